@@ -2,8 +2,9 @@
 
     ORBWEAVER_SYSFS=DIRECTORY python -m tests.nodes.agent_with_card --config-path FILE
 
-DIRECTORY is the /sys that the simulation wrote. ``Card`` replaces the kernel in two places: it
-handles the agent's writes to /sys and the netlink requests for virtual functions.
+DIRECTORY is a tree of files that has the form of /sys; tests/nodes/card_node.py writes it.
+``Card`` replaces the kernel in two places: it handles the agent's writes to /sys and the netlink
+requests for virtual functions.
 """
 
 from __future__ import annotations
@@ -17,22 +18,24 @@ from nodeagent.sriov import node_hardware, sriov_setup
 from tests.nodeagent.sriov.cards import Card
 
 CARD_TREE: Final = "connectx-ethernet"
-"""The description of the card in tests/nodeagent/sriov/trees."""
+"""The name of the card's description, a file in tests/nodeagent/sriov/trees."""
 
 
 def install_card() -> None:
     """Replace the agent's access to /sys and to virtual functions by the simulated card."""
     cards: list[Card] = []
 
-    def sysfs(root: Path) -> Card:
+    # The agent accesses /sys first. ``Card`` is a subclass of ``Sysfs``, and it also has the
+    # methods of ``KernelVfLinks``, so one card serves both.
+    def create_card(root: Path) -> Card:
         cards.append(Card(root, CARD_TREE))
         return cards[-1]
 
-    def links(_: NetnsExecutor) -> Card:
+    def last_card(_: NetnsExecutor) -> Card:
         return cards[-1]
 
-    setattr(sriov_setup, "Sysfs", sysfs)  # noqa: B010  # a class
-    setattr(node_hardware, "KernelVfLinks", links)  # noqa: B010  # a class
+    setattr(sriov_setup, "Sysfs", create_card)  # noqa: B010  # mypy: Sysfs is a class
+    setattr(node_hardware, "KernelVfLinks", last_card)  # noqa: B010  # mypy: a class too
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A node with a simulated card that has virtual functions and RDMA; kubelet and Multus are real.
 
-``tests/nodeagent/sriov/cards.py`` writes the card's /sys. Its character devices are copies of
-/dev/null in a private /dev of the node. The plugin ``sriov`` is a script that records its
+``tests/nodeagent/sriov/cards.py`` writes the card's /sys. The card's character devices are copies
+of /dev/null in a private /dev of the node. The CNI plugin ``sriov`` is a script that records its
 configuration and then creates a macvlan interface.
 """
 
@@ -20,9 +20,9 @@ from ops.lab.programs import attempt, plugin
 from tests.nodeagent.sriov.cards import Card
 from tests.nodes import chart_settings
 from tests.nodes.agent_with_card import CARD_TREE
-from tests.nodes.guides import restart_agent, write_busybox
-from tests.nodes.kubernetes_cluster import CONF_WITH_DEVICES, KubernetesCluster
-from tests.nodes.rights import AGENT_NAMESPACE, with_devices
+from tests.nodes.guides import restart_agent_with_conf, write_busybox
+from tests.nodes.kubernetes_cluster import CONF_WITH_DEVICE_PLUGIN, KubernetesCluster
+from tests.nodes.rights import AGENT_NAMESPACE, sriov_manifests
 from tests.nodes.workloads import Object, manifest
 from tests.packaging.project import PROJECT_ROOT
 
@@ -36,15 +36,15 @@ SHARED_RESOURCE: Final = "shared_cx6"
 """The resource of the card's RDMA device, which ``SHARING_PODS`` Pods may share."""
 
 SHARING_PODS: Final = 3
-GROUP: Final = f"/apis/{API_VERSION}/namespaces/{AGENT_NAMESPACE}"
-PLUGIN: Final = """#!/bin/sh
+SRIOV_API_PATH: Final = f"/apis/{API_VERSION}/namespaces/{AGENT_NAMESPACE}"
+SRIOV_PLUGIN: Final = """#!/bin/sh
 conf=$(cat)
 printf '%s %s\\n' "$CNI_COMMAND" "$conf" >>{calls}
 printf '%s' "$conf" | sed 's/"type":"sriov"/"type":"macvlan","master":"eth0"/' | {macvlan}
 """
-"""The plugin ``sriov``: it records the call and runs macvlan on the node's only NIC instead."""
+"""The plugin ``sriov``: records the call, then runs macvlan on the node's only NIC instead."""
 
-OWN_DEV: Final = """
+PRIVATE_DEV: Final = """
 mkdir /run/dev /run/dev-work
 mount -t overlay none -o lowerdir=/dev,upperdir=/run/dev,workdir=/run/dev-work /dev
 mkdir /dev/infiniband
@@ -53,34 +53,35 @@ for name in rdma_cm uverbs0 umad0 issm0 uverbs1 umad1 issm1 uverbs2 umad2 issm2;
 done
 ln -s {kubelet}/pod-resources /var/lib/kubelet/pod-resources
 """
-"""A script in the node's mount namespace: RDMA device files, and the pod-resources directory."""
+"""A script for the node's mount namespace: creates RDMA device files, and links the directory where
+the agent expects kubelet's pod-resources socket to the directory of this kubelet."""
 
 
 class CardNode:
-    """A context manager that gives a node the card, and an agent that applies policies.
+    """A context manager that gives a node the card, and an agent that applies SR-IOV policies.
 
-    At the end the agent runs without the card again. Files and CRDs stay; other tests do not use
-    them.
+    ``archive``: the file to which it writes the image for the tests' Pods. At the end the agent
+    runs without the card again. Files and CRDs stay; other tests do not use them.
     """
 
     def __init__(self, cluster: KubernetesCluster, node: str, archive: Path) -> None:
-        self.kubelet = cluster.nodes[node].node.directory / "kubelet/root"
+        self.kubelet_root = cluster.nodes[node].node.directory / "kubelet/root"
         self._cluster = cluster
         self._name = node
         self._node = cluster.nodes[node]
         self._archive = archive
         self._here = self._node.node.directory / "card"
-        self._command = self._node.node.agent.command
+        self._command_without_card = self._node.node.agent.command
 
     def __enter__(self) -> Self:
         write_busybox(self._archive)
         self._node.containerd.import_image(self._archive)
         self._make_card()
-        self._cluster.apply(*with_devices())
+        self._cluster.apply(*sriov_manifests())
         for kind in ("sriovnetworknodepolicies", "sriovnetworknodestates"):
-            self._cluster.server.wait_served(f"{GROUP}/{kind}")
+            self._cluster.server.wait_served(f"{SRIOV_API_PATH}/{kind}")
         self._node.node.agent.command = self._agent_command()
-        restart_agent(self._cluster, self._name, self._conf())
+        restart_agent_with_conf(self._cluster, self._name, self._conf_with_sriov())
         return self
 
     def __exit__(
@@ -90,21 +91,21 @@ class CardNode:
         trace: TracebackType | None,
     ) -> None:
         self._cluster.delete_pods()
-        self._node.node.agent.command = self._command
-        restart_agent(self._cluster, self._name, CONF_WITH_DEVICES)
+        self._node.node.agent.command = self._command_without_card
+        restart_agent_with_conf(self._cluster, self._name, CONF_WITH_DEVICE_PLUGIN)
 
-    def calls(self, verb: str) -> list[dict[str, Any]]:
-        """The configurations of the plugin's calls with this CNI command, oldest first."""
+    def plugin_configurations(self, verb: str) -> list[dict[str, Any]]:
+        """The configurations that ``sriov`` got with this CNI command, oldest first."""
         lines = (line.split(maxsplit=1) for line in (self._here / "calls").read_text().splitlines())
         return [json.loads(conf) for command, conf in lines if command == verb]
 
     def state(self) -> Object:
         """The SriovNetworkNodeState of the node."""
-        path = f"{GROUP}/sriovnetworknodestates/{self._name}"
+        path = f"{SRIOV_API_PATH}/sriovnetworknodestates/{self._name}"
         return dict(self._cluster.server.request("GET", path).body)
 
     def restart_agent(self) -> None:
-        """Restart only the agent; kubelet and Pods continue to run."""
+        """Restart the agent with an unchanged conf.yml; kubelet and Pods continue to run."""
         self._node.node.agent.kill()
         self._node.node.start_agent()
 
@@ -112,39 +113,43 @@ class CardNode:
         self._here.mkdir()
         Card(self._here / "sys", CARD_TREE)
         script = self._node.node.plugins / "sriov"
-        script.write_text(PLUGIN.format(calls=self._here / "calls", macvlan=plugin("macvlan")))
+        script.write_text(
+            SRIOV_PLUGIN.format(calls=self._here / "calls", macvlan=plugin("macvlan"))
+        )
         script.chmod(0o755)
-        files = OWN_DEV.format(kubelet=self.kubelet)
-        done = attempt(self._node.containerd.with_mounts("sh", "-ec", files))
+        create_devices = PRIVATE_DEV.format(kubelet=self.kubelet_root)
+        done = attempt(self._node.containerd.with_mounts("sh", "-ec", create_devices))
         assert done.returncode == 0, done.stderr
 
     def _agent_command(self) -> tuple[str, ...]:
+        """The command that runs the agent with the simulated card, in the node's mounts."""
         settings = {
             "ORBWEAVER_SYSFS": self._here / "sys",
             "SPIDERPOOL_POD_NAMESPACE": AGENT_NAMESPACE,
             "PYTHONPATH": PROJECT_ROOT,
         }
         variables = (f"{name}={value}" for name, value in settings.items())
-        options = self._command[self._command.index("--config-path") :]
+        options = self._command_without_card[self._command_without_card.index("--config-path") :]
         program = (sys.executable, "-m", "tests.nodes.agent_with_card", *options)
         return tuple(self._node.containerd.with_mounts("env", *variables, *program))
 
-    def _conf(self) -> str:
-        item = {
+    def _conf_with_sriov(self) -> str:
+        """The agent's conf.yml: the chart's, with SR-IOV and the shared RDMA device."""
+        shared_device = {
             "resourceName": SHARED_RESOURCE,
             "rdmaHcaMax": SHARING_PODS,
             "selectors": {"ifNames": [PF_NAME]},
         }
-        config = self._here / "config.json"
-        config.write_text(json.dumps({"configList": [item]}))
-        ours = yaml.safe_load(chart_settings.conf())["orbweaver"]
-        ours["sriov"]["enabled"] = True
-        ours["rdmaConfigFile"] = str(config)
-        return chart_settings.conf(orbweaver=ours)
+        rdma_config = self._here / "config.json"
+        rdma_config.write_text(json.dumps({"configList": [shared_device]}))
+        section = yaml.safe_load(chart_settings.conf())["orbweaver"]
+        section["sriov"]["enabled"] = True
+        section["rdmaConfigFile"] = str(rdma_config)
+        return chart_settings.conf(orbweaver=section)
 
 
-def policy(vfs: int) -> Object:
-    """A policy that creates ``vfs`` virtual functions with RDMA and offers them as a resource."""
+def vf_policy(vfs: int) -> Object:
+    """A policy that creates ``vfs`` virtual functions with RDMA, offered as ``VF_RESOURCE``."""
     spec = {
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "resourceName": VF_RESOURCE,

@@ -1,8 +1,9 @@
-"""The chart's settings of agents and controllers: variables and conf.yml, from its golden file.
+"""The chart's settings of agents and controllers: variables and conf.yml, from a golden file.
 
-The processes of this folder run with the settings of an installation, so a setting that is missing
-in the chart is missing here too. The tests set their own values for etcd's endpoints, the API
-server (a kubeconfig) and the webhooks' certificate.
+The golden file is the chart rendered with its default values. Agents and controllers of this folder
+run with these settings, so a setting that is missing in the chart is missing here too. The tests
+set their own values for etcd's endpoints, the API server (a kubeconfig) and the webhooks'
+certificate.
 """
 
 from __future__ import annotations
@@ -14,28 +15,28 @@ import yaml
 from tests.nodes.rights import AGENT_ACCOUNT, CONTROLLER_ACCOUNT, DEFAULT_CHART
 from tests.support.yaml_reader import read_all_yaml, read_yaml
 
-ELSEWHERE: Final = ("ORBWEAVER_ETCD_", "ORBWEAVER_TLS_", "ORBWEAVER_KUBERNETES")
+SET_BY_TESTS: Final = ("ORBWEAVER_ETCD_", "ORBWEAVER_TLS_", "ORBWEAVER_KUBERNETES")
 """Prefixes of the variables that the tests set themselves."""
 
-_KINDS: Final = {AGENT_ACCOUNT: "DaemonSet", CONTROLLER_ACCOUNT: "Deployment"}
+_WORKLOAD_KINDS: Final = {AGENT_ACCOUNT: "DaemonSet", CONTROLLER_ACCOUNT: "Deployment"}
 
 
 def variables(process: str) -> dict[str, str]:
-    """The environment variables that the chart sets for a process.
+    """The environment variables that the chart sets for a process, without ``SET_BY_TESTS``.
 
     ``process`` is ``AGENT_ACCOUNT`` or ``CONTROLLER_ACCOUNT``.
     """
-    template = _rendered(_KINDS[process], process)["spec"]["template"]
+    template = _rendered(_WORKLOAD_KINDS[process], process)["spec"]["template"]
     (container,) = template["spec"]["containers"]
     return {
         variable["name"]: variable["value"]
         for variable in container["env"]
-        if "value" in variable and not variable["name"].startswith(ELSEWHERE)
+        if "value" in variable and not variable["name"].startswith(SET_BY_TESTS)
     }
 
 
 def conf(**changes: object) -> str:
-    """The text of the chart's conf.yml, with ``changes`` to top-level keys."""
+    """The text of the chart's conf.yml; each of ``changes`` replaces a top-level key."""
     settings = read_yaml(_rendered("ConfigMap", "spiderpool-conf")["data"]["conf.yml"])
     return yaml.safe_dump(settings | changes)
 

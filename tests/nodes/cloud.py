@@ -1,7 +1,8 @@
-"""A cloud for the cluster: a fake network provider, and a controller with provider and webhooks.
+"""A cloud for the cluster: a fake network provider, and a controller that uses it and its webhooks.
 
-This controller replaces the cluster's own controller while the context is active. Provider and
-webhooks listen on the loopback of the fabric's namespace, where controller and API server run.
+This controller replaces the cluster's first controller while the context is active. Provider and
+webhooks listen on the loopback of the fabric's network namespace, where controller and API server
+run.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from tests.nodes.rights import CONTROLLER_ACCOUNT
 from tests.nodes.workloads import SHOP_NAMESPACE, Object
 from tests.workflows.jobs.provider.fake_provider import FakeProvider
 
-CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1"
+WEBHOOKS_API_PATH: Final = "/apis/admissionregistration.k8s.io/v1"
 
 
 class Cloud:
     """A context manager that runs provider, controller and webhooks.
 
-    ``slots``: the number of ``sub-eni`` slots of a node. ``provider`` serves in a thread of its
-    own; its state may be read from any thread.
+    ``slots``: the number of ``sub-eni`` slots of a node. ``provider`` serves in a separate thread;
+    the provider's state may be read from any thread.
     """
 
     def __init__(self, cluster: KubernetesCluster, slots: int) -> None:
@@ -65,10 +66,10 @@ class Cloud:
     ) -> None:
         self._stack.close()
 
-    def network(self, name: str) -> None:
-        """Create a network whose addresses the provider binds, on the master ``lo``.
+    def create_network(self, name: str) -> None:
+        """Create a network whose addresses the provider binds.
 
-        Every node has this interface.
+        The master is ``lo``, because every node has this interface.
         """
         vlan = {"master": ["lo"], "vlanMode": "auto"}
         manifest: Object = {
@@ -82,13 +83,14 @@ class Cloud:
         self._stack.callback(self._cluster.server.request, "DELETE", path)
 
     def _serve_provider(self) -> None:
-        listening = self._cluster.server.location.visit(_listening)
+        # A socket belongs to the network namespace in which it is created.
+        listening = self._cluster.server.location.visit(_create_listener)
         self.provider = FakeProvider(listening=listening)
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, name="provider")
         thread.start()
 
-        def end() -> None:
+        def stop_provider() -> None:
             asyncio.run_coroutine_threadsafe(
                 self.provider.__aexit__(None, None, None), loop
             ).result()
@@ -97,10 +99,10 @@ class Cloud:
             loop.close()
 
         asyncio.run_coroutine_threadsafe(self.provider.__aenter__(), loop).result()
-        self._stack.callback(end)
+        self._stack.callback(stop_provider)
 
     def _replace_controller(self) -> None:
-        """Replace the cluster's own controller, which ``restore_nodes`` starts again."""
+        """Replace the cluster's first controller, which ``restore_nodes`` starts again."""
         cluster, laboratory = self._cluster, self._cluster.laboratory
         here = laboratory.directory / "cloud-controller"
         here.mkdir()
@@ -142,13 +144,13 @@ class Cloud:
         for configuration in configurations(
             client, guards_deletion=False, injection=InjectionSettings()
         ):
-            collection = f"{CONFIGURATIONS}/{configuration['kind'].lower()}s"
+            collection = f"{WEBHOOKS_API_PATH}/{configuration['kind'].lower()}s"
             self._stack.callback(server.request, "DELETE", f"{collection}/{CONFIGURATION_NAME}")
             answer = server.request("POST", collection, configuration)
             assert answer.status == 201, answer.message
 
 
-def _listening() -> socket.socket:
+def _create_listener() -> socket.socket:
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     return listener

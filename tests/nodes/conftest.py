@@ -1,7 +1,7 @@
 """Successive tests of this folder share one cluster. A fixture cleans it after each test.
 
-The cluster ends when the next test is in another folder: a worker process may continue there, and
-an idle cluster takes a tenth of a core.
+The cluster ends when the next test of the worker process is in another folder, because an idle
+cluster takes a tenth of a core.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class SharedCluster:
         """The running cluster, started if necessary."""
         if self._running is None:
             self._running = self._stack.enter_context(KubernetesCluster())
-            self._stack.callback(self._running.check)
+            self._stack.callback(self._running.verify)
         return self._running
 
     def end(self) -> None:
         """Check and stop the cluster; does nothing if it does not run."""
         self._running = None
-        self._stack.close()  # calls KubernetesCluster.check, then ends the cluster
+        self._stack.close()  # calls KubernetesCluster.verify, then stops the cluster
 
 
 SHARED: Final = SharedCluster()
@@ -66,11 +66,13 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.fixture(scope="module")
 def running(cluster_can_run: None) -> KubernetesCluster:
+    """The running cluster, for fixtures of a module; nothing is cleaned up."""
     return SHARED.started()
 
 
 @pytest.fixture
 def cluster(running: KubernetesCluster) -> Iterator[KubernetesCluster]:
+    """The running cluster; restored and without workloads and pools after the test."""
     yield running
     running.restore_nodes()
     running.delete_objects()

@@ -1,8 +1,9 @@
 """The control plane: an API server, a controller manager and a scheduler in the fabric's namespace.
 
-Nodes reach the API server through the network, as in production. Clients have only the permissions
-that they have in production (kubelets as nodes, agent and controller by docs/reference/rights.md),
-so a missing permission fails a test. The audit log has the requests of agent and controller.
+The fabric is the laboratory's simulated network. Nodes reach the API server through the fabric.
+Clients have only their permissions of production (kubelets as nodes, agent and controller by
+docs/reference/rights.md), so a missing permission fails a test. The audit log has the requests of
+agent and controller.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ LOST_AFTER_S: Final = 6
 MANAGER: Final = "system:kube-controller-manager"
 SCHEDULER: Final = "system:kube-scheduler"
 MULTUS_USER: Final = "multus"
-"""The user of Multus. It is an administrator here."""
+"""The user of Multus, an administrator here."""
 
 USERS: Final = {  # user -> group
     MANAGER: "",
@@ -46,9 +47,9 @@ USERS: Final = {  # user -> group
 
 
 class FabricHome:
-    """Runs the API server in the fabric's namespace, with the laboratory's etcd.
+    """The place where ``ApiServer`` runs: the fabric's namespace, with the laboratory's etcd.
 
-    Processes started by ``inside`` end with the laboratory.
+    Processes with a command of ``inside`` end with the laboratory.
     """
 
     def __init__(self, laboratory: Laboratory) -> None:
@@ -88,15 +89,17 @@ class ControlPlane:
         self.server = ApiServer(
             self.directory, FabricHome(laboratory), flags={**self._flags(), **flags}, users=USERS
         )
-        self._parts = [
-            self._part(laboratory, "kube-controller-manager", MANAGER, self._manager_flags()),
-            self._part(laboratory, "kube-scheduler", SCHEDULER, {}),
+        self._daemons = [
+            self._create_daemon(
+                laboratory, "kube-controller-manager", MANAGER, self._manager_flags()
+            ),
+            self._create_daemon(laboratory, "kube-scheduler", SCHEDULER, {}),
         ]
 
     def __enter__(self) -> Self:
         self.server.__enter__()
-        for part in self._parts:
-            part.start()
+        for daemon in self._daemons:
+            daemon.start()
         return self
 
     def __exit__(
@@ -105,15 +108,15 @@ class ControlPlane:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for part in self._parts:
-            part.kill()
+        for daemon in self._daemons:
+            daemon.kill()
         self.server.__exit__(kind, error, trace)
 
     def _flags(self) -> dict[str, object]:
         return {
             **self.audit.flags(),
             "authorization-mode": "Node,RBAC",
-            "disable-admission-plugins": None,
+            "disable-admission-plugins": None,  # remove the flag of ApiServer
             "kubelet-preferred-address-types": "InternalIP",
             "default-not-ready-toleration-seconds": EVICTED_AFTER_S,
             "default-unreachable-toleration-seconds": EVICTED_AFTER_S,
@@ -129,7 +132,7 @@ class ControlPlane:
             "concurrent-deployment-syncs": 5,
         }
 
-    def _part(
+    def _create_daemon(
         self, laboratory: Laboratory, program: str, user: str, flags: dict[str, object]
     ) -> Daemon:
         kubeconfig = self.server.kubeconfig_of(user)

@@ -1,7 +1,7 @@
 """A second controller, in a Pod that runs the Python environment of this machine.
 
 Building the project's image needs a registry. So the Pod uses the pause image of the tests, and
-mounts the machine's system directories, virtual environment and work tree at their own paths.
+mounts the machine's system directories, virtual environment and work tree at unchanged paths.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ from tests.runtime.pause_image import IMAGE_NAME
 
 APP_LABEL: Final = "another-controller"
 ROOT: Final = Path(__file__).parents[2]
-SYSTEM: Final = ("/usr", "/bin", "/lib", "/lib64")
-PORT: Final = 5720
-"""The health port: the default port of controllers."""
+SYSTEM_DIRECTORIES: Final = ("/usr", "/bin", "/lib", "/lib64")
+HEALTH_PORT: Final = 5720
+"""The default health port of controllers."""
 
 
 def controller_pod(cluster: KubernetesCluster, node: str) -> Object:
-    """A Pod in the node's network, with the controller's readiness probe."""
+    """A Pod in the node's network namespace, with the controller's readiness probe.
+
+    It has the labels by which ``kubectl orb`` finds a controller.
+    """
     kubeconfig = cluster.server.kubeconfig_of(CONTROLLER_ACCOUNT)
     directories = list(_host_directories(kubeconfig.parent))
     variables = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "ORBWEAVER_ETCD_ENDPOINTS": cluster.laboratory.etcd.endpoint,
         "ORBWEAVER_ARCHIVE_DIR": "/tmp/archive",
-        "SPIDERPOOL_HEALTH_PORT": str(PORT),
+        "SPIDERPOOL_HEALTH_PORT": str(HEALTH_PORT),
         "SPIDERPOOL_POD_NAME": APP_LABEL,
         KUBECONFIG_VARIABLE: str(kubeconfig),
     }
@@ -44,13 +47,13 @@ def controller_pod(cluster: KubernetesCluster, node: str) -> Object:
         "command": ["orbweaver-controller", "--config-path", "/nonexistent"],
         "env": [{"name": name, "value": value} for name, value in variables.items()],
         "readinessProbe": {
-            "httpGet": {"host": "127.0.0.1", "port": PORT, "path": "/readyz"},
+            "httpGet": {"host": "127.0.0.1", "port": HEALTH_PORT, "path": "/readyz"},
             "periodSeconds": 1,
         },
         "volumeMounts": [
             {"name": "scratch", "mountPath": "/tmp"},
             *(
-                {"name": f"place-{number}", "mountPath": str(directory), "readOnly": True}
+                {"name": f"directory-{number}", "mountPath": str(directory), "readOnly": True}
                 for number, directory in enumerate(directories)
             ),
         ],
@@ -76,7 +79,7 @@ def _spec(container: dict[str, Any], node: str, directories: list[Path]) -> dict
         "volumes": [
             {"name": "scratch", "emptyDir": {}},
             *(
-                {"name": f"place-{number}", "hostPath": {"path": str(directory)}}
+                {"name": f"directory-{number}", "hostPath": {"path": str(directory)}}
                 for number, directory in enumerate(directories)
             ),
         ],
@@ -84,8 +87,14 @@ def _spec(container: dict[str, Any], node: str, directories: list[Path]) -> dict
 
 
 def _host_directories(kubeconfig: Path) -> Iterator[Path]:
-    """The existing directories that a controller needs, without those inside another of them."""
-    required = [*map(Path, SYSTEM), Path(sys.base_prefix), Path(sys.prefix), ROOT, kubeconfig]
+    """The existing directories that a controller needs; none is inside another one."""
+    required = [
+        *map(Path, SYSTEM_DIRECTORIES),
+        Path(sys.base_prefix),
+        Path(sys.prefix),
+        ROOT,
+        kubeconfig,
+    ]
     for directory in dict.fromkeys(required):
         inside = any(other in directory.parents for other in required)
         if directory.exists() and not inside:

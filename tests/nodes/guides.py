@@ -1,8 +1,9 @@
-"""The cluster that guides assume: Multus and an overlay network on each node, and images.
+"""Runs the guides of docs/guides, on a cluster that has what the guides assume.
 
-A bridge on each node takes the place of an overlay such as Calico or Cilium: it gives Pods their
-``eth0`` unless they name another network. The image ``busybox`` has the machine's busybox. Pools
-allocate their lowest free address, so that every run prints the addresses on the page.
+Each node has Multus, an overlay network and the image ``busybox`` (the machine's busybox). A bridge
+on each node takes the place of an overlay such as Calico or Cilium: Pods that name no other default
+network get ``eth0`` from the bridge. Pools allocate their lowest free address, so that a guide
+prints the same addresses each time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ops.lab.fabric import FABRIC_BRIDGE
 from ops.lab.programs import plugin
 from tests.nodes.control_plane import NODE_NAMES
 from tests.nodes.kubelet import KubeNode
-from tests.nodes.kubernetes_cluster import CONF_WITH_DEVICES, KubernetesCluster
+from tests.nodes.kubernetes_cluster import CONF_WITH_DEVICE_PLUGIN, KubernetesCluster
 from tests.nodes.multus import Multus
 from tests.nodes.rights import PRODUCTION_CHART, agent_role
 from tests.packaging.project import PROJECT_ROOT
@@ -34,28 +35,30 @@ from tests.support.kubernetes import KUBERNETES_PROGRAMS
 
 GUIDES_FOLDER: Final = PROJECT_ROOT / "docs" / "guides"
 SHARED_GUIDE: Final = GUIDES_FOLDER / "before-you-begin.md"
-"""The guide that all others need: executed before the first guide, undone after the last."""
+"""The guide that all other guides need: executed before the first guide, undone after the last."""
 
 NAMESPACE: Final = "default"
 """The namespace in which guides work."""
 
-BUSYBOX: Final = Path("/bin/busybox")
+BUSYBOX_PROGRAM: Final = Path("/bin/busybox")
 GUIDES_IMAGE: Final = "docker.io/library/busybox:1.37"
-GATEWAY: Final = "10.7.0.1/24"
+SECOND_GATEWAY: Final = "10.7.0.1/24"
 """The fabric's address in the second network of the guides."""
 
 OVERLAY: Final = {"cniVersion": "1.0.0", "name": "overlay", "plugins": [{"type": "overlay"}]}
+"""The network configuration of the overlay."""
+
 WAIT_S_MAX: Final = 60.0
-"""Seconds after which a step that does not print the expected output fails."""
+"""Seconds in which a step of a page must print the expected output."""
 
 POLL_S: Final = 0.2
 """Seconds between two tries of a step."""
 
 SETTLED_S: Final = 1.5
-"""Seconds between two outputs that must be equal before they are written into the page."""
+"""A step runs twice, this many seconds apart; equal outputs are written into the page."""
 
-STEP_S: Final = 90.0
-"""Seconds after which one call of a step is killed."""
+STEP_S_MAX: Final = 90.0
+"""Seconds after which one execution of a step is killed."""
 
 COLLECTIONS: Final = (
     *(f"/apis/{API_VERSION}/{plural}" for plural in ("spiderippools", "spidersubnets")),
@@ -72,19 +75,22 @@ COLLECTIONS: Final = (
 
 
 class GuideRunner:
-    """Runs the steps of guides as a user would. ``writes``: write the outputs into the pages."""
+    """Executes the steps of guides as a user would.
 
-    def __init__(self, cluster: KubernetesCluster, *, writes: bool) -> None:
+    ``writes_pages``: write the outputs into the pages, instead of comparing them with the pages.
+    """
+
+    def __init__(self, cluster: KubernetesCluster, *, writes_pages: bool) -> None:
         self.cluster = cluster
-        self._writes = writes
+        self._writes_pages = writes_pages
         self._environment = os.environ | {
             "PATH": f"{KUBERNETES_PROGRAMS}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "KUBECONFIG": str(cluster.server.kubeconfig),
             "ORBWEAVER_ETCD_ENDPOINTS": cluster.laboratory.etcd.endpoint,
         }
 
-    def follow(self, page: Page) -> set[str]:
-        """Execute a page and undo it; return the objects that exist only before or only after.
+    def execute_and_undo(self, page: Page) -> set[str]:
+        """Execute a page and undo it; return the objects that it has left or deleted.
 
         Fails if a step does not print the output on the page.
         """
@@ -107,34 +113,35 @@ class GuideRunner:
                 page.steps[page.steps_before_undo :], page.steps_before_undo
             ):
                 printed[index] = self._run_until_shown(step)
-        self.cluster.until(lambda: self._objects() == before, f"{before}, not {self._objects()}")
-        if self._writes:
+        self.cluster.until(lambda: self._objects() == before, f"only the objects {before}")
+        if self._writes_pages:
             page.write(printed)
 
     def _objects(self) -> set[str]:
         """The path of each object in the collections that guides use."""
         return {
-            f"{path}/{one['metadata']['name']}"
+            f"{path}/{item['metadata']['name']}"
             for path in COLLECTIONS
-            for one in self.cluster.server.request("GET", path).body.get("items", ())
+            for item in self.cluster.server.request("GET", path).body.get("items", ())
         }
 
     def _run_until_shown(self, step: Step) -> str:
         """Run one step; repeat it until it prints the output on the page, as users do.
 
-        A step without an output must succeed. A step with an output may fail.
+        If the page shows no output, the step must succeed. If the page shows an output, the step
+        may fail. Output that varies between runs, such as ages, is not compared.
         """
         deadline = time.monotonic() + WAIT_S_MAX
         expected = None if step.output is None else comparable_lines(step.output)
         while True:
             done = self._run(step.script)
-            if not self._writes and expected in (None, comparable_lines(done.stdout)):
+            if not self._writes_pages and expected in (None, comparable_lines(done.stdout)):
                 break
-            if self._writes and (expected is None or self._is_settled(step, done.stdout)):
+            if self._writes_pages and (expected is None or self._is_settled(step, done.stdout)):
                 break
-            assert time.monotonic() < deadline, self._why(step, done.stdout)
+            assert time.monotonic() < deadline, self._failure(step, done.stdout)
             time.sleep(POLL_S)
-        assert done.returncode == 0 or expected is not None, self._why(step, done.stdout)
+        assert done.returncode == 0 or expected is not None, self._failure(step, done.stdout)
         return done.stdout
 
     def _is_settled(self, step: Step, printed: str) -> bool:
@@ -143,54 +150,59 @@ class GuideRunner:
         return comparable_lines(self._run(step.script).stdout) == comparable_lines(printed)
 
     def _run(self, script: str) -> subprocess.CompletedProcess[str]:
-        inside = self.cluster.laboratory.fabric.namespace.inside([])
-        return run_script(inside, script, self._environment, PROJECT_ROOT, STEP_S)
+        enter_namespace = self.cluster.laboratory.fabric.namespace.inside([])
+        return run_script(enter_namespace, script, self._environment, PROJECT_ROOT, STEP_S_MAX)
 
-    def _why(self, step: Step, printed: str) -> str:
+    def _failure(self, step: Step, printed: str) -> str:
         events = self._run("kubectl get events | grep -v Normal; kubectl get pods").stdout
         return f"{step.script}\nprints\n{printed}\nnot\n{step.output}\n{events[-4000:]}"
 
 
 @contextmanager
 def guide_runner(
-    cluster: KubernetesCluster, archive: Path, *, writes: bool
+    cluster: KubernetesCluster, archive: Path, *, writes_pages: bool
 ) -> Iterator[GuideRunner]:
-    """Prepare the cluster for guides, write the archive, and restore the cluster at the end."""
+    """Prepare the cluster for guides, and restore the cluster at the end.
+
+    ``archive``: the file to which the image ``busybox`` is written.
+    """
     write_busybox(archive)
     account = ("serviceaccount", "default", "--namespace", NAMESPACE)
     cluster.server.kubectl("patch", *account, "-p", '{"automountServiceAccountToken": false}')
     cluster.apply(agent_role(PRODUCTION_CHART))
     with ExitStack() as stack:
-        cluster.laboratory.fabric.namespace.ip("address", "replace", GATEWAY, "dev", FABRIC_BRIDGE)
+        cluster.laboratory.fabric.namespace.ip(
+            "address", "replace", SECOND_GATEWAY, "dev", FABRIC_BRIDGE
+        )
         for number, name in enumerate(NODE_NAMES):
             cluster.nodes[name].containerd.import_image(archive)
-            restart_agent(cluster, name, settings(cluster.nodes[name]))
-            stack.callback(restart_agent, cluster, name, CONF_WITH_DEVICES)
-            make_overlay(cluster.nodes[name].node.plugins, number)
+            restart_agent_with_conf(cluster, name, conf_of_guides(cluster.nodes[name]))
+            stack.callback(restart_agent_with_conf, cluster, name, CONF_WITH_DEVICE_PLUGIN)
+            install_overlay_plugin(cluster.nodes[name].node.plugins, number)
             stack.enter_context(Multus(cluster, name, OVERLAY))
-        runner, page = GuideRunner(cluster, writes=writes), Page(SHARED_GUIDE)
-        with runner.executed(page):
+        runner = GuideRunner(cluster, writes_pages=writes_pages)
+        with runner.executed(Page(SHARED_GUIDE)):
             yield runner
 
 
-def settings(node: KubeNode) -> str:
-    """The conf.yml of a node that guides assume."""
+def conf_of_guides(node: KubeNode) -> str:
+    """The conf.yml that guides assume for the agent of a node."""
     cluster_ip = {
         "enabled": True,
         "cgroup": str(node.pods_cgroup),
         "bpffs": str(node.node.directory),
     }
-    conf = yaml.safe_load(CONF_WITH_DEVICES)
+    conf = yaml.safe_load(CONF_WITH_DEVICE_PLUGIN)
     conf["enableIPConflictDetection"] = True
     conf["orbweaver"] |= {"addressOrder": "sequential", "clusterIP": cluster_ip}
     return yaml.safe_dump(conf)
 
 
-def make_overlay(plugins: Path, number: int) -> None:
+def install_overlay_plugin(plugins: Path, number: int) -> None:
     """Install the plugin ``overlay``: a script that calls ``bridge`` with a fixed configuration.
 
-    The configuration is fixed because Multus passes less of it on DEL than on ADD: the ranges of
-    host-local are missing. ``number``: the node's number, in its Pods' subnet.
+    The script does not use the configuration that Multus passes, because on DEL the ranges of
+    host-local are missing there. ``number``: the node's number, part of the subnet of its Pods.
     """
     ipam = {
         "type": "host-local",
@@ -206,8 +218,8 @@ def make_overlay(plugins: Path, number: int) -> None:
     (plugins / "host-local").symlink_to(plugin("host-local"))
 
 
-def restart_agent(cluster: KubernetesCluster, name: str, conf: str) -> None:
-    """Restart the agent of a node with this conf.yml."""
+def restart_agent_with_conf(cluster: KubernetesCluster, name: str, conf: str) -> None:
+    """Write the conf.yml of a node's agent, and restart the agent."""
     node = cluster.nodes[name].node
     (node.directory / "conf.yml").write_text(conf)
     node.agent.kill()
@@ -215,8 +227,10 @@ def restart_agent(cluster: KubernetesCluster, name: str, conf: str) -> None:
 
 
 def write_busybox(archive: Path) -> None:
-    """Write an image of the machine's busybox, under the name that guides use."""
-    names = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout
-    files = {"bin/busybox": (BUSYBOX.read_bytes(), 0o755)}
+    """Write an archive with an image of the machine's busybox, under the name that guides use."""
+    names = subprocess.run(
+        [BUSYBOX_PROGRAM, "--list"], capture_output=True, text=True, check=True
+    ).stdout
+    files = {"bin/busybox": (BUSYBOX_PROGRAM.read_bytes(), 0o755)}
     links = {f"bin/{name}": "busybox" for name in names.split() if name != "busybox"}
     write_image(archive, GUIDES_IMAGE, tar(files, links), {"Env": ["PATH=/bin"], "Cmd": ["sh"]})

@@ -1,8 +1,8 @@
 """A kubelet on a node of the laboratory, with its containerd: a complete node.
 
-kubelet and containerd have directories of their own, control groups below the laboratory's, and
-private mounts. kubelet would set sysctls of the machine. So ordinary files with the required values
-are mounted over these sysctls.
+Each kubelet and its containerd have their own directories, control groups below those of the
+laboratory, and private mounts. kubelet would set sysctls of the machine. So ordinary files with the
+required values are mounted over these sysctls.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ SYSCTLS: Final = {
     "kernel/keys/root_maxkeys": 1_000_000,
     "kernel/keys/root_maxbytes": 25_000_000,
 }
-"""The sysctls that kubelet requires."""
+"""The sysctls that kubelet requires, with the required values."""
 
-VOLUMES_EVERY: Final = "5s"
-"""The interval of volume statistics; kubelet's default is a minute."""
+VOLUME_STATS_INTERVAL: Final = "5s"
+"""kubelet measures volumes at this interval; the default is a minute."""
 
 EVICTION_SIGNALS: Final = (
     "memory.available",
@@ -45,15 +45,15 @@ EVICTION_SIGNALS: Final = (
 )
 """Signals that must not evict Pods: the machine's free memory and disk space do not matter here."""
 
-STATUS_EVERY: Final = "1s"
-"""The heartbeat interval; short, so that a lost node is detected soon."""
+HEARTBEAT_INTERVAL: Final = "1s"
+"""A short interval, so that the loss of a node is detected soon."""
 
 
 class KubeNode:
     """A node with agent, containerd and kubelet, which can be started and crashed repeatedly.
 
-    With ``has_agent_pod`` the agent runs in a Pod of a DaemonSet, and the node has private
-    directories that the Pod mounts.
+    ``has_agent_pod``: the agent runs in a Pod of a DaemonSet, and the node has private directories
+    that this Pod mounts. ``kubelet_config``: fields of kubelet's configuration to add or replace.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class KubeNode:
         self.node = node
         self.containerd = Containerd(laboratory, node, has_node_mounts=has_agent_pod)
         self._has_agent_pod = has_agent_pod
-        self._more_config = kubelet_config
+        self._kubelet_config = kubelet_config
         self._groups = f"{self.containerd.cgroup_parent}/{node.name}"
         self._kubeconfig = kubeconfig
         self._laboratory = laboratory
@@ -76,7 +76,10 @@ class KubeNode:
         self._kubelet: Daemon | None = None
 
     def create(self, *plugins: str) -> None:
-        """Prepare the node and start it, with these CNI plugins and macvlan. Raises LabFailed."""
+        """Prepare and start the node. Raises LabFailed.
+
+        ``plugins``: CNI plugins to install, in addition to macvlan, which the node already has.
+        """
         for name in plugins:
             (self.node.plugins / name).symlink_to(plugin(name))
         self._here.mkdir()
@@ -121,8 +124,8 @@ class KubeNode:
     @property
     def pods_cgroup(self) -> Path:
         """The control group of the node's Pods, in cgroup v2 if the machine has it."""
-        (mount, *_) = (*cgroup2_mounts(), str(CONTROL_GROUPS))
-        return Path(f"{mount}{self._groups}")
+        (hierarchy, *_) = (*cgroup2_mounts(), str(CONTROL_GROUPS))
+        return Path(f"{hierarchy}{self._groups}")
 
     def volume(self, uid: str, name: str) -> Path:
         """The path of a Pod's emptyDir, seen from this machine."""
@@ -130,7 +133,7 @@ class KubeNode:
         return mount_root / "volumes/kubernetes.io~empty-dir" / name
 
     def plugin_socket(self, name: str) -> Path:
-        """The path of a device plugin's socket; its directory is fixed in kubelet."""
+        """The path of a device plugin's socket, in the directory that kubelet always uses."""
         mount_root = Path(f"/proc/{self.containerd.holder_pid}/root")
         return mount_root / "var/lib/kubelet/device-plugins" / name
 
@@ -186,13 +189,13 @@ class KubeNode:
             "failCgroupV1": False,
             "failSwapOn": False,
             "makeIPTablesUtilChains": False,
-            "nodeStatusUpdateFrequency": STATUS_EVERY,
+            "nodeStatusUpdateFrequency": HEARTBEAT_INTERVAL,
             "nodeLeaseDurationSeconds": 4,
             "oomScoreAdj": 0,
             "podLogsDir": str(self._here / "logs"),
             "registerNode": True,
             "resolvConf": str(self._here / "resolv.conf"),
             "volumePluginDir": str(self._here / "volumes"),
-            "volumeStatsAggPeriod": VOLUMES_EVERY,
-            **self._more_config,
+            "volumeStatsAggPeriod": VOLUME_STATS_INTERVAL,
+            **self._kubelet_config,
         }

@@ -1,8 +1,9 @@
 """A whole Kubernetes cluster on one machine: control plane, two nodes, our controller and agents.
 
-Pods of ``node-a`` get a macvlan on its uplink, with the coordinator in the chain. Pods of
-``node-b`` get a port of a bridge, which a second uplink connects; their chain has no coordinator.
-Both nodes are connected to the fabric. Nothing outside the laboratory is changed.
+The fabric is the laboratory's simulated network; both nodes have an uplink to the fabric. Pods of
+``node-a`` get a macvlan on the uplink; their CNI chain contains the coordinator. Pods of ``node-b``
+get a port of a bridge, which a second uplink connects to the fabric; their CNI chain contains no
+coordinator. Nothing outside the laboratory is changed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from tests.kubernetes.network_harness import NAD_DEFINITION
 from tests.nodes import chart_settings
 from tests.nodes.control_plane import NODE_NAMES, ControlPlane
 from tests.nodes.kubelet import KubeNode
-from tests.nodes.rights import AGENT_ACCOUNT, CONTROLLER_ACCOUNT, rights
+from tests.nodes.rights import AGENT_ACCOUNT, CONTROLLER_ACCOUNT, role_manifests
 from tests.nodes.workloads import SHOP_NAMESPACE, Object, manifest
 from tests.runtime.cri import RuntimeRefused, RuntimeService
 from tests.support.event_store_reader import EventStoreReader
@@ -41,16 +42,16 @@ from tests.support.kubernetes import ApiServer
 T = TypeVar("T")
 
 WAIT_S_MAX: Final = 150.0
-"""Seconds after which a wait fails. Kubelet and controllers retry only after some tens of seconds,
-later on a busy machine."""
+"""Seconds after which a wait fails. kubelet and controllers wait for some tens of seconds between
+retries, and for longer on a busy machine."""
 
 POLL_S: Final = 0.05
 """Seconds between two checks of a condition."""
 
 SETTINGS: Final = {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
-"""No cool-down, because tests share few addresses."""
+"""A released address may be allocated again at once, because tests share few addresses."""
 
-SLOTS: Final = {
+SLOT_ADVERTISEMENT: Final = {
     "subENI": {
         "rules": [
             {"defaultMaxCount": 5, "nodeSelector": {"matchLabels": {"size": "large"}}},
@@ -59,12 +60,13 @@ SLOTS: Final = {
     },
     "masterNIC": {"rules": [{"includeInterfaces": ["eth1"], "defaultMaxCount": 3}]},
 }
-"""The resources that agents advertise; ``subENI`` exists only with a network provider."""
+"""The resources that agents advertise to kubelet; ``subENI`` only if a network provider is
+configured."""
 
-CONF_WITH_DEVICES: Final = chart_settings.conf(
-    agent={"networkResourcePlugin": {"enabled": True, "resourceAdvertisement": SLOTS}}
+CONF_WITH_DEVICE_PLUGIN: Final = chart_settings.conf(
+    agent={"networkResourcePlugin": {"enabled": True, "resourceAdvertisement": SLOT_ADVERTISEMENT}}
 )
-"""The conf.yml of agents: the chart's, with the device plugin."""
+"""The conf.yml of agents: that of the chart, but with the device plugin."""
 
 COORDINATOR: Final = manifest(
     API_VERSION, "SpiderCoordinator", "default", spec={"podCIDRType": "none"}
@@ -94,7 +96,7 @@ class KubernetesCluster:
         self.laboratory = Laboratory(settings=SETTINGS, coordinator={"mode": "auto"})
         self.nodes: dict[str, KubeNode] = {}
         self._stack = ExitStack()
-        self._services: dict[str, RuntimeService] = {}
+        self._runtimes: dict[str, RuntimeService] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -126,11 +128,14 @@ class KubernetesCluster:
         return sorted(map(_pod, self.server.request("GET", path).body["items"]))
 
     def claims(self) -> dict[str, str]:
-        """Address -> the Pod that holds it."""
+        """Claimed address -> name of the Pod that holds the address."""
         return self.store_reader.read_claims()
 
     def until(self, holds: Callable[[], T], what: str = "") -> T:
-        """Wait until the condition returns a true value, and return it."""
+        """Wait until ``holds`` returns a true value, and return this value.
+
+        ``what``: the condition, for the error text after ``WAIT_S_MAX``.
+        """
         deadline = time.monotonic() + WAIT_S_MAX
         while not (value := holds()):
             assert time.monotonic() < deadline, (
@@ -139,10 +144,10 @@ class KubernetesCluster:
             time.sleep(POLL_S)
         return value
 
-    def running(self, app: str, count: int) -> list[Pod]:
-        """Wait until there are exactly this number of Pods, all ready; return them sorted by name.
+    def wait_for_pods(self, count: int, app: str = "") -> list[Pod]:
+        """Wait until exactly ``count`` Pods exist and are ready; return the Pods sorted by name.
 
-        ``app`` selects them as in ``pods``.
+        ``app`` selects Pods as in ``pods``.
         """
 
         def ready_pods() -> list[Pod]:
@@ -151,13 +156,16 @@ class KubernetesCluster:
 
         return self.until(ready_pods, f"{count} Pods of {app or 'all workloads'}")
 
-    def table(self, *arguments: str) -> list[dict[str, str]]:
-        """The rows of ``kubectl get``; each is a mapping from column heading to value."""
+    def kubectl_get(self, *arguments: str) -> list[dict[str, str]]:
+        """The rows that ``kubectl get`` prints; a row maps a column heading to its value.
+
+        Short names of kinds: ``sp`` SpiderIPPool, ``ss`` SpiderSubnet, ``se`` SpiderEndpoint.
+        """
         lines = self.server.kubectl("get", *arguments).splitlines()
         if not lines:
             return []
         heading, *rows = lines
-        # Columns are separated by two spaces or more; a heading may contain single spaces.
+        # Columns are separated by two or more spaces; a heading may contain single spaces.
         starts = [match.start() for match in re.finditer(r"\S+(?: \S+)*", heading)]
         ends = [*starts[1:], None]
         slices = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
@@ -168,7 +176,7 @@ class KubernetesCluster:
         ]
 
     def events(self, name: str) -> str:
-        """The messages of Events of ``shop`` about an object."""
+        """Type, reason and message of each Event about an object of ``shop``, one per line."""
         path = (
             f"/api/v1/namespaces/{SHOP_NAMESPACE}/events?fieldSelector=involvedObject.name%3D{name}"
         )
@@ -211,21 +219,24 @@ class KubernetesCluster:
         warnings = [line for line in lines if not line.startswith("Normal")]
         return "\n".join([*map(str, pods), str(self.claims()), *warnings])
 
-    # ------------------------------------------------------------------------------- operations
+    # ------------------------------------------------------------------------------- actions
 
     def apply(self, *objects: Object) -> None:
         """Apply objects, as a user does."""
         text = "\n".join(map(json.dumps, objects))
         self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
 
-    def pools(self, *objects: Object) -> None:
+    def apply_pools(self, *objects: Object) -> None:
         """Apply pools, and wait until the controller has written them to etcd."""
         self.apply(*objects)
         names = {pool["metadata"]["name"] for pool in objects}
         self.until(lambda: names <= self.store_reader.read_ledger().pools.keys(), f"pools {names}")
 
     def set_coordinator(self, phase: str = "Synced", **spec: object) -> None:
-        """Replace the SpiderCoordinator's settings, and wait until its status has the phase."""
+        """Replace the SpiderCoordinator's settings, and wait until its status has the phase.
+
+        Settings that are not in ``spec`` get the values of ``COORDINATOR``.
+        """
         path = f"/apis/{API_VERSION}/spidercoordinators/default"
 
         def is_written() -> bool:
@@ -247,16 +258,16 @@ class KubernetesCluster:
     def pings(self, pod: str, address: str) -> bool:
         """Whether an address answers a Pod's ping."""
         try:
-            done = self.inside(pod, "ping", "-n", "-c", "1", "-W", "2", address)
+            done = self.run_in_pod(pod, "ping", "-n", "-c", "1", "-W", "2", address)
         except RuntimeRefused:
             return False  # the Pod's sandbox is being created
         return done.returncode == 0
 
-    def inside(self, pod: str, *command: str) -> subprocess.CompletedProcess[str]:
+    def run_in_pod(self, pod: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a program of the machine in a Pod's network namespace."""
         return attempt(["nsenter", f"--net=/proc/{self.pid_of(pod)}/ns/net", "--", *command])
 
-    def sandbox(self, pod: str) -> str:
+    def sandbox_id(self, pod: str) -> str:
         """The id of a Pod's sandbox, from its endpoint in etcd; "" without an endpoint."""
         endpoint = self.store_reader.read_ledger().endpoints.get((SHOP_NAMESPACE, pod))
         return endpoint.nics[0].container if endpoint is not None else ""
@@ -264,14 +275,14 @@ class KubernetesCluster:
     def pid_of(self, pod: str) -> int:
         """The process id of a Pod's sandbox."""
         endpoint = self.store_reader.read_ledger().endpoints[SHOP_NAMESPACE, pod]
-        return self._services[endpoint.node].status(endpoint.nics[0].container).pid
+        return self._runtimes[endpoint.node].status(endpoint.nics[0].container).pid
 
-    def networks(self, node: str) -> list[str]:
-        """The names of the networks that a node's runtime gives to new sandboxes."""
-        return self._services[node].networks()
+    def runtime_networks(self, node: str) -> list[str]:
+        """The names of the CNI networks that a node's runtime adds to new sandboxes."""
+        return self._runtimes[node].networks()
 
     def lose_node(self, name: str) -> None:
-        """Disconnect a node, and kill its kubelet, containerd and agent; its Pods still run."""
+        """Disconnect a node, and kill its kubelet, containerd and agent; the Pods still run."""
         for port in self._ports(name):
             self.laboratory.fabric.namespace.ip("link", "set", port, "down")
         self.nodes[name].crash()
@@ -300,7 +311,7 @@ class KubernetesCluster:
         self.until(lambda: not self.claims(), "no claims")
 
     def delete_objects(self) -> None:
-        """Delete all workloads, pools and subnets, and check the invariants of the log."""
+        """Delete all workloads, pools and subnets, and check the invariants of the event log."""
         self.delete_pods()
         for plural in ("spiderippools", "spidersubnets"):
             self._delete_collection(f"/apis/{API_VERSION}/{plural}")
@@ -311,16 +322,16 @@ class KubernetesCluster:
     def _delete_collection(self, path: str) -> None:
         """Delete all objects of a collection, and wait until the API server has none of them.
 
-        The controller removes the finalizer after it has deleted the pool in etcd. If a test
-        applied a pool of the same name before, it would change the object that is being deleted.
+        An object exists until the controller has removed its finalizer. A test that applied a pool
+        of the same name earlier would change the object that is being deleted.
         """
         self.server.request("DELETE", path)
         self.until(lambda: not self.server.request("GET", path).body["items"], f"no {path}")
 
-    def check(self) -> None:
+    def verify(self) -> None:
         """Check that ``orbctl verify`` reports no problem."""
-        verified = self.laboratory.orbctl("verify")
-        assert verified.returncode == 0, verified.stdout + verified.stderr
+        done = self.laboratory.orbctl("verify")
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def nodes_are_ready(self) -> bool:
         """Whether all nodes are ready."""
@@ -338,7 +349,7 @@ class KubernetesCluster:
             access = {KUBECONFIG_VARIABLE: str(self.server.kubeconfig_of(AGENT_ACCOUNT))}
             settings = chart_settings.variables(AGENT_ACCOUNT) | access
             node = self.laboratory.create_node(name, settings)
-            (node.directory / "conf.yml").write_text(CONF_WITH_DEVICES)
+            (node.directory / "conf.yml").write_text(CONF_WITH_DEVICE_PLUGIN)
             self._add_node(node)
         self.controller = self._start_controller()
         self.until(self.nodes_are_ready, "the nodes")
@@ -350,7 +361,7 @@ class KubernetesCluster:
         nad = yaml.safe_load(NAD_DEFINITION)
         documents: Iterable[Any] = [
             namespace,
-            *rights(),
+            *role_manifests(),
             nad,
             *map(definition_of, CUSTOM_RESOURCE_KINDS),
         ]
@@ -366,13 +377,13 @@ class KubernetesCluster:
         kube_node = self.nodes[node.name] = KubeNode(self.laboratory, node, kubeconfig)
         self._stack.callback(kube_node.close)
         if node.name == NODE_NAMES[1]:
-            self._bridge(node)
+            self._use_bridge(node)
         kube_node.create("bridge")
-        service = self._services[node.name] = RuntimeService(kube_node.containerd.socket)
+        service = self._runtimes[node.name] = RuntimeService(kube_node.containerd.socket)
         self._stack.callback(service.close)
 
-    def _bridge(self, node: Node) -> None:
-        """Add a second uplink with a bridge for Pods, and a network without coordinator."""
+    def _use_bridge(self, node: Node) -> None:
+        """Add a second uplink with a bridge for Pods; replace the node's CNI configuration."""
         fabric, (_, port) = self.laboratory.fabric.namespace, self._ports(node.name)
         peer = ("peer", "name", SECOND_UPLINK, "netns", node.namespace.name)
         fabric.ip("link", "add", port, "type", "veth", *peer)
@@ -388,7 +399,7 @@ class KubernetesCluster:
         installed.write_text(json.dumps(conflist))
 
     def _ports(self, name: str) -> tuple[str, ...]:
-        """The fabric's ends of the veth pairs that connect a node."""
+        """The fabric's ends of the veth pairs that are the node's uplinks."""
         first = self.laboratory.fabric.port(name)
         return (first, f"{first}-pods") if name == NODE_NAMES[1] else (first,)
 

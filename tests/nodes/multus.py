@@ -1,6 +1,6 @@
-"""Multus on a node, as its DaemonSet installs it: the thin plugin, which calls all other plugins.
+"""Multus on a node, as Multus' DaemonSet installs it: the thin plugin, which calls other plugins.
 
-Its program must be installed in the directory of CNI plugins.
+The program ``multus`` must be installed in a directory of CNI plugins.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.parts import MULTUS_PLUGIN, needs
 
 PROGRAM: Final = "multus"
 NETWORKS_ANNOTATION: Final = "k8s.v1.cni.cncf.io/networks"
-DEFAULT_NETWORK: Final = "v1.multus-cni.io/default-network"
+DEFAULT_NETWORK_ANNOTATION: Final = "v1.multus-cni.io/default-network"
 STATUS_ANNOTATION: Final = "k8s.v1.cni.cncf.io/network-status"
 NADS_PATH: Final = (
     f"/apis/k8s.cni.cncf.io/v1/namespaces/{SHOP_NAMESPACE}/network-attachment-definitions"
@@ -41,8 +41,8 @@ def why_missing() -> str:
 class Multus:
     """A context manager that installs Multus on one node.
 
-    ``default`` is the network configuration for ``eth0`` of Pods that name no other network. If it
-    is empty, the node's own network configuration serves this purpose.
+    ``default`` is the network configuration for ``eth0`` of Pods that name no other default
+    network; if ``default`` is empty, it is the node's present network configuration.
     """
 
     def __init__(
@@ -73,16 +73,19 @@ class Multus:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Multus must delete the networks that it has added.
+        # The Pods' networks were added by Multus, so Multus must delete them.
         self._cluster.delete_pods()
         self._config.unlink()
         self._cluster.until(lambda: PROGRAM not in self._networks(), "the node without Multus")
 
     def _networks(self) -> list[str]:
-        return self._cluster.networks(self._node)
+        return self._cluster.runtime_networks(self._node)
 
     def _link_default_paths(self) -> None:
-        """Create the default paths of socket and logs, because NADs do not name other paths."""
+        """Create the agent's default socket paths and /var/log, because NADs name no other paths.
+
+        ``.fast`` is the suffix of the agent's second socket.
+        """
         in_mounts = self._cluster.nodes[self._node].containerd.with_mounts
         commands = [("mkdir", "-p", "/run/spidernet"), ("mount", "-t", "tmpfs", "none", "/var/log")]
         for suffix in ("", ".fast"):
@@ -107,7 +110,7 @@ class Multus:
 
 
 def macvlan(name: str, *ipv4: str) -> Object:
-    """A SpiderMultusConfig in ``shop``: macvlan on the node's uplink with these IPv4 pools."""
+    """A SpiderMultusConfig in ``shop``: macvlan on the uplink ``eth0`` with these IPv4 pools."""
     link = {"master": ["eth0"], "ippools": {"ipv4": list(ipv4)}}
     spec = {"cniType": "macvlan", "macvlan": link, "coordinator": {"mode": "auto"}}
     return manifest(API_VERSION, "SpiderMultusConfig", name, SHOP_NAMESPACE, spec=spec)

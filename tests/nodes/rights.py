@@ -1,7 +1,8 @@
 """The permissions of agent and controller: the chart's roles, bound to users.
 
-The chart binds the roles to service accounts. The roles are read from golden files, which
-tests/chart compares with the rendered chart.
+The chart itself binds the roles to service accounts; the processes of tests/nodes run outside Pods,
+so they are users. The roles are read from golden files: renderings of the chart that tests/chart
+compares with the chart.
 """
 
 from __future__ import annotations
@@ -14,34 +15,34 @@ from tests.support.yaml_reader import read_all_yaml
 
 AGENT_ACCOUNT: Final = "orbweaver-agent"
 CONTROLLER_ACCOUNT: Final = "orbweaver-controller"
-CIDRS: Final = f"{CONTROLLER_ACCOUNT}-cidrs"
+CIDR_READER: Final = f"{CONTROLLER_ACCOUNT}-cidrs"
 """The Role in ``kube-system`` by which the controller reads the cluster's CIDRs."""
 
-GROUP: Final = "rbac.authorization.k8s.io"
-GOLDEN: Final = Path(__file__).parents[1] / "chart/golden"
-DEFAULT_CHART: Final = GOLDEN / "default.yaml"
+RBAC_GROUP: Final = "rbac.authorization.k8s.io"
+GOLDEN_FILES: Final = Path(__file__).parents[1] / "chart/golden"
+DEFAULT_CHART: Final = GOLDEN_FILES / "default.yaml"
 """The chart with its default values."""
 
-CLOUD_CHART: Final = GOLDEN / "cloud.yaml"
+CLOUD_CHART: Final = GOLDEN_FILES / "cloud.yaml"
 """The chart with a network provider."""
 
-PRODUCTION_CHART: Final = GOLDEN / "production.yaml"
+PRODUCTION_CHART: Final = GOLDEN_FILES / "production.yaml"
 """The chart with ClusterIP support (``orbweaver.clusterIP``)."""
 
-SRIOV: Final = GOLDEN / "devices.yaml"
+DEVICES_CHART: Final = GOLDEN_FILES / "devices.yaml"
 """The chart with virtual functions and shared RDMA devices."""
 
 AGENT_NAMESPACE: Final = "orbweaver"
 
 
-def rights() -> Iterator[dict[str, Any]]:
+def role_manifests() -> Iterator[dict[str, Any]]:
     """Both ClusterRoles, the controller's Role in ``kube-system``, and their bindings."""
     for document in read_all_yaml(DEFAULT_CHART.read_text("utf-8")):
         name = document["metadata"]["name"]
         if document["kind"] == "ClusterRole" and name in {AGENT_ACCOUNT, CONTROLLER_ACCOUNT}:
             yield document
             yield _binding("ClusterRole", name, name, {})
-        if document["kind"] == "Role" and name == CIDRS:
+        if document["kind"] == "Role" and name == CIDR_READER:
             yield document
             metadata = {"namespace": document["metadata"]["namespace"]}
             yield _binding("Role", name, CONTROLLER_ACCOUNT, metadata)
@@ -50,36 +51,36 @@ def rights() -> Iterator[dict[str, Any]]:
 def _binding(
     kind: str, name: str, user: str, metadata: dict[str, str], binding: str = ""
 ) -> dict[str, Any]:
-    """The binding of a role to a user; its name is that of the role, unless ``binding`` is set."""
+    """The binding of a role to a user; ``binding`` is its name, by default the role's name."""
     return {
-        "apiVersion": f"{GROUP}/v1",
+        "apiVersion": f"{RBAC_GROUP}/v1",
         "kind": f"{kind}Binding",
         "metadata": {"name": binding or name, **metadata},
-        "roleRef": {"apiGroup": GROUP, "kind": kind, "name": name},
-        "subjects": [{"apiGroup": GROUP, "kind": "User", "name": user}],
+        "roleRef": {"apiGroup": RBAC_GROUP, "kind": kind, "name": name},
+        "subjects": [{"apiGroup": RBAC_GROUP, "kind": "User", "name": user}],
     }
 
 
-def agent_role(profile: Path) -> dict[str, Any]:
+def agent_role(golden_file: Path) -> dict[str, Any]:
     """The ClusterRole of agents in a golden file of the chart."""
-    return _cluster_role(profile, AGENT_ACCOUNT)
+    return _cluster_role(golden_file, AGENT_ACCOUNT)
 
 
-def _cluster_role(profile: Path, process: str) -> dict[str, Any]:
+def _cluster_role(golden_file: Path, process: str) -> dict[str, Any]:
     (role,) = (
         document
-        for document in read_all_yaml(profile.read_text("utf-8"))
+        for document in read_all_yaml(golden_file.read_text("utf-8"))
         if (document["kind"], document["metadata"]["name"]) == ("ClusterRole", process)
     )
     return dict(role)
 
 
-def with_devices() -> Iterator[dict[str, Any]]:
-    """The objects that the chart adds for virtual functions: namespace, CRDs, roles, bindings."""
+def sriov_manifests() -> Iterator[dict[str, Any]]:
+    """Manifests of what the chart adds for virtual functions: namespace, CRDs, roles, bindings."""
     yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AGENT_NAMESPACE}}
-    yield agent_role(SRIOV)
-    yield _cluster_role(SRIOV, CONTROLLER_ACCOUNT)
-    for document in read_all_yaml(SRIOV.read_text("utf-8")):
+    yield agent_role(DEVICES_CHART)
+    yield _cluster_role(DEVICES_CHART, CONTROLLER_ACCOUNT)
+    for document in read_all_yaml(DEVICES_CHART.read_text("utf-8")):
         kind, name = document["kind"], document["metadata"]["name"]
         if kind == "CustomResourceDefinition":
             yield document
@@ -90,4 +91,4 @@ def with_devices() -> Iterator[dict[str, Any]]:
             yield document
             for user in (AGENT_ACCOUNT, CONTROLLER_ACCOUNT):
                 metadata = {"namespace": AGENT_NAMESPACE}
-                yield _binding(kind, name, user, metadata, f"{name}-{user}")
+                yield _binding(kind, name, user, metadata, binding=f"{name}-{user}")

@@ -25,11 +25,11 @@ pytestmark = [
 def test_addresses_of_a_lost_node_are_released_without_a_del_and_stay_released_when_it_returns(
     cluster: KubernetesCluster,
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(deployment("web", 4, annotated_with_pool("green")))
-    before = cluster.running("web", 4)
+    before = cluster.wait_for_pods(4, app="web")
     lost = {pod.name for pod in before if pod.node == "node-b"}
-    assert lost, "the scheduler spreads them"
+    assert lost, "the scheduler must place some of the Pods on node-b"
 
     cluster.lose_node("node-b")
 
@@ -40,21 +40,21 @@ def test_addresses_of_a_lost_node_are_released_without_a_del_and_stay_released_w
 
     held = cluster.until(ready_on_other_node, "four Pods on node-a")
     assert cluster.until(lambda: cluster.claims() == held, "only claims of these Pods")
-    # The lost node has no kubelet that could confirm the deletion of its Pods.
+    # The Pods of node-b still exist, because no kubelet confirms their deletion.
     assert {pod.name for pod in cluster.pods("web")} >= lost
     cluster.restore_nodes()
     assert cluster.until(lambda: len(cluster.pods("web")) == 4, "the end of the lost Pods")
     assert cluster.claims() == held
-    assert len({pod.addresses for pod in cluster.running("web", 4)}) == 4
+    assert len({pod.addresses for pod in cluster.wait_for_pods(4, app="web")}) == 4  # no duplicate
 
 
 def test_a_replica_of_a_lost_node_keeps_its_address_on_another_node(
     cluster: KubernetesCluster,
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.server.kubectl("cordon", "node-a")
     cluster.apply(stateful_set("db", 1, annotated_with_pool("green")))
-    (before,) = cluster.running("db", 1)
+    (before,) = cluster.wait_for_pods(1, app="db")
     cluster.server.kubectl("uncordon", "node-a")
 
     cluster.lose_node("node-b")
@@ -64,7 +64,7 @@ def test_a_replica_of_a_lost_node_keeps_its_address_on_another_node(
         *("delete", "pod", "db-0", "--namespace", SHOP_NAMESPACE, "--force", "--grace-period=0")
     )
 
-    (after,) = cluster.running("db", 1)
+    (after,) = cluster.wait_for_pods(1, app="db")
     assert (before.node, after.node) == ("node-b", "node-a")
     assert after.addresses == before.addresses
     assert cluster.claims() == {after.addresses[0]: "db-0"}

@@ -1,4 +1,4 @@
-"""An automatic pool follows its Deployment: it is created, resized and deleted with it."""
+"""The automatic pool of a Deployment is created, resized and deleted with the Deployment."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ AUTOMATIC_POOL: Final = {
     "ipam.spidernet.io/subnet": json.dumps({"ipv4": ["wide"]}),
     "ipam.spidernet.io/ippool-ip-number": "+1",
 }
-"""Annotations: a pool from the subnet ``wide``, with one address more than replicas."""
+"""Annotations that request a pool from the subnet ``wide``, with one more address than replicas."""
 
 
-def sizes(cluster: KubernetesCluster) -> list[tuple[str, str]]:
+def pool_sizes(cluster: KubernetesCluster) -> list[tuple[str, str]]:
     """The total number of addresses and the number of allocated addresses of each pool."""
-    return [(row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.table("sp")]
+    return [(row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.kubectl_get("sp")]
 
 
 def test_the_automatic_pool_of_a_deployment_is_resized_and_deleted_with_it(
@@ -38,23 +38,27 @@ def test_the_automatic_pool_of_a_deployment_is_resized_and_deleted_with_it(
     cluster.until(lambda: "wide" in cluster.store_reader.read_ledger().subnets, "the subnet")
 
     cluster.apply(deployment("web", 2, AUTOMATIC_POOL))
-    first, second = cluster.running("web", 2)
+    first, second = cluster.wait_for_pods(2, app="web")
 
     (name,) = cluster.store_reader.read_ledger().pools
     assert "web" in name
+    # Two replicas and one more address: the lowest three of the subnet.
     pool_addresses = {ip_address("10.6.0.20") + offset for offset in range(3)}
     assert {ip_address(pod.addresses[0]) for pod in (first, second)} <= pool_addresses
-    assert cluster.until(lambda: sizes(cluster) == [("3", "2")], "two of three")
+    assert cluster.until(lambda: pool_sizes(cluster) == [("3", "2")], "two of three")
     cluster.server.kubectl("--namespace", SHOP_NAMESPACE, "scale", "deployment/web", "--replicas=4")
-    cluster.running("web", 4)
-    assert cluster.until(lambda: sizes(cluster) == [("5", "4")], "four of five")
+    cluster.wait_for_pods(4, app="web")
+    assert cluster.until(lambda: pool_sizes(cluster) == [("5", "4")], "four of five")
     cluster.server.kubectl("--namespace", SHOP_NAMESPACE, "scale", "deployment/web", "--replicas=1")
-    assert cluster.until(lambda: sizes(cluster) == [("2", "1")], "one of two")
+    assert cluster.until(lambda: pool_sizes(cluster) == [("2", "1")], "one of two")
 
     def subnet_sizes() -> list[tuple[str, str]]:
-        return [(row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.table("ss")]
+        """As ``pool_sizes``, of subnets; addresses of an automatic pool count as allocated."""
+        return [
+            (row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.kubectl_get("ss")
+        ]
 
     assert cluster.until(lambda: subnet_sizes() == [("20", "2")], "the subnet's count")
     cluster.server.kubectl("--namespace", SHOP_NAMESPACE, "delete", "deployment", "web")
     assert cluster.until(lambda: not cluster.store_reader.read_ledger().pools, "no pool")
-    assert cluster.until(lambda: cluster.table("sp") == [], "no SpiderIPPool")
+    assert cluster.until(lambda: cluster.kubectl_get("sp") == [], "no SpiderIPPool")

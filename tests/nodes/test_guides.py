@@ -2,7 +2,7 @@
 
     WRITE_GUIDES=1 python -m pytest tests/nodes/test_guides.py
 
-does not compare the outputs of the steps with the pages: it writes them into the pages.
+writes the outputs of the steps into the pages, instead of comparing the outputs with the pages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.nodes.multus import why_missing
 from tests.support.documents import Page, shell_blocks
 from tests.support.parts import CGROUPS, needs
 
-WRITES = "WRITE_GUIDES" in os.environ
+WRITES_PAGES = "WRITE_GUIDES" in os.environ
 GUIDES = [
     path
     for path in sorted(GUIDES_FOLDER.glob("*.md"))
@@ -42,7 +42,7 @@ def runner(
     running: KubernetesCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[GuideRunner]:
     archive = tmp_path_factory.mktemp("images") / "busybox.tar"
-    with guide_runner(running, archive, writes=WRITES) as runner:
+    with guide_runner(running, archive, writes_pages=WRITES_PAGES) as runner:
         yield runner
     assert running.forbidden_requests() == set()
 
@@ -53,4 +53,4 @@ def test_a_guide_prints_the_outputs_on_its_page_and_leaves_no_objects(
 ) -> None:
     if path.stem == "clusterip" and not cgroup2_mounts():
         pytest.skip(needs(CGROUPS))
-    assert runner.follow(Page(path)) == set()
+    assert runner.execute_and_undo(Page(path)) == set()

@@ -1,4 +1,7 @@
-"""``kubectl orb`` runs orbctl in a controller's Pod, so its user needs no access to etcd."""
+"""``kubectl orb`` runs orbctl in a controller's Pod, so the user of kubectl needs no etcd access.
+
+The cluster's first controller runs outside Pods, so the tests start a second one in a Pod.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +36,14 @@ Orb = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def orb(cluster: KubernetesCluster) -> Orb:
-    """Returns a function that calls ``kubectl orb`` with only kubectl and a kubeconfig."""
-    cluster.apply(controller_pod(cluster, "node-a"))
-    cluster.running(APP_LABEL, 1)
+    """Starts a controller in a Pod; returns a function that runs ``kubectl orb``.
 
-    def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    The environment of ``kubectl orb`` has a kubeconfig, and no endpoints of etcd.
+    """
+    cluster.apply(controller_pod(cluster, "node-a"))
+    cluster.wait_for_pods(1, app=APP_LABEL)
+
+    def kubectl_orb(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         variables = {
             "PATH": f"{KUBERNETES_PROGRAMS}:{Path(sys.executable).parent}:/usr/bin:/bin",
             "KUBECONFIG": str(cluster.server.kubeconfig),
@@ -47,13 +53,13 @@ def orb(cluster: KubernetesCluster) -> Orb:
         command = ["env", "-i", *assignments, "kubectl", "orb", *arguments]
         return attempt(cluster.server.location.inside(command), stdin=stdin)
 
-    return run
+    return kubectl_orb
 
 
 def test_kubectl_orb_reads_etcd_through_the_controllers_pod(
     cluster: KubernetesCluster, orb: Orb
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(pod("alpha", annotated_with_pool("green"), node="node-b"))
     cluster.until(lambda: len(cluster.claims()) == 1, "an address")
     (address,) = cluster.claims()
@@ -67,26 +73,26 @@ def test_kubectl_orb_reads_etcd_through_the_controllers_pod(
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def test_kubectl_orb_reads_local_files_and_returns_the_exit_code_of_orbctl(
+def test_kubectl_orb_sends_local_files_to_orbctl_and_returns_its_exit_code(
     cluster: KubernetesCluster, orb: Orb, tmp_path: Path
 ) -> None:
     path = tmp_path / "pool.json"
     path.write_text(json.dumps(pool("own", "10.6.0.60")))
 
-    refused = orb("get", "pool", "own")
+    missing = orb("get", "pool", "own")
     applied = orb("apply", "-f", str(path))
     piped = orb("apply", "-f", "-", stdin=path.read_text())
     stored_pools = cluster.store_reader.read_ledger().pools.keys()
     deleted = orb("delete", "pool", "own")
     exported = cluster.laboratory.orbctl("export")
 
-    assert refused.returncode == Exit.NOT_FOUND
-    assert "own" in refused.stderr
+    assert missing.returncode == Exit.NOT_FOUND
+    assert "own" in missing.stderr
     assert applied.returncode == 0, applied.stderr
     assert piped.returncode == 0, piped.stderr
     assert stored_pools == {"own"}
     assert deleted.returncode == 0, deleted.stderr
-    # The log names the user of the machine where kubectl ran, not the user in the Pod.
+    # The event log names the user who runs kubectl on this machine, not the user in the Pod.
     user = pwd.getpwuid(os.geteuid()).pw_name
     assert f"{user}@{socket.gethostname()}" in exported.stdout
 

@@ -1,4 +1,8 @@
-"""Pods that kubelet starts get addresses of their pool and a working network."""
+"""Pods that kubelet starts get addresses of their pool and a working network.
+
+The nodes ``node-a`` and ``node-b`` attach Pods in different ways: macvlan with the coordinator, and
+a bridge without it. The laboratory's network has the gateways 10.6.0.1 and fd00:6::1.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +34,14 @@ pytestmark = [
 def test_pods_of_a_deployment_get_addresses_of_the_pool_in_their_annotation(
     cluster: KubernetesCluster, node: str
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"), pool("blue", "10.6.0.40-10.6.0.49"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"), pool("blue", "10.6.0.40-10.6.0.49"))
     cluster.apply(deployment("web", 2, annotated_with_pool("blue"), node=node))
 
-    first, second = cluster.running("web", 2)
+    first, second = cluster.wait_for_pods(2, app="web")
 
     claims = cluster.store_reader.read_ledger().claims
     assert {first.node, second.node} == {node}
-    assert {held.claim.pool for held in claims.values()} == {"blue"}
+    assert {stored.claim.pool for stored in claims.values()} == {"blue"}
     assert set(claims) == {*first.addresses, *second.addresses}
     assert cluster.pings(first.name, second.addresses[0])
     assert cluster.pings(first.name, "10.6.0.1")
@@ -46,13 +50,13 @@ def test_pods_of_a_deployment_get_addresses_of_the_pool_in_their_annotation(
 def test_pods_on_two_nodes_reach_each_other_over_macvlan_and_bridge(
     cluster: KubernetesCluster,
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(
         pod("alpha", annotated_with_pool("green"), node="node-a"),
         pod("beta", annotated_with_pool("green"), node="node-b"),
     )
 
-    alpha, beta = cluster.running("", 2)
+    alpha, beta = cluster.wait_for_pods(2)
 
     assert (alpha.node, beta.node) == ("node-a", "node-b")
     assert cluster.pings("alpha", beta.addresses[0])
@@ -63,12 +67,12 @@ def test_a_macvlan_pod_and_its_node_reach_each_other_over_the_coordinators_veth(
     cluster: KubernetesCluster,
 ) -> None:
     node = cluster.nodes["node-a"].node
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(pod("alpha", annotated_with_pool("green"), node="node-a"))
 
-    (alpha,) = cluster.running("", 1)
+    (alpha,) = cluster.wait_for_pods(1)
 
-    links = cluster.inside("alpha", "ip", "-brief", "link").stdout
+    links = cluster.run_in_pod("alpha", "ip", "-brief", "link").stdout
     ping = node.namespace.attempt("ping", "-n", "-c", "1", "-W", "2", alpha.addresses[0])
     assert "veth0@" in links
     assert "eth0@" in links
@@ -77,28 +81,28 @@ def test_a_macvlan_pod_and_its_node_reach_each_other_over_the_coordinators_veth(
 
 
 def test_the_status_of_a_dual_stack_pod_has_both_addresses(cluster: KubernetesCluster) -> None:
-    cluster.pools(
+    cluster.apply_pools(
         pool("green", "10.6.0.20-10.6.0.29"), pool("grass", "fd00:6::20-fd00:6::2f", **IPV6_NETWORK)
     )
     cluster.apply(pod("alpha", annotated_with_pool("green", "grass"), node="node-b"))
 
-    (alpha,) = cluster.running("", 1)
+    (alpha,) = cluster.wait_for_pods(1)
 
-    four, six = alpha.addresses
-    assert ip_address(four) in ip_network("10.6.0.0/24")
-    assert ip_address(six) in ip_network("fd00:6::/64")
+    ipv4, ipv6 = alpha.addresses
+    assert ip_address(ipv4) in ip_network("10.6.0.0/24")
+    assert ip_address(ipv6) in ip_network("fd00:6::/64")
     assert cluster.pings("alpha", "fd00:6::1")
 
 
 def test_kubectl_shows_pools_endpoints_and_subnets_with_the_documented_columns(
     cluster: KubernetesCluster,
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29", default=True))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29", default=True))
     cluster.apply(subnet("wide", "10.6.0.20-10.6.0.39"), deployment("web", 2, {}))
-    (first, _) = cluster.running("web", 2)
+    (first, _) = cluster.wait_for_pods(2, app="web")
 
     def rows_with_two_allocated() -> list[dict[str, str]]:
-        rows = cluster.table("sp")
+        rows = cluster.kubectl_get("sp")
         return rows if [row["ALLOCATED-IP-COUNT"] for row in rows] == ["2"] else []
 
     (row,) = cluster.until(rows_with_two_allocated, "the count of the pool")
@@ -119,8 +123,10 @@ def test_kubectl_shows_pools_endpoints_and_subnets_with_the_documented_columns(
         "IPV6": "",
         "NODE": first.node,
     }
-    cluster.until(lambda: endpoint in cluster.table("se", "-n", SHOP_NAMESPACE), "the endpoint")
-    assert len(cluster.table("se", "-n", SHOP_NAMESPACE)) == 2
+    cluster.until(
+        lambda: endpoint in cluster.kubectl_get("se", "-n", SHOP_NAMESPACE), "the endpoint"
+    )
+    assert len(cluster.kubectl_get("se", "-n", SHOP_NAMESPACE)) == 2
     wide = {
         "NAME": "wide",
         "VERSION": "4",
@@ -128,21 +134,21 @@ def test_kubectl_shows_pools_endpoints_and_subnets_with_the_documented_columns(
         "ALLOCATED-IP-COUNT": "10",
         "TOTAL-IP-COUNT": "20",
     }
-    assert cluster.until(lambda: cluster.table("ss") == [wide], "the subnet")
+    assert cluster.until(lambda: cluster.kubectl_get("ss") == [wide], "the subnet")
 
 
-def test_the_status_of_a_pool_of_25602_addresses_counts_all_of_them(
+def test_a_pool_of_25602_addresses_without_a_gateway_counts_them_all_and_sets_no_default_route(
     cluster: KubernetesCluster,
 ) -> None:
-    cluster.pools(pool("calico", "10.244.100.0-10.244.200.1", subnet="10.244.0.0/16"))
+    cluster.apply_pools(pool("calico", "10.244.100.0-10.244.200.1", subnet="10.244.0.0/16"))
     cluster.apply(deployment("nginx", 2, annotated_with_pool("calico"), node="node-b"))
-    first, second = cluster.running("nginx", 2)
+    first, second = cluster.wait_for_pods(2, app="nginx")
 
-    def counts() -> list[str]:
-        (row,) = cluster.table("sp")
-        numbers = [row["ALLOCATED-IP-COUNT"], row["TOTAL-IP-COUNT"]]
-        return numbers if numbers[0] == "2" else []
+    def counts_with_two_allocated() -> list[str]:
+        (row,) = cluster.kubectl_get("sp")
+        counts = [row["ALLOCATED-IP-COUNT"], row["TOTAL-IP-COUNT"]]
+        return counts if counts[0] == "2" else []
 
-    assert cluster.until(counts, "the count") == ["2", "25602"]
+    assert cluster.until(counts_with_two_allocated, "the count") == ["2", "25602"]
     assert cluster.pings(first.name, second.addresses[0])
-    assert not cluster.inside(first.name, "ip", "route", "show", "default").stdout
+    assert not cluster.run_in_pod(first.name, "ip", "route", "show", "default").stdout

@@ -12,7 +12,13 @@ from core.manifests.kinds.fields import API_VERSION
 from ops.lab.fabric import FABRIC_BRIDGE
 from ops.lab.http import get
 from tests.nodes.kubernetes_cluster import KubernetesCluster
-from tests.nodes.multus import DEFAULT_NETWORK, NETWORKS_ANNOTATION, Multus, macvlan, why_missing
+from tests.nodes.multus import (
+    DEFAULT_NETWORK_ANNOTATION,
+    NETWORKS_ANNOTATION,
+    Multus,
+    macvlan,
+    why_missing,
+)
 from tests.nodes.test_several_nics_by_multus import nads
 from tests.nodes.workloads import SHOP_NAMESPACE, annotated_with_pool, pod, pool
 
@@ -26,13 +32,15 @@ pytestmark = [
 
 NODE = "node-a"
 CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
-CONFIGS = f"/apis/{API_VERSION}/namespaces/{SHOP_NAMESPACE}/spidermultusconfigs"
+NETWORKS_PATH = f"/apis/{API_VERSION}/namespaces/{SHOP_NAMESPACE}/spidermultusconfigs"
 NETWORK_NAMES = ("own", "plain")
 """The SpiderMultusConfigs of this file: ``own`` has coordinator settings, ``plain`` has none."""
 
 KUBEADM = "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}"
-SERVICE = "10.96.0.10"
-"""A ClusterIP in ``serviceSubnet`` of ``KUBEADM``."""
+"""kubeadm's ClusterConfiguration, where the controller finds the CIDRs of the cluster."""
+
+CLUSTER_IP = "10.96.0.10"
+"""An address in ``serviceSubnet`` of ``KUBEADM``."""
 
 SETTINGS: dict[str, Any] = {
     "hijackCIDR": ["203.0.113.0/24"],
@@ -45,15 +53,18 @@ SETTINGS: dict[str, Any] = {
     "vethLinkAddress": "169.254.100.1",
     "vethMTU": 1400,
 }
-FILTER_OF_NODE = "net.ipv4.conf.default.rp_filter"
+"""Settings of a SpiderCoordinator; each has a value that is not the default."""
+
+NODE_RP_FILTER = "net.ipv4.conf.default.rp_filter"
 GATED = "gated"
-"""An unscheduled Pod; the tests request the coordinator settings that the agent has for it."""
+"""A Pod with a scheduling gate, so it is not scheduled. The tests request the coordinator settings
+that the agent has for this Pod."""
 
 
 @pytest.fixture
 def coordinated(cluster: KubernetesCluster) -> Iterator[KubernetesCluster]:
     """The cluster with a pool and the gated Pod; restores the SpiderCoordinator afterwards."""
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     gated_pod = pod(GATED, {}, schedulingGates=[{"name": "example.org/never"}])
     gated_pod["metadata"]["namespace"] = "default"
     cluster.apply(gated_pod)
@@ -61,9 +72,10 @@ def coordinated(cluster: KubernetesCluster) -> Iterator[KubernetesCluster]:
     cluster.server.request("DELETE", f"{CONFIG_MAPS}/kubeadm-config")
     cluster.delete_pods()
     for name in NETWORK_NAMES:
-        cluster.server.request("DELETE", f"{CONFIGS}/{name}")
+        cluster.server.request("DELETE", f"{NETWORKS_PATH}/{name}")
     cluster.until(lambda: not nads(cluster) & {*NETWORK_NAMES}, "no NADs of this file")
     cluster.set_coordinator()
+    # The default SpiderCoordinator has no podMACPrefix.
     until_agent_has(
         cluster, lambda status, settings: status == 200 and "podMACPrefix" not in settings
     )
@@ -79,7 +91,7 @@ def create_kubeadm_config(cluster: KubernetesCluster) -> None:
 def until_agent_has(
     cluster: KubernetesCluster, holds: Callable[[int, dict[str, Any]], bool]
 ) -> None:
-    """Wait until a condition on the agent's response (HTTP status, settings) holds."""
+    """Wait until ``holds`` accepts the HTTP status and the settings of the agent's response."""
     socket = cluster.nodes[NODE].node.socket
     request = json.dumps({"podNamespace": "default", "podName": GATED})
 
@@ -91,12 +103,15 @@ def until_agent_has(
 
 
 def route_to(cluster: KubernetesCluster, name: str, destination: str) -> str:
-    return cluster.inside(name, "ip", "route", "get", destination).stdout
+    return cluster.run_in_pod(name, "ip", "route", "get", destination).stdout
 
 
 def link(cluster: KubernetesCluster, name: str, interface: str) -> dict[str, Any]:
-    (found,) = json.loads(cluster.inside(name, "ip", "-json", "link", "show", interface).stdout)
-    return dict(found)
+    """An interface of a Pod, as ``ip -json link`` prints it."""
+    (printed,) = json.loads(
+        cluster.run_in_pod(name, "ip", "-json", "link", "show", interface).stdout
+    )
+    return dict(printed)
 
 
 def test_every_setting_of_the_spidercoordinator_has_its_effect_in_a_pod(
@@ -104,17 +119,18 @@ def test_every_setting_of_the_spidercoordinator_has_its_effect_in_a_pod(
 ) -> None:
     cluster, node = coordinated, coordinated.nodes[NODE].node
     create_kubeadm_config(cluster)
-    node.namespace.run("sysctl", "-qw", f"{FILTER_OF_NODE}=2")
+    node.namespace.run("sysctl", "-qw", f"{NODE_RP_FILTER}=2")
     cluster.set_coordinator(podCIDRType="cluster", **SETTINGS)
     until_agent_has(
         cluster, lambda _, settings: settings.get("overlayPodCIDR") == ["10.244.0.0/16"]
     )
     cluster.apply(pod("alpha", annotated_with_pool("green"), node=NODE))
-    (alpha,) = cluster.running("", 1)
+    (alpha,) = cluster.wait_for_pods(1)
     address = alpha.addresses[0]
 
-    # Services, the overlay's Pods and hijackCIDR are routed via the node, others via the gateway.
-    for destination in (SERVICE, "10.244.3.4", "203.0.113.9"):
+    # ClusterIPs, the cluster's podSubnet and hijackCIDR are routed via the node (veth0),
+    # policyRoutes via their own gateway, and other addresses via the pool's gateway.
+    for destination in (CLUSTER_IP, "10.244.3.4", "203.0.113.9"):
         assert "dev veth0" in route_to(cluster, "alpha", destination), destination
     assert "via 10.6.0.1 dev eth0" in route_to(cluster, "alpha", "198.18.0.1")
     assert "via 10.6.0.9 dev eth0" in route_to(cluster, "alpha", "198.51.100.7")
@@ -124,17 +140,20 @@ def test_every_setting_of_the_spidercoordinator_has_its_effect_in_a_pod(
     assert eth0["address"] == f"0a:1b:0a:06:00:{last_byte:02x}"  # podMACPrefix, then 10.6.0.x
     assert eth0["txqlen"] == 2000
     assert veth0["mtu"] == 1400
-    assert "169.254.100.1/32" in cluster.inside("alpha", "ip", "-4", "addr", "show", "veth0").stdout
-    rp_filter = cluster.inside("alpha", "cat", "/proc/sys/net/ipv4/conf/all/rp_filter").stdout
+    assert (
+        "169.254.100.1/32"
+        in cluster.run_in_pod("alpha", "ip", "-4", "addr", "show", "veth0").stdout
+    )
+    rp_filter = cluster.run_in_pod("alpha", "cat", "/proc/sys/net/ipv4/conf/all/rp_filter").stdout
     assert rp_filter.strip() == "2"
-    assert node.namespace.run("sysctl", "-n", FILTER_OF_NODE).strip() == "0"
+    assert node.namespace.run("sysctl", "-n", NODE_RP_FILTER).strip() == "0"
 
     assert address in node.namespace.ip("route", "show", "table", "600")
     assert "lookup 600" in node.namespace.ip("rule")
     assert cluster.pings("alpha", node.address)
 
 
-def test_pods_wait_with_an_event_while_the_cidrs_are_unknown(
+def test_pods_wait_with_an_event_until_the_controller_finds_the_clusters_cidrs(
     coordinated: KubernetesCluster,
 ) -> None:
     cluster = coordinated
@@ -149,8 +168,8 @@ def test_pods_wait_with_an_event_while_the_cidrs_are_unknown(
 
     create_kubeadm_config(cluster)
     cluster.set_coordinator(podCIDRType="cluster", podMACPrefix="0a:1b")
-    cluster.running("", 1)
-    assert "dev veth0" in route_to(cluster, "alpha", SERVICE)
+    cluster.wait_for_pods(1)
+    assert "dev veth0" in route_to(cluster, "alpha", CLUSTER_IP)
 
 
 @pytest.mark.skipif(bool(why_missing()), reason=why_missing())
@@ -159,7 +178,9 @@ def test_a_networks_settings_override_the_spidercoordinator_which_overrides_the_
 ) -> None:
     cluster = coordinated
     cluster.laboratory.fabric.namespace.ip("address", "add", "10.9.0.1/24", "dev", FABRIC_BRIDGE)
-    cluster.pools(pool("lan", "10.9.0.20-10.9.0.29", subnet="10.9.0.0/24", gateway="10.9.0.1"))
+    cluster.apply_pools(
+        pool("lan", "10.9.0.20-10.9.0.29", subnet="10.9.0.0/24", gateway="10.9.0.1")
+    )
     settings = {name: SETTINGS[name] for name in ("podMACPrefix", "vethMTU")}
     cluster.set_coordinator(podDefaultRouteNIC="net1", **settings)
     until_agent_has(cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net1")
@@ -168,18 +189,19 @@ def test_a_networks_settings_override_the_spidercoordinator_which_overrides_the_
     cluster.apply(own, macvlan("plain", "lan"))
     with Multus(cluster, NODE):
         networks = {
-            DEFAULT_NETWORK: f"{SHOP_NAMESPACE}/own",
+            DEFAULT_NETWORK_ANNOTATION: f"{SHOP_NAMESPACE}/own",
             NETWORKS_ANNOTATION: f"{SHOP_NAMESPACE}/plain",
         }
         cluster.apply(pod("alpha", networks, node=NODE))
-        cluster.running("", 1)
+        cluster.wait_for_pods(1)
 
+        # eth0 and veth0 have the settings of the network ``own``, net1 those of the coordinator.
         assert link(cluster, "alpha", "eth0")["address"].startswith("0a:2b:")
         assert link(cluster, "alpha", "veth0")["mtu"] == 1300
         assert link(cluster, "alpha", "net1")["address"].startswith("0a:1b:")
-        default = cluster.inside("alpha", "ip", "route", "show", "default").stdout
+        default = cluster.run_in_pod("alpha", "ip", "route", "show", "default").stdout
         assert default.split()[:5] == ["default", "via", "10.9.0.1", "dev", "net1"]
-        assert "dev veth0" in route_to(cluster, "alpha", SERVICE)
+        assert "dev veth0" in route_to(cluster, "alpha", CLUSTER_IP)
 
 
 @pytest.mark.skipif(bool(why_missing()), reason=why_missing())
@@ -192,7 +214,7 @@ def test_an_event_names_a_default_route_nic_that_does_not_exist(
     cluster.apply(macvlan("own", "green"))
     with Multus(cluster, NODE):
         networks = {
-            DEFAULT_NETWORK: f"{SHOP_NAMESPACE}/own",
+            DEFAULT_NETWORK_ANNOTATION: f"{SHOP_NAMESPACE}/own",
             NETWORKS_ANNOTATION: f"{SHOP_NAMESPACE}/own",
         }
         cluster.apply(pod("alpha", networks, node=NODE))

@@ -13,7 +13,7 @@ from core.manifests.kinds.fields import API_VERSION
 from ops.lab.fabric import FABRIC_BRIDGE
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.multus import (
-    DEFAULT_NETWORK,
+    DEFAULT_NETWORK_ANNOTATION,
     NADS_PATH,
     NETWORKS_ANNOTATION,
     STATUS_ANNOTATION,
@@ -66,12 +66,15 @@ def multus(running: KubernetesCluster) -> Iterator[None]:
 
 @pytest.fixture
 def networks(multus: None, cluster: KubernetesCluster) -> KubernetesCluster:
-    """The cluster with Multus, its networks and their pools; ``blue`` serves only ``third``."""
+    """The cluster with Multus, networks and their pools.
+
+    The pool ``blue`` serves only the network ``third``.
+    """
     affinities = {"blue": {"multusName": [f"{SHOP_NAMESPACE}/third"]}}
     for name, subnet in SUBNETS.items():
         network = ip_network(subnet)
         spec = {"subnet": subnet, "gateway": gateway(name), **affinities.get(name, {})}
-        cluster.pools(pool(name, f"{network[20]}-{network[29]}", **spec))
+        cluster.apply_pools(pool(name, f"{network[20]}-{network[29]}", **spec))
     return cluster
 
 
@@ -95,7 +98,7 @@ def nics_of(cluster: KubernetesCluster, name: str) -> list[Nic]:
 
 
 def addresses_by_multus(cluster: KubernetesCluster, name: str) -> dict[str, list[str]]:
-    """NIC -> addresses, from the annotation that Multus writes."""
+    """NIC -> its addresses, from the annotation that Multus writes."""
     api_pod = cluster.server.request("GET", f"/api/v1/namespaces/{SHOP_NAMESPACE}/pods/{name}").body
     statuses = json.loads(api_pod["metadata"]["annotations"].get(STATUS_ANNOTATION, "[]"))
     return {status["interface"]: status.get("ips", []) for status in statuses}
@@ -111,7 +114,8 @@ POOLS_BY_INTERFACE = {
         ]
     ),
 }
-"""Annotations that assign a pool to each interface by its name; one interface has its own name."""
+"""Annotations that assign a pool to each interface by name; ``second`` gets the name ``lan1``, the
+others get default names."""
 
 POOLS_IN_ORDER = {
     NETWORKS_ANNOTATION: json.dumps(
@@ -119,32 +123,34 @@ POOLS_IN_ORDER = {
     ),
     "ipam.spidernet.io/ippools": json.dumps([{"ipv4": [name]} for name in SUBNETS]),
 }
-"""Annotations that list the pools in the order of the Pod's interfaces."""
+"""Annotations with the pools in the order of the interfaces, without names of interfaces."""
 
 POOLS_OF_NETWORKS = {NETWORKS_ANNOTATION: f"{SHOP_NAMESPACE}/second, {SHOP_NAMESPACE}/third"}
-"""An annotation that names only networks; the networks name their pools."""
+"""An annotation that names only networks; the pools are those of ``POOL_OF_NETWORK``."""
 
 
 @pytest.mark.parametrize(
-    ("annotations", "second"),
+    ("annotations", "second_nic"),
     [(POOLS_BY_INTERFACE, "lan1"), (POOLS_IN_ORDER, "net1"), (POOLS_OF_NETWORKS, "net1")],
     ids=["named", "unnamed", "pools_of_the_networks"],
 )
 def test_a_pod_gets_addresses_and_routes_for_each_of_its_nics(
-    networks: KubernetesCluster, annotations: dict[str, str], second: str
+    networks: KubernetesCluster, annotations: dict[str, str], second_nic: str
 ) -> None:
     cluster = networks
     cluster.apply(
-        pod("web", {DEFAULT_NETWORK: f"{SHOP_NAMESPACE}/first", **annotations}, node=NODE)
+        pod(
+            "web", {DEFAULT_NETWORK_ANNOTATION: f"{SHOP_NAMESPACE}/first", **annotations}, node=NODE
+        )
     )
-    (web,) = cluster.running("", 1)
+    (web,) = cluster.wait_for_pods(1)
     cluster.until(lambda: len(nics_of(cluster, "web")) == 3, "the endpoint")
     nics = nics_of(cluster, "web")
 
-    # One NIC of each network, with an address of its pool.
+    # One NIC of each network, with an address of the network's pool.
     assert {nic.interface: nic.pool for nic in nics} == {
         "eth0": "green",
-        second: "red",
+        second_nic: "red",
         "net2": "blue",
     }
     assert all(ip_address(nic.address) in ip_network(SUBNETS[nic.pool]) for nic in nics)
@@ -152,16 +158,18 @@ def test_a_pod_gets_addresses_and_routes_for_each_of_its_nics(
     assert cluster.claims().keys() == {nic.address for nic in nics}
     assert addresses_by_multus(cluster, "web") == {nic.interface: [nic.address] for nic in nics}
 
-    # Replies leave by the NIC whose address they have; the default route is that of the first NIC.
-    main = cluster.inside("web", "ip", "route", "show", "default").stdout
+    # A packet leaves by the NIC that has its source address; the default route is by the first NIC.
+    main = cluster.run_in_pod("web", "ip", "route", "show", "default").stdout
     assert main.split()[:5] == ["default", "via", gateway("green"), "dev", "eth0"]
     for nic in nics:
-        route = cluster.inside(
+        route = cluster.run_in_pod(
             "web", "ip", "route", "get", "192.0.2.200", "from", nic.address
         ).stdout
         if nic.interface != "eth0":
             assert f"via {gateway(nic.pool)} dev {nic.interface}" in route
-        ping = cluster.inside("web", "ping", "-nc1", "-W2", "-I", nic.address, gateway(nic.pool))
+        ping = cluster.run_in_pod(
+            "web", "ping", "-nc1", "-W2", "-I", nic.address, gateway(nic.pool)
+        )
         assert ping.returncode == 0, ping.stdout
 
     cluster.delete_pods()

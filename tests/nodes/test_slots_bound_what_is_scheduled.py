@@ -1,4 +1,8 @@
-"""Slots that agents advertise to a real kubelet, and the scheduling of Pods with them."""
+"""Agents advertise slots to a real kubelet, and the scheduler counts them.
+
+Slots are units of extended resources. A ``sub-eni`` slot stands for one address that a network
+provider binds; an ``eth1-nic`` slot for one Pod on the NIC eth1.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import pytest
 
 from core.domain.selection.multus import DEFAULT_NETWORK
 from tests.nodes.cloud import Cloud
-from tests.nodes.kubernetes_cluster import CONF_WITH_DEVICES, KubernetesCluster
+from tests.nodes.kubernetes_cluster import CONF_WITH_DEVICE_PLUGIN, KubernetesCluster
 from tests.nodes.rights import CLOUD_CHART, agent_role
 from tests.nodes.workloads import (
     SHOP_NAMESPACE,
@@ -30,16 +34,19 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-PROVIDER = "iaasNetworkProvider: {serverUrl: 'http://192.0.2.99'}\n"
-"""The conf.yml of a provider that does not exist. The agent does not call it, because the Pods are
-on no network of the provider."""
+PROVIDER_CONF = "iaasNetworkProvider: {serverUrl: 'http://192.0.2.99'}\n"
+"""The part of conf.yml about a network provider, which makes the agent advertise ``sub-eni`` slots.
+No provider listens there; the agent does not call it, because no Pod is on a network of it."""
 
 SUB_ENI = "sub-eni"
 NODE = "node-a"
 
 
 def restart_agent_until_slots(cluster: KubernetesCluster, conf: str, slots: int | None) -> None:
-    """Restart the agent with this conf.yml, and wait until the node has the slots (None: none)."""
+    """Restart the agent with this conf.yml, and wait until the node has this number of slots.
+
+    ``slots`` is None for a node that does not advertise the resource.
+    """
     node = cluster.nodes[NODE].node
     (node.directory / "conf.yml").write_text(conf)
     node.agent.kill()
@@ -47,7 +54,7 @@ def restart_agent_until_slots(cluster: KubernetesCluster, conf: str, slots: int 
     cluster.until(lambda: (cluster.allocatable(NODE, SUB_ENI) or None) == slots, "slots")
 
 
-def changed_ns(socket: Path) -> int:
+def change_time_ns(socket: Path) -> int:
     """The time of the last change of a socket file in nanoseconds; 0 if it does not exist."""
     try:
         return socket.stat().st_ctime_ns
@@ -57,11 +64,11 @@ def changed_ns(socket: Path) -> int:
 
 @pytest.fixture(scope="module")
 def with_provider(running: KubernetesCluster) -> Iterator[KubernetesCluster]:
-    """The cluster, with slots of a network provider on ``NODE``."""
+    """The cluster, with two slots of a network provider on ``NODE``."""
     running.apply(agent_role(CLOUD_CHART))
-    restart_agent_until_slots(running, CONF_WITH_DEVICES + PROVIDER, 2)
+    restart_agent_until_slots(running, CONF_WITH_DEVICE_PLUGIN + PROVIDER_CONF, slots=2)
     yield running
-    restart_agent_until_slots(running, CONF_WITH_DEVICES, None)
+    restart_agent_until_slots(running, CONF_WITH_DEVICE_PLUGIN, slots=None)
 
 
 def test_a_node_advertises_the_configured_slots_and_a_pod_that_requests_them_runs_there(
@@ -70,18 +77,18 @@ def test_a_node_advertises_the_configured_slots_and_a_pod_that_requests_them_run
     status = cluster.server.request("GET", f"/api/v1/nodes/{NODE}").body["status"]
     assert status["capacity"]["spidernet.io/sub-eni"] == "2"
     assert status["allocatable"]["spidernet.io/sub-eni"] == "2"
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
 
     cluster.apply(with_slots(pod("alpha", annotated_with_pool("green")), SUB_ENI, 2))
 
-    (alpha,) = cluster.running("", 1)
+    (alpha,) = cluster.wait_for_pods(1)
     assert alpha.node == NODE
 
 
 def test_no_more_pods_run_than_there_are_slots_and_a_deleted_pod_releases_its_slot(
     with_provider: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(with_slots(deployment("web", 3, annotated_with_pool("green")), SUB_ENI))
     cluster.until(lambda: sum(web.ready for web in cluster.pods("web")) == 2, "two Pods")
     (waiting,) = (web for web in cluster.pods("web") if not web.ready)
@@ -95,7 +102,7 @@ def test_no_more_pods_run_than_there_are_slots_and_a_deleted_pod_releases_its_sl
     cluster.server.kubectl(
         "scale", "deployment", "web", "--replicas=2", "--namespace", SHOP_NAMESPACE
     )
-    first, second = cluster.running("web", 2)
+    first, second = cluster.wait_for_pods(2, app="web")
     cluster.apply(with_slots(pod("late", annotated_with_pool("green")), SUB_ENI))
     cluster.until(lambda: "Insufficient" in cluster.events("late"), "a Pod that waits")
     cluster.server.kubectl(
@@ -113,9 +120,9 @@ def test_a_restarted_agent_advertises_the_slots_again_and_pods_keep_running(
     with_provider: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     node = cluster.nodes[NODE].node
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(with_slots(pod("first", annotated_with_pool("green")), SUB_ENI))
-    (first,) = cluster.running("", 1)
+    (first,) = cluster.wait_for_pods(1)
     node.agent.kill()
     cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 0, "slots without an agent")
 
@@ -123,24 +130,24 @@ def test_a_restarted_agent_advertises_the_slots_again_and_pods_keep_running(
 
     cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 2, "slots")
     cluster.apply(with_slots(pod("second", annotated_with_pool("green")), SUB_ENI))
-    assert first in cluster.running("", 2)
+    assert first in cluster.wait_for_pods(2)
 
 
 def test_a_restarted_kubelet_advertises_the_slots_again(
     with_provider: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(with_slots(pod("first", annotated_with_pool("green")), SUB_ENI))
-    (first,) = cluster.running("", 1)
+    (first,) = cluster.wait_for_pods(1)
 
     node = cluster.nodes[NODE]
     socket = node.plugin_socket("spiderpool-spidernet.io_sub-eni.sock")
-    before = changed_ns(socket)
+    before = change_time_ns(socket)
     node.restart_kubelet()
 
     # kubelet fails a Pod whose resource it does not know yet. At its start it removes the agent's
     # socket. The agent then creates a new socket and registers the resource again.
-    cluster.until(lambda: changed_ns(socket) not in (0, before), "a new socket")
+    cluster.until(lambda: change_time_ns(socket) not in (0, before), "a new socket")
     cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 2, "slots")
     cluster.apply(with_slots(deployment("web", 1, annotated_with_pool("green")), SUB_ENI))
     (web,) = cluster.until(lambda: [web for web in cluster.pods("web") if web.ready], "web")
@@ -152,6 +159,7 @@ def test_the_number_of_slots_follows_the_labels_of_a_node(
     with_provider: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     cluster.server.kubectl("label", "node", NODE, "size=large")
+    # CONF_WITH_DEVICE_PLUGIN has 5 slots for nodes with size=large, and 2 for all others.
     cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 5, "more slots")
 
     cluster.server.kubectl("label", "node", NODE, "size-")
@@ -162,10 +170,11 @@ def test_the_number_of_slots_follows_the_labels_of_a_node(
 def test_the_provider_binds_every_scheduled_pod_and_slots_limit_their_number(
     with_provider: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     with Cloud(cluster, slots=2) as cloud:
-        cloud.network("vlan")
+        cloud.create_network("vlan")
         annotations = annotated_with_pool("green") | {DEFAULT_NETWORK: f"{SHOP_NAMESPACE}/vlan"}
+        # The webhook adds the slot as soon as it knows the network.
         cluster.until(lambda: cluster.requested_slots(pod("probe", annotations)) == {SUB_ENI: "1"})
         cluster.apply(deployment("web", 3, annotations))
         cluster.until(lambda: sum(web.ready for web in cluster.pods("web")) == 2, "two Pods")
@@ -177,7 +186,7 @@ def test_the_provider_binds_every_scheduled_pod_and_slots_limit_their_number(
         assert bound == dict.fromkeys(running, ALLOCATE_PATH)
         for name, (address, *_) in running.items():
             (nic,) = cluster.store_reader.read_ledger().endpoints[SHOP_NAMESPACE, name].nics
-            assert (nic.mac, nic.vlan) == (mac_of(address), 100)  # as the provider replied
+            assert (nic.mac, nic.vlan) == (mac_of(address), 100)  # the fake provider's reply
         cluster.server.kubectl("delete", "deployment", "web", "--namespace", SHOP_NAMESPACE)
         cluster.until(lambda: not cloud.provider.bound and not cluster.claims(), "releases")
         assert {path for path, *_ in cloud.provider.calls} == {ALLOCATE_PATH, RELEASE_PATH}
@@ -186,12 +195,13 @@ def test_the_provider_binds_every_scheduled_pod_and_slots_limit_their_number(
 def test_pods_that_request_a_nic_run_only_on_nodes_with_this_nic(
     cluster: KubernetesCluster,
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
+    # Only node-b has an eth1; CONF_WITH_DEVICE_PLUGIN has 3 slots for this NIC.
     cluster.until(lambda: cluster.allocatable("node-b", "eth1-nic") == 3, "the NIC")
     assert cluster.allocatable("node-a", "eth1-nic") is None
 
     cluster.apply(with_slots(deployment("web", 3, annotated_with_pool("green")), "eth1-nic"))
 
-    assert {web.node for web in cluster.running("web", 3)} == {"node-b"}
+    assert {web.node for web in cluster.wait_for_pods(3, app="web")} == {"node-b"}
     cluster.apply(with_slots(pod("nowhere", annotated_with_pool("green")), "eth9-nic"))
     cluster.until(lambda: "Insufficient spidernet.io/eth9-nic" in cluster.events("nowhere"))

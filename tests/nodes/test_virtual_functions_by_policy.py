@@ -1,4 +1,4 @@
-"""Virtual functions and shared RDMA devices with a real kubelet and the real Multus."""
+"""Virtual functions and shared RDMA devices of a simulated card, with real kubelet and Multus."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.nodes.card_node import (
     SHARING_PODS,
     VF_RESOURCE,
     CardNode,
-    policy,
+    vf_policy,
 )
 from tests.nodes.guides import GUIDES_IMAGE
 from tests.nodes.kubernetes_cluster import KubernetesCluster
 from tests.nodes.multus import (
-    DEFAULT_NETWORK,
+    DEFAULT_NETWORK_ANNOTATION,
     NADS_PATH,
     NETWORKS_ANNOTATION,
     STATUS_ANNOTATION,
@@ -45,7 +45,9 @@ NODE = "node-a"
 VFS = ["0000:5e:00.2", "0000:5e:00.3"]
 """The PCI addresses of the card's first two virtual functions."""
 
-VARIABLE = "PCIDEVICE_SPIDERNET_IO_RAIL0"
+VF_VARIABLE = "PCIDEVICE_SPIDERNET_IO_RAIL0"
+"""The environment variable of containers for the resource ``VF_RESOURCE``."""
+
 POOLS = {"ippools": {"ipv4": ["green"]}}
 RAIL = {"resourceName": f"spidernet.io/{VF_RESOURCE}", **POOLS}
 SHARE = {"master": ["eth0"], "rdmaResourceName": f"spidernet.io/{SHARED_RESOURCE}", **POOLS}
@@ -54,35 +56,39 @@ NETWORK_SPECS = {
     "share": {"cniType": "macvlan", "macvlan": SHARE},
     "lan": {"cniType": "macvlan", "macvlan": {"master": ["eth0"], **POOLS}},
 }
-ON_LAN = {DEFAULT_NETWORK: f"{SHOP_NAMESPACE}/lan"}
-ON_RAIL = {DEFAULT_NETWORK: f"{SHOP_NAMESPACE}/rail"}
+"""Network (SpiderMultusConfig) -> its spec."""
+
+ON_LAN = {DEFAULT_NETWORK_ANNOTATION: f"{SHOP_NAMESPACE}/lan"}
+ON_RAIL = {DEFAULT_NETWORK_ANNOTATION: f"{SHOP_NAMESPACE}/rail"}
 
 
 @pytest.fixture(scope="module")
 def card(
     running: KubernetesCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CardNode]:
+    """The card on ``NODE``, with two virtual functions, and the networks."""
     archive = tmp_path_factory.mktemp("images") / "busybox.tar"
     networks = [
         manifest(API_VERSION, "SpiderMultusConfig", name, SHOP_NAMESPACE, spec=spec)
         for name, spec in NETWORK_SPECS.items()
     ]
     with Multus(running, NODE), CardNode(running, NODE, archive) as card:
-        running.apply(policy(len(VFS)), *networks)
+        running.apply(vf_policy(len(VFS)), *networks)
         for name in NETWORK_SPECS:
             running.server.wait_served(f"{NADS_PATH}/{name}")
         yield card
 
 
 @pytest.fixture
-def with_resources(card: CardNode, cluster: KubernetesCluster) -> KubernetesCluster:
-    """The cluster, when kubelet offers the virtual functions."""
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
-    until_allocatable(cluster, len(VFS))
+def with_virtual_functions(card: CardNode, cluster: KubernetesCluster) -> KubernetesCluster:
+    """The cluster with a pool, and kubelet offers both virtual functions."""
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
+    until_vfs_allocatable(cluster, len(VFS))
     return cluster
 
 
-def until_allocatable(cluster: KubernetesCluster, count: int) -> None:
+def until_vfs_allocatable(cluster: KubernetesCluster, count: int) -> None:
+    """Wait until kubelet offers exactly ``count`` virtual functions."""
     cluster.until(lambda: cluster.allocatable(NODE, VF_RESOURCE) == count, "virtual functions")
 
 
@@ -98,20 +104,21 @@ def pod_with_devices(
 
 def exec_in_pod(cluster: KubernetesCluster, name: str, *command: str) -> list[str]:
     """The lines that a program in a Pod prints."""
-    shown = cluster.server.kubectl("exec", "--namespace", SHOP_NAMESPACE, name, "--", *command)
-    return shown.splitlines()
+    printed = cluster.server.kubectl("exec", "--namespace", SHOP_NAMESPACE, name, "--", *command)
+    return printed.splitlines()
 
 
 def pci_addresses(cluster: KubernetesCluster, name: str) -> list[str]:
     """The sorted PCI addresses in the environment variable of a Pod's container."""
     variables = dict(line.partition("=")[::2] for line in exec_in_pod(cluster, name, "env"))
-    assert json.loads(variables[f"{VARIABLE}_INFO"]).keys() == set(variables[VARIABLE].split(","))
-    return sorted(variables[VARIABLE].split(","))
+    addresses = variables[VF_VARIABLE].split(",")
+    assert json.loads(variables[f"{VF_VARIABLE}_INFO"]).keys() == set(addresses)
+    return sorted(addresses)
 
 
 def pod_by_pci_address(card: CardNode) -> dict[str, str]:
     """PCI address -> Pod, from kubelet's pod-resources API."""
-    found = asyncio.run(devices_of_pods(card.kubelet))
+    found = asyncio.run(devices_of_pods(card.kubelet_root))
     assert found is not None
     return dict(found)
 
@@ -126,23 +133,24 @@ def devices_of_networks(cluster: KubernetesCluster, name: str) -> dict[str, tupl
 
 def sync_status(cluster: KubernetesCluster) -> str:
     """The column SYNC STATUS of the node's SriovNetworkNodeState in ``kubectl get``."""
-    (row,) = cluster.table("sriovnetworknodestates", "--namespace", AGENT_NAMESPACE)
+    (row,) = cluster.kubectl_get("sriovnetworknodestates", "--namespace", AGENT_NAMESPACE)
     assert row["NAME"] == NODE
     return row["SYNC STATUS"]
 
 
 def test_a_pod_gets_the_virtual_functions_that_kubelet_chose_and_a_later_pod_reuses_them(
-    card: CardNode, with_resources: KubernetesCluster
+    card: CardNode, with_virtual_functions: KubernetesCluster
 ) -> None:
-    cluster = with_resources
+    cluster = with_virtual_functions
     cluster.apply(pod_with_devices("both", ON_LAN | {NETWORKS_ANNOTATION: "rail,rail"}, len(VFS)))
-    cluster.running("", 1)
+    cluster.wait_for_pods(1)
 
     assert pci_addresses(cluster, "both") == VFS
+    # Device files 1 and 2 belong to the virtual functions; 0 belongs to the physical function.
     names = [f"{kind}{number}" for kind in ("issm", "uverbs", "umad") for number in (1, 2)]
     assert set(exec_in_pod(cluster, "both", "ls", "/dev/infiniband")) == {"rdma_cm", *names}
     assert pod_by_pci_address(card) == dict.fromkeys(VFS, f"{SHOP_NAMESPACE}/both")
-    assert sorted(conf["deviceID"] for conf in card.calls("ADD")) == VFS
+    assert sorted(conf["deviceID"] for conf in card.plugin_configurations("ADD")) == VFS
     devices = devices_of_networks(cluster, "both")
     assert devices.keys() == {"net1", "net2"}
     assert set(devices.values()) == set(zip(VFS, ("mlx5_1", "mlx5_2"), strict=True))
@@ -150,23 +158,23 @@ def test_a_pod_gets_the_virtual_functions_that_kubelet_chose_and_a_later_pod_reu
     cluster.apply(pod_with_devices("next", ON_RAIL, 1))
     cluster.until(lambda: f"Insufficient spidernet.io/{VF_RESOURCE}" in cluster.events("next"))
     cluster.server.kubectl("delete", "pod", "both", "--namespace", SHOP_NAMESPACE, "--now")
-    cluster.running("", 1)
+    cluster.wait_for_pods(1)
     (device,) = pci_addresses(cluster, "next")
     assert pod_by_pci_address(card) == {device: f"{SHOP_NAMESPACE}/next"}
-    assert card.calls("ADD")[-1]["deviceID"] == device
-    assert sorted(conf["deviceID"] for conf in card.calls("DEL"))[:2] == VFS
+    assert card.plugin_configurations("ADD")[-1]["deviceID"] == device
+    assert sorted(conf["deviceID"] for conf in card.plugin_configurations("DEL"))[:2] == VFS
 
 
 def test_pods_share_the_rdma_device_of_the_card(
-    card: CardNode, with_resources: KubernetesCluster
+    card: CardNode, with_virtual_functions: KubernetesCluster
 ) -> None:
-    cluster = with_resources
+    cluster = with_virtual_functions
     cluster.until(lambda: cluster.allocatable(NODE, SHARED_RESOURCE) == SHARING_PODS, "shares")
     annotations = ON_LAN | {NETWORKS_ANNOTATION: "share"}
 
     for name in ("one", "two"):
         cluster.apply(pod_with_devices(name, annotations, 1, SHARED_RESOURCE))
-    cluster.running("", 2)
+    cluster.wait_for_pods(2)
 
     for name in ("one", "two"):
         files = exec_in_pod(cluster, name, "ls", "/dev/infiniband")
@@ -174,16 +182,16 @@ def test_pods_share_the_rdma_device_of_the_card(
 
 
 @pytest.fixture
-def draining(with_resources: KubernetesCluster) -> Iterator[KubernetesCluster]:
-    """The cluster, with a controller that drains nodes before their virtual functions change."""
-    controller = with_resources.controller
+def draining(with_virtual_functions: KubernetesCluster) -> Iterator[KubernetesCluster]:
+    """The cluster, with a controller that drains a node before its virtual functions change."""
+    controller = with_virtual_functions.controller
     conf = controller.directory / "conf.yml"
     command = controller.process.command
     conf.write_text(yaml.safe_dump({"orbweaver": {"sriov": {"enabled": True}}}))
     controller.process.kill()
     controller.process.command = ("env", f"SPIDERPOOL_POD_NAMESPACE={AGENT_NAMESPACE}", *command)
     controller.process.start()
-    yield with_resources
+    yield with_virtual_functions
     conf.unlink()
     controller.process.kill()
     controller.process.command = command
@@ -196,58 +204,62 @@ def is_cordoned(cluster: KubernetesCluster) -> bool:
     return bool(node["spec"].get("unschedulable"))
 
 
-def test_a_changed_policy_evicts_its_pod_and_kubelet_offers_the_new_functions(
+def test_a_changed_policy_evicts_pods_with_virtual_functions_and_kubelet_offers_new_functions(
     card: CardNode, draining: KubernetesCluster
 ) -> None:
-    """The drain workflow evicts the Pod, kubelet ends it, and the agent creates the functions."""
+    """The drain workflow evicts the Pod, kubelet stops it, and the agent creates new functions.
+
+    ``bystander`` uses no virtual function, only the shared RDMA device.
+    """
     cluster = draining
     cluster.apply(pod_with_devices("evicted", ON_RAIL, 1))
     cluster.apply(pod_with_devices("bystander", ON_LAN, 1, SHARED_RESOURCE))
-    cluster.running("", 2)
+    cluster.wait_for_pods(2)
 
-    cluster.apply(policy(4))
+    cluster.apply(vf_policy(vfs=4))
     cluster.until(lambda: is_cordoned(cluster), "the cordon")
     cluster.until(lambda: [pod.name for pod in cluster.pods()] == ["bystander"], "the eviction")
-    until_allocatable(cluster, 4)
-    cluster.until(lambda: not is_cordoned(cluster), "the node in service")
+    until_vfs_allocatable(cluster, 4)
+    cluster.until(lambda: not is_cordoned(cluster), "the end of the cordon")
 
     assert sync_status(cluster) == "Succeeded"
     (nic,) = card.state()["status"]["interfaces"]
     assert nic["numVfs"] == 4
     cluster.delete_pods()
-    cluster.apply(policy(len(VFS)))
-    until_allocatable(cluster, len(VFS))
+    cluster.apply(vf_policy(len(VFS)))
+    until_vfs_allocatable(cluster, len(VFS))
 
 
 def test_pods_keep_their_virtual_functions_over_an_agent_restart_and_delay_a_policy_change(
-    card: CardNode, with_resources: KubernetesCluster
+    card: CardNode, with_virtual_functions: KubernetesCluster
 ) -> None:
-    cluster = with_resources
+    cluster = with_virtual_functions
     (nic,) = card.state()["status"]["interfaces"]
+    # The card can have 8 virtual functions; the policy sets 2 functions and the MTU.
     assert (nic["name"], nic["totalvfs"], nic["numVfs"], nic["mtu"]) == (PF_NAME, 8, 2, 4_000)
     assert [vf["pciAddress"] for vf in nic["Vfs"]] == VFS
     cluster.apply(pod_with_devices("first", ON_RAIL, 1))
-    cluster.running("", 1)
+    cluster.wait_for_pods(1)
     (first,) = pci_addresses(cluster, "first")
 
     card.restart_agent()
-    until_allocatable(cluster, len(VFS))
+    until_vfs_allocatable(cluster, len(VFS))
     cluster.apply(pod_with_devices("second", ON_RAIL, 1))
-    cluster.running("", 2)
-    (rest,) = set(VFS) - {first}
-    assert pci_addresses(cluster, "second") == [rest]
+    cluster.wait_for_pods(2)
+    (second,) = set(VFS) - {first}
+    assert pci_addresses(cluster, "second") == [second]
     assert pod_by_pci_address(card) == {
         first: f"{SHOP_NAMESPACE}/first",
-        rest: f"{SHOP_NAMESPACE}/second",
+        second: f"{SHOP_NAMESPACE}/second",
     }
 
-    cluster.apply(policy(4))
-    until_allocatable(cluster, 0)
-    cluster.until(lambda: sync_status(cluster) == "InProgress", "a change that waits")
-    users = (
+    cluster.apply(vf_policy(vfs=4))
+    until_vfs_allocatable(cluster, 0)
+    cluster.until(lambda: sync_status(cluster) == "InProgress", "a delayed change")
+    reason = (
         f"virtual functions to remove are used by {SHOP_NAMESPACE}/first, {SHOP_NAMESPACE}/second"
     )
-    assert users in card.state()["status"]["lastSyncError"]
+    assert reason in card.state()["status"]["lastSyncError"]
     cluster.delete_pods()
-    until_allocatable(cluster, 4)
+    until_vfs_allocatable(cluster, 4)
     cluster.until(lambda: sync_status(cluster) == "Succeeded", "the change")

@@ -10,7 +10,7 @@ from tests.nodes.workloads import SHOP_NAMESPACE, annotated_with_pool, deploymen
 from tests.support.audit import READ_VERBS
 
 NODE_STATES = "sriovnetworknodestates"
-"""The only resource that agents write: a node's state, where policies set up virtual functions."""
+"""The only resource that agents write; other tests of this cluster create virtual functions."""
 
 PODS = 10
 
@@ -26,11 +26,12 @@ pytestmark = [
 def test_agents_give_pods_addresses_without_writing_to_the_api_server(
     cluster: KubernetesCluster,
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.39"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.39"))
     requests_before = len(cluster.control_plane.audit.requests())
     cluster.apply(deployment("web", PODS, annotated_with_pool("green")))
-    cluster.running("web", PODS)
+    cluster.wait_for_pods(PODS, app="web")
 
+    # Also the requests of the tests that have used this cluster before.
     requests = [
         request
         for request in cluster.control_plane.audit.requests()
@@ -41,8 +42,8 @@ def test_agents_give_pods_addresses_without_writing_to_the_api_server(
     assert {
         request.verb for request in requests if request.resource.partition("/")[0] != NODE_STATES
     } <= READ_VERBS
-    # Each agent reads the owner of the Pods once. It reads a Pod only if kubelet calls it before
-    # the Pod's watch event arrives.
+    # Each agent reads the owner of the Pods once. An agent reads a Pod only if kubelet calls the
+    # agent before the Pod's watch event arrives.
     since_apply = [
         request
         for request in cluster.control_plane.audit.requests()[requests_before:]
@@ -57,10 +58,12 @@ def test_agents_give_pods_addresses_without_writing_to_the_api_server(
 def test_no_request_of_our_processes_is_forbidden_by_the_documented_rights(
     cluster: KubernetesCluster,
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.39"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.39"))
     cluster.apply(deployment("web", 2, annotated_with_pool("green")))
-    cluster.running("web", 2)
-    cluster.until(lambda: len(cluster.table("se", "-n", SHOP_NAMESPACE)) == 2, "SpiderEndpoints")
+    cluster.wait_for_pods(2, app="web")
+    cluster.until(
+        lambda: len(cluster.kubectl_get("se", "-n", SHOP_NAMESPACE)) == 2, "SpiderEndpoints"
+    )
 
     requests = cluster.control_plane.audit.requests()
 

@@ -29,27 +29,27 @@ def kubectl_in_shop(cluster: KubernetesCluster, *arguments: str) -> str:
 
 
 def test_scaling_a_deployment_allocates_and_releases_addresses(cluster: KubernetesCluster) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.22"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.22"))
     cluster.apply(deployment("web", 1, annotated_with_pool("green")))
-    cluster.running("web", 1)
+    cluster.wait_for_pods(1, app="web")
 
     kubectl_in_shop(cluster, "scale", "deployment/web", "--replicas=3")
 
-    assert len({pod.addresses for pod in cluster.running("web", 3)}) == 3
+    assert len({pod.addresses for pod in cluster.wait_for_pods(3, app="web")}) == 3
     kubectl_in_shop(cluster, "scale", "deployment/web", "--replicas=1")
-    (remaining,) = cluster.running("web", 1)
+    (remaining,) = cluster.wait_for_pods(1, app="web")
     assert cluster.until(lambda: cluster.claims() == {remaining.addresses[0]: remaining.name})
 
 
-def test_one_spare_address_suffices_for_a_rolling_restart(cluster: KubernetesCluster) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.22"))
+def test_one_free_address_suffices_for_a_rolling_restart(cluster: KubernetesCluster) -> None:
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.22"))
     cluster.apply(deployment("web", 2, annotated_with_pool("green")))
-    before = cluster.running("web", 2)
+    before = cluster.wait_for_pods(2, app="web")
 
     kubectl_in_shop(cluster, "rollout", "restart", "deployment/web")
     kubectl_in_shop(cluster, "rollout", "status", "deployment/web", "--timeout=60s")
 
-    after = cluster.running("web", 2)
+    after = cluster.wait_for_pods(2, app="web")
     assert not {pod.uid for pod in before} & {pod.uid for pod in after}
     held = {pod.addresses[0]: pod.name for pod in after}
     assert cluster.until(lambda: cluster.claims() == held)
@@ -58,17 +58,16 @@ def test_one_spare_address_suffices_for_a_rolling_restart(cluster: KubernetesClu
 def test_replicas_of_a_statefulset_keep_their_addresses_when_they_restart_or_move(
     cluster: KubernetesCluster,
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(stateful_set("db", 2, annotated_with_pool("green"), node="node-a"))
-    before = cluster.running("db", 2)
+    before = cluster.wait_for_pods(2, app="db")
 
     cluster.apply(stateful_set("db", 2, annotated_with_pool("green"), node="node-b"))
     kubectl_in_shop(cluster, "rollout", "status", "statefulset/db", "--timeout=60s")
-    moved = cluster.running("db", 2)
+    moved = cluster.wait_for_pods(2, app="db")
     kubectl_in_shop(cluster, "delete", "pod", "db-0", "--force", "--grace-period=0")
-    after = cluster.until(
-        lambda: [replica for replica in cluster.running("db", 2) if replica.uid != moved[0].uid][:2]
-    )
+    cluster.until(lambda: moved[0].uid not in {pod.uid for pod in cluster.pods("db")})
+    after = cluster.wait_for_pods(2, app="db")
 
     assert {replica.node for replica in moved} == {"node-b"}
     assert [replica.addresses for replica in moved] == [replica.addresses for replica in before]
@@ -79,9 +78,9 @@ def test_replicas_of_a_statefulset_keep_their_addresses_when_they_restart_or_mov
 def test_surplus_replicas_of_a_statefulset_release_their_addresses(
     cluster: KubernetesCluster,
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(stateful_set("db", 3, annotated_with_pool("green")))
-    first, _, _ = cluster.running("db", 3)
+    first, _, _ = cluster.wait_for_pods(3, app="db")
 
     kubectl_in_shop(cluster, "scale", "statefulset/db", "--replicas=1")
 
@@ -93,7 +92,7 @@ def test_surplus_replicas_of_a_statefulset_release_their_addresses(
 def test_a_finished_job_holds_no_address_although_its_pod_still_exists(
     cluster: KubernetesCluster,
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(job("once", annotated_with_pool("green")))
 
     kubectl_in_shop(cluster, "wait", "--for=condition=complete", "job/once", "--timeout=60s")
@@ -101,19 +100,19 @@ def test_a_finished_job_holds_no_address_although_its_pod_still_exists(
     assert cluster.until(lambda: not cluster.claims())
     (ended,) = cluster.pods("once")
     assert ended.phase == "Succeeded"
-    assert ended.addresses, "the status still shows the released address"
+    assert ended.addresses, "the Pod's status must still have the released address"
 
 
 def test_pods_of_a_drained_node_start_elsewhere_and_release_their_addresses(
     cluster: KubernetesCluster,
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(deployment("web", 3, annotated_with_pool("green")))
-    cluster.running("web", 3)
+    cluster.wait_for_pods(3, app="web")
 
     cluster.server.kubectl("drain", "node-b", "--timeout=60s")
 
-    after = cluster.running("web", 3)
+    after = cluster.wait_for_pods(3, app="web")
     assert {pod.node for pod in after} == {"node-a"}
     held = {pod.addresses[0]: pod.name for pod in after}
     assert cluster.until(lambda: cluster.claims() == held)
@@ -122,16 +121,16 @@ def test_pods_of_a_drained_node_start_elsewhere_and_release_their_addresses(
 def test_a_pod_evicted_by_kubelet_releases_its_address_and_its_successor_runs(
     cluster: KubernetesCluster,
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     cluster.apply(deployment("web", 1, annotated_with_pool("green"), scratch_mb=1))
-    (full,) = cluster.running("web", 1)
+    (full,) = cluster.wait_for_pods(1, app="web")
 
     volume_path = cluster.nodes[full.node].volume(full.uid, "scratch")
     (volume_path / "dump").write_bytes(bytes(4 << 20))  # 4 MiB, more than the limit of 1 MiB
 
     cluster.until(lambda: "Evicted: Usage of EmptyDir" in cluster.events(full.name), "eviction")
     (successor,) = cluster.until(
-        lambda: [ready for ready in cluster.pods("web") if ready.ready and ready.uid != full.uid]
+        lambda: [pod for pod in cluster.pods("web") if pod.ready and pod.uid != full.uid]
     )
     held = {successor.addresses[0]: successor.name}
     assert cluster.until(lambda: cluster.claims() == held)
@@ -140,7 +139,7 @@ def test_a_pod_evicted_by_kubelet_releases_its_address_and_its_successor_runs(
 def test_force_deleted_pods_of_a_deployment_release_all_addresses(
     cluster: KubernetesCluster,
 ) -> None:
-    cluster.pools(pool("green", "10.6.0.20-10.6.0.59"))
+    cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.59"))
     cluster.apply(deployment("web", 12, annotated_with_pool("green")))
     # The Pods are deleted while about half of them have no address yet.
     cluster.until(lambda: len(cluster.claims()) >= 6, "six claims")
@@ -150,4 +149,4 @@ def test_force_deleted_pods_of_a_deployment_release_all_addresses(
 
     assert cluster.until(lambda: not cluster.pods() and not cluster.claims())
     cluster.apply(pod("last", annotated_with_pool("green")))
-    cluster.running("", 1)
+    cluster.wait_for_pods(1)

@@ -15,7 +15,7 @@ POOL_ANNOTATION: Final = "ipam.spidernet.io/ippool"
 
 
 def pool(name: str, *ips: str, **spec: Any) -> Object:
-    """A SpiderIPPool, by default on the fabric's IPv4 network."""
+    """A SpiderIPPool, by default on the IPv4 network of the fabric, the laboratory's network."""
     network = {} if "subnet" in spec else {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1"}
     return manifest(API_VERSION, "SpiderIPPool", name, spec={"ips": list(ips)} | network | spec)
 
@@ -25,7 +25,7 @@ IPV6_NETWORK: Final = {"subnet": "fd00:6::/64", "gateway": "fd00:6::1"}
 
 
 def subnet(name: str, *ips: str) -> Object:
-    """A SpiderSubnet on the fabric's IPv4 network."""
+    """A SpiderSubnet on the fabric's IPv4 network; ``ips`` are its ranges."""
     spec = {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1", "ips": list(ips)}
     return manifest(API_VERSION, "SpiderSubnet", name, spec=spec)
 
@@ -39,7 +39,8 @@ def annotated_with_pool(ipv4: str, ipv6: str = "") -> dict[str, str]:
 def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spec: Any) -> Object:
     """The spec of a Pod with one container, by default on any node.
 
-    With ``scratch_mb`` the container has an emptyDir ``scratch`` with this size limit in MiB.
+    ``scratch_mb``: the size limit in MiB of an emptyDir ``scratch``; 0 for no emptyDir.
+    ``spec``: more fields of the spec.
     """
     container: Object = {"name": "main", "image": IMAGE_NAME, "imagePullPolicy": "Never"}
     container["command"] = [program]
@@ -51,7 +52,7 @@ def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spe
     return {
         "automountServiceAccountToken": False,
         "dnsPolicy": "Default",
-        # Without a DEL an address is reclaimed when this grace period has passed.
+        # An address whose Pod gets no DEL is reclaimed after this grace period.
         "terminationGracePeriodSeconds": 1,
         "enableServiceLinks": False,
         "containers": [container],
@@ -69,7 +70,7 @@ def with_slots(workload: Object, resource: str, count: int = 1) -> Object:
 
 
 def pod(name: str, annotations: dict[str, str], **spec: Any) -> Object:
-    """A Pod without an owner."""
+    """A Pod without an owner; ``spec``: arguments of ``pod_spec``, here and below."""
     return manifest("v1", "Pod", name, SHOP_NAMESPACE, annotations, spec=pod_spec(**spec))
 
 
