@@ -1,4 +1,4 @@
-"""The chart is rendered by Helm's code in a Python package; without it tests are skipped."""
+"""Skip this folder without the Python package ``helm_python``, which has Helm's code."""
 
 from __future__ import annotations
 

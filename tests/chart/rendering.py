@@ -1,7 +1,8 @@
 """Renders the chart with Helm's code in a Python package, without the program ``helm``.
 
-A profile is a file of values in the chart's ``ci/``. ``python -m tests.chart.rendering`` rewrites
-the golden file of each profile: review the changes before you commit.
+A profile is a file of Helm values in the chart's ``ci/``. The golden file of a profile has the
+objects that the chart renders from these values. ``python -m tests.chart.rendering`` rewrites the
+golden files: review the changes before you commit.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def values_of(profile: str) -> Object:
     return read_yaml(text) or {}
 
 
-def render(values: Object, chart: Path = CHART_FOLDER) -> dict[str, str]:
+def render_templates(values: Object, chart: Path = CHART_FOLDER) -> dict[str, str]:
     """Template -> rendered text, as ``helm template`` prints it. Raises HelmError."""
     from helm_python import Chart
 
@@ -42,29 +43,29 @@ def render(values: Object, chart: Path = CHART_FOLDER) -> dict[str, str]:
 
 def images_of(values: Object) -> Iterator[str]:
     """Every image reference in the rendered objects."""
-    for rendered_object in objects(values):
+    for rendered_object in render_objects(values):
         yield from _images(rendered_object)
 
 
-def _images(node: object) -> Iterator[str]:
-    if isinstance(node, dict):
-        for name, value in node.items():
+def _images(part: object) -> Iterator[str]:
+    if isinstance(part, dict):
+        for name, value in part.items():
             if name == "image" and isinstance(value, str):
                 yield value
             yield from _images(value)
-    elif isinstance(node, list):
-        for value in node:
+    elif isinstance(part, list):
+        for value in part:
             yield from _images(value)
 
 
-def objects(values: Object) -> list[Object]:
-    """All rendered objects of our chart, sorted by the names of their templates."""
-    return objects_of(CHART_FOLDER, values)
+def render_objects(values: Object) -> list[Object]:
+    """All objects that our chart renders, in the order of the names of the templates."""
+    return render_objects_of(CHART_FOLDER, values)
 
 
-def objects_of(chart: Path, values: Object) -> list[Object]:
-    """All rendered objects of a chart, sorted by the names of their templates."""
-    texts = render(values, chart)
+def render_objects_of(chart: Path, values: Object) -> list[Object]:
+    """All objects that a chart renders, in the order of the names of the templates."""
+    texts = render_templates(values, chart)
     rendered: list[Object] = []
     for name in sorted(texts):
         if name.endswith(".yaml"):
@@ -72,7 +73,7 @@ def objects_of(chart: Path, values: Object) -> list[Object]:
     return rendered
 
 
-def find(kind: str, name: str, among: list[Object]) -> Object:
+def find_object(kind: str, name: str, among: list[Object]) -> Object:
     """The only object with this kind and name."""
     (match,) = (item for item in among if (item["kind"], item["metadata"]["name"]) == (kind, name))
     return match
@@ -85,4 +86,4 @@ def dump_objects(among: list[Object]) -> str:
 
 if __name__ == "__main__":
     for each in VALUES_PROFILES:
-        (GOLDEN_FOLDER / f"{each}.yaml").write_text(dump_objects(objects(values_of(each))))
+        (GOLDEN_FOLDER / f"{each}.yaml").write_text(dump_objects(render_objects(values_of(each))))

@@ -1,38 +1,42 @@
-"""The webhooks' certificate by each method: provided, certmanager and auto."""
+"""The webhooks' certificate by each value of ``tls.method``: provided, certmanager and auto."""
 
 from __future__ import annotations
 
-from tests.chart.rendering import Object, find, objects
+from tests.chart.rendering import Object, find_object, render_objects
 
-SECRET = "orbweaver-controller-server-certs"
+SECRET_NAME = "orbweaver-controller-server-certs"
 
 
 def test_provided_files_are_in_the_secret_and_the_webhooks_trust_their_authority() -> None:
-    among = objects(tls(method="provided", provided=pem()))
-    webhooks = find("ValidatingWebhookConfiguration", "spiderpool-controller", among)["webhooks"]
+    rendered = render_objects(tls(method="provided", provided=pem()))
+    webhooks = find_object("ValidatingWebhookConfiguration", "spiderpool-controller", rendered)[
+        "webhooks"
+    ]
 
-    assert find("Secret", SECRET, among)["data"] == {
+    assert find_object("Secret", SECRET_NAME, rendered)["data"] == {
         "tls.crt": "Y2VydA==",
         "tls.key": "a2V5",
         "ca.crt": "Y2E=",
     }
-    assert {each["clientConfig"]["caBundle"] for each in webhooks} == {"Y2E="}
+    assert {webhook["clientConfig"]["caBundle"] for webhook in webhooks} == {"Y2E="}
 
 
 def test_cert_manager_without_an_issuer_uses_a_self_signed_authority() -> None:
-    among = objects(tls(method="certmanager", certmanager={"certValidityDuration": 90}))
-    certificate = find("Certificate", SECRET, among)["spec"]
-    issuer = find("Issuer", certificate["issuerRef"]["name"], among)["spec"]
-    authority = find("Certificate", issuer["ca"]["secretName"], among)["spec"]
+    rendered = render_objects(tls(method="certmanager", certmanager={"certValidityDuration": 90}))
+    certificate = find_object("Certificate", SECRET_NAME, rendered)["spec"]
+    issuer = find_object("Issuer", certificate["issuerRef"]["name"], rendered)["spec"]
+    authority = find_object("Certificate", issuer["ca"]["secretName"], rendered)["spec"]
 
-    assert certificate["duration"] == "2160h"
+    assert certificate["duration"] == "2160h"  # 90 days
     assert authority["isCA"] is True
-    assert find("Issuer", authority["issuerRef"]["name"], among)["spec"] == {"selfSigned": {}}
+    assert find_object("Issuer", authority["issuerRef"]["name"], rendered)["spec"] == {
+        "selfSigned": {}
+    }
 
 
 def test_extra_names_of_the_certificate_are_passed_to_the_controllers() -> None:
     names = {"extraDnsNames": ["a.example.com"], "extraIpAddresses": ["192.0.2.7"]}
-    deployment = find("Deployment", "orbweaver-controller", objects(tls(auto=names)))
+    deployment = find_object("Deployment", "orbweaver-controller", render_objects(tls(auto=names)))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
 
     assert {"name": "ORBWEAVER_TLS_EXTRA_NAMES", "value": "a.example.com,192.0.2.7"} in container[

@@ -1,4 +1,4 @@
-"""``global.imageRegistryOverride`` sets the registry of each image for which the user sets none."""
+"""The names of images: registry (``global.imageRegistryOverride``), tag and digest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_override_replaces_every_registry_of_the_chart() -> None:
 
 
 @pytest.mark.parametrize("registry", ["harbor.example.com", "localhost:5000"])
-def test_a_registry_that_the_user_names_stays(registry: str) -> None:
+def test_the_override_does_not_replace_a_registry_that_the_user_sets(registry: str) -> None:
     values = OVERRIDE | {"etcd": {"embedded": {"image": {"registry": registry}}}}
 
     assert f"{registry}/coreos/etcd:v3.5.26" in set(images_of(values))

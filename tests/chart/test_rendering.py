@@ -1,4 +1,7 @@
-"""Rendering of values: golden files, and agreement with the installed code."""
+"""The rendered chart equals its golden files, and agrees with the code of agent and controller.
+
+A profile is a file of values in the chart's ``ci/``; its golden file has the rendered objects.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ import pytest
 
 from core import __version__
 from core.settings.conf_file import OrbweaverConf, parse_conf
-from nodeagent.settings.settings_loader import load_settings as load_agent
-from ops.controller.settings import load_settings as load_controller
+from nodeagent.settings.settings_loader import load_settings as load_agent_settings
+from ops.controller.settings import load_settings as load_controller_settings
 from ops.kubernetes.admission.configurations import WebhookClientConfig, configurations
 from ops.kubernetes.settings import InjectionSettings
 from tests.chart.rendering import (
@@ -23,9 +26,9 @@ from tests.chart.rendering import (
     VALUES_PROFILES,
     Object,
     dump_objects,
-    find,
-    objects,
-    render,
+    find_object,
+    render_objects,
+    render_templates,
     values_of,
 )
 from tests.support.yaml_reader import read_all_yaml, read_yaml
@@ -33,7 +36,8 @@ from tests.support.yaml_reader import read_all_yaml, read_yaml
 
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, list[Object]]:
-    return {profile: objects(values_of(profile)) for profile in VALUES_PROFILES}
+    """Profile -> its rendered objects."""
+    return {profile: render_objects(values_of(profile)) for profile in VALUES_PROFILES}
 
 
 @pytest.mark.parametrize("profile", VALUES_PROFILES)
@@ -55,10 +59,10 @@ def test_there_is_a_golden_file_for_each_profile() -> None:
 def test_no_container_is_privileged_and_no_rule_has_a_wildcard(
     profile: str, rendered: dict[str, list[Object]]
 ) -> None:
-    for rendered_object in rendered[profile]:
-        for rule in rendered_object.get("rules") or ():
-            assert "*" not in json.dumps(rule), (rendered_object["metadata"]["name"], rule)
-        for container in containers(rendered_object):
+    for item in rendered[profile]:
+        for rule in item.get("rules") or ():
+            assert "*" not in json.dumps(rule), (item["metadata"]["name"], rule)
+        for container in containers(item):
             context = container["securityContext"]
             assert context["allowPrivilegeEscalation"] is False
             assert context["readOnlyRootFilesystem"] is True
@@ -67,22 +71,25 @@ def test_no_container_is_privileged_and_no_rule_has_a_wildcard(
 
 
 @pytest.mark.parametrize("profile", VALUES_PROFILES)
-def test_only_the_agent_has_capabilities_and_runs_as_root(
+def test_only_pods_of_agents_and_of_the_clean_up_have_capabilities_or_run_as_root(
     profile: str, rendered: dict[str, list[Object]]
 ) -> None:
     added = {
         container["name"]: container["securityContext"]["capabilities"]["add"]
-        for rendered_object in rendered[profile]
-        for container in containers(rendered_object)
+        for item in rendered[profile]
+        for container in containers(item)
         if "add" in container["securityContext"]["capabilities"]
     }
 
-    if "clean" in added:
-        has_programs = profile == "production"  # eBPF programs to detach
-        assert added.pop("clean") == ["DAC_OVERRIDE", "NET_ADMIN"] + ["SYS_ADMIN"] * has_programs
+    if "clean" in added:  # the container that cleans a node
+        must_detach_ebpf = profile == "production"
+        assert added.pop("clean") == [
+            *("DAC_OVERRIDE", "NET_ADMIN"),
+            *(["SYS_ADMIN"] if must_detach_ebpf else []),
+        ]
     assert added == {"agent": ["NET_ADMIN", "NET_RAW", "SYS_ADMIN"], "install": ["DAC_OVERRIDE"]}
-    for rendered_object in rendered[profile]:
-        if (pod := pod_of(rendered_object)) is not None and rendered_object["kind"] != "DaemonSet":
+    for item in rendered[profile]:
+        if (pod := pod_of(item)) is not None and item["kind"] != "DaemonSet":
             assert pod["securityContext"]["runAsNonRoot"] is True
 
 
@@ -93,19 +100,22 @@ def test_the_charts_webhooks_equal_those_that_the_controller_serves() -> None:
         "secretName": "mine",
         "caBundle": base64.b64encode(b"pem").decode(),
     }
-    among = objects(values)
+    objects = render_objects(values)
     client = WebhookClientConfig(b"pem", service="orbweaver-controller", namespace=CHART_NAMESPACE)
     injection = InjectionSettings((*InjectionSettings().exclude, CHART_NAMESPACE), ("shop",))
 
     for expected in configurations(client, guards_deletion=True, injection=injection):
-        configuration = find(expected["kind"], expected["metadata"]["name"], among)
+        configuration = find_object(expected["kind"], expected["metadata"]["name"], objects)
         assert configuration["webhooks"] == expected["webhooks"]
 
 
 def test_disabled_kinds_have_no_webhook(rendered: dict[str, list[Object]]) -> None:
-    found = find("ValidatingWebhookConfiguration", "spiderpool-controller", rendered["smallest"])
+    configuration = find_object(
+        "ValidatingWebhookConfiguration", "spiderpool-controller", rendered["smallest"]
+    )
 
-    assert [rendered_object["name"].partition(".")[0] for rendered_object in found["webhooks"]] == [
+    # The profile has no coordinator and no networks.
+    assert [webhook["name"].partition(".")[0] for webhook in configuration["webhooks"]] == [
         "spiderippool",
         "spidersubnet",
         "spiderreservedip",
@@ -118,24 +128,24 @@ def test_disabled_kinds_have_no_webhook(rendered: dict[str, list[Object]]) -> No
 def test_agent_and_controller_load_the_charts_settings(
     profile: str, rendered: dict[str, list[Object]], tmp_path: Path
 ) -> None:
-    among = rendered[profile]
+    objects = rendered[profile]
     conf = tmp_path / "conf.yml"
-    conf.write_text(find("ConfigMap", "spiderpool-conf", among)["data"]["conf.yml"])
-    controller = variables(find("Deployment", "orbweaver-controller", among), tmp_path)
-    agent = variables(find("DaemonSet", "orbweaver-agent", among), tmp_path)
+    conf.write_text(find_object("ConfigMap", "spiderpool-conf", objects)["data"]["conf.yml"])
+    controller = variables(find_object("Deployment", "orbweaver-controller", objects), tmp_path)
+    agent = variables(find_object("DaemonSet", "orbweaver-agent", objects), tmp_path)
 
-    of_controller = load_controller(str(conf), controller)
-    of_agent = load_agent(str(conf), agent)
+    controller_settings = load_controller_settings(str(conf), controller)
+    agent_settings = load_agent_settings(str(conf), agent)
 
-    assert of_controller.cluster.etcd == of_agent.etcd
-    assert of_controller.cluster.cluster == of_agent.cluster
-    assert of_controller.kubernetes is not None
-    assert of_controller.kubernetes.webhook is not None
-    assert of_controller.kubernetes.lease is not None
-    assert of_agent.kubeconfig == ""
-    assert of_agent.tune_sysctls
-    coordinator = of_controller.kubernetes.coordinator
-    assert of_agent.coordinator_name == ("" if coordinator is None else coordinator.name)
+    assert controller_settings.cluster.etcd == agent_settings.etcd
+    assert controller_settings.cluster.cluster == agent_settings.cluster
+    assert controller_settings.kubernetes is not None
+    assert controller_settings.kubernetes.webhook is not None
+    assert controller_settings.kubernetes.lease is not None
+    assert agent_settings.kubeconfig == ""  # the agent uses its service account
+    assert agent_settings.tune_sysctls
+    coordinator = controller_settings.kubernetes.coordinator
+    assert agent_settings.coordinator_name == ("" if coordinator is None else coordinator.name)
 
 
 class RecordingVariables(dict[str, str]):
@@ -154,7 +164,7 @@ class RecordingVariables(dict[str, str]):
         return super().get(name, default)
 
 
-OF_CONF_YML = {
+SET_IN_CONF_YML = {
     "ORBWEAVER_ADDRESS_ORDER",
     "ORBWEAVER_ANNOUNCE_ADDRESSES",
     "ORBWEAVER_COOL_DOWN_SECONDS",
@@ -162,7 +172,7 @@ OF_CONF_YML = {
     "ORBWEAVER_TRACES_ENDPOINT",
     *(f"ORBWEAVER_CLUSTER_IP{what}" for what in ("", "_CGROUP", "_BPFFS", "_HOST_NETWORK")),
 }
-"""Variables that take precedence over the chart's conf.yml."""
+"""Variables that the chart does not set, because its conf.yml has their values."""
 
 LEFT_TO_EXTRA_ENV = {
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -182,92 +192,89 @@ LEFT_TO_EXTRA_ENV = {
     "SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND",
     "SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES",
 }
-"""Variables of agents whose defaults are right, or that only some clusters need."""
+"""Variables that the chart does not set: the default is right, or only some clusters need them."""
 
 
-def test_the_chart_sets_every_variable_that_an_agent_reads(
+def test_the_chart_sets_every_variable_that_an_agent_reads_except_the_listed_variables(
     rendered: dict[str, list[Object]], tmp_path: Path
 ) -> None:
-    among = rendered["default"]
+    objects = rendered["default"]
     conf = tmp_path / "conf.yml"
-    conf.write_text(find("ConfigMap", "spiderpool-conf", among)["data"]["conf.yml"])
+    conf.write_text(find_object("ConfigMap", "spiderpool-conf", objects)["data"]["conf.yml"])
     chart_variables = RecordingVariables(
-        variables(find("DaemonSet", "orbweaver-agent", among), tmp_path)
+        variables(find_object("DaemonSet", "orbweaver-agent", objects), tmp_path)
     )
 
-    load_agent(str(conf), chart_variables)
+    load_agent_settings(str(conf), chart_variables)
 
-    assert chart_variables.names_read - chart_variables.keys() <= OF_CONF_YML | LEFT_TO_EXTRA_ENV
+    assert (
+        chart_variables.names_read - chart_variables.keys() <= SET_IN_CONF_YML | LEFT_TO_EXTRA_ENV
+    )
 
 
 def test_conf_yml_has_every_orbweaver_key_that_is_not_set_by_a_variable(
     rendered: dict[str, list[Object]],
 ) -> None:
-    text = find("ConfigMap", "spiderpool-conf", rendered["production"])["data"]["conf.yml"]
-    by_variable = {"etcd", "listenAddress"}
+    text = find_object("ConfigMap", "spiderpool-conf", rendered["production"])["data"]["conf.yml"]
+    set_by_variables = {"etcd", "listenAddress"}
 
-    ours = read_yaml(text)["orbweaver"]
+    section = read_yaml(text)["orbweaver"]
 
-    assert set(ours) == {*OrbweaverConf.__struct_encode_fields__} - by_variable
+    assert set(section) == {*OrbweaverConf.__struct_encode_fields__} - set_by_variables
 
 
-def test_controllers_trust_the_providers_authority(
+def test_the_ca_file_of_the_network_provider_is_mounted_into_controllers(
     rendered: dict[str, list[Object]], tmp_path: Path
 ) -> None:
-    among = rendered["cloud"]
+    objects = rendered["cloud"]
     conf = tmp_path / "conf.yml"
-    conf.write_text(find("ConfigMap", "spiderpool-conf", among)["data"]["conf.yml"])
-    deployment = find("Deployment", "orbweaver-controller", among)
-    of_controller = load_controller(str(conf), variables(deployment, tmp_path))
+    conf.write_text(find_object("ConfigMap", "spiderpool-conf", objects)["data"]["conf.yml"])
+    deployment = find_object("Deployment", "orbweaver-controller", objects)
+    controller_settings = load_controller_settings(str(conf), variables(deployment, tmp_path))
     pod = deployment["spec"]["template"]["spec"]
 
-    assert of_controller.provider is not None
-    directory = str(Path(of_controller.provider.ca_file).parent)
+    assert controller_settings.provider is not None
+    directory = str(Path(controller_settings.provider.ca_file).parent)
     (mount,) = (
-        rendered_object
-        for rendered_object in pod["containers"][0]["volumeMounts"]
-        if rendered_object["mountPath"] == directory
+        mount for mount in pod["containers"][0]["volumeMounts"] if mount["mountPath"] == directory
     )
-    (volume,) = (
-        rendered_object
-        for rendered_object in pod["volumes"]
-        if rendered_object["name"] == mount["name"]
-    )
+    (volume,) = (volume for volume in pod["volumes"] if volume["name"] == mount["name"])
     assert volume["secret"]["secretName"] == "iaas-authority"
 
 
-def test_a_controller_that_probes_may_open_packet_sockets() -> None:
-    among = objects({"spiderpoolController": {"probeInterface": "eth1"}})
-    (container,) = find("Deployment", "orbweaver-controller", among)["spec"]["template"]["spec"][
-        "containers"
-    ]
+def test_a_controller_with_a_probe_interface_may_open_packet_sockets() -> None:
+    objects = render_objects({"spiderpoolController": {"probeInterface": "eth1"}})
+    (container,) = find_object("Deployment", "orbweaver-controller", objects)["spec"]["template"][
+        "spec"
+    ]["containers"]
 
     context = container["securityContext"]
     assert context["capabilities"] == {"drop": ["ALL"], "add": ["NET_RAW"]}
-    # Only root has a container's capabilities: Kubernetes sets no ambient ones.
+    # Only root gets the capabilities of a container: Kubernetes sets no ambient capabilities.
     assert (context["runAsUser"], context["allowPrivilegeEscalation"]) == (0, False)
 
 
-def test_conf_yml_has_no_key_that_is_not_read(rendered: dict[str, list[Object]]) -> None:
-    text = find("ConfigMap", "spiderpool-conf", rendered["production"])["data"]["conf.yml"]
-    known = parse_conf(text.encode(), "conf.yml")
+def test_every_key_of_conf_yml_is_read(rendered: dict[str, list[Object]]) -> None:
+    text = find_object("ConfigMap", "spiderpool-conf", rendered["production"])["data"]["conf.yml"]
+    conf = parse_conf(text.encode(), "conf.yml")
 
-    assert known.orbweaver.cluster == "north"
-    assert known.guards_deletion
-    assert set(read_yaml(text)) <= {*known.__struct_encode_fields__}
+    # Two values of the profile.
+    assert conf.orbweaver.cluster == "north"
+    assert conf.guards_deletion
+    assert set(read_yaml(text)) <= {*conf.__struct_encode_fields__}
 
 
 def test_the_charts_alerts_and_dashboards_equal_those_in_ops_monitoring(
     rendered: dict[str, list[Object]],
 ) -> None:
-    among = rendered["production"]
+    objects = rendered["production"]
     alerts = read_yaml((PROJECT_ROOT / "ops/monitoring/alerts.yml").read_text())
 
-    assert find("PrometheusRule", "orbweaver", among)["spec"] == alerts
-    data = find("ConfigMap", "orbweaver-dashboards", among)["data"]
+    assert find_object("PrometheusRule", "orbweaver", objects)["spec"] == alerts
+    data = find_object("ConfigMap", "orbweaver-dashboards", objects)["data"]
     for name in ("addresses", "rdma-cluster", "rdma-node", "rdma-pod", "rdma-workload"):
-        board = (PROJECT_ROOT / f"ops/monitoring/dashboards/{name}.json").read_text()
-        assert json.loads(data[f"orbweaver-{name}.json"]) == json.loads(board)
+        dashboard = (PROJECT_ROOT / f"ops/monitoring/dashboards/{name}.json").read_text()
+        assert json.loads(data[f"orbweaver-{name}.json"]) == json.loads(dashboard)
 
 
 @pytest.mark.parametrize("profile", VALUES_PROFILES)
@@ -277,7 +284,7 @@ def test_every_command_of_a_container_exists(
     from ops.cli.orbctl_application import OrbctlCommands
     from ops.controller import hooks
 
-    known = {
+    subcommands = {  # program -> its subcommands
         "orbctl": set(OrbctlCommands.lazy_commands),
         "orbweaver-controller": {
             name.replace("_", "-") for name in dir(hooks) if not name.startswith("_")
@@ -286,27 +293,26 @@ def test_every_command_of_a_container_exists(
         "etcd": set(),
         "sleep": {"infinity"},
     }
-    for rendered_object in rendered[profile]:
-        for container in containers(rendered_object):
+    for item in rendered[profile]:
+        for container in containers(item):
             program, *arguments = container["command"]
-            assert not arguments or arguments[0] in known[program], container["command"]
+            assert not arguments or arguments[0] in subcommands[program], container["command"]
 
 
 def test_a_kubelet_root_directory_changes_the_mounts_of_its_sockets() -> None:
-    """Kubelet's --root-dir contains pod-resources; device-plugins is in the default directory."""
+    """Kubelet has pod-resources in its --root-dir, and device-plugins always in the default one."""
     root = "/data/kubelet"
     values = {
         "spiderpoolAgent": {"networkResourcePlugin": {"kubeletRootDir": root}},
         "sriov": {"install": True},
         "multus": {"multusCNI": {"install": True}},
     }
-    among = objects(values)
-    agent = find("DaemonSet", "orbweaver-agent", among)["spec"]["template"]["spec"]
+    objects = render_objects(values)
+    agent = find_object("DaemonSet", "orbweaver-agent", objects)["spec"]["template"]["spec"]
     (multus,) = (
-        rendered_object["spec"]["template"]["spec"]
-        for rendered_object in among
-        if rendered_object["kind"] == "DaemonSet"
-        and "multus" in rendered_object["metadata"]["name"]
+        item["spec"]["template"]["spec"]
+        for item in objects
+        if item["kind"] == "DaemonSet" and "multus" in item["metadata"]["name"]
     )
 
     assert paths_of(agent, "devices") == (
@@ -315,17 +321,13 @@ def test_a_kubelet_root_directory_changes_the_mounts_of_its_sockets() -> None:
     )
     assert paths_of(agent, "pod-resources") == (f"{root}/pod-resources",) * 2
     assert paths_of(multus, "kubelet") == (root, "/var/lib/kubelet")
-    conf = find("ConfigMap", "spiderpool-conf", among)["data"]["conf.yml"]
+    conf = find_object("ConfigMap", "spiderpool-conf", objects)["data"]["conf.yml"]
     assert f"kubeletRootDir: {root}" in conf
 
 
 def paths_of(pod: Object, volume: str) -> tuple[str, str]:
     """The directory of a volume on the node and in the first container that mounts it."""
-    (on_node,) = (
-        rendered_object["hostPath"]["path"]
-        for rendered_object in pod["volumes"]
-        if rendered_object["name"] == volume
-    )
+    (on_node,) = (item["hostPath"]["path"] for item in pod["volumes"] if item["name"] == volume)
     mounts = (
         mount["mountPath"]
         for container in pod["containers"]
@@ -342,50 +344,43 @@ def test_the_charts_have_the_version_of_the_product() -> None:
     assert chart["version"] == chart["appVersion"] == crds["version"] == __version__
 
 
-def test_the_default_coordinator_has_the_values_for_rp_filter_and_probes() -> None:
+def test_the_default_coordinator_has_rp_filter_and_detect_options_only_if_they_are_set() -> None:
     options = {"retries": 5, "timeout": "1s"}
     values = {"coordinator": {"hostRPFilter": 0, "detectOptions": options}}
 
-    default, changed_spec = (first_coordinator(objects(changed)) for changed in ({}, values))
+    default, changed = (default_coordinator(render_objects(item)) for item in ({}, values))
 
     assert {"hostRPFilter", "detectOptions"}.isdisjoint(default)
-    assert (changed_spec["hostRPFilter"], changed_spec["detectOptions"]) == (0, options)
-    assert changed_spec | default == changed_spec
+    assert (changed["hostRPFilter"], changed["detectOptions"]) == (0, options)
+    assert changed | default == changed, "the other fields must not change"
 
 
-def first_coordinator(rendered: list[Object]) -> Object:
-    """The spec of the SpiderCoordinator that the post-install Job creates."""
-    texts = find("ConfigMap", "orbweaver-defaults", rendered)["data"].values()
-    among = [
-        rendered_object
+def default_coordinator(rendered: list[Object]) -> Object:
+    """The spec of the SpiderCoordinator that the chart's post-install Job creates."""
+    texts = find_object("ConfigMap", "orbweaver-defaults", rendered)["data"].values()
+    (spec,) = (
+        item["spec"]
         for text in texts
-        for rendered_object in read_all_yaml(text)
-        if rendered_object
-    ]
-    (spec,) = [
-        rendered_object["spec"]
-        for rendered_object in among
-        if rendered_object["kind"] == "SpiderCoordinator"
-    ]
+        for item in read_all_yaml(text)
+        if item and item["kind"] == "SpiderCoordinator"
+    )
     return dict(spec)
 
 
-def test_the_notes_warn_of_missing_tls_and_archive() -> None:
-    notes = render(values_of("smallest"))["NOTES.txt"]
+def test_the_notes_warn_of_missing_tls_and_of_a_disabled_archive() -> None:
+    notes_without_tls = render_templates(values_of("smallest"))["NOTES.txt"]
+    notes_without_archive = render_templates(values_of("pod-network"))["NOTES.txt"]
 
-    assert "etcd.tls.method is none" in notes
-    assert "archive.enabled is false" not in notes
-    assert "archive.enabled is false" in render(values_of("pod-network"))["NOTES.txt"]
+    assert "etcd.tls.method is none" in notes_without_tls
+    assert "archive.enabled is false" not in notes_without_tls
+    assert "archive.enabled is false" in notes_without_archive
 
 
 def test_the_default_archive_claims_a_readwriteonce_volume_of_the_default_class() -> None:
-    among = objects({})
-    claim = find("PersistentVolumeClaim", "orbweaver-archive", among)["spec"]
-    controller = find("Deployment", "orbweaver-controller", among)["spec"]
-    volumes = {
-        rendered_object["name"]: rendered_object
-        for rendered_object in controller["template"]["spec"]["volumes"]
-    }
+    objects = render_objects({})
+    claim = find_object("PersistentVolumeClaim", "orbweaver-archive", objects)["spec"]
+    controller = find_object("Deployment", "orbweaver-controller", objects)["spec"]
+    volumes = {item["name"]: item for item in controller["template"]["spec"]["volumes"]}
 
     assert claim["accessModes"] == ["ReadWriteOnce"]
     assert "storageClassName" not in claim
@@ -394,9 +389,9 @@ def test_the_default_archive_claims_a_readwriteonce_volume_of_the_default_class(
 
 
 @pytest.mark.parametrize("mode", ["ReadWriteOnce", "ReadWriteOncePod"])
-def test_the_old_controller_releases_the_volume_before_a_new_one_mounts_it(mode: str) -> None:
-    controller = find(
-        "Deployment", "orbweaver-controller", objects({"archive": {"accessMode": mode}})
+def test_the_old_controller_stops_before_a_new_controller_mounts_its_volume(mode: str) -> None:
+    controller = find_object(
+        "Deployment", "orbweaver-controller", render_objects({"archive": {"accessMode": mode}})
     )
 
     assert controller["spec"]["strategy"] == {"type": "Recreate"}
@@ -405,17 +400,17 @@ def test_the_old_controller_releases_the_volume_before_a_new_one_mounts_it(mode:
 @pytest.mark.parametrize(
     "archive", [{"accessMode": "ReadWriteMany"}, {"existingClaim": "shared"}, {"enabled": False}]
 )
-def test_several_controllers_are_replaced_one_by_one(archive: Object) -> None:
+def test_controllers_that_can_share_the_archive_are_replaced_one_by_one(archive: Object) -> None:
     values = {"archive": archive, "spiderpoolController": {"replicas": 2}}
-    controller = find("Deployment", "orbweaver-controller", objects(values))
+    controller = find_object("Deployment", "orbweaver-controller", render_objects(values))
 
     assert controller["spec"]["strategy"]["type"] == "RollingUpdate"
 
 
-def test_helm_test_mounts_the_archive_on_the_controllers_node() -> None:
-    among = objects({})
-    pod = find("Pod", "orbweaver-test", among)["spec"]
-    controller = find("Deployment", "orbweaver-controller", among)["spec"]
+def test_the_pod_of_helm_test_runs_on_the_controllers_node_where_the_archive_is_mounted() -> None:
+    objects = render_objects({})
+    pod = find_object("Pod", "orbweaver-test", objects)["spec"]
+    controller = find_object("Deployment", "orbweaver-controller", objects)["spec"]
     (term,) = pod["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
 
     assert term["topologyKey"] == "kubernetes.io/hostname"
@@ -428,7 +423,7 @@ def test_an_agents_affinity_always_excludes_disabled_nodes() -> None:
     terms = [{"matchExpressions": [zone]} for zone in (east, west)]
     required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
     values = {"spiderpoolAgent": {"affinity": {"nodeAffinity": required}}}
-    agent = find("DaemonSet", "orbweaver-agent", objects(values))
+    agent = find_object("DaemonSet", "orbweaver-agent", render_objects(values))
 
     affinity = agent["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
     assert affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"] == [
@@ -436,23 +431,23 @@ def test_an_agents_affinity_always_excludes_disabled_nodes() -> None:
     ]
 
 
-def pod_of(rendered_object: Object) -> Object | None:
-    """The Pod or Pod template of an object."""
-    if rendered_object["kind"] == "Pod":
-        return dict(rendered_object["spec"])
-    template_spec = rendered_object.get("spec", {}).get("template", {}).get("spec")
+def pod_of(item: Object) -> Object | None:
+    """The spec of a Pod or of an object's Pod template; None if there is none."""
+    if item["kind"] == "Pod":
+        return dict(item["spec"])
+    template_spec = item.get("spec", {}).get("template", {}).get("spec")
     return None if template_spec is None else dict(template_spec)
 
 
-def containers(rendered_object: Object) -> list[Object]:
+def containers(item: Object) -> list[Object]:
     """All containers of an object's Pod."""
-    pod = pod_of(rendered_object) or {}
+    pod = pod_of(item) or {}
     return [*pod.get("initContainers", ()), *pod.get("containers", ())]
 
 
-def variables(rendered_object: Object, directory: Path) -> dict[str, str]:
-    """The environment of the first container, with values of its files."""
-    (container,) = rendered_object["spec"]["template"]["spec"]["containers"]
+def variables(item: Object, directory: Path) -> dict[str, str]:
+    """The environment of the first container; files of etcd become files in ``directory``."""
+    (container,) = item["spec"]["template"]["spec"]["containers"]
     environment: dict[str, Any] = {}
     for entry in container["env"]:
         value = entry.get("value", "from-the-field")

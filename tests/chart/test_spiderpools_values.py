@@ -1,7 +1,8 @@
-"""Every value of Spiderpool's chart is honoured, or accepted with a line in the notes.
+"""Every value of Spiderpool's chart is honoured, or accepted with a line in the notes (NOTES.txt).
 
 The table ``spiderpool_values.yaml`` has the 312 leaves of Spiderpool's ``values.yaml`` of July
-2026. Its fields: ``try``: the value to set; ``with``: values that the leaf needs; ``outcome``.
+2026. The fields of a row: ``try``: the value to set; ``with``: values that this value needs beside
+it; ``outcome``: "honoured", if the rendered objects change, or "noted".
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendering import Object, find, objects, render
+from tests.chart.rendering import Object, find_object, render_objects, render_templates
 from tests.support.yaml_reader import read_yaml
 
 TABLE: dict[str, Object] = read_yaml(
@@ -27,13 +28,18 @@ NOTES = "NOTES.txt"
 @pytest.mark.parametrize("leaf", TABLE)
 def test_a_value_of_spiderpool_has_the_outcome_in_the_table(leaf: str) -> None:
     row = TABLE[leaf]
-    without = row.get("with", {})
-    changed = with_leaf(without, leaf, row["try"])
+    values_without_leaf = row.get("with", {})
 
-    before, after = rendered(without), rendered(changed)
+    before = rendered_once(values_without_leaf)
+    after = rendered_once(with_leaf(values_without_leaf, leaf, row["try"]))
 
-    differs = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    assert differs - {NOTES} if row["outcome"] == "honoured" else differs == {NOTES}
+    changed_templates = {
+        name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
+    }
+    if row["outcome"] == "honoured":
+        assert changed_templates - {NOTES}
+    else:
+        assert changed_templates == {NOTES}
 
 
 def test_a_file_with_all_values_of_spiderpool_is_accepted() -> None:
@@ -42,7 +48,7 @@ def test_a_file_with_all_values_of_spiderpool_is_accepted() -> None:
         if leaf != "ipam.enableIPv6":  # at least one address family must stay enabled
             values = with_leaf(values, leaf, row["try"])
 
-    assert rendered(values)[NOTES]
+    assert rendered_once(values)[NOTES]
 
 
 def test_every_value_of_spiderpool_is_honoured_or_noted() -> None:
@@ -55,20 +61,22 @@ def test_every_value_of_spiderpool_is_honoured_or_noted() -> None:
 def test_sriov_definitions_are_installed_with_sriov_and_kept_at_uninstallation(plural: str) -> None:
     name = f"{plural}.sriovnetwork.openshift.io"
 
-    without = [item["metadata"]["name"] for item in objects({})]
-    definition = find("CustomResourceDefinition", name, objects({"sriov": {"install": True}}))
+    names_by_default = [item["metadata"]["name"] for item in render_objects({})]
+    crd = find_object(
+        "CustomResourceDefinition", name, render_objects({"sriov": {"install": True}})
+    )
 
-    assert name not in without
-    assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert name not in names_by_default
+    assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
-@pytest.mark.parametrize(("disabled", "evicts"), [(False, True), (True, False)])
-def test_controllers_may_uncordon_nodes_when_drains_are_disabled(
-    disabled: bool, evicts: bool
+@pytest.mark.parametrize(("drain_disabled", "may_evict"), [(False, True), (True, False)])
+def test_controllers_may_evict_pods_only_when_drains_are_enabled_and_always_uncordon_nodes(
+    drain_disabled: bool, may_evict: bool
 ) -> None:
-    values = {"sriov": {"install": True, "operatorConfig": {"disableDrain": disabled}}}
+    values = {"sriov": {"install": True, "operatorConfig": {"disableDrain": drain_disabled}}}
 
-    role = find("ClusterRole", "orbweaver-controller", objects(values))
+    role = find_object("ClusterRole", "orbweaver-controller", render_objects(values))
 
     rights = {
         (resource, verb)
@@ -77,15 +85,15 @@ def test_controllers_may_uncordon_nodes_when_drains_are_disabled(
         for verb in rule["verbs"]
     }
     assert ("nodes", "patch") in rights
-    assert (("pods/eviction", "create") in rights) is evicts
+    assert (("pods/eviction", "create") in rights) is may_evict
 
 
-def test_an_image_of_spiderpool_is_replaced_by_ours() -> None:
+def test_an_image_of_spiderpool_in_the_values_is_replaced_by_orbweavers_image() -> None:
     image = {"registry": "ghcr.io", "repository": "spidernet-io/spiderpool/spiderpool-agent"}
-    agent = find(
+    agent = find_object(
         "DaemonSet",
         "orbweaver-agent",
-        objects({"spiderpoolAgent": {"image": image | {"tag": "v1.0.3"}}}),
+        render_objects({"spiderpoolAgent": {"image": image | {"tag": "v1.0.3"}}}),
     )
 
     (container,) = agent["spec"]["template"]["spec"]["containers"]
@@ -95,38 +103,40 @@ def test_an_image_of_spiderpool_is_replaced_by_ours() -> None:
 def test_several_controllers_without_a_shared_volume_are_reduced_to_one_with_a_note() -> None:
     values = {"spiderpoolController": {"replicas": 2}}
 
-    deployment = find("Deployment", "orbweaver-controller", objects(values))
+    deployment = find_object("Deployment", "orbweaver-controller", render_objects(values))
 
     assert deployment["spec"]["replicas"] == 1
-    assert "spiderpoolController.replicas: one controller runs" in rendered(values)[NOTES]
+    assert "spiderpoolController.replicas: one controller runs" in rendered_once(values)[NOTES]
 
 
-def test_multus_runs_as_its_own_daemonset() -> None:
-    among = objects({"multus": {"multusCNI": {"install": True, "image": {"tag": "v4.1.4"}}}})
-    pod = find("DaemonSet", "spiderpool-multus", among)["spec"]["template"]["spec"]
-    settings = json.loads(
-        find("ConfigMap", "spiderpool-multus", among)["data"]["daemon-config.json"]
+def test_multus_is_installed_as_a_daemonset_with_its_crd() -> None:
+    objects = render_objects(
+        {"multus": {"multusCNI": {"install": True, "image": {"tag": "v4.1.4"}}}}
     )
-    definition = find(
-        "CustomResourceDefinition", "network-attachment-definitions.k8s.cni.cncf.io", among
+    pod = find_object("DaemonSet", "spiderpool-multus", objects)["spec"]["template"]["spec"]
+    settings = json.loads(
+        find_object("ConfigMap", "spiderpool-multus", objects)["data"]["daemon-config.json"]
+    )
+    crd = find_object(
+        "CustomResourceDefinition", "network-attachment-definitions.k8s.cni.cncf.io", objects
     )
 
     images = {container["image"] for container in (*pod["initContainers"], *pod["containers"])}
     assert images == {"ghcr.io/k8snetworkplumbingwg/multus-cni:v4.1.4-thick"}
     assert settings["multusConfigFile"] == "auto"
-    assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 
 def test_spiderpools_six_alerts_keep_their_names() -> None:
-    rule = {"prometheus": {"prometheusRule": {"install": True}}}
-    among = objects({"spiderpoolAgent": rule, "spiderpoolController": rule})
+    with_alerts = {"prometheus": {"prometheusRule": {"install": True}}}
+    objects = render_objects({"spiderpoolAgent": with_alerts, "spiderpoolController": with_alerts})
 
     alerts = {
-        rule_entry["alert"]
-        for item in among
+        rule["alert"]
+        for item in objects
         if item["kind"] == "PrometheusRule" and item["metadata"]["name"].endswith("-aliases")
         for group in item["spec"]["groups"]
-        for rule_entry in group["rules"]
+        for rule in group["rules"]
     }
 
     assert alerts == {
@@ -140,27 +150,27 @@ def test_spiderpools_six_alerts_keep_their_names() -> None:
 
 
 def with_leaf(values: Object, leaf: str, value: Any) -> Object:
-    """A copy of the values with this leaf set; ``keys`` explains the leaf's notation."""
+    """A copy of the values with this leaf set; ``keys_of`` explains the notation of leaves."""
     result = copy.deepcopy(values)
     section = result
-    *path, last = keys(leaf)
+    *path, last = keys_of(leaf)
     for key in path:
         section = section.setdefault(key, {})
     section[last] = value
     return result
 
 
-def keys(leaf: str) -> list[str]:
+def keys_of(leaf: str) -> list[str]:
     """The keys on the path to a leaf: ``a.b`` is b below a; ``a.[b.c/d]`` is ``b.c/d`` below a."""
-    head, bracket, rest = leaf.partition(".[")
-    return [*head.split("."), rest.removesuffix("]")] if bracket else head.split(".")
+    path, bracket, last = leaf.partition(".[")
+    return [*path.split("."), last.removesuffix("]")] if bracket else path.split(".")
 
 
-def rendered(values: Object) -> dict[str, str]:
-    """Render like ``render``, but each set of values only once."""
+def rendered_once(values: Object) -> dict[str, str]:
+    """Template -> text, as ``render_templates`` returns; equal values are rendered only once."""
     return _rendered(json.dumps(values, sort_keys=True))
 
 
 @cache
 def _rendered(values: str) -> dict[str, str]:
-    return render(json.loads(values))
+    return render_templates(json.loads(values))

@@ -1,4 +1,4 @@
-"""``values.schema.json`` and the chart refuse invalid values, and name them."""
+"""``values.schema.json`` and the templates refuse invalid values with an error that names them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helm_python import HelmError
 
-from tests.chart.rendering import CHART_FOLDER, Object, render, values_of
+from tests.chart.rendering import CHART_FOLDER, Object, render_templates, values_of
 from tests.support.yaml_reader import read_yaml
 
 
@@ -19,7 +19,7 @@ def plugin(**settings: Any) -> Object:
 
 INVALID: dict[str, tuple[Object, str]] = {
     "an unknown top-level value": ({"spiderpoolAgnet": {}}, "spiderpoolAgnet"),
-    "an unknown nested value": ({"multus": {"multusCNI": {"instal": True}}}, "instal"),
+    "an unknown nested value": ({"multus": {"multusCNI": {"instal": True}}}, "instal"),  # a typo
     "a string instead of a boolean of plugins": ({"plugins": {"installCNI": "yes"}}, "installCNI"),
     "a string instead of a boolean of ipam": ({"ipam": {"enableIPv4": "yes"}}, "enableIPv4"),
     "an invalid port": ({"spiderpoolController": {"httpPort": 70000}}, "httpPort"),
@@ -69,7 +69,7 @@ INVALID: dict[str, tuple[Object, str]] = {
         {"spiderpoolController": {"tls": {"method": "provided", "provided": {"tlsCert": "YQ=="}}}},
         "tlsKey",
     ),
-    "a port of the console that the webhooks have": (
+    "a port of the console that is also the webhooks' port": (
         {"orbweaver": {"console": {"enabled": True, "port": 5722}}},
         "orbweaver.console.port: 5722 is also spiderpoolController.webhookPort",
     ),
@@ -86,13 +86,13 @@ INVALID: dict[str, tuple[Object, str]] = {
 
 
 @pytest.mark.parametrize("case", INVALID)
-def test_the_error_for_an_invalid_value_names_it(case: str) -> None:
-    values, name = INVALID[case]
+def test_the_error_for_an_invalid_value_names_the_value(case: str) -> None:
+    values, part = INVALID[case]
 
     with pytest.raises(HelmError) as refused:
-        render(values)
+        render_templates(values)
 
-    assert name in str(refused.value)
+    assert part in str(refused.value)
 
 
 def test_values_and_schema_have_the_same_keys() -> None:
@@ -105,7 +105,7 @@ def test_values_and_schema_have_the_same_keys() -> None:
 def test_values_named_as_in_spiderpools_chart_are_accepted() -> None:
     values = values_of("production")
 
-    assert render(values)
+    assert render_templates(values)
 
 
 def differences(schema: Any, value: Any, path: str) -> list[str]:

@@ -1,7 +1,7 @@
-"""`helm upgrade --reuse-values` from an earlier chart, whose defaults lack the later keys.
+"""`helm upgrade --reuse-values` from an earlier chart: the templates add the defaults of new keys.
 
-Helm then uses the defaults of the installed release instead of the new values.yaml. The templates
-add the defaults of the later keys.
+With this option Helm uses the default values of the installed chart, which lack the keys of later
+charts, instead of the new values.yaml.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from tests.chart.rendering import (
     VALUES_PROFILES,
     Object,
     dump_objects,
-    find,
-    objects,
-    objects_of,
+    find_object,
+    render_objects,
+    render_objects_of,
     values_of,
 )
 from tests.support.yaml_reader import read_yaml
 
-CURRENT: Final[Object] = read_yaml((CHART_FOLDER / "values.yaml").read_text())
-FIRST: Final[Object] = read_yaml((CHART_FOLDER / "files/first-values.yaml").read_text())
+CURRENT_DEFAULTS: Final[Object] = read_yaml((CHART_FOLDER / "values.yaml").read_text())
+FIRST_DEFAULTS: Final[Object] = read_yaml((CHART_FOLDER / "files/first-values.yaml").read_text())
 """The default values of the chart's first version."""
 
-INCLUSION: Final = '{{- include "orbweaver.values" . '
+COMPLETES_VALUES: Final = '{{- include "orbweaver.values" . '
 
 Key = tuple[str, ...]
 
@@ -42,37 +42,41 @@ def test_an_upgrade_from_the_first_version_adds_the_defaults_of_later_keys(
 ) -> None:
     values = values_of(profile)
 
-    upgraded = objects_of(chart_with(FIRST, tmp_path), values)
+    upgraded = render_objects_of(chart_with_defaults(FIRST_DEFAULTS, tmp_path), values)
 
-    assert dump_objects(upgraded) == dump_objects(objects(overlaid(FIRST, values)))
+    assert dump_objects(upgraded) == dump_objects(render_objects(overlaid(FIRST_DEFAULTS, values)))
 
 
-def test_a_later_key_gets_its_default_in_an_existing_section(tmp_path: Path) -> None:
-    earlier = copy.deepcopy(CURRENT)
-    for key in later_keys(CURRENT, FIRST):
+def test_a_missing_later_key_gets_its_default_in_an_existing_section(tmp_path: Path) -> None:
+    earlier = copy.deepcopy(CURRENT_DEFAULTS)
+    for key in later_keys(CURRENT_DEFAULTS, FIRST_DEFAULTS):
         if "image" not in key:  # the schema requires an image's repository
             remove(earlier, key)
 
-    upgraded = objects_of(chart_with(earlier, tmp_path), {})
+    upgraded = render_objects_of(chart_with_defaults(earlier, tmp_path), {})
 
-    assert earlier["orbweaver"]["console"] == {}
-    assert dump_objects(upgraded) == dump_objects(objects({}))
+    assert earlier["orbweaver"]["console"] == {}, "the section must exist without its keys"
+    assert dump_objects(upgraded) == dump_objects(render_objects({}))
 
 
 def test_a_default_that_the_user_removed_with_null_stays_removed(tmp_path: Path) -> None:
-    chart = chart_with(FIRST, tmp_path)
+    chart = chart_with_defaults(FIRST_DEFAULTS, tmp_path)
 
-    upgraded = objects_of(chart, {"spiderpoolAgent": {"resources": {"limits": None}}})
+    upgraded = render_objects_of(chart, {"spiderpoolAgent": {"resources": {"limits": None}}})
 
-    pod = find("DaemonSet", "orbweaver-agent", upgraded)["spec"]["template"]["spec"]
+    pod = find_object("DaemonSet", "orbweaver-agent", upgraded)["spec"]["template"]["spec"]
     assert {*pod["containers"][0]["resources"]} == {"requests"}
 
 
 def test_null_for_a_later_key_means_its_default_and_an_empty_value_removes_it() -> None:
-    by_default = dump_objects(objects({}))
+    by_default = dump_objects(render_objects({}))
 
-    assert dump_objects(objects({"spiderpoolController": {"thirdParties": None}})) == by_default
-    assert dump_objects(objects({"spiderpoolController": {"thirdParties": []}})) != by_default
+    assert (
+        dump_objects(render_objects({"spiderpoolController": {"thirdParties": None}})) == by_default
+    )
+    assert (
+        dump_objects(render_objects({"spiderpoolController": {"thirdParties": []}})) != by_default
+    )
 
 
 def test_every_template_completes_the_values_first() -> None:
@@ -82,10 +86,10 @@ def test_every_template_completes_the_values_first() -> None:
         if path.is_file() and path.suffix != ".tpl"
     ]
 
-    assert [path for path in templates if not path.read_text().startswith(INCLUSION)] == []
+    assert [path for path in templates if not path.read_text().startswith(COMPLETES_VALUES)] == []
 
 
-def chart_with(defaults: Object, directory: Path) -> Path:
+def chart_with_defaults(defaults: Object, directory: Path) -> Path:
     """A copy of the chart with these default values, which has the effect of ``--reuse-values``."""
     chart = directory / "orbweaver"
     shutil.copytree(CHART_FOLDER, chart)
@@ -93,13 +97,13 @@ def chart_with(defaults: Object, directory: Path) -> Path:
     return chart
 
 
-def overlaid(values: Object, others: Object) -> Object:
-    """``others`` on top of ``values``, key by key."""
+def overlaid(values: Object, overrides: Object) -> Object:
+    """``overrides`` on top of ``values``, key by key."""
     result = dict(values)
-    for key, value in others.items():
-        former = result.get(key)
-        if isinstance(value, dict) and isinstance(former, dict):
-            result[key] = overlaid(former, value)
+    for key, value in overrides.items():
+        old = result.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            result[key] = overlaid(old, value)
         else:
             result[key] = value
     return result
@@ -108,16 +112,16 @@ def overlaid(values: Object, others: Object) -> Object:
 def later_keys(current: Object, first: Object, path: Key = ()) -> Iterator[Key]:
     """The paths of the values in ``current`` that ``first`` lacks."""
     for key, value in current.items():
-        former = first.get(key)
+        section = first.get(key)
         if isinstance(value, dict) and value:
-            below = former if isinstance(former, dict) else {}
-            yield from later_keys(value, below, (*path, key))
+            first_section = section if isinstance(section, dict) else {}
+            yield from later_keys(value, first_section, (*path, key))
         elif key not in first:
             yield (*path, key)
 
 
 def remove(values: Object, key: Key) -> None:
-    """Remove one key; the sections that contained it stay."""
+    """Remove one key; the sections that contain the key stay."""
     *path, last = key
     for name in path:
         values = values[name]

@@ -2,8 +2,9 @@
 
 The documents are read from the git repository that ``ORBWEAVER_SPIDERPOOL_REPOSITORY`` names. A
 block is a fenced ``yaml`` block, a here-document for kubectl, or an object that kubectl printed.
-Variables that the same page sets in a shell block are substituted. ``documents/`` has the tables of
-expected outcomes; ``test_public_documents.py`` rewrites them if ``ORBWEAVER_REWRITE`` is set.
+Variables that the same page sets in a shell block are substituted. The expected outcomes are in
+tables in ``documents/``, which ``test_public_documents.py`` rewrites if ``ORBWEAVER_REWRITE`` is
+set.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from core.manifests.manifest_parser import objects
 from core.manifests.networks.nad_renderer import render
 from core.manifests.networks.network_defaults import completed
 from core.manifests.networks.network_parser import network_of
-from core.manifests.networks.network_validation import MULTUS_CONFIG_KIND as NETWORK
+from core.manifests.networks.network_validation import MULTUS_CONFIG_KIND
 from ops.cli.manifest_objects import ineffective_fields, object_title, read_value
 
 TABLES_FOLDER: Final = Path(__file__).parent / "documents"
@@ -36,7 +37,7 @@ GENERATION_COMMITS: Final = {
     "1.0": "ba5f11bfdffeaf51ef24e618145a49ab7443233d",
     "1.2": "a7fbd3b2968d",
 }
-"""Version of Spiderpool's documents -> commit; 1.2 are the documents of July 2026."""
+"""Version of Spiderpool's documents -> commit; version 1.2 has the documents of July 2026."""
 
 APPLIED: Final = "applied"
 NOTED: Final = "noted"
@@ -44,21 +45,23 @@ REFUSED: Final = "refused"
 NO_MANIFEST: Final = "no manifest"
 """The outcomes. ``noted``: the object is skipped, or fields of it have no effect."""
 
-_LINES: Final = re.MULTILINE | re.DOTALL
-_FENCE: Final = re.compile(r"^([ \t]*)```+[ \t]*(\w*)[^\n]*\n(.*?)^[ \t]*```+[ \t]*$", _LINES)
+_MULTI_LINE: Final = re.MULTILINE | re.DOTALL
+_FENCE: Final = re.compile(r"^([ \t]*)```+[ \t]*(\w*)[^\n]*\n(.*?)^[ \t]*```+[ \t]*$", _MULTI_LINE)
 _HEREDOC: Final = re.compile(
-    r"<<-?[ \t]*['\"]?(\w+)['\"]?[ \t]*\|[ \t]*kubectl[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", _LINES
+    r"<<-?[ \t]*['\"]?(\w+)['\"]?[ \t]*\|[ \t]*kubectl[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", _MULTI_LINE
 )
-_ASSIGNED: Final = re.compile(
+_ASSIGNMENT: Final = re.compile(
     r"^[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)=[\"']?([^\"'\s$]+)[\"']?[ \t]*$", re.MULTILINE
 )
-_USED: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _PROMPT: Final = re.compile(r"^[ \t]*(?:~?#|\$|[~\[]|root@)")
-_SHELLS: Final = ("", "shell", "bash", "sh", "console", "text")
+"""The start of a line in a shell block that is not output of a command."""
+
+_SHELL_LANGUAGES: Final = ("", "shell", "bash", "sh", "console", "text")
 
 
 class Block(NamedTuple):
-    """One text that could be applied; ``number`` counts the blocks of its file from 1."""
+    """A text that could be applied; ``number`` counts the blocks of a file from 1."""
 
     file: str
     number: int
@@ -79,7 +82,7 @@ class Row(NamedTuple):
 
 
 def documents(repository: str, commit: str) -> dict[str, str]:
-    """Return the pages and examples of a commit by path."""
+    """Return path -> text of the pages and examples of a commit."""
     command = ["git", "-C", repository, "archive", commit, "docs", "README.md"]
     archive = subprocess.run(command, capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
@@ -102,19 +105,20 @@ def blocks(file: str, text: str) -> Iterator[Block]:
         body = re.sub(rf"^{indent}", "", body, flags=re.MULTILINE)
         for manifest in _manifests_in(language.lower(), body, variables):
             number += 1
-            yield Block(file, number, _USED.sub(lambda used: _value(used, variables), manifest))
+            yield Block(file, number, _VARIABLE.sub(lambda used: _value(used, variables), manifest))
 
 
 def _manifests_in(language: str, body: str, variables: dict[str, str]) -> Iterator[str]:
+    """Yield the manifests in a fence; add variables that a shell block sets to ``variables``."""
     if language in ("yaml", "yml"):
         yield body
-    elif language in _SHELLS:
-        variables |= dict(_ASSIGNED.findall(body))
-        applied = [match[2] for match in _HEREDOC.finditer(body)]
-        yield from applied or _printed(body)
+    elif language in _SHELL_LANGUAGES:
+        variables |= dict(_ASSIGNMENT.findall(body))
+        heredocs = [match[2] for match in _HEREDOC.finditer(body)]
+        yield from heredocs or _printed_object(body)
 
 
-def _printed(body: str) -> Iterator[str]:
+def _printed_object(body: str) -> Iterator[str]:
     """Yield the object that kubectl printed below a command, if there is one."""
     lines = body.splitlines()
     starts = [index for index, line in enumerate(lines) if line.startswith("apiVersion:")]
@@ -128,11 +132,12 @@ def _printed(body: str) -> Iterator[str]:
 
 
 def _value(used: re.Match[str], variables: Mapping[str, str]) -> str:
+    """The value of a variable; the text itself if the page does not set the variable."""
     return variables.get(used[1] or used[2], used[0])
 
 
 async def rows_of(file: str, text: str) -> list[Row]:
-    """Apply everything in a file, in order, to a new cluster; return the outcomes."""
+    """Apply all objects of a file, in order, to a new cluster; return the outcomes."""
     keys, store = Keys("documents"), MemoryStore()
     writer = Writer(store, keys, "documents")
     await writer.open()
@@ -156,12 +161,13 @@ async def rows_of(file: str, text: str) -> list[Row]:
 
 
 async def _outcome(value: Mapping[str, object], configurator: Configurator) -> tuple[str, str]:
+    """Apply an object; return its outcome and the detail."""
     result = read_value(value, "object", apply_command)
     notes = " ".join(field for field, _ in ineffective_fields(value))
     try:
         if isinstance(result, OrbweaverError):
             raise result
-        if result is None and value["kind"] == NETWORK:
+        if result is None and value["kind"] == MULTUS_CONFIG_KIND:
             network = network_of(value)
             render(network.name, network.annotations, completed(network.spec))
         elif result is None:

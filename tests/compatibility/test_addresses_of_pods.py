@@ -1,7 +1,8 @@
 """Cases of Spiderpool's tests about the addresses that a Pod gets, run against a whole agent.
 
-The docstrings have the ids of the cases in docs/contributing/compatibility.md. Cases that another
-folder tests are not repeated here.
+An id such as E00001 is the case's id in docs/contributing/compatibility.md. Cases that are tested
+in another folder are not repeated here. ``agent.pod`` declares a Pod with its annotations and
+owner, ``agent.pool`` creates or changes a pool.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from core.eventstore.memory import MemoryStore
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 
-KINDS = {
+OWNER_FIELDS = {
     "Pod": {},
     "Deployment": {"owner_kind": "Deployment", "owner_name": "web"},
     "StatefulSet": {"owner_kind": "StatefulSet", "owner_name": "web"},
@@ -25,8 +26,11 @@ KINDS = {
     "Job": {"owner_kind": "Job", "owner_name": "web", "owner_api_version": "batch/v1"},
     "ReplicaSet": {"owner_kind": "ReplicaSet", "owner_name": "web"},
 }
-V4 = "10.6.0.0/16"
-SUBNETS = {"v4": (V4, "10.6.0.10"), "v6": ("fd00:6::/64", "fd00:6::10")}
+"""Kind of the owner of a Pod -> the arguments that declare it."""
+
+IPV4_CIDR = "10.6.0.0/16"
+POOLS = {"v4": (IPV4_CIDR, "10.6.0.10"), "v6": ("fd00:6::/64", "fd00:6::10")}
+"""Address family -> subnet and address of its default pool."""
 
 
 async def pool_by_address(agent: AgentHarness) -> dict[str, str]:
@@ -35,27 +39,27 @@ async def pool_by_address(agent: AgentHarness) -> dict[str, str]:
 
 
 async def routes_of(agent: AgentHarness, pod: str) -> list[dict[str, str]]:
-    """Return the routes of an ADD; a repeated ADD returns those of the first."""
+    """Return the routes of an ADD; a repeated ADD returns the routes of the first ADD."""
     routes: list[dict[str, str]] = (await agent.call("ADD", pod)).result["routes"]
     return routes
 
 
 @pytest.mark.parametrize("families", [("v4",), ("v6",), ("v4", "v6")], ids="-".join)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OWNER_FIELDS)
 async def test_a_pod_of_any_kind_gets_addresses_of_the_default_pools(
     agent: AgentHarness, kind: str, families: tuple[str, ...]
 ) -> None:
     """E00001 to E00006."""
     for family in families:
-        await agent.pool(f"default-{family}", *SUBNETS[family])
-    owner: dict[str, Any] = KINDS[kind]
+        await agent.pool(f"default-{family}", *POOLS[family])
+    owner: dict[str, Any] = OWNER_FIELDS[kind]
     await agent.pod("web-0", {}, **owner)
 
-    held = await agent.add("web-0")
+    added = await agent.add("web-0")
 
-    assert len(held) == len(families)
+    assert len(added) == len(families)
     claims = await agent.claims()
-    assert set(claims) == {address.partition("/")[0] for address in held}
+    assert set(claims) == {address.partition("/")[0] for address in added}
     assert {claim.pool for claim in claims.values()} == {f"default-{family}" for family in families}
 
 
@@ -64,11 +68,11 @@ async def test_a_waiting_pod_gets_an_address_that_is_no_longer_excluded(
 ) -> None:
     """E00008, S00002."""
     ips = "10.6.0.10-10.6.0.11"
-    await agent.pool("lan", V4, ips, exclude_ips=("10.6.0.11",))
+    await agent.pool("lan", IPV4_CIDR, ips, exclude_ips=("10.6.0.11",))
     await agent.add("web-0")
 
     refused = await agent.call("ADD", "web-1")
-    await agent.pool("lan", V4, ips)
+    await agent.pool("lan", IPV4_CIDR, ips)
 
     assert "all IP addresses used out" in refused.error["msg"] + refused.error["details"]
     assert await agent.add("web-1") == ["10.6.0.11/16"]
@@ -78,7 +82,7 @@ async def test_a_waiting_pod_gets_an_address_that_is_no_longer_reserved(
     agent: AgentHarness,
 ) -> None:
     """S00001."""
-    await agent.pool("lan", V4, "10.6.0.10")
+    await agent.pool("lan", IPV4_CIDR, "10.6.0.10")
     await agent.apply(ApplyReservation(Reservation("kept", 4, ("10.6.0.10",))))
 
     refused = await agent.call("ADD", "web-0")
@@ -92,33 +96,37 @@ async def test_each_node_of_a_daemon_set_has_its_own_pool(
     settings: Settings, agent: AgentHarness, memory_store: MemoryStore
 ) -> None:
     """L00007."""
-    other = settings._replace(
+    settings_of_node_2 = settings._replace(
         node_name="node-2",
         socket_path=f"{settings.socket_path}2",
         plugin_log_path=f"{settings.plugin_log_path}2",
     )
-    await agent.pool("first", V4, "10.6.1.1-10.6.1.9", default=False, node_names=("node-1",))
-    await agent.pool("second", V4, "10.6.2.1-10.6.2.9", default=False, node_names=("node-2",))
+    await agent.pool("first", IPV4_CIDR, "10.6.1.1-10.6.1.9", default=False, node_names=("node-1",))
+    await agent.pool(
+        "second", IPV4_CIDR, "10.6.2.1-10.6.2.9", default=False, node_names=("node-2",)
+    )
     annotations = {"ippool": {"ipv4": ["first", "second"]}}
-    async with running(other, memory_store) as second:
+    async with running(settings_of_node_2, memory_store) as agent_of_node_2:
         for pod in ("agent-a", "agent-b"):
             await agent.pod(pod, annotations, owner_kind="DaemonSet", owner_name="agent")
-        await second.process.parts.view.freshen()
+        await agent_of_node_2.process.parts.view.freshen()  # read the pools from the log
 
         (first_address,) = await agent.add("agent-a")
-        (second_address,) = await second.add("agent-b")
+        (second_address,) = await agent_of_node_2.add("agent-b")
         await agent.delete("agent-a")
-        await second.delete("agent-b")
+        await agent_of_node_2.delete("agent-b")
 
     assert first_address.startswith("10.6.1.")
     assert second_address.startswith("10.6.2.")
     assert not await agent.claims()
 
 
-async def test_two_namespaces_share_a_pool_and_one_has_a_second_pool(agent: AgentHarness) -> None:
-    """L00009."""
-    await agent.pool("shared", V4, "10.6.0.10-10.6.0.11", namespace_names=("shop", "bank"))
-    await agent.pool("own", V4, "10.6.0.20", namespace_names=("bank",))
+async def test_two_namespaces_share_a_pool_and_only_one_may_use_a_second_pool(
+    agent: AgentHarness,
+) -> None:
+    """L00009: ``bank`` may use both pools, ``shop`` only the shared pool."""
+    await agent.pool("shared", IPV4_CIDR, "10.6.0.10-10.6.0.11", namespace_names=("shop", "bank"))
+    await agent.pool("own", IPV4_CIDR, "10.6.0.20", namespace_names=("bank",))
 
     def cni_args(namespace: str, pod: str) -> str:
         names = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={pod}"
@@ -136,10 +144,10 @@ async def test_two_namespaces_share_a_pool_and_one_has_a_second_pool(agent: Agen
 async def test_a_deployment_with_another_annotation_moves_to_the_other_pool(
     agent: AgentHarness,
 ) -> None:
-    """A00009: a rolling restart; the old Pod's address is released."""
-    await agent.pool("old", V4, "10.6.1.1", default=False)
-    await agent.pool("new", V4, "10.6.2.1", default=False)
-    owner = KINDS["Deployment"]
+    """A00009: a rolling restart, in which a Pod with the new annotation replaces the old Pod."""
+    await agent.pool("old", IPV4_CIDR, "10.6.1.1", default=False)
+    await agent.pool("new", IPV4_CIDR, "10.6.2.1", default=False)
+    owner = OWNER_FIELDS["Deployment"]
     await agent.pod("web-a", {"ippool": {"ipv4": ["old"]}}, **owner)
     await agent.add("web-a")
 
@@ -154,11 +162,11 @@ async def test_a_deployment_with_another_annotation_moves_to_the_other_pool(
     assert (endpoint.uid, endpoint.owner_kind) == ("uid-web-b", "Deployment")
 
 
-async def test_retries_on_a_full_pool_claim_no_address_for_the_other_nic(
+async def test_retries_of_an_add_on_a_full_pool_claim_no_address_for_the_other_nic(
     agent: AgentHarness,
 ) -> None:
-    """A00016: two NICs, one pool of one address, two replicas."""
-    await agent.pool("small", V4, "10.6.1.1", default=False)
+    """A00016: two replicas with two NICs each; the pool of eth0 has one address."""
+    await agent.pool("small", IPV4_CIDR, "10.6.1.1", default=False)
     await agent.pool("large", "10.7.0.0/16", "10.7.1.1-10.7.1.9", default=False)
     annotations = {
         "ippools": [
@@ -183,11 +191,11 @@ async def test_a_changed_gateway_and_changed_routes_apply_only_to_later_pods(
     """D00002, I00005."""
     ips = "10.6.0.10-10.6.0.19"
     await agent.pool(
-        "lan", V4, ips, gateway="10.6.0.1", routes=(Route("10.20.0.0/16", "10.6.0.2"),)
+        "lan", IPV4_CIDR, ips, gateway="10.6.0.1", routes=(Route("10.20.0.0/16", "10.6.0.2"),)
     )
     before = await routes_of(agent, "web-0")
     await agent.pool(
-        "lan", V4, ips, gateway="10.6.0.3", routes=(Route("10.30.0.0/16", "10.6.0.4"),)
+        "lan", IPV4_CIDR, ips, gateway="10.6.0.3", routes=(Route("10.30.0.0/16", "10.6.0.4"),)
     )
 
     after = await routes_of(agent, "web-1")
@@ -201,8 +209,8 @@ async def test_a_changed_gateway_and_changed_routes_apply_only_to_later_pods(
 
 
 async def test_forty_replicas_with_two_nics_start_restart_and_end(agent: AgentHarness) -> None:
-    """P00002 without its time limits: bench/ measures times."""
-    await agent.pool("lan", V4, "10.6.0.1-10.6.0.80", default=False)
+    """P00002 without the time limits of the case, because bench/ measures times."""
+    await agent.pool("lan", IPV4_CIDR, "10.6.0.1-10.6.0.80", default=False)
     await agent.pool("wan", "10.7.0.0/16", "10.7.0.1-10.7.0.80", default=False)
     annotations = {
         "ippools": [
@@ -212,10 +220,9 @@ async def test_forty_replicas_with_two_nics_start_restart_and_end(agent: AgentHa
     }
 
     async def attach(pod: str) -> None:
-        await agent.pod(pod, annotations, **KINDS["Deployment"])
-        first = await agent.add(pod)
-        second = await agent.add(pod, CNI_IFNAME="net1")
-        assert (len(first), len(second)) == (1, 1)
+        await agent.pod(pod, annotations, **OWNER_FIELDS["Deployment"])
+        for nic in ("eth0", "net1"):
+            assert len(await agent.add(pod, CNI_IFNAME=nic)) == 1
 
     async def restart(number: int) -> None:
         await attach(f"new-{number}")

@@ -1,8 +1,8 @@
-"""A SpiderMultusConfig becomes a NAD, whose plugins are called for a Pod.
+"""``orbctl nad`` makes a NAD of a SpiderMultusConfig, and the plugins of the NAD attach a Pod.
 
-The docstrings have the ids of the cases in docs/contributing/compatibility.md. Debian's plugins and
-ours are called one after the other, as a runtime does. Results are read from the kernel of the
-Pod's namespace.
+An id such as A00002 is the case's id in docs/contributing/compatibility.md. Debian's CNI plugins
+and ours are called one after the other, as a runtime does. The tests read the result from the
+Pod's network namespace.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.parts import require_namespaces
 pytestmark = [pytest.mark.etcd, pytest.mark.netns]
 
 NODE = "node-a"
-POOLS = """
+POOLS_AND_PODS = """
 apiVersion: spiderpool.spidernet.io/v2beta1
 kind: SpiderIPPool
 metadata: {name: lan-v4}
@@ -55,16 +55,19 @@ metadata:
 @pytest.fixture(scope="module")
 def laboratory() -> Iterator[Laboratory]:
     require_namespaces()
-    with Laboratory() as made:
-        node = made.node(NODE)
+    with Laboratory() as laboratory:
+        node = laboratory.node(NODE)
         (node.plugins / "tuning").symlink_to(plugin("tuning"))
-        applied = made.orbctl("apply", "-f", "-", stdin=POOLS)
+        applied = laboratory.orbctl("apply", "-f", "-", stdin=POOLS_AND_PODS)
         assert applied.returncode == 0, applied.stderr
-        yield made
+        yield laboratory
 
 
-def attached(laboratory: Laboratory, pod: str, **spec: Any) -> Sandbox:
-    """Attach a Pod to the network of a SpiderMultusConfig of type macvlan."""
+def attach(laboratory: Laboratory, pod: str, **spec: Any) -> Sandbox:
+    """Attach a new sandbox to the network of a macvlan SpiderMultusConfig; return the sandbox.
+
+    ``spec``: fields of the SpiderMultusConfig.
+    """
     node, sandbox = laboratory.nodes[NODE], laboratory.sandbox(pod, "shop", f"uid-{pod}")
     result: dict[str, Any] = {}
     config = nad(laboratory, {"cniType": "macvlan", "macvlan": {"master": ["eth0"]}} | spec)
@@ -92,27 +95,28 @@ def attached(laboratory: Laboratory, pod: str, **spec: Any) -> Sandbox:
 
 
 def nad(laboratory: Laboratory, spec: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration of the network's NAD, as ``orbctl nad`` shows it."""
+    """Return the CNI configuration in the NAD that ``orbctl nad`` prints for a network."""
     network = {
         "apiVersion": "spiderpool.spidernet.io/v2beta1",
         "kind": "SpiderMultusConfig",
         "metadata": {"name": "lan", "namespace": "shop"},
         "spec": {"enableCoordinator": False} | spec,
     }
-    shown = laboratory.orbctl("nad", "-f", "-", "-o", "json", stdin=json.dumps(network))
-    assert shown.returncode == 0, shown.stderr
-    (made,) = json.loads(shown.stdout)
-    config: dict[str, Any] = json.loads(made["spec"]["config"])
+    printed = laboratory.orbctl("nad", "-f", "-", "-o", "json", stdin=json.dumps(network))
+    assert printed.returncode == 0, printed.stderr
+    (manifest,) = json.loads(printed.stdout)
+    config: dict[str, Any] = json.loads(manifest["spec"]["config"])
     return config
 
 
 def routes(sandbox: Sandbox) -> str:
+    """The IPv4 and IPv6 routes of a sandbox."""
     return sandbox.namespace.ip("route") + sandbox.namespace.ip("-6", "route")
 
 
 def test_routes_of_the_annotation_are_in_the_pod(laboratory: Laboratory) -> None:
-    """A00002: the IPv6 route is shown in its short form."""
-    listed = routes(attached(laboratory, "routed"))
+    """A00002: the IPv6 route of the annotation has a longer spelling."""
+    listed = routes(attach(laboratory, "routed"))
 
     assert "10.20.0.0/16 via 10.6.0.2 dev eth0" in listed
     assert "fd00:20::/48 via fd00:6::2 dev eth0" in listed
@@ -121,7 +125,7 @@ def test_routes_of_the_annotation_are_in_the_pod(laboratory: Laboratory) -> None
 
 def test_a_clean_gateway_leaves_the_pod_without_a_default_route(laboratory: Laboratory) -> None:
     """A00011."""
-    sandbox = attached(laboratory, "clean")
+    sandbox = attach(laboratory, "clean")
 
     assert "default" not in routes(sandbox)
     assert len(sandbox.kernel_addresses()) == 2
@@ -130,7 +134,7 @@ def test_a_clean_gateway_leaves_the_pod_without_a_default_route(laboratory: Labo
 
 def test_the_mtu_of_a_network_is_that_of_the_nic(laboratory: Laboratory) -> None:
     """M00001, M00033."""
-    sandbox = attached(laboratory, "small", macvlan={"master": ["eth0"], "mtu": 1400})
+    sandbox = attach(laboratory, "small", macvlan={"master": ["eth0"], "mtu": 1400})
 
     assert "mtu 1400" in sandbox.namespace.ip("link", "show", "eth0")
 
@@ -138,7 +142,7 @@ def test_the_mtu_of_a_network_is_that_of_the_nic(laboratory: Laboratory) -> None
 def test_a_chained_plugin_is_called(laboratory: Laboratory) -> None:
     """M00021."""
     item = json.dumps({"type": "tuning", "sysctl": {"net.core.somaxconn": "4097"}})
-    sandbox = attached(laboratory, "tuned", chainCNIJsonData=[item])
+    sandbox = attach(laboratory, "tuned", chainCNIJsonData=[item])
 
     value = sandbox.namespace.run("sysctl", "-n", "net.core.somaxconn")
 
@@ -147,7 +151,7 @@ def test_a_chained_plugin_is_called(laboratory: Laboratory) -> None:
 
 def test_without_ipam_a_nic_has_no_address(laboratory: Laboratory) -> None:
     """M00017."""
-    sandbox = attached(laboratory, "bare", disableIPAM=True)
+    sandbox = attach(laboratory, "bare", disableIPAM=True)
 
     assert sandbox.kernel_addresses() == []
     assert "eth0@" in sandbox.namespace.ip("-o", "link")

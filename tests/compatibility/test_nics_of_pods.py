@@ -1,7 +1,8 @@
 """Cases of Spiderpool's tests about the NIC through which a packet leaves a Pod with several NICs.
 
-The docstrings have the ids of the cases in docs/contributing/compatibility.md. Results are read
-from the kernel of the Pod's namespace.
+An id such as C00011 is the case's id in docs/contributing/compatibility.md. ``pod.add`` runs the
+ADD of the coordinator for a NIC, by default eth0. The tests read the result from the Pod's network
+namespace.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from tests.support.network_harness import NetworkHarness, NetworkNode, NetworkPo
 
 pytestmark = pytest.mark.netns
 
-SERVICE = ("10.96.0.10", "fd00:96::10")
+# Destinations of packets.
+CLUSTER_IPS = ("10.96.0.10", "fd00:96::10")
 OUTSIDE = ("198.51.100.2", "fd00:99::2")
-NET1 = ("10.7.0.9", "fd00:7::9")
+SUBNET_OF_NET1 = ("10.7.0.9", "fd00:7::9")
 
 
-def leaves_by(pod: NetworkPod, *destinations: str) -> set[str]:
+def nics_to(pod: NetworkPod, *destinations: str) -> set[str]:
     """Return the NICs through which packets to these destinations leave."""
     nics = set()
     for destination in destinations:
@@ -31,7 +33,10 @@ def leaves_by(pod: NetworkPod, *destinations: str) -> set[str]:
 def two_nics(
     request: pytest.FixtureRequest, network: NetworkHarness, network_node: NetworkNode
 ) -> NetworkPod:
-    """A Pod whose eth0 is complete; the coordinator has not been called for its net1 yet."""
+    """A Pod with eth0 and net1; the coordinator has not been called for net1 yet.
+
+    The eth0 is a macvlan with the coordinator (underlay), or like a Pod's of Calico (overlay).
+    """
     pod = network.pod(network_node)
     if request.param == "underlay":
         pod.macvlan("eth0", "10.6.0.101/24", "fd00:6::101/64")
@@ -43,23 +48,22 @@ def two_nics(
 
 
 def test_by_default_the_default_route_stays_on_the_first_nic(two_nics: NetworkPod) -> None:
-    """C00011, C00012: services and the node are also reached through the first NIC."""
+    """C00011, C00012: ClusterIPs and the node are reached through eth0 or veth0."""
     two_nics.add("net1", **COORDINATOR_CONF)
 
-    (first,) = leaves_by(two_nics, *OUTSIDE)
-    assert first == "eth0"
-    assert leaves_by(two_nics, *NET1) == {"net1"}
-    assert leaves_by(two_nics, *SERVICE) <= {"eth0", "veth0"}
-    assert leaves_by(two_nics, two_nics.node.addresses[0]) <= {"eth0", "veth0"}
+    assert nics_to(two_nics, *OUTSIDE) == {"eth0"}
+    assert nics_to(two_nics, *SUBNET_OF_NET1) == {"net1"}
+    assert nics_to(two_nics, *CLUSTER_IPS) <= {"eth0", "veth0"}
+    assert nics_to(two_nics, two_nics.node.addresses[0]) <= {"eth0", "veth0"}
 
 
 def test_a_default_route_on_net1_does_not_change_the_nic_of_services(two_nics: NetworkPod) -> None:
     """C00005, C00006, C00020, A00012."""
     two_nics.add("net1", podDefaultRouteNic="net1", **COORDINATOR_CONF)
 
-    assert leaves_by(two_nics, *OUTSIDE) == {"net1"}
-    assert leaves_by(two_nics, *NET1) == {"net1"}
-    assert leaves_by(two_nics, *SERVICE) <= {"eth0", "veth0"}
+    assert nics_to(two_nics, *OUTSIDE) == {"net1"}
+    assert nics_to(two_nics, *SUBNET_OF_NET1) == {"net1"}
+    assert nics_to(two_nics, *CLUSTER_IPS) <= {"eth0", "veth0"}
 
 
 @pytest.mark.parametrize("name", ["k3j9x", "x-1", "fifteen-letters"])
@@ -74,16 +78,16 @@ def test_a_nic_may_have_any_name(
 
     assert f"{name}@" in network_pod.inside.ip("-o", "link")
     assert network_pod.check(name) == []
-    assert leaves_by(network_pod, *NET1) == {name}
+    assert nics_to(network_pod, *SUBNET_OF_NET1) == {name}
 
 
 def test_three_nics_work_with_strict_reverse_path_filtering(
     network: NetworkHarness, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     """C00021: with ``rp_filter`` 1, the Pod replies to pings at the address of each NIC."""
-    other = network.pod(network.node("n2"))
-    other.macvlan("eth0", "10.6.0.102/24", "fd00:6::102/64")
-    other.add(podRPFilter=1, **COORDINATOR_CONF)
+    pod_of_n2 = network.pod(network.node("n2"))
+    pod_of_n2.macvlan("eth0", "10.6.0.102/24", "fd00:6::102/64")
+    pod_of_n2.add(podRPFilter=1, **COORDINATOR_CONF)
     network_pod.add(podRPFilter=1, **COORDINATOR_CONF)
     for number, nic in enumerate(("net1", "net2"), 1):
         network_pod.macvlan(nic, f"10.7.0.{100 + number}/24", f"fd00:7::{100 + number}/64")
@@ -91,4 +95,4 @@ def test_three_nics_work_with_strict_reverse_path_filtering(
 
     assert network_pod.inside.run("sysctl", "-n", "net.ipv4.conf.all.rp_filter").strip() == "1"
     for address in ("10.6.0.101", "10.7.0.101", "10.7.0.102", "fd00:6::101", "fd00:7::102"):
-        assert other.pings(address), address
+        assert pod_of_n2.pings(address), address

@@ -1,4 +1,7 @@
-"""Every YAML block of two generations of Spiderpool's documents has the outcome in the tables."""
+"""Every YAML block in two versions of Spiderpool's documents has the outcome in the tables.
+
+A table, documents/spiderpool-VERSION.tsv, has one row for each object.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,10 @@ from tests.packaging.project import PROJECT_ROOT
 from tests.support.parts import PUBLIC_DOCUMENTS, needs
 
 REPOSITORY_PATH = os.environ.get(REPOSITORY_VARIABLE, "")
-PAGE = PROJECT_ROOT / "docs/contributing/compatibility.md"
+COMPATIBILITY_PAGE = PROJECT_ROOT / "docs/contributing/compatibility.md"
 
 
-def table(generation: str) -> list[Row]:
+def read_table(generation: str) -> list[Row]:
     text = (TABLES_FOLDER / f"spiderpool-{generation}.tsv").read_text("utf-8")
     return [Row(*line.split("\t")) for line in text.splitlines()]
 
@@ -38,12 +41,12 @@ async def test_each_object_of_the_documents_has_the_outcome_in_the_table(generat
     if os.environ.get("ORBWEAVER_REWRITE"):
         text = "".join("\t".join(row) + "\n" for row in rows)
         (TABLES_FOLDER / f"spiderpool-{generation}.tsv").write_text(text, "utf-8")
-    assert rows == table(generation)
+    assert rows == read_table(generation)
 
 
 @pytest.mark.parametrize("generation", GENERATION_COMMITS)
 def test_the_page_on_compatibility_has_the_counts_of_the_tables(generation: str) -> None:
-    rows = table(generation)
+    rows = read_table(generation)
     counts = Counter(row.outcome for row in rows)
     blocks_of = {(row.file, row.block) for row in rows}
     cells = (
@@ -51,7 +54,7 @@ def test_the_page_on_compatibility_has_the_counts_of_the_tables(generation: str)
         *(counts["noted"], counts["refused"], counts["no manifest"]),
     )
 
-    assert f"| {' | '.join(map(str, cells))} |" in PAGE.read_text("utf-8")
+    assert f"| {' | '.join(map(str, cells))} |" in COMPATIBILITY_PAGE.read_text("utf-8")
 
 
 PAGE_OF_A_GUIDE = """
@@ -95,14 +98,15 @@ def test_here_documents_fences_and_printed_objects_are_blocks() -> None:
     ]
 
 
-async def test_objects_of_one_page_are_applied_to_the_same_cluster() -> None:
+async def test_all_objects_of_a_file_are_applied_to_the_same_cluster() -> None:
     pool = "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: SpiderIPPool\n"
     pool += "metadata: {name: NAME}\nspec: {subnet: 10.6.0.0/16, ips: [10.6.0.9], vlan: 0}\n"
     text = "---\n".join(pool.replace("NAME", name) for name in ("a", "b"))
 
     rows = await rows_of("one.yaml", f"{text}---\nkind: [\n")
-    assert [row.outcome for row in rows] == ["no manifest"]
+    assert [row.outcome for row in rows] == ["no manifest"], "one invalid document refuses the file"
     rows = await rows_of("one.yaml", text)
+    # ``vlan`` has no effect; b has the address of a.
     assert [(row.name, row.outcome, row.detail) for row in rows] == [
         ("spiderippool/a", "noted", "vlan"),
         ("spiderippool/b", "refused", "addresses-overlap:spec.ips"),

@@ -1,9 +1,8 @@
-"""Scenarios S10 and S12: a cloud, where each node has its own addresses.
+"""Scenarios S10 and S12 of docs/contributing/compatibility-datapath.md: nodes in a cloud.
 
-See docs/contributing/compatibility-datapath.md.
-
-All pools are default pools, each bound to a node and a network; no Pod names a pool. The datapath
-of such Pods, ipvlan, is tested in ``tests/nodeagent/coordinator/test_other_links.py``.
+Each node has its own addresses: all pools are default pools, each bound to a node and a network.
+No Pod names a pool. The datapath of such Pods, ipvlan, is tested in
+``tests/nodeagent/coordinator/test_other_links.py``.
 """
 
 from __future__ import annotations
@@ -31,14 +30,15 @@ POOL_SIZE = 5
 
 @pytest.fixture
 async def nodes(settings: Settings) -> AsyncIterator[dict[str, AgentHarness]]:
+    """Name of a node -> its agent; both agents use one event log with the pools."""
     store = MemoryStore()
-    plain = settings._replace(fixed=FixedSettings(stateful_sets=False), cool_down_s=0)
-    other = plain._replace(
+    settings_1 = settings._replace(fixed=FixedSettings(stateful_sets=False), cool_down_s=0)
+    settings_2 = settings_1._replace(
         node_name="node-2",
-        socket_path=f"{plain.socket_path}2",
-        plugin_log_path=f"{plain.plugin_log_path}2",
+        socket_path=f"{settings_1.socket_path}2",
+        plugin_log_path=f"{settings_1.plugin_log_path}2",
     )
-    async with running(plain, store) as first, running(other, store) as second:
+    async with running(settings_1, store) as first, running(settings_2, store) as second:
         for number, ((node, network), (v4, ips, v6)) in enumerate(SUBNETS.items()):
             bound = {"node_names": (node,), "multus_names": (network,)}
             await first.pool(f"v4-{number}", v4, ips, **bound)
@@ -47,9 +47,9 @@ async def nodes(settings: Settings) -> AsyncIterator[dict[str, AgentHarness]]:
 
 
 async def add_pod(nodes: dict[str, AgentHarness], name: str, network: str, node: str) -> list[str]:
-    """Record a Pod of a network and run an ADD for it on a node; return its addresses."""
+    """Declare a Pod of a network and run its ADD on a node; return the addresses of the Pod."""
     await nodes["node-1"].pod(name, {DEFAULT_NETWORK: network}, owner_kind="StatefulSet")
-    await nodes[node].process.parts.view.freshen()
+    await nodes[node].process.parts.view.freshen()  # read the Pod from the log
     return await nodes[node].add(name)
 
 
@@ -64,7 +64,7 @@ async def test_a_pod_gets_addresses_of_its_node_and_network(
     assert v4.rpartition(".")[0] == v4_subnet.rpartition(".")[0]
     assert v6.startswith(v6_subnet.partition("::")[0])
     assert v6.endswith("/80")
-    assert len(await nodes[node].claims()) == 2, "no addresses of other pools are claimed"
+    assert len(await nodes[node].claims()) == 2, "only the addresses of the Pod may be claimed"
 
 
 async def test_a_node_without_free_addresses_refuses_a_pod_that_the_other_node_accepts(
@@ -84,7 +84,7 @@ async def test_a_node_without_free_addresses_refuses_a_pod_that_the_other_node_a
 async def test_a_replica_that_moves_gets_an_address_of_its_new_node(
     nodes: dict[str, AgentHarness],
 ) -> None:
-    """The setting is enableStatefulSet: false: in such a cloud no address can follow a Pod."""
+    """Addresses of replicas are not fixed (enableStatefulSet: false), because nodes own them."""
     await add_pod(nodes, "web-0", NETWORKS[0], "node-1")
     await nodes["node-1"].delete("web-0")
 

@@ -1,7 +1,8 @@
 """A cluster without Orbweaver: control plane, two nodes, DNS, storage, one network, a registry.
 
 Nodes are prepared as by an administrator: a CNI directory with macvlan, a network whose IPAM is
-``spiderpool``, volumes. The registry has etcd's image. Installations use only the API server.
+``spiderpool``, volumes. The registry has etcd's image. Tests install Orbweaver only through the API
+server. The fabric is the simulated network that connects nodes and API server.
 """
 
 from __future__ import annotations
@@ -37,17 +38,19 @@ T = TypeVar("T")
 GATEWAY: Final = "10.6.0.1/16"
 """The gateway of the Pods; the pool of docs/how-to/install.md is in its subnet."""
 
-SERVICES: Final = "10.96.0.0/16"
+SERVICE_CIDR: Final = "10.96.0.0/16"
 VOLUMES_PER_NODE: Final = 6
 """Four volumes for members of etcd, one for each installation, and two for archives."""
 
 TOLERATION_S: Final = 300
-"""Kubernetes' default: a node that is busy keeps its Pods."""
+"""Seconds that a Pod stays on a node that is not ready: Kubernetes' default, because a node of this
+cluster is often too busy to report in time."""
 
 WAIT_S_MAX: Final = 240.0
+POLL_S: Final = 0.1
 LOG_CHARS_MAX: Final = 3_000
 """Characters from the end of each Pod's log, in the message of a failure."""
-POLL_S: Final = 0.1
+
 CONFLIST: Final = {
     "cniVersion": "1.0.0",
     "name": "lan",
@@ -64,10 +67,11 @@ table ip kubernetes {{
     }}
 }}
 """
-"""Like kube-proxy's rules for the Service of the API server; the nodes use no other Service."""
-
+"""What kube-proxy would do for the Service of the API server; the nodes use no other Service."""
 
 ENTER: Final = 'mount --bind "$HOSTS_FILE" /etc/hosts; exec "$@"'
+"""A script in its own mount namespace: runs a program with another /etc/hosts."""
+
 SYSCTLS: Final = re.compile(r"^net\.ipv[46]\.(?:conf\.(?:all|default)|neigh\.default)\.")
 """The sysctls of a node that do not belong to one of its interfaces."""
 
@@ -87,12 +91,12 @@ class NodeState(NamedTuple):
     def changes_since(self, before: NodeState) -> dict[str, list[str]]:
         """Added (+) and removed (-) entries, by field."""
         changes = {}
-        for field, was, now in zip(self._fields, before, self, strict=True):
-            came, went = sorted(now - was), sorted(was - now)
-            if came or went:
+        for field, old, new in zip(self._fields, before, self, strict=True):
+            added, removed = sorted(new - old), sorted(old - new)
+            if added or removed:
                 changes[field] = [
-                    *(f"+{entry}" for entry in came),
-                    *(f"-{entry}" for entry in went),
+                    *(f"+{entry}" for entry in added),
+                    *(f"-{entry}" for entry in removed),
                 ]
         return changes
 
@@ -125,44 +129,50 @@ class BareCluster:
     def close(self) -> None:
         """Stop everything, including containers of a failed test."""
         try:
-            self._end_containers()
+            self._kill_containers()
         finally:
             self._stack.close()
 
     @property
     def server(self) -> ApiServer:
         """The API server."""
-        return self.plane.server
+        return self.control_plane.server
 
     def until(self, holds: Callable[[], T], what: str) -> T:
-        """Wait until the condition returns a true value, and return it."""
+        """Wait until ``holds`` returns a true value, and return this value.
+
+        ``what``: the condition, for the error text.
+        """
         deadline = time.monotonic() + WAIT_S_MAX
         while not (value := holds()):
-            assert time.monotonic() < deadline, f"never true: {what}: {self.diagnostics()}"
+            assert time.monotonic() < deadline, (
+                f"timed out waiting for {what}: {self.diagnostics()}"
+            )
             time.sleep(POLL_S)
         return value
 
     def shell(self, script: str, directory: Path = PROJECT_ROOT) -> str:
-        """Run lines of a document with kubectl, helm and orbctl configured for the cluster.
+        """Run shell lines of a document with kubectl, helm and orbctl configured for the cluster.
 
-        Only these lines can resolve the registry's name. Image names get a path of this run.
+        Only these lines can resolve the registry's name. The registry of image names gets a path of
+        this test run. A failing line fails the test.
         """
-        tools = self.plane.directory / "tools"
+        tools = self.control_plane.directory / "tools"
         environment = (
             os.environ
             | images.environment()
             | {
                 "PATH": f"{tools}:{os.environ['PATH']}",
-                "HOME": str(self.plane.directory),
+                "HOME": str(self.control_plane.directory),
                 "KUBECONFIG": str(self.server.kubeconfig),
                 "PYTHONPATH": str(PROJECT_ROOT),
             }
         )
-        inside = self.laboratory.fabric.namespace.inside(
+        enter = self.laboratory.fabric.namespace.inside(
             ["unshare", "--mount", "--propagation", "private", "sh", "-ec", ENTER, "sh"]
         )
         environment["HOSTS_FILE"] = str(self.registry.hosts)
-        done = run_script(inside, images.with_own_names(script), environment, directory)
+        done = run_script(enter, images.with_run_registry(script), environment, directory)
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{self.diagnostics()}"
         return done.stdout
 
@@ -180,25 +190,25 @@ class BareCluster:
             frozenset(_routes(node.namespace.ip("route", "show", "table", "all"))),
             frozenset(_lines(node.namespace.ip("rule"))),
             frozenset(_lines(node.namespace.run("nft", "list", "ruleset"))),
-            frozenset(str(path) for path in _files_of_ours(root)),
+            frozenset(str(path) for path in _orbweaver_files(root)),
             frozenset(filter(SYSCTLS.match, _lines(node.namespace.run("sysctl", "-a")))),
         )
 
     def diagnostics(self) -> str:
-        """Return logs and objects that explain a failure."""
+        """Return logs and objects that may explain a failure."""
         if not self.server.is_running:
             return "the API server does not run"
-        text = [self.server.kubectl("get", "pods,pvc,jobs", "-A", "-o", "wide")]
+        parts = [self.server.kubectl("get", "pods,pvc,jobs", "-A", "-o", "wide")]
         events = self.objects("/api/v1/events")
-        text += [
+        parts += [
             f"{event['reason']}: {event['message']}"
             for event in events
             if event["type"] != "Normal"
         ]
         for pod in self.objects("/api/v1/pods"):
             with suppress(Exception):
-                text.append(self._log_of(pod)[-LOG_CHARS_MAX:])
-        return "\n".join(text)
+                parts.append(self._log_of(pod)[-LOG_CHARS_MAX:])
+        return "\n".join(parts)
 
     # --------------------------------------------------------------------------------------- start
 
@@ -212,22 +222,25 @@ class BareCluster:
             "default-not-ready-toleration-seconds": TOLERATION_S,
             "default-unreachable-toleration-seconds": TOLERATION_S,
         }
-        self.plane = self._stack.enter_context(ControlPlane(self.laboratory, flags))
-        self._tools()
+        self.control_plane = self._stack.enter_context(ControlPlane(self.laboratory, flags))
+        self._install_tools()
         self.registry.start()
-        self.registry.write_settings(self.plane.directory)
+        self.registry.write_settings(self.control_plane.directory)
         self._stack.callback(self.registry.stop)
         self._start_dns(address)
-        self.laboratory.fabric.namespace.ip("route", "add", SERVICES, "dev", "br0")
+        self.laboratory.fabric.namespace.ip("route", "add", SERVICE_CIDR, "dev", "br0")
         for name in NODE_NAMES:
             self._add_node(name, address)
         text = yaml.safe_dump_all([_storage_class(), *self._volumes()])
         self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
         self.until(self._nodes_are_ready, "two ready nodes")
-        self.shell(f"{images.BUILD_ENGINE} push --quiet {images.ETCD} docker://{images.ETCD}")
+        self.shell(
+            f"{images.BUILD_ENGINE} push --quiet {images.ETCD_IMAGE} docker://{images.ETCD_IMAGE}"
+        )
 
-    def _tools(self) -> None:
-        tools = self.plane.directory / "tools"
+    def _install_tools(self) -> None:
+        """Create a directory for PATH with helm, kubectl, orbctl and kubectl-orb."""
+        tools = self.control_plane.directory / "tools"
         tools.mkdir()
         helm = tools / "helm"
         line = f'exec {sys.executable} -m tests.installation.helm_program "$@"'
@@ -240,7 +253,7 @@ class BareCluster:
     def _start_dns(self, address: str) -> None:
         module = "tests.installation.cluster_dns"
         command = [sys.executable, "-m", module, str(self.server.kubeconfig), address]
-        log = self.plane.directory / "dns.log"
+        log = self.control_plane.directory / "dns.log"
         namespace = self.laboratory.fabric.namespace
         dns = Daemon(
             self.laboratory.identity, namespace, command, log, {"PYTHONPATH": str(PROJECT_ROOT)}
@@ -255,7 +268,7 @@ class BareCluster:
             path.unlink()
         (node.plugins / "macvlan").symlink_to(plugin("macvlan"))
         (node.directory / "net.d/10-lan.conflist").write_text(json.dumps(CONFLIST))
-        node.namespace.ip("route", "add", SERVICES, "via", address)
+        node.namespace.ip("route", "add", SERVICE_CIDR, "via", address)
         redirect = API_REDIRECT.format(
             service=SERVICE_ADDRESS, address=address, port=self.server.port
         )
@@ -264,12 +277,12 @@ class BareCluster:
         node.namespace.run("nft", "-f", str(file))
         config = {"clusterDNS": [address], "clusterDomain": "cluster.local"}
         kubeconfig = self.server.kubeconfig_of(f"system:node:{name}")
-        made = self.nodes[name] = KubeNode(
+        kube_node = self.nodes[name] = KubeNode(
             self.laboratory, node, kubeconfig, has_agent_pod=True, kubelet_config=config
         )
-        self._stack.callback(made.close)
-        made.create()
-        self.registry.write_hosts(made.containerd.registries)
+        self._stack.callback(kube_node.close)
+        kube_node.create()
+        self.registry.write_hosts(kube_node.containerd.registries)
 
     def _volumes(self) -> Iterator[dict[str, Any]]:
         for name in NODE_NAMES:
@@ -289,6 +302,7 @@ class BareCluster:
         return len(ready) == len(NODE_NAMES)
 
     def _root_directory(self, name: str) -> Path:
+        """The root directory of a node's mount namespace, seen from this machine."""
         return Path(f"/proc/{self.nodes[name].containerd.holder_pid}/root")
 
     def _log_of(self, pod: dict[str, Any]) -> str:
@@ -303,12 +317,13 @@ class BareCluster:
             for container in containers
         )
 
-    def _end_containers(self) -> None:
+    def _kill_containers(self) -> None:
+        """Kill all processes in the control groups of the cluster's Pods."""
         name = self.laboratory.identity.name("pods")
         for hierarchy in CONTROL_GROUPS.iterdir():
-            for place, _, _ in os.walk(hierarchy / name):  # groups may be deleted meanwhile
+            for group, _, _ in os.walk(hierarchy / name):  # groups may be deleted meanwhile
                 with suppress(OSError):
-                    for pid in Path(place, "cgroup.procs").read_text().split():
+                    for pid in Path(group, "cgroup.procs").read_text().split():
                         os.kill(int(pid), signal.SIGKILL)
 
 
@@ -349,8 +364,8 @@ def _routes(text: str) -> Iterator[str]:
     return (line for line in _lines(text) if not line.startswith("anycast "))
 
 
-def _files_of_ours(root: Path) -> Iterator[Path]:
-    """Yield our files outside the CNI directories, relative to the root."""
+def _orbweaver_files(root: Path) -> Iterator[Path]:
+    """Yield the files in Orbweaver's directories outside the CNI directories, relative to root."""
     for directory in ("run/spidernet", "sys/fs/bpf/orbweaver", "run/netns"):
         for path in (root / directory).rglob("*"):
             yield path.relative_to(root)

@@ -1,9 +1,9 @@
-"""The cluster's DNS: A records of headless Services and of their Pods, as CoreDNS answers them.
+"""The cluster's DNS server: A records of headless Services and of their Pods, as CoreDNS has them.
 
     python -m tests.installation.cluster_dns KUBECONFIG ADDRESS
 
-Queries are answered from the API server's EndpointSlices, which are read again after ``TTL_S``:
-members of etcd and clients that wait for an address query many times a second.
+The records are from the API server's EndpointSlices. The slices are cached for ``TTL_S``, because
+members and clients of etcd that wait for an address query many times a second.
 """
 
 from __future__ import annotations
@@ -57,19 +57,20 @@ class Resolver(asyncio.DatagramProtocol):
         answer.flags |= dns.flags.AA | dns.flags.RA
         question = query.question[0]
         name = question.name.to_text().lower()
-        addresses = await self._addresses(name)
+        addresses = await self._addresses_of(name)
         if not addresses:
             answer.set_rcode(dns.rcode.NXDOMAIN)
         elif question.rdtype == dns.rdatatype.A:
             answer.answer.append(dns.rrset.from_text(question.name, TTL_S, "IN", "A", *addresses))
         self._transport.sendto(answer.to_wire(), address)
 
-    async def _addresses(self, name: str) -> list[str]:
+    async def _addresses_of(self, name: str) -> list[str]:
+        """The addresses of a domain name; none if the name does not exist."""
         matched = NAME.fullmatch(name)
         if matched is None:
             return []
         slices = await self._slices_of(matched["namespace"])
-        return sorted(set(_matching(slices, matched["service"], matched["host"])))
+        return sorted(set(_endpoint_addresses(slices, matched["service"], matched["host"])))
 
     async def _slices_of(self, namespace: str) -> list[dict[str, Any]]:
         now = time.monotonic()
@@ -80,7 +81,10 @@ class Resolver(asyncio.DatagramProtocol):
         return slices
 
 
-def _matching(slices: list[dict[str, Any]], service: str, host: str | None) -> Iterator[str]:
+def _endpoint_addresses(
+    slices: list[dict[str, Any]], service: str, host: str | None
+) -> Iterator[str]:
+    """Yield the addresses of a Service's endpoints: of all, or of that with the hostname."""
     for endpoint_slice in slices:
         if endpoint_slice["metadata"]["labels"].get("kubernetes.io/service-name") != service:
             continue

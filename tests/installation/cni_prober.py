@@ -1,6 +1,6 @@
-"""Calls the IPAM executable of a node repeatedly, ADD and DEL alternately.
+"""Calls the IPAM executable of a node repeatedly, ADD and DEL alternately, to measure an outage.
 
-It measures the longest outage: the time between the ends of two successive successful calls.
+The outage is the longest time between the ends of two calls that succeeded one after the other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CONFIG: Final = json.dumps(
 
 
 class Call(NamedTuple):
-    """One call; ``ended_s`` is a time of the monotonic clock."""
+    """One call of the executable; ``ended_s`` is a time of the monotonic clock."""
 
     verb: str
     ended_s: float
@@ -32,9 +32,10 @@ class Call(NamedTuple):
 
 
 class CniProber:
-    """Calls the executable from the entry of its context to the exit.
+    """A context manager; the executable is called from its entry to its exit.
 
-    ``enter``: the command that runs a program on the node.
+    ``enter``: the command that runs another command on the node. ``netns``: the path of the network
+    namespace in the calls. ``pod``: namespace, name and UID of the Pod in the calls.
     """
 
     def __init__(self, enter: Sequence[str], netns: str, pod: tuple[str, str, str]) -> None:
@@ -42,7 +43,7 @@ class CniProber:
         self._command = [*enter, "/opt/cni/bin/spiderpool"]
         self._netns, self._pod = netns, pod
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work)
+        self._thread = threading.Thread(target=self._call_repeatedly)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -64,12 +65,12 @@ class CniProber:
 
     @property
     def outage_s(self) -> float:
-        """The longest time between the ends of two successive successful calls, in seconds."""
+        """The longest time between the ends of two successful calls, in seconds."""
         ends_s = [call.ended_s for call in self.calls if call.succeeded]
         return max((later - earlier for earlier, later in pairwise(ends_s)), default=0.0)
 
-    def _work(self) -> None:
-        """Run ADDs; after each, repeat a DEL until it succeeds, as runtimes do."""
+    def _call_repeatedly(self) -> None:
+        """Run ADDs; after each ADD repeat a DEL until the DEL succeeds, as runtimes do."""
         serial = 0
         while not self._stop.is_set():
             serial += 1

@@ -1,4 +1,4 @@
-"""The images and the bare cluster for the tests of this folder, which need many programs."""
+"""Fixtures of this folder: the images, the registry, and a cluster without Orbweaver."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INSTALL = PROJECT_ROOT / "docs/how-to/install.md"
 
 
 @pytest.fixture(scope="session")
-def possible() -> None:
+def can_build_and_run() -> None:
     """Skip the tests, with the reason, if this machine cannot build images or run a cluster."""
     require_containers()
     if absent := missing_programs(*CLUSTER_PROGRAMS):
@@ -31,22 +31,22 @@ def possible() -> None:
 
 
 @pytest.fixture(scope="session")
-def image_names(possible: None) -> Iterator[None]:
-    """Remove the names of this run's images at its end."""
+def image_names(can_build_and_run: None) -> Iterator[None]:
+    """Remove the names of this test run's images at the end of the run."""
     yield
-    images.remove_own_names()
+    images.remove_run_names()
 
 
 @pytest.fixture(scope="session")
 def images_are_built(image_names: None) -> None:
-    """Build all images of the chart."""
+    """Build all images of the chart: ours by the first block of the page, and etcd's."""
     images.build(shell_blocks(INSTALL)[0])
     images.make_etcd()
 
 
 @pytest.fixture(scope="session")
 def registry_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The blobs of the registry, which all clusters of the run share."""
+    """The directory of the registry's images, which the registries of all clusters share."""
     data = tmp_path_factory.mktemp("registry")
     yield data
     shutil.rmtree(data)
@@ -54,6 +54,6 @@ def registry_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="package")
 def cluster(images_are_built: None, registry_data: Path) -> Iterator[BareCluster]:
-    """A cluster without Orbweaver; each test removes what it has installed, and checks that."""
+    """A cluster without Orbweaver; each test removes what it has installed."""
     with BareCluster(registry_data) as cluster:
         yield cluster

@@ -1,8 +1,9 @@
-"""The ``helm`` commands of the documents, on Helm's SDK: PyPI and Debian have no ``helm``.
+"""A program that executes the ``helm`` commands of the documents with Helm's SDK.
 
     python -m tests.installation.helm_program install orbweaver ops/charts/orbweaver -n orbweaver
 
-The cluster is the one of ``KUBECONFIG``. Options that are not listed here are refused.
+The program ``helm`` itself is neither on PyPI nor in Debian. The variable ``KUBECONFIG`` names the
+cluster. Options that the documents do not use are refused.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return a parser of the part of Helm's command line that the documents use."""
+    """Return a parser of those of Helm's commands and options that the documents use."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("-n", "--namespace", default="default")
     common.add_argument("name")
@@ -47,9 +48,9 @@ def parser() -> argparse.ArgumentParser:
     install = commands.add_parser("install", parents=[common, values])
     install.add_argument("--create-namespace", action="store_true")
     upgrade = commands.add_parser("upgrade", parents=[common, values])
-    kept = upgrade.add_mutually_exclusive_group()
-    kept.add_argument("--reuse-values", action="store_true")
-    kept.add_argument("--reset-then-reuse-values", action="store_true")
+    values_mode = upgrade.add_mutually_exclusive_group()
+    values_mode.add_argument("--reuse-values", action="store_true")
+    values_mode.add_argument("--reset-then-reuse-values", action="store_true")
     upgrade.add_argument("--no-hooks", action="store_true")
     commands.add_parser("rollback", parents=[common]).add_argument("revision", nargs="?", type=int)
     commands.add_parser("test", parents=[common])
@@ -143,19 +144,20 @@ def _values(options: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
-def _merged(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge ``others`` over ``values`` recursively."""
+def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge ``overrides`` over ``values`` recursively."""
     merged = dict(values)
-    for name, value in others.items():
-        former = merged.get(name)
-        if isinstance(value, dict) and isinstance(former, dict):
-            merged[name] = _merged(former, value)
+    for name, value in overrides.items():
+        old = merged.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            merged[name] = _merged(old, value)
         else:
             merged[name] = value
     return merged
 
 
 def _notes(release: Any) -> object:
+    """The notes of the chart, which ``helm`` prints; the release if there are none."""
     return release.get("notes") or release
 
 

@@ -1,7 +1,8 @@
-"""Builds the images once per run by the documented ``make images``, from Debian's packages.
+"""Builds the images once per test run by the documented ``make images``, from Debian's packages.
 
-The documents' registry gets a path of this run, because all runs on a machine share the builder's
-names. The registry of etcd's image cannot be reached: an image of Debian's etcd stands in for it.
+The name of the documents' registry gets a path of this test run, because all runs on a machine
+share the image builder's list of names. The registry of etcd's image cannot be reached, so an image
+is made of this machine's etcd.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ DOCUMENTED_REGISTRY: Final = "registry.example.com"
 
 RUN_NAME: Final = f"run-{uuid.uuid4().hex[:8]}"
 RUN_REGISTRY: Final = f"{DOCUMENTED_REGISTRY}/{RUN_NAME}"
-KEPT: Final = "localhost/orbweaver-tested"
+REUSED_PATH: Final = "localhost/orbweaver-tested"
 """The path of the images that a run leaves, because later builds reuse their layers."""
 
 UNNAMED: Final = "<none>:<none>"
 """How Buildah lists an image without a name."""
 
 IMAGE_TAG: Final = "0.1.0"
-ETCD: Final = "quay.io/coreos/etcd:v3.5.26"
+ETCD_IMAGE: Final = "quay.io/coreos/etcd:v3.5.26"
 
 BUILT_IMAGES: Final = tuple(
     f"{RUN_REGISTRY}/orbweaver-{name}:{IMAGE_TAG}" for name in ("controller", "agent")
@@ -35,12 +36,14 @@ BUILT_IMAGES: Final = tuple(
 BUILD_ENGINE: Final = "buildah"
 CERTIFICATES: Final = Path("/etc/ssl/certs")
 BUILD_S: Final = 600.0
-"""For a first build, which downloads packages; later builds reuse layers."""
+"""The time limit of a first build, which downloads packages; later builds reuse layers."""
 
-DEADLINE_S: Final = 120.0
+COMMAND_S: Final = 120.0
+"""The time limit of any other command of the builder."""
+
 BUILD_FLAGS: Final = (
     *("--isolation=chroot", "--network=host"),
-    # A proxy for packages may need an authority of this machine.
+    # A proxy for packages may use a certificate of an authority that only this machine trusts.
     *("--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"),
 )
 
@@ -51,14 +54,14 @@ def missing_programs() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Variables with which the documented commands use an engine that works in a container."""
+    """Variables that make the documented commands use Buildah, which works in a container."""
     return {"ENGINE": BUILD_ENGINE, "BASE": "debian", "BUILD_FLAGS": " ".join(BUILD_FLAGS)}
 
 
 def build(command: str, directory: Path = PROJECT_ROOT, *, deadline_s: float = BUILD_S) -> str:
-    """Run a command that builds or reads images in a clone; return its output."""
+    """Run a documented command in a clone of the project; return its output."""
     done = subprocess.run(
-        ["sh", "-ec", with_own_names(command)],
+        ["sh", "-ec", with_run_registry(command)],
         cwd=directory,
         env=os.environ | environment(),
         capture_output=True,
@@ -71,20 +74,21 @@ def build(command: str, directory: Path = PROJECT_ROOT, *, deadline_s: float = B
 
 
 def base() -> str:
-    """Return the base image of Debian's packages, which ``build`` has made before."""
+    """Return the name of the base image of Debian's packages, which ``build`` has made before."""
     command = ("env", f"ENGINE={BUILD_ENGINE}", str(PROJECT_ROOT / "scripts/images.sh"), "base")
     return run_program(*command).strip()
 
 
-def with_own_names(script: str) -> str:
-    """Return lines of a document with the path of this run in the registry."""
+def with_run_registry(script: str) -> str:
+    """Return lines of a document in which the registry has the path of this test run."""
     return script.replace(f"REGISTRY={DOCUMENTED_REGISTRY}/", f"REGISTRY={RUN_REGISTRY}/")
 
 
-def remove_own_names() -> None:
-    """Remove the names of this run. The images stay, each in place of the one of an earlier run.
+def remove_run_names() -> None:
+    """Remove the names of this test run from the images.
 
-    Images of a manifest list stay without a name; later builds reuse their layers.
+    An image stays under its name in ``REUSED_PATH``, and replaces the image of an earlier run.
+    Images of a manifest list stay without a name. Later builds reuse the layers of both.
     """
     for name in {name for _, name in _listed() if name.startswith(f"{RUN_REGISTRY}/")}:
         if is_manifest_list(name):
@@ -98,15 +102,18 @@ def remove_own_names() -> None:
 def is_manifest_list(name: str) -> bool:
     """Whether a name is that of a manifest list."""
     command = (BUILD_ENGINE, "manifest", "exists", name)
-    return subprocess.run(command, check=False, timeout=DEADLINE_S).returncode == 0
+    return subprocess.run(command, check=False, timeout=COMMAND_S).returncode == 0
 
 
 def _keep(name: str) -> None:
-    """Give an image the name that stays; remove the image that had it, unless it has another."""
-    name_that_stays = f"{KEPT}/{name.rpartition('/')[2]}"
-    former = {image for image, listed in _listed() if listed == name_that_stays}
-    run_program(BUILD_ENGINE, "tag", name, name_that_stays)
-    for image in former & {image for image, listed in _listed() if listed == UNNAMED}:
+    """Give an image its name in ``REUSED_PATH``; remove the image that had this name before.
+
+    An image that has another name is not removed.
+    """
+    reused_name = f"{REUSED_PATH}/{name.rpartition('/')[2]}"
+    earlier = {image for image, listed in _listed() if listed == reused_name}
+    run_program(BUILD_ENGINE, "tag", name, reused_name)
+    for image in earlier & {image for image, listed in _listed() if listed == UNNAMED}:
         run_program(BUILD_ENGINE, "rmi", image)
 
 
@@ -119,7 +126,7 @@ def _listed() -> list[tuple[str, str]]:
 
 
 def make_etcd() -> None:
-    """Make ``ETCD`` of this machine's programs, in the builder's store."""
+    """Make ``ETCD_IMAGE`` from this machine's programs, in the builder's store of images."""
     container = run_program(BUILD_ENGINE, "from", "scratch").strip()
     try:
         for name in ("etcd", "etcdctl"):
@@ -135,19 +142,19 @@ def make_etcd() -> None:
                 )
         command = ("--env", "PATH=/usr/local/bin", "--cmd", "/usr/local/bin/etcd")
         run_program(BUILD_ENGINE, "config", *command, container)
-        run_program(BUILD_ENGINE, "commit", "--quiet", "--timestamp=0", container, ETCD)
+        run_program(BUILD_ENGINE, "commit", "--quiet", "--timestamp=0", container, ETCD_IMAGE)
     finally:
         run_program(BUILD_ENGINE, "rm", container)
 
 
 def libraries(program: Path) -> list[Path]:
-    """Return the shared libraries of a program; none if it is static."""
+    """Return the shared libraries of a program; none if the program is static."""
     done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False)
     words = done.stdout.split()
     return sorted({Path(word) for word in words if word.startswith("/")})
 
 
 def run_program(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMMAND_S)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout

@@ -1,4 +1,7 @@
-"""The registry of the documents, in the network of a laboratory, for image builders and nodes."""
+"""A registry in the network of a laboratory, under the name that the documents use.
+
+Image builders push to it, and nodes pull from it.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from tests.packaging.project import PROJECT_ROOT
 REGISTRY_NAME: Final = "registry.example.com"
 PORT: Final = 80
 ETCD_REGISTRY: Final = "quay.io"
-"""The registry of etcd's image, from which ``make push-images`` copies it."""
+"""The registry from which ``make push-images`` copies etcd's image. This registry plays it too."""
 
 _REGISTRIES: Final = "".join(
     f'[[registry]]\nlocation = "{name}"\ninsecure = true\n'
     for name in (REGISTRY_NAME, ETCD_REGISTRY)
 )
-"""containers-registries.conf(5): no TLS."""
+"""The registries.conf of an image builder, see containers-registries.conf(5): no TLS."""
 
 _HOSTS_TOML: Final = """
 server = "http://{address}:{port}"
@@ -32,7 +35,7 @@ server = "http://{address}:{port}"
 
 
 class Registry:
-    """A registry in the network of a laboratory; it may continue an earlier registry's data."""
+    """A registry in the network of a laboratory; ``data`` may have the images of an earlier one."""
 
     def __init__(self, laboratory: Laboratory, data: Path) -> None:
         self._laboratory = laboratory
@@ -63,11 +66,11 @@ class Registry:
 
     @property
     def hosts(self) -> Path:
-        """The file for /etc/hosts with the name of the registry."""
+        """The file that replaces /etc/hosts, with the names of the registries."""
         return self._directory / "hosts"
 
     def write_settings(self, home: Path) -> None:
-        """Write the file of an image builder for the registry into a home directory."""
+        """Write the registries.conf of an image builder into a home directory."""
         settings = home / ".config/containers"
         settings.mkdir(parents=True)
         (settings / "registries.conf").write_text(_REGISTRIES)
@@ -85,7 +88,7 @@ class Registry:
         )
 
     def write_hosts(self, directory: Path) -> None:
-        """Write the directory of containerd's ``config_path`` for the registry."""
+        """Write containerd's configuration of the registry into its ``config_path`` directory."""
         host_directory = directory / REGISTRY_NAME
         host_directory.mkdir(parents=True)
         address = self._laboratory.fabric.address

@@ -1,11 +1,11 @@
-"""A container registry in one process: the part of OCI's protocol that pushes and pulls use.
+"""A container registry in one process, with the part of OCI's protocol for pushes and pulls.
 
     python -m tests.installation.registry_server DIRECTORY ADDRESS PORT
 
-It has no TLS and no users, and serves only the network namespace in which a test starts it. It
-stands in for any registry that is named in the Host header or in containerd's ``ns``. Blobs are
-files named by their digests, shared by all repositories. Content that does not match its digest is
-refused.
+The registry has no TLS and no users, and listens only in the network namespace in which a test
+starts it. It plays each registry that a request names in the Host header or in containerd's query
+parameter ``ns``. Blobs are files named by their digests, shared by all repositories. Content that
+does not match its digest is refused.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from urllib.parse import parse_qs, urlsplit
 
 CHUNK_BYTES: Final = 1 << 20
 MANIFEST_BYTES_MAX: Final = 4 << 20
-"""OCI's limit of a manifest."""
+"""OCI's limit for the size of a manifest."""
 
-_TYPES: Final = "application/vnd.oci.image."
+_MEDIA_TYPES: Final = "application/vnd.oci.image."
 _PATH: Final = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>blobs|manifests)/(?P<rest>.+)")
 _UPLOAD: Final = "uploads/"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one connection."""
+    """Answers the requests of one connection. ``data``: the directory of blobs and manifests."""
 
     protocol_version = "HTTP/1.1"
     data: Path
 
     def do_GET(self) -> None:
-        """Send a blob or a manifest; /v2/ says that this is a registry."""
+        """Send a blob or a manifest. A 200 for /v2/ tells clients that this is a registry."""
         if self.path in {"/v2/", "/v2"}:
             self._answer(HTTPStatus.OK)
             return
@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815  # the name in the base class
 
     def do_POST(self) -> None:
-        """Begin an upload; a blob of another repository needs none."""
+        """Begin the upload of a blob, unless a repository already has the blob (``mount``)."""
         _, repository, _ = self._target()
         (mounted,) = parse_qs(urlsplit(self.path).query).get("mount", [""])
         if mounted and (self.data / "blobs" / mounted).is_file():
@@ -67,13 +67,13 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.ACCEPTED, Location=f"/v2/{repository}/blobs/{upload}")
 
     def do_PATCH(self) -> None:
-        """Append to an upload."""
+        """Append the body to an upload."""
         _, repository, upload = self._target()
         self._append(self.data / upload)
         self._answer(HTTPStatus.ACCEPTED, Location=f"/v2/{repository}/blobs/{upload}")
 
     def do_PUT(self) -> None:
-        """End an upload, or store a manifest under its digest and its tag."""
+        """Finish the upload of a blob, or store a manifest under its digest and its tag."""
         kind, repository, reference = self._target()
         if kind == "manifests":
             self._put_manifest(repository, reference)
@@ -111,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.CREATED, Location=location, **{"Docker-Content-Digest": digest})
 
     def _target(self) -> tuple[str, str, str]:
-        """Kind, repository, and the rest of the path."""
+        """Kind, repository, and reference or upload, from the request's path."""
         match = _PATH.fullmatch(urlsplit(self.path).path)
         if match is None or ".." in self.path:
             raise ValueError(f"{self.path} is not a path of a registry")
@@ -123,11 +123,11 @@ class Handler(BaseHTTPRequestHandler):
         return name.partition(":")[0]
 
     def _body(self) -> Iterator[bytes]:
-        """Yield the body in parts, with a length or chunked."""
+        """Yield the request's body in parts."""
         if self.headers.get("Transfer-Encoding") != "chunked":
-            left = int(self.headers.get("Content-Length") or 0)
-            while left and (part := self.rfile.read(min(left, CHUNK_BYTES))):
-                left -= len(part)
+            remaining = int(self.headers.get("Content-Length") or 0)
+            while remaining and (part := self.rfile.read(min(remaining, CHUNK_BYTES))):
+                remaining -= len(part)
                 yield part
             return
         while size := int(self.rfile.readline().split(b";")[0], 16):
@@ -141,13 +141,13 @@ class Handler(BaseHTTPRequestHandler):
                 file.write(part)
 
     def _send_file(self, path: Path, *, is_manifest: bool) -> None:
-        kind = "application/octet-stream"
+        content_type = "application/octet-stream"
         digest = path.name
         if is_manifest:
             body = path.read_bytes()
-            kind, digest = media_type(json.loads(body)), digest_of(body)
+            content_type, digest = media_type(json.loads(body)), digest_of(body)
         self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(path.stat().st_size))
         self.send_header("Docker-Content-Digest", digest)
         self.end_headers()
@@ -165,14 +165,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def manifest_path(data: Path, registry: str, repository: str, reference: str) -> Path:
-    """The file of a manifest by its tag or digest."""
+    """The file of a manifest; ``reference`` is its tag or digest."""
     return data / "manifests" / registry / repository / reference
 
 
 def media_type(manifest: dict[str, str]) -> str:
-    """The media type of a manifest or an index, which may omit it."""
-    plain = f"{_TYPES}{'index' if 'manifests' in manifest else 'manifest'}.v1+json"
-    return manifest.get("mediaType") or plain
+    """The media type of a manifest or an index; the field ``mediaType`` is optional."""
+    default = f"{_MEDIA_TYPES}{'index' if 'manifests' in manifest else 'manifest'}.v1+json"
+    return manifest.get("mediaType") or default
 
 
 def digest_of(body: bytes) -> str:

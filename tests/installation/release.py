@@ -1,4 +1,4 @@
-"""What the tests of an installation do in the cluster: Pods, and the objects of the release."""
+"""Start Pods in a cluster with Orbweaver, and read the objects of the Helm release."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tests.installation.bare_cluster import BareCluster
 from tests.runtime.pause_image import IMAGE_NAME
 
 RELEASE_NAMESPACE: Final = "orbweaver"
-CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-PODS: Final = "/api/v1/namespaces/default/pods"
-ENDPOINTS: Final = "/apis/spiderpool.spidernet.io/v2beta1/namespaces/default/spiderendpoints"
-ADDRESSES: Final = frozenset(f"10.6.0.{host}" for host in range(200, 250))
+CRDS_PATH: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+PODS_PATH: Final = "/api/v1/namespaces/default/pods"
+ENDPOINTS_PATH: Final = "/apis/spiderpool.spidernet.io/v2beta1/namespaces/default/spiderendpoints"
+POOL_ADDRESSES: Final = frozenset(f"10.6.0.{host}" for host in range(200, 250))
 """The addresses of the pool in docs/how-to/install.md."""
 
 COLLECTIONS: Final = (
@@ -36,11 +36,11 @@ COLLECTIONS: Final = (
         f"/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations"
         for kind in ("mutating", "validating")
     ),
-    CRDS,
+    CRDS_PATH,
 )
 """The collections in which an installation may leave objects."""
 
-ROLLED_OUT: Final = """
+WAIT_FOR_ROLLOUT: Final = """
 kubectl -n orbweaver rollout status daemonset/orbweaver-agent
 kubectl -n orbweaver rollout status deployment/orbweaver-controller
 """
@@ -62,27 +62,27 @@ kubectl wait --for=condition=Ready pod/{name} --timeout=120s
 """
     )
     address = str(pod(cluster, name)["status"]["podIP"])
-    assert address in ADDRESSES
+    assert address in POOL_ADDRESSES
     assert cluster.laboratory.fabric.namespace.ping(address) is not None
     return address
 
 
 def pod(cluster: BareCluster, name: str) -> dict[str, Any]:
     """A Pod of the default namespace."""
-    return dict(cluster.server.request("GET", f"{PODS}/{name}").body)
+    return dict(cluster.server.request("GET", f"{PODS_PATH}/{name}").body)
 
 
-def claims(cluster: BareCluster) -> dict[str, str]:
+def pod_by_address_of_endpoints(cluster: BareCluster) -> dict[str, str]:
     """Address -> Pod, from the SpiderEndpoints."""
     return {
         nic["ipv4"].partition("/")[0]: endpoint["metadata"]["name"]
-        for endpoint in cluster.objects(ENDPOINTS)
+        for endpoint in cluster.objects(ENDPOINTS_PATH)
         for nic in endpoint["status"]["current"]["ips"]
     }
 
 
-def recorded(cluster: BareCluster) -> dict[str, str]:
-    """Address -> Pod, from the status of the pool."""
+def pod_by_address_of_pool(cluster: BareCluster) -> dict[str, str]:
+    """Address -> Pod, from the status of the pool ``first``."""
     path = "/apis/spiderpool.spidernet.io/v2beta1/spiderippools/first"
     text = cluster.server.request("GET", path).body["status"].get("allocatedIPs") or "{}"
     return {
@@ -91,12 +91,12 @@ def recorded(cluster: BareCluster) -> dict[str, str]:
     }
 
 
-def ours(cluster: BareCluster) -> list[dict[str, Any]]:
+def orbweaver_objects(cluster: BareCluster) -> list[dict[str, Any]]:
     """Return the objects whose name contains "orbweaver" or "spider", with their kinds."""
-    return list(_ours(cluster))
+    return list(_orbweaver_objects(cluster))
 
 
-def _ours(cluster: BareCluster) -> Iterator[dict[str, Any]]:
+def _orbweaver_objects(cluster: BareCluster) -> Iterator[dict[str, Any]]:
     for path in COLLECTIONS:
         listed = cluster.server.request("GET", path).body
         for item in listed.get("items", ()):
@@ -104,8 +104,8 @@ def _ours(cluster: BareCluster) -> Iterator[dict[str, Any]]:
                 yield item | {"kind": listed["kind"].removesuffix("List")}
 
 
-def of_namespace(cluster: BareCluster, path: str) -> list[dict[str, Any]]:
-    """Return the objects of the release's namespace."""
+def objects_in_release_namespace(cluster: BareCluster, path: str) -> list[dict[str, Any]]:
+    """Return the objects of the collection ``path`` in the namespace ``RELEASE_NAMESPACE``."""
     return [
         item for item in cluster.objects(path) if item["metadata"]["namespace"] == RELEASE_NAMESPACE
     ]
@@ -115,17 +115,17 @@ def running_images(cluster: BareCluster) -> set[str]:
     """The images of all running containers of the release, without init containers."""
     return {
         container["image"]
-        for pod_object in of_namespace(cluster, "/api/v1/pods")
+        for pod_object in objects_in_release_namespace(cluster, "/api/v1/pods")
         if pod_object["status"]["phase"] == "Running"
         and "deletionTimestamp" not in pod_object["metadata"]
         for container in pod_object["spec"]["containers"]
     }
 
 
-def definitions(cluster: BareCluster) -> dict[str, Any]:
-    """The schemas of our custom resources, by kind."""
+def crd_versions(cluster: BareCluster) -> dict[str, Any]:
+    """Kind -> ``spec.versions`` of its CRD, of our custom resources on the API server."""
     return {
         definition["spec"]["names"]["kind"]: definition["spec"]["versions"]
-        for definition in cluster.objects(CRDS)
+        for definition in cluster.objects(CRDS_PATH)
         if definition["spec"]["group"] == "spiderpool.spidernet.io"
     }

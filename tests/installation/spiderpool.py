@@ -1,9 +1,9 @@
-"""A real Spiderpool in the bare cluster, from programs that are built beside the project.
+"""An image with the programs of a real Spiderpool, for a cluster of the tests.
 
-``SPIDERPOOL_BUILD`` names a directory with ``bin`` (controller, agent, init and CNI executables,
-and Multus' ``multus``, ``multus-daemon`` and ``multus-shim``) and ``chart``: see
-docs/contributing/testing.md. One image contains everything and gets the names
-of all images of the charts.
+The variable ``SPIDERPOOL_BUILD`` names a directory with ``bin`` (controller, agent, init and CNI
+executables, and Multus' ``multus``, ``multus-daemon`` and ``multus-shim``) and ``chart``;
+docs/contributing/testing.md says how to build these programs. One image contains everything, and
+gets the names of all images that the charts of Spiderpool and Multus use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PROGRAMS: Final = (
     *("spiderpool-agent", "spiderpool-controller", "spiderpool-init"),
     *("spiderpool", "coordinator", "ifacer", "multus", "multus-daemon", "multus-shim"),
 )
-IMAGES: Final = (
+IMAGE_NAMES: Final = (
     "ghcr.io/spidernet-io/spiderpool/spiderpool-agent:v{version}",
     "ghcr.io/spidernet-io/spiderpool/spiderpool-controller:v{version}",
     "ghcr.io/k8snetworkplumbingwg/multus-cni:{multus}",
@@ -32,7 +32,7 @@ THICK_TAG: Final = "v4.1.4-thick"
 """The tag of Multus' image in Orbweaver's chart."""
 
 INSTALL_MULTUS: Final = "#!/bin/sh\ncp /usr/bin/multus /host/opt/cni/bin/multus\n"
-"""Replaces the ``install_multus`` of the Multus project."""
+"""A script in place of the program ``install_multus`` of the Multus project."""
 
 MULTUS_DIRECTORY: Final = "usr/src/multus-cni/bin"
 
@@ -43,19 +43,19 @@ def build_directory() -> Path | None:
     return Path(directory) if directory else None
 
 
-def missing(directory: Path) -> list[str]:
+def missing_files(directory: Path) -> list[str]:
     """Return the required files that the directory does not have."""
-    wanted = [directory / "chart/Chart.yaml", *(directory / "bin" / name for name in PROGRAMS)]
-    return [str(path) for path in wanted if not path.exists()]
+    required = [directory / "chart/Chart.yaml", *(directory / "bin" / name for name in PROGRAMS)]
+    return [str(path) for path in required if not path.exists()]
 
 
-def names(directory: Path) -> list[str]:
-    """Return the names of the image in the charts."""
+def image_names(directory: Path) -> list[str]:
+    """Return the names that the image must have, for the charts of Spiderpool and Orbweaver."""
     chart = yaml.safe_load((directory / "chart/Chart.yaml").read_text())
     values = yaml.safe_load((directory / "chart/values.yaml").read_text())
     multus = values["multus"]["multusCNI"]["image"]["tag"]
     thick = f"{images.RUN_REGISTRY}/k8snetworkplumbingwg/multus-cni:{THICK_TAG}"
-    named = [image.format(version=chart["appVersion"], multus=multus) for image in IMAGES]
+    named = [image.format(version=chart["appVersion"], multus=multus) for image in IMAGE_NAMES]
     return [*named, thick]
 
 
@@ -64,7 +64,7 @@ def save_image(directory: Path, archive: Path) -> str:
     name = "localhost/spiderpool:test"
     container = run_program(BUILD_ENGINE, "from", images.base()).strip()
     try:
-        programs = [directory / "bin" / each for each in PROGRAMS]
+        programs = [directory / "bin" / program for program in PROGRAMS]
         run_program(BUILD_ENGINE, "add", "--quiet", container, *map(str, programs), "/usr/bin/")
         run_program(
             BUILD_ENGINE, "add", "--quiet", container, str(_small_files(archive.parent)), "/"
@@ -81,7 +81,7 @@ def save_image(directory: Path, archive: Path) -> str:
 
 
 def _small_files(directory: Path) -> Path:
-    """Create the files that the charts expect in Multus' images; return their root."""
+    """Create the files that the charts expect in Multus' images; return their root directory."""
     tree = directory / "tree"
     (tree / MULTUS_DIRECTORY).mkdir(parents=True)
     for program in ("multus-daemon", "multus-shim"):

@@ -1,8 +1,9 @@
-"""``make images PLATFORMS=linux/amd64,linux/arm64`` makes one list of two images of each program.
+"""``make images PLATFORMS=linux/amd64,linux/arm64`` makes a manifest list with two images.
 
-It runs with ``ORBWEAVER_TWO_ARCHITECTURES`` set, where this machine executes programs of arm64
-(binfmt_misc with qemu's user emulation). The first build takes most of an hour, because compilers
-and pip are emulated; later builds reuse layers.
+It makes one list for the controller and one for the agent. The tests run if the variable
+``ORBWEAVER_TWO_ARCHITECTURES`` is set and this machine executes programs of arm64 (binfmt_misc with
+qemu's user emulation). The first build takes most of an hour, because compilers and pip are
+emulated; later builds reuse layers.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from tests.support.parts import BINFMT, MINUTES_FOR_A_BUILD, needs
 
 VARIABLE: Final = "ORBWEAVER_TWO_ARCHITECTURES"
 TAG: Final = "two"
-PROGRAMS: Final = ("controller", "agent")
-NAMES: Final = tuple(f"{RUN_REGISTRY}/orbweaver-{name}:{TAG}" for name in PROGRAMS)
+PROCESSES: Final = ("controller", "agent")
+LIST_NAMES: Final = tuple(f"{RUN_REGISTRY}/orbweaver-{name}:{TAG}" for name in PROCESSES)
 COMMAND: Final = (
     f"make images REGISTRY={DOCUMENTED_REGISTRY}/ TAG={TAG} PLATFORMS=linux/amd64,linux/arm64"
 )
@@ -41,27 +42,30 @@ pytestmark = [pytest.mark.containerd, pytest.mark.slow, pytest.mark.timeout(BUIL
 
 
 @pytest.fixture(scope="module")
-def lists(image_names: None) -> dict[str, dict[str, str]]:
-    """Name of a list -> architecture -> digest of its image."""
+def digests_by_list(image_names: None) -> dict[str, dict[str, str]]:
+    """Name of a manifest list -> architecture -> digest of the image."""
     if VARIABLE not in os.environ:
         pytest.skip(needs(MINUTES_FOR_A_BUILD, f"{VARIABLE} is not set"))
     if platform.machine() == "aarch64" or not (FORMATS / "qemu-aarch64").exists():
         pytest.skip(needs(BINFMT, f"no qemu-aarch64 in {FORMATS}"))
     images.build(COMMAND, deadline_s=BUILD_S)
-    return {name: architectures(name) for name in NAMES}
+    return {name: digest_by_architecture(name) for name in LIST_NAMES}
 
 
-def test_each_list_has_an_image_of_both_architectures(lists: dict[str, dict[str, str]]) -> None:
-    assert {name: set(found) for name, found in lists.items()} == {
-        name: {"amd64", "arm64"} for name in NAMES
+def test_each_list_has_an_image_of_both_architectures(
+    digests_by_list: dict[str, dict[str, str]],
+) -> None:
+    assert {name: set(digests) for name, digests in digests_by_list.items()} == {
+        name: {"amd64", "arm64"} for name in LIST_NAMES
     }
 
 
-@pytest.mark.parametrize("name", NAMES, ids=PROGRAMS)  # names differ in each worker of a run
-def test_orbctl_and_the_cni_program_of_an_image_for_arm64_are_programs_of_arm64(
-    lists: dict[str, dict[str, str]], name: str
+# The names differ in each worker process of a run, so they cannot be the ids.
+@pytest.mark.parametrize("name", LIST_NAMES, ids=PROCESSES)
+def test_orbctl_runs_in_an_image_for_arm64_and_the_cni_program_is_a_program_of_arm64(
+    digests_by_list: dict[str, dict[str, str]], name: str
 ) -> None:
-    image = image_of(lists[name]["arm64"])
+    image = image_of(digests_by_list[name]["arm64"])
     container = run_program(BUILD_ENGINE, "from", "--pull=never", *limits(), image).strip()
     try:
         run = (BUILD_ENGINE, "run", "--isolation=chroot", container, "--")
@@ -77,7 +81,7 @@ def test_orbctl_and_the_cni_program_of_an_image_for_arm64_are_programs_of_arm64(
 
 
 def image_of(digest: str) -> str:
-    """The id of the image with this digest, which has no name of its own."""
+    """The id of the image with this digest; images of a list have no names."""
     rows = run_program(
         BUILD_ENGINE, "images", "--all", "--no-trunc", "--format", "{{.Digest}} {{.ID}}"
     )
@@ -85,13 +89,15 @@ def image_of(digest: str) -> str:
 
 
 def limits() -> list[str]:
-    """The flags for the limits of this process, which it may not be able to raise."""
+    """Flags with the present limits of this process, which it may not be allowed to raise."""
     known = (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC))
     soft = {name: resource.getrlimit(limit)[0] for name, limit in known}
     return [f"--ulimit={name}={value}:{value}" for name, value in soft.items()]
 
 
-def architectures(name: str) -> dict[str, str]:
-    """Architecture -> digest of the images in a list."""
-    found = json.loads(run_program(BUILD_ENGINE, "manifest", "inspect", name))
-    return {one["platform"]["architecture"]: one["digest"] for one in found["manifests"]}
+def digest_by_architecture(name: str) -> dict[str, str]:
+    """Architecture -> digest of the image, from a manifest list."""
+    manifest_list = json.loads(run_program(BUILD_ENGINE, "manifest", "inspect", name))
+    return {
+        image["platform"]["architecture"]: image["digest"] for image in manifest_list["manifests"]
+    }

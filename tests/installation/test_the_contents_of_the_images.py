@@ -1,7 +1,7 @@
 """``make sbom`` and ``make reproduce-images`` on real images.
 
-The bills of materials are compared with what dpkg and Python's importlib read in the file systems
-of the images.
+``make sbom`` writes a bill of materials (CycloneDX) of an image. The tests compare the bill with
+the packages that dpkg and Python's importlib find in the file system of the image.
 """
 
 from __future__ import annotations
@@ -25,25 +25,28 @@ from tests.installation.images import (
     RUN_REGISTRY,
     run_program,
 )
-from tests.packaging.project import PROJECT_ROOT, pins
+from tests.packaging.project import PROJECT_ROOT, pinned_versions
 from tests.support.parts import MINUTES_FOR_A_BUILD, needs
 
-SITE: Final = "opt/orbweaver/lib/python3.13/site-packages"
-SBOM: Final = f"make sbom REGISTRY={DOCUMENTED_REGISTRY}/ TAG={IMAGE_TAG}"
-REPRODUCE: Final = f"make reproduce-images IMAGES=controller REGISTRY={DOCUMENTED_REGISTRY}/"
+SITE_PACKAGES: Final = "opt/orbweaver/lib/python3.13/site-packages"
+MAKE_SBOM: Final = f"make sbom REGISTRY={DOCUMENTED_REGISTRY}/ TAG={IMAGE_TAG}"
+MAKE_REPRODUCE_IMAGES: Final = (
+    f"make reproduce-images IMAGES=controller REGISTRY={DOCUMENTED_REGISTRY}/"
+)
 """One image is enough: the images of agent and controller share the stage that compiles."""
 
 REPRODUCE_S: Final = 1500.0
-FORMAT: Final = "${db:Status-Status} ${Package} ${Version}\n"
+DPKG_FORMAT: Final = "${db:Status-Status} ${Package} ${Version}\n"
 COMMON_LICENSE: Final = re.compile(r"/usr/share/common-licenses/\w")
-"""The path of a license text, to which copyright files refer."""
-DIGEST: Final = re.compile(r"^controller sha256:[0-9a-f]{64}$", re.MULTILINE)
+"""The path of a license text to which a copyright file refers."""
+
+PRINTED_DIGEST: Final = re.compile(r"^controller sha256:[0-9a-f]{64}$", re.MULTILINE)
 
 pytestmark = [pytest.mark.containerd, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 class Image(NamedTuple):
-    """The file system of an image, and its bill of materials."""
+    """The file system of an image, and the components in its bill of materials."""
 
     root: Path
     components: list[dict[str, Any]]
@@ -62,7 +65,7 @@ class Image(NamedTuple):
 @pytest.fixture(scope="module", params=["controller", "agent"])
 def image(images_are_built: None, request: pytest.FixtureRequest) -> Iterator[Image]:
     """An image with the bill of materials that ``make sbom`` wrote."""
-    images.build(f"{SBOM} IMAGES={request.param}")
+    images.build(f"{MAKE_SBOM} IMAGES={request.param}")
     bill = json.loads(
         (PROJECT_ROOT / f"build/images/orbweaver-{request.param}.cdx.json").read_text()
     )
@@ -72,12 +75,14 @@ def image(images_are_built: None, request: pytest.FixtureRequest) -> Iterator[Im
 
 
 def test_the_bill_has_the_debian_packages_of_the_image(image: Image) -> None:
-    admin = image.root / "var/lib/dpkg"
-    listed = run_program("dpkg-query", f"--admindir={admin}", "--show", f"--showformat={FORMAT}")
+    database = image.root / "var/lib/dpkg"
+    listed = run_program(
+        "dpkg-query", f"--admindir={database}", "--show", f"--showformat={DPKG_FORMAT}"
+    )
     rows = [line.split() for line in listed.splitlines()]
     installed = {(name, version) for status, name, version in rows if status == "installed"}
 
-    assert len(installed) > 80
+    assert len(installed) > 80, "dpkg must have read the database of the image"
     assert image.packages("deb").keys() == installed
 
 
@@ -85,6 +90,7 @@ def test_the_bill_has_the_licenses_of_debian_packages(image: Image) -> None:
     for (name, _), licenses in image.packages("deb").items():
         text = (image.root / "usr/share/doc" / name / "copyright").read_text(errors="replace")
         assert all(license_name.lower() in text.lower() for license_name in licenses)
+        # Without a license in the bill, the copyright file must be one that names no license.
         if not licenses:
             assert not text.startswith("Format:")
             assert not COMMON_LICENSE.search(text)
@@ -93,12 +99,14 @@ def test_the_bill_has_the_licenses_of_debian_packages(image: Image) -> None:
 def test_the_bill_has_the_python_packages_of_the_image_with_their_licenses(image: Image) -> None:
     installed = {
         (distribution.name, distribution.version): distribution
-        for distribution in distributions(path=[str(image.root / SITE)])
+        for distribution in distributions(path=[str(image.root / SITE_PACKAGES)])
     }
     listed = image.packages("pypi")
 
     assert listed.keys() == installed.keys()
-    assert len(installed) == len(pins("lock.txt")) + 1  # and Orbweaver
+    assert (
+        len(installed) == len(pinned_versions("lock.txt")) + 1
+    )  # the pinned packages and Orbweaver
     for key, distribution in installed.items():
         assert listed[key] == licenses_of(distribution)
 
@@ -108,14 +116,14 @@ def test_the_bill_has_the_python_packages_of_the_image_with_their_licenses(image
     reason=needs(MINUTES_FOR_A_BUILD, "two builds without a cache"),
 )
 def test_two_builds_without_a_cache_have_equal_digests(image_names: None) -> None:
-    printed = images.build(REPRODUCE, deadline_s=REPRODUCE_S)
+    printed = images.build(MAKE_REPRODUCE_IMAGES, deadline_s=REPRODUCE_S)
 
-    assert DIGEST.search(printed)
+    assert PRINTED_DIGEST.search(printed)
 
 
 @contextmanager
 def mounted(name: str) -> Iterator[Path]:
-    """Mount an image's file system."""
+    """Mount the file system of an image while the context is active."""
     container = run_program(BUILD_ENGINE, "from", "--pull=never", name).strip()
     try:
         yield Path(run_program(BUILD_ENGINE, "mount", container).strip())

@@ -20,9 +20,9 @@ from tests.installation.images import BUILT_IMAGES, RUN_NAME
 from tests.installation.registry import REGISTRY_NAME
 from tests.installation.release import (
     RELEASE_NAMESPACE,
-    ROLLED_OUT,
-    of_namespace,
-    ours,
+    WAIT_FOR_ROLLOUT,
+    objects_in_release_namespace,
+    orbweaver_objects,
     running_images,
     start_pod,
 )
@@ -34,20 +34,22 @@ from tests.support.parts import CGROUPS, note_substitute
 INSTALL, UNINSTALL = (
     PROJECT_ROOT / "docs/how-to" / name for name in ("install.md", "uninstall.md")
 )
-KEPT: Final = frozenset(
+KEPT_KINDS: Final = frozenset(
     {"Namespace", "Secret", "PersistentVolumeClaim", "CustomResourceDefinition"}
 )
-"""Kinds that an uninstallation keeps on purpose: records of addresses, and definitions."""
+"""Kinds of objects that ``helm uninstall`` keeps on purpose: etcd's data and certificates, CRDs."""
 
-TUNED: Final = frozenset(sysctl.key.replace("/", ".") for sysctl in NODE_SYSCTLS) | {
+CHANGED_SYSCTLS: Final = frozenset(sysctl.key.replace("/", ".") for sysctl in NODE_SYSCTLS) | {
     "net.ipv4.conf.all.accept_redirects",
     "net.ipv4.conf.default.forwarding",
     "net.ipv6.conf.default.forwarding",
 }
 """Sysctls that agents set, and those that the kernel changes with ``forwarding``."""
 
-PINNED: Final = "sys/fs/bpf/orbweaver/links/connect4"
-CLUSTER_IPS: Final = """
+PINNED_PROGRAM: Final = "sys/fs/bpf/orbweaver/links/connect4"
+"""A pinned BPF link, which exists when an agent serves ClusterIPs."""
+
+ENABLE_CLUSTER_IPS: Final = """
 cat >values-of-nodes.yaml <<END
 orbweaver: {{clusterIP: {{enabled: true}}}}
 spiderpoolAgent:
@@ -56,7 +58,8 @@ END
 helm upgrade orbweaver {root}/ops/charts/orbweaver -n orbweaver --reuse-values \\
     -f values-of-nodes.yaml
 """
-"""The value of docs/how-to/serve-clusterips.md, and the cgroups of these nodes' kubelets."""
+"""Commands that set the value of docs/how-to/serve-clusterips.md, and the path of the Pods' cgroups
+on these nodes."""
 
 pytestmark = [
     pytest.mark.kubelet,
@@ -79,24 +82,26 @@ def test_the_documented_commands_install_serve_and_leave_nothing(
     cluster.shell(install)
     assert_images_are_named_by_digest(cluster)
     cluster.shell(pool)
-    serves_cluster_ips = switch_on_cluster_ips(cluster, tmp_path, request.node)
+    serves_cluster_ips = enable_cluster_ips(cluster, tmp_path, request.node)
     start_pod(cluster, "web")
     assert_nodes_are_checked_without_a_login(cluster)
     assert_paths_are_traced_without_a_login(cluster, serves_cluster_ips=serves_cluster_ips)
 
     cluster.shell("kubectl delete pod web other")
-    name = max(before)
+    name = max(before)  # any node
     assert_a_node_is_cleaned_without_a_login(cluster, name)
     assert_nothing_is_left(cluster.state_of(name), before[name])
     cluster.shell(remove)
-    cluster.until(lambda: not of_namespace(cluster, "/api/v1/pods"), "the end of all Pods")
-    assert {item["kind"] for item in ours(cluster)} <= KEPT
+    cluster.until(
+        lambda: not objects_in_release_namespace(cluster, "/api/v1/pods"), "the end of all Pods"
+    )
+    assert {item["kind"] for item in orbweaver_objects(cluster)} <= KEPT_KINDS
     for name, state in before.items():
         assert_nothing_is_left(cluster.state_of(name), state)
 
     cluster.shell(f"kubectl label node {name} orbweaver.io/agent-")
     cluster.shell(remove_all)
-    cluster.until(lambda: not ours(cluster), "the end of all objects")
+    cluster.until(lambda: not orbweaver_objects(cluster), "the end of all objects")
 
 
 def assert_the_registry_has_what_was_built(cluster: BareCluster) -> None:
@@ -115,33 +120,33 @@ def assert_images_are_named_by_digest(cluster: BareCluster) -> None:
     assert all(image.startswith(f"{REGISTRY_NAME}/") and "@sha256:" in image for image in images)
 
 
-def switch_on_cluster_ips(cluster: BareCluster, directory: Path, test: pytest.Item) -> bool:
-    """Follow serve-clusterips.md if this kernel can serve ClusterIPs; return whether it can."""
-    if why := missing_capability().no_services:
-        note_substitute(test, CGROUPS, f"an installation without ClusterIPs: {why}")
+def enable_cluster_ips(cluster: BareCluster, directory: Path, test: pytest.Item) -> bool:
+    """Enable ClusterIPs if this kernel can serve them; return whether it can."""
+    if reason := missing_capability().no_services:
+        note_substitute(test, CGROUPS, f"an installation without ClusterIPs: {reason}")
         return False
     (mount, *_) = cgroup2_mounts()
     group = f"{mount}/{cluster.laboratory.identity.name('pods')}"
-    cluster.shell(CLUSTER_IPS.format(group=group, root=PROJECT_ROOT), directory)
-    cluster.shell(ROLLED_OUT)
+    cluster.shell(ENABLE_CLUSTER_IPS.format(group=group, root=PROJECT_ROOT), directory)
+    cluster.shell(WAIT_FOR_ROLLOUT)
     for name in cluster.nodes:
         cluster.until(
-            lambda name=name: PINNED in cluster.state_of(name).files,  # type: ignore[misc]
+            lambda name=name: PINNED_PROGRAM in cluster.state_of(name).files,  # type: ignore[misc]
             f"pinned programs on {name}",
         )
     return True
 
 
 def assert_nothing_is_left(state: NodeState, before: NodeState) -> None:
-    """Assert that only the sysctls of the agent differ, which stay as uninstall.md says."""
+    """Assert that only ``CHANGED_SYSCTLS`` differ, which stay as uninstall.md says."""
     changes = state.changes_since(before)
-    left = {line.lstrip("+-").partition(" ")[0] for line in changes.pop("sysctls", ())}
+    sysctls = {line.lstrip("+-").partition(" ")[0] for line in changes.pop("sysctls", ())}
     assert changes == {}
-    assert left <= TUNED
+    assert sysctls <= CHANGED_SYSCTLS
 
 
 def assert_nodes_are_checked_without_a_login(cluster: BareCluster) -> None:
-    """Assert that a check of the node in the agent's Pod finds what the node itself supports."""
+    """Assert that ``kubectl orb node doctor`` checks the node itself, through the agent's Pod."""
     for name in cluster.nodes:
         report = json.loads(cluster.shell(f"kubectl orb node doctor {name} -o json"))
         assert report["missingCapabilities"] == []
@@ -154,7 +159,7 @@ def assert_nodes_are_checked_without_a_login(cluster: BareCluster) -> None:
 def assert_paths_are_traced_without_a_login(
     cluster: BareCluster, *, serves_cluster_ips: bool
 ) -> None:
-    """Assert what trace-path says in the agent's Pod: to another Pod, and to a ClusterIP."""
+    """Assert what ``kubectl orb trace-path`` prints: to another Pod, and to a ClusterIP."""
     address = start_pod(cluster, "other")
     trace = json.loads(cluster.shell("kubectl orb trace-path web other -o json"))
     (path,) = trace["paths"]
@@ -170,7 +175,7 @@ def assert_paths_are_traced_without_a_login(
 
 
 def assert_a_node_is_cleaned_without_a_login(cluster: BareCluster, name: str) -> None:
-    """Clean a node by the commands of uninstall.md; this is refused while its agent runs."""
+    """Clean a node by the commands of uninstall.md, which are refused while its agent runs."""
     refusal = cluster.shell(f"! kubectl orb node clean {name} 2>&1")
     assert f"kubectl label node {name} orbweaver.io/agent=disabled" in refusal
 
@@ -186,7 +191,7 @@ def assert_a_node_is_cleaned_without_a_login(cluster: BareCluster, name: str) ->
         lambda: (
             not [
                 pod_object
-                for pod_object in of_namespace(cluster, "/api/v1/pods")
+                for pod_object in objects_in_release_namespace(cluster, "/api/v1/pods")
                 if pod_object["metadata"]["name"].startswith("orbweaver-node-clean-")
             ]
         ),

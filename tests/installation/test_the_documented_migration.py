@@ -1,8 +1,8 @@
 """The commands of docs/how-to/migrate-from-spiderpool.md, word for word, from a real Spiderpool.
 
-Migrates and goes back, before and after Spiderpool's removal, and migrates again while Pods run and
-a caller calls without a pause. Needs the programs of ``spiderpool.py``. ``--junitxml`` records how
-long ADD and DEL failed.
+The test migrates and goes back, before and after Spiderpool is removed, and migrates again. Pods
+run all the time. During each change a prober runs ADD and DEL without a pause; ``--junitxml``
+records how long they failed. tests/installation/spiderpool.py says which programs are needed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ plugins:
   installIpoibCNI: false
   installVlanCNI: false
 """
-"""The values of Spiderpool's chart; its default network is the one of the nodes."""
+"""The values of Spiderpool's chart. Multus' default network is ``lan``, the nodes' own network."""
 
 OBJECTS = f"""
 apiVersion: v1
@@ -88,7 +88,7 @@ kind: Pod
 metadata: {{name: probe, namespace: default}}
 spec: {{schedulerName: none, containers: [{{name: probe, image: "{IMAGE_NAME}"}}]}}
 """
-"""The objects of a cluster in use; no kubelet runs the Pod ``probe``: the prober calls for it."""
+"""The objects of a cluster in use. No kubelet runs the Pod ``probe``: the prober calls for it."""
 
 SCALE_DOWN = """
 kubectl annotate pod {names} controller.kubernetes.io/pod-deletion-cost=-100
@@ -96,11 +96,11 @@ kubectl scale deployment web --replicas=4
 """
 """Scale ``web`` down; these Pods are deleted first."""
 
-PODS = "/api/v1/namespaces/default/pods"
-ENDPOINTS = "/apis/spiderpool.spidernet.io/v2beta1/spiderendpoints"
-POOL = "/apis/spiderpool.spidernet.io/v2beta1/spiderippools/lan"
-DAEMONSETS = "/apis/apps/v1/namespaces/spiderpool/daemonsets"
-NODE = "node-a"
+PODS_PATH = "/api/v1/namespaces/default/pods"
+ENDPOINTS_PATH = "/apis/spiderpool.spidernet.io/v2beta1/spiderendpoints"
+POOL_PATH = "/apis/spiderpool.spidernet.io/v2beta1/spiderippools/lan"
+DAEMONSETS_PATH = "/apis/apps/v1/namespaces/spiderpool/daemonsets"
+PROBED_NODE = "node-a"
 
 pytestmark = [
     pytest.mark.kubelet,
@@ -112,7 +112,7 @@ pytestmark = [
 
 
 class RunningPod(NamedTuple):
-    """The properties of a Pod that stay the same while it runs without an interruption."""
+    """The properties of a Pod that do not change while the Pod runs without an interruption."""
 
     uid: str
     address: str
@@ -126,20 +126,20 @@ def programs() -> Path:
     directory = spiderpool.build_directory()
     if directory is None:
         pytest.skip(needs(SPIDERPOOL, f"{spiderpool.VARIABLE} is not set"))
-    if absent := spiderpool.missing(directory):
+    if absent := spiderpool.missing_files(directory):
         pytest.skip(needs(SPIDERPOOL, f"no {', no '.join(absent)}"))
     return directory
 
 
 @pytest.fixture(scope="module")
 def cluster(images_are_built: None, registry_data: Path) -> Iterator[BareCluster]:
-    """A cluster of its own, because Orbweaver stays installed at the end."""
+    """Not the cluster of other modules, because Orbweaver stays installed at the end."""
     with BareCluster(registry_data) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def spiderpools_cluster(
+def cluster_with_spiderpool(
     programs: Path, cluster: BareCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> BareCluster:
     """A cluster in which Spiderpool allocated the address of every Pod."""
@@ -147,8 +147,8 @@ def spiderpools_cluster(
     image = spiderpool.save_image(programs, archive)
     for node in cluster.nodes.values():
         node.containerd.import_image(archive)
-        node.containerd.tag_image(image, *spiderpool.names(programs))
-        for name in ("macvlan", "loopback"):  # a link to the machine's file breaks in a container
+        node.containerd.tag_image(image, *spiderpool.image_names(programs))
+        for name in ("macvlan", "loopback"):  # a symbolic link would break in Multus' container
             (node.node.plugins / name).unlink()
             (node.node.plugins / name).write_bytes(plugin(name).read_bytes())
             (node.node.plugins / name).chmod(0o755)
@@ -165,11 +165,12 @@ def spiderpools_cluster(
 
 
 def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
-    spiderpools_cluster: BareCluster,
+    cluster_with_spiderpool: BareCluster,
     tmp_path: Path,
     record_testsuite_property: Callable[[str, object], None],
 ) -> None:
-    cluster = spiderpools_cluster
+    cluster = cluster_with_spiderpool
+    # The names of the page's shell blocks, in their order.
     plan, save, definitions, standby, rehearse, remove_standby, multus, *rest = shell_blocks(GUIDE)
     old_multus, stop, start, serve, check, withdraw, resume, again, remove, restore = rest
     for name in ("ops", "build"):
@@ -179,8 +180,8 @@ def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
         for script in scripts:
             cluster.shell(script, tmp_path)
 
-    cluster.until(lambda: len(running(cluster)) == 6, "six Pods with addresses")
-    before, held = running(cluster), addresses(cluster)
+    cluster.until(lambda: len(running_pods(cluster)) == 6, "six Pods with addresses")
+    before, claimed = running_pods(cluster), addresses_of_endpoints(cluster)
     cluster.shell(shell_blocks(INSTALL)[1])
     run(plan, save, definitions, standby, rehearse, remove_standby)
     assert_pods_come_and_go(cluster, before)
@@ -188,58 +189,60 @@ def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
     assert_pods_come_and_go(cluster, before)
     run(standby, rehearse, multus, stop, start)
     assert_pods_come_and_go(cluster, before)
-    assert unchanged(cluster, before, held)
+    assert_unchanged(cluster, before, claimed)
 
     run(again)
     record_testsuite_property("switch_s", outage_s(cluster, lambda: run(stop, serve)))
-    assert unchanged(cluster, before, held)
+    assert_unchanged(cluster, before, claimed)
 
     run(check)
     scale(cluster, 5)
-    assert unchanged(cluster, before, held)
+    assert_unchanged(cluster, before, claimed)
     record_testsuite_property("way_back_s", outage_s(cluster, lambda: run(withdraw, resume)))
     keep_only(cluster, before)
     scale(cluster, 6)
-    assert unchanged(cluster, before, held)
-    assert recorded(cluster) == addresses(cluster)
+    assert_unchanged(cluster, before, claimed)
+    assert addresses_of_pool(cluster) == addresses_of_endpoints(cluster)
 
     run(again, stop, serve, check, remove)
     scale(cluster, 7)
-    assert unchanged(cluster, before, held)
-    assert not cluster.objects(DAEMONSETS)
+    assert_unchanged(cluster, before, claimed)
+    assert not cluster.objects(DAEMONSETS_PATH)
 
     record_testsuite_property(
         "way_back_after_removal_s", outage_s(cluster, lambda: run(withdraw, restore))
     )
     run(remove_standby)
-    assert unchanged(cluster, before, held)
-    assert recorded(cluster) == addresses(cluster)
+    assert_unchanged(cluster, before, claimed)
+    assert addresses_of_pool(cluster) == addresses_of_endpoints(cluster)
     keep_only(cluster, before)
     assert_pods_come_and_go(cluster, before)
 
     run(standby, rehearse, multus, stop, serve, check, remove)
     scale(cluster, 5)
-    assert unchanged(cluster, before, held)
-    assert not cluster.objects(DAEMONSETS)
+    assert_unchanged(cluster, before, claimed)
+    assert not cluster.objects(DAEMONSETS_PATH)
 
 
 def assert_pods_come_and_go(cluster: BareCluster, before: dict[str, RunningPod]) -> None:
-    """Start a Pod, and delete it; the others keep running."""
+    """Start a Pod, and delete it; the Pods in ``before`` keep running."""
     scale(cluster, len(before) - 1)
-    assert len(set(running(cluster)) - set(before)) == 1
+    assert len(set(running_pods(cluster)) - set(before)) == 1
     keep_only(cluster, before)
 
 
 def keep_only(cluster: BareCluster, before: dict[str, RunningPod]) -> None:
-    """Scale down to the Pods in ``before``, and wait until the others' addresses are free."""
-    newer = set(running(cluster)) - set(before)
+    """Scale down to the Pods in ``before``, and wait until all other addresses are released."""
+    newer = set(running_pods(cluster)) - set(before)
     cluster.shell(SCALE_DOWN.format(names=" ".join(sorted(newer))))
-    cluster.until(lambda: not newer & set(addresses(cluster).values()), f"the end of {newer}")
-    cluster.until(lambda: running(cluster) == before, f"only {sorted(before)} run")
+    cluster.until(
+        lambda: not newer & set(addresses_of_endpoints(cluster).values()), f"the end of {newer}"
+    )
+    cluster.until(lambda: running_pods(cluster) == before, f"only {sorted(before)} run")
 
 
-def running(cluster: BareCluster) -> dict[str, RunningPod]:
-    """Return the ready Pods by name."""
+def running_pods(cluster: BareCluster) -> dict[str, RunningPod]:
+    """Return name -> ready Pod."""
     return {
         pod["metadata"]["name"]: RunningPod(
             pod["metadata"]["uid"],
@@ -247,25 +250,25 @@ def running(cluster: BareCluster) -> dict[str, RunningPod]:
             status["containerID"],
             status["restartCount"],
         )
-        for pod in cluster.objects(PODS)
+        for pod in cluster.objects(PODS_PATH)
         for status in pod["status"].get("containerStatuses", ())
         if status["ready"] and "deletionTimestamp" not in pod["metadata"]
     }
 
 
-def addresses(cluster: BareCluster) -> dict[str, str]:
-    """Return address -> Pod of all SpiderEndpoints except the prober's."""
+def addresses_of_endpoints(cluster: BareCluster) -> dict[str, str]:
+    """Return address -> Pod, from all SpiderEndpoints but that of the Pod ``probe``."""
     return {
         nic["ipv4"].partition("/")[0]: endpoint["metadata"]["name"]
-        for endpoint in cluster.objects(ENDPOINTS)
+        for endpoint in cluster.objects(ENDPOINTS_PATH)
         for nic in endpoint["status"]["current"]["ips"]
         if endpoint["metadata"]["name"] != "probe"
     }
 
 
-def recorded(cluster: BareCluster) -> dict[str, str]:
-    """Return address -> Pod as the pools record it."""
-    text = cluster.server.request("GET", POOL).body["status"]["allocatedIPs"]
+def addresses_of_pool(cluster: BareCluster) -> dict[str, str]:
+    """Return address -> Pod, from the status of the pool, without the Pod ``probe``."""
+    text = cluster.server.request("GET", POOL_PATH).body["status"]["allocatedIPs"]
     pods = {
         address: allocation["pod"].partition("/")[2]
         for address, allocation in json.loads(text).items()
@@ -273,28 +276,30 @@ def recorded(cluster: BareCluster) -> dict[str, str]:
     return {address: name for address, name in pods.items() if name != "probe"}
 
 
-def unchanged(cluster: BareCluster, before: dict[str, RunningPod], held: dict[str, str]) -> bool:
+def assert_unchanged(
+    cluster: BareCluster, before: dict[str, RunningPod], claimed: dict[str, str]
+) -> None:
     """Assert that these Pods still run in the same containers, with the same distinct addresses."""
-    now, endpoints = running(cluster), addresses(cluster)
+    now, endpoints = running_pods(cluster), addresses_of_endpoints(cluster)
     assert before.items() <= now.items()
-    assert held.items() <= endpoints.items()
+    assert claimed.items() <= endpoints.items()
     assert {pod.address: name for name, pod in now.items()}.items() <= endpoints.items()
-    return len({pod.address for pod in now.values()}) == len(now)
+    assert len({pod.address for pod in now.values()}) == len(now)
 
 
 def prober(cluster: BareCluster) -> CniProber:
-    """Return a prober that calls for the Pod ``probe`` on a node."""
-    node = cluster.nodes[NODE]
+    """Return a prober that calls the executable on ``PROBED_NODE`` for the Pod ``probe``."""
+    node = cluster.nodes[PROBED_NODE]
     enter = node.node.namespace.inside(node.containerd.with_mounts())
-    space = f"{NODE}-probe"
+    space = f"{PROBED_NODE}-probe"
     script = f"ip netns add {space} && ip -n {space} link add eth0 type dummy || true"
     node.node.namespace.run(*node.containerd.with_mounts("sh", "-c", script))
-    pod: Any = cluster.server.request("GET", f"{PODS}/probe").body["metadata"]
+    pod: Any = cluster.server.request("GET", f"{PODS_PATH}/probe").body["metadata"]
     return CniProber(enter, f"/run/netns/{space}", ("default", "probe", pod["uid"]))
 
 
 def outage_s(cluster: BareCluster, change: Callable[[], None]) -> float:
-    """How long ADD and DEL failed during a change."""
+    """Run ``change``; return how long ADD and DEL failed meanwhile, in seconds."""
     with prober(cluster) as probe:
         wait_for_calls(cluster, probe)
         change()
@@ -303,12 +308,12 @@ def outage_s(cluster: BareCluster, change: Callable[[], None]) -> float:
 
 
 def wait_for_calls(cluster: BareCluster, probe: CniProber) -> None:
-    """Wait until a new ADD and a new DEL have succeeded."""
-    now = time.monotonic()
-    cluster.until(lambda: probe.succeeded_since(now), f"an answer, after {probe.calls[-1:]}")
+    """Wait until an ADD and a DEL have succeeded from now on."""
+    now_s = time.monotonic()
+    cluster.until(lambda: probe.succeeded_since(now_s), f"an answer, after {probe.calls[-1:]}")
 
 
 def scale(cluster: BareCluster, replicas: int) -> None:
     """Set the replicas of ``web`` and wait for all Pods."""
     cluster.shell(f"kubectl scale deployment web --replicas={replicas}")
-    cluster.until(lambda: len(running(cluster)) == replicas + 2, f"{replicas} Pods of web")
+    cluster.until(lambda: len(running_pods(cluster)) == replicas + 2, f"{replicas} Pods of web")

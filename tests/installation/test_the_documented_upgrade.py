@@ -1,8 +1,8 @@
 """The commands of docs/how-to/upgrade.md, word for word, from an installation of an earlier commit.
 
-Chart, definitions and images of that commit are built from the history of this clone. This version
-reads the log of the earlier version; after the rollback, the earlier version reads that of this
-version.
+Chart, CRDs and images of the earlier commit are built from the history of this clone. This version
+reads the event log of the earlier version; after the rollback, the earlier version reads the log of
+this version.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import yaml
 from tests.installation import images
 from tests.installation.bare_cluster import BareCluster
 from tests.installation.release import (
-    ROLLED_OUT,
-    claims,
-    definitions,
-    ours,
+    WAIT_FOR_ROLLOUT,
+    crd_versions,
+    orbweaver_objects,
     pod,
-    recorded,
+    pod_by_address_of_endpoints,
+    pod_by_address_of_pool,
     running_images,
     start_pod,
 )
@@ -33,11 +33,11 @@ from tests.support.parts import EARLIER_COMMIT, needs
 INSTALL, UPGRADE, UNINSTALL = (
     PROJECT_ROOT / "docs/how-to" / name for name in ("install.md", "upgrade.md", "uninstall.md")
 )
-EARLIER: Final = "c6d3db0a"
-"""A commit whose events, definitions and templates lack fields and kinds of later ones."""
+EARLIER_VERSION: Final = "c6d3db0a"
+"""A commit whose events, CRDs and chart lack fields and kinds of the present ones."""
 
-BUILD: Final = "make images REGISTRY=registry.example.com/ TAG=earlier"
-PUSH: Final = "make push-images REGISTRY=registry.example.com/ TAG=earlier"
+BUILD_EARLIER: Final = "make images REGISTRY=registry.example.com/ TAG=earlier"
+PUSH_EARLIER: Final = "make push-images REGISTRY=registry.example.com/ TAG=earlier"
 
 pytestmark = [
     pytest.mark.kubelet,
@@ -51,47 +51,50 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def earlier(image_names: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone at the earlier commit, with its images built."""
-    if git(PROJECT_ROOT, "cat-file", "-e", f"{EARLIER}^{{commit}}").returncode:
-        pytest.skip(needs(EARLIER_COMMIT, f"git has no commit {EARLIER}"))
+    if git(PROJECT_ROOT, "cat-file", "-e", f"{EARLIER_VERSION}^{{commit}}").returncode:
+        pytest.skip(needs(EARLIER_COMMIT, f"git has no commit {EARLIER_VERSION}"))
     clone = tmp_path_factory.mktemp("earlier") / "orbweaver"
     for arguments in (
         ("clone", "--quiet", "--shared", "--no-checkout", str(PROJECT_ROOT), str(clone)),
-        ("-C", str(clone), "checkout", "--quiet", EARLIER),
+        ("-C", str(clone), "checkout", "--quiet", EARLIER_VERSION),
     ):
         done = git(PROJECT_ROOT, *arguments)
         assert done.returncode == 0, done.stderr
-    images.build(BUILD, clone)
+    images.build(BUILD_EARLIER, clone)
     return clone
 
 
 def test_an_upgrade_and_a_rollback_lose_no_address(earlier: Path, cluster: BareCluster) -> None:
+    # The names of the pages' shell blocks, in their order.
     _, push, install, pool = shell_blocks(INSTALL)
     upgrade, roll_back = shell_blocks(UPGRADE)
 
-    cluster.shell(f"{PUSH}\n{install}", earlier)
+    cluster.shell(f"{PUSH_EARLIER}\n{install}", earlier)
     cluster.shell(pool)
-    held = {start_pod(cluster, "web"): "web"}
-    first = running_images(cluster)
-    uid, first_definitions = pod(cluster, "web")["metadata"]["uid"], definitions(cluster)
-    assert digests(first) == named(earlier)
+    expected = {start_pod(cluster, "web"): "web"}
+    earlier_images = running_images(cluster)
+    uid, earlier_crds = pod(cluster, "web")["metadata"]["uid"], crd_versions(cluster)
+    assert digests(earlier_images) == pushed_digests(earlier)
 
     cluster.shell(push)
     cluster.shell(upgrade)
-    assert digests(running_images(cluster)) == named(PROJECT_ROOT) != named(earlier)
-    assert definitions(cluster) == charted(PROJECT_ROOT) != first_definitions
-    held[start_pod(cluster, "between")] = "between"
-    assert_held(cluster, held)
+    assert (
+        digests(running_images(cluster)) == pushed_digests(PROJECT_ROOT) != pushed_digests(earlier)
+    )
+    assert crd_versions(cluster) == crd_versions_of_chart(PROJECT_ROOT) != earlier_crds
+    expected[start_pod(cluster, "between")] = "between"
+    assert_addresses(cluster, expected)
 
-    cluster.shell(f"{roll_back}{ROLLED_OUT}")
-    cluster.until(lambda: running_images(cluster) == first, "the earlier images")
-    held[start_pod(cluster, "later")] = "later"
-    assert_held(cluster, held)
+    cluster.shell(f"{roll_back}{WAIT_FOR_ROLLOUT}")
+    cluster.until(lambda: running_images(cluster) == earlier_images, "the earlier images")
+    expected[start_pod(cluster, "later")] = "later"
+    assert_addresses(cluster, expected)
 
     cluster.shell(upgrade)
-    assert digests(running_images(cluster)) == named(PROJECT_ROOT)
+    assert digests(running_images(cluster)) == pushed_digests(PROJECT_ROOT)
     cluster.shell("kubectl delete pod between")
-    del held[next(address for address, name in held.items() if name == "between")]
-    assert_held(cluster, held)
+    del expected[next(address for address, name in expected.items() if name == "between")]
+    assert_addresses(cluster, expected)
     web = pod(cluster, "web")
     assert web["metadata"]["uid"] == uid
     assert [container["restartCount"] for container in web["status"]["containerStatuses"]] == [0]
@@ -99,24 +102,26 @@ def test_an_upgrade_and_a_rollback_lose_no_address(earlier: Path, cluster: BareC
     cluster.shell("kubectl delete pod web later")
     remove, remove_all = shell_blocks(UNINSTALL)
     cluster.shell(f"{remove}{remove_all}")
-    cluster.until(lambda: not ours(cluster), "the end of all objects")
+    cluster.until(lambda: not orbweaver_objects(cluster), "the end of all objects")
 
 
-def assert_held(cluster: BareCluster, held: dict[str, str]) -> None:
-    """Assert that endpoints, the pool's record and the log have exactly these addresses."""
-    cluster.until(lambda: claims(cluster) == held, f"endpoints of {held}")
-    cluster.until(lambda: recorded(cluster) == held, f"a record of {held}")
-    for address, name in held.items():
+def assert_addresses(cluster: BareCluster, expected: dict[str, str]) -> None:
+    """Assert that endpoints, the pool's status and the event log have exactly these addresses."""
+    cluster.until(
+        lambda: pod_by_address_of_endpoints(cluster) == expected, f"endpoints of {expected}"
+    )
+    cluster.until(lambda: pod_by_address_of_pool(cluster) == expected, f"a record of {expected}")
+    for address, name in expected.items():
         assert f"default/{name}" in cluster.shell(f"kubectl orb history {address}")
     cluster.shell("kubectl orb verify")
 
 
 def digests(names: set[str]) -> set[str]:
-    """The digests in names of images."""
+    """The digests in the names of images."""
     return {name.partition("@")[2] for name in names}
 
 
-def named(clone: Path) -> set[str]:
+def pushed_digests(clone: Path) -> set[str]:
     """The digests that ``make push-images`` wrote in a clone."""
     values: dict[str, Any] = yaml.safe_load((clone / "build/images/values.yaml").read_text("utf-8"))
     return {
@@ -126,8 +131,8 @@ def named(clone: Path) -> set[str]:
     }
 
 
-def charted(clone: Path) -> dict[str, Any]:
-    """The schemas of our custom resources in the chart of a clone, by kind."""
+def crd_versions_of_chart(clone: Path) -> dict[str, Any]:
+    """Kind -> ``spec.versions`` of its CRD, in the chart of a clone."""
     schemas = {}
     for path in sorted((clone / "ops/charts/orbweaver-crds/templates").glob("*.yaml")):
         for definition in yaml.safe_load_all(path.read_text("utf-8")):

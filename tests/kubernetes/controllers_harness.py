@@ -1,8 +1,8 @@
-"""Several controllers that watch a real API server and run their jobs; each of them may lead.
+"""Several controllers that watch a real API server and run reclaim workflows.
 
-One node allocates the addresses of Pods. The API server has no kubelets, so the tests end and
-delete Pods. ``scan_again`` advances the clock of the observers instead of waiting between two
-scans.
+Each controller may lead. One node allocates the addresses of Pods. The API server has no kubelets,
+so the tests end and delete Pods. The reclaim scan compares two observations of a Pod that are some
+time apart; ``scan_again`` advances the clock of the observations instead of waiting.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ from workflows.model.payloads import Payload
 
 NODE_NAME = "node-1"
 QUICK_RECLAIM = ReclaimSettings(on_demand_gap_s=0.0)
+"""A reclaim on demand does not wait between two observations."""
+
 _numbers = itertools.count()
 
 
@@ -64,7 +66,6 @@ class ControllersHarness:
         self,
         server: ApiServer,
         settings: ReclaimSettings = QUICK_RECLAIM,
-        pools: AutoPoolSettings = AutoPoolSettings(),
     ) -> None:
         self.server = server
         self.store = EtcdStore(EtcdSettings(server.etcd_endpoints))
@@ -76,8 +77,8 @@ class ControllersHarness:
         )
         self.client = Client(self.store, self.node.keys)
         self.replicas: dict[str, Replica] = {}
-        self._settings = JobSettings(settings, pools)
-        self._ahead_s = 0.0
+        self._settings = JobSettings(settings, AutoPoolSettings())
+        self._clock_offset_s = 0.0
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -103,16 +104,20 @@ class ControllersHarness:
     async def start_controller(
         self, name: str = "one", *, leads: bool = True, anonymous: bool = False
     ) -> Replica:
-        """Start another controller; an ``anonymous`` controller has no permissions."""
-        kubeconfig = self._powerless() if anonymous else self.server.kubeconfig
+        """Start another controller, and wait until it works.
+
+        ``leads``: it runs the tasks of a leader. ``anonymous``: it has no permissions.
+        """
+        kubeconfig = self._kubeconfig_without_credentials() if anonymous else self.server.kubeconfig
         api = Api(await open_connection(str(kubeconfig)))
         watch = ClusterWatch(api, self._settings.reclaim)
-        observer = observer_of(time.time, lambda: time.monotonic() + self._ahead_s)
+        observer = observer_of(time.time, lambda: time.monotonic() + self._clock_offset_s)
         sources = JobSources(watch.facts, watch.applications)
         arguments = self.store, self.node.keys, name, self._settings
         host = JobHost(*arguments, sources=sources, observer=observer)
-        runs = [watch.run(), host.run()] + ([watch.lead(), host.lead()] if leads else [])
-        self.replicas[name] = Replica(host, watch, [asyncio.create_task(run) for run in runs])
+        coroutines = [watch.run(), host.run()] + ([watch.lead(), host.lead()] if leads else [])
+        tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+        self.replicas[name] = Replica(host, watch, tasks)
         await self.until(lambda: (anonymous or not watch.facts.fault) and host.worker.is_working)
         return self.replicas[name]
 
@@ -126,7 +131,7 @@ class ControllersHarness:
 
     async def stop_watching(self, name: str) -> None:
         """Interrupt the watches of a controller without an error."""
-        task = self.replicas[name].tasks[0]
+        task = self.replicas[name].tasks[0]  # watch.run()
         task.cancel()
         await asyncio.wait([task])
 
@@ -154,25 +159,25 @@ class ControllersHarness:
             endpoint_name=owner["name"] if fixed == "vm" else "",
         )
 
-    async def held(self) -> set[str]:
-        """The claimed addresses."""
+    async def claimed_addresses(self) -> set[str]:
+        """All claimed addresses."""
         return set((await self.node.read_ledger()).claims)
 
-    async def held_by(self, name: str) -> set[str]:
+    async def addresses_of_pod(self, name: str) -> set[str]:
         """The addresses of a Pod of the namespace ``shop``."""
         claims = (await self.node.read_ledger()).claims
         return {address for address, revised in claims.items() if revised.claim.pod == name}
 
-    async def until_held(self, *addresses: str, timeout_s: float = DEADLINE_S) -> None:
+    async def until_claimed(self, *addresses: str, timeout_s: float = DEADLINE_S) -> None:
         """Wait until exactly these addresses are claimed; raises TimeoutError."""
         deadline = time.monotonic() + timeout_s
-        while (held := await self.held()) != set(addresses):
+        while (claimed := await self.claimed_addresses()) != set(addresses):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"expected claims {addresses}, got {sorted(held)[:9]}")
+                raise TimeoutError(f"expected claims {addresses}, got {sorted(claimed)[:9]}")
             await asyncio.sleep(0.05)
 
     async def until_executions(self, *pods: str) -> None:
-        """Wait until each of these Pods has a reclaim execution."""
+        """Wait until each of these Pods has an open execution of the reclaim workflow."""
         for name in pods:
             uid = self.server.request("GET", f"{PODS_PATH}/{name}").body["metadata"]["uid"]
             key = self.client.keys.open(f"reclaim/shop/{name}/{uid}")
@@ -182,45 +187,42 @@ class ControllersHarness:
 
             await eventually(is_there)
 
-    async def until_status(self, holds: Callable[[dict[str, Payload]], bool]) -> None:
-        """Wait until the condition holds for the status of the scan's execution."""
+    async def until_scan_status(self, holds: Callable[[dict[str, Payload]], bool]) -> None:
+        """Wait until the condition holds for the status of the reclaim scan."""
 
-        async def is_so() -> bool:
-            return holds(await self.status())
+        async def has_status() -> bool:
+            return holds(await self.scan_status())
 
-        await eventually(is_so)
+        await eventually(has_status)
 
-    async def status(self) -> dict[str, Payload]:
-        """The status of the scan's execution."""
-        found = await self.client.query(WORKFLOW_ID, "status", timeout_s=20)
-        assert isinstance(found, dict)
-        return found
+    async def scan_status(self) -> dict[str, Payload]:
+        """The status of the reclaim scan, a workflow that always runs."""
+        status = await self.client.query(WORKFLOW_ID, "status", timeout_s=20)
+        assert isinstance(status, dict)
+        return status
 
     async def scan_again(self) -> dict[str, Payload]:
-        """Advance the observers' clock by the gap between two observations, and run a scan.
-
-        Return the status after the scan.
-        """
-        self._ahead_s += OBSERVATION_GAP_S
-        before = await self.status()
+        """Advance the clock of observations by the required gap; scan, and return the status."""
+        self._clock_offset_s += OBSERVATION_GAP_S
+        before = await self.scan_status()
         await self.client.signal(WORKFLOW_ID, SCAN_NOW)
 
         async def has_scanned() -> bool:
-            status = await self.status()
+            status = await self.scan_status()
             return _scan_count(status) > _scan_count(before) and status["phase"] == "waiting"
 
         await eventually(has_scanned)
-        return await self.status()
+        return await self.scan_status()
 
     async def until(self, holds: Callable[[], object]) -> None:
         """Wait until the condition holds."""
 
-        async def is_so() -> bool:
+        async def is_true() -> bool:
             return bool(holds())
 
-        await eventually(is_so)
+        await eventually(is_true)
 
-    def _powerless(self) -> Path:
+    def _kubeconfig_without_credentials(self) -> Path:
         """A kubeconfig without credentials."""
         document = yaml.safe_load(self.server.kubeconfig.read_text())
         document["users"] = [{"name": "tester", "user": {}}]
@@ -228,25 +230,26 @@ class ControllersHarness:
         path.write_text(yaml.safe_dump(document))
         return path
 
-    async def check(self) -> None:
-        """Check all invariants over the whole log after all writers have stopped."""
+    async def stop_and_check(self) -> None:
+        """Stop all controllers, and check all invariants over the whole event log."""
         for name in list(self.replicas):
             await self.stop_controller(name)
         await check_everything(self.node)
 
 
 def _scan_count(status: dict[str, Payload]) -> int:
+    """The number of scans; the status calls a scan a look."""
     return int(str(status["looks"])) + int(str(status["failed_looks"]))
 
 
 def create_node(server: ApiServer, name: str, *, ready: bool = True) -> None:
-    """Create or update a Node with its condition."""
+    """Create or update a Node with its condition ``Ready``."""
     server.request("POST", "/api/v1/nodes", {"metadata": {"name": name}})
-    set_ready(server, name, ready=ready)
+    set_node_ready(server, name, ready=ready)
 
 
-def set_ready(server: ApiServer, name: str, *, ready: bool) -> None:
-    """Set the condition, as kubelet or the node controller does."""
+def set_node_ready(server: ApiServer, name: str, *, ready: bool) -> None:
+    """Set the condition ``Ready`` of a Node, as kubelet or the node controller does."""
     condition = {"type": "Ready", "status": "True" if ready else "False"}
     path = f"/api/v1/nodes/{name}/status"
     merge = "application/strategic-merge-patch+json"

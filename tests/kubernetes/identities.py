@@ -1,4 +1,4 @@
-"""Service accounts with the chart's permissions, and kubeconfigs with their tokens."""
+"""The chart's service accounts and permissions on a server, and kubeconfigs of the accounts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from tests.chart.rendering import CHART_NAMESPACE, Object
 from tests.support.kubernetes import APPLY_PATCH, ApiServer
 
-GRANTS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+PERMISSION_KINDS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 _PLURALS = {
     "ServiceAccount": ("/api/v1", "serviceaccounts"),
     "ClusterRole": ("/apis/rbac.authorization.k8s.io/v1", "clusterroles"),
@@ -20,13 +20,13 @@ _PLURALS = {
 }
 
 
-def grant(server: ApiServer, rendered: list[Object]) -> None:
-    """Apply the service accounts, roles and bindings."""
+def apply_permissions(server: ApiServer, rendered: list[Object]) -> None:
+    """Apply the service accounts, roles and bindings among the rendered objects of the chart."""
     for name in {CHART_NAMESPACE, *(namespace_of(item) for item in rendered)} - {""}:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         server.request("POST", "/api/v1/namespaces", space)
     for item in rendered:
-        if item["kind"] in GRANTS:
+        if item["kind"] in PERMISSION_KINDS:
             base, plural = _PLURALS[item["kind"]]
             within = f"/namespaces/{namespace_of(item)}" if namespace_of(item) else ""
             path = f"{base}{within}/{plural}/{item['metadata']['name']}?fieldManager=chart"
@@ -44,8 +44,8 @@ def kubeconfig_of(
     path = f"/api/v1/namespaces/{CHART_NAMESPACE}/serviceaccounts/{account}/token"
     spec: Object = {"expirationSeconds": 3600}
     if pod is not None:
-        names = {key: pod["metadata"][key] for key in ("name", "uid")}
-        spec["boundObjectRef"] = {"kind": "Pod", "apiVersion": "v1"} | names
+        name_and_uid = {key: pod["metadata"][key] for key in ("name", "uid")}
+        spec["boundObjectRef"] = {"kind": "Pod", "apiVersion": "v1"} | name_and_uid
     answer = server.request("POST", path, {"spec": spec})
     assert answer.status == 201, answer.message
     document = yaml.safe_load(server.kubeconfig.read_text())
@@ -56,7 +56,10 @@ def kubeconfig_of(
 
 
 def is_allowed(server: ApiServer, account: str, **attributes: str) -> bool:
-    """Whether the API server allows the account this verb on this resource."""
+    """Whether the API server allows the account a request.
+
+    ``attributes``: verb, group, resource and other resourceAttributes of a SubjectAccessReview.
+    """
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",

@@ -1,4 +1,7 @@
-"""The part of a controller that creates NADs, on a server with their definition."""
+"""The part of a controller that creates NetworkAttachmentDefinitions (NADs) of SpiderMultusConfigs.
+
+The API server has the CRD of NADs, ``NAD_DEFINITION``.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ DEFAULT_NADS_PATH = NADS_PATH.format("default")
 
 
 class Networks:
-    """The part of a controller that creates NADs, and access to the objects."""
+    """The part of a controller that creates NADs, and access to objects on the API server."""
 
     def __init__(self, server: ApiServer, attachments: Attachments) -> None:
         self.server = server

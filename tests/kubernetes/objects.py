@@ -1,4 +1,4 @@
-"""Custom resources as users of Spiderpool write them, and functions that build them."""
+"""Functions that build custom resources as users of Spiderpool do, and create or replace them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ REPLACES_MAX: Final = 20
 
 
 def pool(name: str = "blue", **spec: object) -> Object:
-    """A SpiderIPPool of 10.6.0.0/16."""
+    """A SpiderIPPool of 10.6.0.0/16, with the address 10.6.0.10 unless ``spec`` has ``ips``."""
     return custom_resource(
         "SpiderIPPool", name, {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10"]} | spec
     )
 
 
 def subnet(name: str = "wide", **spec: object) -> Object:
-    """A SpiderSubnet of 10.6.0.0/16."""
+    """A SpiderSubnet of 10.6.0.0/16, with the address 10.6.0.10 unless ``spec`` has ``ips``."""
     return custom_resource(
         "SpiderSubnet", name, {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10"]} | spec
     )

@@ -1,4 +1,9 @@
-"""A log in the etcd of an API server, and a translator that tests start and stop."""
+"""A translator of custom resources that tests start and stop, with its event log.
+
+The translator is the part of a controller that turns custom resources of the API server into events
+of the log, and reports the result in the status of each resource. The log is in the API server's
+etcd, under keys of its own.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +32,7 @@ _numbers = itertools.count()
 
 
 class TranslatorHarness:
-    """A translator that runs between ``start`` and ``stop``, and one node's agent without sockets.
+    """A translator, and the address allocation of one node, without an agent process.
 
     ``translates``: whether entering the context starts the translator.
     """
@@ -55,7 +60,7 @@ class TranslatorHarness:
     async def __aenter__(self) -> Self:
         await self.node.__aenter__()
         if self._translates:
-            self.start()
+            self.start_translator()
         return self
 
     async def __aexit__(
@@ -64,7 +69,7 @@ class TranslatorHarness:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.stop()
+        await self.stop_translator()
         await self.node.__aexit__(kind, error, trace)
         await self.store.close()
 
@@ -73,31 +78,35 @@ class TranslatorHarness:
         """The content of the translator's projection."""
         return self.projector.projection.ledger
 
-    def start(self) -> None:
+    def start_translator(self) -> None:
         """Start a translator, as a new leader does."""
         self.projector = Projector(self.store, self.keys)
         self.host = KubernetesHost(
             self.settings, self.store, self.keys, self.projector, "controller-0"
         )
-        runs = self.projector.run(), self.host.run(self.term)
-        self._running = asyncio.ensure_future(until_first(*runs))
+        coroutines = self.projector.run(), self.host.run(self.term)
+        self._running = asyncio.ensure_future(until_first(*coroutines))
 
-    async def stop(self) -> None:
-        """Cancel the translator, whatever it does at that time."""
+    async def stop_translator(self) -> None:
+        """Cancel the translator, also in the middle of its work."""
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
 
+    async def refresh_node_view(self) -> None:
+        """Let the node read all present events of the log, so that its next ADD uses them."""
+        await self.node.view.freshen()
+
     def leave_running(self) -> asyncio.Task[None]:
-        """Return the current translator and no longer manage it."""
+        """Return the task of the translator; ``stop_translator`` no longer stops it."""
         running, self._running = self._running, None
         assert running is not None
         return running
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until a condition holds. Raises the failure of a translator."""
+        """Wait until a condition holds. Raises the error of a translator that has failed."""
         deadline = time.monotonic() + WAIT_S_MAX
         while not condition():
             if self._running is not None and self._running.done():
@@ -107,25 +116,28 @@ class TranslatorHarness:
             await asyncio.sleep(0.02)
 
     async def until_idle(self) -> None:
-        """Wait until translator and reporter have nothing left to do."""
+        """Wait until the translator and its reporter, which writes statuses, have no work left."""
 
         def is_idle() -> bool:
             translator, reporter = self.host.translator, self.host.reporter
             if translator is None or reporter is None:
                 return False
-            rest = reporter.pending
-            waits = rest.pools or rest.subnets or rest.endpoints
-            return translator.idle and reporter.idle and not waits
+            pending = reporter.pending
+            has_pending = pending.pools or pending.subnets or pending.endpoints
+            return translator.idle and reporter.idle and not has_pending
 
         await self.until(is_idle)
 
     async def until_condition(self, kind: str, name: str, type_: str, status: str) -> Object:
-        """Wait for a condition of an object, and return it."""
+        """Wait until an object has the condition ``type_`` with this status; return the condition.
+
+        The condition must be about the present generation of the object.
+        """
         return await until_condition(self.server, kind, name, type_, status)
 
 
 async def until(holds: Callable[[], T]) -> T:
-    """Wait until ``holds`` returns a true value; return the value. ``holds`` may block."""
+    """Wait until ``holds`` returns a true value; return the value. ``holds`` runs in a thread."""
     async with asyncio.timeout(WAIT_S_MAX):
         while not (found := await asyncio.to_thread(holds)):
             await asyncio.sleep(0.02)
@@ -135,15 +147,15 @@ async def until(holds: Callable[[], T]) -> T:
 async def until_condition(
     server: ApiServer, kind: str, name: str, type_: str, status: str
 ) -> Object:
-    """Wait for a condition about the present generation of an object, and return it."""
+    """``TranslatorHarness.until_condition``, without a harness."""
     deadline = time.monotonic() + WAIT_S_MAX
     while True:
         stored = get(server, kind, name)
-        for matching in stored.get("status", {}).get("conditions", []):
-            is_new = matching["observedGeneration"] == stored["metadata"]["generation"]
-            if is_new and (matching["type"], matching["status"]) == (type_, status):
-                found: Object = matching
-                return found
+        conditions: list[Object] = stored.get("status", {}).get("conditions", [])
+        for condition in conditions:
+            is_new = condition["observedGeneration"] == stored["metadata"]["generation"]
+            if is_new and (condition["type"], condition["status"]) == (type_, status):
+                return condition
         if time.monotonic() > deadline:
             raise TimeoutError(f"{kind}/{name} is not {type_}={status}: {stored.get('status')}")
         await asyncio.sleep(0.02)

@@ -45,7 +45,7 @@ class Webhooks:
         self._running: asyncio.Task[None] | None = None
 
     def write_certificate(self) -> None:
-        """Write a certificate into files such as those of a mounted Secret."""
+        """Write a new certificate into ``files``, as kubelet does with a mounted Secret."""
         issued = self.authority.issue_cert("127.0.0.1")
         issued.cert_chain_pems[0].write_to_path(str(self.files.certificate))
         issued.private_key_pem.write_to_path(str(self.files.key))
@@ -59,6 +59,7 @@ class Webhooks:
         cluster = self.cluster
         self.host = AdmissionHost(settings, webhook, cluster.store, cluster.keys, cluster.projector)
         self._running = asyncio.ensure_future(self.host.run())
+        # The host has a port when it listens.
         await cluster.until(lambda: self.host.port or self._raise_if_ended())
         url = f"https://127.0.0.1:{self.host.port}"
         client = WebhookClientConfig(self.authority.cert_pem.bytes(), url=url)
@@ -70,14 +71,14 @@ class Webhooks:
         await self._until_called()
 
     async def stop(self) -> None:
-        """Deregister, and stop."""
+        """Deregister from the API server, and stop serving."""
         for path in CONFIGURATION_PATHS.values():
             server = self.cluster.server
             await asyncio.to_thread(server.request, "DELETE", f"{path}/spiderpool-controller")
         await self.stop_serving()
 
     async def stop_serving(self) -> None:
-        """Stop without deregistering."""
+        """Stop serving, but stay registered: the API server calls a server that is not there."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
@@ -92,7 +93,7 @@ class Webhooks:
         answer = await asyncio.to_thread(replace, self.cluster.server, body)
         return "" if answer.status == 200 else answer.message
 
-    def request(self, operation: str, body: Object, old: Object | None = None) -> Object:
+    def review_request(self, operation: str, body: Object, old: Object | None = None) -> Object:
         """An AdmissionRequest as an API server would send it."""
         group, _, version = API_VERSION.partition("/")
         return {
@@ -105,13 +106,16 @@ class Webhooks:
             "oldObject": old,
         }
 
-    async def validated(self, operation: str, body: Object, old: Object | None = None) -> Object:
+    async def validate(self, operation: str, body: Object, old: Object | None = None) -> Object:
         """Send a review directly to the validating webhook; return the response."""
-        review_request = self.request(operation, body, old) | {"namespace": ""}
-        return await self.reviewed("validate", body["kind"], review_request)
+        request = self.review_request(operation, body, old) | {"namespace": ""}
+        return await self.send_review("validate", body["kind"], request)
 
-    async def reviewed(self, verb: str, kind: str, review_request: Object) -> Object:
-        """Send a review with any request to a webhook; return the response."""
+    async def send_review(self, verb: str, kind: str, review_request: Object) -> Object:
+        """Send a review with this request to the webhook ``verb`` of a kind; return the response.
+
+        ``verb``: "mutate" or "validate".
+        """
         body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
         text = msgspec.json.encode(body | {"request": review_request})
         trust = ssl.create_default_context(cadata=self.authority.cert_pem.bytes().decode())
@@ -144,7 +148,10 @@ class Webhooks:
         return False
 
     async def _until_called(self) -> None:
-        """Wait until the API server calls the mutating webhook, a short time after registration."""
+        """Wait until the API server calls the mutating webhook, which adds a finalizer.
+
+        The API server starts to call a webhook a short time after its registration.
+        """
         probe = custom_resource(
             "SpiderCoordinator", "probe", {"podCIDRType": "auto", "podRPFilter": 1}
         )
@@ -164,7 +171,7 @@ class Webhooks:
 async def running_webhooks(
     server: ApiServer, directory: Path, *, subnets_enabled: bool = True
 ) -> AsyncIterator[Webhooks]:
-    """Webhooks that an API server calls."""
+    """A translator of custom resources, and webhooks that the API server calls."""
     settings = KubernetesSettings(str(server.kubeconfig), subnets_enabled=subnets_enabled)
     async with TranslatorHarness(server, settings) as cluster:
         webhooks = Webhooks(cluster, directory)

@@ -40,7 +40,7 @@ def create_pod(
     spec: Object | None = None,
     **metadata: Any,
 ) -> Object:
-    """Create a Pod that is already scheduled to ``node``; return it."""
+    """Create a Pod in ``shop`` that is already scheduled to ``node``; return the Pod."""
     metadata |= {"name": name} | (owned_by(owner) if owner else {})
     body = {"metadata": metadata, "spec": ONE_CONTAINER | {"nodeName": node} | (spec or {})}
     answer = server.request(
@@ -50,7 +50,7 @@ def create_pod(
     return answer.body
 
 
-def create_set(
+def create_workload(
     server: ApiServer,
     kind: str,
     name: str,
@@ -59,7 +59,10 @@ def create_set(
     annotations: Mapping[str, str] = {},
     **spec: Any,
 ) -> Object:
-    """Create an application of a built-in kind; return it. ``annotations``: of its Pod template."""
+    """Create a Deployment or another workload of a built-in kind; return the object.
+
+    ``annotations``: of its Pod template.
+    """
     labels = {"app": name}
     template: Object = {"metadata": {"labels": labels, "annotations": annotations}}
     template["spec"] = ONE_CONTAINER
@@ -107,12 +110,12 @@ def ended_container() -> Object:
 
 
 def delete_workloads(server: ApiServer) -> None:
-    """Delete all Pods and applications of the namespace ``shop``."""
+    """Delete all Pods and workloads of the namespace ``shop``."""
     for path in COLLECTION_PATHS.values():
         server.request("DELETE", f"{path}?gracePeriodSeconds=0&propagationPolicy=Background")
 
 
-def define(
+def define_kind(
     server: ApiServer,
     group: str,
     version: str,
@@ -135,7 +138,7 @@ def define(
     server.wait_served(f"/apis/{group}/{version}/{plural}")
 
 
-def undefine(server: ApiServer, group: str, version: str, plural: str) -> None:
+def undefine_kind(server: ApiServer, group: str, version: str, plural: str) -> None:
     """Delete the kind, and wait until the API server no longer serves it."""
     server.request("DELETE", f"{DEFINITIONS_PATH}/{plural}.{group}")
     server.wait_unserved(f"/apis/{group}/{version}/{plural}")

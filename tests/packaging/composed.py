@@ -32,7 +32,7 @@ PRINT_URL: Final = (
 
 
 class Composition:
-    """The started services."""
+    """The services ``names``, which tests start and kill; each has a host in a test network."""
 
     def __init__(self, directory: Path, names: Sequence[str]) -> None:
         self._services: Mapping[str, Any] = yaml.safe_load(
@@ -50,23 +50,22 @@ class Composition:
                 yield
             finally:
                 for name in list(self._running):
-                    self.end(name)
+                    self.kill(name)
 
     def start(self, name: str) -> None:
-        """Start a service as compose does."""
+        """Start a service, as ``docker compose up`` does."""
         service = self._services[name]
         command = [*([PROGRAMS[name]] if name in PROGRAMS else []), *service.get("command", ())]
         local_command = [self._with_local_paths(name, word) for word in command]
         if name == "prometheus":
             local_command.append(f"--storage.tsdb.path={self._directory / 'series'}")
-        inside = self._hosts.inside(name, local_command)
+        command_on_host = self._hosts.inside(name, local_command)
         with (self._directory / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
-                inside, env=self._environment(name), stdout=log, stderr=log
+                command_on_host, env=self._environment(name), stdout=log, stderr=log
             )
 
-    def end(self, name: str) -> None:
-        """Kill a service."""
+    def kill(self, name: str) -> None:
         process = self._running.pop(name)
         process.send_signal(signal.SIGKILL)
         process.wait(DEADLINE_S)
@@ -76,14 +75,14 @@ class Composition:
         _, *check = self._services[name]["healthcheck"]["test"]
         deadline = time.monotonic() + DEADLINE_S
         while self.attempt(name, *check).returncode:
-            content = (self._directory / f"{name}.log").read_text("utf-8", "replace")
-            assert time.monotonic() < deadline, f"{name} is not healthy: {content[-2000:]}"
+            log = (self._directory / f"{name}.log").read_text("utf-8", "replace")
+            assert time.monotonic() < deadline, f"{name} is not healthy: {log[-2000:]}"
             time.sleep(0.1)
 
     def attempt(
         self, name: str, *command: str, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in a service, as ``docker compose exec`` does."""
+        """Run a command in a service, as ``docker compose exec`` does; it may fail."""
         words = [sys.executable if word == "python" else word for word in command]
         return subprocess.run(
             self._hosts.inside(name, words),
@@ -95,11 +94,12 @@ class Composition:
         )
 
     def get_json(self, name: str, url: str) -> Any:
-        """The JSON at a URL, requested from a service; None without an answer."""
+        """The JSON at a URL, requested by a program in a service; None if the request fails."""
         completed = self.attempt(name, "python", "-c", PRINT_URL, url)
         return json.loads(completed.stdout) if completed.returncode == 0 else None
 
     def _environment(self, name: str) -> dict[str, str]:
+        """The variables of a service, with paths of this machine."""
         variables = self._services[name].get("environment", {})
         local_variables = {
             key: self._with_local_paths(name, str(value)) for key, value in variables.items()

@@ -1,4 +1,4 @@
-"""``pyproject.toml`` and the lock files, read once for the tests of this folder."""
+"""Functions that read ``pyproject.toml`` and the lock files in requirements/."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def pyproject() -> dict[str, Any]:
     return tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def scripts() -> dict[str, str]:
-    """Console scripts: name -> ``module:function``."""
+def console_scripts() -> dict[str, str]:
+    """Name of a console script -> its function, as ``module:function``."""
     return dict(pyproject()["project"]["scripts"])
 
 
-def normal(name: str) -> str:
-    """A distribution's name as registries compare it (PEP 503)."""
+def normalized(name: str) -> str:
+    """A distribution's name in the form that package registries compare (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def required(requirements: list[str]) -> set[str]:
-    """The normalised names of the distributions in a list of requirements."""
+def names_of(requirements: list[str]) -> set[str]:
+    """The normalized names of the distributions in a list of requirements."""
     matches = [REQUIREMENT.match(requirement) for requirement in requirements]
-    return {normal(match[0]) for match in matches if match}
+    return {normalized(match[0]) for match in matches if match}
 
 
-def pins(file: str) -> dict[str, str]:
-    """The pins of a lock file: normalised name -> version."""
-    text = (PROJECT_ROOT / "requirements" / file).read_text(encoding="utf-8")
-    return {normal(name): version for name, version in PIN.findall(text)}
+def pinned_versions(lock_file: str) -> dict[str, str]:
+    """Normalized name of a distribution -> its version in a lock file."""
+    text = (PROJECT_ROOT / "requirements" / lock_file).read_text(encoding="utf-8")
+    return {normalized(name): version for name, version in PIN.findall(text)}

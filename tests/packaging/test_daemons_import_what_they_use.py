@@ -18,6 +18,7 @@ UNUSED: Final = (
 )
 """Modules that a daemon must not import while traces and certificates are off."""
 
+# The modules that a daemon imports at its start and when it connects to a cluster.
 AGENT: Final = ("nodeagent.main", "core.kubernetes.connection", "nodeagent.telemetry.exposition")
 CONTROLLER: Final = ("ops.controller.main", "ops.controller.daemon")
 
@@ -39,7 +40,8 @@ print([name for name in {UNUSED!r} if name in sys.modules])
     assert completed.stdout == "[]\n"
 
 
-def test_the_listed_commands_of_the_controller_are_those_that_exist() -> None:
+def test_hook_commands_has_the_name_of_every_command_of_the_module_hooks() -> None:
+    """The daemon compares its arguments with ``HOOK_COMMANDS``, and so need not import typer."""
     group = typer.main.get_command(hooks.commands())
 
     assert tuple(group.commands) == HOOK_COMMANDS  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The product's imports equal its declared dependencies."""
+"""The distributions that the product imports are those that pyproject.toml declares."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import packages_distributions
 
-from tests.packaging.project import PRODUCT_PACKAGES, PROJECT_ROOT, normal, pyproject, required
+from tests.packaging.project import PRODUCT_PACKAGES, PROJECT_ROOT, names_of, normalized, pyproject
 
 
-def imported() -> Iterator[str]:
-    """Top-level names of every import of the product, including imports in functions."""
+def imported_names() -> Iterator[str]:
+    """The top-level name of every import of the product, including imports in functions."""
     for package in PRODUCT_PACKAGES:
         for path in (PROJECT_ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -22,9 +22,9 @@ def imported() -> Iterator[str]:
                     yield (node.module or "").partition(".")[0]
 
 
-def distributions(name: str) -> set[str]:
-    """The distributions that provide an import name; ``google`` has several."""
-    return {normal(distribution) for distribution in _installed().get(name, [name])}
+def distributions_of(name: str) -> set[str]:
+    """The distributions that provide a top-level name; several provide ``google``."""
+    return {normalized(distribution) for distribution in _installed().get(name, [name])}
 
 
 @cache
@@ -33,25 +33,29 @@ def _installed() -> Mapping[str, list[str]]:
 
 
 @cache
-def third_party() -> set[str]:
+def third_party_names() -> set[str]:
     """Imported names that belong to neither the product nor the standard library."""
-    return set(imported()) - set(PRODUCT_PACKAGES) - set(sys.stdlib_module_names)
+    return set(imported_names()) - set(PRODUCT_PACKAGES) - set(sys.stdlib_module_names)
 
 
-def declared() -> set[str]:
-    """The declared dependencies of the product, with the extras that the product imports."""
+def declared_distributions() -> set[str]:
+    """The product's dependencies in pyproject.toml, including the extras otlp and kubernetes."""
     project = pyproject()["project"]
     extras = project["optional-dependencies"]
-    return required(project["dependencies"] + extras["otlp"] + extras["kubernetes"])
+    return names_of(project["dependencies"] + extras["otlp"] + extras["kubernetes"])
 
 
 def test_every_import_is_declared() -> None:
-    missing = {name for name in third_party() if not distributions(name) & declared()}
+    missing = {
+        name
+        for name in third_party_names()
+        if not distributions_of(name) & declared_distributions()
+    }
 
     assert missing == set()
 
 
 def test_every_declared_dependency_is_imported() -> None:
-    used = {package for name in third_party() for package in distributions(name)}
+    used = {package for name in third_party_names() for package in distributions_of(name)}
 
-    assert declared() - used == set()
+    assert declared_distributions() - used == set()

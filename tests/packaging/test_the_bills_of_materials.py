@@ -1,4 +1,7 @@
-"""``scripts/sbom.py`` lists the packages of an image, which it reads from the image's layers."""
+"""``scripts/sbom.py`` writes a bill of materials: the packages that it finds in an image's layers.
+
+The tests write small docker-archives. A file ``.wh.NAME`` in a layer deletes NAME of lower layers.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ import pytest
 
 from scripts.sbom import make_bill, read_image
 
-DPKG = "var/lib/dpkg/status"
-STATUS = """Package: libc6
+DPKG_STATUS_PATH = "var/lib/dpkg/status"
+DPKG_STATUS = """Package: libc6
 Status: install ok installed
 Architecture: amd64
 Version: 2.41-12
@@ -24,7 +27,7 @@ Status: deinstall ok config-files
 Architecture: amd64
 Version: 1
 """
-DEP5 = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+COPYRIGHT_WITH_FIELDS = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 
 Files: *
 License: LGPL-2.1+
@@ -36,10 +39,12 @@ License: bsd-3-clause
 """A copyright file in Debian's machine-readable format."""
 
 CLASSIFIER = "Classifier: License :: OSI Approved :: "
-OLDER = "License: see /usr/share/common-licenses/GPL-2, or /usr/share/common-licenses/Artistic."
+COPYRIGHT_IN_FREE_TEXT = (
+    "License: see /usr/share/common-licenses/GPL-2, or /usr/share/common-licenses/Artistic."
+)
 """A copyright file in free text, which refers to files of licenses."""
 
-SITE = "opt/orbweaver/lib/python3.13/site-packages"
+SITE_PACKAGES = "opt/orbweaver/lib/python3.13/site-packages"
 CREATED = "2026-11-30T16:47:21Z"
 
 
@@ -50,19 +55,20 @@ class Link(NamedTuple):
 
 
 Layer = Mapping[str, "str | Link"]
+"""Path -> text of a file, or a symbolic link."""
 
 
 def test_packages_of_debian_and_of_python_are_listed(tmp_path: Path) -> None:
     layers = [
         {
-            DPKG: STATUS,
-            f"{SITE}/grpcio-1.76.0.dist-info/METADATA": "Name: grpcio\nVersion: 1.76.0\n",
-            f"{SITE}/pip-25.1.dist-info/METADATA": "Name: pip\nVersion: 25.1\n",
+            DPKG_STATUS_PATH: DPKG_STATUS,
+            f"{SITE_PACKAGES}/grpcio-1.76.0.dist-info/METADATA": "Name: grpcio\nVersion: 1.76.0\n",
+            f"{SITE_PACKAGES}/pip-25.1.dist-info/METADATA": "Name: pip\nVersion: 25.1\n",
         },
-        {f"{SITE}/.wh.pip-25.1.dist-info": ""},
+        {f"{SITE_PACKAGES}/.wh.pip-25.1.dist-info": ""},
     ]
 
-    bill = bill_of(image(tmp_path, layers))
+    bill = bill_of(write_image(tmp_path, layers))
 
     assert {component["purl"] for component in bill["components"]} == {
         "pkg:deb/debian/libc6@2.41-12?arch=amd64",
@@ -74,26 +80,26 @@ def test_packages_of_debian_and_of_python_are_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "licenses"),
     [
-        (DEP5, {"LGPL-2.1+", "BSD-3-Clause"}),
-        (OLDER, {"GPL-2", "Artistic"}),
+        (COPYRIGHT_WITH_FIELDS, {"LGPL-2.1+", "BSD-3-Clause"}),
+        (COPYRIGHT_IN_FREE_TEXT, {"GPL-2", "Artistic"}),
         ("Permission is hereby granted ...", set()),
     ],
 )
 def test_the_licenses_of_a_debian_package_are_those_of_its_copyright_file(
     tmp_path: Path, text: str, licenses: set[str]
 ) -> None:
-    layers = [{DPKG: STATUS, "usr/share/doc/libc6/copyright": text}]
+    layers = [{DPKG_STATUS_PATH: DPKG_STATUS, "usr/share/doc/libc6/copyright": text}]
 
-    assert licenses_of(image(tmp_path, layers)) == licenses
+    assert licenses_of(write_image(tmp_path, layers)) == licenses
 
 
 def test_packages_of_one_source_share_a_copyright_file_by_a_link(tmp_path: Path) -> None:
     layers: list[Layer] = [
-        {DPKG: STATUS, "usr/share/doc/libc-bin/copyright": DEP5},
+        {DPKG_STATUS_PATH: DPKG_STATUS, "usr/share/doc/libc-bin/copyright": COPYRIGHT_WITH_FIELDS},
         {"usr/share/doc/libc6": Link("libc-bin")},
     ]
 
-    assert licenses_of(image(tmp_path, layers)) == {"LGPL-2.1+", "BSD-3-Clause"}
+    assert licenses_of(write_image(tmp_path, layers)) == {"LGPL-2.1+", "BSD-3-Clause"}
 
 
 @pytest.mark.parametrize(
@@ -109,26 +115,26 @@ def test_the_licenses_of_a_python_package_are_those_of_its_metadata(
     tmp_path: Path, fields: str, licenses: set[str]
 ) -> None:
     metadata = f"Name: grpcio\nVersion: 1.76.0\n{fields}\n"
-    layers = [{f"{SITE}/grpcio-1.76.0.dist-info/METADATA": metadata}]
+    layers = [{f"{SITE_PACKAGES}/grpcio-1.76.0.dist-info/METADATA": metadata}]
 
-    assert licenses_of(image(tmp_path, layers)) == licenses
+    assert licenses_of(write_image(tmp_path, layers)) == licenses
 
 
-def test_a_folder_that_a_layer_replaces_is_not_listed(tmp_path: Path) -> None:
+def test_a_package_in_a_folder_that_a_layer_hides_is_not_listed(tmp_path: Path) -> None:
     """``.wh..wh..opq`` marks an opaque folder: it hides the folder of lower layers."""
-    former, new = (f"{SITE}/{name}.dist-info/METADATA" for name in ("pip-25.1", "pip-26.0"))
+    old, new = (f"{SITE_PACKAGES}/{name}.dist-info/METADATA" for name in ("pip-25.1", "pip-26.0"))
     layers = [
-        {former: "Name: pip\nVersion: 25.1\n"},
-        {new: "Name: pip\nVersion: 26.0\n", f"{SITE}/.wh..wh..opq": ""},
+        {old: "Name: pip\nVersion: 25.1\n"},
+        {new: "Name: pip\nVersion: 26.0\n", f"{SITE_PACKAGES}/.wh..wh..opq": ""},
     ]
 
-    (component,) = bill_of(image(tmp_path, layers))["components"]
+    (component,) = bill_of(write_image(tmp_path, layers))["components"]
 
     assert component["version"] == "26.0"
 
 
 def test_equal_images_have_equal_bills(tmp_path: Path) -> None:
-    archive = image(tmp_path, [{DPKG: STATUS}])
+    archive = write_image(tmp_path, [{DPKG_STATUS_PATH: DPKG_STATUS}])
 
     assert bill_of(archive) == bill_of(archive)
 
@@ -148,8 +154,8 @@ def licenses_of(archive: Path) -> set[str]:
     }
 
 
-def image(directory: Path, layers: Sequence[Layer]) -> Path:
-    """A docker-archive with these layers."""
+def write_image(directory: Path, layers: Sequence[Layer]) -> Path:
+    """Write a docker-archive of an image with these layers; return its path."""
     config = {
         "created": CREATED,
         "config": {"Labels": {"org.opencontainers.image.title": "orbweaver-agent"}},

@@ -1,6 +1,6 @@
-"""``docker-compose.yml`` and ``Containerfile`` agree with each other and with the repository.
+"""Checks of the texts of ``docker-compose.yml`` and ``Containerfile``, without a container engine.
 
-Static checks, without a container engine.
+The two files agree with each other and with the repository.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.packaging.project import PRODUCT_PACKAGES, PROJECT_ROOT, scripts
+from tests.packaging.project import PRODUCT_PACKAGES, PROJECT_ROOT, console_scripts
 
-MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
+ETCD_MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
 OUR_SERVICES = ("agent", "controller")
 MONITORING = ("collector", "jaeger", "prometheus", "grafana")
-SETTING = re.compile(r"\b(?:ORBWEAVER|SPIDERPOOL)_[A-Z_]+\b")
+SETTING_NAME = re.compile(r"\b(?:ORBWEAVER|SPIDERPOOL)_[A-Z_]+\b")
 
 
 @pytest.fixture(scope="module")
 def services() -> Mapping[str, Any]:
-    """The services, with every YAML merge key resolved."""
+    """Name of a service of docker-compose.yml -> its definition."""
     document = yaml.safe_load((PROJECT_ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     return dict(document["services"])
 
 
 @pytest.fixture(scope="module")
 def stages() -> dict[str, str]:
-    """The build stages of the Containerfile: name -> text."""
+    """Name of a build stage of the Containerfile -> its text."""
     text = (PROJECT_ROOT / "Containerfile").read_text(encoding="utf-8")
     parts = re.split(r"^FROM (?:\S+) AS (\S+)$", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
@@ -38,10 +38,10 @@ def stages() -> dict[str, str]:
 def test_the_composition_has_three_etcd_members_our_processes_and_monitoring(
     services: Mapping[str, Any],
 ) -> None:
-    assert services.keys() == {*MEMBERS, *OUR_SERVICES, *MONITORING}
+    assert services.keys() == {*ETCD_MEMBERS, *OUR_SERVICES, *MONITORING}
 
 
-def test_nothing_is_reachable_from_other_machines(services: Mapping[str, Any]) -> None:
+def test_ports_are_published_only_on_the_loopback_address(services: Mapping[str, Any]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", ())]
 
     assert ports
@@ -61,17 +61,17 @@ def test_every_file_that_is_mounted_exists(services: Mapping[str, Any]) -> None:
 
 
 def test_every_member_has_the_same_three_peers(services: Mapping[str, Any]) -> None:
-    for member in MEMBERS:
+    for member in ETCD_MEMBERS:
         environment = services[member]["environment"]
         peers = dict(peer.split("=", 1) for peer in environment["ETCD_INITIAL_CLUSTER"].split(","))
 
-        assert set(peers) == set(MEMBERS)
+        assert set(peers) == set(ETCD_MEMBERS)
         assert environment["ETCD_NAME"] == member
         assert environment["ETCD_INITIAL_ADVERTISE_PEER_URLS"] == peers[member]
 
 
-def test_every_image_from_outside_is_pinned_to_a_release(services: Mapping[str, Any]) -> None:
-    images = [services[name]["image"] for name in (*MEMBERS, *MONITORING)]
+def test_every_third_party_image_is_pinned_to_a_version(services: Mapping[str, Any]) -> None:
+    images = [services[name]["image"] for name in (*ETCD_MEMBERS, *MONITORING)]
 
     assert all(re.search(r":v?\d+\.\d+", image) for image in images)
 
@@ -83,7 +83,7 @@ def test_our_services_run_commands_that_exist(
     (command,) = services[name]["command"]
     target = services[name]["build"]["target"]
 
-    assert command in scripts()
+    assert command in console_scripts()
     assert f'CMD ["{command}"]' in stages[target]
 
 
@@ -97,7 +97,7 @@ def test_the_controller_is_not_root_and_the_agent_is_not_privileged(
 
 
 def test_the_agent_can_write_to_tmp_and_run(services: Mapping[str, Any]) -> None:
-    """The lock of iptables is in /run; the root file system is read-only."""
+    """The root file system is read-only; iptables creates its lock in /run."""
     assert services["agent"]["read_only"]
     assert {"/tmp", "/run"} <= set(services["agent"]["tmpfs"])
 
@@ -115,15 +115,18 @@ def test_every_setting_of_the_file_is_read_by_the_product() -> None:
         setting
         for package in PRODUCT_PACKAGES
         for path in (PROJECT_ROOT / package).rglob("*.py")
-        for setting in SETTING.findall(path.read_text(encoding="utf-8"))
+        for setting in SETTING_NAME.findall(path.read_text(encoding="utf-8"))
     }
-    used = set(SETTING.findall((PROJECT_ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
+    used = set(
+        SETTING_NAME.findall((PROJECT_ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    )
 
     assert used - read == set()
 
 
 def test_the_build_context_has_the_sources_of_the_wheel() -> None:
     lines = (PROJECT_ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    sent = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    included = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    sources = {*PRODUCT_PACKAGES, "pyproject.toml", "LICENSE", "README.md", "requirements"}
 
-    assert {*PRODUCT_PACKAGES, "pyproject.toml", "LICENSE", "README.md", "requirements"} <= sent
+    assert sources <= included

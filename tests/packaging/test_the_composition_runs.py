@@ -15,9 +15,9 @@ from tests.packaging.composed import DEADLINE_S, Composition
 from tests.packaging.project import PROJECT_ROOT
 from tests.support.parts import NAMESPACES, PROMETHEUS, needs
 
-MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
-QUERY = "http://127.0.0.1:9090/api/v1/query?query=up"
-ALERTS = "http://127.0.0.1:9090/api/v1/alerts"
+ETCD_MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
+UP_QUERY_URL = "http://127.0.0.1:9090/api/v1/query?query=up"
+ALERTS_URL = "http://127.0.0.1:9090/api/v1/alerts"
 POOL = """
 apiVersion: spiderpool.spidernet.io/v2beta1
 kind: SpiderIPPool
@@ -36,13 +36,13 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def composition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composition]:
-    """All services except the collector, Jaeger and Grafana, which need third-party images."""
-    names = (*MEMBERS, "controller", "agent", "prometheus")
+    """The running services, without collector, Jaeger and Grafana, which exist only as images."""
+    names = (*ETCD_MEMBERS, "controller", "agent", "prometheus")
     services = Composition(tmp_path_factory.mktemp("composition"), names)
     with services.network():
-        for name in MEMBERS:
+        for name in ETCD_MEMBERS:
             services.start(name)
-        for name in MEMBERS:
+        for name in ETCD_MEMBERS:
             services.wait_healthy(name)
         for name in ("controller", "agent", "prometheus"):
             services.start(name)
@@ -60,20 +60,20 @@ def test_every_target_of_prometheus_is_up(composition: Composition) -> None:
         for target in group["targets"]
     }
 
-    def up() -> set[str]:
-        answer = composition.get_json("prometheus", QUERY)
+    def targets_that_are_up() -> set[str]:
+        answer = composition.get_json("prometheus", UP_QUERY_URL)
         series = answer["data"]["result"] if answer else ()
         return {sample["metric"]["instance"] for sample in series if sample["value"][1] == "1"}
 
-    expect(lambda: up() == configured)
+    wait_until(lambda: targets_that_are_up() == configured)
 
 
 def test_no_alert_is_active(composition: Composition) -> None:
     def has_no_alert() -> bool:
-        answer = composition.get_json("prometheus", ALERTS)
+        answer = composition.get_json("prometheus", ALERTS_URL)
         return answer is not None and not answer["data"]["alerts"]
 
-    expect(has_no_alert)
+    wait_until(has_no_alert)
 
 
 def test_orbctl_in_the_controller_uses_all_etcd_members(composition: Composition) -> None:
@@ -87,7 +87,7 @@ def test_orbctl_in_the_controller_uses_all_etcd_members(composition: Composition
 
 
 def test_the_services_work_without_one_etcd_member(composition: Composition) -> None:
-    composition.end("etcd-2")
+    composition.kill("etcd-2")
 
     for name in ("controller", "agent"):
         composition.wait_healthy(name)
@@ -96,7 +96,7 @@ def test_the_services_work_without_one_etcd_member(composition: Composition) -> 
     composition.wait_healthy("etcd-2")
 
 
-def expect(holds: Callable[[], bool]) -> None:
+def wait_until(holds: Callable[[], bool]) -> None:
     """Wait until the condition holds."""
     deadline = time.monotonic() + DEADLINE_S
     while not holds():

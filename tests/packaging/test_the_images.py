@@ -1,4 +1,7 @@
-"""The Containerfile pins its base images, and ``scripts/images.sh`` pins the images it pushes."""
+"""The Containerfile names its base images by digest.
+
+``scripts/images.sh push`` names the images that it pushes by digest too, in a file of Helm values.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,25 @@ from tests.chart.rendering import images_of
 from tests.packaging.project import PROJECT_ROOT
 from tests.support.yaml_reader import read_yaml
 
-BASE = re.compile(r"^ARG (\w+)=\S+@sha256:[0-9a-f]{64}$", re.MULTILINE)
+PINNED_BASE = re.compile(r"^ARG (\w+)=\S+@sha256:[0-9a-f]{64}$", re.MULTILINE)
 FROM = re.compile(r"^FROM (\S+)", re.MULTILINE)
 STAGE = re.compile(r"^FROM \S+ AS ([\w-]+)$", re.MULTILINE)
 
 
 def test_every_base_image_is_named_by_its_digest() -> None:
-    recipe = (PROJECT_ROOT / "Containerfile").read_text()
-    pinned = {*STAGE.findall(recipe), *(f"${{{name}}}" for name in BASE.findall(recipe))}
+    containerfile = (PROJECT_ROOT / "Containerfile").read_text()
+    pinned = {
+        *STAGE.findall(containerfile),
+        *(f"${{{name}}}" for name in PINNED_BASE.findall(containerfile)),
+    }
 
-    sources = FROM.findall(recipe)
+    sources = FROM.findall(containerfile)
 
     assert sources
     assert set(sources) <= pinned
 
 
-def test_the_build_context_has_the_build_hook() -> None:
+def test_the_build_context_has_the_build_hook_of_the_wheel() -> None:
     lines = (PROJECT_ROOT / ".dockerignore").read_text("utf-8").splitlines()
 
     assert "!hatch_build.py" in lines
@@ -40,9 +46,7 @@ def test_the_copied_etcd_is_the_one_that_the_chart_names() -> None:
     assert f"ETCD_IMAGE={image['registry']}/{image['repository']}:{image['tag']} " in script
 
 
-# A fake container engine: it writes $DIGEST where a digest is requested, and cannot reach
-# images whose name starts with $UNREACHABLE.
-ENGINE = """#!/bin/sh
+FAKE_ENGINE = """#!/bin/sh
 case "$*" in *docker://"$UNREACHABLE"*) exit 125 ;; esac
 while [ $# -gt 0 ]; do
     case $1 in
@@ -52,6 +56,8 @@ while [ $# -gt 0 ]; do
     shift
 done
 """
+"""A fake container engine: it writes $DIGEST as the digest of each image that is pushed, and cannot
+reach images whose names start with $UNREACHABLE."""
 
 
 def test_the_values_that_a_push_writes_name_every_image_by_its_digest(tmp_path: Path) -> None:
@@ -66,23 +72,25 @@ def test_the_values_that_a_push_writes_name_every_image_by_its_digest(tmp_path: 
     }
 
 
-def test_a_push_that_cannot_copy_etcd_fails_and_writes_no_values(tmp_path: Path) -> None:
-    completed = push(tmp_path, UNREACHABLE="quay.io/coreos/etcd")
+def test_a_push_that_cannot_copy_etcd_fails_and_etcd_source_names_another_source(
+    tmp_path: Path,
+) -> None:
+    failed_push = push(tmp_path, UNREACHABLE="quay.io/coreos/etcd")
     has_values = (tmp_path / "values.yaml").exists()
-    second_push = push(
+    push_from_mirror = push(
         tmp_path, UNREACHABLE="quay.io/coreos/etcd", ETCD_SOURCE="mirror.example.com/etcd"
     )
 
-    assert completed.returncode != 0
-    assert "ETCD_SOURCE" in completed.stderr
+    assert failed_push.returncode != 0
+    assert "ETCD_SOURCE" in failed_push.stderr
     assert not has_values
-    assert second_push.returncode == 0
+    assert push_from_mirror.returncode == 0
 
 
 def push(directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run ``scripts/images.sh push`` with ``ENGINE`` in place of a container engine."""
+    """Run ``scripts/images.sh push`` with ``FAKE_ENGINE``; ``environment``: more variables."""
     engine = directory / "engine"
-    engine.write_text(ENGINE)
+    engine.write_text(FAKE_ENGINE)
     engine.chmod(0o755)
     settings = {
         "ENGINE": str(engine),
@@ -102,7 +110,7 @@ def push(directory: Path, **environment: str) -> subprocess.CompletedProcess[str
 
 
 def test_every_image_has_descriptive_labels() -> None:
-    recipe = (PROJECT_ROOT / "Containerfile").read_text("utf-8")
-    labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)", recipe))
+    containerfile = (PROJECT_ROOT / "Containerfile").read_text("utf-8")
+    labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)", containerfile))
 
     assert {"title", "description", "version", "revision", "created", "licenses"} <= labels

@@ -1,4 +1,4 @@
-"""The lock files pin all dependencies by hash, for every supported platform."""
+"""The lock files pin all dependencies by version and hash."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 
 import pytest
 
-from tests.packaging.project import PROJECT_ROOT, normal, pins, pyproject, required
+from tests.packaging.project import PROJECT_ROOT, names_of, normalized, pinned_versions, pyproject
 
 LOCKS = ("build.txt", "dev.txt", "docs.txt", "lock.txt")
-LOCATION = re.compile(r"://|^\s*-|find-links|index-url|@ ", re.MULTILINE)
+DOWNLOAD_LOCATION = re.compile(r"://|^\s*-|find-links|index-url|@ ", re.MULTILINE)
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_every_line_is_a_pin_a_hash_or_a_comment(lock: str) -> None:
+def test_every_entry_of_a_lock_has_a_version_and_a_hash(lock: str) -> None:
     text = (PROJECT_ROOT / "requirements" / lock).read_text(encoding="utf-8")
     entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
 
@@ -30,30 +30,33 @@ def test_no_lock_names_a_download_location(lock: str) -> None:
         .replace("    --hash=", "")
     )
 
-    assert LOCATION.findall(text) == []
+    assert DOWNLOAD_LOCATION.findall(text) == []
 
 
-def test_development_and_installation_use_the_same_versions() -> None:
-    assert pins("lock.txt").items() <= pins("dev.txt").items()
-    assert pins("build.txt").items() <= pins("dev.txt").items()
+def test_development_uses_the_versions_of_builds_and_installations() -> None:
+    assert pinned_versions("lock.txt").items() <= pinned_versions("dev.txt").items()
+    assert pinned_versions("build.txt").items() <= pinned_versions("dev.txt").items()
 
 
-def test_the_site_and_the_tests_share_their_versions_of_a_package() -> None:
-    site, tests = pins("docs.txt"), pins("dev.txt")
+def test_a_package_that_documents_and_development_need_has_the_same_version_for_both() -> None:
+    docs, dev = pinned_versions("docs.txt"), pinned_versions("dev.txt")
 
-    assert {name: site[name] for name in site.keys() & tests.keys()}.items() <= tests.items()
+    assert {name: docs[name] for name in docs.keys() & dev.keys()}.items() <= dev.items()
 
 
 def test_every_declared_dependency_is_locked() -> None:
     project = pyproject()["project"]
     extras = project["optional-dependencies"]
 
-    assert required(project["dependencies"] + extras["otlp"]) <= pins("lock.txt").keys()
+    assert names_of(project["dependencies"] + extras["otlp"]) <= pinned_versions("lock.txt").keys()
     extra_requirements = [name for extra in extras.values() for name in extra]
-    assert required(extra_requirements) <= pins("dev.txt").keys() | pins("docs.txt").keys()
-    assert required(extras["docs"]) <= pins("docs.txt").keys()
-    assert required(pyproject()["build-system"]["requires"]) <= pins("build.txt").keys()
+    assert (
+        names_of(extra_requirements)
+        <= pinned_versions("dev.txt").keys() | pinned_versions("docs.txt").keys()
+    )
+    assert names_of(extras["docs"]) <= pinned_versions("docs.txt").keys()
+    assert names_of(pyproject()["build-system"]["requires"]) <= pinned_versions("build.txt").keys()
 
 
-def test_names_are_compared_as_registries_do() -> None:
-    assert normal("Prometheus_Client") == normal("prometheus.client") == "prometheus-client"
+def test_spellings_that_package_registries_treat_as_equal_are_normalized_to_one_name() -> None:
+    assert normalized("Prometheus_Client") == normalized("prometheus.client") == "prometheus-client"

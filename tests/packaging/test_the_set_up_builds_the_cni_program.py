@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements/build.txt", "requirements/lock.txt")
-PROJECT = (
+PROJECT_FILES = (
     "pyproject.toml",
     "README.md",
     "core/__init__.py",
@@ -23,15 +23,18 @@ SET_UP_S_MAX = 120
 
 @pytest.fixture
 def work_tree(tmp_path: Path) -> Path:
-    """A work tree whose environment is complete, without the CNI program."""
-    for name in ("scripts/setup.sh", "cni/__init__.py", *LOCKS, *PROJECT):
+    """A work tree with a complete virtual environment and without the CNI program.
+
+    The stamps in .venv tell the script what is installed, so that it installs nothing.
+    """
+    for name in ("scripts/setup.sh", "cni/__init__.py", *LOCKS, *PROJECT_FILES):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, tmp_path / name)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / ".venv"], check=True)
     compiler = shutil.which(os.environ.get("CC", "musl-gcc"))
     for stamp, lines, files in (
         ("run", [str(tmp_path)], LOCKS),
-        ("project", [str(tmp_path), *([compiler] if compiler else [])], PROJECT),
+        ("project", [str(tmp_path), *([compiler] if compiler else [])], PROJECT_FILES),
     ):
         digests = subprocess.check_output(["sha256sum", *files], cwd=tmp_path, text=True)
         text = "\n".join([*lines, digests])
@@ -41,7 +44,7 @@ def work_tree(tmp_path: Path) -> Path:
 
 
 def set_up(work_tree: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the set-up of `make demo` in a work tree."""
+    """Run the set-up (`scripts/setup.sh run`) that `make demo` needs, in a work tree."""
     return subprocess.run(
         ["scripts/setup.sh", *options, "run"],
         cwd=work_tree,
@@ -66,8 +69,9 @@ def test_a_missing_program_is_built_once_and_again_when_its_source_is_newer(
     assert second_run.returncode == 0
     assert "building" not in second_run.stderr
 
-    built = program.stat().st_mtime_ns
-    os.utime(work_tree / "cni/plugin.c", ns=(built + 10**9, built + 10**9))
-    os.utime(program, ns=(built, built))
+    built_ns = program.stat().st_mtime_ns
+    second_later_ns = built_ns + 10**9
+    os.utime(work_tree / "cni/plugin.c", ns=(second_later_ns, second_later_ns))
+    os.utime(program, ns=(built_ns, built_ns))
     assert set_up(work_tree, "--check").returncode == 1
     assert "setup: building cni/plugin: it is older than its source" in set_up(work_tree).stderr

@@ -1,4 +1,8 @@
-"""`scripts/setup.sh` passes the packages of all missing programs to apt-get."""
+"""`scripts/setup.sh` passes the packages of all missing programs to apt-get.
+
+PATH has only the programs that the script itself uses, and a fake apt-get that writes its arguments
+into a file and fails to install.
+"""
 
 import shutil
 import subprocess
@@ -13,17 +17,17 @@ USED_BY_THE_SCRIPT = (
 
 
 def test_every_missing_package_is_one_argument_of_apt_get(tmp_path: Path) -> None:
-    require_namespaces()  # only root installs packages
+    require_namespaces()  # needs root, which the script needs to install packages
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in USED_BY_THE_SCRIPT:
         path = shutil.which(name)
         assert path, f"this test needs {name}"
         (programs / name).symlink_to(path)
-    (programs / "apt-cache").symlink_to("/bin/true")
-    calls = tmp_path / "calls"
+    (programs / "apt-cache").symlink_to("/bin/true")  # says that each package exists
+    arguments = tmp_path / "arguments"
     apt_get = programs / "apt-get"
-    apt_get.write_text(f'#!/bin/sh\nprintf "<%s>\\n" "$@" >>{calls}\n[ "$1" != install ]\n')
+    apt_get.write_text(f'#!/bin/sh\nprintf "<%s>\\n" "$@" >>{arguments}\n[ "$1" != install ]\n')
     apt_get.chmod(0o755)
 
     completed = subprocess.run(
@@ -38,7 +42,7 @@ def test_every_missing_package_is_one_argument_of_apt_get(tmp_path: Path) -> Non
 
     assert completed.returncode == 1, completed.stderr
     assert "apt-get could not install: " in completed.stderr
-    names = calls.read_text().splitlines()
+    lines = arguments.read_text().splitlines()
     for package in ("etcd-server", "containerd", "buildah", "netavark", "mmdebstrap"):
-        assert f"<{package}>" in names
-    assert not [name for name in names if " " in name]
+        assert f"<{package}>" in lines
+    assert not [line for line in lines if " " in line], "an argument must not have two packages"

@@ -1,4 +1,4 @@
-"""The wheel has the five packages with type markers and commands, and no other files."""
+"""The wheel has the product's packages with their type markers and commands, and no other files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import core
-from tests.packaging.project import PRODUCT_PACKAGES, PROJECT_ROOT, scripts
+from tests.packaging.project import PRODUCT_PACKAGES, PROJECT_ROOT, console_scripts
 
 CHECKOUT_ONLY = ("ops/demo/", "ops/lab/")
 """Folders of the product packages that are not in the wheel."""
@@ -27,15 +27,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(built)
 
 
-def test_the_wheel_has_every_module_and_the_marker_of_types(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_has_every_module_the_type_markers_and_the_files_of_the_console(
+    wheel: zipfile.ZipFile,
+) -> None:
     expected = {
         path.relative_to(PROJECT_ROOT).as_posix()
         for package in PRODUCT_PACKAGES
         for path in (PROJECT_ROOT / package).rglob("*.py")
     }
     expected = {path for path in expected if not path.startswith(CHECKOUT_ONLY)}
-    pages = (PROJECT_ROOT / "ops/console/static").rglob("*.*")
-    expected |= {path.relative_to(PROJECT_ROOT).as_posix() for path in pages}
+    console_files = (PROJECT_ROOT / "ops/console/static").rglob("*.*")
+    expected |= {path.relative_to(PROJECT_ROOT).as_posix() for path in console_files}
 
     assert expected | {f"{package}/py.typed" for package in PRODUCT_PACKAGES} <= set(
         wheel.namelist()
@@ -43,13 +45,13 @@ def test_the_wheel_has_every_module_and_the_marker_of_types(wheel: zipfile.ZipFi
 
 
 def test_the_wheel_has_no_other_files(wheel: zipfile.ZipFile) -> None:
-    tops = {Path(name).parts[0] for name in wheel.namelist()}
+    top_folders = {Path(name).parts[0] for name in wheel.namelist()}
 
-    assert tops == {*PRODUCT_PACKAGES, f"orbweaver_ipam-{core.__version__}.dist-info"}
+    assert top_folders == {*PRODUCT_PACKAGES, f"orbweaver_ipam-{core.__version__}.dist-info"}
     assert not [name for name in wheel.namelist() if "__pycache__" in name]
 
 
-def test_lab_and_demo_stay_in_the_checkout(wheel: zipfile.ZipFile) -> None:
+def test_lab_and_demo_are_not_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     assert not [name for name in wheel.namelist() if name.startswith(CHECKOUT_ONLY)]
 
 
@@ -76,12 +78,12 @@ def test_the_metadata_of_the_wheel_names_version_licence_and_commands(
     assert f"\nVersion: {core.__version__}\n" in metadata
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     assert f"{folder}/licenses/LICENSE" in wheel.namelist()
-    for name, target in scripts().items():
+    for name, target in console_scripts().items():
         assert f"{name} = {target}\n" in entry_points
 
 
-@pytest.mark.parametrize("target", sorted(set(scripts().values())))
-def test_every_command_leads_to_a_function(target: str) -> None:
+@pytest.mark.parametrize("target", sorted(set(console_scripts().values())))
+def test_the_function_of_every_command_exists(target: str) -> None:
     module, _, function = target.partition(":")
 
     assert callable(getattr(import_module(module), function))

@@ -21,8 +21,8 @@ import yaml
 
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import BLOCKING_PODS, DESIRED_STATE, DRAIN_LABEL, DRAIN_REQUIRED
-from tests.chart.rendering import CHART_NAMESPACE, objects
-from tests.kubernetes.identities import grant, kubeconfig_of
+from tests.chart.rendering import CHART_NAMESPACE, render_objects
+from tests.kubernetes.identities import apply_permissions, kubeconfig_of
 from tests.kubernetes.workload_objects import create_pod, delete_workloads
 from tests.support.controller_process import ControllerProcess
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
@@ -127,8 +127,7 @@ def cluster(server: ApiServer, tmp_path: Path) -> Iterator[ClusterView]:
     if missing:
         pytest.skip(needs(VIRTUAL_MACHINE, missing))
     delete_workloads(server)
-    # The permissions in the chart's manifests for these values.
-    grant(server, objects({"sriov": {"install": True}}))
+    apply_permissions(server, render_objects({"sriov": {"install": True}}))
     (tmp_path / "conf.yml").write_text(yaml.safe_dump(CONF))
     agent = kubeconfig_of(server, "orbweaver-agent", tmp_path)
     for name, kubeconfig in (("agent", agent), ("kubelet", server.kubeconfig)):
@@ -140,7 +139,7 @@ def cluster(server: ApiServer, tmp_path: Path) -> Iterator[ClusterView]:
     for path in (f"{BUDGETS}/firm", f"{POLICIES}/rail", f"{NODES}/{NODE}", STATE):
         server.request("DELETE", path)
     delete_workloads(server)
-    grant(server, objects({}))
+    apply_permissions(server, render_objects({}))
 
 
 def inside_the_machine(kubeconfig: str) -> str:

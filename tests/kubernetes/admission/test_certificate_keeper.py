@@ -24,8 +24,8 @@ from ops.kubernetes.certificates import certificate_keeper
 from ops.kubernetes.certificates.authority import AUTHORITY_DAYS, has_issued, read, split
 from ops.kubernetes.certificates.certificate_keeper import CertificateKeeper
 from ops.kubernetes.settings import KubernetesSettings, SecretSettings, WebhookSettings
-from tests.chart.rendering import CHART_NAMESPACE, objects
-from tests.kubernetes.identities import grant, kubeconfig_of
+from tests.chart.rendering import CHART_NAMESPACE, render_objects
+from tests.kubernetes.identities import apply_permissions, kubeconfig_of
 from tests.kubernetes.translator_harness import TranslatorHarness, until
 from tests.kubernetes.webhooks import CONFIGURATION_PATHS
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
@@ -33,32 +33,36 @@ from tests.support.parts import HELM, needs
 
 pytest.importorskip("helm_python", reason=needs(HELM))
 
-NAME = "orbweaver-controller-server-certs"
-SECRET = f"/api/v1/namespaces/{CHART_NAMESPACE}/secrets/{NAME}"
+SECRET_NAME = "orbweaver-controller-server-certs"
+SECRET_PATH = f"/api/v1/namespaces/{CHART_NAMESPACE}/secrets/{SECRET_NAME}"
 SERVICE = f"orbweaver-controller.{CHART_NAMESPACE}"
 DAY_S = 86_400.0
 
 
 class Replica:
-    """The certificate keeper of one controller, with the rights of the controller's account."""
+    """The certificate keeper of one controller, with the permissions of the controller's account.
+
+    The keeper creates an authority and a certificate in the Secret, copies the certificate into
+    files, and writes the authority into the webhooks' ``caBundle``.
+    """
 
     def __init__(self, api: Api, directory: Path) -> None:
         self.api = api
         self.settings = SecretSettings(
-            NAME, CHART_NAMESPACE, (SERVICE, f"{SERVICE}.svc"), directory
+            SECRET_NAME, CHART_NAMESPACE, (SERVICE, f"{SERVICE}.svc"), directory
         )
         self.keeper = CertificateKeeper(api, self.settings)
 
     @property
-    def served(self) -> bytes:
+    def served_certificate(self) -> bytes:
         """The certificate in the files that the webhook server reads."""
         return self.settings.files.certificate.read_bytes()
 
 
 @pytest.fixture
 async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Replica]]:
-    """Two keepers, and webhook configurations without an authority."""
-    grant(server, objects({}))
+    """Two replicas, and webhook configurations without a ``caBundle``."""
+    apply_permissions(server, render_objects({}))
     client = WebhookClientConfig(b"", service="orbweaver-controller", namespace=CHART_NAMESPACE)
     for configuration in configurations(client, guards_deletion=False):
         for webhook in configuration["webhooks"]:
@@ -77,11 +81,11 @@ async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Repl
         await replica.api.close()
     for path in CONFIGURATION_PATHS.values():
         await asyncio.to_thread(server.request, "DELETE", f"{path}/spiderpool-controller")
-    await asyncio.to_thread(server.request, "DELETE", SECRET)
+    await asyncio.to_thread(server.request, "DELETE", SECRET_PATH)
 
 
 def set_api_clock(monkeypatch: pytest.MonkeyPatch, now_s: float) -> None:
-    """Set the time of the API server."""
+    """Set the time of the API server, by which keepers decide."""
     monkeypatch.setattr(Api, "server_clock_s", property(lambda _: now_s))
 
 
@@ -94,18 +98,18 @@ def ca_bundles(server: ApiServer) -> set[bytes]:
     }
 
 
-async def test_the_first_reconcile_creates_the_secret_and_sets_the_authority_in_the_webhooks(
+async def test_the_first_reconcile_creates_the_secret_and_sets_the_ca_bundle_of_the_webhooks(
     server: ApiServer, replicas: list[Replica]
 ) -> None:
     await replicas[0].keeper.reconcile()
 
     (bundle,) = ca_bundles(server)
-    assert has_issued(bundle, replicas[0].served)
+    assert has_issued(bundle, replicas[0].served_certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*replicas[0].settings.files)
-    secret = server.request("GET", SECRET).body
+    secret = server.request("GET", SECRET_PATH).body
     assert secret["type"] == "kubernetes.io/tls"
-    assert base64.b64decode(secret["data"]["tls.crt"]) == replicas[0].served
+    assert base64.b64decode(secret["data"]["tls.crt"]) == replicas[0].served_certificate
 
 
 async def test_two_replicas_that_start_concurrently_serve_the_same_certificate(
@@ -114,23 +118,23 @@ async def test_two_replicas_that_start_concurrently_serve_the_same_certificate(
     await asyncio.gather(*(replica.keeper.reconcile() for replica in replicas))
     await asyncio.gather(*(replica.keeper.reconcile() for replica in replicas))
 
-    assert replicas[0].served == replicas[1].served
+    assert replicas[0].served_certificate == replicas[1].served_certificate
     (bundle,) = ca_bundles(server)
-    assert len(split(bundle)) == 1
+    assert len(split(bundle)) == 1, "the bundle must have only the authority of this certificate"
 
 
-async def test_a_deleted_secret_is_created_again_and_the_webhooks_trust_it(
+async def test_a_deleted_secret_is_created_again_and_the_webhooks_trust_its_authority(
     server: ApiServer, replicas: list[Replica]
 ) -> None:
     await replicas[0].keeper.reconcile()
-    before = replicas[0].served
-    await asyncio.to_thread(server.request, "DELETE", SECRET)
+    before = replicas[0].served_certificate
+    await asyncio.to_thread(server.request, "DELETE", SECRET_PATH)
     await replicas[1].keeper.reconcile()
     await replicas[0].keeper.reconcile()
 
-    assert replicas[0].served == replicas[1].served != before
+    assert replicas[0].served_certificate == replicas[1].served_certificate != before
     (bundle,) = ca_bundles(server)
-    assert has_issued(bundle, replicas[0].served)
+    assert has_issued(bundle, replicas[0].served_certificate)
 
 
 @pytest.mark.parametrize("data", [{"tls.key": "bm9uZQ=="}, {"ca.crt": None}, {"ca.key": "????"}])
@@ -138,12 +142,12 @@ async def test_a_secret_with_invalid_data_is_created_anew(
     server: ApiServer, replicas: list[Replica], data: dict[str, Any]
 ) -> None:
     await replicas[0].keeper.reconcile()
-    answer = server.request("PATCH", SECRET, {"data": data}, content=MERGE_PATCH)
-    if answer.status == 200:  # the API server refuses some of the invalid data itself
+    answer = server.request("PATCH", SECRET_PATH, {"data": data}, content=MERGE_PATCH)
+    if answer.status == 200:  # the API server refuses the last data, which is not base64
         await replicas[0].keeper.reconcile()
 
     (bundle,) = ca_bundles(server)
-    assert has_issued(split(bundle)[0], replicas[0].served)
+    assert has_issued(split(bundle)[0], replicas[0].served_certificate)
 
 
 async def test_an_expired_authority_is_replaced(
@@ -152,13 +156,13 @@ async def test_an_expired_authority_is_replaced(
     start = dt.datetime.now(dt.UTC).timestamp()
     set_api_clock(monkeypatch, start)
     await replicas[0].keeper.reconcile()
-    before = replicas[0].served
+    before = replicas[0].served_certificate
     set_api_clock(monkeypatch, start + (AUTHORITY_DAYS + 1) * DAY_S)
     await replicas[0].keeper.reconcile()
 
     (bundle,) = ca_bundles(server)
     assert not has_issued(split(bundle)[0], before)
-    assert has_issued(split(bundle)[0], replicas[0].served)
+    assert has_issued(split(bundle)[0], replicas[0].served_certificate)
 
 
 async def test_webhooks_trust_both_authorities_while_one_replaces_the_other(
@@ -167,29 +171,30 @@ async def test_webhooks_trust_both_authorities_while_one_replaces_the_other(
     start = dt.datetime.now(dt.UTC).timestamp()
     set_api_clock(monkeypatch, start)
     await replicas[0].keeper.reconcile()
-    for share in (0.3, 0.6, 0.64, 0.7):  # of the authority's lifetime
-        set_api_clock(monkeypatch, start + AUTHORITY_DAYS * DAY_S * share)
+    # The keeper creates the next authority before the present authority expires.
+    for fraction_of_lifetime in (0.3, 0.6, 0.64, 0.7):
+        set_api_clock(monkeypatch, start + AUTHORITY_DAYS * DAY_S * fraction_of_lifetime)
         await replicas[1].keeper.reconcile()
 
     (bundle,) = ca_bundles(server)
     newest, oldest = split(bundle)
-    assert has_issued(newest, replicas[1].served)
-    assert not has_issued(oldest, replicas[1].served)
+    assert has_issued(newest, replicas[1].served_certificate)
+    assert not has_issued(oldest, replicas[1].served_certificate)
 
 
-async def test_a_replica_whose_clock_is_wrong_does_not_rotate_the_certificate(
+async def test_a_replica_with_a_wrong_local_clock_does_not_rotate_the_certificate(
     server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await replicas[0].keeper.reconcile()
-    version = server.request("GET", SECRET).body["metadata"]["resourceVersion"]
+    version = server.request("GET", SECRET_PATH).body["metadata"]["resourceVersion"]
     import time
 
     real = time.time
     monkeypatch.setattr("core.kubernetes.api.time.time", lambda: real() + 900 * DAY_S)
     await replicas[1].keeper.reconcile()
 
-    assert server.request("GET", SECRET).body["metadata"]["resourceVersion"] == version
-    assert replicas[1].served == replicas[0].served
+    assert server.request("GET", SECRET_PATH).body["metadata"]["resourceVersion"] == version
+    assert replicas[1].served_certificate == replicas[0].served_certificate
 
 
 async def test_a_removed_ca_bundle_is_restored_and_other_fields_stay_as_edited(
@@ -213,11 +218,11 @@ async def test_a_reconcile_without_differences_writes_nothing(
 ) -> None:
     await replicas[0].keeper.reconcile()
 
-    async def write(*_: object) -> None:
-        raise AssertionError("something was written")
+    async def fail(*_: object) -> None:
+        raise AssertionError("the keeper wrote to the API server")
 
     for verb in ("merge", "create", "apply"):
-        monkeypatch.setattr(Api, verb, write)
+        monkeypatch.setattr(Api, verb, fail)
     await replicas[0].keeper.reconcile()
     await replicas[1].keeper.reconcile()
 
@@ -231,8 +236,7 @@ async def test_a_running_webhook_server_serves_the_renewed_certificate(
     webhook = WebhookSettings(secret.files, "127.0.0.1", 0, secret=secret)
     settings = KubernetesSettings(str(server.kubeconfig), webhook=webhook)
     async with TranslatorHarness(server) as cluster:
-        stored = cluster.store, cluster.keys, cluster.projector
-        host = AdmissionHost(settings, webhook, *stored)
+        host = AdmissionHost(settings, webhook, cluster.store, cluster.keys, cluster.projector)
         running = asyncio.ensure_future(host.run())
         await cluster.until(lambda: host.port)
         assert host.port is not None
@@ -241,7 +245,8 @@ async def test_a_running_webhook_server_serves_the_renewed_certificate(
             return ssl.get_server_certificate(("127.0.0.1", host.port or 0)).encode()
 
         first = await asyncio.to_thread(served_pem)
-        await asyncio.to_thread(server.request, "DELETE", SECRET)
+        # Then the keeper issues a new certificate.
+        await asyncio.to_thread(server.request, "DELETE", SECRET_PATH)
         await until(lambda: read(served_pem()) != read(first))
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):

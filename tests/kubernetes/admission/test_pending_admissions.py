@@ -1,6 +1,7 @@
-"""The webhooks validate pools and subnets against every admitted object.
+"""The webhooks validate pools and subnets against all objects that they have admitted before.
 
-An admitted object may not be stored in the API server yet, or not be translated into the log yet.
+The API server may store an admitted object later, and the controller translates the object into
+events of the log still later. Until then a record in etcd, the pending admission, describes it.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ from tests.kubernetes.objects import path_of, pool, subnet
 from tests.kubernetes.webhooks import Webhooks, running_webhooks
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
-WIDE = ["10.6.0.10-10.6.0.19"]
+TEN_ADDRESSES = ["10.6.0.10-10.6.0.19"]
 
 
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    """Webhooks in a cluster without a leading controller."""
+    """Webhooks; no controller translates objects, unless the test starts it.
+
+    ``create`` and ``replace`` of the webhooks return "" or the reason of a refusal.
+    """
     async with running_webhooks(server, tmp_path) as found:
-        await found.cluster.stop()
+        await found.cluster.stop_translator()
         yield found
 
 
@@ -51,15 +55,15 @@ async def delete_without_finalizer(webhooks: Webhooks, kind: str, name: str) -> 
     await asyncio.to_thread(server.request, "DELETE", path)
 
 
-async def test_one_of_four_pools_with_the_same_addresses_is_admitted_when_no_controller_leads(
+async def test_only_the_first_of_four_pools_with_the_same_addresses_is_admitted(
     webhooks: Webhooks,
 ) -> None:
     cluster = webhooks.cluster
-    answers = [await webhooks.create(pool(f"p-{n}", ips=WIDE)) for n in range(4)]
+    refusals = [await webhooks.create(pool(f"p-{n}", ips=TEN_ADDRESSES)) for n in range(4)]
 
-    assert [why == "" for why in answers] == [True, False, False, False]
-    assert all("SpiderIPPool/p-0" in why for why in answers[1:])
-    cluster.start()
+    assert [refusal == "" for refusal in refusals] == [True, False, False, False]
+    assert all("SpiderIPPool/p-0" in refusal for refusal in refusals[1:])
+    cluster.start_translator()
     await cluster.until_condition("SpiderIPPool", "p-0", "Ready", "True")
     assert list(cluster.ledger.pools) == ["p-0"]
     assert await pending_names(webhooks) == []
@@ -79,56 +83,58 @@ async def test_two_concurrent_replicas_admit_only_one_of_twenty_overlapping_pool
 
     def admission_request(number: int) -> AdmissionRequest:
         name = f"p-{number}"
-        body = pool(name, ips=WIDE)
+        body = pool(name, ips=TEN_ADDRESSES)
         body["metadata"] |= {"uid": f"u-{number}", "generation": 1}
         return AdmissionRequest(f"r-{number}", "SpiderIPPool", CREATE, "", name, body, {})
 
-    answers = await asyncio.gather(
+    refusals_of_pools = await asyncio.gather(
         *(validators[n % 2].validate(admission_request(n)) for n in range(20))
     )
     await api.close()
 
-    assert sum(not refusals for refusals in answers) == 1
+    assert sum(not refusals for refusals in refusals_of_pools) == 1
 
 
 async def test_a_pool_is_validated_against_a_subnet_that_is_not_translated_yet(
     webhooks: Webhooks,
 ) -> None:
-    assert await webhooks.create(subnet(ips=WIDE)) == ""
+    assert await webhooks.create(subnet(ips=TEN_ADDRESSES)) == ""
 
     assert "10.6.0.30" in await webhooks.create(pool(ips=["10.6.0.30"]))
-    assert "overlaps" in await webhooks.create(subnet("other", subnet="10.6.0.0/17", ips=WIDE))
+    assert "overlaps" in await webhooks.create(
+        subnet("other", subnet="10.6.0.0/17", ips=TEN_ADDRESSES)
+    )
 
 
 async def test_addresses_of_an_admitted_update_are_refused_to_another_pool(
     webhooks: Webhooks,
 ) -> None:
     assert await webhooks.create(pool("blue", ips=["10.6.0.10"])) == ""
-    assert await webhooks.replace(pool("blue", ips=WIDE)) == ""
+    assert await webhooks.replace(pool("blue", ips=TEN_ADDRESSES)) == ""
 
     assert "SpiderIPPool/blue" in await webhooks.create(pool("green", ips=["10.6.0.19"]))
 
 
-async def test_an_admitted_pool_that_was_never_stored_no_longer_blocks_others_after_the_limit(
+async def test_an_admitted_pool_that_was_never_stored_blocks_others_only_for_storing_s_max(
     webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await webhooks.create(pool("blue", ips=WIDE)) == ""
+    assert await webhooks.create(pool("blue", ips=TEN_ADDRESSES)) == ""
     await delete_without_finalizer(webhooks, "SpiderIPPool", "blue")
-    held = await webhooks.create(pool("green", ips=WIDE))
-    monkeypatch.setattr(admitter_module, "STORING_S_MAX", -5.0)
+    refusal = await webhooks.create(pool("green", ips=TEN_ADDRESSES))
+    monkeypatch.setattr(admitter_module, "STORING_S_MAX", -5.0)  # the time is over
 
-    assert "not applied yet" in held
-    assert await webhooks.create(pool("green", ips=WIDE)) == ""
+    assert "not applied yet" in refusal
+    assert await webhooks.create(pool("green", ips=TEN_ADDRESSES)) == ""
 
 
-async def test_a_dry_run_reserves_nothing(webhooks: Webhooks) -> None:
+async def test_a_dry_run_leaves_no_pending_admission(webhooks: Webhooks) -> None:
     server = webhooks.cluster.server
     path = path_of("SpiderIPPool") + "?dryRun=All"
-    answer = await asyncio.to_thread(server.request, "POST", path, pool("blue", ips=WIDE))
+    answer = await asyncio.to_thread(server.request, "POST", path, pool("blue", ips=TEN_ADDRESSES))
 
     assert answer.status == 201, answer.message
     assert await pending_names(webhooks) == []
-    assert await webhooks.create(pool("green", ips=WIDE)) == ""
+    assert await webhooks.create(pool("green", ips=TEN_ADDRESSES)) == ""
 
 
 async def test_reviews_continue_when_a_pending_admission_cannot_be_decoded(
@@ -138,16 +144,16 @@ async def test_reviews_continue_when_a_pending_admission_cannot_be_decoded(
     key = cluster.keys.admitted("pool", "ghost", "r")
     await cluster.store.commit([], [Put(key, b"\xff")])
 
-    assert await webhooks.create(pool("blue", ips=WIDE)) == ""
-    assert "SpiderIPPool/blue" in await webhooks.create(pool("green", ips=WIDE))
+    assert await webhooks.create(pool("blue", ips=TEN_ADDRESSES)) == ""
+    assert "SpiderIPPool/blue" in await webhooks.create(pool("green", ips=TEN_ADDRESSES))
 
 
-async def test_a_sweep_deletes_admissions_that_were_never_stored_and_keeps_the_others(
+async def test_a_sweep_deletes_pending_admissions_of_objects_that_the_api_server_does_not_have(
     webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = webhooks.cluster
-    monkeypatch.setattr(admitter_module, "SWEPT_MAX", 1)
-    monkeypatch.setattr(admitter_module, "STORING_S_MAX", -5.0)  # all are overdue
+    monkeypatch.setattr(admitter_module, "SWEPT_MAX", 1)  # a sweep checks one pending admission
+    monkeypatch.setattr(admitter_module, "STORING_S_MAX", -5.0)  # the time is over for all
     for number in range(3):
         assert await webhooks.create(pool(f"p-{number}", ips=[f"10.6.0.{number + 1}"])) == ""
     await delete_without_finalizer(webhooks, "SpiderIPPool", "p-1")

@@ -1,8 +1,8 @@
 """The Pod webhook adds slots to Pods.
 
-Slots are units of extended resources. A Pod requests one slot for each NIC that its networks use,
-and one for each address that a network provider binds. Each test checks the Pod that a real API
-server would store.
+Slots are units of extended resources. A Pod requests one ``<NIC>-nic`` slot for each NIC of the
+host (master) that its networks use, and one ``sub-eni`` slot for each address that a network
+provider binds. Each test checks the Pod that a real API server would store.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ from tests.kubernetes.translator_harness import until
 from tests.kubernetes.webhooks import Webhooks, running_webhooks
 from tests.support.kubernetes import ApiServer
 
-DEFAULT = "v1.multus-cni.io/default-network"
+DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 INJECT = "cni.spidernet.io/network-resource-inject"
+"""The annotation that selects the networks of a Pod by a label of the networks."""
+
 SLOTS = SlotSettings(request_nic_slots=True, provider_resource="spidernet.io/sub-eni")
 BOND = {"name": "bond9", "mode": 1}
-LABELLED = {"master": ["eth5"], "ippools": {"ipv4": ["blue"]}}
+SELECTED_BY_LABEL = {"master": ["eth5"], "ippools": {"ipv4": ["blue"]}}
 
 
 @pytest.fixture
@@ -43,9 +45,9 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
 
 
 async def serve_with_networks(webhooks: Webhooks, slots: SlotSettings) -> None:
-    """Serve the webhook; create three networks and wait until its cache has them."""
+    """Serve the webhook; create three networks and wait until the webhook's cache has them."""
     await webhooks.start(injection=InjectionSettings(slots=slots))
-    labelled = network("macvlan", "by-label", macvlan=LABELLED)
+    labelled = network("macvlan", "by-label", macvlan=SELECTED_BY_LABEL)
     labelled["metadata"]["annotations"] = {INJECT: "team-a"}
     for multus_config in (
         network("vlan", "cloud", vlan={"master": ["eth1"], "vlanMode": "auto"}),
@@ -77,7 +79,7 @@ def create_pod_in_dry_run(
 async def slots_of(
     webhooks: Webhooks, annotations: dict[str, str], namespace: str = "default", **container: Any
 ) -> dict[str, str]:
-    """The resource limits of the Pod's container; its resource requests are equal."""
+    """Resource -> count, from the limits of the Pod's container; the requests must be equal."""
     server = webhooks.cluster.server
     created_pod = await asyncio.to_thread(
         create_pod_in_dry_run, server, annotations, namespace, **container
@@ -102,7 +104,7 @@ async def test_a_pod_requests_a_slot_for_each_master_of_its_networks_and_for_eac
         "eth3-nic": "1",
         "sub-eni": "1",
     }
-    assert await slots_of(webhooks, {DEFAULT: "default/cloud"}) == {
+    assert await slots_of(webhooks, {DEFAULT_NETWORK: "default/cloud"}) == {
         "eth1-nic": "1",
         "sub-eni": "1",
     }
@@ -115,12 +117,14 @@ async def test_a_pod_requests_a_slot_for_each_master_of_its_networks_and_for_eac
     }
 
 
-async def test_a_pod_whose_networks_have_no_slots_is_stored_unchanged(webhooks: Webhooks) -> None:
+async def test_pods_without_known_networks_and_pods_of_kube_system_get_no_slots(
+    webhooks: Webhooks,
+) -> None:
     await serve_with_networks(webhooks, SLOTS)
 
     assert await slots_of(webhooks, {}) == {}
     assert await slots_of(webhooks, {NETWORKS: "unknown/network, this@ @"}) == {}
-    assert await slots_of(webhooks, {NETWORKS: "default/cloud"}, "kube-system") == {}
+    assert await slots_of(webhooks, {NETWORKS: "default/cloud"}, namespace="kube-system") == {}
 
 
 async def test_the_webhook_adds_no_slots_when_no_node_offers_them(webhooks: Webhooks) -> None:
@@ -130,10 +134,10 @@ async def test_the_webhook_adds_no_slots_when_no_node_offers_them(webhooks: Webh
     assert await slots_of(webhooks, {INJECT: "team-a"}) == {}
 
 
-async def test_only_pods_with_networks_wait_until_the_networks_are_listed(
+async def test_only_pods_with_networks_wait_for_the_list_of_networks(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pods, "LISTED_S_MAX", 0.01)
+    monkeypatch.setattr(pods, "LISTED_S_MAX", 0.01)  # such a Pod is refused after this time
     api = Api(await open_connection(str(server.kubeconfig)))
     injection = pods.PodInjection(api, SLOTS)  # not started, so it lists no networks
 
@@ -142,7 +146,7 @@ async def test_only_pods_with_networks_wait_until_the_networks_are_listed(
         return AdmissionRequest("1", "Pod", CREATE, "default", "web-0", pod, {})
 
     assert await injection.mutate(creation_with()) == allowed("1")
-    for waiting in ({NETWORKS: "cloud"}, {DEFAULT: "cloud"}, {INJECT: "team-a"}):
+    for waiting in ({NETWORKS: "cloud"}, {DEFAULT_NETWORK: "cloud"}, {INJECT: "team-a"}):
         with pytest.raises(ApiUnavailable, match="SpiderMultusConfigs could not be listed"):
             await injection.mutate(creation_with(**waiting))
     await api.close()
@@ -151,7 +155,7 @@ async def test_only_pods_with_networks_wait_until_the_networks_are_listed(
 async def test_pods_are_stored_unchanged_when_injection_is_off_and_the_webhook_does_not_answer(
     webhooks: Webhooks,
 ) -> None:
-    await webhooks.start()
+    await webhooks.start()  # without injection no webhook for Pods is registered
     await webhooks.stop_serving()
 
     assert await slots_of(webhooks, {NETWORKS: "cloud,pair"}) == {}

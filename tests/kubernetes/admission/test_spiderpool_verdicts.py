@@ -1,4 +1,8 @@
-"""Refusals of the webhooks equal those of Spiderpool: HTTP code, reason, and the causes' fields."""
+"""The webhooks refuse objects with the HTTP code, the reason and the causes of Spiderpool.
+
+Some tests send objects through a real API server; others send an AdmissionReview directly to the
+webhook (``validate``, ``send_review``).
+"""
 
 from __future__ import annotations
 
@@ -28,8 +32,8 @@ from tests.kubernetes.webhooks import Webhooks, running_webhooks
 from tests.support.kubernetes import MERGE_PATCH, Answer, ApiServer
 from tests.support.node_harness import pod
 
-WIDE = ["10.6.0.10-10.6.0.19"]
-OUTSIDE = ["10.6.0.30"]
+SUBNET_IPS = ["10.6.0.10-10.6.0.19"]
+OUTSIDE_SUBNET = ["10.6.0.30"]
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
 
 
 @pytest.fixture
-async def without_subnets(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
+async def webhooks_without_subnets(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
     """Webhooks and a translator where enableSpiderSubnet is false."""
     async with running_webhooks(server, tmp_path, subnets_enabled=False) as found:
         yield found
@@ -55,7 +59,7 @@ async def merge_object(webhooks: Webhooks, kind: str, name: str, body: Object) -
 
 
 def causes(answer: Answer) -> list[tuple[str, str]]:
-    """(type, field) of each cause."""
+    """(type, field) of each cause in the answer of the API server."""
     reported: list[dict[str, Any]] = answer.body["details"]["causes"]
     return [(cause["reason"], cause.get("field", "")) for cause in reported]
 
@@ -90,12 +94,14 @@ async def test_creating_an_existing_name_returns_409_already_exists(webhooks: We
         assert "already exists" in answer.message
 
 
-async def test_a_refused_deletion_returns_403_forbidden(webhooks: Webhooks) -> None:
+async def test_a_refused_deletion_of_a_pool_in_use_returns_403_forbidden(
+    webhooks: Webhooks,
+) -> None:
     cluster = webhooks.cluster
     await webhooks.stop()
     await webhooks.start(guards_deletion=True)
     await create_until_ready(webhooks, pool(default=True))
-    await cluster.node.view.freshen()
+    await cluster.refresh_node_view()
     await cluster.node.add(pod("web-0"))
 
     path = path_of("SpiderIPPool", "blue")
@@ -123,7 +129,7 @@ async def test_a_pool_whose_owner_subnet_does_not_exist_is_refused(webhooks: Web
 
 
 async def test_a_pool_whose_owner_subnet_has_another_uid_is_refused(webhooks: Webhooks) -> None:
-    wide = await create_until_ready(webhooks, subnet(ips=WIDE))
+    wide = await create_until_ready(webhooks, subnet(ips=SUBNET_IPS))
     uid = wide["metadata"]["uid"]
 
     assert (
@@ -134,16 +140,16 @@ async def test_a_pool_whose_owner_subnet_has_another_uid_is_refused(webhooks: We
     ).status == 201
 
 
-async def test_fields_removed_from_an_owned_pool_are_not_inherited_again(
+async def test_fields_removed_from_a_pool_of_a_subnet_are_not_inherited_again(
     webhooks: Webhooks,
 ) -> None:
     cluster = webhooks.cluster
     routes = [{"dst": "10.20.0.0/16", "gw": "10.6.0.2"}]
-    await create_until_ready(webhooks, subnet(ips=WIDE, gateway="10.6.0.1", routes=routes))
+    await create_until_ready(webhooks, subnet(ips=SUBNET_IPS, gateway="10.6.0.1", routes=routes))
     await create_until_ready(webhooks, pool())
-    bare = {"spec": {"gateway": None, "routes": None}}
+    removal = {"spec": {"gateway": None, "routes": None}}
 
-    answer = await merge_object(webhooks, "SpiderIPPool", "blue", bare)
+    answer = await merge_object(webhooks, "SpiderIPPool", "blue", removal)
 
     assert answer.status == 200, answer.message
     assert "gateway" not in answer.body["spec"]
@@ -158,11 +164,11 @@ async def test_fields_removed_from_an_owned_pool_are_not_inherited_again(
 
 
 async def test_pools_inherit_nothing_from_subnets_when_subnets_are_disabled(
-    without_subnets: Webhooks,
+    webhooks_without_subnets: Webhooks,
 ) -> None:
-    webhooks, cluster = without_subnets, without_subnets.cluster
-    wide = await create_until_ready(webhooks, subnet(ips=WIDE, gateway="10.6.0.1"))
-    await create_until_ready(webhooks, pool(ips=OUTSIDE))
+    webhooks, cluster = webhooks_without_subnets, webhooks_without_subnets.cluster
+    wide = await create_until_ready(webhooks, subnet(ips=SUBNET_IPS, gateway="10.6.0.1"))
+    await create_until_ready(webhooks, pool(ips=OUTSIDE_SUBNET))
     uid = wide["metadata"]["uid"]
     await create_until_ready(
         webhooks, with_owner_subnet(pool("green", ips=["10.6.0.31"]), {"name": "wide", "uid": uid})
@@ -181,15 +187,16 @@ async def test_pools_inherit_nothing_from_subnets_when_subnets_are_disabled(
 async def test_a_changed_ip_version_is_forbidden(webhooks: Webhooks) -> None:
     old = await create_until_ready(webhooks, pool())
     new = old | {"spec": old["spec"] | {"ipVersion": 5}}
-    response = await webhooks.validated("UPDATE", new, old)
+    response = await webhooks.validate("UPDATE", new, old)
 
-    assert causes_of(response) == [("FieldValueForbidden", "spec.ipVersion")]
+    assert causes_of_review(response) == [("FieldValueForbidden", "spec.ipVersion")]
     assert "is not changeable" in response["status"]["message"]
 
 
 @pytest.mark.parametrize(
     ("spec", "cause"),
     [
+        # In its causes Spiderpool calls the field hijackCIDR extraCIDR.
         ({"hijackCIDR": ["10.0.0.0/8", "x"]}, ("FieldValueInvalid", "spec.extraCIDR[1]")),
         ({"podCIDRType": None}, ("FieldValueNotSupported", "spec.podCIDRType")),
         ({"podRPFilter": 3}, ("FieldValueNotSupported", "spec.podRPFilter")),
@@ -198,10 +205,10 @@ async def test_a_changed_ip_version_is_forbidden(webhooks: Webhooks) -> None:
 async def test_an_invalid_coordinator_is_refused_with_the_path_of_its_field(
     webhooks: Webhooks, spec: Object, cause: tuple[str, str]
 ) -> None:
-    assert causes_of(await webhooks.validated("CREATE", coordinator(**spec))) == [cause]
+    assert causes_of_review(await webhooks.validate("CREATE", coordinator(**spec))) == [cause]
 
 
-async def test_rdma_injection_into_an_ovs_network_is_refused_with_its_cni_type(
+async def test_rdma_injection_into_an_ovs_network_is_refused_with_the_field_cni_type(
     webhooks: Webhooks,
 ) -> None:
     injected = network("ovs", ovs={"bridge": "br"})
@@ -216,7 +223,7 @@ async def test_rdma_injection_into_an_ovs_network_is_refused_with_its_cni_type(
     ("kind", "field"),
     [("macvlan", "macvlanConfig"), ("ipvlan", "ipvlanConfig"), ("vlan", "vlan")],
 )
-async def test_a_network_without_masters_is_refused_with_the_path_of_its_block(
+async def test_a_network_without_masters_is_refused_with_spiderpools_name_of_its_block(
     webhooks: Webhooks, kind: str, field: str
 ) -> None:
     block: Object = {"master": [], "vlanID": 1}
@@ -224,15 +231,15 @@ async def test_a_network_without_masters_is_refused_with_the_path_of_its_block(
     defaulted = defaulted_network(custom_resource("SpiderMultusConfig", "net", spec))
 
     assert defaulted["spec"][kind]["master"] == []
-    assert causes_of(await webhooks.validated("CREATE", defaulted)) == [
+    assert causes_of_review(await webhooks.validate("CREATE", defaulted)) == [
         ("FieldValueInvalid", f"spec.{field}")
     ]
 
 
-async def test_each_unknown_key_of_an_automatic_pools_affinity_is_reported_as_a_cause(
+async def test_each_unknown_label_of_an_automatic_pools_affinity_is_reported_as_a_cause(
     webhooks: Webhooks,
 ) -> None:
-    labels = dict.fromkeys(("app", "tier"), "x")
+    labels = dict.fromkeys(("app", "tier"), "x")  # an automatic pool has only labels of ours
     auto_pool = pool(podAffinity={"matchLabels": labels})
     auto_pool["metadata"]["labels"] = {"ipam.spidernet.io/owner-application-name": "web"}
 
@@ -256,8 +263,8 @@ async def test_each_unknown_key_of_an_automatic_pools_affinity_is_reported_as_a_
 async def test_a_malformed_review_returns_400_bad_request(
     webhooks: Webhooks, verb: str, change: Object, words: str
 ) -> None:
-    review_request = webhooks.request("CREATE", pool()) | change
-    response = await webhooks.reviewed(verb, "SpiderIPPool", review_request)
+    request = webhooks.review_request("CREATE", pool()) | change
+    response = await webhooks.send_review(verb, "SpiderIPPool", request)
 
     assert response["uid"] == "r-1"
     assert not response["allowed"]
@@ -269,13 +276,13 @@ async def test_a_namespace_that_contains_a_path_is_refused(webhooks: Webhooks) -
     custom = network("custom", customCNI="{}")
     custom["metadata"]["namespace"] = "../../secrets"
 
-    response = await webhooks.validated("CREATE", custom)
+    response = await webhooks.validate("CREATE", custom)
 
     assert not response["allowed"]
     assert "is not the name of an object" in response["status"]["message"]
 
 
-def causes_of(response: Object) -> list[tuple[str, str]]:
-    """(type, field) of each cause in the response to a review."""
+def causes_of_review(response: Object) -> list[tuple[str, str]]:
+    """(type, field) of each cause in the webhook's response to a review."""
     reported = response["status"]["details"]["causes"]
     return [(cause["reason"], cause["field"]) for cause in reported]

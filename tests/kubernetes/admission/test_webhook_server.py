@@ -1,4 +1,7 @@
-"""The webhooks, called by a real API server over TLS."""
+"""The webhooks, called by a real API server over TLS.
+
+``create`` and ``replace`` of the fixture ``webhooks`` return "" or the API server's message.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,9 @@ async def test_the_webhook_adds_finalizer_label_and_defaults_to_a_pool_and_merge
     assert stored["metadata"]["labels"]["ipam.spidernet.io/ippool-cidr"] == "10-6-0-0-16"
 
 
-async def test_a_pool_inherits_from_the_subnet_of_its_cidr(webhooks: Webhooks) -> None:
+async def test_a_pool_inherits_the_gateway_of_the_subnet_with_the_same_cidr(
+    webhooks: Webhooks,
+) -> None:
     assert await webhooks.create(subnet(gateway="10.6.0.1")) == ""
     await webhooks.cluster.until_condition("SpiderSubnet", "wide", "Ready", "True")
     assert await webhooks.create(pool()) == ""
@@ -59,13 +64,11 @@ async def test_a_pool_inherits_from_the_subnet_of_its_cidr(webhooks: Webhooks) -
     assert (owner["kind"], owner["name"], owner["controller"]) == ("SpiderSubnet", "wide", True)
 
 
-async def test_a_pool_that_overlaps_another_is_refused_before_it_is_stored(
-    webhooks: Webhooks,
-) -> None:
+async def test_a_pool_that_overlaps_another_pool_is_refused(webhooks: Webhooks) -> None:
     assert await webhooks.create(pool("blue")) == ""
     await webhooks.cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
 
-    message = await webhooks.create(pool("green"))
+    message = await webhooks.create(pool("green"))  # with the same address
     assert "spec.ips" in message
     assert "blue" in message
 
@@ -74,7 +77,7 @@ async def test_removing_addresses_in_use_from_a_pool_is_refused(webhooks: Webhoo
     cluster = webhooks.cluster
     assert await webhooks.create(pool(default=True)) == ""
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
-    await cluster.node.view.freshen()
+    await cluster.refresh_node_view()
     await cluster.node.add(pod("web-0"))
 
     message = await webhooks.replace(pool(default=True, ips=["10.6.0.20"]))
@@ -82,7 +85,7 @@ async def test_removing_addresses_in_use_from_a_pool_is_refused(webhooks: Webhoo
     assert "web-0" in message
 
 
-async def test_changes_of_metadata_alone_succeed_without_the_webhook(
+async def test_finalizers_can_be_removed_while_the_webhook_does_not_answer(
     webhooks: Webhooks,
 ) -> None:
     assert await webhooks.create(pool()) == ""
@@ -96,41 +99,48 @@ async def test_changes_of_metadata_alone_succeed_without_the_webhook(
         ("SpiderMultusConfig", "net"),
     ):
         body = {"metadata": {"finalizers": None}}
-        assert await _merged(webhooks, kind, name, body) == ""
+        assert await _merge(webhooks, kind, name, body) == ""
+    # This annotation is the name of a NAD, so a change needs the webhook.
     renamed = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
-    assert "webhook" in await _merged(webhooks, "SpiderMultusConfig", "net", renamed)
+    assert "webhook" in await _merge(webhooks, "SpiderMultusConfig", "net", renamed)
 
 
 async def test_changing_the_nad_name_of_a_network_is_refused(
     webhooks: Webhooks,
 ) -> None:
     config = network("custom")
-    config["metadata"]["labels"] = {"team": "a"}
+    config["metadata"]["labels"] = {"team": "a"}  # a label of the user must not matter
     assert await webhooks.create(config) == ""
 
     renamed = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
-    assert "cr-name" in await _merged(webhooks, "SpiderMultusConfig", "net", renamed)
+    assert "cr-name" in await _merge(webhooks, "SpiderMultusConfig", "net", renamed)
 
 
 def test_the_finalizer_of_an_invalid_coordinator_can_be_removed() -> None:
     invalid = coordinator(podMACPrefix="01:00")
-    held = invalid | {"metadata": {"name": "default", "finalizers": ["spiderpool.spidernet.io"]}}
-    names = "uid", "SpiderCoordinator", UPDATE, "", "default"
+    metadata = {"name": "default", "finalizers": ["spiderpool.spidernet.io"]}
+    with_finalizer = invalid | {"metadata": metadata}
 
-    assert validate_coordinator(AdmissionRequest(*names, invalid, held)) == ()
-    assert validate_coordinator(AdmissionRequest(*names, invalid, coordinator())) != ()
+    def refusals_of_update(new: Object, old: Object) -> object:
+        return validate_coordinator(
+            AdmissionRequest("uid", "SpiderCoordinator", UPDATE, "", "default", new, old)
+        )
+
+    assert refusals_of_update(invalid, with_finalizer) == ()
+    # An update from a valid to an invalid spec is refused.
+    assert refusals_of_update(invalid, coordinator()) != ()
 
 
-async def test_a_coordinator_with_a_field_of_the_wrong_type_is_refused_with_its_path(
+async def test_a_coordinator_with_a_missing_or_mistyped_field_is_refused_with_its_path(
     webhooks: Webhooks,
 ) -> None:
-    no_target = coordinator(policyRoutes=[{"gw": "10.0.0.1"}])
+    without_dst = coordinator(policyRoutes=[{"gw": "10.0.0.1"}])
 
-    assert "spec.policyRoutes[0].dst" in await webhooks.create(no_target)
+    assert "spec.policyRoutes[0].dst" in await webhooks.create(without_dst)
     assert "spec.hijackCIDR" in await webhooks.create(coordinator(hijackCIDR=[5]))
 
 
-async def _merged(webhooks: Webhooks, kind: str, name: str, body: Object) -> str:
+async def _merge(webhooks: Webhooks, kind: str, name: str, body: Object) -> str:
     """Merge a patch into an object; return the server's message, "" if it was merged."""
     server = webhooks.cluster.server
     answer = await asyncio.to_thread(
@@ -139,7 +149,7 @@ async def _merged(webhooks: Webhooks, kind: str, name: str, body: Object) -> str
     return "" if answer.status == 200 else answer.message
 
 
-async def test_a_reservation_is_normalised_and_one_with_a_reversed_range_is_refused(
+async def test_a_reservation_is_normalised_and_a_reservation_with_a_reversed_range_is_refused(
     webhooks: Webhooks,
 ) -> None:
     assert await webhooks.create(reservation(ips=["10.6.0.9", "10.6.0.8"])) == ""
@@ -147,18 +157,20 @@ async def test_a_reservation_is_normalised_and_one_with_a_reversed_range_is_refu
 
     assert stored["spec"] == {"ips": ["10.6.0.8-10.6.0.9"], "ipVersion": 4}
     assert "10.6.0.9-10.6.0.8" in await webhooks.create(
-        reservation("worse", ipVersion=4, ips=["10.6.0.9-10.6.0.8"])
+        reservation("invalid", ipVersion=4, ips=["10.6.0.9-10.6.0.8"])
     )
 
 
-async def test_a_coordinator_gets_defaults_and_prefix_lengths(webhooks: Webhooks) -> None:
+async def test_a_coordinator_gets_defaults_and_prefix_lengths_and_an_invalid_route_is_refused(
+    webhooks: Webhooks,
+) -> None:
     assert await webhooks.create(coordinator(hijackCIDR=["10.9.9.9", "::ffff:10.9.9.9"])) == ""
     stored = get(webhooks.cluster.server, "SpiderCoordinator", "default")
 
     assert stored["spec"]["hijackCIDR"] == ["10.9.9.9/32", "::ffff:10.9.9.9/128"]
     assert stored["spec"]["vethMTU"] == 1500
     message = await webhooks.create(
-        coordinator("worse", policyRoutes=[{"dst": "10.0.0.0/8", "gw": "fd00::1"}])
+        coordinator("invalid", policyRoutes=[{"dst": "10.0.0.0/8", "gw": "fd00::1"}])
     )
     assert "spec.policyRoutes[0]" in message
 
@@ -174,8 +186,8 @@ async def test_a_network_gets_defaults_and_an_invalid_chained_plugin_is_refused(
     assert stored["spec"]["macvlan"]["mtu"] == 0
     assert stored["spec"]["coordinator"]["mode"] == "auto"
     assert stored["metadata"]["labels"]["cni.spidernet.io/network-resource-inject"] == "team-a"
-    bad = network("macvlan", "worse", macvlan={"master": ["ens3"]}, chainCNIJsonData=["{}"])
-    assert "type is missing" in await webhooks.create(bad)
+    invalid = network("macvlan", "invalid", macvlan={"master": ["ens3"]}, chainCNIJsonData=["{}"])
+    assert "type is missing" in await webhooks.create(invalid)
 
 
 async def test_deleting_a_pool_in_use_is_refused_when_guards_deletion_is_set(
@@ -187,14 +199,14 @@ async def test_deleting_a_pool_in_use_is_refused_when_guards_deletion_is_set(
     assert await webhooks.create(pool(default=True)) == ""
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     path = path_of("SpiderIPPool", "blue")
-    await cluster.node.view.freshen()
+    await cluster.refresh_node_view()
     await cluster.node.add(pod("web-0"))
-    held = await asyncio.to_thread(cluster.server.request, "DELETE", path)
+    refusal = await _delete(webhooks, path)
     await cluster.node.delete(pod("web-0"))
-    freed = await asyncio.to_thread(cluster.server.request, "DELETE", path)
+    deletion = await _delete(webhooks, path)
 
-    assert "web-0" in held.message
-    assert freed.status == 200
+    assert "web-0" in refusal.message
+    assert deletion.status == 200
 
 
 async def test_deleting_a_pool_in_use_is_allowed_with_a_warning_by_default(
@@ -205,22 +217,22 @@ async def test_deleting_a_pool_in_use_is_allowed_with_a_warning_by_default(
     assert await webhooks.create(pool("unused", ips=["10.6.0.200"])) == ""
     for name in ("blue", "unused"):
         await cluster.until_condition("SpiderIPPool", name, "Ready", "True")
-    await cluster.node.view.freshen()
+    await cluster.refresh_node_view()
     await cluster.node.add(pod("web-0"))
 
-    unused = await _deleted(webhooks, path_of("SpiderIPPool", "unused"))
-    used = await _deleted(webhooks, path)
+    unused = await _delete(webhooks, path_of("SpiderIPPool", "unused"))
+    used = await _delete(webhooks, path)
     await webhooks.stop_serving()
-    unanswered = await _deleted(webhooks, path)
+    without_webhook = await _delete(webhooks, path)
 
     assert (unused.status, unused.warnings) == (200, ())
-    assert used.status == unanswered.status == 200
+    assert used.status == without_webhook.status == 200
     (warning,) = used.warnings
     assert "SpiderIPPool 'blue' will be deleted when it is no longer in use" in warning
     assert "web-0" in warning
 
 
-async def _deleted(webhooks: Webhooks, path: str) -> Answer:
+async def _delete(webhooks: Webhooks, path: str) -> Answer:
     return await asyncio.to_thread(webhooks.cluster.server.request, "DELETE", path)
 
 
@@ -241,7 +253,7 @@ async def test_the_webhook_server_does_not_start_with_an_invalid_certificate(
     webhooks: Webhooks,
 ) -> None:
     await webhooks.stop()
-    webhooks.files.certificate.write_text("no certificate")
+    webhooks.files.certificate.write_text("not a certificate")
 
     with pytest.raises(BadInput, match=r"tls\.crt"):
         await webhooks.start()
@@ -259,7 +271,7 @@ def pod_with_annotations(name: str, **annotations: str) -> Object:
     }
 
 
-async def test_a_pod_gets_the_networks_and_devices_that_its_annotation_names(
+async def test_a_pod_gets_the_networks_and_devices_that_its_annotation_selects_by_label(
     webhooks: Webhooks,
 ) -> None:
     await webhooks.stop()
@@ -273,7 +285,7 @@ async def test_a_pod_gets_the_networks_and_devices_that_its_annotation_names(
     team_a = {"cni.spidernet.io__rdma-resource-inject": "team-a"}
 
     def created() -> Object | None:
-        """The stored Pod, created once the webhook has the network in its cache."""
+        """The stored Pod; None as long as the webhook's cache has no network with the label."""
         answer = server.request("POST", pods, pod_with_annotations("web-0", **team_a))
         return answer.body if answer.status == 201 else None
 

@@ -1,7 +1,8 @@
 """Spiderpool's end-to-end cases about Pods: long annotations, networks by name.
 
-The ids are those of docs/contributing/compatibility.md. The agent reads its facts from an API
-server, and each test makes the calls of a container runtime.
+An id such as E00007 is the case's id in docs/contributing/compatibility.md. The agent reads facts
+about Pods from a real API server (``shop``, whose Pods are in the namespace ``shop``). Each test
+calls the agent as a container runtime does.
 """
 
 from __future__ import annotations
@@ -34,21 +35,25 @@ from tests.support.agent_harness import AgentHarness, running
 from tests.support.kubernetes import ApiServer
 
 __all__ = ("cluster", "shop")
-"""Fixtures of neighbouring tests."""
+"""Fixtures that pytest must find in this module."""
 
 IPPOOL = "ipam.spidernet.io/ippool"
 IPPOOLS = "ipam.spidernet.io/ippools"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 LONG_BYTES = 200_000
-"""Size of annotations; an API server accepts 256 KiB."""
+"""Total size of the annotations of a Pod; an API server accepts 256 KiB."""
 
 LAN_AND_WAN: Any = [{"name": "lan", "namespace": "shop"}, {"name": "wan", "namespace": "shop"}]
 
 
 @pytest.fixture
 async def agent(cluster: Cluster, settings: Settings) -> AsyncIterator[AgentHarness]:
-    """Pool ``lan`` is for one network only, ``wan`` for Pods that name it."""
+    """An agent with three pools.
+
+    ``lan`` serves only the network ``lan``, ``wan`` only Pods that name the pool, and ``any`` is
+    the default pool.
+    """
     async with running(settings, MemoryStore(), facts=cluster.facts) as harness:
         await harness.pool(
             "lan", "10.6.0.0/16", "10.6.1.1-10.6.1.9", default=False, multus_names=("shop/lan",)
@@ -87,13 +92,14 @@ async def test_a_pod_of_several_containers_has_one_address(
     }
     answer = await asyncio.to_thread(shop.request, "POST", PODS_PATH, body)
 
-    held = await agent.add("many", CNI_ARGS=cni_args_of(answer.body))
+    added = await agent.add("many", CNI_ARGS=cni_args_of(answer.body))
 
-    assert [address[:7] for address in held] == ["10.7.1."]
+    assert [address[:7] for address in added] == ["10.7.1."]
     assert len(await agent.claims()) == 1
 
 
 def create_pod_with(server: ApiServer, name: str, **annotations: str) -> Object:
+    """Create a Pod with annotations, given by their short names."""
     keys = {"ippool": IPPOOL, "ippools": IPPOOLS, "networks": NETWORKS, "default": DEFAULT_NETWORK}
     annotations_by_key = {keys[key]: text for key, text in annotations.items()}
     return create_pod(server, name, NODE_NAME, annotations=annotations_by_key)
@@ -102,38 +108,39 @@ def create_pod_with(server: ApiServer, name: str, **annotations: str) -> Object:
 async def test_a_pool_serves_the_network_that_its_multus_name_lists(
     shop: ApiServer, agent: AgentHarness
 ) -> None:
-    """D00009: the default network, and a further network in named and in unnamed items."""
+    """D00009: the default network; a second network with and without names of interfaces."""
     lan = '{"ipv4":["lan"]}'
     first = create_pod_with(shop, "first", ippool=lan, default="shop/lan")
-    further = [{"interface": "eth0", "ipv4": ["any"]}, {"interface": "net1", "ipv4": ["lan"]}]
-    named_list = create_pod_with(shop, "second", ippools=json.dumps(further), networks="shop/lan")
+    named = [{"interface": "eth0", "ipv4": ["any"]}, {"interface": "net1", "ipv4": ["lan"]}]
+    second = create_pod_with(shop, "second", ippools=json.dumps(named), networks="shop/lan")
     unnamed = [{"ipv4": ["any"]}, {"ipv4": ["lan"]}]
-    unnamed_list = create_pod_with(shop, "third", ippools=json.dumps(unnamed), networks="shop/lan")
+    third = create_pod_with(shop, "third", ippools=json.dumps(unnamed), networks="shop/lan")
 
     (address,) = await agent.add("first", CNI_ARGS=cni_args_of(first))
     assert address.startswith("10.6.1.")
-    for name, pod in (("second", named_list), ("third", unnamed_list)):
+    for name, pod in (("second", second), ("third", third)):
         await agent.add(name, CNI_ARGS=cni_args_of(pod))
         (address,) = await agent.add(name, CNI_ARGS=cni_args_of(pod), CNI_IFNAME="net1")
         assert address.startswith("10.6.1.")
 
 
-@pytest.mark.parametrize("list_", ["named", "unnamed", "none"])
+@pytest.mark.parametrize("pools", ["named", "unnamed", "single"])
 async def test_an_add_is_refused_when_its_pool_is_for_another_network(
-    shop: ApiServer, agent: AgentHarness, list_: str
+    shop: ApiServer, agent: AgentHarness, pools: str
 ) -> None:
-    """D00010."""
+    """D00010: a list of pools with and without names of interfaces, and a single pool for eth0."""
     items = [{"interface": "eth0", "ipv4": ["any"]}, {"interface": "net1", "ipv4": ["lan"]}]
-    if list_ == "unnamed":
+    if pools == "unnamed":
         items = [{"ipv4": item["ipv4"]} for item in items]
-    if list_ == "none":
+    if pools == "single":
         pod = create_pod_with(shop, "web", ippool='{"ipv4":["lan"]}', default="shop/wan")
     else:
         pod = create_pod_with(shop, "web", ippools=json.dumps(items), networks="shop/wan")
 
+    # The ADD of eth0 checks the pools of all interfaces.
     refused = await agent.call("ADD", "web", CNI_ARGS=cni_args_of(pod))
 
-    nic = {"named": "net1", "unnamed": "1", "none": "eth0"}[list_]
+    nic = {"named": "net1", "unnamed": "1", "single": "eth0"}[pools]
     message = refused.error["msg"] + refused.error["details"]
     text = f"the spec.multusName [shop/lan] in the IPPool lan used by the Pod interface {nic}"
     assert f"{text} is not matched" in message
@@ -149,7 +156,7 @@ async def test_an_add_is_refused_when_its_pool_is_for_another_network(
 async def test_a_list_of_networks_is_read_from_compact_and_indented_json(
     shop: ApiServer, agent: AgentHarness, networks: str
 ) -> None:
-    """Two networks: the pool of the first, net1, requires that network."""
+    """The pool of net1 serves only the first network, so the order of the list matters."""
     items = [
         {"interface": "eth0", "ipv4": ["any"]},
         {"interface": "net1", "ipv4": ["lan"]},
@@ -157,9 +164,9 @@ async def test_a_list_of_networks_is_read_from_compact_and_indented_json(
     ]
     pod = create_pod_with(shop, "web", ippools=json.dumps(items), networks=networks)
 
-    held = [
+    added = [
         await agent.add("web", CNI_ARGS=cni_args_of(pod), CNI_IFNAME=nic)
         for nic in ("eth0", "net1", "net2")
     ]
 
-    assert [address[:7] for (address,) in held] == ["10.8.1.", "10.6.1.", "10.7.1."]
+    assert [address[:7] for (address,) in added] == ["10.8.1.", "10.6.1.", "10.7.1."]

@@ -1,4 +1,4 @@
-"""An agent in a cluster with a SpiderCoordinator, and without one."""
+"""The coordinator settings that an agent uses for an ADD, with and without a SpiderCoordinator."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.support.kubernetes import MERGE_PATCH, ApiServer
 pytestmark = pytest.mark.simulated
 
 KIND = "SpiderCoordinator"
-SYNCED = {
+SYNCED_STATUS = {
     "phase": "Synced",
     "overlayPodCIDR": ["10.244.0.0/16"],
     "serviceCIDR": ["10.96.0.0/16", "fd00:96::/112"],
 }
-EVERYTHING: dict[str, Any] = {
+ALL_FIELDS: dict[str, Any] = {
     "mode": "underlay",
     "podCIDRType": "cluster",
     "hijackCIDR": ["169.254.0.0/16"],
@@ -55,12 +55,15 @@ users: [{{name: me, user: {{token: none}}}}]
 contexts: [{{name: here, context: {{cluster: here, user: me}}}}]
 current-context: here
 """
-CONFIGURED = read_settings({"hijackFurtherNics": False, "vethMTU": 9000})
+SETTINGS_OF_CONF_YML = read_settings({"hijackFurtherNics": False, "vethMTU": 9000})
 
 
 @pytest.fixture
 async def source(server: ApiServer) -> AsyncIterator[KubernetesCoordinator]:
-    settings = Settings("node-1", kubeconfig=str(server.kubeconfig), coordinator=CONFIGURED)
+    """The agent's source of coordinator settings, after it has listed SpiderCoordinators."""
+    settings = Settings(
+        "node-1", kubeconfig=str(server.kubeconfig), coordinator=SETTINGS_OF_CONF_YML
+    )
     cluster = await connect_cluster(settings)
     assert cluster is not None
     assert cluster.coordinator is not None
@@ -78,7 +81,8 @@ async def write_status(server: ApiServer, **status: object) -> None:
     assert answer.status == 200, answer.message
 
 
-def settings_of(source: KubernetesCoordinator) -> UnparsedSettings | None:
+def settings_or_none(source: KubernetesCoordinator) -> UnparsedSettings | None:
+    """The settings of the next ADD; None if the source refuses ADDs."""
     try:
         return source.current_settings()
     except NotReady:
@@ -86,15 +90,15 @@ def settings_of(source: KubernetesCoordinator) -> UnparsedSettings | None:
 
 
 async def until_settings(source: KubernetesCoordinator) -> UnparsedSettings:
-    await until(lambda: settings_of(source) is not None)
+    await until(lambda: settings_or_none(source) is not None)
     return source.current_settings()
 
 
 async def test_every_field_of_a_synced_coordinator_becomes_a_setting_of_an_add(
     source: KubernetesCoordinator, server: ApiServer
 ) -> None:
-    create(server, coordinator(**EVERYTHING))
-    await write_status(server, **SYNCED)
+    create(server, coordinator(**ALL_FIELDS))
+    await write_status(server, **SYNCED_STATUS)
 
     assert await until_settings(source) == UnparsedSettings(
         mode="underlay",
@@ -134,14 +138,14 @@ async def test_adds_are_refused_while_the_coordinator_is_not_synced_and_succeed_
     source: KubernetesCoordinator, server: ApiServer
 ) -> None:
     create(server, coordinator())
-    await write_status(server, **SYNCED)
+    await write_status(server, **SYNCED_STATUS)
     await until_settings(source)
 
     await write_status(server, phase="NotReady", reason="no source", serviceCIDR=[])
-    await until(lambda: settings_of(source) is None)
+    await until(lambda: settings_or_none(source) is None)
     with pytest.raises(NotReady, match=r"^spidercoordinator: default no ready: no source "):
         source.current_settings()
-    await write_status(server, **SYNCED)
+    await write_status(server, **SYNCED_STATUS)
 
     assert (await until_settings(source)).service_cidr == ("10.96.0.0/16", "fd00:96::/112")
 
@@ -151,8 +155,7 @@ async def test_adds_are_refused_when_the_coordinator_or_its_status_is_missing(
 ) -> None:
     with pytest.raises(NotReady, match="coordinator config not found: there is no"):
         source.current_settings()
-    other = coordinator("other")
-    create(server, other)
+    create(server, coordinator("other"))
     create(server, coordinator())
     await until(lambda: ("", "default") in source.coordinators.objects)
 
@@ -164,7 +167,7 @@ async def test_a_changed_coordinator_changes_the_settings_of_the_next_add(
     source: KubernetesCoordinator, server: ApiServer
 ) -> None:
     create(server, coordinator())
-    await write_status(server, **SYNCED)
+    await write_status(server, **SYNCED_STATUS)
     before = await until_settings(source)
     replace(server, coordinator(podMACPrefix="0a:1c"))
 
@@ -178,13 +181,13 @@ async def test_the_cached_coordinator_is_used_while_the_api_server_is_unreachabl
     source: KubernetesCoordinator, server: ApiServer
 ) -> None:
     create(server, coordinator())
-    await write_status(server, **SYNCED)
+    await write_status(server, **SYNCED_STATUS)
     before = await until_settings(source)
 
     await asyncio.to_thread(server.kill)
     try:
         await until(lambda: source.coordinators.fault)
-        await source.load()
+        await source.load()  # what an agent does before each ADD
         assert source.current_settings() == before
     finally:
         await asyncio.to_thread(server.start)
@@ -200,7 +203,7 @@ async def test_an_add_is_refused_with_the_reason_when_coordinators_were_never_li
     assert cluster is not None
     assert cluster.coordinator is not None
 
-    await cluster.coordinator.load()
+    await cluster.coordinator.load()  # what an agent does before each ADD
     with pytest.raises(NotReady, match="SpiderCoordinators cannot be listed: ") as refused:
         cluster.coordinator.current_settings()
     await cluster.close()
@@ -231,7 +234,9 @@ async def test_an_agent_without_a_coordinator_name_watches_no_coordinators(
         ({"status": ["Synced"]}, "Expected `object`"),
     ],
 )
-def test_the_fault_of_an_unusable_coordinator_names_the_field(changed: Object, fault: str) -> None:
+def test_the_fault_of_an_unusable_coordinator_says_what_is_wrong(
+    changed: Object, fault: str
+) -> None:
     cached = cached_coordinator({"metadata": {"name": "default"}, "spec": {}} | changed)
 
     assert fault in cached.fault

@@ -1,6 +1,8 @@
 """A DEL releases an address only if the API server or its watch has reported a deletion.
 
-A watch that lags or misses an event releases nothing (I6 of docs/contributing/architecture.md).
+Otherwise the Pod may still need the address: an agent whose watch lags or misses an event releases
+nothing (I6 of docs/contributing/architecture.md). The fixture ``shop`` is the API server; Pods are
+in the namespace ``shop``.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ from tests.kubernetes.workload_objects import (
     PODS_PATH,
     cni_args_of,
     create_pod,
-    create_set,
-    define,
+    create_workload,
+    define_kind,
     delete_pod,
-    undefine,
+    undefine_kind,
 )
 from tests.kubernetes.workloads.test_fixed_addresses import (
     INSTANCES_PATH,
@@ -40,12 +42,14 @@ from tests.support.kubernetes import ApiServer
 
 @pytest.fixture(scope="module")
 def kubevirt(bare_server: ApiServer) -> Iterator[None]:
-    """KubeVirt's two kinds, with any fields."""
-    define(bare_server, "kubevirt.io", "v1", "VirtualMachine", "virtualmachines")
-    define(bare_server, "kubevirt.io", "v1", "VirtualMachineInstance", "virtualmachineinstances")
+    """KubeVirt's kinds of virtual machines and their instances (VMIs), with any fields."""
+    define_kind(bare_server, "kubevirt.io", "v1", "VirtualMachine", "virtualmachines")
+    define_kind(
+        bare_server, "kubevirt.io", "v1", "VirtualMachineInstance", "virtualmachineinstances"
+    )
     yield
     for plural in ("virtualmachines", "virtualmachineinstances"):
-        undefine(bare_server, "kubevirt.io", "v1", plural)
+        undefine_kind(bare_server, "kubevirt.io", "v1", plural)
 
 
 async def create_pod_with_address(
@@ -60,6 +64,7 @@ async def create_pod_with_address(
 async def test_the_del_of_a_launcher_keeps_its_address_when_the_vmi_kind_is_not_served(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
+    """A launcher is the Pod of a VMI; without the kind nobody knows whether the VMI exists."""
     instance = {"kind": "VirtualMachineInstance", "apiVersion": "kubevirt.io/v1"}
     launcher = await create_pod_with_address(
         agent, shop, "launcher-1", instance | {"metadata": {"name": "vm-a", "uid": "uid-a"}}
@@ -73,10 +78,10 @@ async def test_the_del_of_a_launcher_keeps_its_address_when_the_vmi_kind_is_not_
     assert len(await agent.claims()) == 1
 
 
-async def test_a_replica_keeps_its_address_when_the_watch_missed_the_scaling_up(
+async def test_a_del_keeps_the_address_of_a_replica_when_the_watch_missed_the_scaling_up(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    db = create_set(shop, "StatefulSet", "db", replicas=1, serviceName="db")
+    db = create_workload(shop, "StatefulSet", "db", replicas=1, serviceName="db")
     await until(lambda: ("shop", "db") in cluster.facts.stateful_sets.objects)
     await cluster.stop_watching()
     resize(shop, "db", replicas=2)
@@ -88,11 +93,12 @@ async def test_a_replica_keeps_its_address_when_the_watch_missed_the_scaling_up(
     assert len(await agent.claims()) == 1
 
 
-async def test_a_replica_keeps_its_address_when_the_watch_has_not_received_its_statefulset(
+async def test_a_replica_keeps_its_address_while_its_unwatched_statefulset_has_that_replica(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
+    """The agent reads the StatefulSet from the API server, because its watch is interrupted."""
     await cluster.stop_watching()
-    db = create_set(shop, "StatefulSet", "db", replicas=1, serviceName="db")
+    db = create_workload(shop, "StatefulSet", "db", replicas=1, serviceName="db")
     pod = await create_pod_with_address(agent, shop, "db-0", db)
     delete_pod(shop, "db-0")
 
@@ -105,13 +111,14 @@ async def test_a_replica_keeps_its_address_when_the_watch_has_not_received_its_s
     assert not await agent.claims()
 
 
-async def test_a_gc_keeps_a_replica_when_the_watch_missed_the_scaling_up(
+async def test_a_gc_keeps_the_address_of_a_replica_when_the_watch_missed_the_scaling_up(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness, settings: Settings
 ) -> None:
-    db = create_set(shop, "StatefulSet", "db", replicas=1, serviceName="db")
+    db = create_workload(shop, "StatefulSet", "db", replicas=1, serviceName="db")
     await until(lambda: ("shop", "db") in cluster.facts.stateful_sets.objects)
     await cluster.stop_watching()
     resize(shop, "db", replicas=2)
+    # A GC releases attachments whose network namespace does not exist.
     missing_netns = f"{settings.socket_path.rpartition('/')[0]}/netns-of-db-1"
     pod = create_pod(shop, "db-1", NODE_NAME, db)
     await agent.add("db-1", CNI_ARGS=cni_args_of(pod), CNI_NETNS=missing_netns)
@@ -122,10 +129,10 @@ async def test_a_gc_keeps_a_replica_when_the_watch_missed_the_scaling_up(
     assert len(await agent.claims()) == 1
 
 
-async def test_a_replica_that_was_scaled_away_keeps_its_address_without_the_api_server(
+async def test_a_replica_that_was_scaled_away_keeps_its_address_while_the_api_server_is_down(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    db = create_set(shop, "StatefulSet", "db", replicas=1, serviceName="db")
+    db = create_workload(shop, "StatefulSet", "db", replicas=1, serviceName="db")
     pod = await create_pod_with_address(agent, shop, "db-0", db)
     resize(shop, "db", replicas=0)
     await until(lambda: cluster.facts.stateful_sets.objects["shop", "db"].replicas == 0)
@@ -144,11 +151,11 @@ async def test_a_replica_that_was_scaled_away_keeps_its_address_without_the_api_
 async def test_a_running_pod_missing_from_the_cache_keeps_its_address(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness, settings: Settings
 ) -> None:
-    """The agent has restarted, and kubelet replaces a sandbox before the first list."""
+    """As after a restart of the agent: kubelet replaces a sandbox before Pods are listed again."""
     pod = await create_pod_with_address(agent, shop, "web")
     await cluster.stop_watching()
     cluster.facts.pods.objects.clear()
-    cluster.facts._read.clear()
+    cluster.facts._read.clear()  # the cache of Pods that were read one by one
 
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
     claims_before = await agent.claims()
@@ -159,7 +166,7 @@ async def test_a_running_pod_missing_from_the_cache_keeps_its_address(
     assert not await agent.claims()
 
 
-async def test_a_deletion_reported_by_the_watch_releases_without_the_api_server(
+async def test_a_deletion_reported_by_the_watch_releases_while_the_api_server_is_down(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = await create_pod_with_address(agent, shop, "web")
@@ -179,28 +186,28 @@ async def test_a_deletion_reported_by_the_watch_releases_without_the_api_server(
 async def test_a_late_add_of_a_deleted_pod_takes_nothing_from_its_successor_of_the_same_name(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    """The agent's watch is interrupted, and kubelet creates a sandbox again."""
+    """The agent's watch is interrupted, and kubelet creates a sandbox of the deleted Pod again."""
     older = await create_pod_with_address(agent, shop, "web")
     await until(lambda: ("shop", "web") in cluster.facts.pods.objects)
     await cluster.stop_watching()
     delete_pod(shop, "web")
     newer = create_pod(shop, "web", NODE_NAME)
-    held = await agent.add("web", CNI_ARGS=cni_args_of(newer), CNI_CONTAINERID="c-newer")
+    added = await agent.add("web", CNI_ARGS=cni_args_of(newer), CNI_CONTAINERID="c-newer")
 
     late = await agent.call("ADD", "web", CNI_ARGS=cni_args_of(older), CNI_CONTAINERID="c-late")
     shop.kill()
-    unanswered = await agent.call(
+    without_api_server = await agent.call(
         "ADD", "web", CNI_ARGS=cni_args_of(older), CNI_CONTAINERID="c-late"
     )
 
     shop.start()
     shop.wait_served(PODS_PATH)
     assert "does not exist any more" in late.error["msg"]
-    assert unanswered.error["code"] == TRY_AGAIN_LATER
+    assert without_api_server.error["code"] == TRY_AGAIN_LATER
     endpoint = await agent.endpoint("web")
     assert endpoint is not None
     assert endpoint.uid == newer["metadata"]["uid"]
-    assert [f"{address}/16" for address, _ in endpoint.addresses()] == held
+    assert [f"{address}/16" for address, _ in endpoint.addresses()] == added
 
 
 @pytest.mark.usefixtures("kubevirt")
@@ -219,12 +226,12 @@ async def test_the_del_of_a_launcher_releases_its_address_once_the_vm_is_deleted
     delete_with_finalizers(shop, f"{INSTANCES_PATH}/vm-a")
     await agent.delete("launcher-1", CNI_ARGS=cni_args_of(launcher))
 
-    delete_pod(shop, "launcher-1")
+    delete_pod(shop, "launcher-1")  # clean up
     assert len(claims_while_vm_exists) == 1
     assert not await agent.claims()
 
 
 def is_ending(cluster: Cluster, name: str) -> bool:
-    """Whether the watch has received the Pod's deletion."""
+    """Whether the watch has received that the Pod is being deleted."""
     cached = cluster.facts.pods.objects.get(("shop", name))
     return cached is not None and "deletionTimestamp" in cached["metadata"]

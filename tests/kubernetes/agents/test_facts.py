@@ -1,4 +1,4 @@
-"""The facts about Pods that an agent reads from a real API server, also while it is unreachable.
+"""The facts about Pods that an agent reads from a real API server, or from its cache.
 
 ``KubernetesFactsSource`` watches Pods, Namespaces, Nodes and StatefulSets; it reads an object from
 the API server when its cache lacks the object.
@@ -17,6 +17,7 @@ from core.eventstore.memory import MemoryStore
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.kubernetes.workloads.pods import is_alive
+from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER
 from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
 from nodeagent.kubernetes.facts import KubernetesFactsSource
 from nodeagent.settings.agent_settings import Settings
@@ -27,7 +28,7 @@ from tests.kubernetes.workload_objects import (
     PODS_PATH,
     cni_args_of,
     create_pod,
-    create_set,
+    create_workload,
     delete_pod,
     delete_workloads,
 )
@@ -36,11 +37,13 @@ from tests.support.http_caller import HttpReply, over_socket
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
 NODE_NAME = "node-1"
-BLUE = {"ipam.spidernet.io/ippool": json.dumps({"ipv4": ["blue"]})}
+POOL_BLUE = {"ipam.spidernet.io/ippool": json.dumps({"ipv4": ["blue"]})}
+"""The annotation that names the pool ``blue``."""
 
 
 @pytest.fixture
 def shop(server: ApiServer) -> ApiServer:
+    """The API server, without Pods in the namespace ``shop``, and with the Node of the agent."""
     delete_workloads(server)
     node = {"metadata": {"name": NODE_NAME, "labels": {"rack": "r1"}}}
     server.request("POST", "/api/v1/nodes", node)
@@ -49,27 +52,29 @@ def shop(server: ApiServer) -> ApiServer:
 
 @pytest.fixture
 async def cluster(shop: ApiServer, settings: Settings) -> AsyncIterator[Cluster]:
-    result = await connect_cluster(settings._replace(kubeconfig=str(shop.kubeconfig)))
-    assert result is not None
+    """The agent's connection to the API server, after it has listed all objects."""
+    connected = await connect_cluster(settings._replace(kubeconfig=str(shop.kubeconfig)))
+    assert connected is not None
+    facts = connected.facts
     async with asyncio.timeout(30):
-        for informer in (result.facts.pods, result.facts.namespaces, result.facts.stateful_sets):
+        for informer in (facts.pods, facts.namespaces, facts.stateful_sets):
             await informer.listed.wait()
-    yield result
-    await result.close()
+    yield connected
+    await connected.close()
 
 
 @pytest.fixture
 async def agent(cluster: Cluster, settings: Settings) -> AsyncIterator[AgentHarness]:
-    """An agent with the default pool ``green`` and the pool ``blue``, which must be named."""
+    """An agent with the default pool ``green`` and the pool ``blue`` for Pods that name it."""
     async with running(settings, MemoryStore(), facts=cluster.facts) as harness:
         await harness.pool("green", "10.6.0.0/16", "10.6.1.1-10.6.1.9")
         await harness.pool("blue", "10.6.0.0/16", "10.6.2.1-10.6.2.9", default=False)
         yield harness
 
 
-def owner_of(one: Object) -> Owner:
-    metadata = one["metadata"]
-    return Owner(one["kind"], metadata["name"], "shop", one["apiVersion"], metadata["uid"])
+def as_owner(body: Object) -> Owner:
+    metadata = body["metadata"]
+    return Owner(body["kind"], metadata["name"], "shop", body["apiVersion"], metadata["uid"])
 
 
 async def until_cached(cluster: Cluster, name: str) -> None:
@@ -89,18 +94,18 @@ async def test_the_annotation_of_a_pod_chooses_its_pool(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     plain = create_pod(shop, "plain", NODE_NAME)
-    with_annotation = create_pod(shop, "asking", NODE_NAME, annotations=BLUE)
+    annotated = create_pod(shop, "annotated", NODE_NAME, annotations=POOL_BLUE)
 
     (first,) = await agent.add("plain", CNI_ARGS=cni_args_of(plain))
-    (second,) = await agent.add("asking", CNI_ARGS=cni_args_of(with_annotation))
+    (second,) = await agent.add("annotated", CNI_ARGS=cni_args_of(annotated))
 
     assert first.startswith("10.6.1.")
     assert second.startswith("10.6.2.")
-    result = await agent.endpoint("asking")
-    assert result is not None
-    uid = with_annotation["metadata"]["uid"]
-    assert (result.uid, result.holder, result.node) == (uid, pod_holder(uid), NODE_NAME)
-    assert (result.owner_kind, result.owner_name) == ("Pod", "asking")
+    endpoint = await agent.endpoint("annotated")
+    assert endpoint is not None
+    uid = annotated["metadata"]["uid"]
+    assert (endpoint.uid, endpoint.holder, endpoint.node) == (uid, pod_holder(uid), NODE_NAME)
+    assert (endpoint.owner_kind, endpoint.owner_name) == ("Pod", "annotated")
 
 
 async def test_the_annotation_of_a_namespace_chooses_pools(
@@ -123,7 +128,7 @@ async def test_a_pod_missing_from_the_cache_is_read_from_the_api_server(
 ) -> None:
     api = Api(await open_connection(str(shop.kubeconfig)))
     facts = KubernetesFactsSource(api, NODE_NAME, settings.fixed)
-    pod = create_pod(shop, "early", NODE_NAME, annotations=BLUE)
+    pod = create_pod(shop, "early", NODE_NAME, annotations=POOL_BLUE)
 
     async with running(settings, MemoryStore(), facts=facts) as node:
         await node.pool("blue", "10.6.0.0/16", "10.6.2.1", default=False)
@@ -145,7 +150,7 @@ async def test_an_add_of_a_pod_that_does_not_exist_is_refused(
 async def test_coordinator_settings_are_served_only_for_a_pod_that_exists(
     shop: ApiServer, settings: Settings
 ) -> None:
-    """Without the watch: a Pod missing from the cache is read, and its annotation is used."""
+    """The watch is not started, so the agent reads the Pod with its annotation."""
     api = Api(await open_connection(str(shop.kubeconfig)))
     facts = KubernetesFactsSource(api, NODE_NAME, settings.fixed)
     create_pod(
@@ -173,7 +178,7 @@ async def test_an_add_with_the_uid_of_another_pod_of_the_same_name_is_refused(
     create_pod(shop, "web", NODE_NAME)
     await until_cached(cluster, "web")
 
-    reply = await agent.call("ADD", "web")
+    reply = await agent.call("ADD", "web")  # the harness sets a UID that is not that of the Pod
 
     assert reply.status == 1
     assert not await agent.claims()
@@ -198,7 +203,7 @@ async def test_a_running_pod_keeps_its_address_over_a_del_until_it_is_deleted(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = create_pod(shop, "web", NODE_NAME)
-    held = await agent.add("web", CNI_ARGS=cni_args_of(pod))
+    added = await agent.add("web", CNI_ARGS=cni_args_of(pod))
 
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
     claims_before = await agent.claims()
@@ -206,7 +211,7 @@ async def test_a_running_pod_keeps_its_address_over_a_del_until_it_is_deleted(
     await until_uncached(cluster, "web")
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
 
-    assert [f"{address}/16" for address in claims_before] == held
+    assert [f"{address}/16" for address in claims_before] == added
     assert not await agent.claims()
 
 
@@ -220,11 +225,11 @@ async def test_a_del_reads_the_pod_and_releases_when_the_watch_missed_the_deleti
     delete_pod(shop, "web")
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
 
-    assert ("shop", "web") in cluster.facts.pods.objects
+    assert ("shop", "web") in cluster.facts.pods.objects, "the watch must not see the deletion"
     assert not await agent.claims()
 
 
-async def test_a_cached_pod_keeps_its_address_when_the_api_server_is_away(
+async def test_a_cached_pod_keeps_its_address_over_a_del_while_the_api_server_is_down(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = create_pod(shop, "web", NODE_NAME)
@@ -241,29 +246,29 @@ async def test_a_cached_pod_keeps_its_address_when_the_api_server_is_away(
 async def test_the_owner_of_a_pod_of_a_replicaset_is_the_deployment(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    deployment = create_set(shop, "Deployment", "web")
-    replicas = create_set(shop, "ReplicaSet", "web-5d4", deployment)
+    deployment = create_workload(shop, "Deployment", "web")
+    replicas = create_workload(shop, "ReplicaSet", "web-5d4", deployment)
     pod = create_pod(shop, "web-5d4-x", NODE_NAME, replicas)
 
     await agent.add("web-5d4-x", CNI_ARGS=cni_args_of(pod))
 
-    result = await agent.endpoint("web-5d4-x")
-    assert result is not None
-    assert (result.owner_kind, result.owner_name) == ("Deployment", "web")
+    endpoint = await agent.endpoint("web-5d4-x")
+    assert endpoint is not None
+    assert (endpoint.owner_kind, endpoint.owner_name) == ("Deployment", "web")
 
 
-async def test_a_deleted_replicaset_counts_as_the_owner(
+async def test_the_owner_of_a_pod_is_its_replicaset_if_the_replicaset_cannot_be_found(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    names = {"kind": "ReplicaSet", "apiVersion": "apps/v1"}
-    deleted_set = names | {"metadata": {"name": "web-5d4", "uid": "uid-of-web-5d4"}}
+    kind = {"kind": "ReplicaSet", "apiVersion": "apps/v1"}
+    deleted_set = kind | {"metadata": {"name": "web-5d4", "uid": "uid-of-web-5d4"}}
     pod = create_pod(shop, "web-5d4-x", NODE_NAME, deleted_set)
 
     await agent.add("web-5d4-x", CNI_ARGS=cni_args_of(pod))
 
-    result = await agent.endpoint("web-5d4-x")
-    assert result is not None
-    assert (result.owner_kind, result.owner_name) == ("ReplicaSet", "web-5d4")
+    endpoint = await agent.endpoint("web-5d4-x")
+    assert endpoint is not None
+    assert (endpoint.owner_kind, endpoint.owner_name) == ("ReplicaSet", "web-5d4")
 
 
 async def test_the_endpoint_of_an_unscheduled_pod_names_the_node_of_the_agent(
@@ -273,29 +278,29 @@ async def test_the_endpoint_of_an_unscheduled_pod_names_the_node_of_the_agent(
 
     await agent.add("unscheduled", CNI_ARGS=cni_args_of(pod))
 
-    result = await agent.endpoint("unscheduled")
-    assert result is not None
-    assert result.node == NODE_NAME
+    endpoint = await agent.endpoint("unscheduled")
+    assert endpoint is not None
+    assert endpoint.node == NODE_NAME
 
 
-async def test_a_replica_keeps_its_address_until_its_statefulset_is_scaled_below_it(
+async def test_a_replica_keeps_its_address_until_its_statefulset_has_fewer_replicas(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     def has_validity(state: str) -> bool:
-        validity = cluster.facts.endpoint_validity(result) if result else None
+        validity = cluster.facts.endpoint_validity(endpoint) if endpoint else None
         return validity is not None and validity.state == state
 
-    stateful = create_set(shop, "StatefulSet", "db", replicas=1, serviceName="db")
+    stateful = create_workload(shop, "StatefulSet", "db", replicas=1, serviceName="db")
     first = create_pod(shop, "db-0", NODE_NAME, stateful)
-    held = await agent.add("db-0", CNI_ARGS=cni_args_of(first))
-    result = await agent.endpoint("db-0")
+    added = await agent.add("db-0", CNI_ARGS=cni_args_of(first))
+    endpoint = await agent.endpoint("db-0")
     await until(lambda: has_validity("valid"))
 
     delete_pod(shop, "db-0")
     await until_uncached(cluster, "db-0")
     await agent.delete("db-0", CNI_ARGS=cni_args_of(first))
     second = create_pod(shop, "db-0", NODE_NAME, stateful)
-    assert await agent.add("db-0", CNI_ARGS=cni_args_of(second), CNI_CONTAINERID="c-again") == held
+    assert await agent.add("db-0", CNI_ARGS=cni_args_of(second), CNI_CONTAINERID="c-again") == added
 
     fewer = {"spec": {"replicas": 0}}
     shop.request("PATCH", f"{COLLECTION_PATHS['StatefulSet']}/db", fewer, content=MERGE_PATCH)
@@ -306,28 +311,28 @@ async def test_a_replica_keeps_its_address_until_its_statefulset_is_scaled_below
     assert not await agent.claims()
 
 
-async def test_an_add_of_a_cached_pod_succeeds_without_the_api_server(
+async def test_while_the_api_server_is_down_only_an_add_of_a_cached_pod_succeeds(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    deployment = create_set(shop, "Deployment", "web")
-    replicas = create_set(shop, "ReplicaSet", "web-5d4", deployment)
-    pod = create_pod(shop, "web-5d4-x", NODE_NAME, replicas, annotations=BLUE)
-    unseen = {"metadata": {"name": "unseen", "uid": "unseen"}}
+    deployment = create_workload(shop, "Deployment", "web")
+    replicas = create_workload(shop, "ReplicaSet", "web-5d4", deployment)
+    pod = create_pod(shop, "web-5d4-x", NODE_NAME, replicas, annotations=POOL_BLUE)
+    uncached = {"metadata": {"name": "uncached", "uid": "uid-of-uncached"}}
     await until_cached(cluster, "web-5d4-x")
-    await until(lambda: cluster.facts._owners.top(owner_of(replicas)).kind == "Deployment")
+    await until(lambda: cluster.facts._owners.top(as_owner(replicas)).kind == "Deployment")
     shop.kill()
 
     (address,) = await agent.add("web-5d4-x", CNI_ARGS=cni_args_of(pod))
-    refused = await agent.call("ADD", "unseen", CNI_ARGS=cni_args_of(unseen))
+    refused = await agent.call("ADD", "uncached", CNI_ARGS=cni_args_of(uncached))
 
     shop.start()
     shop.wait_served(PODS_PATH)
     assert address.startswith("10.6.2.")
-    assert refused.error["code"] == 11
-    result = await agent.endpoint("web-5d4-x")
-    assert result is not None
-    assert result.owner_kind == "Deployment"
+    assert refused.error["code"] == TRY_AGAIN_LATER
+    endpoint = await agent.endpoint("web-5d4-x")
+    assert endpoint is not None
+    assert endpoint.owner_kind == "Deployment"
 
 
-async def test_without_a_kubeconfig_there_is_no_cluster(settings: Settings) -> None:
+async def test_an_agent_without_a_kubeconfig_connects_to_no_cluster(settings: Settings) -> None:
     assert await connect_cluster(settings) is None

@@ -1,6 +1,7 @@
-"""The watch of Pods with RDMA devices finds a Pod and its top owner by an address.
+"""The agent's watch of Pods with RDMA devices finds a Pod and its top owner by an address.
 
-Pod and owner are labels of the RDMA counters.
+RDMA metrics have labels for the Pod and the owner. The top owner is the last object on the path of
+controller references, for example the Deployment of a ReplicaSet of a Pod.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
 from nodeagent.kubernetes.rdma_pods import NETWORK_STATUS, RdmaPodWatch
 from nodeagent.rdma.rdma_ports import RdmaPod
 from nodeagent.settings.agent_settings import Settings
-from tests.chart.rendering import objects
-from tests.kubernetes.identities import grant, is_allowed, kubeconfig_of
+from tests.chart.rendering import render_objects
+from tests.kubernetes.identities import apply_permissions, is_allowed, kubeconfig_of
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import (
     create_pod,
-    create_set,
-    define,
+    create_workload,
+    define_kind,
     delete_pod,
     delete_workloads,
     owned_by,
     set_status,
-    undefine,
+    undefine_kind,
 )
 from tests.support.deadlines import until
 from tests.support.kubernetes import ApiServer
@@ -38,23 +39,28 @@ pytest.importorskip("helm_python", reason=needs(HELM))
 
 NODE = "node-1"
 AGENT = "orbweaver-agent"
-TRAINING = ("kubeflow.org", "v1")
-SECRET = ("example.com", "v1")
-DEVICE = {NETWORK_STATUS: json.dumps([{"device-info": {"pci": {"rdma-device": "mlx5_4"}}}])}
+KUBEFLOW = ("kubeflow.org", "v1")
+"""Group and version of the kind PyTorchJob, which agents may read."""
+
+SECRETIVE = ("example.com", "v1")
+"""Group and version of the kind Secretive, which agents may not read."""
+
+RDMA_DEVICE = {NETWORK_STATUS: json.dumps([{"device-info": {"pci": {"rdma-device": "mlx5_4"}}}])}
 VALUES = {"spiderpoolAgent": {"prometheus": {"enabled": True, "enabledRdmaMetric": True}}}
 
 
 @pytest.fixture
 def shop(server: ApiServer) -> Iterator[ApiServer]:
+    """The API server with two kinds of owners, and the permissions for RDMA metrics."""
     delete_workloads(server)
-    grant(server, objects(VALUES))
-    define(server, *TRAINING, "PyTorchJob", "pytorchjobs")
-    define(server, *SECRET, "Secretive", "secretives")
+    apply_permissions(server, render_objects(VALUES))
+    define_kind(server, *KUBEFLOW, "PyTorchJob", "pytorchjobs")
+    define_kind(server, *SECRETIVE, "Secretive", "secretives")
     yield server
     delete_workloads(server)
-    undefine(server, *TRAINING, "pytorchjobs")
-    undefine(server, *SECRET, "secretives")
-    grant(server, objects({}))
+    undefine_kind(server, *KUBEFLOW, "pytorchjobs")
+    undefine_kind(server, *SECRETIVE, "secretives")
+    apply_permissions(server, render_objects({}))
 
 
 @pytest.fixture
@@ -75,21 +81,22 @@ def rdma_pods(cluster: Cluster) -> RdmaPodWatch:
 
 
 def create_rdma_pod(
-    server: ApiServer, name: str, number: int, owner: Object | None = None, **more: object
+    server: ApiServer, name: str, number: int, owner: Object | None = None, **pod_fields: object
 ) -> None:
     """Create a running Pod with the addresses 10.6.0.NUMBER and fd00:6::NUMBER.
 
-    The Pod has an RDMA device, unless ``more`` replaces its annotations.
+    The Pod has an RDMA device, unless ``pod_fields`` has other annotations.
     """
-    metadata = {"annotations": DEVICE} | more
-    create_pod(server, name, NODE, owner, **metadata)  # type: ignore[arg-type]
+    fields = {"annotations": RDMA_DEVICE} | pod_fields
+    create_pod(server, name, NODE, owner, **fields)  # type: ignore[arg-type]
     ips = [{"ip": f"10.6.0.{number}"}, {"ip": f"fd00:6::{number}"}]
     set_status(server, name, phase="Running", podIP=ips[0]["ip"], podIPs=ips)
 
 
-def create_training_object(
+def create_owner(
     server: ApiServer, plural: str, kind: str, group: str, owner: Object | None = None
 ) -> Object:
+    """Create an object ``train`` of a kind, which may have an owner itself; return it."""
     metadata = {"name": "train"} | (owned_by(owner) if owner else {})
     path = f"/apis/{group}/v1/namespaces/shop/{plural}"
     body = {"kind": kind, "apiVersion": f"{group}/v1", "metadata": metadata}
@@ -98,33 +105,34 @@ def create_training_object(
     return answer.body
 
 
-def owner_of(one: Object) -> Owner:
-    metadata = one["metadata"]
-    return Owner(one["kind"], metadata["name"], "shop", one["apiVersion"], metadata["uid"])
+def as_owner(body: Object) -> Owner:
+    metadata = body["metadata"]
+    return Owner(body["kind"], metadata["name"], "shop", body["apiVersion"], metadata["uid"])
 
 
 async def test_pods_with_rdma_devices_are_indexed_by_address_with_their_top_owner(
     shop: ApiServer, rdma_pods: RdmaPodWatch
 ) -> None:
     def create_objects() -> tuple[Object, Object]:
-        deployment = create_set(shop, "Deployment", "web", replicas=0)
-        create_rdma_pod(shop, "web-1", 17, create_set(shop, "ReplicaSet", "web-a", deployment))
-        training = create_training_object(shop, "pytorchjobs", "PyTorchJob", TRAINING[0])
+        deployment = create_workload(shop, "Deployment", "web", replicas=0)
+        create_rdma_pod(shop, "web-1", 17, create_workload(shop, "ReplicaSet", "web-a", deployment))
+        training = create_owner(shop, "pytorchjobs", "PyTorchJob", KUBEFLOW[0])
         create_rdma_pod(shop, "train-0", 18, training)
-        create_rdma_pod(shop, "alone", 19)
-        create_rdma_pod(shop, "plain", 20, annotations={})
+        create_rdma_pod(shop, "unowned", 19)
+        # Two Pods that the index must not have.
+        create_rdma_pod(shop, "without-device", 20, annotations={})
         create_rdma_pod(shop, "on-the-host", 21, spec={"hostNetwork": True})
         return deployment, training
 
     deployment, training = await asyncio.to_thread(create_objects)
 
     expected = {
-        "10.6.0.17": RdmaPod("shop", "web-1", owner_of(deployment)),
-        "fd00:6::17": RdmaPod("shop", "web-1", owner_of(deployment)),
-        "10.6.0.18": RdmaPod("shop", "train-0", owner_of(training)),
-        "fd00:6::18": RdmaPod("shop", "train-0", owner_of(training)),
-        "10.6.0.19": RdmaPod("shop", "alone"),
-        "fd00:6::19": RdmaPod("shop", "alone"),
+        "10.6.0.17": RdmaPod("shop", "web-1", as_owner(deployment)),
+        "fd00:6::17": RdmaPod("shop", "web-1", as_owner(deployment)),
+        "10.6.0.18": RdmaPod("shop", "train-0", as_owner(training)),
+        "fd00:6::18": RdmaPod("shop", "train-0", as_owner(training)),
+        "10.6.0.19": RdmaPod("shop", "unowned"),
+        "fd00:6::19": RdmaPod("shop", "unowned"),
     }
 
     def is_complete() -> bool:
@@ -134,27 +142,27 @@ async def test_pods_with_rdma_devices_are_indexed_by_address_with_their_top_owne
 
     await until(is_complete)
     assert rdma_pods.by_address() == expected
-    await asyncio.to_thread(delete_pod, shop, "alone")
+    await asyncio.to_thread(delete_pod, shop, "unowned")
     await until(lambda: "10.6.0.19" not in rdma_pods.by_address())
 
 
-async def test_a_pod_has_no_owner_when_the_owner_is_gone_or_reading_it_is_forbidden(
+async def test_a_pod_is_indexed_without_an_owner_if_its_top_owner_cannot_be_read(
     shop: ApiServer, rdma_pods: RdmaPodWatch
 ) -> None:
     def create_objects() -> None:
-        secretive = create_training_object(shop, "secretives", "Secretive", SECRET[0])
-        create_rdma_pod(shop, "secret-0", 17, secretive)
-        training = create_training_object(shop, "pytorchjobs", "PyTorchJob", TRAINING[0], secretive)
-        create_rdma_pod(shop, "train-0", 18, training)
+        secretive = create_owner(shop, "secretives", "Secretive", SECRETIVE[0])
+        create_rdma_pod(shop, "of-forbidden", 17, secretive)
+        training = create_owner(shop, "pytorchjobs", "PyTorchJob", KUBEFLOW[0], secretive)
+        create_rdma_pod(shop, "of-forbidden-top", 18, training)
         missing_owner: Object = {"kind": "PyTorchJob", "apiVersion": "kubeflow.org/v1"}
         missing_owner["metadata"] = {"name": "gone", "uid": "0"}
-        create_rdma_pod(shop, "orphan", 19, missing_owner)
+        create_rdma_pod(shop, "of-missing", 19, missing_owner)
         unserved = missing_owner | {"kind": "Unserved"}
-        create_rdma_pod(shop, "strange", 20, unserved)
-        other = missing_owner | {"metadata": {"name": "train", "uid": "0"}}
-        create_rdma_pod(shop, "older", 21, other)
-        # When this owner is known, the others were read too.
-        create_rdma_pod(shop, "web-1", 22, create_set(shop, "ReplicaSet", "web"))
+        create_rdma_pod(shop, "of-unserved-kind", 20, unserved)
+        of_earlier_uid = missing_owner | {"metadata": {"name": "train", "uid": "0"}}
+        create_rdma_pod(shop, "of-earlier-uid", 21, of_earlier_uid)
+        # Owners are read in this order: when this owner is known, all others have been read.
+        create_rdma_pod(shop, "web-1", 22, create_workload(shop, "ReplicaSet", "web"))
 
     await asyncio.to_thread(create_objects)
 
@@ -167,13 +175,13 @@ async def test_a_pod_has_no_owner_when_the_owner_is_gone_or_reading_it_is_forbid
     assert pods_with_owner == {"web-1"}
 
 
-async def test_agents_watch_no_rdma_pods_when_rdma_metrics_are_off(
+async def test_agents_may_not_read_owners_and_watch_no_rdma_pods_when_rdma_metrics_are_off(
     shop: ApiServer, tmp_path: Path
 ) -> None:
-    expected = {"verb": "get", "group": TRAINING[0], "resource": "pytorchjobs", "namespace": "shop"}
-    assert await asyncio.to_thread(lambda: is_allowed(shop, AGENT, **expected))
-    await asyncio.to_thread(grant, shop, objects({}))
-    assert not await asyncio.to_thread(lambda: is_allowed(shop, AGENT, **expected))
+    read = {"verb": "get", "group": KUBEFLOW[0], "resource": "pytorchjobs", "namespace": "shop"}
+    assert await asyncio.to_thread(lambda: is_allowed(shop, AGENT, **read))
+    await asyncio.to_thread(apply_permissions, shop, render_objects({}))
+    assert not await asyncio.to_thread(lambda: is_allowed(shop, AGENT, **read))
 
     kubeconfig = str(kubeconfig_of(shop, AGENT, tmp_path))
     connected = await connect_cluster(Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True))

@@ -1,4 +1,7 @@
-"""Services and EndpointSlices of a real API server, as ClusterIPs that a node serves."""
+"""An agent reads Services and EndpointSlices of a real API server, and serves their ClusterIPs.
+
+A frontend is a ClusterIP with a port; its backends are the endpoints of the Service.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ from nodeagent.settings.agent_settings import Settings
 from tests.kubernetes.translator_harness import until
 from tests.support.kubernetes import ApiServer
 
-SLICES = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"
-SERVICES = "/api/v1/namespaces/shop/services"
-WEB = {
+SLICES_PATH = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"
+SERVICES_PATH = "/api/v1/namespaces/shop/services"
+WEB_SERVICE = {
     "metadata": {"name": "web"},
     "spec": {
         "ports": [{"name": "http", "port": 80, "targetPort": 8080}],
@@ -28,7 +31,7 @@ WEB = {
 }
 
 
-def slice_with(*addresses: str) -> dict[str, object]:
+def endpoint_slice(*addresses: str) -> dict[str, object]:
     return {
         "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
         "addressType": "IPv4",
@@ -40,13 +43,13 @@ def slice_with(*addresses: str) -> dict[str, object]:
 @pytest.fixture
 async def services(server: ApiServer) -> AsyncIterator[KubernetesServices]:
     api = Api(await open_connection(str(server.kubeconfig)))
-    found = KubernetesServices(api, "node-1")
-    watching = asyncio.create_task(found.run())
-    yield found
+    watched = KubernetesServices(api, "node-1")
+    watching = asyncio.create_task(watched.run())
+    yield watched
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
     await api.close()
-    for path in (f"{SERVICES}/web", f"{SLICES}/web-1"):
+    for path in (f"{SERVICES_PATH}/web", f"{SLICES_PATH}/web-1"):
         server.request("DELETE", path)
 
 
@@ -58,23 +61,24 @@ def backends(services: KubernetesServices, address: str) -> list[str] | None:
     return None
 
 
-async def test_frontends_are_none_until_services_and_slices_are_listed(server: ApiServer) -> None:
+async def test_frontends_are_none_before_services_are_listed(server: ApiServer) -> None:
+    """The watch is not started, so nothing is listed."""
     api = Api(await open_connection(str(server.kubeconfig)))
     assert KubernetesServices(api, "node-1").frontends() is None
     await api.close()
 
 
-async def test_backends_follow_the_endpoint_slices_of_a_service(
+async def test_backends_and_affinity_follow_a_service_and_its_endpoint_slices(
     server: ApiServer, services: KubernetesServices
 ) -> None:
-    service = server.request("POST", SERVICES, WEB).body
+    service = server.request("POST", SERVICES_PATH, WEB_SERVICE).body
     address = service["spec"]["clusterIP"]
     await until(lambda: backends(services, address) == [])
-    server.request("POST", SLICES, slice_with("10.6.0.1", "10.6.0.2"))
+    server.request("POST", SLICES_PATH, endpoint_slice("10.6.0.1", "10.6.0.2"))
     await until(lambda: backends(services, address) == ["10.6.0.1:8080", "10.6.0.2:8080"])
     async with asyncio.timeout(30):
         waiting = asyncio.create_task(services.changed())
-        server.request("DELETE", f"{SLICES}/web-1")
+        server.request("DELETE", f"{SLICES_PATH}/web-1")
         await waiting
     await until(lambda: backends(services, address) == [])
     (with_affinity,) = (
@@ -83,16 +87,16 @@ async def test_backends_follow_the_endpoint_slices_of_a_service(
         if backend_group.affinity_s
     )
     assert with_affinity.affinity_s == 10_800  # the default timeout of session affinity
-    server.request("DELETE", f"{SERVICES}/web")
+    server.request("DELETE", f"{SERVICES_PATH}/web")
     await until(lambda: backends(services, address) is None)
 
 
 async def test_an_agent_watches_services_only_when_cluster_ip_is_enabled(
     server: ApiServer,
 ) -> None:
-    settings = Settings("node-1", kubeconfig=str(server.kubeconfig))
-    on = settings._replace(cluster_ip=ClusterIpSettings(enabled=True))
-    for agent_settings, watches_services in ((on, True), (settings, False)):
+    disabled = Settings("node-1", kubeconfig=str(server.kubeconfig))
+    enabled = disabled._replace(cluster_ip=ClusterIpSettings(enabled=True))
+    for agent_settings, watches_services in ((enabled, True), (disabled, False)):
         cluster = await connect_cluster(agent_settings)
         assert cluster is not None
         await until(cluster.facts.nodes.listed.is_set)
@@ -105,10 +109,18 @@ async def test_an_agent_watches_services_only_when_cluster_ip_is_enabled(
 def test_a_service_or_slice_that_cannot_be_parsed_is_logged_and_not_served(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    metadata = {"namespace": "shop", "name": "odd", "resourceVersion": "1"}
-    service = cached_service({"metadata": metadata, "spec": {"ports": "none"}})
+    invalid = {"namespace": "shop", "name": "invalid", "resourceVersion": "1"}
+    service = cached_service({"metadata": invalid, "spec": {"ports": "none"}})
     assert service["service"].addresses == ()
-    names = {"metadata": metadata, "addressType": "FQDN", "endpoints": []}
-    assert cached_slice(names)["slice"] is None
-    assert cached_slice({"metadata": metadata})["slice"] is None
-    assert caplog.text.count("shop/odd") == 2
+    assert cached_slice({"metadata": invalid})["slice"] is None
+    assert caplog.text.count("shop/invalid") == 2
+
+
+def test_a_slice_with_dns_names_is_valid_and_not_served_without_a_log_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    metadata = {"namespace": "shop", "name": "web-1", "resourceVersion": "1"}
+    slice_with_names = {"metadata": metadata, "addressType": "FQDN", "endpoints": []}
+
+    assert cached_slice(slice_with_names)["slice"] is None
+    assert caplog.text == ""

@@ -25,8 +25,8 @@ from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
 from nodeagent.kubernetes.sriov import OPERATOR_DAEMON, KubernetesSriov
 from nodeagent.settings.agent_settings import Settings
 from nodeagent.sriov.reconciler import NodeReport, SriovReconciler
-from tests.chart.rendering import objects
-from tests.kubernetes.identities import grant, kubeconfig_of
+from tests.chart.rendering import render_objects
+from tests.kubernetes.identities import apply_permissions, kubeconfig_of
 from tests.kubernetes.workload_objects import create_pod, delete_pod, delete_workloads
 from tests.nodeagent.sriov.cards import Card, CardHardware
 from tests.nodeagent.sriov.guid_log import GuidLog
@@ -38,10 +38,12 @@ pytest.importorskip("helm_python", reason=needs(HELM))
 
 NODE = "node-1"
 NAMESPACE = "orbweaver"
-GROUP = f"/apis/{API_VERSION}"
-POLICIES = f"{GROUP}/namespaces/shop/sriovnetworknodepolicies"
-STATE = f"{GROUP}/namespaces/{NAMESPACE}/sriovnetworknodestates/{NODE}"
-STATES_CRD = (
+"""The namespace of agents, where they write SriovNetworkNodeStates."""
+
+GROUP_PATH = f"/apis/{API_VERSION}"
+POLICIES_PATH = f"{GROUP_PATH}/namespaces/shop/sriovnetworknodepolicies"
+STATE_PATH = f"{GROUP_PATH}/namespaces/{NAMESPACE}/sriovnetworknodestates/{NODE}"
+STATES_CRD_PATH = (
     "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     "/sriovnetworknodestates.sriovnetwork.openshift.io"
 )
@@ -50,10 +52,10 @@ EMPTY_STATE = {
     "kind": "SriovNetworkNodeState",
     "metadata": {"name": NODE},
 }
-NODES = "/api/v1/nodes"
+NODES_PATH = "/api/v1/nodes"
 VALUES = {"sriov": {"install": True}}
 WAIT_S_MAX = 60
-RAIL = {
+RAIL_POLICY = {
     "apiVersion": API_VERSION,
     "kind": "SriovNetworkNodePolicy",
     "metadata": {"name": "rail"},
@@ -68,50 +70,62 @@ RAIL = {
 
 @pytest.fixture
 def shop(server: ApiServer) -> Iterator[ApiServer]:
+    """The API server with the Node, and the chart's permissions with SR-IOV."""
     delete_workloads(server)
-    grant(server, objects(VALUES))
+    apply_permissions(server, render_objects(VALUES))
     node = {"metadata": {"name": NODE, "labels": {"network": "sriov"}}}
-    server.request("POST", NODES, {"apiVersion": "v1", "kind": "Node"} | node)
+    server.request("POST", NODES_PATH, {"apiVersion": "v1", "kind": "Node"} | node)
     # Another test may have left a Node of this name.
-    server.request("PATCH", f"{NODES}/{NODE}", node, content=MERGE_PATCH)
+    server.request("PATCH", f"{NODES_PATH}/{NODE}", node, content=MERGE_PATCH)
     address = {"status": {"addresses": [{"type": "InternalIP", "address": "10.6.0.11"}]}}
-    server.request("PATCH", f"{NODES}/{NODE}/status", address, content=MERGE_PATCH)
+    server.request("PATCH", f"{NODES_PATH}/{NODE}/status", address, content=MERGE_PATCH)
     yield server
     for name in ("rail", "old"):
-        server.request("DELETE", f"{POLICIES}/{name}")
-    server.request("DELETE", STATE)
-    server.request("DELETE", f"{NODES}/{NODE}")
+        server.request("DELETE", f"{POLICIES_PATH}/{name}")
+    server.request("DELETE", STATE_PATH)
+    server.request("DELETE", f"{NODES_PATH}/{NODE}")
     delete_workloads(server)
-    grant(server, objects({}))
+    apply_permissions(server, render_objects({}))
 
 
 @pytest.fixture
 async def cluster(shop: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
-    """The connection of an agent, with the rights that the chart gives to agents."""
+    """The connection of an agent, with the permissions that the chart gives to agents."""
     kubeconfig = str(kubeconfig_of(shop, "orbweaver-agent", tmp_path))
     settings = Settings(NODE, kubeconfig=kubeconfig, sriov=SriovSettings())
     selection = settings.selection._replace(agent_namespace=NAMESPACE)
-    joined = await connect_cluster(settings._replace(selection=selection))
-    assert joined is not None
-    yield joined
-    await joined.close()
+    connected = await connect_cluster(settings._replace(selection=selection))
+    assert connected is not None
+    yield connected
+    await connected.close()
 
 
 @pytest.fixture
 async def source(cluster: Cluster) -> KubernetesSriov:
+    """The agent's access to policies and to the state of its node, after all kinds are listed."""
     assert cluster.sriov is not None
     await until(cluster.sriov.configuration, WAIT_S_MAX)
     return cluster.sriov
 
 
+NEEDS_DRAIN = NodeReport(
+    nics=(),
+    external=frozenset(),
+    result=SyncResult(IN_PROGRESS, "waits"),
+    blocking=("shop/a",),
+    needs_drain=True,
+)
+"""The report of a reconciler that waits because the Pod ``shop/a`` uses virtual functions."""
+
+
 def uid_of_node(server: ApiServer) -> str:
-    return str(server.request("GET", f"{NODES}/{NODE}").body["metadata"]["uid"])
+    return str(server.request("GET", f"{NODES_PATH}/{NODE}").body["metadata"]["uid"])
 
 
 async def test_the_configuration_has_policies_of_all_namespaces_and_the_nodes_labels_and_addresses(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
-    assert shop.request("POST", POLICIES, RAIL).status == 201
+    assert shop.request("POST", POLICIES_PATH, RAIL_POLICY).status == 201
 
     await source.changed()
     await until(lambda: (configured := source.configuration()) and configured.policies, WAIT_S_MAX)
@@ -125,7 +139,10 @@ async def test_the_configuration_has_policies_of_all_namespaces_and_the_nodes_la
     assert configuration.own_addresses == ("10.6.0.11",)
 
 
-async def test_a_waiting_reconciler_wakes_when_every_kind_is_listed(cluster: Cluster) -> None:
+async def test_a_reconciler_that_waits_with_changed_wakes_when_every_kind_is_listed(
+    cluster: Cluster,
+) -> None:
+    """``configuration`` returns None before every kind is listed."""
     assert cluster.sriov is not None
 
     async with asyncio.timeout(WAIT_S_MAX):
@@ -138,8 +155,8 @@ async def test_a_waiting_reconciler_wakes_when_every_kind_is_listed(cluster: Clu
 async def test_a_policy_with_an_unsupported_field_is_skipped_and_named(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
-    spec = RAIL["spec"] | {"vdpaType": "virtio"}  # type: ignore[operator]
-    shop.request("POST", POLICIES, RAIL | {"metadata": {"name": "old"}, "spec": spec})
+    spec = RAIL_POLICY["spec"] | {"vdpaType": "virtio"}  # type: ignore[operator]
+    shop.request("POST", POLICIES_PATH, RAIL_POLICY | {"metadata": {"name": "old"}, "spec": spec})
 
     await until(
         lambda: (configured := source.configuration()) and configured.unreadable, WAIT_S_MAX
@@ -154,21 +171,22 @@ async def test_a_policy_with_an_unsupported_field_is_skipped_and_named(
 
 
 async def test_the_api_server_refuses_an_unknown_device_type(shop: ApiServer) -> None:
-    spec = RAIL["spec"] | {"deviceType": "uio"}  # type: ignore[operator]
+    spec = RAIL_POLICY["spec"] | {"deviceType": "uio"}  # type: ignore[operator]
 
-    answer = shop.request("POST", POLICIES, RAIL | {"spec": spec})
+    answer = shop.request("POST", POLICIES_PATH, RAIL_POLICY | {"spec": spec})
 
     assert answer.status == 422
     assert "deviceType" in answer.message
 
 
-async def test_a_later_agent_reads_the_nics_that_an_earlier_agent_declared(
+async def test_the_configuration_has_the_managed_nics_that_the_state_declares(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
+    """An agent reads them after a restart."""
     managed_nic = DesiredNic("ens1f0", "0000:17:00.0", 2)
-    foreign = DesiredNic("ens1f1", "0000:17:00.1", 2, externally_managed=True)
+    foreign_nic = DesiredNic("ens1f1", "0000:17:00.1", 2, externally_managed=True)
 
-    await source.declare([managed_nic, foreign])
+    await source.declare([managed_nic, foreign_nic])
     await until(lambda: (configured := source.configuration()) and configured.managed, WAIT_S_MAX)
 
     configuration = source.configuration()
@@ -180,15 +198,15 @@ async def test_a_drain_is_requested_and_withdrawn_by_annotations_and_a_label(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
     await source.declare([])
-    busy = NodeReport((), frozenset(), SyncResult(IN_PROGRESS, "waits"), ("shop/a",), True)
 
-    await source.report(busy)
-    requested = shop.request("GET", STATE).body
+    await source.report(NEEDS_DRAIN)
+    requested = shop.request("GET", STATE_PATH).body
     await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, WAIT_S_MAX)
-    await source.report(busy._replace(blocking=(), needs_drain=False, keeps_request=True))
-    state_kept = shop.request("GET", STATE).body
-    await source.report(busy._replace(blocking=(), needs_drain=False))
-    called_off = shop.request("GET", STATE).body
+    unblocked = NEEDS_DRAIN._replace(blocking=(), needs_drain=False)
+    await source.report(unblocked._replace(keeps_request=True))
+    kept = shop.request("GET", STATE_PATH).body
+    await source.report(unblocked)
+    withdrawn = shop.request("GET", STATE_PATH).body
 
     assert requested["metadata"]["annotations"] == {
         DESIRED_STATE: "Drain_Required",
@@ -197,28 +215,27 @@ async def test_a_drain_is_requested_and_withdrawn_by_annotations_and_a_label(
     assert requested["status"]["syncStatus"] == "InProgress"
     assert requested["metadata"]["labels"] == {DRAIN_LABEL: "Drain_Required"}
     for field in ("annotations", "labels"):
-        assert state_kept["metadata"][field] == requested["metadata"][field]
+        assert kept["metadata"][field] == requested["metadata"][field]
     (owner,) = requested["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"]) == ("Node", uid_of_node(shop))
-    assert called_off["metadata"]["annotations"] == {DESIRED_STATE: "Idle"}
-    assert "labels" not in called_off["metadata"]
+    assert withdrawn["metadata"]["annotations"] == {DESIRED_STATE: "Idle"}
+    assert "labels" not in withdrawn["metadata"]
 
 
-async def test_withdraw_removes_the_drain_request_and_keeps_the_interfaces(
+async def test_withdraw_removes_the_drain_request_and_keeps_the_declared_nics(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
     managed_nic = DesiredNic("ens1f0", "0000:17:00.0", 2)
     await source.declare([managed_nic])
-    busy = NodeReport((), frozenset(), SyncResult(IN_PROGRESS, "waits"), ("shop/a",), True)
-    await source.report(busy)
+    await source.report(NEEDS_DRAIN)
     await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, WAIT_S_MAX)
 
     await source.withdraw()
 
-    state = shop.request("GET", STATE).body
+    state = shop.request("GET", STATE_PATH).body
     assert DRAIN_LABEL not in state["metadata"].get("labels", {})
     assert state["metadata"]["annotations"][DESIRED_STATE] == "Idle"
-    assert len(state["spec"]["interfaces"]) == 1, "the rest stays"
+    assert len(state["spec"]["interfaces"]) == 1, "the declared NIC must stay"
 
 
 async def test_the_configuration_names_the_daemon_of_an_sriov_operator_on_the_node(
@@ -228,34 +245,35 @@ async def test_the_configuration_names_the_daemon_of_an_sriov_operator_on_the_no
     create_pod(shop, "daemon", NODE, labels=labels)
 
     await until(lambda: (configured := source.configuration()) and configured.operator, WAIT_S_MAX)
-    noticed = source.configuration()
+    with_daemon = source.configuration()
     delete_pod(shop, "daemon")
     await until(
         lambda: (configured := source.configuration()) and not configured.operator, WAIT_S_MAX
     )
 
-    assert noticed is not None
-    assert noticed.operator == "shop/daemon"
+    assert with_daemon is not None
+    assert with_daemon.operator == "shop/daemon"
 
 
 @pytest.fixture
 def operator_definition(shop: ApiServer) -> Iterator[None]:
-    """The definition of states without the fields that only Orbweaver has."""
-    original = shop.request("GET", STATES_CRD).body["spec"]
+    """The CRD of states as the SR-IOV operator defines it: without the fields of Orbweaver."""
+    original = shop.request("GET", STATES_CRD_PATH).body["spec"]
     changed = copy.deepcopy(original)
     del vf_fields(changed)["trust"], vf_fields(changed)["spoofChk"]
-    shop.request("PATCH", STATES_CRD, {"spec": changed}, content=MERGE_PATCH)
-    shop.request("POST", STATE.removesuffix(f"/{NODE}"), EMPTY_STATE)
+    shop.request("PATCH", STATES_CRD_PATH, {"spec": changed}, content=MERGE_PATCH)
+    shop.request("POST", STATE_PATH.removesuffix(f"/{NODE}"), EMPTY_STATE)
     vf = {"vfID": 0, "pciAddress": "0000:17:01.0", "trust": "on"}
     status = {"status": {"interfaces": [{"pciAddress": "0000:17:00.0", "Vfs": [vf]}]}}
+    # The API server uses a changed CRD a short time later: then it removes the unknown ``trust``.
     for _ in attempts(WAIT_S_MAX):
-        written = shop.request("PATCH", f"{STATE}/status", status, content=MERGE_PATCH).body[
+        written = shop.request("PATCH", f"{STATE_PATH}/status", status, content=MERGE_PATCH).body[
             "status"
         ]
         if written["interfaces"][0]["Vfs"] == [{"vfID": 0, "pciAddress": "0000:17:01.0"}]:
             break
     yield
-    shop.request("PATCH", STATES_CRD, {"spec": original}, content=MERGE_PATCH)
+    shop.request("PATCH", STATES_CRD_PATH, {"spec": original}, content=MERGE_PATCH)
 
 
 def vf_fields(definition: Object) -> Object:
@@ -266,23 +284,23 @@ def vf_fields(definition: Object) -> Object:
     return fields
 
 
+def reconciler(source: KubernetesSriov, directory: Path) -> SriovReconciler:
+    """The reconciler of an agent, on a node with a simulated card."""
+    hardware = CardHardware(Card(directory / "sys", "intel-e810"))
+    return SriovReconciler(SriovSettings(), source, hardware, GuidLog().keeper(), withdrawal_s=0)
+
+
 @pytest.mark.usefixtures("operator_definition")
-async def test_the_status_is_written_where_the_operators_definition_lacks_trust(
+async def test_an_agent_writes_the_status_if_the_operators_definition_lacks_trust(
     shop: ApiServer, source: KubernetesSriov, tmp_path: Path
 ) -> None:
-    agent = SriovReconciler(
-        SriovSettings(),
-        source,
-        CardHardware(Card(tmp_path / "sys", "intel-e810")),
-        GuidLog().keeper(),
-        0,
-    )
-    shop.request("POST", POLICIES, RAIL)
+    agent = reconciler(source, tmp_path)
+    shop.request("POST", POLICIES_PATH, RAIL_POLICY)
     await until(lambda: (configured := source.configuration()) and configured.policies, WAIT_S_MAX)
 
     assert await agent.run_round(), agent.fault
 
-    status = shop.request("GET", STATE).body["status"]
+    status = shop.request("GET", STATE_PATH).body["status"]
     assert status["syncStatus"] == "Succeeded"
     assert [vf["driver"] for vf in status["interfaces"][0]["Vfs"]] == ["iavf", "iavf"]
 
@@ -290,15 +308,13 @@ async def test_the_status_is_written_where_the_operators_definition_lacks_trust(
 async def test_an_agent_applies_a_policy_and_writes_the_status(
     shop: ApiServer, source: KubernetesSriov, tmp_path: Path
 ) -> None:
-    card = Card(tmp_path / "sys", "intel-e810")
-    keeper = GuidLog().keeper()
-    agent = SriovReconciler(SriovSettings(), source, CardHardware(card), keeper, 0)
-    shop.request("POST", POLICIES, RAIL)
+    agent = reconciler(source, tmp_path)
+    shop.request("POST", POLICIES_PATH, RAIL_POLICY)
     await until(lambda: (configured := source.configuration()) and configured.policies, WAIT_S_MAX)
 
     assert await agent.run_round()
 
-    state = shop.request("GET", STATE).body
+    state = shop.request("GET", STATE_PATH).body
     assert state["status"]["syncStatus"] == "Succeeded"
     (nic,) = state["status"]["interfaces"]
     assert [vf["driver"] for vf in nic["Vfs"]] == ["iavf", "iavf"]

@@ -1,7 +1,8 @@
 """A real API server accepts every object that the chart renders, with all fields.
 
-``ORBWEAVER_FOREIGN_DEFINITIONS`` may name a directory with the published definitions of the kinds
-in ``FOREIGN``. Without it, objects of these kinds are accepted with any fields.
+The environment variable ``ORBWEAVER_FOREIGN_DEFINITIONS`` may name a directory with the published
+CRDs of the kinds in ``FOREIGN_KINDS``. Without the variable, objects of these kinds are accepted
+with any fields.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ from pathlib import Path
 import pytest
 
 from core.manifests.manifest_writer import dump_yaml
-from tests.chart.rendering import CHART_NAMESPACE, VALUES_PROFILES, Object, objects, values_of
+from tests.chart.rendering import (
+    CHART_NAMESPACE,
+    VALUES_PROFILES,
+    Object,
+    render_objects,
+    values_of,
+)
 from tests.kubernetes.identities import namespace_of
 from tests.support.kubernetes import ApiServer
 from tests.support.parts import FOREIGN_DEFINITIONS, HELM, needs, note_substitute
 
 pytest.importorskip("helm_python", reason=needs(HELM))
 
-FOREIGN = (
+FOREIGN_KINDS = (
     ("monitoring.coreos.com", "ServiceMonitor", "servicemonitors"),
     ("monitoring.coreos.com", "PrometheusRule", "prometheusrules"),
     ("cert-manager.io", "Certificate", "certificates"),
@@ -29,7 +36,7 @@ FOREIGN = (
 )
 """Group, kind and plural of the kinds of other projects whose objects the chart renders."""
 
-DIRECTORY = os.environ.get("ORBWEAVER_FOREIGN_DEFINITIONS", "")
+DEFINITIONS_DIRECTORY = os.environ.get("ORBWEAVER_FOREIGN_DEFINITIONS", "")
 
 VERSIONS = {"grafana.integreatly.org": "v1beta1"}
 """The version of each group that has no v1."""
@@ -37,16 +44,17 @@ VERSIONS = {"grafana.integreatly.org": "v1beta1"}
 
 @pytest.fixture(scope="module")
 def foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer]:
+    """The API server with our CRDs, and with those of ``FOREIGN_KINDS``."""
     server = server_with_crds
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    for file in sorted(Path(DIRECTORY).glob("*.yaml")) if DIRECTORY else ():
+    for file in sorted(Path(DEFINITIONS_DIRECTORY).glob("*.yaml")) if DEFINITIONS_DIRECTORY else ():
         server.kubectl("apply", "--server-side", "-f", str(file))
-    for group, kind, plural in FOREIGN:
-        if not DIRECTORY:
+    for group, kind, plural in FOREIGN_KINDS:
+        if not DEFINITIONS_DIRECTORY:
             server.request("POST", path, definition(group, kind, plural))
         server.wait_served(f"/apis/{group}/{VERSIONS.get(group, 'v1')}/{plural}")
     yield server
-    for group, _, plural in FOREIGN:
+    for group, _, plural in FOREIGN_KINDS:
         server.request("DELETE", f"{path}/{plural}.{group}")
 
 
@@ -54,17 +62,18 @@ def foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer]:
 def server_with_foreign_kinds(
     foreign_kinds: ApiServer, request: pytest.FixtureRequest
 ) -> ApiServer:
-    if not DIRECTORY:
+    """``foreign_kinds``; the last lines of a run count the tests without published CRDs."""
+    if not DEFINITIONS_DIRECTORY:
         note_substitute(request.node, FOREIGN_DEFINITIONS, "definitions without a schema")
     return foreign_kinds
 
 
 @pytest.mark.parametrize("profile", VALUES_PROFILES)
-def test_the_api_server_accepts_every_object_of_a_profile_in_a_dry_run(
+def test_the_api_server_accepts_every_object_that_a_profile_of_values_renders(
     profile: str, server_with_foreign_kinds: ApiServer
 ) -> None:
     server = server_with_foreign_kinds
-    expect_accepted(server, objects(values_of(profile)))
+    assert_accepted(server, render_objects(values_of(profile)))
 
 
 def test_the_api_server_accepts_the_objects_that_spiderpools_values_add(
@@ -86,10 +95,10 @@ def test_the_api_server_accepts_the_objects_that_spiderpools_values_add(
         "grafanaDashboard": {"install": True, "operator": True},
     }
 
-    expect_accepted(server_with_foreign_kinds, objects(values))
+    assert_accepted(server_with_foreign_kinds, render_objects(values))
 
 
-def expect_accepted(server: ApiServer, rendered: list[Object]) -> None:
+def assert_accepted(server: ApiServer, rendered: list[Object]) -> None:
     """Apply all objects in a dry run with strict field validation."""
     for name in {CHART_NAMESPACE, *map(namespace_of, rendered)} - {""}:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
@@ -111,7 +120,7 @@ def test_the_api_server_accepts_the_default_objects_of_a_new_cluster(
 
     (defaults,) = (
         item
-        for item in objects(values_of("production"))
+        for item in render_objects(values_of("production"))
         if (item["kind"], item["metadata"]["name"]) == ("ConfigMap", "orbweaver-defaults")
     )
     default_objects = read_objects(defaults["data"]["objects.yaml"], "objects.yaml")
@@ -130,7 +139,7 @@ def test_the_api_server_accepts_the_default_objects_of_a_new_cluster(
 
 
 def definition(group: str, kind: str, plural: str) -> dict[str, object]:
-    """A minimal definition with which a server accepts objects of a kind."""
+    """A minimal CRD with which a server accepts objects of a kind with any fields."""
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {
         "name": VERSIONS.get(group, "v1"),

@@ -1,4 +1,7 @@
-"""The console of a controller: its certificate, and what the roles of the chart allow users."""
+"""The console of a controller serves its certificate and allows what the chart's roles allow.
+
+The console asks the API server what the token of a user allows.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ from core.process.environment import EnvironmentVariables
 from ops.console.console_host import ConsoleHost
 from ops.console.console_settings import ConsoleSettings, console_settings
 from ops.kubernetes.settings import CertificateFiles, KubernetesSettings, WebhookSettings
-from tests.chart.rendering import CHART_NAMESPACE, objects
-from tests.kubernetes.identities import grant, kubeconfig_of
+from tests.chart.rendering import CHART_NAMESPACE, render_objects
+from tests.kubernetes.identities import apply_permissions, kubeconfig_of
 from tests.support.deadlines import until
 from tests.support.kubernetes import ApiServer
 from tests.support.parts import HELM, needs
@@ -29,8 +32,12 @@ pytest.importorskip("helm_python", reason=needs(HELM))
 
 CONTROLLER = "orbweaver-controller"
 VIEWER, OPERATOR, WITHOUT_ROLE = "console-viewer", "console-operator", "console-without-role"
+"""Service accounts of the test."""
+
 RBAC = "rbac.authorization.k8s.io"
 ROLES = {VIEWER: f"{CONTROLLER}-console", OPERATOR: f"{CONTROLLER}-console-workflows"}
+"""Service account -> the ClusterRole of the chart that it gets."""
+
 VALUES = {"orbweaver": {"console": {"enabled": True, "workflowActions": True}}}
 
 
@@ -56,7 +63,7 @@ def tokens(server: ApiServer, tmp_path: Path) -> dict[str, str]:
         }
         for name in (*ROLES, WITHOUT_ROLE)
     ]
-    grant(server, [*objects(VALUES), *accounts, *map(binding, ROLES)])
+    apply_permissions(server, [*render_objects(VALUES), *accounts, *map(binding, ROLES)])
     tokens = {"invalid": "e30.e30.e30"}
     for name in (*ROLES, WITHOUT_ROLE):
         document = yaml.safe_load(kubeconfig_of(server, name, tmp_path).read_text())
@@ -68,7 +75,10 @@ def tokens(server: ApiServer, tmp_path: Path) -> dict[str, str]:
 async def console(
     server: ApiServer, tokens: dict[str, str], tmp_path: Path
 ) -> AsyncIterator[tuple[ConsoleHost, ssl.SSLContext]]:
-    """The console of a controller; its certificate is written after the console has started."""
+    """The console, and a TLS context that trusts its certificate.
+
+    The certificate is written after the console has started.
+    """
     files = CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key")
     kubeconfig = str(kubeconfig_of(server, CONTROLLER, tmp_path))
     settings = console_settings(
@@ -85,7 +95,7 @@ async def console(
     assert settings == ConsoleSettings(
         "", 0, "token-review", files, kubeconfig, workflow_actions=True
     )
-    # With port 0 on every address each family would have another port.
+    # Port 0 on all addresses would give IPv4 and IPv6 different ports.
     settings = settings._replace(address="127.0.0.1")
     host = ConsoleHost(settings, MemoryStore(), Keys("test"), tmp_path, cluster="test")
     running = asyncio.ensure_future(host.run())
@@ -106,8 +116,8 @@ async def test_the_console_lets_users_read_and_act_as_their_role_allows(
 ) -> None:
     host, trusting = console
     api = f"https://localhost:{host.port}/api/v1"
-    signal = f"{api}/workflows/reclaim-scan/signal"
-    reads, changes = {}, {}
+    signal_url = f"{api}/workflows/reclaim-scan/signal"
+    read_statuses, signal_statuses = {}, {}
     async with aiohttp.ClientSession() as client:
         async with client.get(f"{api}/overview", ssl=trusting) as response:
             assert response.status == 401
@@ -116,14 +126,16 @@ async def test_the_console_lets_users_read_and_act_as_their_role_allows(
         for name, token in tokens.items():
             headers = {"Authorization": f"Bearer {token}"}
             async with client.get(f"{api}/overview", ssl=trusting, headers=headers) as response:
-                reads[name] = response.status
+                read_statuses[name] = response.status
             body = {"name": "scan-now"}
-            async with client.post(signal, ssl=trusting, headers=headers, json=body) as response:
-                changes[name] = response.status
+            async with client.post(
+                signal_url, ssl=trusting, headers=headers, json=body
+            ) as response:
+                signal_statuses[name] = response.status
         headers = {"Authorization": f"Bearer {tokens[OPERATOR]}"}
         async with client.get(f"{api}/access", ssl=trusting, headers=headers) as response:
             user = f"system:serviceaccount:{CHART_NAMESPACE}:{OPERATOR}"
             assert await response.json() == {"user": user, "workflowActions": True}
-    assert reads == {VIEWER: 200, OPERATOR: 200, WITHOUT_ROLE: 403, "invalid": 401}
-    # The operator's signal is allowed; there is no execution that could receive it.
-    assert changes == {VIEWER: 403, OPERATOR: 404, WITHOUT_ROLE: 403, "invalid": 401}
+    assert read_statuses == {VIEWER: 200, OPERATOR: 200, WITHOUT_ROLE: 403, "invalid": 401}
+    # 404: the operator's signal is allowed, but no execution of the workflow exists.
+    assert signal_statuses == {VIEWER: 403, OPERATOR: 404, WITHOUT_ROLE: 403, "invalid": 401}

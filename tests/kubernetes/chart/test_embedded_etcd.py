@@ -1,4 +1,7 @@
-"""The etcd of the chart: three members with the variables and certificates that the chart sets."""
+"""The etcd of the chart: three members with the variables and certificates of the chart.
+
+Each member is a process with an IP address of its own; no kubelet or container runs.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendering import CHART_NAMESPACE, Object, find, objects
+from tests.chart.rendering import CHART_NAMESPACE, Object, find_object, render_objects
 from tests.kubernetes.chart.test_hooks import SECRETS_PATH, Hooks
 from tests.support.hosts import Hosts
 from tests.support.kubernetes import ApiServer
@@ -31,12 +34,13 @@ pytestmark = [
 DOMAIN = f"orbweaver-etcd.{CHART_NAMESPACE}.svc.cluster.local"
 MEMBERS = tuple(f"orbweaver-etcd-{number}" for number in range(3))
 WAIT_S_MAX = 60.0
-CERTIFICATE = ("ORBWEAVER_ETCD_CERT_FILE", "ORBWEAVER_ETCD_KEY_FILE")
+CERTIFICATE_VARIABLES = ("ORBWEAVER_ETCD_CERT_FILE", "ORBWEAVER_ETCD_KEY_FILE")
 ORBCTL = str(Path(sys.executable).with_name("orbctl"))
-PROGRAM = str(Path(sys.executable).with_name("orbweaver-controller"))
+CONTROLLER_PROGRAM = str(Path(sys.executable).with_name("orbweaver-controller"))
+# Kind and name of the workloads whose etcd variables orbctl gets.
 CONTROLLER = ("Deployment", "orbweaver-controller")
 AGENT = ("DaemonSet", "orbweaver-agent")
-FETCH = """
+FETCH_SCRIPT = """
 import ssl, sys, urllib.request
 url, *files = sys.argv[1:]
 context = ssl.create_default_context(cafile=files[0]) if files else None
@@ -44,14 +48,17 @@ if files[1:]:
     context.load_cert_chain(*files[1:])
 urllib.request.urlopen(url, context=context, timeout=5).read()
 """
-POOL = (
+POOL_MANIFEST = (
     "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: SpiderIPPool\n"
     "metadata: {name: %s}\nspec: {subnet: 10.6.0.0/16, ips: [10.6.0.%d]}\n"
 )
 
 
-class Members:
-    """Three members of etcd and the clients of the chart, each on a host of a test network."""
+class EtcdMembers:
+    """Three members of etcd and the host ``orbctl`` for clients, each on a host of a test network.
+
+    ``directory`` has a subdirectory with the content of each Secret of the chart.
+    """
 
     def __init__(self, rendered: list[Object], directory: Path) -> None:
         # The domain of a headless Service has the addresses of all its Pods.
@@ -71,11 +78,13 @@ class Members:
                 yield
             finally:
                 for name in list(self._running):
-                    self.end(name)
+                    self.kill(name)
 
     def start(self, name: str) -> None:
         """Start a member with the command of its container."""
-        pod = find("StatefulSet", "orbweaver-etcd", self._rendered)["spec"]["template"]["spec"]
+        pod = find_object("StatefulSet", "orbweaver-etcd", self._rendered)["spec"]["template"][
+            "spec"
+        ]
         (container,) = pod["containers"]
         environment = self._container_environment(
             container, {"ETCD_NAME": name, "POD_IP": self.hosts.address(name)}
@@ -88,8 +97,8 @@ class Members:
                 stderr=log,
             )
 
-    def end(self, name: str) -> None:
-        """Kill a member, as a crash does."""
+    def kill(self, name: str) -> None:
+        """Kill a member."""
         process = self._running.pop(name)
         process.send_signal(signal.SIGKILL)
         process.wait(WAIT_S_MAX)
@@ -104,20 +113,20 @@ class Members:
         """Run orbctl with the etcd variables of a workload's container, except ``without``."""
         return self._run([ORBCTL, *arguments], workload, stdin, without)
 
-    def switch_access_on(self) -> None:
+    def require_authentication(self) -> None:
         """Run the Job that makes etcd require authentication."""
-        done = self._run([PROGRAM, "etcd-access"], ("Job", "orbweaver-etcd-access"))
+        done = self._run([CONTROLLER_PROGRAM, "etcd-access"], ("Job", "orbweaver-etcd-access"))
         assert done.returncode == 0, done.stderr
 
-    def fetch(self, url: str, *certificate: Path) -> bool:
+    def can_fetch(self, url: str, *tls_files: Path) -> bool:
         """Whether a GET from the first member's host succeeds.
 
-        ``certificate``: the files of the CA, of the client's certificate and of its key. The last
-        two, or all, may be left out.
+        ``tls_files``: nothing, or the file of the CA, or the files of the CA, of a client
+        certificate and of its key.
         """
-        command = [sys.executable, "-c", FETCH, url, *map(str, certificate)]
-        inside = self.hosts.inside(MEMBERS[0], command)
-        done = subprocess.run(inside, capture_output=True, check=False)
+        command = [sys.executable, "-c", FETCH_SCRIPT, url, *map(str, tls_files)]
+        command_on_host = self.hosts.inside(MEMBERS[0], command)
+        done = subprocess.run(command_on_host, capture_output=True, check=False)
         return done.returncode == 0
 
     def _run(
@@ -127,7 +136,7 @@ class Members:
         stdin: str = "",
         without: tuple[str, ...] = (),
     ) -> subprocess.CompletedProcess[str]:
-        pod = find(*workload, self._rendered)["spec"]["template"]["spec"]
+        pod = find_object(*workload, self._rendered)["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "etcd-tls")
         environment = {
@@ -147,7 +156,7 @@ class Members:
         )
 
     def until_orbctl_succeeds(self) -> None:
-        """Wait until orbctl succeeds."""
+        """Wait until ``orbctl status`` succeeds."""
         deadline = time.monotonic() + WAIT_S_MAX
         while (done := self.orbctl("status")).returncode:
             logs = [(self._directory / f"{name}.log").read_text()[-1500:] for name in MEMBERS]
@@ -157,7 +166,10 @@ class Members:
     def _container_environment(
         self, container: dict[str, Any], known: dict[str, str]
     ) -> dict[str, str]:
-        """The variables of a container, with its mounts replaced by the test's directory."""
+        """The variables of a container; its mount paths become paths in the test's directory.
+
+        ``known``: variables whose values Kubernetes would set, such as the address of the Pod.
+        """
         directories = {
             "/etc/etcd/tls": self._directory / "orbweaver-etcd-member",
             "/var/lib/etcd": self._directory / known.get("ETCD_NAME", ""),
@@ -174,7 +186,8 @@ class Members:
 
 
 @pytest.fixture
-def members(server: ApiServer, tmp_path: Path) -> Iterator[Members]:
+def members(server: ApiServer, tmp_path: Path) -> Iterator[EtcdMembers]:
+    """Running members, with the Secrets that the chart's Job has created on an API server."""
     hooks = Hooks(server, tmp_path)
     hooks.run("orbweaver-etcd-certificates")
     for kind in ("member", "agent", "controller", "root", "metrics"):
@@ -182,58 +195,62 @@ def members(server: ApiServer, tmp_path: Path) -> Iterator[Members]:
         secret.mkdir()
         for name, content in hooks.secret(secret.name).items():
             (secret / name).write_bytes(content)
-    found = Members(objects({}), tmp_path)
-    with found.running():
-        yield found
+    members = EtcdMembers(render_objects({}), tmp_path)
+    with members.running():
+        yield members
     server.request("DELETE", SECRETS_PATH)
 
 
-def test_members_and_clients_connect_with_the_certificates_of_the_job(members: Members) -> None:
+def test_etcd_serves_clients_with_a_certificate_of_the_job_also_while_one_member_is_down(
+    members: EtcdMembers,
+) -> None:
     members.until_orbctl_succeeds()
-    applied = members.orbctl("apply", "-f", "-", stdin=POOL % ("lan", 1))
+    applied = members.orbctl("apply", "-f", "-", stdin=POOL_MANIFEST % ("lan", 1))
     assert applied.returncode == 0, applied.stderr
 
-    members.end(MEMBERS[1])
+    members.kill(MEMBERS[1])
     members.until_orbctl_succeeds()
     assert "lan" in members.orbctl("get", "pools").stdout
     members.start(MEMBERS[1])
 
-    without_certificate = members.orbctl("status", without=CERTIFICATE)
+    without_certificate = members.orbctl("status", without=CERTIFICATE_VARIABLES)
     assert without_certificate.returncode != 0, "etcd answered a client without a certificate"
 
 
-def test_an_agents_certificate_may_not_change_pools_and_is_no_peer_certificate(
-    members: Members, tmp_path: Path
+def test_an_agents_certificate_may_not_change_pools_and_is_not_accepted_by_peers(
+    members: EtcdMembers, tmp_path: Path
 ) -> None:
     members.until_orbctl_succeeds()
-    members.switch_access_on()
+    members.require_authentication()
 
-    by_controller = members.orbctl("apply", "-f", "-", stdin=POOL % ("lan", 1))
-    by_agent = members.orbctl("apply", "-f", "-", stdin=POOL % ("forged", 2), workload=AGENT)
+    by_controller = members.orbctl("apply", "-f", "-", stdin=POOL_MANIFEST % ("lan", 1))
+    by_agent = members.orbctl(
+        "apply", "-f", "-", stdin=POOL_MANIFEST % ("forged", 2), workload=AGENT
+    )
     assert by_controller.returncode == 0, by_controller.stderr
     assert by_agent.returncode != 0
     assert "permission denied" in by_agent.stderr
     assert members.orbctl("get", "pools", workload=AGENT).stdout.count("10.6.0.") == 1
 
     peer = f"https://{MEMBERS[1]}.{DOMAIN}:2580/version"
-    assert members.fetch(peer, *_files(tmp_path, "member"))
-    assert not members.fetch(peer, *_files(tmp_path, "agent"))
+    assert members.can_fetch(peer, *_tls_files(tmp_path, "member"))
+    assert not members.can_fetch(peer, *_tls_files(tmp_path, "agent"))
 
 
 def test_metrics_are_served_to_another_host_only_with_a_certificate(
-    members: Members, tmp_path: Path
+    members: EtcdMembers, tmp_path: Path
 ) -> None:
     members.until_orbctl_succeeds()
     other_member = f"{MEMBERS[1]}.{DOMAIN}:2581"
 
-    authority, *own_certificate = _files(tmp_path, "metrics")
-    assert members.fetch("http://127.0.0.1:2581/metrics")
-    assert not members.fetch(f"http://{other_member}/metrics")
-    assert not members.fetch(f"https://{other_member}/metrics", authority)
-    assert members.fetch(f"https://{other_member}/metrics", authority, *own_certificate)
+    authority, *client_certificate = _tls_files(tmp_path, "metrics")
+    assert members.can_fetch("http://127.0.0.1:2581/metrics")
+    assert not members.can_fetch(f"http://{other_member}/metrics")
+    assert not members.can_fetch(f"https://{other_member}/metrics", authority)
+    assert members.can_fetch(f"https://{other_member}/metrics", authority, *client_certificate)
 
 
-def _files(directory: Path, kind: str) -> tuple[Path, ...]:
+def _tls_files(directory: Path, kind: str) -> tuple[Path, ...]:
     """CA, certificate and key of a Secret of the Job."""
     secret = directory / f"orbweaver-etcd-{kind}"
     return tuple(secret / name for name in ("ca.crt", "tls.crt", "tls.key"))

@@ -1,4 +1,7 @@
-"""Helm on a real API server: objects that survive an upgrade and an uninstallation."""
+"""Helm upgrades and uninstalls the chart on a real API server and keeps the users' objects.
+
+The API server has no controllers, kubelets or garbage collector.
+"""
 
 from __future__ import annotations
 
@@ -25,31 +28,36 @@ from tests.support.parts import HELM, needs
 helm = pytest.importorskip("helm_python", reason=needs(HELM))
 
 RELEASE = "orbweaver"
-NAMESPACE = "helmed"
+RELEASE_NAMESPACE = "helmed"
 CONTROLLER = "helmed-controller"
-SECRET = "orbweaver-controller-server-certs"
-CLAIM = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/orbweaver-archive"
-VALIDATING = f"{CONFIGURATION_PATHS['ValidatingWebhookConfiguration']}/spiderpool-controller"
-FINALIZER = {"metadata": {"finalizers": ["spiderpool.spidernet.io"]}}
+SECRET_NAME = "orbweaver-controller-server-certs"
+ARCHIVE_CLAIM_PATH = (
+    f"/api/v1/namespaces/{RELEASE_NAMESPACE}/persistentvolumeclaims/orbweaver-archive"
+)
+VALIDATING_PATH = f"{CONFIGURATION_PATHS['ValidatingWebhookConfiguration']}/spiderpool-controller"
 
 
 @pytest.fixture
 def installed(server: ApiServer) -> Iterator[Any]:
-    """A release without Jobs: no Job controller runs here."""
-    with helm.Config(kubeconfig_path=server.kubeconfig, namespace=NAMESPACE) as config:
+    """The Helm configuration of an installed release; its values render no Jobs."""
+    with helm.Config(kubeconfig_path=server.kubeconfig, namespace=RELEASE_NAMESPACE) as config:
         config.install(
-            CHART_FOLDER, RELEASE, unique_values(), namespace=NAMESPACE, create_namespace=True
+            CHART_FOLDER,
+            RELEASE,
+            unique_values(),
+            namespace=RELEASE_NAMESPACE,
+            create_namespace=True,
         )
         yield config
         config.uninstall(RELEASE, ignore_not_found=True, wait="hookOnly")
     for kind in ("secrets", "persistentvolumeclaims"):
-        server.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}/{kind}")
-    freed = {"metadata": {"finalizers": None}}  # no controller removes the finalizer here
-    server.request("PATCH", CLAIM, freed, content=MERGE_PATCH)
+        server.request("DELETE", f"/api/v1/namespaces/{RELEASE_NAMESPACE}/{kind}")
+    unprotected = {"metadata": {"finalizers": None}}  # no controller removes the finalizer here
+    server.request("PATCH", ARCHIVE_CLAIM_PATH, unprotected, content=MERGE_PATCH)
 
 
 def unique_values() -> Any:
-    """Values with unique names for cluster-scoped objects."""
+    """Values of the profile ``smallest``, with names that no other test uses for roles."""
     values = values_of("smallest")
     values["spiderpoolController"]["name"] = CONTROLLER
     values["spiderpoolAgent"] = {"name": "helmed-agent"}
@@ -57,10 +65,13 @@ def unique_values() -> Any:
 
 
 async def create_certificate(server: ApiServer, directory: Path) -> None:
-    """Create the certificate, as a controller does."""
+    """Create the Secret with the certificate and set the CA bundles, as a controller does."""
     api = Api(await open_connection(str(server.kubeconfig)))
     settings = SecretSettings(
-        SECRET, NAMESPACE, (f"orbweaver-controller.{NAMESPACE}.svc",), directory
+        SECRET_NAME,
+        RELEASE_NAMESPACE,
+        (f"orbweaver-controller.{RELEASE_NAMESPACE}.svc",),
+        directory,
     )
     await CertificateKeeper(api, settings).reconcile()
     await api.close()
@@ -86,13 +97,15 @@ def create_without_webhooks(server: ApiServer, kind: str, manifest: Any) -> None
 
 
 def read_secret(server: ApiServer) -> Any:
-    """The certificates in the Secret."""
-    return server.request("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/{SECRET}").body["data"]
+    """The data of the Secret with the webhooks' certificate."""
+    return server.request(
+        "GET", f"/api/v1/namespaces/{RELEASE_NAMESPACE}/secrets/{SECRET_NAME}"
+    ).body["data"]
 
 
 def validating_webhooks(server: ApiServer) -> dict[str, Any]:
     """The validating webhooks, by name."""
-    webhooks = server.request("GET", VALIDATING).body["webhooks"]
+    webhooks = server.request("GET", VALIDATING_PATH).body["webhooks"]
     return {webhook["name"]: webhook for webhook in webhooks}
 
 
@@ -103,39 +116,39 @@ async def test_an_upgrade_keeps_the_secret_and_the_ca_bundles(
     before, secret_before = validating_webhooks(server), read_secret(server)
     values = unique_values()
     values["spiderpoolController"]["enableValidatingResourcesDeletedWebhook"] = True
-    installed.upgrade(CHART_FOLDER, RELEASE, values, namespace=NAMESPACE)
+    installed.upgrade(CHART_FOLDER, RELEASE, values, namespace=RELEASE_NAMESPACE)
     after = validating_webhooks(server)
 
     name = "spiderippool.spiderpool.spidernet.io"
     assert after[name]["rules"][0]["operations"] == ["CREATE", "UPDATE", "DELETE"]
     assert read_secret(server) == secret_before
-    warnings = {webhook for webhook in before if "-deletion." in webhook}
-    # With this value a webhook refuses deletions, so those that only warn are left out.
-    assert before.keys() - after.keys() == warnings
+    # The new value replaces the webhooks that warn about deletions by a webhook that refuses them.
+    warning_webhooks = {webhook for webhook in before if "-deletion." in webhook}
+    assert before.keys() - after.keys() == warning_webhooks
     for webhook, configuration in after.items():
         bundle = before[webhook]["clientConfig"]["caBundle"]
-        assert base64.b64decode(bundle)
+        assert base64.b64decode(bundle), "the bundle must not be empty"
         assert configuration["clientConfig"]["caBundle"] == bundle
 
 
-def test_an_uninstallation_deletes_the_releases_objects_and_keeps_the_users_objects(
+def test_an_uninstallation_deletes_the_releases_objects_and_keeps_pools_and_the_archive(
     server: ApiServer, installed: Any
 ) -> None:
     user_pool = pool()
-    user_pool["metadata"] |= FINALIZER["metadata"]
+    user_pool["metadata"]["finalizers"] = ["spiderpool.spidernet.io"]
     create_without_webhooks(server, "SpiderIPPool", user_pool)
 
     installed.uninstall(RELEASE, wait="hookOnly")
 
-    assert server.request("GET", VALIDATING).status == 404
+    assert server.request("GET", VALIDATING_PATH).status == 404
     roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
     assert server.request("GET", f"{roles}/{CONTROLLER}").status == 404
-    apps = f"/apis/apps/v1/namespaces/{NAMESPACE}"
+    apps = f"/apis/apps/v1/namespaces/{RELEASE_NAMESPACE}"
     for plural in ("deployments", "daemonsets", "statefulsets"):
         workloads = server.request("GET", f"{apps}/{plural}").body["items"]
         assert all("deletionTimestamp" in item["metadata"] for item in workloads), plural
     assert get(server, "SpiderIPPool", "blue")["spec"]["subnet"] == "10.6.0.0/16"
-    assert "deletionTimestamp" not in server.request("GET", CLAIM).body["metadata"]
+    assert "deletionTimestamp" not in server.request("GET", ARCHIVE_CLAIM_PATH).body["metadata"]
 
 
 def test_helm_lint_reports_no_warning() -> None:

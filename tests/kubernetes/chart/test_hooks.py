@@ -1,4 +1,4 @@
-"""The Jobs of the chart as processes, with the permissions of the chart."""
+"""The Jobs of the chart (Helm hooks), run as processes with the permissions of the chart."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from cryptography.x509.oid import NameOID
 
 from ops.kubernetes.certificates.authority import has_issued, names_of, read
-from tests.chart.rendering import CHART_NAMESPACE, Object, find, objects, values_of
-from tests.kubernetes.identities import grant, kubeconfig_of
+from tests.chart.rendering import CHART_NAMESPACE, Object, find_object, render_objects, values_of
+from tests.kubernetes.identities import apply_permissions, kubeconfig_of
 from tests.kubernetes.objects import get, pool, subnet
 from tests.kubernetes.objects import path_of as path_of_kind
 from tests.packaging.project import PROJECT_ROOT
@@ -25,16 +25,18 @@ from tests.support.parts import HELM, needs
 
 pytest.importorskip("helm_python", reason=needs(HELM))
 
-PROGRAM = Path(sys.executable).with_name("orbweaver-controller")
+CONTROLLER_PROGRAM = Path(sys.executable).with_name("orbweaver-controller")
 SECRETS_PATH = f"/api/v1/namespaces/{CHART_NAMESPACE}/secrets"
-WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-CLIENTS = {
+WEBHOOKS_PATH = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+USER_OF_CERTIFICATE = {
     "agent": "orbweaver-agent",
     "controller": "orbweaver-controller",
     "root": "root",
     "metrics": "orbweaver-metrics",
 }
-LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{CHART_NAMESPACE}/leases"
+"""Kind of client certificate -> the etcd user in its common name."""
+
+LEASES_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{CHART_NAMESPACE}/leases"
 
 
 class Hooks:
@@ -42,19 +44,19 @@ class Hooks:
 
     def __init__(self, server: ApiServer, directory: Path) -> None:
         self.server = server
-        self.rendered = objects(
+        self.rendered = render_objects(
             {"clusterDefaultPool": values_of("production")["clusterDefaultPool"]}
         )
         self._directory = directory
-        grant(server, self.rendered)
+        apply_permissions(server, self.rendered)
 
     def run(self, job: str, *replaced: tuple[str, str]) -> str:
         """Run the Job's command as its service account; return its log.
 
         ``replaced``: pairs of a text in the command and the text that replaces it.
         """
-        pod = find("Job", job, self.rendered)["spec"]["template"]["spec"]
-        command = [str(PROGRAM), *pod["containers"][0]["command"][1:]]
+        pod = find_object("Job", job, self.rendered)["spec"]["template"]["spec"]
+        command = [str(CONTROLLER_PROGRAM), *pod["containers"][0]["command"][1:]]
         for before, after in replaced:
             command = [text.replace(before, after) for text in command]
         kubeconfig = kubeconfig_of(self.server, pod["serviceAccountName"], self._directory)
@@ -83,20 +85,19 @@ def common_name_of(certificate: bytes) -> str:
 @pytest.fixture
 def hooks(server: ApiServer, tmp_path: Path) -> Iterator[Hooks]:
     yield Hooks(server, tmp_path)
-    for path in (SECRETS_PATH, LEASES):
+    for path in (SECRETS_PATH, LEASES_PATH):
         server.request("DELETE", path)
 
 
 def test_the_job_issues_etcds_certificates_once_and_keeps_them(hooks: Hooks) -> None:
     hooks.run("orbweaver-etcd-certificates")
-    member, client = hooks.secret("orbweaver-etcd-member"), hooks.secret("orbweaver-etcd-agent")
+    member, agent = hooks.secret("orbweaver-etcd-member"), hooks.secret("orbweaver-etcd-agent")
     hooks.run("orbweaver-etcd-certificates")
 
     assert member == hooks.secret("orbweaver-etcd-member")
-    assert member["ca.crt"] == client["ca.crt"]
+    assert member["ca.crt"] == agent["ca.crt"]
     assert has_issued(member["ca.crt"], member["tls.crt"])
-    assert has_issued(member["ca.crt"], client["tls.crt"])
-    for kind, user in CLIENTS.items():
+    for kind, user in USER_OF_CERTIFICATE.items():
         issued = hooks.secret(f"orbweaver-etcd-{kind}")["tls.crt"]
         assert common_name_of(issued) == user
         assert has_issued(member["ca.crt"], issued)
@@ -115,14 +116,14 @@ def test_a_deleted_certificate_is_issued_again_by_the_same_authority(hooks: Hook
     assert after["tls.crt"] != before["tls.crt"]
 
 
-def test_default_objects_are_created_and_an_existing_one_is_not_changed(
+def test_missing_default_objects_are_created_and_an_existing_object_is_not_changed(
     hooks: Hooks, tmp_path: Path
 ) -> None:
-    config_map = find("ConfigMap", "orbweaver-defaults", hooks.rendered)
+    config_map = find_object("ConfigMap", "orbweaver-defaults", hooks.rendered)
     file = tmp_path / "objects.yaml"
     file.write_text(config_map["data"]["objects.yaml"])
-    own = pool("default-v4-ippool", subnet="10.9.0.0/16", ips=["10.9.0.1"])
-    hooks.server.request("POST", path_of_kind("SpiderIPPool"), own)
+    existing = pool("default-v4-ippool", subnet="10.9.0.0/16", ips=["10.9.0.1"])
+    hooks.server.request("POST", path_of_kind("SpiderIPPool"), existing)
     log = hooks.run("orbweaver-defaults", ("/etc/orbweaver/defaults/objects.yaml", str(file)))
 
     assert "exists and was not changed" in log
@@ -133,18 +134,18 @@ def test_default_objects_are_created_and_an_existing_one_is_not_changed(
 
 def test_the_cleanup_job_removes_finalizers_webhooks_secret_and_lease(hooks: Hooks) -> None:
     server = hooks.server
-    server.request("POST", WEBHOOKS, webhook())
+    server.request("POST", WEBHOOKS_PATH, webhook_configuration())
     server.request(
         "POST", SECRETS_PATH, {"metadata": {"name": "orbweaver-controller-server-certs"}}
     )
-    held = {"holderIdentity": "gone", "leaseDurationSeconds": 1}
-    lease = {"metadata": {"name": "spiderpool-controller-leases"}, "spec": held}
-    server.request("POST", LEASES, lease)
+    expired = {"holderIdentity": "gone", "leaseDurationSeconds": 1}
+    lease = {"metadata": {"name": "spiderpool-controller-leases"}, "spec": expired}
+    server.request("POST", LEASES_PATH, lease)
     for body in (with_finalizers(pool()), with_finalizers(subnet())):
         assert server.request("POST", path_of_kind(body["kind"]), body).status == 201
     server.request("DELETE", path_of_kind("SpiderIPPool", "blue"))
     deleting = get(server, "SpiderIPPool", "blue")["metadata"]
-    assert "deletionTimestamp" in deleting, "the finalizer delays the deletion"
+    assert "deletionTimestamp" in deleting, "the finalizer must delay the deletion"
 
     log = hooks.run("orbweaver-cleanup")
 
@@ -153,12 +154,12 @@ def test_the_cleanup_job_removes_finalizers_webhooks_secret_and_lease(hooks: Hoo
     kept = get(server, "SpiderSubnet", "wide")["metadata"]
     assert kept.get("finalizers") == ["example.org/finalizer"]
     for path in (
-        f"{WEBHOOKS}/spiderpool-controller",
+        f"{WEBHOOKS_PATH}/spiderpool-controller",
         f"{SECRETS_PATH}/orbweaver-controller-server-certs",
-        f"{LEASES}/spiderpool-controller-leases",
+        f"{LEASES_PATH}/spiderpool-controller-leases",
     ):
         assert server.request("GET", path).status == 404, path
-    hooks.run("orbweaver-cleanup")
+    hooks.run("orbweaver-cleanup")  # succeeds also when nothing is left
 
 
 def test_the_documented_command_removes_finalizers_without_the_job(
@@ -184,12 +185,12 @@ def test_the_documented_command_removes_finalizers_without_the_job(
 
 
 def with_finalizers(item: Object) -> Object:
-    """The object with the controller's finalizer; a subnet gets one of another project too."""
+    """The object with the controller's finalizer; a subnet also has another project's finalizer."""
     foreign = ["example.org/finalizer"] if item["kind"] == "SpiderSubnet" else []
     item["metadata"]["finalizers"] = ["spiderpool.spidernet.io", *foreign]
     return item
 
 
-def webhook() -> dict[str, Any]:
-    """An empty webhook configuration with the name of Orbweaver's."""
+def webhook_configuration() -> dict[str, Any]:
+    """A webhook configuration without webhooks, with the name of Orbweaver's configuration."""
     return {"metadata": {"name": "spiderpool-controller"}, "webhooks": []}

@@ -1,4 +1,7 @@
-"""The chart's permissions on a real API server are sufficient, and allow nothing in a deny list."""
+"""The chart's permissions suffice for controllers and agents; nothing else is allowed.
+
+``FORBIDDEN`` lists requests that must not be allowed.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from core.eventstore.election import LeaderTerm
 from nodeagent.kubernetes.cluster_connection import connect_cluster
 from nodeagent.settings.agent_settings import Settings
 from ops.kubernetes.settings import CoordinatorReconcilerSettings, KubernetesSettings, LeaseSettings
-from tests.chart.rendering import CHART_NAMESPACE, objects
-from tests.kubernetes.identities import grant, is_allowed, kubeconfig_of
+from tests.chart.rendering import CHART_NAMESPACE, render_objects
+from tests.kubernetes.identities import apply_permissions, is_allowed, kubeconfig_of
 from tests.kubernetes.network_harness import DEFAULT_NADS_PATH, NAD_DEFINITION
 from tests.kubernetes.objects import coordinator, create, get, network, pool
 from tests.kubernetes.translator_harness import TranslatorHarness, until
@@ -27,11 +30,11 @@ pytest.importorskip("helm_python", reason=needs(HELM))
 
 CONTROLLER = "orbweaver-controller"
 AGENT = "orbweaver-agent"
-OURS = {"group": "spiderpool.spidernet.io"}
-LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{CHART_NAMESPACE}/leases"
-READ = ("get", "list", "watch")
+OUR_GROUP = {"group": "spiderpool.spidernet.io"}
+LEASES_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{CHART_NAMESPACE}/leases"
+READ_VERBS = ("get", "list", "watch")
 
-FORBIDDEN: dict[str, dict[str, str]] = {
+FORBIDDEN: dict[str, dict[str, str]] = {  # what an account may not do -> the request
     "read Secrets": {"verb": "get", "resource": "secrets", "namespace": "shop"},
     "list Secrets of its namespace": {
         "verb": "list",
@@ -76,11 +79,11 @@ FORBIDDEN: dict[str, dict[str, str]] = {
         "name": "cert-manager-webhook",
     },
     "delete all pools at once": {
-        **OURS,
+        **OUR_GROUP,
         "verb": "deletecollection",
         "resource": "spiderippools",
     },
-    "change a network": {**OURS, "verb": "patch", "resource": "spidermultusconfigs"},
+    "change a network": {**OUR_GROUP, "verb": "patch", "resource": "spidermultusconfigs"},
     "delete NADs": {
         "verb": "delete",
         "group": "k8s.cni.cncf.io",
@@ -99,34 +102,36 @@ FORBIDDEN: dict[str, dict[str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def granted_once(server_with_crds: ApiServer) -> None:
-    grant(server_with_crds, objects({}))
+def chart_permissions(server_with_crds: ApiServer) -> None:
+    apply_permissions(server_with_crds, render_objects({}))
 
 
 @pytest.fixture
-def granted(granted_once: None, server: ApiServer) -> ApiServer:
+def permitted_server(chart_permissions: None, server: ApiServer) -> ApiServer:
+    """The API server with the service accounts and permissions of the chart's default values."""
     return server
 
 
 @pytest.fixture
-async def cluster(granted: ApiServer, tmp_path: Path) -> AsyncIterator[TranslatorHarness]:
-    """A cluster whose leading controller has only the permissions of its service account."""
+async def cluster(permitted_server: ApiServer, tmp_path: Path) -> AsyncIterator[TranslatorHarness]:
+    """A leading controller with only the permissions of its service account, and a node."""
     await asyncio.to_thread(
-        granted.kubectl, "apply", "--server-side", "-f", "-", stdin=NAD_DEFINITION
+        permitted_server.kubectl, "apply", "--server-side", "-f", "-", stdin=NAD_DEFINITION
     )
-    await asyncio.to_thread(granted.wait_served, DEFAULT_NADS_PATH)
+    await asyncio.to_thread(permitted_server.wait_served, DEFAULT_NADS_PATH)
     settings = KubernetesSettings(
-        str(kubeconfig_of(granted, CONTROLLER, tmp_path)),
+        str(kubeconfig_of(permitted_server, CONTROLLER, tmp_path)),
         networks=True,
         coordinator=CoordinatorReconcilerSettings(cni_directory=tmp_path),
         lease=LeaseSettings(CHART_NAMESPACE),
     )
-    harness = TranslatorHarness(granted, settings)
+    harness = TranslatorHarness(permitted_server, settings)
+    # The translator reports this term in the Lease of the leader.
     harness.term = LeaderTerm("controller", "controller-0", 7, b"", 0)
     async with harness:
         yield harness
-    for collection in (DEFAULT_NADS_PATH, LEASES):
-        await asyncio.to_thread(granted.request, "DELETE", collection)
+    for collection in (DEFAULT_NADS_PATH, LEASES_PATH):
+        await asyncio.to_thread(permitted_server.request, "DELETE", collection)
 
 
 async def test_a_controller_does_all_its_work_with_the_rights_of_the_chart(
@@ -141,27 +146,30 @@ async def test_a_controller_does_all_its_work_with_the_rights_of_the_chart(
         answer = await asyncio.to_thread(create, server, item)
         assert answer.status == 201, answer.message
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
-    await cluster.node.view.freshen()
+    await cluster.refresh_node_view()
     await cluster.node.add(pod("web-0"))
 
     def is_all_written() -> bool:
         counted = get(server, "SpiderIPPool", "blue").get("status", {}).get("allocatedIPCount")
         phase = get(server, "SpiderCoordinator", "default").get("status", {}).get("phase")
         has_nad = server.request("GET", f"{DEFAULT_NADS_PATH}/net").status == 200
-        has_lease = server.request("GET", f"{LEASES}/spiderpool-controller-leases").status == 200
+        has_lease = (
+            server.request("GET", f"{LEASES_PATH}/spiderpool-controller-leases").status == 200
+        )
         return bool(counted == 1 and phase and has_nad and has_lease)
 
     await until(is_all_written)
-    await asyncio.to_thread(server.kubectl, "delete", "sp", "blue", "--wait=false")
+    # The pool is in use, so the controller reports that its deletion waits.
+    await asyncio.to_thread(server.kubectl, "delete", "spiderippool", "blue", "--wait=false")
     await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
 
 
 async def test_an_agent_lists_all_kinds_that_it_reads_with_the_rights_of_the_chart(
-    granted: ApiServer, tmp_path: Path
+    permitted_server: ApiServer, tmp_path: Path
 ) -> None:
-    delete_workloads(granted)
-    create_pod(granted, "web-0", node="node-1")
-    kubeconfig = kubeconfig_of(granted, AGENT, tmp_path)
+    delete_workloads(permitted_server)
+    create_pod(permitted_server, "web-0", node="node-1")
+    kubeconfig = kubeconfig_of(permitted_server, AGENT, tmp_path)
     connected = await connect_cluster(Settings("node-1", kubeconfig=str(kubeconfig)))
     assert connected is not None
     facts = connected.facts
@@ -172,17 +180,19 @@ async def test_an_agent_lists_all_kinds_that_it_reads_with_the_rights_of_the_cha
         await connected.coordinator.coordinators.listed.wait()
     await until(lambda: ("shop", "web-0") in facts.pods.objects)
     await connected.close()
-    delete_workloads(granted)
+    delete_workloads(permitted_server)
 
 
 async def test_an_agent_may_read_networks_only_with_a_network_provider(
-    granted: ApiServer, tmp_path: Path
+    permitted_server: ApiServer, tmp_path: Path
 ) -> None:
-    networks = {**OURS, "resource": "spidermultusconfigs"}
-    assert not any(is_allowed(granted, AGENT, verb=verb, **networks) for verb in READ)
+    networks = {**OUR_GROUP, "resource": "spidermultusconfigs"}
+    assert not any(
+        is_allowed(permitted_server, AGENT, verb=verb, **networks) for verb in READ_VERBS
+    )
     url = "https://iaas.example"
-    grant(granted, objects({"iaasNetworkProvider": {"serverUrl": url}}))
-    kubeconfig = kubeconfig_of(granted, AGENT, tmp_path)
+    apply_permissions(permitted_server, render_objects({"iaasNetworkProvider": {"serverUrl": url}}))
+    kubeconfig = kubeconfig_of(permitted_server, AGENT, tmp_path)
     settings = Settings("node-1", kubeconfig=str(kubeconfig), provider=ProviderSettings(url))
     connected = await connect_cluster(settings)
     assert connected is not None
@@ -190,23 +200,36 @@ async def test_an_agent_may_read_networks_only_with_a_network_provider(
     async with asyncio.timeout(30):
         await connected.networks.configs.listed.wait()
     await connected.close()
-    assert not is_allowed(granted, AGENT, verb="patch", **networks)
-    grant(granted, objects({}))
+    assert not is_allowed(permitted_server, AGENT, verb="patch", **networks)
+    apply_permissions(permitted_server, render_objects({}))
 
 
 @pytest.mark.parametrize("account", [CONTROLLER, AGENT])
-def test_no_account_of_the_chart_has_a_forbidden_right(granted: ApiServer, account: str) -> None:
-    assert [what for what in FORBIDDEN if is_allowed(granted, account, **FORBIDDEN[what])] == []
+def test_no_account_of_the_chart_has_a_forbidden_right(
+    permitted_server: ApiServer, account: str
+) -> None:
+    allowed = [
+        what
+        for what, request in FORBIDDEN.items()
+        if is_allowed(permitted_server, account, **request)
+    ]
+    assert allowed == []
 
 
-def test_an_agent_may_not_write_our_resources_or_events(granted: ApiServer) -> None:
+def test_an_agent_may_not_write_our_resources_or_events(permitted_server: ApiServer) -> None:
     for verb in ("create", "update", "patch", "delete"):
         for resource in ("spiderippools", "spiderendpoints", "spidersubnets", "spidercoordinators"):
-            assert not is_allowed(granted, AGENT, verb=verb, resource=resource, **OURS)
-        assert not is_allowed(granted, AGENT, verb=verb, resource="events", group="events.k8s.io")
+            assert not is_allowed(
+                permitted_server, AGENT, verb=verb, resource=resource, **OUR_GROUP
+            )
+        assert not is_allowed(
+            permitted_server, AGENT, verb=verb, resource="events", group="events.k8s.io"
+        )
 
 
-def test_a_controller_may_read_pods_nodes_namespaces_and_applications(granted: ApiServer) -> None:
+def test_a_controller_may_read_pods_nodes_namespaces_and_applications(
+    permitted_server: ApiServer,
+) -> None:
     resources_by_group = {
         "": ("pods", "nodes", "namespaces"),
         "apps": ("deployments", "replicasets", "statefulsets", "daemonsets"),
@@ -215,6 +238,6 @@ def test_a_controller_may_read_pods_nodes_namespaces_and_applications(granted: A
     }
     for group, resources in resources_by_group.items():
         for resource in resources:
-            for verb in READ:
+            for verb in READ_VERBS:
                 attributes = {"verb": verb, "group": group, "resource": resource}
-                assert is_allowed(granted, CONTROLLER, **attributes), attributes
+                assert is_allowed(permitted_server, CONTROLLER, **attributes), attributes

@@ -15,8 +15,8 @@ from core.kubernetes.connection import open_connection
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import SUCCEEDED, SyncResult, node_state, node_state_status
 from nodeagent.kubernetes.sriov import FIELD_MANAGER
-from tests.chart.rendering import CHART_NAMESPACE, objects
-from tests.kubernetes.identities import grant, kubeconfig_of
+from tests.chart.rendering import CHART_NAMESPACE, render_objects
+from tests.kubernetes.identities import apply_permissions, kubeconfig_of
 from tests.kubernetes.workload_objects import create_pod, delete_workloads
 from tests.support.kubernetes import APPLY_PATCH, ApiServer
 from tests.support.parts import HELM, needs
@@ -25,13 +25,15 @@ pytest.importorskip("helm_python", reason=needs(HELM))
 
 AGENT = "orbweaver-agent"
 VALUES = {"sriov": {"install": True}}
-ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+ADMISSION_PATH = "/apis/admissionregistration.k8s.io/v1"
 PLURALS = {
     "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
     "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
 }
-STATES = f"/apis/{API_VERSION}/namespaces/{CHART_NAMESPACE}/sriovnetworknodestates"
+STATES_PATH = f"/apis/{API_VERSION}/namespaces/{CHART_NAMESPACE}/sriovnetworknodestates"
 OWN, OTHER = "node-1", "node-2"
+"""The node of an agent, and another node."""
+
 DEADLINE_S = 60.0
 
 Connect = Callable[[str, str], Awaitable[Api]]
@@ -39,36 +41,34 @@ Connect = Callable[[str, str], Awaitable[Api]]
 
 @pytest.fixture
 def server_with_policy(server: ApiServer) -> Iterator[ApiServer]:
-    """An API server with the rights and the admission policy of the chart."""
-    rendered = objects(VALUES)
-    grant(server, rendered)
-    paths = [
-        f"{ADMISSION}/{PLURALS[item['kind']]}/{item['metadata']['name']}"
+    """An API server with two Nodes, and with the chart's permissions and admission policy."""
+    rendered = render_objects(VALUES)
+    apply_permissions(server, rendered)
+    path_and_policy = [
+        (f"{ADMISSION_PATH}/{PLURALS[item['kind']]}/{item['metadata']['name']}", item)
         for item in rendered
         if item["kind"] in PLURALS
     ]
-    for path, item in zip(
-        paths, (item for item in rendered if item["kind"] in PLURALS), strict=True
-    ):
+    for path, item in path_and_policy:
         answer = server.request("PATCH", f"{path}?fieldManager=chart", item, content=APPLY_PATCH)
         assert answer.status == 201, answer.message
     for node in (OWN, OTHER):
         server.request("POST", "/api/v1/nodes", {"metadata": {"name": node}})
     yield server
-    for path in paths:
+    for path, _ in path_and_policy:
         server.request("DELETE", path)
     for node in (OWN, OTHER):
-        server.request("DELETE", f"{STATES}/{node}")
+        server.request("DELETE", f"{STATES_PATH}/{node}")
         server.request("DELETE", f"/api/v1/nodes/{node}")
     delete_workloads(server)
-    grant(server, objects({}))
+    apply_permissions(server, render_objects({}))
 
 
 @pytest.fixture
 async def connect(server_with_policy: ApiServer, tmp_path: Path) -> AsyncIterator[Connect]:
     """A function that connects as a service account, with a token bound to a Pod on a node.
 
-    With the node "" the token is bound to no Pod.
+    If the node is "", the token is not bound to a Pod.
     """
     async with AsyncExitStack() as stack:
 
@@ -94,19 +94,22 @@ async def connect(server_with_policy: ApiServer, tmp_path: Path) -> AsyncIterato
 async def is_refused(api: Api, node: str) -> bool:
     """Whether the API server refuses to write the state of a node."""
     with suppress(ApiRejected):
-        await api.apply(f"{STATES}/{node}", node_state(node, ()), FIELD_MANAGER)
+        await api.apply(f"{STATES_PATH}/{node}", node_state(node, ()), FIELD_MANAGER)
         return False
     return True
 
 
 async def until_policy_applies(api: Api) -> None:
-    """Wait until the API server enforces the policy, a short time after its creation."""
+    """Wait until the API server enforces the policy, a short time after the policy is created.
+
+    ``api`` is the connection of an agent on ``OWN``.
+    """
     async with asyncio.timeout(DEADLINE_S):
         while not await is_refused(api, OTHER):
             pass
 
 
-async def test_an_agent_writes_the_state_of_its_node_and_of_no_other(connect: Connect) -> None:
+async def test_an_agent_may_write_only_the_state_of_its_node(connect: Connect) -> None:
     own_agent, other_agent = await connect(AGENT, OWN), await connect(AGENT, OTHER)
     await until_policy_applies(own_agent)
     status = node_state_status(OTHER, (), frozenset(), SyncResult(SUCCEEDED, ""))
@@ -114,20 +117,20 @@ async def test_an_agent_writes_the_state_of_its_node_and_of_no_other(connect: Co
     assert not await is_refused(own_agent, OWN)
     assert not await is_refused(other_agent, OTHER)
     assert await is_refused(other_agent, OWN)
-    await other_agent.apply(f"{STATES}/{OTHER}/status", status, FIELD_MANAGER)
+    await other_agent.apply(f"{STATES_PATH}/{OTHER}/status", status, FIELD_MANAGER)
     with pytest.raises(ApiError, match=f'"{OWN}" may not write the state of node "{OTHER}"'):
-        await own_agent.apply(f"{STATES}/{OTHER}/status", status, FIELD_MANAGER)
+        await own_agent.apply(f"{STATES_PATH}/{OTHER}/status", status, FIELD_MANAGER)
     with pytest.raises(ApiError, match="may not write"):
-        await own_agent.merge(f"{STATES}/{OTHER}", {"metadata": {"labels": {"a": "b"}}})
+        await own_agent.merge(f"{STATES_PATH}/{OTHER}", {"metadata": {"labels": {"a": "b"}}})
 
 
-async def test_an_agents_token_without_a_node_writes_no_state_and_a_controller_writes_all(
+async def test_an_agents_token_without_a_pod_writes_no_state_and_a_controller_writes_any_state(
     connect: Connect,
 ) -> None:
     own_agent = await connect(AGENT, OWN)
     await until_policy_applies(own_agent)
-    await own_agent.apply(f"{STATES}/{OWN}", node_state(OWN, ()), FIELD_MANAGER)
+    await own_agent.apply(f"{STATES_PATH}/{OWN}", node_state(OWN, ()), FIELD_MANAGER)
 
     assert await is_refused(await connect(AGENT, ""), OWN)
     controller = await connect("orbweaver-controller", "")
-    await controller.merge(f"{STATES}/{OWN}", {"metadata": {"annotations": {"a": "b"}}})
+    await controller.merge(f"{STATES_PATH}/{OWN}", {"metadata": {"annotations": {"a": "b"}}})

@@ -23,7 +23,7 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.kubernetes.kubeconfig import read_service_account
 
-VERSION: Final = "client.authentication.k8s.io/v1"
+EXEC_API_VERSION: Final = "client.authentication.k8s.io/v1"
 
 
 class RecordingServer:
@@ -40,6 +40,7 @@ class RecordingServer:
 
 @asynccontextmanager
 async def serving(context: ssl.SSLContext | None = None) -> AsyncIterator[RecordingServer]:
+    """A running server; with a TLS context it serves HTTPS."""
     server, app = RecordingServer(), web.Application()
     app.router.add_get("/{path:.*}", server.answer)
     runner = web.AppRunner(app, access_log=None)
@@ -57,7 +58,11 @@ async def server() -> AsyncIterator[RecordingServer]:
         yield server
 
 
-def kubeconfig(directory: Path, server: str, user: Any, **cluster: Any) -> str:
+def write_kubeconfig(directory: Path, server: str, user: Any, **cluster: Any) -> str:
+    """Write a kubeconfig with this user and these fields of the cluster; return its path.
+
+    The context ``as-other`` has another user, with the token ``other``.
+    """
     path = directory / "kubeconfig"
     document = {
         "clusters": [{"name": "here", "cluster": {"server": server, **cluster}}],
@@ -72,10 +77,11 @@ def kubeconfig(directory: Path, server: str, user: Any, **cluster: Any) -> str:
     return str(path)
 
 
-def plugin(directory: Path, *statuses: dict[str, Any], code: int = 0) -> dict[str, Any]:
-    """The ``exec`` entry of a kubeconfig user; the plugin prints the next status at each run.
+def write_plugin(directory: Path, *statuses: dict[str, Any], exit_code: int = 0) -> dict[str, Any]:
+    """Write a credential plugin; return the ``exec`` entry for a user of a kubeconfig.
 
-    Its command is relative to the directory of the kubeconfig.
+    Each execution of the plugin prints the next of ``statuses``. Its command is relative to the
+    directory of the kubeconfig.
     """
     (directory / "statuses").write_text(json.dumps(statuses))
     script = directory / "plugin"
@@ -90,18 +96,25 @@ def plugin(directory: Path, *statuses: dict[str, Any], code: int = 0) -> dict[st
         "print(json.dumps({'apiVersion': info['apiVersion'], 'kind': 'ExecCredential',"
         " 'status': first}))\n"
         "print('not today', file=sys.stderr)\n"
-        f"sys.exit({code})\n"
+        f"sys.exit({exit_code})\n"
     )
     script.chmod(0o700)
     variables = [{"name": "FLAVOUR", "value": "sour"}]
-    return {"apiVersion": VERSION, "command": "./plugin", "args": ["sour"], "env": variables}
+    return {
+        "apiVersion": EXEC_API_VERSION,
+        "command": "./plugin",
+        "args": ["sour"],
+        "env": variables,
+    }
 
 
-def expires_in(seconds: float) -> str:
+def timestamp_in(seconds: float) -> str:
+    """The time in some seconds from now; negative: ago."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
 async def send_requests(config: str, context: str = "", times: int = 1) -> None:
+    """Send ``times`` GET requests over one connection."""
     api = Api(await open_connection(config, context))
     try:
         for _ in range(times):
@@ -121,7 +134,7 @@ async def send_requests(config: str, context: str = "", times: int = 1) -> None:
 async def test_a_request_carries_the_credentials_of_the_kubeconfig(
     server: RecordingServer, tmp_path: Path, user: Any, sent: str
 ) -> None:
-    await send_requests(kubeconfig(tmp_path, server.url, user))
+    await send_requests(write_kubeconfig(tmp_path, server.url, user))
 
     assert server.authorizations == [sent]
 
@@ -129,18 +142,18 @@ async def test_a_request_carries_the_credentials_of_the_kubeconfig(
 async def test_a_named_context_is_used_instead_of_the_current_one(
     server: RecordingServer, tmp_path: Path
 ) -> None:
-    await send_requests(kubeconfig(tmp_path, server.url, {"token": "secret"}), "as-other")
+    await send_requests(write_kubeconfig(tmp_path, server.url, {"token": "secret"}), "as-other")
 
     assert server.authorizations == ["Bearer other"]
 
 
-async def test_a_rotated_token_file_is_read_again(
+async def test_a_rotated_token_file_is_read_again_and_a_deleted_file_keeps_its_last_token(
     server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "TOKEN_FILE_S", 0.0)
+    monkeypatch.setattr(tokens, "TOKEN_FILE_S", 0.0)  # read the file before each request
     file = tmp_path / "token"
     file.write_text("first\n")
-    api = Api(await open_connection(kubeconfig(tmp_path, server.url, {"tokenFile": "token"})))
+    api = Api(await open_connection(write_kubeconfig(tmp_path, server.url, {"tokenFile": "token"})))
 
     await api.get("/api")
     file.write_text("second\n")
@@ -156,22 +169,25 @@ async def test_a_credential_plugin_runs_again_when_its_token_has_expired(
     server: RecordingServer, tmp_path: Path
 ) -> None:
     statuses = [
-        {"token": "first", "expirationTimestamp": expires_in(-1)},
-        {"token": "second", "expirationTimestamp": expires_in(3_600)},
+        {"token": "first", "expirationTimestamp": timestamp_in(-1)},
+        {"token": "second", "expirationTimestamp": timestamp_in(3_600)},
         {"token": "third"},
     ]
-    user = {"exec": plugin(tmp_path, *statuses)}
+    user = {"exec": write_plugin(tmp_path, *statuses)}
 
-    await send_requests(kubeconfig(tmp_path, server.url, user), times=2)
+    await send_requests(write_kubeconfig(tmp_path, server.url, user), times=2)
 
+    # The first token has expired before the first request, so the plugin runs twice.
     assert server.authorizations == ["Bearer second", "Bearer second"]
 
 
 async def test_a_request_fails_when_its_credential_plugin_cannot_run_again(
     server: RecordingServer, tmp_path: Path
 ) -> None:
-    user = {"exec": plugin(tmp_path, {"token": "first", "expirationTimestamp": expires_in(-1)})}
-    api = Api(await open_connection(kubeconfig(tmp_path, server.url, user)))
+    user = {
+        "exec": write_plugin(tmp_path, {"token": "first", "expirationTimestamp": timestamp_in(-1)})
+    }
+    api = Api(await open_connection(write_kubeconfig(tmp_path, server.url, user)))
     (tmp_path / "plugin").unlink()
 
     with pytest.raises(ApiUnavailable, match="cannot be started"):
@@ -199,16 +215,16 @@ async def test_a_client_certificate_is_presented_without_a_temporary_file_for_it
     user = {
         "data": {"client-certificate-data": encoded[0], "client-key-data": encoded[1]},
         "file": {"client-certificate": "crt", "client-key": "key"},
-        "plugin": {"exec": plugin(tmp_path, printed)},
+        "plugin": {"exec": write_plugin(tmp_path, printed)},
     }[source]
     ca = base64.b64encode(authority.cert_pem.bytes()).decode()
-    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")  # a temporary file cannot be created
 
     async with serving(context) as server:
-        config = kubeconfig(tmp_path, server.url, user, **{"certificate-authority-data": ca})
+        config = write_kubeconfig(tmp_path, server.url, user, **{"certificate-authority-data": ca})
         await send_requests(config)
 
-    assert server.authorizations == [""]
+    assert server.authorizations == [""]  # one request arrived, authenticated only by TLS
 
 
 async def test_the_servers_certificate_is_verified_unless_the_kubeconfig_skips_it(
@@ -222,11 +238,11 @@ async def test_the_servers_certificate_is_verified_unless_the_kubeconfig_skips_i
     async with serving(context) as server:
         trusting = {"certificate-authority-data": ca}
         with pytest.raises(ApiUnavailable, match="certificate"):
-            await send_requests(kubeconfig(tmp_path, server.url, {}, **trusting))
+            await send_requests(write_kubeconfig(tmp_path, server.url, {}, **trusting))
         with_server_name = trusting | {"tls-server-name": "elsewhere.example"}
-        await send_requests(kubeconfig(tmp_path, server.url, {}, **with_server_name))
+        await send_requests(write_kubeconfig(tmp_path, server.url, {}, **with_server_name))
         await send_requests(
-            kubeconfig(tmp_path, server.url, {}, **{"insecure-skip-tls-verify": True})
+            write_kubeconfig(tmp_path, server.url, {}, **{"insecure-skip-tls-verify": True})
         )
 
     assert len(server.authorizations) == 2
@@ -241,7 +257,7 @@ async def test_the_servers_certificate_is_verified_unless_the_kubeconfig_skips_i
         ({"client-certificate": "missing"}, "No such file"),
         ({"client-certificate-data": "bm9uc2Vuc2U="}, "a certificate or key for .* cannot be used"),
         ({"exec": {"command": "plugin"}}, "no 'apiVersion'"),
-        ({"exec": {"command": "./missing", "apiVersion": VERSION}}, "cannot be started"),
+        ({"exec": {"command": "./missing", "apiVersion": EXEC_API_VERSION}}, "cannot be started"),
         ("nonsense", "has no user 'me'"),
     ],
 )
@@ -249,7 +265,7 @@ async def test_a_kubeconfig_user_that_cannot_be_used_is_refused_with_the_reason(
     tmp_path: Path, user: Any, why: str
 ) -> None:
     with pytest.raises(BadInput, match=why) as refused:
-        await open_connection(kubeconfig(tmp_path, "https://api.example", user))
+        await open_connection(write_kubeconfig(tmp_path, "https://api.example", user))
 
     assert "secret" not in str(refused.value)
 
@@ -267,22 +283,22 @@ async def test_a_kubeconfig_that_cannot_be_read_is_refused(tmp_path: Path, text:
 
 
 async def test_the_error_of_a_failed_credential_plugin_quotes_its_output(tmp_path: Path) -> None:
-    user = {"exec": plugin(tmp_path, {"token": "secret"}, code=3)}
+    user = {"exec": write_plugin(tmp_path, {"token": "secret"}, exit_code=3)}
 
     with pytest.raises(BadInput, match="exited with code 3: not today") as refused:
-        await open_connection(kubeconfig(tmp_path, "https://api.example", user))
+        await open_connection(write_kubeconfig(tmp_path, "https://api.example", user))
 
     assert "secret" not in str(refused.value)
 
 
-async def test_a_credential_plugin_that_takes_too_long_is_ended(
+async def test_a_credential_plugin_that_takes_too_long_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokens, "PLUGIN_S_MAX", 0.1)
-    endless = {"command": "sleep", "args": ["1000"], "apiVersion": VERSION}
+    endless = {"command": "sleep", "args": ["1000"], "apiVersion": EXEC_API_VERSION}
 
     with pytest.raises(BadInput, match=r"took longer than 0\.1 s"):
-        await open_connection(kubeconfig(tmp_path, "https://api.example", {"exec": endless}))
+        await open_connection(write_kubeconfig(tmp_path, "https://api.example", {"exec": endless}))
 
 
 async def test_a_pod_connects_with_its_service_account(tmp_path: Path) -> None:
@@ -298,7 +314,7 @@ async def test_a_pod_connects_with_its_service_account(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["ca.crt", "token"])
-async def test_a_pod_without_its_service_account_has_no_access(
+async def test_a_pod_without_a_file_of_its_service_account_cannot_connect(
     tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in {"token", "ca.crt"} - {missing}:
@@ -311,7 +327,7 @@ async def test_a_pod_without_its_service_account_has_no_access(
         await open_connection("")
 
 
-async def test_outside_of_a_pod_there_is_no_service_account(
+async def test_without_a_kubeconfig_a_process_outside_a_pod_cannot_connect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)

@@ -1,6 +1,6 @@
-"""An object is missing only if the 404 of the API server names the object.
+"""``Api.find`` returns None only if the 404 of an API server says that the object does not exist.
 
-Any other 404 is an error.
+Any other 404 is an error, for example that of an unknown path or of another server.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ async def test_find_raises_api_not_served_for_an_unknown_path(api: Api, path: st
 
 @pytest.fixture
 async def other_server(tmp_path: Path) -> AsyncIterator[Api]:
-    """An HTTP server that is not an API server: a text page below ``/api/v1/``, otherwise 404."""
+    """A connection to an HTTP server that is not an API server.
+
+    The server returns an HTML page below ``/api/v1/``, otherwise 404.
+    """
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text="<h1>Maintenance</h1>")
@@ -78,7 +81,7 @@ async def test_find_raises_api_not_served_for_a_404_of_another_server(other_serv
         await other_server.find("/apis/apps/v1/namespaces/shop/deployments/web")
 
 
-async def test_a_text_page_in_place_of_json_raises_api_unavailable(other_server: Api) -> None:
+async def test_an_html_page_instead_of_json_raises_api_unavailable(other_server: Api) -> None:
     path = "/api/v1/namespaces/shop/pods"
 
     with pytest.raises(ApiUnavailable):

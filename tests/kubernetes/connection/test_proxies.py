@@ -1,4 +1,4 @@
-"""Requests to the API server use the proxy of the environment or the kubeconfig."""
+"""Requests to the API server use the proxy of the environment or of the kubeconfig."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 
 ANSWER = b'{"kind":"Pod"}'
+UNREACHABLE = "http://127.0.0.1:1"
+"""The URL of a proxy that does not run."""
 
 
 @asynccontextmanager
@@ -33,7 +35,8 @@ async def proxy(requests: list[str]) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-def kubeconfig(directory: Path, server: str, **cluster: Any) -> str:
+def write_kubeconfig(directory: Path, server: str, **cluster: Any) -> str:
+    """Write a kubeconfig with these fields of the cluster; return its path."""
     path = directory / "kubeconfig"
     document = {
         "apiVersion": "v1",
@@ -47,7 +50,7 @@ def kubeconfig(directory: Path, server: str, **cluster: Any) -> str:
     return str(path)
 
 
-async def get(config: str) -> dict[str, Any]:
+async def get_pod(config: str) -> dict[str, Any]:
     api = Api(await open_connection(config))
     try:
         return await api.get("/api/v1/namespaces/shop/pods/web-0")
@@ -61,9 +64,9 @@ async def test_requests_use_the_proxy_of_the_environment(
     requests: list[str] = []
     async with proxy(requests) as url:
         monkeypatch.setenv("http_proxy", url)
-        monkeypatch.setenv("no_proxy", "other.example")
+        monkeypatch.setenv("no_proxy", "other.example")  # not the API server
 
-        assert await get(kubeconfig(tmp_path, "http://api.example")) == {"kind": "Pod"}
+        assert await get_pod(write_kubeconfig(tmp_path, "http://api.example")) == {"kind": "Pod"}
 
     assert requests == ["GET http://api.example/api/v1/namespaces/shop/pods/web-0 HTTP/1.1"]
 
@@ -72,23 +75,25 @@ async def test_a_server_in_no_proxy_is_reached_directly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests: list[str] = []
-    async with proxy(requests) as url:
-        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    async with proxy(requests) as url:  # this proxy plays the API server
+        monkeypatch.setenv("http_proxy", UNREACHABLE)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
 
-        assert await get(kubeconfig(tmp_path, url)) == {"kind": "Pod"}
+        assert await get_pod(write_kubeconfig(tmp_path, url)) == {"kind": "Pod"}
 
     assert requests == ["GET /api/v1/namespaces/shop/pods/web-0 HTTP/1.1"]
 
 
-async def test_the_proxy_of_the_kubeconfig_overrides_the_one_of_the_environment(
+async def test_the_proxy_of_the_kubeconfig_overrides_the_proxy_of_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests: list[str] = []
     async with proxy(requests) as url:
-        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        monkeypatch.setenv("http_proxy", UNREACHABLE)
 
-        found = await get(kubeconfig(tmp_path, "http://api.example", **{"proxy-url": url}))
+        found = await get_pod(
+            write_kubeconfig(tmp_path, "http://api.example", **{"proxy-url": url})
+        )
 
     assert found == {"kind": "Pod"}
     assert len(requests) == 1

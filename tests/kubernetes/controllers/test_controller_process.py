@@ -1,4 +1,4 @@
-"""The controller as a process, with the option that switches Kubernetes on."""
+"""The controller as a process with the option ``--kubeconfig``, which connects it to a cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.kubernetes.workload_objects import create_pod, delete_pod
 from tests.support.controller_process import ControllerProcess
 from tests.support.kubernetes import ApiServer
 from tests.support.node_harness import NodeHarness, pod
-from tests.support.node_harness import pool as pool_of
+from tests.support.node_harness import pool as node_pool
 
 
 async def test_a_controller_with_a_kubeconfig_translates_custom_resources(
@@ -23,6 +23,7 @@ async def test_a_controller_with_a_kubeconfig_translates_custom_resources(
     option = f"--kubeconfig={server.kubeconfig}"
     create(server, pool())
 
+    # "translating" is the name of the Orbweaver cluster, part of each key in etcd.
     with ControllerProcess("c-1", endpoint, "translating", tmp_path, option) as controller:
         await controller.until_ready()
         condition = await until_condition(server, "SpiderIPPool", "blue", "Ready", "True")
@@ -31,7 +32,7 @@ async def test_a_controller_with_a_kubeconfig_translates_custom_resources(
         assert controller.terminate() == 0
 
 
-async def test_a_controller_watches_the_cluster_and_reports_it_in_health_and_metrics(
+async def test_a_controller_reclaims_a_leaked_address_and_reports_its_watch_in_health_and_metrics(
     server: ApiServer, tmp_path: Path
 ) -> None:
     (endpoint,) = server.etcd_endpoints
@@ -53,10 +54,13 @@ async def test_a_controller_watches_the_cluster_and_reports_it_in_health_and_met
 
 
 async def leak_address(server: ApiServer, cluster: str) -> None:
-    """Give a Pod an address, and delete the Pod without a DEL."""
+    """Give a Pod an address, and delete the Pod without a DEL, which would release the address.
+
+    ``cluster``: the name of the Orbweaver cluster.
+    """
     store = EtcdStore(EtcdSettings(server.etcd_endpoints))
     async with NodeHarness(store, NODE_NAME, cluster=cluster) as node:
-        await node.apply(pool_of("blue", "10.6.0.10"))
+        await node.apply(node_pool("blue", "10.6.0.10"))
         metadata = create_pod(server, "web-0", NODE_NAME)["metadata"]
         await node.add(pod(metadata["name"], metadata["uid"]))
         delete_pod(server, "web-0")
@@ -71,7 +75,7 @@ async def test_a_controller_without_credentials_exits_with_an_error(
     option = f"--kubeconfig={tmp_path / 'kubeconfig'}"
 
     with ControllerProcess("c-1", endpoint, "without-access", tmp_path, option) as controller:
-        code = controller.wait()
+        exit_code = controller.wait()
 
-    assert code == 1
+    assert exit_code == 1
     assert "cannot use the credentials of" in (tmp_path / "c-1.log").read_text()

@@ -1,4 +1,4 @@
-"""Two controllers as processes with the chart's settings: one certificate, one leader."""
+"""Two controllers as processes with variables that the chart sets: one certificate, one leader."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.support.controller_process import ControllerProcess
 from tests.support.etcd import free_ports
 from tests.support.kubernetes import ApiServer
 
-CLUSTER = "as-charted"
-SECRET = "/api/v1/namespaces/default/secrets/webhook-certs"
-LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/spiderpool-controller-leases"
+ORBWEAVER_CLUSTER = "as-charted"
+SECRET_PATH = "/api/v1/namespaces/default/secrets/webhook-certs"
+LEASE_PATH = "/apis/coordination.k8s.io/v1/namespaces/default/leases/spiderpool-controller-leases"
 
 
 class Replica:
@@ -40,6 +40,7 @@ class Replica:
 def replicas(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, Replica]]:
+    """Name -> running controller."""
     (endpoint,) = server.etcd_endpoints
     monkeypatch.setenv("SPIDERPOOL_POD_NAMESPACE", "default")
     monkeypatch.setenv("ORBWEAVER_TLS_SECRET", "webhook-certs")
@@ -50,27 +51,27 @@ def replicas(
             monkeypatch.setenv("SPIDERPOOL_WEBHOOK_PORT", str(port))
             monkeypatch.setenv("ORBWEAVER_TLS_DIR", str(tmp_path / name))
             option = f"--kubeconfig={server.kubeconfig}"
-            process = ControllerProcess(name, endpoint, CLUSTER, tmp_path, option)
+            process = ControllerProcess(name, endpoint, ORBWEAVER_CLUSTER, tmp_path, option)
             replica_by_name[name] = Replica(stack.enter_context(process), port)
         yield replica_by_name
-    for path in (SECRET, LEASE):
+    for path in (SECRET_PATH, LEASE_PATH):
         server.request("DELETE", path)
 
 
-async def test_two_controllers_serve_one_certificate_and_the_second_leads_after_the_first_ends(
+async def test_two_controllers_serve_one_certificate_and_the_standby_leads_when_the_leader_stops(
     server: ApiServer, replicas: dict[str, Replica]
 ) -> None:
-    def lease() -> dict[str, Any]:
-        spec: dict[str, Any] = server.request("GET", LEASE).body.get("spec", {})
+    def lease_spec() -> dict[str, Any]:
+        spec: dict[str, Any] = server.request("GET", LEASE_PATH).body.get("spec", {})
         return spec
 
-    first = str(await until(lambda: lease().get("holderIdentity")))
-    (other,) = replicas.keys() - {first}
+    leader = str(await until(lambda: lease_spec().get("holderIdentity")))
+    (standby,) = replicas.keys() - {leader}
     certificate = await until(replicas["c-1"].served_certificate)
     assert await until(replicas["c-2"].served_certificate) == certificate
 
-    assert await asyncio.to_thread(replicas[first].process.terminate) == 0
-    await until(lambda: lease().get("holderIdentity") == other)
+    assert await asyncio.to_thread(replicas[leader].process.terminate) == 0
+    await until(lambda: lease_spec().get("holderIdentity") == standby)
 
-    assert lease()["leaseTransitions"] >= 1
-    assert replicas[other].served_certificate() == certificate
+    assert lease_spec()["leaseTransitions"] >= 1
+    assert replicas[standby].served_certificate() == certificate

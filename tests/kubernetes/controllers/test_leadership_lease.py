@@ -1,4 +1,7 @@
-"""The Lease on a real API server reports the leader; it does not decide who leads."""
+"""The Lease of Kubernetes reports which controller leads; the election itself is in etcd.
+
+Each term of a leader has an epoch, which grows with each election.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from tests.kubernetes.translator_harness import until
 from tests.support.kubernetes import ApiServer
 
 SETTINGS = LeaseSettings("default", duration_s=6)
-PATH = f"/apis/coordination.k8s.io/v1/namespaces/default/leases/{SETTINGS.name}"
+LEASE_PATH = f"/apis/coordination.k8s.io/v1/namespaces/default/leases/{SETTINGS.name}"
 
 
 @pytest.fixture
@@ -26,22 +29,23 @@ async def api(server: ApiServer) -> AsyncIterator[Api]:
     connected = Api(await open_connection(str(server.kubeconfig)))
     yield connected
     await connected.close()
-    await asyncio.to_thread(server.request, "DELETE", PATH)
+    await asyncio.to_thread(server.request, "DELETE", LEASE_PATH)
 
 
-def term(name: str, epoch: int) -> LeaderTerm:
-    return LeaderTerm("controller", name, epoch, b"", 0)
+def leader_term(leader: str, epoch: int) -> LeaderTerm:
+    return LeaderTerm("controller", leader, epoch, b"", 0)
 
 
-def lease(server: ApiServer) -> dict[str, Any]:
-    answer = server.request("GET", PATH)
+def stored_lease(server: ApiServer) -> dict[str, Any]:
+    """The Lease on the API server; {} if there is none."""
+    answer = server.request("GET", LEASE_PATH)
     return answer.body if answer.status == 200 else {}
 
 
 async def test_the_lease_names_the_leader_and_its_epoch(server: ApiServer, api: Api) -> None:
-    await LeaseReport(api, SETTINGS, term("controller-0", 41)).renew()
+    await LeaseReport(api, SETTINGS, leader_term("controller-0", 41)).renew()
 
-    stored = lease(server)
+    stored = stored_lease(server)
     assert stored["spec"]["holderIdentity"] == "controller-0"
     assert stored["spec"]["leaseDurationSeconds"] == SETTINGS.duration_s
     assert stored["spec"]["leaseTransitions"] == 0
@@ -49,12 +53,14 @@ async def test_the_lease_names_the_leader_and_its_epoch(server: ApiServer, api: 
     assert is_held(stored, api.server_clock_s)
 
 
-async def test_renewing_a_term_counts_no_transition(server: ApiServer, api: Api) -> None:
-    report = LeaseReport(api, SETTINGS, term("controller-0", 41))
+async def test_a_second_renewal_in_the_same_term_counts_no_transition(
+    server: ApiServer, api: Api
+) -> None:
+    report = LeaseReport(api, SETTINGS, leader_term("controller-0", 41))
     await report.renew()
-    before = lease(server)["spec"]
+    before = stored_lease(server)["spec"]
     await report.renew()
-    after = lease(server)["spec"]
+    after = stored_lease(server)["spec"]
 
     assert after["renewTime"] > before["renewTime"]
     assert after["acquireTime"] == before["acquireTime"]
@@ -62,39 +68,41 @@ async def test_renewing_a_term_counts_no_transition(server: ApiServer, api: Api)
 
 
 async def test_a_new_term_counts_a_transition(server: ApiServer, api: Api) -> None:
-    await LeaseReport(api, SETTINGS, term("controller-0", 41)).renew()
-    await LeaseReport(api, SETTINGS, term("controller-1", 52)).renew()
+    await LeaseReport(api, SETTINGS, leader_term("controller-0", 41)).renew()
+    await LeaseReport(api, SETTINGS, leader_term("controller-1", 52)).renew()
 
-    spec = lease(server)["spec"]
+    spec = stored_lease(server)["spec"]
     assert (spec["holderIdentity"], spec["leaseTransitions"]) == ("controller-1", 1)
 
 
 async def test_an_older_leader_does_not_overwrite_the_lease_of_its_successor(
     server: ApiServer, api: Api
 ) -> None:
-    late = LeaseReport(api, SETTINGS, term("controller-0", 41))
-    await LeaseReport(api, SETTINGS, term("controller-1", 52)).renew()
+    late = LeaseReport(api, SETTINGS, leader_term("controller-0", 41))
+    await LeaseReport(api, SETTINGS, leader_term("controller-1", 52)).renew()
     await late.renew()
     await late.release()
 
-    assert lease(server)["spec"]["holderIdentity"] == "controller-1"
+    assert stored_lease(server)["spec"]["holderIdentity"] == "controller-1"
 
 
 async def test_a_leader_that_stops_releases_the_lease(server: ApiServer, api: Api) -> None:
-    running = asyncio.ensure_future(LeaseReport(api, SETTINGS, term("controller-0", 41)).run())
-    await until(lambda: lease(server))
+    running = asyncio.ensure_future(
+        LeaseReport(api, SETTINGS, leader_term("controller-0", 41)).run()
+    )
+    await until(lambda: stored_lease(server))
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
 
-    assert not lease(server)["spec"].get("holderIdentity")
-    assert not is_held(lease(server), api.server_clock_s)
+    assert not stored_lease(server)["spec"].get("holderIdentity")
+    assert not is_held(stored_lease(server), api.server_clock_s)
 
 
 async def test_the_lease_of_a_dead_leader_expires_after_its_duration(
     server: ApiServer, api: Api
 ) -> None:
-    await LeaseReport(api, SETTINGS, term("controller-0", 41)).renew()
+    await LeaseReport(api, SETTINGS, leader_term("controller-0", 41)).renew()
 
-    assert is_held(lease(server), api.server_clock_s + SETTINGS.duration_s - 1)
-    assert not is_held(lease(server), api.server_clock_s + SETTINGS.duration_s + 2)
+    assert is_held(stored_lease(server), api.server_clock_s + SETTINGS.duration_s - 1)
+    assert not is_held(stored_lease(server), api.server_clock_s + SETTINGS.duration_s + 2)

@@ -1,7 +1,8 @@
-"""A running leader is partitioned, another takes over, and then the partition ends.
+"""A leading controller is partitioned, another controller takes over, and the partition ends.
 
-The requests that the old leader sent meanwhile arrive late: etcd refuses them by the fence, and the
-API server by their resourceVersions.
+The requests that the old leader sent during the partition arrive late. etcd refuses these requests
+by the fence, a compare with the current leader's key; the API server refuses them by their
+resourceVersions.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from tests.support.node_harness import NodeHarness, check_everything, pod
 
 pytestmark = [pytest.mark.etcd, pytest.mark.slow]
 
-LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/spiderpool-controller-leases"
-ENDPOINTS = f"/apis/{API_VERSION}/namespaces/shop/spiderendpoints"
+LEASE_PATH = "/apis/coordination.k8s.io/v1/namespaces/default/leases/spiderpool-controller-leases"
+ENDPOINTS_PATH = f"/apis/{API_VERSION}/namespaces/shop/spiderendpoints"
 LEASE_TTL_S = 4
 """TTL of the leader's etcd lease: longer than a leader takes to write the effects of a change."""
 
@@ -77,14 +78,14 @@ class ConnectedController:
 
 
 class PartitionHarness:
-    """Two controllers on one log, and a node."""
+    """Two controllers on one event log, and a node that gives addresses to Pods."""
 
     def __init__(self, server: ApiServer, node: NodeHarness) -> None:
         self.server = server
         self.node = node
-        self.sides = {name: ConnectedController(server, name) for name in CONTROLLER_USERS}
+        self.controllers = {name: ConnectedController(server, name) for name in CONTROLLER_USERS}
         self._audit = Audit(server.directory, CONTROLLER_USERS)
-        self._added = 0
+        self._pods_added = 0
 
     def requests(self) -> list[AuditedRequest]:
         """The requests of both controllers in the API server's audit log so far."""
@@ -100,30 +101,30 @@ class PartitionHarness:
         async with asyncio.timeout(30):
             while (found := await self.leader()) is None or found.name not in names:
                 await asyncio.sleep(0.05)
-        return self.sides[found.name]
+        return self.controllers[found.name]
 
     async def add_pod(self) -> None:
         """Give a Pod an address."""
-        await self.node.add(pod(f"web-{self._added}"))
-        self._added += 1
+        await self.node.add(pod(f"web-{self._pods_added}"))
+        self._pods_added += 1
 
     async def until_counted(self) -> None:
         """Wait until the pool's status counts the addresses of all added Pods."""
-        await until(lambda: self.status().get("allocatedIPCount") == self._added)
+        await until(lambda: self.pool_status().get("allocatedIPCount") == self._pods_added)
 
-    def status(self) -> dict[str, Any]:
+    def pool_status(self) -> dict[str, Any]:
         """The status of the pool."""
         found: dict[str, Any] = get(self.server, "SpiderIPPool", "blue").get("status", {})
         return found
 
     def lease_holder(self) -> str:
         """The leader according to the Lease."""
-        spec = self.server.request("GET", LEASE).body.get("spec", {})
+        spec = self.server.request("GET", LEASE_PATH).body.get("spec", {})
         return str(spec.get("holderIdentity", ""))
 
-    def endpoints(self) -> set[str]:
+    def addresses_of_endpoints(self) -> set[str]:
         """The addresses in SpiderEndpoints."""
-        items = self.server.request("GET", ENDPOINTS).body["items"]
+        items = self.server.request("GET", ENDPOINTS_PATH).body["items"]
         return {
             nic["ipv4"].partition("/")[0]
             for item in items
@@ -144,7 +145,8 @@ async def partition(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[PartitionHarness]:
     monkeypatch.setenv("SPIDERPOOL_POD_NAMESPACE", "default")
-    monkeypatch.setenv(RECLAIM_VARIABLES["enabled"], "false")  # Pods are only in the log
+    # Reclaim would release all addresses, because the Pods exist only in the event log.
+    monkeypatch.setenv(RECLAIM_VARIABLES["enabled"], "false")
     store = EtcdStore(EtcdSettings(server.etcd_endpoints))
     node = NodeHarness(store, cluster=tmp_path.name)
     create(server, pool(ips=["10.6.0.10-10.6.0.29"], default=True))
@@ -152,10 +154,10 @@ async def partition(
         stack.push_async_callback(store.close)
         await stack.enter_async_context(node)
         harness = PartitionHarness(server, node)
-        for side in harness.sides.values():
-            await side.start(stack, tmp_path.name, tmp_path)
+        for controller in harness.controllers.values():
+            await controller.start(stack, tmp_path.name, tmp_path)
         yield harness
-    server.request("DELETE", LEASE)
+    server.request("DELETE", LEASE_PATH)
 
 
 @pytest.mark.parametrize("with_api_server", [False, True], ids=["etcd", "etcd_and_API_server"])
@@ -163,9 +165,9 @@ async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
     partition: PartitionHarness, with_api_server: bool
 ) -> None:
     old = await partition.until_leader(*CONTROLLER_USERS)
-    (name,) = partition.sides.keys() - {old.name}
-    await until(partition.status)
-    await partition.node.view.freshen()
+    (other_name,) = partition.controllers.keys() - {old.name}
+    await until(partition.pool_status)
+    await partition.node.view.freshen()  # the node reads the events of the pool
     await partition.add_pod()
     await partition.until_counted()
 
@@ -175,13 +177,13 @@ async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
         proxy.interrupt_requests()
     await partition.add_pod()
     await until(lambda: checkpoint in old.etcd.held)
-    new = await partition.until_leader(name)
+    new = await partition.until_leader(other_name)
     await old.process.until_metric("orbweaver_leading", 0)
     await partition.add_pod()
     await partition.until_counted()
-    taken_over = len(partition.requests())
+    requests_before = len(partition.requests())
 
-    # The held requests of the old leader arrive, and it becomes a standby.
+    # The held requests of the old leader arrive, and the old leader becomes a standby.
     for proxy in (old.etcd, old.api):
         proxy.restore()
     await old.process.until_ready()
@@ -191,17 +193,17 @@ async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
     await partition.until_counted()
     await until(lambda: get(partition.server, "SpiderIPPool", "green").get("status"))
 
-    since = partition.requests()[taken_over:]
-    assert not old.status_writes(since)
-    assert new.status_writes(since)
+    requests_since = partition.requests()[requests_before:]
+    assert not old.status_writes(requests_since)
+    assert new.status_writes(requests_since)
     assert await partition.checkpointed_by() == new.name
     assert partition.lease_holder() == new.name
 
-    # The new leader ends, and the old leader leads again.
+    # The new leader stops, and the old leader leads again.
     assert await asyncio.to_thread(new.process.terminate) == 0
     assert await partition.until_leader(old.name) is old
     await partition.add_pod()
     await partition.until_counted()
     await until(lambda: partition.lease_holder() == old.name)
     ledger = await check_everything(partition.node)
-    await until(lambda: partition.endpoints() == set(ledger.claims))
+    await until(lambda: partition.addresses_of_endpoints() == set(ledger.claims))

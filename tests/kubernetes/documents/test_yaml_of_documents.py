@@ -1,7 +1,7 @@
 """Every YAML block of the documents for users is accepted by the program that reads it.
 
-An API server with our definitions and webhooks applies objects in a dry run. The chart renders
-Helm values. The parser of agent and controller reads parts of conf.yml.
+An API server with our CRDs and webhooks applies objects in a dry run. The chart renders Helm
+values. The parser of agent and controller reads parts of conf.yml.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 from core.manifests.commands import apply_command
 from core.settings.conf_file import parse_conf
 from ops.cli.manifest_objects import read_value
-from tests.chart.rendering import objects
+from tests.chart.rendering import render_objects
 from tests.kubernetes.webhooks import Webhooks, running_webhooks
 from tests.support.documents import fenced_blocks
 from tests.support.kubernetes import ApiServer
@@ -29,58 +29,58 @@ pytest.importorskip("helm_python", reason=needs(HELM))
 DOCS: Final = Path(__file__).parents[3] / "docs"
 
 
-class Subject(NamedTuple):
-    """A YAML block: its page, and the kind of its object or its first key."""
+class BlockName(NamedTuple):
+    """Identifies a YAML block by its page, and by the kind of its object or its first key."""
 
     page: str
-    name: str
+    kind_or_key: str
 
 
-VALUES: Final = frozenset(
-    {Subject("guides/rdma-roce.md", name) for name in ("rdma", "orbweaver")}
-    | {Subject("how-to/use-the-console.md", "orbweaver")}
+HELM_VALUES: Final = frozenset(
+    {BlockName("guides/rdma-roce.md", name) for name in ("rdma", "orbweaver")}
+    | {BlockName("how-to/use-the-console.md", "orbweaver")}
 )
 """Blocks with Helm values of the chart."""
 
-CONF: Final = frozenset(
+CONF_YML: Final = frozenset(
     {
-        Subject("how-to/limit-pods-by-nic.md", "agent"),
-        Subject("how-to/serve-clusterips.md", "orbweaver"),
-        Subject("how-to/use-a-network-provider.md", "iaasNetworkProvider"),
+        BlockName("how-to/limit-pods-by-nic.md", "agent"),
+        BlockName("how-to/serve-clusterips.md", "orbweaver"),
+        BlockName("how-to/use-a-network-provider.md", "iaasNetworkProvider"),
     }
 )
 """Blocks that are parts of conf.yml."""
 
 APPLICATIONS: Final = frozenset(
     {
-        Subject("guides/kubevirt.md", "VirtualMachine"),
-        Subject("guides/third-party-controllers.md", "CloneSet"),
+        BlockName("guides/kubevirt.md", "VirtualMachine"),
+        BlockName("guides/third-party-controllers.md", "CloneSet"),
     }
 )
-"""Blocks with objects of other projects, which ``orbctl apply`` skips with a reason."""
+"""Blocks with applications of other projects, which ``orbctl apply`` skips with a reason."""
 
 NOT_TRIED: Final = {
     **{
-        Subject("guides/calico.md", kind): "an object of Calico, which has its own definitions"
+        BlockName("guides/calico.md", kind): "an object of Calico, which has its own definitions"
         for kind in ("IPPool", "BGPPeer")
     },
-    Subject("guides/kind.md", "Cluster"): "the configuration of kind, a program",
+    BlockName("guides/kind.md", "Cluster"): "the configuration of kind, a program",
     **{
-        Subject(page, name): "annotations of a Pod: guides/own-pool.md runs the same ones"
+        BlockName(page, name): "annotations of a Pod, which are also in guides/own-pool.md"
         for page, name in (
             ("concepts/automatic-pools.md", "ipam.spidernet.io/subnet"),
             ("guides/third-party-controllers.md", "ipam.spidernet.io/subnet"),
             ("how-to/give-an-application-its-own-pool.md", "metadata"),
         )
     },
-    Subject("concepts/fixed-addresses.md", "metadata"): (
+    BlockName("concepts/fixed-addresses.md", "metadata"): (
         "an annotation of a Pod: tests/kubernetes/workloads/test_ipam_claims.py uses it"
     ),
 }
-"""Blocks that no test of this file tries, with the reason."""
+"""Block that no test of this file reads -> the reason."""
 
 
-def found_blocks() -> Iterator[tuple[Subject, str]]:
+def yaml_blocks() -> Iterator[tuple[BlockName, str]]:
     """Yield every YAML block of the pages in English."""
     for path in DOCUMENTS:
         for language, text in fenced_blocks(path):
@@ -88,54 +88,56 @@ def found_blocks() -> Iterator[tuple[Subject, str]]:
                 first = next(yaml.safe_load_all(text))
                 name = first.get("kind") or next(iter(first))
                 page = str(path.relative_to(DOCS)) if path.is_relative_to(DOCS) else path.name
-                yield Subject(page, name), text
+                yield BlockName(page, name), text
 
 
-BLOCKS: Final = list(found_blocks())
-READ_ELSEWHERE: Final = VALUES | CONF | APPLICATIONS | NOT_TRIED.keys()
+BLOCKS: Final = list(yaml_blocks())
+NOT_APPLIED: Final = HELM_VALUES | CONF_YML | APPLICATIONS | NOT_TRIED.keys()
 
 
-def parameters_of(subjects: frozenset[Subject]) -> list[Any]:
-    """The parameters of a test of these blocks."""
+def parameters_of(names: frozenset[BlockName]) -> list[Any]:
+    """The texts of these blocks, as parameters of a test."""
     return [
-        pytest.param(text, id=f"{subject.page}-{subject.name}")
-        for subject, text in BLOCKS
-        if subject in subjects
+        pytest.param(text, id=f"{name.page}-{name.kind_or_key}")
+        for name, text in BLOCKS
+        if name in names
     ]
 
 
 @pytest.fixture
-async def hooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    async with running_webhooks(server, tmp_path) as found:
-        yield found
+async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
+    async with running_webhooks(server, tmp_path) as webhooks:
+        yield webhooks
 
 
-async def test_a_server_with_our_webhooks_accepts_every_object(hooks: Webhooks) -> None:
-    server = hooks.cluster.server
+async def test_a_server_with_our_webhooks_accepts_all_objects_of_the_blocks(
+    webhooks: Webhooks,
+) -> None:
+    server = webhooks.cluster.server
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "orbweaver"}}
     server.request("POST", "/api/v1/namespaces", space)
     applied = 0
 
-    for subject, text in BLOCKS:
-        if subject not in READ_ELSEWHERE:
+    for name, text in BLOCKS:
+        if name not in NOT_APPLIED:
             command = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
             output = await asyncio.to_thread(server.kubectl, *command, stdin=text)
-            assert output.count("(server dry run)") == len(list(yaml.safe_load_all(text))), subject
+            assert output.count("(server dry run)") == len(list(yaml.safe_load_all(text))), name
             applied += 1
 
-    assert applied > 0
+    assert applied > 0, "no block was applied"
 
 
-@pytest.mark.parametrize("text", parameters_of(VALUES))
+@pytest.mark.parametrize("text", parameters_of(HELM_VALUES))
 def test_values_are_accepted_by_the_chart(text: str) -> None:
-    assert objects(yaml.safe_load(text))
+    assert render_objects(yaml.safe_load(text))
 
 
-@pytest.mark.parametrize("text", parameters_of(CONF))
-def test_parts_of_conf_yml_are_read(text: str) -> None:
-    known = parse_conf(text.encode(), "conf.yml")
+@pytest.mark.parametrize("text", parameters_of(CONF_YML))
+def test_the_keys_of_parts_of_conf_yml_are_known(text: str) -> None:
+    conf = parse_conf(text.encode(), "conf.yml")
 
-    assert set(yaml.safe_load(text)) <= {*known.__struct_encode_fields__}
+    assert set(yaml.safe_load(text)) <= {*conf.__struct_encode_fields__}
 
 
 @pytest.mark.parametrize("text", parameters_of(APPLICATIONS))
@@ -148,5 +150,5 @@ def test_orbctl_skips_an_application_of_another_project_with_the_reason(
     assert "known from the ownerReferences" in capsys.readouterr().err
 
 
-def test_every_subject_of_the_tables_is_in_the_documents() -> None:
-    assert READ_ELSEWHERE - {subject for subject, _ in BLOCKS} == set()
+def test_every_block_name_in_the_sets_of_this_file_is_in_the_documents() -> None:
+    assert NOT_APPLIED - {name for name, _ in BLOCKS} == set()

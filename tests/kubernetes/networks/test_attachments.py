@@ -1,4 +1,8 @@
-"""SpiderMultusConfigs and their NetworkAttachmentDefinitions on a real API server."""
+"""The controller creates NetworkAttachmentDefinitions (NADs) of SpiderMultusConfigs (networks).
+
+The fixture ``networks`` runs this part of a controller on a real API server. ``networks.until``
+waits for a condition on the NAD ``net``; ``until(bool)`` waits until this NAD exists.
+"""
 
 from __future__ import annotations
 
@@ -19,27 +23,26 @@ from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
 pytestmark = pytest.mark.simulated
 
-
-DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+CRDS_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 @pytest.fixture
 async def networks(server: ApiServer) -> AsyncIterator[Networks]:
-    await asyncio.to_thread(define, server)
+    await asyncio.to_thread(install_crd, server)
     async with running_attachments(server) as networks:
         yield networks
     await asyncio.to_thread(server.request, "DELETE", DEFAULT_NADS_PATH)
 
 
-def define(server: ApiServer) -> None:
-    """Install the definition of NADs, as Multus does."""
+def install_crd(server: ApiServer) -> None:
+    """Install the CRD of NADs, as Multus does."""
     server.kubectl("apply", "--server-side", "-f", "-", stdin=NAD_DEFINITION)
     server.wait_served(DEFAULT_NADS_PATH)
 
 
-def undefine(server: ApiServer) -> None:
-    """Remove the definition of NADs."""
-    server.request("DELETE", f"{DEFINITIONS}/network-attachment-definitions.k8s.cni.cncf.io")
+def remove_crd(server: ApiServer) -> None:
+    """Remove the CRD of NADs."""
+    server.request("DELETE", f"{CRDS_PATH}/network-attachment-definitions.k8s.cni.cncf.io")
     server.wait_unserved(DEFAULT_NADS_PATH)
 
 
@@ -60,16 +63,16 @@ def macvlan(**spec: object) -> Object:
 
 
 @pytest.mark.simulated(lacks="kmock does not simulate the removal of definitions")
-async def test_a_missing_nad_definition_is_reported_and_the_nad_is_created_once_it_is_installed(
+async def test_a_missing_crd_of_nads_is_reported_and_the_nad_is_created_once_the_crd_is_installed(
     server: ApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await asyncio.to_thread(undefine, server)
+    await asyncio.to_thread(remove_crd, server)
     async with running_attachments(server) as networks:
         await networks.create(macvlan())
 
         events = await networks.events("net")
         assert "its definition is not installed. Install Multus with its CRD" in events[0]["note"]
-        await asyncio.to_thread(define, server)
+        await asyncio.to_thread(install_crd, server)
         await networks.until(bool)
     await asyncio.to_thread(server.request, "DELETE", DEFAULT_NADS_PATH)
 
@@ -77,13 +80,13 @@ async def test_a_missing_nad_definition_is_reported_and_the_nad_is_created_once_
 
 
 async def test_a_network_gets_a_nad_that_it_owns(networks: Networks) -> None:
-    made = await networks.create(macvlan())
+    created = await networks.create(macvlan())
     nad = await networks.until(bool)
 
     config = json.loads(nad["spec"]["config"])
     assert [plugin["type"] for plugin in config["plugins"]] == ["macvlan", "coordinator"]
     (owner,) = nad["metadata"]["ownerReferences"]
-    assert (owner["uid"], owner["controller"]) == (made["metadata"]["uid"], True)
+    assert (owner["uid"], owner["controller"]) == (created["metadata"]["uid"], True)
 
 
 @pytest.mark.simulated(lacks="kmock does not simulate the removal of annotations")
@@ -104,15 +107,14 @@ async def test_a_changed_network_changes_the_configuration_and_annotations_of_it
 
 async def test_a_nad_edited_by_hand_is_restored(networks: Networks) -> None:
     await networks.create(macvlan())
-    right = (await networks.until(bool))["spec"]
-    wrong = {"spec": {"config": "{}"}, "metadata": {"ownerReferences": None}}
+    original_spec = (await networks.until(bool))["spec"]
+    edit = {"spec": {"config": "{}"}, "metadata": {"ownerReferences": None}}
     await asyncio.to_thread(
-        networks.server.request, "PATCH", f"{DEFAULT_NADS_PATH}/net", wrong, content=MERGE_PATCH
+        networks.server.request, "PATCH", f"{DEFAULT_NADS_PATH}/net", edit, content=MERGE_PATCH
     )
 
-    nad = await networks.until(lambda nad: nad["spec"] == right)
+    await networks.until(lambda nad: nad["spec"] == original_spec)
     await networks.until(lambda nad: nad["metadata"].get("ownerReferences"))
-    assert nad["spec"] == right
 
 
 async def test_a_deleted_nad_is_created_again(networks: Networks) -> None:
@@ -124,7 +126,9 @@ async def test_a_deleted_nad_is_created_again(networks: Networks) -> None:
     assert "macvlan" in nad["spec"]["config"]
 
 
-async def test_a_nad_without_an_owner_is_taken_over(networks: Networks) -> None:
+async def test_an_existing_nad_without_an_owner_becomes_the_nad_of_the_network(
+    networks: Networks,
+) -> None:
     body = {
         "apiVersion": "k8s.cni.cncf.io/v1",
         "kind": "NetworkAttachmentDefinition",
@@ -153,12 +157,11 @@ async def test_a_nad_of_another_network_is_not_changed_and_an_event_reports_it(
     assert (await networks.nad())["spec"] == before["spec"]
 
 
-async def test_a_custom_network_without_a_configuration_gets_a_nad_with_an_empty_spec(
+async def test_a_custom_network_whose_configuration_is_removed_gets_a_nad_with_an_empty_spec(
     networks: Networks,
 ) -> None:
     await networks.create(network("custom", customCNI='{"a": 1}'))
     await networks.until(bool)
     await networks.replace(network("custom", customCNI=""))
 
-    nad = await networks.until(lambda nad: not nad["spec"])
-    assert nad["spec"] == {}
+    await networks.until(lambda nad: nad["spec"] == {})

@@ -1,6 +1,8 @@
 """Cases of Spiderpool about the CIDRs that a SpiderCoordinator detects, on a real API server.
 
-Ids are those of docs/contributing/compatibility.md.
+An id such as V00003 is the case's id in docs/contributing/compatibility.md. The fixture
+``coordinators`` is the running part of a controller that writes the status; ``tmp_path`` is its
+directory of CNI configurations. ``status`` waits until the phase is reached.
 """
 
 from __future__ import annotations
@@ -22,16 +24,19 @@ from tests.kubernetes.translator_harness import until
 from tests.support.kubernetes import ApiServer
 
 __all__ = ("coordinators",)
-"""A fixture of neighbouring tests."""
+"""A fixture that pytest must find in this module."""
 
-CALICO = "/apis/crd.projectcalico.org/v1/ippools"
-CILIUM = "/apis/cilium.io/v2alpha1/ciliumpodippools"
+CALICO_POOLS = "/apis/crd.projectcalico.org/v1/ippools"
+CILIUM_POOLS = "/apis/cilium.io/v2alpha1/ciliumpodippools"
 SYSTEM_PODS = "/api/v1/namespaces/kube-system/pods"
 KUBEADM = "networking:\n  podSubnet: 10.244.0.0/16\n  serviceSubnet: 10.96.0.0/12\n"
 
 
-async def define(server: ApiServer, group: str, version: str, kind: str, path: str) -> None:
-    """Define a kind of another project without a schema. Other tests of this server may use it."""
+async def define_kind(server: ApiServer, group: str, version: str, kind: str, path: str) -> None:
+    """Define a kind of another project without a schema, and wait until ``path`` is served.
+
+    The kind stays defined, because other tests on this server use the same kind.
+    """
     plural = f"{kind.lower()}s"
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     served = {"name": version, "served": True, "storage": True}
@@ -51,27 +56,29 @@ async def define(server: ApiServer, group: str, version: str, kind: str, path: s
     await asyncio.to_thread(server.wait_served, path)
 
 
-async def create_object(server: ApiServer, path: str, one: Object) -> None:
-    answer = await asyncio.to_thread(server.request, "POST", path, one)
+async def create_object(server: ApiServer, path: str, body: Object) -> None:
+    answer = await asyncio.to_thread(server.request, "POST", path, body)
     assert answer.status == 201, answer.message
 
 
 async def test_the_pod_cidrs_of_calico_are_its_enabled_pools(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
-    """V00003, V00010. The Service CIDR is that of the API server's own ServiceCIDR object."""
-    await define(server, "crd.projectcalico.org", "v1", "IPPool", CALICO)
-    meta = {"apiVersion": "crd.projectcalico.org/v1", "kind": "IPPool"}
+    """V00003, V00010. The Service CIDR is that of the ServiceCIDR object of the API server."""
+    await define_kind(server, "crd.projectcalico.org", "v1", "IPPool", CALICO_POOLS)
+    type_meta = {"apiVersion": "crd.projectcalico.org/v1", "kind": "IPPool"}
     for name, spec in (
         ("v4", {"cidr": "10.20.0.0/16"}),
         ("off", {"cidr": "10.21.0.0/16", "disabled": True}),
     ):
-        await create_object(server, CALICO, meta | {"metadata": {"name": name}, "spec": spec})
+        await create_object(
+            server, CALICO_POOLS, type_meta | {"metadata": {"name": name}, "spec": spec}
+        )
     create(server, coordinator(podCIDRType="calico"))
 
     current = await status(server, "Synced")
 
-    await asyncio.to_thread(server.request, "DELETE", CALICO)
+    await asyncio.to_thread(server.request, "DELETE", CALICO_POOLS)
     assert current["overlayPodCIDR"] == ["10.20.0.0/16"]
     assert current["serviceCIDR"] == ["10.96.0.0/16"]
 
@@ -80,21 +87,23 @@ async def test_the_pod_cidrs_of_calico_are_its_enabled_pools(
 async def test_the_pod_cidrs_of_cilium_come_from_the_source_of_its_ipam_mode(
     coordinators: Coordinators, server: ApiServer, mode: str
 ) -> None:
-    """V00004."""
+    """V00004: cilium-config (10.11), kubeadm-config (10.244), or a pool of Cilium (10.12)."""
     data = {"ipam": mode, "cluster-pool-ipv4-cidr": "10.11.0.0/16"}
     await create_config_map(server, "cilium-config", **data)
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     if mode == "multi-pool":
-        await define(server, "cilium.io", "v2alpha1", "CiliumPodIPPool", CILIUM)
-        meta = {"apiVersion": "cilium.io/v2alpha1", "kind": "CiliumPodIPPool"}
+        await define_kind(server, "cilium.io", "v2alpha1", "CiliumPodIPPool", CILIUM_POOLS)
+        type_meta = {"apiVersion": "cilium.io/v2alpha1", "kind": "CiliumPodIPPool"}
         spec = {"ipv4": {"cidrs": ["10.12.0.0/16"]}}
-        await create_object(server, CILIUM, meta | {"metadata": {"name": "a"}, "spec": spec})
+        await create_object(
+            server, CILIUM_POOLS, type_meta | {"metadata": {"name": "a"}, "spec": spec}
+        )
     create(server, coordinator(podCIDRType="cilium"))
 
     current = await status(server, "Synced")
 
     if mode == "multi-pool":
-        await asyncio.to_thread(server.request, "DELETE", CILIUM)
+        await asyncio.to_thread(server.request, "DELETE", CILIUM_POOLS)
     second_octet = {"cluster-pool": "11", "kubernetes": "244", "multi-pool": "12"}
     assert current["overlayPodCIDR"] == [f"10.{second_octet[mode]}.0.0/16"]
 
@@ -109,10 +118,10 @@ async def test_without_an_overlay_the_status_has_no_pod_cidrs(
     assert (await status(server, "Synced")).get("overlayPodCIDR", []) == []
 
 
-async def test_the_pod_cidr_type_is_detected_by_the_first_cni_configuration(
+async def test_with_the_cni_configuration_of_flannel_the_pod_cidrs_are_those_of_kubeadm(
     coordinators: Coordinators, server: ApiServer, tmp_path: Path
 ) -> None:
-    """V00001."""
+    """V00001: the type ``auto`` is detected by the first CNI configuration of the node."""
     (tmp_path / "10-flannel.conflist").write_text('{"name": "flannel"}')
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator())
@@ -141,20 +150,20 @@ async def test_the_flags_of_the_controller_manager_are_used_when_there_is_no_kub
     assert current["overlayPodCIDR"] == ["10.30.0.0/16"]
 
 
-async def test_the_status_is_synced_again_once_a_source_has_the_cidrs(
+async def test_the_status_has_no_cidrs_while_not_ready_and_the_same_cidrs_when_synced_again(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
-    """V00006, V00008, V00011: earlier CIDRs are not reported while nothing is detected."""
+    """V00006, V00008, V00011: no source of the type ``cilium`` exists, so it is not ready."""
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator(podCIDRType="cluster"))
     first = await status(server, "Synced")
     replace(server, coordinator(podCIDRType="cilium"))
-    waiting = await status(server, "NotReady")
+    not_ready = await status(server, "NotReady")
     replace(server, coordinator(podCIDRType="cluster"))
 
     again = await status(server, "Synced")
 
-    assert (waiting["overlayPodCIDR"], waiting["serviceCIDR"]) == ([], [])
+    assert (not_ready["overlayPodCIDR"], not_ready["serviceCIDR"]) == ([], [])
     assert first == again
     assert again["overlayPodCIDR"] == ["10.244.0.0/16"]
 
@@ -162,7 +171,7 @@ async def test_the_status_is_synced_again_once_a_source_has_the_cidrs(
 async def test_an_overlay_installed_later_is_detected(
     coordinators: Coordinators, server: ApiServer, tmp_path: Path
 ) -> None:
-    """V00001, V00002: the type ``auto`` follows the CNI configuration of the node."""
+    """V00001, V00002: as above, but flannel is installed after the coordinator is Synced."""
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator())
     assert (await status(server, "Synced")).get("overlayPodCIDR", []) == []
@@ -172,7 +181,7 @@ async def test_an_overlay_installed_later_is_detected(
     await until(lambda: get(server, COORDINATOR_KIND, "default")["status"].get("overlayPodCIDR"))
 
 
-async def test_without_any_source_the_reason_is_spiderpools_text(
+async def test_the_reason_of_a_cluster_without_any_source_is_the_text_of_spiderpool(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
     create(server, coordinator(podCIDRType="cluster"))
@@ -185,7 +194,7 @@ async def test_without_any_source_the_reason_is_spiderpools_text(
 async def test_an_unreadable_cni_configuration_makes_the_coordinator_not_ready(
     coordinators: Coordinators, server: ApiServer, tmp_path: Path
 ) -> None:
-    """The file is a symbolic link to itself, which root cannot read either."""
+    """The file is a symbolic link to itself, which even root cannot read."""
     (tmp_path / "10-overlay.conflist").symlink_to("10-overlay.conflist")
     create(server, coordinator())
 

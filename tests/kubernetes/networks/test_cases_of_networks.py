@@ -1,7 +1,8 @@
 """Spiderpool's end-to-end cases about networks and SpiderCoordinators, on a real API server.
 
-The ids are those of docs/contributing/compatibility.md. ``ACCEPTED`` and ``REFUSED`` are created in
-dry runs; refusals come from the schema or the webhook.
+An id such as M00001 is the case's id in docs/contributing/compatibility.md. A network is a
+SpiderMultusConfig. The objects in ``ACCEPTED`` and ``REFUSED`` are created in dry runs; the schema
+of the CRD or the webhook refuses the latter.
 """
 
 from __future__ import annotations
@@ -24,32 +25,39 @@ from tests.kubernetes.translator_harness import until
 from tests.kubernetes.webhooks import Webhooks, running_webhooks
 from tests.support.kubernetes import ApiServer
 
-LINK: dict[str, Any] = {"master": ["ens3"]}
+MASTER: dict[str, Any] = {"master": ["ens3"]}
 POOLS: dict[str, Any] = {"ippools": {"ipv4": ["blue"]}}
 CR_NAME = "multus.spidernet.io/cr-name"
 CNI_VERSION = "multus.spidernet.io/cni-version"
-RDMA = "cni.spidernet.io/rdma-resource-inject"
-DEVICES = "cni.spidernet.io/network-resource-inject"
-LONG = "a" * 254
+RDMA_INJECTION = "cni.spidernet.io/rdma-resource-inject"
+DEVICE_INJECTION = "cni.spidernet.io/network-resource-inject"
+TOO_LONG_NAME = "a" * 254
 
 
 def macvlan(block: Object | None = None, **spec: Any) -> Object:
-    return network("macvlan", macvlan=LINK | (block or {}), **spec)
+    return network("macvlan", macvlan=MASTER | (block or {}), **spec)
 
 
-def tuned(**settings: Any) -> Object:
+def with_coordinator(**settings: Any) -> Object:
+    """A macvlan network with its own coordinator settings."""
     return macvlan(coordinator=settings)
 
 
 def annotated(config: Object, **annotations: str) -> Object:
-    keys = {"cr_name": CR_NAME, "version": CNI_VERSION, "rdma": RDMA, "devices": DEVICES}
+    """The network with annotations, given by their short names."""
+    keys = {
+        "cr_name": CR_NAME,
+        "version": CNI_VERSION,
+        "rdma": RDMA_INJECTION,
+        "devices": DEVICE_INJECTION,
+    }
     config["metadata"]["annotations"] = {keys[key]: text for key, text in annotations.items()}
     return config
 
 
 ACCEPTED: dict[str, Object] = {
     "M00001 macvlan": macvlan(),
-    "M00002 ipvlan": network("ipvlan", ipvlan=LINK),
+    "M00002 ipvlan": network("ipvlan", ipvlan=MASTER),
     "M00003 sriov": network("sriov", sriov={"resourceName": "spidernet.io/vf"}),
     "M00004 custom": network("custom", customCNI='{"cniVersion":"0.3.1","name":"x"}'),
     "M00006 two masters and a bond": macvlan(
@@ -61,45 +69,51 @@ ACCEPTED: dict[str, Object] = {
     "M00021 a chained plugin": macvlan(
         chainCNIJsonData=['{"type":"tuning","sysctl":{"net.core.somaxconn":"4096"}}']
     ),
-    "M00022 a mode of the reverse path filter": tuned(podRPFilter=2),
-    "M00024 a MAC prefix": tuned(podMACPrefix="9e:10"),
-    "M00026 an address on the veth": tuned(vethLinkAddress="169.254.100.1"),
-    "M00027 RDMA and pools": annotated(macvlan(POOLS | {"rdmaResourceName": "x/y"}), rdma="t"),
+    "M00022 a mode of the reverse path filter": with_coordinator(podRPFilter=2),
+    "M00024 a MAC prefix": with_coordinator(podMACPrefix="9e:10"),
+    "M00026 an address on the veth": with_coordinator(vethLinkAddress="169.254.100.1"),
+    "M00027 RDMA_INJECTION and pools": annotated(
+        macvlan(POOLS | {"rdmaResourceName": "x/y"}), rdma="t"
+    ),
     "M00031 devices and pools": annotated(
         macvlan(POOLS | {"rdmaResourceName": "x/y"}), devices="t"
     ),
     "M00033 an MTU of macvlan": macvlan({"mtu": 1400}),
-    "M00034 an MTU of ipvlan": network("ipvlan", ipvlan=LINK | {"mtu": 1400}),
+    "M00034 an MTU of ipvlan": network("ipvlan", ipvlan=MASTER | {"mtu": 1400}),
     "M00035 an MTU of sriov": network("sriov", sriov={"resourceName": "x/y", "mtu": 1400}),
-    "M00038 vlan": network("vlan", vlan=LINK | {"vlanID": 30}),
-    "M00039 a VLAN that the provider chooses": network("vlan", vlan=LINK | {"vlanMode": "auto"}),
+    "M00038 vlan": network("vlan", vlan=MASTER | {"vlanID": 30}),
+    "M00039 a VLAN that the provider chooses": network("vlan", vlan=MASTER | {"vlanMode": "auto"}),
     "C00022 a MAC prefix of the cluster": coordinator("c", podMACPrefix="0a:1b"),
     "C00023 an MTU of the cluster": coordinator("c", vethMTU=1400),
 }
 REFUSED: dict[str, Object] = {
     "M00005 a custom configuration that is not JSON": network("custom", customCNI="{"),
     "M00013 an unknown version": annotated(macvlan(), version="9.9.9"),
-    "M00015 a block of another type": macvlan(ipvlan=LINK),
-    "M00015 no block of its type": network("ipvlan", macvlan=LINK),
+    "M00015 a block of another type": macvlan(ipvlan=MASTER),
+    "M00015 no block of its type": network("ipvlan", macvlan=MASTER),
     "M00016 VLAN -1": macvlan({"vlanID": -1}),
     "M00016 VLAN 4095": macvlan({"vlanID": 4095}),
-    "M00020 a name that is too long": annotated(macvlan(), cr_name=LONG),
+    "M00020 a name that is too long": annotated(macvlan(), cr_name=TOO_LONG_NAME),
     "M00020 an empty name": annotated(macvlan(), cr_name=""),
     "M00021 a chained text": macvlan(chainCNIJsonData=["tuning"]),
     "M00021 a chained object without type": macvlan(chainCNIJsonData=['{"sysctl":{}}']),
-    "M00023 an unknown mode of the reverse path filter": tuned(podRPFilter=4),
-    "M00024 a multicast MAC prefix": tuned(podMACPrefix="01:10"),
+    "M00023 an unknown mode of the reverse path filter": with_coordinator(podRPFilter=4),
+    "M00024 a multicast MAC prefix": with_coordinator(podMACPrefix="01:10"),
     "M00025 a name in capitals": annotated(macvlan(), cr_name="Net_1"),
-    "M00026 a word as the address of the veth": tuned(vethLinkAddress="here"),
-    "M00028 no RDMA": annotated(macvlan(POOLS), rdma="t"),
-    "M00029 RDMA without pools": annotated(macvlan({"rdmaResourceName": "x/y"}), rdma="t"),
-    "M00030 RDMA of ovs": annotated(network("ovs", ovs={"bridge": "br0"} | POOLS), rdma="t"),
+    "M00026 a word as the address of the veth": with_coordinator(vethLinkAddress="here"),
+    "M00028 no RDMA_INJECTION": annotated(macvlan(POOLS), rdma="t"),
+    "M00029 RDMA_INJECTION without pools": annotated(
+        macvlan({"rdmaResourceName": "x/y"}), rdma="t"
+    ),
+    "M00030 RDMA_INJECTION of ovs": annotated(
+        network("ovs", ovs={"bridge": "br0"} | POOLS), rdma="t"
+    ),
     "M00032 devices without pools": annotated(macvlan({"rdmaResourceName": "x/y"}), devices="t"),
     "M00033 an MTU below zero": macvlan({"mtu": -1}),
-    "M00034 an MTU of ipvlan below zero": network("ipvlan", ipvlan=LINK | {"mtu": -1}),
+    "M00034 an MTU of ipvlan below zero": network("ipvlan", ipvlan=MASTER | {"mtu": -1}),
     "M00035 an MTU of sriov below zero": network("sriov", sriov={"resourceName": "x/y", "mtu": -1}),
     "M00040 a VLAN of both the provider and the user": network(
-        "vlan", vlan=LINK | {"vlanMode": "auto", "vlanID": 30}
+        "vlan", vlan=MASTER | {"vlanMode": "auto", "vlanID": 30}
     ),
     "C00022 a multicast MAC prefix": coordinator("c", podMACPrefix="01:1b"),
     "C00023 an MTU of 0": coordinator("c", vethMTU=0),
@@ -112,8 +126,8 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
         server.kubectl, "apply", "--server-side", "-f", "-", stdin=NAD_DEFINITION
     )
     await asyncio.to_thread(server.wait_served, DEFAULT_NADS_PATH)
-    async with running_webhooks(server, tmp_path) as found:
-        yield found
+    async with running_webhooks(server, tmp_path) as webhooks:
+        yield webhooks
     await asyncio.to_thread(server.request, "DELETE", DEFAULT_NADS_PATH)
 
 
@@ -131,29 +145,29 @@ async def networks(webhooks: Webhooks) -> AsyncIterator[Networks]:
 
 
 async def dry_run(server: ApiServer, item: Object) -> str:
-    """Create an object in a dry run; return the server's refusal, "" if it was accepted."""
+    """Create an object in a dry run; return the server's refusal, "" if the object is accepted."""
     path = f"{path_of(item['kind'])}?dryRun=All"
     answer = await asyncio.to_thread(server.request, "POST", path, item)
     return "" if answer.status == 201 else answer.message
 
 
 async def test_valid_networks_and_coordinators_are_accepted(webhooks: Webhooks) -> None:
-    message_by_case = {
-        case: await dry_run(webhooks.cluster.server, one) for case, one in ACCEPTED.items()
+    refusals = {
+        case: await dry_run(webhooks.cluster.server, item) for case, item in ACCEPTED.items()
     }
 
-    assert {case: why for case, why in message_by_case.items() if why} == {}
+    assert {case: refusal for case, refusal in refusals.items() if refusal} == {}
 
 
 async def test_invalid_networks_and_coordinators_are_refused_with_the_field(
     webhooks: Webhooks,
 ) -> None:
-    message_by_case = {
-        case: await dry_run(webhooks.cluster.server, one) for case, one in REFUSED.items()
+    refusals = {
+        case: await dry_run(webhooks.cluster.server, item) for case, item in REFUSED.items()
     }
 
-    assert {case for case, why in message_by_case.items() if not why} == set()
-    assert all("spec" in why or "metadata.annotations" in why for why in message_by_case.values())
+    assert {case for case, refusal in refusals.items() if not refusal} == set()
+    assert all("spec" in text or "metadata.annotations" in text for text in refusals.values())
 
 
 async def test_the_annotations_of_a_network_set_name_and_cni_version_of_its_nad(
@@ -168,7 +182,7 @@ async def test_the_annotations_of_a_network_set_name_and_cni_version_of_its_nad(
     assert await networks.nad() == {}
 
 
-async def test_a_network_that_gets_a_bond_changes_its_nad(networks: Networks) -> None:
+async def test_a_bond_that_is_added_to_a_network_is_added_to_its_nad(networks: Networks) -> None:
     """M00006, M00009."""
     await networks.create(macvlan())
     await networks.until(bool)
@@ -194,7 +208,7 @@ async def test_a_network_that_gets_a_bond_changes_its_nad(networks: Networks) ->
 async def test_a_network_that_would_share_the_nad_of_another_is_refused(
     networks: Networks, webhooks: Webhooks, first: dict[str, str], second: dict[str, str]
 ) -> None:
-    """M00011."""
+    """M00011. ``cr_name`` is the name of the NAD, by default the name of the network."""
 
     def macvlan_named(name: str, **annotations: str) -> Object:
         config = annotated(macvlan(), **annotations)
@@ -204,9 +218,9 @@ async def test_a_network_that_would_share_the_nad_of_another_is_refused(
     await networks.create(macvlan_named(**first))
     await networks.until(bool, first.get("cr_name", first["name"]))
 
-    why = await dry_run(webhooks.cluster.server, macvlan_named(**second))
+    refusal = await dry_run(webhooks.cluster.server, macvlan_named(**second))
 
-    assert "already exists and is managed by SpiderMultusConfig default/a." in why
+    assert "already exists and is managed by SpiderMultusConfig default/a." in refusal
 
 
 async def test_a_network_with_an_empty_spec_gets_a_nad_without_a_configuration(
@@ -237,10 +251,11 @@ async def test_chained_plugins_and_coordinator_settings_are_in_the_nad(
 
     nad = await networks.until(bool)
 
-    main, chained, ours = json.loads(nad["spec"]["config"])["plugins"]
+    main, chained, coordinator_plugin = json.loads(nad["spec"]["config"])["plugins"]
     assert (main["mtu"], "ipam" in main) == (1400, False)
     assert chained == {"type": "tuning", "sysctl": {"net.core.somaxconn": "4096"}}
-    assert settings.items() - ours.items() == {("podCIDRType", "auto")}
+    # podCIDRType is not a setting of the plugin.
+    assert settings.items() - coordinator_plugin.items() == {("podCIDRType", "auto")}
 
 
 async def test_a_refused_change_leaves_the_coordinator_as_it_was(webhooks: Webhooks) -> None:
@@ -248,8 +263,8 @@ async def test_a_refused_change_leaves_the_coordinator_as_it_was(webhooks: Webho
     server = webhooks.cluster.server
     assert await webhooks.create(coordinator("kept", podMACPrefix="0a:1b")) == ""
 
-    why = await webhooks.replace(coordinator("kept", podMACPrefix="01:1b"))
+    refusal = await webhooks.replace(coordinator("kept", podMACPrefix="01:1b"))
 
     kept = await until(lambda: server.request("GET", path_of("SpiderCoordinator", "kept")).body)
-    assert "spec.podMACPrefix" in why
+    assert "spec.podMACPrefix" in refusal
     assert kept["spec"]["podMACPrefix"] == "0a:1b"

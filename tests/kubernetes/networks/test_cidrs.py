@@ -1,6 +1,6 @@
-"""A cluster's Pod and Service CIDRs, as read from objects of kubeadm, Calico and Cilium.
+"""The controller reads a cluster's Pod and Service CIDRs from objects of kubeadm, Calico or Cilium.
 
-See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
+docs/reference/custom-resource-rules.md, "SpiderCoordinator", has the rules.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ops.kubernetes.cidrs import Cidrs
         ({"05-cilium.conflist": '{"name": "cilium"}'}, "cilium"),
         ({"10-flannel.conflist": '{"name": "flannel"}'}, "cluster"),
         ({"00-multus.conf": '{"name": "calico"}', "10-x.conf": '{"name": "cilium"}'}, "cilium"),
-        # Only the first file counts, so Calico's second file is not found.
+        # Files of Multus are skipped; otherwise only the first file in the order of names counts.
         ({"10-a.conf": '{"name": "other"}', "20-b.conf": '{"name": "calico"}'}, "none"),
         ({"10-a.conf": "no json"}, "none"),
         ({"10-a.conf": "[1]"}, "none"),
@@ -40,7 +40,7 @@ def config_map(**data: str) -> Object:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         (
             "networking:\n  podSubnet: 10.244.0.0/16,fd00:1::/56\n  serviceSubnet: 10.96.0.0/12\n",
@@ -52,18 +52,20 @@ def config_map(**data: str) -> Object:
         ("", Cidrs()),
     ],
 )
-def test_kubeadms_config_map_has_pod_and_service_cidrs(text: str, found: Cidrs) -> None:
-    assert cidrs.of_kubeadm(config_map(ClusterConfiguration=text)) == found
+def test_pod_and_service_cidrs_are_read_from_kubeadms_config_map(
+    text: str, expected: Cidrs
+) -> None:
+    assert cidrs.of_kubeadm(config_map(ClusterConfiguration=text)) == expected
 
 
-def test_flags_of_the_controller_manager_are_found_in_command_then_args() -> None:
+def test_a_flag_of_the_controller_manager_is_read_from_command_before_args() -> None:
     container = {
         "command": ["kube-controller-manager", "--cluster-cidr=10.1.0.0/16"],
         "args": ["--cluster-cidr=10.2.0.0/16", "--service-cluster-ip-range=10.3.0.0/16,bad"],
     }
-    found = cidrs.of_controller_manager({"spec": {"containers": [container]}})
+    manager_cidrs = cidrs.of_controller_manager({"spec": {"containers": [container]}})
 
-    assert found == Cidrs(("10.1.0.0/16",), ("10.3.0.0/16",))
+    assert manager_cidrs == Cidrs(("10.1.0.0/16",), ("10.3.0.0/16",))
 
 
 def test_enabled_calico_pools_are_ordered_by_creation_time() -> None:
@@ -81,7 +83,7 @@ def test_enabled_calico_pools_are_ordered_by_creation_time() -> None:
     assert cidrs.of_calico(pools) == ("10.6.0.0/16", "10.7.0.0/16")
 
 
-def test_ciliums_config_map_and_pools_have_the_pod_cidrs() -> None:
+def test_pod_cidrs_are_read_from_ciliums_config_map_and_from_its_pools() -> None:
     data = {"ipam": "cluster-pool", "cluster-pool-ipv4-cidr": "10.0.0.0/8 11.0.0.0/8"}
     assert cidrs.of_cilium({"data": data}).cidrs == ("10.0.0.0/8", "11.0.0.0/8")
 
@@ -89,7 +91,7 @@ def test_ciliums_config_map_and_pools_have_the_pod_cidrs() -> None:
     assert cidrs.of_cilium_pools(pools) == ("10.4.0.0/16",)
 
 
-def test_service_cidr_objects_are_read_by_name() -> None:
+def test_the_cidrs_of_service_cidr_objects_are_in_the_order_of_the_objects_names() -> None:
     objects = [
         {"metadata": {"name": "b"}, "spec": {"cidrs": ["10.97.0.0/16"]}},
         {"metadata": {"name": "a"}, "spec": {"cidrs": ["10.96.0.0/16", "fd00::/112"]}},
@@ -98,12 +100,12 @@ def test_service_cidr_objects_are_read_by_name() -> None:
 
 
 @given(st.text())
-def test_any_text_in_a_source_is_parsed_or_ignored(text: str) -> None:
+def test_any_text_in_kubeadms_config_map_or_a_cni_configuration_raises_no_error(text: str) -> None:
     assert isinstance(cidrs.of_kubeadm(config_map(ClusterConfiguration=text)), Cidrs)
     assert cidrs.source_of({"10-a.conf": json.dumps(text)}) == "none"
 
 
-GARBAGE = st.recursive(
+OBJECTS_OF_ANY_SHAPE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
     lambda inner: (
         st.lists(inner, max_size=3)
@@ -129,21 +131,21 @@ GARBAGE = st.recursive(
 )
 """Values with the field names of real objects and any content.
 
-The definitions of other projects may have no schema.
+The API server stores such objects if another project's CRD has no schema.
 """
 
 
-@given(GARBAGE)
-def test_an_object_of_any_shape_is_parsed_or_ignored(value: object) -> None:
-    body = value if isinstance(value, dict) else {"spec": value, "data": value}
-    odd = {"metadata": {"name": "odd"}} | body
+@given(OBJECTS_OF_ANY_SHAPE)
+def test_only_cidrs_are_read_from_an_object_of_any_shape(value: object) -> None:
+    fields = value if isinstance(value, dict) else {"spec": value, "data": value}
+    body = {"metadata": {"name": "any"}} | fields
 
     for result in (
-        cidrs.of_calico([odd]),
-        cidrs.of_cilium_pools([odd]),
-        cidrs.of_service_cidrs([odd]),
-        cidrs.of_cilium(odd).cidrs,
-        *cidrs.of_controller_manager(odd),
-        *cidrs.of_kubeadm(odd),
+        cidrs.of_calico([body]),
+        cidrs.of_cilium_pools([body]),
+        cidrs.of_service_cidrs([body]),
+        cidrs.of_cilium(body).cidrs,
+        *cidrs.of_controller_manager(body),
+        *cidrs.of_kubeadm(body),
     ):
         assert all("/" in cidr for cidr in result)

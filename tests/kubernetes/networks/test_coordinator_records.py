@@ -1,4 +1,4 @@
-"""The history of a SpiderCoordinator: the event log records each version, its actor and time."""
+"""The event log records each version of a SpiderCoordinator, with its actor and time."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ KIND = "SpiderCoordinator"
 
 @pytest.fixture
 def settings(server: ApiServer, tmp_path: Path) -> KubernetesSettings:
+    """Settings of a controller that reconciles SpiderCoordinators."""
     reconciler = CoordinatorReconcilerSettings(cni_directory=tmp_path)
     return KubernetesSettings(str(server.kubeconfig), coordinator=reconciler)
 
@@ -34,12 +35,14 @@ async def test_each_version_of_a_coordinator_is_in_its_history(
     server: ApiServer, settings: KubernetesSettings, tmp_path: Path
 ) -> None:
     async with TranslatorHarness(server, settings) as cluster:
-        await _put(create, server, coordinator(podCIDRType="none", hostRPFilter=1))
-        await cluster.until(lambda: _recorded(cluster).get("phase") == "Synced")
-        synced = cluster.ledger.position
-        await _put(replace, server, coordinator(podCIDRType="none", hijackCIDR=["10.9.0.0/16"]))
-        await cluster.until(lambda: _recorded(cluster).get("hijackCIDR") == '["10.9.0.0/16"]')
-        changed = cluster.ledger.position
+        await _write(create, server, coordinator(podCIDRType="none", hostRPFilter=1))
+        await cluster.until(lambda: _recorded_fields(cluster).get("phase") == "Synced")
+        position_when_synced = cluster.ledger.position
+        await _write(replace, server, coordinator(podCIDRType="none", hijackCIDR=["10.9.0.0/16"]))
+        await cluster.until(
+            lambda: _recorded_fields(cluster).get("hijackCIDR") == '["10.9.0.0/16"]'
+        )
+        position_when_changed = cluster.ledger.position
         await asyncio.to_thread(server.request, "DELETE", path_of(KIND, "default"))
         await cluster.until(lambda: not cluster.ledger.records)
 
@@ -57,8 +60,8 @@ async def test_each_version_of_a_coordinator_is_in_its_history(
         }
 
         view = await open_log(cluster.store, cluster.keys, LocalFiles(tmp_path))
-        before = await as_of_position(view, synced)
-        after = await as_of_position(view, changed)
+        before = await as_of_position(view, position_when_synced)
+        after = await as_of_position(view, position_when_changed)
         (change,) = compare_states(before, after)
         assert (change.change, change.kind, change.name) == ("changed", "record", f"{KIND}/default")
         manifest: Object = dict(to_manifest(after.records[KIND, "", "default"]))
@@ -70,11 +73,11 @@ async def test_a_coordinator_deleted_while_no_controller_ran_is_recorded_as_dele
     server: ApiServer, settings: KubernetesSettings, tmp_path: Path
 ) -> None:
     async with TranslatorHarness(server, settings) as cluster:
-        await _put(create, server, coordinator(podCIDRType="none"))
-        await cluster.until(lambda: _recorded(cluster).get("phase") == "Synced")
-        await cluster.stop()
+        await _write(create, server, coordinator(podCIDRType="none"))
+        await cluster.until(lambda: _recorded_fields(cluster).get("phase") == "Synced")
+        await cluster.stop_translator()
         await asyncio.to_thread(server.request, "DELETE", path_of(KIND, "default"))
-        cluster.start()
+        cluster.start_translator()
         await cluster.until(lambda: cluster.projector.ready and not cluster.ledger.records)
 
         assert (await _history(cluster, tmp_path)).entries[-1].kind == "deleted"
@@ -84,25 +87,27 @@ async def test_a_coordinator_is_recorded_as_deleted_when_its_reconciler_is_switc
     server: ApiServer, settings: KubernetesSettings, tmp_path: Path
 ) -> None:
     async with TranslatorHarness(server, settings) as cluster:
-        await _put(create, server, coordinator(podCIDRType="none"))
-        await cluster.until(lambda: _recorded(cluster).get("phase") == "Synced")
-        await cluster.stop()
+        await _write(create, server, coordinator(podCIDRType="none"))
+        await cluster.until(lambda: _recorded_fields(cluster).get("phase") == "Synced")
+        await cluster.stop_translator()
         cluster.settings = settings._replace(coordinator=None)
-        cluster.start()
+        cluster.start_translator()
         await cluster.until(lambda: cluster.projector.ready and not cluster.ledger.records)
 
         assert (await _history(cluster, tmp_path)).entries[-1].kind == "deleted"
+        # The object itself is not deleted.
         assert get(server, KIND, "default")["metadata"]["name"] == "default"
 
 
-async def _put(
+async def _write(
     write: Callable[[ApiServer, Object], Answer], server: ApiServer, body: Object
 ) -> None:
     answer = await asyncio.to_thread(write, server, body)
     assert answer.status in (200, 201), answer.message
 
 
-def _recorded(cluster: TranslatorHarness) -> dict[str, str]:
+def _recorded_fields(cluster: TranslatorHarness) -> dict[str, str]:
+    """The fields of the coordinator in the state of the log; {} if the log has no coordinator."""
     record = cluster.ledger.records.get((KIND, "", "default"))
     return record.coordinator.fields() if record and record.coordinator else {}
 

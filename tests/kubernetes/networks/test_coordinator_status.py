@@ -1,6 +1,6 @@
-"""The status of a SpiderCoordinator on a real API server.
+"""The controller writes the status of a SpiderCoordinator on a real API server.
 
-Its CIDRs come from objects of kubeadm, of the overlay and of the API server.
+The CIDRs in the status come from objects of kubeadm, of the overlay and of the API server.
 """
 
 from __future__ import annotations
@@ -29,11 +29,15 @@ CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 
 @pytest.fixture
 async def coordinators(server: ApiServer, tmp_path: Path) -> AsyncIterator[Coordinators]:
+    """The running part of a controller that writes the status.
+
+    ``tmp_path`` is the directory of CNI configurations.
+    """
     api = Api(await open_connection(str(server.kubeconfig)))
     settings = CoordinatorReconcilerSettings(cni_directory=tmp_path)
-    found = Coordinators(api, ObjectWriter(api, "controller-0"), settings)
-    running = asyncio.ensure_future(found.run())
-    yield found
+    coordinators = Coordinators(api, ObjectWriter(api, "controller-0"), settings)
+    running = asyncio.ensure_future(coordinators.run())
+    yield coordinators
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
@@ -56,9 +60,9 @@ async def status(server: ApiServer, phase: str) -> Object:
         stored: Object = get(server, COORDINATOR_KIND, "default").get("status") or {}
         return stored if stored.get("phase") == phase else None
 
-    status_of_phase = await until(status_in_phase)
-    assert status_of_phase is not None
-    return status_of_phase
+    awaited = await until(status_in_phase)
+    assert awaited is not None
+    return awaited
 
 
 async def test_the_status_has_the_pod_cidrs_of_kubeadm(
@@ -70,7 +74,7 @@ async def test_the_status_has_the_pod_cidrs_of_kubeadm(
 
     current = await status(server, "Synced")
     assert current["overlayPodCIDR"] == ["10.244.0.0/16"]
-    # The API server's own ServiceCIDR object takes precedence over kubeadm's serviceSubnet.
+    # The ServiceCIDR object of the API server has precedence over kubeadm's serviceSubnet.
     assert current["serviceCIDR"] == ["10.96.0.0/16"]
 
 
@@ -92,7 +96,7 @@ async def test_a_missing_source_is_the_reason_of_not_ready(
     create(server, coordinator(podCIDRType="cilium"))
 
     assert "cilium-config" in (await status(server, "NotReady"))["reason"]
-    assert coordinators.written == 1
+    assert coordinators.written == 1, "the status must be written once"
 
 
 @pytest.mark.simulated(lacks="kmock does not simulate writes that change nothing")
@@ -106,4 +110,4 @@ async def test_the_finalizer_of_a_deleted_coordinator_is_removed(
     await asyncio.to_thread(server.request, "DELETE", path_of(COORDINATOR_KIND, "default"))
 
     await until(lambda: get(server, COORDINATOR_KIND, "default").get("code") == 404)
-    assert coordinators.written == 1
+    assert coordinators.written == 1, "the status must be written once"

@@ -1,7 +1,9 @@
 """Kubernetes' garbage collection of our objects: owners, finalizers, deleted namespaces.
 
-Ids are those of docs/contributing/compatibility.md. A kube-controller-manager runs only its garbage
-collector and its namespace controller; no Pod is started.
+An id such as L00008 is the case's id in docs/contributing/compatibility.md. A
+kube-controller-manager runs only its garbage collector and its namespace controller; no kubelet
+runs. ``node.add`` and ``node.delete`` run the ADD and the DEL of a Pod, without a Pod in the API
+server.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ STOP_S = 20.0
 def server_with_collector(
     server_with_crds: ApiServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiServer]:
-    """A server whose garbage collector has discovered NADs too."""
+    """The API server with the CRD of NADs, and the kube-controller-manager."""
     if missing_programs(CONTROLLER_MANAGER):
         pytest.skip(needs(CONTROLLER_MANAGER, f"not in {KUBERNETES_PROGRAMS}"))
     server_with_crds.kubectl("apply", "--server-side", "-f", "-", stdin=NAD_DEFINITION)
@@ -57,13 +59,14 @@ def server_with_collector(
 async def cluster(
     server: ApiServer, server_with_collector: ApiServer
 ) -> AsyncIterator[TranslatorHarness]:
+    """A translator, and a node that has read the pool."""
     delete_workloads(server)
     async with TranslatorHarness(server) as harness:
         create(server, pool(ips=["10.6.0.10-10.6.0.19"], default=True))
         await harness.until_condition("SpiderIPPool", "blue", "Ready", "True")
-        await harness.node.view.freshen()
+        await harness.refresh_node_view()
         yield harness
-        await harness.stop()
+        await harness.stop_translator()
         await check_everything(harness.node)
 
 
@@ -74,16 +77,16 @@ def endpoint(server: ApiServer, name: str, namespace: str = "shop") -> Object:
 async def test_an_endpoint_is_deleted_with_its_pod_once_its_addresses_are_released(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """The owner reference starts the deletion, the finalizer delays it until the release."""
+    """The owner reference starts the deletion, and the finalizer delays it until the release."""
     api_pod = create_pod(server, "web-0", "node-1")
     pod_facts = pod("web-0", api_pod["metadata"]["uid"])
-    held = addresses(await cluster.node.add(pod_facts))
+    added = addresses(await cluster.node.add(pod_facts))
     await cluster.until(lambda: endpoint(server, "web-0")["kind"] == "SpiderEndpoint")
 
     delete_pod(server, "web-0")
     await cluster.until(lambda: "deletionTimestamp" in endpoint(server, "web-0")["metadata"])
 
-    assert set((await cluster.node.read_ledger()).claims) == held
+    assert set((await cluster.node.read_ledger()).claims) == added
     await cluster.node.delete(pod_facts)
     await cluster.until(lambda: endpoint(server, "web-0").get("code") == 404)
 
@@ -100,7 +103,8 @@ async def test_the_endpoint_of_a_statefulsets_replica_stays_when_its_pod_is_dele
     await cluster.until(lambda: endpoint(server, "db-0")["kind"] == "SpiderEndpoint")
 
     delete_pod(server, "db-0")
-    # The owner of endpoint web-0 does not exist: its deletion shows that the collector has run.
+    # The owner of the endpoint web-0 does not exist, because the UID is wrong. The deletion of this
+    # endpoint shows that the collector has run.
     await cluster.until(lambda: "deletionTimestamp" in endpoint(server, "web-0")["metadata"])
 
     assert "deletionTimestamp" not in endpoint(server, "db-0")["metadata"]
@@ -108,7 +112,7 @@ async def test_the_endpoint_of_a_statefulsets_replica_stays_when_its_pod_is_dele
     delete_pod(server, "web-0")
 
 
-async def test_a_namespace_is_deleted_once_the_addresses_in_it_are_released(
+async def test_a_namespace_is_deleted_once_the_addresses_of_its_pods_are_released(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     """G00001."""
@@ -123,11 +127,11 @@ async def test_a_namespace_is_deleted_once_the_addresses_in_it_are_released(
     await cluster.until(
         lambda: "deletionTimestamp" in endpoint(server, "stall-0", "fair")["metadata"]
     )
-    waiting = server.request("GET", "/api/v1/namespaces/fair").body
+    before_release = server.request("GET", "/api/v1/namespaces/fair").body
     await cluster.node.delete(pod_facts)
 
     await cluster.until(lambda: server.request("GET", "/api/v1/namespaces/fair").status == 404)
-    assert waiting["status"]["phase"] == "Terminating"
+    assert before_release["status"]["phase"] == "Terminating"
 
 
 async def test_a_subnet_that_is_deleted_in_the_foreground_waits_for_its_pools(
@@ -166,4 +170,4 @@ async def test_a_nad_is_deleted_with_its_network(
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await api.close()
-    assert attachments.written == 1
+    assert attachments.written == 1, "the NAD must not be created again"

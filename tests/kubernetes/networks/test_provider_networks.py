@@ -1,4 +1,8 @@
-"""SpiderMultusConfigs of an API server say which NICs of a Pod a network provider binds."""
+"""An agent reads from SpiderMultusConfigs which NICs of a Pod a network provider binds.
+
+A network provider binds the address of a NIC on a ``vlan`` network with the ``vlanMode`` ``auto``.
+The agent names the MAC of the master, or of the bond of the masters, to the provider.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +36,13 @@ from workflows.jobs.provider.client import ALLOCATE_PATH, RELEASE_PATH
 
 AUTO = {"master": ["uplink"], "vlanMode": "auto"}
 MACS = {"uplink": "0c:00:00:00:00:01", "bond7": "0c:00:00:00:00:07"}
+"""Interface of the node -> its MAC."""
+
 SELECTION = SelectionSettings(multus_cluster_network="default/auto", agent_namespace="kube-system")
 
 
-def annotated(**annotations: object) -> PodFacts:
+def pod_with(**annotations: object) -> PodFacts:
+    """A Pod with annotations, given by their short names."""
     names = {"networks": NETWORKS_ANNOTATION, "default": DEFAULT_NETWORK}
     return PodFacts(
         "shop",
@@ -47,6 +54,7 @@ def annotated(**annotations: object) -> PodFacts:
 
 @pytest.fixture
 async def networks(server: ApiServer) -> AsyncIterator[KubernetesNetworks]:
+    """The agent's running watch of networks, after it has listed them."""
     api = Api(await open_connection(str(server.kubeconfig)))
     networks = KubernetesNetworks(api, SELECTION, lambda link: MACS.get(link, ""))
     watching = asyncio.create_task(networks.run())
@@ -61,6 +69,7 @@ async def networks(server: ApiServer) -> AsyncIterator[KubernetesNetworks]:
 async def create_networks(
     server: ApiServer, networks: KubernetesNetworks, *objects: dict[str, object]
 ) -> None:
+    """Create networks, and wait until the agent's watch has received all of them."""
     for body in objects:
         answer = await asyncio.to_thread(create, server, body)
         assert answer.status == 201, answer.message
@@ -82,13 +91,10 @@ async def test_provider_nics_follow_the_default_network_and_the_list_of_networks
     def nics_of(pod: PodFacts, *interfaces: str) -> list[NicConfiguration]:
         return list(networks.nics(pod, interfaces))
 
-    assert nics_of(annotated(), "eth0") == [
-        NicConfiguration("eth0", *auto)
-    ]  # the cluster network of Multus
-    assert nics_of(annotated(default="default/lan"), "eth0") == [
-        NicConfiguration("eth0", "macvlan")
-    ]
-    several = annotated(networks="default/lan, default/auto@fast, default/manual", default="x/y")
+    # Without an annotation eth0 is on the cluster network of Multus.
+    assert nics_of(pod_with(), "eth0") == [NicConfiguration("eth0", *auto)]
+    assert nics_of(pod_with(default="default/lan"), "eth0") == [NicConfiguration("eth0", "macvlan")]
+    several = pod_with(networks="default/lan, default/auto@fast, default/manual", default="x/y")
     assert nics_of(several, "eth0", "net1", "fast", "net3") == [
         NicConfiguration("net1", "macvlan"),
         NicConfiguration("fast", *auto),
@@ -102,11 +108,14 @@ async def test_provider_nics_are_found_by_nad_name_and_by_bond(
     bonded = network(
         "vlan", "auto", vlan=AUTO | {"master": ["a", "b"], "bond": {"name": "bond7", "mode": 1}}
     )
-    bonded["metadata"]["annotations"] = {CR_NAME: "called"}
+    bonded["metadata"]["annotations"] = {CR_NAME: "name-of-nad"}
     await create_networks(server, networks, bonded)
-    found = networks.nics(annotated(networks="default/auto, default/called"), ("net1", "net2"))
+    # No NAD has the name of the network, so net1 is on no known network.
+    pod = pod_with(networks="default/auto, default/name-of-nad")
 
-    assert found == (NicConfiguration("net2", "vlan", "auto", MACS["bond7"]),)
+    assert networks.nics(pod, ("net1", "net2")) == (
+        NicConfiguration("net2", "vlan", "auto", MACS["bond7"]),
+    )
 
 
 async def test_provider_nics_follow_changes_and_the_deletion_of_a_network(
@@ -118,29 +127,29 @@ async def test_provider_nics_follow_changes_and_the_deletion_of_a_network(
     await asyncio.to_thread(server.request, "PATCH", path, manual, content=MERGE_PATCH)
 
     def vlan_modes() -> list[str]:
-        return [nic.vlan_mode for nic in networks.nics(annotated(), ("eth0",))]
+        return [nic.vlan_mode for nic in networks.nics(pod_with(), ("eth0",))]
 
     await until(lambda: vlan_modes() == ["manual"])
     await asyncio.to_thread(server.request, "DELETE", path)
     await until(lambda: not networks.configs.objects)
 
-    assert networks.nics(annotated(), ("eth0",)) == ()
+    assert networks.nics(pod_with(), ("eth0",)) == ()
 
 
 async def test_provider_nics_raise_not_ready_before_networks_are_listed(server: ApiServer) -> None:
     api = Api(await open_connection(str(server.kubeconfig)))
     networks = KubernetesNetworks(api, SELECTION)
     with pytest.raises(NotReady, match="cannot read whether a network provider binds default/auto"):
-        networks.nics(annotated(), ("eth0",))
+        networks.nics(pod_with(), ("eth0",))
 
-    assert networks.nics(annotated(), ("net1",)) == ()  # the Pod names no network for net1
+    assert networks.nics(pod_with(), ("net1",)) == ()  # the Pod names no network for net1
     await api.close()
 
 
 async def test_an_agent_binds_the_addresses_of_a_pod_with_a_provider_network(
     server: ApiServer, settings: Settings
 ) -> None:
-    """Binding and release with a SpiderMultusConfig whose master is the loopback device."""
+    """The provider binds and releases; the master is the loopback device, which every host has."""
     delete_workloads(server)
     answer = create(server, network("vlan", "auto", vlan={"master": ["lo"], "vlanMode": "auto"}))
     assert answer.status == 201, answer.message

@@ -1,6 +1,8 @@
 """Spiderpool's end-to-end cases about pools, subnets and reservations, on a real API server.
 
-The ids are those of docs/contributing/compatibility.md. All requests pass the webhooks.
+An id such as I00009 is the case's id in docs/contributing/compatibility.md. All requests pass the
+webhooks. ``create`` and ``replace`` of ``webhooks`` return "" or the reason of a refusal.
+``cluster.ledger`` is the state that the controller has read from the event log.
 """
 
 from __future__ import annotations
@@ -23,20 +25,20 @@ from ops.kubernetes.translated_kinds import FINALIZER
 from tests.kubernetes.objects import Object, create, get, path_of, pool, reservation, subnet
 from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.kubernetes.webhooks import Webhooks, running_webhooks
-from tests.support import node_harness as nodes
+from tests.support import node_harness
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.node_harness import pod
 
-AT_ONCE = 100
+CONCURRENT = 100
 BATCH = 60
-TOTAL_MAX = 9_223_372_036_854_775_807
-TEN = ["10.6.0.10-10.6.0.19"]
+INT64_MAX = 9_223_372_036_854_775_807
+TEN_ADDRESSES = ["10.6.0.10-10.6.0.19"]
 
 
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    async with running_webhooks(server, tmp_path) as found:
-        yield found
+    async with running_webhooks(server, tmp_path) as webhooks:
+        yield webhooks
 
 
 @pytest.fixture
@@ -48,18 +50,18 @@ async def create_until_ready(webhooks: Webhooks, body: Object) -> None:
     """Create an object, and wait until it is translated and the node's view has it."""
     assert await webhooks.create(body) == ""
     await webhooks.cluster.until_condition(body["kind"], body["metadata"]["name"], "Ready", "True")
-    await webhooks.cluster.node.view.freshen()
+    await webhooks.cluster.refresh_node_view()
 
 
 async def until_status(
     cluster: TranslatorHarness, kind: str, name: str, holds: Callable[[Object], object]
 ) -> None:
-    """Wait until the condition holds for the status of an object; {} if the object is missing."""
+    """Wait until ``holds`` accepts the status of an object; {} if the object has no status."""
     await cluster.until(lambda: holds(get(cluster.server, kind, name).get("status") or {}))
 
 
 def count_by_ready(server: ApiServer, kind: str) -> Counter[str]:
-    """The number of objects by the status of their condition Ready; "" for objects without it."""
+    """Status of the condition Ready -> number of objects; "" stands for no such condition."""
     counts: Counter[str] = Counter()
     for item in server.request("GET", path_of(kind)).body["items"]:
         conditions = item.get("status", {}).get("conditions", [])
@@ -74,13 +76,13 @@ async def test_exactly_one_of_a_hundred_objects_with_the_same_addresses_is_appli
 ) -> None:
     """I00009, I00010."""
     server, cluster = webhooks.cluster.server, webhooks.cluster
-    requested = [make(f"same-{number}") for number in range(AT_ONCE)]
+    requested = [make(f"same-{number}") for number in range(CONCURRENT)]
 
-    # Separate threads, because the webhooks' client needs those of the event loop.
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    # Separate threads, because the webhooks use the threads of the event loop.
+    with ThreadPoolExecutor(CONCURRENT) as threads:
         loop = asyncio.get_running_loop()
-        calls = [loop.run_in_executor(threads, create, server, body) for body in requested]
-        answers = await asyncio.gather(*calls)
+        creations = [loop.run_in_executor(threads, create, server, body) for body in requested]
+        answers = await asyncio.gather(*creations)
 
     created = sum(answer.status == 201 for answer in answers)
     kind = requested[0]["kind"]
@@ -116,7 +118,7 @@ async def test_the_total_of_a_huge_pool_is_the_greatest_64_bit_integer(webhooks:
     await until_status(
         cluster, "SpiderIPPool", name, lambda status: status.get("allocatedIPCount") == 2
     )
-    assert get(cluster.server, "SpiderIPPool", name)["status"]["totalIPCount"] == TOTAL_MAX
+    assert get(cluster.server, "SpiderIPPool", name)["status"]["totalIPCount"] == INT64_MAX
 
 
 @pytest.mark.parametrize(
@@ -135,38 +137,40 @@ async def test_the_total_of_a_huge_pool_is_the_greatest_64_bit_integer(webhooks:
     ids=json.dumps,
 )
 async def test_an_invalid_gateway_or_route_is_refused(webhooks: Webhooks, change: Object) -> None:
-    """D00003, and a valid object is accepted."""
-    await create_until_ready(webhooks, pool(ips=TEN, gateway="10.6.0.1"))
-    good: Object = {"gateway": "10.6.0.2", "routes": [{"dst": "10.20.0.0/16", "gw": "10.6.0.3"}]}
+    """D00003. The same pool with a valid gateway and route is accepted."""
+    await create_until_ready(webhooks, pool(ips=TEN_ADDRESSES, gateway="10.6.0.1"))
+    valid: Object = {"gateway": "10.6.0.2", "routes": [{"dst": "10.20.0.0/16", "gw": "10.6.0.3"}]}
 
-    assert await webhooks.replace(pool(ips=TEN, **(good | change))) != ""
-    assert await webhooks.replace(pool(ips=TEN, **good)) == ""
+    assert await webhooks.replace(pool(ips=TEN_ADDRESSES, **(valid | change))) != ""
+    assert await webhooks.replace(pool(ips=TEN_ADDRESSES, **valid)) == ""
 
 
-async def test_an_address_in_use_cannot_be_excluded(webhooks: Webhooks) -> None:
+async def test_only_an_address_that_is_not_in_use_can_be_excluded(webhooks: Webhooks) -> None:
     """S00003, I00002."""
     cluster = webhooks.cluster
-    await create_until_ready(webhooks, subnet(ips=TEN))
-    await create_until_ready(webhooks, pool(ips=TEN, default=True))
-    (address,) = nodes.addresses(await cluster.node.add(pod("web-0")))
+    await create_until_ready(webhooks, subnet(ips=TEN_ADDRESSES))
+    await create_until_ready(webhooks, pool(ips=TEN_ADDRESSES, default=True))
+    (address,) = node_harness.addresses(await cluster.node.add(pod("web-0")))
     free = "10.6.0.10" if address != "10.6.0.10" else "10.6.0.11"
 
-    why = await webhooks.replace(pool(ips=TEN, default=True, excludeIPs=[address]))
-    of_subnet = await webhooks.replace(subnet(ips=TEN, excludeIPs=[address]))
+    refusal_of_pool = await webhooks.replace(
+        pool(ips=TEN_ADDRESSES, default=True, excludeIPs=[address])
+    )
+    refusal_of_subnet = await webhooks.replace(subnet(ips=TEN_ADDRESSES, excludeIPs=[address]))
 
-    assert address in why
-    assert "shop/web-0" in why
-    assert "blue" in of_subnet
-    assert await webhooks.replace(pool(ips=TEN, default=True, excludeIPs=[free])) == ""
+    assert address in refusal_of_pool
+    assert "shop/web-0" in refusal_of_pool
+    assert "blue" in refusal_of_subnet
+    assert await webhooks.replace(pool(ips=TEN_ADDRESSES, default=True, excludeIPs=[free])) == ""
 
 
 async def test_a_pool_with_addresses_that_its_subnet_excludes_is_refused(
     webhooks: Webhooks,
 ) -> None:
     """S00004, I00004."""
-    await create_until_ready(webhooks, subnet(ips=TEN, excludeIPs=["10.6.0.11"]))
+    await create_until_ready(webhooks, subnet(ips=TEN_ADDRESSES, excludeIPs=["10.6.0.11"]))
 
-    assert "10.6.0.11" in await webhooks.create(pool(ips=TEN))
+    assert "10.6.0.11" in await webhooks.create(pool(ips=TEN_ADDRESSES))
     assert await webhooks.create(pool(ips=["10.6.0.12"])) == ""
 
 
@@ -174,10 +178,10 @@ async def test_a_pool_with_addresses_that_its_subnet_excludes_is_refused(
 async def test_a_pool_inherits_gateway_and_routes_of_its_subnet(
     webhooks: Webhooks, order: str
 ) -> None:
-    """D00008: the pool inherits from a subnet that is created before it or after it."""
+    """D00008: the subnet is created before or after the pool."""
     cluster = webhooks.cluster
     routes = [{"dst": "10.20.0.0/16", "gw": "10.6.0.2"}]
-    bodies = [subnet(ips=TEN, gateway="10.6.0.1", routes=routes), pool(ips=TEN)]
+    bodies = [subnet(ips=TEN_ADDRESSES, gateway="10.6.0.1", routes=routes), pool(ips=TEN_ADDRESSES)]
     for body in bodies if order == "subnet first" else reversed(bodies):
         await create_until_ready(webhooks, body)
 
@@ -196,14 +200,17 @@ async def test_a_pool_inherits_gateway_and_routes_of_its_subnet(
 async def test_a_fabricated_status_of_a_subnet_is_overwritten(webhooks: Webhooks) -> None:
     """I00022."""
     cluster = webhooks.cluster
-    await create_until_ready(webhooks, subnet(ips=TEN))
+    await create_until_ready(webhooks, subnet(ips=TEN_ADDRESSES))
     await until_status(
         cluster, "SpiderSubnet", "wide", lambda status: status.get("allocatedIPCount") == 0
     )
-    dirt = {"controlledIPPools": json.dumps({"ghost": {"ips": TEN}}), "allocatedIPCount": 10}
+    fabricated = {
+        "controlledIPPools": json.dumps({"ghost": {"ips": TEN_ADDRESSES}}),
+        "allocatedIPCount": 10,
+    }
     path = f"{path_of('SpiderSubnet', 'wide')}/status"
 
-    answer = cluster.server.request("PATCH", path, {"status": dirt}, content=MERGE_PATCH)
+    answer = cluster.server.request("PATCH", path, {"status": fabricated}, content=MERGE_PATCH)
 
     assert answer.status == 200, answer.message
     await until_status(
@@ -217,7 +224,7 @@ async def test_a_fabricated_status_of_a_subnet_is_overwritten(webhooks: Webhooks
 async def test_editing_the_addresses_of_an_automatic_pool_is_refused(webhooks: Webhooks) -> None:
     """I00018."""
     cluster = webhooks.cluster
-    await create_until_ready(webhooks, subnet(ips=TEN))
+    await create_until_ready(webhooks, subnet(ips=TEN_ADDRESSES))
     scope = PoolScope(ApplicationKey("apps/v1", "Deployment", "shop", "web"), "eth0", 4, "wide")
     await cluster.node.apply(ApplyAutoPool(DesiredPool(scope, "u-abcde", 1, IpNumber(1))))
     await cluster.until(lambda: cluster.ledger.pools)
@@ -239,29 +246,29 @@ async def test_reserved_addresses_are_allocated_only_after_the_reservation_is_de
 ) -> None:
     """S00001, I00011."""
     cluster = webhooks.cluster
-    await create_until_ready(webhooks, reservation(ips=TEN))
-    await create_until_ready(webhooks, pool(ips=TEN, default=True))
+    await create_until_ready(webhooks, reservation(ips=TEN_ADDRESSES))
+    await create_until_ready(webhooks, pool(ips=TEN_ADDRESSES, default=True))
     with pytest.raises(Exception, match="all IP addresses used out"):
         await cluster.node.add(pod("web-0"))
 
     server = cluster.server
     await asyncio.to_thread(server.request, "DELETE", path_of("SpiderReservedIP", "kept"))
     await cluster.until(lambda: not cluster.ledger.reservations)
-    await cluster.node.view.freshen()
+    await cluster.refresh_node_view()
 
-    assert len(nodes.addresses(await cluster.node.add(pod("web-0")))) == 1
+    assert len(node_harness.addresses(await cluster.node.add(pod("web-0")))) == 1
 
 
-async def test_a_disabled_pool_allocates_no_address_and_releases_those_held(
+async def test_a_disabled_pool_allocates_no_address_and_releases_allocated_addresses(
     webhooks: Webhooks,
 ) -> None:
     """D00005."""
     cluster = webhooks.cluster
-    await create_until_ready(webhooks, pool(ips=TEN, default=True))
+    await create_until_ready(webhooks, pool(ips=TEN_ADDRESSES, default=True))
     await cluster.node.add(pod("web-0"))
-    assert await webhooks.replace(pool(ips=TEN, default=True, disable=True)) == ""
+    assert await webhooks.replace(pool(ips=TEN_ADDRESSES, default=True, disable=True)) == ""
     await cluster.until(lambda: cluster.ledger.pools["blue"].disabled)
-    await cluster.node.view.freshen()
+    await cluster.refresh_node_view()
 
     with pytest.raises(Exception, match="disabled IPPool blue"):
         await cluster.node.add(pod("web-1"))
@@ -270,12 +277,12 @@ async def test_a_disabled_pool_allocates_no_address_and_releases_those_held(
     assert not (await cluster.node.read_ledger()).claims
 
 
-async def test_a_subnet_keeps_addresses_of_its_pools_and_is_deleted_with_them(
+async def test_a_subnet_cannot_lose_addresses_of_its_pools_and_is_deleted_with_the_pools(
     webhooks: Webhooks,
 ) -> None:
-    """I00001, I00002: free addresses are added and removed, used ones stay."""
+    """I00001, I00002: free addresses can be added; addresses of the pool cannot be removed."""
     cluster, server = webhooks.cluster, webhooks.cluster.server
-    await create_until_ready(webhooks, subnet(ips=TEN))
+    await create_until_ready(webhooks, subnet(ips=TEN_ADDRESSES))
     await create_until_ready(webhooks, pool(ips=["10.6.0.10"]))
 
     assert "blue" in await webhooks.replace(subnet(ips=["10.6.0.11-10.6.0.30"]))

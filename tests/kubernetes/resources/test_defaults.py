@@ -1,4 +1,4 @@
-"""Limits on the creation of a new cluster's default objects: time, and number of objects."""
+"""The creation of a new cluster's default objects is limited in time and number of objects."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ async def test_creating_defaults_fails_with_a_remedy_when_the_api_server_never_a
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(UNREACHABLE))
     api = Api(await open_connection(str(kubeconfig)))
+    # The clock passes the limit at its fourth reading, without any waiting.
     clock_readings = iter((0.0, 1.0, CREATE_S_MAX, CREATE_S_MAX + 1))
 
     with pytest.raises(ApiUnavailable, match="could not be created within 240 s") as caught:
@@ -39,7 +40,7 @@ async def test_creating_defaults_fails_with_a_remedy_when_the_api_server_never_a
 
     assert caught.value.subject == "SpiderIPPool/blue"
     assert "a controller is ready" in caught.value.remedy
-    assert list(clock_readings) == [], "the creation was tried until the time limit"
+    assert list(clock_readings) == [], "the creation must be tried until the time limit"
     await api.close()
 
 

@@ -1,4 +1,4 @@
-"""The committed CustomResourceDefinitions are the generated ones, and explain every field."""
+"""The CustomResourceDefinitions in the charts equal the generated ones and describe every field."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from core.manifests.crds.structural import Schema
 from tests.support.yaml_reader import read_yaml
 
 CHARTS = Path(__file__).parents[3] / "ops/charts"
-TEMPLATES = CHARTS / "orbweaver-crds/templates"
-FILES = CHARTS / "orbweaver/files"
+CRD_TEMPLATES = CHARTS / "orbweaver-crds/templates"
+SRIOV_FILES = CHARTS / "orbweaver/files"
 
 
 @pytest.mark.parametrize(
     "kind", CUSTOM_RESOURCE_KINDS, ids=[kind.plural for kind in CUSTOM_RESOURCE_KINDS]
 )
 def test_the_committed_definition_equals_the_generated_one(kind: CustomResourceKind) -> None:
-    committed = read_yaml((TEMPLATES / f"{kind.plural}.yaml").read_text())
+    committed = read_yaml((CRD_TEMPLATES / f"{kind.plural}.yaml").read_text())
 
     assert committed == definition_of(kind), "run `orbctl crds --directory` on the chart"
 
 
 @pytest.mark.parametrize("kind", SRIOV_KINDS, ids=[kind.plural for kind in SRIOV_KINDS])
 def test_the_committed_sriov_definition_equals_the_generated_one(kind: CustomResourceKind) -> None:
-    committed = read_yaml((FILES / f"{kind.plural}.yaml").read_text())
+    committed = read_yaml((SRIOV_FILES / f"{kind.plural}.yaml").read_text())
 
     assert committed == definition_of(kind), "run `orbctl crds --sriov --directory` on the files"
 
 
 def test_the_crd_chart_has_no_other_templates() -> None:
-    assert {path.stem for path in TEMPLATES.iterdir()} == {
+    assert {path.stem for path in CRD_TEMPLATES.iterdir()} == {
         kind.plural for kind in CUSTOM_RESOURCE_KINDS
     }
 
@@ -54,14 +54,14 @@ def test_every_field_has_a_description(kind: CustomResourceKind) -> None:
 
     undescribed = [path for path, schema in fields_of(root, "") if not schema.get("description")]
 
-    assert undescribed == [".metadata"]  # the API server describes it
+    assert undescribed == [".metadata"]  # the API server describes this field
 
 
 def fields_of(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
-    """Every property below a schema with its path."""
+    """The path and the schema of every property below ``schema``, which is at ``path``."""
     for name, inner in schema.get("properties", {}).items():
         yield f"{path}.{name}", inner
         yield from fields_of(inner, f"{path}.{name}")
-    for below in ("items", "additionalProperties"):
-        if isinstance(schema.get(below), dict):
-            yield from fields_of(schema[below], f"{path}[]")
+    for keyword in ("items", "additionalProperties"):
+        if isinstance(schema.get(keyword), dict):
+            yield from fields_of(schema[keyword], f"{path}[]")

@@ -1,4 +1,7 @@
-"""The CustomResourceDefinitions on an API server: names, defaults, columns, existing YAML."""
+"""Our CustomResourceDefinitions on a real API server: names, defaults, columns, existing YAML.
+
+No webhook and no controller runs.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ SELECTOR = {
     "matchLabels": {"app": "web"},
     "matchExpressions": [{"key": "tier", "operator": "Exists"}],
 }
-EXISTING: dict[str, Object] = {
+YAML_OF_SPIDERPOOL: dict[str, Object] = {
     "a pool with every field": pool(
         ipVersion=4,
         ips=["10.6.0.10", "10.6.0.20-10.6.0.30"],
@@ -75,14 +78,16 @@ EXISTING: dict[str, Object] = {
 }
 
 
-@pytest.mark.parametrize("body", EXISTING.values(), ids=EXISTING)
-def test_existing_yaml_is_accepted_and_stored_unchanged(server: ApiServer, body: Object) -> None:
+@pytest.mark.parametrize("body", YAML_OF_SPIDERPOOL.values(), ids=YAML_OF_SPIDERPOOL)
+def test_yaml_of_spiderpool_is_accepted_and_no_field_is_pruned(
+    server: ApiServer, body: Object
+) -> None:
     answer = create(server, body)
 
     assert answer.status == 201, answer.message
-    kept = {name: answer.body["spec"].get(name) for name in body["spec"]}
-    assert all(value is not None for value in kept.values())
-    assert kept.get("ips") == body["spec"].get("ips")
+    stored = {name: answer.body["spec"].get(name) for name in body["spec"]}
+    assert all(value is not None for value in stored.values())
+    assert stored.get("ips") == body["spec"].get("ips")
 
 
 def test_the_api_server_fills_in_the_defaults_of_the_schema(server: ApiServer) -> None:
@@ -115,17 +120,17 @@ def test_kubectl_shows_the_documented_columns_of_a_pool(server: ApiServer) -> No
     affinity = {"matchLabels": {"ipam.spidernet.io/app-namespace": "shop"}}
     create(server, pool(ipVersion=4, nodeName=["n1"], podAffinity=affinity))
     counts = {"status": {"allocatedIPCount": 1, "totalIPCount": 2}}
-    status = f"{path_of('SpiderIPPool', 'blue')}/status"
-    assert server.request("PATCH", status, counts, content=MERGE_PATCH).status == 200
+    status_path = f"{path_of('SpiderIPPool', 'blue')}/status"
+    assert server.request("PATCH", status_path, counts, content=MERGE_PATCH).status == 200
 
     header, row = server.kubectl("get", "sp").splitlines()
     wide_header, wide_row = server.kubectl("get", "sp", "-o", "wide").splitlines()
 
-    names = ["NAME", "VERSION", "SUBNET", "ALLOCATED-IP-COUNT", "TOTAL-IP-COUNT", "DEFAULT"]
-    assert header.split() == names
+    columns = ["NAME", "VERSION", "SUBNET", "ALLOCATED-IP-COUNT", "TOTAL-IP-COUNT", "DEFAULT"]
+    assert header.split() == columns
     assert row.split() == ["blue", "4", "10.6.0.0/16", "1", "2", "false"]
-    more = ["DISABLE", "NODENAME", "MULTUSNAME", "APP-NAMESPACE", "FULL"]
-    assert wide_header.split() == names + more
+    wide_columns = ["DISABLE", "NODENAME", "MULTUSNAME", "APP-NAMESPACE", "FULL"]
+    assert wide_header.split() == columns + wide_columns
     assert wide_row.split()[-1] == "shop"
 
 
@@ -142,23 +147,25 @@ def test_kubectl_shows_the_first_interface_of_an_endpoint(server: ApiServer) -> 
 
     header, row = server.kubectl("get", "se", "-o", "wide").splitlines()
 
-    wanted = ["NAME", "INTERFACE", "IPV4POOL", "IPV4", "IPV6POOL", "IPV6", "NODE"]
-    assert header.split() == wanted
+    assert header.split() == [
+        *("NAME", "INTERFACE", "IPV4POOL", "IPV4", "IPV6POOL", "IPV6", "NODE")
+    ]
+    # The IPv6 columns are empty.
     assert row.split() == ["web-0", "eth0", "blue", "10.6.0.10/16", "node-1"]
 
 
 @pytest.mark.parametrize("short", ["sp", "ss", "sr", "se", "smc", "scc", "spiderpool"])
 def test_kubectl_knows_the_short_names_and_the_category(server: ApiServer, short: str) -> None:
-    assert server.kubectl("get", short, "-o", "name") == ""
+    assert server.kubectl("get", short, "-o", "name") == ""  # no object, and no error
 
 
 def test_kubectl_selects_pools_by_field(server: ApiServer) -> None:
     create(server, pool("one", default=True))
     create(server, pool("two"))
 
-    found = server.kubectl("get", "sp", "--field-selector=spec.default=true", "-o", "name")
+    selected = server.kubectl("get", "sp", "--field-selector=spec.default=true", "-o", "name")
 
-    assert found.split() == ["spiderippool.spiderpool.spidernet.io/one"]
+    assert selected.split() == ["spiderippool.spiderpool.spidernet.io/one"]
 
 
 def test_kubectl_explains_a_field(server: ApiServer) -> None:

@@ -1,4 +1,8 @@
-"""``orbctl import`` takes over the addresses of Whereabouts, Calico and host-local."""
+"""``orbctl import`` takes over the addresses that Pods got from Whereabouts, Calico or host-local.
+
+Each test writes the objects or files of the other system, with two Pods and their addresses, and
+then calls ``import_and_check``.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +24,10 @@ from tests.kubernetes.translator_harness import TranslatorHarness
 from tests.kubernetes.workload_objects import (
     PODS_PATH,
     create_pod,
-    define,
+    define_kind,
     delete_pod,
     set_status,
-    undefine,
+    undefine_kind,
 )
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.node_harness import check_everything
@@ -32,27 +36,27 @@ WHEREABOUTS: Final = "/apis/whereabouts.cni.cncf.io/v1alpha1/namespaces/kube-sys
 CALICO: Final = "/apis/crd.projectcalico.org/v1"
 NETWORKS: Final = "/apis/k8s.cni.cncf.io/v1/namespaces/shop/network-attachment-definitions"
 NODE: Final = "node-a"
-GONE: Final = {"podref": "shop/gone-0"}
+MISSING_POD: Final = {"podref": "shop/gone-0"}
 
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
-    """A cluster whose addresses are to be imported; no controller of Orbweaver runs."""
+    """An Orbweaver cluster without pools; no controller of Orbweaver runs."""
     async with TranslatorHarness(server, translates=False) as cluster:
         yield cluster
         await check_everything(cluster.node)
 
 
 @pytest.fixture
-def running(server: ApiServer) -> Iterator[dict[str, Object]]:
-    """Two Pods on one node, by name."""
+def pods(server: ApiServer) -> Iterator[dict[str, Object]]:
+    """Name -> Pod, of two Pods on one node."""
     pods = {name: create_pod(server, name, NODE) for name in ("web-0", "web-1")}
     yield pods
     for name in pods:
         delete_pod(server, name)
 
 
-def store(server: ApiServer, collection: str, body: Object) -> None:
+def create_object(server: ApiServer, collection: str, body: Object) -> None:
     """Create an object of another system."""
     answer = server.request("POST", collection, body)
     assert answer.status == 201, answer.message
@@ -67,7 +71,7 @@ def show_addresses(server: ApiServer, name: str, interface: str, address: str) -
     set_status(server, name, phase="Running", podIPs=[{"ip": address}], podIP=address)
 
 
-def versions(server: ApiServer, pods: dict[str, Object]) -> dict[str, str]:
+def resource_versions(server: ApiServer, pods: dict[str, Object]) -> dict[str, str]:
     """The resourceVersion of each Pod, which changes with every write."""
     paths = {name: f"{PODS_PATH}/{name}" for name in pods}
     return {
@@ -89,11 +93,14 @@ async def run_import(
     )
 
 
-async def take_over(
-    cluster: TranslatorHarness, system: str, running: dict[str, Object], *arguments: str
+async def import_and_check(
+    cluster: TranslatorHarness, system: str, pods: dict[str, Object], *arguments: str
 ) -> Any:
-    """Plan an import, run it, run it again; return the plan. Assert that no Pod is written."""
-    before = await asyncio.to_thread(versions, cluster.server, running)
+    """Run an import as a dry run, then for real twice; return the plan that the dry run prints.
+
+    The dry run and the second import must change nothing, and no import may write a Pod.
+    """
+    before = await asyncio.to_thread(resource_versions, cluster.server, pods)
     events = len(await cluster.node.log())
     planned = await run_import(cluster, system, *arguments, "--dry-run", "-o", "json")
     assert planned.returncode == 0, planned.stderr
@@ -104,107 +111,115 @@ async def take_over(
     assert "verified: 2 of 2 addresses" in done.stdout
     again = await run_import(cluster, system, *arguments, "--yes")
     assert "0 changes of configuration, 0 endpoints taken over" in again.stdout
-    assert await asyncio.to_thread(versions, cluster.server, running) == before
+    assert await asyncio.to_thread(resource_versions, cluster.server, pods) == before
     return json.loads(planned.stdout)
 
 
-async def held(cluster: TranslatorHarness) -> dict[str, tuple[str, str]]:
-    """(Pod, holder) of every claim, by address."""
+async def claims_of(cluster: TranslatorHarness) -> dict[str, tuple[str, str]]:
+    """Claimed address -> (Pod, holder); the holder of an address names the UID of its Pod."""
     claims = (await cluster.node.read_ledger()).claims
     return {
         address: (revised.claim.pod, revised.claim.holder) for address, revised in claims.items()
     }
 
 
-def holders(running: dict[str, Object], *texts: str) -> dict[str, tuple[str, str]]:
-    """The expected (Pod, holder) by address; the addresses are in the order of the Pods."""
+def expected_claims(pods: dict[str, Object], *addresses: str) -> dict[str, tuple[str, str]]:
+    """The claims after an import, if the Pods have these addresses, in the order of the Pods."""
     return {
-        text: (name, pod_holder(body["metadata"]["uid"]))
-        for text, (name, body) in zip(texts, running.items(), strict=True)
+        address: (name, pod_holder(body["metadata"]["uid"]))
+        for address, (name, body) in zip(addresses, pods.items(), strict=True)
     }
 
 
 async def test_pods_keep_the_addresses_of_whereabouts(
-    cluster: TranslatorHarness, server: ApiServer, running: dict[str, Object]
+    cluster: TranslatorHarness, server: ApiServer, pods: dict[str, Object]
 ) -> None:
     group = "whereabouts.cni.cncf.io", "v1alpha1"
     kinds = {"IPPool": "ippools", "OverlappingRangeIPReservation": "overlappingrangeipreservations"}
 
-    def fill() -> None:
+    def create_objects() -> None:
         for kind, plural in kinds.items():
-            define(server, *group, kind, plural)
-        define(server, "k8s.cni.cncf.io", "v1", NETWORK_KIND, "network-attachment-definitions")
+            define_kind(server, *group, kind, plural)
+        define_kind(server, "k8s.cni.cncf.io", "v1", NETWORK_KIND, "network-attachment-definitions")
         ipam = {"type": "whereabouts", "range": "10.6.0.0/24", "gateway": "10.6.0.1"}
         config: Object = {"type": "macvlan", "ipam": ipam | {"range_end": "10.6.0.12"}}
         spec = {"config": json.dumps(config)}
         network: Object = {"apiVersion": "k8s.cni.cncf.io/v1", "kind": NETWORK_KIND}
-        store(server, NETWORKS, network | {"metadata": {"name": "lan"}, "spec": spec})
-        allocations = {"10": {"podref": "shop/web-0"}, "11": {"podref": "shop/web-1"}, "9": GONE}
-        _store_whereabouts(
+        create_object(server, NETWORKS, network | {"metadata": {"name": "lan"}, "spec": spec})
+        allocations = {
+            "10": {"podref": "shop/web-0"},
+            "11": {"podref": "shop/web-1"},
+            "9": MISSING_POD,
+        }
+        _create_whereabouts_object(
             server, "IPPool", "10.6.0.0-24", {"range": "10.6.0.0/24", "allocations": allocations}
         )
         for number in (9, 10, 11):
             reservation = {"containerid": f"c{number}", "podref": "shop/web-0"}
             name = f"10.6.0.{number}"
-            _store_whereabouts(server, "OverlappingRangeIPReservation", name, reservation)
+            _create_whereabouts_object(server, "OverlappingRangeIPReservation", name, reservation)
         for number, name in ((10, "web-0"), (11, "web-1")):
             show_addresses(server, name, "net1", f"10.6.0.{number}")
 
-    await asyncio.to_thread(fill)
+    await asyncio.to_thread(create_objects)
     try:
-        plan = await take_over(cluster, "whereabouts", running)
+        plan = await import_and_check(cluster, "whereabouts", pods)
+        # The only finding is about the address of the Pod that does not exist.
         assert ["10.6.0.9" in finding["what"] for finding in plan["findings"]] == [True]
-        assert await held(cluster) == holders(running, "10.6.0.10", "10.6.0.11")
+        assert await claims_of(cluster) == expected_claims(pods, "10.6.0.10", "10.6.0.11")
         (pool,) = (await cluster.node.read_ledger()).pools.values()
         assert (pool.subnet, pool.gateway) == ("10.6.0.0/24", "10.6.0.1")
     finally:
         for plural in kinds.values():
-            await asyncio.to_thread(undefine, server, *group, plural)
+            await asyncio.to_thread(undefine_kind, server, *group, plural)
         await asyncio.to_thread(server.request, "DELETE", f"{NETWORKS}/lan")
 
 
-def _store_whereabouts(server: ApiServer, kind: str, name: str, spec: Object) -> None:
+def _create_whereabouts_object(server: ApiServer, kind: str, name: str, spec: Object) -> None:
     body: Object = {"apiVersion": "whereabouts.cni.cncf.io/v1alpha1", "kind": kind}
     path = f"{WHEREABOUTS}/{kind.lower()}s"
-    store(server, path, body | {"metadata": {"name": name}, "spec": spec})
+    create_object(server, path, body | {"metadata": {"name": name}, "spec": spec})
 
 
 async def test_pods_keep_the_addresses_of_calico(
-    cluster: TranslatorHarness, server: ApiServer, running: dict[str, Object]
+    cluster: TranslatorHarness, server: ApiServer, pods: dict[str, Object]
 ) -> None:
     group = "crd.projectcalico.org", "v1"
 
-    def fill() -> None:
-        define(server, *group, "IPPool", "ippools", scope="Cluster")
-        define(server, *group, "IPAMBlock", "ipamblocks", scope="Cluster")
+    def create_objects() -> None:
+        define_kind(server, *group, "IPPool", "ippools", scope="Cluster")
+        define_kind(server, *group, "IPAMBlock", "ipamblocks", scope="Cluster")
         pools: Object = {"apiVersion": "crd.projectcalico.org/v1", "kind": "IPPool"}
         spec = {"cidr": "10.6.0.0/24", "blockSize": 29, "ipipMode": "Always"}
-        store(server, f"{CALICO}/ippools", pools | {"metadata": {"name": "lan"}, "spec": spec})
+        create_object(
+            server, f"{CALICO}/ippools", pools | {"metadata": {"name": "lan"}, "spec": spec}
+        )
         attributes = [
             {
                 "handle_id": f"k8s-pod-network.{name}",
                 "secondary": {"namespace": "shop", "pod": name, "node": NODE},
             }
-            for name in running
+            for name in pods
         ]
         tunnel = {"handle_id": f"ipip-tunnel-addr-{NODE}", "secondary": {"node": NODE}}
         block = {
             "cidr": "10.6.0.64/29",
             "affinity": f"host:{NODE}",
+            # The address at each offset of the block -> the index of its entry in ``attributes``.
             "allocations": [2, 0, 1, None, None, None, None, None],
             "attributes": [*attributes, tunnel],
             "unallocated": [3, 4, 5, 6, 7],
         }
         blocks: Object = {"apiVersion": "crd.projectcalico.org/v1", "kind": "IPAMBlock"}
         named = {"metadata": {"name": "10-6-0-64-29"}, "spec": block}
-        store(server, f"{CALICO}/ipamblocks", blocks | named)
+        create_object(server, f"{CALICO}/ipamblocks", blocks | named)
         for number, name in ((65, "web-0"), (66, "web-1")):
             set_status(server, name, phase="Running", podIP=f"10.6.0.{number}")
 
-    await asyncio.to_thread(fill)
+    await asyncio.to_thread(create_objects)
     try:
-        await take_over(cluster, "calico", running)
-        assert await held(cluster) == holders(running, "10.6.0.65", "10.6.0.66")
+        await import_and_check(cluster, "calico", pods)
+        assert await claims_of(cluster) == expected_claims(pods, "10.6.0.65", "10.6.0.66")
         (reservation,) = (await cluster.node.read_ledger()).reservations.values()
         assert reservation.ips == ("10.6.0.64",)  # the address of the node's tunnel
     finally:
@@ -213,7 +228,7 @@ async def test_pods_keep_the_addresses_of_calico(
 
 
 async def test_pods_keep_the_addresses_of_host_local_from_the_files_of_their_node(
-    cluster: TranslatorHarness, server: ApiServer, running: dict[str, Object], tmp_path: Path
+    cluster: TranslatorHarness, server: ApiServer, pods: dict[str, Object], tmp_path: Path
 ) -> None:
     configurations = tmp_path / NODE / "etc" / "cni" / "net.d"
     files = tmp_path / NODE / "var" / "lib" / "cni" / "networks" / "bridge"
@@ -227,16 +242,17 @@ async def test_pods_keep_the_addresses_of_host_local_from_the_files_of_their_nod
         (files / f"10.6.1.{number}").write_text(f"container-{number}\r\neth0")
     (files / "last_reserved_ip.0").write_text("10.6.1.12")
 
-    def fill() -> None:
-        store(server, "/api/v1/nodes", {"metadata": {"name": NODE}})
+    def create_objects() -> None:
+        create_object(server, "/api/v1/nodes", {"metadata": {"name": NODE}})
         for number, name in ((10, "web-0"), (11, "web-1")):
             address = f"10.6.1.{number}"
             set_status(server, name, phase="Running", podIP=address, podIPs=[{"ip": address}])
 
-    await asyncio.to_thread(fill)
+    await asyncio.to_thread(create_objects)
     try:
-        plan = await take_over(cluster, "host-local", running, "--nodes", str(tmp_path))
+        plan = await import_and_check(cluster, "host-local", pods, "--nodes", str(tmp_path))
+        # The only finding is about the address that no Pod has.
         assert ["10.6.1.12" in finding["what"] for finding in plan["findings"]] == [True]
-        assert await held(cluster) == holders(running, "10.6.1.10", "10.6.1.11")
+        assert await claims_of(cluster) == expected_claims(pods, "10.6.1.10", "10.6.1.11")
     finally:
         await asyncio.to_thread(server.request, "DELETE", f"/api/v1/nodes/{NODE}")

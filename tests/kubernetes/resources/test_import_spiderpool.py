@@ -1,4 +1,4 @@
-"""``orbctl import spiderpool`` from an API server with objects as Spiderpool writes them."""
+"""``orbctl import spiderpool`` takes over addresses from Spiderpool's objects on an API server."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ POD_BY_ADDRESS = {
     f"10.6.0.{number}": f"shop/web-{number} uid-web-{number}" for number in range(10, 20)
 }
 REPLICA_BY_ADDRESS = {"fd00:6::10": "shop/db-0 uid-db-0"}
+"""Address -> namespace, name and UID of the Pod, as Spiderpool writes them in a pool."""
 
 
-def create_with_status(server: ApiServer, body: Object, *, is_leaving: bool = False) -> None:
-    """Create an object with its status, as Spiderpool's agents and controllers do."""
+def create_with_status(server: ApiServer, body: Object, *, is_deleted: bool = False) -> None:
+    """Create an object with its status, as Spiderpool's agents and controllers do.
+
+    ``is_deleted``: delete the object, which its finalizer then keeps.
+    """
     name, kind = body["metadata"]["name"], body["kind"]
     metadata = body["metadata"] | {"finalizers": [FINALIZER]}
     path = path_of(kind, "", "shop")
@@ -40,7 +44,7 @@ def create_with_status(server: ApiServer, body: Object, *, is_leaving: bool = Fa
         part = {"status": body["status"]}
         answer = server.request("PATCH", f"{path}/{name}/status", part, content=MERGE_PATCH)
         assert answer.status == 200, answer.message
-    if is_leaving:
+    if is_deleted:
         server.request("DELETE", f"{path}/{name}")
 
 
@@ -57,19 +61,18 @@ def create_spiderpool_objects(server: ApiServer) -> None:
             "lan", "10.6.0.0/16", "10.6.0.1-10.6.0.99", allocations=POD_BY_ADDRESS | leaked
         ),
     )
-    six = spider_ip_pool(
+    disabled = spider_ip_pool(
         "six", "fd00:6::/64", "fd00:6::10-fd00:6::1f", allocations=REPLICA_BY_ADDRESS, disable=True
     )
-    create_with_status(server, six)
+    create_with_status(server, disabled)
     create_with_status(server, spider_reserved_ip("later", "10.6.0.12"))
     for address, text in POD_BY_ADDRESS.items():
         name, uid = text.removeprefix("shop/").split()
         pod_endpoint = spider_endpoint(name, uid, spider_nic(f"{address}/16", "lan"))
-        create_with_status(server, pod_endpoint, is_leaving=name == "web-19")
-    two = {"interface": "eth0", "ipv6": "fd00:6::10/64", "ipv6Pool": "six"}
-    create_with_status(
-        server, spider_endpoint("db-0", "uid-db-0", two, owner="StatefulSet", outlives_pod=True)
-    )
+        create_with_status(server, pod_endpoint, is_deleted=name == "web-19")
+    ipv6_nic = {"interface": "eth0", "ipv6": "fd00:6::10/64", "ipv6Pool": "six"}
+    replica = spider_endpoint("db-0", "uid-db-0", ipv6_nic, owner="StatefulSet", outlives_pod=True)
+    create_with_status(server, replica)
 
 
 @pytest.fixture
@@ -78,12 +81,14 @@ async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
     await asyncio.to_thread(create_spiderpool_objects, server)
     async with TranslatorHarness(server, translates=False) as harness:
         yield harness
-        await harness.stop()
+        await harness.stop_translator()
         await check_everything(harness.node)
     for name in (*POD_BY_ADDRESS.values(), *REPLICA_BY_ADDRESS.values()):
         path = path_of("SpiderEndpoint", name.removeprefix("shop/").split()[0], "shop")
-        freed = {"metadata": {"finalizers": None}}
-        await asyncio.to_thread(server.request, "PATCH", path, freed, content=MERGE_PATCH)
+        without_finalizers = {"metadata": {"finalizers": None}}
+        await asyncio.to_thread(
+            server.request, "PATCH", path, without_finalizers, content=MERGE_PATCH
+        )
         await asyncio.to_thread(server.request, "DELETE", path)
 
 
@@ -111,12 +116,14 @@ async def test_a_dry_run_of_the_import_reports_counts_and_writes_nothing(
     done = await import_spiderpool(cluster, "--dry-run", "-o", "json")
 
     report = json.loads(done.stdout)
+    # Ten Pods, the replica, and the Pod that is gone.
     assert (done.returncode, report["endpoints"], report["addresses"]) == (0, 12, 12)
+    # The only finding is about the Pod that is gone.
     assert ["gone-0" in finding["what"] for finding in report["findings"]] == [True]
     assert len(await cluster.node.log()) == before
 
 
-async def test_an_import_claims_every_address_and_every_pod_keeps_it(
+async def test_an_import_claims_every_address_and_an_add_of_a_pod_returns_its_address(
     cluster: TranslatorHarness,
 ) -> None:
     done = await import_spiderpool(cluster, "--yes")
@@ -125,7 +132,8 @@ async def test_an_import_claims_every_address_and_every_pod_keeps_it(
     assert "verified: 12 of 12 addresses" in done.stdout
     ledger = await cluster.node.read_ledger()
     assert set(ledger.claims) == {*POD_BY_ADDRESS, *REPLICA_BY_ADDRESS, "10.6.0.30"}
-    await cluster.node.view.freshen()
+    await cluster.refresh_node_view()
+    # The Pod keeps the address, although it was reserved later.
     assert addresses(await cluster.node.add(pod("web-12"))) == {"10.6.0.12"}
     again = await import_spiderpool(cluster, "--yes")
     assert "0 changes of configuration, 0 endpoints taken over" in again.stdout
@@ -141,8 +149,9 @@ async def test_releases_after_the_import_are_reported_in_the_existing_objects(
     def status_of(name: str = "lan") -> Any:
         return get(server, "SpiderIPPool", name).get("status", {})
 
-    cluster.start()
+    cluster.start_translator()
     await cluster.until_condition("SpiderIPPool", "lan", "Ready", "True")
+    # All Pods, and the Pod that is gone.
     await cluster.until(lambda: status_of().get("allocatedIPCount") == len(POD_BY_ADDRESS) + 1)
     for name in ("web-10", "web-19"):
         await cluster.node.delete(pod(name))
@@ -153,11 +162,13 @@ async def test_releases_after_the_import_are_reported_in_the_existing_objects(
         await cluster.until(lambda path=path: server.request("GET", path).status == 404)  # type: ignore[misc]
     assert get(server, "SpiderIPPool", "lan")["metadata"]["uid"] == before
     assert "10.6.0.10" not in json.loads(status_of()["allocatedIPs"])
-    kept = get(server, "SpiderEndpoint", "db-0", "shop")
-    assert kept["status"]["current"]["uid"] == "uid-db-0"
+    endpoint_of_replica = get(server, "SpiderEndpoint", "db-0", "shop")
+    assert endpoint_of_replica["status"]["current"]["uid"] == "uid-db-0"
 
 
-async def test_an_unknown_context_is_refused_by_name(cluster: TranslatorHarness) -> None:
+async def test_an_unknown_context_of_the_kubeconfig_is_refused_and_named(
+    cluster: TranslatorHarness,
+) -> None:
     access = ("--kubeconfig", str(cluster.server.kubeconfig), "--context", "nowhere")
 
     done = await orbctl(cluster, "import", "spiderpool", *access, "--dry-run")

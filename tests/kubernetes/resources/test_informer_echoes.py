@@ -1,4 +1,7 @@
-"""``OwnWrites`` drops watch events of the reporter's own writes; those of other writers remain."""
+"""``OwnWrites.changed_by_others`` removes the keys of objects whose cached version is that of our own write.
+
+The reporter writes statuses and watches the same objects; it must not react to its own writes.
+"""
 
 from __future__ import annotations
 
@@ -14,37 +17,38 @@ def object_of_version(version: str) -> Object:
     return {"metadata": {"namespace": "shop", "name": "web-0", "resourceVersion": version}}
 
 
-def informer(cached: Object | None = None) -> Informer:
-    created = Informer(cast("Any", Api), "/api/v1/pods")
+def informer_with(cached: Object | None = None) -> Informer:
+    """An informer that is not started, with this object in its cache."""
+    informer = Informer(cast("Any", Api), "/api/v1/pods")
     if cached is not None:
-        created.objects[KEY] = cached
-    return created
+        informer.objects[KEY] = cached
+    return informer
 
 
 def test_a_change_with_the_version_of_our_write_is_skipped() -> None:
-    own_writes = OwnWrites(informer(object_of_version("7")))
+    own_writes = OwnWrites(informer_with(object_of_version("7")))
     own_writes.note(object_of_version("7"))
 
     assert own_writes.changed_by_others([KEY, ("shop", "web-1")]) == {("shop", "web-1")}
 
 
 def test_a_change_with_another_version_is_not_skipped() -> None:
-    own_writes = OwnWrites(informer(object_of_version("8")))
+    own_writes = OwnWrites(informer_with(object_of_version("8")))
     own_writes.note(object_of_version("7"))
 
     assert own_writes.changed_by_others([KEY]) == {KEY}
 
 
 def test_the_deletion_of_an_object_that_we_wrote_is_not_skipped() -> None:
-    own_writes = OwnWrites(informer())
+    own_writes = OwnWrites(informer_with())
     own_writes.note(object_of_version("7"))
 
     assert own_writes.changed_by_others([KEY]) == {KEY}
 
 
-def test_a_write_skips_one_change_only() -> None:
-    own_writes = OwnWrites(informer(object_of_version("7")))
+def test_only_the_first_change_with_the_version_of_our_write_is_skipped() -> None:
+    own_writes = OwnWrites(informer_with(object_of_version("7")))
     own_writes.note(object_of_version("7"))
-    own_writes.changed_by_others([KEY])
+    own_writes.changed_by_others([KEY])  # the first change
 
     assert own_writes.changed_by_others([KEY]) == {KEY}

@@ -1,4 +1,4 @@
-"""``orbctl migrate`` against an API server with the recorded objects of a real Spiderpool.
+"""``orbctl migrate check``, ``values`` and ``compare`` on recorded objects of a real Spiderpool.
 
 ``recorded/spiderpool.json`` was read from a cluster of Spiderpool 1.2.1 with six Pods and with
 Multus in its agents (tests/installation). UIDs, certificates and the manifest of the Helm release
@@ -39,14 +39,13 @@ PATH_BY_KIND: Final = {
     ),
     "Secret": f"/api/v1/namespaces/{NAMESPACE}/secrets",
 }
-AGENT: Final = f"{PATH_BY_KIND['DaemonSet']}/spiderpool-agent"
+AGENT_PATH: Final = f"{PATH_BY_KIND['DaemonSet']}/spiderpool-agent"
 MULTUS: Final = "multus-cni"
-NEVER: Final = [{"name": "never", "expression": "false"}]
+NEVER_MATCHES: Final = [{"name": "never", "expression": "false"}]
 """Match conditions that switch the recorded webhooks off, because their Service is missing."""
 
 
-def create(server: ApiServer, path: str, body: Object) -> None:
-    """Create an object with its status."""
+def create_with_status(server: ApiServer, path: str, body: Object) -> None:
     answer = server.request("POST", path, body)
     assert answer.status == 201, answer.message
     if "status" in body:
@@ -69,12 +68,13 @@ def helm_secret(release: Object) -> Object:
 
 
 def objects_of_other_kinds() -> list[Object]:
-    """The recorded objects of kinds that are not ours: workloads, webhooks, Helm's Secret."""
+    """The recorded objects of other than custom resources: workloads, webhooks, Helm's Secret."""
     webhooks = [
         configuration
         | {
             "webhooks": [
-                webhook | {"matchConditions": NEVER} for webhook in configuration["webhooks"]
+                webhook | {"matchConditions": NEVER_MATCHES}
+                for webhook in configuration["webhooks"]
             ]
         }
         for configuration in RECORDED["webhooks"]
@@ -87,9 +87,11 @@ def create_recorded_objects(server: ApiServer) -> None:
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     server.request("POST", "/api/v1/namespaces", space)
     for item in RECORDED["objects"]:
-        create(server, path_of(item["kind"], "", item["metadata"].get("namespace", "")), item)
+        create_with_status(
+            server, path_of(item["kind"], "", item["metadata"].get("namespace", "")), item
+        )
     for item in objects_of_other_kinds():
-        create(server, PATH_BY_KIND[item["kind"]], item)
+        create_with_status(server, PATH_BY_KIND[item["kind"]], item)
 
 
 def delete_other_kinds(server: ApiServer) -> None:
@@ -103,13 +105,14 @@ async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
     """The recorded cluster; no process of Orbweaver runs."""
     await asyncio.to_thread(create_recorded_objects, server)
     try:
-        async with TranslatorHarness(server, translates=False) as one:
-            yield one
+        async with TranslatorHarness(server, translates=False) as harness:
+            yield harness
     finally:
         await asyncio.to_thread(delete_other_kinds, server)
 
 
 async def migrate(cluster: TranslatorHarness, command: str, *arguments: str) -> tuple[int, str]:
+    """Run ``orbctl migrate``; return its exit code and output."""
     access = ("--kubeconfig", str(cluster.server.kubeconfig))
     done = await orbctl(cluster, "migrate", command, *access, *arguments)
     return done.returncode, done.stdout + done.stderr
@@ -119,11 +122,11 @@ async def test_migrate_check_names_multus_in_the_agent_until_it_is_removed(
     cluster: TranslatorHarness,
 ) -> None:
     exit_with_multus, output = await migrate(cluster, "check")
-    agent = cluster.server.request("GET", AGENT).body
+    agent = cluster.server.request("GET", AGENT_PATH).body
     pod = agent["spec"]["template"]["spec"]
     containers = pod["containers"]
     pod["containers"] = [container for container in containers if container["name"] != MULTUS]
-    cluster.server.request("PUT", AGENT, agent)
+    cluster.server.request("PUT", AGENT_PATH, agent)
     exit_without_multus, _ = await migrate(cluster, "check")
 
     assert (exit_with_multus, exit_without_multus) == (Exit.REFUSED, Exit.OK)
@@ -134,35 +137,35 @@ async def test_migrate_check_names_multus_in_the_agent_until_it_is_removed(
 async def test_migrate_values_keep_the_settings_that_decide_about_addresses(
     cluster: TranslatorHarness,
 ) -> None:
-    code, text = await migrate(cluster, "values")
+    exit_code, values = await migrate(cluster, "values")
 
-    assert code == 0
+    assert exit_code == Exit.OK
     for line in ("enableIPv6: false", "enableStatefulSet: true", "install: true"):
-        assert line in text
-    assert "defaultCniCRName: spiderpool/lan" in text
+        assert line in values
+    assert "defaultCniCRName: spiderpool/lan" in values
 
 
-async def test_migrate_compare_finds_no_difference_after_the_import(
+async def test_migrate_compare_finds_differences_before_the_import_and_none_after(
     cluster: TranslatorHarness,
 ) -> None:
     objects: Any = (("recorded", item) for item in RECORDED["objects"])
-    held = plan_takeover(read_spiderpool(objects).cluster).addresses
+    recorded_addresses = plan_takeover(read_spiderpool(objects).cluster).addresses
     access = ("--kubeconfig", str(cluster.server.kubeconfig))
 
-    before, _ = await migrate(cluster, "compare")
+    exit_before, _ = await migrate(cluster, "compare")
     done = await orbctl(cluster, "import", "spiderpool", *access, "--yes")
-    after, output = await migrate(cluster, "compare")
+    exit_after, output = await migrate(cluster, "compare")
 
     assert done.returncode == 0, done.stderr
-    assert (before, after) == (6, 0)
-    assert output.strip() == f"equal: {held} addresses"
+    assert (exit_before, exit_after) == (Exit.DIFFERENT, Exit.OK)
+    assert output.strip() == f"equal: {recorded_addresses} addresses"
     claims = (await cluster.node.read_ledger()).claims
-    assert len(claims) == held == 6
+    assert len(claims) == recorded_addresses == 6
 
 
 async def test_migrate_values_fails_in_a_cluster_without_spiderpool(server: ApiServer) -> None:
-    async with TranslatorHarness(server, translates=False) as bare:
-        code, output = await migrate(bare, "values")
+    async with TranslatorHarness(server, translates=False) as cluster:
+        exit_code, output = await migrate(cluster, "values")
 
-    assert code == 2
+    assert exit_code == Exit.USAGE
     assert "no Helm release of the chart spiderpool" in output

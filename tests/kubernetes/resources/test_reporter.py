@@ -1,4 +1,8 @@
-"""The reporter writes the status of pools and subnets, and SpiderEndpoints, from the log."""
+"""The reporter writes the status of pools and subnets, and SpiderEndpoints, from the event log.
+
+``node.add`` and ``node.delete`` run the ADD and the DEL of a Pod, without a Pod in the API server.
+The controller's translator turns custom resources into events of the log.
+"""
 
 from __future__ import annotations
 
@@ -19,40 +23,43 @@ from ops.kubernetes.status_reports import REPORT_ANNOTATION, StatusReport
 from ops.kubernetes.translated_kinds import FINALIZER, TranslatedKind
 from tests.kubernetes.objects import Object, create, get, path_of, pool, subnet
 from tests.kubernetes.translator_harness import TranslatorHarness
-from tests.support import node_harness as nodes
+from tests.support import node_harness
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.node_harness import addresses, check_everything, pod
 
 pytestmark = pytest.mark.simulated
 
-AUTO = "auto4-web-eth0-abcde"
+AUTO_POOL = "auto4-web-eth0-abcde"
 DAY_S = 86_400.0
-TEN = ["10.6.0.10-10.6.0.19"]
+TEN_ADDRESSES = ["10.6.0.10-10.6.0.19"]
 
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
-    """A cluster with the pool ``blue`` of ten addresses."""
+    """A translator and reporter, and a node; the pool ``blue`` has ten addresses."""
     async with TranslatorHarness(server) as harness:
-        create(server, pool(ips=TEN, default=True))
+        create(server, pool(ips=TEN_ADDRESSES, default=True))
         await harness.until_condition("SpiderIPPool", "blue", "Ready", "True")
-        await harness.node.view.freshen()
+        await harness.refresh_node_view()
         yield harness
-        await harness.stop()
+        await harness.stop_translator()
         await check_everything(harness.node)
 
 
 def status_of(server: ApiServer, kind: str = "SpiderIPPool", name: str = "blue") -> Object:
+    """The status of an object; {} if there is none."""
     stored = get(server, kind, name)
     status: Object = stored.get("status", {}) if stored["kind"] == kind else {}
     return status
 
 
 def endpoint(server: ApiServer, name: str = "web-0") -> Object:
+    """The SpiderEndpoint of a Pod; an object of the kind ``Status`` if there is none."""
     return get(server, "SpiderEndpoint", name, "shop")
 
 
 def create_foreign_endpoint(server: ApiServer, name: str, status: Object) -> None:
+    """Create a SpiderEndpoint that the reporter has not written."""
     body = {"metadata": {"name": name, "namespace": "shop"}, "status": status}
     kind = {"apiVersion": API_VERSION, "kind": "SpiderEndpoint"}
     assert server.request("POST", path_of("SpiderEndpoint", "", "shop"), kind | body).status == 201
@@ -88,9 +95,11 @@ async def test_the_status_of_a_pool_names_the_pod_of_each_address(
     assert types >= {"Ready", "Exhausted"}
 
 
-async def test_the_condition_full_soon_changes_only_when_the_forecast_reaches_another_step(
+async def test_the_condition_full_soon_changes_only_when_its_reason_changes(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
+    """The reasons are WithinAWeek and WithinThreeDays: when the pool is forecast to be full."""
+
     def forecast(expected_s: float) -> None:
         outlook = Forecast(0.0, expected_s, 2 * expected_s, 1.0, 7)
         cluster.host.outlooks.update({GrowthSubject("pool", "blue"): outlook})
@@ -111,10 +120,10 @@ async def test_the_condition_full_soon_changes_only_when_the_forecast_reaches_an
     reporter = cluster.host.reporter
     assert reporter is not None
     writes = reporter.writes
-    forecast(4.5 * DAY_S)  # the same step
+    forecast(4.5 * DAY_S)  # the same reason
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: counts_allocated(server, 1))
-    assert reporter.writes - writes <= 2, "more writes than those of the count and the endpoint"
+    assert reporter.writes - writes <= 2, "only the count and the endpoint must be written"
     cluster.host.outlooks.update({})  # a new leader has no forecasts yet
     await cluster.node.add(pod("web-1"))
     await cluster.until(lambda: counts_allocated(server, 2))
@@ -152,43 +161,47 @@ async def test_the_status_of_a_subnet_has_the_addresses_of_its_pools(
 
     status = status_of(server, "SpiderSubnet", "wide")
     assert status["totalIPCount"] == 100
-    assert json.loads(status["controlledIPPools"]) == {"blue": {"ips": TEN}}
+    assert json.loads(status["controlledIPPools"]) == {"blue": {"ips": TEN_ADDRESSES}}
 
 
-def automatic(*ips: str) -> Pool:
+def automatic_pool(*ips: str) -> Pool:
     labels = {"ipam.spidernet.io/owner-application-name": "web"}
-    return nodes.pool(AUTO, *ips, default=False)._replace(labels=labels)
+    return node_harness.pool(AUTO_POOL, *ips, default=False)._replace(labels=labels)
 
 
-async def test_the_resource_of_an_automatic_pool_follows_the_log(
+async def test_the_resource_of_an_automatic_pool_follows_the_log_and_edits_are_reverted(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    await cluster.node.apply(automatic("10.6.0.50"))
-    await cluster.until(lambda: status_of(server, "SpiderIPPool", AUTO).get("totalIPCount") == 1)
-    await cluster.node.apply(automatic("10.6.0.50-10.6.0.52"))
-    await cluster.until(lambda: status_of(server, "SpiderIPPool", AUTO).get("totalIPCount") == 3)
-
-    edited = {"spec": {"ips": ["10.6.0.99"]}}
-    server.request("PATCH", path_of("SpiderIPPool", AUTO), edited, content=MERGE_PATCH)
+    await cluster.node.apply(automatic_pool("10.6.0.50"))
     await cluster.until(
-        lambda: get(server, "SpiderIPPool", AUTO)["spec"]["ips"] == ["10.6.0.50-10.6.0.52"]
+        lambda: status_of(server, "SpiderIPPool", AUTO_POOL).get("totalIPCount") == 1
+    )
+    await cluster.node.apply(automatic_pool("10.6.0.50-10.6.0.52"))
+    await cluster.until(
+        lambda: status_of(server, "SpiderIPPool", AUTO_POOL).get("totalIPCount") == 3
     )
 
-    assert cluster.ledger.pools[AUTO].ips == ("10.6.0.50-10.6.0.52",)
-    await cluster.node.apply(DeletePool(AUTO))
-    await cluster.until(lambda: get(server, "SpiderIPPool", AUTO)["kind"] == "Status")
+    edited = {"spec": {"ips": ["10.6.0.99"]}}
+    server.request("PATCH", path_of("SpiderIPPool", AUTO_POOL), edited, content=MERGE_PATCH)
+    await cluster.until(
+        lambda: get(server, "SpiderIPPool", AUTO_POOL)["spec"]["ips"] == ["10.6.0.50-10.6.0.52"]
+    )
+
+    assert cluster.ledger.pools[AUTO_POOL].ips == ("10.6.0.50-10.6.0.52",)
+    await cluster.node.apply(DeletePool(AUTO_POOL))
+    await cluster.until(lambda: get(server, "SpiderIPPool", AUTO_POOL)["kind"] == "Status")
 
 
-async def test_deleting_the_resource_of_an_automatic_pool_retires_the_pool(
+async def test_deleting_the_resource_of_an_automatic_pool_deletes_the_pool(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    await cluster.node.apply(automatic("10.6.0.50"))
-    await cluster.until(lambda: get(server, "SpiderIPPool", AUTO)["kind"] == "SpiderIPPool")
+    await cluster.node.apply(automatic_pool("10.6.0.50"))
+    await cluster.until(lambda: get(server, "SpiderIPPool", AUTO_POOL)["kind"] == "SpiderIPPool")
 
-    server.request("DELETE", path_of("SpiderIPPool", AUTO))
+    server.request("DELETE", path_of("SpiderIPPool", AUTO_POOL))
 
-    await cluster.until(lambda: get(server, "SpiderIPPool", AUTO)["kind"] == "Status")
-    assert AUTO not in cluster.ledger.pools
+    await cluster.until(lambda: get(server, "SpiderIPPool", AUTO_POOL)["kind"] == "Status")
+    assert AUTO_POOL not in cluster.ledger.pools
 
 
 async def test_an_endpoint_exists_as_long_as_its_addresses_are_held(
@@ -214,7 +227,7 @@ async def test_an_endpoint_exists_as_long_as_its_addresses_are_held(
     await cluster.until(lambda: endpoint(server)["kind"] == "Status")
 
 
-async def test_the_endpoint_of_a_fixed_address_outlives_its_pod(
+async def test_the_endpoint_of_a_fixed_address_has_no_owner_reference_to_its_pod(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("db-0", fixed="statefulset"))
@@ -244,39 +257,40 @@ async def test_an_endpoint_in_deletion_is_replaced_when_a_new_pod_has_its_name(
 ) -> None:
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
-    await cluster.stop()
+    await cluster.stop_translator()
     server.request("DELETE", path_of("SpiderEndpoint", "web-0", "shop"))
     await cluster.node.delete(pod("web-0"))
-    await cluster.node.add(pod("web-0", "uid-of-the-next"))
+    await cluster.node.add(pod("web-0", "uid-of-successor"))
 
-    cluster.start()
+    cluster.start_translator()
 
-    await cluster.until(lambda: "uid-of-the-next" in str(endpoint(server).get("status")))
+    await cluster.until(lambda: "uid-of-successor" in str(endpoint(server).get("status")))
     assert "deletionTimestamp" not in endpoint(server)["metadata"]
 
 
-async def test_a_replaced_endpoint_keeps_labels_and_finalizers_of_others(
+async def test_a_replaced_endpoint_keeps_labels_and_finalizers_of_other_writers(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
-    await cluster.stop()
-    theirs = {"labels": {"team": "blue"}, "finalizers": [FINALIZER, "example.org/theirs"]}
+    await cluster.stop_translator()
+    edited = {"labels": {"team": "blue"}, "finalizers": [FINALIZER, "example.org/finalizer"]}
     path = path_of("SpiderEndpoint", "web-0", "shop")
-    server.request("PATCH", path, {"metadata": theirs}, content=MERGE_PATCH)
+    server.request("PATCH", path, {"metadata": edited}, content=MERGE_PATCH)
     await cluster.node.delete(pod("web-0"))
-    await cluster.node.add(pod("web-0", "uid-of-the-next"))
+    await cluster.node.add(pod("web-0", "uid-of-successor"))
 
-    cluster.start()
+    cluster.start_translator()
 
-    await cluster.until(lambda: "uid-of-the-next" in str(endpoint(server).get("status")))
+    await cluster.until(lambda: "uid-of-successor" in str(endpoint(server).get("status")))
     metadata = endpoint(server)["metadata"]
     (owner,) = metadata["ownerReferences"]
-    assert owner["uid"] == "uid-of-the-next"
+    assert owner["uid"] == "uid-of-successor"
     assert (metadata["labels"], set(metadata["finalizers"])) == (
-        theirs["labels"],
-        set(theirs["finalizers"]),
+        edited["labels"],
+        set(edited["finalizers"]),
     )
+    # Nobody else removes this finalizer.
     server.request("PATCH", path, {"metadata": {"finalizers": [FINALIZER]}}, content=MERGE_PATCH)
 
 
@@ -284,7 +298,7 @@ async def test_a_replaced_endpoint_keeps_labels_and_finalizers_of_others(
 async def test_an_endpoint_missing_from_the_cache_is_not_overwritten(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """A partitioned leader sends the write late, after its successor has reported the endpoint."""
+    """As when a partitioned leader sends its write after its successor has created the endpoint."""
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
     reporter = cluster.host.reporter
@@ -301,17 +315,16 @@ async def test_an_endpoint_missing_from_the_cache_is_not_overwritten(
 async def test_an_endpoint_of_another_writer_is_not_deleted(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    ours = await cluster.node.add(pod("web-0"))
+    await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
-    create_foreign_endpoint(server, "theirs", endpoint(server)["status"])
-    await cluster.stop()
+    create_foreign_endpoint(server, "foreign", endpoint(server)["status"])
+    await cluster.stop_translator()
 
-    cluster.start()
+    cluster.start_translator()
     await cluster.node.delete(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "Status")
 
-    assert ours.endpoint.name == "web-0"
-    assert endpoint(server, "theirs")["kind"] == "SpiderEndpoint"
+    assert endpoint(server, "foreign")["kind"] == "SpiderEndpoint"
 
 
 async def test_an_endpoint_of_another_writer_for_our_pod_is_taken_over_and_deleted_with_it(
@@ -330,9 +343,10 @@ async def test_an_endpoint_of_another_writer_for_our_pod_is_taken_over_and_delet
 
 
 @pytest.mark.simulated(lacks="kmock does not simulate field managers")
-async def test_an_endpoint_without_field_managers_is_deleted_with_its_pod(
+async def test_an_endpoint_without_field_managers_gets_an_annotation_and_is_deleted_with_its_pod(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
+    """The reporter recognizes its endpoints by its field manager, otherwise by the annotation."""
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
     path = path_of("SpiderEndpoint", "web-0", "shop")
@@ -345,17 +359,17 @@ async def test_an_endpoint_without_field_managers_is_deleted_with_its_pod(
     await cluster.until(lambda: endpoint(server)["kind"] == "Status")
 
 
-async def test_changes_during_a_downtime_are_reported_after_it(
+async def test_changes_while_no_controller_runs_are_reported_by_the_next_controller(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
-    await cluster.stop()
+    await cluster.stop_translator()
 
     await cluster.node.delete(pod("web-0"))
     await cluster.node.add(pod("web-1"))
     await cluster.node.add(pod("web-2"))
-    cluster.start()
+    cluster.start_translator()
 
     await cluster.until(lambda: counts_allocated(server, 2))
     await cluster.until(lambda: endpoint(server)["kind"] == "Status")
@@ -386,9 +400,9 @@ async def test_a_status_written_by_another_client_is_corrected(
 ) -> None:
     await cluster.until(lambda: counts_allocated(server, 0))
 
-    wrong = {"status": {"allocatedIPCount": 7}}
+    wrong_count = {"status": {"allocatedIPCount": 7}}
     path = f"{path_of('SpiderIPPool', 'blue')}/status"
-    assert server.request("PATCH", path, wrong, content=MERGE_PATCH).status == 200
+    assert server.request("PATCH", path, wrong_count, content=MERGE_PATCH).status == 200
 
     await cluster.until(lambda: counts_allocated(server, 0))
 
@@ -397,15 +411,15 @@ async def test_a_status_written_by_another_client_is_corrected(
 async def test_a_status_based_on_an_older_version_is_refused(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """A partitioned leader sends the status late, after its successor has reported a newer one."""
+    """As when a partitioned leader sends its write after its successor has written the status."""
     await cluster.until(lambda: counts_allocated(server, 0))
     translator, reporter = cluster.host.translator, cluster.host.reporter
     assert translator is not None
     assert reporter is not None
-    late = get(server, "SpiderIPPool", "blue")
+    older_version = get(server, "SpiderIPPool", "blue")
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: counts_allocated(server, 1))
-    translator.informers[TranslatedKind.POOL].objects["", "blue"] = late
+    translator.informers[TranslatedKind.POOL].objects["", "blue"] = older_version
 
     with pytest.raises(ApiConflict):
         await reporter._status.write(
@@ -438,18 +452,21 @@ async def test_the_status_of_a_pool_is_written_once_for_all_adds_of_a_burst(
     assert reporter is not None
     burst_ended = asyncio.Event()
 
+    # The reporter gathers changes for a short time before it writes.
     async def gather(_: object) -> None:
         await burst_ended.wait()
 
     monkeypatch.setattr(reporter, "_gather", gather)
-    writes: list[str] = []
+    written: list[str] = []
     write = reporter._status.write
 
-    async def noting_write(kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
-        writes.append(name)
+    async def record_and_write(
+        kind: TranslatedKind, name: str, report: StatusReport | None
+    ) -> None:
+        written.append(name)
         await write(kind, name, report)
 
-    monkeypatch.setattr(reporter._status, "write", noting_write)
+    monkeypatch.setattr(reporter._status, "write", record_and_write)
 
     for number in range(1, 5):
         await cluster.node.add(pod(f"web-{number}"))
@@ -458,10 +475,10 @@ async def test_the_status_of_a_pool_is_written_once_for_all_adds_of_a_burst(
     burst_ended.set()
     await cluster.until(lambda: counts_allocated(server, 5))
 
-    assert len(writes) == 1
+    assert written == ["blue"]
 
 
-async def test_a_reporter_begins_no_round_while_nothing_changes(
+async def test_the_reporter_begins_a_round_only_when_something_changes(
     server: ApiServer, cluster: TranslatorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await cluster.node.add(pod("web-0"))
@@ -472,11 +489,11 @@ async def test_a_reporter_begins_no_round_while_nothing_changes(
     rounds: list[object] = []
     report_each = reporter._report_each
 
-    async def counting(*arguments: object) -> None:
+    async def record_round(*arguments: object) -> None:
         rounds.append(arguments[1])
         await report_each(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(reporter, "_report_each", counting)
+    monkeypatch.setattr(reporter, "_report_each", record_round)
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(3 * ROUND_S):

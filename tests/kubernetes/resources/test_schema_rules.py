@@ -1,4 +1,8 @@
-"""The API server refuses invalid objects by the schema, and the domain refuses them too."""
+"""The API server refuses invalid custom resources by the schema of the CRD.
+
+The controller refuses the same objects when it turns them into commands (``decide``), in case an
+object was stored under an older schema.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +26,9 @@ from tests.kubernetes.objects import (
 )
 from tests.support.kubernetes import ApiServer
 
-V6 = "fd00:6::/64"
+IPV6_CIDR = "fd00:6::/64"
 MASTER = {"master": ["eth0"]}
-REFUSED: dict[str, tuple[Object, str]] = {
+REFUSED: dict[str, tuple[Object, str]] = {  # fault -> object, part of the message
     "an unknown IP version": (pool(ipVersion=5), "spec.ipVersion"),
     "an IP version that contradicts the subnet": (pool(ipVersion=6), "must be of the IP version"),
     "host bits": (pool(subnet="10.6.0.7/16"), "canonical form"),
@@ -33,23 +37,29 @@ REFUSED: dict[str, tuple[Object, str]] = {
     "a word for an address": (pool(ips=["cafe"]), "an address or a range"),
     "leading zeros": (pool(ips=["10.6.0.010"]), "an address or a range"),
     "a CIDR for an address": (pool(ips=["10.6.0.0/24"]), "spec.ips[0]"),
-    "a blank": (pool(ips=["10.6.0.1 - 10.6.0.9"]), "spec.ips[0]"),
-    "an address outside": (pool(ips=["10.7.0.1"]), "ips must lie in subnet"),
-    "a range that leaves": (pool(ips=["10.6.0.1-10.7.0.1"]), "ips must lie in subnet"),
-    "an exclusion outside": (pool(excludeIPs=["10.7.0.1"]), "excludeIPs must lie in subnet"),
+    "blanks in a range": (pool(ips=["10.6.0.1 - 10.6.0.9"]), "spec.ips[0]"),
+    "an address outside the subnet": (pool(ips=["10.7.0.1"]), "ips must lie in subnet"),
+    "a range that ends outside the subnet": (
+        pool(ips=["10.6.0.1-10.7.0.1"]),
+        "ips must lie in subnet",
+    ),
+    "an exclusion outside the subnet": (
+        pool(excludeIPs=["10.7.0.1"]),
+        "excludeIPs must lie in subnet",
+    ),
     "an address of the other family": (pool(ips=["fd00:6::1"]), "ips must lie in subnet"),
-    "a gateway outside": (pool(gateway="10.7.0.1"), "gateway must lie in subnet"),
+    "a gateway outside the subnet": (pool(gateway="10.7.0.1"), "gateway must lie in subnet"),
     "a word for a gateway": (pool(gateway="router"), "must be an address"),
     "a default route": (
         pool(routes=[{"dst": "0.0.0.0/0", "gw": "10.6.0.1"}]),
         "must not be the default route",
     ),
-    "a next hop outside": (
+    "a next hop outside the subnet": (
         pool(routes=[{"dst": "10.20.0.0/16", "gw": "10.7.0.1"}]),
         "the gw of every route",
     ),
     "a destination of the other family": (
-        pool(routes=[{"dst": V6, "gw": "10.6.0.1"}]),
+        pool(routes=[{"dst": IPV6_CIDR, "gw": "10.6.0.1"}]),
         "the dst of every route",
     ),
     "an unknown operator": (
@@ -57,7 +67,10 @@ REFUSED: dict[str, tuple[Object, str]] = {
         "an operator is",
     ),
     "a subnet with host bits": (subnet(subnet="10.6.0.7/16"), "canonical form"),
-    "a subnet's address outside": (subnet(ips=["10.7.0.1"]), "ips must lie in subnet"),
+    "a SpiderSubnet's address outside its CIDR": (
+        subnet(ips=["10.7.0.1"]),
+        "ips must lie in subnet",
+    ),
     "a reservation without addresses": (reservation(), "needs ipVersion"),
     "a reservation of both families": (
         reservation(ipVersion=4, ips=["10.6.0.1", "fd00::1"]),
@@ -72,10 +85,10 @@ REFUSED: dict[str, tuple[Object, str]] = {
     "a multicast MAC": (coordinator(podMACPrefix="01:00"), "spec.podMACPrefix"),
     "a signed MAC": (coordinator(podMACPrefix="+a:00"), "spec.podMACPrefix"),
     "an rp_filter of three": (coordinator(podRPFilter=3), "spec.podRPFilter"),
-    "a veth without MTU": (coordinator(vethMTU=0), "spec.vethMTU"),
+    "a veth with an MTU of 0": (coordinator(vethMTU=0), "spec.vethMTU"),
     "an unknown cniType": (network("token-ring"), "spec.cniType"),
-    "a missing block": (network("macvlan"), "cniType macvlan needs macvlan"),
-    "a foreign block": (
+    "macvlan without its block": (network("macvlan"), "cniType macvlan needs macvlan"),
+    "macvlan with a block of ipvlan": (
         network("macvlan", macvlan=MASTER, ipvlan=MASTER),
         "ipvlan is for cniType ipvlan only",
     ),
@@ -88,7 +101,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
         network("ipvlan", ipvlan={"master": ["a", "b"]}),
         "several masters need bond",
     ),
-    "a master's subnet": (
+    "macvlan with matchMasterSubnet": (
         network("macvlan", macvlan=MASTER | {"ippools": {"matchMasterSubnet": True}}),
         "matchMasterSubnet takes effect for sriov only",
     ),
@@ -97,7 +110,7 @@ REFUSED: dict[str, tuple[Object, str]] = {
         "leave vlanID out",
     ),
     "a VLAN above 4094": (network("macvlan", macvlan=MASTER | {"vlanID": 4095}), "vlanID"),
-    "a lowest rate above the highest": (
+    "a lowest rate without a highest rate": (
         network("sriov", sriov={"resourceName": "a/b", "minTxRateMbps": 5}),
         "minTxRateMbps must not be more",
     ),
@@ -123,11 +136,11 @@ def test_the_api_server_refuses_an_invalid_object_with_the_reason(
 WITH_DOMAIN_RULES = {
     name: body for name, (body, _) in REFUSED.items() if body["kind"] in MANIFEST_SCHEMAS
 }
-"""The invalid objects of kinds that become commands of the domain."""
+"""The invalid objects of kinds that the controller turns into commands."""
 
 
 @pytest.mark.parametrize("body", WITH_DOMAIN_RULES.values(), ids=WITH_DOMAIN_RULES)
-def test_the_domain_refuses_the_objects_that_the_schema_refuses(body: Object) -> None:
+def test_the_controller_refuses_the_objects_that_the_schema_refuses(body: Object) -> None:
     empty = Configuration({}, {}, {}, {})
 
     with pytest.raises((Refused, BadInput)):

@@ -1,4 +1,8 @@
-"""Translator and reporter of a controller write the status of an object as one field manager."""
+"""Translator and reporter of a controller write the status of an object as one field manager.
+
+The translator turns custom resources into events of the log and contributes the condition Ready;
+the reporter contributes counts and other conditions from the log.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +20,14 @@ from tests.support.kubernetes import ApiServer
 pytestmark = pytest.mark.simulated(lacks="kmock does not simulate field managers")
 
 OLD_MANAGER: str = "orbweaver-translator"
-"""The field manager of translators' conditions in earlier builds."""
+"""The field manager of conditions in earlier versions."""
 
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
     async with TranslatorHarness(server) as harness:
         yield harness
-        await harness.stop()
+        await harness.stop_translator()
 
 
 def managers_of_status(server: ApiServer, kind: str, name: str) -> set[str]:
@@ -36,7 +40,7 @@ def conditions_of(server: ApiServer, name: str) -> dict[str, dict[str, Any]]:
     return {condition["type"]: condition for condition in status.get("conditions", ())}
 
 
-def counted(server: ApiServer, kind: str, name: str) -> bool:
+def has_counts(server: ApiServer, kind: str, name: str) -> bool:
     """Whether the status has the counts of addresses."""
     return "totalIPCount" in get(server, kind, name).get("status", {})
 
@@ -48,15 +52,15 @@ async def test_every_status_has_one_field_manager(
     create(server, pool(ips=["10.6.0.12"]))
     create(server, reservation(ips=["10.6.0.10"]))
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
-    create(server, pool("rival", ips=["10.6.0.12"]))
-    await cluster.until_condition("SpiderIPPool", "rival", "Ready", "False")
+    create(server, pool("refused", ips=["10.6.0.12"]))  # the address of ``blue``
+    await cluster.until_condition("SpiderIPPool", "refused", "Ready", "False")
     await cluster.until_condition("SpiderReservedIP", "kept", "Ready", "True")
-    await cluster.until(lambda: counted(server, "SpiderSubnet", "wide"))
+    await cluster.until(lambda: has_counts(server, "SpiderSubnet", "wide"))
     await cluster.until_idle()
 
     for kind, name in (
         ("SpiderIPPool", "blue"),
-        ("SpiderIPPool", "rival"),
+        ("SpiderIPPool", "refused"),
         ("SpiderReservedIP", "kept"),
         ("SpiderSubnet", "wide"),
     ):
@@ -67,13 +71,12 @@ async def test_the_status_of_a_new_pool_is_written_once(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.until_idle()
-    translator, reporter = cluster.host.translator, cluster.host.reporter
-    assert translator is not None
+    reporter = cluster.host.reporter
     assert reporter is not None
 
     create(server, pool())
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
-    await cluster.until(lambda: counted(server, "SpiderIPPool", "blue"))
+    await cluster.until(lambda: has_counts(server, "SpiderIPPool", "blue"))
     await cluster.until_idle()
 
     assert conditions_of(server, "blue").keys() == {
@@ -87,12 +90,12 @@ async def test_a_new_controller_keeps_conditions_until_it_has_processed_the_obje
 ) -> None:
     create(server, pool())
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
-    await cluster.until(lambda: counted(server, "SpiderIPPool", "blue"))
-    translator, reporter = cluster.host.translator, cluster.host.reporter
-    assert translator is not None
+    await cluster.until(lambda: has_counts(server, "SpiderIPPool", "blue"))
+    reporter = cluster.host.reporter
     assert reporter is not None
     before = get(server, "SpiderIPPool", "blue")["status"]
 
+    # As after a restart: the translator has not contributed conditions yet.
     for conditions in reporter._status._translator_conditions.values():
         conditions.clear()
     await reporter._status.write(TranslatedKind.POOL, "blue", None)
@@ -106,7 +109,7 @@ async def test_a_condition_of_an_older_field_manager_is_removed(
     create(server, pool())
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     await cluster.until_idle()
-    await cluster.stop()
+    await cluster.stop_translator()
     stored = get(server, "SpiderIPPool", "blue")
     stale = {
         "type": "Draining",
@@ -123,11 +126,11 @@ async def test_a_condition_of_an_older_field_manager_is_removed(
         "status": {"conditions": [stale, {**stale, "type": "Ready", "status": "False"}]},
     }
     path = f"{path_of('SpiderIPPool', 'blue')}/status?fieldManager={OLD_MANAGER}&force=true"
-    sent = server.request("PATCH", path, body, content="application/apply-patch+yaml")
-    assert sent.status == 200
+    answer = server.request("PATCH", path, body, content="application/apply-patch+yaml")
+    assert answer.status == 200
     assert replace(server, pool(ips=["10.6.0.20"])).status == 200
 
-    cluster.start()
+    cluster.start_translator()
     await cluster.until(lambda: "Draining" not in conditions_of(server, "blue"))
 
     condition = await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")

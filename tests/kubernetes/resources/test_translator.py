@@ -1,4 +1,8 @@
-"""The log follows created, changed and deleted custom resources, also after downtimes."""
+"""The translator applies created, changed and deleted custom resources to the event log.
+
+Changes while no translator runs are applied later. ``cluster.ledger`` is the state of the log;
+``node.add`` and ``node.delete`` run the ADD and the DEL of a Pod.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ from tests.kubernetes.objects import (
     subnet,
 )
 from tests.kubernetes.translator_harness import WAIT_S_MAX, TranslatorHarness, events_about
-from tests.support import node_harness as nodes
+from tests.support import node_harness
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.node_harness import addresses, check_everything, pod
 
@@ -33,7 +37,7 @@ pytestmark = pytest.mark.simulated
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
     async with TranslatorHarness(server) as harness:
         yield harness
-        await harness.stop()
+        await harness.stop_translator()
         await check_everything(harness.node)
 
 
@@ -46,14 +50,15 @@ def has_conditions(server: ApiServer, kind: str, name: str, *types: str) -> bool
     return is_current and {condition["type"] for condition in conditions} == set(types)
 
 
-def ips_of(cluster: TranslatorHarness) -> tuple[str, ...]:
+def ips_of_blue(cluster: TranslatorHarness) -> tuple[str, ...]:
     blue = cluster.ledger.pools.get("blue")
     return blue.ips if blue else ()
 
 
-async def until_ended(running: asyncio.Task[None]) -> None:
+async def wait_for_task(translator: asyncio.Task[None]) -> None:
+    """Wait until the task of a translator ends. Raises its error."""
     async with asyncio.timeout(WAIT_S_MAX):
-        await running
+        await translator
 
 
 def is_gone(server: ApiServer, kind: str, name: str) -> bool:
@@ -125,12 +130,12 @@ async def test_a_refused_pool_is_applied_once_the_other_pool_has_changed(
     assert cluster.ledger.pools["green"].ips == ("10.6.0.10",)
 
 
-async def test_a_deleted_pool_drains_until_its_addresses_are_released(
+async def test_a_deleted_pool_exists_until_its_addresses_are_released(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool(default=True))
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
-    await cluster.node.view.freshen()
+    await cluster.refresh_node_view()
     await cluster.node.add(pod("web-0"))
 
     server.request("DELETE", path_of("SpiderIPPool", "blue"))
@@ -150,7 +155,7 @@ async def test_a_deleted_subnet_deletes_its_pools(
     await cluster.until_condition("SpiderSubnet", "wide", "Ready", "True")
     create(server, pool(default=True))
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
-    await cluster.node.view.freshen()
+    await cluster.refresh_node_view()
     await cluster.node.add(pod("web-0"))
 
     server.request("DELETE", path_of("SpiderSubnet", "wide"))
@@ -174,22 +179,23 @@ async def test_a_deleted_reservation_is_deleted_in_the_log(
     await cluster.until(lambda: not cluster.ledger.reservations)
 
 
-async def test_a_finalizer_removed_by_hand_frees_no_address(
+async def test_removing_the_finalizer_of_a_deleted_pool_releases_no_address(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool(default=True))
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
-    await cluster.node.view.freshen()
-    held = addresses(await cluster.node.add(pod("web-0")))
-    await cluster.stop()
+    await cluster.refresh_node_view()
+    added = addresses(await cluster.node.add(pod("web-0")))
+    await cluster.stop_translator()
 
     server.request("DELETE", path_of("SpiderIPPool", "blue"))
-    freed = {"metadata": {"finalizers": None}}
-    server.request("PATCH", path_of("SpiderIPPool", "blue"), freed, content=MERGE_PATCH)
-    cluster.start()
+    removal = {"metadata": {"finalizers": None}}
+    server.request("PATCH", path_of("SpiderIPPool", "blue"), removal, content=MERGE_PATCH)
+    cluster.start_translator()
     await cluster.until(lambda: cluster.projector.ready and cluster.ledger.pools["blue"].retiring)
 
-    assert held == set(cluster.ledger.claims)
+    assert added == set(cluster.ledger.claims)
+    # A new resource of the same name waits until the address is released.
     create(server, pool(ips=["10.6.0.30"]))
     condition = await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
     assert condition["message"].startswith("an earlier object of this name is being drained")
@@ -198,22 +204,22 @@ async def test_a_finalizer_removed_by_hand_frees_no_address(
     assert cluster.ledger.pools["blue"].ips == ("10.6.0.30",)
 
 
-async def test_changes_during_a_downtime_are_applied_after_it(
+async def test_changes_while_no_translator_runs_are_applied_by_the_next_translator(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     for item in (pool("kept"), pool("changed", ips=["10.6.0.20"]), pool("gone", ips=["10.6.0.30"])):
         create(server, item)
-    create(server, reservation("lifted", ips=["10.6.0.99"]))
+    create(server, reservation("unreserved", ips=["10.6.0.99"]))
     for name in ("kept", "changed", "gone"):
         await cluster.until_condition("SpiderIPPool", name, "Ready", "True")
-    await cluster.until_condition("SpiderReservedIP", "lifted", "Ready", "True")
-    await cluster.stop()
+    await cluster.until_condition("SpiderReservedIP", "unreserved", "Ready", "True")
+    await cluster.stop_translator()
 
     replace(server, pool("changed", ips=["10.6.0.21"]))
     server.request("DELETE", path_of("SpiderIPPool", "gone"))
-    server.request("DELETE", path_of("SpiderReservedIP", "lifted"))
+    server.request("DELETE", path_of("SpiderReservedIP", "unreserved"))
     create(server, pool("new", ips=["10.6.0.40"]))
-    cluster.start()
+    cluster.start_translator()
     await cluster.until(lambda: is_gone(server, "SpiderIPPool", "gone"))
     await cluster.until_condition("SpiderIPPool", "new", "Ready", "True")
     await cluster.until_condition("SpiderIPPool", "changed", "Ready", "True")
@@ -223,7 +229,7 @@ async def test_changes_during_a_downtime_are_applied_after_it(
     assert ips == {"kept": ("10.6.0.10",), "changed": ("10.6.0.21",), "new": ("10.6.0.40",)}
 
 
-async def test_the_watch_continues_when_the_api_server_comes_back(
+async def test_changes_are_applied_again_after_the_api_server_has_restarted(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
@@ -236,11 +242,11 @@ async def test_the_watch_continues_when_the_api_server_comes_back(
     server.wait_served(path_of("SpiderIPPool", "blue"))
     assert replace(server, pool(ips=["10.6.0.20"])).status == 200
 
-    await cluster.until(lambda: ips_of(cluster) == ("10.6.0.20",))
+    await cluster.until(lambda: ips_of_blue(cluster) == ("10.6.0.20",))
 
 
 @pytest.mark.simulated(lacks="kmock does not simulate writes that change nothing")
-async def test_a_restarted_translator_writes_nothing_without_changes(
+async def test_a_restarted_translator_writes_nothing_if_no_resource_has_changed(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, subnet(ips=["10.6.0.10-10.6.0.99"], gateway="10.6.0.1"))
@@ -249,11 +255,11 @@ async def test_a_restarted_translator_writes_nothing_without_changes(
     await cluster.until(lambda: has_conditions(server, "SpiderIPPool", "blue", *types))
     await cluster.until(lambda: has_conditions(server, "SpiderSubnet", "wide", "Ready"))
     await cluster.until_idle()
-    await cluster.stop()
+    await cluster.stop_translator()
     before = get(server, "SpiderIPPool", "blue")["metadata"]["resourceVersion"]
     events = len(await cluster.node.log())
 
-    cluster.start()
+    cluster.start_translator()
     await cluster.until_idle()
 
     assert len(await cluster.node.log()) == events
@@ -263,17 +269,19 @@ async def test_a_restarted_translator_writes_nothing_without_changes(
 async def test_pools_and_reservations_without_a_resource_are_kept(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
+    """``orbctl apply`` writes such pools directly to the log."""
     await cluster.node.apply(
-        nodes.pool("by-hand", "10.6.0.50"), ApplyReservation(Reservation("too", 4, ("10.6.0.60",)))
+        node_harness.pool("by-hand", "10.6.0.50"),
+        ApplyReservation(Reservation("reserved", 4, ("10.6.0.60",))),
     )
     create(server, pool())
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
-    await cluster.stop()
-    cluster.start()
+    await cluster.stop_translator()
+    cluster.start_translator()
     await cluster.until_idle()
 
     assert cluster.ledger.pools.keys() == {"by-hand", "blue"}
-    assert cluster.ledger.reservations.keys() == {"too"}
+    assert cluster.ledger.reservations.keys() == {"reserved"}
 
 
 async def test_the_resource_of_an_automatic_pool_is_not_applied_to_the_log(
@@ -313,14 +321,14 @@ async def test_only_the_newer_of_two_translators_writes(
     create(server, pool())
     await cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
     older = cluster.leave_running()
-    cluster.start()
+    cluster.start_translator()
     await cluster.until_idle()
-    await cluster.stop()
+    await cluster.stop_translator()
 
     replace(server, pool(ips=["10.6.0.20"]))
     with pytest.raises(LostRace, match="another controller translates now"):
-        await until_ended(older)
+        await wait_for_task(older)
 
     assert (await cluster.node.read_ledger()).pools["blue"].ips == ("10.6.0.10",)
-    cluster.start()
-    await cluster.until(lambda: ips_of(cluster) == ("10.6.0.20",))
+    cluster.start_translator()
+    await cluster.until(lambda: ips_of_blue(cluster) == ("10.6.0.20",))

@@ -1,4 +1,8 @@
-"""Automatic pools follow the applications in the API server, also after controllers were down."""
+"""Controllers create, resize and delete the automatic pools of applications in the API server.
+
+An application is a Deployment or another workload that requests a pool by an annotation. The
+controllers also do this for changes while no controller ran.
+"""
 
 from __future__ import annotations
 
@@ -24,33 +28,33 @@ from tests.kubernetes.workload_objects import (
     COLLECTION_PATHS,
     cni_args_of,
     create_pod,
-    create_set,
-    define,
+    create_workload,
+    define_kind,
     delete_pod,
 )
-from tests.support.agent_harness import AgentHarness as Agent
-from tests.support.agent_harness import running
+from tests.support.agent_harness import AgentHarness, running
 from tests.support.engine_harness import eventually
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
 SUBNET = Subnet("shop-v4", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.60",))
 REQUESTS_POOL = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["shop-v4"]})}
-CLONE_SETS = "/apis/apps.kruise.io/v1alpha1/namespaces/shop/clonesets"
+CLONE_SETS_PATH = "/apis/apps.kruise.io/v1alpha1/namespaces/shop/clonesets"
 
 
 @pytest.fixture
 async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
+    """No controller yet, and the subnet ``shop-v4``."""
     async with ControllersHarness(server) as harness:
         await harness.node.apply(ApplySubnet(SUBNET))
         yield harness
-        await harness.check()
+        await harness.stop_and_check()
 
 
 @pytest.fixture
 async def agent(
     server: ApiServer, settings: Settings, controllers: ControllersHarness
-) -> AsyncIterator[Agent]:
-    """The agent of the node, with its own facts from the API server."""
+) -> AsyncIterator[AgentHarness]:
+    """The agent of the node, which reads facts about Pods from the API server."""
     agent_settings = settings._replace(
         kubeconfig=str(server.kubeconfig), cluster=controllers.node.keys.cluster
     )
@@ -65,6 +69,7 @@ async def agent(
 async def pools_of(
     controllers: ControllersHarness, name: str, kind: str = "Deployment"
 ) -> list[Pool]:
+    """The automatic pools of an application."""
     owner = (kind, name)
     pools = (await controllers.node.read_ledger()).pools.values()
     return [
@@ -77,7 +82,7 @@ async def pools_of(
 async def until_pools(
     controllers: ControllersHarness, name: str, *ips: str, kind: str = "Deployment"
 ) -> None:
-    """Wait until the application's pools have these addresses; each item of ``ips`` is a pool."""
+    """Wait until the application's pools have these ranges, one for each pool; none: no pool."""
 
     async def have_ranges() -> bool:
         pools = await pools_of(controllers, name, kind)
@@ -97,15 +102,15 @@ def delete(server: ApiServer, kind: str, name: str) -> None:
 
 def create_pod_of(server: ApiServer, deployment: Object, name: str) -> Object:
     """Create a Pod as a Deployment's ReplicaSet does."""
-    replica_set = create_set(server, "ReplicaSet", f"{name}-rs", deployment)
+    replica_set = create_workload(server, "ReplicaSet", f"{name}-rs", deployment)
     return create_pod(server, name, NODE_NAME, replica_set, annotations=REQUESTS_POOL)
 
 
 async def test_the_pool_of_a_deployment_grows_shrinks_and_is_deleted_with_it(
-    server: ApiServer, controllers: ControllersHarness, agent: Agent
+    server: ApiServer, controllers: ControllersHarness, agent: AgentHarness
 ) -> None:
     await controllers.start_controller()
-    web = create_set(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=2)
+    web = create_workload(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=2)
     await until_pools(controllers, "web", "10.7.0.10-10.7.0.11")
     pod = create_pod_of(server, web, "web-a")
     added = await agent.add("web-a", CNI_ARGS=cni_args_of(pod))
@@ -113,19 +118,19 @@ async def test_the_pool_of_a_deployment_grows_shrinks_and_is_deleted_with_it(
     scale(server, "web", 5)
     await until_pools(controllers, "web", "10.7.0.10-10.7.0.14")
     scale(server, "web", 1)
-    await until_pools(controllers, "web", added[0].partition("/")[0])
+    await until_pools(controllers, "web", added[0].partition("/")[0])  # the address in use stays
     delete(server, "Deployment", "web")
-    delete_pod(server, "web-a")  # the DEL is lost
+    delete_pod(server, "web-a")  # no DEL arrives
     await until_pools(controllers, "web")
 
     assert added[0].startswith("10.7.0.1")
-    assert not await controllers.held()
+    assert not await controllers.claimed_addresses()
 
 
-async def test_an_add_waits_until_a_controller_creates_the_pool_of_its_application(
-    server: ApiServer, controllers: ControllersHarness, agent: Agent
+async def test_an_add_waits_until_a_controller_has_created_the_pool_of_its_application(
+    server: ApiServer, controllers: ControllersHarness, agent: AgentHarness
 ) -> None:
-    web = create_set(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=1)
+    web = create_workload(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=1)
     pod = create_pod_of(server, web, "web-a")
     adding = asyncio.create_task(agent.add("web-a", CNI_ARGS=cni_args_of(pod)))
     await controllers.start_controller()
@@ -137,15 +142,15 @@ async def test_pools_follow_applications_that_changed_while_no_controller_ran(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    create_set(server, "Deployment", "scaled", annotations=REQUESTS_POOL, replicas=2)
+    create_workload(server, "Deployment", "scaled", annotations=REQUESTS_POOL, replicas=2)
     await until_pools(controllers, "scaled", "10.7.0.10-10.7.0.11")
-    create_set(server, "Deployment", "deleted", annotations=REQUESTS_POOL, replicas=2)
+    create_workload(server, "Deployment", "deleted", annotations=REQUESTS_POOL, replicas=2)
     await until_pools(controllers, "deleted", "10.7.0.12-10.7.0.13")
     await controllers.stop_controller("one")
 
     scale(server, "scaled", 1)
     delete(server, "Deployment", "deleted")
-    create_set(server, "Deployment", "created", annotations=REQUESTS_POOL, replicas=1)
+    create_workload(server, "Deployment", "created", annotations=REQUESTS_POOL, replicas=1)
     await controllers.start_controller("two")
 
     await until_pools(controllers, "scaled", "10.7.0.11")
@@ -155,7 +160,7 @@ async def test_pools_follow_applications_that_changed_while_no_controller_ran(
 
 
 DESIRED_DAEMON_PODS = 4
-# By kind: fields of the spec, and the expected size of the pool.
+# Kind -> fields of the spec, and the expected size of the pool.
 SIZES: dict[str, tuple[dict[str, Any], int]] = {
     "Deployment": ({"replicas": 3}, 3),
     "ReplicaSet": ({"replicas": 2}, 2),
@@ -171,7 +176,7 @@ async def test_every_kind_of_application_gets_a_pool_of_its_size(
 ) -> None:
     await controllers.start_controller()
     for kind, (spec, _) in SIZES.items():
-        create_set(server, kind, kind.lower(), annotations=REQUESTS_POOL, **spec)
+        create_workload(server, kind, kind.lower(), annotations=REQUESTS_POOL, **spec)
     status = dict.fromkeys(("currentNumberScheduled", "numberMisscheduled", "numberReady"), 0)
     scheduled = {"status": status | {"desiredNumberScheduled": DESIRED_DAEMON_PODS}}
     server.request(
@@ -179,7 +184,7 @@ async def test_every_kind_of_application_gets_a_pool_of_its_size(
     )
 
     async def have_expected_sizes() -> bool:
-        return await sizes(controllers) == {kind: size for kind, (_, size) in SIZES.items()}
+        return await size_by_kind(controllers) == {kind: size for kind, (_, size) in SIZES.items()}
 
     await eventually(have_expected_sizes)
     assert set(SIZES) == set(COLLECTION_NAMES)
@@ -189,7 +194,8 @@ def size_of(pool: Pool) -> int:
     return pool_addresses(pool).size
 
 
-async def sizes(controllers: ControllersHarness) -> dict[str, int]:
+async def size_by_kind(controllers: ControllersHarness) -> dict[str, int]:
+    """Kind of application -> size of its pool."""
     ledger = await controllers.node.read_ledger()
     pool_by_kind = {pool.labels.get(OWNER_KIND): pool for pool in ledger.pools.values()}
     return {kind: size_of(pool) for kind, pool in pool_by_kind.items() if kind}
@@ -199,28 +205,28 @@ async def test_the_replicaset_of_a_deployment_gets_no_pool(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    web = create_set(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=1)
-    create_set(server, "ReplicaSet", "web-1", web, annotations=REQUESTS_POOL, replicas=1)
+    web = create_workload(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=1)
+    create_workload(server, "ReplicaSet", "web-1", web, annotations=REQUESTS_POOL, replicas=1)
 
     await until_pools(controllers, "web", "10.7.0.10")
 
     assert not await pools_of(controllers, "web-1", "ReplicaSet")
 
 
-async def test_a_pool_stays_when_reading_its_application_is_forbidden(
+async def test_a_pool_stays_when_the_controller_may_not_read_its_deleted_application(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    create_set(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=1)
+    create_workload(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=1)
     await until_pools(controllers, "web", "10.7.0.10")
     await controllers.stop_controller("one")
     delete(server, "Deployment", "web")
 
-    blind = await controllers.start_controller("two", anonymous=True)
+    forbidden = await controllers.start_controller("two", anonymous=True)
     (pool,) = await pools_of(controllers, "web")
     key = application_of(pool.labels)
     assert key is not None
-    application = await blind.watch.applications.find(key)
+    application = await forbidden.watch.applications.find(key)
 
     assert isinstance(application, MissingOwner)
     assert "forbidden" in application.why
@@ -229,23 +235,23 @@ async def test_a_pool_stays_when_reading_its_application_is_forbidden(
 
 
 async def test_the_pool_of_a_third_party_application_is_created_for_its_pod_and_deleted_with_it(
-    server: ApiServer, controllers: ControllersHarness, agent: Agent
+    server: ApiServer, controllers: ControllersHarness, agent: AgentHarness
 ) -> None:
-    define(server, "apps.kruise.io", "v1alpha1", "CloneSet", "clonesets")
+    define_kind(server, "apps.kruise.io", "v1alpha1", "CloneSet", "clonesets")
     await controllers.start_controller()
     body = {
         "apiVersion": "apps.kruise.io/v1alpha1",
         "kind": "CloneSet",
         "metadata": {"name": "ads"},
     }
-    owner = server.request("POST", CLONE_SETS, body).body
+    owner = server.request("POST", CLONE_SETS_PATH, body).body
     annotations = REQUESTS_POOL | {"ipam.spidernet.io/ippool-ip-number": "1"}
     pod = create_pod(server, "ads-x", NODE_NAME, owner, annotations=annotations)
 
     added = await agent.add("ads-x", CNI_ARGS=cni_args_of(pod))
-    server.request("DELETE", f"{CLONE_SETS}/ads")
+    server.request("DELETE", f"{CLONE_SETS_PATH}/ads")
     delete_pod(server, "ads-x")
     await until_pools(controllers, "ads", kind="CloneSet")
 
     assert added == ["10.7.0.10/16"]
-    assert not await controllers.held()
+    assert not await controllers.claimed_addresses()

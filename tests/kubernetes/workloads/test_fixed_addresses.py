@@ -1,4 +1,10 @@
-"""Addresses of replicas and VMs in a cluster are kept while their owner needs them."""
+"""Controllers keep the addresses of StatefulSet replicas and VMs while the owner needs them.
+
+An owner is a StatefulSet or a VM of KubeVirt; a launcher is the Pod of a VM's instance. No DEL
+arrives in these tests: controllers release addresses because Pods and owners are deleted, at the
+latest after two scans. ``status["suspects"]`` is the number of Pods that the first of two scans has
+found missing.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +18,11 @@ from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import (
     COLLECTION_PATHS,
     create_pod,
-    create_set,
-    define,
+    create_workload,
+    define_kind,
     delete_pod,
     owned_by,
-    undefine,
+    undefine_kind,
 )
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
@@ -29,25 +35,30 @@ INSTANCES_PATH = f"{KUBEVIRT}/virtualmachineinstances"
 async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
     async with ControllersHarness(server) as harness:
         yield harness
-        await harness.check()
+        await harness.stop_and_check()
 
 
 @pytest.fixture(scope="module")
 def kubevirt(bare_server: ApiServer) -> Iterator[None]:
-    """KubeVirt's two kinds, with any fields."""
-    define(bare_server, "kubevirt.io", "v1", "VirtualMachine", "virtualmachines")
-    define(bare_server, "kubevirt.io", "v1", "VirtualMachineInstance", "virtualmachineinstances")
+    """The kinds of virtual machines and their instances, with any fields."""
+    define_kind(bare_server, "kubevirt.io", "v1", "VirtualMachine", "virtualmachines")
+    define_kind(
+        bare_server, "kubevirt.io", "v1", "VirtualMachineInstance", "virtualmachineinstances"
+    )
     yield
     for plural in ("virtualmachines", "virtualmachineinstances"):
-        undefine(bare_server, "kubevirt.io", "v1", plural)
+        undefine_kind(bare_server, "kubevirt.io", "v1", plural)
 
 
 def create_machine(server: ApiServer, name: str) -> Object:
-    """Create a VM and its instance; finalizers keep both until a test removes them."""
-    held = {"name": name, "finalizers": ["tests/hold"]}
-    machine = create_kubevirt_object(server, MACHINES_PATH, "VirtualMachine", held)
+    """Create a VM and its instance; return the instance.
+
+    Finalizers keep both objects until a test removes the finalizers.
+    """
+    metadata = {"name": name, "finalizers": ["tests/hold"]}
+    machine = create_kubevirt_object(server, MACHINES_PATH, "VirtualMachine", metadata)
     return create_kubevirt_object(
-        server, INSTANCES_PATH, "VirtualMachineInstance", held | owned_by(machine)
+        server, INSTANCES_PATH, "VirtualMachineInstance", metadata | owned_by(machine)
     )
 
 
@@ -59,7 +70,7 @@ def create_kubevirt_object(server: ApiServer, path: str, kind: str, metadata: Ob
 
 
 def delete_with_finalizers(server: ApiServer, path: str) -> None:
-    """Delete an object although it has finalizers, which are removed."""
+    """Delete an object and remove its finalizers."""
     server.request("DELETE", path)
     server.request("PATCH", path, {"metadata": {"finalizers": None}}, content=MERGE_PATCH)
 
@@ -90,19 +101,19 @@ async def create_replicas(
     return [await controllers.add(pod, "statefulset") for pod in pods]
 
 
-async def test_the_addresses_of_a_vm_stay_when_kubevirt_is_not_served(
+async def test_the_addresses_of_a_vm_stay_when_the_api_server_does_not_serve_kubevirt(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     replica = await controllers.start_controller()
     kind = {"kind": "VirtualMachineInstance", "apiVersion": "kubevirt.io/v1"}
     instance = kind | {"metadata": {"name": "a", "uid": "uid-a"}}
-    held = await launch(controllers, "launcher-1", instance)
+    added = await launch(controllers, "launcher-1", instance)
     delete_pod(server, "launcher-1")
 
     for _ in range(3):
         await controllers.scan_again()
 
-    assert await controllers.held() == held
+    assert await controllers.claimed_addresses() == added
     assert "has no VirtualMachineInstance" in replica.watch.facts.owners.vmis.fault
 
 
@@ -110,64 +121,64 @@ async def test_each_new_pod_of_a_replica_gets_the_address_of_the_replica(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    db = create_set(server, "StatefulSet", "db", replicas=2)
-    held = await create_replicas(controllers, db, 2)
+    db = create_workload(server, "StatefulSet", "db", replicas=2)
+    added = await create_replicas(controllers, db, 2)
     delete_pod(server, "db-0")
     delete_pod(server, "db-1")
     for _ in range(3):
         await controllers.scan_again()
-    held_without_pods = await controllers.held()
+    claimed_without_pods = await controllers.claimed_addresses()
 
-    held_again = await create_replicas(controllers, db, 2)
+    added_again = await create_replicas(controllers, db, 2)
 
-    assert held_without_pods == {address for addresses in held for address in addresses}
-    assert held_again == held
+    assert claimed_without_pods == {address for addresses in added for address in addresses}
+    assert added_again == added
 
 
 async def test_scaling_down_releases_the_addresses_of_surplus_replicas(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    db = create_set(server, "StatefulSet", "db", replicas=3)
+    db = create_workload(server, "StatefulSet", "db", replicas=3)
     first, *_ = await create_replicas(controllers, db, 3)
 
     resize(server, "db", replicas=1)
     for name in ("db-2", "db-1"):
-        delete_pod(server, name)  # and no DEL arrives
+        delete_pod(server, name)
 
-    await controllers.until_held(*first)
-    assert await controllers.held_by("db-0") == set(first)
+    await controllers.until_claimed(*first)
+    assert await controllers.addresses_of_pod("db-0") == set(first)
 
 
 async def test_scaling_down_releases_the_addresses_of_replicas_without_pods(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    db = create_set(server, "StatefulSet", "db", replicas=2)
+    db = create_workload(server, "StatefulSet", "db", replicas=2)
     first, _ = await create_replicas(controllers, db, 2)
     delete_pod(server, "db-1")
     await controllers.scan_again()
 
     resize(server, "db", replicas=1)
-    await controllers.until_status(lambda status: status["suspects"] == 1)
+    await controllers.until_scan_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
-    await controllers.until_held(*first)
-    assert await controllers.held_by("db-0") == set(first)
+    await controllers.until_claimed(*first)
+    assert await controllers.addresses_of_pod("db-0") == set(first)
 
 
-async def test_a_higher_first_ordinal_releases_the_addresses_of_lower_replicas(
+async def test_raising_the_first_ordinal_releases_the_addresses_of_replicas_below_it(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    db = create_set(server, "StatefulSet", "db", replicas=2)
+    db = create_workload(server, "StatefulSet", "db", replicas=2)
     _, second = await create_replicas(controllers, db, 2)
 
     resize(server, "db", replicas=1, ordinals={"start": 1})
     delete_pod(server, "db-0")
 
-    await controllers.until_held(*second)
-    assert await controllers.held_by("db-1") == set(second)
+    await controllers.until_claimed(*second)
+    assert await controllers.addresses_of_pod("db-1") == set(second)
 
 
 async def test_a_deleted_statefulset_releases_all_its_addresses(
@@ -175,18 +186,18 @@ async def test_a_deleted_statefulset_releases_all_its_addresses(
 ) -> None:
     await controllers.start_controller()
     unrelated = await controllers.add(create_pod(server, "web-0", NODE_NAME))
-    db = create_set(server, "StatefulSet", "db", replicas=2)
+    db = create_workload(server, "StatefulSet", "db", replicas=2)
     await create_replicas(controllers, db, 2)
     delete_pod(server, "db-1")
     await controllers.scan_again()
 
     server.request("DELETE", f"{COLLECTION_PATHS['StatefulSet']}/db?propagationPolicy=Background")
     delete_pod(server, "db-0")
-    await controllers.until_status(lambda status: status["suspects"] == 1)
+    await controllers.until_scan_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
-    await controllers.until_held(*unrelated)
-    assert await controllers.held_by("web-0") == set(unrelated)
+    await controllers.until_claimed(*unrelated)
+    assert await controllers.addresses_of_pod("web-0") == set(unrelated)
 
 
 @pytest.mark.usefixtures("kubevirt")
@@ -194,21 +205,21 @@ async def test_a_vm_keeps_its_address_while_it_stops_and_starts(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
-    held = await launch(controllers, "launcher-1", create_machine(server, "a"))
+    added = await launch(controllers, "launcher-1", create_machine(server, "a"))
     delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
     delete_pod(server, "launcher-1")
     for _ in range(3):
         await controllers.scan_again()
-    stopped = await controllers.held()
+    claimed_when_stopped = await controllers.claimed_addresses()
 
     machine = server.request("GET", f"{MACHINES_PATH}/a").body
     metadata = {"name": "a"} | owned_by(machine)
     instance = create_kubevirt_object(server, INSTANCES_PATH, "VirtualMachineInstance", metadata)
-    again = await launch(controllers, "launcher-2", instance)
+    added_again = await launch(controllers, "launcher-2", instance)
     delete_with_finalizers(server, f"{MACHINES_PATH}/a")
     delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
 
-    assert held == stopped == again
+    assert added == claimed_when_stopped == added_again
 
 
 @pytest.mark.usefixtures("kubevirt")
@@ -223,8 +234,8 @@ async def test_a_deleted_vm_releases_its_address(
     delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
     delete_pod(server, "launcher-1")
 
-    await controllers.until_held(*unrelated)
-    assert await controllers.held_by("web-0") == set(unrelated)
+    await controllers.until_claimed(*unrelated)
+    assert await controllers.addresses_of_pod("web-0") == set(unrelated)
 
 
 @pytest.mark.usefixtures("kubevirt")
@@ -238,10 +249,10 @@ async def test_a_deleted_vm_without_a_launcher_releases_its_address(
     await controllers.scan_again()
 
     delete_with_finalizers(server, f"{MACHINES_PATH}/a")
-    await controllers.until_status(lambda status: status["suspects"] == 1)
+    await controllers.until_scan_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
-    await controllers.until_held()
+    await controllers.until_claimed()
     assert not (await controllers.node.read_ledger()).endpoints
 
 
@@ -251,18 +262,18 @@ async def test_a_migration_keeps_the_address_when_the_source_launcher_is_deleted
 ) -> None:
     await controllers.start_controller()
     instance = create_machine(server, "a")
-    before = await launch(controllers, "launcher-1", instance)
+    added_to_source = await launch(controllers, "launcher-1", instance)
 
     job = {"annotations": {"kubevirt.io/migrationJobName": "job"}}
-    after = await launch(controllers, "launcher-2", instance, **job)
+    added_to_target = await launch(controllers, "launcher-2", instance, **job)
     delete_pod(server, "launcher-1")
     for _ in range(3):
         await controllers.scan_again()
-    held = await controllers.held()
+    claimed_after_migration = await controllers.claimed_addresses()
     delete_with_finalizers(server, f"{MACHINES_PATH}/a")
     delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
 
-    assert before == after == held
+    assert added_to_source == added_to_target == claimed_after_migration
 
 
 @pytest.mark.usefixtures("kubevirt")
@@ -271,7 +282,7 @@ async def test_a_vm_deleted_during_a_migration_keeps_its_address_until_the_last_
 ) -> None:
     await controllers.start_controller()
     instance = create_machine(server, "a")
-    held = await launch(controllers, "launcher-1", instance)
+    added = await launch(controllers, "launcher-1", instance)
     await launch(controllers, "launcher-2", instance)
 
     delete_with_finalizers(server, f"{MACHINES_PATH}/a")
@@ -279,11 +290,11 @@ async def test_a_vm_deleted_during_a_migration_keeps_its_address_until_the_last_
     delete_pod(server, "launcher-2")
     for _ in range(3):
         await controllers.scan_again()
-    between = await controllers.held()
+    claimed_with_one_launcher = await controllers.claimed_addresses()
     delete_pod(server, "launcher-1")
     delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
-    await controllers.until_status(lambda status: status["suspects"] == 1)
+    await controllers.until_scan_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
-    assert between == held
-    await controllers.until_held()
+    assert claimed_with_one_launcher == added
+    await controllers.until_claimed()

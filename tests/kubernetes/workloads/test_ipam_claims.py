@@ -1,4 +1,8 @@
-"""IPAMClaims in a cluster: ADDs of Pods that name a claim, reclaim, and the claim's status."""
+"""A Pod that names an IPAMClaim gets the address of the claim, which outlives the Pod.
+
+IPAMClaims are objects of the Network Plumbing Working Group. The tests cover ADDs, DELs, reclaim by
+a controller, and the status of a claim. A launcher is a Pod of a virtual machine.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +33,16 @@ from tests.kubernetes.workload_objects import (
     cni_args_of,
     create_pod,
     delete_pod,
-    undefine,
+    undefine_kind,
 )
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.node_harness import TEST_CAUSE, pod
 
 GROUP, VERSION, PLURAL = "k8s.cni.cncf.io", "v1alpha1", "ipamclaims"
-CLAIMS = f"/apis/{GROUP}/{VERSION}/namespaces/shop/{PLURAL}"
+CLAIMS_PATH = f"/apis/{GROUP}/{VERSION}/namespaces/shop/{PLURAL}"
 TEXT = {"type": "string"}
-STATUS = {
+STATUS_SCHEMA = {
     "type": "object",
     "required": ["ips"],
     "properties": {
@@ -58,20 +62,23 @@ STATUS = {
         },
     },
 }
-SPEC = {
+SPEC_SCHEMA = {
     "type": "object",
     "required": ["interface", "network"],
     "properties": {"interface": TEXT, "network": TEXT},
 }
 NETWORKS = json.dumps([{"name": "lan", "namespace": "shop", "ipam-claim-reference": "vm1.lan"}])
 USES_THE_CLAIM = {"k8s.v1.cni.cncf.io/networks": NETWORKS}
-MIGRATES = USES_THE_CLAIM | {"kubevirt.io/migrationJobName": "job"}
+"""The annotation of Pods whose NIC net1 uses the claim ``vm1.lan``."""
+
+MIGRATION_TARGET = USES_THE_CLAIM | {"kubevirt.io/migrationJobName": "job"}
+"""The annotations of a launcher to which a virtual machine is migrated."""
 
 
 @pytest.fixture(scope="module")
-def definition(bare_server: ApiServer) -> Iterator[None]:
+def ipam_claim_crd(bare_server: ApiServer) -> Iterator[None]:
     """The CRD of IPAMClaims, with the fields of the published CRD."""
-    schema = {"type": "object", "properties": {"spec": SPEC, "status": STATUS}}
+    schema = {"type": "object", "properties": {"spec": SPEC_SCHEMA, "status": STATUS_SCHEMA}}
     served = {"name": VERSION, "served": True, "storage": True, "subresources": {"status": {}}}
     served["schema"] = {"openAPIV3Schema": schema}
     names = {"kind": "IPAMClaim", "plural": PLURAL, "singular": "ipamclaim"}
@@ -80,20 +87,21 @@ def definition(bare_server: ApiServer) -> Iterator[None]:
     bare_server.request("POST", DEFINITIONS_PATH, body)
     bare_server.wait_served(f"/apis/{GROUP}/{VERSION}/{PLURAL}")
     yield
-    undefine(bare_server, GROUP, VERSION, PLURAL)
+    undefine_kind(bare_server, GROUP, VERSION, PLURAL)
 
 
 @pytest.fixture
 async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
     async with ControllersHarness(server, QUICK_RECLAIM._replace(ipam_claims=True)) as harness:
         yield harness
-        await harness.check()
+        await harness.stop_and_check()
 
 
 @pytest.fixture
 async def cluster(
-    definition: None, controllers: ControllersHarness, settings: Settings
+    ipam_claim_crd: None, controllers: ControllersHarness, settings: Settings
 ) -> AsyncIterator[Cluster]:
+    """The connection of the agent to the API server, after it has listed all objects."""
     settings = _settings_of(controllers, settings)
     connected = await connect_cluster(settings)
     assert connected is not None
@@ -126,17 +134,17 @@ def _settings_of(controllers: ControllersHarness, settings: Settings) -> Setting
 def create_claim(server: ApiServer) -> None:
     spec = {"network": "lan", "interface": "net1"}
     body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "IPAMClaim", "spec": spec}
-    answer = server.request("POST", CLAIMS, body | {"metadata": {"name": "vm1.lan"}})
+    answer = server.request("POST", CLAIMS_PATH, body | {"metadata": {"name": "vm1.lan"}})
     assert answer.status == 201, answer.message
 
 
 def delete_claim(server: ApiServer) -> None:
-    server.request("DELETE", f"{CLAIMS}/vm1.lan")
+    server.request("DELETE", f"{CLAIMS_PATH}/vm1.lan")
 
 
 @pytest.fixture
-def claim(definition: None, controllers: ControllersHarness) -> Iterator[ApiServer]:
-    """The claim ``shop/vm1.lan``."""
+def server_with_claim(ipam_claim_crd: None, controllers: ControllersHarness) -> Iterator[ApiServer]:
+    """The API server with the claim ``shop/vm1.lan``."""
     create_claim(controllers.server)
     yield controllers.server
     delete_claim(controllers.server)
@@ -145,36 +153,39 @@ def claim(definition: None, controllers: ControllersHarness) -> Iterator[ApiServ
 async def add(
     agent: AgentHarness, cluster: Cluster, pod: Object, interface: str = "net1"
 ) -> list[str]:
+    """Run the ADD of a NIC, after the agent's watch has received the Pod; return the addresses."""
     name = pod["metadata"]["name"]
     await until(lambda: ("shop", name) in cluster.facts.pods.objects)
-    return await agent.add(name, **_names(pod, interface))
+    return await agent.add(name, **_cni_variables(pod, interface))
 
 
-def _names(pod: Object, interface: str) -> dict[str, Any]:
+def _cni_variables(pod: Object, interface: str) -> dict[str, Any]:
     uid = pod["metadata"]["uid"]
     return {"CNI_ARGS": cni_args_of(pod), "CNI_IFNAME": interface, "CNI_CONTAINERID": f"box-{uid}"}
 
 
-def launcher(server: ApiServer, name: str, annotations: dict[str, str] = USES_THE_CLAIM) -> Object:
+def create_launcher(
+    server: ApiServer, name: str, annotations: dict[str, str] = USES_THE_CLAIM
+) -> Object:
     return create_pod(server, name, NODE_NAME, annotations=annotations)
 
 
-async def test_an_ipam_claim_keeps_its_address_over_pods_and_other_addresses_are_released(
-    claim: ApiServer, agent: AgentHarness, cluster: Cluster
+async def test_an_ipam_claim_keeps_its_address_without_a_pod_and_the_address_of_eth0_is_released(
+    server_with_claim: ApiServer, agent: AgentHarness, cluster: Cluster
 ) -> None:
-    first = launcher(claim, "launcher-1")
+    first = create_launcher(server_with_claim, "launcher-1")
     await add(agent, cluster, first, "eth0")
-    held = await add(agent, cluster, first)
-    delete_pod(claim, "launcher-1")
+    added = await add(agent, cluster, first)
+    delete_pod(server_with_claim, "launcher-1")
     await until(lambda: ("shop", "launcher-1") not in cluster.facts.pods.objects)
     for interface in ("net1", "eth0"):
-        await agent.delete("launcher-1", **_names(first, interface))
+        await agent.delete("launcher-1", **_cni_variables(first, interface))
 
-    between = set(await agent.claims())
-    again = await add(agent, cluster, launcher(claim, "launcher-2"))
+    claimed_without_pod = set(await agent.claims())
+    added_again = await add(agent, cluster, create_launcher(server_with_claim, "launcher-2"))
 
-    assert again == held
-    assert between == {held[0].partition("/")[0]}
+    assert added_again == added
+    assert claimed_without_pod == {added[0].partition("/")[0]}
     endpoint = await agent.endpoint("vm1.lan.ipamclaim")
     assert endpoint is not None
     assert (endpoint.holder, endpoint.owner_name) == (
@@ -184,41 +195,46 @@ async def test_an_ipam_claim_keeps_its_address_over_pods_and_other_addresses_are
 
 
 async def test_both_pods_of_a_migration_share_the_address_until_the_ipam_claim_is_deleted(
-    claim: ApiServer, agent: AgentHarness, cluster: Cluster, controllers: ControllersHarness
+    server_with_claim: ApiServer,
+    agent: AgentHarness,
+    cluster: Cluster,
+    controllers: ControllersHarness,
 ) -> None:
     await controllers.start_controller()
-    source = launcher(claim, "launcher-1")
-    target = launcher(claim, "launcher-2", MIGRATES)
-    held = await add(agent, cluster, source)
-    assert await add(agent, cluster, target) == held
-    address = held[0].partition("/")[0]
+    source = create_launcher(server_with_claim, "launcher-1")
+    target = create_launcher(server_with_claim, "launcher-2", MIGRATION_TARGET)
+    added = await add(agent, cluster, source)
+    assert await add(agent, cluster, target) == added
+    address = added[0].partition("/")[0]
 
-    # The migration fails: the endpoint names the target, and the source keeps running.
-    delete_pod(claim, "launcher-2")
-    await agent.delete("launcher-2", **_names(target, "net1"))
-    delete_claim(claim)
+    # The migration fails: the target is deleted, which the endpoint names. The source still runs.
+    delete_pod(server_with_claim, "launcher-2")
+    await agent.delete("launcher-2", **_cni_variables(target, "net1"))
+    delete_claim(server_with_claim)
     for _ in range(3):
         await controllers.scan_again()
-    assert await controllers.held() == {address}
+    assert await controllers.claimed_addresses() == {address}
 
-    delete_pod(claim, "launcher-1")
+    delete_pod(server_with_claim, "launcher-1")
     await controllers.scan_again()
     await controllers.scan_again()
-    await controllers.until_held()
+    await controllers.until_claimed()
 
 
-async def test_the_address_of_a_deleted_ipam_claim_is_released_by_the_del_of_its_pod(
-    claim: ApiServer, agent: AgentHarness, cluster: Cluster
+async def test_the_address_of_a_deleted_ipam_claim_is_released_by_the_del_of_its_deleted_pod(
+    server_with_claim: ApiServer, agent: AgentHarness, cluster: Cluster
 ) -> None:
-    pod = launcher(claim, "launcher-1")
+    pod = create_launcher(server_with_claim, "launcher-1")
     await add(agent, cluster, pod)
-    delete_claim(claim)
+    delete_claim(server_with_claim)
 
-    await agent.delete("launcher-1", **_names(pod, "net1"))
-    assert len(await agent.claims()) == 1, "its Pod is living"
-    claim.request("DELETE", "/api/v1/namespaces/shop/pods/launcher-1?gracePeriodSeconds=60")
+    await agent.delete("launcher-1", **_cni_variables(pod, "net1"))
+    assert len(await agent.claims()) == 1, "the address of a running Pod must stay"
+    server_with_claim.request(
+        "DELETE", "/api/v1/namespaces/shop/pods/launcher-1?gracePeriodSeconds=60"
+    )
     await until(lambda: _is_ending(cluster))
-    await agent.delete("launcher-1", **_names(pod, "net1"))
+    await agent.delete("launcher-1", **_cni_variables(pod, "net1"))
 
     assert not await agent.claims()
 
@@ -228,55 +244,62 @@ def _is_ending(cluster: Cluster) -> bool:
     return pod is None or "deletionTimestamp" in pod["metadata"]
 
 
-async def test_the_status_names_addresses_and_pod_and_keeps_the_conditions_of_others(
-    claim: ApiServer, agent: AgentHarness, cluster: Cluster, controllers: ControllersHarness
+async def test_the_status_names_addresses_and_pod_and_keeps_the_conditions_of_other_writers(
+    server_with_claim: ApiServer,
+    agent: AgentHarness,
+    cluster: Cluster,
+    controllers: ControllersHarness,
 ) -> None:
     since = "2026-01-01T00:00:00Z"
-    other = {
+    foreign_condition = {
         "type": "Audited",
         "status": "True",
         "reason": "Done",
         "message": "",
         "lastTransitionTime": since,
     }
-    claim.request(
+    server_with_claim.request(
         "PATCH",
-        f"{CLAIMS}/vm1.lan/status",
-        {"status": {"ips": [], "conditions": [other]}},
+        f"{CLAIMS_PATH}/vm1.lan/status",
+        {"status": {"ips": [], "conditions": [foreign_condition]}},
         content=MERGE_PATCH,
     )
 
-    async with reporting(claim, controllers) as reporter:
-        held = await add(agent, cluster, launcher(claim, "launcher-1"))
-        await until(lambda: status(claim).get("ips") == held)
-        first = status(claim)
-        assert await add(agent, cluster, launcher(claim, "launcher-2", MIGRATES)) == held
-        await until(lambda: status(claim)["ownerPod"] == {"name": "launcher-2"})
-        # The server shows a status before the reporter has received the answer to its write.
+    async with reporting(server_with_claim, controllers) as reporter:
+        added = await add(agent, cluster, create_launcher(server_with_claim, "launcher-1"))
+        await until(lambda: status(server_with_claim).get("ips") == added)
+        first = status(server_with_claim)
+        target = create_launcher(server_with_claim, "launcher-2", MIGRATION_TARGET)
+        assert await add(agent, cluster, target) == added
+        await until(lambda: status(server_with_claim)["ownerPod"] == {"name": "launcher-2"})
+        # The reporter counts a write when it receives the response, after the server has stored it.
         await until(lambda: reporter.writes >= 2)
 
     assert first["ownerPod"] == {"name": "launcher-1"}
-    conditions = {each["type"]: each for each in status(claim)["conditions"]}
-    assert conditions["Audited"] == other
+    conditions = {item["type"]: item for item in status(server_with_claim)["conditions"]}
+    assert conditions["Audited"] == foreign_condition
     allocated = conditions["IPsAllocated"]
     assert (allocated["status"], allocated["reason"]) == ("True", "SuccessfulAllocation")
     assert reporter.writes == 2
 
 
-async def test_the_status_says_why_a_claim_has_no_address_until_it_has_one(
-    claim: ApiServer, agent: AgentHarness, cluster: Cluster, controllers: ControllersHarness
+async def test_the_status_says_why_a_claim_has_no_address_until_it_gets_an_address(
+    server_with_claim: ApiServer,
+    agent: AgentHarness,
+    cluster: Cluster,
+    controllers: ControllersHarness,
 ) -> None:
     refused = pod_of_nic(pod("launcher-1")._replace(claims={"net1": "vm1.lan"}), "net1")
     writer = Writer(controllers.store, controllers.node.keys, "node-of-the-refusal")
     await writer.open()
     recorder = RefusalRecorder(writer)
-    async with reporting(claim, controllers):
+    async with reporting(server_with_claim, controllers):
         recorder.note(refused, "net1", AddressesUsedOut("all IP addresses used out"), TEST_CAUSE)
         await recorder.write_due()
-        await until(lambda: "conditions" in status(claim))
-        first = status(claim)
-        held = await add(agent, cluster, launcher(claim, "launcher-1"))
-        await until(lambda: status(claim)["ips"] == held)
+        await until(lambda: "conditions" in status(server_with_claim))
+        first = status(server_with_claim)
+        added = await add(agent, cluster, create_launcher(server_with_claim, "launcher-1"))
+        await until(lambda: status(server_with_claim)["ips"] == added)
     await writer.close()
 
     (condition,) = first["conditions"]
@@ -286,7 +309,7 @@ async def test_the_status_says_why_a_claim_has_no_address_until_it_has_one(
         "SubnetExhausted",
         "all IP addresses used out",
     )
-    (condition,) = status(claim)["conditions"]
+    (condition,) = status(server_with_claim)["conditions"]
     assert (condition["status"], condition["reason"]) == ("True", "SuccessfulAllocation")
 
 
@@ -294,12 +317,16 @@ async def test_the_status_says_why_a_claim_has_no_address_until_it_has_one(
 async def reporting(
     server: ApiServer, controllers: ControllersHarness
 ) -> AsyncIterator[ClaimReporter]:
-    """A reporter that follows the log."""
+    """A reporter that follows the log.
+
+    It reports only refusals that are recorded while it follows the log.
+    """
     projector = Projector(controllers.store, controllers.node.keys)
     api = Api(await open_connection(str(server.kubeconfig)))
     reporter = ClaimReporter(api, projector, round_s=0.01)
-    tasks = [asyncio.create_task(run) for run in (projector.run(), reporter.run())]
+    tasks = [asyncio.create_task(run()) for run in (projector.run, reporter.run)]
     try:
+        await until(lambda: projector.projection.followers)
         yield reporter
     finally:
         for task in tasks:
@@ -309,4 +336,4 @@ async def reporting(
 
 
 def status(server: ApiServer) -> Any:
-    return server.request("GET", f"{CLAIMS}/vm1.lan").body.get("status", {})
+    return server.request("GET", f"{CLAIMS_PATH}/vm1.lan").body.get("status", {})

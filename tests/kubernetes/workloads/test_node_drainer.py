@@ -1,4 +1,9 @@
-"""The drainer on a real API server: it cordons Nodes, evicts their Pods and uncordons the Nodes."""
+"""The drainer cordons Nodes, evicts their Pods and uncordons the Nodes, on a real API server.
+
+An agent requests a drain of its node in the node's SriovNetworkNodeState, because Pods use virtual
+functions that must change. The fixture ``shop`` is the API server; Pods are in the namespace
+``shop``.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +19,8 @@ from core.kubernetes.connection import open_connection
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import BLOCKING_PODS, CURRENT_STATE, DRAIN_LABEL, DRAIN_REQUIRED
 from ops.kubernetes.node_drainer import KubernetesNodeDrainer
-from tests.chart.rendering import objects
-from tests.kubernetes.identities import grant, kubeconfig_of
+from tests.chart.rendering import render_objects
+from tests.kubernetes.identities import apply_permissions, kubeconfig_of
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import create_pod, delete_workloads
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
@@ -25,29 +30,29 @@ from workflows.jobs.node_drain.drainer import PODS_OBSERVED_MAX, DrainObservatio
 pytest.importorskip("helm_python", reason=needs(HELM))
 
 NODE = "node-1"
-GROUP = f"/apis/{API_VERSION}"
-STATES = f"{GROUP}/namespaces/orbweaver/sriovnetworknodestates"
-NODES = "/api/v1/nodes"
-BUDGETS = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets"
+GROUP_PATH = f"/apis/{API_VERSION}"
+STATES_PATH = f"{GROUP_PATH}/namespaces/orbweaver/sriovnetworknodestates"
+NODES_PATH = "/api/v1/nodes"
+BUDGETS_PATH = "/apis/policy/v1/namespaces/shop/poddisruptionbudgets"
 VALUES = {"sriov": {"install": True}}
 
 
 @pytest.fixture
 def shop(server: ApiServer) -> Iterator[ApiServer]:
     delete_workloads(server)
-    grant(server, objects(VALUES))
-    server.request("POST", NODES, {"kind": "Node", "metadata": {"name": NODE}})
+    apply_permissions(server, render_objects(VALUES))
+    server.request("POST", NODES_PATH, {"kind": "Node", "metadata": {"name": NODE}})
     yield server
-    server.request("DELETE", f"{BUDGETS}/firm")
-    server.request("DELETE", f"{STATES}/{NODE}")
-    server.request("DELETE", f"{NODES}/{NODE}")
+    server.request("DELETE", f"{BUDGETS_PATH}/firm")
+    server.request("DELETE", f"{STATES_PATH}/{NODE}")
+    server.request("DELETE", f"{NODES_PATH}/{NODE}")
     delete_workloads(server)
-    grant(server, objects({}))
+    apply_permissions(server, render_objects({}))
 
 
 @pytest.fixture
 async def drainer(shop: ApiServer, tmp_path: Path) -> AsyncIterator[KubernetesNodeDrainer]:
-    """A drainer with the rights that the chart gives to controllers."""
+    """A drainer with the permissions that the chart gives to controllers."""
     kubeconfig = kubeconfig_of(shop, "orbweaver-controller", tmp_path)
     api = Api(await open_connection(str(kubeconfig)))
     yield KubernetesNodeDrainer(api, "orbweaver")
@@ -55,45 +60,48 @@ async def drainer(shop: ApiServer, tmp_path: Path) -> AsyncIterator[KubernetesNo
 
 
 def create_drain_request(server: ApiServer, *pods: str, node: str = NODE) -> None:
-    """Write the SriovNetworkNodeState with which an agent requests a drain of its node."""
+    """Write the SriovNetworkNodeState of an agent that requests a drain; ``pods`` block it."""
     metadata = {
         "name": node,
         "labels": {DRAIN_LABEL: DRAIN_REQUIRED},
         "annotations": {BLOCKING_PODS: json.dumps(pods)},
     }
     state = {"apiVersion": API_VERSION, "kind": "SriovNetworkNodeState", "metadata": metadata}
-    assert server.request("POST", STATES, state).status == 201
+    assert server.request("POST", STATES_PATH, state).status == 201
 
 
 def read_node(server: ApiServer) -> Object:
-    return server.request("GET", f"{NODES}/{NODE}").body
+    return server.request("GET", f"{NODES_PATH}/{NODE}").body
 
 
-def state_of_node(server: ApiServer) -> str:
-    metadata = server.request("GET", f"{STATES}/{NODE}").body["metadata"]
+def drain_state(server: ApiServer) -> str:
+    """The state of the drain that the drainer has written for the agent."""
+    metadata = server.request("GET", f"{STATES_PATH}/{NODE}").body["metadata"]
     return str(metadata["annotations"][CURRENT_STATE])
 
 
-async def test_cordon_and_uncordon_may_be_repeated(
+async def test_a_repeated_cordon_or_uncordon_has_the_effect_of_one(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
     create_drain_request(shop, "shop/web-0")
 
+    # The Pods of a request are observed only while the Node is cordoned.
     assert (await drainer.observe()).requests == (DrainRequest(NODE),)
     for _ in range(2):
         await drainer.cordon(NODE)
-    cordoned, observed, draining = read_node(shop), await drainer.observe(), state_of_node(shop)
+    cordoned_node, observed = read_node(shop), await drainer.observe()
+    state_when_cordoned = drain_state(shop)
     for _ in range(2):
         await drainer.uncordon(NODE)
 
-    assert cordoned["spec"]["unschedulable"] is True
+    assert cordoned_node["spec"]["unschedulable"] is True
     assert observed == DrainObservation((DrainRequest(NODE, ("shop/web-0",)),), (NODE,))
-    assert (draining, state_of_node(shop)) == ("Draining", "Idle")
+    assert (state_when_cordoned, drain_state(shop)) == ("Draining", "Idle")
     assert "unschedulable" not in read_node(shop)["spec"]
     assert (await drainer.observe()).cordoned == ()
 
 
-async def test_no_more_pods_are_observed_than_a_payload_holds(
+async def test_at_most_pods_observed_max_pods_of_a_request_are_observed(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
     create_drain_request(shop, *(f"shop/web-{number}" for number in range(2 * PODS_OBSERVED_MAX)))
@@ -111,12 +119,12 @@ async def test_a_drain_request_of_a_deleted_node_is_ignored(
     create_drain_request(shop)
 
     observed = await drainer.observe()
-    shop.request("DELETE", f"{STATES}/node-gone")
+    shop.request("DELETE", f"{STATES_PATH}/node-gone")
 
     assert observed.requests == (DrainRequest(NODE),)
 
 
-async def test_a_node_that_was_unschedulable_before_stays_unschedulable(
+async def test_a_node_that_a_user_has_cordoned_stays_cordoned(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
     shop.kubectl("cordon", NODE)
@@ -127,15 +135,15 @@ async def test_a_node_that_was_unschedulable_before_stays_unschedulable(
     assert read_node(shop)["spec"]["unschedulable"] is True
 
 
-async def test_pods_of_the_node_are_evicted_and_those_of_others_are_not(
+async def test_only_pods_of_the_node_are_evicted_and_missing_pods_are_ignored(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
     create_pod(shop, "web-0", NODE)
     create_pod(shop, "web-1", "node-2")
 
-    staying = await drainer.evict(NODE, ("shop/web-0", "shop/web-1", "shop/gone"))
+    refusals = await drainer.evict(NODE, ("shop/web-0", "shop/web-1", "shop/gone"))
 
-    assert staying == ()
+    assert refusals == ()
     pods = {pod["metadata"]["name"]: pod for pod in shop.wait_served("/api/v1/pods")["items"]}
     assert "web-0" not in pods or "deletionTimestamp" in pods["web-0"]["metadata"]
     assert "deletionTimestamp" not in pods["web-1"]["metadata"]
@@ -149,17 +157,17 @@ async def test_a_pod_protected_by_a_disruption_budget_stays_and_the_reason_is_re
         "metadata": {"name": "firm"},
         "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}},
     }
-    assert shop.request("POST", BUDGETS, budget).status == 201
-    running = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+    assert shop.request("POST", BUDGETS_PATH, budget).status == 201
+    ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
     path = "/api/v1/namespaces/shop/pods/web-0/status"
-    shop.request("PATCH", path, running, content=MERGE_PATCH)
+    shop.request("PATCH", path, ready, content=MERGE_PATCH)
 
-    (text,) = await drainer.evict(NODE, ("shop/web-0",))
+    (refusal,) = await drainer.evict(NODE, ("shop/web-0",))
 
-    assert text.startswith("shop/web-0: ")
-    assert "disruption budget" in text
-    kept = shop.request("GET", "/api/v1/namespaces/shop/pods/web-0").body
-    assert "deletionTimestamp" not in kept["metadata"]
+    assert refusal.startswith("shop/web-0: ")
+    assert "disruption budget" in refusal
+    protected = shop.request("GET", "/api/v1/namespaces/shop/pods/web-0").body
+    assert "deletionTimestamp" not in protected["metadata"]
 
 
 async def test_cordon_and_uncordon_of_a_deleted_node_do_nothing(

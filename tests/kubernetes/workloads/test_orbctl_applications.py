@@ -1,4 +1,7 @@
-"""``orbctl get|describe applications --kubeconfig`` reads the applications from the API server."""
+"""``orbctl get|describe applications --kubeconfig`` reads the applications from the API server.
+
+An application is a Deployment or another workload that requests an automatic pool by an annotation.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from core.kubernetes.workloads.applications import application_of
 from ops.cli.applications import application_lines
 from ops.cli.exit_codes import Exit
 from tests.kubernetes.objects import Object
-from tests.kubernetes.workload_objects import COLLECTION_PATHS, create_set, delete_workloads
+from tests.kubernetes.workload_objects import COLLECTION_PATHS, create_workload, delete_workloads
 from tests.support.kubernetes import ApiServer
 from tests.support.orbctl_harness import CLUSTER_NAME, OrbctlHarness
 
@@ -29,19 +32,19 @@ REQUESTS_POOL = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["racks"]})}
 
 @pytest.fixture
 def orbctl(server: ApiServer, tmp_path: Path) -> OrbctlHarness:
-    """A harness of orbctl with a subnet; two of three applications request pools in the subnet."""
+    """Runs orbctl on a log with a subnet; two of three workloads request pools in the subnet."""
     delete_workloads(server)
     harness = OrbctlHarness(tmp_path / "archive")
     (tmp_path / "subnet.yaml").write_text(SUBNET)
     assert harness.orbctl("apply", "-f", str(tmp_path / "subnet.yaml")).code == Exit.OK
-    create_set(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=3)
-    create_set(server, "Deployment", "plain", replicas=3)
-    create_set(server, "CronJob", "nightly", annotations=REQUESTS_POOL, parallelism=2)
+    create_workload(server, "Deployment", "web", annotations=REQUESTS_POOL, replicas=3)
+    create_workload(server, "Deployment", "plain", replicas=3)
+    create_workload(server, "CronJob", "nightly", annotations=REQUESTS_POOL, parallelism=2)
     return harness
 
 
 def create_requested_pools(orbctl: OrbctlHarness, server: ApiServer, name: str) -> None:
-    """Create the pools that a Deployment requests."""
+    """Create the pools that a Deployment requests, as a controller does."""
     deployment = server.request("GET", f"{COLLECTION_PATHS['Deployment']}/{name}").body
     application = application_of("Deployment", deployment)
     ledger = asyncio.run(read_ledger(orbctl.store, Keys(CLUSTER_NAME)))
@@ -52,20 +55,21 @@ def create_requested_pools(orbctl: OrbctlHarness, server: ApiServer, name: str) 
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """The cells of each row, by the application's name."""
+    """Name of the application -> the cells of its row."""
     lines = [line.split(maxsplit=7) for line in text.splitlines()[1:]]
-    return {words[1]: words for words in lines}
+    return {cells[1]: cells for cells in lines}
 
 
-def test_get_applications_shows_only_those_that_request_pools(
+def test_get_applications_shows_only_workloads_that_request_pools(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     create_requested_pools(orbctl, server, "web")
 
-    ran = orbctl.orbctl("get", "applications", "-A", f"--kubeconfig={server.kubeconfig}")
+    result = orbctl.orbctl("get", "applications", "-A", f"--kubeconfig={server.kubeconfig}")
 
-    assert (ran.code, ran.err) == (Exit.OK, "")
-    assert rows(ran.out) == {
+    assert (result.code, result.err) == (Exit.OK, "")
+    # Namespace, name, kind, Pods, pools, addresses, allocated addresses, state.
+    assert rows(result.out) == {
         "nightly": ["shop", "nightly", "CronJob", "2", "0", "0", "0", "to do"],
         "web": ["shop", "web", "Deployment", "3", "1", "3", "0", "settled"],
     }
@@ -74,12 +78,12 @@ def test_get_applications_shows_only_those_that_request_pools(
 def test_get_applications_without_a_kubeconfig_uses_the_records_of_the_log(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
-    ran = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name")
-    assert ran.out == "", "the log has no records of applications"
+    result = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name")
+    assert result.out == "", "the log has no records of applications"
 
     kubeconfig = f"--kubeconfig={server.kubeconfig}"
-    ran = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name", kubeconfig)
-    assert ran.out.split() == ["application/CronJob/nightly", "application/Deployment/web"]
+    result = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name", kubeconfig)
+    assert result.out.split() == ["application/CronJob/nightly", "application/Deployment/web"]
 
 
 def test_describe_application_shows_its_pools_and_pending_steps(
@@ -87,45 +91,45 @@ def test_describe_application_shows_its_pools_and_pending_steps(
 ) -> None:
     kubeconfig = f"--kubeconfig={server.kubeconfig}"
 
-    ran = orbctl.orbctl("describe", "application", "shop/web", kubeconfig)
-    assert "State:      to do" in ran.out
-    assert "create auto4-web-eth0" in ran.out
+    result = orbctl.orbctl("describe", "application", "shop/web", kubeconfig)
+    assert "State:      to do" in result.out
+    assert "create auto4-web-eth0" in result.out
 
     create_requested_pools(orbctl, server, "web")
-    ran = orbctl.orbctl("describe", "application", "shop/web", kubeconfig)
-    assert "State:      settled" in ran.out
-    assert "auto4-web-eth0" in ran.out.partition("Pools (1)")[2]
+    result = orbctl.orbctl("describe", "application", "shop/web", kubeconfig)
+    assert "State:      settled" in result.out
+    assert "auto4-web-eth0" in result.out.partition("Pools (1)")[2]
 
-    ran = orbctl.orbctl("describe", "application", "shop/plain", kubeconfig)
-    assert ran.code == Exit.NOT_FOUND
-    assert "no application shop/plain with an automatic pool" in ran.err
+    result = orbctl.orbctl("describe", "application", "shop/plain", kubeconfig)
+    assert result.code == Exit.NOT_FOUND
+    assert "no application shop/plain with an automatic pool" in result.err
 
 
 def test_describe_application_shows_that_a_deleted_applications_pool_will_be_deleted(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     create_requested_pools(orbctl, server, "web")
-    deleted: Object = server.request("DELETE", f"{COLLECTION_PATHS['Deployment']}/web").body
+    deletion: Object = server.request("DELETE", f"{COLLECTION_PATHS['Deployment']}/web").body
     kubeconfig = f"--kubeconfig={server.kubeconfig}"
 
-    ran = orbctl.orbctl("describe", "application", "shop/web", kubeconfig)
+    result = orbctl.orbctl("describe", "application", "shop/web", kubeconfig)
 
-    assert deleted["status"] == "Success"
-    assert "State:      gone" in ran.out
-    assert "delete auto4-web-eth0" in ran.out
+    assert deletion["status"] == "Success"
+    assert "State:      gone" in result.out
+    assert "delete auto4-web-eth0" in result.out
     assert rows(orbctl.orbctl("get", "apps", "-A", kubeconfig).out)["web"][-1].endswith("gone")
 
 
-def test_applications_are_unknown_and_not_gone_while_the_api_server_is_unreachable(
+def test_the_state_of_an_application_is_unknown_while_the_api_server_is_unreachable(
     server: ApiServer, orbctl: OrbctlHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create_requested_pools(orbctl, server, "web")
     monkeypatch.setattr("ops.kubernetes.watches.applications.LISTED_S_MAX", 0.5)
-    away = tmp_path / "away.kubeconfig"
-    away.write_text(server.kubeconfig.read_text().replace(server.url, "https://127.0.0.1:9"))
+    unreachable = tmp_path / "unreachable.kubeconfig"
+    unreachable.write_text(server.kubeconfig.read_text().replace(server.url, "https://127.0.0.1:9"))
 
-    ran = orbctl.orbctl("get", "applications", "-A", f"--kubeconfig={away}")
+    result = orbctl.orbctl("get", "applications", "-A", f"--kubeconfig={unreachable}")
 
-    assert ran.code == Exit.OK
-    assert "not all applications can be listed" in ran.err
-    assert rows(ran.out)["web"][-1].endswith("unknown")
+    assert result.code == Exit.OK
+    assert "not all applications can be listed" in result.err
+    assert rows(result.out)["web"][-1].endswith("unknown")

@@ -1,4 +1,4 @@
-"""``orbctl gc --kubeconfig`` reads from the API server which Pods are gone."""
+"""``orbctl gc --kubeconfig`` releases the addresses of Pods that the API server does not have."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.orbctl_harness import OrbctlHarness
 
 @pytest.fixture
 def orbctl(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
-    """A harness of orbctl with two Pods that have addresses; one Pod was deleted.
+    """Runs orbctl on a log where two Pods have addresses; one of the two Pods was deleted.
 
     A pause of ``orbctl gc`` advances the clock and takes no time.
     """
@@ -47,28 +47,28 @@ def facts_of(api_pod: Object) -> PodFacts:
 def test_gc_releases_the_address_of_a_pod_that_the_api_server_does_not_have(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
-    ran = orbctl.orbctl("gc", "--yes", f"--kubeconfig={server.kubeconfig}")
+    result = orbctl.orbctl("gc", "--yes", f"--kubeconfig={server.kubeconfig}")
 
-    assert ran.code == Exit.OK
-    assert "pod-gone: Pod shop/web-1 is gone" in ran.out
-    assert "shop/web-0" in ran.out.partition("Kept: 1 endpoint")[2]
+    assert result.code == Exit.OK
+    assert "pod-gone: Pod shop/web-1 is gone" in result.out
+    assert "shop/web-0" in result.out.partition("Kept: 1 endpoint")[2]
 
 
 def test_a_dry_run_of_gc_scans_once_and_releases_nothing(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
-    ran = orbctl.orbctl("gc", "--dry-run", f"--kubeconfig={server.kubeconfig}")
+    result = orbctl.orbctl("gc", "--dry-run", f"--kubeconfig={server.kubeconfig}")
 
-    assert ran.code == Exit.OK
-    assert "seen once: Pod shop/web-1 is gone" in ran.out
-    assert "Nothing to release" in ran.out
+    assert result.code == Exit.OK
+    assert "seen once: Pod shop/web-1 is gone" in result.out
+    assert "Nothing to release" in result.out
 
 
-def test_gc_refuses_gone_together_with_a_kubeconfig(
+def test_gc_refuses_the_option_gone_together_with_a_kubeconfig(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     gone_options = ("--gone", "shop/web-0", "--reason", "I saw it go")
-    ran = orbctl.orbctl("gc", "--yes", *gone_options, f"--kubeconfig={server.kubeconfig}")
+    result = orbctl.orbctl("gc", "--yes", *gone_options, f"--kubeconfig={server.kubeconfig}")
 
-    assert ran.code != Exit.OK
-    assert "--gone and --gone-node cannot be used with --kubeconfig" in ran.err
+    assert result.code != Exit.OK
+    assert "--gone and --gone-node cannot be used with --kubeconfig" in result.err

@@ -1,4 +1,10 @@
-"""Reclaim in a cluster releases addresses on replies of the API server, not on missing data."""
+"""Controllers release the addresses of Pods that got no DEL, if the API server confirms it.
+
+A scan compares the Pods in the log with those in the API server. It releases an address after a
+watch event about the deletion, or after two scans that find no Pod; missing data of an unreachable
+API server is no reason. ``status["suspects"]`` is the number of Pods that one scan has found
+missing. Names of Pods: ``web-0`` keeps its address, unless the test deletes it.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +30,14 @@ from tests.kubernetes.workload_objects import (
 from tests.support.kubernetes import ApiServer
 
 PODS_OF_CROWD: Final = 300
-"""Pods whose releases need at least three transactions of ``SEGMENT_EVENTS_MAX`` (126) events."""
+"""More Pods than two transactions can release; a transaction has at most 126 events."""
 
 
 @pytest.fixture
 async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
     async with ControllersHarness(server) as harness:
         yield harness
-        await harness.check()
+        await harness.stop_and_check()
 
 
 async def last_release_evidence(controllers: ControllersHarness) -> str:
@@ -40,7 +46,7 @@ async def last_release_evidence(controllers: ControllersHarness) -> str:
     return [event for event in events if isinstance(event, AddressesReleased)][-1].evidence
 
 
-async def test_a_deleted_pod_releases_its_address_when_its_del_is_lost(
+async def test_a_watch_event_about_a_deleted_pod_releases_its_address(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()
@@ -49,7 +55,7 @@ async def test_a_deleted_pod_releases_its_address_when_its_del_is_lost(
 
     delete_pod(server, "web-1")
 
-    await controllers.until_held(*unrelated)
+    await controllers.until_claimed(*unrelated)
     assert "deleted: Pod shop/web-1, UID" in await last_release_evidence(controllers)
     assert "(event," in await last_release_evidence(controllers)
 
@@ -62,11 +68,11 @@ async def test_a_pod_deleted_while_no_controller_watched_is_found_by_two_scans(
     delete_pod(server, "web-1")
     await controllers.start_controller()
 
-    await controllers.until_status(lambda status: status["suspects"] == 1)
-    assert await controllers.held() == {*unrelated, *lost}
+    await controllers.until_scan_status(lambda status: status["suspects"] == 1)
+    assert await controllers.claimed_addresses() == {*unrelated, *lost}
     await controllers.scan_again()
 
-    await controllers.until_held(*unrelated)
+    await controllers.until_claimed(*unrelated)
     assert "pod-gone: Pod shop/web-1 is gone" in await last_release_evidence(controllers)
     assert "(listing, seen" in await last_release_evidence(controllers)
 
@@ -79,10 +85,10 @@ async def test_the_address_of_a_pod_is_released_when_its_name_belongs_to_another
     create_pod(server, "web-0", NODE_NAME)
     await controllers.start_controller()
 
-    await controllers.until_status(lambda status: status["suspects"] == 1)
+    await controllers.until_scan_status(lambda status: status["suspects"] == 1)
     await controllers.scan_again()
 
-    await controllers.until_held()
+    await controllers.until_claimed()
     assert "uid-changed" in await last_release_evidence(controllers)
 
 
@@ -91,31 +97,31 @@ async def test_a_pod_missing_from_the_cache_is_read_and_keeps_its_address(
 ) -> None:
     replica = await controllers.start_controller()
     await controllers.stop_watching("one")
-    held = await controllers.add(create_pod(server, "late", NODE_NAME))
+    added = await controllers.add(create_pod(server, "late", NODE_NAME))
     assert ("shop", "late") not in replica.watch.facts.pods.seen.objects
 
     for _ in range(3):
         await controllers.scan_again()
 
-    assert await controllers.held() == set(held)
-    assert replica.watch.facts.pods.reads >= 3
+    assert await controllers.claimed_addresses() == set(added)
+    assert replica.watch.facts.pods.reads >= 3, "each scan must read the Pod"
 
 
 async def test_scans_release_nothing_while_the_api_server_is_unreachable_and_catch_up_later(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     replica = await controllers.start_controller()
-    claimed = await controllers.add(create_pod(server, "web-0", NODE_NAME))
+    added = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     await controllers.stop_watching("one")
     delete_pod(server, "web-0")
     server.kill()
 
     for _ in range(3):
         await controllers.scan_again()
-    held_during_outage = await controllers.held()
+    claimed_during_outage = await controllers.claimed_addresses()
     # ADD and DEL work during the outage.
     other = PodFacts("shop", "known", "uid-known")
-    added = await controllers.node.add(other)
+    added_during_outage = await controllers.node.add(other)
     await controllers.node.delete(other)
 
     await asyncio.to_thread(server.start)
@@ -124,9 +130,9 @@ async def test_scans_release_nothing_while_the_api_server_is_unreachable_and_cat
     await controllers.scan_again()
     await controllers.scan_again()
 
-    assert held_during_outage == set(claimed)
-    assert added.endpoint.addresses()
-    await controllers.until_held()
+    assert claimed_during_outage == set(added)
+    assert added_during_outage.endpoint.addresses()
+    await controllers.until_claimed()
 
 
 async def test_an_interrupted_watch_misses_no_deletion(
@@ -138,15 +144,15 @@ async def test_an_interrupted_watch_misses_no_deletion(
     delete_pod(server, "web-0")
     controllers.watch_again("one")
 
-    await controllers.until_held()
+    await controllers.until_claimed()
     assert "(event," in await last_release_evidence(controllers)
-    assert replica.watch.facts.pods.seen.lists == 1
+    assert replica.watch.facts.pods.seen.lists == 1, "the watch must continue without a new list"
 
 
 async def test_an_empty_listing_of_pods_releases_nothing(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    held = await controllers.add(create_pod(server, "web-0", NODE_NAME))
+    added = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     delete_workloads(server)
     replica = await controllers.start_controller()
 
@@ -154,13 +160,13 @@ async def test_an_empty_listing_of_pods_releases_nothing(
         await controllers.scan_again()
 
     assert not replica.watch.facts.pods.seen.objects
-    assert await controllers.held() == set(held)
+    assert await controllers.claimed_addresses() == set(added)
 
 
 async def test_a_controller_that_may_not_list_pods_releases_nothing(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
-    held = await controllers.add(create_pod(server, "web-0", NODE_NAME))
+    added = await controllers.add(create_pod(server, "web-0", NODE_NAME))
     delete_pod(server, "web-0")
     replica = await controllers.start_controller(anonymous=True)
 
@@ -168,7 +174,7 @@ async def test_a_controller_that_may_not_list_pods_releases_nothing(
     with pytest.raises(NotReady, match="forbidden"):
         await replica.watch.facts.facts(await controllers.node.read_ledger(), Moment(0.0))
 
-    assert await controllers.held() == set(held)
+    assert await controllers.claimed_addresses() == set(added)
 
 
 async def test_a_deleted_namespace_releases_the_addresses_of_its_pods(
@@ -184,43 +190,46 @@ async def test_a_deleted_namespace_releases_the_addresses_of_its_pods(
     server.request("DELETE", "/api/v1/namespaces/fair")
     server.request("DELETE", "/api/v1/namespaces/fair/pods?gracePeriodSeconds=0")
 
-    await controllers.until_held(*unrelated)
+    await controllers.until_claimed(*unrelated)
     assert "deleted: Pod fair/stall-" in await last_release_evidence(controllers)
 
 
 @pytest.mark.slow
-async def test_ended_pods_release_their_addresses_after_their_grace_period_without_a_del(
+async def test_addresses_of_ended_pods_on_known_nodes_are_released_after_the_grace_period(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     create_node(server, "node-down", ready=False)
     await controllers.start_controller()
     living = await controllers.add(create_pod(server, "living", NODE_NAME))
     for name, node in (
-        ("stuck", NODE_NAME),
-        ("stranded", "node-down"),
-        ("nowhere", "node-unknown"),
+        ("deleted", NODE_NAME),
+        ("deleted-on-node-down", "node-down"),
+        ("deleted-on-unknown-node", "node-unknown"),
     ):
-        held = await controllers.add(create_pod(server, name, node))
-        set_status(server, name, phase="Running", podIP=held[0])
+        added = await controllers.add(create_pod(server, name, node))
+        set_status(server, name, phase="Running", podIP=added[0])
     for name in ("done", "evicted"):
         await controllers.add(
             create_pod(server, name, NODE_NAME, spec={"terminationGracePeriodSeconds": 0})
         )
-    nowhere = await controllers.held_by("nowhere")
+    # Whether this Pod still runs is unknown, so its address stays.
+    on_unknown_node = await controllers.addresses_of_pod("deleted-on-unknown-node")
 
-    for name in ("stuck", "stranded", "nowhere"):
+    for name in ("deleted", "deleted-on-node-down", "deleted-on-unknown-node"):
         server.request("DELETE", f"{PODS_PATH}/{name}?gracePeriodSeconds=1")
     set_status(server, "done", phase="Succeeded", containerStatuses=[ended_container()])
     set_status(server, "evicted", phase="Failed", reason="Evicted")
-    await controllers.until_executions("stuck", "stranded", "done")
-    held_before = await controllers.held()
+    await controllers.until_executions("deleted", "deleted-on-node-down", "done")
+    claimed_before = await controllers.claimed_addresses()
     # The containers of the evicted Pod have no end time, so its release needs two scans.
-    await controllers.until_held(*living, *nowhere, *await controllers.held_by("evicted"))
+    await controllers.until_claimed(
+        *living, *on_unknown_node, *await controllers.addresses_of_pod("evicted")
+    )
     for _ in range(2):
         await controllers.scan_again()
 
-    assert len(held_before) == 6  # the living Pod, three deleted Pods and two finished Pods
-    await controllers.until_held(*living, *nowhere)
+    assert len(claimed_before) == 6  # the living Pod, three deleted Pods and two finished Pods
+    await controllers.until_claimed(*living, *on_unknown_node)
 
 
 async def test_a_deleted_node_releases_the_addresses_of_its_pods(
@@ -237,7 +246,7 @@ async def test_a_deleted_node_releases_the_addresses_of_its_pods(
     for number in range(1, 4):
         delete_pod(server, f"web-{number}")
 
-    await controllers.until_held(*unrelated)
+    await controllers.until_claimed(*unrelated)
     assert "deleted: Pod shop/web-" in await last_release_evidence(controllers)
 
 
@@ -253,7 +262,7 @@ async def test_two_controllers_that_both_act_as_leader_release_each_address_once
     for number in range(20):
         delete_pod(server, f"web-{number}")
 
-    await controllers.until_held()
+    await controllers.until_claimed()
     released = [
         address
         for recorded in await controllers.node.log()
@@ -272,11 +281,11 @@ async def test_a_crowd_of_force_deleted_pods_releases_all_addresses(
     async with asyncio.TaskGroup() as group:
         for remainder in range(8):
             group.create_task(create_pods(server, controllers, range(remainder, PODS_OF_CROWD, 8)))
-    assert len(await controllers.held()) == PODS_OF_CROWD
+    assert len(await controllers.claimed_addresses()) == PODS_OF_CROWD
 
     await asyncio.to_thread(delete_workloads, server)
 
-    await controllers.until_held(timeout_s=120)
+    await controllers.until_claimed(timeout_s=120)
 
 
 async def create_pods(

@@ -1,4 +1,8 @@
-"""The log records the number of Pods of each application without automatic pools."""
+"""The recorder of a controller writes an event when the number of Pods of an application changes.
+
+An application is a Deployment or another workload. Only applications without automatic pools are
+recorded, and only when one of their Pods has an address.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ from ops.kubernetes import scale_recorder
 from ops.kubernetes.scale_recorder import ScaleRecorder
 from ops.kubernetes.watches.applications import KubernetesApplications
 from tests.kubernetes.translator_harness import TranslatorHarness
-from tests.kubernetes.workload_objects import COLLECTION_PATHS, create_set, delete_workloads
+from tests.kubernetes.workload_objects import COLLECTION_PATHS, create_workload, delete_workloads
 from tests.support.deadlines import until
 from tests.support.kubernetes import MERGE_PATCH, ApiServer
 from tests.support.node_harness import pod, pool
@@ -36,6 +40,7 @@ DEPLOYMENT = Owner("Deployment", "web", "shop", "apps/v1")
 
 @pytest.fixture(autouse=True)
 def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the recorder compare often."""
     monkeypatch.setattr(scale_recorder, "RECORD_INTERVAL_S", 0.05)
 
 
@@ -43,7 +48,7 @@ def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
 def shop(server: ApiServer) -> Iterator[ApiServer]:
     """An API server with two Deployments; only Pods of ``web`` have addresses."""
     for name in ("web", "idle"):
-        create_set(server, "Deployment", name, replicas=2)
+        create_workload(server, "Deployment", name, replicas=2)
     yield server
     delete_workloads(server)
 
@@ -59,11 +64,11 @@ def pod_of_web(name: str) -> PodFacts:
 
 
 class Recording(NamedTuple):
-    """A recorder, the applications that it reads, and the task that runs it with its watches."""
+    """A recorder, the applications that it reads, and the task that runs recorder and watches."""
 
     recorder: ScaleRecorder
     applications: KubernetesApplications
-    tasks: asyncio.Future[None]
+    task: asyncio.Future[None]
 
     async def two_rounds(self) -> None:
         """Wait until the recorder has compared the applications twice more."""
@@ -77,18 +82,18 @@ async def recording(cluster: TranslatorHarness) -> AsyncIterator[Recording]:
     api = Api(await open_connection(str(cluster.server.kubeconfig)))
     projector, source = Projector(cluster.store, cluster.keys), KubernetesApplications(api)
     recorder = ScaleRecorder(cluster.store, cluster.keys, projector, source)
-    tasks = asyncio.ensure_future(until_first(projector.run(), source.run(), recorder.run()))
-    await until(lambda: recorder.rounds > 0 or tasks.done())
+    task = asyncio.ensure_future(until_first(projector.run(), source.run(), recorder.run()))
+    await until(lambda: recorder.rounds > 0 or task.done())
     try:
-        yield Recording(recorder, source, tasks)
+        yield Recording(recorder, source, task)
     finally:
-        tasks.cancel()
-        await asyncio.gather(tasks, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         await api.close()
 
 
-async def sizes(cluster: TranslatorHarness) -> list[tuple[str, int]]:
-    """The application's name and number of Pods in each ApplicationScaled event."""
+async def recorded_sizes(cluster: TranslatorHarness) -> list[tuple[str, int]]:
+    """The application's name and number of Pods in each ApplicationScaled event of the log."""
     return [
         (recorded.event.name, recorded.event.replicas)
         for recorded in await cluster.node.log()
@@ -96,9 +101,9 @@ async def sizes(cluster: TranslatorHarness) -> list[tuple[str, int]]:
     ]
 
 
-async def until_sizes(cluster: TranslatorHarness, expected: list[tuple[str, int]]) -> None:
+async def until_recorded(cluster: TranslatorHarness, expected: list[tuple[str, int]]) -> None:
     async with asyncio.timeout(30):
-        while await sizes(cluster) != expected:
+        while await recorded_sizes(cluster) != expected:
             await asyncio.sleep(0.05)
 
 
@@ -110,15 +115,15 @@ async def test_changes_of_an_application_with_addresses_are_recorded_once_each(
         async with recording(cluster) as running:
             await asyncio.to_thread(scale, shop, "idle", 3)
             await cluster.node.add(pod_of_web("web-0"))
-            await until_sizes(cluster, [("web", 2)])  # its first Pod with an address
+            await until_recorded(cluster, [("web", 2)])  # its first Pod with an address
             await asyncio.to_thread(scale, shop, "web", 5)
-            await until_sizes(cluster, [("web", 2), ("web", 5)])
+            await until_recorded(cluster, [("web", 2), ("web", 5)])
             await running.two_rounds()
         async with recording(cluster) as running:  # the next leader repeats no event
             await running.two_rounds()
             await cluster.node.delete(pod_of_web("web-0"))
             await asyncio.to_thread(scale, shop, "web", 0)
-            await until_sizes(cluster, [("web", 2), ("web", 5), ("web", 0)])
+            await until_recorded(cluster, [("web", 2), ("web", 5), ("web", 0)])
 
         view = await open_log(cluster.store, cluster.keys, LocalFiles(tmp_path))
         past = await read_history(view, parse_subject("application/shop/web"))
@@ -136,21 +141,23 @@ async def test_an_application_that_is_deleted_and_created_is_recorded_again(
         await cluster.node.apply(pool("lan", "10.6.0.1-10.6.0.9"))
         async with recording(cluster) as running:
             await cluster.node.add(pod_of_web("web-0"))
-            await until_sizes(cluster, [("web", 2)])
+            await until_recorded(cluster, [("web", 2)])
             await asyncio.to_thread(delete_workloads, shop)
             await until(lambda: not running.applications.known())
             await running.two_rounds()
-            await asyncio.to_thread(create_set, shop, "Deployment", "web", replicas=2)
-            await until_sizes(cluster, [("web", 2), ("web", 2)])
-            assert not running.tasks.done()
+            await asyncio.to_thread(create_workload, shop, "Deployment", "web", replicas=2)
+            await until_recorded(cluster, [("web", 2), ("web", 2)])
+            assert not running.task.done()
 
 
-async def test_a_recorder_ends_when_another_one_has_taken_over(shop: ApiServer) -> None:
+async def test_a_recorder_ends_when_the_recorder_of_another_controller_has_taken_over(
+    shop: ApiServer,
+) -> None:
     async with TranslatorHarness(shop, translates=False) as cluster:
         await cluster.node.apply(pool("lan", "10.6.0.1-10.6.0.9"))
         await cluster.node.add(pod_of_web("web-0"))
         async with recording(cluster) as former, recording(cluster):
             await asyncio.to_thread(scale, shop, "web", 5)
-            await until_sizes(cluster, [("web", 5)])
+            await until_recorded(cluster, [("web", 5)])
             with pytest.raises(LostRace, match="another controller records"):
-                await former.tasks
+                await former.task

@@ -7,7 +7,7 @@ import pytest
 from ops.migration.facts import Facts
 from ops.migration.plan import MigrationDeadline, plan_migration
 from ops.migration.values import translate
-from tests.chart.rendering import render
+from tests.chart.rendering import render_templates
 from tests.ops.migration.example_facts import (
     AGENT_WORKLOAD,
     EXAMPLE_FACTS,
@@ -63,7 +63,7 @@ def test_multus_in_the_agents_must_move_before_the_switch() -> None:
 @pytest.mark.parametrize("facts", EXAMPLE_FACTS.values(), ids=EXAMPLE_FACTS)
 def test_translated_values_are_accepted_by_the_chart(facts: Facts) -> None:
     if facts.release is not None:
-        assert render(translate(facts.release) | {"orbweaver": {"standby": True}})
+        assert render_templates(translate(facts.release) | {"orbweaver": {"standby": True}})
 
 
 @pytest.mark.parametrize(
