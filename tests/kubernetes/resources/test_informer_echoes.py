@@ -1,4 +1,4 @@
-"""``OwnWrites.changed_by_others`` removes the keys of objects whose cached version is that of our own write.
+"""``OwnWrites.changed_by_others`` removes keys of objects whose cached version we have written.
 
 The reporter writes statuses and watches the same objects; it must not react to its own writes.
 """
