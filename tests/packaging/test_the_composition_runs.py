@@ -65,7 +65,7 @@ def test_every_target_of_prometheus_is_up(composition: Composition) -> None:
         series = answer["data"]["result"] if answer else ()
         return {sample["metric"]["instance"] for sample in series if sample["value"][1] == "1"}
 
-    wait_until(lambda: targets_that_are_up() == configured)
+    expect_eventually(lambda: targets_that_are_up() == configured)
 
 
 def test_no_alert_is_active(composition: Composition) -> None:
@@ -73,7 +73,7 @@ def test_no_alert_is_active(composition: Composition) -> None:
         answer = composition.get_json("prometheus", ALERTS_URL)
         return answer is not None and not answer["data"]["alerts"]
 
-    wait_until(has_no_alert)
+    expect_eventually(has_no_alert)
 
 
 def test_orbctl_in_the_controller_uses_all_etcd_members(composition: Composition) -> None:
@@ -96,7 +96,7 @@ def test_the_services_work_without_one_etcd_member(composition: Composition) -> 
     composition.wait_healthy("etcd-2")
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
+def expect_eventually(holds: Callable[[], bool]) -> None:
     """Wait until the condition holds."""
     deadline = time.monotonic() + DEADLINE_S
     while not holds():

@@ -64,7 +64,7 @@ async def create_pod_with_address(
 async def test_the_del_of_a_launcher_keeps_its_address_when_the_vmi_kind_is_not_served(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    """A launcher is the Pod of a VMI; without the kind nobody knows whether the VMI exists."""
+    """A launcher is the Pod of a VMI; without the kind it is unknown whether the VMI exists."""
     instance = {"kind": "VirtualMachineInstance", "apiVersion": "kubevirt.io/v1"}
     launcher = await create_pod_with_address(
         agent, shop, "launcher-1", instance | {"metadata": {"name": "vm-a", "uid": "uid-a"}}

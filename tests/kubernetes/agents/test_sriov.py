@@ -204,7 +204,7 @@ async def test_a_drain_is_requested_and_withdrawn_by_annotations_and_a_label(
     await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, WAIT_S_MAX)
     unblocked = NEEDS_DRAIN._replace(blocking=(), needs_drain=False)
     await source.report(unblocked._replace(keeps_request=True))
-    kept = shop.request("GET", STATE_PATH).body
+    unchanged = shop.request("GET", STATE_PATH).body
     await source.report(unblocked)
     withdrawn = shop.request("GET", STATE_PATH).body
 
@@ -215,7 +215,7 @@ async def test_a_drain_is_requested_and_withdrawn_by_annotations_and_a_label(
     assert requested["status"]["syncStatus"] == "InProgress"
     assert requested["metadata"]["labels"] == {DRAIN_LABEL: "Drain_Required"}
     for field in ("annotations", "labels"):
-        assert kept["metadata"][field] == requested["metadata"][field]
+        assert unchanged["metadata"][field] == requested["metadata"][field]
     (owner,) = requested["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"]) == ("Node", uid_of_node(shop))
     assert withdrawn["metadata"]["annotations"] == {DESIRED_STATE: "Idle"}

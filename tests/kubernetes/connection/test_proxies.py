@@ -91,9 +91,7 @@ async def test_the_proxy_of_the_kubeconfig_overrides_the_proxy_of_the_environmen
     async with proxy(requests) as url:
         monkeypatch.setenv("http_proxy", UNREACHABLE)
 
-        found = await get_pod(
-            write_kubeconfig(tmp_path, "http://api.example", **{"proxy-url": url})
-        )
+        pod = await get_pod(write_kubeconfig(tmp_path, "http://api.example", **{"proxy-url": url}))
 
-    assert found == {"kind": "Pod"}
+    assert pod == {"kind": "Pod"}
     assert len(requests) == 1

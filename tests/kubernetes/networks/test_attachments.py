@@ -113,8 +113,8 @@ async def test_a_nad_edited_by_hand_is_restored(networks: Networks) -> None:
         networks.server.request, "PATCH", f"{DEFAULT_NADS_PATH}/net", edit, content=MERGE_PATCH
     )
 
-    await networks.until(lambda nad: nad["spec"] == original_spec)
     await networks.until(lambda nad: nad["metadata"].get("ownerReferences"))
+    assert await networks.until(lambda nad: nad["spec"] == original_spec)
 
 
 async def test_a_deleted_nad_is_created_again(networks: Networks) -> None:
@@ -164,4 +164,4 @@ async def test_a_custom_network_whose_configuration_is_removed_gets_a_nad_with_a
     await networks.until(bool)
     await networks.replace(network("custom", customCNI=""))
 
-    await networks.until(lambda nad: nad["spec"] == {})
+    assert await networks.until(lambda nad: nad["spec"] == {})

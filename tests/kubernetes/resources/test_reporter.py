@@ -286,11 +286,8 @@ async def test_a_replaced_endpoint_keeps_labels_and_finalizers_of_other_writers(
     metadata = endpoint(server)["metadata"]
     (owner,) = metadata["ownerReferences"]
     assert owner["uid"] == "uid-of-successor"
-    assert (metadata["labels"], set(metadata["finalizers"])) == (
-        edited["labels"],
-        set(edited["finalizers"]),
-    )
-    # Nobody else removes this finalizer.
+    assert metadata["labels"] == edited["labels"]
+    assert set(metadata["finalizers"]) == set(edited["finalizers"])
     server.request("PATCH", path, {"metadata": {"finalizers": [FINALIZER]}}, content=MERGE_PATCH)
 
 
@@ -298,7 +295,7 @@ async def test_a_replaced_endpoint_keeps_labels_and_finalizers_of_other_writers(
 async def test_an_endpoint_missing_from_the_cache_is_not_overwritten(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """As when a partitioned leader sends its write after its successor has created the endpoint."""
+    """As when the write of a partitioned leader arrives late."""
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
     reporter = cluster.host.reporter
@@ -411,7 +408,7 @@ async def test_a_status_written_by_another_client_is_corrected(
 async def test_a_status_based_on_an_older_version_is_refused(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """As when a partitioned leader sends its write after its successor has written the status."""
+    """As when the write of a partitioned leader arrives late."""
     await cluster.until(lambda: counts_allocated(server, 0))
     translator, reporter = cluster.host.translator, cluster.host.reporter
     assert translator is not None
@@ -460,13 +457,11 @@ async def test_the_status_of_a_pool_is_written_once_for_all_adds_of_a_burst(
     written: list[str] = []
     write = reporter._status.write
 
-    async def record_and_write(
-        kind: TranslatedKind, name: str, report: StatusReport | None
-    ) -> None:
+    async def write_noted(kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
         written.append(name)
         await write(kind, name, report)
 
-    monkeypatch.setattr(reporter._status, "write", record_and_write)
+    monkeypatch.setattr(reporter._status, "write", write_noted)
 
     for number in range(1, 5):
         await cluster.node.add(pod(f"web-{number}"))
