@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
-from tests.support.engine_samples import SampleActivities, registry
+from tests.support.engine_samples import SampleActivities, sample_registry
 from workflows.api.definitions import Registry
 from workflows.engine.client.client import Client
 from workflows.engine.client.handles import WorkflowHandle
@@ -37,7 +37,7 @@ class EngineHarness:
         self.store = store
         self.keys = Keys(f"test-{next(_numbers)}")
         self.activities = SampleActivities()
-        self.registry: Registry = registry(self.activities)
+        self.registry: Registry = sample_registry(self.activities)
         self.client = Client(store, self.keys)
         self.visibility = Visibility(store, self.client.keys)
         self.workers: list[Worker] = []

@@ -400,7 +400,7 @@ class Deadly:
         await workflow.execute_activity("deadly", options=options)
 
 
-def registry(activities: SampleActivities, *more: Callable[..., object]) -> Registry:
+def sample_registry(activities: SampleActivities, *more: Callable[..., object]) -> Registry:
     """A registry of all workflows and activities of this module, and of ``more`` activities."""
     return Registry(
         [

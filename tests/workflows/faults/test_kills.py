@@ -16,7 +16,7 @@ import pytest
 from core.eventstore.memory import MemoryStore
 from tests.support.counters import Counters
 from tests.support.engine_harness import EngineHarness, eventually, within
-from tests.support.engine_samples import Basket, Chain, Deadly, Parent, Steady, registry
+from tests.support.engine_samples import Basket, Chain, Deadly, Parent, Steady, sample_registry
 from tests.workflows.faults.conftest import check_histories
 from tests.workflows.faults.killing import KillingStore, Moment, kill
 from workflows.api import activity
@@ -92,9 +92,9 @@ async def test_an_update_is_answered_and_executed_once_after_a_kill_at_any_write
 
 
 async def _start_worker_on(
-    engine: EngineHarness, store: KillingStore, known: Registry | None = None
+    engine: EngineHarness, store: KillingStore, registry: Registry | None = None
 ) -> Worker:
-    worker = Worker(store, engine.keys, known or engine.registry, name="killed")
+    worker = Worker(store, engine.keys, registry or engine.registry, name="killed")
     engine.workers.append(worker)
     worker.start()
     return worker
@@ -180,15 +180,15 @@ async def test_an_execution_whose_activity_kills_its_worker_is_paused_in_the_end
         stores[-1].died.set()
         await asyncio.Event().wait()
 
-    known = registry(engine.activities, deadly)
+    with_deadly = sample_registry(engine.activities, deadly)
     handle = await engine.client.start(Deadly, 3, id="deadly")
     for _ in range(3):
         # No commit kills the worker: the activity does.
         stores.append(KillingStore(engine.store, 10_000, Moment.BEFORE))
-        worker = await _start_worker_on(engine, stores[-1], known)
+        worker = await _start_worker_on(engine, stores[-1], with_deadly)
         await within(stores[-1].died.wait())
         await kill(engine, worker)
-    await engine.start_worker("survivor", registry=known)
+    await engine.start_worker("survivor", registry=with_deadly)
     head = await engine.until_status("deadly", ExecutionStatus.PAUSED)
 
     assert "lost in attempt 3" in head.reason

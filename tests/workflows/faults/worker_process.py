@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Guard, TxnResult, Write
-from tests.support.engine_samples import SampleActivities, registry
+from tests.support.engine_samples import SampleActivities, sample_registry
 from workflows.api import activity
 from workflows.engine.worker.worker import Worker, WorkerOptions
 
@@ -54,9 +54,9 @@ def deadly() -> None:
 
 async def work(endpoint: str, cluster: str, at: int, moment: str) -> None:
     store = MortalStore(endpoint, at, moment)
-    known = registry(SampleActivities(), deadly)
+    with_deadly = sample_registry(SampleActivities(), deadly)
     options = WorkerOptions(ttl_s=TTL_S)
-    async with Worker(store, Keys(cluster), known, name="process", options=options):
+    async with Worker(store, Keys(cluster), with_deadly, name="process", options=options):
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await asyncio.Event().wait()

@@ -22,7 +22,7 @@ from tests.support.engine_samples import (
     Saga,
     Sleeper,
     Waiting,
-    registry,
+    sample_registry,
 )
 from tests.workflows.engine.clocks import JumpingClock
 from workflows.api import activity, workflow
@@ -211,7 +211,7 @@ async def test_a_cancelled_activity_is_not_started_again_after_a_takeover(
             except asyncio.CancelledError:
                 cancel_was_ignored.set()
 
-    with_ignoring = registry(engine.activities, ignoring)
+    with_ignoring = sample_registry(engine.activities, ignoring)
     worker = await engine.start_worker(registry=with_ignoring)
     handle = await engine.client.start(Waiting, "ignoring", ActivityLimits(20), id="one")
     await within(engine.activities.begun.wait())
@@ -234,7 +234,7 @@ async def test_an_activity_that_raises_cancelled_error_itself_has_failed(
             await asyncio.sleep(0)
         return "done"
 
-    await engine.start_worker(registry=registry(engine.activities, cancelling_itself))
+    await engine.start_worker(registry=sample_registry(engine.activities, cancelling_itself))
 
     assert await engine.run_workflow(Waiting, "cancelling_itself", ActivityLimits(20)) == "done"
 
@@ -263,7 +263,7 @@ async def test_a_heartbeat_of_a_timed_out_attempt_does_not_count_for_the_next(
             engine.activities.begun.set()
         return "too late"
 
-    await engine.start_worker(registry=registry(engine.activities, reattempted))
+    await engine.start_worker(registry=sample_registry(engine.activities, reattempted))
 
     assert "cancelled" in await engine.run_workflow(Waiting, "reattempted", ActivityLimits(0.3))
 

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from tests.support.engine_harness import EngineHarness, eventually, within
-from tests.support.engine_samples import ActivityLimits, Chain, Waiting, registry
+from tests.support.engine_samples import ActivityLimits, Chain, Waiting, sample_registry
 from workflows.api import activity, workflow
 from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.policies import ExecutionStatus
@@ -58,7 +58,7 @@ async def test_the_worker_keeps_its_lease_while_a_plain_activity_blocks(
     engine: EngineHarness,
 ) -> None:
     blocking = Blocking()
-    with_blocking = registry(engine.activities, blocking.block)
+    with_blocking = sample_registry(engine.activities, blocking.block)
     worker = await engine.start_worker(registry=with_blocking, options=WorkerOptions(ttl_s=LEASE_S))
     handle = await engine.client.start(
         Waiting, "block", ActivityLimits(60, maximum_attempts=3), id="one"
@@ -82,7 +82,7 @@ async def test_a_timed_out_plain_activity_keeps_its_thread_until_it_returns(
     engine: EngineHarness,
 ) -> None:
     blocking = Blocking()
-    with_blocking = registry(engine.activities, blocking.block)
+    with_blocking = sample_registry(engine.activities, blocking.block)
     await engine.start_worker(registry=with_blocking, options=WorkerOptions(threads=2))
     limits = ActivityLimits(start_to_close_s=0.5, maximum_attempts=2)
     await engine.client.start(Waiting, "block", limits, id="late")
@@ -107,7 +107,7 @@ async def test_a_plain_activity_gets_its_cancellation_at_its_heartbeat(
     engine: EngineHarness, heartbeat_s: float
 ) -> None:
     blocking = Blocking()
-    await engine.start_worker(registry=registry(engine.activities, blocking.beat))
+    await engine.start_worker(registry=sample_registry(engine.activities, blocking.beat))
     limits = ActivityLimits(start_to_close_s=20, heartbeat_s=heartbeat_s)
     handle = await engine.client.start(Waiting, "beat", limits, id="one")
     await asyncio.to_thread(blocking.begun.wait, 20)
