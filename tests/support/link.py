@@ -47,6 +47,7 @@ class Link:
         return Station(str(NAMESPACES_FOLDER / name), mac)
 
     def remove(self) -> None:
+        """Delete the bridge and all stations."""
         for name in self._names:
             ip("netns", "delete", name)
 

@@ -140,9 +140,11 @@ class NetworkPod:
         return self.node.engine.attach(request)
 
     def delete(self, interface: str = "eth0") -> bool:
+        """Run the coordinator's DEL; return whether there was a set-up to revert."""
         return self.node.engine.detach(self.attachment(interface), first_nic="eth0")
 
     def check(self, interface: str = "eth0") -> list[str]:
+        """Run the coordinator's CHECK; return the differences that it finds."""
         return self.node.engine.find_differences(self.attachment(interface))
 
     def pings(self, address: str) -> bool:
@@ -191,6 +193,7 @@ class NetworkNode:
         )
 
     def settings(self, **settings: Any) -> CoordinatorSettings:
+        """The settings of an ADD whose network configuration has these settings."""
         return effective_settings(read_settings(dict(settings)), self.cluster)
 
     def add_service(self, address: str, port: int, backend: str, backend_port: int) -> None:
@@ -257,6 +260,7 @@ class NetworkHarness:
         self._stack.close()
 
     def namespace(self, name: str) -> Named:
+        """Create a namespace; ``close`` deletes it."""
         self._namespace_count += 1
         namespace = Named(f"{self._prefix}-{self._namespace_count}-{name}")
         run(["ip", "netns", "add", namespace.name])
@@ -357,6 +361,7 @@ def batch(named: Named, *lines: str) -> None:
 
 
 def nodad(address: str) -> str:
+    """The option of ``ip address add`` that makes an IPv6 address usable immediately."""
     return " nodad" if ":" in address else ""
 
 
