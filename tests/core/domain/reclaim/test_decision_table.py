@@ -35,6 +35,7 @@ PAST = NOW_S - 1_000
 SOON = NOW_S + 1_000
 
 # The state of the Pod web-0, and whether the address that its endpoint has is released.
+# An ended or terminating Pod has a grace period of 30 s; on an unknown node nothing proves its end.
 STATELESS = [
     (POD, False),
     (POD._replace(phase="Pending", ips=()), False),
