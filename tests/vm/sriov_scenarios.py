@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.domain.sriov.model import VFIO, NicName, NicSelector, NodePolicy, VfRange
-from core.domain.sriov.plan import default_mac
+from core.domain.sriov.vf_macs_and_guids import default_mac
 from core.eventstore.memory import MemoryStore
 from core.settings.sriov import SriovSettings
 from nodeagent.devices.physical_functions import physical_functions

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from core.domain.sriov.plan import default_mac
+from core.domain.sriov.vf_macs_and_guids import default_mac
 from tests.nodeagent.sriov.written_source import WrittenSource
 from tests.support.deadlines import until
 from tests.support.vm import BOOT_DEADLINE_S, Finding, run_module_in_vm, write_findings

@@ -22,7 +22,8 @@ from core.domain.sriov.model import (
     PhysicalFunction,
     VfGuid,
 )
-from core.domain.sriov.plan import NodePlan, SetVfCount, SetVfMac, assigned_mac
+from core.domain.sriov.plan import NodePlan, SetVfCount, SetVfMac
+from core.domain.sriov.vf_macs_and_guids import assigned_mac
 
 GuidEvent = GuidsAssigned | GuidsReleased
 

@@ -8,7 +8,6 @@ policy, NIC and remedy; all other parts are still carried out.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
@@ -26,6 +25,7 @@ from core.domain.sriov.model import (
     has_ethernet_settings,
     policy_problems,
 )
+from core.domain.sriov.vf_macs_and_guids import assigned_mac
 
 _UNSET_MACS: Final = (
     "00:00:00:00:00:00",
@@ -33,7 +33,6 @@ _UNSET_MACS: Final = (
     "ff:ff:ff:ff:ff:ff:ff:ff",  # set by the CNI plugin ib-sriov if there was none before
 )
 NO_GUID_FILE: Final = GuidFile()
-_LOCAL_UNICAST: Final = 0x02  # bits of the first byte: locally administered, not multicast
 
 
 class VfGroup(NamedTuple):
@@ -231,26 +230,6 @@ def plan_node(
             drain.append(nic.name)
     ordered = tuple(desired[nic.address] for nic in by_address if nic.address in desired)
     return NodePlan(ordered, tuple(actions), tuple(refusals), tuple(drain))
-
-
-def default_mac(nic: PhysicalFunction, vf: int) -> str:
-    """The hardware address for a virtual function without one, derived from that of the NIC.
-
-    For Ethernet, the PCI address is used too, because NICs in one bond have the same MAC address.
-    For InfiniBand, the GUID of a NIC is unique, and the derived GUIDs stay the same in any slot.
-    """
-    is_infiniband = nic.link_type == INFINIBAND
-    seed = f"{nic.mac} {vf}" if is_infiniband else f"{nic.mac} {nic.address} {vf}"
-    digest = hashlib.sha256(seed.encode()).digest()
-    size = 8 if is_infiniband else 6
-    first = digest[0] & 0xFC | _LOCAL_UNICAST
-    return bytes((first, *digest[1:size])).hex(":")
-
-
-def assigned_mac(nic: PhysicalFunction, vf: int, guid_file: GuidFile) -> str:
-    """The hardware address that a plan sets: the GUID in the file, or ``default_mac``."""
-    guid = guid_file.guid_of(nic, vf) if nic.link_type == INFINIBAND else None
-    return guid or default_mac(nic, vf)
 
 
 # ---------------------------------------------------------------------------- the desired state

@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.sriov.guid_file import GuidFile, parse_guid_file
 from core.domain.sriov.model import VFIO, NicName, NicSelector, NodePolicy
-from core.domain.sriov.plan import default_mac
+from core.domain.sriov.vf_macs_and_guids import default_mac
 from core.settings.sriov import SriovSettings
 from nodeagent.sriov.node_hardware import read_guid_file
 from nodeagent.sriov.reconciler import SriovReconciler

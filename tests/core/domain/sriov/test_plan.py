@@ -30,9 +30,9 @@ from core.domain.sriov.plan import (
     SetVfSpoofCheck,
     SetVfTrust,
     VfGroup,
-    default_mac,
     plan_node,
 )
+from core.domain.sriov.vf_macs_and_guids import default_mac
 
 RAIL = PhysicalFunction(
     "ens1f0",
