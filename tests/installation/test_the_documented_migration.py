@@ -183,6 +183,7 @@ def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
     cluster.until(lambda: len(running_pods(cluster)) == 6, "six Pods with addresses")
     before, claimed = running_pods(cluster), addresses_of_endpoints(cluster)
     cluster.shell(shell_blocks(INSTALL)[1])
+    # Go back from each step before Orbweaver serves.
     run(plan, save, definitions, standby, rehearse, remove_standby)
     assert_pods_come_and_go(cluster, before)
     run(standby, rehearse, multus, old_multus, remove_standby)
@@ -191,6 +192,7 @@ def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
     assert_pods_come_and_go(cluster, before)
     assert_unchanged(cluster, before, claimed)
 
+    # Switch to Orbweaver, and go back while Spiderpool is still installed.
     run(again)
     record_testsuite_property("switch_s", outage_s(cluster, lambda: run(stop, serve)))
     assert_unchanged(cluster, before, claimed)
@@ -204,6 +206,7 @@ def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
     assert_unchanged(cluster, before, claimed)
     assert addresses_of_pool(cluster) == addresses_of_endpoints(cluster)
 
+    # Switch again, and go back after Spiderpool was removed.
     run(again, stop, serve, check, remove)
     scale(cluster, 7)
     assert_unchanged(cluster, before, claimed)
@@ -218,6 +221,7 @@ def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
     keep_only(cluster, before)
     assert_pods_come_and_go(cluster, before)
 
+    # Migrate, and stay with Orbweaver.
     run(standby, rehearse, multus, stop, serve, check, remove)
     scale(cluster, 5)
     assert_unchanged(cluster, before, claimed)

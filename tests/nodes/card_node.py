@@ -60,8 +60,8 @@ the agent expects kubelet's pod-resources socket to the directory of this kubele
 class CardNode:
     """A context manager that gives a node the card, and an agent that applies SR-IOV policies.
 
-    ``archive``: the file to which it writes the image for the tests' Pods. At the end the agent
-    runs without the card again. Files and CRDs stay; other tests do not use them.
+    ``archive``: where the image for the tests' Pods is written. At the end the agent runs without
+    the card again. Files and CRDs stay, because other tests do not use them.
     """
 
     def __init__(self, cluster: KubernetesCluster, node: str, archive: Path) -> None:

@@ -85,7 +85,15 @@ async def test_two_concurrent_replicas_admit_only_one_of_twenty_overlapping_pool
         name = f"p-{number}"
         body = pool(name, ips=TEN_ADDRESSES)
         body["metadata"] |= {"uid": f"u-{number}", "generation": 1}
-        return AdmissionRequest(f"r-{number}", "SpiderIPPool", CREATE, "", name, body, {})
+        return AdmissionRequest(
+            uid=f"r-{number}",
+            kind="SpiderIPPool",
+            operation=CREATE,
+            namespace="",
+            name=name,
+            object=body,
+            old={},
+        )
 
     refusals_of_pools = await asyncio.gather(
         *(validators[n % 2].validate(admission_request(n)) for n in range(20))

@@ -143,7 +143,15 @@ async def test_only_pods_with_networks_wait_for_the_list_of_networks(
 
     def creation_with(**annotations: str) -> AdmissionRequest:
         pod = {"metadata": {"annotations": annotations}, "spec": {"containers": [{}]}}
-        return AdmissionRequest("1", "Pod", CREATE, "default", "web-0", pod, {})
+        return AdmissionRequest(
+            uid="1",
+            kind="Pod",
+            operation=CREATE,
+            namespace="default",
+            name="web-0",
+            object=pod,
+            old={},
+        )
 
     assert await injection.mutate(creation_with()) == allowed("1")
     for waiting in ({NETWORKS: "cloud"}, {DEFAULT_NETWORK: "cloud"}, {INJECT: "team-a"}):

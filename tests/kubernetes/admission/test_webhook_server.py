@@ -123,7 +123,15 @@ def test_the_finalizer_of_an_invalid_coordinator_can_be_removed() -> None:
 
     def refusals_of_update(new: Object, old: Object) -> object:
         return validate_coordinator(
-            AdmissionRequest("uid", "SpiderCoordinator", UPDATE, "", "default", new, old)
+            AdmissionRequest(
+                uid="uid",
+                kind="SpiderCoordinator",
+                operation=UPDATE,
+                namespace="",
+                name="default",
+                object=new,
+                old=old,
+            )
         )
 
     assert refusals_of_update(invalid, with_finalizer) == ()

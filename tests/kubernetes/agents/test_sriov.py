@@ -133,7 +133,13 @@ async def test_the_configuration_has_policies_of_all_namespaces_and_the_nodes_la
     configuration = source.configuration()
     assert configuration is not None
     assert configuration.policies == [
-        NodePolicy("rail", "rail", 2, NicSelector((NicName("ens1f0"),)), nodes={"network": "sriov"})
+        NodePolicy(
+            name="rail",
+            resource="rail",
+            vfs=2,
+            nics=NicSelector((NicName("ens1f0"),)),
+            nodes={"network": "sriov"},
+        )
     ]
     assert configuration.labels["network"] == "sriov"
     assert configuration.own_addresses == ("10.6.0.11",)
@@ -183,8 +189,8 @@ async def test_the_configuration_has_the_managed_nics_that_the_state_declares(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
     """An agent reads them after a restart."""
-    managed_nic = DesiredNic("ens1f0", "0000:17:00.0", 2)
-    foreign_nic = DesiredNic("ens1f1", "0000:17:00.1", 2, externally_managed=True)
+    managed_nic = DesiredNic(nic="ens1f0", address="0000:17:00.0", vfs=2)
+    foreign_nic = DesiredNic(nic="ens1f1", address="0000:17:00.1", vfs=2, externally_managed=True)
 
     await source.declare([managed_nic, foreign_nic])
     await until(lambda: (configured := source.configuration()) and configured.managed, WAIT_S_MAX)
@@ -225,7 +231,7 @@ async def test_a_drain_is_requested_and_withdrawn_by_annotations_and_a_label(
 async def test_withdraw_removes_the_drain_request_and_keeps_the_declared_nics(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
-    managed_nic = DesiredNic("ens1f0", "0000:17:00.0", 2)
+    managed_nic = DesiredNic(nic="ens1f0", address="0000:17:00.0", vfs=2)
     await source.declare([managed_nic])
     await source.report(NEEDS_DRAIN)
     await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, WAIT_S_MAX)

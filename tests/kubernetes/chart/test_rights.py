@@ -127,7 +127,7 @@ async def cluster(permitted_server: ApiServer, tmp_path: Path) -> AsyncIterator[
     )
     harness = TranslatorHarness(permitted_server, settings)
     # The translator reports this term in the Lease of the leader.
-    harness.term = LeaderTerm("controller", "controller-0", 7, b"", 0)
+    harness.term = LeaderTerm(role="controller", name="controller-0", epoch=7, key=b"", lease=0)
     async with harness:
         yield harness
     for collection in (DEFAULT_NADS_PATH, LEASES_PATH):

@@ -37,6 +37,7 @@ OWN, OTHER = "node-1", "node-2"
 DEADLINE_S = 60.0
 
 Connect = Callable[[str, str], Awaitable[Api]]
+"""(service account, node) -> a connection to the API server."""
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ async def api(server: ApiServer) -> AsyncIterator[Api]:
 
 
 def leader_term(leader: str, epoch: int) -> LeaderTerm:
-    return LeaderTerm("controller", leader, epoch, b"", 0)
+    return LeaderTerm(role="controller", name=leader, epoch=epoch, key=b"", lease=0)
 
 
 def stored_lease(server: ApiServer) -> dict[str, Any]:

@@ -101,7 +101,7 @@ async def test_the_condition_full_soon_changes_only_when_its_reason_changes(
     """The reasons are WithinAWeek and WithinThreeDays: when the pool is forecast to be full."""
 
     def forecast(expected_s: float) -> None:
-        outlook = Forecast(0.0, expected_s, 2 * expected_s, 1.0, 7)
+        outlook = Forecast(0.0, expected_s, latest_s=2 * expected_s, per_day=1.0, days=7)
         cluster.host.outlooks.update({GrowthSubject("pool", "blue"): outlook})
 
     def full_soon() -> tuple[str, str] | None:

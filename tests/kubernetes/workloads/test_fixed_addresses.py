@@ -3,7 +3,7 @@
 An owner is a StatefulSet or a VM of KubeVirt; a launcher is the Pod of a VM's instance. No DEL
 arrives in these tests: controllers release addresses because Pods and owners are deleted, at the
 latest after two scans. ``status["suspects"]`` is the number of Pods that the first of two scans has
-found missing.
+not found. ``until_claimed(*addresses)`` waits until exactly these addresses are claimed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Controllers release the addresses of Pods that got no DEL, if the API server confirms it.
 
-A scan compares the Pods in the log with those in the API server. It releases an address after a
-watch event about the deletion, or after two scans that find no Pod; missing data of an unreachable
-API server is no reason. ``status["suspects"]`` is the number of Pods that one scan has found
-missing. Names of Pods: ``web-0`` keeps its address, unless the test deletes it.
+A controller releases an address after a watch event about the deletion of the Pod, or after two
+scans that do not find the Pod. A scan compares the Pods in the event log with the Pods in the API
+server; it proves nothing while the API server is unreachable. ``status["suspects"]`` is the number
+of Pods that one scan has not found. ``until_claimed(*addresses)`` waits until exactly these
+addresses are claimed.
 """
 
 from __future__ import annotations
