@@ -53,7 +53,7 @@ SETTINGS: dict[str, Any] = {
     "vethLinkAddress": "169.254.100.1",
     "vethMTU": 1400,
 }
-"""Settings of a SpiderCoordinator; each has a value that is not the default."""
+"""Settings of a SpiderCoordinator, each with an effect that the tests can see."""
 
 NODE_RP_FILTER = "net.ipv4.conf.default.rp_filter"
 GATED = "gated"

@@ -36,7 +36,7 @@ pytestmark = [
 
 PROVIDER_CONF = "iaasNetworkProvider: {serverUrl: 'http://192.0.2.99'}\n"
 """The part of conf.yml about a network provider, which makes the agent advertise ``sub-eni`` slots.
-No provider listens there; the agent does not call it, because no Pod is on a network of it."""
+No provider listens at this URL, because only controllers call a provider."""
 
 SUB_ENI = "sub-eni"
 NODE = "node-a"

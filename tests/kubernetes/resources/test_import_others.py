@@ -37,6 +37,7 @@ CALICO: Final = "/apis/crd.projectcalico.org/v1"
 NETWORKS: Final = "/apis/k8s.cni.cncf.io/v1/namespaces/shop/network-attachment-definitions"
 NODE: Final = "node-a"
 MISSING_POD: Final = {"podref": "shop/gone-0"}
+"""An allocation of Whereabouts to a Pod that does not exist."""
 
 
 @pytest.fixture

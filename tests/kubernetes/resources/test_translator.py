@@ -35,6 +35,7 @@ pytestmark = pytest.mark.simulated
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
+    """A running translator and a node; checks the invariants of the event log at the end."""
     async with TranslatorHarness(server) as harness:
         yield harness
         await harness.stop_translator()
