@@ -291,8 +291,8 @@ class AllocationError(OrbweaverError):
     """An ADD got no addresses.
 
     ``sentinel`` is the short text that users match on (docs/reference/pool-selection.md, "Error
-    texts"). ``verdicts``: the ``core.domain.selection.request.CandidateVerdict`` of each pool.
-    ``source``: the level of selection that named the pools, "" if none was reached.
+    texts"). ``verdicts``: the ``core.domain.selection.selection_request.CandidateVerdict`` of each
+    pool. ``source``: the level of selection that named the pools, "" if none was reached.
     """
 
     sentinel: ClassVar[str] = "unknown"

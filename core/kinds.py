@@ -12,7 +12,7 @@ from typing import Any, Final
 from core.allocation.bindings import BINDING_KEYS
 from core.allocation.pool_requests import POOL_REQUEST_KEYS, REPORT_KEYS
 from core.archive.cursor import CURSOR_KEYS
-from core.configuration.pending_admissions import ADMISSION_KEYS
+from core.configuration.admission_records import ADMISSION_KEYS
 from core.configuration.refusal_notes import REFUSED_POOL_KEYS
 from core.domain.events import Recorded
 from core.eventstore.codec import SEGMENT_REMEDY, KeyKind, decode_segment

@@ -26,7 +26,7 @@ from core.process.teardown import Teardown
 from core.process.tracing import current_tracer
 from nodeagent.agent_metrics import register_agent_metrics
 from nodeagent.clusterip.clusterip_setup import start_cluster_ips
-from nodeagent.clusterip.sources import RecordSource, ServiceSource
+from nodeagent.clusterip.service_sources import RecordSource, ServiceSource
 from nodeagent.composition import STANDALONE_SOURCES, AgentParts, AgentSources, compose
 from nodeagent.servers.health_port import health_port
 from nodeagent.servers.unix_sockets import SOCKET_BACKLOG, ListeningSocket

@@ -23,14 +23,13 @@ from core.process.supervision import Supervisor
 from core.process.tracing import current_tracer
 from core.projections.configuration_view import ConfigurationView
 from nodeagent.conflict_detection.detector import DetectionSwitches, Detector
-from nodeagent.coordinator.announcer import Announcer
+from nodeagent.coordinator.address_announcer import Announcer
+from nodeagent.coordinator.attachment_engine import Engine
 from nodeagent.coordinator.attachment_records import AttachmentRecords
-from nodeagent.coordinator.engine import Engine
 from nodeagent.coordinator.rdma_isolation import RdmaIsolation
 from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
 from nodeagent.coordinator.settings import ConfiguredSettings, CoordinatorDefaults
 from nodeagent.devices.pci_files import PciFiles
-from nodeagent.facts import FactsSource, StandaloneFactsSource
 from nodeagent.handlers.add_handler import AddHandler, Allocate, AllocationSteps
 from nodeagent.handlers.assigned_address_probe import AssignedAddressProbe
 from nodeagent.handlers.check_handler import CheckHandler
@@ -45,9 +44,10 @@ from nodeagent.health import AgentHealth, StoreWatchdog
 from nodeagent.ifacer import ifacer_handler as ifacer
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.pod_facts import FactsSource, StandaloneFactsSource
 from nodeagent.request_runner import RequestRunner
 from nodeagent.servers import coordinator_calls
-from nodeagent.servers.call_log import CallLog
+from nodeagent.servers.call_log_lines import CallLog
 from nodeagent.servers.cni_calls import ChainedPluginHandler, CniHandlers, CniServer
 from nodeagent.servers.framed_socket import AnswerCall, FramedServer
 from nodeagent.servers.http_api import HttpApi, HttpHandlers

@@ -24,8 +24,8 @@ PRELOADED=/usr/local/lib/namespace_type.so  # implements an ioctl that the user 
 # KERNEL: tests that need an arm64 kernel, because they use netlink or eBPF. The files of the last two lines have the
 # tests that tests/support/emulation.py skips in the user emulation.
 PURE=(tests/core tests/nodeagent tests/cni -m 'not netns and not uml and not containerd')
-KERNEL=(tests/nodeagent/netlink tests/nodeagent/clusterip/test_programs.py
-    tests/nodeagent/clusterip/test_programs_on_sockets.py tests/nodeagent/coordinator/test_engine.py
+KERNEL=(tests/nodeagent/netlink tests/nodeagent/clusterip/test_bpf_programs.py
+    tests/nodeagent/clusterip/test_programs_on_sockets.py tests/nodeagent/coordinator/test_attachment_engine.py
     tests/nodeagent/coordinator/test_rdma_isolation.py
     tests/nodeagent/test_agent_on_etcd.py tests/nodeagent/conflict_detection/test_detector.py
     tests/nodeagent/rdma/test_counter_reader.py tests/nodeagent/test_sriov_master_addresses.py)

@@ -16,7 +16,7 @@ from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import wide_pool
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import LogReader
+from core.eventstore.log_reader import LogReader
 from tests.support.etcd import EtcdCluster
 
 CALLERS = 32

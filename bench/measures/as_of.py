@@ -17,9 +17,9 @@ import msgspec
 from bench.figures import Figure, median_figure
 from bench.measures.logs import SeededLog, long_log, unit_ms
 from bench.rig.lab import Lab
+from ops.console.console_data import ConsoleSource
 from ops.console.grid import CELLS_DEFAULT, grid
 from ops.console.overview import overview
-from ops.console.source import ConsoleSource
 from tests.core.archive.synthetic import BIG_POOL
 from tests.support.etcd import EtcdCluster
 from tests.support.memory import column_bytes

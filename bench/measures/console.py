@@ -17,7 +17,7 @@ from bench.figures import Figure, NotTaken, median_figure
 from bench.measures.logs import SeededLog, long_log
 from bench.rig.lab import Lab
 from core.process.tcp_port import TcpPort
-from ops.console.source import ConsoleSource
+from ops.console.console_data import ConsoleSource
 from ops.console.web_server import CONNECTIONS_MAX, ConsoleServer
 from tests.core.archive.synthetic import BIG_POOL
 from tests.support.browser import BROWSER_PROGRAM, Browser, Page, running_browser

@@ -22,7 +22,7 @@ from bench.rig.seeding import exact_pool
 from core.allocation.allocator import Added
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import LOG_START, LogReader
+from core.eventstore.log_reader import LOG_START, LogReader
 from tests.support.checked_log import log_violations
 from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import NodeHarness, addresses, gather_outcomes, pod

@@ -16,7 +16,7 @@ from bench.rig.lab import Lab
 from core.domain.sriov.model import NicName, NicSelector, NodePolicy
 from core.domain.sriov.plan import plan_node
 from core.domain.sriov.resources import vf_devices
-from nodeagent.devices.advertiser import DeviceAdvertiser
+from nodeagent.devices.device_advertiser import DeviceAdvertiser
 from nodeagent.devices.device_info import DeviceInfoFiles
 from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY
 from nodeagent.devices.pci_files import PciFiles

@@ -29,8 +29,8 @@ from bench.rig.lab import Lab
 from bench.rig.seeding import exact_pool, many_pools, seed, spread_addresses
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.manifests.kinds.fields import API_VERSION
 from core.process.environment import KUBECONFIG_VARIABLE
 from tests.support.etcd import EtcdCluster

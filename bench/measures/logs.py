@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.rig.lab import Lab
+from core.archive.archive_directory import LocalFiles
 from core.archive.archiver import Archiver
-from core.archive.files import LocalFiles
 from core.archive.replay import open_log
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore

@@ -21,8 +21,8 @@ from core.domain.configuration.commands import ApplyPool
 from core.domain.model import Pool
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore, Put
-from core.eventstore.state import read_ledger
-from core.kubernetes.api import Object
+from core.eventstore.state_reader import read_ledger
+from core.kubernetes.api_client import Object
 from core.manifests.crds.names_and_columns import CUSTOM_RESOURCE_KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_writer import dump_yaml, to_manifest

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from core.domain.evolution import Ledger
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
-from core.eventstore.log import LOG_START, LogReader
-from core.eventstore.state import read_ledger
+from core.eventstore.log_reader import LOG_START, LogReader
+from core.eventstore.state_reader import read_ledger
 from tests.support.checked_log import log_violations
 
 

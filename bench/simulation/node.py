@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 from bench.simulation.plan import facts_of, node_name
 from core.allocation.add_request import AddRequest
 from core.domain.events import Cause
-from core.domain.facts import PodReference
 from core.domain.model import Attachment
-from core.domain.selection.request import SelectionRequest
+from core.domain.request_facts import PodReference
+from core.domain.selection.selection_request import SelectionRequest
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from tests.support.node_harness import NodeHarness, addresses
 

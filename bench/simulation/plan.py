@@ -10,8 +10,8 @@ import math
 from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import format_address, parse_address
-from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.model import Pool
+from core.domain.request_facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 
 RACK_NODES: Final = 40
 NAMESPACE: Final = "shop"

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from core.domain.events import Cause
-from core.domain.facts import PodReference
 from core.domain.model import Attachment
-from core.domain.selection.request import SelectionRequest
+from core.domain.request_facts import PodReference
+from core.domain.selection.selection_request import SelectionRequest
 
 HasHungUp = Callable[[], bool]
 """Returns whether the client of a request has closed its connection, according to the kernel."""

@@ -22,8 +22,8 @@ from core.domain.claims.assignment import nic_with
 from core.domain.events import PoolVerdict, Release
 from core.domain.model import Nic
 from core.domain.selection.error_texts import FREE_ADDRESS, used_out, with_standard_mode_prefix
-from core.domain.selection.request import CandidateVerdict, Demand, Selection
-from core.domain.selection.select import first_rejections
+from core.domain.selection.pool_selection import first_rejections
+from core.domain.selection.selection_request import CandidateVerdict, Demand, Selection
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
 from core.eventstore.group_commit import Lost
 from core.eventstore.keys import COOL_DOWN_PREFIX, Keys

@@ -55,12 +55,12 @@ from core.domain.claims.claim_decisions import (
     unmet_demands,
 )
 from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged, Release
-from core.domain.facts import PodReference, RequestFacts
 from core.domain.model import Endpoint
+from core.domain.request_facts import PodReference, RequestFacts
 from core.domain.selection.error_texts import no_item_left, with_standard_mode_prefix
-from core.domain.selection.request import Candidates, SelectionSettings
-from core.domain.selection.select import requested_pools
+from core.domain.selection.pool_selection import requested_pools
 from core.domain.selection.selection_cache import NO_FAMILIES_KEPT, SelectionMemo
+from core.domain.selection.selection_request import Candidates, SelectionSettings
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
 from core.eventstore.codec import EventDraft
 from core.eventstore.group_commit import Lost, Outcome, Proposal

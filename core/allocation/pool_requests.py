@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 from typing import Final, NamedTuple
 
 from core.domain.autopools.applications import Application
-from core.domain.autopools.names import ApplicationKey
+from core.domain.autopools.pool_names import ApplicationKey
 from core.errors import LogCorrupt
 from core.eventstore.codec import KeyKind, StateCodec
 from core.eventstore.keys import Keys

@@ -18,7 +18,7 @@ from typing import Final
 
 from core.domain.claims.refused_adds import RefusalWindows, RefusedAdd, refusal_of
 from core.domain.events import Cause
-from core.domain.facts import PodFacts
+from core.domain.request_facts import PodFacts
 from core.errors import AllocationError, OrbweaverError
 from core.eventstore.codec import EventDraft
 from core.eventstore.group_commit import Proposal

@@ -19,16 +19,16 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from core.archive.archive_directory import Files
 from core.archive.cursor import CURSOR_CODEC, StoredCursor, cursor_key, read_cursor
 from core.archive.file_builder import FileBuilder
-from core.archive.files import Files
 from core.archive.leftovers import remove_leftovers
 from core.archive.replay import LogView, open_log
 from core.archive.sealed_log import SealedLog
 from core.errors import LogCorrupt, StoreFull
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, TxnResult, Unchanged
-from core.eventstore.log import RANGES_PER_READ_MAX, Segment
+from core.eventstore.log_reader import RANGES_PER_READ_MAX, Segment
 from core.eventstore.writer import unix_ms
 
 LIVE_SEGMENTS_MAX = 20_000

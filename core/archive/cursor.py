@@ -12,7 +12,7 @@ import secrets
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from core.archive.format import CHAIN_START, NO_FILE, FileLink
+from core.archive.file_format import CHAIN_START, NO_FILE, FileLink
 from core.eventstore.codec import KeyKind, StateCodec, check_counts
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore

@@ -18,13 +18,13 @@ from core.archive.cursor import (
     ArchiveCursor,
     new_base,
 )
-from core.archive.format import FORMAT_VERSION, BlockWriter, FileHeader, FileLink, assemble
-from core.archive.index import IndexBuilder
+from core.archive.file_format import FORMAT_VERSION, BlockWriter, FileHeader, FileLink, assemble
+from core.archive.file_index import IndexBuilder
 from core.archive.replay import advance_clock
 from core.archive.snapshot import ArchiveSnapshot, encode_snapshot
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.codec import DECODING_ERRORS, SEGMENT_REMEDY, error_text
-from core.eventstore.log import Segment
+from core.eventstore.log_reader import Segment
 
 
 class BuiltFile(NamedTuple):

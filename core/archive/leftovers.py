@@ -12,9 +12,9 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import NamedTuple
 
+from core.archive.archive_directory import Files
 from core.archive.cursor import SEGMENTS_SUFFIX, SNAPSHOT_SUFFIX, file_prefix, number_of
-from core.archive.files import Files
-from core.archive.format import FileLink, SealedFile, chained
+from core.archive.file_format import FileLink, SealedFile, chained
 from core.archive.sealed_log import SealedLog
 from core.errors import LogCorrupt
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
+from core.archive.archive_directory import Files
 from core.archive.archiver import FILE_BYTES_MAX, Archiver, SealResult
 from core.archive.cursor import ArchiveCursor, read_cursor
-from core.archive.files import Files
 from core.archive.sealed_log import SealedLog
 from core.errors import Compacted, OutcomeUnknown, StoreFull, StoreRejected
 from core.eventstore.full_etcd import delete_reserve, make_reserve

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
+from core.archive.archive_directory import Files
 from core.archive.cursor import (
     CURSOR_CODEC,
     SNAPSHOT_SUFFIX,
@@ -24,7 +25,6 @@ from core.archive.cursor import (
     cursor_key,
     read_cursor,
 )
-from core.archive.files import Files
 from core.archive.leftovers import remove_leftovers
 from core.archive.sealed_log import FileSummary, SealedLog
 from core.errors import LogCorrupt

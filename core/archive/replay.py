@@ -20,15 +20,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
+from core.archive.archive_directory import Files
 from core.archive.cursor import CURSOR_KEYS, NOTHING_SEALED, cursor_key
-from core.archive.files import Files
 from core.archive.sealed_log import SealedLog
 from core.archive.unread_parts import UnreadPartList
 from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
-from core.eventstore.log import LiveLog, Segment, read_heads
+from core.eventstore.log_reader import LiveLog, Segment, read_heads
 from core.eventstore.undecodable_values import Faults
 from core.eventstore.writer import unix_ms
 

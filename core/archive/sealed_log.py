@@ -12,19 +12,19 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import NamedTuple
 
+from core.archive.archive_directory import Files
 from core.archive.cursor import (
     INDEX_SUFFIX,
     SEGMENTS_SUFFIX,
     SNAPSHOT_SUFFIX,
     ArchiveCursor,
 )
-from core.archive.files import Files
-from core.archive.format import FileLink, SealedFile
-from core.archive.index import INDEX_MAGIC, find_blocks
+from core.archive.file_format import FileLink, SealedFile
+from core.archive.file_index import INDEX_MAGIC, find_blocks
 from core.archive.snapshot import ArchiveSnapshot, decode_snapshot, empty_snapshot
 from core.archive.unread_parts import UnreadPartList
 from core.errors import LogCorrupt
-from core.eventstore.log import Segment
+from core.eventstore.log_reader import Segment
 
 
 class FileSummary(NamedTuple):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 import zstandard
 
-from core.archive.format import CHAIN_START
+from core.archive.file_format import CHAIN_START
 from core.domain.events import RecordDefined
 from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from core.domain.events import Recorded
 from core.errors import LogCorrupt
-from core.eventstore.log import Segment
+from core.eventstore.log_reader import Segment
 
 UNREAD_PARTS_MAX: Final = 100
 """The most parts that a reader lists; further ones are only counted."""

@@ -1,7 +1,7 @@
 """Summarises an event in one line: its object, the names in it, and what happened.
 
-The summary is for users who follow the log, and for filters. ``core.audit.export.line_of`` returns
-the complete event. Pure.
+The summary is for users who follow the log, and for filters. ``core.audit.log_export.line_of``
+returns the complete event. Pure.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from core.domain.events import (
 from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint, Quarantine
 from core.domain.quarantine.quarantine_decisions import evidence_text
-from core.eventstore.log import Segment
+from core.eventstore.log_reader import Segment
 
 
 async def read_history(view: LogView, subject: HistorySubject) -> History:

@@ -17,9 +17,9 @@ from core.domain.evolution import Ledger
 from core.domain.model import Pool, Subnet
 from core.errors import LogCorrupt
 from core.eventstore.codec import KeyKind
-from core.eventstore.index import COMPLETE_INDEX, FAMILIES, TOPICS, Index
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import Get, KeyValueStore, Put, Unchanged
+from core.eventstore.pool_index import COMPLETE_INDEX, FAMILIES, TOPICS, Index
 from core.eventstore.undecodable_values import ContainedFault
 
 

@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from core.archive.archive_directory import Files
 from core.archive.archiver import LIVE_EVENTS_MAX
-from core.archive.files import Files
 from core.archive.replay import LogView, open_log
 from core.archive.sealed_log import FileSummary, SealedLog
 from core.archive.unread_parts import UnreadPartList
@@ -24,7 +24,7 @@ from core.domain.events import Recorded
 from core.errors import BadInput, Compacted, LogCorrupt, LogGap, PrunedAway
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import LiveLog
+from core.eventstore.log_reader import LiveLog
 from core.eventstore.writer import unix_ms
 from core.process.concurrency import SharedWork
 

@@ -23,7 +23,7 @@ from core.archive.snapshot import ArchiveSnapshot
 from core.audit.compact_texts import Names
 from core.audit.holding_table import Holder, HoldingTable, rows_of
 from core.audit.log_clock import LogClock
-from core.audit.versions import VersionTable
+from core.audit.object_versions import VersionTable
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.coordinators import COORDINATOR_KIND
 from core.domain.events import (
@@ -49,7 +49,7 @@ from core.domain.events import (
 )
 from core.domain.evolution import Ledger, evolve_pool, evolve_subnet
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
-from core.eventstore.log import Segment
+from core.eventstore.log_reader import Segment
 
 EVENTS_PER_STEP: Final = 2_000
 """Events that are indexed before other tasks of the process may run."""

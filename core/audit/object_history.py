@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from core.audit.history_entries import EntryKind, EntryList, HistoryEntry, HistorySubject, stamp_of
 from core.domain.autopools.applications import BUILT_IN
-from core.domain.autopools.names import application_of
+from core.domain.autopools.pool_names import application_of
 from core.domain.events import (
     ApplicationScaled,
     PoolDefined,

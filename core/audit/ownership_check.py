@@ -15,7 +15,6 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from core.domain.checker import Violation
 from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
@@ -24,6 +23,7 @@ from core.domain.events import (
     Recorded,
 )
 from core.domain.evolution import Ledger
+from core.domain.log_checker import Violation
 from core.eventstore.keys import CONTROLLER_WRITERS
 
 WRITER: Final = "writer"

@@ -36,7 +36,7 @@ from core.eventstore.group_commit import Lost, Proposal
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kinds import HEAD_KEYS
 from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, Unchanged, Write
-from core.eventstore.log import head_from_log
+from core.eventstore.log_reader import head_from_log
 from core.eventstore.writer import Writer
 
 _TOPICS: Final[Mapping[str, str]] = {

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
+from core.archive.archive_directory import Files
 from core.archive.cursor import SNAPSHOT_SUFFIX
-from core.archive.files import Files
 from core.archive.leftovers import find_leftovers
 from core.archive.replay import LogView, open_log
 from core.archive.sealed_log import FileSummary, SealedLog
@@ -23,14 +23,14 @@ from core.audit.index_check import check_index, find_undecodable_keys
 from core.audit.ownership_check import foreign_changes
 from core.audit.repair import RepairStep, plan_heads, plan_repair
 from core.audit.state_check import Difference, compare, read_state
-from core.domain.checker import Checker, Violation
 from core.domain.events import Recorded
 from core.domain.evolution import Ledger
+from core.domain.log_checker import Checker, Violation
 from core.errors import Compacted, LogCorrupt, LogError
 from core.eventstore.codec import DECODING_ERRORS, KeyKind, error_text
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import Segment
+from core.eventstore.log_reader import Segment
 from core.eventstore.undecodable_values import ContainedFault
 
 ROUNDS_MAX = 5

@@ -20,7 +20,7 @@ from core.domain.addresses.ip_address import (
     parse_address,
     parse_cidr,
 )
-from core.domain.autopools.names import ApplicationKey, pool_name
+from core.domain.autopools.pool_names import ApplicationKey, pool_name
 from core.domain.autopools.pool_plan import NAMES_TRIED_MAX, DesiredPool
 from core.domain.configuration.commands import (
     AdvanceRetirement,
@@ -52,10 +52,17 @@ from core.domain.model import Pool, Subnet
 from core.domain.name_syntax import SUBDOMAIN_CHARS_MAX, is_name
 from core.domain.subnets.subnet_model import owner_subnet_name
 from core.domain.validation.normalization import normalise_network
-from core.eventstore.index import COMPLETE_INDEX, FAMILIES, TOPICS, Index, IndexIncomplete, Topic
 from core.eventstore.keys import Keys
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore, RangeResult
-from core.eventstore.state import add_configuration, read_configuration
+from core.eventstore.pool_index import (
+    COMPLETE_INDEX,
+    FAMILIES,
+    TOPICS,
+    Index,
+    IndexIncomplete,
+    Topic,
+)
+from core.eventstore.state_reader import add_configuration, read_configuration
 
 ALL_INDEXES: Final = tuple(product(TOPICS, FAMILIES))
 """Every (topic, family) that has an index."""

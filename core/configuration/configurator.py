@@ -32,11 +32,11 @@ from core.domain.subnets.subnet_decisions import must_repeat
 from core.errors import LogCorrupt, LostRace, Refusal, Refused
 from core.eventstore.codec import STATE_REMEDY, EventDraft
 from core.eventstore.group_commit import Lost, Proposal
-from core.eventstore.index import COMPLETE_INDEX
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import Delete, Guard, KeyValueStore, NothingNewer, Put, Write
+from core.eventstore.pool_index import COMPLETE_INDEX
 from core.eventstore.retry_policies import retry_lost_races
-from core.eventstore.state import read_claims
+from core.eventstore.state_reader import read_claims
 from core.eventstore.writer import Writer
 from core.process import tracing
 

@@ -34,9 +34,9 @@ from core.eventstore.codec import (
     RESERVATION_CODEC,
     SUBNET_CODEC,
 )
-from core.eventstore.index import Index
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Delete, Put, Write
+from core.eventstore.pool_index import Index
 
 PoolEvent = PoolDefined | PoolRetired | PoolDeleted
 SubnetEvent = SubnetDefined | SubnetRetired | SubnetDeleted

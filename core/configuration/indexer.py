@@ -15,10 +15,10 @@ from core.domain.addresses.ip_address import Family
 from core.domain.model import Pool, Subnet
 from core.errors import LogCorrupt, LostRace
 from core.eventstore.codec import KeyKind
-from core.eventstore.index import COMPLETE_INDEX, Index, Topic
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import POOL_KEYS, SUBNET_KEYS
 from core.eventstore.kv import Delete, Get, KeyValueStore, Put, Unchanged, Write
+from core.eventstore.pool_index import COMPLETE_INDEX, Index, Topic
 
 WRITES_PER_STEP_MAX: Final = 120
 """The most index entries that one transaction writes; etcd allows 128 operations."""

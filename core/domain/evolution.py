@@ -3,7 +3,7 @@
 The ``evolve_*`` functions and ``claims_made`` are used twice: by the writer for the state keys of a
 transaction, and by the ``Ledger`` to compute the state from a log. So the state keys equal the fold
 of the log (I5). The ledger is a mutable container of immutable values. It applies events in log
-order without checking them; the invariants are checked in ``core.domain.checker``.
+order without checking them; the invariants are checked in ``core.domain.log_checker``.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """

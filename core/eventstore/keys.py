@@ -15,7 +15,7 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
     node-guids/<node>                GUIDs of a node's virtual functions
     record/<kind>/<namespace>/<name> record (``core.domain.events.RecordDefined``)
     guard/<topic>/<4|6>              written by every change of a topic; marks a complete index
-    index/<topic>/<4|6>/...          finds pools and subnets (``core.eventstore.index``)
+    index/<topic>/<4|6>/...          finds pools and subnets (``core.eventstore.pool_index``)
     view/application/<application>   report of the last reconcile of automatic pools, under a lease
     admitted/<kind>/<name>/<review>  pool or subnet that a webhook has admitted, not yet in the log
     refused/<name>                   pool that Kubernetes has and the rules refuse

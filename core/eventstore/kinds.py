@@ -25,8 +25,8 @@ from core.eventstore.codec import (
     KeyKind,
     WriterHead,
 )
-from core.eventstore.index import COMPLETE_INDEX, check_entry, read_entry
 from core.eventstore.keys import Keys
+from core.eventstore.pool_index import COMPLETE_INDEX, check_entry, read_entry
 
 RESERVATION_REMEDY: Final = (
     f"{STATE_REMEDY}; until then no address is allocated that it may reserve"

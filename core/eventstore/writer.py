@@ -36,7 +36,7 @@ from core.eventstore.group_commit import (
 from core.eventstore.keys import Keys, check_name
 from core.eventstore.kinds import HEAD_KEYS
 from core.eventstore.kv import NO_READS, Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
-from core.eventstore.log import head_from_log
+from core.eventstore.log_reader import head_from_log
 from core.eventstore.retry_policies import retry_unknown_outcome
 from core.process import tracing
 

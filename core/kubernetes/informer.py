@@ -21,7 +21,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from core.errors import ApiError, ApiExpired, ApiNotServed, ApiRejected
-from core.kubernetes.api import SILENCE_S_MAX, Api, Object, WatchEvent
+from core.kubernetes.api_client import SILENCE_S_MAX, Api, Object, WatchEvent
 from core.process.retry import Backoff
 from core.process.supervision import TaskSpec
 

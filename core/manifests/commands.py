@@ -25,14 +25,14 @@ from core.domain.configuration.commands import (
 from core.domain.events import RecordDefined
 from core.domain.model import Pool, Reservation, Route, Scale, Subnet, Workload
 from core.domain.patterns.labels import LabelSelector
-from core.domain.validation.records import NAMESPACED_KINDS
-from core.domain.validation.shared import (
+from core.domain.validation.common_rules import (
     ObjectReference,
     family_of_item,
     family_of_subnet,
     resolve_family,
     shortened,
 )
+from core.domain.validation.record_rules import NAMESPACED_KINDS
 from core.errors import Refused
 from core.manifests.kinds.addresses import RouteSpec
 from core.manifests.kinds.fields import SelectorSpec, selector_of

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 import msgspec
 
-from core.domain.validation.shared import shortened
+from core.domain.validation.common_rules import shortened
 from core.errors import BadInput
 from core.manifests.documents import load_yaml
 from core.manifests.kinds.fields import CORE_API_VERSION

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, get_args
 
 import msgspec
 
-from core.domain.validation.shared import shortened
+from core.domain.validation.common_rules import shortened
 
 _LOCATION: Final = re.compile(
     r"(?P<text>.*?) - at (?P<key>`key` in )?`\$\.?(?P<path>.*)`\Z", re.DOTALL

@@ -24,7 +24,7 @@ from core.domain.addresses.ip_address import Family
 from core.domain.configuration.configuration_state import claimable_addresses
 from core.domain.events import RecordDefined
 from core.domain.model import Pool, Quarantine, Reservation, Subnet
-from core.domain.selection.catalog import PoolCatalog
+from core.domain.selection.pool_catalog import PoolCatalog
 from core.errors import Compacted, LogCorrupt, NotReady, OrbweaverError
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kinds import (

@@ -32,7 +32,7 @@ from core.domain.events import (
     SubnetRetired,
 )
 from core.domain.evolution import EndpointKey, Ledger, RevisedClaim, claims_made
-from core.domain.fixed.owners import CLAIM_SUFFIX
+from core.domain.fixed.fixed_address_owners import CLAIM_SUFFIX
 from core.domain.model import Endpoint
 from core.domain.subnets.subnet_model import owner_subnet_name
 from core.projections.change_buffer import ChangeBuffer

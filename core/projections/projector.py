@@ -25,8 +25,8 @@ from core.errors import Compacted, LogCorrupt, LogGap, StoreUnavailable
 from core.eventstore.codec import DECODING_ERRORS, SEGMENT_REMEDY, error_text
 from core.eventstore.keys import Keys, key_text
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import LOG_START, Cursor, LogReader, Segment
-from core.eventstore.state import read_ledger
+from core.eventstore.log_reader import LOG_START, Cursor, LogReader, Segment
+from core.eventstore.state_reader import read_ledger
 from core.eventstore.undecodable_values import Faults
 from core.process.retry import Backoff
 from core.projections.change_buffer import ChangeBuffer

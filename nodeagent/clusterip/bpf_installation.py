@@ -20,11 +20,11 @@ from typing import Final, Self
 
 from core.errors import BpfRefused, DatapathError
 from nodeagent.clusterip import map_layout
+from nodeagent.clusterip.bpf_programs import PROGRAM_HOOKS, DesiredPrograms, Hook
 from nodeagent.clusterip.frontends import BackendGroup, Frontend
 from nodeagent.clusterip.map_plan import MapPlan, StoredMaps, contents_of
 from nodeagent.clusterip.pod_cgroups import can_pin
 from nodeagent.clusterip.program_loader import close_programs, load_programs
-from nodeagent.clusterip.programs import PROGRAM_HOOKS, DesiredPrograms, Hook
 from nodeagent.ebpf.calls import (
     Map,
     MapSpec,

@@ -13,10 +13,10 @@ from core.errors import DatapathError
 from core.process.supervision import Supervisor, TaskSpec
 from nodeagent.background_service import BackgroundService
 from nodeagent.clusterip.bpf_installation import remove_pinned_objects
+from nodeagent.clusterip.bpf_programs import DesiredPrograms
 from nodeagent.clusterip.pod_cgroups import BPFFS
-from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.clusterip.reconciler import BpfLocation, ClusterIpCounters, ClusterIpReconciler
-from nodeagent.clusterip.sources import ServiceSource
+from nodeagent.clusterip.service_sources import ServiceSource
 from nodeagent.ebpf.numbers import SO_NETNS_COOKIE
 from nodeagent.telemetry.metrics import AgentMetrics
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from core.errors import BpfRefused
 from nodeagent.clusterip import map_layout
-from nodeagent.clusterip.programs import PROGRAM_HOOKS, DesiredPrograms, Hook, program
+from nodeagent.clusterip.bpf_programs import PROGRAM_HOOKS, DesiredPrograms, Hook, program
 from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.calls import Map, create_map, load_program
 from nodeagent.ebpf.instructions import assemble

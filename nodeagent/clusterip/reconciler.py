@@ -16,11 +16,11 @@ from typing import Final, NamedTuple
 
 from core.errors import BadInput, DatapathError
 from nodeagent.clusterip.bpf_installation import Installation
+from nodeagent.clusterip.bpf_programs import DesiredPrograms
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, address_text
 from nodeagent.clusterip.map_plan import Contents, Fitted, contents_of, fit, plan
 from nodeagent.clusterip.pod_cgroups import pods_cgroup
-from nodeagent.clusterip.programs import DesiredPrograms
-from nodeagent.clusterip.sources import ServiceSource
+from nodeagent.clusterip.service_sources import ServiceSource
 
 SETTLE_S: Final = 0.05
 """Seconds before a reconciliation: changes that arrive together are written together."""

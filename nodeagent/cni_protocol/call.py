@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 from core.allocation.add_request import AddRequest, HasHungUp
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.events import Cause
-from core.domain.facts import PodReference
 from core.domain.model import Attachment
-from core.domain.selection.request import SelectionRequest
+from core.domain.request_facts import PodReference
+from core.domain.selection.selection_request import SelectionRequest
 from core.process.tracing import valid_traceparent
 from nodeagent.cni_protocol.failures import (
     INCOMPATIBLE_VERSION,

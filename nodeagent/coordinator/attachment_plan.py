@@ -12,18 +12,18 @@ from typing import Final
 
 from core.domain.addresses.ip_address import Address, Family
 from core.errors import BadInput
-from nodeagent.coordinator.modes import REPLY_TABLE, NicSetup
-from nodeagent.coordinator.network_stacks import POD_VETH, HostStack, PodStack, VethPair
-from nodeagent.coordinator.policy_routing import tuning_steps
-from nodeagent.coordinator.priorities import Priorities
-from nodeagent.coordinator.settings import CoordinatorSettings
-from nodeagent.coordinator.steps import (
+from nodeagent.coordinator.attachment_steps import (
     AttachmentPlan,
     PlanStep,
     neighbour_step,
     route_step,
     rule_step,
 )
+from nodeagent.coordinator.modes import REPLY_TABLE, NicSetup
+from nodeagent.coordinator.network_stacks import POD_VETH, HostStack, PodStack, VethPair
+from nodeagent.coordinator.policy_routing import tuning_steps
+from nodeagent.coordinator.rule_priorities import Priorities
+from nodeagent.coordinator.settings import CoordinatorSettings
 from nodeagent.netlink import requests
 from nodeagent.netlink.numbers import RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN
 from nodeagent.netlink.values import (

@@ -23,7 +23,7 @@ from core.domain.addresses.ip_address import Family
 from core.errors import DatapathError, LogCorrupt
 from core.eventstore.codec import DECODING_ERRORS, error_text
 from core.eventstore.undecodable_values import Faults
-from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
+from nodeagent.coordinator.attachment_steps import AttachmentPlan, PlanStep
 from nodeagent.netlink.requests import Request
 
 RECORDS_MAX: Final = 20_000

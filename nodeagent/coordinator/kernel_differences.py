@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import Address, Cidr, Family
-from nodeagent.coordinator.steps import PlanStep
+from nodeagent.coordinator.attachment_steps import PlanStep
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink import replies
 from nodeagent.netlink.session import NetlinkSession

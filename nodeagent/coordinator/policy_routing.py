@@ -12,11 +12,16 @@ from typing import Final
 
 from core.domain.addresses.ip_address import Cidr
 from core.errors import BadInput
+from nodeagent.coordinator.attachment_steps import (
+    PlanStep,
+    remove_route_step,
+    route_step,
+    rule_step,
+)
 from nodeagent.coordinator.modes import REPLY_TABLE, NicSetup
 from nodeagent.coordinator.network_stacks import PodStack
-from nodeagent.coordinator.priorities import Priorities
+from nodeagent.coordinator.rule_priorities import Priorities
 from nodeagent.coordinator.settings import CoordinatorSettings
-from nodeagent.coordinator.steps import PlanStep, remove_route_step, route_step, rule_step
 from nodeagent.netlink import requests
 from nodeagent.netlink.numbers import RTPROT_BOOT
 from nodeagent.netlink.values import Hop, KernelRoute, Link, host_prefix

@@ -154,8 +154,8 @@ class CoordinatorDefaults(Protocol):
     """The source of fields that the network configuration does not set.
 
     Standalone, the source is ``orbweaver.coordinator`` of conf.yml. In Kubernetes the
-    SpiderCoordinator overrides these fields (``nodeagent.kubernetes.coordinators``), and ADDs fail
-    while it is not Synced (docs/reference/coordinator.md, "SpiderCoordinator status").
+    SpiderCoordinator overrides these fields (``nodeagent.kubernetes.coordinator_watch``), and ADDs
+    fail while it is not Synced (docs/reference/coordinator.md, "SpiderCoordinator status").
     """
 
     async def load(self) -> None:

@@ -1,8 +1,8 @@
 """The device plugin: advertises slots and devices to kubelet (docs/how-to/limit-pods-by-nic.md).
 
     kubelet_api.py         kubelet's device plugin API, v1beta1: its messages and names
-    plugin.py              one resource: its socket, its list of devices, its registration
-    advertiser.py          keeps the advertised resources up to date
+    device_plugin.py       one resource: its socket, its list of devices, its registration
+    device_advertiser.py   keeps the advertised resources up to date
     slot_offers.py         slots of NICs and of a network provider
     vf_offers.py           virtual functions of SriovNetworkNodePolicies
     shared_rdma_offers.py  shares of RDMA devices, by the chart's configuration

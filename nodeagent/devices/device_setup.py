@@ -8,14 +8,14 @@ from core.domain.slots import DeviceRules
 from core.process.supervision import Supervisor, TaskSpec
 from core.settings.device_plugin import DeviceSettings
 from nodeagent.background_service import BackgroundService
-from nodeagent.devices.advertiser import DeviceAdvertiser, OfferSource
+from nodeagent.devices.device_advertiser import DeviceAdvertiser, OfferSource
 from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY
 from nodeagent.devices.pci_files import PciFiles
 from nodeagent.devices.shared_rdma_offers import SharedRdmaSource
 from nodeagent.devices.slot_offers import NodeView, SlotSource, host_nics
 from nodeagent.devices.vf_offers import VfInventory, VfSource
-from nodeagent.facts import FactsSource, node_labels
 from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.pod_facts import FactsSource, node_labels
 from nodeagent.telemetry.metrics import AgentMetrics
 
 TASK: Final = "device-plugin"

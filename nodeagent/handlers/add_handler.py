@@ -19,16 +19,16 @@ from core.allocation.add_request import AddRequest
 from core.allocation.allocator import Added
 from core.domain.addresses.routes import POD_ROUTES, requested_routes, unmatched_routes
 from core.domain.events import Cause
-from core.domain.facts import PodFacts, RequestFacts
 from core.domain.fixed.ipam_claims import pod_of_nic
 from core.domain.model import Endpoint
+from core.domain.request_facts import PodFacts, RequestFacts
 from core.errors import AllocationError, CallerGone, OrbweaverError
 from core.process import tracing
 from nodeagent.cni_protocol.failures import ALLOCATION_ERROR, CniFailure, failure_of
 from nodeagent.cni_protocol.results import add_result
-from nodeagent.facts import FactsSource
 from nodeagent.handlers.conflict_probe import PROBE_ERRORS, ConflictProbe, nic_of
 from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.pod_facts import FactsSource
 from nodeagent.request_runner import (
     ADD_DEADLINE_S,
     BOUND_ADD_DEADLINE_S,

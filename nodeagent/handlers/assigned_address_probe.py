@@ -14,15 +14,15 @@ from core.allocation.add_request import AddRequest
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.events import Cause
 from core.domain.model import Nic
-from core.domain.selection.request import SelectionRequest
+from core.domain.selection.selection_request import SelectionRequest
 from core.process import tracing
 from nodeagent.cni_protocol.call import Call
 from nodeagent.cni_protocol.failures import INVALID_CONFIG, CniFailure
 from nodeagent.cni_protocol.netconf import PreviousAddress, previous_addresses
 from nodeagent.conflict_detection.detector import DetectionSwitches, Detector
-from nodeagent.facts import FactsSource
 from nodeagent.handlers.conflict_probe import conflict_error, gateway_error
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
+from nodeagent.pod_facts import FactsSource
 
 RELEASED: Final = (
     "the address was quarantined, and the next sandbox of the Pod gets another address"

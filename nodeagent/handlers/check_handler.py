@@ -10,16 +10,16 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from core.domain.claims.claim_decisions import holder_of
-from core.domain.facts import PodFacts
 from core.domain.fixed.ipam_claims import pod_of_nic
 from core.domain.model import Attachment, Endpoint, Nic
+from core.domain.request_facts import PodFacts
 from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from nodeagent.cni_protocol.call import Call
 from nodeagent.cni_protocol.failures import CHECK_FAILED, CniFailure
 from nodeagent.cni_protocol.netconf import previous_addresses
-from nodeagent.facts import FactsSource
+from nodeagent.pod_facts import FactsSource
 
 REMEDY: Final = (
     "delete the Pod, so that its controller creates it anew; `orbctl history` lists what happened"

@@ -21,8 +21,8 @@ from typing import Final
 
 from core.allocation.add_request import AddRequest
 from core.allocation.allocator import Added
-from core.domain.facts import PodReference
 from core.domain.model import Nic
+from core.domain.request_facts import PodReference
 from core.errors import (
     AddressConflict,
     DeadlineExceeded,
@@ -37,8 +37,8 @@ from nodeagent.conflict_detection.detector import (
     DetectionSwitches,
     Detector,
 )
-from nodeagent.facts import FactsSource
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
+from nodeagent.pod_facts import FactsSource
 from nodeagent.request_runner import RequestRunner
 
 ROUNDS_MAX: Final = 3

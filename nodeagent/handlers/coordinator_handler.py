@@ -16,16 +16,16 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
-from core.domain.facts import PodReference
 from core.domain.model import Attachment
+from core.domain.request_facts import PodReference
 from core.errors import BadInput, DatapathError, NotReady
 from core.process import tracing
 from nodeagent.cni_protocol.call import Call
 from nodeagent.cni_protocol.failures import CHECK_FAILED, CniFailure
 from nodeagent.conflict_detection.detector import DetectionSwitches
-from nodeagent.coordinator.announcer import Announcer
+from nodeagent.coordinator.address_announcer import Announcer
+from nodeagent.coordinator.attachment_engine import AttachRequest, AttachResult, Engine
 from nodeagent.coordinator.attachment_records import AttachmentRecord, AttachmentRecords
-from nodeagent.coordinator.engine import AttachRequest, AttachResult, Engine
 from nodeagent.coordinator.pod_annotations import default_route_nic, expected_nics
 from nodeagent.coordinator.settings import (
     BUILT_IN,
@@ -35,9 +35,9 @@ from nodeagent.coordinator.settings import (
     effective_settings,
     merge_settings,
 )
-from nodeagent.facts import FactsSource
 from nodeagent.handlers.missing_attachments import MissingAttachments, incomplete, valid_attachments
 from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.pod_facts import FactsSource
 
 T = TypeVar("T")
 

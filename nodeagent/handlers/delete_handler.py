@@ -15,13 +15,13 @@ from typing import Final, NamedTuple
 from core.allocation.releaser import Released, Releaser, ReleaseRequest
 from core.domain.claims.claim_decisions import ReleaseDecision, decide_release
 from core.domain.events import Cause
-from core.domain.facts import PodReference
 from core.domain.fixed.ipam_claims import pod_of_nic
-from core.domain.fixed.validity import Validity
+from core.domain.fixed.owner_validity import Validity
 from core.domain.model import Attachment, Endpoint
+from core.domain.request_facts import PodReference
 from core.process import tracing
 from nodeagent.cni_protocol.call import Call
-from nodeagent.facts import FactsSource, Liveness
+from nodeagent.pod_facts import FactsSource, Liveness
 from nodeagent.request_runner import DEL_DEADLINE_S, RequestRunner
 from nodeagent.telemetry.metrics import WorkCounts
 

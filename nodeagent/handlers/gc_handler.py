@@ -23,7 +23,6 @@ from core.eventstore.kinds import ENDPOINT_KEYS
 from core.eventstore.kv import Get, KeyValueStore
 from core.process import tracing
 from nodeagent.cni_protocol.call import Call
-from nodeagent.facts import FactsSource
 from nodeagent.handlers.missing_attachments import (
     MissingAttachments,
     Sandbox,
@@ -31,6 +30,7 @@ from nodeagent.handlers.missing_attachments import (
     is_netns_gone,
     valid_attachments,
 )
+from nodeagent.pod_facts import FactsSource
 
 PAGE_ENDPOINTS: Final = 2_000
 ENDPOINTS_MAX: Final = 1_000_000

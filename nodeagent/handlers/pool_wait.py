@@ -20,14 +20,14 @@ from core.allocation.allocator import Added
 from core.allocation.pool_requests import PoolRequests, ReconcileReport
 from core.configuration.refusal_notes import RefusalNotes
 from core.domain.autopools.applications import Application, application_of_pod, is_built_in
-from core.domain.autopools.names import OWNER_UID, PoolScope
+from core.domain.autopools.pool_names import OWNER_UID, PoolScope
 from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, pool_size
-from core.domain.autopools.requests import SubnetRequest, read_request
+from core.domain.autopools.subnet_annotations import SubnetRequest, read_request
 from core.domain.configuration.configuration_state import pool_addresses
-from core.domain.facts import PodFacts, RequestFacts
-from core.domain.selection.annotations import POD_SUBNET, POD_SUBNETS
+from core.domain.request_facts import PodFacts, RequestFacts
 from core.domain.selection.error_texts import missing_pool_of
-from core.domain.selection.request import SelectionSettings
+from core.domain.selection.pool_annotations import POD_SUBNET, POD_SUBNETS
+from core.domain.selection.selection_request import SelectionSettings
 from core.errors import AddressesUsedOut, AllocationError, Compacted, PoolPending, WrongInput
 from core.projections.configuration_view import ConfigurationView
 from nodeagent.handlers.add_handler import Allocate

@@ -22,9 +22,9 @@ from core.allocation.bindings import Binding, BindingRequest, BindingStore
 from core.allocation.handover import Handover, read_revisions
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.events import ReleaseReason
-from core.domain.facts import PodFacts, RequestFacts
 from core.domain.model import Endpoint
 from core.domain.provider.provider_nics import NicConfiguration, addresses_of, parents_of
+from core.domain.request_facts import PodFacts, RequestFacts
 from core.errors import Compacted, DeadlineExceeded, LostRace, NotReady, ProviderError
 from core.eventstore.codec import ENDPOINT_CODEC
 from core.eventstore.keys import Keys

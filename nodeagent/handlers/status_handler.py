@@ -18,9 +18,9 @@ from typing import Final, NamedTuple, TypeVar
 
 from core.allocation.address_finder import Finder
 from core.domain.addresses.choice import Search
-from core.domain.facts import PodReference, RequestFacts
-from core.domain.selection import filters, wildcards
-from core.domain.selection.request import (
+from core.domain.request_facts import PodReference, RequestFacts
+from core.domain.selection import pool_filters, wildcards
+from core.domain.selection.selection_request import (
     CLUSTER_INTERFACE,
     FAMILY_NAMES,
     SOURCE_CNI_CONF,
@@ -38,8 +38,8 @@ from core.eventstore.kv import Get, KeyValueStore, RangeResult
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
 from nodeagent.cni_protocol.failures import LIMITED_CODE, NOT_AVAILABLE, CniFailure
 from nodeagent.cni_protocol.netconf import IpamConf
-from nodeagent.facts import FactsSource
 from nodeagent.health import AgentHealth
+from nodeagent.pod_facts import FactsSource
 
 T = TypeVar("T")
 
@@ -190,7 +190,7 @@ class StatusHandler:
         if stored is None or not self._settings.selection.enabled(stored.pool.family):
             return False
         request = SelectionRequest(CLUSTER_INTERFACE)
-        filter_input = filters.FilterInput(
+        filter_input = pool_filters.FilterInput(
             CLUSTER_INTERFACE,
             stored.pool.family,
             request,
@@ -198,7 +198,7 @@ class StatusHandler:
             self._settings.selection,
             is_requested=True,
         )
-        rules = (filters.check_state, filters.check_node)
+        rules = (pool_filters.check_state, pool_filters.check_node)
         return all(rule(stored.pool, filter_input) is None for rule in rules)
 
     async def _any_free(self, names: list[str], snapshot: ConfigurationSnapshot) -> bool:

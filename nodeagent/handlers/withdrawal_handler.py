@@ -21,9 +21,9 @@ from core.configuration.configurator import Configurator
 from core.domain.claims.claim_decisions import ReleaseDecision
 from core.domain.configuration.commands import QuarantineAddress
 from core.domain.events import Cause
-from core.domain.facts import PodFacts, PodReference
 from core.domain.fixed.ipam_claims import pod_of_nic
 from core.domain.model import Attachment, ConflictingHost, Endpoint, Nic
+from core.domain.request_facts import PodFacts, PodReference
 from core.errors import Refusal, Refused
 from core.eventstore.codec import ENDPOINT_CODEC
 from core.eventstore.keys import Keys
@@ -31,7 +31,7 @@ from core.eventstore.kv import Get, KeyValueStore
 from core.eventstore.writer import unix_ms
 from core.projections.configuration_view import ConfigurationView
 from nodeagent.conflict_detection.detector import ConflictingAddress
-from nodeagent.facts import FactsSource
+from nodeagent.pod_facts import FactsSource
 
 REPORTED: Final = "in use by a conflicting host, as the CNI plugin on this node reported"
 PROBED: Final = (

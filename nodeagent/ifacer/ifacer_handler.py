@@ -13,7 +13,7 @@ import msgspec
 
 from core.errors import DatapathError
 from nodeagent.cni_protocol.failures import NOT_PREPARED, CniFailure
-from nodeagent.ifacer.conf import InterfaceConfig, read_conf
+from nodeagent.ifacer.ifacer_configuration import InterfaceConfig, read_conf
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.request_runner import ADD_DEADLINE_S, RequestRunner
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import DatapathError, NetlinkRefused
 from core.process.tracing import child_span
-from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig
+from nodeagent.ifacer.ifacer_configuration import DesiredBond, InterfaceConfig
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
 from nodeagent.netlink.requests import Request

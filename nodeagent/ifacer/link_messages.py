@@ -16,7 +16,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ifinfmsg.plugins.bond import bond
 from pyroute2.netlink.rtnl.ifinfmsg.plugins.vlan import vlan
 
-from nodeagent.ifacer.options import BondOptions
+from nodeagent.ifacer.bond_options import BondOptions
 from nodeagent.netlink.codec import MESSAGE_HEADER, attribute
 from nodeagent.netlink.numbers import RTM_NEWLINK
 from nodeagent.netlink.requests import NEW_FLAGS, Request

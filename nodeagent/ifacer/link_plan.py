@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from core.errors import DatapathError
-from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig
+from nodeagent.ifacer.ifacer_configuration import DesiredBond, InterfaceConfig
 from nodeagent.ifacer.link_messages import (
     BOND_KIND,
     VLAN_KIND,

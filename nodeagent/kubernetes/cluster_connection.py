@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.kubernetes.informer import reflector_task
 from core.process.supervision import Supervisor
-from nodeagent.kubernetes.coordinators import KubernetesCoordinator
-from nodeagent.kubernetes.facts import KubernetesFactsSource
-from nodeagent.kubernetes.services import KubernetesServices
+from nodeagent.kubernetes.cluster_pod_facts import KubernetesFactsSource
+from nodeagent.kubernetes.coordinator_watch import KubernetesCoordinator
+from nodeagent.kubernetes.service_watch import KubernetesServices
 from nodeagent.settings.agent_settings import Settings
 
 if TYPE_CHECKING:
-    from nodeagent.kubernetes.networks import KubernetesNetworks
+    from nodeagent.kubernetes.multus_config_watch import KubernetesNetworks
     from nodeagent.kubernetes.rdma_pods import RdmaPodWatch
-    from nodeagent.kubernetes.sriov import KubernetesSriov
+    from nodeagent.kubernetes.sriov_watch import KubernetesSriov
 
 _log: Final = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Cluster:
                 reflector_task("watch-services", services.run, services.reflectors)
             )
         if settings.provider is not None:
-            from nodeagent.kubernetes.networks import KubernetesNetworks  # noqa: PLC0415  # if needed
+            from nodeagent.kubernetes.multus_config_watch import KubernetesNetworks  # noqa: PLC0415  # if needed
 
             self.networks = networks = KubernetesNetworks(api, settings.selection)
             self._watches.append(reflector_task("watch-networks", networks.run, [networks.configs]))
@@ -68,7 +68,7 @@ class Cluster:
     def _watch_sriov(self, settings: Settings) -> KubernetesSriov | None:
         if settings.sriov is None:
             return None
-        from nodeagent.kubernetes.sriov import KubernetesSriov  # noqa: PLC0415  # if needed
+        from nodeagent.kubernetes.sriov_watch import KubernetesSriov  # noqa: PLC0415  # if needed
 
         namespace = settings.selection.agent_namespace
         sriov = KubernetesSriov(self._api, settings.node_name, namespace, self.facts.pods)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from core.domain.model import Owner
 from core.errors import ApiNotFound, ApiRejected
-from core.kubernetes.api import Api, Object, ServedKind, served_kind
+from core.kubernetes.api_client import Api, Object, ServedKind, served_kind
 from core.kubernetes.informer import ObjectKey, Reflector
 from core.kubernetes.work_queue import WorkQueue
 from core.kubernetes.workloads.pods import addresses_of

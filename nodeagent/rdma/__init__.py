@@ -4,7 +4,7 @@ See docs/reference/metrics.md, and docs/reference/networks.md, "RDMA metrics".
 
 rdma_ports.py       ports of RDMA devices, and Pods with RDMA devices
 counter_reader.py   reads counters from RDMA netlink, drivers and /sys
-samples.py          converts counters to samples as Prometheus text (pure)
+counter_samples.py  converts counters to samples as Prometheus text (pure)
 counter_help.py     the help texts of the known counters
 rdma_exposition.py  reads the counters for each scrape, with a time limit
 netns_mode.py       sets whether namespaces share RDMA devices

@@ -16,8 +16,8 @@ from typing import Final
 from core.process.supervision import BackgroundTasks
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.rdma.counter_reader import CounterReader
+from nodeagent.rdma.counter_samples import samples_of, text_of
 from nodeagent.rdma.rdma_ports import RdmaPods
-from nodeagent.rdma.samples import samples_of, text_of
 from nodeagent.telemetry.metrics import AgentMetrics
 
 REFRESH_S_MAX: Final = 1.0

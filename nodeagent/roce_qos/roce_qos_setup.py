@@ -9,8 +9,8 @@ from typing import Final
 from core.domain.roce_qos.model import RoceQosRule
 from core.process.supervision import Supervisor, TaskSpec
 from nodeagent.background_service import BackgroundService
-from nodeagent.facts import FactsSource, node_labels
 from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.pod_facts import FactsSource, node_labels
 from nodeagent.roce_qos.qos_files import QosFiles
 from nodeagent.roce_qos.qos_reconciler import QosReconciler
 from nodeagent.roce_qos.roce_nics import RoceNics

@@ -47,7 +47,7 @@ from nodeagent.request_runner import (
     RequestRunner,
     require_caller,
 )
-from nodeagent.servers.call_log import CallLog, LoggedCall
+from nodeagent.servers.call_log_lines import CallLog, LoggedCall
 from nodeagent.servers.framed_socket import Answer
 
 _log: Final = logging.getLogger(__name__)

@@ -34,7 +34,7 @@ from nodeagent.request_runner import (
     GC_DEADLINE_S,
     RequestRunner,
 )
-from nodeagent.servers.call_log import CallLog, LoggedCall
+from nodeagent.servers.call_log_lines import CallLog, LoggedCall
 
 NAME: Final = "coordinator"
 

@@ -20,9 +20,9 @@ from aiohttp.typedefs import Handler, Middleware
 
 from core.allocation.add_request import AddRequest, HasHungUp
 from core.domain.events import Cause
-from core.domain.facts import PodReference
 from core.domain.model import Attachment
-from core.domain.selection.request import SelectionRequest
+from core.domain.request_facts import PodReference
+from core.domain.selection.selection_request import SelectionRequest
 from core.errors import BadInput, OrbweaverError
 from core.eventstore.codec import ENDPOINT_CODEC
 from core.eventstore.keys import Keys

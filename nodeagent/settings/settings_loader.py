@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from core.allocation.allocation_limit import RECORD_LIMIT_DEFAULT
-from core.domain.fixed.owners import FixedSettings
-from core.domain.selection.request import SelectionSettings
+from core.domain.fixed.fixed_address_owners import FixedSettings
+from core.domain.selection.selection_request import SelectionSettings
 from core.errors import BadInput
 from core.eventstore.etcd import EtcdSettings
 from core.eventstore.etcd.settings_checks import ETCD_ENDPOINT, Access, etcd_settings

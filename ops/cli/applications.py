@@ -21,7 +21,7 @@ from core.domain.autopools.applications import (
     replicas_of,
     skip_reason,
 )
-from core.domain.autopools.names import (
+from core.domain.autopools.pool_names import (
     IP_NUMBER,
     OWNER_UID,
     ApplicationKey,
@@ -31,9 +31,9 @@ from core.domain.autopools.names import (
 from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, IpNumber, read_number
 from core.domain.configuration.configuration_state import Configuration, pool_addresses
 from core.domain.evolution import Ledger
-from core.domain.fixed.owners import MissingOwner
+from core.domain.fixed.fixed_address_owners import MissingOwner
 from core.domain.model import Pool
-from core.domain.selection.request import FAMILY_NAMES
+from core.domain.selection.selection_request import FAMILY_NAMES
 from core.errors import BadInput
 from ops.cli.listings import state_of
 from ops.cli.output import ObjectListing, TableColumn

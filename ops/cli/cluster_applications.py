@@ -11,12 +11,12 @@ import asyncio
 import typer
 
 from core.domain.autopools.applications import Application
-from core.domain.autopools.names import ApplicationKey, application_of
-from core.domain.autopools.requests import requests_pools
+from core.domain.autopools.pool_names import ApplicationKey, application_of
+from core.domain.autopools.subnet_annotations import requests_pools
 from core.domain.evolution import Ledger
-from core.domain.fixed.owners import MissingOwner
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.domain.fixed.fixed_address_owners import MissingOwner
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from ops.cli.workloads import Applications
 from ops.kubernetes.watches.applications import KubernetesApplications
 

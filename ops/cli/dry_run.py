@@ -26,10 +26,11 @@ from core.domain.claims.claim_decisions import (
     unmet_demands,
 )
 from core.domain.events import RecordDefined
-from core.domain.facts import PodFacts, PodReference, RequestFacts
-from core.domain.fixed.owners import FixedSettings
+from core.domain.fixed.fixed_address_owners import FixedSettings
 from core.domain.model import Attachment, Endpoint, Nic, Route
-from core.domain.selection.request import (
+from core.domain.request_facts import PodFacts, PodReference, RequestFacts
+from core.domain.selection.pool_selection import requested_pools, select
+from core.domain.selection.selection_request import (
     Candidates,
     CandidateVerdict,
     Demand,
@@ -37,13 +38,12 @@ from core.domain.selection.request import (
     SelectionRequest,
     SelectionSettings,
 )
-from core.domain.selection.select import requested_pools, select
 from core.errors import AllocationError
 from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
-from nodeagent.facts import StandaloneFactsSource
+from nodeagent.pod_facts import StandaloneFactsSource
 
 DEFAULT_SETTINGS: Final = SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
 """The default settings of a cluster."""

@@ -10,8 +10,8 @@ from typing import Annotated, Final, NamedTuple
 import typer
 
 from core.errors import BadInput
-from core.kubernetes.api import Api, Object
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api, Object
+from core.kubernetes.http_connection import open_connection
 from core.manifests.foreign.calico import read_calico
 from core.manifests.foreign.host_local import read_host_local
 from core.manifests.foreign.ipam_configurations import NETWORK_KIND

@@ -7,8 +7,13 @@ from typing import Final
 
 from core.domain.events import RecordDefined
 from core.domain.evolution import RecordKey
-from core.domain.fixed.owners import KEPT_UNTIL, FixedSettings, RecordOwners, kind_of_holder
-from core.domain.fixed.validity import validity_of
+from core.domain.fixed.fixed_address_owners import (
+    KEPT_UNTIL,
+    FixedSettings,
+    RecordOwners,
+    kind_of_holder,
+)
+from core.domain.fixed.owner_validity import validity_of
 from core.domain.model import Endpoint
 
 UNTIL_THE_POD_ENDS: Final = (

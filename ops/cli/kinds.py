@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
-from core.domain.autopools.names import pool_name
+from core.domain.autopools.pool_names import pool_name
 from core.domain.configuration import commands
 from core.domain.coordinators import COORDINATOR_KIND
 from core.errors import BadInput

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from core.domain.configuration.commands import Command
-from core.domain.validation.shared import ObjectReference
+from core.domain.validation.common_rules import ObjectReference
 from core.errors import BadInput, Refusal, Refused
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_parser import objects, read_object

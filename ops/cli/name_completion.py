@@ -12,7 +12,7 @@ from core.domain.evolution import Ledger
 from core.errors import OrbweaverError
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get
-from core.eventstore.state import read_configuration
+from core.eventstore.state_reader import read_configuration
 from ops.cli.command_group import INHERITED_OPTIONS
 from ops.cli.kinds import KIND_OF_WORD, RECORD_KINDS, ObjectKind
 

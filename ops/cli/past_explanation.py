@@ -16,12 +16,12 @@ from core.domain.events import (
     Recorded,
 )
 from core.domain.selection.error_texts import SOURCE_TEXTS, describe_verdicts
-from core.domain.selection.request import CandidateVerdict
+from core.domain.selection.selection_request import CandidateVerdict
 from core.errors import BadInput, NotFound
 from ops.cli.exit_codes import Exit, report
 from ops.cli.formats import Output
 from ops.cli.output import duration, moment, show_value
-from ops.cli.times import parse_time
+from ops.cli.time_arguments import parse_time
 
 
 def parse_moment(text: str, now_ms: int) -> LogMoment:

@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from core.allocation.cooldown import CoolDown
 from core.allocation.releaser import Releaser
-from core.archive.files import LocalFiles
+from core.archive.archive_directory import LocalFiles
 from core.configuration.configurator import Configurator
 from core.domain.events import Cause
 from core.errors import Compacted, OrbweaverError, WriterFenced

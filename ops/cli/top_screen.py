@@ -20,7 +20,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from core.audit.activity import Activity, PoolActivity, RecentRefusal
+from core.audit.recent_activity import Activity, PoolActivity, RecentRefusal
 from core.process.concurrency import until_first
 from core.projections.projection import Projection
 from ops.cli.output import TableColumn, counted, duration, moment, table_of

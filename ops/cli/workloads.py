@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 
 from core.domain.autopools.applications import Application
-from core.domain.autopools.names import ApplicationKey
+from core.domain.autopools.pool_names import ApplicationKey
 from core.domain.evolution import Ledger
-from core.domain.fixed.owners import MissingOwner
+from core.domain.fixed.fixed_address_owners import MissingOwner
 from core.process.environment import KUBECONFIG_VARIABLE, EnvironmentVariables
 
 Kubeconfig = Annotated[

@@ -15,7 +15,7 @@ from hmac import compare_digest
 from typing import Final, Protocol
 
 from core.errors import AccessDenied, Unauthenticated
-from core.kubernetes.api import Api
+from core.kubernetes.api_client import Api
 
 CONSOLE_PATH: Final = "/orbweaver/console"
 """The non-resource URL that a ClusterRole must allow to get."""

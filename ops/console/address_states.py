@@ -16,7 +16,7 @@ from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import parse_address
 from core.domain.configuration.configuration_state import readable_addresses, reserved_addresses
 from core.domain.model import Pool, Quarantine, Reservation
-from ops.console.values import Document, clamped
+from ops.console.json_values import Document, clamped
 
 AddressState = Literal[
     "free", "allocated", "resting", "reserved", "excluded", "quarantined", "outside"

@@ -14,14 +14,14 @@ from core.allocation.cooldown import COOL_DOWN_S
 from core.errors import BadInput
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.process.connections import ConnectionCounts
 from core.process.tcp_port import TcpPort
 from core.process.teardown import Teardown
 from ops.console.access import ACTIONS_PATH, ConsoleAccess, OpenAccess, TokenAccess
+from ops.console.console_data import ConsoleSource
 from ops.console.console_settings import AUTH_SETTING, PORT_SETTING, ConsoleSettings
-from ops.console.source import ConsoleSource
 from ops.console.web_server import CONNECTIONS_MAX, LOOPBACK_HOSTS, ConsoleServer
 from ops.console.workflow_actions import WorkflowActions
 from ops.kubernetes.certificates.served_certificate import ServedCertificate

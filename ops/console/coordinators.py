@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.audit.indexed_log import LogInstant
 from core.domain.coordinators import Coordinator
-from ops.console.values import Document, PageRequest, instant_at, instant_document, page_of
+from ops.console.json_values import Document, PageRequest, instant_at, instant_document, page_of
 
 
 def coordinator_page(instant: LogInstant, request: PageRequest) -> Document:

@@ -19,7 +19,7 @@ from core.domain.events import Recorded
 from core.errors import Compacted, LogCorrupt, LogGap, NotReady, Overloaded, StoreUnavailable
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import LogReader, Segment
+from core.eventstore.log_reader import LogReader, Segment
 from core.process.retry import Backoff
 from core.process.supervision import BackgroundTasks
 from ops.console.events import EventPosition

@@ -9,7 +9,7 @@ from core.audit.history_entries import stamp_of
 from core.audit.indexed_log import IndexedLog, LogInstant
 from core.domain.events import AllocationRefused, Recorded
 from core.errors import BadInput
-from ops.console.values import Document, instant_document, refusal_document, time_text
+from ops.console.json_values import Document, instant_document, refusal_document, time_text
 
 EXAMINED_MAX: Final = 20_000
 """The largest number of events that one answer examines."""

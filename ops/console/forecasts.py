@@ -12,13 +12,13 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Final
 
-from core.audit.growth import HOUR_MS
 from core.audit.indexed_log import LogInstant
+from core.audit.pool_growth import HOUR_MS
 from core.domain.configuration.configuration_state import readable_addresses
 from core.domain.forecast import HOURS_MAX, Forecast, NoTrend, forecast_exhaustion
 from core.domain.model import Subnet
 from core.domain.subnets.subnet_model import owner_subnet_name
-from ops.console.values import Document, time_text
+from ops.console.json_values import Document, time_text
 
 PER_DAY_DIGITS: Final = 3
 

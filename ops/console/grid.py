@@ -10,8 +10,8 @@ from core.domain.addresses.ip_address import Family, format_address, parse_addre
 from core.domain.model import Pool
 from core.errors import BadInput
 from ops.console.address_states import COUNTED_STATES, PoolStates
-from ops.console.pools import PoolsAt
-from ops.console.values import Document, clamped, instant_at, instant_document, time_text
+from ops.console.json_values import Document, clamped, instant_at, instant_document, time_text
+from ops.console.pool_answers import PoolsAt
 
 GRID_ADDRESSES_MAX: Final = 4_096
 """The largest number of cells. A grid of more addresses has a cell for each range."""

@@ -8,7 +8,7 @@ from core.archive.sealed_log import FileSummary
 from core.audit.indexed_log import IndexedLog, LogInstant
 from core.audit.log_clock import Bucket, LogClock
 from core.errors import BadInput
-from ops.console.values import Document, instant_at, instant_document, time_ms_of, time_text
+from ops.console.json_values import Document, instant_at, instant_document, time_ms_of, time_text
 
 BUCKETS_DEFAULT: Final = 200
 BUCKETS_MAX: Final = 1_000

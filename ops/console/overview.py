@@ -8,8 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from core.audit.indexed_log import LogInstant
 from core.eventstore.keys import CONTROLLER_WRITERS
-from ops.console.pools import PoolsAt
-from ops.console.values import (
+from ops.console.json_values import (
     Document,
     PageRequest,
     clamped,
@@ -19,6 +18,7 @@ from ops.console.values import (
     second_text,
     time_text,
 )
+from ops.console.pool_answers import PoolsAt
 
 LISTED_MAX: Final = 200
 """The largest number of pools, of subnets and of agents in an overview; other pages list all."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from core.audit.holding_table import HoldingTable
 from core.audit.indexed_log import LogInstant
 from core.domain.addresses.ip_address import format_address
-from ops.console.pods import namespace_and_name
-from ops.console.values import Document, instant_at, instant_document
+from ops.console.json_values import Document, instant_at, instant_document
+from ops.console.pod_answers import namespace_and_name
 
 
 def released_answer(instant: LogInstant, node: str, limit: int) -> Document:

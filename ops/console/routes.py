@@ -14,12 +14,14 @@ from core.audit.indexed_log import LogInstant
 from core.domain.addresses.ip_address import require_address
 from core.domain.coordinators import COORDINATOR_KIND
 from core.errors import BadInput, StoreError
+from ops.console.console_data import ConsoleSource
 from ops.console.coordinators import coordinator_page
 from ops.console.events import EventPosition, events_after, events_before, parse_event_position
 from ops.console.grid import CELLS_DEFAULT, GRID_ADDRESSES_MAX, grid
+from ops.console.json_values import COUNT_MAX, LIMIT_DEFAULT, LIMIT_MAX, Document, PageRequest
 from ops.console.log_extent import BUCKETS_DEFAULT, BUCKETS_MAX, log_extent
 from ops.console.overview import agent_page, overview
-from ops.console.pods import (
+from ops.console.pod_answers import (
     AddressFilter,
     address_answer,
     address_page,
@@ -27,7 +29,7 @@ from ops.console.pods import (
     pod_page,
     timeline,
 )
-from ops.console.pools import (
+from ops.console.pool_answers import (
     PoolsAt,
     pool_answer,
     pool_page,
@@ -35,12 +37,10 @@ from ops.console.pools import (
     subnet_answer,
     subnet_page,
 )
-from ops.console.query import EVENT_CONDITIONS, PAGE_PARAMETERS, ConsoleQuery
 from ops.console.released_addresses import released_answer
+from ops.console.request_parameters import EVENT_CONDITIONS, PAGE_PARAMETERS, ConsoleQuery
 from ops.console.search import HITS_DEFAULT, HITS_MAX, parse_query, search, trace_of
-from ops.console.source import ConsoleSource
-from ops.console.values import COUNT_MAX, LIMIT_DEFAULT, LIMIT_MAX, Document, PageRequest
-from ops.console.workflows import (
+from ops.console.workflow_answers import (
     executions_at,
     matching_executions,
     parse_statuses,

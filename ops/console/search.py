@@ -20,7 +20,7 @@ from core.domain.addresses.ip_address import (
     parse_address,
 )
 from core.errors import BadInput
-from ops.console.values import Document, instant_at, instant_document, second_text
+from ops.console.json_values import Document, instant_at, instant_document, second_text
 from workflows.engine.store.records import RunHead
 
 QUERY_CHARS_MIN: Final = 2

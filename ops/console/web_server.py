@@ -32,12 +32,12 @@ from core.errors import (
     Unauthenticated,
 )
 from ops.console.access import ConsoleAccess, OpenAccess
+from ops.console.console_data import ConsoleSource
 from ops.console.event_stream import Gap
 from ops.console.events import EventConditions, parse_event_position
-from ops.console.query import EVENT_CONDITIONS, ConsoleQuery
 from ops.console.refused_actions import RefusedActions
+from ops.console.request_parameters import EVENT_CONDITIONS, ConsoleQuery
 from ops.console.routes import CONSOLE_ROUTES, ConsoleRoute
-from ops.console.source import ConsoleSource
 from ops.console.static_files import STATIC_FOLDER, etag_of, static_files
 from ops.console.workflow_actions import BODY_BYTES_MAX, WorkflowActions
 

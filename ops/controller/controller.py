@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from core.archive.files import LocalFiles
+from core.archive.archive_directory import LocalFiles
 from core.errors import LostRace
 from core.eventstore.election import Election, LeaderTerm
 from core.eventstore.keys import Keys

@@ -11,10 +11,10 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from core.archive.files import Files
+from core.archive.archive_directory import Files
 from core.archive.replay import open_log
 from core.archive.unread_parts import UnreadPartList
-from core.audit.growth import GrowthLog, GrowthSubject
+from core.audit.pool_growth import GrowthLog, GrowthSubject
 from core.domain.forecast import Forecast, NoTrend, forecast_exhaustion
 from core.domain.subnets.subnet_model import count_addresses
 from core.errors import OrbweaverError, StoreUnavailable

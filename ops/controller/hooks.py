@@ -28,8 +28,8 @@ from core.eventstore.etcd.access_control import enable_access_control
 from core.eventstore.keys import Keys
 from core.eventstore.retry_policies import retry_unavailable
 from core.eventstore.roles import AGENT_USER, CONTROLLER_USER, roles_of
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.process.environment import EnvironmentVariables
 from core.process.logs import set_up_logging
 from ops.controller.settings import NAMESPACE_VARIABLE

@@ -12,9 +12,9 @@ import time
 from typing import Final
 
 from core.errors import DatapathError
+from nodeagent.clusterip.bpf_programs import DesiredPrograms
 from nodeagent.clusterip.pod_cgroups import cgroup2_mounts
 from nodeagent.clusterip.program_loader import try_loading
-from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.netlink.namespaces import NetnsExecutor
 from ops.demo.demo_output import expect
 from ops.demo.demo_state import DemoState, MissingCapability

@@ -18,10 +18,10 @@ from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import Family
 from core.errors import DatapathError, OrbweaverError
+from nodeagent.clusterip.bpf_programs import DesiredPrograms
 from nodeagent.clusterip.clusterip_setup import own_netns_cookie
 from nodeagent.clusterip.pod_cgroups import BPFFS, can_pin, cgroup2_mounts
 from nodeagent.clusterip.program_loader import try_loading
-from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.coordinator.reply_mark_rules import (
     IptablesReplyMarkRules,
     NftReplyMarkRules,

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_cidr
 from core.errors import BadInput
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from core.manifests.documents import load_yaml
 
 Source = Literal["cluster", "calico", "cilium", "none"]

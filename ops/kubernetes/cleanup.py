@@ -14,7 +14,7 @@ import logging
 from typing import Final, NamedTuple
 
 from core.errors import ApiConflict, ApiNotFound
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api_client import Api, Object
 from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes.leader_lease import LEASES_PATH, is_held
 from ops.kubernetes.translated_kinds import FINALIZER

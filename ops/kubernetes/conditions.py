@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
 from core.errors import BadInput, Refused
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 
 READY_TYPE: Final = "Ready"
 DRAINING: Final = "Draining"

@@ -15,7 +15,7 @@ from core.domain.configuration.commands import ApplyRecord, Command, DeleteRecor
 from core.domain.coordinators import COORDINATOR_KIND, Coordinator
 from core.domain.events import RecordDefined
 from core.errors import Refused
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.work_queue import WorkQueue
 from core.manifests.kinds.fields import API_VERSION

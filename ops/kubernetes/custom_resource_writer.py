@@ -12,7 +12,7 @@ from typing import Final
 
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
 from core.domain.validation.normalization import CIDR_LABEL, SUBNET_CIDR_LABEL, cidr_label
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api_client import Api, Object
 from ops.kubernetes.conditions import (
     DesiredCondition,
     event,

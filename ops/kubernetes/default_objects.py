@@ -14,7 +14,7 @@ from typing import Final
 import yaml
 
 from core.errors import ApiConflict, ApiError, ApiRejected, ApiUnavailable, BadInput
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api_client import Api, Object
 from core.manifests.crds.names_and_columns import CUSTOM_RESOURCE_KINDS
 from core.manifests.kinds.fields import API_VERSION
 from core.process.retry import Backoff

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.domain.autopools.names import OWNER_SUBNET
+from core.domain.autopools.pool_names import OWNER_SUBNET
 from core.domain.model import Pool, Subnet
 from core.domain.subnets.subnet_model import owner_subnet_name
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes.translated_kinds import source_of
 

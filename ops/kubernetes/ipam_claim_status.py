@@ -18,10 +18,14 @@ from typing import Final, NamedTuple
 
 from core.domain.events import AllocationRefused
 from core.domain.evolution import EndpointKey
-from core.domain.fixed.owners import CLAIM_SUFFIX, claim_of_endpoint, endpoint_of_claim
+from core.domain.fixed.fixed_address_owners import (
+    CLAIM_SUFFIX,
+    claim_of_endpoint,
+    endpoint_of_claim,
+)
 from core.domain.model import Endpoint, stateful_holder
 from core.errors import ApiError, ApiNotFound, ApiRejected
-from core.kubernetes.api import Api, Object, segment
+from core.kubernetes.api_client import Api, Object, segment
 from core.kubernetes.informer import ObjectKey
 from core.process.concurrency import until_first
 from core.projections.change_buffer import ChangeBuffer

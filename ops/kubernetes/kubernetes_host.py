@@ -8,8 +8,8 @@ from typing import Final
 from core.eventstore.election import LeaderTerm
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.kubernetes.informer import Informer, reflector_task
 from core.process.supervision import Supervisor, TaskSpec
 from core.process.teardown import Teardown

@@ -15,7 +15,7 @@ from typing import Final
 
 from core.errors import ApiConflict, ApiError, ApiNotFound
 from core.eventstore.election import RENEWALS_PER_TTL, LeaderTerm
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api_client import Api, Object
 from ops.kubernetes.settings import LeaseSettings
 
 LEASES_PATH: Final = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"

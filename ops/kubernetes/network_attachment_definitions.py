@@ -14,7 +14,7 @@ import asyncio
 from typing import Final
 
 from core.errors import BadInput, Refusal, Refused
-from core.kubernetes.api import Api, Object, segment
+from core.kubernetes.api_client import Api, Object, segment
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.work_queue import WorkQueue
 from core.manifests.kinds.fields import API_VERSION

@@ -12,7 +12,7 @@ import json
 from typing import Final
 
 from core.errors import ApiError, ApiNotFound
-from core.kubernetes.api import Api, Object, segment
+from core.kubernetes.api_client import Api, Object, segment
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import (
     BLOCKING_PODS,

@@ -21,14 +21,14 @@ from core.domain.autopools.applications import (
     replicas_of,
     scale_of,
 )
-from core.domain.autopools.names import application_of
+from core.domain.autopools.pool_names import application_of
 from core.domain.events import TYPE_NAMES, ApplicationScaled, Cause
 from core.errors import LogCorrupt, LostRace, OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.eventstore.codec import EventDraft
 from core.eventstore.group_commit import Proposal
 from core.eventstore.keys import Keys, controller_writer
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import LogReader
+from core.eventstore.log_reader import LogReader
 from core.eventstore.writer import Writer
 from core.projections.projector import Projector
 from workflows.jobs.autopools.applications import ApplicationsSource

@@ -28,7 +28,7 @@ import msgspec
 
 from core.domain.evolution import EndpointKey
 from core.errors import ApiError, ApiNotFound, ApiRejected, ApiUnavailable
-from core.kubernetes.api import Api, Object, segment
+from core.kubernetes.api_client import Api, Object, segment
 from core.kubernetes.informer import Informer, ObjectKey, OwnWrites
 from core.manifests.kinds.fields import API_VERSION
 from core.process.concurrency import until_first

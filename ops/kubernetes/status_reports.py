@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from core.domain.autopools.names import OWNER_NAME
+from core.domain.autopools.pool_names import OWNER_NAME
 from core.domain.evolution import EndpointKey, Ledger
 from core.domain.forecast import FULL_SOON_S, Horizon
 from core.domain.model import Endpoint, pod_holder
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from core.manifests.manifest_writer import to_manifest
 from core.projections.pool_tally import PoolCounts
 from core.projections.projection import Projection

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api_client import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey, OwnWrites
 from ops.kubernetes.conditions import TRANSLATOR_CONDITIONS, DesiredCondition, conditions, is_new
 from ops.kubernetes.custom_resource_writer import Clock, ObjectWriter, identity, utc_now

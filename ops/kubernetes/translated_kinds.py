@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from core.domain.autopools.names import OWNER_SUBNET
+from core.domain.autopools.pool_names import OWNER_SUBNET
 from core.domain.configuration.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
 from core.domain.evolution import Ledger
 from core.domain.model import Owner, Pool, Reservation, Subnet
 from core.domain.subnets.subnet_model import owner_subnet_name
-from core.kubernetes.api import Object, segment
+from core.kubernetes.api_client import Object, segment
 from core.kubernetes.workloads.pods import controller_of
 from core.manifests.commands import apply_command
 from core.manifests.kinds.fields import API_VERSION

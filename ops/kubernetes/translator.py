@@ -15,11 +15,11 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from core.domain.autopools.names import OWNER_NAME
+from core.domain.autopools.pool_names import OWNER_NAME
 from core.domain.model import Reservation
 from core.domain.subnets.subnet_model import subnet_for
 from core.errors import BadInput, Refused
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.work_queue import WorkQueue
 from core.process.concurrency import until_first

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from core.configuration.admission_records import AdmissionStore
 from core.configuration.configurator import Configurator
-from core.configuration.pending_admissions import AdmissionStore
 from core.configuration.refusal_notes import RefusalNotes
 from core.domain.configuration.admissions import admitted_value
 from core.domain.configuration.commands import Command

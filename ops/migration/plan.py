@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from ops.migration.chart_values import dropped_values, effective_value, translate, value_at
 from ops.migration.facts import (
     AGENT_IMAGE,
     CONTROLLER_IMAGE,
@@ -20,7 +21,6 @@ from ops.migration.facts import (
     Facts,
     HelmRelease,
 )
-from ops.migration.values import dropped_values, effective_value, translate, value_at
 
 SERVER_MIN: Final = (1, 31)
 """The oldest version of Kubernetes that the chart and its admission rules support."""

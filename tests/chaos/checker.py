@@ -1,7 +1,7 @@
 """The checker of a run: reads only the exported log and the answers to callers.
 
-It shares no code with ``core.domain.checker`` or any other part of the product. A violation has the
-name of a rule:
+It shares no code with ``core.domain.log_checker`` or any other part of the product. A violation has
+the name of a rule:
 
     held-twice          a held address is claimed again
     foreign-release     a release names a claim that its Pod does not have

@@ -15,11 +15,11 @@ import zstandard
 from core.allocation.bindings import BINDING_CODEC, Binding, BindingRequest
 from core.allocation.pool_requests import POOL_REQUEST_CODEC, REPORT_CODEC, ReconcileReport
 from core.archive.cursor import CURSOR_CODEC, ArchiveCursor
-from core.archive.format import CHAIN_START, NO_FILE
-from core.configuration.pending_admissions import ADMISSION_CODEC
+from core.archive.file_format import CHAIN_START, NO_FILE
+from core.configuration.admission_records import ADMISSION_CODEC
 from core.configuration.refusal_notes import REFUSED_POOL_CODEC, RefusedPool
 from core.domain.autopools.applications import Application
-from core.domain.autopools.names import ApplicationKey
+from core.domain.autopools.pool_names import ApplicationKey
 from core.domain.configuration.admissions import PendingAdmission
 from core.domain.events import Cause, PoolRetired, RecordDefined
 from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet

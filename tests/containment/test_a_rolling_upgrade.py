@@ -14,8 +14,8 @@ from typing import Any, Final
 import msgpack
 import pytest
 
+from core.archive.archive_directory import LocalFiles
 from core.archive.archiver import Archiver
-from core.archive.files import LocalFiles
 from core.archive.replay import open_log
 from core.audit.verify import verify
 from core.domain.evolution import Ledger
@@ -30,7 +30,7 @@ from core.eventstore.codec import (
     decode_segment,
 )
 from core.eventstore.kv import Get, Put, Write
-from core.eventstore.log import LOG_START, LogReader
+from core.eventstore.log_reader import LOG_START, LogReader
 from core.eventstore.memory import MemoryStore
 from core.projections import projector as projecting
 from core.projections.configuration_view import ConfigurationView

@@ -16,8 +16,8 @@ from typing import Final
 
 import pytest
 
+from core.archive.archive_directory import LocalFiles
 from core.archive.cursor import read_cursor
-from core.archive.files import LocalFiles
 from core.archive.nospace import FullLogArchiver
 from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import RecordDefined

@@ -25,8 +25,8 @@ from core.domain.configuration.commands import (
     QuarantineAddress,
     RetirePool,
 )
-from core.domain.facts import PodFacts
 from core.domain.model import Pool, Reservation
+from core.domain.request_facts import PodFacts
 from core.errors import OrbweaverError
 from core.eventstore.memory import MemoryStore
 from tests.support.faulty_store import Fault, FaultyStore

@@ -23,8 +23,8 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 
 DOMAIN: Final = "cluster.local"
 PORT: Final = 53

@@ -20,15 +20,15 @@ import yaml
 
 from core.allocation.allocator import AllocatorSettings
 from core.domain.autopools.pool_size import AutoPoolSettings
-from core.domain.facts import PodFacts
 from core.domain.model import FixedKind
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.selection.request import SelectionSettings
+from core.domain.request_facts import PodFacts
+from core.domain.selection.selection_request import SelectionSettings
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import Get
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from ops.kubernetes.watches.cluster_watch import ClusterWatch
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import PODS_PATH, create_pod, delete_workloads

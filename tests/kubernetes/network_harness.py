@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from ops.kubernetes.network_attachment_definitions import NADS_PATH, Attachments
 from tests.kubernetes.objects import create, replace
 from tests.kubernetes.translator_harness import events_about, until

@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 import trustme
 
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes.admission.admission_host import AdmissionHost
 from ops.kubernetes.admission.configurations import WebhookClientConfig, configurations

@@ -19,7 +19,11 @@ UNUSED: Final = (
 """Modules that a daemon must not import while traces and certificates are off."""
 
 # The modules that a daemon imports at its start and when it connects to a cluster.
-AGENT: Final = ("nodeagent.main", "core.kubernetes.connection", "nodeagent.telemetry.exposition")
+AGENT: Final = (
+    "nodeagent.main",
+    "core.kubernetes.http_connection",
+    "nodeagent.telemetry.exposition",
+)
 CONTROLLER: Final = ("ops.controller.main", "ops.controller.daemon")
 
 

@@ -22,10 +22,10 @@ from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.etcd import watch as watches
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Put
-from core.kubernetes import api as apis
+from core.kubernetes import api_client as apis
 from core.kubernetes import informer
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.kubernetes.informer import Informer
 from core.process.supervision import Supervisor
 from core.projections import configuration_view

@@ -20,10 +20,10 @@ from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.etcd import watch as watches
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Put
-from core.kubernetes import api as apis
-from core.kubernetes import connection, informer
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes import api_client as apis
+from core.kubernetes import http_connection, informer
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.kubernetes.informer import Informer, reflector_task
 from core.process.supervision import Supervisor
 from core.projections import configuration_view
@@ -131,7 +131,9 @@ def test_a_watch_is_stale_while_the_kernel_drops_its_packets_and_then_recovers(
 
 
 async def test_sockets_to_an_api_server_detect_a_dead_peer_with_keepalive() -> None:
-    client = connection.tcp_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1)))
+    client = http_connection.tcp_socket(
+        (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))
+    )
     with client:
         idle_s, interval_s, probes, unanswered_ms = (
             client.getsockopt(socket.IPPROTO_TCP, option)
@@ -144,8 +146,8 @@ async def test_sockets_to_an_api_server_detect_a_dead_peer_with_keepalive() -> N
         )
 
         assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        assert idle_s + interval_s * probes <= connection.DEAD_PEER_S
-        assert unanswered_ms == connection.DEAD_PEER_S * 1_000
+        assert idle_s + interval_s * probes <= http_connection.DEAD_PEER_S
+        assert unanswered_ms == http_connection.DEAD_PEER_S * 1_000
 
 
 def proxied_kubeconfig(

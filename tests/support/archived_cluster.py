@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
+from core.archive.archive_directory import Files, LocalFiles
 from core.archive.archiver import Archiver
-from core.archive.files import Files, LocalFiles
 from core.archive.replay import LogView, open_log
 from core.domain.configuration.commands import (
     ApplyRecord,

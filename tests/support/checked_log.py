@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from core.domain.checker import Checker, Violation
 from core.domain.events import Recorded
+from core.domain.log_checker import Checker, Violation
 
 
 def log_violations(events: Iterable[Recorded]) -> Iterator[Violation]:

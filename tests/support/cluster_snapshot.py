@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
-from core.domain.fixed.owners import (
+from core.domain.fixed.fixed_address_owners import (
     IpamClaimState,
     MissingOwner,
     StatefulSetState,

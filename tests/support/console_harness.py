@@ -19,14 +19,14 @@ from core.domain.claims.claim_decisions import decide_release
 from core.domain.configuration.commands import ApplyRecord, ApplyReservation, QuarantineAddress
 from core.domain.coordinators import COORDINATOR_KIND, Coordinator
 from core.domain.events import Cause, RecordDefined
-from core.domain.facts import PodFacts
 from core.domain.model import Attachment, Reservation
-from core.domain.selection.request import SelectionRequest
+from core.domain.request_facts import PodFacts
+from core.domain.selection.selection_request import SelectionRequest
 from core.errors import AllocationError
 from core.eventstore.kv import KeyValueStore
 from core.process.tcp_port import TcpPort
 from ops.console.access import ConsoleAccess
-from ops.console.source import ConsoleSource
+from ops.console.console_data import ConsoleSource
 from ops.console.web_server import ACCESS_RECHECK_S, CONNECTIONS_MAX, ConsoleServer
 from ops.console.workflow_actions import WorkflowActions
 from tests.support.node_harness import TEST_CAUSE, NodeHarness, pod, pool

@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 from core.domain.evolution import Ledger
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.keys import Keys
-from core.eventstore.log import LOG_START, LogReader
-from core.eventstore.state import read_ledger
+from core.eventstore.log_reader import LOG_START, LogReader
+from core.eventstore.state_reader import read_ledger
 from tests.support.checked_log import log_violations
 
 T = TypeVar("T")

@@ -18,9 +18,9 @@ from typing import Any, Final
 import pytest
 
 from core.domain.model import Attachment
-from nodeagent.coordinator.announcer import Announcer
+from nodeagent.coordinator.address_announcer import Announcer
+from nodeagent.coordinator.attachment_engine import AttachRequest, AttachResult, Engine
 from nodeagent.coordinator.attachment_records import AttachmentRecords
-from nodeagent.coordinator.engine import AttachRequest, AttachResult, Engine
 from nodeagent.coordinator.rdma_isolation import RdmaIsolation
 from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules, ReplyMarkRules
 from nodeagent.coordinator.settings import (

@@ -16,19 +16,25 @@ from core.allocation.allocator import Added, Allocator, AllocatorSettings
 from core.allocation.cooldown import CoolDown
 from core.allocation.releaser import Released, Releaser, ReleaseRequest
 from core.configuration.configurator import Applied, Configurator
-from core.domain.checker import Violation
 from core.domain.claims.claim_decisions import decide_release
 from core.domain.configuration.commands import ApplyPool, Command
 from core.domain.events import Cause, Recorded
 from core.domain.evolution import Ledger
-from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
-from core.domain.fixed.validity import Validity
+from core.domain.fixed.owner_validity import Validity
+from core.domain.log_checker import Violation
 from core.domain.model import Attachment, Endpoint, FixedKind, Owner, Pool
-from core.domain.selection.request import SelectionRequest
+from core.domain.request_facts import (
+    NamespaceFacts,
+    NodeFacts,
+    PodFacts,
+    PodReference,
+    RequestFacts,
+)
+from core.domain.selection.selection_request import SelectionRequest
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.log import LOG_START, LogReader
-from core.eventstore.state import read_ledger
+from core.eventstore.log_reader import LOG_START, LogReader
+from core.eventstore.state_reader import read_ledger
 from core.eventstore.writer import Writer
 from core.projections.configuration_view import ConfigurationView
 from nodeagent.handlers.add_handler import Allocate

@@ -30,7 +30,11 @@ CLEAN_PATHS: Final = (
 )
 """Paths from the root of the repository; a folder ends with a slash."""
 
-NOT_YET: Final = ("core/audit/export.py", "ops/manifests.py", "workflows/jobs/quarantine/probe.py")
+NOT_YET: Final = (
+    "core/audit/log_export.py",
+    "ops/manifests.py",
+    "workflows/jobs/quarantine/probe.py",
+)
 """Files that are not searched: they handle a public field that is still named ``stranger``."""
 
 VAGUE_NAMES: Final = frozenset(

@@ -26,7 +26,7 @@ PERMITTED_VIOLATIONS: dict[tuple[str, str], str] = {
             "workflows/engine/run/execution.py": "the term collects the ends of its executions",
             "workflows/engine/store/session.py": "its end sets the session's event lost",
             "workflows/engine/worker/shard.py": "failures are caught; a draining term awaits it",
-            "workflows/engine/worker/term.py": "the term awaits its tasks",
+            "workflows/engine/worker/worker_session.py": "the term awaits its tasks",
             "workflows/engine/worker/worker.py": "the worker awaits the task when it is closed",
             "workflows/jobs/provider/binding_dispatcher.py": "its dispatcher awaits it at the end",
             "workflows/jobs/autopools/application_dispatcher.py": "the same round awaits its tasks",

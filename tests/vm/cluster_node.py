@@ -25,8 +25,8 @@ import aiohttp
 import grpc
 
 from core.errors import ApiNotFound
-from core.kubernetes.api import Api
-from core.kubernetes.connection import Connection, open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import Connection, open_connection
 from core.process.environment import KUBECONFIG_VARIABLE
 from core.settings.device_plugin import KUBELET_DIRECTORY
 from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from core.domain.events import RecordDefined, RecordDeleted, Recorded
 from core.domain.evolution import Ledger, RecordKey
-from core.domain.fixed.owners import (
+from core.domain.fixed.fixed_address_owners import (
     NO_RECORD,
     STATEFUL_SET,
     MissingOwner,
@@ -38,7 +38,7 @@ from core.errors import LogCorrupt, LogGap
 from core.eventstore.keys import Keys
 from core.eventstore.kinds import ENDPOINT_KEYS
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
-from core.eventstore.log import Cursor, LogReader, Segment
+from core.eventstore.log_reader import Cursor, LogReader, Segment
 from workflows.jobs.reclaim.reclaim_context import PodChange
 
 DELETIONS_MAX: Final = 100_000

@@ -14,10 +14,10 @@ from typing import Final
 
 from core.domain.addresses import ip_address as addresses
 from core.domain.addresses.ip_address import AddressSyntaxError, Cidr
-from core.domain.facts import PodFacts
 from core.domain.model import Nic, Pool, Route
+from core.domain.request_facts import PodFacts
 from core.domain.selection import jsontext
-from core.domain.selection.annotations import invalid_pod_annotation
+from core.domain.selection.pool_annotations import invalid_pod_annotation
 from core.errors import BadInput
 
 POD_ROUTES: Final = "ipam.spidernet.io/routes"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple
 
 from core.domain.autopools.applications import Application, require_controller, skip_reason
-from core.domain.autopools.names import (
+from core.domain.autopools.pool_names import (
     OWNER_UID,
     PoolScope,
     application_of,
@@ -27,11 +27,11 @@ from core.domain.autopools.pool_plan import (
     plan_pool,
 )
 from core.domain.autopools.pool_size import IpNumber, pool_size
-from core.domain.autopools.requests import SubnetRequest, read_request
+from core.domain.autopools.subnet_annotations import SubnetRequest, read_request
 from core.domain.configuration.commands import ApplyAutoPool, DropAutoPool
 from core.domain.configuration.configuration_state import Configuration
 from core.domain.model import Claim, Pool
-from core.domain.selection.annotations import AUTO_POOLS_DISABLED
+from core.domain.selection.pool_annotations import AUTO_POOLS_DISABLED
 from core.errors import OrbweaverError, Refused, WrongInput
 
 StepAction = Literal[Action, "delete", "retire", "wait", "refuse"]

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from core.domain.autopools.names import LABEL_PREFIX, ApplicationKey
+from core.domain.autopools.pool_names import LABEL_PREFIX, ApplicationKey
 from core.domain.events import ApplicationScaled, RecordDefined
-from core.domain.facts import PodFacts
 from core.domain.model import Owner, Scale
+from core.domain.request_facts import PodFacts
 from core.errors import WrongInput
 
 REPLICATED_KINDS: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet"})

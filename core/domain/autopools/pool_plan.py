@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import parse_address
-from core.domain.autopools.names import (
+from core.domain.autopools.pool_names import (
     IP_NUMBER,
     OWNER_UID,
     PoolScope,
@@ -30,8 +30,8 @@ from core.domain.configuration.configuration_state import (
 )
 from core.domain.model import Claim, Pool, Subnet
 from core.domain.subnets.subnet_model import addresses_of_pools, same_cidr
+from core.domain.validation.common_rules import ObjectReference
 from core.domain.validation.normalization import normalise_network
-from core.domain.validation.shared import ObjectReference
 from core.errors import RefusalKind, Refused
 
 NAMES_TRIED_MAX: Final = 16

@@ -16,7 +16,7 @@ from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import Address, format_address, parse_address, parse_cidr
 from core.domain.events import AddressesClaimed
 from core.domain.model import Claim, Endpoint, Nic, Pool
-from core.domain.validation.shared import ObjectReference
+from core.domain.validation.common_rules import ObjectReference
 from core.errors import Refusal, Refused
 
 SUBNETS_MAX: Final = 1_024

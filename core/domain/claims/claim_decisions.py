@@ -17,8 +17,7 @@ from typing import Literal, NamedTuple
 
 from core.domain.addresses.ip_address import Family, parse_address
 from core.domain.events import AddressesClaimed, EndpointChanged, PoolVerdict
-from core.domain.facts import PodFacts
-from core.domain.fixed.validity import Validity
+from core.domain.fixed.owner_validity import Validity
 from core.domain.model import (
     Attachment,
     Endpoint,
@@ -26,7 +25,8 @@ from core.domain.model import (
     pod_holder,
     stateful_holder,
 )
-from core.domain.selection.request import (
+from core.domain.request_facts import PodFacts
+from core.domain.selection.selection_request import (
     NICS_MAX,
     Candidates,
     Demand,

@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 
 from core.domain.claims.claim_decisions import holder_of
 from core.domain.events import AllocationRefused, Cause
-from core.domain.facts import PodFacts
+from core.domain.request_facts import PodFacts
 from core.domain.selection.error_texts import missing_pool_of
-from core.domain.selection.request import CandidateVerdict
+from core.domain.selection.selection_request import CandidateVerdict
 from core.errors import (
     AddressConflict,
     AddressesUsedOut,

@@ -15,7 +15,7 @@ from core.domain.configuration.commands import ApplyPool, ApplySubnet, Command
 from core.domain.configuration.configuration_state import Configuration
 from core.domain.events import Event, PoolDefined, SubnetDefined
 from core.domain.model import Pool, Subnet
-from core.domain.validation.pools import cidr_of_subnet
+from core.domain.validation.pool_rules import cidr_of_subnet
 from core.errors import Refusal
 
 

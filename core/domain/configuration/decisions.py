@@ -14,7 +14,7 @@ from itertools import chain
 
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import AddressSyntaxError
-from core.domain.autopools.names import OWNER_NAME, OWNER_UID
+from core.domain.autopools.pool_names import OWNER_NAME, OWNER_UID
 from core.domain.autopools.pool_plan import find_pool, plan_pool
 from core.domain.configuration.commands import (
     AdvanceRetirement,
@@ -56,17 +56,14 @@ from core.domain.model import Claim, Pool, Reservation
 from core.domain.quarantine.quarantine_decisions import decide_quarantine
 from core.domain.subnets.subnet_decisions import decide_subnet
 from core.domain.subnets.subnet_model import adopt
-from core.domain.validation.changes import (
+from core.domain.validation.change_rules import (
     addresses_in_use_rule,
     empty_pool_rule,
     immutable_network_rule,
     immutable_reservation_rule,
     retiring_rule,
 )
-from core.domain.validation.normalization import normalise_network, normalise_reservation
-from core.domain.validation.pools import content_rules, items_rule, subnet_rule
-from core.domain.validation.records import record_rules
-from core.domain.validation.shared import (
+from core.domain.validation.common_rules import (
     ObjectReference,
     family_enabled_rule,
     object_name_rule,
@@ -74,7 +71,10 @@ from core.domain.validation.shared import (
     size_rule,
     unknown,
 )
-from core.domain.validation.subnets import owner_rules
+from core.domain.validation.normalization import normalise_network, normalise_reservation
+from core.domain.validation.pool_rules import content_rules, items_rule, subnet_rule
+from core.domain.validation.record_rules import record_rules
+from core.domain.validation.subnet_rules import owner_rules
 
 
 def removed_addresses(configuration: Configuration, command: Command) -> AddressSet | None:

@@ -26,8 +26,8 @@ from core.domain.events import Event, PoolDefined, PoolDeleted, SubnetDefined, S
 from core.domain.model import Claim, Pool
 from core.domain.subnets.subnet_decisions import decide_subnet
 from core.domain.subnets.subnet_model import owner_subnet_name, pools_of_subnet
-from core.domain.validation.changes import empty_pool_rule
-from core.domain.validation.shared import ObjectReference, require, unknown
+from core.domain.validation.change_rules import empty_pool_rule
+from core.domain.validation.common_rules import ObjectReference, require, unknown
 from core.errors import Refusal
 
 InUse = Literal["wait", "refuse"]

@@ -1,9 +1,9 @@
 """Fixed addresses: StatefulSet replicas, VMs and IPAMClaims keep addresses when Pods change.
 
-    owners       which Pods have fixed addresses; the state of StatefulSets, VMs and IPAMClaims
-    validity     whether a fixed address still has an owner
-    retrieval    which addresses the next Pod of a holder gets back
-    ipam_claims  which NICs of a Pod use an IPAMClaim
+    fixed_address_owners  which Pods have fixed addresses; the state of their owners
+    owner_validity        whether a fixed address still has an owner
+    retrieval             which addresses the next Pod of a holder gets back
+    ipam_claims           which NICs of a Pod use an IPAMClaim
 
 See docs/reference/fixed-address-rules.md, "Wanted addresses" and "Retrieval".
 

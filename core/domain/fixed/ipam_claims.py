@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from core.domain.facts import PodFacts
-from core.domain.fixed.owners import CLAIM_SUFFIX, endpoint_of_claim
+from core.domain.fixed.fixed_address_owners import CLAIM_SUFFIX, endpoint_of_claim
 from core.domain.name_syntax import SUBDOMAIN_CHARS_MAX, is_dns_label
+from core.domain.request_facts import PodFacts
 from core.domain.selection.multus import CLAIM_REFERENCE, NETWORKS_ANNOTATION, parse_networks
 from core.errors import BadInput
 

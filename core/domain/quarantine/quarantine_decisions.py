@@ -18,8 +18,8 @@ from core.domain.configuration.commands import LiftQuarantine, QuarantineAddress
 from core.domain.configuration.configuration_state import Configuration
 from core.domain.events import AddressQuarantined, Event, QuarantineLifted
 from core.domain.model import ConflictingHost, Quarantine
-from core.domain.validation.records import address_rule, note_rule, reason_rule
-from core.domain.validation.shared import ObjectReference, require, unknown
+from core.domain.validation.common_rules import ObjectReference, require, unknown
+from core.domain.validation.record_rules import address_rule, note_rule, reason_rule
 from core.errors import Refusal
 
 SEEN_MS_MAX: Final = 253_402_300_799_999

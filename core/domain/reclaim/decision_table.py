@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple
 
 from core.domain.evolution import EndpointKey
-from core.domain.fixed.owners import MissingOwner
-from core.domain.fixed.validity import Validity, validity_of
+from core.domain.fixed.fixed_address_owners import MissingOwner
+from core.domain.fixed.owner_validity import Validity, validity_of
 from core.domain.model import FixedKind
 from core.domain.reclaim.evidence import (
     EVICTED,

@@ -3,10 +3,10 @@
 Absence of evidence releases nothing (I6).
 
 ``ClusterLookup`` returns the object, proof that it does not exist, or "unknown", which is not
-evidence; see ``core.domain.fixed.owners``. An implementation may report that an object does not
-exist only after a listing that is complete, was taken after the claims were read, and is not empty
-for a kind that every cluster has. A Pod exists before its ADD, so every living holder of a claim is
-in such a listing.
+evidence; see ``core.domain.fixed.fixed_address_owners``. An implementation may report that an
+object does not exist only after a listing that is complete, was taken after the claims were read,
+and is not empty for a kind that every cluster has. A Pod exists before its ADD, so every living
+holder of a claim is in such a listing.
 
 One report is enough: a delete event of the API server, or the report of an operator. Otherwise two
 observations of the same finding about the same claims are required, at least ``OBSERVATION_GAP_S``
@@ -24,7 +24,12 @@ from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple, Protocol
 
 from core.domain.evolution import EndpointKey, RevisedClaim
-from core.domain.fixed.owners import FixedAddressSwitches, MissingOwner, OwnerLookup, kind_of_pod
+from core.domain.fixed.fixed_address_owners import (
+    FixedAddressSwitches,
+    MissingOwner,
+    OwnerLookup,
+    kind_of_pod,
+)
 from core.domain.model import Endpoint, FixedKind, Owner
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from core.domain.addresses.ip_address import parse_address
 from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
-from core.domain.fixed.owners import kind_of_holder
+from core.domain.fixed.fixed_address_owners import kind_of_holder
 from core.domain.model import Claim, Endpoint
 from core.domain.reclaim.decision_table import (
     PodToVerify,

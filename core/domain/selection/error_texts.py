@@ -11,14 +11,14 @@ from typing import Final
 
 from core.domain.addresses.ip_address import Family
 from core.domain.events import PoolVerdict
-from core.domain.facts import PodFacts
-from core.domain.selection.annotations import (
+from core.domain.request_facts import PodFacts
+from core.domain.selection.pool_annotations import (
     POD_IPPOOL,
     POD_IPPOOLS,
     POD_SUBNET,
     POD_SUBNETS,
 )
-from core.domain.selection.request import (
+from core.domain.selection.selection_request import (
     FAMILY_NAMES,
     SOURCE_CNI_CONF,
     SOURCE_DEFAULT_POOLS,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.domain.facts import PodFacts
+from core.domain.request_facts import PodFacts
 from core.domain.selection import jsontext
-from core.domain.selection.request import CLUSTER_INTERFACE, SelectionSettings
+from core.domain.selection.selection_request import CLUSTER_INTERFACE, SelectionSettings
 from core.errors import BadInput
 
 CLAIM_REFERENCE: Final = "ipam-claim-reference"

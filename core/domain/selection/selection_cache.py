@@ -12,11 +12,11 @@ from collections.abc import Hashable
 from typing import Final
 
 from core.domain.addresses.ip_address import Family
-from core.domain.facts import RequestFacts
-from core.domain.selection.annotations import POD_SUBNET, POD_SUBNETS
-from core.domain.selection.catalog import PoolCatalog
-from core.domain.selection.request import Selection, SelectionRequest, SelectionSettings
-from core.domain.selection.select import select
+from core.domain.request_facts import RequestFacts
+from core.domain.selection.pool_annotations import POD_SUBNET, POD_SUBNETS
+from core.domain.selection.pool_catalog import PoolCatalog
+from core.domain.selection.pool_selection import select
+from core.domain.selection.selection_request import Selection, SelectionRequest, SelectionSettings
 
 SELECTIONS_MAX: Final = 32
 """Cached selections; when there are more, the cache is emptied."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from core.domain.addresses.ip_address import V4, V6, Family
 from core.domain.patterns import globs
-from core.domain.selection.catalog import PoolCatalog
 from core.domain.selection.error_texts import bracketed
-from core.domain.selection.request import (
+from core.domain.selection.pool_catalog import PoolCatalog
+from core.domain.selection.selection_request import (
     FAMILY_NAMES,
     Candidates,
     NicPools,

@@ -1,4 +1,4 @@
-"""The rules about subnets in the history checker (``core.domain.checker``).
+"""The rules about subnets in the history checker (``core.domain.log_checker``).
 
     subnet-share    a pool has addresses outside of its subnet, or its label names another subnet
     subnet-overlap  the CIDRs of two subnets of a family have an address in common

@@ -28,10 +28,8 @@ from core.domain.events import (
 )
 from core.domain.model import Pool, Subnet
 from core.domain.subnets.subnet_model import POOLS_PER_STEP_MAX, adopt, pools_of_subnet, same_cidr
-from core.domain.validation.changes import immutable_network_rule
-from core.domain.validation.normalization import normalise_network
-from core.domain.validation.pools import cidr_rule
-from core.domain.validation.shared import (
+from core.domain.validation.change_rules import immutable_network_rule
+from core.domain.validation.common_rules import (
     OBJECT_BYTES_MAX,
     ObjectReference,
     encoded_size_max,
@@ -41,7 +39,9 @@ from core.domain.validation.shared import (
     size_rule,
     unknown,
 )
-from core.domain.validation.subnets import (
+from core.domain.validation.normalization import normalise_network
+from core.domain.validation.pool_rules import cidr_rule
+from core.domain.validation.subnet_rules import (
     no_pools_rule,
     pools_inside_rule,
     retiring_subnet_rule,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from core.domain.addresses.address_set import CLAMPED_SIZE_MAX, AddressSet
-from core.domain.autopools.names import OWNER_SUBNET, application_of
+from core.domain.autopools.pool_names import OWNER_SUBNET, application_of
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Pool, Subnet
 

@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from core.domain.autopools.applications import BUILT_IN, Application
-from core.domain.autopools.names import LABEL_PREFIX, ApplicationKey
-from core.domain.fixed.owners import IpamClaimState, StatefulSetState, VmiState, VmState
+from core.domain.autopools.pool_names import LABEL_PREFIX, ApplicationKey
+from core.domain.fixed.fixed_address_owners import (
+    IpamClaimState,
+    StatefulSetState,
+    VmiState,
+    VmState,
+)
 from core.domain.model import Scale
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from core.kubernetes.workloads.pods import controller_of
 
 COLLECTION_NAMES: Final[Mapping[str, str]] = {

@@ -11,7 +11,7 @@ from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.fixed.ipam_claims import claims_of
 from core.domain.model import Owner
 from core.domain.reclaim.evidence import NodeState, Phase, PodState
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 
 GRACE_S: Final = 30.0
 """The API server's default of ``terminationGracePeriodSeconds``."""

@@ -20,7 +20,7 @@ from core.domain.addresses.ip_address import (
     parse_written_address,
     parse_written_cidr,
 )
-from core.domain.validation.shared import ObjectReference, shortened
+from core.domain.validation.common_rules import ObjectReference, shortened
 from core.errors import BadInput, Refusal
 from core.manifests.kinds.coordinators import CoordinatorSpec, DetectOptions, PolicyRoute
 from core.manifests.networks.detect_options import read_timing

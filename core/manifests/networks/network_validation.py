@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from core.domain.validation.shared import ObjectReference, object_name_rule
+from core.domain.validation.common_rules import ObjectReference, object_name_rule
 from core.errors import BadInput, Refusal, RefusalKind
 from core.manifests.kinds.multus_configs import (
     CNI_TYPES,

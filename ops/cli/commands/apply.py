@@ -17,7 +17,7 @@ from core.domain.evolution import Ledger
 from core.errors import Refused
 from core.eventstore.keys import Keys
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Get
-from core.eventstore.state import add_configuration, read_ledger
+from core.eventstore.state_reader import add_configuration, read_ledger
 from core.manifests.commands import apply_command
 from core.projections.fork import Fork
 from ops.cli.action_runner import perform

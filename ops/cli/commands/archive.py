@@ -22,7 +22,7 @@ from ops.cli.action_runner import Yes, confirm, perform
 from ops.cli.exit_codes import Exit, fail
 from ops.cli.output import TableColumn, counted, moment, print_fields, show_table, show_value
 from ops.cli.progress import progress
-from ops.cli.times import parse_length
+from ops.cli.time_arguments import parse_length
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession

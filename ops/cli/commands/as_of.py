@@ -18,7 +18,7 @@ from ops.cli.kinds import ObjectKind, kind_of, plural, split_name
 from ops.cli.name_completion import complete_kind, complete_names
 from ops.cli.object_selection import ObjectSelection, listing_of
 from ops.cli.output import moment, print_heading, show, show_value
-from ops.cli.times import parse_time
+from ops.cli.time_arguments import parse_time
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession

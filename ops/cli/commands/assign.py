@@ -16,8 +16,8 @@ from core.domain.addresses.ip_address import Address, Family, require_address
 from core.domain.claims.assignment import nic_with
 from core.domain.claims.claim_decisions import holder_of
 from core.domain.configuration.configuration_state import pool_addresses
-from core.domain.facts import PodReference
 from core.domain.model import Endpoint, Nic, Pool
+from core.domain.request_facts import PodReference
 from core.errors import BadInput, NotFound
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
 from ops.cli import dry_run

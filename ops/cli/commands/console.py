@@ -60,7 +60,7 @@ async def _serve(session: ClusterSession, port: int, *, has_actions: bool) -> No
     # aiohttp and the engine of workflows are slow to import, and no other command needs them.
     from core.process.tcp_port import TcpPort  # noqa: PLC0415
     from ops.console.access import OpenAccess, SecretAccess  # noqa: PLC0415
-    from ops.console.source import ConsoleSource  # noqa: PLC0415
+    from ops.console.console_data import ConsoleSource  # noqa: PLC0415
     from ops.console.web_server import (  # noqa: PLC0415
         CONNECTIONS_MAX,
         LOOPBACK_HOSTS,

@@ -13,7 +13,7 @@ from core.audit.history import read_history
 from core.audit.history_entries import parse_subject
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import Address, format_range, parse_address, require_address
-from core.domain.autopools.names import application_of
+from core.domain.autopools.pool_names import application_of
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.model import Endpoint, Pool, Quarantine, Subnet
@@ -27,7 +27,7 @@ from core.domain.subnets.subnet_model import (
     shares_of_subnet,
 )
 from core.errors import NotFound
-from core.eventstore.state import read_ledger
+from core.eventstore.state_reader import read_ledger
 from core.projections.projection import Projection
 from ops.cli.action_runner import perform
 from ops.cli.commands.applications import describe_applications

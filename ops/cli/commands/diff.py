@@ -16,7 +16,7 @@ from ops.cli.action_runner import perform
 from ops.cli.formats import Output
 from ops.cli.output import TableColumn, show_table, show_value
 from ops.cli.session import ClusterSession
-from ops.cli.times import parse_time
+from ops.cli.time_arguments import parse_time
 
 _SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
 _COLUMNS: Final = (TableColumn(""), TableColumn("NAME"), TableColumn("WHAT"))

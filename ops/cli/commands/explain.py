@@ -16,14 +16,14 @@ from core.audit.past_adds import NOW, LogMoment, PastAdds, read_past_adds
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import RecordDefined
-from core.domain.facts import PodReference
 from core.domain.model import Endpoint
+from core.domain.request_facts import PodReference
 from core.domain.selection.error_texts import SOURCE_TEXTS, describe_verdicts
-from core.domain.selection.request import FAMILY_NAMES, CandidateVerdict, SelectionRequest
+from core.domain.selection.selection_request import FAMILY_NAMES, CandidateVerdict, SelectionRequest
 from core.errors import BadInput, NotFound
 from core.eventstore.codec import ENDPOINT_CODEC
 from core.eventstore.kv import Get
-from core.eventstore.state import read_ledger
+from core.eventstore.state_reader import read_ledger
 from core.manifests.commands import apply_command
 from core.projections.configuration_view import ConfigurationSnapshot
 from ops.cli import dry_run

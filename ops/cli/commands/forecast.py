@@ -13,12 +13,12 @@ import typer
 
 from core.archive.replay import open_log
 from core.archive.unread_parts import UnreadPartList
-from core.audit.growth import GrowthLog, GrowthSubject
+from core.audit.pool_growth import GrowthLog, GrowthSubject
 from core.domain.evolution import Ledger
 from core.domain.forecast import Forecast, NoTrend, forecast_exhaustion, horizon_of, last_days
 from core.domain.subnets.subnet_model import count_addresses
 from core.errors import NotFound
-from core.eventstore.state import read_configuration
+from core.eventstore.state_reader import read_configuration
 from ops.cli.action_runner import perform
 from ops.cli.exit_codes import Exit, report, report_unreadable_parts
 from ops.cli.formats import Output

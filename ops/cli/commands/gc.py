@@ -24,7 +24,7 @@ from core.domain.reclaim.evidence import DeletionNotice, utc
 from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimPlan, ReclaimStep, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import NotFound
-from core.eventstore.state import read_ledger
+from core.eventstore.state_reader import read_ledger
 from core.eventstore.writer import Writer
 from core.process.environment import KUBECONFIG_VARIABLE, EnvironmentVariables
 from ops.cli.action_runner import Yes, confirm, perform

@@ -15,7 +15,7 @@ import typer
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
 from core.errors import BadInput, LogError, NotFound
-from core.eventstore.state import STATE_KINDS, read_configuration, read_ledger
+from core.eventstore.state_reader import STATE_KINDS, read_configuration, read_ledger
 from ops.cli.action_runner import perform
 from ops.cli.commands.forecast import times_until_full
 from ops.cli.exit_codes import Exit, report, report_unreadable_keys

@@ -17,7 +17,7 @@ from core.allocation.takeover import TakeoverResult, TakeoverRun
 from core.domain.claims.takeover import TakeoverPlan, plan_takeover, remaining
 from core.domain.configuration.commands import Command
 from core.errors import Refusal
-from core.eventstore.state import read_ledger
+from core.eventstore.state_reader import read_ledger
 from core.projections.configuration_view import ConfigurationView
 from core.projections.fork import Fork, SimulatedStep
 from ops.cli.action_runner import Yes, confirm, perform

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from core.archive.replay import LogView, advance_clock, open_log
-from core.audit.export import export_lines, export_raw, import_log
-from core.domain.checker import Checker
+from core.audit.log_export import export_lines, export_raw, import_log
+from core.domain.log_checker import Checker
 from core.errors import BadInput, LogError
 from ops.cli.action_runner import perform
 from ops.cli.exit_codes import Exit, report
@@ -21,7 +21,7 @@ from ops.cli.kinds import ObjectKind
 from ops.cli.object_selection import ObjectSelection, listing_of
 from ops.cli.output import counted, print_fields, print_heading, show, show_value
 from ops.cli.progress import counted_events, progress
-from ops.cli.times import parse_time
+from ops.cli.time_arguments import parse_time
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession

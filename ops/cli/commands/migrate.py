@@ -15,7 +15,7 @@ import typer
 
 from core.domain.claims.takeover import plan_takeover
 from core.errors import BadInput
-from core.eventstore.state import read_ledger
+from core.eventstore.state_reader import read_ledger
 from core.manifests.manifest_writer import dump_yaml
 from ops.cli.action_runner import perform
 from ops.cli.exit_codes import Exit, fail, report_unreadable_keys
@@ -33,8 +33,8 @@ from ops.cli.output import TableColumn, counted, print_heading, show_table, show
 from ops.cli.session import ClusterSession
 from ops.migration.comparison import AddressDifference, differences
 from ops.migration.facts import AGENT_IMAGE, Facts
+from ops.migration.facts_reader import read_facts
 from ops.migration.plan import MigrationDeadline, Plan, PlanFinding, plan_migration, workload_with
-from ops.migration.reader import read_facts
 
 WAIT_S_MAX: Final = 3600
 """The longest ``compare --wait``, in seconds."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from core.domain.validation.shared import REFUSALS_MAX
+from core.domain.validation.common_rules import REFUSALS_MAX
 from core.errors import BadInput
 from core.manifests.manifest_parser import objects
 from core.manifests.networks.nad_renderer import render

@@ -16,7 +16,7 @@ from core.errors import BadInput, NotFound
 from core.eventstore.codec import QUARANTINE_CODEC
 from core.eventstore.kinds import CLAIM_KEYS
 from core.eventstore.kv import Get
-from core.eventstore.state import read_configuration
+from core.eventstore.state_reader import read_configuration
 from ops.cli.action_runner import perform
 from ops.cli.commands.get import get
 from ops.cli.configuration_writer import write_command

@@ -8,7 +8,7 @@ import typer
 
 from ops.cli.action_runner import perform
 from ops.cli.output import TableColumn, counted, moment, print_fields, show_table, show_value
-from ops.cli.times import parse_length
+from ops.cli.time_arguments import parse_length
 from ops.cli.workflow_calls import (
     Arguments,
     Queue,

@@ -15,7 +15,7 @@ from core.domain.autopools.application_plan import ReconcileStep, refused_step
 from core.domain.events import TYPE_NAMES
 from core.domain.evolution import Ledger
 from core.errors import Refused
-from core.eventstore.state import read_ledger
+from core.eventstore.state_reader import read_ledger
 from core.manifests.commands import apply_command, delete_command
 from core.projections.fork import Fork, Holding, PoolEffect, SimulatedStep
 from core.projections.pool_tally import PoolCounts

@@ -16,7 +16,7 @@ from core.eventstore.election import LEADER_KEYS, Leader
 from core.eventstore.full_etcd import alarm_error
 from core.eventstore.keys import key_text
 from core.eventstore.kv import Get, KeyValue, RangeResult
-from core.eventstore.log import read_heads
+from core.eventstore.log_reader import read_heads
 from core.eventstore.undecodable_values import ContainedFault, Faults
 from core.projections.publisher import CHECKPOINT_KEYS, CHECKPOINT_NAME, Checkpoint
 from ops.cli.action_runner import perform

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from core.archive.replay import open_log
-from core.audit.activity import Activity
-from core.eventstore.log import Cursor, LogReader
-from core.eventstore.state import read_ledger
+from core.audit.recent_activity import Activity
+from core.eventstore.log_reader import Cursor, LogReader
+from core.eventstore.state_reader import read_ledger
 from core.process.concurrency import until_first
 from core.projections.projection import Projection
 from core.projections.projector import Projector

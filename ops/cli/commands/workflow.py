@@ -21,7 +21,7 @@ from ops.cli.execution_views import (
     timeline,
 )
 from ops.cli.output import TableColumn, show_table, show_value
-from ops.cli.times import parse_time
+from ops.cli.time_arguments import parse_time
 from ops.cli.workflow_calls import (
     Arguments,
     Queue,

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from core.configuration.admission_records import AdmissionStore
 from core.configuration.configurator import Configurator
-from core.configuration.pending_admissions import AdmissionStore
 from core.eventstore.keys import Keys, controller_writer
 from core.eventstore.kv import KeyValueStore
 from core.eventstore.writer import Writer
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.process.connections import ConnectionCounts
 from core.process.supervision import Supervisor, TaskSpec
 from core.process.teardown import Teardown
 from core.projections.projector import Projector
-from ops.kubernetes.admission.admitter import Admitter
+from ops.kubernetes.admission.pending_admissions import Admitter
 from ops.kubernetes.admission.pods import PodInjection
 from ops.kubernetes.admission.validation import AdmissionValidator
 from ops.kubernetes.admission.webhook_server import Admission, WebhookPort

@@ -14,7 +14,7 @@ import base64
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes.admission.pods import POD_WEBHOOK_PATH
 from ops.kubernetes.admission.webhook_server import WEBHOOK_KINDS, path_of

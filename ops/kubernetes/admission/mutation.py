@@ -19,7 +19,7 @@ from core.domain.validation.normalization import (
     normalise_reservation,
 )
 from core.errors import BadInput, Refused
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from ops.kubernetes.inheritance import inherited_fields
 from ops.kubernetes.translated_kinds import FINALIZER, command_of
 

@@ -18,9 +18,9 @@ from core.domain.addresses.ip_address import (
     parse_written_address,
     parse_written_cidr,
 )
-from core.domain.validation.shared import ObjectReference
+from core.domain.validation.common_rules import ObjectReference
 from core.errors import ApiNotFound, BadInput, Refusal
-from core.kubernetes.api import Api, Object, segment
+from core.kubernetes.api_client import Api, Object, segment
 from core.manifests.kinds.coordinators import CoordinatorSpec
 from core.manifests.networks.coordinators import CIDR_TYPES, coordinator_rules
 from core.manifests.networks.nad_renderer import attachment_name

@@ -13,7 +13,7 @@ import asyncio
 from typing import Final
 
 from core.errors import ApiNotFound, ApiUnavailable, BadInput, Refusal
-from core.kubernetes.api import Api, Object, segment
+from core.kubernetes.api_client import Api, Object, segment
 from core.kubernetes.informer import Informer
 from core.manifests.networks.nad_renderer import attachment_name
 from core.manifests.networks.network_parser import network_of

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from core.domain.name_syntax import is_dns_label
 from core.errors import BadInput, MalformedReview, Refusal
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 
 API_VERSION: Final = "admission.k8s.io/v1"
 CREATE: Final = "CREATE"

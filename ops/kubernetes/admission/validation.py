@@ -23,11 +23,11 @@ from core.domain.configuration.commands import (
 )
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Pool
-from core.domain.validation.changes import immutable
-from core.domain.validation.shared import ObjectReference
+from core.domain.validation.change_rules import immutable
+from core.domain.validation.common_rules import ObjectReference
 from core.errors import BadInput, OrbweaverError, Refusal, Refused
-from core.kubernetes.api import Api, Object
-from ops.kubernetes.admission.admitter import Admitter
+from core.kubernetes.api_client import Api, Object
+from ops.kubernetes.admission.pending_admissions import Admitter
 from ops.kubernetes.admission.reviews import CREATE, DELETE, UPDATE, AdmissionRequest
 from ops.kubernetes.translated_kinds import (
     FINALIZER,

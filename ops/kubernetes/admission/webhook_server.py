@@ -17,7 +17,7 @@ from typing import Final
 from aiohttp import web
 
 from core.errors import BadInput, MalformedReview, OrbweaverError
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api_client import Api, Object
 from core.manifests.kinds.fields import API_VERSION
 from core.process.bodies import BodyRefused, read_decompressed_body
 from core.process.connections import ConnectionCounts

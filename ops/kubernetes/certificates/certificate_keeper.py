@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import ApiConflict, ApiError, ApiNotFound, BadInput
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api_client import Api, Object
 from core.process.retry import Backoff
 from ops.kubernetes.admission.configurations import CONFIGURATION_NAME
 from ops.kubernetes.certificates.authority import CertificateRequest, KeyPair, bundle, split

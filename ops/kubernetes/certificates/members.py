@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from core.errors import ApiNotFound
 from core.eventstore.roles import AGENT_USER, CONTROLLER_USER, ROOT_USER
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api_client import Api, Object
 from ops.kubernetes.certificates.authority import CertificateRequest, KeyPair, make_authority
 from ops.kubernetes.certificates.certificate_keeper import SECRETS_PATH
 from ops.kubernetes.certificates.rotation import StoredAuthorities, is_good, is_usable, issued_by

@@ -15,7 +15,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from core.domain.evolution import Ledger
-from core.domain.fixed.owners import (
+from core.domain.fixed.fixed_address_owners import (
     IpamClaimState,
     KnownOwners,
     MissingOwner,

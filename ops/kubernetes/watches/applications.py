@@ -15,9 +15,9 @@ from functools import partial
 from typing import Final
 
 from core.domain.autopools.applications import BUILT_IN, PARENT_KINDS, Application, is_built_in
-from core.domain.autopools.names import ApplicationKey
-from core.domain.fixed.owners import MissingOwner
-from core.kubernetes.api import Api, Object
+from core.domain.autopools.pool_names import ApplicationKey
+from core.domain.fixed.fixed_address_owners import MissingOwner
+from core.kubernetes.api_client import Api, Object
 from core.kubernetes.informer import Transition
 from core.kubernetes.workloads.applications import COLLECTION_NAMES, application_of
 from core.process.concurrency import until_all

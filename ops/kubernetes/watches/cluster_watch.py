@@ -10,9 +10,9 @@ import logging
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from core.domain.fixed.owners import FixedAddressSwitches
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.domain.fixed.fixed_address_owners import FixedAddressSwitches
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watches.applications import KubernetesApplications
 from ops.kubernetes.watches.collection import Collection

@@ -12,10 +12,10 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Generic, TypeVar
 
-from core.domain.fixed.owners import MissingOwner
+from core.domain.fixed.fixed_address_owners import MissingOwner
 from core.domain.reclaim.evidence import NEVER_EMPTY
 from core.errors import ApiError, ApiNotFound, NotReady
-from core.kubernetes.api import Api, Object, segment
+from core.kubernetes.api_client import Api, Object, segment
 from core.kubernetes.informer import ObjectKey, Reflector, key_of
 from core.process.concurrency import until_all
 

@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from core.domain.autopools.names import ApplicationKey
-from core.domain.fixed.owners import MissingOwner
+from core.domain.autopools.pool_names import ApplicationKey
+from core.domain.fixed.fixed_address_owners import MissingOwner
 from core.errors import ApiError
-from core.kubernetes.api import Api, Object, served_kind
+from core.kubernetes.api_client import Api, Object, served_kind
 from core.kubernetes.informer import Transition
 from ops.kubernetes.watches.collection import Collection
 

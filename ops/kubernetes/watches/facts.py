@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Final
 
 from core.domain.evolution import Ledger
-from core.domain.fixed.owners import FixedAddressSwitches, MissingOwner
+from core.domain.fixed.fixed_address_owners import FixedAddressSwitches, MissingOwner
 from core.domain.reclaim.evidence import ClusterLookup, Moment, NodeState, PodState
 from core.errors import ApiError, NotReady
-from core.kubernetes.api import Api
+from core.kubernetes.api_client import Api
 from core.kubernetes.informer import ObjectKey, Transition
 from core.kubernetes.workloads.pods import node_state, pod_state
 from core.process.concurrency import until_all

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-from core.domain.fixed.owners import (
+from core.domain.fixed.fixed_address_owners import (
     FixedAddressSwitches,
     IpamClaimState,
     KnownOwners,
@@ -20,7 +20,7 @@ from core.domain.fixed.owners import (
     replica_of,
 )
 from core.domain.model import FixedKind
-from core.kubernetes.api import Api
+from core.kubernetes.api_client import Api
 from core.kubernetes.informer import ObjectKey, Transition
 from core.kubernetes.workloads.applications import (
     ipam_claim_state,

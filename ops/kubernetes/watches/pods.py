@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Protocol, TypeVar
 
-from core.domain.fixed.owners import VM_INSTANCE, endpoint_of_claim
+from core.domain.fixed.fixed_address_owners import VM_INSTANCE, endpoint_of_claim
 from core.domain.reclaim.evidence import PodState
 from core.kubernetes.informer import ObjectKey, Reflector, Transition
 

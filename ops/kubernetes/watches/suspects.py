@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from core.domain.evolution import Ledger
-from core.domain.fixed.owners import (
+from core.domain.fixed.fixed_address_owners import (
     FixedAddressSwitches,
     FixedSettings,
     MissingOwner,
     OwnerLookup,
     kind_of_holder,
 )
-from core.domain.fixed.validity import validity_of
+from core.domain.fixed.owner_validity import validity_of
 from core.domain.model import FixedKind
 from core.domain.reclaim.decision_table import SHARING_OWNERS, holder_uid
 from core.domain.reclaim.evidence import PodState

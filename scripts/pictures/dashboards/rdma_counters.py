@@ -18,8 +18,14 @@ from typing import Final
 
 from core.domain.model import Owner
 from nodeagent.rdma.counter_help import HELP_TEXTS
+from nodeagent.rdma.counter_samples import (
+    SPEED_COUNTER,
+    TRAFFIC_CLASS,
+    Samples,
+    samples_of,
+    text_of,
+)
 from nodeagent.rdma.rdma_ports import NamespacePorts, RdmaPod, RdmaPortLink
-from nodeagent.rdma.samples import SPEED_COUNTER, TRAFFIC_CLASS, Samples, samples_of, text_of
 
 NODES: Final = ("node-a", "node-b")
 PODS: Final = 2

@@ -17,7 +17,7 @@ from core.domain.configuration.commands import (
 )
 from core.domain.events import AddressesClaimed, EndpointChanged
 from core.domain.model import Reservation
-from core.domain.selection.request import ADDRESSES_MAX, NICS_MAX, SelectionRequest
+from core.domain.selection.selection_request import ADDRESSES_MAX, NICS_MAX, SelectionRequest
 from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, WrongInput
 from core.eventstore.kv import Get, Guard, KeyValueStore, Put, TxnResult, Write
 from core.eventstore.memory import MemoryStore

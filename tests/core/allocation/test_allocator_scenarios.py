@@ -28,10 +28,10 @@ from core.domain.configuration.commands import (
     RetirePool,
 )
 from core.domain.events import AddressesClaimed, AllocationRefused, Cause
-from core.domain.facts import PodFacts
 from core.domain.model import FixedKind, Reservation
+from core.domain.request_facts import PodFacts
 from core.domain.selection.error_texts import describe_verdicts
-from core.domain.selection.request import CandidateVerdict
+from core.domain.selection.selection_request import CandidateVerdict
 from core.errors import AllocationError, OrbweaverError
 from core.eventstore.memory import MemoryStore
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool

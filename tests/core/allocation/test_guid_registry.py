@@ -15,7 +15,7 @@ from core.domain.sriov.model import GuidClaim, VfGuid
 from core.errors import LogCorrupt
 from core.eventstore.codec import decode_segment
 from core.eventstore.kv import Absent, Get, Put
-from core.eventstore.state import read_ledger
+from core.eventstore.state_reader import read_ledger
 from core.eventstore.writer import Writer
 from tests.core.eventstore.writer_harness import WriterHarness
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-from core.archive.files import LocalFiles
+from core.archive.archive_directory import LocalFiles
 from core.errors import OutcomeUnknown
 from core.eventstore.kv import (
     Get,

@@ -16,7 +16,7 @@ from core.archive.archiver import (
     needs_sealing,
 )
 from core.archive.cursor import read_cursor
-from core.archive.format import CHAIN_START, chained
+from core.archive.file_format import CHAIN_START, chained
 from core.archive.replay import open_log
 from core.domain.evolution import Ledger
 from core.eventstore.keys import Keys

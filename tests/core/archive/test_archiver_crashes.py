@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from core.archive.archive_directory import LocalFiles
 from core.archive.archiver import Archiver
 from core.archive.cursor import read_cursor
-from core.archive.files import LocalFiles
 from core.domain.events import Recorded
 from core.errors import OutcomeUnknown
 from core.eventstore.memory import MemoryStore

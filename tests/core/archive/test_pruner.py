@@ -9,7 +9,7 @@ import pytest
 
 from core.archive.archiver import Archiver
 from core.archive.cursor import CURSOR_CODEC, NOTHING_PRUNED, SNAPSHOT_SUFFIX, read_cursor
-from core.archive.format import NO_FILE
+from core.archive.file_format import NO_FILE
 from core.archive.pruner import (
     Pruner,
     PruneResult,
@@ -20,7 +20,7 @@ from core.archive.pruner import (
 )
 from core.archive.replay import open_log
 from core.archive.sealed_log import FileSummary
-from core.audit.export import export_raw
+from core.audit.log_export import export_raw
 from core.audit.state_at import as_of_position, as_of_time
 from core.audit.verify import verify
 from core.errors import BadInput, LogCorrupt

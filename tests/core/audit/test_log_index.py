@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
-from core.archive.files import LocalFiles
+from core.archive.archive_directory import LocalFiles
 from core.archive.pruner import Pruner, Retention
 from core.archive.snapshot import empty_snapshot
 from core.audit.compact_texts import TextColumn

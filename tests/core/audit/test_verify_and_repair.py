@@ -39,9 +39,9 @@ from core.eventstore.codec import (
     EventDraft,
 )
 from core.eventstore.group_commit import Proposal
-from core.eventstore.index import Index
 from core.eventstore.kv import Delete, Get, KeyValue, Put, ReadResult, Write
 from core.eventstore.memory import MemoryStore
+from core.eventstore.pool_index import Index
 from tests.support.archived_cluster import (
     TEST_KEYS,
     Action,

@@ -21,7 +21,7 @@ from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import Address
 from core.domain.autopools.application_plan import named_subnets, plan_application
 from core.domain.autopools.applications import Application
-from core.domain.autopools.names import ApplicationKey, PoolScope
+from core.domain.autopools.pool_names import ApplicationKey, PoolScope
 from core.domain.autopools.pool_plan import DesiredPool
 from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, IpNumber
 from core.domain.configuration.commands import (
@@ -41,10 +41,10 @@ from core.domain.events import Event
 from core.domain.evolution import Ledger
 from core.domain.model import Scale, Subnet
 from core.errors import Refused
-from core.eventstore.index import BLOCKS_MAX, COMPLETE_INDEX, Index, blocks_of
 from core.eventstore.kv import Get, KeyValue, KeyValueStore, Put, ReadResult, Write
 from core.eventstore.memory import MemoryStore
-from core.eventstore.state import read_configuration
+from core.eventstore.pool_index import BLOCKS_MAX, COMPLETE_INDEX, Index, blocks_of
+from core.eventstore.state_reader import read_configuration
 from tests.core.domain.configuration.test_decisions_any_sequence import (
     ANY_COMMAND,
     HOST_NUMBERS,

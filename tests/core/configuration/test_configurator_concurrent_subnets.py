@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from core.archive.files import LocalFiles
+from core.archive.archive_directory import LocalFiles
 from core.audit.repair import repair
 from core.audit.verify import verify
 from core.configuration.configurator import Applied

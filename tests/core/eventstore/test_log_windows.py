@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.archive.files import LocalFiles
+from core.archive.archive_directory import LocalFiles
 from core.archive.replay import open_log
 from core.errors import LogCorrupt, LogGap
-from core.eventstore import log as log_module
+from core.eventstore import log_reader as log_module
 from core.eventstore.codec import HEAD_CODEC, WriterHead
 from core.eventstore.kv import Delete, KeyValueStore, Put
-from core.eventstore.log import LOG_START, LiveLog, LogReader, Segment
+from core.eventstore.log_reader import LOG_START, LiveLog, LogReader, Segment
 from core.eventstore.memory import MemoryStore
 from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster
 

@@ -30,7 +30,7 @@ from core.eventstore.kv import (
     Unchanged,
     Write,
 )
-from core.eventstore.log import LOG_START, LogReader
+from core.eventstore.log_reader import LOG_START, LogReader
 from core.eventstore.writer import GATHERING_PASSES_MAX, QUEUE_DEPTH_MAX
 from tests.core.eventstore.writer_harness import WriterHarness
 from tests.support.faulty_store import Fault

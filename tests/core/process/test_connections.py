@@ -36,7 +36,7 @@ from tests.support.etcd import EtcdCluster
 from tests.support.http_caller import over_socket, over_tcp
 
 if TYPE_CHECKING:
-    from core.kubernetes.api import Api
+    from core.kubernetes.api_client import Api
     from core.projections.projector import Projector
     from ops.kubernetes.admission.validation import AdmissionValidator
 

@@ -17,8 +17,8 @@ from aiohttp import web
 
 from core.allocation.provider_settings import ProviderSettings
 from core.errors import ApiUnavailable
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from tests.support.authorities import PlainAuthority
 from tests.workflows.jobs.provider.fake_provider import FakeProvider
 from workflows.jobs.provider.client import ProviderClient, ProviderReleaseRequest

@@ -21,7 +21,7 @@ from core.domain.events import Event
 from core.domain.model import Reservation
 from core.errors import Refused
 from core.eventstore.memory import MemoryStore
-from core.eventstore.state import read_ledger
+from core.eventstore.state_reader import read_ledger
 from core.projections.fork import Fork
 from core.projections.projection import Projection
 from tests.core.projections.histories import (

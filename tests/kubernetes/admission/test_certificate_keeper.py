@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from ops.kubernetes.admission.admission_host import AdmissionHost
 from ops.kubernetes.admission.configurations import WebhookClientConfig, configurations
 from ops.kubernetes.certificates import certificate_keeper
@@ -190,7 +190,7 @@ async def test_a_replica_with_a_wrong_local_clock_does_not_rotate_the_certificat
     import time
 
     real = time.time
-    monkeypatch.setattr("core.kubernetes.api.time.time", lambda: real() + 900 * DAY_S)
+    monkeypatch.setattr("core.kubernetes.api_client.time.time", lambda: real() + 900 * DAY_S)
     await replicas[1].keeper.reconcile()
 
     assert server.request("GET", SECRET_PATH).body["metadata"]["resourceVersion"] == version

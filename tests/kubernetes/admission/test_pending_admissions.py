@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from core.configuration.admission_records import AdmissionStore
 from core.configuration.configurator import Configurator
-from core.configuration.pending_admissions import AdmissionStore
 from core.eventstore.kv import Put
 from core.eventstore.writer import Writer
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
-from ops.kubernetes.admission import admitter as admitter_module
-from ops.kubernetes.admission.admitter import Admitter
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
+from ops.kubernetes.admission import pending_admissions as admitter_module
+from ops.kubernetes.admission.pending_admissions import Admitter
 from ops.kubernetes.admission.reviews import CREATE, AdmissionRequest
 from ops.kubernetes.admission.validation import AdmissionValidator
 from tests.kubernetes.objects import path_of, pool, subnet

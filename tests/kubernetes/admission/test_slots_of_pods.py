@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from core.errors import ApiUnavailable
-from core.kubernetes.api import Api, Object
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api, Object
+from core.kubernetes.http_connection import open_connection
 from core.manifests.networks.pod_slots import SlotSettings
 from ops.kubernetes.admission import pods
 from ops.kubernetes.admission.reviews import CREATE, AdmissionRequest, allowed

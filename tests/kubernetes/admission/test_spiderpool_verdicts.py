@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from core.domain.autopools.names import OWNER_SUBNET
-from core.kubernetes.api import Object
+from core.domain.autopools.pool_names import OWNER_SUBNET
+from core.kubernetes.api_client import Object
 from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes.admission.networks import defaulted_network
 from tests.kubernetes.objects import (

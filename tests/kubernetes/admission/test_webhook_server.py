@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from ops.kubernetes.admission.networks import validate_coordinator
 from ops.kubernetes.admission.reviews import UPDATE, AdmissionRequest
 from ops.kubernetes.certificates import served_certificate

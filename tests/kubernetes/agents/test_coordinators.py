@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from core.errors import NotReady
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from core.manifests.kinds.coordinators import DetectOptions
 from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER, failure_of
 from nodeagent.coordinator.settings import UnparsedRoute, UnparsedSettings, read_settings
 from nodeagent.kubernetes.cluster_connection import connect_cluster
-from nodeagent.kubernetes.coordinators import KubernetesCoordinator, cached_coordinator
+from nodeagent.kubernetes.coordinator_watch import KubernetesCoordinator, cached_coordinator
 from nodeagent.settings.agent_settings import Settings
 from tests.kubernetes.objects import coordinator, create, path_of, replace
 from tests.kubernetes.translator_harness import until

@@ -14,12 +14,12 @@ import pytest
 
 from core.domain.model import Owner, pod_holder
 from core.eventstore.memory import MemoryStore
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.kubernetes.workloads.pods import is_alive
 from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER
 from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
-from nodeagent.kubernetes.facts import KubernetesFactsSource
+from nodeagent.kubernetes.cluster_pod_facts import KubernetesFactsSource
 from nodeagent.settings.agent_settings import Settings
 from tests.kubernetes.objects import Object
 from tests.kubernetes.translator_harness import until

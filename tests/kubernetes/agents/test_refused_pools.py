@@ -8,7 +8,7 @@ import pytest
 
 from core.allocation.pool_requests import PoolRequests
 from core.configuration.refusal_notes import RefusalNotes
-from core.domain.selection.request import SelectionSettings
+from core.domain.selection.selection_request import SelectionSettings
 from core.errors import AllocationError
 from nodeagent.handlers.pool_wait import WaitingAllocator
 from tests.kubernetes.objects import create, pool, replace

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.clusterip.frontends import address_text
 from nodeagent.kubernetes.cluster_connection import connect_cluster
-from nodeagent.kubernetes.services import KubernetesServices, cached_service, cached_slice
+from nodeagent.kubernetes.service_watch import KubernetesServices, cached_service, cached_slice
 from nodeagent.settings.agent_settings import Settings
 from tests.kubernetes.translator_harness import until
 from tests.support.kubernetes import ApiServer

@@ -11,7 +11,7 @@ import pytest
 
 from core.domain.sriov.model import NicName, NicSelector, NodePolicy
 from core.domain.sriov.plan import DesiredNic
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import (
     BLOCKING_PODS,
@@ -22,7 +22,7 @@ from core.manifests.sriov_states import (
 )
 from core.settings.sriov import SriovSettings
 from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
-from nodeagent.kubernetes.sriov import OPERATOR_DAEMON, KubernetesSriov
+from nodeagent.kubernetes.sriov_watch import OPERATOR_DAEMON, KubernetesSriov
 from nodeagent.settings.agent_settings import Settings
 from nodeagent.sriov.reconciler import NodeReport, SriovReconciler
 from tests.chart.rendering import render_objects

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from ops.kubernetes.certificates.certificate_keeper import CertificateKeeper
 from ops.kubernetes.settings import SecretSettings
 from tests.chart.rendering import CHART_FOLDER, values_of

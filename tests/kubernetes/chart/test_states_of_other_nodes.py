@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from core.errors import ApiError, ApiRejected
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import SUCCEEDED, SyncResult, node_state, node_state_status
-from nodeagent.kubernetes.sriov import FIELD_MANAGER
+from nodeagent.kubernetes.sriov_watch import FIELD_MANAGER
 from tests.chart.rendering import CHART_NAMESPACE, render_objects
 from tests.kubernetes.identities import apply_permissions, kubeconfig_of
 from tests.kubernetes.workload_objects import create_pod, delete_workloads

@@ -19,8 +19,8 @@ from aiohttp import web
 
 from core.errors import ApiUnavailable, BadInput
 from core.kubernetes import credentials, tokens
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.kubernetes.kubeconfig import read_service_account
 
 EXEC_API_VERSION: Final = "client.authentication.k8s.io/v1"

@@ -13,8 +13,8 @@ import yaml
 from aiohttp import web
 
 from core.errors import ApiNotServed, ApiUnavailable
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from tests.support.kubernetes import ApiServer
 
 

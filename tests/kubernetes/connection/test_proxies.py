@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 
 ANSWER = b'{"kind":"Pod"}'
 UNREACHABLE = "http://127.0.0.1:1"

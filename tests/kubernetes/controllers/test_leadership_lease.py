@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from core.eventstore.election import LeaderTerm
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from ops.kubernetes.leader_lease import EPOCH_ANNOTATION, LeaseReport, is_held
 from ops.kubernetes.settings import LeaseSettings
 from tests.kubernetes.translator_harness import until

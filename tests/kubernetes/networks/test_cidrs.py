@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from ops.kubernetes import cidrs
 from ops.kubernetes.cidrs import Cidrs
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from core.archive.files import LocalFiles
+from core.archive.archive_directory import LocalFiles
 from core.archive.replay import open_log
 from core.audit.comparison import compare_states
 from core.audit.history import read_history
 from core.audit.history_entries import History, parse_subject
 from core.audit.state_at import as_of_position
-from core.kubernetes.api import Object
+from core.kubernetes.api_client import Object
 from core.manifests.manifest_writer import to_manifest
 from ops.kubernetes.settings import CoordinatorReconcilerSettings, KubernetesSettings
 from tests.kubernetes.objects import coordinator, create, get, path_of, replace

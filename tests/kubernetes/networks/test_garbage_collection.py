@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from core.kubernetes.api import Api, Object
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api, Object
+from core.kubernetes.http_connection import open_connection
 from ops.kubernetes.custom_resource_writer import ObjectWriter
 from ops.kubernetes.network_attachment_definitions import Attachments
 from tests.kubernetes.network_harness import DEFAULT_NADS_PATH, NAD_DEFINITION

@@ -12,17 +12,17 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.allocation.provider_settings import ProviderSettings
-from core.domain.facts import PodFacts
 from core.domain.provider.provider_nics import NicConfiguration
+from core.domain.request_facts import PodFacts
 from core.domain.selection.multus import DEFAULT_NETWORK, NETWORKS_ANNOTATION
-from core.domain.selection.request import SelectionSettings
+from core.domain.selection.selection_request import SelectionSettings
 from core.errors import NotReady
 from core.eventstore.memory import MemoryStore
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.manifests.networks.nad_renderer import CR_NAME
 from nodeagent.kubernetes.cluster_connection import connect_cluster
-from nodeagent.kubernetes.networks import KubernetesNetworks, mac_of
+from nodeagent.kubernetes.multus_config_watch import KubernetesNetworks, mac_of
 from nodeagent.settings.agent_settings import Settings
 from tests.kubernetes.objects import create, network, path_of
 from tests.kubernetes.translator_harness import until

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.autopools.names import ApplicationKey, PoolScope
+from core.domain.autopools.pool_names import ApplicationKey, PoolScope
 from core.domain.autopools.pool_plan import DesiredPool
 from core.domain.autopools.pool_size import IpNumber
 from core.domain.configuration.commands import ApplyAutoPool

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from core.errors import ApiUnavailable, BadInput
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from ops.kubernetes import default_objects
 from ops.kubernetes.default_objects import CREATE_S_MAX, OBJECTS_MAX, create_all, read_objects
 from tests.kubernetes.objects import pool

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api_client import Api, Object
 from core.kubernetes.informer import Informer, OwnWrites
 
 KEY = ("shop", "web-0")

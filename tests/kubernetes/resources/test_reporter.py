@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.audit.growth import GrowthSubject
+from core.audit.pool_growth import GrowthSubject
 from core.domain.configuration.commands import DeletePool
 from core.domain.forecast import Forecast, NoTrend
 from core.domain.model import Pool

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from core.domain.autopools.names import OWNER_KIND, OWNER_NAME, application_of
+from core.domain.autopools.pool_names import OWNER_KIND, OWNER_NAME, application_of
 from core.domain.configuration.commands import ApplySubnet
 from core.domain.configuration.configuration_state import pool_addresses
-from core.domain.fixed.owners import MissingOwner
+from core.domain.fixed.fixed_address_owners import MissingOwner
 from core.domain.model import Pool, Subnet
 from core.kubernetes.workloads.applications import COLLECTION_NAMES
 from nodeagent.kubernetes.cluster_connection import connect_cluster

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from core.allocation.refusal_recorder import RefusalRecorder
+from core.domain.fixed.fixed_address_owners import FixedSettings
 from core.domain.fixed.ipam_claims import pod_of_nic
-from core.domain.fixed.owners import FixedSettings
 from core.errors import AddressesUsedOut
 from core.eventstore.writer import Writer
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.projections.projector import Projector
 from nodeagent.kubernetes.cluster_connection import Cluster, connect_cluster
 from nodeagent.settings.agent_settings import Settings

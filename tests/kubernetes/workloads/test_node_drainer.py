@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from core.domain.sriov.drain_plan import DrainRequest
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import BLOCKING_PODS, CURRENT_STATE, DRAIN_LABEL, DRAIN_REQUIRED
 from ops.kubernetes.node_drainer import KubernetesNodeDrainer

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.eventstore.keys import Keys
-from core.eventstore.state import read_ledger
+from core.eventstore.state_reader import read_ledger
 from core.kubernetes.workloads.applications import application_of
 from ops.cli.applications import application_lines
 from ops.cli.exit_codes import Exit

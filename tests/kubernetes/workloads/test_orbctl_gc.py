@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.facts import PodFacts
+from core.domain.request_facts import PodFacts
 from ops.cli.commands import gc
 from ops.cli.exit_codes import Exit
 from tests.kubernetes.controllers_harness import NODE_NAME, create_node

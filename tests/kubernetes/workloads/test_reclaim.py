@@ -16,8 +16,8 @@ from typing import Final
 import pytest
 
 from core.domain.events import AddressesReleased
-from core.domain.facts import PodFacts
 from core.domain.reclaim.evidence import Moment
+from core.domain.request_facts import PodFacts
 from core.errors import NotReady
 from tests.kubernetes.controllers_harness import NODE_NAME, ControllersHarness, create_node
 from tests.kubernetes.workload_objects import (

@@ -14,16 +14,16 @@ from typing import NamedTuple
 
 import pytest
 
-from core.archive.files import LocalFiles
+from core.archive.archive_directory import LocalFiles
 from core.archive.replay import open_log
 from core.audit.history import read_history
 from core.audit.history_entries import parse_subject
 from core.domain.events import ApplicationScaled
-from core.domain.facts import PodFacts
 from core.domain.model import Owner
+from core.domain.request_facts import PodFacts
 from core.errors import LostRace
-from core.kubernetes.api import Api
-from core.kubernetes.connection import open_connection
+from core.kubernetes.api_client import Api
+from core.kubernetes.http_connection import open_connection
 from core.process.concurrency import until_first
 from core.projections.projector import Projector
 from ops.kubernetes import scale_recorder

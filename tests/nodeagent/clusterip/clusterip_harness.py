@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from nodeagent.clusterip.bpf_installation import Installation
+from nodeagent.clusterip.bpf_programs import DesiredPrograms
 from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress, packed
 from nodeagent.clusterip.map_plan import contents_of, plan
 from nodeagent.clusterip.pod_cgroups import cgroup2_mounts
-from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from ops.lab.namespaces import NamedNamespace
 from ops.lab.programs import run

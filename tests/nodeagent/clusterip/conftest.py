@@ -10,9 +10,9 @@ import pytest
 
 from core.errors import DatapathError
 from nodeagent.clusterip.bpf_installation import Installation
+from nodeagent.clusterip.bpf_programs import DesiredPrograms
 from nodeagent.clusterip.pod_cgroups import cgroup2_mounts
 from nodeagent.clusterip.program_loader import try_loading
-from nodeagent.clusterip.programs import DesiredPrograms
 from tests.nodeagent.clusterip.clusterip_harness import ClusterIPHarness
 from tests.support.parts import CGROUPS, needs, require_namespaces
 

@@ -19,10 +19,10 @@ from nodeagent.clusterip.bpf_installation import (
     remove_pinned_objects,
     served_frontends,
 )
+from nodeagent.clusterip.bpf_programs import PROGRAM_HOOKS, DesiredPrograms
 from nodeagent.clusterip.frontends import BackendGroup
 from nodeagent.clusterip.map_plan import contents_of
 from nodeagent.clusterip.pod_cgroups import can_pin, pods_cgroup
-from nodeagent.clusterip.programs import PROGRAM_HOOKS, DesiredPrograms
 from nodeagent.ebpf.calls import MapSpec, create_map, load_program
 from nodeagent.ebpf.instructions import Register, Size, assemble, leave, load
 from nodeagent.ebpf.numbers import (
@@ -47,7 +47,7 @@ OTHER_AGENT: Final = """
 import sys, time
 from pathlib import Path
 from nodeagent.clusterip.bpf_installation import Installation
-from nodeagent.clusterip.programs import DesiredPrograms
+from nodeagent.clusterip.bpf_programs import DesiredPrograms
 installation = Installation.open(Path(sys.argv[1]))
 installation.attach(Path(sys.argv[2]), DesiredPrograms(skipped_netns=0))
 print("attached", flush=True)

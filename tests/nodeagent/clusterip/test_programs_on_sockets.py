@@ -9,9 +9,9 @@ from typing import Final
 import pytest
 
 from nodeagent.clusterip.bpf_installation import Installation
+from nodeagent.clusterip.bpf_programs import DesiredPrograms
 from nodeagent.clusterip.clusterip_setup import COOKIE_BYTES
 from nodeagent.clusterip.frontends import BackendGroup, Frontend
-from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.ebpf.numbers import SO_NETNS_COOKIE
 from tests.nodeagent.clusterip.clusterip_harness import (
     BACKEND_ADDRESSES,

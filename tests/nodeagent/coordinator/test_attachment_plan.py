@@ -17,10 +17,10 @@ import pytest
 from core.domain.addresses.ip_address import Address, parse_address, parse_cidr
 from core.errors import BadInput
 from nodeagent.coordinator.attachment_plan import mac_of, plan
+from nodeagent.coordinator.attachment_steps import AttachmentPlan, PlanStep
 from nodeagent.coordinator.modes import NicSetup, decide_nic_setup
 from nodeagent.coordinator.network_stacks import HostStack, PodStack, VethPair
 from nodeagent.coordinator.settings import UnparsedSettings, effective_settings, read_settings
-from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
 from nodeagent.netlink.numbers import IFF_BROADCAST, IFF_LOOPBACK, IFF_MULTICAST, IFF_UP
 from nodeagent.netlink.values import (
     Hop,

@@ -15,11 +15,11 @@ from typing import Any, Final
 import pytest
 
 from core.errors import BadInput, DatapathError
-from nodeagent.coordinator import engine as engines
+from nodeagent.coordinator import attachment_engine as engines
+from nodeagent.coordinator.attachment_steps import PlanStep
 from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
-from nodeagent.coordinator.steps import PlanStep
 from nodeagent.netlink.session import NetlinkSession, RequestOutcome
-from tests.nodeagent.coordinator.test_engine import stable_state
+from tests.nodeagent.coordinator.test_attachment_engine import stable_state
 from tests.support.network_harness import SERVICE_CIDRS, NetworkHarness, NetworkNode, NetworkPod
 
 pytestmark = pytest.mark.netns

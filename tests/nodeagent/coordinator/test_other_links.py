@@ -16,7 +16,7 @@ import pytest
 
 from core.errors import BadInput
 from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
-from nodeagent.ifacer.conf import read_conf
+from nodeagent.ifacer.ifacer_configuration import read_conf
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from ops.lab.namespaces import NamedNamespace
 from tests.nodeagent.coordinator.test_engine_final_states import routes, rules

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.shared_rdma import HostRdmaDevice
-from nodeagent.devices.advertiser import DeviceAdvertiser
+from nodeagent.devices.device_advertiser import DeviceAdvertiser
 from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY
 from nodeagent.devices.shared_rdma_offers import SharedRdmaSource, host_rdma_devices
 from tests.nodeagent.devices.fake_kubelet import Kubelet

@@ -15,7 +15,7 @@ import pytest
 from core.domain.sriov.model import NicName, NicSelector, NodePolicy, VfRange
 from core.domain.sriov.plan import plan_node
 from core.domain.sriov.resources import VfDevice, vf_devices
-from nodeagent.devices.advertiser import DeviceAdvertiser
+from nodeagent.devices.device_advertiser import DeviceAdvertiser
 from nodeagent.devices.device_info import DeviceInfoFiles
 from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY
 from nodeagent.devices.pci_files import PciFiles

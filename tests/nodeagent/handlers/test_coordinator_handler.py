@@ -16,21 +16,31 @@ import pytest
 from msgspec import structs
 
 from core.domain.addresses.ip_address import parse_address
-from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
 from core.domain.model import Attachment, Endpoint
+from core.domain.request_facts import (
+    NamespaceFacts,
+    NodeFacts,
+    PodFacts,
+    PodReference,
+    RequestFacts,
+)
 from core.errors import BadInput, DatapathError, NetlinkLost, NotReady
 from nodeagent.cni_protocol.call import Call
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.cni_protocol.netconf import NetConf, ValidAttachment
 from nodeagent.conflict_detection.detector import DetectionSwitches
+from nodeagent.coordinator.attachment_steps import (
+    AttachmentPlan,
+    PlanStep,
+    neighbour_step,
+    route_step,
+)
 from nodeagent.coordinator.settings import (
     ConfiguredSettings,
     CoordinatorDefaults,
     UnparsedSettings,
     read_settings,
 )
-from nodeagent.coordinator.steps import AttachmentPlan, PlanStep, neighbour_step, route_step
-from nodeagent.facts import FactsSource, Liveness
 from nodeagent.handlers.coordinator_handler import (
     COORDINATOR_THREADS,
     CoordinatorHandler,
@@ -39,6 +49,7 @@ from nodeagent.handlers.coordinator_handler import (
 from nodeagent.handlers.missing_attachments import GC_TWICE_S
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
 from nodeagent.netlink.values import KernelRoute, Link, Neighbour, host_prefix
+from nodeagent.pod_facts import FactsSource, Liveness
 from tests.support.network_harness import NetworkHarness, NetworkNode, NetworkPod, batch
 
 pytestmark = pytest.mark.netns
@@ -56,9 +67,6 @@ class AnnotatedPods(FactsSource):
     def __init__(self, annotations: dict[str, str]) -> None:
         self.annotations = annotations
 
-    def complete_facts(self, reference: PodReference) -> RequestFacts | None:
-        return self.facts(reference)
-
     async def load_pod(self, reference: PodReference) -> None:
         """Do nothing; the Pod is known."""
 
@@ -75,14 +83,16 @@ class AnnotatedPods(FactsSource):
         pod = PodFacts("shop", "web-0", "uid", "node-a", annotations=self.annotations)
         return RequestFacts(pod, NamespaceFacts("shop"), self.node())
 
+    complete_facts = facts
+
     def node(self) -> NodeFacts:
         return NodeFacts("node-a")
 
     def endpoint_validity(self, endpoint: Endpoint) -> None:
-        return None
+        """Unknown."""
 
     async def confirm_endpoint(self, endpoint: Endpoint) -> None:
-        return None
+        """Unknown."""
 
 
 class Unsynced(CoordinatorDefaults):
@@ -96,8 +106,7 @@ class Unsynced(CoordinatorDefaults):
 
 
 class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
+    now = 1_000.0
 
     def __call__(self) -> float:
         return self.now

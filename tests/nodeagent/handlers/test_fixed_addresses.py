@@ -19,17 +19,17 @@ from core.allocation.releaser import Releaser
 from core.configuration.configurator import Configurator
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, Cause, RecordDefined
-from core.domain.facts import PodReference, RequestFacts
-from core.domain.fixed.owners import FixedSettings
-from core.domain.fixed.validity import Validity
+from core.domain.fixed.fixed_address_owners import FixedSettings
+from core.domain.fixed.owner_validity import Validity
 from core.domain.model import Attachment, Endpoint
-from core.domain.selection.request import SelectionRequest
+from core.domain.request_facts import PodReference, RequestFacts
+from core.domain.selection.selection_request import SelectionRequest
 from core.eventstore.kv import IsWhole, WatchBatch
-from core.eventstore.log import LOG_START, LogReader
+from core.eventstore.log_reader import LOG_START, LogReader
 from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import Writer
-from nodeagent.facts import Liveness, StandaloneFactsSource
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
+from nodeagent.pod_facts import Liveness, StandaloneFactsSource
 from nodeagent.servers.http_api import STATEFUL
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
@@ -372,7 +372,7 @@ class LaggingStore(FaultyStore):
 async def test_a_del_reads_the_records_again_before_it_releases_a_fixed_address(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nodeagent.facts.CONFIRM_S_MAX", 0.2)
+    monkeypatch.setattr("nodeagent.pod_facts.CONFIRM_S_MAX", 0.2)
     store = LaggingStore()
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")

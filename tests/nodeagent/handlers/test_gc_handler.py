@@ -13,7 +13,7 @@ import pytest
 from core.domain.events import AddressesReleased
 from core.errors import LogCorrupt
 from core.eventstore.kv import Put
-from core.eventstore.log import LOG_START, LogReader
+from core.eventstore.log_reader import LOG_START, LogReader
 from core.eventstore.memory import MemoryStore
 from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG
 from nodeagent.handlers.missing_attachments import GC_TWICE_S, is_netns_gone

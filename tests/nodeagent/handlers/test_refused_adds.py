@@ -15,12 +15,18 @@ import pytest
 from core.allocation.add_request import AddRequest
 from core.domain.claims.claim_decisions import holder_of
 from core.domain.events import AllocationRefused, Cause, Recorded
-from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
 from core.domain.model import Attachment, Nic
-from core.domain.selection.request import SelectionRequest
+from core.domain.request_facts import (
+    NamespaceFacts,
+    NodeFacts,
+    PodFacts,
+    PodReference,
+    RequestFacts,
+)
+from core.domain.selection.selection_request import SelectionRequest
 from core.errors import AddressConflict
 from core.eventstore.kv import Get, Guard, KeyValueStore, TxnResult, Write
-from core.eventstore.log import LOG_START, LogReader
+from core.eventstore.log_reader import LOG_START, LogReader
 from core.eventstore.memory import MemoryStore
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.conflict_detection.detector import DetectionSwitches

@@ -15,7 +15,7 @@ import pytest
 from core.errors import DatapathError
 from core.eventstore.memory import MemoryStore
 from nodeagent.cni_protocol.failures import NOT_PREPARED
-from nodeagent.ifacer.conf import InterfaceConfig
+from nodeagent.ifacer.ifacer_configuration import InterfaceConfig
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.settings.agent_settings import Settings

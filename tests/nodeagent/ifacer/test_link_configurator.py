@@ -20,7 +20,7 @@ import pytest
 
 from core.errors import DatapathError
 from core.eventstore.memory import MemoryStore
-from nodeagent.ifacer.conf import read_conf
+from nodeagent.ifacer.ifacer_configuration import read_conf
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.settings.agent_settings import Settings

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from core.errors import DatapathError
-from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig
+from nodeagent.ifacer.bond_options import BondOptions
+from nodeagent.ifacer.ifacer_configuration import DesiredBond, InterfaceConfig
 from nodeagent.ifacer.link_plan import LinkPlan, NodeLinks, next_steps
-from nodeagent.ifacer.options import BondOptions
 from nodeagent.netlink.codec import attribute
 from nodeagent.netlink.numbers import IFF_UP
 from nodeagent.netlink.values import Link

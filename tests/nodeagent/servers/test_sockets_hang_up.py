@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
-from core.domain.facts import PodReference
+from core.domain.request_facts import PodReference
 from core.errors import CallerGone
 from nodeagent.request_runner import RequestRunner
 from nodeagent.servers.unix_sockets import has_hung_up

@@ -13,7 +13,7 @@ import pytest
 
 from core.eventstore.memory import MemoryStore
 from nodeagent.cni_protocol.failures import USED_OUT
-from nodeagent.servers.call_log import LogDirectory
+from nodeagent.servers.call_log_lines import LogDirectory
 from nodeagent.settings.agent_settings import Settings
 from nodeagent.telemetry.plugin_log import (
     FILES_MAX,
@@ -198,7 +198,7 @@ async def test_a_netconf_cannot_choose_a_log_file_outside_the_log_directory(
 def test_the_number_of_files_that_netconfs_name_is_bounded(
     short_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("nodeagent.servers.call_log.NETWORK_FILES_MAX", 2)
+    monkeypatch.setattr("nodeagent.servers.call_log_lines.NETWORK_FILES_MAX", 2)
     default = str(short_path / "plugin.log")
     directory = LogDirectory(default)
     requested = [str(short_path / f"{name}.log") for name in "abca"]

@@ -29,7 +29,7 @@ from ops.cli.main import run
 from ops.cli.orbctl_application import app
 from ops.cli.output import duration, moment
 from ops.cli.session import WRITERS_MAX, writer_name
-from ops.cli.times import parse_time
+from ops.cli.time_arguments import parse_time
 
 NOON_MS = 1_767_268_800_000
 """2026-01-01 12:00:00 UTC."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from core.archive.format import FileLink
+from core.archive.file_format import FileLink
 from core.archive.sealed_log import FileSummary
-from core.eventstore.log import Segment
+from core.eventstore.log_reader import Segment
 from ops.cli.commands.events import followed_events, start_of_search
 
 

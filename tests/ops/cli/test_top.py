@@ -11,7 +11,7 @@ import termios
 import pytest
 from rich.console import Console
 
-from core.audit.activity import PoolActivity, RecentRefusal
+from core.audit.recent_activity import PoolActivity, RecentRefusal
 from ops.cli.top_screen import (
     QUIT_KEYS,
     ActivityBoard,

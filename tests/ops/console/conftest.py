@@ -15,7 +15,7 @@ from core.domain.events import RecordDefined
 from core.domain.model import Reservation
 from core.eventstore.etcd import EtcdStore
 from core.process.tcp_port import TcpPort
-from ops.console.source import ConsoleSource
+from ops.console.console_data import ConsoleSource
 from ops.console.web_server import API_PATH, CONNECTIONS_MAX, ConsoleServer
 from tests.support.archived_cluster import (
     TEST_KEYS,

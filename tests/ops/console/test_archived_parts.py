@@ -13,7 +13,7 @@ from core.audit.history_entries import HistorySubject
 from core.audit.indexed_log import IndexedLog, LogInstant
 from core.domain.events import AddressesClaimed
 from core.errors import LogCorrupt
-from core.eventstore.log import Segment
+from core.eventstore.log_reader import Segment
 from core.eventstore.writer import unix_ms
 from ops.console.events import (
     EventConditions,
@@ -21,8 +21,8 @@ from ops.console.events import (
     events_before,
     parse_event_position,
 )
+from ops.console.json_values import time_text
 from ops.console.log_extent import log_extent
-from ops.console.values import time_text
 from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, CniAdd, CniDel
 
 ANY = EventConditions()

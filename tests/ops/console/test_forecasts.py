@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from core.archive.snapshot import empty_snapshot
-from core.audit.growth import HOUR_MS
 from core.audit.indexed_log import LogInstant
 from core.audit.log_index import LogIndex
-from core.domain.autopools.names import OWNER_SUBNET
+from core.audit.pool_growth import HOUR_MS
+from core.domain.autopools.pool_names import OWNER_SUBNET
 from core.domain.evolution import Ledger
 from core.domain.model import Subnet
 from ops.console.forecasts import GrowthAt

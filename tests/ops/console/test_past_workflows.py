@@ -13,8 +13,8 @@ import pytest
 
 from core.eventstore.memory import MemoryStore
 from core.eventstore.writer import unix_ms
-from ops.console.source import ConsoleSource
-from ops.console.values import time_ms_of, time_text
+from ops.console.console_data import ConsoleSource
+from ops.console.json_values import time_ms_of, time_text
 from tests.support.console_harness import served_console
 from tests.support.engine_harness import EngineHarness, eventually
 from tests.support.engine_samples import Basket

@@ -18,6 +18,7 @@ from core.errors import AccessDenied, BadInput
 from core.eventstore.memory import MemoryStore
 from core.process.environment import EnvironmentVariables
 from ops.console.access import ConsoleAccess, SecretAccess
+from ops.console.console_data import ConsoleSource
 from ops.console.console_settings import ConsoleSettings, console_settings
 from ops.console.refused_actions import (
     FIELD_CHARS_MAX,
@@ -25,14 +26,13 @@ from ops.console.refused_actions import (
     WINDOW_S,
     RefusedActions,
 )
-from ops.console.source import ConsoleSource
 from ops.console.workflow_actions import (
     BODY_BYTES_MAX,
     NESTING_MAX,
     TEXT_CHARS_MAX,
     WorkflowActions,
 )
-from ops.console.workflows import matching_executions
+from ops.console.workflow_answers import matching_executions
 from tests.support.console_harness import served_console
 from tests.support.engine_harness import EngineHarness
 from tests.support.engine_samples import Basket
@@ -276,7 +276,7 @@ async def test_a_search_leaves_out_executions_where_there_are_too_many(
 async def test_a_search_finds_the_newest_executions_of_many(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ops.console.workflows.EXECUTIONS_FOUND_MAX", 2)
+    monkeypatch.setattr("ops.console.workflow_answers.EXECUTIONS_FOUND_MAX", 2)
     heads = [await _head(engine, f"basket-{number}") for number in range(9)]
     newest = sorted(heads, key=lambda head: -head.started_ms)[:2]
     matching = await matching_executions(engine.visibility.heads(), "basket", "")

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from core.audit.growth import GrowthLog, GrowthSubject
+from core.audit.pool_growth import GrowthLog, GrowthSubject
 from core.domain.forecast import Forecast, NoTrend
 from core.process.openmetrics import Instruments, MetricsRegistry
 from core.projections.projector import Projector

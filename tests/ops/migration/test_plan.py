@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ops.migration.chart_values import translate
 from ops.migration.facts import Facts
 from ops.migration.plan import MigrationDeadline, plan_migration
-from ops.migration.values import translate
 from tests.chart.rendering import render_templates
 from tests.ops.migration.example_facts import (
     AGENT_WORKLOAD,

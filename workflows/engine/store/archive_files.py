@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
-from core.archive.files import LocalFiles
+from core.archive.archive_directory import LocalFiles
 from core.errors import LogCorrupt
 from workflows.engine.store.keys import RUN_ID_CHARS
 from workflows.engine.store.records import RunHead

@@ -31,8 +31,8 @@ from workflows.engine.store.unusable_values import WorkerFaults
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker.activities import ACTIVITY_SLOTS, ActivityHost
 from workflows.engine.worker.retention import Archive
-from workflows.engine.worker.term import WorkerTerm
 from workflows.engine.worker.threads import ACTIVITY_THREADS_MAX
+from workflows.engine.worker.worker_session import WorkerTerm
 from workflows.model.limits import STICKY_CACHE_RUNS_MAX
 from workflows.model.policies import ExecutionStatus
 from workflows.schedules.scheduler import Scheduler

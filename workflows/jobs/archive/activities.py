@@ -12,8 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from core.archive.archive_directory import Files
 from core.archive.archiver import Archiver, SealResult, needs_sealing
-from core.archive.files import Files
 from core.archive.pruner import Pruner, PruneResult, Retention
 from core.errors import LogCorrupt, LogGap, OutcomeUnknown, StoreFull
 from core.eventstore.full_etcd import make_reserve

@@ -11,7 +11,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from core.domain.autopools.names import ApplicationKey
+from core.domain.autopools.pool_names import ApplicationKey
 from workflows.api import workflow
 from workflows.jobs.activity_options import FAULT_CHARS_MAX, failure_text, step_options
 from workflows.jobs.autopools.pool_activities import AutoPoolActivities, ReconcileResult

@@ -20,9 +20,9 @@ from typing import Final, NamedTuple
 from core.allocation.pool_requests import POOL_REQUEST_KEYS, REPORT_KEYS, ReconcileReport
 from core.domain.autopools.application_plan import plan_application
 from core.domain.autopools.applications import Application
-from core.domain.autopools.names import ApplicationKey, application_of, is_reclaimable
+from core.domain.autopools.pool_names import ApplicationKey, application_of, is_reclaimable
 from core.domain.configuration.configuration_state import pool_addresses
-from core.domain.fixed.owners import MissingOwner
+from core.domain.fixed.fixed_address_owners import MissingOwner
 from core.domain.model import Pool
 from core.errors import Compacted, OrbweaverError
 from core.eventstore.keys import key_text

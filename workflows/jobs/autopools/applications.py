@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from core.domain.autopools.applications import Application, application_in, record_key
-from core.domain.autopools.names import ApplicationKey
+from core.domain.autopools.pool_names import ApplicationKey
 from core.domain.events import RecordDefined
-from core.domain.fixed.owners import MissingOwner
+from core.domain.fixed.fixed_address_owners import MissingOwner
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView

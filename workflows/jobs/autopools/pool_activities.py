@@ -22,7 +22,7 @@ from core.domain.autopools.application_plan import (
     refused_step,
 )
 from core.domain.autopools.applications import is_built_in, scale_of
-from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
+from core.domain.autopools.pool_names import OWNER_UID, ApplicationKey, application_of
 from core.domain.autopools.pool_size import AutoPoolSettings
 from core.domain.configuration.configuration_state import (
     Configuration,
@@ -30,13 +30,13 @@ from core.domain.configuration.configuration_state import (
     pool_addresses,
 )
 from core.domain.events import ApplicationScaled
-from core.domain.fixed.owners import MissingOwner
+from core.domain.fixed.fixed_address_owners import MissingOwner
 from core.domain.model import Claim, Pool
 from core.errors import LostRace, Refused
 from core.eventstore.codec import EventDraft
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.state import read_claims
+from core.eventstore.state_reader import read_claims
 from core.projections.configuration_view import ConfigurationView
 from workflows.api import activity
 from workflows.jobs.autopools.applications import ApplicationsSource

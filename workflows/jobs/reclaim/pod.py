@@ -36,7 +36,7 @@ from core.domain.reclaim.reclaim_plan import KeptClaims, check_deadline
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import NotReady, OrbweaverError
 from core.eventstore.claim_cause import link_attributes
-from core.eventstore.state import read_endpoint
+from core.eventstore.state_reader import read_endpoint
 from core.process.retry import Backoff
 from workflows.api import activity, workflow
 from workflows.api.options import StartOptions

@@ -26,7 +26,7 @@ from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.reclaim_plan import ReclaimPlan, ReclaimStep, plan_scan
 from core.errors import OrbweaverError
 from core.eventstore.python_garbage_collector import gc_paused
-from core.eventstore.state import read_ledger
+from core.eventstore.state_reader import read_ledger
 from workflows.api import activity
 from workflows.engine.store.unusable_values import ERRORS_OF_ONE_EXECUTION
 from workflows.jobs.reclaim.reclaim_context import ReclaimContext

@@ -17,8 +17,8 @@ from core.domain.addresses.routes import (
     result_routes,
     unmatched_routes,
 )
-from core.domain.facts import PodFacts
 from core.domain.model import Nic, Pool, Route
+from core.domain.request_facts import PodFacts
 from core.errors import WrongInput
 
 VIA_4 = Route("10.9.0.0/16", "10.0.0.1")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from core.domain.autopools.application_plan import ReconcileStep, plan_application
 from core.domain.autopools.applications import Application
-from core.domain.autopools.names import ApplicationKey, PoolScope
+from core.domain.autopools.pool_names import ApplicationKey, PoolScope
 from core.domain.autopools.pool_plan import DesiredPool
 from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, IpNumber
 from core.domain.model import Claim, Pool, Scale, Subnet

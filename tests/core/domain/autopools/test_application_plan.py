@@ -14,7 +14,7 @@ from core.domain.autopools.application_plan import (
     plan_deleted_application,
 )
 from core.domain.autopools.applications import Application
-from core.domain.autopools.names import ApplicationKey
+from core.domain.autopools.pool_names import ApplicationKey
 from core.domain.autopools.pool_size import AS_MANY_AS_REPLICAS, IpNumber
 from core.domain.configuration.commands import RetirePool
 from core.domain.model import Claim, Pool, Scale

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from core.domain.addresses.ip_address import format_address
 from core.domain.autopools.application_plan import plan_deleted_application
 from core.domain.autopools.applications import Application
-from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
+from core.domain.autopools.pool_names import OWNER_UID, ApplicationKey, application_of
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Claim, Pool, Scale, Subnet
 from core.domain.subnets.subnet_model import addresses_of_pools, owner_subnet_name, pools_of_subnet

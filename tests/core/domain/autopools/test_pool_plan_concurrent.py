@@ -14,7 +14,7 @@ import pytest
 
 from core.allocation.allocator import Added, AllocatorSettings
 from core.configuration.configurator import Applied
-from core.domain.autopools.names import ApplicationKey
+from core.domain.autopools.pool_names import ApplicationKey
 from core.domain.autopools.pool_plan import DesiredPool
 from core.domain.configuration.commands import (
     ApplyAutoPool,
@@ -26,9 +26,9 @@ from core.domain.configuration.commands import (
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.events import PoolDefined
 from core.domain.evolution import Ledger
-from core.domain.facts import PodFacts
 from core.domain.model import Owner, Reservation, Subnet
-from core.domain.selection.request import SelectionSettings
+from core.domain.request_facts import PodFacts
+from core.domain.selection.selection_request import SelectionSettings
 from core.domain.subnets.subnet_model import addresses_of_pools, pools_of_subnet
 from core.errors import Refused
 from core.eventstore.kv import KeyValueStore

@@ -20,7 +20,7 @@ from core.domain.claims.refused_adds import (
     refusal_of,
 )
 from core.domain.events import Cause
-from core.domain.selection.request import DETAIL_CHARS_MAX, CandidateVerdict
+from core.domain.selection.selection_request import DETAIL_CHARS_MAX, CandidateVerdict
 from core.errors import AddressesUsedOut, AllocationError, NoPoolAvailable, PoolPending
 from tests.support.node_harness import pod
 

@@ -13,7 +13,7 @@ from core.domain.configuration.decisions import decide
 from core.domain.events import PoolDefined
 from core.domain.model import Pool, Route
 from core.domain.patterns.labels import LabelSelector, Requirement
-from core.domain.validation.shared import REFUSALS_MAX
+from core.domain.validation.common_rules import REFUSALS_MAX
 from tests.core.domain.configuration.samples import (
     BLUE_POOL,
     EMPTY_CONFIGURATION,

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from core.domain.addresses.ip_address import V4
 from core.domain.model import Pool, Route
 from core.domain.patterns.labels import LabelSelector, Requirement
-from core.domain.validation.pools import content_rules, subnet_rule
-from core.domain.validation.shared import (
+from core.domain.validation.common_rules import (
     OBJECT_BYTES_MAX,
     ObjectReference,
     encoded_size_max,
@@ -19,6 +18,7 @@ from core.domain.validation.shared import (
     object_name_rule,
     size_rule,
 )
+from core.domain.validation.pool_rules import content_rules, subnet_rule
 
 LONG = "x" * 100_000
 

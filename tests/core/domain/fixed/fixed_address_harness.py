@@ -8,11 +8,11 @@ updates.
 from __future__ import annotations
 
 from core.domain.events import AddressesReleased
-from core.domain.facts import PodFacts
-from core.domain.fixed.owners import OwnerLookup, kind_of_holder
-from core.domain.fixed.validity import Validity, validity_of
+from core.domain.fixed.fixed_address_owners import OwnerLookup, kind_of_holder
+from core.domain.fixed.owner_validity import Validity, validity_of
 from core.domain.model import Endpoint
 from core.domain.reclaim.evidence import PodState
+from core.domain.request_facts import PodFacts
 from core.errors import OrbweaverError
 from core.eventstore.kv import KeyValueStore
 from tests.core.domain.reclaim.reclaim_harness import ReclaimHarness

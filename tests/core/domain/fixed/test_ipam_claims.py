@@ -10,17 +10,17 @@ import json
 import pytest
 
 from core.domain.claims.claim_decisions import holder_of
-from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
+from core.domain.fixed.fixed_address_owners import IpamClaimState, KnownOwners, MissingOwner
 from core.domain.fixed.ipam_claims import CLAIM_CHARS_MAX, claims_of, pod_of_nic
-from core.domain.fixed.owners import IpamClaimState, KnownOwners, MissingOwner
-from core.domain.fixed.validity import validity_of
+from core.domain.fixed.owner_validity import validity_of
 from core.domain.model import Owner, Pool
 from core.domain.reclaim.decision_table import PodToVerify, VerdictContext, judge, judge_deleted
 from core.domain.reclaim.evidence import NodeState, PodState
 from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.request_facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.selection.multus import NETWORKS_ANNOTATION
-from core.domain.selection.request import SelectionRequest, SelectionSettings
-from core.domain.selection.select import select
+from core.domain.selection.pool_selection import select
+from core.domain.selection.selection_request import SelectionRequest, SelectionSettings
 from tests.core.domain.reclaim.scripted_cluster import SCRIPTED_KINDS, moment
 from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 

@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
-from core.domain.fixed.owners import MissingOwner, StatefulSetState
+from core.domain.fixed.fixed_address_owners import MissingOwner, StatefulSetState
 from core.domain.model import Owner
 from core.domain.reclaim.evidence import Moment
 from core.errors import Refused
@@ -17,7 +17,7 @@ from core.eventstore.codec import CLAIM_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get
 from core.eventstore.memory import MemoryStore
-from core.eventstore.state import read_endpoint, read_ledger
+from core.eventstore.state_reader import read_endpoint, read_ledger
 from core.manifests.manifest_writer import dump_yaml, to_manifest
 from ops.cli.commands import gc
 from ops.cli.exit_codes import Exit

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.domain.configuration.commands import ApplyReservation, QuarantineAddress
-from core.domain.facts import PodFacts
 from core.domain.model import Claim, Reservation
+from core.domain.request_facts import PodFacts
 from core.errors import AddressesUsedOut
 from core.eventstore.codec import CLAIM_CODEC
 from core.eventstore.kv import Delete, Put

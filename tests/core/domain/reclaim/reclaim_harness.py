@@ -14,7 +14,7 @@ from core.allocation.allocator import AllocatorSettings
 from core.allocation.releaser import Releaser
 from core.domain.configuration.commands import DeletePool
 from core.domain.events import Cause
-from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
+from core.domain.fixed.fixed_address_owners import StatefulSetState, VmiState, VmState
 from core.domain.model import Claim, Endpoint, Nic
 from core.domain.reclaim.decision_table import (
     PodDeadlines,

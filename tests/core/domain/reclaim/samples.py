@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from core.domain.evolution import Ledger, RevisedClaim
-from core.domain.fixed.owners import StatefulSetState
+from core.domain.fixed.fixed_address_owners import StatefulSetState
 from core.domain.model import Claim, Endpoint, Nic, Owner, pod_holder, stateful_holder
 from core.domain.reclaim.decision_table import VerdictContext
 from core.domain.reclaim.evidence import (

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from core.domain.facts import PodFacts
-from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
+from core.domain.fixed.fixed_address_owners import StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind, Owner
 from core.domain.reclaim.evidence import Kind, Moment, NodeState, PodState
+from core.domain.request_facts import PodFacts
 from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 
 SCRIPTED_KINDS: tuple[Kind, ...] = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from core.domain.evolution import Ledger
-from core.domain.fixed.owners import StatefulSetState
+from core.domain.fixed.fixed_address_owners import StatefulSetState
 from core.domain.reclaim.decision_table import (
     NoDeadline,
     PodDeadlines,

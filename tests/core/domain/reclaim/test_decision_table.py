@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 
 from core.domain.evolution import Ledger
-from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
-from core.domain.fixed.validity import validity_of
+from core.domain.fixed.fixed_address_owners import StatefulSetState, VmiState, VmState
+from core.domain.fixed.owner_validity import validity_of
 from core.domain.model import Owner
 from core.domain.reclaim.evidence import PodState
 from core.domain.reclaim.settings import ReclaimSettings

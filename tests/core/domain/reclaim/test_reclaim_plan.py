@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.evolution import Ledger
-from core.domain.fixed.owners import StatefulSetState
+from core.domain.fixed.fixed_address_owners import StatefulSetState
 from core.domain.model import Owner, pod_holder
 from core.domain.reclaim import reclaim_plan
 from core.domain.reclaim.evidence import (

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.model import Owner, Pool
 from core.domain.patterns.labels import LabelSelector, Requirement
-from core.domain.selection.request import SelectionRequest, SelectionSettings
+from core.domain.request_facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
+from core.domain.selection.selection_request import SelectionRequest, SelectionSettings
 from tests.support.yaml_reader import read_yaml
 
 FOLDER = Path(__file__).parent / "scenarios"

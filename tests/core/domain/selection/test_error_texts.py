@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.model import Pool
+from core.domain.request_facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.selection import error_texts
-from core.domain.selection.annotations import POD_IPPOOLS
-from core.domain.selection.request import (
+from core.domain.selection.pool_annotations import POD_IPPOOLS
+from core.domain.selection.pool_selection import requested_pools, select
+from core.domain.selection.selection_request import (
     CandidateVerdict,
     SelectionRequest,
     SelectionSettings,
 )
-from core.domain.selection.select import requested_pools, select
 from core.errors import AllocationError, NoPoolAvailable, WrongInput
 
 POOLS = {

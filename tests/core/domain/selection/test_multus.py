@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.facts import PodFacts
+from core.domain.request_facts import PodFacts
 from core.domain.selection.multus import (
     DEFAULT_NETWORK,
     NetworkSelectionElement,
@@ -14,7 +14,7 @@ from core.domain.selection.multus import (
     parse_networks,
     resolve,
 )
-from core.domain.selection.request import SelectionSettings
+from core.domain.selection.selection_request import SelectionSettings
 from core.errors import BadInput
 
 SHORT = [

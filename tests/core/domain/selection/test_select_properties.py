@@ -13,18 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.addresses.ip_address import Family
-from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.model import Pool
 from core.domain.patterns.labels import LabelSelector
-from core.domain.selection.annotations import POD_IPPOOL, POD_IPPOOLS
-from core.domain.selection.catalog import PoolCatalog
-from core.domain.selection.request import (
+from core.domain.request_facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
+from core.domain.selection.pool_annotations import POD_IPPOOL, POD_IPPOOLS
+from core.domain.selection.pool_catalog import PoolCatalog
+from core.domain.selection.pool_selection import requested_pools, select, sorted_by_specificity
+from core.domain.selection.selection_request import (
     CandidateVerdict,
     Selection,
     SelectionRequest,
     SelectionSettings,
 )
-from core.domain.selection.select import requested_pools, select, sorted_by_specificity
 from core.errors import AllocationError
 
 ETH0_REQUEST = SelectionRequest("eth0")

@@ -11,8 +11,8 @@ import pytest
 
 from core import errors
 from core.domain.selection.error_texts import STANDARD_MODE
-from core.domain.selection.request import FAMILY_NAMES, CandidateVerdict, Selection
-from core.domain.selection.select import select
+from core.domain.selection.pool_selection import select
+from core.domain.selection.selection_request import FAMILY_NAMES, CandidateVerdict, Selection
 from tests.core.domain.selection.scenario_reader import Scenario, scenarios
 
 SCENARIOS = scenarios()

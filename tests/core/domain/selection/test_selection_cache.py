@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.facts import RequestFacts
 from core.domain.model import Owner, Pool
 from core.domain.patterns.labels import LabelSelector
+from core.domain.request_facts import RequestFacts
 from core.domain.selection import selection_cache
-from core.domain.selection.annotations import POD_IPPOOL, POD_SUBNET
-from core.domain.selection.catalog import PoolCatalog
-from core.domain.selection.request import Selection, SelectionRequest
-from core.domain.selection.select import select
+from core.domain.selection.pool_annotations import POD_IPPOOL, POD_SUBNET
+from core.domain.selection.pool_catalog import PoolCatalog
+from core.domain.selection.pool_selection import select
 from core.domain.selection.selection_cache import SELECTIONS_MAX, SelectionMemo
+from core.domain.selection.selection_request import Selection, SelectionRequest
 from core.errors import AllocationError
 from tests.core.domain.selection.test_select_properties import (
     DEFAULT_SETTINGS,

@@ -5,7 +5,7 @@ With subnets, a pool inherits gateway and routes once, when its subnet adopts it
 
 from __future__ import annotations
 
-from core.domain.autopools.names import OWNER_SUBNET
+from core.domain.autopools.pool_names import OWNER_SUBNET
 from core.domain.configuration.commands import ApplyPool, ApplySubnet
 from core.domain.configuration.configuration_state import Configuration, FeatureSwitches
 from core.domain.configuration.decisions import decide

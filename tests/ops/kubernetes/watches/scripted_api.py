@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from core.errors import ApiExpired, ApiNotFound, ApiUnavailable
-from core.kubernetes.api import Object, Page, WatchEvent
+from core.kubernetes.api_client import Object, Page, WatchEvent
 
 
 class ScriptedApi:

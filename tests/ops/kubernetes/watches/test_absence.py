@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from core.domain.evolution import Ledger, RevisedClaim
-from core.domain.fixed.owners import FixedSettings, KnownOwners, MissingOwner, StatefulSetState
+from core.domain.fixed.fixed_address_owners import (
+    FixedSettings,
+    KnownOwners,
+    MissingOwner,
+    StatefulSetState,
+)
 from core.domain.model import Claim, Endpoint, Nic, pod_holder
 from core.domain.reclaim.evidence import Moment, PodState
 from core.kubernetes.informer import ObjectKey

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from core.domain.fixed.owners import FixedSettings, MissingOwner
+from core.domain.fixed.fixed_address_owners import FixedSettings, MissingOwner
 from core.domain.reclaim.decision_table import PodToVerify, VerdictContext, judge, judge_deleted
 from core.domain.reclaim.evidence import Moment, PodState
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ApiRejected, NotReady
 from core.kubernetes import informer
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api_client import Api, Object
 from ops.kubernetes.watches import collection, pending_changes
 from ops.kubernetes.watches.facts import NODES_PATH, ApiServerFactsSource
 from ops.kubernetes.watches.owners import STATEFUL_SETS

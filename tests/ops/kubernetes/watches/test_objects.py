@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from core.domain.autopools.applications import Application
-from core.domain.autopools.names import ApplicationKey
-from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
+from core.domain.autopools.pool_names import ApplicationKey
+from core.domain.fixed.fixed_address_owners import StatefulSetState, VmiState, VmState
 from core.domain.model import Owner, Scale
 from core.domain.reclaim.evidence import NodeState, PodState
 from core.kubernetes.workloads.applications import (

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import ApiExpired, ApiNotFound, ApiUnavailable
 from core.kubernetes import informer, work_queue
-from core.kubernetes.api import Api, Object, WatchEvent
+from core.kubernetes.api_client import Api, Object, WatchEvent
 from core.kubernetes.informer import Informer
 from core.kubernetes.work_queue import WorkQueue
 from ops.kubernetes.coordinator_status import COORDINATORS_PATH, Coordinators

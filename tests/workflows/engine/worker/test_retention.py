@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.archive.files import LocalFiles
+from core.archive.archive_directory import LocalFiles
 from core.errors import ExecutionNotFound, LogCorrupt
 from core.eventstore.keys import key_text
 from core.eventstore.kv import Get, KeyValueStore, Put, ReadResult

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from core.archive.archive_directory import LocalFiles
 from core.archive.cursor import read_cursor
-from core.archive.files import LocalFiles
 from core.archive.pruner import Retention
 from core.archive.replay import open_log
 from core.audit.history import read_history

@@ -20,7 +20,7 @@ from core.domain.autopools.application_plan import (
     plan_deleted_application,
 )
 from core.domain.autopools.applications import Application, derived_uid
-from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
+from core.domain.autopools.pool_names import OWNER_UID, ApplicationKey, application_of
 from core.domain.autopools.pool_size import AutoPoolSettings
 from core.domain.configuration.commands import (
     ApplyPool,
@@ -33,10 +33,10 @@ from core.domain.configuration.commands import (
 )
 from core.domain.configuration.configuration_state import Configuration, FeatureSwitches
 from core.domain.evolution import Ledger
-from core.domain.facts import PodFacts
 from core.domain.model import Claim, Pool, Reservation, Route, Subnet
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.selection.request import SelectionSettings
+from core.domain.request_facts import PodFacts
+from core.domain.selection.selection_request import SelectionSettings
 from core.domain.subnets.subnet_model import count_addresses, shares_of_subnet
 from core.errors import OrbweaverError, Refused
 from core.eventstore.kv import KeyValueStore

@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping
 
 from core.domain.autopools.applications import BUILT_IN, Application, is_built_in
-from core.domain.autopools.names import ApplicationKey
-from core.domain.facts import PodFacts
-from core.domain.fixed.owners import MissingOwner
+from core.domain.autopools.pool_names import ApplicationKey
+from core.domain.fixed.fixed_address_owners import MissingOwner
 from core.domain.model import Owner, Scale
+from core.domain.request_facts import PodFacts
 
 PREFIX = "ipam.spidernet.io/"
 THIRD_PARTY = "apps.kruise.io/v1alpha1"

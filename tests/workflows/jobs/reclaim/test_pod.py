@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from core.allocation.releaser import Released, Releaser
-from core.domain.fixed.owners import MissingOwner, StatefulSetState
+from core.domain.fixed.fixed_address_owners import MissingOwner, StatefulSetState
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import StoreUnavailable

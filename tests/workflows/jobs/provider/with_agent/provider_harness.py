@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from core.allocation.bindings import BindingStore, StoredBinding
 from core.allocation.provider_settings import ProviderSettings
-from core.domain.facts import PodFacts
 from core.domain.provider.provider_nics import NicConfiguration
 from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.request_facts import PodFacts
 from nodeagent.handlers.provider_binding import BindingAllocator, Times
 from tests.support.agent_harness import AgentHarness
 from tests.support.http_caller import over_socket

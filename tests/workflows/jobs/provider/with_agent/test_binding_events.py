@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.archive.files import LocalFiles
+from core.archive.archive_directory import LocalFiles
 from core.archive.replay import open_log
 from core.audit.history import read_history
 from core.audit.history_entries import HistoryEntry, parse_subject

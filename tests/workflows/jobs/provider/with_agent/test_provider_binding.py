@@ -9,7 +9,7 @@ import asyncio
 
 import pytest
 
-from core.domain.facts import PodReference
+from core.domain.request_facts import PodReference
 from core.errors import WrongInput
 from tests.workflows.jobs.provider.fake_provider import Fault, mac_of
 from tests.workflows.jobs.provider.with_agent.provider_harness import (

@@ -1,0 +1,282 @@
+"""The format of an archive file: segments of all writers in log order, in blocks.
+
+A segment has the events of one transaction of one writer.
+
+    magic        8 bytes, ``ORBSEG01``
+    header       length as 4 bytes, then msgpack: ``FileHeader``
+    blocks       zstd frames; each is a msgpack array of segments [position, writer, seq, data]
+    trailer      msgpack: ``FileTrailer``, the table of blocks and the hashes that seal the file
+    footer       offset and length of the trailer (8 and 4 bytes), sha256 over header and trailer
+    magic        8 bytes, ``ORBSEGEN``
+
+Numbers outside msgpack are big-endian. ``seq`` numbers the segments of one writer, from 1. ``data``
+is the segment exactly as it was in etcd (``core.eventstore.codec``), so any msgpack reader with
+zstd can read a file without this code.
+
+The hash chain is over the segments and not over files: sealing the same log into files of other
+sizes gives the same hashes, and the live log continues the chain.
+
+The digest in the footer identifies the file: the header of the next file, or the cursor in etcd,
+contains it. The digest covers the table of blocks, which has the hash of the chain before each
+block. A reader computes the chain of each block that it reads, so it detects a changed byte without
+reading the whole file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from hashlib import sha256
+from struct import Struct
+from typing import Final, NamedTuple, NoReturn, TypeVar
+
+import msgspec
+import zstandard
+
+from core.errors import LogCorrupt
+from core.eventstore.codec import DECODING_ERRORS
+from core.eventstore.kv import REQUEST_BYTES_MAX
+from core.eventstore.log_reader import Segment
+
+CHAIN_START: Final = bytes(32)
+"""The hash before the first segment of a log."""
+
+_SEGMENT_PREFIX: Final = Struct(">QQH")
+
+
+def chained(previous: bytes, segments: Iterable[Segment]) -> bytes:
+    """Continue the hash chain over these segments; return the hash after the last one.
+
+    One step is ``sha256(previous + position + seq + length of writer + writer + data)``: position
+    and seq as 8 bytes, the length as 2, big-endian.
+    """
+    for position, writer, seq, data in segments:
+        name = writer.encode()
+        prefix = _SEGMENT_PREFIX.pack(position, seq, len(name))
+        previous = sha256(previous + prefix + name + data).digest()
+    return previous
+
+
+FORMAT_VERSION = 1
+
+BLOCK_BYTES = 128 * 1024
+"""Raw bytes at which a block is closed: fewer compress badly, more are slow to read for one
+segment."""
+
+BLOCK_BYTES_MAX = BLOCK_BYTES + 2 * REQUEST_BYTES_MAX
+"""Limit of the raw bytes of a block: its last segment was written in one request to etcd."""
+
+ZSTD_LEVEL = 3
+
+_MAGIC: Final = b"ORBSEG01"
+_MAGIC_END: Final = b"ORBSEGEN"
+_LENGTH: Final = Struct(">I")
+_FOOTER: Final = Struct(">QI32s8s")
+
+T = TypeVar("T")
+_encoder = msgspec.msgpack.Encoder()
+
+
+class FileLink(NamedTuple):
+    """A file: ``base`` is its name without the suffix, "" for no file; ``digest`` identifies it."""
+
+    base: str
+    digest: bytes
+
+
+NO_FILE: Final = FileLink(base="", digest=b"")
+
+
+class FileHeader(NamedTuple):
+    """The header of a file.
+
+    ``number`` counts files from 1; ``ranges`` has the first and last seq of each writer;
+    ``chain_start`` is the hash before the first segment; ``previous`` is the file before this one.
+    ``clock_ms`` is the log's clock at the end of the file (``core.archive.replay``);
+    ``sealed_at_ms`` is the time at which the archiver wrote the file. Both are Unix milliseconds.
+    """
+
+    version: int
+    cluster: str
+    number: int
+    previous: FileLink
+    first_position: int
+    last_position: int
+    segments: int
+    events: int
+    ranges: dict[str, tuple[int, int]]
+    chain_start: bytes
+    clock_ms: int
+    sealed_at_ms: int
+
+
+class Block(NamedTuple):
+    """A row of the table of blocks; ``chain_before`` is the hash before its first segment."""
+
+    offset: int
+    size: int
+    raw_size: int
+    segments: int
+    first_position: int
+    last_position: int
+    chain_before: bytes
+
+
+class FileTrailer(NamedTuple):
+    """The table of blocks, the hash after the last segment, and digests of index and snapshot."""
+
+    blocks: tuple[Block, ...]
+    chain_end: bytes
+    index_digest: bytes
+    snapshot_digest: bytes
+
+
+_segments_decoder = msgspec.msgpack.Decoder(list[Segment])
+_header_decoder = msgspec.msgpack.Decoder(FileHeader)
+_trailer_decoder = msgspec.msgpack.Decoder(FileTrailer)
+
+
+class BlockWriter:
+    """Packs segments into blocks, in log order; keeps the compressed bytes in memory."""
+
+    def __init__(self, chain: bytes) -> None:
+        self.chain_start = chain
+        self.chain = chain
+        self.blocks: list[Block] = []
+        self.frames: list[bytes] = []
+        self._closed_bytes = 0
+        self._offset = 0
+        self._pending: list[Segment] = []
+        self._pending_bytes = 0
+        self._compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+
+    @property
+    def block(self) -> int:
+        """The number of the block to which the next segment is added."""
+        return len(self.blocks)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Raw bytes of all added segments, the current block included."""
+        return self._closed_bytes + self._pending_bytes
+
+    def add(self, segment: Segment) -> None:
+        """Append one segment; close the block if it is full."""
+        self._pending.append(segment)
+        self._pending_bytes += len(segment.data)
+        if self._pending_bytes >= BLOCK_BYTES:
+            self.close_block()
+
+    def close_block(self) -> None:
+        """Compress the pending segments into a block."""
+        if not self._pending:
+            return
+        raw = _encoder.encode(self._pending)
+        frame = self._compressor.compress(raw)
+        first, last = self._pending[0].position, self._pending[-1].position
+        entry = Block(
+            self._offset, len(frame), len(raw), len(self._pending), first, last, self.chain
+        )
+        self.blocks.append(entry)
+        self.frames.append(frame)
+        self._offset += len(frame)
+        self._closed_bytes += len(raw)
+        self.chain = chained(self.chain, self._pending)
+        self._pending = []
+        self._pending_bytes = 0
+
+
+def assemble(
+    header: FileHeader, blocks: BlockWriter, index_digest: bytes, snapshot_digest: bytes
+) -> tuple[bytes, list[bytes]]:
+    """The file's digest, and its bytes in chunks. The last block must be closed."""
+    head = _encoder.encode(header)
+    offset = len(_MAGIC) + _LENGTH.size + len(head)
+    table = tuple(block._replace(offset=block.offset + offset) for block in blocks.blocks)
+    trailer = _encoder.encode(FileTrailer(table, blocks.chain, index_digest, snapshot_digest))
+    digest = sha256(head + trailer).digest()
+    end = offset + sum(map(len, blocks.frames))
+    footer = _FOOTER.pack(end, len(trailer), digest, _MAGIC_END)
+    return digest, [_MAGIC, _LENGTH.pack(len(head)), head, *blocks.frames, trailer, footer]
+
+
+class SealedFile:
+    """A file opened for reading. Header and table are verified on opening, blocks when read."""
+
+    def __init__(self, view: memoryview, link: FileLink) -> None:
+        """Open a file. Raises LogCorrupt if header, table and ``link.digest`` do not match.
+
+        If the link has no digest, only the digest in the file's own footer is compared.
+        """
+        self.base = link.base
+        self._view = view
+        footer_at = len(view) - _FOOTER.size
+        start = len(_MAGIC) + _LENGTH.size
+        if footer_at < start or bytes(view[: len(_MAGIC)]) != _MAGIC:
+            self._corrupt("it does not begin as an archive file, or its end is missing")
+        trailer_at, size, digest, magic = _FOOTER.unpack(view[footer_at:])
+        head = bytes(view[start : start + _LENGTH.unpack(view[len(_MAGIC) : start])[0]])
+        self._trailer = bytes(view[trailer_at : trailer_at + size])
+        if magic != _MAGIC_END or sha256(head + self._trailer).digest() != digest:
+            self._corrupt("its header or its table of blocks was changed")
+        if link.digest and digest != link.digest:
+            self._corrupt("its digest differs from that in the archive cursor or the next file")
+        self.link = FileLink(link.base, digest)
+        self.header = self._decode(_header_decoder, head)
+        if self.header.version != FORMAT_VERSION:
+            version = self.header.version
+            raise LogCorrupt(
+                f"archive file {self.base} has the unknown format version {version}",
+                subject=self.base,
+                remedy=f"use a release that reads version {version}",
+            )
+
+    @cached_property
+    def trailer(self) -> FileTrailer:
+        """The table of blocks; decoded on first use."""
+        return self._decode(_trailer_decoder, self._trailer)
+
+    def segments(self, number: int) -> list[Segment]:
+        """The segments of one block, verified by the chain. Raises LogCorrupt."""
+        blocks = self.trailer.blocks
+        block = blocks[number]
+        is_last = number + 1 == len(blocks)
+        chain_after = self.chain_end if is_last else blocks[number + 1].chain_before
+        segments = self._decode(_segments_decoder, self._unpack(block, number))
+        if chained(block.chain_before, segments) != chain_after:
+            self._corrupt(f"block {number} breaks the hash chain")
+        return segments
+
+    @property
+    def chain_end(self) -> bytes:
+        """The hash after the last segment."""
+        return self.trailer.chain_end
+
+    def blocks_between(self, after: int, upto: int) -> Iterator[int]:
+        """The numbers of the blocks that have positions in (after, upto]."""
+        for number, block in enumerate(self.trailer.blocks):
+            if block.last_position > after and block.first_position <= upto:
+                yield number
+
+    def _unpack(self, block: Block, number: int) -> bytes:
+        frame = self._view[block.offset : block.offset + block.size]
+        try:
+            size = zstandard.frame_content_size(frame)
+            if size != block.raw_size or size > BLOCK_BYTES_MAX:
+                self._corrupt(f"block {number} does not have the size in the table of blocks")
+            return zstandard.ZstdDecompressor().decompress(frame)
+        except zstandard.ZstdError as error:
+            self._corrupt(f"block {number} cannot be decompressed: {error}")
+
+    def _decode(self, decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+        try:
+            return decoder.decode(data)
+        except DECODING_ERRORS as error:
+            self._corrupt(f"its header, table of blocks or segments cannot be decoded: {error}")
+
+    def _corrupt(self, why: str) -> NoReturn:
+        raise LogCorrupt(
+            f"archive file {self.base} cannot be used: {why}",
+            subject=self.base,
+            remedy="restore it from a copy of the archive",
+        )

@@ -1,0 +1,159 @@
+"""Exports the log to a file, as JSON lines or in raw form.
+
+    lines    one event per line, JSON with the names of all fields: for people, jq and spreadsheets
+    raw      a stream of msgpack arrays: a head ["orbweaver-log", 1, cluster, revision], one array
+             [position, writer, seq, data] for each segment, an end [count, chain]
+
+The raw form has every byte of the log and can be read with any msgpack reader. ``count`` is the
+number of segments, and ``chain`` the hash chain over them, which the archive cursor has too
+(``core.archive.cursor``). ``import_log`` reads a raw export back into segments, from which a ledger
+can be made without an etcd. A log cannot be written into another etcd: releases name revisions of
+claims, and another etcd has other revisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from typing import BinaryIO, Final, TextIO
+
+import msgpack
+import msgspec
+
+from core.archive.file_format import CHAIN_START, chained
+from core.archive.replay import LogView
+from core.domain.events import EVENT_VERSIONS, TYPE_NAMES, Recorded
+from core.errors import BadInput, LogCorrupt
+from core.eventstore.kv import REQUEST_BYTES_MAX
+from core.eventstore.log_reader import Segment
+
+RAW_FORMAT: Final = "orbweaver-log"
+RAW_VERSION: Final = 1
+ITEM_BYTES_MAX = 2 * REQUEST_BYTES_MAX
+"""Limit of one item of a raw export: a segment, which was written in one request to etcd."""
+
+_json = msgspec.json.Encoder()
+_raw = msgspec.msgpack.Encoder()
+
+_EXPORTED_NAMES: Final = {"conflicting_host": "stranger"}
+"""Field that was renamed -> its first name, which exports keep."""
+
+
+async def export_lines(events: AsyncIterator[list[Recorded]], out: TextIO) -> int:
+    """Write one line for each event; return their number."""
+    count = 0
+    async for batch in events:
+        out.writelines(f"{line_of(recorded)}\n" for recorded in batch)
+        count += len(batch)
+    return count
+
+
+def line_of(recorded: Recorded) -> str:
+    """One event as JSON; ``time`` is ``recorded_at_ms`` in UTC, ``body`` has the event's fields."""
+    name = TYPE_NAMES[type(recorded.event)]
+    at = datetime.fromtimestamp(recorded.recorded_at_ms / 1000, UTC)
+    line = {
+        "position": recorded.position,
+        "place": recorded.index_in_segment,  # exports keep the first name
+        "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "type": name,
+        "version": EVENT_VERSIONS[name],
+        "event_id": recorded.event_id,
+        "writer": recorded.writer,
+        **recorded.cause._asdict(),
+        "body": _with_field_names(recorded.event),
+    }
+    return _json.encode(line).decode()
+
+
+async def export_raw(
+    view: LogView,
+    cluster: str,
+    out: BinaryIO,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write the complete log in raw form; return the number of segments.
+
+    ``on_progress`` is called with the position of the last segment written, and the end position.
+    Raises BadInput if the archive was pruned, because the log is not complete.
+    """
+    if view.sealed.cursor.pruned.files:
+        raise BadInput(
+            "a raw export needs the complete log, but the beginning of this one was pruned",
+            subject="raw",
+            remedy="export JSON lines, or use a copy of the archive that still has the beginning",
+        )
+    out.write(_raw.encode([RAW_FORMAT, RAW_VERSION, cluster, view.revision]))
+    count, chain = 0, CHAIN_START
+    async for batch in view.batches():
+        out.writelines(_raw.encode(segment) for segment in batch.segments)
+        chain = chained(chain, batch.segments)
+        count += len(batch.segments)
+        if on_progress is not None and batch.segments:
+            on_progress(batch.segments[-1].position, view.revision)
+    out.write(_raw.encode([count, chain]))
+    return count
+
+
+def import_log(source: BinaryIO) -> Iterator[Segment]:
+    """The segments of a raw export, one by one.
+
+    Count and chain are checked after the last segment. Raises BadInput for a file that is not a raw
+    export, LogCorrupt for an incomplete or changed one.
+    """
+    items = _items(source)
+    try:
+        head = next(items, None)
+    except LogCorrupt:
+        head = None
+    if head is None or head[:2] != [RAW_FORMAT, RAW_VERSION]:
+        raise BadInput(
+            "the file is not a raw export of a log",
+            subject="raw export",
+            remedy="create one with `orbctl export --raw`",
+        )
+    count, chain = 0, CHAIN_START
+    for item in items:
+        if len(item) == len(Segment._fields):
+            segment = _segment(item)
+            chain = chained(chain, [segment])
+            count += 1
+            yield segment
+        elif item == [count, chain] and next(items, None) is None:
+            return
+        else:
+            break
+    raise _corrupt("was changed, or its end is missing")
+
+
+def _items(source: BinaryIO) -> Iterator[list[object]]:
+    unpacker = msgpack.Unpacker(source, max_buffer_size=ITEM_BYTES_MAX, strict_map_key=False)
+    try:
+        for item in unpacker:
+            if not isinstance(item, list):
+                raise _corrupt("has an item that is not an array")
+            yield item
+    except (ValueError, msgpack.UnpackException) as error:
+        raise _corrupt(f"is not msgpack: {error}") from error
+
+
+def _segment(item: list[object]) -> Segment:
+    try:
+        return msgspec.convert(item, Segment)
+    except msgspec.ValidationError as error:
+        raise _corrupt(f"has an item that is not a segment: {error}") from error
+
+
+def _with_field_names(value: object) -> object:
+    """Convert named tuples to dicts of their fields, recursively."""
+    if isinstance(value, tuple):
+        fields = getattr(value, "_fields", None)
+        parts = [_with_field_names(part) for part in value]
+        if fields is None:
+            return parts
+        return dict(zip((_EXPORTED_NAMES.get(name, name) for name in fields), parts, strict=True))
+    return value
+
+
+def _corrupt(what: str) -> LogCorrupt:
+    return LogCorrupt(f"the raw export {what}", subject="raw export", remedy="export it again")

@@ -1,0 +1,99 @@
+"""Whether a fixed address still has an owner: its replica, VM or IPAMClaim.
+
+A replica is found by its name, not by its owner reference: ``<StatefulSet>-<ordinal>`` with the
+ordinal in the desired range (docs/reference/fixed-address-rules.md, "Wanted addresses"). A VM is
+found by the name of its instance, an IPAMClaim by its name. If the owner is unknown, the address is
+kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, NamedTuple
+
+from core.domain.fixed.fixed_address_owners import (
+    MissingOwner,
+    OwnerLookup,
+    claim_of_endpoint,
+    replica_of,
+)
+from core.domain.model import FixedKind
+
+
+class Validity(NamedTuple):
+    """Whether a fixed address has an owner. ``why``: the reason, for the evidence of a release.
+
+    ``unanswered``: as in ``MissingOwner``.
+    """
+
+    state: Literal["valid", "invalid", "unknown"]
+    why: str
+    unanswered: bool = False
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the address is kept: its owner exists or is unknown."""
+        return self.state != "invalid"
+
+
+def validity_of(kind: FixedKind, namespace: str, name: str, owners: OwnerLookup) -> Validity:
+    """Whether the replica, VM or IPAMClaim that owns a fixed address still exists."""
+    return _RULES[kind](namespace, name, owners)
+
+
+def _replica(namespace: str, name: str, owners: OwnerLookup) -> Validity:
+    replica = replica_of(name)
+    if replica is None:
+        return Validity("invalid", f"{name} is not the name of a replica")
+    owner = owners.stateful_set(namespace, replica.stateful_set)
+    if isinstance(owner, MissingOwner):
+        return _missing(owner)
+    last = owner.start + owner.replicas - 1
+    replicas = f"StatefulSet {namespace}/{owner.name} has {_range(owner.start, last)}"
+    inside = owner.start <= replica.ordinal <= last
+    return Validity("valid" if inside else "invalid", replicas)
+
+
+def _range(first: int, last: int) -> str:
+    if last <= first:
+        return f"replica {first}" if last == first else "no replicas"
+    return f"replicas {first} to {last}"
+
+
+def _machine(namespace: str, name: str, owners: OwnerLookup) -> Validity:
+    instance = owners.vmi(namespace, name)
+    if isinstance(instance, MissingOwner):
+        if not instance.certain:
+            return _missing(instance)
+    elif not instance.deleting:
+        return Validity("valid", f"VM instance {namespace}/{name} exists")
+    elif not instance.of_vm:
+        return Validity("invalid", f"VM instance {namespace}/{name} is being deleted and has no VM")
+    machine = owners.vm(namespace, name)
+    if isinstance(machine, MissingOwner):
+        return _missing(machine)
+    if machine.deleting:
+        return Validity("invalid", f"VM {namespace}/{name} is being deleted")
+    return Validity("valid", f"VM {namespace}/{name} exists")
+
+
+def _claim(namespace: str, name: str, owners: OwnerLookup) -> Validity:
+    claim = owners.ipam_claim(namespace, claim_of_endpoint(name))
+    if isinstance(claim, MissingOwner):
+        return _missing(claim)
+    if claim.deleting:
+        return Validity("invalid", f"IPAMClaim {namespace}/{claim.name} is being deleted")
+    return Validity("valid", f"IPAMClaim {namespace}/{claim.name} exists")
+
+
+def _missing(missing: MissingOwner) -> Validity:
+    if missing.certain:
+        return Validity("invalid", missing.why)
+    return Validity("unknown", missing.why, missing.unanswered)
+
+
+_RULES: Final[Mapping[FixedKind, Callable[[str, str, OwnerLookup], Validity]]] = {
+    "statefulset": _replica,
+    "vm": _machine,
+    "ipamclaim": _claim,
+}

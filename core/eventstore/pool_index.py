@@ -1,0 +1,208 @@
+"""The index of pools and subnets: keys that find them by CIDR, by address and by application.
+
+With these keys a command reads only the objects that it concerns, however many exist. The keys are
+derived from pools and subnets, and written in the transaction that changes those. Each topic (pools
+or subnets) has a guard key, whose value is ``COMPLETE_INDEX`` while the index is complete. A
+version without the index writes another value, and then the index is rebuilt
+(``core.configuration.indexer``). Nothing here calls the store.
+
+    index/<topic>/<family>/network/<first address>/<prefix length>/<name>
+    index/pools/<family>/block/<first address>/<prefix length>/<pool>
+    index/pools/<family>/application/<group and version>/<kind>/<namespace>/<application>/<pool>
+
+A pool's addresses are covered by aligned blocks, like prefixes of a routing table. The blocks that
+contain an address are found by one key for each prefix length, the blocks that begin in a range by
+a range of keys. etcd counts every key of a range that it reads, so a range contains no other kind
+of keys. A pool that needs more than ``BLOCKS_MAX`` blocks is covered by fewer, larger ones. A
+look-up may then return a pool that has none of the addresses, but it never misses one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, Literal, get_args
+
+from core.domain.addresses.address_set import AddressSet
+from core.domain.addresses.ip_address import (
+    ADDRESS_BITS,
+    AddressSyntaxError,
+    Cidr,
+    Family,
+    parse_cidr,
+)
+from core.domain.autopools.pool_names import ApplicationKey, application_of
+from core.domain.configuration.configuration_state import pool_addresses
+from core.domain.model import Pool, Subnet
+from core.eventstore.keys import Keys, range_end
+from core.eventstore.kv import Get, RangeResult
+
+Topic = Literal["pools", "subnets"]
+
+COMPLETE_INDEX: Final = b"indexed"
+"""Value of a topic's guard key while its index is complete."""
+
+BLOCKS_MAX: Final = 48
+"""The maximum number of blocks of one pool: the old and the new ones fit into one transaction."""
+
+LOOKUP_RANGES_MAX: Final = 24
+"""The maximum number of address ranges in one look-up; of more, neighbours are joined."""
+
+TOPICS: Final[tuple[Topic, ...]] = get_args(Topic)
+FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
+
+_DIGITS: Final = 32
+_PARTS: Final = {"network": 3, "block": 3}
+"""The number of parts of a key after its kind; an application's parts are labels of any form."""
+
+
+class IndexIncomplete(Exception):  # caught where the index is rebuilt
+    """The index of a topic and family is incomplete or cannot be decoded: rebuild it."""
+
+    def __init__(self, topic: Topic, family: Family) -> None:
+        super().__init__(topic, family)
+        self.topic: Topic = topic
+        self.family: Family = family
+
+
+class Index:
+    """The keys of one topic and family."""
+
+    __slots__ = ("_prefix", "family", "topic")
+
+    def __init__(self, keys: Keys, topic: Topic, family: Family) -> None:
+        self._prefix = keys.prefix("index", topic, str(family))
+        self.topic = topic
+        self.family = family
+
+    def all(self) -> tuple[bytes, bytes]:
+        """[start, end) of all keys."""
+        return self._prefix, range_end(self._prefix)
+
+    def entries(self, value: Pool | Subnet | None) -> dict[bytes, bytes]:
+        """The keys that find this pool or subnet, with their values; none for invalid addresses."""
+        if value is None or value.family != self.family:
+            return {}
+        try:
+            cidr = parse_cidr(value.subnet)
+            owned = pool_addresses(value) if isinstance(value, Pool) else AddressSet(self.family)
+        except AddressSyntaxError:
+            return {}
+        prefixes = [self._block("network", cidr.first, cidr.prefix_length)]
+        prefixes += [self._block("block", *block) for block in blocks_of(owned)]
+        application = application_of(value.labels) if isinstance(value, Pool) else None
+        if application is not None:
+            prefixes.append(self._application(application))
+        return {prefix + value.name.encode(): b"" for prefix in prefixes}
+
+    def with_cidr(self, cidr: Cidr) -> Get:
+        """The read that finds objects with exactly this CIDR; ``names_in`` reads its answer."""
+        return self._under(self._block("network", cidr.first, cidr.prefix_length))
+
+    def overlapping(self, cidr: Cidr) -> list[Get]:
+        """The reads that find objects whose CIDR overlaps this one and differs from it."""
+        longer = self._block("network", cidr.first, cidr.prefix_length + 1)
+        return [
+            *self._containing("network", cidr.first, range(cidr.prefix_length)),
+            # "0" follows "/": the range ends after all keys of the last address.
+            Get(longer, self._key(f"network/{cidr.last:0{_DIGITS}x}0"), keys_only=True),
+        ]
+
+    def containing(self, value: int) -> list[Get]:
+        """The reads that find objects whose CIDR contains an address."""
+        return self._containing("network", value, range(ADDRESS_BITS[self.family] + 1))
+
+    def owners(self, addresses: AddressSet, cidr: Cidr | None = None) -> list[Get]:
+        """The reads that find pools that may have one of these addresses.
+
+        ``cidr``: the CIDR of the pools, if it is known.
+        """
+        shortest = 0 if cidr is None else cidr.prefix_length
+        lengths = range(shortest, ADDRESS_BITS[self.family] + 1)
+        gets: dict[Get, None] = {}
+        for first, last in addresses.covering_intervals(LOOKUP_RANGES_MAX):
+            gets |= dict.fromkeys(self._containing("block", first, lengths))
+            start = self._key(f"block/{first:0{_DIGITS}x}/")
+            end = self._key(f"block/{last:0{_DIGITS}x}0")  # "0" follows "/"
+            gets[Get(start, end, keys_only=True)] = None
+        return list(gets)
+
+    def of_application(self, application: ApplicationKey) -> Get:
+        """The read that finds the automatic pools of an application."""
+        return self._under(self._application(application))
+
+    def names_in(self, *answers: RangeResult) -> list[str]:
+        """The names at the end of the keys, without duplicates. Raises IndexIncomplete."""
+        try:
+            names = [kv.key.rpartition(b"/")[2].decode() for answer in answers for kv in answer.kvs]
+        except UnicodeDecodeError as error:
+            raise IndexIncomplete(self.topic, self.family) from error
+        return list(dict.fromkeys(names))
+
+    def _key(self, tail: str) -> bytes:
+        return self._prefix + tail.encode()
+
+    def _under(self, prefix: bytes) -> Get:
+        return Get(prefix, range_end(prefix), keys_only=True)
+
+    def _block(self, kind: str, first: int, length: int) -> bytes:
+        return self._key(f"{kind}/{first:0{_DIGITS}x}/{length:03d}/")
+
+    def _containing(self, kind: str, value: int, lengths: range) -> list[Get]:
+        """A read for each possible block around an address."""
+        gets = []
+        for length in lengths:
+            low = ADDRESS_BITS[self.family] - length
+            gets.append(self._under(self._block(kind, value >> low << low, length)))
+        return gets
+
+    def _application(self, application: ApplicationKey) -> bytes:
+        group_version = application.api_version.replace("/", "_")
+        return self._key("/".join(("application", group_version, *application[1:], "")))
+
+
+def blocks_of(addresses: AddressSet) -> list[tuple[int, int]]:
+    """(first address, prefix length) of at most ``BLOCKS_MAX`` aligned blocks that cover the set.
+
+    If an exact cover needs more, the smallest size of a block is doubled until that many suffice.
+    """
+    bits = ADDRESS_BITS[addresses.family]
+    for low in range(bits + 1):
+        rounded = AddressSet.from_intervals(
+            ((first >> low << low, last | (1 << low) - 1) for first, last in addresses),
+            addresses.family,
+        )
+        blocks = list(islice(_aligned(rounded, bits), BLOCKS_MAX + 1))
+        if len(blocks) <= BLOCKS_MAX:
+            return blocks
+    raise AssertionError("one block covers everything")
+
+
+def _aligned(addresses: AddressSet, bits: int) -> Iterator[tuple[int, int]]:
+    """The largest possible aligned blocks that make up the set."""
+    for start, last in addresses:
+        first = start
+        while first <= last:
+            low = (last - first + 1).bit_length() - 1
+            if first:
+                low = min(low, (first & -first).bit_length() - 1)
+            yield first, bits - low
+            first += 1 << low
+
+
+def check_entry(keys: Keys, key: bytes) -> None:
+    """Raise ValueError for a key that is not one of ``Index.entries``."""
+    topic, family, kind, *rest = key.removeprefix(keys.prefix("index")).decode().split("/")
+    is_shaped = kind == "application" or len(rest) == _PARTS.get(kind)
+    if topic not in TOPICS or family not in ("4", "6") or not is_shaped:
+        raise ValueError("the key is not an index entry")
+    if kind in _PARTS:
+        int(rest[0], 16)
+        int(rest[1])
+
+
+def read_entry(value: bytes) -> bytes:
+    """Check that the value is empty. Raises ValueError."""
+    if value:
+        raise ValueError("an index entry must have an empty value")
+    return value

@@ -1,0 +1,106 @@
+"""Watches the SpiderCoordinator, which has settings of the coordinator.
+
+The agent uses the SpiderCoordinator with the configured name; the leading controller maintains the
+object's status. Fields that the object does not set come from ``orbweaver.coordinator`` of
+conf.yml. After the agent has received the object, ADDs use the cached version and do not need the
+API server (I8 of docs/contributing/architecture.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from core.errors import BadInput, NotReady
+from core.kubernetes.api_client import Api, Object
+from core.kubernetes.informer import Reflector
+from core.manifests.kinds.coordinators import CoordinatorReport
+from core.manifests.kinds.fields import API_VERSION
+from nodeagent.coordinator.settings import (
+    CoordinatorDefaults,
+    UnparsedSettings,
+    merge_settings,
+    read_settings,
+    validate_settings,
+)
+
+COORDINATORS: Final = f"/apis/{API_VERSION}/spidercoordinators"
+SYNCED: Final = "Synced"
+LISTED_S_MAX: Final = 2.0
+"""Seconds that an ADD waits for the first list after the start of the agent."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class CachedCoordinator(NamedTuple):
+    """The cached SpiderCoordinator. ``fault``: why its settings cannot be used, "" if they can."""
+
+    settings: UnparsedSettings = UnparsedSettings()
+    fault: str = ""
+
+
+class KubernetesCoordinator(CoordinatorDefaults):
+    """The settings of a SpiderCoordinator, which override conf.yml; ``run`` watches it."""
+
+    def __init__(self, api: Api, name: str, configured: UnparsedSettings) -> None:
+        path = f"{COORDINATORS}?fieldSelector=metadata.name%3D{name}"
+        self.coordinators = Reflector(api, path, cached_coordinator)
+        self._name = name
+        self._configured = configured
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await self.coordinators.run()
+
+    async def load(self) -> None:
+        """Wait at most ``LISTED_S_MAX`` for the first list."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LISTED_S_MAX):
+                await self.coordinators.listed.wait()
+
+    def current_settings(self) -> UnparsedSettings:
+        """The current settings. Raises NotReady unless the object exists and is Synced."""
+        coordinator = self.coordinators.objects.get(("", self._name))
+        if coordinator is None:
+            raise self._missing()
+        if coordinator.fault:
+            # "no ready" is the text of Spiderpool, which users may match.
+            raise NotReady(
+                f"spidercoordinator: {self._name} no ready: {coordinator.fault}",
+                subject=self._name,
+                remedy=f"correct the object: kubectl describe spidercoordinator {self._name}",
+            )
+        return merge_settings(coordinator.settings, self._configured)
+
+    def _missing(self) -> NotReady:
+        if self.coordinators.listed.is_set():
+            why = f"there is no SpiderCoordinator {self._name}"
+            remedy = "create it, or set SPIDERPOOL_COORDINATOR_ENABLED to false to use conf.yml"
+        else:
+            why = f"SpiderCoordinators cannot be listed: {self.coordinators.fault or 'no answer'}"
+            remedy = "check the API server, and that the agent may list spidercoordinators"
+        message = f"coordinator config not found: {why}"
+        return NotReady(message, subject=self._name, remedy=remedy)
+
+
+def cached_coordinator(coordinator: Object) -> CachedCoordinator:
+    """The settings of a SpiderCoordinator, or the fault of an unusable object."""
+    try:
+        report = msgspec.convert(coordinator.get("status") or {"phase": ""}, CoordinatorReport)
+        if report.phase != SYNCED:
+            return CachedCoordinator(fault=report.reason or f"its phase is {report.phase!r}")
+        spec = msgspec.convert(coordinator.get("spec") or {}, dict[str, Any])
+        networks = {
+            "overlayPodCIDR": report.overlay_pod_cidr or [],
+            "serviceCIDR": report.service_cidr or [],
+        }
+        settings = read_settings(spec | networks)
+        validate_settings(settings)
+    except (msgspec.ValidationError, BadInput) as error:
+        _log.warning("cannot use SpiderCoordinator %s: %s", coordinator["metadata"]["name"], error)
+        return CachedCoordinator(fault=str(error))
+    return CachedCoordinator(settings)

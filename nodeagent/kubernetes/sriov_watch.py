@@ -1,0 +1,247 @@
+"""Watches SriovNetworkNodePolicies, this Node and its SriovNetworkNodeState; writes the state.
+
+Policies of all namespaces count. The state is in the agent's namespace and has the node's name; its
+``spec`` lists the NICs that this node's agent manages. As with the SR-IOV network operator,
+annotations of the state request the controllers to drain the node. The Node owns the state, so
+Kubernetes deletes both together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from core.domain.sriov.model import NodePolicy
+from core.domain.sriov.plan import DesiredNic
+from core.errors import BadInput
+from core.kubernetes.api_client import Api, Object, segment
+from core.kubernetes.informer import ObjectKey, Reflector, Transition
+from core.manifests.kinds.sriov import API_VERSION
+from core.manifests.sriov_policies import node_policy_of
+from core.manifests.sriov_states import (
+    BLOCKING_PODS,
+    DESIRED_STATE,
+    DRAIN_LABEL,
+    DRAIN_REQUIRED,
+    IDLE,
+    node_state,
+    node_state_status,
+)
+from core.process.concurrency import until_all
+from nodeagent.sriov.reconciler import NodeConfiguration, NodeReport
+
+POLICIES: Final = f"/apis/{API_VERSION}/sriovnetworknodepolicies"
+FIELD_MANAGER: Final = "orbweaver-agent"
+OPERATOR_LABEL: Final = "app"
+OPERATOR_DAEMON: Final = "sriov-network-config-daemon"
+BLOCKING_PODS_MAX: Final = 256
+"""Pods that a drain request lists as blocking; further ones are listed after these have ended."""
+
+StateWriter: TypeAlias = Callable[[str, Object, str], Awaitable[Object]]
+"""Writes a body to a path of the API server, as a field manager. Raises ApiError."""
+
+
+class CachedNode(NamedTuple):
+    """The cached part of the Node."""
+
+    labels: Mapping[str, str]
+    addresses: tuple[str, ...]
+    uid: str
+
+
+class CachedState(NamedTuple):
+    """The cached part of the SriovNetworkNodeState. ``managed``: PCI addresses of managed NICs.
+
+    ``drain_annotations``: the annotations of the drain request; ``requests_drain``: whether the
+    drain label is set.
+    """
+
+    managed: frozenset[str] = frozenset()
+    drain_annotations: Mapping[str, str] = {}
+    requests_drain: bool = False
+
+
+class CachedPolicy(NamedTuple):
+    """A policy, or why it cannot be used."""
+
+    policy: NodePolicy | None
+    fault: str = ""
+
+
+class KubernetesSriov:
+    """The ``PolicySource`` of a cluster; ``run`` keeps it up to date.
+
+    ``pods``: the watched Pods of this node.
+    """
+
+    def __init__(self, api: Api, node: str, namespace: str, pods: Reflector[Object]) -> None:
+        by_name = f"?fieldSelector=metadata.name%3D{node}"
+        self._states_path = (
+            f"/apis/{API_VERSION}/namespaces/{segment(namespace)}/sriovnetworknodestates"
+        )
+        self.policies = Reflector(api, POLICIES, cached_policy)
+        self.nodes = Reflector(api, f"/api/v1/nodes{by_name}", cached_node)
+        self.states = Reflector(api, self._states_path + by_name, cached_state)
+        self._api = api
+        self._node = node
+        self._key = namespace, node
+        self._pods = pods
+        self._changed = asyncio.Event()
+        self._desired: Sequence[DesiredNic] = ()
+        self._written: dict[str, Object] = {}
+        """The body of the last write, by subresource."""
+        for reflector in (self.policies, self.nodes):
+            reflector.add_handler(self._on_change)
+        self.states.add_handler(self._on_state)
+        pods.listen(self._on_pods)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        watches = (reflector.run() for reflector in self.reflectors)
+        await until_all(*watches, self._wake_once_listed())
+
+    @property
+    def reflectors(self) -> Sequence[Reflector[Any]]:
+        """All reflectors, each of which watches one kind."""
+        return self.policies, self.nodes, self.states
+
+    def configuration(self) -> NodeConfiguration | None:
+        """The policies, the Node and the managed NICs; None until all objects are listed."""
+        node = self.nodes.objects.get(("", self._node))
+        are_listed = all(reflector.listed.is_set() for reflector in (*self.reflectors, self._pods))
+        if node is None or not are_listed:
+            return None
+        policies = [self.policies.objects[key] for key in sorted(self.policies.objects)]
+        return NodeConfiguration(
+            [entry.policy for entry in policies if entry.policy is not None],
+            node.labels,
+            own_addresses=node.addresses,
+            managed=self._state.managed,
+            unreadable=[entry.fault for entry in policies if entry.fault],
+            operator=self._operator(),
+        )
+
+    async def declare(self, desired: Sequence[DesiredNic]) -> None:
+        """Write the desired NICs to the state's ``spec``. Raises ApiError."""
+        self._desired = desired
+        await self._write_state(self._state.drain_annotations)
+
+    async def report(self, report: NodeReport) -> None:
+        """Write the result of a round to the state, and request a drain. Raises ApiError."""
+        annotations: Mapping[str, str] = {DESIRED_STATE: IDLE}
+        if report.keeps_request:
+            annotations = self._state.drain_annotations
+        elif report.needs_drain:
+            annotations = {
+                DESIRED_STATE: DRAIN_REQUIRED,
+                BLOCKING_PODS: json.dumps(report.blocking[:BLOCKING_PODS_MAX]),
+            }
+        status = node_state_status(self._node, report.nics, report.external, report.result)
+        # The CRD of the operator lacks some of our fields. The API server drops unknown fields of a
+        # merge patch, but refuses to apply them.
+        await self._write("/status", status, self._api.merge)
+        await self._write_state(annotations)
+
+    async def withdraw(self) -> None:
+        """Withdraw the drain request; other programs may own the rest of the state.
+
+        Raises ApiError.
+        """
+        if not self._state.requests_drain:
+            return
+        change = {"metadata": {"labels": {DRAIN_LABEL: None}, "annotations": {DESIRED_STATE: IDLE}}}
+        await self._api.merge(f"{self._states_path}/{segment(self._node)}", change)
+
+    async def changed(self) -> None:
+        """Wait for a change of ``configuration``."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    async def _wake_once_listed(self) -> None:
+        """Wake the first reconciliation after all objects have been listed."""
+        for reflector in (*self.reflectors, self._pods):
+            await reflector.listed.wait()
+        self._changed.set()
+
+    @property
+    def _state(self) -> CachedState:
+        return self.states.objects.get(self._key) or CachedState()
+
+    async def _write_state(self, annotations: Mapping[str, str]) -> None:
+        body = node_state(self._node, self._desired)
+        body["metadata"]["annotations"] = dict(annotations)
+        if node := self.nodes.objects.get(("", self._node)):
+            owner = {"apiVersion": "v1", "kind": "Node", "name": self._node, "uid": node.uid}
+            body["metadata"]["ownerReferences"] = [owner]
+        if annotations.get(DESIRED_STATE) == DRAIN_REQUIRED:
+            body["metadata"]["labels"] = {DRAIN_LABEL: DRAIN_REQUIRED}
+        await self._write("", body, self._api.apply)
+
+    async def _write(self, subresource: str, body: Object, write: StateWriter) -> None:
+        """Write a body, unless the object exists and the last write had the same body."""
+        if self._written.get(subresource) == body and self._key in self.states.objects:
+            return
+        path = f"{self._states_path}/{segment(self._node)}{subresource}"
+        self._written.pop(subresource, None)
+        await write(path, body, FIELD_MANAGER)
+        self._written[subresource] = body
+
+    def _operator(self) -> str:
+        return next(
+            (
+                "/".join(key)
+                for key, pod in self._pods.objects.items()
+                if pod["metadata"].get("labels", {}).get(OPERATOR_LABEL) == OPERATOR_DAEMON
+            ),
+            "",
+        )
+
+    def _on_change(self, change: Transition[Any]) -> None:
+        """Wake a reconciliation; heartbeats of the Node do not change the cached part."""
+        if change.before != change.after:
+            self._changed.set()
+
+    def _on_state(self, change: Transition[CachedState]) -> None:
+        """Make the next reconciliation write the state again, to revert changes of others."""
+        if change.before != change.after:
+            self._written.clear()
+            self._changed.set()
+
+    def _on_pods(self, keys: set[ObjectKey]) -> None:
+        """Wake a reconciliation after a Pod has ended: it may have blocked a change."""
+        if any(key not in self._pods.objects for key in keys):
+            self._changed.set()
+
+
+def cached_policy(policy: Object) -> CachedPolicy:
+    """A policy for the plan, or the fault of a policy that cannot be used."""
+    metadata = policy["metadata"]
+    try:
+        return CachedPolicy(node_policy_of(policy, f"{metadata['namespace']}/{metadata['name']}"))
+    except BadInput as error:
+        return CachedPolicy(None, str(error))
+
+
+def cached_node(node: Object) -> CachedNode:
+    """Labels and addresses of the Node."""
+    addresses = (node.get("status") or {}).get("addresses") or ()
+    return CachedNode(
+        node["metadata"].get("labels") or {},
+        tuple(entry["address"] for entry in addresses),
+        node["metadata"]["uid"],
+    )
+
+
+def cached_state(state: Object) -> CachedState:
+    """The managed NICs in the state's ``spec``, and its drain request."""
+    interfaces = (state.get("spec") or {}).get("interfaces") or ()
+    annotations = state["metadata"].get("annotations") or {}
+    return CachedState(
+        frozenset(
+            nic["pciAddress"] for nic in interfaces if not nic.get("externallyManaged", False)
+        ),
+        {name: annotations[name] for name in (DESIRED_STATE, BLOCKING_PODS) if name in annotations},
+        DRAIN_LABEL in (state["metadata"].get("labels") or {}),
+    )

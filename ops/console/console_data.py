@@ -1,0 +1,100 @@
+"""The data of the console: the log with its index, executions, and the present state in etcd."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from core.allocation.cooldown import COOL_DOWN_S
+from core.archive.archive_directory import LocalFiles
+from core.audit.indexed_log import IndexedLog, LogInstant
+from core.eventstore.election import read_leader
+from core.eventstore.keys import Keys
+from core.eventstore.kv import KeyValueStore
+from core.eventstore.writer import unix_ms
+from ops.console.event_stream import EventFeed
+from ops.console.json_values import COUNT_MAX, time_ms_of
+from ops.console.overview import Present
+from ops.console.pool_answers import PoolsAt
+from ops.settings import CONTROLLER_ROLE
+from workflows.engine.client.visibility import Filter, Visibility
+from workflows.engine.client.visibility_at_instant import ArchivedHeads, PastVisibility
+from workflows.engine.store.archive_files import ARCHIVE_FOLDER, ExecutionFiles
+from workflows.engine.store.keys import WorkflowKeys
+from workflows.model.policies import ExecutionStatus
+
+POOLS_CACHED_MAX: Final = 4
+"""Instants whose pools are cached, because a page makes several requests for one instant."""
+
+QUEUE: Final = "default"
+"""The task queue of the controllers' executions."""
+
+
+class ConsoleSource:
+    """The data of one cluster. The owner closes ``feed``."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        archive: Path,
+        *,
+        cluster: str,
+        cool_down_s: float = COOL_DOWN_S,
+        now_ms: Callable[[], int] = unix_ms,
+    ) -> None:
+        self.cluster = cluster
+        self.log = IndexedLog(store, keys, LocalFiles(archive), now_ms=now_ms)
+        self.feed = EventFeed(store, keys, self.log)
+        self._store = store
+        self._keys = keys
+        self._files = ExecutionFiles(archive / ARCHIVE_FOLDER)
+        self._archived_heads = ArchivedHeads(self._files)
+        self._cool_down_s = cool_down_s
+        self._pools: OrderedDict[tuple[int, int], PoolsAt] = OrderedDict()
+
+    async def instant(self, at: str) -> LogInstant:
+        """The instant that the parameter ``at`` names; "" is now.
+
+        Raises BadInput, PrunedAway, and the errors of ``IndexedLog.newest``.
+        """
+        if not at:
+            return await self.log.now()
+        if at.isdecimal() and len(at) <= len(str(COUNT_MAX)):
+            return await self.log.at_position(int(at))
+        return await self.log.at_time(time_ms_of(at, "at"))
+
+    def pools(self, instant: LogInstant) -> PoolsAt:
+        """The pools of an instant, from the cache of the last instants."""
+        # Forecasts and cool-downs of now change with the time, so they are cached for one second.
+        key = instant.position, instant.time_ms // 1000 if instant.is_now else instant.time_ms
+        pools = self._pools.pop(key, None)
+        if pools is None:
+            pools = PoolsAt(instant, self._cool_down_s)
+            while len(self._pools) >= POOLS_CACHED_MAX:
+                self._pools.popitem(last=False)
+        self._pools[key] = pools
+        return pools
+
+    def visibility(self) -> Visibility:
+        """A reader of the executions."""
+        return Visibility(self._store, WorkflowKeys(self._keys, QUEUE), self._files)
+
+    def past_visibility(self, instant: LogInstant) -> PastVisibility:
+        """A reader of the executions as they were at an instant."""
+        keys, now_ms = WorkflowKeys(self._keys, QUEUE), self.log.now_ms()
+        return PastVisibility(self._store, keys, self._archived_heads, instant.time_ms, now_ms)
+
+    async def present(self) -> Present:
+        """Read the present state that etcd has and the log has not. Raises StoreUnavailable."""
+        leader_and_epoch = await read_leader(self._store, self._keys, CONTROLLER_ROLE)
+        leader = leader_and_epoch[0] if leader_and_epoch else None
+        paused = Filter(statuses=(ExecutionStatus.PAUSED,))
+        return Present(
+            leader=leader.name if leader else "",
+            leads_since_ms=leader.since_ms if leader else 0,
+            store_alarms=await self._store.alarms(),
+            paused=len([head async for head in self.visibility().heads(paused)]),
+        )
