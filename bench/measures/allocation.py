@@ -35,7 +35,7 @@ def measure(lab: Lab) -> list[Figure]:
     lone: list[Calls] = []
     bare_many: list[Calls] = []
     bare_lone: list[Calls] = []
-    own_many: list[Calls] = []
+    client_many: list[Calls] = []
     with lab.etcd() as etcd:
         lab.fill(etcd, define_wide_pool)
         with lab.agent(etcd, NODE, variables=UNLIMITED_ALLOCATIONS) as agent:
@@ -43,7 +43,7 @@ def measure(lab: Lab) -> list[Figure]:
             caller.warm_up()
             for _ in lab.rounds():
                 bare_many.append(bare.run(lab.scale.adds, CALLERS))
-                own_many.append(bare.run(lab.scale.adds, CALLERS, client="own"))
+                client_many.append(bare.run(lab.scale.adds, CALLERS, client="own"))
                 before = _segments(lab, etcd)
                 many.append(caller.add(lab.scale.adds, CALLERS))
                 transactions += _segments(lab, etcd) - before
@@ -75,7 +75,7 @@ def measure(lab: Lab) -> list[Figure]:
             note=f"at {CALLERS} callers; reference: CPU of the bare client per transaction",
         ),
         *_ratios(many, bare_many, lone, bare_lone),
-        *_of_own_client(many, bare_many, own_many),
+        *_of_our_client(many, bare_many, client_many),
     ]
 
 
@@ -104,20 +104,20 @@ def _ratios(
     ]
 
 
-def _of_own_client(
-    many: list[Calls], bare_many: list[Calls], own_many: list[Calls]
+def _of_our_client(
+    many: list[Calls], bare_many: list[Calls], client_many: list[Calls]
 ) -> list[Figure]:
     """ADDs relative to bare transactions by our client, and our client relative to grpc.aio."""
-    rounds = list(zip(many, bare_many, own_many, strict=True))
+    rounds = list(zip(many, bare_many, client_many, strict=True))
     return [
         ratio_figure(
             "alloc_rate_of_client_32",
-            [calls.rate / own.rate for calls, _, own in rounds],
+            [calls.rate / client.rate for calls, _, client in rounds],
             "the rate of bare transactions by our own client",
         ),
         ratio_figure(
             "alloc_cpu_of_client",
-            [calls.cpu_ms / own.cpu_ms for calls, _, own in rounds],
+            [calls.cpu_ms / client.cpu_ms for calls, _, client in rounds],
             "our own client's CPU per bare transaction",
         ),
         ratio_figure(

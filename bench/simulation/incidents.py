@@ -98,11 +98,11 @@ async def change_pools(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Siz
             await asyncio.sleep(began + number * size.change_pause_s - time.monotonic())
             command_times.append(time.monotonic())
             revisions.append((await operator.apply(ApplyPool(pool), OPERATOR)).revision)
-    responses = await asyncio.to_thread(fleet.request, "arrivals", revisions=revisions)
+    responses = await asyncio.to_thread(fleet.request, "times_of_revisions", revisions=revisions)
     assert all(response["complete"] for response in responses), "the view of a node lacks a change"
-    arrivals = [node_times for response in responses for node_times in response["times"]]
+    times_by_node = [node_times for response in responses for node_times in response["times"]]
     return Fanout(
-        _reached_s(command_times, arrivals),
+        _reached_s(command_times, times_by_node),
         sum(response["updates"] for response in responses),
     )
 
@@ -166,12 +166,14 @@ async def _operator(store: KeyValueStore, keys: Keys) -> AsyncIterator[Configura
     await writer.close()
 
 
-def _reached_s(command_times: Sequence[float], arrivals: Sequence[Sequence[float]]) -> list[float]:
+def _reached_s(
+    command_times: Sequence[float], times_by_node: Sequence[Sequence[float]]
+) -> list[float]:
     """For each change, the seconds from its command until ``REACHED_SHARE`` of the nodes had it.
 
-    ``arrivals``: for each node, the time at which it had each change.
+    ``times_by_node``: for each node, the time at which it had each change.
     """
-    times_by_change = zip(*arrivals, strict=True)
+    times_by_change = zip(*times_by_node, strict=True)
     return [
         percentile(node_times, REACHED_SHARE) - commanded
         for commanded, node_times in zip(command_times, times_by_change, strict=True)

@@ -48,8 +48,8 @@ class Nodes:
         match request["method"]:
             case "open":
                 return await self._open(request["endpoint"], request["cluster"], request["nodes"])
-            case "arrivals":
-                return await self._arrivals(request["revisions"])
+            case "times_of_revisions":
+                return await self._wait_for_revisions(request["revisions"])
             case "start":
                 return await self._start(request)
             case "lose":
@@ -71,13 +71,13 @@ class Nodes:
         gc.freeze()  # as the agent does when it is ready
         return {"nodes": len(self._nodes)}
 
-    async def _arrivals(self, revisions: Sequence[int]) -> dict[str, Any]:
+    async def _wait_for_revisions(self, revisions: Sequence[int]) -> dict[str, Any]:
         """Wait for the last revision; return the times at which each node reached each revision."""
         nodes = list(self._nodes.values())
         ends = time.monotonic() + ARRIVAL_S_MAX
         while min(node.revision for node in nodes) < revisions[-1] and time.monotonic() < ends:
             await asyncio.sleep(POLL_S)
-        times = [_arrivals_at(node, revisions) for node in nodes]
+        times = [_times_of_revisions(node, revisions) for node in nodes]
         updates = sum(len(node.updates) for node in nodes)
         for node in nodes:
             node.updates.clear()
@@ -107,7 +107,7 @@ class Nodes:
         return {"nodes": len(lost)}
 
 
-def _arrivals_at(node: SimulatedNode, revisions: Sequence[int]) -> list[float]:
+def _times_of_revisions(node: SimulatedNode, revisions: Sequence[int]) -> list[float]:
     """For each of the ascending revisions, the time at which the node's view first showed it."""
     times: list[float] = []
     updates = iter(node.updates)

@@ -247,7 +247,7 @@ def test_the_agent_decodes_the_frames_of_the_bench() -> None:
     assert call.conf.ipam.default_ipv4_ippool == ("pool-0000",)
 
 
-def test_a_quick_run_omits_the_measures_that_need_many_calls() -> None:
+def test_a_quick_run_omits_measures_of_many_calls() -> None:
     quick, full = (
         {measure.name for measure in measures_of(scale)} for scale in (QUICK_SCALE, FULL_SCALE)
     )

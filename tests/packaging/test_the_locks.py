@@ -38,7 +38,7 @@ def test_development_uses_the_versions_of_builds_and_installations() -> None:
     assert pinned_versions("build.txt").items() <= pinned_versions("dev.txt").items()
 
 
-def test_a_package_that_documents_and_development_need_has_the_same_version_for_both() -> None:
+def test_a_package_of_documents_and_of_development_has_one_version() -> None:
     docs, dev = pinned_versions("docs.txt"), pinned_versions("dev.txt")
 
     assert {name: docs[name] for name in docs.keys() & dev.keys()}.items() <= dev.items()

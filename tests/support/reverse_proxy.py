@@ -2,7 +2,7 @@
 
 For tests of servers that administrators put behind Ingress or nginx. A connection carries one
 request; each chunk of the response is forwarded immediately, so that a stream is not delayed. A
-request outside the prefix gets 404, and its path is recorded in ``stray_paths``.
+request outside the prefix gets 404, and its path is recorded in ``paths_outside_prefix``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ReverseProxy:
     """Forwards ``https://127.0.0.1:PORT/PREFIX/...`` to ``http://127.0.0.1:target_port/...``."""
 
     def __init__(self, target_port: int, prefix: str) -> None:
-        self.stray_paths: list[str] = []
+        self.paths_outside_prefix: list[str] = []
         self.port = 0
         self._target_port = target_port
         self._prefix = prefix
@@ -47,7 +47,7 @@ class ReverseProxy:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         method, path, version = head.partition("\r\n")[0].split(" ")
         if not path.startswith(self._prefix):
-            self.stray_paths.append(path)
+            self.paths_outside_prefix.append(path)
             writer.write(_NOT_FOUND)
             return
         fields = [

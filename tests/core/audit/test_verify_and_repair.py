@@ -132,7 +132,7 @@ async def test_verify_finds_no_fault_after_any_sequence_of_regular_changes(
             assert report.files > 0
 
 
-UNLOGGED_CLAIM = Claim("main", "pod/stranger", "shop", "stranger", event="no-event")
+UNLOGGED_CLAIM = Claim("main", "pod/unlogged", "shop", "unlogged", event="no-event")
 Edit = Callable[[ArchivedCluster], Awaitable[set[bytes]]]
 """Returns the keys that its repair may write; if it is a claim, all keys of the endpoint."""
 
@@ -183,8 +183,8 @@ async def _delete_endpoint(cluster: ArchivedCluster) -> set[bytes]:
 
 
 async def _add_endpoint(cluster: ArchivedCluster) -> set[bytes]:
-    key = TEST_KEYS.endpoint("shop", "stranger")
-    endpoint = Endpoint("shop", "stranger", "u", "n", "pod/u", "Pod", "stranger")
+    key = TEST_KEYS.endpoint("shop", "unlogged")
+    endpoint = Endpoint("shop", "unlogged", "u", "n", "pod/u", "Pod", "unlogged")
     await _edit(cluster, Put(key, ENDPOINT_CODEC.encode(endpoint)))
     return {key}
 

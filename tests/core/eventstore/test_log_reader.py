@@ -184,7 +184,7 @@ async def test_catching_up_again_reads_only_what_is_new(harness: WriterHarness) 
     assert [segment.seq for segment in segments] == [2]
 
 
-async def test_a_follower_sees_every_new_segment(harness: WriterHarness) -> None:
+async def test_follow_yields_every_new_segment(harness: WriterHarness) -> None:
     reader = LogReader(harness.memory, harness.keys)
     _, cursor = await reader.catch_up(LOG_START)
     await harness.writer.append(harness.proposal("a"))

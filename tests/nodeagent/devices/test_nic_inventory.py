@@ -89,7 +89,7 @@ def test_a_node_that_is_not_selected_offers_nothing() -> None:
     assert slots(rules, ETH1, **{"control-plane": ""}) == {}
 
 
-def test_slots_are_unknown_while_rules_need_labels_that_are_unknown() -> None:
+def test_slots_are_unknown_while_labels_that_rules_select_are_unknown() -> None:
     """The second argument None means that the labels of the node are unknown."""
     assert offered_slots(DeviceRules(sub_eni=(SubEniRule(nodes=LARGE),)), None, []) is None
     assert offered_slots(DeviceRules(nics=(NicRule(nodes=LARGE),)), None, []) is None

@@ -116,17 +116,19 @@ async def test_a_caller_that_is_not_root_is_refused(
         Path(path).chmod(0o666)
     Path(settings.socket_path).parent.chmod(0o755)
 
-    framed = await as_nobody(
+    framed = await as_user_without_rights(
         settings.framed_socket_path, request_frame({"CNI_COMMAND": "VERSION"}, b"{}")
     )
-    http = await as_nobody(settings.socket_path, b"GET /v1/ipam/healthy HTTP/1.0\r\n\r\n")
+    http = await as_user_without_rights(
+        settings.socket_path, b"GET /v1/ipam/healthy HTTP/1.0\r\n\r\n"
+    )
 
     assert framed == b""
     assert b" 403 " in http.splitlines()[0]
 
 
-async def as_nobody(path: str, request: bytes) -> bytes:
-    """Send a request as the user nobody and return the answer."""
+async def as_user_without_rights(path: str, request: bytes) -> bytes:
+    """Send a request as a user without rights and return the answer."""
     code = (
         "import socket,sys;s=socket.socket(socket.AF_UNIX);s.connect(sys.argv[1])\n"
         "try:\n s.sendall(sys.stdin.buffer.read());s.settimeout(20)\n"
@@ -141,7 +143,7 @@ async def as_nobody(path: str, request: bytes) -> bytes:
         path,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        user=65534,  # nobody
+        user=65534,  # a user without rights
         env={"PATH": "/usr/bin:/bin"},
     )
     answer, _ = await process.communicate(request)

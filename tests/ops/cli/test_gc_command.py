@@ -59,7 +59,7 @@ def collect(orbctl: OrbctlHarness, *arguments: str) -> CommandResult:
     return orbctl.orbctl("gc", "-n", "shop", *arguments)
 
 
-def write_stray_claim(orbctl: OrbctlHarness) -> None:
+def write_orphaned_claim(orbctl: OrbctlHarness) -> None:
     """Write a claim of an older Pod web-1, as in a partly restored store."""
 
     async def write() -> None:
@@ -70,9 +70,9 @@ def write_stray_claim(orbctl: OrbctlHarness) -> None:
         ((address, _),) = endpoint.addresses()
         stored = (await orbctl.store.read([Get(KEYS.ip_of(address))])).ranges[0].kvs[0]
         claim = CLAIM_CODEC.decode(stored.value)
-        stray = claim._replace(holder="pod/older")
-        await orbctl.store.commit([], [Put(KEYS.ip_of("10.6.0.99"), CLAIM_CODEC.encode(stray))])
-        # Write the newer Pod's keys again: they get higher revisions than the stray claim.
+        orphaned = claim._replace(holder="pod/older")
+        await orbctl.store.commit([], [Put(KEYS.ip_of("10.6.0.99"), CLAIM_CODEC.encode(orphaned))])
+        # Write the newer Pod's keys again: they get higher revisions than the orphaned claim.
         newer_writes = [Put(stored.key, stored.value), Put(path, ENDPOINT_CODEC.encode(endpoint))]
         await orbctl.store.commit([], newer_writes)
 
@@ -122,8 +122,8 @@ def test_a_lost_node_frees_its_pods_and_keeps_its_replicas(orbctl: OrbctlHarness
     assert pods_with_addresses(orbctl) == {"web-0", "db-0"}
 
 
-def test_a_stray_claim_is_released_after_two_scans(orbctl: OrbctlHarness) -> None:
-    write_stray_claim(orbctl)
+def test_an_orphaned_claim_is_released_after_two_scans(orbctl: OrbctlHarness) -> None:
+    write_orphaned_claim(orbctl)
 
     dry_run = collect(orbctl, "--dry-run")
     result = collect(orbctl, "--yes")
@@ -152,7 +152,7 @@ def test_the_plan_and_the_results_are_printed_as_json(orbctl: OrbctlHarness) -> 
         (("--gone", "web-0"), Exit.USAGE),
         (("--gone-node", "n1"), Exit.USAGE),
         (("--gone", "a/b/c", "--reason", "x"), Exit.USAGE),
-        (("--gone", "nobody", "--reason", "x"), Exit.NOT_FOUND),
+        (("--gone", "unknown", "--reason", "x"), Exit.NOT_FOUND),
         (("--gone-node", "nowhere", "--reason", "x"), Exit.NOT_FOUND),
     ],
 )

@@ -97,4 +97,4 @@ async def test_every_request_of_a_browser_stays_below_the_path(
             request for request in page.requests if not request.startswith((url, "data:"))
         ]
         assert foreign_requests == []
-    assert proxied.proxy.stray_paths == []
+    assert proxied.proxy.paths_outside_prefix == []

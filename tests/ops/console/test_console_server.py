@@ -99,7 +99,7 @@ async def test_a_console_without_authentication_accepts_only_loopback_host_names
         ("/pools?limit=100000", 400, "BadInput"),
         ("/pools?cursor=-1", 400, "BadInput"),
         ("/pools/nowhere", 404, "NotFound"),
-        ("/pods/shop/nobody", 404, "NotFound"),
+        ("/pods/shop/unknown", 404, "NotFound"),
         ("/addresses/300.1.1.1", 400, "BadInput"),
         ("/pools/main/addresses?first=fd00::1", 400, "BadInput"),
         ("/events?kind=birthday", 400, "BadInput"),

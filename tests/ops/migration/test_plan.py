@@ -35,7 +35,7 @@ def test_a_cluster_without_spiderpools_release_workloads_and_crds_has_no_plan() 
     assert plan_migration(without_spiderpool) is None
 
 
-def test_spiderpools_crds_need_a_plan_unless_they_belong_to_our_agents() -> None:
+def test_spiderpools_crds_get_a_plan_unless_they_belong_to_our_agents() -> None:
     only_crds = SMALL_CLUSTER._replace(release=None, workloads=())
     image = {"agent": "registry.example.com/orbweaver-agent:0.1.0"}
     agent = AGENT_WORKLOAD._replace(namespace="orbweaver", name="orbweaver-agent", containers=image)

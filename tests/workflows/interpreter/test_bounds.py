@@ -87,8 +87,8 @@ def test_a_timer_beyond_the_limit_is_rejected_with_its_name(seconds: float) -> N
 
 def test_the_number_of_signals_without_a_handler_is_limited() -> None:
     script = Script(requesting(activities, 1))
-    waiting = [ev.WorkflowExecutionSignaled("nobody", ())] * limits.SIGNALS_BUFFERED_MAX
+    waiting = [ev.WorkflowExecutionSignaled("unhandled", ())] * limits.SIGNALS_BUFFERED_MAX
     script.task(*waiting)
 
     with pytest.raises(WorkflowTaskError, match="SIGNALS_BUFFERED_MAX"):
-        script.task(ev.WorkflowExecutionSignaled("nobody", ()))
+        script.task(ev.WorkflowExecutionSignaled("unhandled", ()))

@@ -204,7 +204,7 @@ async def test_workflows_signal_and_cancel_each_other(env: WorkflowEnvironment) 
 async def test_a_signal_to_an_unknown_execution_is_a_failure_with_a_type(
     env: WorkflowEnvironment,
 ) -> None:
-    assert await env.execute(Courier, "nobody") == "NoSuchExecution"
+    assert await env.execute(Courier, "unknown") == "NoSuchExecution"
 
 
 async def test_advance_skips_the_given_time(env: WorkflowEnvironment) -> None:

@@ -135,19 +135,19 @@ async def test_a_write_to_a_hung_member_is_unknown_and_the_next_one_uses_another
     await store.commit([], [Put(b"k", b"before")])
     # The store uses a follower: after a pause of the leader, the next write would have to wait for
     # an election.
-    follower = next(
+    other_member = next(
         member for member in three_member_etcd.members if member is not three_member_etcd.leader()
     )
-    store._calls._endpoints._current = three_member_etcd.members.index(follower)
+    store._calls._endpoints._current = three_member_etcd.members.index(other_member)
     await store.read([Get(b"k")])
 
-    follower.pause()
+    other_member.pause()
     with pytest.raises(OutcomeUnknown):
         await store.commit([], [Put(b"k", b"lost?")])
     committed = await store.commit([], [Put(b"k", b"after")])
 
     assert committed.succeeded
-    assert store.endpoint != follower.endpoint
+    assert store.endpoint != other_member.endpoint
 
 
 async def test_a_store_works_after_a_restart_of_its_only_member(

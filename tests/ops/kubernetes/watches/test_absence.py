@@ -92,10 +92,10 @@ def test_a_pod_that_is_uncached_or_replaced_or_ending_is_read() -> None:
 
 
 def test_the_pod_of_a_claim_without_an_endpoint_is_read() -> None:
-    stray = {"10.6.0.9": Claim("main", pod_holder("u9"), "shop", "web-0", "e")}
+    orphaned = {"10.6.0.9": Claim("main", pod_holder("u9"), "shop", "web-0", "e")}
 
     lookups = lookups_of(
-        ledger(endpoint("web-0", "u1", "10.6.0.1"), strays=stray), pod("web-0", "u1")
+        ledger(endpoint("web-0", "u1", "10.6.0.1"), strays=orphaned), pod("web-0", "u1")
     )
 
     assert lookups.pods == {WEB}

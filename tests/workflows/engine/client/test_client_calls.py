@@ -134,7 +134,7 @@ async def test_an_empty_id_is_refused(engine: EngineHarness) -> None:
 
 async def test_waiting_for_an_unknown_execution_raises_not_found(engine: EngineHarness) -> None:
     with pytest.raises(ExecutionNotFound):
-        await engine.client.result("nobody")
+        await engine.client.result("unknown")
 
 
 async def test_a_failure_that_is_not_retried_reaches_the_workflow(engine: EngineHarness) -> None:

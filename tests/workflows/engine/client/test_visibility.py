@@ -211,7 +211,7 @@ async def test_queries_and_updates_print_what_the_workflow_answers(
 
 
 def test_signalling_an_unknown_execution_fails(harness: WorkflowCliHarness) -> None:
-    code, output = harness.orbctl("signal", "nobody", "put", "thing")
+    code, output = harness.orbctl("signal", "unknown", "put", "thing")
 
     assert code == 4
-    assert "workflow nobody has no open execution" in output
+    assert "workflow unknown has no open execution" in output

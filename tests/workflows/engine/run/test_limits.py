@@ -176,9 +176,9 @@ async def test_a_message_to_a_full_inbox_is_rejected(engine: EngineHarness) -> N
 
 def test_cancelled_deadlines_are_removed_from_the_heap() -> None:
     deadlines = Deadlines(SystemClock())
-    kept = deadlines.after(60, lambda: None)
+    open_deadline = deadlines.after(60, lambda: None)
     for _ in range(100 * CANCELLED_MIN):
         deadlines.after(3600, lambda: None).cancel()
 
     assert len(deadlines) <= 2 * CANCELLED_MIN
-    kept.cancel()
+    open_deadline.cancel()

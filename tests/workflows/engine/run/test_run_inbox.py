@@ -82,7 +82,7 @@ async def test_a_signal_sent_twice_under_one_request_id_counts_once(engine: Engi
 
 async def test_a_signal_to_an_unknown_execution_is_rejected(engine: EngineHarness) -> None:
     with pytest.raises(ExecutionNotFound):
-        await engine.client.signal("nobody", "put", "thing")
+        await engine.client.signal("unknown", "put", "thing")
 
 
 async def test_signal_with_start_starts_once_and_signals_every_time(engine: EngineHarness) -> None:
@@ -251,7 +251,7 @@ async def test_a_signal_to_an_unknown_execution_raises_in_the_sending_workflow(
 ) -> None:
     await engine.start_worker()
 
-    assert await engine.run_workflow(Courier, "nobody", id="courier") == "ApplicationError"
+    assert await engine.run_workflow(Courier, "unknown", id="courier") == "ApplicationError"
 
 
 async def test_lists_find_executions_by_type_status_and_attributes(engine: EngineHarness) -> None:
