@@ -16,6 +16,7 @@ from core.domain.model import Nic
 
 _ENDED = "its claims have ended"
 _UNCHANGED = "the endpoint has these choices already"
+"""Reasons why ``record_choices`` leaves the endpoint as it is."""
 
 
 class ProviderChoice(NamedTuple):
@@ -32,7 +33,7 @@ async def record_choices(
     choices: Mapping[str, ProviderChoice],
     cause: Cause,
 ) -> bool:
-    """Write the choices into the endpoint; returns False if its claims have ended.
+    """Write the choices into the endpoint; returns False if ``claims`` have ended.
 
     ``choices``: by the IPv4 address of the NIC.
 

@@ -1,14 +1,16 @@
 """The index of an archive file: the blocks that have events about a subject.
 
-Eight bytes ``ORBIDX01``, then a sorted list of 8-byte big-endian numbers: 44 bits of blake2b over
-the token, 20 bits of block number. The index is searched in place, by bisection in the mapped file.
-If two tokens have the same bits, a reader reads too many blocks, but no wrong events, because it
-filters them after decoding. Without an index it reads every block, which is slower.
+Eight bytes ``ORBIDX01``, then a sorted list of 8-byte big-endian numbers: 44 bits of blake2b over a
+token (a text that names a subject), 20 bits of block number. The index is searched in place, by
+bisection in the mapped file. If two tokens have the same bits, a reader reads too many blocks, but
+no wrong events, because it filters the decoded events. Without an index it reads every block, which
+is slower.
 
 Tokens: ``address A``; ``pod NS/NAME`` (the endpoint); ``uid UID``; ``pool NAME``, ``subnet NAME``
 (definition, retirement, deletion); ``use NAME`` (claims and releases in the pool). An event with an
 endpoint is indexed by all addresses of the endpoint, since an endpoint may move to another Pod and
-keep them. A refused ADD is indexed by its Pod and the Pod's UID, a binding also by its addresses.
+keep them. A refused ADD is indexed by its Pod and the Pod's UID, a change at a network provider
+(``BindingChanged``) also by its addresses.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Reads the state at a position or a time, from the nearest snapshot and the events after it.
 
-Times are compared with the log's clock (``core.archive.replay``): the result is the state before
-the first event at which the log's clock is later than the time. This module only reads.
+Times are compared with the log's clock, the highest timestamp of the events so far
+(``core.archive.replay``): the result is the state before the first event at which this clock is
+later than the time. This module only reads.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ async def as_of_position(view: LogView, position: int) -> Ledger:
 async def as_of_time(view: LogView, time_ms: int) -> Ledger:
     """The state when the log's clock was at ``time_ms`` (Unix milliseconds).
 
-    The ledger's ``position`` is that of its last event. Raises LogCorrupt, LogGap, Compacted.
+    The ledger's ``position`` is that of its last event. Raises LogCorrupt, LogGap, Compacted,
+    and BadInput for a time whose state was pruned.
     """
     snapshot = view.sealed.snapshot_at_time(time_ms)
     if snapshot.clock_ms > time_ms:
-        _require_kept(view, -1)  # the time is before every kept snapshot
+        # The time is before every kept snapshot. Without pruning that is the empty first state.
+        _require_kept(view, position=-1)
     ledger, clock_ms = snapshot.ledger, snapshot.clock_ms
     async for batch in view.batches(ledger.position):
         for segment in batch.segments:

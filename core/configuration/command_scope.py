@@ -71,7 +71,8 @@ ALL_INDEXES: Final = tuple(product(TOPICS, FAMILIES))
 class Scope(NamedTuple):
     """The objects that were read at ``position``.
 
-    ``indexed``: the guard keys of the topics whose index is complete. ``undecodable``: keys whose
+    ``indexed``: the guard keys (``Keys.guard``) of the topics whose index is complete. A topic is
+    pools or subnets; every change of it writes its guard key. ``undecodable``: keys whose
     values cannot be decoded (``Ledger.undecodable``).
     """
 
@@ -185,7 +186,7 @@ class _ScopeLoad:
         match command:
             case RetirePool(name) | DeletePool(name) | DropAutoPool(name):
                 yield from self._get("pool", name)
-            case AdvanceRetirement(_, name):
+            case AdvanceRetirement(_, name):  # of a pool; ``for_command`` handles subnets
                 yield from self._get("pool", name)
             case DeleteReservation(name):
                 yield from self._get("reservation", name)
@@ -230,7 +231,7 @@ class _ScopeLoad:
         await self._read_objects("subnet", subnets.names_in(*subnet_results))
 
     async def _for_auto_pool(self, desired: DesiredPool) -> None:
-        """Read the subnet of an automatic pool, its pools, its quarantine, and all reservations."""
+        """Read an automatic pool, its subnet, the pools and quarantine there, all reservations."""
         scope, keys = desired.scope, self._keys
         names = (
             pool_name(scope, desired.uid, attempt) for attempt in range(1, NAMES_TRIED_MAX + 1)

@@ -123,7 +123,8 @@ class RangeResult(NamedTuple):
 class TxnResult(NamedTuple):
     """The result of a transaction, at one ``revision``.
 
-    ``reads``: the answers of the failure branch, by their ``Get``; empty after success.
+    ``reads``: the answers to the reads for a guard that does not hold (``otherwise`` of
+    ``commit``), by their ``Get``; empty after success.
     """
 
     succeeded: bool
@@ -152,8 +153,8 @@ class KeyChange(NamedTuple):
 class WatchBatch(NamedTuple):
     """Changes in order. After this batch the watch is complete up to ``revision``.
 
-    A batch without changes only reports progress. With ``is_whole``, a batch may also have the
-    changes of complete revisions that are newer than ``revision``.
+    A batch without changes only reports progress. If the watch was started with ``is_whole``, a
+    batch may also have the changes of complete revisions that are newer than ``revision``.
     """
 
     revision: int
@@ -194,9 +195,10 @@ class KeyValueStore(Protocol):
 
         ``after`` may be ``FROM_NOW``. Yields a batch without changes every ``WATCH_PROGRESS_S``
         while nothing changes.
-        ``is_whole`` saves a request to the store for each revision: a revision that it accepts may
-        be yielded before older ones of other ranges, in a batch with an older ``revision``; the
-        changes of each range stay in order. Raises Compacted when ``after`` is too old to resume
+        etcd watches each range separately, so a request must confirm that all changes of a revision
+        have arrived. ``is_whole`` saves this request: a revision that it accepts may be yielded
+        before older revisions of other ranges, in a batch with an older ``revision``; the changes
+        of each range stay in order. Raises Compacted when ``after`` is too old to resume
         from, and WatchTooFarBehind.
         """
         ...

@@ -44,10 +44,10 @@ class PciFiles(NamedTuple):
         Raises OSError if the device has no group.
         """
         group = (self._device(address) / "iommu_group").resolve(strict=True)
-        kind = read_text(group / "name")
-        name = f"noiommu-{group.name}" if kind == _NO_IOMMU else group.name
+        is_without_iommu = read_text(group / "name") == _NO_IOMMU
+        file = f"noiommu-{group.name}" if is_without_iommu else group.name
         return tuple(
-            DeviceFile(f"{VFIO_DIRECTORY}/{part}", READ_WRITE_MKNOD) for part in ("vfio", name)
+            DeviceFile(f"{VFIO_DIRECTORY}/{name}", READ_WRITE_MKNOD) for name in ("vfio", file)
         )
 
     def _device(self, address: str) -> Path:

@@ -1,4 +1,4 @@
-"""The ``ServiceSource`` of a cluster: watched Services and EndpointSlices."""
+"""Watches the Services and EndpointSlices of a cluster: the source of the agent's ClusterIPs."""
 
 from __future__ import annotations
 

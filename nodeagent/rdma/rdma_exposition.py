@@ -36,7 +36,7 @@ def no_rdma_pods() -> RdmaPods:
 
 
 class RdmaExposition:
-    """The RDMA metrics of one node; ``rdma_pods``: the Pods with devices, by address.
+    """The RDMA metrics of one node; ``rdma_pods``: the Pods with devices, by IP address.
 
     Create and call it inside the event loop.
     """

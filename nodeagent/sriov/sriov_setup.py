@@ -38,7 +38,10 @@ def start_sriov(
     metrics: AgentMetrics,
     supervisor: Supervisor,
 ) -> SriovService:
-    """Start to carry out policies. ``sysfs``: a writable mount of the node's /sys."""
+    """Start to carry out the SR-IOV policies of ``source``.
+
+    ``sysfs``: a writable mount of the node's /sys. ``server``: the URL of the API server.
+    """
     hardware = NodeHardware(settings, Sysfs(sysfs), executor, server)
     reconciler = SriovReconciler(settings, source, hardware, GuidKeeper(guids))
     _register_metrics(reconciler, metrics)

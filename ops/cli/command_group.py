@@ -80,7 +80,7 @@ def _import_command(name: str, entry: LazyCommand) -> TyperCommand | TyperGroup:
         single = typer.Typer(add_completion=False)
         single.command(name)(target)
         single_command = typer.main.get_command(single)
-        assert isinstance(single_command, TyperCommand), "an application of one function"
+        assert isinstance(single_command, TyperCommand), "typer made a group of one function"
         command = single_command
     command.name, command.rich_help_panel = name, entry.panel
     return command

@@ -85,8 +85,8 @@ async def count_claims(
 def claims_by_pool(ledger: Ledger) -> Mapping[str, list[str]]:
     """The claimed addresses of each pool, sorted."""
     addresses_of: dict[str, list[str]] = {name: [] for name in ledger.pools}
-    for address, revised in ledger.claims.items():
-        addresses_of.setdefault(revised.claim.pool, []).append(address)
+    for address, claim_at_revision in ledger.claims.items():
+        addresses_of.setdefault(claim_at_revision.claim.pool, []).append(address)
     for addresses in addresses_of.values():
         addresses.sort(key=parse_address)
     return addresses_of

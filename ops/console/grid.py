@@ -20,7 +20,7 @@ CELLS_DEFAULT: Final = 1_024
 
 
 def grid(pools: PoolsAt, name: str, first: str, last: str, cells: int) -> Document:
-    """``Grid`` of console-api.yaml. Raises NotFound, BadInput."""
+    """The schema ``Grid`` of console-api.yaml. Raises NotFound, BadInput."""
     pool = pools.pool(name)
     states = pools.states(pool)
     begin, end = states.span
@@ -56,8 +56,10 @@ def _bound(text: str, pool: Pool, subject: str) -> int:
     address = require_address(text, subject)
     if address.family != pool.family:
         raise BadInput(
-            f"the pool has only IPv{pool.family} addresses; {text} is not one",
+            f"{text} is an IPv{address.family} address, but pool {pool.name} has only IPv"
+            f"{pool.family} addresses",
             subject=subject,
+            remedy=f"use an IPv{pool.family} address, or leave {subject} out",
         )
     return address.value
 
@@ -75,6 +77,8 @@ def _addresses(pools: PoolsAt, states: PoolStates, begin: int, end: int) -> Docu
         ),
         key=lambda holding: holding.value,
     )
+    # "resting" is the API's name for addresses in cool-down. ``states.resting`` also has addresses
+    # that are in another state now, such as reserved.
     resting = [
         {
             "offset": value - begin,

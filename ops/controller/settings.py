@@ -200,7 +200,7 @@ def _webhook(conf: ConfFile, env: EnvironmentVariables) -> WebhookSettings | Non
 
 
 def _injection(conf: ConfFile, env: EnvironmentVariables) -> InjectionSettings | None:
-    """The settings of the Pod webhook; None without it.
+    """The settings of the Pod webhook; None if conf.yml disables it.
 
     Pods request the slots that agents advertise (``core.domain.slots``).
     """
@@ -284,7 +284,10 @@ def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
 
 
 def _cluster_defaults(conf: ConfFile) -> dict[str, str]:
-    """The values of conf.yml for the names in ``CLUSTER_VARIABLES``."""
+    """The access to etcd and the name of the cluster in conf.yml, for variables that are not set.
+
+    ``Access`` has the names of the settings of etcd.
+    """
     etcd = conf.orbweaver.etcd
     return {
         "endpoints": ",".join(etcd.endpoints or ()),

@@ -1,12 +1,13 @@
 """Writes the status of IPAMClaims: the addresses of a claim, and the Pod of its last ADD.
 
 IPAMClaims (``k8s.cni.cncf.io/v1alpha1``) belong to the Network Plumbing Working Group; their CRD
-may be missing. Level-triggered, like the reporter: it receives names, and compares the projection
-with the object. It writes only the status of claims that an ADD has named to an agent, because
-another IPAM may serve other claims. A write contains the resourceVersion that it was computed from.
+may be missing. ``ClaimReporter`` is level-triggered: it receives names of claims, and compares the
+status that follows from the log with that of the object. It writes only the status of claims that
+an ADD has named to an agent, because another IPAM may serve other claims. A write contains the
+resourceVersion that it was computed from.
 
-The condition ``IPsAllocated`` and its first two reasons are those of OVN-Kubernetes, which other
-programs already use.
+The condition ``IPsAllocated`` and its reasons SuccessfulAllocation and SubnetExhausted are those of
+OVN-Kubernetes, which other programs already use.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from core.projections.projector import Projector
 from ops.kubernetes.conditions import DesiredCondition, camel, conditions, is_new
 from ops.kubernetes.custom_resource_writer import Clock, utc_now
 from ops.kubernetes.status_writer import STATUS_MANAGER
-from ops.kubernetes.translated_kinds import is_leaving, resource_version
+from ops.kubernetes.translated_kinds import is_being_deleted, resource_version
 from ops.kubernetes.watches.collection import Collection
 from ops.kubernetes.watches.owners import IPAM_CLAIMS
 
@@ -118,7 +119,7 @@ class ClaimReporter:
         """Write the status of one claim if it differs; retry unless the claim was rejected."""
         stored = self.claims.seen.objects.get(key)
         desired = self._desired(key, exists=stored is not None)
-        if stored is None or desired is None or is_leaving(stored) or _has(stored, desired):
+        if stored is None or desired is None or is_being_deleted(stored) or _has(stored, desired):
             return
         other_conditions = [
             condition

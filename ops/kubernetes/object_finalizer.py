@@ -1,4 +1,6 @@
-"""Deletes pools and subnets from the log: stops new claims, and waits for the last release.
+"""Deletes pools, subnets and reservations from the log.
+
+For a pool or subnet it stops new claims, and waits for the last release.
 
 The finalizer releases no address. Its steps are idempotent, so that another controller can continue
 after a crash.
@@ -19,7 +21,7 @@ from core.domain.subnets.subnet_model import pools_of_subnet
 from core.errors import Refused
 from core.kubernetes.informer import Informer
 from ops.kubernetes.custom_resource_writer import ObjectWriter
-from ops.kubernetes.translated_kinds import TranslatedKind, is_leaving, value_in_log
+from ops.kubernetes.translated_kinds import TranslatedKind, is_being_deleted, value_in_log
 from ops.kubernetes.translator_commands import Commands
 
 
@@ -74,9 +76,9 @@ class ObjectFinalizer:
         await self._commands.apply(RetireSubnet(name))
         for pool in pools_of_subnet(name, self._commands.ledger.pools):
             body = self._informers[TranslatedKind.POOL].objects.get(("", pool.name))
-            if body is None:
+            if body is None:  # the pool is in the log only
                 await self._drain_pool(pool.name)
-            elif not is_leaving(body):
+            elif not is_being_deleted(body):
                 await self._objects.delete(TranslatedKind.POOL, body)
         pools = [pool.name for pool in pools_of_subnet(name, self._commands.ledger.pools)]
         if pools:

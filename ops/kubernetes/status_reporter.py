@@ -44,7 +44,12 @@ from ops.kubernetes.status_reports import (
     subnet_report,
 )
 from ops.kubernetes.status_writer import STATUS_MANAGER, StatusWriter
-from ops.kubernetes.translated_kinds import FINALIZER, TranslatedKind, is_leaving, resource_version
+from ops.kubernetes.translated_kinds import (
+    FINALIZER,
+    TranslatedKind,
+    is_being_deleted,
+    resource_version,
+)
 
 ENDPOINTS: Final = f"/apis/{API_VERSION}/spiderendpoints"
 
@@ -344,7 +349,7 @@ class Reporter:
                 body = {"metadata": {"finalizers": others} | resource_version(stored)}
                 self._own_writes += 1
                 await self._api.merge(path, body)
-            if not is_leaving(stored):
+            if not is_being_deleted(stored):
                 self._own_writes += 1
                 await self._api.delete(path, metadata["uid"])
 
@@ -370,7 +375,7 @@ def _merged(stored: Object, desired: Object) -> Object:
 
 
 def _is_outdated(stored: Object, desired: Object) -> bool:
-    return not is_leaving(stored) and bool(stored["content_hash"] != content_hash(desired))
+    return not is_being_deleted(stored) and bool(stored["content_hash"] != content_hash(desired))
 
 
 def _is_superseded(stored: Object, desired: Object) -> bool:
@@ -378,7 +383,7 @@ def _is_superseded(stored: Object, desired: Object) -> bool:
 
     An object that reports the current addresses is kept until they are released.
     """
-    return is_leaving(stored) and bool(
+    return is_being_deleted(stored) and bool(
         stored["is_ours"] and stored["content_hash"] != content_hash(desired)
     )
 

@@ -19,7 +19,7 @@ from core.projections.pool_tally import PoolCounts
 from core.projections.projection import Projection
 from ops.kubernetes.conditions import DesiredCondition, camel
 from ops.kubernetes.pool_outlooks import Outlooks
-from ops.kubernetes.translated_kinds import FINALIZER, is_leaving
+from ops.kubernetes.translated_kinds import FINALIZER, is_being_deleted
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
 
 ALLOCATIONS_SHOWN_MAX: Final = 8_192
@@ -94,7 +94,7 @@ def has_report(stored: Object | None, desired: Object) -> bool:
         for part in ("labels", "annotations")
         for key, text in desired["metadata"][part].items()
     )
-    return is_equal or is_leaving(stored)
+    return is_equal or is_being_deleted(stored)
 
 
 def subnet_report(ledger: Ledger, name: str) -> StatusReport | None:

@@ -121,7 +121,7 @@ def _annotations(value: Value, uid: str) -> dict[str, str]:
     return annotations | {UID_ANNOTATION: uid}
 
 
-def is_leaving(stored: Object) -> bool:
+def is_being_deleted(stored: Object) -> bool:
     """Whether the object is being deleted."""
     return "deletionTimestamp" in stored["metadata"]
 

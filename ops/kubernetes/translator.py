@@ -31,7 +31,7 @@ from ops.kubernetes.status_writer import StatusWriter
 from ops.kubernetes.translated_kinds import (
     TranslatedKind,
     command_of,
-    is_leaving,
+    is_being_deleted,
     source_of,
     value_in_log,
     values_in_log,
@@ -95,7 +95,7 @@ class Translator:
         self.draining.pop(item, None)
         if body is None:
             await self._drain_missing(item)
-        elif is_leaving(body):
+        elif is_being_deleted(body):
             await self._finalize(item, body)
         elif OWNER_NAME not in body["metadata"].get("labels", {}):
             # A workflow creates automatic pools; their custom resources are reports.

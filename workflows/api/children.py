@@ -78,5 +78,4 @@ def _futures(
     if isinstance(workflow, str):
         return current().start_child(workflow, args, options, Any)
     definition = workflow_definition(workflow)
-    kind = definition.run.result_type
-    return current().start_child(definition.name, args, options, kind)
+    return current().start_child(definition.name, args, options, definition.run.result_type)

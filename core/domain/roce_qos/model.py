@@ -16,7 +16,7 @@ from core.domain.patterns import globs
 PRIORITIES: Final = range(8)
 DSCPS: Final = range(64)
 DSCP_BITS_BELOW: Final = 2
-"""The lower bits of a traffic class, after its DSCP: ECN."""
+"""The number of bits below the DSCP in a traffic class: the two bits of ECN."""
 
 DSCPS_OF_A_PRIORITY: Final = 8
 """DSCPs that have the same priority by default: those with the same upper three bits."""

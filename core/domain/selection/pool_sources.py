@@ -160,7 +160,10 @@ def _automatic_pool(
 
 
 def from_pod_ippools(context: Context) -> Candidates | None:
-    """Level 2: a list of NICs, which are all allocated by the first ADD."""
+    """Level 2: a list of NICs, which are all allocated by the first ADD.
+
+    The list is ``unnamed`` if it names no interfaces.
+    """
     pod = context.facts.pod
     if POD_IPPOOLS not in pod.annotations:
         return None

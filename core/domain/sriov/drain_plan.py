@@ -20,7 +20,7 @@ RETRY_S: Final = 1_800.0
 """Seconds until a node whose drain was given up is drained again."""
 
 UNSEEN_BYTES_MAX: Final = 12 * 1024
-"""Bytes of the records that are kept for waiting nodes whose requests were cut off."""
+"""Bytes of the records that are kept for waiting nodes while ``requests`` is truncated."""
 
 _RECORD_BYTES: Final = 40
 """Bytes of a record in JSON besides the name of its node."""
@@ -81,9 +81,10 @@ def plan_drains(
 ) -> DrainPlan:
     """Plan the next steps. ``cordoned``: nodes that steps of earlier plans have cordoned.
 
-    ``max_unavailable`` 0: every cordoned node is uncordoned, and none is drained. ``unlisted``: the
-    number of further cordoned nodes, which are handled by a later plan. ``is_cut``: some nodes are
-    missing in ``requests``; nodes that wait keep their records.
+    ``max_unavailable`` 0: every cordoned node is uncordoned, and none is drained. The lists of the
+    caller are bounded. ``unlisted``: the number of cordoned nodes that ``cordoned`` has no room
+    for; a later plan handles them. ``is_cut``: ``requests`` was truncated, so a node without a
+    request may still need a drain; nodes whose drain was given up keep their records.
     """
     needed = {request.node: request for request in requests if max_unavailable}
     given_up = {

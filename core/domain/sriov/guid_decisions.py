@@ -45,7 +45,11 @@ class GuidDecision(NamedTuple):
 def requested_guids(
     plan: NodePlan, nics: Iterable[PhysicalFunction], guid_file: GuidFile
 ) -> list[VfGuid]:
-    """The GUIDs that a plan sets now, and those that an earlier plan has set."""
+    """The GUIDs that a plan sets now, and those that an earlier plan has set.
+
+    The ``mac`` of an InfiniBand function is its GUID. NICs in ``plan.drain`` are not changed yet,
+    because Pods use their virtual functions.
+    """
     by_address = {nic.address: nic for nic in nics if nic.link_type == INFINIBAND}
     changes = [
         VfGuid(action.mac, action.address, by_address[action.address].mac, action.vf)

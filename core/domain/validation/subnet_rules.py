@@ -115,6 +115,7 @@ def shares_kept_rule(
             yield _malformed(subject, f"SpiderIPPool/{pool.name}", error)
             return
         if removed:
+            # Spiderpool's text.
             message = f"remove some IP ranges {ranges_text(removed)} used by IPPool {pool.name}"
             remedy = "remove them from that pool first, or keep them in the subnet"
             yield subject.refuse("Forbidden", "share-in-use", "spec.ips", message, remedy)
@@ -155,6 +156,7 @@ def owner_rules(
         remedy = "add these addresses to the subnet, or remove them from the pool"
         yield subject.refuse("Forbidden", "outside-owner", "spec.ips", message, remedy)
     elif OWNER_NAME in pool.labels and _addresses_of(existing) != _addresses_of(pool):
+        # The text before the colon is Spiderpool's.
         message = "it's illegal to update AutoPool.Spec.IPs: an automatic pool gets its addresses"
         message += f" from SpiderSubnet/{subnet.name} by the size of its application"
         remedy = "change ippool-ip-number of the Pod template, or remove the owner-application-*"

@@ -1,7 +1,7 @@
 """The used part of etcd's messages (rpc.proto, kv.proto, auth.proto), and their types.
 
-A table of field names, numbers and types, without logic. Other fields are skipped when a message is
-decoded. A test compares the table with generated stubs.
+A table of field names, numbers and types, without logic; "*" is a repeated field. Other fields are
+skipped when a message is decoded. A test compares the table with generated stubs.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def decoder(message: str) -> Callable[[bytes], Any]:
     return read
 
 
-# Constructors take fields as keywords. mypy does not check them; the contract suite does.
+# Constructors take fields as keywords. mypy does not check the keywords, but tests with etcd do.
 AlarmRequest: Final[Any] = CLASSES["AlarmRequest"]
 AuthEnableRequest: Final[Any] = CLASSES["AuthEnableRequest"]
 AuthRoleAddRequest: Final[Any] = CLASSES["AuthRoleAddRequest"]

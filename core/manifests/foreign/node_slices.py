@@ -81,6 +81,6 @@ def findings_of(slices: Sequence[NodeSlice]) -> list[Finding]:
         count = sum(node_slice.pool == pool and not node_slice.node for node_slice in slices)
         if count:
             what = f"{count} slices belong to no node; they are for later nodes"
-            done = "not taken over: a pool without nodeName serves every node"
+            done = "not taken over: a pool for no node would serve every node"
             findings.append(Finding(f"{NODE_SLICES}/{pool}", what, done))
     return findings

@@ -157,7 +157,9 @@ def _target(text: str) -> TraceTarget | None:
 async def _namespace(session: ClusterSession, pod: str, namespace: str, socket: str) -> str:
     endpoint = await find_endpoint(session, pod, namespace)
     containers = {nic.container for nic in endpoint.nics if nic.container}
-    return namespace_of(containers, Path(socket).with_name("datapath"))
+    # The agent keeps its socket and the coordinator's attachment records in one directory.
+    records = Path(socket).with_name("datapath")
+    return namespace_of(f"{endpoint.namespace}/{endpoint.name}", containers, records)
 
 
 async def _addresses(session: ClusterSession, pod: str, namespace: str) -> list[TraceTarget]:

@@ -184,8 +184,8 @@ def _neighbour_text(entry: Neighbour) -> str:
     return f"{mac_text(entry.mac)} {state}" if entry.mac else state
 
 
-def namespace_of(containers: Collection[str], datapath: Path) -> str:
-    """The path of the network namespace of one of these containers. Raises DatapathError.
+def namespace_of(pod: str, containers: Collection[str], datapath: Path) -> str:
+    """The path of the network namespace of the Pod with these containers. Raises DatapathError.
 
     ``datapath``: the directory of the coordinator's attachment records.
     """
@@ -193,7 +193,7 @@ def namespace_of(containers: Collection[str], datapath: Path) -> str:
         if record.container in containers:
             return record.netns
     raise DatapathError(
-        f"the coordinator of this node has no record of this Pod in {datapath}",
+        f"the coordinator of this node has no record of Pod {pod} in {datapath}",
         subject="trace-path",
         remedy="run this command on the Pod's node, or pass the Pod's network namespace (--netns)",
     )

@@ -288,7 +288,7 @@ class ScanStatus(NamedTuple):
 
 
 def scan_key(keys: Keys) -> bytes:
-    """The key of the head of the scan's execution."""
+    """The key of the scan's execution; its value (``RunHead``) has the status and attributes."""
     return WorkflowKeys(keys, DEFAULT_QUEUE).open(WORKFLOW_ID)
 
 

@@ -37,7 +37,10 @@ def pause_s(unchanged_steps: int) -> float:
 
 
 class RetirementWait:
-    """The waits and the status of one retirement. It is workflow code."""
+    """The waits and the status of one retirement. It is workflow code.
+
+    ``ordered_s``: the time of the last request, from which the deadline counts, in Unix seconds.
+    """
 
     def __init__(self, request: RetirementRequest, continued: ContinuedRetirement) -> None:
         self.request = request
