@@ -37,8 +37,9 @@ SearchKey = tuple[str, Family, str]
 class PickedAddress(NamedTuple):
     """One address of a try, and the search that picked it.
 
-    ``is_listed``: a read found it free. Then only this address is read after a lost race. Otherwise
-    a window is read: the address and those after it (``core.allocation.proposals``).
+    ``is_listed``: it is from the list of addresses that a read found free (order "spread"). Then
+    only this address is read after a lost race. Otherwise a window is read: the address and those
+    after it (``core.allocation.proposals``).
     """
 
     demand: Demand
@@ -92,8 +93,9 @@ class AllocationAttempt:
     ``listed``: ``ClaimPlan.listed``, the NICs whose addresses the Pod keeps. It is unrelated to
     ``PickedAddress.is_listed``.
 
-    ``_full``: why a search finds no address. ``_own_marks``: the revisions of the cool-down marks
-    of the holder's previous addresses, which it may claim in spite of them.
+    ``seed``: the holder. Searches start at an address that depends on it, and cool-down marks of
+    the holder's previous addresses contain it. ``_own_marks``: the revisions of these marks, in
+    spite of which the holder may claim. ``_full``: why a search finds no address.
     """
 
     __slots__ = (
@@ -270,6 +272,7 @@ class AllocationAttempt:
         """Pick the next address of the search, or of the pool's list, without a read."""
         avoid = constraints.claiming.values[demand.family]
         # With sequential order no list is used, because the lowest free address may not be in it.
+        # ``note_choice`` counts the pick, and returns whether to use the list of the pool.
         uses_list = self._order == "spread" and free.note_choice(pool)
         if search.has_free_address or not uses_list:
             value = search.next(avoid)

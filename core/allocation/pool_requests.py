@@ -52,8 +52,9 @@ class Problem(NamedTuple):
 class ReconcileReport(NamedTuple):
     """The result of a reconcile; without ``problems`` the pools are as desired.
 
-    ``position``: the revision that was reconciled. ``configuration``: the revision of the newest
-    change of the configuration at that time. ``workflow``: the execution that reconciles again.
+    ``position``: the revision of etcd at which the application was reconciled. ``configuration``:
+    the revision of the newest change of the configuration at that time. ``workflow``: the id of the
+    execution that reconciles again.
     """
 
     position: int
@@ -135,7 +136,7 @@ class PoolRequests:
     async def reports(
         self, key: ApplicationKey, after: int
     ) -> AsyncGenerator[ReconcileReport, None]:
-        """Yield each report about revision ``after`` or a newer one. Raises Compacted."""
+        """Yield each report of a reconcile at revision ``after`` or later. Raises Compacted."""
         async for value in watch_value(self._store, self._keys.application_view(str(key))):
             report = read_report(value)
             if report is not None and report.position >= after:

@@ -2,9 +2,10 @@
 
 A full etcd allows reads, deletions and compaction, and refuses every put. The limit applies to the
 size of the database file, which shrinks only by compaction and defragmentation of every member. A
-seal needs only one put, that of the cursor. Just before it, space is freed: delete the reserve (a
-key that only occupies space), compact, defragment, disarm the alarm. The steps of the seal have
-their usual order, so the next seal repairs the result of a crash as usual.
+seal (it moves the oldest part of the log from etcd to a file) needs only one put, that of the
+archive's cursor. Just before it, space is freed: delete the reserve (a key that only occupies
+space), compact, defragment, disarm the alarm. The steps of the seal have their usual order
+(``core.archive.archiver``), so the next seal repairs the result of a crash as usual.
 """
 
 from __future__ import annotations
@@ -127,4 +128,4 @@ class FullLogArchiver:
         summaries = SealedLog(self._files, after).summaries()
         events = sum(file.events for file in summaries if file.number > before.files)
         files = after.files - before.files
-        return SealResult(after.position, files, segments, events, segments)
+        return SealResult(after.position, files, segments, events, deleted=segments)

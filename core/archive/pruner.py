@@ -1,8 +1,8 @@
 """Pruning: deletes the oldest files of the archive, by age and by size.
 
-The snapshot of the last deleted file is kept, and the cursor has the digest of the snapshot and the
-hash chain after the file. The kept files are verified from that hash on; older states cannot be
-read any more.
+The snapshot of the last deleted file is kept, and the archive's cursor (a key in etcd) has the
+digest of the snapshot and the hash chain after the file. The kept files are verified from that hash
+on; older states cannot be read any more.
 
 The cursor is committed first, guarded by its revision, then the files are deleted, the oldest
 first. After a crash in between, the next prune or seal deletes the rest of these files. Only files

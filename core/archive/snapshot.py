@@ -36,8 +36,8 @@ SNAPSHOT_REMEDY = "restore it from a copy of the archive"
 class ArchiveSnapshot(NamedTuple):
     """The state after all events up to ``ledger.position``.
 
-    ``seqs``: the last seq of each writer. ``chain`` and ``clock_ms``: the hash chain and the log's
-    clock at that position.
+    ``seqs``: writer -> number of its last segment. ``chain`` and ``clock_ms``: the hash chain and
+    the log's clock at that position.
     """
 
     ledger: Ledger

@@ -1,4 +1,4 @@
-"""Compares the state keys in etcd with the keys that a ledger implies.
+"""Compares the state keys in etcd with the keys that a ledger (the state by the log) implies.
 
 Keys are compared as stored, so an undecodable value or a malformed key is reported like any other
 difference. Pure, except ``read_state``.
@@ -46,6 +46,9 @@ class Unreadable(NamedTuple):
     """A value that cannot be decoded, and the reason."""
 
     why: str
+
+    def __str__(self) -> str:
+        return f"a value that cannot be decoded ({self.why})"
 
 
 class Expected(NamedTuple):

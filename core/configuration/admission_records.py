@@ -95,7 +95,10 @@ class AdmissionStore:
         await self._store.commit([], [Delete(_admission_key(self._keys, admission))])
 
     async def remove_written(self, value: Pool | Subnet) -> None:
-        """Delete the admissions of an object that is now in the log. Raises StoreError."""
+        """Delete the admissions of these addresses of an object that is now in the log.
+
+        Raises StoreError.
+        """
         kind = "pool" if isinstance(value, Pool) else "subnet"
         result = await self._store.read([Get(*self._keys.range_of(KEY_PREFIX, kind, value.name))])
         for kv in result.ranges[0].kvs:
@@ -107,7 +110,7 @@ class AdmissionStore:
                 await self._store.commit([], [Delete(kv.key)])
 
     async def in_log(self, admissions: Sequence[PendingAdmission]) -> list[PendingAdmission]:
-        """The admissions whose object is in the log as it was admitted.
+        """The admissions whose object is in the log with the addresses that were admitted.
 
         Raises StoreError, LogCorrupt.
         """

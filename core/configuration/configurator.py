@@ -1,8 +1,9 @@
 """Applies commands about pools, subnets, reservations, quarantine and records.
 
 A command is an optimistic transaction: it commits only if the objects that it has read have not
-changed. Only objects that the command affects are read (``core.configuration.command_scope``). The
-transaction writes the guard key of the topic and family, and guards all topics that the rules read,
+changed. Only objects that the command affects are read (``core.configuration.command_scope``). Each
+topic (pools, subnets, reservations) has a guard key for each family, which every change of the
+topic rewrites. The transaction writes that of its topic, and guards all topics that the rules read,
 so that of two overlapping objects exactly one is created. A transaction that removes addresses from
 a pool also guards the range of their claim keys (invariant I2 of
 docs/contributing/architecture.md).
@@ -111,7 +112,7 @@ class Configurator:
     async def dry_run_beside(self, command: Command, pending: Iterable[PendingAdmission]) -> DryRun:
         """The result of ``dry_run``, and the pending admissions that conflict with the command.
 
-        Raises Refused.
+        ``pending``: objects that a webhook has admitted, maybe not in the log yet. Raises Refused.
         """
         scope = await self._scopes.read(command, may_write=False)
         configuration = scope.configuration
@@ -146,6 +147,7 @@ class Configurator:
             writes |= {_key_of(write): write for write in effect.index_writes}
             if effect.topic:
                 guard_key = self._keys.guard(effect.topic, effect.family)
+                # The value of the guard key says whether the topic's index is complete.
                 writes[guard_key] = Put(
                     guard_key, COMPLETE_INDEX if guard_key in scope.indexed else b""
                 )

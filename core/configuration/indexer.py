@@ -1,9 +1,10 @@
-"""Builds the index of pools or subnets again if it is incomplete.
+"""Builds the index of pools or subnets (``core.eventstore.pool_index``) again if it is incomplete.
 
-The index is incomplete after a version without an index has written pools or subnets, and after a
-repair. The build first writes the guard key of the topic, and every later step requires that key to
-be unchanged. So of two concurrent builds only the later one continues, and any change of the topic
-ends the build. The last step marks the index as complete in the guard key.
+It is incomplete after a version without an index has written pools or subnets, and after a repair.
+The build first writes the guard key of the topic (pools or subnets), which every change of the
+topic rewrites, and every later step requires that key to be unchanged. So of two concurrent builds
+only the later one continues, and any change of the topic ends the build. The last step marks the
+index as complete in the guard key.
 """
 
 from __future__ import annotations

@@ -316,7 +316,7 @@ class _OrderCheck:
         if recorded.position < self._position or (
             same_segment and recorded.index_in_segment <= self._index_in_segment
         ):
-            last = f"{self._position}.{self._index_in_segment}"
+            last = f"{self._position}.{self._index_in_segment}".removesuffix(".inf")
             yield ORDER, recorded.writer, f"{at} comes after {last}"
         elif same_segment and recorded.writer != self._writer:
             yield ORDER, recorded.writer, f"{at} is in a segment of writer {self._writer}"

@@ -76,7 +76,10 @@ class HostNic(NamedTuple):
 
 
 class SlotResource(NamedTuple):
-    """An ``Offer``: the slots of one resource. Device ids: ``<slot>-0`` to ``<slot>-<slots-1>``."""
+    """The slots of one resource, as an ``Offer`` of the device plugin.
+
+    Device ids: ``<slot>-0`` to ``<slot>-<slots-1>``.
+    """
 
     slot: str
     slots: int

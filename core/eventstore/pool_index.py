@@ -195,7 +195,7 @@ def check_entry(keys: Keys, key: bytes) -> None:
     topic, family, kind, *rest = key.removeprefix(keys.prefix("index")).decode().split("/")
     is_shaped = kind == "application" or len(rest) == _PARTS.get(kind)
     if topic not in TOPICS or family not in ("4", "6") or not is_shaped:
-        raise ValueError("the key is not an index entry")
+        raise ValueError("its key does not have the form index/TOPIC/FAMILY/KIND/...")
     if kind in _PARTS:
         int(rest[0], 16)
         int(rest[1])

@@ -39,7 +39,10 @@ _TrafficClass = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
 class RoceQosConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """One rule. The default of a DSCP is eight times its priority."""
+    """One rule. The default of a DSCP is eight times its priority.
+
+    ``cnp_...``: of congestion notification packets (CNP). ``pfc_...``: of priority flow control.
+    """
 
     nics: Annotated[tuple[str, ...], msgspec.Meta(max_length=NICS_MAX)] = ()
     node_selector: dict[str, str] = {}
@@ -71,7 +74,8 @@ def _qos(item: RoceQosConf, key: str) -> RoceQos:
         raise BadInput(
             f"{key}.cnpPriority {item.cnp_priority} is also the value of rdmaPriority",
             subject=f"{key}.cnpPriority",
-            remedy="give CNPs another priority: PFC for RoCE would delay them",
+            remedy="give congestion notification packets (CNP) another priority: the flow control"
+            " of RoCE would delay them",
         )
     if dscp == cnp_dscp:
         raise BadInput(

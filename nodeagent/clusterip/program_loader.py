@@ -16,7 +16,8 @@ from nodeagent.ebpf.instructions import assemble
 def load_programs(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int]:
     """Load all programs; the caller closes their descriptors.
 
-    On an older kernel the programs refuse connections with EPERM. Raises BpfRefused.
+    The programs refuse connections to a Service without endpoints, on an older kernel with EPERM
+    instead of ECONNREFUSED. Raises BpfRefused.
     """
     try:
         return _loaded(maps, desired)

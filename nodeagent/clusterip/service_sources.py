@@ -21,7 +21,7 @@ Name = tuple[str, str]
 
 
 class ServiceSource(Protocol):
-    """The source of this node's frontends."""
+    """The source of this node's frontends: addresses and ports of Services, with their backends."""
 
     def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
         """All frontends; None while they are incomplete: then no frontend may be removed."""

@@ -38,7 +38,8 @@ from nodeagent.netlink.values import (
 )
 
 RULE_PRIORITY: Final = 1_000
-"""The priority of two rules: the Pod's rule for the reply path, the node's for the host table."""
+"""The priority of two rules: the Pod's rule for the reply path (replies to connections that came in
+through veth0), and the node's for the host table (``hostRuleTable``, the routes to its Pods)."""
 
 REPLY_MARK: Final = 0x1
 """The mark of connections that came in through veth0, and are answered through it."""
@@ -170,6 +171,7 @@ def _hijack_routes(
     veth: VethPair,
     source: Address | None,
 ) -> Iterator[KernelRoute]:
+    """Routes through the node: to Pods and Services of the cluster, and to ``hijackCIDR``."""
     if not decision.first and not settings.hijack_further_nics:
         return
     table = RT_TABLE_MAIN if decision.first else decision.table

@@ -38,6 +38,7 @@ def tuning_steps(
 ) -> Iterator[PlanStep]:
     """The steps of the tuning; none if no other NIC has a default route.
 
+    ``decision``: mode and table of this call's NIC. ``expected``: NICs that the Pod gets later.
     Raises BadInput if the default-route NIC does not exist and is not expected.
     """
     default = default_nic(pod)
@@ -46,7 +47,7 @@ def tuning_steps(
         return
     if configured and pod.link(configured) is None:
         if configured not in expected:
-            raise BadInput(
+            raise BadInput(  # the text of Spiderpool, which users may match
                 f"podDefaultRouteNIC: {configured} don't exist in pod",
                 subject="podDefaultRouteNIC",
                 remedy="name a NIC of this Pod in ipam.spidernet.io/default-route-nic",

@@ -134,7 +134,7 @@ class CoordinatorServer:
     async def _answer_gc(self, call: Call, conf: UnparsedSettings) -> CallResult:
         with self._runner.admit(GC_DEADLINE_S):
             result = await self._coordinator_handler.handle_gc(call)
-        return b"", {"removed": result.removed, "missing": result.missing}
+        return b"", {"removed": result.removed, "missing": result.missing}  # missing: not listed
 
 
 def _with_mac(result: dict[str, Any], call: Call, mac: bytes) -> dict[str, Any]:

@@ -116,7 +116,10 @@ def _claimed(event: AddressesClaimed) -> list[tuple[str, str]]:
 
 
 def plain_adds(pod: str, adds: PastAdds) -> dict[str, Any]:
-    """The results as a value for JSON and YAML, with all fields that ``orbctl explain`` prints."""
+    """The results as a value for JSON and YAML, with all fields that ``orbctl explain`` prints.
+
+    The empty fields are those that only the explanation of a present or future ADD has.
+    """
     held = adds.held.addresses() if adds.held else ()
     source, verdicts, error = _decision(adds)
     return {

@@ -23,7 +23,8 @@ class ConsoleSettings(NamedTuple):
 
     ``address`` "" listens on all addresses, ``port`` 0 on a free port. ``files`` None: no TLS.
     ``kubeconfig``: of the API server that reviews tokens; None in standalone mode.
-    ``workflow_actions``: users who may post to ``ACTIONS_PATH`` may signal and retry executions.
+    ``workflow_actions``: users may signal and retry executions, if a ClusterRole permits them to
+    post to ``/orbweaver/console/workflows``.
     """
 
     address: str = "127.0.0.1"

@@ -1,5 +1,6 @@
 """Writes custom resources for the translator, except their status, and creates Events.
 
+The translator applies pools, subnets and reservations of the API server to the log.
 Finalizer, labels and IP version have another field manager than the status (``status_writer``),
 because server-side apply removes the fields that a manager does not apply again.
 """

@@ -134,7 +134,7 @@ class StatusWriter:
             by_type = {
                 name: condition
                 for name, condition in by_type.items()
-                if name not in REPORTED_CONDITIONS or name in report.unknown
+                if name not in REPORTED_CONDITIONS or name in report.unknown  # unknown: kept as is
             }
             by_type |= {
                 condition["type"]: condition

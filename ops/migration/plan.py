@@ -231,7 +231,7 @@ def _values_findings(release: HelmRelease | None) -> Iterator[PlanFinding]:
 
 
 def _data_findings(facts: Facts) -> Iterator[PlanFinding]:
-    for finding in facts.data.findings:
+    for finding in facts.data.findings:  # ``done``: how the takeover resolves it
         yield PlanFinding(MigrationDeadline.NONE, finding.subject, finding.what, finding.done)
 
 

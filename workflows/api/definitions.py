@@ -130,7 +130,7 @@ class Registry:
     @staticmethod
     def _add(types: dict[str, Any], definition: WorkflowDefinition | ActivityDefinition) -> None:
         if definition.name in types:
-            raise ValueError(f"the type {definition.name} is registered twice")
+            raise ValueError(f"two registered types have the name {definition.name}: rename one")
         types[definition.name] = definition
 
 
@@ -225,7 +225,10 @@ def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
 def check_name(name: str) -> None:
     """Raise ValueError for an empty name, or one of more than ``ID_BYTES_MAX`` bytes."""
     if not 0 < len(name.encode()) <= ID_BYTES_MAX:
-        raise ValueError(f"a name has 1 to {ID_BYTES_MAX} bytes, not {len(name.encode())}")
+        raise ValueError(
+            f"the name {name[:64]!r} of a workflow type, activity type or handler has"
+            f" {len(name.encode())} bytes: use 1 to {ID_BYTES_MAX}"
+        )
 
 
 ID_RULE = f"1 to {ID_BYTES_MAX} bytes of printable text (ID_BYTES_MAX)"

@@ -47,7 +47,9 @@ class ChildOptions(NamedTuple):
 class WorkflowInfo(NamedTuple):
     """The data of a run, at the current workflow task.
 
-    ``memo``: data that the caller attached to the execution at its start; it never changes.
+    ``first_run_id``: the first run of the chain, ``continued_run_id``: the run before this one, ""
+    for none. ``trigger``: id of the log event that caused the start. ``memo``: data that the caller
+    attached to the execution at its start; it never changes.
     """
 
     workflow_type: str

@@ -128,7 +128,10 @@ def _future(awaitable: Awaitable[T]) -> Future[T]:
         return awaitable
     if isinstance(awaitable, Coroutine):
         return start(awaitable)
-    raise TypeError(f"{type(awaitable).__name__} cannot be awaited in a workflow")
+    raise TypeError(
+        f"{type(awaitable).__name__} cannot be awaited in a workflow: pass a coroutine, or a task"
+        " or future of workflows.api.workflow"
+    )
 
 
 async def _wait_ended(future: Future[Any]) -> None:

@@ -4,7 +4,7 @@ See docs/reference/pool-selection.md, "Routes" and docs/reference/annotations.md
 Pods". Texts stay as written: host bits, duplicates and default routes of an annotation are kept. A
 first and a repeated ADD return the same order: for each NIC IPv4 before IPv6, and in each family
 the pool's routes, the annotation's routes, then the default route through the gateway. An endpoint
-stores only the first two; the default route is derived from its gateway and ``clean_gateway``.
+stores only the first two; a NIC has the default route unless its ``clean_gateway`` is set.
 """
 
 from __future__ import annotations

@@ -15,6 +15,12 @@ from typing import Final, NamedTuple
 class ReclaimSettings(NamedTuple):
     """The settings of reclaim. Times are seconds.
 
+    ``on_ready_node``, ``on_not_ready_node``: reclaim from terminating Pods on such nodes.
+    ``running_without_address``: also from running Pods that report no address. ``workers``: changes
+    that are processed at once; ``queue_max``: those that wait, at most ``queue_wait_s`` for a place
+    in the queue. ``deadlines_max``: Pods whose addresses are reclaimed at a later time.
+    ``deadline_interval_s`` and ``tries_max``: between two tries at one Pod, and their number.
+    ``on_demand_gap_s``: between two scans on demand. ``extra_delay_s``: added to each deadline.
     ``stateful_sets``, ``vms`` and ``ipam_claims``: whether their addresses are fixed
     (enableStatefulSet, enableKubevirtStaticIP, orbweaver.ipamClaims). ``outdated_endpoints``:
     whether an endpoint without a claim is removed even if its Pod is living

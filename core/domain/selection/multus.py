@@ -50,7 +50,11 @@ class Resolution(NamedTuple):
 
 
 def resolve(interface: str, pod: PodFacts, settings: SelectionSettings) -> Resolution:
-    """The network of the NIC with this interface name, or index in unnamed mode. Never raises."""
+    """The network of the NIC with this interface name. Never raises.
+
+    It is an index instead, if the annotation ``ippools`` names no interfaces. The problems have the
+    texts of Spiderpool, which users may match.
+    """
     try:
         if interface in (CLUSTER_INTERFACE, "0"):
             return _cluster_network(pod, settings)

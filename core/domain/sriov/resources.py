@@ -17,7 +17,9 @@ class VfDevice(NamedTuple):
     """A virtual function of a resource.
 
     ``resource``: the policy's resourceName, without a prefix. ``address``: the PCI address.
-    ``is_ready``: it has a driver of the type that its policy requires.
+    ``number``: its index on the physical function. ``link``: its network interface in the node's
+    namespace. ``rdma``: its RDMA devices there; ``is_rdma``: its policy requires one. ``is_ready``:
+    it has a driver of the type that its policy requires.
     """
 
     resource: str
@@ -44,8 +46,8 @@ def vf_devices(
 ) -> Mapping[str, tuple[VfDevice, ...]]:
     """Resource -> its existing virtual functions, sorted by PCI address.
 
-    ``desired``: that of the node's plan. A resource without virtual functions is in the result too,
-    so that it stays registered while they are created.
+    ``desired``: the NICs of the node's plan. A resource without virtual functions is in the result
+    too, so that it stays registered while they are created.
     """
     by_address = {nic.address: nic for nic in nics}
     devices: dict[str, list[VfDevice]] = {}

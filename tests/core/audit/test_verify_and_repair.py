@@ -391,7 +391,7 @@ async def test_a_difference_is_printed_with_its_key_and_both_values(
     assert "endpoint shop/web-0: missing, the log has Endpoint(" in texts
     assert "pool main: found Pool(" in texts
     assert "was written again at revision" in texts
-    assert "pool junk: no event in the log, found Unreadable(why=" in texts
+    assert "pool junk: no event in the log, found a value that cannot be decoded (" in texts
 
 
 async def test_a_report_lists_findings_up_to_its_limit_and_counts_all(

@@ -115,12 +115,12 @@ class Execution:
         """Whether only inputs are recorded; code and activities are left to another worker."""
         self._steps_stopped = False
         """Whether no step is made, because steps fail."""
-        self._to_restart: list[int] = []
-        self._awaited_signal = 0
+        self._to_restart: list[int] = []  # ids of activities
+        self._awaited_signal = 0  # revision of a signal to receive before the next step; 0: none
         self.running_step: asyncio.Task[None] | None = None
         self._stopped = False
         self._failures = 0
-        self._must_resume = False
+        self._must_resume = False  # whether the next step restarts the pending activities
         self._drafted_at = instant(store.clock)
 
     # ------------------------------------------------------------------------------- inputs
@@ -362,7 +362,7 @@ class Execution:
         head = draft.head
         if (
             head.status is not ExecutionStatus.RUNNING
-            or not batch.is_whole
+            or not batch.is_whole  # more messages: record them before the code runs
             or not (head.due or updates)
         ):
             return draft

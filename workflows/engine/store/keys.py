@@ -13,9 +13,10 @@
     workflow/<queue>/type/<name>                         a workflow type that a worker registered
 
 Shards have two hexadecimal digits, ids of events and activities eight; ids of runs and messages
-have 32 and sort by time. A workflow id may contain "/", so keys are parsed from the right. All keys
-that a worker watches begin with ``wake/``: it has one watch of one range, which does not return its
-own writes of heads and histories.
+have 32 and sort by time. A head is the state of a run without its history (``RunHead``). A workflow
+id may contain "/", so keys are parsed from the right. All keys that a worker watches begin with
+``wake/``: it has one watch of one range, which does not return its own writes of heads and
+histories.
 """
 
 from __future__ import annotations

@@ -59,9 +59,12 @@ class RunHead(NamedTuple):
     ``next_event_id`` 1: no event is recorded yet, the start is in the inbox. ``due``: the history
     has events that the workflow's code has not processed. ``activities``, ``timers`` and
     ``children``: those that are pending, so that a new owner continues without reading histories.
-    ``result`` belongs to a closed run, ``failure`` to a closed or paused one. ``bases``: the runs
-    whose histories a reset run continues, and whose children and requests may still be pending.
-    Times: milliseconds since 1970.
+    ``result`` belongs to a closed run, ``failure`` and ``reason`` to a closed or paused one.
+    ``last_ms``: the time of the last event. ``signals``: the number of recorded ones. ``updates``:
+    the ids of accepted ones. ``requests``: the request ids of the latest signals, to detect
+    repeated ones. ``new_run_id``: the run that continues this one. ``paused_activity``: the one
+    whose last attempt paused the run, 0 for none. ``bases``: the runs whose histories a reset run
+    continues, and whose children and requests may still be pending. Times: milliseconds since 1970.
     """
 
     workflow_id: str
@@ -306,8 +309,10 @@ def decode_message(data: bytes) -> Message:
         if version != _VERSION:
             raise LogCorrupt(f"unknown message version {version}", subject=kind)
         message: Message = _bodies[kind].decode(body)
-    except (msgspec.MsgspecError, KeyError, ValueError) as error:  # ValueError: invalid UTF-8
+    except (msgspec.MsgspecError, ValueError) as error:  # ValueError: invalid UTF-8
         raise LogCorrupt(f"cannot decode a workflow message: {error}") from error
+    except KeyError as error:
+        raise LogCorrupt(f"a workflow message has the unknown type {error}") from error
     return message
 
 
@@ -383,7 +388,10 @@ def reserved_head(started: WorkflowExecutionStarted, now_ms: int) -> RunHead:
 def continued_run(
     started: WorkflowExecutionStarted, now_ms: int, execution_deadline_ms: int = 0
 ) -> tuple[RunHead, HistoryEvent]:
-    """Head and first event of a run that continues another one as new."""
+    """Head and first event of a run that continues another one as new.
+
+    ``execution_deadline_ms``: that of the earlier run; 0: the timeout of ``started``, from now on.
+    """
     head = reserved_head(started, now_ms)._replace(next_event_id=2)
     if execution_deadline_ms:
         head = head._replace(execution_deadline_ms=execution_deadline_ms)

@@ -21,7 +21,7 @@ class DrainActivities:
 
     @activity.defn(name="sriov-drain-observe")
     async def observe(self) -> DrainObservation:
-        """The requests, and the nodes that are cordoned for them."""
+        """The nodes whose agents request a drain, and the nodes that are cordoned for a drain."""
         return await self._drainer.observe()
 
     @activity.defn(name="sriov-drain-cordon")

@@ -33,7 +33,8 @@ class RetirementRequest(NamedTuple):
     """The object to retire, and the deadline.
 
     ``deadline_s``: seconds from the request on, 0 for none. ``at_deadline``: ``wait`` marks the
-    retirement overdue, ``reinstate`` makes the object serve again.
+    retirement overdue, ``reinstate`` makes the object serve again. ``ordered_by``: the user, or the
+    workflow of the subnet, that requested it.
     """
 
     name: str
@@ -81,7 +82,8 @@ class ContinuedRetirement(NamedTuple):
     """The state that passes to the next run.
 
     ``since_s`` and ``ordered_s``: start of the retirement and time of the last request, in Unix
-    seconds; 0 in the first run.
+    seconds; 0 in the first run. ``unchanged_steps``: steps in a row with the same claims ``left``.
+    ``children``: names of the pools with a child execution.
     """
 
     since_s: float = 0.0
