@@ -77,6 +77,7 @@ class AgentHealth:
 
     def why_not_ready(self) -> OrbweaverError | None:
         """Why this agent cannot serve, without I/O; None if it can."""
+        # The epoch of a writer is 0 until it is open.
         if self._writer.epoch and self._view.ready and not (self.stopping or self.fenced):
             return None  # called by every request: the usual case costs little
         for check in self._local_checks():

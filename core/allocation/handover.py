@@ -83,6 +83,7 @@ class Handover:
             )
         if binding.is_ending:
             return Released((), UNBINDING)
+        # "returning": the provider has to unbind the addresses.
         returning = Binding(request, "returning", evidence, reason)
         guard = endpoint_guard(self._keys.endpoint(*key), bound.endpoint)
         if not await self._bindings.write(bound.binding, returning, guard):
@@ -114,7 +115,10 @@ class Handover:
 
 
 def _has_live_sandbox(binding: Binding, decision: ReleaseDecision) -> bool:
-    """Whether a sandbox that has not ended has NICs of the endpoint."""
+    """Whether a sandbox that has not ended has NICs of the endpoint.
+
+    A NIC has no container ("") until its first ADD.
+    """
     return any(nic.container not in ("", *binding.gone) for nic in decision.keep)
 
 

@@ -377,7 +377,7 @@ class Releaser(EndpointWriter):
 
         The endpoint is read from etcd if it is not cached, or if nothing would be released.
         """
-        self._cooldown.grant_ahead()
+        self._cooldown.grant_ahead()  # the next lease, so that a later release need not wait for it
         state = self.cache.pop(key)
         decision = None if state is None else _decide(state, decide)
         if state is None or decision is None or not (decision.ends or decision.needs_check):

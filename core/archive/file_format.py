@@ -64,7 +64,7 @@ BLOCK_BYTES = 128 * 1024
 segment."""
 
 BLOCK_BYTES_MAX = BLOCK_BYTES + 2 * REQUEST_BYTES_MAX
-"""Limit of the raw bytes of a block: its last segment was written in one request to etcd."""
+"""Limit of the raw bytes of a block, with a margin: its last segment was one request to etcd."""
 
 ZSTD_LEVEL = 3
 

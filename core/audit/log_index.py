@@ -89,10 +89,11 @@ class LogIndex:
         self.recent: deque[Recorded] = deque(maxlen=RECENT_EVENTS)
         """The newest events."""
         self._names = Names()
+        # Trace id, position and type of each event of a trace; those of claims are in ``holdings``.
         self._traces, self._trace_positions, self._trace_types = array("Q"), array("Q"), array("B")
         self._seqs = dict(base.seqs)
         self._skipped: dict[str, list[tuple[int, int]]] = {}
-        """Writer -> pairs (position, number of its segments that were skipped up to there)."""
+        """Writer -> pairs (position, number of its unreadable segments, skipped up to there)."""
         self._clock_ms = base.clock_ms
         self._begin(base.ledger)
 

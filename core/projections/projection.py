@@ -76,6 +76,7 @@ class Projection:
             case ReservationDefined() | ReservationDeleted():
                 self._apply_reservation(recorded, event)
             case AllocationRefused(namespace, name) if name.endswith(CLAIM_SUFFIX):
+                # The endpoint of an IPAMClaim, whose status shows the refusal.
                 self.ledger.apply(recorded)
                 for changes in self.followers:
                     changes.refusals[namespace, name] = event
@@ -150,7 +151,7 @@ class Projection:
             self._mark_pool(pool)
 
     def _mark_pools_of_new_pod(self, before: Endpoint | None, after: Endpoint | None) -> None:
-        """Mark the pools of an endpoint with a new Pod as changed: their reports name the Pod."""
+        """Mark the pools of an endpoint with a new Pod as changed: their status names the Pod."""
         if before is not None and after is not None and before.uid != after.uid:
             for _, pool in after.addresses():
                 self._mark_pool(pool)

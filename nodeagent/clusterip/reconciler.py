@@ -47,7 +47,10 @@ class BpfLocation(NamedTuple):
 
 
 class ClusterIpCounters:
-    """Counts for metrics."""
+    """Counts for metrics. ``left_out``: frontends that do not fit into the maps.
+
+    ``attached``: 1 if the programs are attached, else 0.
+    """
 
     def __init__(self) -> None:
         self.frontends = 0
@@ -99,7 +102,7 @@ class ClusterIpReconciler:
         desired = self._source.frontends()
         if desired is None:
             return False
-        fitted = fit(desired)
+        fitted = fit(desired)  # without those that exceed the limits of the maps
         await asyncio.to_thread(self._apply, fitted)
         self._count(fitted)
         if self._fault:

@@ -2,8 +2,8 @@
 
 A share stands for no device of its own: a container with a share gets the character devices of all
 devices that the rule of its resource selects. Shares are healthy while a port of one of these
-devices is active. Each round reads the file again, so an edit of its ConfigMap takes effect without
-a restart. A file that cannot be used is a fault; the shares stay advertised.
+devices is active. ``SharedRdmaSource.read`` reads the file each time, so an edit of its ConfigMap
+takes effect without a restart. A file that cannot be used is a fault; the shares stay advertised.
 """
 
 from __future__ import annotations

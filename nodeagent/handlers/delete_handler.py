@@ -153,7 +153,7 @@ class _ReleasePolicy:
     def _decide(
         self, endpoint: Endpoint, liveness: Liveness, validity: Validity | None
     ) -> ReleaseDecision:
-        if liveness.doubt:
+        if liveness.doubt:  # a text: why the API server did not answer
             return ReleaseDecision(ends=False, why=liveness.doubt)
         request = self._request
         return decide_release(

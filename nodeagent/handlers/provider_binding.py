@@ -36,7 +36,7 @@ from nodeagent.handlers.add_handler import Allocate
 BIND_S_MAX: Final = 90.0
 """Seconds from the start of an ADD to its answer; below ``BOUND_ADD_DEADLINE_S``."""
 
-RELEASE_RECORD_S: Final = 5.0
+ANSWER_RECORD_S: Final = 5.0
 """Seconds of ``BIND_S_MAX`` that are reserved to record and return the provider's answer."""
 
 
@@ -90,6 +90,7 @@ class BindingAllocator:
         """
         end_time = asyncio.get_running_loop().time() + self._times.bind_s
         pod = facts.pod
+        # Raises NotReady or BadInput before an address is claimed.
         parents_of(self._networks.nics(pod, (request.attachment.interface,)))
         await self._admit(request, pod)
         added = await self._allocate(request, facts)
@@ -111,7 +112,7 @@ class BindingAllocator:
         if not binding.is_ending:
             if _is_valid_for(binding.request, pod):
                 return
-            await self._confirm(request.pod)
+            await self._confirm(request.pod)  # that the API server has a Pod with this UID
             await self._release(pod, "superseded", f"Pod {pod.uid} requests addresses")
         raise _still_releasing(binding)
 
@@ -142,7 +143,7 @@ class BindingAllocator:
             )
             if binding.state == "bound" and binding.request.covers(binding_request):
                 return _StoredRequest(binding_request, revision=0)
-        left_s = end_time - asyncio.get_running_loop().time() - RELEASE_RECORD_S
+        left_s = end_time - asyncio.get_running_loop().time() - ANSWER_RECORD_S
         deadline_ms = round((self._times.now_s() + left_s) * 1000)
         binding_request = binding_request._replace(deadline_ms=deadline_ms)
         gone = () if binding is None else binding.gone  # sandboxes that have ended
@@ -168,8 +169,10 @@ class BindingAllocator:
                 async for binding in states:
                     if _is_bound(binding_request, binding):
                         return
-        except (TimeoutError, Compacted):
+        except (TimeoutError, Compacted) as error:
             why = f"the network provider did not bind the addresses within {self._times.bind_s:g} s"
+            if isinstance(error, Compacted):
+                why = "etcd compacted the changes of the binding before the agent read them"
             await self._release(pod, "unbound", why)
             raise DeadlineExceeded(
                 f"{why}; a binding that the provider may have made is being released",
@@ -193,7 +196,8 @@ class BindingAllocator:
         kvs = result.ranges[0].kvs
         if not kvs:
             raise ProviderError(
-                f"the addresses of {'/'.join(binding_request.key)} have been released",
+                f"the addresses of {'/'.join(binding_request.key)} were released after the network"
+                " provider had bound them",
                 remedy=f"see `orbctl workflow history {binding_request.workflow_id}`",
             )
         return ENDPOINT_CODEC.decode(kvs[0].value)
@@ -216,7 +220,8 @@ def _address_set(binding_request: BindingRequest) -> set[str]:
 def _is_bound(binding_request: BindingRequest, binding: Binding | None) -> bool:
     """Whether the addresses are bound. Raises ProviderError if they are being released."""
     if binding is None or binding.is_ending:
-        released = f"the addresses of {'/'.join(binding_request.key)} have been released"
+        key = "/".join(binding_request.key)
+        released = f"a release of the addresses of {key} began while the ADD waited for their bind"
         raise ProviderError(
             released if binding is None or binding.state != "failed" else binding.why,
             subject=binding_request.workflow_id,

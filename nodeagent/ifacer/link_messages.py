@@ -93,6 +93,6 @@ def _packed(index: int, attributes: list[tuple[str, Any]]) -> bytes:
 
 
 def _read(kind: Any, link: Link, name: str) -> int:  # noqa: ANN401  # pyroute2 has no types
-    attributes = kind(data=bytearray(attribute(0, link.data)))
+    attributes = kind(data=bytearray(attribute(0, link.data)))  # the type is not read
     attributes.decode()
     return int(attributes.get_attr(name) or 0)

@@ -206,6 +206,7 @@ class HttpApi:
         return web.Response()
 
     async def _post_ips(self, _: web.Request) -> web.Response:
+        """Batch allocation, which has no effect in Spiderpool either."""
         return web.Response()
 
     async def _delete_ips(self, request: web.Request) -> web.Response:

@@ -51,7 +51,8 @@ class Settings(NamedTuple):
     virtual functions are not configured. ``roce_qos`` empty: QoS of RoCE NICs is not configured.
     ``sysfs``: a writable mount of the node's /sys. ``coordinator_name``: the SpiderCoordinator that
     overrides ``coordinator`` in Kubernetes, "" for none. Port 0: any free port. ``records_max``:
-    the limit of claims in a pool, 0 for none.
+    the limit of claims in a pool, 0 for none. ``release_conflicts``: whether a conflicting address
+    of a Pod without fixed addresses is released. ``rdma_mode`` "": the node's mode is not changed.
     """
 
     node_name: str

@@ -51,7 +51,7 @@ class GuidKeeper:
                 for nic in nics
                 if nic.link_type == INFINIBAND and nic.name in changed
             }
-        by_nic: dict[str, list[GuidConflict]] = {}
+        by_nic: dict[str, list[GuidConflict]] = {}  # by the NIC's PCI address
         for conflict in conflicts:
             by_nic.setdefault(conflict.requested.nic, []).append(conflict)
         return {

@@ -153,7 +153,7 @@ def _with_vf_settings(nic: PhysicalFunction, links: VfLinks) -> PhysicalFunction
 
 def _with_settings(vf: VirtualFunction, settings: VfSettings) -> VirtualFunction:
     return vf._replace(
-        mac=vf.mac or settings.guid,
+        mac=vf.mac or settings.guid,  # ``mac`` of an InfiniBand VF is its GUID
         trust=settings.trust,
         spoof_check=settings.spoof_check,
         vlan=settings.vlan,

@@ -25,6 +25,7 @@ DURATION_BOUNDS_S: Final = (0.1, 0.3, 0.5, 1.0, 3.0, 5.0, 7.0, 10.0, 15.0)
 """Upper bounds of the buckets of Spiderpool's histograms, in seconds."""
 
 STORE_BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
+"""Upper bounds of the buckets of the histogram of etcd calls, in seconds."""
 
 
 class ExpositionSource(Protocol):

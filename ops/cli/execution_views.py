@@ -93,6 +93,7 @@ def _waits_for(head: RunHead) -> str:
         counted(len(head.timers), "timer") if head.timers else "",
         counted(len(head.children), "child", "children") if head.children else "",
     ]
+    # ``due``: the workflow's code has not processed all events.
     return ", ".join(filter(None, parts)) or ("a worker" if head.due else "a message")
 
 

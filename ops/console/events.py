@@ -114,7 +114,7 @@ async def events_before(
         source = (await log.at_position(min(upto, instant.position))).log
         after = source.clock.position_before(upto, chunk)
         chunk = min(2 * chunk, CHUNK_SEGMENTS_MAX)
-        if after >= upto:
+        if after >= upto:  # this index has no segment up to there
             after = source.first_position - 1
         for recorded in reversed(await _between(log, instant, max(after, since), upto)):
             event_position = EventPosition(recorded.position, recorded.index_in_segment)
@@ -126,7 +126,7 @@ async def events_before(
             document = conditions.document(recorded)
             if document is not None:
                 items.append(document)
-        has_older = after > log.view.sealed.cursor.pruned.position
+        has_older = after > log.view.sealed.cursor.pruned.position  # deleted from the archive
         upto = after if has_older else 0
     return _page(instant, items, examined, None)
 

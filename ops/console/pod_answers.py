@@ -76,6 +76,7 @@ async def pod_answer(view: LogView, instant: LogInstant, namespace: str, name: s
     """``PodAnswer`` of console-api.yaml. Raises NotFound if the log has no event about the Pod."""
     key = namespace, name
     adds = await read_past_adds(view, key, LogMoment(position=instant.position))
+    # Without an event up to the instant, a later event still shows that the name is correct.
     if adds == PastAdds() and await read_past_adds(view, key) == PastAdds():
         raise NotFound(
             f"the log has no event about Pod {namespace}/{name}",
@@ -115,7 +116,10 @@ def pod_page(instant: LogInstant, namespace: str, request: PageRequest) -> Docum
 
 
 def address_page(pools: PoolsAt, query: AddressFilter, request: PageRequest) -> Document:
-    """``AddressPage`` of console-api.yaml: addresses with a holder or in cool-down, by pool."""
+    """``AddressPage`` of console-api.yaml: addresses with a holder or in cool-down, by pool.
+
+    The API's word for the state of an address in cool-down is ``resting``.
+    """
     items = [
         item
         for pool in sorted(pools.configuration.pools.values(), key=lambda pool: pool.name)
@@ -298,6 +302,7 @@ def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
         pool = log.pools.get(name, position)
         if pool is not None:
             yield from (f"IPPool {name} {text}." for text in _traits(pool))
+    # All kinds switched on, because the console does not know the agents' settings.
     kind = kind_of_holder(endpoint.holder, FixedSettings(ipam_claims=True))
     if kind is None:
         yield "The addresses belong to this Pod and are released when it ends."

@@ -183,6 +183,7 @@ def _waits_for(head: RunHead) -> str:
         for count, singular, plural in pending
         if count
     ]
+    # ``due``: the workflow's code has not processed all events.
     return ", ".join(parts) or ("a worker" if head.due else "a message")
 
 

@@ -14,7 +14,10 @@ from workflows.jobs.quarantine.prober import ProbeResult, ProbeTarget
 
 
 class LinkProber:
-    """Probes from one interface. Create it inside the event loop that runs it."""
+    """Probes from one interface. Create it inside the event loop that runs it.
+
+    ``name``: the controller, for the texts of results.
+    """
 
     def __init__(self, interface: str, name: str, netns: str = OWN_NAMESPACE_PATH) -> None:
         self._executor = NetnsExecutor()

@@ -63,7 +63,7 @@ def pool_report(projection: Projection, name: str, outlooks: Outlooks) -> Status
     shown = projection.addresses_in(name)[:ALLOCATIONS_SHOWN_MAX]
     status: Object = pool_manifest(pool, shown, projection.ledger)["status"]
     status["allocatedIPCount"] = counts.claimed
-    horizon = outlooks.get(name)
+    horizon = outlooks.get(name)  # None without a trend; no key without a forecast yet
     conditions = _count_conditions(counts)
     if horizon is not None:
         conditions.append(_full_soon(horizon))

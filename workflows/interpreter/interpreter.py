@@ -89,7 +89,9 @@ class Interpreter:
         rejections. Raises WorkflowTaskError, after which the interpreter cannot be used.
         """
         if self._broken:
-            raise HistoryError("this interpreter failed before: make a new one from the history")
+            raise HistoryError(
+                "this interpreter failed or was closed: make a new one from the whole history"
+            )
         try:
             return self._activate(events, updates)
         except BaseException:
@@ -99,7 +101,9 @@ class Interpreter:
     def query(self, name: str, args: Sequence[Payload] = ()) -> Payload:
         """The result of a query as of the last event. Raises QueryError."""
         if self._run is None or self._broken:
-            raise QueryError("the run has no state to query")
+            raise QueryError(
+                f"query {name} has no answer: the workflow's code has not run yet, or has failed"
+            )
         with CodeScope(self._run):
             return _run_query(self._run, name, args)
 
@@ -150,7 +154,10 @@ class Interpreter:
     def _first(self, event: ev.HistoryEvent) -> Run:
         started = event.attributes
         if not isinstance(started, ev.WorkflowExecutionStarted):
-            raise HistoryError(f"a history begins with its start, not with {event.event_type}")
+            raise HistoryError(
+                f"the first event is {event.event_type}, not WorkflowExecutionStarted: pass the"
+                " whole history"
+            )
         definition = self._registry.workflows.get(started.workflow_type)
         if definition is None:
             types = ", ".join(sorted(self._registry.workflows)) or "none"
@@ -168,11 +175,12 @@ class Interpreter:
         self._last_event_id = event.event_id
 
     def _check_committed(self, event: ev.HistoryEvent) -> None:
+        """Raise HistoryError if the task of the returned decision has failed or timed out."""
         if self._uncommitted and isinstance(event.attributes, _OUTCOMES):
             if not isinstance(event.attributes, ev.WorkflowTaskCompleted):
                 raise HistoryError(
                     f"event {event.event_id} is {event.event_type}: the decision of this workflow"
-                    " task was not committed"
+                    " task was not committed; make a new interpreter from the whole history"
                 )
             self._uncommitted = False
 
@@ -336,7 +344,7 @@ def _run_task(
     """
     run.begin(started, replaying=replaying)
     if any(isinstance(event.attributes, ev.WorkflowExecutionStarted) for event in batch):
-        _turn(run, run.create)
+        _turn(run, run.create)  # the workflow's object; the event itself calls its function
     for event in signals_first(batch):
         if run.closed:
             return  # events after the end of the run are ignored
@@ -361,7 +369,7 @@ def _run_query(run: Run, name: str, args: Sequence[Payload]) -> Payload:
     """The result of a query."""
     with guard.watchdog.watched(f"query {name}"):
         result = run.messages.query(name, args)
-    guard.check()
+    guard.check()  # raises a ForbiddenCallError that the code has caught
     return result
 
 
@@ -390,4 +398,4 @@ def _turn(run: Run, apply_input: Callable[[], object]) -> None:
         raise
     except Exception as error:
         raise UnhandledError(f"{run.definition.name}: {error!r}") from error
-    guard.check()
+    guard.check()  # raises a ForbiddenCallError that the code has caught

@@ -78,7 +78,9 @@ class ShardWriters:
         except WriterFenced as error:
             await self._close_writer(shard)
             raise LostRace(
-                f"another worker writes for shard {shard}", subject=info.workflow_id
+                f"the writer of shard {shard} was fenced: another worker writes for this shard",
+                subject=info.workflow_id,
+                remedy="nothing: the engine retries the activity",
             ) from error
 
     async def close(self) -> None:

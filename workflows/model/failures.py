@@ -32,6 +32,7 @@ class Failure(NamedTuple):
     Retry policies match ``type``: of an application failure its type (by default the name of the
     exception's class), of a timeout its name, of an activity or child its type. ``subject``: the
     id of the activity or child. ``next_retry_delay_s`` 0: the pause of the retry policy.
+    ``retry_state``: why an activity or child is not retried (``RetryState``).
     """
 
     kind: FailureKind

@@ -46,7 +46,11 @@ Action = Literal["create", "grow", "shrink", "adopt", "refresh", "none"]
 
 
 class DesiredPool(NamedTuple):
-    """The desired pool of an application in a scope. ``size``: the number of its addresses."""
+    """The desired pool of an application in a scope. ``size``: the number of its addresses.
+
+    ``number``: the annotation from which ``size`` was computed. ``reclaim``: whether the pool is
+    deleted with the application.
+    """
 
     scope: PoolScope
     uid: str

@@ -75,10 +75,11 @@ def pool_size(application: Application, number: IpNumber | None, default: IpNumb
     ``number`` None: the Pod template has no annotation ``ippool-ip-number``.
     """
     if number is None and not is_built_in(application.key):
-        raise WrongInput(
+        raise WrongInput(  # Spiderpool's text; its number of Pods is unknown, so +N cannot be used
             f"wrong input, {application} only supports fixed auto-created IPPool IP Number",
             subject=str(application),
-            remedy="annotate ipam.spidernet.io/ippool-ip-number in the Pod template",
+            remedy="annotate ipam.spidernet.io/ippool-ip-number in the Pod template with a number"
+            " of addresses, such as 5",
         )
     chosen = default if number is None else number
     return chosen.amount + (replicas_of(application) if chosen.is_flexible else 0)

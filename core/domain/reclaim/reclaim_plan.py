@@ -59,8 +59,9 @@ PLAN_FULL: Final = f"the plan is full ({STEPS_MAX} steps); the next scan continu
 
 
 class ReclaimStep(NamedTuple):
-    """One release: the addresses of an endpoint, or claims that no endpoint lists (``orphan``).
+    """One release: the addresses of an endpoint, or claims that no endpoint lists.
 
+    ``subject.orphan``: the holder of such claims, "" for an endpoint.
     ``fence``: the state that must not have changed when the step is carried out.
     """
 
@@ -123,7 +124,7 @@ class _Holding(NamedTuple):
 
     @property
     def holder(self) -> str:
-        """The holder to verify."""
+        """The holder to verify; ``orphan`` is the holder of claims that no endpoint lists."""
         if self.subject.orphan or self.endpoint is None:
             return self.subject.orphan
         return self.endpoint.holder
@@ -131,13 +132,13 @@ class _Holding(NamedTuple):
     def to_verify(self, settings: ReclaimSettings) -> PodToVerify:
         """The argument of the functions in ``decision_table``."""
         holder, endpoint = self.holder, self.endpoint
-        claimed_by = holder_uid(holder)
-        uid = claimed_by
+        uid_in_claims = holder_uid(holder)
+        uid = uid_in_claims
         if endpoint is not None and endpoint.holder == holder:
             uid = endpoint.uid
-        fixed = kind_of_holder(holder, settings)
+        fixed_kind = kind_of_holder(holder, settings)
         claimed = self.addresses if self.claims else ()
-        return PodToVerify(*self.subject.key, uid, fixed, claimed, claimed_by)
+        return PodToVerify(*self.subject.key, uid, fixed_kind, claimed, uid_in_claims)
 
 
 def plan_scan(ledger: Ledger, context: VerdictContext, before: Observations) -> ReclaimPlan:
@@ -205,6 +206,7 @@ class _Scan:
             self._keep(holding, verdict, has_deadline=has_deadline)
             return
         observation = self._observe(holding, verdict.finding)
+        # ``direct``: one observation is enough, because an operator has stated the deletion.
         if not verdict.direct and not observation.is_enough(verdict.span_s):
             until_s = self._context.now_s + max(verdict.span_s - observation.span_s, 0.0)
             self._keep(holding, keep(f"seen {_times(observation.times)}: {verdict.why}", until_s))

@@ -97,7 +97,8 @@ def no_rule(unreadable: Mapping[str, str] | None = None) -> NoPoolAvailable:
     """The error if no level names a pool. ``unreadable``: as in ``PoolCatalog``."""
     remedy = "name IPPools in an annotation or the CNI configuration, or mark one as default"
     if unreadable:
-        remedy = f"{remedy}; `orbctl verify` lists {aggregate(unreadable.values())}"
+        why = aggregate(unreadable.values())
+        remedy += f"; IPPools that cannot be read are not used (see `orbctl verify`): {why}"
     return NoPoolAvailable(
         "no IPPool available, no pool selection rules of any type are specified", remedy=remedy
     )

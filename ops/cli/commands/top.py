@@ -63,7 +63,7 @@ async def _recent(session: ClusterSession) -> tuple[Activity, Cursor]:
     """The activity in the live log, and the cursor of new events."""
     activity = Activity()
     view = await open_log(session.store, session.keys, session.archive)
-    async for batch in view.events(view.sealed.cursor.position):
+    async for batch in view.events(view.sealed.cursor.position):  # after the archived part
         activity.note(batch)
     _, heads = await LogReader(session.store, session.keys).heads(revision=view.revision)
     seqs = {writer: head.seq for writer, head in heads.items()}

@@ -1,4 +1,7 @@
-"""Messages to an id without an open run: they are deleted, and their senders notified."""
+"""Messages to an id without an open run, and starts of children whose id is not free.
+
+They are deleted, and their senders notified.
+"""
 
 from __future__ import annotations
 
@@ -59,9 +62,10 @@ class UndeliverableMessages:
         self._replies = replies
 
     async def reject(self, fence: Unchanged, message: InboxMessage) -> bool:
-        """Delete the message and notify its sender. Returns False for a reset, which stays stored.
+        """Delete the message and notify its sender.
 
-        A query is answered from the newest closed run. Raises SessionLost, StoreUnavailable.
+        Returns False for a reset, which stays stored: the shard starts the new run. A query is
+        answered from the newest closed run. Raises SessionLost, StoreUnavailable.
         """
         store, body = self._store, message.body
         _, workflow_id, _ = store.keys.inbox_parts(message.key)
@@ -100,7 +104,10 @@ def _notification(body: Message) -> tuple[str, Message] | None:
     match body:
         case Start() if body.started.parent is not None:
             parent = body.started.parent
-            why = f"the id {body.started.workflow_id} is in use"
+            why = (
+                f"the id {body.started.workflow_id} has an open run, or its reuse policy forbids"
+                " another one"
+            )
             event = ChildEvent(
                 parent.child_id,
                 run_id="",

@@ -60,7 +60,10 @@ class RunClosure(NamedTuple):
 
 
 class HistoryDraft:
-    """A draft on top of a head. ``now_ms`` is never before the run's last event."""
+    """A draft on top of a head. ``now_ms`` is never before the run's last event.
+
+    ``successor``: the head of the run as which this one continues; None if it does not.
+    """
 
     def __init__(
         self, keys: WorkflowKeys, head: RunHead, now_ms: int, *, identity: str = ""
@@ -151,6 +154,8 @@ class HistoryDraft:
             self.send(head.parent.workflow_id, event)
         reason = f"its parent {head.workflow_id} is {closing.status.value}"
         for child in head.children:
+            # Without a run id, because its start is not reported yet, a child is identified by the
+            # run that started it: this one, or one whose history a reset run continues (``bases``).
             parents = () if child.run_id else (head.run_id, *head.bases)
             if child.policy is ParentClosePolicy.TERMINATE:
                 terminate = Terminate(reason, run_id=child.run_id, parents=parents)

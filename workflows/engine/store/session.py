@@ -242,7 +242,7 @@ class Committer:
         """
         self._session.check()
         return self._group_commit.put(
-            Proposal(drafts=(), guards=tuple(guards), writes=tuple(writes))
+            Proposal(drafts=(), guards=tuple(guards), writes=tuple(writes))  # no events of the log
         )
 
     async def close(self) -> None:
@@ -267,6 +267,7 @@ class Committer:
             try:
                 result = await self._store.commit(guards, writes)
                 if not result.succeeded:
+                    # The present values show which guard failed: the fence or one of a proposal.
                     result = await read_failed(self._store, session_get, batch)
             except StoreUnavailable:
                 await self._pause(next(tries))

@@ -50,7 +50,7 @@ class WorkerFaults:
     def add(self, value: UnusableValue, *, shard: int = -1) -> None:
         """Report a fault."""
         fault = self._faults.report(value.kind, key_text(self._keys, value.key), value)
-        if fault.key in self._faults.by_key:
+        if fault.key in self._faults.by_key:  # a full registry only counts further faults
             self.shards[fault.key] = shard
 
     def clear(self, key: bytes) -> None:

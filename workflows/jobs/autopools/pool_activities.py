@@ -153,6 +153,7 @@ class AutoPoolActivities:
 
     async def _plan(self, key: ApplicationKey) -> _Plan:
         planner, settings = self._planner, self._planner.settings
+        # ``request``: the application as an ADD that waits for its pool has described it.
         request, position = await self._requests.find(key)
         current = await planner.source.find(key)
         await planner.view.freshen()
@@ -222,7 +223,10 @@ def steps_of_deleted_application(
 
 
 def _unknown(missing: MissingOwner, *, waits: bool) -> tuple[ReconcileStep, ...]:
-    """Change nothing for an application whose state is unknown; report it to an ADD that waits."""
+    """Change nothing for an application whose state is unknown; report it to an ADD that waits.
+
+    ``again``: the reason may end without a change by the user.
+    """
     if not waits:
         return ()
     return (ReconcileStep("refuse", pool="", reason=missing.why, again=True),)

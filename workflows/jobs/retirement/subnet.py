@@ -50,6 +50,7 @@ class SubnetRetirement:
         self._children = dict.fromkeys(continued.children, False)
         try:
             while True:
+                # "held": claims or pools block the deletion; "serving": it was reinstated.
                 state = await take_step(waiting, "subnet", request.name)
                 if state != "held":
                     return RetirementResult(
