@@ -22,7 +22,7 @@ COUNT_SHARE = 16
 
 
 class RecordLimit:
-    """Checks whether a pool may get one more claim."""
+    """Checks whether a pool may get one more claim, which Spiderpool calls an IP record."""
 
     def __init__(self, finder: Finder, records_max: int) -> None:
         self._finder = finder
@@ -49,6 +49,7 @@ class RecordLimit:
         self._budget[pool] = left // COUNT_SHARE
         if left > 0:
             return ""
+        # The text of Spiderpool, for searches.
         return (
             f"{AddressesUsedOut.sentinel}, threshold of IP records(<={self._records_max})"
             f" for IPPool {pool} exceeded"

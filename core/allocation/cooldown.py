@@ -88,7 +88,7 @@ class CoolDown:
         Concurrent calls wait for one grant.
         """
         if self.seconds and self._lasts_s() <= 0:
-            await self._grants.join(self.seconds, self._grant)
+            await self._grants.join(self.seconds, self._grant)  # one key: one grant at a time
         return self._lease
 
     def grant_ahead(self) -> None:

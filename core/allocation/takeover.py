@@ -1,4 +1,6 @@
-"""Carry out a takeover plan: first pools, then claims, then reservations and disabled pools.
+"""Carry out the plan of a takeover from another IPAM, such as Spiderpool's or Calico's.
+
+First come pools, then claims, then reservations and the disabling of pools.
 
 Every step is an ordinary command or claim, and a repeated step changes nothing: after an
 interruption, run the takeover again. A refused step does not stop the others.

@@ -47,7 +47,10 @@ class FileBuilder:
     def __init__(
         self, cluster: str, cursor: ArchiveCursor, before: ArchiveSnapshot, bytes_max: int
     ) -> None:
-        """``before``: the state at ``cursor``; its ledger is changed by the added segments."""
+        """``cursor``: the end of the archive, with its hash chain, log clock and ``pruned`` part.
+
+        ``before``: the state at ``cursor``; its ledger is changed by the added segments.
+        """
         assert before.ledger.position == cursor.position, (before.ledger.position, cursor.position)
         self._cluster = cluster
         self._cursor = cursor
@@ -71,8 +74,9 @@ class FileBuilder:
     def take(self, segments: Sequence[Segment], read_at_ms: int) -> Sequence[Segment]:
         """Add segments in log order; return those that do not fit into the file.
 
-        Raises LogGap, after which the file must not be used. Raises LogCorrupt for a segment that
-        cannot be read; the file with the segments before it can be used if ``is_usable``.
+        ``read_at_ms``: when they were read; no event sets the log's clock to a later time. Raises
+        LogGap, after which the file must not be used. Raises LogCorrupt for a segment that cannot
+        be read; the file with the segments before it can be used if ``is_usable``.
         """
         for count, segment in enumerate(segments):
             if self.is_full:

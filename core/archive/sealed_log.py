@@ -143,7 +143,10 @@ class SealedLog:
                 yield summary, segments
 
     def segments_with_any(self, tokens: list[str]) -> Iterator[list[Segment]]:
-        """The blocks that may have events of one of the tokens, in log order."""
+        """The blocks that may have events of one of the tokens, in log order.
+
+        A token is a text of the index for one subject of events, such as a Pod or a pool.
+        """
         for summary in self.summaries():
             file = self.open(summary.link)
             index = self.index(summary.link)

@@ -31,7 +31,7 @@ class GuidHistory(EntryList):
         return [] if self._open is None else [self._open]
 
     def _begin(self, node: str, guid: VfGuid, at: Stamp) -> None:
-        self._end(at, "taken")
+        self._end(at, "taken")  # if its assignment to another virtual function has no release
         text = f"virtual function {guid.vf} of {guid.nic}"
         self._open = HistoryEntry("held", guid.guid, at, node=node, text=text)
 

@@ -37,8 +37,9 @@ QUARANTINE_REMEDY: Final = f"{STATE_REMEDY}; until then the address is not alloc
 
 
 def _guard_value(value: bytes) -> bytes:
+    """The value of a guard key: empty, or the mark that the index of its topic is complete."""
     if value not in (b"", COMPLETE_INDEX):
-        raise ValueError("the value is not that of a guard key")
+        raise ValueError(f"the value of a guard key is {value[:32]!r}, not empty or `indexed`")
     return value
 
 

@@ -134,7 +134,10 @@ def _entry(document: Section, collection: str, kind: str, name: object) -> Secti
 def _pem(section: Section, name: str, directory: Path) -> bytes:
     """The PEM data in a field, or in the file that a field names; b"" without either."""
     if data := section.get(f"{name}-data"):
-        return b64decode(data)
+        try:
+            return b64decode(data)
+        except ValueError as error:
+            raise NoAccess(f"{name}-data is not base64: {error}") from None
     return _read(directory / section[name]) if section.get(name) else b""
 
 

@@ -27,7 +27,7 @@ HEAD_S_MAX: Final = 10.0
 """Seconds from the connection (TLS: from its handshake) to the end of the first request head."""
 
 IDLE_S_MAX: Final = 30.0
-"""Seconds between a response and the next request, in which the client reads the response."""
+"""Seconds from a response to the next request. In this time the client also reads the response."""
 
 HANDSHAKE_S_MAX: Final = 5.0
 """Seconds that a TLS handshake may take."""

@@ -5,6 +5,8 @@ store the frontend, and write the backend's address in place of the Service's; `
 ``getpeername`` write the Service's address back. Other destinations are not changed; a connection
 to a Service without backends is refused.
 
+A *group* is the number of the backends of one frontend.
+
 The stack: offsets from the frame pointer, and fields with their sizes in bytes (0: padding):
 
     -24  frontend   address 16, port 2, protocol 1, 0

@@ -60,6 +60,7 @@ class VethPairs:
             check(creation, outcome)
         host_veth = replies.link(memoryview(outcomes[-1].answer))
         write_sysctls(self._executor, self._node, {f"net/ipv6/conf/{name}/accept_ra": "0"})
+        # The ``parent`` of a veth is the index of its peer, here of the Pod's end.
         return VethPair(host_veth.parent, pod_end.mac, host_veth.ifindex, host_end.mac, name)
 
     def remove(self, container: str, pod: NetlinkSession, host: NetlinkSession) -> None:
@@ -67,6 +68,7 @@ class VethPairs:
         pair = read_veth(pod, host, POD_VETH)
         name = host_veth_name(container)
         if pair.host_name != name:
+            # Spiderpool's text, for searches.
             text = f"container veth name {POD_VETH} with peer {pair.host_name} already exists"
             raise DatapathError(text, subject=POD_VETH, remedy=REMEDY)
         host.apply([requests.delete_link(name)])

@@ -144,6 +144,7 @@ def load_program(name: str, kind: int, hook: int, code: bytes) -> int:
     except BpfRefused as error:
         if error.errno == EPERM:
             raise
+        # Load again, with a buffer for the verifier's log. ENOSPC: the log is longer than it.
         log = ctypes.create_string_buffer(LOG_BYTES)
         try:
             return _load(operation, name, kind, hook, code, log)

@@ -76,6 +76,7 @@ class WaitingAllocator:
             name = missing_pool_of(error)
             if self._refusal_notes is None or not name:
                 raise
+            # The pool may exist in Kubernetes, but be refused: a controller's note says why.
             raise await self._refusal_notes.explained(error, name) from None
 
     async def _allocate_from_automatic(self, request: AddRequest, facts: RequestFacts) -> Added:

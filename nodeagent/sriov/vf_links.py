@@ -55,7 +55,11 @@ function of the card owns the eswitch.
 
 
 class VfSettings(NamedTuple):
-    """The settings of a virtual function at its physical function; see ``VirtualFunction``."""
+    """The settings of a virtual function at its physical function.
+
+    ``guid`` "": it has none. ``trust``, ``spoof_check`` None: the driver does not have the setting.
+    ``vlan`` 0: none.
+    """
 
     guid: str = ""
     trust: bool | None = None

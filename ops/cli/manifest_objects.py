@@ -184,7 +184,7 @@ def _objects(path: str, prefix: str) -> Iterator[tuple[str, object]]:
     try:
         for count, document in enumerate(objects(read_text(path))):
             if count == OBJECTS_MAX:
-                message = f"more objects than the limit of {OBJECTS_MAX}"
+                message = f"{path}: more than {OBJECTS_MAX} objects in one file"
                 raise BadInput(message, remedy="split the file")
             yield document
     except BadInput as error:

@@ -120,6 +120,7 @@ def _custom_columns(
 ) -> tuple[list[TableColumn], list[list[str]]]:
     """Columns and rows of ``NAME:.metadata.name,...``. Raises BadInput."""
     columns, paths = [], []
+    # Split at commas, but not at those inside of brackets or parentheses of a path.
     for part in re.split(r",(?![^\[(]*[\])])", template):
         title, colon, path = part.partition(":")
         if not (title and colon and path):

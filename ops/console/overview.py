@@ -53,6 +53,7 @@ def overview(pools: PoolsAt, present: Present | None) -> Document:
     totals = pools.totals()
     totals4, totals6 = totals[4], totals[6]
     tables = log.holdings.values()
+    # The distinct names of the Pods that hold addresses, as bytes.
     pods = set().union(*(table.pods.encoded(table.rows_at(position)) for table in tables))
     return {
         "at": instant_document(pools.instant),
@@ -95,7 +96,7 @@ def agent_page(instant: LogInstant, request: PageRequest) -> Document:
 def _agents(instant: LogInstant, nodes: Mapping[str, int]) -> Iterator[Document]:
     log = instant.log
     for writer in sorted(log.writers):
-        segments, last = log.written_by(writer, instant.position)
+        segments, last_position = log.written_by(writer, instant.position)
         if not segments:
             continue
         kind = _kind_of(writer)
@@ -106,7 +107,7 @@ def _agents(instant: LogInstant, nodes: Mapping[str, int]) -> Iterator[Document]
             "node": node,
             "segments": segments,
             "addresses": nodes.get(node, 0),
-            "last": instant_at(last, log.clock.time_of(last)),
+            "last": instant_at(last_position, log.clock.time_of(last_position)),
         }
 
 
@@ -177,6 +178,7 @@ def _pool_alarms(summary: Document, now_ms: int) -> Iterator[Document]:
             message=f"the pool is being deleted; {held}",
             remedy="nothing to do: the pool is deleted when its last address is released",
         )
+    # resting: in cool-down; claimed again if no other address is free.
     elif counts["total"] and not counts["free"] + counts["resting"]:
         yield _alarm(
             severity="critical",

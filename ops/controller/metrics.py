@@ -48,6 +48,7 @@ class MetricSources(NamedTuple):
     @property
     def lag_events(self) -> int:
         """A lower bound of unpublished events: each unread segment has at least one."""
+        # ``term`` is None while another replica leads; only the leader publishes.
         unpublished = self.publisher.unpublished if self.election.term is not None else 0
         return self.observer.lag.segments + unpublished
 

@@ -52,7 +52,9 @@ def collection_of(body: Object) -> str:
     kind = next((kind for kind in CUSTOM_RESOURCE_KINDS if kind.name == body.get("kind")), None)
     if kind is None or body.get("apiVersion") != API_VERSION:
         text = f"{body.get('apiVersion')} {body.get('kind')} is not a kind of {API_VERSION}"
-        raise BadInput(text, subject="kind", remedy="put only such objects into the file")
+        raise BadInput(
+            text, subject="kind", remedy=f"put only objects of {API_VERSION} into the file"
+        )
     namespace = body["metadata"].get("namespace", "default")
     namespace_path = f"/namespaces/{namespace}" if kind.namespaced else ""
     return f"/apis/{API_VERSION}{namespace_path}/{kind.plural}"

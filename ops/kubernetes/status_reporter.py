@@ -1,6 +1,6 @@
 """The reporter: writes the state of the projection into custom resources.
 
-Level-triggered, like the translator: it receives the names of objects that may differ, and compares
+Level-triggered: it receives the names of objects that may differ, and compares
 the projection with the object. It works in rounds with a pause between them, so that an object is
 written at most twice a second, and no ADD waits for it. A round of pools and subnets waits a little
 longer, so that the status of a pool is written once for a burst of ADDs. Failed writes are retried
@@ -120,7 +120,11 @@ class _Topic(NamedTuple):
 
 
 class Reporter:
-    """One controller's reporter. ``pending``: the objects of the next round."""
+    """One controller's reporter. ``pending``: the objects of the next round.
+
+    ``outlooks``: for each pool, when it is expected to be full. ``status.pending``: the objects for
+    which the translator, the reader of their specs, has new conditions.
+    """
 
     def __init__(
         self,
@@ -305,6 +309,7 @@ class Reporter:
     async def _report_pool(self, name: str) -> None:
         stored = self._informers[TranslatedKind.POOL].objects.get(("", name))
         report = pool_report(self._projector.projection, name, self._outlooks.by_pool)
+        # The whole custom resource of an automatic pool; None for other pools.
         desired = auto_pool_report(self._projector.projection.ledger, name)
         if desired is not None and not has_report(stored, desired):
             self._own_writes += 1

@@ -1,4 +1,4 @@
-"""The laboratory's etcd: one member in the namespace of the fabric.
+"""The laboratory's etcd: one member in the namespace of the fabric, the network between the nodes.
 
 Nodes reach it through the network, programs outside of all namespaces through a unix socket. It
 runs without fsync, because its data is deleted with the laboratory.

@@ -1,6 +1,6 @@
 """The engine's own interceptors: the spans of a client's calls, and of attempts of activities.
 
-Spans of a run are made by its owner when their events are recorded, not by an interceptor:
+Spans of a run are made by its worker when their events are recorded, not by an interceptor:
 workflow code has neither a clock nor randomness, and runs again in replay.
 """
 
@@ -33,7 +33,7 @@ class ActivityTelemetry(Interceptor):
         self._telemetry = telemetry
 
     def intercept_activity(self, inner: ActivityInbound) -> ActivityInbound:
-        """The link that records attempts; ``inner`` itself if nothing is recorded."""
+        """The interceptor that records attempts; ``inner`` itself if nothing is recorded."""
         return _MeasuredActivity(inner, self._telemetry) if self._telemetry.records else inner
 
 
@@ -44,7 +44,7 @@ class ClientTelemetry(ClientInterceptor):
         self._telemetry = telemetry
 
     def intercept_client(self, inner: ClientOutbound) -> ClientOutbound:
-        """The link that records calls; ``inner`` itself if there are no spans."""
+        """The interceptor that records calls; ``inner`` itself if there are no spans."""
         return _TracedCalls(inner, self._telemetry) if self._telemetry.traces else inner
 
 

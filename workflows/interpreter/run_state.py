@@ -195,24 +195,27 @@ class Run:
     def start_activity(
         self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
     ) -> Future[Any]:
-        """Request an activity; the future is done when the activity is closed."""
+        """Request an activity through the interceptors; the future is done when it is closed."""
         return self._outbound.start_activity(StartActivityInput(name, args, options, result_type))
 
     def start_child(
         self, name: str, args: Sequence[object], options: ChildOptions, result_type: object
     ) -> ChildFutures:
-        """Start another workflow that belongs to this one."""
+        """Start another workflow that belongs to this one, through the interceptors."""
         return self._outbound.start_child(StartChildInput(name, args, options, result_type))
 
     def signal_external(
         self, target: tuple[str, str, str], name: str, args: Sequence[object]
     ) -> Future[None]:
-        """Signal ``target`` (type, id, run id or ""); done when the other history has it."""
+        """Signal ``target`` (type, id, run id or "") through the interceptors.
+
+        The future is done when the other history has the signal.
+        """
         return self._outbound.signal_external(SignalExternalInput(*target, name, args))
 
     def start_task(self, coroutine: Coroutine[Any, Any, Any], label: str) -> Task[Any]:
         """Run a coroutine concurrently."""
-        if self.commands.reader:
+        if self.commands.reader:  # a query or validator runs and may only read
             coroutine.close()
         self.commands.check_not_reading("started a task")
         return Task(self.loop, coroutine, label)
@@ -231,14 +234,14 @@ class Run:
     def request_activity(
         self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
     ) -> Future[Any]:
-        """Request an activity; the future is done when the activity is closed."""
+        """Issue the command for an activity, after the interceptors."""
         number = self.activities.next_number()
         payloads = to_payloads(args, what=f"the arguments of activity {name}")
         command = ev.ActivityTaskScheduled(
             number,
             name,
             payloads,
-            timeouts=_recorded_timeouts(options),
+            timeouts=_recorded_timeouts(name, options),
             retry_policy=_recorded_policy(options.retry),
         )
         request = OperationRequest(
@@ -253,7 +256,7 @@ class Run:
     def request_child(
         self, name: str, args: Sequence[object], options: ChildOptions, result_type: object
     ) -> ChildState:
-        """Start another workflow that belongs to this one."""
+        """Issue the command for a child, after the interceptors."""
         if options.workflow_id:
             self._check_id(options.workflow_id)
         payloads = to_payloads(args, what=f"the arguments of child {name}")
@@ -262,7 +265,7 @@ class Run:
     def request_signal(
         self, target: tuple[str, str, str], name: str, args: Sequence[object]
     ) -> Future[None]:
-        """Signal ``target`` (type, id, run id or ""); done when the other history has it."""
+        """Issue the command for a signal to ``target``, after the interceptors."""
         kind, workflow_id, run_id = target
         self._check_id(workflow_id)
         number = self.externals.next_number()
@@ -295,7 +298,7 @@ class Run:
         """Whether new code may run here: in new runs, and in old ones whose history has the marker.
 
         The first result counts for the whole run. Outside replay it is True, and the call records
-        the marker.
+        the marker. Queries and validators (``reader``) record none.
         """
         is_recorded = patch_id in self.known_patches
         if patch_id in self._patches or self.commands.reader:
@@ -329,10 +332,12 @@ class Run:
         return self.messages.running
 
 
-def _recorded_timeouts(options: ActivityOptions) -> Timeouts:
+def _recorded_timeouts(name: str, options: ActivityOptions) -> Timeouts:
     """The timeouts for the history. Raises ValueError if neither attempt nor activity has one."""
     if not (options.start_to_close_s or options.schedule_to_close_s):
-        raise ValueError("an activity needs start_to_close_s or schedule_to_close_s")
+        raise ValueError(
+            f"activity {name} has no timeout: set start_to_close_s or schedule_to_close_s"
+        )
     return Timeouts(
         schedule_to_close_s=options.schedule_to_close_s,
         schedule_to_start_s=options.schedule_to_start_s,
@@ -367,10 +372,13 @@ def closing_command(outcome: Future[Any], name: str, *, cancel_requested: bool) 
 
 
 class _CallCode(WorkflowInbound):
-    """The innermost link around code; ``outbound`` is the outermost link around its requests."""
+    """The innermost interceptor of calls into workflow code.
+
+    ``outbound`` is the outermost interceptor of the requests that the code makes.
+    """
 
     def __init__(self) -> None:
-        """The innermost link has no inner one."""
+        """The innermost interceptor has no inner one."""
 
     def init(self, outbound: WorkflowOutbound) -> None:
         self.outbound = outbound
@@ -397,10 +405,10 @@ async def _outcome(message: HandleMessageInput) -> Any:  # noqa: ANN401 - the ha
 
 
 class _Request(WorkflowOutbound):
-    """The innermost link around requests, which become commands of the run.
+    """The innermost interceptor of requests, which become commands of the run.
 
-    It refers to the run weakly: the run refers to the chain, and a cycle would keep a closed run
-    alive.
+    It refers to the run weakly: the run refers to the interceptors, and a cycle would keep a
+    closed run alive.
     """
 
     def __init__(self, run: Run) -> None:
@@ -420,11 +428,11 @@ class _Request(WorkflowOutbound):
 def _intercepted(
     interceptors: Sequence[Interceptor], run: Run
 ) -> tuple[WorkflowInbound, WorkflowOutbound]:
-    """The outermost links of the run."""
+    """The outermost interceptors of the run: of calls into its code, and of its requests."""
     innermost = _CallCode()
-    link: WorkflowInbound = innermost
+    outermost: WorkflowInbound = innermost
     for interceptor in reversed(interceptors):
         if interceptor.workflow_inbound is not None:
-            link = interceptor.workflow_inbound(link)
-    link.init(_Request(run))
-    return link, innermost.outbound
+            outermost = interceptor.workflow_inbound(outermost)
+    outermost.init(_Request(run))
+    return outermost, innermost.outbound

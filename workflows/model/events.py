@@ -45,7 +45,7 @@ class ParentRef(NamedTuple):
 
 
 class WorkflowExecutionStarted(NamedTuple):
-    """The first event. ``trigger`` names the event of the log that led to it, if one did.
+    """The first event. ``trigger`` names the event of the IPAM log that led to it, or "".
 
     ``continued_run_id`` is the run before this one, ``first_run_id`` the first run of the chain.
     """

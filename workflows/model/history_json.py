@@ -47,7 +47,8 @@ def from_json(text: str | bytes) -> list[HistoryEvent]:
             events.append(HistoryEvent(document["eventId"], document["eventTimeMs"], attributes))
         return events
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
-        raise HistoryError(f"event {number} of the JSON history: {error!r}") from error
+        what = f"event {number} of the JSON history" if number else "the JSON history"
+        raise HistoryError(f"{what} cannot be read: {error!r}") from error
 
 
 def _named(value: Any) -> Any:

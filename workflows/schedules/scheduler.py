@@ -66,7 +66,7 @@ class Scheduler:
     def __init__(self) -> None:
         self._schedule: Schedule | None = None
         self._progress = ScheduleProgress()
-        self._running: dict[int, _RunningAction] = {}
+        self._running: dict[int, _RunningAction] = {}  # by the time that it was started for
         self._has_changed = False
 
     @workflow.run
@@ -75,6 +75,7 @@ class Scheduler:
     ) -> None:
         """Start actions until the schedule is deleted."""
         self._schedule = schedule
+        # Times up to ``handled_ms`` are handled; a new schedule has none before its creation.
         self._progress = progress._replace(handled_ms=progress.handled_ms or _now_ms())
         workflow.set_signal_handler(PAUSE_SIGNAL, self._pause)
         workflow.set_signal_handler(UNPAUSE_SIGNAL, self._unpause)
@@ -83,6 +84,7 @@ class Scheduler:
         while True:
             self._has_changed = False
             if not self._progress.paused:
+                # Adds the due times to ``buffered``, as far as the overlap policy allows.
                 self._progress = take_due(
                     self._id, self._current, self._progress, _now_ms(), running=len(self._running)
                 )
@@ -119,6 +121,7 @@ class Scheduler:
             self._change(paused=False, note=note, handled_ms=_now_ms())
 
     def _trigger(self) -> None:
+        """Start the action now, for a time that no other action has: its id contains the time."""
         overlap, running = self._current.policy.overlap, self._running
         used_ms = [*running, *self._progress.buffered]
         at_ms = max([_now_ms(), *(at + 1 for at in used_ms)])

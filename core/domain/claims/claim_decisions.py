@@ -133,7 +133,7 @@ def decide_add(
     addresses even if a changed setting of fixed addresses gives its holder another name.
     """
     if pod.alive is False:
-        raise AllocationError(
+        raise AllocationError(  # Spiderpool's text, for searches
             f"dead Pod {pod.namespace}/{pod.name}, we cannot allocate IP addresses to it",
             subject=pod.name,
             remedy="the Pod is being deleted or has finished; "
@@ -152,7 +152,7 @@ def decide_add(
     nics = list(endpoint.nics)
     nics[position] = nics[position].attached(attachment)
     after = endpoint._replace(uid=pod.uid, node=pod.node, nics=tuple(nics))
-    if pod.ipam_claim:
+    if pod.ipam_claim:  # the Pod that uses an IPAMClaim is the owner of its endpoint
         after = after._replace(owner_name=pod.name)
     return Repeat(endpoint) if after == endpoint else EndpointUpdate(EndpointChanged(after))
 
@@ -356,6 +356,7 @@ def _released_by(endpoint: Endpoint, attachment: Attachment, uid: str) -> Releas
         return ReleaseDecision(ends=False, why=f"the endpoint belongs to Pod {endpoint.uid}")
     nic = endpoint.find(attachment.interface)
     sandbox = attachment.container or (nic.container if nic else "")
+    # A DEL without a container id can only name a NIC that exists.
     if nic is None and all(other.container != sandbox for other in endpoint.nics if sandbox):
         return ReleaseDecision(ends=False, why=f"the endpoint has no NIC {attachment.interface}")
     if nic is not None and nic.container not in ("", sandbox):

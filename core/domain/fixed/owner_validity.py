@@ -23,7 +23,7 @@ from core.domain.model import FixedKind
 class Validity(NamedTuple):
     """Whether a fixed address has an owner. ``why``: the reason, for the evidence of a release.
 
-    ``unanswered``: as in ``MissingOwner``.
+    ``unanswered``: the API server did not answer; a later request may succeed.
     """
 
     state: Literal["valid", "invalid", "unknown"]

@@ -233,8 +233,8 @@ class Evidence(NamedTuple):
 class ReclaimFence(NamedTuple):
     """The state on which a release was decided: the Pod, the sandboxes and the claims by revision.
 
-    ``uid`` "" and no containers: there was no endpoint. If this state has changed, the release is
-    late and does nothing (I3).
+    ``holder`` "": there was no endpoint. If this state has changed, the release is late and does
+    nothing (I3).
     """
 
     uid: str

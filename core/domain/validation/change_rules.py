@@ -60,7 +60,7 @@ def retiring_rule(subject: ObjectReference, existing: Pool, pool: Pool) -> Itera
 def addresses_in_use_rule(
     subject: ObjectReference, removed: AddressSet | None, claimed: Mapping[str, Claim]
 ) -> Iterator[Refusal]:
-    """A claimed address must not be removed from its pool."""
+    """A claimed address must not be removed from its pool; the text is that of Spiderpool."""
     claims = _claims_in(removed, claimed)
     if claims:
         address, claim = claims[0]

@@ -13,7 +13,7 @@ from typing import Final
 from core.eventstore.kv import Absent, Delete, Get, Guard, Put, Unchanged, Write
 
 HEADS_MAX: Final = 4_096
-"""Cached encodings of lengths and numbers, for each kind of operation."""
+"""Cached heads (the bytes before a key) and numbers, for each kind of operation."""
 
 # A tag is the field's number times eight plus its type: 2 for a length and bytes, 0 for a number.
 _COMPARE: Final = b"\x0a"
@@ -79,7 +79,7 @@ def _compare(guard: Guard) -> tuple[bytes, ...]:
     if isinstance(guard, Unchanged):
         key, revision = guard
         return _unchanged_head(len(key), _number(revision)), key, _CHANGED_AT, _number(revision)
-    start, end, revision = guard
+    start, end, revision = guard  # NothingNewer: every mod_revision is less than revision + 1
     body = (
         _OLDER_KEY,
         _number(len(start)),

@@ -38,7 +38,7 @@ class Tokens:
     async def renew(self, channel: EndpointChannel, stale: Metadata | None) -> Metadata:
         """Replace ``stale``; calls that failed concurrently share one new token.
 
-        Raises CallFailed, whose state is never UNKNOWN.
+        Raises CallFailed, whose state is never UNKNOWN: a request for a token writes no data.
         """
         async with self._lock:
             if self.metadata is None or self.metadata is stale:

@@ -55,11 +55,11 @@ def apply(
       orbctl apply -R -f manifests/
       orbctl apply -f - < pool.yaml
     """
-    commands, worst_fault = read_valid_commands(file, apply_command, recursive=recursive)
+    commands, input_exit = read_valid_commands(file, apply_command, recursive=recursive)
 
     async def action(session: ClusterSession) -> Exit:
         apply_commands = _simulate_all if dry_run else _apply_all
-        return Exit(max(await apply_commands(session, commands), worst_fault))
+        return Exit(max(await apply_commands(session, commands), input_exit))
 
     perform(context, action)
 

@@ -160,7 +160,7 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
                 subject=name,
                 remedy=f"`orbctl get {retirable}s` lists the {retirable}s",
             )
-        is_retiring = remaining.state == "held"
+        is_retiring = _state_text(remaining) == "retiring"
         if session.output.is_structured:
             show_value(_document(retirable, name, remaining, status), session.output)
             return
@@ -299,13 +299,18 @@ def _remaining_text(kind: Retirable, remaining: RemainingClaims) -> str:
     return counted(remaining.pool_count, "pool")
 
 
+def _state_text(remaining: RemainingClaims) -> str:
+    """``retiring`` (claims or pools are ``held``), ``serving`` or ``gone``."""
+    return "retiring" if remaining.state == "held" else remaining.state
+
+
 def _document(
     kind: Retirable, name: str, remaining: RemainingClaims, status: str
 ) -> dict[str, object]:
     return {
         "kind": kind,
         "name": name,
-        "state": "retiring" if remaining.state == "held" else remaining.state,
+        "state": _state_text(remaining),
         "claims": remaining.claims,
         "holders": [holder._asdict() for holder in remaining.holders],
         "poolCount": remaining.pool_count,

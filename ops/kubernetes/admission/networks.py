@@ -51,7 +51,10 @@ _DEFAULTS: Final[dict[str, Any]] = {
 
 
 def defaulted_coordinator(body: Object) -> Object:
-    """A copy with defaults. With podCIDRType it has canonical prefixes and the finalizer too."""
+    """A copy with defaults, and with canonical prefixes and the finalizer.
+
+    Only defaults are added without podCIDRType, which validation requires, and during a deletion.
+    """
     after = copy.deepcopy(body)
     spec = after.setdefault("spec", {})
     if not isinstance(spec, dict):

@@ -103,7 +103,11 @@ class _Review(Struct, rename="camel"):
 
 
 def read_request(body: bytes, kind: str, group: str) -> AdmissionRequest:
-    """Decode the review of an object of this kind. Raises BadInput, MalformedReview."""
+    """Decode the review of an object of this kind.
+
+    Raises BadInput if the body is not an AdmissionReview v1, and MalformedReview, with the UID to
+    respond to, for other faults.
+    """
     try:
         review = msgspec.json.decode(body, type=_Review)
     except msgspec.MsgspecError as error:

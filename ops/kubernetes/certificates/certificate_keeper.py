@@ -71,11 +71,12 @@ class CertificateKeeper:
         for _ in range(TRIES_MAX):
             stored, secret = await self._read()
             is_trusted = stored is not None and await self._is_trusted(stored)
-            step = next_step(stored, self._request, self._now(), is_trusted=is_trusted)
-            if step is not None:
-                await self._write(step, secret)
+            # ``due``: the certificates to store next, None if no change is due.
+            due = next_step(stored, self._request, self._now(), is_trusted=is_trusted)
+            if due is not None:
+                await self._write(due, secret)
                 continue
-            assert stored is not None, "next_step returns a step if nothing is stored"
+            assert stored is not None, "next_step makes certificates if nothing is stored"
             _write_files(self._settings.directory, stored.issued)
             if await self._publish(stored):
                 continue  # the API server trusts a new authority now, which may issue certificates
@@ -109,10 +110,10 @@ class CertificateKeeper:
             )
             return None, secret
 
-    async def _write(self, step: StoredAuthorities, secret: Object | None) -> None:
+    async def _write(self, due: StoredAuthorities, secret: Object | None) -> None:
         """Write the Secret, unless another replica has written it meanwhile."""
         path = SECRETS_PATH.format(self._settings.namespace)
-        values = (bundle(step.authorities), step.authority_key, *step.issued)
+        values = (bundle(due.authorities), due.authority_key, *due.issued)
         data = {
             field: base64.b64encode(value).decode()
             for field, value in zip(FIELDS, values, strict=True)
@@ -128,7 +129,7 @@ class CertificateKeeper:
                 await self._api.merge(f"{path}/{self._settings.name}", body)
         except ApiConflict:
             return  # the next pass reads the Secret of the other replica
-        fields = {"secret": self._settings.name, "until": valid_until(step).isoformat()}
+        fields = {"secret": self._settings.name, "until": valid_until(due).isoformat()}
         _log.info("renewed the webhook's certificates", extra={"fields": fields})
 
     async def _is_trusted(self, stored: StoredAuthorities) -> bool:

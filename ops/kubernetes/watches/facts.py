@@ -40,7 +40,8 @@ LIST_REMEDY: Final = (
 class ApiServerFactsSource:
     """A ``ReclaimFactsSource``: facts about the cluster for reclaim scans; ``run`` updates them.
 
-    ``switches``: the kinds of owners with fixed addresses.
+    ``pods.seen`` and ``nodes.seen`` are the watched objects, which may be stale. ``switches``: the
+    kinds of owners with fixed addresses.
     """
 
     def __init__(self, api: Api, switches: FixedAddressSwitches) -> None:
@@ -75,7 +76,7 @@ class ApiServerFactsSource:
         """See ``ReclaimFactsSource``. Raises NotReady before Pods and Nodes were listed once."""
         if not (self.pods.seen.listed.is_set() and self.nodes.seen.listed.is_set()):
             raise NotReady(self.pods.fault or self.nodes.fault, remedy=LIST_REMEDY)
-        # A scan of one endpoint follows a change that the watch may not have yet.
+        # A scan of one endpoint follows a change that the watch may not have yet, so it reads all.
         is_single = len(ledger.endpoints) <= 1
         watched = WatchedObjects(self.table.named, self._of_uid, self.owners.seen())
         lookups = plan_lookups(ledger, self._switches, watched, read_all=is_single)
@@ -83,11 +84,15 @@ class ApiServerFactsSource:
         launchers, doubts = await self._launchers(lookups.endpoints_to_list(owners))
         pods = {**lookups.answers, **launchers, **await self._read_pods(lookups.pods)}
         facts = ApiServerLookup(claims_read, pods, owners, self._nodes(), doubts)
+        # ``suspects``: the holders that are read, because no watch shows that they keep addresses.
         facts.add_watched_pods(ledger, lookups.suspects, self.table)
         return facts
 
     async def deleted_nodes(self, nodes: Iterable[str]) -> frozenset[str]:
-        """See ``ReclaimFactsSource``. Nodes that the watch does not have are read."""
+        """See ``ReclaimFactsSource``. Nodes that the watch does not have are read.
+
+        A watch without any Node is no evidence: then no Node counts as deleted.
+        """
         watched = self.nodes.seen.objects
         missing = [("", node) for node in nodes if ("", node) not in watched]
         answers = await self.nodes.read(missing) if watched else {}
@@ -152,7 +157,7 @@ class ApiServerFactsSource:
     def _on_pod(self, change: Transition[PodState]) -> None:
         before, after = change.before, change.after
         if before is not None and (after is None or after.uid != before.uid):
-            if change.reported:
+            if change.reported:  # by a delete event; that a list lacks the Pod proves nothing
                 self._publish(deletion_of(before))
             else:
                 self._request_scan(f"Pod {'/'.join(change.key)} is not listed any more")

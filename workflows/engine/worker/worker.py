@@ -1,7 +1,8 @@
 """A worker: runs the executions of one task queue, session after session.
 
-A worker claims its share of the shards and works until its session is lost. Then it drops all state
-and opens another session. Any worker can run any execution.
+Executions are divided into shards. A worker opens a session (a lease in the store), claims its
+share of the shards, and works until the session is lost. Then it drops all state and opens another
+session. Any worker can run any execution.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Worker:
         faults: Faults | None = None,
     ) -> None:
         self.name = name
-        self.term: WorkerTerm | None = None
+        self.term: WorkerTerm | None = None  # the work of the current session
         self.sessions = 0
         self.faults = WorkerFaults(keys, faults)
         self.on_closed: list[Callable[[RunHead], None]] = []

@@ -78,11 +78,11 @@ class ProbeQuarantine:
         workflow.set_signal_handler(PROBE_NOW, self._request)
         while await self._wait():
             answer = await self._probe()
-            if answer.verdict == "over":
+            if answer.verdict == "over":  # the quarantine has ended, or another one has begun
                 break
             self._progress = with_result(self._progress, answer, now_s())
             self._publish()
-            if self._progress.is_enough and await self._give_back():
+            if self._progress.may_lift and await self._give_back():
                 return self._outcome(returned=True)
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(quarantined, self._progress)

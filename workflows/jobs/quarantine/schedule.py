@@ -42,7 +42,7 @@ class ProbeProgress(NamedTuple):
     at_s: float = 0.0
 
     @property
-    def is_enough(self) -> bool:
+    def may_lift(self) -> bool:
         """Whether the quarantine may be lifted."""
         return self.silent >= SILENT_PROBES
 

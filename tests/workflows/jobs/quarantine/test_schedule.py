@@ -29,8 +29,8 @@ def progress_after(answers: list[ProbeResult]) -> ProbeProgress:
 
 
 def test_three_silent_probes_in_a_row_are_enough() -> None:
-    assert not progress_after([SILENT] * (SILENT_PROBES - 1)).is_enough
-    assert progress_after([SILENT] * SILENT_PROBES).is_enough
+    assert not progress_after([SILENT] * (SILENT_PROBES - 1)).may_lift
+    assert progress_after([SILENT] * SILENT_PROBES).may_lift
 
 
 def test_an_answer_resets_the_count_and_is_recorded() -> None:
@@ -52,7 +52,7 @@ def test_probes_that_could_not_be_made_do_not_count_as_silent(
     decisive = [answer for answer in answers if answer.verdict != "unable"]
 
     assert progress_after(answers).silent == progress_after(decisive).silent
-    assert not progress_after([UNABLE] * len(answers)).is_enough
+    assert not progress_after([UNABLE] * len(answers)).may_lift
 
 
 @given(ANSWERS)
@@ -60,4 +60,4 @@ def test_a_quarantine_ends_only_after_consecutive_silent_probes(answers: list[Pr
     verdicts = [answer.verdict for answer in answers if answer.verdict != "unable"]
 
     is_silent = len(verdicts) >= SILENT_PROBES and set(verdicts[-SILENT_PROBES:]) == {"silent"}
-    assert progress_after(answers).is_enough == is_silent
+    assert progress_after(answers).may_lift == is_silent
