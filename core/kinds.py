@@ -38,7 +38,8 @@ from core.projections.publisher import CHECKPOINT_KEYS
 SEGMENT_KEYS: Final[KeyKind[list[Recorded]]] = KeyKind(
     name="segment",
     prefix="log",
-    decode=lambda value: decode_segment(value, writer="the log", position=0),
+    # Writer and position would be fields of the events; ``KeyKind`` names the key in its error.
+    decode=lambda value: decode_segment(value, writer="", position=0),
     readers=("controller", "orbctl"),
     remedy=SEGMENT_REMEDY,
     check_key=lambda keys, key: keys.check_segment(key),

@@ -227,6 +227,7 @@ class Allocator:
         lost: frozenset[int] = frozenset()
         if endpoint.uid != pod.uid:
             try:
+                # Claims lost addresses again; ``lost``: NICs for which that was impossible.
                 progress.stored, lost = await self._assigner.restore(progress.stored, request.cause)
             except LostRace:
                 await self._read_endpoint(progress)
@@ -268,6 +269,7 @@ class Allocator:
         """Pick the addresses that the plan needs, and claim them in one transaction."""
         ending: Sequence[Release] = ()
         staying: Sequence[Release] = ()
+        # ``listed``: NICs that are created again and keep addresses of pools that are still listed.
         ends_claims = bool(claim_plan.ended or claim_plan.listed)
         if ends_claims:
             claim_plan, ending, staying = await self._read_claims(progress, claim_plan)
@@ -384,6 +386,7 @@ class Allocator:
         )
         draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
         choices = [address.choice for address in picked]
+        # Addresses with an older claim of the same holder, which this claim replaces.
         claimed = {str(choice.address) for choice in choices if choice.claim_revision}
 
         def claim_and_release(lease: int) -> Proposal:

@@ -1,9 +1,9 @@
 """History: the holders of an address, the addresses of a Pod, the changes of a pool.
 
-The archive's index names the blocks that may have events of the subject, and segments that do not
-contain the subject's name are not decoded. So the history takes milliseconds even if the log is
-long. Kinds of subjects that are not in ``INDEXED_SUBJECTS`` need a scan of the complete log. This
-module reads archive and live log, never the state keys; it writes nothing.
+The archive's index names the blocks of its files that may have events of the subject, and segments
+that do not contain the subject's name are not decoded. So the history takes milliseconds even if
+the log is long. Kinds of subjects that are not in ``INDEXED_SUBJECTS`` need a scan of the complete
+log. This module reads archive and live log, never the state keys; it writes nothing.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class _Holdings(EntryList):
         match self.subject.kind:
             case "address":
                 return address == self.subject.name
-            case "use":
+            case "use":  # the addresses that were held in a pool
                 return pool == self.subject.name
             case "node":
                 return endpoint.node == self.subject.name

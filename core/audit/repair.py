@@ -108,7 +108,11 @@ def plan_repair(
 async def plan_heads(
     store: KeyValueStore, keys: Keys, revision: int, sealed: Mapping[str, int]
 ) -> tuple[RepairStep, ...]:
-    """The steps that restore undecodable head keys from the log. Raises StoreUnavailable."""
+    """The steps that restore undecodable head keys from the log. Raises StoreUnavailable.
+
+    The head key of a writer has the number of its last segment; ``sealed``: the number of its last
+    segment in the archive.
+    """
     steps: list[RepairStep] = []
     for kv in (await store.read([Get(*keys.range_of("head"))], revision=revision)).ranges[0].kvs:
         try:
@@ -218,7 +222,7 @@ def _missing_release(
     if difference.found is not None or difference.name in endpoint_addresses:
         return RepairStep(
             f"claim of {difference.name}: the log has a claim by {path}, which contradicts other"
-            " events; see the violations, find out which Pod uses the address, and release it"
+            " events (see `orbctl verify`); find out which Pod uses the address, and release it"
             " manually"
         )
     held = ledger.claims[difference.name]

@@ -332,7 +332,9 @@ class KeyKind(Generic[T]):
             if self._key_of is not None and self._key_of(keys, decoded) != key:
                 raise ValueError("the value contains the name of another object")
         except LogCorrupt as error:
-            raise self._error(keys, key, error.message) from error
+            cause = error.__cause__  # without the text around it: this error names the key
+            why = error_text(cause) if isinstance(cause, DECODING_ERRORS) else error.message
+            raise self._error(keys, key, why) from error
         except DECODING_ERRORS as error:
             raise self._error(keys, key, error_text(error)) from error
         return decoded
@@ -368,7 +370,7 @@ POOL_CODEC = StateCodec(Pool, check_pool)
 SUBNET_CODEC = StateCodec(Subnet, check_pool)
 RESERVATION_CODEC = StateCodec(Reservation, check_reservation)
 QUARANTINE_CODEC = StateCodec(Quarantine, check_quarantine)
-RECORD_CODEC = StateCodec(RecordDefined)
+RECORD_CODEC = StateCodec(RecordDefined)  # the stored fields of an object that users apply
 GUID_CLAIM_CODEC = StateCodec(GuidClaim)
 NODE_GUIDS_CODEC = StateCodec(NodeGuids, check_guids)
 HEAD_CODEC = StateCodec(WriterHead, lambda head: check_counts(seq=head.seq, epoch=head.epoch))

@@ -76,11 +76,13 @@ class FileToken:
             except OSError as error:
                 token = ""
                 if not self._value:
-                    raise NoAccess(str(error)) from None
+                    raise NoAccess(
+                        f"the token file {self._path} cannot be read: {error.strerror}"
+                    ) from None
             if token.strip():
                 self._value = f"Bearer {token.strip()}"
             if not self._value:
-                raise NoAccess(f"{self._path} is empty")
+                raise NoAccess(f"the token file {self._path} is empty")
             self._read_at = time.monotonic()
         return self._value
 
@@ -107,7 +109,7 @@ class CredentialPlugin:
         try:
             command, self._version = str(settings["command"]), str(settings["apiVersion"])
         except KeyError as error:
-            raise NoAccess(f"the exec credential plugin has no {error}") from None
+            raise NoAccess(f"the field exec of the kubeconfig's user has no {error}") from None
         # As in kubectl, a name is searched in PATH, and a path is relative to the kubeconfig.
         program = str(directory / command) if "/" in command else command
         self._command = [program, *map(str, settings.get("args") or ())]

@@ -26,6 +26,8 @@ CONFIG_BYTES_MAX: Final = 1 << 20
 
 _OLD_NAME: Final = "hca_shared_devices"
 _OLD_SLOTS: Final = 500
+"""The default name and ``rdmaHcaMax`` of the old format; a slot is the share of one container."""
+
 _LINK_TYPES: Final = ("ether", "infiniband")
 
 _Texts = Annotated[tuple[str | int, ...], msgspec.Meta(max_length=SELECTED_MAX)]

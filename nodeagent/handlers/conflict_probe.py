@@ -155,7 +155,8 @@ class ConflictProbe:
         if not result.conflicts:
             raise gateway_error(result)
         if withdrawal is not Withdrawal.DONE:
-            raise conflict_error(interface, result.conflicts, withdrawal.value)
+            outcome = withdrawal.value  # why the addresses were not released, as text
+            raise conflict_error(interface, result.conflicts, outcome)
 
     async def _withdraw_cancelled(self, request: AddRequest) -> None:
         """Release the addresses of a cancelled ADD, which no interface has yet."""
@@ -193,7 +194,7 @@ def nic_of(added: Added, interface: str) -> Nic:
     if nic is None or not (nic.ipv4 or nic.ipv6):
         raise CniFailure(
             NO_ADDRESS_FOR_INTERFACE,
-            f"no Interface {interface} IP allocation found",
+            f"no Interface {interface} IP allocation found",  # Spiderpool's text: users match it
             "the Pod's annotation must list this interface",
         )
     return nic

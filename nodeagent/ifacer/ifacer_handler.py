@@ -1,8 +1,8 @@
 """Handles calls of the executable ``ifacer``: an ADD creates links and returns an empty result.
 
 The executable answers DEL, CHECK, GC and STATUS itself, because no link is ever removed; if the
-agent receives such a call, the call succeeds too. ADD needs neither etcd nor the configuration
-view: links can be created before the agent is ready to allocate addresses.
+agent receives such a call, the call succeeds too. ADD reads neither etcd nor the pools: links can
+be created before the agent is ready to allocate addresses.
 """
 
 from __future__ import annotations

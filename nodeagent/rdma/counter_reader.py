@@ -84,7 +84,7 @@ class CounterReader:
                 exclusive = rdma_socket.exclusive()
         except (OSError, OrbweaverError) as error:
             return CounterRead((), {"the node": str(error)})
-        if exclusive:
+        if exclusive:  # otherwise every namespace has the devices of the node
             namespaces += self._pod_namespaces(faults)
         return CounterRead(tuple(namespaces), faults)
 

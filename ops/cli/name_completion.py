@@ -97,8 +97,8 @@ def _names_in(ledger: Ledger, kind: ObjectKind, namespace: str) -> list[str]:
         case ObjectKind.RESERVATION:
             return list(ledger.reservations)
         case ObjectKind.QUARANTINE | ObjectKind.ADDRESS:
-            return list(ledger.quarantine)
-        case _:
+            return list(ledger.quarantine)  # not the claimed addresses, which may be many
+        case _:  # records: objects of standalone mode, such as Nodes
             record_kind = RECORD_KINDS.get(kind)
             return [
                 record.name

@@ -1,6 +1,6 @@
 """The console of a controller. Every replica serves it, with the certificate of its webhooks.
 
-The log is read when the first page needs it, so that an unused console costs nothing.
+The event log is read when the first page needs it, so that an unused console costs nothing.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class ConsoleHost:
         """
         settings, opened = self._settings, Teardown()
         try:
+            # Against DNS rebinding: without tokens, only these names of the host are accepted.
             is_local = settings.auth == "none" and settings.address in LOOPBACK_HOSTS
             hosts = LOOPBACK_HOSTS if is_local else None
             access, actions = await self._access(opened)

@@ -173,6 +173,7 @@ class EventFeed:
             if EventPosition(recorded.position, recorded.index_in_segment) > after
         ]
         begin = recent[0].position if recent else index.position
+        # ``recent`` has every event of the index, and the index begins before the position.
         has_all = index.clock.events <= len(recent) and after.position >= index.first_position
         return events if has_all or begin <= after.position else [Gap(begin), *events]
 

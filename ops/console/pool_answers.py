@@ -87,7 +87,7 @@ class PoolsAt:
             6: dict.fromkeys(("total", *COUNTED_STATES), 0),
         }
         for pool in self.configuration.pools.values():
-            of_family = sums[pool.family]
+            of_family = sums[pool.family]  # ``clamped``: JavaScript has no larger whole numbers
             for name, number in self.states(pool).counts().items():
                 of_family[name] = clamped(of_family[name] + number)
         return sums

@@ -176,7 +176,7 @@ class Controller:
         return [check for supervisor in supervisors for check in supervisor.health()]
 
     def _tasks(self) -> Iterator[TaskSpec]:
-        """The tasks of every replica. A task that fails repeatedly ends the process."""
+        """The tasks of every replica; with RESTARTS_MAX, repeated failures end the process."""
         projector, observer = self.projector, self.observer
         yield TaskSpec(
             "projector",

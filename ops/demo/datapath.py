@@ -1,7 +1,8 @@
 """The steps of the demo that need certain features of the kernel: node to Pod, and a Service.
 
-``missing_capability`` tries the features first; a step without its feature prints one line and is
-skipped.
+``missing_capability`` tries the features first: "reply marks" (firewall rules that send the answers
+of a Pod to its node back through the veth pair), and eBPF programs with control groups. A step
+without its feature prints one line and is skipped.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def serve(state: DemoState) -> None:
     if state.missing.no_services:
         printer.say(f"(Skipped: {state.missing.no_services})")
         return
-    servers = [laboratory.name_server(state.pods[name], BACKEND_PORT) for name in BACKENDS]
+    servers = [laboratory.serve_pod_name(state.pods[name], BACKEND_PORT) for name in BACKENDS]
     addresses = {
         f"{name}-{family}": address
         for name in BACKENDS

@@ -153,7 +153,10 @@ def _nic(nic: MasterNic) -> Iterator[Diagnosis]:
 
 
 def _roce(state: RoceNicState) -> Diagnosis:
-    """Give no warning for a rule with node labels: whether this node has them is unknown."""
+    """The diagnosis of a NIC: ``differences`` from its rule, and ``gaps`` that its driver causes.
+
+    A rule with node labels gives no warning: whether this node has them is unknown.
+    """
     check = f"RoCE QoS of {state.nic}"
     if not state.differences and not state.gaps:
         return Diagnosis(check, "ok", state.found)

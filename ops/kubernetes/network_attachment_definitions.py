@@ -1,11 +1,11 @@
-"""Creates and updates the NetworkAttachmentDefinition (NAD) of each SpiderMultusConfig.
+"""Creates and updates the NetworkAttachmentDefinition (NAD) of each SpiderMultusConfig (network).
 
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
-Level-triggered, like the translator. A NAD without an owner is adopted. A NAD of another network is
-not changed, and an Event reports it. The garbage collector deletes NADs, because the network is the
-controller of its NAD. All networks are reconciled once a minute, which reverts manual changes.
-Without Multus the CRD of NADs is missing: an Event of each network reports that.
+A NAD without an owner is adopted. A NAD of another network is not changed, and an Event reports it.
+The garbage collector deletes NADs, because the network is the controller of its NAD. All networks
+are reconciled once a minute, which reverts manual changes. Without Multus the CRD of NADs is
+missing: an Event of each network reports that.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ class KubernetesNodeDrainer:
 
     async def observe(self) -> DrainObservation:
         """See ``NodeDrainer``."""
+        # On a SriovNetworkNodeState, this label is the request of the agent.
         states = await self._api.list(f"{self._states}?labelSelector={DRAIN_LABEL}")
         cordoned = await self._api.names(f"{NODES}?labelSelector={DRAIN_LABEL}")
         states_with_request = {

@@ -144,7 +144,7 @@ class Laboratory:
         sandbox.create()
         return sandbox
 
-    def name_server(self, sandbox: Sandbox, port: int) -> Daemon:
+    def serve_pod_name(self, sandbox: Sandbox, port: int) -> Daemon:
         """Start a server in a Pod that sends the Pod's name to each client. Raises LabFailed."""
         command = [sys.executable, "-m", "ops.lab.pod_programs", "serve", sandbox.pod, str(port)]
         log = self.directory / f"{sandbox.pod}.log"

@@ -1,9 +1,10 @@
 """The interface between workflow code and the interpreter that runs it: the current run, futures.
 
 Futures, tasks and the event loop have asyncio's interface, but are deterministic. The loop has no
-clock, no sockets and no threads. It runs ready callbacks in order, then checks the conditions, and
-stops when no callback is ready and no condition holds. So the same inputs always run the same code
-in the same order. A turn is the work from an event until the loop stops.
+clock, no sockets and no threads. It runs ready callbacks in order, then checks the conditions for
+which code waits (``Loop.when``), and stops when no callback is ready and no condition holds. So the
+same inputs always run the same code in the same order. A turn is the work from an event until the
+loop stops.
 """
 
 from __future__ import annotations
@@ -304,5 +305,5 @@ def current() -> WorkflowRuntime:
     """The current run. Raises WorkflowError outside workflow code."""
     runtime = CURRENT_RUN.get()
     if runtime is None:
-        raise WorkflowError("this function works in workflow code only")
+        raise WorkflowError("functions of workflow.* work in workflow code only")
     return runtime

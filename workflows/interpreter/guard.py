@@ -9,12 +9,13 @@ Replacing the functions takes as long as a short workflow task, and a busy worke
 tasks in one pass of its event loop. So under an event loop the functions are restored at the end of
 the pass, not at the end of each task.
 
-The deadlock detector ends workflow code that runs for too long without awaiting. One thread checks
-the threads that run workflow code, a few times within the limit, and raises DeadlockError inside a
-turn that takes too long. The limit is CPU time of the turn's thread, so that a busy or suspended
-machine pauses no execution. This time counts from the first check of a turn on: reading it is a
-system call, and most turns end before a check. The detector can end Python code that loops, but no
-C function that blocks; the guard forbids those.
+The deadlock detector ends workflow code that runs for too long without awaiting. A turn is the code
+that runs from one event until everything awaits. One thread checks the threads that run workflow
+code, a few times within the limit, and raises DeadlockError inside a turn that takes too long. The
+limit is CPU time of the turn's thread, so that a busy or suspended machine pauses no execution.
+This time counts from the first check of a turn on: reading it is a system call, and most turns end
+before a check. The detector can end Python code that loops, but no C function that blocks; the
+guard forbids those.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ from workflows.model.limits import DEADLOCK_S
 
 
 class _Replacement(NamedTuple):
-    """The forbidden functions of a module or class, and what replaces them, by name."""
+    """The forbidden functions of ``owner``, and what replaces them, by name.
+
+    ``owner``: a module or class; in ``_copies`` the global names of a module.
+    """
 
     owner: Any
     real: dict[str, Any]

@@ -3,7 +3,8 @@
 Executions belong to no replica. When a replica starts, it starts the executions that exist once per
 cluster, if they are not open, and signals its settings to them. The worker that owns the shard of
 an execution runs it; when the worker dies, another one takes over. The leader also follows changes
-and starts executions for them. A worker that stops finishes its steps and releases its shards.
+of Pods, applications and bindings, and starts executions for them. A worker that stops finishes its
+steps and releases its shards.
 """
 
 from __future__ import annotations
@@ -145,6 +146,7 @@ class JobHost:
         find_cause = partial(cause_of, store, keys) if telemetry.traces else None
         self._pod_starter = PodExecutionStarter(self._client, self._settings, find_cause)
         self.writers = ShardWriters(store, keys)
+        # Releases of addresses that the provider must unbind first.
         handover = Handover(store, keys) if provider is not None else None
         self.releases = Releases(store, keys, self.writers, handover, cool_down_s=cool_down_s)
         context = ReclaimContext(
@@ -347,5 +349,5 @@ class _WatchedWorker(Worker):
             raise
 
     async def ended(self) -> None:
-        """Wait until the worker ends. Raises the error that ended it. Call it after ``ready``."""
+        """Wait for the error that ends the worker, and raise it. Call it after ``ready``."""
         await self._end

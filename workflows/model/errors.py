@@ -101,7 +101,7 @@ class CancelledError(BaseException):
 
 
 class WorkflowTaskError(WorkflowError):
-    """The task failed. Discard the interpreter; the history is unchanged."""
+    """The task failed: the worker drops the interpreter of the run; the history is unchanged."""
 
 
 class NonDeterminismError(WorkflowTaskError):

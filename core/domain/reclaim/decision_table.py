@@ -41,8 +41,9 @@ SHARING_OWNERS: Final[Mapping[FixedKind, str]] = {"vm": "VM", "ipamclaim": "IPAM
 class PodToVerify(NamedTuple):
     """The holder to verify, by the name of its endpoint.
 
-    ``uid``: "" if unknown, as for claims of fixed addresses that no endpoint lists. ``addresses``:
-    the addresses to release or keep. ``claimed_by``: the UID in the claims, "" for fixed addresses.
+    ``uid``: "" if unknown, as for claims of fixed addresses that no endpoint lists. ``fixed``: the
+    kind of its owner if the addresses are fixed. ``addresses``: the addresses to release or keep.
+    ``claimed_by``: the UID in the claims, "" for fixed addresses.
     """
 
     namespace: str
@@ -108,6 +109,7 @@ def judge_deleted(to_verify: PodToVerify, text: str, context: VerdictContext) ->
         if validity.keeps:
             return _keep_fixed(validity)
     if to_verify.fixed is not None and to_verify.fixed in SHARING_OWNERS:
+        # The Pod of the same VM or IPAMClaim, such as the other one of a migration.
         other = context.cluster.launcher(to_verify.namespace, to_verify.name)
         if other is not None and other.uid != to_verify.uid:
             return keep(
@@ -137,7 +139,7 @@ def unless_in_use(
 
 def _by_name(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
     pod = context.cluster.pod(to_verify.namespace, to_verify.name)
-    if isinstance(pod, MissingOwner):
+    if isinstance(pod, MissingOwner):  # no such Pod; if not ``certain``, that is unknown
         if not pod.certain:
             return ReclaimVerdict(finding=None, why=pod.why, unanswered=pod.unanswered)
         # The launcher Pod of a VM does not have the name of the endpoint. After a failed migration

@@ -86,7 +86,7 @@ def _ippools(document: str, interface: str) -> PodPools:
     if len(entries) > NICS_MAX:
         raise BadInput(f"{len(entries)} items, at most {NICS_MAX} NICs are possible")
     nics = tuple(_nic(entry) for entry in entries)
-    addresses = sum(len(list(nic.lists())) for nic in nics)
+    addresses = sum(len(list(nic.lists())) for nic in nics)  # one from each list of pools
     if addresses > ADDRESSES_MAX:
         raise BadInput(f"{addresses} addresses, at most {ADDRESSES_MAX} are claimed together")
     interfaces = [nic.interface for nic in nics if nic.interface]

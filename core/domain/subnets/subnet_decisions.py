@@ -67,8 +67,9 @@ def decide_subnet(
 def must_repeat(command: Command, events: tuple[Event, ...]) -> bool:
     """Whether the command changed pools, so that its repetition may change further ones."""
     pools = (PoolDefined, PoolRetired)
-    is_bounded = isinstance(command, ApplySubnet | RetireSubnet | AdvanceRetirement)
-    return is_bounded and any(isinstance(event, pools) for event in events)
+    # These commands change only as many pools as fit into one transaction.
+    is_partial = isinstance(command, ApplySubnet | RetireSubnet | AdvanceRetirement)
+    return is_partial and any(isinstance(event, pools) for event in events)
 
 
 def _apply(configuration: Configuration, desired: Subnet) -> tuple[Event, ...]:

@@ -37,9 +37,9 @@ async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
     for _ in range(READ_ATTEMPTS_MAX):
         try:
             return await _read(calls, gets, revision)
-        except CallFailed:
-            # The revision was compacted. If the caller requested that revision, no attempt can
-            # succeed. Otherwise a compaction came between two pages: read at a newer revision.
+        except CallFailed:  # raised by ``repeat`` only if the revision was compacted
+            # If the caller requested that revision, no attempt can succeed. Otherwise a compaction
+            # came between two pages: read at a newer revision.
             if revision:
                 break
     raise Compacted(await oldest_revision(calls, gets[0].start, revision or 1))

@@ -40,7 +40,7 @@ def cached_part(pod: Object) -> Object:
 
 
 def is_alive(pod: Object) -> bool:
-    """Whether an existing Pod runs or will run.
+    """Whether an existing Pod, in the form of ``cached_part``, runs or will run.
 
     See docs/reference/pool-selection.md, "Living Pods".
     """

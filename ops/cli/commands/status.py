@@ -116,6 +116,7 @@ async def _read(session: ClusterSession) -> ClusterStatus:
         scope: keys_in_scope.count for scope, keys_in_scope in zip(scopes, counts, strict=True)
     }
     status.archive = read(CURSOR_KEYS, cursor)
+    # Writer -> number of its last archived segment: replaces a head that cannot be decoded.
     sealed = status.archive.seqs if status.archive else {}
     status.heads = await read_heads(session.store, keys, heads.kvs, result.revision, faults, sealed)
     position = status.archive.position if status.archive else 0

@@ -1,10 +1,10 @@
-"""The Pod webhook: adds networks, devices and slots to a new Pod.
+"""The Pod webhook: adds networks, devices and requests for slots to a new Pod.
 
-See docs/reference/admission.md, "Pods".
+See docs/reference/admission.md, "Pods". Slots are extended resources (``core.domain.slots``).
 
 It is off by default, because with it new Pods depend on the webhook. Networks come from an
-informer; only Pods that request networks wait for its first list. The Pod's Namespace is read from
-the API server. A refusal rejects the Pod.
+informer; only Pods that need networks or slots wait for its first list. The Pod's Namespace is read
+from the API server. A refusal rejects the Pod.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def test_a_service_is_served_until_the_agent_is_killed_and_again_by_the_next_age
     client, backend = laboratory.sandbox("web-0"), laboratory.sandbox("web-1")
     for sandbox in (client, backend):
         node.runtime.add(sandbox)
-    laboratory.name_server(backend, 8080)  # a server that answers with the backend's name
+    laboratory.serve_pod_name(backend, 8080)
     text = SERVICE.replace("BACKEND", backend.addresses[0])
     applied = laboratory.orbctl("apply", "-f", "-", stdin=text)
     assert applied.returncode == 0, applied.stderr

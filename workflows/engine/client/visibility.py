@@ -145,7 +145,7 @@ class Visibility:
                         yield head
 
     async def types(self) -> list[str]:
-        """The workflow types that workers of this queue registered. Raises StoreUnavailable."""
+        """The types that workers of this task queue have registered. Raises StoreUnavailable."""
         start, end = self._keys.range_of("type")
         kvs = (await self._store.read([Get(start, end, keys_only=True)])).ranges[0].kvs
         return [kv.key[len(start) :].decode(errors="replace") for kv in kvs]

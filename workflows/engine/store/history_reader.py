@@ -1,4 +1,4 @@
-"""Reads heads, attempts and histories from the store: for clients, owners and archivers."""
+"""Reads heads, attempts and histories from the store: for clients, and for owners of shards."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from workflows.engine.store.unusable_values import DECODING_ERRORS
 from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
 
-_whole_head = msgspec.msgpack.Decoder(tuple[int, RunHead])
-_whole_attempt = msgspec.msgpack.Decoder(tuple[int, Attempt])
+# Unlike the codecs, these decoders reject a value with more fields than this version knows.
+_strict_head = msgspec.msgpack.Decoder(tuple[int, RunHead])
+_strict_attempt = msgspec.msgpack.Decoder(tuple[int, Attempt])
 
 HISTORY_REMEDY = (
     "run a worker of the newest version, restore the history from a backup of etcd, or end the"
@@ -67,12 +68,12 @@ async def read_whole_history(
 
 
 def owned_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
-    """The head of an open run, for its owner, whose writes must not lose unknown fields.
+    """The head of an open run, for the owner of its shard, who must not lose unknown fields.
 
     Raises UnusableValue, also for a head with fields of a newer version.
     """
     head = head_of(keys, kv)
-    _check_fields("open execution", kv, _whole_head)
+    _check_fields("open execution", kv, _strict_head)
     return head
 
 
@@ -99,7 +100,7 @@ def head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
     elif len(head.run_id) != RUN_ID_CHARS:
         why = f"{head.run_id!r} is not a run id"
     elif head.next_event_id < 1:
-        why = f"the number of its next event is {head.next_event_id}"
+        why = f"expected 1 or more as the number of its next event, got {head.next_event_id}"
     if why:
         raise UnusableValue("open execution", kv.key, why, UnusableValue.REMEDY)
     return head
@@ -132,12 +133,11 @@ def attempts_of(
                 continue
             attempt = ATTEMPT_CODEC.decode(kv.value)
             if attempt.attempt < 1 or attempt.not_before_ms < 0:
-                raise ValueError(
-                    f"its attempt number is {attempt.attempt}, its start {attempt.not_before_ms} ms"
-                )
+                got = f"attempt {attempt.attempt} at {attempt.not_before_ms} ms"
+                raise ValueError(f"expected an attempt from 1 on and a time from 0 on, got {got}")
         except DECODING_ERRORS as error:
             raise UnusableValue("activity attempt", kv.key, error, UnusableValue.REMEDY) from error
-        _check_fields("activity attempt", kv, _whole_attempt)
+        _check_fields("activity attempt", kv, _strict_attempt)
         attempts[activity_id] = attempt
     return attempts
 

@@ -104,6 +104,7 @@ async def retire(
 ) -> int:
     """Archive a shard's executions that are due, at most those of one step. Returns their number.
 
+    ``fence``: the guard of the shard's owner; it fails once the shard has another owner.
     Raises SessionLost, StoreUnavailable, OSError.
     """
     await closed.read()
@@ -116,7 +117,7 @@ async def retire(
         try:
             await _retire_one(store, fence, archive, entry)
         except UnusableValue as error:
-            store.faults.add(error)  # it stays in the store
+            store.faults.add(error)  # the execution stays in the store
             continue
         except BaseException:
             closed.put_back(entry)
