@@ -194,7 +194,7 @@ def _base(
     supervisor = sources.supervisor or Supervisor()
     view = ConfigurationView(store, keys, supervisor, Faults())
     cooldown = CoolDown(store, settings.cool_down_s)
-    standalone_facts = StandaloneFactsSource(view, settings.node_name, settings.fixed)
+    standalone_facts = StandaloneFactsSource(view, settings.node_name, settings.fixed_addresses)
     provider_release = _provider_release(store, keys, sources)
     return _Base(
         settings=settings,

@@ -22,7 +22,7 @@ INDEX_SUFFIX: Final = ".index"
 SNAPSHOT_SUFFIX: Final = ".ledger"
 _NAME: Final = re.compile(r"[0-9a-f]{8}-(?P<number>\d{8})-[0-9a-f]{16}-[0-9a-f]{8}(\.|\Z)")
 _TOKEN_BYTES: Final = 4
-_LOG_ID_DIGITS: Final = 8
+_CLUSTER_DIGITS: Final = 8
 
 
 class PrunedPart(NamedTuple):
@@ -105,7 +105,7 @@ async def read_cursor(store: KeyValueStore, keys: Keys, *, revision: int = 0) ->
 
 def file_prefix(cluster: str) -> str:
     """The prefix of a cluster's files, so that clusters can share a directory."""
-    return f"{sha256(cluster.encode()).hexdigest()[:_LOG_ID_DIGITS]}-"
+    return f"{sha256(cluster.encode()).hexdigest()[:_CLUSTER_DIGITS]}-"
 
 
 def new_base(cluster: str, number: int, position: int) -> str:

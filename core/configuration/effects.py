@@ -1,7 +1,8 @@
 """The writes of a configuration event: the state key, the index, and the guard key. Pure.
 
 The value of the state key is computed by ``core.domain.evolution``, which every reader of the log
-uses too (invariant I5 of docs/contributing/architecture.md).
+uses too (invariant I5 of docs/contributing/architecture.md). Every change of a topic (pools,
+subnets, ...) in a family writes its guard key, so that of two concurrent decisions one fails.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Effect(NamedTuple):
     """The writes of an event. ``write``: the write of the state key.
 
     ``topic`` and ``family`` name the guard key that is written too; topic "" means no guard key.
+    Records belong to no family: their guard key is that of family 4.
     ``index_writes``: the changes of the index of pools or subnets.
     """
 

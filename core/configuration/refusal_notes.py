@@ -1,4 +1,4 @@
-"""Notes for the agents about pools that exist in Kubernetes, but that ``decide`` refuses.
+"""Notes for the agents about pools that exist in Kubernetes, but that the rules refuse.
 
 Agents read only etcd, where such a pool does not exist. Without the note, an ADD with the pool
 would not report why.

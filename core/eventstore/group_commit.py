@@ -44,10 +44,10 @@ from core.eventstore.kv import (
 from core.process import tracing
 
 GUARDS_MAX = TXN_OPERATIONS_MAX - 1
-"""Guards of all proposals in one transaction, besides the owner's fence."""
+"""Guards of all proposals in one transaction; the queue's owner adds its fence."""
 
 WRITES_MAX = TXN_OPERATIONS_MAX - 2
-"""Writes of all proposals in one transaction, besides the owner's segment and head."""
+"""Writes of all proposals in one transaction; the log's writer adds its segment and its head."""
 
 BATCH_BYTES_MAX = REQUEST_BYTES_MAX // 2
 """Half of etcd's limit, because events are in the request twice (segment and state)."""
@@ -170,7 +170,7 @@ class TransactionBatch:
 
 
 def _has_range(proposal: Proposal) -> bool:
-    """Whether the proposal guards or deletes a range of keys; conflicts are then not checked."""
+    """Whether the proposal guards or deletes a range of keys, which may have those of others."""
     return NothingNewer in map(type, proposal.guards) or any(
         isinstance(write, Delete) and write.end for write in proposal.writes
     )
@@ -304,7 +304,7 @@ class GroupCommit:
         """
         if len(self._queue) >= self._depth_max:
             raise Overloaded(
-                f"the {self._name} is full with a maximum length of {self._depth_max}",
+                f"the {self._name} is full: {self._depth_max} proposals wait",
                 subject=self._name,
                 remedy="try again; if it stays full, etcd is too slow for this load",
             )

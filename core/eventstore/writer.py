@@ -7,6 +7,8 @@ An append returns ``Committed`` only if its events are in etcd, and ``Lost`` onl
 and never will be: if an answer is lost, the writer fences the head and reads the outcome (I9). When
 a second process takes over the name, the head's epoch fences the first one. The writer never
 retries a lost race.
+
+Invariant I9: docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations
@@ -185,6 +187,7 @@ class Writer:
         try:
             result = await self._store.commit(guards, writes)
         except OutcomeUnknown as unknown:
+            # is_full: etcd has answered that its database is full, so nothing is in flight.
             settle = self._read_outcome if unknown.is_full else self._settle_lost
             revision = await settle(segment, unknown)
             return TxnResult(succeeded=True, revision=revision, reads=NO_READS)
@@ -268,6 +271,11 @@ class Writer:
     def _read_back(
         self, segment: bytes, head_now: KeyValue | None, log_now: KeyValue | None
     ) -> int | None:
+        """The revision at which the segment was committed; None if it was not.
+
+        If another process has taken over the name since, the old head revision makes the next
+        transaction fail. Raises WriterFenced.
+        """
         if log_now is not None and log_now.value == segment:
             self._head = WriterHead(self._head.seq + 1, self._head.epoch)
             self._head_revision = log_now.mod_revision

@@ -85,7 +85,8 @@ class Connection:
     ) -> aiohttp.ClientResponse:
         """Send a request; return the response before its body is read.
 
-        ``path`` may have a query. Raises aiohttp's errors.
+        ``path`` may have a query. ``content``: the content type of ``body``. Raises aiohttp's
+        errors.
         """
         headers = {"Accept": accept, "Content-Type": content, **tracing.headers()}
         if authorization := await self._access.token.authorization():

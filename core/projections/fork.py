@@ -98,7 +98,10 @@ class Fork:
         return Configuration.of(self._projection.ledger, self._switches)
 
     def apply(self, command: Command) -> SimulatedStep:
-        """Apply one command, repeated until it is done; a refusal does not change the fork."""
+        """Apply one command; a refusal does not change the fork.
+
+        A command that changes a limited number of pools is repeated until it changes none.
+        """
         step = last = self._try(command)
         while must_repeat(command, last.events):
             last = self._try(command)
@@ -178,6 +181,7 @@ class Fork:
 
     def _apply_event(self, event: Event) -> None:
         position = self._projection.ledger.position + 1
+        # The event is in no log: only its position and the event itself have a meaning.
         recorded = Recorded(
             position,
             index_in_segment=0,

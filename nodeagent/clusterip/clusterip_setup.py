@@ -1,4 +1,4 @@
-"""Starts ClusterIPs from their settings; if they are disabled, removes what was pinned before."""
+"""Starts to serve ClusterIPs by BPF programs; if that is disabled, removes pinned programs."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def start_cluster_ips(
     if not settings.enabled:
         _remove_pinned(Path(settings.bpffs))
         return None
+    # Cookie 0: the programs skip no namespace.
     programs = DesiredPrograms(skipped_netns=0 if settings.host_network else own_netns_cookie())
     location = BpfLocation(Path(settings.bpffs), settings.cgroup, programs)
     reconciler = ClusterIpReconciler(source, location)

@@ -16,7 +16,11 @@ from nodeagent.clusterip.map_layout import BACKENDS_MAX, FRONTENDS_MAX, Frontend
 
 
 class StoredMaps(NamedTuple):
-    """The entries of the maps in the kernel."""
+    """The entries of the maps in the kernel.
+
+    A group is the backends of one frontend. ``members``: the backends of frontends with client
+    affinity, by which the programs check that a client's last backend still exists.
+    """
 
     services: Mapping[Frontend, FrontendHead]
     backends: Mapping[Slot, TransportAddress]
@@ -24,7 +28,7 @@ class StoredMaps(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A served frontend: its group and its backends."""
+    """A served frontend: the number of its group, and its backends."""
 
     group: int
     backend_group: BackendGroup

@@ -25,13 +25,13 @@ _log: Final = logging.getLogger(__name__)
 class Cluster:
     """A connected cluster; close it at the end.
 
-    ``networks`` None: there is no network provider; ``rdma_pods`` None: RDMA metrics are disabled;
-    ``coordinator`` None: the SpiderCoordinator is disabled; ``sriov`` None: virtual functions are
-    not configured. ``server``: the URL of the API server.
+    ``networks`` None: no network provider is configured; ``rdma_pods`` None: RDMA metrics are
+    disabled; ``coordinator`` None: the SpiderCoordinator is disabled; ``sriov`` None: virtual
+    functions are not configured. ``server``: the URL of the API server.
     """
 
     def __init__(self, api: Api, settings: Settings, supervisor: Supervisor | None = None) -> None:
-        self.facts = KubernetesFactsSource(api, settings.node_name, settings.fixed)
+        self.facts = KubernetesFactsSource(api, settings.node_name, settings.fixed_addresses)
         self.services = KubernetesServices(api, settings.node_name)
         self.networks: KubernetesNetworks | None = None
         self.server = api.server

@@ -55,6 +55,8 @@ _RECEIVE_BYTES: Final = 1 << 16
 _REGISTER: Final = 1
 _NAME_BYTES: Final = 16
 _LIST_ELEMENT: Final = 1
+_CMP_EQ: Final = 0
+_CMP_NEQ: Final = 1
 
 PREROUTING: Final = 0
 OUTPUT: Final = 3
@@ -159,7 +161,7 @@ def set_ct(key: int) -> bytes:
 
 def equals(value: bytes) -> bytes:
     """Continue only if the register has this value."""
-    return _expression("cmp", _register(1), attribute(2, _BE32.pack(0)), _data(3, value))
+    return _expression("cmp", _register(1), attribute(2, _BE32.pack(_CMP_EQ)), _data(3, value))
 
 
 def has_bits(bits: int) -> tuple[bytes, bytes]:
@@ -173,7 +175,7 @@ def has_bits(bits: int) -> tuple[bytes, bytes]:
         _data(4, mask),
         _data(5, zero),
     )
-    differs = _expression("cmp", _register(1), attribute(2, _BE32.pack(1)), _data(3, zero))
+    differs = _expression("cmp", _register(1), attribute(2, _BE32.pack(_CMP_NEQ)), _data(3, zero))
     return masked, differs
 
 

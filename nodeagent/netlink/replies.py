@@ -22,6 +22,7 @@ from nodeagent.netlink.requests import (
 from nodeagent.netlink.values import Hop, KernelRoute, Link, LinkAddress, Neighbour, RoutingRule
 
 FAMILY_OF: Final[dict[int, Family]] = {2: 4, 10: 6}
+"""AF_INET and AF_INET6 -> IP version."""
 
 
 def link(body: memoryview) -> Link:

@@ -49,7 +49,8 @@ def samples_of(node: str, namespaces: Iterable[NamespacePorts], rdma_pods: RdmaP
     values: dict[str, dict[str, int]] = {}
     count = left_out = 0
     for ports in namespaces:
-        for name, labels, value in _of_namespace(node, ports, rdma_pods.get(ports.address)):
+        pod = rdma_pods.get(ports.address)  # the namespace of a Pod has the Pod's address
+        for name, labels, value in _of_namespace(node, ports, pod):
             family = values.setdefault(name, {})
             if labels not in family:
                 if count == SAMPLES_MAX:

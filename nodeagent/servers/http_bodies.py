@@ -82,7 +82,10 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 async def read_body(request: web.Request, kind: type[Body], name: str) -> Body:
-    """The body as ``kind``; ``name`` is for error texts. Raises HttpRefusal, BodyRefused."""
+    """The body as ``kind``. Raises HttpRefusal, BodyRefused.
+
+    ``name``: the body's name in the OpenAPI document, for error texts.
+    """
     data = await read_decompressed_body(request, BODY_BYTES_MAX)
     if data and request.content_type != JSON_TYPE:
         media_type = request.headers.get("Content-Type", "")[:100]
@@ -147,4 +150,5 @@ def _required(name: str) -> HttpRefusal:
 
 
 def _unparsable(name: str, why: str) -> HttpRefusal:
+    # Spiderpool's text: the quotes would contain the value of a parameter, which a body has not.
     return HttpRefusal(400, f'parsing {name} body from "" failed, because {why}')

@@ -62,7 +62,7 @@ class Settings(NamedTuple):
     selection: SelectionSettings = SelectionSettings(
         subnets_enabled=True, auto_pools_enabled=True, agent_namespace=AGENT_NAMESPACE
     )
-    fixed: FixedSettings = FixedSettings()
+    fixed_addresses: FixedSettings = FixedSettings()
     detect_conflicts: bool = False
     detect_gateway: bool = False
     release_conflicts: bool = True

@@ -96,7 +96,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
             agent_namespace=env.text("SPIDERPOOL_POD_NAMESPACE", AGENT_NAMESPACE, required=True),
             multus_namespace=env.text(MULTUS_NAMESPACE, AGENT_NAMESPACE, required=True),
         ),
-        fixed=FixedSettings(conf.stateful_sets, conf.vms, conf.orbweaver.ipam_claims),
+        fixed_addresses=FixedSettings(conf.stateful_sets, conf.vms, conf.orbweaver.ipam_claims),
         detect_conflicts=conf.detect_conflicts,
         detect_gateway=conf.detect_gateway,
         tune_sysctls=conf.tune_sysctls,

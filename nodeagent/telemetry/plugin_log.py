@@ -2,8 +2,8 @@
 
 The network configuration sets file, level and rotation (docs/reference/cni-configuration.md,
 "spiderpool"). The agent runs as root, and a user may write a network configuration. So this module
-writes only regular files and follows no symbolic links; ``servers.call_log`` limits the files to
-one directory. A thread writes the lines from a queue of limited length, so a slow disk delays no
+writes only regular files and follows no symbolic links; ``servers.call_log_lines`` limits the files
+to one directory. A thread writes the lines from a queue of limited length, so a slow disk delays no
 Pod. Lines that do not fit are dropped and counted. A file that cannot be written is reported once
 and tried again later.
 """

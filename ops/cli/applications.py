@@ -239,6 +239,6 @@ def _default_of(pools: list[Pool]) -> IpNumber:
             number = read_number(pool.annotations.get(IP_NUMBER, ""))
         except BadInput:
             continue
-        if number.is_flexible:
+        if number.is_flexible:  # such as +1; a fixed number is that of the Pod template
             return number
     return AS_MANY_AS_REPLICAS

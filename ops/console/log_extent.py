@@ -32,6 +32,7 @@ def log_extent(
     begins_ms: list[int] = []
     if earlier:
         first_position, first_ms = earlier[0].first_position, _begin_ms(log, earlier[0])
+        # A file begins when the one before it ends.
         begins_ms = [first_ms, *(file.clock_ms for file in earlier[:-1])]
     density = _in_window(clock, buckets, *window) if any(window) else clock.density(buckets)
     before = [
@@ -56,7 +57,7 @@ def log_extent(
             }
             for part in log.unread.parts()
         ],
-        "unreadLeftOut": log.unread.unlisted,
+        "unreadLeftOut": log.unread.unlisted,  # further unread parts, which are only counted
         "events": clock.events + sum(file.events for file in earlier),
         "density": [
             {

@@ -152,7 +152,7 @@ async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -
         if cluster is not None:
             teardown.push("the API client", cluster.close)
         controller = Controller(settings, store, tracers, cluster)
-        failures = controller.stop_failures
+        failures = controller.stop_failures  # ``run`` closes the store and the API client, too
         # The objects that imports have created live as long as the process.
         freeze_current_objects()
         raise_gc_threshold(CONTROLLER_COLLECT_AFTER_OBJECTS)

@@ -32,7 +32,9 @@ POOL_SIZE = 5
 async def nodes(settings: Settings) -> AsyncIterator[dict[str, AgentHarness]]:
     """Name of a node -> its agent; both agents use one event log with the pools."""
     store = MemoryStore()
-    settings_1 = settings._replace(fixed=FixedSettings(stateful_sets=False), cool_down_s=0)
+    settings_1 = settings._replace(
+        fixed_addresses=FixedSettings(stateful_sets=False), cool_down_s=0
+    )
     settings_2 = settings_1._replace(
         node_name="node-2",
         socket_path=f"{settings_1.socket_path}2",

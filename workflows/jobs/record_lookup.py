@@ -189,7 +189,7 @@ class RecordLookup(RecordOwners):
         else:
             return None
         why = f"{actor} reports that {subject} is gone: {reason}"
-        return MissingOwner(certain=True, why=why, direct=True)
+        return MissingOwner(certain=True, why=why, direct=True)  # direct: one report is enough
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         """From its record; gone if the record was deleted, unknown if there never was one."""
@@ -207,7 +207,7 @@ class RecordLookup(RecordOwners):
         return pod
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """Always unknown."""
+        """Always None: records name no Pods of VM instances and IPAMClaims."""
         return None
 
     def reporter(self, address: str) -> PodState | None:
@@ -301,7 +301,7 @@ class StandaloneReclaimFactsSource:
         by_node = NOTHING_READ
         async for segments, _ in self._reader.follow(await self._reader.cursor_now()):
             if not segments:
-                by_node = NOTHING_READ
+                by_node = NOTHING_READ  # no further deletion is waiting: free the memory
             for recorded in events_of_record_segments(segments):
                 event = recorded.event
                 if not isinstance(event, RecordDeleted):

@@ -1,8 +1,8 @@
 """Pools and subnets that a webhook has admitted and that may not be in the log yet.
 
-The API server stores an object after its webhooks have admitted it, and the translator writes it to
-the log even later. Until then the object is a pending admission. The next review is decided twice:
-on the log as it is, and on the log with every pending admission added. Pure.
+The API server stores an object after its webhooks have admitted it, and the controller's translator
+writes it to the log even later. Until then the object is a pending admission. The next review is
+decided twice: on the log as it is, and on the log with every pending admission added. Pure.
 """
 
 from __future__ import annotations

@@ -185,6 +185,7 @@ def _apply_pool(
     require(size_rule(subject, desired, desired.labels, desired.annotations))
     existing = configuration.pools.get(desired.name)
     subnets = configuration.owning_subnets
+    # With the label of its subnet, and a new pool with the subnet's gateway and routes.
     pool = adopt(normalise_network(desired), subnets, existing)
     if existing is None:
         pool = pool._replace(retiring=False)
@@ -229,6 +230,7 @@ def _decide_auto_pool(
 def _drop_auto_pool(
     configuration: Configuration, command: DropAutoPool, claimed: Mapping[str, Claim]
 ) -> tuple[Event, ...]:
+    """Delete or retire the pool if it is still the automatic pool of this owner; else no event."""
     pool = configuration.pools.get(command.name)
     if pool is None or OWNER_NAME not in pool.labels or pool.labels.get(OWNER_UID) != command.uid:
         return ()
@@ -299,6 +301,7 @@ def _apply_reservation(configuration: Configuration, desired: Reservation) -> tu
 
 
 def _apply_record(configuration: Configuration, record: RecordDefined) -> tuple[Event, ...]:
+    """Store a copy of a Kubernetes object, such as a Pod or a Node in standalone mode."""
     subject = ObjectReference(record.kind, record.name, record.namespace)
     require(record_rules(subject, record))
     require(size_rule(subject, record, record.labels, record.annotations))

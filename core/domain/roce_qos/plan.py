@@ -196,6 +196,7 @@ def _dcb_steps(nic: RoceNic, qos: RoceQos) -> Iterator[QosChange | QosGap]:
         yield AddDscpPriorities(nic.name, missing)
     if wrong := tuple(sorted(table - target)):
         yield RemoveDscpPriorities(nic.name, wrong)
+    # The NIC trusts several fields in this order: the first must be that of the rule.
     if nic.dcb.trust is not None and nic.dcb.trust[:1] != (qos.trust,):
         yield SetTrust(nic.name, qos.trust)
     yield from _ets_steps(nic.name, nic.dcb, qos)

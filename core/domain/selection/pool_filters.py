@@ -28,7 +28,11 @@ from core.domain.selection.selection_request import (
 
 
 class FilterDecision(NamedTuple):
-    """The decision of a rule; for the fields see ``CandidateVerdict``."""
+    """The decision of a rule. ``rule``: its name, which never changes.
+
+    ``reason``: the text in the error of the ADD, mostly Spiderpool's. ``detail``: the value that
+    did not match, for ``orbctl explain``.
+    """
 
     accepted: bool
     rule: str

@@ -44,8 +44,10 @@ SOURCE_DEFAULT_POOLS: Final = "default-pools"
 class SelectionRequest(NamedTuple):
     """The part of a CNI ADD that selection uses.
 
-    ``master_addresses``: addresses of the SR-IOV master as the agent read them, with or without
-    prefix length; None if they could not be read. Only used with ``match_master_subnet``.
+    ``clean_gateway``: the NIC gets no default route. ``match_master_subnet``: its pool must be in a
+    subnet of its master. ``master_addresses``: addresses of the SR-IOV master as the agent read
+    them, with or without prefix length; None if they could not be read. Only used with
+    ``match_master_subnet``.
     """
 
     interface: str
@@ -103,8 +105,8 @@ class Note(NamedTuple):
 class Candidates(NamedTuple):
     """The pools that one level names, for all NICs that are allocated together.
 
-    ``source``: the level. ``unnamed``: the annotation names no interfaces, so those of the NICs are
-    "0", "1", ... (docs/reference/annotations.md, "Unnamed interfaces").
+    ``source``: the level, one of ``SOURCE_*``. ``unnamed``: the annotation names no interfaces, so
+    those of the NICs are "0", "1", ... (docs/reference/annotations.md, "Unnamed interfaces").
     """
 
     source: str

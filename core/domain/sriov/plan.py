@@ -314,14 +314,14 @@ def _ranges(policy: NodePolicy, nic: PhysicalFunction) -> list[VfRange]:
 
 def _conflict(policy: NodePolicy, target: DesiredNic, ranges: Sequence[VfRange]) -> str:
     """How a policy contradicts one of higher priority; "" if it does not."""
-    other = next((group.policy for group in target.groups), "another policy")
+    other = next((f"policy {group.policy}" for group in target.groups), "another policy")
     if policy.vfs != target.vfs:
-        return f"numVfs is {policy.vfs}, and policy {other} sets {target.vfs}"
+        return f"numVfs is {policy.vfs}, and {other} sets {target.vfs}"
     modes = (policy.eswitch_mode, target.eswitch_mode)
     if all(modes) and modes[0] != modes[1]:
-        return f"eSwitchMode is {modes[0]}, and policy {other} sets {modes[1]}"
+        return f"eSwitchMode is {modes[0]}, and {other} sets {modes[1]}"
     if policy.externally_managed != target.externally_managed:
-        return f"externallyManaged differs from policy {other}"
+        return f"externallyManaged differs from {other}"
     for vfs in ranges:
         for group in target.groups:
             if policy.vfs and vfs.overlaps(group.vfs):
@@ -335,7 +335,10 @@ def _conflict(policy: NodePolicy, target: DesiredNic, ranges: Sequence[VfRange])
 def _change_refusal(
     nic: PhysicalFunction, target: DesiredNic, actions: Sequence[Action]
 ) -> SriovRefusal | None:
-    """Why the NIC must not be changed; None if it may be changed or needs no change."""
+    """Why the NIC must not be changed; None if it may be changed or needs no change.
+
+    The refusal names the policy "-" if no policy wants virtual functions on the NIC.
+    """
     policy = next((group.policy for group in target.groups), "-")
     if target.externally_managed and len(nic.vfs) < target.vfs:
         return SriovRefusal(

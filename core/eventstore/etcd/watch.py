@@ -351,7 +351,8 @@ class _Stream:
         # The reader of a broken stream gets its error.
         with suppress(CallFailed):
             while True:
-                # Repeatedly, because etcd does not answer while one of the watches catches up.
+                # Repeatedly, because etcd does not answer while one of the watches catches up. If
+                # no change is held, together with the other periodic tasks of this process.
                 wait_s = WATCH_HELD_S if self._held else until_tick_s(WATCH_PROGRESS_S)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):

@@ -93,10 +93,12 @@ def gc(
     cluster = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
 
     async def action(session: ClusterSession) -> None:
-        notice = DeletionNotice(session.actor.partition("/")[2], reason, pods, nodes)
+        user = session.actor.partition("/")[2]  # the actor is "orbctl/<user>"
+        notice = DeletionNotice(user, reason, pods, nodes)
         async with pod_source(session, cluster, notice, settings) as read_facts:
             scanner = _Scanner(session, notice, settings, read_facts)
             plan = await scanner.scan()
+            # An observation without a step must be made again before it counts as evidence.
             if not dry_run and len(plan.observations) > len(plan.steps):
                 plan = await scanner.scan_again(plan)
         if not session.output.is_structured:

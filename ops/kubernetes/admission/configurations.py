@@ -25,7 +25,7 @@ CONFIGURATION_NAME: Final = "spiderpool-controller"
 
 TIMEOUT_S: Final = 10
 ADMITTED_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
-"""Kinds whose admissions are stored until they are translated (``admitter``)."""
+"""Kinds whose admissions are stored until they are translated (``pending_admissions``)."""
 
 DELETION_KINDS: Final = ("SpiderIPPool", "SpiderSubnet")
 WARNING_TIMEOUT_S: Final = 3

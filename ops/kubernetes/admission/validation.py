@@ -2,8 +2,8 @@
 
 A dry run decides on the state in etcd with the functions that the translator uses, so that webhook,
 translator and ``orbctl apply --dry-run`` agree. It includes objects that were admitted but not
-translated yet (``admitter``). Two facts come from the API server: whether the name is in use, and
-whether the controlling subnet of a pool exists.
+translated yet (``pending_admissions``). Two facts come from the API server: whether the name is in
+use, and whether the controlling subnet of a pool exists.
 """
 
 from __future__ import annotations

@@ -325,7 +325,7 @@ async def test_appending_to_a_full_queue_raises_overloaded(harness: WriterHarnes
         harness.writer.append(harness.proposal(f"k{number}")) for number in range(QUEUE_DEPTH_MAX)
     ]
 
-    with pytest.raises(Overloaded, match=f"a maximum length of {QUEUE_DEPTH_MAX}") as refused:
+    with pytest.raises(Overloaded, match=f"is full: {QUEUE_DEPTH_MAX} proposals") as refused:
         harness.writer.append(harness.proposal("one-more"))
 
     assert refused.value.subject == "writer queue"

@@ -127,7 +127,7 @@ async def test_a_pod_missing_from_the_cache_is_read_from_the_api_server(
     shop: ApiServer, settings: Settings
 ) -> None:
     api = Api(await open_connection(str(shop.kubeconfig)))
-    facts = KubernetesFactsSource(api, NODE_NAME, settings.fixed)
+    facts = KubernetesFactsSource(api, NODE_NAME, settings.fixed_addresses)
     pod = create_pod(shop, "early", NODE_NAME, annotations=POOL_BLUE)
 
     async with running(settings, MemoryStore(), facts=facts) as node:
@@ -152,7 +152,7 @@ async def test_coordinator_settings_are_served_only_for_a_pod_that_exists(
 ) -> None:
     """The watch is not started, so the agent reads the Pod with its annotation."""
     api = Api(await open_connection(str(shop.kubeconfig)))
-    facts = KubernetesFactsSource(api, NODE_NAME, settings.fixed)
+    facts = KubernetesFactsSource(api, NODE_NAME, settings.fixed_addresses)
     create_pod(
         shop, "early", NODE_NAME, annotations={"ipam.spidernet.io/default-route-nic": "net1"}
     )

@@ -126,7 +126,7 @@ def _settings_of(controllers: ControllersHarness, settings: Settings) -> Setting
         kubeconfig=str(controllers.server.kubeconfig),
         node_name=NODE_NAME,
         cluster=controllers.node.keys.cluster,
-        fixed=FixedSettings(ipam_claims=True),
+        fixed_addresses=FixedSettings(ipam_claims=True),
         cool_down_s=0,
     )
 

@@ -219,7 +219,7 @@ async def test_a_del_without_the_name_of_the_vm_keeps_its_address(agent: AgentHa
 
 
 async def test_with_fixed_addresses_disabled_dels_release_all(settings: Settings) -> None:
-    disabled = settings._replace(fixed=FixedSettings(stateful_sets=False, vms=False))
+    disabled = settings._replace(fixed_addresses=FixedSettings(stateful_sets=False, vms=False))
     async with running(disabled, MemoryStore()) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
         await node.pod("db-0", {}, **OF_STATEFUL_SET)

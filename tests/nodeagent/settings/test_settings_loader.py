@@ -96,7 +96,7 @@ def test_every_key_of_the_file_is_read(tmp_path: Path) -> None:
     assert not settings.selection.ipv6_enabled
     assert settings.selection.subnets_enabled
     assert settings.selection.auto_pools_enabled
-    assert not settings.fixed.stateful_sets
+    assert not settings.fixed_addresses.stateful_sets
     assert settings.detect_conflicts
     assert settings.detect_gateway
     assert settings.cluster == "lab"

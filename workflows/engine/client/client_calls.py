@@ -147,7 +147,8 @@ class StartTransactions:
         guards: list[Guard] = [Absent(key)]
         if options.reuse is not IdReusePolicy.ALLOW_DUPLICATE:
             guards.append(await self._check_reuse(workflow_id, options.reuse))
-        # The head reserves the id; the worker starts the run when it reads the message.
+        # The head, the run's stored state, reserves the id; a worker that reads the message starts
+        # the run.
         writes: list[Write] = [Put(key, HEAD_CODEC.encode(reserved_head(started, now_ms)))]
         messages: list[Message] = [Start(started, reserved=True, at_ms=now_ms)]
         if signal is not None:
@@ -182,7 +183,8 @@ class StartTransactions:
                 await self._completions.of(workflow_id, head.run_id)
         except TimeoutError:
             raise DeadlineExceeded(
-                f"run {head.run_id} of {workflow_id} did not end within {TERMINATE_S_MAX:g} s",
+                f"run {head.run_id} of workflow {workflow_id}, which the new run replaces, did not"
+                f" end within {TERMINATE_S_MAX:g} s",
                 subject=workflow_id,
                 remedy=NO_WORKER,
             ) from None
@@ -287,7 +289,7 @@ class ClientCalls(ClientOutbound):
         await check_inbox(self._store, self._keys, workflow_id)
         lease = await self._session.lease()
         message_id = await self.send(workflow_id, Query(name, payloads, lease, query.traceparent))
-        async with _reply_timeout(workflow_id, name, query.timeout_s):
+        async with _reply_timeout(workflow_id, f"query {name!r}", query.timeout_s):
             reply = await await_reply(self._store, self._keys, message_id)
         return result_of(reply, workflow_id, name)
 
@@ -304,13 +306,14 @@ class ClientCalls(ClientOutbound):
             message_id = await self.send(workflow_id, message)
             if stage is UpdateStage.ADMITTED:
                 return SentUpdate(message_id, reply=None)
-            async with _reply_timeout(workflow_id, name, timeout_s):
+            async with _reply_timeout(workflow_id, f"update {name!r}", timeout_s):
                 is_last = stage is UpdateStage.COMPLETED
                 reply = await await_reply(
                     self._store, self._keys, message_id, poll=poll, to_completion=is_last
                 )
         if reply.rejected or stage is UpdateStage.COMPLETED:
             result_of(reply, workflow_id, name)
+        # ``accepted``: the update has not completed, so there is no result yet.
         return SentUpdate(message_id, None if reply.accepted else reply)
 
     async def cancel_workflow(self, end: EndWorkflowInput) -> None:
@@ -379,14 +382,14 @@ class ClientCalls(ClientOutbound):
 
 
 @asynccontextmanager
-async def _reply_timeout(workflow_id: str, name: str, timeout_s: float) -> AsyncIterator[None]:
-    """Limit the wait for a reply. Raises DeadlineExceeded."""
+async def _reply_timeout(workflow_id: str, call: str, timeout_s: float) -> AsyncIterator[None]:
+    """Limit the wait for the reply to a call, such as "query 'status'". Raises DeadlineExceeded."""
     try:
         async with asyncio.timeout(timeout_s):
             yield
     except TimeoutError:
         raise DeadlineExceeded(
-            f"no worker replied to {name} of workflow {workflow_id} within {timeout_s:g} s",
+            f"no worker replied to {call} of workflow {workflow_id} within {timeout_s:g} s",
             subject=workflow_id,
             remedy=NO_REPLY,
         ) from None

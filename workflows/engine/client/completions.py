@@ -44,7 +44,7 @@ class _OpenCheck(NamedTuple):
 
 
 class Completions:
-    """Heads of closed runs, by run id. ``files``: the archive, if there is one."""
+    """Waits for the heads (stored states) of closed runs. ``files``: the archive, None without."""
 
     def __init__(
         self, store: KeyValueStore, keys: WorkflowKeys, files: ExecutionFiles | None = None

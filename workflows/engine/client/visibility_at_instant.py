@@ -1,10 +1,11 @@
 """Lists and histories of executions as they were at a past instant. Reads only.
 
-A history has the time of each event, so the head of a run at an instant can be computed from the
-events up to the instant (``workflows.engine.run.head_projection``). A list has the runs that were
-open at the instant, and those that had closed at most ``RETENTION_S`` before it. Closed runs are
-read from the store, or from the archive once their retention has passed. ``PastExecutions`` counts
-what could not be read. Attempts of activities are in no history, so their numbers are unknown.
+The head of a run is its stored state. A history has the time of each event, so the head at an
+instant can be computed from the events up to the instant
+(``workflows.engine.run.head_projection``). A list has the runs that were open at the instant, and
+those that had closed at most ``RETENTION_S`` before it. Closed runs are read from the store, or
+from the archive once their retention has passed. ``PastExecutions`` counts what could not be read.
+Attempts of activities are in no history, so their numbers are unknown.
 """
 
 from __future__ import annotations
@@ -116,8 +117,8 @@ class PastVisibility:
         )
         present = Visibility(self._store, self._keys)
         stored = [head async for head in present.heads(started)]
-        names = {head.run_id for head in stored}
-        archived_heads, not_read, unreadable = await asyncio.to_thread(self._archived, names)
+        stored_ids = {head.run_id for head in stored}
+        archived_heads, not_read, unreadable = await asyncio.to_thread(self._archived, stored_ids)
         known = stored + [head for head in archived_heads if started.matches(head)]
         past = [head for head in known if self._is_unchanged(head)]
         changed = [head for head in known if _changed_after(head, self._at_ms)]
@@ -171,16 +172,16 @@ class PastVisibility:
             return False
         return head.is_open or head.closed_ms > self._closed_after_ms
 
-    def _archived(self, stored: set[str]) -> tuple[list[RunHead], int, int]:
+    def _archived(self, stored_ids: set[str]) -> tuple[list[RunHead], int, int]:
         """Heads from the archive, the number of runs not read, and of unreadable ones. Blocks."""
-        names = self._archive.files.runs_closed_after(self._closed_after_ms)
+        run_ids = self._archive.files.runs_closed_after(self._closed_after_ms) - stored_ids
         started = sorted(
-            (name for name in names - stored if _started_ms(name) <= self._at_ms), reverse=True
+            (run_id for run_id in run_ids if _started_ms(run_id) <= self._at_ms), reverse=True
         )
         heads, unreadable = [], 0
-        for name in started[:ARCHIVED_READ_MAX]:
+        for run_id in started[:ARCHIVED_READ_MAX]:
             try:
-                head = self._archive.head(name)
+                head = self._archive.head(run_id)
             except LogCorrupt:
                 unreadable += 1
                 continue

@@ -3,10 +3,10 @@
 The interpreter is dropped whenever its state may differ from the store: after an error, and when a
 transaction was not committed. A worker caches a limited number of interpreters.
 
-The commands of a workflow task are recorded in its draft (``apply_commands``). A command is the
-attributes of the event that records it (``workflows.model.commands``); most commands also change
-what is pending, send messages to other executions, or end the run. Nothing here writes to the
-store.
+The commands of a workflow task are recorded in its draft (``apply_commands``): the events and the
+changed state of the run (its head), before they are committed. A command is the attributes of the
+event that records it (``workflows.model.commands``); most commands also change what is pending,
+send messages to other executions, or end the run. Nothing here writes to the store.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class RunInterpreter:
         decision = self._interpreter.activate(events, updates=updates)
         draft.add(WorkflowTaskCompleted(draft.identity))
         apply_commands(draft, decision.commands)
-        draft.change(due=False)
+        draft.change(due=False)  # the code has processed all events
         _check_limits(draft)
         if telemetry.measures:
             telemetry.record_task(head.workflow_type, perf_counter() - started_at)
@@ -322,6 +322,7 @@ def _start_child(draft: HistoryDraft, command: ev.StartChildWorkflowExecutionIni
         parent=ev.ParentRef(head.workflow_type, head.workflow_id, head.run_id, command.child_id),
         identity=draft.identity,
     )
+    # Not reserved: unlike a client, a parent does not write the head of the new run.
     draft.send(
         command.workflow_id,
         Start(started, reserved=False, at_ms=draft.now_ms, reuse=command.id_reuse_policy),

@@ -2,10 +2,10 @@
 
 The dispatcher does not poll. Whenever applications or pools have changed, ``_sweep`` makes the same
 plan as the activity, and starts an execution only where the plan has steps. The report of a waiting
-execution names the subnets and pools that the execution waits for. The dispatcher signals
-the execution when the pools of such a subnet change, or when an address of such a pool is released.
-A superfluous signal causes one reconciliation; after a lost signal the execution retries after
-``RETRY_S``. So the leader may change at any time. The dispatcher changes no pool.
+execution names the subnets and pools that the execution waits for. The dispatcher signals the
+execution when the pools of such a subnet change, or when an address of such a pool is released. A
+superfluous signal causes one reconciliation; after a lost signal the execution retries after its
+own ``RETRY_S``. So the leader may change at any time. The dispatcher changes no pool.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ Ranges = dict[tuple[bytes, bytes], frozenset[ApplicationKey]]
 
 
 class LastReconciled(NamedTuple):
-    """An application and its pools at the last comparison. ``application`` None: it was deleted."""
+    """An application and its pools at the last comparison. ``application`` None: it was deleted.
+
+    ``subnets``: the revisions of the last changes of subnets.
+    """
 
     application: Application | None
     pools: tuple[Pool, ...]
@@ -294,7 +297,7 @@ class ApplicationDispatcher:
             plan_application(
                 current.application,
                 configuration,
-                claimed={},
+                claimed={},  # claims decide which steps there are, not whether there are any
                 default=settings.default,
                 enabled=settings.enabled,
             )

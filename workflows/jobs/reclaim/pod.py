@@ -160,7 +160,10 @@ def workflow_id(deadline: ReclaimDeadline) -> str:
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class ReclaimPod:
-    """The workflow of one Pod. Its state is the Pod's deadline, which a signal may replace."""
+    """The workflow of one Pod. Its state is the Pod's deadline, which a signal may replace.
+
+    The deadline names the Pod and the time after which its addresses may be released.
+    """
 
     def __init__(self) -> None:
         self._newer: ReclaimDeadline | None = None

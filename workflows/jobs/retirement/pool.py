@@ -76,7 +76,8 @@ class PoolRetirement:
 async def take_step(waiting: RetirementWait, kind: Retirable, name: str) -> str:
     """Take one step towards the deletion of a pool or subnet.
 
-    Returns the state after the step, or ``held`` if all attempts failed.
+    Returns the state after the step: ``held`` if claims or pools block the deletion or all attempts
+    failed, ``gone`` if the object was deleted, ``serving`` if it is not retiring.
     """
     waiting.note_step()
     try:

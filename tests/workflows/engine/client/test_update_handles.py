@@ -77,7 +77,7 @@ async def test_an_admitted_update_waits_for_a_worker(engine: EngineHarness) -> N
     approval = await execution.start_update(
         Approval.approve, "Ann", wait_for_stage=UpdateStage.ADMITTED
     )
-    with pytest.raises(DeadlineExceeded, match="no worker replied to approve"):
+    with pytest.raises(DeadlineExceeded, match="no worker replied to update 'approve'"):
         await engine.client.start_update("one", "approve", "Bob", timeout_s=0.01)
     await engine.start_worker(registry=REGISTRY)
     await execution.signal(Approval.open_gate)
