@@ -95,7 +95,12 @@ class Agent:
             raise
 
     async def open_servers(self) -> None:
-        """Listen on all sockets and ports. Raises BadInput."""
+        """Listen on all sockets and ports. Raises BadInput.
+
+        CNI executables call the framed socket; Spiderpool's API is on the HTTP socket. ``stop``
+        closes in the reverse order of ``push``: it ends readiness, closes the sockets, waits for
+        running requests, and then ends the connections.
+        """
         settings, parts, opened = self.settings, self.parts, self._opened
         parts.plugin_log.start()
         address = settings.listen_address

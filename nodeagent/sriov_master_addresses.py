@@ -1,5 +1,7 @@
 """The addresses of an SR-IOV virtual function's master, which ``match_master_subnet`` needs.
 
+The master is the link of the physical function.
+
 See docs/reference/pool-selection.md, "Filters".
 
 In the Pod's network namespace the driver returns the PCI address of the virtual function; on the

@@ -191,6 +191,7 @@ class _Run:
             events = segment.events()
             self._segments += 1
             self._events += len(events)
+            # Changes that an agent made to endpoints and GUIDs of another node.
             self._add_violations(foreign_changes(events, self._checker.ledger))
             for recorded in events:
                 self._add_violations(self._check_event(recorded))

@@ -59,7 +59,7 @@ def check_name(name: str, what: str) -> str:
     """Return the name of a writer, node or cluster; BadInput if it cannot be part of a key."""
     if len(name) > SUBDOMAIN_CHARS_MAX or not is_name(name):
         raise BadInput(
-            f"{what} {name[:64]!r} is not a name",
+            f"{what} {name[:64]!r} is not a name that an etcd key can contain",
             subject=what,
             remedy=f"use at most {SUBDOMAIN_CHARS_MAX} letters, digits, '.', '_' and '-', the first"
             " and the last a letter or digit",
@@ -228,7 +228,9 @@ class Keys:
         bits = _FAMILY_BITS.get(family)
         malformed = len(digits) != _ADDRESS_DIGITS or digits.translate(None, _HEXADECIMAL_BYTES)
         if bits is None or malformed or not key.startswith(start):
-            raise ValueError("it is not the key of an address")
+            raise ValueError(
+                f"the key must be {prefix}/4/ or {prefix}/6/ and 32 hexadecimal digits"
+            )
         value = int(digits, 16)
         if value >> bits:
             raise ValueError("the address is too large for its family")
@@ -238,9 +240,7 @@ class Keys:
         """Writer and number of a ``log/`` key. Raises ValueError."""
         _, writer, digits = self.check_parts(key, 3)
         if len(digits) != _SEQ_DIGITS or not _HEXADECIMAL.issuperset(digits):
-            raise ValueError(
-                "it is not the key of a segment (log/WRITER/ and 16 hexadecimal digits)"
-            )
+            raise ValueError("the key must be log/WRITER/ and 16 hexadecimal digits")
         return writer, int(digits, 16)
 
     def check_head(self, key: bytes) -> str:
@@ -251,7 +251,7 @@ class Keys:
         """The GUID of a ``guid/`` key. Raises ValueError."""
         _, digits = self.check_parts(key, 2)
         if len(digits) != _GUID_DIGITS or not _HEXADECIMAL.issuperset(digits):
-            raise ValueError("it is not the key of a GUID")
+            raise ValueError("the key must be guid/ and 16 hexadecimal digits")
         return bytes.fromhex(digits).hex(":")
 
     @staticmethod
@@ -263,7 +263,10 @@ class Keys:
         """Raise ValueError unless ``guard`` can build the key."""
         _, topic, family = self.check_parts(key, 3)
         if topic not in GUARD_TOPICS or family not in _ADDRESS_BITS:
-            raise ValueError("it is not the key of a guard: unknown topic or family")
+            topics = ", ".join(GUARD_TOPICS)
+            raise ValueError(
+                f"the key must be guard/TOPIC/4 or guard/TOPIC/6, TOPIC one of {topics}"
+            )
 
     def addresses_in(self, keys: Iterable[bytes], prefix: str) -> Iterator[Address]:
         """The addresses of these keys; malformed keys are skipped, ``verify`` reports them."""

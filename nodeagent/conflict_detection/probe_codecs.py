@@ -3,7 +3,8 @@
 IPv4 uses ARP (RFC 5227), IPv6 uses neighbour discovery (RFC 4861, RFC 4862). The probed address is
 not on the link yet. A conflict probe has the unspecified source address (0.0.0.0, ::), so that no
 neighbour cache changes and no link-local address is needed. A gateway probe comes from the new
-address, so that the gateway answers as it will answer the Pod. Pure.
+address, so that the gateway answers as it will answer the Pod. A frame counts only if its sender's
+MAC address is that of a single station (``is_station``): neither zero nor a group address. Pure.
 """
 
 from __future__ import annotations

@@ -158,6 +158,7 @@ class WithdrawalHandler:
         return Withdrawal.TOO_MANY if too_many else Withdrawal.DONE
 
     def _is_fixed(self, endpoint: Endpoint) -> bool:
+        """Whether the addresses are fixed; other endpoints have no validity (None)."""
         return self._facts.endpoint_validity(endpoint) is not None
 
     async def _endpoint(self, pod: PodFacts) -> Endpoint | None:
@@ -201,5 +202,5 @@ def _other_pod(endpoint: Endpoint, pod: PodFacts) -> Refusal:
         subject=subject,
         field="",
         message=message,
-        remedy="Release the Pod by its UID.",
+        remedy="request the release with the UID of the Pod that has the addresses",
     )

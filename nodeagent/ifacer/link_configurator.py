@@ -1,4 +1,6 @@
-"""Creates master interfaces: reads the links and applies the next steps, until none is left.
+"""Creates master interfaces (bonds and VLANs on which Pods' NICs are made).
+
+It reads the links and applies the next steps, until none is left.
 
 The calls on a node run one after the other. A call has a limited number of rounds; each round reads
 the links again, so it includes changes of other processes. The links are in the node's namespace.

@@ -216,6 +216,7 @@ class SriovReconciler:
             nics = await self._hardware.nics(configuration.own_addresses)
             plan = self._plan(configuration, nics, guid_file)
         await self._source.declare(_declared(plan, configuration, nics))
+        # Assign the GUIDs in the log; NICs in ``waiting`` got none and must not be changed now.
         waiting = await self._guids.keep(plan, nics, guid_file)
         before = self.actions
         faults = await self._carry_out(plan, waiting)
@@ -272,6 +273,7 @@ class SriovReconciler:
         )
 
     def _blocking(self, plan: NodePlan, nics: Sequence[PhysicalFunction]) -> tuple[str, ...]:
+        """The Pods with virtual functions of NICs that wait for a drain (``plan.drain``)."""
         waiting = [nic for nic in nics if nic.name in plan.drain]
         return tuple(sorted({pod for nic in waiting for pod in self._hardware.pods_of(nic)}))
 

@@ -34,7 +34,7 @@ def demo(
 ) -> None:
     """Show what Orbweaver does: two nodes, Pods, a crash, a leak, and queries of the log."""
     printer = DemoOutput()
-    missing = missing_capability()
+    missing = missing_capability()  # why this machine cannot run some steps; "" if it can
     laboratory = Laboratory(
         coordinator=None if missing.no_reply_marks else COORDINATOR_FIELDS,
         cluster_ips=not missing.no_services,
@@ -49,7 +49,7 @@ def demo(
                 _wait(printer, laboratory)
         leftovers = resources_of(laboratory.identity)
         if leftovers != LabResources():
-            raise DemoFailed(f"not all was removed; these remain: {leftovers}")
+            raise DemoFailed(f"not all was removed; remove what remains by hand: {leftovers}")
     except KeyboardInterrupt:
         printer.fail("interrupted; everything is removed")
         raise typer.Exit(INTERRUPTED) from None

@@ -1,4 +1,8 @@
-"""The Kubernetes tasks of a leading controller: translator, reporter, networks, coordinator."""
+"""The Kubernetes tasks of a leading controller.
+
+The translator applies custom resources to the log; other tasks write status, networks,
+SpiderCoordinators and the Lease.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +36,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class KubernetesHost:
-    """Runs the tasks; its attributes are set only while it runs.
+    """Runs the tasks. ``translator``, ``reporter``, ``attachments``: set only while it runs.
 
     ``tasks`` supervises all tasks but the translator; their failures do not stop the translator.
+    ``outlooks``: when pools will be full, for their conditions.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The controller of a laboratory: the real process, in the namespace of the fabric like etcd."""
+"""The controller of a laboratory: the real process, in the network namespace of etcd."""
 
 from __future__ import annotations
 

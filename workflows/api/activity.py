@@ -92,5 +92,8 @@ def heartbeat(*details: object) -> None:
 def _attempt() -> _Attempt:
     attempt = _CURRENT.get()
     if attempt is None:
-        raise WorkflowError("this function was called outside an activity")
+        raise WorkflowError(
+            "a function of workflows.api.activity was called outside an activity: call it only in"
+            " code that an activity runs"
+        )
     return attempt

@@ -139,7 +139,7 @@ class WorkflowEnvironment:
     async def settle(self) -> None:
         """Return when nothing more happens at the current time."""
         while True:
-            # Until watches have returned all changes, and woken tasks have continued.
+            # Until the store's watches have returned all changes, and woken tasks have continued.
             if not self._store.is_followed or self._clock.is_waking:
                 await asyncio.sleep(0)
                 continue

@@ -1,8 +1,9 @@
 """Pool selection: the pools that can serve a request, with the reason for each decision.
 
 See docs/reference/pool-selection.md. The result depends on the request and on the pools that it
-names; other pools are only read for a wildcard or the level of default pools. Every demand of the
-result has at least one pool. Whether a pool has a free address is checked by the allocator.
+names; other pools are only read for a wildcard or the level of default pools. A demand is a NIC and
+a family that need an address; every demand of the result has at least one pool. Whether a pool has
+a free address is checked by the allocator.
 
     collect names -> drop disabled families, expand wildcards -> read the pools -> filter -> sort
 """
@@ -44,7 +45,8 @@ def select(
     ``kept_families``: the (interface, family) pairs whose addresses the Pod keeps, which need no
     pool. For several selections from the same pools, pass a ``PoolCatalog``. Raises WrongInput,
     NoPoolAvailable, or AllocationError itself (a missing pool, a malformed wildcard or namespace
-    annotation). Messages have the prefix of standard mode; the error has the verdicts so far.
+    annotation). Messages have Spiderpool's prefix ("... in standard mode: "); the error has the
+    verdicts so far.
     """
     context = Context(request, facts, PoolCatalog.of(pools), settings)
     source = ""

@@ -51,7 +51,7 @@ class EndpointChannel:
     ) -> Any:
         """Send one request and return the message of its answer. Raises RpcError."""
         content = request if isinstance(request, bytes) else request.SerializeToString()
-        if method == "keep":
+        if method == "keep":  # renewals of leases share one stream
             answer = await self._keep_alives.renew(content, timeout_s=timeout_s, metadata=metadata)
             decode = _decode_renewal
         else:

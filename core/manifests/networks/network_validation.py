@@ -272,6 +272,7 @@ class _TypeRules:
 
 
 def _resource_of(block: InjectableBlock) -> str | None:
+    """The block's resource name. An IPoIB block has none; its master counts."""
     match block:
         case LinkSpec():
             return block.rdma_resource_name

@@ -94,7 +94,7 @@ class AdmissionHost:
             for name, task in (("webhook-certificate", keeper), ("injected-networks", pods)):
                 if task is not None:
                     self.tasks.start(TaskSpec(name, task.run))
-            await port.reload_certificates()
+            await port.reload_certificates()  # until cancelled
         finally:
             self.port = None
             await teardown.close()

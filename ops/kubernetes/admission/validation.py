@@ -214,7 +214,8 @@ def _terminating_refusals(admission_request: AdmissionRequest) -> tuple[Refusal,
     if FINALIZER not in (admission_request.object["metadata"].get("finalizers") or []):
         return ()
     message = f"a terminating {admission_request.kind} cannot be changed"
-    return (_subject(admission_request).refuse("Forbidden", "terminating", "", message),)
+    remedy = "wait until it is deleted, then create it again"
+    return (_subject(admission_request).refuse("Forbidden", "terminating", "", message, remedy),)
 
 
 def _identified(admission_request: AdmissionRequest) -> Object:

@@ -35,7 +35,7 @@ UNKNOWN_MAX: Final = 10_000
 
 
 class KubernetesApplications:
-    """An ``ApplicationsSource``; ``run`` keeps ``known`` up to date."""
+    """The source of the cluster's applications; ``run`` keeps ``known`` up to date."""
 
     def __init__(self, api: Api, *, steady_s: Callable[[], float] = time.monotonic) -> None:
         self.kinds = {
@@ -65,18 +65,18 @@ class KubernetesApplications:
         await until_all(*watches, self._third_parties.run())
 
     async def listed(self) -> None:
-        """See ``ApplicationsSource``."""
+        """Return when all kinds were listed, or after ``LISTED_S_MAX``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LISTED_S_MAX):
                 for collection in self.kinds.values():
                     await collection.seen.listed.wait()
 
     def known(self) -> Mapping[ApplicationKey, Application]:
-        """See ``ApplicationsSource``: the watched applications."""
+        """The watched applications; an unchanged one is the same object as before."""
         return self._known
 
     async def find(self, key: ApplicationKey) -> Application | MissingOwner:
-        """See ``ApplicationsSource``: read from the API server."""
+        """The newest state of one application, read from the API server."""
         until_s, unknown = self._unknown.get(key, (0.0, None))
         if unknown is not None and self._steady_s() < until_s:
             return unknown
@@ -93,7 +93,7 @@ class KubernetesApplications:
         return answer
 
     async def changed(self) -> None:
-        """See ``ApplicationsSource``."""
+        """Return once ``known`` has changed, or an application may be readable again."""
         await self._changed.wait()
         self._changed.clear()
 
@@ -108,7 +108,7 @@ class KubernetesApplications:
         return answer
 
     def _retry(self) -> None:
-        """Let ``changed`` return: the applications may be readable now."""
+        """Let ``changed`` return: applications that could not be read may be readable now."""
         self._is_retry_scheduled = False
         self._changed.set()
 

@@ -1,9 +1,9 @@
 """The workflow that keeps the live log below its limit.
 
-One execution for each cluster, id ``archive``. It checks the live log, archives segments when that
-is due, and waits: shortly while the log grows, else longer. It is not a schedule, whose times would
-be fixed. A step whose attempts all fail is reported by the query ``status`` and repeated after the
-next check; until then the live log grows.
+One execution for each cluster, id ``archive``. It checks the live log, moves segments to the
+archive (seals them) when that is due, and waits, for a shorter time while the log grows. It is not
+a schedule, whose times would be fixed. A step whose attempts all fail is reported by the query
+``status`` and repeated after the next check; until then the live log grows.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from workflows.model.payloads import Payload
 WORKFLOW_TYPE: Final = "archive-log"
 WORKFLOW_ID: Final = "archive"
 CHECK_NOW: Final = "look-now"
+"""The signal for a check. Histories store its name, so it cannot be renamed."""
 
 STEP_S: Final = 300.0
 """Seconds of one attempt at a step: archiving the log of a week takes a minute."""

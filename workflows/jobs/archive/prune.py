@@ -37,5 +37,5 @@ class PruneArchive:
 
     @workflow.run
     async def run(self) -> PruneResult:
-        """Delete the files that are too old."""
+        """Delete the files beyond the retention: too old, or too many bytes."""
         return await workflow.execute_activity(ArchiveActivities.prune, options=_STEP)

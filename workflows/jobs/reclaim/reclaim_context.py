@@ -79,7 +79,10 @@ class ReclaimFactsSource(Protocol):
 
 
 class ReclaimContext(NamedTuple):
-    """The objects that all parts of reclaim in one process use."""
+    """The objects that all parts of reclaim in one process use.
+
+    ``releases``: makes the releases, and counts them.
+    """
 
     store: KeyValueStore
     keys: Keys

@@ -21,7 +21,10 @@ from workflows.jobs.retirement.subnet import SubnetRetirement
 
 
 def required_retirements(projection: Projection) -> Iterator[RequiredExecution]:
-    """An execution for each retiring object; its version changes when the object is empty."""
+    """An execution for each retiring object. It is signalled when its version changes.
+
+    The version changes when the object is empty.
+    """
     ledger = projection.ledger
     retiring = {name for name, subnet in ledger.subnets.items() if subnet.retiring}
     for name in retiring:
