@@ -126,13 +126,14 @@ class Pruner:
     def _pruned_part(self, sealed: SealedLog, last: FileSummary) -> PrunedPart:
         """The pruned part up to this file. Raises LogCorrupt if its snapshot is lost or changed."""
         file = sealed.open(last.link)
+        snapshot_name = last.link.base + SNAPSHOT_SUFFIX
         if sealed.snapshot(last.link) is None:
             raise LogCorrupt(
-                f"the snapshot beside {last.link.base} is lost or was changed: nothing is pruned",
+                f"snapshot {snapshot_name} is lost or was changed: no archive file is deleted",
                 subject=last.link.base,
                 remedy="restore it from a copy of the archive",
             )
-        data = self._files.view(last.link.base + SNAPSHOT_SUFFIX)
+        data = self._files.view(snapshot_name)
         digest = sha256(data).digest()
         return PrunedPart(last.number, last.link, last.last_position, file.chain_end, digest)
 

@@ -143,7 +143,7 @@ def _with_key(address: str, expected: Expected, keys: Keys) -> Iterator[tuple[by
     try:
         key_of = keys.ip_of if expected.kind == "ip" else keys.quarantine_of
         yield key_of(address), expected
-    except AddressSyntaxError:  # the checker reports it at its position in the log
+    except AddressSyntaxError:  # ``core.domain.log_checker`` reports it at its position in the log
         return
 
 

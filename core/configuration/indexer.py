@@ -51,5 +51,9 @@ async def _write(store: KeyValueStore, guard_key: bytes, revision: int, writes: 
     """Write if the guard key still has this revision; returns the revision of the write."""
     result = await store.commit([Unchanged(guard_key, revision)], writes)
     if not result.succeeded:
-        raise LostRace("the pools or subnets changed while their index was built", subject="index")
+        raise LostRace(
+            "the pools or subnets changed while their index was built",
+            subject="index",
+            remedy="repeat the command, which builds it again",
+        )
     return result.revision

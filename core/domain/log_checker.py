@@ -9,11 +9,11 @@ run have the same result.
     order         events come in the order of position and index in the segment; a
                   segment has one writer; the epochs of a writer never decrease
     shape         an event contradicts itself (an unknown NIC index, an invalid address)
-    I1            an address is claimed while another holder has it
+    I1            an address or GUID is claimed while another holder has it
     I2            an address is claimed that its pool does not offer at that time
     I3            a release names a claim or a revision that does not exist
     I4            the addresses of an endpoint's NICs and its claims differ
-    pool-empty    a pool is deleted that has claims or does not exist
+    pool-empty    a pool is deleted that has claims, or deleted or retired that does not exist
     pool-shrink   claimed addresses are removed from a pool
     pool-overlap  two pools of a family offer the same address
     subnet-...    see ``core.domain.subnets.subnet_checks``

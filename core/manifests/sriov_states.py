@@ -46,7 +46,10 @@ ERROR_CHARS_MAX: Final = 4_096
 
 
 class SyncResult(NamedTuple):
-    """``status``: SUCCEEDED, IN_PROGRESS or FAILED; ``error``: the refusal or failure."""
+    """The result of the agent's last attempt to apply the plan.
+
+    ``status``: SUCCEEDED, IN_PROGRESS or FAILED; ``error``: the refusal or failure.
+    """
 
     status: str
     error: str = ""
@@ -84,9 +87,9 @@ def node_state_status(
 def _desired(nic: DesiredNic) -> DesiredInterface:
     return DesiredInterface(
         nic.address,
-        nic.nic,
-        nic.vfs,
-        nic.mtu,
+        name=nic.nic,
+        num_vfs=nic.vfs,
+        mtu=nic.mtu,
         e_switch_mode=nic.eswitch_mode,
         vf_groups=[_group(group) for group in nic.groups],
         externally_managed=nic.externally_managed,

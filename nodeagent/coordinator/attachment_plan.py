@@ -203,6 +203,7 @@ def _reply_path(
 def _policy_routes(
     settings: CoordinatorSettings, decision: NicSetup, pod: PodStack
 ) -> Iterator[PlanStep]:
+    """The user's ``policyRoutes``: routes over this call's NIC."""
     # No rule leads to the table of the first underlay NIC.
     uses_main = decision.mode == "underlay" and decision.first
     table = RT_TABLE_MAIN if uses_main else decision.table

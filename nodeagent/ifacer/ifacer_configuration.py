@@ -104,8 +104,9 @@ def _interface_config(conf: _Conf) -> InterfaceConfig | None:
         text = f"vlanID {conf.vlan}: vlan tag must be in range [0,{VLAN_MAX}]"
         raise CniFailure(INVALID_CONFIG, text)
     names = [_name("interfaces", name) for name in conf.interfaces]
-    if len(set(names)) < len(names):
-        raise CniFailure(INVALID_CONFIG, "interfaces: an interface is named twice")
+    repeated = next((name for name in names if names.count(name) > 1), "")
+    if repeated:
+        raise CniFailure(INVALID_CONFIG, f"interfaces: {repeated} is named twice")
     if len(names) == 1:
         config = InterfaceConfig(tuple(names), conf.vlan)
     elif conf.bond is None:

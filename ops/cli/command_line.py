@@ -1,7 +1,7 @@
 """Parses the options of a command line with the parser of the command itself.
 
-``remote`` passes the command line to orbctl in a Pod, without some options and with files as
-standard input. Values are neither converted nor checked here; orbctl in the Pod does that.
+``ops.cli.remote`` passes the command line to orbctl in a Pod, without some options and with files
+as standard input. Values are neither converted nor checked here; orbctl in the Pod does that.
 """
 
 from __future__ import annotations

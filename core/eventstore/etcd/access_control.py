@@ -90,7 +90,8 @@ def _may_write(permission: messages.PermissionMessage) -> bool:
 
 
 def _revoke(role: str, permission: Permission) -> ProtobufMessage:
-    start, end = permission.start.decode(), permission.end.decode()  # only this message has text
+    # This message has its keys as strings; those of other messages are bytes.
+    start, end = permission.start.decode(), permission.end.decode()
     request: ProtobufMessage = messages.AuthRoleRevokePermissionRequest(
         role=role, key=start, range_end=end
     )

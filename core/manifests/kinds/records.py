@@ -1,5 +1,6 @@
 """Manifests of records: Pod, Namespace, Node and the built-in applications.
 
+Without Kubernetes, an operator applies them in place of the API server's objects.
 Only the metadata of a Pod, Namespace or Node is read; for an application also its size and its Pod
 template. Other fields are ignored.
 """

@@ -41,7 +41,7 @@ def diff(
     for kind in kinds or []:
         if kind not in COMPARED_KINDS:
             raise BadInput(
-                f"{kind[:64]!r} cannot be compared",
+                f"kind {kind[:64]!r} cannot be compared",
                 subject="--kind",
                 remedy=f"use one of {', '.join(COMPARED_KINDS)}",
             )

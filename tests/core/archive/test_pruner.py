@@ -130,7 +130,7 @@ async def test_a_changed_snapshot_prevents_pruning_and_verify_reports_it(tmp_pat
     path = tmp_path / second_name
     original = path.read_bytes()
     path.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
-    with pytest.raises(LogCorrupt, match="nothing is pruned"):
+    with pytest.raises(LogCorrupt, match="no archive file is deleted"):
         await _pruner(cluster).prune(Retention(), NOW_MS, files=2)
     path.write_bytes(original)
     await _pruner(cluster).prune(Retention(), NOW_MS, files=2)

@@ -3,7 +3,7 @@
 They are not in the history of the scan's workflow: 10,000 releases take megabytes, and a payload of
 a history at most 64 KiB. A scan state is written once, in parts, under its own lease; the history
 has its ``ScanStateRef``. When the lease expires, the state is lost: the next scan observes its
-subjects again, which delays releases.
+subjects as if for the first time, which delays releases that need several observations.
 
     job/reclaim/<state>/sighting/<part>   observations
     job/reclaim/<state>/step/<part>       planned releases (``ReclaimStep``)
