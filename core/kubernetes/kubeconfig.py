@@ -128,7 +128,7 @@ def _entry(document: Section, collection: str, kind: str, name: object) -> Secti
             section = entry.get(kind) or {}
             if isinstance(section, dict):
                 return section
-    raise NoAccess(f"the file has no {kind} {name!r}")
+    raise NoAccess(f"the file has no {kind} {name!r}" if name else f"the context names no {kind}")
 
 
 def _pem(section: Section, name: str, directory: Path) -> bytes:

@@ -162,7 +162,11 @@ def attach(program: int, cgroup: int, hook: int) -> int:
 
     The link ends when its descriptor is closed, unless the link is pinned.
     """
-    return _bpf(n.BPF_LINK_CREATE, _LINK.pack(program, cgroup, hook, 0), "attach a program")
+    return _bpf(
+        n.BPF_LINK_CREATE,
+        _LINK.pack(program, cgroup, hook, 0),
+        f"attach a program to cgroup hook {hook}",
+    )
 
 
 def exchange(link: int, program: int) -> None:

@@ -201,7 +201,7 @@ class Scheduler:
         except workflow.ChildWorkflowError as error:
             fault = f"{workflow_id}: {error.__cause__ or error}"
         except workflow.CancelledError:
-            pass
+            pass  # a cancelled action is not a fault
         self._running.pop(at_ms)
         self._change(fault=fault)
         if fault and self._current.policy.pause_on_failure:

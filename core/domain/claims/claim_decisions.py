@@ -274,7 +274,8 @@ def claim(
 ) -> AddressesClaimed:
     """Build the event of a claim. ``chosen``: the new NICs with their addresses.
 
-    ``source`` and ``passed_over`` describe the selection, see ``AddressesClaimed``.
+    ``source``: the level of pool selection that named the pools, "" without a selection.
+    ``passed_over``: the candidate pools that a rule rejected or that were full.
 
     In the unnamed multi-NIC mode the interfaces of ``chosen`` are "0", "1", ...: item 0 becomes
     eth0; the others have no name ("") until an ADD names them. The attachment's interface names the

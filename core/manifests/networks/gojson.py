@@ -36,7 +36,7 @@ def loads(text: str) -> Json:
             parse_constant=_refuse_constant,
         )
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"the text is not JSON: {error}", remedy="correct the JSON") from None
+        raise BadInput(f"{text[:32]!r} is not JSON: {error}", remedy="correct the JSON") from None
     _check_depth(value, DEPTH_MAX)
     return value
 

@@ -77,10 +77,10 @@ class ProbeQuarantine:
         workflow.set_signal_handler(CHECK_SIGNAL, self._check_now)
         workflow.set_signal_handler(PROBE_NOW, self._request)
         while await self._wait():
-            answer = await self._probe()
-            if answer.verdict == "over":  # the quarantine has ended, or another one has begun
+            result = await self._probe()
+            if result.verdict == "over":  # the quarantine has ended, or another one has begun
                 break
-            self._progress = with_result(self._progress, answer, now_s())
+            self._progress = with_result(self._progress, result, now_s())
             self._publish()
             if self._progress.may_lift and await self._give_back():
                 return self._outcome(returned=True)
