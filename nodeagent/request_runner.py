@@ -265,7 +265,7 @@ class RunningRequest:
         if self._task.uncancel() > self._cancelling or kind is not asyncio.CancelledError:
             return None
         return DeadlineExceeded(
-            f"not done within {self._deadlines.seconds:g} s",
+            f"the request was not done within {self._deadlines.seconds:g} s",
             remedy="repeat the request; its uncommitted changes were undone",
         )
 

@@ -35,6 +35,7 @@ def _trimmed_array(value: list[Any], kind: Any) -> list[Any]:
         return value
     if typing.get_origin(kind) is tuple and arguments[-1] is not Ellipsis:
         known_fields = [trimmed(item, field) for item, field in zip(value, arguments, strict=False)]
+        # Only named tuples get new fields: with further items, the decoder must fail.
         return known_fields + value[len(known_fields) :]
     return [trimmed(item, arguments[0]) for item in value]
 

@@ -139,6 +139,7 @@ class Api:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._ahead_s: float | None = None
+        """The server's Unix time minus this machine's monotonic time."""
         self._date = ""
 
     @property

@@ -260,7 +260,7 @@ async def test_at_its_deadline_a_request_ends_without_a_claim(
     await slow_node.process.parts.view.freshen()
 
     assert late["code"] == 11
-    assert late["msg"] == "spiderpool IP allocation error: not done within 0.01 s"
+    assert late["msg"] == "spiderpool IP allocation error: the request was not done within 0.01 s"
     assert "late" not in {claim.pod for claim in (await slow_node.claims()).values()}
     assert slow_node.process.parts.runner.under_way == 0
 

@@ -321,7 +321,7 @@ DeadlineReason = Literal["deleted", "deleting", "finished"]
 
 
 class ReclaimDeadline(NamedTuple):
-    """A Pod whose addresses may be released after ``stop_s``. Times are Unix seconds.
+    """A Pod whose addresses may be released after ``expires_s``. Times are Unix seconds.
 
     ``seen``: when the change was first observed. ``deadline_s``: when the Pod's grace period ends.
     ``report``: the report of the deletion as text, for the evidence.
@@ -337,7 +337,7 @@ class ReclaimDeadline(NamedTuple):
     report: str = ""
 
     @property
-    def stop_s(self) -> float:
+    def expires_s(self) -> float:
         """When to check the Pod: late enough for a second observation, unless it was deleted."""
         if self.reason == "deleted":
             return self.deadline_s
@@ -438,5 +438,5 @@ class PodDeadlines:
 
     def due(self, now_s: float) -> list[ReclaimDeadline]:
         """The expired deadlines, the oldest first; linear in the number of deadlines."""
-        expired = [deadline for deadline in self._deadlines.values() if deadline.stop_s <= now_s]
-        return sorted(expired, key=lambda deadline: deadline.stop_s)
+        expired = [deadline for deadline in self._deadlines.values() if deadline.expires_s <= now_s]
+        return sorted(expired, key=lambda deadline: deadline.expires_s)

@@ -164,8 +164,8 @@ def check_deadline(
     holding = _holding_of(endpoint, ledger.claims)
     if endpoint.uid != deadline.uid:
         return _claims_to_keep(holding, keep(f"the endpoint belongs to UID {endpoint.uid} now"))
-    if context.now_s < deadline.stop_s:
-        return _claims_to_keep(holding, keep("its deadline has not expired", deadline.stop_s))
+    if context.now_s < deadline.expires_s:
+        return _claims_to_keep(holding, keep("its deadline has not expired", deadline.expires_s))
     to_verify = holding.to_verify(context.settings)
     last, times = deadline.seen, 1
     source: Source = "event"

@@ -189,7 +189,7 @@ class ReclaimPod:
         """Wait until the deadline has passed; a signal may set another one."""
         while True:
             deadline, self._newer = _newest(deadline, self._newer), None
-            remaining_s = deadline.stop_s - workflow.now().timestamp()
+            remaining_s = deadline.expires_s - workflow.now().timestamp()
             if remaining_s <= 0:
                 return deadline
             try:

@@ -108,6 +108,7 @@ class GuidReclaim:
         nodes = {claim.node for claim in ledger.guids.values()}
         missing = await context.facts.deleted_nodes(nodes) if nodes else frozenset()
         first = {node: self._missing.get(node, read_at) for node in missing}
+        # A time of another observer cannot be compared: the node is missing since this scan.
         self._missing = {
             node: read_at if read_at.is_before(seen_at) else seen_at
             for node, seen_at in first.items()

@@ -32,7 +32,7 @@ _FRAMES_A_TURN: Final = 4
 
 
 class SendingStream(Protocol):
-    """The sending half of a stream; ``send_window``: bytes that it may send now."""
+    """The sending half of the stream of one call; ``send_window``: bytes that it may send now."""
 
     stream_id: int
     send_window: int

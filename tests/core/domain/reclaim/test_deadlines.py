@@ -74,7 +74,7 @@ def test_a_deleted_or_finished_pod_starts_a_deadline(
 
     assert isinstance(deadline, ReclaimDeadline)
     assert (deadline.reason, deadline.deadline_s) == (reason, deadline_s)
-    assert deadline.stop_s >= deadline_s
+    assert deadline.expires_s >= deadline_s
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_deadline_in_the_past_is_resolved_after_a_second_observation() -> None
     deadline = deadline_after(DELETING._replace(deletion_s=5.0))
 
     assert isinstance(deadline, ReclaimDeadline)
-    assert deadline.stop_s == NOW_S + OBSERVATION_GAP_S
+    assert deadline.expires_s == NOW_S + OBSERVATION_GAP_S
 
 
 def test_the_number_of_deadlines_is_bounded_and_dropped_deadlines_are_counted() -> None:
