@@ -202,7 +202,8 @@ def _webhook(conf: ConfFile, env: EnvironmentVariables) -> WebhookSettings | Non
 def _injection(conf: ConfFile, env: EnvironmentVariables) -> InjectionSettings | None:
     """The settings of the Pod webhook; None if conf.yml disables it.
 
-    Pods request the slots that agents advertise (``core.domain.slots``).
+    Slots are extended resources that limit the Pods of a node: agents advertise them, and the
+    webhook adds requests for them to Pods.
     """
     has_provider = provider_of(conf) is not None
     devices = device_settings(conf.agent.devices, has_provider=has_provider)

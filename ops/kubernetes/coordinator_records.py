@@ -61,7 +61,7 @@ class CoordinatorRecords:
         return None
 
 
-async def end_records(commands: Commands) -> None:
+async def delete_coordinator_records(commands: Commands) -> None:
     """Delete all records of SpiderCoordinators, because this controller does not watch them.
 
     Raises StoreError, NotReady, LostRace.

@@ -18,7 +18,7 @@ from core.kubernetes.informer import Informer, reflector_task
 from core.process.supervision import Supervisor, TaskSpec
 from core.process.teardown import Teardown
 from core.projections.projector import Projector
-from ops.kubernetes.coordinator_records import CoordinatorRecords, end_records
+from ops.kubernetes.coordinator_records import CoordinatorRecords, delete_coordinator_records
 from ops.kubernetes.coordinator_status import Coordinators
 from ops.kubernetes.custom_resource_writer import ObjectWriter
 from ops.kubernetes.ipam_claim_status import ClaimReporter
@@ -92,7 +92,7 @@ class KubernetesHost:
                 records = CoordinatorRecords(coordinators.informer, commands)
                 self.tasks.start(TaskSpec("coordinator-records", records.run))
             else:
-                await end_records(commands)
+                await delete_coordinator_records(commands)
             if self._settings.lease is not None and term is not None:
                 report = LeaseReport(api, self._settings.lease, term)
                 self.tasks.start(TaskSpec("lease-report", report.run))

@@ -93,7 +93,7 @@ class Calls:
             try:
                 answer = await self._repeated(method, request)
             except CallFailed as failed:
-                if failed.failure.state is CallState.COMPACTED:
+                if failed.failure.state is CallState.COMPACTED:  # an answer, and no fault of etcd
                     self.observe(method, started)
                     raise
                 error = read_error(failed.failure, self.endpoint)

@@ -62,4 +62,5 @@ def _seconds(field: str, text: str) -> float | None:
 
 def _invalid(field: str, problem: str, remedy: str) -> BadInput:
     name = f"detectOptions.{field}"
+    # The remedy is in the message, because the webhook reports only messages.
     return BadInput(f"{name}: {problem}: {remedy}", subject=name)

@@ -58,7 +58,7 @@ KEPT: Final = "ReclaimKept"
 RELEASED: Final = "ReclaimReleased"
 FAILED: Final = "ReclaimPaused"
 FAULT: Final = "ReclaimFault"
-"""The search attributes of the execution."""
+"""The search attributes of the execution. The values are published, so they cannot be renamed."""
 
 PAUSED_SHOWN_MAX: Final = 20
 """Failed steps that ``status`` lists; it counts all of them."""
