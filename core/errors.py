@@ -57,7 +57,7 @@
         ├── ExecutionNotFound       no execution has this id, or none that is open
         ├── AlreadyStarted          the workflow id is in use and the id policy forbids reuse
         ├── ExecutionFailed         the execution failed, or was cancelled or terminated
-        ├── CallRejected            the execution rejected a query or an update
+        ├── CallRejected            the execution rejected a query, update, pause or retry
         └── SessionLost             the lease of this process has ended     (retryable)
 
 A text in quotes is the ``sentinel`` of an AllocationError. Each message states what happened to
@@ -473,7 +473,7 @@ class ExecutionNotFound(ExecutionError):
 class AlreadyStarted(ExecutionError):
     """The workflow id is in use and the request's id policy forbids reuse.
 
-    ``run_id``: the run that uses the workflow id.
+    ``run_id``: the open run that uses the workflow id; "" if the last run is closed.
     """
 
     def __init__(self, message: str, *, subject: str, remedy: str = "", run_id: str = "") -> None:
@@ -491,7 +491,7 @@ class ExecutionFailed(ExecutionError):
 
 
 class CallRejected(ExecutionError):
-    """The execution's handler or validator rejected a query or an update."""
+    """The execution rejected a query or an update, or cannot be paused or resumed now."""
 
 
 class SessionLost(ExecutionError):

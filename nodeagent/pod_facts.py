@@ -228,15 +228,15 @@ class StandaloneFactsSource:
 
     def _with_record(self, pod: PodFacts, record: RecordDefined) -> PodFacts:
         owner = _owner(record)
-        fixed = kind_of_pod(pod.name, owner, self._fixed)
+        fixed_kind = kind_of_pod(pod.name, owner, self._fixed)
         return pod._replace(
             labels=record.labels,
             annotations=record.annotations,
             owner=None if owner is None else top_controller(owner, self._view.current.records),
-            fixed=fixed,
-            endpoint_name=record.owner_name if fixed == "vm" else "",
+            fixed=fixed_kind,
+            endpoint_name=record.owner_name if fixed_kind == "vm" else "",
             known=True,
-            migrating=fixed == "vm" and MIGRATION_ANNOTATION in record.annotations,
+            migrating=fixed_kind == "vm" and MIGRATION_ANNOTATION in record.annotations,
         )
 
     def _pods_of(self, kind: FixedKind, endpoint: Endpoint) -> Iterable[RecordDefined]:

@@ -85,7 +85,7 @@ class Assigner:
         reclaimable, lost = retrieve(endpoint, states.claims, pools)
         if not reclaimable:
             return stored, lost
-        event = AddressesClaimed(endpoint, reclaimable)
+        event = AddressesClaimed(endpoint, new_nics=reclaimable)
         states = states._replace(stored=stored)  # guard the endpoint that the caller has read
         revision = await self._commit(states, event, self._view.current, cause)
         return StoredEndpoint(endpoint, revision), lost

@@ -4,7 +4,8 @@ A segment has the events of one transaction of one writer. Segments in etcd are 
 segments in files are called sealed.
 
 One file is sealed in these steps: read the segments; write index, snapshot and segments file;
-commit the cursor, guarded by its revision; delete the sealed segments in bounded transactions.
+commit the cursor (how far the log is sealed), guarded by its revision; delete the sealed segments
+in bounded transactions.
 After the last file, compact etcd. A crash between two steps loses nothing: the next seal removes
 files that do not belong to the archive, and deletes sealed segments that are still in etcd. If two
 archivers run concurrently, the guard of the cursor fails for one of them, which removes its files.
@@ -117,7 +118,7 @@ class Archiver:
         run = _Run(stored)
         run.add_deleted(await self._delete(stored, _first_seqs(stored)))
         view = await open_log(self._store, self._keys, self._files)
-        if view.sealed.cursor != stored.cursor:
+        if view.sealed.cursor != stored.cursor:  # another archiver has committed meanwhile
             return run.report(superseded=True)
         await asyncio.to_thread(remove_leftovers, self._files, view.sealed, self._keys.cluster)
         if not await self._seal_files(run, view, view.revision if upto is None else upto):

@@ -140,8 +140,8 @@ class Nic(NamedTuple):
     See docs/reference/custom-resource-rules.md, "SpiderEndpoint", ``current.ips[]``.
 
     ``ipv4`` and ``ipv6``: address with prefix length, "" for none. ``interface`` "": the Pod's
-    annotation does not name it, and no ADD has named it yet. ``container`` "": there was no ADD for
-    this NIC yet.
+    annotation does not name it, and no ADD has named it yet. ``clean_gateway``: it gets no default
+    route although it has a gateway. ``container`` "": there was no ADD for this NIC yet.
     """
 
     interface: str

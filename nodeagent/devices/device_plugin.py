@@ -156,9 +156,15 @@ class DevicePlugin:
     async def _open(self) -> str:
         await self._stop(None)
         if len(os.fsencode(self._temporary)) > PATH_BYTES_MAX:
-            return f"the path {self._temporary} is longer than {PATH_BYTES_MAX} bytes"
+            return (
+                f"the path {self._temporary} is longer than {PATH_BYTES_MAX} bytes:"
+                " mount kubelet's directory device-plugins at a shorter path"
+            )
         if not self.path.parent.is_dir():
-            return f"there is no directory {self.path.parent}"
+            return (
+                f"there is no directory {self.path.parent}: mount kubelet's directory"
+                " device-plugins in the agent's container"
+            )
         self._server = server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers((self._handlers(),))
         try:

@@ -56,7 +56,7 @@ class AssignedAddressProbe:
         """
         if not requested.needs_probe:
             return
-        # During a live migration the source Pod has the same addresses on the link.
+        # ``migrating``: this Pod is the target; the source has the same addresses on the link.
         skips_conflicts = self._probed.conflicts or self._facts.facts(call.pod).pod.migrating
         switches = requested._replace(
             conflicts=requested.conflicts and not skips_conflicts,
@@ -73,7 +73,7 @@ class AssignedAddressProbe:
             withdrawal = await self._withdrawal_handler.withdraw_nic(
                 request, result.conflicts, error.message
             )
-            if withdrawal is not Withdrawal.DONE:
+            if withdrawal is not Withdrawal.DONE:  # its value says why nothing was released
                 raise conflict_error(interface, result.conflicts, withdrawal.value)
             raise error
         if result.silent_gateways:

@@ -103,7 +103,7 @@ class StatusHandler:
         self._cache: dict[IpamConf, _CachedStatus] = {}
 
     async def handle_status(self, ipam: IpamConf) -> None:
-        """Raise CniFailure with code 50 or 51 if an ADD cannot succeed."""
+        """Raise CniFailure with code 50 (an ADD cannot succeed) or 51 (Pods may be limited)."""
         status = self._cached(ipam)
         if status is None:
             async with self._lock:

@@ -46,7 +46,7 @@ def mac_of(link: str) -> str:
 
 
 class KubernetesNetworks:
-    """The ``Networks`` of a cluster; ``run`` keeps it up to date."""
+    """The networks of a cluster (``provider_binding.Networks``); ``run`` keeps them up to date."""
 
     def __init__(
         self,

@@ -177,9 +177,11 @@ def mac_text(mac: Mac) -> str:
 def host_prefix(address: Address) -> Cidr:
     """The address as a prefix of full length: /32 or /128."""
     family, value = address
-    return Cidr(family, value, value, 32 if family == 4 else 128, value)
+    length = 32 if family == 4 else 128
+    return Cidr(family, first=value, last=value, prefix_length=length, address=value)
 
 
 def default_prefix(family: Family) -> Cidr:
     """The prefix of a default route."""
-    return Cidr(family, 0, 2**32 - 1 if family == 4 else 2**128 - 1, 0, 0)
+    last = 2**32 - 1 if family == 4 else 2**128 - 1
+    return Cidr(family, first=0, last=last, prefix_length=0, address=0)

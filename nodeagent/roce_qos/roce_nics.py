@@ -90,7 +90,7 @@ class RoceNics:
             tuple(self._files.port(device.name, port.number) for device, port in ports),
             master=pf or bonds.get(link, ""),
         )
-        if pf or link in bonds.values():
+        if pf or link in bonds.values():  # its physical function or its NICs have the settings
             return nic._replace(has_port=False)
         return nic._replace(dcb=dcb.read_dcb(session, link), ecn=self._files.ecn(link))
 

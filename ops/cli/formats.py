@@ -54,7 +54,7 @@ TABLE_OUTPUT: Final = Output(Format.TABLE)
 
 def parse_output(text: str) -> Output:
     """Parse the value of ``-o``. Raises BadInput."""
-    name, _, template = text.removeprefix("=").partition("=")
+    name, _, template = text.removeprefix("=").partition("=")  # ``-o=json`` passes "=json"
     formats = [known.value for known in Format]
     if name not in formats:
         raise BadInput(

@@ -48,6 +48,7 @@ def main() -> None:
     raise_gc_threshold()
     as_plugin = Path(sys.argv[0]).name == PLUGIN
     arguments, process = sys.argv[1:], ProcessContext()
+    # Remote: ``kubectl exec`` runs orbctl in a Pod of Orbweaver.
     if remote.is_remote(arguments, os.environ, as_plugin=as_plugin):
         sys.exit(_run_remotely(arguments, process))
     program = "kubectl orb" if as_plugin else "orbctl"

@@ -36,7 +36,8 @@ async def pod_source(
     """Open the source of facts about Pods.
 
     ``kubeconfig``: the cluster with the Pods; "": the cluster in which this process runs as a Pod;
-    None: no cluster, so the facts come from records. Raises BadInput, NotReady.
+    None: no cluster, so the facts come from records. ``notice``: the Pods and nodes that options
+    declare deleted. Raises BadInput, NotReady.
     """
     if kubeconfig is None:
         yield partial(

@@ -65,7 +65,8 @@ class GrowthAt:
     def _changes(self) -> defaultdict[str, Counter[int]]:
         """Subnet -> position -> how many addresses the subnet's pools gained; negative: lost.
 
-        Each version of a pool is read once, for all hours and subnets.
+        Pools without a subnet are under "", which is not used. Each version of a pool is read once,
+        for all hours and subnets.
         """
         changes: defaultdict[str, Counter[int]] = defaultdict(Counter)
         pools, hours = self._log.pools, self._hours

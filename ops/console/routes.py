@@ -1,7 +1,7 @@
 """The routes of the console's API (docs/reference/console-api.yaml).
 
-A handler takes the instant and parameters of one request, and returns a document from a
-``ConsoleSource``. HTTP itself is in ``ops.console.web_server``.
+A handler takes the instant (the state of the log that is shown) and the parameters of one request,
+and returns a document from a ``ConsoleSource``. HTTP itself is in ``ops.console.web_server``.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _page_of_pools(make_page: Callable[[PoolsAt, PageRequest], Document]) -> Han
 
 async def _addresses(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
     state = query.text("state")
-    if state not in {"", "allocated", "resting"}:
+    if state not in {"", "allocated", "resting"}:  # resting: in the cool-down after a release
         raise BadInput(
             f"addresses of the state {state[:64]!r} cannot be listed",
             subject="state",

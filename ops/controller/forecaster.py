@@ -93,7 +93,8 @@ class Forecaster:
         )
         await growth.read(view, now_ms)
         for part in unread.parts():
-            fields = {"part": str(part), "remedy": part.remedy, "further": unread.unlisted}
+            further = unread.unlisted  # parts that are only counted
+            fields = {"part": str(part), "remedy": part.remedy, "further": further}
             _log.warning("forecast without a part of the log", extra={"fields": fields})
 
     def exhaustion_s(self, kind: str) -> Iterator[tuple[str, float]]:

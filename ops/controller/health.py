@@ -2,11 +2,11 @@
 
 Live: the event loop runs and the controller is not stopping. Ready: etcd answers, the projection
 has caught up with the log, every supervised task runs and receives updates, a replica leads, and
-the workflow worker has a session. The leader must also receive changes of Pods. In Kubernetes the
-watches must work and configured webhooks must be served, because the API server calls only ready
-replicas (docs/reference/configuration.md, "Ports and health paths"). Spiderpool's paths return the
-same. Paths of Spiderpool's API that are not implemented return 501 and name a command instead
-(docs/reference/http-api.md, "Controller").
+the workflow worker owns its share of the shards. The leader must also receive changes of Pods. In
+Kubernetes the watches must work and configured webhooks must be served, because the API server
+calls only ready replicas (docs/reference/configuration.md, "Ports and health paths"). Spiderpool's
+paths return the same. Paths of Spiderpool's API that are not implemented return 501 and name a
+command instead (docs/reference/http-api.md, "Controller").
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ class ControllerHealth:
     def _jobs_fault(self) -> OrbweaverError | None:
         if self._jobs.worker.is_working:
             return None
-        return NotReady("the workflow worker has no session", remedy="check etcd")
+        why = "the workflow worker does not own its share of the shards of executions"
+        return NotReady(why, remedy="check etcd, and the log of this controller")
 
     def _listener_fault(self) -> OrbweaverError | None:
         is_leader = self._election.term is not None

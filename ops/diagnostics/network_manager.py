@@ -1,6 +1,7 @@
-"""Checks that NetworkManager does not manage the interfaces of Pods and of ifacer.
+"""Checks that NetworkManager does not manage the veth interfaces of Pods.
 
-A configuration is only suggested, not written, because it belongs to the owner of the node.
+The interfaces that ifacer creates are not checked. A configuration is only suggested, not written,
+because it belongs to the owner of the node.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Reports the leader in a Lease of the API server, for people and tools.
 
 The election itself uses etcd, and its epoch fences writes (docs/contributing/decisions/0017). The
-leader renews a Lease with Spiderpool's name and releases it at the end. If the Lease cannot be
-written, the leader continues.
+leader renews a Lease that has the name of Spiderpool's, and releases it when its term ends. If the
+Lease cannot be written, the leader continues.
 """
 
 from __future__ import annotations
@@ -87,7 +87,11 @@ class LeaseReport:
         except ApiConflict:
             return  # another client has changed the Lease; the next renewal reads it again
         except ApiError as error:
-            _log.warning("the Lease could not be updated: %s", error)
+            _log.warning(
+                "Lease %s could not be updated, the leader continues: %s",
+                self._settings.name,
+                error,
+            )
 
     async def _read(self) -> Object | None:
         try:

@@ -85,7 +85,8 @@ class ScaleRecorder:
                     await self.record(writer)
                 self.rounds += 1
         except WriterFenced as error:
-            raise LostRace("another controller records scales now", subject=WRITER) from error
+            why = "another controller leads now and records the sizes of applications"
+            raise LostRace(why, subject=WRITER) from error
         finally:
             await writer.close()
 
@@ -99,6 +100,7 @@ class ScaleRecorder:
         ][:EVENTS_PER_ROUND_MAX]
         for begin in range(0, len(changed), BATCH_EVENTS_MAX):
             batch = changed[begin : begin + BATCH_EVENTS_MAX]
+            # Every application of the batch has an event, because it is built-in (``_held``).
             events = [event for event in map(scale_of, batch) if event is not None]
             drafts = [EventDraft(writer.event_id(), CAUSE, event) for event in events]
             await writer.append(Proposal(tuple(drafts), guards=(), writes=()))
@@ -111,7 +113,7 @@ class ScaleRecorder:
             del self._sizes[owner]
 
     def _held(self) -> Iterator[Application]:
-        """Applications without automatic pools whose Pods hold addresses, or did before."""
+        """Built-in applications without automatic pools whose Pods hold or held addresses."""
         ledger = self._projector.projection.ledger
         owners = {
             (endpoint.owner_kind, endpoint.namespace, endpoint.owner_name)

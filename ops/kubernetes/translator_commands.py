@@ -128,13 +128,15 @@ class Commands:
     def _is_applied(self, command: Command) -> bool:
         """Whether the command would certainly change nothing in the projection."""
         configuration = self.configuration
-        if removed_addresses(configuration, command):
+        if removed_addresses(configuration, command):  # it depends on the claims in etcd
             return False
         try:
+            # Without removed addresses no claim matters, so ``claimed`` may be empty.
             return not decide(configuration, command, claimed={})
         except Refused:
             return False
 
     def _overtaken(self, error: WriterFenced) -> LostRace:
         self.overtaken = True
-        return LostRace("another controller translates now", subject=error.subject)
+        why = "another controller leads now and translates the custom resources"
+        return LostRace(why, subject=error.subject)

@@ -107,6 +107,7 @@ def take_due(
         return before
     earliest_ms = now_ms - round(schedule.policy.catchup_window_s * 1000)
     not_missed = [at_ms for at_ms in times if at_ms >= earliest_ms]
+    # If all were missed, the next task begins at the catch-up window, not at the next missed time.
     handled_ms = times[-1] if not_missed else max(times[-1], earliest_ms - 1)
     progress = before._replace(
         handled_ms=handled_ms,

@@ -33,7 +33,7 @@ def retrieve(
     """Find the endpoint's NICs with a missing claim.
 
     ``claims``: all claims of the endpoint's addresses, by any holder. ``pools``: those of the
-    endpoint's pools that exist.
+    endpoint's pools that exist; a closed one is disabled or being retired.
     """
     reclaimable: list[int] = []
     lost: list[int] = []

@@ -29,7 +29,10 @@ WATCH_RETRY_S_MAX = 2.0
 """The longest pause before a broken watch is opened again, in seconds."""
 
 WATCH_HELD_S = 0.1
-"""Seconds between progress requests of a watch that holds changes back."""
+"""Seconds between progress requests of a watch that holds changes back.
+
+A watch of several ranges holds a revision back until it has the changes of all ranges.
+"""
 
 WATCH_HELD_CHANGES_MAX = 100_000
 """Changes that a watch of several ranges may hold back.
@@ -70,7 +73,10 @@ KEEPALIVE_TIMEOUT_S = 3.0
 """Seconds after which a connection whose ping was not answered counts as dead."""
 
 RECONNECT_MIN_S = 0.1
-"""The longest pause after the first failed attempt to connect to an endpoint, in seconds."""
+"""The longest pause after the first failed attempt to connect to an endpoint, in seconds.
+
+It grows with each further failure to ``RECONNECT_MAX_S``; the actual pause is random.
+"""
 
 RECONNECT_MAX_S = 2.0
 """The longest pause between attempts to connect to an endpoint, in seconds."""

@@ -118,7 +118,10 @@ def replay(
 def _replay(
     file: Path, position: float, time_ms: float, now_ms: int
 ) -> tuple[Checker, int, list[str]]:
-    """Apply the events up to a position or time; count them and collect violations."""
+    """Apply the events up to a position or time; count them and collect broken rules.
+
+    The rules are those of ``core.domain.log_checker``.
+    """
     if not file.is_file():
         raise BadInput(
             f"{file} is not a file",

@@ -64,7 +64,11 @@ class Admitter:
             try:
                 await self.sweep()
             except OrbweaverError as error:
-                _log.warning("pending admissions could not be read: %s", error)
+                _log.warning(
+                    "completed admissions could not be deleted; trying again in %g s: %s",
+                    SWEEP_S,
+                    error,
+                )
 
     async def sweep(self) -> None:
         """Delete admissions whose object is in the log or was never stored.
@@ -111,6 +115,7 @@ class Admitter:
     async def _store(
         self, admission_request: AdmissionRequest, value: Pool | Subnet, since: AdmissionSnapshot
     ) -> None:
+        """Store the admission. Raises LostRace if another one was stored after ``since``."""
         metadata = admission_request.object["metadata"]
         admission = PendingAdmission(
             review=admission_request.uid,

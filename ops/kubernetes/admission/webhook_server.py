@@ -162,7 +162,10 @@ class WebhookPort:
         return self._port.port
 
     async def open(self, address: str, port: int, setting: str) -> None:
-        """Listen; address "" means all addresses, port 0 a free port. Raises BadInput."""
+        """Listen; address "" means all addresses, port 0 a free port.
+
+        Raises BadInput with ``setting``, the name of the setting that has the port.
+        """
         self._certificate.load()
         await self._port.open(address, port, setting, self._certificate.context)
 

@@ -57,7 +57,7 @@ async def make_certificates(api: Api, namespace: str, names: SecretNames) -> lis
     now = dt.datetime.now(dt.UTC)
     secrets = _Secrets(api, namespace)
     authority = await secrets.read(names.authority)
-    missing = KeyPair(b"", b"")
+    missing = KeyPair(b"", b"")  # stands for a certificate that does not exist
     if authority is None or not is_usable(_stored(authority, missing), now):
         authority = make_authority("orbweaver-etcd authority", now)
         await secrets.write(names.authority, authority, authority)
@@ -131,4 +131,4 @@ class _Secrets:
             version = {"resourceVersion": before["metadata"]["resourceVersion"]}
             await self._api.merge(f"{self._path}/{name}", {"metadata": version, "data": data})
         self.written.append(name)
-        _log.info("created the certificate in Secret %s", name)
+        _log.info("issued the certificate in Secret %s", name)

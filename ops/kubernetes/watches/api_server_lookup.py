@@ -1,8 +1,8 @@
 """The ``ClusterLookup`` of one scan, about the holders in one ledger. Pure.
 
-A holder is the Pod, replica, VM instance or IPAMClaim that claims belong to. A launcher is a Pod
-that runs a VM instance or uses an IPAMClaim. A reporter is a living Pod whose status has an
-address.
+A holder is the Pod, replica, VM instance or IPAMClaim that claims belong to. Suspects are the
+holders whose Pods or owners the scan has read. A launcher is a Pod that runs a VM instance or uses
+an IPAMClaim. A reporter is a living Pod whose status has an address.
 
 The facts combine objects that were read from the API server with watched objects. Objects that were
 read are newer and take precedence. The facts are immutable after ``add_watched_pods``, so that a
@@ -36,6 +36,7 @@ PodAnswers = Mapping[ObjectKey, PodState | MissingOwner]
 class ApiServerLookup:
     """``ClusterLookup`` from the Pods and owners that were read, and from watched Pods.
 
+    ``pods``: the Pods that were read, and watched Pods that certainly keep their addresses.
     ``doubts``: endpoints of VM instances and IPAMClaims whose Pods could not be listed, so that
     their state is unknown.
     """
@@ -89,7 +90,7 @@ class ApiServerLookup:
                     self._reporters[address] = pod
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """The Pod that was read, else the watched Pod if it certainly keeps its addresses."""
+        """The Pod; unknown if it is not one of ``pods``."""
         key = namespace, name
         return self._doubts.get(key) or self._pods.get(key, UNREAD)
 

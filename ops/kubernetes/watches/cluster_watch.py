@@ -24,7 +24,8 @@ _log: Final = logging.getLogger(__name__)
 class WatchStatus(NamedTuple):
     """The status of a watch of one kind.
 
-    ``objects``: the number of watched objects; ``reads``: the number of direct reads.
+    ``purpose``: the job that uses it, "reclaim" or "pools". ``objects``: the number of watched
+    objects; ``reads``: the number of direct reads; ``fault``: why it does not work, "" if it does.
     """
 
     purpose: str

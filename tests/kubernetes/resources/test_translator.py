@@ -327,7 +327,7 @@ async def test_only_the_newer_of_two_translators_writes(
     await cluster.stop_translator()
 
     replace(server, pool(ips=["10.6.0.20"]))
-    with pytest.raises(LostRace, match="another controller translates now"):
+    with pytest.raises(LostRace, match="another controller leads now"):
         await wait_for_task(older)
 
     assert (await cluster.node.read_ledger()).pools["blue"].ips == ("10.6.0.10",)

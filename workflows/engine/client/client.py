@@ -174,7 +174,7 @@ class Client:
             try:
                 await self.start(workflow, *args, id=id, options=options)
             except AlreadyStarted as error:
-                if not error.run_id:
+                if not error.run_id:  # no open run uses the id: the reuse policy forbids the start
                     raise
             else:
                 return
@@ -216,11 +216,11 @@ class Client:
 
         Raises CallRejected, DeadlineExceeded.
         """
-        name, kind = reference_to(query, "query")
+        name, result_type = reference_to(query, "query")
         reply = await self._outbound.query_workflow(
             QueryWorkflowInput(workflow_id, name, args, timeout_s)
         )
-        return from_payload(reply, kind, what=f"the reply of {name}")
+        return from_payload(reply, result_type, what=f"the reply of {name}")
 
     async def update(
         self,
@@ -262,12 +262,12 @@ class Client:
         history, and its handler runs. Raises the errors of ``update``; a failure of the handler
         only for COMPLETED.
         """
-        name, kind = reference_to(update, "update")
-        number = update_id or new_id(self._clock.now_ms())
+        name, result_type = reference_to(update, "update")
+        sent_id = update_id or new_id(self._clock.now_ms())
         message_id, reply = await self._outbound.start_update(
             StartUpdateInput(
                 workflow_id,
-                number,
+                sent_id,
                 name,
                 args,
                 wait_for_stage,
@@ -275,7 +275,7 @@ class Client:
                 is_new=not update_id,
             )
         )
-        return UpdateHandle(self, workflow_id, number, name, kind, message_id, reply)
+        return UpdateHandle(self, workflow_id, sent_id, name, result_type, message_id, reply)
 
     async def update_result(self, handle: UpdateHandle[T]) -> T:
         """Wait for the result of an update; see ``UpdateHandle.result``."""
@@ -308,7 +308,7 @@ class Client:
             raise CallRejected(
                 f"workflow {workflow_id} is paused already",
                 subject=workflow_id,
-                remedy="retry it to continue it",
+                remedy="it continues after a `retry`",
             )
         await self._calls.send(workflow_id, Pause(reason, self.identity))
 
@@ -319,7 +319,7 @@ class Client:
             raise CallRejected(
                 f"workflow {workflow_id} is {head.status.value}, not paused",
                 subject=workflow_id,
-                remedy="only a paused execution can be retried",
+                remedy="use `retry` for a paused execution only",
             )
         await self._calls.send(workflow_id, Retry(reason, self.identity))
 

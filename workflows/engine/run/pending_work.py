@@ -176,6 +176,7 @@ class PendingActivities:
             self._report(outcome)
 
     def _report_cancelled(self, activity_id: int, why: str) -> None:
+        """Report a cancelled activity that is not running; attempt 1 stands for an unknown one."""
         failure = Failure(FailureKind.CANCELED, f"cancelled: {why}")
         state = RetryState.CANCEL_REQUESTED
         self._report(

@@ -41,6 +41,7 @@ REQUEST_IDS_MAX = 32
 class ActivityOutcome(NamedTuple):
     """How an activity ended. ``failure`` None: it succeeded; ``state``: why it is not retried.
 
+    ``last_failure``: that of the attempt before; ``details``: those of the last heartbeat.
     ``recorded``: an attempt is stored. ``pauses``: the execution pauses after the last attempt.
     """
 
@@ -163,7 +164,7 @@ def _start(draft: HistoryDraft, start: Start) -> None:
     draft.add(start.started)
     draft.change(due=True)
     parent = start.started.parent
-    if parent is not None and not start.reserved:
+    if parent is not None and not start.reserved:  # the parent has not written the child's head
         run_id = start.started.run_id
         event = ChildEvent(
             parent.child_id,
@@ -226,6 +227,7 @@ def _resume_to_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
     if activity_id in draft.head.activities and failure is not None:
         draft.activities_to_restart.remove(activity_id)
         state = RetryState.MAXIMUM_ATTEMPTS_REACHED
+        # Attempt 0: the number is not kept; the event of the pause names it.
         record_outcome(
             draft,
             ActivityOutcome(activity_id, attempt=0, failure=failure, state=state, recorded=True),
@@ -307,7 +309,10 @@ def _record_child_event(draft: HistoryDraft, event: ChildEvent) -> None:
 
 
 def _is_about(head: RunHead, child: ChildRecord, event: ChildEvent) -> bool:
-    """Whether an event is about this child, not about one with its number in another run."""
+    """Whether an event is about this child, not about one with its number in another run.
+
+    ``bases``: the runs that this run was reset from; their children may report to it.
+    """
     parent_runs = ("", head.run_id, *head.bases)
     return event.parent_run_id in parent_runs and event.workflow_id in ("", child.workflow_id)
 

@@ -210,8 +210,9 @@ class RunningActivity:
         self, *, result: Payload = None, failure: Failure | None = None
     ) -> ActivityOutcome:
         task, state = self._activity, self.state
-        stop = None
+        retry_state = None
         if failure is not None:
+            # The verdict names why no attempt follows: none follows a cancellation.
             verdict = after_failure(
                 task.scheduled.retry_policy,
                 task.scheduled.timeouts,
@@ -220,13 +221,13 @@ class RunningActivity:
                 age_s=self.age_s(),
             )
             assert not isinstance(verdict, RetryAfter), "another attempt follows"
-            stop = verdict.state
+            retry_state = verdict.state
         return ActivityOutcome(
             task.scheduled.activity_id,
             state.attempt,
             result,
             failure,
-            stop,
+            retry_state,
             state.last_failure,
             state.details,
             self.recorded,

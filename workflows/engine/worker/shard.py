@@ -1,9 +1,10 @@
 """The executions of one shard, from its takeover until it is given up.
 
-Loading reads four ranges: open heads, attempts, inboxes, signal fences. Afterwards the watch
-delivers new messages and signals; those that it delivers during the loading are queued. All other
-keys of the shard are written by this owner alone. Every transaction has the shard's fence as a
-guard, so nothing is written for a shard that has another owner.
+Loading reads four ranges: heads of open runs, attempts, inboxes, and signal fences (keys that every
+signal to an execution rewrites). Afterwards the watch delivers new messages and signals; those that
+it delivers during the loading are queued. All other keys of the shard are written by this owner
+alone. Every transaction has the shard's fence as a guard, so nothing is written for a shard that
+has another owner.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ class UnusableHeads:
 
     def __init__(self) -> None:
         self._keys: dict[str, bytes] = {}
-        self._skipped: dict[str, int] = {}
-        self._read_at: dict[str, int] = {}
+        self._skipped_revisions: dict[str, int] = {}
+        self._read_revisions: dict[str, int] = {}
 
     def __contains__(self, workflow_id: str) -> bool:
         return workflow_id in self._keys
@@ -64,27 +65,28 @@ class UnusableHeads:
         """Whether a message or signal of this revision is left for later; remembers that."""
         if workflow_id not in self._keys:
             return False
-        self._skipped[workflow_id] = max(revision, self._skipped.get(workflow_id, 0))
+        newest = max(revision, self._skipped_revisions.get(workflow_id, 0))
+        self._skipped_revisions[workflow_id] = newest
         return True
 
     def has_skipped_after(self, workflow_id: str, revision: int) -> bool:
         """Whether a message or signal newer than ``revision`` was skipped."""
-        return self._skipped.get(workflow_id, 0) > revision
+        return self._skipped_revisions.get(workflow_id, 0) > revision
 
     def remove(self, workflow_id: str, revision: int) -> None:
         """Remove an execution whose head and inbox were read again at ``revision``."""
         del self._keys[workflow_id]
-        self._skipped.pop(workflow_id, None)
-        self._read_at[workflow_id] = revision
+        self._skipped_revisions.pop(workflow_id, None)
+        self._read_revisions[workflow_id] = revision
 
     @property
     def has_read_again(self) -> bool:
         """Whether any head was read again."""
-        return bool(self._read_at)
+        return bool(self._read_revisions)
 
     def was_read(self, workflow_id: str, revision: int) -> bool:
         """Whether a message of this revision was read with the head."""
-        return revision <= self._read_at.get(workflow_id, 0)
+        return revision <= self._read_revisions.get(workflow_id, 0)
 
 
 class Shard:
@@ -114,7 +116,7 @@ class Shard:
         self._undeliverable = UndeliverableMessages(parts.store, parts.interpreters, parts.replies)
         self._on_run_closed = run_closed
         self._on_lost = lost
-        self._loaded_at = 0
+        self._loaded_revision = 0
         self._early_messages: list[tuple[bytes, bytes, int]] = []
         self._early_signals: list[tuple[str, int]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -146,7 +148,7 @@ class Shard:
         await self._resume(attempts)
         for kv in sorted(inbox, key=lambda kv: (kv.mod_revision, kv.key)):
             self._deliver(kv.key, kv.value, kv.mod_revision)
-        self._loaded_at = result.revision
+        self._loaded_revision = result.revision
         early, self._early_messages = self._early_messages, []
         for key, value, revision in early:
             self.message(key, value, revision)
@@ -169,7 +171,7 @@ class Shard:
         return execution
 
     def _note_unusable(self, key: bytes, error: UnusableValue) -> None:
-        """List a head that cannot be used, and read it again in a while."""
+        """Report a head that cannot be used, and read it again after ``RETRY_UNUSABLE_S``."""
         self._store.faults.add(error, shard=self.number)
         start, _ = self._store.keys.range_of("open", self.number)
         workflow_id = key[len(start) :].decode(errors="replace")
@@ -195,7 +197,7 @@ class Shard:
         self._store.faults.clear(key)
         for kv in inbox:
             if keys.inbox_parts(kv.key)[1] == workflow_id:
-                self._deliver(kv.key, kv.value, revision=0)
+                self._deliver(kv.key, kv.value, revision=0)  # not compared: read with the head
         if execution is not None:
             execution.note_signal(signal_fence[0].mod_revision if signal_fence else 0)
             execution.resume_in_step()
@@ -224,14 +226,14 @@ class Shard:
 
     def message(self, key: bytes, value: bytes, revision: int) -> None:
         """Take a message from the watch."""
-        if not self._loaded_at:
+        if not self._loaded_revision:
             self._early_messages.append((key, value, revision))
-        elif revision > self._loaded_at:
+        elif revision > self._loaded_revision:
             self._contained(key, lambda: self._deliver_new(key, value, revision))
 
     def signalled(self, workflow_id: str, revision: int) -> None:
         """Take a change of an execution's signal fence from the watch."""
-        if self._loaded_at:
+        if self._loaded_revision:
             self._note_signal(workflow_id, revision)
         else:
             self._early_signals.append((workflow_id, revision))
@@ -266,7 +268,7 @@ class Shard:
     # ------------------------------------------------------------------ what executions report
 
     def _note_closed(self, execution: Execution, head: RunHead) -> None:
-        """Handle the end of a run. Without a successor the id is free."""
+        """Handle the end of the run of ``head``. If no run continues it, the id is free."""
         self._on_run_closed(head)
         self.closed_runs.add(head)
         if not execution.head.is_open:
@@ -325,7 +327,7 @@ class Shard:
     # ----------------------------------------------------------------------------- messages
 
     def _deliver(self, key: bytes, value: bytes, revision: int) -> None:
-        """Deliver a message; one that cannot be read is listed and stays stored."""
+        """Deliver a message; one that cannot be decoded is reported and stays stored."""
         self._contained(key, lambda: self._deliver_decoded(key, value, revision))
 
     def _contained(self, key: bytes, work: Callable[[], None]) -> None:
@@ -352,7 +354,10 @@ class Shard:
         execution = self.executions.get(workflow_id)
         if isinstance(body, Start):
             if body.started.workflow_id != workflow_id:
-                raise ValueError(f"it starts workflow {body.started.workflow_id!r}")
+                other = body.started.workflow_id
+                raise ValueError(
+                    f"it starts workflow {other!r}, but is in the inbox of another one"
+                )
             self._start(execution, message, body)
         elif execution is not None:
             execution.deliver(message)
@@ -396,7 +401,7 @@ class Shard:
         allowed = await may_start(self._store, start)
         if allowed and workflow_id not in self.executions:
             head = reserved_head(start.started, self._store.clock.now_ms())
-            self._begin(head, revision=0, message=message)
+            self._begin(head, revision=0, message=message)  # 0: the head is not stored yet
         else:
             await self._undeliverable.reject(self.fence, message)
         self._deliver_waiting(workflow_id)

@@ -1,4 +1,4 @@
-"""The interface between drains and a cluster: requests of agents, nodes, evictions."""
+"""The interface between drains and a cluster: which agents request a drain, nodes, evictions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NodeDrainer(Protocol):
     """The cluster. Every method raises ApiError and may be repeated."""
 
     async def observe(self) -> DrainObservation:
-        """Read requests and cordoned nodes."""
+        """Read the agents' requests, and the nodes that ``cordon`` has marked."""
         ...
 
     async def cordon(self, node: str) -> None:

@@ -121,7 +121,7 @@ class ProviderActivities:
         claim = (await self._store.read([get])).ranges[0].kvs
         if claim and (bound.address, claim[0].mod_revision) not in request.claims:
             return
-        if bound == request.addresses[0]:
+        if bound == request.addresses[0]:  # one event for the release of all addresses
             binding = (await self._bindings.find(request.key)).binding
             await self._note_begin(request, "returning", binding.why if binding else "")
         release_request = ProviderReleaseRequest(
@@ -161,7 +161,7 @@ class ProviderActivities:
                 request.key, request.claims, release.reason, release.evidence, cause
             )
             while (stored := await self._bindings.find(request.key)).binding is not None:
-                if stored.binding.request.uid != request.uid:
+                if stored.binding.request.uid != request.uid:  # it is of the next Pod
                     break
                 event = request.event("released", release.evidence)
                 draft = EventDraft(writer.event_id(), cause, event)

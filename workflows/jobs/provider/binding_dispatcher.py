@@ -84,12 +84,12 @@ class BindingDispatcher:
                     self._note(change.key, change.value)
             await asyncio.sleep(WATCH_PAUSE_S)
 
-    def _note(self, name: bytes, value: bytes | None) -> None:
+    def _note(self, etcd_key: bytes, value: bytes | None) -> None:
         """Handle a changed binding; a deleted or unreadable one needs no execution."""
         if value is None:
-            self._faults.clear(key_text(self._keys, name))
+            self._faults.clear(key_text(self._keys, etcd_key))
             return
-        binding = BINDING_KEYS.read(self._keys, name, value, self._faults)
+        binding = BINDING_KEYS.read(self._keys, etcd_key, value, self._faults)
         if binding is not None:
             self._changed.add(binding.request.key)
             self._start_task(binding.request.key)
@@ -125,7 +125,7 @@ class BindingDispatcher:
                 await asyncio.sleep(UNCHANGED_PAUSE_S)
             last_revision = stored.revision
             status = await _status(await self._start(stored.binding))
-            if status == ExecutionStatus.TERMINATED:
+            if status == ExecutionStatus.TERMINATED:  # by a user: start no other one
                 await self._bindings.remove(key, stored)
 
     async def _start(self, binding: Binding) -> WorkflowHandle:

@@ -117,7 +117,7 @@ class ProviderClient:
         if remaining_s < BUDGET_S_MIN:
             raise DeadlineExceeded(
                 f"parent budget insufficient: too little time left for the provider call: "
-                f"{remaining_s:.1f} s of {BUDGET_S_MIN:g} s",
+                f"{remaining_s:.1f} s, at least {BUDGET_S_MIN:g} s are needed",
                 subject=f"{request.pod_namespace}/{request.pod_name}",
                 remedy="the container runtime retries the ADD",
             )
