@@ -88,7 +88,8 @@ class AgentParts(NamedTuple):
 class AgentSources(NamedTuple):
     """The parts that ``compose`` does not build: in a cluster, they read from the API server.
 
-    ``facts`` None: standalone, with applied records. ``networks`` None: no network provider.
+    ``facts`` None: standalone, facts come from records that ``orbctl apply`` has stored.
+    ``networks`` None: no network provider.
     ``coordinator`` None: only the settings of conf.yml. ``sriov`` None: virtual functions are not
     configured. ``server``: the URL of the API server. ``supervisor`` runs all long-lived tasks of
     the agent; None: ``compose`` creates one.

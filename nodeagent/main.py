@@ -1,7 +1,8 @@
 """The daemon ``orbweaver-agent``: settings, event loop, signals, exit codes.
 
-Exit codes: 0 after a signal, 1 after a failure, 2 invalid settings, 3 another process took over
-this node's writer, 4 a supervised task ended and was not restarted. See also ``nodeagent.agent``.
+Exit codes: 0 after a signal, 1 after a failure, 2 invalid settings, 3 another process writes events
+under this node's name, 4 a supervised task ended and was not restarted. See also
+``nodeagent.agent``.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ async def _serve(settings: Settings) -> int:
     try:
         code = await _run(settings, opened)
     except WriterFenced as error:
-        _log.critical("stopped: another process took over this node's writer: %s", error)
+        _log.critical("stopped: another process writes events under this node's name: %s", error)
         code = EXIT_FENCED
     except TaskEnded as error:
         _log.critical("stopped: %s", error)

@@ -31,6 +31,7 @@ def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> LeftoverFil
     prefix = file_prefix(cluster)
     chain_files = {summary.link.base for summary in sealed.summaries()}
     pruned_files = _pruned_files(files, sealed)
+    # The snapshot of the last pruned file stays: it is the state where the archive now begins.
     first_snapshot = sealed.cursor.pruned.last.base + SNAPSHOT_SUFFIX
     sealed_numbers = range(1, sealed.cursor.files + 1)
     leftovers: dict[str, list[str]] = {}
@@ -77,7 +78,8 @@ def _pruned_files(files: Files, sealed: SealedLog) -> set[str]:
 
 def _is_on_chain(files: Files, sealed: SealedLog, base: str) -> bool:
     try:
-        file = SealedFile(files.view(base + SEGMENTS_SUFFIX), FileLink(base, b""))
+        no_digest = b""  # no file of the chain names the digest of a leftover
+        file = SealedFile(files.view(base + SEGMENTS_SUFFIX), FileLink(base, no_digest))
         return chain_at(sealed, file.header.last_position) == file.chain_end
     except LogCorrupt:
         return False

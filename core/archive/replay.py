@@ -1,4 +1,4 @@
-"""Replay: reads archive and live log as one ordered stream, and verifies it.
+"""Replay: reads archive and live log (its newest part, in etcd) as one stream, and verifies it.
 
 A ``LogView`` is the complete log as of one revision: the cursor and every writer's head are read at
 that revision, so no segment between archive and live log is missed. Blocks of the archive are

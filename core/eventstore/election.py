@@ -201,6 +201,7 @@ class Election:
 
     async def _keep(self, lease: int, valid_until: float) -> None:
         """Renew the lease; returns when it has ended, or may end before another renewal."""
+        # until_tick_s: at most the period; periodic tasks of a process wake at the same times.
         pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
         while True:
             await asyncio.sleep(pause)

@@ -1,7 +1,8 @@
 """Makes commands from typed manifests.
 
-Two rules are checked here, because a domain value cannot express their violation: an object has an
-IP version (``resolve_family`` of the domain), and a gateway is not an empty text.
+Two rules are checked here, because the classes of the domain cannot store the wrong value: an IP
+version must be set or derivable (``resolve_family``), and ``gateway: ""`` is an error, while "" in
+the domain means no gateway.
 """
 
 from __future__ import annotations

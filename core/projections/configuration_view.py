@@ -51,7 +51,11 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 PREFIXES = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
-"""The prefixes of the watched keys."""
+"""The prefixes of the watched keys.
+
+Each command writes the objects and the guard key of their topic, such as ``guard/pools/4``, in one
+transaction; so the guard key of a topic has the revision of the last command.
+"""
 
 GUARDED_PREFIXES: Final = {
     "pools": "pool",

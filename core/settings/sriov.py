@@ -59,9 +59,10 @@ def sriov_settings(conf: SriovConf, kubelet_root: str = "") -> SriovSettings | N
     """
     if not conf.enabled:
         return None
+    # Policies name the resources; "vf" is an example, to check the prefix.
     if fault := resource_fault(f"{conf.resource_prefix}/vf"):
         raise BadInput(
-            f"{_KEY}.resourcePrefix: {fault}",
+            f"{_KEY}.resourcePrefix {conf.resource_prefix!r} cannot be used: {fault}",
             subject=f"{_KEY}.resourcePrefix",
             remedy=f"set it to a domain, such as {RESOURCE_GROUP}",
         )

@@ -157,6 +157,7 @@ class Engine:
     def _set_up(self, request: AttachRequest, sessions: StackSessions) -> AttachResult:
         settings, interface = request.settings, request.attachment.interface
         pod_stack = read_pod(sessions.pod, interface)
+        # ``first``: it is the Pod's first NIC in this mode; in underlay it gets a veth pair.
         decision = decide_nic_setup(settings, pod_stack)
         has_own_veth = decision.mode == "underlay" and decision.first
         if has_own_veth and pod_stack.link(POD_VETH) is not None:

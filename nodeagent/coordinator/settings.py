@@ -282,6 +282,7 @@ def _address(field: str, text: str) -> Address:
 
 
 def _policy_route(route: UnparsedRoute) -> NicPolicyRoute:
+    # "invalid route ..." is the text of Spiderpool, which users' scripts search for.
     destination = _network("invalid route dst", route.dst)
     gateway = _address("invalid route gw", route.gw)
     if destination.family != gateway.family:

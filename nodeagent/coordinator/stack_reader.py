@@ -64,6 +64,7 @@ def read_host(session: NetlinkSession, pod: PodStack, table: int) -> HostStack:
     removals = [requests.clear_route(host_prefix(address), table) for address in pod.nic_addresses]
     lookups = [requests.get_route(address) for address in addresses]
     outcomes = session.apply([*removals, *lookups])[len(removals) :]
+    # The node's source address towards each of the Pod's addresses; the first is the gateway.
     sources = [
         replies.route(memoryview(outcome.answer)).source for outcome in outcomes if outcome.answer
     ]

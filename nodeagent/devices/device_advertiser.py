@@ -1,10 +1,10 @@
 """Keeps the advertised resources up to date, in the background.
 
-Level-triggered: each round reads the devices of all sources and advertises what has changed. A
-fault is logged once, and the next round tries again. If a source cannot be read, its resources stay
-advertised; a resource that fails does not affect the others. Between two rounds the advertiser
-polls kubelet's socket: a restarted kubelet has no registrations, and needs them before it starts
-Pods. ``wake`` starts a round early.
+Level-triggered: each round reads the devices of all sources and advertises what has changed. An
+offer is the devices of one resource. A fault is logged once, and the next round tries again. If a
+source cannot be read, its resources stay advertised; a resource that fails does not affect the
+others. Between two rounds the advertiser polls kubelet's socket: a restarted kubelet has no
+registrations, and needs them before it starts Pods. ``wake`` starts a round early.
 """
 
 from __future__ import annotations

@@ -101,6 +101,7 @@ class AddHandler:
         except CallerGone:
             raise
         except (OrbweaverError, CniFailure) as error:
+            # ``allocate_addresses`` reports only the errors of the allocation.
             if isinstance(error, PROBE_ERRORS):
                 interface = request.attachment.interface
                 pod = pod_of_nic(self._facts.facts(request.pod).pod, interface)
@@ -129,7 +130,7 @@ class AddHandler:
                 await self._facts.load_pod(pod)
                 require_caller(has_hung_up)
                 facts = self._facts.facts(pod)
-            if facts.pod.claims:
+            if facts.pod.claims:  # the IPAMClaims of the Pod's NICs
                 facts = facts._replace(pod=pod_of_nic(facts.pod, attachment.interface))
             if request.selection.match_master_subnet:
                 request = await self._with_master_addresses(request)

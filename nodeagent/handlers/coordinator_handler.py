@@ -58,7 +58,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class AttachmentGcResult(NamedTuple):
-    """The attachments that a GC removed, and the number of attachments that were not listed."""
+    """The attachments that a GC removed, and how many the runtime did not list as valid."""
 
     removed: tuple[str, ...]
     missing: int
@@ -163,6 +163,7 @@ class CoordinatorHandler:
     async def handle_gc(self, call: Call) -> AttachmentGcResult:
         """Remove attachments that the runtime does not list, if there is evidence (I6).
 
+        Evidence: the namespace is gone, or earlier GCs did not list the attachment either.
         GC continues after errors. Raises CniFailure when the list of valid attachments is missing,
         or with all errors at the end.
         """

@@ -115,7 +115,10 @@ class KubernetesFactsSource:
             raise NotReady(message, subject="/".join(key), remedy=remedy) from None
 
     async def confirm_current(self, reference: PodReference) -> None:
-        """See ``FactsSource``. Two Pods of the same name never exist at the same time."""
+        """Read the Pod: no other Pod may have its name, before it takes over old addresses.
+
+        See ``FactsSource``. Two Pods of the same name never exist at the same time.
+        """
         key = _key(reference)
         if key is None:
             return
@@ -138,7 +141,10 @@ class KubernetesFactsSource:
             )
 
     def liveness(self, reference: PodReference) -> Liveness | None:
-        """See ``FactsSource``. Only an end is certain: an ended Pod never runs again."""
+        """Whether a Pod runs, from cached facts; None: unknown. See ``FactsSource``.
+
+        Only an end is certain: an ended Pod never runs again.
+        """
         key, uid = _key(reference), reference.uid
         if key is None:
             return Liveness(alive=None)
@@ -149,7 +155,7 @@ class KubernetesFactsSource:
         return Liveness(alive=False) if has_ended else None
 
     async def confirm_liveness(self, reference: PodReference) -> Liveness:
-        """See ``FactsSource``. If kubelet only replaces the sandbox, the Pod still runs."""
+        """Read whether the Pod of a DEL runs: if kubelet replaces only its sandbox, it does."""
         key, uid = _key(reference), reference.uid
         known = self.liveness(reference)
         if known is not None or key is None:
@@ -246,7 +252,7 @@ class KubernetesFactsSource:
         owner = controller_of(pod)
         fixed = kind_of_pod(key[1], owner, self._fixed)
         annotations = metadata.get("annotations", {})
-        claims = claims_of(annotations, key[0]) if self._fixed.ipam_claims else NO_CLAIMS
+        ipam_claims = claims_of(annotations, key[0]) if self._fixed.ipam_claims else NO_CLAIMS
         return PodFacts(
             *key,
             metadata["uid"],
@@ -257,8 +263,8 @@ class KubernetesFactsSource:
             alive=is_alive(pod),
             fixed=fixed,
             endpoint_name=owner.name if fixed == "vm" and owner is not None else "",
-            migrating=(fixed == "vm" or bool(claims)) and MIGRATION_ANNOTATION in annotations,
-            claims=claims,
+            migrating=(fixed == "vm" or bool(ipam_claims)) and MIGRATION_ANNOTATION in annotations,
+            claims=ipam_claims,
         )
 
     def _namespace(self, name: str) -> NamespaceFacts:

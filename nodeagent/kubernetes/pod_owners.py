@@ -137,7 +137,7 @@ class OwnerCache:
         return _NOT_WATCHED
 
     async def read_owners(self, kind: FixedKind, namespace: str, name: str) -> KnownOwners:
-        """The owner of a replica, VM or claim, read from the API server now."""
+        """The owner of a replica, VM or IPAMClaim, read from the API server now."""
         if kind == "ipamclaim":
             key = namespace, claim_of_endpoint(name)
             claim = await self._find(_IPAM_CLAIM, key, ipam_claim_state)

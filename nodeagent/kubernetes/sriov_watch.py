@@ -189,6 +189,7 @@ class KubernetesSriov:
         self._written[subresource] = body
 
     def _operator(self) -> str:
+        """The Pod of the SR-IOV network operator's daemon on this node, "" without one."""
         return next(
             (
                 "/".join(key)

@@ -373,6 +373,7 @@ def _not_network(path: str) -> DatapathError:
 
 
 def _queue_full() -> Overloaded:
+    # "failed to queue correctly" is the text of Spiderpool, which users' scripts search for.
     return Overloaded(
         f"failed to queue correctly: queue is full with a maximum length of {CALLS_MAX}",
         subject="network namespace calls",

@@ -16,7 +16,7 @@ from core.domain.model import Pool, Reservation, Subnet
 from core.eventstore.codec import POOL_CODEC, RESERVATION_CODEC, SUBNET_CODEC, StateCodec
 from core.eventstore.kv import Get
 from ops.cli.kinds import object_name
-from ops.kubernetes.translated_kinds import source_of
+from ops.kubernetes.translated_kinds import custom_resource_uid
 
 if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
@@ -46,7 +46,7 @@ async def _has_custom_resource(session: ClusterSession, command: Command) -> boo
         return False
     key, codec = key_and_codec
     kv = (await session.store.read([Get(key)])).ranges[0].first
-    return kv is not None and bool(source_of(codec.decode(kv.value)))
+    return kv is not None and bool(custom_resource_uid(codec.decode(kv.value)))
 
 
 def _key_and_codec(session: ClusterSession, command: Command) -> KeyAndCodec | None:

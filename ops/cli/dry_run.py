@@ -142,6 +142,7 @@ async def explain_add(
     attachment = Attachment(container="", interface=request.interface)
     decision = decide_add(facts.pod, attachment, held, changed=changed, requested=requested)
     outlook = _outlook(facts.pod, decision, moves=bool(changed))
+    # listed: the Pod template still lists the pool, so the ADD keeps the address of this family.
     listed_families = decision.listed_families if isinstance(decision, ClaimPlan) else frozenset()
     try:
         selection = select(request, facts, snapshot.catalog, DEFAULT_SETTINGS, listed_families)

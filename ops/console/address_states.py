@@ -22,7 +22,7 @@ AddressState = Literal[
     "free", "allocated", "resting", "reserved", "excluded", "quarantined", "outside"
 ]
 COUNTED_STATES: Final[tuple[AddressState, ...]] = get_args(AddressState)[:-1]
-"""Every state that an address of the pool's ips can have. ``resting``: in cool-down."""
+"""Every state that an address of the pool's ips can have; other addresses are ``outside``."""
 
 
 class Resting(NamedTuple):

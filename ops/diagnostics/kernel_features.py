@@ -140,6 +140,7 @@ def _cluster_ips() -> Iterator[KernelFeature]:
     why = fault = ""
     try:
         own_netns_cookie()  # raises if eBPF programs of this kernel cannot identify namespaces
+        # 0: an agent would exclude its own network namespace here; the trial excludes none.
         if not try_loading(DesiredPrograms(skipped_netns=0)):
             fault = "a refused connection gets EPERM from this kernel, not ECONNREFUSED"
     except DatapathError as error:
@@ -165,5 +166,5 @@ def _new_namespace() -> NetworkNamespace:
     """Move this thread to a new network namespace, and open it. Raises OSError."""
     if _libc.unshare(CLONE_NEWNET):
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), "a new network namespace")
+        raise OSError(number, f"cannot create a network namespace: {os.strerror(number)}")
     return NetworkNamespace.own()

@@ -15,7 +15,7 @@ from core.domain.model import Pool, Subnet
 from core.domain.subnets.subnet_model import owner_subnet_name
 from core.kubernetes.api_client import Object
 from core.manifests.kinds.fields import API_VERSION
-from ops.kubernetes.translated_kinds import source_of
+from ops.kubernetes.translated_kinds import custom_resource_uid
 
 CONTROLLER: Final = "controller"
 
@@ -43,7 +43,7 @@ def _owner_fields(metadata: Object, subnet: Subnet) -> Object:
     if (metadata.get("labels") or {}).get(OWNER_SUBNET) != subnet.name:
         missing["labels"] = {OWNER_SUBNET: subnet.name}
     owners = metadata.get("ownerReferences") or []
-    uid = source_of(subnet)
+    uid = custom_resource_uid(subnet)
     if uid and not any(owner.get(CONTROLLER) for owner in owners):
         reference = {
             "apiVersion": API_VERSION,

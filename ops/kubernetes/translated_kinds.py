@@ -77,7 +77,7 @@ def values_in_log(ledger: Ledger, kind: TranslatedKind) -> Mapping[str, Value]:
             return ledger.reservations
 
 
-def source_of(value: Value) -> str:
+def custom_resource_uid(value: Value) -> str:
     """The UID of the value's custom resource, "" for none."""
     return value.annotations.get(UID_ANNOTATION, "")
 

@@ -31,8 +31,8 @@ from ops.kubernetes.status_writer import StatusWriter
 from ops.kubernetes.translated_kinds import (
     TranslatedKind,
     command_of,
+    custom_resource_uid,
     is_being_deleted,
-    source_of,
     value_in_log,
     values_in_log,
 )
@@ -171,7 +171,7 @@ class Translator:
         if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
         former = value_in_log(self._commands.ledger, item.kind, item.name)
-        if former is not None and source_of(former):
+        if former is not None and custom_resource_uid(former):
             await self._drain(item)
 
     async def _drain(self, item: Item) -> str:
@@ -211,7 +211,7 @@ class Translator:
             Item(kind, name)
             for kind in TranslatedKind
             for name, value in values_in_log(self._commands.ledger, kind).items()
-            if source_of(value)
+            if custom_resource_uid(value)
         }
         items |= {Item(TranslatedKind.POOL, name) for name in self._commands.refused_pools}
         # Subnets before pools, so that an adopted pool is written only once.

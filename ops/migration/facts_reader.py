@@ -1,7 +1,8 @@
 """Reads the facts for a migration from the API server, and writes nothing.
 
-Needs the right to list Secrets (Helm's releases), workloads, definitions, webhooks, networks and
-Spiderpool's objects. A kind that the API server does not serve counts as having no objects.
+Needs the right to list Secrets (Helm's releases), workloads, CustomResourceDefinitions, webhooks,
+networks and Spiderpool's objects. A kind that the API server does not serve counts as having no
+objects.
 """
 
 from __future__ import annotations

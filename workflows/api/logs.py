@@ -37,4 +37,4 @@ class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 logger = _WorkflowLogger(logging.getLogger("orbweaver.workflow"))
-"""Use this in workflow code: a plain logger reads the clock, which the guard forbids."""
+"""Use this in workflow code: a plain logger reads the clock, which raises ForbiddenCallError."""

@@ -2,7 +2,7 @@
 
 ``CommandBuffer`` collects the commands of the current workflow task. ``Matcher`` compares them with
 the events that must record them: in replay with events that are there already, in a cached
-interpreter with those of the next ``activate``. A difference is a NonDeterminismError.
+interpreter with those that it receives for the next task. A difference is a NonDeterminismError.
 
 Each ``Operation`` is a future with a number. Cancelling it follows its cancellation type; but an
 operation that was requested in the current task is withdrawn, and its command gets no event.
@@ -124,7 +124,10 @@ class OperationRequest(NamedTuple):
 
 
 class Operation(Future[Any]):
-    """One open operation: a command whose outcome is not known."""
+    """One open operation: a command whose outcome is not known.
+
+    ``forget`` is called when the outcome is known.
+    """
 
     __slots__ = ("_cancel_requested", "_commands", "_forget", "request")
 
@@ -233,7 +236,10 @@ class ChildState:
 
 
 class Children:
-    """The open children of one run."""
+    """The open children of one run.
+
+    ``next_request`` returns the number of a new cancel request to another execution.
+    """
 
     def __init__(
         self, loop: Loop, commands: CommandBuffer, next_request: Callable[[], int]

@@ -42,7 +42,7 @@ PENDING_TIMERS_MAX = 1_000
 """Timers of one run that have neither fired nor been cancelled."""
 
 TIMER_S_MAX = 100 * 366 * 86_400.0
-"""Seconds of one timer. A longer one is a mistake, and a run's head cannot store it."""
+"""Seconds of one timer. A longer one is a mistake, and its end may exceed 64 bits when stored."""
 
 PENDING_CHILDREN_MAX = 1_000
 """Children of one run that have not closed."""

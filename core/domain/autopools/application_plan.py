@@ -100,6 +100,7 @@ def plan_deleted_application(
 ) -> tuple[ReconcileStep, ...]:
     """The steps for a deleted application: its reclaimable pools are retired, then deleted.
 
+    A retired pool gets no new claims, and is deleted when its claims have ended.
     The caller has checked that no other controller has replaced the application.
     """
     pools = (pool for _, pool in sorted(configuration.pools.items()))

@@ -39,7 +39,11 @@ class NicSubnets(NamedTuple):
 
 
 class SubnetRequest(NamedTuple):
-    """A parsed request. ``number`` None: the template has none, the cluster's default is used."""
+    """A parsed request for automatic pools, one for each NIC and family.
+
+    ``number``: of addresses in each pool (``ippool-ip-number``); None: the cluster's default.
+    ``reclaim``: whether the pools are deleted with the application.
+    """
 
     nics: tuple[NicSubnets, ...]
     number: IpNumber | None = None

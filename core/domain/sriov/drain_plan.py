@@ -75,22 +75,22 @@ def plan_drains(
     records: Mapping[str, DrainRecord],
     now_s: float,
     max_unavailable: int,
-    unlisted: int = 0,
+    further_cordoned: int = 0,
     *,
-    is_cut: bool = False,
+    requests_truncated: bool = False,
 ) -> DrainPlan:
     """Plan the next steps. ``cordoned``: nodes that steps of earlier plans have cordoned.
 
     ``max_unavailable`` 0: every cordoned node is uncordoned, and none is drained. The lists of the
-    caller are bounded. ``unlisted``: the number of cordoned nodes that ``cordoned`` has no room
-    for; a later plan handles them. ``is_cut``: ``requests`` was truncated, so a node without a
-    request may still need a drain; nodes whose drain was given up keep their records.
+    caller are bounded. ``further_cordoned``: the number of cordoned nodes that ``cordoned`` has no
+    room for; a later plan handles them. ``requests_truncated``: a node without a request may still
+    need a drain; nodes whose drain was given up keep their records.
     """
     needed = {request.node: request for request in requests if max_unavailable}
     given_up = {
         node: record for node, record in records.items() if node in needed and record.given_up_s
     }
-    if is_cut and max_unavailable:
+    if requests_truncated and max_unavailable:
         given_up = _unseen(records, needed, cordoned) | given_up
     steps: list[DrainStep] = []
     draining: dict[str, DrainRecord] = {}
@@ -107,7 +107,7 @@ def plan_drains(
         if needed[node].pods:
             steps.append(EvictPods(node, needed[node].pods))
     for node in _next_nodes(needed, cordoned, given_up, now_s):
-        if len(draining) + unlisted >= max_unavailable:
+        if len(draining) + further_cordoned >= max_unavailable:
             break
         steps.append(CordonNode(node))
         draining[node] = DrainRecord(now_s)

@@ -82,6 +82,7 @@ class NicSelector(NamedTuple):
 class NodePolicy(NamedTuple):
     """An SriovNetworkNodePolicy. ``mtu`` 0 and ``eswitch_mode`` "": the current one is kept.
 
+    ``resource``: its name without prefix. ``vfs``: the number of virtual functions of each NIC.
     ``trust`` and ``spoof_check`` None: the current setting is kept.
     """
 

@@ -22,7 +22,8 @@ POOLS_PER_STEP_MAX: Final = 64
 class Share(NamedTuple):
     """The addresses that a pool has of its subnet.
 
-    ``application``: as in the subnet's status, "" for a manual pool.
+    ``application``: as in the subnet's status (``apps_v1_Deployment_shop_web``), "" for a manual
+    pool.
     """
 
     pool: str

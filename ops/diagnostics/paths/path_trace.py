@@ -138,6 +138,7 @@ def _into_pod(hops: list[PathHop], pod: Stack, question: RouteLookup) -> PathLeg
 
 def _veth_peer(link: Link, stack: Stack) -> Link | None:
     """The link of ``stack`` that forms a veth pair with ``link``."""
+    # The ``parent`` of a veth is the index of its peer.
     peer = stack.links.get(link.parent) if link.kind == VETH else None
     is_pair = peer is not None and peer.kind == VETH and peer.parent == link.ifindex
     return peer if is_pair else None

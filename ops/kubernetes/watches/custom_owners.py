@@ -47,7 +47,11 @@ class ThirdParties:
                 await self._new.wait()
 
     async def find(self, key: ApplicationKey) -> MissingOwner:
-        """Find out whether a third party exists. Its size is unknown, so it is not returned."""
+        """Find out whether a third party exists.
+
+        Returns a MissingOwner in every case, because the size of an existing one is unknown; only
+        one that is ``certain`` does not exist.
+        """
         object_key = key.namespace, key.name
         try:
             collection = await self._collection((key.api_version, key.kind))

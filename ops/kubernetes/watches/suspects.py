@@ -33,7 +33,8 @@ _ALL: Final = FixedSettings(ipam_claims=True)
 class SuspectHolder(NamedTuple):
     """A holder to read: the UIDs of its Pods, and the kinds of its fixed addresses.
 
-    ``is_shared``: it is a VM instance or IPAMClaim, even if their fixed addresses are switched off.
+    ``is_shared``: it is a VM instance or IPAMClaim, whose addresses two Pods share in a migration;
+    also if the fixed addresses of these kinds are switched off.
     """
 
     uids: frozenset[str] = frozenset()
@@ -136,7 +137,7 @@ def _merged(
 def _kept_by_owner(
     key: ObjectKey, holder: SuspectHolder, watched: WatchedObjects
 ) -> MissingOwner | None:
-    """The answer if a watched owner keeps the address while there is no Pod; None otherwise."""
+    """The missing Pod, not certainly gone, if a watched owner keeps its address; else None."""
     if watched.named(key) is not None:
         return None
     for kind in holder.kinds:

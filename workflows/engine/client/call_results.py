@@ -62,12 +62,15 @@ async def await_reply(
             task.cancel()
 
 
-def result_of(reply: Reply, workflow_id: str, name: str) -> Payload:
-    """The result of a reply. Raises CallRejected, or the failure of the handler."""
+def result_of(reply: Reply, workflow_id: str, call: str) -> Payload:
+    """The result of a reply. Raises CallRejected, or the failure of the handler.
+
+    ``call``: kind and name of the call, such as ``query 'status'``.
+    """
     if reply.rejected:
         assert reply.failure is not None, "a rejection has a failure"
         raise CallRejected(
-            f"workflow {workflow_id} rejected {name}: {reply.failure.message}", subject=workflow_id
+            f"workflow {workflow_id} rejected {call}: {reply.failure.message}", subject=workflow_id
         )
     if reply.failure is not None:
         raise error_of(reply.failure)
@@ -124,9 +127,11 @@ async def _reply_in(
 
 def _outcome(history: Sequence[HistoryEvent], update_id: str) -> Reply | None:
     for event in reversed(history):
-        end = event.attributes
-        if isinstance(end, WorkflowExecutionUpdateCompleted) and end.update_id == update_id:
-            return Reply(end.result, end.failure)
+        completed = event.attributes
+        if not isinstance(completed, WorkflowExecutionUpdateCompleted):
+            continue
+        if completed.update_id == update_id:
+            return Reply(completed.result, completed.failure)
     return None
 
 

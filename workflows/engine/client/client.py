@@ -285,7 +285,7 @@ class Client:
             reply = await poll() or await await_reply(
                 self.store, self.keys, handle.message_id, poll=poll, to_completion=True
             )
-        result = result_of(reply, workflow_id, name)
+        result = result_of(reply, workflow_id, f"update {name!r}")
         value: T = from_payload(result, handle.result_type, what=f"the reply of {name}")
         return value
 

@@ -291,7 +291,7 @@ class ClientCalls(ClientOutbound):
         message_id = await self.send(workflow_id, Query(name, payloads, lease, query.traceparent))
         async with _reply_timeout(workflow_id, f"query {name!r}", query.timeout_s):
             reply = await await_reply(self._store, self._keys, message_id)
-        return result_of(reply, workflow_id, name)
+        return result_of(reply, workflow_id, f"query {name!r}")
 
     async def start_update(self, update: StartUpdateInput) -> SentUpdate:
         workflow_id, update_id, name, args, stage, timeout_s, is_new, trace = update
@@ -312,7 +312,7 @@ class ClientCalls(ClientOutbound):
                     self._store, self._keys, message_id, poll=poll, to_completion=is_last
                 )
         if reply.rejected or stage is UpdateStage.COMPLETED:
-            result_of(reply, workflow_id, name)
+            result_of(reply, workflow_id, f"update {name!r}")
         # ``accepted``: the update has not completed, so there is no result yet.
         return SentUpdate(message_id, None if reply.accepted else reply)
 

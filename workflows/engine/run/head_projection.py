@@ -1,4 +1,7 @@
-"""Compute the head of a run from its history: for resets, and to check the stored head. Pure."""
+"""Compute the head of a run (its stored state) from its history. Pure.
+
+For resets, and to check the stored head.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,14 @@ _NO_INPUT = (
     ev.WorkflowExecutionUnpaused,
     ev.ActivityTaskStarted,
 )
+"""Events that the workflow's code does not process."""
 
 
 def head_of_history(events: Sequence[ev.HistoryEvent]) -> RunHead:
-    """The head after all events of a history, without sizes, results and reasons."""
+    """The head after all events of a history, without sizes, results and reasons.
+
+    ``due``: the history has events that the workflow's code has not processed.
+    """
     first = events[0].attributes
     assert isinstance(first, ev.WorkflowExecutionStarted), "a history begins with its start"
     head = reserved_head(first, events[0].event_time_ms)

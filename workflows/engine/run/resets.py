@@ -31,14 +31,14 @@ BASES_MAX = 16
 
 
 class StoredHead(NamedTuple):
-    """A head, and the revision of its key."""
+    """The head of a run (its stored state), and the revision of its key."""
 
     head: RunHead
     revision: int
 
 
 class ResetRun(NamedTuple):
-    """The new run, and the head of the run that was terminated for it."""
+    """The new run, and the head of the open run that was terminated for it; None: none was open."""
 
     created: StoredHead
     terminated: RunHead | None
@@ -102,7 +102,9 @@ async def reset_run(
     terminated: RunHead | None = None
     if opened is not None:
         ending = _ending(store, opened.head, reset, now_ms)
-        written = (key, message.key)  # the new run's writes replace those of the end for these keys
+        # The termination would delete these two keys too, but the new run needs the first, and a
+        # transaction may write a key only once.
+        written = (key, message.key)
         writes += [
             write
             for write in ending.writes()
@@ -131,7 +133,7 @@ def _ending(store: ExecutionStore, head: RunHead, reset: Reset, now_ms: int) -> 
 
 
 def _head(events: Sequence[ev.HistoryEvent], base: RunHead, reset: Reset, now_ms: int) -> RunHead:
-    """The head of the new run: running, with timeouts that start now."""
+    """The head of the new run: running, with a run timeout that starts now."""
     head = head_of_history(events)
     span_ms = base.run_deadline_ms - base.started_ms if base.run_deadline_ms else 0
     return head._replace(
@@ -142,7 +144,7 @@ def _head(events: Sequence[ev.HistoryEvent], base: RunHead, reset: Reset, now_ms
         last_ms=max(head.last_ms, now_ms),
         started_ms=now_ms,
         run_deadline_ms=now_ms + span_ms if span_ms else 0,
-        execution_deadline_ms=0,
+        execution_deadline_ms=0,  # the new run has no execution timeout
         history_bytes=len(encode_history(events)),
         bases=(*base.bases, base.run_id)[-BASES_MAX:],
     )

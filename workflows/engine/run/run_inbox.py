@@ -63,7 +63,7 @@ T = TypeVar("T")
 class InboxBatch(NamedTuple):
     """The input of one step. ``signal_revision``: the revision of the newest signal it may include.
 
-    ``fired``: ids of timers that are due, and timeouts of the run as negative milliseconds.
+    ``fired``: ids of timers that are due, and deadlines of the run as negative Unix milliseconds.
     ``is_whole`` False: the inbox has more messages, which are recorded before the code runs.
     """
 
@@ -217,7 +217,7 @@ class ReplyWriter:
 
 
 class UpdateCaller(NamedTuple):
-    """The caller of an update, to whom the reply is written; ``stage``: as in ``Update``."""
+    """The caller of an update. The reply is written when the update has reached ``stage``."""
 
     message_id: str
     lease: int

@@ -61,7 +61,7 @@ class ExecutionFiles:
         day = self._directory / _day(head.closed_ms)
         name = file_name(head.run_id)
         if (day / name).exists():
-            return  # a worker died after it wrote the file, and before it deleted the keys
+            return  # a worker died after it wrote the file, and before it deleted the keys in etcd
         if not day.exists():
             day.mkdir(parents=True, exist_ok=True)
             _sync(self._directory)

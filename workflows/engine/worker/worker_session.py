@@ -181,6 +181,7 @@ class WorkerTerm:
             self._store.faults.note("key", change.key, error, remedy)
 
     def _dispatch(self, change: KeyChange) -> None:
+        # ``name`` of an execution's key: shard (two hexadecimal digits), "/", workflow id, ...
         kind, name = self._store.keys.wake_parts(change.key)
         if kind in ("owner", "worker"):
             if self._ownership.apply_change(change):
@@ -207,6 +208,7 @@ class WorkerTerm:
             self._ready.set()
 
     async def _retire(self) -> None:
+        """Archive closed executions, and delete old archive files, in every ``sweep_s``."""
         archive = self._archive
         if archive is None:
             await asyncio.Event().wait()  # until cancelled: there is nothing to retire

@@ -23,14 +23,14 @@ _POD_BYTES: Final = 3
 class DrainObservation(NamedTuple):
     """The nodes that need a drain, and those that an earlier step has cordoned.
 
-    ``unlisted``: the number of further cordoned nodes for which there was no room. ``is_cut``:
-    whether there was no room for some nodes that need a drain.
+    ``further_cordoned``: the number of cordoned nodes that are not in ``cordoned``, because there
+    was no room. ``requests_truncated``: nodes that need a drain are missing for the same reason.
     """
 
     requests: tuple[DrainRequest, ...] = ()
     cordoned: tuple[str, ...] = ()
-    unlisted: int = 0
-    is_cut: bool = False
+    further_cordoned: int = 0
+    requests_truncated: bool = False
 
 
 class NodeDrainer(Protocol):

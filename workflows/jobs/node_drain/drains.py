@@ -1,10 +1,13 @@
 """The workflow that drains nodes for their virtual functions, a few at a time.
 
-One execution for each cluster, id ``sriov-drains``. It observes the requests, executes the plan and
-waits: shortly while a node is drained, else longer. The cordoned nodes are read from the cluster,
-so that a lost execution leaves no node cordoned. A step whose attempts all fail is reported by the
-query ``status`` and planned again in the next round. The other steps of the round are executed,
-except that after a failed uncordon no further node is cordoned.
+One execution for each cluster, id ``sriov-drains``. In each round it reads the drain requests that
+agents have written to their SriovNetworkNodeStates, executes the plan and waits: shortly while a
+node is drained, else longer. The cordoned nodes are read from the cluster, so that a lost execution
+leaves no node cordoned. A step whose attempts all fail is reported by the query ``status`` and
+planned again in the next round. The other steps of the round are executed, except that after a
+failed uncordon no further node is cordoned.
+
+A drain that takes too long is given up: the node is uncordoned, and drained again later.
 """
 
 from __future__ import annotations
@@ -65,6 +68,7 @@ class SriovDrains:
         self._settings = DrainSettings()
         self._state = ContinuedDrains()
         self._staying: dict[str, list[str]] = {}
+        """Node -> each Pod that its last eviction could not evict, and why."""
         self._fault = ""
         self._is_changed = False
 
@@ -86,7 +90,7 @@ class SriovDrains:
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The nodes being drained and since when, Pods that stay and why, the last failure."""
+        """The nodes being drained or given up since when, Pods that stay and why, a failure."""
         records = self._state.records
         return {
             "draining": {node: utc(records[node].began_s) for node in self._active()},
@@ -122,8 +126,8 @@ class SriovDrains:
             self._state.records,
             now_s(),
             self._settings.max_unavailable,
-            observed.unlisted,
-            is_cut=observed.is_cut,
+            observed.further_cordoned,
+            requests_truncated=observed.requests_truncated,
         )
         requested = {request.node for request in observed.requests}
         self._staying = {node: texts for node, texts in self._staying.items() if node in requested}

@@ -1,5 +1,7 @@
 """The activities of retirements: one step towards the deletion, and the reinstatement.
 
+A retiring pool gets no new claims and is deleted after its last claim, a retiring subnet after its
+last pool.
 A step advances a retirement but does not begin one, so a late or repeated step does not change an
 object that was reinstated or created again. The blocking claims are read from the keys whose range
 guards the transaction that deletes the object.
@@ -32,6 +34,7 @@ RANGES_PER_READ_MAX: Final = 100
 
 DELETED: Final = RemainingClaims("gone")
 SERVING: Final = RemainingClaims("serving")
+"""The object does not retire, for example because it was reinstated."""
 
 
 class RetirementActivities:

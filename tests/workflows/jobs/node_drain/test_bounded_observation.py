@@ -42,8 +42,8 @@ def plan(
         records,
         NOW_S,
         max_unavailable,
-        observed.unlisted,
-        is_cut=observed.is_cut,
+        observed.further_cordoned,
+        requests_truncated=observed.requests_truncated,
     )
 
 
@@ -61,7 +61,7 @@ def test_a_thousand_cordoned_nodes_fit_into_a_payload_with_their_records(
 
     assert len(msgspec.json.encode(observed)) < PAYLOAD_ERROR_BYTES
     assert len(msgspec.json.encode(state)) < PAYLOAD_ERROR_BYTES
-    assert len(observed.cordoned) + observed.unlisted == MAX_UNAVAILABLE
+    assert len(observed.cordoned) + observed.further_cordoned == MAX_UNAVAILABLE
     assert all(request.pods for request in observed.requests), "at least one Pod of each is listed"
     assert not any(isinstance(step, CordonNode) for step in next_plan.steps)
 
@@ -90,7 +90,7 @@ def test_a_node_without_room_keeps_the_time_at_which_its_drain_was_given_up(suff
     given_up = DrainRecord(began_s=NOW_S - 1_000, given_up_s=NOW_S - 100)
     requests = {name: ["shop/web-0"] for name in names}
     observed = bounded_observation(requests, [])
-    assert observed.is_cut
+    assert observed.requests_truncated
     unseen = sorted(names)[-20:]
     assert not {*unseen} & {request.node for request in observed.requests}
     records = dict.fromkeys([*unseen, "deleted"], given_up)
@@ -127,7 +127,7 @@ def test_no_node_is_cordoned_while_unlisted_nodes_reach_the_limit() -> None:
         records={"a": DrainRecord(NOW_S)},
         now_s=NOW_S,
         max_unavailable=3,
-        unlisted=2,
+        further_cordoned=2,
     )
 
     assert next_plan.steps == ()
