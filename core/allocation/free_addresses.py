@@ -164,7 +164,7 @@ class FreeAddresses:
 
     def released(self, release: Release) -> None:
         """Add an address that this process has released without a cool-down."""
-        if self.note_choice(release.pool):
+        if self.note_choice(release.pool):  # the list is in use; this counts as a pick, too
             value = parse_address(release.address).value
             self._pools[release.pool].addresses.append(FreeAddress(value))
 

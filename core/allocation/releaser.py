@@ -304,7 +304,7 @@ class Releaser(EndpointWriter):
         return await _retried(partial(self._release_once, key, decide_with_kept_nics, request))
 
     async def reclaim(self, step: ReclaimStep, cause: Cause) -> Released:
-        """Release exactly the claims that the step names, unless the state has changed since.
+        """Release exactly the claims that the step names, if the state equals the step's fence.
 
         If the endpoint lists an address that another, living Pod has claimed, that claim stays
         (docs/reference/reclaim-rules.md, "Addresses in use").

@@ -149,6 +149,7 @@ class IndexedLog:
     def _part(self, index: LogIndex, after: int, upto: int) -> LogView:
         """The view with only the live segments in (after, upto]."""
         view = self.view
+        # Writer -> the number of its last segment up to ``after``, or up to the end of the archive.
         live, begin = view.live, index.seqs_at(after)
         sealed = {
             writer: max(seq, begin.get(writer, 0))

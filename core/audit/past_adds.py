@@ -47,14 +47,14 @@ class PastAdds(NamedTuple):
 
     ``claims``: the events of its claims. ``refused``: the event of its newest refused ADD.
     ``released``: the event that released its last address; None if the Pod has an address.
-    ``held``: its endpoint. ``binding``: the event of the newest change at a network provider; None
-    after the addresses were unbound.
+    ``endpoint``: None without an address. ``binding``: the event of the newest change at a network
+    provider; None after the addresses were unbound.
     """
 
     claims: tuple[Recorded, ...] = ()
     refused: Recorded | None = None
     released: Recorded | None = None
-    held: Endpoint | None = None
+    endpoint: Endpoint | None = None
     binding: Recorded | None = None
 
     @property
@@ -77,12 +77,12 @@ def _after(adds: PastAdds, recorded: Recorded, pod: EndpointKey) -> PastAdds:
     """The results after one more event of the log."""
     match recorded.event:
         case AddressesClaimed(endpoint) if endpoint.key == pod:
-            return PastAdds((*adds.claims, recorded), held=endpoint, binding=adds.binding)
+            return PastAdds((*adds.claims, recorded), endpoint=endpoint, binding=adds.binding)
         case EndpointChanged(endpoint) if endpoint.key == pod:
-            return adds._replace(held=endpoint)
+            return adds._replace(endpoint=endpoint)
         case AddressesReleased(namespace, name) as event if (namespace, name) == pod:
-            held = evolve_endpoint(adds.held, event)
-            return adds._replace(held=held) if held else PastAdds(released=recorded)
+            kept = evolve_endpoint(adds.endpoint, event)
+            return adds._replace(endpoint=kept) if kept else PastAdds(released=recorded)
         case AllocationRefused(namespace, name) if (namespace, name) == pod:
             return adds._replace(refused=recorded)
         case BindingChanged(namespace, name) as event if (namespace, name) == pod:

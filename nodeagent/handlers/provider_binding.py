@@ -138,6 +138,7 @@ class BindingAllocator:
                 raise _still_releasing(binding)
             if binding.is_ending:
                 raise _still_releasing(binding)
+            # The binding keeps the Pod for which it was made (``_is_valid_for``).
             binding_request = binding_request._replace(
                 uid=binding.request.uid, pod=binding.request.pod
             )

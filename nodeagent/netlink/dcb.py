@@ -157,7 +157,8 @@ def _change(session: NetlinkSession, link: str, command: int, verb: str, setting
     (outcome,) = session.apply([Request(RTM_SETDCB, 0, body, verb, link)])
     status = attributes(outcome.answer[DCBMSG.size :]).get(_IEEE)
     if status is None:
-        raise _refused(f"{verb} {link}", EINVAL)
+        text = f"cannot {verb} {link}: the answer of the kernel has no status of the driver"
+        raise NetlinkRefused(text, errno=EINVAL)
     if status[0] >= _FIRST_ERROR_STATUS:
         raise _refused(f"{verb} {link}", _STATUS_VALUES - status[0])
 

@@ -63,7 +63,7 @@ class TracedCalls:
         attributes = _attributes(command, plugin, variables, stdin)
         with self._tracer.request(name, _caller_of(variables), attributes) as span:
             status, body = await self._answer(environment, stdin, has_hung_up)
-            if status:
+            if status:  # 0: success
                 _mark_failed(span, body)
             return status, body
 

@@ -120,7 +120,7 @@ def plain_adds(pod: str, adds: PastAdds) -> dict[str, Any]:
 
     The empty fields are those that only the explanation of a present or future ADD has.
     """
-    held = adds.held.addresses() if adds.held else ()
+    held = adds.endpoint.addresses() if adds.endpoint else ()
     source, verdicts, error = _decision(adds)
     return {
         "pod": pod,

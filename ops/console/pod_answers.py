@@ -83,7 +83,7 @@ async def pod_answer(view: LogView, instant: LogInstant, namespace: str, name: s
             subject="pod",
             remedy="search for a part of its name; `orbctl explain` shows why a Pod has no address",
         )
-    pod = None if adds.held is None else _pod(instant, adds.held, adds.claims)
+    pod = None if adds.endpoint is None else _pod(instant, adds.endpoint, adds.claims)
     return {"at": instant_document(instant), "pod": pod}
 
 

@@ -198,6 +198,7 @@ def _pending(
     }
     pending = []
     for activity_id in head.activities:
+        # Nothing is stored of a first attempt that has not failed.
         attempt = attempts.get(activity_id, Attempt(1)) if attempts is not None else None
         failure = attempt.last_failure if attempt else None
         pending.append(

@@ -109,6 +109,7 @@ class Coordinators:
         except BadInput as error:
             desired = {"phase": NOT_READY, "reason": error.message}
             desired |= {"overlayPodCIDR": [], "serviceCIDR": []}
+            # Only its reason and message are used, for the Event.
             failure = DesiredCondition("Ready", "False", error.subject, str(error))
         else:
             desired = {"phase": SYNCED, "overlayPodCIDR": list(prefixes.pods)}

@@ -387,7 +387,7 @@ def _decide_update(run: Run, request: UpdateRequest, rejections: list[UpdateReje
 
 
 def _turn(run: Run, apply_input: Callable[[], object]) -> None:
-    if run.closed:
+    if run.closed:  # the input is recorded, but no code runs any more
         apply_input()
         return
     try:

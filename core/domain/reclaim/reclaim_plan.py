@@ -155,8 +155,8 @@ def check_deadline(
 ) -> ReclaimStep | KeptClaims | None:
     """Check a Pod whose deadline has expired; None if its endpoint does not exist any more.
 
-    A reported deletion is evidence. Otherwise the change of the Pod was the first observation, and
-    this check is the second.
+    A reported deletion (``report``, a text) is evidence. Otherwise the change of the Pod was the
+    first observation (``seen``), and this check is the second; it may be made at ``stop_s``.
     """
     endpoint = ledger.endpoints.get(deadline.endpoint)
     if endpoint is None:

@@ -34,6 +34,7 @@ from core.domain.selection.selection_request import (
 from core.errors import AddressesUsedOut, AllocationError, NoPoolAvailable, WrongInput
 
 STANDARD_MODE: Final = "failed to allocate IP addresses in standard mode: "
+"""Spiderpool's prefix, by which users find the error of an ADD that claims new addresses."""
 
 MISSING: Final = "missing"
 """The rule that rejects a pool that does not exist."""
@@ -70,7 +71,7 @@ SOURCE_TEXTS: Final[dict[str, str]] = {
 
 
 def with_standard_mode_prefix(error: AllocationError, source: str = "") -> AllocationError:
-    """The error with the prefix of a first allocation, and the level that named the pools.
+    """The error with ``STANDARD_MODE``, and the level that named the pools.
 
     See docs/reference/pool-selection.md, "Error texts".
     """

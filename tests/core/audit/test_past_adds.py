@@ -36,7 +36,7 @@ async def test_a_refusal_in_the_archive_is_found_by_its_pod_and_by_its_uid(
     adds = await read_past_adds(view, WEB_0)
     assert adds.refused is not None
     assert isinstance(adds.refused.event, AllocationRefused)
-    assert (adds.claims, adds.held) == ((), None)
+    assert (adds.claims, adds.endpoint) == ((), None)
 
 
 async def test_the_result_of_the_adds_depends_on_the_log_position(
@@ -59,6 +59,6 @@ async def test_the_result_of_the_adds_depends_on_the_log_position(
     assert len(after_claim.claims) == 1
     assert after_claim.refused is None
     assert after_claim.has_source, "the event of the claim says which rule selected its pool"
-    assert after_claim.held is not None
-    assert (now.claims, now.held) == ((), None)
+    assert after_claim.endpoint is not None
+    assert (now.claims, now.endpoint) == ((), None)
     assert now.released is not None

@@ -82,8 +82,8 @@ class HistoryDraft:
         self.activities_to_restart: list[int] = []
         self.successor: RunHead | None = None
         self.successor_events: list[ev.HistoryEvent] = []
-        self._first = head.next_event_id
-        self._segment: bytes | None = None
+        self._first_event_id = head.next_event_id
+        self._segment: bytes | None = None  # the encoded events
 
     @property
     def head(self) -> RunHead:
@@ -209,7 +209,7 @@ class HistoryDraft:
         writes = list(self._writes.values())
         if self._segment is not None:
             writes.append(
-                Put(keys.event(head.workflow_id, head.run_id, self._first), self._segment)
+                Put(keys.event(head.workflow_id, head.run_id, self._first_event_id), self._segment)
             )
         opened = keys.open(head.workflow_id)
         if head.is_open:

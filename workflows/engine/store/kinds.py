@@ -113,6 +113,7 @@ WORKERS: Final[KeyKind[OwnerRecord]] = KeyKind(
     remedy=LEASED_REMEDY,
     check_key=_key_check("wake/worker", "[^/]+"),
 )
+# Each signal of a client rewrites it, and closing a run compares it.
 SIGNAL_FENCES: Final[KeyKind[bytes]] = KeyKind(
     "signal fence",
     prefix=f"{_PREFIX}/wake/mail",
@@ -121,6 +122,7 @@ SIGNAL_FENCES: Final[KeyKind[bytes]] = KeyKind(
     remedy="none needed: its value is never read",
     check_key=_key_check("wake/mail", "[0-9a-f]{2}/.+"),
 )
+# Every transaction of a worker's session compares and rewrites it.
 FENCES: Final[KeyKind[SessionFence]] = KeyKind(
     "session fence",
     prefix=f"{_PREFIX}/commit",

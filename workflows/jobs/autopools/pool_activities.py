@@ -167,7 +167,7 @@ class AutoPoolActivities:
         ]
         claimed = await self._claimed(pools)
         if isinstance(current, MissingOwner):
-            if current.certain:
+            if current.certain:  # the application does not exist; otherwise that is unknown
                 steps = steps_of_deleted_application(pools, configuration, claimed)
                 return _Plan(position, changed_at, scaled=None, steps=steps)
             if request is None or is_built_in(key):
