@@ -73,6 +73,7 @@ def shared_rdma_rules(text: bytes) -> tuple[SharedRdmaRule, ...]:
     if len(text) > CONFIG_BYTES_MAX:
         raise BadInput(
             f"the configuration of shared RDMA devices has more than {CONFIG_BYTES_MAX} bytes",
+            subject="the file",
             remedy="shorten it",
         )
     try:
@@ -81,7 +82,7 @@ def shared_rdma_rules(text: bytes) -> tuple[SharedRdmaRule, ...]:
         message, _, path = str(error).partition(" - at ")
         raise BadInput(
             message,
-            subject=path.strip("`").removeprefix("$."),
+            subject=path.strip("`").removeprefix("$.") or "the file",
             remedy="correct this field" if path else "correct the JSON of the file",
         ) from None
     items = conf.config_list if conf.config_list is not None else tuple(_old_item(conf))

@@ -119,7 +119,11 @@ async def _body(request: web.Request, kind: type[B]) -> B:
     try:
         return msgspec.json.decode(await request.read(), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"the body cannot be read: {error}", subject="body") from None
+        raise BadInput(
+            f"the body cannot be read: {error}",
+            subject="body",
+            remedy="correct this JSON",
+        ) from None
 
 
 def _check_length(text: str, subject: str, least: int = 0) -> None:

@@ -165,6 +165,7 @@ def _absent(
 ) -> ReclaimVerdict:
     """The verdict if the Pod does not exist; the owner decides about fixed addresses."""
     if to_verify.fixed is None:
+        # ``direct``: an operator has reported that the Pod is gone.
         return ReclaimVerdict("pod-gone", missing.why, direct=missing.direct)
     validity = validity_of(to_verify.fixed, to_verify.namespace, to_verify.name, context.cluster)
     if validity.keeps:
