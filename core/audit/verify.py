@@ -178,10 +178,10 @@ class _Run:
             for _, segments in sealed.segments(after, summary.last_position):
                 self._check_segments(segments)
         except LogError as error:
-            self._faults.append(_fault(error))
             snapshot = sealed.snapshot(summary.link)
             if snapshot is None:
-                raise
+                raise  # the log cannot be read on: ``read`` reports the fault
+            self._faults.append(_fault(error))
             self._checker = Checker(snapshot.ledger)
         else:
             self._check_snapshot(sealed, summary)

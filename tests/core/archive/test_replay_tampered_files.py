@@ -127,3 +127,17 @@ async def test_verify_continues_after_a_broken_file_from_its_snapshot(
     assert report.folded
     assert [fault.subject for fault in report.faults] == [path.name.partition(".")[0]]
     assert report.violations == ()
+
+
+async def test_verify_names_a_broken_file_without_a_snapshot_once(tmp_path: Path) -> None:
+    cluster = await _sealed_cluster(tmp_path)
+    path = _file(cluster, ".segments")
+    sealed = (await cluster.view()).sealed
+    block = sealed.open(sealed.summaries()[0].link).trailer.blocks[0]
+    _flip(path, block.offset + block.size // 2)
+    _file(cluster, ".ledger").unlink()
+
+    report = await verify(cluster.store, TEST_KEYS, cluster.files)
+
+    assert not report.folded
+    assert [fault.subject for fault in report.faults] == [path.name.partition(".")[0]]
