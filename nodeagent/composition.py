@@ -46,10 +46,10 @@ from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.pod_facts import FactsSource, StandaloneFactsSource
 from nodeagent.request_runner import RequestRunner
-from nodeagent.servers import coordinator_calls
+from nodeagent.servers import coordinator_server
 from nodeagent.servers.call_log_lines import CallLog
-from nodeagent.servers.cni_calls import ChainedPluginHandler, CniHandlers, CniServer
-from nodeagent.servers.framed_socket import AnswerCall, FramedServer
+from nodeagent.servers.cni_server import ChainedPluginHandler, CniHandlers, CniServer
+from nodeagent.servers.framed_server import AnswerCall, FramedServer
 from nodeagent.servers.http_api import HttpApi, HttpHandlers
 from nodeagent.servers.traced_calls import TracedCalls
 from nodeagent.settings.agent_settings import Settings
@@ -369,7 +369,7 @@ def _chained_plugins(
     call_log = CallLog(base.plugin_log, base.settings.coordinator_log_path)
     return {
         ifacer.NAME: ifacer.Ifacer(base.runner, configurator),
-        coordinator_calls.NAME: coordinator_calls.CoordinatorServer(
+        coordinator_server.NAME: coordinator_server.CoordinatorServer(
             base.runner, base.health, coordinator_handler, call_log
         ),
     }

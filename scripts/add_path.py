@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NamedTuple
 
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.tidy.sources import PRODUCT_PACKAGES, PROJECT_ROOT

@@ -24,7 +24,7 @@ from core.domain.autopools.pool_size import AutoPoolSettings
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.eventstore.kv import Get
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.process.supervision import Supervisor
 from core.projections.configuration_view import VIEW_TASK
 from scripts.add_path import product_module

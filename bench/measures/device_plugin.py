@@ -14,8 +14,8 @@ from pathlib import Path
 from bench.figures import Figure, median_figure
 from bench.rig.lab import Lab
 from core.domain.sriov.model import NicName, NicSelector, NodePolicy
-from core.domain.sriov.plan import plan_node
 from core.domain.sriov.resources import vf_devices
+from core.domain.sriov.vf_plan import plan_node
 from nodeagent.devices.device_advertiser import DeviceAdvertiser
 from nodeagent.devices.device_info import DeviceInfoFiles
 from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY

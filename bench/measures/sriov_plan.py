@@ -11,7 +11,7 @@ import time
 from bench.figures import Figure, median_figure
 from bench.rig.lab import Lab
 from core.domain.sriov.model import NicName, NicSelector, NodePolicy, PhysicalFunction, VfRange
-from core.domain.sriov.plan import plan_node
+from core.domain.sriov.vf_plan import plan_node
 
 NICS = 8
 VFS = 16

@@ -26,8 +26,8 @@ from core.kubernetes.api_client import Object
 from core.manifests.crds.names_and_columns import CUSTOM_RESOURCE_KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.manifest_writer import dump_yaml, to_manifest
+from ops.kubernetes.pool_status_writer import STATUS_MANAGER
 from ops.kubernetes.status_reports import endpoint_report
-from ops.kubernetes.status_writer import STATUS_MANAGER
 from ops.kubernetes.translated_kinds import FINALIZER, command_of
 from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import KUBERNETES_PROGRAMS, ApiServer, Loopback, missing_programs

@@ -10,7 +10,7 @@ After the last file, compact etcd. A crash between two steps loses nothing: the 
 files that do not belong to the archive, and deletes sealed segments that are still in etcd. If two
 archivers run concurrently, the guard of the cursor fails for one of them, which removes its files.
 Only segments up to the committed cursor are deleted, and only files whose segments the log
-certainly has (``core.archive.leftovers``).
+certainly has (``core.archive.archiver_leftovers``).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from core.archive.archive_directory import Files
+from core.archive.archiver_leftovers import remove_leftovers
 from core.archive.cursor import CURSOR_CODEC, StoredCursor, cursor_key, read_cursor
 from core.archive.file_builder import FileBuilder
-from core.archive.leftovers import remove_leftovers
 from core.archive.replay import LogView, open_log
 from core.archive.sealed_log import SealedLog
 from core.errors import LogCorrupt, StoreFull

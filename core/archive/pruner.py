@@ -17,6 +17,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from core.archive.archive_directory import Files
+from core.archive.archiver_leftovers import remove_leftovers
 from core.archive.cursor import (
     CURSOR_CODEC,
     SNAPSHOT_SUFFIX,
@@ -25,7 +26,6 @@ from core.archive.cursor import (
     cursor_key,
     read_cursor,
 )
-from core.archive.leftovers import remove_leftovers
 from core.archive.sealed_log import FileSummary, SealedLog
 from core.errors import LogCorrupt
 from core.eventstore.keys import Keys

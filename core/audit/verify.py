@@ -15,8 +15,8 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from core.archive.archive_directory import Files
+from core.archive.archiver_leftovers import find_leftovers
 from core.archive.cursor import SNAPSHOT_SUFFIX
-from core.archive.leftovers import find_leftovers
 from core.archive.replay import LogView, open_log
 from core.archive.sealed_log import FileSummary, SealedLog
 from core.audit.index_check import check_index, find_undecodable_keys

@@ -15,7 +15,7 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from core.configuration.command_scope import ScopeReader
-from core.configuration.effects import effect_of
+from core.configuration.event_writes import effect_of
 from core.domain.addresses.address_set import AddressSet
 from core.domain.configuration.admissions import (
     AdmissionConflict,

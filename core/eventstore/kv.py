@@ -1,8 +1,8 @@
 """The key-value protocol: the operations of a store that the event log uses.
 
-Two stores implement it, etcd (``core.eventstore.etcd``) and memory (``core.eventstore.memory``);
-one contract suite tests both. Everything is plain data so that a transaction can be inspected,
-logged and compared.
+Two stores implement it, etcd (``core.eventstore.etcd``) and memory
+(``core.eventstore.memory_store``); one contract suite tests both. Everything is plain data so that
+a transaction can be inspected, logged and compared.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from core.domain.sriov.model import INFINIBAND, SWITCH_TEXTS, PhysicalFunction, VirtualFunction
-from core.domain.sriov.plan import DesiredNic, VfGroup
+from core.domain.sriov.vf_plan import DesiredNic, VfGroup
 from core.manifests.kinds.sriov import (
     API_VERSION,
     NODE_STATE,

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from core.domain.roce_qos.model import (
+from core.domain.roce_qos.qos_model import (
     DSCP_BITS_BELOW,
     DSCPS_OF_A_PRIORITY,
     TRUST_DSCP,

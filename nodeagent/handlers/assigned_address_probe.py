@@ -16,7 +16,7 @@ from core.domain.events import Cause
 from core.domain.model import Nic
 from core.domain.selection.selection_request import SelectionRequest
 from core.process import tracing
-from nodeagent.cni_protocol.call import Call
+from nodeagent.cni_protocol.cni_call import Call
 from nodeagent.cni_protocol.failures import INVALID_CONFIG, CniFailure
 from nodeagent.cni_protocol.netconf import PreviousAddress, previous_addresses
 from nodeagent.conflict_detection.detector import DetectionSwitches, Detector

@@ -16,7 +16,7 @@ from core.domain.request_facts import PodFacts
 from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore
-from nodeagent.cni_protocol.call import Call
+from nodeagent.cni_protocol.cni_call import Call
 from nodeagent.cni_protocol.failures import CHECK_FAILED, CniFailure
 from nodeagent.cni_protocol.netconf import previous_addresses
 from nodeagent.pod_facts import FactsSource

@@ -20,7 +20,7 @@ from core.domain.model import Attachment
 from core.domain.request_facts import PodReference
 from core.errors import BadInput, DatapathError, NotReady
 from core.process import tracing
-from nodeagent.cni_protocol.call import Call
+from nodeagent.cni_protocol.cni_call import Call
 from nodeagent.cni_protocol.failures import CHECK_FAILED, CniFailure
 from nodeagent.conflict_detection.detector import DetectionSwitches
 from nodeagent.coordinator.address_announcer import Announcer

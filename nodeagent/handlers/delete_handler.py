@@ -20,7 +20,7 @@ from core.domain.fixed.owner_validity import Validity
 from core.domain.model import Attachment, Endpoint
 from core.domain.request_facts import PodReference
 from core.process import tracing
-from nodeagent.cni_protocol.call import Call
+from nodeagent.cni_protocol.cni_call import Call
 from nodeagent.pod_facts import FactsSource, Liveness
 from nodeagent.request_runner import DEL_DEADLINE_S, RequestRunner
 from nodeagent.telemetry.metrics import WorkCounts

@@ -22,7 +22,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.kinds import ENDPOINT_KEYS
 from core.eventstore.kv import Get, KeyValueStore
 from core.process import tracing
-from nodeagent.cni_protocol.call import Call
+from nodeagent.cni_protocol.cni_call import Call
 from nodeagent.handlers.missing_attachments import (
     MissingAttachments,
     Sandbox,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 
 from core.errors import BadInput
-from nodeagent.cni_protocol.call import INTERFACE_CHARACTERS_MAX, checked_interface
+from nodeagent.cni_protocol.cni_call import INTERFACE_CHARACTERS_MAX, checked_interface
 from nodeagent.cni_protocol.failures import INCOMPATIBLE_VERSION, INVALID_CONFIG, CniFailure
 from nodeagent.cni_protocol.netconf import CNI_VERSIONS, by_field, normalized, read_document
 from nodeagent.ifacer.bond_options import BondOptions, read_options

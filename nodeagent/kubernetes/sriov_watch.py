@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from core.domain.sriov.model import NodePolicy
-from core.domain.sriov.plan import DesiredNic
+from core.domain.sriov.vf_plan import DesiredNic
 from core.errors import BadInput
 from core.kubernetes.api_client import Api, Object, segment
 from core.kubernetes.informer import ObjectKey, Reflector, Transition

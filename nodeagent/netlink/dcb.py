@@ -13,7 +13,7 @@ from errno import EINVAL, ENOENT, EOPNOTSUPP
 from struct import Struct
 from typing import Final
 
-from core.domain.roce_qos.model import (
+from core.domain.roce_qos.qos_model import (
     PRIORITIES,
     TRUST_DSCP,
     TRUST_PCP,

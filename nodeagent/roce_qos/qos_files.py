@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from core.domain.roce_qos.model import PRIORITIES, UNSET, EcnSettings, RocePort
-from core.domain.roce_qos.plan import CNP_DSCP, CNP_PRIORITY, NOTIFICATION_POINT, REACTION_POINT
+from core.domain.roce_qos.qos_model import PRIORITIES, UNSET, EcnSettings, RocePort
+from core.domain.roce_qos.qos_plan import CNP_DSCP, CNP_PRIORITY, NOTIFICATION_POINT, REACTION_POINT
 from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.sriov_master_addresses import is_representor, master_of
 

@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
-from core.domain.roce_qos.model import RoceNic, RoceQosRule
-from core.domain.roce_qos.plan import QosChange, QosGap, QosPlan, plan_qos
+from core.domain.roce_qos.qos_model import RoceNic, RoceQosRule
+from core.domain.roce_qos.qos_plan import QosChange, QosGap, QosPlan, plan_qos
 from core.errors import DatapathError
 
 DRIFT_S: Final = 60.0

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from core.domain.roce_qos.model import RoceNic
-from core.domain.roce_qos.plan import (
+from core.domain.roce_qos.qos_model import RoceNic
+from core.domain.roce_qos.qos_plan import (
     AddDscpPriorities,
     EnableEcn,
     QosChange,

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from core.domain.roce_qos.model import RoceQosRule
+from core.domain.roce_qos.qos_model import RoceQosRule
 from core.process.supervision import Supervisor, TaskSpec
 from nodeagent.background_service import BackgroundService
 from nodeagent.netlink.namespaces import NetnsExecutor

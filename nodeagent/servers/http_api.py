@@ -30,7 +30,7 @@ from core.eventstore.kv import Get, KeyValueStore
 from core.process.bodies import BodyRefused
 from core.process.connections import ConnectionCounts, HttpServer
 from core.process.tracing import current_tracer, valid_traceparent
-from nodeagent.cni_protocol.call import checked_container, checked_interface
+from nodeagent.cni_protocol.cni_call import checked_container, checked_interface
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.cni_protocol.netconf import is_name
 from nodeagent.handlers.add_handler import AddHandler

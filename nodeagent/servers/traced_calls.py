@@ -20,17 +20,17 @@ from core.process.tracing import (
     Tracer,
     trace_context,
 )
-from nodeagent.cni_protocol.call import read_arguments, read_environment, read_traceparent
+from nodeagent.cni_protocol.cni_call import read_arguments, read_environment, read_traceparent
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.ifacer import ifacer_handler
-from nodeagent.servers import coordinator_calls
-from nodeagent.servers.cni_calls import PLUGIN_VARIABLE
-from nodeagent.servers.framed_socket import Answer, AnswerCall
+from nodeagent.servers import coordinator_server
+from nodeagent.servers.cni_server import PLUGIN_VARIABLE
+from nodeagent.servers.framed_server import Answer, AnswerCall
 
 IPAM_PLUGIN: Final = "spiderpool"
 """The name of the executable that does not send its name."""
 
-CHAINED: Final = (coordinator_calls.NAME, ifacer_handler.NAME)
+CHAINED: Final = (coordinator_server.NAME, ifacer_handler.NAME)
 """Executables whose name is part of the span's name; other names are only an attribute."""
 
 SERVER_ERROR: Final = 500

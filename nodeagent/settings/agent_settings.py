@@ -10,7 +10,7 @@ from core.allocation.cooldown import COOL_DOWN_S
 from core.allocation.provider_settings import ProviderSettings
 from core.domain.addresses.choice import AddressOrder
 from core.domain.fixed.fixed_address_owners import FixedSettings
-from core.domain.roce_qos.model import RoceQosRule
+from core.domain.roce_qos.qos_model import RoceQosRule
 from core.domain.selection.selection_request import SelectionSettings
 from core.eventstore.etcd import EtcdSettings
 from core.eventstore.etcd.settings_checks import ETCD_ENDPOINT

@@ -18,7 +18,7 @@ from core.domain.sriov.guid_decisions import (
 )
 from core.domain.sriov.guid_file import GUID_FILE, GuidFile
 from core.domain.sriov.model import INFINIBAND, PhysicalFunction, VfGuid
-from core.domain.sriov.plan import NodePlan, SetVfMac
+from core.domain.sriov.vf_plan import NodePlan, SetVfMac
 from core.errors import OrbweaverError
 
 CONFLICTS_SHOWN: Final = 4

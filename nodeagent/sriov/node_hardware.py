@@ -26,7 +26,7 @@ from core.domain.sriov.model import (
     PhysicalFunction,
     VirtualFunction,
 )
-from core.domain.sriov.plan import Action
+from core.domain.sriov.vf_plan import Action
 from core.settings.sriov import SriovSettings
 from nodeagent.devices.physical_functions import physical_functions, uplinks
 from nodeagent.devices.pod_resources import devices_of_pods

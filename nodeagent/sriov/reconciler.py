@@ -19,7 +19,8 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from core.domain.sriov.guid_file import GuidFile
 from core.domain.sriov.model import NodePolicy, PhysicalFunction, VirtualFunction
-from core.domain.sriov.plan import (
+from core.domain.sriov.resources import VfDevice, vf_devices
+from core.domain.sriov.vf_plan import (
     Action,
     DesiredNic,
     NodePlan,
@@ -28,7 +29,6 @@ from core.domain.sriov.plan import (
     SetVfTrust,
     plan_node,
 )
-from core.domain.sriov.resources import VfDevice, vf_devices
 from core.errors import ApiError, DatapathError
 from core.manifests.sriov_states import FAILED, IN_PROGRESS, SUCCEEDED, SyncResult
 from core.settings.sriov import SriovSettings

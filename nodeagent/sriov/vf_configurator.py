@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.domain.sriov.model import VFIO
-from core.domain.sriov.plan import (
+from core.domain.sriov.vf_plan import (
     Action,
     BindDriver,
     SetEswitchMode,

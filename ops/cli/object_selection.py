@@ -15,7 +15,7 @@ from core.domain.subnets.subnet_model import count_addresses, pools_of_subnet
 from core.errors import NotFound
 from core.projections.projection import Projection
 from ops.cli import listings
-from ops.cli.applications import application_lines, application_listing
+from ops.cli.application_rows import application_lines, application_listing
 from ops.cli.formats import Output
 from ops.cli.kinds import NAMESPACED_KINDS, RECORD_KINDS, ObjectKind, plural
 from ops.cli.output import ObjectListing

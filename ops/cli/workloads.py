@@ -38,6 +38,6 @@ async def read_applications(kubeconfig: str, ledger: Ledger) -> Applications | N
     cluster = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
     if cluster is None:
         return None
-    from ops.cli.cluster_applications import list_applications  # noqa: PLC0415  # slow to import
+    from ops.cli.application_sources import list_applications  # noqa: PLC0415  # slow to import
 
     return await list_applications(cluster, ledger)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from core.domain.addresses.ip_address import Family
-from core.domain.roce_qos.model import RoceQosRule
+from core.domain.roce_qos.qos_model import RoceQosRule
 from core.errors import OrbweaverError
 from core.settings.conf_file import read_conf
 from core.settings.roce_qos import roce_qos_rules

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from core.domain.roce_qos.model import (
+from core.domain.roce_qos.qos_model import (
     TRUST_DSCP,
     TRUST_PCP,
     UNSET,
@@ -18,7 +18,7 @@ from core.domain.roce_qos.model import (
     RocePort,
     RoceQosRule,
 )
-from core.domain.roce_qos.plan import ets_text, plan_qos
+from core.domain.roce_qos.qos_plan import ets_text, plan_qos
 
 
 class RoceNicState(NamedTuple):

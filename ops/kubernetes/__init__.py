@@ -9,7 +9,7 @@
     translator.py                      applies the custom resources to the log
     status_reports.py                  the content of status and of SpiderEndpoints
     status_reporter.py                 writes the projection into custom resources
-    status_writer.py                   the only writer of the status of an object
+    pool_status_writer.py              the only writer of the status of an object
     network_attachment_definitions.py  the NetworkAttachmentDefinitions of SpiderMultusConfigs
     cidrs.py                           finds the CIDRs of a cluster's Pods and Services
     coordinator_status.py              the status of the SpiderCoordinator

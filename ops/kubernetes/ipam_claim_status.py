@@ -33,7 +33,7 @@ from core.projections.change_buffer import ChangeBuffer
 from core.projections.projector import Projector
 from ops.kubernetes.conditions import DesiredCondition, camel, conditions, is_new
 from ops.kubernetes.custom_resource_writer import Clock, utc_now
-from ops.kubernetes.status_writer import STATUS_MANAGER
+from ops.kubernetes.pool_status_writer import STATUS_MANAGER
 from ops.kubernetes.translated_kinds import is_being_deleted, resource_version
 from ops.kubernetes.watches.collection import Collection
 from ops.kubernetes.watches.owners import IPAM_CLAIMS

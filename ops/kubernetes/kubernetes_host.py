@@ -25,9 +25,9 @@ from ops.kubernetes.ipam_claim_status import ClaimReporter
 from ops.kubernetes.leader_lease import LeaseReport
 from ops.kubernetes.network_attachment_definitions import Attachments
 from ops.kubernetes.pool_outlooks import PoolOutlooks
+from ops.kubernetes.pool_status_writer import StatusWriter
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.status_reporter import Reporter
-from ops.kubernetes.status_writer import StatusWriter
 from ops.kubernetes.translated_kinds import TranslatedKind
 from ops.kubernetes.translator import Translator
 from ops.kubernetes.translator_commands import Commands

@@ -35,6 +35,7 @@ from core.process.concurrency import until_first
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.projector import Projector
 from ops.kubernetes.pool_outlooks import PoolOutlooks
+from ops.kubernetes.pool_status_writer import STATUS_MANAGER, StatusWriter
 from ops.kubernetes.status_reports import (
     REPORT_ANNOTATION,
     auto_pool_report,
@@ -43,7 +44,6 @@ from ops.kubernetes.status_reports import (
     pool_report,
     subnet_report,
 )
-from ops.kubernetes.status_writer import STATUS_MANAGER, StatusWriter
 from ops.kubernetes.translated_kinds import (
     FINALIZER,
     TranslatedKind,

@@ -27,7 +27,7 @@ from ops.kubernetes.conditions import APPLIED_CONDITION, draining_conditions, re
 from ops.kubernetes.custom_resource_writer import ObjectWriter
 from ops.kubernetes.inheritance import inherited_fields
 from ops.kubernetes.object_finalizer import ObjectFinalizer
-from ops.kubernetes.status_writer import StatusWriter
+from ops.kubernetes.pool_status_writer import StatusWriter
 from ops.kubernetes.translated_kinds import (
     TranslatedKind,
     command_of,

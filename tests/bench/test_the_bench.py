@@ -27,7 +27,7 @@ from bench.scale import FULL_SCALE, QUICK_SCALE
 from bench.table import TARGETS, measures_named, measures_of
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import parse_address, parse_cidr
-from nodeagent.cni_protocol.call import read_call, read_environment
+from nodeagent.cni_protocol.cni_call import read_call, read_environment
 
 FIGURES_WITH_TARGET = {
     "alloc_rate_32",

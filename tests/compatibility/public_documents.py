@@ -21,7 +21,7 @@ from core.configuration.configurator import Configurator
 from core.domain.events import Cause
 from core.errors import BadInput, OrbweaverError, Refused
 from core.eventstore.keys import Keys
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.writer import Writer
 from core.manifests.commands import apply_command
 from core.manifests.manifest_parser import objects

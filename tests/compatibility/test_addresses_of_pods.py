@@ -14,7 +14,7 @@ import pytest
 
 from core.domain.configuration.commands import ApplyReservation, DeleteReservation
 from core.domain.model import Reservation, Route, pod_holder
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.domain.fixed.fixed_address_owners import FixedSettings
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 

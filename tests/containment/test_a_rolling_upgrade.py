@@ -31,7 +31,7 @@ from core.eventstore.codec import (
 )
 from core.eventstore.kv import Get, Put, Write
 from core.eventstore.log_reader import LOG_START, LogReader
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.projections import projector as projecting
 from core.projections.configuration_view import ConfigurationView
 from core.projections.projector import Projector

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from core.eventstore.kv import Delete, KeyValueStore, Put
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.settings.agent_settings import Settings
 from tests.containment.samples import FAULT_CASES, Case, case_id, spoiled
 from tests.support.agent_harness import AgentHarness, running

@@ -6,7 +6,7 @@ import itertools
 
 from core.allocation.cooldown import LEASE_SHARED_S, CoolDown
 from core.domain.events import AddressesClaimed, AddressesReleased
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.writer import Writer
 from tests.support.node_harness import NodeHarness, addresses, check_everything, pod, pool
 

@@ -28,7 +28,7 @@ from core.domain.configuration.commands import (
 from core.domain.model import Pool, Reservation
 from core.domain.request_facts import PodFacts
 from core.errors import OrbweaverError
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.faulty_store import Fault, FaultyStore
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 

@@ -18,7 +18,7 @@ import pytest
 
 from core.errors import BadInput, DeadlineExceeded, Overloaded
 from core.eventstore.kv import Get, Guard, KeyValueStore, TxnResult, Write
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.health import PROBE_CACHED_S
 from nodeagent.request_runner import RequestRunner

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.servers import framed_socket
 from nodeagent.telemetry.plugin_log import LogTarget, PluginLog
 from tests.support.agent_harness import AgentHarness
 
@@ -49,8 +48,8 @@ async def test_the_framed_socket_checks_deadlines_only_while_there_are_callers(
     agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     framed_server, path = agent.process.parts.framed, agent.process.settings.framed_socket_path
-    monkeypatch.setattr(framed_socket, "TIMEOUT_CHECK_S", 0.01)
-    monkeypatch.setattr(framed_socket, "REQUEST_S_MAX", 0.05)
+    monkeypatch.setattr(framed_server, "TIMEOUT_CHECK_S", 0.01)
+    monkeypatch.setattr(framed_server, "REQUEST_S_MAX", 0.05)
     assert not framed_server.occupied.is_set()
 
     for _ in range(2):

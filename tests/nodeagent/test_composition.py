@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.process import connections, tcp_port
 from nodeagent import agent as agent_module
 from nodeagent.agent import Agent

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import DeadlineExceeded
 from core.eventstore.kv import TxnResult
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.composition import AgentSources
 from nodeagent.health import StoreWatchdog

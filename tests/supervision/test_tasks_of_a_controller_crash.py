@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import LostRace
 from core.eventstore.election import LeaderTerm
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.process import supervision
 from core.process.tcp_port import TcpPort
 from ops.console.console_settings import ConsoleSettings

@@ -14,7 +14,7 @@ import pytest
 
 from core.allocation.provider_settings import ProviderSettings
 from core.domain.autopools.pool_size import AutoPoolSettings
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from ops.controller.controller import Controller
 from ops.controller.settings import ControllerSettings, load_settings
 from ops.kubernetes.settings import (

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from core.allocation.provider_settings import ProviderSettings
-from core.domain.roce_qos.model import RoceQos, RoceQosRule
+from core.domain.roce_qos.qos_model import RoceQos, RoceQosRule
 from core.domain.slots import DeviceRules, SubEniRule
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.process.supervision import BACKOFF_S_MIN
 from core.settings.device_plugin import DeviceSettings
 from core.settings.sriov import SriovSettings

@@ -34,7 +34,7 @@ from core.errors import OrbweaverError
 from core.eventstore.codec import HEAD_CODEC, WriterHead
 from core.eventstore.keys import Keys, controller_writer
 from core.eventstore.kv import Get, KeyValueStore, Put
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.writer import Writer, unix_ms
 from tests.support.node_harness import NodeHarness, pod, pool
 

@@ -19,7 +19,7 @@ from core.eventstore.kv import (
     WatchBatch,
     Write,
 )
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 
 
 class UnclosedMemoryStore(MemoryStore):

@@ -23,8 +23,8 @@ from typing import Any, Final
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from core.domain.roce_qos.model import RoceQos, RoceQosRule
-from core.eventstore.memory import MemoryStore
+from core.domain.roce_qos.qos_model import RoceQos, RoceQosRule
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.roce_qos.qos_files import QosFiles
 from nodeagent.roce_qos.qos_reconciler import QosReconciler
 from nodeagent.roce_qos.roce_nics import RoceNics

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from core.domain.sriov.model import VFIO, NicName, NicSelector, NodePolicy, VfRange
 from core.domain.sriov.vf_macs_and_guids import default_mac
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.settings.sriov import SriovSettings
 from nodeagent.devices.physical_functions import physical_functions
 from nodeagent.settings.agent_settings import Settings

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from core.eventstore.keys import Keys
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from workflows.api.definitions import Registry
 from workflows.api.options import StartOptions
 from workflows.engine.client.client import Client

@@ -22,8 +22,8 @@ from core.domain.sriov.model import (
     PhysicalFunction,
     VfGuid,
 )
-from core.domain.sriov.plan import NodePlan, SetVfCount, SetVfMac
 from core.domain.sriov.vf_macs_and_guids import assigned_mac
+from core.domain.sriov.vf_plan import NodePlan, SetVfCount, SetVfMac
 
 GuidEvent = GuidsAssigned | GuidsReleased
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from core.domain.sriov.model import VFIO, PhysicalFunction, VirtualFunction
-from core.domain.sriov.plan import DesiredNic, VfGroup
+from core.domain.sriov.vf_plan import DesiredNic, VfGroup
 
 
 class VfDevice(NamedTuple):

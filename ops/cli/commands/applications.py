@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from core.domain.autopools.applications import replicas_of, skip_reason
 from core.domain.evolution import Ledger
 from core.errors import ExecutionNotFound, NotFound
-from ops.cli.applications import (
+from ops.cli.application_rows import (
     POOL_COLUMNS,
     ApplicationLine,
     application_lines,

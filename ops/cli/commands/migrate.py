@@ -34,7 +34,13 @@ from ops.cli.session import ClusterSession
 from ops.migration.comparison import AddressDifference, differences
 from ops.migration.facts import AGENT_IMAGE, Facts
 from ops.migration.facts_reader import read_facts
-from ops.migration.plan import MigrationDeadline, Plan, PlanFinding, plan_migration, workload_with
+from ops.migration.migration_plan import (
+    MigrationDeadline,
+    Plan,
+    PlanFinding,
+    plan_migration,
+    workload_with,
+)
 
 WAIT_S_MAX: Final = 3600
 """The longest ``compare --wait``, in seconds."""

@@ -12,7 +12,7 @@ import typer
 
 from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.sriov.guid_file import GUID_FILE
-from core.domain.sriov.plan import NodePlan, plan_node
+from core.domain.sriov.vf_plan import NodePlan, plan_node
 from core.errors import BadInput
 from core.manifests.sriov_policies import node_policies
 from core.settings.conf_file import read_conf

@@ -20,7 +20,7 @@ from core.manifests.commands import apply_command, delete_command
 from core.projections.fork import Fork, Holding, PoolEffect, SimulatedStep
 from core.projections.pool_tally import PoolCounts
 from ops.cli.action_runner import perform
-from ops.cli.applications import application_lines, word_of
+from ops.cli.application_rows import application_lines, word_of
 from ops.cli.exit_codes import Exit, report_unreadable_keys
 from ops.cli.formats import Output
 from ops.cli.input_files import Recursive

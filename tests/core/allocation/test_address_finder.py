@@ -15,7 +15,7 @@ from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.choice import Search, is_scarce, spread_index
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Delete, Get, Put, ReadResult, Write
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 
 BASE = 10 << 24
 """The value of 10.0.0.0; tests name addresses by their offsets from it."""

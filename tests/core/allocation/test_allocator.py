@@ -20,7 +20,7 @@ from core.domain.model import Reservation
 from core.domain.selection.selection_request import ADDRESSES_MAX, NICS_MAX, SelectionRequest
 from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, WrongInput
 from core.eventstore.kv import Get, Guard, KeyValueStore, Put, TxnResult, Write
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.retry_policies import retry_lost_races
 from tests.support.node_harness import NodeHarness, addresses, check_everything, pod, pool
 

@@ -33,7 +33,7 @@ from core.domain.request_facts import PodFacts
 from core.domain.selection.error_texts import describe_verdicts
 from core.domain.selection.selection_request import CandidateVerdict
 from core.errors import AllocationError, OrbweaverError
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))

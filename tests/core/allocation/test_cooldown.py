@@ -11,7 +11,7 @@ import pytest
 
 from core.allocation.cooldown import AHEAD_S, LEASE_SHARED_S, CoolDown
 from core.errors import StoreUnavailable
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 
 
 class SlowStore(MemoryStore):

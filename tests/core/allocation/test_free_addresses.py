@@ -21,7 +21,7 @@ from core.domain.events import Release
 from core.errors import AddressesUsedOut
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Put, ReadResult
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.node_harness import (
     NodeHarness,
     addresses,

@@ -16,7 +16,7 @@ from core.domain.events import AllocationRefused, Cause
 from core.errors import AddressesUsedOut, StoreUnavailable
 from core.eventstore.kv import Get, Guard, TxnResult, Write
 from core.eventstore.log_reader import LOG_START, LogReader
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.deadlines import DEADLINE_S, until
 from tests.support.node_harness import NodeHarness, addresses, check_everything, pod, pool
 

@@ -24,7 +24,7 @@ from core.eventstore.kv import (
     TxnResult,
     Write,
 )
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.retry_policies import retry_lost_races
 from tests.support.node_harness import (
     TEST_CAUSE,

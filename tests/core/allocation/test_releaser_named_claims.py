@@ -13,7 +13,7 @@ from core.domain.reclaim.evidence import Observation, ObservationSubject
 from core.domain.reclaim.reclaim_plan import ReclaimStep, plan_scan
 from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.kv import Delete, Put
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.core.domain.reclaim.samples import NOW_S, cluster, verdict_context
 from tests.support.node_harness import (
     TEST_CAUSE,

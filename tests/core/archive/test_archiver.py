@@ -20,7 +20,7 @@ from core.archive.file_format import CHAIN_START, chained
 from core.archive.replay import open_log
 from core.domain.evolution import Ledger
 from core.eventstore.keys import Keys
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import (
     TEST_KEYS,

@@ -13,7 +13,7 @@ from core.archive.archiver import Archiver
 from core.archive.cursor import read_cursor
 from core.domain.events import Recorded
 from core.errors import OutcomeUnknown
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.core.archive.breaking import (
     BreakingFiles,
     BreakingStore,

@@ -17,7 +17,7 @@ from core.audit.verify import verify
 from core.domain.configuration.commands import ApplyReservation
 from core.domain.events import PoolRetired
 from core.domain.model import Reservation
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, Configure
 

@@ -24,7 +24,7 @@ from core.audit.log_export import export_raw
 from core.audit.state_at import as_of_position, as_of_time
 from core.audit.verify import verify
 from core.errors import BadInput, LogCorrupt
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.core.archive.breaking import BreakingFiles, BreakingStore, Crash, CrashingSteps
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, have_same_content

@@ -9,7 +9,7 @@ import pytest
 from core.audit.verify import verify
 from core.domain.events import Recorded
 from core.errors import LogCorrupt
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster
 

@@ -30,7 +30,7 @@ from core.domain.configuration.commands import (
 from core.domain.events import AddressesClaimed, AddressesReleased, Cause, PoolRetired, Recorded
 from core.domain.sriov.model import VfGuid
 from core.errors import BadInput
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.core.archive.synthetic import Shape, address_of, fill, pod_of, uid_of
 from tests.support.archived_cluster import (
     TEST_KEYS,

@@ -40,7 +40,7 @@ from core.eventstore.codec import (
 )
 from core.eventstore.group_commit import Proposal
 from core.eventstore.kv import Delete, Get, KeyValue, Put, ReadResult, Write
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.pool_index import Index
 from tests.support.archived_cluster import (
     TEST_KEYS,

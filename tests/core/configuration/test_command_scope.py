@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.configuration.command_scope import ALL_INDEXES, ScopeReader
-from core.configuration.effects import effect_of
+from core.configuration.event_writes import effect_of
 from core.domain.addresses.address_set import AddressSet
 from core.domain.addresses.ip_address import Address
 from core.domain.autopools.application_plan import named_subnets, plan_application
@@ -42,7 +42,7 @@ from core.domain.evolution import Ledger
 from core.domain.model import Scale, Subnet
 from core.errors import Refused
 from core.eventstore.kv import Get, KeyValue, KeyValueStore, Put, ReadResult, Write
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.pool_index import BLOCKS_MAX, COMPLETE_INDEX, Index, blocks_of
 from core.eventstore.state_reader import read_configuration
 from tests.core.domain.configuration.test_decisions_any_sequence import (

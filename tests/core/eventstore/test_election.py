@@ -11,7 +11,7 @@ from core.errors import LogCorrupt, LostRace, StoreRejected
 from core.eventstore.election import Election, LeaderTerm, read_leader
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Delete, Get, KeyValueStore, Put
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.faulty_store import Fault, FaultyStore
 
 DEADLINE_S = 60

@@ -17,7 +17,7 @@ from core.eventstore.group_commit import (
     read_failed,
 )
 from core.eventstore.kv import Absent, Get, Put, TxnResult
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 
 
 class GroupCommitHarness:

@@ -15,7 +15,7 @@ from core.eventstore import log_reader as log_module
 from core.eventstore.codec import HEAD_CODEC, WriterHead
 from core.eventstore.kv import Delete, KeyValueStore, Put
 from core.eventstore.log_reader import LOG_START, LiveLog, LogReader, Segment
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster
 
 BOUNDS = {

@@ -12,7 +12,7 @@ from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import Cause, RecordDefined
 from core.eventstore import state_reader
 from core.eventstore.codec import KeyKind
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.state_reader import read_ledger
 from tests.support.node_harness import NodeHarness, pod, pool
 

@@ -7,7 +7,7 @@ from core.eventstore.codec import EventDraft
 from core.eventstore.group_commit import Proposal
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Absent, Guard, Put
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.writer import Writer
 from tests.support.faulty_store import FaultyStore
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.domain.sriov.model import INFINIBAND, PhysicalFunction, VfRange, VirtualFunction
-from core.domain.sriov.plan import DesiredNic, VfGroup
+from core.domain.sriov.vf_plan import DesiredNic, VfGroup
 from core.manifests.sriov_states import (
     ERROR_CHARS_MAX,
     FAILED,

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, cast
 import aiohttp
 import pytest
 
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.process import bodies, connections
 from core.process.bodies import BodyRefused, decompressed
 from core.process.connections import raise_open_files_limit
 from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort
-from nodeagent.servers import framed_socket
+from nodeagent.servers import framed_server
 from nodeagent.servers.http_bodies import BODY_BYTES_MAX
 from nodeagent.settings.agent_settings import Settings
 from ops.kubernetes.admission.webhook_server import Admission, path_of
@@ -303,7 +303,7 @@ async def test_a_webhook_refuses_a_body_that_it_cannot_decompress_within_its_lim
 async def test_all_framed_requests_together_hold_a_bounded_number_of_bytes(
     agent: AgentHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(framed_socket, "REQUESTS_BYTES_MAX", 100_000)
+    monkeypatch.setattr(framed_server, "REQUESTS_BYTES_MAX", 100_000)
     request = request_frame({"CNI_COMMAND": "VERSION"}, b" " * 60_000)
     reader, writer = await asyncio.open_unix_connection(settings.framed_socket_path)
     writer.write(request[:50_000])

@@ -14,7 +14,7 @@ from core.domain.events import Cause, PoolRetired
 from core.eventstore.codec import EventDraft
 from core.eventstore.group_commit import Outcome, Proposal
 from core.eventstore.keys import Keys
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.writer import Writer
 from core.process import spans, tracing
 from core.process.tracing import TraceContext

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.configuration.commands import ApplySubnet, DeletePool
 from core.domain.model import Subnet
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.projector import Projector
 from tests.support.node_harness import NodeHarness, pod, pool

@@ -24,7 +24,7 @@ from core.domain.events import RecordDefined
 from core.domain.model import Reservation, Subnet
 from core.errors import AllocationError, LogCorrupt, StoreRejected
 from core.eventstore.kv import Delete, IsWhole, Put, WatchBatch
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.projections import configuration_view
 from core.projections.configuration_view import ConfigurationView, is_whole_command
 from tests.support.deadlines import until

@@ -20,7 +20,7 @@ from core.domain.configuration.commands import (
 from core.domain.events import Event
 from core.domain.model import Reservation
 from core.errors import Refused
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.state_reader import read_ledger
 from core.projections.fork import Fork
 from core.projections.projection import Projection

@@ -13,7 +13,7 @@ from core.domain.configuration.commands import ApplyReservation
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Reservation
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.pool_tally import PoolCounts, PoolTally
 from core.projections.projection import Projection

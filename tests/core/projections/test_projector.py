@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from core.domain.configuration.commands import ApplyReservation, QuarantineAddress, RetirePool
 from core.domain.model import Reservation
 from core.eventstore.kv import Delete
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.projections.projection import Projection
 from core.projections.projector import NO_LAG, Projector
 from tests.core.projections.running_projector import following, run_projector

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.roce_qos.model import RoceQos, RoceQosRule
+from core.domain.roce_qos.qos_model import RoceQos, RoceQosRule
 from core.errors import BadInput
 from core.settings.conf_file import parse_conf
 from core.settings.roce_qos import roce_qos_rules

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.kubernetes.cluster_connection import Cluster
 from nodeagent.settings.agent_settings import Settings
 from tests.kubernetes.agents.test_facts import (

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.domain.model import Owner, pod_holder
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.kubernetes.api_client import Api
 from core.kubernetes.http_connection import open_connection
 from core.kubernetes.workloads.pods import is_alive

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.sriov.model import NicName, NicSelector, NodePolicy
-from core.domain.sriov.plan import DesiredNic
+from core.domain.sriov.vf_plan import DesiredNic
 from core.kubernetes.api_client import Object
 from core.manifests.kinds.sriov import API_VERSION
 from core.manifests.sriov_states import (

@@ -17,7 +17,7 @@ import trustme
 import yaml
 
 from core.eventstore.keys import Keys
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.process.environment import EnvironmentVariables
 from ops.console.console_host import ConsoleHost
 from ops.console.console_settings import ConsoleSettings, console_settings

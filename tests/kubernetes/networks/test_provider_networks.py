@@ -17,7 +17,7 @@ from core.domain.request_facts import PodFacts
 from core.domain.selection.multus import DEFAULT_NETWORK, NETWORKS_ANNOTATION
 from core.domain.selection.selection_request import SelectionSettings
 from core.errors import NotReady
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.kubernetes.api_client import Api
 from core.kubernetes.http_connection import open_connection
 from core.manifests.networks.nad_renderer import CR_NAME

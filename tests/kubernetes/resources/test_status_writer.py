@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ops.kubernetes.status_writer import STATUS_MANAGER
+from ops.kubernetes.pool_status_writer import STATUS_MANAGER
 from ops.kubernetes.translated_kinds import TranslatedKind
 from tests.kubernetes.objects import create, get, path_of, pool, replace, reservation, subnet
 from tests.kubernetes.translator_harness import TranslatorHarness

@@ -14,7 +14,7 @@ import pytest
 from core.eventstore.keys import Keys
 from core.eventstore.state_reader import read_ledger
 from core.kubernetes.workloads.applications import application_of
-from ops.cli.applications import application_lines
+from ops.cli.application_rows import application_lines
 from ops.cli.exit_codes import Exit
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workload_objects import COLLECTION_PATHS, create_workload, delete_workloads

@@ -11,7 +11,7 @@ import pytest
 from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.errors import DatapathError
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.manifests.commands import apply_command
 from nodeagent.clusterip import reconciler
 from nodeagent.clusterip.bpf_installation import PIN_DIRECTORY, Installation

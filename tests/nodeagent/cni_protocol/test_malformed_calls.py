@@ -29,7 +29,7 @@ from core.errors import (
     RetriesExhausted,
     WriterFenced,
 )
-from nodeagent.cni_protocol.call import read_arguments
+from nodeagent.cni_protocol.cni_call import read_arguments
 from nodeagent.cni_protocol.failures import _CODES, CniFailure, failure_of
 from nodeagent.cni_protocol.netconf import read_netconf
 from tests.support.agent_harness import AgentHarness, request_frame

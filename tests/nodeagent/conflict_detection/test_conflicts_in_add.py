@@ -22,7 +22,7 @@ import pytest
 
 from core.domain.configuration.commands import LiftQuarantine
 from core.domain.quarantine.quarantine_decisions import evidence_text
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.cni_protocol.failures import CONFLICT_CODE, NOT_DETECTED, UNREACHABLE_CODE
 from nodeagent.conflict_detection.detector import DetectionResult
 from nodeagent.handlers.conflict_probe import ROUNDS_MAX

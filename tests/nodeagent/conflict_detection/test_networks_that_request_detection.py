@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from core.domain.model import Nic
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.cni_protocol.failures import CONFLICT_CODE, INVALID_CONFIG, CniFailure
 from nodeagent.conflict_detection.arp import ARP_REQUEST, decode_arp
 from nodeagent.handlers.assigned_address_probe import assigned_nic

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.cni_protocol.failures import INTERNAL_CODE
 from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.handlers.missing_attachments import is_netns_gone

@@ -22,7 +22,7 @@ import pytest
 from core.domain.addresses.ip_address import parse_address, parse_range
 from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Pool, Route
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.settings.agent_settings import Settings
 from ops import installer
 from ops.lab.programs import PLUGIN_DIRECTORIES

@@ -11,7 +11,7 @@ import pytest
 from core.domain.configuration.commands import ApplyRecord
 from core.domain.events import RecordDefined
 from core.domain.slots import DeviceRules, HostNic, SubEniRule
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.settings.device_plugin import DeviceSettings
 from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY
 from nodeagent.devices.slot_offers import host_nics

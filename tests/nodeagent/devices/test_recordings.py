@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.sriov.model import INFINIBAND, NicSelector, NodePolicy
-from core.domain.sriov.plan import plan_node
+from core.domain.sriov.vf_plan import plan_node
 from nodeagent.devices.pci_files import PciFiles
 from nodeagent.devices.physical_functions import physical_functions
 from nodeagent.devices.shared_rdma_offers import host_rdma_devices

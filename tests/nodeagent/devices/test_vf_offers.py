@@ -13,8 +13,8 @@ import grpc
 import pytest
 
 from core.domain.sriov.model import NicName, NicSelector, NodePolicy, VfRange
-from core.domain.sriov.plan import plan_node
 from core.domain.sriov.resources import VfDevice, vf_devices
+from core.domain.sriov.vf_plan import plan_node
 from nodeagent.devices.device_advertiser import DeviceAdvertiser
 from nodeagent.devices.device_info import DeviceInfoFiles
 from nodeagent.devices.kubelet_api import PLUGINS_DIRECTORY

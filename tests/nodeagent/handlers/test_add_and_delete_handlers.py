@@ -11,7 +11,7 @@ import asyncio
 import pytest
 
 from core.domain.model import Route
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.cni_protocol.failures import NO_POOL, USED_OUT
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running

@@ -25,7 +25,7 @@ from core.domain.request_facts import (
     RequestFacts,
 )
 from core.errors import BadInput, DatapathError, NetlinkLost, NotReady
-from nodeagent.cni_protocol.call import Call
+from nodeagent.cni_protocol.cni_call import Call
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.cni_protocol.netconf import NetConf, ValidAttachment
 from nodeagent.conflict_detection.detector import DetectionSwitches

@@ -21,7 +21,7 @@ from core.errors import (
 )
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Put
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running

@@ -26,7 +26,7 @@ from core.domain.request_facts import PodReference, RequestFacts
 from core.domain.selection.selection_request import SelectionRequest
 from core.eventstore.kv import IsWhole, WatchBatch
 from core.eventstore.log_reader import LOG_START, LogReader
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.writer import Writer
 from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
 from nodeagent.pod_facts import Liveness, StandaloneFactsSource

@@ -14,7 +14,7 @@ from core.domain.events import AddressesReleased
 from core.errors import LogCorrupt
 from core.eventstore.kv import Put
 from core.eventstore.log_reader import LOG_START, LogReader
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG
 from nodeagent.handlers.missing_attachments import GC_TWICE_S, is_netns_gone
 from nodeagent.settings.agent_settings import Settings

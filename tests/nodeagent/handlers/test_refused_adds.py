@@ -27,7 +27,7 @@ from core.domain.selection.selection_request import SelectionRequest
 from core.errors import AddressConflict
 from core.eventstore.kv import Get, Guard, KeyValueStore, TxnResult, Write
 from core.eventstore.log_reader import LOG_START, LogReader
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.cni_protocol.failures import CniFailure
 from nodeagent.conflict_detection.detector import DetectionSwitches
 from nodeagent.handlers.add_handler import AddHandler, AllocationSteps

@@ -14,7 +14,7 @@ from core.domain.configuration.commands import ApplyPool, ApplyRecord, Quarantin
 from core.domain.events import RecordDefined
 from core.domain.model import Pool
 from core.domain.patterns.labels import LabelSelector
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.handlers.status_handler import ADD_RANGES, CHECK_POOLS, STATUS_CACHED_S
 from nodeagent.settings.agent_settings import Settings

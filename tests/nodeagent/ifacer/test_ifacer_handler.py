@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import DatapathError
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.cni_protocol.failures import NOT_PREPARED
 from nodeagent.ifacer.ifacer_configuration import InterfaceConfig
 from nodeagent.ifacer.link_configurator import LinkConfigurator

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from core.errors import DatapathError
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.ifacer.ifacer_configuration import read_conf
 from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace

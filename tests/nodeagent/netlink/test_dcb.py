@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from core.domain.roce_qos.model import DcbSettings, DscpPriority, EtsSettings
+from core.domain.roce_qos.qos_model import DcbSettings, DscpPriority, EtsSettings
 from core.errors import NetlinkRefused
 from nodeagent.netlink import dcb
 from nodeagent.netlink.requests import Request

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.roce_qos.model import RoceQos, RoceQosRule
-from core.domain.roce_qos.plan import QosChange
+from core.domain.roce_qos.qos_model import RoceQos, RoceQosRule
+from core.domain.roce_qos.qos_plan import QosChange
 from nodeagent.roce_qos.qos_files import RDMA_CM, QosFiles
 from nodeagent.roce_qos.qos_reconciler import (
     ALL_NICS,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.domain.roce_qos.model import RoceQos, RoceQosRule
-from core.eventstore.memory import MemoryStore
+from core.domain.roce_qos.qos_model import RoceQos, RoceQosRule
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.settings.agent_settings import Settings
 from nodeagent.telemetry.metrics import AgentMetrics
 from tests.support.agent_harness import running

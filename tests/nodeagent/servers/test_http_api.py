@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.events import AddressesReleased
 from core.eventstore.log_reader import LOG_START, LogReader
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.servers.http_bodies import BODY_BYTES_MAX, MISSING_MEMBER_CODE
 from nodeagent.settings.agent_settings import Settings

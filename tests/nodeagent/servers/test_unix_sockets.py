@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.servers.unix_sockets import ListeningSocket
 from nodeagent.settings.agent_settings import Settings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.roce_qos.model import RoceQos, RoceQosRule
+from core.domain.roce_qos.qos_model import RoceQos, RoceQosRule
 from core.errors import BadInput
 from core.process import spans
 from core.settings.shared_settings import CONF_PATH, add_daemon_options, conf_path

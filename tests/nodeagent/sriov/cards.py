@@ -15,7 +15,7 @@ from pathlib import Path
 
 from core.domain.sriov.guid_file import GuidFile
 from core.domain.sriov.model import SWITCHDEV, VFIO, PhysicalFunction
-from core.domain.sriov.plan import Action
+from core.domain.sriov.vf_plan import Action
 from core.errors import DatapathError
 from nodeagent.devices.physical_functions import physical_functions
 from nodeagent.sriov.node_hardware import with_netlink_facts, with_pods

@@ -18,8 +18,8 @@ from core.domain.sriov.model import (
     NodePolicy,
     VfRange,
 )
-from core.domain.sriov.plan import Action
 from core.domain.sriov.vf_macs_and_guids import default_mac
+from core.domain.sriov.vf_plan import Action
 from core.errors import DatapathError
 from core.settings.sriov import SriovSettings
 from nodeagent.sriov.reconciler import NodeConfiguration, SriovReconciler

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from core.domain.sriov.model import NodePolicy
-from core.domain.sriov.plan import DesiredNic
+from core.domain.sriov.vf_plan import DesiredNic
 from core.errors import ApiUnavailable
 from nodeagent.sriov.reconciler import NodeConfiguration, NodeReport
 

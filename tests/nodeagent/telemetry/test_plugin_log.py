@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.cni_protocol.failures import USED_OUT
 from nodeagent.servers.call_log_lines import LogDirectory
 from nodeagent.settings.agent_settings import Settings

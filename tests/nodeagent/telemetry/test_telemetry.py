@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from core import __version__
 from core.domain.events import Cause
 from core.eventstore.log_reader import LOG_START, LogReader
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.process.logs import JsonLines, set_up_logging
 from core.process.spans import SdkTracer
 from core.process.tracing import span

@@ -12,7 +12,7 @@ from core.domain.configuration.commands import ApplyReservation, QuarantineAddre
 from core.domain.model import Reservation
 from core.errors import WriterFenced
 from core.eventstore.etcd import EtcdSettings
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.writer import Writer
 from core.projections.projection import Projection
 from ops.cli.exit_codes import Exit

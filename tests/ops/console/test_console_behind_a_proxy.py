@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import trustme
 
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from ops.console.web_server import SECURITY_HEADERS
 from tests.support.browser import require_chromium, running_browser
 from tests.support.console_harness import (

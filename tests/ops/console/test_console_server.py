@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from core.errors import AccessDenied
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from ops.console.console_host import ConsoleHost
 from ops.console.console_settings import ConsoleSettings
 from ops.console.event_stream import READERS_MAX, EventReader

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.writer import unix_ms
 from ops.console.console_data import ConsoleSource
 from ops.console.json_values import time_ms_of, time_text

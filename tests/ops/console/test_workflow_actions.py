@@ -15,7 +15,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from core.errors import AccessDenied, BadInput
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.process.environment import EnvironmentVariables
 from ops.console.access import ConsoleAccess, SecretAccess
 from ops.console.console_data import ConsoleSource

@@ -9,7 +9,7 @@ import pytest
 from core.eventstore.election import LEADER_CODEC, Leader
 from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore, Put
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.process.concurrency import until_first
 from core.projections.projector import Projector
 from ops.controller import observer

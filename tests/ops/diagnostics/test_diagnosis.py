@@ -7,7 +7,7 @@ import re
 import msgspec
 import pytest
 
-from core.domain.roce_qos.model import (
+from core.domain.roce_qos.qos_model import (
     UNSET,
     DcbSettings,
     EcnSettings,

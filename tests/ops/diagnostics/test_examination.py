@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.errors import DatapathError
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_sysctl
 from nodeagent.settings.agent_settings import Settings
 from nodeagent.settings.sysctls import NODE_SYSCTLS, Sysctl, read_node_sysctls, set_node_sysctls

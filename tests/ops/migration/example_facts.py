@@ -13,7 +13,7 @@ import yaml
 
 from core.domain.claims.takeover import Finding
 from ops.migration.facts import Data, DeployedWorkload, Facts, HelmRelease, Network, Webhook
-from ops.migration.plan import plan_migration
+from ops.migration.migration_plan import plan_migration
 
 GOLDEN_FOLDER: Final = Path(__file__).with_name("golden")
 SPIDERPOOL_NAMESPACE: Final = "spiderpool"

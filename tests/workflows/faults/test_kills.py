@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.counters import Counters
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket, Chain, Deadly, Parent, Steady, sample_registry

@@ -15,7 +15,7 @@ import pytest
 
 from core.errors import ExecutionNotFound, OutcomeUnknown, StoreUnavailable
 from core.eventstore.etcd import EtcdSettings, EtcdStore
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket, Sleeper, Steady
 from tests.support.etcd import EtcdCluster

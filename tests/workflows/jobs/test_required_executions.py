@@ -8,7 +8,7 @@ import zstandard
 from core.domain.configuration.commands import ApplyPool, RetirePool
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore, Put
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.node_harness import NodeHarness, pool
 from tests.workflows.jobs.job_host_harness import JobHostHarness
 from workflows.engine.store.keys import WorkflowKeys

@@ -20,7 +20,7 @@ from unittest.mock import patch
 from core.allocation.releaser import Releaser
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ExecutionFailed, StoreUnavailable
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.core.domain.reclaim.scripted_cluster import ObservedPod
 from tests.support.node_harness import NodeHarness, pool
 from tests.workflows.jobs.archive.test_archive import ArchiveJobHarness

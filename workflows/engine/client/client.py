@@ -23,11 +23,6 @@ from core.eventstore.kv import (
 )
 from workflows.api.definitions import reference_to, workflow_definition
 from workflows.api.options import StartOptions
-from workflows.engine.client.call_results import (
-    await_reply,
-    recorded_update,
-    result_of,
-)
 from workflows.engine.client.client_calls import (
     INBOX_URGENT_MAX,
     ClientCalls,
@@ -44,6 +39,11 @@ from workflows.engine.client.interceptors import (
     StartUpdateInput,
     StartWorkflowInput,
     client_chain,
+)
+from workflows.engine.client.replies import (
+    await_reply,
+    recorded_update,
+    result_of,
 )
 from workflows.engine.clock import Clock, SystemClock
 from workflows.engine.store.archive_files import ExecutionFiles

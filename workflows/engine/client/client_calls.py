@@ -30,12 +30,6 @@ from core.eventstore.kv import (
     Write,
 )
 from workflows.api.options import StartOptions
-from workflows.engine.client.call_results import (
-    await_reply,
-    earlier_update,
-    recorded_update,
-    result_of,
-)
 from workflows.engine.client.completions import Completions
 from workflows.engine.client.interceptors import (
     ClientOutbound,
@@ -46,6 +40,12 @@ from workflows.engine.client.interceptors import (
     StartedRun,
     StartUpdateInput,
     StartWorkflowInput,
+)
+from workflows.engine.client.replies import (
+    await_reply,
+    earlier_update,
+    recorded_update,
+    result_of,
 )
 from workflows.engine.clock import Clock
 from workflows.engine.run.undeliverable_messages import reuse_allowed

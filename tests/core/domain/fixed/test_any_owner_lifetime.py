@@ -23,7 +23,7 @@ from core.domain.reclaim.evidence import PodState
 from core.errors import OrbweaverError
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.core.domain.fixed.fixed_address_harness import FixedAddressHarness
 from tests.core.domain.reclaim.scripted_cluster import owner_of
 from tests.support.etcd import EtcdCluster

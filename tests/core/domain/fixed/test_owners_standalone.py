@@ -16,7 +16,7 @@ from core.errors import Refused
 from core.eventstore.codec import CLAIM_CODEC
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.state_reader import read_endpoint, read_ledger
 from core.manifests.manifest_writer import dump_yaml, to_manifest
 from ops.cli.commands import gc

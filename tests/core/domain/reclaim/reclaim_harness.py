@@ -34,7 +34,7 @@ from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import OrbweaverError
 from core.eventstore.codec import CLAIM_CODEC, ENDPOINT_CODEC
 from core.eventstore.kv import Delete, Put
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.core.domain.reclaim.scripted_cluster import (
     ObservedPod,
     ScriptedCluster,

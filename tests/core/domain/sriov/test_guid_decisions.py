@@ -24,8 +24,8 @@ from core.domain.sriov.model import (
     VfGuid,
     VirtualFunction,
 )
-from core.domain.sriov.plan import NodePlan, plan_node
 from core.domain.sriov.vf_macs_and_guids import default_mac
+from core.domain.sriov.vf_plan import NodePlan, plan_node
 
 NIC = PhysicalFunction(
     "ibs1",

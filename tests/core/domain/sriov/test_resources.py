@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from core.domain.sriov.model import VFIO, PhysicalFunction, VfRange, VirtualFunction
-from core.domain.sriov.plan import DesiredNic, VfGroup
 from core.domain.sriov.resources import VfDevice, vf_devices
+from core.domain.sriov.vf_plan import DesiredNic, VfGroup
 
 NIC = PhysicalFunction(
     "ens1f0",

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from core.eventstore.etcd import EtcdStore
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.core.eventstore.kv.contract_subject import HandClock, Subject
 
 _numbers = itertools.count()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from core.eventstore.kv import KeyChange, KeyValueStore, WatchBatch
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 
 DEADLINE_S = 60.0
 """Seconds that a test waits for a condition."""

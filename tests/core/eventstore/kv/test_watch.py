@@ -15,7 +15,7 @@ from core.eventstore.kv import (
     WatchBatch,
     watch_value,
 )
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.core.eventstore.kv.contract_subject import DEADLINE_S, Subject, batches_of, changes_of
 
 

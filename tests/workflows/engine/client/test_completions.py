@@ -10,7 +10,7 @@ import pytest
 from core.errors import Compacted
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, IsWhole, Put, ReadResult, WatchBatch
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.engine_harness import within
 from workflows.engine.client.completions import Completions
 from workflows.engine.store.keys import WorkflowKeys

@@ -13,7 +13,7 @@ import pytest
 
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import Put
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from ops.cli.exit_codes import Exit
 from ops.cli.global_options import ProcessContext
 from ops.cli.main import run

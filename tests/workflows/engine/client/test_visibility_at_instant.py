@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.eventstore.kv import Get, ReadResult
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.writer import unix_ms
 from tests.support.engine_harness import EngineHarness, within
 from tests.support.engine_samples import Basket

@@ -10,7 +10,7 @@ from core.errors import SessionLost
 from core.eventstore.group_commit import Committed
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Absent, KeyValueStore, Put
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.faulty_store import FaultyStore
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.session import Committer, open_session

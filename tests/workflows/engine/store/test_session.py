@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import StoreRejected
 from core.eventstore.keys import Keys
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.process import tracing
 from tests.support.engine_harness import within
 from tests.support.spans import recorded_spans

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, Guard, TxnResult, Write
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.engine_harness import EngineHarness, within
 from tests.support.engine_samples import Basket
 from workflows.engine.store.keys import WorkflowKeys

@@ -16,7 +16,7 @@ from core.audit.history import read_history
 from core.audit.history_entries import parse_subject
 from core.audit.verify import verify
 from core.eventstore.kv import Get, KeyValueStore
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.node_harness import NodeHarness, addresses, pod, pool
 from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.job_host_harness import JobHostHarness

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.autopools.pool_size import AutoPoolSettings
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.workflows.jobs.autopools.autopool_harness import AutoPoolHarness
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))

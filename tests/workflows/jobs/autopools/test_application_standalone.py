@@ -11,7 +11,7 @@ import pytest
 
 from core.domain.configuration.commands import DeleteRecord
 from core.domain.configuration.configuration_state import pool_addresses
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.eventstore.state_reader import read_ledger
 from core.manifests.commands import apply_command
 from nodeagent.settings.agent_settings import Settings

@@ -8,7 +8,7 @@ from core.domain.model import Endpoint
 from core.domain.provider.provider_nics import addresses_of
 from core.eventstore.codec import ENDPOINT_CODEC
 from core.eventstore.kv import Get
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 from tests.workflows.jobs.provider.fake_provider import FakeProvider
 from workflows.api.definitions import Registry

@@ -10,7 +10,7 @@ from core.domain.configuration.commands import LiftQuarantine, QuarantineAddress
 from core.domain.events import QuarantineLifted
 from core.domain.model import ConflictingHost
 from core.errors import StoreUnavailable
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.projections.projection import Projection
 from tests.support.node_harness import NodeHarness, check_everything, pool
 from workflows.api.definitions import Registry

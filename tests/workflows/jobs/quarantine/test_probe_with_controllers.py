@@ -10,7 +10,7 @@ from core.domain.configuration.commands import QuarantineAddress
 from core.domain.events import QuarantineLifted
 from core.domain.model import ConflictingHost
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.node_harness import NodeHarness, pool
 from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.job_host_harness import JobHostHarness

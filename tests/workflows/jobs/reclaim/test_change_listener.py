@@ -12,7 +12,7 @@ from core.domain.reclaim.decision_table import ReclaimDeadline
 from core.domain.reclaim.evidence import ClusterLookup, Moment, PodState
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import StoreUnavailable
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.engine_harness import eventually
 from tests.support.node_harness import NodeHarness, pod, pool
 from workflows.jobs.reclaim import pod as pod_module

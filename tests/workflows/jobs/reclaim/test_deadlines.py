@@ -10,7 +10,7 @@ from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
 from core.domain.evolution import RevisedClaim
 from core.eventstore.claim_cause import cause_of
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.process.spans import SdkTracer
 from tests.support import node_harness
 from tests.support.engine_harness import eventually

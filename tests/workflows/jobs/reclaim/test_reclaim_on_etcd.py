@@ -14,7 +14,7 @@ from core.domain.configuration.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.engine_harness import eventually, within
 from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool

@@ -16,7 +16,7 @@ from core.domain.reclaim.settings import ReclaimSettings
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, ReadResult
 from core.eventstore.log_reader import LOG_START, Cursor, LogReader
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.engine_harness import eventually, within
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 from workflows.jobs import record_lookup

@@ -6,7 +6,7 @@ from core.domain.configuration.commands import ApplySubnet, RetirePool, RetireSu
 from core.domain.events import Event
 from core.domain.model import Pool, Subnet
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from core.projections.projection import Projection
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 from workflows.api.definitions import Registry

@@ -7,7 +7,7 @@ import pytest
 from core.domain.configuration.commands import Reinstate, RetirePool, RetireSubnet
 from core.domain.events import PoolDeleted
 from core.eventstore.kv import KeyValueStore
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.support.node_harness import NodeHarness, pod
 from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.job_host_harness import JobHostHarness

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from core.allocation.releaser import Releaser
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from nodeagent.handlers.pool_wait import WaitingAllocator
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import running

@@ -18,7 +18,8 @@ from core.domain.sriov.model import (
     parse_nic_name,
     policy_problems,
 )
-from core.domain.sriov.plan import (
+from core.domain.sriov.vf_macs_and_guids import default_mac
+from core.domain.sriov.vf_plan import (
     Action,
     BindDriver,
     DesiredNic,
@@ -32,7 +33,6 @@ from core.domain.sriov.plan import (
     VfGroup,
     plan_node,
 )
-from core.domain.sriov.vf_macs_and_guids import default_mac
 
 RAIL = PhysicalFunction(
     "ens1f0",

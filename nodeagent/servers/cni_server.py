@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Protocol
 
 from core.allocation.add_request import HasHungUp
 from core.errors import CallerGone, LogCorrupt, OrbweaverError
-from nodeagent.cni_protocol.call import (
+from nodeagent.cni_protocol.cni_call import (
     Call,
     read_add_request,
     read_call,
@@ -48,7 +48,7 @@ from nodeagent.request_runner import (
     require_caller,
 )
 from nodeagent.servers.call_log_lines import CallLog, LoggedCall
-from nodeagent.servers.framed_socket import Answer
+from nodeagent.servers.framed_server import Answer
 
 _log: Final = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
-from core.domain.roce_qos.model import (
+from core.domain.roce_qos.qos_model import (
     ETS_CLASSES,
     PRIORITIES,
     TRUST_DSCP,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from core.archive.archiver_leftovers import find_leftovers
 from core.archive.cursor import new_base
-from core.archive.leftovers import find_leftovers
 from core.audit.verify import verify
-from core.eventstore.memory import MemoryStore
+from core.eventstore.memory_store import MemoryStore
 from tests.core.archive.synthetic import Shape, fill
 from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster
 

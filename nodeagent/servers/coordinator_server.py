@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from nodeagent.cni_protocol.call import Call, read_call
+from nodeagent.cni_protocol.cni_call import Call, read_call
 from nodeagent.cni_protocol.failures import (
     INVALID_CONFIG,
     NOT_AVAILABLE,

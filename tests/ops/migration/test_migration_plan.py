@@ -6,7 +6,7 @@ import pytest
 
 from ops.migration.chart_values import translate
 from ops.migration.facts import Facts
-from ops.migration.plan import MigrationDeadline, plan_migration
+from ops.migration.migration_plan import MigrationDeadline, plan_migration
 from tests.chart.rendering import render_templates
 from tests.ops.migration.example_facts import (
     AGENT_WORKLOAD,

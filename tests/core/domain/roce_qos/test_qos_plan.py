@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.roce_qos.model import (
+from core.domain.roce_qos.qos_model import (
     UNSET,
     DcbSettings,
     DscpPriority,
@@ -17,7 +17,7 @@ from core.domain.roce_qos.model import (
     Trust,
     qos_of,
 )
-from core.domain.roce_qos.plan import QosPlan, plan_qos
+from core.domain.roce_qos.qos_plan import QosPlan, plan_qos
 
 QOS = RoceQos()
 NO_PRIORITIES: frozenset[int] = frozenset()

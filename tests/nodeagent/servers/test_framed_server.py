@@ -12,8 +12,8 @@ import pytest
 
 from core.allocation.add_request import HasHungUp
 from core.process.supervision import Supervisor
-from nodeagent.servers import framed_socket
-from nodeagent.servers.framed_socket import FramedServer
+from nodeagent.servers import framed_server
+from nodeagent.servers.framed_server import FramedServer
 from tests.support.agent_harness import exchange, request_frame
 
 ANSWER_BYTES = 4 << 20
@@ -69,8 +69,8 @@ async def test_an_answer_larger_than_the_socket_buffer_arrives_completely(
 async def test_a_caller_that_does_not_read_its_answer_is_closed_in_time(
     server: FramedServer, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(framed_socket, "REQUEST_S_MAX", 0.0)
-    monkeypatch.setattr(framed_socket, "TIMEOUT_CHECK_S", 0.01)
+    monkeypatch.setattr(framed_server, "REQUEST_S_MAX", 0.0)
+    monkeypatch.setattr(framed_server, "TIMEOUT_CHECK_S", 0.01)
     with socket.socket(socket.AF_UNIX) as caller:
         caller.connect(str(short_path / "s"))
         caller.sendall(REQUEST)
@@ -86,7 +86,7 @@ async def test_a_caller_that_does_not_read_its_answer_is_closed_in_time(
 async def test_a_connection_that_could_not_be_accepted_is_accepted_later(
     server: FramedServer, listening: Listening, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(framed_socket, "ACCEPT_PAUSE_S", 0.01)
+    monkeypatch.setattr(framed_server, "ACCEPT_PAUSE_S", 0.01)
     listening.failures = 2
 
     reply = await exchange(str(short_path / "s"), REQUEST)
