@@ -113,7 +113,7 @@ class FreeAddresses:
         if pool_list is None:
             return False
         pool_list.choices += 1
-        return self._monotonic() <= pool_list.listed_until
+        return self._is_used(pool_list)
 
     def take(self, pool: str, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
         """Remove and return the next address of the list; None if there is none.
@@ -164,9 +164,12 @@ class FreeAddresses:
 
     def released(self, release: Release) -> None:
         """Add an address that this process has released without a cool-down."""
-        if self.note_choice(release.pool):  # the list is in use; this counts as a pick, too
-            value = parse_address(release.address).value
-            self._pools[release.pool].addresses.append(FreeAddress(value))
+        pool_list = self._pools.get(release.pool)
+        if pool_list is not None and self._is_used(pool_list):
+            pool_list.addresses.append(FreeAddress(parse_address(release.address).value))
+
+    def _is_used(self, pool_list: _Pool) -> bool:
+        return self._monotonic() <= pool_list.listed_until
 
     async def _read(
         self, pool: str, pool_list: _Pool, usable: AddressSet, avoid: Container[int]

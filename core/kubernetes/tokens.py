@@ -108,12 +108,13 @@ class CredentialPlugin:
     def __init__(self, settings: Mapping[str, Any], directory: Path) -> None:
         try:
             command, self._version = str(settings["command"]), str(settings["apiVersion"])
+            variables = {item["name"]: item["value"] for item in settings.get("env") or ()}
         except KeyError as error:
             raise NoAccess(f"the field exec of the kubeconfig's user has no {error}") from None
         # As in kubectl, a name is searched in PATH, and a path is relative to the kubeconfig.
         program = str(directory / command) if "/" in command else command
         self._command = [program, *map(str, settings.get("args") or ())]
-        self._variables = {item["name"]: item["value"] for item in settings.get("env") or ()}
+        self._variables = variables
         self._status: _Status | None = None
         self._running = asyncio.Lock()
 

@@ -257,6 +257,7 @@ async def test_the_servers_certificate_is_verified_unless_the_kubeconfig_skips_i
         ({"client-certificate": "missing"}, "No such file"),
         ({"client-certificate-data": "bm9uc2Vuc2U="}, "a certificate or key for .* cannot be used"),
         ({"exec": {"command": "plugin"}}, "no 'apiVersion'"),
+        ({"exec": {"command": "x", "apiVersion": "v1", "env": [{"value": "y"}]}}, "no 'name'"),
         ({"exec": {"command": "./missing", "apiVersion": EXEC_API_VERSION}}, "cannot be started"),
         ("nonsense", "has no user 'me'"),
     ],

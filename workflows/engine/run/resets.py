@@ -133,9 +133,8 @@ def _ending(store: ExecutionStore, head: RunHead, reset: Reset, now_ms: int) -> 
 
 
 def _head(events: Sequence[ev.HistoryEvent], base: RunHead, reset: Reset, now_ms: int) -> RunHead:
-    """The head of the new run: running, with a run timeout that starts now."""
+    """The head of the new run: running, with timeouts of the run and the execution from now on."""
     head = head_of_history(events)
-    span_ms = base.run_deadline_ms - base.started_ms if base.run_deadline_ms else 0
     return head._replace(
         run_id=reset.new_run_id,
         status=ExecutionStatus.RUNNING,
@@ -143,11 +142,16 @@ def _head(events: Sequence[ev.HistoryEvent], base: RunHead, reset: Reset, now_ms
         due=True,
         last_ms=max(head.last_ms, now_ms),
         started_ms=now_ms,
-        run_deadline_ms=now_ms + span_ms if span_ms else 0,
-        execution_deadline_ms=0,  # the new run has no execution timeout
+        run_deadline_ms=_from_now(base.run_deadline_ms, base, now_ms),
+        execution_deadline_ms=_from_now(base.execution_deadline_ms, base, now_ms),
         history_bytes=len(encode_history(events)),
         bases=(*base.bases, base.run_id)[-BASES_MAX:],
     )
+
+
+def _from_now(deadline_ms: int, base: RunHead, now_ms: int) -> int:
+    """The deadline as long after now as it was after the start of ``base``; 0 for none."""
+    return now_ms + deadline_ms - base.started_ms if deadline_ms else 0
 
 
 def _segments(

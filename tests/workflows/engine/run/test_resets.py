@@ -11,6 +11,7 @@ from core.eventstore.kv import Get, Guard, KeyValueStore, Put, ReadResult, TxnRe
 from tests.support.engine_harness import EngineHarness, eventually, within
 from tests.support.engine_samples import Basket
 from tests.support.faulty_store import FaultyStore
+from workflows.api.options import StartOptions
 from workflows.engine.run import execution
 from workflows.engine.store.keys import WorkflowKeys
 from workflows.model.policies import ExecutionStatus
@@ -77,6 +78,24 @@ async def test_a_reset_is_tried_again_after_a_failed_read(
 
 async def test_a_reset_is_tried_again_after_a_lost_race(engine: EngineHarness) -> None:
     assert await _reset(engine, lost_races=2) == 0
+
+
+async def test_a_reset_run_has_the_timeouts_of_its_base_from_its_own_start(
+    engine: EngineHarness,
+) -> None:
+    await engine.start_worker()
+    options = StartOptions(run_timeout_s=100.0, execution_timeout_s=300.0)
+    handle = await engine.client.start(Basket, id="one", options=options)
+    assert await within(handle.query("count")) == 0
+    new_run = await engine.client.reset("one", event_id=1)
+
+    async def is_running() -> bool:
+        return (await engine.head("one")).run_id == new_run
+
+    await eventually(is_running)
+    head = await engine.head("one")
+    assert head.run_deadline_ms == head.started_ms + 100_000
+    assert head.execution_deadline_ms == head.started_ms + 300_000
 
 
 async def test_an_impossible_reset_is_removed_from_the_inbox(engine: EngineHarness) -> None:
