@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import BadInput
+from core.kubernetes.credential_plugin import CredentialPlugin
 from core.kubernetes.kubeconfig import ClusterAccess, Tls, read_kubeconfig, read_service_account
-from core.kubernetes.tokens import CredentialPlugin, NoAccess
+from core.kubernetes.tokens import NoAccess
 from core.process.tls import without_strict_x509
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
+from core.kubernetes.credential_plugin import CredentialPlugin
 from core.kubernetes.tokens import (
-    CredentialPlugin,
     FileToken,
     FixedToken,
     NoAccess,

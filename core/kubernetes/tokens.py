@@ -1,35 +1,19 @@
-"""The ``Authorization`` header of requests, with a valid token.
+"""The ``Authorization`` header of requests: a constant one, or with a token from a file.
 
 kubelet rotates the token in a service account's file, so the file is read every ``TOKEN_FILE_S``.
-The token of a plugin expires; shortly before that, the plugin is run again. Tokens are not put into
-error texts.
+Tokens are not put into error texts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import time
 from base64 import b64encode
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Protocol
-
-import msgspec
+from typing import Final, Protocol
 
 TOKEN_FILE_S: Final = 60.0
 """Seconds between two reads of a token file; kubelet rotates a token long before it expires."""
-
-PLUGIN_S_MAX: Final = 60.0
-"""Seconds that a plugin may take; it may call a server, but cannot prompt a user."""
-
-EXPIRES_EARLY: Final = timedelta(seconds=10)
-"""How long before its expiry a plugin's token is renewed, because requests take time."""
-
-ERROR_CHARS_MAX: Final = 1_000
-"""The most characters of a failed plugin's output that an error quotes."""
 
 
 class NoAccess(OSError):
@@ -85,106 +69,3 @@ class FileToken:
                 raise NoAccess(f"the token file {self._path} is empty")
             self._read_at = time.monotonic()
         return self._value
-
-
-class _Status(msgspec.Struct, rename="camel"):
-    token: str = ""
-    client_certificate_data: str = ""
-    client_key_data: str = ""
-    expiration_timestamp: datetime | None = None
-
-
-class _ExecCredential(msgspec.Struct, rename="camel"):
-    api_version: str
-    status: _Status
-
-
-class CredentialPlugin:
-    """A command that prints a credential (``client.authentication.k8s.io``).
-
-    ``settings``: the field ``exec`` of a user in the kubeconfig in ``directory``. Raises NoAccess.
-    """
-
-    def __init__(self, settings: Mapping[str, Any], directory: Path) -> None:
-        try:
-            command, self._version = str(settings["command"]), str(settings["apiVersion"])
-            variables = {item["name"]: item["value"] for item in settings.get("env") or ()}
-        except KeyError as error:
-            raise NoAccess(f"the field exec of the kubeconfig's user has no {error}") from None
-        # As in kubectl, a name is searched in PATH, and a path is relative to the kubeconfig.
-        program = str(directory / command) if "/" in command else command
-        self._command = [program, *map(str, settings.get("args") or ())]
-        self._variables = variables
-        self._status: _Status | None = None
-        self._running = asyncio.Lock()
-
-    async def authorization(self) -> str:
-        """See ``TokenSource``."""
-        token = (await self._current()).token
-        return f"Bearer {token}" if token else ""
-
-    async def certificate(self) -> tuple[bytes, bytes]:
-        """The certificate and key that the plugin printed, as PEM; b"" if it printed none."""
-        status = await self._current()
-        return status.client_certificate_data.encode(), status.client_key_data.encode()
-
-    async def _current(self) -> _Status:
-        async with self._running:
-            if self._status is None or _is_expired(self._status):
-                self._status = await self._run()
-            return self._status
-
-    async def _run(self) -> _Status:
-        info = {"apiVersion": self._version, "kind": "ExecCredential"}
-        request = json.dumps(info | {"spec": {"interactive": False}})
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env={**os.environ, **self._variables, "KUBERNETES_EXEC_INFO": request},
-            )
-        except OSError as error:
-            raise NoAccess(
-                f"the exec credential plugin {self._command[0]} cannot be started: {error}"
-            ) from None
-        try:
-            async with asyncio.timeout(PLUGIN_S_MAX):
-                output, error_output = await process.communicate()
-        except TimeoutError:
-            raise self._failed(f"took longer than {PLUGIN_S_MAX:g} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode:
-            text = error_output.decode("utf-8", "replace").strip()[:ERROR_CHARS_MAX]
-            raise self._failed(f"exited with code {process.returncode}: {text}")
-        return self._decode(output)
-
-    def _decode(self, output: bytes) -> _Status:
-        try:
-            credential = msgspec.json.decode(output, type=_ExecCredential)
-        except msgspec.DecodeError:
-            raise self._failed("did not print an ExecCredential") from None
-        if credential.api_version != self._version:
-            raise self._failed(
-                f"printed apiVersion {credential.api_version}, expected {self._version}"
-            )
-        status = credential.status
-        if not status.token and not (status.client_certificate_data and status.client_key_data):
-            raise self._failed("printed neither a token nor a certificate with its key")
-        return status
-
-    def _failed(self, reason: str) -> NoAccess:
-        return NoAccess(f"the exec credential plugin {self._command[0]} {reason}")
-
-
-def _is_expired(status: _Status) -> bool:
-    expiration = status.expiration_timestamp
-    if expiration is None:
-        return False
-    if expiration.tzinfo is None:
-        expiration = expiration.replace(tzinfo=UTC)
-    return datetime.now(UTC) >= expiration - EXPIRES_EARLY

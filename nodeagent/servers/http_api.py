@@ -44,7 +44,7 @@ from nodeagent.request_runner import (
     RequestRunner,
     require_caller,
 )
-from nodeagent.servers.http_bodies import (
+from nodeagent.servers.http_request_bodies import (
     BODY_BYTES_MAX,
     MISSING_MEMBER_CODE,
     AddArgs,
@@ -54,7 +54,11 @@ from nodeagent.servers.http_bodies import (
     HttpRefusal,
     read_body,
 )
-from nodeagent.servers.http_shapes import add_response, coordinator_config, workload_endpoint
+from nodeagent.servers.http_response_bodies import (
+    add_response,
+    coordinator_config,
+    workload_endpoint,
+)
 from nodeagent.servers.traced_calls import http_spans
 from nodeagent.servers.unix_sockets import caller_hung_up, may_call
 from nodeagent.settings.agent_settings import Settings

@@ -26,7 +26,7 @@ from core.process.bodies import BodyRefused, decompressed
 from core.process.connections import raise_open_files_limit
 from core.process.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort
 from nodeagent.servers import framed_server
-from nodeagent.servers.http_bodies import BODY_BYTES_MAX
+from nodeagent.servers.http_request_bodies import BODY_BYTES_MAX
 from nodeagent.settings.agent_settings import Settings
 from ops.kubernetes.admission.webhook_server import Admission, path_of
 from tests.nodeagent.test_agent_on_etcd import AgentProcess

@@ -18,7 +18,7 @@ import yaml
 from aiohttp import web
 
 from core.errors import ApiUnavailable, BadInput
-from core.kubernetes import credentials, tokens
+from core.kubernetes import credential_plugin, credentials, tokens
 from core.kubernetes.api_client import Api
 from core.kubernetes.http_connection import open_connection
 from core.kubernetes.kubeconfig import read_service_account
@@ -295,7 +295,7 @@ async def test_the_error_of_a_failed_credential_plugin_quotes_its_output(tmp_pat
 async def test_a_credential_plugin_that_takes_too_long_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "PLUGIN_S_MAX", 0.1)
+    monkeypatch.setattr(credential_plugin, "PLUGIN_S_MAX", 0.1)
     endless = {"command": "sleep", "args": ["1000"], "apiVersion": EXEC_API_VERSION}
 
     with pytest.raises(BadInput, match=r"took longer than 0\.1 s"):

@@ -10,7 +10,7 @@ from core.domain.events import AddressesReleased
 from core.eventstore.log_reader import LOG_START, LogReader
 from core.eventstore.memory_store import MemoryStore
 from nodeagent.agent import Agent
-from nodeagent.servers.http_bodies import BODY_BYTES_MAX, MISSING_MEMBER_CODE
+from nodeagent.servers.http_request_bodies import BODY_BYTES_MAX, MISSING_MEMBER_CODE
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.http_caller import HttpReply, over_socket
