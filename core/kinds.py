@@ -49,7 +49,7 @@ COOL_DOWN_KEYS: Final[KeyKind[str]] = KeyKind(
     prefix=COOL_DOWN_PREFIX,
     decode=lambda value: value.decode(),
     readers=("agent", "worker"),
-    remedy="none needed: the key is deleted when its lease ends",
+    remedy="etcd deletes the key by itself when its lease ends",
     check_key=lambda keys, key: keys.check_address(key, COOL_DOWN_PREFIX),
 )
 CORE_KINDS: Final[tuple[KeyKind[Any], ...]] = (

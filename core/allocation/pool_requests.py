@@ -68,10 +68,10 @@ POOL_REQUEST_CODEC: Final = StateCodec(Application)
 REPORT_CODEC: Final = StateCodec(ReconcileReport)
 
 _POOL_REQUEST_REMEDY: Final = (
-    "none needed: it is deleted when its lease ends, and the Pod's next ADD writes another"
+    "etcd deletes the key by itself when its lease ends, and the Pod's next ADD writes another"
 )
 _REPORT_REMEDY: Final = (
-    "none needed: it is deleted when its lease ends, and a controller writes another"
+    "etcd deletes the key by itself when its lease ends, and a controller writes another"
 )
 POOL_REQUEST_KEYS: Final[KeyKind[Application]] = KeyKind(
     name="need",

@@ -1,25 +1,27 @@
 """The format of an archive file: segments of all writers in log order, in blocks.
 
-A segment has the events of one transaction of one writer.
+A segment has the events of one transaction of one writer. In etcd it is the value of a key, a
+msgpack text (``core.eventstore.codec``); in a file it is a row of four fields, whose ``data`` is
+that value.
 
     magic        8 bytes, ``ORBSEG01``
     header       length as 4 bytes, then msgpack: ``FileHeader``
-    blocks       zstd frames; each is a msgpack array of segments [position, writer, seq, data]
+    blocks       zstd frames; each is a msgpack array of rows [position, writer, seq, data]
     trailer      msgpack: ``FileTrailer``, the table of blocks and the hashes that seal the file
     footer       offset and length of the trailer (8 and 4 bytes), sha256 over header and trailer
     magic        8 bytes, ``ORBSEGEN``
 
 Numbers outside msgpack are big-endian. ``seq`` numbers the segments of one writer, from 1. ``data``
-is the segment exactly as it was in etcd (``core.eventstore.codec``), so any msgpack reader with
-zstd can read a file without this code.
+has exactly the bytes that were in etcd, so any msgpack reader with zstd can read a file without
+this code.
 
 The hash chain is over the segments and not over files: sealing the same log into files of other
 sizes gives the same hashes, and the live log continues the chain.
 
-The digest in the footer identifies the file: the header of the next file, or the cursor in etcd,
-contains it. The digest covers the table of blocks, which has the hash of the chain before each
-block. A reader computes the chain of each block that it reads, so it detects a changed byte without
-reading the whole file.
+The digest in the footer identifies the file: the header of the next file contains it; for the
+newest file, the archive cursor in etcd does. The digest covers the table of blocks, which has the
+hash of the chain before each block. A reader computes the chain of each block that it reads, so it
+detects a changed byte without reading the whole file.
 """
 
 from __future__ import annotations
@@ -60,11 +62,12 @@ def chained(previous: bytes, segments: Iterable[Segment]) -> bytes:
 FORMAT_VERSION = 1
 
 BLOCK_BYTES = 128 * 1024
-"""Raw bytes at which a block is closed: fewer compress badly, more are slow to read for one
-segment."""
+"""A block is closed after the segment with which it has so many raw bytes: fewer compress badly,
+more are slow to read for one segment."""
 
 BLOCK_BYTES_MAX = BLOCK_BYTES + 2 * REQUEST_BYTES_MAX
-"""Limit of the raw bytes of a block, with a margin: its last segment was one request to etcd."""
+"""Limit of the raw bytes of a block, with a margin: the segment that closes it may be as large as
+one request to etcd."""
 
 ZSTD_LEVEL = 3
 
@@ -123,7 +126,10 @@ class Block(NamedTuple):
 
 
 class FileTrailer(NamedTuple):
-    """The table of blocks, the hash after the last segment, and digests of index and snapshot."""
+    """The table of blocks, and the hash after the last segment.
+
+    ``index_digest``, ``snapshot_digest``: those of the two files beside this one.
+    """
 
     blocks: tuple[Block, ...]
     chain_end: bytes

@@ -66,8 +66,7 @@ LEADER_KEYS: KeyKind[Leader] = KeyKind(
     prefix="lease",
     decode=LEADER_CODEC.decode,
     readers=("controller", "orbctl"),
-    remedy="none needed: a key without a lease is not a leader's, and the next candidate overwrites"
-    " it",
+    remedy="the next candidate overwrites the key by itself: without a lease it is not a leader's",
     check_key=lambda keys, key: keys.check_parts(key, 2),
 )
 

@@ -47,7 +47,7 @@ RESERVE_KEYS: Final[KeyKind[bytes]] = KeyKind(
     prefix="meta/reserve",
     decode=bytes,
     readers=("orbctl",),  # `orbctl verify` decodes the value of every key
-    remedy="none needed: nothing depends on its value",
+    remedy="leave the key: nothing depends on its value",
 )
 
 

@@ -106,7 +106,7 @@ GUARD_KEYS: Final[KeyKind[bytes]] = KeyKind(
     name="guard",
     prefix="guard",
     decode=_guard_value,
-    remedy="none needed: the next change of an object of its kind writes it",
+    remedy="the next change of an object of its kind overwrites it by itself",
     check_key=Keys.check_guard,
 )
 INDEX_KEYS: Final[KeyKind[bytes]] = KeyKind(
@@ -114,7 +114,7 @@ INDEX_KEYS: Final[KeyKind[bytes]] = KeyKind(
     prefix="index",
     decode=read_entry,
     readers=("controller", "worker", "orbctl"),
-    remedy="none needed: the next command that reads it rebuilds the index",
+    remedy="the next command that reads it rebuilds the index by itself",
     check_key=check_entry,
 )
 HEAD_KEYS: Final[KeyKind[WriterHead]] = KeyKind(

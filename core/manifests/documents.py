@@ -142,7 +142,7 @@ def _require_distinct_keys(node: MappingNode) -> None:
     for key, _ in node.value:
         if isinstance(key, ScalarNode) and key.tag != _MERGE_KEY:
             if key.value in keys:
-                raise _fault(f"the key {key.value[:_QUOTED_CHARS_MAX]!r} occurs twice", key)
+                raise _fault(f"the key {key.value[:_QUOTED_CHARS_MAX]!r} occurs a second time", key)
             keys.add(key.value)
 
 

@@ -52,6 +52,8 @@ class SubnetStatus(NamedTuple):
 
 
 Value: TypeAlias = Pool | Subnet | Reservation | RecordDefined
+"""What has a manifest. ``RecordDefined`` is an event; its fields are a record: the stored fields of
+another object that users apply, such as a Pod or a SpiderCoordinator."""
 
 
 def to_manifest(value: Value, status: PoolStatus | SubnetStatus | None = None) -> Plain:
@@ -170,6 +172,7 @@ def _status(pool: Pool, status: PoolStatus) -> Plain:
 
 
 def _record_manifest(record: RecordDefined) -> Plain:
+    """The manifest of the object whose fields the event stored (``Value``)."""
     owner = _non_empty(
         apiVersion=record.owner_api_version, kind=record.owner_kind, name=record.owner_name
     )
@@ -190,7 +193,7 @@ def _record_manifest(record: RecordDefined) -> Plain:
 
 
 def _coordinator(coordinator: Coordinator) -> Plain:
-    """The ``spec`` and ``status`` of the object that was recorded."""
+    """The ``spec`` and ``status`` of a SpiderCoordinator."""
     spec = {name: msgspec.json.decode(text) for name, text in coordinator.settings.items()}
     status = _non_empty(
         phase=coordinator.phase,

@@ -40,7 +40,7 @@ CHECKPOINT_CODEC = StateCodec(
     lambda checkpoint: check_counts(position=checkpoint.position, at_ms=checkpoint.at_ms),
 )
 
-REWRITTEN: Final = "none needed: the leading controller writes it again"
+REWRITTEN: Final = "the leading controller writes it again by itself"
 """The remedy for a checkpoint that cannot be decoded."""
 
 CHECKPOINT_KEYS: Final[KeyKind[Checkpoint]] = KeyKind(

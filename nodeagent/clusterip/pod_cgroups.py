@@ -33,13 +33,13 @@ def pods_cgroup(configured: str) -> Path:
         path = Path(configured)
         if path.is_dir() and not (path / _CGROUP2_FILE).exists():
             raise BadInput(
-                f"{configured} is not a control group of version 2",
+                f"orbweaver.clusterIP.cgroup: {configured} is not a control group of version 2",
                 subject="orbweaver.clusterIP.cgroup",
                 remedy="set a control group below a cgroup2 mount",
             )
         if not path.is_dir():
-            text = f"there is no control group {configured} yet"
-            remedy = "create it, or correct orbweaver.clusterIP.cgroup; the agent tries again"
+            text = f"orbweaver.clusterIP.cgroup: there is no control group {configured}"
+            remedy = "create it, or correct the setting; the agent tries again"
             raise DatapathError(text, subject=configured, remedy=remedy)
         return path
     for root in ROOTS:

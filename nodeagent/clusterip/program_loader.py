@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 
@@ -27,10 +28,10 @@ def load_programs(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hoo
     return _loaded(maps, desired._replace(econnrefused=False))
 
 
-def try_loading(desired: DesiredPrograms) -> bool:
+def try_loading(desired: DesiredPrograms) -> int:
     """Load all programs with maps of one entry, without attaching them.
 
-    Returns whether the programs can refuse connections with ECONNREFUSED; older kernels use EPERM.
+    Returns the errno of refused connections: ECONNREFUSED, or EPERM on older kernels.
     Raises BpfRefused if the kernel cannot run them at all.
     """
     maps: dict[str, Map] = {}
@@ -41,8 +42,8 @@ def try_loading(desired: DesiredPrograms) -> bool:
             close_programs(_loaded(maps, desired))
         except BpfRefused:
             close_programs(load_programs(maps, desired))
-            return False
-        return True
+            return errno.EPERM
+        return errno.ECONNREFUSED
     finally:
         for bpf_map in maps.values():
             bpf_map.close()

@@ -18,6 +18,9 @@ REPLY_TABLE: Final = 100
 NIC's default route."""
 
 FIRST_TABLE: Final = 101
+"""The table of the Pod's first NIC in its mode (``NicSetup.first``). In underlay mode eth0 and net1
+both have it; only net1 has a rule that leads to it."""
+
 _UNDERLAY_BASE: Final = 98
 """The table of a further NIC is this number plus the number of the Pod's broadcast links: with
 eth0, veth0 and net1, the table of net1 is 101."""
@@ -50,8 +53,8 @@ def decide_nic_setup(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
     if mode == "underlay":
         if not is_first_nic and not has_veth:
             raise _invalid_mode(
-                f"in underlay mode, the auxiliary interface {POD_VETH} of {name} was not created by"
-                f" previous interface {settings.first_nic}",
+                f"{name} cannot run in underlay mode: the auxiliary interface {POD_VETH} of the Pod"
+                f" was not created by previous interface {settings.first_nic}",
                 "set mode auto, or run the coordinator in underlay mode for the first NIC",
             )
         table = FIRST_TABLE if is_first_nic else _UNDERLAY_BASE + broadcast_links

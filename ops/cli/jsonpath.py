@@ -63,8 +63,9 @@ def render(template: str, value: object) -> str:
         parts += [("text", template[position : block.start()]), ("block", block[1])]
         position = block.end()
     parts.append(("text", template[position:]))
-    if any(kind == "text" and set(text) & set("{}") for kind, text in parts):
-        raise _unreadable(template, position)
+    outside = _BLOCK.sub(lambda block: " " * len(block[0]), template)
+    if brace := re.search("[{}]", outside):
+        raise _unreadable(template, brace.start())
     return "".join(_rendered(parts, value, template))
 
 

@@ -291,13 +291,14 @@ def _agent_missing(kubectl: Sequence[str], node: str, find: Finder) -> NotFound:
 def _check_version(remote: Remote, code: int) -> None:
     """Raise OrbweaverError if orbctl in the agent's Pod is missing or has another version."""
     agent = f"the agent on node {remote.node}"
-    remedy = "upgrade the chart, or use the orbctl of its version"
     if code == NO_PROGRAM:
+        remedy = f"upgrade the chart to version {core.__version__}, which is that of this orbctl"
         raise OrbweaverError(f"{agent} is too old: it has no orbctl", remedy=remedy)
     end = remote.command.index("orbctl") + 1
     version = _kubectl_output([*remote.command[:end], "--version"]).strip().rpartition(" ")[2]
     if version != core.__version__:
         text = f"{agent} has orbctl {version}, which may lack this command or option"
+        remedy = f"install version {core.__version__} of the chart, or use orbctl {version}"
         raise OrbweaverError(f"{text}; this orbctl is {core.__version__}", remedy=remedy)
 
 

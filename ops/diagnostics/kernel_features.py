@@ -7,6 +7,7 @@ feature is a result, not an error.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,8 @@ from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import RoutingRule
 
 CLUSTER_IPS: Final = "ClusterIPs by sockets"
+"""eBPF programs that replace a ClusterIP in socket calls of Pods (``nodeagent.clusterip``)."""
+
 CGROUPS_FEATURE: Final = f"{CLUSTER_IPS}: cgroup v2"
 PINS_FEATURE: Final = f"{CLUSTER_IPS}: programs outlive the agent"
 TRIAL_TABLE: Final = 500
@@ -141,7 +144,7 @@ def _cluster_ips() -> Iterator[KernelFeature]:
     try:
         own_netns_cookie()  # raises if eBPF programs of this kernel cannot identify namespaces
         # 0: an agent would exclude its own network namespace here; the trial excludes none.
-        if not try_loading(DesiredPrograms(skipped_netns=0)):
+        if try_loading(DesiredPrograms(skipped_netns=0)) != errno.ECONNREFUSED:
             fault = "a refused connection gets EPERM from this kernel, not ECONNREFUSED"
     except DatapathError as error:
         why = str(error)

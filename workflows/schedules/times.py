@@ -64,7 +64,7 @@ def check_schedule(schedule: Schedule) -> None:
     if not (spec.intervals or spec.cron):
         raise _bad("a schedule without times", "give an interval or a cron expression")
     if not 0 <= policy.catchup_window_s <= CATCHUP_WINDOW_S_MAX:
-        remedy = f"use at most {CATCHUP_WINDOW_S_MAX:g} s (CATCHUP_WINDOW_S_MAX)"
+        remedy = f"use 0 s to {CATCHUP_WINDOW_S_MAX:g} s (CATCHUP_WINDOW_S_MAX)"
         raise _bad(f"a catch-up window of {policy.catchup_window_s:g} s", remedy)
 
 

@@ -101,7 +101,7 @@ def plan_deleted_application(
     """The steps for a deleted application: its reclaimable pools are retired, then deleted.
 
     A retired pool gets no new claims, and is deleted when its claims have ended.
-    The caller has checked that no other controller has replaced the application.
+    The caller has checked that no workload of the same kind, namespace and name exists.
     """
     pools = (pool for _, pool in sorted(configuration.pools.items()))
     reclaimable = [
@@ -203,7 +203,7 @@ _REASONS: Final[Mapping[Action, str]] = {
     "grow": "to {desired.size} addresses of {scope.subnet}",
     "shrink": "to {desired.size} addresses",
     "adopt": "the application is back under another UID",
-    "refresh": "labels and number follow the Pod template",
+    "refresh": "labels and the value of ippool-ip-number follow the Pod template",
 }
 
 

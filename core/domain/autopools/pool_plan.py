@@ -207,7 +207,7 @@ def _shrunk(pool: Pool, surplus: int, claimed: Mapping[str, Claim]) -> Pool:
             f"failed to scale down by {surplus}: IPPool available free IPs are not enough,"
             f" {unused.size} of {addresses.size} addresses are free"
         )
-        remedy = "none needed: the pool shrinks when Pods of the application have ended"
+        remedy = "the pool shrinks by itself when Pods of the application have ended"
         subject = ObjectReference("SpiderIPPool", pool.name)
         raise _refused(subject, "Forbidden", SCALE_DOWN, message, remedy)
     return _with_addresses(pool, addresses - unused.window(0, surplus))

@@ -6,7 +6,7 @@ is reported at ``spec.subnet``. Addresses are parsed before they are compared; r
 enumerated. As in Spiderpool, two comparisons are by text: whether ``dst`` is a default route, and
 whether two ``dst`` are equal. For rule 5 see ``core.domain.validation.subnet_rules``. A stored pool
 with malformed addresses blocks changes only of pools with the same CIDR. The list of a reservation
-may be empty, may overlap others, and may have claimed addresses.
+may be empty, may overlap others, and may contain addresses that Pods have claimed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def subnet_rule(
 ) -> Iterator[Refusal]:
     """Rule 2: a canonical CIDR of the family that no CIDR of another pool overlaps, unless equal.
 
-    Retiring pools are compared too. Of several overlapping pools the first by name is reported.
+    Pools whose deletion has begun are compared too. Of several overlapping pools the first by
+    name is reported.
     """
     fault = next(cidr_rule(subject, pool), None)
     if fault is not None:

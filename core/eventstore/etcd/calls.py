@@ -208,4 +208,10 @@ class Calls:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise CallFailed(CallFailure(CallState.NOTHING_WRITTEN, "the store is closed"))
+            raise CallFailed(
+                CallFailure(
+                    CallState.NOTHING_WRITTEN,
+                    "this process has closed its client of etcd",
+                    remedy="start the process again if it does not restart by itself",
+                )
+            )

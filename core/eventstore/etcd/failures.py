@@ -47,11 +47,15 @@ NO_SPACE: Final = "etcdserver: mvcc: database space exceeded"
 
 
 class CallFailure(NamedTuple):
-    """One failed call: its effect, and the message of etcd or the transport."""
+    """One failed call: its effect, and the message of etcd or the transport.
+
+    ``remedy``: for a call that was not sent, "" for the usual one.
+    """
 
     state: CallState
     text: str
     timed_out: bool = False
+    remedy: str = ""
 
     @property
     def is_full(self) -> bool:
@@ -163,7 +167,7 @@ def _unavailable(failure: CallFailure, endpoint: str) -> StoreUnavailable:
     return StoreUnavailable(
         f"etcd cannot be used now: {failure.text}",
         subject=endpoint,
-        remedy="check etcd's health and the configured endpoints, then try again",
+        remedy=failure.remedy or "check etcd's health and the configured endpoints, then try again",
     )
 
 
@@ -172,8 +176,8 @@ def _rejected(failure: CallFailure, endpoint: str) -> StoreRejected:
         return LeaseGone(
             f"etcd has ended the lease with which this program wrote: {failure.text}",
             subject=endpoint,
-            remedy="nothing, if it happens once: agents and controllers request another lease by"
-            " themselves; if the error recurs, check etcd's load",
+            remedy="agents and controllers request another lease by themselves; if the error"
+            " recurs, check etcd's load",
         )
     remedy = "correct the request, the credentials or the role; repeating it cannot help"
     if failure.state is CallState.STALE_TOKEN:

@@ -118,7 +118,10 @@ def read_whereabouts(values: Iterable[tuple[str, object]]) -> Dump:
 
 
 def _require_slices(networks: list[_NetworkRange], slices: list[NodeSlice]) -> None:
-    """Raise BadInput if slices are missing: without its slice, a node's pool serves all nodes."""
+    """Raise BadInput if slices are missing.
+
+    Without the slice, the pool made of a node's IPPool would serve all nodes.
+    """
     sliced_ranges = {node_slice.network_range for node_slice in slices}
     for network in networks:
         if network.is_sliced and network.cidr not in sliced_ranges:

@@ -135,7 +135,7 @@ async def _explain_past(session: ClusterSession, question: _Question, as_of: str
         raise BadInput(
             "--as-of shows what an ADD got, so it takes a Pod and no other option",
             subject="--as-of",
-            remedy="leave out --request, --node, --uid and the pools",
+            remedy="leave out --request, --node, --uid, --ipv4-pool and --ipv6-pool",
         )
     moment = parse_moment(as_of, session.now_ms())
     adds = await session.read(lambda: _past_adds(session, question.key, moment))

@@ -169,7 +169,8 @@ def denied(
     """A response that denies the request; the refusals are the causes of its Status.
 
     ``name``: the name of the object in the Status, by default the name in the request. ``reason``:
-    the reason of the Status, by default Invalid; for an existing object always AlreadyExists.
+    the reason of the Status, by default Invalid; if the first refusal is of the kind AlreadyExists,
+    always that.
     """
     kind, name = request.kind, name or request.name
     first = refusals[0]

@@ -35,7 +35,7 @@ REFUSED_YAML = {
         "document 2 cannot be read: a value contains itself at line 3",
     ),
     "a mapping in itself": ("a: &x {b: *x}", "a value contains itself at line 1"),
-    "a key twice": ("a: 1\nb:\n  c: 1\n  c: 2\n", "the key 'c' occurs twice at line 4"),
+    "a key twice": ("a: 1\nb:\n  c: 1\n  c: 2\n", "the key 'c' occurs a second time at line 4"),
     "a list as key": ("? [a]\n: b", "document 1 cannot be read"),
     "a mapping as key": ("? {a: b}\n: b", "document 1 cannot be read"),
     "a Python object": ("a: !!python/object:os.system x", "the tag 'tag:yaml.org,2002:python"),

@@ -31,8 +31,8 @@ ABSENT_S_MAX = 10.0
 POLL_S = 0.5
 """Seconds between two reads for a run that does not exist."""
 
-READS_MAX = TXN_OPERATIONS_MAX // 2
-"""Runs whose state one read checks; each takes two operations."""
+RUNS_PER_READ_MAX = TXN_OPERATIONS_MAX // 2
+"""The most runs that one read checks; each run takes two operations of the read."""
 
 
 class _OpenCheck(NamedTuple):
@@ -116,7 +116,8 @@ class Completions:
     async def _check_all(self) -> None:
         while self._checks:
             await asyncio.sleep(0)
-            checks, self._checks = self._checks[:READS_MAX], self._checks[READS_MAX:]
+            checks = self._checks[:RUNS_PER_READ_MAX]
+            self._checks = self._checks[RUNS_PER_READ_MAX:]
             try:
                 await self._check(checks)
             except Exception as error:  # noqa: BLE001 - raised by the futures

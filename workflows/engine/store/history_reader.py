@@ -184,5 +184,6 @@ async def find_run(
     raise ExecutionNotFound(
         f"{what} does not exist",
         subject=workflow_id,
-        remedy="check `orbctl workflow list`, or the archive",
+        remedy="check `orbctl workflow list`; `orbctl workflow history ID --run RUN_ID` also"
+        " reads the archive",
     )

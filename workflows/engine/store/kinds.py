@@ -34,7 +34,7 @@ EXECUTION_REMEDY: Final = (
     " did not write it, delete the key"
 )
 CLOSED_REMEDY: Final = "delete the key: its execution is closed"
-LEASED_REMEDY: Final = "none needed: the key is deleted when its lease ends"
+LEASED_REMEDY: Final = "etcd deletes the key by itself when its lease ends"
 
 _PREFIX: Final = f"workflow/{DEFAULT_QUEUE}"
 
@@ -119,7 +119,7 @@ SIGNAL_FENCES: Final[KeyKind[bytes]] = KeyKind(
     prefix=f"{_PREFIX}/wake/mail",
     decode=bytes,
     readers=READERS,
-    remedy="none needed: its value is never read",
+    remedy="leave the key: its value is never read",
     check_key=_key_check("wake/mail", "[0-9a-f]{2}/.+"),
 )
 # Every transaction of a worker's session compares and rewrites it.
@@ -144,7 +144,7 @@ TYPES: Final[KeyKind[bytes]] = KeyKind(
     prefix=f"{_PREFIX}/type",
     decode=bytes,
     readers=READERS,
-    remedy="none needed: its value is never read",
+    remedy="leave the key: its value is never read",
     check_key=_key_check("type", ".+"),
 )
 ENGINE_KINDS: Final[tuple[KeyKind[Any], ...]] = (

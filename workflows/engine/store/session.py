@@ -131,7 +131,7 @@ class WorkerSession:
             raise SessionLost(
                 f"session {self.name} has ended",
                 subject=self.name,
-                remedy="open a new session; its shards may have another owner",
+                remedy="open a new session; another worker may own the shards of the ended one",
             )
 
     async def close(self) -> None:

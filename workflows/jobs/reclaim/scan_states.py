@@ -158,7 +158,7 @@ SCAN_STATES: Final[KeyKind[object]] = KeyKind(
     prefix="job/reclaim",
     decode=_part,
     readers=("worker",),
-    remedy="none needed: the key is deleted when its lease ends, and the next scan writes another",
+    remedy="etcd deletes the key by itself when its lease ends, and the next scan writes another",
     check_key=lambda keys, key: keys.check_parts(key, count=5),  # job/reclaim/<state>/<kind>/<part>
 )
 
