@@ -36,6 +36,9 @@ COPYRIGHT: Final = re.compile(rf"{DOCUMENTS}/[^/]+(/copyright)?")
 
 WHITEOUT: Final = ".wh."
 OPAQUE: Final = ".wh..wh..opq"
+"""With whiteouts a layer deletes files of lower layers (OCI image specification): files with the
+prefix name one file each; an opaque whiteout deletes the content of its folder."""
+
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:orbweaver:image")
 """Serial numbers are made from image digests in this namespace, so that equal images have equal
 bills."""

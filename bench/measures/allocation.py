@@ -1,7 +1,8 @@
 """ADDs at the agent's framed socket: rate with 32 callers, time with one caller, CPU of the agent.
 
 The ADDs are compared with bare transactions (etcd transactions like those of an ADD, without the
-agent), which each round runs on the same etcd. The pool is nearly empty, so that nearly every ADD
+agent), which each round runs on the same etcd: by a client with grpc.aio, and by the agent's own
+etcd client. The pool is nearly empty, so that nearly every ADD
 succeeds with its first transaction; other measures use full pools.
 """
 

@@ -1,8 +1,8 @@
 """The time to compute a past state of a long log: the console's overview and address grid.
 
 The console reads the log into an index once. as_of_cold_s is the time to build the index and to
-compute the first overview and grid. as_of_1m_ms is the time of each later jump to a random
-log position: overview and grid as JSON, without HTTP.
+compute the first overview and grid. as_of_1m_ms (1m: a million events) is the time of each later
+jump to a random log position: overview and grid as JSON, without HTTP.
 """
 
 from __future__ import annotations

@@ -71,8 +71,8 @@ class RackLost(NamedTuple):
     """The loss of a rack.
 
     ``seconds``: from the first command until the rack has no claim. ``claims``: how many it had.
-    ``dropped_changes``: changes of Pods that the listener dropped, so that their claims were left
-    to the periodic reclaim scan.
+    ``dropped_changes``: changes of Pods for which the controller started no workflow, so that
+    their claims were left to the periodic reclaim scan.
     """
 
     seconds: float

@@ -1,6 +1,7 @@
 """Every YAML block in two versions of Spiderpool's documents has the outcome in the tables.
 
-A table, documents/spiderpool-VERSION.tsv, has one row for each object.
+A table, documents/spiderpool-VERSION.tsv, has one row for each object. An object is applied or
+refused, noted (it, or a field of it, has no effect), or no manifest.
 """
 
 from __future__ import annotations

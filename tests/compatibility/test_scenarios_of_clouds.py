@@ -44,7 +44,8 @@ async def nodes(settings: Settings) -> AsyncIterator[dict[str, AgentHarness]]:
         for number, ((node, network), (v4, ips, v6)) in enumerate(SUBNETS.items()):
             bound = {"node_names": (node,), "multus_names": (network,)}
             await first.pool(f"v4-{number}", v4, ips, **bound)
-            await first.pool(f"v6-{number}", v6, f"{v6.partition('/')[0]}2-{v6[:9]}:9", **bound)
+            prefix = v6.partition("/")[0]
+            await first.pool(f"v6-{number}", v6, f"{prefix}2-{prefix}9", **bound)
         yield {"node-1": first, "node-2": second}
 
 

@@ -154,8 +154,8 @@ class BareCluster:
     def shell(self, script: str, directory: Path = PROJECT_ROOT) -> str:
         """Run shell lines of a document with kubectl, helm and orbctl configured for the cluster.
 
-        Only these lines can resolve the registry's name. The registry of image names gets a path of
-        this test run. A failing line fails the test.
+        Only these lines can resolve the registry's name. In them REGISTRY, the prefix of image
+        names, becomes that of this test run. A failing line fails the test.
         """
         tools = self.control_plane.directory / "tools"
         environment = (

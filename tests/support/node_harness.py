@@ -187,7 +187,7 @@ def addresses(added: Added | Endpoint) -> set[str]:
 
 
 async def check_everything(node: NodeHarness) -> Ledger:
-    """At the end of a test, check the log and the state keys (I1 to I5); return the state.
+    """At the end of a test, check the invariants I1 to I5 (architecture.md); return the state.
 
     The log violates no invariant, and the state keys equal the fold of the log.
     """

@@ -31,6 +31,7 @@ REQUIREMENT_IDS = {
     *(f"S{number:02}" for number in SCENARIOS),
     *(f"D{number:02}" for number in range(1, 13)),
 }
+"""Quirks (Q), final states (F), traffic (X), traps (T), scenarios (S) and faults (D)."""
 
 
 class Row(NamedTuple):

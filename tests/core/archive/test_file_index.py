@@ -48,6 +48,7 @@ async def test_a_file_without_indexed_tokens_has_a_valid_index(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.seal()
+    # An event of a reservation has no token.
     await archived_cluster.execute(
         [Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.1",))))]
     )

@@ -32,6 +32,8 @@ from tests.support.node_harness import pool
 
 FILE_BYTES = 3_000
 STEPS_OF_A_PRUNE = range(1, 14)
+"""The numbers of the writes to the store and the archive directory in a prune of two files."""
+
 NOW_MS = 10_000_000
 
 
@@ -53,7 +55,7 @@ async def _check_clean(cluster: ArchivedCluster) -> None:
     report = await verify(cluster.store, TEST_KEYS, cluster.files)
     assert report.faults == ()
     assert report.violations == ()
-    assert report.folded
+    assert report.folded, "the log was read to its end"
 
 
 async def test_the_remaining_files_verify_and_replay_to_the_same_state(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""A past state equals a replay of the log, sealed or live, up to a position or time."""
+"""A past state equals a replay of the log up to a position or time.
+
+Events of the log are sealed in files of the archive, or live in etcd.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +113,7 @@ def test_the_clock_of_the_log_never_goes_back_or_past_the_clock_of_its_reader() 
         )
 
     def advanced(clock_ms: int, event_ms: int) -> int:
-        return advance_clock(clock_ms, stamped(event_ms), 200)
+        return advance_clock(clock_ms, stamped(event_ms), read_at_ms=200)
 
     assert advanced(100, event_ms=150) == 150
     assert advanced(100, event_ms=50) == 100

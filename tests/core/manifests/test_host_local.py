@@ -31,12 +31,15 @@ def one_range(subnet: str, range_start: str = "", range_end: str = "", **fields:
     return {"subnet": subnet, **{key: text for key, text in bounds.items() if text}, **fields}
 
 
+CONTAINER = "4f5e6d7c8b9a" + "0" * 52
+"""The id of each container; texts show its first 12 characters."""
+
 LAN = conflist(ranges=[[one_range("10.6.0.0/24")]])
 
 
 def node(name: str, *addresses: str, configuration: tuple[str, str] | None = LAN) -> NodeFiles:
     """The files of a node: its CNI configuration, and the folder of the network ``lan``."""
-    files = {address: f"container-of-{address}\r\neth0" for address in addresses}
+    files = dict.fromkeys(addresses, f"{CONTAINER}\r\neth0")
     files |= {"last_reserved_ip.0": addresses[-1] if addresses else "", "lock": ""}
     return NodeFiles(
         name, configurations=[configuration] if configuration else [], networks={"lan": files}
@@ -170,7 +173,7 @@ def test_a_file_of_no_living_pod_is_reported_as_leaked(phase: str) -> None:
     cluster = read([node("node-a", "10.6.0.5")], *pods)
 
     assert cluster.endpoints == ()
-    what = "lan/10.6.0.5 belongs to no living Pod (container container-of)"
+    what = "lan/10.6.0.5 belongs to no living Pod (container 4f5e6d7c8b9a)"
     assert findings_of(cluster) == [(what, "leaked: not taken over")]
 
 
@@ -234,15 +237,13 @@ def test_a_file_that_may_belong_to_a_starting_pod_is_refused() -> None:
 
 
 def test_a_file_of_a_network_without_ranges_uses_the_range_that_contains_its_address() -> None:
-    without_ranges = NodeFiles(
-        "node-b", configurations=[], networks={"old": {"10.6.0.6": "c\r\neth0"}}
-    )
-    with_ranges = NodeFiles(
+    other_node = NodeFiles("node-b", configurations=[], networks={"old": {"10.6.0.6": "c\r\neth0"}})
+    configured_node = NodeFiles(
         "node-a", configurations=[LAN], networks={"old": {"10.6.0.5": "c\r\neth0"}}
     )
     pods = [pod("web-0", "node-a", "10.6.0.5"), pod("web-1", "node-b", "10.6.0.6")]
 
-    cluster = read([with_ranges, without_ranges], *pods)
+    cluster = read([configured_node, other_node], *pods)
 
     assert [endpoint.nics[0].ipv4 for endpoint in cluster.endpoints] == [
         "10.6.0.5/24",

@@ -103,6 +103,7 @@ def test_the_status_lists_the_addresses_and_the_application_of_each_pool() -> No
 
     status_read = yaml.safe_load(dump_yaml([to_manifest(SUBNET4, status)]))["status"]
 
+    # SUBNET4 has the addresses 10.7.0.10 to 10.7.0.99.
     assert (status_read["allocatedIPCount"], status_read["totalIPCount"]) == (4, 90)
     assert json.loads(status_read["controlledIPPools"]) == {
         "auto4-web-eth0-1": {

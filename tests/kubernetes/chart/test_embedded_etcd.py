@@ -48,6 +48,7 @@ if files[1:]:
     context.load_cert_chain(*files[1:])
 urllib.request.urlopen(url, context=context, timeout=5).read()
 """
+PEER_PORT, METRICS_PORT = 2580, 2581
 POOL_MANIFEST = (
     "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: SpiderIPPool\n"
     "metadata: {name: %s}\nspec: {subnet: 10.6.0.0/16, ips: [10.6.0.%d]}\n"
@@ -232,7 +233,7 @@ def test_an_agents_certificate_may_not_change_pools_and_is_not_accepted_by_peers
     assert "permission denied" in by_agent.stderr
     assert members.orbctl("get", "pools", workload=AGENT).stdout.count("10.6.0.") == 1
 
-    peer = f"https://{MEMBERS[1]}.{DOMAIN}:2580/version"
+    peer = f"https://{MEMBERS[1]}.{DOMAIN}:{PEER_PORT}/version"
     assert members.can_fetch(peer, *_tls_files(tmp_path, "member"))
     assert not members.can_fetch(peer, *_tls_files(tmp_path, "agent"))
 
@@ -241,10 +242,10 @@ def test_metrics_are_served_to_another_host_only_with_a_certificate(
     members: EtcdMembers, tmp_path: Path
 ) -> None:
     members.until_orbctl_succeeds()
-    other_member = f"{MEMBERS[1]}.{DOMAIN}:2581"
+    other_member = f"{MEMBERS[1]}.{DOMAIN}:{METRICS_PORT}"
 
     authority, *client_certificate = _tls_files(tmp_path, "metrics")
-    assert members.can_fetch("http://127.0.0.1:2581/metrics")
+    assert members.can_fetch(f"http://127.0.0.1:{METRICS_PORT}/metrics")
     assert not members.can_fetch(f"http://{other_member}/metrics")
     assert not members.can_fetch(f"https://{other_member}/metrics", authority)
     assert members.can_fetch(f"https://{other_member}/metrics", authority, *client_certificate)

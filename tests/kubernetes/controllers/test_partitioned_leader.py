@@ -132,7 +132,7 @@ class PartitionHarness:
         }
 
     async def checkpointed_by(self) -> str:
-        """The writer of the checkpoint in etcd."""
+        """The controller that last wrote to etcd up to which event the leader has read the log."""
         key = self.node.keys.meta(CHECKPOINT_NAME)
         (kv,) = (await self.node.store.read([Get(key)])).ranges[0].kvs
         return CHECKPOINT_CODEC.decode(kv.value).writer
@@ -171,7 +171,8 @@ async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
     await partition.add_pod()
     await partition.until_counted()
 
-    # The old leader receives the next change, but its writes do not arrive.
+    # The old leader receives the next change, but its writes do not arrive: among them the
+    # checkpoint, the position up to which it has read the log.
     checkpoint = partition.node.keys.meta(CHECKPOINT_NAME)
     for proxy in (old.etcd, old.api) if with_api_server else (old.etcd,):
         proxy.interrupt_requests()

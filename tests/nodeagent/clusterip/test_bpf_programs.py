@@ -2,6 +2,9 @@
 
 The files in ``programs`` are complete programs. After an intended change run the test with
 REWRITE_PLANS=1, and review the changed files before you commit them.
+
+``skipped_netns`` is the cookie of a network namespace whose sockets the programs do not change; 0
+for none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes to the maps and their order, for any states and any point of a crash."""
+"""Writes to the eBPF maps of Services and their order, for any states and any point of a crash."""
 
 from __future__ import annotations
 

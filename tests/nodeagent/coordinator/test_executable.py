@@ -80,6 +80,7 @@ def test_a_pod_and_its_node_reach_each_other_and_the_result_is_that_of_the_main_
     assert sandbox.reaches(node.address)
     for address in sandbox.addresses:
         assert node.namespace.attempt("ping", "-c", "1", "-W", "2", address).returncode == 0
+    # podMACPrefix, and the first bytes of the address 10.6.0.x
     assert result["interfaces"][0]["mac"].startswith("0a:1b:0a:06:00:")
     node.runtime.check(sandbox)
     assert add_again(node, sandbox) == result
@@ -166,7 +167,7 @@ def test_calls_of_the_coordinator_are_in_its_own_log(node: Node, sandbox: Sandbo
     node.start_agent()
     line = next(line for line in plugin_lines(node) if line["msg"] == "ADD done")
     assert line["mode"] == "underlay"
-    assert line["table"] == 101
+    assert line["table"] == 101, "the routing table of the first NIC"
 
 
 def add_again(node: Node, sandbox: Sandbox, **changes: object) -> dict[str, object]:

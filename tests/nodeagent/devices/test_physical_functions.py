@@ -27,7 +27,7 @@ def test_a_card_is_read_with_its_virtual_functions(tmp_path: Path) -> None:
     first = tree.vf(device, 0, "0000:3b:00.2", "mlx5_core")
     tree.link("ens1f0v0", first, address="02:00:00:00:00:07", mtu="1500")
     tree.vf(device, 1, "0000:3b:00.3", "vfio-pci")
-    tree.vf(device, 2, "0000:3b:00.4", "mlx5_core")
+    tree.vf(device, 2, "0000:3b:00.4", "mlx5_core")  # a Pod has its link
     tree.vf(device, 3, "0000:3b:00.5", "")
     tree.link("lo", None, mtu="65536")
     tree.link("eno1", tree.device("0000:01:00.0", vendor="0x8086"))

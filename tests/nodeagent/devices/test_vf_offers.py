@@ -1,4 +1,7 @@
-"""Virtual functions of policies are offered to a kubelet and allocated to containers."""
+"""Virtual functions of policies are offered to a kubelet and allocated to containers.
+
+``kubelet.lists_sent`` has, by resource, the lengths of all lists of devices that kubelet received.
+"""
 
 from __future__ import annotations
 

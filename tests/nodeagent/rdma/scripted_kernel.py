@@ -114,17 +114,17 @@ class _Socket:
         assert bool(flags & DUMP) == (command in (1, 5))  # the commands that list devices or ports
         device, port = u32(request_body.get(1)), u32(request_body.get(3))
         match command:
-            case 1:
+            case 1:  # list the devices
                 self._answers = self._listed_devices(kind)
-            case 5:
+            case 5:  # list the ports of a device
                 self._answers = self._listed_ports(kind, device)
-            case 2:  # attribute 68 is the descriptor of the new namespace
+            case 2:  # move a device; attribute 68 is the descriptor of the new namespace
                 number = self._kernel.move(device, self._identity, u32(request_body.get(68)))
                 self._answers = [_message(ERROR, struct.pack("=i", -number))]
-            case 7:  # attribute 66 is the mode
+            case 7:  # change the mode, attribute 66
                 number = self._kernel.change_mode(request_body[66][0])
                 self._answers = [_message(ERROR, struct.pack("=i", -number))]
-            case 6:
+            case 6:  # read the mode
                 self._answers = self._current_mode(kind)
             case _:
                 self._answers = self._counters(kind, device, port)

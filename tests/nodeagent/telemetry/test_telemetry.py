@@ -1,4 +1,4 @@
-"""Metrics, traces, the agent's log and the plugin's log.
+"""Metrics, traces and the agent's own log.
 
 A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
 unless its arguments say otherwise.

@@ -114,5 +114,6 @@ async def test_an_error_matches_its_schema(console: Console) -> None:
 def test_an_undescribed_or_missing_member_is_a_difference() -> None:
     schema = {"$ref": "#/components/schemas/Instant"}
     assert list(deviations({"position": 1, "time": None}, schema, "at")) == []
+    # The position is not a number, the time is missing, and the clock is not described.
     invalid = {"position": "1", "clock": 2}
     assert len(list(deviations(invalid, schema, "at"))) == 3

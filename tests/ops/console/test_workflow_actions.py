@@ -232,7 +232,7 @@ def test_the_documented_requests_name_the_reclaim_scan_by_its_id_and_its_signal(
     assert f'{{"name": "{SCAN_NOW}"}}' in page
 
 
-def test_a_controller_without_tokens_takes_no_actions() -> None:
+def test_settings_that_let_every_client_act_on_workflows_are_refused() -> None:
     variables = {"ORBWEAVER_CONSOLE_ENABLED": "true", "ORBWEAVER_CONSOLE_WORKFLOW_ACTIONS": "true"}
     settings = console_settings(EnvironmentVariables(variables), None, "127.0.0.1")
     assert settings == ConsoleSettings(workflow_actions=True)
@@ -251,7 +251,7 @@ async def test_a_search_for_an_application_finds_the_workflow_of_its_pools(
         assert (hit["kind"], hit["name"]) == ("workflow", workflow)
 
 
-async def test_a_search_finds_executions_by_id_run_and_trace(
+async def test_a_search_finds_executions_by_a_part_of_their_id_and_by_their_run_id(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     handle = await engine.client.start(Basket, id=ID)

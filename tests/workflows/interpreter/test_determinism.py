@@ -1,4 +1,7 @@
-"""Non-deterministic calls are rejected, and code that differs from its history is reported."""
+"""Non-deterministic calls are rejected, and code that differs from its history is reported.
+
+A turn is one run of workflow code until it awaits something.
+"""
 
 from __future__ import annotations
 
@@ -226,6 +229,7 @@ def test_time_random_numbers_and_ids_are_the_same_in_every_replay() -> None:
     script.replayed()
 
     assert times[:2] == times[2:]
+    # Each task of a script is one second after the previous one; this is the second task.
     assert times[1] == datetime.fromtimestamp(START_MS / 1000 + 2, tz=UTC)
 
 

@@ -105,7 +105,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 async def test_a_module_that_is_imported_while_the_guard_is_installed_is_guarded_too(
     make: Make,
 ) -> None:
-    Script(make("app", ONE_FILE).App).task()
+    Script(make("app", ONE_FILE).App).task()  # installs the guard
     names = {"helper": make("helper", HELPER).__name__}
     hidden = make("app", WORKFLOW.format(**names, call="helper.hidden('time')")).App
     plain = make("app", WORKFLOW.format(**names, call="helper.clock()")).App
@@ -114,7 +114,7 @@ async def test_a_module_that_is_imported_while_the_guard_is_installed_is_guarded
         Registry([plain])
     with pytest.raises(ForbiddenCallError, match=r"may not call time\.time"):
         Script(hidden).task()
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # removes the guard; the next task installs it again
     with pytest.raises(ForbiddenCallError, match=r"may not call time\.time"):
         Script(hidden).task()
 
@@ -160,7 +160,7 @@ def test_a_forbidden_call_that_the_search_misses_is_rejected_when_it_runs(
 
     with pytest.raises(ForbiddenCallError, match="workflow code may not call"):
         Script(app.App).task()
-    assert helper.hidden(name)
+    assert helper.hidden(name), "outside a workflow the call is allowed"
 
 
 def test_a_method_that_the_workflow_does_not_use_is_not_searched(make: Make) -> None:

@@ -59,6 +59,7 @@ def test_every_event_survives_msgpack_and_json(name: str) -> None:
 
 
 def test_every_command_has_a_name_and_an_identity_and_equals_its_event() -> None:
+    # A command is the attributes of the event that records it, so both have one class.
     kinds = set(Command.__args__)
 
     assert kinds == set(COMMAND_NAMES) == set(IDENTITY_FIELDS)

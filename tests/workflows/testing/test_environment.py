@@ -1,4 +1,8 @@
-"""Workflows in the test environment, with cached interpreters or a replay before each task."""
+"""Workflows in the test environment, with cached interpreters or a replay before each task.
+
+``Basket`` returns its things after the signal ``close``, or nothing after an hour. ``Sleeper``
+sleeps for a day.
+"""
 
 from __future__ import annotations
 

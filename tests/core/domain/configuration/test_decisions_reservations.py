@@ -39,6 +39,7 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("desired", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_a_valid_reservation_is_accepted(desired: Reservation) -> None:
+    # CONFIGURATION has an IPv4 reservation of this name, whose IP version cannot be changed.
     configuration = CONFIGURATION if desired.family == V4 else EMPTY_CONFIGURATION
 
     assert refusals(configuration, ApplyReservation(desired)) == ()

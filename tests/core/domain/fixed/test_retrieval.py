@@ -123,7 +123,7 @@ async def test_an_add_without_a_replacement_fails_and_keeps_the_other_address(
 
 
 async def test_an_unnamed_list_keeps_its_order_when_one_address_is_lost(node: NodeHarness) -> None:
-    """The NICs of an unnamed list have only an index, so all NICs are written again."""
+    """Items of such a list name no interface: NICs have only an index, and all are rewritten."""
     await node.apply(pool("a", "10.6.0.1-10.6.0.2"), pool("b", "10.6.1.1-10.6.1.2"))
     annotations = {"ipam.spidernet.io/ippools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
     before = addresses(await node.add(replica("1")._replace(annotations=annotations)))

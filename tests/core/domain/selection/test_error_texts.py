@@ -47,7 +47,7 @@ def test_a_selection_has_demands_verdicts_and_notes() -> None:
         (demand.interface, demand.family, demand.pools, demand.clean_gateway)
         for demand in selection.demands
     ] == [
-        ("eth0", 4, ("p3", "p1"), False),
+        ("eth0", 4, ("p3", "p1"), False),  # p3 first, because it is bound to the namespace
         ("eth0", 6, ("p6",), False),
         ("net1", 4, ("p1",), True),
     ]
@@ -81,6 +81,7 @@ def test_the_verdicts_of_a_failed_selection_are_described() -> None:
 
 
 def test_the_check_for_changed_pools_reports_a_bad_annotation_without_the_prefix() -> None:
+    """The check of ``requested_pools``: whether a Pod now requests other pools than before."""
     with pytest.raises(WrongInput) as caught:
         requested_pools(SelectionRequest("eth0"), facts("[]"), POOLS, SelectionSettings())
 

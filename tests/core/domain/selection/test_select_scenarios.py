@@ -1,6 +1,9 @@
 """Pool selection gives the expected result of each scenario in the files under scenarios/.
 
-``try`` of a scenario has the pools of each NIC and family in the order in which an ADD tries them.
+The result of a scenario has, in ``try``, the pools of each NIC and family in the order in which an
+ADD tries them. ``source``: what named the pools; ``unnamed``: an annotation that names no
+interfaces; ``clean``: NICs without a default gateway; ``rejected``: pool -> why it is not used;
+``rules``: pool -> the rule that decided about it.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def test_a_list_can_be_filtered(harness: WorkflowCliHarness) -> None:
     _, counted = harness.orbctl("count", "--status", "Running", "--since", "1h")
     assert [line.split() for line in counted.splitlines()[1:]] == [["Sleeper", "Running", "1"]]
     assert "Sleeper" not in harness.orbctl("count", "--until", "1h")[1]
-    assert harness.orbctl("list", "--status", "tired")[0] == 2
+    assert harness.orbctl("list", "--status", "tired")[0] == Exit.USAGE
 
 
 def test_a_list_names_the_executions_that_it_cannot_show(harness: WorkflowCliHarness) -> None:
@@ -213,5 +213,5 @@ async def test_queries_and_updates_print_what_the_workflow_answers(
 def test_signalling_an_unknown_execution_fails(harness: WorkflowCliHarness) -> None:
     code, output = harness.orbctl("signal", "unknown", "put", "thing")
 
-    assert code == 4
+    assert code == Exit.NOT_FOUND
     assert "workflow unknown has no open execution" in output

@@ -3,7 +3,8 @@
 The workflow ``Chain`` runs the activity ``work`` for each word; after three failed attempts it is
 paused. ``failures_left`` is the number of attempts that fail. ``Waiting`` runs the named activity
 with the given limits, and returns the result of the activity or the type of its error. ``Saga``
-books and pays; if it cannot pay, it undoes the booking.
+books and pays; if it cannot pay, it undoes the booking. ``Greedy`` passes a word of the given
+length to an activity.
 """
 
 from __future__ import annotations
@@ -274,7 +275,7 @@ async def test_a_retry_restarts_the_timeouts_also_after_a_takeover(engine: Engin
     engine.activities.failures_left = 2
     handle = await engine.client.start(
         Waiting,
-        "work_or_wait",
+        "work_or_wait",  # fails twice, then waits until ``gate`` is set
         ActivityLimits(20, schedule_to_close_s=60, maximum_attempts=2, pause_when_exhausted=True),
         id="one",
     )

@@ -58,6 +58,7 @@ async def test_concurrent_signals_that_close_many_executions_lose_no_transaction
 
 
 def test_the_signal_fence_of_an_execution_is_sorted_directly_after_its_messages() -> None:
+    """Each signal rewrites the fence, a key that the transaction that closes a run compares."""
     keys = WorkflowKeys(Keys("test"))
     ordered = [
         keys.inbox("a", "0" * 32),
@@ -69,4 +70,5 @@ def test_the_signal_fence_of_an_execution_is_sorted_directly_after_its_messages(
     by_order = sorted([*reversed(ordered), *others], key=keys.wake_order)
 
     assert [key for key in by_order if key in ordered] == ordered
-    assert len({keys.wake_order(key).rpartition(b"/")[0] for key in ordered}) == 1
+    prefixes = {keys.wake_order(key).rpartition(b"/")[0] for key in ordered}
+    assert len(prefixes) == 1, "the keys of an execution have a prefix of their own"

@@ -67,6 +67,7 @@ async def test_a_deleted_pod_and_the_pods_of_a_deleted_node_lose_their_addresses
             assert {"web-1", "web-2"} <= await pods_with_claims(node)
             await node.apply(DeleteRecord("Node", "", "node-b"))
 
+            # The replica db-0 was on node-b too, and keeps its fixed address.
             async def only_the_others_have_addresses() -> bool:
                 return await pods_with_claims(node) == {"alive", "db-0"}
 

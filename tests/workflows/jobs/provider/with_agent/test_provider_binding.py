@@ -1,6 +1,7 @@
 """An ADD on a network of the provider returns a bound address, or fails without a claim.
 
-The Pod of ``harness.node.add()`` and ``call("ADD")`` is web-0, the interface eth0.
+The Pod of ``harness.node.add()`` and ``call("ADD")`` is web-0, the interface eth0. Networks with
+the VLAN mode ``auto`` are those of the provider.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ async def test_an_add_fails_while_the_provider_is_away_and_its_addresses_are_rel
     harness: ProviderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.jobs.provider.binding.UNKNOWN_OUTCOME_S", 0.5)
-    harness.set_bind_timeout(54)  # requests start only in the first 6 s, while 48 s are left
+    # A request starts only if 48 s (BUDGET_S_MIN) are left for its answer: in the first 6 s.
+    harness.set_bind_timeout(54)
     harness.provider.away = Fault.REQUEST_LOST
     await harness.start_controller()
     error = (await harness.node.call("ADD")).error
