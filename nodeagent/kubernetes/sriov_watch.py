@@ -19,7 +19,7 @@ from core.errors import BadInput
 from core.kubernetes.api_client import Api, Object, segment
 from core.kubernetes.informer import ObjectKey, Reflector, Transition
 from core.manifests.kinds.sriov import API_VERSION
-from core.manifests.sriov_policies import node_policy_of
+from core.manifests.sriov_policy_parser import node_policy_of
 from core.manifests.sriov_states import (
     BLOCKING_PODS,
     DESIRED_STATE,

@@ -20,7 +20,7 @@ from core.domain.model import Endpoint, Nic, Pool
 from core.domain.request_facts import PodReference
 from core.errors import BadInput, NotFound
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
-from ops.cli import dry_run
+from ops.cli import add_explanation
 from ops.cli.action_runner import PodNamespace, perform
 from ops.cli.kinds import split_name
 
@@ -57,9 +57,9 @@ def assign(
 
     async def action(session: ClusterSession) -> None:
         store, keys = session.store, session.keys
-        snapshot = await dry_run.read_snapshot(store, keys, [])
+        snapshot = await add_explanation.read_snapshot(store, keys, [])
         reference = PodReference(*key, uid or container, container)
-        facts = dry_run.facts_of(store, keys, snapshot, reference, node).pod
+        facts = add_explanation.facts_of(store, keys, snapshot, reference, node).pod
         nic = _nic(addresses, snapshot, pools or [])._replace(
             interface=interface, container=container
         )

@@ -26,10 +26,10 @@ from core.eventstore.kv import Get
 from core.eventstore.state_reader import read_ledger
 from core.manifests.commands import apply_command
 from core.projections.configuration_view import ConfigurationSnapshot
-from ops.cli import dry_run
+from ops.cli import add_explanation
 from ops.cli.action_runner import PodNamespace, perform
+from ops.cli.add_explanation import Explanation, Trial
 from ops.cli.commands.describe import describe_address
-from ops.cli.dry_run import Explanation, Trial
 from ops.cli.exit_codes import Exit, report, report_unreadable_parts
 from ops.cli.kept_addresses import why_kept
 from ops.cli.kinds import ObjectKind, kind_of, split_name
@@ -144,14 +144,18 @@ async def _explain_past(session: ClusterSession, question: _Question, as_of: str
 
 async def _explain_pod(session: ClusterSession, question: _Question) -> Exit:
     key, store, keys = question.key, session.store, session.keys
-    snapshot = await dry_run.read_snapshot(store, keys, question.records)
+    snapshot = await add_explanation.read_snapshot(store, keys, question.records)
     uid = question.uid or await _uid_of_endpoint(session, key) or PLACEHOLDER_UID
-    facts = dry_run.facts_of(store, keys, snapshot, PodReference(*key, uid, uid), question.node)
+    facts = add_explanation.facts_of(
+        store, keys, snapshot, PodReference(*key, uid, uid), question.node
+    )
     if not (facts.pod.known or question.is_hypothetical):
         adds = await session.read(lambda: _past_adds(session, key, NOW))
         if adds.refused is not None or adds.has_source:
             return show_adds("/".join(key), adds, session.output, session.now_ms())
-    explanation = await dry_run.explain_add(store, keys, snapshot, facts, question.selection)
+    explanation = await add_explanation.explain_add(
+        store, keys, snapshot, facts, question.selection
+    )
     held = explanation.held
     retention = _Retention() if held is None else await _why_kept(session, held, snapshot)
     if session.output.is_structured:

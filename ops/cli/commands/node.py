@@ -14,7 +14,7 @@ from core.domain.addresses.ip_address import AddressSyntaxError, parse_address
 from core.domain.sriov.guid_file import GUID_FILE
 from core.domain.sriov.vf_plan import NodePlan, plan_node
 from core.errors import BadInput
-from core.manifests.sriov_policies import node_policies
+from core.manifests.sriov_policy_parser import node_policies
 from core.settings.conf_file import read_conf
 from core.settings.shared_settings import CONF_PATH
 from nodeagent.clusterip.bpf_installation import remove_pinned_objects

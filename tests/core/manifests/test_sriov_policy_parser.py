@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.sriov.model import INFINIBAND, NicName, NicSelector, NodePolicy, VfRange
 from core.errors import BadInput
-from core.manifests.sriov_policies import node_policies
+from core.manifests.sriov_policy_parser import node_policies
 
 ROCE = """
 apiVersion: sriovnetwork.openshift.io/v1
