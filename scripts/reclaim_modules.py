@@ -6,10 +6,10 @@ The jobs of a controller run in this process on the memory store, except those o
 module of the product counts if one of its functions is called between the deletion of the Pod's
 record and the deletion of its endpoint.
 
-Other work must not count. So another Pod of the same shard is reclaimed first: this imports
-modules, starts the jobs and opens the writer of the shard. The views of the configuration are
-stopped before the measurement, because they would process the deleted record, and the reclaim does
-not read them.
+Other work must not count. So another Pod, whose workflow execution is in the same shard, is
+reclaimed first: this imports modules, starts the jobs and opens the writer of the shard. The views
+of the configuration are stopped before the measurement, because they would process the deleted
+record, and the reclaim does not read them.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _fanout(lab: Lab, runs: list[Run]) -> Figure:
+    """The figure of the seconds until a change of a pool has reached 99 % of the views."""
     size = lab.scale.simulated
     times = [seconds for run in runs for seconds in run.fanout.reached_s]
     note = (

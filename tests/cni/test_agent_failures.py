@@ -1,7 +1,7 @@
 """A call prints one error object if the agent does not run, hangs, dies or is another program.
 
 CNI error codes: 11 try again later, 50 plugin not available; 100 is the project's, for an answer
-of another program.
+of another program. The agent's socket for CNI calls is ``.fast`` beside its HTTP socket.
 """
 
 from __future__ import annotations

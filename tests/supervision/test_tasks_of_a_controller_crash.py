@@ -21,6 +21,8 @@ from tests.supervision.crashing_supervisor import CrashingSupervisor
 from tests.support.deadlines import until
 
 REPLICA_TASKS = ("projector", "observer", "election", "workflow-worker", "configuration-view")
+"""The tasks of every controller, whether it leads or not."""
+
 LEADER_TASKS = ("publisher", "execution-starter", "forecaster", "pod-listener", "pool-dispatcher")
 """The leader's tasks in a controller without Kubernetes."""
 

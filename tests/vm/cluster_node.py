@@ -1,11 +1,12 @@
 """A node of a cluster in the virtual machine: the agent's daemon, and a stand-in for kubelet.
 
 It is a program: ``python -m tests.vm.cluster_node FILE DIRECTORY NODE ETCD`` runs until the Node is
-deleted, and then writes a finding to FILE. DIRECTORY has the kubeconfigs and the agent's conf.yml.
-API server and etcd are those of the host. The stand-in does what kubelet does for devices: it
-accepts the agent's device plugins, writes their devices to the Node's status, allocates devices to
-Pods, reports them by the pod-resources API, and removes Pods that are deleted. A Pod is a network
-namespace with the link of its virtual function, without containers.
+deleted, and then writes a finding (the traceback of a failure, or "") to FILE. DIRECTORY has the
+kubeconfigs and the agent's conf.yml. API server and etcd are those of the host. The stand-in does
+what kubelet does for devices: it accepts the agent's device plugins, writes their devices to the
+Node's status, allocates devices to Pods, reports them by the pod-resources API, and removes Pods
+that are deleted. A Pod is a network namespace with the link of its virtual function, without
+containers.
 """
 
 from __future__ import annotations

@@ -254,7 +254,7 @@ async def test_without_the_policy_all_functions_are_removed() -> None:
 def _without_machine(
     scenario: Callable[[], Awaitable[None]],
 ) -> Callable[[object], Awaitable[None]]:
-    """Adapt a scenario that starts its own agent to the signature of those in ``inside``."""
+    """Give a scenario that starts its own agent the signature of those in ``tests.vm.inside``."""
 
     @wraps(scenario)
     async def with_machine(_: object) -> None:

@@ -1,4 +1,7 @@
-"""``Assigner`` claims addresses that a user or a takeover names, or refuses with the reason."""
+"""``Assigner`` claims given addresses, or refuses with the reason.
+
+Users name them (``orbctl assign``), or they are imported from another IPAM.
+"""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ async def test_guids_are_assigned_once_even_after_a_restart(nodes: Nodes) -> Non
     restarted = await nodes.start_node("node-1")
     assert await restarted.assign(requested) == []
 
-    assert nodes.transactions() == 2, "two for the number of GUIDs, none after the restart"
+    assert nodes.transactions() == 2, "two for so many GUIDs, none after the restart"
     assert await restarted.held() == tuple(requested)
     assert (await nodes.checked_ledger()).guids == {
         guid.guid: GuidClaim("node-1", *guid[1:]) for guid in requested

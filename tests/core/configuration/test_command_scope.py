@@ -1,7 +1,8 @@
 """A command is decided on its scope, the objects that it can affect, as on all objects.
 
 Indexes in etcd find the scope: entries of pools and subnets by address blocks. Versions without
-indexes did not write them; an index is complete if its guard key says so.
+indexes did not write them. Every change of pools or subnets writes the guard key of its family,
+whose value says whether the index is complete.
 """
 
 from __future__ import annotations

@@ -75,9 +75,8 @@ def test_the_specification_lists_the_nics_and_groups_of_the_policies() -> None:
 
 
 def test_the_status_has_every_nic_with_its_virtual_functions() -> None:
-    status = node_state_status("node-1", [NIC], {NIC.address}, SyncResult(FAILED, "reason"))[
-        "status"
-    ]
+    external = {NIC.address}  # NICs that another program manages
+    status = node_state_status("node-1", [NIC], external, SyncResult(FAILED, "reason"))["status"]
 
     assert (status["syncStatus"], status["lastSyncError"]) == ("Failed", "reason")
     (interface,) = status["interfaces"]

@@ -29,7 +29,8 @@ from tests.support.kubernetes import ApiServer
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 INJECT = "cni.spidernet.io/network-resource-inject"
-"""The annotation that selects the networks of a Pod by a label of the networks."""
+"""The annotation of a Pod that selects the networks with this label. The webhook copies the same
+annotation of a network to the label."""
 
 SLOTS = SlotSettings(request_nic_slots=True, provider_resource="spidernet.io/sub-eni")
 BOND = {"name": "bond9", "mode": 1}
@@ -50,6 +51,7 @@ async def serve_with_networks(webhooks: Webhooks, slots: SlotSettings) -> None:
     labelled = network("macvlan", "by-label", macvlan=SELECTED_BY_LABEL)
     labelled["metadata"]["annotations"] = {INJECT: "team-a"}
     for multus_config in (
+        # "auto": a network provider binds the addresses.
         network("vlan", "cloud", vlan={"master": ["eth1"], "vlanMode": "auto"}),
         network("macvlan", "pair", macvlan={"master": ["eth2", "eth3"], "bond": BOND}),
         labelled,

@@ -117,7 +117,7 @@ async def test_changing_the_nad_name_of_a_network_is_refused(
 
 
 def test_the_finalizer_of_an_invalid_coordinator_can_be_removed() -> None:
-    invalid = coordinator(podMACPrefix="01:00")
+    invalid = coordinator(podMACPrefix="01:00")  # a multicast prefix
     metadata = {"name": "default", "finalizers": ["spiderpool.spidernet.io"]}
     with_finalizer = invalid | {"metadata": metadata}
 
@@ -193,6 +193,7 @@ async def test_a_network_gets_defaults_and_an_invalid_chained_plugin_is_refused(
 
     assert stored["spec"]["macvlan"]["mtu"] == 0
     assert stored["spec"]["coordinator"]["mode"] == "auto"
+    # The annotation is copied to a label, by which Pods select the network.
     assert stored["metadata"]["labels"]["cni.spidernet.io/network-resource-inject"] == "team-a"
     invalid = network("macvlan", "invalid", macvlan={"master": ["ens3"]}, chainCNIJsonData=["{}"])
     assert "type is missing" in await webhooks.create(invalid)
@@ -286,6 +287,7 @@ async def test_a_pod_gets_the_networks_and_devices_that_its_annotation_selects_b
     await webhooks.start(injection=InjectionSettings())
     block = {"resourceName": "spidernet.io/vf", "ippools": {"ipv4": ["blue"]}}
     config = network("sriov", sriov=block)
+    # The webhook copies this annotation of the network to a label.
     config["metadata"]["annotations"] = {"cni.spidernet.io/rdma-resource-inject": "team-a"}
     assert await webhooks.create(config) == ""
     server = webhooks.cluster.server

@@ -124,7 +124,7 @@ async def test_an_agent_with_cluster_ips_disabled_removes_pinned_programs(
         assert not (harness.bpffs / PIN_DIRECTORY).exists()
 
 
-async def test_metrics_count_frontends_and_backends(agent: AgentHarness) -> None:
+async def test_metrics_show_attached_programs_and_count_backends(agent: AgentHarness) -> None:
     counts = _counts(agent)
     await until(lambda: counts["attached"]() == counts["backends"]() == 1)
     assert counts["left_out"]() == 0

@@ -59,7 +59,7 @@ def test_a_nic_that_is_renamed_during_an_add_is_set_up_and_reverted(
     assert network_pod.check() != [], "there is no NIC with the name of the ADD"
     assert network_pod.delete()
     assert stable_state(network_node.inside) == before
-    assert "1000:" not in network_pod.inside.ip("rule")
+    assert "1000:" not in network_pod.inside.ip("rule"), "the priority of the coordinator's rules"
 
 
 def test_a_renamed_host_veth_is_removed(network_pod: NetworkPod, network_node: NetworkNode) -> None:

@@ -48,6 +48,7 @@ def test_the_network_configuration_overrides_the_cluster() -> None:
     cluster = {"mode": "overlay", "hostRuleTable": 200, "vethMTU": 1400, "tunePodRoutes": True}
     settings_used = settings(cluster, mode="underlay", tunePodRoutes=False, hostRuleTable=0)
     assert (settings_used.mode, settings_used.tune_pod_routes) == ("underlay", False)
+    # A table of 0 is not configured, so the cluster's table is used.
     assert (settings_used.host_table, settings_used.veth_mtu) == (200, 1400)
 
 

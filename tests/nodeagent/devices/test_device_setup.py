@@ -1,4 +1,7 @@
-"""The agent starts and stops the device plugin, which reads labels and NICs of the node."""
+"""The agent starts and stops the device plugin, which reads labels and NICs of the node.
+
+Slots are units of extended resources, such as ``sub-eni``, that the plugin offers to kubelet.
+"""
 
 from __future__ import annotations
 

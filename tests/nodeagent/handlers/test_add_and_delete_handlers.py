@@ -297,7 +297,7 @@ async def test_no_address_of_a_disabled_family_is_allocated(
             assert await node.add() == ["10.6.0.10/24"]
 
 
-async def test_a_pool_counts_as_full_at_the_limit_of_records(
+async def test_a_pool_counts_as_full_when_the_number_of_its_claims_is_records_max(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     async with running(settings._replace(records_max=2), memory_store) as node:

@@ -39,6 +39,8 @@ pytestmark = [pytest.mark.etcd, pytest.mark.slow, pytest.mark.asyncio(loop_scope
 
 SHOWN = """document.querySelector('#main')?.ariaBusy === 'false'
   && document.querySelector('#content:not(.old)') !== null"""
+"""JavaScript: whether the page has loaded; ``show`` marks the content of the last page as old."""
+
 PAGES = {
     "#/": "Overview",
     "#/pools/lan": "Pool lan",
@@ -155,7 +157,7 @@ async def test_parts_of_the_log_that_cannot_be_read_are_named_above_the_page(pag
         ),
         # Which addresses are in cool-down ("resting" in the API), and until when?
         (["#/addresses?state=resting"], [COOLING_DOWN, "until", "shop/web-3"]),
-        # What changed in the ten minutes before 12:30?
+        # What changed in the ten minutes before 12:29?
         (["#/events?since=10m&at=2026-01-01T12:29:00Z"], ["record-defined", "pool-defined"]),
         # Which reservation has the address, and who made it?
         (["search 10.6.0.20", "printers"], ["10.6.0.20-10.6.0.21", "defined", TEST_CAUSE.actor]),

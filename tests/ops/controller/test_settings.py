@@ -56,6 +56,7 @@ def test_the_network_provider_is_that_of_the_config_map(tmp_path: Path) -> None:
 def test_the_cool_down_is_that_of_the_agents() -> None:
     assert load_settings(NO_FILE, {}).cool_down_s == 30
     assert load_settings(NO_FILE, {"ORBWEAVER_COOL_DOWN_SECONDS": "5"}).cool_down_s == 5
+    # Users of the sequential order expect the lowest free address, also a released one.
     assert load_settings(NO_FILE, {"ORBWEAVER_ADDRESS_ORDER": "sequential"}).cool_down_s == 0
 
 

@@ -1,4 +1,7 @@
-"""Uninstalling removes all installed files, also after a crash, and no foreign files."""
+"""Uninstalling removes all installed files, also after a crash, and no foreign files.
+
+The record, a file in the directory of the executables, lists the installed files.
+"""
 
 from __future__ import annotations
 

@@ -28,6 +28,8 @@ from workflows.testing.environment import WorkflowEnvironment
 
 HOUR_S = 3_600
 START_MS = 1_700_000_000_000 // (HOUR_S * 1000) * HOUR_S * 1000
+"""The environment's time at the start of a test: 2023-11-14 22:00 UTC."""
+
 HOURLY = ScheduleSpec((ScheduleInterval(HOUR_S),))
 ACTION = ScheduleAction("prune", (0.0,))
 

@@ -28,7 +28,10 @@ MASTER = {"master": ["ens3"]}
 def refusals_of(
     spec: dict[str, Any], before: dict[str, str] | None = None, **annotations: str
 ) -> list[tuple[str, str]]:
-    """(rule, field) of every refusal, in order; ``__`` in an annotation's name stands for ``/``."""
+    """(rule, field) of every refusal, in order; ``__`` in an annotation's name stands for ``/``.
+
+    ``before``: the annotations before an update; None: the network is created.
+    """
     completed_spec = completed(msgspec.convert(spec, MultusConfigSpec))
     full_annotations = {key.replace("__", "/"): value for key, value in annotations.items()}
     refusals = network_rules(
@@ -139,6 +142,7 @@ def test_an_ipv4_mapped_address_of_a_policy_route_counts_as_ipv6() -> None:
     [
         ({"podCIDRType": "sometimes"}, [("pod-cidr-type", "spec.podCIDRType")]),
         ({"hijackCIDR": ["10.0.0.0/8", "10.9.9.9", "fd00::/8"]}, []),
+        # Spiderpool's errors name hijackCIDR as extraCIDR.
         ({"hijackCIDR": ["10.0.0.0/08"]}, [("hijack-cidr", "spec.extraCIDR[0]")]),
         ({"hijackCIDR": ["fe80::1%eth0"]}, [("hijack-cidr", "spec.extraCIDR[0]")]),
         (

@@ -1,4 +1,7 @@
-"""The requests of a scan: cached living Pods need none; a missing Pod is read before a release."""
+"""The requests to the API server of a scan, which releases the addresses of deleted Pods.
+
+A cached living Pod needs no request; a missing Pod is read before its addresses are released.
+"""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ THREE_ENDPOINTS = [
     endpoint(f"web-{number}", f"u{number}", f"10.6.0.{number}") for number in range(3)
 ]
 CLAIMS_READ = Moment(0.0)
+"""The time at which the scan has read the claims."""
 
 
 def pod(number: int, **status: Any) -> Object:

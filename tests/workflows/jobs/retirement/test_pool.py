@@ -73,6 +73,7 @@ async def test_status_lists_the_remaining_claims_with_their_pods_and_the_deadlin
 
     assert (status["state"], status["claims"], status["ordered_by"]) == ("held", 2, "ann")
     assert claims_of_status == claims_of_log
+    # The clock of the environment starts at this time.
     assert (status["since"], status["deadline"]) == (
         "2023-11-14T22:13:20+00:00",
         "2023-11-14T23:13:20+00:00",
@@ -125,7 +126,7 @@ async def test_a_lost_signal_only_delays_the_deletion_until_the_next_step(
     await harness.node.apply(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire("blue")
-    await harness.node.delete(pod("web-0"))
+    await harness.node.delete(pod("web-0"))  # sends no signal, unlike ``harness.delete_pods``
     await harness.environment.advance(PAUSE_S_MIN - 1)
     assert await harness.is_retiring_by_pool() == {"blue": True}
     await harness.environment.advance(2)

@@ -94,7 +94,7 @@ async def test_an_add_of_a_new_pod_fails_while_the_provider_releases_the_old_one
 async def test_the_nics_of_two_sandboxes_are_released_after_the_del_of_both(
     harness: ProviderHarness,
 ) -> None:
-    harness.networks.modes["net1"] = "auto"
+    harness.networks.modes["net1"] = "auto"  # the provider binds the addresses of net1 too
     await harness.start_controller()
     await harness.node.add()
     await harness.node.add(CNI_IFNAME="net1", CNI_CONTAINERID="second")
