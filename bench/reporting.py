@@ -26,7 +26,10 @@ def lines(result: MeasureResult) -> str:
 
 
 def table(results: Sequence[MeasureResult]) -> Table:
-    """A table of all figures except percentiles, with their targets and whether they are met."""
+    """A table of all figures except percentiles, with their targets and whether they are met.
+
+    ``reference``: a value of the same run to compare with; ``ratio``: the value over it.
+    """
     shown = Table(title="Orbweaver benchmarks", title_justify="left")
     for name in ("figure", "value", "spread", "unit", "reference", "ratio", "target", "met"):
         right = name in ("value", "reference", "ratio")

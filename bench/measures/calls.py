@@ -36,7 +36,7 @@ class Calls(NamedTuple):
 
 
 class AddCaller:
-    """Sends ADDs to one agent, each for a new Pod."""
+    """Sends ADDs to one agent, each for a new Pod, as frames (``bench.rig.frames``)."""
 
     def __init__(self, lab: Lab, agent: AgentProcess) -> None:
         self._lab = lab

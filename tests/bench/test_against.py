@@ -91,6 +91,7 @@ def test_both_plugins_get_the_same_calls_and_no_process_or_file_is_left(tmp_path
     sizes = ("--calls", "6", "--callers", "1,3", "--turns", "1", "--json", figures)
     conf = _conf(tmp_path, type="rival", room="@ROOM@")
 
+    # KUBEBUILDER_ASSETS names a directory without kube-apiserver, so no API server is started.
     completed = _against(
         conf, "--start", start, *sizes, CNI_PATH=str(tmp_path), KUBEBUILDER_ASSETS=str(tmp_path)
     )

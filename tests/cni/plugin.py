@@ -27,7 +27,10 @@ LOG_FOLDER = Path(tempfile.gettempdir()).resolve()
 def compiled(
     constants: tuple[tuple[str, str], ...] = (), flags: tuple[str, ...] = COMPILER_FLAGS
 ) -> bytes:
-    """The bytes of the program, compiled with these (name, value) pairs of its C constants."""
+    """The bytes of the C program, compiled with these (name, value) pairs of its constants.
+
+    The program is installed as ``spiderpool``, ``ifacer`` and ``coordinator``.
+    """
     with tempfile.TemporaryDirectory() as directory:
         program = Path(directory) / "plugin"
         # The libraries of the sanitizers need the machine's C library, not musl.

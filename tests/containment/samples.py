@@ -1,7 +1,8 @@
 """A readable key and value of each kind of key in etcd, and four ways to spoil a value.
 
 ``ALL_KINDS`` is the product's table of the kinds; ``VALID_SAMPLES`` has a sample for each, which a
-test checks. The values of a sample's fields have no meaning, unless they are impossible.
+test checks. The values of a sample's fields have no meaning, unless they are impossible. ``vic``,
+the victim, names objects whose values are spoiled; ``ghost`` is a writer that does not run.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Seeded fault runs on real etcd: members die, hang and come back while nodes claim and release.
 
 In each run, three nodes are under load. At the end the whole log is checked: an address has at most
-one holder, is in its pool, is released by its claim, all addresses of a request are claimed or none
-is, and state keys equal the fold of the log (I1 to I5 of docs/contributing/architecture.md).
+one holder and is in its pool, a release names the claim that it ends, all addresses of a request
+are claimed or none, and state keys equal the fold of the log (I1 to I5 of
+docs/contributing/architecture.md).
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from core.eventstore.etcd.maintenance import EtcdMaintenance
 from core.eventstore.full_etcd import make_reserve
 from core.eventstore.keys import Keys
 from core.eventstore.kv import Get
+from nodeagent.cni_protocol.failures import TRY_AGAIN_LATER
 from nodeagent.settings.agent_settings import Settings
 from tests.support.agent_harness import AgentHarness, running
 from tests.support.deadlines import attempts
@@ -93,7 +94,7 @@ async def test_pods_get_addresses_again_after_one_orbctl_archive(
 
         sealed = orbctl(etcd, node, archive, "archive")
 
-        assert refused.error["code"] == 11
+        assert refused.error["code"] == TRY_AGAIN_LATER
         assert "sealed into 1 file" in sealed
         assert await store.alarms() == ()
         assert await node.add("web-1")

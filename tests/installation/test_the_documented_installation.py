@@ -116,7 +116,7 @@ def assert_the_registry_has_what_was_built(cluster: BareCluster) -> None:
 def assert_images_are_named_by_digest(cluster: BareCluster) -> None:
     """Assert that all containers run images of the registry, each by its digest."""
     images = running_images(cluster)
-    assert len(images) == 3
+    assert len(images) == 3  # of agent, controller and etcd
     assert all(image.startswith(f"{REGISTRY_NAME}/") and "@sha256:" in image for image in images)
 
 

@@ -26,7 +26,10 @@ async def test_a_delete_has_at_least_the_deadline_of_an_add(
     settings: Settings,
     store: MemoryStore,
 ) -> None:
-    """With a shorter deadline the DEL would succeed, and the ADD would allocate afterwards."""
+    """With a shorter deadline the DEL would succeed, and the ADD would allocate afterwards.
+
+    With networks of a provider, which binds addresses, an ADD has more time.
+    """
     networks: Any = object() if has_networks else None
     agent = Agent(settings, store, sources=AgentSources(networks=networks))
     handlers = agent.parts.handlers

@@ -329,7 +329,7 @@ async def _reopen_after_a_lost_race(agent: NodeHarness) -> None:
     await agent.view.start()
 
 
-async def test_a_pool_at_its_record_limit_is_reported_as_full(
+async def test_a_pool_with_as_many_claims_as_records_max_is_reported_as_full(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(records_max=3)
@@ -344,7 +344,7 @@ async def test_a_pool_at_its_record_limit_is_reported_as_full(
         assert "threshold of IP records(<=3) for IPPool v4 exceeded" in str(failure.value)
 
 
-async def test_the_record_limit_does_not_count_claims_of_another_pool_between_two_ranges(
+async def test_records_max_does_not_count_claims_of_another_pool_between_two_ranges(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(records_max=3)
@@ -400,7 +400,7 @@ async def test_an_add_that_loses_every_race_fails_and_claims_nothing(
         assert not (await node.read_ledger()).endpoints
 
 
-async def test_an_add_in_a_huge_pool_needs_no_more_tries_than_in_a_small_one(
+async def test_concurrent_adds_in_a_huge_pool_take_at_most_two_tries(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v6", "fd00:6::1-fd00:6::ffff:ffff:ffff:fffe"))

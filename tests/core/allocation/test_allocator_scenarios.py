@@ -87,6 +87,7 @@ class AllocationHarness:
             )
             recorder.note(facts._replace(node=node), interface, error, Cause("agent"))
             raise
+        # A NIC is open until an ADD has named its interface.
         nics = [
             f"{nic.interface or '(open)'} {' '.join(filter(None, (nic.ipv4, nic.ipv6)))}"
             for nic in added.endpoint.nics

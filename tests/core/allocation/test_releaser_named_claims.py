@@ -143,7 +143,7 @@ async def test_a_step_ends_only_the_claims_that_it_names(node: NodeHarness) -> N
     released = await carry_out(node, step)
 
     ledger = await node.read_ledger()
-    assert released.revision > 0
+    assert released.revision > 0  # the step was committed
     assert [revised.claim.holder for revised in ledger.claims.values()] == ["pod/1"]
     assert not ledger.endpoints
 

@@ -41,6 +41,7 @@ async def node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NodeHarness]:
 
 
 async def test_each_command_changes_objects_and_their_guards_together(node: NodeHarness) -> None:
+    """A guard is a key that each command about a topic, such as pools, also writes."""
     lan, wide = Subnet("lan", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.99",)), pool("wide", "fd00:6::1")
     commands = (
         ApplyPool(pool("a", "10.6.0.1-10.6.0.9")),

@@ -140,6 +140,7 @@ async def test_an_add_is_refused_when_its_pool_is_for_another_network(
     # The ADD of eth0 checks the pools of all interfaces.
     refused = await agent.call("ADD", "web", CNI_ARGS=cni_args_of(pod))
 
+    # Errors name an interface without a name by its index in the list.
     nic = {"named": "net1", "unnamed": "1", "single": "eth0"}[pools]
     message = refused.error["msg"] + refused.error["details"]
     text = f"the spec.multusName [shop/lan] in the IPPool lan used by the Pod interface {nic}"

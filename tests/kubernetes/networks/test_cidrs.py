@@ -23,6 +23,7 @@ from ops.kubernetes.cidrs import Cidrs
         ({"10-calico.conflist": '{"name": "k8s-pod-network"}'}, "calico"),
         ({"10-calico.conflist": '{"name": "calico"}'}, "calico"),
         ({"05-cilium.conflist": '{"name": "cilium"}'}, "cilium"),
+        # "cluster": the CIDRs of kubeadm or of the controller manager
         ({"10-flannel.conflist": '{"name": "flannel"}'}, "cluster"),
         ({"00-multus.conf": '{"name": "calico"}', "10-x.conf": '{"name": "cilium"}'}, "cilium"),
         # Files of Multus are skipped; otherwise only the first file in the order of names counts.

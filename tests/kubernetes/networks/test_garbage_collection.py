@@ -59,7 +59,10 @@ def server_with_collector(
 async def cluster(
     server: ApiServer, server_with_collector: ApiServer
 ) -> AsyncIterator[TranslatorHarness]:
-    """A translator, and a node that has read the pool."""
+    """A translator, and a node that has read the pool.
+
+    The translator turns custom resources into events, and writes SpiderEndpoints.
+    """
     delete_workloads(server)
     async with TranslatorHarness(server) as harness:
         create(server, pool(ips=["10.6.0.10-10.6.0.19"], default=True))

@@ -1,4 +1,4 @@
-"""The kernel runs the programs for real sockets in a real control group."""
+"""The BPF programs that translate ClusterIPs, run by the kernel for real sockets of a cgroup."""
 
 from __future__ import annotations
 

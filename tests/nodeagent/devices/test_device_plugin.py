@@ -1,4 +1,7 @@
-"""A device plugin registers, lists, allocates and withdraws resources over a kubelet's sockets."""
+"""A device plugin registers, lists, allocates and withdraws resources over a kubelet's sockets.
+
+The devices of these resources are *slots*: each lets one more Pod use a NIC or network provider.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from tests.nodeagent.devices.fake_kubelet import Kubelet
 ETH1 = "spidernet.io/eth1-nic"
 SUB_ENI = "spidernet.io/sub-eni"
 SLOTS = "the slots of this node"
-"""The name of the source in ``faults``."""
+"""The key of faults in reading the slots; other faults have the name of their resource."""
 
 RULES = DeviceRules(sub_eni=(SubEniRule(slots=2),), nics=(NicRule(slots=3, include=("eth*",)),))
 ROUND_S = 0.02

@@ -26,6 +26,7 @@ IRDMA_COUNTERS: Final = ("ip4InOctets", "ip4OutOctets", "tcpRetransSegs", "RxECN
 
 PRIORITIES: Final = range(8)
 CNP_PRIORITY: Final = 6
+"""The priority of congestion notification packets (CNPs), also the class of their DSCP."""
 
 
 class CardKind(NamedTuple):

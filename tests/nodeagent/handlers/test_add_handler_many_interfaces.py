@@ -147,9 +147,10 @@ async def test_a_late_delete_of_an_interface_without_an_add_releases_nothing(
     assert await agent.endpoint() == before
 
 
-async def test_a_stateful_replica_keeps_its_addresses_until_its_record_is_gone(
+async def test_a_replica_keeps_its_addresses_until_no_record_names_its_statefulset(
     agent: AgentHarness,
 ) -> None:
+    """Here only the Pod's record does; the StatefulSet has no record."""
     await create_two_pools(agent)
     owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
     await agent.pod("web-0", {"ippool": {"ipv4": ["a"]}}, **owner)

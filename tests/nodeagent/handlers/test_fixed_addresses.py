@@ -206,7 +206,10 @@ async def allocate_over_http(agent: AgentHarness, pod: str) -> Any:
     return reply.json["ips"][0]
 
 
-async def test_a_del_without_the_name_of_the_vm_keeps_its_address(agent: AgentHarness) -> None:
+async def test_a_vm_keeps_its_address_after_the_del_of_a_launcher_whose_record_is_deleted(
+    agent: AgentHarness,
+) -> None:
+    """Only the record of the launcher Pod names the VM, so the second DEL finds no claim."""
     await agent.pod("launcher-1", {}, **OF_VM)
     await agent.add("launcher-1")
     await agent.delete("launcher-1")
@@ -238,6 +241,7 @@ async def test_with_fixed_addresses_disabled_dels_release_all(settings: Settings
 async def test_a_conflict_release_keeps_the_address_of_a_replica_whose_pod_record_is_deleted(
     agent: AgentHarness,
 ) -> None:
+    """The coordinator requests a conflict release when another host uses an address of its Pod."""
     await agent.pod("db-0", {}, **OF_STATEFUL_SET)
     await agent.add("db-0")
     await agent.apply(DeleteRecord("Pod", "shop", "db-0"))
@@ -386,9 +390,9 @@ async def test_a_del_reads_the_records_again_before_it_releases_a_fixed_address(
         await Configurator(store, node.keys, writer).apply(two_replicas, Cause("test"))
         await writer.close()
 
-        await node.delete("db-1")
+        await node.delete("db-1")  # the agent still sees one replica, and cannot confirm it
         claims_before = await node.claims()
-        store.may_deliver.set()
+        store.may_deliver.set()  # now it sees two
         await node.delete("db-1")
 
         assert set(claims_before) == set(await node.claims()) == {"10.6.0.10"}

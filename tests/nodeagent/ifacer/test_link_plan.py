@@ -82,7 +82,9 @@ SKIPPED: dict[str, tuple[tuple[Link, ...], str]] = {
 
 
 @pytest.mark.parametrize(("links", "words"), SKIPPED.values(), ids=SKIPPED)
-def test_a_nic_in_use_is_not_added_to_an_existing_bond(links: tuple[Link, ...], words: str) -> None:
+def test_an_existing_bond_is_used_without_a_nic_that_cannot_be_added(
+    links: tuple[Link, ...], words: str
+) -> None:
     assert next_steps(BONDED, NodeLinks(links, in_use=frozenset({3}))) == LinkPlan(
         (), (f"bond bd0 is used without {words}",)
     )

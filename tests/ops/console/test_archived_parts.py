@@ -108,7 +108,7 @@ async def test_the_extent_of_the_log_is_returned_if_the_begin_of_the_archive_is_
     log = await archived_log(archived_cluster)
     first, last = await _flip_bit(archived_cluster, file_number=0)
     instant = await log.now()
-    assert instant.log.first_position > last
+    assert instant.log.first_position > last  # the index begins after the damage
 
     extent = _extent(log, instant)
 
@@ -138,6 +138,7 @@ async def test_a_restored_part_of_the_archive_is_read_and_no_longer_named(
     await _flip_bit(archived_cluster, file_number=1)  # the same bit again: the file is restored
     restored = await log.now()
     assert _extent(log, restored)["unread"] == []
+    # ``clock.events``: the number of events in the index
     assert restored.log.clock.events == len(await archived_cluster.replayed())
     assert restored.log.clock.events > damaged.log.clock.events
 

@@ -1,4 +1,7 @@
-"""An idle controller makes few requests to etcd."""
+"""An idle controller makes few requests to etcd.
+
+Its observer reads there what health probes and metrics report, such as the leader.
+"""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
                   "write to /etc/NetworkManager/conf.d/spidernet.conf: [keyfile];"
                   " unmanaged-devices=interface-name:veth*"),
     ),
-    "NetworkManager, of a Pod": (
+    "NetworkManager, checked from a Pod": (
         HEALTHY._replace(manager=None),
         Diagnosis("NetworkManager", "warning", "unknown: it cannot be checked from a Pod",
                   "if it runs on the node, write to /etc/NetworkManager/conf.d/spidernet.conf:"

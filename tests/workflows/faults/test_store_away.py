@@ -1,5 +1,6 @@
 """Executions wait while etcd is stopped or does not answer, and continue when it is back.
 
+A worker works in sessions. A session is a lease in the store; if it is lost, the next one begins.
 The workflow ``Steady`` returns its words in upper case; its activities are retried without limit.
 ``Basket`` returns the things of signals ``put`` after the signal ``close``.
 """

@@ -128,7 +128,10 @@ class Parent:
 
 @workflow.defn()
 class Forgetful:
-    """Starts a child that sleeps for a day, and closes without awaiting it."""
+    """Starts a child that sleeps for a day, and closes without awaiting it.
+
+    ``then``: the workflow type as which it continues instead; "": none.
+    """
 
     @workflow.run
     async def run(self, policy: workflow.ParentClosePolicy, then: str = "") -> None:

@@ -1,6 +1,7 @@
 """The pools of an application: requested pools are created, other pools are removed.
 
-The sample application is ``web``; its pool in SpiderSubnet ``net`` has the name ``POOL_NAME``.
+The sample application is ``web``; its pool in SpiderSubnet ``net``, which has 20 addresses, has the
+name ``POOL_NAME``. The name of a pool ends with characters of the application's UID.
 """
 
 from __future__ import annotations

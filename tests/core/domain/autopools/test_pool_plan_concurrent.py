@@ -1,7 +1,8 @@
-"""Several controllers plan automatic pools concurrently: no address is in two pools, none leaks.
+"""Several controllers plan automatic pools concurrently: no address is in two pools or lost.
 
 ``SUBNET4`` has 20 addresses from 10.7.0.10. ``desired_pool`` requests a pool in it for the
-application ``web``; this pool has the name ``POOL_NAME``.
+application ``web``; this pool has the name ``POOL_NAME``. Its addresses are its *share* of the
+subnet.
 """
 
 from __future__ import annotations

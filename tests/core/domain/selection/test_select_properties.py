@@ -174,6 +174,7 @@ def test_every_candidate_has_a_verdict_and_every_accepted_one_is_tried(
 def test_every_requested_family_gets_a_demand_with_pools_of_that_family(
     pools_by_name: dict[str, Pool], facts: RequestFacts
 ) -> None:
+    """A demand is one requested address, with the pools to try. An unnamed NIC is its index."""
     result = outcome(facts, pools_by_name)
     if not isinstance(result, Selection):
         return
@@ -216,6 +217,7 @@ def test_a_catalog_and_a_plain_mapping_give_the_same_requested_pools(
     except AllocationError:
         return
 
+    # The second time, the catalog has cached the matches of patterns.
     assert requested_pools(ETH0_REQUEST, facts, catalog, DEFAULT_SETTINGS) == listed
     assert requested_pools(ETH0_REQUEST, facts, pools_by_name, DEFAULT_SETTINGS) == listed
 

@@ -99,6 +99,7 @@ def test_a_bound_virtual_function_keeps_its_guid_when_the_file_changes() -> None
 
 
 def test_a_guid_that_an_earlier_agent_has_set_is_recorded() -> None:
+    """Virtual function 0 has the GUID of the file. The other one has a GUID of unknown origin."""
     nic = nic_with_vfs(FIRST_GUID, "02:00:00:00:00:00:00:99")
 
     assert requested_guids(planned(nic), nics=[nic], guid_file=FILE) == [VF_0_GUID]

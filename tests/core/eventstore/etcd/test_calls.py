@@ -39,7 +39,7 @@ async def test_every_call_is_reported_once_with_its_outcome(one_member_etcd: Etc
     assert recorder.calls == [
         ("txn", "ok"),
         ("range", "ok"),
-        ("txn", "ok"),
+        ("txn", "ok"),  # a read of two keys
         ("txn", "LeaseGone"),
         ("grant", "ok"),
         ("revoke", "ok"),

@@ -95,7 +95,7 @@ async def test_a_watch_from_now_starts_with_the_newest_revision_and_no_changes(
     assert following.changes == (KeyChange(subject.key("b"), b"b", after),)
 
 
-async def test_values_yields_the_stored_value_of_a_key_and_each_later_value(
+async def test_watch_value_yields_the_stored_value_of_a_key_and_each_later_value(
     subject: Subject,
 ) -> None:
     await put(subject, "a")
@@ -127,7 +127,7 @@ class LaggingStore(MemoryStore):
             yield batch
 
 
-async def test_values_of_a_key_do_not_go_back_when_the_watch_begins_at_an_older_revision() -> None:
+async def test_watch_value_yields_no_older_value_if_the_watch_begins_at_an_older_revision() -> None:
     store = LaggingStore()
     for write in (Put(b"a", b"1"), Delete(b"a"), Put(b"a", b"2")):
         await store.commit([], [write])

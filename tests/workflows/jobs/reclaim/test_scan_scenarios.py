@@ -1,7 +1,7 @@
 """Scripted clusters with the workflow of the scan: the released addresses, and the times.
 
-The script command ``delete pod`` with ``how=lost`` or ``how=unseen`` deletes a Pod without a DEL;
-with ``grace`` it begins the deletion.
+The script command ``delete pod`` with ``how=lost`` deletes a Pod without a DEL, with ``how=unseen``
+also without a watch event; with ``grace`` it begins the deletion. The first Pod has 10.6.0.11.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ async def test_on_a_lost_node_only_stuck_terminating_pods_lose_their_addresses(
     await harness.script("delete pod shop/web-0 grace=30s\ndelete pod shop/db-0 grace=30s")
     await harness.tick("21m")
 
-    assert await harness.claimed() == {"10.6.0.12", "10.6.0.13"}
+    assert await harness.claimed() == {"10.6.0.12", "10.6.0.13"}  # the replica's is fixed
 
 
 async def test_a_replica_that_was_scaled_away_loses_its_address(harness: ReclaimJobHarness) -> None:

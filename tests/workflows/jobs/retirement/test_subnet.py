@@ -100,7 +100,7 @@ async def test_a_pool_cannot_be_reinstated_while_its_subnet_retires(
     assert await handle.status() is ExecutionStatus.COMPLETED
 
 
-async def test_at_the_deadline_a_request_reinstates_the_subnet_and_its_pools(
+async def test_a_retirement_that_ends_at_its_deadline_reinstates_the_subnet_and_its_pools(
     harness: RetirementHarness,
 ) -> None:
     await harness.create_subnet(blue_pool())
