@@ -1,5 +1,7 @@
 """The environment of one run: its directory, its time budget, and the processes of measures.
 
+A seed is etcd data that is written once in a run; the etcds of several measures start with copies.
+
 Guarantee: every process that is started here ends with its context manager, and the directory is
 removed. etcd syncs to disk, except while a seed is written.
 """
@@ -75,7 +77,10 @@ class Lab:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def shared(self, make: Callable[[Lab], AbstractContextManager[T]]) -> T:
-        """The rig that ``make`` started for an earlier measure; if there is none, start it."""
+        """The result of entering ``make(self)``: processes that several measures share.
+
+        They are started once, until a measure calls this method with another ``make``.
+        """
         if self._shared is None or self._shared[0] is not make:
             self.end_shared()
             self._shared = make, self._shared_stack.enter_context(make(self))
@@ -83,7 +88,7 @@ class Lab:
         return rig
 
     def end_shared(self) -> None:
-        """Stop the processes of the shared rig."""
+        """Stop the processes that ``shared`` started."""
         self._shared = None
         self._shared_stack.close()
 

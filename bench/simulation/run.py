@@ -36,9 +36,9 @@ class Phase(NamedTuple):
 class Run(NamedTuple):
     """The results of a simulation.
 
-    ``start``: the start of all Pods; ``rack``: the start of more Pods in the rack that is lost
-    later. ``nodes_rss_mb``: peak memory of all processes with nodes; ``here_rss_mb``: of this
-    process.
+    ``fanout``: how changes of pools reach the nodes. ``start``: the start of all Pods. ``rack``:
+    the start of more Pods in the rack that is lost later. ``nodes_rss_mb``: peak memory of all
+    processes with nodes; ``here_rss_mb``: of this process.
     """
 
     fanout: Fanout

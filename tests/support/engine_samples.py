@@ -389,7 +389,7 @@ class Greedy:
 
 @workflow.defn()
 class Deadly:
-    """Runs an activity that kills its worker."""
+    """Runs the activity ``deadly`` of a test, which kills its worker."""
 
     @workflow.run
     async def run(self, attempts: int) -> None:

@@ -75,10 +75,10 @@ async def test_each_nic_of_a_new_pod_of_the_same_name_takes_over_one_address(
     await check_everything(node)
 
 
-async def test_the_record_limit_allows_a_new_pod_of_the_same_name(
+async def test_a_pool_at_its_limit_of_claims_gives_a_new_pod_of_the_same_name_the_old_address(
     store: KeyValueStore, cluster_name: str
 ) -> None:
-    settings = AllocatorSettings(records_max=1)
+    settings = AllocatorSettings(records_max=1)  # the limit of claims in a pool
     async with NodeHarness(store, cluster=cluster_name, settings=settings) as node:
         await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
         old = await node.add(pod("web-0", "uid-old"))
@@ -86,7 +86,7 @@ async def test_the_record_limit_allows_a_new_pod_of_the_same_name(
         assert addresses(await node.add(pod("web-0", "uid-new"))) == addresses(old)
 
 
-async def test_the_addresses_of_an_older_pod_are_in_cool_down_in_sequential_order_too(
+async def test_an_address_of_an_older_pod_cools_down_although_it_is_the_lowest_and_cool_down_is_off(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(order="sequential")

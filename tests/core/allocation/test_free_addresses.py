@@ -332,7 +332,8 @@ async def test_the_number_of_lists_is_bounded(
     for name in ("red", "green", "blue"):
         await free_lists.read_and_take(name, USABLE, ())
 
-    # The list of pool red, the oldest one, was dropped.
+    # The list of pool red, the oldest one, was dropped. After a read that found few free addresses,
+    # as here, the next request must use the list.
     assert [free_lists.note_choice(name) for name in ("red", "green", "blue")] == [
         False,
         True,

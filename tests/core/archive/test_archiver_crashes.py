@@ -1,4 +1,8 @@
-"""A crash at any step of sealing loses nothing, and the next seal finishes the work."""
+"""A crash at any step of a seal loses nothing, and the next seal finishes the work.
+
+A seal moves the log from etcd into archive files. ``steps.has_completed``: the seal had fewer steps
+than the one at which it would have crashed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""History shows who held an address, when, and why the holding ended, in archive and live log."""
+"""History shows who held an address, when, and why the holding ended, in archive and live log.
+
+``seal`` moves the log from etcd into archive files. The Pod of ``CniAdd("node-a", "web-0",
+generation=1)`` has the UID ``web-0-1``; the default generation is 0.
+"""
 
 from __future__ import annotations
 

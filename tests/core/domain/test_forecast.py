@@ -176,6 +176,7 @@ def test_a_daily_cycle_is_not_a_trend() -> None:
 
 def test_a_peak_is_smoothed_and_a_lasting_step_is_kept() -> None:
     assert without_peaks([0, 2, 3, 90, 6, 8, 9]) == [0, 2, 3, 6, 6, 8, 9]
+    # The last level has no successor: 12 continues the line of the levels before it (6, 8, 10, 12).
     assert without_peaks([0, 2, 3, 5, 6, 8, 90]) == [0, 2, 3, 5, 6, 8, 12]
     assert without_peaks([0, 0, 50, 50, 50, 50]) == [0, 0, 50, 50, 50, 50]
 

@@ -124,7 +124,7 @@ CLOSED_TO_AGENTS = {
     "a subnet": KEYS.subnet("lan"),
     "a reservation": KEYS.reservation("gateways"),
     "a record": KEYS.record("Node", "", NODE),
-    # The numbers are IP families.
+    # The key of a guard is written with every change of its objects. The numbers are IP families.
     "the guard of pools": KEYS.guard("pools", 4),
     "the guard of subnets": KEYS.guard("subnets", 4),
     "the guard of reservations": KEYS.guard("reservations", 6),

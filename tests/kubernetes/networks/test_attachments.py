@@ -1,7 +1,9 @@
 """The controller creates NetworkAttachmentDefinitions (NADs) of SpiderMultusConfigs (networks).
 
 The fixture ``networks`` runs this part of a controller on a real API server. ``networks.until``
-waits for a condition on the NAD ``net``; ``until(bool)`` waits until this NAD exists.
+waits for a condition on the NAD ``net``; ``until(bool)`` waits until this NAD exists. Where
+there is no API server, tests with the marker ``simulated`` run against the package kmock, and those
+that name what it ``lacks`` are skipped.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The controller writes the status of a SpiderCoordinator on a real API server.
 
-The CIDRs in the status come from objects of kubeadm, of the overlay and of the API server.
+The CIDRs in the status come from objects of kubeadm, of the overlay and of the API server. Where
+there is none, tests with the marker ``simulated`` run against the package kmock, and those that
+name what it ``lacks`` are skipped.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ TCP: Final = 6
 
 @pytest.fixture
 def datacentre(tmp_path: Path) -> Iterator[Datacentre]:
+    """Nodes whose uplinks are ports of the bridge ``br0`` in the namespace ``fabric``."""
     network = Datacentre(tmp_path)
     yield network
     network.close()

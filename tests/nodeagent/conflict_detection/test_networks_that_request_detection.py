@@ -1,7 +1,8 @@
 """``detectIPConflict`` and ``detectGateway`` of a coordinator's configuration, in an agent.
 
 The fixture ``link`` is a bridge. A station is a network namespace whose eth0 is connected to the
-bridge: a Pod, or another host.
+bridge: a Pod, or another host. The fixture ``listener`` is a socket that receives all frames at a
+further station.
 """
 
 from __future__ import annotations

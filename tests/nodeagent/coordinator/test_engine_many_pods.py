@@ -1,7 +1,9 @@
 """Many Pods are added and deleted, concurrently and in sequence; no object is left.
 
 The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
-``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
+``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet. In
+table 500 of the node, the coordinator adds a route to each Pod; a record stores what it has set up
+for a Pod.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ async def test_the_error_of_a_missing_master_names_the_master(agent: AgentHarnes
 async def test_an_invalid_vlan_id_is_refused_with_code_7(agent: AgentHarness) -> None:
     error = (await call(agent, interfaces=[MISSING_LINK], vlanID=5000)).error
 
-    assert error["code"] == 7
+    assert error["code"] == 7  # CNI: invalid network configuration
     assert "vlan tag must be in range [0,4094]" in error["msg"]
 
 
@@ -79,7 +79,7 @@ async def test_a_call_of_an_unknown_executable_is_refused_and_claims_nothing(
 
     error = (await agent.call("ADD", ORBWEAVER_PLUGIN="newer")).error
 
-    assert error["code"] == 11
+    assert error["code"] == 11  # CNI: try again later
     assert "does not support the executable 'newer'" in error["msg"]
     assert await agent.claims() == {}
 

@@ -47,7 +47,7 @@ def test_requests_for_dscp_entries_equal_those_of_dcb_app() -> None:
     dcb.remove_dscp_priorities(session, "v0", (DscpPriority(40, 5),))
 
     add, remove = recorder.requests
-    assert (add.kind, remove.kind) == (79, 79)
+    assert (add.kind, remove.kind) == (79, 79)  # RTM_SETDCB
     table = b"\x14\0\x03\x80\x08\0\x01\0\x05\x05\x28\0\x08\0\x01\0\x05\x06\x30\0"
     assert add.body == b"\0\x14\0\0" + OF_V0 + b"\x18\0\x0d\x80" + table
     entry = b"\x0c\0\x03\x80\x08\0\x01\0\x05\x05\x28\0"

@@ -334,7 +334,7 @@ def test_an_interrupted_listing_is_read_again(
         if data is None or not next(marked, False):
             return data
         changed = bytearray(data)
-        changed[6] |= n.NLM_F_DUMP_INTR
+        changed[6] |= n.NLM_F_DUMP_INTR  # the low byte of the flags in the message header
         return memoryview(bytes(changed))
 
     monkeypatch.setattr(session, "_receive", marking)

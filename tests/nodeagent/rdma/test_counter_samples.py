@@ -97,7 +97,7 @@ def test_counters_with_the_same_metric_name_become_one_series() -> None:
     found = samples_of("node-1", [NamespacePorts((twice, twice))], {})
 
     (values,) = found.values.values()
-    assert list(values.values()) == [2]
+    assert list(values.values()) == [2], "the last value is used"
 
 
 def test_samples_above_the_bound_are_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,7 @@
-"""The framed socket with slow callers, and without free descriptors."""
+"""The agent's framed socket with slow callers, and without free descriptors.
+
+The CNI executables send their calls to this socket, as length-prefixed frames.
+"""
 
 from __future__ import annotations
 

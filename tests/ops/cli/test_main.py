@@ -282,6 +282,7 @@ def test_kubectl_gets_completions_with_a_directive() -> None:
     command = [sys.executable, "-m", "ops.cli.kubectl_completion", "get", "spiderip"]
     completed = subprocess.run(command, capture_output=True, text=True, check=True)
 
+    # ":4" is Cobra's directive "no file names"; ":0" in the last test is "file names are allowed".
     assert completed.stdout.split() == ["spiderippool", "spiderippools", ":4"]
 
 
@@ -306,6 +307,7 @@ def test_pools_are_applied_archived_exported_and_replayed(
     assert orbctl("archive", **variables).returncode == 0
     assert orbctl("export", "--raw", str(raw), **variables).returncode == 0
     replayed = json.loads(orbctl("replay", str(raw), "-o", "json").stdout)
+    # pools.yaml defines two pools and one reservation.
     assert (replayed["events"], replayed["violations"]) == (3, [])
 
 

@@ -199,6 +199,7 @@ def test_every_metric_that_is_exposed_is_on_the_reference_page(prometheus: Prome
     exposed = set(prometheus.get_data("/api/v1/label/__name__/values"))
     undocumented = set()
     for metric in exposed:
+        # The page names a metric without prefix and suffix, and one of several similar metrics.
         prefix, _, name = metric.partition("_")
         name = re.sub(r"_(bucket|count|sum|total)$", "", name)
         name = re.sub(r"_(max|min|latest)_", "_average_", name)

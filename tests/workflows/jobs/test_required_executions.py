@@ -54,7 +54,7 @@ async def test_a_scan_whose_execution_is_unreadable_does_not_stop_the_other_jobs
 
         await hosts.until(is_gone)
         head = (await store.read([Get(WorkflowKeys(hosts.node.keys).open(SCAN_ID))])).ranges[0]
-        assert head.count == 1
+        assert head.count == 1, "the unreadable value must stay"
 
 
 @pytest.mark.parametrize(

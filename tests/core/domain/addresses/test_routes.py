@@ -179,7 +179,7 @@ def test_a_requested_route_without_a_matching_nic_is_reported_and_not_stored() -
 
 
 def test_a_gateway_of_the_other_family_matches_no_subnet() -> None:
-    route = Route("fd09::/64", "::a07:1")
+    route = Route("fd09::/64", "::a07:1")  # as a number, the gateway is 10.7.0.1
 
     assert unmatched_routes([PLAIN], [route]) == (route,)
 
@@ -200,7 +200,7 @@ def test_a_result_has_pool_routes_then_requested_ones_then_the_default_for_each_
     )
 
 
-def test_a_clean_gateway_leaves_out_the_default_routes_of_both_families() -> None:
+def test_the_option_clean_gateway_leaves_out_the_default_routes_of_both_families() -> None:
     assert result_routes(DUAL._replace(clean_gateway=True)) == ()
 
 

@@ -1,6 +1,7 @@
 """The plan of a takeover of Spiderpool's allocations.
 
 A SpiderIPPool records its allocations in its status. A record may contradict the SpiderEndpoints.
+``plan.first`` has the commands before the claims of ``plan.endpoints``, ``plan.last`` those after.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ class FixedAddressHarness(ReclaimHarness):
     """A cluster in which owners have Pod templates.
 
     ``templates``: the annotations of an owner's Pods, by the owner's name. ``cached_owners``: the
-    owners in the agent's cache; None means that the cache is current.
+    owners in the agent's cache; None means that the cache is current. In commands, ``path`` is
+    ``namespace/name`` of a Pod, and ``box`` the id of its sandbox.
     """
 
     def __init__(self, store: KeyValueStore | None = None, cluster: str = "test") -> None:

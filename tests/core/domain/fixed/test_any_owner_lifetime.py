@@ -51,7 +51,7 @@ _numbers = itertools.count()
 
 
 class OwnerLifetime(RuleBasedStateMachine):
-    """A StatefulSet ``db``, a VM, and other Pods that claim free addresses."""
+    """The StatefulSet ``db`` and the VM ``vm-a`` of one cluster with three nodes."""
 
     endpoints: ClassVar[tuple[str, ...]] = ()
     """etcd's endpoints; () for the memory store."""
@@ -67,6 +67,7 @@ class OwnerLifetime(RuleBasedStateMachine):
         """UID and addresses of each running Pod, by the name of its endpoint."""
         self.expected: dict[str, set[str]] = {}
         """The addresses that the next Pod with this name must get."""
+        # The Pod ``unrelated`` exists because reclaim does not trust an empty listing of Pods.
         for line in (
             "pool a 10.6.0.1-10.6.0.5 default=no",
             "pool b 10.6.1.1-10.6.1.6 default=no",

@@ -20,6 +20,8 @@ from core.domain.roce_qos.qos_model import (
 from core.domain.roce_qos.qos_plan import QosPlan, plan_qos
 
 QOS = RoceQos()
+"""The defaults: RoCE has DSCP 40 (traffic class 160) and priority 5; its congestion notification
+packets (CNPs) have DSCP 48 and priority 6."""
 NO_PRIORITIES: frozenset[int] = frozenset()
 UNCONFIGURED = RoceNic(
     "ens1f0",

@@ -1,4 +1,8 @@
-"""CREATE of a SpiderSubnet (docs/reference/admission.md, "SpiderSubnet")."""
+"""CREATE of a SpiderSubnet (docs/reference/admission.md, "SpiderSubnet").
+
+``SUBNET4`` is ``net``: 10.7.0.10-10.7.0.99 of 10.7.0.0/16, with a gateway. ``BLUE_POOL`` has the
+same CIDR and 10.7.0.10-10.7.0.20.
+"""
 
 from __future__ import annotations
 
@@ -149,6 +153,7 @@ WITH_EXISTING: dict[str, tuple[list[Subnet | Pool], Subnet, list[tuple[str, str,
         SUBNET4._replace(exclude_ips=("10.7.0.15",)),
         [],
     ),
+    # The addresses of existing pools of the CIDR are compared before the items are validated.
     "an invalid item, with a pool in the CIDR": (
         [BLUE_POOL], SUBNET4._replace(ips=("cheese",)), [("Internal", "spec.ips", "item-syntax")],
     ),

@@ -1,4 +1,7 @@
-"""A commit applies all of its writes; if a guard fails, it applies none and returns its reads."""
+"""A commit applies all of its writes; if a guard fails, it applies none and returns its reads.
+
+The tests run with each store: ``subject`` is the store under test, with a key prefix of its own.
+"""
 
 from __future__ import annotations
 

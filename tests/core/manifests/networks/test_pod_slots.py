@@ -72,6 +72,7 @@ NETWORKS_OF_CLUSTER = [
         ({"networks": "tagged,ib"}, {"eth4-nic": "1", "ib0-nic": "1"}),
         ({"networks": "card,odd,nowhere,kube-system/ip"}, {}),
         ({"networks": "lan,renamed"}, {"eth5-nic": "1"}),
+        # A default network without a namespace is in kube-system.
         ({"default": "mac"}, {"eth6-nic": "1"}),
         (
             {"default": "shop/mac", "networks": "pair"},

@@ -100,6 +100,6 @@ async def test_orbctl_creates_shows_changes_and_deletes_schedules(
     assert await orbctl("schedule", "delete", "nightly") == (0, "deleted\n")
     await engine.until_status("schedule/nightly", ExecutionStatus.TERMINATED)
     code, output = await orbctl("schedule", "pause", "nightly")
-    assert (code, "schedule nightly does not exist" in output) == (4, True)
+    assert (code, "schedule nightly does not exist" in output) == (Exit.NOT_FOUND, True)
     await engine.close()
     await engine.store.close()

@@ -77,7 +77,7 @@ class AutoPoolHarness:
         self._numbers = itertools.count()
         self._leader: JobHost | None = None
         self._tasks: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
-        # Keeps tasks that wait for a dead store from being garbage collected.
+        # Keeps tasks that wait for a store which never answers from being garbage collected.
         self._dead: list[JobHost] = []
 
     async def open(self, controllers: int = 1) -> None:
@@ -327,7 +327,7 @@ class AutoPoolHarness:
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks repeatedly: a task may wait for a dead store again while it ends."""
+    """Cancel tasks repeatedly: a task that ends may wait again for a store without answers."""
     waiting = [task for task in tasks if not task.done()]
     while waiting:
         for task in waiting:

@@ -1,4 +1,8 @@
-"""Binding and release with a failing provider: at the end the claimed addresses are bound."""
+"""Binding and release with a failing provider: at the end the claimed addresses are bound.
+
+The fixture ``harness`` gets the timeout of a provider request from the fixture ``request_s``, which
+some tests override by a parameter.
+"""
 
 from __future__ import annotations
 

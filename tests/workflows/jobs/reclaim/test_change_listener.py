@@ -1,4 +1,7 @@
-"""The listener restarts a failed watch, and drops changes for which its queue has no room."""
+"""The listener restarts a failed watch, and drops changes for which its queue has no room.
+
+The listener watches Pods, and starts a reclaim execution for a Pod that is deleted.
+"""
 
 from __future__ import annotations
 
