@@ -42,9 +42,9 @@ def address_order(conf: OrbweaverConf, env: EnvironmentVariables) -> AddressOrde
         if order == supported:
             return supported  # type: ignore[no-any-return]  # get_args returns Any
     raise BadInput(
-        f"address order {order[:64]!r} is unknown",
+        f"there is no address order {order[:64]!r}",
         subject="orbweaver.addressOrder",
-        remedy=f"use {' or '.join(get_args(AddressOrder))}",
+        remedy=f"set orbweaver.addressOrder to {' or '.join(get_args(AddressOrder))}",
     )
 
 

@@ -81,7 +81,10 @@ class NodeCleaner:
             raise
         self._delete(namespace, name)
         if ended["status"]["phase"] == "Failed":
-            raise OrbweaverError(f"node {node} was not cleaned: {_why(ended)}\n{log}".strip())
+            raise OrbweaverError(
+                f"node {node} was not cleaned: {_why(ended)}\n{log}".strip(),
+                remedy="correct the cause, then run the command again",
+            )
         return log
 
     def _check_no_agent(self, node: str) -> None:
@@ -102,7 +105,10 @@ class NodeCleaner:
                 "check --system-namespace; after `helm uninstall`, run `orbctl node clean` on the"
                 " node itself, as root"
             )
-            text = "there is no DaemonSet of agents, whose image and mounts the Pod needs"
+            text = (
+                "there is no DaemonSet of agents; the Pod that cleans a node needs its image and"
+                " mounts"
+            )
             raise NotFound(text, subject=SELECTOR, remedy=remedy)
         return daemon_sets[0]
 
@@ -203,7 +209,7 @@ def _with_capabilities(containers: Sequence[Mapping[str, Any]]) -> dict[str, Any
 
 def _agent_runs(node: str, pod: Mapping[str, Any]) -> Refused:
     name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-    message = f"Pod {name}, the agent of this node, would lose its sockets"
+    message = f"the agent of this node, Pod {name}, still runs and would lose its sockets"
     remedy = (
         f"exclude the node first: kubectl label node {node} {EXCLUDED}=disabled; or uninstall the"
         " chart, which cleans every node"

@@ -131,7 +131,11 @@ def kind_of(word: str, allowed: tuple[ObjectKind, ...]) -> ObjectKind:
     if kind in allowed:
         return kind
     words = ", ".join(_WORDS[allowed_kind][0] for allowed_kind in allowed)
-    message = f"{word[:64]!r} cannot be used here" if kind else f"there is no kind {word[:64]!r}"
+    message = (
+        f"kind {word[:64]!r} cannot be used with this command"
+        if kind
+        else f"there is no kind {word[:64]!r}"
+    )
     raise BadInput(message, subject=word, remedy=f"use one of {words}")
 
 

@@ -80,7 +80,11 @@ def _label_selector(text: str) -> LabelSelector:
     parts = re.split(r",(?![^()]*\))", text) if text.strip() else []
     selector = LabelSelector(match_expressions=tuple(_requirement(part) for part in parts))
     for problem in problems(selector, "selector"):
-        raise BadInput(f"-l {text[:200]}: {problem.message}", subject="--selector")
+        raise BadInput(
+            f"-l {text[:200]}: {problem.message}",
+            subject="--selector",
+            remedy="write app=web, app!=web, 'app in (web,db)', app or !app",
+        )
     return selector
 
 

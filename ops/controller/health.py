@@ -92,10 +92,13 @@ class ControllerHealth:
     def _projection_fault(self) -> OrbweaverError | None:
         lag = self._observer.lag
         if not self._projector.ready:
-            return NotReady("the projection has not caught up yet", remedy="check etcd")
+            return NotReady(
+                "this replica has not yet read the log to its end",
+                remedy="wait; if this lasts longer than a minute, check etcd",
+            )
         if lag.seconds > LAG_S_MAX:
             return NotReady(
-                f"the projection is {lag.segments} segments behind the log",
+                f"this replica is {lag.segments} segments behind the log",
                 remedy="check etcd, and the CPU that this replica gets",
             )
         return None
@@ -118,8 +121,8 @@ class ControllerHealth:
         if not is_leader or self._jobs.listener.listening or not self._jobs.reclaims:
             return None
         return NotReady(
-            "changes of Pods are not received",
-            remedy="check the API server; until then addresses are reclaimed by the periodic scan",
+            "the leader does not receive changes of Pods from the API server",
+            remedy="check the API server; meanwhile addresses are reclaimed by the periodic scan",
         )
 
     def _cluster_fault(self) -> OrbweaverError | None:

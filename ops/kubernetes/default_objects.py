@@ -35,7 +35,9 @@ def read_objects(text: str, path: str) -> list[Object]:
     try:
         objects = [body for body in yaml.safe_load_all(text) if body is not None]
     except yaml.YAMLError as error:
-        raise BadInput(f"{path} is not YAML: {error}", subject=path) from None
+        raise BadInput(
+            f"{path} is not YAML: {error}", subject=path, remedy="correct its syntax"
+        ) from None
     if len(objects) > OBJECTS_MAX:
         raise BadInput(
             f"{path} has {len(objects)} objects, more than {OBJECTS_MAX}",
@@ -51,7 +53,11 @@ def collection_of(body: Object) -> str:
     """The path of the collection in which to create an object. Raises BadInput."""
     kind = next((kind for kind in CUSTOM_RESOURCE_KINDS if kind.name == body.get("kind")), None)
     if kind is None or body.get("apiVersion") != API_VERSION:
-        text = f"{body.get('apiVersion')} {body.get('kind')} is not a kind of {API_VERSION}"
+        name = (body.get("metadata") or {}).get("name", "without a name")
+        text = (
+            f"the default object {name} is of {body.get('apiVersion')} {body.get('kind')}, which is"
+            f" not a kind of {API_VERSION}"
+        )
         raise BadInput(
             text, subject="kind", remedy=f"put only objects of {API_VERSION} into the file"
         )

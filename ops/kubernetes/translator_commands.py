@@ -109,7 +109,10 @@ class Commands:
                     lambda: self.projector.cursor.position >= result.revision
                 )
         except TimeoutError:
-            message = f"the projection did not reach revision {result.revision}"
+            message = (
+                f"a change was written at revision {result.revision} of etcd, and this controller"
+                f" has not read it within {PROJECTION_S_MAX:g} s"
+            )
             raise NotReady(message, remedy="check the latency of etcd") from None
         return True
 

@@ -228,9 +228,10 @@ def _records(paths: list[str]) -> list[RecordDefined]:
     for command in read_commands(paths, apply_command):
         if not isinstance(command, ApplyRecord):
             raise BadInput(
-                "a request must contain one Pod, and optionally its Namespace and Node",
+                "the request contains an object that is not a Pod, a Namespace or a Node",
                 subject="request",
-                remedy="use `orbctl simulate -f` to try pools",
+                remedy="pass one Pod, optionally with its Namespace and Node; `orbctl simulate -f`"
+                " tries pools",
             )
         records.append(command.record)
     return records

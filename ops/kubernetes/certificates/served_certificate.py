@@ -37,7 +37,7 @@ class ServedCertificate:
             modification_times = files.modification_times()
             self.context.load_cert_chain(files.certificate, files.key)
         except (OSError, ssl.SSLError) as error:
-            message = f"cannot use {files.certificate} and {files.key}: {error}"
+            message = f"cannot use certificate {files.certificate} with key {files.key}: {error}"
             remedy = "write a certificate and its key to these files, in PEM"
             raise BadInput(message, subject="tls-server-cert", remedy=remedy) from None
         self._loaded_times = modification_times

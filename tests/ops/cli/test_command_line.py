@@ -137,7 +137,7 @@ def test_a_kind_has_several_names(word: str) -> None:
 
 
 def test_a_kind_that_cannot_be_used_here_is_refused_with_those_that_can() -> None:
-    with pytest.raises(BadInput, match="cannot be used here"):
+    with pytest.raises(BadInput, match="cannot be used with this command"):
         kind_of("node", (ObjectKind.POOL,))
 
 
