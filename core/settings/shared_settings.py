@@ -42,7 +42,7 @@ def address_order(conf: OrbweaverConf, env: EnvironmentVariables) -> AddressOrde
         if order == supported:
             return supported  # type: ignore[no-any-return]  # get_args returns Any
     raise BadInput(
-        f"there is no address order {order[:64]!r}",
+        f"address order {order[:64]!r} is unknown",
         subject="orbweaver.addressOrder",
         remedy=f"set orbweaver.addressOrder to {' or '.join(get_args(AddressOrder))}",
     )
