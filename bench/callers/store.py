@@ -1,6 +1,6 @@
 """Appends claims to the event store: by the writer's group commit, or each in its own transaction.
 
-Both ways use the same client, the event loop of the agent, and the same keys, guards and values.
+Both ways use the same client, the event loop uvloop, and the same keys, guards and values.
 A claim has three compares, one event, and two keys (endpoint and address) with values of 200 B.
 
 Parameters: ``endpoint`` (of etcd), ``way`` ("writer" or "transactions"), ``callers``, ``count``,

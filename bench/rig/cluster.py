@@ -56,7 +56,7 @@ class Cluster:
         self.objects = objects
         self.log = log
         self._lab = lab
-        self._next = NEW_PODS
+        self._next = NEW_PODS  # the number of the next Pod
         self._controller: ControllerProcess | None = None
 
     def controller(self) -> ControllerProcess:

@@ -1,8 +1,9 @@
 """``python -m tests.chaos minutes=10 seed=1``: injects faults into real processes, checks the log.
 
 Options are NAME=VALUE: minutes, seed, agents, controllers, members (of etcd), callers (Pods that an
-agent serves concurrently), and keep=DIRECTORY (an empty directory, in which logs and export stay).
-``plan=1`` only prints the faults of the seed. The exit code is 0 if there are no violations.
+agent serves concurrently), and keep=DIRECTORY (an empty directory, in which process logs and
+the export of the event log stay). ``plan=1`` only prints the faults of the seed. The exit code is 0
+if there are no violations.
 """
 
 from __future__ import annotations

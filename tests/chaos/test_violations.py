@@ -155,7 +155,7 @@ def test_a_claim_of_a_quarantined_or_reserved_address_is_reported_as_excluded() 
     log = Log()
     log.quarantine(ADDRESS)
     log.lift(ADDRESS)
-    log.claim(WEB, ADDRESS)
+    log.claim(WEB, ADDRESS)  # no violation
     log.quarantine("10.6.0.3")
     log.claim(OTHER, "10.6.0.3")
     log.reserve("10.6.0.4-10.6.0.5")

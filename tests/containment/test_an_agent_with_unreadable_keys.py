@@ -68,7 +68,7 @@ async def test_an_agent_serves_other_pods_and_reports_the_unreadable_key(
 
 
 def _write_spoiled_record(path: Path, how: str) -> None:
-    """Write an unreadable attachment record, a file of the agent; a spoiled pool is unreadable."""
+    """Write a file of the agent, an attachment record, with an unreadable value."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(spoiled("pool", how) or b"")
 

@@ -59,7 +59,10 @@ async def store(small_etcd: EtcdCluster, writes: WriteCounter) -> AsyncIterator[
 
 
 async def fill_etcd(store: EtcdStore) -> None:
-    """Write until etcd refuses: it measures its file every 100 ms, not after each write."""
+    """Write until etcd refuses: it measures its file every 100 ms, not after each write.
+
+    etcd may have applied the refused write; without a guard, nothing tells whether it has.
+    """
     for number in attempts():
         try:
             await store.commit([], [Put(b"/filler/%d" % number, bytes(CHUNK_BYTES))])

@@ -122,7 +122,7 @@ class Containerd:
         self.daemon: Daemon | None = None
 
     def create(self) -> None:
-        """Write the configuration, start, and import the image. Raises LabFailed."""
+        """Write the configuration, start, and import the pause image. Raises LabFailed."""
         self.registries.mkdir(parents=True)
         (self.node.plugins / "loopback").symlink_to(plugin("loopback"))
         config = CONFIG.format(

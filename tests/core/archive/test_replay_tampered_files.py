@@ -1,4 +1,8 @@
-"""Reading and verify detect any changed byte in the archive."""
+"""Reading and verify detect any changed byte in the archive.
+
+An archive file is three files: ``.segments``, ``.index``, and ``.ledger``, a snapshot of the state
+after the last segment. ``report.folded``: whether verify has read the log to its end.
+"""
 
 from __future__ import annotations
 

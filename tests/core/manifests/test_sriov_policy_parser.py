@@ -103,6 +103,7 @@ def test_missing_fields_have_the_defaults_of_the_operator() -> None:
 def test_the_error_of_an_invalid_policy_names_the_field(
     field: str, value: str, message: str
 ) -> None:
+    # A field ``nicSelector`` takes the place of that of the sample.
     text = policy_with(field, value).replace("nicSelector: {pfNames: [ens1f0]}, nic", "nic")
 
     with pytest.raises(BadInput, match=message):

@@ -150,7 +150,8 @@ def test_a_named_network_has_pools_of_its_own() -> None:
 def test_the_slice_of_a_node_is_a_pool_of_only_that_node() -> None:
     """The two names of pools are of two releases of Whereabouts.
 
-    A slice has the exclusions of the range, but not its bounds.
+    A slice has the exclusions of the range, but not its bounds. The gateway is outside of the
+    second slice, which therefore has none.
     """
     lan = network(
         "lan",
@@ -176,6 +177,7 @@ def test_the_slice_of_a_node_is_a_pool_of_only_that_node() -> None:
         (("10.6.1.1-10.6.1.7",), ("node-b",), ""),
     ]
     assert {pool.multus_names for pool in pools_read} == {("shop/lan",)}
+    # The finding starts with the number of slices without a node:
     (unused,) = (finding for finding in cluster.findings if "slices" in finding.what)
     assert (unused.subject, unused.what.split()[0]) == ("NodeSlicePool/blue", "1")
 

@@ -34,6 +34,7 @@ def test_an_empty_rule_sets_the_defaults_of_the_script_on_all_nics() -> None:
 
 
 def test_dscps_and_pfc_have_defaults_that_depend_on_the_priorities() -> None:
+    """A DSCP is by default 8 times its priority; the upper 6 bits of a traffic class are a DSCP."""
     first = "{nics: [ens*], nodeSelector: {a: b}, trust: pcp, rdmaPriority: 3, trafficClass: 98}"
     second = "{rdmaDscp: 26, cnpDscp: 0, pfcPriorities: [4, 3, 4], bandwidthPercent: 60}"
 

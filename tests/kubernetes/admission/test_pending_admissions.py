@@ -123,7 +123,7 @@ async def test_addresses_of_an_admitted_update_are_refused_to_another_pool(
     assert "SpiderIPPool/blue" in await webhooks.create(pool("green", ips=["10.6.0.19"]))
 
 
-async def test_an_admitted_pool_that_was_never_stored_blocks_others_only_for_storing_s_max(
+async def test_an_admitted_pool_that_was_never_stored_blocks_others_only_for_a_limited_time(
     webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await webhooks.create(pool("blue", ips=TEN_ADDRESSES)) == ""

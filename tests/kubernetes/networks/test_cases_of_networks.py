@@ -72,10 +72,10 @@ ACCEPTED: dict[str, Object] = {
     "M00022 a mode of the reverse path filter": with_coordinator(podRPFilter=2),
     "M00024 a MAC prefix": with_coordinator(podMACPrefix="9e:10"),
     "M00026 an address on the veth": with_coordinator(vethLinkAddress="169.254.100.1"),
-    "M00027 RDMA_INJECTION and pools": annotated(
+    "M00027 an injected RDMA resource and pools": annotated(
         macvlan(POOLS | {"rdmaResourceName": "x/y"}), rdma="t"
     ),
-    "M00031 devices and pools": annotated(
+    "M00031 injected devices and pools": annotated(
         macvlan(POOLS | {"rdmaResourceName": "x/y"}), devices="t"
     ),
     "M00033 an MTU of macvlan": macvlan({"mtu": 1400}),
@@ -101,14 +101,16 @@ REFUSED: dict[str, Object] = {
     "M00024 a multicast MAC prefix": with_coordinator(podMACPrefix="01:10"),
     "M00025 a name in capitals": annotated(macvlan(), cr_name="Net_1"),
     "M00026 a word as the address of the veth": with_coordinator(vethLinkAddress="here"),
-    "M00028 no RDMA_INJECTION": annotated(macvlan(POOLS), rdma="t"),
-    "M00029 RDMA_INJECTION without pools": annotated(
+    "M00028 no RDMA resource to inject": annotated(macvlan(POOLS), rdma="t"),
+    "M00029 an injected RDMA resource without pools": annotated(
         macvlan({"rdmaResourceName": "x/y"}), rdma="t"
     ),
-    "M00030 RDMA_INJECTION of ovs": annotated(
+    "M00030 an injected RDMA resource of ovs": annotated(
         network("ovs", ovs={"bridge": "br0"} | POOLS), rdma="t"
     ),
-    "M00032 devices without pools": annotated(macvlan({"rdmaResourceName": "x/y"}), devices="t"),
+    "M00032 injected devices without pools": annotated(
+        macvlan({"rdmaResourceName": "x/y"}), devices="t"
+    ),
     "M00033 an MTU below zero": macvlan({"mtu": -1}),
     "M00034 an MTU of ipvlan below zero": network("ipvlan", ipvlan=MASTER | {"mtu": -1}),
     "M00035 an MTU of sriov below zero": network("sriov", sriov={"resourceName": "x/y", "mtu": -1}),

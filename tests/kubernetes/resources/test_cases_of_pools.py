@@ -2,7 +2,8 @@
 
 An id such as I00009 is the case's id in docs/contributing/compatibility.md. All requests pass the
 webhooks. ``create`` and ``replace`` of ``webhooks`` return "" or the reason of a refusal.
-``cluster.ledger`` is the state that the controller has read from the event log.
+``cluster.ledger`` is the state that the controller has read from the event log. Without another
+name, a pool is called "blue", a subnet "wide", and a reservation "kept".
 """
 
 from __future__ import annotations

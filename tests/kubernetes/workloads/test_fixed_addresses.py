@@ -216,6 +216,7 @@ async def test_a_vm_keeps_its_address_while_it_stops_and_starts(
     metadata = {"name": "a"} | owned_by(machine)
     instance = create_kubevirt_object(server, INSTANCES_PATH, "VirtualMachineInstance", metadata)
     added_again = await launch(controllers, "launcher-2", instance)
+    # Clean up:
     delete_with_finalizers(server, f"{MACHINES_PATH}/a")
     delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
 
@@ -270,6 +271,7 @@ async def test_a_migration_keeps_the_address_when_the_source_launcher_is_deleted
     for _ in range(3):
         await controllers.scan_again()
     claimed_after_migration = await controllers.claimed_addresses()
+    # Clean up:
     delete_with_finalizers(server, f"{MACHINES_PATH}/a")
     delete_with_finalizers(server, f"{INSTANCES_PATH}/a")
 

@@ -207,7 +207,7 @@ async def test_both_pods_of_a_migration_share_the_address_until_the_ipam_claim_i
     assert await add(agent, cluster, target) == added
     address = added[0].partition("/")[0]
 
-    # The migration fails: the target is deleted, which the endpoint names. The source still runs.
+    # The migration fails: the target, the owner in the endpoint, is deleted; the source still runs.
     delete_pod(server_with_claim, "launcher-2")
     await agent.delete("launcher-2", **_cni_variables(target, "net1"))
     delete_claim(server_with_claim)

@@ -261,7 +261,9 @@ HARMLESS_PACKETS = {
     "a request for the address": ArpPacket(ARP_REQUEST, THEIR_MAC, GATEWAY, bytes(6), ADDRESS),
     "a probe for another address": arp_probe(THEIR_MAC, GATEWAY),
     "a reply from another address": ArpPacket(ARP_REPLY, THEIR_MAC, GATEWAY, OUR_MAC, ADDRESS),
-    "a group as the sender": ArpPacket(ARP_REPLY, b"\xff" * 6, ADDRESS, OUR_MAC, bytes(4)),
+    "a group's MAC address as the sender": ArpPacket(
+        ARP_REPLY, b"\xff" * 6, ADDRESS, OUR_MAC, bytes(4)
+    ),
 }
 
 

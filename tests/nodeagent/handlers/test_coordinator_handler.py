@@ -374,7 +374,7 @@ def leftovers_of(pod_veth: int, text: str) -> tuple[PlanStep, ...]:
     return neighbour_step(Neighbour(pod_veth, address, bytes(5) + b"\x01")), route_step(route)
 
 
-async def test_attachments_of_pods_that_ended_without_an_agent_are_removed(
+async def test_attachments_of_pods_that_ended_while_no_agent_ran_are_removed(
     network: NetworkHarness,
     coordinator_handler: CoordinatorHandler,
     network_pod: NetworkPod,

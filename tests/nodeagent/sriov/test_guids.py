@@ -1,4 +1,7 @@
-"""GUIDs of an InfiniBand card are assigned in the log before they are set, and released later."""
+"""GUIDs of an InfiniBand card are assigned in the log before they are set, and released later.
+
+The GUIDs are those of the GUID file; without it, the agent derives them from the GUID of the card.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,7 @@ class InfinibandNode:
         self.source.set_policies(policy._replace(**fields))  # type: ignore[arg-type]
 
     def macs(self) -> list[str]:
+        """The GUIDs of the virtual functions, which take the place of MAC addresses."""
         (nic,) = self.card.nics()
         return [vf.mac for vf in nic.vfs]
 

@@ -85,6 +85,10 @@ def prepared(*arguments: str, is_terminal: bool = False) -> Remote:
 def test_a_command_runs_through_kubectl_unless_it_is_local_or_names_an_etcd(
     line: str, etcd: str, as_plugin: bool, remote: bool
 ) -> None:
+    """``as_plugin``: as ``kubectl orb``; ``orbctl`` itself does it if an option names the cluster.
+
+    ``gc`` and ``import`` have --context or --kubeconfig of their own, for another purpose.
+    """
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": etcd} if etcd else {}
 
     assert is_remote(line.split(), variables, as_plugin=as_plugin) is remote

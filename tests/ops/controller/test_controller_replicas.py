@@ -44,11 +44,12 @@ async def test_another_replica_takes_over_when_the_leader_is_killed(
             await node.add(pod("web-0"))
             await controller_1.until_ready()
             await controller_2.until_ready()
-            leader = await read_leader(node.store, node.keys, "controller")
-            assert leader is not None
+            leader_and_epoch = await read_leader(node.store, node.keys, "controller")
+            assert leader_and_epoch is not None
+            leader, epoch = leader_and_epoch
             leading, standby = (
                 (controller_1, controller_2)
-                if leader[0].name == "c-1"
+                if leader.name == "c-1"
                 else (controller_2, controller_1)
             )
             await leading.until_metric("orbweaver_checkpoints_published_total", 1)
@@ -58,10 +59,11 @@ async def test_another_replica_takes_over_when_the_leader_is_killed(
             await standby.until_metric("orbweaver_leading", 1)
             await standby.until_metric("orbweaver_projection_lag_events", 0)
 
-            successor = await read_leader(node.store, node.keys, "controller")
-            assert successor is not None
-            assert successor[0].name == standby.name
-            assert successor[1] > leader[1]
+            leader_and_epoch = await read_leader(node.store, node.keys, "controller")
+            assert leader_and_epoch is not None
+            successor, next_epoch = leader_and_epoch
+            assert successor.name == standby.name
+            assert next_epoch > epoch
             await standby.until_metric("orbweaver_checkpoints_published_total", 1)
             assert await is_published(node)
         await node.store.close()

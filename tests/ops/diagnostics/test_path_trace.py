@@ -1,4 +1,8 @@
-"""The path of a packet, as the coordinator's routes and rules in Pod and node direct it."""
+"""The path of a packet, as the coordinator's routes and rules in Pod and node direct it.
+
+A path has the legs ``there`` and ``back``, and ``marked``: the reply to a connection that came
+through the node. The fixture ``network_pod`` is a Pod with a macvlan eth0 (``POD_ADDRESSES``).
+"""
 
 from __future__ import annotations
 

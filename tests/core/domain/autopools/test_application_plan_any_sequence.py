@@ -118,13 +118,13 @@ class Simulation:
         ]
 
     def check(self) -> None:
-        """Shares are disjoint and inside the subnet, and no Pod has lost an address."""
+        """Pools of a subnet are disjoint and inside the subnet, and no Pod has lost an address."""
         pools = self.state.ledger.pools
         for subnet in SUBNETS:
-            shares = pools_of_subnet(subnet.name, pools)
-            shared = addresses_of_pools(subnet, shares)
-            assert shared.issubset(pool_addresses(subnet))
-            assert shared.size == sum(pool_addresses(pool).size for pool in shares)
+            in_subnet = pools_of_subnet(subnet.name, pools)
+            addresses = addresses_of_pools(subnet, in_subnet)
+            assert addresses.issubset(pool_addresses(subnet))
+            assert addresses.size == sum(pool_addresses(pool).size for pool in in_subnet)
         for address, claim in self.claimed.items():
             assert address in every_address(pools[claim.pool])
 

@@ -50,6 +50,7 @@ def test_a_name_has_family_application_interface_and_uid(
 
 @pytest.mark.parametrize("attempt", [1, 2, 16])
 def test_a_long_application_name_is_cut_to_a_dns_subdomain(attempt: int) -> None:
+    """Attempts after the first, when a name is taken, append their number to the name."""
     scope = WEB_SCOPE._replace(application=WEB_KEY._replace(name="a" * 253))
 
     name = pool_name(scope, WEB_UID, attempt)
@@ -58,7 +59,7 @@ def test_a_long_application_name_is_cut_to_a_dns_subdomain(attempt: int) -> None
     assert name.startswith("auto4-aaa")
 
 
-def test_a_shortened_name_ends_with_a_valid_character() -> None:
+def test_a_shortened_application_name_ends_with_a_letter_or_digit() -> None:
     scope = WEB_SCOPE._replace(application=WEB_KEY._replace(name="a-." * 84))
 
     assert "a-eth0" in pool_name(scope, WEB_UID)

@@ -143,7 +143,7 @@ def test_the_number_of_deadlines_is_bounded_and_dropped_deadlines_are_counted() 
 
     assert [deadlines.put(deadline) for deadline in entries] == [True, True, False]
     assert (len(deadlines), deadlines.dropped) == (2, 1)
-    assert deadlines.put(entries[0])
+    assert deadlines.put(entries[0])  # replaces the first deadline
     deadlines.forget("0")
     assert deadlines.put(entries[2])
 

@@ -153,6 +153,7 @@ def test_a_repeated_decision_on_the_same_facts_is_equal(
 def test_an_untrusted_listing_releases_nothing(
     ledger: Ledger, listed: list[PodState], fault: str
 ) -> None:
+    """An empty listing lacks even the controller's Pod; a stale one is older than the claims."""
     observations = plan_scan(ledger, verdict_context(cluster(*listed)), before={}).observations
     for number in (1, 2, 3):
         at_s = NOW_S + 1_000 * number

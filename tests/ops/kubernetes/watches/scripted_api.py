@@ -67,6 +67,7 @@ class ScriptedApi:
         return self.objects[f"{group}/{plural}"].get(f"{namespace}/{name}")
 
     async def get(self, path: str) -> Object:
+        """No API group is found; the reader of a missing collection asks for its group."""
         raise ApiNotFound(f"there is no {path}")
 
     async def pages(self, path: str) -> AsyncIterator[Page]:

@@ -1,7 +1,9 @@
 """Signals, queries, updates, cancellation and termination.
 
 The workflow ``Basket`` collects the things of signals ``put``, counts them for the query ``count``,
-removes one at the update ``take``, and returns the rest after the signal ``close``.
+removes one at the update ``take``, and returns the rest after the signal ``close``. Its update
+``brood`` never completes. ``Sleeper`` sets the attribute ``mood`` and sleeps; when it is cancelled,
+it runs the activity ``tidy``. ``Courier`` signals another execution.
 """
 
 from __future__ import annotations

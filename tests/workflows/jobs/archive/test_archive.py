@@ -155,6 +155,7 @@ async def test_archive_files_beyond_their_retention_are_deleted_every_hour(
         progress = (await prunes.describe()).progress
         await harness.check()
 
+    # One file for each hour; only the first is older than two hours.
     assert (cursor.files, cursor.pruned.files) == (3, 1)
     assert (progress.actions, progress.fault) == (3, "")
 

@@ -23,7 +23,9 @@ async def _all_is_deleted(node: NodeHarness) -> bool:
     return not ledger.pools and not ledger.subnets
 
 
-async def test_a_retired_pool_is_deleted_after_its_last_claim(store: KeyValueStore) -> None:
+async def test_a_retired_pool_is_deleted_when_its_last_address_is_released(
+    store: KeyValueStore,
+) -> None:
     async with JobHostHarness(store) as hosts:
         await hosts.node.apply(blue_pool())
         await hosts.node.add(pod("web-0"))
