@@ -47,7 +47,7 @@ class Rival(NamedTuple):
     """The other plugin: its executable and its network configuration.
 
     ``@ROOM@`` in the configuration is replaced by the path of a temporary directory. ``start``: a
-    shell command that starts the plugin's daemons, or "".
+    shell command that starts the plugin's daemons, or "". ``cni_path``: its CNI_PATH.
     """
 
     plugin: Path

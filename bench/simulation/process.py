@@ -3,9 +3,9 @@
 Requests are JSON objects, one on each line of standard input; the process writes a response to each
 on standard output. The process ends when its input ends. The first request is ``open``.
 
-Values of ``method``, with the other fields: ``open`` (endpoint, cluster, nodes), ``arrivals``
-(revisions of pools, ascending), ``start`` (nodes, first, count, at), ``lose`` (nodes), ``usage``.
-Nodes are identified by their numbers.
+Values of ``method``, with the other fields: ``open`` (endpoint, cluster, nodes),
+``times_of_revisions`` (revisions of pools, ascending), ``start`` (nodes, first, count, at),
+``lose`` (nodes), ``usage``. Nodes are identified by their numbers.
 """
 
 from __future__ import annotations

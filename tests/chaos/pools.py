@@ -50,7 +50,7 @@ class Operator:
         assert code == 0, output
 
     async def change(self, kind: str, number: int) -> None:
-        """Make one change of ``POOL_CHANGES``, which may be refused."""
+        """Make one change of ``plan.POOL_CHANGES``, which may be refused."""
         arguments, stdin = self._command(kind, number)
         code, _ = await self.orbctl(*arguments, stdin=stdin)
         self.counts[f"pool {kind} {'done' if code == 0 else 'refused'}"] += 1

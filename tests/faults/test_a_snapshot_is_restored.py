@@ -54,6 +54,7 @@ async def test_a_restored_log_is_complete_up_to_the_snapshot_and_is_continued(
             save = ["etcdctl", f"--endpoints={etcd.endpoints[0]}", "snapshot", "save"]
             subprocess.run([*save, str(snapshot)], check=True, capture_output=True)
             added_after_the_snapshot = await node.add(pod("late-0"))
+            assert addresses(added_after_the_snapshot), "a claim that the snapshot does not have"
         await store.close()
 
         restore(etcd, snapshot)
@@ -63,7 +64,9 @@ async def test_a_restored_log_is_complete_up_to_the_snapshot_and_is_continued(
             before = await check_everything(node)
             assert {claim.name for claim in before.endpoints.values()} == {"web-0", "web-1"}
             repeated = await node.add(pod("web-0"))
-            assert addresses(repeated) == addresses(added[0]), "the restored claim is not known"
+            assert addresses(repeated) == addresses(added[0]), (
+                "web-0 keeps the address of its restored claim"
+            )
             other = await node.add(pod("other-0"))
             assert not addresses(other) & (addresses(added[0]) | addresses(added[1]))
             after = await check_everything(node)
@@ -71,4 +74,3 @@ async def test_a_restored_log_is_complete_up_to_the_snapshot_and_is_continued(
                 ("shop", name) for name in ("web-0", "web-1", "other-0")
             }
         await store.close()
-    assert addresses(added_after_the_snapshot)  # the restored log lacks this claim

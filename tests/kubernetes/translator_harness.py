@@ -34,7 +34,8 @@ _numbers = itertools.count()
 class TranslatorHarness:
     """A translator, and the address allocation of one node, without an agent process.
 
-    ``translates``: whether entering the context starts the translator.
+    ``translates``: whether entering the context starts the translator. A test sets ``term`` for a
+    translator that works only during this term of a leader; None: without an election.
     """
 
     def __init__(

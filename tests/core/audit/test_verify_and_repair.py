@@ -275,7 +275,7 @@ async def test_a_repaired_claim_is_written_as_an_event_and_can_be_released(
     repeated_claim = (await prepared_cluster.replayed())[-1]
     assert repeated_claim.cause == CAUSE
     assert repeated_claim.event == AddressesClaimed(endpoint, new_nics=(0,))
-    released = await prepared_cluster.node.delete(pod("web-0", "web-0-0"))
+    released = await prepared_cluster.node.delete(pod("web-0", uid="web-0-0"))
     assert address in released.addresses
     assert (await _verify(prepared_cluster)).is_clean
     (entry,) = (await read_history(await prepared_cluster.view(), parse_subject(address))).entries
@@ -289,6 +289,7 @@ async def test_a_repaired_claim_is_written_as_an_event_and_can_be_released(
 async def test_the_repair_of_a_key_also_changes_its_guard_key(
     prepared_cluster: ArchivedCluster, edit: Edit, topic: str
 ) -> None:
+    """Every change of a topic in a family writes its guard key, so that concurrent changes fail."""
     before = await _key(prepared_cluster, TEST_KEYS.guard(topic, 4))
     await edit(prepared_cluster)
     await _repair(prepared_cluster, await _verify(prepared_cluster))

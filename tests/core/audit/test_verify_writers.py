@@ -18,7 +18,7 @@ async def test_a_release_by_the_agent_of_another_node_is_reported(
 ) -> None:
     await archived_cluster.execute([CniAdd("node-a", "web-0"), CniAdd("node-a", "web-1")])
 
-    await archived_cluster.nodes["node-b"].delete(pod("web-0", "web-0-0"))
+    await archived_cluster.nodes["node-b"].delete(pod("web-0", uid="web-0-0"))
     report = await verify(archived_cluster.store, TEST_KEYS, archived_cluster.files)
 
     (violation,) = report.violations
@@ -93,7 +93,7 @@ async def test_a_controller_may_change_claims_of_every_node(
     async with orbctl_writer(archived_cluster) as writer:
         node = archived_cluster.nodes["node-b"]
         node.releaser._writer = writer  # a writer of a controller, not of the agent on node-b
-        await node.delete(pod("web-0", "web-0-0"))
+        await node.delete(pod("web-0", uid="web-0-0"))
 
     assert (await verify(archived_cluster.store, TEST_KEYS, archived_cluster.files)).is_clean
     assert (await node.read_ledger()).claims == {}

@@ -1,4 +1,4 @@
-"""Followers of a projection receive the names of changed objects, also after a rebuild."""
+"""``Projector.follow`` reports the names of changed objects, also after a rebuild."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ async def test_a_buffer_gets_no_changes_after_its_block_has_ended(
     assert not (await take_changes_after_log(node, projector, changes)).pools
 
 
-async def test_the_pools_of_a_replica_are_reported_when_its_next_pod_uses_the_addresses(
+async def test_the_pools_of_a_replica_are_reported_when_its_next_pod_keeps_the_addresses(
     node: NodeHarness, projector: Projector
 ) -> None:
-    """No claim changes, but the status of the pool contains the Pod's UID."""
+    """No claim changes, but the status of the pool contains the UID of the StatefulSet's Pod."""
     with projector.follow() as changes:
         await node.apply(pool("blue", "10.6.0.10"), pool("green", "fd00:6::10"))
         await node.add(pod("db-0", "uid-1", fixed="statefulset"))

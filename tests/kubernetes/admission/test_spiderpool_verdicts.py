@@ -239,7 +239,8 @@ async def test_a_network_without_masters_is_refused_with_spiderpools_name_of_its
 async def test_each_unknown_label_of_an_automatic_pools_affinity_is_reported_as_a_cause(
     webhooks: Webhooks,
 ) -> None:
-    labels = dict.fromkeys(("app", "tier"), "x")  # an automatic pool has only labels of ours
+    # An automatic pool may have only the labels ipam.spidernet.io/app-*.
+    labels = dict.fromkeys(("app", "tier"), "x")
     auto_pool = pool(podAffinity={"matchLabels": labels})
     auto_pool["metadata"]["labels"] = {"ipam.spidernet.io/owner-application-name": "web"}
 

@@ -256,6 +256,7 @@ async def test_a_pods_other_interfaces_keep_their_addresses(
 async def test_after_a_conflict_of_an_unnamed_nic_later_nics_keep_their_pools(
     link: Link, run_agent: AgentRunner
 ) -> None:
+    """The annotation names no interfaces: its entries are for the Pod's NICs in order of ADDs."""
     link.station("10.6.0.10/24")
     first, second = link.station(up=False), net1_of(link)
     async with run_agent() as node:

@@ -235,7 +235,7 @@ def test_del_reverts_all_changes_on_the_node_and_in_the_pod(
 def test_a_second_del_succeeds(network_pod: NetworkPod) -> None:
     network_pod.add(**CONF)
     assert network_pod.delete()
-    assert not network_pod.delete()
+    assert not network_pod.delete(), "there is nothing left to revert"
 
 
 def test_del_without_a_namespace_succeeds(

@@ -191,7 +191,7 @@ def test_tunnels_and_links_that_are_down_do_not_count_as_nics(
 ) -> None:
     pod = calico_pod(network, network_node)
     batch(pod.inside, "link add off type veth peer off-2", "link add tun0 type vxlan id 7 dev eth0")
-    assert pod.add("net1", **CONF).table == 101
+    assert pod.add("net1", **CONF).table == 101, "99 and the number of NICs: eth0 and net1"
 
 
 def test_a_veth_address_that_the_kernel_refuses_fails_the_add(network_pod: NetworkPod) -> None:

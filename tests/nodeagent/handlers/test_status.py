@@ -104,7 +104,7 @@ async def test_status_returns_50_for_a_pattern_that_matches_no_pool(agent: Agent
         {"node_affinity": LabelSelector({"rack": "b"})},
     ],
 )
-async def test_status_returns_50_for_a_pool_of_other_nodes(
+async def test_status_returns_50_for_a_pool_that_is_disabled_or_of_other_nodes(
     agent: AgentHarness, fields: dict[str, Any]
 ) -> None:
     await agent.apply(ApplyRecord(RecordDefined("Node", "", "node-1", labels={"rack": "a"})))
@@ -146,7 +146,7 @@ async def test_the_status_is_cached_for_a_short_time(
     assert (full[0], cached[0], later[0]) == (50, 50, 0)
 
 
-async def test_status_returns_50_for_a_pool_at_its_limit_of_records(
+async def test_status_returns_50_for_a_pool_with_records_max_claims(
     settings: Settings, memory_store: MemoryStore
 ) -> None:
     async with running(settings._replace(records_max=1), memory_store) as node:

@@ -29,6 +29,10 @@ HOST_IEEE = 0x09
 """The mode of DCBX: the host configures the card, by IEEE's attributes."""
 
 DSCP = 5
+"""The selector of table entries that are about DSCP values (IEEE_8021QAZ_APP_SEL_DSCP)."""
+
+IEEE_APP, DCB_APP = 1, 2
+NLMSG_ERROR = 2
 PFC_BYTES = 136
 ETS_BYTES = 59
 STRICT, BANDWIDTH = 0, 2
@@ -61,7 +65,7 @@ class DcbLink:
     def settings(self) -> bytes:
         """The attributes of an answer."""
         entries = (
-            attribute(1, struct.pack("=BBH", DSCP, priority, dscp))
+            attribute(IEEE_APP, struct.pack("=BBH", DSCP, priority, dscp))
             for dscp, priority in self.priorities.items()
         )
         trust = () if self.trust is None else (self._trust_table(),)
@@ -120,7 +124,8 @@ class DcbLink:
     def _trust_table(self) -> bytes:
         assert self.trust is not None
         return nested(
-            TRUST_TABLE, *(attribute(1 if s == DSCP else 2, bytes([s])) for s in self.trust)
+            TRUST_TABLE,
+            *(attribute(IEEE_APP if s == DSCP else DCB_APP, bytes([s])) for s in self.trust),
         )
 
 
@@ -175,4 +180,4 @@ class _Socket:
                 self._kernel.changes += 1
                 status = link.change(command, attributes(settings[IEEE]))
                 yield message(SET, 0, sequence, head + attribute(IEEE, bytes([status & 0xFF])))
-        yield message(2, 0, sequence, struct.pack("=i", -errno) + bytes(16))
+        yield message(NLMSG_ERROR, 0, sequence, struct.pack("=i", -errno) + bytes(16))

@@ -192,6 +192,7 @@ async def test_a_change_that_is_undone_is_repeated_three_times_and_then_every_ho
     for _ in range(HOLD_ROUNDS - 1):
         await agent.run_round()
 
+    # The first of the REPEATS_MAX changes was made before the other program undid it.
     assert node.executor.changes == before + REPEATS_MAX - 1
     assert agent.faults_by_nic()["ens1f0"] == 1
     assert "undid it several times" in agent.faults["ens1f0: PFC 5"]

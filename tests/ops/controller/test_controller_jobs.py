@@ -31,6 +31,7 @@ METRICS = (
     "spiderpool_ip_gc_failure_counts_total",
     "workflow_completed_total",
 )
+# In these published names, "news" are the changes of Pods that a controller watches.
 WEB = RecordDefined("Pod", "shop", "web-0")
 
 

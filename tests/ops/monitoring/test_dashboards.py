@@ -24,6 +24,8 @@ COUNTERS_ON_ALL_FOUR: Final = """
 out_of_sequence rx_vport_rdma_multicast_bytes rx_vport_rdma_unicast_bytes
 tx_vport_rdma_multicast_bytes tx_vport_rdma_unicast_bytes vport_speed_mbps
 """
+"""The counters that each RDMA dashboard of Spiderpool 1.0 has."""
+
 COUNTERS_OF_SPIDERPOOL: Final = {
     "rdma-cluster": """
 np_cnp_sent np_ecn_marked_roce_packets rp_cnp_handled rp_cnp_ignored rx_discards rx_pause

@@ -1,7 +1,8 @@
 """Workers that die before or after any of their writes; two workers that act as owner of a shard.
 
 The workflows ``Chain`` and ``Steady`` return their words in upper case; ``Parent`` runs a ``Chain``
-of a and b; ``Basket`` returns the things of signals ``put`` after the signal ``close``.
+of a and b; ``Basket`` returns the things of signals ``put`` after the signal ``close``, and its
+update ``take`` returns the number of remaining things; ``Deadly`` tries an activity several times.
 """
 
 from __future__ import annotations
@@ -157,14 +158,14 @@ async def test_a_former_owner_cannot_write(engine: EngineHarness) -> None:
     await engine.start_worker("new")
     before = await engine.head("basket")
     stale = await engine.store.commit(
-        [shard.fence], execution._transaction(_empty_draft(execution), 0)[1]
+        [shard.fence], execution._transaction(_draft_of_a_signal(execution), 0)[1]
     )
 
     assert not stale.succeeded
     assert await engine.head("basket") == before
 
 
-def _empty_draft(execution: Execution) -> HistoryDraft:
+def _draft_of_a_signal(execution: Execution) -> HistoryDraft:
     draft = HistoryDraft(execution._store.keys, execution.head, 0)
     draft.add(WorkflowExecutionSignaled("put", ("stolen",)))
     return draft

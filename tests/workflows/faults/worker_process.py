@@ -2,8 +2,8 @@
 
     python -m tests.workflows.faults.worker_process ENDPOINT CLUSTER AT MOMENT
 
-The process kills itself at its commit number AT (0: at none), MOMENT the commit: ``before`` or
-``after``. It prints "ready" once it owns its share of the shards.
+The process kills itself ``before`` or ``after`` (MOMENT) its commit number AT; 0: at no commit. It
+prints "ready" once it owns its share of the shards.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ from workflows.engine.client.schedules import Schedules
 from workflows.jobs.archive import activities as archive_activities
 from workflows.jobs.archive.prune import PruneArchive
 from workflows.jobs.node_drain.drains import DrainSettings
-from workflows.jobs.reclaim.scan import ScanSettings
+from workflows.jobs.quarantine.probe import CHECK_SIGNAL
+from workflows.jobs.reclaim.scan import SCAN_NOW, SETTINGS_SIGNAL, ScanSettings
 from workflows.jobs.retirement.retirement_values import RetirementRequest
 from workflows.model.history_json import to_json
 from workflows.schedules.schedule import (
@@ -182,7 +183,7 @@ async def quarantines(write: Write) -> None:
             quarantine.SILENT, quarantine.ANSWERED, quarantine.SILENT
         )
         handle = await harness.start(prober)
-        await handle.signal("look")
+        await handle.signal(CHECK_SIGNAL)
         await handle.result()
         await write("jobs/quarantine-probe", handle)
         await harness.close()
@@ -298,9 +299,9 @@ async def _scan(write: Write) -> None:
         )
     await harness.start_scan(ScanSettings(interval_s=60))
     await harness.tick("70s")
-    await harness.handle.signal("scan-now")
+    await harness.handle.signal(SCAN_NOW)
     await harness.tick("5s")
-    await harness.handle.signal("orders", ScanSettings(interval_s=90))
+    await harness.handle.signal(SETTINGS_SIGNAL, ScanSettings(interval_s=90))
     await harness.tick("120s")
     harness.facts.fault = RuntimeError("the API server is away")
     await harness.tick("6m")

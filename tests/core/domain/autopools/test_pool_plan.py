@@ -1,6 +1,7 @@
 """An automatic pool: created, grown, shrunk, adopted, refused.
 
-See docs/reference/automatic-pool-rules.md, "Planning" and "Deletion".
+See docs/reference/automatic-pool-rules.md, "Planning" and "Deletion". ``SUBNET4`` has the 20
+addresses 10.7.0.10-10.7.0.29.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tests.core.domain.autopools.samples import (
 from tests.core.domain.subnets.samples import ConfigurationHarness
 
 OLD_UID = "00000000-0000-4000-8000-aaaaa0000000"
+"""The UID of a deleted application ``web``; the pool of that application ends with ``-aaaaa``."""
 
 
 def apply_auto_pool(desired: int | DesiredPool, **fields: object) -> ApplyAutoPool:

@@ -170,6 +170,7 @@ class TestAddressesInUse:
         assert refusal.message.endswith("10.7.0.17 (Pod shop/web-3), ...")
 
     def test_claims_of_addresses_that_are_not_removed_do_not_matter(self) -> None:
+        # ``::a07:f`` is the IPv6 address with the number of 10.7.0.15, which is removed.
         not_removed = ["10.7.0.10", "10.7.0.12", "10.9.0.1", "fd00::1", "::a07:f"]
 
         assert refusals(CONFIGURATION, SHRUNK, claims(not_removed)) == ()

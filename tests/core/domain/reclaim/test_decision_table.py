@@ -34,6 +34,8 @@ REPLICA = PodState("shop", "db-0", "1", node="n1", ips=(IP,), owner=DB_OWNER)
 PAST = NOW_S - 1_000
 SOON = NOW_S + 1_000
 
+# ``second_plan`` is the plan of a second scan, which observes the same state as the first.
+
 # The state of the Pod web-0, and whether the address that its endpoint has is released.
 # An ended or terminating Pod has a grace period of 30 s; on an unknown node nothing proves its end.
 STATELESS = [

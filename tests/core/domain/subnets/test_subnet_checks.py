@@ -89,7 +89,7 @@ ADDRESSES: dict[str, tuple[Pool, list[tuple[str, str, str]]]] = {
     "inside": (BLUE_POOL, []),
     "all addresses of the subnet": (BLUE_POOL._replace(ips=SUBNET4.ips), []),
     "partly outside": (BLUE_POOL._replace(ips=("10.7.0.90-10.7.0.110",)), REFUSED_AS_OUTSIDE),
-    "outside, though excluded": (
+    "partly outside, where the pool excludes the addresses": (
         BLUE_POOL._replace(ips=("10.7.0.90-10.7.0.110",), exclude_ips=("10.7.0.100-10.7.0.110",)),
         [],
     ),

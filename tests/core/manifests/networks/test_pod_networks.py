@@ -94,8 +94,8 @@ def test_an_annotation_of_the_pod_takes_precedence_over_its_namespace() -> None:
 def vf_network(name: str, resource: str, kind: str = "sriov", **block: Any) -> InjectableNetwork:
     """A network of virtual functions."""
     field = kind.replace("-", "")
-    completed_spec = {"resourceName": resource, "ippools": POOLS} | block
-    return labelled(name, {"cniType": kind, field: completed_spec})
+    fields = {"resourceName": resource, "ippools": POOLS} | block
+    return labelled(name, {"cniType": kind, field: fields})
 
 
 def test_sriov_infiniband_and_shared_devices_add_their_resources_to_the_limits() -> None:

@@ -2,7 +2,8 @@
 
 The workflow ``Parent`` runs a ``Chain``, which returns its words in upper case. ``Forgetful`` ends
 while its child runs, ``Hasty`` before its child has started. ``Dynasty`` starts ``child-1``,
-continues as new, starts ``child-2`` and returns its result.
+continues as new, starts ``child-2`` and returns its result. ``Companion`` waits for a signal while
+its activity ``wait`` runs.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ async def test_a_child_whose_id_is_taken_fails_in_the_parent(engine: EngineHarne
     await engine.start_worker()
     await engine.client.start(Basket, id="child")
 
+    # ``Parent`` returns the type of the error.
     assert await engine.run_workflow(Parent, "child") in (
         ["ChildWorkflowError"],
         ["ApplicationError"],

@@ -1,4 +1,7 @@
-"""The client of the provider: TLS, deadlines, invalid settings, and the NICs that are bound."""
+"""The client of an IaaS network provider, which binds addresses to NICs.
+
+TLS, deadlines, invalid settings, and the NICs whose addresses are bound.
+"""
 
 from __future__ import annotations
 
@@ -99,6 +102,7 @@ async def test_the_header_of_a_request_has_the_remaining_time_or_the_timeout_of_
 
 
 async def test_no_request_is_sent_when_too_little_time_is_left() -> None:
+    """With less than 48 s until the deadline of the ADD, the outcome could stay unknown."""
     async with (
         FakeProvider() as provider,
         client(ProviderSettings(provider.url)) as provider_client,
@@ -137,7 +141,7 @@ def test_an_invalid_request_timeout_is_rejected_with_its_key(text: str) -> None:
     assert refused.value.subject == "iaasNetworkProvider.httpRequestTimeout"
 
 
-def test_only_vlan_nics_whose_vlan_the_provider_chooses_are_bound() -> None:
+def test_only_addresses_of_vlan_nics_whose_vlan_the_provider_chooses_are_bound() -> None:
     nics = [
         NicConfiguration("eth0", "vlan", vlan_mode="auto", parent_mac="0c:01"),
         NicConfiguration("net1", "vlan", vlan_mode="manual", parent_mac="0c:02"),

@@ -1,4 +1,7 @@
-"""A quarantine is lifted after silent probes, and not after answered or failed probes."""
+"""A quarantine is lifted after silent probes, and not after answered or failed probes.
+
+``ProbeOutcome.returned``: the execution has lifted the quarantine, so its address is free again.
+"""
 
 from __future__ import annotations
 

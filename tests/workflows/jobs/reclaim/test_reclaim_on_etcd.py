@@ -87,7 +87,7 @@ async def _run_with_a_kill(store: KeyValueStore, blocker: BlockingReleaser) -> N
             blocker.is_open = True
 
             async def all_are_released() -> bool:
-                return len((await node.read_ledger()).claims) == 1
+                return len((await node.read_ledger()).claims) == 1  # that of the Pod ``alive``
 
             await eventually(all_are_released)
         for task in tasks:

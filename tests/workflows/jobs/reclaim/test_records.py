@@ -1,4 +1,7 @@
-"""Without Kubernetes a deleted record is evidence that a Pod is gone; a missing record is not."""
+"""Without Kubernetes a deleted record is evidence that a Pod is gone; a missing record is not.
+
+A record of a Pod or Node has the fields of the object that a user applied with orbctl.
+"""
 
 from __future__ import annotations
 

@@ -36,12 +36,12 @@ async def test_a_scan_follows_after_every_interval_and_after_a_signal(
     assert harness.facts.reads == 6
 
 
-async def test_an_execution_that_accepts_no_signal_does_not_stop_a_scan(
+async def test_a_refused_signal_to_the_execution_of_a_pod_does_not_stop_a_scan(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.script("pod shop/web-0 uid=web-0\ndelete pod shop/web-0 grace=10m")
     await harness.start_scan()
-    assert harness.started
+    assert harness.started, "the execution that waits for the end of the grace period"
 
     async def refuse(_: ReclaimDeadline) -> None:
         raise LimitExceeded("SIGNALS_MAX")
@@ -99,9 +99,10 @@ async def test_a_failed_release_stops_no_other_release_and_is_tried_again(
     await harness.script("\n".join(LEAK.format(f"web-{number}") for number in range(3)))
     await harness.start_scan()
     await harness.tick("20s")
-    assert await harness.claimed() == {"10.6.0.12"}
+    assert await harness.claimed() == {"10.6.0.12"}, "the address of web-1"
     await harness.tick("5m")
     failed_status = await harness.status()
+    # ``paused``: the number of failed releases, which the scan will try again.
     assert (failed_status["paused"], failed_status["released"]) == (1, 2)
     assert "it always fails" in str(failed_status["paused_steps"])
     assert await harness.handle.status() is ExecutionStatus.RUNNING
@@ -154,6 +155,7 @@ async def test_an_expired_scan_state_delays_the_release_by_one_scan(
 async def test_observations_pass_to_the_next_run(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # With this limit, the scan continues as new after its first observation.
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 5)
     await harness.script(LEAK.format("web-0"))
     await harness.start_scan()
@@ -164,12 +166,14 @@ async def test_observations_pass_to_the_next_run(
     assert len(await harness.environment.runs("reclaim")) > 1
 
 
-async def test_scan_states_are_deleted_after_two_scans(harness: ReclaimJobHarness) -> None:
+async def test_the_state_that_a_scan_stores_is_deleted_with_the_next_scan(
+    harness: ReclaimJobHarness,
+) -> None:
     await harness.script(LEAK.format("web-0"))
     await harness.start_scan()
     await harness.tick("31m")
     agent = await harness.agent("operator")
-    prefix = agent.keys.root + b"job/"
+    prefix = agent.keys.root + b"job/"  # scans store their states under this prefix
     stored = await harness.store.read([Get(prefix, agent.keys.root + b"job0")])
 
     assert stored.ranges[0].kvs == ()
