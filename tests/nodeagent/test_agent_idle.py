@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nodeagent.servers import framed_server
 from nodeagent.telemetry.plugin_log import LogTarget, PluginLog
 from tests.support.agent_harness import AgentHarness
 
@@ -47,16 +48,16 @@ def test_the_thread_of_the_plugins_log_sleeps_until_there_is_a_line(short_path: 
 async def test_the_framed_socket_checks_deadlines_only_while_there_are_callers(
     agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    framed_server, path = agent.process.parts.framed, agent.process.settings.framed_socket_path
+    server, path = agent.process.parts.framed, agent.process.settings.framed_socket_path
     monkeypatch.setattr(framed_server, "TIMEOUT_CHECK_S", 0.01)
     monkeypatch.setattr(framed_server, "REQUEST_S_MAX", 0.05)
-    assert not framed_server.occupied.is_set()
+    assert not server.occupied.is_set()
 
     for _ in range(2):
         reader, writer = await asyncio.open_unix_connection(path)
         async with asyncio.timeout(30):
             answer = await reader.read()
-            while framed_server.occupied.is_set():
+            while server.occupied.is_set():
                 await asyncio.sleep(0)
         writer.close()
 

@@ -159,5 +159,5 @@ async def test_a_recorder_ends_when_the_recorder_of_another_controller_has_taken
         async with recording(cluster) as former, recording(cluster):
             await asyncio.to_thread(scale, shop, "web", 5)
             await until_recorded(cluster, [("web", 5)])
-            with pytest.raises(LostRace, match="another controller records"):
+            with pytest.raises(LostRace, match="another controller leads now"):
                 await former.task
