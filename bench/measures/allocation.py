@@ -1,4 +1,4 @@
-"""ADDs at the agent's framed socket: rate with 32 callers, time with one caller, CPU of the agent.
+"""ADDs at the agent's socket for CNI calls: rate with 32 callers, time with one, CPU of the agent.
 
 The ADDs are compared with bare transactions (etcd transactions like those of an ADD, without the
 agent), which each round runs on the same etcd: by a client with grpc.aio, and by the agent's own

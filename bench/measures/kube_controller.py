@@ -82,7 +82,7 @@ class StatusWrites(NamedTuple):
 def measure(lab: Lab) -> list[Figure]:
     """Measure controller_start_10k_s, controller_rss_10k_mb, status_lag_ms and status_writes_s."""
     require_programs()
-    # Both by whether the controller has an API server.
+    # The key of both: whether the controller has an API server.
     started: dict[bool, list[float]] = {True: [], False: []}
     memory_mb: dict[bool, list[float]] = {True: [], False: []}
     status_writes: StatusWrites | None = None

@@ -133,7 +133,7 @@ def _structs_in(annotation: object) -> Iterator[type[msgspec.Struct]]:
 
 
 def _path_with_key(path: str, value: object) -> str:
-    """The path of the first item of a mapping whose value is not a string, as ``path[key]``.
+    """The path of the first value in a mapping that is not a string, as ``path[key]``.
 
     The decoder reports ``[...]`` instead of the key. The values of all mappings with free keys in
     the schemas (such as labels) must be strings.

@@ -74,8 +74,8 @@ def _qos(item: RoceQosConf, key: str) -> RoceQos:
         raise BadInput(
             f"{key}.cnpPriority {item.cnp_priority} is also the value of rdmaPriority",
             subject=f"{key}.cnpPriority",
-            remedy="give congestion notification packets (CNP) another priority: the flow control"
-            " of RoCE would delay them",
+            remedy="give congestion notification packets (CNP) another priority; with that of RoCE"
+            " its flow control delays them",
         )
     if dscp == cnp_dscp:
         raise BadInput(

@@ -1,8 +1,10 @@
-"""Keeps the maps up to date with the Services, and the programs attached, in the background.
+"""Keeps the BPF maps of ClusterIPs equal to the Services, and the BPF programs attached.
+
+Runs in the background.
 
 Level-triggered: one reconciliation handles all changes since the last one. An error is logged once,
-and reconciliation is retried with growing pauses. Nothing is written until the source is complete,
-so that the map contents of an earlier agent stay in use until then.
+and reconciliation is retried with growing pauses. Nothing is written until all Services have been
+read, so that the map contents of an earlier agent stay in use until then.
 """
 
 from __future__ import annotations

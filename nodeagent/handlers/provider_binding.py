@@ -155,7 +155,7 @@ class BindingAllocator:
             raise LostRace(
                 "another process changed the network provider's binding of Pod"
                 f" {'/'.join(binding_request.key)} meanwhile",
-                remedy="nothing: kubelet repeats the ADD",
+                remedy="wait: kubelet repeats the ADD",
             )
         return _StoredRequest(binding_request, revision)
 

@@ -104,7 +104,7 @@ async def events_before(
 ) -> Document:
     """``EventPage`` of the events before ``before``, newest first.
 
-    ``before`` None: of the newest events. Events up to position ``since`` are left out.
+    ``before`` None: the page has the newest events. Events up to position ``since`` are left out.
     """
     items: list[Document] = []
     examined, bound = 0, before or EventPosition(instant.position, _AFTER_LAST)
@@ -114,7 +114,7 @@ async def events_before(
         source = (await log.at_position(min(upto, instant.position))).log
         after = source.clock.position_before(upto, chunk)
         chunk = min(2 * chunk, CHUNK_SEGMENTS_MAX)
-        if after >= upto:  # this index has no segment up to there
+        if after >= upto:  # the index begins at ``upto``: go on with the index before it
             after = source.first_position - 1
         for recorded in reversed(await _between(log, instant, max(after, since), upto)):
             event_position = EventPosition(recorded.position, recorded.index_in_segment)
@@ -126,7 +126,8 @@ async def events_before(
             document = conditions.document(recorded)
             if document is not None:
                 items.append(document)
-        has_older = after > log.view.sealed.cursor.pruned.position  # deleted from the archive
+        # Events up to ``pruned.position`` were deleted from the archive.
+        has_older = after > log.view.sealed.cursor.pruned.position
         upto = after if has_older else 0
     return _page(instant, items, examined, None)
 

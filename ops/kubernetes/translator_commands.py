@@ -100,6 +100,7 @@ class Commands:
             raise self._overtaken(error) from None
         if not result.events:
             return False
+        # The object is in the log now, so its webhook's admission is not pending any more.
         value = admitted_value(command, result.events)
         if value is not None:
             await self._admissions.remove_written(value)

@@ -36,7 +36,7 @@ def test_sandboxes_of_a_killed_test_are_removed_with_all_their_objects(
     killed: KilledLaboratory,
 ) -> None:
     leftovers = resources_of(killed.identity)
-    assert leftovers.processes, "a sandbox continues to run without its runtime"
+    assert leftovers.processes, "no sandbox continued to run without its runtime"
     assert leftovers.control_groups
 
     killed.reap()

@@ -80,7 +80,7 @@ class ShardWriters:
             raise LostRace(
                 f"the writer of shard {shard} was fenced: another worker writes for this shard",
                 subject=info.workflow_id,
-                remedy="nothing: the engine retries the activity",
+                remedy="wait: the engine retries the activity",
             ) from error
 
     async def close(self) -> None:

@@ -134,7 +134,8 @@ def _subnet(desired: DesiredPool, configuration: Configuration) -> Subnet:
     if subnet.retiring:
         message = f"SpiderSubnet/{scope.subnet} is being retired"
         message += ": automatic pools in it are not created or changed"
-        raise _refused(subject, "Forbidden", "retiring", message, "name another SpiderSubnet")
+        remedy = "name another SpiderSubnet in the Pod template"
+        raise _refused(subject, "Forbidden", "retiring", message, remedy)
     return subnet
 
 

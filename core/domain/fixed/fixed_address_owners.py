@@ -163,9 +163,10 @@ class IpamClaimState(NamedTuple):
 
 
 class MissingOwner(NamedTuple):
-    """An owner that was not found. ``certain``: it does not exist; otherwise that is unknown.
+    """A Pod, Node or owner that was not found.
 
-    ``direct``: an operator has reported that it is gone, so that one observation is enough.
+    ``certain``: it does not exist; otherwise that is unknown. ``direct``: a person has reported
+    that it is gone, so that one observation is enough.
     ``unanswered``: the API server did not answer; a later request may succeed.
     """
 

@@ -1,17 +1,18 @@
-"""The rules for one Pod or holder: the decision table of a scan, and the deadline after a change.
+"""The rules of reclaim: the decision table of a scan, and the deadline after a change of a Pod.
 
-The decision table (docs/reference/reclaim-rules.md, "Scan") judges the holder of an endpoint, or of
-claims that no endpoint lists. The verdict is "release", with the finding as evidence, or "keep",
-with the reason. A verdict is one observation; ``evidence`` decides whether one is enough. Addresses
-of a living Pod are never released, even if another endpoint lists them
+A holder is a Pod by its UID, or the owner of fixed addresses by its name, such as a replica of a
+StatefulSet or a VM. The decision table (docs/reference/reclaim-rules.md, "Scan") judges the holder
+of an endpoint, or of claims that no endpoint lists. The verdict is "release", with the finding as
+evidence, or "keep", with the reason. A verdict is one observation; ``evidence`` decides whether one
+is enough. Addresses of a living Pod are never released, even if another endpoint lists them
 (docs/reference/reclaim-rules.md, "Addresses in use").
 
 ``deadline_of`` decides for every add, update and delete of a Pod whether a deadline starts
 (docs/reference/reclaim-rules.md, "Deadlines"). ``PodDeadlines`` stores the deadlines up to a
-capacity, and ``due`` returns the expired ones. Fixed addresses whose owner exists get no deadline;
-a VM is found by the name of its instance (docs/reference/fixed-address-rules.md, "KubeVirt"). A
-deadline alone never releases an address: when it expires, the Pod is checked again
-(``reclaim_plan.check_deadline``).
+capacity, and ``due`` returns the expired ones. Fixed addresses whose owner exists get no deadline.
+The endpoint of a VM has the name of the VM instance, not of its launcher Pod, so the owner is found
+by that name (docs/reference/fixed-address-rules.md, "KubeVirt"). A deadline alone never releases an
+address: when it expires, the Pod is checked again (``reclaim_plan.check_deadline``).
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ SHARING_OWNERS: Final[Mapping[FixedKind, str]] = {"vm": "VM", "ipamclaim": "IPAM
 
 
 class PodToVerify(NamedTuple):
-    """The holder to verify, by the name of its endpoint.
+    """The Pod or other holder to verify.
 
-    ``uid``: "" if unknown, as for claims of fixed addresses that no endpoint lists. ``fixed``: the
-    kind of its owner if the addresses are fixed. ``addresses``: the addresses to release or keep.
-    ``claimed_by``: the UID in the claims, "" for fixed addresses.
+    ``namespace`` and ``name`` are those of its endpoint. ``uid``: the Pod's, "" if unknown, as for
+    claims of fixed addresses that no endpoint lists. ``fixed``: the kind of its owner if the
+    addresses are fixed. ``addresses``: the addresses to release or keep. ``claimed_by``: the UID in
+    the claims, "" for fixed addresses.
     """
 
     namespace: str
@@ -90,7 +92,7 @@ def _keep_fixed(validity: Validity) -> ReclaimVerdict:
 
 
 def holder_uid(holder: str) -> str:
-    """The UID in the name of a stateless Pod's holder; "" for a holder of fixed addresses."""
+    """The UID in the text ``pod/UID`` of a stateless Pod as holder; "" for other holders."""
     kind, _, uid = holder.partition("/")
     return uid if kind == "pod" else ""
 
@@ -139,11 +141,12 @@ def unless_in_use(
 
 def _by_name(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
     pod = context.cluster.pod(to_verify.namespace, to_verify.name)
-    if isinstance(pod, MissingOwner):  # no such Pod; if not ``certain``, that is unknown
+    if isinstance(pod, MissingOwner):  # the Pod was not found; ``certain``: it does not exist
         if not pod.certain:
             return ReclaimVerdict(finding=None, why=pod.why, unanswered=pod.unanswered)
-        # The launcher Pod of a VM does not have the name of the endpoint. After a failed migration
-        # the target, which had the last ADD, has ended, and the source still runs.
+        # A launcher Pod of a VM has another name than the endpoint: it is found by its UID. After
+        # a failed migration this is the UID of the target, which is gone while the source runs:
+        # then any launcher Pod of the VM is searched.
         launcher = context.cluster.pod_of_uid(to_verify.uid) if to_verify.uid else None
         if launcher is None and to_verify.fixed in SHARING_OWNERS:
             launcher = context.cluster.launcher(to_verify.namespace, to_verify.name)
@@ -165,7 +168,7 @@ def _absent(
 ) -> ReclaimVerdict:
     """The verdict if the Pod does not exist; the owner decides about fixed addresses."""
     if to_verify.fixed is None:
-        # ``direct``: an operator has reported that the Pod is gone.
+        # ``direct``: a person has reported that the Pod is gone (``orbctl gc --gone``).
         return ReclaimVerdict("pod-gone", missing.why, direct=missing.direct)
     validity = validity_of(to_verify.fixed, to_verify.namespace, to_verify.name, context.cluster)
     if validity.keeps:
@@ -420,8 +423,9 @@ class PodDeadlines:
     def put(self, new: ReclaimDeadline) -> bool:
         """Store a deadline; returns False if the capacity is reached.
 
-        It replaces the deadline of the same Pod and keeps the time of the first observation. The
-        deadline of a reported deletion is never replaced.
+        It replaces an earlier deadline of the same Pod, and keeps the time of the first observation
+        unless the new reason is a deletion that the API server has reported: this is an observation
+        of its own. The deadline of a reported deletion is never replaced.
         """
         old = self._deadlines.get(new.uid)
         if old is None and len(self._deadlines) >= self._deadlines_max:

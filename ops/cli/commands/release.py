@@ -1,7 +1,7 @@
 """``orbctl release``: releases the addresses of a Pod whose DEL was lost.
 
-The release names the claims that were shown: if the addresses of the Pod change before the user
-confirms, nothing is released. All addresses of an endpoint are released together (invariants I3 and
+If the addresses of the Pod change after they were shown and before the user confirms, nothing is
+released. All addresses of an endpoint are released together (invariants I3 and
 I4, docs/contributing/architecture.md).
 """
 

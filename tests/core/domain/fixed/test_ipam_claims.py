@@ -82,7 +82,7 @@ def test_only_the_addresses_of_the_nic_belong_to_its_ipam_claim() -> None:
 def test_an_add_allocates_only_the_nics_of_its_endpoint(
     interface: str, allocated: list[str]
 ) -> None:
-    """The annotation lists pools of all NICs, and only ``net1`` has an IPAMClaim."""
+    """Only ``net1`` has an IPAMClaim, and so an endpoint of its own; the others share one."""
     names = {"eth0": "main", "net1": "lan", "net2": "storage"}
     items = [{"interface": nic, "ipv4": [pool]} for nic, pool in names.items()]
     annotations = networks(element("lan", "vm1.lan"), element("storage")) | {
@@ -117,12 +117,12 @@ def test_an_address_is_valid_while_its_ipam_claim_exists(
 VM = Owner("VirtualMachineInstance", "vm1", namespace="shop", api_version="kubevirt.io/v1")
 CLAIM = IpamClaimState("shop", "vm1.lan")
 SOURCE = PodState("shop", "launcher-1", "source", ips=("10.9.0.1",), owner=VM, claims=("vm1.lan",))
-"""A running Pod that reports only the address of its default network."""
+"""The source of a VM migration: it runs and reports only the address of its default network."""
 
 TO_VERIFY = PodToVerify(
     "shop", "vm1.lan.ipamclaim", uid="target", fixed="ipamclaim", addresses=("10.6.0.1",)
 )
-"""The endpoint after an ADD of the migration's target, which has since ended."""
+"""The endpoint after an ADD of the migration's target Pod. This Pod does not exist any more."""
 
 
 @pytest.mark.parametrize("source", [SOURCE, SOURCE._replace(ips=())])
@@ -145,7 +145,7 @@ def test_an_address_is_kept_while_a_pod_that_names_its_ipam_claim_exists(
 @pytest.mark.parametrize(
     ("claims", "finding"), [([CLAIM], None), ([CLAIM._replace(deleting=True)], "owner-gone")]
 )
-def test_an_address_without_a_pod_is_kept_while_its_ipam_claim_exists(
+def test_an_address_whose_claim_no_pod_names_is_kept_while_the_ipam_claim_exists(
     claims: list[IpamClaimState], finding: str | None
 ) -> None:
     facts = _facts([SOURCE._replace(claims=())], claims)

@@ -23,19 +23,19 @@ ENDED = RunHead("one", RUN, "Basket", ExecutionStatus.COMPLETED)
 
 
 class CompactedStore(MemoryStore):
-    """A store whose first watch is compacted. The run ends directly after the read that follows."""
+    """A store whose first watch is compacted; the run ends after the next read of closed runs."""
 
     def __init__(self) -> None:
         super().__init__()
         self._is_behind = True
-        self._is_waited_for = asyncio.Event()
+        self._run_was_read = asyncio.Event()
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         result = await super().read(gets, revision=revision)
         if gets == [Get(*KEYS.range_of("closed"))]:
             await self.commit([], [Put(KEYS.closed("one", RUN), HEAD_CODEC.encode(ENDED))])
         elif Get(KEYS.closed("one", RUN)) in gets:
-            self._is_waited_for.set()
+            self._run_was_read.set()
         return result
 
     async def watch(
@@ -48,7 +48,7 @@ class CompactedStore(MemoryStore):
         if self._is_behind:
             self._is_behind = False
             yield WatchBatch((await super().read([])).revision, ())
-            await self._is_waited_for.wait()
+            await self._run_was_read.wait()
             raise Compacted(after)
         async for batch in super().watch(ranges, after=after, is_whole=is_whole):
             yield batch
