@@ -1,6 +1,6 @@
 """Decides whether an attachment that a GC call does not list has been deleted (I6).
 
-A single call without the attachment is no evidence: the list of a call may be empty. Evidence is
+A single call without the attachment is not evidence: the list of a call may be empty. Evidence is
 that the network namespace is deleted, or that the attachment is missing from consecutive GC calls
 at least ``GC_TWICE_S`` apart. Missing attachments are kept in memory only: after a restart of the
 agent, an attachment must be missing from two calls again.

@@ -127,7 +127,7 @@ def add_dscp_priorities(
 def remove_dscp_priorities(
     session: NetlinkSession, link: str, entries: Iterable[DscpPriority]
 ) -> None:
-    """Remove entries from the table of DSCP priorities; a missing one is no error.
+    """Remove entries from the table of DSCP priorities; a missing one is not an error.
 
     The entries are removed one by one: the kernel stops at the first missing entry, and some
     drivers remove the old entry of a DSCP when they add a new one. Raises NetlinkRefused,

@@ -156,7 +156,7 @@ def set_master(link: int, master: int) -> Request:
 
 
 def delete_link(name: str) -> Request:
-    """Delete a link; a missing one is no error."""
+    """Delete a link; a missing one is not an error."""
     body = IFINFOMSG.pack(0, 0, 0, 0, 0) + attribute_text(n.IFLA_IFNAME, name)
     return Request(n.RTM_DELLINK, 0, body, "delete link", name, GONE)
 
@@ -185,12 +185,12 @@ def _link_filter() -> bytes:
 
 
 def add_address(value: LinkAddress) -> Request:
-    """Add an address, with its ``flags`` such as IFA_F_NODAD; an existing one is no error."""
+    """Add an address, with its ``flags`` such as IFA_F_NODAD; an existing one is not an error."""
     return Request(n.RTM_NEWADDR, NEW_FLAGS, _address_body(value), "add address", value, EXISTS)
 
 
 def delete_address(value: LinkAddress) -> Request:
-    """Delete an address; a missing one is no error."""
+    """Delete an address; a missing one is not an error."""
     return Request(n.RTM_DELADDR, 0, _address_body(value), "delete address", value, GONE)
 
 
@@ -251,7 +251,7 @@ def find_route(lookup: RouteLookup, *, matched: bool = False) -> Request:
 
 
 def add_route(route: KernelRoute) -> Request:
-    """Add a route; an existing one is no error."""
+    """Add a route; an existing one is not an error."""
     return Request(n.RTM_NEWROUTE, NEW_FLAGS, _route_body(route), "add route", route, EXISTS)
 
 
@@ -268,7 +268,7 @@ def replace_route(route: KernelRoute) -> Request:
 
 
 def delete_route(route: KernelRoute) -> Request:
-    """Delete a route; a missing one is no error."""
+    """Delete a route; a missing one is not an error."""
     return Request(n.RTM_DELROUTE, 0, _route_body(route), "delete route", route, GONE)
 
 
@@ -316,7 +316,7 @@ def _packed_gateway(gateway: Address, family: Family) -> bytes:
 def clear_route(destination: Cidr, table: int) -> Request:
     """Delete the route to a destination from a table, whatever its next hop is.
 
-    A missing route is no error.
+    A missing route is not an error.
     """
     family = destination.family
     wildcards = (0, n.RT_SCOPE_NOWHERE, 0, 0)
@@ -330,7 +330,7 @@ def clear_route(destination: Cidr, table: int) -> Request:
 
 
 def add_rule(rule: RoutingRule) -> Request:
-    """Add a policy rule; an existing equal one is no error."""
+    """Add a policy rule; an existing equal one is not an error."""
     return Request(n.RTM_NEWRULE, NEW_FLAGS, _rule_body(rule), "add rule", rule, EXISTS)
 
 
@@ -375,7 +375,7 @@ def set_neighbour(entry: Neighbour) -> Request:
 
 
 def delete_neighbour(entry: Neighbour) -> Request:
-    """Delete the neighbour entry of an address on a link; a missing one is no error."""
+    """Delete the neighbour entry of an address on a link; a missing one is not an error."""
     body = _neighbour_body(entry._replace(mac=b""))
     return Request(n.RTM_DELNEIGH, 0, body, "delete neighbour", entry, GONE)
 

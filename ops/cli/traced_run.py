@@ -51,7 +51,7 @@ def run_traced(
 
 def _command(arguments: Sequence[str], program: CommandGroup) -> tuple[str, ...]:
     """The command and its subcommand, without arguments."""
-    # Words that are no option have the name "".
+    # Words that are not options have the name "".
     words = [option.words[0] for option in parse_options(arguments, program) if not option.name]
     if not words or words[0] not in program.commands:
         return ()

@@ -91,7 +91,7 @@ class ApiServerFactsSource:
     async def deleted_nodes(self, nodes: Iterable[str]) -> frozenset[str]:
         """See ``ReclaimFactsSource``. Nodes that the watch does not have are read.
 
-        A watch without any Node is no evidence: then no Node counts as deleted.
+        A watch without any Node is not evidence: then no Node counts as deleted.
         """
         watched = self.nodes.seen.objects
         missing = [("", node) for node in nodes if ("", node) not in watched]

@@ -59,7 +59,7 @@ def test_the_error_names_a_missing_or_empty_file(tmp_path: Path) -> None:
     for name in ("gone", "empty"):
         with pytest.raises(LogCorrupt, match=name):
             files.view(name)
-    files.remove("gone")  # removing a missing file is no error
+    files.remove("gone")  # removing a missing file is not an error
 
 
 def test_a_directory_with_the_name_of_a_file_is_an_error_and_stays(tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def _file(number: int, sealed_at_ms: int, size: int) -> SizedFile:
 
 
 def test_retention_deletes_by_age_and_size_oldest_first_and_never_the_newest() -> None:
-    # Five files of 100 bytes; a limit of 0 is no limit.
+    # Five files of 100 bytes; a limit of 0 means no limit.
     files = [_file(number, number * 1_000, 100) for number in range(1, 6)]
 
     assert count_surplus(files, Retention(age_s=0.0, bytes_max=0), now_ms=100_000) == 0
