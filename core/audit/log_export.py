@@ -1,14 +1,13 @@
 """Exports the log to a file, as JSON lines or in raw form.
 
-    lines    one event per line, JSON with the names of all fields: for people, jq and spreadsheets
-    raw      a stream of msgpack arrays: a head ["orbweaver-log", 1, cluster, revision], one array
-             [position, writer, seq, data] for each segment, an end [count, chain]
+    lines    one event per line, as JSON with field names: for people, jq and spreadsheets
+    raw      a stream of msgpack arrays: first ["orbweaver-log", 1, cluster, revision], then
+             [position, writer, seq, data] for each segment, last [count, chain]
 
-The raw form has every byte of the log and can be read with any msgpack reader. ``count`` is the
-number of segments, and ``chain`` the hash chain over them, which the archive cursor has too
-(``core.archive.cursor``). ``import_log`` reads a raw export back into segments, from which a ledger
-can be made without an etcd. A log cannot be written into another etcd: releases name revisions of
-claims, and another etcd has other revisions.
+The raw form has every byte of the log. ``count`` is the number of segments. ``chain`` is the hash
+chain over the segments, as in ``core.archive.cursor``. ``import_log`` reads a raw export back into
+segments, from which a ledger can be made without an etcd. A log cannot be written into another
+etcd: release events name etcd revisions, and the other etcd would assign new revisions.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from core.eventstore.log_reader import Segment
 RAW_FORMAT: Final = "orbweaver-log"
 RAW_VERSION: Final = 1
 ITEM_BYTES_MAX = 2 * REQUEST_BYTES_MAX
-"""Limit of one item of a raw export: a segment, which was written in one request to etcd."""
+"""Limit of one array of a raw export. A segment was written to etcd in one request."""
 
 _json = msgspec.json.Encoder()
 _raw = msgspec.msgpack.Encoder()
 
 _EXPORTED_NAMES: Final = {"conflicting_host": "stranger"}
-"""Field that was renamed -> its first name, which exports keep."""
+"""Name of a field -> the former name, which exports keep."""
 
 
 async def export_lines(events: AsyncIterator[list[Recorded]], out: TextIO) -> int:
@@ -49,12 +48,12 @@ async def export_lines(events: AsyncIterator[list[Recorded]], out: TextIO) -> in
 
 
 def line_of(recorded: Recorded) -> str:
-    """One event as JSON; ``time`` is ``recorded_at_ms`` in UTC, ``body`` has the event's fields."""
+    """One event as JSON. ``time`` is ``recorded_at_ms`` in UTC."""
     name = TYPE_NAMES[type(recorded.event)]
     at = datetime.fromtimestamp(recorded.recorded_at_ms / 1000, UTC)
     line = {
         "position": recorded.position,
-        "place": recorded.index_in_segment,  # exports keep the first name
+        "place": recorded.index_in_segment,  # exports keep the former name
         "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "type": name,
         "version": EVENT_VERSIONS[name],
@@ -74,12 +73,12 @@ async def export_raw(
 ) -> int:
     """Write the complete log in raw form; return the number of segments.
 
-    ``on_progress`` is called with the position of the last segment written, and the end position.
-    Raises BadInput if the archive was pruned, because the log is not complete.
+    ``on_progress`` receives two positions: of the last segment written, and of the end of the log.
+    Raises BadInput if the archive was pruned.
     """
     if view.sealed.cursor.pruned.files:
         raise BadInput(
-            "a raw export needs the complete log, but the beginning of this one was pruned",
+            "a raw export needs the complete log, but the beginning of the log was pruned",
             subject="raw",
             remedy="export JSON lines, or use a copy of the archive that still has the beginning",
         )
@@ -96,10 +95,10 @@ async def export_raw(
 
 
 def import_log(source: BinaryIO) -> Iterator[Segment]:
-    """The segments of a raw export, one by one.
+    """Yield the segments of a raw export.
 
-    Count and chain are checked after the last segment. Raises BadInput for a file that is not a raw
-    export, LogCorrupt for an incomplete or changed one.
+    The count and the chain are checked after the last segment. Raises BadInput if the file is not a
+    raw export, and LogCorrupt if the export is incomplete or was changed.
     """
     items = _items(source)
     try:

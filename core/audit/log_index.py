@@ -1,10 +1,9 @@
 """An index in memory of the state at every position of a log: queries take milliseconds.
 
-A ``LogIndex`` begins at a snapshot; each ``read`` adds the new events. It keeps holdings as
-columns, versions of the configuration, and the log's clock. Details that it does not keep, such as
-the routes of a Pod or the evidence of a release, are read from the log (``core.audit.history``).
-Events change the index by the rules of ``core.domain.evolution``; a test compares it with the fold
-of the log at every position. This module only reads.
+A ``LogIndex`` begins at a snapshot; each ``read`` adds the new events. The index keeps holdings
+(which Pod had which address from when to when), versions of configuration objects, and the log's
+clock. Other details, such as the routes of a Pod or the evidence of a release, are read from the
+log (``core.audit.history``). Nothing here writes to etcd.
 """
 
 from __future__ import annotations
@@ -52,10 +51,10 @@ from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subn
 from core.eventstore.log_reader import Segment
 
 EVENTS_PER_STEP: Final = 2_000
-"""Events that are indexed before other tasks of the process may run."""
+"""Number of events after which ``LogIndex.read`` lets other tasks of the process run."""
 
 RECENT_EVENTS: Final = 1_000
-"""How many of the newest events are kept, for clients that follow the log."""
+"""Number of newest events that are kept, for clients that follow the log."""
 
 _TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{16}([0-9a-f]{16})-")
 _TYPES: Final = tuple(TYPE_NAMES.values())
@@ -64,14 +63,14 @@ _SEPARATORS: Final = re.compile(r"[^0-9a-fA-F]")
 
 
 class RefusedPod(NamedTuple):
-    """The newest refused ADD of a Pod, for the search; its event has the details."""
+    """The newest refused ADD of a Pod, as the search shows it."""
 
     reason: str
     node: str
 
 
 class LogIndex:
-    """The states from ``first_position``, the position of its snapshot, up to ``position``."""
+    """The states from ``first_position`` (the snapshot's position) up to ``position``."""
 
     def __init__(self, base: ArchiveSnapshot) -> None:
         self.first_position = self.position = base.ledger.position
@@ -82,26 +81,25 @@ class LogIndex:
         self.quarantine: VersionTable[str, Quarantine] = VersionTable()
         self.coordinators: VersionTable[str, RecordDefined] = VersionTable()
         self.refusals: VersionTable[str, RefusedPod] = VersionTable()
-        """The newest refused ADD of each Pod (``NAMESPACE/NAME``)."""
+        """Pod (``NAMESPACE/NAME``) -> its newest refused ADD."""
         self.holdings: dict[str, HoldingTable] = {}
         self.writers: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))
-        """The positions of the segments of each writer."""
+        """Writer -> the positions of its segments."""
         self.recent: deque[Recorded] = deque(maxlen=RECENT_EVENTS)
-        """The newest events."""
         self._names = Names()
-        # Trace id, position and type of each event of a trace; those of claims are in ``holdings``.
+        # Trace id, position and type of each event with a trace. Claim events are in ``holdings``.
         self._traces, self._trace_positions, self._trace_types = array("Q"), array("Q"), array("B")
         self._seqs = dict(base.seqs)
         self._skipped: dict[str, list[tuple[int, int]]] = {}
-        """Writer -> pairs (position, number of its unreadable segments, skipped up to there)."""
+        """Writer -> pairs (position, number of unreadable segments skipped up to the position)."""
         self._clock_ms = base.clock_ms
         self._begin(base.ledger)
 
     async def read(self, view: LogView, upto: int | None = None) -> None:
-        """Read the new events of the view, up to its end or to a position.
+        """Read the new events of the view up to position ``upto``; None means the end of the view.
 
-        Raises LogCorrupt, LogGap, Compacted, StoreUnavailable; the next call continues after the
-        last segment that was read.
+        Raises LogCorrupt, LogGap, Compacted, StoreUnavailable. After an error, the next call
+        continues after the last indexed segment.
         """
         since_pause = 0
         async for batch in view.batches(self.position, upto):
@@ -109,7 +107,7 @@ class LogIndex:
                 events = view.events_of(segment)
                 for recorded in events:
                     self._clock_ms = advance_clock(self._clock_ms, recorded, batch.read_at_ms)
-                    with suppress(AddressSyntaxError):  # ``orbctl verify`` reports it
+                    with suppress(AddressSyntaxError):  # ``orbctl verify`` reports such an address
                         self._apply(recorded)
                 self.recent.extend(events)
                 self.clock.append(segment.position, self._clock_ms, len(events))
@@ -121,7 +119,7 @@ class LogIndex:
                     await asyncio.sleep(0)
 
     def _count(self, segment: Segment) -> None:
-        """Count the segment for its writer, and the skipped segments of the writer before it."""
+        """Add the segment to its writer's positions; count segments skipped before the segment."""
         writer, positions = segment.writer, self.writers[segment.writer]
         skipped = segment.seq - 1 - len(positions) - self._seqs.get(writer, 0)
         counts = self._skipped.get(writer)
@@ -131,17 +129,17 @@ class LogIndex:
         positions.append(segment.position)
 
     def table(self, pool: str) -> HoldingTable:
-        """The holdings of a pool; an empty table if it had none."""
+        """The holdings of a pool; an empty table if the pool had none."""
         return self.holdings.get(pool) or HoldingTable(self._names)
 
     def written_by(self, writer: str, position: int) -> tuple[int, int]:
-        """The number of a writer's segments up to a position, and the position of the last one."""
+        """The number of a writer's segments up to a position, and the last segment's position."""
         positions = self.writers.get(writer, array("Q"))
         count = bisect_right(positions, position)
         return count, positions[count - 1] if count else 0
 
     def seqs_at(self, position: int) -> dict[str, int]:
-        """The sequence number of each writer's last segment up to a position."""
+        """Writer -> sequence number of the writer's last segment up to a position."""
         written = {writer: self.written_by(writer, position)[0] for writer in self.writers}
         return self._seqs | {
             writer: self._seqs.get(writer, 0) + count + self._skipped_by(writer, position)
@@ -149,12 +147,15 @@ class LogIndex:
         }
 
     def _skipped_by(self, writer: str, position: int) -> int:
-        """How many of a writer's segments up to the position were skipped."""
+        """How many of a writer's segments were skipped up to the position."""
         counts = [skipped for at, skipped in self._skipped.get(writer, ()) if at <= position]
         return counts[-1] if counts else 0
 
     def events_with_trace(self, trace: int) -> Iterator[tuple[int, str]]:
-        """Position and type of each event of a trace, except claims; ``trace``: its low 64 bits."""
+        """Position and type of each event of a trace, except claims.
+
+        ``trace``: the low 64 bits of the trace id.
+        """
         for row in rows_of(self._traces, trace):
             yield self._trace_positions[row], _TYPES[self._trace_types[row]]
 
@@ -191,7 +192,7 @@ class LogIndex:
     def _apply(self, recorded: Recorded) -> None:
         event, position = recorded.event, recorded.position
         trace = _TRACE.match(recorded.cause.traceparent)
-        trace_id = int(trace[1], 16) if trace else 0  # its low 64 bits
+        trace_id = int(trace[1], 16) if trace else 0  # the low 64 bits
         if trace_id and not isinstance(event, AddressesClaimed):
             self._traces.append(trace_id)
             self._trace_positions.append(position)
@@ -223,7 +224,7 @@ class LogIndex:
                 self._table(pool).begin(parse_address(address).value, position, holder)
 
     def _move(self, endpoint: Endpoint, position: int) -> None:
-        """Begin new holdings for claims whose node or interface has changed."""
+        """Begin a new holding for each address whose holder's data, e.g. the node, has changed."""
         pod = f"{endpoint.namespace}/{endpoint.name}"
         for nic in endpoint.nics:
             for address, pool in nic.addresses():
@@ -260,7 +261,7 @@ class LogIndex:
 
 
 def mac_number(text: str) -> int:
-    """The 48 bits of a MAC address; 0 for another text."""
+    """A MAC address as a number; 0 if the text is not a MAC address."""
     digits = _SEPARATORS.sub("", text)
     return int(digits, 16) if len(digits) == 12 else 0
 

@@ -1,7 +1,7 @@
-"""The history of a configuration object: a pool, subnet, reservation or record.
+"""The history of one pool, subnet, reservation, record or application.
 
-The history of an application has the changes of its record, of its number of Pods and of its
-automatic pools. No I/O: the caller passes the events one by one.
+The history of an application has three kinds of changes: of the application's record, of the
+number of Pods, and of the automatic pools. No I/O: the caller passes the events one by one.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from core.domain.events import (
 from core.domain.model import Pool, Reservation, Route, Subnet, Workload
 
 OBJECT_KINDS: Final = frozenset(("pool", "subnet", "reservation", "record", "application"))
-"""Kinds of subjects that are created, changed and deleted."""
+"""The kinds of subjects whose history is an ``ObjectHistory``."""
 
 ConfigurationObject = Pool | Subnet | Reservation | RecordDefined
 
 
 class ObjectChange(NamedTuple):
-    """A change of one object; ``value`` is None if it was retired or deleted."""
+    """A change of one object; ``value`` is None if the object was retired or deleted."""
 
     kind: str
     name: str
@@ -73,7 +73,7 @@ class ObjectHistory(EntryList):
             self._add("deleted", change, recorded)
 
     def _take_size(self, recorded: Recorded, event: ApplicationScaled) -> None:
-        """Keep the event as a possible cause of the next one; add an entry for a new size."""
+        """Keep the event as a possible cause of later events; add an entry if the size is new."""
         self._last_scaling = recorded
         subject = HistorySubject("application", f"{event.namespace}/{event.name}")
         if self.subject == subject and event != self._size:
@@ -82,7 +82,7 @@ class ObjectHistory(EntryList):
             self.add(HistoryEntry("scaled", self.subject.name, at, text=size_in_words(event)))
 
     def _because(self, recorded: Recorded) -> str:
-        """A text with the scaling that caused the event; "" if it has another cause."""
+        """The text ", because ..." if the last scaling caused the event, else ""."""
         scaling = self._last_scaling
         if scaling is None or scaling.event_id != recorded.cause.causation_id:
             return ""
@@ -169,7 +169,7 @@ def _kind_of(
 
 
 def _path(*parts: str) -> str:
-    """Kind, namespace if there is one, and name of a record."""
+    """Kind, namespace (if any) and name of a record, joined by "/"."""
     return "/".join(part for part in parts if part)
 
 
@@ -202,7 +202,7 @@ def changed_fields(before: ConfigurationObject, after: ConfigurationObject, form
 
 
 def _fields(value: ConfigurationObject) -> dict[str, object]:
-    """The fields of an object; the fields of a coordinator replace the field ``coordinator``."""
+    """The fields of an object; the coordinator's fields replace the field ``coordinator``."""
     fields = value._asdict()
     coordinator = fields.pop("coordinator", None)
     return fields if coordinator is None else fields | coordinator.fields()

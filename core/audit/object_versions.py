@@ -1,4 +1,4 @@
-"""All versions of configuration objects: finds the version that was valid at a position. No I/O."""
+"""Finds the version of a configuration object that was valid at a log position. No I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class Version(NamedTuple, Generic[V]):
-    """The value of an object from ``position`` on; None if it was deleted."""
+    """The value of an object from ``position`` on; None if the object was deleted."""
 
     position: int
     value: V | None
@@ -24,10 +24,10 @@ class VersionTable(Generic[K, V]):
         self._versions: dict[K, list[Version[V]]] = {}
 
     def define(self, name: K, position: int, value: V | None) -> None:
-        """Add the object's value from a position on; None if it was deleted."""
+        """Add the object's value from a position on; None if the object was deleted."""
         versions = self._versions.setdefault(name, [])
         if versions and versions[-1].position == position:
-            versions[-1] = Version(position, value)  # the last event of the position is valid
+            versions[-1] = Version(position, value)  # the last event at a position wins
             return
         versions.append(Version(position, value))
 
@@ -49,13 +49,13 @@ class VersionTable(Generic[K, V]):
         return versions[index - 1].value if index else None
 
     def position_of(self, name: K, position: int) -> int:
-        """The position of the version that ``get`` returns; 0 if there is none."""
+        """The position of the version that ``get`` returns; 0 if no version exists."""
         versions = self._versions.get(name, [])
         index = bisect_right(versions, position, key=lambda version: version.position)
         return versions[index - 1].position if index else 0
 
     def between(self, name: K, after: int, upto: int) -> list[Version[V]]:
-        """The version at position ``after``, if any, and every version in (after, upto]."""
+        """The version valid at position ``after``, if any, and every version in (after, upto]."""
         versions = self._versions.get(name, [])
         begin = bisect_right(versions, after, key=lambda version: version.position)
         end = bisect_right(versions, upto, key=lambda version: version.position)
@@ -67,7 +67,7 @@ class VersionTable(Generic[K, V]):
         return {name: value for name, value in pairs if value is not None}
 
     def first_position(self, name: K) -> int:
-        """The position of the object's first version; 0 if there is none."""
+        """The position of the object's first version; 0 if no version exists."""
         versions = self._versions.get(name)
         return versions[0].position if versions else 0
 

@@ -1,12 +1,12 @@
-"""Finds changes that an agent made to claims of another node.
+"""Finds changes that an agent made to endpoints or GUIDs of another node.
 
-All agents share one etcd role (``core.eventstore.roles``), so etcd cannot prevent such a change,
-but the log shows it: every change of a claim or an endpoint has an event in the log of its
-writer, and an agent's writer has the name of its node. Controllers and orbctl may change the claims
-of every node. Pure; checks one segment at a time.
+All agents share one etcd role (``core.eventstore.roles``), so etcd cannot prevent such a change.
+The log shows the change: every event names its writer, and an agent's writer name is the name of
+the node. Controllers and orbctl may change the endpoints of every node. Pure; checks one segment at
+a time.
 
-An event that an agent writes under the writer name of another agent is not found here. Such an
-event fences the other agent, which then exits with an error.
+This check does not find an event that an agent wrote under the writer name of another agent. Such
+an event fences the other agent, which then exits with an error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core.domain.log_checker import Violation
 from core.eventstore.keys import CONTROLLER_WRITERS
 
 WRITER: Final = "writer"
-"""The name of the violated rule in a report."""
+"""The name of this rule in a report of violations."""
 
 _FORMER_CONTROLLERS: Final = re.compile(r"(jobs-[0-9a-f]{2}|orbctl-\d+|kubernetes|admission)\Z")
 """The writer names of controllers and orbctl in releases before ``CONTROLLER_WRITERS``."""
@@ -37,8 +37,8 @@ def foreign_changes(events: Sequence[Recorded], before: Ledger) -> list[Violatio
     """The changes in one segment that an agent made to endpoints and GUIDs of another node.
 
     ``before``: the ledger before the segment. A release is allowed if the segment also has a claim
-    of the same endpoint: a Pod takes over the addresses of the Pod with the same name that ran on
-    another node before.
+    of the same endpoint: the Pod then takes over the addresses of a deleted Pod with the same name,
+    which ran on another node.
     """
     if not events or _is_controller(events[0].writer):
         return []

@@ -1,7 +1,7 @@
 """Reads the results of past ADDs of one Pod from the log.
 
-The events of claims and refusals contain the decision of pool selection, so neither the state at
-that time nor the Pod object is needed. This module only reads.
+Claim events and refusal events contain the decision of pool selection. Neither an older state nor
+the Pod object is needed to explain an ADD.
 """
 
 from __future__ import annotations
@@ -24,16 +24,13 @@ from core.domain.model import Endpoint
 
 
 class LogMoment(NamedTuple):
-    """Selects the events up to a position that were recorded up to a time (Unix ms).
-
-    None sets no limit.
-    """
+    """The last position and the last time (Unix ms) that are read; None means no limit."""
 
     position: int | None = None
     time_ms: int | None = None
 
     def includes(self, recorded: Recorded) -> bool:
-        """Whether the event is selected."""
+        """Whether the event is within both limits."""
         if self.position is not None and recorded.position > self.position:
             return False
         return self.time_ms is None or recorded.recorded_at_ms <= self.time_ms
@@ -43,12 +40,14 @@ NOW: Final = LogMoment()
 
 
 class PastAdds(NamedTuple):
-    """The results of a Pod's ADDs since it last had no address.
+    """The results of a Pod's ADDs since the Pod last had no address.
 
-    ``claims``: the events of its claims. ``refused``: the event of its newest refused ADD.
-    ``released``: the event that released its last address; None if the Pod has an address.
-    ``endpoint``: None without an address. ``binding``: the event of the newest change at a network
-    provider; None after the addresses were unbound.
+    claims      the claim events
+    refused     the event of the newest refused ADD
+    released    the event that released the Pod's last address; None if the Pod has an address
+    endpoint    None if the Pod has no address
+    binding     the newest event about the binding of the addresses at a network provider; None if
+                that event says that the addresses were unbound
     """
 
     claims: tuple[Recorded, ...] = ()
@@ -59,7 +58,7 @@ class PastAdds(NamedTuple):
 
     @property
     def has_source(self) -> bool:
-        """Whether the newest claim's event has the level of selection that named its pools."""
+        """Whether the newest claim event states which level of pool selection named the pools."""
         event = self.claims[-1].event if self.claims else None
         return isinstance(event, AddressesClaimed) and bool(event.source)
 
@@ -74,7 +73,7 @@ async def read_past_adds(view: LogView, pod: EndpointKey, moment: LogMoment = NO
 
 
 def _after(adds: PastAdds, recorded: Recorded, pod: EndpointKey) -> PastAdds:
-    """The results after one more event of the log."""
+    """The results after the event ``recorded``."""
     match recorded.event:
         case AddressesClaimed(endpoint) if endpoint.key == pod:
             return PastAdds((*adds.claims, recorded), endpoint=endpoint, binding=adds.binding)

@@ -1,9 +1,8 @@
 """Hourly net growth of every pool and subnet, computed from the log.
 
 The growth of a pool is the number of its claims minus the number of its releases. The growth of a
-subnet is the number of addresses that pools took from it minus the number that they returned to it.
-A ``GrowthLog`` reads the last ``HOURS_MAX`` hours first and only new events later. It does not
-write to etcd.
+subnet is the number of addresses that pools took from the subnet minus the number that pools
+returned. Nothing here writes to etcd.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class GrowthSubject(NamedTuple):
 
 
 class _Share(NamedTuple):
-    """How many addresses a pool has from its subnet; ``subnet`` is "" if it has no subnet."""
+    """How many addresses a pool has from a subnet; ``subnet`` is "" if the pool has no subnet."""
 
     subnet: str
     size: int
@@ -49,23 +48,23 @@ _NO_SUBNET: Final = _Share(subnet="", size=0)
 
 
 class GrowthLog:
-    """Net growth in each hour. ``position``: the position of the last event that was read."""
+    """Net growth in each hour. ``position``: the position of the last segment that was read."""
 
     def __init__(self) -> None:
         self.position = 0
         self._clock_ms = 0
         self._first_hours: dict[GrowthSubject, int] = {}
-        """The first hour of each object's history, in hours since 1970."""
+        """Pool or subnet -> the first hour of its history, in hours since 1970."""
         self._net: defaultdict[GrowthSubject, dict[int, int]] = defaultdict(dict)
-        """Object -> hour -> growth in this hour."""
+        """Pool or subnet -> hour -> net growth in the hour."""
         self._shares: dict[str, _Share] = {}
-        """The current share of each pool that has a subnet."""
+        """Pool that has a subnet -> its current share."""
 
     async def read(self, view: LogView, now_ms: int) -> None:
         """Read the new events of the log; the first call begins ``HOURS_MAX`` hours ago.
 
-        Unreadable parts that the view skips are not counted. Raises LogCorrupt, LogGap, Compacted,
-        StoreUnavailable.
+        Unreadable segments that the view skips are not counted. Raises LogCorrupt, LogGap,
+        Compacted, StoreUnavailable.
         """
         first_hour = now_ms // HOUR_MS - HOURS_MAX
         if not self.position:
@@ -80,14 +79,14 @@ class GrowthLog:
         self._drop_before(first_hour)
 
     def net_growth(self, subject: GrowthSubject, now_ms: int) -> list[int]:
-        """The growth in each complete hour of the object's history, oldest first."""
+        """The growth in each complete hour of the subject's history, oldest hour first."""
         this_hour = now_ms // HOUR_MS
         first = max(self._first_hours.get(subject, this_hour), this_hour - HOURS_MAX)
         net = self._net.get(subject, {})
         return [net.get(hour, 0) for hour in range(first, this_hour)]
 
     def _begin(self, view: LogView, begin_ms: int) -> None:
-        """Start from the newest snapshot at or before this time, else at the start of the log."""
+        """Start from the newest snapshot not after ``begin_ms``, else at the start of the log."""
         snapshot = view.sealed.snapshot_at_time(begin_ms)
         self.position, self._clock_ms = snapshot.ledger.position, snapshot.clock_ms
         hour = snapshot.clock_ms // HOUR_MS
@@ -120,7 +119,7 @@ class GrowthLog:
                 pass
 
     def _set_share(self, pool: str, after: _Share, hour: int) -> None:
-        """Change the share of a pool, and count the difference as growth of its subnets."""
+        """Change a pool's share, and count the change as growth of the old and the new subnet."""
         before = self._shares.get(pool, _NO_SUBNET)
         if after.subnet:
             self._shares[pool] = after
@@ -151,5 +150,5 @@ def _share_of(pool: Pool) -> _Share:
         return _NO_SUBNET
     try:
         return _Share(subnet, pool_addresses(pool).clamped_size)
-    except AddressSyntaxError:  # ``orbctl verify`` reports it
+    except AddressSyntaxError:  # ``orbctl verify`` reports such a pool
         return _NO_SUBNET

@@ -1,8 +1,8 @@
 """The activity of the last minute: claims, releases and refusals, by pool and by writer.
 
-Events are counted by the second of ``recorded_at_ms``. An event with a later time than now, from a
-writer whose clock is ahead, is counted too. No I/O. Memory is bounded: one minute of counts, and
-the newest refusals.
+Events are counted by the second of ``recorded_at_ms``. An event from a writer whose clock is ahead
+can have a time in the future; such an event is counted too. No I/O. Memory is bounded: one minute
+of counts, and the newest refusals.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WINDOW_S: Final = 60
 """Seconds for which the counts of events are kept."""
 
 REFUSALS_MAX: Final = 20
-"""How many of the newest refusals are kept."""
+"""Number of newest refusals that are kept."""
 
 CountKind = Literal["claimed", "released", "refused", "event"]
 
@@ -45,7 +45,7 @@ class Minute(NamedTuple):
     sums: Counter[tuple[CountKind, str]]
 
     def of_pool(self, pool: str) -> PoolActivity:
-        """The activity of one pool; "" counts the refused ADDs that had no candidate pool."""
+        """The activity of one pool. Refused ADDs without a candidate pool count for pool ""."""
         return PoolActivity(
             self.sums["claimed", pool], self.sums["released", pool], self.sums["refused", pool]
         )
@@ -93,9 +93,9 @@ class Activity:
         return Minute(total)
 
     def _counts_at(self, second: int) -> Counter[tuple[CountKind, str]]:
-        """The counter of a second, to be updated by the caller; not kept for an old second.
+        """The counter of a second, which the caller updates.
 
-        Deletes the counters of seconds that are older than ``WINDOW_S``.
+        Deletes counters older than ``WINDOW_S``; a new counter for such a second is not kept.
         """
         if second > self._last_s:
             self._last_s = second

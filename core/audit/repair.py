@@ -1,23 +1,20 @@
-"""Repair: restores the state keys from the log. It does not change the log to match the keys.
+"""Restores the state keys from the log, after ``core.audit.verify`` has found differences.
 
-A step is one transaction, guarded by the revisions of the keys that were found. It repairs one key,
-or the claims of one endpoint. If a key has changed in the meantime, the step does nothing and is
-reported; run ``verify`` again. Keys that equal the log are not written.
+A step is one transaction. It repairs one key, or the claims of one endpoint. If a key has changed
+since the differences were found, the step does nothing and is reported; run ``verify`` again.
 
-Steps for pools, subnets, reservations, records, quarantines and endpoints write no event, because
-the log already has the events. These steps restore the key together with the guard keys of its
-kind, so that a concurrent allocation that read the old value fails. A key without an event in the
-log is deleted, also without an event.
+A step for a pool, subnet, reservation, record, quarantine or endpoint writes no event, because the
+log already has the event. If the kind has guard keys, the step rewrites these guard keys, so that a
+concurrent allocation that read the old value fails. A key that has no event in the log is deleted.
 
-A step for claims writes an event. Rewriting the key of a claim changes its revision, which the
-release must name. Therefore ``AddressesClaimed`` claims the address again for the same endpoint and
-holder at the new revision. No address changes its holder. The checker and the history distinguish
-such repeated claims from new ones.
+A step for claims writes an event. Writing the key of a claim changes the key's revision, and a
+later release must name the new revision. Therefore the event ``AddressesClaimed`` claims the
+address again, for the same endpoint and holder. The checker and the history distinguish repeated
+claims from new claims.
 
-One inconsistency of the log itself is repaired: a release of an endpoint did not list one of its
-claims, because the claim's key had been deleted manually. Neither the key nor the endpoint has the
-claim any more, so the missing release is written, with the reason ``repair``. Every other
-inconsistency of the log is reported and left to the user.
+One inconsistency of the log is repaired. If the key of a claim was deleted manually, the release of
+the endpoint did not list the claim. The repair then writes the missing release, with the reason
+``repair``. Every other inconsistency of the log is reported and left to the user.
 """
 
 from __future__ import annotations
@@ -46,16 +43,16 @@ _TOPICS: Final[Mapping[str, str]] = {
     "quarantine": "quarantine",
     "record": "records",
 }
-"""Prefix of state keys -> the topic of the guard keys that change with them."""
+"""Prefix of a state key -> the topic of the guard keys that change with the state key."""
 
 _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 
 class RepairStep(NamedTuple):
-    """One transaction of a repair; ``text`` describes it.
+    """One transaction of a repair.
 
-    ``event``: the event to append to the log. A step with neither writes nor event must be done by
-    the user; the text states why.
+    ``event`` is appended to the log. The user must do a step that has neither writes nor an event;
+    ``text`` states why.
     """
 
     text: str
@@ -65,15 +62,15 @@ class RepairStep(NamedTuple):
 
     @property
     def is_possible(self) -> bool:
-        """Whether ``repair`` can do this step."""
+        """Whether ``repair`` can execute this step."""
         return bool(self.writes) or self.event is not None
 
 
 class Repaired(NamedTuple):
     """The texts of the steps, by their outcome.
 
-    ``changed_meanwhile``: steps that did nothing, because a key has changed after the plan was
-    made. ``impossible``: steps that the user must do.
+    ``changed_meanwhile``: steps that did nothing, because a key changed after the plan was made.
+    ``impossible``: steps that the user must do.
     """
 
     done: tuple[str, ...]
@@ -95,7 +92,7 @@ def plan_repair(
             steps.append(_restore(difference, keys))
     for key, claims in differing_claims.items():
         steps += _claim_again(ledger, key, claims, state, keys)
-    # The step that writes the claims of an endpoint again also writes the endpoint.
+    # A step for the claims of an endpoint also writes the endpoint.
     written = {write.key for step in steps for write in step.writes if isinstance(write, Put)}
     steps += [
         _restore(difference, keys)
@@ -110,8 +107,8 @@ async def plan_heads(
 ) -> tuple[RepairStep, ...]:
     """The steps that restore undecodable head keys from the log. Raises StoreUnavailable.
 
-    The head key of a writer has the number of its last segment; ``sealed``: the number of its last
-    segment in the archive.
+    A head key has the number of the writer's last segment. ``sealed``: writer -> the number of the
+    writer's last segment in the archive.
     """
     steps: list[RepairStep] = []
     for kv in (await store.read([Get(*keys.range_of("head"))], revision=revision)).ranges[0].kvs:
@@ -136,7 +133,7 @@ async def repair(
 ) -> Repaired:
     """Execute the steps, one transaction each.
 
-    Raises StoreUnavailable, OutcomeUnknown, WriterFenced; the steps before the error stay done.
+    Raises StoreUnavailable, OutcomeUnknown, WriterFenced. An error does not undo earlier steps.
     """
     applied: list[str] = []
     changed_meanwhile: list[str] = []
@@ -154,7 +151,7 @@ async def repair(
 async def _execute(
     step: RepairStep, store: KeyValueStore, keys: Keys, writer: Writer, cause: Cause
 ) -> bool:
-    """Commit a step; False if a key has changed after the plan was made."""
+    """Commit a step; False if a key changed after the plan was made."""
     event = step.event
     if event is None:
         return (await store.commit(step.guards, step.writes)).succeeded
@@ -166,7 +163,7 @@ async def _execute(
 
 
 def _restore(difference: Difference, keys: Keys) -> RepairStep:
-    """The step that writes or deletes one key; not for claims, whose releases name a revision."""
+    """The step that writes or deletes one key of any kind except claims."""
     guard = _guard(difference.key, difference.found_revision)
     guard_writes = _guard_writes(difference, keys)
     if difference.expected is None:
@@ -212,9 +209,9 @@ def _claim_again(
 def _missing_release(
     ledger: Ledger, key: EndpointKey, difference: Difference, state: State, keys: Keys
 ) -> RepairStep:
-    """The step that releases a claim whose endpoint does not list it and whose key is missing.
+    """The step that releases a claim that has no key and that the endpoint does not list.
 
-    In all other cases a step for the user.
+    If the claim has a key or the endpoint lists the claim, the step is for the user.
     """
     endpoint = ledger.endpoints.get(key)
     endpoint_addresses = dict(endpoint.addresses()) if endpoint is not None else {}
@@ -251,9 +248,9 @@ def _is_claimed_by(ledger: Ledger, endpoint: Endpoint | None, nic: Nic) -> bool:
 
 
 def _guard_writes(difference: Difference, keys: Keys) -> tuple[Write, ...]:
-    """The writes of the guard keys that must change together with this key.
+    """The writes of the guard keys that must change together with the differing key.
 
-    ``core.configuration.configurator`` writes the same guard keys.
+    ``core.configuration.configurator`` writes the same guard keys for a command.
     """
     topic = _TOPICS.get(difference.kind)
     if topic is None:

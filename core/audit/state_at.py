@@ -1,8 +1,8 @@
 """Reads the state at a position or a time, from the nearest snapshot and the events after it.
 
-Times are compared with the log's clock, the highest timestamp of the events so far
-(``core.archive.replay``): the result is the state before the first event at which this clock is
-later than the time. This module only reads.
+A time is compared with the log's clock: the highest timestamp of the events so far
+(``core.archive.replay``). The state at a time is the state before the first event that moves the
+clock past the time. Nothing here writes to etcd.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from core.errors import BadInput
 async def as_of_position(view: LogView, position: int) -> Ledger:
     """The state after every event up to a position (an etcd revision).
 
-    Raises LogCorrupt, LogGap, Compacted, and BadInput for a position that the log has not reached
-    or that was pruned.
+    Raises LogCorrupt, LogGap, Compacted. Raises BadInput if the log has not reached the position,
+    or if the state at the position was pruned.
     """
     _require_kept(view, position)
     if not 0 <= position <= view.revision:
@@ -34,12 +34,11 @@ async def as_of_position(view: LogView, position: int) -> Ledger:
 async def as_of_time(view: LogView, time_ms: int) -> Ledger:
     """The state when the log's clock was at ``time_ms`` (Unix milliseconds).
 
-    The ledger's ``position`` is that of its last event. Raises LogCorrupt, LogGap, Compacted,
-    and BadInput for a time whose state was pruned.
+    Raises LogCorrupt, LogGap, Compacted, and BadInput if the state at the time was pruned.
     """
     snapshot = view.sealed.snapshot_at_time(time_ms)
     if snapshot.clock_ms > time_ms:
-        # The time is before every kept snapshot. Without pruning that is the empty first state.
+        # The time is before every kept snapshot: an error after pruning, else the empty state.
         _require_kept(view, position=-1)
     ledger, clock_ms = snapshot.ledger, snapshot.clock_ms
     async for batch in view.batches(ledger.position):

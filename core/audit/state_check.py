@@ -1,7 +1,7 @@
-"""Compares the state keys in etcd with the keys that a ledger (the state by the log) implies.
+"""Compares the state keys in etcd with a ledger: the state that the log implies.
 
-Keys are compared as stored, so an undecodable value or a malformed key is reported like any other
-difference. Pure, except ``read_state``.
+An undecodable value or a malformed key is reported like any other difference. Pure, except
+``read_state``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STATE_CODECS: Final[Mapping[str, StateCodec[Any]]] = {
     "guid": GUID_CLAIM_CODEC,
     "node-guids": NODE_GUIDS_CODEC,
 }
-"""Prefix of state keys -> the codec of their values. Keys are compared in this order."""
+"""Prefix of a state key -> the codec of its value. Differences are listed in this order."""
 
 
 class Unreadable(NamedTuple):
@@ -54,7 +54,7 @@ class Unreadable(NamedTuple):
 class Expected(NamedTuple):
     """The value that the log implies for a key.
 
-    ``revision``: the one that the key of a claim must have; 0 for other kinds.
+    ``revision``: the etcd revision that the key of a claim must have; 0 means any revision.
     """
 
     kind: str
@@ -63,10 +63,10 @@ class Expected(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One key whose value differs from the log; ``kind`` is its prefix.
+    """One key whose value differs from the log; ``kind`` is the key's prefix.
 
-    ``expected`` and ``found`` are domain values, None if there is no key; ``found`` may be
-    ``Unreadable``. ``expected_revision`` is 0 if the key may have any revision.
+    ``expected`` is None if the log implies no key. ``found`` is None if etcd has no key, and
+    ``Unreadable`` if the value cannot be decoded. ``expected_revision`` 0 means any revision.
     """
 
     kind: str
@@ -139,11 +139,11 @@ def expected_state(ledger: Ledger, keys: Keys) -> Iterator[tuple[bytes, Expected
 
 
 def _with_key(address: str, expected: Expected, keys: Keys) -> Iterator[tuple[bytes, Expected]]:
-    """Yield the key of an address and its expected value; nothing for an invalid address."""
+    """Yield the key of an address and the expected value; nothing if the address is invalid."""
     try:
         key_of = keys.ip_of if expected.kind == "ip" else keys.quarantine_of
         yield key_of(address), expected
-    except AddressSyntaxError:  # ``core.domain.log_checker`` reports it at its position in the log
+    except AddressSyntaxError:  # ``core.domain.log_checker`` reports the event with such an address
         return
 
 
@@ -153,7 +153,7 @@ def _agrees(expected: Expected, kv: KeyValue | None) -> bool:
     codec = STATE_CODECS[expected.kind]
     if kv.value == codec.encode(expected.value):
         return True
-    # An older version may have encoded the same value with fewer fields.
+    # An older version of Orbweaver may have encoded the same value with fewer fields.
     return bool(_decoded(expected.kind, kv) == expected.value)
 
 

@@ -1,9 +1,8 @@
-"""Verify: checks that the log is complete, keeps its invariants, and equals the state keys.
+"""Checks that the log is complete, satisfies the invariants, and agrees with the state keys.
 
-Reads everything: each archive file with its index and snapshot, the chain, the live log, and the
-state keys at the revision up to which the log was read. Every other kind of key is decoded as its
-readers decode it. Works on a running system, without locks. Never writes; ``core.audit.repair``
-executes the plan in the report.
+Reads each archive file with its index and snapshot, the hash chain, the live log, and the state
+keys at the revision up to which the log was read. Keys of other kinds are only decoded. Works on a
+running system, without locks. Never writes; ``core.audit.repair`` executes the plan in the report.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -34,10 +33,10 @@ from core.eventstore.log_reader import Segment
 from core.eventstore.undecodable_values import ContainedFault
 
 ROUNDS_MAX = 5
-"""The most rounds of a run. When etcd compacts the revision of a round, the next one continues."""
+"""Limit of attempts to read. Another attempt begins if etcd has compacted the revision to read."""
 
 FINDINGS_MAX = 1_000
-"""The most violations, and the most differences, that a report lists; it counts all of them."""
+"""Limit of the violations that a report lists, and of the differences. The counts have no limit."""
 
 EVENT_REMEDY: Final = (
     "run the version of Orbweaver that wrote the event; if it cannot apply the event either,"
@@ -59,10 +58,9 @@ class LogFault(NamedTuple):
 class VerificationReport(NamedTuple):
     """The result, as of ``revision``.
 
-    ``folded``: the log was read to its end; if not, the state keys were not compared.
-    ``violations`` and ``differences`` have at most ``FINDINGS_MAX`` items; the counts are of all.
-    ``notes``: remarks that are not faults. ``unreadable``: keys that cannot be decoded, which their
-    readers skip.
+    ``folded``: the log was read to its end; if False, the state keys were not compared.
+    ``violations`` and ``differences`` have at most ``FINDINGS_MAX`` items; the counts have no
+    limit. ``notes``: remarks that are not faults. ``unreadable``: keys that cannot be decoded.
     """
 
     revision: int
@@ -93,10 +91,11 @@ async def verify(
     kinds: Sequence[KeyKind[Any]] = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> VerificationReport:
-    """Read everything and report the faults. ``kinds``: the other kinds of keys to decode.
+    """Read the log and the keys, and report the faults.
 
-    ``on_progress`` is called with the position that was reached, and the last one.
-    Raises StoreUnavailable, and Compacted if etcd compacts faster than the log can be read.
+    ``kinds``: the kinds of keys to decode besides state keys. ``on_progress`` receives two
+    positions: the position that was reached, and the end of the log.
+    Raises StoreUnavailable, and Compacted if etcd compacts the log faster than it can be read.
     """
     run = _Run(keys, files, kinds, on_progress)
     for round_ in range(ROUNDS_MAX):
@@ -109,7 +108,7 @@ async def verify(
 
 
 class _Run:
-    """One run. If etcd compacts its revision, the next ``read`` continues with the new events."""
+    """One verification. After Compacted, the next ``read`` continues where the last one stopped."""
 
     def __init__(
         self,
@@ -180,7 +179,7 @@ class _Run:
         except LogError as error:
             snapshot = sealed.snapshot(summary.link)
             if snapshot is None:
-                raise  # the log cannot be read on: ``read`` reports the fault
+                raise  # no state to continue from: ``read`` reports the fault and stops
             self._faults.append(_fault(error))
             self._checker = Checker(snapshot.ledger)
         else:
@@ -191,7 +190,6 @@ class _Run:
             events = segment.events()
             self._segments += 1
             self._events += len(events)
-            # Changes that an agent made to endpoints and GUIDs of another node.
             self._add_violations(foreign_changes(events, self._checker.ledger))
             for recorded in events:
                 self._add_violations(self._check_event(recorded))
@@ -204,7 +202,7 @@ class _Run:
             self._violations += violations[: FINDINGS_MAX - len(self._violations)]
 
     def _check_event(self, recorded: Recorded) -> list[Violation]:
-        """Check one event and apply it. Raises LogCorrupt if it cannot be applied."""
+        """Check and apply one event. Raises LogCorrupt if the event cannot be applied."""
         try:
             return self._checker.check(recorded)
         except DECODING_ERRORS as error:

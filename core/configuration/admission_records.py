@@ -1,7 +1,7 @@
-"""Pending admissions in etcd: objects that a webhook has admitted, maybe not in the log yet.
+"""Pending admissions in etcd: objects that a webhook has admitted and that may not be in the log.
 
-A new admission is written only if no other one was written since the caller read the admissions. So
-of two concurrent reviews, in one replica or in two, the second one is decided again.
+An admission is written only if no other admission was written since the caller read all admissions.
+Of two concurrent reviews, also in different replicas, the later one therefore fails with LostRace.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from core.eventstore.kv import Delete, Get, KeyValueStore, NothingNewer, Put
 
 KEY_PREFIX: Final = "admitted"
 PENDING_MAX: Final = 10_000
-"""The most pending admissions of a cluster. They accumulate while no controller is leader."""
+"""Limit for a cluster. Pending admissions accumulate while no controller is leader."""
 
 
 def _check(admission: PendingAdmission) -> None:
-    """Raise ValueError for an impossible admission."""
+    """Raise ValueError if the admission is invalid."""
     if (admission.pool is None) == (admission.subnet is None):
         raise ValueError("the admission must have exactly one of pool and subnet")
     check_pool(admission.value)
@@ -72,9 +72,10 @@ class AdmissionStore:
         return AdmissionSnapshot(tuple(admissions), result.revision)
 
     async def add(self, admission: PendingAdmission, since: AdmissionSnapshot) -> None:
-        """Write an admission, unless another one was written after ``since``.
+        """Write an admission.
 
-        Raises LostRace in that case, NotReady at ``PENDING_MAX``, StoreError.
+        Raises LostRace if another admission was written after ``since``, NotReady if
+        ``PENDING_MAX`` admissions are pending, StoreError.
         """
         if len(since.admissions) >= PENDING_MAX:
             raise NotReady(
@@ -95,7 +96,7 @@ class AdmissionStore:
         await self._store.commit([], [Delete(_admission_key(self._keys, admission))])
 
     async def remove_written(self, value: Pool | Subnet) -> None:
-        """Delete the admissions of these addresses of an object that is now in the log.
+        """Delete the admissions of an object that is in the log with the admitted addresses.
 
         Raises StoreError.
         """
@@ -105,12 +106,12 @@ class AdmissionStore:
             try:
                 admitted = ADMISSION_KEYS.decode(self._keys, kv.key, kv.value).value
             except LogCorrupt:
-                continue  # ``read`` reports it
+                continue  # ``read`` logs a warning
             if extent_of(admitted) == extent_of(value):
                 await self._store.commit([], [Delete(kv.key)])
 
     async def in_log(self, admissions: Sequence[PendingAdmission]) -> list[PendingAdmission]:
-        """The admissions whose object is in the log with the addresses that were admitted.
+        """The admissions whose object is in the log with the admitted addresses.
 
         Raises StoreError, LogCorrupt.
         """

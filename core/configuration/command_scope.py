@@ -1,7 +1,7 @@
-"""Reads the objects that the decision of a command needs: by name, by CIDR, by address range.
+"""Reads the objects that are needed to decide a command, all at one revision.
 
-Only the object of the command is read, and the objects that it may overlap. For a malformed command
-all objects are read. All reads are at one revision.
+These are the object that the command names, and the objects that may overlap the named object. If
+the command is malformed, all objects are read.
 """
 
 from __future__ import annotations
@@ -71,9 +71,8 @@ ALL_INDEXES: Final = tuple(product(TOPICS, FAMILIES))
 class Scope(NamedTuple):
     """The objects that were read at ``position``.
 
-    ``indexed``: the guard keys (``Keys.guard``) of the topics whose index is complete. A topic is
-    pools or subnets; every change of it writes its guard key. ``undecodable``: keys whose
-    values cannot be decoded (``Ledger.undecodable``).
+    ``indexed``: the guard keys (``Keys.guard``) of the topics (pools or subnets) whose index is
+    complete. ``undecodable``: keys whose values cannot be decoded (``Ledger.undecodable``).
     """
 
     position: int
@@ -83,7 +82,7 @@ class Scope(NamedTuple):
 
 
 class _UnknownScope(Exception):
-    """The command is malformed, so it is unknown which objects it needs: all are read."""
+    """The command is malformed, so all objects must be read."""
 
 
 class ScopeReader:
@@ -99,19 +98,20 @@ class ScopeReader:
     async def read(self, command: Command, *, may_write: bool = True) -> Scope:
         """The scope of a command. Raises StoreUnavailable, OutcomeUnknown, LostRace.
 
-        An incomplete index is built first; with ``may_write`` False, all objects are read instead.
+        If an index is incomplete, it is built first; if ``may_write`` is False, all objects are
+        read instead.
         """
         return await self._scope(lambda load: load.for_command(command), may_write=may_write)
 
     async def read_around(self, address: Address) -> Configuration:
-        """The pools and the subnet that may have an address. Raises StoreUnavailable."""
+        """The pools and subnets that may contain the address. Raises StoreUnavailable."""
         scope = await self._scope(lambda load: load.for_address(address), may_write=False)
         return scope.configuration
 
     async def read_application(
         self, application: ApplicationKey, subnets: Iterable[str]
     ) -> Configuration:
-        """The application's automatic pools, and all objects that planning in these subnets needs.
+        """The application's automatic pools, and the objects needed to plan pools in ``subnets``.
 
         Raises the errors of ``read``.
         """
@@ -142,7 +142,7 @@ class ScopeReader:
 
 
 class _ScopeLoad:
-    """Reads one scope into ``ledger``; all reads are at the revision of the first one."""
+    """Reads one scope into ``ledger``. All reads are at the revision of the first read."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
@@ -181,12 +181,12 @@ class _ScopeLoad:
         )
 
     def _get_object_of(self, command: Command) -> Iterator[Get]:
-        """The read of the only object that the command needs; none for an invalid name."""
+        """The ``Get`` of the only object that the command needs; nothing if the name is invalid."""
         keys = self._keys
         match command:
             case RetirePool(name) | DeletePool(name) | DropAutoPool(name):
                 yield from self._get("pool", name)
-            case AdvanceRetirement(_, name):  # of a pool; ``for_command`` handles subnets
+            case AdvanceRetirement(_, name):  # a pool: ``for_command`` handles subnets
                 yield from self._get("pool", name)
             case DeleteReservation(name):
                 yield from self._get("reservation", name)
@@ -207,7 +207,7 @@ class _ScopeLoad:
                 raise _UnknownScope
 
     async def _for_pool(self, desired: Pool) -> None:
-        """Read the pool of this name, the subnet of its CIDR, and the pools that it may overlap."""
+        """Read the pool with this name, the subnet with its CIDR, and pools that may overlap it."""
         pool, cidr = _parsed_pool(desired)
         pools, subnets = self._index("pools", pool.family), self._index("subnets", pool.family)
         pool_gets = [*pools.overlapping(cidr), *pools.owners(pool_addresses(pool), cidr)]
@@ -219,7 +219,7 @@ class _ScopeLoad:
         await self._read_objects("pool", pools.names_in(*results[: len(pool_gets)]))
 
     async def _for_subnet(self, desired: Subnet) -> None:
-        """Read the subnet of this name, and the pools and subnets that its CIDR overlaps."""
+        """Read the subnet with this name, and the pools and subnets that overlap its CIDR."""
         cidr, family = _cidr_of(desired), desired.family
         pools, subnets = self._index("pools", family), self._index("subnets", family)
         pool_gets = [pools.with_cidr(cidr), *pools.overlapping(cidr)]
@@ -231,7 +231,7 @@ class _ScopeLoad:
         await self._read_objects("subnet", subnets.names_in(*subnet_results))
 
     async def _for_auto_pool(self, desired: DesiredPool) -> None:
-        """Read an automatic pool, its subnet, the pools and quarantine there, all reservations."""
+        """Read an automatic pool, all reservations, and the subnet's pools and quarantine."""
         scope, keys = desired.scope, self._keys
         names = (
             pool_name(scope, desired.uid, attempt) for attempt in range(1, NAMES_TRIED_MAX + 1)
@@ -246,7 +246,7 @@ class _ScopeLoad:
             await self._pools_and_quarantine_in(subnet)
 
     async def for_address(self, address: Address) -> None:
-        """Read the pools that may have the address, and the subnets whose CIDR contains it."""
+        """Read the pools that may have the address, and the subnets that contain the address."""
         family, value = address
         pools, subnets = self._index("pools", family), self._index("subnets", family)
         pool_gets = pools.owners(AddressSet.from_values((value,), family))
@@ -256,7 +256,7 @@ class _ScopeLoad:
         await self._read_objects("subnet", subnets.names_in(*results[len(pool_gets) :]))
 
     async def for_application(self, application: ApplicationKey, subnets: Sequence[str]) -> None:
-        """Read the application's pools, these subnets with their pools, and all reservations."""
+        """Read the application's pools, all reservations, and ``subnets`` with all their pools."""
         indexes = self._index("pools", 4), self._index("pools", 6)
         results = await self._read(
             *(index.of_application(application) for index in indexes),
@@ -270,7 +270,7 @@ class _ScopeLoad:
             await self._pools_and_quarantine_in(subnet)
 
     async def _pools_and_quarantine_in(self, subnet: Subnet) -> None:
-        """Read every pool that the subnet's CIDR overlaps, and the quarantine in this CIDR."""
+        """Read the pools that overlap the subnet's CIDR, and the quarantine in this CIDR."""
         cidr, pools = _cidr_of(subnet), self._index("pools", subnet.family)
         self._require_complete(pools)
         *results, _ = await self._read(
@@ -284,7 +284,7 @@ class _ScopeLoad:
         await self._read_objects("pool", pools.names_in(*results))
 
     async def _subnet_with_pools(self, name: str) -> None:
-        """Read a subnet and the pools of its CIDR, which belong to it."""
+        """Read a subnet and its pools: the pools with the same CIDR."""
         await self._read(*self._get("subnet", name))
         subnet = self.ledger.subnets.get(name)
         if subnet is None:
@@ -298,7 +298,7 @@ class _ScopeLoad:
         await self._read(*chain.from_iterable(self._get(prefix, name) for name in names))
 
     def _get(self, prefix: str, name: str) -> Iterator[Get]:
-        """The read of an object; none for an invalid name."""
+        """The ``Get`` of an object; nothing if the name is invalid."""
         if name and _can_be_keys(name):
             yield Get(self._keys.range_of(prefix)[0] + name.encode())
 
@@ -306,13 +306,13 @@ class _ScopeLoad:
         return Index(self._keys, topic, family)
 
     def _require_complete(self, *indexes: Index) -> None:
-        """Raise IndexIncomplete if one of the indexes is incomplete."""
+        """Raise IndexIncomplete if an index is incomplete."""
         for index in indexes:
             if self._keys.guard(index.topic, index.family) not in self.indexed:
                 raise IndexIncomplete(index.topic, index.family)
 
     async def _read(self, *gets: Get) -> list[RangeResult]:
-        """Read all ranges at one revision, and add the objects in them to the ledger.
+        """Read all ranges at one revision, and add their objects to the ledger.
 
         The first read also finds out which indexes are complete.
         """
@@ -322,7 +322,7 @@ class _ScopeLoad:
             guard_keys = [self._keys.guard(*topic) for topic in ALL_INDEXES]
             results = await self._read_ranges([*gets, *map(Get, guard_keys)])
             for key, result in zip(guard_keys, results[len(gets) :], strict=True):
-                # Without the guard key no object of the topic was ever written.
+                # If the guard key does not exist, no object of the topic was ever written.
                 if result.first is None or result.first.value == COMPLETE_INDEX:
                     self.indexed.add(key)
         for result in results[: len(gets)]:
@@ -341,7 +341,7 @@ class _ScopeLoad:
 
 
 def _parsed_pool(desired: Pool) -> tuple[Pool, Cidr]:
-    """The pool as it will be stored, and its CIDR. Raises _UnknownScope for a malformed text."""
+    """The pool as it will be stored, and its CIDR. Raises _UnknownScope if a text is malformed."""
     pool = normalise_network(desired)
     try:
         pool_addresses(pool)
@@ -351,7 +351,7 @@ def _parsed_pool(desired: Pool) -> tuple[Pool, Cidr]:
 
 
 def _cidr_of(value: Pool | Subnet) -> Cidr:
-    """The canonical CIDR of a pool or subnet. Raises _UnknownScope."""
+    """The CIDR of a pool or subnet. Raises _UnknownScope if the CIDR is not canonical."""
     try:
         cidr = parse_cidr(value.subnet)
     except AddressSyntaxError:

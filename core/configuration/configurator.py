@@ -1,12 +1,13 @@
 """Applies commands about pools, subnets, reservations, quarantine and records.
 
 A command is an optimistic transaction: it commits only if the objects that it has read have not
-changed. Only objects that the command affects are read (``core.configuration.command_scope``). Each
-topic (pools, subnets, reservations) has a guard key for each family, which every change of the
-topic rewrites. The transaction writes that of its topic, and guards all topics that the rules read,
-so that of two overlapping objects exactly one is created. A transaction that removes addresses from
-a pool also guards the range of their claim keys (invariant I2 of
-docs/contributing/architecture.md).
+changed. ``core.configuration.command_scope`` reads only the objects that the command may affect.
+
+Each topic (pools, subnets, reservations) has one guard key for each IP family. Every change in the
+topic rewrites the guard key. A transaction also requires unchanged guard keys of all topics that
+the rules read. Therefore only one of two concurrent commands can create overlapping objects. A
+transaction that removes addresses from a pool also requires that no claim of the removed addresses
+was written (invariant I2 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -42,21 +43,21 @@ from core.eventstore.writer import Writer
 from core.process import tracing
 
 RANGE_GUARDS_MAX = 64
-"""The most range guards of one transaction; with more, neighbouring intervals are joined."""
+"""Limit of range guards in one transaction. To stay below, neighbouring intervals are joined."""
 
 _GUARDED_TOPICS: Final[Mapping[str, tuple[str, ...]]] = {
     "pools": ("pools", "subnets", "reservations"),
     "subnets": ("subnets", "pools"),
 }
-"""Topic -> the topics that its rules read, which must not have changed since the read.
+"""Topic of a change -> topics that must not have changed since the read.
 
-The rules of other topics read only the object itself, so that commands on different objects do not
-conflict. Pools depend on reservations because an automatic pool takes no reserved address.
+Pools depend on reservations because an automatic pool takes no reserved address. Commands on
+objects of other topics read only the object itself.
 """
 
 
 class Applied(NamedTuple):
-    """The events of a command; none if it changed nothing."""
+    """The events of a command; no events if the command changed nothing."""
 
     events: tuple[Event, ...]
     revision: int
@@ -86,10 +87,9 @@ class Configurator:
     ) -> Applied:
         """Decide and commit. Raises Refused, StoreUnavailable, OutcomeUnknown, LostRace.
 
-        ``observed``: the event of the observation that led to the command. It is written before the
-        command's events, if there are any, and is their cause. A command that changes more pools
-        than fit into one transaction is repeated until it is done; after an error, applying it
-        again continues.
+        ``observed``: the event that caused the command. If the command has events, ``observed`` is
+        written before them. A command that changes too many pools for one transaction is committed
+        in several transactions. After an error, apply the command again: it continues.
         """
         with tracing.span(f"ipam.apply {type(command).__name__}") as span:
             if span is not None and not cause.traceparent:
@@ -147,7 +147,7 @@ class Configurator:
             writes |= {_key_of(write): write for write in effect.index_writes}
             if effect.topic:
                 guard_key = self._keys.guard(effect.topic, effect.family)
-                # The value of the guard key says whether the topic's index is complete.
+                # The value of the guard key marks whether the topic's index is complete.
                 writes[guard_key] = Put(
                     guard_key, COMPLETE_INDEX if guard_key in scope.indexed else b""
                 )
@@ -173,13 +173,13 @@ class Configurator:
         return Applied(events, outcome.revision)
 
     async def _claimed(self, removed: AddressSet | None, at: int) -> Mapping[str, Claim]:
-        """The claims of the addresses that a command removes, at this revision."""
+        """The claims of the removed addresses at revision ``at``."""
         if removed is None:
             return {}
         return await read_claims(self._store, self._keys, removed, revision=at)
 
     def _range_guards(self, removed: AddressSet | None, at: int) -> list[Guard]:
-        """The guards that no claim of these addresses was written after this revision."""
+        """Guards that fail if a claim of a removed address was written after revision ``at``."""
         if not removed:
             return []
         key = self._keys.ip
@@ -207,7 +207,7 @@ def _refusals(
     claimed: Mapping[str, Claim],
     pending: Iterable[PendingAdmission],
 ) -> tuple[Refusal, ...]:
-    """The refusals of the command if these admissions were in the log."""
+    """The refusals that the command would get if the pending admissions were in the log."""
     for changed in with_admitted(configuration, pending):
         try:
             decide(changed, command, claimed)

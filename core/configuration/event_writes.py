@@ -1,8 +1,8 @@
 """The writes of a configuration event: the state key, the index, and the guard key. Pure.
 
-The value of the state key is computed by ``core.domain.evolution``, which every reader of the log
-uses too (invariant I5 of docs/contributing/architecture.md). Every change of a topic (pools,
-subnets, ...) in a family writes its guard key, so that of two concurrent decisions one fails.
+``core.domain.evolution`` computes the value of the state key, as it does for every reader of the
+log (invariant I5 of docs/contributing/architecture.md). Every change in a topic (pools, subnets,
+...) writes the guard key of the topic and IP family: of two concurrent decisions, one then fails.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ SubnetEvent = SubnetDefined | SubnetRetired | SubnetDeleted
 class Effect(NamedTuple):
     """The writes of an event. ``write``: the write of the state key.
 
-    ``topic`` and ``family`` name the guard key that is written too; topic "" means no guard key.
-    Records belong to no family: their guard key is that of family 4.
-    ``index_writes``: the changes of the index of pools or subnets.
+    ``topic`` and ``family`` name the guard key to write; topic "" means no guard key. Records have
+    no family, and use the guard key of family 4. ``index_writes``: the changes of the index of
+    pools or subnets.
     """
 
     write: Write
@@ -58,7 +58,7 @@ class Effect(NamedTuple):
 
 
 def effect_of(event: Event, configuration: Configuration, keys: Keys) -> Effect:
-    """The writes of one event. ``configuration``: the one on which the event was decided."""
+    """The writes of one event. ``configuration``: the state on which the event was decided."""
     match event:
         case PoolDefined() | PoolRetired() | PoolDeleted():
             return _pool_effect(event, configuration, keys)
@@ -112,7 +112,7 @@ def _indexed(
     before: Pool | Subnet | None,
     after: Pool | Subnet | None,
 ) -> Effect:
-    """The effect of a write of a pool or subnet, with the changes of its index entries."""
+    """The effect of writing a pool or subnet, with the changes of the index entries."""
     family = _family(after, before)
     index = Index(keys, topic, family)
     old, new = index.entries(before), index.entries(after)

@@ -1,10 +1,12 @@
-"""Builds the index of pools or subnets (``core.eventstore.pool_index``) again if it is incomplete.
+"""Rebuilds an incomplete index of pools or subnets (``core.eventstore.pool_index``).
 
-It is incomplete after a version without an index has written pools or subnets, and after a repair.
-The build first writes the guard key of the topic (pools or subnets), which every change of the
-topic rewrites, and every later step requires that key to be unchanged. So of two concurrent builds
-only the later one continues, and any change of the topic ends the build. The last step marks the
-index as complete in the guard key.
+An index is incomplete after a repair, and after a version of Orbweaver that has no index wrote
+pools or subnets.
+
+The build first rewrites the guard key of the topic (pools or subnets). Every later step requires an
+unchanged guard key; the last step marks the index as complete in the guard key. Every change in the
+topic also rewrites the guard key. Therefore a change in the topic ends the build, and of two
+concurrent builds only the later build continues.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ async def build_index(store: KeyValueStore, keys: Keys, topic: Topic, family: Fa
     build_revision = await _write(store, guard_key, revision, first_writes)
     entries: dict[bytes, bytes] = {}
     for kv in objects.kvs:
-        with suppress(LogCorrupt):  # the readers of the object report it
+        with suppress(LogCorrupt):  # readers of the object report the undecodable value
             entries |= index.entries(kind.decode(keys, kv.key, kv.value))
     writes: list[Write] = [Put(key, value) for key, value in entries.items()]
     for start in range(0, len(writes), WRITES_PER_STEP_MAX):
@@ -48,12 +50,12 @@ async def build_index(store: KeyValueStore, keys: Keys, topic: Topic, family: Fa
 
 
 async def _write(store: KeyValueStore, guard_key: bytes, revision: int, writes: list[Write]) -> int:
-    """Write if the guard key still has this revision; returns the revision of the write."""
+    """Write if the guard key still has this revision; return the revision of the write."""
     result = await store.commit([Unchanged(guard_key, revision)], writes)
     if not result.succeeded:
         raise LostRace(
             "the pools or subnets changed while their index was built",
             subject="index",
-            remedy="repeat the command, which builds it again",
+            remedy="repeat the command, which builds the index again",
         )
     return result.revision

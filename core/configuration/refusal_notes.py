@@ -1,7 +1,7 @@
 """Notes for the agents about pools that exist in Kubernetes, but that the rules refuse.
 
-Agents read only etcd, where such a pool does not exist. Without the note, an ADD with the pool
-would not report why.
+Agents read only etcd, where a refused pool does not exist. Without the note, an ADD that names the
+pool would report only that the pool does not exist.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class RefusalNotes:
         await self._store.commit([], [Delete(self._keys.refused(name))])
 
     async def names(self) -> set[str]:
-        """The pools that have a note, even if it cannot be decoded."""
+        """The names of the pools that have a note, even if the note cannot be decoded."""
         result = await self._store.read([Get(*self._keys.range_of(KEY_PREFIX), keys_only=True)])
         return {kv.key.rpartition(b"/")[2].decode(errors="replace") for kv in result.ranges[0].kvs}
 
     async def explained(self, error: AllocationError, name: str) -> AllocationError:
-        """The error about a missing pool, with the reason if the pool was refused."""
+        """Add the reason to the error about a missing pool, if the pool was refused."""
         kv = (await self._store.read([Get(self._keys.refused(name))])).ranges[0].first
         if kv is None:
             return error
