@@ -1,8 +1,8 @@
 """The kinds of keys that ``core`` stores in etcd, each with its decoder.
 
-``orbctl verify`` and ``orbctl status`` decode all keys of these kinds, and tests/containment
-corrupts one key of each kind. A new method of ``core.eventstore.keys.Keys`` needs a kind here; a
-test compares them. The kinds of the workflow engine are in ``workflows.engine.store.kinds``.
+``orbctl verify`` and ``orbctl status`` decode all keys of these kinds; tests/containment corrupts a
+key of each kind. A test checks that every key of ``core.eventstore.keys.Keys`` has a kind. The
+kinds of the workflow engine are in ``workflows.engine.store.kinds``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from core.projections.publisher import CHECKPOINT_KEYS
 SEGMENT_KEYS: Final[KeyKind[list[Recorded]]] = KeyKind(
     name="segment",
     prefix="log",
-    # Writer and position would be fields of the events; ``KeyKind`` names the key in its error.
+    # Decoding does not depend on writer and position, and ``KeyKind`` puts the key into errors.
     decode=lambda value: decode_segment(value, writer="", position=0),
     readers=("controller", "orbctl"),
     remedy=SEGMENT_REMEDY,

@@ -1,10 +1,10 @@
 """The layout of etcd: all keys under ``/orbweaver/v1/<cluster>/`` are built and parsed here.
 
 Addresses and sequence numbers are fixed-width hexadecimal, so that a range of addresses is a range
-of keys. Names never contain "/" (Kubernetes names cannot; writer names are checked).
+of keys. Names never contain "/": Kubernetes forbids it, and ``check_name`` checks writer names.
 
     log/<writer>/<seq>               segment, 16 hex digits
-    head/<writer>                    number of the writer's last segment, and its epoch
+    head/<writer>                    number of the last segment, and epoch of the writer
     ip/<4|6>/<address>               claim, 32 hex digits
     rest/<4|6>/<address>             cool-down mark, under a lease
     quarantine/<4|6>/<address>       quarantine
@@ -14,14 +14,15 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
     guid/<guid>                      claim of an InfiniBand GUID, 16 hex digits
     node-guids/<node>                GUIDs of a node's virtual functions
     record/<kind>/<namespace>/<name> record (``core.domain.events.RecordDefined``)
-    guard/<topic>/<4|6>              written by every change of a topic; marks a complete index
+    guard/<topic>/<4|6>              written by each change of the topic; marks a complete index
     index/<topic>/<4|6>/...          finds pools and subnets (``core.eventstore.pool_index``)
     view/application/<application>   report of the last reconcile of automatic pools, under a lease
     admitted/<kind>/<name>/<review>  pool or subnet that a webhook has admitted, not yet in the log
-    refused/<name>                   pool that Kubernetes has and the rules refuse
-    need/<application>               request of an ADD for an automatic pool, under a lease
+    refused/<name>                   pool that exists in Kubernetes and breaks a rule
+    need/<application>               request of a CNI ADD for an automatic pool, under a lease
     binding/<namespace>/<name>       binding of an endpoint by a network provider
-    meta/<name>, lease/<role>        single keys: archive cursor, checkpoint, ...; leaders
+    meta/<name>                      single value: archive cursor, checkpoint, ...
+    lease/<role>                     leader of a role
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from core.errors import BadInput
 
 LAYOUT_VERSION = "v1"
 GUARD_TOPICS: Final = ("pools", "subnets", "reservations", "quarantine", "records")
-"""Topics with a guard key; ``records`` have one of family 4 only."""
+"""Topics with a guard key for each family; ``records`` has only the key of family 4."""
 
 _ADDRESS_BITS: Final = {"4": 32, "6": 128}
 _FAMILY_BITS: Final = {b"4/": 32, b"6/": 128}
@@ -50,8 +51,8 @@ _HEXADECIMAL: Final = frozenset("0123456789abcdef")
 CONTROLLER_WRITERS = "Controller."
 """Prefix of the writer names of controllers and of orbctl.
 
-Agents name their writers by Kubernetes' node names, which are lower-case (RFC 1123). So a node
-cannot collide with a controller, and a role in etcd separates the two by a range of keys.
+The writer of an agent has the name of its Kubernetes node, which is lower-case (RFC 1123). The
+upper-case prefix keeps writers of controllers outside the key range that an agent may write.
 """
 
 
@@ -120,7 +121,7 @@ class Keys:
         return self.root + f"head/{writer}".encode()
 
     def of_address(self, family: Family, value: int) -> AddressKeys:
-        """All keys of an address, built faster than one by one."""
+        """The three keys of an address; faster than three calls."""
         name = b"%d/%032x" % (family, value)
         root = self.root
         return AddressKeys(
@@ -168,7 +169,7 @@ class Keys:
         return self.root + f"node-guids/{node}".encode()
 
     def guard(self, topic: str, family: Family) -> bytes:
-        """The key that every change of a topic (pools, subnets, ...) in a family writes."""
+        """The key that every change of a topic (pools, subnets, ...) writes, for one family."""
         return self.root + f"guard/{topic}/{family}".encode()
 
     def application_view(self, application: str) -> bytes:
@@ -176,7 +177,7 @@ class Keys:
         return self.root + f"view/application/{application}".encode()
 
     def pool_request(self, application: str) -> bytes:
-        """The key with the request of an ADD for an automatic pool of the application."""
+        """The key with the request of a CNI ADD for an automatic pool of the application."""
         return self.root + f"need/{application}".encode()
 
     def admitted(self, kind: str, name: str, review: str) -> bytes:
@@ -184,7 +185,7 @@ class Keys:
         return self.root + f"admitted/{kind}/{name}/{review}".encode()
 
     def refused(self, name: str) -> bytes:
-        """The key of a pool that Kubernetes has and the rules refuse."""
+        """The key of a pool that exists in Kubernetes and breaks a rule."""
         return self.root + f"refused/{name}".encode()
 
     def binding(self, namespace: str, name: str) -> bytes:
@@ -192,7 +193,7 @@ class Keys:
         return self.root + f"binding/{namespace}/{name}".encode()
 
     def meta(self, name: str) -> bytes:
-        """A single key: schema version, archive cursor, projection checkpoint."""
+        """The key of a single value, such as the archive cursor."""
         return self.root + f"meta/{name}".encode()
 
     def lease(self, role: str) -> bytes:
@@ -214,7 +215,7 @@ class Keys:
         return self.quarantine(parsed.family, parsed.value)
 
     def check_parts(self, key: bytes, count: int) -> list[str]:
-        """The parts of a key below the root. Raises ValueError unless there are ``count``."""
+        """The parts of a key after the root. Raises ValueError unless there are ``count``."""
         parts = key.removeprefix(self.root).decode().split("/")
         if len(parts) != count or not all(parts):
             raise ValueError(f"the key must have {count} parts, none of them empty")
@@ -223,7 +224,7 @@ class Keys:
     def check_address(self, key: bytes, prefix: str) -> Address:
         """The address of an ``ip/``, ``rest/`` or ``quarantine/`` key. Raises ValueError."""
         start = self.root + prefix.encode() + b"/"
-        tail = key[len(start) :]  # not split into parts: a scan checks every claim
+        tail = key[len(start) :]  # splitting would slow down a scan, which checks every claim
         family, digits = tail[:2], tail[2:]
         bits = _FAMILY_BITS.get(family)
         malformed = len(digits) != _ADDRESS_DIGITS or digits.translate(None, _HEXADECIMAL_BYTES)
@@ -269,7 +270,7 @@ class Keys:
             )
 
     def addresses_in(self, keys: Iterable[bytes], prefix: str) -> Iterator[Address]:
-        """The addresses of these keys; malformed keys are skipped, ``verify`` reports them."""
+        """The addresses of these keys; skips malformed keys, which ``orbctl verify`` reports."""
         for key in keys:
             with suppress(ValueError):
                 yield self.check_address(key, prefix)
@@ -282,12 +283,12 @@ class Keys:
 
     @staticmethod
     def address_text_in(key: bytes) -> str:
-        """``address_in`` as canonical text; fast, for ledgers with many claims."""
+        """``address_in`` as canonical text; fast, because a ledger may have many claims."""
         if key[-34:-33] == b"4":
             return inet_ntop(AF_INET, bytes.fromhex(key[-8:].decode()))
         return format_address(6, int(key[-32:], 16))
 
 
 def key_text(keys: Keys, key: bytes) -> str:
-    """A key below the cluster's root as text; bytes that are not UTF-8 are escaped."""
+    """A key as text, without the cluster's root; bytes that are not UTF-8 are escaped."""
     return key.removeprefix(keys.root).decode(errors="backslashreplace")

@@ -1,7 +1,4 @@
-"""The kinds of state keys: for each the range of its keys, its decoder, its readers and its remedy.
-
-``core.kinds`` has the table of all kinds.
-"""
+"""The kinds of state keys, such as pools and claims; ``core.kinds`` has the table of all kinds."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ from core.eventstore.keys import Keys
 from core.eventstore.pool_index import COMPLETE_INDEX, check_entry, read_entry
 
 RESERVATION_REMEDY: Final = (
-    f"{STATE_REMEDY}; until then no address is allocated that it may reserve"
+    f"{STATE_REMEDY}; until then no address is allocated that this reservation may contain"
     " (docs/contributing/decisions/0022)"
 )
 POOL_REMEDY: Final = f"{STATE_REMEDY}; until then no address of the pool is allocated"
@@ -37,9 +34,11 @@ QUARANTINE_REMEDY: Final = f"{STATE_REMEDY}; until then the address is not alloc
 
 
 def _guard_value(value: bytes) -> bytes:
-    """The value of a guard key: empty, or the mark that the index of its topic is complete."""
+    """Check that the value is empty, or says that the index of the topic is complete."""
     if value not in (b"", COMPLETE_INDEX):
-        raise ValueError(f"the value of a guard key is {value[:32]!r}, not empty or `indexed`")
+        raise ValueError(
+            f"expected an empty value or `indexed` in a guard key, found {value[:32]!r}"
+        )
     return value
 
 
@@ -106,7 +105,7 @@ GUARD_KEYS: Final[KeyKind[bytes]] = KeyKind(
     name="guard",
     prefix="guard",
     decode=_guard_value,
-    remedy="the next change of an object of its kind overwrites it by itself",
+    remedy="no action is needed: the next change of the topic overwrites the key",
     check_key=Keys.check_guard,
 )
 INDEX_KEYS: Final[KeyKind[bytes]] = KeyKind(
@@ -114,7 +113,7 @@ INDEX_KEYS: Final[KeyKind[bytes]] = KeyKind(
     prefix="index",
     decode=read_entry,
     readers=("controller", "worker", "orbctl"),
-    remedy="the next command that reads it rebuilds the index by itself",
+    remedy="no action is needed: the next command that reads the entry rebuilds the index",
     check_key=check_entry,
 )
 HEAD_KEYS: Final[KeyKind[WriterHead]] = KeyKind(

@@ -1,8 +1,7 @@
 """The key-value protocol: the operations of a store that the event log uses.
 
-Two stores implement it, etcd (``core.eventstore.etcd``) and memory
-(``core.eventstore.memory_store``); one contract suite tests both. Everything is plain data so that
-a transaction can be inspected, logged and compared.
+Two stores implement the protocol: etcd (``core.eventstore.etcd``) and memory
+(``core.eventstore.memory_store``). One contract suite tests both stores.
 """
 
 from __future__ import annotations
@@ -12,27 +11,28 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 TXN_OPERATIONS_MAX = 128
-"""The maximum number of guards, of writes and of reads of one transaction, each.
+"""The maximum for each list of a transaction: guards, writes and reads.
 
-It is etcd's default ``--max-txn-ops``.
+Equal to etcd's default ``--max-txn-ops``.
 """
 
 REQUEST_BYTES_MAX = 1_500_000
 """The largest request in bytes: just under etcd's default ``--max-request-bytes`` (1.5 MiB)."""
 
 WATCH_PROGRESS_S = 7.0
-"""Seconds after which an idle watch yields a batch without changes, to show that it is alive."""
+"""Seconds without changes after which a watch yields an empty batch, to show that it is alive."""
 
 WATCH_SILENT_S_MAX = 15.0
-"""Seconds without a batch after which a watch is stale: its connection is dead or half open."""
+"""Seconds without a batch after which the connection of a watch counts as dead."""
 
 FROM_NOW: Final = -1
 """The value of ``after`` that starts a watch at the newest revision.
 
-The first batch has this revision and no changes; the caller then reads the current state. The
-revision is the newest one of the etcd member that serves the watch, which may lag behind. etcd
-serves such a watch immediately. A watch that starts at an older revision waits up to 100 ms for
-etcd's next pass over watches that lag behind.
+The first batch has the revision of the start and no changes; the caller then reads the current
+state. The revision is the newest one that the etcd member of the watch has received.
+
+etcd serves a watch from the newest revision immediately. A watch from an older revision waits up
+to 100 ms for etcd's next pass over such watches.
 """
 
 
@@ -53,14 +53,14 @@ class Absent(NamedTuple):
 
 
 class Unchanged(NamedTuple):
-    """Guard: the key's last change is exactly ``mod_revision``."""
+    """Guard: the key's last change has the revision ``mod_revision``; 0: the key does not exist."""
 
     key: bytes
     mod_revision: int
 
 
 class NothingNewer(NamedTuple):
-    """Guard: no key in [start, end) was written after ``revision``; holds for an empty range."""
+    """Guard: no existing key in [start, end) was written after ``revision``."""
 
     start: bytes
     end: bytes
@@ -106,8 +106,8 @@ class Get(NamedTuple):
 class RangeResult(NamedTuple):
     """The answer of one ``Get``.
 
-    ``count``: the number of keys in the whole range, also beyond ``limit``. ``more``: the limit has
-    left out keys.
+    ``count``: the number of keys in the whole range, also beyond ``limit``. ``more``: whether
+    ``limit`` left out keys.
     """
 
     kvs: tuple[KeyValue, ...]
@@ -116,15 +116,14 @@ class RangeResult(NamedTuple):
 
     @property
     def first(self) -> KeyValue | None:
-        """The requested key, or the first of a range; None if it does not exist."""
+        """The requested key, or the first key of a range; None if there is no key."""
         return self.kvs[0] if self.kvs else None
 
 
 class TxnResult(NamedTuple):
     """The result of a transaction, at one ``revision``.
 
-    ``reads``: the answers to the reads for a guard that does not hold (``otherwise`` of
-    ``commit``), by their ``Get``; empty after success.
+    ``reads``: the answers to ``otherwise`` of ``commit``; empty after success.
     """
 
     succeeded: bool
@@ -143,7 +142,7 @@ class ReadResult(NamedTuple):
 
 
 class KeyChange(NamedTuple):
-    """One change of a watched key; ``value`` None means deleted."""
+    """One change of a watched key; ``value`` is None if the key was deleted."""
 
     key: bytes
     value: bytes | None
@@ -153,8 +152,8 @@ class KeyChange(NamedTuple):
 class WatchBatch(NamedTuple):
     """Changes in order. After this batch the watch is complete up to ``revision``.
 
-    A batch without changes only reports progress. If the watch was started with ``is_whole``, a
-    batch may also have the changes of complete revisions that are newer than ``revision``.
+    A batch without changes reports progress. With ``is_whole``, a batch may also contain all
+    changes of a revision newer than ``revision``.
     """
 
     revision: int
@@ -162,18 +161,19 @@ class WatchBatch(NamedTuple):
 
 
 IsWhole = Callable[[Sequence[KeyChange]], bool]
-"""Returns whether these changes of one revision are all changes of that revision."""
+"""Whether the given changes of one revision are all changes of the revision."""
 
 
 class KeyValueStore(Protocol):
-    """The store. Every call has its own deadline; none retries a write."""
+    """The store. Every call has a deadline. No call retries a write."""
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
         """Apply all writes if all guards hold, else do the reads ``otherwise``; atomically.
 
-        Raises StoreUnavailable and StoreFull (nothing was written), OutcomeUnknown, StoreRejected.
+        Raises StoreUnavailable or StoreFull if nothing was written; also OutcomeUnknown and
+        StoreRejected.
         """
         ...
 
@@ -193,13 +193,15 @@ class KeyValueStore(Protocol):
     ) -> AsyncIterator[WatchBatch]:
         """Yield every change of the ranges after revision ``after``; resumes after a disconnect.
 
-        ``after`` may be ``FROM_NOW``. Yields a batch without changes every ``WATCH_PROGRESS_S``
-        while nothing changes.
-        etcd watches each range separately, so a request must confirm that all changes of a revision
-        have arrived. ``is_whole`` saves this request: a revision that it accepts may be yielded
-        before older revisions of other ranges, in a batch with an older ``revision``; the changes
-        of each range stay in order. Raises Compacted when ``after`` is too old to resume
-        from, and WatchTooFarBehind.
+        ``after`` may be ``FROM_NOW``. While nothing changes, the watch yields an empty batch every
+        ``WATCH_PROGRESS_S``.
+
+        etcd watches each range separately. Before a revision is yielded, a request to etcd must
+        confirm that all changes of the revision have arrived. A revision that ``is_whole`` accepts
+        is yielded without this request, possibly before older revisions of other ranges. The
+        changes of each range stay in order.
+
+        Raises WatchTooFarBehind, and Compacted if the changes after ``after`` were compacted.
         """
         ...
 
@@ -208,26 +210,23 @@ class KeyValueStore(Protocol):
         ...
 
     async def keep_lease(self, lease: int) -> int:
-        """Renew the lease once; returns its remaining seconds, 0 if it has ended."""
+        """Renew the lease once and return its remaining seconds; 0 if the lease has ended."""
         ...
 
     async def lease_left_s(self, lease: int) -> int:
-        """The remaining seconds of a lease, which is not renewed; 0 if it has ended."""
+        """The remaining seconds of the lease, without renewal; 0 if the lease has ended."""
         ...
 
     async def revoke_lease(self, lease: int) -> None:
-        """End the lease and delete its keys; no error if it has ended already."""
+        """End the lease and delete its keys; no error if the lease has already ended."""
         ...
 
     async def compact(self, revision: int) -> None:
-        """Discard the history before ``revision``; no error if it was compacted already."""
+        """Discard the history before ``revision``; no error if that is already done."""
         ...
 
     async def alarms(self) -> tuple[str, ...]:
-        """The names of active alarms that prevent writes, such as NOSPACE.
-
-        Raises StoreUnavailable.
-        """
+        """The active alarms that prevent writes, such as NOSPACE. Raises StoreUnavailable."""
         ...
 
     async def close(self) -> None:
@@ -236,11 +235,11 @@ class KeyValueStore(Protocol):
 
 
 async def watch_value(store: KeyValueStore, key: bytes) -> AsyncGenerator[bytes | None, None]:
-    """Yield the value of a key now and after each change; None: it does not exist.
+    """Yield the value of a key now and after each change; None if the key does not exist.
 
-    Raises Compacted. An etcd member that lags behind starts the watch at an older revision than
-    that of the read; the changes up to the revision of the read are skipped.
+    Raises Compacted.
     """
+    # The watch may start at an older revision than the read: skip changes that the read includes.
     batches = store.watch([(key, key + b"\0")], after=FROM_NOW)
     await anext(batches)
     result = await store.read([Get(key)])

@@ -1,16 +1,15 @@
-"""Read the segments of the log in log order: live ones (in etcd), those after a cursor, new ones.
+"""Read the segments of the log in log order. Live segments are those in etcd.
 
-Events are ordered by etcd revision, then by their index in the segment: the order is the same for
-every reader. Each writer numbers its segments 1, 2, 3, ..., and its head has the number of the last
-one. A missing number raises LogGap; the caller then continues from the state keys or the archive.
+Log order is the order of etcd revisions; it is the same for every reader. Each writer numbers its
+segments 1, 2, 3, ..., and the writer's head has the number of the last segment. A missing number
+raises LogGap; the caller then continues from the state keys or the archive.
 
-For a head that cannot be decoded, the number of the writer's last live segment is used, or that of
-its last segment in the archive (``sealed``). Other writers are not affected; the writer of that
-head is fenced and opens again.
+If a head cannot be decoded, the last live segment of the writer replaces it. Without a live
+segment, the last archived segment (``sealed``) does.
 
-``LiveLog`` reads a window of segments of each writer, all at one revision. The order is certain up
-to the end of the window that ends first: segments up to there are yielded, then the next windows
-are read. Every read has both bounds of its range. Nothing here writes.
+``LiveLog`` reads a window of segments for each writer, all windows at one revision. It yields the
+segments up to the earliest end of a window, because later reads return only newer segments. Then
+it reads the next windows.
 """
 
 from __future__ import annotations
@@ -32,10 +31,7 @@ RESTORE: Final = "restore a backup of etcd, or of the archive if the segment was
 
 
 class Segment(NamedTuple):
-    """The events of one transaction as they are stored, at the revision ``position``.
-
-    ``data`` is not decoded.
-    """
+    """The events of one transaction, encoded as ``data``, at the etcd revision ``position``."""
 
     position: int
     writer: str
@@ -53,7 +49,7 @@ LOG_KEY_REMEDY: Final = "if a newer version wrote it, upgrade this process; else
 def segments_in(
     keys: Keys, changes: Iterable[KeyChange | KeyValue], faults: Faults
 ) -> Iterator[Segment]:
-    """The segments among these keys; a key that names no segment goes to ``faults``."""
+    """Yield the segments of these keys; report malformed keys to ``faults``."""
     for change in changes:
         if not change.value:
             continue
@@ -68,7 +64,7 @@ def segments_in(
 
 
 def advance(seqs: dict[str, int], segment: Segment) -> None:
-    """Count the segment as its writer's next one. Raises LogGap if its number is another."""
+    """Store the segment's number in ``seqs``. Raises LogGap unless it is the writer's next one."""
     expected = seqs.get(segment.writer, 0) + 1
     if segment.seq != expected:
         raise missing_segment(segment.writer, expected, segment.seq, READ_AGAIN)
@@ -76,7 +72,10 @@ def advance(seqs: dict[str, int], segment: Segment) -> None:
 
 
 def missing_segment(writer: str, expected: int, known: int, remedy: str) -> LogGap:
-    """The error of a gap. ``known``: a later segment that exists, or ``expected`` itself."""
+    """The error for the missing segment ``expected``.
+
+    ``known``: a later segment that exists, or ``expected`` if only the head proves the gap.
+    """
     proof = f"segment {known} exists" if known != expected else "the writer's head counts it"
     return LogGap(
         f"segment {expected} of writer {writer} is missing, although {proof}",
@@ -97,7 +96,11 @@ async def read_heads(
     faults: Faults,
     sealed: Mapping[str, int] | None = None,
 ) -> dict[str, WriterHead]:
-    """Decode the heads among these keys as of a revision. Raises StoreUnavailable, Compacted."""
+    """Decode these heads, by writer. Raises StoreUnavailable, Compacted.
+
+    The log at ``revision`` replaces a head that cannot be decoded. ``sealed``: writer -> number of
+    the last archived segment.
+    """
     heads: dict[str, WriterHead] = {}
     for kv in kvs:
         head = HEAD_KEYS.read(keys, kv.key, kv.value, faults)
@@ -114,7 +117,7 @@ async def head_from_log(
 ) -> WriterHead:
     """The head that follows from the writer's segments. Raises StoreUnavailable, Compacted.
 
-    Its epoch is the revision of the key, which is larger than any epoch before.
+    The epoch is the revision of the head's key, which is larger than every earlier epoch.
     """
     writer = key_text(keys, kv.key).partition("/")[2]
     get = Get(keys.log(writer, sealed + 1), keys.log(writer, SEQ_MAX), keys_only=True)
@@ -129,13 +132,12 @@ SEGMENTS_PER_READ_MAX = 2_000
 WINDOW_SEGMENTS = 1_000
 """Segments in the windows of all writers together.
 
-Measured with segments of 19 kB: a window of 4,000 takes a fifth more processor time, because an
-answer of tens of megabytes fits into no cache. With segments of 300 B, a window of 500
-takes a tenth more.
+Measured against this size: 4,000 segments of 19 kB take a fifth more CPU time, because the answer
+exceeds every CPU cache. A window of 500 segments of 300 B takes a tenth more.
 """
 
 WINDOW_PER_WRITER_MIN = 8
-"""The smallest window of one writer, so that thousands of writers take few reads."""
+"""The smallest window of one writer, so that the log of thousands of writers takes few reads."""
 
 RANGES_PER_READ_MAX = 100
 """The maximum number of ranges in one read; etcd accepts 128."""
@@ -144,9 +146,9 @@ RANGES_PER_READ_MAX = 100
 class LiveLog:
     """The live log at one revision.
 
-    ``heads``: the number of each writer's last segment. ``sealed``: the number of the last segment
-    that is not to be read, because it is in the archive or was read before. ``remedy``: that of the
-    LogGap for a missing segment; None: gaps are allowed.
+    ``heads``: writer -> number of the last segment. ``sealed``: writer -> number of the last
+    segment to skip, because it was archived or read before. ``remedy``: the remedy in a LogGap;
+    None allows gaps.
     """
 
     def __init__(
@@ -169,15 +171,16 @@ class LiveLog:
 
     @property
     def size(self) -> int:
-        """The number of live segments that are not sealed."""
+        """The number of segments after ``sealed``."""
         return sum(head - self.sealed.get(writer, 0) for writer, head in self.heads.items())
 
     async def segments(
         self, after: int = 0, upto: int | None = None
     ) -> AsyncIterator[list[Segment]]:
-        """Yield the segments with positions in (after, upto], in order; None: up to ``revision``.
+        """Yield the segments with positions in (after, upto], in order.
 
-        Raises LogGap when one is missing, Compacted when the revision was compacted meanwhile.
+        ``upto`` None: up to ``revision``. Raises LogGap for a missing segment, and Compacted if
+        ``revision`` was compacted.
         """
         windows = {
             writer: _Window(self.sealed.get(writer, 0), head)
@@ -197,7 +200,7 @@ class LiveLog:
                 yield batch[first : first + SEGMENTS_PER_READ_MAX]
 
     async def _fill(self, windows: Mapping[str, _Window], size: int) -> None:
-        """Read the next segments of the writers whose windows are half empty."""
+        """Read more segments into the windows that are less than half full."""
         ranges = [
             _Range(writer, window.seq + 1, min(window.seq + size, window.head))
             for writer, window in windows.items()
@@ -228,9 +231,9 @@ class LiveLog:
 async def first_live(
     store: KeyValueStore, keys: Keys, heads: Mapping[str, int], revision: int
 ) -> dict[str, int]:
-    """For each writer the number before its oldest segment in etcd; its head if it has none there.
+    """For each writer, the number before the oldest live segment.
 
-    Raises StoreUnavailable, Compacted.
+    Without a live segment, the writer's number in ``heads``. Raises StoreUnavailable, Compacted.
     """
     before = dict(heads)
     names = list(heads)
@@ -248,7 +251,7 @@ async def first_live(
 
 
 def _seq_before(keys: Keys, key: bytes) -> int:
-    """The number before a segment's; 0 for a key that no writer has written."""
+    """The number before the number in a segment's key; 0 for a malformed key."""
     try:
         return keys.check_segment(key)[1] - 1
     except ValueError:
@@ -256,19 +259,21 @@ def _seq_before(keys: Keys, key: bytes) -> int:
 
 
 class _Range(NamedTuple):
-    """Some consecutive segments of one writer, both ends included."""
+    """The segments of one writer from ``first`` to ``last``, both included."""
 
     writer: str
     first: int
     last: int
 
     def get(self, keys: Keys) -> Get:
-        """The read of this range."""
         return Get(keys.log(self.writer, self.first), keys.log(self.writer, self.last + 1))
 
 
 class _Window:
-    """The segments of one writer that were read ahead: up to number ``seq`` of ``head``."""
+    """The segments of one writer that were read and not taken yet.
+
+    ``seq``: the number of the last segment that was read; ``head``: of the last that exists.
+    """
 
     __slots__ = ("head", "segments", "seq")
 
@@ -279,16 +284,15 @@ class _Window:
 
     @property
     def has_more(self) -> bool:
-        """Whether segments of this writer are still to be read."""
         return self.seq < self.head
 
     @property
     def end(self) -> int:
-        """The position up to which this writer was read, 0 for an empty window."""
+        """The position of the last segment in the window; 0 for an empty window."""
         return self.segments[-1].position if self.segments else 0
 
     def take(self, certain: int) -> Iterator[Segment]:
-        """Remove and yield the segments up to a position."""
+        """Remove and yield the segments up to the position ``certain``."""
         while self.segments and self.segments[0].position <= certain:
             yield self.segments.popleft()
 
@@ -309,7 +313,7 @@ def _batches(ranges: Sequence[_Range]) -> Iterator[list[_Range]]:
 
 
 class Cursor(NamedTuple):
-    """How far a reader has read: up to ``position``, and for each writer up to a segment."""
+    """How far a reader has read: up to ``position``. ``seqs``: writer -> last segment read."""
 
     position: int
     seqs: dict[str, int]
@@ -319,7 +323,7 @@ LOG_START = Cursor(0, {})
 
 
 class LogReader:
-    """Reads segments in order."""
+    """Reads segments in log order."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, faults: Faults | None = None) -> None:
         self._store = store
@@ -327,7 +331,7 @@ class LogReader:
         self._faults = Faults() if faults is None else faults
 
     async def heads(self, *, revision: int = 0) -> tuple[int, dict[str, WriterHead]]:
-        """Every writer's head, and the revision at which they were read."""
+        """The revision of the read, and the head of every writer."""
         result = await self._store.read([Get(*self._keys.range_of("head"))], revision=revision)
         kvs = result.ranges[0].kvs
         heads = await read_heads(self._store, self._keys, kvs, result.revision, self._faults)
@@ -357,7 +361,7 @@ class LogReader:
         return segments, Cursor(now.position, {**cursor.seqs, **now.seqs})
 
     async def live(self) -> tuple[list[Segment], Cursor]:
-        """Every segment that is still in etcd, also those in the archive; gaps are allowed."""
+        """Every live segment, archived or not, and the cursor after them; gaps are allowed."""
         now = await self.cursor_now()
         sealed = await first_live(self._store, self._keys, now.seqs, now.position)
         live = LiveLog(
@@ -366,9 +370,9 @@ class LogReader:
         return [segment async for batch in live.segments() for segment in batch], now
 
     async def follow(self, cursor: Cursor) -> AsyncIterator[tuple[list[Segment], Cursor]]:
-        """Yield the segments after the cursor as they are committed; an empty list is progress.
+        """Yield the segments after the cursor as they are committed.
 
-        After LogGap or Compacted, the caller must catch up again.
+        An empty list reports progress. After LogGap or Compacted, the caller must catch up again.
         """
         seqs = dict(cursor.seqs)
         async for batch in self._store.watch([self._keys.range_of("log")], after=cursor.position):

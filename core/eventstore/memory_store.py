@@ -1,9 +1,7 @@
-"""The key-value store in memory: it behaves as etcd, for fast tests.
+"""The key-value store in memory, for fast tests: it behaves as etcd.
 
-It keeps every version since the last compaction, so that reads of the past, guards, watches and
-leases behave as in etcd; one contract suite tests both. It serves one process with one event loop.
-No call waits. Its only timer reports the progress of idle watches: an expired lease ends with the
-next call, or with ``expire``, by the injected clock.
+One contract suite tests both stores. An expired lease ends at the next call of the store or of
+``expire``, not at a timer.
 """
 
 from __future__ import annotations
@@ -41,18 +39,18 @@ from core.eventstore.kv import (
 )
 
 LEASE_TTL_S_MIN = 2
-"""etcd lengthens shorter leases to one and a half election timeouts, 2 s by default."""
+"""The shortest lease in seconds. In etcd: one and a half election timeouts, 2 s by default."""
 
 
 class _Version(NamedTuple):
-    """The value of a key since one revision; ``kv`` None: it was deleted."""
+    """A key after its change at ``mod_revision``; ``kv`` is None if the change deleted the key."""
 
     mod_revision: int
     kv: KeyValue | None
 
 
 class _Lease:
-    """A lease: its time to live, its end on the clock, and the keys that are deleted with it."""
+    """A lease. ``ends_at``: by the store's clock. ``keys``: deleted when the lease ends."""
 
     def __init__(self, ttl_s: int, ends_at: float) -> None:
         self.ttl_s = ttl_s
@@ -94,7 +92,7 @@ class MemoryStore:
         return TxnResult(succeeded=True, revision=self._revision, reads=NO_READS)
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        """All ranges at one revision, 0 for the newest."""
+        """Read all ranges at one revision, 0 for the newest."""
         self._begin()
         _check_request((), (), gets)
         if revision > self._revision:
@@ -109,9 +107,9 @@ class MemoryStore:
         ranges: Sequence[tuple[bytes, bytes]],
         *,
         after: int,
-        is_whole: IsWhole | None = None,  # unused: a batch has whole revisions
+        is_whole: IsWhole | None = None,  # unused: a batch always has all changes of its revision
     ) -> AsyncIterator[WatchBatch]:
-        """Every change after ``after``, one batch for each revision; progress without changes."""
+        """Yield the changes after ``after``, one batch for each revision, and progress."""
         wake = asyncio.Event()
         position = self._revision if after == FROM_NOW else after
         if max(position, 1) < self._compacted:
@@ -123,8 +121,8 @@ class MemoryStore:
                 yield WatchBatch(position, ())
             while True:
                 self._begin()
-                # A compaction keeps history that an open watch has not returned yet, as etcd does
-                # with messages in flight.
+                # ``compact`` keeps the changes after this position, because etcd also delivers
+                # changes that are in flight.
                 self._watching[wake] = position
                 wake.clear()
                 newest = self._revision
@@ -146,7 +144,7 @@ class MemoryStore:
             self._watching.pop(wake, None)
 
     async def grant_lease(self, ttl_s: int) -> int:
-        """A lease of at least ``LEASE_TTL_S_MIN`` seconds."""
+        """Grant a lease of at least ``LEASE_TTL_S_MIN`` seconds."""
         self._begin()
         ttl_s = max(ttl_s, LEASE_TTL_S_MIN)
         self._last_lease += 1
@@ -154,7 +152,7 @@ class MemoryStore:
         return self._last_lease
 
     async def keep_lease(self, lease: int) -> int:
-        """Renew once; the remaining seconds, 0 if it has ended."""
+        """Renew the lease once and return its remaining seconds; 0 if the lease has ended."""
         self._begin()
         held = self._leases.get(lease)
         if held is None:
@@ -163,7 +161,7 @@ class MemoryStore:
         return held.ttl_s
 
     async def lease_left_s(self, lease: int) -> int:
-        """The remaining seconds, 0 if it has ended."""
+        """The remaining seconds of the lease; 0 if the lease has ended."""
         self._begin()
         held = self._leases.get(lease)
         return 0 if held is None else max(int(held.ends_at - self._clock()), 0)
@@ -183,7 +181,7 @@ class MemoryStore:
             self._forget()
 
     async def alarms(self) -> tuple[str, ...]:
-        """No alarm is ever active."""
+        """No names: this store has no alarms."""
         self._begin()
         return ()
 
@@ -198,7 +196,7 @@ class MemoryStore:
         self._wake_watches()
 
     def expire(self) -> None:
-        """End every expired lease, each in a revision of its own."""
+        """End every expired lease, each in a separate revision."""
         now = self._clock()
         for lease in [lease_id for lease_id, held in self._leases.items() if held.ends_at <= now]:
             self._end_lease(lease)
@@ -311,7 +309,7 @@ class MemoryStore:
 
 
 async def _woken(wake: asyncio.Event) -> bool:
-    """Wait for a change; False after ``WATCH_PROGRESS_S``, when etcd reports progress."""
+    """Wait for a change; False after ``WATCH_PROGRESS_S`` without one."""
     try:
         async with asyncio.timeout(WATCH_PROGRESS_S):
             await wake.wait()

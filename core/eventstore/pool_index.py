@@ -1,20 +1,24 @@
 """The index of pools and subnets: keys that find them by CIDR, by address and by application.
 
-With these keys a command reads only the objects that it concerns, however many exist. The keys are
-derived from pools and subnets, and written in the transaction that changes those. Each topic (pools
-or subnets) has a guard key, whose value is ``COMPLETE_INDEX`` while the index is complete. A
-version without the index writes another value, and then the index is rebuilt
-(``core.configuration.indexer``). Nothing here calls the store.
+With the index, a command reads only the pools and subnets that it needs. The transaction that
+changes a pool or subnet also writes the keys that find it. Each topic (pools or subnets) has a
+guard key, whose value is ``COMPLETE_INDEX`` while the index of the topic is complete. A release of
+Orbweaver without the index writes another value, so that ``core.configuration.indexer`` rebuilds
+the index. This module does not call the store.
 
     index/<topic>/<family>/network/<first address>/<prefix length>/<name>
     index/pools/<family>/block/<first address>/<prefix length>/<pool>
     index/pools/<family>/application/<group and version>/<kind>/<namespace>/<application>/<pool>
 
-A pool's addresses are covered by aligned blocks, like prefixes of a routing table. The blocks that
-contain an address are found by one key for each prefix length, the blocks that begin in a range by
-a range of keys. etcd counts every key of a range that it reads, so a range contains no other kind
-of keys. A pool that needs more than ``BLOCKS_MAX`` blocks is covered by fewer, larger ones. A
-look-up may then return a pool that has none of the addresses, but it never misses one.
+Aligned blocks cover a pool's addresses, like the prefixes of a routing table:
+
+- To find the blocks that contain an address, a look-up reads one prefix of keys for each prefix
+  length.
+- To find the blocks that begin in a range of addresses, a look-up reads a range of keys.
+
+etcd counts every key of a range that it reads, so each kind of index key has its own range. If a
+pool needs more than ``BLOCKS_MAX`` blocks, fewer and larger blocks cover it. A look-up then returns
+every pool that has one of the addresses, and possibly pools that have none of them.
 """
 
 from __future__ import annotations
@@ -40,20 +44,23 @@ from core.eventstore.kv import Get, RangeResult
 Topic = Literal["pools", "subnets"]
 
 COMPLETE_INDEX: Final = b"indexed"
-"""Value of a topic's guard key while its index is complete."""
+"""The value of a topic's guard key while the index of the topic is complete."""
 
 BLOCKS_MAX: Final = 48
-"""The maximum number of blocks of one pool: the old and the new ones fit into one transaction."""
+"""The maximum number of blocks of one pool: one transaction replaces all of them."""
 
 LOOKUP_RANGES_MAX: Final = 24
-"""The maximum number of address ranges in one look-up; of more, neighbours are joined."""
+"""The maximum number of address ranges in one look-up; further ranges are joined to neighbours."""
 
 TOPICS: Final[tuple[Topic, ...]] = get_args(Topic)
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
 
 _DIGITS: Final = 32
 _PARTS: Final = {"network": 3, "block": 3}
-"""The number of parts of a key after its kind; an application's parts are labels of any form."""
+"""Kind -> the number of parts that follow the kind in a key.
+
+``application`` is missing: those parts come from labels and are not checked.
+"""
 
 
 class IndexIncomplete(Exception):  # caught where the index is rebuilt
@@ -66,7 +73,7 @@ class IndexIncomplete(Exception):  # caught where the index is rebuilt
 
 
 class Index:
-    """The keys of one topic and family."""
+    """The index keys of one topic and family."""
 
     __slots__ = ("_prefix", "family", "topic")
 
@@ -80,7 +87,10 @@ class Index:
         return self._prefix, range_end(self._prefix)
 
     def entries(self, value: Pool | Subnet | None) -> dict[bytes, bytes]:
-        """The keys that find this pool or subnet, with their values; none for invalid addresses."""
+        """The keys that find this pool or subnet, with their values.
+
+        Empty for a value of the other family or with invalid addresses.
+        """
         if value is None or value.family != self.family:
             return {}
         try:
@@ -96,15 +106,15 @@ class Index:
         return {prefix + value.name.encode(): b"" for prefix in prefixes}
 
     def with_cidr(self, cidr: Cidr) -> Get:
-        """The read that finds objects with exactly this CIDR; ``names_in`` reads its answer."""
+        """The read that finds objects with exactly this CIDR."""
         return self._under(self._block("network", cidr.first, cidr.prefix_length))
 
     def overlapping(self, cidr: Cidr) -> list[Get]:
-        """The reads that find objects whose CIDR overlaps this one and differs from it."""
+        """The reads that find objects with another CIDR that overlaps ``cidr``."""
         longer = self._block("network", cidr.first, cidr.prefix_length + 1)
         return [
             *self._containing("network", cidr.first, range(cidr.prefix_length)),
-            # "0" follows "/": the range ends after all keys of the last address.
+            # "0" is the character after "/", so the range includes all keys of the last address.
             Get(longer, self._key(f"network/{cidr.last:0{_DIGITS}x}0"), keys_only=True),
         ]
 
@@ -123,7 +133,7 @@ class Index:
         for first, last in addresses.covering_intervals(LOOKUP_RANGES_MAX):
             gets |= dict.fromkeys(self._containing("block", first, lengths))
             start = self._key(f"block/{first:0{_DIGITS}x}/")
-            end = self._key(f"block/{last:0{_DIGITS}x}0")  # "0" follows "/"
+            end = self._key(f"block/{last:0{_DIGITS}x}0")  # "0" as in ``overlapping``
             gets[Get(start, end, keys_only=True)] = None
         return list(gets)
 
@@ -132,7 +142,10 @@ class Index:
         return self._under(self._application(application))
 
     def names_in(self, *answers: RangeResult) -> list[str]:
-        """The names at the end of the keys, without duplicates. Raises IndexIncomplete."""
+        """The names of the objects that these answers found, without duplicates.
+
+        Raises IndexIncomplete.
+        """
         try:
             names = [kv.key.rpartition(b"/")[2].decode() for answer in answers for kv in answer.kvs]
         except UnicodeDecodeError as error:
@@ -149,7 +162,7 @@ class Index:
         return self._key(f"{kind}/{first:0{_DIGITS}x}/{length:03d}/")
 
     def _containing(self, kind: str, value: int, lengths: range) -> list[Get]:
-        """A read for each possible block around an address."""
+        """For each prefix length, the read of the block that contains an address."""
         gets = []
         for length in lengths:
             low = ADDRESS_BITS[self.family] - length
@@ -164,7 +177,7 @@ class Index:
 def blocks_of(addresses: AddressSet) -> list[tuple[int, int]]:
     """(first address, prefix length) of at most ``BLOCKS_MAX`` aligned blocks that cover the set.
 
-    If an exact cover needs more, the smallest size of a block is doubled until that many suffice.
+    If an exact cover needs more blocks, the smallest block size doubles until the maximum suffices.
     """
     bits = ADDRESS_BITS[addresses.family]
     for low in range(bits + 1):
@@ -179,7 +192,7 @@ def blocks_of(addresses: AddressSet) -> list[tuple[int, int]]:
 
 
 def _aligned(addresses: AddressSet, bits: int) -> Iterator[tuple[int, int]]:
-    """The largest possible aligned blocks that make up the set."""
+    """(first address, prefix length) of the largest aligned blocks that make up the set."""
     for start, last in addresses:
         first = start
         while first <= last:
@@ -191,11 +204,11 @@ def _aligned(addresses: AddressSet, bits: int) -> Iterator[tuple[int, int]]:
 
 
 def check_entry(keys: Keys, key: bytes) -> None:
-    """Raise ValueError for a key that is not one of ``Index.entries``."""
+    """Raise ValueError for a key that ``Index.entries`` cannot return."""
     topic, family, kind, *rest = key.removeprefix(keys.prefix("index")).decode().split("/")
     is_shaped = kind == "application" or len(rest) == _PARTS.get(kind)
     if topic not in TOPICS or family not in ("4", "6") or not is_shaped:
-        raise ValueError("its key does not have the form index/TOPIC/FAMILY/KIND/...")
+        raise ValueError("the key must have the form index/TOPIC/FAMILY/KIND/...")
     if kind in _PARTS:
         int(rest[0], 16)
         int(rest[1])

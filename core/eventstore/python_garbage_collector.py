@@ -1,14 +1,12 @@
 """Settings of Python's garbage collector for work that creates many objects and no cycles.
 
 ``gc_paused``: decoding a large state creates hundreds of thousands of objects. The collector would
-run many times and double the time. The block disables it for some seconds at most.
+run many times and double the decoding time. The pause lasts some seconds at most.
 
 ``raise_gc_threshold``: at Python's default threshold, the collector would run for every segment of
-a replay, and take a sixth of the replay's time. The agent and ``orbctl`` use
-``COLLECT_AFTER_OBJECTS``. In a controller, responses of the API server leave cycles, which would
-take a fifth more memory at that threshold; so controllers use half. At a quarter, a
-controller of 1,000 Pods needs as much memory as at half (77 MB), and a workflow worker some 10 %
-more CPU.
+a replay and take a sixth of the replay's time. The agent and ``orbctl`` use
+``COLLECT_AFTER_OBJECTS``. Controllers use half of this threshold: responses of the API server leave
+cycles, which would take a fifth more memory at the full threshold.
 
 ``freeze_current_objects``: a full collection traverses some 50,000 objects of imported modules,
 which blocks the event loop for 30 to 80 ms and frees nothing.
@@ -22,10 +20,10 @@ from contextlib import contextmanager
 from typing import Final
 
 COLLECT_AFTER_OBJECTS: Final = 20_000
-"""New container objects before the collector checks the youngest; Python's default is 700."""
+"""New container objects after which the collector runs; Python's default is 700."""
 
 CONTROLLER_COLLECT_AFTER_OBJECTS: Final = 10_000
-"""The threshold of a controller."""
+"""The threshold of a controller. Half of it would need as much memory and some 10 % more CPU."""
 
 
 @contextmanager
@@ -43,12 +41,12 @@ def gc_paused() -> Iterator[None]:
 def freeze_current_objects() -> None:
     """Exclude all current objects from collection; call it once after the start of a process.
 
-    A frozen object is still freed when nothing refers to it, but never as a part of a cycle.
+    A frozen object is freed when nothing refers to it, but not if it is part of a cycle.
     """
     gc.collect()
     gc.freeze()
 
 
 def raise_gc_threshold(after_objects: int = COLLECT_AFTER_OBJECTS) -> None:
-    """Set the threshold of the collector, for the whole process."""
+    """Set the collector's threshold for the whole process."""
     gc.set_threshold(after_objects)

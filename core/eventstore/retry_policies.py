@@ -19,7 +19,7 @@ from core.errors import (
 from core.process.retry import is_retryable
 
 SETTLE_S_MAX = 8.0
-"""Seconds of attempts to read an unknown outcome, before the caller gets OutcomeUnknown."""
+"""Seconds of attempts to read the outcome of a transaction; then OutcomeUnknown is raised."""
 
 LOST_RACE_S_MAX = 8.0
 """Seconds of retries of a command after lost races; every try reads the current state first."""
@@ -33,14 +33,14 @@ def _is_retryable(error: BaseException) -> bool:
 
 
 def _is_full(error: BaseException) -> bool:
-    """A full etcd needs an administrator to free space, so retries do not help."""
+    """Whether etcd is full. Retries do not help: an administrator must free space."""
     return isinstance(error, StoreFull) or (isinstance(error, OutcomeUnknown) and error.is_full)
 
 
 def retry_unknown_outcome() -> AsyncRetrying:
-    """Retries the request that reads an unknown outcome.
+    """Retries the request that reads the outcome of an earlier transaction.
 
-    That request is idempotent, so it is also retried after its own answer was lost.
+    The request is idempotent, so it is also retried if its answer is lost.
     """
     return AsyncRetrying(
         retry=retry_if_exception(
@@ -57,7 +57,7 @@ def retry_unknown_outcome() -> AsyncRetrying:
 def retry_lost_races(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
     """Retries after lost races, and while etcd is not available.
 
-    The pauses are random, so that two losers do not collide again.
+    The pauses are random, so that two processes that lost a race do not collide again.
     """
     return AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, LostRace | StoreUnavailable)),

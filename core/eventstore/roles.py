@@ -1,10 +1,11 @@
 """The etcd roles of agents and controllers, as ranges of keys.
 
-An agent reads all keys of its cluster and writes those that CNI calls change; a controller (and
-orbctl) writes all keys of its cluster. etcd identifies a process by the common name of its client
-certificate, which all agents share: a role cannot prevent one node's agent from writing another
-node's log, claims or endpoints. ``orbctl verify`` reports such changes
-(``core.audit.ownership_check``). Pure: the roles are derived from the key layout.
+Agents may read all keys of the cluster, and write the keys that CNI calls change. Controllers and
+orbctl may write all keys of the cluster.
+
+etcd identifies a process by the common name of the client certificate. All agents have the same
+common name, so a role cannot prevent an agent from writing the log, claims or endpoints of another
+node. ``orbctl verify`` reports such changes (``core.audit.ownership_check``). Pure.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import Final, NamedTuple
 from core.eventstore.keys import COOL_DOWN_PREFIX, Keys, range_end
 
 AGENT_USER: Final = "orbweaver-agent"
-"""The common name of the agents' client certificate, which is their user in etcd."""
+"""The etcd user of agents: the common name of their client certificate."""
 
 CONTROLLER_USER: Final = "orbweaver-controller"
-"""The common name and user of controllers, of the chart's hooks, and of orbctl in those Pods."""
+"""The etcd user of controllers, of the chart's hooks, and of orbctl in the Pods of either."""
 
 ROOT_USER: Final = "root"
-"""The name of the user and role that etcd requires to enable authentication."""
+"""The user that etcd requires to enable authentication; its role has the same name."""
 
 _AGENT_PREFIXES: Final = (
     ("ip",),
@@ -33,19 +34,16 @@ _AGENT_PREFIXES: Final = (
     ("need",),
     ("binding",),
 )
-"""Prefixes that an agent writes besides its log and head: claims, endpoints, GUIDs of virtual
-functions, cool-down marks, quarantines of addresses in conflict, requests for automatic pools and
-for bindings by a network provider.
-"""
+"""Prefixes of the keys that an agent may write, besides its log and head."""
 
 _NODE_NAMES: Final = ((b"0", b":"), (b"a", b"{"))
-"""First characters of node names, as [first, after the last): digits and lower-case letters.
+"""Ranges [start, end) of the first character of a node name: digits and lower-case letters.
 Writer names of controllers begin with an upper-case letter (``CONTROLLER_WRITERS``).
 """
 
 
 class Permission(NamedTuple):
-    """The permission of a role for the keys of [start, end)."""
+    """The permission of a role for the keys in [start, end)."""
 
     start: bytes
     end: bytes

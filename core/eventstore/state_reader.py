@@ -1,10 +1,10 @@
 """Read the state keys of etcd into a ledger, at one revision.
 
-The ledger equals the one that results from all events up to that revision (I5); ``orbctl verify``
-compares the two. A projection starts from a ledger and then follows the log. A key or value that
-cannot be decoded is skipped, reported to ``faults`` and listed in ``Ledger.undecodable``: code for
-which a missing object is evidence must check that list. Decoding yields to the event loop after
-``DECODED_AT_ONCE_MAX`` values, so that leases are renewed in time. This module only reads.
+The events up to that revision produce an equal ledger (I5); ``orbctl verify`` compares the two
+ledgers. A projection starts from a ledger and then follows the log.
+
+A key or value that cannot be decoded is skipped, reported to ``faults`` and listed in
+``Ledger.undecodable``. Before code treats an object as missing, it must check this list.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -42,7 +42,7 @@ T = TypeVar("T")
 STATE_KINDS = (*CONFIGURATION_KINDS, CLAIM_KEYS, ENDPOINT_KEYS, GUID_CLAIM_KEYS)
 
 DECODED_AT_ONCE_MAX: Final = 2_000
-"""Values decoded in one pass of the event loop, some 10 ms."""
+"""Values decoded before other tasks run: some 10 ms, so that leases are renewed in time."""
 
 
 async def read_configuration(
@@ -53,7 +53,7 @@ async def read_configuration(
     revision: int = 0,
     faults: Faults | None = None,
 ) -> int:
-    """Read everything but claims and endpoints; returns the revision of the read."""
+    """Read the ``CONFIGURATION_KINDS`` into the ledger; return the revision of the read."""
     gets = [Get(*kind.range(keys)) for kind in CONFIGURATION_KINDS]
     result = await store.read(gets, revision=revision)
     for answer in result.ranges:
@@ -66,7 +66,7 @@ async def read_configuration(
 def add_configuration(
     keys: Keys, ledger: Ledger, kvs: Sequence[KeyValue], faults: Faults | None = None
 ) -> None:
-    """Add the configuration among these keys to the ledger."""
+    """Decode these keys and add them to the ledger; ignore other kinds of keys."""
     decoder = _Decoder(keys, ledger, faults)
     ranges: dict[str, list[KeyValue]] = {kind.prefix: [] for kind in CONFIGURATION_KINDS}
     for kv in kvs:
@@ -87,7 +87,7 @@ def add_configuration(
 
 
 def _keep_quarantined(keys: Keys, ledger: Ledger, kvs: Iterable[KeyValue]) -> None:
-    """Quarantine the address of each key, even if the value cannot be decoded."""
+    """Quarantine the address of each key, because the value may be undecodable."""
     for address in keys.addresses_in((kv.key for kv in kvs), "quarantine"):
         text = str(address)
         ledger.quarantine[text] = Quarantine(text, address.family, reason="cannot be read")
@@ -119,7 +119,8 @@ async def read_claims(
 ) -> dict[str, Claim]:
     """The claims of these addresses, at one revision.
 
-    Raises StoreUnavailable, Compacted, LogCorrupt: an undecodable claim still holds its address.
+    Raises StoreUnavailable, Compacted. Raises LogCorrupt for an undecodable claim, because the
+    claim still holds its address.
     """
     if not addresses:
         return {}
@@ -169,7 +170,7 @@ async def read_ledger(
 
 
 async def _parts(kvs: Sequence[KeyValue]) -> AsyncIterator[Sequence[KeyValue]]:
-    """Split keys into parts; the event loop runs between two of them."""
+    """Split keys into parts; other tasks run before each part."""
     for first in range(0, len(kvs), DECODED_AT_ONCE_MAX):
         await asyncio.sleep(0)
         yield kvs[first : first + DECODED_AT_ONCE_MAX]
@@ -178,8 +179,8 @@ async def _parts(kvs: Sequence[KeyValue]) -> AsyncIterator[Sequence[KeyValue]]:
 async def read_endpoint(store: KeyValueStore, keys: Keys, key: EndpointKey) -> Ledger:
     """Read one endpoint with its claims and the records of its Pod, owner and node.
 
-    The claims may be newer than the endpoint, so a release must name their revisions (I3). Raises
-    StoreUnavailable, LogCorrupt when one of them cannot be decoded.
+    The claims may be newer than the endpoint, so a release must name the claims' revisions (I3).
+    Raises StoreUnavailable, and LogCorrupt if a value cannot be decoded.
     """
     ledger = Ledger()
     result = await store.read([Get(keys.endpoint(*key)), Get(keys.record("Pod", *key))])

@@ -1,8 +1,7 @@
-"""Contained faults: stored values that cannot be decoded and are skipped, by key.
+"""Contained faults: stored values that cannot be decoded and are skipped.
 
-Every reader of stored values reports the keys that it skipped; metrics, health and commands show
-them. Each process has one registry. A fault is removed when its key is decoded again or
-deleted. Beyond ``FAULTS_MAX``, faults are only counted.
+Readers report the keys that they skip. Metrics, health and commands show the faults. Each process
+has one registry. A fault is removed when the key is decoded or deleted.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from typing import Final, NamedTuple
 from core.errors import OrbweaverError
 
 FAULTS_MAX: Final = 1_000
-"""Faults that one process lists; more are only counted."""
+"""The most faults in the registry; further faults are only counted."""
 
 LIMIT: Final = "limit"
-"""The kind of the faults that report a reached limit."""
+"""The kind of a fault that reports a reached limit."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class ContainedFault(NamedTuple):
-    """One object that cannot be decoded: its kind and key, the cause, and what to do."""
+    """A stored value that cannot be decoded, or a reached limit. ``why``: the cause."""
 
     kind: str
     key: str
@@ -36,9 +35,10 @@ class ContainedFault(NamedTuple):
 
 
 class Faults:
-    """The contained faults of one process, ``by_key``. ``unnamed``: how many are only counted.
+    """The registry of the contained faults of one process.
 
-    ``logged`` False: for a reader whose caller reports the faults.
+    ``unnamed``: the number of faults beyond ``FAULTS_MAX``, which ``by_key`` does not contain.
+    ``logged``: False if the caller of the reader reports the faults.
     """
 
     def __init__(self, *, logged: bool = True) -> None:
@@ -53,7 +53,7 @@ class Faults:
         return len(self.by_key)
 
     def by_kind(self) -> Mapping[str, int]:
-        """The number of faults by kind, without kinds that have none."""
+        """The number of faults of each kind that has faults."""
         counts = Counter(fault.kind for fault in self.by_key.values())
         if self.unnamed:
             counts["unnamed"] += self.unnamed
@@ -64,19 +64,19 @@ class Faults:
         return self._keep(ContainedFault(kind, key, error.message, error.remedy))
 
     def reach_limit(self, name: str, why: str, remedy: str) -> None:
-        """Report that a limit was reached and objects are skipped; ``name``: its constant."""
+        """Report that objects are skipped because of a limit; ``name``: the limit's constant."""
         self._keep(ContainedFault(LIMIT, f"{LIMIT}/{name}", f"{why} ({name})", remedy))
 
     def keep_within(self, name: str) -> None:
-        """Remove the fault of a limit that is not reached any more."""
+        """Remove the fault of the limit ``name``, which is not reached any more."""
         self.clear(f"{LIMIT}/{name}")
 
     def clear(self, key: str) -> None:
-        """Remove the fault: the key can be decoded, or was deleted."""
+        """Remove the fault of a key that was decoded or deleted."""
         self.by_key.pop(key, None)
 
     def clear_kinds(self, *kinds: str) -> None:
-        """Remove all faults of these kinds, before all of their keys are read again."""
+        """Remove all faults of these kinds. Call it before a read of all keys of these kinds."""
         keys = [key for key, fault in self.by_key.items() if fault.kind in kinds]
         for key in keys:
             del self.by_key[key]

@@ -1,11 +1,10 @@
-"""Decode values of a newer version without the fields that this version does not have.
+"""Remove the fields that a newer version added to a value, so that this version can decode it.
 
-Fields are only added at the end of an array, with a default (CONTRIBUTING.md), so that an older
-process ignores them and reads the other fields. Every other difference is an error. This is slow:
-decoders use it after the fast path has failed.
+A version adds fields only at the end of an array, with a default (CONTRIBUTING.md). Every other
+difference remains an error. Removing fields is slow, so decoders first try without.
 """
 
-# ruff: noqa: ANN401 - plain data is of any type, and so is a type hint
+# ruff: noqa: ANN401 - plain data and type hints can be of any type
 from __future__ import annotations
 
 import types
@@ -15,7 +14,10 @@ from typing import Any
 
 
 def trimmed(value: Any, kind: Any) -> Any:
-    """``value`` as msgpack decodes it, without trailing array items that ``kind`` does not have."""
+    """``value`` without the trailing array items for which the type ``kind`` has no field.
+
+    ``value``: plain data, as msgpack decodes it.
+    """
     if isinstance(value, dict):
         arguments = typing.get_args(kind)
         if len(arguments) != 2:
@@ -35,7 +37,7 @@ def _trimmed_array(value: list[Any], kind: Any) -> list[Any]:
         return value
     if typing.get_origin(kind) is tuple and arguments[-1] is not Ellipsis:
         known_fields = [trimmed(item, field) for item, field in zip(value, arguments, strict=False)]
-        # Only named tuples get new fields: with further items, the decoder must fail.
+        # New fields are added only to named tuples. The extra items stay, so that decoding fails.
         return known_fields + value[len(known_fields) :]
     return [trimmed(item, arguments[0]) for item in value]
 
@@ -54,7 +56,7 @@ def _is_array(kind: Any) -> bool:
 
 @cache
 def _fields(kind: Any) -> tuple[Any, ...] | None:
-    """The types of a named tuple's fields; None for another type."""
+    """The types of a named tuple's fields; None for other types."""
     if not (isinstance(kind, type) and hasattr(kind, "_fields")):
         return None
     hints = typing.get_type_hints(kind)

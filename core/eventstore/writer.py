@@ -1,12 +1,15 @@
-"""The writer: appends events to the log and writes their state in the same transaction.
+"""The writer: appends events to the log and writes the new state in the same transaction.
 
-Appends go through group commit (``core.eventstore.group_commit``): one transaction is in flight,
-and appends that arrive meanwhile go into the next one. This module adds the segment and the fence.
+Group commit (``core.eventstore.group_commit``) combines appends: while one transaction is in
+flight, new appends wait for the next transaction. This module adds the segment and the guard on the
+writer's head.
 
-An append returns ``Committed`` only if its events are in etcd, and ``Lost`` only if they are not
-and never will be: if an answer is lost, the writer fences the head and reads the outcome (I9). When
-a second process takes over the name, the head's epoch fences the first one. The writer never
-retries a lost race.
+An append returns ``Committed`` only if the events are in etcd, and ``Lost`` only if the events will
+never be there (I9). If the answer of etcd is lost, the writer rewrites the head, so that a
+transaction in flight fails, and reads the outcome.
+
+A process that opens the name changes the epoch in the head. Transactions of an earlier process with
+this name then fail: that process is fenced. The writer does not retry a lost race.
 
 Invariant I9: docs/contributing/architecture.md, "Invariants".
 """
@@ -49,18 +52,18 @@ GATHERING_PASSES_MAX = 8
 """Passes of the event loop in which ready callers may still add proposals to a transaction.
 
 A transaction costs the agent as much CPU as about three claims. Measured with 32 callers on two
-busy cores: 15 claims in a transaction instead of 7, which is a fifth more claims a second; the time
-of a lone caller does not change measurably.
+busy cores, against no such passes: 15 claims in a transaction instead of 7, and a fifth more claims
+a second. The time of a single caller does not change measurably.
 """
 
 
 def unix_ms() -> int:
-    """The wall-clock time of events (Unix ms); the order of events never depends on it."""
+    """The wall-clock time of events in Unix ms; the order of events does not depend on it."""
     return time.time_ns() // 1_000_000
 
 
 class Writer:
-    """The writer of one name in one process, with one transaction in flight.
+    """Appends to the log under one name. At most one transaction is in flight.
 
     ``on_fenced`` is called when another process has taken over the name.
     """
@@ -96,7 +99,7 @@ class Writer:
 
     @property
     def epoch(self) -> int:
-        """The epoch this process owns; 0 before ``open``."""
+        """The epoch that ``open`` wrote into the head; 0 before ``open``."""
         return self._head.epoch
 
     @property
@@ -105,11 +108,13 @@ class Writer:
         return self._queue.depth
 
     async def open(self) -> None:
-        """Take over the name; a process that had it before is fenced.
+        """Take over the name; fence the process that had the name before.
 
-        A head that cannot be decoded is restored from the live log. Raises StoreUnavailable,
-        WriterFenced when another process takes the name at the same time, LogCorrupt when the head
-        cannot be decoded and no segment is live.
+        A head that cannot be decoded is restored from the segments in etcd. Raises:
+
+        - StoreUnavailable
+        - WriterFenced if another process opens the name at the same time
+        - LogCorrupt if the head cannot be decoded and etcd has no segment of the writer
         """
         key = self._keys.head(self.name)
         kv = (await self._store.read([Get(key)])).ranges[0].first
@@ -120,7 +125,7 @@ class Writer:
             [Unchanged(key, revision)], [Put(key, HEAD_CODEC.encode(head))]
         )
         if not result.succeeded:
-            raise self._fence("another process opened it at the same time")
+            raise self._fence("another process opened this name at the same time")
         self._head, self._head_revision = head, result.revision
 
     async def _previous_head(self, kv: KeyValue) -> WriterHead:
@@ -138,11 +143,15 @@ class Writer:
         return f"{self.name}.{self._head.epoch:x}.{self._event_counter:x}"
 
     def append(self, proposal: Proposal) -> Awaitable[Outcome]:
-        """Append one proposal; returns a future: a coroutine would cost each ADD a microsecond.
+        """Append one proposal. Cancelling before its transaction starts withdraws the proposal.
 
-        Raises Overloaded, StoreUnavailable (nothing was written), OutcomeUnknown (could not be
-        settled in time), WriterFenced. Cancelling the call before its transaction starts withdraws
-        the proposal.
+        Returns a future, which takes a microsecond less than a coroutine. Raises:
+
+        - NotReady before ``open``
+        - Overloaded
+        - StoreUnavailable if nothing was written
+        - OutcomeUnknown if the outcome could not be read in time
+        - WriterFenced
         """
         if self._fenced is not None:
             raise self._fenced
@@ -157,7 +166,7 @@ class Writer:
         return self._queue.put(proposal)
 
     async def _append_traced(self, proposal: Proposal) -> Outcome:
-        """``append`` with a span from the queue to the outcome."""
+        """``append`` within a trace span."""
         with tracing.span("ipam.append", attributes={"ipam.events": len(proposal.drafts)}) as span:
             outcome = await self._queue.put(proposal, tracing.origin())
             if span is not None:
@@ -166,12 +175,12 @@ class Writer:
             return outcome
 
     async def close(self) -> None:
-        """Wait for transactions in flight; nothing may be appended afterwards."""
+        """Wait for all queued proposals; later appends raise NotReady."""
         await self._queue.drain()
         self._head_revision = -1
 
     async def _transact(self, batch: TransactionBatch) -> TxnResult:
-        """Commit the batch with its segment, guarded by the head. Raises what ``append`` does."""
+        """Commit the batch and its segment if the head is unchanged. Raises as ``append`` does."""
         if self._unsettled is not None:
             await self._settle_earlier(self._unsettled)
         segment = encode_segment(self._now_ms(), batch.drafts)
@@ -187,7 +196,7 @@ class Writer:
         try:
             result = await self._store.commit(guards, writes)
         except OutcomeUnknown as unknown:
-            # is_full: etcd has answered that its database is full, so nothing is in flight.
+            # is_full: etcd answered that its database is full, so no transaction is in flight.
             settle = self._read_outcome if unknown.is_full else self._settle_lost
             revision = await settle(segment, unknown)
             return TxnResult(succeeded=True, revision=revision, reads=NO_READS)
@@ -202,8 +211,8 @@ class Writer:
     async def _settle_lost(self, segment: bytes, unknown: OutcomeUnknown) -> int:
         """The revision of a transaction whose answer was lost.
 
-        Raises StoreUnavailable if it was not and never will be applied, and ``unknown`` itself as
-        long as etcd does not answer: a failed read proves nothing about the transaction.
+        Raises StoreUnavailable if the transaction will never be applied, and ``unknown`` if the
+        outcome cannot be read.
         """
         try:
             revision = await self._settle(segment)
@@ -218,17 +227,17 @@ class Writer:
         return revision
 
     async def _read_outcome(self, segment: bytes, unknown: OutcomeUnknown) -> int:
-        """The revision of a transaction for which etcd has reported that its database is full.
+        """The revision of a transaction to which etcd answered that its database is full.
 
-        The transaction is not in flight any more, so a read shows whether it was applied. Raises
-        StoreFull if it was not, and ``unknown`` itself as long as etcd does not answer.
+        The transaction is not in flight any more, so a read shows whether etcd applied it. Raises
+        StoreFull if the transaction was not applied, and ``unknown`` if the read fails.
         """
         self._unsettled = segment
         head, log = self._keys.head(self.name), self._keys.log(self.name, self._head.seq + 1)
         try:
             head_now, log_now = (await self._store.read([Get(head), Get(log)])).ranges
         except StoreUnavailable as error:
-            raise unknown from error  # a failed read proves nothing about the transaction
+            raise unknown from error
         self._unsettled = None
         revision = self._read_back(segment, head_now.first, log_now.first)
         if revision is None:
@@ -236,7 +245,7 @@ class Writer:
         return revision
 
     async def _settle_earlier(self, segment: bytes) -> None:
-        """Settle an earlier transaction with an unknown outcome, before the next one is sent."""
+        """Read the outcome of the previous transaction. Raises StoreUnavailable."""
         try:
             await self._settle(segment)
         except OutcomeUnknown as error:
@@ -248,9 +257,9 @@ class Writer:
             ) from error
 
     async def _settle(self, segment: bytes) -> int | None:
-        """The revision of an unanswered transaction; None: it will never be applied.
+        """The revision of an unanswered transaction; None if it will never be applied.
 
-        Rewriting the head makes the guard of a transaction that is still in flight fail.
+        The head is rewritten, so that the guard of a transaction that is still in flight fails.
         """
         self._unsettled = segment
         head_key = self._keys.head(self.name)
@@ -271,10 +280,10 @@ class Writer:
     def _read_back(
         self, segment: bytes, head_now: KeyValue | None, log_now: KeyValue | None
     ) -> int | None:
-        """The revision at which the segment was committed; None if it was not.
+        """The revision of the segment; None if the segment was not committed.
 
-        If another process has taken over the name since, the old head revision makes the next
-        transaction fail. Raises WriterFenced.
+        Raises WriterFenced. If another process took over the name after the segment was committed,
+        the head revision stays old, so that the next transaction fails.
         """
         if log_now is not None and log_now.value == segment:
             self._head = WriterHead(self._head.seq + 1, self._head.epoch)
@@ -283,7 +292,7 @@ class Writer:
             if head_now is not None and head is not None and head.epoch == self._head.epoch:
                 self._head_revision = head_now.mod_revision
             return log_now.mod_revision
-        # If the head has our value, an earlier attempt to settle was applied.
+        # A head with the value of ``self._head`` was rewritten by an earlier call of ``_settle``.
         self._head_revision = self._check_head(head_now)
         return None
 
