@@ -6,7 +6,7 @@ build of the wheel runs it before any dependency is installed.
 
 The program is linked with musl where musl is installed. glibc executes CPUID about thirty times
 before ``main`` to select its string functions. In a virtual machine the hypervisor emulates each
-CPUID; this would take two thirds of the CPU time of the program.
+CPUID, and the emulation would take two thirds of the program's CPU time.
 
     python -m cni.build [OUTPUT]      CC sets the compiler, such as aarch64-linux-gnu-gcc
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("plugin.c")
 PROGRAM_PATH = Path(__file__).with_name("plugin")
-"""The path of the compiled program; it is not under version control."""
+"""The compiled program, which is not under version control."""
 
 WARNINGS = ("-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Werror")
 COMPILER_FLAGS = (
@@ -43,16 +43,16 @@ COMPILE_S_MAX = 120
 
 
 class CompilerFailed(Exception):
-    """The compiler failed or is missing. The text is its output, or the reason."""
+    """The compiler failed or is missing. The text is the output or the cause."""
 
 
 def compiler() -> list[str]:
-    """The value of CC, else gcc."""
+    """The command in the variable CC; gcc if CC is not set."""
     return shlex.split(os.environ.get("CC", "")) or ["gcc"]
 
 
 def musl_compiler() -> list[str]:
-    """musl-gcc if it is installed and CC is not set, else ``compiler()``."""
+    """musl-gcc if CC is not set and musl-gcc is installed; else ``compiler()``."""
     if os.environ.get("CC") or not shutil.which(MUSL_COMPILER):
         return compiler()
     return [MUSL_COMPILER]
@@ -66,8 +66,8 @@ def compile_plugin(
 ) -> None:
     """Compile ``plugin.c`` to ``output``. Raises CompilerFailed.
 
-    ``constants`` replace limits in the source, for tests. ``command`` is the compiler's command, by
-    default ``musl_compiler()``.
+    ``constants``: values of limits in the source, set by tests. ``command``: the compiler's
+    command; if empty, ``musl_compiler()``.
     """
     definitions = [f"-D{name}={value}" for name, value in (constants or {}).items()]
     temporary = output.with_name(f".{output.name}.{os.getpid()}")

@@ -1,8 +1,7 @@
 """The request of one ADD, created by the server that receives it.
 
-The functions on its path: ``serve_frame`` (the socket), ``answer_call`` (the bytes), ``handle_add``
-(probes for conflicts, the result), ``serve_add`` (deadline, spans, counts, facts),
-``allocate_or_wait`` (automatic pools), ``allocate``.
+These functions handle the request, in this order: ``serve_frame``, ``answer_call``, ``handle_add``,
+``serve_add``, ``allocate_or_wait``, ``allocate``.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from core.domain.request_facts import PodReference
 from core.domain.selection.selection_request import SelectionRequest
 
 HasHungUp = Callable[[], bool]
-"""Returns whether the client of a request has closed its connection, according to the kernel."""
+"""Returns whether the client has closed the connection of the request."""
 
 
 def never_hung_up() -> bool:
@@ -25,7 +24,7 @@ def never_hung_up() -> bool:
 
 
 class AddRequest(NamedTuple):
-    """The Pod, its attachment and the requested pools. ``cause``: stored in the events."""
+    """The Pod, the attachment and the requested pools. The events store ``cause``."""
 
     pod: PodReference
     attachment: Attachment

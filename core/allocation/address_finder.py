@@ -1,10 +1,14 @@
-"""Search for free addresses by reading etcd: exact, in a few milliseconds for a /16.
+"""Search for free addresses by reading etcd. A /16 takes a few milliseconds.
 
-The keys of a pool of at most ``READ_KEYS_MAX`` addresses are read together. A larger pool is split
-into ``PARTS_MAX`` parts, and one read counts the claims and cool-down marks of each. Parts with
-fewer claims and marks than addresses are read, in order, until enough free addresses are known. A
-part with more than ``READ_KEYS_MAX`` claims and marks is split again. All reads of a search have
-one revision: "none" means that no address was free at that revision. Nothing is written.
+One request reads all keys of a pool with at most ``READ_KEYS_MAX`` addresses. A larger pool is
+searched in parts:
+
+1. Split the pool into ``PARTS_MAX`` parts. One request counts the claims and cool-down marks of
+   each part.
+2. Read the parts that may have free addresses, until ``VALUES_MAX`` free addresses are known.
+3. Split a part again if it has more than ``READ_KEYS_MAX`` claims and marks.
+
+All reads of a search have one revision: "none" means that no address was free at that revision.
 """
 
 from __future__ import annotations
@@ -19,19 +23,16 @@ from core.eventstore.keys import COOL_DOWN_PREFIX, Keys
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore, RangeResult
 
 PARTS_MAX = 60
-"""Parts that one request counts or reads; two operations for each stay within etcd's 128."""
+"""Parts in one request. A part needs two operations, and etcd accepts 128 in a request."""
 
 READ_KEYS_MAX = 1_200
-"""The most addresses of a pool, or claims of a part, whose keys are read without counting first."""
+"""The most addresses of a pool, or claims and marks of a part, that one read covers."""
 
 COOL_DOWN_READ_MIN = 64
-"""The number of cool-down marks in the first read, when no address is free.
-
-The next read is larger, if none of these marks is of a usable address.
-"""
+"""The number of cool-down marks in the first read of marks."""
 
 COOL_DOWN_READ_GROWTH = 8
-"""The factor by which each further read of cool-down marks is larger."""
+"""Each further read of cool-down marks is larger by this factor."""
 
 VALUES_MAX = 256
 """The maximum number of free addresses that one search returns."""
@@ -40,7 +41,8 @@ VALUES_MAX = 256
 class FreeAddress(NamedTuple):
     """A free address.
 
-    ``cool_down_revision``: the revision of its cool-down mark, which the claim deletes (0: none).
+    ``cool_down_revision``: the revision of the address's cool-down mark (0: no mark). A claim of
+    the address deletes the mark.
     """
 
     value: int
@@ -50,8 +52,8 @@ class FreeAddress(NamedTuple):
 class FreeRead(NamedTuple):
     """Addresses that were free at ``revision``, at most ``VALUES_MAX``.
 
-    ``estimated_count``: roughly how many were free, 0 only if none was. ``passed_over``: some free
-    addresses were left out because this process is claiming them.
+    ``estimated_count``: about how many addresses were free; 0 if ``values`` is empty.
+    ``passed_over``: some free addresses were left out because this process is claiming them.
     """
 
     revision: int
@@ -61,7 +63,7 @@ class FreeRead(NamedTuple):
 
 
 class CoolingDown(NamedTuple):
-    """Addresses in cool-down, the longest first; ``passed_over`` as in ``FreeRead``."""
+    """Addresses in cool-down, oldest mark first. ``passed_over``: as in ``FreeRead``."""
 
     addresses: tuple[FreeAddress, ...]
     passed_over: bool
@@ -79,7 +81,7 @@ class _Scan:
         self.passed_over = False
 
     def add_free(self, part: AddressSet, taken: Container[int]) -> None:
-        """Add the addresses of a part that are not taken, at most ``READ_KEYS_MAX``."""
+        """Add at most ``READ_KEYS_MAX`` free addresses of the part."""
         left = READ_KEYS_MAX
         for first, last in part:
             for value in range(first, last + 1):
@@ -95,17 +97,17 @@ class _Scan:
 
 
 class _CountedPart(NamedTuple):
-    """A part of a pool, and the claims and cool-down marks counted between its ends."""
+    """A part of a pool. ``taken``: the number of claims and cool-down marks between its ends."""
 
     part: AddressSet
     taken: int
 
     @property
     def free(self) -> int:
-        """An estimate of the number of free addresses, 0 only if none is free.
+        """An estimate of the number of free addresses. It is 0 only if no address is free.
 
-        A part may have gaps, such as reserved addresses, and ``taken`` includes the claims in them.
-        So only a read can show that a part with gaps is full, and until then the estimate is 1.
+        A part may have gaps, such as reserved addresses, and ``taken`` includes claims in the gaps.
+        So only a read shows that a part with gaps is full. Until then the estimate is at least 1.
         """
         has_gaps = len(self.part.intervals) > 1
         return max(self.part.size - self.taken, 1 if has_gaps else 0)
@@ -119,9 +121,9 @@ class Finder:
         self._keys = keys
 
     async def find(self, search: Search, avoid: Container[int]) -> FreeAddress | None:
-        """A free address near the start of the search, else the one longest in cool-down, or None.
+        """A free address near the search's start, else the address longest in cool-down, else None.
 
-        ``avoid``: addresses being claimed by this process. Raises StoreUnavailable, LostRace.
+        ``avoid``: addresses that this process is claiming. Raises StoreUnavailable, LostRace.
         """
         free = await self.free(search.usable, search.start, avoid)
         if free.values:
@@ -130,16 +132,17 @@ class Finder:
         return cooling_down.addresses[0] if cooling_down.addresses else None
 
     async def free(self, usable: AddressSet, start: int, avoid: Container[int]) -> FreeRead:
-        """Addresses without claim and cool-down mark, beginning near the one of rank ``start``.
+        """Addresses that have neither a claim nor a cool-down mark.
 
-        Raises StoreUnavailable, LostRace.
+        ``start``: the index in ``usable`` near which the result begins. Raises StoreUnavailable,
+        LostRace.
         """
         scan = _Scan(avoid)
         if usable.size <= READ_KEYS_MAX:
             spans = usable.covering_intervals(PARTS_MAX) if usable else []
             await self._read([usable & AddressSet(usable.family, (span,)) for span in spans], scan)
             estimate, first_value = len(scan.values), usable.nth(start) if start else 0
-            # The sort is stable: first the addresses from ``first_value`` on, then those before it.
+            # The sort is stable: the addresses from ``first_value`` on move to the front.
             scan.values.sort(key=lambda value: value < first_value)
         else:
             parts = usable.split(PARTS_MAX)
@@ -151,8 +154,8 @@ class Finder:
     async def count(self, addresses: AddressSet) -> int:
         """The number of claims of these addresses.
 
-        If the set has more intervals than one read can have, neighbouring intervals are joined, and
-        claims between them are counted too.
+        If the set has more intervals than one read can have, neighbouring intervals are joined.
+        Claims between joined intervals are then counted too.
         """
         spans = addresses.covering_intervals(TXN_OPERATIONS_MAX)
         parts = (AddressSet(addresses.family, (span,)) for span in spans)
@@ -219,7 +222,7 @@ class Finder:
             scan.add_free(part, self._values("ip", claims) | self._values(COOL_DOWN_PREFIX, marks))
 
     async def _at(self, gets: Sequence[Get], scan: _Scan) -> Sequence[RangeResult]:
-        """Read at the revision of the scan, which its first read sets."""
+        """Read at the revision of the scan. The first read of the scan sets this revision."""
         try:
             answer = await self._store.read(gets, revision=scan.revision)
         except Compacted as error:
@@ -242,7 +245,7 @@ class Finder:
 
 
 def _batches(counted_parts: Sequence[_CountedPart]) -> Iterator[list[_CountedPart]]:
-    """Group counted parts into reads of enough free addresses and not too many claims."""
+    """Group parts: a group is read at once, and ends after enough free addresses or claims."""
     batch: list[_CountedPart] = []
     taken = free = 0
     for counted in counted_parts:

@@ -1,7 +1,7 @@
 """One attempt of an ADD: the tries on one snapshot of the configuration.
 
-Selection, choice and guards of an attempt use the same snapshot, so that the guards have the
-revisions of the decision. An attempt ends when a guard shows that the configuration has changed.
+Pool selection, address choice and guards use the same snapshot, so the guards have the revisions on
+which the choice was made. An attempt ends when a guard shows that the configuration has changed.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ SearchKey = tuple[str, Family, str]
 class PickedAddress(NamedTuple):
     """One address of a try, and the search that picked it.
 
-    ``is_listed``: it is from the list of addresses that a read found free (order "spread"). Then
-    only this address is read after a lost race. Otherwise a window is read: the address and those
-    after it (``core.allocation.proposals``).
+    ``is_listed``: a read has found the address free (order "spread"). After a lost race the
+    transaction reads the claim and mark of a listed address only. For an unlisted address the
+    transaction reads a window (``core.allocation.proposals``).
     """
 
     demand: Demand
@@ -56,12 +56,12 @@ class PickedAddress(NamedTuple):
 
 
 class AttemptConstraints(NamedTuple):
-    """Addresses that a try must not pick, and those that it may take over.
+    """Addresses that a try must not pick, and addresses that the try may take over.
 
-    ``claiming``: addresses that requests of this process are claiming, including those that this
-    try has ``picked``. ``ending``: the claims that end with this try, whose addresses only this try
-    can take over. The try takes them first if ``is_same_holder``, otherwise last, because
-    the sandbox of an older Pod may still use them.
+    ``claiming``: addresses that requests of this process are claiming, this try included.
+    ``picked``: addresses that this try has picked. ``ending``: older claims that end with this try.
+    If ``is_same_holder``, the try takes over the addresses of ``ending`` first. Otherwise these
+    addresses come last, because the sandbox of an older Pod may still use them.
     """
 
     claiming: AddressesBeingClaimed
@@ -80,7 +80,7 @@ class AttemptConstraints(NamedTuple):
 
 
 class AddressSources(NamedTuple):
-    """The sources of addresses: lists, reads of etcd, and the limit of records in a pool."""
+    """Lists of free addresses, reads of etcd, and the limit of claims in a pool."""
 
     free: FreeAddresses
     finder: Finder
@@ -90,12 +90,10 @@ class AddressSources(NamedTuple):
 class AllocationAttempt:
     """Tries of one ADD on one snapshot.
 
-    ``listed``: ``ClaimPlan.listed``, the NICs whose addresses the Pod keeps. It is unrelated to
-    ``PickedAddress.is_listed``.
-
-    ``seed``: the holder. Searches start at an address that depends on it, and cool-down marks of
-    the holder's previous addresses contain it. ``_own_marks``: the revisions of these marks, in
-    spite of which the holder may claim. ``_full``: why a search finds no address.
+    ``listed``: the NICs whose addresses the Pod keeps (``ClaimPlan.listed``). ``seed``: the holder;
+    the start address of a search depends on the seed. ``_own_marks``: the revisions of cool-down
+    marks that the holder may ignore, because the holder itself released the addresses. ``_full``:
+    the reason why a search finds no address.
     """
 
     __slots__ = (
@@ -162,7 +160,7 @@ class AllocationAttempt:
         raise self._used_out(demand)
 
     def nics(self, picked: Sequence[PickedAddress]) -> list[Nic]:
-        """The NICs with their addresses, gateways and routes, in the user's order."""
+        """The NICs with addresses, gateways and routes, in the order of the selection."""
         assigned = [
             (address.demand.interface, address.pool, address.choice.address) for address in picked
         ]
@@ -185,7 +183,7 @@ class AllocationAttempt:
         return distribute_routes(nics, pools, requested)
 
     def passed_over(self) -> tuple[PoolVerdict, ...]:
-        """The candidate pools that were rejected by a rule or are full."""
+        """The candidate pools that a rule rejected or that are full."""
         if not self._full:
             return self.selection.passed_over
         return first_rejections(map(self._final_verdict, self.selection.verdicts))
@@ -210,17 +208,14 @@ class AllocationAttempt:
     def is_current(
         self, snapshot: ConfigurationSnapshot, picked: Iterable[PickedAddress], lost: Lost
     ) -> bool:
-        """Whether the snapshot is at least as new as the configuration that was read."""
+        """Whether the snapshot is as new as the configuration that the transaction read."""
         return all(self._is_current_for(snapshot, address, lost) for address in picked)
 
     def _window(self, picked: PickedAddress) -> tuple[Get, Get]:
         return window_reads(self._keys, picked.choice.address, picked.window_last)
 
     def _allowed_search(self, key: SearchKey, limit: RecordLimit) -> Search | None:
-        """The search in a pool, if the limit allows one more claim in it without a read.
-
-        Also None for a pool that cannot be decoded.
-        """
+        """The search in a pool; None if the limit requires a read or the pool cannot be decoded."""
         try:
             search = self._search(key)
         except (AddressSyntaxError, LogCorrupt):
@@ -229,10 +224,10 @@ class AllocationAttempt:
         return search if limit.allows(pool, search.size) else None
 
     async def _refusal(self, pool: str, limit: RecordLimit) -> str:
-        """Why no address of the pool may be claimed, "" if one may."""
+        """Why no address of the pool may be claimed; "" if a claim is allowed."""
         try:
             return await limit.refusal(pool, self.snapshot.usable(pool))
-        except AddressSyntaxError as error:  # a manual change: the ADD continues with other pools
+        except AddressSyntaxError as error:  # edited by hand: the ADD continues with other pools
             return f"IPPool {pool} cannot be decoded: {error}"
         except LogCorrupt as error:
             return error.message
@@ -247,7 +242,7 @@ class AllocationAttempt:
         return search
 
     def _take_over(self, demand: Demand, constraints: AttemptConstraints) -> PickedAddress | None:
-        """Pick an address of these pools whose claim ends with this try."""
+        """Pick an address of the demand's pools whose older claim ends with this try."""
         for pool in demand.pools:
             for claim in constraints.ending:
                 address = parse_address(claim.address)
@@ -271,8 +266,7 @@ class AllocationAttempt:
     ) -> PickedAddress | None:
         """Pick the next address of the search, or of the pool's list, without a read."""
         avoid = constraints.claiming.values[demand.family]
-        # With sequential order no list is used, because the lowest free address may not be in it.
-        # ``note_choice`` counts the pick, and returns whether to use the list of the pool.
+        # With sequential order no list is used: a list may lack the lowest free address.
         uses_list = self._order == "spread" and free.note_choice(pool)
         if search.has_free_address or not uses_list:
             value = search.next(avoid)
@@ -292,7 +286,7 @@ class AllocationAttempt:
         constraints: AttemptConstraints,
         sources: AddressSources,
     ) -> PickedAddress | None:
-        """Pick an address that a read has found free; None if it has found none."""
+        """Pick an address that a read has found free; None if the read has found no address."""
         free = await self._find(search, constraints, sources, pool)
         return free and self._picked(demand, pool, search, free)
 
@@ -311,7 +305,7 @@ class AllocationAttempt:
         if self._order == "spread":
             taken = await sources.free.read_and_take(pool, search.usable, avoid)
         else:
-            # ``find`` does not return whether it left out addresses: assume that it did.
+            # ``find`` does not report whether it passed over addresses: assume that it did.
             taken = TakeResult(await sources.finder.find(search, avoid), passed_over=True)
         if taken.address is not None or not taken.passed_over:
             return taken.address
@@ -321,7 +315,8 @@ class AllocationAttempt:
             if other.demand.family == family
         }
         if await sources.finder.find(search, picked) is not None:
-            # Other requests of this process are claiming these addresses and may still fail.
+            # Other requests of this process are claiming the last free addresses, and may still
+            # fail.
             await constraints.claiming.next_end()
             raise LostRace(
                 f"the last free addresses of IPPool {pool} are being claimed", subject=pool
@@ -355,10 +350,7 @@ class AllocationAttempt:
     def _is_current_for(
         self, snapshot: ConfigurationSnapshot, picked: PickedAddress, lost: Lost
     ) -> bool:
-        """Whether the snapshot has the pool, reservations and quarantine that were read.
-
-        A snapshot also has a revision for a pool that it could not decode.
-        """
+        """Whether the snapshot is as new as the pool, reservations and quarantine of ``lost``."""
         pool = snapshot.pools.get(picked.pool)
         stored_pool = lost.current[self._keys.pool(picked.pool)]
         if stored_pool is None:

@@ -2,10 +2,8 @@
 
 See docs/reference/limits.md, "Records of a pool".
 
-The limit keeps status reports small; nothing in the log depends on it. The claims of a pool are
-counted only if it has more addresses than the limit. After a count, some claims are allowed without
-another count, fewer of them the nearer the limit is. Nodes that count at the same time may exceed
-the limit by a few claims.
+The limit keeps status reports small. Claims are counted only in pools with more addresses than the
+limit. Nodes that count at the same time may exceed the limit by a few claims.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ RECORD_LIMIT_DEFAULT = 5_000
 """Claims in one pool."""
 
 COUNT_SHARE = 16
-"""After a count, 1/16 of the claims that the limit still allows are made without a new count."""
+"""After a count, 1/16 of the claims that the limit still allows need no new count."""
 
 
 class RecordLimit:
@@ -30,7 +28,7 @@ class RecordLimit:
         self._budget: dict[str, int] = {}
 
     def allows(self, pool: str, size: int) -> bool:
-        """Whether one more claim is allowed without another count; if so, it is subtracted.
+        """Whether one more claim is allowed without another count. If so, the claim counts as made.
 
         ``size``: the number of usable addresses of the pool.
         """
@@ -49,7 +47,7 @@ class RecordLimit:
         self._budget[pool] = left // COUNT_SHARE
         if left > 0:
             return ""
-        # The text of Spiderpool, for searches.
+        # Spiderpool's text, so that a search for the text finds Spiderpool's documents.
         return (
             f"{AddressesUsedOut.sentinel}, threshold of IP records(<={self._records_max})"
             f" for IPPool {pool} exceeded"

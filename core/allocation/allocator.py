@@ -1,11 +1,9 @@
 """ADD: claim the addresses of a request in one transaction.
 
-The first try is made without a read: it assumes that the endpoint does not exist and that the
-picked address is free. If a guard fails, the transaction reads the current values of the guarded
-keys, and the next try uses them: the endpoint (of an older Pod, or of this Pod if the ADD is
-repeated), the claims around the address, or the changed pools. A repeated ADD returns the addresses
-of the first one (I7). A pool is reported as full only after a read of etcd. A failed request claims
-no address (I4).
+The first try reads nothing: it assumes that the endpoint does not exist and that the picked address
+is free. If a guard fails, the transaction reads the current values of the guarded keys, and the
+next try uses these values. A repeated ADD returns the addresses of the first ADD (I7). A pool is
+reported as full only after a read of etcd. A failed request claims no address (I4).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -75,7 +73,7 @@ _ENDING_REASONS: Final[dict[EndReason, str]] = {
     "pools-changed": "addresses of other pools",
     "repair": "addresses in place of those that it has lost",
 }
-"""The reason why older claims end -> the end of the evidence text, which the log stores."""
+"""The reason why older claims end -> the last words of the evidence in the log."""
 
 
 TRIES_AT_ONCE_MAX: Final = 16
@@ -91,15 +89,15 @@ class AllocatorSettings(NamedTuple):
 
 
 Confirm = Callable[[PodReference], Awaitable[None]]
-"""Checks with the API server that the Pod has this UID, before claims of an older Pod of its name
-are released. Raises NotReady or WrongInput when that is not certain."""
+"""Checks with the API server that the Pod has this UID. Called before claims of an older Pod with
+the same name are released. Raises NotReady or WrongInput if the UID cannot be confirmed."""
 
 
 class Added(NamedTuple):
-    """The endpoint after the ADD. ``fresh``: this ADD claimed addresses. ``tries``: its tries.
+    """The endpoint after the ADD. ``fresh``: this ADD claimed addresses.
 
-    ``migrating``: another virt-launcher of the VM still uses the addresses, so that a probe for
-    conflicts would find it.
+    ``migrating``: another virt-launcher of the VM still uses the addresses, and a probe would
+    report that virt-launcher as a conflict.
     """
 
     endpoint: Endpoint
@@ -109,10 +107,10 @@ class Added(NamedTuple):
 
 
 class _Progress:
-    """The state of one ADD over its tries.
+    """The state of one ADD over all tries.
 
-    ``has_read_state``: the endpoint and the configuration were read from etcd, so that a failure
-    is final.
+    ``has_read_state``: the endpoint and the configuration were read from etcd. A refusal after this
+    read is final.
     """
 
     __slots__ = ("attempt", "facts", "has_read_state", "request", "stored", "tries")
@@ -158,7 +156,7 @@ class Allocator:
         self._claiming = AddressesBeingClaimed()
 
     async def allocate(self, request: AddRequest, facts: RequestFacts) -> Added:
-        """Claim the addresses that the request needs, or return those of its endpoint.
+        """Claim the addresses of the request, or return the addresses that the Pod has already.
 
         Raises AllocationError and its kinds, StoreUnavailable, OutcomeUnknown, Overloaded,
         NotReady.
@@ -207,9 +205,9 @@ class Allocator:
             return await self._try(progress)
 
     async def _read_state(self, progress: _Progress) -> None:
-        """Before an ADD fails: read the endpoint from etcd, and bring the view up to date.
+        """Read the endpoint from etcd and bring the view up to date, before an ADD fails.
 
-        If the endpoint exists, the ADD is a repeated one and succeeds (I7).
+        If the endpoint of this Pod exists, the ADD is a repeated ADD and succeeds (I7).
         """
         await self._read_endpoint(progress)
         await self._view.freshen()
@@ -227,13 +225,13 @@ class Allocator:
         lost: frozenset[int] = frozenset()
         if endpoint.uid != pod.uid:
             try:
-                # Claims lost addresses again; ``lost``: NICs for which that was impossible.
+                # ``lost``: indexes of NICs whose lost addresses could not be claimed again.
                 progress.stored, lost = await self._assigner.restore(progress.stored, request.cause)
             except LostRace:
                 await self._read_endpoint(progress)
                 raise
         if lost and self._candidates(progress).unnamed:
-            # Items without interface names belong to NICs by index, so all NICs are replaced.
+            # Requested items without interface names belong to NICs by index: replace all NICs.
             lost = frozenset(range(len(endpoint.nics)))
         changed = await self._changed_nics(progress, endpoint)
         requested = self._candidates(progress) if changed or lost else None
@@ -242,7 +240,7 @@ class Allocator:
         )
 
     async def _changed_nics(self, progress: _Progress, endpoint: Endpoint) -> frozenset[int]:
-        """Indexes of NICs whose pools have changed, by a view as new as etcd; none for VMs."""
+        """Indexes of NICs whose pools have changed, by an up-to-date view; empty for VMs."""
         attachment = progress.request.attachment
         if progress.facts.pod.fixed != "statefulset" or has_attached(endpoint, attachment):
             return frozenset()  # VMs: docs/reference/fixed-address-rules.md, "KubeVirt"
@@ -269,7 +267,7 @@ class Allocator:
         """Pick the addresses that the plan needs, and claim them in one transaction."""
         ending: Sequence[Release] = ()
         staying: Sequence[Release] = ()
-        # ``listed``: NICs that are created again and keep addresses of pools that are still listed.
+        # ``listed``: NICs that are created again, and whose pools the request still lists.
         ends_claims = bool(claim_plan.ended or claim_plan.listed)
         if ends_claims:
             claim_plan, ending, staying = await self._read_claims(progress, claim_plan)
@@ -316,7 +314,7 @@ class Allocator:
         picked: Sequence[PickedAddress],
         staying: Sequence[Release],
     ) -> Proposal:
-        """The transaction of the claim, guarded by the claims that stay."""
+        """The transaction of the claim, guarded by the claims in ``staying``."""
         choices = [address.choice for address in picked]
         pools = [(address.pool, address.demand.family) for address in picked]
         guards = configuration_guards(self._keys, attempt.snapshot, pools)
@@ -330,9 +328,9 @@ class Allocator:
     async def _read_claims(
         self, progress: _Progress, claim_plan: ClaimPlan
     ) -> tuple[ClaimPlan, Sequence[Release], Sequence[Release]]:
-        """Read the claims of the plan: returns the plan, the claims that end, and those that stay.
+        """Read the claims of the plan. Returns the plan, the claims that end, the claims that stay.
 
-        The claims that stay are those of NICs that the plan creates again.
+        A claim stays if the plan creates its NIC again.
         """
         listed = [pair for nic in claim_plan.listed for pair in nic.addresses()]
         addresses = [address for address, _ in (*claim_plan.ended, *listed)]
@@ -370,15 +368,16 @@ class Allocator:
         ending: Sequence[Release],
         picked: Sequence[PickedAddress],
     ) -> Outcome:
-        """Append the claim, and the release of older claims in the same transaction.
+        """Append the claim and the release of older claims in one transaction.
 
-        Addresses of an older Pod get a long cool-down, because its sandbox may still run.
+        Addresses of an older Pod get a long cool-down, because the older Pod's sandbox may still
+        run.
         """
         endpoint = progress.stored.endpoint
         assert endpoint is not None, "only claims of an existing endpoint end"
         is_of_another_pod = endpoint.uid != progress.facts.pod.uid
         if is_of_another_pod and claim_plan.ended and self._confirm is not None:
-            # This Pod may be the older one if the watch lags: release nothing on doubt (I6).
+            # If the watch lags, this Pod may be the older one: release nothing without proof (I6).
             await self._confirm(progress.request.pod)
         evidence = f"Pod {progress.facts.pod.uid} requests {_ENDING_REASONS[claim_plan.why]}"
         event = AddressesReleased(
@@ -386,7 +385,7 @@ class Allocator:
         )
         draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
         choices = [address.choice for address in picked]
-        # Addresses with an older claim of the same holder, which this claim replaces.
+        # Addresses whose older claim the new claim replaces.
         claimed = {str(choice.address) for choice in choices if choice.claim_revision}
 
         def claim_and_release(lease: int) -> Proposal:

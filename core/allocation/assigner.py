@@ -1,8 +1,8 @@
-"""Claims of named addresses: read, decide, commit, all addresses or none.
+"""Claim addresses that the caller names, all of them or none.
 
-Used for assignments, by an operator or from another IPAM's records, and to claim fixed addresses
-again whose claims were lost. Unlike an ADD, every try first reads the endpoint, the claims and the
-cool-down marks, so that a refusal is exact.
+The callers are operators, the takeover from another IPAM, and ADDs of Pods whose fixed addresses
+have lost their claims. Every try first reads the endpoint, the claims and the cool-down marks, so
+that a refusal is exact.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from core.projections.configuration_view import ConfigurationSnapshot, Configura
 
 
 class Assigned(NamedTuple):
-    """The endpoint after the claim; ``revision`` 0: it had all addresses already."""
+    """The endpoint after the claim. ``revision`` 0: the endpoint had all addresses already."""
 
     endpoint: Endpoint
     revision: int
 
 
 class _AddressStates(NamedTuple):
-    """A stored endpoint, and the claims and cool-down marks of addresses with their revisions."""
+    """A stored endpoint; by address: claims, and revisions of claims and cool-down marks."""
 
     stored: StoredEndpoint
     claims: Mapping[Address, Claim]
@@ -49,7 +49,7 @@ class _AddressStates(NamedTuple):
 
 
 class Assigner:
-    """Claims named addresses for endpoints."""
+    """Claims addresses that the caller names."""
 
     def __init__(
         self, store: KeyValueStore, keys: Keys, writer: Writer, view: ConfigurationView
@@ -70,7 +70,7 @@ class Assigner:
     async def restore(
         self, stored: StoredEndpoint, cause: Cause
     ) -> tuple[StoredEndpoint, frozenset[int]]:
-        """Claim again the endpoint's addresses that have no claim, if their pools allow it.
+        """Claim the endpoint's addresses that have lost their claims, if the pools allow it.
 
         Returns the endpoint after the claim, and the indexes of NICs that need other addresses.
         Raises LostRace, NotReady, StoreUnavailable, OutcomeUnknown.
@@ -126,7 +126,7 @@ class Assigner:
         snapshot: ConfigurationSnapshot,
         cause: Cause,
     ) -> int:
-        """Claim the addresses of the event's NICs; existing claims are guarded, not changed."""
+        """Claim the unclaimed addresses of the event's new NICs; guard the existing claims."""
         pools = {
             parse_address(text): pool
             for index in event.new_nics

@@ -1,12 +1,12 @@
 """Bindings: the state of addresses that a network provider binds, shared by agent and controller.
 
-An endpoint has a key from before the call of the provider until the provider has unbound the
-addresses. The states, and who writes them:
+The key of a binding is written before the provider is called, and deleted after the provider has
+unbound the addresses. The states, and what writes them:
 
-    asked      an ADD requests the bind                          written by the agent
-    bound      the provider has bound the addresses              by the workflow
-    failed     the bind failed and is being undone               by the workflow
-    returning  the provider must unbind the addresses            by the process that releases
+    asked      an ADD requests the bind                          the agent
+    bound      the provider has bound the addresses              the workflow
+    failed     the bind failed and is being undone               the workflow
+    returning  the provider must unbind the addresses            the releasing process
 
 Every write is guarded by the revision that was read.
 """
@@ -41,14 +41,14 @@ from core.process.tracing import TraceContext
 State = Literal["asked", "bound", "failed", "returning"]
 
 WHY_CHARS_MAX: Final = 1_000
-"""Characters of the stored failure or evidence; a longer text is cut."""
+"""Characters of ``Binding.why``; a longer text is cut."""
 
 
 class BindingRequest(NamedTuple):
     """A request to bind the addresses of one endpoint.
 
-    ``claims``: the claims of the addresses; they end after the provider has unbound the addresses.
-    ``deadline_ms``: until when the ADD waits for the bind (Unix milliseconds).
+    ``claims``: the claims of the addresses, which end after the provider has unbound the addresses.
+    ``deadline_ms``: when the ADD stops waiting for the bind (Unix milliseconds).
     """
 
     namespace: str
@@ -67,7 +67,7 @@ class BindingRequest(NamedTuple):
 
     @property
     def workflow_id(self) -> str:
-        """The id of the workflow that binds and unbinds; one id, so that the two never overlap."""
+        """The id of the workflow. Bind and unbind share one id, so that they never overlap."""
         return f"external/{self.namespace}/{self.endpoint}/{self.uid}"
 
     def event(self, state: str, why: str = "") -> BindingChanged:
@@ -85,7 +85,7 @@ class BindingRequest(NamedTuple):
         )
 
     def covers(self, other: BindingRequest) -> bool:
-        """Whether a bind of this request also binds the addresses of the other one."""
+        """Whether a bind of this request also binds the addresses of the other request."""
         return self.uid == other.uid and (
             set(self.addresses) >= set(other.addresses) and set(self.claims) >= set(other.claims)
         )
@@ -94,8 +94,8 @@ class BindingRequest(NamedTuple):
 class Binding(NamedTuple):
     """A binding. ``why``: the failure, or the evidence for the release.
 
-    ``gone``: sandboxes that have ended while another one had NICs of the endpoint. ``trace``: the
-    trace context of the ADD.
+    ``gone``: container IDs of sandboxes that ended while another sandbox had NICs of the endpoint.
+    ``trace``: the trace context of the ADD.
     """
 
     request: BindingRequest
@@ -112,7 +112,7 @@ class Binding(NamedTuple):
 
 
 class StoredBinding(NamedTuple):
-    """A binding and the revision of its key; None and 0: there is none."""
+    """A binding and the revision of its key; None and 0: no binding is stored."""
 
     binding: Binding | None = None
     revision: int = 0
@@ -141,7 +141,7 @@ BINDING_KEYS: Final[KeyKind[Binding]] = KeyKind(
 
 
 class BindingStore:
-    """Reads and writes bindings. All methods raise StoreUnavailable, writes OutcomeUnknown too."""
+    """Reads and writes bindings. Raises StoreUnavailable, and OutcomeUnknown in writes."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
@@ -154,7 +154,7 @@ class BindingStore:
         )
 
     async def write(self, stored: StoredBinding, binding: Binding, *guards: Guard) -> int:
-        """Replace the stored binding; returns the new revision, 0: another writer changed it."""
+        """Replace the stored binding. Returns the new revision, 0 after a lost race."""
         name = self._keys.binding(*binding.request.key)
         fence = Unchanged(name, stored.revision) if stored.revision else Absent(name)
         value = BINDING_CODEC.encode(binding._replace(why=binding.why[:WHY_CHARS_MAX]))
@@ -164,7 +164,7 @@ class BindingStore:
     def proposal(
         self, stored: StoredBinding, binding: Binding | None, draft: EventDraft
     ) -> Proposal:
-        """An event with the write that replaces the stored binding, or deletes it (None)."""
+        """The transaction of an event and the new binding; None deletes the stored binding."""
         assert stored.binding is not None, "a binding that is not stored does not change"
         name = self._keys.binding(*stored.binding.request.key)
         if binding is None:
@@ -176,12 +176,12 @@ class BindingStore:
         return Proposal((draft,), (Unchanged(name, stored.revision),), (write,))
 
     async def remove(self, key: EndpointKey, stored: StoredBinding) -> bool:
-        """Delete the stored binding; False: another writer changed it."""
+        """Delete the stored binding; False after a lost race."""
         name = self._keys.binding(*key)
         fence = Unchanged(name, stored.revision)
         return (await self._store.commit([fence], [Delete(name)])).succeeded
 
     async def states(self, key: EndpointKey) -> AsyncGenerator[Binding | None, None]:
-        """The binding, then each change of it; None: there is none. Raises Compacted."""
+        """Yield the binding, then each change; None: no binding is stored. Raises Compacted."""
         async for value in watch_value(self._store, self._keys.binding(*key)):
             yield None if value is None else BINDING_CODEC.decode(value)

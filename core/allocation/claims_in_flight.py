@@ -14,7 +14,7 @@ from typing import Final
 from core.domain.addresses.ip_address import Address, Family
 
 WAIT_S_MAX: Final = 0.25
-"""The maximum wait for another request to end, before etcd is read again."""
+"""The maximum time that a request waits for another request to end."""
 
 
 class AddressesBeingClaimed:

@@ -1,8 +1,9 @@
-"""Cool-down: released addresses are not claimed again for a while, as long as others are free.
+"""Cool-down: a released address is not claimed again for a while if its pool has free addresses.
 
-A cool-down mark is a key under an etcd lease: etcd deletes it, by etcd's clock, so that a wrong
-clock of an agent cannot shorten it. Releases within a few seconds share a lease. If all free
-addresses of a pool are in cool-down, ``Finder`` takes the one that is longest in cool-down.
+A cool-down mark is a key with an etcd lease. etcd deletes the mark by etcd's clock, so that a wrong
+clock of a node cannot shorten the cool-down. Releases within a few seconds share a lease. If all
+unclaimed addresses of a pool are in cool-down, ``Finder`` takes the address that is longest in
+cool-down.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ COOL_DOWN_S = 30
 OLDER_PODS_S = 300
 """The shortest cool-down, in seconds, of the addresses of an older Pod of the same name.
 
-No DEL has confirmed the end of that Pod's sandbox: after a forced deletion it runs until its
-kubelet stops it. Kubernetes waits as long for an unreachable node.
+No DEL has confirmed that the older Pod's sandbox has ended: after a forced deletion the sandbox
+runs until kubelet stops it. Kubernetes evicts Pods of an unreachable node after the same time.
 """
 
 LEASE_SHARED_S = 10.0
-"""Seconds within which releases share a lease; a mark lasts up to this much longer."""
+"""Seconds for which releases share a lease. A cool-down may last longer by this time."""
 
 AHEAD_S = 2.0
-"""Seconds before the end of ``LEASE_SHARED_S`` in which a release begins to grant the next lease.
+"""If less than this is left of ``LEASE_SHARED_S``, a release begins to grant the next lease.
 
-So later releases do not wait for the grant.
+Later releases then do not wait for the grant.
 """
 
 NO_LEASE: Final = 0
@@ -63,7 +64,7 @@ class CoolDown:
 
     @property
     def of_older_pods(self) -> CoolDown:
-        """The cool-down of addresses that another Pod's ADD releases: at least ``OLDER_PODS_S``."""
+        """The cool-down of addresses of an older Pod of the same name."""
         if self._of_older_pods is None:
             seconds = max(self.seconds, OLDER_PODS_S)
             self._of_older_pods = CoolDown(self._store, seconds, monotonic=self._monotonic)
@@ -72,8 +73,8 @@ class CoolDown:
     async def append(self, writer: Writer, build: Callable[[int], Proposal]) -> Outcome:
         """Append a proposal with cool-down marks; see ``Writer.append``.
 
-        ``build`` receives a lease, and returns the proposal whose marks have it. A lease that has
-        ended early (this machine was suspended) is replaced once.
+        ``build``: returns the proposal, whose marks have the given lease. If etcd has ended the
+        lease already (this machine was suspended), one new lease is tried.
         """
         lease = await self.lease()
         try:
@@ -98,7 +99,7 @@ class CoolDown:
             self._ahead.start(self._try_to_grant())
 
     async def _try_to_grant(self) -> None:
-        with suppress(StoreError):  # then ``lease`` grants it, and raises its own error
+        with suppress(StoreError):  # the next call of ``lease`` tries again, and raises
             await self._grants.join(self.seconds, self._grant)
 
     async def _grant(self) -> None:

@@ -1,13 +1,13 @@
 """Lists of free addresses, for pools where an address picked without a read is usually in use.
 
-This is the case for a nearly full pool, and while many agents claim from one pool. Such a pool is
-read once (``Finder``) for all waiting requests of this process, and each request takes another
-address of the list. Every agent starts at another position of the list, so that agents rarely
-choose the same address.
+Such a pool is nearly full, or many agents claim from it at the same time. One read (``Finder``)
+then serves all waiting requests of this process: each request takes the next address of the list.
+The lists of different agents start at different addresses, so that agents rarely choose the same
+address.
 
-A list is only a hint: the guards of the transaction decide. After a lost race the next request
-reads again, and only a read that began after the request proves that a pool has no free address.
-Claims are not watched, because then an agent would receive every allocation of every pool.
+A list is only a hint: the guards of the transaction decide. Only a read that began after the
+request proves that a pool has no free address. Claims are not watched, because each agent would
+receive every allocation of every pool.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from core.errors import LostRace
 from core.process.concurrency import SharedWork
 
 SCARCE_S: Final = 60.0
-"""Seconds for which a pool counts as nearly full after the last read that shows it."""
+"""Seconds for which a pool counts as nearly full after a read has found few free addresses."""
 
 CONTENDED_S: Final = 1.0
 """Seconds for which a pool counts as contended after the last lost race in it."""
 
 LOSSES_MIN: Final = 3
-"""Lost races, within ``CONTENDED_S``, after which a pool counts as contended.
+"""Lost races, each within ``CONTENDED_S`` of the previous, after which a pool counts as contended.
 
-Lost races for listed addresses are not counted. As many other lost races cost as much as one read.
+Lost races for listed addresses are not counted. This many lost races cost as much as one read.
 """
 
 CONTENDED_CHOICES: Final = 100
-"""Lost races are counted within this many picks; if they are rarer, a list saves no time."""
+"""The picks among which lost races are counted. If lost races are rarer, a list saves no time."""
 
 READS_MAX: Final = 8
-"""Reads after which a request raises LostRace, if other requests took all addresses each time."""
+"""Reads of one request, which raises LostRace if other requests take all addresses each time."""
 
 ADDRESSES_MAX: Final = 1_024
-"""Addresses in one list; beyond it the first addresses are dropped."""
+"""Addresses in one list. If the list is full, a new address replaces the first address."""
 
 POOLS_MAX: Final = 256
-"""Pools that may have a list; beyond it the oldest list is dropped."""
+"""Pools that may have a list. The list of a further pool replaces the oldest list."""
 
 
 class TakeResult(NamedTuple):
@@ -105,10 +105,7 @@ class FreeAddresses:
         self._reads: SharedWork[tuple[str, int, AddressSet], _Read] = SharedWork()
 
     def note_choice(self, pool: str) -> bool:
-        """Count one pick, and return whether to use the list.
-
-        The number of lost races is compared with this count.
-        """
+        """Count one pick in the pool, and return whether to use the pool's list."""
         pool_list = self._pools.get(pool)
         if pool_list is None:
             return False
@@ -118,8 +115,7 @@ class FreeAddresses:
     def take(self, pool: str, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
         """Remove and return the next address of the list; None if there is none.
 
-        An address in cool-down is not returned, because another one may be free now; see
-        ``read_and_take``.
+        Returns None if the next address is in cool-down: ``read_and_take`` may find a free address.
         """
         pool_list = self._pools.get(pool)
         if pool_list is None or (pool_list.addresses and pool_list.addresses[0].cool_down_revision):
@@ -129,7 +125,7 @@ class FreeAddresses:
     async def read_and_take(
         self, pool: str, usable: AddressSet, avoid: Container[int]
     ) -> TakeResult:
-        """Take an address from a new read, in cool-down if no other is free.
+        """Read the pool, and take an address; one in cool-down only if no address is free.
 
         Raises StoreUnavailable, and LostRace if other requests of this process have taken all
         addresses that were read.
@@ -149,7 +145,7 @@ class FreeAddresses:
     def record_lost_race(self, pool: str, revision: int, *, is_listed: bool) -> None:
         """Record a lost race: at ``revision``, another agent had claimed the picked address.
 
-        ``is_listed``: the address was from the list, which is emptied if older than ``revision``.
+        ``is_listed``: the address was from the list. A list older than ``revision`` is emptied.
         """
         pool_list, now = self._pool(pool), self._monotonic()
         if is_listed and pool_list.revision < revision:

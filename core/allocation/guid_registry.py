@@ -2,8 +2,8 @@
 
 A transaction writes the events, the claim of each GUID, and the list of GUIDs of each affected
 node. It commits only if the values that were read have not changed, so a GUID has one holder (I1)
-and the keys equal the fold of the log (I5). All methods may be repeated: a GUID that is assigned
-already is not assigned again.
+and the keys equal the state that the log gives (I5). All methods may be repeated: a GUID that is
+assigned already is not assigned again.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -32,10 +32,10 @@ from core.eventstore.kv import Absent, Delete, Get, KeyValueStore, Put, Unchange
 from core.eventstore.writer import Writer
 
 GUIDS_IN_TRANSACTION_MAX: Final = 48
-"""GUIDs in one transaction. Each writes its own key, and possibly the list of a former node."""
+"""GUIDs in one transaction. A GUID writes its own key, and possibly the list of a former node."""
 
 ATTEMPTS_MAX: Final = 4
-"""Attempts of one transaction; one fails if another agent has changed the same keys."""
+"""Attempts of one transaction. An attempt fails if another agent has changed the same keys."""
 
 
 class _Read(NamedTuple):
@@ -46,7 +46,7 @@ class _Read(NamedTuple):
 
 
 class GuidRegistry:
-    """The GUIDs of one store. Raises StoreError, LogError and what ``Writer.append`` raises."""
+    """The GUIDs of one node. Raises StoreError, LogError and the errors of ``Writer.append``."""
 
     def __init__(
         self, store: KeyValueStore, keys: Keys, writer: Writer, node: str, cause: Cause
@@ -105,7 +105,7 @@ class GuidRegistry:
         raise self._lost_race()
 
     async def _commit(self, events: Sequence[GuidEvent], read: _Read) -> bool:
-        """Append the events and write their keys; False if another agent has changed them first."""
+        """Append the events and write their keys; False if another agent changed a key first."""
         if not events:
             return True
         nodes = sorted({event.node for event in events})
@@ -123,7 +123,7 @@ class GuidRegistry:
         claims: Mapping[str, GuidClaim],
         revisions: Mapping[bytes, int],
     ) -> Proposal:
-        """The transaction. ``claims``: after the events; ``revisions``: of the keys before them."""
+        """The transaction. ``claims``: after the events. ``revisions``: before the events."""
         keys = self._keys
         writes: dict[bytes, Write] = {}
         for event in events:
@@ -142,7 +142,7 @@ class GuidRegistry:
         return Proposal(tuple(drafts), tuple(guards), tuple(writes.values()))
 
     async def _read(self, keys: Sequence[bytes]) -> _Read:
-        """Read keys of claims and of lists."""
+        """Read keys of GUID claims and keys of GUID lists."""
         result = await self._store.read([Get(key) for key in keys])
         claims: dict[str, GuidClaim] = {}
         revisions: dict[bytes, int] = {}

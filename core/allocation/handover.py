@@ -1,8 +1,8 @@
-"""Release endpoints whose addresses a network provider has bound: the provider unbinds them first.
+"""Hand endpoints over to the network provider, which unbinds the addresses before their release.
 
-A handover is one transaction, guarded by the endpoint and the binding that were read. After it, the
-addresses stay claimed until the provider has unbound them, and are then released, even if a process
-dies. ``Releaser`` releases endpoints without a binding; it calls ``Handover.hand_over`` first.
+A handover is one transaction, guarded by the endpoint and the binding that were read. After the
+handover, a workflow calls the provider and then releases the addresses. ``Releaser`` calls
+``Handover.hand_over`` first, and itself releases only endpoints without a binding.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Handover:
     async def hand_over(
         self, key: EndpointKey, decide: DecideRelease, reason: ReleaseReason, evidence: str
     ) -> Released | None:
-        """Hand over the bound addresses of an endpoint; None: none of them is bound.
+        """Hand over the bound addresses of an endpoint; None: no binding is stored.
 
-        Repeating it changes nothing. ``decide``: whether the endpoint's claims end. A binding
+        A repeated call changes nothing. ``decide``: whether the endpoint's claims end. A binding
         without an endpoint is handed over too.
         Raises StoreUnavailable, OutcomeUnknown, LostRace (after ``retry_lost_races``).
         """
@@ -83,7 +83,6 @@ class Handover:
             )
         if binding.is_ending:
             return Released((), UNBINDING)
-        # "returning": the provider has to unbind the addresses.
         returning = Binding(request, "returning", evidence, reason)
         guard = endpoint_guard(self._keys.endpoint(*key), bound.endpoint)
         if not await self._bindings.write(bound.binding, returning, guard):
@@ -95,7 +94,7 @@ class Handover:
     ) -> Released:
         """Record the container ID of a sandbox that has ended.
 
-        The provider unbinds all addresses together, after the last sandbox.
+        The provider unbinds all addresses together, after the last sandbox has ended.
         """
         endpoint, binding = bound.endpoint.endpoint, bound.binding.binding
         assert endpoint is not None

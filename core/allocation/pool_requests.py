@@ -1,8 +1,8 @@
-"""Requests for automatic pools and reports about them, between agents and controllers.
+"""Requests for automatic pools, and reports about automatic pools.
 
-An agent whose ADD has no pool writes a request; the controller that reconciles the application
-writes a report. Both are only hints, and have leases: if one is lost, an ADD waits longer. An ADD
-that has a pool needs neither.
+An agent writes a request if an ADD has no pool. The controller that reconciles the application
+writes a report. Requests and reports are only hints, with leases: if a key is lost, an ADD waits
+longer.
 
     need/<application>               the application of a Pod; rewritten by every ADD
     view/application/<application>   the report, with the revision that was reconciled
@@ -34,9 +34,10 @@ PROBLEMS_MAX: Final = 64
 
 
 class Problem(NamedTuple):
-    """Why a pool differs from the desired one. ``again``: a retry may help.
+    """Why a pool differs from the desired pool. ``again``: a retry may help.
 
-    ``pool``: "" if it does not exist. ``subnet``: the SpiderSubnet without enough free addresses.
+    ``pool``: "" if the pool does not exist. ``subnet``: the SpiderSubnet without enough free
+    addresses.
     """
 
     pool: str
@@ -112,7 +113,7 @@ class PoolRequests:
         return (await self._store.commit([], [put])).revision
 
     async def find(self, key: ApplicationKey) -> tuple[Application | None, int]:
-        """The request for the application, None without one, and the revision of the read.
+        """Read the application's request (None: no request); returns also the revision of the read.
 
         Raises StoreUnavailable.
         """
@@ -144,7 +145,7 @@ class PoolRequests:
 
 
 def read_report(value: bytes | None) -> ReconcileReport | None:
-    """Decode a report; None if it was deleted or cannot be decoded, as it is only a hint."""
+    """Decode a report; None if the key was deleted or the value cannot be decoded."""
     if value is None:
         return None
     try:

@@ -1,11 +1,14 @@
-"""Build the transactions of events about addresses: the keys they write, and their guards. Pure.
+"""Build the transactions of events about addresses: writes and guards. Pure.
 
-The values of state keys are computed by ``core.domain.evolution`` (I5). The guards ensure that an
-address is unclaimed, not quarantined and not in cool-down, that its pool and the reservations are
-those of the decision (I2), and that a release ends the claim that it names (I3).
+``core.domain.evolution`` computes the values of state keys (I5). The guards ensure:
 
-A window is a picked address and the addresses after it: if a guard of the claim fails, its
-transaction reads the claims and cool-down marks in the window, and the next try uses them.
+- A chosen address is unclaimed and not quarantined, and its cool-down mark has not changed.
+- The address's pool and the reservations have not changed since the decision (I2).
+- A release ends only the claims that it names (I3).
+
+A window is a picked address and the addresses after it. If a guard of a claim fails, the
+transaction reads the claims and cool-down marks in the window, and the next try avoids these
+addresses.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -33,8 +36,8 @@ WINDOW_KEYS_MAX = 64
 class AddressChoice(NamedTuple):
     """An address to claim.
 
-    ``cool_down_revision``: the revision of its cool-down mark, which the claim deletes (0: none).
-    ``claim_revision``: the revision of the older claim that ends in the same transaction (0: none).
+    ``cool_down_revision``: the revision of the cool-down mark that the claim deletes (0: no mark).
+    ``claim_revision``: the revision of the older claim that the claim replaces (0: no claim).
     """
 
     address: Address
@@ -43,9 +46,9 @@ class AddressChoice(NamedTuple):
 
 
 def window_reads(keys: Keys, address: Address, last: int) -> tuple[Get, Get]:
-    """The reads of the window from the address to ``last``: keys of claims, and cool-down marks.
+    """The reads of the window from ``address`` to ``last``: of claims, and of cool-down marks.
 
-    Cool-down marks are read with their values, the last holders of the addresses.
+    The value of a cool-down mark is the last holder of the address.
     """
     ip, cool_down, _ = keys.of_address(*address)
     last_ip, last_cool_down, _ = keys.of_address(address.family, last)
@@ -56,7 +59,7 @@ def window_reads(keys: Keys, address: Address, last: int) -> tuple[Get, Get]:
 
 
 class StoredEndpoint(NamedTuple):
-    """An endpoint and the revision of its key, as read; None and 0: it does not exist."""
+    """An endpoint and the revision of its key, as read; None and 0: no endpoint is stored."""
 
     endpoint: Endpoint | None = None
     revision: int = 0
@@ -84,7 +87,7 @@ def endpoint_guard(name: bytes, stored: StoredEndpoint) -> Guard:
 def configuration_guards(
     keys: Keys, snapshot: ConfigurationSnapshot, pools: Iterable[tuple[str, Family]]
 ) -> list[Guard]:
-    """The guards that these pools, and the reservations, are those of the snapshot.
+    """The guards that pools and reservations still have the revisions of the snapshot.
 
     ``pools``: the pool and the IP family of each address to claim.
     """
@@ -112,8 +115,8 @@ def claim_proposal(
 ) -> Proposal:
     """The transaction that claims the chosen addresses, all or none (I4).
 
-    ``stored``: the endpoint before the claim. ``further_guards``: those of the configuration and of
-    other claims. ``reads``: returns the reads of the transaction if a guard fails.
+    ``stored``: the endpoint before the claim. ``further_guards``: guards of the configuration and
+    of other claims. ``reads``: returns what the transaction reads if a guard fails.
     """
     event = draft.event
     assert isinstance(event, AddressesClaimed)
@@ -175,7 +178,7 @@ def release_in_claim(
 ) -> Proposal:
     """The part of a claim's transaction that ends older claims; the claim writes the endpoint.
 
-    ``claimed``: addresses that are claimed again, whose keys the claim writes. ``lease``: as in
+    ``claimed``: addresses that the same transaction claims again. ``lease``: as in
     ``release_proposal``.
     """
     event = draft.event
@@ -186,7 +189,7 @@ def release_in_claim(
 
 
 def claim_guards(keys: Keys, claims: Sequence[Release]) -> tuple[Guard, ...]:
-    """The guards that each claim still has the revision that is named."""
+    """The guards that each claim still has the revision in ``claims``."""
     return tuple(Unchanged(keys.ip_of(claim.address), claim.claim_revision) for claim in claims)
 
 

@@ -20,7 +20,7 @@ _UNCHANGED = "the endpoint has these choices already"
 
 
 class ProviderChoice(NamedTuple):
-    """The MAC address and VLAN that the provider chose for a NIC; "" and 0: none."""
+    """The MAC address and VLAN that the provider chose for a NIC; "" and 0: no choice."""
 
     mac: str = ""
     vlan: int = 0
@@ -35,7 +35,7 @@ async def record_choices(
 ) -> bool:
     """Write the choices into the endpoint; returns False if ``claims`` have ended.
 
-    ``choices``: by the IPv4 address of the NIC.
+    ``choices``: the IPv4 address of a NIC -> the choice for the NIC.
 
     Raises StoreUnavailable, OutcomeUnknown, LostRace (after ``retry_lost_races``).
     """

@@ -25,7 +25,7 @@ _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m
 
 
 class ProviderSettings(NamedTuple):
-    """The settings. ``ca_file`` "": the CA certificates that the machine trusts are used."""
+    """The settings. ``ca_file`` "": use the CA certificates that the machine trusts."""
 
     server_url: str
     request_timeout_s: float = REQUEST_TIMEOUT_S

@@ -1,7 +1,7 @@
-"""Write refused ADDs to the log, in the background, so that no ADD waits for it.
+"""Write refused ADDs to the log in the background, so that no ADD waits for the write.
 
-``note`` counts and queues a refusal; ``run`` appends the events. Equal refusals within a window of
-time are one event with their number (``RefusalWindows``). Nothing is retried: an event that does
+``note`` counts and queues a refusal; ``run`` appends the events. Equal refusals within a time
+window become one event with a count (``RefusalWindows``). Nothing is retried: an event that does
 not fit into the queue or cannot be written is dropped and counted. An event is written at most
 once.
 """
@@ -25,7 +25,7 @@ from core.eventstore.group_commit import Proposal
 from core.eventstore.writer import Writer
 
 QUEUE_EVENTS_MAX: Final = 256
-"""Events that wait to be written."""
+"""The maximum number of events that wait to be written."""
 
 BATCH_EVENTS_MAX: Final = 16
 """Events in one proposal: far below the request limit of etcd, even with the longest texts."""
@@ -49,11 +49,11 @@ class RefusalRecorder:
 
     @property
     def dropped(self) -> int:
-        """Refusals that are in no event: there were too many, or they could not be written."""
+        """The number of refusals missing from the log: too many at once, or the write failed."""
         return self.failed + self._windows.overflows
 
     def note(self, pod: PodFacts, interface: str, error: AllocationError, cause: Cause) -> None:
-        """Count one refused ADD of a NIC; ``cause``: the cause of its request."""
+        """Count one refused ADD of a NIC."""
         refused = RefusedAdd(refusal_of(pod, interface, error), cause)
         first_of_window = self._windows.note(refused, self._now_s())
         if first_of_window is not None:
@@ -106,7 +106,7 @@ class RefusalRecorder:
                 self._count_failed(batch)
                 _log.warning("could not write %d refused ADDs to the log: %s", count, error)
             except BaseException:
-                # Cancelled: whether the events were written is unknown. They are not retried.
+                # Cancelled: the events may be in the log already, so the write is not retried.
                 self._count_failed(batch)
                 raise
 

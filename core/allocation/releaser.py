@@ -5,10 +5,9 @@ were read have not changed (I3); after a lost race it starts again. The decision
 of the values that were read.
 
 ``Releaser`` releases for DEL, GC, operators, reclaim and the network provider. Addresses that a
-network provider has bound are handed over to it instead (``core.allocation.handover``). If the
-claims have ended already, the release succeeds without a write (I7). Reclaim and the network
-provider name each claim to release by its revision, which is compared with the current state: a
-late or repeated release changes nothing (I3).
+network provider has bound are handed over instead (``core.allocation.handover``). If the claims
+have ended already, the release succeeds without a write (I7). Reclaim and the network provider name
+each claim by its revision, so that a late or repeated release changes nothing (I3).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -147,7 +146,7 @@ class EndpointWriter:
         return await read_claims(self._store, self._keys, key, addresses)
 
     async def read(self, key: EndpointKey) -> EndpointState:
-        """Read the endpoint, then its claims, which may be newer than the endpoint."""
+        """Read the endpoint, then its claims. The claims may be newer than the endpoint."""
         result = await self._store.read([Get(self._keys.endpoint(*key))])
         stored = StoredEndpoint.of(*result.ranges[0].kvs)
         if stored.endpoint is None:
@@ -190,7 +189,7 @@ class EndpointWriter:
 
 
 ENDPOINTS_MAX: Final = 512
-"""Endpoints in the cache: more than the Pods of a node. Beyond it the oldest is dropped."""
+"""Endpoints in the cache: more than a node has Pods. A further endpoint replaces the oldest."""
 
 
 class EndpointCache:
@@ -206,7 +205,7 @@ class EndpointCache:
         self._states: OrderedDict[EndpointKey, EndpointState | StoredEndpoint] = OrderedDict()
 
     def put(self, key: EndpointKey, state: EndpointState) -> None:
-        """Store the state of the endpoint; replaces an older one."""
+        """Store the state of the endpoint."""
         self._put(key, state)
 
     def put_claimed(self, endpoint: Endpoint, revision: int) -> None:
@@ -226,7 +225,7 @@ class EndpointCache:
 
 
 def _with_claims(stored: StoredEndpoint) -> EndpointState:
-    """Add the claims that were made with the endpoint; done only for a DEL, not for every ADD."""
+    """Add the claims of the endpoint's transaction, which ``put_claimed`` leaves out."""
     endpoint, revision = stored
     assert endpoint is not None, "put_claimed stores an endpoint"
     claims = (
@@ -250,7 +249,7 @@ class ReleaseRequest(NamedTuple):
 
 
 class Released(NamedTuple):
-    """The released addresses. ``revision``: that of the release, 0 if nothing was written."""
+    """The released addresses. ``revision``: the revision of the release; 0: nothing was written."""
 
     addresses: tuple[str, ...]
     why: str
@@ -292,7 +291,7 @@ class Releaser(EndpointWriter):
     async def release(
         self, key: EndpointKey, decide: DecideRelease, request: ReleaseRequest
     ) -> Released:
-        """Release the endpoint, except for the NICs to keep, if ``decide`` says that it ends."""
+        """Release the endpoint except for the NICs to keep, if ``decide`` returns ``ends``."""
 
         def decide_with_kept_nics(endpoint: Endpoint) -> ReleaseDecision:
             decision = decide(endpoint)
@@ -304,9 +303,9 @@ class Releaser(EndpointWriter):
         return await _retried(partial(self._release_once, key, decide_with_kept_nics, request))
 
     async def reclaim(self, step: ReclaimStep, cause: Cause) -> Released:
-        """Release exactly the claims that the step names, if the state equals the step's fence.
+        """Release the claims that the step names, if endpoint and claims match the step's fence.
 
-        If the endpoint lists an address that another, living Pod has claimed, that claim stays
+        A claim of another Pod stays, even if the endpoint lists the address
         (docs/reference/reclaim-rules.md, "Addresses in use").
         """
         evidence = str(step.evidence)
@@ -336,9 +335,9 @@ class Releaser(EndpointWriter):
         evidence: str,
         cause: Cause,
     ) -> Released:
-        """End those of the claims that still exist; the endpoint keeps its other NICs.
+        """End the given claims that still exist; the endpoint keeps its other NICs.
 
-        The addresses are not handed over to the network provider: it has unbound them already.
+        The network provider has unbound the addresses already, so they are not handed over.
         """
 
         def decide(state: EndpointState) -> AddressesReleased | str:
@@ -355,7 +354,7 @@ class Releaser(EndpointWriter):
     async def hand_over(
         self, key: EndpointKey, decide: DecideRelease, reason: ReleaseReason, evidence: str
     ) -> Released | None:
-        """Call ``Handover.hand_over``. Without a network provider, return None, too."""
+        """Call ``Handover.hand_over``; returns None without a network provider."""
         if self._provider is None:
             return None
         return await self._provider(key, decide, reason, evidence)
@@ -377,7 +376,7 @@ class Releaser(EndpointWriter):
 
         The endpoint is read from etcd if it is not cached, or if nothing would be released.
         """
-        self._cooldown.grant_ahead()  # the next lease, so that a later release need not wait for it
+        self._cooldown.grant_ahead()  # so that later releases do not wait for a lease
         state = self.cache.pop(key)
         decision = None if state is None else _decide(state, decide)
         if state is None or decision is None or not (decision.ends or decision.needs_check):

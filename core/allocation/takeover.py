@@ -1,9 +1,8 @@
 """Carry out the plan of a takeover from another IPAM, such as Spiderpool's or Calico's.
 
-First come pools, then claims, then reservations and the disabling of pools.
-
-Every step is an ordinary command or claim, and a repeated step changes nothing: after an
-interruption, run the takeover again. A refused step does not stop the others.
+The order of the steps: pools, then claims, then reservations and the disabling of pools. A repeated
+step changes nothing: after an interruption, run the takeover again. A refused step does not stop
+the other steps.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from core.domain.model import Endpoint
 from core.errors import Refused
 
 CLAIMING_MAX: Final = 128
-"""Endpoints whose claims are made at the same time; they share transactions."""
+"""Endpoints that are claimed at the same time. Their claims share transactions."""
 
 
 class TakeoverResult(NamedTuple):
@@ -33,7 +32,7 @@ class TakeoverResult(NamedTuple):
 
 
 class TakeoverRun:
-    """One run of a plan. ``on_progress``: called with the numbers of endpoints done and in all."""
+    """One takeover. ``on_progress``: called with the number of claimed endpoints and the total."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The directory of archive files, behind a protocol that an object store could implement too.
 
-``write`` is atomic, and the file is durable when it returns. It never replaces a file, so an
-existing file is complete. The content of the files is not interpreted.
+``write`` is atomic, and the file is durable when ``write`` returns. ``write`` never replaces a
+file, so an existing file is complete.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Protocol
 from core.errors import LogCorrupt
 
 PARTIAL_SUFFIX = ".partial"
-"""The suffix of a file while it is being written; such files are not read."""
+"""The suffix of a file while the file is being written. Partial files are not read."""
 
 
 class Files(Protocol):
@@ -27,10 +27,7 @@ class Files(Protocol):
         ...
 
     def partials(self) -> list[str]:
-        """The sorted names of files that are being written, or whose writer crashed.
-
-        ``remove`` deletes them too.
-        """
+        """The sorted names of files that are being written, or whose writer crashed."""
         ...
 
     def write(self, name: str, chunks: Iterable[bytes]) -> None:
@@ -42,7 +39,7 @@ class Files(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Delete a file; a missing one is ignored."""
+        """Delete a complete or partial file. A missing file is ignored."""
         ...
 
 
@@ -68,14 +65,14 @@ class LocalFiles:
                 file.writelines(chunks)
                 file.flush()
                 os.fsync(file.fileno())
-            # A link, unlike a rename, never replaces an existing file.
+            # Unlike a rename, a link never replaces an existing file.
             os.link(partial, self._directory / name)
         finally:
             partial.unlink(missing_ok=True)
         self._sync_directory()
 
     def view(self, name: str) -> memoryview:
-        """A read-only memory map of the file, closed with the view."""
+        """A read-only memory map of the file."""
         try:
             with (self._directory / name).open("rb") as file:
                 return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

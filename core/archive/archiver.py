@@ -3,14 +3,16 @@
 A segment has the events of one transaction of one writer. Segments in etcd are called live,
 segments in files are called sealed.
 
-One file is sealed in these steps: read the segments; write index, snapshot and segments file;
-commit the cursor (how far the log is sealed), guarded by its revision; delete the sealed segments
-in bounded transactions.
+The steps of a seal, for each file:
+
+1. Read the segments.
+2. Write the index, the snapshot and the segments file.
+3. Commit the cursor (how far the log is sealed), guarded by its revision.
+4. Delete the sealed segments from etcd, in bounded transactions.
+
 After the last file, compact etcd. A crash between two steps loses nothing: the next seal removes
 files that do not belong to the archive, and deletes sealed segments that are still in etcd. If two
-archivers run concurrently, the guard of the cursor fails for one of them, which removes its files.
-Only segments up to the committed cursor are deleted, and only files whose segments the log
-certainly has (``core.archive.archiver_leftovers``).
+archivers run concurrently, one of them fails to commit the cursor, and removes its new files.
 """
 
 from __future__ import annotations
@@ -39,10 +41,10 @@ LIVE_EVENTS_MAX = 200_000
 """Live events at which sealing is due: reading and applying them takes a second."""
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
-"""Raw bytes of segments in one file, some 200,000 events; the next segment begins another file."""
+"""Raw bytes of segments after which a file is full: some 200,000 events."""
 
 DELETED_SEGMENTS_MAX = 1_000
-"""The most segments that one transaction deletes: etcd applies it in a few milliseconds."""
+"""The most segments that one transaction deletes. etcd needs a few milliseconds for them."""
 
 
 class _SegmentRange(NamedTuple):
@@ -61,7 +63,7 @@ class _Deletion(NamedTuple):
 
 
 class SealResult(NamedTuple):
-    """The result of one ``seal``; the counts are those of this call.
+    """The result of one call of ``seal``, with the counts of this call.
 
     Every segment up to ``position`` is sealed. ``superseded``: another archiver has committed the
     cursor first.
@@ -83,7 +85,7 @@ def needs_sealing(live_segments: int, live_events: int = 0) -> bool:
 class Archiver:
     """Seals the log of one cluster.
 
-    ``free_space`` is called if etcd is too full for the cursor, before the cursor is put again.
+    ``free_space``: called if etcd is too full for the cursor; the cursor is then put again.
     """
 
     def __init__(
@@ -111,8 +113,9 @@ class Archiver:
     async def seal(self, upto: int | None = None) -> SealResult:
         """Seal every segment up to a revision (None: the newest); finish an interrupted seal.
 
-        Raises StoreUnavailable, OutcomeUnknown and Compacted (call again), LogGap, OSError.
-        Raises LogCorrupt for a segment that cannot be applied, after sealing those before it.
+        Raises StoreUnavailable, OutcomeUnknown, Compacted, LogGap, OSError. Call again after the
+        first three. Raises LogCorrupt for a segment that cannot be applied, after the segments
+        before it are sealed.
         """
         stored = await read_cursor(self._store, self._keys)
         run = _Run(stored)
@@ -149,12 +152,12 @@ class Archiver:
         return builder is None or await self._finish_file(run, builder, now_ms)
 
     def _begin_file(self, stored: StoredCursor) -> FileBuilder:
-        """Begin the next file of the archive, from the state at the end of the last one."""
+        """Begin the next file of the archive, from the state at the archive's end."""
         before = SealedLog(self._files, stored.cursor).fold()
         return FileBuilder(self._keys.cluster, stored.cursor, before, self._file_bytes_max)
 
     async def _finish_file(self, run: _Run, builder: FileBuilder, now_ms: int) -> bool:
-        """Store the files, commit the cursor, delete the segments in etcd.
+        """Write the files, commit the cursor, delete the segments from etcd.
 
         Returns False if another archiver has committed the cursor first.
         """
@@ -172,12 +175,12 @@ class Archiver:
         return True
 
     async def _commit(self, revision: int, cursor: bytes) -> TxnResult:
-        """Put the cursor if its key still has this revision (0: if the key does not exist)."""
+        """Put the cursor if its key has this revision (0: if the key does not exist)."""
         key = cursor_key(self._keys)
         guard: Guard = Unchanged(key, revision) if revision else Absent(key)
         try:
             return await self._store.commit([guard], [Put(key, cursor)])
-        except StoreFull:  # not written, so the guard still holds for the next try
+        except StoreFull:  # nothing was written, so the same guard is right for the next try
             if self._free_space is None:
                 raise
             await self._free_space()
@@ -186,8 +189,8 @@ class Archiver:
     async def _delete(self, stored: StoredCursor, firsts: Mapping[str, int]) -> _Deletion:
         """Delete sealed segments of these writers.
 
-        ``firsts``: writer -> the number of the first segment to delete. The guard of the cursor
-        ensures that the archive has the segments.
+        ``firsts``: writer -> the number of the first segment to delete. The guard ensures that the
+        archive has the segments.
         """
         deleted = revision = 0
         for batch in _deletion_batches(await self._undeleted(stored, firsts)):
@@ -219,7 +222,7 @@ class Archiver:
             for writer, answer in zip(batch, (await self._store.read(gets)).ranges, strict=True):
                 if answer.kvs:
                     first = firsts[writer]
-                    with suppress(ValueError):  # no writer writes such a key: delete all from first
+                    with suppress(ValueError):  # a key written by hand: delete all from ``first``
                         _, first = self._keys.check_segment(answer.kvs[0].key)
                     ranges.append(_SegmentRange(writer, first, seqs[writer]))
         return ranges
@@ -250,12 +253,12 @@ class _Run:
 
 
 def _first_seqs(stored: StoredCursor) -> dict[str, int]:
-    """Writer -> 1, the number of its first segment; for all writers that have sealed segments."""
+    """Writer -> 1, the number of every writer's first segment."""
     return dict.fromkeys(stored.cursor.seqs, 1)
 
 
 def _deletion_batches(ranges: list[_SegmentRange]) -> Iterator[list[_SegmentRange]]:
-    """Split and group the ranges into transactions of ``DELETED_SEGMENTS_MAX`` segments."""
+    """Split and group the ranges: at most ``DELETED_SEGMENTS_MAX`` segments in a batch."""
     batch: list[_SegmentRange] = []
     size = 0
     for writer, first, last in ranges:

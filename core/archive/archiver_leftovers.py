@@ -1,10 +1,12 @@
-"""Leftovers: files of interrupted or superseded archivers. Deletes those that are redundant.
+"""Leftovers: files of interrupted or superseded archivers. Deletes redundant leftovers.
 
-A leftover is redundant, and is deleted, only if the archive certainly has all of its segments. The
-number in its name must not be above the number in the cursor: an archiver may be writing a file
-with a higher number. The hash at the end of a segments file must be the archive's hash at the same
-position. Other files are kept, for example files from before etcd was restored from an older
-backup.
+A leftover is redundant if the archive certainly has all of its segments:
+
+- The file number in the leftover's name is not above the number in the cursor. An archiver may
+  still be writing a file with a higher number.
+- The hash at the end of a segments file is the archive's hash at the same position.
+
+Other leftovers are kept, for example files from before etcd was restored from an older backup.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from core.errors import LogCorrupt
 
 
 class LeftoverFiles(NamedTuple):
-    """File names. ``redundant`` files can be deleted; ``foreign`` ones have another history."""
+    """File names. ``redundant``: can be deleted. ``foreign``: files of a different log history."""
 
     redundant: tuple[str, ...]
     foreign: tuple[str, ...]
@@ -31,7 +33,7 @@ def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> LeftoverFil
     prefix = file_prefix(cluster)
     chain_files = {summary.link.base for summary in sealed.summaries()}
     pruned_files = _pruned_files(files, sealed)
-    # The snapshot of the last pruned file stays: it is the state where the archive now begins.
+    # Keep the snapshot of the last pruned file: the archive now begins with this state.
     first_snapshot = sealed.cursor.pruned.last.base + SNAPSHOT_SUFFIX
     sealed_numbers = range(1, sealed.cursor.files + 1)
     leftovers: dict[str, list[str]] = {}
@@ -55,7 +57,7 @@ def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> LeftoverFil
 def remove_leftovers(files: Files, sealed: SealedLog, cluster: str) -> None:
     """Remove redundant files, the oldest first. Raises LogCorrupt, OSError.
 
-    Because of this order, the pruned files that an interruption leaves still form a chain.
+    In this order, the pruned files that remain after an interruption still form a chain.
     """
     for name in find_leftovers(files, sealed, cluster).redundant:
         files.remove(name)
@@ -78,7 +80,7 @@ def _pruned_files(files: Files, sealed: SealedLog) -> set[str]:
 
 def _is_on_chain(files: Files, sealed: SealedLog, base: str) -> bool:
     try:
-        no_digest = b""  # no file of the chain names the digest of a leftover
+        no_digest = b""  # the digest of a leftover is unknown
         file = SealedFile(files.view(base + SEGMENTS_SUFFIX), FileLink(base, no_digest))
         return chain_at(sealed, file.header.last_position) == file.chain_end
     except LogCorrupt:
@@ -86,7 +88,7 @@ def _is_on_chain(files: Files, sealed: SealedLog, base: str) -> bool:
 
 
 def chain_at(sealed: SealedLog, position: int) -> bytes | None:
-    """The hash after the last segment up to a position; None outside the existing files."""
+    """The hash after the last segment up to a position; None if no file has the position."""
     for summary in sealed.summaries():
         if summary.first_position <= position <= summary.last_position:
             file = sealed.open(summary.link)

@@ -1,8 +1,8 @@
 """The archive cursor: one key in etcd with the end of the archive and the name of its last file.
 
-The cursor defines the archive. A file belongs to it if the cursor or a file of the archive names
-it; every other file of the directory is a leftover. The cursor only moves forward, in one guarded
-transaction, after the files are durable and before any segment is deleted.
+The cursor defines the archive. The cursor names the last file, and each file names the file before
+it. Every other file of the directory is a leftover. A guarded transaction moves the cursor forward,
+after the new files are durable and before any segment is deleted.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _CLUSTER_DIGITS: Final = 8
 class PrunedPart(NamedTuple):
     """The pruned part of the archive: its first ``files`` files, up to ``last``.
 
-    States before ``position`` cannot be read any more. ``chain``: the hash chain at ``position``;
-    ``snapshot_digest``: the digest of the snapshot at ``position``, which was kept.
+    States before ``position`` cannot be read any more. ``chain``: the hash chain at ``position``.
+    ``snapshot_digest``: the digest of the kept snapshot at ``position``.
     """
 
     files: int
@@ -83,7 +83,7 @@ CURSOR_KEYS: Final[KeyKind[ArchiveCursor]] = KeyKind(
 
 
 class StoredCursor(NamedTuple):
-    """The cursor and the revision of its key; the revision is 0 if etcd has no cursor yet."""
+    """The cursor and the revision of its key (0: etcd has no cursor yet)."""
 
     cursor: ArchiveCursor
     revision: int
@@ -115,6 +115,6 @@ def new_base(cluster: str, number: int, position: int) -> str:
 
 
 def number_of(name: str) -> int:
-    """The file number in a name of ``new_base``, with or without a suffix; -1 for another form."""
+    """The file number in a name of ``new_base``, with or without a suffix; -1 for other names."""
     match = _NAME.match(name)
     return int(match["number"]) if match else -1

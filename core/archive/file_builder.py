@@ -1,8 +1,7 @@
 """Builds one archive file, its index and its snapshot from segments, in bounded memory.
 
-Every added segment is decoded and applied to the ledger, the state that the log gives. So only
-readable segments are sealed, and the ledger after the last segment is the snapshot of the file. The
-archiver stores the bytes.
+Every added segment is decoded and applied to the ledger (the state that the log gives), so only
+readable segments are sealed. The ledger after the last segment is the snapshot of the file.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ from core.eventstore.log_reader import Segment
 
 
 class BuiltFile(NamedTuple):
-    """The files to store (name and chunks), in this order, and the cursor to commit after them.
+    """The files to write (name and chunks), in this order, and the cursor to commit afterwards.
 
-    ``ranges``: the numbers of the first and the last segment of each writer. ``segments`` and
-    ``events``: how many segments and events the archive file has.
+    ``ranges``: writer -> the numbers of its first and its last segment. ``segments`` and
+    ``events``: the numbers of segments and events in the file.
     """
 
     parts: tuple[tuple[str, list[bytes]], ...]
@@ -47,9 +46,9 @@ class FileBuilder:
     def __init__(
         self, cluster: str, cursor: ArchiveCursor, before: ArchiveSnapshot, bytes_max: int
     ) -> None:
-        """``cursor``: the end of the archive, with its hash chain, log clock and ``pruned`` part.
+        """``cursor``: the end of the archive before this file.
 
-        ``before``: the state at ``cursor``; its ledger is changed by the added segments.
+        ``before``: the state at ``cursor``. The added segments change the ledger of this state.
         """
         assert before.ledger.position == cursor.position, (before.ledger.position, cursor.position)
         self._cluster = cluster
@@ -68,15 +67,15 @@ class FileBuilder:
 
     @property
     def is_full(self) -> bool:
-        """Whether the next segment belongs into another file."""
+        """Whether the next segment belongs into the next file."""
         return self._blocks.raw_bytes >= self._bytes_max
 
     def take(self, segments: Sequence[Segment], read_at_ms: int) -> Sequence[Segment]:
-        """Add segments in log order; return those that do not fit into the file.
+        """Add segments in log order; return the segments that do not fit into the file.
 
-        ``read_at_ms``: when they were read; no event sets the log's clock to a later time. Raises
-        LogGap, after which the file must not be used. Raises LogCorrupt for a segment that cannot
-        be read; the file with the segments before it can be used if ``is_usable``.
+        ``read_at_ms``: when the segments were read. The log's clock never exceeds this time. Raises
+        LogGap; the file must not be used afterwards. Raises LogCorrupt for a segment that cannot be
+        read; the file with the earlier segments can be used if ``is_usable``.
         """
         for count, segment in enumerate(segments):
             if self.is_full:
@@ -86,7 +85,7 @@ class FileBuilder:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the file has segments, and all their events were applied."""
+        """Whether the file has segments, and every event of a segment was applied."""
         return bool(self._segments) and not self._is_broken
 
     def finish(self, sealed_at_ms: int) -> BuiltFile:

@@ -1,8 +1,8 @@
 """The format of an archive file: segments of all writers in log order, in blocks.
 
-A segment has the events of one transaction of one writer. In etcd it is the value of a key, a
-msgpack text (``core.eventstore.codec``); in a file it is a row of four fields, whose ``data`` is
-that value.
+A segment has the events of one transaction of one writer. In etcd a segment is the value of a key,
+encoded as msgpack (``core.eventstore.codec``). In a file a segment is a row of four fields, and the
+field ``data`` has the bytes of the value.
 
     magic        8 bytes, ``ORBSEG01``
     header       length as 4 bytes, then msgpack: ``FileHeader``
@@ -11,17 +11,15 @@ that value.
     footer       offset and length of the trailer (8 and 4 bytes), sha256 over header and trailer
     magic        8 bytes, ``ORBSEGEN``
 
-Numbers outside msgpack are big-endian. ``seq`` numbers the segments of one writer, from 1. ``data``
-has exactly the bytes that were in etcd, so any msgpack reader with zstd can read a file without
-this code.
+Numbers outside msgpack are big-endian. ``seq`` numbers the segments of one writer, from 1.
 
-The hash chain is over the segments and not over files: sealing the same log into files of other
-sizes gives the same hashes, and the live log continues the chain.
+The hash chain is over segments and not over files: the hashes of a log do not depend on the sizes
+of its files.
 
-The digest in the footer identifies the file: the header of the next file contains it; for the
-newest file, the archive cursor in etcd does. The digest covers the table of blocks, which has the
-hash of the chain before each block. A reader computes the chain of each block that it reads, so it
-detects a changed byte without reading the whole file.
+The digest in the footer identifies the file. The header of the next file contains the digest; the
+archive cursor in etcd contains the digest of the newest file. The digest covers the table of
+blocks, and this table has the hash of the chain before each block. So a reader that computes the
+chain over one block detects a changed byte in the block, without reading the whole file.
 """
 
 from __future__ import annotations
@@ -47,10 +45,10 @@ _SEGMENT_PREFIX: Final = Struct(">QQH")
 
 
 def chained(previous: bytes, segments: Iterable[Segment]) -> bytes:
-    """Continue the hash chain over these segments; return the hash after the last one.
+    """Continue the hash chain over these segments; return the hash after the last segment.
 
-    One step is ``sha256(previous + position + seq + length of writer + writer + data)``: position
-    and seq as 8 bytes, the length as 2, big-endian.
+    One step is ``sha256(previous + position + seq + length of writer + writer + data)``.
+    ``position`` and ``seq`` have 8 bytes, the length has 2 bytes, all big-endian.
     """
     for position, writer, seq, data in segments:
         name = writer.encode()
@@ -62,11 +60,11 @@ def chained(previous: bytes, segments: Iterable[Segment]) -> bytes:
 FORMAT_VERSION = 1
 
 BLOCK_BYTES = 128 * 1024
-"""A block is closed after the segment with which it has so many raw bytes: fewer compress badly,
-more are slow to read for one segment."""
+"""Raw bytes at which a block is closed. Smaller blocks compress badly. Larger blocks make the read
+of one segment slow."""
 
 BLOCK_BYTES_MAX = BLOCK_BYTES + 2 * REQUEST_BYTES_MAX
-"""Limit of the raw bytes of a block, with a margin: the segment that closes it may be as large as
+"""Limit of the raw bytes of a block, with a margin. The last segment of a block may be as large as
 one request to etcd."""
 
 ZSTD_LEVEL = 3
@@ -81,7 +79,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class FileLink(NamedTuple):
-    """A file: ``base`` is its name without the suffix, "" for no file; ``digest`` identifies it."""
+    """A file. ``base``: the name without the suffix ("": no file). ``digest``: see the module."""
 
     base: str
     digest: bytes
@@ -93,10 +91,10 @@ NO_FILE: Final = FileLink(base="", digest=b"")
 class FileHeader(NamedTuple):
     """The header of a file.
 
-    ``number`` counts files from 1; ``ranges`` has the first and last seq of each writer;
-    ``chain_start`` is the hash before the first segment; ``previous`` is the file before this one.
-    ``clock_ms`` is the log's clock at the end of the file (``core.archive.replay``);
-    ``sealed_at_ms`` is the time at which the archiver wrote the file. Both are Unix milliseconds.
+    ``number``: counts files from 1. ``previous``: the file before this file. ``ranges``: writer ->
+    first and last seq. ``chain_start``: the hash before the first segment. ``clock_ms``: the log's
+    clock at the end of the file (``core.archive.replay``). ``sealed_at_ms``: when the archiver
+    wrote the file. Times are Unix milliseconds.
     """
 
     version: int
@@ -114,7 +112,7 @@ class FileHeader(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A row of the table of blocks; ``chain_before`` is the hash before its first segment."""
+    """A row of the table of blocks. ``chain_before``: the hash before the block's first segment."""
 
     offset: int
     size: int
@@ -128,7 +126,7 @@ class Block(NamedTuple):
 class FileTrailer(NamedTuple):
     """The table of blocks, and the hash after the last segment.
 
-    ``index_digest``, ``snapshot_digest``: those of the two files beside this one.
+    ``index_digest``, ``snapshot_digest``: the digests of the file's index and snapshot.
     """
 
     blocks: tuple[Block, ...]
@@ -143,7 +141,7 @@ _trailer_decoder = msgspec.msgpack.Decoder(FileTrailer)
 
 
 class BlockWriter:
-    """Packs segments into blocks, in log order; keeps the compressed bytes in memory."""
+    """Packs segments into compressed blocks in memory, in log order."""
 
     def __init__(self, chain: bytes) -> None:
         self.chain_start = chain
@@ -163,11 +161,11 @@ class BlockWriter:
 
     @property
     def raw_bytes(self) -> int:
-        """Raw bytes of all added segments, the current block included."""
+        """Raw bytes of all added segments."""
         return self._closed_bytes + self._pending_bytes
 
     def add(self, segment: Segment) -> None:
-        """Append one segment; close the block if it is full."""
+        """Append one segment; close a full block."""
         self._pending.append(segment)
         self._pending_bytes += len(segment.data)
         if self._pending_bytes >= BLOCK_BYTES:
@@ -207,12 +205,12 @@ def assemble(
 
 
 class SealedFile:
-    """A file opened for reading. Header and table are verified on opening, blocks when read."""
+    """A file for reading. Opening verifies header and table; reading a block verifies the block."""
 
     def __init__(self, view: memoryview, link: FileLink) -> None:
-        """Open a file. Raises LogCorrupt if header, table and ``link.digest`` do not match.
+        """Open a file. Raises LogCorrupt if header and table do not match ``link.digest``.
 
-        If the link has no digest, only the digest in the file's own footer is compared.
+        If the link has no digest, header and table are compared with the digest in the footer.
         """
         self.base = link.base
         self._view = view
@@ -239,11 +237,11 @@ class SealedFile:
 
     @cached_property
     def trailer(self) -> FileTrailer:
-        """The table of blocks; decoded on first use."""
+        """The table of blocks and the last hash."""
         return self._decode(_trailer_decoder, self._trailer)
 
     def segments(self, number: int) -> list[Segment]:
-        """The segments of one block, verified by the chain. Raises LogCorrupt."""
+        """The segments of one block, verified by the hash chain. Raises LogCorrupt."""
         blocks = self.trailer.blocks
         block = blocks[number]
         is_last = number + 1 == len(blocks)

@@ -1,16 +1,20 @@
 """The index of an archive file: the blocks that have events about a subject.
 
-Eight bytes ``ORBIDX01``, then a sorted list of 8-byte big-endian numbers: 44 bits of blake2b over a
-token (a text that names a subject), 20 bits of block number. The index is searched in place, by
-bisection in the mapped file. If two tokens have the same bits, a reader reads too many blocks, but
-no wrong events, because it filters the decoded events. Without an index it reads every block, which
-is slower.
+The format is eight bytes ``ORBIDX01``, then a sorted list of 8-byte big-endian numbers. A number
+has 44 bits of blake2b over a token (a text that names a subject), then 20 bits of block number.
+Readers search the mapped file by bisection. If two tokens have the same bits, a reader reads too
+many blocks, and removes the surplus events after decoding. Without an index, a reader reads every
+block.
 
-Tokens: ``address A``; ``pod NS/NAME`` (the endpoint); ``uid UID``; ``pool NAME``, ``subnet NAME``
-(definition, retirement, deletion); ``use NAME`` (claims and releases in the pool). An event with an
-endpoint is indexed by all addresses of the endpoint, since an endpoint may move to another Pod and
-keep them. A refused ADD is indexed by its Pod and the Pod's UID, a change at a network provider
-(``BindingChanged``) also by its addresses.
+Tokens, and the events that each token finds:
+
+    address A                claims, releases, quarantines and bindings of the address
+    pod NS/NAME, uid UID     events of the endpoint, and its refused ADDs
+    pool NAME, subnet NAME   definition, retirement, deletion
+    use NAME                 claims and releases in the pool
+
+An event with an endpoint has the tokens of all addresses of the endpoint, because the endpoint may
+move to another Pod and keep its addresses.
 """
 
 from __future__ import annotations
@@ -42,16 +46,16 @@ from core.domain.model import Pool, Quarantine, Subnet
 
 BLOCK_BITS: Final = 20
 BLOCKS_MAX: Final = 1 << BLOCK_BITS
-"""The most blocks of a file that an index can number."""
+"""The most blocks of a file that its index can number."""
 
 INDEX_MAGIC: Final = b"ORBIDX01"
-"""Identifies the layout; an index is never empty."""
+"""Identifies the format."""
 
 _HASH_BYTES: Final = 6
-_HASH_SHIFT: Final = 48 - 44  # of the 48 hash bits, an entry has 44
+_HASH_SHIFT: Final = 48 - 44  # an entry has 44 of the 48 hash bits
 _ENTRY_BYTES: Final = 8
 _UID_HOLDER: Final = "pod/"
-"""The prefix of a holder that is one Pod; the UID of the Pod follows."""
+"""The prefix of a holder that is one Pod. The Pod's UID follows the prefix."""
 
 
 def tokens_of(event: Event) -> Iterator[str]:
@@ -89,7 +93,7 @@ def tokens_of(event: Event) -> Iterator[str]:
 
 
 class IndexBuilder:
-    """Collects the tokens of each block, block after block."""
+    """Collects the tokens of each block. The blocks must come in order."""
 
     def __init__(self) -> None:
         self._entries = array("Q")
@@ -97,7 +101,7 @@ class IndexBuilder:
         self._tokens: set[str] = set()
 
     def add(self, block: int, event: Event) -> None:
-        """Add the tokens of an event to its block."""
+        """Add the tokens of an event in this block."""
         if block != self._block:
             self._close()
             self._block = block
@@ -119,13 +123,13 @@ class IndexBuilder:
 
 
 def token_key(token: str) -> int:
-    """The token's 44 bits, shifted to their position in an entry."""
+    """The 44 hash bits of a token, in the high bits of an entry."""
     digest = blake2b(token.encode(), digest_size=_HASH_BYTES).digest()
     return int.from_bytes(digest, "big") >> _HASH_SHIFT << BLOCK_BITS
 
 
 def find_blocks(index: memoryview, token: str) -> list[int]:
-    """The blocks that may have events of the token, ascending."""
+    """The numbers of the blocks that may have events of the token, ascending."""
 
     def entry(position: int) -> int:
         start = len(INDEX_MAGIC) + position * _ENTRY_BYTES

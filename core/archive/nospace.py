@@ -1,11 +1,12 @@
 """Archiving while etcd's database is full (alarm NOSPACE).
 
 A full etcd allows reads, deletions and compaction, and refuses every put. The limit applies to the
-size of the database file, which shrinks only by compaction and defragmentation of every member. A
-seal (it moves the oldest part of the log from etcd to a file) needs only one put, that of the
-archive's cursor. Just before it, space is freed: delete the reserve (a key that only occupies
-space), compact, defragment, disarm the alarm. The steps of the seal have their usual order
-(``core.archive.archiver``), so the next seal repairs the result of a crash as usual.
+database file of each member. The file shrinks only by compaction and then defragmentation.
+
+A seal moves the oldest part of the log from etcd to a file. The seal needs only one put, for the
+archive's cursor. Just before the put, space is freed: delete the reserve (a key that only occupies
+space), compact, defragment, disarm the alarm. As in every seal (``core.archive.archiver``), a crash
+loses nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Maintenance(Protocol):
     """Frees space in the members of etcd."""
 
     async def defragment(self) -> None:
-        """Rewrite every member's file. Raises StoreRejected if permission is denied."""
+        """Defragment every member. Raises StoreRejected if permission is denied."""
         ...
 
     async def disarm(self) -> None:
@@ -42,7 +43,7 @@ class Maintenance(Protocol):
 
 
 class SealedFull(NamedTuple):
-    """The result of the seal, and whether every member was defragmented afterwards."""
+    """The result of the seal. ``is_defragmented``: every member was defragmented."""
 
     sealed: SealResult
     is_defragmented: bool
@@ -96,8 +97,8 @@ class FullLogArchiver:
     async def _seal_all(self, before: ArchiveCursor, upto: int | None) -> None:
         """Seal until no segment is left to seal.
 
-        Freeing space compacts the revision that the archiver reads, so one call of the archiver may
-        seal only one file. Raises the error of a call that sealed no file.
+        Freeing space compacts the revision that the archiver reads, so one call may seal only one
+        file. Raises the error of a call that sealed no file.
         """
         position = before.position
         while True:
@@ -117,7 +118,7 @@ class FullLogArchiver:
         await self._maintenance.disarm()
 
     async def _defragment(self) -> None:
-        """Defragment, or continue without permission: an administrator may have done it."""
+        """Defragment. Without permission, continue: an administrator may have defragmented."""
         try:
             await self._maintenance.defragment()
         except StoreRejected:

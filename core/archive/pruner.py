@@ -1,12 +1,12 @@
 """Pruning: deletes the oldest files of the archive, by age and by size.
 
-The snapshot of the last deleted file is kept, and the archive's cursor (a key in etcd) has the
-digest of the snapshot and the hash chain after the file. The kept files are verified from that hash
-on; older states cannot be read any more.
+The snapshot of the last deleted file is kept. The archive's cursor (a key in etcd) has the digest
+of this snapshot and the hash chain at the end of the deleted file, so that readers can verify the
+remaining files. Older states cannot be read any more.
 
-The cursor is committed first, guarded by its revision, then the files are deleted, the oldest
-first. After a crash in between, the next prune or seal deletes the rest of these files. Only files
-that certainly belong to this log are deleted, and never the newest one.
+The cursor is committed first, guarded by its revision. Then the files are deleted, the oldest
+first. After a crash in between, the next prune or seal deletes the rest of these files. The newest
+file is never deleted.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore, Put, Unchanged
 
 ARCHIVE_BYTES_MAX: Final = 64 * 1024**3
-"""Default limit on disk: some two billion events, years of a large cluster."""
+"""The default of ``Retention.bytes_max``: some two billion events, years of a large cluster."""
 
 FILES_KEPT_MIN: Final = 1
-"""Files that pruning leaves: it does not delete the newest one."""
+"""Files that pruning leaves, the newest first."""
 
 
 class Retention(NamedTuple):
-    """The limits of the archive; 0 sets no limit.
+    """The limits of the archive; 0: no limit.
 
-    Files that were sealed more than ``age_s`` ago are deleted, and the oldest files while all files
-    together have more than ``bytes_max`` on disk.
+    ``age_s``: files that were sealed longer ago are deleted. ``bytes_max``: the oldest files are
+    deleted until the files together need no more space on disk than this.
     """
 
     age_s: float = 0.0
@@ -50,10 +50,10 @@ class Retention(NamedTuple):
 
 
 class PruneResult(NamedTuple):
-    """The result of one call: ``files`` deleted, ``bytes_freed`` on disk.
+    """The result of one call. ``files``: the number of deleted files.
 
-    ``position``: states before it cannot be read any more. ``superseded``: another process has
-    changed the cursor, so nothing was deleted; call again.
+    States before ``position`` cannot be read any more. ``superseded``: another process has changed
+    the cursor, so nothing was deleted; call again.
     """
 
     position: int
@@ -70,7 +70,7 @@ class SizedFile(NamedTuple):
 
 
 def count_surplus(files: Sequence[SizedFile], retention: Retention, now_ms: int) -> int:
-    """How many of the oldest files to delete; ``files`` are in order, oldest first."""
+    """How many of the oldest files to delete. ``files``: oldest first."""
     total = sum(file.size for file in files)
     before_ms = now_ms - retention.age_s * 1000
     count = 0
@@ -100,7 +100,7 @@ class Pruner:
     async def prune(
         self, retention: Retention, now_ms: int, *, files: int | None = None
     ) -> PruneResult:
-        """Delete the files beyond the retention, or the ``files`` oldest ones.
+        """Delete the files beyond the retention, or the oldest files, as many as ``files``.
 
         Leftovers of an earlier crash are deleted first.
 
@@ -124,7 +124,7 @@ class Pruner:
         return PruneResult(part.position, count, sum(file.size for file in all_files[:count]))
 
     def _pruned_part(self, sealed: SealedLog, last: FileSummary) -> PrunedPart:
-        """The pruned part up to this file. Raises LogCorrupt if its snapshot is lost or changed."""
+        """The pruned part up to this file. Raises LogCorrupt if the snapshot is lost or changed."""
         file = sealed.open(last.link)
         snapshot_name = last.link.base + SNAPSHOT_SUFFIX
         if sealed.snapshot(last.link) is None:
@@ -138,7 +138,7 @@ class Pruner:
         return PrunedPart(last.number, last.link, last.last_position, file.chain_end, digest)
 
     async def _commit(self, stored: StoredCursor, part: PrunedPart) -> SealedLog | None:
-        """Commit the pruned part; return the remaining archive, None if the cursor has changed."""
+        """Commit the pruned part. Returns the remaining archive; None if the cursor has changed."""
         key = cursor_key(self._keys)
         cursor = stored.cursor._replace(pruned=part)
         guard = Unchanged(key, stored.revision)

@@ -1,18 +1,18 @@
-"""Replay: reads archive and live log (its newest part, in etcd) as one stream, and verifies it.
+"""Replay: reads the archive and the live log (the newest segments, in etcd) as one stream.
 
-A ``LogView`` is the complete log as of one revision: the cursor and every writer's head are read at
-that revision, so no segment between archive and live log is missed. Blocks of the archive are
-verified by the hash chain, live segments by their sequence numbers. To begin in the middle of the
-log, start from ``sealed.snapshot_before``. This module only reads.
+A ``LogView`` is the complete log as of one revision. The cursor and every writer's head are read at
+this revision, so the live log continues exactly where the archive ends. The hash chain verifies
+blocks of the archive; sequence numbers verify live segments. To begin in the middle of the log,
+start from ``sealed.snapshot_before``.
 
-Segments are read in batches and decoded one at a time: their events are applied while they are in
-the processor's cache, and freed before the garbage collector traverses them. Decoding thousands of
-segments before their events are applied takes two to three times as long.
+Segments are read in batches, but decoded one at a time, just before their events are applied.
+Decoding thousands of segments first takes two to three times as long, because of the processor's
+cache and the garbage collector.
 
 The log is ordered by revisions, never by clocks. To find the state at a time, readers use the log's
-clock: the highest ``recorded_at_ms`` so far, limited to the time at which the event was sealed or
-read (``advance_clock``). A writer whose clock is ahead changes the log's clock only until the next
-seal; a writer whose clock is behind never changes it.
+clock. This clock is the highest ``recorded_at_ms`` so far, but never later than the time at which
+the event was sealed or read (``advance_clock``). So a writer whose clock is ahead distorts the
+log's clock only until the next seal.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from core.eventstore.writer import unix_ms
 
 
 class SegmentBatch(NamedTuple):
-    """Consecutive segments; ``read_at_ms``: when they were sealed, or read if they are live."""
+    """Consecutive segments. ``read_at_ms``: when they were sealed; for live segments, when read."""
 
     segments: list[Segment]
     read_at_ms: int
@@ -51,13 +51,13 @@ class LogView:
 
     @property
     def unread(self) -> UnreadPartList | None:
-        """The unreadable parts that were skipped; None if such a part raises an error."""
+        """The unreadable parts that were skipped; None if an unreadable part raises an error."""
         return self.sealed.unread
 
     def events_of(self, segment: Segment) -> list[Recorded]:
         """The events of a segment.
 
-        If the segment cannot be read, raises LogCorrupt, or returns no events if ``unread`` is set.
+        For an unreadable segment, raises LogCorrupt; if ``unread`` is set, returns no events.
         """
         return segment.events() if self.unread is None else self.unread.events_of(segment)
 
@@ -67,7 +67,7 @@ class LogView:
         Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
         """
         end = self.revision if upto is None else min(upto, self.revision)
-        # The order of the archive can be checked only from its beginning and without skipped parts.
+        # The check of the order starts at the archive's beginning, and must not miss a segment.
         is_checked = after == 0 and self.unread is None
         seqs = self.sealed.first_state().seqs.copy() if is_checked else None
         for summary, segments in self.sealed.segments(after, end):
@@ -99,8 +99,8 @@ async def open_log(
 ) -> LogView:
     """The complete log as of the current revision. Raises StoreUnavailable, LogCorrupt.
 
-    ``unread`` receives the parts that cannot be read, which are then skipped; if it is None, such a
-    part raises LogCorrupt when it is read.
+    ``unread``: receives unreadable parts, which are then skipped. If ``unread`` is None, the read
+    of an unreadable part raises LogCorrupt.
     """
     result = await store.read([Get(cursor_key(keys)), Get(*keys.range_of("head"))])
     cursor_kvs, head_kvs = (answer.kvs for answer in result.ranges)
@@ -125,7 +125,7 @@ async def open_log(
 
 
 def _check_order(seqs: dict[str, int], segments: list[Segment]) -> None:
-    """Check that each writer's segments continue its last seq in ``seqs``. Raises LogGap."""
+    """Check that segments continue their writer's last seq in ``seqs``. Raises LogGap."""
     for segment in segments:
         writer = segment.writer
         expected = seqs.get(writer, 0) + 1

@@ -1,8 +1,8 @@
 """Reads the sealed part of a log: its files, snapshots and indexes.
 
-The files form a chain: the cursor names the last file with its digest, and each file names the one
-before it. A summary of each file is kept in memory, but no memory map. Any mismatch raises
-LogCorrupt with the name of the file; files outside the chain are not read.
+The files form a chain: the cursor has name and digest of the last file, and each file has name and
+digest of the file before it. Any mismatch raises LogCorrupt with the name of the file. Files
+outside the chain are not read.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class FileSummary(NamedTuple):
 class SealedLog:
     """The archive files up to one cursor.
 
-    ``unread`` receives blocks that cannot be read, which are then skipped; if it is None, such a
-    block raises LogCorrupt.
+    ``unread``: receives unreadable blocks, which are then skipped. If ``unread`` is None, an
+    unreadable block raises LogCorrupt.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class SealedLog:
         return SealedFile(self._files.view(link.base + SEGMENTS_SUFFIX), link)
 
     def first_state(self) -> ArchiveSnapshot:
-        """The state before the first remaining segment. Raises LogCorrupt if it is lost."""
+        """The state before the first remaining segment. Raises LogCorrupt if the state is lost."""
         pruned = self.cursor.pruned
         if not pruned.files:
             return empty_snapshot()
@@ -117,21 +117,18 @@ class SealedLog:
         return ArchiveSnapshot(ledger, self.cursor.seqs, self.cursor.chain, self.cursor.clock_ms)
 
     def snapshot_before(self, position: int) -> ArchiveSnapshot:
-        """The newest snapshot at or before ``position``; ``first_state`` if there is none.
+        """The newest snapshot at or before ``position``; ``first_state`` without such a snapshot.
 
-        A missing or changed snapshot is skipped (``verify`` reports it).
+        A missing or changed snapshot is skipped.
         """
         return self._newest([file for file in self.summaries() if file.last_position <= position])
 
     def snapshot_at_time(self, time_ms: int) -> ArchiveSnapshot:
-        """The newest snapshot at which the log's clock was not after ``time_ms``.
-
-        ``first_state`` if there is none.
-        """
+        """The newest snapshot whose ``clock_ms`` is at most ``time_ms``; else ``first_state``."""
         return self._newest([file for file in self.summaries() if file.clock_ms <= time_ms])
 
     def segments(self, after: int, upto: int) -> Iterator[tuple[FileSummary, list[Segment]]]:
-        """The segments with positions in (after, upto], block by block, verified by the chain."""
+        """The segments with positions in (after, upto], block by block, each block verified."""
         for summary in self.summaries():
             if summary.last_position <= after or summary.first_position > upto:
                 continue
@@ -143,9 +140,9 @@ class SealedLog:
                 yield summary, segments
 
     def segments_with_any(self, tokens: list[str]) -> Iterator[list[Segment]]:
-        """The blocks that may have events of one of the tokens, in log order.
+        """The segments of blocks that may have events of one of the tokens, in log order.
 
-        A token is a text of the index for one subject of events, such as a Pod or a pool.
+        A token names a subject of events, such as a Pod or a pool (``core.archive.file_index``).
         """
         for summary in self.summaries():
             file = self.open(summary.link)
@@ -157,7 +154,7 @@ class SealedLog:
                 yield self._segments(file, number)
 
     def _segments(self, file: SealedFile, number: int) -> list[Segment]:
-        """The segments of a block; none if it is skipped."""
+        """The segments of a block; empty if the block is unreadable and ``unread`` is set."""
         try:
             return file.segments(number)
         except LogCorrupt as error:

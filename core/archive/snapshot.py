@@ -1,11 +1,9 @@
 """Snapshots: the ledger (the state that the log gives) at the end of an archive file.
 
-A replay can start from a snapshot.
-
-The file is a zstd frame with the msgpack of ``_StoredSnapshot``. A snapshot is made from the log,
-never from the state keys in etcd: the segments of its archive file are applied to the snapshot
-before it, which is read and verified first. The trailer of the archive file has the snapshot's
-digest.
+A replay can start from a snapshot. The file is a zstd frame with the msgpack of
+``_StoredSnapshot``. A snapshot is made from the log, never from the state keys in etcd: the
+previous snapshot is verified, and the segments of the archive file are applied to it. The trailer
+of the archive file has the digest of the snapshot.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ class ArchiveSnapshot(NamedTuple):
     """The state after all events up to ``ledger.position``.
 
     ``seqs``: writer -> number of its last segment. ``chain`` and ``clock_ms``: the hash chain and
-    the log's clock at that position.
+    the log's clock at ``ledger.position``.
     """
 
     ledger: Ledger
@@ -118,7 +116,7 @@ def decode_snapshot(data: memoryview | bytes, *, name: str) -> ArchiveSnapshot:
 
 
 def _decode_stored(raw: bytes) -> _StoredSnapshot:
-    """Decode a snapshot; fields that a newer release has added at the end are ignored."""
+    """Decode a snapshot. Ignores fields that a newer release has added at the end."""
     try:
         return _decoder.decode(raw)
     except msgspec.ValidationError:

@@ -1,7 +1,7 @@
 """Parts of a log that cannot be read.
 
-A reader for queries skips such parts and reports them. A reader that changes or verifies the log
-does not skip them: it raises an error.
+A reader for queries skips unreadable parts and reports them. A reader that changes or verifies the
+log raises an error.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from core.errors import LogCorrupt
 from core.eventstore.log_reader import Segment
 
 UNREAD_PARTS_MAX: Final = 100
-"""The most parts that a reader lists; further ones are only counted."""
+"""The most parts that a reader lists. Further parts are only counted."""
 
 UNREAD_PARTS_COUNTED_MAX: Final = 10_000
-"""The most further parts that a reader counts."""
+"""The most unlisted parts that a reader counts."""
 
 
 class UnreadPart(NamedTuple):
@@ -34,7 +34,7 @@ class UnreadPart(NamedTuple):
 
 
 class UnreadPartList:
-    """The parts that one reader has skipped; a part that it reads again is the same part."""
+    """The parts that one reader has skipped. A part that is skipped twice is listed once."""
 
     def __init__(self) -> None:
         self._parts: dict[tuple[int, int], UnreadPart] = {}
@@ -42,7 +42,7 @@ class UnreadPartList:
 
     @property
     def unlisted(self) -> int:
-        """How many parts are only counted; at most ``UNREAD_PARTS_COUNTED_MAX``."""
+        """The number of parts that are not listed, at most ``UNREAD_PARTS_COUNTED_MAX``."""
         return len(self._unlisted)
 
     def __len__(self) -> int:
@@ -53,12 +53,12 @@ class UnreadPartList:
         return [part for _, part in sorted(self._parts.items())]
 
     def forget(self) -> None:
-        """Forget all parts; those that still cannot be read are added when they are read again."""
+        """Forget all parts, before the log is read again."""
         self._parts.clear()
         self._unlisted.clear()
 
     def note(self, first: int, last: int, error: LogCorrupt) -> None:
-        """Add the positions from ``first`` to ``last``, whose events could not be read."""
+        """Add a part: the positions from ``first`` to ``last``."""
         if (first, last) in self._parts:
             return
         if len(self._parts) < UNREAD_PARTS_MAX:
@@ -67,7 +67,7 @@ class UnreadPartList:
             self._unlisted.add((first, last))
 
     def events_of(self, segment: Segment) -> list[Recorded]:
-        """The events of a segment; none if it cannot be decoded."""
+        """The events of a segment; empty if the segment cannot be decoded."""
         try:
             return segment.events()
         except LogCorrupt as error:
