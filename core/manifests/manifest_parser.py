@@ -1,8 +1,8 @@
 """Parse YAML text into typed manifests.
 
-Unknown fields are errors in custom resources, and are ignored in records (Pod, Node, ...). A
-``List``, as ``kubectl get -o yaml`` prints it, is read as its items. Raises only ``BadInput``, with
-document and field.
+An unknown field is an error in a custom resource, and is ignored in other objects (Pod, Node, ...).
+A ``List``, which ``kubectl get -o yaml`` prints, is replaced by its items. Raises only
+``BadInput``, which names the document and the field.
 """
 
 from __future__ import annotations
@@ -42,10 +42,7 @@ def read_object(value: object, location: str = "object") -> Body:
 
 
 def objects(text: str) -> Iterator[tuple[str, object]]:
-    """The (location, object) pairs of a YAML text; a List is replaced by its items.
-
-    Raises BadInput.
-    """
+    """Yield (location, object) for each object of a YAML text. Raises BadInput."""
     for number, value in load_yaml(text):
         location = f"document {number}"
         if not (isinstance(value, Mapping) and value.get("kind") == "List"):

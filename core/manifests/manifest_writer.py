@@ -1,7 +1,7 @@
-"""Writes domain values as manifests, as ``get -o yaml`` prints them.
+"""Writes domain values as manifests, for ``orbctl get -o yaml``.
 
 Empty fields are left out, except fields with a default in the schema. Parsing the manifest gives
-the same value again; a property test checks it.
+the same value again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Plain: TypeAlias = dict[str, object]
 """A manifest as YAML or JSON data."""
 
 _LINE_CHARS_MAX: Final = 2**20
-"""The width of a line of YAML: so large that a long text stays on one line, as with kubectl."""
+"""The width of a YAML line: so large that a long text stays on one line, as in kubectl's output."""
 
 
 class Allocation(NamedTuple):
@@ -38,26 +38,26 @@ class Allocation(NamedTuple):
 
 
 class PoolStatus(NamedTuple):
-    """The claims in a pool's status. ``allocations``: address -> Pod; may be left empty."""
+    """The claims of a pool, for its manifest. ``allocations``: address -> Pod; may be empty."""
 
     allocated_count: int = 0
     allocations: Mapping[str, Allocation] = {}
 
 
 class SubnetStatus(NamedTuple):
-    """The pools in a subnet's status (``core.domain.subnets.subnet_model``)."""
+    """The pools of a subnet (``core.domain.subnets.subnet_model``), for its manifest."""
 
     allocated_count: int = 0
     shares: Sequence[Share] = ()
 
 
 Value: TypeAlias = Pool | Subnet | Reservation | RecordDefined
-"""What has a manifest. ``RecordDefined`` is an event; its fields are a record: the stored fields of
-another object that users apply, such as a Pod or a SpiderCoordinator."""
+"""The types with a manifest. ``RecordDefined`` is the event with the stored fields of an object of
+another kind, such as a Pod or a SpiderCoordinator."""
 
 
 def to_manifest(value: Value, status: PoolStatus | SubnetStatus | None = None) -> Plain:
-    """The manifest of a value; ``status`` is for pools (PoolStatus) and subnets (SubnetStatus)."""
+    """The manifest of a value; only pools and subnets have a status."""
     match value:
         case Pool():
             return _pool_manifest(value, status if isinstance(status, PoolStatus) else None)
@@ -71,7 +71,7 @@ def to_manifest(value: Value, status: PoolStatus | SubnetStatus | None = None) -
 
 
 def dump_yaml(manifests: Iterable[Mapping[str, object]]) -> str:
-    """One YAML text; several manifests become several documents."""
+    """The manifests as one YAML text, with a document for each manifest."""
     return yaml.dump_all(
         manifests,
         Dumper=_Dumper,
@@ -84,7 +84,7 @@ def dump_yaml(manifests: Iterable[Mapping[str, object]]) -> str:
 
 class _Dumper(yaml.CSafeDumper):
     def ignore_aliases(self, data: object) -> bool:
-        """Always True: a shared value is written out each time, without an alias."""
+        """Always True: a value that occurs twice is written twice, without a YAML alias."""
         return True
 
 
@@ -131,9 +131,10 @@ def _subnet_manifest(subnet: Subnet, status: SubnetStatus | None) -> Plain:
 
 
 def controlled_pools(shares: Sequence[Share]) -> str:
-    """``status.controlledIPPools`` as JSON text; only automatic pools have ``application``.
+    """``status.controlledIPPools`` as JSON text.
 
-    See docs/reference/custom-resource-rules.md, "SpiderSubnet".
+    Only an automatic pool has ``application``. See docs/reference/custom-resource-rules.md,
+    "SpiderSubnet".
     """
     pools = {
         share.pool: {"ips": list(share.ips)} | _non_empty(application=share.application)
@@ -143,7 +144,7 @@ def controlled_pools(shares: Sequence[Share]) -> str:
 
 
 def _network(value: Pool | Subnet) -> Plain:
-    """The part of a spec that pools and subnets have in common."""
+    """The fields that the specs of pools and of subnets have in common."""
     spec: Plain = {"ipVersion": value.family, "subnet": value.subnet}
     spec |= _non_empty(
         ips=list(value.ips), excludeIPs=list(value.exclude_ips), gateway=value.gateway
@@ -172,7 +173,6 @@ def _status(pool: Pool, status: PoolStatus) -> Plain:
 
 
 def _record_manifest(record: RecordDefined) -> Plain:
-    """The manifest of the object whose fields the event stored (``Value``)."""
     owner = _non_empty(
         apiVersion=record.owner_api_version, kind=record.owner_kind, name=record.owner_name
     )
@@ -232,5 +232,5 @@ def _selector(selector: LabelSelector) -> Plain:
 
 
 def _non_empty(**fields: object) -> Plain:
-    """The fields that have a value."""
+    """The fields without empty, false and None values."""
     return {name: value for name, value in fields.items() if value}

@@ -1,7 +1,7 @@
 """Explains a schema error: the field, the fault, and a similar field name as the remedy.
 
-Converts the decoder's message (``Expected `str`, got `int` - at `$.spec.ips[1]` ``) to a field path
-and a sentence. A message of another form is not changed.
+Converts msgspec's message (``Expected `str`, got `int` - at `$.spec.ips[1]` ``) to a field path and
+a sentence. A message of an unknown form is not changed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class FieldFault(NamedTuple):
 def explain(
     error: msgspec.ValidationError, schema: type[msgspec.Struct], value: object
 ) -> FieldFault:
-    """The fault that the decoder found in ``value``, with its field."""
+    """The fault in ``value`` that msgspec reported as ``error``."""
     match = _LOCATION.match(str(error))
     text = match["text"] if match else str(error)
     path = match["path"] if match else ""
@@ -68,10 +68,7 @@ def explain(
 
 
 def find_unknown_field(schema: type[msgspec.Struct], value: object) -> FieldFault | None:
-    """The fault of the first field of ``value`` that the schema does not have.
-
-    None if the schema has all fields of ``value``.
-    """
+    """The first field of ``value`` that is not in the schema, as a fault; None if there is none."""
     known = frozenset(known_paths(schema))
     for path, name in _fields_in(value, ""):
         if _joined(_INDEX.sub("", path), name) not in known:
@@ -80,7 +77,7 @@ def find_unknown_field(schema: type[msgspec.Struct], value: object) -> FieldFaul
 
 
 def _fields_in(value: object, path: str) -> Iterator[tuple[str, str]]:
-    """Yield (path of a mapping, key in it) for every mapping in ``value``, parents first."""
+    """Yield (path of the mapping, key) for every key of every mapping, parents first."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield path, str(key)
@@ -133,10 +130,10 @@ def _structs_in(annotation: object) -> Iterator[type[msgspec.Struct]]:
 
 
 def _path_with_key(path: str, value: object) -> str:
-    """The path of the first value in a mapping that is not a string, as ``path[key]``.
+    """The path of a value that msgspec refused, as ``path[key]``.
 
-    The decoder reports ``[...]`` instead of the key. The values of all mappings with free keys in
-    the schemas (such as labels) must be strings.
+    msgspec reports ``path[...]``, without the key. All mappings with free keys (such as labels)
+    have strings as values, so msgspec refused the first value that is not a string.
     """
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

@@ -1,10 +1,7 @@
-"""The kinds that can be parsed, and the fields of each (``core.manifests.kinds``).
+"""The kinds that can be parsed, each with its apiVersion and fields.
 
-In custom resources an unknown field is an error; in all other kinds it is ignored. Only the
-metadata of a Pod, Namespace or Node is used; for an application also the Pod template and the size;
-for a Service or EndpointSlice the fields that ClusterIPs need. ``null`` means "not specified", as
-in Kubernetes. Defaults of the schema (``default`` and ``disable`` are false) are set in the domain
-value.
+``null`` means "not specified", as in Kubernetes. The domain values set the defaults of the schema
+(``default`` and ``disable`` are false).
 """
 
 from __future__ import annotations
@@ -31,7 +28,7 @@ MANIFEST_SCHEMAS: Final[dict[str, tuple[str, type[Body]]]] = {
     "Service": (CORE_API_VERSION, ServiceManifest),
     "EndpointSlice": (DISCOVERY_API_VERSION, SliceManifest),
 }
-"""Kind -> its apiVersion and its fields."""
+"""Kind -> (apiVersion, fields)."""
 
 KINDS_NOT_SUPPORTED: Final = (
     "SpiderCoordinator",

@@ -1,7 +1,4 @@
-"""Converts the fields of Services and EndpointSlices to domain values and back.
-
-Used for applied records and for objects of an API server.
-"""
+"""Converts the fields of Services and EndpointSlices to domain values and back."""
 
 from __future__ import annotations
 
@@ -13,10 +10,10 @@ from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpo
 from core.manifests.kinds.services import EndpointSpec, PortSpec, ServiceSpec, SliceBody
 
 SERVICE_NAME_LABEL: Final = "kubernetes.io/service-name"
-"""The label of a slice that names its Service."""
+"""The label of an EndpointSlice whose value is the name of the Service."""
 
 AFFINITY_S: Final = 10_800
-"""The default seconds for which session affinity keeps a client on its backend."""
+"""The default seconds for which session affinity keeps a client on one backend."""
 
 NO_CLUSTER_IP: Final = ("", "None")
 CLIENT_IP_AFFINITY: Final = "ClientIP"
@@ -30,7 +27,7 @@ _FAMILIES: Final[dict[str, Family]] = {"IPv4": 4, "IPv6": 6}
 
 
 def service_of(spec: ServiceSpec) -> Service:
-    """The domain value of a Service; without a ClusterIP it has no addresses."""
+    """The domain value of a Service. A Service without a ClusterIP has no addresses."""
     addresses = spec.cluster_ips or ([spec.cluster_ip] if spec.cluster_ip else [])
     if spec.type == EXTERNAL_NAME:
         addresses = []
@@ -43,7 +40,7 @@ def service_of(spec: ServiceSpec) -> Service:
 
 
 def slice_of(body: SliceBody, labels: Mapping[str, str]) -> EndpointSlice | None:
-    """The domain value of a slice; None if its addressType is FQDN."""
+    """The domain value of an EndpointSlice; None if its addressType is FQDN."""
     family = _FAMILIES.get(body.address_type)
     if family is None:
         return None
@@ -64,7 +61,7 @@ def service_fields(service: Service) -> Plain:
 
 
 def slice_fields(slice_: EndpointSlice) -> Plain:
-    """The fields of a slice's manifest, except the label that names its Service."""
+    """The fields of an EndpointSlice's manifest, without the label ``SERVICE_NAME_LABEL``."""
     return {
         "addressType": f"IPv{slice_.family}",
         "ports": [_port_fields(port) for port in slice_.ports],

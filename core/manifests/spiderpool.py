@@ -1,10 +1,9 @@
-"""Parse the objects of a Spiderpool cluster, from output of kubectl or from the API server.
+"""Parse the objects of a Spiderpool cluster, from kubectl's output or from the API server.
 
-Pools, subnets and reservations are parsed like the manifests of ``orbctl apply``, which ignores the
-status; here the allocated addresses in the status of a pool are read too. SpiderEndpoints, which
-``orbctl apply`` refuses, are also parsed. See docs/reference/custom-resources.md, "SpiderIPPool" to
-"SpiderEndpoint". Objects of all other kinds are skipped and counted. Raises only ``BadInput``, with
-document and field.
+Pools, subnets and reservations are parsed as for ``orbctl apply``. In addition, the allocated
+addresses are read from the status of each pool, and SpiderEndpoints are parsed. See
+docs/reference/custom-resources.md, "SpiderIPPool" to "SpiderEndpoint". Objects of other kinds are
+skipped and counted. Raises only ``BadInput``, which names the document and the field.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ from core.manifests.manifest_parser import objects, read_object
 T = TypeVar("T")
 
 TEXT_BYTES_MAX: Final = 256 * 1024 * 1024
-"""The most bytes of the JSON of one kind: some 100,000 endpoints."""
+"""The most bytes of one JSON document: enough for about 100,000 SpiderEndpoints."""
 
 SEPARATOR: Final = "\n---\n"
-"""Separates JSON documents; JSON cannot contain this line."""
+"""The line between two JSON documents of one text."""
 
 EXPORT_REMEDY: Final = "correct this field, or export the object again with `kubectl get -o yaml`"
 """The remedy for a malformed field of an exported object."""
@@ -55,7 +54,8 @@ FIXED_KINDS: Final[Mapping[str, FixedKind]] = {
     "VirtualMachine": "vm",
     "VirtualMachineInstance": "vm",
 }
-"""``ownerControllerType`` of endpoints that outlive their Pods -> the kind of fixed address."""
+"""``ownerControllerType`` of a SpiderEndpoint that outlives its Pod -> the kind of fixed
+address."""
 
 
 class _EndpointManifest(Struct, frozen=True):
@@ -130,7 +130,7 @@ def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(text: str) -> list[str]:
-    """Split a text with JSON documents, which are separated by ``---``."""
+    """The JSON documents of a text; a YAML text is returned as one part."""
     return text.split(SEPARATOR) if text.lstrip().startswith("{") else [text]
 
 
@@ -151,7 +151,7 @@ def _parse_manifest(value: object, location: str) -> tuple[object, object]:
 
 
 def _allocated_ips(pool: Pool, status: object, location: str) -> tuple[AllocatedIP, ...]:
-    """The entries of ``status.allocatedIPs`` of a pool, which is a JSON text. Raises BadInput."""
+    """The entries of a pool's ``status.allocatedIPs``, a JSON text. Raises BadInput."""
     where = f"{location} (SpiderIPPool {pool.name}): status.allocatedIPs"
     text = convert(status or {}, PoolReport, where).allocated_ips
     if not text:
@@ -182,7 +182,7 @@ def _endpoint(value: object, location: str) -> Endpoint:
     where = f"{location} (SpiderEndpoint {namespace}/{metadata.name})"
     fixed = FIXED_KINDS.get(status.owner_controller_type)
     if any(owner.kind == "Pod" for owner in metadata.owner_references or ()):
-        fixed = None  # the endpoint is garbage-collected with its Pod, so the address is not kept
+        fixed = None  # Kubernetes deletes the SpiderEndpoint with the Pod
     holder = (
         pod_holder(current.uid)
         if fixed is None

@@ -26,7 +26,7 @@ def node_policies(text: str) -> Iterator[NodePolicy]:
 
 
 def node_policy_of(value: Mapping[str, object], location: str = "object") -> NodePolicy:
-    """Parse a policy. Raises BadInput. The domain checks whether nodes can apply the policy."""
+    """Parse a policy. Raises BadInput."""
     where = f"{location} ({NODE_POLICY})"
     try:
         manifest = msgspec.convert(value, NodePolicyManifest)
@@ -72,7 +72,7 @@ def node_policy_of(value: Mapping[str, object], location: str = "object") -> Nod
 
 
 def _switch(text: str, field: str, where: str) -> bool | None:
-    """``on`` or ``off``; None for ""."""
+    """True for ``on``, False for ``off``, None for ""."""
     values = {value: key for key, value in SWITCH_TEXTS.items()}
     if text not in values:
         raise BadInput(

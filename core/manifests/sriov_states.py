@@ -1,4 +1,4 @@
-"""Makes the SriovNetworkNodeState of a node from its plan and its NICs."""
+"""Renders the SriovNetworkNodeState of a node: the desired NICs as spec, the NICs as status."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ FAILED: Final = "Failed"
 
 DESIRED_STATE: Final = "sriovnetwork.openshift.io/desired-state"
 CURRENT_STATE: Final = "sriovnetwork.openshift.io/current-state"
-"""Annotations: the state that the agent requests for its node, and the state that the node has."""
+"""Annotations. The agent requests a state of its node in ``DESIRED_STATE``; the controller reports
+the state of the node in ``CURRENT_STATE``."""
 
 IDLE: Final = "Idle"
 DRAIN_REQUIRED: Final = "Drain_Required"
@@ -35,11 +36,12 @@ DRAINING: Final = "Draining"
 """The values of ``DESIRED_STATE`` and ``CURRENT_STATE``."""
 
 DRAIN_LABEL: Final = "sriov.spidernet.io/drain"
-"""A label. A SriovNetworkNodeState has it with the value ``DRAIN_REQUIRED`` while its node must be
-drained. A Node has it while it is cordoned for a drain (``ops.kubernetes.node_drainer``)."""
+"""A SriovNetworkNodeState has this label with the value ``DRAIN_REQUIRED`` while its node must be
+drained. A Node has the label while the Node is cordoned for a drain
+(``ops.kubernetes.node_drainer``)."""
 
 BLOCKING_PODS: Final = "sriov.spidernet.io/blocking-pods"
-"""Annotation: a JSON list of ``namespace/name``, the Pods that use virtual functions to remove."""
+"""Annotation: a JSON list of Pods (``namespace/name``) that use virtual functions to be removed."""
 
 ERROR_CHARS_MAX: Final = 4_096
 """The most characters of ``lastSyncError``; a longer text is cut."""
@@ -48,7 +50,7 @@ ERROR_CHARS_MAX: Final = 4_096
 class SyncResult(NamedTuple):
     """The result of the agent's last attempt to apply the plan.
 
-    ``status``: SUCCEEDED, IN_PROGRESS or FAILED; ``error``: the refusal or failure.
+    ``status``: SUCCEEDED, IN_PROGRESS or FAILED. ``error``: the refusal or failure, "" for none.
     """
 
     status: str
@@ -69,7 +71,7 @@ def node_state(name: str, desired: Sequence[DesiredNic]) -> dict[str, Any]:
 def node_state_status(
     name: str, nics: Sequence[PhysicalFunction], external: AbstractSet[str], result: SyncResult
 ) -> dict[str, Any]:
-    """The SriovNetworkNodeState with only its status, for a merge.
+    """The SriovNetworkNodeState with only its status, for a merge patch.
 
     ``external``: PCI addresses of NICs that another program manages.
     """

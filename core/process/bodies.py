@@ -1,7 +1,4 @@
-"""Reads the complete body of an HTTP request.
-
-The time, the size as sent and the decompressed size are limited.
-"""
+"""Reads the body of an HTTP request, with limits on time, received size and decompressed size."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Runs coroutines concurrently: when one fails, the others are cancelled and its error is raised.
-
-``SharedWork`` makes one call for several concurrent callers. ``loop_factory`` chooses the event
-loop of a process.
-"""
+"""Runs coroutines concurrently, shares calls between callers, and chooses the event loop."""
 
 from __future__ import annotations
 
@@ -16,7 +12,10 @@ T = TypeVar("T")
 
 
 async def until_first(*coroutines: Coroutine[Any, Any, object]) -> None:
-    """Run all until one of them ends; cancel the others. Raises the error of the one that ended."""
+    """Run all until one of them ends, then cancel the others.
+
+    Raises the error of the coroutine that ended.
+    """
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -36,16 +35,16 @@ async def until_all(*coroutines: Coroutine[Any, Any, object]) -> None:
 
 
 class SharedWork(Generic[K, T]):
-    """Runs one call at a time for each key; concurrent callers share its result or error.
+    """Runs one call at a time for each key; concurrent callers share the call's result or error.
 
-    Results are not cached. The call is cancelled only when all its callers are cancelled.
+    Results are not cached. A call is cancelled only when all its callers are cancelled.
     """
 
     def __init__(self) -> None:
         self._running: dict[K, _SharedCall[T]] = {}
 
     async def join(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The result of the call that runs for this key; if none runs, call ``work``."""
+        """Wait for the running call of this key, or call ``work``; return the result."""
         call = self._running.get(key)
         if call is None or call.task.done():
             call = self._running[key] = _SharedCall(asyncio.ensure_future(work()))
@@ -76,23 +75,24 @@ async def _stop(tasks: Sequence[asyncio.Future[object]]) -> None:
 
 
 TICK_SLACK_S: Final = 0.005
-"""Seconds added to a wait: a timer may fire too early by the resolution of its clock."""
+"""Seconds added to a wait: a timer may fire early by up to the resolution of the loop's clock."""
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The loop factory for ``asyncio.Runner``: uvloop's, or None (asyncio's) if it is missing.
+    """The loop factory for ``asyncio.Runner``: uvloop's; None if uvloop is not installed.
 
-    uvloop needs less processor time, and saves a quarter of a megabyte per TLS connection.
+    uvloop needs less processor time than asyncio's loop, and 0.25 MB less memory per TLS
+    connection.
     """
     with suppress(ImportError):
-        import uvloop  # noqa: PLC0415  # it may be missing
+        import uvloop  # noqa: PLC0415  # uvloop may be missing
 
         return uvloop.new_event_loop
     return None
 
 
 def until_tick_s(period_s: float) -> float:
-    """Seconds until the loop's clock is the next multiple of the period.
+    """Seconds until the loop's clock reaches the next multiple of the period.
 
     Periodic tasks that wait this long wake at the same times, so an idle process wakes less often.
     """

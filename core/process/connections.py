@@ -1,10 +1,14 @@
 """An HTTP server that limits the number and the idle time of its connections.
 
-A connection above ``connections_max`` is closed immediately. A connection is also closed if it does
-not send a complete request head in ``HEAD_S_MAX``, or stays idle for ``IDLE_S_MAX`` after a
-response, so that idle clients do not use up the file descriptors. Closed connections are counted,
-and logged at most once in ``LOG_EVERY_S``. A request that is not HTTP gets status 400 and is
-counted, without a traceback in the log.
+The server closes a connection in three cases, so that idle clients do not use up the file
+descriptors:
+
+- ``connections_max`` other connections are open.
+- No complete request head arrives within ``HEAD_S_MAX``.
+- No further request arrives within ``IDLE_S_MAX`` after a response.
+
+Closed connections and malformed requests are counted, and logged at most once in ``LOG_EVERY_S``. A
+malformed request gets status 400.
 """
 
 from __future__ import annotations
@@ -24,10 +28,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 HEAD_S_MAX: Final = 10.0
-"""Seconds from the connection (TLS: from its handshake) to the end of the first request head."""
+"""Seconds from the connection, or from its TLS handshake, to the end of the first request head."""
 
 IDLE_S_MAX: Final = 30.0
-"""Seconds from a response to the next request. In this time the client also reads the response."""
+"""Seconds from a response to the next request, including the time to read the response."""
 
 HANDSHAKE_S_MAX: Final = 5.0
 """Seconds that a TLS handshake may take."""
@@ -35,7 +39,8 @@ HANDSHAKE_S_MAX: Final = 5.0
 END_S_MAX: Final = 1.0
 """Seconds that ``end`` waits for running requests.
 
-Short, because callers wait for requests before they call ``end``, and the whole shutdown has 30 s.
+Short, because callers of ``end`` have already waited for the requests, and the shutdown of the
+process must end within 30 s.
 """
 
 BACKLOG: Final = 128
@@ -48,7 +53,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class ConnectionCounts:
-    """Counts and logs closed connections and refused requests, over all ports of a process."""
+    """Counts and logs closed connections and refused requests, for all ports of a process."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.refused = 0
@@ -82,7 +87,7 @@ class ConnectionCounts:
         self._log_rarely(port, f"a malformed request: {text}; {self.malformed} so far")
 
     def _log_rarely(self, port: str, text: str, level: int = logging.WARNING) -> None:
-        # Texts that differ only after a colon or semicolon, in details and counts, count as equal.
+        # Details follow a colon and counts a semicolon: texts that differ only there are equal.
         message = f"{port} {text.partition(':')[0].partition(';')[0]}"
         now = self._monotonic()
         if now - self._logged.get(message, -LOG_EVERY_S) >= LOG_EVERY_S:
@@ -91,7 +96,7 @@ class ConnectionCounts:
 
 
 class HttpServer:
-    """Serves an application on one port or socket; ``name`` names it in logs."""
+    """Serves an application on one port or socket. ``name``: the name of the port in logs."""
 
     def __init__(
         self,
@@ -156,7 +161,7 @@ class HttpServer:
 
     def _connection(self) -> _Connection:
         server = self._runner.server
-        assert server is not None, "setup has created it"
+        assert server is not None, "AppRunner.setup has created the server"
         return _Connection(self, server())
 
     @web.middleware
@@ -172,7 +177,7 @@ class HttpServer:
 
 
 class _Connection(asyncio.Protocol):
-    """Passes the data of a connection to aiohttp's handler, and closes it at its limits."""
+    """Passes data to aiohttp's handler; closes the connection at the limits of the server."""
 
     def __init__(self, server: HttpServer, handler: web.RequestHandler) -> None:
         self._server = server

@@ -2,8 +2,7 @@
 
 See docs/reference/configuration.md, "Environment variables".
 
-Values are trimmed. BadInput with the variable's name is raised for an empty required variable, a
-malformed number, an unknown log level, and a boolean that Go's ParseBool rejects.
+Values are trimmed. A value that cannot be used raises BadInput, which names the variable.
 """
 
 from __future__ import annotations
@@ -17,24 +16,23 @@ _TRUE: Final = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE: Final = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 PORT_MAX: Final = 65_535
 KUBECONFIG_VARIABLE: Final = "ORBWEAVER_KUBECONFIG"
-"""The variable with the path of a kubeconfig, whose cluster the process uses."""
+"""The path of a kubeconfig for the cluster that the process uses."""
 
 KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
-"""The variable that is ``true`` if the process uses the cluster in which it runs."""
+"""``true`` if the process uses the cluster in which the process itself runs."""
 
 MULTUS_NAMESPACE: Final = "ORBWEAVER_MULTUS_NAMESPACE"
-"""The variable with the namespace of default networks that are named without a namespace.
-
-Multus calls it ``multusNamespace``.
-"""
+"""The namespace of a default network that an annotation names without a namespace (Multus's
+``multusNamespace``)."""
 
 COORDINATOR_NAMES: Final = (
     "SPIDERPOOL_COORDINATOR_DEFAULT_NAME",
     "SPIDERPOOL_COORDINATOR_DEAFULT_NAME",
 )
-"""The variables with the SpiderCoordinator's name, as Spiderpool's documents and its code spell it.
+"""The SpiderCoordinator's name; the first variable that is set is used.
 
-The second spelling is a mistake in Spiderpool's code, and existing manifests have it.
+Spiderpool's documents use the first spelling. Spiderpool's code and existing manifests use the
+second spelling, which is a mistake.
 """
 
 ETCD_VARIABLES: Final = {
@@ -45,17 +43,17 @@ ETCD_VARIABLES: Final = {
     "user": "ORBWEAVER_ETCD_USER",
     "password_file": "ORBWEAVER_ETCD_PASSWORD_FILE",
 }
-"""etcd's endpoints and credentials, by the fields of ``settings_checks.Access``."""
+"""Field of ``settings_checks.Access`` -> the variable."""
 
 CLUSTER_VARIABLES: Final = {
     **ETCD_VARIABLES,
     "cluster": "ORBWEAVER_CLUSTER",
     "archive": "ORBWEAVER_ARCHIVE_DIR",
 }
-"""What identifies a cluster: its etcd, its name there, its archive directory."""
+"""The etcd of an Orbweaver cluster, the cluster's name in this etcd, and the archive directory."""
 
 ETCD_PASSWORD: Final = "ORBWEAVER_ETCD_PASSWORD"  # noqa: S105  # the name of a variable
-"""The variable with the password of etcd's user.
+"""The password of etcd's user.
 
 The password has no command-line option, because other users of the machine can read a command line.
 """
@@ -70,7 +68,10 @@ class EnvironmentVariables:
         self._variables = variables
 
     def text(self, name: str, default: str = "", *, required: bool = False) -> str:
-        """The value, or the default without one; an empty value is refused if ``required``."""
+        """The value, or the default if the variable is missing or empty.
+
+        Raises BadInput if ``required`` and the variable is set to an empty value.
+        """
         if name not in self._variables:
             return default
         value = self._variables[name].strip()
@@ -79,7 +80,10 @@ class EnvironmentVariables:
         return value or default
 
     def first(self, names: Sequence[str], default: str) -> tuple[str, str]:
-        """The text of the first variable that is set, and the variable's name."""
+        """(value, name) of the first variable that has a value.
+
+        If no variable has a value, the default and the last name.
+        """
         first_set = next((name for name in names if self.text(name)), names[-1])
         return self.text(first_set, default), first_set
 
@@ -126,9 +130,9 @@ class EnvironmentVariables:
     def texts(
         self, variables: Mapping[str, str], defaults: Mapping[str, str] = {}
     ) -> dict[str, str]:
-        """The value of each variable in a table (name -> variable).
+        """Name -> value, for a table of name -> variable.
 
-        A variable that is not set has the default of its name, or "".
+        ``defaults``: name -> the value if the variable is not set; "" for other names.
         """
         return {
             name: self.text(variable, defaults.get(name, ""))

@@ -1,7 +1,7 @@
 """The log of a process: one JSON object per line on standard error.
 
-``extra={"fields": {...}}`` adds members to a line. No secret is passed to a logger: settings with
-passwords leave them out of their text.
+``extra={"fields": {...}}`` adds members to a line. No secret is logged: the text form of settings
+leaves passwords out.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def timestamp(seconds: float) -> str:
 
 @lru_cache(maxsize=SECONDS_MAX)
 def _second(whole: int) -> str:
-    """A second without its fraction; cached, because many lines share one second."""
+    """The second without zone; cached, because many lines share one second."""
     return dt.datetime.fromtimestamp(whole, dt.UTC).isoformat().removesuffix("+00:00")
 
 

@@ -1,8 +1,8 @@
-"""The instruments of a process, and their values as Prometheus text or OpenMetrics.
+"""The metrics of a process, as Prometheus text or OpenMetrics.
 
-Imported only where metrics are enabled: OpenTelemetry's SDK adds 0.1 s to the start. A process that
-exports traces serves OpenMetrics to scrapers that accept it, with traces of the measured requests
-as exemplars. OpenTelemetry's Prometheus exporter drops exemplars, so they are added here.
+Imported only where metrics are enabled, because OpenTelemetry's SDK adds 0.1 s to the start. In a
+process that exports traces, OpenMetrics has exemplars: the trace ids of measured requests.
+OpenTelemetry's Prometheus exporter drops exemplars, so this module adds the exemplars again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SECONDS: Final = "_seconds"
 _SCOPE: Final = "otel_scope_"
 
 Series = tuple[str, frozenset[tuple[str, str]]]
-"""The name of a histogram without its unit, and its labels without those of the scope."""
+"""The name of a histogram without ``_seconds``, and its labels without ``otel_scope_...``."""
 
 
 class Scrape(NamedTuple):
@@ -56,14 +56,14 @@ class Scrape(NamedTuple):
 
 
 class MetricsRegistry:
-    """``provider`` creates instruments, ``scrape`` serves their values."""
+    """Creates instruments (``provider``) and returns their values (``scrape``)."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._reader = _ExemplarReader(self._registry)
         self._is_traced = current_tracer() is not None
-        # The process calls ``close``; an exit handler would shut it down a second time.
+        # The process calls ``close``; an exit handler would repeat the shutdown.
         self.provider = MeterProvider(
             [self._reader],
             Resource.create({"service.name": SERVICE_NAME}),
@@ -74,7 +74,7 @@ class MetricsRegistry:
         )
 
     def scrape(self, accept: str = "", others: bytes = b"") -> Scrape:
-        """All values, followed by ``others``, which are Prometheus text.
+        """The values of all instruments, followed by ``others``, a Prometheus text.
 
         ``accept``: the scraper's HTTP header ``Accept``.
         """
@@ -89,9 +89,9 @@ class MetricsRegistry:
 
 
 class Instruments:
-    """Creates instruments of one meter whose values are read at each scrape.
+    """Creates instruments of one meter.
 
-    ``values`` returns an observation for each series.
+    Each scrape calls ``value``, or ``values``, which returns an observation for each series.
     """
 
     def __init__(self, meter: Meter) -> None:
@@ -136,7 +136,7 @@ def metrics_port(
 
 
 class _ExemplarReader(PrometheusMetricReader):
-    """Keeps the exemplars of the newest scrape."""
+    """Keeps the exemplars of the latest scrape."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.exemplars: dict[Series, Sequence[Exemplar]] = {}
@@ -148,7 +148,7 @@ class _ExemplarReader(PrometheusMetricReader):
 
 
 class _Families:
-    """The metric families of a registry with exemplars, as encoders read them."""
+    """The metric families of a registry with exemplars, for prometheus_client's encoders."""
 
     def __init__(self, registry: CollectorRegistry, reader: _ExemplarReader, others: bytes) -> None:
         self._registry = registry
@@ -156,7 +156,7 @@ class _Families:
         self._others = others
 
     def collect(self) -> Iterator[Metric]:
-        """Each family once."""
+        """Yield each family once."""
         for family in self._registry.collect():
             if family.type == "histogram":
                 _add_exemplars(family, self._reader.exemplars)
@@ -176,7 +176,7 @@ def _exemplars_of(data: MetricsData) -> Iterator[tuple[Series, Sequence[Exemplar
 
 
 def _series(name: str, labels: Mapping[str, object]) -> Series:
-    # The exporter adds the labels of other series of the metric with the value "".
+    # The exporter adds labels that only other series have, with the value "".
     own_labels = {
         (key, str(value))
         for key, value in labels.items()
@@ -186,7 +186,7 @@ def _series(name: str, labels: Mapping[str, object]) -> Series:
 
 
 def _add_exemplars(family: Metric, exemplars: Mapping[Series, Sequence[Exemplar]]) -> None:
-    """Add to each bucket an exemplar whose value is in its bounds."""
+    """Add to each bucket an exemplar whose value is within the bounds of the bucket."""
     lower = float("-inf")
     for index, sample in enumerate(family.samples):
         if not sample.name.endswith("_bucket"):

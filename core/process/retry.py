@@ -1,7 +1,7 @@
-"""Pauses between retries of work that is retried without a time limit.
+"""Retries without a time limit, and the pauses between them.
 
-``OrbweaverError.retryable`` states which failures are retried. Retries of store calls, which have a
-time limit, are in ``core.eventstore.retry_policies``.
+``OrbweaverError.retryable`` states which failures are retried. Store calls are retried up to a time
+limit, by ``core.eventstore.retry_policies``.
 """
 
 from __future__ import annotations
@@ -15,24 +15,27 @@ from typing import Final
 from core.errors import OrbweaverError
 
 DOUBLINGS_MAX: Final = 16
-"""The most doublings of a pause, so that the number stays small after many failures."""
+"""The most doublings of a pause; without a limit, ``2.0**n`` would overflow after many failures."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 def pause_s(failures: int, first_s: float, max_s: float) -> float:
-    """Seconds to wait after consecutive failures: doubled from ``first_s`` to ``max_s``."""
+    """Seconds to wait after this number of consecutive failures.
+
+    The first pause is ``first_s``. Each further failure doubles the pause, up to ``max_s``.
+    """
     doublings = min(max(failures - 1, 0), DOUBLINGS_MAX)
     return min(first_s * 2.0**doublings, max_s)
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether the error class is marked retryable."""
+    """Whether the error's class is marked retryable."""
     return isinstance(error, OrbweaverError) and error.retryable
 
 
 class Backoff:
-    """Growing pauses between the tries of one task; if ``max_s`` is None, constant pauses.
+    """The pauses between the tries of one task: doubled up to ``max_s``, or constant without it.
 
     Each pause is shortened at random by up to the fraction ``jitter``, so that many clients do not
     retry at the same time.

@@ -1,7 +1,7 @@
 """Spans of OpenTelemetry's SDK, exported by OTLP.
 
-Imported only if an endpoint is configured, because the SDK costs time and memory. Spans that cannot
-be exported are dropped and logged by the SDK; no request fails.
+Imported only if an endpoint is configured, because the SDK costs time and memory. The SDK drops and
+logs spans that cannot be exported; no request fails.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 """The version of the semantic conventions that define the names of attributes."""
 
 CLOSE_S_MAX: Final = 2.0
-"""Seconds that an ending process waits for the collector before it drops the remaining spans."""
+"""Seconds that a shutdown waits for the collector; spans left after that are dropped."""
 
 EXPORTER_MODULE: Final = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
 """The module of the OTLP exporter.
 
-It is imported by its name: its package is optional, so type checkers may not have it.
+Imported by name, because the package is optional: type checkers may not find it.
 """
 
 _KINDS: Final[dict[tracing.SpanKind, SpanKind]] = {
@@ -71,7 +71,10 @@ class SdkSpan:
         self._span.set_status(Status(StatusCode.ERROR, message))
 
     def link(self, traceparent: str, attributes: Attributes) -> None:
-        """Link the span to another one; the attribute ``ipam.link`` is the kind of the link."""
+        """Link the span to the span of ``traceparent``.
+
+        The attribute ``ipam.link`` is the kind of the link.
+        """
         linked = trace.get_current_span(
             _TRACE_CONTEXT.extract({"traceparent": traceparent}, Context())
         )
@@ -79,10 +82,10 @@ class SdkSpan:
 
 
 class SdkTracer:
-    """Makes spans, which end with their ``with`` blocks; finished ones go to ``processor``.
+    """Makes spans that end with their ``with`` blocks; ended spans go to ``processor``.
 
-    An exception marks the span as failed; so does CancelledError, because deadlines raise it.
-    ``instance``: this process's id within the service; ``attributes``: added to the resource.
+    An exception marks the span as failed. CancelledError does so too, because deadlines raise it.
+    ``instance``: this process's id within the service. ``attributes``: added to the resource.
     """
 
     def __init__(
@@ -118,7 +121,7 @@ class SdkTracer:
 
     @contextmanager
     def request(self, name: str, caller: TraceContext, attributes: Attributes) -> Iterator[SdkSpan]:
-        """The outermost span of a request; it and its children have the caller's baggage."""
+        """The outermost span of a request; the span and its children have the caller's baggage."""
         with _attached(caller, Context()), self.span(name, "server", attributes) as span:
             yield span
 
@@ -163,14 +166,14 @@ def exporting_to(
 
 
 class _BatchProcessor(BatchSpanProcessor):
-    """Shuts down within ``CLOSE_S_MAX``. The SDK's class may take 30 s, a Pod's grace period."""
+    """Shuts down within ``CLOSE_S_MAX``; the SDK's class may take the 30 s of a Pod's shutdown."""
 
     def shutdown(self) -> None:
         self._batch_processor.shutdown(timeout_millis=round(CLOSE_S_MAX * 1000))
 
 
 def resource_of(attributes: Mapping[str, str]) -> Resource:
-    """The resource of our spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override it."""
+    """The resource of our spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have priority."""
     return Resource.create(dict(attributes)).merge(OTELResourceDetector().detect())
 
 
@@ -202,7 +205,7 @@ def _otlp_exporter(endpoint: str) -> SpanExporter:
             remedy="run pip install '.[otlp]' in a clone of Orbweaver, or leave"
             " orbweaver.tracesEndpoint out",
         ) from None
-    # The exporter chooses TLS by http or https; a unix socket needs none.
+    # The exporter uses TLS only for https. A unix socket has neither scheme.
     insecure = True if endpoint.startswith("unix:") else None
     exporter: SpanExporter = module.OTLPSpanExporter(endpoint=endpoint, insecure=insecure)
     return exporter

@@ -1,13 +1,13 @@
-"""The supervisor of a process: runs its long-lived tasks and restarts those that end.
+"""The supervisor of a process: runs its long-lived tasks and restarts a task that ends.
 
-A supervised task must run until the supervisor is closed. If it raises, returns or cancels itself
-before, it is restarted after a pause that doubles each time; its health check fails until it has
-run as long as that pause. When a task has used up its restarts, ``wait_failed`` raises
-``TaskEnded``: the process exits with ``EXIT_TASK_ENDED``, or the leader term of the task ends.
+A supervised task must run until the supervisor is closed. A task that ends earlier is restarted
+after a pause, which doubles with each restart. The health check of the task fails until the new run
+has lasted as long as the pause. When a task has used up its restarts, ``wait_failed`` raises
+``TaskEnded``.
 
-A task that follows a remote source may report the age of its data. Its health check fails when the
-age exceeds ``stale_s``. The task is restarted when the age exceeds ``STUCK_FACTOR`` times
-``stale_s``, which leaves time for the retries of the task itself.
+A task that follows a remote source may report the age of its data. The health check fails when the
+age exceeds ``stale_s``. The task is restarted only at ``STUCK_FACTOR`` times ``stale_s``, which
+leaves time for the task's own retries.
 
 ``BackgroundTasks`` runs short-lived tasks that end by themselves.
 """
@@ -25,28 +25,28 @@ from core.errors import NotReady, OrbweaverError, TaskEnded
 
 BACKOFF_S_MIN: Final = 0.1
 BACKOFF_S_MAX: Final = 30.0
-"""Bounds of the pause before a restart, in seconds; each consecutive restart doubles the pause."""
+"""Bounds of the pause before a restart, in seconds."""
 
 STUCK_FACTOR: Final = 4
 """A task is restarted when its data is older than this many times ``stale_s``."""
 
 STEADY_S: Final = 60.0
-"""Seconds after which a run counts as steady: the next restart has the shortest pause."""
+"""After a run of this many seconds, the next restart has the shortest pause again."""
 
 STALE_CHECK_S: Final = 1.0
-"""The shortest pause between two checks whether a task is stuck, in seconds."""
+"""The shortest time between two checks whether a task is stuck, in seconds."""
 
 STOP_S_MAX: Final = 5.0
-"""Seconds that a cancelled run may take to end; ``close`` waits twice as long for its task."""
+"""Seconds that a cancelled run may take to end. ``close`` waits twice as long for all tasks."""
 
 RESTARTS_MAX: Final = 20
-"""The most consecutive restarts of a controller's task; they take about six minutes.
+"""The most consecutive restarts of a controller's task, which take about six minutes.
 
-After them, another controller or leader takes over.
+After that, another controller replica takes over.
 """
 
 EXIT_TASK_ENDED: Final = 4
-"""Exit code of a process with a task that has used up its restarts."""
+"""The exit code of a process if one of its tasks has used up its restarts."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -55,9 +55,9 @@ class TaskSpec(NamedTuple):
     """A task to supervise, and when its health check fails.
 
     ``run`` returns a new coroutine for each start. ``restarts_max`` limits consecutive restarts
-    (None: no limit); an error of a class in ``fatal`` is not followed by a restart. ``age_s``
-    returns the seconds since the task last received data from its source; ``stale_s`` limits them.
-    ``fault`` returns why the task receives no data now, "" if it receives data.
+    (None: no limit). After an error of a class in ``fatal``, the task is not restarted. ``age_s``
+    returns the seconds since the task last received data; above ``stale_s`` the health check fails.
+    ``fault`` returns why the task receives no data now, "" if the task receives data.
     """
 
     name: str
@@ -77,7 +77,7 @@ class HealthCheck(NamedTuple):
 
 
 class Supervisor:
-    """Runs tasks until ``close``. It can be created outside the event loop, before the tasks."""
+    """Runs tasks until ``close``. The object may be created before the event loop runs."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -100,7 +100,10 @@ class Supervisor:
             await _stop([supervised])
 
     async def close(self) -> None:
-        """Cancel every task, the last one first, and wait for all. Tasks may be started again."""
+        """Cancel every task, the last started first, and wait for all.
+
+        After that, ``start`` may be called again.
+        """
         supervised_tasks = list(reversed(self._supervised.values()))
         self._supervised.clear()
         await _stop(supervised_tasks)
@@ -138,7 +141,10 @@ class Supervisor:
             await asyncio.sleep(supervised.pause_s)
 
     async def _run_once(self, supervised: _SupervisedTask) -> BaseException | None:
-        """Run the task once; return the error that ended it. Raises only when cancelled itself."""
+        """Run the task once; return the error that ended the run.
+
+        Raises CancelledError only if the supervisor cancels the task.
+        """
         running = asyncio.ensure_future(_started(supervised.spec.run))
         try:
             while not running.done():
@@ -146,7 +152,7 @@ class Supervisor:
                 if not running.done() and supervised.is_stuck(self._monotonic()):
                     stale = _Stale(supervised.staleness())
                     running.cancel()
-                    await asyncio.wait({running})  # concurrent runs would do the work twice
+                    await asyncio.wait({running})  # two runs at a time would do the work twice
                     return stale
         finally:
             if not running.done():
@@ -262,14 +268,14 @@ class BackgroundTasks:
 
 
 def _end_of(running: asyncio.Future[None]) -> BaseException | None:
-    """The error that ended a task. Reading it stops asyncio from logging it a second time."""
+    """The error that ended a task. Reading the error prevents a second log entry by asyncio."""
     if not running.done():
         return None
     return asyncio.CancelledError() if running.cancelled() else running.exception()
 
 
 async def _started(run: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Call ``run`` inside the task: if it raises, only this task ends."""
+    """Call ``run`` inside the task, so that an error of ``run`` ends only this task."""
     await run()
 
 

@@ -15,7 +15,7 @@ from core.process.supervision import HealthCheck
 
 HEALTH_CONNECTIONS_MAX: Final = 128
 METRICS_CONNECTIONS_MAX: Final = 64
-"""The most open connections of a port; a probe or a scraper opens one, and closes it."""
+"""The most open connections of a health port, and of a metrics port."""
 
 
 class TcpPort:
@@ -33,7 +33,10 @@ class TcpPort:
     async def open(
         self, address: str, port: int, setting: str, tls: ssl.SSLContext | None = None
     ) -> None:
-        """Listen; port 0 takes a free one. Raises BadInput with ``setting`` as its subject."""
+        """Listen; port 0 means a free port.
+
+        Raises BadInput, whose ``subject`` is ``setting``.
+        """
         try:
             await self._server.listen(address, port, tls)
         except OSError as error:

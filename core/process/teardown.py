@@ -1,7 +1,7 @@
 """Closes resources in reverse order, even when some of them fail to close.
 
-Push each step just before or after its resource is opened: then a start that fails halfway leaves
-nothing open. A step that raises or takes too long is logged and counted, and the next step runs.
+Push each step when its resource is opened: then a start that fails halfway leaves nothing open. A
+step that raises, or takes longer than ``STEP_S_MAX``, is logged and counted; the next step runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 
 STEP_S_MAX: Final = 25.0
-"""Seconds that one step may take: more than a drain, less than the grace period of a Pod (30 s)."""
+"""Seconds that one step may take: fewer than the grace period of a Pod (30 s)."""
 
 _log: Final = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """TLS to servers whose certificates we do not issue: API server, network provider, etcd.
 
 Since Python 3.13, certificates must follow RFC 5280 strictly (``VERIFY_X509_STRICT``). The strict
-check refuses authorities without the key-usage extension. Many clusters have such authorities;
-``openssl req -x509`` creates them. kubelet and kubectl accept them, because Go does, so we accept
-them too. Chains, names and dates are still verified.
+check refuses authorities without the key-usage extension, such as those that ``openssl req -x509``
+creates. Many clusters have such authorities, and Go programs (kubelet, kubectl) accept them, so we
+do too. Chains, names and dates are still verified.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Spans of this process, and the trace contexts that they continue.
+"""Spans of this process, and the trace contexts of its callers.
 
-A process that exports traces sets its tracer before it creates its other objects
-(``core.process.spans``). Without a tracer no span is made: the functions here return immediately,
-and OpenTelemetry is not imported.
+A process that exports traces sets its tracer (``core.process.spans``) before it creates its other
+objects. Without a tracer, the functions here make no span and OpenTelemetry is not imported.
 
 Names and attributes: docs/reference/traces.md.
 """
@@ -56,20 +55,20 @@ Span: TypeAlias = "SdkSpan"
 Tracer: TypeAlias = "SdkTracer"
 
 NO_SPAN: Final[AbstractContextManager[Span | None]] = nullcontext()
-"""Used instead of a span where nothing is traced."""
+"""Takes the place of a span if nothing is traced."""
 
 _NO_ATTRIBUTES: Final[Attributes] = {}
 _tracer: Tracer | None = None
 
 
 def set_tracer(tracer: Tracer | None) -> None:
-    """Use this tracer in the whole process; None: make no more spans."""
+    """Use this tracer in the whole process; None: make no spans."""
     global _tracer  # noqa: PLW0603  # as in OpenTelemetry, a process has one tracer
     _tracer = tracer
 
 
 def current_tracer() -> Tracer | None:
-    """The tracer of the process; None if it does not export traces."""
+    """The tracer of the process; None if the process does not export traces."""
     return _tracer
 
 
@@ -83,7 +82,7 @@ def span(
 def child_span(
     name: str, kind: SpanKind = "internal", attributes: Attributes = _NO_ATTRIBUTES
 ) -> AbstractContextManager[Span | None]:
-    """A child of the current span. Without a current span, as in periodic work, none is made."""
+    """A child of the current span. Without a current span, as in periodic work, no span is made."""
     if _tracer is None or _tracer.current() is None:
         return NO_SPAN
     return _tracer.span(name, kind, attributes)
@@ -116,12 +115,12 @@ def headers() -> dict[str, str]:
 
 
 def in_current_context(call: Callable[[], T]) -> Callable[[], T]:
-    """Bind the current span to a function that another thread will call."""
+    """Wrap a function that another thread will call, so that it has the current span."""
     return call if _tracer is None else partial(copy_context().run, call)
 
 
 class Origin(NamedTuple):
-    """The span and context of a caller, for another task that does the work of that caller."""
+    """The span and context of a caller, for another task that works for this caller."""
 
     span: Span
     context: Context
@@ -149,9 +148,9 @@ def trace_context(traceparent: str, tracestate: str, baggage: str) -> TraceConte
 
 
 def outgoing_context(request_traceparent: str) -> TraceContext:
-    """The context to send to other processes: that of the current span.
+    """The trace context to send to other processes: the context of the current span.
 
-    Without a current span it has ``request_traceparent``, which the caller of the request sent.
+    Without a current span, ``request_traceparent`` is sent, which the caller of the request sent.
     """
     context = TraceContext(**headers())
     if context.traceparent:
@@ -160,7 +159,7 @@ def outgoing_context(request_traceparent: str) -> TraceContext:
 
 
 def caller_traceparent(request_traceparent: str) -> str:
-    """The traceparent for the events of a request: that of the current span.
+    """The traceparent for the events of a request: the traceparent of the current span.
 
     Without a current span it is ``request_traceparent``, which the caller of the request sent.
     """

@@ -1,11 +1,10 @@
-"""The names of the objects of a projection that have changed since the reader last took them.
+"""The names of changed objects of a projection, kept until a reader takes them.
 
-The reader of a buffer gets names, not differences, and reads the current state of these objects.
-So it may be late, repeat itself or start again without missing a change. A buffer has at most one
-name for each object.
+The reader gets names, not differences, and reads the current state of the named objects. So a
+reader that is late or starts again still gets every change.
 
-A refused ADD for an IPAMClaim changes no state, so the buffer has the event itself. After a rebuild
-of the projection these events are missing.
+A refused ADD for an IPAMClaim changes no state, so the buffer has the event itself. A rebuild of
+the projection adds no such events.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class ChangeBuffer:
         self.refusals |= other.refusals
 
     def add_all(self, ledger: Ledger) -> None:
-        """Add all objects of a ledger."""
+        """Add the names of all objects of a ledger."""
         self.pools |= ledger.pools.keys()
         self.subnets |= ledger.subnets.keys()
         self.endpoints |= ledger.endpoints.keys()

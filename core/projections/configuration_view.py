@@ -1,10 +1,9 @@
 """An agent's view of the configuration, updated by a watch.
 
-The view has pools, subnets, reservations, quarantine and standalone records, but no claims:
-otherwise each of thousands of agents would receive every allocation. The view is a cache. A
-decision uses one ``ConfigurationSnapshot`` and guards its transaction with the revisions of the
-same snapshot, so that a stale view causes a second try and no wrong claim (I2). ``ready`` is false
-until the first load is done.
+The view has pools, subnets, reservations, quarantines and records of applied objects. It has no
+claims, so that thousands of agents do not each receive every allocation. The view may be stale. A
+decision uses one ``ConfigurationSnapshot``, and its transaction is guarded by the revisions of this
+snapshot. So a stale view causes a second try, not a wrong claim (I2).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -53,8 +52,8 @@ V = TypeVar("V")
 PREFIXES = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
 """The prefixes of the watched keys.
 
-Each command writes the objects and the guard key of their topic, such as ``guard/pools/4``, in one
-transaction; so the guard key of a topic has the revision of the last command.
+Each command writes the objects and the guard key of a topic, such as ``guard/pools/4``, in one
+transaction. So the revision of the guard key is the revision of the last command for the topic.
 """
 
 GUARDED_PREFIXES: Final = {
@@ -64,7 +63,7 @@ GUARDED_PREFIXES: Final = {
     "quarantine": "quarantine",
     "records": "record",
 }
-"""Topic of a guard key -> the prefix whose objects change with it."""
+"""Topic of a guard key -> the prefix of the objects that change with this guard key."""
 
 CATCH_UP_S_MAX = 5.0
 """Seconds that a request waits for the view to reach the revision of etcd."""
@@ -95,10 +94,9 @@ class UndecodableKey(NamedTuple):
 class ConfigurationSnapshot:
     """The configuration at one revision; it does not change after it is published.
 
-    ``undecodable``: keys whose values cannot be decoded, relative to the cluster's prefix.
-    ``unknown_reservations``: the reservations among these keys that may reserve any address. As
-    long as there is one, no address of any pool is allocated (I2,
-    docs/contributing/decisions/0022).
+    ``undecodable``: the keys whose values cannot be decoded, relative to the cluster's prefix.
+    ``unknown_reservations``: those undecodable keys of reservations that may reserve any address.
+    While there is one, no address of any pool is allocated (I2, docs/contributing/decisions/0022).
     """
 
     def __init__(self) -> None:
@@ -113,7 +111,7 @@ class ConfigurationSnapshot:
         self.unknown_reservations: dict[str, ContainedFault] = {}
         self._usable: dict[str, AddressSet] = {}
         self.pool_guards: dict[tuple[str, Family], tuple[Guard, Guard]] = {}
-        """(pool, family) -> the guards of every claim in the pool; a cache of the allocator."""
+        """(pool, family) -> the guards of every claim in the pool; the allocator fills it."""
 
     @cached_property
     def catalog(self) -> PoolCatalog:
@@ -131,7 +129,7 @@ class ConfigurationSnapshot:
         return max(self.guards.values(), default=0)
 
     def usable(self, name: str) -> AddressSet:
-        """The usable addresses of the pool: not excluded, not reserved, not quarantined.
+        """The addresses of the pool that are not excluded, reserved or quarantined.
 
         Raises LogCorrupt while the reserved addresses are unknown (``unknown_reservations``).
         """
@@ -150,7 +148,7 @@ class ConfigurationSnapshot:
         return usable
 
     def successor(self) -> ConfigurationSnapshot:
-        """A copy for the next revision, which may be changed until it is published."""
+        """A copy for the next revision. The copy may be changed until it is published."""
         copy = ConfigurationSnapshot()
         copy.revision = self.revision
         copy.pools = dict(self.pools)
@@ -167,7 +165,7 @@ class ConfigurationSnapshot:
 class ConfigurationView:
     """Watches the configuration; ``current`` is the newest snapshot.
 
-    The task of the watch runs under ``supervisor``; without one, the view creates its own.
+    ``supervisor`` runs the watch; without one, the view creates a supervisor.
     """
 
     def __init__(
@@ -185,7 +183,7 @@ class ConfigurationView:
         self._supervisor = supervisor or Supervisor()
         self._last_response = -math.inf
         self._loaded_revision = 0
-        """The view has every change up to this revision; a watch begins after it."""
+        """The view has every change up to this revision."""
 
         self.current = ConfigurationSnapshot()
         self.ready = False
@@ -224,9 +222,10 @@ class ConfigurationView:
         return self.current
 
     async def freshen(self) -> bool:
-        """Catch up with etcd, before a refusal; return whether the view was behind.
+        """Wait until the view has caught up with etcd; return whether the view was behind.
 
-        Raises NotReady, StoreUnavailable.
+        Called before a refusal, which a newer configuration may prevent. Raises NotReady,
+        StoreUnavailable.
         """
         kvs = (await self._store.read([Get(*self._keys.range_of("guard"))])).ranges[0].kvs
         newest = {kv.key: kv.mod_revision for kv in kvs}
@@ -242,7 +241,7 @@ class ConfigurationView:
     async def _load(self) -> None:
         result = await self._store.read([Get(*self._keys.range_of(prefix)) for prefix in PREFIXES])
         loaded = ConfigurationSnapshot()
-        # The guards, last in PREFIXES, come first: they distinguish commands from manual changes.
+        # Guards are last in PREFIXES. They are applied first, because ``put`` reads them.
         for answer in reversed(result.ranges):
             for kv in answer.kvs:
                 is_first_version = kv.create_revision == kv.mod_revision
@@ -283,10 +282,10 @@ class ConfigurationView:
         await self._publish(successor)
 
     async def _reload(self) -> None:
-        """Load again, with retries without a time limit; meanwhile the agent is not ready.
+        """Load again, and retry without a time limit; meanwhile the agent is not ready.
 
-        Errors that only an administrator can correct (a missing permission, a value of a newer
-        version) are retried too, because a stopped view would look like one without changes.
+        Errors that only an administrator can correct, such as a missing permission, are retried
+        too: a view that has stopped would look like a configuration that does not change.
         """
         backoff = Backoff(RELOAD_PAUSE_S)
         while not self.ready:
@@ -307,11 +306,11 @@ class ConfigurationView:
 
 
 def is_whole_command(keys: Keys, changes: Iterable[KeyChange]) -> bool:
-    """Whether these are all changes of their revision under ``PREFIXES``.
+    """Whether ``changes`` are all changes of their revision under ``PREFIXES``.
 
-    A command changes objects and the guard of their topic in one transaction, and the changes under
-    one prefix arrive together. So an object without its guard, or a guard alone, means that further
-    changes follow, or that no command has written the changes.
+    A command changes objects and the guard key of their topic in one transaction. The changes under
+    one prefix arrive together. So if the objects or the guard key are missing, either further
+    changes follow, or no command wrote the changes.
     """
     changed: set[str] = set()
     guarded: set[str] = set()
@@ -334,13 +333,17 @@ class _ChangeApplier:
         self._guards = keys.prefix("guard")
 
     def guards_first(self, changes: Sequence[KeyChange]) -> list[KeyChange]:
-        """The changes with the guards first, which distinguish commands from manual changes."""
+        """The changes with the guards first, because ``put`` reads the guards."""
         return sorted(changes, key=lambda change: not change.key.startswith(self._guards))
 
     def put(
         self, snapshot: ConfigurationSnapshot, change: KeyChange, *, knows_previous: bool = True
     ) -> None:
-        """Apply one change. ``knows_previous``: the snapshot has the previous value, if any."""
+        """Apply one change.
+
+        ``knows_previous``: whether the snapshot has the previous value of the key, or there was
+        none.
+        """
         key, value, revision = change
         text = key_text(self._keys, key)
         snapshot.undecodable.pop(text, None)
@@ -353,7 +356,7 @@ class _ChangeApplier:
         if fault is None:
             return
         snapshot.undecodable[text] = UndecodableKey(fault, revision)
-        # A manual change that cannot be decoded reserves no address; the previous value is kept.
+        # An undecodable value of a manual change reserves no address; the previous value is kept.
         is_reserving = (
             was_unknown_reservation
             or not knows_previous
@@ -377,7 +380,7 @@ class _ChangeApplier:
                 _set_or_remove(snapshot.subnets, name, SUBNET_KEYS.read(keys, key, value, faults))
             case "reservation":
                 reservation = RESERVATION_KEYS.read(keys, key, value, faults)
-                if reservation is not None:  # otherwise its addresses stay reserved
+                if reservation is not None:  # the previous addresses stay reserved otherwise
                     snapshot.reservations[name] = reservation
             case "quarantine":
                 self._quarantine(snapshot, key, QUARANTINE_KEYS.read(keys, key, value, faults))
@@ -417,7 +420,10 @@ class _ChangeApplier:
                 snapshot.guards.pop(key, None)
 
     def _is_of_a_command(self, snapshot: ConfigurationSnapshot, revision: int) -> bool:
-        """Whether a command may have written the value: a command changes the guard too."""
+        """Whether a command may have written the reservation at ``revision``.
+
+        A command also changes a guard key of the reservations.
+        """
         guards = (self._keys.guard("reservations", 4), self._keys.guard("reservations", 6))
         return any(snapshot.guards.get(guard, 0) >= revision for guard in guards)
 

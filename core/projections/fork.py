@@ -1,9 +1,7 @@
 """A fork: a copy of the state on which commands are tried; nothing is written to etcd.
 
-``apply --dry-run`` and ``simulate`` use it. Each command is decided with the same ``decide`` as
-elsewhere, on the state after the commands before it, and its events are applied to that state. The
-fork returns the changed counters and the affected holders. No I/O. The caller makes the copy: the
-fork changes the ledger that it gets.
+``apply --dry-run`` and ``simulate`` use it. Each command is decided with the real ``decide``, and
+its events are applied to the copy. No I/O.
 """
 
 from __future__ import annotations
@@ -41,10 +39,10 @@ _CAUSE = Cause("fork")
 
 
 class SimulatedStep(NamedTuple):
-    """The result of one command: its events if it is accepted, its refusals if not.
+    """The result of one command: events if the command is accepted, refusals if not.
 
-    ``blocking``: the claims of addresses that a refused command would remove. ``changed``: the
-    fields of an existing pool, subnet or reservation that the command changes.
+    ``blocking``: the claims of addresses that a refused command would have removed. ``changed``:
+    the fields of an existing pool, subnet or reservation that the command changes.
     """
 
     command: Command
@@ -65,7 +63,7 @@ class Holding(NamedTuple):
 
 
 class PoolEffect(NamedTuple):
-    """Counters of a pool before and after the commands; None: the pool does not exist."""
+    """Counters of a pool before and after the commands; None if the pool does not exist then."""
 
     name: str
     before: PoolCounts | None
@@ -73,7 +71,7 @@ class PoolEffect(NamedTuple):
 
 
 class Fork:
-    """A copy of the state on which commands are tried."""
+    """Tries commands on ``ledger``, which the fork changes: pass a copy."""
 
     def __init__(
         self, ledger: Ledger, *, ipv4_enabled: bool = True, ipv6_enabled: bool = True
@@ -98,9 +96,10 @@ class Fork:
         return Configuration.of(self._projection.ledger, self._switches)
 
     def apply(self, command: Command) -> SimulatedStep:
-        """Apply one command; a refusal does not change the fork.
+        """Apply one command; a refused command does not change the fork.
 
-        A command that changes a limited number of pools is repeated until it changes none.
+        A command that changes only a limited number of pools at a time is repeated until it changes
+        none.
         """
         step = last = self._try(command)
         while must_repeat(command, last.events):
@@ -123,7 +122,7 @@ class Fork:
         return SimulatedStep(command, events, changed=changed)
 
     def assign(self, desired: Endpoint) -> tuple[Refusal, ...]:
-        """Try to assign the addresses of an endpoint; returns the refusals, none on success."""
+        """Try to assign the addresses of an endpoint; return the refusals, empty on success."""
         ledger = self._projection.ledger
         pools = {
             name: PoolAvailability(
@@ -157,10 +156,10 @@ class Fork:
         ]
 
     def affected_holders(self) -> Iterator[Holding]:
-        """The holders whose address was reserved or quarantined.
+        """The holders of addresses that the commands have reserved or quarantined.
 
-        Also the holders in pools whose gateway or routes were changed. No holder loses an address
-        by these commands; ``why`` states the effect.
+        Also the holders in pools whose gateway or routes the commands have changed. Every holder
+        keeps its address; ``why`` states the effect.
         """
         ledger = self._projection.ledger
         for family in (V4, V6):
@@ -181,7 +180,7 @@ class Fork:
 
     def _apply_event(self, event: Event) -> None:
         position = self._projection.ledger.position + 1
-        # The event is in no log: only its position and the event itself have a meaning.
+        # The event is in no log, so only the position and the event have real values.
         recorded = Recorded(
             position,
             index_in_segment=0,
@@ -194,7 +193,7 @@ class Fork:
         self._projection.apply(recorded)
 
     def _holdings_in(self, addresses: AddressSet | None, why: str = "") -> Iterator[Holding]:
-        """The claimed addresses of a set with their holders; linear in the claims of the family."""
+        """The claimed addresses of a set, with their holders."""
         if not addresses:
             return
         ledger = self._projection.ledger
@@ -233,7 +232,7 @@ def _newly_reserved(
 
 
 def _kept_settings(before: Pool, after: Pool) -> str:
-    """The old settings that a Pod keeps until it is created again, as text."""
+    """The old settings that a Pod keeps until the Pod is created again, as text."""
     parts = []
     if before.gateway != after.gateway:
         parts.append(f"gateway {before.gateway}" if before.gateway else "no gateway")

@@ -1,9 +1,8 @@
 """The free addresses of one pool as intervals that change one address at a time.
 
-A change of an ``AddressSet`` is linear in its intervals, which is too slow for a projection that
-applies one claim after the other. Here a change is a binary search and a shift inside two lists:
-microseconds with tens of thousands of intervals. Intervals are never expanded. The caller decides
-which addresses may be free.
+A change of an ``AddressSet`` takes time linear in its intervals, too long for each single claim.
+Here a change is a binary search and a shift inside two lists: microseconds with tens of thousands
+of intervals.
 """
 
 from __future__ import annotations

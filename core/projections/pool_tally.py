@@ -1,7 +1,7 @@
 """The counters and free addresses of one pool, updated claim by claim.
 
-A claim, a release and a quarantine need a look-up, not a scan. The tally is built again, from the
-claims of this pool, only after a change of the pool or of reservations in it. No I/O.
+A claim, a release or a quarantine takes a look-up, not a scan. Only a change of the pool, or of
+reservations in the pool, requires a new tally. No I/O.
 
     total      = reserved + quarantined + assignable
     assignable = free + claimed addresses that are neither reserved nor quarantined
@@ -19,12 +19,12 @@ from core.projections.free_intervals import FreeIntervals
 
 
 class PoolCounts(NamedTuple):
-    """Numbers of addresses by state, each 2**63 - 1 at most.
+    """Numbers of addresses of a pool by state, each 2**63 - 1 at most.
 
-    ``total``: ips without excludeIPs. ``claimed``: all claims, including those of addresses that
-    the pool no longer contains. ``reserved``: those of the total that are reserved.
-    ``quarantined``: those of the total that are in quarantine and not reserved. ``free``: those of
-    the total that are not claimed, reserved or quarantined.
+    ``total``: ips without excludeIPs. ``claimed``: all claims, including claims of addresses that
+    the pool no longer contains. The other fields count only addresses of ``total``. ``reserved``:
+    reserved addresses. ``quarantined``: addresses in quarantine that are not reserved. ``free``:
+    addresses that are not claimed, reserved or quarantined.
     """
 
     total: int
@@ -58,7 +58,7 @@ class PoolTally:
         self.free = FreeIntervals(self._usable - taken)
 
     def is_changed_by(self, reservations: Mapping[str, Reservation]) -> bool:
-        """Whether these reservations reserve other addresses of the pool than before."""
+        """Whether these reservations change which addresses of the pool are reserved."""
         return unreserved_addresses(self.pool, reservations) != self._usable
 
     def claim(self, value: int) -> None:
@@ -71,7 +71,7 @@ class PoolTally:
             self.free.add(value)
 
     def quarantine(self, value: int) -> bool:
-        """Record that the address is in quarantine; returns whether this changes the pool."""
+        """Record that the address is in quarantine; return whether this changes the pool."""
         if value not in self._usable:
             return False
         self._quarantined.add(value)
@@ -79,7 +79,7 @@ class PoolTally:
         return True
 
     def lift_quarantine(self, value: int) -> bool:
-        """Record that the quarantine was lifted; returns whether this changes the pool."""
+        """Record that the quarantine was lifted; return whether this changes the pool."""
         if value not in self._quarantined:
             return False
         self._quarantined.discard(value)

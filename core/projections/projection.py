@@ -1,9 +1,7 @@
-"""The projection of a log: its state, and the counters of each pool. No I/O.
+"""The projection of a log: its state (``Ledger``) and the counters of each pool (``PoolTally``).
 
-To fold a log is to apply its events to a state, one after the other. The state is a ``Ledger``, the
-counters are a ``PoolTally`` for each pool. Applying an event reads only the claims in the event,
-unless the addresses of a pool change. A projection built from a ledger equals one built event by
-event.
+Applying an event reads only the claims in the event, unless the event changes the addresses of a
+pool. A projection built from a ledger equals a projection built event by event. No I/O.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ _QuarantineChange = Callable[[PoolTally, int], bool]
 
 
 class Projection:
-    """The state after the events so far; ``followers`` receive the names of changed objects."""
+    """The state after all applied events; ``followers`` receive the names of changed objects."""
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.ledger = ledger or Ledger()
@@ -57,7 +55,7 @@ class Projection:
 
     @property
     def position(self) -> int:
-        """The position of the last event, or of the ledger from which it was built."""
+        """The position of the last event in the state."""
         return self.ledger.position
 
     def addresses_in(self, pool: str) -> list[str]:
@@ -76,7 +74,7 @@ class Projection:
             case ReservationDefined() | ReservationDeleted():
                 self._apply_reservation(recorded, event)
             case AllocationRefused(namespace, name) if name.endswith(CLAIM_SUFFIX):
-                # The endpoint of an IPAMClaim, whose status shows the refusal.
+                # The endpoint of an IPAMClaim: the status of the IPAMClaim shows the refusal.
                 self.ledger.apply(recorded)
                 for changes in self.followers:
                     changes.refusals[namespace, name] = event
@@ -85,7 +83,7 @@ class Projection:
                 self._configure(event)
 
     def apply_all(self, events: Iterable[Recorded]) -> Projection:
-        """Apply the events; returns the projection itself."""
+        """Apply the events; return the projection itself."""
         for recorded in events:
             self.apply(recorded)
         return self
@@ -133,7 +131,7 @@ class Projection:
     def _update_tallies(
         self, address: str, before: RevisedClaim | None, after: RevisedClaim | None
     ) -> None:
-        """Update the tallies of the pools that an address was and is claimed from."""
+        """Update the tally of the pool in the old claim, and of the pool in the new claim."""
         if before is after:
             return
         value = parse_address(address).value
@@ -151,7 +149,7 @@ class Projection:
             self._mark_pool(pool)
 
     def _mark_pools_of_new_pod(self, before: Endpoint | None, after: Endpoint | None) -> None:
-        """Mark the pools of an endpoint with a new Pod as changed: their status names the Pod."""
+        """Mark the pools of an endpoint with a new Pod, because the status of a pool names Pods."""
         if before is not None and after is not None and before.uid != after.uid:
             for _, pool in after.addresses():
                 self._mark_pool(pool)
@@ -178,7 +176,7 @@ class Projection:
                 self._mark_pool(name)
 
     def _redefine(self, name: str) -> None:
-        """Update a pool that was created, changed or deleted; mark its old and its new subnet."""
+        """Update a created, changed or deleted pool; mark its old subnet and its new subnet."""
         before = self.tallies.get(name)
         for pool in (before and before.pool, self.ledger.pools.get(name)):
             if pool and (subnet := owner_subnet_name(pool)):
@@ -194,7 +192,7 @@ class Projection:
             changes.subnets.add(name)
 
     def _recount(self, name: str) -> None:
-        """Build the tally of a pool again, or remove that of a deleted pool."""
+        """Build the tally of a pool again; remove the tally of a deleted pool."""
         self._mark_pool(name)
         pool = self.ledger.pools.get(name)
         if pool is None:

@@ -1,15 +1,15 @@
 """The projector: keeps a ``Projection`` up to date with the log.
 
-It reads the state keys at one revision and applies the events after it. The state keys equal the
-state computed from the log up to their revision (invariant I5 of
-docs/contributing/architecture.md). After an interruption the projector continues from its cursor;
-if the next segments have been moved to the archive, it reads the state keys again. Every replica of
-the controller runs a projector, so that a new leader is up to date immediately. The projector does
-not write; ``core.projections.publisher`` writes its checkpoint.
+The projector reads the state keys at one revision and applies the events after this revision. State
+keys equal the state computed from the log (invariant I5 of docs/contributing/architecture.md).
+After an interruption the projector continues from its cursor. If the next segments have been moved
+to the archive, the projector reads the state keys again. Every replica of the controller runs a
+projector, so that a new leader is up to date immediately.
 
 An event that this release cannot apply (malformed, or of a newer release) is listed in ``faults``.
-Its transaction has also written the state keys, so the projector reads them again. The projection
-stays correct, and is at most ``REBUILD_PAUSE_S`` late (docs/contributing/decisions/0022).
+The transaction of the event has also written the state keys, so the projector reads the state keys
+again. The projection stays correct, and is at most ``REBUILD_PAUSE_S`` late
+(docs/contributing/decisions/0022).
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ UNAVAILABLE_PAUSE_S = 0.5
 """Seconds between two attempts while etcd is not available."""
 
 REBUILD_PAUSE_S = 2.0
-"""Seconds between two rebuilds from the state keys because of events that cannot be applied."""
+"""The shortest time between two rebuilds because of events that cannot be applied, in seconds."""
 
 
 class Lag(NamedTuple):
-    """The lag behind the log: unread segments, and seconds since there were none."""
+    """The lag behind the log: the number of unread segments, and the seconds since it was 0."""
 
     segments: int
     seconds: float
@@ -50,9 +50,9 @@ NO_LAG = Lag(0, 0.0)
 
 
 class Projector:
-    """Updates ``projection``. A rebuild replaces the object: do not keep a reference to it.
+    """Updates ``projection``. A rebuild replaces this object: do not keep a reference to it.
 
-    ``rebuilds``: the number of reads of the state keys. ``events``: the number of events applied.
+    ``rebuilds``: how often the state keys were read. ``events``: how many events were applied.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class Projector:
         self._advanced = asyncio.Condition()
 
     def age_s(self) -> float:
-        """Seconds since the last answer of etcd; all events before that are applied.
+        """Seconds since the last answer of etcd; infinite before the first answer.
 
-        Infinite before the first answer.
+        All events before that answer are applied.
         """
         return self._monotonic() - self._last_response
 
     async def run(self) -> None:
-        """Follow the log until cancelled. Raises StoreRejected, which an operator must resolve."""
+        """Follow the log until cancelled. Raises StoreRejected."""
         backoff = Backoff(UNAVAILABLE_PAUSE_S)
         while True:
             try:
@@ -107,7 +107,7 @@ class Projector:
         """A buffer with the names of all objects, to which each later change adds a name."""
         changes = ChangeBuffer()
         changes.add_all(self.projection.ledger)
-        # The same list is used after a rebuild: the new projection takes it over.
+        # A rebuild gives this list to the new projection.
         followers = self.projection.followers
         followers.append(changes)
         try:
@@ -121,7 +121,7 @@ class Projector:
             await self._advanced.wait_for(condition)
 
     async def measure_lag(self) -> Lag:
-        """Compare the cursor with the heads of all writers. Raises StoreUnavailable."""
+        """Compare the cursor with the newest segment of each writer. Raises StoreUnavailable."""
         _, heads = await self._reader.heads()
         applied = self.cursor.seqs
         behind = sum(head.seq - applied.get(writer, 0) for writer, head in heads.items())

@@ -1,10 +1,9 @@
 """The publisher: writes the checkpoint, which is the position of the leader's projection.
 
-The checkpoint is only a report for users (``orbctl status``). It is written at most once per
-``CHECKPOINT_PERIOD_S``, and only if the projection has advanced. A write is guarded by the revision
-of the checkpoint that it replaces and by the leader's fence, so that a paused former leader cannot
-write. If a guard fails, the stored checkpoint is read; it is replaced only after the projection
-has passed the stored position. A checkpoint that cannot be decoded is reported and replaced.
+The checkpoint is only a report for users (``orbctl status``). A write is guarded by the leader's
+fence, and by the revision of the checkpoint to replace. So a paused former leader cannot write. If
+a guard fails, the stored checkpoint is read, and is replaced only after the projection has passed
+the stored position. A checkpoint that cannot be decoded is reported and replaced.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ class Publisher:
         return self._projector.events - self._published_events
 
     async def run(self, fence: Unchanged) -> None:
-        """Publish until cancelled. Raises StoreError, and LostRace when the fence is lost.
+        """Publish until cancelled. Raises StoreError, and LostRace if the fence is lost.
 
         ``fence``: the guard that this process is still the leader.
         """
@@ -114,9 +113,9 @@ class Publisher:
     async def publish(self, fence: Unchanged) -> None:
         """Write the position of the projection.
 
-        If another process has written the checkpoint since the last call, nothing is written: that
-        checkpoint is read, and the next call replaces it if it is older. Raises StoreUnavailable,
-        StoreRejected, and LostRace if the fence is lost.
+        If another process has written a checkpoint since the last call, this call writes nothing
+        and reads that checkpoint. The next call replaces an older checkpoint. Raises
+        StoreUnavailable, StoreRejected, and LostRace if the fence is lost.
         """
         position, events = self._projector.projection.position, self._projector.events
         if position > self._stored.position:
@@ -135,7 +134,10 @@ class Publisher:
         return self._projector.projection.position > self._stored.position
 
     async def _commit(self, fence: Unchanged, write: Write) -> int:
-        """The revision of the commit; 0 if another checkpoint was stored, which is adopted."""
+        """Write, and return the revision of the commit.
+
+        If another process has stored a checkpoint, adopt that checkpoint and return 0.
+        """
         lead_get, stored_get = gets = [Get(fence.key), Get(self._key)]
         guards = [fence, Unchanged(self._key, self._stored_revision)]
         try:

@@ -2,9 +2,8 @@
 
 See docs/reference/configuration.md, "conf.yml".
 
-A missing key has the default of the chart. Unknown top-level keys are ignored, as in Spiderpool,
-because other processes read the file too; unknown keys under ``orbweaver`` are refused. Errors name
-the key.
+A missing key has the default of the chart. Unknown top-level keys are ignored, because other
+processes read the file too. Unknown keys under ``orbweaver`` are refused. Errors name the key.
 """
 
 from __future__ import annotations

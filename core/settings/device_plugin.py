@@ -2,11 +2,11 @@
 
 See docs/reference/configuration.md, "conf.yml".
 
-A slot is one unit of an extended resource, which limits the Pods on a node
-(``core.domain.slots``). Agents advertise the resources that this key defines, and the Pod webhook
-requests them; agents and controllers do not start with an invalid value. Selectors have the keys of
-Kubernetes (``matchLabels``, ``matchExpressions``); Spiderpool ignores these keys. Unknown keys of a
-selector are refused: if they were ignored, the selector would be empty and match every node.
+A slot is one unit of an extended resource (``core.domain.slots``). Agents advertise the resources
+that this key defines, and the Pod webhook requests slots. Agents and controllers do not start with
+an invalid value. Selectors have the keys of Kubernetes (``matchLabels``, ``matchExpressions``),
+which Spiderpool ignores. Unknown keys of a selector are refused: if they were ignored, the selector
+would be empty and match every node.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ KUBELET_DIRECTORY: Final = "/var/lib/kubelet"
 """The default of kubelet's root directory."""
 
 RULES_MAX: Final = 64
-"""The most rules of each kind."""
+"""The most rules in ``subENI``, and the most rules in ``masterNIC``."""
 
 PATTERNS_MAX: Final = 256
-"""The most patterns of each list of a rule."""
+"""The most patterns in one list of a rule."""
 
 _KEY: Final = "agent.networkResourcePlugin"
 _ADVERTISED: Final = f"{_KEY}.resourceAdvertisement"
@@ -109,8 +109,8 @@ class AgentConf(msgspec.Struct, frozen=True, rename={"devices": "networkResource
 class DeviceSettings(NamedTuple):
     """The settings of the device plugin. ``kubelet``: kubelet's root directory.
 
-    ``vf_prefix``: the prefix of resources of virtual functions, "" without them. ``rdma_config``:
-    the configuration file of shared RDMA devices, None without them.
+    ``vf_prefix``: the prefix of the resource names of virtual functions; "" if none are advertised.
+    ``rdma_config``: the configuration file of shared RDMA devices; None if none are advertised.
     """
 
     rules: DeviceRules
@@ -122,9 +122,9 @@ class DeviceSettings(NamedTuple):
 def device_settings(
     conf: DevicePluginConf, *, has_provider: bool, vf_prefix: str = "", rdma_config: str = ""
 ) -> DeviceSettings | None:
-    """The settings of the device plugin; None if it has no resources. Raises BadInput.
+    """The settings of the device plugin; None if the plugin has no resources. Raises BadInput.
 
-    Rules for slots of the network provider apply only with ``has_provider``. ``conf.enabled``
+    Without ``has_provider``, rules for slots of the network provider are ignored. ``conf.enabled``
     enables only slots; virtual functions and shared RDMA devices have their own settings.
     """
     kubelet = kubelet_directory(conf.kubelet_root_dir)

@@ -1,4 +1,4 @@
-"""``orbweaver.rdmaMode`` of conf.yml: how the RDMA devices of a node belong to network namespaces.
+"""``orbweaver.rdmaMode`` of conf.yml: whether network namespaces share the RDMA devices of a node.
 
 ``shared``: every network namespace has all devices, which is the kernel's default. ``exclusive``:
 each device is in one network namespace, so that a Pod can have its own device (``rdmaIsolation`` of
@@ -17,7 +17,7 @@ _KEY: Final = "orbweaver.rdmaMode"
 
 
 def rdma_mode(text: str) -> str:
-    """Check and return the mode; "" does not change the node's mode. Raises BadInput."""
+    """Check and return the mode. Raises BadInput."""
     if text in {"", SHARED_MODE, EXCLUSIVE_MODE}:
         return text
     raise BadInput(

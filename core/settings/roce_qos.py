@@ -1,7 +1,7 @@
 """``orbweaver.roceQos`` of conf.yml: quality of service of RoCE NICs.
 
-A list of rules; the first rule that matches a NIC applies. Every key has a default: ``[{}]`` sets
-what Spiderpool's script for lossless RoCE sets if it runs without variables. Example:
+The first rule that matches a NIC applies. Every key has a default: ``[{}]`` sets the same values as
+Spiderpool's script for lossless RoCE without variables. Example:
 
     [{nics: [ens*f0np0], nodeSelector: {network: roce}, rdmaPriority: 5, cnpPriority: 6}]
 """
@@ -39,9 +39,9 @@ _TrafficClass = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
 class RoceQosConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """One rule. The default of a DSCP is eight times its priority.
+    """One rule. The default of a DSCP is eight times the priority with the same prefix.
 
-    ``cnp_...``: of congestion notification packets (CNP). ``pfc_...``: of priority flow control.
+    ``cnp``: congestion notification packets. ``pfc``: priority flow control.
     """
 
     nics: Annotated[tuple[str, ...], msgspec.Meta(max_length=NICS_MAX)] = ()
@@ -74,8 +74,8 @@ def _qos(item: RoceQosConf, key: str) -> RoceQos:
         raise BadInput(
             f"{key}.cnpPriority {item.cnp_priority} is also the value of rdmaPriority",
             subject=f"{key}.cnpPriority",
-            remedy="give congestion notification packets (CNP) another priority; with that of RoCE"
-            " its flow control delays them",
+            remedy="set another priority: flow control of the RoCE priority would delay congestion"
+            " notification packets (CNP)",
         )
     if dscp == cnp_dscp:
         raise BadInput(

@@ -4,10 +4,11 @@
      "configList": [{"resourcePrefix": "spidernet.io", "resourceName": "shared_cx5_gpu1",
                      "rdmaHcaMax": 100, "selectors": {"ifNames": ["enp11s0f0np0"]}}]}
 
-The old format, of Spiderpool 0.9 and older, has one resource: its fields are beside
-``periodicUpdateInterval``, and ids are separated by commas. An unknown field is refused, because a
-misspelt selector would select every device. The interval has no effect: devices are read every few
-seconds.
+The old format, of Spiderpool 0.9 and older, has one resource. The fields of the resource are beside
+``periodicUpdateInterval``, and ids are separated by commas.
+
+An unknown field is refused: if a misspelt selector were ignored, every device would match.
+``periodicUpdateInterval`` has no effect, because devices are read every few seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ CONFIG_BYTES_MAX: Final = 1 << 20
 
 _OLD_NAME: Final = "hca_shared_devices"
 _OLD_SLOTS: Final = 500
-"""The default name and ``rdmaHcaMax`` of the old format; a slot is the share of one container."""
+"""The defaults of ``resourceName`` and ``rdmaHcaMax`` in the old format."""
 
 _LINK_TYPES: Final = ("ether", "infiniband")
 

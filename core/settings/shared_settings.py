@@ -1,4 +1,4 @@
-"""Settings that agents and controllers must share: addresses, cool-down, traces, provider."""
+"""Settings of both agents and controllers: address order, cool-down, traces, network provider."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def address_order(conf: OrbweaverConf, env: EnvironmentVariables) -> AddressOrde
 def cool_down_s(conf: OrbweaverConf, env: EnvironmentVariables) -> int:
     """The cool-down of released addresses in seconds. Raises BadInput.
 
-    The default for sequential order is 0: users of this order expect the lowest free address.
+    The default for sequential order is 0, because users of this order expect the lowest free
+    address.
     """
     default = 0 if address_order(conf, env) == "sequential" else COOL_DOWN_S
     seconds = default if conf.cool_down_seconds is None else conf.cool_down_seconds
@@ -59,9 +60,10 @@ def cool_down_s(conf: OrbweaverConf, env: EnvironmentVariables) -> int:
 
 
 def traces_endpoint(conf: OrbweaverConf, env: EnvironmentVariables) -> str:
-    """The OTLP endpoint that spans are sent to, "" for none. Raises BadInput.
+    """The OTLP endpoint to which spans are sent; "" for none. Raises BadInput.
 
-    OpenTelemetry's endpoints are used only if ORBWEAVER_TRACES_ENDPOINT and conf.yml name none.
+    OpenTelemetry's endpoint variables are used only if neither ORBWEAVER_TRACES_ENDPOINT nor
+    conf.yml has an endpoint.
     """
     exporter = env.text("OTEL_TRACES_EXPORTER", "otlp")
     if exporter == "none" or env.boolean("OTEL_SDK_DISABLED", default=False):
@@ -78,7 +80,10 @@ def traces_endpoint(conf: OrbweaverConf, env: EnvironmentVariables) -> str:
 
 
 def provider_of(conf: ConfFile) -> ProviderSettings | None:
-    """The network provider in conf.yml; None if it names none. Raises BadInput with the key."""
+    """The network provider in conf.yml; None if conf.yml has none.
+
+    Raises BadInput, which names the key.
+    """
     return provider_settings(
         conf.provider.server_url,
         conf.provider.request_timeout,

@@ -1,7 +1,7 @@
 """``orbweaver.sriov`` of conf.yml: virtual functions that SriovNetworkNodePolicies define.
 
-Agents apply the policies, and controllers drain nodes for them. Agents and controllers do not start
-with an invalid value.
+Agents apply the policies. Controllers drain nodes for these changes. Agents and controllers do not
+start with an invalid value.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class SriovConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
 class SriovSettings(NamedTuple):
     """The checked settings. ``nodes``: the labels of the nodes to which policies apply.
 
-    ``drain``: a node is drained before virtual functions that its Pods use are removed, at most
-    ``max_unavailable`` nodes at a time. If it is False, the change waits until the Pods have ended.
-    ``kubelet``: kubelet's root directory.
+    ``drain``: whether a node is drained before virtual functions that its Pods use are removed. If
+    False, the removal waits until the Pods have ended. ``max_unavailable``: how many nodes may be
+    drained at a time. ``kubelet``: kubelet's root directory.
     """
 
     resource_prefix: str = RESOURCE_GROUP
@@ -59,7 +59,7 @@ def sriov_settings(conf: SriovConf, kubelet_root: str = "") -> SriovSettings | N
     """
     if not conf.enabled:
         return None
-    # Policies name the resources; "vf" is an example, to check the prefix.
+    # Only the prefix is checked: policies name the resources, and "vf" is an example.
     if fault := resource_fault(f"{conf.resource_prefix}/vf"):
         raise BadInput(
             f"{_KEY}.resourcePrefix {conf.resource_prefix!r} cannot be used: {fault}",

@@ -1,8 +1,8 @@
 """Manifests of records: Pod, Namespace, Node and the built-in applications.
 
-Without Kubernetes, an operator applies them in place of the API server's objects.
-Only the metadata of a Pod, Namespace or Node is read; for an application also its size and its Pod
-template. Other fields are ignored.
+Without Kubernetes, an operator applies these manifests in place of the API server's objects. Of a
+Pod, Namespace or Node, only the metadata is read. Of an application, the metadata, the size and the
+Pod template are read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core.manifests.kinds.fields import Int64
 
 
 class OwnerReference(Struct, rename="camel", frozen=True):
-    """The owner of the object; other fields are ignored."""
+    """An entry of ``metadata.ownerReferences``; other fields are ignored."""
 
     kind: str = ""
     name: str = ""
@@ -24,7 +24,7 @@ class OwnerReference(Struct, rename="camel", frozen=True):
 
 
 class OpenMetadata(Struct, rename="camel", frozen=True):
-    """The metadata of Pods, Namespaces, Nodes and applications: only the fields that are used."""
+    """``metadata`` of an object; other fields are ignored."""
 
     name: str
     uid: str | None = None
@@ -35,7 +35,7 @@ class OpenMetadata(Struct, rename="camel", frozen=True):
 
 
 class RecordManifest(Struct, rename="camel", frozen=True):
-    """A Pod, Namespace or Node, with the facts that an operator applies."""
+    """A Pod, Namespace or Node."""
 
     api_version: str
     kind: str
@@ -65,7 +65,7 @@ class PodTemplate(Struct, rename="camel", frozen=True):
 
 
 class Ordinals(Struct, rename="camel", frozen=True):
-    """``spec.ordinals`` of a StatefulSet: the number of its first replica."""
+    """``spec.ordinals`` of a StatefulSet. ``start``: the ordinal of the first replica."""
 
     start: Int64 | None = None
 
@@ -88,13 +88,13 @@ class JobTemplate(Struct, rename="camel", frozen=True):
 
 
 class WorkloadStatus(Struct, rename="camel", frozen=True):
-    """``status`` of an application: the size of a DaemonSet."""
+    """``status`` of an application; only a DaemonSet has this field."""
 
     desired_number_scheduled: Int32 | None = None
 
 
 class WorkloadManifest(Struct, rename="camel", frozen=True):
-    """An application of a built-in kind: its Pod template and its size."""
+    """An application of a built-in kind, such as a Deployment."""
 
     api_version: str
     kind: str

@@ -9,7 +9,7 @@ from core.manifests.kinds.records import OpenMetadata
 
 
 class PortSpec(Struct, rename="camel", frozen=True):
-    """A port of a Service or of a slice; in a slice, a port without a number is not used."""
+    """A port of a Service or of an EndpointSlice. A port without a number is ignored."""
 
     port: Int64 | None = None
     name: str | None = None
@@ -60,7 +60,7 @@ class ServiceManifest(Struct, rename="camel", frozen=True):
 
 
 class EndpointConditions(Struct, rename="camel", frozen=True):
-    """The conditions of an endpoint; a missing ``ready`` counts as true."""
+    """The conditions of an endpoint. A missing ``ready`` means true."""
 
     ready: bool | None = None
     serving: bool | None = None
@@ -68,7 +68,7 @@ class EndpointConditions(Struct, rename="camel", frozen=True):
 
 
 class EndpointSpec(Struct, rename="camel", frozen=True):
-    """An endpoint of a slice."""
+    """An endpoint of an EndpointSlice."""
 
     addresses: list[str]
     conditions: EndpointConditions | None = None
@@ -76,7 +76,7 @@ class EndpointSpec(Struct, rename="camel", frozen=True):
 
 
 class SliceBody(Struct, rename="camel", frozen=True):
-    """The content of a slice, without its metadata."""
+    """An EndpointSlice without apiVersion, kind and metadata."""
 
     address_type: str
     ports: list[PortSpec] | None = None

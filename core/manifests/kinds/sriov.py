@@ -1,6 +1,7 @@
-"""The kinds of group sriovnetwork.openshift.io: policies for virtual functions, states of nodes.
+"""SriovNetworkNodePolicy and SriovNetworkNodeState, of group sriovnetwork.openshift.io.
 
-Names and meanings are those of the SR-IOV network operator, so that its manifests work unchanged.
+Names and meanings of fields are those of the SR-IOV network operator, so that manifests for that
+operator work unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ NODE_POLICY: Final = "SriovNetworkNodePolicy"
 NODE_STATE: Final = "SriovNetworkNodeState"
 
 SELECTED_MAX: Final = 256
-"""The most NICs that one policy names."""
+"""The most entries of ``rootDevices``, and the most entries of ``pfNames``."""
 
 NicText = Annotated[
     str,
@@ -43,7 +44,7 @@ class NicSelectorSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields
 
 
 class NodePolicySpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
-    """The number of virtual functions of NICs, and their use."""
+    """``spec`` of a SriovNetworkNodePolicy."""
 
     resource_name: Annotated[
         str,
@@ -146,7 +147,7 @@ class DesiredInterface(Struct, rename="camel", frozen=True, omit_defaults=True):
 
 
 class NodeStateSpec(Struct, rename="camel", frozen=True):
-    """The combined policies of this node."""
+    """``spec`` of a SriovNetworkNodeState: what all policies of the node request."""
 
     interfaces: Annotated[
         list[DesiredInterface] | None, described("The NICs that policies select.")
@@ -199,7 +200,7 @@ class InterfaceReport(Struct, rename="camel", frozen=True, omit_defaults=True):
 
 
 class NodeStateReport(Struct, rename="camel", frozen=True):
-    """The NICs of this node, and whether the policies are applied."""
+    """``status`` of a SriovNetworkNodeState: the NICs, and whether the spec is applied."""
 
     interfaces: Annotated[
         list[InterfaceReport] | None, described("The NICs that can have virtual functions.")

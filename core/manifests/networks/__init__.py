@@ -1,11 +1,11 @@
-"""SpiderMultusConfigs: defaults, rules, and the NetworkAttachmentDefinitions made from them.
+"""SpiderMultusConfigs: defaults, validation rules, and NetworkAttachmentDefinitions (NADs).
 
     network_defaults.py    the defaults that the mutating webhook sets
     network_validation.py  the rules of the validating webhook
     coordinators.py        the rules of a coordinator's settings
-    detect_options.py      the timing of probes
-    chain.py               the plugins that a user adds, as JSON
-    nad_renderer.py        renders the plugin chain
+    detect_options.py      reads the timing of conflict probes
+    chain.py               checks the JSON of plugins that a user adds
+    nad_renderer.py        renders a SpiderMultusConfig as a NAD
     network_parser.py      parses SpiderMultusConfigs and SpiderCoordinators
     pod_networks.py        adds networks and devices to a new Pod
     pod_slots.py           adds requests for slots to a new Pod
@@ -14,5 +14,5 @@
 See docs/reference/admission.md, "SpiderMultusConfig" and "Pods", and
 docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
-Pure. NADs are identical to Spiderpool's, so that a migration does not rewrite every network.
+NADs are identical to Spiderpool's, so that a migration does not rewrite every network. No I/O.
 """

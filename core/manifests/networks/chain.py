@@ -1,8 +1,8 @@
-"""Checks the plugins that a user adds to the chain: the JSON texts in ``spec.chainCNIJsonData``.
+"""Checks the items of ``spec.chainCNIJsonData``: CNI plugins that a user adds to the plugin chain.
 
-An item is a CNI plugin configuration: an object with a non-empty ``type``. Its known fields must
-have the types of the CNI specification (docs/reference/admission.md, "SpiderMultusConfig", rule 5).
-Keys are compared without regard to case, as in Spiderpool.
+An item is the JSON text of an object with a non-empty ``type``. Fields of the CNI specification
+must have the specified types (docs/reference/admission.md, "SpiderMultusConfig", rule 5). Keys are
+compared without regard to case, as in Spiderpool.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _TYPES: Final[Mapping[str, type]] = {
     "dns": Mapping,
     "prevresult": Mapping,
 }
-"""Known field in lower case -> its type."""
+"""Field of the CNI specification in lower case -> its type."""
 
 _TYPE_NAMES: Final[Mapping[type, str]] = {str: "a string", Mapping: "an object"}
 
 
 def chain_item(text: str) -> Json:
-    """The plugin's configuration, keys sorted. Raises BadInput."""
+    """Parse an item, and sort the keys. Raises BadInput."""
     value = loads(text)
     if not isinstance(value, Mapping):
         raise BadInput("a plugin's configuration must be a JSON object")
@@ -37,7 +37,7 @@ def chain_item(text: str) -> Json:
         if fields.get(key) is not None and not isinstance(fields[key], kind):
             raise BadInput(f"{key} must be {_TYPE_NAMES[kind]}")
     if not fields.get("type"):
-        raise BadInput("type is missing", remedy="name the plugin's executable")
+        raise BadInput("type is missing", remedy="set type to the name of the plugin's executable")
     _check_nested(fields)
     return sorted_keys(value)
 

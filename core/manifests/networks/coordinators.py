@@ -2,10 +2,10 @@
 
 See docs/reference/admission.md, "SpiderCoordinator".
 
-The rules apply to a SpiderCoordinator and to ``spec.coordinator`` of a SpiderMultusConfig. The
-caller checks that a SpiderCoordinator has podCIDRType. Values that Spiderpool accepts but no
-network can use (signs in a MAC prefix, zones in an address) are refused. The family of an address
-follows from its written form, as in agents: an IPv4-mapped address is IPv6.
+The rules apply to a SpiderCoordinator and to ``spec.coordinator`` of a SpiderMultusConfig. Only a
+SpiderCoordinator must have podCIDRType, which the caller checks. Values that Spiderpool accepts but
+no network can use, such as an address with a zone, are refused. An IPv4-mapped address counts as
+IPv6, as in agents.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _MAC_PREFIX: Final = re.compile(r"[0-9A-Fa-f][02468ACEace]:[0-9A-Fa-f]{2}\Z")
 
 
 def coordinator_rules(subject: ObjectReference, spec: CoordinatorSpec) -> Iterator[Refusal]:
-    """Yield every violation, in Spiderpool's order and at its fields."""
+    """Yield every violation, with Spiderpool's field paths and in Spiderpool's order."""
     if spec.pod_cidr_type is not None and spec.pod_cidr_type not in CIDR_TYPES:
         message = f"{shortened(spec.pod_cidr_type)!r} is not one of {', '.join(CIDR_TYPES)}"
         yield subject.refuse("NotSupported", "pod-cidr-type", "spec.podCIDRType", message)
     for index, text in enumerate(spec.hijack_cidr or ()):
         if _family(text) is None:
             message = f"{shortened(text)!r} is neither an address nor a CIDR"
-            # As in Spiderpool, which reports a fault of hijackCIDR under its older name.
+            # Spiderpool reports hijackCIDR under the older name of the field, extraCIDR.
             yield subject.refuse("Invalid", "hijack-cidr", f"spec.extraCIDR[{index}]", message)
     for index, route in enumerate(spec.policy_routes or ()):
         yield from _route_rule(subject, f"spec.policyRoutes[{index}]", route)
@@ -84,7 +84,7 @@ def _route_rule(subject: ObjectReference, field: str, route: PolicyRoute) -> Ite
 
 
 def _family(text: str) -> Family | None:
-    """The family of an address or CIDR; None for another text."""
+    """The family of an address or CIDR; None if the text is neither."""
     try:
         return parse_written_cidr(text).family
     except AddressSyntaxError:

@@ -1,8 +1,8 @@
 """Reads ``detectOptions`` of a coordinator: the number of probes, their interval and timeout.
 
 See docs/concepts/conflict-detection.md, "Probes of a network". A field that is 0, empty or missing
-is None: the agent uses its default. Numbers above the agent's limits are valid, because networks
-that were written for Spiderpool may have them. Pure.
+becomes None, which means the agent's default. Numbers above the agent's limits are valid here,
+because networks that were written for Spiderpool may have such numbers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PART: Final = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|\u00b5s|\u03bcs|ms|
 
 
 class DetectionTiming(NamedTuple):
-    """The probes that a network requests. None: the agent's default. Times are positive."""
+    """The conflict probes that a network requests. None means the agent's default."""
 
     probes: int | None = None
     interval_s: float | None = None
@@ -35,7 +35,7 @@ class DetectionTiming(NamedTuple):
 
 
 def read_timing(options: DetectOptions) -> DetectionTiming:
-    """Read the options. Raises BadInput with the path of the field as its subject."""
+    """Read the options. Raises BadInput; its ``subject`` is the path of the field."""
     retries = options.retries or 0
     if retries < 0:
         raise _invalid(
@@ -49,7 +49,7 @@ def read_timing(options: DetectOptions) -> DetectionTiming:
 
 
 def _seconds(field: str, text: str) -> float | None:
-    """A Go duration above zero in seconds; None for ""."""
+    """The seconds of a Go duration, which must be above zero; None for ""."""
     if not text:
         return None
     parts = _PART.findall(text) if len(text) <= DURATION_CHARS_MAX else []

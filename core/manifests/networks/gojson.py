@@ -1,8 +1,4 @@
-"""Writes JSON as Go's encoder does: keys in the given order, no spaces, ``<>&`` escaped.
-
-Floats are written by the rule of Go and ECMAScript: without an exponent from 1e-6 up to 1e21,
-otherwise with an exponent.
-"""
+"""Writes JSON as Go's encoder does: keys in the given order, no spaces, ``<>&`` escaped."""
 
 from __future__ import annotations
 
@@ -18,7 +14,8 @@ Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 PLAIN_FROM: Final = 1e-6
 EXPONENT_FROM: Final = 1e21
-"""Numbers from ``PLAIN_FROM`` and below ``EXPONENT_FROM`` are written without an exponent."""
+"""Numbers from ``PLAIN_FROM`` to below ``EXPONENT_FROM`` have no exponent, as in Go and
+ECMAScript."""
 
 DEPTH_MAX: Final = 64
 """The most nested levels of lists and objects."""
@@ -27,7 +24,10 @@ _ESCAPES: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029
 
 
 def loads(text: str) -> Json:
-    """Parse JSON, every number as a float; the last of repeated keys is used. Raises BadInput."""
+    """Parse JSON. Raises BadInput.
+
+    Every number becomes a float. If a key occurs twice in an object, the last value is used.
+    """
     try:
         value: Json = json.loads(
             text,

@@ -1,13 +1,12 @@
-"""Renders a SpiderMultusConfig, completed by its defaults, as NetworkAttachmentDefinition (NAD).
+"""Renders a SpiderMultusConfig with its defaults as a NetworkAttachmentDefinition (NAD).
 
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
-The chain is ``ifacer?, main, rdma?, user's plugins, coordinator?, tuning?``. The result is the same
-as Spiderpool's, byte for byte, so that no NAD changes when a cluster is migrated: the same order of
-keys, the same fields even if empty, and no hostRuleTable or podCIDRType. There is one exception:
-hostRPFilter and detectOptions are written if they are set, because our agent reads them from the
-NAD; Spiderpool does not pass them to its plugin. detectIPConflict and detectGateway are in the
-positions of Spiderpool 1.0.
+The plugin chain is ``ifacer?, main, rdma?, user's plugins, coordinator?, tuning?``. The NAD is
+identical to Spiderpool's byte for byte, so that a migration changes no NAD: key order and empty
+fields are Spiderpool's, and hostRuleTable and podCIDRType are left out. There is one exception:
+hostRPFilter and detectOptions are written if they are set, because our agent reads both from the
+NAD. detectIPConflict and detectGateway have the positions of Spiderpool 1.0.
 """
 
 from __future__ import annotations
@@ -42,13 +41,13 @@ RESOURCE_NAME: Final = "k8s.v1.cni.cncf.io/resourceName"
 OVS_RESOURCES: Final = "ovs-cni.network.kubevirt.io"
 CNI_VERSION_DEFAULT: Final = "0.3.1"
 BOND_MASTERS_MIN: Final = 2
-"""A network with this many masters or more uses a bond of them."""
+"""A network with at least this many masters bonds the masters."""
 
 Plugin = dict[str, Json]
 
 
 class NetworkAttachment(NamedTuple):
-    """The NAD. If ``config`` is None, Multus reads a file with the NAD's name."""
+    """A NAD. If ``config`` is None, Multus reads the CNI configuration file with the NAD's name."""
 
     name: str
     annotations: dict[str, str]
@@ -61,7 +60,10 @@ def attachment_name(name: str, annotations: Mapping[str, str]) -> str:
 
 
 def render(name: str, annotations: Mapping[str, str], spec: MultusConfigSpec) -> NetworkAttachment:
-    """The NAD of a completed and valid spec. Raises BadInput for a bad item of the chain."""
+    """The NAD of a valid spec with defaults.
+
+    Raises BadInput for a bad item of ``chainCNIJsonData``.
+    """
     nad_name = attachment_name(name, annotations)
     if spec.cni_type == CUSTOM_TYPE:
         return NetworkAttachment(nad_name, dict(annotations), spec.custom_cni or None)
@@ -87,7 +89,7 @@ def _plugins(spec: MultusConfigSpec) -> list[Json]:
 
 
 def _main(spec: MultusConfigSpec) -> list[Json]:
-    """The main plugin, with the plugins that it needs before and after it."""
+    """The main plugin. If the network needs them, ifacer is before it, and rdma after it."""
     match spec.cni_type:
         case "macvlan" if spec.macvlan is not None:
             ipam = _ipam(spec, spec.macvlan.ippools)
@@ -108,7 +110,7 @@ def _main(spec: MultusConfigSpec) -> list[Json]:
 
 
 def _ipam(spec: MultusConfigSpec, pools: NetworkPools | None) -> Plugin:
-    """``{"ipam": ...}``, or an empty mapping with ``disableIPAM``."""
+    """``{"ipam": ...}``, or an empty mapping if ``disableIPAM`` is set."""
     if spec.disable_ipam:
         return {}
     ipam: Plugin = {"type": "spiderpool"}
@@ -121,7 +123,7 @@ def _ipam(spec: MultusConfigSpec, pools: NetworkPools | None) -> Plugin:
 
 
 def _link(link: LinkSpec, kind: Plugin, mode: Plugin, ipam: Plugin) -> list[Json]:
-    """The main plugin, after ifacer if needed; ``kind``, ``mode``, ``ipam``: parts of its text."""
+    """ifacer, if needed, and the main plugin with the fields of ``kind``, ``mode`` and ``ipam``."""
     vlan = link.vlan_id or 0
     master = master_of(link) + (f".{vlan}" if vlan else "")
     main = {**kind, "master": master, **mode, "mtu": link.mtu, **ipam}
@@ -143,7 +145,7 @@ def master_of(link: LinkSpec) -> str:
 
 
 def _ifacer(link: LinkSpec, vlan: int) -> list[Json]:
-    """The plugin that creates VLAN and bond on the host; none if the network needs neither."""
+    """The plugin ifacer, if the host needs a VLAN or a bond for the network."""
     if not vlan and len(link.master) < BOND_MASTERS_MIN:
         return []
     ifacer: Plugin = {"vlanID": vlan} if vlan else {}
@@ -185,7 +187,7 @@ def _trunk(trunk: Trunk) -> Plugin:
 
 
 def _coordinator(spec: CoordinatorSpec) -> Plugin:
-    """The coordinator plugin. Each field is (key, value, whether it is written)."""
+    """The coordinator plugin. ``fields`` has (key, value, whether the key is written)."""
     routes = [{"dst": route.dst, "gw": route.gw} for route in spec.policy_routes or ()]
     fields: Sequence[tuple[str, Json, bool]] = (
         ("txQueueLen", spec.tx_queue_len, spec.tx_queue_len is not None),
@@ -198,7 +200,7 @@ def _coordinator(spec: CoordinatorSpec) -> Plugin:
         ("mode", spec.mode, bool(spec.mode)),
         ("type", "coordinator", True),
         ("podDefaultRouteNic", spec.pod_default_route_nic, bool(spec.pod_default_route_nic)),
-        # As in Spiderpool, whose condition tests another field than the one that it writes.
+        # As in Spiderpool, which writes podRPFilter only if podCIDRType is set.
         ("podRPFilter", spec.pod_rp_filter, spec.pod_cidr_type is not None),
         ("hostRPFilter", spec.host_rp_filter, spec.host_rp_filter is not None),
         ("detectOptions", _options(spec.detect_options), spec.detect_options is not None),

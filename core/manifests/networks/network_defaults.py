@@ -1,12 +1,15 @@
-"""Sets the defaults of a SpiderMultusConfig: the mutating webhook.
+"""Sets the defaults of a SpiderMultusConfig, for the mutating webhook.
 
 See docs/reference/admission.md, "SpiderMultusConfig".
 
-The block of the chosen cniType is completed. The other blocks are not changed, and validation
-refuses them. Only missing fields are set, so a second call changes nothing. There are two
-exceptions, which Spiderpool has too and which NADs show. If the coordinator block was missing, the
-first call adds it without txQueueLen, and the second call adds txQueueLen. For ``custom``, the
-coordinator block is removed and ``enableCoordinator`` is overwritten.
+Only missing fields are set, so a second call changes nothing. There are two exceptions, which are
+visible in NADs and follow Spiderpool:
+
+- If the coordinator block is missing, the first call adds the block without txQueueLen. A second
+  call adds txQueueLen.
+- For ``custom``, the coordinator block is removed and ``enableCoordinator`` becomes false.
+
+The blocks of other cniTypes than the chosen one are not changed; validation refuses them.
 """
 
 from __future__ import annotations
@@ -67,7 +70,6 @@ def injected_labels(annotations: Mapping[str, str]) -> dict[str, str]:
 
 
 def _completed_block(block: Struct) -> Struct:
-    """The block of a cniType with defaults for its missing fields."""
     match block:
         case VlanSpec():
             block = _complete(block, vlan_mode="manual", mtu=0, rdma_resource_name="")
@@ -93,7 +95,7 @@ def _completed_block(block: Struct) -> Struct:
 
 
 def _with_bond(block: T) -> T:
-    """The block, with the defaults of its bond if it has one."""
+    """The block; if it has a bond, the bond gets its defaults."""
     bond = getattr(block, "bond", None)
     if bond is None:
         return block
@@ -101,16 +103,16 @@ def _with_bond(block: T) -> T:
 
 
 def _coordinator(spec: CoordinatorSpec | None) -> CoordinatorSpec:
-    """The completed coordinator block; a missing and an existing one differ in two fields.
+    """The coordinator block with defaults.
 
-    See docs/reference/admission.md, "SpiderMultusConfig".
+    A new block gets an empty vethLinkAddress; an existing block gets txQueueLen. See
+    docs/reference/admission.md, "SpiderMultusConfig".
     """
     if spec is None:
         spec = CoordinatorSpec(veth_link_address="")
     else:
         spec = _complete(spec, tx_queue_len=0)
     spec = _complete(spec, hijack_cidr=[], policy_routes=[], pod_mac_prefix="")
-    # tunePodRoutes also has a default in the schema, which the API server sets before webhooks.
     spec = _complete(spec, tune_pod_routes=True, pod_default_route_nic="")
     return _complete(spec, mode="auto", pod_rp_filter=0)
 

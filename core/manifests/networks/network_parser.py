@@ -1,8 +1,8 @@
-"""Parses SpiderMultusConfigs and SpiderCoordinators from plain values.
+"""Parses SpiderMultusConfigs and SpiderCoordinators from decoded YAML or JSON.
 
 ``network_of`` ignores unknown fields, so that an agent can read a network of a newer version.
-``checked_network`` and ``checked_coordinator`` refuse an unknown field, because it would have no
-effect. They raise BadInput, which names document and field.
+``checked_network`` and ``checked_coordinator`` refuse unknown fields, which would have no effect.
+All functions raise BadInput, which names the document and the field.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""The validation rules of a SpiderMultusConfig: the validating webhook.
+"""The validation rules of a SpiderMultusConfig, for the validating webhook.
 
 See docs/reference/admission.md, "SpiderMultusConfig".
 
-``network_rules`` yields every violation, at Spiderpool's field paths; the webhook reports the first
-one. Specs that crash Spiderpool, or that no network can use, are also refused. The caller completes
-the spec with its defaults before.
+Field paths are Spiderpool's. Specs that crash Spiderpool, and specs that no network can use, are
+refused too. The caller sets the defaults of the spec first.
 """
 
 from __future__ import annotations
@@ -57,15 +56,15 @@ PATHS: Final = {
     "ovs": "spec.ovsConfig",
     "custom": "spec.customCniTypeConfig",
 }
-"""cniType -> the field at which Spiderpool reports violations of its block."""
+"""cniType -> the field path of violations in the cniType's block, as in Spiderpool."""
 
 _OUT_OF_RANGE: Final = f"is out of range: set a number from 0 (untagged) to {VLAN_MAX}"
 
 
 class ReviewedNetwork(NamedTuple):
-    """The validated parts of a SpiderMultusConfig.
+    """The parts of a SpiderMultusConfig that the rules read.
 
-    ``before``: the annotations before an update, None for a new object.
+    ``before``: the annotations before an update; None for a new object.
     """
 
     namespace: str
@@ -164,7 +163,7 @@ class _TypeRules:
     def refuse(
         self, kind: RefusalKind, rule: str, message: str, field: str = ""
     ) -> Iterator[Refusal]:
-        """Yield one violation, by default at the field of the type's block."""
+        """Yield one violation; the default of ``field`` is the field of the cniType's block."""
         yield self._subject.refuse(kind, rule, field or self._path, message)
 
     def block(self, block: T | None, rules: Callable[[T], Iterator[Refusal]]) -> Iterator[Refusal]:
@@ -175,14 +174,17 @@ class _TypeRules:
         return rules(block)
 
     def foreign_blocks(self) -> Iterator[Refusal]:
-        """No block of another cniType is set; customCNI counts even if it is empty."""
+        """No block of another cniType is set. customCNI counts as set even if it is empty."""
         for name, block in (*CNI_TYPES.items(), (CUSTOM_TYPE, "custom_cni")):
             if name != self.kind and getattr(self.spec, block) is not None:
                 message = f"cniType is {self.kind}: remove the block of cniType {name}"
                 yield from self.refuse("Forbidden", "foreign-block", message, "spec.cniType")
 
     def injections(self, block: InjectableBlock | None) -> Iterator[Refusal]:
-        """An injected network has a resource name for RDMA, and pools if it has a resource name."""
+        """A network to inject has pools if it has a resource name.
+
+        For RDMA injection, the network must have a resource name.
+        """
         for key in INJECTION_ANNOTATIONS:
             if key not in self._annotations:
                 continue
@@ -199,7 +201,10 @@ class _TypeRules:
                 yield from self.refuse("Invalid", "inject", message)
 
     def link(self, link: LinkSpec) -> Iterator[Refusal]:
-        """macvlan, ipvlan and vlan: VLAN and MTU in range, a master, a bond for several."""
+        """macvlan, ipvlan and vlan: VLAN and MTU are in range, and a master is set.
+
+        Several masters have a bond.
+        """
         if isinstance(link, VlanSpec):
             yield from self._vlan_mode(link)
         yield from self._vlan_and_mtu(link.vlan_id, link.mtu)
@@ -213,7 +218,7 @@ class _TypeRules:
             yield from self.refuse("Invalid", "bond", message)
 
     def sriov(self, sriov: SriovSpec) -> Iterator[Refusal]:
-        """sriov: VLAN and MTU in range, minTxRateMbps <= maxTxRateMbps (also if 0), a resource."""
+        """sriov: VLAN and MTU are in range, minTxRateMbps <= maxTxRateMbps, resourceName is set."""
         yield from self._vlan_and_mtu(sriov.vlan_id, sriov.mtu)
         lowest, highest = sriov.min_tx_rate_mbps or 0, sriov.max_tx_rate_mbps or 0
         if lowest > highest:
@@ -222,7 +227,7 @@ class _TypeRules:
         yield from self.required(sriov.resource_name, "resourceName")
 
     def ovs(self, ovs: OvsSpec) -> Iterator[Refusal]:
-        """ovs: VLANs in range, and a minID for each maxID."""
+        """ovs: VLANs are in range, and each trunk with a maxID has a minID up to maxID."""
         yield from self._vlan_and_mtu(ovs.vlan, mtu=None)
         for index, trunk in enumerate(ovs.trunk or ()):
             for vlan in (trunk.min_id, trunk.max_id, trunk.id):
@@ -242,7 +247,6 @@ class _TypeRules:
             yield from self.refuse("Forbidden", "custom-json", f"customCNI is not JSON: {error}")
 
     def required(self, value: str | None, field: str) -> Iterator[Refusal]:
-        """A text is set and not empty."""
         return iter(()) if value else self.refuse("Required", field, f"{field} is not set")
 
     def _trunk_range(self, index: int, trunk: Trunk) -> Iterator[Refusal]:
@@ -267,12 +271,12 @@ class _TypeRules:
         if vlan is not None and not 0 <= vlan <= VLAN_MAX:
             yield from self.refuse("Invalid", "vlan", f"VLAN {vlan} {_OUT_OF_RANGE}")
         if mtu is not None and mtu < 0:
-            message = f"mtu {mtu} is negative: set a positive number, or 0 for the master's"
+            message = f"mtu {mtu} is negative: set a positive number, or 0 for the master's MTU"
             yield from self.refuse("Invalid", "mtu", message)
 
 
 def _resource_of(block: InjectableBlock) -> str | None:
-    """The block's resource name. An IPoIB block has none; its master counts."""
+    """The block's resource name; for IPoIB, which has no resource, the master."""
     match block:
         case LinkSpec():
             return block.rdma_resource_name

@@ -2,9 +2,9 @@
 
 See docs/reference/admission.md, "Pods".
 
-An annotation of a Pod or its Namespace names a label value. Every network with that label is added
-to the Pod's Multus annotation, and its devices to the limits of the first container. Raises
-BadInput if the Pod could not start. The result is a copy; the given Pod is not changed.
+An annotation of a Pod, or else of its Namespace, has the value of a network label. Every network
+with that label value is written to the Pod's Multus annotation. The devices of these networks are
+added to the limits of the first container. Raises BadInput if the Pod could not start.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ INJECTED_MAX: Final = 64
 """The most networks that are injected into one Pod."""
 
 JsonObject = Mapping[str, Any]
-"""An object of the API as JSON data."""
+"""A Kubernetes object as JSON data."""
 
 
 class InjectableNetwork(NamedTuple):
@@ -59,7 +59,7 @@ def needs_injection(pod: JsonObject, namespace: JsonObject) -> bool:
 def inject(
     pod: JsonObject, namespace: JsonObject, networks: Sequence[InjectableNetwork]
 ) -> dict[str, Any]:
-    """The Pod with the networks and devices that it requests. Raises BadInput."""
+    """A copy of the Pod with the networks and devices that it requests. Raises BadInput."""
     request = _requested(pod) or _requested(namespace)
     after = copy.deepcopy(dict(pod))
     if request is None:
@@ -91,9 +91,10 @@ def inject(
 
 
 def _devices(blocks: Iterable[InjectableBlock]) -> Mapping[str, int]:
-    """Extended resource -> the number of its devices that the networks need.
+    """Extended resource -> the number of devices that the networks need.
 
-    Each SR-IOV network needs its own virtual function; networks can share one RDMA device.
+    Each SR-IOV network needs a virtual function of its own. All other networks of a resource share
+    one device.
     """
     numbers: dict[str, int] = {}
     for block in blocks:
@@ -112,7 +113,10 @@ def _requested(item: JsonObject) -> tuple[str, str] | None:
 
 
 def _block(network: InjectableNetwork, key: str) -> InjectableBlock:
-    """The block of the network's cniType. Raises BadInput if a field for the key is missing."""
+    """The block of the network's cniType.
+
+    Raises BadInput if the block lacks a field that the annotation ``key`` requires.
+    """
     spec = network.spec
     blocks: Mapping[str, InjectableBlock | None] = {
         "macvlan": spec.macvlan,
@@ -154,7 +158,7 @@ def _block(network: InjectableNetwork, key: str) -> InjectableBlock:
 
 
 def _interface(block: InjectableBlock) -> str:
-    """The sort key of a Pod's networks: the master, or the resource of the SR-IOV network."""
+    """The sort key of a network: the master, the bond of several masters, or the SR-IOV device."""
     match block:
         case LinkSpec():
             if len(block.master) >= BOND_MASTERS_MIN and block.bond is not None:
@@ -167,7 +171,7 @@ def _interface(block: InjectableBlock) -> str:
 
 
 def _resource(block: InjectableBlock) -> str:
-    """The extended resource of the network's device, "" for none."""
+    """The extended resource of the network's device; "" for none."""
     match block:
         case LinkSpec():
             return block.rdma_resource_name or ""
@@ -180,7 +184,7 @@ def _resource(block: InjectableBlock) -> str:
 def _limit(containers: list[dict[str, Any]], numbers: Mapping[str, int]) -> None:
     """Add the devices to the limits of the first container.
 
-    A resource in the limits of any container is not changed.
+    A resource that any container already limits is not changed.
     """
     for name, number in numbers.items():
         limits = [(item.get("resources") or {}).get("limits") or {} for item in containers]

@@ -2,12 +2,12 @@
 
 See docs/reference/admission.md, "Pods".
 
-A slot is one unit of an extended resource that agents advertise (``core.domain.slots``). A Pod
-that requests slots is scheduled only on nodes that have the NICs of its networks, and to which the
-network provider can bind more addresses. The networks are those in the Pod's Multus annotations,
-to which step A (``core.manifests.networks.pod_networks``) has added the injected networks. Unknown
-networks and malformed annotations are ignored here, because Multus reports them. No Pod is refused.
-The result is a copy; the given Pod is not changed.
+A slot is one unit of an extended resource that agents advertise (``core.domain.slots``). Slots keep
+a Pod off nodes that lack the NICs of the Pod's networks. They also keep a Pod off nodes to which
+the network provider can bind no more addresses. The networks are read from the Pod's Multus
+annotations, after step A (``core.manifests.networks.pod_networks``) has added injected networks.
+Unknown networks and malformed annotations are ignored here, because Multus reports them. No Pod is
+refused.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ DEFAULT_NAMESPACE: Final = "kube-system"
 class SlotSettings(NamedTuple):
     """The slots that the Pod webhook requests.
 
-    ``request_nic_slots``: whether a Pod requests one slot of each master of its networks.
-    ``provider_resource``: the resource of which a Pod requests one slot for each network whose
-    addresses the network provider binds; "" for none. ``default_network_namespace``: the namespace
-    of a default network whose annotation names no namespace, as in Multus and agents.
+    ``request_nic_slots``: whether a Pod requests one slot for each master of its networks.
+    ``provider_resource``: the resource of the network provider's slots, "" for none. A Pod requests
+    one slot for each network whose addresses the provider binds. ``default_network_namespace``: the
+    namespace of a default network that the annotation names without a namespace.
     """
 
     request_nic_slots: bool = False
@@ -54,8 +54,8 @@ def with_slots(
 ) -> dict[str, Any]:
     """A copy of the Pod with requests for the slots of its networks.
 
-    A resource that a container of the Pod requests already is not changed. ``networks``: all
-    networks of the cluster.
+    A resource that a container already requests is not changed. ``networks``: all networks of the
+    cluster.
     """
     after = copy.deepcopy(dict(pod))
     if not may_request_slots(pod, settings):
@@ -90,7 +90,7 @@ def _networks_of(
 
 
 def _masters(network: InjectableNetwork) -> Iterator[str]:
-    """The NICs of a node that a network uses: its master, or all members of a bond."""
+    """The NICs of a node that a network uses: its master, or all masters of a bond."""
     spec = network.spec
     links = {"macvlan": spec.macvlan, "ipvlan": spec.ipvlan, "vlan": spec.vlan}
     link = links.get(spec.cni_type or "")
@@ -108,7 +108,10 @@ def _is_bound(network: InjectableNetwork) -> bool:
 
 
 def _request(containers: list[dict[str, Any]], counts: Mapping[str, int]) -> None:
-    """Add the slots to the first container: to requests and limits, which must be equal."""
+    """Add the slots to the first container.
+
+    Kubernetes requires equal requests and limits of an extended resource.
+    """
     for name, count in counts.items():
         if any(name in amounts for container in containers for amounts in _amounts(container)):
             continue
