@@ -1,9 +1,10 @@
 """Whether this agent can serve requests, and whether all its parts work.
 
-A request needs an open writer and a loaded configuration view; to check this needs no I/O. A
-readiness probe also reads etcd, at most once in ``PROBE_CACHED_S``, and checks the supervised
-tasks: a task that ended, or that received nothing for too long, makes the agent unready. ADD and
-DEL then continue with cached objects. Health covers this process only, not pools.
+A request needs an open event writer and a loaded configuration view. This is checked without I/O.
+
+A readiness probe also reads etcd, at most once in ``PROBE_CACHED_S``, and checks the supervised
+tasks. A task that ended, or that received nothing for too long, makes the agent unready. ADDs and
+DELs are still served then, from cached objects.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PROBE_S_MAX: Final = 3.0
 """Seconds for one probe of etcd."""
 
 PROBE_CACHED_S: Final = 1.0
-"""Seconds during which the result of a probe of etcd is used again."""
+"""Seconds for which the result of a probe of etcd is cached."""
 
 _UNANSWERED: Final = frozenset(
     {"StoreUnavailable", "StoreTimeout", "OutcomeUnknown", "CancelledError", "TimeoutError"}
@@ -77,30 +78,30 @@ class AgentHealth:
 
     def why_not_ready(self) -> OrbweaverError | None:
         """Why this agent cannot serve, without I/O; None if it can."""
-        # The epoch of a writer is 0 until it is open.
+        # The epoch of a writer is 0 until the writer is open.
         if self._writer.epoch and self._view.ready and not (self.stopping or self.fenced):
-            return None  # called by every request: the usual case costs little
+            return None  # a short way, because every request calls this
         for check in self._local_checks():
             if check.fault is not None:
                 return check.fault
         return None
 
     def why_not_healthy(self) -> OrbweaverError | None:
-        """Why this agent cannot serve, or that etcd did not answer the last call; without I/O."""
+        """Like ``why_not_ready``, but also a fault if etcd did not answer the last call."""
         return self.why_not_ready() or self._store_fault()
 
     async def checks(self) -> list[HealthCheck]:
-        """All checks; reads etcd."""
+        """All checks, including checks of supervised tasks. Reads etcd."""
         tasks = self._supervisor.health()
         serving_checks = await self._serving_checks()
         return [*serving_checks, *(HealthCheck(f"task/{name}", fault) for name, fault in tasks)]
 
     async def probe_fault(self) -> OrbweaverError | None:
-        """Like ``why_not_healthy``, after a probe of etcd."""
+        """Like ``why_not_healthy``, but reads etcd first."""
         return _first(await self._serving_checks())
 
     async def readiness_fault(self) -> OrbweaverError | None:
-        """The fault of the first of ``checks`` that fails; None if all pass."""
+        """The first fault of ``checks``; None if all checks pass."""
         return _first(await self.checks())
 
     async def _serving_checks(self) -> list[HealthCheck]:
@@ -145,9 +146,9 @@ class AgentHealth:
         )
 
     async def _probe(self) -> None:
-        """Read one key and the alarms of etcd, at most once in ``PROBE_CACHED_S``.
+        """Read one key and the alarms of etcd, and store the outcome in the watchdog.
 
-        The watchdog records the outcome.
+        Does nothing within ``PROBE_CACHED_S`` after the last probe.
         """
         async with self._probing:
             if self._monotonic() - self._probed_at < PROBE_CACHED_S:

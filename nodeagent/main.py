@@ -1,8 +1,12 @@
 """The daemon ``orbweaver-agent``: settings, event loop, signals, exit codes.
 
-Exit codes: 0 after a signal, 1 after a failure, 2 invalid settings, 3 another process writes events
-under this node's name, 4 a supervised task ended and was not restarted. See also
-``nodeagent.agent``.
+Exit codes:
+
+    0   ended by a signal
+    1   a failure
+    2   invalid settings
+    3   another process writes events under this node's name
+    4   a supervised task ended and was not restarted
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 def run(config_path: str) -> int:
-    """Serve CNI calls on this node until a signal; returns the exit code."""
+    """Serve CNI calls on this node until a signal. Returns the exit code."""
     set_up_logging("info")
     try:
         settings = load_settings(config_path, os.environ)
@@ -57,7 +61,7 @@ def run(config_path: str) -> int:
 
 def main() -> None:
     """Entry point of the console script."""
-    # argparse instead of typer, whose modules would stay in memory for one option.
+    # argparse, because the modules of typer would stay in memory.
     parser = argparse.ArgumentParser(
         "orbweaver-agent", description="Serve CNI calls on this node until stopped by a signal."
     )
@@ -75,7 +79,7 @@ def _tracer(settings: Settings) -> Tracer | None:
 
 
 async def _serve(settings: Settings) -> int:
-    """Run one agent until it ends, and close all that was opened; returns the exit code."""
+    """Run one agent until it ends, then close what was opened. Returns the exit code."""
     raise_open_files_limit()
     opened = Teardown()
     try:
@@ -135,11 +139,9 @@ async def _run(settings: Settings, opened: Teardown) -> int:
 
 
 async def _start_and_serve(agent: Agent) -> None:
-    """Start, and serve until cancelled."""
     await agent.start()
-    # An ADD creates a few hundred short-lived objects and no cycles. Without these two calls, each
-    # garbage collection would traverse all modules and the agent's state, for a tenth of the CPU
-    # time.
+    # Without these two calls, garbage collections take a tenth of the CPU time: each of them
+    # traverses all modules and the agent's state. They find little, because ADDs create no cycles.
     freeze_current_objects()
     raise_gc_threshold()
     await asyncio.Event().wait()

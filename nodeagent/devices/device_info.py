@@ -2,7 +2,7 @@
 
 Multus copies the PCI address and the RDMA device into the annotation
 ``k8s.v1.cni.cncf.io/network-status`` of a Pod. RDMA metrics find the Pod of a device by this
-annotation. If a file cannot be written, that is logged, and the Pod starts without the file.
+annotation. A failed write is logged, and the Pod starts without the file.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ _log: Final = logging.getLogger(__name__)
 
 
 class DeviceInfoFiles(NamedTuple):
-    """The files of one node."""
+    """The device information files of one node."""
 
     directory: Path = DEVICE_INFO
 
     def write(self, resource: str, address: str, parent: str, rdma: str) -> None:
-        """Write the file of a virtual function. ``parent``: its physical function, "" for none.
+        """Write the file of the virtual function at PCI address ``address``.
 
-        ``rdma``: its RDMA device, "" for none.
+        ``parent``: the PCI address of the physical function. ``rdma``: the name of the virtual
+        function's RDMA device. "" means none.
         """
         pci = {"pci-address": address}
         if parent:
@@ -47,5 +48,5 @@ class DeviceInfoFiles(NamedTuple):
             _log.warning("cannot write %s, which describes a device for Multus: %s", path, error)
 
     def path(self, resource: str, address: str) -> Path:
-        """The path of a device's file."""
+        """The path of the file of the device at PCI address ``address``."""
         return self.directory / f"{resource.replace('/', '-')}-{address}-device.json"

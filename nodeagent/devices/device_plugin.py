@@ -1,10 +1,10 @@
-"""One resource of the device plugin: its socket, its list of devices, its registration at kubelet.
+"""Serves the devices of one resource to kubelet, and registers the resource at kubelet.
 
-When kubelet starts, it forgets all registrations and removes the sockets. ``keep_registered`` is
-called periodically and restores the socket and the registration if the socket is missing or kubelet
-has restarted. The socket gets its name by a rename: kubelet never connects to a server that does
-not answer yet, and closing an old server does not remove the socket of its successor. Methods do
-not raise; they return faults as text.
+When kubelet starts, it forgets all registrations and removes the sockets of all plugins.
+``keep_registered`` is called periodically, and restores a lost socket or registration.
+
+A new socket gets its final name by a rename after the server has started. So kubelet never connects
+to a server that does not answer yet.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ PATH_BYTES_MAX: Final = 107
 """Bytes of a socket's path (unix(7))."""
 
 NAME_CHARS_MAX: Final = 40
-"""Characters of a resource's name in the name of its socket, so that the path is not too long."""
+"""Characters of the resource name within a socket's file name."""
 
 _DIGEST_CHARS: Final = 16
 _SHOWN_MAX: Final = 8
-"""Ids that the text of a refusal names."""
+"""Unknown device IDs that the error text of a refused allocation lists."""
 
 
 class DevicePluginCounters:
-    """Counts for metrics."""
+    """Counts for metrics, summed over all resources of the agent."""
 
     def __init__(self) -> None:
         self.registrations = 0
@@ -49,7 +49,7 @@ class DevicePluginCounters:
 
 
 class FileIdentity(NamedTuple):
-    """The identity of a socket file. A later file at the same path has another change time."""
+    """Identifies a socket file. A new file at the same path has another change time."""
 
     device: int
     inode: int
@@ -57,7 +57,7 @@ class FileIdentity(NamedTuple):
 
 
 class DevicePlugin:
-    """The plugin of one resource; ``offer``: its devices."""
+    """The plugin of one resource. ``offer``: the devices of the resource."""
 
     def __init__(
         self, resource: str, offer: Offer, directory: Path, counts: DevicePluginCounters
@@ -88,13 +88,13 @@ class DevicePlugin:
         return self._offer.size
 
     def offer(self, offer: Offer) -> None:
-        """Change the devices; kubelet gets the new list immediately."""
+        """Replace the devices. kubelet gets a changed list immediately."""
         if offer != self._offer:
             self._offer = offer
             self._wake()
 
     async def keep_registered(self) -> str:
-        """Serve and register the resource, unless this is done. Returns a fault as text, or ""."""
+        """Serve and register the resource unless this is done. Returns a fault as text, or ""."""
         if self._served_socket is None or file_identity(self.path) != self._served_socket:
             self._registered_kubelet = None
             if fault := await self._open():
@@ -120,17 +120,17 @@ class DevicePlugin:
         return ""
 
     async def withdraw(self) -> None:
-        """Send kubelet an empty list, then stop."""
+        """Send kubelet an empty list of devices, then stop."""
         self._is_withdrawn = True
         self._wake()
         await self._stop(WITHDRAWAL_S_MAX)
 
     async def close(self) -> None:
-        """Stop; Pods keep their devices."""
+        """Stop the server. Pods keep their devices."""
         await self._stop(None)
 
     def _has_stream_ended(self) -> bool:
-        """Whether kubelet has ended its stream."""
+        """Whether kubelet has ended its ListAndWatch stream."""
         return self._had_stream and not self._streams
 
     def _wake(self) -> None:
@@ -179,7 +179,7 @@ class DevicePlugin:
         return ""
 
     async def _stop(self, grace_s: float | None) -> None:
-        """Stop the server. If this is cancelled, the next call of ``_stop`` stops it."""
+        """Stop the server. After a cancelled call, the next call of ``_stop`` stops the server."""
         self._registered_kubelet = None
         if self._server is not None:
             await self._server.stop(grace_s)
@@ -207,7 +207,7 @@ class DevicePlugin:
         return api.options()
 
     async def _list_and_watch(self, _: None, __: object) -> AsyncIterator[api.KubeletMessage]:
-        """Send the list of devices, and again after each change."""
+        """Send the list of devices now and after each change."""
         self._streams += 1
         self._had_stream = True
         sent: Offer | None = None
@@ -227,7 +227,7 @@ class DevicePlugin:
     async def _allocate(
         self, request: api.AllocateRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> api.KubeletMessage:
-        """Allocate devices. Refuse unknown devices, and devices whose files cannot be read."""
+        """Allocate devices. Refuses unknown devices, and devices whose files cannot be read."""
         offer = self._offer
         containers = [tuple(container.devices_ids) for container in request.container_requests]
         unknown = [name for names in containers for name in names if not offer.has(name)]
@@ -248,8 +248,8 @@ class DevicePlugin:
 
 
 def socket_name(resource: str) -> str:
-    """The file name of a resource's socket, which is short and unique."""
-    name = resource.replace("/", "_")  # no domain has an underscore
+    """The file name of a resource's socket: short and unique."""
+    name = resource.replace("/", "_")  # unique, because no domain has an underscore
     if len(name) > NAME_CHARS_MAX:
         digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST_CHARS]
         name = f"{name[: NAME_CHARS_MAX - _DIGEST_CHARS]}-{digest}"
@@ -257,7 +257,7 @@ def socket_name(resource: str) -> str:
 
 
 def file_identity(path: Path) -> FileIdentity | None:
-    """The identity of the file at a path; None if there is none."""
+    """The identity of the file at a path; None if there is no file."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Starts the device plugin with its sources of devices, from the settings."""
+"""Starts the device plugin, which advertises the devices that the settings enable."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def start_device_plugin(
     vf_inventory: VfInventory | None = None,
     pci: PciFiles = PciFiles(),  # immutable
 ) -> BackgroundService:
-    """Start to advertise devices. kubelet may start later. Pods keep their devices after ``close``.
+    """Start to advertise devices. kubelet may start later.
 
-    ``vf_inventory`` None: no virtual functions are advertised.
+    ``vf_inventory`` None: no virtual functions are advertised. After ``close`` of the returned
+    service, Pods keep their devices.
     """
     sources: list[OfferSource] = []
     if settings.rules != DeviceRules():

@@ -1,9 +1,9 @@
 """The messages and names of kubelet's device plugin API, v1beta1.
 
 The table of messages is in the notation of ``core.protobuf`` (``*``: repeated; ``%``: a map of
-strings). It is written by hand: no package has typed messages, and generated code cannot be
-reviewed. Its field numbers are those of the public definition, which never change. Received fields
-that are not in the table are ignored.
+strings). The table is written by hand, because no package has typed messages and generated code
+cannot be reviewed. The field numbers are from kubelet's api.proto, and never change. Received
+fields that are not in the table are ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ VERSION: Final = "v1beta1"
 REGISTER: Final = f"/{VERSION}.Registration/Register"
 PLUGIN_SERVICE: Final = f"{VERSION}.DevicePlugin"
 PLUGINS_DIRECTORY: Final = "device-plugins"
-"""The directory of kubelet's socket and of the plugins' sockets, below kubelet's root directory."""
+"""The directory below kubelet's root directory that has the sockets of kubelet and the plugins."""
 
 KUBELET_SOCKET: Final = "kubelet.sock"
 HEALTHY: Final = "Healthy"
@@ -57,7 +57,7 @@ _MESSAGES: Final[Table] = {
 
 
 class KubeletMessage(Protocol):
-    """Any message of the API."""
+    """Any message of the device plugin API."""
 
     def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
         """The message in protobuf encoding."""
@@ -92,7 +92,7 @@ def read_allocation(data: bytes) -> AllocateRequest:
 
 
 def registration(resource: str, endpoint: str) -> KubeletMessage:
-    """A RegisterRequest: ``endpoint`` is the name of the plugin's socket in the directory."""
+    """A RegisterRequest. ``endpoint``: the file name of the plugin's socket."""
     return _made("RegisterRequest", version=VERSION, endpoint=endpoint, resource_name=resource)
 
 
@@ -107,7 +107,7 @@ def devices(listed: Iterable[Device]) -> KubeletMessage:
 
 
 def allocated(containers: Iterable[DeviceAllocation]) -> KubeletMessage:
-    """An AllocateResponse with the variables and files of each container, in order."""
+    """An AllocateResponse: the environment variables and device files of each container."""
     responses = [
         {
             "envs": container.variables,

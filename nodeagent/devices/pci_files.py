@@ -1,8 +1,8 @@
 """Finds the character devices that a container needs for a PCI device. Reads /sys only.
 
-The character devices are looked up when a container gets the PCI device: an RDMA device that comes
-back from a Pod may have other numbers. Only existing files are returned, because a container
-runtime refuses to start a container with a missing one.
+The character devices are looked up each time that a container gets the PCI device, because their
+numbers may change while a Pod has the RDMA device. The file rdma_cm is returned only if it exists:
+a container runtime does not start a container with a missing file.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ RDMA_DIRECTORY: Final = "/dev/infiniband"
 VFIO_DIRECTORY: Final = "/dev/vfio"
 
 RDMA_CLASSES: Final = ("infiniband_verbs", "infiniband_mad")
-"""The classes in /sys of the devices uverbsN, and of umadN and issmN."""
+"""Directories in /sys: infiniband_verbs has uverbsN; infiniband_mad has umadN and issmN."""
 
 _NO_IOMMU: Final = "vfio-noiommu"
 
 
 class PciFiles(NamedTuple):
-    """Reads the PCI devices of a node. Methods raise OSError unless they say otherwise."""
+    """Reads the PCI devices of a node. Methods raise OSError."""
 
     sysfs: Path = SYSFS
 
     def rdma_name(self, address: str) -> str:
-        """The name of a PCI device's RDMA device; "" if it has none or a Pod has it."""
+        """The name of a PCI device's RDMA device; "" if the node's namespace has none."""
         return next(_names(self._device(address) / "infiniband"), "")
 
     def rdma_files(self, address: str) -> tuple[DeviceFile, ...]:
-        """The character devices of a PCI device's RDMA device, and of the connection manager."""
+        """The character devices of a PCI device's RDMA device, with rdma_cm if it exists."""
         device = self._device(address)
         names = [name for kind in RDMA_CLASSES for name in _names(device / kind)]
         return rdma_character_devices(self.sysfs, names)
@@ -41,7 +41,7 @@ class PciFiles(NamedTuple):
     def vfio_files(self, address: str) -> tuple[DeviceFile, ...]:
         """The character devices of VFIO and of a PCI device's IOMMU group.
 
-        Raises OSError if the device has no group.
+        Raises OSError if the PCI device has no IOMMU group.
         """
         group = (self._device(address) / "iommu_group").resolve(strict=True)
         is_without_iommu = read_text(group / "name") == _NO_IOMMU
@@ -55,22 +55,22 @@ class PciFiles(NamedTuple):
 
 
 def rdma_character_devices(sysfs: Path, names: list[str]) -> tuple[DeviceFile, ...]:
-    """The file of the RDMA connection manager, and the files of these names below /dev/infiniband.
+    """The files below /dev/infiniband with these names, after rdma_cm if it exists.
 
-    Without names there are no files: rdma_cm alone is of no use.
+    Returns no files if there are no names, because rdma_cm alone is of no use.
     """
     manager = ["rdma_cm"] if names and (sysfs / "class/misc/rdma_cm").exists() else []
     return tuple(DeviceFile(f"{RDMA_DIRECTORY}/{name}") for name in [*manager, *names])
 
 
 def _names(directory: Path) -> Iterator[str]:
-    """The names in a directory, in order; none if it does not exist."""
+    """The sorted names in a directory; no names if the directory does not exist."""
     if directory.is_dir():
         yield from sorted(entry.name for entry in directory.iterdir())
 
 
 def read_text(path: Path) -> str:
-    """The text of a file; "" if it cannot be read."""
+    """The text of a file; "" if the file cannot be read."""
     try:
         return path.read_text("ascii").strip()
     except OSError:

@@ -1,7 +1,7 @@
 """Reads a node's NICs that can have virtual functions, for plans of ``core.domain.sriov``.
 
-NICs are read from /sys, whose root is a parameter. Routes and addresses, read by netlink, show
-which of them carry the node's own traffic. A device that disappears during the read is left out.
+NICs are read from /sys. Routes and addresses, read by netlink, show which NICs carry the node's
+own traffic.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _GUID_BYTES: Final = 8
 def physical_functions(
     own_links: Collection[str], sysfs: Path = SYSFS
 ) -> tuple[PhysicalFunction, ...]:
-    """Every SR-IOV capable NIC (PF), ordered by name. Raises OSError.
+    """Every SR-IOV capable NIC (PF), ordered by name; at most NICS_MAX. Raises OSError.
 
     ``own_links``: names of links that carry the node's own traffic. A PCI device with several
-    ports, such as a ConnectX-3, is one NIC with the name of its first port. ``eswitch_mode`` is not
-    set, because it is not in /sys.
+    ports, such as a ConnectX-3, is one NIC with the name of the first port. The field
+    ``eswitch_mode`` is not set, because /sys does not have this mode.
     """
     first_ports: dict[Path, Path] = {}
     for link in sorted((sysfs / "class/net").iterdir(), key=_port_and_name):
@@ -51,10 +51,10 @@ def _port_and_name(link: Path) -> tuple[int, str]:
 
 
 def uplinks(session: NetlinkSession, own_addresses: Collection[str] = ()) -> set[str]:
-    """The links that carry the node's own traffic. Raises DatapathError.
+    """Names of the links that carry the node's own traffic. Raises DatapathError.
 
-    ``own_addresses``: the node's addresses in its Node object, and the local addresses of its
-    connections to the API server; without prefix lengths.
+    ``own_addresses``: the addresses in the Node object, and the local addresses of the node's
+    connections to the API server, both without prefix lengths.
     """
     uplink_indexes = [
         address.link for address in session.addresses() if str(address.address) in own_addresses
@@ -65,9 +65,9 @@ def uplinks(session: NetlinkSession, own_addresses: Collection[str] = ()) -> set
 def uplinks_of(
     all_links: Collection[Link], routes: Iterable[KernelRoute], uplink_indexes: Iterable[int] = ()
 ) -> set[str]:
-    """Names of the links of default routes and of all devices below them.
+    """Names of the uplinks, and of all devices below the uplinks.
 
-    ``uplink_indexes``: further uplinks (ifindex).
+    Uplinks are the links of default routes, and the links with an ifindex in ``uplink_indexes``.
     """
     links = {link.ifindex: link for link in all_links}
     to_visit = [ifindex for route in routes if route.is_default for ifindex in route.links]
@@ -82,9 +82,9 @@ def uplinks_of(
 
 
 def _lower_indexes(link: Link, links: Collection[Link]) -> Iterator[int]:
-    """The lower devices of a link, by ifindex.
+    """The ifindexes of the devices directly below a link.
 
-    These are the ports of a bond or bridge, the parent of a VLAN or macvlan.
+    For a bond or bridge: the ports. For a VLAN or macvlan: the parent.
     """
     if link.parent and link.parent_netns is None:
         yield link.parent
@@ -115,13 +115,13 @@ def _physical_function(link: Path, device: Path, own_links: Collection[str]) -> 
 
 
 def _links(device: Path) -> list[str]:
-    """The links of a PCI device: those of its ports, and representors."""
+    """The links of a PCI device, with representors."""
     net = device / "net"
     return [link.name for link in net.iterdir()] if net.is_dir() else []
 
 
 def _ports(device: Path) -> Iterator[Path]:
-    """The links of the ports of a PCI device, without representors."""
+    """The links of a PCI device, without representors."""
     links = (device / "net" / name for name in _links(device))
     return (link for link in links if not is_representor(link))
 
@@ -139,8 +139,8 @@ def _virtual_functions(device: Path) -> Iterator[VirtualFunction]:
             number,
             device_of_vf.name,
             driver,
-            # A VF with a network driver, but without a netdev: its netdev is in another network
-            # namespace.
+            # A VF with a network driver has a netdev. Without a link here, the netdev is in another
+            # network namespace.
             is_used=link is None and driver not in {"", VFIO},
             numa_node=_numa_node(device_of_vf),
             rdma=rdma_devices(device_of_vf),
@@ -153,7 +153,7 @@ def _virtual_functions(device: Path) -> Iterator[VirtualFunction]:
 
 
 def _target(link: Path) -> str:
-    """The name of a symbolic link's target; "" if there is no link."""
+    """The name of a symbolic link's target; "" if the target does not exist."""
     return link.resolve().name if link.exists() else ""
 
 
@@ -162,7 +162,7 @@ def _numa_node(device: Path) -> int:
 
 
 def rdma_devices(device: Path) -> tuple[str, ...]:
-    """The RDMA devices of a PCI device that this network namespace has."""
+    """The names of a PCI device's RDMA devices in this network namespace."""
     try:
         return tuple(sorted(path.name for path in (device / "infiniband").iterdir()))
     except OSError:
@@ -170,7 +170,7 @@ def rdma_devices(device: Path) -> tuple[str, ...]:
 
 
 def _mac(link: Path) -> str:
-    """The hardware address; for InfiniBand the GUID, the last 8 bytes."""
+    """The hardware address of a link. For InfiniBand: the GUID, the last 8 bytes."""
     address = _text(link / "address")
     parts = address.split(":")
     return ":".join(parts[-_GUID_BYTES:]) if len(parts) > _GUID_BYTES else address
@@ -181,10 +181,7 @@ def _hexadecimal(path: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    """The text of a file.
-
-    "" if it cannot be read, for example because this kind of link has no such attribute.
-    """
+    """The text of a file; "" if the file cannot be read."""
     try:
         return path.read_text("ascii").strip()
     except OSError:

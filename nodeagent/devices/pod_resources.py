@@ -1,7 +1,6 @@
 """Reads the devices of Pods from kubelet's pod-resources API (v1, List).
 
-The messages are in the notation of ``core.protobuf`` (``*``: repeated). If the call fails, the
-devices of Pods are unknown; that never counts as "no Pod has a device".
+The messages are in the notation of ``core.protobuf`` (``*``: repeated).
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ POD_RESOURCES_SOCKET: Final = "pod-resources/kubelet.sock"
 LIST: Final = "/v1.PodResourcesLister/List"
 ANSWER_S_MAX: Final = 5.0
 ANSWER_BYTES_MAX: Final = 16 << 20
-"""Bytes of an answer: the limit of kubelet's own clients. A node with many devices has an answer
-of a megabyte."""
+"""The limit of kubelet's own clients. On a node with many devices, an answer has about 1 MB."""
 
 _MESSAGES: Final[Table] = {
     "ContainerDevices": {"resource_name": (1, "string"), "device_ids": (2, "*string")},
@@ -38,9 +36,10 @@ _types: Final = message_classes("orbweaver.podresources.v1", _MESSAGES)
 
 
 async def devices_of_pods(kubelet: Path) -> Mapping[str, str] | None:
-    """Device ID -> ``namespace/name`` of its Pod; None if the call fails.
+    """Device ID -> ``namespace/name`` of the Pod that has the device.
 
-    ``kubelet``: its root directory. An answer that cannot be decoded is a failed call, too.
+    Returns None if the call fails or the answer cannot be decoded: the devices of Pods are unknown.
+    ``kubelet``: kubelet's root directory.
     """
     path = kubelet / POD_RESOURCES_SOCKET
     options = [("grpc.max_receive_message_length", ANSWER_BYTES_MAX)]

@@ -1,9 +1,9 @@
-"""Shared RDMA devices as extended resources, by the configuration file of the chart.
+"""Offers shared RDMA devices as extended resources, by the configuration file of the chart.
 
-A share stands for no device of its own: a container with a share gets the character devices of all
-devices that the rule of its resource selects. Shares are healthy while a port of one of these
-devices is active. ``SharedRdmaSource.read`` reads the file each time, so an edit of its ConfigMap
-takes effect without a restart. A file that cannot be used is a fault; the shares stay advertised.
+Each resource has a rule that selects RDMA devices, and a number of shares. A container with a share
+gets the character devices of all selected devices. Shares are healthy while a port of a selected
+device is active. ``SharedRdmaSource.read`` reads the file each time, so an edit of the ConfigMap
+takes effect without a restart. While the file is invalid, earlier shares stay advertised.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from nodeagent.devices.pci_files import RDMA_CLASSES, rdma_character_devices, re
 from nodeagent.sriov_master_addresses import SYSFS
 
 DEVICES_MAX: Final = 1_024
-"""RDMA devices of a node, virtual functions included."""
+"""RDMA devices of a node, including those of virtual functions; further devices are ignored."""
 
 _ACTIVE: Final = "4: ACTIVE"
 _LINK_TYPES: Final = {"1": "ether", "32": "infiniband"}  # include/uapi/linux/if_arp.h
 
 
 class SharedRdmaOffer(NamedTuple):
-    """Shares of RDMA devices. ``names``: the names of these RDMA devices."""
+    """The shares of one resource. ``names``: the RDMA devices that the resource's rule selects."""
 
     shares: SlotResource
     names: tuple[str, ...]
@@ -43,7 +43,7 @@ class SharedRdmaOffer(NamedTuple):
         return self.shares.slots
 
     def devices(self) -> list[Device]:
-        """Every share."""
+        """Each share as a device for kubelet."""
         return [Device(name, self.is_healthy) for name in self.shares.ids()]
 
     def has(self, device: str, /) -> bool:
@@ -51,7 +51,7 @@ class SharedRdmaOffer(NamedTuple):
         return self.shares.has(device)
 
     def allocation(self, _: Sequence[str], /) -> DeviceAllocation:
-        """The files of all devices, for any number of shares. Raises OSError."""
+        """The files of all selected RDMA devices, for any number of shares. Raises OSError."""
         files = [
             entry.name
             for kind in RDMA_CLASSES
@@ -62,7 +62,7 @@ class SharedRdmaOffer(NamedTuple):
 
 
 class SharedRdmaSource(NamedTuple):
-    """Reads the shared devices that a node offers."""
+    """Reads the shared RDMA devices that a node offers."""
 
     config: Path
     sysfs: Path = SYSFS
@@ -73,7 +73,7 @@ class SharedRdmaSource(NamedTuple):
         return "the shared RDMA devices of this node"
 
     async def read(self) -> dict[str, Offer] | None:
-        """Shares by resource; a rule without devices on this node has no shares. Raises OSError."""
+        """Shares by resource: zero shares if this node lacks the devices. Raises OSError."""
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> dict[str, Offer]:
@@ -118,12 +118,12 @@ def _device(entry: Path, sysfs: Path) -> HostRdmaDevice:
 
 
 def _software_links(entry: Path) -> tuple[str, ...]:
-    """The interface of a device without hardware (soft RoCE)."""
+    """The network interface of an RDMA device without hardware (soft RoCE)."""
     link = read_text(entry / "parent")
     return (link,) if link else ()
 
 
 def _entries(directory: Path) -> Iterator[Path]:
-    """The entries of a directory, ordered by name; none if it does not exist."""
+    """The entries of a directory, ordered by name; no entries if there is no directory."""
     if directory.is_dir():
         yield from sorted(directory.iterdir())

@@ -1,6 +1,6 @@
-"""Reads the slots of a node, which are extended resources by the rules of conf.yml.
+"""Offers the slots of a node as extended resources, by the rules of conf.yml.
 
-A slot is a device without a file: slots limit the number of Pods on a node by its NICs
+A slot is a device without a file. Slots limit the number of Pods that use a node's NICs
 (docs/how-to/limit-pods-by-nic.md).
 """
 
@@ -40,14 +40,17 @@ class SlotSource(NamedTuple):
         return "the slots of this node"
 
     async def read(self) -> dict[str, Offer] | None:
-        """Slots by resource; None while the rules need labels that are not known yet."""
+        """Slots by resource. None if the rules need node labels, and the labels are not known yet.
+
+        Raises DatapathError, OSError.
+        """
         nics = await asyncio.to_thread(self.node_view.nics)
         slots = offered_slots(self.rules, self.node_view.labels(), nics)
         return None if slots is None else dict(slots)
 
 
 def host_nics(executor: NetnsExecutor, net_class: Path = NET_CLASS) -> list[HostNic]:
-    """Every link of the node, with or without a device in /sys. Raises DatapathError, OSError."""
+    """Every link of the node, also links without hardware. Raises DatapathError, OSError."""
     with executor.session(executor.own_namespace) as session:
         return [
             HostNic(

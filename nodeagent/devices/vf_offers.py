@@ -1,13 +1,14 @@
-"""Virtual functions as extended resources: one resource for each resourceName of the policies.
+"""Offers virtual functions as extended resources: one resource per resourceName of the policies.
 
-kubelet's device IDs are PCI addresses, by which Multus finds a Pod's device (``deviceID``). A
-virtual function is healthy if it has the driver of its policy and its NIC has a carrier. If the
-policy requires RDMA, a virtual function whose link is in the node's network namespace also needs an
-RDMA device. While a Pod has the link, the RDMA device may be in the Pod too, and is not required.
+The device IDs for kubelet are PCI addresses, by which Multus finds a Pod's device (``deviceID``).
+Virtual functions that Pods use are also listed (``core.domain.sriov.resources``).
 
-The lists include the virtual functions that Pods use (``core.domain.sriov.resources``). While the
-virtual functions are not known, ``VfSource.read`` returns None, and ``DeviceAdvertiser`` keeps the
-last lists.
+A virtual function is healthy under these conditions:
+
+- It has the driver of its policy.
+- Its NIC has a carrier.
+- It has an RDMA device, if the policy requires RDMA. This condition does not apply while the link
+  of the virtual function is in a Pod, because the RDMA device may be in the Pod too.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from nodeagent.devices.pci_files import PciFiles
 _FILE_KINDS: Final = ("rdma_cm", "uverbs", "umad", "issm")
 
 VfsByResource = Mapping[str, tuple[VfDevice, ...]]
-"""The virtual functions of a node by the resourceName of their policies."""
+"""The virtual functions of a node by resourceName."""
 
 
 class VfInventory(Protocol):
-    """The current virtual functions of a node's policies, and notifications of changes."""
+    """The virtual functions that a node's policies select, with notifications of changes."""
 
     @property
     def vfs_by_resource(self) -> VfsByResource | None:
-        """The virtual functions by resourceName; None while they are not known."""
+        """None while the virtual functions are not known."""
         ...
 
     def listen(self, listener: Callable[[], None], /) -> None:
@@ -42,7 +43,7 @@ class VfInventory(Protocol):
 
 
 Info = dict[str, dict[str, str]]
-"""The description of one device in the variable ``..._INFO``: fields by group, such as "rdma"."""
+"""One device in the variable ``..._INFO``: group, such as "rdma" -> field -> value."""
 
 
 class VfOffer(NamedTuple):
@@ -55,7 +56,6 @@ class VfOffer(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The number of virtual functions."""
         return len(self.vfs)
 
     def devices(self) -> list[Device]:
@@ -63,13 +63,13 @@ class VfOffer(NamedTuple):
         return [_listed(vf) for vf in self.vfs]
 
     def has(self, device: str, /) -> bool:
-        """Whether one of the virtual functions has this PCI address."""
+        """Whether ``device`` is the PCI address of one of the virtual functions."""
         return any(vf.address == device for vf in self.vfs)
 
     def allocation(self, devices: Sequence[str], /) -> DeviceAllocation:
-        """The variables and device files of a container with these devices. Raises OSError.
+        """The environment variables and device files of a container with these devices.
 
-        Also writes the information file of each device.
+        Also writes the information file of each device for Multus. Raises OSError.
         """
         listed = {vf.address: vf for vf in self.vfs}
         device_files: dict[DeviceFile, None] = {}
@@ -81,9 +81,9 @@ class VfOffer(NamedTuple):
         return DeviceAllocation(variables, tuple(device_files))
 
     def _describe(self, vf: VfDevice, device_files: dict[DeviceFile, None]) -> Info:
-        """The description of a device for the variable ``..._INFO``.
+        """The value of one device in the variable ``..._INFO``.
 
-        Adds the character devices to ``device_files``, and writes the information file for Multus.
+        Adds the character devices to ``device_files``. Writes the information file for Multus.
         """
         address, rdma = vf.address, ""
         info: Info = {"generic": {"deviceID": address}}
@@ -101,7 +101,7 @@ class VfOffer(NamedTuple):
 
 
 class VfSource(NamedTuple):
-    """Reads the offers of a node's virtual functions."""
+    """Reads the virtual functions that a node offers."""
 
     read_vfs: Callable[[], VfsByResource | None]
     prefix: str
@@ -114,7 +114,7 @@ class VfSource(NamedTuple):
         return "the virtual functions of this node"
 
     async def read(self) -> dict[str, Offer] | None:
-        """Virtual functions by resource; None while they are not known."""
+        """Virtual functions by resource; None while the virtual functions are not known."""
         resources = self.read_vfs()
         if resources is None:
             return None
@@ -126,7 +126,7 @@ class VfSource(NamedTuple):
 
 
 def _listed(vf: VfDevice) -> Device:
-    is_on_node = bool(vf.link)  # its link is in the node's namespace, and not in a Pod's
+    is_on_node = bool(vf.link)  # a link in a Pod's network namespace has no name here
     lacks_rdma = vf.is_rdma and is_on_node and not vf.rdma
     is_healthy = vf.has_carrier and vf.is_ready and not lacks_rdma
     has_topology = not vf.exclude_topology and vf.numa_node >= 0
@@ -134,6 +134,6 @@ def _listed(vf: VfDevice) -> Device:
 
 
 def _kind(file: DeviceFile) -> str:
-    """The key of a file in the variables, such as uverbs for /dev/infiniband/uverbs3."""
+    """The field name of a file in ``..._INFO``, such as uverbs for /dev/infiniband/uverbs3."""
     name = file.path.rpartition("/")[2]
     return next(kind for kind in _FILE_KINDS if name.startswith(kind))

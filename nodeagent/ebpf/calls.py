@@ -1,8 +1,8 @@
 """The system call bpf(2): maps, programs, links and pins, by file descriptors.
 
-Neither Python nor libc has a function for bpf(2), so this module calls it by its number. If the
-kernel refuses a call, ``BpfRefused`` has its error text and, for a program, the end of the
-verifier's log. The caller owns and closes every returned descriptor.
+Neither Python nor libc has a function for bpf(2), so this module uses the number of the system
+call. If the kernel refuses a call, the error has the kernel's text. If the kernel refuses a
+program, the error also has the end of the verifier's log. Callers close returned descriptors.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from nodeagent.ebpf import numbers as n
 
 LOG_BYTES: Final = 1 << 20
 LOG_CHARACTERS_MAX: Final = 2_000
-"""Characters of the verifier's log in an error text, from its end, which names the fault."""
+"""Characters of the verifier's log in an error text: the last ones, which describe the fault."""
 
 LICENSE: Final = b"Apache-2.0\0"
-"""The license of each program. No helper function that the programs call requires the GPL."""
+"""The license of each program. The programs call no helper function that requires the GPL."""
 
 _MAP_CREATE: Final = Struct("=IIIIIII16s")
 _ELEMENT: Final = Struct("=IxxxxQQQ")
@@ -49,14 +49,14 @@ class MapSpec(NamedTuple):
 
 
 class LinkInfo(NamedTuple):
-    """Where a program is attached: the ID of the cgroup, and the hook."""
+    """The ID of the cgroup and the hook at which a program is attached."""
 
     cgroup: int
     hook: int
 
 
 class Map:
-    """An eBPF map; the kernel keeps it while a descriptor, a program or a pin refers to it."""
+    """An eBPF map. The kernel keeps a map while a descriptor, a program or a pin refers to it."""
 
     def __init__(self, spec: MapSpec, fd: int) -> None:
         self.spec = spec
@@ -89,7 +89,7 @@ class Map:
         return value.raw
 
     def remove(self, key: bytes) -> None:
-        """Remove the entry at a key, if there is one. Raises BpfRefused."""
+        """Remove the entry at a key, if the entry exists. Raises BpfRefused."""
         try:
             self._element(n.BPF_MAP_DELETE_ELEM, key, None)
         except BpfRefused as error:
@@ -97,7 +97,7 @@ class Map:
                 raise
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Every entry; no other process may write to the map meanwhile. Raises BpfRefused."""
+        """Every entry, if no process writes to the map during the iteration. Raises BpfRefused."""
         key: bytes | None = None
         while (key := self._next(key)) is not None:
             value = self.get(key)
@@ -129,7 +129,7 @@ class Map:
 
 
 def create_map(spec: MapSpec) -> Map:
-    """Create a map. It ends when its descriptor is closed, unless pinned. Raises BpfRefused."""
+    """Create a map. Raises BpfRefused."""
     sizes = (spec.kind, spec.key_bytes, spec.value_bytes, spec.entries_max, spec.flags)
     inner_map_fd = numa_node = 0
     request = _MAP_CREATE.pack(*sizes, inner_map_fd, numa_node, _name(spec.name))
@@ -144,7 +144,7 @@ def load_program(name: str, kind: int, hook: int, code: bytes) -> int:
     except BpfRefused as error:
         if error.errno == EPERM:
             raise
-        # Load again, with a buffer for the verifier's log. ENOSPC: the log is longer than it.
+        # Load again, with a buffer for the verifier's log. ENOSPC: the buffer is too short.
         log = ctypes.create_string_buffer(LOG_BYTES)
         try:
             return _load(operation, name, kind, hook, code, log)
@@ -170,17 +170,20 @@ def attach(program: int, cgroup: int, hook: int) -> int:
 
 
 def exchange(link: int, program: int) -> None:
-    """Replace a link's program; at any time one of the two is attached. Raises BpfRefused."""
+    """Replace a link's program without a gap. Raises BpfRefused."""
     _bpf(n.BPF_LINK_UPDATE, _LINK.pack(link, program, 0, 0), "replace an attached program")
 
 
 def detach(link: int) -> None:
-    """End a link now, even if it is pinned or has other descriptors. Raises BpfRefused."""
+    """End a link now, even if the link is pinned or has other descriptors. Raises BpfRefused."""
     _bpf(n.BPF_LINK_DETACH, _LINK.pack(link, 0, 0, 0), "detach a program")
 
 
 def link_info(link: int) -> LinkInfo:
-    """Where a link's program is attached; cgroup 0 if it is deleted. Raises BpfRefused."""
+    """Where a link's program is attached. Raises BpfRefused.
+
+    ``cgroup`` is 0 if the cgroup was deleted.
+    """
     info = ctypes.create_string_buffer(_LINK_INFO_BYTES)
     request = _INFO.pack(link, _LINK_INFO_BYTES, _address(info))
     _bpf(n.BPF_OBJ_GET_INFO_BY_FD, request, "read a link")
@@ -189,13 +192,13 @@ def link_info(link: int) -> LinkInfo:
 
 
 def pin(fd: int, path: Path) -> None:
-    """Pin a map or link at a path of a bpffs, to outlast the agent. Raises BpfRefused."""
+    """Pin a map or link at a path of a bpffs, so that it outlasts the agent. Raises BpfRefused."""
     text = _path(path)
     _bpf(n.BPF_OBJ_PIN, _OBJECT.pack(_address(text), fd, 0), f"pin {path}")
 
 
 def open_pinned(path: Path) -> int | None:
-    """A descriptor of the object pinned at a path; None if there is none. Raises BpfRefused."""
+    """A descriptor of the object pinned at a path; None if no file is there. Raises BpfRefused."""
     text = _path(path)
     try:
         return _bpf(n.BPF_OBJ_GET, _OBJECT.pack(_address(text), 0, 0), f"open {path}")

@@ -1,8 +1,7 @@
 """eBPF instructions as values: a program is a list of instructions and jump labels. Pure.
 
-The instruction set is that of RFC 9669. Jumps and map accesses use names, so that a program can be
-compared and printed before its maps exist; ``assemble`` returns the bytes. An instruction that
-cannot be encoded raises an error; it is never encoded as a different one.
+The instruction set is that of RFC 9669. Jumps and map accesses use names, so a program can be
+compared and printed before its maps exist. ``assemble`` encodes a program.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _WIDE: Final = n.BPF_LD | n.BPF_DW | n.BPF_IMM
 
 
 class Register(IntEnum):
-    """R0: result; R1-R5: arguments, lost in a call; R6-R9: preserved; FP: end of the stack."""
+    """R0: result. R1-R5: arguments, lost in a call. R6-R9: kept in a call. FP: end of the stack."""
 
     R0 = 0
     R1 = 1
@@ -54,7 +53,10 @@ class Size(IntEnum):
 
 
 class Instruction(NamedTuple):
-    """One instruction and its text. ``target``: a label's name; ``map``: a map's name."""
+    """One instruction.
+
+    ``text``: for error texts and listings. ``target``: the label of a jump. ``map``: a map's name.
+    """
 
     code: int
     text: str
@@ -174,7 +176,10 @@ def leave() -> Instruction:
 
 
 def assemble(lines: Sequence[Line], maps: Mapping[str, int]) -> bytes:
-    """The bytes of a program; ``maps``: descriptors by map name. Raises ValueError."""
+    """Encode a program. ``maps``: map name -> descriptor.
+
+    Raises ValueError if a label is unknown or repeated, a jump too far, or the program too long.
+    """
     offsets = _label_offsets(lines)
     packed, next_slot = [], 0
     for line in lines:

@@ -1,7 +1,6 @@
 """Constants of the kernel's eBPF interface, under the kernel's names.
 
-They are from include/uapi/linux (bpf.h, bpf_common.h, magic.h) and asm/socket.h, the kernel's
-stable interface to user space.
+Sources: include/uapi/linux (bpf.h, bpf_common.h), asm/socket.h and the kernel's system call tables.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ BPF_FUNC_get_socket_cookie: Final = 46
 BPF_FUNC_get_netns_cookie: Final = 122
 BPF_FUNC_set_retval: Final = 187
 
-# Classes of instructions, sizes and modes of loads and stores, operations.
+# Parts of an instruction's code (RFC 9669, section 3): class, size, mode, source, operation.
 BPF_LD: Final = 0x00
 BPF_LDX: Final = 0x01
 BPF_ST: Final = 0x02
@@ -81,4 +80,4 @@ BPF_PSEUDO_MAP_FD: Final = 1
 # Socket options and system calls.
 SO_NETNS_COOKIE: Final = 71
 SYSCALLS: Final = {"x86_64": 321, "aarch64": 280, "s390x": 351, "ppc64le": 361, "riscv64": 280}
-"""The number of bpf(2) by machine."""
+"""Machine (``uname -m``) -> the system call number of bpf(2)."""

@@ -1,10 +1,11 @@
 """ADD: allocates addresses for one attachment, for CNI calls and for the HTTP API.
 
-CNI callers get a result in the CNI version that they request; if conflict detection is enabled, the
-addresses are probed first (``conflict_probe``). HTTP callers get the endpoint, and probe its
-addresses themselves if the response says so (docs/reference/address-assignment.md, "Batch
-release"). Repeating an ADD for the same holder and attachment has the same result (I7). After an
-ADD that fails or expires, no address stays allocated (I4).
+CNI callers get a result in the CNI version of the call. If conflict detection is enabled, the
+addresses are probed before the answer (``conflict_probe``). HTTP callers get the endpoint, and may
+have to probe the addresses themselves (docs/reference/address-assignment.md, "Batch release").
+
+A repeated ADD for the same holder and attachment has the same result (I7). After an ADD that fails
+or expires, no address stays allocated (I4).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -41,19 +42,19 @@ from nodeagent.telemetry.metrics import WorkCounts
 ALLOCATE: Final = "ipam.allocate"
 
 Allocate = Callable[[AddRequest, RequestFacts], Awaitable[Added]]
-"""Claims the addresses of an ADD: ``Allocator.allocate``, with waits for pools or bindings."""
+"""Claims the addresses of an ADD like ``Allocator.allocate``. May wait for pools or bindings."""
 
 OnRefused = Callable[[PodFacts, str, AllocationError, Cause], None]
-"""Called with the Pod and NIC of a failed ADD before the ADD is answered; it must be fast."""
+"""Gets the Pod, NIC, error and cause of a failed ADD before the answer, so it must be fast."""
 
 CallResult = tuple[bytes, dict[str, object]]
-"""Standard output of a CNI call, and the fields of its line in the plugin log."""
+"""Standard output of a CNI call, and fields for the plugin's log line of the call."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class AllocationSteps(NamedTuple):
-    """How addresses are claimed. ``binds``: some ADDs wait for a network provider."""
+    """How addresses are claimed. ``binds``: ADDs may wait for a network provider."""
 
     allocate: Allocate
     on_refused: OnRefused
@@ -82,9 +83,10 @@ class AddHandler:
         self.deadline_s = BOUND_ADD_DEADLINE_S if steps.binds else ADD_DEADLINE_S
 
     async def handle_add(self, request: AddRequest, version: str, arrived: float) -> CallResult:
-        """The result of a CNI ADD in ``version``; ``arrived`` as in ``allocate_addresses``.
+        """The result of a CNI ADD in CNI version ``version``.
 
-        Raises CniFailure. Raises CallerGone if the caller has hung up; nothing is allocated then.
+        ``arrived``: see ``allocate_addresses``. Raises CniFailure. Raises CallerGone if the caller
+        has hung up; nothing stays allocated then.
         """
         probe = self._conflict_probe
         switches = probe.switches_for(request.pod)
@@ -101,7 +103,7 @@ class AddHandler:
         except CallerGone:
             raise
         except (OrbweaverError, CniFailure) as error:
-            # ``allocate_addresses`` reports only the errors of the allocation.
+            # ``allocate_addresses`` has already reported errors of the allocation.
             if isinstance(error, PROBE_ERRORS):
                 interface = request.attachment.interface
                 pod = pod_of_nic(self._facts.facts(request.pod).pod, interface)
@@ -111,9 +113,10 @@ class AddHandler:
         return add_result(version, nic, cidrs), {"addresses": cidrs}
 
     async def allocate_addresses(self, request: AddRequest, arrived: float) -> Added:
-        """Claim the addresses of one request; ``arrived``: by ``time.perf_counter``.
+        """Claim the addresses of one request.
 
-        Raises AllocationError, StoreError, RequestError, LogError, CallerGone.
+        ``arrived``: when the request arrived, by ``time.perf_counter``. Raises AllocationError,
+        StoreError, RequestError, LogError, CallerGone.
         """
         pod, attachment, has_hung_up = request.pod, request.attachment, request.has_hung_up
         with (
@@ -143,7 +146,7 @@ class AddHandler:
             running.tries = added.tries
             if span is not None:
                 _describe_added(span, added)
-            # ``fresh``: this ADD claimed the addresses, it did not repeat an earlier one.
+            # ``fresh``: this ADD claimed the addresses. It did not repeat an earlier ADD.
             if added.fresh and POD_ROUTES in facts.pod.annotations:
                 _log_unmatched(facts.pod, added.endpoint)
             return added._replace(migrating=True) if facts.pod.migrating else added
@@ -163,7 +166,7 @@ def _describe_added(span: tracing.Span, added: Added) -> None:
 
 
 def _log_unmatched(pod: PodFacts, endpoint: Endpoint) -> None:
-    """Log the Pod's routes whose gateway is in no subnet yet: a later NIC may have it."""
+    """Log the Pod's routes whose gateway is in no subnet yet. A later NIC may have the subnet."""
     for route in unmatched_routes(endpoint.nics, requested_routes(pod)):
         fields = {"pod": f"{pod.namespace}/{pod.name}", "route": f"{route.dst} via {route.gw}"}
         _log.info(

@@ -1,9 +1,11 @@
-"""Conflict detection that the coordinator of a network requests: ``detectIPConflict``.
+"""Probes that the coordinator of a network requests: ``detectIPConflict``, ``detectGateway``.
 
-The addresses are on the interface already, so this ADD cannot get other ones. An address that a
-conflicting host uses is quarantined and released, and the ADD fails; the runtime then creates
-another sandbox, which gets another address. Addresses that were probed when they were allocated
-(enableIPConflictDetection, enableGatewayDetection of conf.yml) are not probed again.
+The coordinator runs after the IPAM plugin: the interface already has addresses, so this ADD cannot
+get other addresses. If another host uses an address, the address is quarantined and released, and
+the ADD fails. Then the runtime creates another sandbox, which gets another address.
+
+A probe that conf.yml enables for all allocations (enableIPConflictDetection,
+enableGatewayDetection) is not repeated here.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ RELEASED: Final = (
 class AssignedAddressProbe:
     """Probes the addresses of a coordinator's prevResult.
 
-    ``probed``: the probes that were made when the addresses were allocated.
+    ``probed``: the probes that every allocation has already made.
     """
 
     def __init__(
@@ -50,13 +52,14 @@ class AssignedAddressProbe:
         self._actor = actor
 
     async def probe(self, call: Call, requested: DetectionSwitches) -> None:
-        """Return if the Pod may keep its addresses.
+        """Make the requested probes. Returns if the Pod may keep its addresses.
 
         Raises AddressConflict, GatewayUnreachable, DetectionFailed, CniFailure, StoreError.
         """
         if not requested.needs_probe:
             return
-        # ``migrating``: this Pod is the target; the source has the same addresses on the link.
+        # ``migrating``: this Pod is the target of a live migration. The source Pod has the same
+        # addresses on the link, so a probe would find a conflict.
         skips_conflicts = self._probed.conflicts or self._facts.facts(call.pod).pod.migrating
         switches = requested._replace(
             conflicts=requested.conflicts and not skips_conflicts,
@@ -73,7 +76,7 @@ class AssignedAddressProbe:
             withdrawal = await self._withdrawal_handler.withdraw_nic(
                 request, result.conflicts, error.message
             )
-            if withdrawal is not Withdrawal.DONE:  # its value says why nothing was released
+            if withdrawal is not Withdrawal.DONE:
                 raise conflict_error(interface, result.conflicts, withdrawal.value)
             raise error
         if result.silent_gateways:
@@ -91,7 +94,7 @@ class AssignedAddressProbe:
 
 
 def assigned_nic(previous: dict[str, Any], interface: str) -> Nic:
-    """The NIC with the first address of each family, and its gateway, from a prevResult.
+    """The NIC with the first address of each family in a prevResult, and the address's gateway.
 
     Raises CniFailure with code 7.
     """

@@ -1,7 +1,7 @@
 """CHECK: compares the result of the ADD with etcd.
 
-One error reports all differences; nothing is repaired. The coordinator and the plugin that created
-the interface check the state of the kernel.
+One error reports all differences. CHECK repairs nothing. The state of the kernel is checked by the
+coordinator and by the plugin that created the interface.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class CheckHandler:
         self._facts = facts
 
     async def handle_check(self, call: Call) -> None:
-        """Raise CniFailure with all differences; raises StoreError when etcd cannot be read."""
+        """Raises CniFailure with all differences, or StoreError if etcd cannot be read."""
         pod = pod_of_nic(self._facts.facts(call.pod).pod, call.attachment.interface)
         differences = await self._differences(call, pod)
         if differences:
@@ -80,7 +80,10 @@ class CheckHandler:
 
 
 def _is_handed_over(endpoint: Endpoint, pod: PodFacts) -> bool:
-    """Whether the endpoint also belongs to another launcher Pod of a migrating VM."""
+    """Whether the endpoint of this Pod's VM now belongs to another launcher Pod of the VM.
+
+    This happens in a live migration.
+    """
     return (
         pod.fixed in {"vm", "ipamclaim"}
         and endpoint.holder == holder_of(pod)
@@ -106,7 +109,7 @@ def _attachment_differences(nic: Nic, attachment: Attachment) -> Iterator[str]:
 
 
 def _result_differences(nic: Nic, call: Call) -> Iterator[str]:
-    """Differences between prevResult, the result of the ADD, and the NIC of the endpoint."""
+    """Differences between prevResult (the result of the ADD) and the endpoint's NIC."""
     if call.conf.previous is None:
         return
     in_result = {

@@ -1,4 +1,4 @@
-"""Conflict detection of an ADD: probe the addresses on the link before the Pod uses them.
+"""Conflict detection of an ADD: probes the addresses on the link before the Pod uses them.
 
     allocate ──▶ probe ──no conflict──▶ announce, answer
        ▲           ├─ conflicting host ──▶ quarantine the address, release, allocate again
@@ -6,9 +6,9 @@
        └───────────┘
                    └─ silent gateway ──▶ release, fail
 
-There are at most ``ROUNDS_MAX`` allocations within one deadline; a DEL of the same container waits
-for the end of the ADD. If the ADD fails or is cancelled, its addresses are released, except fixed
-ones.
+An ADD makes at most ``ROUNDS_MAX`` allocations, which share one deadline. A DEL of the same
+container waits for the end of the ADD. If the ADD fails or is cancelled, its addresses are
+released, except fixed addresses.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from nodeagent.pod_facts import FactsSource
 from nodeagent.request_runner import RequestRunner
 
 ROUNDS_MAX: Final = 3
-"""Allocations of one ADD; each one after the first follows a conflict. With more conflicts the pool
-probably belongs to another network, which an operator must check."""
+"""Allocations of one ADD. If all of them have conflicts, the pool probably belongs to another
+network. An operator must check the pool."""
 
 WITHDRAW_S_MAX: Final = 5.0
-"""Seconds that a cancelled ADD has, beyond its deadline, to release its addresses."""
+"""Seconds that a cancelled ADD may take to release its addresses."""
 
 PROBE_ERRORS: Final = (AddressConflict, GatewayUnreachable, DetectionFailed)
-"""Errors of ADDs whose addresses were claimed and then failed the probe."""
+"""Errors of a probe, which comes after the claim of the addresses."""
 
 AllocateAddresses = Callable[[AddRequest, float], Awaitable[Added]]
 
@@ -57,7 +57,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class ConflictProbe:
-    """Probes the addresses of ADDs."""
+    """Probes the addresses of ADDs. ``switches``: what conf.yml enables."""
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class ConflictProbe:
         self.announces = switches.announce
 
     def switches_for(self, pod: PodReference) -> DetectionSwitches | None:
-        """What to probe for a Pod, or None if nothing is probed.
+        """What to probe for a Pod. None: nothing.
 
-        The target of a live migration has no conflict probes: the source Pod has the same
-        addresses on the link.
+        Conflicts are not probed for the target of a live migration, because the source Pod has the
+        same addresses on the link.
         """
         switches = self._switches
         if switches is None or not switches.conflicts or not self._facts.facts(pod).pod.migrating:
@@ -148,18 +148,20 @@ class ConflictProbe:
             raise
 
     async def _withdraw(self, request: AddRequest, result: DetectionResult) -> None:
-        """Release the addresses after a probe with faults; raise if the ADD must fail."""
+        """Release the addresses after a conflict, or after the silence of a gateway.
+
+        Returns if the ADD may allocate again. Otherwise raises the ADD's error.
+        """
         interface = request.attachment.interface
         why = _conflict_texts(interface, result.conflicts) or _silent_gateway_texts(result)
         withdrawal = await self._withdrawal_handler.withdraw_nic(request, result.conflicts, why)
         if not result.conflicts:
             raise gateway_error(result)
         if withdrawal is not Withdrawal.DONE:
-            outcome = withdrawal.value  # why the addresses were not released, as text
-            raise conflict_error(interface, result.conflicts, outcome)
+            raise conflict_error(interface, result.conflicts, withdrawal.value)
 
     async def _withdraw_cancelled(self, request: AddRequest) -> None:
-        """Release the addresses of a cancelled ADD, which no interface has yet."""
+        """Release the addresses of a cancelled ADD."""
         try:
             async with asyncio.timeout(WITHDRAW_S_MAX):
                 await self._withdrawal_handler.withdraw_nic(request, (), "the ADD was cancelled")
@@ -203,7 +205,7 @@ def nic_of(added: Added, interface: str) -> Nic:
 def conflict_error(
     interface: str, conflicts: Sequence[ConflictingAddress], outcome: str
 ) -> AddressConflict:
-    """The error of an ADD with conflicts; ``outcome``: the end of its text."""
+    """The error of an ADD with conflicts. ``outcome``: the end of the error text."""
     return AddressConflict(
         f"{_conflict_texts(interface, conflicts)}; {outcome}",
         subject=conflicts[0].address,
@@ -222,7 +224,7 @@ def gateway_error(result: DetectionResult) -> GatewayUnreachable:
 
 
 def _conflict_texts(interface: str, conflicts: Sequence[ConflictingAddress]) -> str:
-    """The text of the error. It has Spiderpool's words, because users match them."""
+    # Spiderpool's text: users match it.
     return "; ".join(
         f"ip conflict: pod's interface {interface} with an conflicting ip"
         f" {address}, {address} is located at {mac}"

@@ -1,7 +1,7 @@
 """Handles the coordinator's commands in worker threads, one call of each container at a time.
 
-The event loop never waits for the kernel. If a caller gives up, its call still runs to the end
-before the next call of its container starts. ``nodeagent.coordinator`` decides the changes.
+The event loop never waits for the kernel. A call whose caller gives up still runs to its end; only
+then does the next call of the same container start. ``nodeagent.coordinator`` decides the changes.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -45,8 +45,8 @@ ProbeAssigned = Callable[[Call, DetectionSwitches], Awaitable[None]]
 """Raises if another host uses an address of the interface, or a gateway does not answer."""
 
 COORDINATOR_THREADS: Final = 8
-"""Calls that run concurrently. The kernel's RTNL lock allows one change at a time, but a DEL spends
-most of its time outside that lock."""
+"""Calls that run concurrently. More than one is useful although the kernel's RTNL lock allows one
+change at a time, because a DEL spends most of its time outside the lock."""
 
 ATTACH: Final = "coordinator.attach"
 DETACH: Final = "coordinator.detach"
@@ -58,7 +58,11 @@ _log: Final = logging.getLogger(__name__)
 
 
 class AttachmentGcResult(NamedTuple):
-    """The attachments that a GC removed, and how many the runtime did not list as valid."""
+    """The result of a GC.
+
+    ``removed``: the removed attachments. ``missing``: how many attachments the runtime did not list
+    as valid, including the removed ones.
+    """
 
     removed: tuple[str, ...]
     missing: int
@@ -93,8 +97,8 @@ class CoordinatorHandler:
     async def handle_add(self, call: Call, conf: UnparsedSettings) -> AttachResult | None:
         """Set up a NIC; None if the mode is disabled.
 
-        The Pod's annotation overrides the network configuration, which overrides the cluster's
-        settings. Raises BadInput, DatapathError, NotReady, and the errors of ``ProbeAssigned``.
+        Settings are from the Pod's annotation, else from the network configuration, else from the
+        cluster. Raises BadInput, DatapathError, NotReady, and the errors of ``ProbeAssigned``.
         """
         annotations = await self._annotations(call.pod)
         cluster = self._cluster.current_settings()
@@ -138,7 +142,7 @@ class CoordinatorHandler:
         return merge_settings(pod_settings, self._cluster.current_settings())
 
     async def handle_delete(self, call: Call, conf: UnparsedSettings) -> bool:
-        """Revert the set-up of a NIC. Returns whether there was one. Raises DatapathError."""
+        """Revert the set-up of a NIC. Returns whether the NIC was set up. Raises DatapathError."""
         settings = self._settings_or_default(conf)
         if settings.mode == "disable":
             return False
@@ -149,7 +153,7 @@ class CoordinatorHandler:
             )
 
     async def handle_check(self, call: Call, conf: UnparsedSettings) -> None:
-        """Raise CniFailure with all differences, DatapathError if the kernel cannot be read."""
+        """Raises CniFailure with all differences, or DatapathError if the kernel cannot be read."""
         if self._settings_or_default(conf).mode == "disable":
             return
         attachment = call.attachment
@@ -163,9 +167,8 @@ class CoordinatorHandler:
     async def handle_gc(self, call: Call) -> AttachmentGcResult:
         """Remove attachments that the runtime does not list, if there is evidence (I6).
 
-        Evidence: the namespace is gone, or earlier GCs did not list the attachment either.
-        GC continues after errors. Raises CniFailure when the list of valid attachments is missing,
-        or with all errors at the end.
+        ``missing_attachments`` says what evidence is. GC continues after errors. Raises CniFailure
+        if the list of valid attachments is missing, or with all errors at the end.
         """
         valid = valid_attachments(call.conf)
         suspects = [
@@ -191,10 +194,10 @@ class CoordinatorHandler:
         return AttachmentGcResult(tuple(removed), len(suspects))
 
     async def remove_stale(self) -> int:
-        """Remove attachments whose NIC disappeared while no agent ran; returns their number.
+        """Remove attachments whose NIC disappeared while no agent ran. Returns how many.
 
-        Evidence is a missing host veth, or a namespace without the NIC. Failures are logged. Raises
-        DatapathError when the records cannot be read.
+        Evidence is a missing host veth, or a namespace without the NIC. A failed removal is logged.
+        Raises DatapathError if the attachment records of this node cannot be read.
         """
         count = 0
         for record in await self._all_records():
@@ -209,7 +212,7 @@ class CoordinatorHandler:
         return count
 
     def close(self) -> None:
-        """Wait for the calls in the workers, and stop them."""
+        """Wait for the calls in the worker threads, then stop the threads."""
         self._workers.shutdown(wait=True, cancel_futures=True)
         self._announcer.close()
 
@@ -227,7 +230,8 @@ class CoordinatorHandler:
     def _settings_or_default(self, conf: UnparsedSettings) -> CoordinatorSettings:
         """The settings for DEL and CHECK.
 
-        The built-in ones if the settings are invalid or the SpiderCoordinator is not Synced.
+        These are the built-in settings if the current settings are invalid or the
+        SpiderCoordinator is not Synced.
         """
         try:
             return effective_settings(conf, self._cluster.current_settings())
@@ -235,11 +239,14 @@ class CoordinatorHandler:
             return effective_settings(BUILT_IN, BUILT_IN)
 
     async def _all_records(self) -> list[AttachmentRecord]:
-        """Every record on the node. Raises DatapathError."""
+        """Every attachment record on the node. Raises DatapathError."""
         return await self._submit(lambda: list(self._records.all()), "records of attachments")
 
     async def _run(self, container: str, call: Callable[[], T]) -> T:
-        """Run a call after earlier calls of its container; a waiting call occupies no worker."""
+        """Run a call in a worker thread after earlier calls of the same container.
+
+        A waiting call occupies no worker thread.
+        """
         async with self._container_locks.hold(container) as held:
             return await self._submit(call, container, held)
 
@@ -255,7 +262,7 @@ class CoordinatorHandler:
         try:
             return await asyncio.wrap_future(work)
         except OSError as error:
-            raise DatapathError(  # for EMFILE and ENOMEM, for example
+            raise DatapathError(  # for example EMFILE, ENOMEM
                 f"the kernel refused a call: {error}",
                 subject=subject,
                 remedy="try again; if it fails again, check the agent's open files and memory",
@@ -263,7 +270,7 @@ class CoordinatorHandler:
 
 
 class _HeldLock:
-    """A held lock. ``work``: the call in a worker thread, which may outlive its caller."""
+    """A container's held lock. ``work``: the call in a worker thread; it may outlive the caller."""
 
     work: Future[Any] | None = None
 
@@ -276,7 +283,7 @@ class _ContainerLocks:
 
     @asynccontextmanager
     async def hold(self, container: str) -> AsyncIterator[_HeldLock]:
-        """Hold the lock of a container until its call in a worker thread has ended."""
+        """Hold the lock of a container until the container's call in a worker thread has ended."""
         lock, users = self._locks.get(container, (asyncio.Lock(), 0))
         self._locks[container] = (lock, users + 1)
         try:

@@ -1,9 +1,9 @@
 """DEL: releases the addresses of one attachment, once, and no others.
 
 A DEL that finds nothing to release succeeds (I7). A late DEL of an older sandbox releases nothing
-(I3). Addresses are released only if it is certain that the Pod has ended, or that its replica or VM
-no longer needs its fixed address. If watched objects do not prove this, the agent reads the API
-server; without an answer the address is kept (I6).
+(I3). Addresses are released only if the Pod has certainly ended. A fixed address is released only
+if the replica or VM of the Pod certainly no longer needs it. If watched objects do not prove this,
+the agent reads the API server. Without an answer the addresses are kept (I6).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -28,18 +28,18 @@ from nodeagent.telemetry.metrics import WorkCounts
 RELEASE: Final = "ipam.release"
 
 CONFIRMATIONS_MAX: Final = 3
-"""Requests of one DEL to the API server; more than one if another writer changed the endpoint."""
+"""How often one DEL asks the API server: again if the endpoint has changed meanwhile."""
 
 
 class Deleted(NamedTuple):
-    """The result of a DEL; ``tries``: transactions, 1 if no other writer interfered."""
+    """The result of a DEL. ``tries``: the number of decisions whether to release, at least 1."""
 
     released: Released
     tries: int
 
 
 class DeleteRequest(NamedTuple):
-    """One DEL, from any server. ``traceparent`` is the runtime's, "" for none."""
+    """One DEL, by CNI or HTTP. ``traceparent``: from the caller; "" for none."""
 
     pod: PodReference
     attachment: Attachment
@@ -52,7 +52,7 @@ def read_delete_request(call: Call) -> DeleteRequest:
 
 
 class DeleteHandler:
-    """Handles DELs. ``add_deadline_s``: the deadline of the ADDs for which a DEL waits."""
+    """Handles DELs. ``add_deadline_s``: the deadline of ADDs; a DEL waits for running ADDs."""
 
     def __init__(
         self,
@@ -72,9 +72,10 @@ class DeleteHandler:
         self.deadline_s = max(DEL_DEADLINE_S, add_deadline_s)
 
     async def handle_delete(self, request: DeleteRequest, arrived: float) -> Deleted:
-        """Release the addresses of an attachment; ``arrived``: by ``time.perf_counter``.
+        """Release the addresses of an attachment.
 
-        Raises StoreError, RequestError, LogError.
+        ``arrived``: when the request arrived, by ``time.perf_counter``. Raises StoreError,
+        RequestError, LogError.
         """
         attachment, traceparent = request.attachment, request.traceparent
         with self._runner.measure(self.deadline_s, self._counts, arrived) as measured:
@@ -104,8 +105,9 @@ class DeleteHandler:
 class _ReleasePolicy:
     """Decides whether a DEL releases an endpoint.
 
-    Watched objects decide when they are certain or when the addresses are kept. Otherwise
-    ``confirm_undecided`` asks the API server about the endpoint, and the answer decides (I6).
+    ``decide`` uses watched objects. If they do not prove enough for a release, ``decide`` keeps the
+    endpoint, and ``confirm_undecided`` asks the API server. Then ``decide`` runs again, with the
+    answer (I6).
     """
 
     def __init__(self, facts: FactsSource, request: DeleteRequest, *, migrating: bool) -> None:
@@ -117,7 +119,7 @@ class _ReleasePolicy:
         self.tries = 0
 
     def decide(self, endpoint: Endpoint) -> ReleaseDecision:
-        """See ``Releaser.release``."""
+        """Decide about the current endpoint. See ``Releaser.release``."""
         self.tries += 1
         self._undecided = None
         decision_if_ended = self._decide(endpoint, Liveness(alive=False), None)
@@ -139,7 +141,7 @@ class _ReleasePolicy:
         return ReleaseDecision(ends=False, why=why, needs_check=True)
 
     async def confirm_undecided(self) -> bool:
-        """Read the Pod of an undecided endpoint again; True if ``decide`` must run again."""
+        """Ask the API server about an undecided endpoint. True if ``decide`` must run again."""
         endpoint = self._undecided
         if endpoint is None:
             return False
@@ -153,13 +155,13 @@ class _ReleasePolicy:
     def _decide(
         self, endpoint: Endpoint, liveness: Liveness, validity: Validity | None
     ) -> ReleaseDecision:
-        if liveness.doubt:  # a text: why the API server did not answer
+        if liveness.doubt:  # the text says why the API server did not answer
             return ReleaseDecision(ends=False, why=liveness.doubt)
         request = self._request
         return decide_release(
             endpoint,
             request.attachment,
-            request.pod.uid,  # from the runtime; without a UID the container id is compared
+            request.pod.uid,  # from the runtime, which may send none
             alive=liveness.alive,
             validity=validity,
             migrating=self._migrating,

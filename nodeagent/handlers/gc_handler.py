@@ -1,9 +1,9 @@
 """GC: releases addresses of attachments that the runtime no longer lists (CNI 1.1.0; I6).
 
-It considers the NICs of this node's endpoints that are in the network of the call but not in its
-list of valid attachments; ``missing_attachments`` decides whether such a NIC may be released. As in
-a DEL, a release names the claim that it ends, so it never ends a newer claim (I3). GC continues
-after errors and reports them at the end. It never changes endpoints of another node or network.
+A call has a network and a list of valid attachments. The suspects are this node's NICs of this
+network that are not in the list. ``missing_attachments`` decides whether a suspect may be released.
+An endpoint that changes during the GC is kept, so a GC never releases newer claims (I3). GC
+continues after errors and reports all errors at the end.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -34,11 +34,15 @@ from nodeagent.pod_facts import FactsSource
 
 PAGE_ENDPOINTS: Final = 2_000
 ENDPOINTS_MAX: Final = 1_000_000
-"""Endpoints of the cluster that one GC reads; if there are more, the GC fails."""
+"""Endpoints that one GC reads. In a cluster with more endpoints, every GC fails."""
 
 
 class EndpointGcResult(NamedTuple):
-    """The endpoints that a GC released, and the number of attachments that were not listed."""
+    """The result of a GC.
+
+    ``released``: the endpoints with released NICs. ``missing``: how many NICs the runtime did not
+    list as valid, including the released NICs.
+    """
 
     released: tuple[str, ...]
     missing: int
@@ -66,9 +70,9 @@ class GcHandler:
         self._missing = MissingAttachments(monotonic)
 
     async def handle_gc(self, call: Call) -> EndpointGcResult:
-        """Release the attachments that are not listed.
+        """Release the suspects for which there is evidence.
 
-        Raises CniFailure when the list is missing, or when an endpoint could not be released.
+        Raises CniFailure if the list of valid attachments is missing, or with all errors.
         """
         valid = valid_attachments(call.conf)
         network = call.conf.name
@@ -112,7 +116,7 @@ class GcHandler:
                 remedy = "do nothing: the controllers' scans release leaked addresses"
                 raise BadInput(text, subject="endpoints", remedy=remedy)
             for kv in page.kvs:
-                # Most endpoints belong to other nodes; this costs less than decoding them.
+                # This test costs less than decoding the endpoints of other nodes.
                 if node not in kv.value:
                     continue
                 try:
@@ -129,19 +133,26 @@ class GcHandler:
     def _release_request(
         self, endpoint: Endpoint, removed: list[Nic], evidence: str, call: Call
     ) -> ReleaseRequest:
-        """The request to release the removed NICs, and all NICs in namespaces that are gone."""
+        """The request to release the removed NICs.
+
+        If the network namespace of a removed NIC is gone, all NICs in this namespace are released.
+        """
         namespaces = {nic.netns for nic in removed if is_netns_gone(nic.netns)}
         keep = tuple(
             nic for nic in endpoint.nics if nic not in removed and nic.netns not in namespaces
         )
-        if not any(nic.container for nic in keep):  # a NIC without a container has had no ADD
+        # A NIC without a container has had no ADD. If only such NICs remain, all are released.
+        if not any(nic.container for nic in keep):
             keep = ()
         trace = tracing.caller_traceparent(call.traceparent)
         cause = Cause(self._actor, removed[0].container, traceparent=trace)
         return ReleaseRequest("gc", evidence, cause, keep)
 
     async def _release(self, endpoint: Endpoint, release: ReleaseRequest) -> bool:
-        """Release an endpoint unless it has changed or is fixed and valid. False if kept."""
+        """Release NICs of an endpoint. Returns False if the endpoint is kept.
+
+        An endpoint is kept if it has changed, or if its addresses are fixed and still needed.
+        """
         validity = await self._facts.confirm_endpoint(endpoint)
         evidence = "" if validity is None else validity.why
 
@@ -163,7 +174,7 @@ def _span_attributes(endpoint: Endpoint) -> tracing.Attributes:
 
 
 def _suspects(endpoint: Endpoint, network: str, valid: frozenset[Sandbox]) -> list[Nic]:
-    """The NICs of this network that are not in the list."""
+    """The NICs of an endpoint that are in this network but not in the list of valid attachments."""
     return [
         nic
         for nic in endpoint.nics

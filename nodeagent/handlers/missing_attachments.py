@@ -1,9 +1,12 @@
 """Decides whether an attachment that a GC call does not list has been deleted (I6).
 
-A single call without the attachment is not evidence: the list of a call may be empty. Evidence is
-that the network namespace is deleted, or that the attachment is missing from consecutive GC calls
-at least ``GC_TWICE_S`` apart. Missing attachments are kept in memory only: after a restart of the
-agent, an attachment must be missing from two calls again.
+A single call without the attachment is not evidence, because a runtime may send an empty list.
+There are two kinds of evidence:
+
+- The network namespace of the attachment does not exist.
+- The attachment is missing from all GC calls of a period of at least ``GC_TWICE_S``.
+
+Missing attachments are stored in memory only. A restart of the agent begins a new period.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -21,11 +24,11 @@ from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFa
 from nodeagent.cni_protocol.netconf import NetConf
 
 GC_TWICE_S: Final = 60.0
-"""Seconds between two GC calls: an attachment that is missing from both counts as deleted if the
-calls are so far apart. Creating a sandbox takes less time."""
+"""An attachment that GC calls omit for so many seconds counts as deleted. Creating a sandbox takes
+less time."""
 
 MISSED_MAX: Final = 10_000
-"""Missing attachments that are remembered; a node has hundreds of attachments."""
+"""Missing attachments in memory. A node has hundreds of attachments."""
 
 ERRORS_SHOWN_MAX: Final = 10
 
@@ -36,7 +39,7 @@ Sandbox = tuple[str, str]
 
 
 class MissingAttachments:
-    """Stores, by network, the attachments missing from the last GC and since when."""
+    """Stores the attachments that the last GC of each network omitted, and since when."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -47,7 +50,7 @@ class MissingAttachments:
         return GcPass(self, network, self._missed.get(network, {}), self._monotonic())
 
     def remember(self, network: str, missed: dict[Sandbox, float]) -> None:
-        """Keep the attachments missing from this GC, up to ``MISSED_MAX`` in all networks."""
+        """Store the missing attachments of a network; at most ``MISSED_MAX`` of all networks."""
         self._missed.pop(network, None)
         free = max(MISSED_MAX - sum(map(len, self._missed.values())), 0)
         if len(missed) > free:
@@ -63,7 +66,10 @@ class MissingAttachments:
 
 
 class GcPass:
-    """One GC of a network; ``missed``: since when each attachment is missing."""
+    """One GC of a network.
+
+    ``missed``: missing attachment -> since when. ``before``: ``missed`` of the previous GC.
+    """
 
     def __init__(
         self, memory: MissingAttachments, network: str, before: dict[Sandbox, float], now: float
@@ -75,7 +81,7 @@ class GcPass:
         self.missed: dict[Sandbox, float] = {}
 
     def evidence(self, sandbox: Sandbox, netns: str) -> str:
-        """Record a missing attachment; return the evidence that it is deleted, or ""."""
+        """Record a missing attachment. Return the evidence that it was deleted, or ""."""
         since = self.missed[sandbox] = self._before.get(sandbox, self._now)
         container, interface = sandbox
         subject = f"container {container} interface {interface}"
@@ -86,12 +92,15 @@ class GcPass:
         return ""
 
     def end(self) -> None:
-        """Store the missing attachments."""
+        """Store the missing attachments for the next GC."""
         self._memory.remember(self._network, self.missed)
 
 
 def valid_attachments(conf: NetConf) -> frozenset[Sandbox]:
-    """The union of both lists that libcni sends (SPEC.md 1.1.0, GC). Raises CniFailure."""
+    """The valid attachments of a GC call. Raises CniFailure.
+
+    libcni sends the list under two keys (SPEC.md 1.1.0, GC). The result is the union.
+    """
     if conf.valid_attachments is None and conf.attachments is None:
         raise CniFailure(
             INVALID_CONFIG,
@@ -104,7 +113,7 @@ def valid_attachments(conf: NetConf) -> frozenset[Sandbox]:
 
 
 def incomplete(what: str, errors: list[str], done: int) -> CniFailure:
-    """The failure of a GC with errors; ``what``: the kind of objects, such as "endpoints"."""
+    """The failure of a GC with errors. ``what``: the kind of the objects, such as "endpoints"."""
     shown = "; ".join(errors[:ERRORS_SHOWN_MAX])
     more = len(errors) - ERRORS_SHOWN_MAX
     suffix = f"; and {more} more" if more > 0 else ""
@@ -116,11 +125,10 @@ def incomplete(what: str, errors: list[str], done: int) -> CniFailure:
 
 
 def is_netns_gone(path: str) -> bool:
-    """Whether it is certain that a network namespace does not exist any more.
+    """Whether it is certain that the network namespace at a path does not exist any more.
 
-    True only if this process sees the directory but not the path. A path below /proc is no proof,
-    because it may belong to a process of another PID namespace. A lookup that fails for another
-    reason is no proof either.
+    True only if the directory of the path exists, but not the path. The result is False for a path
+    below /proc, which may belong to a process of another PID namespace.
     """
     if not path.startswith("/") or path.startswith("/proc/"):
         return False

@@ -1,9 +1,12 @@
 """ADDs of Pods with automatic pools: allocate now if possible, else after the pool is created.
 
 An ADD whose pool exists and has a free address does not wait (I8). If the pool is missing or too
-small, the ADD writes a pool request for the controllers, which create the pools. It tries again
-after each of their reports, until it succeeds, a report says that waiting does not help, or
-``WAIT_S_MAX`` is over. It does not poll.
+small, the ADD writes a pool request to etcd. The controllers create or resize the pool, and write
+reports. The ADD tries again after each report, until one of these events:
+
+- The ADD succeeds.
+- A report shows that the controllers do not try again.
+- ``WAIT_S_MAX`` is over.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -33,17 +36,21 @@ from core.projections.configuration_view import ConfigurationView
 from nodeagent.handlers.add_handler import Allocate
 
 WAIT_S_MAX: Final = 25.0
-"""Seconds that an ADD waits for its automatic pool. The deadline of the ADD is later, so the caller
-gets the reason of the wait."""
+"""Seconds that an ADD waits for its automatic pool. The deadline of the ADD is later, so that the
+error text can say why the pool is missing or full."""
 
 WAITERS_MAX: Final = 250
-"""ADDs that wait at the same time; fewer than all requests, so that others are still admitted."""
+"""ADDs that wait at the same time. Less than ``request_runner.REQUESTS_MAX``, so that requests that
+need not wait are still admitted."""
 
 PoolError = PoolPending | AddressesUsedOut
 
 
 class WaitingAllocator:
-    """An allocator that waits for automatic pools; it calls ``on_wait`` for each ADD that waits."""
+    """An allocator that waits for automatic pools.
+
+    ``on_wait`` is called for each ADD that waits.
+    """
 
     def __init__(
         self,
@@ -66,7 +73,7 @@ class WaitingAllocator:
         self._refusal_notes = refusal_notes
 
     async def allocate_or_wait(self, request: AddRequest, facts: RequestFacts) -> Added:
-        """See ``Allocator.allocate``, whose errors it raises."""
+        """Like ``Allocator.allocate``, with the same errors."""
         annotations = facts.pod.annotations
         try:
             if self._enabled and (POD_SUBNETS in annotations or POD_SUBNET in annotations):
@@ -76,7 +83,7 @@ class WaitingAllocator:
             name = missing_pool_of(error)
             if self._refusal_notes is None or not name:
                 raise
-            # The pool may exist in Kubernetes, but be refused: a controller's note says why.
+            # If controllers refused a SpiderIPPool of this name, a note says why.
             raise await self._refusal_notes.explained(error, name) from None
 
     async def _allocate_from_automatic(self, request: AddRequest, facts: RequestFacts) -> Added:
@@ -104,7 +111,7 @@ class WaitingAllocator:
                         return await self._allocate(request, facts)
                     except (PoolPending, AddressesUsedOut) as repeated:
                         error = repeated
-                    # The controllers try again only after problems with ``again``.
+                    # ``again``: the controllers try again, and then write another report.
                     if not any(problem.again for problem in report.problems):
                         break
         finally:
@@ -125,9 +132,9 @@ class WaitingAllocator:
                     return
 
     def _is_outdated(self, application: Application, pod: PodFacts) -> bool:
-        """Whether the pool of a third-party application needs another size for this Pod.
+        """Whether this Pod requests another size of its application's existing pool.
 
-        Pools of built-in kinds are resized by the controllers, which watch these kinds only.
+        False for built-in kinds of applications: the controllers watch them and resize the pools.
         """
         if is_built_in(application.key):
             return False
@@ -135,13 +142,13 @@ class WaitingAllocator:
             request = read_request(pod.annotations, "")
             size = pool_size(application, request.number, AS_MANY_AS_REPLICAS) if request else 0
         except WrongInput:
-            return False  # the allocator reports it
+            return False  # the allocator raises the same error
         return request is not None and any(
             current_size != size for current_size in self._sizes(application, request)
         )
 
     def _sizes(self, application: Application, request: SubnetRequest) -> list[int]:
-        """The sizes of the existing automatic pools of a request."""
+        """The sizes of the application's existing automatic pools."""
         catalog = self._view.current.catalog
         return [
             pool_addresses(catalog[name]).size
@@ -157,7 +164,7 @@ class WaitingAllocator:
 def with_reason_of_report(
     error: PoolError, report: ReconcileReport | None, waited_s: float
 ) -> AllocationError:
-    """The error, with the reason from the controllers' report."""
+    """The error of an ADD that has waited, with the reason from the controllers' last report."""
     if report is None:
         why = f"no controller has processed the pool request within {waited_s:g} s"
         remedy = "check that a controller is running: `orbctl status`"

@@ -2,10 +2,10 @@
 
     read the binding ──▶ claim ──▶ write a binding request ──▶ wait until it is bound ──▶ answer
 
-This is used only with a network provider, and only for NICs that it serves
-(docs/concepts/network-provider.md). This module writes requests to etcd; the controllers call the
-provider. If an ADD fails or times out, its addresses are handed over for release. A repeated ADD
-waits for the binding request of the first one.
+This module is used only with a network provider, and only for the NICs that the provider serves
+(docs/concepts/network-provider.md). The agent writes binding requests to etcd; the controllers call
+the provider. If the bind takes too long, the addresses are handed over to the controllers, which
+unbind and release them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from core.process import tracing
 from nodeagent.handlers.add_handler import Allocate
 
 BIND_S_MAX: Final = 90.0
-"""Seconds from the start of an ADD to its answer; below ``BOUND_ADD_DEADLINE_S``."""
+"""Seconds from the start of an ADD to its answer. Less than ``BOUND_ADD_DEADLINE_S``."""
 
 ANSWER_RECORD_S: Final = 5.0
 """Seconds of ``BIND_S_MAX`` that are reserved to record and return the provider's answer."""
@@ -44,19 +44,19 @@ class Networks(Protocol):
     """The SpiderMultusConfigs of the Pods' NICs."""
 
     def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicConfiguration, ...]:
-        """The networks of these NICs. Raises NotReady if they cannot be read now."""
+        """The networks of these NICs. Raises NotReady until networks have been read."""
         ...
 
 
 class Times(NamedTuple):
-    """How long an ADD waits, and the wall clock for the deadline in its binding request."""
+    """``bind_s``: see ``BIND_S_MAX``. ``now_s``: the wall clock (Unix seconds)."""
 
     bind_s: float = BIND_S_MAX
     now_s: Callable[[], float] = time.time
 
 
 class _StoredRequest(NamedTuple):
-    """A binding request. ``revision``: its revision in etcd; 0 if the addresses are bound."""
+    """A binding request. ``revision``: in etcd; 0 if the addresses are already bound."""
 
     binding_request: BindingRequest
     revision: int
@@ -84,13 +84,13 @@ class BindingAllocator:
         self._handover = Handover(store, keys)
 
     async def allocate_and_bind(self, request: AddRequest, facts: RequestFacts) -> Added:
-        """Like ``Allocator.allocate``, but return after the addresses are bound.
+        """Like ``Allocator.allocate``, but returns after the addresses are bound.
 
         Also raises ProviderError, NotReady, DeadlineExceeded, BadInput.
         """
         end_time = asyncio.get_running_loop().time() + self._times.bind_s
         pod = facts.pod
-        # Raises NotReady or BadInput before an address is claimed.
+        # Called for its errors: NotReady and BadInput must come before an address is claimed.
         parents_of(self._networks.nics(pod, (request.attachment.interface,)))
         await self._admit(request, pod)
         added = await self._allocate(request, facts)
@@ -105,19 +105,22 @@ class BindingAllocator:
         return added._replace(endpoint=await self._endpoint(binding_request))
 
     async def _admit(self, request: AddRequest, pod: PodFacts) -> None:
-        """Raise NotReady while addresses of an earlier binding are being released."""
+        """Raise NotReady while addresses of an earlier binding are being released.
+
+        If an earlier Pod of the same name has the binding, its addresses are handed over first.
+        """
         binding = (await self._bindings.find(pod.endpoint_key)).binding
         if binding is None:
             return
         if not binding.is_ending:
             if _is_valid_for(binding.request, pod):
                 return
-            await self._confirm(request.pod)  # that the API server has a Pod with this UID
+            await self._confirm(request.pod)  # raises if the API server has no Pod with this UID
             await self._release(pod, "superseded", f"Pod {pod.uid} requests addresses")
         raise _still_releasing(binding)
 
     async def _binding_request_of(self, endpoint: Endpoint, pod: PodFacts) -> BindingRequest:
-        """The binding request of an endpoint, with its current claims."""
+        """A binding request for an endpoint and the current claims of its addresses."""
         interfaces = tuple(nic.interface for nic in endpoint.nics if nic.interface and nic.ipv4)
         parents = parents_of(self._networks.nics(pod, interfaces))
         addresses = addresses_of(endpoint, parents)
@@ -129,16 +132,20 @@ class BindingAllocator:
     async def _request_binding(
         self, binding_request: BindingRequest, pod: PodFacts, traceparent: str, end_time: float
     ) -> _StoredRequest:
-        """Write the binding request for the controllers; ``traceparent``: the caller's."""
+        """Write the binding request for the controllers, unless the addresses are bound.
+
+        ``traceparent``: from the caller.
+        """
         stored = await self._bindings.find(binding_request.key)
         binding = stored.binding
         if binding is not None:
             if not _address_set(binding.request) <= _address_set(binding_request):
-                await self._release(pod, "unbound", "its addresses differ from the bound ones")
+                why = "the claimed addresses are not the addresses of the binding"
+                await self._release(pod, "unbound", why)
                 raise _still_releasing(binding)
             if binding.is_ending:
                 raise _still_releasing(binding)
-            # The binding keeps the Pod for which it was made (``_is_valid_for``).
+            # The binding keeps the Pod for which it was made. See ``_is_valid_for``.
             binding_request = binding_request._replace(
                 uid=binding.request.uid, pod=binding.request.pod
             )
@@ -160,7 +167,7 @@ class BindingAllocator:
         return _StoredRequest(binding_request, revision)
 
     async def _wait(self, stored_request: _StoredRequest, pod: PodFacts, end_time: float) -> None:
-        """Wait until the addresses are bound."""
+        """Wait until the addresses are bound. Raises ProviderError, DeadlineExceeded."""
         binding_request = stored_request.binding_request
         try:
             async with (
@@ -183,7 +190,7 @@ class BindingAllocator:
             ) from None
 
     async def _release(self, pod: PodFacts, reason: ReleaseReason, why: str) -> None:
-        """Hand over this Pod's addresses for release; if superseded, those of an earlier Pod."""
+        """Hand over this Pod's addresses; for "superseded", the addresses of an earlier Pod."""
 
         def decide(endpoint: Endpoint) -> ReleaseDecision:
             is_ours = (endpoint.uid, endpoint.node) == (pod.uid, pod.node)
@@ -207,8 +214,8 @@ class BindingAllocator:
 def _is_valid_for(binding_request: BindingRequest, pod: PodFacts) -> bool:
     """Whether a binding is also valid for this Pod.
 
-    True for the same Pod, for the next Pod with a fixed address on the same node, and for the
-    target of a live migration, whose source still uses the addresses.
+    True for three Pods: the Pod of the binding; a Pod with fixed addresses on the node of the
+    binding; the target of a live migration, because the source Pod still uses the addresses.
     """
     same_node = pod.fixed is not None and binding_request.node == pod.node
     return binding_request.uid == pod.uid or same_node or pod.migrating

@@ -1,13 +1,11 @@
 """STATUS: whether an ADD can succeed now, and whether pools have free addresses (CNI 1.1.0).
 
     50   not ready, etcd unavailable, no usable pool, or all pools of a requested family are full
-    51   an address held on this node is quarantined, because a conflicting host uses it:
-         containers that run on this node may be limited
+    51   a Pod of this node holds a quarantined address, which a conflicting host uses too
 
-The pools are those of the network configuration. If it names none, they are the default pools;
-without default pools, all pools, because Pods can name any pool. Whether a pool is full is read
-from etcd. The result is cached for ``STATUS_CACHED_S``, because runtimes call STATUS every few
-seconds.
+STATUS checks the pools of the network configuration, or the default pools if the configuration
+names no pools. Without default pools, STATUS checks all pools, because Pods can name any pool. The
+result is cached for ``STATUS_CACHED_S``, because runtimes call STATUS every few seconds.
 """
 
 from __future__ import annotations
@@ -51,16 +49,16 @@ CHECK_POOLS: Final = (
 NAME_POOLS: Final = "name pools of an enabled IP version (enableIPv4, enableIPv6 of conf.yml)"
 
 STATUS_CACHED_S: Final = 2.0
-"""Seconds during which a result is returned again."""
+"""Seconds for which a result is cached."""
 
 NETWORKS_MAX: Final = 64
-"""Cached results: one for each network of the node."""
+"""Cached results. Each network of the node has one."""
 
 QUARANTINED_PER_READ: Final = 120
-"""Quarantined addresses in one read: etcd limits the operations of a transaction."""
+"""Quarantined addresses in one read. By default etcd allows 128 operations in a transaction."""
 
 QUARANTINED_MAX: Final = 1_200
-"""Quarantined addresses that one STATUS reads; with more, a contained fault is reported."""
+"""Quarantined addresses that one STATUS checks. If there are more, a fault is reported."""
 
 _NO_POD: Final = PodReference(container="status")
 
@@ -71,7 +69,10 @@ class _CachedStatus(NamedTuple):
 
 
 class StatusSettings(NamedTuple):
-    """The settings of STATUS. ``records_max``: a pool with so many claims counts as full."""
+    """The settings of STATUS.
+
+    ``records_max``: a pool with so many claims counts as full; 0: no limit.
+    """
 
     node: str
     selection: SelectionSettings
@@ -103,7 +104,7 @@ class StatusHandler:
         self._cache: dict[IpamConf, _CachedStatus] = {}
 
     async def handle_status(self, ipam: IpamConf) -> None:
-        """Raise CniFailure with code 50 (an ADD cannot succeed) or 51 (Pods may be limited)."""
+        """Raises CniFailure with code 50 or 51. The module docstring describes the codes."""
         status = self._cached(ipam)
         if status is None:
             async with self._lock:
@@ -143,7 +144,7 @@ class StatusHandler:
     # Exhaustion
 
     async def _exhaustion(self, ipam: IpamConf) -> CniFailure | None:
-        """Why no ADD of this network can succeed; None if one can."""
+        """Why no ADD of this network can succeed; None if an ADD can."""
         snapshot = self._view.current
         facts = self._facts.facts(_NO_POD)
         named = self._named_pools(ipam, snapshot)
@@ -158,17 +159,17 @@ class StatusHandler:
             if not await self._any_free(usable, snapshot):
                 return CniFailure(NOT_AVAILABLE, f"all IP addresses used out: {which}", ADD_RANGES)
         if not (named.ipv4 or named.ipv6):
-            text = "no IPPool available, the configuration names none of an enabled IP version"
+            text = "no IPPool available, the configuration names no pool of an enabled IP version"
             return CniFailure(NOT_AVAILABLE, text, NAME_POOLS)
         return None
 
     async def _all_exhausted(
         self, facts: RequestFacts, snapshot: ConfigurationSnapshot
     ) -> CniFailure | None:
-        """Why no pool has a free address; None if one has. Pods can name any of them."""
+        """Why no pool of this node has a free address; None if a pool has one."""
         usable = [name for name in snapshot.pools if self._is_usable(name, facts, snapshot)]
         if not usable:
-            text = "no IPPool available, there is none that can be used on this node"
+            text = "no IPPool available, no IPPool can be used on this node"
             return CniFailure(NOT_AVAILABLE, text, CHECK_POOLS)
         if await self._any_free(usable, snapshot):
             return None
@@ -242,7 +243,10 @@ class StatusHandler:
         ]
 
     def _read(self, kind: KeyKind[T], result: RangeResult) -> T | None:
-        """The value of a key; None if there is none, or if it cannot be read (reported)."""
+        """The value of a key; None if the key does not exist, or if its value is invalid.
+
+        An invalid value is reported as a fault.
+        """
         kv = result.first
         return None if kv is None else kind.read(self._keys, kv.key, kv.value, self._view.faults)
 

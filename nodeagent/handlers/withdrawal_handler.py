@@ -2,11 +2,12 @@
 
 See docs/reference/address-assignment.md, "Batch release".
 
-``withdraw_endpoint`` is ``DELETE /v1/ipam/ips``, for callers that probe by themselves;
-``withdraw_nic`` is for the agent's probe, which has found the conflicting addresses and the MAC
-addresses of their hosts. An address that a conflicting host uses is quarantined before it is
-released, so that it is not allocated again in between. Only addresses of the Pod with the UID of
-the request are released, and no fixed addresses.
+``withdraw_endpoint`` handles ``DELETE /v1/ipam/ips``, for callers that probe themselves.
+``withdraw_nic`` follows the agent's own probe, which finds the MAC addresses of conflicting hosts.
+
+An address that a conflicting host uses is quarantined before its release, so that no Pod gets the
+address in between. Fixed addresses are not released. Other addresses are released only if the Pod
+that has them has the UID of the request.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ PROBED: Final = (
 )
 
 ADDRESSES_OF_A_HOST_MAX: Final = 16
-"""Addresses of the cluster in quarantine because of one MAC address. Without this limit, a proxy
-that answers for every address would fill the quarantine with a whole pool."""
+"""Quarantined addresses for one MAC address, in the whole cluster. Without this limit, a proxy that
+answers for every address could put a whole pool in quarantine."""
 
 
 class Withdrawal(Enum):
-    """How a batch release ended. The value is the end of an error text, except for DONE.
+    """How a release ended. If addresses were kept, the value says why, for error texts.
 
     The texts with "forbid" are Spiderpool's.
     """
@@ -59,7 +60,7 @@ class Withdrawal(Enum):
 
 
 class WithdrawalHandler:
-    """Releases addresses that other hosts use.
+    """Releases addresses after a failed conflict detection.
 
     ``allowed``: SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS.
     """
@@ -86,7 +87,7 @@ class WithdrawalHandler:
         self._allowed = allowed
 
     async def withdraw_endpoint(self, reference: PodReference, *, conflict: bool) -> Withdrawal:
-        """Release a Pod's addresses; with ``conflict`` quarantine all of them first.
+        """Release a Pod's addresses. With ``conflict``, quarantine all of them first.
 
         Raises StoreError, and Refused if the endpoint belongs to another Pod.
         """
@@ -102,7 +103,8 @@ class WithdrawalHandler:
             return Withdrawal.STATEFUL if conflict else Withdrawal.DONE
         if endpoint.uid != pod.uid:
             if not (pod.known or reference.uid):
-                return Withdrawal.DONE  # the request has no UID, and there is no such Pod
+                # Without a UID, the endpoint may belong to any Pod of this name.
+                return Withdrawal.DONE
             raise Refused((_other_pod(endpoint, pod),))
         container = reference.container
         cause = Cause(self._actor, container)
@@ -121,16 +123,16 @@ class WithdrawalHandler:
     async def withdraw_nic(
         self, request: AddRequest, conflicts: Sequence[ConflictingAddress], why: str
     ) -> Withdrawal:
-        """Release the addresses that an ADD allocated for its interface, after the agent's probe.
+        """Release the addresses that an ADD allocated for its interface.
 
-        Only the addresses in ``conflicts`` are quarantined. The Pod's other interfaces, which may
-        be in use, keep their addresses. Raises StoreError.
+        Addresses in ``conflicts`` are quarantined first. The Pod's other interfaces, which may be
+        in use, keep their addresses. Raises StoreError.
         """
         pod = pod_of_nic(self._facts.facts(request.pod).pod, request.attachment.interface)
         if conflicts and not self._allowed:
             return Withdrawal.SWITCHED_OFF
         endpoint = await self._endpoint(pod)
-        # For a Pod that was just deleted, only its endpoint shows that the addresses are fixed.
+        # After the Pod was deleted, only the endpoint shows that the addresses are fixed.
         if pod.fixed or (endpoint is not None and self._is_fixed(endpoint)):
             return Withdrawal.STATEFUL
         attachment, cause = request.attachment, request.cause
@@ -158,7 +160,7 @@ class WithdrawalHandler:
         return Withdrawal.TOO_MANY if too_many else Withdrawal.DONE
 
     def _is_fixed(self, endpoint: Endpoint) -> bool:
-        """Whether the addresses are fixed; other endpoints have no validity (None)."""
+        # Only endpoints with fixed addresses have a validity.
         return self._facts.endpoint_validity(endpoint) is not None
 
     async def _endpoint(self, pod: PodFacts) -> Endpoint | None:
@@ -171,7 +173,7 @@ class WithdrawalHandler:
         return count >= ADDRESSES_OF_A_HOST_MAX
 
     async def _quarantine(self, endpoint: Endpoint, container: str, cause: Cause) -> None:
-        """Quarantine all addresses: the caller does not name the one with the conflict."""
+        """Quarantine all addresses, because callers do not say which address has the conflict."""
         addresses = [address for address, _ in endpoint.addresses()]
         for address in addresses:
             evidence = f"container {container}, one of {' '.join(addresses)}"
@@ -181,11 +183,11 @@ class WithdrawalHandler:
 
 
 def _other_nics(endpoint: Endpoint, attachment: Attachment) -> tuple[Nic, ...]:
-    """The NICs to keep: all before the attachment's NIC, and the named ones after it.
+    """The NICs to keep: all NICs before the attachment's NIC, and the named NICs after it.
 
-    An unnamed NIC belongs to the entry of the Pod's annotation that has the same number
-    (docs/reference/pool-selection.md, "Several NICs"). Without the attachment's NIC, unnamed NICs
-    after it would have the numbers of other entries.
+    The position of an unnamed NIC selects its entry in the Pod's annotation
+    (docs/reference/pool-selection.md, "Several NICs"). The removal of the attachment's NIC would
+    move later NICs to other entries, so unnamed NICs among them are not kept.
     """
     names = [nic.interface for nic in endpoint.nics]
     index = names.index(attachment.interface) if attachment.interface in names else len(names)

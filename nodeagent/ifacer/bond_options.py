@@ -2,8 +2,8 @@
 
 See docs/reference/cni-configuration.md, "Bond options".
 
-The rules are Spiderpool's: entries without exactly one "=" and unknown keys are ignored, and only
-numbers above zero are applied. An error names the key of a wrong value.
+The rules are Spiderpool's. Ignored are: an entry that does not have exactly one "="; an entry with
+an unknown key; a number that is not above zero. An error names the key of a wrong value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ MAC_BYTES: Final = 6
 
 
 class NumberOption(NamedTuple):
-    """An option with a number: the kernel's attribute (include/uapi/linux/if_link.h) and size."""
+    """An option whose value is a number: the netlink attribute and its size.
+
+    Source: include/uapi/linux/if_link.h.
+    """
 
     attribute: str
     bits: int
@@ -53,7 +56,7 @@ NUMBER_OPTIONS: Final[dict[str, NumberOption]] = {
 
 
 class BondOptions(NamedTuple):
-    """Parsed options. ``numbers``: in the order of the text; ``actor``: a MAC address."""
+    """Parsed options. ``numbers``: option and value. ``actor``: a MAC address; b"" for none."""
 
     numbers: tuple[tuple[NumberOption, int], ...] = ()
     arp_targets: tuple[str, ...] = ()
@@ -63,13 +66,13 @@ class BondOptions(NamedTuple):
 
     @property
     def interfaces(self) -> tuple[tuple[str, str], ...]:
-        """Key and value of the options that name an interface."""
+        """Key and interface name of the options that name an interface."""
         options = (("primary", self.primary), ("active_slave", self.active))
         return tuple((key, name) for key, name in options if name)
 
 
 def read_options(text: str) -> BondOptions:
-    """The options of a text. Raises BadInput; its subject is the key."""
+    """Parse bond options. Raises BadInput; the subject of the error is the key."""
     if len(text) > OPTIONS_CHARACTERS_MAX:
         raise BadInput(
             f"bond.options has more than {OPTIONS_CHARACTERS_MAX} characters",

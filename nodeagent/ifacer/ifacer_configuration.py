@@ -1,7 +1,7 @@
-"""The network configuration of ``ifacer``, read and checked.
+"""Reads and checks the network configuration of ``ifacer``.
 
-See docs/reference/cni-configuration.md, "ifacer". An error names its field. The links of the node
-are not read before the configuration is valid.
+See docs/reference/cni-configuration.md, "ifacer". An error names the field. The node's links are
+not checked here.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class InterfaceConfig(NamedTuple):
 
     @property
     def vlan_name(self) -> str:
-        """The name of the VLAN."""
+        """The name of the VLAN link."""
         return f"{self.parent}.{self.vlan}"
 
 
 class IfacerConf(NamedTuple):
-    """A configuration. ``links`` None: nothing to create. ``previous``: its prevResult."""
+    """A network configuration. ``links`` None: nothing to create. ``previous``: prevResult."""
 
     cni_version: str
     links: InterfaceConfig | None
@@ -80,7 +80,7 @@ _BOND_NAMES: Final = {name: name for name in _Bond.__struct_encode_fields__}
 
 
 def read_conf(stdin: bytes) -> IfacerConf:
-    """The configuration on standard input. Raises CniFailure with code 1, 6 or 7."""
+    """Parse the standard input of a call. Raises CniFailure with code 1, 6 or 7."""
     document = normalized(read_document(stdin), _NAMES)
     if isinstance(document.get("bond"), dict):
         document["bond"] = normalized(document["bond"], _BOND_NAMES)

@@ -1,8 +1,7 @@
 """Handles calls of the executable ``ifacer``: an ADD creates links and returns an empty result.
 
-The executable answers DEL, CHECK, GC and STATUS itself, because no link is ever removed; if the
-agent receives such a call, the call succeeds too. ADD reads neither etcd nor the pools: links can
-be created before the agent is ready to allocate addresses.
+The executable answers DEL, CHECK, GC and STATUS itself, because no link is ever removed. An ADD
+does not need etcd, so links can be created before the agent is ready to allocate addresses.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class Ifacer:
         self._configurator = configurator
 
     async def answer_chained(self, command: str, variables: dict[str, str], stdin: bytes) -> bytes:
-        """Standard output of a success. Raises CniFailure, NetlinkLost, RequestError."""
+        """The standard output of a call. Raises CniFailure, NetlinkLost, RequestError."""
         if command != "ADD":
             return b""
         conf = read_conf(stdin)

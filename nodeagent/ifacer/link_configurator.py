@@ -1,9 +1,8 @@
-"""Creates master interfaces (bonds and VLANs on which Pods' NICs are made).
+"""Creates master interfaces: the bonds and VLANs on which Pods' NICs are made.
 
-It reads the links and applies the next steps, until none is left.
-
-The calls on a node run one after the other. A call has a limited number of rounds; each round reads
-the links again, so it includes changes of other processes. The links are in the node's namespace.
+A call has up to ``ROUNDS_MAX`` rounds, until no step is left. Each round reads the node's links,
+computes the next steps (``link_plan``), and applies the steps. So a round includes changes that
+other processes have made. The calls on a node run one after the other.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from nodeagent.ifacer.link_plan import NodeLinks
 
 ROUNDS_MAX: Final = 10
-"""Rounds of one call; a VLAN on a new bond needs five."""
+"""Rounds of one call. A VLAN on a new bond needs five rounds."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ class LinkConfigurator:
     async def prepare(self, config: InterfaceConfig) -> None:
         """Create missing links.
 
-        Raises DatapathError: existing links conflict, or the kernel refuses.
+        Raises DatapathError if existing links conflict, or if the kernel refuses a change.
         """
         with child_span("ifacer.prepare", attributes={"network.interface.name": config.parent}):
             async with self._one_at_a_time:
@@ -75,7 +74,7 @@ class LinkConfigurator:
 
 
 def _choose_active(session: NetlinkSession, bond: DesiredBond) -> None:
-    """Choose the active member; the kernel refuses one whose link is not up yet."""
+    """Choose the active member. The kernel refuses a member whose link is not up yet."""
     from nodeagent.ifacer.link_plan import active_member_step  # noqa: PLC0415  # imports pyroute2
 
     links = _node_links(session, is_new_bond=True)

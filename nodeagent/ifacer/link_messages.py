@@ -1,9 +1,8 @@
 """Netlink messages of bonds, VLANs and other kinds of links, encoded and decoded by pyroute2.
 
-Import this module only where such a link is created: pyroute2 adds 13 MB to the process and 0.1 s
-to the first use. ``nodeagent.netlink`` encodes the messages of every ADD itself
-(docs/contributing/decisions/0009-netlink-messages-by-hand.md); its sessions also send the messages
-of this module.
+Import this module only where such a link is created, because pyroute2 adds 13 MB to the process and
+0.1 s to the first use. Messages that every ADD needs are in ``nodeagent.netlink``, without pyroute2
+(docs/contributing/decisions/0009-netlink-messages-by-hand.md).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from nodeagent.netlink.requests import NEW_FLAGS, Request
 from nodeagent.netlink.values import Link
 
 Attributes = Mapping[str, object]
-"""Attributes by pyroute2's names, which are the kernel's (include/uapi/linux/if_link.h)."""
+"""Attribute name -> value. The names are from include/uapi/linux/if_link.h, as in pyroute2."""
 
 NO_ATTRIBUTES: Final[Attributes] = MappingProxyType({})
 
@@ -32,7 +31,7 @@ BOND_KIND: Final = "bond"
 
 
 def add_link(name: str, kind: str, *, parent: int = 0, data: Attributes = NO_ATTRIBUTES) -> Request:
-    """Create a link of a kind; ``parent``: the index of its parent link, 0 for none."""
+    """Create a link of a kind. ``parent``: the index of the parent link, 0 for none."""
     attributes: list[tuple[str, Any]] = [("IFLA_IFNAME", name)]
     if parent:
         attributes.append(("IFLA_LINK", parent))
@@ -46,9 +45,9 @@ def add_vlan(name: str, parent: int, vlan_id: int) -> Request:
 
 
 def add_bond(name: str, mode: int, options: BondOptions, index_of: Mapping[str, int]) -> Request:
-    """Create a bond without ``active_slave``: only a member of the bond can become its active one.
+    """Create a bond. The option ``active_slave`` is not set, because the bond has no members yet.
 
-    ``index_of``: interface indexes by name, for the option ``primary``.
+    ``index_of``: interface name -> index, for the option ``primary``.
     """
     data: dict[str, object] = {"IFLA_BOND_MODE": mode}
     data |= {option.attribute: value for option, value in options.numbers}
@@ -68,12 +67,12 @@ def set_active_member(bond_index: int, member_index: int) -> Request:
 
 
 def read_vlan_id(link: Link) -> int:
-    """The VLAN id of a link of kind ``vlan``; 0 if the kernel does not report it."""
+    """The VLAN id of a link of kind ``vlan``; 0 if the kernel reports no id."""
     return _read(vlan, link, "IFLA_VLAN_ID")
 
 
 def read_bond_mode(link: Link) -> int:
-    """The mode of a link of kind ``bond``; 0 if the kernel does not report it."""
+    """The mode of a link of kind ``bond``; 0 if the kernel reports no mode."""
     return _read(bond, link, "IFLA_BOND_MODE")
 
 
@@ -93,6 +92,6 @@ def _packed(index: int, attributes: list[tuple[str, Any]]) -> bytes:
 
 
 def _read(kind: Any, link: Link, name: str) -> int:  # noqa: ANN401  # pyroute2 has no types
-    attributes = kind(data=bytearray(attribute(0, link.data)))  # the type is not read
+    attributes = kind(data=bytearray(attribute(0, link.data)))  # pyroute2 ignores the type, 0
     attributes.decode()
     return int(attributes.get_attr(name) or 0)

@@ -1,10 +1,11 @@
 """Computes the next netlink requests from the node's links and the desired links. Pure.
 
-The plan is computed from the kernel's state after every send, until no step is left. So a repeated
-call does nothing, two concurrent calls complete each other's work, and the work of a crashed call
-is finished. Conflicts are reported before any change. No link is ever removed, and an existing link
-of the desired name is used unchanged. Only missing members are added to a bond, if no other link
-uses them.
+The caller sends the requests of a plan, reads the links again, and computes the next plan, until no
+step is left. So a call also finishes the work of a crashed call.
+
+Conflicts are reported before any change. No link is ever removed. An existing link of the desired
+name is used, and its settings are not changed. An existing bond gets its missing members, except
+members that something else uses.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from nodeagent.netlink.values import Link
 class NodeLinks(NamedTuple):
     """The node's links. ``in_use``: indexes of links with addresses that are not link-local.
 
-    ``is_new_bond``: this call created the bond, so all configured members are added to it.
+    ``is_new_bond``: this call created the bond, so it gets all configured members.
     """
 
     links: tuple[Link, ...]
@@ -38,19 +39,19 @@ class NodeLinks(NamedTuple):
     is_new_bond: bool = False
 
     def find(self, name: str) -> Link | None:
-        """The link of that name."""
+        """The link with a name; None if it does not exist."""
         return next((link for link in self.links if link.name == name), None)
 
 
 class LinkPlan(NamedTuple):
-    """The next requests; none when nothing is left. ``skipped``: why links are not in a bond."""
+    """``steps``: the next requests. ``skipped``: texts that say why links are not in the bond."""
 
     steps: tuple[Request, ...] = ()
     skipped: tuple[str, ...] = ()
 
 
 def next_steps(config: InterfaceConfig, node_links: NodeLinks) -> LinkPlan:
-    """The next plan. Raises DatapathError if the desired links conflict with existing ones."""
+    """The next plan. Raises DatapathError if desired links conflict with existing links."""
     if config.vlan:
         _check_vlan(config, node_links)
     plan = LinkPlan()
@@ -100,7 +101,7 @@ def _check_bond(bond: DesiredBond, node_links: NodeLinks) -> None:
 
 
 def _check_member(name: str, bond: DesiredBond, node_links: NodeLinks) -> Link:
-    """The link of a future member of a bond. Raises DatapathError if it cannot be one."""
+    """The link of a future member of a bond. Raises DatapathError if it cannot be a member."""
     member = node_links.find(name)
     if member is None:
         raise _missing(name)
@@ -111,7 +112,7 @@ def _check_member(name: str, bond: DesiredBond, node_links: NodeLinks) -> Link:
         raise DatapathError(
             f"interface {name} belongs to {master} and cannot be a member of {bond.name}",
             subject=name,
-            remedy=f"remove it from {master}: ip link set {name} nomaster",
+            remedy=f"remove {name} from {master}: ip link set {name} nomaster",
         )
     return member
 
@@ -168,8 +169,7 @@ def _why_not_added(
 ) -> str:
     """Why a member is not added to a bond that existed before this call; "" if it can be added.
 
-    An interrupted call or an administrator may have created the bond. So it must have the desired
-    mode, and the NIC must have no master and no addresses.
+    An administrator may have created the bond for another purpose, and may use the member.
     """
     if member is None:
         return "does not exist"
@@ -197,7 +197,10 @@ def _vlan_steps(config: InterfaceConfig, node_links: NodeLinks) -> Iterator[Requ
 
 
 def active_member_step(bond: DesiredBond, node_links: NodeLinks) -> tuple[Request, ...]:
-    """The request that chooses the active member of a new bond, once it is a member."""
+    """The request that chooses the active member of a new bond.
+
+    Returns no request if the interface in the options is not a member of the bond.
+    """
     existing, member = node_links.find(bond.name), node_links.find(bond.options.active)
     if existing is None or member is None or member.master != existing.ifindex:
         return ()

@@ -1,4 +1,4 @@
-"""The agent's connection to a cluster: credentials, and watches in the background."""
+"""The agent's connection to a Kubernetes cluster, with watches in the background."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Cluster:
-    """A connected cluster; close it at the end.
+    """The watches of one cluster. ``server``: the URL of the API server.
 
-    ``networks`` None: no network provider is configured; ``rdma_pods`` None: RDMA metrics are
-    disabled; ``coordinator`` None: the SpiderCoordinator is disabled; ``sriov`` None: virtual
-    functions are not configured. ``server``: the URL of the API server.
+    These attributes are None if the settings do not enable them: ``networks`` (a network provider),
+    ``rdma_pods`` (RDMA metrics), ``coordinator`` (the SpiderCoordinator), ``sriov`` (virtual
+    functions).
     """
 
     def __init__(self, api: Api, settings: Settings, supervisor: Supervisor | None = None) -> None:
@@ -91,10 +91,10 @@ class Cluster:
 async def connect_cluster(
     settings: Settings, supervisor: Supervisor | None = None
 ) -> Cluster | None:
-    """Connect to the configured cluster; None: standalone. Raises BadInput without credentials.
+    """Start to watch the configured cluster. Returns None if no cluster is configured.
 
-    The watches run under ``supervisor``, by default a new one. This does not wait for an answer of
-    the API server: until then, the agent serves requests that need none.
+    Does not wait for an answer of the API server. ``supervisor``: runs the watches, by default a
+    new one. Raises BadInput without credentials.
     """
     if settings.kubeconfig is None:
         return None

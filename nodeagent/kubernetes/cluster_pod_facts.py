@@ -1,9 +1,11 @@
 """Facts about Pods from the API server: watched objects, and single reads.
 
-The agent watches the Pods of its node, its Node, Namespaces and StatefulSets. kubelet is often
-faster than the watch: for a Pod that the watch has not delivered yet, an ADD waits briefly and then
-reads it once. Watched objects are good enough to keep addresses. Before an address is released, the
-agent reads the API server again, unless the watch has reported the Pod's deletion (I6).
+The agent watches the Node on which it runs, the Pods of this Node, all Namespaces and all
+StatefulSets. kubelet is often faster than the watch of Pods. An ADD waits briefly until the watch
+delivers its Pod; after that it reads the Pod from the API server.
+
+Watched objects alone can decide to keep an address. Before an address is released, the agent reads
+the API server, unless the watch has reported the end of the Pod (I6).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -41,10 +43,10 @@ WATCH_WAIT_S_MAX: Final = 2.0
 """Seconds that an ADD waits for the watch to deliver its Pod."""
 
 READ_PODS_MAX: Final = 512
-"""Cached Pods that were read because the watch was late."""
+"""Cached Pods that were read from the API server before the watch delivered them."""
 
 ENDED_MAX: Final = 4_096
-"""Cached UIDs of ended Pods; the oldest is removed, and its Pod is read again if needed."""
+"""Cached UIDs of ended Pods. If there are more, the oldest UIDs are removed."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ class KubernetesFactsSource:
         return self.pods, self.nodes, self.namespaces, self.stateful_sets
 
     def complete_facts(self, reference: PodReference) -> RequestFacts | None:
-        """The facts, if the Pod and its top controller are known."""
+        """The cached facts; None if the Pod or its top controller is not cached."""
         key = _key(reference)
         pod = None if key is None else self._known(key, reference.uid)
         if pod is None or not self._owners.is_cached(controller_of(pod)):
@@ -91,7 +93,7 @@ class KubernetesFactsSource:
         return self.facts(reference)
 
     async def load_pod(self, reference: PodReference) -> None:
-        """Load the Pod of an ADD and its owners, for ``facts``.
+        """Load the Pod of an ADD and the Pod's owners, for ``facts``.
 
         Raises WrongInput if the Pod does not exist, NotReady if the API server does not answer.
         """
@@ -107,7 +109,7 @@ class KubernetesFactsSource:
             raise WrongInput(
                 f"there is no Pod {'/'.join(key)}",
                 subject="/".join(key),
-                remedy="do nothing if it was deleted; otherwise check K8S_POD_UID in CNI_ARGS",
+                remedy="do nothing if the Pod was deleted; otherwise check K8S_POD_UID in CNI_ARGS",
             ) from None
         except ApiError as error:
             message = f"cannot read Pod {'/'.join(key)}, which the watch has not delivered: {error}"
@@ -115,9 +117,10 @@ class KubernetesFactsSource:
             raise NotReady(message, subject="/".join(key), remedy=remedy) from None
 
     async def confirm_current(self, reference: PodReference) -> None:
-        """Read the Pod: no other Pod may have its name, before it takes over old addresses.
+        """Confirm that the API server has the Pod with its UID. See ``FactsSource``.
 
-        See ``FactsSource``. Two Pods of the same name never exist at the same time.
+        Then an earlier Pod of the same name is gone, because two Pods of one name never exist at
+        the same time. Raises WrongInput, NotReady.
         """
         key = _key(reference)
         if key is None:
@@ -141,9 +144,9 @@ class KubernetesFactsSource:
             )
 
     def liveness(self, reference: PodReference) -> Liveness | None:
-        """Whether a Pod runs, from cached facts; None: unknown. See ``FactsSource``.
+        """Whether a Pod has ended, from cached facts; None: unknown. See ``FactsSource``.
 
-        Only an end is certain: an ended Pod never runs again.
+        Cached facts cannot prove that a Pod still runs. An ended Pod never runs again.
         """
         key, uid = _key(reference), reference.uid
         if key is None:
@@ -155,7 +158,7 @@ class KubernetesFactsSource:
         return Liveness(alive=False) if has_ended else None
 
     async def confirm_liveness(self, reference: PodReference) -> Liveness:
-        """Read whether the Pod of a DEL runs: if kubelet replaces only its sandbox, it does."""
+        """Like ``liveness``, but reads the API server if cached facts do not decide."""
         key, uid = _key(reference), reference.uid
         known = self.liveness(reference)
         if known is not None or key is None:
@@ -178,7 +181,7 @@ class KubernetesFactsSource:
         return Liveness(alive=False)
 
     def facts(self, reference: PodReference) -> RequestFacts:
-        """The known facts; for an unknown Pod only those of the request."""
+        """The cached facts. For an unknown Pod: the facts in ``reference``."""
         key = _key(reference) or (reference.namespace or DEFAULT_NAMESPACE, reference.container)
         known = self._known(key, reference.uid)
         namespace = self._namespace(key[0])
@@ -188,21 +191,21 @@ class KubernetesFactsSource:
         return RequestFacts(self._pod(key, known), namespace, self.node())
 
     def node(self) -> NodeFacts:
-        """The facts of the watched Node."""
+        """The facts of the Node."""
         node = self.nodes.objects.get(("", self._node))
         if node is None:
             return NodeFacts(self._node)
         return NodeFacts(self._node, node["metadata"].get("labels", {}), known=True)
 
     def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
-        """Whether the endpoint's holder is still a replica of the watched StatefulSet."""
+        """Whether fixed addresses are still needed, from watched objects. None: not fixed."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         if kind is None:
             return None
         return validity_of(kind, *endpoint.key, self._owners)
 
     async def confirm_endpoint(self, endpoint: Endpoint) -> Validity | None:
-        """Read the StatefulSet, VM instance or VM from the API server now."""
+        """Like ``endpoint_validity``, but reads the API server unless the addresses are needed."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         watched = self.endpoint_validity(endpoint)
         if kind is None or watched is None or watched.state == "valid":
@@ -211,7 +214,7 @@ class KubernetesFactsSource:
         return validity_of(kind, *endpoint.key, await self._owners.read_owners(kind, *endpoint.key))
 
     async def _find_pod(self, key: ObjectKey, uid: str) -> Object:
-        """The Pod from the watch, or by a read after ``WATCH_WAIT_S_MAX``. Raises ApiError."""
+        """The Pod from the watch, or from the API server if the watch is late. Raises ApiError."""
         if pod := self._known(key, uid):
             return pod
         if self.pods.listed.is_set() and not self.pods.fault:
@@ -234,7 +237,7 @@ class KubernetesFactsSource:
         return pod
 
     def _known(self, key: ObjectKey, uid: str) -> Object | None:
-        """The cached Pod, if it has this UID."""
+        """The cached Pod; None if the Pod has another UID or has ended. ``uid`` "": any UID."""
         for objects in (self.pods.objects, self._read):
             pod = objects.get(key)
             if pod is not None and _has_uid(pod, uid) and pod["metadata"]["uid"] not in self._ended:
@@ -242,7 +245,7 @@ class KubernetesFactsSource:
         return None
 
     def _remember_end(self, uid: str) -> None:
-        """Store that a Pod has ended, even if the watch still has it."""
+        """Store that a Pod has ended. The watch may still deliver the Pod as running."""
         self._ended[uid] = None
         while len(self._ended) > ENDED_MAX:
             self._ended.popitem(last=False)
@@ -290,7 +293,6 @@ class KubernetesFactsSource:
             self._remember_end(change.before["metadata"]["uid"])
 
     async def _wake_waiting_adds(self) -> None:
-        """Wake the ADDs that wait for a Pod."""
         while True:
             await self._has_changes.wait()
             self._has_changes.clear()
@@ -298,7 +300,7 @@ class KubernetesFactsSource:
                 self._pods_changed.notify_all()
 
     async def _load_owner(self, key: ObjectKey) -> None:
-        """Load the controllers of a Pod before its ADD."""
+        """Load the controllers of a Pod, if possible before the Pod's ADD."""
         pod = self.pods.objects.get(key)
         if pod is not None:
             await self._owners.load_owner(controller_of(pod))

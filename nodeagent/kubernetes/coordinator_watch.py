@@ -1,9 +1,8 @@
-"""Watches the SpiderCoordinator, which has settings of the coordinator.
+"""Watches the SpiderCoordinator, which has the cluster-wide settings of the coordinator plugin.
 
-The agent uses the SpiderCoordinator with the configured name; the leading controller maintains the
-object's status. Fields that the object does not set come from ``orbweaver.coordinator`` of
-conf.yml. After the agent has received the object, ADDs use the cached version and do not need the
-API server (I8 of docs/contributing/architecture.md).
+The leading controller writes the status of the SpiderCoordinator. Fields that the SpiderCoordinator
+does not set come from ``orbweaver.coordinator`` of conf.yml. ADDs use the cached object and do not
+wait for the API server (I8 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ _log: Final = logging.getLogger(__name__)
 
 
 class CachedCoordinator(NamedTuple):
-    """The cached SpiderCoordinator. ``fault``: why its settings cannot be used, "" if they can."""
+    """The cached SpiderCoordinator. ``fault``: why the settings cannot be used, "" for none."""
 
     settings: UnparsedSettings = UnparsedSettings()
     fault: str = ""
 
 
 class KubernetesCoordinator(CoordinatorDefaults):
-    """The settings of a SpiderCoordinator, which override conf.yml; ``run`` watches it."""
+    """Watches the SpiderCoordinator ``name``. ``configured``: the settings of conf.yml."""
 
     def __init__(self, api: Api, name: str, configured: UnparsedSettings) -> None:
         path = f"{COORDINATORS}?fieldSelector=metadata.name%3D{name}"
@@ -57,18 +56,18 @@ class KubernetesCoordinator(CoordinatorDefaults):
         await self.coordinators.run()
 
     async def load(self) -> None:
-        """Wait at most ``LISTED_S_MAX`` for the first list."""
+        """Wait until SpiderCoordinators have been listed once, at most ``LISTED_S_MAX``."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LISTED_S_MAX):
                 await self.coordinators.listed.wait()
 
     def current_settings(self) -> UnparsedSettings:
-        """The current settings. Raises NotReady unless the object exists and is Synced."""
+        """The current settings. Raises NotReady unless a valid object exists and is Synced."""
         coordinator = self.coordinators.objects.get(("", self._name))
         if coordinator is None:
             raise self._missing()
         if coordinator.fault:
-            # "no ready" is the text of Spiderpool, which users may match.
+            # "no ready" is Spiderpool's text: users may match it.
             raise NotReady(
                 f"spidercoordinator: {self._name} no ready: {coordinator.fault}",
                 subject=self._name,
@@ -88,7 +87,7 @@ class KubernetesCoordinator(CoordinatorDefaults):
 
 
 def cached_coordinator(coordinator: Object) -> CachedCoordinator:
-    """The settings of a SpiderCoordinator, or the fault of an unusable object."""
+    """The settings of a SpiderCoordinator, or why they cannot be used."""
     try:
         report = msgspec.convert(coordinator.get("status") or {"phase": ""}, CoordinatorReport)
         if report.phase != SYNCED:

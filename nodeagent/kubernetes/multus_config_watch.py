@@ -1,7 +1,7 @@
 """Watches the SpiderMultusConfigs, to find the Pods' NICs that a network provider binds.
 
-The agent watches them only if a network provider is configured. A Pod's annotations name its
-networks. The type, the VLAN mode and the master of each network are cached.
+The agent watches SpiderMultusConfigs only if a network provider is configured. The annotations of a
+Pod name the networks of its NICs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class CachedNetwork(NamedTuple):
-    """A cached network; ``nad``: its name in annotations."""
+    """The cached part of a SpiderMultusConfig. ``nad``: the network's name in annotations."""
 
     nad: str
     cni_type: str = ""
@@ -38,7 +38,7 @@ class CachedNetwork(NamedTuple):
 
 
 def mac_of(link: str) -> str:
-    """The MAC address of a link of this host, "" if the link does not exist."""
+    """The MAC address of a link of this host; "" if the link does not exist."""
     try:
         return (NET_CLASS / link / "address").read_text("ascii").strip() if link else ""
     except (OSError, UnicodeDecodeError):
@@ -46,7 +46,7 @@ def mac_of(link: str) -> str:
 
 
 class KubernetesNetworks:
-    """The networks of a cluster (``provider_binding.Networks``); ``run`` keeps them up to date."""
+    """The ``provider_binding.Networks`` of a cluster. ``run`` keeps the networks up to date."""
 
     def __init__(
         self,
@@ -66,9 +66,9 @@ class KubernetesNetworks:
         await self.configs.run()
 
     def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicConfiguration, ...]:
-        """The configurations of these NICs of a Pod, without NICs on unknown networks.
+        """The configurations of these NICs of a Pod. NICs on unknown networks are left out.
 
-        Raises NotReady until the networks of the cluster have been listed once.
+        Raises NotReady until SpiderMultusConfigs have been listed once.
         """
         configurations = []
         for interface in interfaces:
@@ -104,7 +104,7 @@ class KubernetesNetworks:
 
 
 def cached_network(config: Object) -> CachedNetwork:
-    """The cached part of a SpiderMultusConfig; an unreadable one has no type."""
+    """The cached part of a SpiderMultusConfig. If it is unreadable, the network has no type."""
     metadata = config["metadata"]
     try:
         network = network_of(config)

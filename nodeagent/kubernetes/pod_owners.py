@@ -1,8 +1,7 @@
 """Owners of Pods: top controllers, StatefulSets and virtual machines.
 
-The Deployment of a ReplicaSet and the CronJob of a Job never change. So each ReplicaSet and Job is
-read once, when its first Pod appears, and its owner is cached by UID; concurrent requests share one
-read. To keep addresses, the cached StatefulSet of the watch is enough. Only ``read_owners``, which
+The owner of a ReplicaSet or Job never changes. So each ReplicaSet and Job is read once, when the
+first Pod needs it. The watched StatefulSet is enough to keep addresses. Only ``read_owners``, which
 reads the API server, can prove that a StatefulSet is deleted or has fewer replicas (I6).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
@@ -43,7 +42,7 @@ from nodeagent.pod_facts import CONFIRM_S_MAX
 T = TypeVar("T")
 
 CACHED_MAX: Final = 4_096
-"""Cached owners of ReplicaSets and Jobs; the least recently used one is removed first."""
+"""Cached owners of ReplicaSets and Jobs. The least recently used owner is removed first."""
 
 _COLLECTIONS: Final = {
     ("apps/v1", "ReplicaSet"): "/apis/apps/v1/namespaces/{}/replicasets/{}",
@@ -53,7 +52,7 @@ _NOT_WATCHED: Final = MissingOwner(certain=False, why="the agent does not watch 
 
 
 class _Kind(NamedTuple):
-    """A kind of owners: its name, and the API path by namespace and name."""
+    """A kind of owners. ``path``: the API path, with placeholders for namespace and name."""
 
     name: str
     path: str
@@ -92,11 +91,11 @@ class OwnerCache:
                 path.format(segment(owner.namespace), segment(owner.name))
             )
         except ApiNotFound:
-            parent = None  # the owner was deleted before its Pods; it counts as the top controller
+            parent = None  # a deleted ReplicaSet or Job counts as the top controller
         else:
             parent = controller_of(owner_object)
         if parent is not None and PARENT_KINDS.get(owner.kind) != (parent.api_version, parent.kind):
-            parent = None  # the ReplicaSet of an Argo Rollout counts as the top controller
+            parent = None  # for example, the ReplicaSet of an Argo Rollout is the top controller
         self._parents[owner.uid] = parent
         while len(self._parents) > CACHED_MAX:
             self._parents.popitem(last=False)
@@ -108,7 +107,7 @@ class OwnerCache:
         return owner.uid in self._parents
 
     def top(self, owner: Owner) -> Owner:
-        """The top controller.
+        """The top controller of Pods whose direct owner is ``owner``.
 
         See docs/reference/pool-selection.md, "Top controller".
         """
@@ -137,7 +136,10 @@ class OwnerCache:
         return _NOT_WATCHED
 
     async def read_owners(self, kind: FixedKind, namespace: str, name: str) -> KnownOwners:
-        """The owner of a replica, VM or IPAMClaim, read from the API server now."""
+        """Read the owners of an endpoint from the API server. ``kind``: of the fixed address.
+
+        ``namespace``, ``name``: of the endpoint.
+        """
         if kind == "ipamclaim":
             key = namespace, claim_of_endpoint(name)
             claim = await self._find(_IPAM_CLAIM, key, ipam_claim_state)

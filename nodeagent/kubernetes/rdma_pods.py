@@ -1,8 +1,7 @@
-"""Pods of this node with RDMA devices, by address, with their top owners.
+"""Watches the Pods of this node that have RDMA devices, for the labels of RDMA metrics.
 
-The labels of RDMA metrics need these Pods; the agent watches them only if the metrics are enabled.
-Multus' annotation shows that a Pod has an RDMA device. The Pod's owners, of any kind, are read in
-the background; if an owner cannot be read or does not exist, the labels have no owner.
+Multus' annotation shows that a Pod has an RDMA device. The owners of the Pod, of any kind, are read
+in the background. If an owner cannot be read, the labels have no owner.
 """
 
 from __future__ import annotations
@@ -23,24 +22,24 @@ from nodeagent.rdma.rdma_ports import RdmaPod
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
 DEVICE: Final = "rdma-device"
 CHAIN_MAX: Final = 8
-"""Owners in a chain; a longer chain has no known top."""
+"""Owners in the chain from a Pod to its top owner. The top owner of a longer chain is unknown."""
 
 CACHED_MAX: Final = 4_096
-"""Cached top owners, by UID of the direct owner; the least recently used is removed first."""
+"""Cached top owners, by UID of the direct owner. The least recently used is removed first."""
 
 KINDS_MAX: Final = 128
-"""Cached API paths of kinds; if there are more, the cache is emptied."""
+"""Cached API paths of kinds. A full cache is emptied."""
 
 
 class CachedPod(NamedTuple):
-    """The cached part of a Pod. ``addresses``: empty if it has no RDMA device (yet)."""
+    """The cached part of a Pod. ``addresses``: empty while the Pod has no RDMA device."""
 
     addresses: tuple[str, ...] = ()
     owner: Owner | None = None
 
 
 class RdmaPodWatch:
-    """The Pods with RDMA devices, ``by_address``; ``run`` keeps them up to date."""
+    """The Pods of a node with RDMA devices. ``run`` keeps them up to date."""
 
     def __init__(self, api: Api, node: str) -> None:
         self.pods = Reflector(
@@ -57,7 +56,7 @@ class RdmaPodWatch:
         await until_all(self.pods.run(), self._owner_queue.run())
 
     def by_address(self) -> dict[str, RdmaPod]:
-        """The Pods by each of their addresses; an owner that is not known yet is None."""
+        """Address -> Pod, for each address of a Pod. An owner that is not known yet is None."""
         return {
             address: RdmaPod(*key, self._top_of(pod.owner))
             for key, pod in self.pods.objects.items()
@@ -71,7 +70,7 @@ class RdmaPodWatch:
         return self._tops[owner.uid]
 
     async def _load(self, key: ObjectKey) -> None:
-        """Load a Pod's top owner. If it raises ApiError, the queue calls it again."""
+        """Load a Pod's top owner. After an ApiError, the queue calls this again."""
         pod = self.pods.objects.get(key)
         if pod is None or not pod.addresses or pod.owner is None or self._top_of(pod.owner):
             return
@@ -102,7 +101,7 @@ class RdmaPodWatch:
     async def _served(self, owner: Owner) -> ServedKind | None:
         kind = owner.api_version, owner.kind
         served = self._kinds.get(kind) or await served_kind(self._api, *kind)
-        if served is not None:  # the definition of a kind that is not served may be created later
+        if served is not None:  # the CRD of an unknown kind may be created later
             if len(self._kinds) >= KINDS_MAX:
                 self._kinds.clear()
             self._kinds[kind] = served
@@ -110,7 +109,7 @@ class RdmaPodWatch:
 
 
 def cached_rdma_pod(pod: Object) -> CachedPod:
-    """The cached part of a Pod; a Pod of the host network has no RDMA device for itself."""
+    """The cached part of a Pod. A Pod of the host network has no RDMA device of its own."""
     annotations = pod["metadata"].get("annotations") or {}
     has_device = DEVICE in annotations.get(NETWORK_STATUS, "")
     if not has_device or (pod.get("spec") or {}).get("hostNetwork"):
@@ -119,7 +118,7 @@ def cached_rdma_pod(pod: Object) -> CachedPod:
 
 
 def first_owner(child: Object) -> Owner | None:
-    """The first owner in an object's metadata, controller or not."""
+    """The first owner in an object's metadata, even if it is not the controller."""
     metadata = child["metadata"]
     for owner in metadata.get("ownerReferences") or ():
         return Owner(

@@ -1,9 +1,11 @@
 """Watches SriovNetworkNodePolicies, this Node and its SriovNetworkNodeState; writes the state.
 
-Policies of all namespaces count. The state is in the agent's namespace and has the node's name; its
-``spec`` lists the NICs that this node's agent manages. As with the SR-IOV network operator,
-annotations of the state request the controllers to drain the node. The Node owns the state, so
-Kubernetes deletes both together.
+Policies of all namespaces apply. The facts about the state:
+
+- The state is in the agent's namespace and has the node's name.
+- ``spec`` lists the NICs that this node's agent manages.
+- Annotations request the controllers to drain the node, as with the SR-IOV network operator.
+- The Node owns the state, so Kubernetes deletes the state with the Node.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ FIELD_MANAGER: Final = "orbweaver-agent"
 OPERATOR_LABEL: Final = "app"
 OPERATOR_DAEMON: Final = "sriov-network-config-daemon"
 BLOCKING_PODS_MAX: Final = 256
-"""Pods that a drain request lists as blocking; further ones are listed after these have ended."""
+"""Pods that a drain request lists. Further blocking Pods are listed after these Pods have ended."""
 
 StateWriter: TypeAlias = Callable[[str, Object, str], Awaitable[Object]]
 """Writes a body to a path of the API server, as a field manager. Raises ApiError."""
@@ -52,10 +54,10 @@ class CachedNode(NamedTuple):
 
 
 class CachedState(NamedTuple):
-    """The cached part of the SriovNetworkNodeState. ``managed``: PCI addresses of managed NICs.
+    """The cached part of the SriovNetworkNodeState.
 
-    ``drain_annotations``: the annotations of the drain request; ``requests_drain``: whether the
-    drain label is set.
+    ``managed``: PCI addresses of NICs that the agent manages. ``drain_annotations``: annotations
+    of the drain request. ``requests_drain``: whether the drain label is set.
     """
 
     managed: frozenset[str] = frozenset()
@@ -64,14 +66,14 @@ class CachedState(NamedTuple):
 
 
 class CachedPolicy(NamedTuple):
-    """A policy, or why it cannot be used."""
+    """A policy. ``policy`` None: it cannot be used, and ``fault`` says why."""
 
     policy: NodePolicy | None
     fault: str = ""
 
 
 class KubernetesSriov:
-    """The ``PolicySource`` of a cluster; ``run`` keeps it up to date.
+    """The ``PolicySource`` of a cluster. ``run`` keeps it up to date.
 
     ``pods``: the watched Pods of this node.
     """
@@ -129,7 +131,10 @@ class KubernetesSriov:
         await self._write_state(self._state.drain_annotations)
 
     async def report(self, report: NodeReport) -> None:
-        """Write the result of a round to the state, and request a drain. Raises ApiError."""
+        """Write the result of a reconciliation to the state, with a drain request if needed.
+
+        Raises ApiError.
+        """
         annotations: Mapping[str, str] = {DESIRED_STATE: IDLE}
         if report.keeps_request:
             annotations = self._state.drain_annotations
@@ -139,15 +144,15 @@ class KubernetesSriov:
                 BLOCKING_PODS: json.dumps(report.blocking[:BLOCKING_PODS_MAX]),
             }
         status = node_state_status(self._node, report.nics, report.external, report.result)
-        # The CRD of the operator lacks some of our fields. The API server drops unknown fields of a
-        # merge patch, but refuses to apply them.
+        # The operator's CRD lacks some of our fields. The API server ignores unknown fields in a
+        # merge patch, but refuses an apply patch with unknown fields.
         await self._write("/status", status, self._api.merge)
         await self._write_state(annotations)
 
     async def withdraw(self) -> None:
-        """Withdraw the drain request; other programs may own the rest of the state.
+        """Withdraw the drain request. Raises ApiError.
 
-        Raises ApiError.
+        The rest of the state is not written, because other programs may own it.
         """
         if not self._state.requests_drain:
             return
@@ -160,7 +165,7 @@ class KubernetesSriov:
         self._changed.clear()
 
     async def _wake_once_listed(self) -> None:
-        """Wake the first reconciliation after all objects have been listed."""
+        """Start the first reconciliation after all objects have been listed."""
         for reflector in (*self.reflectors, self._pods):
             await reflector.listed.wait()
         self._changed.set()
@@ -180,7 +185,7 @@ class KubernetesSriov:
         await self._write("", body, self._api.apply)
 
     async def _write(self, subresource: str, body: Object, write: StateWriter) -> None:
-        """Write a body, unless the object exists and the last write had the same body."""
+        """Write a body, unless the state exists and the last write had the same body."""
         if self._written.get(subresource) == body and self._key in self.states.objects:
             return
         path = f"{self._states_path}/{segment(self._node)}{subresource}"
@@ -189,7 +194,7 @@ class KubernetesSriov:
         self._written[subresource] = body
 
     def _operator(self) -> str:
-        """The Pod of the SR-IOV network operator's daemon on this node, "" without one."""
+        """The Pod of the SR-IOV network operator's daemon on this node; "" if there is none."""
         return next(
             (
                 "/".join(key)
@@ -200,24 +205,24 @@ class KubernetesSriov:
         )
 
     def _on_change(self, change: Transition[Any]) -> None:
-        """Wake a reconciliation; heartbeats of the Node do not change the cached part."""
+        # Heartbeats of the Node do not change the cached part.
         if change.before != change.after:
             self._changed.set()
 
     def _on_state(self, change: Transition[CachedState]) -> None:
-        """Make the next reconciliation write the state again, to revert changes of others."""
+        """Make the next reconciliation write the state, to revert changes by other programs."""
         if change.before != change.after:
             self._written.clear()
             self._changed.set()
 
     def _on_pods(self, keys: set[ObjectKey]) -> None:
-        """Wake a reconciliation after a Pod has ended: it may have blocked a change."""
+        """Start a reconciliation after a Pod has ended. The Pod may have blocked a change."""
         if any(key not in self._pods.objects for key in keys):
             self._changed.set()
 
 
 def cached_policy(policy: Object) -> CachedPolicy:
-    """A policy for the plan, or the fault of a policy that cannot be used."""
+    """The cached part of a policy."""
     metadata = policy["metadata"]
     try:
         return CachedPolicy(node_policy_of(policy, f"{metadata['namespace']}/{metadata['name']}"))
@@ -226,7 +231,7 @@ def cached_policy(policy: Object) -> CachedPolicy:
 
 
 def cached_node(node: Object) -> CachedNode:
-    """Labels and addresses of the Node."""
+    """The cached part of a Node."""
     addresses = (node.get("status") or {}).get("addresses") or ()
     return CachedNode(
         node["metadata"].get("labels") or {},
@@ -236,7 +241,7 @@ def cached_node(node: Object) -> CachedNode:
 
 
 def cached_state(state: Object) -> CachedState:
-    """The managed NICs in the state's ``spec``, and its drain request."""
+    """The cached part of a SriovNetworkNodeState."""
     interfaces = (state.get("spec") or {}).get("interfaces") or ()
     annotations = state["metadata"].get("annotations") or {}
     return CachedState(

@@ -1,8 +1,8 @@
 """Encodes and decodes netlink messages: their headers and attributes.
 
-RFC 3549 section 2 and include/uapi/linux/netlink.h: every message begins with a header of 16 bytes,
-every attribute with its length and type; both are in the machine's byte order and padded to four
-bytes. Decoding never reads beyond the end of the data. Tests compare this module with pyroute2.
+Every message begins with a header of 16 bytes. Every attribute begins with its length and type.
+Messages and attributes are in the machine's byte order, and padded to four bytes. Decoding stops at
+the first truncated message or attribute. Sources: RFC 3549 section 2, include/uapi/linux/netlink.h.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Message = tuple[int, int, int, memoryview]
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    """Encode one message to the kernel (port 0)."""
+    """Encode one message to the kernel."""
     length = MESSAGE_HEADER.size + len(body)
     return MESSAGE_HEADER.pack(length, kind, flags, sequence, 0) + body + _PADDING[length & 3]
 
 
 def messages(data: memoryview) -> list[Message]:
-    """Split a datagram into its messages; a truncated last one is left out."""
+    """Split a datagram into messages. A truncated last message is left out."""
     result = []
     unpack, size, end = MESSAGE_HEADER.unpack_from, MESSAGE_HEADER.size, len(data)
     offset = 0
@@ -64,12 +64,12 @@ def attribute_text(kind: int, text: str) -> bytes:
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:
-    """Encode one attribute that contains attributes."""
+    """Encode one attribute that contains other attributes."""
     return attribute(kind | NLA_F_NESTED, b"".join(attributes))
 
 
 def attributes(data: memoryview | bytes) -> dict[int, memoryview]:
-    """Decode attributes, by type. If a type occurs twice, the last one is used."""
+    """Decode attributes: type -> value. If a type occurs twice, the last value is used."""
     return dict(_attributes(memoryview(data)))
 
 

@@ -1,8 +1,8 @@
 """Reads and changes Data Center Bridging by rtnetlink: PFC, ETS, trust, priorities of DSCPs.
 
-See include/uapi/linux/dcbnl.h and dcb(8). For a link whose driver has no DCB the kernel answers
-EOPNOTSUPP. The answer to a change has the driver's errno in one byte: netlink acknowledges a change
-even if the driver refused it. Changes need CAP_NET_ADMIN.
+See include/uapi/linux/dcbnl.h and dcb(8). The kernel answers EOPNOTSUPP for a link whose driver has
+no DCB. The kernel acknowledges a change even if the driver refused the change; one byte of the
+answer has the driver's status. Changes need CAP_NET_ADMIN.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ DCBMSG: Final = Struct("=BBH")
 IEEE_ETS: Final = Struct("=3B8s8s8s8s8s8s8s")
 IEEE_PFC: Final = Struct("=3BxH2x16Q")
 IEEE_PFC_ENABLED: Final = 1
-"""The index of the field of ``IEEE_PFC`` that has the priorities as bits."""
+"""The index in ``IEEE_PFC`` of the field that has one bit for each priority."""
 
 CLASSES_MAX: Final = 8
-"""The kernel's number of traffic classes; a driver that reports 0 has this number."""
+"""The number of traffic classes in the kernel. A driver that reports 0 classes has 8."""
 
 DCB_APP: Final = Struct("=BBH")
 
@@ -66,8 +66,8 @@ _STRICT: Final = 0
 _ETS_BANDWIDTH: Final = 2
 _STATUS_VALUES: Final = 256
 _FIRST_ERROR_STATUS: Final = 128
-"""Status bytes from this number on are errors: 256 minus the errno. With smaller ones some drivers,
-such as ice, report that no change was needed."""
+"""A status from this number on is an error: 256 minus the errno. A smaller status is a success;
+some drivers, such as ice, report a number above 0 if no change was needed."""
 
 
 def read_dcb(session: NetlinkSession, link: str) -> DcbSettings | None:
@@ -84,7 +84,7 @@ def read_dcb(session: NetlinkSession, link: str) -> DcbSettings | None:
 
 
 def set_pfc(session: NetlinkSession, link: str, priorities: Iterable[int]) -> None:
-    """Enable PFC for these priorities and no others. Raises NetlinkRefused, NetlinkLost."""
+    """Enable PFC for exactly these priorities. Raises NetlinkRefused, NetlinkLost."""
     pfc = (_read(session, link) or {}).get(_PFC)
     if pfc is None:
         raise _refused(f"set PFC of {link}", EOPNOTSUPP)
@@ -94,7 +94,7 @@ def set_pfc(session: NetlinkSession, link: str, priorities: Iterable[int]) -> No
 
 
 def set_ets(session: NetlinkSession, link: str, ets: EtsSettings) -> None:
-    """Set traffic classes and bandwidths; classes without a bandwidth are strict.
+    """Set traffic classes and bandwidths. A class without a bandwidth gets strict priority.
 
     Raises NetlinkRefused, NetlinkLost.
     """
@@ -112,7 +112,7 @@ def set_ets(session: NetlinkSession, link: str, ets: EtsSettings) -> None:
 
 
 def set_trust(session: NetlinkSession, link: str, trust: Trust) -> None:
-    """Set which field of a packet gives its priority. Raises NetlinkRefused, NetlinkLost."""
+    """Set which field of a packet has the priority. Raises NetlinkRefused, NetlinkLost."""
     table = nested(_TRUST_TABLE, _TRUST_ATTRIBUTES[trust])
     _change(session, link, _IEEE_SET, "set trust of", table)
 
@@ -127,11 +127,11 @@ def add_dscp_priorities(
 def remove_dscp_priorities(
     session: NetlinkSession, link: str, entries: Iterable[DscpPriority]
 ) -> None:
-    """Remove entries from the table of DSCP priorities; a missing one is not an error.
+    """Remove entries from the table of DSCP priorities. A missing entry is not an error.
 
-    The entries are removed one by one: the kernel stops at the first missing entry, and some
-    drivers remove the old entry of a DSCP when they add a new one. Raises NetlinkRefused,
-    NetlinkLost.
+    Each entry is removed by its own request, because the kernel stops at the first missing entry.
+    Entries may be missing because some drivers remove the old entry of a DSCP when they add a new
+    one. Raises NetlinkRefused, NetlinkLost.
     """
     for entry in entries:
         try:
@@ -164,7 +164,7 @@ def _change(session: NetlinkSession, link: str, command: int, verb: str, setting
 
 
 def _ieee(answer: bytes) -> dict[int, memoryview]:
-    """The nested attributes of an answer; none if the driver has CEE only."""
+    """The nested attributes of an answer; empty if the driver only has CEE, the older standard."""
     ieee = attributes(answer[DCBMSG.size :]).get(_IEEE)
     return {} if ieee is None else attributes(ieee)
 
@@ -196,7 +196,7 @@ def _trust(table: memoryview | None) -> tuple[Trust, ...] | None:
 
 
 def _ets(ets: memoryview | None) -> EtsSettings | None:
-    """The ETS settings. The bandwidth of a class without ETS has no meaning, and is None."""
+    """Decode the ETS settings. A class that does not use ETS has the bandwidth None."""
     if ets is None:
         return None
     _, classes_max, _, shares, _, algorithms, classes, *_ = IEEE_ETS.unpack_from(ets)

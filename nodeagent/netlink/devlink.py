@@ -1,7 +1,7 @@
 """Reads and sets the mode of a NIC's embedded switch, by the generic netlink family ``devlink``.
 
-See include/uapi/linux/genetlink.h and include/uapi/linux/devlink.h. A device is addressed by its
-PCI address; its links may be in any network namespace.
+See include/uapi/linux/genetlink.h and include/uapi/linux/devlink.h. A NIC is addressed by its PCI
+address. The links of the NIC may be in any network namespace.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nodeagent.netlink.codec import (
 
 NETLINK_GENERIC: Final = 16
 ANSWER_S_MAX: Final = 120.0
-"""Seconds that a driver may take to change the mode of its switch: it resets the card."""
+"""Seconds that a driver may take to change the mode, which resets the NIC."""
 
 LEGACY_MODE: Final = 0
 SWITCHDEV_MODE: Final = 1
@@ -45,7 +45,7 @@ _RECEIVE_BYTES: Final = 1 << 16
 
 
 def devlink_family(netlink: socket.socket) -> int:
-    """The number of the family ``devlink``. Raises OSError if the kernel has none."""
+    """The number of the family ``devlink``. Raises OSError if the kernel has no devlink."""
     netlink.settimeout(ANSWER_S_MAX)
     name = attribute_text(_FAMILY_NAME, "devlink")
     family = attributes(_ask(netlink, _CONTROL, _GET_FAMILY, name)).get(_FAMILY_ID)
@@ -57,7 +57,7 @@ def devlink_family(netlink: socket.socket) -> int:
 def eswitch_mode(netlink: socket.socket, family: int, address: str) -> int:
     """The mode of the switch of the NIC at a PCI address.
 
-    Raises OSError; EOPNOTSUPP or ENODEV if its driver has no modes.
+    Raises OSError. The errno is EOPNOTSUPP or ENODEV if the NIC's driver has no modes.
     """
     mode = attributes(_ask(netlink, family, _ESWITCH_GET, _device(address))).get(_ESWITCH_MODE)
     return LEGACY_MODE if mode is None else int(U16.unpack_from(mode)[0])
@@ -73,9 +73,12 @@ def _device(address: str) -> bytes:
 
 
 def _ask(netlink: socket.socket, family: int, command: int, body: bytes) -> memoryview:
-    """The attributes of the answer, none if the kernel only confirms. Raises OSError."""
+    """Send a request and return the attributes of the answer. Raises OSError.
+
+    The result is empty if the kernel only acknowledges the request.
+    """
     request = _HEADER.pack(command, _VERSION, 0) + body
-    # The number of the command is also the sequence number, by which answers are matched.
+    # The command is also the sequence number, by which answers are matched to the request.
     netlink.send(message(family, n.NLM_F_REQUEST | n.NLM_F_ACK, command, request))
     answer = memoryview(b"")
     while True:

@@ -1,7 +1,7 @@
 """Reads a link's bus address, statistics and speed from its driver.
 
-It uses the ethtool ioctl, which every kernel has and which needs no privilege. The socket decides
-the network namespace. Every function raises OSError if the link does not exist or its driver does
+The functions use the ethtool ioctl, which needs no privilege. The link is in the network namespace
+of the socket. Every function raises OSError if the link does not exist or if the link's driver does
 not support the request.
 """
 
@@ -15,7 +15,7 @@ from errno import EFBIG
 from typing import Final
 
 STATISTICS_MAX: Final = 32_768
-"""Statistics of one link; a card with hundreds of queues has about ten thousand."""
+"""Statistics of one link. A NIC with hundreds of queues has about ten thousand."""
 
 _SIOCETHTOOL: Final = 0x8946  # include/uapi/linux/sockios.h
 _INTERFACE_BYTES: Final = 16
@@ -29,7 +29,7 @@ _GLINKSETTINGS: Final = 0x4C
 _STATISTICS_SET: Final = 1
 _NAME_BYTES: Final = 32
 _IFREQ_DATA: Final = struct.Struct("=16sQ16x")
-"""Struct ifreq with a name and a pointer, which has eight bytes on all supported processors."""
+"""Struct ifreq with a name and a pointer. Pointers have 8 bytes on all supported processors."""
 
 _DRVINFO: Final = struct.Struct("=I32s32s32s32s32s12x5I")
 _SSET_INFO: Final = struct.Struct("=IIQI")
@@ -41,7 +41,7 @@ _SPEED_UNKNOWN: Final = 0xFFFFFFFF
 
 
 def driver_bus(netns_socket: socket.socket, link: str) -> str:
-    """The address of a link's device on its bus, such as PCI."""
+    """The bus address of a link's device, such as a PCI address."""
     answer = _ask(
         netns_socket, link, _DRVINFO.pack(_GDRVINFO, b"", b"", b"", b"", b"", 0, 0, 0, 0, 0)
     )
@@ -50,19 +50,20 @@ def driver_bus(netns_socket: socket.socket, link: str) -> str:
 
 
 def statistics(netns_socket: socket.socket, link: str) -> dict[str, int]:
-    """The driver's own counters, by the driver's names."""
+    """Counter -> value. The names are the driver's."""
     request = _SSET_INFO.pack(_GSSET_INFO, 0, 1 << _STATISTICS_SET, 0)
     _, _, mask, count = _SSET_INFO.unpack_from(_ask(netns_socket, link, request))
     if not mask:
         return {}
     if count > STATISTICS_MAX:
         raise OSError(EFBIG, f"{link} has {count} statistics, more than {STATISTICS_MAX}")
-    # The kernel writes all statistics that exist now, even beyond the end of the buffer.
+    # The kernel writes all statistics, even beyond the end of the buffer. So the buffer has room
+    # for statistics that are added meanwhile.
     capacity = 2 * count + 64
     request = _STRINGS.pack(_GSTRINGS, _STATISTICS_SET, count)
     names = _ask(netns_socket, link, request + bytes(capacity * _NAME_BYTES))
     values = _ask(netns_socket, link, _STATISTICS.pack(_GSTATS, count) + bytes(capacity * 8))
-    # If the number of statistics changed in between, only those in both answers are used.
+    # If the number changed between the two answers, only statistics in both answers are used.
     count = min(_STRINGS.unpack_from(names)[2], _STATISTICS.unpack_from(values)[1], capacity)
     numbers = struct.unpack_from(f"={count}Q", values, _STATISTICS.size)
     starts = range(_STRINGS.size, _STRINGS.size + count * _NAME_BYTES, _NAME_BYTES)
@@ -73,8 +74,9 @@ def statistics(netns_socket: socket.socket, link: str) -> dict[str, int]:
 
 
 def speed_mbps(netns_socket: socket.socket, link: str) -> int | None:
-    """The speed of a link in Mbit/s; None if it is unknown, such as without a cable."""
-    # The first answer has the number of words of a set of link modes, as a negative number.
+    """The speed of a link in Mbit/s; None if it is unknown, for example without a cable."""
+    # The first answer has the length of a set of link modes in words, as a negative number. The
+    # second request must have this length.
     request = _LINK_SETTINGS.pack(_GLINKSETTINGS, 0, 0)
     words = -_LINK_SETTINGS.unpack_from(_ask(netns_socket, link, request))[2]
     request = _LINK_SETTINGS.pack(_GLINKSETTINGS, 0, words)
@@ -84,7 +86,7 @@ def speed_mbps(netns_socket: socket.socket, link: str) -> int | None:
 
 
 def _ask(netns_socket: socket.socket, link: str, request: bytes) -> bytes:
-    """The kernel's answer, which replaces the request in the buffer."""
+    """Send a request and return the answer, which the kernel writes over the request."""
     name = link.encode()
     if not name or len(name) >= _INTERFACE_BYTES:
         raise OSError(f"{link!r} is not an interface name")

@@ -78,7 +78,7 @@ async def test_the_pools_of_the_configuration_count_and_not_the_default_ones(
 async def test_status_returns_50_without_a_pool(agent: AgentHarness) -> None:
     assert await status(agent) == (
         50,
-        "no IPPool available, there is none that can be used on this node",
+        "no IPPool available, no IPPool can be used on this node",
     )
 
 
