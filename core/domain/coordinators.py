@@ -1,6 +1,6 @@
-"""A SpiderCoordinator as the log stores it, so that users can see its history.
+"""A SpiderCoordinator as the log stores it, so that users can see the history of the object.
 
-Agents read the object itself; no decision depends on the stored value.
+Agents read the Kubernetes object; no decision depends on the stored value.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Devices that a device plugin offers to kubelet, and their variables and files in a container.
+"""Devices that a device plugin offers to kubelet, and what a container with a device gets.
 
 An ``Offer`` is one extended resource: slots of a NIC, virtual functions, or shares of RDMA devices.
 kubelet sends the ids of the chosen devices, and the plugin returns environment variables and device
-files. The variables have the names that the SR-IOV device plugin uses, because programs in
-containers read them.
+files for the container. Programs in containers expect the variable names of the SR-IOV device
+plugin.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PCI_VARIABLE: Final = "PCIDEVICE"
 
 
 class Device(NamedTuple):
-    """One device. ``numa_node`` None: the device has none, or it is not reported."""
+    """One device. ``numa_node`` None: the device has no NUMA node, or does not report the node."""
 
     id: str
     is_healthy: bool = True

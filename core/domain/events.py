@@ -1,13 +1,12 @@
 """The event types of the log, the metadata of each event, and upcasters of old versions.
 
 An event is an immutable fact, named in the past tense. Its name in the log is
-``TYPE_NAMES[type(event)]``. An event has all data that a reader needs to compute the state after
-it.
+``TYPE_NAMES[type(event)]``. An event has all data that a reader needs to compute the next state.
 
 A field may be added at the end with a default. Any other change of a type needs a higher schema
-version in ``EVENT_VERSIONS`` and an upcaster in ``UPCASTERS``: a function from the old body (plain
-msgpack data: lists, maps, texts) to the new one. An upcaster is never removed; recorded logs of
-every version are test fixtures.
+version in ``EVENT_VERSIONS`` and an upcaster in ``UPCASTERS``: a function from the old body to the
+new body. A body is plain msgpack data: lists, maps, texts. An upcaster is never removed; recorded
+logs of every version are test fixtures.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ ReleaseReason = Literal[
     "superseded",  # a new Pod of the same name requested addresses
     "pools-changed",  # a Pod with fixed addresses was created again, and requests other pools
     "conflict",  # another host uses the address
-    "gc",  # the attachment is not in the runtime's list of valid ones
-    "operator",  # a user released it
-    "reclaimed",  # the reclaim workflow found it leaked
-    "unbound",  # the network provider could not bind the address, or has bound another one
+    "gc",  # the runtime's list of valid attachments does not have the attachment
+    "operator",  # a user released the address
+    "reclaimed",  # the reclaim workflow found that the address had leaked
+    "unbound",  # the network provider could not bind the address, or bound another address
     "repair",  # `orbctl verify --repair` or an ADD found the state inconsistent
 ]
 
 GuidReleaseReason = Literal[
     "removed",  # the virtual function or its NIC was removed
     "replaced",  # the virtual function has another GUID
-    "moved",  # its NIC is in another node or slot
-    "node-deleted",  # its Node does not exist any more
+    "moved",  # the NIC of the virtual function is in another node or slot
+    "node-deleted",  # the Node does not exist any more
 ]
 
 
@@ -48,7 +47,7 @@ class PoolDefined(NamedTuple):
 
 
 class PoolRetired(NamedTuple):
-    """The deletion of a pool has begun: new claims are refused, releases are not."""
+    """The deletion of a pool has begun: new claims are refused, releases are still accepted."""
 
     name: str
 
@@ -66,7 +65,7 @@ class SubnetDefined(NamedTuple):
 
 
 class SubnetRetired(NamedTuple):
-    """The deletion of a subnet has begun: its pools retire, and it gets no automatic pools."""
+    """The deletion of a subnet has begun: its pools retire, and no automatic pool is created."""
 
     name: str
 
@@ -105,13 +104,17 @@ class QuarantineLifted(NamedTuple):
 class RecordDefined(NamedTuple):
     """A record was created or changed: the stored fields of an object that users apply.
 
-    In standalone mode, ``kind`` is ``Pod``, ``Namespace``, ``Node``, a built-in kind of
-    application, ``Service`` or ``EndpointSlice``; in Kubernetes it is ``SpiderCoordinator``.
-    ``owner_*``: the controller of a Pod or application, "" for none. ``replicas`` and
-    ``ordinals_start``: those of an application that specifies them. ``workload``: the Pod
-    template and other fields of an application. ``uid``: the UID of an application or
-    SpiderCoordinator. ``service``, ``slice``, ``coordinator``: the content of a Service,
-    EndpointSlice or SpiderCoordinator.
+    kind              in standalone mode ``Pod``, ``Namespace``, ``Node``, ``Service``,
+                      ``EndpointSlice`` or a built-in kind of application; in Kubernetes
+                      ``SpiderCoordinator``
+    owner_*           the controller of a Pod or application, "" for none
+    replicas          ``spec.replicas`` of an application that has this field
+    ordinals_start    ``spec.ordinals.start`` of a StatefulSet
+    uid               the UID of an application or SpiderCoordinator
+    workload          the Pod template and other fields of an application
+    service           the content of a Service
+    slice             the content of an EndpointSlice
+    coordinator       the content of a SpiderCoordinator
     """
 
     kind: str
@@ -159,9 +162,9 @@ class AddressesClaimed(NamedTuple):
 
     ``endpoint``: the endpoint after the claim. ``new_nics``: the indexes in ``endpoint.nics`` of
     the NICs that this event adds. ``source``: the level of pool selection that named the pools; ""
-    if the addresses did not come from pool selection (`orbctl assign`, an import, a repair), and in
-    an event older than the field.
-    ``passed_over``: candidate pools that a rule rejected or that were full.
+    if the addresses did not come from pool selection (`orbctl assign`, an import, a repair), or if
+    the event is older than the field. ``passed_over``: candidate pools that a rule rejected or that
+    were full.
     """
 
     endpoint: Endpoint
@@ -171,7 +174,7 @@ class AddressesClaimed(NamedTuple):
 
 
 class EndpointChanged(NamedTuple):
-    """The endpoint changed, but not its addresses; ``endpoint`` is its state after the event.
+    """An endpoint changed, but its addresses stayed. ``endpoint``: the state after the event.
 
     Causes: a new sandbox, the first ADD for a NIC that has no interface name yet (``Nic``), or a
     Pod with fixed addresses that was created again, with a new UID and perhaps on another node.
@@ -192,8 +195,8 @@ class Release(NamedTuple):
 class AddressesReleased(NamedTuple):
     """Addresses of one endpoint were released.
 
-    ``nics``: the NICs that the endpoint keeps; without any, the endpoint is deleted. ``evidence``:
-    the proof that the holder does not use the addresses.
+    ``nics``: the NICs that the endpoint keeps; if empty, the endpoint is deleted. ``evidence``: the
+    proof that the holder does not use the addresses.
     """
 
     namespace: str
@@ -211,12 +214,14 @@ class AddressesReleased(NamedTuple):
 class AllocationRefused(NamedTuple):
     """An ADD got no addresses; nothing changed.
 
-    ``name`` and ``holder``: those of the endpoint that the ADD would have created. ``reason``: one
-    of those in ``core.domain.claims.refused_adds``. ``message`` and ``remedy``: as in the result of
-    the ADD, cut if they are long. ``source``: the level of pool selection that named the pools, ""
-    if none did. ``verdicts``: the verdicts on candidate pools; ``left_out``: how many further
-    verdicts were left out. ``times``: the number of refused ADDs that the event counts. ``pod``:
-    the Pod's name, if the name of its endpoint differs (as with an IPAMClaim).
+    name, holder       of the endpoint that the ADD would have created
+    reason             a reason that ``core.domain.claims.refused_adds`` defines
+    message, remedy    as in the result of the ADD; cut if long
+    source             the level of pool selection that named the pools, "" if no level did
+    verdicts           the verdicts on candidate pools
+    left_out           how many further verdicts were left out
+    times              the number of refused ADDs that the event counts
+    pod                the Pod's name if the endpoint has another name (as with an IPAMClaim)
     """
 
     namespace: str
@@ -253,9 +258,9 @@ class ApplicationScaled(NamedTuple):
 class BindingChanged(NamedTuple):
     """The binding of an endpoint's addresses at a network provider has changed.
 
-    ``name``: that of the endpoint. ``state``: the new state, a key of ``BINDING_WORDS``. ``why``:
-    the failure, or the evidence for the release. The binding is stored under its own key in etcd;
-    it is not computed from this event.
+    ``name``: the name of the endpoint. ``state``: the new state, a key of ``BINDING_WORDS``.
+    ``why``: the failure, or the evidence for the release. The binding has its own key in etcd; no
+    reader computes the binding from this event.
     """
 
     namespace: str
@@ -359,7 +364,7 @@ class Recorded(NamedTuple):
     """An event as read from the log.
 
     ``position`` (etcd revision) and ``index_in_segment`` order all events totally.
-    ``recorded_at_ms``: Unix milliseconds by the writer's clock; the order does not depend on it.
+    ``recorded_at_ms``: Unix milliseconds by the writer's clock, which does not affect the order.
     """
 
     position: int

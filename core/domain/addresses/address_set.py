@@ -1,9 +1,8 @@
 """Sets of addresses as sorted, disjoint, non-adjacent closed intervals.
 
-A set is never expanded: time and space depend on the number of intervals, so that all of IPv6 costs
-as little as a /30. Values are immutable and hashable; every operation is linear in the number of
-intervals, or logarithmic. The list syntax is docs/reference/admission.md, "Addresses and ranges".
-A set has one family. Addresses are chosen in ``core.domain.addresses.choice``.
+A set has one IP family, is immutable, and is hashable. Time and space are at most linear in the
+number of intervals, so that a set of all IPv6 addresses costs as little as a /30. The syntax of
+address lists: docs/reference/admission.md, "Addresses and ranges".
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ Interval: TypeAlias = tuple[int, int]
 """``(first, last)``, both included."""
 
 CLAMPED_SIZE_MAX: Final = 2**63 - 1
-"""The largest count in a status field, a signed 64-bit integer."""
+"""The largest count in a status field: a status field is a signed 64-bit integer."""
 
 _REPR_INTERVALS_MAX: Final = 6  # intervals that ``repr`` shows
 
 
 class AddressSet:
-    """Addresses of one family. There is no ``len()``: it could not hold the size of a /64."""
+    """Addresses of one family. ``len()`` is missing because it cannot return the size of a /64."""
 
     __slots__ = ("_cached_cumulative_sizes", "_family", "_intervals", "_starts")
 
@@ -52,10 +51,10 @@ class AddressSet:
 
     @classmethod
     def from_items(cls, texts: Iterable[str], family: Family) -> AddressSet:
-        """Read a list of ``A`` or ``A-B`` items, which may overlap and come in any order.
+        """Parse ``A`` or ``A-B`` items, in any order; items may overlap.
 
-        Raises AddressSyntaxError for the first item that does not parse, is reversed or is of the
-        other family.
+        Raises AddressSyntaxError for the first item that is malformed, reversed, or not of
+        ``family``.
         """
         intervals = []
         for text in texts:
@@ -67,9 +66,9 @@ class AddressSet:
 
     @classmethod
     def from_intervals(cls, intervals: Iterable[Interval], family: Family) -> AddressSet:
-        """Build from ``(first, last)`` pairs in any order, overlapping or not.
+        """Build from ``(first, last)`` pairs, in any order; pairs may overlap.
 
-        Raises ValueError for a pair that is reversed or leaves the family's address space.
+        Raises ValueError for a pair that is reversed or outside the family's address space.
         """
         pairs = list(intervals)
         for first, last in pairs:
@@ -81,7 +80,7 @@ class AddressSet:
     def from_values(cls, values: Iterable[int], family: Family) -> AddressSet:
         """Build from single addresses in any order.
 
-        Raises ValueError for one that leaves the family's address space.
+        Raises ValueError for an address outside the family's address space.
         """
         ordered = sorted(values)  # numbers sort five times faster than pairs
         if ordered and not 0 <= ordered[0] <= ordered[-1] <= VALUE_MAX[family]:
@@ -98,7 +97,7 @@ class AddressSet:
 
     @classmethod
     def from_cidr(cls, cidr: Cidr) -> AddressSet:
-        """All addresses of a prefix, its first and last included."""
+        """All addresses of a prefix, including the first and the last address."""
         return cls(cidr.family, ((cidr.first, cidr.last),))
 
     @property
@@ -148,7 +147,7 @@ class AddressSet:
 
     @property
     def clamped_size(self) -> int:
-        """Number of addresses as a status field shows it, 2**63 - 1 at most.
+        """The number of addresses, at most 2**63 - 1, for a status field.
 
         See docs/reference/limits.md, "Counts".
         """
@@ -167,7 +166,7 @@ class AddressSet:
         return self._intervals[-1][1]
 
     def nth(self, index: int) -> int:
-        """The address with ``index`` members below it. Raises IndexError outside 0..size-1."""
+        """The address at ``index`` in ascending order. Raises IndexError outside 0..size-1."""
         cumulative = self._cumulative_sizes()
         if not cumulative or not 0 <= index < cumulative[-1]:
             raise IndexError(f"no member {index} in a set of {self.size} addresses")
@@ -176,7 +175,7 @@ class AddressSet:
         return self._intervals[position][1] - (cumulative[position] - index - 1)
 
     def rank(self, value: int) -> int:
-        """Number of members below ``value``, which need not be a member itself."""
+        """The number of members below ``value``; ``value`` need not be a member."""
         index = self._interval_at_or_before(value)
         if index < 0:
             return 0
@@ -184,10 +183,9 @@ class AddressSet:
         return self._cumulative_sizes()[index] - max(0, last - value + 1)
 
     def window(self, index: int, count: int) -> AddressSet:
-        """The ``count`` members from the one with ``index`` members below it; fewer at the end.
+        """The ``count`` addresses from ``nth(index)`` on; fewer if the set ends before.
 
-        To continue at the beginning of the set, call it again with ``index`` 0 for the missing
-        ones. Raises ValueError for negative arguments.
+        Raises ValueError for negative arguments.
         """
         if index < 0 or count < 0:
             raise ValueError(f"no window of {count} members from {index}")
@@ -217,8 +215,8 @@ class AddressSet:
     def covering_intervals(self, count: int) -> list[Interval]:
         """At most ``count`` intervals that cover the set.
 
-        If the set has more intervals than that, neighbours are joined, with the gaps between them.
-        Raises ValueError when ``count`` is not positive.
+        If the set has more than ``count`` intervals, neighbours are joined, and the gaps between
+        the joined intervals are covered too. Raises ValueError when ``count`` is not positive.
         """
         if count < 1:
             raise ValueError(f"cannot cover a set with {count} intervals")
@@ -257,7 +255,7 @@ class AddressSet:
         self._require_same_family(other)
         return next(_difference(self._intervals, other._intervals), None) is None
 
-    # Index, built on first use: sets that are only combined never need it
+    # Index, built on first use: the set operations do not need the index
 
     def _interval_at_or_before(self, value: int) -> int:
         starts = self._starts
@@ -279,10 +277,10 @@ class AddressSet:
 
 
 def _merged(intervals: list[Interval]) -> tuple[Interval, ...]:
-    # A union passes two sorted lists in a row, which sort() merges in linear time.
+    # A union passes two sorted lists one after the other: sort() merges them in linear time.
     intervals.sort()
     merged: list[Interval] = []
-    end = -2  # no interval is adjacent to it
+    end = -2  # a sentinel, adjacent to no interval
     for first, last in intervals:
         if first > end + 1:
             merged.append((first, last))
@@ -294,7 +292,7 @@ def _merged(intervals: list[Interval]) -> tuple[Interval, ...]:
 
 
 def _difference(intervals: tuple[Interval, ...], cuts: tuple[Interval, ...]) -> Iterator[Interval]:
-    """The parts of ``intervals`` that are in no cut, ascending; both sides are read once."""
+    """The parts of ``intervals`` outside all cuts, ascending, in one pass over both arguments."""
     index, count = 0, len(cuts)
     for first, last in intervals:
         start = first
@@ -311,7 +309,7 @@ def _difference(intervals: tuple[Interval, ...], cuts: tuple[Interval, ...]) -> 
 
 
 def _overlaps(left: tuple[Interval, ...], right: tuple[Interval, ...]) -> Iterator[Interval]:
-    """The common parts, ascending; both sides are read once."""
+    """The common parts, ascending, in one pass over both arguments."""
     left_index = right_index = 0
     while left_index < len(left) and right_index < len(right):
         left_first, left_last = left[left_index]

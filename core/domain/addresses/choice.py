@@ -1,10 +1,11 @@
-"""The choice of an address in a pool, without reading which addresses are claimed.
+"""Chooses an address in a pool without reading all claims of the pool.
 
-``spread`` (the default): the search begins at an index that is a hash of the holder, so that
-writers on many nodes rarely choose the same address. ``sequential``: the lowest free address, as in
-Spiderpool. Both use the claims that failed transactions and reads have returned (``Search.learn``).
-``Search.next`` returns None when these are not enough; the caller then reads etcd. Pure and
-deterministic.
+    spread        the default. The search begins at a hash of the holder, so that writers on many
+                  nodes rarely choose the same address.
+    sequential    the lowest free address, as in Spiderpool
+
+A search knows only the claims that reads and failed transactions have returned (``Search.learn``).
+If ``Search.next`` returns None, the caller reads more claims from etcd. Pure and deterministic.
 
 A window is a tried address and the usable addresses after it. A transaction that fails reads the
 claims and cool-down marks in the window.
@@ -24,11 +25,11 @@ WINDOW_ADDRESSES = 32
 """The number of usable addresses in a window."""
 
 SCARCE_SHARE = 1 / 8
-"""The share of free addresses up to which an address chosen without a read is usually in use."""
+"""If at most this share of a pool is free, an address chosen without a read is usually in use."""
 
 
 def is_scarce(free: int, size: int) -> bool:
-    """Whether so few are free that an address chosen without a read is usually in use."""
+    """Whether at most ``SCARCE_SHARE`` of ``size`` addresses is free."""
     return free <= size * SCARCE_SHARE
 
 
@@ -70,13 +71,14 @@ class Search:
             self._first = usable.nth(self.start)
         self._taken: set[int] = set()
         self._read: AddressSet | None = None
-        """The usable addresses of the last read; None before the first one."""
+        """The usable addresses in the range of the last read; None before the first read."""
 
     def next(self, avoid: Container[int]) -> int | None:
-        """An address that no read has found taken; None: the caller has to read etcd first.
+        """An address that no read has found taken; None if the caller has to read etcd first.
 
-        In ``spread`` order the result is None if few addresses are free, because other writers
-        choose among the same ones. ``avoid``: addresses that requests of this process are claiming.
+        In ``spread`` order, the result is also None if few addresses are free, because other
+        writers would choose the same addresses. ``avoid``: addresses that other requests of this
+        process are claiming.
         """
         if self._read is None:
             return None if self._first in avoid else self._first
@@ -84,7 +86,7 @@ class Search:
         free = (value for value in values if value not in self._taken and value not in avoid)
         if self.order == "sequential":
             return next(free, None)
-        # Not the first address: other requests with an overlapping window would choose it too.
+        # Not the first free address: requests with an overlapping window would choose it too.
         choices = list(free)
         if is_scarce(len(choices), self._read.size):
             return None
@@ -96,13 +98,13 @@ class Search:
         return usable.nth(min(usable.rank(value) + WINDOW_ADDRESSES, usable.size) - 1)
 
     def learn(self, first: int, last: int, taken: Iterable[int]) -> None:
-        """Record a read of [first, last]: exactly the addresses ``taken`` are not free."""
+        """Record that a read of [first, last] found exactly the addresses ``taken`` in use."""
         self.has_free_address = False
         self._taken.update(taken)
         self._read = self.usable & AddressSet(self.usable.family, ((first, last),))
 
     def offer(self, value: int) -> None:
-        """Record an address that a read found free: ``next`` returns it."""
+        """Record an address that a read found free. ``next`` then returns this address."""
         self.has_free_address = True
         self._taken.discard(value)
         self._read = AddressSet(self.usable.family, ((value, value),))

@@ -1,11 +1,11 @@
-"""Addresses, ranges and prefixes as plain integers, and their texts.
+"""Parses and formats IP addresses, ranges and prefixes. Addresses are plain integers.
 
 Each address has one canonical text. The parser is as strict as Spiderpool's: no spaces, no leading
 zeros in IPv4 octets, no zones (docs/reference/admission.md, "Addresses and ranges").
 
-An IPv4-mapped text (``::ffff:a.b.c.d``, RFC 4291 section 2.5.5.2) is an IPv4 address here. So the
-family 6 values of ``::ffff:0:0/96`` have no text that reads back as family 6. The fields of a
-SpiderCoordinator are the exception; the ``parse_written_*`` functions read them.
+An IPv4-mapped text (``::ffff:a.b.c.d``, RFC 4291 section 2.5.5.2) is read as an IPv4 address. In
+the fields of a SpiderCoordinator such a text is IPv6; the ``parse_written_*`` functions read these
+fields.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ VALUE_MAX: Final[dict[Family, int]] = {V4: 2**32 - 1, V6: 2**128 - 1}
 
 _MAPPED_PREFIX: Final = 0xFFFF  # the upper 96 bits of ::ffff:0:0/96
 _MAPPED_PREFIX_BITS: Final = 96
-_PREFIX_DIGITS_MAX: Final = 3  # without leading zeros, which are allowed in any number
-_QUOTED_CHARS_MAX: Final = 80  # characters of a wrong text that a message quotes
+_PREFIX_DIGITS_MAX: Final = 3  # leading zeros are not counted
+_QUOTED_CHARS_MAX: Final = 80  # limit of the part of a wrong text that a message quotes
 
 
 class SyntaxFault(StrEnum):
-    """Why a text was refused; a message is the quoted text followed by the value."""
+    """Why a text was refused. An error message is the quoted text and one of these values."""
 
     NOT_AN_ADDRESS = "is not an IP address"
     ZONE = "carries a zone, which no pool or route can use"
@@ -118,10 +118,9 @@ def require_address(text: str, subject: str = "address") -> Address:
 
 
 def parse_written_address(text: str) -> Address:
-    """Read one address whose family is that of its spelling: mapped text gives family 6.
+    """Read one address of a coordinator field; IPv4-mapped text gives family 6.
 
-    Only the coordinator's fields are read so (docs/reference/admission.md, "SpiderCoordinator").
-    Raises AddressSyntaxError.
+    See docs/reference/admission.md, "SpiderCoordinator". Raises AddressSyntaxError.
     """
     family, value = parse_address(text)
     if family == V4 and ":" in text:
@@ -137,7 +136,7 @@ def format_address(family: Family, value: int) -> str:
     if family == V4:
         return inet_ntop(AF_INET, value.to_bytes(4, "big"))
     if 0x10000 <= value <= 0xFFFFFFFF:
-        # The C library still writes these in the withdrawn "IPv4-compatible" form ::a.b.c.d.
+        # The C library writes these values in the withdrawn "IPv4-compatible" form ::a.b.c.d.
         return f"::{value >> 16:x}:{value & 0xFFFF:x}"
     return inet_ntop(AF_INET6, value.to_bytes(16, "big"))
 
@@ -145,8 +144,7 @@ def format_address(family: Family, value: int) -> str:
 def parse_range(text: str) -> AddressRange:
     """Read an item of an address list: ``A`` or ``A-B`` with A <= B, one family, no CIDR form.
 
-    A reversed range is refused (docs/reference/admission.md, "Addresses and ranges"). Raises
-    AddressSyntaxError.
+    See docs/reference/admission.md, "Addresses and ranges". Raises AddressSyntaxError.
     """
     first_text, dash, last_text = text.partition("-")
     try:
@@ -173,10 +171,10 @@ def format_range(family: Family, first: int, last: int) -> str:
 def parse_cidr(text: str) -> Cidr:
     """Read ``address/length``; host bits are allowed and kept in ``Cidr.address``.
 
-    Leading zeros in the length are ignored. A mapped prefix of 96 bits or more is an IPv4 prefix
-    (``::ffff:11.0.0.0/104`` is 11.0.0.0/8); a wider one is refused, because it has addresses of
-    both families. The text is canonical if it equals ``str()`` of the result. Raises
-    AddressSyntaxError.
+    Leading zeros in the length are ignored. An IPv4-mapped prefix of 96 bits or more is an IPv4
+    prefix: ``::ffff:11.0.0.0/104`` is 11.0.0.0/8. An IPv4-mapped prefix of fewer bits is refused,
+    because it contains addresses of both families. A text is canonical if it equals ``str()`` of
+    the result. Raises AddressSyntaxError.
     """
     address_text, length = _prefix_parts(text)
     family, value = _address_part(text, address_text)
@@ -188,10 +186,10 @@ def parse_cidr(text: str) -> Cidr:
 
 
 def parse_written_cidr(text: str) -> Cidr:
-    """Read a prefix of a coordinator field: family by spelling, no leading zeros in the length.
+    """Read a prefix of a coordinator field; IPv4-mapped text gives family 6.
 
-    See docs/reference/admission.md, "Addresses and ranges" and "SpiderCoordinator". Raises
-    AddressSyntaxError.
+    Leading zeros in the length are refused. See docs/reference/admission.md, "Addresses and ranges"
+    and "SpiderCoordinator". Raises AddressSyntaxError.
     """
     address_text, length = _prefix_parts(text)
     if not text.endswith(f"/{length}"):
@@ -203,9 +201,9 @@ def parse_written_cidr(text: str) -> Cidr:
 
 
 def cidr_of(family: Family, address: int, prefix_length: int, text: str = "") -> Cidr:
-    """The prefix of ``prefix_length`` bits around ``address``.
+    """The prefix of ``prefix_length`` bits that contains ``address``.
 
-    ``text`` is what an error quotes. Raises AddressSyntaxError when the length exceeds the family.
+    Raises AddressSyntaxError, which quotes ``text``, if the family has no such prefix length.
     """
     host_length = ADDRESS_BITS[family] - prefix_length
     if not 0 <= host_length <= ADDRESS_BITS[family]:

@@ -1,10 +1,12 @@
-"""Routes of a Pod: parse the annotation, distribute routes to NICs, list them for an ADD result.
+"""Routes of a Pod: parses the annotation, distributes routes to NICs, lists routes for a result.
 
 See docs/reference/pool-selection.md, "Routes" and docs/reference/annotations.md, "Annotations of
-Pods". Texts stay as written: host bits, duplicates and default routes of an annotation are kept. A
-first and a repeated ADD return the same order: for each NIC IPv4 before IPv6, and in each family
-the pool's routes, the annotation's routes, then the default route through the gateway. An endpoint
-stores only the first two; a NIC has the default route unless its ``clean_gateway`` is set.
+Pods". Routes of the annotation stay as written, with host bits, duplicates and default routes.
+
+The result of an ADD lists the IPv4 routes of a NIC before the IPv6 routes. In each family, the
+order is: routes of the pool, routes of the annotation, the default route through the gateway. An
+endpoint does not store the default route; ``result_routes`` adds the default route unless
+``Nic.clean_gateway`` is set.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from core.errors import BadInput
 
 POD_ROUTES: Final = "ipam.spidernet.io/routes"
 ROUTES_MAX: Final = 256
-"""Routes in one annotation. The endpoint and each of its events store them."""
+"""Limit of routes in one annotation. The endpoint and each event of the endpoint store them."""
 
 DEFAULT_IPV4: Final = "0.0.0.0/0"
 DEFAULT_IPV6: Final = "::/0"
@@ -41,13 +43,14 @@ def requested_routes(pod: PodFacts) -> tuple[Route, ...]:
 def distribute_routes(
     nics: Sequence[Nic], pools: Mapping[str, Pool], requested: Iterable[Route]
 ) -> list[Nic]:
-    """Add to the NICs the routes of their pools, then those of the Pod's annotation.
+    """Add the routes of the NICs' pools, then the routes of the Pod's annotation, to the NICs.
 
-    A route of the annotation goes to the first NIC with an address in the subnet of its gateway;
-    without such a NIC it is dropped (``unmatched_routes``). ``pools`` has every pool of the NICs.
+    A route of the annotation goes to the first NIC whose subnet contains the route's gateway. If no
+    subnet contains the gateway, the route is dropped (``unmatched_routes``). ``pools`` has every
+    pool of the NICs.
     """
     requested = tuple(requested)
-    # Two lists for each NIC, as _nic_subnets returns two subnets: IPv4, then IPv6.
+    # Two lists for each NIC, IPv4 then IPv6, in the order of ``_nic_subnets``.
     routes = [
         list(pools[pool].routes or ()) if pool else []
         for nic in nics
@@ -75,7 +78,7 @@ def unmatched_routes(nics: Sequence[Nic], requested: Iterable[Route]) -> tuple[R
 
 
 def result_routes(nic: Nic) -> tuple[Route, ...]:
-    """All routes of a stored NIC, with its default routes, in the order of an ADD result."""
+    """The stored routes and the default routes of a NIC, in the order of an ADD result."""
     ipv4_routes = [route for route in nic.routes if not _is_ipv6(route)]
     ipv6_routes = [route for route in nic.routes if _is_ipv6(route)]
     return (
@@ -92,15 +95,12 @@ def _default_route(nic: Nic, address: str, gateway: str, destination: str) -> It
 
 
 def _is_ipv6(route: Route) -> bool:
-    """Whether the destination is spelled as IPv6; also true for IPv4-mapped texts.
-
-    The spelling decides only the position of a route in a result.
-    """
+    """Whether the destination is written as IPv6, IPv4-mapped texts included; for sorting only."""
     return ":" in route.dst
 
 
 def _nic_subnets(nics: Sequence[Nic]) -> Iterator[Cidr | None]:
-    """Two subnets for each NIC, IPv4 then IPv6; None if it has no address of the family."""
+    """Two subnets for each NIC, IPv4 then IPv6; None if the NIC has no address of the family."""
     for nic in nics:
         for cidr in (nic.ipv4, nic.ipv6):
             yield addresses.parse_cidr(cidr) if cidr else None

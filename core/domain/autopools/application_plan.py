@@ -1,9 +1,9 @@
 """The steps that bring all automatic pools of an application to the desired state.
 
-Pure. The steps are commands, which are decided again, under guards, when they are applied. An
-application in the desired state needs no step. A reclaimable pool is deleted if the Pod template no
-longer requests it or if another application of the same name has replaced its application; while
-one of its addresses is claimed, the deletion waits (docs/reference/automatic-pool-rules.md).
+Pure. The steps are commands, which are decided again, under guards, when they are applied. A
+reclaimable pool is deleted in two cases: the Pod template no longer requests the pool, or another
+application of the same name has replaced the pool's application. The deletion waits until no
+address of the pool is claimed (docs/reference/automatic-pool-rules.md).
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ StepAction = Literal[Action, "delete", "retire", "wait", "refuse"]
 
 
 class ReconcileStep(NamedTuple):
-    """One step, or the reason why it cannot be made.
+    """One step, or the reason why the step cannot be made.
 
-    ``command`` is None for ``wait`` (addresses of a deleted pool are still claimed) and ``refuse``.
-    ``again``: the step may succeed later without a change of the template or subnet. ``subnet``:
-    the SpiderSubnet of its addresses, or the one without enough free addresses.
+    ``command`` is None for ``refuse``, and for ``wait``: the pool is to be deleted, but addresses
+    of the pool are still claimed. ``again``: the step may succeed later without a change of the
+    template or subnet. ``subnet``: the SpiderSubnet of ``addresses``; in a step ``refuse``, the
+    SpiderSubnet that has too few free addresses.
     """
 
     action: StepAction
@@ -63,12 +64,12 @@ def plan_application(
     *,
     enabled: bool = True,
 ) -> tuple[ReconcileStep, ...]:
-    """The steps for an existing application, none if it is in the desired state.
+    """The steps for an existing application; no steps if all pools are in the desired state.
 
-    ``claimed``: address -> claim, for all claims in its pools; other claims are ignored.
-    ``default``: the number of addresses if the template names none. ``enabled``: whether the
-    cluster creates automatic pools. Pools are deleted first, so that later steps can use their
-    addresses. If the template cannot be parsed, the only step is a refusal.
+    ``claimed``: address -> claim, for all claims in the application's pools; claims in other pools
+    are ignored. ``default``: the number of addresses if the template has no number. ``enabled``:
+    whether the cluster creates automatic pools. Deletions come first, so that later steps can use
+    the addresses of deleted pools. If the template cannot be parsed, the only step is a refusal.
     """
     try:
         desired_pools = _desired_pools(application, default, enabled=enabled)
@@ -85,7 +86,7 @@ def plan_application(
 
 
 def named_subnets(application: Application | None) -> frozenset[str]:
-    """The subnets that the Pod template names; none if it cannot be parsed."""
+    """The subnets that the Pod template names; empty if the template cannot be parsed."""
     try:
         request = application and read_request(application.annotations, str(application))
     except WrongInput:
@@ -100,7 +101,7 @@ def plan_deleted_application(
 ) -> tuple[ReconcileStep, ...]:
     """The steps for a deleted application: its reclaimable pools are retired, then deleted.
 
-    A retired pool gets no new claims, and is deleted when its claims have ended.
+    A retired pool gets no new claims, and is deleted when all claims of the pool have ended.
     The caller has checked that no workload of the same kind, namespace and name exists.
     """
     pools = (pool for _, pool in sorted(configuration.pools.items()))

@@ -4,9 +4,9 @@ The number of Pods is known for the six built-in kinds. Any other owner is a thi
 whose number of Pods is unknown. A Pod without an owner is an orphan Pod
 (docs/reference/automatic-pool-rules.md, "Size" and "Who creates pools"). Pure.
 
-In standalone mode, records replace API objects. There are records of the built-in kinds only; a
-field that a manifest lacks gets the API server's default. Any other owner is known only from the
-ownerReferences of Pods.
+In standalone mode, records (stored manifests) replace API objects. Only the built-in kinds have
+records; a field that a manifest lacks gets the API server's default. Any other owner is known only
+from the ownerReferences of Pods.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ BUILT_IN: Final = {
     **dict.fromkeys((*sorted(REPLICATED_KINDS), DAEMON_SET), _APPS),
     **dict.fromkeys(sorted(RUN_TO_COMPLETION), _BATCH),
 }
-"""The six kinds, each with its apiVersion."""
+"""Built-in kind -> its apiVersion."""
 
 PARENT_KINDS: Final = {"ReplicaSet": (_APPS, "Deployment"), "Job": (_BATCH, CRON_JOB)}
-"""Child kind -> (apiVersion, kind) of the owner that is used instead."""
+"""Kind of a child -> (apiVersion, kind) of the owner that gets the pools instead of the child."""
 
 
 class Application(NamedTuple):
-    """One workload. ``annotations`` are those of its innermost Pod template.
+    """One workload. ``annotations``: the annotations of the innermost Pod template.
 
-    ``controller``: (api version, kind) of its own controller, ("", "") for none.
+    ``controller``: (api version, kind) of the controller that owns the workload; ("", "") for none.
     """
 
     key: ApplicationKey
@@ -66,7 +66,7 @@ def application_key(pod: PodFacts) -> ApplicationKey:
 
 
 def application_of_pod(pod: PodFacts) -> Application:
-    """The application of a Pod, with only the fields that the Pod shows."""
+    """The application of a Pod, with only the fields that are known from the Pod."""
     annotations = {
         key: text for key, text in pod.annotations.items() if key.startswith(LABEL_PREFIX)
     }
@@ -75,7 +75,7 @@ def application_of_pod(pod: PodFacts) -> Application:
 
 
 def is_built_in(key: ApplicationKey) -> bool:
-    """Whether the application is of a kind whose replicas are known, not a third party's."""
+    """Whether the application is of a built-in kind, so that its number of Pods is known."""
     return BUILT_IN.get(key.kind) == key.api_version
 
 
@@ -93,14 +93,14 @@ def replicas_of(application: Application) -> int:
 
 
 def scale_of(application: Application) -> ApplicationScaled | None:
-    """The event with the application's size; None for a third party, whose size is unknown."""
+    """The event with the application's number of Pods; None for a third-party controller."""
     if not is_built_in(application.key):
         return None
     return ApplicationScaled(*application.key, application.uid, replicas_of(application))
 
 
 def require_controller(key: ApplicationKey) -> None:
-    """Raise WrongInput for an orphan, a Pod without a controller."""
+    """Raise WrongInput for an orphan Pod: a Pod without a controller."""
     if (key.api_version, key.kind) == ("v1", "Pod"):
         raise WrongInput(
             "wrong input, SpiderSubnet feature doesn't support no-controller pod",
@@ -110,7 +110,7 @@ def require_controller(key: ApplicationKey) -> None:
 
 
 def skip_reason(application: Application) -> str:
-    """Why the application gets no pool: hostNetwork, or its owner gets it; "" if it gets one."""
+    """Why the application gets no pool; "" if the application gets a pool."""
     if application.host_network:
         return "its Pods use hostNetwork"
     parent = PARENT_KINDS.get(application.key.kind)
@@ -120,14 +120,14 @@ def skip_reason(application: Application) -> str:
 
 
 OWNERS_MAX: Final = 2
-"""Steps from a Pod to its top controller: Pod, ReplicaSet, Deployment."""
+"""Most steps from a Pod to its top controller: Pod -> ReplicaSet -> Deployment."""
 
 Records = Mapping[tuple[str, str, str], RecordDefined]
 """(kind, namespace, name) -> a record of standalone mode."""
 
 
 def derived_uid(key: ApplicationKey) -> str:
-    """The UID of an application without one, derived from its name."""
+    """A UID for an application whose UID is not known, derived from the key."""
     return blake2b(str(key).encode(), digest_size=8).hexdigest()
 
 
@@ -145,14 +145,14 @@ def application_in(record: RecordDefined) -> Application | None:
 
 
 def record_key(key: ApplicationKey) -> tuple[str, str, str] | None:
-    """The key of an application's record; None for a third party, which never has one."""
+    """The key of an application's record; None for a third-party controller, without a record."""
     if BUILT_IN.get(key.kind) != key.api_version:
         return None
     return key.kind, key.namespace, key.name
 
 
 def top_controller(owner: Owner, records: Records) -> Owner:
-    """The controller at the end of the chain that begins with ``owner``, with its UID.
+    """The last controller, with its UID, in the chain of owners that begins with ``owner``.
 
     The chain ends at an owner without a record (docs/reference/pool-selection.md, "Top
     controller").

@@ -23,7 +23,7 @@ OWNER_GV: Final = f"{LABEL_PREFIX}owner-application-gv"
 OWNER_KIND: Final = f"{LABEL_PREFIX}owner-application-kind"
 OWNER_NAMESPACE: Final = f"{LABEL_PREFIX}owner-application-namespace"
 OWNER_NAME: Final = f"{LABEL_PREFIX}owner-application-name"
-"""The label whose presence makes a pool an automatic one."""
+"""A pool with this label is an automatic pool."""
 OWNER_UID: Final = f"{LABEL_PREFIX}owner-application-uid"
 INTERFACE: Final = f"{LABEL_PREFIX}interface"
 RECLAIM_LABEL: Final = f"{LABEL_PREFIX}ippool-reclaim"
@@ -35,13 +35,13 @@ APPLICATION_KEYS: Final = tuple(
     f"{LABEL_PREFIX}app-{part}"
     for part in ("api-group", "api-version", "kind", "namespace", "name")
 )
-"""The labels by which an automatic pool selects Pods; it may have no others."""
+"""The only labels by which an automatic pool may select Pods."""
 
 _IP_VERSIONS: Final[Mapping[Family, str]] = {4: "IPv4", 6: "IPv6"}
 
 
 class ApplicationKey(NamedTuple):
-    """An application by name. A later application of the same name has another UID."""
+    """An application by name. A recreated application has the same key, but another UID."""
 
     api_version: str
     kind: str
@@ -55,7 +55,7 @@ class ApplicationKey(NamedTuple):
 
 
 class PoolScope(NamedTuple):
-    """The use of an automatic pool: a NIC and family of an application, addresses of a subnet."""
+    """What an automatic pool is for: a NIC and family of an application, in a subnet."""
 
     application: ApplicationKey
     interface: str
@@ -102,7 +102,7 @@ def pool_name(scope: PoolScope, uid: str, attempt: int = 1) -> str:
 
 
 def application_of(labels: Mapping[str, str]) -> ApplicationKey | None:
-    """The application of a pool with these labels; None if it is not an automatic pool."""
+    """The application of a pool with these labels; None if the pool is not automatic."""
     if OWNER_NAME not in labels:
         return None
     gv = labels.get(OWNER_GV, "").replace("_", "/")
@@ -111,7 +111,7 @@ def application_of(labels: Mapping[str, str]) -> ApplicationKey | None:
 
 
 def scope_of(labels: Mapping[str, str], family: Family) -> PoolScope | None:
-    """The scope of an automatic pool with these labels; None without complete labels."""
+    """The scope of an automatic pool with these labels; None if a label is missing."""
     application = application_of(labels)
     if application is None or INTERFACE not in labels or OWNER_SUBNET not in labels:
         return None

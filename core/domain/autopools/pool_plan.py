@@ -1,8 +1,9 @@
-"""The plan of one automatic pool: create it, or add, remove and relabel its addresses.
+"""Plans one automatic pool: creates the pool, adds or removes addresses, changes labels.
 
-Pure (docs/reference/automatic-pool-rules.md, "Planning"). No second list records which addresses of
-a subnet a pool has taken, so that none can leak. A repeated plan changes nothing. The guards of the
-transaction (``core.domain.configuration.decisions``) keep two plans from taking the same address.
+Pure (docs/reference/automatic-pool-rules.md, "Planning"). Only the pool itself records which
+addresses it has taken from the subnet, so that no address can leak. A repeated plan changes
+nothing. Because of the transaction's guards (``core.domain.configuration.decisions``), two plans
+cannot take the same address.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ from core.domain.validation.normalization import normalise_network
 from core.errors import RefusalKind, Refused
 
 NAMES_TRIED_MAX: Final = 16
-"""Names that are tried for a new pool; other pools may have the first ones."""
+"""Limit of names that are tried for a new pool, because other pools may have the same names."""
 
 INSUFFICIENT_SUBNET: Final = "insufficient-subnet"
 SCALE_DOWN: Final = "scale-down"
 RETRIED_RULES: Final = frozenset({INSUFFICIENT_SUBNET, SCALE_DOWN})
-"""Refusals that end when addresses are released; any other one needs a change by the user."""
+"""Rules whose refusal ends when addresses are released, without a change by the user."""
 
 Action = Literal["create", "grow", "shrink", "adopt", "refresh", "none"]
 
 
 class DesiredPool(NamedTuple):
-    """The desired pool of an application in a scope. ``size``: the number of its addresses.
+    """The desired pool of an application in a scope. ``size``: the number of addresses.
 
-    ``number``: the annotation from which ``size`` was computed. ``reclaim``: whether the pool is
+    ``number``: the setting from which ``size`` was computed. ``reclaim``: whether the pool is
     deleted with the application.
     """
 
@@ -60,9 +61,9 @@ class DesiredPool(NamedTuple):
 
 
 class PoolPlan(NamedTuple):
-    """The pool before and after its change. ``before`` None: the pool does not exist yet.
+    """The pool before and after the plan. ``before`` None: the pool does not exist yet.
 
-    ``action``: a change of addresses, if there is one, else the change of labels.
+    ``action`` names the change of addresses; if the addresses stay, the change of labels.
     """
 
     action: Action
@@ -80,9 +81,9 @@ class PoolPlan(NamedTuple):
 
 
 def find_pool(scope: PoolScope, uid: str, pools: Iterable[Pool]) -> Pool | None:
-    """The current pool of a scope: the application's own, else one that it may adopt.
+    """The application's own pool in a scope, else a pool that the application may adopt.
 
-    A reclaimable pool of another UID is skipped, because it is deleted with that application.
+    A reclaimable pool with another UID is skipped, because it is deleted with its own application.
     """
     labels = scope_labels(scope)
     candidates = [
@@ -140,7 +141,7 @@ def _subnet(desired: DesiredPool, configuration: Configuration) -> Subnet:
 
 
 def _new_pool(desired: DesiredPool, subnet: Subnet, configuration: Configuration) -> Pool:
-    """A new pool with the subnet's gateway and routes; later changes of these do not reach it."""
+    """A new pool, with the gateway and the routes that the subnet has now."""
     name = _free_name(desired, configuration.pools)
     addresses = _take(desired.size, desired, subnet, configuration, name)
     pool = Pool(
@@ -155,7 +156,7 @@ def _new_pool(desired: DesiredPool, subnet: Subnet, configuration: Configuration
 
 
 def _free_name(desired: DesiredPool, pools: Mapping[str, Pool]) -> str:
-    """The first unused name; an older pool of the scope may still have the preferred one."""
+    """The first name that no pool has. Raises Refused."""
     for attempt in range(1, NAMES_TRIED_MAX + 1):
         name = pool_name(desired.scope, desired.uid, attempt)
         if name not in pools:
@@ -171,7 +172,10 @@ def _free_name(desired: DesiredPool, pools: Mapping[str, Pool]) -> str:
 def _take(
     count: int, desired: DesiredPool, subnet: Subnet, configuration: Configuration, name: str
 ) -> AddressSet:
-    """The lowest addresses that no pool has and that are neither reserved nor quarantined."""
+    """The ``count`` lowest addresses of the subnet that can be added to a pool. Raises Refused.
+
+    These are addresses that no pool has and that are neither reserved nor quarantined.
+    """
     family = subnet.family
     quarantined = (
         parse_address(quarantine.address).value
@@ -217,7 +221,7 @@ def _shrunk(pool: Pool, surplus: int, claimed: Mapping[str, Claim]) -> Pool:
 def _labelled(pool: Pool, desired: DesiredPool) -> Pool:
     """The pool with the labels and the annotation of an automatic pool.
 
-    Labels that other programs have set are kept, annotations are not.
+    Labels that other programs have set are kept; other annotations are removed.
     """
     labels = {
         **pool.labels,

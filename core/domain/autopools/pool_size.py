@@ -1,8 +1,6 @@
 """The size of an automatic pool, computed in the same way by agents and controllers.
 
-See docs/reference/automatic-pool-rules.md, "Annotations of the Pod template" and "Size". In
-Spiderpool the two processes can have different defaults; here both call ``default_number`` and
-``pool_size``.
+See docs/reference/automatic-pool-rules.md, "Annotations of the Pod template" and "Size".
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ NUMBER_MAX: Final = 2**63 - 1
 """The largest number: Spiderpool uses a signed 64-bit integer."""
 
 REDUNDANT_NUMBER_KEY: Final = "clusterSubnetAutoPoolDefaultRedundantIPNumber"
-"""The configuration key that Spiderpool reads; it has precedence if both keys are set."""
+"""The configuration key that Spiderpool reads; precedes ``FLEXIBLE_NUMBER_KEY``."""
 
 FLEXIBLE_NUMBER_KEY: Final = "clusterSubnetDefaultFlexibleIPNumber"
 """The configuration key that Spiderpool's chart writes and its documentation names."""
@@ -27,7 +25,7 @@ _INTEGER: Final = re.compile(r"-?[0-9]{1,32}\Z")
 
 
 class IpNumber(NamedTuple):
-    """``5``: five addresses. ``+2`` (flexible): two more than the number of replicas."""
+    """``5``: five addresses. ``+2`` (flexible): two addresses more than replicas."""
 
     amount: int
     is_flexible: bool = False
@@ -37,7 +35,7 @@ class IpNumber(NamedTuple):
 
 
 AS_MANY_AS_REPLICAS: Final = IpNumber(0, is_flexible=True)
-"""The number if neither the template nor the cluster's configuration has one."""
+"""The number if neither the Pod template nor the cluster's configuration has a number."""
 
 
 def read_number(text: str) -> IpNumber:
@@ -58,7 +56,7 @@ def read_number(text: str) -> IpNumber:
 
 
 def default_number(settings: Mapping[str, object]) -> IpNumber:
-    """The cluster's default, by either key. Raises BadInput with the key as its subject."""
+    """The cluster's default number. Raises BadInput with the configuration key as subject."""
     for key in (REDUNDANT_NUMBER_KEY, FLEXIBLE_NUMBER_KEY):
         value = settings.get(key)
         if value is None:
@@ -75,7 +73,7 @@ def pool_size(application: Application, number: IpNumber | None, default: IpNumb
     ``number`` None: the Pod template has no annotation ``ippool-ip-number``.
     """
     if number is None and not is_built_in(application.key):
-        raise WrongInput(  # Spiderpool's text; its number of Pods is unknown, so +N cannot be used
+        raise WrongInput(  # Spiderpool's text; +N needs the number of Pods, which is unknown
             f"wrong input, {application} only supports fixed auto-created IPPool IP Number",
             subject=str(application),
             remedy="annotate ipam.spidernet.io/ippool-ip-number in the Pod template with a number"
@@ -88,7 +86,8 @@ def pool_size(application: Application, number: IpNumber | None, default: IpNumb
 class AutoPoolSettings(NamedTuple):
     """The cluster's settings of automatic pools.
 
-    ``enabled``: whether they are created. ``default``: the number for a template without one.
+    ``enabled``: whether automatic pools are created. ``default``: the number of addresses for a
+    template without the annotation ``ippool-ip-number``.
     """
 
     enabled: bool = True

@@ -1,9 +1,8 @@
 """Parse the subnet annotations of a Pod template: ``subnets``, ``subnet`` and ``ippool-ip-number``.
 
-See docs/reference/automatic-pool-rules.md, "Annotations of the Pod template"; JSON is parsed by
-``core.domain.selection.jsontext``. Only the texts are checked; whether the subnets exist is checked
-later. Agents parse the annotations of Pods, and controllers those of Pod templates, with the same
-function.
+See docs/reference/automatic-pool-rules.md, "Annotations of the Pod template". Only the texts are
+checked, not whether the subnets exist. Agents parse the annotations of Pods, and controllers parse
+the annotations of Pod templates, with the same function.
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ class NicSubnets(NamedTuple):
 
 
 class SubnetRequest(NamedTuple):
-    """A parsed request for automatic pools, one for each NIC and family.
+    """A parsed request for automatic pools: one pool for each NIC and family.
 
-    ``number``: of addresses in each pool (``ippool-ip-number``); None: the cluster's default.
-    ``reclaim``: whether the pools are deleted with the application.
+    ``number``: the number of addresses in each pool (``ippool-ip-number``); None means the
+    cluster's default. ``reclaim``: whether the pools are deleted with the application.
     """
 
     nics: tuple[NicSubnets, ...]
@@ -50,19 +49,19 @@ class SubnetRequest(NamedTuple):
     reclaim: bool = True
 
     def find(self, interface: str) -> NicSubnets | None:
-        """The NIC of that name, or None."""
+        """The NIC with this interface name, or None."""
         return next((nic for nic in self.nics if nic.interface == interface), None)
 
 
 def requests_pools(annotations: Mapping[str, str]) -> bool:
-    """Whether the annotations request automatic pools, even if they cannot be parsed."""
+    """Whether the annotations request automatic pools, even if the request cannot be parsed."""
     return POD_SUBNETS in annotations or POD_SUBNET in annotations
 
 
 def read_request(annotations: Mapping[str, str], subject: str) -> SubnetRequest | None:
-    """The request of a Pod or template, None without one; ``subnets`` overrides ``subnet``.
+    """The request of a Pod or Pod template; None if the annotations request no pools.
 
-    Errors have this ``subject``. Raises WrongInput.
+    The annotation ``subnets`` overrides ``subnet``. Raises WrongInput with this ``subject``.
     """
     if POD_SUBNETS in annotations:
         key, parse = POD_SUBNETS, _parse_list
@@ -127,7 +126,7 @@ def _nic(entry: object, what: str) -> NicSubnets:
 
 
 def _first(value: object, what: str) -> str:
-    """The first name of a list, "" for an empty one; further names are ignored."""
+    """The first name of a list, "" for an empty list; further names are ignored."""
     names = jsontext.texts(value, what)
     if names and not names[0]:
         raise BadInput(f"the first subnet name in {what} is empty")

@@ -1,8 +1,8 @@
 """Assignments: claims of given addresses, for an operator or an import from another IPAM.
 
-As with any claim, the addresses must be free and usable in their pools, and either all of them are
-claimed or none. Only affinity is not checked, because the caller has chosen the pool. Pure: the
-caller passes the stored state.
+The addresses must be free and usable in their pools. Either all given addresses are claimed, or no
+address. Affinity is not checked, because the caller has chosen the pool. Pure: the caller passes
+the stored state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.domain.validation.common_rules import ObjectReference
 from core.errors import Refusal, Refused
 
 SUBNETS_MAX: Final = 1_024
-"""Cached prefix lengths of pools' subnets; every ADD needs one."""
+"""Limit of cached prefix lengths of pools' subnets; every ADD needs a prefix length."""
 
 
 class PoolAvailability(NamedTuple):
@@ -40,7 +40,7 @@ class PoolAvailability(NamedTuple):
 
 
 class StoredState(NamedTuple):
-    """The stored endpoint of the desired name, and the claims of the desired addresses."""
+    """The stored endpoint with the desired name, and the claims of the desired addresses."""
 
     endpoint: Endpoint | None
     claims: Mapping[Address, Claim]
@@ -54,7 +54,7 @@ def nic_with(
 ) -> Nic:
     """A NIC with these addresses, at most one of each family.
 
-    The prefix length and the gateway of an address are those of its pool.
+    The pool of an address gives the prefix length and the gateway.
     """
     ipv4 = ipv6 = _NO_ADDRESS
     for pool, value in addresses:
@@ -74,9 +74,9 @@ def _prefix_length(subnet: str) -> int:
 def decide_assignment(
     desired: Endpoint, stored: StoredState, pools: Mapping[str, PoolAvailability]
 ) -> AddressesClaimed | None:
-    """The claim of the addresses that the endpoint lacks; None if it has them all.
+    """The claim of the addresses that the endpoint lacks; None if no address is missing.
 
-    NICs of the endpoint that ``desired`` does not list stay. Raises Refused.
+    The endpoint keeps NICs that ``desired`` does not list. Raises Refused.
     """
     endpoint = stored.endpoint
     if endpoint is not None and endpoint.holder != desired.holder:
@@ -133,7 +133,7 @@ def _nic_refusals(
 ) -> list[Refusal]:
     subject = _subject(desired)
     if any(other.interface == nic.interface for other in stored):
-        message = f"{nic.interface} has other addresses already"
+        message = f"{nic.interface} already has addresses that differ from the requested ones"
         remedy = "release the Pod's addresses first"
         return [subject.refuse("AlreadyExists", "nic-in-use", "interface", message, remedy)]
     refusals = []

@@ -1,13 +1,14 @@
 """Decide what an ADD or a DEL changes in an endpoint. Pure.
 
-``decide_add`` classifies a request by the stored endpoint: a repeat, a change that leaves the
-addresses as they are (a new sandbox; an ADD that names a NIC), or a claim of addresses. ``claim``
-builds the event that claims the chosen addresses. ``decide_release`` decides which claims a DEL
-ends (invariants I3 and I7, docs/contributing/architecture.md). The caller chooses the addresses and
-compares revisions.
+    decide_add        classifies an ADD: a repeat, an update without new addresses, or a claim
+    claim             builds the event that claims the chosen addresses
+    decide_release    decides which claims a DEL ends
 
-In the unnamed mode, the Pod's annotation lists NICs without interface names. Its items are numbered
-"0", "1", ...
+The caller chooses the addresses and compares revisions. The invariants I3 and I7 are in
+docs/contributing/architecture.md.
+
+In the unnamed mode, the Pod's annotation lists NICs without interface names. The list items are
+numbered "0", "1", ...
 """
 
 from __future__ import annotations
@@ -46,16 +47,16 @@ EndReason = Literal["superseded", "pools-changed", "repair"]
 
 
 class Repeat(NamedTuple):
-    """All claims exist already: the ADD returns the endpoint and writes nothing (I7)."""
+    """All claims exist already, so the ADD returns the endpoint and writes nothing (I7)."""
 
     endpoint: Endpoint
 
 
 class EndpointUpdate(NamedTuple):
-    """The endpoint changes, but not its addresses.
+    """The endpoint changes, but its addresses stay.
 
-    Used for a new sandbox, for an ADD that names a NIC (see ``Nic.interface``), and for the
-    holder's next Pod.
+    The cause is a new sandbox, an ADD that names a NIC (see ``Nic.interface``), or the holder's
+    next Pod.
     """
 
     event: EndpointChanged
@@ -64,13 +65,15 @@ class EndpointUpdate(NamedTuple):
 class ClaimPlan(NamedTuple):
     """The ADD claims addresses.
 
-    ``keep``: the endpoint's NICs that do not change. ``holder``: the holder of all addresses after
-    the ADD. ``ended``: (address, pool) pairs whose claims end in the same transaction. ``why`` they
-    end: the endpoint belonged to an older Pod (``superseded``), has pools that the Pod's template
-    no longer lists (``pools-changed``), or has addresses that cannot be claimed again (``repair``).
-    ``listed``: the NICs that are created again, each with only those of its addresses whose pools
-    the template still lists for it. These addresses stay claimed. Each NIC has the interface name
-    of the selection ("0", "1", ... in the unnamed mode).
+    keep      the endpoint's NICs that do not change
+    holder    the holder of all addresses after the ADD
+    ended     (address, pool) pairs whose claims end in the same transaction
+    why       why the claims end: the endpoint belonged to an older Pod (``superseded``), has pools
+              that the Pod's template no longer lists (``pools-changed``), or has addresses that
+              cannot be claimed again (``repair``)
+    listed    the NICs that are created again, each with only the addresses whose pools the template
+              still lists. These addresses stay claimed. Each NIC has the interface name of the
+              selection ("0", "1", ... in the unnamed mode).
     """
 
     keep: tuple[Nic, ...]
@@ -81,7 +84,7 @@ class ClaimPlan(NamedTuple):
 
     @property
     def remaining(self) -> tuple[Nic, ...]:
-        """The endpoint's NICs after the release and before the claim."""
+        """The endpoint's NICs after claims have ended and before new addresses are claimed."""
         return (*self.keep, *map(_with_stored_name, self.listed))
 
     @property
@@ -94,9 +97,9 @@ class ClaimPlan(NamedTuple):
         )
 
     def with_claims(self, holders: Mapping[str, str]) -> ClaimPlan:
-        """A copy that lists only addresses that the holder still has claimed.
+        """A copy in which ``listed`` has only addresses that ``holder`` still has claimed.
 
-        ``holders``: the holder of each claimed address.
+        ``holders``: claimed address -> its holder.
         """
 
         def is_own(cidr: str) -> bool:
@@ -128,12 +131,13 @@ def decide_add(
 
     ``changed``: indexes of the NICs with a pool that the Pod no longer requests
     (``nics_with_changed_pools``). ``lost``: indexes of the NICs whose addresses cannot be claimed
-    again (``core.domain.fixed.retrieval``). The claims of both end in the transaction that replaces
-    them, except in pools that ``requested`` still lists. A Pod that repeats its ADD keeps its
-    addresses even if a changed setting of fixed addresses gives its holder another name.
+    again (``core.domain.fixed.retrieval``). The claims of all these NICs end in the transaction
+    that replaces the NICs, except claims in pools that ``requested`` still lists. A Pod that
+    repeats an ADD keeps its addresses, even if a changed setting of fixed addresses has changed the
+    name of the holder.
     """
     if pod.alive is False:
-        raise AllocationError(  # Spiderpool's text, for searches
+        raise AllocationError(  # Spiderpool's text, which users search for
             f"dead Pod {pod.namespace}/{pod.name}, we cannot allocate IP addresses to it",
             subject=pod.name,
             remedy="the Pod is being deleted or has finished; "
@@ -152,7 +156,7 @@ def decide_add(
     nics = list(endpoint.nics)
     nics[position] = nics[position].attached(attachment)
     after = endpoint._replace(uid=pod.uid, node=pod.node, nics=tuple(nics))
-    if pod.ipam_claim:  # the Pod that uses an IPAMClaim is the owner of its endpoint
+    if pod.ipam_claim:  # the Pod that uses an IPAMClaim owns the IPAMClaim's endpoint
         after = after._replace(owner_name=pod.name)
     return Repeat(endpoint) if after == endpoint else EndpointUpdate(EndpointChanged(after))
 
@@ -160,7 +164,7 @@ def decide_add(
 def _replacement(
     endpoint: Endpoint, replaced: frozenset[int], requested: Candidates | None, why: EndReason
 ) -> ClaimPlan:
-    """The plan that creates these NICs again, with their addresses that are still listed."""
+    """The plan that creates the ``replaced`` NICs again, with addresses of still listed pools."""
     keep: list[Nic] = []
     listed: list[Nic] = []
     ended: list[tuple[str, str]] = []
@@ -181,7 +185,7 @@ def _replacement(
 
 
 def has_attached(endpoint: Endpoint, attachment: Attachment) -> bool:
-    """Whether this sandbox already has the NIC, so that the ADD changes nothing (I7)."""
+    """Whether this sandbox already has the NIC. The ADD then changes nothing (I7)."""
     nic = endpoint.find(attachment.interface)
     return nic is not None and nic.container == attachment.container != ""
 
@@ -191,10 +195,10 @@ def nics_with_changed_pools(
 ) -> frozenset[int]:
     """The indexes of the NICs whose pools the template no longer lists.
 
-    Only the requesting NIC is compared. In the unnamed mode, every NIC is compared with the item of
-    its index, and one difference selects all NICs. A family that the template has added is no
-    change (docs/reference/fixed-address-rules.md, "Changed pools"). NICs that this sandbox already
-    has are never selected.
+    Only the NIC of the ADD is compared. In the unnamed mode, every NIC is compared with the list
+    item of the same index, and one difference selects all NICs. A family that the template has
+    added is not a change (docs/reference/fixed-address-rules.md, "Changed pools"). NICs that this
+    sandbox already has are never selected.
     """
     items = _items_of(endpoint, requested)
     if requested.unnamed:
@@ -234,13 +238,13 @@ def _lists_differ(nic: Nic, pools: NicPools) -> bool:
 
 
 def _still_listed(nic: Nic, pools: NicPools) -> Nic | None:
-    """The NIC with those of its addresses whose pools are requested for it, or None."""
+    """The NIC with only the addresses of requested pools; None if no address is left."""
     listed = _families_of(nic, ipv4=nic.ipv4_pool in pools.ipv4, ipv6=nic.ipv6_pool in pools.ipv6)
     return listed and listed._replace(interface=pools.interface)
 
 
 def _families_of(nic: Nic, *, ipv4: bool, ipv6: bool) -> Nic | None:
-    """The NIC with only its addresses of these families; None when it has none."""
+    """The NIC with only the addresses of these families; None if no address is left."""
     part = Nic(nic.interface)
     if ipv4:
         part = part._replace(ipv4=nic.ipv4, ipv4_pool=nic.ipv4_pool)
@@ -277,9 +281,9 @@ def claim(
     ``source``: the level of pool selection that named the pools, "" without a selection.
     ``passed_over``: the candidate pools that a rule rejected or that were full.
 
-    In the unnamed multi-NIC mode the interfaces of ``chosen`` are "0", "1", ...: item 0 becomes
-    eth0; the others have no name ("") until an ADD names them. The attachment's interface names the
-    first one without a name. Raises WrongInput for more NICs than one transaction can release.
+    In the unnamed mode, the interfaces of ``chosen`` are "0", "1", ... NIC "0" gets the name eth0.
+    The other NICs have no name ("") until an ADD names them: an ADD for a new interface names the
+    first NIC without a name. Raises WrongInput for more NICs than one transaction can release.
     """
     if len(claim_plan.keep) + len(chosen) > NICS_MAX:
         raise WrongInput(
@@ -292,7 +296,7 @@ def claim(
     if position is not None:
         nics[position] = nics[position].attached(attachment)
     namespace, name = pod.endpoint_key
-    # An endpoint of an IPAMClaim has the name of the IPAMClaim; the Pod that uses it is its owner.
+    # The endpoint of an IPAMClaim is named like the IPAMClaim, and owned by the Pod that uses it.
     owner = None if pod.ipam_claim else pod.owner
     owner_kind, owner_name = ("Pod", pod.name) if owner is None else (owner.kind, owner.name)
     endpoint = Endpoint(
@@ -305,9 +309,9 @@ def claim(
 class ReleaseDecision(NamedTuple):
     """Whether the claims of an endpoint end.
 
-    ``ends``: they end, except for those of the NICs to ``keep``. ``evidence``: the proof that the
-    addresses are not needed, besides the call itself. ``needs_check``: the claims do not end yet;
-    the caller must read the API server and decide again.
+    ``ends``: the claims end, except the claims of the NICs in ``keep``. ``evidence``: a proof,
+    besides the DEL, that the addresses are no longer needed. ``needs_check``: the claims do not end
+    yet; the caller must read the API server and decide again.
     """
 
     ends: bool
@@ -330,14 +334,15 @@ def decide_release(
 
     See docs/reference/address-assignment.md, "DEL".
 
-    ``uid``: the Pod's, "" if unknown. ``alive`` None: unknown, so the DEL of the runtime decides.
-    ``validity`` None: the addresses are not fixed. Fixed addresses stay unless their owner has been
+    ``uid``: the UID of the Pod, "" if unknown. ``alive``: None if unknown; the DEL then decides.
+    ``validity``: None if the addresses are not fixed. Fixed addresses stay unless the owner is
     proved to be deleted. ``migrating``: the Pod is the target of a VM live migration; fixed
-    addresses then stay until reclaim finds that the source Pod has ended too. A DEL for another UID
-    or an older sandbox is late and ends nothing (I3). The first DEL of a sandbox ends all of its
-    claims, even if that DEL names a NIC that was never added. While another sandbox has NICs of the
-    Pod, only the claims of the sandbox in the DEL end: a late DEL of a NIC that the new sandbox has
-    not attached yet must not release the NICs that the new sandbox uses.
+    addresses then stay until reclaim finds that the source Pod has ended too.
+
+    A DEL for another UID or an older sandbox is late and ends nothing (I3). The first DEL of a
+    sandbox ends all claims of the sandbox, even if the DEL names a NIC that was never added. The
+    NICs of another sandbox of the Pod stay claimed. If the other sandbox has not attached the NIC
+    of the DEL yet, the DEL ends nothing.
     """
     if alive:
         return ReleaseDecision(ends=False, why="the Pod is alive")
@@ -384,7 +389,7 @@ def _with_stored_name(nic: Nic) -> Nic:
 
 
 def _position(nics: tuple[Nic, ...], interface: str) -> int | None:
-    """The index of the interface, else of the first NIC without a name, else None."""
+    """The index of the NIC with this interface, else of the first NIC without a name, else None."""
     names = [nic.interface for nic in nics]
     for name in (interface, ""):
         if name in names:

@@ -3,8 +3,7 @@
 The runtime repeats the ADD of a Pod that gets no addresses. The first refusal for a holder, NIC and
 reason immediately becomes an event, and opens a window of a minute. Further refusals are counted,
 and become one event when the window ends. So the log has at most one event a minute for each
-holder, NIC and reason, and the counts of the events add up to all refusals. Pure: the caller passes
-the time and writes the events.
+holder, NIC and reason. Pure: the caller passes the time and writes the events.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ WINDOW_S: Final = 60.0
 """Seconds in which the log gets at most one event for a holder, NIC and reason."""
 
 WINDOWS_MAX: Final = 256
-"""Windows open at the same time: far more than the Pods that a node starts in a minute."""
+"""Limit of open windows. A node starts far fewer Pods in a minute."""
 
 VERDICTS_MAX: Final = 48
-"""Verdicts in one event; the others are counted."""
+"""Limit of verdicts in one event; further verdicts are only counted."""
 
 MESSAGE_CHARS_MAX: Final = 1_000
-"""Characters of the message, and of the remedy, in one event."""
+"""Limit of characters of the message in one event, and of characters of the remedy."""
 
 _REASONS: Final[tuple[tuple[type[AllocationError], str], ...]] = (
     (PoolPending, "pool-pending"),
@@ -128,7 +127,7 @@ class RefusalWindows:
         return refused
 
     def end_windows(self, now_s: float) -> Iterator[RefusedAdd]:
-        """Yield the events of the windows that have ended; each opens the next window."""
+        """Yield the events of the windows that have ended; each event opens the next window."""
         for key, window in list(self._windows.items()):
             if window.ends_s > now_s:
                 return

@@ -1,10 +1,12 @@
-"""The plan of a takeover from another IPAM: commands, claims, and findings about its data.
+"""Plans a takeover: the import of all data of another IPAM, here "the other system". Pure.
 
-The other system stores an address twice, in the pool's records and in the Pod's endpoint, and the
-two may differ. A plan takes over every address that a Pod may use, and none twice. Each difference
-is a finding to report. A running Pod may have an address of a disabled pool, or one that was
-reserved later. Therefore pools are created enabled; those that are disabled in the other system are
-disabled after the claims, and reservations are created after the claims too. Pure.
+The other system stores an address twice: in the pool's ``status.allocatedIPs``, whose entries are
+called records here, and in the Pod's endpoint. Each difference between a record and an endpoint is
+a finding to report. A plan takes over every address that a Pod may use, and no address twice.
+
+A running Pod may have an address of a disabled pool, or an address that was reserved later.
+Therefore all pools are created enabled. After the claims, pools are disabled and reservations are
+created.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ Key = tuple[str, str]
 
 
 class AllocatedIP(NamedTuple):
-    """One entry of ``status.allocatedIPs`` of a pool: an address and its Pod."""
+    """A record, one entry of ``status.allocatedIPs`` of a pool: an address and its Pod."""
 
     address: str
     pool: str
@@ -44,11 +46,11 @@ class AllocatedIP(NamedTuple):
 
 
 Records = dict[tuple[str, str], AllocatedIP]
-"""(address, pool) -> the entry of the pool for this address."""
+"""(address, pool) -> the pool's record for this address."""
 
 
 class ForeignPool(NamedTuple):
-    """A pool and its allocated addresses. ``deleting``: it has a deletionTimestamp."""
+    """A pool of the other system. ``deleting``: the pool has a deletionTimestamp."""
 
     pool: Pool
     records: tuple[AllocatedIP, ...] = ()
@@ -56,7 +58,7 @@ class ForeignPool(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A contradiction in the other system's data: ``what`` it is, and what the plan has ``done``.
+    """``what``: a contradiction in the other system's data. ``done``: how the plan resolves it.
 
     ``orbctl import`` prints the fields by these names.
     """
@@ -127,7 +129,7 @@ def remaining(
 ) -> TakeoverPlan:
     """The part of a plan that is not done yet, given the pools and endpoints that exist.
 
-    An existing pool is enabled again only if a missing claim needs it.
+    An existing pool is enabled again only if a missing claim needs an address of the pool.
     """
     missing = tuple(
         endpoint
@@ -158,9 +160,10 @@ def _without_duplicates(
     records: Records,
     findings: list[Finding],
 ) -> dict[Key, Endpoint]:
-    """The endpoints by key, of which no two have the same address.
+    """Key -> endpoint, so that no two endpoints have the same address.
 
-    Of endpoints that have the same address, the one in the pool's records is taken over.
+    Of several endpoints with the same address, one is taken over: the endpoint that the pool's
+    record names, else the first endpoint.
     """
     holders: dict[str, list[Endpoint]] = defaultdict(list)
     for endpoint in endpoints:
@@ -178,7 +181,7 @@ def _without_duplicates(
 
 
 def _skipped_endpoints(sharing: list[Endpoint], address: str, records: Records) -> list[Endpoint]:
-    """The endpoints that share the address, without the one that is taken over."""
+    """The endpoints that share the address, without the endpoint that is taken over."""
     recorded = [
         endpoint
         for endpoint in sharing
@@ -192,7 +195,7 @@ def _skipped_endpoints(sharing: list[Endpoint], address: str, records: Records) 
 
 
 def _with_distinct_addresses(endpoint: Endpoint, findings: list[Finding]) -> Endpoint:
-    """The endpoint, each address on one NIC only.
+    """The endpoint, with each address on one NIC only.
 
     Spiderpool gives the same address to all NICs of a Pod that use one pool
     (docs/reference/address-assignment.md, "Choosing an address").
@@ -245,7 +248,7 @@ def _orphans(
 ) -> list[AllocatedIP]:
     """The records to take over whose addresses no endpoint has.
 
-    If the Pod's endpoint has other addresses instead, the recorded one has leaked and is not taken
+    If the Pod has an endpoint without the recorded address, the address has leaked and is not taken
     over.
     """
     orphans = []
@@ -277,7 +280,7 @@ def _endpoints_of(records: Iterable[AllocatedIP], pools: dict[str, Pool]) -> Ite
             namespace,
             name,
             uid,
-            node="",  # the records do not have it
+            node="",  # records do not name the node
             holder=pod_holder(uid),
             owner_kind="Pod",
             owner_name=name,

@@ -1,7 +1,7 @@
 """Pools and subnets that a webhook has admitted and that may not be in the log yet.
 
-The API server stores an object after its webhooks have admitted it, and the controller's translator
-writes it to the log even later. Until then the object is a pending admission. The next review is
+The API server stores an object after the webhooks have admitted the object. Then the controller
+writes the object to the log. Until then the object is a pending admission. The next review is
 decided twice: on the log as it is, and on the log with every pending admission added. Pure.
 """
 
@@ -22,7 +22,7 @@ from core.errors import Refusal
 class PendingAdmission(NamedTuple):
     """An admitted object as it will be in the log: a ``pool`` or a ``subnet``.
 
-    ``uid`` and ``generation`` are the object's, ``review`` names the request that was admitted.
+    ``review``: the UID of the admitted request. ``uid`` and ``generation``: fields of the object.
     ``admitted_at_s``: Unix seconds by the API server's clock.
     """
 
@@ -63,7 +63,7 @@ class AdmissionConflict(NamedTuple):
 
 
 class DryRun(NamedTuple):
-    """The events that a command would cause, and the pending admissions that forbid it."""
+    """The events that a command would cause, and the pending admissions that forbid the command."""
 
     events: tuple[Event, ...]
     conflicts: tuple[AdmissionConflict, ...] = ()
@@ -75,7 +75,7 @@ def extent_of(value: Pool | Subnet) -> Extent:
 
 
 def admitted_value(command: Command, events: Iterable[Event]) -> Pool | Subnet | None:
-    """The applied pool or subnet as the events store it; None: the command changes nothing."""
+    """The pool or subnet that the events store; None if the command changes nothing."""
     for event in events:
         match command, event:
             case ApplyPool(), PoolDefined(pool):
@@ -108,7 +108,10 @@ def overlapping_admissions(
 def with_admitted(
     configuration: Configuration, pending: Iterable[PendingAdmission]
 ) -> Iterator[Configuration]:
-    """Configurations with the admissions added: several if an object has several admissions."""
+    """Configurations with the admissions added.
+
+    If an object has several admissions, each of them is in a configuration of its own.
+    """
     layers: list[tuple[dict[str, Pool], dict[str, Subnet]]] = []
     for admission in pending:
         name = admission.value.name

@@ -14,13 +14,13 @@ from core.domain.model import ConflictingHost, Pool, Reservation, Subnet
 
 
 class ApplyPool(NamedTuple):
-    """Create the pool, or make the existing one equal to this; ``pool.retiring`` is ignored."""
+    """Create or replace the pool; ``pool.retiring`` is ignored."""
 
     pool: Pool
 
 
 class RetirePool(NamedTuple):
-    """Begin deletion: new claims are refused, releases are not."""
+    """Begin to delete the pool: new claims are refused, releases are still accepted."""
 
     name: str
 
@@ -32,17 +32,17 @@ class DeletePool(NamedTuple):
 
 
 class ApplySubnet(NamedTuple):
-    """Create the subnet, or make the existing one equal to this; ``subnet.retiring`` is ignored.
+    """Create or replace the subnet; ``subnet.retiring`` is ignored.
 
-    The subnet adopts the pools of its CIDR that have no subnet, a limited number with each command:
-    repeat the command until it causes no event.
+    The subnet adopts the pools with the same CIDR that have no subnet. Each command adopts a
+    limited number of pools: repeat the command until it causes no event.
     """
 
     subnet: Subnet
 
 
 class RetireSubnet(NamedTuple):
-    """Begin deletion of the subnet and its pools, a limited number of pools with each command."""
+    """Begin to delete the subnet and its pools; each command retires a limited number of pools."""
 
     name: str
 
@@ -57,18 +57,18 @@ Retirable = Literal["pool", "subnet"]
 
 
 class Reinstate(NamedTuple):
-    """End a retirement: the pool or subnet serves again. Pools of a subnet stay retiring."""
+    """End a retirement: the pool or subnet serves again. A subnet's pools stay retiring."""
 
     kind: Retirable
     name: str
 
 
 class AdvanceRetirement(NamedTuple):
-    """Continue a retirement; it never begins one.
+    """Continue the retirement of a pool or subnet.
 
-    A retiring pool is deleted if it has no claims. A retiring subnet is deleted if no pool belongs
-    to it; before that its pools retire, a limited number with each command. Otherwise there is no
-    event, also if the object is not retiring or does not exist.
+    A retiring pool is deleted if the pool has no claims. A retiring subnet is deleted if no pool
+    belongs to the subnet; else each command retires a limited number of the subnet's pools. There
+    is no event if the object is not retiring or does not exist.
     """
 
     kind: Retirable
@@ -76,7 +76,7 @@ class AdvanceRetirement(NamedTuple):
 
 
 class ApplyAutoPool(NamedTuple):
-    """Create, resize or adopt an application's pool. The decision chooses its addresses."""
+    """Create, resize or adopt an application's pool. The decision chooses the addresses."""
 
     desired: DesiredPool
 
@@ -84,8 +84,7 @@ class ApplyAutoPool(NamedTuple):
 class DropAutoPool(NamedTuple):
     """Delete an automatic pool if it has no claims and still belongs to this ``uid``.
 
-    With ``retire``, a pool with claims begins to retire instead. In all other cases there is no
-    event.
+    If ``retire`` is set, a pool with claims begins to retire. In all other cases there is no event.
     """
 
     name: str
@@ -94,7 +93,7 @@ class DropAutoPool(NamedTuple):
 
 
 class ApplyReservation(NamedTuple):
-    """Create the reservation, or make the existing one equal to this."""
+    """Create or replace the reservation."""
 
     reservation: Reservation
 
@@ -108,7 +107,8 @@ class DeleteReservation(NamedTuple):
 class QuarantineAddress(NamedTuple):
     """Quarantine an address. ``evidence``: what was observed (a MAC address, a node).
 
-    ``conflicting_host`` None: a user quarantines it, and only a user lifts the quarantine.
+    ``conflicting_host`` None: a user quarantines the address, and only a user can lift the
+    quarantine.
     """
 
     address: str
@@ -125,7 +125,7 @@ class LiftQuarantine(NamedTuple):
 
 
 class ReturnAddress(NamedTuple):
-    """Lift the quarantine if it was made because of this conflicting host; otherwise no event."""
+    """Lift the quarantine if this conflicting host was the cause; otherwise no event."""
 
     address: str
     conflicting_host: ConflictingHost
@@ -133,13 +133,13 @@ class ReturnAddress(NamedTuple):
 
 
 class ApplyRecord(NamedTuple):
-    """Record a Pod, Namespace, Node or application (standalone mode), or a SpiderCoordinator."""
+    """Store a record of an object; ``RecordDefined`` lists the kinds."""
 
     record: RecordDefined
 
 
 class DeleteRecord(NamedTuple):
-    """Forget a record; ``namespace`` is "" for a kind without namespaces."""
+    """Delete a record; ``namespace`` is "" for a kind without namespaces."""
 
     kind: str
     namespace: str

@@ -1,8 +1,8 @@
 """The configuration that decisions use, and the address sets of pools.
 
-Address sets are cached by the lists that they are built from, not by the pool's name, so that a
-changed pool never gets its old set. The cache is bounded. Addresses are never enumerated: ranges of
-any size cost the same (docs/reference/admission.md, "Addresses and ranges").
+The key of a cached address set is the content of the pool's lists, not the pool's name, so that a
+changed pool never gets an old set. Addresses are never enumerated: ranges of any size cost the same
+(docs/reference/admission.md, "Addresses and ranges").
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ class FeatureSwitches(NamedTuple):
 
 
 class Configuration(NamedTuple):
-    """The state without claims, each object by its name.
+    """The state without claims.
 
-    Records are by (kind, namespace, name), quarantines by address. ``ipv4_enabled``,
-    ``ipv6_enabled`` and ``subnets_enabled`` are the cluster's switches. While ``subnets_enabled``
-    is false, pools belong to no subnet.
+    The key of an object is its name; of a record (kind, namespace, name); of a quarantine the
+    address. While ``subnets_enabled`` is False, pools belong to no subnet.
     """
 
     pools: Mapping[str, Pool]
@@ -49,7 +48,7 @@ class Configuration(NamedTuple):
 
     @classmethod
     def of(cls, ledger: Ledger, switches: FeatureSwitches = FeatureSwitches()) -> Configuration:
-        """The configuration of a ledger. It shares the ledger's maps and changes with them."""
+        """A view of the ledger's maps: the configuration changes with the ledger."""
         return cls(
             ledger.pools,
             ledger.reservations,
@@ -63,7 +62,7 @@ class Configuration(NamedTuple):
 
     @property
     def owning_subnets(self) -> Mapping[str, Subnet]:
-        """The subnets that pools may belong to: none when the switch is off."""
+        """The subnets that pools may belong to; empty while ``subnets_enabled`` is False."""
         return self.subnets if self.subnets_enabled else {}
 
     def enabled(self, family: Family) -> bool:
@@ -72,9 +71,9 @@ class Configuration(NamedTuple):
 
 
 def pool_addresses(pool: Pool | Subnet) -> AddressSet:
-    """The addresses of a pool or subnet that ``totalIPCount`` counts: ``ips`` - ``excludeIPs``.
+    """The addresses of a pool or subnet: ``ips`` without ``excludeIPs``.
 
-    Raises AddressSyntaxError for an item that ``decide`` would have refused.
+    Raises AddressSyntaxError for an item that cannot be parsed. ``decide`` refuses such items.
     """
     return _difference(pool.family, pool.ips, pool.exclude_ips)
 
@@ -102,9 +101,9 @@ def reserved_addresses(reservations: Mapping[str, Reservation], family: Family) 
 
 
 def unreserved_addresses(pool: Pool, reservations: Mapping[str, Reservation]) -> AddressSet:
-    """The pool's addresses without the reserved ones; claims and quarantine are not considered.
+    """The pool's addresses without reserved addresses. Raises AddressSyntaxError.
 
-    Raises AddressSyntaxError.
+    Claimed addresses and quarantined addresses are included.
     """
     reserved = _reserved_lists(reservations, pool.family)
     return _without_reserved(pool.family, pool.ips, pool.exclude_ips, reserved)
@@ -113,7 +112,7 @@ def unreserved_addresses(pool: Pool, reservations: Mapping[str, Reservation]) ->
 def claimable_addresses(
     pool: Pool, reservations: Mapping[str, Reservation], quarantine: Mapping[str, Quarantine]
 ) -> AddressSet:
-    """The pool's addresses that can be claimed: neither reserved nor quarantined."""
+    """The pool's addresses that are neither reserved nor quarantined; some may be claimed."""
     quarantined = [entry.address for entry in quarantine.values() if entry.family == pool.family]
     return unreserved_addresses(pool, reservations) - AddressSet.from_items(
         quarantined, pool.family

@@ -1,10 +1,11 @@
-"""Decide a configuration command: its events, or its refusals.
+"""Decides a configuration command: returns the events of the command, or raises Refused.
 
 Pure. The admission webhook, ``apply --dry-run``, ``simulate`` and the command itself call the same
-``decide``, which raises only ``Refused``. Before that, the caller calls ``removed_addresses``,
-reads the claims of these addresses and passes them to ``decide``; its transaction guards the same
-range. A repeated command has no event: applying an unchanged object, retiring a retiring pool,
-quarantining a quarantined address. Deleting an unknown object is refused.
+``decide``. The caller first calls ``removed_addresses``, and reads the claims of these addresses
+for ``decide``. The transaction of the caller then guards the same addresses.
+
+A repeated command has no event, for example if a retiring pool is retired. The deletion of an
+unknown object is refused.
 """
 
 from __future__ import annotations
@@ -78,9 +79,9 @@ from core.domain.validation.subnet_rules import owner_rules
 
 
 def removed_addresses(configuration: Configuration, command: Command) -> AddressSet | None:
-    """The addresses that a command removes from a pool.
+    """The addresses that a command removes from a pool; None if no address is removed.
 
-    None if there are none or if the command is malformed, so that ``decide`` refuses it.
+    The result is also None if the command is malformed: ``decide`` then refuses the command.
     """
     if isinstance(command, DeletePool | DropAutoPool):
         pool = configuration.pools.get(command.name)
@@ -104,9 +105,9 @@ def removed_addresses(configuration: Configuration, command: Command) -> Address
 def _removed_by_auto_pool(
     configuration: Configuration, command: ApplyAutoPool
 ) -> AddressSet | None:
-    """All addresses of a pool that shrinks; None for another pool.
+    """All addresses of a pool that shrinks; None for a pool that does not shrink.
 
-    Which of them are removed depends on their claims, which the caller has not read yet.
+    The pool keeps claimed addresses, but the caller has not read the claims yet.
     """
     desired = command.desired
     pool = find_pool(desired.scope, desired.uid, configuration.pools.values())
@@ -116,7 +117,7 @@ def _removed_by_auto_pool(
 
 
 def addresses_to_guard(configuration: Configuration, events: Iterable[Event]) -> AddressSet | None:
-    """The addresses that these events remove from pools, which their transaction must guard."""
+    """The addresses that the events remove from pools. The transaction must guard the addresses."""
     all_removed: AddressSet | None = None
     for event in events:
         match event:
@@ -133,7 +134,7 @@ def addresses_to_guard(configuration: Configuration, events: Iterable[Event]) ->
 def decide(
     configuration: Configuration, command: Command, claimed: Mapping[str, Claim]
 ) -> tuple[Event, ...]:
-    """The events that a command causes; none when it changes nothing. Raises Refused.
+    """The events that a command causes; no events if it changes nothing. Raises Refused.
 
     ``claimed``: address -> claim, at least for ``removed_addresses(configuration, command)``.
     """
@@ -185,7 +186,6 @@ def _apply_pool(
     require(size_rule(subject, desired, desired.labels, desired.annotations))
     existing = configuration.pools.get(desired.name)
     subnets = configuration.owning_subnets
-    # With the label of its subnet, and a new pool with the subnet's gateway and routes.
     pool = adopt(normalise_network(desired), subnets, existing)
     if existing is None:
         pool = pool._replace(retiring=False)
@@ -241,10 +241,7 @@ def _drop_auto_pool(
 
 
 def _check_new_pool(configuration: Configuration, subject: ObjectReference, pool: Pool) -> None:
-    """Check the rules of CREATE in docs/reference/admission.md, "SpiderIPPool". Raises Refused.
-
-    If one of the first two rules refuses, the later ones are not checked.
-    """
+    """Check the rules of CREATE in docs/reference/admission.md, "SpiderIPPool". Raises Refused."""
     enabled = configuration.enabled(pool.family)
     require(family_enabled_rule(subject, pool.family, enabled=enabled))
     require(subnet_rule(subject, pool, configuration.pools))
@@ -258,10 +255,7 @@ def _check_changed_pool(
     pool: Pool,
     claimed: Mapping[str, Claim],
 ) -> None:
-    """Check the rules of UPDATE in docs/reference/admission.md, "SpiderIPPool". Raises Refused.
-
-    If an immutable field differs or the family is disabled, the later rules are not checked.
-    """
+    """Check the rules of UPDATE in docs/reference/admission.md, "SpiderIPPool". Raises Refused."""
     require(immutable_network_rule(subject, existing, pool))
     enabled = configuration.enabled(pool.family)
     require(family_enabled_rule(subject, pool.family, enabled=enabled))

@@ -1,8 +1,8 @@
 """Decide how a retirement continues and ends: the pool or subnet is deleted, or serves again.
 
 Called by ``core.domain.configuration.decisions`` for ``AdvanceRetirement`` and ``Reinstate``.
-Controllers repeat these two commands and may send one late, so the commands never change an object
-that is not retiring, for example a new one of the same name.
+Controllers repeat these two commands, and may send a command late. Therefore the commands never
+change an object that is not retiring, for example a new object of the same name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from core.domain.validation.common_rules import ObjectReference, require, unknow
 from core.errors import Refusal
 
 InUse = Literal["wait", "refuse"]
-"""The effect of deleting a pool that has claims, or a subnet that has pools."""
+"""What the deletion of a pool with claims, or of a subnet with pools, does."""
 
 
 def deletion_command(kind: Retirable, name: str, in_use: InUse) -> Command:
@@ -48,7 +48,7 @@ def deletion_command(kind: Retirable, name: str, in_use: InUse) -> Command:
 def retiring_addresses(
     configuration: Configuration, command: AdvanceRetirement
 ) -> AddressSet | None:
-    """The addresses of the command's pool, which must not be claimed; None if it has none."""
+    """The addresses that must be free before the pool is deleted; None if there are none."""
     pool = configuration.pools.get(command.name) if command.kind == "pool" else None
     return (readable_addresses(pool) or None) if pool else None
 
@@ -58,7 +58,7 @@ def decide_retirement(
     command: Reinstate | AdvanceRetirement,
     claimed: Mapping[str, Claim],
 ) -> tuple[Event, ...]:
-    """The events of the command; none if the object is not retiring. Raises Refused."""
+    """The events of the command; no events if the object is not retiring. Raises Refused."""
     if isinstance(command, Reinstate):
         return _reinstate(configuration, command)
     if command.kind == "pool":
@@ -109,8 +109,8 @@ def _serving_subnet_rule(
     """A pool cannot serve again while its subnet is retiring."""
     subnet = configuration.subnets.get(owner_subnet_name(pool))
     if subnet is not None and subnet.retiring:
-        message = f"its subnet {subnet.name} is being retired, and its pools with it"
-        remedy = f"cancel that first: orbctl retire cancel subnet {subnet.name}"
+        message = f"its subnet {subnet.name} is being retired, with all pools of the subnet"
+        remedy = f"cancel the retirement of the subnet: orbctl retire cancel subnet {subnet.name}"
         yield subject.refuse(
             "Forbidden", "retiring-subnet", field="", message=message, remedy=remedy
         )
