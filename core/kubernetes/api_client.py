@@ -1,7 +1,7 @@
 """Requests to an API server; failures are raised as ApiErrors (``core.errors``).
 
-Objects are plain mappings, as in JSON, and keep unknown fields. Every request has a deadline, lists
-are read in pages, and nothing is retried here.
+Objects are JSON data and keep unknown fields. Every request has a deadline. Lists are read in
+pages. No request is retried.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REQUEST_DEADLINE_S: Final = 30.0
 """Seconds from a request to the end of its response."""
 
 PAGE_OBJECTS: Final = 200
-"""Objects in one page of a list. Few, because Python keeps the memory of the largest page."""
+"""Objects in one page of a list: few, because Python keeps the memory of the largest page."""
 
 WATCH_S: Final = 40
 """Seconds after which the server ends a watch; the informer then begins the next one."""
@@ -46,8 +46,8 @@ WATCH_S: Final = 40
 SILENCE_S_MAX: Final = WATCH_S + 5.0
 """Seconds without any data after which a watch counts as broken and is restarted.
 
-client-go waits as long (30 s without a frame, 15 s for the response to a ping). The kernel usually
-detects a dead peer earlier, after ``DEAD_PEER_S``.
+client-go waits as long: 30 s without a frame, then 15 s for the response to a ping. The kernel
+usually detects a dead peer earlier (``core.kubernetes.http_connection.DEAD_PEER_S``).
 """
 
 WATCH_OPEN_S_MAX: Final = 10.0
@@ -63,10 +63,10 @@ _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"
 _APPLY: Final = "application/apply-patch+yaml"
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-"""Requests objects with only their metadata."""
+"""The media type of a list of objects with only metadata."""
 
 _UNCHECKED: Final = {"fieldValidation": "Ignore"}
-"""A query that stops the server from producing warnings, which are not read here."""
+"""A query without field validation, because the server's warnings are not read."""
 
 _FAILURES: Final[dict[int, type[OrbweaverError]]] = {
     404: ApiNotFound,
@@ -74,26 +74,26 @@ _FAILURES: Final[dict[int, type[OrbweaverError]]] = {
     410: ApiExpired,
     429: ApiUnavailable,
 }
-"""Status of a response -> its error; for others, ApiUnavailable (5xx) or ApiRejected."""
+"""HTTP status -> error class. Other statuses: ApiUnavailable for 5xx, ApiRejected for the rest."""
 
 _REMEDIES: Final = {
     401: "correct the credentials of this process",
     403: "grant this permission to the identity of this process",
 }
-"""Status of a response -> the remedy."""
+"""HTTP status -> remedy; "" for other statuses."""
 
 _CONNECTION_REMEDY: Final = "check the API server and the connection to it"
 
 
 class Listed(NamedTuple):
-    """All objects of a collection at one version."""
+    """All objects of a collection. ``version``: the ``resourceVersion`` of the collection."""
 
     items: list[Object]
     version: str
 
 
 class Page(NamedTuple):
-    """A part of a collection, as texts: decoded objects would need ten times the memory."""
+    """A part of a collection, as JSON texts: decoded objects would need ten times the memory."""
 
     texts: list[msgspec.Raw]
     version: str
@@ -149,9 +149,9 @@ class Api:
 
     @property
     def server_clock_s(self) -> float:
-        """The server's Unix time, or this machine's before the first response.
+        """The server's Unix time; before the first response, the Unix time of this machine.
 
-        After the first response, it does not go back.
+        After the first response, the clock does not go back.
         """
         return time.time() if self._ahead_s is None else time.monotonic() + self._ahead_s
 
@@ -172,14 +172,17 @@ class Api:
             return None
 
     async def list_if_served(self, path: str) -> Sequence[Object]:
-        """The objects of a collection; none if the server does not serve it. Raises ApiError."""
+        """The objects of a collection; empty if the server does not serve the collection.
+
+        Raises ApiError.
+        """
         try:
             return (await self.list(path)).items
         except ApiNotFound:
             return []
 
     async def list(self, path: str) -> Listed:
-        """A collection at one version."""
+        """All objects of a collection, at one version."""
         items: list[Object] = []
         version = ""
         async for page in self.pages(path):
@@ -196,7 +199,7 @@ class Api:
         }
 
     async def pages(self, path: str, accept: str = _JSON) -> AsyncIterator[Page]:
-        """A collection page by page; all pages have the same version."""
+        """Yield a collection page by page; all pages have the same version."""
         query = {"limit": str(PAGE_OBJECTS)}
         while True:
             page = _read(
@@ -214,16 +217,16 @@ class Api:
     async def apply(self, path: str, body: Mapping[str, object], manager: str) -> Object:
         """Server-side apply: set the fields of ``body``, remove other fields of the manager.
 
-        Creates a missing object, unless ``body`` has a UID. Conflicts are forced: other managers
-        lose these fields.
+        Creates a missing object, unless ``body`` has a UID. ``manager`` also takes over the fields
+        of ``body`` that other managers own.
         """
         query = _managed_by(manager) | {"force": "true"}
         return await self._request("PATCH", _with_query(path, query), body, _APPLY)
 
     async def merge(self, path: str, body: Mapping[str, object], manager: str = "") -> Object:
-        """Merge the body into the object; with a ``resourceVersion`` only into that version.
+        """Merge ``body`` into the object. ``manager`` as in ``create``.
 
-        ``manager`` as in ``create``.
+        Raises ApiConflict if ``body`` has a ``resourceVersion`` and the object has another one.
         """
         return await self._request("PATCH", _with_query(path, _managed_by(manager)), body, _MERGE)
 
@@ -235,7 +238,7 @@ class Api:
     async def watch(
         self, path: str, version: str, opened: Callable[[], None] = lambda: None
     ) -> AsyncIterator[WatchEvent]:
-        """The changes after a version, until the server ends the watch without an error.
+        """Yield the changes after a version, until the server ends the watch without an error.
 
         ``opened`` is called when the server has accepted the watch, before any change.
         """
@@ -300,7 +303,7 @@ class Api:
     def _set_clock(self, date: str) -> None:
         """Set the clock from the header ``Date`` of a response.
 
-        The header has whole seconds, so the largest difference to our clock is the most exact.
+        The header is cut to whole seconds, so the largest difference to our clock is the best one.
         """
         if date == self._date:
             return
@@ -311,7 +314,7 @@ class Api:
 
 
 def segment(name: str) -> str:
-    """A name as one segment of a path. Raises BadInput for a name that no object can have."""
+    """A name as one segment of a path. Raises BadInput if no object can have this name."""
     if not name or name in (".", "..") or "/" in name or "%" in name:
         raise BadInput(
             f"{name[:NAME_CHARS_MAX]!r} is not the name of an object",
@@ -337,7 +340,7 @@ def _managed_by(manager: str) -> dict[str, str]:
 
 
 def _change(line: bytes, path: str) -> WatchEvent:
-    """One line of a watch. Raises an ApiError, such as ApiExpired, for an error of the server."""
+    """Decode a line of a watch. Raises the error in the line as an ApiError, such as ApiExpired."""
     body = _WATCH_LINE.decode(line)
     if body.type == "ERROR":
         raise _failure(body.object.get("code", 500), body.object, path)
@@ -345,7 +348,7 @@ def _change(line: bytes, path: str) -> WatchEvent:
 
 
 def _read(decoder: msgspec.json.Decoder[T], text: bytes, path: str) -> T:
-    """Decode a response. Raises ApiUnavailable: an undecodable response comes from a proxy."""
+    """Decode a response. Raises ApiUnavailable for other text, such as the page of a proxy."""
     try:
         return decoder.decode(text)
     except msgspec.DecodeError as error:
@@ -382,9 +385,10 @@ def _unavailable(path: str, error: Exception) -> ApiUnavailable:
 
 
 class ServedKind(NamedTuple):
-    """A kind that a server has. ``group``: the path of its group and version.
+    """A kind that the server serves.
 
-    ``plural``: the name of its collection.
+    ``group``: the path of group and version, such as ``/apis/apps/v1``. ``plural``: the name of
+    the collection.
     """
 
     group: str
@@ -393,7 +397,7 @@ class ServedKind(NamedTuple):
 
     @property
     def collection(self) -> str:
-        """The path of the collection of all namespaces."""
+        """The path of the collection with the objects of all namespaces."""
         return f"{self.group}/{self.plural}"
 
     def path(self, namespace: str, name: str) -> str:
@@ -403,7 +407,7 @@ class ServedKind(NamedTuple):
 
 
 async def served_kind(api: Api, api_version: str, kind: str) -> ServedKind | None:
-    """Find a kind by discovery; None if the server does not have it. Raises ApiError."""
+    """Find a kind by discovery; None if the server does not serve the kind. Raises ApiError."""
     group = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     try:
         resources = await api.get(group)

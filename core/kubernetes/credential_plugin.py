@@ -1,7 +1,7 @@
 """Runs the exec credential plugin of a kubeconfig (``client.authentication.k8s.io``).
 
-The plugin prints a token or a certificate, which may expire; shortly before that, it is run again.
-Tokens are not put into error texts.
+The plugin prints a credential: a token or a certificate. Shortly before the credential expires, the
+plugin is run again. Error texts contain no tokens.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import msgspec
 from core.kubernetes.tokens import NoAccess
 
 PLUGIN_S_MAX: Final = 60.0
-"""Seconds that a plugin may take; it may call a server, but cannot prompt a user."""
+"""Seconds that a plugin may take, for example to call a server. It cannot prompt a user."""
 
 EXPIRES_EARLY: Final = timedelta(seconds=10)
-"""How long before its expiry a plugin's token is renewed, because requests take time."""
+"""Time from the renewal of a credential to its expiry, because requests take time."""
 
 ERROR_CHARS_MAX: Final = 1_000
 """The most characters of a failed plugin's output that an error quotes."""
@@ -41,9 +41,9 @@ class _ExecCredential(msgspec.Struct, rename="camel"):
 
 
 class CredentialPlugin:
-    """The plugin's command, and the credential that it printed last.
+    """A plugin, and the credential that it printed last. Raises NoAccess.
 
-    ``settings``: the field ``exec`` of a user in the kubeconfig in ``directory``. Raises NoAccess.
+    ``settings``: the field ``exec`` of a user. ``directory``: where the kubeconfig is.
     """
 
     def __init__(self, settings: Mapping[str, Any], directory: Path) -> None:
@@ -65,7 +65,7 @@ class CredentialPlugin:
         return f"Bearer {token}" if token else ""
 
     async def certificate(self) -> tuple[bytes, bytes]:
-        """The certificate and key that the plugin printed, as PEM; b"" if it printed none."""
+        """The certificate and key that the plugin printed, as PEM; both b"" without them."""
         status = await self._current()
         return status.client_certificate_data.encode(), status.client_key_data.encode()
 

@@ -1,6 +1,6 @@
 """Loads credentials for an API server, with their TLS settings (docs/contributing/decisions/0011).
 
-Certificates are verified as kubectl verifies them. Keys are not written to a disk.
+Certificates are verified as in kubectl. Keys are not written to disk.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from core.kubernetes.tokens import NoAccess
 from core.process.tls import without_strict_x509
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""The directory in a Pod with its token and ``ca.crt``."""
+"""The directory in a Pod with the service account's token and ``ca.crt``."""
 
 
 async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
-    """Load the credentials of a kubeconfig; "" means this Pod's service account. Sends nothing.
+    """Load the credentials of a kubeconfig; "" means this Pod's service account.
 
-    ``context``: the kubeconfig's context, by default the current one. Raises BadInput if the
-    credentials cannot be used.
+    Sends no request. ``context``: a context of the kubeconfig, "" for the current one. Raises
+    BadInput if the credentials cannot be used.
     """
     if kubeconfig and not await asyncio.to_thread(Path(kubeconfig).is_file):
         raise BadInput(
@@ -46,7 +46,7 @@ async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
         raise BadInput(
             f"cannot use the credentials of {source}: {error}",
             subject="kubeconfig",
-            remedy="correct them, or use another kubeconfig or context",
+            remedy="correct the credentials, or use another kubeconfig or context",
         ) from None
     return access
 
@@ -60,8 +60,8 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.certificate:
-        # OpenSSL reads keys only from files, so the key is in a file in memory. Without a password
-        # argument OpenSSL would ask for one on the terminal.
+        # OpenSSL reads keys only from files, so certificate and key are written to a file in
+        # memory. Without the argument ``password``, OpenSSL would prompt on the terminal.
         with os.fdopen(os.memfd_create("client-certificate"), "wb") as file:
             file.write(tls.certificate + b"\n" + tls.key)
             file.flush()

@@ -21,23 +21,23 @@ CONNECTIONS_MAX: Final = 100
 """The most connections of one session; each watch needs one."""
 
 READ_BYTES: Final = 2**21
-"""Size of the read buffer: an object may have 1.5 MB, which a watch sends in one line."""
+"""Bytes of the read buffer. A watch sends each object in one line, which may have 1.5 MB."""
 
 CLOSE_S: Final = 0.1
-"""Seconds to wait until closed TLS connections have ended."""
+"""Seconds to wait for the end of closed TLS connections."""
 
 DEAD_PEER_S: Final = 10
 """Seconds without an acknowledged packet after which a connection is closed."""
 
-# Seconds to the first keep-alive probe, seconds between probes, and their number: in all
-# ``DEAD_PEER_S``.
+# Keep-alive: seconds to the first probe, seconds between probes, and the number of probes. A dead
+# peer is detected after _PROBE_AFTER_S + _PROBES * _PROBE_EVERY_S = DEAD_PEER_S.
 _PROBE_AFTER_S: Final = 4
 _PROBE_EVERY_S: Final = 2
 _PROBES: Final = 3
 
 
 def tcp_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A TCP socket that detects a dead peer within ``DEAD_PEER_S``, idle or not."""
+    """A TCP socket that detects a dead peer within ``DEAD_PEER_S``, even if it is idle."""
     family, kind, protocol, _, _ = address
     new_socket = socket.socket(family, kind, protocol)
     new_socket.setblocking(False)
@@ -53,7 +53,7 @@ def tcp_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 
 class Connection:
-    """A session with the server of ``access``; ``tls`` is None for a URL without TLS."""
+    """A session with an API server; ``tls`` is None for a URL without TLS."""
 
     def __init__(self, access: ClusterAccess, tls: ssl.SSLContext | None) -> None:
         self._access = access
@@ -65,7 +65,7 @@ class Connection:
                 socket_factory=tcp_socket,
             ),
             read_bufsize=READ_BYTES,
-            # With True, aiohttp reads .netrc and the proxy variables before every request.
+            # With True, aiohttp would read .netrc and the proxy variables before every request.
             trust_env=False,
         )
 
@@ -103,15 +103,14 @@ class Connection:
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
-        # TLS connections end after ``close``; without a pause asyncio would warn about them.
+        # TLS connections end some time after ``close``. Without this pause, asyncio would warn.
         await asyncio.sleep(CLOSE_S)
 
 
 async def open_connection(kubeconfig: str, context: str = "") -> Connection:
-    """Load the credentials of a kubeconfig; "" means this Pod's service account. Sends nothing.
+    """Open a session with the credentials of a kubeconfig. Sends no request.
 
-    ``context``: the kubeconfig's context, by default the current one. Raises BadInput if the
-    credentials cannot be used.
+    Arguments and errors are those of ``access_of``.
     """
     access = await access_of(kubeconfig, context)
     if not access.server.startswith("https:"):

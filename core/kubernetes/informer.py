@@ -1,14 +1,15 @@
 """An informer: keeps a copy of one collection by list and watch, and reports changed objects.
 
-Level-triggered: listeners receive the keys of changed objects, not the changes. So nothing is lost
-when a watch ends: the next list finds every difference. Handlers receive transitions, which tell
-changes that a watch reported from those that a list showed. If the collection does not exist
-because its CRD is not installed, the informer waits for the CRD and reports that in ``fault``; it
+Listeners receive the keys of changed objects, not the changes (level-triggered). No change is lost
+when a watch ends, because the next list shows every difference. Handlers receive a ``Transition``
+for each change.
+
+If the CRD of the collection is not installed, the informer waits for the CRD and sets ``fault``. It
 does not treat the collection as empty.
 
-``OwnWrites`` removes the changes that this process wrote itself: those with the
-``resourceVersion`` of a response to one of its writes. If the watch event arrives before the
-response, the object is reconciled once more, without effect.
+``OwnWrites`` recognises changes that this process wrote, by the ``resourceVersion`` in the
+response to the write. If the watch event arrives before the response, the object is reconciled
+once more, without effect.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ which is then shortened at random by up to one half.
 """
 
 STALE_S_MAX: Final = SILENCE_S_MAX + PAUSE_S_MAX
-"""Seconds without a response or a failed request after which a reflector is stuck."""
+"""A reflector is stuck if for so many seconds no response arrived and no request failed."""
 
 OBJECTS_MAX: Final = 100_000
 """The most objects of one collection."""
@@ -52,16 +53,16 @@ def key_of(item: Object) -> ObjectKey:
 
 
 def without_managed_fields(item: Object) -> Object:
-    """The object without ``managedFields``, which are half of its size."""
+    """The object without ``managedFields``, which make up half of its size."""
     item["metadata"].pop("managedFields", None)
     return item
 
 
 class Transition(NamedTuple, Generic[T]):
-    """The stored object before and after a change; None if it does not exist.
+    """The stored values of an object before and after a change; None if the object is missing.
 
-    ``reported``: whether a watch event reported the change. Otherwise a list showed it; that a list
-    lacks an object does not prove that the object was deleted.
+    ``reported``: True for a change from a watch event, False for a difference between two lists.
+    An object that is missing in a list was not necessarily deleted.
     """
 
     key: ObjectKey
@@ -71,11 +72,11 @@ class Transition(NamedTuple, Generic[T]):
 
 
 class Reflector(Generic[T]):
-    """Keeps ``objects``, a copy of the collection, which is complete once ``listed`` is set.
+    """Keeps ``objects``, a copy of a collection. The copy is complete once ``listed`` is set.
 
     Listeners are called with the changed keys, in the event loop, after ``objects`` has changed.
     ``transform`` makes the value to store from an object. ``first_list_tried`` is set once the
-    first list has succeeded or failed. ``fault``: why the collection cannot be read, "" if it can.
+    first list has succeeded or failed. ``fault``: the last error, "" after a watch has begun.
     """
 
     def __init__(self, api: Api, path: str, transform: Callable[[Object], T]) -> None:
@@ -109,8 +110,8 @@ class Reflector(Generic[T]):
     async def run(self) -> None:
         """List and watch the collection until cancelled.
 
-        Raises no ApiError: ``fault`` reports the error, and the request is repeated. Even a missing
-        permission may be granted later.
+        An ApiError sets ``fault``, and the request is repeated. Even a missing permission is
+        retried, because the permission may be granted later.
         """
         while True:
             try:
@@ -182,7 +183,7 @@ class Reflector(Generic[T]):
         after = self._transform(change.object)
         self.objects[key], self._versions[key] = after, version
         self._handle_transition(Transition(key, before, after, reported=True))
-        if change.kind == "DELETED":  # the event has the last state, which may be new to handlers
+        if change.kind == "DELETED":  # handlers first got the object's last state from the event
             del self.objects[key], self._versions[key]
             self._handle_transition(Transition(key, after, None, reported=True))
         self._notify({key})
@@ -201,7 +202,7 @@ class Reflector(Generic[T]):
 def reflector_task(
     name: str, run: Callable[[], Coroutine[Any, Any, object]], reflectors: Sequence[Reflector[Any]]
 ) -> TaskSpec:
-    """The task to supervise for reflectors that ``run`` runs; one unhealthy reflector fails it."""
+    """The supervised task ``run``, which runs the reflectors; unhealthy if one reflector is."""
     return TaskSpec(
         name,
         run,
@@ -223,7 +224,7 @@ class Informer(Reflector[Object]):
 class OwnWrites:
     """Recognises changes of an informer's objects that this process wrote itself.
 
-    Has at most one entry for each object, which the next change of the object removes.
+    Stores at most one write for each object. The next change of the object removes the entry.
     """
 
     def __init__(self, informer: Informer) -> None:

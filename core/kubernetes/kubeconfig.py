@@ -1,7 +1,7 @@
 """Reads the address of an API server and the identity to use, from a kubeconfig or this Pod.
 
-Reads files and sends nothing. An unsupported setting of a kubeconfig is an error, because without
-the setting the process could get another identity.
+Sends no request. An unsupported setting in a kubeconfig is an error, because a process that ignores
+the setting could use another identity than kubectl.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Section = Mapping[str, Any]
 
 
 class Tls(NamedTuple):
-    """The certificate authorities for the server, and the client certificate; all as PEM.
+    """The TLS settings; certificates and keys are PEM.
 
     ``authorities``: "" for the authorities of the system. ``server_name``: the name in the server's
     certificate, "" for the host in the URL.
@@ -50,7 +50,7 @@ class Tls(NamedTuple):
 
 
 class ClusterAccess(NamedTuple):
-    """An API server and an identity. ``proxy``: "" for the proxy of the environment, if any."""
+    """An API server and an identity. ``proxy``: "" for the proxy that the environment sets."""
 
     server: str
     tls: Tls
@@ -59,7 +59,7 @@ class ClusterAccess(NamedTuple):
 
 
 def read_kubeconfig(path: Path, context: str = "") -> ClusterAccess:
-    """The access of a context, by default the current one. Raises NoAccess."""
+    """The server and identity of a context, "" for the current one. Raises NoAccess."""
     try:
         document = yaml.safe_load(path.read_bytes())
         if not isinstance(document, dict):
@@ -79,7 +79,10 @@ def read_kubeconfig(path: Path, context: str = "") -> ClusterAccess:
 def read_service_account(
     directory: Path, environment: Mapping[str, str] = os.environ
 ) -> ClusterAccess:
-    """The access of a Pod; ``directory`` has its token and ``ca.crt``. Raises NoAccess."""
+    """The server and identity of this Pod. ``directory`` has ``token`` and ``ca.crt``.
+
+    Raises NoAccess.
+    """
     host = environment.get("KUBERNETES_SERVICE_HOST")
     port = environment.get("KUBERNETES_SERVICE_PORT")
     if not host or not port:
@@ -132,7 +135,7 @@ def _entry(document: Section, collection: str, kind: str, name: object) -> Secti
 
 
 def _pem(section: Section, name: str, directory: Path) -> bytes:
-    """The PEM data in a field, or in the file that a field names; b"" without either."""
+    """The PEM data in the field NAME-data, else in the file of the field NAME, else b""."""
     if data := section.get(f"{name}-data"):
         try:
             return b64decode(data)
@@ -149,5 +152,5 @@ def _read(path: Path) -> bytes:
 
 
 def _text(pem: bytes) -> str:
-    """The authorities as ASCII, as Python's ssl requires. Only comments have other characters."""
+    """The authorities as ASCII, as Python's ssl requires; drops other characters of comments."""
     return pem.decode("ascii", "ignore")

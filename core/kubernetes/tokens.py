@@ -1,7 +1,7 @@
-"""The ``Authorization`` header of requests: a constant one, or with a token from a file.
+"""The ``Authorization`` header of requests: a constant, or made of a token in a file.
 
 kubelet rotates the token in a service account's file, so the file is read every ``TOKEN_FILE_S``.
-Tokens are not put into error texts.
+Error texts contain no tokens.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ TOKEN_FILE_S: Final = 60.0
 
 
 class NoAccess(OSError):
-    """The credentials cannot be obtained. An OSError, like the failure to connect."""
+    """The credentials cannot be obtained. Callers handle an OSError as a failed connection."""
 
 
 class TokenSource(Protocol):
     """Returns the ``Authorization`` header for a request."""
 
     async def authorization(self) -> str:
-        """The header's value, "" for none. Raises NoAccess."""
+        """The header's value; "" for a request without the header. Raises NoAccess."""
         ...
 
 
 class FixedToken:
-    """A constant header; "" with a client certificate or without an identity."""
+    """A constant header; "" if a client certificate or no identity is used."""
 
     def __init__(self, value: str = "") -> None:
         self._value = value
@@ -53,7 +53,7 @@ class FileToken:
         self._read_at = float("-inf")
 
     async def authorization(self) -> str:
-        """See ``TokenSource``. If the file cannot be read, the last token is used."""
+        """See ``TokenSource``. If a later read of the file fails, the previous token is used."""
         if time.monotonic() - self._read_at >= TOKEN_FILE_S:
             try:
                 token = await asyncio.to_thread(self._path.read_text)

@@ -1,7 +1,7 @@
-"""The work queue of a level-triggered controller: keys to reconcile, one at a time.
+"""The work queue of a level-triggered controller: keys of objects, reconciled one at a time.
 
-A key in the queue means that its object may have changed. A key is in the queue at most once. A
-failed key is retried after a growing pause and does not delay other keys.
+A key is queued when its object may have changed, at most once. A failed key is retried after a
+growing pause and does not delay other keys.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ T = TypeVar("T", bound=Hashable)
 
 RETRY_S_MIN: Final = 0.25
 RETRY_S_MAX: Final = 30.0
-"""Bounds of the pause before a failed key is retried, in seconds; each failure doubles it."""
+"""Bounds of the pause before a retry of a key, in seconds; each failure doubles the pause."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class WorkQueue(Generic[T]):
-    """Keys whose objects ``reconcile`` brings to their desired state; ``name`` is for logs.
+    """A queue of keys for ``reconcile``, which brings an object to its desired state.
 
-    ``failing``: key -> number of failed tries.
+    ``name``: for logs. ``failing``: key -> number of failed tries.
     """
 
     def __init__(self, reconcile: Callable[[T], Awaitable[None]], name: str) -> None:
@@ -38,7 +38,7 @@ class WorkQueue(Generic[T]):
 
     @property
     def empty(self) -> bool:
-        """Whether every key was reconciled, and none waits for a retry."""
+        """Whether no key is queued or waits for a retry."""
         return not self._queued and not self.failing
 
     def add(self, keys: Iterable[T]) -> None:
@@ -52,8 +52,7 @@ class WorkQueue(Generic[T]):
     async def run(self, ends: Callable[[], bool] = lambda: False) -> None:
         """Reconcile until cancelled.
 
-        After an error ``ends`` is called: if it returns True, the error is raised; otherwise the
-        key is retried later.
+        After an error, ``ends()`` decides: True raises the error, False retries the key later.
         """
         while True:
             while self._queued:
@@ -62,7 +61,7 @@ class WorkQueue(Generic[T]):
                 try:
                     await self._reconcile(key)
                 except Exception as error:
-                    # Every error, because a bug must not stop the reconciliation of other keys.
+                    # Errors of every class: a bug must not stop the reconciliation of other keys.
                     if ends():
                         raise
                     self._retry_later(key, error)

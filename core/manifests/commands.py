@@ -1,8 +1,9 @@
 """Makes commands from typed manifests.
 
-Two rules are checked here, because the classes of the domain cannot store the wrong value: an IP
-version must be set or derivable (``resolve_family``), and ``gateway: ""`` is an error, while "" in
-the domain means no gateway.
+Two rules are checked here, because a domain object cannot store the wrong value:
+
+- The IP version must be set or derivable (``resolve_family``).
+- ``gateway: ""`` is an error. In a domain object, "" means no gateway.
 """
 
 from __future__ import annotations
@@ -58,11 +59,14 @@ REPLICAS_DEFAULT: Final = 1
 """The default replicas of a Deployment, ReplicaSet or StatefulSet."""
 
 DEFAULT_NAMESPACE: Final = "default"
-"""The namespace of a Pod or application whose manifest names none, as with kubectl."""
+"""The namespace of a Pod or application whose manifest has no namespace, as in kubectl."""
 
 
 def apply_command(body: Body) -> Command:
-    """The command of ``apply``. Raises Refused for a wrong IP version or an empty gateway."""
+    """The command that applies an object.
+
+    Raises Refused for a wrong IP version or an empty gateway.
+    """
     match body:
         case PoolManifest():
             return ApplyPool(_pool(body))
@@ -75,7 +79,7 @@ def apply_command(body: Body) -> Command:
 
 
 def delete_command(body: Body) -> Command:
-    """The command of ``delete``, from kind, namespace and name."""
+    """The command that deletes an object, made from its kind, namespace and name."""
     match body:
         case PoolManifest():
             return DeletePool(body.metadata.name)
@@ -133,7 +137,7 @@ def _family(spec: PoolSpec | SubnetSpec, subject: ObjectReference) -> Family:
 
 
 def _gateway(spec: PoolSpec | SubnetSpec, subject: ObjectReference) -> str:
-    """The gateway, "" for none. Raises Refused: an empty text is not an address."""
+    """The gateway; "" if the field is missing. Raises Refused if the field is empty."""
     if spec.gateway == "":
         remedy = "remove the field gateway if the subnet has no gateway"
         message = "the text is empty, which is not an IP address"
@@ -143,7 +147,7 @@ def _gateway(spec: PoolSpec | SubnetSpec, subject: ObjectReference) -> str:
 
 
 def _routes(specs: Sequence[RouteSpec] | None) -> tuple[Route, ...] | None:
-    """The routes; None without the field, which makes a pool inherit its subnet's routes."""
+    """The routes; None if the field is missing: the pool then inherits its subnet's routes."""
     return None if specs is None else tuple(Route(spec.dst, spec.gw) for spec in specs)
 
 

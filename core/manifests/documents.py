@@ -1,8 +1,8 @@
 """Parse YAML text into plain documents of limited size.
 
 Accepts only the YAML that Kubernetes uses: strings, numbers, booleans, null, lists, mappings. Dates
-stay strings. A duplicate key is an error. An alias counts with all its values, so that a small text
-cannot become a large document. Raises only ``BadInput``.
+stay strings. A duplicate key is an error. The values behind an alias count at each use, so that a
+small text cannot become a large document. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DOCUMENTS_MAX: Final = 10_000
 """The most bytes and the most documents of one text."""
 
 DOCUMENT_VALUES_MAX: Final = 200_000
-"""The most values in one document, including keys; an alias counts with all its values."""
+"""The most values in one document, including keys; the values behind an alias count each time."""
 
 DOCUMENT_DEPTH_MAX: Final = 64
 """The most nested levels of lists and mappings."""
@@ -34,7 +34,7 @@ _NOT_IN_JSON: Final = (f"{_TAG}timestamp", f"{_TAG}value")
 
 
 class Document(NamedTuple):
-    """One document. ``number`` counts from 1, including empty ones; ``value`` is JSON data."""
+    """One document. ``number`` counts from 1, including empty documents. ``value``: JSON data."""
 
     number: int
     value: object
@@ -62,7 +62,7 @@ def load_yaml(text: str) -> Iterator[Document]:
             number += 1
     except _TooLargeError as error:
         message = f"document {number} is too large: {error}"
-        raise BadInput(message, remedy="split it into several") from None
+        raise BadInput(message, remedy="split the document into several") from None
     except yaml.YAMLError as error:
         message = f"document {number} cannot be read: {_explained(error)}"
         raise BadInput(message, remedy="correct the YAML there") from None
@@ -147,7 +147,7 @@ def _require_distinct_keys(node: MappingNode) -> None:
 
 
 class _FaultError(yaml.YAMLError):
-    """The text breaks a rule of this module, not of YAML."""
+    """The YAML is valid, but breaks a rule of this module."""
 
 
 class _TooLargeError(_FaultError):
@@ -160,7 +160,7 @@ def _fault(problem: str, source: yaml.NodeEvent | Node) -> _FaultError:
 
 
 def _explained(error: yaml.YAMLError) -> str:
-    """The problem and its line, without the text itself, which may contain secrets."""
+    """The problem and its line, without the YAML text, which may contain secrets."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return str(error).splitlines()[0]
     mark = error.problem_mark

@@ -31,7 +31,7 @@ _NO_ANNOTATIONS: Final[dict[str, str]] = {}
 
 
 def application_of(kind: str, item: Object) -> Application:
-    """An object of a built-in kind as an application; objects in a list lack the field ``kind``."""
+    """The object as an application. ``kind`` is passed: objects in a list lack this field."""
     metadata = item["metadata"]
     key = ApplicationKey(BUILT_IN[kind], kind, metadata["namespace"], metadata["name"])
     spec = item.get("spec") or {}
@@ -52,35 +52,35 @@ def application_of(kind: str, item: Object) -> Application:
 
 
 def _our_annotations(template: dict[str, Any]) -> dict[str, str]:
-    """The annotations of a Pod template with our prefix."""
+    """The annotations with our prefix in a Pod template."""
     annotations = (template.get("metadata") or {}).get("annotations") or {}
     ours = {key: text for key, text in annotations.items() if key.startswith(LABEL_PREFIX)}
-    return ours or _NO_ANNOTATIONS  # one empty dict for all saves memory
+    return ours or _NO_ANNOTATIONS  # a shared empty dict saves memory
 
 
 VM = "VirtualMachine"
 
 
 def stateful_set_state(item: Object) -> StatefulSetState:
-    """The number of replicas of a StatefulSet, and the number of its first replica."""
+    """The replicas of a StatefulSet, and the ordinal of its first replica."""
     metadata, spec = item["metadata"], item.get("spec") or {}
     start = (spec.get("ordinals") or {}).get("start") or 0
     return StatefulSetState(metadata["namespace"], metadata["name"], spec.get("replicas", 1), start)
 
 
 def vmi_state(vmi: Object) -> VmiState:
-    """A VirtualMachineInstance, and whether a VirtualMachine controls it."""
+    """The state of a VirtualMachineInstance, and whether a VirtualMachine controls it."""
     owner = controller_of(vmi)
     return VmiState(*_named(vmi), of_vm=owner is not None and owner.kind == VM)
 
 
 def vm_state(vm: Object) -> VmState:
-    """A VirtualMachine."""
+    """The state of a VirtualMachine."""
     return VmState(*_named(vm))
 
 
 def ipam_claim_state(claim: Object) -> IpamClaimState:
-    """An IPAMClaim."""
+    """The state of an IPAMClaim."""
     return IpamClaimState(*_named(claim))
 
 

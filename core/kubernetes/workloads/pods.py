@@ -31,7 +31,7 @@ _STATUSES: Final = ("initContainerStatuses", "containerStatuses")
 
 
 def cached_part(pod: Object) -> Object:
-    """The fields of a Pod that decisions read, in memory-saving form: without its containers."""
+    """The fields of a Pod that decisions read, without containers, to save memory."""
     metadata = {name: pod["metadata"][name] for name in _METADATA if name in pod["metadata"]}
     policy = pod.get("spec", {}).get("restartPolicy", "Always")
     status = pod.get("status", {})
@@ -40,9 +40,9 @@ def cached_part(pod: Object) -> Object:
 
 
 def is_alive(pod: Object) -> bool:
-    """Whether an existing Pod, in the form of ``cached_part``, runs or will run.
+    """Whether a Pod runs or will run (docs/reference/pool-selection.md, "Living Pods").
 
-    See docs/reference/pool-selection.md, "Living Pods".
+    ``pod``: as ``cached_part`` returns it.
     """
     if "deletionTimestamp" in pod["metadata"]:
         return False
@@ -55,7 +55,7 @@ def is_alive(pod: Object) -> bool:
 
 
 def controller_of(item: Object) -> Owner | None:
-    """The direct controller of an object. Interns texts that thousands of Pods share."""
+    """The direct controller of an object. Texts are interned: thousands of Pods share them."""
     metadata = item["metadata"]
     for owner in metadata.get("ownerReferences") or ():
         if owner.get("controller"):
@@ -113,7 +113,7 @@ def unix_s(text: str) -> float:
 
 
 def addresses_of(status: dict[str, Any]) -> Iterator[str]:
-    """The addresses in a Pod's status as canonical text; malformed ones are skipped."""
+    """The addresses in a Pod's status as canonical text; skips malformed addresses."""
     texts = [entry.get("ip") for entry in status.get("podIPs") or ()] or [status.get("podIP")]
     for text in texts:
         if not text:

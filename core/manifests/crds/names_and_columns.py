@@ -2,9 +2,11 @@
 
 See docs/reference/custom-resource-rules.md, "Kinds".
 
-They have what Spiderpool's definitions have, and in addition descriptions, CEL rules,
-``status.conditions`` (also for SpiderReservedIPs, which have no other status), and selectable
-fields. ``resource-policy: keep`` keeps the CRDs, and so all pools, when the chart is uninstalled.
+The definitions equal Spiderpool's, with these additions: descriptions, CEL rules, selectable
+fields, and ``status.conditions``. SpiderReservedIPs have no status in Spiderpool.
+
+The annotation ``helm.sh/resource-policy: keep`` keeps the CRDs, and therefore all pools, when the
+chart is uninstalled.
 """
 
 from __future__ import annotations
@@ -144,7 +146,7 @@ CUSTOM_RESOURCE_KINDS: Final = (
         short_name="se",
         description="The addresses of one Pod or virtual machine, as a report.",
         spec=None,
-        # Atomic: otherwise managedFields name each field of the status, and creates are slower.
+        # Without ``atomic``, managedFields would list each field of the status and slow creates.
         status=schema_of(EndpointReport, "Interfaces, addresses and owner.")
         | {"x-kubernetes-map-type": "atomic"},
         columns=(

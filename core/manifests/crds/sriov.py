@@ -1,8 +1,8 @@
 """The CustomResourceDefinitions of group sriovnetwork.openshift.io, for clusters without them.
 
-Names, scope and fields are those of the SR-IOV network operator, without its fields for vDPA,
-OpenStack and bridges. The chart installs them with ``sriov.install``, and does not change existing
-ones.
+Names, scope and fields are those of the SR-IOV network operator, without the fields for vDPA,
+OpenStack and bridges. With ``sriov.install``, the chart installs the definitions that the cluster
+lacks, and does not change existing definitions.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Parse the objects of Calico's IPAM: IPPools and IPAMBlocks (``crd.projectcalico.org/v1``).
 
 A block is a part of a pool that one node uses. ``allocations`` has an item for each address of the
-block: null, or an index into ``attributes``, where the item with this index names the Pod.
-Addresses that are in use without a Pod, such as those of tunnels, become a reservation. Raises only
-``BadInput``.
+block: null, or an index into ``attributes``. The attribute at this index names the Pod. Addresses
+in use without a Pod, such as addresses of tunnels, become reservations. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class _BlockManifest(Struct, frozen=True):
 
 
 class _Used(NamedTuple):
-    """An address in use; ``pod`` is None if it belongs to no Pod."""
+    """An address in use; ``pod`` is None for an address without a Pod."""
 
     address: Address
     pod: tuple[str, str] | None
@@ -99,7 +98,7 @@ def _used(value: object, location: str) -> Iterator[_Used]:
             continue
         if not 0 <= index < len(attributes):
             raise BadInput(
-                f"{where}: allocations[{ordinal}] is {index}, and attributes has no such item",
+                f"{where}: allocations[{ordinal}] is {index}, but attributes has no such item",
                 subject="spec",
                 remedy="export the IPAMBlock again",
             )
@@ -111,15 +110,15 @@ def _used(value: object, location: str) -> Iterator[_Used]:
 
 
 def _pool_of(address: Address, pools: Iterable[Pool], location: str) -> str:
-    """The name of the pool that contains an address. Raises BadInput if there is none."""
+    """The name of the pool that contains an address. Raises BadInput if no pool does."""
     for pool in pools:
         cidr = parse_cidr(pool.subnet)
         if cidr.family == address.family and cidr.first <= address.value <= cidr.last:
             return pool.name
     raise BadInput(
-        f"{location}: {address} is in use, and no IPPool contains it",
+        f"{location}: {address} is in use, but no IPPool contains it",
         subject=str(address),
-        remedy="add its IPPool to the input, or release the address in Calico",
+        remedy="add the IPPool of the address to the input, or release the address in Calico",
     )
 
 

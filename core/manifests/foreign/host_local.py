@@ -1,15 +1,17 @@
 """Parse the state of host-local: ranges in network configurations, and files on each node.
 
-host-local is the IPAM plugin of the CNI project. For each address in use it writes a file, named by
-the address, with the container id and interface. The files name no Pods: an address belongs to the
-Pod on the same node whose status has the address. A network without ranges uses the podCIDRs of the
-node, which flannel and kubenet pass to host-local.
+host-local is the IPAM plugin of the CNI project. For each address in use, host-local writes a file.
+The file has the address as its name, and contains the container id and the interface. An address
+belongs to the Pod on the same node whose status has the address. If the configuration of a network
+has no ranges, its ranges are the node's podCIDRs, which flannel and kubenet pass to host-local.
 
 Every address of a living Pod is taken over, even without a file: a lost file does not make an
-address free (I6 of docs/contributing/architecture.md). An address that no living Pod has is not
-taken over. The input has one folder of files for each node. Input in which an address of a Pod
-could be missed is refused: a node without a folder, a folder without a node, a Pod that is
-starting. This module reads no files itself; it raises only ``BadInput``.
+address free (I6 of docs/contributing/architecture.md). An address without a living Pod is not
+taken over.
+
+The input has one folder of files for each node. Input that may lack the address of a Pod is
+refused: a Pod's node has no folder, a folder has no node, or a Pod is starting. This module reads
+no files and raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ from core.manifests.spiderpool import Dump, convert
 IPAM_TYPE: Final = "host-local"
 LAST_RESERVED: Final = "last_reserved_ip."
 LOCK: Final = "lock"
-"""Other files in the folder of a network: the last assigned address, and a lock."""
+"""Files without an address as their name: the last assigned address, and a lock."""
 
 CONTAINER_ID_CHARS: Final = 12
 """The number of characters of a container id that findings show, as container runtimes do."""
@@ -62,7 +64,7 @@ _NOT_IN_A_NAME: Final = re.compile("[^a-z0-9.-]+")
 class NodeFiles(NamedTuple):
     """The files of one node.
 
-    ``configurations``: its network configurations, as (path, text). ``networks``: network -> file
+    ``configurations``: the network configurations, as (path, text). ``networks``: network -> file
     name -> text.
     """
 
@@ -105,27 +107,27 @@ class _NetworkRange(NamedTuple):
     routes: tuple[Route, ...]
 
     def serves(self, node: str, address: Address) -> bool:
-        """Whether the address is in this subnet, and the range is used on this node."""
+        """Whether this node uses the range, and the address is in the range's subnet."""
         return self.contains(address) and self.node in {"", node}
 
     def contains(self, address: Address) -> bool:
-        """Whether the address is in this subnet, on any node."""
+        """Whether the address is in the range's subnet."""
         cidr = self.cidr
         return cidr.family == address.family and cidr.first <= address.value <= cidr.last
 
     def offers(self, address: Address) -> bool:
-        """Whether the pool of this range has the address."""
+        """Whether the address is in the range, which may be smaller than the subnet."""
         return self.contains(address) and address.value in self.addresses
 
     @property
     def pool(self) -> str:
-        """The name of its pool: network and subnet, as a DNS name."""
+        """The name of the pool to make: network and subnet, as a DNS name."""
         subnet = str(self.cidr).replace(":", "-").replace("/", "-")
         return _NOT_IN_A_NAME.sub("-", f"{self.network}-{subnet}".lower()).strip("-.")
 
 
 class _AddressFile(NamedTuple):
-    """The file of an address. ``interface`` is "" in files of old releases of host-local."""
+    """The file of an address. ``interface``: "" from old releases of host-local."""
 
     node: str
     network: str
@@ -135,7 +137,7 @@ class _AddressFile(NamedTuple):
 
 
 def data_directories(texts: Iterable[tuple[str, str]]) -> set[str]:
-    """The ``dataDir`` of host-local in configurations (path, text). Raises BadInput."""
+    """Each ``dataDir`` of host-local in these configurations, (path, text). Raises BadInput."""
     return {
         directory
         for path, text in texts
@@ -192,7 +194,7 @@ def _ranges_of_network(value: object, location: str) -> Iterator[_NetworkRange]:
 
 
 def _ranges_of_node(node: NodeFiles, pod_cidrs: Iterable[Cidr]) -> Iterator[_NetworkRange]:
-    """The ranges in the node's configurations; for other networks the podCIDRs that they use."""
+    """The ranges in the node's configurations, and the podCIDRs that other networks use."""
     configured = [
         network_range
         for path, text in node.configurations
@@ -212,18 +214,18 @@ def _ranges_of_node(node: NodeFiles, pod_cidrs: Iterable[Cidr]) -> Iterator[_Net
 
 
 def _ranges(network_ipam: NetworkIpam, node: str, nad: str, where: str) -> Iterator[_NetworkRange]:
-    """The ranges of an ``ipam``, or the top-level range of an old configuration."""
+    """The ranges of an ``ipam``. An old configuration has one range, at the top level."""
     ipam = convert(network_ipam.ipam, _Ipam, where)
     routes = tuple(Route(route.dst, route.gw) for route in ipam.routes or ())
     for bounds in (ipam, *chain.from_iterable(ipam.ranges)):
-        if "/" in bounds.subnet:  # otherwise a template, filled in by another plugin
+        if "/" in bounds.subnet:  # otherwise a placeholder, which another plugin replaces
             yield _network_range(network_ipam, bounds, routes, where)._replace(node=node, nad=nad)
 
 
 def _network_range(
     network_ipam: NetworkIpam, bounds: _Range, routes: tuple[Route, ...], where: str
 ) -> _NetworkRange:
-    """The range with host-local's defaults: all hosts of the subnet; the first is the gateway."""
+    """The range, with host-local's defaults: all hosts of the subnet, the first as gateway."""
     cidr = read_cidr(bounds.subnet, where)
     gateway = read_address(bounds.gateway, where) if bounds.gateway else None
     gateway = gateway or Address(cidr.family, cidr.first + 1)
@@ -233,7 +235,7 @@ def _network_range(
         last = cidr.last - 1
     if not cidr.first <= first <= last <= cidr.last:
         raise BadInput(
-            f"{where}: rangeStart and rangeEnd are not a range within {cidr}",
+            f"{where}: rangeStart and rangeEnd must be a range within {cidr}",
             subject=str(cidr),
             remedy="correct rangeStart and rangeEnd",
         )
@@ -271,19 +273,22 @@ def _check_folders(
     ranges: Sequence[_NetworkRange],
     pods: Mapping[PodKey, ForeignPod],
 ) -> None:
-    """Refuse folders without a node, and Pods in these ranges on nodes without a folder."""
+    """Raise BadInput for a folder without a node, and for a Pod whose node has no folder.
+
+    A Pod counts only if it has an address in one of the ranges.
+    """
     unknown = sorted(folders - set(nodes)) if nodes else []
     if unknown:
         raise BadInput(
-            f"folder {unknown[0]} does not have the name of any of the {len(nodes)} Nodes",
+            f"folder {unknown[0]} does not have the name of a Node",
             subject=unknown[0],
-            remedy="give the folder the name of its node, or remove it if that node is deleted",
+            remedy="rename the folder to its node's name, or remove it if the node was deleted",
         )
     for key, pod in sorted(pods.items()):
         for address in pod.interfaces if pod.node not in folders else ():
             if any(network_range.contains(address) for network_range in ranges):
                 raise BadInput(
-                    f"Pod {'/'.join(key)} has {address} of a host-local range, and its node"
+                    f"Pod {'/'.join(key)} has {address} of a host-local range, but node"
                     f" {pod.node} has no folder",
                     subject="/".join(key),
                     remedy="add a folder with the name and the files of that node",
@@ -295,7 +300,7 @@ def _check_starting(
     ranges: Sequence[_NetworkRange],
     pods: Mapping[PodKey, ForeignPod],
 ) -> None:
-    """Refuse a file that may belong to a Pod whose status has no address yet."""
+    """Raise BadInput for a file that may belong to a Pod whose status has no address yet."""
     pod_addresses = {(pod.node, address) for pod in pods.values() for address in pod.interfaces}
     starting = {pod.node: key for key, pod in pods.items() if not pod.interfaces}
     for file in files:
@@ -310,7 +315,7 @@ def _check_starting(
                 f"Pods are starting: {file.network}/{file.address} on node {file.node} may belong"
                 f" to Pod {'/'.join(key)}, whose status has no address yet",
                 subject="/".join(key),
-                remedy="import again when the Pod has started; delete it if it cannot start",
+                remedy="import again when the Pod has started, or delete a Pod that cannot start",
             )
 
 
@@ -319,8 +324,8 @@ def _serving(
 ) -> _NetworkRange | None:
     """The range that serves an address; None if no range does.
 
-    A range of ``network`` comes first, then any range that the node uses, then any range whose pool
-    has the address.
+    Ranges of ``network`` come first, then other ranges that the node uses, then ranges of other
+    nodes that have the address.
     """
     on_node = [network_range for network_range in ranges if network_range.serves(node, address)]
     of_network = [network_range for network_range in on_node if network_range.network == network]
@@ -335,7 +340,7 @@ def _addresses_with_file(
     pods: Mapping[PodKey, ForeignPod],
     findings: list[Finding],
 ) -> Iterator[PodAddress]:
-    """The addresses with a file that a living Pod on that node has."""
+    """The addresses with a file, if a living Pod on the file's node has the address."""
     holders = {(pod.node, address): key for key, pod in pods.items() for address in pod.interfaces}
     for file in files:
         key = holders.get((file.node, file.address))
@@ -360,7 +365,7 @@ def _addresses_without_file(
     pods: Mapping[PodKey, ForeignPod],
     findings: list[Finding],
 ) -> Iterator[PodAddress]:
-    """The addresses of living Pods in these ranges that have no file on their node."""
+    """The addresses of living Pods in these ranges without a file on the Pod's node."""
     with_file = {(file.node, file.address) for file in files}
     for key, pod in pods.items():
         for address, (interface, _) in pod.interfaces.items():
@@ -375,7 +380,7 @@ def _addresses_without_file(
 def _pools(
     ranges: Iterable[_NetworkRange], allocations: Iterable[PodAddress], nodes: set[str]
 ) -> list[Pool]:
-    """A pool for each network and subnet, limited to the nodes that use it."""
+    """A pool for each network and subnet, limited to the nodes that use the subnet."""
     by_pool: defaultdict[str, list[_NetworkRange]] = defaultdict(list)
     for network_range in ranges:
         by_pool[network_range.pool].append(network_range)

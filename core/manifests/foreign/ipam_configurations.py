@@ -1,7 +1,7 @@
 """Finds the ``ipam`` parts in network configurations, from NetworkAttachmentDefinitions and files.
 
 A network configuration is JSON with one plugin or a list of plugins (CNI specification, section 1).
-The keys in an ``ipam`` are parsed by the module of its IPAM system. Raises only ``BadInput``.
+The modules of the IPAM systems parse the keys in an ``ipam``. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class IpamRoute(Struct, frozen=True):
 
 
 class NetworkIpam(NamedTuple):
-    """An ``ipam`` part. ``network``: the ``name`` in the configuration, "" if it has none."""
+    """An ``ipam`` part. ``network``: the ``name`` in the configuration, "" without a name."""
 
     network: str
     ipam: Mapping[str, Any]
@@ -64,7 +64,7 @@ def read_network(value: object, location: str) -> NetworkConfiguration:
 
 
 def ipams_of(text: str, ipam_type: str, where: str) -> Iterator[NetworkIpam]:
-    """Each ``ipam`` of this type in a network configuration, or in its plugins. Raises BadInput."""
+    """Yield each ``ipam`` of this type in a network configuration. Raises BadInput."""
     try:
         config = msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:

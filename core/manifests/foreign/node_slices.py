@@ -1,8 +1,8 @@
-"""Parse the NodeSlicePools of Whereabouts: the part of a network's range that belongs to each node.
+"""Parse the NodeSlicePools of Whereabouts (``nodeslicepools.whereabouts.cni.cncf.io/v1alpha1``).
 
-With ``node_slice_size`` in the ``ipam`` of a network, Whereabouts divides its range among the nodes
-(``nodeslicepools.whereabouts.cni.cncf.io/v1alpha1``). The IPPool of a slice has the slice as its
-range, and node and slice in its name. Raises only ``BadInput``.
+If the ``ipam`` of a network has ``node_slice_size``, Whereabouts divides the network's range among
+the nodes. The part of a node is its slice. Each slice has an IPPool: the IPPool's range is the
+slice, and the IPPool's name contains node and slice. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Manifest(Struct, frozen=True):
 
 
 class NodeSlice(NamedTuple):
-    """The part ``cidr`` of a network's range. ``node`` is "" if no node has it yet."""
+    """One slice. ``pool``: its NodeSlicePool. ``node``: "" if the slice has no node yet."""
 
     pool: str
     network_range: Cidr
@@ -64,7 +64,7 @@ def read_node_slices(values: Iterable[tuple[str, object]]) -> list[NodeSlice]:
 
 
 def slice_of(name: str, cidr: Cidr, slices: Sequence[NodeSlice]) -> NodeSlice | None:
-    """The slice of an IPPool: it has the same CIDR, and the IPPool's name contains its node.
+    """The slice with the CIDR of an IPPool and with a node that is in the IPPool's name.
 
     The rest of the IPPool's name differs between releases of Whereabouts.
     """
@@ -75,12 +75,12 @@ def slice_of(name: str, cidr: Cidr, slices: Sequence[NodeSlice]) -> NodeSlice | 
 
 
 def findings_of(slices: Sequence[NodeSlice]) -> list[Finding]:
-    """A finding for each NodeSlicePool with slices that no node has."""
+    """A finding for each NodeSlicePool that has slices without a node."""
     findings = []
     for pool in dict.fromkeys(node_slice.pool for node_slice in slices):
         count = sum(node_slice.pool == pool and not node_slice.node for node_slice in slices)
         if count:
-            what = f"{count} slices belong to no node; they are for later nodes"
-            done = "not taken over: a pool for no node would serve every node"
+            what = f"{count} slices have no node yet"
+            done = "not taken over: a pool without a node would serve every node"
             findings.append(Finding(f"{NODE_SLICES}/{pool}", what, done))
     return findings

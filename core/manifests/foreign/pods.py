@@ -1,9 +1,9 @@
 """Makes endpoints from Pods, for IPAM systems that have no endpoints.
 
-An allocation of such a system names a Pod. UID, node and owner are in the Pod object; interface and
-MAC are in its annotation ``k8s.v1.cni.cncf.io/network-status`` (Network Plumbing Working Group,
-Multi-Network Specification, section 5). Addresses that only ``status.podIPs`` has belong to the
-first interface. Raises only ``BadInput``.
+An allocation in such a system names a Pod. UID, node and owner are in the Pod object. The
+annotation ``k8s.v1.cni.cncf.io/network-status`` has the interface and MAC of an address (Network
+Plumbing Working Group, Multi-Network Specification, section 5). An address that is only in
+``status.podIPs`` belongs to the first interface. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -89,7 +89,10 @@ class PodAddress(NamedTuple):
 
 
 def read_pods(values: Iterable[tuple[str, object]]) -> dict[PodKey, ForeignPod]:
-    """The Pods that may hold addresses: not ended, not in the host network. Raises BadInput."""
+    """The Pods that may hold addresses: without ended Pods and Pods in the host network.
+
+    Raises BadInput.
+    """
     pods = {}
     for location, value in values:
         body = convert(value, _PodManifest, f"{location} (Pod)")
@@ -102,7 +105,7 @@ def read_pods(values: Iterable[tuple[str, object]]) -> dict[PodKey, ForeignPod]:
 def endpoints_of(
     allocations: Sequence[PodAddress], pods: Mapping[PodKey, ForeignPod], pools: Mapping[str, Pool]
 ) -> tuple[tuple[Endpoint, ...], tuple[Finding, ...]]:
-    """An endpoint for each Pod, and a finding for each address without a Pod that holds it."""
+    """An endpoint for each Pod, and a finding for each address whose Pod is not in ``pods``."""
     by_pod: defaultdict[PodKey, list[PodAddress]] = defaultdict(list)
     findings = []
     for allocation in allocations:
@@ -119,7 +122,7 @@ def endpoints_of(
 def split_by_kind(
     values: Iterable[tuple[str, object]], kinds: Sequence[str]
 ) -> tuple[dict[str, list[tuple[str, Any]]], dict[str, int]]:
-    """Group pairs of (location, object) by these kinds, and count the objects of other kinds."""
+    """Group pairs of (location, object) by ``kinds``; count the objects of each other kind."""
     by_kind: dict[str, list[tuple[str, Any]]] = {kind: [] for kind in kinds}
     skipped: Counter[str] = Counter()
     for location, value in values:
@@ -137,7 +140,7 @@ def cluster_of(
     pods: Mapping[PodKey, ForeignPod],
     reservations: Iterable[Reservation] = (),
 ) -> ForeignCluster:
-    """The cluster with these pools and reservations, and with endpoints for the allocations.
+    """The cluster to import, with an endpoint for each Pod that has allocations.
 
     An allocation whose Pod is not in ``pods`` becomes a finding.
     """
@@ -235,7 +238,7 @@ def _endpoint(
 def _nics(
     interface: str, allocations: Iterable[PodAddress], pools: Mapping[str, Pool]
 ) -> Iterator[Nic]:
-    """The NICs of an interface: each has at most one address of each family."""
+    """Split the addresses of an interface into NICs with at most one address of each family."""
     by_family: dict[int, list[tuple[Pool, int]]] = {4: [], 6: []}
     for allocation in allocations:
         address = allocation.address

@@ -1,9 +1,9 @@
-"""Parse the objects of Whereabouts: its IPPools, the networks that use them, and node slices.
+"""Parse the objects of Whereabouts: IPPools, the networks that use the IPPools, and node slices.
 
-An IPPool (``whereabouts.cni.cncf.io/v1alpha1``) has a range and the allocations from it. The key of
-an allocation is the offset from the range's address; releases before 0.5 wrote the address itself.
-Bounds, exclusions, gateway and routes are in the ``ipam`` part of the NetworkAttachmentDefinitions.
-Raises only ``BadInput``.
+An IPPool (``whereabouts.cni.cncf.io/v1alpha1``) has a range and the allocations from the range. The
+key of an allocation is the offset from the range's address; before release 0.5, the key was the
+address. Bounds, exclusions, gateway and routes are in the ``ipam`` part of a
+NetworkAttachmentDefinition. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ class _Ipam(_Range, frozen=True):
 
 
 class _NetworkRange(NamedTuple):
-    """A range of a network. ``name``: NAMESPACE/NAME; ``pool``: the name of its IPPool.
+    """A range of a network. ``name``: NAMESPACE/NAME. ``pool``: the name of the range's IPPool.
 
-    ``is_sliced``: each node has a part of the range ``cidr``, and its bounds are ignored.
+    ``is_sliced``: each node has a part of ``cidr``; Whereabouts then ignores the bounds.
     """
 
     name: str
@@ -118,15 +118,15 @@ def read_whereabouts(values: Iterable[tuple[str, object]]) -> Dump:
 
 
 def _require_slices(networks: list[_NetworkRange], slices: list[NodeSlice]) -> None:
-    """Raise BadInput if slices are missing.
+    """Raise BadInput if the slices of a sliced range are missing.
 
-    Without the slice, the pool made of a node's IPPool would serve all nodes.
+    Without its slice, the IPPool of one node would become a pool for all nodes.
     """
     sliced_ranges = {node_slice.network_range for node_slice in slices}
     for network in networks:
         if network.is_sliced and network.cidr not in sliced_ranges:
             raise BadInput(
-                f"network {network.name} divides {network.cidr} among the nodes, and the input has"
+                f"network {network.name} divides {network.cidr} among the nodes, but the input has"
                 f" no {NODE_SLICES} with this range",
                 subject=network.name,
                 remedy="add nodeslicepools.whereabouts.cni.cncf.io to the input",
@@ -159,7 +159,7 @@ def _pool(
     }
     routes = {network.routes for network in own_networks if network.routes}
     gateway = gateways.pop() if len(gateways) == 1 else ""
-    if gateway:  # Whereabouts may assign the gateway; keep it in the pool only if a Pod has it
+    if gateway:  # Whereabouts may have assigned the gateway's address to a Pod: then keep it
         reserved = {read_address(gateway, where).value} - set(allocated)
         addresses -= AddressSet.from_values(reserved, cidr.family)
     pool = Pool(
@@ -176,7 +176,7 @@ def _pool(
 
 
 def _uses(network: _NetworkRange, pool: str, node_slice: NodeSlice | None) -> bool:
-    """Whether a network uses an IPPool. ``node_slice``: the slice of this IPPool, if any."""
+    """Whether a network uses the IPPool ``pool``, which belongs to ``node_slice``, if any."""
     if node_slice is not None and network.is_sliced:
         return network.cidr == node_slice.network_range
     return network.pool == pool
@@ -208,13 +208,13 @@ def _network(name: str, ipam: _Ipam, bounds: _Range, where: str) -> _NetworkRang
 
 
 def _range_cidr(text: str, where: str) -> Cidr:
-    """The prefix of a range, which may be written FIRST-LAST/LENGTH."""
+    """The CIDR of a range, which may be written FIRST-LAST/LENGTH."""
     first, dash, last = text.partition("-")
     return read_cidr(f"{first}/{last.partition('/')[2]}" if dash else text, where)
 
 
 def _addresses(bounds: _Range, cidr: Cidr, where: str, *, is_bounded: bool) -> AddressSet:
-    """The addresses that the range assigns: its hosts in the bounds, without the exclusions."""
+    """The addresses to assign: the hosts of the range within the bounds, without exclusions."""
     hosts = _hosts(cidr)
     if not is_bounded:
         bounds = _Range(str(cidr), exclude=bounds.exclude)
@@ -228,7 +228,7 @@ def _addresses(bounds: _Range, cidr: Cidr, where: str, *, is_bounded: bool) -> A
     if low > high:
         raise BadInput(
             f"{where}: {cidr} has no address from {first or 'its start'} to {last or 'its end'}",
-            remedy="correct range_start, range_end or the range",
+            remedy="correct range_start, range_end or range",
         )
     addresses = hosts & AddressSet.from_intervals([(low, high)], cidr.family)
     for text in bounds.exclude or ():
@@ -238,7 +238,7 @@ def _addresses(bounds: _Range, cidr: Cidr, where: str, *, is_bounded: bool) -> A
 
 
 def _hosts(cidr: Cidr) -> AddressSet:
-    """The addresses that Whereabouts assigns: not the first one, nor the IPv4 broadcast."""
+    """All addresses except the first one and the IPv4 broadcast, as in Whereabouts."""
     last = cidr.last - 1 if cidr.family == V4 else cidr.last
     hosts = [(cidr.first + 1, last)] if cidr.first < last else []
     return AddressSet.from_intervals(hosts, cidr.family)
@@ -255,7 +255,8 @@ def _pod_key(podref: str, where: str) -> PodKey:
     namespace, slash, name = podref.partition("/")
     if not slash:
         raise BadInput(
-            f"{where}: an allocation names no Pod: {podref[:64]!r}",
+            f"{where}: the podref of an allocation names no Pod: expected NAMESPACE/NAME,"
+            f" found {podref[:64]!r}",
             subject="allocations",
             remedy="delete the allocation, or upgrade to Whereabouts 0.5, which writes the Pod",
         )

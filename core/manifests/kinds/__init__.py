@@ -1,6 +1,6 @@
 """The fields of every supported kind, as typed structs: for the parser and for the CRDs.
 
-    fields.py          how a field is described, and what several kinds have in common
+    fields.py          descriptions of fields, and structs that several kinds share
     addresses.py       fields with addresses, and their CEL rules
     pools.py           SpiderIPPool, SpiderSubnet and SpiderReservedIP
     endpoints.py       SpiderEndpoint
@@ -12,7 +12,7 @@
 
 See docs/reference/custom-resources.md.
 
-``kubectl explain`` prints the descriptions. CEL rules are an early check in the API server: they
-do not refuse what ``core.domain.configuration.decisions`` accepts. They need not be complete,
+``kubectl explain`` prints the descriptions. CEL rules are an early check in the API server. They
+accept every object that ``core.domain.configuration.decisions`` accepts, and may accept more,
 because ``decisions`` checks every object.
 """

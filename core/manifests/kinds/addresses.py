@@ -1,9 +1,9 @@
 """Fields with addresses, and their CEL rules.
 
-CEL's address functions are stricter than Spiderpool in one case: they reject IPv4-mapped addresses
+CEL's address functions are stricter than Spiderpool in one case. They reject IPv4-mapped addresses
 (``::ffff:10.0.0.1``), which are IPv4 here (docs/reference/admission.md, "Addresses and ranges"). So
-every rule accepts texts with ``ffff:``, and the domain checks them. CEL cannot compare addresses,
-so only the domain detects reversed ranges and overlaps.
+every rule accepts texts with ``ffff:``, and only the domain checks these texts. CEL cannot compare
+addresses, so only the domain detects reversed ranges and overlaps.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def ends_of(item: str) -> tuple[str, str]:
 
 
 def for_both_ends(item: str, rule: str) -> str:
-    """CEL: whether ``rule`` holds for both ends of an item; ``{0}`` in it stands for an end."""
+    """CEL: whether ``rule`` holds for both ends of an item; ``{0}`` in ``rule`` is an end."""
     return " && ".join(f"({rule.format(end)})" for end in ends_of(item))
 
 
@@ -87,7 +87,7 @@ IMMUTABLE_FAMILY_RULE: Final = ValidationRule(
 
 
 def _inside(field: str) -> ValidationRule:
-    """The rule that every item of a list lies in the subnet."""
+    """The rule that every item of the list ``field`` lies in the subnet."""
     is_inside = "!isIP({0}) || cidr(self.subnet).containsIP({0})"
     return ValidationRule(
         f"!has(self.{field}) || !isCIDR(self.subnet)"
@@ -117,7 +117,7 @@ NETWORK_RULES: Final = (
         "the dst of every route must be of the family of subnet",
     ),
 )
-"""The rules about one pool or subnet that need no other object.
+"""The rules that the API server can check with the pool or subnet alone.
 
 See docs/reference/admission.md, "SpiderIPPool", rules 1 to 3.
 """

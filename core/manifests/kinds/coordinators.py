@@ -1,4 +1,4 @@
-"""The fields of a SpiderCoordinator, which a SpiderMultusConfig also has.
+"""The settings of the coordinator plugin, in a SpiderCoordinator or a SpiderMultusConfig.
 
 See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
 """
@@ -51,7 +51,7 @@ DURATION_CHARS_MAX: Final = 32
 
 
 class DetectOptions(Struct, rename="camel", frozen=True):
-    """The number and the timeout of probes. Durations have Go's syntax, such as 100ms or 1s."""
+    """The number and the timing of probes. Durations have Go's syntax, such as 100ms or 1s."""
 
     retries: Annotated[
         int | None,

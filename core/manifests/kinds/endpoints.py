@@ -1,6 +1,6 @@
-"""SpiderEndpoint: the report of the addresses of one Pod or VM; users do not write it.
+"""SpiderEndpoint: reports the addresses of one Pod or VM. Users do not write this kind.
 
-``status`` is an ordinary field of this kind, as in Spiderpool: there is no subresource.
+``status`` is an ordinary field and not a subresource, as in Spiderpool.
 """
 
 from __future__ import annotations

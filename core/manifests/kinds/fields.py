@@ -1,8 +1,8 @@
 """Descriptions of fields, and the structs that several kinds share.
 
-``described`` adds a description, limits and CEL rules to a field, for the CRDs. The decoder ignores
-the description, limits and rules. The API server checks values by the CRD; the domain checks them
-again, with better error texts, and also in standalone mode.
+``described`` adds a description, limits and CEL rules to a field of a CRD. The decoder ignores all
+three. The API server checks values by the CRD. The domain checks the same values, with better error
+texts; in standalone mode, only the domain checks values.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ValidationRule(NamedTuple):
 
 
 def described(description: str, *, rules: Sequence[ValidationRule] = (), **schema: object) -> Meta:
-    """The description of a field; ``schema``: further OpenAPI keywords."""
+    """Describe a field of a struct; ``schema``: further OpenAPI keywords."""
     if rules:
         schema[CEL_RULES] = [{"rule": rule.expression, "message": rule.message} for rule in rules]
     return Meta(description=description, extra_json_schema=schema)
@@ -146,7 +146,7 @@ Conditions = Annotated[
 
 
 def selector_of(spec: SelectorSpec) -> LabelSelector:
-    """The selector as a domain value, which is not checked here."""
+    """The selector as a domain value. Checks no rules."""
     expressions = tuple(
         Requirement(item.key, item.operator, tuple(item.values or ()))
         for item in spec.match_expressions or ()

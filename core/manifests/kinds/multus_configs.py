@@ -1,4 +1,4 @@
-"""SpiderMultusConfig: a network of Multus, from which its NetworkAttachmentDefinition is made.
+"""SpiderMultusConfig: a network of Multus. A NetworkAttachmentDefinition is made from it.
 
 See docs/reference/custom-resources.md, "SpiderMultusConfig".
 """
@@ -27,7 +27,10 @@ CNI_TYPES: Final = {
     "ib-sriov": "ibsriov",
     "ipoib": "ipoib",
 }
-"""``cniType`` -> the field with its block; the type ``custom`` has the field ``customCNI``."""
+"""``cniType`` -> the field of ``spec`` that must be set with this type.
+
+The type ``custom`` is missing: its field is ``customCNI``.
+"""
 
 PoolName = Annotated[str, described("A SpiderIPPool.", maxLength=NAME_CHARS_MAX)]
 VlanId = Annotated[
@@ -96,7 +99,7 @@ class Bond(Struct, rename="camel", frozen=True):
 
 
 class LinkSpec(Struct, rename="camel", frozen=True):
-    """The blocks ``macvlan`` and ``ipvlan``; the block ``vlan`` has an additional field."""
+    """The block ``macvlan`` or ``ipvlan``, and the base of the block ``vlan``."""
 
     master: Annotated[
         list[Annotated[str, described("A host interface.", maxLength=15)]],

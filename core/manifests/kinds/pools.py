@@ -1,6 +1,6 @@
 """SpiderIPPool, SpiderSubnet and SpiderReservedIP: the user's spec and the reported status.
 
-``status`` is written from the projection and is not read.
+``status`` is written from the projection of the log; the manifest parser ignores it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class SubnetSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True
 
 
 class PoolSpec(SubnetSpec, rename="camel", frozen=True, forbid_unknown_fields=True):
-    """``spec`` of a SpiderIPPool: the fields of a subnet, and who may use the pool."""
+    """``spec`` of a SpiderIPPool: the fields of a subnet, and which Pods may use the pool."""
 
     pod_affinity: Annotated[
         SelectorSpec | None,
@@ -178,7 +178,7 @@ class ReservationReport(Struct, rename="camel", frozen=True):
 
 
 class CustomResource(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
-    """The fields that every manifest of these kinds has."""
+    """The fields that the manifests of all three kinds have."""
 
     api_version: str
     kind: str
