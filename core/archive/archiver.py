@@ -113,9 +113,8 @@ class Archiver:
     async def seal(self, upto: int | None = None) -> SealResult:
         """Seal every segment up to a revision (None: the newest); finish an interrupted seal.
 
-        Raises StoreUnavailable, OutcomeUnknown, Compacted, LogGap, OSError. Call again after the
-        first three. Raises LogCorrupt for a segment that cannot be applied, after the segments
-        before it are sealed.
+        Raises StoreUnavailable, OutcomeUnknown and Compacted: call again. Raises LogGap, OSError.
+        Raises LogCorrupt for a segment that cannot be applied; earlier segments are sealed.
         """
         stored = await read_cursor(self._store, self._keys)
         run = _Run(stored)

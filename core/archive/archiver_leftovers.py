@@ -1,6 +1,6 @@
 """Leftovers: files of interrupted or superseded archivers. Deletes redundant leftovers.
 
-A leftover is redundant if the archive certainly has all of its segments:
+A leftover is redundant if the archive certainly has all of its segments. Both must be true:
 
 - The file number in the leftover's name is not above the number in the cursor. An archiver may
   still be writing a file with a higher number.

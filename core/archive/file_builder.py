@@ -67,15 +67,15 @@ class FileBuilder:
 
     @property
     def is_full(self) -> bool:
-        """Whether the next segment belongs into the next file."""
+        """Whether the next segment belongs in the next file."""
         return self._blocks.raw_bytes >= self._bytes_max
 
     def take(self, segments: Sequence[Segment], read_at_ms: int) -> Sequence[Segment]:
         """Add segments in log order; return the segments that do not fit into the file.
 
-        ``read_at_ms``: when the segments were read. The log's clock never exceeds this time. Raises
-        LogGap; the file must not be used afterwards. Raises LogCorrupt for a segment that cannot be
-        read; the file with the earlier segments can be used if ``is_usable``.
+        ``read_at_ms``: when the segments were read. No event sets the log's clock to a later time.
+        Raises LogGap; the file must not be used afterwards. Raises LogCorrupt for a segment that
+        cannot be read; the file with the earlier segments can be used if ``is_usable``.
         """
         for count, segment in enumerate(segments):
             if self.is_full:

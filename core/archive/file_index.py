@@ -9,7 +9,7 @@ block.
 Tokens, and the events that each token finds:
 
     address A                claims, releases, quarantines and bindings of the address
-    pod NS/NAME, uid UID     events of the endpoint, and its refused ADDs
+    pod NS/NAME, uid UID     claims, releases, refused ADDs and bindings of the Pod
     pool NAME, subnet NAME   definition, retirement, deletion
     use NAME                 claims and releases in the pool
 

@@ -1,7 +1,7 @@
 """Archiving while etcd's database is full (alarm NOSPACE).
 
 A full etcd allows reads, deletions and compaction, and refuses every put. The limit applies to the
-database file of each member. The file shrinks only by compaction and then defragmentation.
+database file of each member. The file shrinks only if compaction is followed by defragmentation.
 
 A seal moves the oldest part of the log from etcd to a file. The seal needs only one put, for the
 archive's cursor. Just before the put, space is freed: delete the reserve (a key that only occupies

@@ -35,7 +35,7 @@ ARCHIVE_BYTES_MAX: Final = 64 * 1024**3
 """The default of ``Retention.bytes_max``: some two billion events, years of a large cluster."""
 
 FILES_KEPT_MIN: Final = 1
-"""Files that pruning leaves, the newest first."""
+"""The fewest files that pruning leaves."""
 
 
 class Retention(NamedTuple):

@@ -10,9 +10,9 @@ Decoding thousands of segments first takes two to three times as long, because o
 cache and the garbage collector.
 
 The log is ordered by revisions, never by clocks. To find the state at a time, readers use the log's
-clock. This clock is the highest ``recorded_at_ms`` so far, but never later than the time at which
-the event was sealed or read (``advance_clock``). So a writer whose clock is ahead distorts the
-log's clock only until the next seal.
+clock. This clock is the highest ``recorded_at_ms`` so far. For the clock, an event's time is at
+most the time at which the event was sealed or read (``advance_clock``). So a writer whose clock is
+ahead distorts the log's clock only until the next seal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compact columns of texts: in one buffer, or as numbers if the texts repeat. No I/O."""
+"""Compact storage of many texts: ``TextColumn``, and ``Names`` for texts that repeat. No I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 
 class TextColumn:
-    """A column of texts in one buffer; each text needs 8 bytes more than its length."""
+    """Texts by row, in one buffer. Each text needs its UTF-8 bytes and 8 more bytes."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -22,7 +22,7 @@ class TextColumn:
         return self._data[begin : self._ends[row]].decode()
 
     def encoded(self, rows: Iterable[int]) -> set[bytes]:
-        """The distinct texts of these rows, as bytes."""
+        """The distinct texts of these rows, in UTF-8."""
         data, ends = bytes(self._data), self._ends
         return {data[ends[row - 1] if row else 0 : ends[row]] for row in rows}
 
@@ -45,11 +45,11 @@ class TextColumn:
                 rows_max -= 1
                 end = self._ends[row - 1] if row else 0
             else:
-                end = at + len(pattern) - 1  # the match crosses the end of a text
+                end = at + len(pattern) - 1  # the match spans two texts
 
 
 class Names:
-    """Numbers for texts that repeat: nodes, interfaces, applications."""
+    """Numbers for texts that repeat, such as names of nodes."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -67,7 +67,7 @@ class Names:
         return self._texts[number]
 
     def find(self, text: str) -> int | None:
-        """The number of a text; None if it has none."""
+        """The number of a text; None if the text has no number yet."""
         return self._numbers.get(text)
 
     def numbers_with(self, text: str) -> set[int]:

@@ -1,7 +1,8 @@
-"""Compares two states of one cluster: the differences of objects and addresses, by name.
+"""Compares two states of one cluster by the names of objects and addresses. Pure.
 
-Pure. An object that was deleted and created again between the two states counts as changed or
-unchanged; its history (``core.audit.history``) shows the deletion.
+An object that was deleted and created again between the two states is "changed", or is not listed
+if both states of the object are equal. Only the history of the object (``core.audit.history``)
+shows the deletion.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ COMPARED_KINDS: Final[tuple[ComparedKind, ...]] = get_args(ComparedKind)
 
 
 class Change(NamedTuple):
-    """A difference. ``what``: the added or removed value as text, or the old and the new one."""
+    """A difference. ``what``: the added value, the removed value, or "old -> new"."""
 
     change: Literal["added", "removed", "changed"]
     kind: ComparedKind
@@ -30,7 +31,7 @@ class Change(NamedTuple):
 
 
 def compare_states(before: Ledger, after: Ledger) -> Iterator[Change]:
-    """Every difference, by kind and then by name; addresses in numeric order."""
+    """Every difference, sorted by kind, then by name; addresses in numeric order."""
     yield from _objects("pool", before.pools, after.pools)
     yield from _objects("subnet", before.subnets, after.subnets)
     yield from _objects("reservation", before.reservations, after.reservations)
@@ -72,7 +73,7 @@ def _by_path(ledger: Ledger) -> dict[str, RecordDefined]:
 
 
 def _change(kind: ComparedKind, name: str, old: str, new: str) -> Iterator[Change]:
-    """Yield the difference between two texts, if any; "" stands for an object that is missing."""
+    """Yield the difference between two texts, if any; "": the object does not exist."""
     if old == new:
         return
     if old and new:

@@ -1,7 +1,6 @@
-"""Summarises an event in one line: its object, the names in it, and what happened.
+"""Summarises an event in one line, for users who follow the log and for filters. Pure.
 
-The summary is for users who follow the log, and for filters. ``core.audit.log_export.line_of``
-returns the complete event. Pure.
+``core.audit.log_export.line_of`` returns the complete event.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from core.errors import BadInput
 class EventSummary(NamedTuple):
     """One event in one line. ``subject`` has the form that ``orbctl history`` accepts.
 
-    ``pools`` and ``addresses``: the ones that the event names.
+    ``pools`` and ``addresses``: the pools and addresses that the event names.
     """
 
     type: str
@@ -60,8 +59,8 @@ def check_types(names: Iterable[str], subject: str) -> tuple[str, ...]:
 class EventFilter(NamedTuple):
     """Conditions that an event must meet; "" and () mean no condition.
 
-    ``pod``: NAMESPACE/NAME. ``node``: the node of the event or the name of its writer. ``actor``:
-    a part of the actor's name.
+    ``pod``: NAMESPACE/NAME. ``node``: the node in the event, or the name of the event's writer.
+    ``actor``: a part of the actor's name.
     """
 
     types: tuple[str, ...] = ()
@@ -116,7 +115,7 @@ def summary_of(recorded: Recorded) -> EventSummary:
             return _of_guids(type_name, event)
         case _:
             change = change_of(recorded)
-            assert change is not None, type_name  # all other types change a configuration object
+            assert change is not None, type_name  # every other type changes a configuration object
             detail = describe_object(change.value) if change.value is not None else ""
             pools = (change.name,) if change.kind == "pool" else ()
             return EventSummary(type_name, f"{change.kind}/{change.name}", detail, pools)
@@ -171,7 +170,7 @@ def binding_in_words(event: BindingChanged) -> str:
 
 
 def refusal_in_words(event: AllocationRefused) -> str:
-    """The reason of a refused ADD, its message, and how often it was refused."""
+    """The reason and the message of a refused ADD, and how often the ADD was refused."""
     repeated = f" ({event.times} times)" if event.times > 1 else ""
     return f"{event.reason}{repeated}: {event.message}"
 

@@ -1,4 +1,4 @@
-"""The history of a GUID: which virtual functions had it, and when. No I/O."""
+"""The history of a GUID: which virtual functions had the GUID, and when. No I/O."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class GuidHistory(EntryList):
         return [] if self._open is None else [self._open]
 
     def _begin(self, node: str, guid: VfGuid, at: Stamp) -> None:
-        self._end(at, "taken")  # if its assignment to another virtual function has no release
+        self._end(at, "taken")  # an earlier assignment without a release ends here
         text = f"virtual function {guid.vf} of {guid.nic}"
         self._open = HistoryEntry("held", guid.guid, at, node=node, text=text)
 

@@ -1,9 +1,9 @@
 """History: the holders of an address, the addresses of a Pod, the changes of a pool.
 
-The archive's index names the blocks of its files that may have events of the subject, and segments
-that do not contain the subject's name are not decoded. So the history takes milliseconds even if
-the log is long. Kinds of subjects that are not in ``INDEXED_SUBJECTS`` need a scan of the complete
-log. This module reads archive and live log, never the state keys; it writes nothing.
+A history is read from the archive and the live log, never from the state keys. The archive's index
+names the blocks that may have events of the subject. Segments without the subject's name are not
+decoded. So a history takes milliseconds even if the log is long. Only kinds of subjects that are
+not in ``INDEXED_SUBJECTS`` need a scan of the complete log.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _collector(subject: HistorySubject) -> ObjectHistory | GuidHistory | _Holdin
 
 
 async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
-    """The history of a Pod by UID: the entries with this UID in the history of its endpoint.
+    """The entries with this UID in the history of the Pod's namespace and name.
 
     Events cannot be selected by UID alone: the release of a StatefulSet replica has no UID.
     """
@@ -107,14 +107,15 @@ def _matching(
 
 
 ANY_CLAIM: Final = 0
-"""In the history of a node, the ``claim_revision`` of a holding that began on another node.
+"""The ``claim_revision`` of a holding that moved to the node of a node's history.
 
-The history does not have the revision of the claim, so any release of the address ends the holding.
+The claim was made on another node, so its revision is unknown. Any release of the address ends the
+holding.
 """
 
 
 class _OpenHolding(NamedTuple):
-    """A holding without an end, and the revision of its claim, which its release must name."""
+    """A holding that has not ended. Only a release with this ``claim_revision`` ends it."""
 
     entry: HistoryEntry
     claim_revision: int
@@ -161,7 +162,7 @@ class _Holdings(EntryList):
         match self.subject.kind:
             case "address":
                 return address == self.subject.name
-            case "use":  # the addresses that were held in a pool
+            case "use":  # the holdings in a pool
                 return pool == self.subject.name
             case "node":
                 return endpoint.node == self.subject.name
@@ -203,7 +204,7 @@ class _Holdings(EntryList):
             entry = held.entry
             holder = (entry.holder, entry.namespace, entry.pod)
             if holder == (endpoint.holder, *endpoint.key):
-                # The holder has claimed its address again, for example by a repair.
+                # The same holder has claimed the address again, for example by a repair.
                 self._open[address] = held._replace(claim_revision=recorded.position)
                 return
             self._end(address, began, "taken")
@@ -217,7 +218,7 @@ class _Holdings(EntryList):
                 self._end(release.address, ended, event.reason, event.evidence)
 
     def _move(self, endpoint: Endpoint, recorded: Recorded) -> None:
-        """Follow a holder to another Pod or node (a StatefulSet replica, a VM)."""
+        """End holdings that have moved to a new Pod or node, and begin them there."""
         stamp = stamp_of(recorded)
         for address, pool in endpoint.addresses():
             held = self._open.get(address)

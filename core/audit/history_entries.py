@@ -1,6 +1,6 @@
-"""The subject of a history, and the entries of a history.
+"""The subject and the entries of a history.
 
-A holding is the period in which one Pod has an address: from its claim to its release.
+A holding is the period in which one Pod has an address: from claim to release.
 """
 
 from __future__ import annotations
@@ -72,19 +72,19 @@ _EVENTS_OF_KIND: Final[dict[str, tuple[type[Event], ...]]] = {
         ApplicationScaled,
     ),
 }
-"""Kind of subject -> the types of the events in its history; other kinds may have any type."""
+"""Kind of subject -> the event types in its history. A kind that is absent may have any type."""
 
 ENTRIES_MAX = 100_000
-"""The most completed entries of one history; older ones are omitted and counted."""
+"""The most completed entries of one history. Older entries are omitted and counted."""
 
 _NOT_NAMED_IN_EVENTS: Final = frozenset(("cidr", "node"))
-"""Kinds whose subjects are not named in all of their events.
+"""Kinds of subjects whose names may be absent from their events.
 
-A release does not name the node, and no event names a CIDR.
+A release does not have the name of the node, and no event has a CIDR.
 """
 
 INDEXED_SUBJECTS: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
-"""Kinds of subjects in the archive's index. For other kinds every sealed segment is searched."""
+"""Kinds of subjects in the archive's index. For other kinds, every sealed segment is searched."""
 
 _IPV4_OR_CIDR: Final = re.compile(r"[0-9.]*\.[0-9.]*(/[0-9]+)?\Z")
 SUBJECT_FORMS: Final = (
@@ -97,13 +97,13 @@ _SLASHES: Final[dict[str, tuple[int, ...]]] = {
     "application": (1,),
     "record": (1, 2),
 }
-"""The allowed numbers of slashes in a name; names of other kinds have none."""
+"""Kind -> the allowed numbers of slashes in a name. Names of all other kinds have no slash."""
 _UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 
 
 class HistorySubject(NamedTuple):
-    """The subject of a history. Its kind decides which entries the history has.
+    """The subject of a history. The kind decides which entries the history has.
 
     ``address``: holdings, quarantines and bindings of the address.
     ``pod``: holdings, refused ADDs and bindings of all Pods with this ``NAMESPACE/NAME``.
@@ -132,7 +132,7 @@ class HistorySubject(NamedTuple):
     def may_be_in(self, data: bytes) -> bool:
         """Whether a segment may have an event of the subject.
 
-        Searches the encoded segment for the name: msgpack stores texts unchanged.
+        The name is searched in the encoded segment, because msgpack stores texts unchanged.
         """
         if self.kind in _NOT_NAMED_IN_EVENTS:
             return True
@@ -163,12 +163,15 @@ class HistoryEntry(NamedTuple):
 
     ``subject``: the address or the object; "" for a refused ADD.
     ``ended``: None for a change, and for a state that has not ended.
-    ``reason`` and ``evidence``: why the holding ended, why the quarantine began, or why the ADD was
-    refused, copied from the event. For a binding, ``reason`` is its state. Two reasons of holdings
-    are not from an event: ``moved`` if the holder kept the address with another Pod or node, and
-    ``taken`` if another holder claimed the address before it was released, which violates invariant
-    I1 (docs/contributing/architecture.md).
-    ``text``: a description of the object or its change.
+    ``reason`` and ``evidence``: copied from the event. They say why the holding ended, why the
+    quarantine began, or why the ADD was refused. The reason of a binding is its state. Two reasons
+    of holdings are not from an event:
+
+    - ``moved``: the holder kept the address with another Pod or node.
+    - ``taken``: another holder claimed the address before the release. This violates invariant I1
+      (docs/contributing/architecture.md).
+
+    ``text``: a description of the object or of the change.
     ``refusal``: the event of a refused ADD.
     """
 
@@ -189,7 +192,7 @@ class HistoryEntry(NamedTuple):
 
 
 class History(NamedTuple):
-    """Entries in the order in which they began. ``dropped``: how many older ones were omitted."""
+    """Entries in the order in which they began. ``dropped``: the count of omitted entries."""
 
     subject: HistorySubject
     entries: tuple[HistoryEntry, ...]
@@ -197,9 +200,9 @@ class History(NamedTuple):
 
 
 class EntryList:
-    """Base class of the collectors of entries.
+    """Base class of collectors, which receive the events of the log and add entries.
 
-    A subclass receives the events of the log and overrides ``open_entries`` if it has states.
+    A subclass that has states overrides ``open_entries``.
     """
 
     def __init__(self, subject: HistorySubject) -> None:
@@ -213,7 +216,7 @@ class EntryList:
         self._count += 1
 
     def open_entries(self) -> list[HistoryEntry]:
-        """The entries of states that have not ended; none in this base class."""
+        """The entries of states that have not ended."""
         return []
 
     def history(self) -> History:
@@ -287,7 +290,7 @@ def _guid(text: str) -> str:
 
 
 def _named(kind: SubjectKind, name: str, text: str) -> HistorySubject:
-    """The subject with this name. Raises BadInput with ``text``, which the user typed."""
+    """The subject with this name. ``text``: what the user typed. Raises BadInput."""
     slashes = _SLASHES.get(kind, (0,))
     if not all(name.split("/")) or name.count("/") not in slashes:
         raise BadInput(

@@ -1,9 +1,8 @@
 """A table of the holdings of one pool: which holder had which address, between which positions.
 
-A row is one holding; rows are in the order in which the holdings began. The table has columns
-instead of objects: a holding needs about 100 bytes, a tenth of what objects of its claim and
-endpoint would need. So a process can keep the holdings of a million events, and find the holders at
-any position by one scan of two columns. No I/O; ``core.audit.log_index`` fills the table.
+A row is one holding; rows are in the order in which the holdings began. The table has a column for
+each value instead of an object for each row. So a holding needs about 100 bytes, a tenth of the
+size of objects. No I/O; ``core.audit.log_index`` fills the table.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ OPEN_END: Final = 2**64 - 1
 """The end position of a holding that has not ended."""
 
 HALF_BITS: Final = 64
-"""Bits of a column of addresses. An address has up to 128 bits, so it needs two columns."""
+"""Bits of a column of addresses. An address has up to 128 bits, which need two columns."""
 
 _HALF: Final = 2**HALF_BITS - 1
 
@@ -30,8 +29,7 @@ class Holder(NamedTuple):
     """The holder of an address.
 
     ``pod``: NAMESPACE/NAME. ``mac``: 48 bits, 0 if unknown. ``trace``: the low 64 bits of the trace
-    id of the ADD. ``revision``: the revision of the claim, which its release must name (I3 of
-    docs/contributing/architecture.md).
+    id of the ADD. ``revision``: the revision of the claim.
     """
 
     pod: str
@@ -62,7 +60,7 @@ class HoldingTable:
         self._names = names
         self._high, self._low = array("Q"), array("Q")
         self._began, self._ended = array("Q"), array("Q")
-        # Position and row of each end, in the order of the ends.
+        # The position and the row of each end, in the order in which the holdings ended.
         self._ends, self._end_rows = array("Q"), array("I")
         self._nodes, self._interfaces, self._applications = array("I"), array("I"), array("I")
         self._macs, self._traces, self._revisions = array("Q"), array("Q"), array("Q")
@@ -74,7 +72,7 @@ class HoldingTable:
         return len(self._began)
 
     def begin(self, value: int, position: int, holder: Holder) -> None:
-        """Begin a holding of the address at this position; end the current one if there is one."""
+        """Begin a holding of the address at this position; end the current holding, if any."""
         self.end(value, position)
         self._open[value] = len(self._began)
         self._high.append(value >> HALF_BITS)
@@ -91,7 +89,7 @@ class HoldingTable:
         self._revisions.append(holder.revision)
 
     def end(self, value: int, position: int) -> None:
-        """End the holding of the address, if there is one."""
+        """End the current holding of the address, if any."""
         row = self._open.pop(value, None)
         if row is not None:
             self._ended[row] = position
@@ -104,7 +102,7 @@ class HoldingTable:
         return None if row is None else self.holder(row)
 
     def revision_now(self, value: int) -> int:
-        """The revision of the current claim; 0 for none."""
+        """The revision of the current claim of an address; 0 if the address is unclaimed."""
         row = self._open.get(value)
         return 0 if row is None else self._revisions[row]
 
@@ -130,7 +128,7 @@ class HoldingTable:
         return self._names[self._nodes[row]]
 
     def row_at(self, value: int, position: int) -> int | None:
-        """The row of an address at a position; None if it was not held."""
+        """The row of an address at a position; None if the address was not held."""
         return next((row for row in self.rows_at(position) if self.value(row) == value), None)
 
     def ended(self, row: int) -> int:
@@ -150,9 +148,9 @@ class HoldingTable:
         return bisect_right(self._began, position)
 
     def rows_at(self, position: int) -> list[int]:
-        """The rows whose holding lasted at the position, ascending.
+        """The rows of the holdings at the position, ascending.
 
-        The rows of the last call are cached, because one query needs them several times.
+        The result of the last call is cached, because one query needs it several times.
         """
         cache_key = position, len(self._began), len(self._ends)
         if self._cached_rows[0] != cache_key:
@@ -167,12 +165,12 @@ class HoldingTable:
         return Counter({self._names[number]: count for number, count in numbers.items()})
 
     def rows_ended(self, after: int, upto: int) -> list[int]:
-        """The rows of the holdings that ended in (after, upto], in the order of their ends."""
+        """The rows of the holdings that ended in (after, upto], the earliest end first."""
         first, last = bisect_right(self._ends, after), bisect_right(self._ends, upto)
         return list(self._end_rows[first:last])
 
     def rows_ended_on(self, node: str, position: int, rows_max: int) -> list[int]:
-        """At most ``rows_max`` rows of a node that ended by the position, newest end first."""
+        """At most ``rows_max`` rows of a node that ended by the position, latest end first."""
         number, nodes = self._names.find(node), self._nodes
         ended = reversed(self._end_rows[: bisect_right(self._ends, position)])
         return list(islice((row for row in ended if nodes[row] == number), rows_max))
@@ -193,7 +191,7 @@ class HoldingTable:
     def named_rows(
         self, text: str, position: int
     ) -> Iterator[tuple[Literal["node", "application"], str, int]]:
-        """Yield kind, name and newest row of each node and application whose name has the text.
+        """Yield kind, name and newest row of nodes and applications whose name contains ``text``.
 
         ``text`` must be in lower case. Rows that began after the position are ignored.
         """

@@ -1,10 +1,8 @@
 """Checks that every key can be decoded, and that the indexes of pools and subnets are complete.
 
-``find_undecodable_keys`` also finds keys that no process has read yet. ``check_index`` compares an
-index with the pools or subnets. Each transaction that changes a pool or subnet also writes its
-index entries, so only a manual change can make the index wrong. A pool without entries would be
-missed when new pools are checked for overlaps. A repair marks the index as incomplete, and the next
-command rebuilds it.
+A transaction that changes a pool or subnet also writes its index entries, so only a manual change
+of etcd makes an index wrong. A pool without index entries would be missed when a new pool is
+checked for overlaps. A repair marks the index as incomplete, and the next command rebuilds it.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from core.eventstore.undecodable_values import ContainedFault
 
 
 class IndexFault(NamedTuple):
-    """A wrong index, and the step that makes the next command rebuild it."""
+    """A wrong index. After ``step``, the next command rebuilds the index."""
 
     subject: str
     text: str

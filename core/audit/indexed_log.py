@@ -1,10 +1,9 @@
 """Finds the index in memory that has the state of a log at an instant.
 
 A window is the part of the log that one ``LogIndex`` covers. The newest window begins with up to
-``WINDOW_EVENTS_MAX`` events, and queries add the new events to it. For an earlier instant another
-window is read, from the archive's nearest snapshot to the end of that archive file; the last
-``OLD_WINDOWS_MAX`` of these are kept. An instant that an index in memory covers needs no request to
-etcd. This module only reads.
+``WINDOW_EVENTS_MAX`` events, and each query first adds the new events of the log. For an earlier
+instant, one archive file is read as a window, from the snapshot before the instant. The last
+``OLD_WINDOWS_MAX`` earlier windows are kept.
 """
 
 from __future__ import annotations
@@ -29,24 +28,24 @@ from core.eventstore.writer import unix_ms
 from core.process.concurrency import SharedWork
 
 WINDOW_EVENTS_MAX: Final = 2_000_000
-"""The most events in a newly created index, some 150 MB. A new index replaces it after half as many
-new events; while the new index is read, both are in memory."""
+"""The most events in a new index: some 150 MB. An index is replaced after half as many further
+events. During the replacement, both indexes are in memory."""
 
 OLD_WINDOWS_MAX: Final = 2
-"""Indexes of earlier parts of the log, of some 200,000 events each (an archive file)."""
+"""The most earlier windows in memory, each with some 200,000 events (an archive file)."""
 
 FRESH_S: Final = 0.2
 """The shortest time between two reads of the end of the log, in seconds."""
 
 UNREAD_RECHECK_S: Final = 30.0
-"""Seconds between two tries to read the parts of the log that could not be read."""
+"""Seconds between two tries to read the unreadable parts of the log again."""
 
 TRIES_MAX: Final = 3
-"""The most tries to read new events; a try fails if they are sealed during the read."""
+"""The most tries to read new events. A try fails if the events are sealed during the read."""
 
 
 class LogInstant(NamedTuple):
-    """An instant of the log, and the index that has its state.
+    """An instant of the log, and the index that has the state at this instant.
 
     ``time_ms``: the requested time, or the log's clock at a requested position; 0 before the first
     event.
@@ -75,14 +74,14 @@ class IndexedLog:
         self._files = files
         self._window_events_max = window_events_max
         self.unread = UnreadPartList()
-        """The parts of the log that cannot be read; the indexes do not have their events."""
+        """The parts of the log that cannot be read. The indexes lack the events of these parts."""
         self._view: LogView | None = None
         self._index: LogIndex | None = None
-        self._next: LogIndex | None = None  # replaces the index once it has been read completely
+        self._next: LogIndex | None = None  # the replacement of ``_index``, until it has been read
         self._old: dict[int, LogIndex] = {}
         self._read_at = float("-inf")
         self._rechecked_at = float("-inf")
-        self._reached = 0  # the revision up to which the index was read; the view may be newer
+        self._reached = 0  # the revision up to which the index was read
         self._work: SharedWork[str | int, LogIndex] = SharedWork()
         self.now_ms = now_ms
 
@@ -93,7 +92,7 @@ class IndexedLog:
         return self._view
 
     async def newest(self) -> LogIndex:
-        """The index with the end of the log, at most ``FRESH_S`` old.
+        """The index of the newest window, read at most ``FRESH_S`` ago.
 
         Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
         """
@@ -112,7 +111,7 @@ class IndexedLog:
         index = self._index
         if index is None or position > index.position:
             index = await self.newest()
-        for _ in range(2):  # a read that is in progress may have begun before the position existed
+        for _ in range(2):  # the first read may have begun before the position existed
             if position > self._reached:
                 index = await self._work.join("newest", self._read_new)
         if not 0 <= position <= max(index.position, self._reached):
@@ -126,7 +125,7 @@ class IndexedLog:
         return LogInstant(index, position, index.clock.time_of(position))
 
     async def at_time(self, time_ms: int) -> LogInstant:
-        """The instant before the log's clock exceeds this time. Raises PrunedAway."""
+        """The last instant at which the log's clock is not after this time. Raises PrunedAway."""
         time_ms = max(time_ms, 0)
         index = self._index
         if index is None or time_ms >= index.clock.clock_ms:
@@ -149,7 +148,7 @@ class IndexedLog:
     def _part(self, index: LogIndex, after: int, upto: int) -> LogView:
         """The view with only the live segments in (after, upto]."""
         view = self.view
-        # Writer -> the number of its last segment up to ``after``, or up to the end of the archive.
+        # ``begin``: writer -> the number of the writer's last segment up to ``after``.
         live, begin = view.live, index.seqs_at(after)
         sealed = {
             writer: max(seq, begin.get(writer, 0))
@@ -167,7 +166,7 @@ class IndexedLog:
 
     async def _read_new(self) -> LogIndex:
         for _ in range(TRIES_MAX - 1):
-            with suppress(Compacted, LogGap):  # sealed meanwhile: the next try reads the archive
+            with suppress(Compacted, LogGap):  # the events were sealed meanwhile: try again
                 return await self._read_view()
         return await self._read_view()
 
@@ -177,7 +176,7 @@ class IndexedLog:
         )
         if await self._has_readable_part(view):
             self.unread.forget()
-            self._index = self._next = None  # these indexes lack the events of the part
+            self._index = self._next = None  # the indexes lack the events of the part
             self._old.clear()
         index = await self._index_to_read(view)
         await index.read(self._part(index, index.position, view.revision))
@@ -187,7 +186,7 @@ class IndexedLog:
         return index
 
     async def _has_readable_part(self, view: LogView) -> bool:
-        """Whether an unread part can be read now; at most one try in ``UNREAD_RECHECK_S``."""
+        """Whether an unread part can be read now. Tries once in ``UNREAD_RECHECK_S``."""
         now = asyncio.get_running_loop().time()
         if not len(self.unread) or now - self._rechecked_at < UNREAD_RECHECK_S:
             return False
@@ -201,9 +200,9 @@ class IndexedLog:
         return False
 
     async def _index_to_read(self, view: LogView) -> LogIndex:
-        """The newest index, or the one that will replace it.
+        """The current index, or the new index that will replace it.
 
-        An index is replaced if it has too many events, or if events after it were pruned.
+        An index is replaced if it has too many events, or if events after its end were pruned.
         """
         events_max = self._window_events_max + self._window_events_max // 2 + LIVE_EVENTS_MAX
         pruned = view.sealed.cursor.pruned.position
@@ -229,7 +228,7 @@ class IndexedLog:
         """The index of an earlier window that has this position. Raises PrunedAway."""
         self._check_not_pruned(position)
         for index in self._old.values():
-            # The end of a window is the start of the next one.
+            # The last position of a window belongs to the next window.
             if index.first_position <= position < index.position:
                 return index
         files = self.view.sealed.summaries()

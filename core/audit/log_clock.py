@@ -1,7 +1,7 @@
-"""Converts between positions of a log and times of its clock.
+"""Converts between positions of a log and times of the log's clock. No I/O.
 
-A ``LogClock`` has 24 bytes for each segment. The clock never goes back
-(``core.archive.replay.advance_clock``), so bisection works in both directions. No I/O.
+The clock never goes back (``core.archive.replay.advance_clock``), so bisection finds a position or
+a time. A ``LogClock`` has 24 bytes for each segment.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 
 class Bucket(NamedTuple):
-    """The number of events from ``begin_ms`` to the next bucket.
+    """A period from ``begin_ms`` to the next bucket's ``begin_ms``.
 
-    ``position``: the last position before the bucket.
+    ``position``: the last position before the period. ``events``: the number of events in the
+    period.
     """
 
     begin_ms: int
@@ -25,7 +26,7 @@ class Bucket(NamedTuple):
 class LogClock:
     """The log's clock after each segment.
 
-    ``base_position`` and ``base_ms``: position and clock before the first segment.
+    ``base_position`` and ``base_ms``: the position and the clock before the first segment.
     """
 
     def __init__(self, base_position: int = 0, base_ms: int = 0) -> None:
@@ -58,25 +59,25 @@ class LogClock:
 
     @property
     def first(self) -> tuple[int, int]:
-        """Position and clock of the first segment; without segments, those of the base."""
+        """The position and the clock of the first segment; without segments, of the base."""
         if self._positions:
             return self._positions[0], self._clocks[0]
         return self.base_position, self.base_ms
 
     def time_of(self, position: int) -> int:
-        """The clock at the position; 0 before the base, where it is unknown."""
+        """The clock at the position; 0 for a position before the base."""
         if position < self.base_position:
             return 0
         index = bisect_right(self._positions, position) - 1
         return self._clocks[index] if index >= 0 else self.base_ms
 
     def position_at(self, time_ms: int) -> int:
-        """The last position whose clock is not after the time."""
+        """The last position at which the clock is not after the time."""
         index = bisect_right(self._clocks, time_ms) - 1
         return self._positions[index] if index >= 0 else self.base_position
 
     def position_before(self, position: int, segments: int) -> int:
-        """The position after which the last ``segments`` segments up to ``position`` begin."""
+        """The position before the last ``segments`` segments that end at or before ``position``."""
         index = bisect_right(self._positions, position) - segments - 1
         return self._positions[index] if index >= 0 else self.base_position
 
