@@ -77,7 +77,7 @@ _ENDING_REASONS: Final[dict[EndReason, str]] = {
 
 
 TRIES_AT_ONCE_MAX: Final = 16
-"""Tries after lost races that are made without a wait; a random wait precedes later tries."""
+"""Tries without a wait after lost races. Before each later try, wait a random time."""
 
 
 class AllocatorSettings(NamedTuple):
@@ -168,7 +168,7 @@ class Allocator:
             return await self._try_again(progress)
 
     async def _try_again(self, progress: _Progress) -> Added:
-        """Try again, at first without a wait: every lost race has read the current values."""
+        """Try again, at first without a wait, because a lost race has read the current values."""
         for _ in range(TRIES_AT_ONCE_MAX):
             try:
                 return await self._try(progress)
@@ -267,7 +267,7 @@ class Allocator:
         """Pick the addresses that the plan needs, and claim them in one transaction."""
         ending: Sequence[Release] = ()
         staying: Sequence[Release] = ()
-        # ``listed``: NICs that are created again, and whose pools the request still lists.
+        # ``listed``: NICs that are created again, with the addresses that they keep.
         ends_claims = bool(claim_plan.ended or claim_plan.listed)
         if ends_claims:
             claim_plan, ending, staying = await self._read_claims(progress, claim_plan)
@@ -341,7 +341,7 @@ class Allocator:
         return claim_plan, ending, [claim for claim in claims if claim.address in stay]
 
     def _attempt(self, progress: _Progress, claim_plan: ClaimPlan) -> AllocationAttempt:
-        """The current attempt, else a new one that selects on the newest snapshot."""
+        """The current attempt, else a new attempt on the newest snapshot."""
         if progress.attempt is None or progress.attempt.listed != claim_plan.listed:
             facts, settings, snapshot = progress.facts, self._settings, self._view.current
             selection = self._selections.select(
@@ -403,7 +403,7 @@ class Allocator:
         progress.stored = StoredEndpoint.of(*(await self._store.read([Get(key)])).ranges[0].kvs)
 
     def _take_endpoint(self, progress: _Progress, lost: Lost) -> LostRace:
-        """Store the endpoint that the transaction has read; returns the error to raise."""
+        """Store the endpoint that the lost transaction has read. Returns the error to raise."""
         key = progress.facts.pod.endpoint_key
         progress.stored = StoredEndpoint.of(lost.current[self._keys.endpoint(*key)])
         return LostRace(f"endpoint {key[0]}/{key[1]} or its addresses changed", subject=key[1])
@@ -415,7 +415,7 @@ class Allocator:
         picked: list[PickedAddress],
         lost: Lost,
     ) -> LostRace:
-        """Store what the transaction has read for the next try; returns the error to raise."""
+        """Store for the next try what the lost transaction has read. Returns the error to raise."""
         attempt.learn(picked, lost, self._free)
         if attempt.is_outdated(picked, lost):
             progress.attempt = None

@@ -135,7 +135,7 @@ BINDING_KEYS: Final[KeyKind[Binding]] = KeyKind(
     decode=BINDING_CODEC.decode,
     readers=("agent", "controller", "worker", "orbctl"),
     remedy="unbind the addresses of this endpoint at the network provider, then delete the key:"
-    " the next ADD of the Pod writes another",
+    " the next ADD of the Pod writes a new key",
     key_of=lambda keys, binding: keys.binding(*binding.request.key),
 )
 

@@ -84,16 +84,16 @@ class CoolDown:
             return await writer.append(build(await self.lease()))
 
     async def lease(self) -> int:
-        """The lease for marks that are written now; 0: no cool-down. Raises StoreUnavailable.
+        """The lease for new marks; 0: no cool-down. Raises StoreUnavailable.
 
-        Concurrent calls wait for one grant.
+        Concurrent calls wait for the same grant.
         """
         if self.seconds and self._lasts_s() <= 0:
             await self._grants.join(self.seconds, self._grant)  # one key: one grant at a time
         return self._lease
 
     def grant_ahead(self) -> None:
-        """Begin to grant the next lease if it is needed soon; the calling release does not wait."""
+        """Begin to grant the next lease if the current lease ends soon; do not wait for it."""
         is_granting = bool(self._ahead)
         if self.seconds and not is_granting and self._lasts_s() <= AHEAD_S:
             self._ahead.start(self._try_to_grant())

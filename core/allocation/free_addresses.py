@@ -29,7 +29,7 @@ SCARCE_S: Final = 60.0
 """Seconds for which a pool counts as nearly full after a read has found few free addresses."""
 
 CONTENDED_S: Final = 1.0
-"""Seconds for which a pool counts as contended after the last lost race in it."""
+"""Seconds for which a pool counts as contended after its last lost race."""
 
 LOSSES_MIN: Final = 3
 """Lost races, each within ``CONTENDED_S`` of the previous, after which a pool counts as contended.
@@ -113,7 +113,7 @@ class FreeAddresses:
         return self._is_used(pool_list)
 
     def take(self, pool: str, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
-        """Remove and return the next address of the list; None if there is none.
+        """Remove and return the next address of the list; None if the list is empty.
 
         Returns None if the next address is in cool-down: ``read_and_take`` may find a free address.
         """
@@ -132,7 +132,7 @@ class FreeAddresses:
         """
         pool_list = self._pool(pool)
         for _ in range(READS_MAX):
-            # The number of reads is in the key, so that a read that has begun is never joined.
+            # The key has the number of begun reads: never join a read that has already begun.
             read_key = pool, pool_list.reads, usable
             read = await self._reads.join(
                 read_key, lambda: self._read(pool, pool_list, usable, avoid)
@@ -185,7 +185,8 @@ class FreeAddresses:
             pool_list.addresses.extend(addresses)
             now = self._monotonic()
             is_contended = now - pool_list.lost_at <= CONTENDED_S
-            # Addresses in cool-down stay in their order (the longest first), unless contended.
+            # Addresses in cool-down keep their order (the longest first), unless the pool is
+            # contended.
             if addresses and (free.values or is_contended):
                 pool_list.addresses.rotate(-spread_index(seed, len(addresses)))
             if is_scarce(free.estimated_count, usable.size):

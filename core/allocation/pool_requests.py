@@ -69,10 +69,10 @@ POOL_REQUEST_CODEC: Final = StateCodec(Application)
 REPORT_CODEC: Final = StateCodec(ReconcileReport)
 
 _POOL_REQUEST_REMEDY: Final = (
-    "etcd deletes the key by itself when its lease ends, and the Pod's next ADD writes another"
+    "etcd deletes the key by itself when its lease ends, and the Pod's next ADD writes a new one"
 )
 _REPORT_REMEDY: Final = (
-    "etcd deletes the key by itself when its lease ends, and a controller writes another"
+    "etcd deletes the key by itself when its lease ends, and a controller writes a new report"
 )
 POOL_REQUEST_KEYS: Final[KeyKind[Application]] = KeyKind(
     name="need",

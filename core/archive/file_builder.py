@@ -141,8 +141,8 @@ class FileBuilder:
             raise LogGap(
                 f"writer {writer}: {problem}; no archive file was written",
                 subject=writer,
-                remedy="run `orbctl verify`, and restore what it reports from a backup: etcd or the"
-                " archive",
+                remedy="run `orbctl verify`, then restore etcd or the archive, as reported, from a"
+                " backup",
             )
         events = segment.events()
         block = self._blocks.block

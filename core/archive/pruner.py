@@ -100,7 +100,7 @@ class Pruner:
     async def prune(
         self, retention: Retention, now_ms: int, *, files: int | None = None
     ) -> PruneResult:
-        """Delete the files beyond the retention, or the oldest files, as many as ``files``.
+        """Delete the files beyond the retention; if ``files`` is given, this many oldest files.
 
         Leftovers of an earlier crash are deleted first.
 

@@ -188,8 +188,8 @@ class SealedLog:
             expected -= 1
         if chain != pruned.chain or link.base != pruned.last.base:
             raise LogCorrupt(
-                "the hash chain of the archive begins neither at the start of the log nor where the"
-                " pruned part ends",
+                "the oldest file of the archive does not follow the pruned part, or the start of"
+                " the log if nothing was pruned",
                 subject="archive",
                 remedy="restore the archive from a copy",
             )
