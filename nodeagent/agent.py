@@ -1,10 +1,15 @@
 """Starts and stops the parts of an agent.
 
-Start: set up the node, start the enabled features, and open the servers, so that callers get "not
-ready" instead of a refused connection. Then open the event writer and the configuration view; then
-the agent is ready. Stop, in the reverse order: accept no requests, wait up to ``DRAIN_S_MAX`` for
-running ones, then close view, writer and telemetry. If a part fails to start or stop, all other
-parts are still closed.
+Start:
+1. Set up the node and start the enabled features.
+2. Open the servers. They answer "not ready" until the agent is ready.
+3. Open the event writer and the configuration view. Now the agent is ready.
+
+Stop:
+1. Accept no more requests, and wait up to ``DRAIN_S_MAX`` for the running requests.
+2. Close the configuration view, the event writer and telemetry.
+
+If a part fails to start or stop, all other parts are still closed.
 """
 
 from __future__ import annotations
@@ -45,10 +50,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Agent:
-    """One node agent over one store. Create it inside the event loop that runs it.
+    """One node agent over one store. Create the agent inside the event loop that runs it.
 
-    ``ended`` is set when the agent must stop: by the daemon after a signal, or by the agent after
-    another process has taken over its writer (``parts.health.fenced``).
+    ``ended`` is set when the agent must stop. The daemon sets it after a signal. The agent sets it
+    when another process has taken over this node's event writer (``parts.health.fenced``).
     """
 
     def __init__(
@@ -75,10 +80,10 @@ class Agent:
         self._services = services or RecordSource(self.parts.view, settings.node_name)
 
     async def start(self) -> None:
-        """Start all parts and become ready; waits for etcd without a time limit.
+        """Start all parts and become ready. Wait for etcd without a time limit.
 
         If a step fails, all opened parts are closed. Raises BadInput (a socket or port is not
-        available), DatapathError (a sysctl cannot be set, the kernel is too old for an enabled
+        available), DatapathError (a sysctl cannot be set, or the kernel is too old for an enabled
         feature), WriterFenced, StoreRejected.
         """
         try:
@@ -97,9 +102,10 @@ class Agent:
     async def open_servers(self) -> None:
         """Listen on all sockets and ports. Raises BadInput.
 
-        CNI executables call the framed socket; Spiderpool's API is on the HTTP socket. ``stop``
-        closes in the reverse order of ``push``: it ends readiness, closes the sockets, waits for
-        running requests, and then ends the connections.
+        CNI executables call the framed socket. Spiderpool's API is on the HTTP socket.
+
+        ``stop`` runs the pushed steps in reverse order: end readiness, close the sockets, wait for
+        running requests, end the connections.
         """
         settings, parts, opened = self.settings, self.parts, self._opened
         parts.plugin_log.start()
@@ -131,7 +137,7 @@ class Agent:
                 _log.warning("waiting for etcd: %s", error)
 
     async def stop(self) -> None:
-        """Drain and close all parts; the caller closes the store.
+        """Wait for running requests and close all parts. The caller closes the store.
 
         A step that fails is logged and listed in ``stop_failures``; the other steps still run.
         """
@@ -144,10 +150,7 @@ class Agent:
         return self._opened.failures
 
     def _register_parts_to_close(self) -> None:
-        """Register the parts that exist before the start.
-
-        ``stop`` closes registered parts in the reverse order, so these last.
-        """
+        """Register the parts that exist before the start; ``stop`` closes these parts last."""
         parts, opened = self.parts, self._opened
         opened.push_blocking("the plugin log", parts.plugin_log.close)
         tracer = current_tracer()
@@ -173,7 +176,7 @@ class Agent:
             )
 
     async def _remove_stale_attachments(self) -> None:
-        """Remove attachments left from before the start; if that fails, the next start does it."""
+        """Remove attachments left from before the start. A failure is only logged."""
         try:
             count = await self.parts.coordinator_handler.remove_stale()
         except DatapathError as error:
@@ -210,9 +213,9 @@ class Agent:
         self._opened.push("virtual functions", self.sriov.close)
 
     def _start_device_plugin(self) -> None:
-        """Start the device plugin, if enabled, before the agent is ready.
+        """Start the device plugin, if enabled.
 
-        After a boot, Pods that need a device start only when the plugin offers the device.
+        After a boot, a Pod that needs a device can start only when the plugin offers the device.
         """
         settings, parts = self.settings.devices, self.parts
         if settings is None:
@@ -261,7 +264,10 @@ class Agent:
         await asyncio.to_thread(set_node_sysctls, executor, executor.own_namespace, families)
 
     async def _set_rdma_mode(self) -> None:
-        """Set the configured RDMA mode. If it fails, only networks with ``rdmaIsolation`` fail."""
+        """Set the configured RDMA mode.
+
+        A failure is only logged, because only networks with ``rdmaIsolation`` need the mode.
+        """
         mode = self.settings.rdma_mode
         if not mode:
             return
@@ -312,6 +318,6 @@ class Agent:
         return listening
 
     def _on_fenced(self, error: WriterFenced) -> None:
-        """Another process has taken over this node's writer: stop, since no request can succeed."""
+        """Stop the agent: another process has taken over this node's event writer."""
         self.parts.health.fenced = error
         self.ended.set()

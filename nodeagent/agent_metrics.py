@@ -1,7 +1,7 @@
 """Metrics that a scrape reads from the parts of the agent.
 
-The metrics of ADDs and DELs are in ``telemetry.metrics``; a part that is off by default registers
-its own metrics, as ``sriov.sriov_setup`` does.
+The metrics of ADDs and DELs are in ``telemetry.metrics``. Features that are off by default register
+their metrics themselves, as ``sriov.sriov_setup`` does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""A background feature of the agent: one supervised task, and a function that closes it.
-
-ClusterIPs and the device plugin are such features: ``start_cluster_ips`` and
-``start_device_plugin`` build them from their settings, register their metrics and start them.
-"""
+"""A feature of the agent that runs in the background, such as ClusterIPs or the device plugin."""
 
 from __future__ import annotations
 
@@ -12,9 +8,9 @@ from core.process.supervision import Supervisor, TaskSpec
 
 
 class BackgroundService:
-    """A started feature.
+    """A started feature with one supervised task.
 
-    ``on_close`` runs after the feature's task has ended; None if nothing has to be closed.
+    ``on_close`` runs after the task has ended. None: there is nothing to close.
     """
 
     def __init__(
@@ -29,7 +25,7 @@ class BackgroundService:
         supervisor.start(task)
 
     async def close(self) -> None:
-        """End the task, then close the feature."""
+        """End the task, then call ``on_close``."""
         await self._supervisor.end(self._task.name)
         if self._on_close is not None:
             await self._on_close()

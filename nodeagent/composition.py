@@ -1,4 +1,4 @@
-"""Builds the parts of an agent from its settings and connects them. It starts none of them."""
+"""Builds the parts of an agent from the settings and connects the parts. Starts no part."""
 
 from __future__ import annotations
 
@@ -86,13 +86,14 @@ class AgentParts(NamedTuple):
 
 
 class AgentSources(NamedTuple):
-    """The parts that ``compose`` does not build: in a cluster, they read from the API server.
+    """Parts that the caller passes to ``compose``. In a cluster, they read from the API server.
 
-    ``facts`` None: standalone, facts come from records that ``orbctl apply`` has stored.
-    ``networks`` None: no network provider.
-    ``coordinator`` None: only the settings of conf.yml. ``sriov`` None: virtual functions are not
-    configured. ``server``: the URL of the API server. ``supervisor`` runs all long-lived tasks of
-    the agent; None: ``compose`` creates one.
+    ``facts``: None: facts come from the records that ``orbctl apply`` has stored.
+    ``networks``: None: there is no network provider.
+    ``coordinator``: None: the settings of the coordinator come only from conf.yml.
+    ``supervisor``: runs all long-lived tasks of the agent. None: ``compose`` creates a supervisor.
+    ``sriov``: None: virtual functions are not configured.
+    ``server``: the URL of the API server.
     """
 
     facts: FactsSource | None = None
@@ -104,7 +105,7 @@ class AgentSources(NamedTuple):
 
 
 STANDALONE_SOURCES: Final = AgentSources()
-"""The sources without an API server: records and conf.yml."""
+"""The sources of an agent without an API server."""
 
 
 class _Base(NamedTuple):
@@ -135,7 +136,7 @@ def compose(
     on_fenced: Callable[[WriterFenced], None],
     monotonic: Callable[[], float],
 ) -> AgentParts:
-    """Build every part; none is started. ``plain_store``: the store without observers."""
+    """Build all parts. ``plain_store``: the store before it is observed for metrics and health."""
     base = _base(settings, plain_store, sources, on_fenced, monotonic)
     detector, connections = Detector(base.executor), ConnectionCounts()
     withdrawal_handler = _withdrawal_handler(base)
@@ -230,7 +231,7 @@ def _provider_release(
 def _allocation_function(base: _Base, sources: AgentSources) -> Allocate:
     """The function that allocates addresses.
 
-    It waits for automatic pools; with a network provider it also binds the addresses.
+    The function waits for automatic pools. With a network provider, it also binds the addresses.
     """
     settings, store, keys = base.settings, base.store, base.keys
     confirm = base.facts.confirm_current

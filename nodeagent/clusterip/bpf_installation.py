@@ -1,13 +1,13 @@
 """BPF maps, programs and links in the kernel: create, find, update and remove them.
 
 With a bpffs, maps and links are pinned, so that ClusterIPs are served while no agent runs. The next
-agent opens the maps, continues with their contents, and replaces the programs in the links
+agent opens the pinned maps and keeps their contents. It replaces the program of each pinned link
 atomically. Without a bpffs, maps, programs and links end with the agent.
 
     <bpffs>/orbweaver/v1/<map>      maps of layout version 1; other versions are removed
     <bpffs>/orbweaver/links/<hook>  links
 
-Programs are attached to one control group only. Calls block: use them in a worker thread.
+Programs are attached to one control group. All calls block: use a worker thread.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MAPS_DIRECTORY: Final = f"v{map_layout.VERSION}"
 
 
 class Installation:
-    """The maps and links of one agent. ``directory`` None: not pinned."""
+    """The maps and links of one agent. ``directory`` None: maps and links are not pinned."""
 
     def __init__(self, directory: Path | None, maps: dict[str, Map]) -> None:
         self.directory = directory
@@ -100,7 +100,7 @@ class Installation:
         )
 
     def write(self, plan: MapPlan) -> None:
-        """Write a plan. If it raises BpfRefused, the contents of the maps are unknown."""
+        """Write a plan. After BpfRefused, the contents of the maps are unknown."""
         services, backends, members = (
             self._maps[spec.name]
             for spec in (map_layout.SERVICES, map_layout.BACKENDS, map_layout.MEMBERS)
@@ -160,9 +160,9 @@ class Installation:
             os.close(self._links.pop())
 
     def _link(self, hook: Hook, program_fd: int, cgroup_fd: int) -> int:
-        """Attach a program to a hook: replace the program of the pinned link, or create a link.
+        """Attach a program to a hook and return the link's descriptor.
 
-        Returns the link's descriptor.
+        A pinned link of the same control group and hook is reused: its program is replaced.
         """
         path = self.directory / LINKS_DIRECTORY / hook.name if self.directory is not None else None
         pinned = None if path is None else open_pinned(path)
@@ -175,7 +175,7 @@ class Installation:
         link = attach(program_fd, cgroup_fd, hook.number)
         if path is not None:
             try:
-                # The new link is attached before the old one ends.
+                # Detach the old link only now that the new link is attached.
                 _end_link(path)
                 pin(link, path)
             except BaseException:
@@ -184,7 +184,7 @@ class Installation:
         return link
 
     def _remove_other_layouts(self) -> None:
-        """Remove the maps of other layouts, which no program uses now."""
+        """Remove pinned maps of other layout versions. No attached program uses such maps."""
         if self.directory is None:
             return
         for path in self.directory.iterdir():
@@ -193,7 +193,7 @@ class Installation:
 
 
 def served_frontends(bpffs: Path) -> dict[Frontend, BackendGroup]:
-    """The frontends in the pinned maps of this node; none without maps. Raises BpfRefused."""
+    """The frontends in the pinned maps; empty if no maps are pinned. Raises BpfRefused."""
     directory = bpffs / PIN_DIRECTORY / MAPS_DIRECTORY
     maps: dict[str, Map] = {}
     try:
@@ -214,7 +214,7 @@ def remove_pinned_objects(bpffs: Path) -> bool:
     directory = bpffs / PIN_DIRECTORY
     if not directory.is_dir() or not can_pin(directory):
         return False
-    # Remove the links first: no socket may use incomplete maps.
+    # Remove the links first, so that no program reads maps that are half removed.
     for hook in PROGRAM_HOOKS:
         _end_link(directory / LINKS_DIRECTORY / hook.name)
     shutil.rmtree(directory, ignore_errors=True)
@@ -234,7 +234,7 @@ def _end_link(path: Path) -> None:
 
 
 def _opened_or_created(spec: MapSpec, directory: Path | None) -> Map:
-    """The map that is pinned in the directory, or a new one."""
+    """The map that is pinned in the directory, or a new map."""
     if directory is None:
         return create_map(spec)
     path = directory / MAPS_DIRECTORY / spec.name

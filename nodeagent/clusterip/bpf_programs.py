@@ -1,20 +1,26 @@
 """The eight BPF programs, as instructions. Pure.
 
-``connect`` and ``sendmsg`` look up the socket's destination among the frontends, choose a backend,
-store the frontend, and write the backend's address in place of the Service's; ``recvmsg`` and
-``getpeername`` write the Service's address back. Other destinations are not changed; a connection
-to a Service without backends is refused.
+A frontend is a Service's address and port. The programs of ``connect`` and ``sendmsg`` look up the
+socket's destination among the frontends:
 
-A *group* is the number of the backends of one frontend.
+- If the destination is a frontend, they choose a backend and replace the destination by the
+  backend's address. The replaced frontend is stored in the map ``reversed``.
+- If the frontend has no backends, they refuse the call.
+- If the destination is not a frontend, they change nothing.
 
-The stack: offsets from the frame pointer, and fields with their sizes in bytes (0: padding):
+The programs of ``recvmsg`` and ``getpeername`` write the frontend's address back.
 
-    -24  frontend   address 16, port 2, protocol 1, 0
-    -64  socket     cookie 8, backend's address 16, port 2, 0          (key of ``reversed``)
-   -104  client     namespace's cookie 8, frontend 20, 0               (key of ``affinity``)
-   -136  chosen     backend's address 16, port 2, 0, time 8            (value of ``affinity``)
-   -144  slot       group 4, number 4                                  (key of ``backends``)
-   -168  member     group 4, backend's address 16, port 2, 0           (key of ``members``)
+The backends of one frontend form a group, which has a number.
+
+The stack has these keys and values. Each line gives the offset from the frame pointer, then the
+fields with their sizes in bytes ("pad": padding):
+
+    -24  frontend   address 16, port 2, protocol 1, pad                (key of ``services``)
+    -64  socket     cookie 8, backend's address 16, port 2, pad        (key of ``reversed``)
+   -104  client     namespace's cookie 8, frontend 20, pad             (key of ``affinity``)
+   -136  chosen     backend's address 16, port 2, pad, time 8          (value of ``affinity``)
+   -144  slot       group 4, index in the group 4                      (key of ``backends``)
+   -168  member     group 4, backend's address 16, port 2, pad         (key of ``members``)
 """
 
 from __future__ import annotations
@@ -55,8 +61,8 @@ Direction = Literal["to_backend", "to_service"]
 PASS: Final = 1
 REFUSE: Final = 0
 LOOKUPS_MAX: Final = 2
-"""Attempts to choose a backend in one call. The agent may remove a backend between the lookup of
-its frontend and the lookup of the backend."""
+"""Attempts to choose a backend in one call. An attempt fails if the agent removes the backend after
+the program has read the frontend."""
 
 NANOSECONDS: Final = 1_000_000_000
 
@@ -70,7 +76,7 @@ _GROUP_AT: Final = 0
 _SIZE_AT: Final = 4
 _AFFINITY_AT: Final = 8
 
-# Offsets on the stack; see the docstring of this module.
+# Offsets on the stack, as in the docstring of this module.
 _FRONTEND: Final = -24
 _SOCKET: Final = -64
 _CLIENT: Final = -104
@@ -86,7 +92,7 @@ _FP: Final = Register.FP
 
 
 class Hook(NamedTuple):
-    """The hook of one program. ``direction``: which address the program writes."""
+    """The kernel hook of one program. ``direction``: which address the program writes."""
 
     name: str
     number: int
@@ -107,9 +113,10 @@ PROGRAM_HOOKS: Final = (
 
 
 class DesiredPrograms(NamedTuple):
-    """The variant of the programs. ``skipped_netns``: the cookie of a namespace, 0 for none.
+    """Options of the programs.
 
-    ``econnrefused``: refuse with ECONNREFUSED, which needs a newer kernel, instead of EPERM.
+    ``skipped_netns``: the cookie of a network namespace whose sockets are not changed; 0: none.
+    ``econnrefused``: refuse calls with ECONNREFUSED instead of EPERM. Older kernels cannot.
     """
 
     skipped_netns: int
@@ -166,7 +173,7 @@ def _restore_service(family: Family) -> Iterator[Line]:
 
 
 def _store_address(family: Family, at: int) -> Iterator[Line]:
-    """Write the address and port of the call to the stack."""
+    """Write the address and port of the socket call to the stack."""
     offset = _ADDRESS_AT[family]
     if family == 4:
         mapped = int.from_bytes(IPV4_MAPPED_PREFIX[8:], sys.byteorder, signed=True)
@@ -182,9 +189,9 @@ def _store_address(family: Family, at: int) -> Iterator[Line]:
 
 
 def _choose(attempt: int) -> Iterator[Line]:
-    """Put a backend into R8 and jump to ``chosen``; without a backend, continue with the next line.
+    """Put a backend into R8 and jump to ``chosen``. If the backend is gone, fall through.
 
-    ``attempt`` makes the labels of each attempt different.
+    ``attempt`` makes the labels unique.
     """
     chance, again = f"chance{attempt}", f"again{attempt}"
     yield from _find_entry(map_layout.SERVICES.name, _FRONTEND)
@@ -213,7 +220,7 @@ def _choose(attempt: int) -> Iterator[Line]:
 
 
 def _reuse_backend(chance: str) -> Iterator[Line]:
-    """Jump to ``chosen`` with the client's last backend, or to ``chance`` without one."""
+    """Jump to ``chosen`` with the client's last backend, or to ``chance`` if it has none."""
     yield store(Size.DOUBLE, _FP, _CLIENT, _COOKIE)
     yield from _copy_to_stack(_FP, _FRONTEND, _CLIENT + 8, 20)
     yield store_number(Size.WORD, _FP, _CLIENT + 28, 0)
@@ -237,7 +244,7 @@ def _reuse_backend(chance: str) -> Iterator[Line]:
 
 
 def _store_affinity() -> Iterator[Line]:
-    """Store the client's new backend; ``_reuse_backend`` wrote the key to the stack."""
+    """Store the client's new backend. ``_reuse_backend`` has put the key on the stack."""
     yield from _copy_to_stack(_BACKEND, 0, _CHOSEN, 20)
     yield store_number(Size.WORD, _FP, _CHOSEN + 20, 0)
     yield call(n.BPF_FUNC_ktime_get_ns, "ktime_get_ns")
@@ -246,14 +253,14 @@ def _store_affinity() -> Iterator[Line]:
 
 
 def _store_reversed() -> Iterator[Line]:
-    """Store the frontend that the backend replaces for this socket."""
+    """Store which frontend the backend replaces for this socket."""
     yield from _copy_to_stack(_BACKEND, 0, _SOCKET + 8, 20)
     yield from _finish_socket()
     yield from _update(map_layout.REVERSED.name, _SOCKET, _FRONTEND)
 
 
 def _finish_socket() -> Iterator[Line]:
-    """Complete the key of ``reversed`` after its address and port."""
+    """Add the padding and the cookie to the key of ``reversed``."""
     yield store_number(Size.HALF, _FP, _SOCKET + 26, 0)
     yield store_number(Size.WORD, _FP, _SOCKET + 28, 0)
     yield copy(_R1, _CONTEXT)
@@ -262,7 +269,7 @@ def _finish_socket() -> Iterator[Line]:
 
 
 def _replace_address(family: Family, base: Register, at: int) -> Iterator[Line]:
-    """Replace the address and port of the call by those in memory."""
+    """Replace the address and port of the socket call by the address and port in memory."""
     target = _ADDRESS_AT[family]
     for offset in range(12 if family == 4 else 0, 16, 4):
         yield load(Size.WORD, _R1, base, at + offset)
@@ -272,7 +279,7 @@ def _replace_address(family: Family, base: Register, at: int) -> Iterator[Line]:
 
 
 def _copy_to_stack(base: Register, offset: int, at: int, length: int) -> Iterator[Line]:
-    """Copy ``length`` bytes to the stack at offset ``at``, in words of four bytes."""
+    """Copy ``length`` bytes to the stack at offset ``at``, four bytes at a time."""
     for step in range(0, length, 4):
         yield load(Size.WORD, _R1, base, offset + step)
         yield store(Size.WORD, _FP, at + step, _R1)

@@ -1,4 +1,4 @@
-"""Starts to serve ClusterIPs by BPF programs; if that is disabled, removes pinned programs."""
+"""Starts to serve ClusterIPs by BPF programs, or removes pinned programs if that is disabled."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class ClusterIpSettings(NamedTuple):
-    """The settings of ClusterIPs. ``cgroup`` "": kubelet's control group of Pods.
+    """The settings of ClusterIPs.
 
-    ``host_network``: whether Pods of the host network are served too.
+    ``cgroup``: the control group whose sockets are served; "": kubelet's control group of Pods.
+    ``host_network``: whether Pods in the host's network namespace are served too.
     """
 
     enabled: bool = False
@@ -46,14 +47,14 @@ def start_cluster_ips(
     metrics: AgentMetrics,
     supervisor: Supervisor,
 ) -> BackgroundService | None:
-    """Start to serve ClusterIPs; None if they are disabled. Pinned programs stay after ``close``.
+    """Start to serve ClusterIPs. Return None if ClusterIPs are disabled.
 
-    Call it in the node's network namespace. Raises DatapathError if the kernel is too old.
+    Pinned programs stay after ``close``. Call this function in the node's network namespace.
+    Raises DatapathError if the kernel is too old.
     """
     if not settings.enabled:
         _remove_pinned(Path(settings.bpffs))
         return None
-    # Cookie 0: the programs skip no namespace.
     programs = DesiredPrograms(skipped_netns=0 if settings.host_network else own_netns_cookie())
     location = BpfLocation(Path(settings.bpffs), settings.cgroup, programs)
     reconciler = ClusterIpReconciler(source, location)
@@ -77,7 +78,7 @@ def _remove_pinned(bpffs: Path) -> None:
 
 
 def own_netns_cookie() -> int:
-    """The cookie by which BPF programs identify this thread's netns. Raises DatapathError."""
+    """The cookie that identifies this thread's network namespace. Raises DatapathError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
             cookie = any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, COOKIE_BYTES)

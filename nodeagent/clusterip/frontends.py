@@ -1,9 +1,13 @@
 """Computes frontends and their backends from Services and EndpointSlices. Pure.
 
-The rules are those of kube-proxy: only ready endpoints are backends; if none is ready, terminating
-endpoints that still serve are backends. A Service with the internal traffic policy Local has only
-backends on this node. A Service that names another proxy is skipped. NodePorts and external
-addresses are not served.
+The rules are kube-proxy's:
+
+- The backends are the ready endpoints. If no endpoint is ready, the backends are the terminating
+  endpoints that still serve.
+- A Service with the internal traffic policy Local uses only backends on this node.
+- A Service with a label that names another proxy is skipped.
+
+NodePorts and external addresses are not served.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from core.domain.addresses.ip_address import Family, format_address, parse_addre
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 
 OTHER_PROXY: Final = "service.kubernetes.io/service-proxy-name"
-"""The label that names another proxy for a Service."""
+"""The label of a Service that another proxy serves."""
 
 PROTOCOLS: Final = {"TCP": 6, "UDP": 17}
 """IP protocol numbers of the protocols that have BPF hooks; SCTP has none."""
@@ -25,7 +29,7 @@ IPV4_MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
 
 
 class TransportAddress(NamedTuple):
-    """An address of 16 bytes (IPv4 is mapped into IPv6), and a port."""
+    """A port, and an address of 16 bytes: IPv6, or IPv4 mapped into IPv6."""
 
     address: bytes
     port: int
@@ -36,7 +40,7 @@ class TransportAddress(NamedTuple):
 
 
 class Frontend(NamedTuple):
-    """A Service's address and port; ``protocol`` is the IP protocol number."""
+    """A Service's address (16 bytes) and port. ``protocol`` is the IP protocol number."""
 
     address: bytes
     port: int
@@ -44,7 +48,7 @@ class Frontend(NamedTuple):
 
 
 class BackendGroup(NamedTuple):
-    """The backends of a frontend; ``affinity_s``: seconds of client affinity, 0 for none."""
+    """The backends of a frontend. ``affinity_s``: seconds of client affinity; 0: no affinity."""
 
     backends: tuple[TransportAddress, ...] = ()
     affinity_s: int = 0
@@ -70,7 +74,7 @@ def frontends_of(
 
 
 def packed(text: str) -> bytes:
-    """An address as 16 bytes, IPv4 mapped into IPv6."""
+    """Encode an address as 16 bytes. IPv4 is mapped into IPv6."""
     family, value = parse_address(text)
     return (
         IPV4_MAPPED_PREFIX + value.to_bytes(4, "big") if family == 4 else value.to_bytes(16, "big")
@@ -78,7 +82,7 @@ def packed(text: str) -> bytes:
 
 
 def address_text(address: bytes) -> str:
-    """The text of an address of 16 bytes."""
+    """Decode an address of 16 bytes."""
     if address.startswith(IPV4_MAPPED_PREFIX):
         return format_address(4, int.from_bytes(address[12:], "big"))
     return format_address(6, int.from_bytes(address, "big"))

@@ -1,14 +1,17 @@
 """The BPF maps that programs and agent share: names, sizes, keys and values as bytes. Pure.
 
+A group is the backends of one frontend. The maps, key -> value:
+
     services   frontend                     -> group, number of backends, seconds of affinity
     backends   group and index in the group -> backend
     members    group and backend            -> nothing; only for Services with affinity
-    affinity   client and frontend          -> backend, time of last use    (written by programs)
-    reversed   socket and backend           -> replaced frontend            (written by programs)
+    affinity   client and frontend          -> backend, time of last use
+    reversed   socket and backend           -> replaced frontend
 
-IPv4 addresses are mapped into IPv6, so that one map serves both families, and an IPv6 socket that
-connects to an IPv4 address finds the same entry. Ports are in network order. ``VERSION`` changes
-with the layout and is in the name of the directory, so an agent never reads maps of another layout.
+The agent writes the first three maps. The programs write ``affinity`` and ``reversed``.
+
+IPv4 addresses are mapped into IPv6: an IPv6 socket that connects to an IPv4 address finds the same
+entry as an IPv4 socket. Ports are in network byte order.
 """
 
 from __future__ import annotations
@@ -21,18 +24,21 @@ from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.calls import MapSpec
 
 VERSION: Final = 1
+"""Increase it with every change of the layout. Each version has its own directory of pinned maps,
+so an agent never reads maps of another layout."""
 
 FRONTENDS_MAX: Final = 65_536
-"""Pairs of address and port of all Services; more are left out and reported."""
+"""Frontends of all Services. Frontends beyond this limit are left out and reported."""
 
 BACKENDS_MAX: Final = 131_072
-"""Backends of all frontends; the map holds twice as many, because a plan removes old ones last."""
+"""Backends of all frontends. The map has room for twice as many: a plan writes the new backends
+before it removes the old backends."""
 
 REVERSED_MAX: Final = 65_536
-"""Sockets that use a Service; the least recently used one is removed first."""
+"""Sockets that use a Service. If the map is full, the kernel removes the least recently used."""
 
 CLIENTS_MAX: Final = 16_384
-"""Clients with affinity; the least recently used one is removed first."""
+"""Clients with affinity. If the map is full, the kernel removes the least recently used."""
 
 FRONTEND: Final = Struct("=16s2sBx")
 HEAD: Final = Struct("=III")
@@ -42,11 +48,11 @@ MEMBER: Final = Struct("=I16s2s2x")
 CLIENT_BYTES: Final = 32
 CHOSEN_BYTES: Final = 32
 SOCKET_BYTES: Final = 32
-"""The sizes of the key and of the value of ``affinity``, and of the key of ``reversed``. The module
-``programs`` lists their fields."""
+"""``CLIENT_BYTES`` and ``CHOSEN_BYTES`` are the sizes of the key and the value of ``affinity``.
+``SOCKET_BYTES`` is the size of the key of ``reversed``. ``bpf_programs`` lists the fields."""
 
 NOTHING: Final = bytes(4)
-"""The value of ``members``, of which only the keys are used."""
+"""The value of each key of ``members``."""
 
 
 _NO_PREALLOC: Final = n.BPF_F_NO_PREALLOC
@@ -77,7 +83,7 @@ class FrontendHead(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """The key of ``backends``: a group, and the index of a backend in this group."""
+    """The key of ``backends``: a group, and the index of a backend in the group."""
 
     group: int
     number: int

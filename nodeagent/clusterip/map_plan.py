@@ -1,9 +1,12 @@
 """Plans the map writes from the stored contents to the desired ones, in order. Pure.
 
-A changed frontend gets a new group: its backends are written first, then one write switches the
-frontend to the new group, then the old group is removed. If a plan is interrupted at any write,
-every frontend has either its old or its new backends, and a new plan has the same result. Unchanged
-entries are not written.
+A changed frontend gets a new group of backends:
+1. The backends of the new group are written.
+2. One write switches the frontend to the new group.
+3. The old group is removed.
+
+If a plan is interrupted, each frontend has either all its old or all its new backends. The next
+plan completes the change. Unchanged entries are not written.
 """
 
 from __future__ import annotations
@@ -18,8 +21,8 @@ from nodeagent.clusterip.map_layout import BACKENDS_MAX, FRONTENDS_MAX, Frontend
 class StoredMaps(NamedTuple):
     """The entries of the maps in the kernel.
 
-    A group is the backends of one frontend. ``members``: the backends of frontends with client
-    affinity, by which the programs check that a client's last backend still exists.
+    ``members`` has the backends of frontends with client affinity. The programs look up a client's
+    last backend in ``members`` to check that this backend still exists.
     """
 
     services: Mapping[Frontend, FrontendHead]
@@ -37,8 +40,8 @@ class Entry(NamedTuple):
 class Contents(NamedTuple):
     """The contents of the maps.
 
-    An agent that is killed while it writes a plan leaves orphaned entries, which belong to no
-    frontend, and broken frontends, of which entries are missing.
+    An agent that is killed while it writes a plan can leave two kinds of remains: slots and members
+    that belong to no frontend (orphaned), and frontends with missing slots or members (broken).
     """
 
     entries: Mapping[Frontend, Entry] = {}
@@ -65,9 +68,9 @@ class MapPlan(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """The frontends that fit into the maps, and those that do not.
+    """The frontends that fit into the maps, and the frontends that are left out.
 
-    ``limit``: the name of the limit that is reached, "" if all frontends fit.
+    ``limit``: the name of the limit that is exceeded; "" if all frontends fit.
     """
 
     frontends: Mapping[Frontend, BackendGroup]
@@ -80,7 +83,7 @@ def fit(
     frontends_max: int = FRONTENDS_MAX,
     backends_max: int = BACKENDS_MAX,
 ) -> Fitted:
-    """Leave out frontends beyond a limit; those with lower addresses are kept first."""
+    """Leave out frontends beyond a limit. Frontends with lower addresses are kept first."""
     count = sum(len(backend_group.backends) for backend_group in desired.values())
     if len(desired) <= frontends_max and count <= backends_max:
         return Fitted(desired)
@@ -99,7 +102,7 @@ def fit(
 
 
 def contents_of(stored: StoredMaps) -> Contents:
-    """The contents of stored maps: complete frontends, and remains of interrupted plans."""
+    """Sort stored entries into complete frontends and remains of interrupted plans."""
     entries, broken = {}, set()
     slots, members = set(stored.backends), set(stored.members)
     for frontend, head in stored.services.items():
@@ -126,7 +129,7 @@ def contents_of(stored: StoredMaps) -> Contents:
 
 
 def plan(contents: Contents, desired: Mapping[Frontend, BackendGroup]) -> tuple[MapPlan, Contents]:
-    """The writes from the contents to the desired frontends, and the contents after them."""
+    """The writes that turn the contents into the desired frontends, and the contents afterwards."""
     put_backends: dict[Slot, TransportAddress] = {}
     put_members: set[Member] = set()
     put_services: dict[Frontend, FrontendHead] = {}

@@ -1,7 +1,4 @@
-"""Finds the control group (version 2) of the Pods' processes, and mounts of bpffs. Reads only.
-
-kubelet's control group is found by its usual names; a group with another name must be configured.
-"""
+"""Finds the control group (version 2) of the Pods' processes, and mounts of bpffs. Reads only."""
 
 from __future__ import annotations
 
@@ -17,7 +14,8 @@ KUBELET_CGROUPS: Final = (
     "kubelet.slice/kubelet-kubepods.slice",
     "kubelet/kubepods",
 )
-"""Pods' control groups with the systemd and cgroupfs drivers, with and without a kubelet group."""
+"""Usual names of the Pods' control group, with kubelet's systemd driver or its cgroupfs driver. A
+group with another name must be configured."""
 
 BPFFS: Final = "/sys/fs/bpf"
 _CGROUP2_FILE: Final = "cgroup.controllers"
@@ -25,9 +23,9 @@ _CGROUP2_FILE: Final = "cgroup.controllers"
 
 
 def pods_cgroup(configured: str) -> Path:
-    """The control group of Pods: the configured one, else kubelet's.
+    """The configured control group of Pods. ``configured`` "": kubelet's control group of Pods.
 
-    Raises BadInput if it is not of version 2, DatapathError if it does not exist.
+    Raises BadInput if the group is not of version 2, DatapathError if the group does not exist.
     """
     if configured:
         path = Path(configured)
@@ -39,7 +37,7 @@ def pods_cgroup(configured: str) -> Path:
             )
         if not path.is_dir():
             text = f"orbweaver.clusterIP.cgroup: there is no control group {configured}"
-            remedy = "create it, or correct the setting; the agent tries again"
+            remedy = "create the control group, or correct the setting; the agent tries again"
             raise DatapathError(text, subject=configured, remedy=remedy)
         return path
     for root in ROOTS:
@@ -64,7 +62,7 @@ def can_pin(path: Path) -> bool:
 
 
 def _mounts(kind: str) -> list[str]:
-    """Mount points of a type of file system (proc(5), mountinfo)."""
+    """The mount points of a type of file system (proc(5), mountinfo)."""
     points = []
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
         mount, _, filesystem = line.partition(" - ")

@@ -1,4 +1,4 @@
-"""Loads the BPF programs into the kernel: for an installation, or to test the kernel."""
+"""Loads the BPF programs into the kernel: to attach them, or to test whether the kernel can."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from nodeagent.ebpf.instructions import assemble
 
 
 def load_programs(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int]:
-    """Load all programs; the caller closes their descriptors.
+    """Load all programs. The caller closes the returned descriptors. Raises BpfRefused.
 
-    The programs refuse connections to a Service without endpoints, on an older kernel with EPERM
-    instead of ECONNREFUSED. Raises BpfRefused.
+    If the kernel cannot refuse calls with ECONNREFUSED, the programs refuse calls with EPERM.
     """
     try:
         return _loaded(maps, desired)
@@ -31,8 +30,8 @@ def load_programs(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hoo
 def try_loading(desired: DesiredPrograms) -> int:
     """Load all programs with maps of one entry, without attaching them.
 
-    Returns the errno of refused connections: ECONNREFUSED, or EPERM on older kernels.
-    Raises BpfRefused if the kernel cannot run them at all.
+    Returns the errno of refused calls: ECONNREFUSED, or EPERM on older kernels.
+    Raises BpfRefused if the kernel cannot load the programs.
     """
     maps: dict[str, Map] = {}
     try:
@@ -50,7 +49,7 @@ def try_loading(desired: DesiredPrograms) -> int:
 
 
 def close_programs(programs: Mapping[Hook, int]) -> None:
-    """Close the descriptors; attached programs remain."""
+    """Close the descriptors. Attached programs remain in the kernel."""
     for fd in programs.values():
         os.close(fd)
 

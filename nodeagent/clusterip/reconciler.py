@@ -1,10 +1,8 @@
 """Keeps the BPF maps of ClusterIPs equal to the Services, and the BPF programs attached.
 
-Runs in the background.
-
-Level-triggered: one reconciliation handles all changes since the last one. An error is logged once,
-and reconciliation is retried with growing pauses. Nothing is written until all Services have been
-read, so that the map contents of an earlier agent stay in use until then.
+One reconciliation handles all changes since the last reconciliation. After an error, reconciliation
+is retried with growing pauses; the same error is logged once. The first write waits until all
+Services have been read. Until then, the map contents of the last agent stay in use.
 """
 
 from __future__ import annotations
@@ -25,22 +23,23 @@ from nodeagent.clusterip.pod_cgroups import pods_cgroup
 from nodeagent.clusterip.service_sources import ServiceSource
 
 SETTLE_S: Final = 0.05
-"""Seconds before a reconciliation: changes that arrive together are written together."""
+"""Seconds between a change and its reconciliation, to collect further changes."""
 
 CHECK_S: Final = 10.0
-"""Seconds between two checks that the programs are attached to the Pods' control group."""
+"""The longest time in seconds between two checks that the programs are attached."""
 
 PAUSE_S_MIN: Final = 0.5
 PAUSE_S_MAX: Final = 30.0
-"""The shortest and the longest pause between two tries after an error, in seconds."""
+"""The first and the longest pause before a retry, in seconds."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class BpfLocation(NamedTuple):
-    """Where programs are pinned and attached. ``cgroup``: as configured, "" for kubelet's.
+    """Where programs are pinned and attached.
 
-    ``desired``: the variant of the programs.
+    ``cgroup``: the configured control group; "": kubelet's control group of Pods.
+    ``desired``: the options of the programs.
     """
 
     bpffs: Path
@@ -64,7 +63,7 @@ class ClusterIpCounters:
 
 
 class ClusterIpReconciler:
-    """The ClusterIPs of one agent; ``run`` until cancelled, then ``close``."""
+    """The ClusterIPs of one agent. Call ``run`` until it is cancelled, then ``close``."""
 
     def __init__(self, source: ServiceSource, location: BpfLocation) -> None:
         self.counts = ClusterIpCounters()
@@ -91,7 +90,7 @@ class ClusterIpReconciler:
                 pause_s = min(pause_s * 2, PAUSE_S_MAX)
 
     def close(self) -> None:
-        """Close the installation; pinned programs and maps stay in use."""
+        """Close all descriptors. Pinned programs and maps stay in use."""
         with self._lock:
             self._closed = True
             installation, self._installation = self._installation, None
@@ -100,11 +99,11 @@ class ClusterIpReconciler:
                 installation.close()
 
     async def _reconcile(self) -> bool:
-        """Update maps and links; False if the source is not complete yet."""
+        """Update maps and links. Return False if the source has not read all Services yet."""
         desired = self._source.frontends()
         if desired is None:
             return False
-        fitted = fit(desired)  # without those that exceed the limits of the maps
+        fitted = fit(desired)
         await asyncio.to_thread(self._apply, fitted)
         self._count(fitted)
         if self._fault:
@@ -121,7 +120,7 @@ class ClusterIpReconciler:
             return
 
     def _apply(self, fitted: Fitted) -> None:
-        # This thread continues after its task was cancelled, so ``close`` may have run already.
+        # This thread goes on if its task is cancelled, so ``close`` may have run already.
         with self._lock:
             if self._closed:
                 return
@@ -131,7 +130,7 @@ class ClusterIpReconciler:
             self._attach(self._installation)
 
     def _update_maps(self, installation: Installation, fitted: Fitted) -> None:
-        # After a failed write the contents are unknown, and are read again.
+        # If the write fails, ``_contents`` stays None, and the next reconciliation reads the maps.
         contents, self._contents = self._contents, None
         if contents is None:
             contents = contents_of(installation.read())
@@ -141,7 +140,10 @@ class ClusterIpReconciler:
         self._contents = after
 
     def _attach(self, installation: Installation) -> None:
-        """Attach the programs to the Pods' control group, which may have been created again."""
+        """Attach the programs to the Pods' control group if they are not attached to it.
+
+        The control group can have been removed and created again.
+        """
         try:
             cgroup = pods_cgroup(self._location.cgroup)
         except (DatapathError, BadInput):

@@ -1,7 +1,7 @@
-"""Sources of Services: the interface, the index of both sources, and the source without Kubernetes.
+"""Sources of Services: the interface, an index, and the source without Kubernetes.
 
-Without Kubernetes, an operator applies manifests of Service and EndpointSlice, which are records in
-the event log. ``nodeagent.kubernetes.service_watch`` is the ``ServiceSource`` of clusters.
+Without Kubernetes, an operator applies manifests of Service and EndpointSlice; the event log stores
+the manifests as records. With Kubernetes, ``nodeagent.kubernetes.service_watch`` has the source.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Name = tuple[str, str]
 
 
 class ServiceSource(Protocol):
-    """The source of this node's frontends: addresses and ports of Services, with their backends."""
+    """The source of this node's frontends."""
 
     def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
-        """All frontends; None while they are incomplete: then no frontend may be removed."""
+        """All frontends with their backends. None until all Services have been read."""
         ...
 
     async def changed(self) -> None:
-        """Wait until ``frontends`` may have changed since its last call."""
+        """Wait until ``frontends`` can return something new."""
         ...
 
 
@@ -38,7 +38,7 @@ class _LabelledService(NamedTuple):
 
 
 class ServiceIndex:
-    """Services and slices by name; frontends are computed again only for changed Services."""
+    """Services and EndpointSlices by name. Only changed Services are computed again."""
 
     def __init__(self, node: str) -> None:
         self._node = node
@@ -72,7 +72,7 @@ class ServiceIndex:
             self._changed.add(owner)
 
     def frontends(self) -> dict[Frontend, BackendGroup]:
-        """All frontends; of two Services with the same frontend, the first by name gets it."""
+        """All frontends. If two Services have the same frontend, the first Service by name wins."""
         for name in self._changed:
             labelled = self._services.get(name)
             if labelled is None:
@@ -88,7 +88,7 @@ class ServiceIndex:
 
 
 class RecordSource:
-    """A ``ServiceSource`` over the records that an operator applied."""
+    """A ``ServiceSource`` that reads the records in the event log."""
 
     def __init__(self, view: ConfigurationView, node: str) -> None:
         self._view = view
@@ -97,7 +97,7 @@ class RecordSource:
         self._records: dict[tuple[str, str, str], RecordDefined] = {}
 
     def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
-        """The frontends in the view's current snapshot."""
+        """The frontends in the current snapshot of the view."""
         snapshot = self._snapshot = self._view.current
         if not snapshot.revision:
             return None
@@ -112,7 +112,7 @@ class RecordSource:
         return self._index.frontends()
 
     async def changed(self) -> None:
-        """Wait for another snapshot."""
+        """Wait for a snapshot that ``frontends`` has not read."""
         await self._view.next_snapshot(self._snapshot)
 
     def _put(self, key: tuple[str, str, str], record: RecordDefined | None) -> None:

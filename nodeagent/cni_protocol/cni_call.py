@@ -1,7 +1,7 @@
 """CNI calls as the executables send them, checked as libcni's ``skel`` does.
 
-A returned call has all variables that its command needs, and each of its names can be part of an
-etcd key. Whether the network namespace exists is not checked.
+A returned call has all variables that the command needs. All names in the call can be parts of etcd
+keys. The network namespace may not exist.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ INFRA_CONTAINER: Final = "K8S_POD_INFRA_CONTAINER_ID"
 IGNORE_UNKNOWN: Final = "IgnoreUnknown"
 ADDRESS: Final = "IP"
 TRACEPARENT: Final = "TRACEPARENT"
-"""The trace context: an environment variable, or an argument of CNI_ARGS for runtimes that use one
-environment for all calls. CNI_ARGS cannot carry the other W3C headers, which contain "="."""
+"""The trace context: an environment variable, or an argument of CNI_ARGS. A runtime that uses one
+environment for all calls can only use CNI_ARGS."""
 
 _TRUE: Final = ("1", "true")
 _FALSE: Final = ("0", "false")
@@ -66,13 +66,13 @@ _REQUIRED: Final[dict[str, tuple[str, ...]]] = {
 
 
 NO_ATTACHMENT: Final = Attachment("", "")
-"""The attachment of GC and STATUS calls, which have none."""
+"""The value of ``Call.attachment`` for GC and STATUS."""
 
 
 class Call(NamedTuple):
-    """One CNI call; an ADD of the IPAM plugin is an ``AddRequest`` instead.
+    """One CNI call. For an ADD of the IPAM plugin, ``AddRequest`` is used instead.
 
-    ``traceparent``: the runtime's trace context, "" for none.
+    ``traceparent``: the runtime's trace context; "": none.
     """
 
     command: str
@@ -89,7 +89,7 @@ def read_environment(block: bytes) -> tuple[str, dict[str, str]]:
     Raises CniFailure with code 4.
     """
     entries = block.decode(errors="replace").split("\0")
-    # This takes half the time of a loop with tuple unpacking.
+    # A list of pairs takes half the time of a loop with tuple unpacking.
     variables = dict([entry.partition("=")[::2] for entry in entries if entry])
     command = variables.get("CNI_COMMAND", "")
     if command in COMMANDS:
@@ -102,7 +102,7 @@ def read_environment(block: bytes) -> tuple[str, dict[str, str]]:
 
 
 def _read_conf(command: str, environment: dict[str, str], stdin: bytes) -> NetConf:
-    """The configuration of a call, after checking the variables of its command.
+    """Check the variables that the command needs, and read the configuration.
 
     Raises CniFailure with code 1, 4, 6 or 7.
     """
@@ -128,7 +128,7 @@ def read_call(command: str, environment: dict[str, str], stdin: bytes) -> Call:
 def read_add_request(
     environment: dict[str, str], stdin: bytes, actor: str, has_hung_up: HasHungUp
 ) -> tuple[AddRequest, NetConf]:
-    """The request of an ADD, and its configuration. Raises CniFailure with code 1, 4, 6 or 7."""
+    """The request and the configuration of an ADD. Raises CniFailure with code 1, 4, 6 or 7."""
     conf = _read_conf("ADD", environment, stdin)
     attachment = read_attachment(environment, conf)
     container, interface, *_ = attachment
@@ -155,7 +155,7 @@ def read_add_request(
 
 
 def read_traceparent(environment: dict[str, str]) -> str:
-    """The runtime's trace context as it was sent, "" for none."""
+    """The runtime's trace context, unchecked; "": none."""
     traceparent = environment.get(TRACEPARENT, "")
     arguments = environment.get("CNI_ARGS", "")
     if traceparent or TRACEPARENT not in arguments:
@@ -216,7 +216,7 @@ def _checked_netns(path: str) -> str:
 def _check_version(command: str, version: str) -> None:
     too_old = WITHOUT_CHECK if command == "CHECK" else WITHOUT_GC_AND_STATUS
     if command in ("CHECK", "GC", "STATUS") and version in too_old:
-        oldest = CNI_VERSIONS[len(too_old)]  # ``too_old`` has the first of ``CNI_VERSIONS``
+        oldest = CNI_VERSIONS[len(too_old)]  # ``too_old`` is a prefix of ``CNI_VERSIONS``
         raise CniFailure(
             INCOMPATIBLE_VERSION,
             f"config version {version} does not allow {command}",
@@ -225,9 +225,9 @@ def _check_version(command: str, version: str) -> None:
 
 
 def read_arguments(text: str, container: str = "") -> PodReference:
-    """The Pod that CNI_ARGS names: ``KEY=value`` pairs joined by ``;``, as libcni reads them.
+    """The Pod in CNI_ARGS. Raises CniFailure with code 4.
 
-    Raises CniFailure with code 4.
+    ``text``: ``KEY=value`` pairs joined by ``;``, read as libcni does.
     """
     if not text:
         return PodReference(container=container)

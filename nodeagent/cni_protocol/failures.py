@@ -1,7 +1,7 @@
-"""CNI error objects, with codes of the specification, and of this project from 100 on.
+"""CNI error objects. docs/reference/agent.md lists the codes.
 
-Every error of a command has a code and a text without a traceback. docs/reference/agent.md lists
-the codes.
+Codes below 100 are those of the CNI specification. Codes from 100 are this project's. The text of
+an error contains no traceback.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ INTERNAL_CODE: Final = 999
 UNHEALTHY_PREFIX: Final = "unhealthy spiderpool-agent backend, failed to check: "
 ALLOCATION_ERROR: Final = "spiderpool IP allocation error: "
 RELEASE_ERROR: Final = "spiderpool IP release error: "
-"""Prefixes of error texts, which users and other systems match.
+"""Prefixes of error texts. Users and other systems match these prefixes.
 
 See docs/reference/pool-selection.md, "Error texts".
 """
@@ -75,14 +75,15 @@ _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (DatapathError, DATAPATH_FAILED),
     (BadInput, INVALID_CONFIG),
 )
-"""CNI error codes by class of error; the first matching class gives the code. A retryable error has
-the code "try again later", except the subclasses of ``AllocationError`` in this list: users match
-their codes.
+"""The CNI error code of each error class. The first matching class gives the code.
+
+A retryable error has the code TRY_AGAIN_LATER instead. The exception are the subclasses of
+``AllocationError`` in this list: users match the codes of these classes.
 """
 
 
 class CniFailure(Exception):
-    """A CNI error object: ``code``, what happened, and what to do."""
+    """A CNI error object. ``message``: what happened. ``details``: what to do."""
 
     def __init__(self, code: int, message: str, details: str = "") -> None:
         super().__init__(message)
@@ -91,7 +92,7 @@ class CniFailure(Exception):
         self.details = details
 
     def prefixed(self, prefix: str) -> CniFailure:
-        """The same failure with its message after ``prefix``."""
+        """The same failure with ``prefix`` before the message."""
         return CniFailure(self.code, prefix + self.message, self.details)
 
 
@@ -118,7 +119,7 @@ def _code(error: OrbweaverError) -> int:
 
 
 def error_object(version: str, failure: CniFailure) -> bytes:
-    """The JSON of a failure, with four spaces of indent."""
+    """Encode a failure as JSON, indented by four spaces."""
     document = {
         "cniVersion": version,
         "code": failure.code,

@@ -1,8 +1,8 @@
 """The network configuration on standard input: the fields that an IPAM plugin reads.
 
 As in Go's JSON package, member names are case-insensitive, null counts as absent, and unknown
-members are ignored. An error names its field. A runtime sends the same bytes for every Pod
-of a network, so parsed configurations are cached.
+members are ignored. Parsed configurations are cached, because a runtime sends the same bytes for
+every Pod of a network.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ LATEST_CNI_VERSION: Final = CNI_VERSIONS[-1]
 WITHOUT_CHECK: Final = ("0.3.0", "0.3.1")
 WITHOUT_GC_AND_STATUS: Final = CNI_VERSIONS[:-1]
 WITH_FAMILIES: Final = ("0.3.0", "0.3.1", "0.4.0")
-"""Results of these versions have ``version`` "4" or "6" with every address."""
+"""In results of these versions, every address has a ``version``: "4" or "6"."""
 
 NAME_CHARACTERS_MAX: Final = 253
-"""The length of a DNS subdomain (RFC 1123), the longest name in Kubernetes."""
+"""The longest DNS subdomain (RFC 1123). Names in Kubernetes are not longer."""
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
 POOLS_MAX: Final = 256
-"""Names in one list of pools."""
+"""The most pool names in one list."""
 
 ATTACHMENTS_MAX: Final = 20_000
-"""Attachments of one GC; a request frame can contain about as many."""
+"""The most attachments in one GC. About as many fit into one request frame."""
 
 CACHED_MAX: Final = 64
-"""Cached configurations; a node has few networks."""
+"""The most cached configurations. A node has few networks."""
 
 CACHED_BYTES_MAX: Final = 16_384
-"""The length of the longest configuration that is cached."""
+"""The longest configuration that is cached."""
 
 is_name: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{NAME_CHARACTERS_MAX - 1}}}").fullmatch
-"""A match if a text can be the name of a Pod, namespace or network, a UID or a container id."""
+"""Match a name of a Pod, namespace or network, a UID, or a container id."""
 
 NAME_HELP: Final = (
     f"use at most {NAME_CHARACTERS_MAX} letters, digits, '.', '_' and '-', the first a letter or"
@@ -59,7 +59,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 
 
 class IpamConf(msgspec.Struct, frozen=True):
-    """The ``ipam`` object. A size or count of 0 is not set.
+    """The ``ipam`` object. 0 in ``log_file_max_...``: not set.
 
     See docs/reference/cni-configuration.md, "spiderpool".
     """
@@ -97,7 +97,7 @@ class NetConf(
         "attachments": "cni.dev/attachments",
     },
 ):
-    """A network configuration. ``previous``: prevResult, None if it is absent."""
+    """A network configuration. ``previous``: prevResult; None: there is none."""
 
     cni_version: str = "0.1.0"
     name: str = ""
@@ -110,7 +110,7 @@ class NetConf(
 class PreviousAddress(NamedTuple):
     """An address of prevResult with its prefix length.
 
-    ``interface``: the name, "" for none. ``gateway``: as written, "" for none.
+    ``interface``: the name of the interface; "": none. ``gateway``: unchecked; "": none.
     """
 
     cidr: str
@@ -123,7 +123,7 @@ SEND_JSON: Final = "send the network configuration as a JSON object on standard 
 _NETCONF_NAMES: Final = {name.lower(): name for name in NetConf.__struct_encode_fields__}
 _LOG_COUNTS: Final = ("log_file_max_size", "log_file_max_age", "log_file_max_count")
 _DIGITS_MAX: Final = 10
-"""Digits of a number that is written as text."""
+"""The most digits of a log limit that is written as text."""
 
 _IPAM_NAMES: Final = {name.lower(): name for name in IpamConf.__struct_encode_fields__}
 _ATTACHMENT_NAMES: Final = {name.lower(): name for name in ValidAttachment.__struct_encode_fields__}
@@ -131,7 +131,7 @@ _cache: dict[bytes, NetConf] = {}
 
 
 def read_netconf(data: bytes) -> NetConf:
-    """The configuration, its fields checked. Raises CniFailure with code 1, 6 or 7."""
+    """Read and check a configuration. Raises CniFailure with code 1, 6 or 7."""
     cached = _cache.get(data)
     if cached is not None:
         return cached
@@ -144,7 +144,10 @@ def read_netconf(data: bytes) -> NetConf:
 
 
 def version_in(data: bytes) -> str:
-    """The CNI version for an error object; the latest if the configuration cannot be read."""
+    """The CNI version of a configuration; the latest version if it has no supported version.
+
+    Error objects need a version even if the configuration cannot be read.
+    """
     try:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -224,13 +227,16 @@ def _check(conf: NetConf) -> None:
 
 
 def normalized(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """The members that are not null; known names get the case that they have in ``names``."""
+    """Remove members that are null, and write known names as ``names`` does.
+
+    ``names``: the name of each known member by the lowercase name.
+    """
     members = {names.get(key.lower(), key): value for key, value in document.items()}
     return {key: value for key, value in members.items() if value is not None}
 
 
 def _with_numbers(ipam: dict[str, Any]) -> dict[str, Any]:
-    """Convert log limits to numbers: Spiderpool's documents write them as text, such as "100"."""
+    """Convert log limits to numbers. Spiderpool's documents write log limits as text ("100")."""
     texts = {name: ipam[name] for name in _LOG_COUNTS if isinstance(ipam.get(name), str)}
     numbers = {
         name: int(text)
@@ -245,7 +251,7 @@ def _normalized_attachment(entry: object) -> object:
 
 
 def by_field(error: msgspec.ValidationError) -> str:
-    """The text of an error with the field first: msgspec appends the path (``- at `$.x```)."""
+    """The text of an error with the field first. msgspec puts the field last (``- at `$.x```)."""
     text, _, path = str(error).partition(" - at ")
     field = path.strip("`").removeprefix("$").removeprefix(".")
     text = text[:1].lower() + text[1:]

@@ -1,7 +1,7 @@
 """CNI results as JSON, as the executables print them.
 
-A result has only the addresses of the requested interface, no ``interfaces``, and an empty ``dns``;
-it is indented by four spaces. In CNI versions before 1.0.0, each address has a ``version``. See
+A result has the addresses of the requested interface, no ``interfaces``, and an empty ``dns``. The
+JSON is indented by four spaces. In CNI versions before 1.0.0, each address has a ``version``. See
 docs/reference/cni-configuration.md, "Plugins" and "spiderpool".
 """
 
@@ -21,13 +21,13 @@ _encode: Final = msgspec.json.Encoder().encode
 _indent: Final = msgspec.json.format
 
 SHAPES_MAX: Final = 256
-"""Cached results without their addresses; there is one for each network and pool."""
+"""The most cached shapes. A shape is a result without addresses; each pool of a network has one."""
 
 _ADDRESS: Final = "<address>"
 
 
 def add_result(version: str, nic: Nic, cidrs: Sequence[str]) -> bytes:
-    """The result of an ADD for one NIC; ``cidrs``: ``nic.cidrs()``, which the caller needs too."""
+    """The result of an ADD for one NIC. ``cidrs``: ``nic.cidrs()``, computed by the caller."""
     has_families = bool(nic.ipv4), bool(nic.ipv6)
     gateways = nic.ipv4_gateway, nic.ipv6_gateway
     shape = _shape(version, has_families, gateways, nic.clean_gateway, nic.routes)
@@ -42,7 +42,7 @@ def _shape(
     clean_gateway: bool,  # noqa: FBT001  # as the NIC has it
     routes: tuple[Route, ...],
 ) -> bytes:
-    """The result of a NIC with ``%b`` for its addresses, the only part that differs in a pool."""
+    """The result of a NIC with ``%b`` in place of each address."""
     ipv4, ipv6 = (_ADDRESS if has_family else "" for has_family in has_families)
     nic = Nic(
         interface="",
@@ -79,12 +79,12 @@ def _result(version: str, nic: Nic) -> bytes:
 
 
 def encode_result(result: dict[str, Any]) -> bytes:
-    """The JSON of another plugin's result, such as prevResult."""
+    """Encode a result of another plugin, such as prevResult, as JSON."""
     return _indent(_encode(result), indent=4) + b"\n"
 
 
 def version_result(requested: str) -> bytes:
-    """The result of VERSION, in the requested version if it is supported."""
+    """The result of VERSION, in the requested version if this version is supported."""
     version = requested if requested in CNI_VERSIONS else LATEST_CNI_VERSION
     document = {"cniVersion": version, "supportedVersions": CNI_VERSIONS}
     return _indent(_encode(document), indent=4) + b"\n"

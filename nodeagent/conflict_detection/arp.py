@@ -1,7 +1,7 @@
 """Encodes and decodes ARP packets (RFC 826, used as in RFC 5227).
 
-``decode_arp(encode_arp(packet)) == packet``. Other bytes decode to None and raise no error, because
-any host on the link can send them. Pure.
+``decode_arp(encode_arp(packet)) == packet``. Invalid bytes decode to None, because any host on the
+link can send them. Pure.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ArpPacket(NamedTuple):
 
 
 def arp_probe(mac: bytes, address: bytes) -> ArpPacket:
-    """A probe that finds hosts with this address (RFC 5227, 2.1.1).
+    """A probe for other hosts that use ``address`` (RFC 5227, 2.1.1).
 
     The sender's IP address is zero, so that no ARP cache on the link changes.
     """
@@ -48,28 +48,28 @@ def arp_probe(mac: bytes, address: bytes) -> ArpPacket:
 
 
 def arp_request(mac: bytes, address: bytes, target: bytes) -> ArpPacket:
-    """A request for the MAC address of ``target``, from ``address`` (RFC 826)."""
+    """A request from ``address`` for the MAC address of ``target`` (RFC 826)."""
     return ArpPacket(ARP_REQUEST, mac, address, NO_MAC, target)
 
 
 def arp_announcement(mac: bytes, address: bytes) -> ArpPacket:
-    """An announcement: sender and target IP address are the same (RFC 5227, 2.3).
+    """An announcement: the IP addresses of sender and target are the same (RFC 5227, 2.3).
 
     The target's MAC address is all ones, as in Spiderpool (docs/reference/coordinator.md, "MAC
-    address"); receivers ignore that field.
+    address"). Receivers ignore the target's MAC address.
     """
     return ArpPacket(ARP_REQUEST, mac, address, BROADCAST_MAC, address)
 
 
 def encode_arp(packet: ArpPacket, destination: bytes = BROADCAST_MAC) -> bytes:
-    """The frame that carries the packet."""
+    """Encode a packet as a frame."""
     operation, sender_mac, sender_ip, target_mac, target_ip = packet
     body = _PACKET.pack(*_IPV4_ON_ETHERNET, operation, sender_mac, sender_ip, target_mac, target_ip)
     return encode_frame(Ethernet(destination, sender_mac, ETHERTYPE_ARP, body))
 
 
 def decode_arp(data: bytes) -> ArpPacket | None:
-    """The ARP packet of a frame; None if it has none, or one for other address sizes."""
+    """Decode a frame. None if it is not an ARP request or reply for IPv4 on Ethernet."""
     frame = decode_frame(data)
     if frame is None or frame.ethertype != ETHERTYPE_ARP or len(frame.payload) < _PACKET.size:
         return None

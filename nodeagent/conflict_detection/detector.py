@@ -1,8 +1,7 @@
 """Probes the addresses and gateways of a NIC before the Pod uses it, and announces addresses.
 
-Both families are probed at the same time, within a time limit, and all sockets are closed. A probe
-that cannot be made raises DetectionFailed: it never counts as "no conflict". The caller decides
-what happens to the addresses.
+IPv4 and IPv6 are probed at the same time, within a time limit. If a probe cannot be made, it raises
+DetectionFailed; it never counts as "no conflict". The caller decides what happens to the addresses.
 """
 
 from __future__ import annotations
@@ -56,15 +55,14 @@ from nodeagent.netlink.values import mac_text
 T = TypeVar("T")
 
 DETECTION_S_MAX: Final = 8.0
-"""Seconds for one probe. The wait for a carrier, the conflict probes and the gateway probes take at
-most 2.6 s together; the other seconds are for a busy node. A network with longer probes has a
-longer limit."""
+"""The time limit of one probe in seconds. With default options, the waits of a probe take at most
+2.6 s; the other seconds are for a busy node. ``limit_s`` extends the limit for longer probes."""
 
 PROBE: Final = "ipam.probe"
 """The name of the span of a probe."""
 
 ANNOUNCING_MAX: Final = 1_000
-"""Announcements in progress in the background; one more is skipped."""
+"""The most announcements in progress in the background. Further announcements are skipped."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -72,7 +70,7 @@ _log: Final = logging.getLogger(__name__)
 class DetectionSwitches(NamedTuple):
     """The settings enableIPConflictDetection, enableGatewayDetection and announceAddresses.
 
-    See docs/reference/configuration.md, "conf.yml". ``timing``: detectOptions of a network.
+    See docs/reference/configuration.md, "conf.yml". ``timing``: the detectOptions of a network.
     """
 
     conflicts: bool = False
@@ -82,17 +80,17 @@ class DetectionSwitches(NamedTuple):
 
     @property
     def needs_probe(self) -> bool:
-        """Whether an ADD has to probe."""
+        """Whether an ADD must probe."""
         return self.conflicts or self.gateway
 
     @property
     def conflict_schedule(self) -> ProbeSchedule:
-        """When conflict probes are sent."""
+        """The times at which conflict probes are sent."""
         return schedule_of_network(CONFLICT_SCHEDULE, self.timing)
 
     @property
     def gateway_schedule(self) -> ProbeSchedule:
-        """When gateway probes are sent."""
+        """The times at which gateway probes are sent."""
         return schedule_of_network(GATEWAY_SCHEDULE, self.timing)
 
     @property
@@ -114,21 +112,21 @@ class DetectionCounters:
 
 
 class ConflictingAddress(NamedTuple):
-    """An allocated address that another host uses, and that host's MAC address, as text."""
+    """An allocated address that another host uses. ``mac``: the MAC address of the other host."""
 
     address: str
     mac: str
 
 
 class DetectionResult(NamedTuple):
-    """Conflicts, and gateways that did not answer. Both empty: the addresses can be used."""
+    """The result of a probe. If both fields are empty, the addresses can be used."""
 
     conflicts: tuple[ConflictingAddress, ...] = ()
     silent_gateways: tuple[str, ...] = ()
 
 
 class _NicAddress(NamedTuple):
-    """One address of the NIC, without prefix length, and its gateway, "" for none."""
+    """One address of the NIC, without prefix length. ``gateway`` "": no gateway."""
 
     family: Family
     address: str
@@ -141,7 +139,7 @@ class _NicAddress(NamedTuple):
 
 
 class Detector:
-    """Probes NICs in network namespaces. Create it inside the event loop that runs it."""
+    """Probes NICs in network namespaces. Create the detector inside a running event loop."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self.counts = DetectionCounters()
@@ -151,8 +149,9 @@ class Detector:
         self._announcing = BackgroundTasks("announce")
 
     async def probe(self, netns: str, nic: Nic, switches: DetectionSwitches) -> DetectionResult:
-        """Probe the addresses of a NIC; if enabled, announce the addresses that are free.
+        """Probe the addresses and gateways of a NIC.
 
+        If announcements are enabled and the probe finds no fault, announce the addresses.
         Raises DetectionFailed, Overloaded.
         """
         with child_span(PROBE, attributes=_span_attributes(nic, switches)) as span:
@@ -172,7 +171,7 @@ class Detector:
     async def find_responders(
         self, interface: str, address: str, netns: str = OWN_NAMESPACE_PATH
     ) -> tuple[str, ...]:
-        """The MAC addresses, as text, of all hosts that answer for an address on an interface.
+        """Probe an address on an interface; return the MAC addresses of all hosts that answer.
 
         The interface is not changed. Raises DetectionFailed, Overloaded.
         """
@@ -230,7 +229,7 @@ class Detector:
     async def _opened_packet_sockets(
         self, namespace: NetworkNamespace, interface: str, nic_addresses: tuple[_NicAddress, ...]
     ) -> AsyncIterator[tuple[PacketSocket, ...]]:
-        """Open packet sockets on the NIC, or on its master if the master receives the answers."""
+        """Open packet sockets on the NIC, or on the NIC's master if the answers arrive there."""
         targets, closer = [nic_address.target for nic_address in nic_addresses], self._closer
 
         def open_on_nic() -> tuple[PacketSocket, ...] | MasterLink:
@@ -286,9 +285,9 @@ class Detector:
         open_sockets: Callable[[], T],
         sockets_of: Callable[[T], Iterable[socket]],
     ) -> AsyncIterator[T]:
-        """Run ``open_sockets`` in the namespace; close its sockets at the end.
+        """Run ``open_sockets`` in the namespace, and close the opened sockets at the end.
 
-        The sockets are also closed if the caller is cancelled before they are open.
+        The sockets are also closed if the caller is cancelled while ``open_sockets`` runs.
         """
         self._closer.check_capacity()
         call = asyncio.wrap_future(self._executor.submit(namespace, open_sockets))
@@ -305,7 +304,7 @@ class Detector:
         finally:
             if call.done():
                 close()
-            else:  # the caller was cancelled, but the thread continues
+            else:  # the caller was cancelled while the thread still runs ``open_sockets``
                 call.add_done_callback(close)
 
 
@@ -319,7 +318,7 @@ def _span_attributes(nic: Nic, switches: DetectionSwitches) -> Attributes:
 
 
 def _describe_result(span: Span, result: DetectionResult) -> None:
-    """Set the span's attributes. A conflict is a result, not a failure of the probe."""
+    """Set the span's attributes. A conflict does not set the span's status to error."""
     span.set_attribute(
         "detection.conflicting_hosts", [f"{address} {mac}" for address, mac in result.conflicts]
     )
@@ -333,7 +332,7 @@ def _sockets(opened: tuple[PacketSocket, ...] | MasterLink) -> Iterable[socket]:
 
 
 def _announce(raw_socket: socket, interface: str, nic_addresses: tuple[_NicAddress, ...]) -> None:
-    """Announce addresses. A failure is only logged: neighbours can still request the address."""
+    """Announce addresses. A failure is only logged: neighbours can still ask for the addresses."""
     try:
         announce(raw_socket, interface, [nic_address.target for nic_address in nic_addresses])
     except OSError as error:
@@ -349,7 +348,7 @@ async def _probe_all(
         run_probe(packet_socket, _probe_request(nic_address, packet_socket.mac, switches))
         for packet_socket, nic_address in zip(packet_sockets, nic_addresses, strict=True)
     )
-    # After a failure the other family's probe still ends before its socket is closed.
+    # If one probe fails, wait for the other probe: the caller closes both sockets.
     results = await asyncio.gather(*probe_runs, return_exceptions=True)
     findings: list[Finding] = []
     for result in results:
@@ -416,7 +415,7 @@ def _failed(netns: str, interface: str, error: Exception, limit_s: float) -> Det
 
 def _remedy_of(error: Exception, interface: str) -> str:
     if isinstance(error, TimeoutError):
-        return "kubelet tries again; if it fails again, check the load of this node"
+        return "kubelet tries again; if the probe fails again, check the load of this node"
     if isinstance(error, OSError) and error.errno in (ENODEV, ENXIO):
         return f"make sure that a plugin earlier in the CNI chain creates {interface}"
     if isinstance(error, OSError) and error.errno == ENETDOWN:
@@ -429,7 +428,8 @@ def _remedy_of(error: Exception, interface: str) -> str:
     if isinstance(error, OrbweaverError) and error.remedy:
         return error.remedy
     return (
-        "kubelet tries again; if it fails again, check the agent's capabilities and the kernel log"
+        "kubelet tries again; if the probe fails again, check the agent's capabilities and the"
+        " kernel log"
     )
 
 
@@ -444,9 +444,9 @@ def _text_of(error: Exception, limit_s: float) -> str:
 def local_addresses(addresses: Iterable[str]) -> dict[str, str]:
     """The given addresses that the node itself has, each with the MAC address of its link or "".
 
-    A macvlan or ipvlan and its master do not receive each other's frames, so a probe does not find
-    the node's own addresses. Call it in the node's namespace. Raises NetlinkRefused, NetlinkLost,
-    OSError.
+    Frames of a macvlan or ipvlan do not reach the master of that interface. A probe therefore
+    cannot find the node's own addresses. Call this function in the node's network namespace.
+    Raises NetlinkRefused, NetlinkLost, OSError.
     """
     with NetlinkSession.open() as session:
         parsed = {text: parse_address(text) for text in addresses}

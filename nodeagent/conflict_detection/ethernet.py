@@ -1,6 +1,6 @@
 """The Ethernet header (IEEE 802.3; RFC 894, RFC 2464). Pure.
 
-A frame has no VLAN tag here: the kernel removes it before a packet socket receives the frame.
+Frames have no VLAN tag: the kernel removes the tag before a packet socket receives the frame.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Ethernet(NamedTuple):
 
 
 def encode_frame(frame: Ethernet) -> bytes:
-    """The bytes of a frame; the driver pads a short one."""
+    """Encode a frame. The driver pads short frames."""
     return _HEADER.pack(*frame[:3]) + frame.payload
 
 
 def decode_frame(data: bytes) -> Ethernet | None:
-    """The frame; None if the bytes are shorter than a header."""
+    """Decode a frame. None if the bytes are shorter than a header."""
     if len(data) < HEADER_BYTES:
         return None
     destination, source, ethertype = _HEADER.unpack_from(data)
@@ -42,5 +42,5 @@ def decode_frame(data: bytes) -> Ethernet | None:
 
 
 def is_station(mac: bytes) -> bool:
-    """Whether a MAC address belongs to one station: neither zero nor a group (IEEE 802, I/G)."""
+    """Whether a MAC address is an individual address, not zero (IEEE 802, I/G bit)."""
     return len(mac) == MAC_BYTES and mac != NO_MAC and not mac[0] & 1

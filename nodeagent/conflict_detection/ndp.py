@@ -1,8 +1,8 @@
 """Encodes and decodes neighbour solicitations and advertisements (RFC 4861 4.3, 4.4; RFC 4443 2.3).
 
-It encodes complete frames with headers and checksum, because the kernel's IPv6 sockets cannot send
-from an address that is not on the link yet. Decoding an encoded message returns the same message. A
-message that a host must discard (RFC 4861 7.1.1, 7.1.2) decodes to None. Pure.
+Encodes complete frames with headers and checksum, because the kernel's IPv6 sockets cannot send
+from an address that is not on the link yet. A message that a host must discard (RFC 4861 7.1.1,
+7.1.2) decodes to None. Pure.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ADVERTISEMENT: Final = 136
 UNSPECIFIED_ADDRESS: Final = bytes(16)
 ALL_NODES: Final = bytes.fromhex("ff020000000000000000000000000001")
 SOLICITED_NODE_PREFIX: Final = bytes.fromhex("ff0200000000000000000001ff")
-"""The prefix of solicited-node groups (RFC 4291 2.7.1); three bytes of the address follow."""
+"""The prefix of a solicited-node group (RFC 4291 2.7.1). Three bytes of the address follow."""
 
 _IPV6: Final = struct.Struct("!IHBB16s16s")
 _MESSAGE: Final = struct.Struct("!BBHI16s")
@@ -35,8 +35,8 @@ _VERSION_SHIFT: Final = 28
 
 _NEXT_HEADER_ICMPV6: Final = 58
 _HOP_LIMIT: Final = 255
-"""The hop limit of neighbour discovery (RFC 4861 7.1): a router decrements the limit, so a message
-with 255 is from this link."""
+"""The required hop limit of a message (RFC 4861 7.1). A router decrements the hop limit, so a
+message with 255 has not passed a router."""
 
 _ROUTER: Final = 1 << 31
 _SOLICITED: Final = 1 << 30
@@ -51,8 +51,8 @@ _MULTICAST: Final = 0xFF
 class Solicitation(NamedTuple):
     """A request for the MAC address of ``target``.
 
-    With the unspecified address as ``source`` it is a probe (RFC 4862 5.4.2). IP addresses have 16
-    bytes; ``link``: the source link-layer address option, b"" for none.
+    A solicitation with the unspecified address as ``source`` is a probe (RFC 4862 5.4.2). IP
+    addresses have 16 bytes. ``link``: the source link-layer address option; b"": none.
     """
 
     source: bytes
@@ -61,7 +61,10 @@ class Solicitation(NamedTuple):
 
 
 class Advertisement(NamedTuple):
-    """The MAC address of ``target``. ``link``: the target link-layer address option, or b""."""
+    """Says the MAC address of ``target``.
+
+    ``link``: the target link-layer address option; b"": none.
+    """
 
     source: bytes
     destination: bytes
@@ -93,7 +96,7 @@ def group_mac(group: bytes) -> bytes:
 
 
 def encode_solicitation(message: Solicitation, mac: bytes) -> bytes:
-    """The frame of a solicitation, to the group of its target."""
+    """Encode a solicitation as a frame to the solicited-node group of ``target``."""
     destination = solicited_node(message.target)
     body = _MESSAGE.pack(SOLICITATION, 0, 0, 0, message.target)
     body += _option(_SOURCE_LINK, message.link)
@@ -101,7 +104,10 @@ def encode_solicitation(message: Solicitation, mac: bytes) -> bytes:
 
 
 def encode_advertisement(message: Advertisement, mac: bytes, to: bytes = b"") -> bytes:
-    """The frame of an advertisement; ``to``: the receiver's MAC if ``destination`` is unicast."""
+    """Encode an advertisement as a frame.
+
+    ``to``: the receiver's MAC address; b"" if ``destination`` is a multicast group.
+    """
     flags = (
         (_ROUTER if message.router else 0)
         | (_SOLICITED if message.solicited else 0)
@@ -114,7 +120,7 @@ def encode_advertisement(message: Advertisement, mac: bytes, to: bytes = b"") ->
 
 
 def decode_message(data: bytes) -> ReceivedMessage | None:
-    """The valid neighbour discovery message in a frame, or None."""
+    """Decode a frame. None if it has no valid solicitation or advertisement."""
     frame = decode_frame(data)
     if frame is None or frame.ethertype != ETHERTYPE_IPV6 or len(frame.payload) < _IPV6.size:
         return None
@@ -134,7 +140,7 @@ def decode_message(data: bytes) -> ReceivedMessage | None:
 def checksum(source: bytes, destination: bytes, body: bytes) -> int:
     """The Internet checksum of pseudo-header and body (RFC 8200 8.1).
 
-    0 if ``body`` contains the correct checksum.
+    The result is 0 if ``body`` already contains the correct checksum.
     """
     data = _PSEUDO.pack(source, destination, len(body), _NEXT_HEADER_ICMPV6) + body
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) & ~1]))
@@ -183,7 +189,7 @@ def _message(source: bytes, destination: bytes, body: bytes) -> Message | None:
 def _options(data: bytes) -> Iterator[tuple[int, bytes | None]]:
     """The kind and the MAC address of each link-layer option.
 
-    (0, None) comes last if an option has a wrong length, which makes the message invalid.
+    If an option has a wrong length, the message is invalid, and the last pair is (0, None).
     """
     while data:
         size = data[1] * _OPTION_UNIT_BYTES if len(data) > 1 else 0

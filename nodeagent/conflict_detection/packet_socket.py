@@ -1,8 +1,9 @@
-"""Packet sockets on one NIC: opened in its network namespace, used from the event loop.
+"""Packet sockets on one NIC: opened in the NIC's network namespace, used from the event loop.
 
-A probe ends at the time that its state machine sets. A frame that arrived in time counts even if
-the event loop reads it late. Closing a packet socket takes 8 to 24 ms, because the kernel waits for
-all CPUs, so dedicated threads close them.
+A frame that arrives before the end of a probe counts even if the event loop reads the frame late.
+
+Dedicated threads close packet sockets: closing one takes 8 to 24 ms, because the kernel waits for
+all CPUs.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ from nodeagent.netlink.session import NetlinkSession
 
 FRAME_BYTES_MAX: Final = 2_048
 FRAMES_PER_READ_MAX: Final = 64
-"""Frames read before the event loop runs other tasks, so that a flood does not stop the agent."""
+"""The most frames read in one go. Then the event loop runs other tasks, so that a flood of frames
+does not stop the agent."""
 
 CARRIER_S_MAX: Final = 2.0
-"""Seconds that a probe waits for the carrier of the NIC; then it starts without a carrier. The link
-of a virtual function needs time to come up."""
+"""Seconds that a probe waits for the carrier of the NIC. After this time the probe starts without a
+carrier. The link of a virtual function needs time to come up."""
 
 CARRIER_POLL_S: Final = 0.005
 
@@ -47,7 +49,7 @@ CLOSERS: Final = 4
 """Threads that close sockets."""
 
 CLOSING_MAX: Final = 2_000
-"""Sockets that wait to be closed: two for each admitted request."""
+"""The most sockets that wait to be closed: two for each admitted request."""
 
 _ARPHRD_ETHER: Final = 1
 _SIOCGIFFLAGS: Final = 0x8913  # include/uapi/linux/sockios.h
@@ -64,7 +66,7 @@ _MREQ: Final = struct.Struct("=iHH8s")
 
 
 class SocketCloser:
-    """Closes sockets in threads, so that no caller waits."""
+    """Closes sockets in threads, so that callers do not wait."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(CLOSERS, thread_name_prefix="socket-closer")
@@ -85,7 +87,7 @@ class SocketCloser:
         self._threads.submit(raw_socket.close).add_done_callback(self._closed)
 
     def end(self) -> None:
-        """Wait until all sockets are closed and the threads have ended. It blocks."""
+        """Wait until all sockets are closed and the threads have ended. Blocks."""
         self._threads.shutdown()
 
     def _closed(self, _: object) -> None:
@@ -108,9 +110,9 @@ class PacketSocket(NamedTuple):
         self.socket.send(frame)
 
     def listen_to(self, address: bytes) -> None:
-        """Receive frames for an address that is not on the NIC yet. Raises OSError."""
+        """Also receive frames for an address that is not on the NIC yet. Raises OSError."""
         if self.codec.ethertype != ETHERTYPE_IPV6:
-            return  # ARP is broadcast
+            return  # ARP needs no multicast group
         index = socket.if_nametoindex(self.interface)
         for group in (ALL_NODES, solicited_node(address)):
             mac = group_mac(group)
@@ -121,10 +123,10 @@ class PacketSocket(NamedTuple):
 def open_packet_sockets(
     interface: str, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...]:
-    """Open a packet socket for each target; it also receives frames for the target's address.
+    """Open a packet socket for each target. The socket receives frames for the target's address.
 
-    Call it in the NIC's namespace. Raises OSError if the NIC does not exist, is down, or is not
-    Ethernet; no socket is left open then.
+    Call this function in the NIC's namespace. Raises OSError if the NIC does not exist, is down, or
+    is not Ethernet; then all sockets are closed.
     """
     opened_sockets: list[PacketSocket] = []
     try:
@@ -140,7 +142,7 @@ def open_packet_sockets(
 
 
 class MasterLink(NamedTuple):
-    """The master of a NIC that cannot receive unicast answers yet: a link of the node."""
+    """The master of an ipvlan: a link of the node. ``mac``: the MAC address that both have."""
 
     ifindex: int
     mac: bytes
@@ -149,10 +151,10 @@ class MasterLink(NamedTuple):
 def open_in_pod(
     interface: str, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...] | MasterLink:
-    """Set the NIC up and open sockets on the NIC; for an ipvlan, return its master instead.
+    """Set the NIC up and open sockets on the NIC. If the NIC is an ipvlan, return the master.
 
-    An ipvlan shares its master's MAC address and receives only packets for its own IP addresses, so
-    the master receives the answers for a new address.
+    An ipvlan and its master have the same MAC address. An ipvlan receives packets only for its
+    own IP addresses. The master therefore receives the answers to a probe of a new address.
     """
     set_interface_up(interface)
     with NetlinkSession.open() as session:
@@ -165,7 +167,7 @@ def open_in_pod(
 def open_on_master(
     master: MasterLink, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...]:
-    """Like ``open_packet_sockets``, on the master of an ipvlan, in the node's namespace."""
+    """Open packet sockets on the master of an ipvlan, in the node's namespace. Raises OSError."""
     try:
         opened_sockets = open_packet_sockets(socket.if_indextoname(master.ifindex), targets, closer)
     except OSError as error:
@@ -180,20 +182,20 @@ def open_on_master(
 
 
 def open_send_socket() -> socket.socket:
-    """A packet socket that only sends, for ``announce``, in the calling thread's namespace.
+    """Open a packet socket in the calling thread's namespace. Raises OSError.
 
-    Raises OSError.
+    The socket can send, but receives nothing until it is bound to a NIC.
     """
-    # With protocol 0 the socket receives nothing before it is bound to a NIC.
+    # Protocol 0: receive nothing.
     return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
 
 
 def announce(
     raw_socket: socket.socket, interface: str, addresses: Sequence[tuple[ProbeCodec, bytes]]
 ) -> None:
-    """Announce addresses at the NIC's current MAC address.
+    """Announce that the addresses are at the NIC's current MAC address.
 
-    Raises OSError: the NIC does not exist, is down, or is not Ethernet.
+    Raises OSError if the NIC does not exist, is down, or is not Ethernet.
     """
     hardware, mac = _hardware(raw_socket, interface)
     if hardware != _ARPHRD_ETHER:
@@ -204,7 +206,7 @@ def announce(
 
 
 def set_interface_up(interface: str) -> None:
-    """Set a NIC up, in the calling thread's namespace. Raises OSError."""
+    """Set a NIC of the calling thread's namespace up. Raises OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         flags = _flags(any_socket, interface)
         if not flags & _IFF_UP:
@@ -213,7 +215,7 @@ def set_interface_up(interface: str) -> None:
 
 
 async def wait_for_carrier(raw_socket: socket.socket, interface: str) -> None:
-    """Wait until the NIC has a carrier, for at most ``CARRIER_S_MAX``."""
+    """Wait until the NIC has a carrier, at most ``CARRIER_S_MAX``."""
     loop = asyncio.get_running_loop()
     until = loop.time() + CARRIER_S_MAX
     while not _flags(raw_socket, interface) & _IFF_RUNNING:
@@ -223,7 +225,7 @@ async def wait_for_carrier(raw_socket: socket.socket, interface: str) -> None:
 
 
 async def collect_answers(opened: PacketSocket, address: bytes) -> tuple[bytes, ...]:
-    """Send conflict probes for ``address``; the MAC addresses of all hosts that answer.
+    """Send conflict probes for ``address``. Return the MAC addresses of all hosts that answer.
 
     Raises OSError.
     """
@@ -249,7 +251,7 @@ async def collect_answers(opened: PacketSocket, address: bytes) -> tuple[bytes, 
 
 
 async def run_probe(opened: PacketSocket, request: ProbeRequest) -> Finding:
-    """Run one probe until it has a finding. Raises OSError if no frame could be sent."""
+    """Run one probe to the end. Raises OSError if no frame could be sent."""
     probe_run = _ProbeRun(opened, request)
     try:
         return await probe_run.finished
@@ -258,7 +260,7 @@ async def run_probe(opened: PacketSocket, request: ProbeRequest) -> Finding:
 
 
 class _ProbeRun:
-    """One state machine on one packet socket."""
+    """The state machine of one probe (``probe_session``), driven by a packet socket and a timer."""
 
     def __init__(self, opened: PacketSocket, request: ProbeRequest) -> None:
         self._loop = asyncio.get_running_loop()
@@ -342,7 +344,7 @@ def _hardware(raw_socket: socket.socket, interface: str) -> tuple[int, bytes]:
 def _received_frames(raw_socket: socket.socket) -> Iterator[bytes]:
     """Received frames, at most ``FRAMES_PER_READ_MAX``.
 
-    A socket error means that the NIC went down; if it stays down, sending the next probe fails.
+    An error of the socket ends the frames. If the NIC is down, sending the next frame raises.
     """
     for _ in range(FRAMES_PER_READ_MAX):
         try:

@@ -1,10 +1,15 @@
 """Probes and announcements of each address family, behind one interface.
 
-IPv4 uses ARP (RFC 5227), IPv6 uses neighbour discovery (RFC 4861, RFC 4862). The probed address is
-not on the link yet. A conflict probe has the unspecified source address (0.0.0.0, ::), so that no
-neighbour cache changes and no link-local address is needed. A gateway probe comes from the new
-address, so that the gateway answers as it will answer the Pod. A frame counts only if its sender's
-MAC address is that of a single station (``is_station``): neither zero nor a group address. Pure.
+IPv4 uses ARP (RFC 5227). IPv6 uses neighbour discovery (RFC 4861, RFC 4862). The probed address is
+not on the link yet.
+
+- A conflict probe has the unspecified source address (0.0.0.0, ::), so that neighbour caches do not
+  change.
+- A gateway probe has the probed address as source, so that the gateway answers as it would answer
+  the Pod.
+- Answers count only if the answering MAC address is an individual address (``is_station``).
+
+Pure.
 """
 
 from __future__ import annotations
@@ -40,7 +45,7 @@ from nodeagent.conflict_detection.probe_schedule import (
 
 
 class ProbeRequest(NamedTuple):
-    """The probe of one address, before it is on the link.
+    """What to probe for one address.
 
     IP addresses are bytes in network order. ``mac``: the MAC address of the NIC that probes.
     ``conflict``: whether to probe for conflicting hosts. ``gateway`` b"": do not probe the gateway.
@@ -71,15 +76,15 @@ class ProbeCodec(Protocol):
         ...
 
     def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The MAC address of the conflicting host that sent the frame; b"" for another frame."""
+        """The MAC address in the frame if the frame shows a conflicting host, else b""."""
         ...
 
     def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The MAC address of the gateway; b"" if the frame is not its answer."""
+        """The gateway's MAC address if the frame is the gateway's answer, else b""."""
         ...
 
     def announcements(self, address: bytes, mac: bytes) -> tuple[bytes, ...]:
-        """The frames that announce the address at a MAC address."""
+        """The frames that announce that the address is at the MAC address."""
         ...
 
 
@@ -89,15 +94,15 @@ class ArpProbe:
     ethertype: Final = ETHERTYPE_ARP
 
     def conflict_probe(self, request: ProbeRequest) -> bytes:
-        """The ARP probe of RFC 5227, 2.1.1."""
+        """An ARP probe (RFC 5227, 2.1.1)."""
         return encode_arp(arp_probe(request.mac, request.address))
 
     def gateway_probe(self, request: ProbeRequest) -> bytes:
-        """An ARP request (RFC 826) from the new address."""
+        """An ARP request from the probed address (RFC 826)."""
         return encode_arp(arp_request(request.mac, request.address, request.gateway))
 
     def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The sender of any ARP packet from the address, or of a probe for it (RFC 5227, 2.1.1)."""
+        """The sender's MAC address if the sender uses or probes the address (RFC 5227, 2.1.1)."""
         packet = decode_arp(frame)
         if packet is None or not is_station(packet.sender_mac) or packet.sender_mac == request.mac:
             return b""
@@ -106,14 +111,14 @@ class ArpProbe:
         return packet.sender_mac if used == request.address else b""
 
     def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The MAC address in a reply of the gateway."""
+        """The sender's MAC address in an ARP reply of the gateway."""
         packet = decode_arp(frame)
         if packet is None or packet.operation != ARP_REPLY or packet.sender_ip != request.gateway:
             return b""
         return packet.sender_mac if is_station(packet.sender_mac) else b""
 
     def announcements(self, address: bytes, mac: bytes) -> tuple[bytes, ...]:
-        """One gratuitous request (RFC 5227, 2.3)."""
+        """One ARP announcement (RFC 5227, 2.3)."""
         return (encode_arp(arp_announcement(mac, address)),)
 
 
@@ -123,16 +128,16 @@ class NdProbe:
     ethertype: Final = ETHERTYPE_IPV6
 
     def conflict_probe(self, request: ProbeRequest) -> bytes:
-        """A solicitation from the unspecified address, without an option (RFC 4862, 5.4.2)."""
+        """A solicitation from the unspecified address (RFC 4862, 5.4.2)."""
         return encode_solicitation(Solicitation(UNSPECIFIED_ADDRESS, request.address), request.mac)
 
     def gateway_probe(self, request: ProbeRequest) -> bytes:
-        """A solicitation from the new address (RFC 4861, 7.2.2)."""
+        """A solicitation from the probed address (RFC 4861, 7.2.2)."""
         message = Solicitation(request.address, request.gateway, request.mac)
         return encode_solicitation(message, request.mac)
 
     def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The MAC address in an advertisement of the address, or in another host's probe for it.
+        """The MAC address of another host that advertises or probes the address, else b"".
 
         See RFC 4862, 5.4.3 and 5.4.4.
         """
@@ -157,7 +162,7 @@ class NdProbe:
     def announcements(self, address: bytes, mac: bytes) -> tuple[bytes, ...]:
         """An unsolicited advertisement with override (RFC 4861, 7.2.6), then a solicitation.
 
-        The solicitation is for the announced address itself, as in Spiderpool
+        Source and target of the solicitation are the announced address, as in Spiderpool
         (docs/reference/coordinator.md, "MAC address").
         """
         advertisement = Advertisement(address, ALL_NODES, address, mac, override=True)

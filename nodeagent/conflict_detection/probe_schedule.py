@@ -1,8 +1,8 @@
-"""When the frames of a probe are sent: their number, interval, and the wait for the last answer.
+"""When the frames of a probe are sent.
 
-A window is the time from the first frame to the end of that wait. The default schedules are short,
-because every Pod waits for them; ``detectOptions`` of a network can change them. The number of
-probes and the window are always limited. Pure.
+The window is the time from the first frame to the end of the wait after the last frame. The default
+schedules are short, because every Pod waits for them. ``detectOptions`` of a network can change the
+schedules, up to ``PROBES_MAX`` and ``WINDOW_S_MAX``. Pure.
 """
 
 from __future__ import annotations
@@ -13,32 +13,35 @@ from typing import Final, NamedTuple
 from core.manifests.networks.detect_options import DetectionTiming
 
 CONFLICT_WINDOW_S: Final = 0.1
-"""Seconds for all conflict probes of an address and their answers.
+"""The window of the conflict probes of an address, in seconds.
 
-Answers usually come within 0.1 ms; the seconds of RFC 5227 would delay every Pod. See
-docs/reference/coordinator.md, "Conflict and gateway detection".
+Answers usually arrive within 0.1 ms. The times in RFC 5227 are seconds, and would delay every Pod.
+See docs/reference/coordinator.md, "Conflict and gateway detection".
 """
 
 CONFLICT_PROBES: Final = 3
 """Conflict probes of an address (PROBE_NUM of RFC 5227, 1.1)."""
 
 GATEWAY_WINDOW_S: Final = 0.5
-"""Seconds for all probes of a gateway and its answer. An ADD waits for the whole window only if the
-gateway is silent; then the ADD fails."""
+"""The window of the probes of a gateway, in seconds. The window ends early if the gateway answers.
+If the gateway does not answer, the ADD fails."""
 
 GATEWAY_PROBES: Final = 5
 
 PROBES_MAX: Final = 20
 WINDOW_S_MAX: Final = 10.0
-"""The longest window in seconds. Two windows (conflicts and gateway), the wait for a carrier, and
-delays on a busy node fit into the 30 s deadline of an ADD."""
+"""The longest window in seconds. The deadline of an ADD is 30 s: it leaves time for two windows
+(conflicts and gateway), the wait for a carrier, and delays on a busy node."""
 
 _RATIO_DIGITS: Final = 9
-"""Ratios are rounded to this many digits: 0.07 / 0.01 is 7, but slightly more in floating point."""
+"""Decimal digits of a rounded ratio: in floating point, 0.07 / 0.01 is slightly more than 7."""
 
 
 class ProbeSchedule(NamedTuple):
-    """``probes`` frames ``interval_s`` apart, and ``wait_s`` after the last one; all positive."""
+    """Send ``probes`` frames, one every ``interval_s``, and wait ``wait_s`` after the last frame.
+
+    All values are positive.
+    """
 
     probes: int
     interval_s: float
@@ -46,12 +49,12 @@ class ProbeSchedule(NamedTuple):
 
     @property
     def window_s(self) -> float:
-        """Seconds from the first frame to the end."""
+        """Seconds from the first frame to the end of the wait after the last frame."""
         return (self.probes - 1) * self.interval_s + self.wait_s
 
 
 def spread(probes: int, window_s: float) -> ProbeSchedule:
-    """A schedule of frames at equal intervals."""
+    """A schedule of ``probes`` frames that divides the window into equal intervals."""
     return ProbeSchedule(probes, window_s / probes, window_s / probes)
 
 
@@ -60,7 +63,10 @@ GATEWAY_SCHEDULE: Final = spread(GATEWAY_PROBES, GATEWAY_WINDOW_S)
 
 
 def schedule_of_network(default: ProbeSchedule, timing: DetectionTiming) -> ProbeSchedule:
-    """The schedule of a network; frames that would be sent after its timeout are left out."""
+    """The schedule of a network: the default, changed by the network's ``detectOptions``.
+
+    Frames that would be sent after the end of the window are left out.
+    """
     probes = min(timing.probes or default.probes, PROBES_MAX)
     window_s = timing.timeout_s
     if window_s is None:

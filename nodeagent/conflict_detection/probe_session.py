@@ -4,11 +4,9 @@
                      │                                   │            │
              another host ──▶ ConflictFound ◀── another host     window over ──▶ GatewaySilent
 
-A window is the time for all probes of one kind and their answers. Conflicting hosts are probed
-first, because a gateway probe writes the address into neighbour caches. Each window contains
-several probes, because a probe or its answer may be lost. A conflict probe without an answer means
-that the address is free; a gateway probe without an answer means that the gateway is silent.
-``now`` is a monotonic clock in seconds.
+The window of a phase is the time for its probes and their answers. It contains several probes,
+because a probe or an answer may be lost. Probing for conflicts comes first, because a gateway probe
+writes the address into neighbour caches. All times are monotonic clock seconds.
 """
 
 from __future__ import annotations
@@ -20,13 +18,16 @@ from nodeagent.conflict_detection.probe_schedule import ProbeSchedule
 
 
 class AddressFree(NamedTuple):
-    """No other host uses the address. ``gateway``: the gateway's MAC address, b"" if not probed."""
+    """No other host uses the address.
+
+    ``gateway``: the gateway's MAC address; b"" if the gateway was not probed.
+    """
 
     gateway: bytes = b""
 
 
 class ConflictFound(NamedTuple):
-    """Another host uses the address, with this MAC address."""
+    """Another host uses the address. ``mac``: the MAC address of that host."""
 
     mac: bytes
 
@@ -41,9 +42,9 @@ Finding: TypeAlias = AddressFree | ConflictFound | GatewaySilent
 class ProbeState(NamedTuple):
     """The state of a probe. ``finding`` is None until the probe has finished.
 
-    ``at_gateway``: whether the gateway is probed now. ``due``: when to call ``advance``, by the
-    monotonic clock. ``probes_left``: probes to send in this window, the next one at ``due``; if 0,
-    the window ends at ``due``.
+    ``at_gateway``: whether the gateway is probed now.
+    ``due``: when to call ``advance`` next.
+    ``probes_left``: probes still to send in this window. If 0, the window ends at ``due``.
     """
 
     request: ProbeRequest
@@ -71,10 +72,7 @@ def start_probe(request: ProbeRequest, codec: ProbeCodec, now: float) -> ProbeSt
 
 
 def advance(state: ProbeState, codec: ProbeCodec, now: float) -> ProbeStep:
-    """The step to take at ``now``: the next probe, the next window, or the end.
-
-    Before ``due`` the state is unchanged and nothing is sent.
-    """
+    """Send the next probe, begin the next window, or end. Before ``due``, change nothing."""
     if state.finding is not None or now < state.due:
         return ProbeStep(state)
     if state.probes_left:

@@ -1,7 +1,6 @@
 """Announces the addresses of a Pod after its MAC address has changed.
 
-A failure is logged and does not fail the ADD (docs/reference/coordinator.md, "MAC address"). The
-frames are those of ``nodeagent.conflict_detection``.
+A failure is only logged: the ADD succeeds (docs/reference/coordinator.md, "MAC address").
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class Announcer:
     def announce(
         self, namespace: NetworkNamespace, interface: str, addresses: Iterable[Address]
     ) -> None:
-        """Announce each address once, with the NIC's current MAC address."""
+        """Announce that the addresses are at the NIC's current MAC address."""
         targets = [(PROBE_CODECS[address.family], packed_address(address)) for address in addresses]
         try:
             self._closer.check_capacity()

@@ -1,11 +1,10 @@
 """The coordinator's engine: sets up and reverts attachments (read, plan, record, apply).
 
-It has nothing to do with the workflow engine (``workflows.engine``).
+- A failed ADD reverts its changes.
+- A repeated ADD has the result of the first ADD, also after a crash.
+- A DEL ignores errors of the kernel, and can be repeated.
 
-A failed ADD reverts its changes. A repeated ADD, by a runtime or after a crash, has the result of
-the first. A DEL continues after errors of the kernel; repeating it is safe. Calls block: run them
-in worker threads, one at a time for each container. The node's own network namespace is never set
-up as a Pod's namespace.
+Calls block: run them in worker threads, one at a time for each container.
 """
 
 from __future__ import annotations
@@ -49,7 +48,8 @@ CARRIER_POLL_S: Final = 0.001
 """Seconds between two polls of the host veth's carrier."""
 
 CARRIER_POLLS_MAX: Final = 200
-"""After so many polls the ADD continues without a carrier; protocols retransmit lost packets."""
+"""After this number of polls, the ADD continues without a carrier. Packets that the kernel drops
+until then are retransmitted by their protocols."""
 
 
 class AttachRequest(NamedTuple):
@@ -62,16 +62,18 @@ class AttachRequest(NamedTuple):
     @property
     def fingerprint(self) -> bytes:
         """A hash of all settings that change the Pod's set-up."""
-        # A setting of the node and the times of probes do not change the Pod.
+        # ``host_rp_filter`` changes only the node, and ``detection`` only the probes.
         pod_settings = self.settings._replace(host_rp_filter=None, detection=DetectionTiming())
         text = repr((pod_settings, sorted(self.expected)))
         return blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 
 class AttachResult(NamedTuple):
-    """The result of an ADD. ``mac``: the NIC's new MAC address, b"" if it was not changed.
+    """The result of an ADD.
 
-    ``repeated``: an earlier ADD set the NIC up. ``kernel_s``: seconds in rtnetlink system calls.
+    ``mac``: the NIC's new MAC address; b"" if the MAC address was not changed.
+    ``repeated``: whether an earlier ADD has set the NIC up.
+    ``kernel_s``: seconds in rtnetlink system calls.
     """
 
     mode: str
@@ -82,7 +84,7 @@ class AttachResult(NamedTuple):
 
 
 class StackSessions(NamedTuple):
-    """Open sessions in a Pod's network namespace and in the node's."""
+    """Open netlink sessions: one in a Pod's network namespace, one in the node's."""
 
     namespace: NetworkNamespace
     pod: NetlinkSession
@@ -95,11 +97,14 @@ class StackSessions(NamedTuple):
 
 
 Change = tuple[NetlinkSession, PlanStep]
-"""A step that has been applied, and its session."""
+"""A step that has been applied, and the session that applied the step."""
 
 
 class Engine:
-    """The coordinator of a node. ``node``: its namespace; ``random_bytes``: for MAC addresses."""
+    """Sets up and reverts the attachments of one node.
+
+    ``node``: the node's network namespace. ``random_bytes``: the source of MAC addresses.
+    """
 
     def __init__(
         self,
@@ -148,7 +153,7 @@ class Engine:
     def _set_host_rp_filter(self, settings: CoordinatorSettings) -> None:
         """Set the node's rp_filter if a value is configured.
 
-        Call it before the host veth is created: a new interface gets the value of ``default``.
+        Call it before the host veth is created: the new interface inherits the value.
         """
         if settings.host_rp_filter is not None:
             value = str(settings.host_rp_filter)
@@ -157,11 +162,11 @@ class Engine:
     def _set_up(self, request: AttachRequest, sessions: StackSessions) -> AttachResult:
         settings, interface = request.settings, request.attachment.interface
         pod_stack = read_pod(sessions.pod, interface)
-        # ``first``: it is the Pod's first NIC in this mode; in underlay it gets a veth pair.
+        # In mode underlay, the agent creates a veth pair with the Pod's first NIC.
         decision = decide_nic_setup(settings, pod_stack)
         has_own_veth = decision.mode == "underlay" and decision.first
         if has_own_veth and pod_stack.link(POD_VETH) is not None:
-            # An unfinished ADD left this pair. Its routes must not count as routes of the Pod.
+            # An unfinished ADD left this veth pair. Its routes are not routes of the Pod.
             self._veth_pairs.remove(request.attachment.container, sessions.pod, sessions.host)
             pod_stack = read_pod(sessions.pod, interface)
         mac = mac_of(settings, pod_stack)
@@ -178,7 +183,7 @@ class Engine:
             self._records.put(record)
             changed = self._apply(record, sessions, done)
             if changed != record.plan:
-                # A DEL must not undo a step whose object existed before this ADD.
+                # Record it again, so that a DEL does not undo steps whose object existed before.
                 self._records.put(msgspec.structs.replace(record, plan=changed))
         except Exception:
             for session, step in reversed(done):
@@ -208,9 +213,9 @@ class Engine:
     def _apply(
         self, record: AttachmentRecord, sessions: StackSessions, done: list[Change]
     ) -> AttachmentPlan:
-        """Apply the steps of both sides and the reply-mark rules.
+        """Apply the plan of a record in Pod and node.
 
-        Applied steps are appended to ``done``, also before an error is raised. Returns the plan
+        Applied steps are appended to ``done``, even if an error is raised later. Returns the plan
         without the undo requests of steps whose object existed before.
         """
         plan = record.plan
@@ -228,10 +233,10 @@ class Engine:
     # ------------------------------------------------------------------------- DEL and GC
 
     def detach(self, attachment: Attachment, first_nic: str) -> bool:
-        """Revert the set-up of an attachment (DEL). Returns whether there was one.
+        """Revert the set-up of an attachment (DEL). Return False if there was nothing to revert.
 
-        Without a record the veth pair of ``first_nic`` is removed by its name. Raises NetlinkLost,
-        OSError.
+        If ``first_nic`` has no record, the host veth of the container is removed by name. Raises
+        NetlinkLost, OSError.
         """
         container, interface = attachment.container, attachment.interface
         recorded = self._records.get(container, interface)
@@ -245,13 +250,13 @@ class Engine:
         return True
 
     def _revert(self, recorded: AttachmentRecord, host: NetlinkSession) -> None:
-        """Undo the steps of a record in Pod and node, ignoring errors, and delete the record."""
+        """Undo the steps of a record in Pod and node, and delete the record. Ignores errors."""
         with (
             suppress(DatapathError),
             NetworkNamespace.open(recorded.netns) as namespace,
             self._executor.session(namespace) as pod,
         ):
-            # The path may belong to another Pod now.
+            # The path may lead to the namespace of another Pod now.
             is_same_namespace = tuple(namespace.identity) == (recorded.device, recorded.inode)
             if recorded.rdma and is_same_namespace:
                 self._rdma.give_back(recorded.rdma, namespace)
@@ -259,16 +264,16 @@ class Engine:
                 pod.attempt(_undo(recorded.plan.pod))
         undoing = _undo(recorded.plan.host)
         if recorded.own_veth:
-            # Delete the host veth by its index, which is not reused; its name may have changed.
+            # Delete the host veth by index: its name may have changed.
             undoing.append(requests.delete_link_by_index(recorded.host_veth))
         host.attempt(undoing)
         self._records.remove(recorded.container, recorded.interface)
 
     def is_orphaned(self, recorded: AttachmentRecord) -> bool:
-        """Whether it is certain that a record's NIC does not exist any more.
+        """Whether a record's NIC is certainly gone. Raises DatapathError, OSError.
 
-        The host veth disappears with the Pod's namespace. It is checked instead of the namespace's
-        path, which may not be mounted in this process. Raises DatapathError, OSError.
+        The host veth disappears together with the Pod's namespace. A missing namespace path proves
+        nothing: the path may not be mounted in this process.
         """
         with self._executor.session(self._node) as host:
             if host.ask(requests.get_link_by_index(recorded.host_veth)) is None:
@@ -285,7 +290,7 @@ class Engine:
     # ------------------------------------------------------------------------------ CHECK
 
     def find_differences(self, attachment: Attachment) -> list[str]:
-        """One text for each difference between the kernel and the set-up of the ADD (CHECK).
+        """Compare the kernel with the set-up of the ADD (CHECK): one text for each difference.
 
         Raises DatapathError.
         """
@@ -301,7 +306,8 @@ class Engine:
                 return [f"{attachment.netns}: namespace, NIC or veth are not those of the ADD"]
             texts = _differences(recorded, pod, host)
             if texts:
-                # The kernel does not report interrupted listings of rules and neighbours.
+                # A listing of rules or neighbours can be incomplete, and the kernel does not report
+                # this. Keep only differences that a second reading finds too.
                 again = _differences(recorded, pod, host)
                 texts = [text for text in texts if text in again]
             if recorded.plan.reply_marks:
@@ -312,9 +318,9 @@ class Engine:
 def _apply_steps(
     session: NetlinkSession, steps: Sequence[PlanStep], done: list[Change]
 ) -> tuple[PlanStep, ...]:
-    """Send all steps in one batch. Applied ones are appended to ``done``, also before an error.
+    """Send all steps in one batch. Returns the steps, with ``undo`` None if the object existed.
 
-    Returns the steps, without the undo requests of those whose object existed before.
+    Applied steps are appended to ``done`` before an error is raised.
     """
     outcomes = session.attempt([step.do for step in steps])
     recorded_steps = []
@@ -328,10 +334,7 @@ def _apply_steps(
 
 
 def _await_carrier(host: NetlinkSession, host_veth: int) -> None:
-    """Wait until a new host veth has a carrier. Without a carrier the kernel drops packets.
-
-    Since Linux 6.8, reading a link also updates the link's state immediately.
-    """
+    """Wait until a new host veth has a carrier. Without a carrier the kernel drops packets."""
     for _ in range(CARRIER_POLLS_MAX):
         answer = host.ask(requests.get_link_by_index(host_veth))
         if answer is None or replies.link(memoryview(answer)).operstate == IF_OPER_UP:
@@ -358,8 +361,8 @@ def _is_for_same_pod(recorded: AttachmentRecord, sessions: StackSessions) -> boo
 def _has_veth(recorded: AttachmentRecord, sessions: StackSessions) -> bool:
     """Whether namespace and veth pair are those of the record.
 
-    An inode number alone is not enough: the kernel reuses it soon, but interface indexes only after
-    2^31 links.
+    Inode numbers are not enough: the kernel reuses them soon. Interface indexes are reused only
+    after 2^31 links.
     """
     if tuple(sessions.namespace.identity) != (recorded.device, recorded.inode):
         return False

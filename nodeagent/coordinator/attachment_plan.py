@@ -1,8 +1,8 @@
 """Computes the attachment plan of a NIC: the netlink requests that set it up. Pure.
 
 docs/reference/coordinator.md specifies order, tables, priorities and preferred sources
-(RTA_PREFSRC); the tuning of routes is in ``policy_routing``. The same input gives the same plan,
-and each step can be repeated.
+(RTA_PREFSRC) of the requests. Policy routing between NICs is in ``policy_routing``. The same input
+gives the same plan. Each step can be repeated.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from nodeagent.netlink.values import (
 )
 
 RULE_PRIORITY: Final = 1_000
-"""The priority of two rules: the Pod's rule for the reply path (replies to connections that came in
-through veth0), and the node's for the host table (``hostRuleTable``, the routes to its Pods)."""
+"""The priority of two rules. The Pod's rule selects the table of the reply path. The node's rule
+selects the host table (``hostRuleTable``), which has the routes to the node's Pods."""
 
 REPLY_MARK: Final = 0x1
-"""The mark of connections that came in through veth0, and are answered through it."""
+"""The mark of connections that came in through veth0. Their replies leave through veth0."""
 
 MARK_MASK: Final = 0xFFFFFFFF
 
@@ -57,7 +57,7 @@ def plan(
 ) -> AttachmentPlan:
     """The plan of one NIC. ``expected``: names of NICs that the Pod gets later.
 
-    Raises BadInput if the default-route NIC does not exist and is not expected, or if the MAC
+    Raises BadInput if the default-route NIC neither exists nor is expected, or if the NIC's MAC
     address cannot be set (``mac_of``).
     """
     source = _preferred_source(settings, pod)
@@ -82,7 +82,8 @@ def plan(
         for family in pod.families:
             priorities.reserve(family, RULE_PRIORITY)
     if settings.tune_pod_routes and (decision.mode == "overlay" or not decision.first):
-        # In overlay mode the first NIC has these routes, and its routes may move to another table.
+        # In overlay mode, ``host_routes`` lead over the Pod's first NIC. Tuning can move the routes
+        # of this NIC to another table, so it must see the planned routes too.
         main_routes = tuple(route for route in host_routes if route.table == RT_TABLE_MAIN)
         pod_with_routes = pod._replace(routes=(*pod.routes, *main_routes))
         steps += tuning_steps(settings, decision, pod_with_routes, priorities, expected)
@@ -96,10 +97,10 @@ def plan(
 
 
 def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
-    """The NIC's new MAC address: ``podMACPrefix``, then four bytes of its first IP address.
+    """The NIC's new MAC address; b"" if ``podMACPrefix`` is not set.
 
-    b"" without a prefix. See docs/reference/coordinator.md, "MAC address". Raises BadInput for an
-    ipvlan, which has its master's MAC address, and for InfiniBand.
+    It is ``podMACPrefix`` and the last four bytes of the NIC's first IP address
+    (docs/reference/coordinator.md, "MAC address"). Raises BadInput for ipvlan and InfiniBand.
     """
     if not settings.mac_prefix:
         return b""
@@ -120,9 +121,9 @@ def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
 
 
 def _preferred_source(settings: CoordinatorSettings, pod: PodStack) -> Address | None:
-    """The first IPv4 address of the first NIC; None if it has none.
+    """The first IPv4 address of the Pod's first NIC; None if that NIC has no IPv4 address.
 
-    There is no IPv6 source, because old kernels refuse a route with a preferred IPv6 source.
+    IPv6 routes have no preferred source, because old kernels refuse it.
     """
     first = pod.link(settings.first_nic)
     if first is None:
@@ -180,7 +181,7 @@ def _hijack_routes(
         if gateway is None:
             continue
         preferred = _source_for(network.family, source)
-        # The kernel refuses a destination with host bits.
+        # Clear the host bits: the kernel refuses a destination with host bits.
         destination = network._replace(address=network.first)
         yield KernelRoute(destination, veth.pod, gateway, table, preferred)
 
@@ -203,8 +204,8 @@ def _reply_path(
 def _policy_routes(
     settings: CoordinatorSettings, decision: NicSetup, pod: PodStack
 ) -> Iterator[PlanStep]:
-    """The user's ``policyRoutes``: routes over this call's NIC."""
-    # No rule leads to the table of the first underlay NIC.
+    """The user's ``policyRoutes``: routes over the NIC of this call."""
+    # No rule selects the table of the first underlay NIC.
     uses_main = decision.mode == "underlay" and decision.first
     table = RT_TABLE_MAIN if uses_main else decision.table
     for route in settings.policy_routes:
@@ -215,7 +216,7 @@ def _policy_routes(
 
 def _host_steps(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) -> Iterator[PlanStep]:
     for family in pod.families:
-        # All Pods of the node share this rule, so no DEL removes it.
+        # No undo: all Pods of the node share this rule.
         yield PlanStep(requests.add_rule(RoutingRule(family, settings.host_table, RULE_PRIORITY)))
     for address in pod.nic_addresses:
         yield neighbour_step(Neighbour(veth.host, address, veth.pod_mac))
@@ -228,13 +229,12 @@ def _sysctls(settings: CoordinatorSettings, pod: PodStack, veth_name: str) -> di
     links += [veth_name] if veth_name else []
     values: dict[str, str] = {}
     if 6 in pod.families:
-        # Writing "all" changes the links only if the value of "all" changes. If it is 0 already,
-        # IPv6 may still be disabled on some links. The NIC of this call is left out: it has an IPv6
-        # address, so IPv6 is enabled on it.
+        # Each link is written too: "all" changes the links only if the value of "all" changes.
+        # The NIC of this call has an IPv6 address, so IPv6 is already enabled there.
         names = ["all", "default", *(name for name in links if name != pod.interface.name)]
         values |= {f"net/ipv6/conf/{name}/disable_ipv6": "0" for name in names}
     if settings.rp_filter is not None:
-        # The kernel uses the stricter of "all" and the link's own value.
+        # The kernel uses the larger of the value of "all" and the value of the link.
         names = ["all", *links]
         values |= {f"net/ipv4/conf/{name}/rp_filter": str(settings.rp_filter) for name in names}
     return values

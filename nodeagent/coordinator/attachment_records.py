@@ -1,13 +1,15 @@
 """Attachment records: files on the node, each with the changes that an ADD makes in the kernel.
 
-A record is written before its changes are made; the DEL reverts them and deletes the record. If the
-agent is killed during an ADD, the next ADD continues from the record, or the next DEL reverts its
-changes. CHECK compares the kernel with the record. A record is written to a temporary file, which
-is then renamed: it is complete or absent. It is not synced to disk, because a power loss also
-clears the kernel's state; so the directory belongs on a tmpfs (below /run).
+An ADD writes the record before it makes the changes. The DEL reverts the changes and deletes the
+record. If the agent is killed during an ADD, the next ADD continues from the record, or the next
+DEL reverts the changes. CHECK compares the kernel with the record.
 
-A record that cannot be read, or that a newer version wrote, is kept and reported as a contained
-fault (one that affects one object only): the version that wrote the record can revert it.
+A record file is complete or absent: it is written under a temporary name and then renamed. The
+directory belongs on a tmpfs (below /run): a reboot clears the kernel's state, and must clear the
+records too.
+
+A record that cannot be read is kept and reported as a fault. If another agent version wrote the
+record, that version can revert the changes.
 """
 
 from __future__ import annotations
@@ -27,21 +29,21 @@ from nodeagent.coordinator.attachment_steps import AttachmentPlan, PlanStep
 from nodeagent.netlink.requests import Request
 
 RECORDS_MAX: Final = 20_000
-"""Records that one GC reads; a node has hundreds."""
+"""The most records that one GC reads. A node has hundreds of records."""
 
 CONTAINER_CHARACTERS_MAX: Final = 128
-"""Characters of the container id in a file name; container ids of runtimes have 64."""
+"""The most characters of the container id in a file name. Runtimes use ids of 64 characters."""
 
 VERSION: Final = 1
 
 KIND: Final = "attachment record"
 REMEDY: Final = (
-    "if another agent version wrote it, run that version; otherwise delete the file once its Pod is"
-    " deleted; its routes and rules may stay in the kernel until the next reboot"
+    "if another agent version wrote the record, run that version; otherwise delete the file once"
+    " the Pod is deleted; the Pod's routes and rules may stay in the kernel until the next reboot"
 )
 READ_REMEDY: Final = (
-    "make the file readable, or delete it once its Pod is deleted; its routes and rules may then"
-    " stay in the kernel until the next reboot"
+    "make the file readable, or delete the file once the Pod is deleted; the Pod's routes and rules"
+    " may then stay in the kernel until the next reboot"
 )
 LIMIT_REMEDY: Final = (
     "compare the records with the Pods of this node, and check that the runtime calls GC"
@@ -51,12 +53,13 @@ LIMIT_REMEDY: Final = (
 class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
     """The changes that an ADD made for one attachment, or was about to make.
 
-    ``device`` and ``inode`` identify the network namespace; ``link``, ``pod_veth`` and
-    ``host_veth`` are the interface indexes of the NIC and of both ends of the veth pair. If all
-    these numbers are unchanged, the Pod is the same. ``own_veth``: the coordinator created the veth
-    pair for this NIC. ``fingerprint``: the fingerprint of the ADD (``AttachRequest``). ``mac``: the
-    NIC's new MAC address, b"" if unchanged. ``rdma``: the RDMA device that moved into the Pod, ""
-    for none.
+    ``device`` and ``inode``: the identity of the network namespace.
+    ``link``, ``pod_veth`` and ``host_veth``: the interface indexes of the NIC and of both ends of
+    the veth pair. The Pod is the same if these five numbers are unchanged.
+    ``own_veth``: whether the coordinator created the veth pair for this NIC.
+    ``fingerprint``: ``AttachRequest.fingerprint`` of the ADD.
+    ``mac``: the NIC's new MAC address; b"": unchanged.
+    ``rdma``: the RDMA device that was moved into the Pod; "": none.
     """
 
     network: str
@@ -91,7 +94,7 @@ class AttachmentRecords:
         self._decode = msgspec.msgpack.Decoder(AttachmentRecord).decode
 
     def put(self, record: AttachmentRecord) -> None:
-        """Write a record. Raises DatapathError when the file cannot be written."""
+        """Write a record. Raises DatapathError if the file cannot be written."""
         data = self._encode(msgspec.structs.replace(record, plan=_encodable_plan(record.plan)))
         path = self._path(record.container, record.interface)
         temporary = path.with_name(f".{path.name}")
@@ -110,7 +113,7 @@ class AttachmentRecords:
             ) from error
 
     def get(self, container: str, interface: str) -> AttachmentRecord | None:
-        """The record of an attachment; None if there is none, or if it cannot be read.
+        """The record of an attachment; None if there is no readable record.
 
         A record that cannot be read is reported as a fault.
         """
@@ -127,7 +130,7 @@ class AttachmentRecords:
         self._faults.clear(_key(path))
 
     def all(self) -> Iterator[AttachmentRecord]:
-        """Every readable record, up to ``RECORDS_MAX``; other records are reported."""
+        """All readable records, up to ``RECORDS_MAX``. Unreadable records are reported as faults."""
         self._faults.clear_kinds(KIND)
         paths: list[Path] = []
         with suppress(FileNotFoundError):
@@ -180,6 +183,6 @@ def _encodable_step(step: PlanStep) -> PlanStep:
 
 
 def _without_subject(request: Request) -> Request:
-    # The subject is only for error texts, and may contain 128-bit integers, which msgpack lacks.
+    # Only error texts use the subject. msgpack cannot encode the 128-bit integers in a subject.
     kind, flags, body, verb, _, tolerated = request
     return Request(kind, flags, body, verb, "", tolerated)

@@ -10,15 +10,16 @@ from nodeagent.netlink.values import KernelRoute, Neighbour, RoutingRule
 
 
 class PlanStep(NamedTuple):
-    """One change. ``undo`` None: the change needs no undo, or it disappears with the Pod."""
+    """One change. ``undo`` None: the change is not undone, or it disappears with the Pod."""
 
     do: Request
     undo: Request | None = None
 
 
 class AttachmentPlan(NamedTuple):
-    """The changes of one ADD, in the Pod and on the node. ``sysctls`` of the Pod are set first.
+    """The changes of one ADD: ``pod`` in the Pod, ``host`` on the node.
 
+    ``sysctls``: values for the Pod, set before all other changes.
     ``reply_marks``: whether to add the firewall-mark rules of the reply path to the Pod.
     """
 

@@ -1,4 +1,4 @@
-"""The node's rules ``from all lookup TABLE``, which all Pods share and no DEL removes."""
+"""Removes the node's rules ``from all lookup TABLE``. All Pods share these rules, so DELs do not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nodeagent.netlink.values import RoutingRule
 
 
 def remove_host_rules(netlink: NetlinkSession, table: int) -> list[RoutingRule]:
-    """Remove the rules of each family that has no route in the table, and return them.
+    """Remove the rule of each family without a route in the table. Return the removed rules.
 
     A route in the table belongs to a Pod that still runs. Raises NetlinkRefused or NetlinkLost.
     """

@@ -1,8 +1,7 @@
-"""Compares the objects in the kernel with the requests of an ADD, for CHECK. Repairs nothing.
+"""Compares the objects in the kernel with the netlink requests of an ADD, for CHECK.
 
-An attachment record contains the requests as bytes, which are decoded like the kernel's answers.
-Objects that a request adds must exist, and objects that it removes must not. The objects of each
-kind and family are listed once.
+The objects that the ADD added must exist. The objects that the ADD removed must be absent. The
+requests come from the attachment record, as bytes; they are decoded like the kernel's answers.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _ROUTES: Final = (n.RTM_NEWROUTE, n.RTM_DELROUTE)
 
 
 class _NextHop(NamedTuple):
-    """The identity of a route, without metric and protocol, which the kernel may fill in."""
+    """The identity of a route. Metric and protocol are left out: the kernel may fill them in."""
 
     destination: Cidr
     table: int
@@ -36,7 +35,7 @@ class _NeighbourKey(NamedTuple):
 
 
 def differences(steps: Sequence[PlanStep], session: NetlinkSession) -> list[str]:
-    """One text for each missing object, and for each object that should not exist.
+    """One text for each object that is missing, and for each object that must not exist.
 
     Raises the errors of ``NetlinkSession.listing``.
     """

@@ -1,4 +1,4 @@
-"""The mode of a NIC, its routing table, and whether it is the first NIC. Pure.
+"""Decides the coordinator's mode and the routing table of a NIC. Pure.
 
 See docs/reference/coordinator.md, "Modes".
 """
@@ -14,27 +14,27 @@ from nodeagent.coordinator.settings import CoordinatorSettings
 Mode = Literal["underlay", "overlay"]
 
 REPLY_TABLE: Final = 100
-"""The table, in underlay mode, of replies through veth0; in overlay mode, of a copy of the first
-NIC's default route."""
+"""In underlay mode, the table for replies through veth0. In overlay mode, the table with a copy of
+the first NIC's default route."""
 
 FIRST_TABLE: Final = 101
-"""The table of the Pod's first NIC in its mode (``NicSetup.first``). In underlay mode eth0 and net1
-both have it; only net1 has a rule that leads to it."""
+"""The table of a NIC that is ``NicSetup.first``. In underlay mode, eth0 and net1 both use this
+table; a rule selects the table only for net1."""
 
 _UNDERLAY_BASE: Final = 98
-"""The table of a further NIC is this number plus the number of the Pod's broadcast links: with
-eth0, veth0 and net1, the table of net1 is 101."""
+"""In underlay mode, the table of a further NIC is this number plus the number of the Pod's broadcast
+links. Example: with eth0, veth0 and net1, the table of net1 is 98 + 3."""
 
 _OVERLAY_BASE: Final = 99
-"""The number to add in overlay mode: with eth0, net1 and net2, the table of net2 is 102."""
+"""The same number in overlay mode. Example: with eth0, net1 and net2, the table of net2 is 99 + 3."""
 
 _LINKS_OF_FIRST_OVERLAY: Final = 2
-"""The Pod's broadcast links when its first overlay NIC is set up: the NIC of the cluster's CNI
-plugin, and the NIC of this call."""
+"""The number of the Pod's broadcast links when the first overlay NIC is set up: the NIC of the
+cluster's CNI plugin, and the NIC of this call."""
 
 
 class NicSetup(NamedTuple):
-    """The set-up of one NIC. ``first``: it is the Pod's first NIC in this mode."""
+    """The set-up of one NIC. ``first``: whether the NIC is the Pod's first NIC in this mode."""
 
     mode: Mode
     first: bool
@@ -42,7 +42,7 @@ class NicSetup(NamedTuple):
 
 
 def decide_nic_setup(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
-    """The set-up of this call's NIC. Raises BadInput if the mode does not fit the Pod."""
+    """The set-up of the NIC of this call. Raises BadInput if the mode does not fit the Pod."""
     name = pod.interface.name
     is_first_nic = name == settings.first_nic
     has_veth = pod.link(POD_VETH) is not None

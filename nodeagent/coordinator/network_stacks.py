@@ -1,8 +1,4 @@
-"""The network stacks of a Pod and its node, which ``stack_reader`` has read.
-
-A Pod's addresses are the unicast ones that are not link-local (docs/reference/coordinator.md,
-"Inputs").
-"""
+"""The network stacks of a Pod and of the node, as ``stack_reader`` reads them."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ _LINK_LOCAL: Final = {4: (0xA9FE0000, 0xFFFF0000), 6: (0xFE80 << 112, 0xFFC0 << 
 
 
 class PodStack(NamedTuple):
-    """The Pod's stack. ``interface``: the NIC of this call; ``routes``: those of the table main."""
+    """The Pod's stack. ``interface``: the NIC of this call. ``routes``: the routes in table main."""
 
     interface: Link
     links: tuple[Link, ...]
@@ -28,11 +24,11 @@ class PodStack(NamedTuple):
     rules: tuple[RoutingRule, ...]
 
     def link(self, name: str) -> Link | None:
-        """The link of that name."""
+        """The link with this name; None if it does not exist."""
         return next((link for link in self.links if link.name == name), None)
 
     def addresses_of(self, link: int) -> tuple[Address, ...]:
-        """The addresses of a link, IPv4 before IPv6, each family in the kernel's order."""
+        """The addresses of a link: first IPv4, then IPv6, each in the kernel's order."""
         return tuple(entry.address for entry in self.addresses if entry.link == link)
 
     @property
@@ -49,25 +45,24 @@ class PodStack(NamedTuple):
 class HostStack(NamedTuple):
     """The node's stack.
 
-    ``node_addresses``: the node's addresses that the Pod must reach, gateways first, without
-    duplicates (docs/reference/coordinator.md, "Node addresses"). ``stale``: neighbour entries for
-    the Pod's addresses on any link of the node, from earlier Pods.
+    ``node_addresses``: the node's addresses that the Pod must reach, without duplicates. For each
+    family, the gateway comes first (docs/reference/coordinator.md, "Node addresses").
+    ``stale``: the node's neighbour entries that earlier Pods left for the Pod's addresses.
     """
 
     node_addresses: tuple[Address, ...]
     stale: tuple[Neighbour, ...] = ()
 
     def gateway(self, family: Family) -> Address | None:
-        """The node's address that is the gateway of hijacked traffic of a family."""
+        """The node's address to which the Pod sends hijacked traffic; None: no such address."""
         of_family = (address for address in self.node_addresses if address.family == family)
         return next(of_family, None)
 
 
 class VethPair(NamedTuple):
-    """The veth pair between a Pod and its node.
+    """The veth pair between a Pod and the node. ``pod`` and ``host`` are interface indexes.
 
-    The Pod's end is ``veth0`` (underlay) or the Pod's first NIC (overlay). ``pod`` and ``host`` are
-    interface indexes.
+    The Pod's end is ``veth0`` in underlay mode, and the Pod's first NIC in overlay mode.
     """
 
     pod: int
@@ -78,7 +73,10 @@ class VethPair(NamedTuple):
 
 
 def is_pod_address(address: Address) -> bool:
-    """Whether an address is unicast and not link-local."""
+    """Whether the coordinator uses an address of a Pod: unicast, and not link-local.
+
+    See docs/reference/coordinator.md, "Inputs".
+    """
     for values in (_MULTICAST, _LINK_LOCAL):
         prefix, mask = values[address.family]
         if address.value & mask == prefix:

@@ -1,9 +1,9 @@
 """Reads a Pod's annotations about its NICs: the default-route NIC, and the further NICs.
 
-``ipam.spidernet.io/default-route-nic`` names a NIC. ``k8s.v1.cni.cncf.io/networks`` lists further
-networks, as JSON or as ``namespace/name@interface`` with commas; NICs without a name are net1,
-net2, ... in order (Network Custom Resource Definition De-facto Standard 1.2, section 4). An
-unreadable annotation counts as absent: Multus and the allocator report it.
+``ipam.spidernet.io/default-route-nic`` names a NIC. ``k8s.v1.cni.cncf.io/networks`` lists the
+further networks, as JSON or as ``namespace/name@interface`` separated by commas. In this list, the
+NIC of entry N is netN if the entry has no interface (Network Custom Resource Definition De-facto
+Standard 1.2, section 4). An unreadable annotation counts as absent: Multus reports the error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NETWORKS_MAX: Final = 256
 
 
 def default_route_nic(annotations: Mapping[str, str]) -> str:
-    """The NIC for the Pod's default route; "" without the annotation."""
+    """The NIC for the Pod's default route; "" if there is no annotation."""
     return annotations.get(DEFAULT_ROUTE_NIC, "").strip()
 
 

@@ -1,8 +1,8 @@
 """Policy routing between the NICs of a Pod ("tuning of routes"). Pure.
 
-See docs/reference/coordinator.md, "Tuning of routes". The routes of one NIC are copied to a table
-of their own, and the NIC's default routes are removed from table main. Main keeps one default route
-and the routes to all connected networks. Rules select a table by source address.
+See docs/reference/coordinator.md, "Tuning of routes". One NIC is moved out of table main: its
+routes are copied to another table, and its default routes are removed from main. Main keeps one
+default route and the routes to all connected networks. Rules select a table by source address.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def tuning_steps(
     priorities: Priorities,
     expected: frozenset[str],
 ) -> Iterator[PlanStep]:
-    """The steps of the tuning; none if no other NIC has a default route.
+    """The steps of the tuning. There are no steps if no other NIC has a default route.
 
-    ``decision``: mode and table of this call's NIC. ``expected``: NICs that the Pod gets later.
-    Raises BadInput if the default-route NIC does not exist and is not expected.
+    ``decision``: mode and table of the NIC of this call. ``expected``: NICs that the Pod gets
+    later. Raises BadInput if the default-route NIC neither exists nor is expected.
     """
     default = default_nic(pod)
     configured = settings.default_route_nic
@@ -52,9 +52,9 @@ def tuning_steps(
                 subject="podDefaultRouteNIC",
                 remedy="name a NIC of this Pod in ipam.spidernet.io/default-route-nic",
             )
-        # The configured NIC takes over main's default route when it is added.
+        # The ADD of the configured NIC will change the default route of main.
         configured = ""
-    # If the existing NIC keeps main's default route, the new NIC's routes leave main.
+    # If main keeps the default route of the existing NIC, the NIC of this call leaves main.
     moved_nic = pod.interface if configured in ("", default.name) else default
     if configured == pod.interface.name:
         yield from _rules(pod, default, decision.table, priorities)
@@ -67,9 +67,9 @@ def tuning_steps(
 
 
 def default_nic(pod: PodStack) -> Link | None:
-    """The NIC with a default route in main, other than the NIC of this call.
+    """Another NIC than that of this call with a default route in main; None if there is none.
 
-    If there are several, the one with the lowest interface index; None if there is none.
+    If there are several NICs, the NIC with the lowest interface index.
     """
     default_routes = [route for route in _routes_of_families(pod) if route.is_default]
     with_default = {ifindex for route in default_routes for ifindex in route.links}
@@ -101,7 +101,7 @@ def _copied_defaults(settings: CoordinatorSettings, pod: PodStack) -> Iterator[P
 
 
 def _move_routes(pod: PodStack, nic: Link, table: int) -> Iterator[PlanStep]:
-    """Copy all routes over a NIC to a table, and remove its default routes from main."""
+    """Copy all routes over a NIC to a table, and remove the NIC's default routes from main."""
     routes = [route for route in _routes_of_families(pod) if nic.ifindex in route.links]
     # Connected networks come first, so that gateways of later routes are reachable.
     for route in sorted(routes, key=lambda route: (route.is_default, route.gateway is not None)):
@@ -110,7 +110,7 @@ def _move_routes(pod: PodStack, nic: Link, table: int) -> Iterator[PlanStep]:
         narrowed = _narrowed(route, nic.ifindex)
         copy = _copy(narrowed, table)
         if route.is_default:
-            # The only default route of its table needs no metric; the kernel chooses its source.
+            # The table has one default route, so no metric is needed. The kernel chooses the source.
             yield route_step(copy._replace(source=None, metric=0))
             yield from _remove_next_hop(route, narrowed, nic.ifindex)
         else:
@@ -118,7 +118,7 @@ def _move_routes(pod: PodStack, nic: Link, table: int) -> Iterator[PlanStep]:
 
 
 def _narrowed(route: KernelRoute, link: int) -> KernelRoute:
-    """The route with its next hop over this link only."""
+    """The route with only the next hop over this link."""
     for hop in route.hops:
         if hop.link == link:
             return route._replace(link=link, gateway=hop.gateway, flags=hop.flags, hops=())
