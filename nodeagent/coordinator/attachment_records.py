@@ -130,7 +130,7 @@ class AttachmentRecords:
         self._faults.clear(_key(path))
 
     def all(self) -> Iterator[AttachmentRecord]:
-        """All readable records, up to ``RECORDS_MAX``. Unreadable records are reported as faults."""
+        """All readable records, up to ``RECORDS_MAX``. Other records are reported as faults."""
         self._faults.clear_kinds(KIND)
         paths: list[Path] = []
         with suppress(FileNotFoundError):
@@ -147,7 +147,7 @@ class AttachmentRecords:
             if record.version != VERSION:
                 raise ValueError(f"version {record.version} is unknown")
             if self._path(record.container, record.interface) != path:
-                raise ValueError("its content belongs to another attachment")
+                raise ValueError("the file name is not that of the attachment in the record")
         except FileNotFoundError:
             return None
         except (OSError, *DECODING_ERRORS) as error:

@@ -1,4 +1,4 @@
-"""Removes the node's rules ``from all lookup TABLE``. All Pods share these rules, so DELs do not."""
+"""Removes the node's rules ``from all lookup TABLE``, which all Pods share."""
 
 from __future__ import annotations
 

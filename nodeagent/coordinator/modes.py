@@ -22,11 +22,11 @@ FIRST_TABLE: Final = 101
 table; a rule selects the table only for net1."""
 
 _UNDERLAY_BASE: Final = 98
-"""In underlay mode, the table of a further NIC is this number plus the number of the Pod's broadcast
-links. Example: with eth0, veth0 and net1, the table of net1 is 98 + 3."""
+"""In underlay mode, the table of a further NIC is this number plus the number of broadcast links of
+the Pod. Example: with eth0, veth0 and net1, the table of net1 is 98 + 3."""
 
 _OVERLAY_BASE: Final = 99
-"""The same number in overlay mode. Example: with eth0, net1 and net2, the table of net2 is 99 + 3."""
+"""The same for overlay mode. Example: with eth0, net1 and net2, the table of net2 is 99 + 3."""
 
 _LINKS_OF_FIRST_OVERLAY: Final = 2
 """The number of the Pod's broadcast links when the first overlay NIC is set up: the NIC of the

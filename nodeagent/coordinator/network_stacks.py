@@ -15,7 +15,7 @@ _LINK_LOCAL: Final = {4: (0xA9FE0000, 0xFFFF0000), 6: (0xFE80 << 112, 0xFFC0 << 
 
 
 class PodStack(NamedTuple):
-    """The Pod's stack. ``interface``: the NIC of this call. ``routes``: the routes in table main."""
+    """The Pod's stack. ``interface``: the NIC of this call. ``routes``: routes in table main."""
 
     interface: Link
     links: tuple[Link, ...]

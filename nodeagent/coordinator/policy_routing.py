@@ -110,7 +110,7 @@ def _move_routes(pod: PodStack, nic: Link, table: int) -> Iterator[PlanStep]:
         narrowed = _narrowed(route, nic.ifindex)
         copy = _copy(narrowed, table)
         if route.is_default:
-            # The table has one default route, so no metric is needed. The kernel chooses the source.
+            # The table has one default route, so it needs no metric. The kernel sets the source.
             yield route_step(copy._replace(source=None, metric=0))
             yield from _remove_next_hop(route, narrowed, nic.ifindex)
         else:

@@ -1,9 +1,8 @@
 """Moves the RDMA device of a virtual function into the Pod's network namespace, and back.
 
-This works only if each RDMA device belongs to one namespace (``rdma system`` prints exclusive). A
-DEL moves a recorded device back to the node. If the Pod's namespace ends without a DEL, the kernel
-moves the device back. A device that the CNI plugin ``rdma`` has moved already is left to that
-plugin. Calls block.
+The node must be in RDMA mode exclusive (``rdma system``): each device belongs to one namespace. A
+DEL moves the device back to the node. If the Pod's namespace ends without a DEL, the kernel moves
+the device back. A device that the CNI plugin ``rdma`` has moved is not touched. Calls block.
 """
 
 from __future__ import annotations
@@ -32,13 +31,12 @@ FIND_DEVICE: Final = (
     "delete the Pod, so that its controller creates it anew; if the error recurs, `rdma dev` on the"
     " node shows whether the device exists"
 )
-"""The remedy if a device cannot be moved, or is not where it was."""
 
 OpenSocket = Callable[[NetnsExecutor, NetworkNamespace], RdmaSocket | None]
 
 
 class RdmaIsolation:
-    """Moves RDMA devices by RDMA netlink. ``node``: the node's namespace."""
+    """Moves RDMA devices by RDMA netlink. ``node``: the node's network namespace."""
 
     def __init__(
         self,
@@ -55,14 +53,14 @@ class RdmaIsolation:
         self._bus_of = bus_of
 
     def device_of(self, namespace: NetworkNamespace, interface: str) -> str:
-        """The device to move for a NIC of a Pod; "" if the Pod has a device already.
+        """The device to move for a NIC of a Pod; "" if the device is already in the Pod.
 
-        Found by the NIC's PCI address, which the node's /sys has too. Raises DatapathError.
+        The NIC's PCI address leads to the device. Raises DatapathError.
         """
         try:
             with self._socket(self._node) as node_socket:
                 if not node_socket.exclusive():
-                    text = "all namespaces of this node share its RDMA devices"
+                    text = "expected RDMA mode exclusive on this node, found shared"
                     raise DatapathError(f"{interface}: {text}", subject=interface, remedy=REMEDY)
             address = self._executor.run(namespace, lambda: self._bus_of(interface))
             name = self._pci.rdma_name(address)
@@ -75,11 +73,12 @@ class RdmaIsolation:
         raise DatapathError(
             f"{interface} ({address}) has no RDMA device",
             subject=interface,
-            remedy="choose a network whose virtual functions have one (isRdma of their policy)",
+            remedy="choose a network whose virtual functions have RDMA devices (isRdma of the"
+            " SriovNetworkNodePolicy)",
         )
 
     def move(self, name: str, namespace: NetworkNamespace) -> None:
-        """Move a device from the node to the Pod, unless a repeated ADD finds it there.
+        """Move a device from the node to the Pod. Do nothing if the device is already in the Pod.
 
         Raises DatapathError.
         """
@@ -97,18 +96,18 @@ class RdmaIsolation:
         raise DatapathError(text, subject=name, remedy=FIND_DEVICE)
 
     def give_back(self, name: str, namespace: NetworkNamespace) -> None:
-        """Move a device back to the node. Errors are ignored: the kernel moves it back later."""
+        """Move a device back to the node. Ignores errors: the kernel does the same later."""
         with suppress(OSError, DatapathError):
             self._transfer(name, namespace, self._node)
 
     def _has_device(self, namespace: NetworkNamespace, interface: str) -> bool:
-        """Whether a device of the Pod belongs to the NIC, or to no link, as on InfiniBand."""
+        """Whether the Pod has a device that belongs to the NIC, or to no link (InfiniBand)."""
         with self._socket(namespace) as pod_socket:
             ports = [port for device in pod_socket.devices() for port in pod_socket.ports(device)]
         return any(port.link in {"", interface} for port in ports)
 
     def _transfer(self, name: str, source: NetworkNamespace, target: NetworkNamespace) -> bool:
-        """Move a device; False if the source does not have it."""
+        """Move a device. Return False if the device is not in ``source``."""
         with self._socket(source) as socket:
             for device in socket.devices():
                 if device.name == name:

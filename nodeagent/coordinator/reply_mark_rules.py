@@ -1,12 +1,13 @@
-"""Firewall-mark rules of the reply path: connections through veth0 are answered through veth0.
+"""Firewall-mark rules of the reply path: replies to connections from veth0 leave through veth0.
 
-See docs/reference/coordinator.md, "Reply path".
+See docs/reference/coordinator.md, "Reply path". There are three rules in the Pod's namespace:
 
-Three rules in the Pod's namespace set a mark on packets of new connections from veth0, store the
-mark in the connection, and set it on packets that the Pod sends in that connection. Other packets
-keep the mark that the Pod set (SO_MARK). nftables applies the rules in one transaction; without
-nftables in the kernel, the node's iptables applies them, one process for each rule. Applying them
-twice changes nothing. Other tables are not changed.
+1. Mark the packets of new connections from veth0.
+2. Store the mark in the connection.
+3. Mark the packets that the Pod sends in a connection with this mark.
+
+Other packets keep the mark that the Pod has set (SO_MARK). nftables adds the rules in one
+transaction. If the kernel has no nftables, the node's iptables adds the rules.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 TABLE_NAME: Final = "orbweaver"
 LOCK_S_MAX: Final = 4
-"""Seconds that iptables waits for its lock, which every iptables process takes."""
+"""Seconds that iptables waits for the lock that all iptables processes share."""
 
 IPTABLES_S_MAX: Final = LOCK_S_MAX + 1.0
 LOCKED: Final = 4
@@ -80,7 +81,7 @@ _EXPECTED_RULES: Final = (
     "prerouting meta cmp ct",
     "output ct cmp meta",
 )
-"""The rules of ``_CHAINS`` as ``nft.rules_in`` returns them: chain, then names of expressions."""
+"""The rules of ``_CHAINS`` in the form of ``nft.rules_in``: chain, then names of expressions."""
 
 _IPTABLES: Final[dict[Family, str]] = {4: "iptables", 6: "ip6tables"}
 _IPTABLES_RULES: Final = (
@@ -93,8 +94,8 @@ _EARLIER_RULES: Final = {
     _EXPECTED_RULES[-1]: "output ct meta",
     _IPTABLES_RULES[-1]: "OUTPUT -j CONNMARK --restore-mark",
 }
-"""For a current rule, the rule of earlier versions, which reset a mark that the Pod set. CHECK
-accepts it for Pods that were created before an upgrade."""
+"""A current rule, and the rule that earlier versions added instead. CHECK also accepts the earlier
+rule: a Pod that is older than the upgrade has it."""
 
 
 class ReplyMarkRules(Protocol):
@@ -117,7 +118,7 @@ class NftReplyMarkRules(ReplyMarkRules):
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         with nft.opened(self._executor, namespace) as netlink:
-            # Reading first is cheap; a refused transaction takes 10-20 ms.
+            # Read the rules first: reading is fast, and a refused transaction takes 10 to 20 ms.
             incomplete = tuple(family for family in families if _rules_missing(netlink, family))
             if not incomplete:
                 return
@@ -168,7 +169,7 @@ class IptablesReplyMarkRules(ReplyMarkRules):
         self, namespace: NetworkNamespace, family: Family, verb: str, rule: str
     ) -> subprocess.CompletedProcess[str]:
         name = _IPTABLES[family]
-        # The program without the suffix usually needs nftables, which this kernel lacks.
+        # The program without the suffix often uses nftables, and this kernel has no nftables.
         program = shutil.which(f"{name}-legacy") or shutil.which(name)
         if program is None:
             text = f"the kernel has no nftables, and there is no {name}"
@@ -190,7 +191,7 @@ class IptablesReplyMarkRules(ReplyMarkRules):
 
 
 class PreferredReplyMarkRules(ReplyMarkRules):
-    """Rules of nftables, or of iptables after the kernel has refused nftables as unsupported."""
+    """Rules of nftables; rules of iptables once the kernel has refused nftables as unsupported."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._iptables = IptablesReplyMarkRules(executor)
@@ -227,9 +228,9 @@ def _rules_missing(
 
 def _busy(name: str, waited_s: float) -> FirewallBusy:
     return FirewallBusy(
-        f"{name} did not get its lock within {waited_s:g} s: another program changes rules",
+        f"{name} did not get the xtables lock within {waited_s:g} s: another program changes rules",
         subject=name,
-        remedy="the runtime tries again; if it fails again, find which process holds"
+        remedy="the runtime tries again; if the call fails again, find which process holds"
         " /run/xtables.lock",
     )
 

@@ -1,8 +1,8 @@
-"""Computes the priorities that the kernel would assign to rules without one. Pure.
+"""Computes the priority that the kernel would assign to a rule. Pure.
 
-The kernel takes the priority of the second rule in its list and subtracts one
-(``fib_default_rule_pref``). Repeating a request without a priority would add another rule; with an
-explicit priority the kernel detects the repetition.
+The kernel subtracts one from the priority of the second rule in its list
+(``fib_default_rule_pref``). Requests have an explicit priority: if such a request is repeated, the
+kernel does not add a second rule.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from nodeagent.netlink.values import RoutingRule
 
 
 class Priorities:
-    """The priorities of a namespace's rules, in the order of the kernel's lists."""
+    """The priorities of the rules in one network namespace."""
 
     def __init__(self, rules: Iterable[RoutingRule]) -> None:
         self._rules = list(rules)
@@ -25,12 +25,12 @@ class Priorities:
             taken.sort()
 
     def reserve(self, family: Family, priority: int) -> None:
-        """Record that a rule of this priority is added."""
+        """Record that a rule with this priority is added."""
         self._taken[family].append(priority)
         self._taken[family].sort()
 
     def source_rule(self, source: Cidr, table: int) -> RoutingRule:
-        """The rule ``from source lookup table``: the existing one, or a new one."""
+        """The rule ``from source lookup table``: the existing rule, or a new rule."""
         family = source.family
         for rule in self._rules:
             if rule.source == source and rule.table == table and not rule.mark:

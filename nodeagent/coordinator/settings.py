@@ -1,8 +1,7 @@
-"""The coordinator's settings: those of the network configuration, the cluster, and built-in ones.
+"""The coordinator's settings. Sources: the network configuration, the cluster, built-in values.
 
 See docs/reference/coordinator.md, "Inputs", docs/reference/cni-configuration.md, "coordinator".
-``effective_settings`` returns valid settings; an error names its field. Lists are not merged: the
-first list that is not empty is used.
+Lists are not merged: the first list that is not empty is used.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from nodeagent.netlink.values import host_prefix
 
 MODES: Final = ("auto", "underlay", "overlay", "disable")
 DISABLED: Final = "disabled"
-"""How the CRD spells the mode ``disable``; Spiderpool's plugin does not accept this spelling.
+"""The spelling of the mode ``disable`` in the CRD. Spiderpool's plugin does not accept it.
 
 See docs/reference/coordinator.md, "Inputs".
 """
@@ -46,7 +45,7 @@ _Networks = Annotated[tuple[_Text, ...], msgspec.Meta(max_length=NETWORKS_MAX)]
 
 
 class UnparsedRoute(msgspec.Struct, frozen=True):
-    """An entry of ``policyRoutes``, before parsing."""
+    """An entry of ``policyRoutes`` before parsing."""
 
     dst: _Text = ""
     gw: _Text = ""
@@ -77,7 +76,7 @@ class UnparsedSettings(
         "rdma_isolation": "rdmaIsolation",
     },
 ):
-    """The settings of one source, such as conf.yml, before parsing; None, "" and (): not set."""
+    """The settings of one source before parsing. None, "" and (): not set."""
 
     mode: _Text = ""
     tune_pod_routes: bool | None = None
@@ -117,19 +116,21 @@ BUILT_IN: Final = UnparsedSettings(
 
 
 class NicPolicyRoute(NamedTuple):
-    """A user's route for this NIC."""
+    """A route of ``policyRoutes``, for the NIC of this call."""
 
     destination: Cidr
     gateway: Address
 
 
 class CoordinatorSettings(NamedTuple):
-    """The valid settings of one call. ``mac_prefix`` b"": do not change the MAC address.
+    """The valid settings of one call.
 
-    ``rp_filter`` is the Pod's, ``host_rp_filter`` the node's; None: do not change the sysctl.
-    ``hijacked``: networks that the Pod reaches through its node: those of the overlay, of Services
-    and of the user, in this order. ``hijack_further_nics``: also add routes to these networks to
-    the tables of further NICs. ``rdma_isolation``: move the NIC's RDMA device into the Pod.
+    ``mac_prefix``: b"": do not change the MAC address.
+    ``hijacked``: networks that the Pod reaches through the node: first the overlay's networks, then
+    the Services' networks, then the user's networks (``hijackCIDR``).
+    ``hijack_further_nics``: whether the tables of further NICs get routes to these networks too.
+    ``rp_filter``, ``host_rp_filter``: the values in the Pod and on the node. None: do not change.
+    ``rdma_isolation``: whether to move the NIC's RDMA device into the Pod.
     """
 
     mode: str
@@ -153,17 +154,18 @@ class CoordinatorSettings(NamedTuple):
 class CoordinatorDefaults(Protocol):
     """The source of fields that the network configuration does not set.
 
-    Standalone, the source is ``orbweaver.coordinator`` of conf.yml. In Kubernetes the
-    SpiderCoordinator overrides these fields (``nodeagent.kubernetes.coordinator_watch``), and ADDs
-    fail while it is not Synced (docs/reference/coordinator.md, "SpiderCoordinator status").
+    Without Kubernetes, the source is ``orbweaver.coordinator`` in conf.yml. In Kubernetes, fields
+    of the SpiderCoordinator override conf.yml (``nodeagent.kubernetes.coordinator_watch``). ADDs
+    fail while the SpiderCoordinator is not Synced (docs/reference/coordinator.md,
+    "SpiderCoordinator status").
     """
 
     async def load(self) -> None:
-        """Wait for a limited time for the first answer of the source, before an ADD."""
+        """Wait for the first answer of the source, for a limited time."""
         ...
 
     def current_settings(self) -> UnparsedSettings:
-        """The current settings. Raises NotReady while ADDs must not use them."""
+        """The current settings. Raises NotReady if ADDs must wait."""
         ...
 
 
@@ -201,7 +203,7 @@ def effective_settings(
 ) -> CoordinatorSettings:
     """Merge and parse the settings of a call. Raises BadInput.
 
-    ``default_route_nic``: the NIC in the Pod's annotation, "" without one.
+    ``default_route_nic``: the NIC in the Pod's annotation; "": there is no annotation.
     """
     merged = merge_settings(conf, cluster)
     mode = "disable" if merged.mode == DISABLED else merged.mode
@@ -211,8 +213,8 @@ def effective_settings(
     if merged.veth_link_address:
         veth_address = _address("vethLinkAddress", merged.veth_link_address)
         if not veth_address.value:
-            # The kernel would accept this address and do nothing.
-            raise _invalid("vethLinkAddress", f"{veth_address} is the unspecified address")
+            # The kernel accepts this address, but does not set it.
+            raise _invalid("vethLinkAddress", f"{veth_address} must not be unspecified")
     return CoordinatorSettings(
         mode=mode,
         tune_pod_routes=bool(merged.tune_pod_routes),
@@ -240,7 +242,7 @@ def effective_settings(
 
 
 def validate_settings(settings: UnparsedSettings) -> None:
-    """Raise BadInput if a field of one source is invalid."""
+    """Raise BadInput if a field is invalid."""
     effective_settings(settings, UnparsedSettings())
 
 
@@ -249,11 +251,11 @@ def merge_settings(*sources: UnparsedSettings) -> UnparsedSettings:
     fields = {}
     for name in UnparsedSettings.__struct_fields__:
         values = [getattr(source, name) for source in (*sources, BUILT_IN)]
-        # 0 is a value, except for the table and the MTU, where it means not set.
+        # 0 counts as set, except for the table and the MTU.
         empty: tuple[object, ...] = (None, "", ())
         if name in ("host_rule_table", "veth_mtu"):
             empty = (*empty, 0)
-        # False is a value, although it is equal to 0.
+        # ``False in (0,)`` is true, but False counts as set.
         set_values = [value for value in values if value not in empty or value is False]
         fields[name] = set_values[0] if set_values else values[-1]
     return UnparsedSettings(**fields)
@@ -264,7 +266,7 @@ def _networks(field: str, texts: tuple[str, ...]) -> tuple[Cidr, ...]:
 
 
 def _network(field: str, text: str) -> Cidr:
-    """A CIDR, or an address as a prefix of full length."""
+    """Parse a CIDR or an address. An address gets the full prefix length."""
     stripped = text.strip()
     try:
         if "/" in stripped:
@@ -282,7 +284,7 @@ def _address(field: str, text: str) -> Address:
 
 
 def _policy_route(route: UnparsedRoute) -> NicPolicyRoute:
-    # "invalid route ..." is the text of Spiderpool, which users' scripts search for.
+    # Spiderpool's text "invalid route ...": scripts of users search for it.
     destination = _network("invalid route dst", route.dst)
     gateway = _address("invalid route gw", route.gw)
     if destination.family != gateway.family:
@@ -302,7 +304,7 @@ def _mac_prefix(text: str) -> bytes:
 
 
 def _rp_filter(field: str, value: int | None) -> int | None:
-    """The value of the sysctl; None, also for a negative value: do not change the sysctl."""
+    """The value of the sysctl. None: do not change the sysctl. A negative value becomes None."""
     if value is None or value < 0:
         return None
     return _number(field, value, 0, 2)

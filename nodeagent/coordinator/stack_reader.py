@@ -1,8 +1,7 @@
-"""Reads the network stacks of a Pod and its node from the kernel.
+"""Reads the network stacks of a Pod and of the node from the kernel.
 
-The number of netlink requests does not depend on the number of Pods; entries of other Pods are
-skipped before they are decoded. Stale routes for addresses that a Pod is about to get are removed
-here (docs/reference/coordinator.md, "Order of ADD").
+The number of netlink requests does not depend on the number of Pods. ``read_pod`` also sets the NIC
+up. ``read_host`` also removes stale routes (docs/reference/coordinator.md, "Order of ADD").
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from nodeagent.netlink.values import Link, LinkAddress, Neighbour, host_prefix
 VIRTUAL_LINKS: Final = re.compile(
     r"docker|cbr|dummy|virbr|lxcbr|veth|lo$|cali|flannel|kube-ipvs|cni|vx-submariner|cilium*"
 )
-"""Links whose addresses do not count as node addresses.
+"""Names of links whose addresses are not node addresses.
 
 See docs/reference/coordinator.md, "Node addresses".
 """
 
 
 def read_pod(session: NetlinkSession, interface: str) -> PodStack:
-    """The Pod's stack, after setting the NIC up. Raises DatapathError if it has no address."""
+    """Set the NIC up and read the Pod's stack. Raises DatapathError if the NIC has no address."""
     links = tuple(session.links())
     nic = _named(links, interface)
     if not nic.up:
@@ -54,9 +53,10 @@ def read_pod(session: NetlinkSession, interface: str) -> PodStack:
 
 
 def read_host(session: NetlinkSession, pod: PodStack, table: int) -> HostStack:
-    """The node's stack, after removing stale routes for the Pod's addresses from the host table.
+    """Remove stale routes to the Pod's addresses, and read the node's stack.
 
-    A route over an old veth would otherwise be the node's route to the Pod. Raises NetlinkRefused.
+    Stale routes lead over the veth of an earlier Pod. ``table``: the host table. Raises
+    NetlinkRefused.
     """
     addresses = [
         entry.address for entry in _in_link_order(pod) if entry.address.family in pod.families
@@ -64,7 +64,8 @@ def read_host(session: NetlinkSession, pod: PodStack, table: int) -> HostStack:
     removals = [requests.clear_route(host_prefix(address), table) for address in pod.nic_addresses]
     lookups = [requests.get_route(address) for address in addresses]
     outcomes = session.apply([*removals, *lookups])[len(removals) :]
-    # The node's source address towards each of the Pod's addresses; the first is the gateway.
+    # The source address that the node uses for packets to each address of the Pod. These addresses
+    # come first in ``node_addresses``, because ``HostStack.gateway`` returns the first address.
     sources = [
         replies.route(memoryview(outcome.answer)).source for outcome in outcomes if outcome.answer
     ]
@@ -87,7 +88,7 @@ def read_veth(pod_session: NetlinkSession, host_session: NetlinkSession, name: s
 
 
 def veth_of(pod_veth: Link, host_session: NetlinkSession) -> VethPair:
-    """Like ``read_veth``, for the Pod's link that has been read already."""
+    """The veth pair of a link that has been read already. Raises DatapathError as ``read_veth``."""
     host_veth = None
     if pod_veth.kind == "veth" and pod_veth.parent:
         answer = host_session.ask(requests.get_link_by_index(pod_veth.parent))
@@ -108,12 +109,12 @@ def _named(links: Iterable[Link], name: str) -> Link:
     raise DatapathError(
         f"there is no link {name} in the Pod",
         subject=name,
-        remedy="the main plugin has to create it before the coordinator runs",
+        remedy="the main plugin has to create the link before the coordinator runs",
     )
 
 
 def _in_link_order(pod: PodStack) -> list[LinkAddress]:
-    """The Pod's addresses, those of its first link first."""
+    """The Pod's addresses in the order of the Pod's links."""
     order = {link.ifindex: index for index, link in enumerate(pod.links)}
     return sorted(pod.addresses, key=lambda entry: order.get(entry.link, len(order)))
 
@@ -123,7 +124,7 @@ def _node_addresses(session: NetlinkSession, families: Iterable[Family]) -> list
 
     def read(body: memoryview) -> LinkAddress | None:
         kind, scope = body[0], body[IFADDRMSG_SCOPE]
-        # Each host veth has a link-local IPv6 address.
+        # Skip link-local addresses before decoding: each host veth has one.
         if kind not in address_families or (kind == AF_OF[6] and scope == RT_SCOPE_LINK):
             return None
         return replies.link_address(body)
@@ -137,12 +138,12 @@ def _node_addresses(session: NetlinkSession, families: Iterable[Family]) -> list
 
 def _is_node_link(session: NetlinkSession, ifindex: int) -> bool:
     name = session.link_name(ifindex)
-    # A link that was just removed has no name and no addresses.
+    # The name is "" if the link has been removed.
     return bool(name) and not VIRTUAL_LINKS.match(name)
 
 
 def _neighbours_for(session: NetlinkSession, addresses: Iterable[Address]) -> list[Neighbour]:
-    """The neighbour entries of these addresses; a node may have thousands of other entries."""
+    """The neighbour entries of these addresses. A node can have thousands of other entries."""
     packed = [packed_address(address) for address in addresses]
     has_address = re.compile(b"|".join(map(re.escape, packed))).search
 

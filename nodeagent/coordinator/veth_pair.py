@@ -1,7 +1,7 @@
 """The veth pair of an underlay Pod: one end in the Pod, the other on the node.
 
-The name of the host veth is derived from the container's id, so that a DEL without a record and a
-repeated ADD find it. Calls block.
+The name of the host veth contains the container id, so that a repeated ADD and a DEL without an
+attachment record find the host veth. Calls block.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nodeagent.netlink.values import Mac
 HOST_VETH_PREFIX: Final = "veth"
 HOST_VETH_ID_CHARACTERS: Final = 11
 """Characters of the container id in the name of the host veth. With the prefix, the name has 15
-characters, the limit of an interface name."""
+characters. Linux does not allow longer names."""
 
 MAC_BYTES: Final = 6
 
@@ -30,7 +30,7 @@ REMEDY: Final = "delete the Pod, so that its controller creates it anew"
 
 
 class VethPairs:
-    """Creates and removes veth pairs; ``node``: the node's namespace."""
+    """Creates and removes veth pairs. ``node``: the node's network namespace."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class VethPairs:
     def create(
         self, container: str, mtu: int, namespace: NetworkNamespace, host: NetlinkSession
     ) -> VethPair:
-        """Create the pair of a Pod in its ``namespace``. Raises DatapathError."""
+        """Create the pair of a Pod. ``namespace``: the Pod's. Raises DatapathError."""
         name = host_veth_name(container)
         host_end, pod_end = VethEnd(name, self._mac()), VethEnd(POD_VETH, self._mac())
         creations = (
@@ -60,7 +60,7 @@ class VethPairs:
             check(creation, outcome)
         host_veth = replies.link(memoryview(outcomes[-1].answer))
         write_sysctls(self._executor, self._node, {f"net/ipv6/conf/{name}/accept_ra": "0"})
-        # The ``parent`` of a veth is the index of its peer, here of the Pod's end.
+        # The ``parent`` of a veth is the index of the other end.
         return VethPair(host_veth.parent, pod_end.mac, host_veth.ifindex, host_end.mac, name)
 
     def remove(self, container: str, pod: NetlinkSession, host: NetlinkSession) -> None:
@@ -68,7 +68,7 @@ class VethPairs:
         pair = read_veth(pod, host, POD_VETH)
         name = host_veth_name(container)
         if pair.host_name != name:
-            # Spiderpool's text, for searches.
+            # The text of Spiderpool: users may search for it.
             text = f"container veth name {POD_VETH} with peer {pair.host_name} already exists"
             raise DatapathError(text, subject=POD_VETH, remedy=REMEDY)
         host.apply([requests.delete_link(name)])

@@ -1,7 +1,7 @@
 """The device plugin: advertises slots and devices to kubelet (docs/how-to/limit-pods-by-nic.md).
 
-    kubelet_api.py         kubelet's device plugin API, v1beta1: its messages and names
-    device_plugin.py       one resource: its socket, its list of devices, its registration
+    kubelet_api.py         messages and names of kubelet's device plugin API, v1beta1
+    device_plugin.py       the socket, the devices and the registration of one resource
     device_advertiser.py   keeps the advertised resources up to date
     slot_offers.py         slots of NICs and of a network provider
     vf_offers.py           virtual functions of SriovNetworkNodePolicies
@@ -12,6 +12,6 @@
     device_info.py         files that describe a device for Multus
     device_setup.py        starts the device plugin from the settings
 
-``core.domain.slots`` and ``core.domain.sriov`` decide what is advertised. Pods without devices
-start and run without the device plugin. Devices that cannot be read stay advertised.
+``core.domain.slots`` and ``core.domain.sriov`` decide what is advertised. Pods that request no
+device do not need the device plugin.
 """

@@ -1,10 +1,11 @@
 """Keeps the advertised resources up to date, in the background.
 
-Level-triggered: each round reads the devices of all sources and advertises what has changed. An
-offer is the devices of one resource. A fault is logged once, and the next round tries again. If a
-source cannot be read, its resources stay advertised; a resource that fails does not affect the
-others. Between two rounds the advertiser polls kubelet's socket: a restarted kubelet has no
-registrations, and needs them before it starts Pods. ``wake`` starts a round early.
+An offer is the devices of one resource. Each round reads the offers of all sources and advertises
+what has changed. A fault is logged once, and the next round tries again. If a source cannot be
+read, the resources of that source stay advertised.
+
+Between two rounds, the advertiser polls kubelet's socket. A restarted kubelet has no registrations:
+the next round starts at once and registers all resources again.
 """
 
 from __future__ import annotations
@@ -41,16 +42,16 @@ class OfferSource(Protocol):
 
     @property
     def name(self) -> str:
-        """The name of this source in log messages."""
+        """The name in log messages."""
         ...
 
     async def read(self) -> Mapping[str, Offer] | None:
-        """Offers by resource; None if they are not known yet. Raises DatapathError, OSError."""
+        """Offers by resource; None: not known yet. Raises DatapathError, OSError."""
         ...
 
 
 class DeviceAdvertiser:
-    """The plugins of one agent; ``run`` until cancelled, then ``close``."""
+    """The device plugins of one agent. Call ``run`` until it is cancelled, then ``close``."""
 
     def __init__(
         self, sources: Sequence[OfferSource], directory: Path, round_s: float = ROUND_S
@@ -67,7 +68,7 @@ class DeviceAdvertiser:
         self._is_woken = False
 
     def wake(self) -> None:
-        """Run the next round within ``KUBELET_POLL_S``."""
+        """Start the next round early: within ``KUBELET_POLL_S``."""
         self._is_woken = True
 
     async def run(self) -> None:
@@ -79,7 +80,7 @@ class DeviceAdvertiser:
             self.rounds += 1
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                # grpc stops a server by asyncio.wait_for, which may swallow a cancellation.
+                # To stop a server, grpc calls asyncio.wait_for, which may swallow a cancellation.
                 raise asyncio.CancelledError
             deadline = time.monotonic() + self._round_s
             while not self._is_woken and (left_s := deadline - time.monotonic()) > 0:
@@ -88,7 +89,7 @@ class DeviceAdvertiser:
                     break
 
     async def close(self) -> None:
-        """Close all plugins; Pods keep their devices."""
+        """Close all plugins. Running Pods keep their devices."""
         await asyncio.gather(*(plugin.close() for plugin in self.plugins.values()))
 
     async def _round(self) -> None:
@@ -115,7 +116,8 @@ class DeviceAdvertiser:
     def _merged(self, faults: dict[str, str]) -> dict[str, Offer]:
         """The offers of all sources, one for each resource.
 
-        The first source that offers a resource gets it. Other offers are added to ``faults``.
+        If two sources offer a resource, the first offer is used. Faults of the other offers are
+        added to ``faults``.
         """
         merged: dict[str, Offer] = {}
         for source, offers in self._offers.items():

@@ -182,7 +182,7 @@ def test_shared_devices_and_nics_without_one_are_refused_with_the_reason(
     rdma: Rdma, network_pod: NetworkPod
 ) -> None:
     rdma.kernel.mode = SHARED_MODE
-    with pytest.raises(DatapathError, match="share its RDMA devices"):
+    with pytest.raises(DatapathError, match="expected RDMA mode exclusive"):
         network_pod.add(rdmaIsolation=True)
 
     rdma.kernel.mode = EXCLUSIVE_MODE

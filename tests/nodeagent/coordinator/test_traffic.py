@@ -279,7 +279,7 @@ def test_a_lock_of_iptables_that_another_program_holds_is_an_error_to_retry(
     monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
     with (tmp_path / "xtables.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(FirewallBusy, match="did not get its lock within 1 s"):
+        with pytest.raises(FirewallBusy, match="did not get the xtables lock within 1 s"):
             IptablesReplyMarkRules(network.executor).put(
                 network.open_namespace(network_pod.inside), (4,)
             )
