@@ -1,33 +1,33 @@
 """Orbweaver's exception classes: every failure that crosses a module boundary.
 
     OrbweaverError
-    ├── Refused                     a command breaks rules; carries each as a Refusal
+    ├── Refused                     a command violates rules; has a Refusal for each violation
     ├── BadInput                    an input from outside is invalid
     │   ├── MalformedReview         kind, object or namespace of an admission review is wrong
-    │   └── PrunedAway              the archive files that have the requested instant were pruned
+    │   └── PrunedAway              the archive files of the requested time were pruned
     ├── NotFound                    no object has the given name
-    ├── StoreError                  the key-value store
+    ├── StoreError                  the key-value store failed
     │   ├── StoreUnavailable        etcd is not reachable; nothing was written  (retryable)
     │   │   └── StoreTimeout        etcd did not answer a read in time      (retryable)
     │   ├── OutcomeUnknown          the answer to a write was lost: read back first (retryable)
-    │   ├── StoreFull               the database is full: nothing was written  (retryable)
+    │   ├── StoreFull               etcd's database is full: nothing was written  (retryable)
     │   ├── LostRace                another writer changed a key of the transaction  (retryable)
     │   ├── StoreRejected           etcd rejects this request; repeating it fails again
     │   │   └── LeaseGone           the lease has ended: grant another one
     │   └── Compacted               the revision was compacted: read from a newer one (retryable)
     │       └── WatchTooFarBehind   too many changes wait for etcd's confirmation  (retryable)
-    ├── LogError                    the event log
+    ├── LogError                    the event log is invalid, or its writer was replaced
     │   ├── WriterFenced            another process writes under this writer's name
-    │   ├── LogGap                  a segment is missing: read again        (retryable)
+    │   ├── LogGap                  a segment is missing: read the log again  (retryable)
     │   └── LogCorrupt              a value cannot be decoded, or the hash chain is broken
     │       └── UnusableValue       a worker of the workflow engine cannot use a stored value
-    ├── RequestError                one request of a client
+    ├── RequestError                one request of a client was not served
     │   ├── Overloaded              the named queue is full; try again      (retryable)
     │   ├── DeadlineExceeded        the request's deadline has passed       (retryable)
     │   ├── NotReady                the process cannot serve requests now   (retryable)
     │   ├── CallerGone              the client disconnected before its request began  (retryable)
     │   ├── Unauthenticated         the request has no token that the API server accepts
-    │   └── AccessDenied            the user of the token may not do this
+    │   └── AccessDenied            the user of the token has no permission for the request
     ├── AllocationError             an ADD got no addresses
     │   ├── WrongInput              "wrong input"
     │   ├── NoPoolAvailable         "no IPPool available"
@@ -37,13 +37,13 @@
     │   ├── GatewayUnreachable      "unreachable"                           (retryable)
     │   ├── DetectionFailed         the link of a NIC could not be probed
     │   └── RetriesExhausted        "exhaust all retries"                   (retryable)
-    ├── DatapathError               the network stack of this node
+    ├── DatapathError               an operation on the network stack of this node failed
     │   ├── NamespaceGone           the network namespace does not exist
     │   ├── NetlinkRefused          the kernel refused an operation; carries its errno
     │   ├── BpfRefused              the kernel refused an eBPF map, program or link
     │   ├── NetlinkLost             the kernel's answers were lost repeatedly  (retryable)
     │   └── FirewallBusy            another program held the lock of iptables  (retryable)
-    ├── ApiError                    the Kubernetes API server
+    ├── ApiError                    a request to the Kubernetes API server failed
     │   ├── ApiUnavailable          the API server gave no answer or a temporary error  (retryable)
     │   ├── ApiConflict             another client changed or created the object  (retryable)
     │   ├── ApiExpired              the resourceVersion is too old: list again  (retryable)
@@ -53,16 +53,16 @@
     ├── TaskEnded                   a supervised task has used up its restarts  (retryable)
     ├── ProviderError               the network provider failed; outcome unknown  (retryable)
     │   └── ProviderRefused         the network provider rejected the request
-    └── ExecutionError              a workflow execution
-        ├── ExecutionNotFound       no execution has this id, or none that is open
-        ├── AlreadyStarted          the workflow id is in use and the id policy forbids reuse
+    └── ExecutionError              a request to a workflow execution failed
+        ├── ExecutionNotFound       no open execution has this id, or no execution at all
+        ├── AlreadyStarted          the workflow id is in use, and the id policy forbids reuse
         ├── ExecutionFailed         the execution failed, or was cancelled or terminated
         ├── CallRejected            the execution rejected a query, update, pause or retry
         └── SessionLost             the lease of this process has ended     (retryable)
 
 A text in quotes is the ``sentinel`` of an AllocationError. Each message states what happened to
-which object; ``remedy`` states what to do. The class attribute ``retryable`` states whether a retry
-can succeed. A test compares this tree with the classes.
+which object. The class attribute ``retryable`` states whether a retry can succeed. A test compares
+this tree with the classes.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ from typing import ClassVar, Literal, NamedTuple, Self
 RefusalKind = Literal[
     "Invalid", "Forbidden", "NotSupported", "Required", "AlreadyExists", "NotFound", "Internal"
 ]
-"""In which way a command breaks a rule.
+"""The way in which a command violates a rule.
 
-A webhook returns it as the cause type of a Kubernetes ``Status``: ``Invalid`` becomes
-``FieldValueInvalid``.
+A webhook returns the kind as the cause type of a Kubernetes ``Status``, such as
+``FieldValueInvalid`` for ``Invalid``.
 """
 
 
@@ -95,9 +95,9 @@ class OrbweaverError(Exception):
 
 
 class Refusal(NamedTuple):
-    """A rule that a command breaks. Webhook, dry run, simulation and command report the same value.
+    """One violation of a rule by a command.
 
-    ``subject`` is ``Kind/name``, ``field`` a path such as ``spec.ips[0]``. ``rule`` is a stable
+    ``subject``: ``Kind/name``. ``field``: a path such as ``spec.ips[0]``. ``rule``: the stable
     identifier of the rule, such as ``subnet-overlap``.
     """
 
@@ -115,7 +115,7 @@ class Refusal(NamedTuple):
 
 
 class Refused(OrbweaverError):
-    """A command breaks rules; ``refusals`` has at least one."""
+    """A command violates rules; ``refusals`` is not empty."""
 
     def __init__(self, refusals: tuple[Refusal, ...]) -> None:
         assert refusals, "Refused needs at least one refusal"
@@ -136,7 +136,7 @@ class MalformedReview(BadInput):
 
 
 class PrunedAway(BadInput):
-    """The archive files that have the requested instant of the log were pruned."""
+    """The archive files of the requested time were pruned."""
 
 
 class NotFound(OrbweaverError):
@@ -160,8 +160,8 @@ class StoreTimeout(StoreUnavailable):
 class StoreFull(StoreError):
     """The database of etcd is full: no write succeeds until an administrator frees space.
 
-    The request wrote nothing. A later try can succeed, so the class is retryable. The policies of
-    ``core.eventstore.retry_policies``, which wait only for seconds, do not retry it.
+    The request wrote nothing. The class is retryable, because a later try can succeed.
+    ``core.eventstore.retry_policies`` does not retry this error: the policies wait only seconds.
     """
 
     retryable = True
@@ -170,8 +170,8 @@ class StoreFull(StoreError):
 class OutcomeUnknown(StoreError):
     """A write may or may not have been committed; only a read can tell.
 
-    The caller may repeat a request that begins by reading the current state; the write itself is
-    never sent again. ``is_full``: etcd has reported that its database is full.
+    The store never sends the write again. A caller may repeat an operation that first reads the
+    current state. ``is_full``: etcd has reported that the database is full.
     """
 
     retryable = True
@@ -179,9 +179,9 @@ class OutcomeUnknown(StoreError):
 
 
 class LostRace(StoreError):
-    """A guard of the transaction failed: another writer changed one of its keys first.
+    """A guard of the transaction failed: another writer changed a guarded key first.
 
-    Nothing was written. Before the next try, the caller reads the current values.
+    Nothing was written. The caller must read the current values before the next try.
     """
 
     retryable = True
@@ -196,14 +196,14 @@ class LeaseGone(StoreRejected):
 
 
 class Compacted(StoreError):
-    """The requested revision was compacted; ``revision`` is the oldest one that can be read."""
+    """The requested revision was compacted; ``revision``: the oldest revision that can be read."""
 
     retryable = True
 
     def __init__(self, revision: int, message: str = "") -> None:
         super().__init__(
             message
-            or f"etcd has compacted the revision to read; the oldest one left is {revision}",
+            or f"etcd has compacted the requested revision; the oldest revision left is {revision}",
             subject=str(revision),
             remedy="run the command again; agents and controllers read again by themselves",
         )
@@ -213,7 +213,7 @@ class Compacted(StoreError):
 class WatchTooFarBehind(Compacted):
     """A watch has ended: too many changes wait for etcd's confirmation; read the state again.
 
-    ``revision``: the newest one that the watch has received.
+    ``revision``: the newest revision that the watch has received.
     """
 
 
@@ -236,7 +236,7 @@ class LogCorrupt(LogError):
 
 
 class UnusableValue(LogCorrupt):
-    """A worker of the workflow engine cannot use the value of ``key`` and leaves it unchanged."""
+    """A worker of the workflow engine cannot use the value of ``key``. The value is kept."""
 
     REMEDY: ClassVar[str] = (
         "run a version that can read this value, or delete the key if it is not needed any more"
@@ -245,14 +245,14 @@ class UnusableValue(LogCorrupt):
     def __init__(self, kind: str, key: bytes, why: object, remedy: str = REMEDY) -> None:
         name = key.decode(errors="backslashreplace")
         if isinstance(why, OrbweaverError):
-            why = why.message  # without the cause's remedy: this error has its own
+            why = why.message  # str() would add a second remedy
         super().__init__(f"{kind} {name} cannot be used: {why}", subject=name, remedy=remedy)
         self.kind = kind
         self.key = key
 
 
 class RequestError(OrbweaverError):
-    """One request of a client was not served; others are not affected."""
+    """One request of a client was not served; other requests are not affected."""
 
 
 class Overloaded(RequestError):
@@ -262,7 +262,7 @@ class Overloaded(RequestError):
 
 
 class DeadlineExceeded(RequestError):
-    """The request's deadline has passed; changes that were not committed by then are undone."""
+    """The request's deadline has passed; uncommitted changes are undone."""
 
     retryable = True
 
@@ -274,7 +274,7 @@ class NotReady(RequestError):
 
 
 class CallerGone(RequestError):
-    """The client closed the connection before its request began; nothing was changed."""
+    """The client closed the connection before the request began; nothing was changed."""
 
     retryable = True
 
@@ -284,7 +284,7 @@ class Unauthenticated(RequestError):
 
 
 class AccessDenied(RequestError):
-    """The API server accepts the token, but its user may not do what the request asks for."""
+    """The API server accepts the token, but the user has no permission for the request."""
 
 
 class AllocationError(OrbweaverError):
@@ -292,7 +292,7 @@ class AllocationError(OrbweaverError):
 
     ``sentinel`` is the short text that users match on (docs/reference/pool-selection.md, "Error
     texts"). ``verdicts``: the ``core.domain.selection.selection_request.CandidateVerdict`` of each
-    pool. ``source``: the level of selection that named the pools, "" if none was reached.
+    pool. ``source``: the level of pool selection that named the pools; "" if no level did.
     """
 
     sentinel: ClassVar[str] = "unknown"
@@ -311,7 +311,7 @@ class AllocationError(OrbweaverError):
         self.source = source
 
     def with_message(self, message: str, *, remedy: str = "", source: str = "") -> Self:
-        """A copy with this message, and with this remedy and source unless they are empty."""
+        """A copy with this message. An empty remedy or source keeps the present value."""
         return type(self)(
             message,
             subject=self.subject,
@@ -471,9 +471,9 @@ class ExecutionNotFound(ExecutionError):
 
 
 class AlreadyStarted(ExecutionError):
-    """The workflow id is in use and the request's id policy forbids reuse.
+    """The workflow id is in use, and the request's id policy forbids reuse.
 
-    ``run_id``: the open run that uses the workflow id; "" if the last run is closed.
+    ``run_id``: the open run with this workflow id; "" if the last run is closed.
     """
 
     def __init__(self, message: str, *, subject: str, remedy: str = "", run_id: str = "") -> None:
@@ -482,7 +482,7 @@ class AlreadyStarted(ExecutionError):
 
 
 class ExecutionFailed(ExecutionError):
-    """The execution closed without a result; ``status``: its status; ``cause``: its failure."""
+    """The execution closed without a result; ``cause``: the failure of the execution."""
 
     def __init__(self, message: str, *, subject: str, status: str, cause: object = None) -> None:
         super().__init__(message, subject=subject)
@@ -495,6 +495,9 @@ class CallRejected(ExecutionError):
 
 
 class SessionLost(ExecutionError):
-    """The lease of this worker has ended: its writes are fenced; others may run its executions."""
+    """The lease of this worker has ended; other workers may run the worker's executions.
+
+    Further writes of this worker fail.
+    """
 
     retryable = True

@@ -1,7 +1,8 @@
 """Finds the event that made a claim, and links spans to the ADD that caused it.
 
-Two small reads suffice for a log of any length. A claim has the id of its event, and the revision
-of the event's segment. At that revision, the writer's head has the number of the segment.
+Two small reads find the event in a log of any length. A claim contains the id of its event. One
+transaction writes the claim, the segment of the event and the writer's head. So the head at the
+claim's revision contains the number of the segment.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ CLAIMED_BY: Final = "claimed-by"
 """The kind of a link to the span of the ADD that claimed an address."""
 
 LINK_S_MAX: Final = 0.5
-"""Seconds that a release waits for the claim's event; after that, its span gets no link."""
+"""Seconds that a release waits for the claim's event; then the span of the release has no link."""
 
 
 async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Cause | None:
-    """The cause of the event that made a claim; None if etcd does not have the event any more.
+    """The cause of the event that made a claim; None if etcd no longer has the event.
 
     Raises StoreUnavailable, LogCorrupt.
     """
@@ -47,7 +48,7 @@ async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Caus
 
 
 def link_attributes(claim: Claim) -> dict[str, str]:
-    """The attributes of a link to the span that made the claim."""
+    """The attributes of a link to the span of the ADD that made the claim."""
     return {
         "ipam.link": CLAIMED_BY,
         "ipam.event.id": claim.event,
@@ -58,7 +59,10 @@ def link_attributes(claim: Claim) -> dict[str, str]:
 
 
 async def link_to_claim(span: Span, store: KeyValueStore, keys: Keys, ended: Release) -> None:
-    """Link a span to that of the ADD whose claim was released, if the log still has its event."""
+    """Link the span of a release to the span of the ADD that made the claim.
+
+    Sets no link if etcd no longer has the event of the claim.
+    """
     at = ended.claim_revision
     with suppress(TimeoutError, OrbweaverError):
         async with asyncio.timeout(LINK_S_MAX):

@@ -1,13 +1,15 @@
 """Encoding of all stored values: msgpack arrays that begin with a schema version.
 
-A segment is ``[version, recorded_at_ms, [record, ...]]`` and a record ``[event_id, type,
-schema_version, [actor, correlation_id, causation_id, traceparent], body]``: readable by any msgpack
-reader. A state value is ``[version, value]``. Decoding is strict: malformed bytes and impossible
-values raise LogCorrupt and nothing else. Only fields that a newer version has added at the end of
-an array are ignored.
+    segment      [version, recorded_at_ms, [record, ...]]
+    record       [event_id, type, schema_version, cause, body]
+    cause        [actor, correlation_id, causation_id, traceparent]
+    state value  [version, value]
 
-A ``KeyKind`` decodes the value of a key, and names the key in its error. ``core.kinds`` has the
-table of all kinds.
+Decoding is strict: malformed bytes and impossible values raise LogCorrupt. Decoding ignores only
+fields that a newer version has added at the end of an array.
+
+A ``KeyKind`` decodes the value of a key; the error names the key. ``core.kinds`` has the table of
+all kinds.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ STATE_VERSION = 1
 """The version of the encoding of state values."""
 
 SEGMENT_EVENTS_MAX = 126
-"""The maximum number of events in one segment: etcd's 128 operations less segment and head."""
+"""The most events in one segment. etcd permits 128 operations in a transaction; two of them write
+the segment and the head.
+"""
 
 DECODING_ERRORS: Final = (
     ValueError,
@@ -54,7 +58,9 @@ DECODING_ERRORS: Final = (
     OverflowError,
     RecursionError,
 )
-"""Errors of decoding malformed bytes; msgspec's errors and UnicodeDecodeError are ValueErrors."""
+"""The errors that malformed bytes can cause. msgspec's errors and UnicodeDecodeError are
+subclasses of ValueError.
+"""
 
 SEGMENT_REMEDY: Final = (
     "if a newer version wrote it, upgrade this process; else restore a backup of etcd, or of the"
@@ -81,7 +87,7 @@ class EventDraft(NamedTuple):
 
 
 class WriterHead(NamedTuple):
-    """The number of a writer's last segment (``seq``), and the epoch of the owning process."""
+    """``seq``: the number of the writer's last segment. ``epoch``: the epoch of the process."""
 
     seq: int
     epoch: int
@@ -120,7 +126,7 @@ def encode_segment(recorded_at_ms: int, drafts: Sequence[EventDraft]) -> bytes:
 
 
 def decode_segment(data: bytes, *, writer: str, position: int) -> list[Recorded]:
-    """Decode the segment that etcd has at revision ``position``. Raises LogCorrupt."""
+    """Decode a segment; ``position`` is the segment's revision in etcd. Raises LogCorrupt."""
     try:
         segment = _segment_of(data)
         if segment.version != SEGMENT_VERSION:
@@ -136,7 +142,7 @@ def decode_segment(data: bytes, *, writer: str, position: int) -> list[Recorded]
 
 
 def error_text(error: Exception) -> str:
-    """The text of one of ``DECODING_ERRORS``, with its type where the text alone is unclear."""
+    """The text of a decoding error, after the name of the error class if the text is unclear."""
     if isinstance(error, ValueError | OSError):
         return str(error)
     return f"{type(error).__name__}: {error}"
@@ -158,7 +164,7 @@ def _record_of(fields: list[Any]) -> _Record:
 
 
 def _events_of(segment: _Segment, writer: str, position: int) -> list[Recorded]:
-    """Decode the records, without a call of our own for each: replays spend their time here."""
+    """Decode the records. The loop avoids calls, because replays spend most of their time here."""
     at, decoders, make = segment.recorded_at_ms, _body_decoders, tuple.__new__
     events = []
     for index, (event_id, name, version, cause, body) in enumerate(segment.records):
@@ -189,7 +195,7 @@ def _decode_newer_event(name: str, version: int, body: msgspec.Raw) -> Event:
 class StateCodec(Generic[T]):
     """Encoding of one kind of state value: ``[version, value]``.
 
-    ``check`` raises ValueError for a value of the right type that is impossible.
+    ``check`` raises ValueError for an impossible value of the right type.
     """
 
     __slots__ = ("_check", "_decoder", "_kind", "_type_name")
@@ -202,7 +208,7 @@ class StateCodec(Generic[T]):
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(tuple[int, kind])  # type: ignore[valid-type]
 
     def encode(self, value: T) -> bytes:
-        """Encode the value."""
+        """Encode a value."""
         return _encoder.encode((STATE_VERSION, value))
 
     def decode(self, data: bytes) -> T:
@@ -280,7 +286,7 @@ def check_counts(**counts: int) -> None:
 
 
 def _family_of(cidr: str) -> Family:
-    """The family of an address with prefix length; fast, because a scan calls it for every NIC."""
+    """The family of an address, such as ``10.0.0.1/24``; the prefix length is optional."""
     address, _, length = cidr.partition("/")
     family = parse_address(address).family
     if length and not 0 <= int(length) <= ADDRESS_BITS[family]:
@@ -296,10 +302,12 @@ def _check_family(family: Family, expected: Family, text: str) -> None:
 class KeyKind(Generic[T]):
     """One kind of key.
 
-    ``prefix``: the beginning of its keys, after the cluster's root. ``readers``: the processes that
-    read them. ``readers`` and ``remedy`` default to those of state keys. ``key_of`` builds the key
-    of a value; a value under another key is a fault. ``check_key`` raises ValueError for a key that
-    no version writes.
+    ``prefix``: the beginning of every key of the kind, after the cluster's root.
+    ``readers``: the processes that read these keys.
+    ``remedy``: the remedy of decoding errors. The default is for state keys.
+    ``key_of``: builds the key of a value; ``decode`` raises LogCorrupt for a value under another
+    key.
+    ``check_key``: raises ValueError for a key that no version writes.
     """
 
     __slots__ = ("_check_key", "_decode", "_key_of", "name", "prefix", "readers", "remedy")
@@ -324,7 +332,7 @@ class KeyKind(Generic[T]):
         self._check_key = check_key
 
     def decode(self, keys: Keys, key: bytes, value: bytes) -> T:
-        """Decode the value of a key. Raises LogCorrupt with the key as its subject."""
+        """Decode the value of a key. Raises LogCorrupt; ``subject`` is the key."""
         try:
             if self._check_key is not None:
                 self._check_key(keys, key)
@@ -332,7 +340,7 @@ class KeyKind(Generic[T]):
             if self._key_of is not None and self._key_of(keys, decoded) != key:
                 raise ValueError("the value contains the name of another object")
         except LogCorrupt as error:
-            cause = error.__cause__  # without the text around it: this error names the key
+            cause = error.__cause__  # the text of ``error`` names no key; ``_error`` adds the key
             why = error_text(cause) if isinstance(cause, DECODING_ERRORS) else error.message
             raise self._error(keys, key, why) from error
         except DECODING_ERRORS as error:
@@ -340,7 +348,7 @@ class KeyKind(Generic[T]):
         return decoded
 
     def read(self, keys: Keys, key: bytes, value: bytes, faults: Faults) -> T | None:
-        """Decode the value of a key; None after reporting that it cannot be decoded."""
+        """Decode the value of a key. If decoding fails, report the error and return None."""
         try:
             decoded = self.decode(keys, key, value)
         except OrbweaverError as error:
@@ -351,7 +359,7 @@ class KeyKind(Generic[T]):
         return decoded
 
     def range(self, keys: Keys) -> tuple[bytes, bytes]:
-        """[start, end) of all keys of the kind, or of its only key."""
+        """The range [start, end) of the kind's keys. A kind under ``meta/`` has a single key."""
         if self.prefix.startswith("meta/"):
             key = keys.root + self.prefix.encode()
             return key, key + b"\0"

@@ -1,10 +1,10 @@
 """Leader election: one process at a time does the work of a role; a former leader cannot write.
 
-The key ``lease/<role>`` has an etcd lease of the leader. The key is written once in a term, so its
-revision is the epoch of the term. A transaction with the guard ``LeaderTerm.fence`` commits only
-during that term, however long its process was paused. A leader stops by its own clock before its
-lease in etcd can have ended; a standby watches the key and takes over when it is deleted. A write
-with an unknown outcome is never retried.
+The leader holds the key ``lease/<role>`` with an etcd lease. The key is written once in a term; the
+revision of the key is the epoch of the term. A transaction with the guard ``LeaderTerm.fence``
+commits only during the term, even if the process was paused. The leader stops its work, by its own
+clock, before the lease can end in etcd. A standby watches the key, and becomes the leader after
+the key is deleted.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from core.process.retry import Backoff
 LEASE_TTL_S = 6
 """Seconds that a leader's lease lasts without a renewal.
 
-After a crash of the leader, a standby takes over within this time and one second more.
+After a crash of the leader, a standby becomes the leader within this time plus one second.
 """
 
 RENEWALS_PER_TTL = 3
-"""Renewals of a lease within its time to live."""
+"""Renewals within the time to live of a lease."""
 
 CAMPAIGN_PAUSE_S = 0.5
-"""Seconds between two attempts while etcd is not available, and after work that failed."""
+"""Seconds to wait after an error of etcd, and after failed work."""
 
 WORK_STOP_S_MAX = 5.0
 """Seconds that the work may take to stop after its term has ended."""
 
 
 class Leader(NamedTuple):
-    """The value of the key: the leader's name, and since when it leads (its clock, Unix ms)."""
+    """The value of the key. ``since_ms``: the start of the term (leader's clock, Unix ms)."""
 
     name: str
     since_ms: int
@@ -66,7 +66,7 @@ LEADER_KEYS: KeyKind[Leader] = KeyKind(
     prefix="lease",
     decode=LEADER_CODEC.decode,
     readers=("controller", "orbctl"),
-    remedy="the next candidate overwrites the key by itself: without a lease it is not a leader's",
+    remedy="no action needed: the key expires, or the next candidate overwrites it",
     check_key=lambda keys, key: keys.check_parts(key, 2),
 )
 
@@ -74,7 +74,10 @@ Work = Callable[[LeaderTerm], Awaitable[None]]
 
 
 async def read_leader(store: KeyValueStore, keys: Keys, role: str) -> tuple[Leader, int] | None:
-    """The leader of a role and its epoch, None without one. Raises StoreUnavailable, LogCorrupt."""
+    """The leader of a role and the epoch of the term; None if there is no leader.
+
+    Raises StoreUnavailable, LogCorrupt.
+    """
     kv = (await store.read([Get(keys.lease(role))])).ranges[0].first
     return (LEADER_KEYS.decode(keys, kv.key, kv.value), kv.mod_revision) if kv else None
 
@@ -101,10 +104,10 @@ class Election:
         self._monotonic = monotonic
 
     async def lead(self, work: Work) -> None:
-        """Campaign, and run the work while this process leads, until the work returns.
+        """Campaign for the role and run ``work`` in every term, until ``work`` returns.
 
-        ``work`` is cancelled when the term ends. A retryable error of the work ends the term and a
-        new campaign begins; any other error is raised.
+        ``work`` is cancelled when the term ends. After a retryable error of ``work``, the term ends
+        and a new campaign begins. Any other error is raised.
         """
         backoff = Backoff(CAMPAIGN_PAUSE_S)
         while True:
@@ -128,7 +131,7 @@ class Election:
             await backoff.wait()
 
     async def _campaign(self) -> tuple[LeaderTerm, float]:
-        """Wait to become the leader. Returns the term, and its end by the monotonic clock."""
+        """Wait to become the leader. Returns the term, and the end of the lease (monotonic)."""
         while True:
             requested_at = self._monotonic()
             lease = await self._store.grant_lease(self._ttl_s)
@@ -144,9 +147,10 @@ class Election:
             await self._until_vacant(revision)
 
     async def _try(self, lease: int) -> tuple[int, int]:
-        """Try once. Returns our epoch (0: not elected), and the revision that shows another leader.
+        """Try once to become the leader. Returns the epoch of the new term, and a revision.
 
-        The revision is 0 if it is not known whether another candidate leads.
+        The epoch is 0 if this candidate was not elected. The revision is that of the answer; 0 if
+        it is unknown whether another candidate leads.
         """
         value, get = LEADER_CODEC.encode(Leader(self.name, unix_ms())), Get(self._key)
         try:
@@ -164,7 +168,7 @@ class Election:
         return self._epoch_of(kv, lease), result.revision
 
     async def _overwrite(self, kv: KeyValue, value: bytes, lease: int) -> tuple[int, int]:
-        """Replace a key without a lease, which no candidate wrote and which never expires."""
+        """Replace a key without a lease. Such a key never expires, and no candidate wrote it."""
         result = await self._store.commit(
             [Unchanged(self._key, kv.mod_revision)], [Put(self._key, value, lease)]
         )
@@ -175,7 +179,7 @@ class Election:
         return kv.mod_revision if kv and kv.lease == lease else 0
 
     async def _until_vacant(self, revision: int) -> None:
-        """Return when the key that existed at this revision is deleted."""
+        """Return when the key is deleted after this revision; at once if the revision is 0."""
         if not revision:
             return
         async for batch in self._store.watch([(self._key, self._key + b"\0")], after=revision):
@@ -183,7 +187,7 @@ class Election:
                 return
 
     async def _serve(self, term: LeaderTerm, valid_until: float, work: Work) -> bool:
-        """Run the work while the lease is renewed; returns whether the work has ended by itself."""
+        """Run the work and renew the lease until either ends. Returns whether the work ended."""
         working = asyncio.ensure_future(work(term))
         keeping = asyncio.ensure_future(self._keep(term.lease, valid_until))
         finished = False
@@ -199,8 +203,8 @@ class Election:
         return finished
 
     async def _keep(self, lease: int, valid_until: float) -> None:
-        """Renew the lease; returns when it has ended, or may end before another renewal."""
-        # until_tick_s: at most the period; periodic tasks of a process wake at the same times.
+        """Renew the lease. Returns when the lease has ended, or may end before the next renewal."""
+        # until_tick_s: the pause is at most one period, and ends when other periodic tasks wake.
         pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
         while True:
             await asyncio.sleep(pause)
@@ -221,7 +225,7 @@ class Election:
             valid_until = requested_at + self._ttl_s
 
     async def _end(self, lease: int) -> None:
-        """Revoke the lease; it expires if etcd cannot be reached."""
+        """Revoke the lease. If etcd cannot be reached, the lease expires."""
         try:
             async with asyncio.timeout(self._ttl_s):
                 await self._store.revoke_lease(lease)

@@ -1,8 +1,8 @@
-"""A full etcd: its alarms as errors, and a reserve of space for archiving.
+"""Errors for a full etcd, and a reserve of space for archiving.
 
-The reserve is one large key. A full etcd rejects every put, also that of the archive's cursor.
-Deleting the reserve, compacting and defragmenting frees space for the cursor. A controller creates
-the reserve; ``core.archive.nospace`` deletes it.
+The reserve is one large key, which a controller creates. The archive stores a cursor in etcd, but a
+full etcd rejects every put. ``core.archive.nospace`` deletes the reserve, compacts and defragments;
+this frees space for the cursor.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def alarm_error(alarms: Sequence[str]) -> StoreError:
 
 
 RESERVE_BYTES: Final = 1 << 20
-"""Bytes of the reserve. The archive cursor of 5,000 nodes takes 0.2 MB; etcd accepts 1.5 MiB."""
+"""Size of the reserve in bytes. The archive's cursor takes 0.2 MB for 5,000 nodes. etcd accepts
+requests up to 1.5 MiB.
+"""
 
 RESERVE_KEYS: Final[KeyKind[bytes]] = KeyKind(
     name="reserve",
@@ -54,7 +56,7 @@ RESERVE_KEYS: Final[KeyKind[bytes]] = KeyKind(
 async def make_reserve(store: KeyValueStore, keys: Keys) -> None:
     """Create the reserve if it does not exist.
 
-    Raises StoreUnavailable, StoreFull, OutcomeUnknown (calling again is harmless).
+    Raises StoreUnavailable, StoreFull, OutcomeUnknown. A repeated call is harmless.
     """
     key = keys.meta("reserve")
     if not (await store.read([Get(key, keys_only=True)])).ranges[0].kvs:
@@ -62,5 +64,5 @@ async def make_reserve(store: KeyValueStore, keys: Keys) -> None:
 
 
 async def delete_reserve(store: KeyValueStore, keys: Keys) -> int:
-    """Delete the reserve, which a full etcd allows; returns the revision after it."""
+    """Delete the reserve; a full etcd accepts deletions. Returns the revision of the deletion."""
     return (await store.commit([], [Delete(keys.meta("reserve"))])).revision

@@ -1,18 +1,19 @@
-"""Group commit: proposals wait in a queue and are committed together, one transaction at a time.
+"""Group commit: queued proposals are committed together, one transaction at a time.
 
-A ``Proposal`` has events, the guards that must hold for them, the state that they write, and the
-reads whose results it gets if it loses. A ``TransactionBatch`` joins proposals that do not touch
-each other's keys and stays within etcd's limits.
+A ``Proposal`` has events, guards, writes and reads. If a guard fails, the caller gets ``Lost`` with
+the results of the reads. A ``TransactionBatch`` joins proposals that do not touch each other's
+keys, within etcd's limits.
 
-Proposals that arrive while a transaction is in flight go into the next one; a lone proposal is
-committed immediately. Each proposal keeps its own guards. When a transaction fails, the guarded
-keys are read in a second request (docs/contributing/decisions/0030). Proposals whose guards do not
-hold get ``Lost``, and the others immediately form the next transaction. A proposal that the store
-rejects does not affect the others.
+Proposals that arrive while a transaction is in flight go into the next transaction. A lone proposal
+is committed immediately. After a failed transaction, a second request reads the guarded keys
+(docs/contributing/decisions/0030). Proposals whose guards do not hold get ``Lost``. The other
+proposals immediately form the next transaction. A proposal that the store rejects does not affect
+other proposals.
 
-Every proposal gets exactly one outcome or error, also when the queue is abandoned or fails itself.
-The queue never retries a lost race. Its owner (the log's writer, the engine's committer) provides
-``transact``, which fences the transaction and reads its outcome if the answer was lost.
+Every proposal gets exactly one outcome or error, even if the queue is abandoned or fails. The queue
+never retries a lost race. The owner of the queue (the log's writer or the engine's committer)
+provides ``transact``. This function fences the transaction, and reads the outcome if the answer was
+lost.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ from core.eventstore.kv import (
 from core.process import tracing
 
 GUARDS_MAX = TXN_OPERATIONS_MAX - 1
-"""Guards of all proposals in one transaction; the queue's owner adds its fence."""
+"""The most guards of all proposals in one transaction; the owner of the queue adds a fence."""
 
 WRITES_MAX = TXN_OPERATIONS_MAX - 2
-"""Writes of all proposals in one transaction; the log's writer adds its segment and its head."""
+"""The most writes of all proposals in one transaction; the log's writer adds segment and head."""
 
 BATCH_BYTES_MAX = REQUEST_BYTES_MAX // 2
 """Half of etcd's limit, because events are in the request twice (segment and state)."""
@@ -56,7 +57,7 @@ OPERATION_BYTES = 128
 """Rough size of a key and its operation in a request."""
 
 Reads = Callable[[], Sequence[Get]]
-"""The reads of a proposal that has lost; each starts at a key that the proposal guards."""
+"""Returns the reads of a lost proposal. Each read starts at a key that the proposal guards."""
 
 NO_PROPOSAL_READS: Final[Reads] = tuple
 
@@ -64,7 +65,7 @@ NO_PROPOSAL_READS: Final[Reads] = tuple
 class Proposal(NamedTuple):
     """Events with their guards and writes. If a guard fails, ``Lost`` has the results of ``reads``.
 
-    A read also shows whether the guard of its first key failed.
+    A read also shows the state of the guarded key at which the read starts.
     """
 
     drafts: tuple[EventDraft, ...]
@@ -76,8 +77,8 @@ class Proposal(NamedTuple):
 class Lost(NamedTuple):
     """A guard failed.
 
-    ``current``: the value of each guarded key; ``reads``: the results of the proposal's own reads.
-    Both are as of ``revision``, and empty for a proposal that guards or deletes a range.
+    ``current``: the value of each guarded key. ``reads``: the results of the proposal's reads. Both
+    mappings are as of ``revision``. Both are empty if the proposal guards or deletes a range.
     """
 
     revision: int
@@ -88,7 +89,8 @@ class Lost(NamedTuple):
 class TransactionBatch:
     """Proposals that fit into one transaction, in order of arrival.
 
-    ``alone``: its proposal guards or deletes a range of keys, so that no other one is added.
+    ``alone``: the batch has one proposal, which guards or deletes a range of keys. The batch then
+    accepts no other proposal.
     """
 
     __slots__ = (
@@ -125,7 +127,7 @@ class TransactionBatch:
         return list(self._guards)
 
     def gets(self) -> list[Get]:
-        """The reads after a failure: of the proposals, and of their other guarded keys."""
+        """The reads after a failure: the proposals' reads, and the remaining guarded keys."""
         if self.alone:
             return []
         gets: dict[Get, None] = {}
@@ -136,7 +138,7 @@ class TransactionBatch:
         return list(gets)
 
     def add(self, proposal: Proposal) -> bool:
-        """Add the proposal; False if it does not fit with those already in the batch."""
+        """Add the proposal. Returns False if the proposal does not fit into the batch."""
         drafts, guards, writes, _ = proposal
         guarded = {guard[0] for guard in guards}  # the key, or the start of a range
         written = {write[0] for write in writes}
@@ -170,14 +172,14 @@ class TransactionBatch:
 
 
 def _has_range(proposal: Proposal) -> bool:
-    """Whether the proposal guards or deletes a range of keys, which may have those of others."""
+    """Whether the proposal guards or deletes a range, which may contain keys of other proposals."""
     return NothingNewer in map(type, proposal.guards) or any(
         isinstance(write, Delete) and write.end for write in proposal.writes
     )
 
 
 def lost_proposals(batch: TransactionBatch, result: TxnResult) -> list[Lost | None]:
-    """For each proposal, ``Lost`` if its guard failed, or None if it can be retried unchanged.
+    """For each proposal, ``Lost`` if a guard of the proposal failed, else None.
 
     ``result`` has the results of the batch's ``gets``.
     """
@@ -215,10 +217,10 @@ def _holds(guard: Guard, current: dict[bytes, KeyValue | None]) -> bool:
 
 
 SKIPPED_MAX = 8
-"""A batch counts as full after this many proposals that did not fit, so that filling is linear."""
+"""After this many proposals that did not fit, a batch counts as full. This bounds the search."""
 
 COMMITTED_WITH: Final = "committed-with"
-"""The kind of a link between the spans of proposals that were committed in one transaction.
+"""The kind of a link from a proposal's span to the span of the first proposal in the transaction.
 
 Only the trace of the first proposal contains the transaction.
 """
@@ -233,17 +235,17 @@ class Committed(NamedTuple):
 Outcome = Committed | Lost
 
 FAILURES_WITHOUT_LOSS_MAX = 16
-"""Transactions in a row that may fail although afterwards every guard holds.
+"""The most successive transactions that may fail although every guard holds in the second request.
 
-The key of a failed guard may have changed back before it is read, but not each time.
+A guarded key may change back before the second request, but not every time.
 """
 
 Transact = Callable[[TransactionBatch], Awaitable[TxnResult]]
-"""Commits a batch under the caller's fence. After a failure, the result has the batch's reads."""
+"""Commits a batch with a fence. After a failed guard, the result has the batch's ``gets``."""
 
 
 async def read_failed(store: KeyValueStore, fence: Get, batch: TransactionBatch) -> TxnResult:
-    """The result of a transaction that has failed: the caller's fence and the batch's reads.
+    """Read the fence and the batch's ``gets`` after a failed transaction.
 
     Raises StoreUnavailable, StoreRejected; the transaction was not applied.
     """
@@ -254,7 +256,7 @@ async def read_failed(store: KeyValueStore, fence: Get, batch: TransactionBatch)
 
 
 class _Waiting(NamedTuple):
-    """A queued proposal, the future with its outcome, and its caller's span."""
+    """A queued proposal. ``answer``: the future outcome. ``origin``: the caller's span."""
 
     proposal: Proposal
     answer: asyncio.Future[Outcome]
@@ -297,34 +299,34 @@ class GroupCommit:
     def put(
         self, proposal: Proposal, origin: tracing.Origin | None = None
     ) -> asyncio.Future[Outcome]:
-        """Queue one proposal; the future has its outcome, or raises what ``transact`` raised.
+        """Queue one proposal. The future has the outcome, or raises the error of ``transact``.
 
-        ``origin``: the caller's span. Raises Overloaded. Cancelling the future before its
+        ``origin``: the caller's span. Raises Overloaded. Cancelling the future before the
         transaction starts withdraws the proposal.
         """
         if len(self._queue) >= self._depth_max:
             raise Overloaded(
                 f"the {self._name} is full: {self._depth_max} proposals wait",
                 subject=self._name,
-                remedy="try again; if it stays full, etcd is too slow for this load",
+                remedy="try again; if the queue stays full, etcd is too slow for this load",
             )
         loop = asyncio.get_running_loop()
         waiting = _Waiting(proposal, loop.create_future(), origin)
         self._queue.append(waiting)
         if self._running is None:
-            # The task works for all callers, so it must not continue the trace of the first one.
+            # The task works for all callers, so it must not continue the trace of the first caller.
             self._running = loop.create_task(self._run(), context=Context())
         return waiting.answer
 
     async def drain(self) -> None:
-        """Wait for all queued proposals; cancelling the wait does not cancel them."""
+        """Wait for all queued proposals. Cancelling the wait does not cancel the proposals."""
         if self._running is not None:
             await asyncio.wait({self._running})
 
     def abandon(self, error: OrbweaverError) -> None:
-        """Stop as a killed process does: each proposal gets the error.
+        """Stop at once: every proposal gets the error.
 
-        Whether the proposals in flight were committed is then unknown.
+        The proposals in flight may or may not be committed.
         """
         if self._running is not None:
             self._running.cancel()
@@ -349,8 +351,8 @@ class GroupCommit:
     async def _gather(self) -> None:
         """Let ready callers add proposals for a few passes of the event loop, without a timer.
 
-        Ends early when as many proposals wait as the last transaction had: under a steady load,
-        these are all.
+        Returns early when as many proposals wait as the last transaction had: under a steady load,
+        no further proposal is to be expected.
         """
         for _ in range(self._passes):
             waiting = len(self._queue)
@@ -361,10 +363,10 @@ class GroupCommit:
                 return
 
     def _take(self) -> tuple[TransactionBatch, list[_Waiting]]:
-        """Fill a batch from the queue, keeping the order of proposals that do not fit.
+        """Fill a batch from the queue. Proposals that do not fit stay in the queue, in order.
 
-        Proposals whose guards held in a failed transaction are committed by themselves: with others
-        that lose, they would fail again.
+        Proposals whose guards held in a failed transaction get a batch of their own: a new proposal
+        could lose and make the transaction fail again.
         """
         batch = TransactionBatch()
         members: list[_Waiting] = []
@@ -399,7 +401,7 @@ class GroupCommit:
     async def _transact_for(
         self, batch: TransactionBatch, members: Sequence[_Waiting]
     ) -> TxnResult:
-        """Transact in the trace of the first member that has one; the others are linked to it."""
+        """Transact in the trace of the first member with a span; link the other members' spans."""
         origins = [member.origin for member in members if member.origin is not None]
         if not origins:
             return await self._transact(batch)
@@ -429,7 +431,7 @@ class GroupCommit:
                 _answer(member, lost)
 
     async def _one_by_one(self, members: Sequence[_Waiting], error: StoreRejected) -> None:
-        """Commit each member alone, so that one that the store rejects does not fail the others."""
+        """Commit each member alone, so that a rejected proposal does not fail the others."""
         if len(members) == 1:
             _fail(members, error)
             return

@@ -347,5 +347,5 @@ def _check_puts(writes: Sequence[Write]) -> None:
 def _rejected(reason: str) -> StoreRejected:
     return StoreRejected(
         f"the store refuses the request: {reason}",
-        remedy="correct the request; repeating it cannot help",
+        remedy="correct the request; a retry fails again",
     )

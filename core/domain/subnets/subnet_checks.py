@@ -1,11 +1,11 @@
 """The rules about subnets in the history checker (``core.domain.log_checker``).
 
-    subnet-share    a pool has addresses outside of its subnet, or its label names another subnet
-    subnet-overlap  the CIDRs of two subnets of a family have an address in common
-    subnet-empty    a subnet is deleted that has pools or does not exist
+    subnet-share    a pool has addresses outside its subnet, or the subnet in its label is missing
+                    or has another CIDR
+    subnet-overlap  the CIDRs of two subnets overlap
+    subnet-empty    a deleted subnet has pools or does not exist
 
-Two pools of a subnet with a common address violate ``pool-overlap``, not a rule of this module.
-Each function checks one event against the ledger before the event. Pure.
+Pure functions. Each function checks one event against the ledger as it was before the event.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Finding: TypeAlias = tuple[str, str, str]
 
 
 def check_share(pool: Pool, ledger: Ledger) -> Iterator[Finding]:
-    """Check a pool that is created or changed, if its label names a subnet."""
+    """Check a created or changed pool. A pool whose label names no subnet has no findings."""
     name = owner_subnet_name(pool)
     if not name:
         return
@@ -42,7 +42,7 @@ def check_share(pool: Pool, ledger: Ledger) -> Iterator[Finding]:
 
 
 def check_subnet(subnet: Subnet, ledger: Ledger) -> Iterator[Finding]:
-    """Check a subnet that is created or changed."""
+    """Check a created or changed subnet."""
     cidr = _cidr(subnet)
     for other in ledger.subnets.values():
         if other.name != subnet.name and other.family == subnet.family:
@@ -57,16 +57,17 @@ def check_subnet(subnet: Subnet, ledger: Ledger) -> Iterator[Finding]:
 def check_deletion(name: str, ledger: Ledger) -> Iterator[Finding]:
     """Check the deletion of a subnet."""
     if name not in ledger.subnets:
-        yield SUBNET_EMPTY, name, "is deleted and does not exist"
+        yield SUBNET_EMPTY, name, "is deleted but does not exist"
     pools = pools_of_subnet(name, ledger.pools)
     if pools:
-        text = f"is deleted with {len(pools)} pools, one of them {pools[0].name}"
+        text = f"is deleted while {len(pools)} pools belong to it, such as {pools[0].name}"
         yield SUBNET_EMPTY, name, text
 
 
 def _outside(pool: Pool, subnet: Subnet) -> Iterator[Finding]:
     if pool.family != subnet.family:
-        yield SUBNET_SHARE, pool.name, f"is of the other IP version than subnet {subnet.name}"
+        text = f"is IPv{pool.family}, but subnet {subnet.name} is IPv{subnet.family}"
+        yield SUBNET_SHARE, pool.name, text
         return
     try:
         outside = pool_addresses(pool) - pool_addresses(subnet)
@@ -79,7 +80,7 @@ def _outside(pool: Pool, subnet: Subnet) -> Iterator[Finding]:
 
 
 def _cidr(subnet: Subnet) -> AddressSet | None:
-    """The CIDR as a set; None if it is malformed."""
+    """The CIDR as a set; None if the CIDR is malformed."""
     try:
         return AddressSet.from_cidr(parse_cidr(subnet.subnet))
     except AddressSyntaxError:

@@ -1,8 +1,7 @@
-"""Decide the commands of subnets: the events of ApplySubnet, RetireSubnet and DeleteSubnet.
+"""Decide the events of the commands ApplySubnet, RetireSubnet and DeleteSubnet.
 
-Called by ``core.domain.configuration.decisions``. A subnet and the pools that it adopts or retires
-change in one transaction. If there are too many pools for one transaction, the command is
-repeated (``must_repeat``); no rule is violated between the transactions.
+One transaction changes the subnet and its pools. If the pools do not fit into one transaction, the
+caller repeats the command (``must_repeat``). No rule is violated between the transactions.
 """
 
 from __future__ import annotations
@@ -65,15 +64,15 @@ def decide_subnet(
 
 
 def must_repeat(command: Command, events: tuple[Event, ...]) -> bool:
-    """Whether the command changed pools, so that its repetition may change further ones."""
+    """Whether the caller must repeat the command, because more pools may have to change."""
     pools = (PoolDefined, PoolRetired)
-    # These commands change only as many pools as fit into one transaction.
+    # Each of these commands changes only as many pools as fit into one transaction.
     is_partial = isinstance(command, ApplySubnet | RetireSubnet | AdvanceRetirement)
     return is_partial and any(isinstance(event, pools) for event in events)
 
 
 def _apply(configuration: Configuration, desired: Subnet) -> tuple[Event, ...]:
-    """Create or change the subnet, and adopt the pools of its CIDR."""
+    """Create or change the subnet, and adopt the pools with the same CIDR."""
     subject = ObjectReference("SpiderSubnet", desired.name)
     require(object_name_rule(subject))
     require(size_rule(subject, desired, desired.labels, desired.annotations))
@@ -94,7 +93,6 @@ def _apply(configuration: Configuration, desired: Subnet) -> tuple[Event, ...]:
 
 
 def _retire(configuration: Configuration, name: str) -> tuple[Event, ...]:
-    """Retire the subnet and its pools."""
     subnet = _existing(configuration, name)
     serving = [pool for pool in pools_of_subnet(name, configuration.pools) if not pool.retiring]
     pool_events = tuple(PoolRetired(pool.name) for pool in _as_many_as_fit(serving))
@@ -112,7 +110,7 @@ def _delete(configuration: Configuration, name: str) -> tuple[Event, ...]:
 def _check_new(configuration: Configuration, subject: ObjectReference, subnet: Subnet) -> None:
     """Check the rules of CREATE in docs/reference/admission.md, "SpiderSubnet". Raises Refused.
 
-    The first rule that refuses ends the check.
+    Only the first violated rule is reported.
     """
     enabled = configuration.enabled(subnet.family)
     require(family_enabled_rule(subject, subnet.family, enabled=enabled))
@@ -136,7 +134,7 @@ def _check_changed(
 
 
 def _adoptions(configuration: Configuration, subnet: Subnet) -> tuple[Event, ...]:
-    """The events that adopt the pools of the subnet's CIDR that it has not adopted yet."""
+    """The events that adopt pools with the subnet's CIDR, as many as fit into one transaction."""
     if not configuration.subnets_enabled:
         return ()
     subnets = {subnet.name: subnet}
@@ -149,7 +147,7 @@ def _adoptions(configuration: Configuration, subnet: Subnet) -> tuple[Event, ...
 
 
 def _as_many_as_fit(pools: Iterable[Pool]) -> Iterator[Pool]:
-    """The first pools that fit into one transaction with the subnet; at least one."""
+    """The first pools that fit into the subnet's transaction, but at least one pool."""
     size = 0
     for pool in islice(pools, POOLS_PER_STEP_MAX):
         size += encoded_size_max(pool)

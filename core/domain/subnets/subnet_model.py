@@ -1,8 +1,8 @@
-"""Subnets and their pools: the subnet of a pool, its share, and the free part of the subnet.
+"""The relation of subnets and pools: ownership, adoption, and counts of addresses.
 
-The share of a pool is its own list of addresses; there is no second record that could differ. A
-pool belongs to the subnet with the same CIDR, of which there is at most one, and its label names
-that subnet. Pure interval arithmetic; addresses are never enumerated.
+A pool belongs to the subnet with the same CIDR, and the pool's label names this subnet. No two
+subnets have the same CIDR. The list of addresses of the pool is the pool's share of the subnet; no
+second copy is stored. All functions are pure and compute with ranges, not with single addresses.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Pool, Subnet
 
 POOLS_PER_STEP_MAX: Final = 64
-"""The most pools that one command adopts or retires: all change in its transaction."""
+"""The most pools that one transaction adopts or retires."""
 
 
 class Share(NamedTuple):
-    """The addresses that a pool has of its subnet.
+    """The addresses of a subnet that belong to one pool.
 
-    ``application``: as in the subnet's status (``apps_v1_Deployment_shop_web``), "" for a manual
-    pool.
+    ``application``: the application of an automatic pool, such as ``apps_v1_Deployment_shop_web``;
+    "" for a manual pool.
     """
 
     pool: str
@@ -32,7 +32,7 @@ class Share(NamedTuple):
 
 
 class SubnetCounts(NamedTuple):
-    """Numbers of addresses of a subnet: all, those in pools, the others; 2**63 - 1 at most."""
+    """Addresses of a subnet: in total, in pools, in no pool. Each count is 2**63 - 1 at most."""
 
     total: int
     allocated: int
@@ -40,12 +40,12 @@ class SubnetCounts(NamedTuple):
 
 
 def owner_subnet_name(pool: Pool) -> str:
-    """The name of the subnet to which the pool belongs, "" if it belongs to none."""
+    """The name of the subnet to which the pool belongs; "" if there is no such subnet."""
     return pool.labels.get(OWNER_SUBNET, "")
 
 
 def subnet_for(pool: Pool, subnets: Mapping[str, Subnet]) -> Subnet | None:
-    """The subnet with the pool's CIDR, even if it is retiring.
+    """The subnet with the pool's CIDR, even if the subnet is retiring.
 
     See docs/reference/admission.md, "Answers".
     """
@@ -56,7 +56,7 @@ def subnet_for(pool: Pool, subnets: Mapping[str, Subnet]) -> Subnet | None:
 
 
 def same_cidr(subnet: Subnet, pools: Mapping[str, Pool]) -> Iterator[Pool]:
-    """The pools with the subnet's CIDR, adopted or not, sorted by name."""
+    """The pools with the subnet's CIDR, with or without the subnet's label, sorted by name."""
     cidr = (subnet.family, subnet.subnet)
     for name in sorted(pools):
         pool = pools[name]
@@ -65,17 +65,17 @@ def same_cidr(subnet: Subnet, pools: Mapping[str, Pool]) -> Iterator[Pool]:
 
 
 def pools_of_subnet(subnet: str, pools: Mapping[str, Pool]) -> list[Pool]:
-    """The pools that belong to a subnet, sorted by name."""
+    """The pools whose label names the subnet, sorted by name."""
     return [pool for _, pool in sorted(pools.items()) if owner_subnet_name(pool) == subnet]
 
 
 def adopt(pool: Pool, subnets: Mapping[str, Subnet], existing: Pool | None = None) -> Pool:
-    """The pool with its subnet's label, and with the subnet's gateway and routes if it has none.
+    """Set the label of the pool's subnet, and copy a missing gateway or missing routes.
 
-    Gateway and routes are inherited once. A pool that already has the subnet's label is not
-    changed, so that a gateway that a user has removed does not come back. If only the label is
-    missing, the gateway and routes of ``existing`` are used, not those of the subnet, which may
-    have changed. A label of a subnet with another CIDR is removed.
+    Gateway and routes are copied from the subnet. If the stored pool ``existing`` has the label,
+    both are copied from ``existing``, because the subnet may have changed. A pool that has the
+    label is returned unchanged: a gateway that a user removed stays removed. If no subnet has the
+    pool's CIDR, the label is removed.
     """
     subnet = subnet_for(pool, subnets)
     if subnet is None:
@@ -96,7 +96,7 @@ def adopt(pool: Pool, subnets: Mapping[str, Subnet], existing: Pool | None = Non
 
 
 def shares_of_subnet(subnet: str, pools: Mapping[str, Pool]) -> list[Share]:
-    """The share of each pool of the subnet, by name; a pool without addresses has none."""
+    """The share of each pool of the subnet that has addresses, sorted by pool name."""
     return [
         Share(pool.name, tuple(owned.to_items()), str(application_of(pool.labels) or ""))
         for pool in pools_of_subnet(subnet, pools)
@@ -105,13 +105,13 @@ def shares_of_subnet(subnet: str, pools: Mapping[str, Pool]) -> list[Share]:
 
 
 def addresses_of_pools(subnet: Subnet, pools: Iterable[Pool]) -> AddressSet:
-    """All addresses of these pools, which have the subnet's family."""
+    """All addresses of the pools. All pools must have the family of the subnet."""
     intervals = [interval for pool in pools for interval in pool_addresses(pool)]
     return AddressSet.from_intervals(intervals, subnet.family)
 
 
 def count_addresses(subnet: Subnet, pools: Mapping[str, Pool]) -> SubnetCounts:
-    """Count the subnet's addresses: all, those in pools, and those in no pool."""
+    """Count the addresses of a subnet."""
     total = pool_addresses(subnet)
     allocated = addresses_of_pools(subnet, pools_of_subnet(subnet.name, pools))
     exact = (total.size, allocated.size, (total - allocated).size)

@@ -1,8 +1,7 @@
 """The validation rules of UPDATE and DELETE.
 
-See docs/reference/admission.md, "SpiderIPPool" and "SpiderReservedIP".
-
-The caller has read all claims of the removed addresses and passes them.
+See docs/reference/admission.md, "SpiderIPPool" and "SpiderReservedIP". The caller reads all claims
+of the removed addresses and passes these claims to the rules.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from core.domain.validation.common_rules import ObjectReference
 from core.errors import Refusal
 
 REFUSAL_ADDRESSES_MAX: Final = 8
-"""Claimed addresses that a refusal lists; it always states their number."""
+"""The most claimed addresses that a refusal lists; further claimed addresses are only counted."""
 
 RETIRE_FIRST: Final = (
     "retire the pool first and wait until it is empty, or run `orbctl delete --drain`"
@@ -25,7 +24,7 @@ RETIRE_FIRST: Final = (
 
 
 def immutable(subject: ObjectReference, field: str, value: object) -> Refusal:
-    """The refusal of a change of an immutable field, with the text of Spiderpool."""
+    """The refusal to change an immutable field. The text is Spiderpool's."""
     message = f"is not changeable; it is {value}"
     remedy = "create an object of another name"
     return subject.refuse("Forbidden", "immutable", field, message, remedy)
@@ -34,7 +33,7 @@ def immutable(subject: ObjectReference, field: str, value: object) -> Refusal:
 def immutable_network_rule(
     subject: ObjectReference, existing: Pool | Subnet, desired: Pool | Subnet
 ) -> Iterator[Refusal]:
-    """IP version and CIDR of a pool or subnet are immutable."""
+    """The IP version and the CIDR of a pool or subnet are immutable."""
     if desired.family != existing.family:
         yield immutable(subject, "spec.ipVersion", existing.family)
     elif desired.subnet != existing.subnet:
@@ -44,7 +43,7 @@ def immutable_network_rule(
 def immutable_reservation_rule(
     subject: ObjectReference, existing: Reservation, reservation: Reservation
 ) -> Iterator[Refusal]:
-    """The IP version is immutable."""
+    """The IP version of a reservation is immutable."""
     if reservation.family != existing.family:
         yield immutable(subject, "spec.ipVersion", existing.family)
 
@@ -60,7 +59,7 @@ def retiring_rule(subject: ObjectReference, existing: Pool, pool: Pool) -> Itera
 def addresses_in_use_rule(
     subject: ObjectReference, removed: AddressSet | None, claimed: Mapping[str, Claim]
 ) -> Iterator[Refusal]:
-    """A claimed address must not be removed from its pool; the text is that of Spiderpool."""
+    """A claimed address must not be removed from its pool. The text is Spiderpool's."""
     claims = _claims_in(removed, claimed)
     if claims:
         address, claim = claims[0]
@@ -87,7 +86,7 @@ def empty_pool_rule(
 def _claims_in(
     addresses: AddressSet | None, claimed: Mapping[str, Claim]
 ) -> list[tuple[str, Claim]]:
-    """The claims of these addresses, in the order of the addresses."""
+    """The claims of these addresses, sorted by address."""
     if addresses is None:
         return []
     inside = []
@@ -99,7 +98,7 @@ def _claims_in(
 
 
 def _further_claims(claims: list[tuple[str, Claim]]) -> str:
-    """The text after the first address: the number of further ones, and some of them."""
+    """Text about the claims after the first claim: their number, and the first of them."""
     further = claims[1:]
     if not further:
         return ""

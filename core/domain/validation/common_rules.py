@@ -1,8 +1,8 @@
 """Validation rules of every object: name, IP version, size, labels and annotations.
 
-The size limits ensure that an accepted object fits into the transaction of its event, which stores
-it twice, in the segment and in the state key. In Kubernetes the API server has checked most
-of these rules before; in standalone mode they are checked only here.
+One transaction stores an object twice: in a segment of the event log, and in the object's state
+key. The size limits ensure that both copies fit. In Kubernetes, the API server checks most of these
+rules first. In standalone mode, only this module checks them.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from core.domain.name_syntax import SUBDOMAIN_CHARS_MAX, is_dns_label, is_name
 from core.errors import Refusal, RefusalKind, Refused
 
 OBJECT_BYTES_MAX: Final = 320 * 1024
-"""Size of all texts of an object, as computed by ``encoded_size_max``."""
+"""Limit of the size of an object, as computed by ``encoded_size_max``."""
 
 LABELS_BYTES_MAX: Final = 64 * 1024
-"""Size of the keys and values of all labels, as computed by ``encoded_size_max``."""
+"""Limit of the size of all labels together."""
 
 ANNOTATIONS_BYTES_MAX: Final = 256 * 1024
-"""Size of the keys and values of all annotations; the limit of Kubernetes."""
+"""Limit of the size of all annotations together, as in Kubernetes."""
 
 REFUSALS_MAX: Final = 32
-"""The maximum number of refusals that are reported for one object."""
+"""The most refusals that are reported for one object."""
 
 SUBDOMAIN_SYNTAX: Final = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.',"
     " and must start and end with an alphanumeric character (e.g. 'example.com', regex used for"
     r" validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
-"""The text of Kubernetes for an invalid name, which users' scripts search for."""
+"""The text of Kubernetes for an invalid name. Scripts of users search for this text."""
 
-_QUOTED_CHARS_MAX: Final = 80  # of one text that a message quotes
+_QUOTED_CHARS_MAX: Final = 80  # of one value that a message quotes
 _MESSAGE_CHARS_MAX: Final = 1000  # of one message
 _VALUE_OVERHEAD_BYTES: Final = 5  # the most that msgpack adds to one value
 
 
 class ObjectReference(NamedTuple):
-    """The object of a refusal; ``str()`` is ``Kind/name`` or ``Kind/namespace/name``."""
+    """The object that a command changes. ``str()``: ``Kind/name`` or ``Kind/namespace/name``."""
 
     kind: str
     name: str
@@ -59,7 +59,7 @@ class ObjectReference(NamedTuple):
     def refuse(
         self, kind: RefusalKind, rule: str, field: str, message: str, remedy: str = ""
     ) -> Refusal:
-        """A refusal of this object; a long message is cut."""
+        """A refusal of a command that changes this object; a long message is cut."""
         text = shortened(message, _MESSAGE_CHARS_MAX)
         return Refusal(kind, rule, str(self), field, text, remedy)
 
@@ -78,12 +78,12 @@ def unknown(subject: ObjectReference) -> Refused:
 
 
 def shortened(text: str, characters: int = _QUOTED_CHARS_MAX) -> str:
-    """The text, cut after this number of characters."""
+    """The text; a longer text is cut after ``characters`` characters."""
     return text if len(text) <= characters else f"{text[:characters]}..."
 
 
 def family_of_subnet(text: str) -> Family | None:
-    """The IP version of a CIDR, canonical or not; None if it is malformed."""
+    """The IP version of a CIDR; None if the CIDR is malformed."""
     try:
         return parse_cidr(text).family
     except AddressSyntaxError:
@@ -91,7 +91,7 @@ def family_of_subnet(text: str) -> Family | None:
 
 
 def family_of_item(text: str) -> Family | None:
-    """The IP version of an ``A`` or ``A-B`` text; None if it is malformed."""
+    """The IP version of an address ``A`` or a range ``A-B``; None if the text is malformed."""
     try:
         return parse_range(text).family
     except AddressSyntaxError:
@@ -101,13 +101,13 @@ def family_of_item(text: str) -> Family | None:
 def resolve_family(
     ip_version: int | None, derived: Family | None, subject: ObjectReference, source: str
 ) -> Family:
-    """``spec.ipVersion`` if specified, else ``derived``: first half of rule 1.
+    """First half of rule 1: the IP version is ``ip_version``, or ``derived`` if that is None.
 
     See docs/reference/admission.md, "SpiderIPPool".
 
-    ``source``: the field from which ``derived`` was derived, and its value, for the error. Called
-    for every Pool, Subnet and Reservation that is parsed, because these values always have a
-    family. Raises Refused: Invalid if both are None, NotSupported for a version other than 4 and 6.
+    ``source``: the field from which ``derived`` was computed, and the field's value. The error
+    quotes ``source``. Raises Refused: Invalid if ``ip_version`` and ``derived`` are None,
+    NotSupported if the version is not 4 or 6.
     """
     family = derived if ip_version is None else ip_version
     if family == V4:
@@ -126,7 +126,7 @@ def resolve_family(
 def family_enabled_rule(
     subject: ObjectReference, family: Family, *, enabled: bool
 ) -> Iterator[Refusal]:
-    """Second half of rule 1: the IP version is enabled in the cluster.
+    """Second half of rule 1: the IP version must be enabled in the cluster.
 
     See docs/reference/admission.md, "SpiderIPPool".
     """
@@ -141,7 +141,7 @@ def family_enabled_rule(
 
 
 def object_name_rule(subject: ObjectReference) -> Iterator[Refusal]:
-    """The name of an object is a DNS subdomain; the refusal has the text of Kubernetes."""
+    """The name of an object must be a DNS subdomain. The text of the refusal is Kubernetes'."""
     name, field = subject.name, "metadata.name"
     if len(name) > SUBDOMAIN_CHARS_MAX:
         message = f"{shortened(name)!r} must be no more than {SUBDOMAIN_CHARS_MAX} characters"
@@ -152,7 +152,7 @@ def object_name_rule(subject: ObjectReference) -> Iterator[Refusal]:
 
 
 def key_name_rule(subject: ObjectReference, name: str, field: str) -> Iterator[Refusal]:
-    """A name that becomes part of a key has a safe syntax and a bounded length."""
+    """A name that becomes part of a key must have a safe syntax and a bounded length."""
     if len(name) > SUBDOMAIN_CHARS_MAX or not is_name(name):
         yield subject.refuse(
             "Invalid",
@@ -169,7 +169,10 @@ def size_rule(
     labels: Mapping[str, str],
     annotations: Mapping[str, str],
 ) -> Iterator[Refusal]:
-    """The labels, the annotations and the whole object are not larger than their limits."""
+    """Labels, annotations and the whole object must not exceed their limits.
+
+    Only the first violation is reported.
+    """
     for field, part, limit in (
         ("metadata.labels", labels, LABELS_BYTES_MAX),
         ("metadata.annotations", annotations, ANNOTATIONS_BYTES_MAX),
@@ -184,7 +187,7 @@ def size_rule(
 
 
 def encoded_size_max(value: object) -> int:
-    """An upper bound of the size of an encoded value in bytes."""
+    """An upper bound in bytes of the encoded size of a value."""
     if isinstance(value, str):
         return len(value.encode("utf-8", "replace")) + _VALUE_OVERHEAD_BYTES
     if isinstance(value, Mapping):

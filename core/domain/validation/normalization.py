@@ -2,8 +2,7 @@
 
 See docs/reference/admission.md, "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP".
 
-A malformed field stays as written, and validation reports it. The controller adds the finalizer.
-For the adoption by a SpiderSubnet see ``core.domain.subnets.subnet_model``.
+A malformed field stays as written, and validation reports it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _CIDR_LABEL_CHARS: Final = str.maketrans(".:/", "---")
 
 
 def normalise_network(network: N) -> N:
-    """The pool or subnet as it is stored: with merged lists and the label of its CIDR."""
+    """The pool or subnet with merged lists of addresses and with the label of its CIDR."""
     return network._replace(
         ips=merge_items(network.ips, network.family),
         exclude_ips=merge_items(network.exclude_ips, network.family),
@@ -42,14 +41,14 @@ def cidr_label(subnet: str) -> str:
 
 
 def normalise_reservation(reservation: Reservation) -> Reservation:
-    """The reservation as it is stored: with a merged list."""
+    """The reservation with a merged list of addresses."""
     return reservation._replace(ips=merge_items(reservation.ips, reservation.family))
 
 
 def merge_items(items: tuple[str, ...], family: Family) -> tuple[str, ...]:
-    """Remove duplicates, sort and join ranges.
+    """Sort the items, remove duplicates and join ranges.
 
-    A list of one item, or with a malformed one, stays as written.
+    A list with a single item or with a malformed item stays as written.
     """
     if len(items) < 2:
         return items

@@ -1,12 +1,16 @@
 """The rules of pools and reservations in docs/reference/admission.md.
 
-They are rules 2 to 4 of "SpiderIPPool" and the rules of "SpiderReservedIP"; the docstring of a rule
-names its number there. Fields are reported as in Spiderpool: a malformed item of a pool's ``ips``
-is reported at ``spec.subnet``. Addresses are parsed before they are compared; ranges are never
-enumerated. As in Spiderpool, two comparisons are by text: whether ``dst`` is a default route, and
-whether two ``dst`` are equal. For rule 5 see ``core.domain.validation.subnet_rules``. A stored pool
-with malformed addresses blocks changes only of pools with the same CIDR. The list of a reservation
-may be empty, may overlap others, and may contain addresses that Pods have claimed.
+This module has rules 2 to 4 of "SpiderIPPool" and the rules of "SpiderReservedIP". The numbers in
+the docstrings are those of admission.md. Rule 5 is in ``core.domain.validation.subnet_rules``.
+
+As in Spiderpool:
+
+- a malformed item of a pool's ``ips`` is reported at ``spec.subnet``;
+- default routes and duplicates in ``dst`` are found by comparing texts.
+
+All other comparisons parse the addresses and compare ranges. A stored pool with malformed addresses
+blocks changes only of pools with the same CIDR. A reservation may be empty, may overlap other
+reservations, and may contain claimed addresses.
 """
 
 from __future__ import annotations
@@ -33,10 +37,10 @@ from core.domain.validation.common_rules import ObjectReference, shortened
 from core.errors import Refusal
 
 SUBNETS_KEPT_MAX: Final = 16_384
-"""Cached CIDRs of pools; a new pool is compared with every other pool."""
+"""The most parsed CIDRs that are cached. A new pool is compared with every other pool."""
 
 RANGES_SHOWN_MAX: Final = 4
-"""Overlapping ranges that a refusal lists."""
+"""The most ranges that a message lists."""
 
 DEFAULT_ROUTES: Final = ("0.0.0.0/0", "::/0")
 
@@ -44,10 +48,10 @@ DEFAULT_ROUTES: Final = ("0.0.0.0/0", "::/0")
 def subnet_rule(
     subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Rule 2: a canonical CIDR of the family that no CIDR of another pool overlaps, unless equal.
+    """Rule 2: the CIDR must be canonical, and must not overlap a different CIDR of another pool.
 
-    Pools whose deletion has begun are compared too. Of several overlapping pools the first by
-    name is reported.
+    Pools whose deletion has begun are compared, too. Only the first overlapping pool by name is
+    reported.
     """
     fault = next(cidr_rule(subject, pool), None)
     if fault is not None:
@@ -63,7 +67,7 @@ def subnet_rule(
 
 
 def cidr_rule(subject: ObjectReference, pool: Pool | Subnet) -> Iterator[Refusal]:
-    """First half of rule 2: a canonical CIDR of the family."""
+    """First half of rule 2: the CIDR must be canonical and of the object's family."""
     field = "spec.subnet"
     try:
         cidr = cidr_of_subnet(pool.subnet)
@@ -81,9 +85,9 @@ def cidr_rule(subject: ObjectReference, pool: Pool | Subnet) -> Iterator[Refusal
 def content_rules(
     subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Rules 3 and 4: the first refusal of rule 3, and all of rule 4.
+    """Yield the first refusal of rule 3 and all refusals of rule 4.
 
-    The caller has checked ``subnet_rule``.
+    The caller must check ``subnet_rule`` first.
     """
     yield from islice(_address_rules(subject, pool, pools), 1)
     yield from _pod_affinity_rule(subject, pool)
@@ -92,7 +96,7 @@ def content_rules(
 def _address_rules(
     subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Rule 3. The caller stops at the first refusal, because each part needs the earlier ones."""
+    """Rule 3. Stop at the first refusal: each part assumes that the earlier parts hold."""
     cidr = cidr_of_subnet(pool.subnet)
     yield from _items_rule(subject, pool, cidr)
     yield from _disjoint_rule(subject, pool, pools)
@@ -101,13 +105,13 @@ def _address_rules(
 
 
 def _items_rule(subject: ObjectReference, pool: Pool, cidr: Cidr) -> Iterator[Refusal]:
-    """Rule 3(a): every item of ips and excludeIPs is well-formed and in the subnet."""
+    """Rule 3(a): every item of ips and excludeIPs must be well-formed and inside the CIDR."""
     for path, rule, message in faulty_items(pool, cidr):
         yield subject.refuse("Invalid", rule, "spec.subnet", f"{path}: {message}")
 
 
 def faulty_items(pool: Pool | Subnet, cidr: Cidr) -> Iterator[tuple[str, str, str]]:
-    """(path, rule, message) of every item that is malformed or outside of the CIDR."""
+    """Yield (path, rule, message) for every item that is malformed or outside the CIDR."""
     for field, items in (("spec.ips", pool.ips), ("spec.excludeIPs", pool.exclude_ips)):
         for index, text in enumerate(items):
             path = f"{field}[{index}]"
@@ -123,7 +127,7 @@ def faulty_items(pool: Pool | Subnet, cidr: Cidr) -> Iterator[tuple[str, str, st
 def _disjoint_rule(
     subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Rule 3(b): no address belongs to another pool; the first such pool by name is reported."""
+    """Rule 3(b): two pools must not share an address. The first conflict by name is reported."""
     addresses = pool_addresses(pool)
     for name in sorted(other.name for other in pools.values() if other.subnet == pool.subnet):
         if name == pool.name:
@@ -143,7 +147,7 @@ def _disjoint_rule(
 
 
 def gateway_rule(subject: ObjectReference, pool: Pool | Subnet, cidr: Cidr) -> Iterator[Refusal]:
-    """Rule 3(c): the gateway is an address of the subnet and not of the pool."""
+    """Rule 3(c): the gateway must be inside the CIDR and must not be an address of the pool."""
     if not pool.gateway:
         return
     message = _fault_of_address(pool.gateway, cidr)
@@ -157,14 +161,18 @@ def gateway_rule(subject: ObjectReference, pool: Pool | Subnet, cidr: Cidr) -> I
         _, first, last = parse_range(text)
         if first <= gateway <= last:
             message = f"{text} contains the gateway {pool.gateway}"
-            remedy = "take it out, or list it in excludeIPs"
+            remedy = "remove the gateway from ips, or list it in excludeIPs"
             field = f"spec.ips[{index}]"
             yield subject.refuse("Invalid", "gateway-in-ips", field, message, remedy)
             return
 
 
 def routes_rule(subject: ObjectReference, pool: Pool | Subnet, cidr: Cidr) -> Iterator[Refusal]:
-    """Rule 3(d): no default route, distinct destinations of the family, gateways in the subnet."""
+    """Rule 3(d): check the destination and the gateway of every route.
+
+    A destination must be of the CIDR's family, must not be a default route, and must be unique.
+    A gateway must be inside the CIDR.
+    """
     destinations: set[str] = set()
     for index, route in enumerate(pool.routes or ()):
         field = f"spec.routes[{index}]"
@@ -192,7 +200,7 @@ def _fault_of_destination(route: Route, destinations: set[str], cidr: Cidr) -> s
 
 
 def _fault_of_address(text: str, cidr: Cidr) -> str:
-    """Why the text is not an address of the CIDR, or ""."""
+    """Why the text is not an address of the CIDR; "" if it is one."""
     try:
         address = parse_address(text)
     except AddressSyntaxError as error:
@@ -205,7 +213,7 @@ def _fault_of_address(text: str, cidr: Cidr) -> str:
 
 
 def _pod_affinity_rule(subject: ObjectReference, pool: Pool) -> Iterator[Refusal]:
-    """Rule 4: a valid selector; that of an automatic pool has only the labels of applications."""
+    """Rule 4: the selector must be valid; in an automatic pool, it has only application labels."""
     selector, field = pool.pod_affinity, "spec.podAffinity"
     if selector is None:
         return
@@ -225,23 +233,23 @@ def _pod_affinity_rule(subject: ObjectReference, pool: Pool) -> Iterator[Refusal
 
 
 def _overlaps(pool: Pool, cidr: Cidr, other: Pool) -> bool:
-    """Whether the other pool's CIDR overlaps this one and is not equal."""
+    """Whether ``cidr``, the CIDR of ``pool``, overlaps a different CIDR of ``other``."""
     if other.family != pool.family or other.subnet == pool.subnet or other.name == pool.name:
         return False
     return overlaps(cidr, other)
 
 
 def overlaps(cidr: Cidr, other: Pool | Subnet) -> bool:
-    """Whether the CIDR of the other object, of the same family, overlaps this one."""
+    """Whether ``cidr`` overlaps the CIDR of ``other``. Both must have the same family."""
     try:
         other_cidr = cidr_of_subnet(other.subnet)
     except AddressSyntaxError:
-        return False  # it has no addresses; ``orbctl verify`` reports the object
+        return False  # a malformed CIDR has no addresses; ``orbctl verify`` reports the object
     return cidr.first <= other_cidr.last and other_cidr.first <= cidr.last
 
 
 def ranges_text(addresses: AddressSet) -> str:
-    """A set in a message: its first ranges, and the number of further ones."""
+    """The first ranges of a set, and the number of further ranges, for a message."""
     items = addresses.to_items()
     text = ", ".join(items[:RANGES_SHOWN_MAX])
     hidden = len(items) - RANGES_SHOWN_MAX
@@ -255,7 +263,7 @@ def cidr_of_subnet(text: str) -> Cidr:
 
 
 def items_rule(subject: ObjectReference, reservation: Reservation) -> Iterator[Refusal]:
-    """Every item of ``ips`` is an address or a range of the family; each faulty one is reported."""
+    """Every item of ``ips`` must be an address or range of the family; all faults are reported."""
     for index, text in enumerate(reservation.ips):
         try:
             family = parse_range(text).family

@@ -1,6 +1,7 @@
-"""The rules of records (standalone mode) and of quarantined addresses.
+"""The rules of records and of quarantined addresses.
 
-Names of records come from runtimes and need not be DNS names; they become parts of keys.
+A record is an object that a user applies in standalone mode, such as a Pod or a Node. Container
+runtimes choose some of the names, so a name need not be a DNS name. A name becomes part of a key.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ REPLICAS_MAX: Final = 2**31 - 1
 """The limit of Kubernetes (int32) for ``spec.replicas`` and ``spec.ordinals.start``."""
 
 NOTE_BYTES_MAX: Final = 1024
-"""Limit of a reason and of evidence, as for ``note`` of a Kubernetes Event."""
+"""Limit in bytes of a reason or evidence, as for ``note`` of a Kubernetes Event."""
 
 
 def record_rules(subject: ObjectReference, record: RecordDefined) -> Iterator[Refusal]:
-    """The kind is known, names can be parts of keys, and only namespaced kinds have a namespace."""
+    """Check the kind, the name, the namespace, the counts, and the Service or EndpointSlice."""
     if record.kind not in RECORD_KINDS:
         message = f"{shortened(record.kind)!r} is not one of {', '.join(RECORD_KINDS)}"
         yield subject.refuse("NotSupported", "record-kind", "kind", message)
@@ -57,7 +58,7 @@ def _count_rules(subject: ObjectReference, record: RecordDefined) -> Iterator[Re
 
 
 def address_rule(subject: ObjectReference, address: str) -> Iterator[Refusal]:
-    """The text is one address, not a range or prefix."""
+    """The text must be one address, not a range or prefix."""
     try:
         parse_address(address)
     except AddressSyntaxError as error:
@@ -71,7 +72,7 @@ def reason_rule(subject: ObjectReference, reason: str) -> Iterator[Refusal]:
 
 
 def note_rule(subject: ObjectReference, field: str, note: str) -> Iterator[Refusal]:
-    """A reason or evidence is not longer than ``NOTE_BYTES_MAX``."""
+    """A reason or evidence must not be longer than ``NOTE_BYTES_MAX``."""
     size = len(note.encode("utf-8", "replace"))
     if size > NOTE_BYTES_MAX:
         message = f"{size} bytes are more than the limit of {NOTE_BYTES_MAX}"

@@ -1,4 +1,4 @@
-"""The rules of Services and EndpointSlices that are stored as records."""
+"""The rules of Services and EndpointSlices that users apply in standalone mode."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from core.errors import Refusal
 PROTOCOLS: Final = ("TCP", "UDP", "SCTP")
 PORT_MAX: Final = 65_535
 AFFINITY_S_MAX: Final = 86_400
-"""A day, the limit of Kubernetes."""
+"""The limit of Kubernetes: one day."""
 
 ENDPOINTS_MAX: Final = 1_000
-"""Endpoints of one slice, the limit of Kubernetes."""
+"""The most endpoints of one slice; the limit of Kubernetes."""
 
 
 def service_rules(subject: ObjectReference, service: Service) -> Iterator[Refusal]:
-    """ClusterIPs are addresses, ports are from 1 to 65535, and affinity lasts a day at most."""
+    """Check the ClusterIPs, the ports, and the timeout of the session affinity."""
     for address in service.addresses:
         yield from _address(subject, "spec.clusterIPs", address)
     yield from _ports(subject, "spec.ports", service.ports)
@@ -31,7 +31,7 @@ def service_rules(subject: ObjectReference, service: Service) -> Iterator[Refusa
 
 
 def slice_rules(subject: ObjectReference, slice_: EndpointSlice) -> Iterator[Refusal]:
-    """A slice belongs to a Service, and its endpoints have addresses of its family."""
+    """Check the Service of a slice, the ports, and the number and addresses of the endpoints."""
     yield from key_name_rule(subject, slice_.service, "metadata.labels[kubernetes.io/service-name]")
     yield from _ports(subject, "ports", slice_.ports)
     if len(slice_.endpoints) > ENDPOINTS_MAX:
@@ -44,7 +44,7 @@ def slice_rules(subject: ObjectReference, slice_: EndpointSlice) -> Iterator[Ref
 
 
 def _address(subject: ObjectReference, field: str, text: str, family: int = 0) -> Iterator[Refusal]:
-    """The text is an address of this family; ``family`` 0: of any family."""
+    """The text must be an address of ``family``; 0 permits both families."""
     try:
         parsed = parse_address(text)
     except AddressSyntaxError as error:

@@ -2,10 +2,7 @@
 
 See docs/reference/admission.md, "SpiderSubnet", and rule 5 of "SpiderIPPool".
 
-As in ``core.domain.validation.pool_rules``, addresses are parsed before they are compared, and
-ranges are never enumerated. If a stored object with malformed addresses has to be compared, the
-refusal is of kind Internal (docs/reference/admission.md, "SpiderIPPool", rule 5, and
-"SpiderSubnet", rule 4).
+A rule that must read malformed addresses of a stored object returns a refusal of kind Internal.
 """
 
 from __future__ import annotations
@@ -32,13 +29,13 @@ from core.domain.validation.pool_rules import (
 from core.errors import Refusal
 
 POOLS_SHOWN_MAX: Final = 8
-"""Pools that a refusal lists; it always states their number."""
+"""The most pools that a refusal lists; further pools are only counted."""
 
 
 def subnets_apart_rule(
     subject: ObjectReference, subnet: Subnet, subnets: Mapping[str, Subnet]
 ) -> Iterator[Refusal]:
-    """The CIDR overlaps that of no other subnet; the first such subnet by name is reported."""
+    """Two subnets must not overlap. The first overlapping subnet by name is reported."""
     cidr = cidr_of_subnet(subnet.subnet)
     for name, other in sorted(subnets.items()):
         if other.family == subnet.family and name != subnet.name and overlaps(cidr, other):
@@ -51,11 +48,10 @@ def subnets_apart_rule(
 def pools_inside_rule(
     subject: ObjectReference, subnet: Subnet, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Pools with the subnet's CIDR have only addresses of it; other pools do not overlap the CIDR.
+    """Check the pools that overlap the subnet (rule 4 of "SpiderSubnet").
 
-    The first violation by name of the pool is reported. If a pool would have to be compared with a
-    malformed list of the subnet, the refusal is Internal (docs/reference/admission.md,
-    "SpiderSubnet", rule 4).
+    A pool with the subnet's CIDR must have only addresses of the subnet. A pool with a different
+    CIDR must not overlap the subnet's CIDR. The first violation by pool name is reported.
     """
     cidr = cidr_of_subnet(subnet.subnet)
     for name, pool in sorted(pools.items()):
@@ -77,13 +73,13 @@ def pools_inside_rule(
             message = (
                 f"{ranges_text(outside)} of SpiderIPPool/{name} would be outside of the subnet"
             )
-            remedy = "add these addresses, or take them out of the pool first"
+            remedy = "add these addresses to the subnet, or remove them from the pool first"
             yield subject.refuse("Invalid", "pool-outside", "spec.ips", message, remedy)
             return
 
 
 def subnet_content_rules(subject: ObjectReference, subnet: Subnet) -> Iterator[Refusal]:
-    """The first refusal of items, gateway and routes. The caller has checked the CIDR."""
+    """The first refusal of items, gateway and routes. The caller must check the CIDR first."""
     cidr = cidr_of_subnet(subnet.subnet)
     rules = chain(
         _items_rule(subject, subnet, cidr),
@@ -106,7 +102,7 @@ def retiring_subnet_rule(
 def shares_kept_rule(
     subject: ObjectReference, subnet: Subnet, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Addresses of a pool must not be removed from its subnet; the first such pool is reported."""
+    """An address of a pool must stay in the pool's subnet. The first violation is reported."""
     addresses = pool_addresses(subnet)
     for pool in same_cidr(subnet, pools):
         try:
@@ -136,11 +132,10 @@ def no_pools_rule(subject: ObjectReference, pools: Sequence[Pool]) -> Iterator[R
 def owner_rules(
     subject: ObjectReference, pool: Pool, existing: Pool | None, subnets: Mapping[str, Subnet]
 ) -> Iterator[Refusal]:
-    """A pool has only addresses of its subnet, and users do not change those of automatic pools.
+    """Check the addresses of a pool (docs/reference/admission.md, "SpiderIPPool", rule 5).
 
-    See docs/reference/admission.md, "SpiderIPPool", rule 5.
-
-    A new pool without addresses is always accepted.
+    A pool must have only addresses of its subnet. Users must not change the addresses of an
+    automatic pool. A new pool without addresses is always accepted.
     """
     subnet = subnet_for(pool, subnets)
     addresses = pool_addresses(pool)
@@ -165,7 +160,7 @@ def owner_rules(
 
 
 def _items_rule(subject: ObjectReference, subnet: Subnet, cidr: Cidr) -> Iterator[Refusal]:
-    """Every item of ips and excludeIPs is well-formed and in the CIDR; reported at the item."""
+    """Every item of ips and excludeIPs must be well-formed and inside the CIDR."""
     for path, rule, message in faulty_items(subnet, cidr):
         yield subject.refuse("Invalid", rule, path, message)
 
@@ -177,7 +172,7 @@ def _malformed(subject: ObjectReference, name: str, error: AddressSyntaxError) -
 
 
 def _addresses_of(pool: Pool | None) -> AddressSet | None:
-    """A pool's addresses; None without a pool or if they are malformed."""
+    """The addresses of a pool; None if there is no pool or its addresses are malformed."""
     try:
         return pool_addresses(pool) if pool is not None else None
     except AddressSyntaxError:

@@ -1,8 +1,8 @@
-"""Enable etcd's access control: create roles and their users, and require authentication.
+"""Enable etcd's access control: create roles and users, and require authentication.
 
-The settings must identify the client as ``root``, by a client certificate with that common name or
-by user and password. A repeated call updates permissions that have changed. Other users and roles
-are kept, and authentication is never disabled.
+The client must be ``root``: by the common name of the client certificate, or by user and password.
+A repeated call updates changed permissions. Other users and roles are kept, and authentication is
+never disabled.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _log: Final = logging.getLogger(__name__)
 async def enable_access_control(settings: EtcdSettings, roles: Sequence[EtcdRole]) -> None:
     """Create or update roles and users, then require authentication.
 
-    Raises StoreUnavailable, StoreRejected (the certificate or user is not root's).
+    Raises StoreUnavailable, and StoreRejected if the client is not ``root``.
     """
     calls = Calls(settings)
     try:
@@ -45,7 +45,7 @@ async def enable_access_control(settings: EtcdSettings, roles: Sequence[EtcdRole
 
 
 class _Control:
-    """The calls of etcd's Auth service; all are idempotent."""
+    """Idempotent calls of etcd's Auth service."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -55,13 +55,13 @@ class _Control:
         return await self._calls.repeat(method, request)
 
     async def make_user(self, user: str, role: str) -> None:
-        """Create a user that authenticates by certificate; its random password is not stored."""
+        """Create a user that authenticates by certificate. The random password is not stored."""
         password = secrets.token_urlsafe(_UNGUESSABLE_BYTES)
         await self._make("user_add", messages.AuthUserAddRequest(name=user, password=password))
         await self.call("user_grant", messages.AuthUserGrantRoleRequest(user=user, role=role))
 
     async def make_role(self, role: EtcdRole) -> None:
-        """Create the role if it does not exist, and give it exactly its permissions."""
+        """Create the role if it does not exist, and grant exactly ``role.permissions``."""
         await self._make("role_add", messages.AuthRoleAddRequest(name=role.name))
         response = await self.call("role_get", messages.AuthRoleGetRequest(role=role.name))
         current = {Permission(perm.key, perm.range_end, _may_write(perm)) for perm in response.perm}
@@ -71,7 +71,7 @@ class _Control:
             grant.perm.key, grant.perm.range_end = permission.start, permission.end
             grant.perm.permType = messages.READWRITE if permission.may_write else messages.READ
             await self.call("role_grant", grant)
-        # A range whose type has changed was replaced by the grant above.
+        # The grant above has replaced the permission of a range whose type has changed.
         ranges = {(permission.start, permission.end) for permission in desired}
         for permission in sorted(current - desired):
             if (permission.start, permission.end) not in ranges:
@@ -90,7 +90,7 @@ def _may_write(permission: messages.PermissionMessage) -> bool:
 
 
 def _revoke(role: str, permission: Permission) -> ProtobufMessage:
-    # This message has its keys as strings; those of other messages are bytes.
+    # The keys in this message are strings; keys in other messages are bytes.
     start, end = permission.start.decode(), permission.end.decode()
     request: ProtobufMessage = messages.AuthRoleRevokePermissionRequest(
         role=role, key=start, range_end=end

@@ -1,8 +1,7 @@
 """One call to etcd: choose an endpoint, add the token, set a deadline, classify errors, measure.
 
-``once`` is for writes: at most one of its requests can be applied. ``repeat`` is for reads and
-other idempotent calls: after a failure, it repeats the call at the next endpoint within a time
-limit.
+``once`` is for writes: etcd applies the request at most once. ``repeat`` is for reads and other
+idempotent calls: it repeats a failed call at the next endpoint, within a time limit.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ _LAST_ATTEMPT_S = 0.05
 """The shortest timeout of a repeated call in seconds, even if the deadline is nearer."""
 
 _RETRYABLE_STATES = frozenset({CallState.NOTHING_WRITTEN, CallState.UNKNOWN})
-"""States of failures that may be limited to one endpoint."""
+"""A failure in one of these states may be limited to one endpoint."""
 
 
 class CallObserver(Protocol):
-    """Called after every call; must be quick and must not raise."""
+    """Receives the outcome of every call. ``on_call`` must be quick and must not raise."""
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
-        """``outcome`` is "ok" or the name of an error class; ``method`` a lower-case word."""
+        """``outcome``: "ok" or the name of an error class. ``method``: such as ``user_add``."""
         ...
 
 
@@ -83,7 +82,7 @@ class Calls:
         return answer
 
     async def repeat(self, method: Method, request: Request) -> Any:
-        """Send an idempotent request, repeatedly if needed.
+        """Send an idempotent request, and repeat it after a failure that another try may avoid.
 
         Raises StoreUnavailable, StoreRejected, StoreFull, and CallFailed if the revision was
         compacted.
@@ -93,7 +92,7 @@ class Calls:
             try:
                 answer = await self._repeated(method, request)
             except CallFailed as failed:
-                if failed.failure.state is CallState.COMPACTED:  # an answer, and no fault of etcd
+                if failed.failure.state is CallState.COMPACTED:  # a valid answer, not an error
                     self.observe(method, started)
                     raise
                 error = read_error(failed.failure, self.endpoint)
@@ -115,7 +114,7 @@ class Calls:
             raise as_call_failed(error) from error
 
     def watch_failed(self, channel: EndpointChannel, failure: CallFailure) -> None:
-        """Make the next ``open_watch`` use another endpoint, or a new token."""
+        """Make the next ``open_watch`` use another endpoint, or after STALE_TOKEN a new token."""
         if failure.state is CallState.STALE_TOKEN:
             self._tokens.forget()
         else:
@@ -128,7 +127,7 @@ class Calls:
             self._observer.on_call(method, time.perf_counter() - started, outcome)
 
     def _describe(self, span: Span | None, method: Method) -> None:
-        """Set the attributes of the span: the operation and the endpoint that was used last."""
+        """Set the attributes of the span: the operation and the current endpoint."""
         if span is not None:
             host, _, port = self.endpoint.rpartition(":")
             span.set_attribute("db.operation.name", METHOD_NAMES[method])
@@ -183,8 +182,8 @@ class Calls:
             except CallFailed as failed:
                 if failed.failure.state is not CallState.STALE_TOKEN:
                     raise
-            # etcd checks the identity before the request, so nothing was written. An identity from
-            # a certificate is stale only while etcd applies a change of roles.
+            # etcd checks the identity first, so nothing was written. A certificate has no token to
+            # renew: etcd rejects it only while etcd applies a change of roles.
             if self._tokens.renewable:
                 metadata = await self._tokens.renew(channel, metadata)
             return await self._send(channel, method, request, timeout_s, metadata)
@@ -211,7 +210,7 @@ class Calls:
             raise CallFailed(
                 CallFailure(
                     CallState.NOTHING_WRITTEN,
-                    "this process has closed its client of etcd",
+                    "this process has closed its etcd client",
                     remedy="start the process again if it does not restart by itself",
                 )
             )

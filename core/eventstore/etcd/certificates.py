@@ -1,7 +1,7 @@
-"""The SSL context with the certificates that a store's settings name.
+"""The SSL context with the certificate files of the settings.
 
-Files may be rotated while a process runs. Their content is compared, so that a new context is made
-only after a change.
+The files may be rotated while a process runs. ``channel`` compares ``Certificates`` to detect a
+rotation, and makes a new context only after a change.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Certificates(NamedTuple):
 
 
 def ssl_context(settings: EtcdSettings) -> ssl.SSLContext | None:
-    """A context for the settings' endpoints; None without TLS. Raises BadInput, OSError.
+    """The context for connections to etcd; None without TLS. Raises BadInput, OSError.
 
-    Without a CA file the authorities of the system are trusted.
+    Without a CA file, the context trusts the authorities of the system.
     """
     if not settings.secure:
         return None

@@ -1,8 +1,7 @@
 """A channel to each endpoint, and the change to the next endpoint after a failure.
 
-After an error that may be limited to the current endpoint, calls go to the next one.
-A request is sent only over an open connection; without one, the request was certainly not sent.
-Nothing here repeats a call.
+A request is sent only over an open connection. If no endpoint can be connected, nothing was sent.
+This module never repeats a call.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _decode_renewal = messages.decoder("LeaseKeepAliveResponse")
 
 
 class EndpointChannel:
-    """The channel to one endpoint and its calls."""
+    """The channel to one endpoint."""
 
     def __init__(self, endpoint: str, channel: Channel) -> None:
         self.endpoint = endpoint
@@ -43,7 +42,7 @@ class EndpointChannel:
         return self._channel.failure
 
     async def connect(self) -> bool:
-        """Connect unless the connection is up. Returns whether it is up."""
+        """Connect unless the connection is up. Returns whether the connection is up."""
         return await self._channel.connect()
 
     async def call(
@@ -74,7 +73,7 @@ class EndpointChannel:
 
 
 class Endpoints:
-    """The channels of one store. The first endpoint is chosen at random, to spread clients."""
+    """The channels of one store. The first channel is chosen at random, to spread clients."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         if not settings.endpoints:
@@ -98,7 +97,7 @@ class Endpoints:
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect())
         connecting = self._connecting
-        # All waiting calls share the attempt: cancelling one call does not cancel the attempt.
+        # Waiting calls share the attempt, so a cancelled call must not cancel the attempt.
         await asyncio.wait({connecting})
         connected = None if connecting.cancelled() else connecting.result()
         if connected is None:
@@ -109,7 +108,7 @@ class Endpoints:
         return connected
 
     def failed(self, channel: EndpointChannel) -> None:
-        """Make the next endpoint the current one, unless another call has done so already."""
+        """Make the next endpoint the current one, unless ``channel`` is no longer the current."""
         if self._channels[self._current] is channel:
             self._current = (self._current + 1) % len(self._channels)
 
@@ -139,8 +138,7 @@ class Endpoints:
                 return
             channels = await asyncio.to_thread(_channels, self._settings)
         except (OSError, BadInput):
-            # The files may be in the middle of a rotation; the current ones may still be valid.
-            return
+            return  # a rotation may be in progress, and the present certificates still valid
         _close(self._channels)
         self._certificates, self._channels = certificates, channels
 

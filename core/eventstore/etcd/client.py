@@ -33,10 +33,7 @@ _LEASE_ID_BITS = 63  # etcd's lease ids are positive signed 64-bit integers
 
 
 class EtcdStore:
-    """A ``KeyValueStore``. Create it inside the event loop that uses it.
-
-    The first call connects.
-    """
+    """A ``KeyValueStore``. Create the store inside its event loop. The first call connects."""
 
     def __init__(self, settings: EtcdSettings, observer: CallObserver | None = None) -> None:
         self._calls = Calls(settings, observer)
@@ -62,7 +59,7 @@ class EtcdStore:
     async def _is_unwritten(self, guards: Sequence[Guard], writes: Sequence[Write]) -> bool:
         """Whether a transaction that a full etcd has rejected was certainly not applied.
 
-        etcd may apply the transaction that fills its database, and still return an error. If a key
+        etcd may apply the transaction that fills the database, and still return an error. If a key
         that the transaction guards and writes is unchanged, the transaction was not applied.
         """
         written = {write.key for write in writes if isinstance(write, Put)}
@@ -97,31 +94,31 @@ class EtcdStore:
         return watch(self._calls, ranges, after, is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:
-        """Grant a lease. The client chooses its id, so that the call can be repeated."""
+        """Grant a lease. The client chooses the lease id, so that the call can be repeated."""
         lease = secrets.randbits(_LEASE_ID_BITS) or 1
         request = messages.LeaseGrantRequest(TTL=ttl_s, ID=lease)
         try:
             await self._calls.repeat("grant", request)
         except StoreRejected as error:
-            # An earlier attempt, whose answer was lost, has granted the lease.
+            # An earlier attempt has granted the lease, but the answer was lost.
             if "lease already exists" not in error.message:
                 raise
         return lease
 
     async def keep_lease(self, lease: int) -> int:
-        """Renew the lease once; returns its remaining seconds, 0 for an expired lease."""
+        """Renew the lease once. Returns the remaining seconds; 0 if the lease has expired."""
         answer = await self._calls.repeat("keep", messages.LeaseKeepAliveRequest(ID=lease))
         remaining_s: int = answer.TTL
         return remaining_s
 
     async def lease_left_s(self, lease: int) -> int:
-        """The remaining seconds of a lease, 0 for an expired one; does not renew it."""
+        """The remaining seconds of a lease, without renewing it; 0 if the lease has expired."""
         request = messages.LeaseTimeToLiveRequest(ID=lease)
         remaining_s: int = (await self._calls.repeat("time_to_live", request)).TTL
         return max(remaining_s, 0)  # -1: the lease has expired
 
     async def revoke_lease(self, lease: int) -> None:
-        """Revoke the lease; an expired one is ignored, so the call can be repeated."""
+        """Revoke the lease. An expired lease is ignored, so the call can be repeated."""
         try:
             await self._calls.repeat("revoke", messages.LeaseRevokeRequest(ID=lease))
         except StoreRejected as error:
@@ -129,7 +126,7 @@ class EtcdStore:
                 raise
 
     async def compact(self, revision: int) -> None:
-        """Discard the history before ``revision``; no error if it was compacted already."""
+        """Discard the history before ``revision``. No error if etcd has discarded it already."""
         try:
             await self._calls.repeat("compact", messages.CompactionRequest(revision=revision))
         except CallFailed as failed:
@@ -137,5 +134,5 @@ class EtcdStore:
                 raise read_error(failed.failure, self.endpoint) from failed
 
     async def close(self) -> None:
-        """Close all connections. Calls in flight fail, later ones raise StoreUnavailable."""
+        """Close all connections. Calls in flight fail, and later calls raise StoreUnavailable."""
         await self._calls.close()

@@ -1,9 +1,8 @@
 """Classify failed calls by their effect on the data.
 
-The effect of a lost answer is unknown, and is settled by reading (invariant I9 of
-docs/contributing/architecture.md). A gRPC status and etcd's message are mapped to a ``CallState``.
-A failure that is not listed here counts as unknown: after an unfamiliar message of a newer etcd,
-callers do not repeat a write.
+``classify`` maps a gRPC status and etcd's message to a ``CallState``. A failure that is not listed
+is UNKNOWN, so callers do not repeat a write after an unfamiliar message of a newer etcd. Callers
+find the effect of an unknown outcome by a read (invariant I9 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ class CallState(Enum):
     """etcd rejected the request, and would reject it again; nothing was written."""
 
     NOTHING_WRITTEN = "nothing written"
-    """The request did not reach etcd's log; another attempt or endpoint may succeed."""
+    """The request did not reach etcd's log. A retry, perhaps at another endpoint, may succeed."""
 
-    STALE_TOKEN = "stale token"  # noqa: S105  # the name of a failure, no secret
+    STALE_TOKEN = "stale token"  # noqa: S105  # the name of a failure, not a secret
     """Nothing was written; a new token is needed."""
 
     COMPACTED = "compacted"
@@ -43,13 +42,13 @@ class CallState(Enum):
 
 
 NO_SPACE: Final = "etcdserver: mvcc: database space exceeded"
-"""etcd's message when its database has reached the quota (the alarm NOSPACE)."""
+"""etcd's message when the database has reached the quota (the alarm NOSPACE)."""
 
 
 class CallFailure(NamedTuple):
-    """One failed call: its effect, and the message of etcd or the transport.
+    """One failed call. ``text``: the message of etcd or of the transport.
 
-    ``remedy``: for a call that was not sent, "" for the usual one.
+    ``remedy``: replaces the usual remedy of a StoreUnavailable, unless "".
     """
 
     state: CallState
@@ -71,11 +70,11 @@ _STALE_TOKEN = (
 )
 
 _NOT_PROCESSED = (
-    # etcd's interceptors, which run before the request is processed.
+    # Errors of etcd's interceptors, which run before etcd processes a request.
     "etcdserver: no leader",
     "etcdserver: not capable",
     "etcdserver: rpc not supported for learner",
-    # etcd rejects proposals while it lags behind its own log.
+    # etcd rejects proposals while too many entries of its log are not applied.
     "etcdserver: too many requests",
 )
 
@@ -98,9 +97,9 @@ _REJECTING_CODES = frozenset(
     }
 )
 
-# The receive limit of the gRPC server, checked before etcd gets the request. The status of this
-# failure, RESOURCE_EXHAUSTED, does not prove that nothing was written: "database space exceeded"
-# has the same status, and may arrive although the write was applied.
+# The gRPC server checks this limit before etcd gets the request, so nothing was written. The status
+# RESOURCE_EXHAUSTED alone would not prove that: "database space exceeded" has the same status, and
+# may arrive although the write was applied.
 _TOO_LARGE_TO_RECEIVE = "grpc: received message larger than max"
 
 
@@ -119,7 +118,7 @@ def classify(code: StatusCode, details: str) -> CallFailure:
 
 
 class CallFailed(Exception):
-    """A failed call, inside this package; its callers get errors of ``core.errors``."""
+    """A failed call. The callers of this package get errors of ``core.errors`` instead."""
 
     def __init__(self, failure: CallFailure) -> None:
         super().__init__(failure.text)
@@ -174,12 +173,12 @@ def _unavailable(failure: CallFailure, endpoint: str) -> StoreUnavailable:
 def _rejected(failure: CallFailure, endpoint: str) -> StoreRejected:
     if failure.text.startswith(_LEASE_GONE):
         return LeaseGone(
-            f"etcd has ended the lease with which this program wrote: {failure.text}",
+            f"the lease of the request has ended: {failure.text}",
             subject=endpoint,
             remedy="agents and controllers request another lease by themselves; if the error"
             " recurs, check etcd's load",
         )
-    remedy = "correct the request, the credentials or the role; repeating it cannot help"
+    remedy = "correct the request, the credentials or the role; a retry fails again"
     if failure.state is CallState.STALE_TOKEN:
         remedy = "try again; if the error recurs, check the user and the password for etcd"
     return StoreRejected(

@@ -1,9 +1,9 @@
-"""Renewals of leases, on one stream for each endpoint, which stays open between renewals.
+"""Renew leases on one stream for each endpoint. The stream stays open between renewals.
 
-etcd's API has a stream for keep-alives. Opening a stream for each renewal would take several times
-as long as the renewal, and a controller renews twice a second. etcd answers requests in order, so
-one request is in flight at a time. A stream is closed after a failure, a timeout or a cancelled
-caller: a late answer would otherwise count as the answer to the next request.
+etcd's API renews leases only on a stream. Opening a stream takes several times as long as a
+renewal, and a controller renews twice a second. etcd answers requests in order, so one request is
+in flight at a time. A stream is closed after a failure, a timeout or a cancelled caller: a late
+answer would otherwise count as the answer to the next request.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class LeaseKeepAlives:
         self._turn = asyncio.Lock()
 
     async def renew(self, request: bytes, *, timeout_s: float, metadata: Metadata) -> bytes:
-        """Send one request and return its answer. Raises RpcError."""
+        """Send one request and return the answer. Raises RpcError."""
         try:
             async with asyncio.timeout(timeout_s), self._turn:
                 return await self._exchange(request, metadata)

@@ -1,6 +1,6 @@
-"""Maintenance of etcd's members: defragment each, disarm the alarm NOSPACE.
+"""Maintain etcd's members: defragment the databases, and disarm the alarm NOSPACE.
 
-With authentication, etcd allows only its user ``root`` to defragment; a controller may disarm.
+With authentication, only the user ``root`` may defragment. Controllers may disarm.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from core.eventstore.etcd.methods import Method
 from core.eventstore.etcd.settings import EtcdSettings
 
 DEFRAGMENT_S_MAX: Final = 120.0
-"""Seconds for one member, which rewrites its whole database: 4 GiB take some 40 s on a slow disk.
+"""Time limit for one member in seconds. A member rewrites the whole database: 4 GiB take about 40 s
+on a slow disk.
 """
 
 
 class EtcdMaintenance:
-    """Maintenance of the members at the endpoints of the settings; all calls are idempotent."""
+    """Maintains the members at the endpoints of the settings. All calls are idempotent."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._settings = settings
@@ -37,7 +38,7 @@ class EtcdMaintenance:
             await _call(member, "defragment", messages.DefragmentRequest())
 
     async def disarm(self) -> None:
-        """Disarm NOSPACE of every member that raised it. Raises StoreRejected, StoreUnavailable."""
+        """Disarm every active alarm NOSPACE. Raises StoreRejected, StoreUnavailable."""
         answer = await _call(self._settings, "alarm", messages.AlarmRequest())
         for raised in answer.alarms:
             if raised.alarm == messages.ALARM_NOSPACE:

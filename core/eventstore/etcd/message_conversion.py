@@ -37,7 +37,7 @@ def check_operations(*lists: Sequence[object]) -> None:
 
 
 def range_request(get: Get, revision: int) -> messages.ProtobufMessage:
-    """The request of one range at ``revision``; 0 means the newest."""
+    """The request of one range at ``revision``; revision 0 means the newest."""
     request = messages.RangeRequest(
         key=get.start,
         range_end=get.end,
@@ -54,7 +54,7 @@ def range_request(get: Get, revision: int) -> messages.ProtobufMessage:
 
 
 def txn_result(response: messages.TxnResponse, otherwise: Sequence[Get]) -> TxnResult:
-    """The answer of a transaction whose failure branch has these reads."""
+    """Convert the answer of a transaction. ``otherwise``: the reads of the failure branch."""
     if response.succeeded:
         return TxnResult(succeeded=True, revision=response.header.revision, reads=NO_READS)
     reads = dict(zip(otherwise, range_results(response), strict=True))
@@ -62,21 +62,21 @@ def txn_result(response: messages.TxnResponse, otherwise: Sequence[Get]) -> TxnR
 
 
 def range_results(response: messages.TxnResponse) -> tuple[RangeResult, ...]:
-    """The ranges of a transaction's answer, in order."""
+    """Convert the ranges in the answer of a transaction."""
     return tuple([range_result(operation.response_range) for operation in response.responses])
 
 
 def range_result(response: messages.RangeResponse) -> RangeResult:
-    """The answer of one range."""
+    """Convert the answer of one range."""
     kvs = tuple([_key_value(_fields(kv)) for kv in response.kvs])
     return RangeResult(kvs, response.count, response.more)
 
 
 def alarm_names(response: Any) -> tuple[str, ...]:
-    """The alarms in an answer about a member's status.
+    """The alarms in the status of a member.
 
-    The texts have the form "memberID:... alarm:NOSPACE". (A request for the alarms themselves would
-    go through the consensus, as a write does.)
+    The texts have the form "memberID:... alarm:NOSPACE". The status is read from one member, while
+    a request for alarms goes through the consensus, as a write does.
     """
     names = (text.partition("alarm:")[2].strip() for text in response.errors)
     return tuple(sorted({name for name in names if name}))

@@ -1,7 +1,7 @@
-"""The used part of etcd's messages (rpc.proto, kv.proto, auth.proto), and their types.
+"""The messages of etcd (rpc.proto, kv.proto, auth.proto) that this package uses, and their types.
 
-A table of field names, numbers and types, without logic; "*" is a repeated field. Other fields are
-skipped when a message is decoded. A test compares the table with generated stubs.
+``_TABLE`` has the name, the number and the type of each used field; "*" is a repeated field.
+Decoding skips other fields. A test compares the table with generated stubs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ProtobufMessage(Protocol):
 
 
 Request = ProtobufMessage | bytes
-"""A request, or the bytes of one."""
+"""A request, as a message or encoded."""
 
 
 class Header(Protocol):
@@ -176,7 +176,7 @@ CLASSES: Final = message_classes("etcdserverpb", _TABLE)
 
 
 def decoder(message: str) -> Callable[[bytes], Any]:
-    """A function that decodes a message of the table. It raises DecodeError."""
+    """A function that decodes a message of the table. The function raises DecodeError."""
     read: Callable[[bytes], Any] = CLASSES[message].FromString
     return read
 

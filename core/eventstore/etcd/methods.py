@@ -1,4 +1,4 @@
-"""etcd's methods (rpc.proto): the path of each, and the message of its answer."""
+"""The path and the answer message of each method of etcd (rpc.proto)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ UNARY_METHODS: Final[Mapping[Method, UnaryMethod]] = {
     "user_add": _method("Auth/UserAdd"),
     "user_grant": _method("Auth/UserGrantRole"),
 }
-"""All methods but "keep", which is a stream (``KEEP_ALIVE_PATH``)."""
+"""All methods except "keep", which is a stream (``KEEP_ALIVE_PATH``)."""
 
 METHOD_NAMES: Final[Mapping[Method, str]] = {
     **{method: unary.path.rpartition("/")[2] for method, unary in UNARY_METHODS.items()},

@@ -1,9 +1,9 @@
 """Reading ranges of any size at one revision.
 
-A range without a limit is read in pages, so that no answer takes longer than the deadline of an
-attempt, and no message blocks the event loop. For every page etcd counts the remaining keys of the
-range, so many small pages would take quadratic time. The first page is small, because nearly every
-read needs only this page; the size of later pages is limited in bytes.
+A range is read in pages, so that every answer arrives within the deadline of an attempt, and no
+answer blocks the event loop for long. The first page is small; nearly every read needs only this
+page. Later pages are large: etcd counts the remaining keys of the range for every page, so many
+small pages would take quadratic time.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from core.eventstore.etcd.watch import oldest_revision
 from core.eventstore.kv import Get, KeyValue, RangeResult, ReadResult
 
 _KEY_OVERHEAD_BYTES = 32
-"""Rough size of a key's revisions and lengths in an answer."""
+"""Rough size of the revisions and lengths of one key in an answer."""
 
 
 async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
-    """Read all ranges at one revision; 0 means the newest.
+    """Read all ranges at one revision; revision 0 means the newest.
 
     Raises StoreUnavailable, Compacted, StoreRejected.
     """
@@ -38,8 +38,8 @@ async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
         try:
             return await _read(calls, gets, revision)
         except CallFailed:  # raised by ``repeat`` only if the revision was compacted
-            # If the caller requested that revision, no attempt can succeed. Otherwise a compaction
-            # came between two pages: read at a newer revision.
+            # If the caller requested the revision, no attempt can succeed. Otherwise, a compaction
+            # came between two pages: read again at a newer revision.
             if revision:
                 break
     raise Compacted(await oldest_revision(calls, gets[0].start, revision or 1))

@@ -1,7 +1,7 @@
 """Validate a user's settings for etcd; an error names the setting.
 
-Agent, controller and orbctl read the same six settings from a file, variables or options, and pass
-the names of the settings for error messages. Only the files that the settings name are read.
+Agent, controller and orbctl read the same six settings from a file, from environment variables or
+from options. Each program passes the names that its users know, for error messages.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from core.errors import BadInput
 from core.eventstore.etcd.settings import EtcdSettings
 
 ETCD_ENDPOINT = "127.0.0.1:2379"
-"""The default endpoint: a member of etcd on the same machine."""
+"""The default endpoint: an etcd member on the same machine."""
 
 ENDPOINTS_MAX = 32
-"""The maximum number of endpoints in the settings."""
+"""The most endpoints in the settings."""
 
 PASSWORD_BYTES_MAX = 4_096
-"""Bytes that are read of the password file."""
+"""The most bytes that are read from the password file."""
 
 
 class Access(NamedTuple):
-    """One text for each setting: its value ("" if it is not set), or its name in messages.
+    """One text for each setting: either the value ("" if not set) or the name in error messages.
 
-    ``endpoints`` are separated by commas.
+    The value of ``endpoints`` is a list with commas.
     """
 
     endpoints: str = ""
@@ -37,9 +37,9 @@ class Access(NamedTuple):
 
 
 def etcd_settings(values: Access, password: str, names: Access) -> EtcdSettings:
-    """Build the settings; ``password`` takes precedence over the file.
+    """Build the settings; ``password`` takes precedence over the password file.
 
-    Raises BadInput with one of ``names`` as its subject.
+    Raises BadInput; ``subject`` is one of ``names``.
     """
     endpoints = tuple(text.strip() for text in values.endpoints.split(","))
     if not all(endpoints) or len(endpoints) > ENDPOINTS_MAX:

@@ -1,7 +1,7 @@
 """Encode a transaction as the bytes of etcd's ``TxnRequest`` (rpc.proto).
 
-The transaction of an ADD has some ten operations. This encoder joins tags, lengths, keys and
-values: it returns the same bytes as protobuf messages do, in a fifth of the time.
+The transaction of an ADD has about ten operations. This encoder returns the same bytes as protobuf
+messages, in a fifth of the time.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Final
 from core.eventstore.kv import Absent, Delete, Get, Guard, Put, Unchanged, Write
 
 HEADS_MAX: Final = 4_096
-"""Cached heads (the bytes before a key) and numbers, for each kind of operation."""
+"""Size of each cache of encoded numbers or heads. A head is the bytes before a key."""
 
-# A tag is the field's number times eight plus its type: 2 for a length and bytes, 0 for a number.
+# A tag is the number of the field times 8, plus the type: 0 for a number, 2 for length and bytes.
 _COMPARE: Final = b"\x0a"
 _SUCCESS: Final = b"\x12"
 _FAILURE: Final = b"\x1a"
@@ -44,7 +44,7 @@ _COUNT_ONLY: Final = b"\x48\x01"
 
 
 def encode_txn(guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get]) -> bytes:
-    """Encode a transaction: its guards, its writes, and the reads if a guard fails."""
+    """Encode a transaction. ``otherwise``: the reads if a guard fails."""
     parts: list[bytes] = []
     for guard in guards:
         parts += _compare(guard)
@@ -56,7 +56,7 @@ def encode_txn(guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequ
 
 
 def encode_reads(gets: Sequence[Get], revision: int) -> bytes:
-    """Encode a transaction that reads ranges at one revision; 0 means the newest."""
+    """Encode a transaction that reads ranges at one revision; revision 0 means the newest."""
     at = _REVISION + _number(revision) if revision else b""
     return b"".join(part for get in gets for part in _range(_SUCCESS + _RANGE, get, at))
 
@@ -146,7 +146,7 @@ def _range(tags: bytes, get: Get, at: bytes = b"") -> tuple[bytes, ...]:
 
 @lru_cache(maxsize=HEADS_MAX)
 def _operation_head(tags: bytes, key_bytes: int, after: int) -> bytes:
-    """The tags of a branch and of its operation, up to the operation's key."""
+    """The bytes of an operation before the key. ``tags``: of the branch and of the operation."""
     key_head = _KEY + _number(key_bytes)
     length = len(key_head) + key_bytes + after
     operation = tags[1:] + _number(length)

@@ -1,7 +1,7 @@
-"""The token of a user, which the metadata of every call has; renewed when etcd rejects it.
+"""The token of the etcd user, which every call sends as metadata.
 
-Tokens are never logged. Without a user there is no token. A cluster without authentication is used
-without a token until it requires one.
+A new token is requested when etcd rejects the present token. Without a user, or while etcd requires
+no authentication, calls have no token. Tokens are never logged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REQUIRE_LEADER: Metadata = (("hasleader", "true"),)
 
 
 class Tokens:
-    """The metadata of calls. ``metadata`` is None while a token must be requested first."""
+    """The metadata of calls. ``metadata`` is None if a token must be requested first."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._user = settings.user
@@ -36,9 +36,9 @@ class Tokens:
         return bool(self._user)
 
     async def renew(self, channel: EndpointChannel, stale: Metadata | None) -> Metadata:
-        """Replace ``stale``; calls that failed concurrently share one new token.
+        """Replace the metadata ``stale``. Calls that failed concurrently share one new token.
 
-        Raises CallFailed, whose state is never UNKNOWN: a request for a token writes no data.
+        Raises CallFailed. The state is never UNKNOWN, because a request for a token writes no data.
         """
         async with self._lock:
             if self.metadata is None or self.metadata is stale:

@@ -1,18 +1,17 @@
-"""One watch over several ranges: complete revisions, also after broken connections.
+"""One watch over several ranges, which yields complete revisions and survives broken connections.
 
 All ranges share one stream, with one etcd watch for each range. etcd sends the changes of each
-watch separately. With one range, a message is passed on directly. With several, a revision may be
-incomplete when its first part arrives: changes are then held back until etcd, in answer to a
-progress request, confirms that everything up to a revision was sent for all watches. Then they are
-yielded in the order of revisions. The confirmation takes one small round trip for a burst of
-changes, and does not depend on the order in which etcd serves watches. (A single watch from the
-first to the last range would need no merging, but would send every claim of the cluster to every
-agent.)
+range separately. A watch of a single range yields every message directly.
 
-A caller that can tell from the changes of a revision whether they are complete (``IsWhole``) saves
-that round trip: a complete revision is yielded immediately. An older revision of another range may
-be yielded later, but the changes of each range stay in order, as etcd sends them: one message for a
-range has all changes of a revision in this range, and older revisions come first.
+With several ranges, a revision may be incomplete when the first part arrives. The watch holds
+changes back and sends a progress request. The answer of etcd confirms that all changes up to a
+revision have been sent for all ranges. The watch then yields these changes, sorted by revision. A
+burst of changes needs one confirmation.
+
+A caller may pass ``is_whole``, which decides whether the changes of a revision are complete. The
+watch yields a complete revision immediately, without a confirmation. An older revision of another
+range may follow later. The changes of one range stay in order, because etcd sends the revisions of
+a range in order, and all changes of a revision in one message.
 
 The stream is read only as fast as the caller consumes the changes.
 """
@@ -61,7 +60,7 @@ from core.process.retry import pause_s
 from core.protobuf import DecodeError
 
 _FIRST_WAIT_S = 0.05
-"""The longest pause before a broken watch is opened again for the first time, in seconds."""
+"""The longest pause before the first attempt to reopen a broken watch, in seconds."""
 
 _decode = messages.decoder("WatchResponse")
 
@@ -75,10 +74,10 @@ _IN_ORDER = attrgetter("mod_revision", "key")
 async def watch(
     calls: Calls, ranges: Sequence[Range], after: int, is_whole: IsWhole | None = None
 ) -> AsyncIterator[WatchBatch]:
-    """Yield the changes in the ranges after revision ``after``, without end; see ``FROM_NOW``.
+    """Yield the changes in the ranges after the revision ``after``, which may be ``FROM_NOW``.
 
-    Raises Compacted, WatchTooFarBehind, StoreRejected (no permission), and StoreUnavailable once
-    the store is closed.
+    Raises Compacted, WatchTooFarBehind, StoreRejected (no permission), and StoreUnavailable after
+    the store was closed.
     """
     position = after
     failures = 0
@@ -114,9 +113,9 @@ async def watch(
 
 
 async def oldest_revision(calls: Calls, key: bytes, compacted: int) -> int:
-    """The oldest readable revision, which etcd returns to a watch from revision ``compacted``.
+    """Find the oldest readable revision by a watch from the revision ``compacted``.
 
-    The error of a read does not contain it. Raises StoreUnavailable if etcd does not return it.
+    The error of a failed read does not contain the oldest revision. Raises StoreUnavailable.
     """
     stream = _Stream(calls)
     try:
@@ -150,11 +149,10 @@ def disjoint(ranges: Sequence[Range]) -> list[Range]:
 
 
 class _EarlyRevisions:
-    """Selects complete revisions, which the watch yields before etcd has confirmed older ones.
+    """Selects complete revisions, which the watch yields without a confirmation by etcd.
 
-    The changes of each range stay in order; older revisions of other ranges may follow.
-    ``_passed`` has the last yielded revision of each range: after a broken connection, the next
-    stream begins at the last confirmed revision and delivers these changes again.
+    After a broken connection, the next stream begins at the last confirmed revision, so etcd sends
+    some yielded changes again. ``_passed`` has the last yielded revision of each range.
     """
 
     def __init__(self, ranges: Sequence[Range], is_whole: IsWhole) -> None:
@@ -163,7 +161,7 @@ class _EarlyRevisions:
         self._is_whole = is_whole
 
     def new(self, changes: Sequence[KeyChange]) -> list[KeyChange]:
-        """The changes that were not yielded from an earlier stream."""
+        """The changes that were not yielded before."""
         return [
             change
             for change in changes
@@ -171,9 +169,9 @@ class _EarlyRevisions:
         ]
 
     def take(self, held: Sequence[KeyChange]) -> list[KeyChange]:
-        """The changes of complete revisions, up to the first revision that is not complete.
+        """Take the changes of complete revisions, up to the first incomplete revision.
 
-        No later revision is taken, so that the changes of a range stay in order.
+        Later revisions must wait, so that the changes of a range stay in order.
         """
         whole: list[KeyChange] = []
         for _, group in groupby(held, key=attrgetter("mod_revision")):
@@ -204,7 +202,7 @@ class _Stream:
         self._requesting: asyncio.Task[None] | None = None
 
     async def open(self, ranges: Sequence[Range], after: int) -> int:
-        """Create one watch per range; returns the revision after which it misses no change.
+        """Create one etcd watch per range. Returns the revision after which all changes arrive.
 
         Raises CallFailed, Compacted, WatchTooFarBehind.
         """
@@ -226,7 +224,7 @@ class _Stream:
             raise CallFailed(
                 CallFailure(CallState.UNKNOWN, "a watch was not created in time")
             ) from error
-        # Only now: before all watches are created, a progress answer may overtake changes.
+        # Not earlier: before all watches exist, a progress answer may overtake changes.
         self._requesting = asyncio.create_task(self._request_progress())
         return after
 
@@ -247,7 +245,7 @@ class _Stream:
                 self._hold(changes, response.header.revision)
                 whole = self._take_whole()
                 if whole:
-                    return WatchBatch(position, whole)  # etcd has confirmed no newer revision
+                    return WatchBatch(position, whole)  # ``position``: the last confirmed revision
             elif changes:
                 return WatchBatch(changes[-1].mod_revision, tuple(changes))
             elif _is_progress(response) and response.header.revision >= position:
@@ -268,7 +266,7 @@ class _Stream:
             self._call.cancel()
 
     async def _receive_in_time(self) -> messages.WatchResponse:
-        """The next message; CallFailed if none arrives, since etcd answers progress requests."""
+        """The next message. Raises CallFailed if etcd sends nothing for ``WATCH_SILENT_S_MAX``."""
         try:
             async with asyncio.timeout(WATCH_SILENT_S_MAX):
                 return await self._receive()
@@ -315,7 +313,7 @@ class _Stream:
         self._held += changes
 
     def _take_whole(self) -> tuple[KeyChange, ...]:
-        """Remove and return the changes that need no confirmation by etcd."""
+        """Remove and return the held changes that need no confirmation by etcd."""
         if self._early is None:
             return ()
         self._held.sort(key=_IN_ORDER)
@@ -324,7 +322,7 @@ class _Stream:
         return tuple(whole)
 
     def _request_soon(self) -> None:
-        """Request progress now, or in ``WATCH_HELD_S`` if the revision may become complete."""
+        """Request progress now, or after ``WATCH_HELD_S`` if ``is_whole`` may save the request."""
         if self._early is None:
             self._request_now.set()
         elif self._request_timer is None:
@@ -337,7 +335,7 @@ class _Stream:
             self._request_now.set()
 
     def _release(self, revision: int) -> WatchBatch:
-        """The held changes up to a revision that etcd has confirmed."""
+        """Remove and return the held changes up to a revision that etcd has confirmed."""
         self._held.sort(key=_IN_ORDER)
         ready = [change for change in self._held if change.mod_revision <= revision]
         self._held = self._held[len(ready) :]
@@ -348,11 +346,11 @@ class _Stream:
     async def _request_progress(self) -> None:
         """Request progress periodically, and soon after the first change is held back."""
         request = messages.WatchRequest(progress_request=messages.WatchProgressRequest())
-        # The reader of a broken stream gets its error.
+        # ``_receive`` raises the error of a broken stream.
         with suppress(CallFailed):
             while True:
-                # Repeatedly, because etcd does not answer while one of the watches catches up. If
-                # no change is held, together with the other periodic tasks of this process.
+                # Requests are repeated, because etcd does not answer while a watch catches up.
+                # until_tick_s: requests are sent when other periodic tasks of the process wake.
                 wait_s = WATCH_HELD_S if self._held else until_tick_s(WATCH_PROGRESS_S)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
@@ -362,10 +360,10 @@ class _Stream:
 
 
 def _create_request(start: bytes, end: bytes, after: int) -> messages.ProtobufMessage:
-    # The first change that is needed is at ``after`` + 1, but the watch starts at ``after``, and
-    # ``changes_after`` drops its changes. The reason: etcd accepts a start at the revision of its
-    # last compaction, which has removed the deletions of that revision. After a compaction at
-    # ``after`` + 1, a start there would miss these deletions; etcd rejects a start at ``after``.
+    # The caller needs the changes from ``after`` + 1, but the watch starts at ``after``;
+    # ``changes_after`` drops the changes of ``after``. A compaction at ``after`` + 1 removes the
+    # deletions of this revision. After such a compaction, etcd accepts a start at ``after`` + 1
+    # although the deletions are missing, but rejects a start at ``after``.
     create = messages.WatchCreateRequest(key=start, range_end=end, start_revision=max(after, 1))
     request: messages.ProtobufMessage = messages.WatchRequest(create_request=create)
     return request
@@ -385,7 +383,7 @@ def _is_progress(response: messages.WatchResponse) -> bool:
 
 
 def _failure_of(reason: str) -> CallFailure:
-    """The failure of a cancelled watch, whose reason is the text of a gRPC status."""
+    """The failure of a watch that etcd cancelled. ``reason``: the text of a gRPC status."""
     head, _, details = reason.rpartition("desc = ")
     refused = "PermissionDenied" in head
     code = StatusCode.PERMISSION_DENIED if refused else StatusCode.UNKNOWN
@@ -394,4 +392,4 @@ def _failure_of(reason: str) -> CallFailure:
 
 def _reopen_pause_s(failures: int) -> float:
     longest = pause_s(failures + 1, _FIRST_WAIT_S, WATCH_RETRY_S_MAX)
-    return random.uniform(0, longest)  # noqa: S311  # spreads clients, guards nothing
+    return random.uniform(0, longest)  # noqa: S311  # spreads clients; no secret

@@ -1,9 +1,8 @@
 """A channel to one endpoint: connects on request, and makes calls on the open connection.
 
-A request is sent only over a connection whose server has sent its settings; without such a
-connection, the request was certainly not sent. When the server announces the end of a connection
-(GOAWAY), the connection finishes its calls, and later calls need a new connection. The channel
-never repeats a call, and connects only in ``connect``.
+A call needs a connection on which the server's settings have arrived. Without such a connection,
+the call fails before anything is sent. After GOAWAY, the open calls of a connection go on, and
+later calls need a new connection. Only ``connect`` connects. The channel never repeats a call.
 """
 
 from __future__ import annotations
@@ -50,8 +49,8 @@ class Channel:
     async def connect(self) -> bool:
         """Connect unless a connection is open. Returns whether a connection is open.
 
-        After a failure, further attempts fail immediately for a time that grows to
-        ``RECONNECT_MAX_S``.
+        After a failed attempt, ``connect`` returns False at once during a pause. The pause grows
+        with every failure, up to ``RECONNECT_MAX_S``.
         """
         loop = asyncio.get_running_loop()
         if self.is_ready:
@@ -102,7 +101,7 @@ class Channel:
         """Close every connection; calls in flight fail."""
         self._closed = True
         for connection in self._connections:
-            connection.close(RpcError(StatusCode.CANCELLED, "the connection was closed meanwhile"))
+            connection.close(RpcError(StatusCode.CANCELLED, "the connection was closed"))
         self._connections.clear()
 
     async def _open(self, connection: Http2Connection) -> None:
@@ -143,7 +142,7 @@ class Channel:
     async def _with_free_stream(
         self, connection: Http2Connection, timeout_s: float
     ) -> Http2Connection:
-        """The connection, once the server accepts a further stream. Raises RpcError."""
+        """Wait until the server accepts another stream on the connection. Raises RpcError."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await connection.wait_for_free_stream()
@@ -171,7 +170,7 @@ def _address(target: str) -> tuple[str, int]:
 
 def _reconnect_pause_s(failures: int) -> float:
     longest = pause_s(failures, RECONNECT_MIN_S, RECONNECT_MAX_S)
-    return random.uniform(longest / 2, longest)  # noqa: S311  # spreads clients, guards nothing
+    return random.uniform(longest / 2, longest)  # noqa: S311  # spreads clients; no secret
 
 
 def _unsent(text: str) -> RpcError:

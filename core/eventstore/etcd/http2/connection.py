@@ -1,9 +1,7 @@
 """One HTTP/2 connection of a client (RFC 9113): settings, streams, and closing.
 
-An asyncio protocol: the event loop calls it with received data, and it writes immediately.
-Streams that the server certainly did not process (those after the last stream of GOAWAY, and
-refused streams) end with an error whose ``processed`` is False. ``channel`` connects; nothing here
-repeats a call.
+A stream that the server certainly did not process ends with an RpcError whose ``processed`` is
+False. These streams are the refused streams, and the streams after the last stream of GOAWAY.
 """
 
 from __future__ import annotations
@@ -31,13 +29,13 @@ from core.eventstore.etcd.http2.stream import RpcCall
 from core.eventstore.etcd.http2.stream_table import StreamTable
 
 SILENT_S_MAX: Final = 0.02
-"""Seconds without received data after which a new call first checks that the peer is connected."""
+"""After this many seconds without received data, a new call checks that the peer is connected."""
 
 PING_ANSWER_S: Final = 0.05
-"""Seconds from a received PING to its answer.
+"""Delay in seconds of the answer to a received PING.
 
-etcd measures the bandwidth of the connection by a PING with every request, unless an earlier PING
-is unanswered. The delay reduces the number of these frames.
+etcd sends a PING with every request to measure bandwidth, but only if every earlier PING was
+answered. The delay reduces the number of PING frames.
 """
 
 _OUR_SETTINGS: Final = (
@@ -49,7 +47,7 @@ _OUR_SETTINGS: Final = (
 
 
 class Http2Connection(asyncio.Protocol):
-    """The protocol of one ``loop.create_connection``; usable once ``ready`` has a result."""
+    """The asyncio protocol of one connection. Calls are possible after ``ready`` has a result."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -63,7 +61,7 @@ class Http2Connection(asyncio.Protocol):
         self._end: RpcError | None = None
         self._is_draining = False
         self.ready: asyncio.Future[None] = loop.create_future()
-        """Done when the server has sent its settings; an RpcError if the connection ends before."""
+        """Done when the server's settings arrive; an RpcError if the connection ends first."""
 
     @property
     def is_usable(self) -> bool:
@@ -78,7 +76,7 @@ class Http2Connection(asyncio.Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Whether the server accepts no further stream until one has ended."""
+        """Whether the number of open streams has reached the server's limit."""
         return self._streams.is_full
 
     @property
@@ -87,9 +85,9 @@ class Http2Connection(asyncio.Protocol):
         return bool(self._streams.calls)
 
     def open(self, call: RpcCall, block: bytes, message: bytes | None) -> None:
-        """Open the stream of a call, and send ``message`` as the only message of the call.
+        """Open the stream of a call. Raises RpcError.
 
-        With None, the call sends its messages later. Raises RpcError.
+        ``message``: the only message of the call; None if the call sends its messages later.
         """
         if not self.is_usable:
             raise self._end or _unprocessed("the connection accepts no new calls")
@@ -104,12 +102,12 @@ class Http2Connection(asyncio.Protocol):
         self._keepalive.start()
 
     async def wait_for_free_stream(self) -> None:
-        """Wait until the server accepts a further stream, or the connection ends."""
+        """Wait until the server accepts another stream, or the connection ends."""
         while self.is_full and self._end is None:
             await self._streams.wait_for_change()
 
     def close(self, error: RpcError) -> None:
-        """End every call with ``error`` and close the connection; no effect if it is closed."""
+        """End every call with ``error`` and close the connection. A second call has no effect."""
         if self._end is not None:
             return
         self._end = error
@@ -118,9 +116,9 @@ class Http2Connection(asyncio.Protocol):
             call.on_end(error)
         if not self.ready.done():
             self.ready.set_exception(error)
-            self.ready.exception()  # retrieved, also when no call waits for the connection any more
+            self.ready.exception()  # prevents asyncio's warning if ``ready`` is not awaited
         if self._transport is not None:
-            # Not a graceful close: it would wait until a dead peer has received all bytes.
+            # close() would wait until a dead peer has received all bytes.
             self._transport.abort()
             self._transport = None
 
@@ -132,12 +130,12 @@ class Http2Connection(asyncio.Protocol):
         self._queue.send(call, _prefixed(message), ends=ends)
 
     def grant(self, call: RpcCall, size: int) -> None:
-        """Permit ``size`` bytes more on the call's stream."""
+        """Permit the server to send ``size`` more bytes on the call's stream."""
         if self._streams.get(call.stream_id) is call:
             self._write(frames.window_update(call.stream_id, size))
 
     def abort(self, call: RpcCall) -> None:
-        """End a stream on both sides, unless it has ended."""
+        """End the stream of a call on both sides, unless the stream has ended."""
         if self._streams.get(call.stream_id) is call:
             self._write(frames.rst_stream(call.stream_id, ErrorCode.CANCEL))
             self._remove(call)
@@ -195,7 +193,7 @@ class Http2Connection(asyncio.Protocol):
             self._received = 0
         call = self._streams.get(received.stream_id)
         if call is None:
-            return  # the stream has ended; frames that the server sent before may still arrive
+            return  # the server sent this frame before it knew that the stream had ended
         if size:
             call.on_data(frames.without_padding(received), size)
         if received.flags & frames.END_STREAM and self._streams.get(received.stream_id) is call:

@@ -1,9 +1,9 @@
 """Detect a dead peer: send a PING when no data has arrived for a while.
 
-Pings are sent only during a call: etcd closes connections of clients that ping without a call, or
-more often than every 5 s. A connection that receives data regularly, such as a watch's progress, is
-not pinged. A connection has one timer, which received data does not reset: when it fires, it checks
-the time of the last data.
+Pings are sent only while a call is in flight. etcd closes the connection of a client that pings
+without a call, or more often than every 5 s. A connection that regularly receives data, such as the
+progress of a watch, is not pinged. Received data does not reset the timer of a connection: the
+timer's callback compares the time of the last data.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Final, Protocol
 from core.eventstore.etcd.settings import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
 
 SLACK_S: Final = 0.25
-"""Seconds by which a check is late: data that arrives every ``KEEPALIVE_S`` arrives before it."""
+"""Delay of a check in seconds, so that data sent every ``KEEPALIVE_S`` arrives before the check."""
 
 
 class Peer(Protocol):
-    """The members of a connection that its keepalive uses."""
+    """The members of a connection that ``Keepalive`` uses."""
 
     @property
     def is_busy(self) -> bool:
@@ -47,7 +47,7 @@ class Keepalive:
         return time.monotonic() - self._received_at
 
     def start(self) -> None:
-        """Check the connection as long as it is busy; no effect if checks are running already."""
+        """Start periodic checks, unless they run. The checks end when no call is in flight."""
         if self._timer is None:
             self._received_at = time.monotonic()
             self._check_in(KEEPALIVE_S)

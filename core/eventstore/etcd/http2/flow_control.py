@@ -1,7 +1,7 @@
 """Flow control of a connection and its streams (RFC 9113, section 5.2).
 
-The constants are the sizes of our receive windows; ``stream`` and ``connection`` widen them as
-answers are read. ``SendQueue`` keeps to the windows of the server.
+The constants are the sizes of our receive windows. ``stream`` and ``connection`` widen the receive
+windows as answers are read. ``SendQueue`` observes the send windows, which the server widens.
 
 A message that fits into the windows is written immediately. Of a larger message, the part that fits
 is written, and the remainder waits for the server's WINDOW_UPDATE. Streams take turns, so that a
@@ -19,27 +19,27 @@ from core.eventstore.etcd.http2 import frames
 from core.eventstore.etcd.http2.frames import ErrorCode, ProtocolError
 
 STREAM_WINDOW_BYTES: Final = 1 << 20
-"""Bytes that etcd may send on one stream before they are read.
+"""Bytes that etcd may send on one stream ahead of the reader.
 
 At a round trip of 1 ms, the window allows 1 GB/s.
 """
 
 CONNECTION_WINDOW_BYTES: Final = 1 << 24
-"""Bytes that etcd may send on all streams together before the event loop has read them."""
+"""Bytes that etcd may send on all streams together ahead of the event loop."""
 
 _FRAMES_A_TURN: Final = 4
-"""Frames that a stream may send before the next stream has its turn."""
+"""The most frames that a stream sends before the turn of the next stream."""
 
 
 class SendingStream(Protocol):
-    """The sending half of the stream of one call; ``send_window``: bytes that it may send now."""
+    """The sending half of a call's stream. ``send_window``: bytes that the stream may send now."""
 
     stream_id: int
     send_window: int
 
 
 class _Waiting:
-    """The unsent data of one stream; ``ends``: the stream ends after it."""
+    """The unsent data of one stream. ``ends``: the stream ends after this data."""
 
     __slots__ = ("call", "content", "ends")
 
@@ -50,7 +50,7 @@ class _Waiting:
 
 
 class SendQueue:
-    """The sending half of all streams. ``write`` takes bytes for the connection."""
+    """The unsent data of all streams. ``write`` sends bytes over the connection."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
@@ -63,7 +63,7 @@ class SendQueue:
     def send(self, call: SendingStream, content: bytes, *, ends: bool, before: bytes = b"") -> None:
         """Send ``before`` (frames that no window limits), then the content in DATA frames.
 
-        ``ends``: the content is the last of the stream.
+        ``ends``: the stream ends after the content.
         """
         size = len(content)
         if not self._waiting and size <= min(self._window, call.send_window, self._frame_max):
@@ -84,7 +84,7 @@ class SendQueue:
     def flush(self, before: bytes = b"") -> None:
         """Write ``before`` and the data that fits into the windows, in one write."""
         parts = [before] if before else []
-        blocked = 0  # streams in succession that their own windows block
+        blocked = 0  # how many streams in succession have an empty window
         while self._window > 0 and blocked < len(self._waiting):
             waiting = self._waiting.popleft()
             if self._take_turn(waiting, parts):
@@ -105,12 +105,12 @@ class SendQueue:
             self._waiting = deque(waiting for waiting in self._waiting if waiting.call is not call)
 
     def widen(self, size: int) -> None:
-        """Add to the connection's window. Raises ProtocolError."""
+        """Add ``size`` bytes to the connection's send window. Raises ProtocolError."""
         self._window = _widened(self._window, size)
         self.flush()
 
     def widen_stream(self, call: SendingStream, size: int) -> None:
-        """Add to a stream's window. Raises ProtocolError."""
+        """Add ``size`` bytes to the stream's send window. Raises ProtocolError."""
         call.send_window = _widened(call.send_window, size)
         self.flush()
 
@@ -127,7 +127,7 @@ class SendQueue:
         self._frame_max = size
 
     def _take_turn(self, waiting: _Waiting, parts: list[bytes]) -> bool:
-        """Add some frames of one stream to ``parts``. Returns whether it has more unsent data."""
+        """Add frames of one stream to ``parts``. Returns whether unsent data is left."""
         call, content = waiting.call, waiting.content
         for _ in range(_FRAMES_A_TURN):
             size = min(len(content), self._window, call.send_window, self._frame_max)

@@ -15,14 +15,14 @@ HEADER_BYTES: Final = 9
 """The size of the header of every frame."""
 
 FRAME_BYTES_MAX: Final = 16_384
-"""The largest payload of a frame in bytes. A peer may raise it for the frames that it receives
-(MAX_FRAME_SIZE); our settings do not.
+"""The largest payload of a frame in bytes, unless the receiver sets a larger MAX_FRAME_SIZE. Our
+settings do not set MAX_FRAME_SIZE.
 """
 
 STREAM_ID_MAX: Final = (1 << 31) - 1
 WINDOW_MAX: Final = (1 << 31) - 1
 WINDOW_INITIAL: Final = 65_535
-"""The size of each window in bytes before SETTINGS or WINDOW_UPDATE change it."""
+"""The initial size of every window in bytes."""
 
 # Types of frames.
 DATA: Final = 0
@@ -53,7 +53,7 @@ MAX_HEADER_LIST_SIZE: Final = 6
 
 
 class ErrorCode(IntEnum):
-    """Reasons of RST_STREAM and GOAWAY that are used here (RFC 9113, section 7)."""
+    """Error codes of RST_STREAM and GOAWAY (RFC 9113, section 7)."""
 
     NO_ERROR = 0
     PROTOCOL_ERROR = 1
@@ -116,12 +116,12 @@ def rst_stream(stream_id: int, code: ErrorCode) -> bytes:
 
 
 def goaway(code: ErrorCode) -> bytes:
-    """A GOAWAY frame of a client. Its last stream is 0, because the server opens no streams."""
+    """A GOAWAY frame of a client. The last stream is 0, because the server opens no streams."""
     return header(size=8, kind=GOAWAY, flags=0, stream_id=0) + _PAIR.pack(0, code)
 
 
 def split(data: bytes) -> tuple[list[Frame], bytes]:
-    """The complete frames at the beginning of ``data``, and the bytes after them.
+    """The complete frames at the beginning of ``data``, and the remaining bytes.
 
     Raises ProtocolError for a frame that is larger than ``FRAME_BYTES_MAX``.
     """
@@ -142,7 +142,7 @@ def split(data: bytes) -> tuple[list[Frame], bytes]:
 
 
 def without_padding(received: Frame) -> bytes:
-    """The content of a DATA or HEADERS frame. Raises ProtocolError."""
+    """The payload of a DATA or HEADERS frame without padding. Raises ProtocolError."""
     content = received.payload
     if not received.flags & (PADDED | PRIORITY_FLAG):
         return content

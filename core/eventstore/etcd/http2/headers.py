@@ -1,10 +1,9 @@
 """Header blocks (HPACK, RFC 7541) without a dynamic table, so that blocks are independent.
 
-We send SETTINGS_HEADER_TABLE_SIZE=0, so the server's encoder cannot use a dynamic table, and the
-same bytes always decode to the same headers: decoded blocks are cached. Our own blocks use the
-static table and literals that are never added to the server's table. The ``hpack`` package decodes
-the server's blocks. Of the decoded headers only :status, content-type, grpc-status and grpc-message
-are used.
+We send SETTINGS_HEADER_TABLE_SIZE=0, so the server cannot use a dynamic table. The same bytes then
+always decode to the same headers, and decoded blocks can be cached. The blocks that we send use the
+static table, and literals that the server does not index. The ``hpack`` package decodes the
+server's blocks.
 """
 
 from __future__ import annotations
@@ -19,22 +18,19 @@ from core.eventstore.etcd.http2 import frames
 from core.eventstore.etcd.http2.frames import ErrorCode, Frame, ProtocolError
 
 Metadata = tuple[tuple[str, str], ...]
-"""(name, value) of each header that a call adds to those of gRPC."""
+"""(name, value) of each header that a call sends in addition to gRPC's headers."""
 
 HEADER_LIST_BYTES_MAX: Final = 65_536
-"""The largest header block of a response in bytes, as received and as decoded.
-
-Only grpc-message can be long.
-"""
+"""The largest header block of a response in bytes, both encoded and decoded."""
 
 FRAMES_OF_A_BLOCK_MAX: Final = 64
-"""The largest number of frames (HEADERS and CONTINUATION) of one header block.
+"""The most frames (HEADERS and CONTINUATION) of one header block.
 
-``HEADER_LIST_BYTES_MAX`` does not limit empty frames, which RFC 9113, 6.10, allows.
+``HEADER_LIST_BYTES_MAX`` does not limit empty frames, which RFC 9113, 6.10, permits.
 """
 
 BLOCKS_MAX: Final = 128
-"""The largest number of cached header blocks in each direction."""
+"""The most cached header blocks in each direction."""
 
 _NO_TABLE: Final = b"\x20"  # the size of the dynamic table is 0
 
@@ -48,16 +44,16 @@ _PATH: Final = b"\x04"
 _AUTHORITY: Final = b"\x01"
 _CONTENT_TYPE: Final = b"\x0f\x10"
 
-# Name and value follow as literals; ``_NEVER_INDEXED`` forbids proxies to index them.
+# Name and value follow as literals; ``_NEVER_INDEXED`` forbids proxies to index the header.
 _LITERAL: Final = b"\x00"
 _NEVER_INDEXED: Final = b"\x10"
 
 _SECRET_NAMES: Final = frozenset({"token"})
-"""Headers that no proxy may store in a table of headers."""
+"""Headers that no proxy may index."""
 
 
 class HeaderBlock(NamedTuple):
-    """A complete, encoded header block of one stream; ``ends_stream``: it ends the stream."""
+    """A complete, encoded header block. ``ends_stream``: the stream ends after the block."""
 
     stream_id: int
     ends_stream: bool
@@ -65,7 +61,7 @@ class HeaderBlock(NamedTuple):
 
 
 class BlockAssembler:
-    """Joins a HEADERS frame and the CONTINUATION frames that follow it to a header block."""
+    """Joins a HEADERS frame and the following CONTINUATION frames into a header block."""
 
     def __init__(self) -> None:
         self._first: Frame | None = None
@@ -74,7 +70,7 @@ class BlockAssembler:
 
     @property
     def is_open(self) -> bool:
-        """Whether a block is incomplete: the next frame must then be a CONTINUATION."""
+        """Whether a block is incomplete. If so, the next frame must be a CONTINUATION."""
         return self._first is not None
 
     def add(self, received: Frame) -> HeaderBlock | None:
@@ -106,7 +102,7 @@ class BlockAssembler:
 
 
 class ResponseHeaders(NamedTuple):
-    """The headers of a response block that are used.
+    """The headers of a response that calls use.
 
     A missing text is "". A missing or malformed number is None.
     """
@@ -163,7 +159,8 @@ def _literal(name: str, value: str) -> bytes:
 def _text(text: str) -> bytes:
     """Encode a string without Huffman coding (RFC 7541, 5.2): its length, then its bytes.
 
-    A length below 127 takes one byte. The excess of a longer one follows in groups of seven bits.
+    A length below 127 takes one byte. For a longer string, a byte 127 comes first; the length minus
+    127 follows in groups of seven bits.
     """
     content = text.encode("ascii")
     size = len(content)
@@ -179,5 +176,5 @@ def _text(text: str) -> bytes:
 
 
 def _status_number(text: str | None) -> int | None:
-    """A status of at most three digits; None if it is missing or malformed."""
+    """A status of at most three digits; None if the text is missing or malformed."""
     return int(text) if text is not None and text.isdecimal() and len(text) <= 3 else None

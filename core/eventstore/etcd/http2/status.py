@@ -1,8 +1,7 @@
 """The status codes of gRPC, and the error of a failed call.
 
-The codes are those of gRPC (its statuscodes.md). An answer without a gRPC status gets a code by its
-HTTP status (gRPC's http-grpc-status-mapping.md). ``RpcError.processed`` is False only if the server
-certainly did not process the request; the caller may then repeat a write.
+Sources: statuscodes.md of gRPC; and for an answer with only an HTTP status,
+http-grpc-status-mapping.md of gRPC.
 """
 
 from __future__ import annotations
@@ -34,7 +33,11 @@ class StatusCode(IntEnum):
 
 
 class RpcError(Exception):
-    """A failed call: its status, its message, and whether the server may have processed it."""
+    """A failed call.
+
+    ``processed`` is False only if the server certainly did not process the request. The caller may
+    then repeat even a write.
+    """
 
     def __init__(self, code: StatusCode, details: str, *, processed: bool = True) -> None:
         super().__init__(f"{code.name}: {details}")
@@ -56,7 +59,7 @@ _HTTP_STATUS: Final = {
 
 
 def status_code(number: int) -> StatusCode:
-    """The status code with this number; UNKNOWN for a number that gRPC does not define."""
+    """The status code of a number; UNKNOWN for a number that gRPC does not define."""
     try:
         return StatusCode(number)
     except ValueError:
@@ -64,6 +67,6 @@ def status_code(number: int) -> StatusCode:
 
 
 def http_error(status: int) -> RpcError:
-    """The error for an answer that is not from gRPC, such as one of a proxy."""
+    """The error for an answer without a gRPC status, such as the answer of a proxy."""
     code = _HTTP_STATUS.get(status, StatusCode.UNKNOWN)
     return RpcError(code, f"HTTP status {status} instead of a gRPC answer")

@@ -1,8 +1,9 @@
-"""One call on a connection: the gRPC messages in the bytes of its stream, and its end.
+"""One call on a connection: decodes the gRPC messages of a stream.
 
-A gRPC message is a byte 0 (not compressed), four bytes of length, and the content. It may span
-frames, and a frame may contain several. A ``UnaryCall`` has one answer. A ``StreamingCall`` has a
-queue of messages; the server may send more only as they are read.
+A gRPC message is a byte 0 (not compressed), four bytes of length, and the content. A message may
+span frames, and a frame may contain several messages. A ``UnaryCall`` has one answer. A
+``StreamingCall`` has a queue of received messages. The receive window grows only while the queue is
+empty.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ from core.eventstore.etcd.http2.headers import ResponseHeaders
 from core.eventstore.etcd.http2.status import RpcError, StatusCode, http_error, status_code
 
 PREFIX_BYTES: Final = 5
-"""The size of the prefix of each message: whether it is compressed, and its length."""
+"""The size of a message's prefix: one byte for the compression, four bytes for the length."""
 
 MESSAGE_BYTES_MAX: Final = 1 << 29
-"""The largest accepted message; the pages that our readers request are far smaller."""
+"""The largest accepted message. The pages of reads are far smaller (``settings.PAGE_BYTES``)."""
 
 HTTP_OK: Final = 200
 _CONTENT_TYPE: Final = "application/grpc"
 
 
 class CallOwner(Protocol):
-    """The methods of a connection that its calls use."""
+    """The methods of a connection that ``RpcCall`` uses."""
 
     def send(self, call: RpcCall, message: bytes, *, ends: bool) -> None:
         """Send one message of a call."""
 
     def grant(self, call: RpcCall, size: int) -> None:
-        """Permit the server to send ``size`` bytes more on the call's stream."""
+        """Permit the server to send ``size`` more bytes on the call's stream."""
 
     def abort(self, call: RpcCall) -> None:
-        """End the call's stream on both sides; without effect when it has ended."""
+        """End the call's stream on both sides, unless the stream has ended."""
 
 
 class RpcCall(ABC):
@@ -61,7 +62,7 @@ class RpcCall(ABC):
         self.half_closed = False
         """Whether the last message of the call was given to ``send``."""
         self.send_window = 0
-        """Bytes that may be sent on this stream now; counted by the connection's send queue."""
+        """Bytes that the call may send now. ``SendQueue`` maintains the number."""
         self.stream_id = 0
 
     def on_headers(self, headers: ResponseHeaders, *, ends: bool) -> None:
@@ -76,7 +77,7 @@ class RpcCall(ABC):
                 self.on_end(error)
 
     def on_data(self, content: bytes, size: int) -> None:
-        """Handle the content of a DATA frame, which has used ``size`` bytes of the window."""
+        """Handle the content of a DATA frame. ``size``: bytes that the frame used of the window."""
         if not self._buffer and _is_whole_message(content):
             self._on_message(content[PREFIX_BYTES:])
         else:
@@ -89,14 +90,14 @@ class RpcCall(ABC):
     def on_end(self, error: RpcError | None) -> None:
         """Handle the end of the stream; ``error`` is None after success.
 
-        Only the first end has an effect.
+        Only the first call has an effect.
         """
 
     @abstractmethod
     def _on_message(self, message: bytes) -> None: ...
 
     def _accepts_more(self) -> bool:
-        """Whether the server may send more."""
+        """Whether the server may send more data."""
         return True
 
     def _grant(self) -> None:
@@ -253,7 +254,7 @@ def _is_informational(headers: ResponseHeaders) -> bool:
 
 
 def _header_error(headers: ResponseHeaders) -> RpcError | None:
-    """The error for headers that are not those of a gRPC answer; None if they are."""
+    """The error if the headers do not belong to a gRPC answer, else None."""
     if headers.status != HTTP_OK and headers.grpc_status is None:
         return http_error(headers.status or 0)
     if not headers.content_type.startswith(_CONTENT_TYPE):

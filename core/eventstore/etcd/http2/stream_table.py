@@ -1,6 +1,6 @@
 """The open streams of a connection, their ids, and their maximum number.
 
-A client's streams have odd ids, each larger than the one before (RFC 9113, section 5.1.1).
+The streams of a client have odd ids in ascending order (RFC 9113, section 5.1.1).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class StreamTable:
 
     @property
     def is_full(self) -> bool:
-        """Whether the server accepts no further stream until one has ended."""
+        """Whether the number of open streams has reached the server's limit."""
         return len(self._calls) >= self._size_max
 
     @property
@@ -46,7 +46,7 @@ class StreamTable:
         self._calls[call.stream_id] = call
 
     def remove(self, call: RpcCall) -> bool:
-        """Remove a stream that has ended. Returns whether it was open."""
+        """Remove the stream of a call. Returns whether the stream was in the table."""
         if self._calls.get(call.stream_id) is not call:
             return False
         del self._calls[call.stream_id]
@@ -55,7 +55,7 @@ class StreamTable:
         return True
 
     def clear(self) -> list[RpcCall]:
-        """End all streams; returns their calls."""
+        """Remove all streams. Returns the calls of these streams."""
         calls = list(self._calls.values())
         self._calls.clear()
         self._wake(len(self._waiters))
