@@ -495,9 +495,6 @@ class CallRejected(ExecutionError):
 
 
 class SessionLost(ExecutionError):
-    """The lease of this worker has ended; other workers may run the worker's executions.
-
-    Further writes of this worker fail.
-    """
+    """The lease of this worker has ended: writes fail; other workers may run the executions."""
 
     retryable = True
