@@ -1,9 +1,8 @@
 """Compute the state after an event.
 
-The ``evolve_*`` functions and ``claims_made`` are used twice: by the writer for the state keys of a
-transaction, and by the ``Ledger`` to compute the state from a log. So the state keys equal the fold
-of the log (I5). The ledger is a mutable container of immutable values. It applies events in log
-order without checking them; the invariants are checked in ``core.domain.log_checker``.
+The writer and the ``Ledger`` share the ``evolve_*`` functions and ``claims_made``. The writer
+computes the state keys of a transaction; the ledger computes the state from a log. So the state
+keys equal the state that the log gives (I5).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -46,7 +45,7 @@ RecordKey = tuple[str, str, str]
 
 
 class RevisedClaim(NamedTuple):
-    """A claim and its revision, which a release must name (I3)."""
+    """A claim and its revision. A release must name the revision (I3)."""
 
     claim: Claim
     revision: int
@@ -55,17 +54,17 @@ class RevisedClaim(NamedTuple):
 def evolve_endpoint(
     endpoint: Endpoint | None, event: AddressesClaimed | EndpointChanged | AddressesReleased
 ) -> Endpoint | None:
-    """The endpoint after the event; None if it is deleted."""
+    """The endpoint after the event; None: deleted."""
     if not isinstance(event, AddressesReleased):
         return event.endpoint
-    kept_nics = event.nics  # the NICs that the endpoint keeps
+    kept_nics = event.nics
     if endpoint is None or not kept_nics:
         return None
     return endpoint._replace(nics=kept_nics)
 
 
 def evolve_pool(pool: Pool | None, event: PoolDefined | PoolRetired | PoolDeleted) -> Pool | None:
-    """The pool after the event; None if it is deleted."""
+    """The pool after the event; None: deleted."""
     if isinstance(event, PoolDefined):
         return event.pool
     if isinstance(event, PoolDeleted) or pool is None:
@@ -76,7 +75,7 @@ def evolve_pool(pool: Pool | None, event: PoolDefined | PoolRetired | PoolDelete
 def evolve_subnet(
     subnet: Subnet | None, event: SubnetDefined | SubnetRetired | SubnetDeleted
 ) -> Subnet | None:
-    """The subnet after the event; None if it is deleted."""
+    """The subnet after the event; None: deleted."""
     if isinstance(event, SubnetDefined):
         return event.subnet
     if isinstance(event, SubnetDeleted) or subnet is None:
@@ -85,7 +84,7 @@ def evolve_subnet(
 
 
 def evolve_guids(guids: dict[str, GuidClaim], event: GuidsAssigned | GuidsReleased) -> None:
-    """Apply the event to ``guids`` in place. A release is ignored if the holder has changed."""
+    """Apply the event to ``guids`` in place. A release of another holder's GUID is ignored."""
     for guid, nic, nic_guid, vf in event.guids:
         claim = GuidClaim(event.node, nic, nic_guid, vf)
         if isinstance(event, GuidsAssigned):
@@ -97,7 +96,7 @@ def evolve_guids(guids: dict[str, GuidClaim], event: GuidsAssigned | GuidsReleas
 def claims_made(event: AddressesClaimed, event_id: str) -> tuple[tuple[str, Claim], ...]:
     """The (address, claim) pairs that the event adds."""
     endpoint = event.endpoint
-    # A list is faster than a generator, and a replay calls this for every claim of the log.
+    # A list is faster than a generator; a replay of a log calls this function for every claim.
     return tuple(
         [
             (address, Claim(pool, endpoint.holder, endpoint.namespace, endpoint.name, event_id))
@@ -108,11 +107,12 @@ def claims_made(event: AddressesClaimed, event_id: str) -> tuple[tuple[str, Clai
 
 
 class Ledger:
-    """The whole state after the first events of a log, up to ``position``.
+    """The whole state after the events of a log up to ``position``.
 
-    ``undecodable``: state keys whose values could not be decoded, relative to the cluster's prefix.
-    These objects exist, but nothing else is known about them: none of them is evidence for a
-    release (I6).
+    ``apply`` does not check events; ``core.domain.log_checker`` does.
+
+    ``undecodable``: state keys, without the cluster's prefix, whose values could not be decoded.
+    The object of such a key exists, but has unknown fields; it is not evidence for a release (I6).
     """
 
     __slots__ = (

@@ -1,16 +1,17 @@
-"""Forecast when a pool or subnet will be full, from its net growth: a time interval, or no trend.
+"""Forecast when a pool or subnet will be full: a time interval, or no trend.
 
-Growth is modelled as a drift and independent steps around it. The time until no address is left
-follows from Student's prediction interval for a sum of future steps (Hahn and Meeker, Statistical
-Intervals, chapter 4), so that a short history gives a wide interval. If the drift does not differ
-significantly from zero, there is no trend and no forecast.
+Growth is modelled as independent steps around a mean. The time until no address is left follows
+from Student's prediction interval for a sum of future steps (Hahn and Meeker, Statistical
+Intervals, chapter 4). There is no forecast if the mean may be zero.
 
-A step is a day, and whole weeks of history are used, so that neither the hour of the day nor the
-weekday looks like a trend. Single peaks are smoothed. If the last week differs from the weeks
-before it, only that week is used. If the last day has grown much faster, or the history is shorter
-than a week, only that day is used, in steps of an hour.
+A step is a day. The history is a number of whole weeks, so that the usual course of a day or a week
+does not look like a trend. Single peaks are smoothed. There are two exceptions:
 
-Growth is measured by claims, never by free addresses, so that resizing a pool is not growth. Pure.
+- Only the last week is used if the last week differs from the weeks before.
+- Only the last day is used, in steps of an hour, if the growth of the last day is far above the
+  mean, or if the history is shorter than a week.
+
+Growth is measured by claims, because free addresses also change when a pool is resized. Pure.
 """
 
 from __future__ import annotations
@@ -29,41 +30,42 @@ HOURS_MAX: Final = WEEKS_MAX * HOURS_PER_WEEK
 """Hours of history that a forecast uses."""
 
 COVERAGE: Final = 0.8
-"""The probability that the true time is in the interval."""
+"""The probability that the interval contains the time at which the pool becomes full."""
 
 CHANGE_ERRORS: Final = 1.6
-"""Standard errors by which the last week may differ from the earlier weeks.
+"""The largest difference between the last week and the earlier weeks, in standard errors.
 
-If it differs by more, the earlier weeks are not used.
+If the difference is larger, the earlier weeks are not used.
 """
 
 SURGE_SPREADS: Final = 3.0
-"""Standard deviations by which the growth of the last day may exceed the average day.
+"""The most growth of the last day above the mean, in standard deviations.
 
-If it exceeds it by more, only the last day is used.
+If the last day has more growth, only the last day is used.
 """
 
 PEAK_SPREADS: Final = 2.0
-"""Spreads (median-based) by which a level may differ from its neighbours; beyond, it is a peak."""
+"""A level is a peak if it differs from its neighbours by more spreads (median-based)."""
 
 HORIZON_S: Final = 5 * 365 * 86_400.0
 """Seconds; a pool that becomes full later gets no forecast."""
 
 LATEST_S_MAX: Final = 10 * HORIZON_S
-"""Seconds; a pool whose interval ends later gets no forecast: its growth may be chance."""
+"""Seconds; a pool whose interval ends later gets no forecast, because the growth may be chance."""
 
 _MAD_TO_SIGMA: Final = 1.4826
 """Standard deviation / median absolute deviation, of a normal distribution."""
 
 _HOUR_S: Final = 3600.0
-"""Seconds of an hour."""
 
 
 class Forecast(NamedTuple):
     """Seconds from now until no address is left.
 
-    ``earliest_s`` and ``latest_s``: the interval with the probability ``COVERAGE``. ``expected_s``:
-    the time at the average growth. ``per_day``: this growth. ``days``: the length of the history.
+    ``earliest_s`` and ``latest_s``: the bounds of the interval with the probability ``COVERAGE``.
+    ``expected_s``: the time if the growth stays at the mean.
+    ``per_day``: the mean growth in addresses a day.
+    ``days``: the length of the history.
     """
 
     earliest_s: float
@@ -74,7 +76,7 @@ class Forecast(NamedTuple):
 
 
 class NoTrend(NamedTuple):
-    """There is no forecast, for this ``reason``."""
+    """There is no forecast; ``reason`` says why."""
 
     reason: str
 
@@ -84,7 +86,7 @@ FULL_NOW: Final = Forecast(earliest_s=0.0, expected_s=0.0, latest_s=0.0, per_day
 
 
 class Horizon(NamedTuple):
-    """A range of forecasts: full in less than ``below_s`` seconds; ``short``: text in tables."""
+    """A range of forecasts: full in less than ``below_s`` seconds. ``short``: name in tables."""
 
     name: str
     short: str
@@ -101,10 +103,10 @@ HORIZONS: Final = (
     Horizon("within-a-quarter", "<90d", 90 * _DAY_S),
     Horizon("later", ">90d", math.inf),
 )
-"""The horizons from near to far; the last one is unbounded."""
+"""The horizons from near to far; ``later`` is unbounded."""
 
 FULL_SOON_S: Final = 3 * _DAY_S
-"""A pool that will be full within this time is full soon; the alert uses the same time."""
+"""A pool that will be full within this time is full soon. The alert uses the same time."""
 
 
 class _Window(NamedTuple):
@@ -113,9 +115,9 @@ class _Window(NamedTuple):
     hours: int
     step_hours: int
     mean: float
-    """Mean growth in an hour."""
+    """Mean growth of an hour."""
     sigma: float
-    """Standard deviation of the growth in a step."""
+    """Standard deviation of the growth of a step."""
 
     @property
     def steps(self) -> int:
@@ -133,8 +135,8 @@ class _Window(NamedTuple):
 def forecast_exhaustion(net_growth: Sequence[int], left: int) -> Forecast | NoTrend:
     """Forecast when the ``left`` addresses are used up.
 
-    ``net_growth``: claims minus releases in each hour since the object was created, oldest first;
-    the last hour ends now. Only the last ``HOURS_MAX`` hours are used.
+    ``net_growth``: claims minus releases of each hour since the pool or subnet was created, oldest
+    first. The last hour ends now. Only the last ``HOURS_MAX`` hours are used.
     """
     if left <= 0:
         return FULL_NOW
@@ -158,7 +160,7 @@ def forecast_exhaustion(net_growth: Sequence[int], left: int) -> Forecast | NoTr
 
 
 def horizon_of(outlook: Forecast | NoTrend) -> Horizon | None:
-    """The nearest horizon of a forecast's expected time; None without a trend."""
+    """The nearest horizon beyond the expected time; None: there is no forecast."""
     if isinstance(outlook, NoTrend):
         return None
     return next(horizon for horizon in HORIZONS if outlook.expected_s < horizon.below_s)
@@ -189,10 +191,10 @@ def _measured(hourly: Sequence[int], step_hours: int) -> _Window:
 
 
 def without_peaks(levels: Sequence[int]) -> list[int]:
-    """The levels with each single peak or dip replaced by the median of its neighbourhood.
+    """The levels, with each single peak or dip replaced by the median of the level and neighbours.
 
     Running medians of three with Tukey's rule for the last level (Tukey, Exploratory Data Analysis,
-    chapter 7), applied only to peaks and dips. A lasting step is kept.
+    chapter 7). A lasting step is kept.
     """
     steps = [after - before for before, after in pairwise(levels)]
     middle = median(steps)
@@ -210,19 +212,19 @@ def without_peaks(levels: Sequence[int]) -> list[int]:
 
 
 def _crossings(window: _Window, left: int, quantile: float) -> tuple[float, float]:
-    """The hours after which the bounds of the prediction interval reach ``left``.
+    """The hours after which the upper and the lower bound of the growth reach ``left``.
 
-    After t steps the growth is within ``m t ± q s sqrt(t + t²/n)``. The variance is s² t for the
-    future steps and s² t²/n for the uncertainty of the mean m of n steps. Setting the growth equal
-    to ``left`` and squaring gives a quadratic equation in t. Its two roots are the bounds; they are
-    real because m exceeds q s / sqrt(n).
+    After t steps the growth is within ``m t ± q s sqrt(t + t²/n)``: m and s are the mean and the
+    standard deviation of the n steps of the window, and q is the quantile. Setting the growth equal
+    to ``left`` and squaring gives a quadratic equation in t with two roots. The roots are real,
+    because m exceeds q s / sqrt(n).
     """
     mean = window.mean * window.step_hours
     chance = (quantile * window.sigma) ** 2
     a = max(mean**2 - chance / window.steps, sys.float_info.min)
     b = 2 * left * mean + chance
     root = math.sqrt(max(b * b - 4 * a * left**2, 0.0))
-    # By the product of the roots: (b - root) / (2 * a) would lose all digits if b is near root.
+    # From the product of the roots: (b - root) / (2 * a) loses all digits if b is near root.
     latest = (b + root) / (2 * a)
     earliest = left**2 / (a * latest)
     return earliest * window.step_hours, latest * window.step_hours
@@ -231,7 +233,8 @@ def _crossings(window: _Window, left: int, quantile: float) -> tuple[float, floa
 def student_quantile(probability: float, freedom: int) -> float:
     """The quantile of Student's distribution with 3 degrees of freedom or more.
 
-    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5: within 0.001 for 0.9.
+    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5. For a probability of 0.9, the
+    error is below 0.001.
     """
     z: float = NormalDist().inv_cdf(probability)
     terms = (
@@ -251,5 +254,5 @@ def _days(window: _Window) -> str:
 
 
 def last_days(days: int) -> str:
-    """The length of the history, as text."""
+    """The length of a history, as text."""
     return f"the last {days} days" if days > 1 else "the last day"

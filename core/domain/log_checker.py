@@ -1,25 +1,25 @@
 """The history checker: checks the invariants of a log.
 
-Each event is checked against the state before it, then applied to the state. Nothing is assumed,
-not even that an event is well formed. A violation is data and never stops the check: each event is
-applied as every reader of the log applies it, never repaired or reordered. Only an event with an
-unknown NIC index is skipped. Pure: the same events from an archive, a live log or a recorded test
-run have the same result.
+Each event is checked against the state before the event, then applied to the state. A violation
+does not stop the check: the event is applied as every reader of the log applies it. Only an event
+with an unknown NIC index is skipped. Pure.
 
-    order         events come in the order of position and index in the segment; a
-                  segment has one writer; the epochs of a writer never decrease
-    shape         an event contradicts itself (an unknown NIC index, an invalid address)
-    I1            an address or GUID is claimed while another holder has it
-    I2            an address is claimed that its pool does not offer at that time
+A violation has one of these rules:
+
+    order         an event is out of order (by position and index in the segment), a segment
+                  has two writers, or the epoch of a writer has decreased
+    shape         an event has an unknown NIC index or an invalid address
+    I1            an address or GUID is claimed, but another holder has claimed it before
+    I2            an address is claimed, but the pool does not offer the address at that time
     I3            a release names a claim or a revision that does not exist
-    I4            the addresses of an endpoint's NICs and its claims differ
-    pool-empty    a pool is deleted that has claims, or deleted or retired that does not exist
-    pool-shrink   claimed addresses are removed from a pool
+    I4            the addresses of an endpoint's NICs differ from the claims of the endpoint
+    pool-empty    a pool is deleted and has claims, or a deleted or retired pool does not exist
+    pool-shrink   a pool loses an address that is claimed
     pool-overlap  two pools of a family offer the same address
     subnet-...    see ``core.domain.subnets.subnet_checks``
 
-A repeated claim by the endpoint that holds the address is not a violation: two NICs may share an
-address, and a repair writes a lost claim again (docs/how-to/audit.md).
+An endpoint may claim an address twice: two NICs may share an address, and a repair writes a lost
+claim again (docs/how-to/audit.md).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ _EVENT_ID_PARTS: Final = 3  # <writer>.<epoch>.<count>
 
 
 class Violation(NamedTuple):
-    """One violated rule. ``position`` and ``index_in_segment`` are those of the event."""
+    """A rule that the event at ``position`` and ``index_in_segment`` violates."""
 
     position: int
     index_in_segment: int
@@ -96,7 +96,7 @@ class Checker:
     """Checks a log event by event; ``ledger`` is the state after the events so far."""
 
     def __init__(self, ledger: Ledger | None = None) -> None:
-        """Start with an empty log, or after the events of a ledger that has been checked."""
+        """Start with an empty log, or after the events of a ledger that was checked before."""
         self.ledger = Ledger() if ledger is None else ledger
         self._order = _OrderCheck(self.ledger.position)
         self._offers = _OfferedAddresses(self.ledger)
@@ -107,7 +107,7 @@ class Checker:
             self._index(address, claim)
 
     def check(self, recorded: Recorded) -> list[Violation]:
-        """Apply the event to the ledger, and return the rules that it violates."""
+        """Apply the event to the ledger, and return the violations."""
         findings = list(self._order.check(recorded))
         missing = _missing_nics(recorded.event)
         if missing:
@@ -147,8 +147,6 @@ class Checker:
             case _:
                 pass
 
-    # Check claims by I1 and I2
-
     def _check_claim(self, event: AddressesClaimed) -> Iterator[Finding]:
         endpoint = event.endpoint
         for index in event.new_nics:
@@ -157,62 +155,57 @@ class Checker:
                 if existing is None:
                     yield from self._check_offer(address, pool, family)
                 elif not _is_holder(existing, endpoint) or existing.claim.pool != pool:
-                    claimer = f"{endpoint.holder} of {_path(endpoint.key)} claims it in {pool}"
-                    text = f"{claimer}; {_claim_text(existing)} has it in {existing.claim.pool}"
-                    yield ONE_HOLDER, address, text
+                    claimer = f"{endpoint.holder} of {_path(endpoint.key)} in pool {pool}"
+                    holder = f"{_claim_text(existing)} in pool {existing.claim.pool}"
+                    yield ONE_HOLDER, address, f"is claimed by {claimer}, but held by {holder}"
 
     def _check_offer(self, address: str, name: str, family: Family) -> Iterator[Finding]:
         pool = self.ledger.pools.get(name)
         if pool is None:
-            yield IN_ITS_POOL, address, f"pool {name} does not exist"
+            yield IN_ITS_POOL, address, f"is claimed from pool {name}, which does not exist"
             return
         if pool.family != family:
-            text = f"is claimed as IPv{family} from pool {name} of IPv{pool.family}"
+            text = f"is an IPv{family} address, but is claimed from IPv{pool.family} pool {name}"
             yield IN_ITS_POOL, address, text
             return
         if not _contains(self._offers.of_pool(pool), address):
-            yield IN_ITS_POOL, address, f"pool {name} does not contain it"
+            yield IN_ITS_POOL, address, f"is claimed from pool {name}, which does not contain it"
         reserved = self._offers.reserved(family)
         if reserved and _contains(reserved, address):
-            yield IN_ITS_POOL, address, "is reserved"
+            yield IN_ITS_POOL, address, "is claimed, but reserved"
         if address in self.ledger.quarantine:
-            yield IN_ITS_POOL, address, "is in quarantine"
+            yield IN_ITS_POOL, address, "is claimed, but in quarantine"
         if pool.disabled or pool.retiring:
             state = "disabled" if pool.disabled else "retiring"
-            yield IN_ITS_POOL, address, f"pool {name} is {state}"
-
-    # Check releases by I3
+            yield IN_ITS_POOL, address, f"is claimed from pool {name}, which is {state}"
 
     def _check_release(self, event: AddressesReleased) -> Iterator[Finding]:
         key = (event.namespace, event.name)
         if key not in self.ledger.endpoints and not event.releases:
-            yield NAMED_CLAIM, _path(key), "a release of an endpoint that does not exist"
+            yield NAMED_CLAIM, _path(key), "the release names an endpoint that does not exist"
         released: set[str] = set()
         for address, pool, holder, revision in event.releases:
             existing = None if address in released else self.ledger.claims.get(address)
             released.add(address)
             if existing is None:
-                yield NAMED_CLAIM, address, "a release of an address without a claim"
+                yield NAMED_CLAIM, address, "the release names an address without a claim"
             elif existing.revision != revision:
-                text = f"the release names the claim of revision {revision}"
-                yield NAMED_CLAIM, address, f"{text}, not {existing.revision}"
+                text = f"the release names revision {revision}"
+                yield NAMED_CLAIM, address, f"{text}, but the claim has {existing.revision}"
             elif (existing.claim.pool, existing.claim.holder) != (pool, holder):
-                text = f"{holder} in {pool} releases the claim of {_claim_text(existing)}"
-                yield NAMED_CLAIM, address, text
+                released = f"the release names {holder} in pool {pool}"
+                claimed = f"{_claim_text(existing)} in pool {existing.claim.pool}"
+                yield NAMED_CLAIM, address, f"{released}, but the claim is of {claimed}"
             elif (existing.claim.namespace, existing.claim.pod) != key:
                 text = f"{_path(key)} releases the claim of {_claim_text(existing)}"
                 yield NAMED_CLAIM, address, text
-
-    # Check GUIDs by I1
 
     def _check_guids(self, event: GuidsAssigned) -> Iterator[Finding]:
         for guid in event.guids:
             holder = self.ledger.guids.get(guid.guid)
             if holder is not None and holder != claim_of(event.node, guid):
-                text = f"virtual function {holder.vf} of {holder.nic} on {holder.node} has it"
-                yield ONE_HOLDER, guid.guid, text
-
-    # Pools
+                vf = f"virtual function {holder.vf} of {holder.nic} on {holder.node}"
+                yield ONE_HOLDER, guid.guid, f"is assigned again, but held by {vf}"
 
     def _check_pool(self, pool: Pool) -> Iterator[Finding]:
         try:
@@ -225,7 +218,7 @@ class Checker:
                 continue
             if not offered.isdisjoint(self._offers.of_pool(other)):
                 common = ", ".join((offered & self._offers.of_pool(other)).to_items()[:3])
-                yield POOL_OVERLAP, pool.name, f"pool {other.name} offers {common} too"
+                yield POOL_OVERLAP, pool.name, f"offers {common}, as does pool {other.name}"
         for address in self._by_pool.get(pool.name, ()):
             if not _contains(offered, address):
                 holder = _claim_text(self.ledger.claims[address])
@@ -246,7 +239,7 @@ class Checker:
         except AddressSyntaxError as error:
             yield SHAPE, reservation.name, str(error)
 
-    # Apply the event, then compare endpoints with claims: I4
+    # Endpoints: I4, checked after the event is applied
 
     def _apply(self, recorded: Recorded) -> Iterator[Finding]:
         event = recorded.event
@@ -272,15 +265,17 @@ class Checker:
         for address, pool in of_nics.items():
             if address not in claimed:
                 yield ENDPOINT_AGREES, _path(key), f"has a NIC with {address}, which is not claimed"
-            elif self.ledger.claims[address].claim.pool != pool:
-                text = f"has a NIC with {address} in another pool than its claim"
+                continue
+            claim = self.ledger.claims[address].claim
+            if claim.pool != pool:
+                text = f"has {address} from pool {pool}, but the claim is from pool {claim.pool}"
                 yield ENDPOINT_AGREES, _path(key), text
-            elif endpoint and self.ledger.claims[address].claim.holder != endpoint.holder:
-                text = f"belongs to {endpoint.holder}, the claim of {address} does not"
+            elif endpoint and claim.holder != endpoint.holder:
+                text = f"belongs to {endpoint.holder}, but {claim.holder} claims {address}"
                 yield ENDPOINT_AGREES, _path(key), text
         for address in claimed:
             if address not in of_nics:
-                yield ENDPOINT_AGREES, _path(key), f"claims {address} and has no NIC with it"
+                yield ENDPOINT_AGREES, _path(key), f"claims {address}, but no NIC has the address"
 
     def _index(self, address: str, revised: RevisedClaim) -> None:
         claim = revised.claim
@@ -299,8 +294,8 @@ class Checker:
 class _OrderCheck:
     """Checks the order of events, the writer of a segment, and the epochs of writers.
 
-    The epoch is read from an event id of the form ``<writer>.<epoch>.<count>`` with hexadecimal
-    numbers. Ids of other forms are allowed, and have no epoch to check.
+    The epoch is in event ids of the form ``<writer>.<epoch>.<count>``, with hexadecimal numbers.
+    An event id of another form has no epoch.
     """
 
     def __init__(self, position: int) -> None:
@@ -349,7 +344,7 @@ class _OfferedAddresses:
         self._reserved: dict[Family, AddressSet] = {}
 
     def of_pool(self, pool: Pool) -> AddressSet:
-        """The addresses of this version of the pool; none if they cannot be parsed."""
+        """The addresses of the pool; empty if an item cannot be parsed."""
         cached = self._pools.get(pool.name)
         if cached is None or cached[0] is not pool:
             try:
@@ -371,7 +366,7 @@ class _OfferedAddresses:
         return cached
 
     def forget(self, event: Event) -> None:
-        """Drop the sets that this event has changed."""
+        """Remove the sets that this event changes from the cache."""
         if isinstance(event, PoolDeleted):
             self._pools.pop(event.name, None)
         elif isinstance(event, ReservationDefined | ReservationDeleted):
@@ -434,7 +429,7 @@ def _epoch(recorded: Recorded) -> int | None:
 
 
 def _discard(holders: dict[K, dict[str, None]], key: K, address: str) -> None:
-    """Remove an address of a holder, and the holder when it was the last address."""
+    """Remove an address under ``key``; remove the key after the last address."""
     members = holders.get(key)
     if members is not None:
         members.pop(address, None)

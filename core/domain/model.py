@@ -1,8 +1,7 @@
 """The domain objects: pool, subnet, reservation, quarantine, claim, NIC, endpoint, holder.
 
-Plain immutable values (``NamedTuple``: the codec writes them as msgpack arrays). New fields are
-added at the end and have a default, so that old logs stay readable. Addresses are stored as
-canonical text, which users search for; for arithmetic see ``core.domain.addresses.address_set``.
+The codec writes a ``NamedTuple`` as a msgpack array. So a new field is added at the end and has a
+default: old logs stay readable. Addresses are canonical text.
 """
 
 from __future__ import annotations
@@ -13,23 +12,21 @@ from core.domain.addresses.ip_address import Family
 from core.domain.patterns.labels import LabelSelector
 
 FixedKind = Literal["statefulset", "vm", "ipamclaim"]
-"""Owners that keep their addresses when their Pod is created again."""
+"""Kinds of owners whose addresses outlive the Pod."""
 
 
 class Route(NamedTuple):
-    """A route of a Pod. ``dst``: a CIDR; ``gw``: an address of the same family."""
+    """A route of a Pod. ``dst``: a CIDR. ``gw``: an address of the same family."""
 
     dst: str
     gw: str
 
 
 class Pool(NamedTuple):
-    """A SpiderIPPool. Texts are as stored: merged items, canonical ``subnet``.
+    """A SpiderIPPool. See docs/reference/custom-resources.md, "SpiderIPPool".
 
-    See docs/reference/custom-resources.md, "SpiderIPPool".
-
-    ``routes`` None: not specified, so that a subnet's routes are used; (): no routes.
-    ``retiring``: deletion has begun; new claims are refused, releases are not.
+    ``routes``: None: the pool uses the routes of the subnet; (): no routes.
+    ``retiring``: deletion has begun. New claims are refused; releases are accepted.
     """
 
     name: str
@@ -53,13 +50,12 @@ class Pool(NamedTuple):
 
 
 class Subnet(NamedTuple):
-    """A SpiderSubnet: addresses that are divided among its pools.
+    """A SpiderSubnet: addresses that are divided among pools.
 
     See docs/reference/custom-resources.md, "SpiderSubnet".
 
-    Texts are as stored, ``routes`` as in a pool. The addresses that a pool has of the subnet are
-    stored only in the pool (``core.domain.subnets.subnet_model``). ``retiring``: deletion has
-    begun.
+    The share of a pool is stored only in the pool (``core.domain.subnets.subnet_model``).
+    ``retiring``: deletion has begun.
     """
 
     name: str
@@ -75,7 +71,7 @@ class Subnet(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """A SpiderReservedIP: addresses that cannot be claimed from any pool of the family."""
+    """A SpiderReservedIP: addresses that cannot be claimed from a pool."""
 
     name: str
     family: Family
@@ -85,10 +81,12 @@ class Reservation(NamedTuple):
 
 
 class ConflictingHost(NamedTuple):
-    """Another host that uses an address of a pool, as observed by a probe.
+    """A host that uses an address of a pool without a claim, as found by a probe.
 
-    ``mac``: from its reply. ``seen_by``: the actor that observed it, on ``node`` and ``interface``,
-    at ``seen_ms`` (Unix milliseconds by its clock). An unknown field is "" or 0.
+    ``mac``: the MAC address in the host's reply.
+    ``seen_by``: the actor that found the host, on ``node`` and ``interface``.
+    ``seen_ms``: the time in Unix milliseconds, by the clock of the actor.
+    An unknown field is "" or 0.
     """
 
     mac: str = ""
@@ -101,7 +99,8 @@ class ConflictingHost(NamedTuple):
 class Quarantine(NamedTuple):
     """An address that cannot be claimed. ``evidence``: what was observed (a MAC address, a node).
 
-    ``conflicting_host`` None: a user has quarantined it, and only a user lifts the quarantine.
+    ``conflicting_host``: None: a user has quarantined the address; only a user can lift this
+    quarantine.
     """
 
     address: str
@@ -112,7 +111,7 @@ class Quarantine(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """One CNI attachment, as the runtime names it in DEL and GC."""
+    """One CNI attachment; the container runtime sends these fields in DEL and GC."""
 
     container: str
     interface: str
@@ -121,10 +120,10 @@ class Attachment(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The claim of an address. A release names the claim by the etcd revision of the claim's key.
+    """The claim of an address.
 
-    ``pod``: the name of the endpoint (``Endpoint.name``). ``event``: the id of the event that made
-    the claim.
+    ``pod``: the name of the endpoint (``Endpoint.name``).
+    ``event``: the id of the event that made the claim.
     """
 
     pool: str
@@ -139,9 +138,10 @@ class Nic(NamedTuple):
 
     See docs/reference/custom-resource-rules.md, "SpiderEndpoint", ``current.ips[]``.
 
-    ``ipv4`` and ``ipv6``: address with prefix length, "" for none. ``interface`` "": the Pod's
-    annotation does not name it, and no ADD has named it yet. ``clean_gateway``: it gets no default
-    route although it has a gateway. ``container`` "": there was no ADD for this NIC yet.
+    ``interface``: "": not known before the ADD.
+    ``ipv4`` and ``ipv6``: an address with prefix length; "": none.
+    ``clean_gateway``: the NIC gets no default route.
+    ``container``: "" before the ADD.
     """
 
     interface: str
@@ -161,7 +161,7 @@ class Nic(NamedTuple):
 
     def attached(self, attachment: Attachment) -> Nic:
         """The NIC with the container, interface, network and netns of this attachment."""
-        # Not ``_replace``, which takes three times as long: every ADD calls this.
+        # Every ADD calls this; ``_replace`` takes three times as long.
         container, interface, network, netns = attachment
         return Nic._make((interface, *self[1:-3], container, network, netns))
 
@@ -172,15 +172,15 @@ class Nic(NamedTuple):
     def addresses(self) -> tuple[tuple[str, str], ...]:
         """The (address, pool) pairs of the NIC; addresses without prefix length."""
         pairs = ((self.ipv4, self.ipv4_pool), (self.ipv6, self.ipv6_pool))
-        # A list, because a generator takes twice as long and a scan calls this for every NIC.
+        # A scan calls this for every NIC; a generator takes twice as long as a list.
         return tuple([(cidr.partition("/")[0], pool) for cidr, pool in pairs if cidr])
 
 
 class Scale(NamedTuple):
-    """The size of a workload; a field that it does not specify is None.
+    """The size of a workload. None: the workload does not specify the field.
 
-    ``desired``: ``status.desiredNumberScheduled`` of a DaemonSet. ``completions`` and
-    ``parallelism`` of a CronJob are those of its Job template.
+    ``desired``: ``status.desiredNumberScheduled`` of a DaemonSet.
+    ``completions`` and ``parallelism``: of a Job, or of the Job template of a CronJob.
     """
 
     replicas: int | None = None
@@ -190,7 +190,7 @@ class Scale(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """The fields of an application's object; ``annotations`` are those of its Pod template."""
+    """Fields of a workload object. ``annotations``: of the Pod template."""
 
     annotations: dict[str, str] = {}
     scale: Scale = Scale()
@@ -198,7 +198,7 @@ class Workload(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """A controller; ``api_version`` as in ``apps/v1``. A Pod without a controller owns itself."""
+    """A controller. A Pod without a controller owns itself."""
 
     kind: str
     name: str
@@ -208,9 +208,9 @@ class Owner(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """A SpiderEndpoint: the NICs of one holder, with all addresses that it has claimed.
+    """A SpiderEndpoint: the NICs of one holder, with all addresses that the holder has claimed.
 
-    ``name``: that of the Pod, of the VM for a VM's Pods, or that of an IPAMClaim with a suffix.
+    ``name``: the name of the Pod or VM, or the name of the IPAMClaim with a suffix.
     """
 
     namespace: str
@@ -232,7 +232,7 @@ class Endpoint(NamedTuple):
         return tuple(pair for nic in self.nics for pair in nic.addresses())
 
     def find(self, interface: str) -> Nic | None:
-        """The NIC of that name, or None."""
+        """The NIC with this interface; None: there is no such NIC."""
         for nic in self.nics:
             if nic.interface == interface:
                 return nic
@@ -240,10 +240,10 @@ class Endpoint(NamedTuple):
 
 
 def pod_holder(uid: str) -> str:
-    """The holder of a stateless Pod's addresses: its UID, never its name."""
+    """The holder of a stateless Pod's addresses. The UID is unique; a name can be used again."""
     return f"pod/{uid}"
 
 
 def stateful_holder(kind: FixedKind, namespace: str, name: str) -> str:
-    """The holder of fixed addresses: a replica, VM or IPAMClaim by name, across its Pods."""
+    """The holder of fixed addresses: a replica, VM or IPAMClaim."""
     return f"{kind}/{namespace}/{name}"

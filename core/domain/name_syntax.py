@@ -1,4 +1,4 @@
-"""Check the syntax of names of Kubernetes objects and labels, in linear time."""
+"""Check the syntax of names of Kubernetes objects and labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import string
 from typing import Final
 
 SUBDOMAIN_CHARS_MAX: Final = 253
-"""Length of a DNS subdomain (RFC 1123): the name of an object, or the prefix of a label key."""
+"""Maximum length of a DNS subdomain (RFC 1123).
+
+The name of an object and the prefix of a label key are DNS subdomains.
+"""
 
 _ALPHANUMERIC: Final = frozenset(string.ascii_letters + string.digits)
 _NAME_CHARS: Final = _ALPHANUMERIC | frozenset("-_.")
@@ -15,7 +18,7 @@ _DNS_CHARS: Final = _LOWER_ALPHANUMERIC | frozenset("-")
 
 
 def is_name(text: str) -> bool:
-    """Whether the text has only letters, digits, ``-_.``, and a letter or digit at both ends."""
+    """Whether the text has only letters, digits and ``-_.``, with a letter or digit at each end."""
     return (
         bool(text)
         and text[0] in _ALPHANUMERIC
@@ -25,7 +28,7 @@ def is_name(text: str) -> bool:
 
 
 def is_dns_label(text: str) -> bool:
-    """Whether the text is one part of a DNS name in lower case; its length is not checked."""
+    """Whether the text is one part of a DNS name in lower case, of any length."""
     return (
         bool(text)
         and text[0] in _LOWER_ALPHANUMERIC

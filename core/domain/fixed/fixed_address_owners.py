@@ -1,14 +1,10 @@
-"""Owners of fixed addresses: replicas of StatefulSets, VMs and IPAMClaims, unless switched off.
+"""Owners of fixed addresses: replicas of StatefulSets, VMs and IPAMClaims.
 
-Whether addresses are fixed follows from the Pod's controller (``kind_of_pod``) or from the holder
-of an address (``kind_of_holder``). Kinds of the same name in other API groups have no fixed
-addresses (docs/reference/address-assignment.md, "Life of an endpoint"), nor has a StatefulSet's Pod
-whose name is not that of a replica. An IPAMClaim is named by a network of a Pod
-(``core.domain.fixed.ipam_claims``) and has its own endpoint for the NIC of that network.
+A setting switches each kind of owner on or off. See docs/reference/address-assignment.md, "Life of
+an endpoint". An IPAMClaim has its own endpoint (``core.domain.fixed.ipam_claims``).
 
-``OwnerLookup`` returns the state of an owner: the object, proof that it is gone, or "unknown"; only
-the first two are evidence. ``RecordOwners`` reads records, in standalone mode: a StatefulSet
-may exist without a record, so a missing record proves nothing. Pure: the caller reads the objects.
+``OwnerLookup`` returns the object of an owner, or a ``MissingOwner``. A ``MissingOwner`` is
+evidence for a release only if it is ``certain``. Pure: the caller reads the objects.
 """
 
 from __future__ import annotations
@@ -25,10 +21,10 @@ from core.domain.model import FixedKind, Owner
 STATEFUL_SET: Final = "StatefulSet"
 VM_INSTANCE: Final = "VirtualMachineInstance"
 CLAIM_SUFFIX: Final = ".ipamclaim"
-"""The end of the name of an IPAMClaim's endpoint, so that no Pod or VM has the same name."""
+"""The end of the name of an IPAMClaim's endpoint. No Pod or VM has an endpoint with this end."""
 
 ORDINAL_DIGITS_MAX: Final = 18
-"""The most digits of an ordinal; a longer number is not an ordinal, and takes long to parse."""
+"""The most digits of an ordinal."""
 
 _REPLICA: Final = re.compile(r"(.*)-([0-9]+)\Z", re.DOTALL)
 _OWNERS: Final[Mapping[tuple[str, str], FixedKind]] = {
@@ -46,11 +42,11 @@ KEPT_UNTIL: Final[Mapping[FixedKind, str]] = {
     "vm": "until the VM is deleted",
     "ipamclaim": "until the IPAMClaim is deleted",
 }
-"""Kind of owner -> until when its addresses are kept, in words."""
+"""Kind of owner -> text that says until when the addresses are kept."""
 
 
 class FixedAddressSwitches(Protocol):
-    """enableStatefulSet, enableKubevirtStaticIP and orbweaver.ipamClaims.
+    """The settings enableStatefulSet, enableKubevirtStaticIP and orbweaver.ipamClaims.
 
     See docs/reference/configuration.md, "conf.yml".
     """
@@ -72,7 +68,7 @@ class FixedAddressSwitches(Protocol):
 
 
 class FixedSettings(NamedTuple):
-    """The switches. IPAMClaims are off by default, because few clusters have their CRD."""
+    """The switches. IPAMClaims are off by default, because few clusters have the CRD IPAMClaim."""
 
     stateful_sets: bool = True
     vms: bool = True
@@ -87,7 +83,7 @@ class Replica(NamedTuple):
 
 
 def replica_of(name: str) -> Replica | None:
-    """Parse a name ``<StatefulSet>-<ordinal>``; None if it has another form."""
+    """Parse a name ``<StatefulSet>-<ordinal>``; None: the name has another form."""
     match = _REPLICA.match(name)
     if match is None or len(match[2]) > ORDINAL_DIGITS_MAX:
         return None
@@ -100,12 +96,16 @@ def endpoint_of_claim(claim: str) -> str:
 
 
 def claim_of_endpoint(endpoint: str) -> str:
-    """The IPAMClaim of an endpoint of this name."""
+    """The name of the IPAMClaim of this endpoint."""
     return endpoint.removesuffix(CLAIM_SUFFIX)
 
 
 def kind_of_pod(name: str, owner: Owner | None, switches: FixedAddressSwitches) -> FixedKind | None:
-    """The kind of a Pod's fixed addresses, None if it has none. ``owner``: its controller."""
+    """The kind of a Pod's fixed addresses; None: not fixed. ``owner``: the Pod's controller.
+
+    A kind of the same name in another API group has no fixed addresses, nor has a StatefulSet's Pod
+    whose name is not the name of a replica.
+    """
     if owner is None:
         return None
     kind = _switched_on(_OWNERS.get((owner.api_version, owner.kind)), switches)
@@ -116,7 +116,7 @@ def kind_of_pod(name: str, owner: Owner | None, switches: FixedAddressSwitches) 
 
 
 def kind_of_holder(holder: str, switches: FixedAddressSwitches) -> FixedKind | None:
-    """The kind of this holder's fixed addresses; None if not fixed, or if switched off."""
+    """The kind of this holder's fixed addresses; None: not fixed, or switched off."""
     return _switched_on(_HOLDERS.get(holder.partition("/")[0]), switches)
 
 
@@ -129,7 +129,7 @@ def _switched_on(kind: FixedKind | None, switches: FixedAddressSwitches) -> Fixe
 
 
 class StatefulSetState(NamedTuple):
-    """A StatefulSet that exists, even if it is being deleted. ``start``: spec.ordinals.start."""
+    """A StatefulSet that exists or is being deleted. ``start``: spec.ordinals.start."""
 
     namespace: str
     name: str
@@ -165,8 +165,8 @@ class IpamClaimState(NamedTuple):
 class MissingOwner(NamedTuple):
     """A Pod, Node or owner that was not found.
 
-    ``certain``: it does not exist; otherwise that is unknown. ``direct``: a person has reported
-    that it is gone, so that one observation is enough.
+    ``certain``: True: the object does not exist; False: unknown.
+    ``direct``: a person has reported that the object is gone, so that one observation is enough.
     ``unanswered``: the API server did not answer; a later request may succeed.
     """
 
@@ -177,7 +177,7 @@ class MissingOwner(NamedTuple):
 
 
 class OwnerLookup(Protocol):
-    """Returns the state of owners."""
+    """Finds owners by namespace and name."""
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         """The StatefulSet of that name."""
@@ -241,7 +241,10 @@ NO_RECORD: Final = MissingOwner(certain=False, why="owners are unknown in standa
 
 
 class RecordOwners:
-    """``OwnerLookup`` from the records of standalone mode."""
+    """``OwnerLookup`` from the records of standalone mode.
+
+    A StatefulSet may exist without a record, so a missing record is not evidence.
+    """
 
     __slots__ = ("_records",)
 

@@ -1,10 +1,9 @@
-"""IPAMClaims that the networks of a Pod name, and the NICs whose addresses belong to them.
+"""Find the IPAMClaims in the networks annotation of a Pod, and the NIC of each IPAMClaim.
 
 ``ipam-claim-reference`` in a network selection element names an IPAMClaim of the Pod's namespace
 (``k8s.cni.cncf.io/v1alpha1``, the Network Plumbing Working Group's standard for persistent
-addresses of VMs on secondary networks). The addresses of that NIC belong to the IPAMClaim, which
-has its own endpoint with fixed addresses, independent of the Pod that uses it. The other NICs of
-the Pod are not affected. Pure; whether the IPAMClaim exists is not checked.
+addresses of VMs on secondary networks). The IPAMClaim has its own endpoint, which keeps the
+addresses of the NIC when the Pod is deleted. Pure; the IPAMClaim may not exist.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from core.domain.selection.multus import CLAIM_REFERENCE, NETWORKS_ANNOTATION, p
 from core.errors import BadInput
 
 CLAIM_CHARS_MAX: Final = SUBDOMAIN_CHARS_MAX - len(CLAIM_SUFFIX)
-"""Characters of an IPAMClaim's name; the name of its endpoint has a suffix."""
+"""Characters of an IPAMClaim's name. With the suffix, it must be a valid name of an endpoint."""
 
 NO_CLAIMS: Final[Mapping[str, str]] = {}
 
 
 def claims_of(annotations: Mapping[str, str], namespace: str) -> Mapping[str, str]:
-    """NIC -> IPAMClaim. A NIC has two keys: its interface and its index in the annotation.
+    """NIC -> IPAMClaim. A NIC has two keys: the interface, and the index in the annotation.
 
-    Invalid names are left out. If the annotation cannot be parsed, the result is empty, as Multus
-    rejects the Pod.
+    Invalid names of IPAMClaims are left out. The result is empty if the annotation cannot be
+    parsed: Multus rejects the Pod.
     """
     text = annotations.get(NETWORKS_ANNOTATION, "")
     if CLAIM_REFERENCE not in text:
@@ -46,7 +45,7 @@ def claims_of(annotations: Mapping[str, str], namespace: str) -> Mapping[str, st
 
 
 def pod_of_nic(pod: PodFacts, interface: str) -> PodFacts:
-    """The Pod's facts for this NIC; if the NIC has an IPAMClaim, with the IPAMClaim's endpoint."""
+    """The Pod's facts for this NIC. If the NIC has an IPAMClaim, the facts name its endpoint."""
     claim = pod.claims.get(interface, "")
     if not claim:
         return pod

@@ -1,8 +1,7 @@
-"""Whether a fixed address still has an owner: its replica, VM or IPAMClaim.
+"""Decide whether the replica, VM or IPAMClaim that owns a fixed address still exists.
 
-A replica is found by its name, not by its owner reference: ``<StatefulSet>-<ordinal>`` with the
-ordinal in the desired range (docs/reference/fixed-address-rules.md, "Wanted addresses"). A VM is
-found by the name of its instance, an IPAMClaim by its name. If the owner is unknown, the address is
+A replica exists if the ordinal in the name is in the StatefulSet's range
+(docs/reference/fixed-address-rules.md, "Wanted addresses"). An address with an unknown owner is
 kept.
 """
 
@@ -21,7 +20,7 @@ from core.domain.model import FixedKind
 
 
 class Validity(NamedTuple):
-    """Whether a fixed address has an owner. ``why``: the reason, for the evidence of a release.
+    """Whether a fixed address has an owner. ``why``: the reason, as evidence for a release.
 
     ``unanswered``: the API server did not answer; a later request may succeed.
     """
@@ -32,7 +31,7 @@ class Validity(NamedTuple):
 
     @property
     def keeps(self) -> bool:
-        """Whether the address is kept: its owner exists or is unknown."""
+        """Whether the address is kept: the owner exists or is unknown."""
         return self.state != "invalid"
 
 

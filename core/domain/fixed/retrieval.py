@@ -1,10 +1,10 @@
-"""Which addresses of a fixed endpoint the next Pod of its holder gets back.
+"""Find the addresses of a fixed endpoint that the next Pod gets back.
 
 See docs/reference/fixed-address-rules.md, "Retrieval".
 
-A replica, VM or IPAMClaim gets back the addresses in its endpoint. The filters of pool selection
-are not applied again, because the claims prove that the addresses belong to it. An address whose
-claim is missing is claimed again if that is possible; if not, the NIC gets other addresses. Pure.
+The Pod gets back every address that the endpoint's holder has claimed; pool selection is not
+repeated. An address without a claim is claimed again if the address is available. Otherwise, the
+NIC gets new addresses. Pure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.domain.model import Claim, Endpoint, Nic
 class Retrieval(NamedTuple):
     """Indexes of NICs with a missing claim.
 
-    ``reclaimable``: the missing claims can be made again. ``lost``: the NIC needs other addresses.
+    ``reclaimable``: the missing claims can be made again. ``lost``: the NICs need new addresses.
     """
 
     reclaimable: tuple[int, ...] = ()
@@ -32,8 +32,8 @@ def retrieve(
 ) -> Retrieval:
     """Find the endpoint's NICs with a missing claim.
 
-    ``claims``: all claims of the endpoint's addresses, by any holder. ``pools``: those of the
-    endpoint's pools that exist; a closed one is disabled or being retired.
+    ``claims``: all claims of the endpoint's addresses, by any holder.
+    ``pools``: the existing pools of the endpoint; a disabled or retiring pool is closed.
     """
     reclaimable: list[int] = []
     lost: list[int] = []

@@ -2,13 +2,10 @@ r"""Wildcards in pool names, with the meaning of Go's ``path/filepath.Match`` on
 
 The results are those of Spiderpool (docs/reference/pool-selection.md, "Families and wildcards"):
 ``*`` and ``?`` do not match ``/``, ``[a-z]`` and ``[^a-z]`` match one character, ``\`` escapes. A
-malformed pattern is refused for every name, as in Go's ``path.Match``. (``filepath.Match`` misses
-an error after a star if the part before the star already differs, so that the result would depend
-on the names of the pools.) ``*`` skips characters here and bytes in Go, which are the same in the
-ASCII names of objects.
+malformed pattern is refused for every name, as in Go's ``path.Match``.
 
-A pattern is split at its stars into chunks; each element of a chunk matches exactly one character.
-A chunk matches at the leftmost possible position.
+The stars of a pattern separate chunks. Each element of a chunk matches exactly one character. A
+chunk matches at the leftmost possible position.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ _PARSED_PATTERNS_MAX: Final = 256  # cached, because each pattern is compared wi
 
 
 class BadPattern(ValueError):
-    """A malformed ``pattern``, and the ``reason`` why it is malformed."""
+    """A malformed ``pattern``; ``reason`` says why it is malformed."""
 
     def __init__(self, pattern: str, reason: str) -> None:
         super().__init__(f"syntax error in pattern {pattern!r}: {reason}")
@@ -30,7 +27,7 @@ class BadPattern(ValueError):
 
 
 class _CharacterClass(NamedTuple):
-    """One element: it matches a character in the ranges, or if negated, outside of them."""
+    """One element: matches a character inside the ranges; if ``negated``, a character outside."""
 
     ranges: tuple[tuple[str, str], ...]
     negated: bool = False
@@ -41,7 +38,7 @@ class _CharacterClass(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """The elements between two stars. ``after_star``: a star precedes them."""
+    """The elements between two stars. ``after_star``: a star precedes the elements."""
 
     after_star: bool
     elements: tuple[_CharacterClass, ...]
@@ -58,7 +55,7 @@ _ANY: Final = _CharacterClass(((SEPARATOR, SEPARATOR),), negated=True)
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a pool name is a pattern: it has ``*``, ``?``, or both ``[`` and ``]``."""
+    """Whether a pool name is a pattern: it contains ``*``, ``?``, or both ``[`` and ``]``."""
     return "*" in name or "?" in name or ("[" in name and "]" in name)
 
 
@@ -78,7 +75,10 @@ def match(pattern: str, name: str) -> bool:
 
 
 def _first_fit(chunk: _Chunk, name: str, start: int, *, at_end: bool) -> int:
-    """The leftmost index from ``start`` on at which the chunk fits; -1 if there is none."""
+    """The leftmost index from ``start`` on at which the chunk fits; -1: none.
+
+    ``at_end``: the chunk must reach the end of the name.
+    """
     while True:
         if chunk.fits(name, start) and (not at_end or start + len(chunk.elements) == len(name)):
             return start
@@ -116,13 +116,13 @@ def _element(pattern: str, position: int) -> tuple[_CharacterClass, int]:
     if character == "\\":
         position += 1
         if position == len(pattern):
-            raise BadPattern(pattern, "it ends with a '\\' that escapes nothing")
+            raise BadPattern(pattern, "it ends with a '\\'; write '\\\\' to match a backslash")
         character = pattern[position]
     return _CharacterClass(((character, character),)), position + 1
 
 
 def _bracketed(pattern: str, position: int) -> tuple[_CharacterClass, int]:
-    """Parse a character class; ``position`` is after its ``[``."""
+    """Parse a character class; ``position`` is after the ``[``."""
     negated = pattern.startswith("^", position)
     if negated:
         position += 1
@@ -137,7 +137,7 @@ def _bracketed(pattern: str, position: int) -> tuple[_CharacterClass, int]:
 
 
 def _class_character(pattern: str, position: int) -> tuple[str, int]:
-    """Parse one character of a character class; return it with the position after it."""
+    """Parse one character of a character class; return (character, next position)."""
     if pattern.startswith(("-", "]"), position):
         found = pattern[position]
         message = f"'{found}' has a special meaning in '[...]'; write '\\{found}' to match it there"

@@ -1,8 +1,7 @@
 """Label selectors as plain values: match labels, explain a mismatch, validate a selector.
 
-The rules are those of Kubernetes ("Labels and Selectors" and "Object Names" in its documentation;
-docs/reference/admission.md, "SpiderIPPool", rule 4). An empty selector matches everything; the
-caller handles a missing selector.
+The rules are those of Kubernetes (its documentation, "Labels and Selectors" and "Object Names";
+docs/reference/admission.md, "SpiderIPPool", rule 4). An empty selector matches everything.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ DOES_NOT_EXIST: Final = "DoesNotExist"
 OPERATORS: Final = (IN, NOT_IN, EXISTS, DOES_NOT_EXIST)
 
 NAME_BYTES_MAX: Final = 63
-"""The longest name in a label key (after the prefix), in bytes; the limit of Kubernetes."""
+"""The longest name in a label key, without the prefix, in bytes; the limit of Kubernetes."""
 
 VALUE_BYTES_MAX: Final = 63
 """The longest label value, in bytes; the limit of Kubernetes."""
@@ -32,7 +31,7 @@ ProblemKind: TypeAlias = Literal["Invalid", "Required", "Forbidden"]
 
 
 class Requirement(NamedTuple):
-    """One condition on one key. ``operator`` may be invalid until ``problems`` has checked it."""
+    """One condition on one key. ``operator`` may be invalid; ``problems`` checks it."""
 
     key: str
     operator: str
@@ -45,7 +44,7 @@ class Requirement(NamedTuple):
 
 
 class LabelSelector(NamedTuple):
-    """All conditions must hold. ``match_labels`` requires equality for each key."""
+    """All conditions must hold. ``match_labels``: key -> required value."""
 
     match_labels: Mapping[str, str] = {}
     match_expressions: tuple[Requirement, ...] = ()
@@ -56,7 +55,7 @@ class LabelSelector(NamedTuple):
 
 
 class LabelProblem(NamedTuple):
-    """A validation error. ``kind``: its type in Kubernetes; ``path``: the field."""
+    """A validation error. ``kind``: the error type of Kubernetes. ``path``: the invalid field."""
 
     kind: ProblemKind
     path: str
@@ -64,7 +63,7 @@ class LabelProblem(NamedTuple):
 
 
 def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
-    """Whether ``labels`` meet every condition of the selector; an empty selector has none.
+    """Whether ``labels`` meet every condition of the selector.
 
     A condition with an unknown operator or a wrong number of values is never met.
     """
@@ -72,7 +71,7 @@ def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
 
 
 def explain_mismatch(selector: LabelSelector, labels: Mapping[str, str]) -> str:
-    """The first condition that is not met and the actual value; empty if all are met."""
+    """Describe the first unmet condition and the actual value; empty if all are met."""
     unmet = _first_unmet(selector, labels)
     if unmet is None:
         return ""
@@ -84,10 +83,9 @@ def explain_mismatch(selector: LabelSelector, labels: Mapping[str, str]) -> str:
 
 
 def problems(selector: LabelSelector, path: str) -> list[LabelProblem]:
-    """All errors that the validation of Kubernetes finds; ``path``: the field of the selector.
+    """All errors that the validation of Kubernetes finds. ``path``: the field of the selector.
 
-    Keys and values of ``match_labels`` are all reported at ``path.matchLabels``. One text may have
-    several errors (an empty key has two).
+    A key or value may have several errors.
     """
     faults = []
     for key, value in sorted(selector.match_labels.items()):
@@ -99,10 +97,10 @@ def problems(selector: LabelSelector, path: str) -> list[LabelProblem]:
 
 
 def key_faults(key: str) -> Iterator[str]:
-    """The errors of a key. A valid key is a name of 1 to 63 bytes, optionally after a prefix.
+    """The errors of a key. A valid key is a qualified name of Kubernetes.
 
-    The prefix is a DNS subdomain and "/". Kubernetes calls that a qualified name; names of extended
-    resources have the same form.
+    A qualified name is a name of 1 to 63 bytes, optionally after a DNS subdomain and "/". Names of
+    extended resources have the same form.
     """
     prefix, slash, name = key.rpartition("/")
     if "/" in prefix:
@@ -142,7 +140,7 @@ def _is_met(requirement: Requirement, labels: Mapping[str, str]) -> bool:
 
 
 def _is_well_formed(requirement: Requirement) -> bool:
-    """Whether the operator exists and the number of values is right for it."""
+    """Whether the operator exists and allows this number of values."""
     if requirement.operator in (IN, NOT_IN):
         return bool(requirement.values)
     return requirement.operator in (EXISTS, DOES_NOT_EXIST) and not requirement.values
@@ -172,7 +170,7 @@ def _subdomain_faults(key: str, prefix: str) -> Iterator[str]:
 
 
 def _value_faults(value: str) -> Iterator[str]:
-    """The errors of a value. A valid one is empty or has the form of a key's name."""
+    """The errors of a label value. A valid value is empty or has the form of a key's name."""
     if _byte_length(value) > VALUE_BYTES_MAX:
         yield f"value '{value}' has more than {VALUE_BYTES_MAX} bytes"
     if value and not is_name(value):

@@ -17,7 +17,10 @@ VLAN_MODE: Final = "auto"
 
 
 class NicConfiguration(NamedTuple):
-    """Fields of one NIC's SpiderMultusConfig, and the MAC address of its master on the host."""
+    """Fields of one NIC's SpiderMultusConfig.
+
+    ``parent_mac``: the MAC address of the master, which is the NIC's interface on the host.
+    """
 
     interface: str
     cni_type: str = ""
@@ -26,7 +29,7 @@ class NicConfiguration(NamedTuple):
 
 
 class ProviderAddress(NamedTuple):
-    """One address that the provider binds, on a NIC of the host."""
+    """One address that the provider binds to a master on the host."""
 
     address: str
     subnet: str
@@ -34,19 +37,19 @@ class ProviderAddress(NamedTuple):
 
 
 def is_bound_by_provider(cni_type: str, vlan_mode: str) -> bool:
-    """Whether the provider binds such a NIC: cniType vlan with vlanMode auto."""
+    """Whether the provider binds the NIC: cniType vlan with vlanMode auto."""
     return (cni_type, vlan_mode) == (CNI_TYPE, VLAN_MODE)
 
 
 def parents_of(nics: Iterable[NicConfiguration]) -> dict[str, str]:
-    """Interface -> MAC of its master, of the NICs that the provider binds. Raises BadInput."""
+    """Interface -> MAC address of the master, of NICs that the provider binds. Raises BadInput."""
     parents = {}
     for nic in nics:
         if not is_bound_by_provider(nic.cni_type, nic.vlan_mode):
             continue
         if not nic.parent_mac:
             raise BadInput(
-                f"the node's interface below {nic.interface} (its master) has no MAC address",
+                f"the master of {nic.interface} has no MAC address",
                 subject=nic.interface,
                 remedy="make sure that the master in the SpiderMultusConfig exists on the node",
             )
@@ -55,7 +58,7 @@ def parents_of(nics: Iterable[NicConfiguration]) -> dict[str, str]:
 
 
 def addresses_of(endpoint: Endpoint, parents: Mapping[str, str]) -> tuple[ProviderAddress, ...]:
-    """The addresses of an endpoint that the provider binds: IPv4, on the NICs in ``parents``."""
+    """The addresses that the provider binds: the IPv4 addresses of the NICs in ``parents``."""
     return tuple(
         ProviderAddress(
             nic.ipv4.partition("/")[0],

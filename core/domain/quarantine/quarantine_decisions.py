@@ -1,10 +1,12 @@
 """Decide whether the quarantine of an address begins or ends.
 
-Called by ``core.domain.configuration.decisions``. A quarantine with a ``conflicting_host`` was made
-because a probe found that host, and ends when a probe does not find it any more: ``ReturnAddress``
-names the host, so that a late command cannot end a newer quarantine. A quarantine without a
-``conflicting_host`` was made by a user, and only a user lifts it. A user's quarantine replaces one
-with a ``conflicting_host``.
+There are two kinds of quarantine:
+
+- With a ``conflicting_host``: a probe found the host, and the quarantine ends when a probe no
+  longer finds the host. ``ReturnAddress`` names the host, so that a late command cannot end a newer
+  quarantine.
+- Without a ``conflicting_host``: a user has made the quarantine, and only a user can lift it. A
+  user's quarantine replaces a quarantine with a ``conflicting_host``.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ def evidence_text(quarantine: Quarantine) -> str:
 def decide_quarantine(
     configuration: Configuration, command: QuarantineAddress | LiftQuarantine | ReturnAddress
 ) -> tuple[Event, ...]:
-    """The event of a command about one address, or none. Raises Refused."""
+    """The event of the command, or no event. Raises Refused."""
     match command:
         case QuarantineAddress():
             return _quarantine(configuration, command)
@@ -86,7 +88,7 @@ def _return(configuration: Configuration, command: ReturnAddress) -> tuple[Event
 
 
 def _canonical_address(command: LiftQuarantine | ReturnAddress) -> str:
-    """Check the command, and return its address as canonical text. Raises Refused."""
+    """Check the command, and return the address as canonical text. Raises Refused."""
     subject = ObjectReference("Quarantine", command.address)
     reason = note_rule(subject, "reason", command.reason)
     require(chain(address_rule(subject, command.address), reason))
@@ -94,7 +96,7 @@ def _canonical_address(command: LiftQuarantine | ReturnAddress) -> str:
 
 
 def _host_rule(subject: ObjectReference, host: ConflictingHost) -> Iterator[Refusal]:
-    """The texts of the conflicting host are not too long, and its time is valid."""
+    """The texts of the conflicting host are not too long, and ``seen_ms`` is valid."""
     for field in ("mac", "seen_by", "node", "interface"):
         yield from note_rule(subject, field, getattr(host, field))
     if not 0 <= host.seen_ms <= SEEN_MS_MAX:
