@@ -193,9 +193,9 @@ class Checker:
                 text = f"the release names revision {revision}"
                 yield NAMED_CLAIM, address, f"{text}, but the claim has {existing.revision}"
             elif (existing.claim.pool, existing.claim.holder) != (pool, holder):
-                released = f"the release names {holder} in pool {pool}"
-                claimed = f"{_claim_text(existing)} in pool {existing.claim.pool}"
-                yield NAMED_CLAIM, address, f"{released}, but the claim is of {claimed}"
+                text = f"the release names {holder} in pool {pool}"
+                owner = f"{_claim_text(existing)} in pool {existing.claim.pool}"
+                yield NAMED_CLAIM, address, f"{text}, but the claim is of {owner}"
             elif (existing.claim.namespace, existing.claim.pod) != key:
                 text = f"{_path(key)} releases the claim of {_claim_text(existing)}"
                 yield NAMED_CLAIM, address, text

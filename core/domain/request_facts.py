@@ -1,7 +1,7 @@
 """Facts: the fields of a request's Pod, Namespace and Node that pool selection and claims use.
 
-In Kubernetes they come from watched objects, in standalone mode from CNI_ARGS and from records
-(``orbctl apply`` of a Pod, Namespace or Node manifest).
+In Kubernetes, facts come from watched objects. In standalone mode, facts come from CNI_ARGS and
+from records: manifests of Pods, Namespaces and Nodes that a user has stored by ``orbctl apply``.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ from core.domain.model import FixedKind, Owner
 
 
 class PodReference(NamedTuple):
-    """The Pod that a request names; a field that is not in the request is "".
-
-    A CNI call always has ``container``.
-    """
+    """The Pod that a request names; "": the request does not have the field."""
 
     namespace: str = ""
     name: str = ""
@@ -27,9 +24,9 @@ class PodReference(NamedTuple):
 class PodFacts(NamedTuple):
     """One Pod.
 
-    ``owner`` is the top controller (Deployment, not ReplicaSet). ``fixed``: the kind of its fixed
-    addresses, None if it has none. ``endpoint_name``: the name of its endpoint, "" if that is the
-    Pod's name; the endpoint of a VM or an IPAMClaim has another name.
+    ``owner``: the top controller (Deployment, not ReplicaSet).
+    ``fixed``: the kind of fixed addresses; None: not fixed.
+    ``endpoint_name``: the name of the endpoint; "": the Pod's name.
     """
 
     namespace: str
@@ -42,27 +39,27 @@ class PodFacts(NamedTuple):
     alive: bool | None = None
     """Whether the Pod is alive (docs/reference/pool-selection.md, "Living Pods").
 
-    None: unknown; no call is refused then.
+    None: unknown; the Pod is treated as alive.
     """
     fixed: FixedKind | None = None
     endpoint_name: str = ""
     known: bool = True
-    """False: the Pod has no object or record, so only its names and UID are known."""
+    """False: the Pod has no object or record; only namespace, name and UID are known."""
     migrating: bool = False
     """Whether the Pod is the target of a live migration whose source still uses the addresses."""
     claims: Mapping[str, str] = {}
-    """The IPAMClaim of each NIC that has one; a NIC has two keys, its interface and its index."""
+    """NIC -> IPAMClaim, as returned by ``ipam_claims.claims_of``."""
     ipam_claim: str = ""
-    """The IPAMClaim of the NIC whose addresses are allocated; see ``ipam_claims.pod_of_nic``."""
+    """The IPAMClaim of the requested NIC, as set by ``ipam_claims.pod_of_nic``."""
 
     @property
     def endpoint_key(self) -> tuple[str, str]:
-        """(namespace, name) of the endpoint that belongs to this Pod."""
+        """(namespace, name) of the Pod's endpoint."""
         return self.namespace, self.endpoint_name or self.name
 
 
 class NamespaceFacts(NamedTuple):
-    """One Namespace. ``known`` False: no object or record; labels and annotations are empty."""
+    """One Namespace. ``known``: False: no object or record; labels and annotations are empty."""
 
     name: str
     labels: dict[str, str] = {}
@@ -71,7 +68,7 @@ class NamespaceFacts(NamedTuple):
 
 
 class NodeFacts(NamedTuple):
-    """One Node. ``known`` False: no object or record; labels are empty."""
+    """One Node. ``known``: False: no object or record; labels are empty."""
 
     name: str
     labels: dict[str, str] = {}

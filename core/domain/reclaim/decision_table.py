@@ -1,18 +1,16 @@
 """The rules of reclaim: the decision table of a scan, and the deadline after a change of a Pod.
 
-A holder is a Pod by its UID, or the owner of fixed addresses by its name, such as a replica of a
-StatefulSet or a VM. The decision table (docs/reference/reclaim-rules.md, "Scan") judges the holder
-of an endpoint, or of claims that no endpoint lists. The verdict is "release", with the finding as
-evidence, or "keep", with the reason. A verdict is one observation; ``evidence`` decides whether one
-is enough. Addresses of a living Pod are never released, even if another endpoint lists them
-(docs/reference/reclaim-rules.md, "Addresses in use").
+``judge`` applies the decision table (docs/reference/reclaim-rules.md, "Scan") to one holder of
+addresses: a stateless Pod, or the owner of fixed addresses. The verdict is to release or to keep
+the addresses. A verdict is one observation; ``evidence`` decides whether one observation is enough.
+Addresses that a living Pod uses are kept (docs/reference/reclaim-rules.md, "Addresses in use").
 
-``deadline_of`` decides for every add, update and delete of a Pod whether a deadline starts
-(docs/reference/reclaim-rules.md, "Deadlines"). ``PodDeadlines`` stores the deadlines up to a
-capacity, and ``due`` returns the expired ones. Fixed addresses whose owner exists get no deadline.
-The endpoint of a VM has the name of the VM instance, not of its launcher Pod, so the owner is found
-by that name (docs/reference/fixed-address-rules.md, "KubeVirt"). A deadline alone never releases an
-address: when it expires, the Pod is checked again (``reclaim_plan.check_deadline``).
+``deadline_of`` decides after a change of a Pod whether a deadline starts
+(docs/reference/reclaim-rules.md, "Deadlines"). ``PodDeadlines`` stores deadlines. After a deadline,
+``reclaim_plan.check_deadline`` checks the Pod again before a release.
+
+The endpoint of a VM has the name of the VM instance, not the name of the launcher Pod
+(docs/reference/fixed-address-rules.md, "KubeVirt").
 """
 
 from __future__ import annotations
@@ -36,16 +34,17 @@ from core.domain.reclaim.evidence import (
 from core.domain.reclaim.settings import ReclaimSettings
 
 SHARING_OWNERS: Final[Mapping[FixedKind, str]] = {"vm": "VM", "ipamclaim": "IPAMClaim"}
-"""Owners whose fixed addresses two Pods use during a migration, with their names in texts."""
+"""Kinds of owners whose addresses two Pods use during a migration -> name in texts."""
 
 
 class PodToVerify(NamedTuple):
-    """The Pod or other holder to verify.
+    """The holder of addresses to verify.
 
-    ``namespace`` and ``name`` are those of its endpoint. ``uid``: the Pod's, "" if unknown, as for
-    claims of fixed addresses that no endpoint lists. ``fixed``: the kind of its owner if the
-    addresses are fixed. ``addresses``: the addresses to release or keep. ``claimed_by``: the UID in
-    the claims, "" for fixed addresses.
+    ``namespace`` and ``name``: of the endpoint.
+    ``uid``: the UID of the Pod; "": unknown.
+    ``fixed``: the kind of fixed addresses; None: not fixed.
+    ``addresses``: the addresses to release or keep.
+    ``claimed_by``: the UID in the claims; "": the addresses are fixed.
     """
 
     namespace: str
@@ -57,11 +56,13 @@ class PodToVerify(NamedTuple):
 
 
 class ReclaimVerdict(NamedTuple):
-    """One observation; ``finding`` None: the addresses are kept.
+    """One observation, and whether it is a reason to release the addresses.
 
-    ``until_s``: when the verdict may change (Unix seconds), 0 if unknown. ``direct``: one
-    observation is enough; otherwise ``span_s`` is the shortest time from the first to the last one,
-    in seconds. ``unanswered``: the addresses are kept because the API server did not answer.
+    ``finding``: the reason for a release; None: the addresses are kept.
+    ``until_s``: when the verdict may change, in Unix seconds; 0: unknown.
+    ``direct``: one observation is enough.
+    ``span_s``: the shortest time from the first to the last observation, if one is not enough.
+    ``unanswered``: the addresses are kept because the API server did not answer.
     """
 
     finding: Finding | None
@@ -73,7 +74,7 @@ class ReclaimVerdict(NamedTuple):
 
 
 class VerdictContext(NamedTuple):
-    """The cluster, the settings and the current time (Unix seconds), on which a verdict depends."""
+    """All data on which a verdict depends. ``now_s``: the current time in Unix seconds."""
 
     cluster: ClusterLookup
     settings: ReclaimSettings
@@ -81,24 +82,24 @@ class VerdictContext(NamedTuple):
 
 
 def keep(why: str, until_s: float = 0.0) -> ReclaimVerdict:
-    """The verdict to keep the addresses."""
+    """The verdict to keep the addresses. ``until_s``: as in ``ReclaimVerdict``."""
     return ReclaimVerdict(finding=None, why=why, until_s=until_s)
 
 
 def _keep_fixed(validity: Validity) -> ReclaimVerdict:
-    """The verdict to keep fixed addresses, whose owner exists or is unknown."""
+    """The verdict to keep fixed addresses. The owner exists or is unknown."""
     why = f"fixed: {validity.why}"
     return ReclaimVerdict(finding=None, why=why, unanswered=validity.unanswered)
 
 
 def holder_uid(holder: str) -> str:
-    """The UID in the text ``pod/UID`` of a stateless Pod as holder; "" for other holders."""
+    """The UID of a holder ``pod/UID``; "": the addresses are fixed."""
     kind, _, uid = holder.partition("/")
     return uid if kind == "pod" else ""
 
 
 def judge(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
-    """The verdict on the holder's addresses, by the state of the cluster."""
+    """The verdict on the holder's addresses in the current state of the cluster."""
     return unless_in_use(_by_name(to_verify, context), to_verify, context.cluster)
 
 
@@ -111,7 +112,7 @@ def judge_deleted(to_verify: PodToVerify, text: str, context: VerdictContext) ->
         if validity.keeps:
             return _keep_fixed(validity)
     if to_verify.fixed is not None and to_verify.fixed in SHARING_OWNERS:
-        # The Pod of the same VM or IPAMClaim, such as the other one of a migration.
+        # During a migration, a VM or IPAMClaim has two Pods.
         other = context.cluster.launcher(to_verify.namespace, to_verify.name)
         if other is not None and other.uid != to_verify.uid:
             return keep(
@@ -123,7 +124,7 @@ def judge_deleted(to_verify: PodToVerify, text: str, context: VerdictContext) ->
 def unless_in_use(
     verdict: ReclaimVerdict, to_verify: PodToVerify, cluster: ClusterLookup
 ) -> ReclaimVerdict:
-    """The verdict, or "keep" if a living Pod reports an address or has the holder's UID."""
+    """The verdict; but keep the addresses if a living Pod reports one or has the holder's UID."""
     if verdict.finding is None:
         return verdict
     for address in to_verify.addresses:
@@ -141,12 +142,12 @@ def unless_in_use(
 
 def _by_name(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
     pod = context.cluster.pod(to_verify.namespace, to_verify.name)
-    if isinstance(pod, MissingOwner):  # the Pod was not found; ``certain``: it does not exist
+    if isinstance(pod, MissingOwner):
         if not pod.certain:
             return ReclaimVerdict(finding=None, why=pod.why, unanswered=pod.unanswered)
-        # A launcher Pod of a VM has another name than the endpoint: it is found by its UID. After
-        # a failed migration this is the UID of the target, which is gone while the source runs:
-        # then any launcher Pod of the VM is searched.
+        # The launcher Pod of a VM does not have the name of the endpoint: search for the UID. After
+        # a failed migration, the Pod with the UID (the target) is gone, but the source still runs:
+        # search for any launcher Pod of the VM.
         launcher = context.cluster.pod_of_uid(to_verify.uid) if to_verify.uid else None
         if launcher is None and to_verify.fixed in SHARING_OWNERS:
             launcher = context.cluster.launcher(to_verify.namespace, to_verify.name)
@@ -166,9 +167,9 @@ def _by_name(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
 def _absent(
     to_verify: PodToVerify, missing: MissingOwner, context: VerdictContext
 ) -> ReclaimVerdict:
-    """The verdict if the Pod does not exist; the owner decides about fixed addresses."""
+    """The verdict if the Pod does not exist."""
     if to_verify.fixed is None:
-        # ``direct``: a person has reported that the Pod is gone (``orbctl gc --gone``).
+        # ``direct``: a person has run ``orbctl gc --gone``.
         return ReclaimVerdict("pod-gone", missing.why, direct=missing.direct)
     validity = validity_of(to_verify.fixed, to_verify.namespace, to_verify.name, context.cluster)
     if validity.keeps:
@@ -177,7 +178,7 @@ def _absent(
 
 
 def _other_uid(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> ReclaimVerdict:
-    """The verdict if another Pod has the name now."""
+    """The verdict if ``pod`` has the name, but not the UID, of the Pod to verify."""
     fixed = _kind(to_verify, pod, context)
     text = f"Pod {_path(pod)} has UID {pod.uid} now, the address belongs to UID {to_verify.uid}"
     if fixed is None:
@@ -186,10 +187,10 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -
         return keep(f"fixed: Pod {_path(pod)} reports the address")
     validity = validity_of(fixed, to_verify.namespace, to_verify.name, context.cluster)
     if fixed in SHARING_OWNERS and not validity.keeps:
-        # This Pod may use the address until it ends, even if its status has other addresses only.
+        # ``pod`` may use the address without reporting it.
         other = f"Pod {_path(pod)} of the same {SHARING_OWNERS[fixed]}"
         return keep(f"{validity.why}, but {other} still exists")
-    if fixed == "ipamclaim":  # the status of a Pod has no addresses of secondary networks
+    if fixed == "ipamclaim":  # a secondary network, whose addresses are not in the Pod's status
         return _keep_fixed(validity)
     if pod.ips:
         return ReclaimVerdict("uid-changed", f"{text}; the Pod got {', '.join(pod.ips)} instead")
@@ -199,17 +200,17 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -
 
 
 def _kind(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> FixedKind | None:
-    """The kind of the fixed addresses, or None. Those of an IPAMClaim do not depend on the Pod."""
+    """The kind of the fixed addresses; None: not fixed."""
     if to_verify.fixed == "ipamclaim":
         return to_verify.fixed
     return pod.fixed(context.settings) or to_verify.fixed
 
 
 def _living(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> ReclaimVerdict:
-    """The verdict for a living Pod: keep.
+    """The verdict for a living Pod: keep the addresses.
 
-    With the setting ``running_without_address`` (off by default), a stateless Pod that runs and
-    reports no address is released.
+    The setting ``running_without_address`` releases the addresses of a running stateless Pod that
+    reports no address.
     """
     is_fixed = _kind(to_verify, pod, context) is not None
     if pod.ips or pod.phase != "Running" or is_fixed:
@@ -246,10 +247,10 @@ def _stateless(pod: PodState, context: VerdictContext) -> ReclaimVerdict:
 
 
 def _finished(pod: PodState, context: VerdictContext) -> ReclaimVerdict:
-    """The verdict for a finished stateless Pod, after its grace period.
+    """The verdict for a finished stateless Pod: release the addresses after the grace period.
 
-    The period begins with the end of the last container, or if that is unknown, with the first
-    observation.
+    The grace period begins when the last container ends. If this time is unknown, the grace period
+    begins with the first observation.
     """
     ending = "was evicted" if pod.reason == EVICTED else pod.phase.lower()
     text = f"Pod {_path(pod)} {ending}"
@@ -286,7 +287,7 @@ def _if_node_allows(
 def node_allows(
     pod: PodState, cluster: ClusterLookup, settings: ReclaimSettings
 ) -> tuple[bool, str]:
-    """Whether a stateless Pod may be reclaimed in the state of its node, and that state as text.
+    """(Whether the state of the node allows to reclaim from a stateless Pod, this state as text).
 
     See docs/reference/reclaim-rules.md, "Node switches".
     """
@@ -305,15 +306,16 @@ def _node_text(name: str, state: str, allowed: bool) -> str:  # noqa: FBT001  # 
 
 
 def deletion_deadline(pod: PodState, deletion_s: float, settings: ReclaimSettings) -> float:
-    """When a Pod must have ended: one more grace period after the deletionTimestamp.
+    """When a Pod that is being deleted must have ended, in Unix seconds.
 
-    See docs/reference/reclaim-rules.md, "Deadlines".
+    This is one grace period after ``deletion_s``, the deletionTimestamp. See
+    docs/reference/reclaim-rules.md, "Deadlines".
     """
     return deletion_s + pod.deletion_grace_s + settings.extra_delay_s
 
 
 def finished_at(pod: PodState) -> float | None:
-    """When the last container ended; None if unknown."""
+    """When the last container ended, in Unix seconds; None: unknown."""
     return max(pod.finished_s, default=None)
 
 
@@ -325,10 +327,11 @@ DeadlineReason = Literal["deleted", "deleting", "finished"]
 
 
 class ReclaimDeadline(NamedTuple):
-    """A Pod whose addresses may be released after ``expires_s``. Times are Unix seconds.
+    """A Pod that is checked for a release after ``expires_s``. Times are Unix seconds.
 
-    ``seen``: when the change was first observed. ``deadline_s``: when the Pod's grace period ends.
-    ``report``: the report of the deletion as text, for the evidence.
+    ``seen``: when the change of the Pod was first observed.
+    ``deadline_s``: when the grace period of the Pod ends.
+    ``report``: the evidence for the deletion, as text.
     """
 
     endpoint: EndpointKey
@@ -342,14 +345,17 @@ class ReclaimDeadline(NamedTuple):
 
     @property
     def expires_s(self) -> float:
-        """When to check the Pod: late enough for a second observation, unless it was deleted."""
+        """When to check the Pod.
+
+        Without a reported deletion, the check must be late enough for a second observation.
+        """
         if self.reason == "deleted":
             return self.deadline_s
         return max(self.deadline_s, self.seen.unix_s + OBSERVATION_GAP_S)
 
 
 class NoDeadline(NamedTuple):
-    """No deadline starts, and why."""
+    """No deadline starts; ``why`` is the reason."""
 
     why: str
 
@@ -362,9 +368,10 @@ def deadline_of(
     *,
     deleted: str = "",
 ) -> ReclaimDeadline | NoDeadline:
-    """The deadline that a change of a Pod starts, or why it starts none.
+    """The deadline that a change of a Pod starts, or the reason for no deadline.
 
-    ``deleted``: the report that the Pod was deleted, as text; ``pod`` is its last state then.
+    ``deleted``: the report that the Pod was deleted, as text. After a deletion, ``pod`` is the last
+    state of the Pod.
     """
     if not settings.enabled:
         return NoDeadline("reclaiming is disabled")
@@ -392,7 +399,7 @@ def _deadline(
 ) -> tuple[DeadlineReason, float] | NoDeadline:
     if deleted:
         return "deleted", seen_s + settings.extra_delay_s
-    # For a finished Pod that is being deleted, the deletion decides, as in the scan.
+    # As in the scan: if a finished Pod is being deleted, only the deletion counts.
     if pod.deletion_s is not None:
         return "deleting", deletion_deadline(pod, pod.deletion_s, settings)
     if not pod.is_final:
@@ -404,7 +411,7 @@ def _deadline(
 
 
 class PodDeadlines:
-    """Deadlines by Pod UID, at most ``deadlines_max``; only the scan checks further Pods."""
+    """Deadlines by Pod UID, at most ``deadlines_max``. The scan checks the other Pods."""
 
     __slots__ = ("_deadlines", "_deadlines_max", "dropped")
 
@@ -423,9 +430,8 @@ class PodDeadlines:
     def put(self, new: ReclaimDeadline) -> bool:
         """Store a deadline; returns False if the capacity is reached.
 
-        It replaces an earlier deadline of the same Pod, and keeps the time of the first observation
-        unless the new reason is a deletion that the API server has reported: this is an observation
-        of its own. The deadline of a reported deletion is never replaced.
+        The new deadline replaces an earlier deadline of the same Pod, but keeps ``seen``. A
+        reported deletion is different: it has a new ``seen``, and no later deadline replaces it.
         """
         old = self._deadlines.get(new.uid)
         if old is None and len(self._deadlines) >= self._deadlines_max:
@@ -438,10 +444,10 @@ class PodDeadlines:
         return True
 
     def forget(self, uid: str) -> None:
-        """Remove the deadline of a Pod that was released or is alive."""
+        """Remove the deadline of the Pod, if any."""
         self._deadlines.pop(uid, None)
 
     def due(self, now_s: float) -> list[ReclaimDeadline]:
-        """The expired deadlines, the oldest first; linear in the number of deadlines."""
+        """The expired deadlines, in the order of ``expires_s``."""
         expired = [deadline for deadline in self._deadlines.values() if deadline.expires_s <= now_s]
         return sorted(expired, key=lambda deadline: deadline.expires_s)

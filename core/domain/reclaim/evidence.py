@@ -1,18 +1,16 @@
-"""Evidence for a release: the state of the cluster, and when observations of it are enough.
+"""Evidence for a release: the state of the cluster, and the number of observations.
 
-Absence of evidence releases nothing (I6).
+A release requires evidence (I6). A reported deletion is enough evidence: a delete event of the API
+server, or the report of an operator. Otherwise, two observations are required:
 
-``ClusterLookup`` returns the object, proof that it does not exist, or "unknown", which is not
-evidence; see ``core.domain.fixed.fixed_address_owners``. An implementation may report that an
-object does not exist only after a listing that is complete, was taken after the claims were read,
-and is not empty for a kind that every cluster has. A Pod exists before its ADD, so every living
-holder of a claim is in such a listing.
+- with the same finding about the same endpoint and claims,
+- at least ``OBSERVATION_GAP_S`` apart, by the monotonic clock of one observer.
 
-One report is enough: a delete event of the API server, or the report of an operator. Otherwise two
-observations of the same finding about the same claims are required, at least ``OBSERVATION_GAP_S``
-apart by the monotonic clock of one observer. A change between them (another UID, another sandbox, a
-new claim, another observer) starts the count again. Pure: the caller reads objects and clocks. For
-the findings see ``decision_table``.
+``ClusterLookup`` may report that an object does not exist only after a complete listing of its
+kind. The listing must be taken after the claims were read: a Pod exists before its ADD, so the
+listing has the living holder of every claim. A listing of ``NEVER_EMPTY`` kinds must have objects.
+
+Pure: the caller reads objects and clocks.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -40,41 +38,42 @@ Kind = Literal[
 
 EVICTED: Final = "Evicted"
 NEVER_EMPTY: Final[frozenset[Kind]] = frozenset({"Pod", "Node"})
-"""Kinds whose listing cannot be empty, because the controller itself is a Pod on a Node."""
+"""Kinds that always have an object, because the controller is a Pod on a Node."""
 
 OBSERVATIONS_MIN: Final = 2
-"""The number of observations that are evidence, unless a deletion was reported."""
+"""The number of observations that are enough for a release without a reported deletion."""
 
 OBSERVATION_GAP_S: Final = 10.0
 """The shortest time from the first to the last observation, in seconds.
 
-It is longer than a listing lags behind, and longer than an ADD takes.
+A listing may be out of date and an ADD may be in progress, but both for less than this time.
 """
 
 EVIDENCE_CHARS_MAX: Final = 512
-"""Characters of a finding's text in the evidence of an event."""
+"""The longest text of a finding in an event, in characters."""
 
 
 Finding = Literal[
     "pod-gone",  # no Pod of that name
-    "uid-changed",  # the name belongs to another Pod now
-    "owner-gone",  # the StatefulSet, replica, VM or IPAMClaim does not exist any more
-    "stuck-terminating",  # twice the grace period has passed
-    "terminating-without-address",  # being deleted, and its network was removed already
-    "finished",  # succeeded, failed or evicted, and its grace period has passed
-    "no-address",  # runs and reports no address; only if enabled by a setting
-    "no-claim",  # an endpoint without a claim
-    "deleted",  # the API reported the deletion
+    "uid-changed",  # a Pod with another UID has the name
+    "owner-gone",  # the replica, VM or IPAMClaim does not exist
+    "stuck-terminating",  # the Pod still exists after twice the grace period
+    "terminating-without-address",  # the Pod is being deleted and reports no address
+    "finished",  # the Pod succeeded, failed or was evicted, and the grace period has passed
+    "no-address",  # the Pod runs and reports no address; only if a setting enables this finding
+    "no-claim",  # the endpoint has no claim
+    "deleted",  # the API server reported the deletion of the Pod
 ]
 Source = Literal["event", "listing", "operator"]
 """The source of evidence: a delete event of the API server, listings, or an operator's report."""
 
 
 class Moment(NamedTuple):
-    """The time of an observation. ``unix_s``: by the wall clock, which may be set.
+    """The time of an observation, by two clocks.
 
-    ``steady_s``: by the monotonic clock of ``observer``, for differences; the monotonic clocks of
-    two observers cannot be compared.
+    ``unix_s``: by the wall clock, which may be set back or forward.
+    ``steady_s``: by the monotonic clock of ``observer``. The clocks of two observers cannot be
+    compared.
     """
 
     unix_s: float
@@ -82,22 +81,20 @@ class Moment(NamedTuple):
     steady_s: float = 0.0
 
     def since(self, earlier: Moment) -> float:
-        """A lower bound of the seconds since ``earlier``; 0 if the observers differ."""
+        """Seconds since ``earlier``; 0 if the observers differ."""
         if self.observer != earlier.observer:
             return 0.0
         return max(self.steady_s - earlier.steady_s, 0.0)
 
     def is_before(self, other: Moment) -> bool:
-        """Whether this time may be earlier than ``other``; true if the observers differ."""
+        """Whether this time is earlier than ``other``; true if the observers differ."""
         return self.observer != other.observer or self.steady_s < other.steady_s
 
 
 class Observer(NamedTuple):
-    """The observer of a process, with a wall clock and a monotonic clock.
+    """A process that observes the cluster.
 
-    The time between two observations is measured by the monotonic clock of one observer, so that
-    neither a clock that is set nor another machine's clock can shorten it. ``now_s`` returns Unix
-    seconds, ``steady_s`` monotonic seconds.
+    ``now_s`` returns Unix seconds. ``steady_s`` returns seconds of the monotonic clock.
     """
 
     name: str
@@ -112,10 +109,12 @@ class Observer(NamedTuple):
 class PodState(NamedTuple):
     """One Pod. Times are Unix seconds, grace periods are seconds.
 
-    ``owner``: the direct controller. ``deletion_s``: the deletionTimestamp, which already includes
-    the grace period ``deletion_grace_s``; None while the Pod is not being deleted. ``grace_s``:
-    spec.terminationGracePeriodSeconds. ``finished_s``: when each container finished. ``claims``:
-    the IPAMClaims that its networks name.
+    ``owner``: the direct controller.
+    ``deletion_s``: the deletionTimestamp, which includes the grace period ``deletion_grace_s``;
+    None: the Pod is not being deleted.
+    ``grace_s``: spec.terminationGracePeriodSeconds.
+    ``finished_s``: when each container finished.
+    ``claims``: the IPAMClaims in the networks annotation.
     """
 
     namespace: str
@@ -141,12 +140,12 @@ class PodState(NamedTuple):
 
     @property
     def is_living(self) -> bool:
-        """Whether the Pod is neither being deleted nor finished, so that its addresses are kept."""
+        """Whether the Pod is neither being deleted nor finished."""
         return self.deletion_s is None and not self.is_final
 
     @property
     def may_restart(self) -> bool:
-        """Whether the Pod's phase is final, but its restart policy starts it again.
+        """Whether the Pod's phase is final, but the restart policy may start the Pod again.
 
         See docs/reference/pool-selection.md, "Living Pods".
         """
@@ -155,25 +154,29 @@ class PodState(NamedTuple):
         return self.phase == "Failed" and self.restart_policy != "Never" and self.reason != EVICTED
 
     def fixed(self, switches: FixedAddressSwitches) -> FixedKind | None:
-        """The kind of the Pod's fixed addresses, by its controller; None if they are not fixed."""
+        """The kind of the Pod's fixed addresses; None: not fixed."""
         return kind_of_pod(self.name, self.owner, switches)
 
     def endpoint_key(self, switches: FixedAddressSwitches) -> tuple[str, str]:
-        """(namespace, name) of the Pod's endpoint; that of a VM has the name of the VM instance."""
+        """(namespace, name) of the Pod's endpoint. A VM's endpoint has the VM instance's name."""
         if self.owner is not None and self.fixed(switches) == "vm":
             return self.namespace, self.owner.name
         return self.namespace, self.name
 
 
 class NodeState(NamedTuple):
-    """A Node. ``ready``: its condition Ready is True."""
+    """A Node. ``ready``: the condition Ready is True."""
 
     name: str
     ready: bool
 
 
 class ClusterLookup(OwnerLookup, Protocol):
-    """The state of the cluster for the decisions. It does not change while a plan is made."""
+    """The state of the cluster. The state does not change while a plan is made.
+
+    A method that returns None may use an incomplete listing, because its result is only used to
+    keep addresses.
+    """
 
     @property
     def observed_at(self) -> Moment:
@@ -185,18 +188,18 @@ class ClusterLookup(OwnerLookup, Protocol):
         ...
 
     def pod_of_uid(self, uid: str) -> PodState | None:
-        """The Pod of that UID, from any listing: it is only used to keep addresses."""
+        """The Pod of that UID; None: not found."""
         ...
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """A Pod that has not ended and belongs to the VM instance or IPAMClaim of this endpoint.
+        """A Pod of the VM instance or IPAMClaim that has not ended; None: not found.
 
-        From any listing; ``name``: the name of the endpoint.
+        ``name``: the name of the endpoint.
         """
         ...
 
     def reporter(self, address: str) -> PodState | None:
-        """A living Pod that has the address in its status, from any listing."""
+        """A living Pod that has the address in its status; None: not found."""
         ...
 
     def node(self, name: str) -> NodeState | MissingOwner:
@@ -205,7 +208,7 @@ class ClusterLookup(OwnerLookup, Protocol):
 
 
 class DeletionNotice(NamedTuple):
-    """Pods and nodes that an operator reports as gone; ``actor`` and ``reason`` are evidence."""
+    """Pods and nodes that an operator reports as gone. ``actor``: the operator."""
 
     actor: str
     reason: str
@@ -214,7 +217,10 @@ class DeletionNotice(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """Why an address may be released. ``text``: the finding in words. Times are Unix seconds."""
+    """Why an address may be released. Times are Unix seconds.
+
+    ``text``: the finding in words. ``times``: the number of observations.
+    """
 
     finding: Finding
     text: str
@@ -231,10 +237,11 @@ class Evidence(NamedTuple):
 
 
 class ReclaimFence(NamedTuple):
-    """The state on which a release was decided: the Pod, the sandboxes and the claims by revision.
+    """The state on which the decision for a release depends.
 
-    ``holder`` "": there was no endpoint. If this state has changed, the release is late and does
-    nothing (I3).
+    If the state changes before the release, the release does nothing (I3).
+    ``holder``: "": there was no endpoint.
+    ``claims``: the (address, revision) pairs.
     """
 
     uid: str
@@ -254,18 +261,18 @@ class ReclaimFence(NamedTuple):
 
 
 class ObservationSubject(NamedTuple):
-    """The subject of an observation: an endpoint, or a holder's claims that no endpoint lists."""
+    """The subject of an observation: an endpoint, or claims of one holder without an endpoint."""
 
     key: EndpointKey
     orphan: str = ""
-    """The holder of claims that no endpoint lists; "" for the endpoint itself."""
+    """The holder of claims that no endpoint lists; "": the subject is an endpoint."""
 
     part: int = 0
-    """The index of the part, if the claims of ``orphan`` are split into several transactions."""
+    """The index of the transaction, if the claims of ``orphan`` need several transactions."""
 
 
 class Observation(NamedTuple):
-    """A finding about a fence, observed ``times`` times."""
+    """A finding, observed ``times`` times in the same state (``fence``)."""
 
     finding: Finding
     fence: ReclaimFence
@@ -279,14 +286,17 @@ class Observation(NamedTuple):
         return self.last.since(self.first)
 
     def is_enough(self, span_s: float) -> bool:
-        """Whether there were at least ``OBSERVATIONS_MIN`` observations, ``span_s`` apart."""
+        """Whether there are ``OBSERVATIONS_MIN`` observations in ``span_s`` seconds or more."""
         return self.span_s >= span_s and self.times >= OBSERVATIONS_MIN
 
 
 def observe(
     before: Observation | None, finding: Finding, fence: ReclaimFence, at: Moment
 ) -> Observation:
-    """Add one observation; the count starts again if the finding, fence or observer differs."""
+    """Add one observation to ``before``.
+
+    The count starts again if the finding, the fence or the observer differs.
+    """
     if before is None or (before.finding, before.fence) != (finding, fence):
         return Observation(finding, fence, at, at)
     if at == before.last:
@@ -310,14 +320,14 @@ def fence_of(
 
 def containers_of(endpoint: Endpoint) -> tuple[str, ...]:
     """The container IDs of the sandboxes that have NICs of the endpoint."""
-    if len(endpoint.nics) == 1:  # faster for most endpoints: a scan calls this for every holder
+    if len(endpoint.nics) == 1:  # a fast path: a scan calls this for every endpoint
         container = endpoint.nics[0].container
         return (container,) if container else ()
     return tuple(sorted({nic.container for nic in endpoint.nics if nic.container}))
 
 
 def utc(unix_s: float) -> str:
-    """A time as text in UTC, to the second; as a number if the calendar does not have it."""
+    """A time as text in UTC, to the second; as a number if the year is out of range."""
     try:
         at = datetime.fromtimestamp(int(unix_s), UTC)
     except (OverflowError, ValueError, OSError):

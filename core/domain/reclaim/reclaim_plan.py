@@ -1,8 +1,7 @@
-"""Plan which claims are released, and why all others are kept. Pure.
+"""Plan the releases of claims, with the evidence (I6); give the reason for each kept claim. Pure.
 
-``plan_scan`` checks every endpoint and claim once, in linear time. ``check_deadline`` checks a Pod
-whose deadline has expired. A step names existing claims by their revisions, which the release
-compares (I3), and has evidence (I6). The ``observations`` of a plan are passed to the next scan.
+``plan_scan`` checks all endpoints and claims, in linear time. ``check_deadline`` checks one Pod
+whose deadline has expired. A release compares the revisions of the claims with the plan (I3).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -44,13 +43,13 @@ from core.domain.reclaim.evidence import (
 from core.domain.reclaim.settings import ReclaimSettings
 
 STEPS_MAX: Final = 50_000
-"""Steps of one plan; the next scan plans further ones."""
+"""Steps of one plan. The next scan plans the other steps."""
 
 CLAIMS_A_STEP_MAX: Final = 32
-"""Claims without an endpoint that one step releases, so that they fit into one transaction."""
+"""Claims without an endpoint in one step. The step must fit into one transaction."""
 
 OBSERVATIONS_MAX: Final = 100_000
-"""Observations that are passed to the next scan; the others are forgotten."""
+"""Observations that a plan keeps for the next scan."""
 
 Observations = Mapping[ObservationSubject, Observation]
 Claims = tuple[tuple[str, RevisedClaim], ...]
@@ -61,8 +60,7 @@ PLAN_FULL: Final = f"the plan is full ({STEPS_MAX} steps); the next scan continu
 class ReclaimStep(NamedTuple):
     """One release: the addresses of an endpoint, or claims that no endpoint lists.
 
-    ``subject.orphan``: the holder of such claims, "" for an endpoint.
-    ``fence``: the state that must not have changed when the step is carried out.
+    ``fence``: the state that the release compares with the current state.
     """
 
     subject: ObservationSubject
@@ -77,13 +75,14 @@ class ReclaimStep(NamedTuple):
 
     @property
     def ends_endpoint(self) -> bool:
-        """Whether the endpoint itself is deleted."""
+        """Whether the step deletes the endpoint."""
         return not self.subject.orphan
 
 
 class KeptClaims(NamedTuple):
-    """Claims that are kept, and why. ``until_s``: when that may change, 0 if unknown.
+    """Claims that are kept, and why.
 
+    ``until_s``: when the verdict may change, in Unix seconds; 0: unknown.
     ``unanswered``: the API server did not answer; a later request may succeed.
     """
 
@@ -97,8 +96,10 @@ class KeptClaims(NamedTuple):
 class ReclaimPlan(NamedTuple):
     """The result of one scan.
 
-    ``deadlines``: deadlines that the scan has found. ``next_scan_s``: when another scan may release
-    further addresses (Unix seconds); None: the checks of expired deadlines are enough.
+    ``deadlines``: the deadlines of Pods that the scan has found.
+    ``observations``: the argument ``before`` of the next scan.
+    ``next_scan_s``: when a scan may release more addresses, in Unix seconds; None: a scan before
+    the regular time is not needed.
     """
 
     steps: tuple[ReclaimStep, ...]
@@ -109,11 +110,11 @@ class ReclaimPlan(NamedTuple):
 
 
 class _Holding(NamedTuple):
-    """An endpoint with the claims that it lists, or claims of one holder that no endpoint lists.
+    """An endpoint with its claims, or claims of one holder that no endpoint lists.
 
-    In the second case ``endpoint`` is the existing endpoint of the same name, or None, and
-    ``superseded`` means that the claims of that endpoint are newer. ``addresses``: the claimed
-    addresses; if there are none, those that the endpoint lists without a claim.
+    ``endpoint``: for claims that no endpoint lists, the endpoint of the same name; None: missing.
+    ``addresses``: the addresses in ``claims``; without claims, the addresses of the endpoint.
+    ``superseded``: no endpoint lists the claims, and the claims of ``endpoint`` are newer.
     """
 
     subject: ObservationSubject
@@ -124,7 +125,7 @@ class _Holding(NamedTuple):
 
     @property
     def holder(self) -> str:
-        """The holder to verify; ``orphan`` is the holder of claims that no endpoint lists."""
+        """The holder to verify."""
         if self.subject.orphan or self.endpoint is None:
             return self.subject.orphan
         return self.endpoint.holder
@@ -142,7 +143,7 @@ class _Holding(NamedTuple):
 
 
 def plan_scan(ledger: Ledger, context: VerdictContext, before: Observations) -> ReclaimPlan:
-    """Check all endpoints and claims. ``before``: the observations of the previous plan."""
+    """Check all endpoints and claims. ``before``: ``observations`` of the previous plan."""
     scan = _Scan(context, before)
     if context.settings.enabled:
         for holding in _all_holdings(ledger):
@@ -153,10 +154,10 @@ def plan_scan(ledger: Ledger, context: VerdictContext, before: Observations) -> 
 def check_deadline(
     deadline: ReclaimDeadline, ledger: Ledger, context: VerdictContext
 ) -> ReclaimStep | KeptClaims | None:
-    """Check a Pod whose deadline has expired; None if its endpoint does not exist any more.
+    """Check a Pod whose deadline has expired; None: the endpoint does not exist.
 
-    A reported deletion (``report``, a text) is evidence. Otherwise the change of the Pod was the
-    first observation (``seen``), and this check is the second; it may be made at ``stop_s``.
+    A reported deletion is enough evidence. Otherwise, the change of the Pod was the first
+    observation, and this check is the second observation.
     """
     endpoint = ledger.endpoints.get(deadline.endpoint)
     if endpoint is None:
@@ -197,7 +198,7 @@ class _Scan:
         self._waits_until_s: list[float] = []
 
     def check(self, holding: _Holding) -> None:
-        """Add the step of a holding to the plan, or the reason to keep it."""
+        """Add a step to the plan, or the reason to keep the claims."""
         to_verify = holding.to_verify(self._context.settings)
         verdict = _inconsistency(holding, to_verify, self._context)
         verdict = verdict or judge(to_verify, self._context)
@@ -206,7 +207,7 @@ class _Scan:
             self._keep(holding, verdict, has_deadline=has_deadline)
             return
         observation = self._observe(holding, verdict.finding)
-        # ``direct``: one observation is enough, because an operator has stated the deletion.
+        # ``direct``: an operator has reported the deletion.
         if not verdict.direct and not observation.is_enough(verdict.span_s):
             until_s = self._context.now_s + max(verdict.span_s - observation.span_s, 0.0)
             self._keep(holding, keep(f"seen {_times(observation.times)}: {verdict.why}", until_s))
@@ -244,7 +245,7 @@ class _Scan:
             self._waits_until_s.append(verdict.until_s)
 
     def _add_deadline(self, to_verify: PodToVerify) -> bool:
-        """Add the deadline of a Pod to the plan; returns whether it has one."""
+        """Add the deadline of the Pod, if any, to the plan; returns whether there is a deadline."""
         cluster, settings, _ = self._context
         pod = cluster.pod(to_verify.namespace, to_verify.name)
         if isinstance(pod, PodState) and pod.uid == to_verify.uid:
@@ -272,7 +273,7 @@ def _all_holdings(ledger: Ledger) -> Iterator[_Holding]:
         if address not in listed:
             claim = revised.claim
             if f"endpoint/{claim.namespace}/{claim.pod}" in ledger.undecodable:
-                continue  # the endpoint that cannot be decoded may list it (I6)
+                continue  # the undecodable endpoint may list the address (I6)
             subject = ObservationSubject((claim.namespace, claim.pod), claim.holder)
             orphans[subject].append((address, revised))
     for subject, pairs in orphans.items():
@@ -294,7 +295,7 @@ def _all_holdings(ledger: Ledger) -> Iterator[_Holding]:
 
 
 def _has_undecodable_claim(endpoint: Endpoint, undecodable: Collection[str]) -> bool:
-    """Whether one of the endpoint's claims exists and cannot be decoded."""
+    """Whether a claim of the endpoint cannot be decoded."""
     return any(
         "ip/{}/{:032x}".format(*parse_address(address)) in undecodable
         for address, _ in endpoint.addresses()
@@ -304,9 +305,9 @@ def _has_undecodable_claim(endpoint: Endpoint, undecodable: Collection[str]) -> 
 def _is_superseded(
     orphans: list[tuple[str, RevisedClaim]], endpoint: Endpoint, claims: Claims
 ) -> bool:
-    """Whether claims of a stateless Pod are older than those of the Pod that has the name now.
+    """Whether a newer Pod has the name: ``claims`` of the endpoint are newer than ``orphans``.
 
-    False if the endpoint is that of a VM, whose name is not that of a Pod.
+    False for the endpoint of a VM, because the endpoint does not have the name of a Pod.
     """
     holder = orphans[0][1].claim.holder
     if not holder_uid(holder) or holder == endpoint.holder or endpoint.holder.startswith("vm/"):
@@ -316,7 +317,6 @@ def _is_superseded(
 
 
 def _holding_of(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> _Holding:
-    """The holding of an endpoint."""
     listed = _listed_claims(endpoint, claims)
     if listed:
         addresses = tuple([address for address, _ in listed])
@@ -328,7 +328,7 @@ def _holding_of(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> _Hold
 
 
 def _listed_claims(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> Claims:
-    """The claims of the endpoint's addresses that belong to its holder."""
+    """The claims of the endpoint's addresses by the endpoint's holder."""
     listed: dict[str, RevisedClaim] = {}
     for nic in endpoint.nics:
         for cidr in (nic.ipv4, nic.ipv6):
@@ -350,10 +350,10 @@ def _is_of(claim: Claim, endpoint: Endpoint) -> bool:
 def _inconsistency(
     holding: _Holding, to_verify: PodToVerify, context: VerdictContext
 ) -> ReclaimVerdict | None:
-    """The verdict if the state keys are inconsistent; None if they are consistent.
+    """The verdict if an endpoint and its claims are inconsistent; None: consistent.
 
-    Two inconsistencies are found: an endpoint without a claim, and a claim of an older Pod of the
-    same name, which the ADD of the newer Pod should have ended.
+    There are two inconsistencies: an endpoint without a claim, and a claim of an older Pod of the
+    same name. The ADD of the newer Pod should have released this claim.
     """
     endpoint = holding.endpoint
     if endpoint is None:

@@ -1,8 +1,6 @@
-"""The settings of reclaim and their defaults.
+"""The settings of reclaim, with defaults and environment variables.
 
-See docs/reference/reclaim-rules.md, "Settings".
-
-``RECLAIM_VARIABLES`` has the environment variable of each field; the caller reads the environment.
+See docs/reference/reclaim-rules.md, "Settings". The caller reads the environment.
 """
 
 from __future__ import annotations
@@ -16,15 +14,20 @@ class ReclaimSettings(NamedTuple):
     """The settings of reclaim. Times are seconds.
 
     ``on_ready_node``, ``on_not_ready_node``: reclaim from terminating Pods on such nodes.
-    ``running_without_address``: also from running Pods that report no address. ``workers``: changes
-    that are processed at once; ``queue_max``: those that wait, at most ``queue_wait_s`` for a place
-    in the queue. ``deadlines_max``: Pods whose addresses are reclaimed at a later time.
-    ``deadline_interval_s`` and ``tries_max``: between two tries at one Pod, and their number.
-    ``on_demand_gap_s``: between two scans on demand. ``extra_delay_s``: added to each deadline.
-    ``stateful_sets``, ``vms`` and ``ipam_claims``: whether their addresses are fixed
-    (enableStatefulSet, enableKubevirtStaticIP, orbweaver.ipamClaims). ``outdated_endpoints``:
-    whether an endpoint without a claim is removed even if its Pod is living
-    (enableCleanOutdatedEndpoint).
+    ``running_without_address``: reclaim from running Pods that report no address.
+    ``workers``: changes of Pods that are processed at once.
+    ``deadlines_max``: Pods with a deadline.
+    ``scan_interval_s``: time between two regular scans.
+    ``deadline_interval_s``: time between two tries to reclaim from one Pod.
+    ``queue_max``: changes of Pods in the queue.
+    ``queue_wait_s``: the longest time that a change waits for a place in the queue.
+    ``on_demand_gap_s``: time between two scans on demand.
+    ``extra_delay_s``: time that is added to each deadline.
+    ``tries_max``: tries to reclaim from one Pod.
+    ``stateful_sets``, ``vms``, ``ipam_claims``: whether such owners have fixed addresses
+    (enableStatefulSet, enableKubevirtStaticIP, orbweaver.ipamClaims).
+    ``outdated_endpoints``: whether an endpoint without a claim is removed even if the Pod is
+    living (enableCleanOutdatedEndpoint).
     """
 
     enabled: bool = True
@@ -65,4 +68,4 @@ RECLAIM_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
         "tries_max": "SPIDERPOOL_GC_PODENTRY_MAX_RETRIES",
     }
 )
-"""Field -> environment variable of the controller (names of Spiderpool)."""
+"""Field -> environment variable of the controller, with the name that Spiderpool uses."""

@@ -1,9 +1,11 @@
 """Desired and current QoS settings of RoCE NICs: trust, PFC, ECN, traffic classes.
 
-Terms are those of IEEE 802.1Q (priority, PFC) and RFC 2474 (DSCP). ``traffic_class`` is the byte of
-the IP header with the DSCP in its upper six bits; the traffic classes of ETS are those of IEEE
-802.1Qaz. A NIC that receives congestion marks sends congestion notification packets (CNP), which
-have their own priority and DSCP.
+Terms:
+
+- Priority and PFC: IEEE 802.1Q. DSCP: RFC 2474.
+- ``traffic_class``: the byte of the IP header that has the DSCP in the upper six bits.
+- ETS class: a traffic class of IEEE 802.1Qaz, which is a different thing.
+- CNP: congestion notification packet, sent by a NIC that receives a congestion mark.
 """
 
 from __future__ import annotations
@@ -19,26 +21,26 @@ DSCP_BITS_BELOW: Final = 2
 """The number of bits below the DSCP in a traffic class: the two bits of ECN."""
 
 DSCPS_OF_A_PRIORITY: Final = 8
-"""DSCPs that have the same priority by default: those with the same upper three bits."""
+"""The number of DSCPs with the same upper three bits, which have the same priority by default."""
 
 TRUST_DSCP: Final = "dscp"
 TRUST_PCP: Final = "pcp"
 Trust = Literal["dscp", "pcp"]
-"""The field from which a NIC takes a packet's priority: its DSCP, or the PCP of its VLAN tag."""
+"""The field of a packet that gives the priority: the DSCP, or the PCP of the VLAN tag."""
 
 ETS_CLASSES: Final = 3
-"""Traffic classes of a NIC with bandwidths: for other packets, for RoCE, for CNPs."""
+"""The number of ETS classes: one for RoCE packets, one for CNPs, and one for all other packets."""
 
 UNSET: Final = -1
-"""The value of a setting that the driver supports and that is not set."""
+"""The value of a setting that the driver supports, but that is not set."""
 
 
 class EtsSettings(NamedTuple):
-    """Transmission by traffic classes (ETS of IEEE 802.1Qaz).
+    """ETS classes and bandwidths.
 
-    ``classes``: the class of each priority. ``bandwidths``: the share of each class in percent,
-    None for a class with strict priority, which is sent first. ``classes_max``: the number of
-    classes that the driver supports.
+    ``classes``: the class of each priority.
+    ``bandwidths``: the share of each class in percent; None: strict priority, sent before others.
+    ``classes_max``: the number of classes that the driver supports.
     """
 
     classes: tuple[int, ...]
@@ -46,7 +48,7 @@ class EtsSettings(NamedTuple):
     classes_max: int = ETS_CLASSES
 
     def is_equivalent(self, other: EtsSettings) -> bool:
-        """Whether both treat packets equally. Classes that no priority uses are not compared."""
+        """Whether the settings are equal, except for classes that no priority uses."""
         used = set(other.classes)
         return self.classes == other.classes and all(
             self.bandwidths[number] == other.bandwidths[number] for number in used
@@ -54,10 +56,10 @@ class EtsSettings(NamedTuple):
 
 
 class RoceQos(NamedTuple):
-    """The desired settings of a NIC. ``pfc``: the priorities whose packets are not dropped.
+    """The desired settings of a NIC. Priorities are 0 to 7.
 
-    Priorities are 0 to 7. ``bandwidth``: the share of a busy link for RoCE packets, in percent;
-    None: the setting of the NIC is not changed.
+    ``pfc``: the priorities whose packets are not dropped.
+    ``bandwidth``: the share of a busy link for RoCE packets, in percent; None: do not change ETS.
     """
 
     trust: Trust = TRUST_DSCP
@@ -71,7 +73,10 @@ class RoceQos(NamedTuple):
 
     @property
     def ets(self) -> EtsSettings | None:
-        """Three classes: 1 for lossless packets, 2 for CNPs, which are sent first, 0 for others."""
+        """Class 1 for packets that are not dropped, class 2 (strict) for CNPs, class 0 for others.
+
+        None: do not change ETS.
+        """
         if self.bandwidth is None:
             return None
         lossless = {self.priority, *self.pfc}
@@ -83,14 +88,17 @@ class RoceQos(NamedTuple):
 
     @property
     def dscp_priorities(self) -> frozenset[DscpPriority]:
-        """The priority of each DSCP: its upper three bits, except for RoCE packets and CNPs."""
+        """The priority of each DSCP: the upper three bits, except for RoCE packets and CNPs."""
         priorities = {dscp: dscp // DSCPS_OF_A_PRIORITY for dscp in DSCPS}
         priorities |= {self.dscp: self.priority, self.cnp_dscp: self.cnp_priority}
         return frozenset(DscpPriority(*item) for item in priorities.items())
 
 
 class RoceQosRule(NamedTuple):
-    """``qos`` for the NICs that match a pattern, on nodes with these labels; empty selects all."""
+    """Settings for NICs that match a pattern in ``nics``, on nodes with the labels ``nodes``.
+
+    Empty ``nics`` matches all NICs; empty ``nodes`` matches all nodes.
+    """
 
     qos: RoceQos
     nics: tuple[str, ...] = ()
@@ -98,18 +106,18 @@ class RoceQosRule(NamedTuple):
 
 
 class DscpPriority(NamedTuple):
-    """One entry of a NIC's table from DSCPs to priorities."""
+    """One entry of a NIC's table DSCP -> priority."""
 
     dscp: int
     priority: int
 
 
 class DcbSettings(NamedTuple):
-    """The settings of a NIC, read by DCB netlink. ``pfc``: priorities with PFC.
+    """The settings of a NIC, read by DCB netlink. None: the driver does not have the setting.
 
-    ``pfc`` None: the driver has no PFC. ``ets`` None: the driver has no traffic classes. ``trust``:
-    the fields that the NIC trusts, in order; None: the driver has no such setting, and the NIC
-    trusts DSCPs while ``dscp_priorities`` has entries.
+    ``pfc``: the priorities with PFC.
+    ``trust``: the fields that the NIC trusts, in order. A NIC without this setting trusts DSCPs if
+    ``dscp_priorities`` has entries.
     """
 
     pfc: frozenset[int] | None = None
@@ -119,10 +127,10 @@ class DcbSettings(NamedTuple):
 
 
 class EcnSettings(NamedTuple):
-    """The ECN settings of a NIC.
+    """The ECN settings of a NIC. None: the driver does not have the setting.
 
-    ``notification``: the priorities with ECN when it receives. ``reaction``: the priorities with
-    ECN when it sends. ``cnp_dscp``, ``cnp_priority``: None if the driver has no such setting.
+    ``notification``: the priorities with ECN when the NIC receives.
+    ``reaction``: the priorities with ECN when the NIC sends.
     """
 
     notification: frozenset[int]
@@ -132,11 +140,11 @@ class EcnSettings(NamedTuple):
 
 
 class RocePort(NamedTuple):
-    """A port of an RDMA device, with the traffic classes of its packets, UNSET if not set.
+    """A port of an RDMA device. A traffic class is ``UNSET`` if it is not set.
 
-    ``traffic_class``: that of all queue pairs; None: the driver has no such setting.
-    ``cm_traffic_class``: that of connections made by the RDMA connection manager; None: the
-    manager's module is not loaded.
+    ``traffic_class``: for all queue pairs; None: the driver does not have the setting.
+    ``cm_traffic_class``: for connections made by the RDMA connection manager; None: the module of
+    the connection manager is not loaded.
     """
 
     device: str
@@ -146,12 +154,12 @@ class RocePort(NamedTuple):
 
 
 class RoceNic(NamedTuple):
-    """A link with RDMA devices, or a member of a bond that has RDMA devices.
+    """A link with RDMA devices, or a member of a bond with RDMA devices.
 
-    ``master``: a rule with the name of this link selects the NIC too; it is the physical function
-    of a virtual function, or the bond of a NIC. ``has_port``: whether it has DCB and ECN settings;
-    false for virtual functions and bonds, as these settings belong to the physical function or to
-    the NICs of the bond. ``dcb`` and ``ecn`` None: the driver does not support them.
+    ``dcb``, ``ecn``: None: the driver does not support these settings.
+    ``master``: the physical function of a virtual function, or the bond of a member.
+    ``has_port``: False for a virtual function or a bond. Only the physical function, or the members
+    of the bond, have DCB and ECN settings.
     """
 
     name: str
@@ -165,7 +173,10 @@ class RoceNic(NamedTuple):
 def qos_of(
     rules: Collection[RoceQosRule], labels: Mapping[str, str], nic: RoceNic
 ) -> RoceQos | None:
-    """The settings in the first rule that matches the name of the NIC or of its master."""
+    """The settings of the first rule that matches the NIC or the NIC's master; None: no rule does.
+
+    ``labels``: the labels of the node.
+    """
     names = [name for name in (nic.name, nic.master) if name]
     for rule in rules:
         matches = any(globs.match(pattern, name) for pattern in rule.nics for name in names)

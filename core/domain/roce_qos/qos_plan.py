@@ -1,9 +1,8 @@
 """Plan the changes that bring a node's RoCE NICs to the settings of the rules.
 
-``plan_qos`` guarantees: the same rules, labels and NICs give the same changes in the same order;
-after these changes the plan is empty. A setting that a driver does not support is a gap; all other
-settings are still made. Virtual functions and bonds have traffic classes only, because all other
-settings belong to ports.
+The plan is deterministic. After the changes are made, the next plan has no changes. A setting that
+a driver does not support is a gap; all other settings are made. Virtual functions and bonds have
+only traffic classes.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ CNP_PRIORITY: Final = "cnp_802p_prio"
 
 
 class SetTrust(NamedTuple):
-    """Set the field from which the NIC takes the priority of a packet."""
+    """Set the field of a packet that gives the priority."""
 
     nic: str
     trust: Trust
@@ -44,7 +43,7 @@ class SetTrust(NamedTuple):
 
 
 class AddDscpPriorities(NamedTuple):
-    """Add entries to the table from DSCPs to priorities."""
+    """Add entries to the table DSCP -> priority."""
 
     nic: str
     entries: tuple[DscpPriority, ...]
@@ -54,7 +53,7 @@ class AddDscpPriorities(NamedTuple):
 
 
 class RemoveDscpPriorities(NamedTuple):
-    """Remove entries from the table from DSCPs to priorities; a missing entry is not an error."""
+    """Remove entries from the table DSCP -> priority. A missing entry is not an error."""
 
     nic: str
     entries: tuple[DscpPriority, ...]
@@ -64,7 +63,7 @@ class RemoveDscpPriorities(NamedTuple):
 
 
 class SetEts(NamedTuple):
-    """Set the traffic class of each priority, and the bandwidths of classes."""
+    """Set the ETS class of each priority, and the bandwidth of each ETS class."""
 
     nic: str
     ets: EtsSettings
@@ -74,7 +73,7 @@ class SetEts(NamedTuple):
 
 
 class SetPfc(NamedTuple):
-    """Enable PFC for these priorities and disable it for all others."""
+    """Enable PFC for these priorities, and disable PFC for all other priorities."""
 
     nic: str
     priorities: tuple[int, ...]
@@ -84,7 +83,10 @@ class SetPfc(NamedTuple):
 
 
 class EnableEcn(NamedTuple):
-    """Enable ECN of a priority at the notification or the reaction point."""
+    """Enable ECN of a priority.
+
+    ``point``: ``NOTIFICATION_POINT`` (the NIC receives) or ``REACTION_POINT`` (the NIC sends).
+    """
 
     nic: str
     point: str
@@ -143,7 +145,7 @@ QosChange: TypeAlias = (
 
 
 class QosGap(NamedTuple):
-    """A setting that the driver or the kernel does not support; ``reason``: why, or the remedy."""
+    """A setting that the driver or the kernel does not support. ``reason``: the cause or remedy."""
 
     nic: str
     setting: str
@@ -154,7 +156,7 @@ class QosGap(NamedTuple):
 
 
 class QosPlan(NamedTuple):
-    """The plan of a node. ``desired``: NIC -> settings, of each NIC that a rule selects."""
+    """The plan of a node. ``desired``: NIC -> settings, for NICs that a rule matches."""
 
     desired: Mapping[str, RoceQos]
     changes: tuple[QosChange, ...] = ()
@@ -164,7 +166,7 @@ class QosPlan(NamedTuple):
 def plan_qos(
     rules: Collection[RoceQosRule], labels: Mapping[str, str], nics: Collection[RoceNic]
 ) -> QosPlan:
-    """Plan the changes of a node. ``labels``: those of the node."""
+    """Plan the changes of a node. ``labels``: the labels of the node."""
     selected = [(nic, qos) for nic in nics if (qos := qos_of(rules, labels, nic)) is not None]
     steps = [step for nic, qos in selected for step in _steps(nic, qos)]
     return QosPlan(
@@ -178,7 +180,7 @@ def _steps(nic: RoceNic, qos: RoceQos) -> Iterator[QosChange | QosGap]:
     if nic.has_port:
         yield from _dcb_steps(nic, qos)
         if nic.ecn is None:
-            reason = "the driver has no /sys/class/net/*/ecn; NVIDIA's DOCA-OFED has it"
+            reason = "the driver has no /sys/class/net/*/ecn; install NVIDIA's DOCA-OFED"
             yield QosGap(nic.name, "ECN", reason)
         else:
             yield from _ecn_steps(nic.name, nic.ecn, qos)
@@ -196,7 +198,7 @@ def _dcb_steps(nic: RoceNic, qos: RoceQos) -> Iterator[QosChange | QosGap]:
         yield AddDscpPriorities(nic.name, missing)
     if wrong := tuple(sorted(table - target)):
         yield RemoveDscpPriorities(nic.name, wrong)
-    # The NIC trusts several fields in this order: the first must be that of the rule.
+    # A NIC may trust several fields. Only the first field is compared.
     if nic.dcb.trust is not None and nic.dcb.trust[:1] != (qos.trust,):
         yield SetTrust(nic.name, qos.trust)
     yield from _ets_steps(nic.name, nic.dcb, qos)
@@ -232,19 +234,19 @@ def _ecn_steps(nic: str, ecn: EcnSettings, qos: RoceQos) -> Iterator[QosChange |
 
 def _port_steps(nic: str, port: RocePort, qos: RoceQos) -> Iterator[QosChange | QosGap]:
     if port.traffic_class is None:
-        reason = "the driver has no /sys/class/infiniband/*/tc; programs choose it themselves"
+        reason = "the driver has no /sys/class/infiniband/*/tc; set the traffic class in programs"
         yield QosGap(nic, f"traffic class of {port.device}", reason)
     elif port.traffic_class != qos.traffic_class:
         yield SetTrafficClass(nic, port.device, port.port, qos.traffic_class)
     if port.cm_traffic_class is None:
-        reason = "modprobe rdma_cm, and mount -t configfs none /sys/kernel/config"
+        reason = "run modprobe rdma_cm and mount -t configfs none /sys/kernel/config"
         yield QosGap(nic, f"RDMA CM of {port.device}", reason)
     elif port.cm_traffic_class != qos.traffic_class:
         yield SetCmTrafficClass(nic, port.device, port.port, qos.traffic_class)
 
 
 def ets_text(ets: EtsSettings) -> str:
-    """The priorities of each used class, and its share: ``0,1: 50%, 5: strict``."""
+    """The priorities and the share of each used class, such as ``0,1: 50%, 5: strict``."""
     texts = []
     for number in sorted(set(ets.classes)):
         priorities = [str(priority) for priority in PRIORITIES if ets.classes[priority] == number]
@@ -255,7 +257,7 @@ def ets_text(ets: EtsSettings) -> str:
 
 
 def _entries_text(entries: tuple[DscpPriority, ...]) -> str:
-    """Entries as iproute2 writes them, consecutive DSCPs of one priority as a range."""
+    """Entries in the form of iproute2. Consecutive DSCPs with the same priority are a range."""
     ranges: list[list[int]] = []  # [first DSCP, last DSCP, priority]
     for dscp, priority in entries:
         if ranges and ranges[-1][1:] == [dscp - 1, priority]:

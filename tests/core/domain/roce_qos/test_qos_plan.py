@@ -149,10 +149,10 @@ def test_settings_that_a_driver_lacks_are_reported_and_others_are_planned() -> N
     assert changes(software_nic) == ["eth0: rxe0 default_roce_tos 160"]
     assert gaps(software_nic) == [
         "trust, PFC: the driver has no DCB",
-        "ECN: the driver has no /sys/class/net/*/ecn; NVIDIA's DOCA-OFED has it",
+        "ECN: the driver has no /sys/class/net/*/ecn; install NVIDIA's DOCA-OFED",
         (
             "traffic class of rxe0: the driver has no /sys/class/infiniband/*/tc;"
-            " programs choose it themselves"
+            " set the traffic class in programs"
         ),
     ]
 
@@ -169,7 +169,7 @@ def test_each_setting_that_a_driver_lacks_is_reported() -> None:
     assert gaps(nic) == [
         "PFC: the driver has no PFC by IEEE 802.1Qaz",
         "cnp_802p_prio: the driver has no such file in /sys",
-        "RDMA CM of mlx5_0: modprobe rdma_cm, and mount -t configfs none /sys/kernel/config",
+        "RDMA CM of mlx5_0: run modprobe rdma_cm and mount -t configfs none /sys/kernel/config",
     ]
 
 
