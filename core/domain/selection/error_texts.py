@@ -1,7 +1,6 @@
-"""The texts of selection: its errors, and the explanation of each decision.
+"""The texts of pool selection: errors, and the explanation of each decision.
 
-The texts are those of docs/reference/pool-selection.md, "Error texts" and "Filters". They are built
-only for a failure or on request.
+See docs/reference/pool-selection.md, "Error texts" and "Filters".
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from core.domain.selection.selection_request import (
 from core.errors import AddressesUsedOut, AllocationError, NoPoolAvailable, WrongInput
 
 STANDARD_MODE: Final = "failed to allocate IP addresses in standard mode: "
-"""Spiderpool's prefix, by which users find the error of an ADD that claims new addresses."""
+"""Spiderpool's prefix for errors of an ADD that claims new addresses; users search for it."""
 
 MISSING: Final = "missing"
 """The rule that rejects a pool that does not exist."""
@@ -43,7 +42,7 @@ FREE_ADDRESS: Final = "free-address"
 """The rule that rejects a pool without a free address."""
 
 DUPLICATE: Final = "duplicate"
-"""The rule that rejects a pool that is named twice for one NIC."""
+"""The rule that rejects a pool if the pool is named twice for one NIC."""
 
 _REASONS: Final = {
     MISSING: "no IPPool has this name",
@@ -58,7 +57,7 @@ _REASONS: Final = {
     "master-subnet": "no address of the NIC's master interface is in its subnet",
     "malformed": "its subnet cannot be read",
 }
-"""The reason of a rejection whose event has no detail, by rule."""
+"""Rule -> reason of a rejection, used if the event has no detail."""
 
 SOURCE_TEXTS: Final[dict[str, str]] = {
     SOURCE_POD_SUBNETS: f"Pod annotation '{POD_SUBNETS}' or '{POD_SUBNET}'",
@@ -71,15 +70,15 @@ SOURCE_TEXTS: Final[dict[str, str]] = {
 
 
 def with_standard_mode_prefix(error: AllocationError, source: str = "") -> AllocationError:
-    """The error with ``STANDARD_MODE``, and the level that named the pools.
+    """The error with the prefix ``STANDARD_MODE``.
 
-    See docs/reference/pool-selection.md, "Error texts".
+    ``source``: the level of ``pool_sources`` that named the pools; "": none.
     """
     return error.with_message(STANDARD_MODE + error.message, source=source)
 
 
 def aggregate(reasons: Iterable[str]) -> str:
-    """The distinct reasons as one text: ``a`` for one reason, ``[a, b]`` for several."""
+    """The distinct reasons as one text: ``a``, or ``[a, b]`` for several reasons."""
     distinct = list(dict.fromkeys(reasons))
     return distinct[0] if len(distinct) == 1 else f"[{', '.join(distinct)}]"
 
@@ -90,12 +89,12 @@ def bracketed(names: Iterable[str]) -> str:
 
 
 def pod_subject(pod: PodFacts) -> str:
-    """The Pod as the subject of an error."""
+    """The subject of an error about this Pod."""
     return f"Pod/{pod.namespace}/{pod.name}"
 
 
 def no_rule(unreadable: Mapping[str, str] | None = None) -> NoPoolAvailable:
-    """The error if no level names a pool. ``unreadable``: as in ``PoolCatalog``."""
+    """The error if no level names a pool. ``unreadable``: pool that cannot be decoded -> why."""
     remedy = "name IPPools in an annotation or the CNI configuration, or mark one as default"
     if unreadable:
         why = aggregate(unreadable.values())
@@ -106,7 +105,7 @@ def no_rule(unreadable: Mapping[str, str] | None = None) -> NoPoolAvailable:
 
 
 def no_candidate(pod: PodFacts, interface: str, candidates: Candidates) -> NoPoolAvailable:
-    """The error if the level that applies names no pool for the NIC of the ADD."""
+    """The error if the selected level names no pool for the requested NIC."""
     source = SOURCE_TEXTS[candidates.source]
     relevant = aggregate(note.text for note in candidates.notes)
     return NoPoolAvailable(
@@ -117,7 +116,7 @@ def no_candidate(pod: PodFacts, interface: str, candidates: Candidates) -> NoPoo
 
 
 def no_item_left(selection: Selection) -> NoPoolAvailable:
-    """The error if the endpoint has a NIC for every item, and an ADD requests another NIC."""
+    """The error if an ADD requests a NIC, but all items are used by NICs of the endpoint."""
     source, count = SOURCE_TEXTS[selection.source], len(selection.nics)
     return NoPoolAvailable(
         f"no IPPool available, {source} has {count} items, and NICs of the Pod use them all",
@@ -138,9 +137,9 @@ def duplicate_pool(pod: PodFacts, interface: str, family: Family, name: str) -> 
 
 
 def missing_pool(interface: str, family: Family, name: str, why: str = "") -> AllocationError:
-    """The error if a named pool does not exist; no other candidate is tried then.
+    """The error if a named pool does not exist.
 
-    ``why``: the reason if the pool is stored but cannot be decoded.
+    ``why``: the reason if the pool is stored, but cannot be decoded.
     """
     remedy = f"create {FAMILY_NAMES[family]} IPPool {name} or correct the name"
     message = f'failed to get original IPPool {name}: SpiderIPPool "{name}" not found'
@@ -156,7 +155,7 @@ def missing_pool(interface: str, family: Family, name: str, why: str = "") -> Al
 
 
 def missing_pool_of(error: AllocationError) -> str:
-    """The missing pool because of which a request fails; "" if it fails for another reason."""
+    """The name of the missing pool that caused the error; "": the error has another cause."""
     verdicts = (verdict for verdict in error.verdicts if isinstance(verdict, CandidateVerdict))
     return next((verdict.pool for verdict in verdicts if verdict.rule == MISSING), "")
 
@@ -164,7 +163,10 @@ def missing_pool_of(error: AllocationError) -> str:
 def all_filtered_out(
     pod: PodFacts, rejected: Iterable[CandidateVerdict], verdicts: tuple[CandidateVerdict, ...]
 ) -> NoPoolAvailable:
-    """The error if all pools of a NIC and family are rejected; ``rejected``: their verdicts."""
+    """The error if all pools of one NIC and family are rejected.
+
+    ``rejected``: the verdicts on these pools. ``verdicts``: all verdicts of the request.
+    """
     rejected = tuple(rejected)
     names = bracketed(verdict.pool for verdict in rejected)
     pools = f"all {FAMILY_NAMES[rejected[0].family]} IPPools {names} of {rejected[0].interface}"
@@ -180,7 +182,7 @@ def all_filtered_out(
 def used_out(
     demand: Demand, reasons: Iterable[str], verdicts: tuple[CandidateVerdict, ...]
 ) -> AddressesUsedOut:
-    """The error if all pools of a demand are full; ``reasons``: one for each pool."""
+    """The error if all pools of a demand are full. ``reasons``: one for each pool."""
     return AddressesUsedOut(
         f"failed to allocate any {FAMILY_NAMES[demand.family]} IP address to NIC {demand.interface}"
         f" from IPPools {bracketed(demand.pools)}: {aggregate(reasons)}",
@@ -191,7 +193,7 @@ def used_out(
 
 
 def describe_verdicts(verdicts: Iterable[CandidateVerdict]) -> Iterator[str]:
-    """One line for each verdict: whether the pool was accepted, by which rule, and why."""
+    """One line for each verdict: the pool, the decision, the rule and the reason."""
     for verdict in verdicts:
         if verdict.accepted:
             yield f"  {verdict.pool}: accepted by {verdict.rule}"
@@ -202,7 +204,7 @@ def describe_verdicts(verdicts: Iterable[CandidateVerdict]) -> Iterator[str]:
 
 
 def reason_of(verdict: PoolVerdict) -> str:
-    """Why a pool was rejected, from the verdict in an event: its detail, else its rule in words."""
+    """Why a pool was rejected: the detail of the verdict, or else a text for the rule."""
     return verdict.detail or _REASONS.get(verdict.rule, f"the rule {verdict.rule}")
 
 

@@ -1,9 +1,12 @@
 """Parse the JSON of annotations, as tolerantly as Spiderpool does.
 
-Keys are compared without regard to case, the last of several equal keys is used, unknown keys are
-ignored, and null is the empty value (docs/reference/pool-selection.md, "Annotations"). NaN and
-Infinity, which are not JSON, are refused. Every error is a BadInput; the caller adds the name of
-the annotation.
+See docs/reference/pool-selection.md, "Annotations":
+
+- Keys are compared without regard to case. Of several equal keys, the last key is used.
+- null is the empty value.
+- NaN and Infinity are refused.
+
+Every error is a BadInput without the name of the annotation.
 """
 
 from __future__ import annotations
@@ -14,10 +17,7 @@ from typing import Final
 from core.errors import BadInput
 
 JSON_CHARS_MAX: Final = 262_144
-"""The longest text that is parsed.
-
-Kubernetes allows 256 KiB for all annotations of an object together.
-"""
+"""The longest text that is parsed. Kubernetes limits all annotations of an object to 256 KiB."""
 
 _KINDS: Final[dict[type, str]] = {
     str: "a string",
@@ -30,7 +30,7 @@ _KINDS: Final[dict[type, str]] = {
 
 
 def parse(text: str) -> object:
-    """Parse a JSON document; keys of objects are changed to lower case. Raises BadInput."""
+    """Parse a JSON document, and change keys to lower case. Raises BadInput."""
     if len(text) > JSON_CHARS_MAX:
         raise BadInput(f"JSON has {len(text)} characters, more than {JSON_CHARS_MAX}")
     try:
@@ -42,7 +42,7 @@ def parse(text: str) -> object:
 
 
 def items(value: object, what: str) -> list[object]:
-    """The items of a list; null is an empty list. Raises BadInput."""
+    """The items of a list; null is an empty list. ``what``: the value's name in the error."""
     if value is None:
         return []
     if not isinstance(value, list):
@@ -51,7 +51,7 @@ def items(value: object, what: str) -> list[object]:
 
 
 def members(value: object, what: str) -> dict[str, object]:
-    """The members of an object by lower-case key; null is an empty object. Raises BadInput."""
+    """The members of an object; null is an empty object. Raises BadInput."""
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -67,7 +67,7 @@ def text(value: object, what: str) -> str:
         raise BadInput(f"{what} must be a string, not {_kind(value)}")
     if value.isascii():
         return value
-    # Half of a surrogate pair, escaped in the JSON, has no UTF-8 form and could not be printed.
+    # JSON may contain an escaped half of a surrogate pair, which has no UTF-8 form.
     return value.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -97,8 +97,8 @@ def _refuse_constant(name: str) -> object:
     raise BadInput(f"invalid character '{name[0]}': {name} is not JSON")
 
 
-# One decoder for all texts, because building one takes longer than parsing most texts. Integers are
-# read as floats: no annotation uses integers, and Python raises an error for very long ones.
+# One decoder for all texts: to build a decoder takes longer than to parse most texts. Integers are
+# parsed as floats, because Python raises an error for a very long integer.
 _decode = json.JSONDecoder(
     object_pairs_hook=_with_lower_case_keys, parse_constant=_refuse_constant, parse_int=float
 ).decode

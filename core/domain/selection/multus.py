@@ -1,8 +1,7 @@
-"""The net-attach-def of a NIC of the Pod, according to its annotations.
+"""Find the net-attach-def of a NIC in the annotations of the Pod.
 
 See docs/reference/pool-selection.md, "Multus network" and docs/reference/annotations.md, "Networks
-of interfaces". Used only for pools with ``multusName``. Whether the net-attach-def exists is not
-checked.
+of interfaces". The net-attach-def may not exist.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from core.domain.selection.selection_request import CLUSTER_INTERFACE, Selection
 from core.errors import BadInput
 
 CLAIM_REFERENCE: Final = "ipam-claim-reference"
-"""Key of a network selection element."""
+"""Key of a network selection element: the name of an IPAMClaim."""
 
 DEFAULT_NETWORK: Final = "v1.multus-cni.io/default-network"
 NETWORKS_ANNOTATION: Final = "k8s.v1.cni.cncf.io/networks"
@@ -25,9 +24,10 @@ _JSON_MARKS: Final = frozenset('[{"')
 
 
 class NetworkSelectionElement(NamedTuple):
-    """One entry of an annotation; ``interface`` "" if it does not name one.
+    """One network in an annotation.
 
-    ``claim``: the IPAMClaim to which the addresses of its NIC belong, "" for none.
+    ``interface``: the interface of the NIC; "": not specified.
+    ``claim``: the IPAMClaim that owns the addresses of the NIC; "": none.
     """
 
     namespace: str
@@ -40,9 +40,9 @@ class NetworkSelectionElement(NamedTuple):
 
 
 class Resolution(NamedTuple):
-    """The net-attach-def of a NIC (``namespace/name``), or why it cannot be determined.
+    """The net-attach-def of a NIC (``namespace/name``), or the problem that was found.
 
-    Both are "" for the NIC of the cluster network if that network is not configured.
+    Both are "" for the NIC of the cluster network if Multus has no cluster network.
     """
 
     network: str = ""
@@ -50,10 +50,10 @@ class Resolution(NamedTuple):
 
 
 def resolve(interface: str, pod: PodFacts, settings: SelectionSettings) -> Resolution:
-    """The network of the NIC with this interface name. Never raises.
+    """The network of a NIC. Never raises.
 
-    It is an index instead, if the annotation ``ippools`` names no interfaces. The problems have the
-    texts of Spiderpool, which users may match.
+    ``interface``: the name of the interface, or the index of the NIC if the annotation ``ippools``
+    names no interfaces. Problems have the texts of Spiderpool, because users match them.
     """
     try:
         if interface in (CLUSTER_INTERFACE, "0"):
@@ -64,9 +64,9 @@ def resolve(interface: str, pod: PodFacts, settings: SelectionSettings) -> Resol
 
 
 def names_network(entry: str, network: str, settings: SelectionSettings) -> bool:
-    """Whether an entry of ``multusName`` names this net-attach-def (``namespace/name``).
+    """Whether an entry of ``multusName`` names the net-attach-def ``network`` (``namespace/name``).
 
-    An entry without a namespace names a net-attach-def in the namespace of Multus or of the agent.
+    An entry without a namespace matches the namespace of Multus and the namespace of the agent.
     """
     if "/" in entry:
         return entry == network
@@ -75,10 +75,7 @@ def names_network(entry: str, network: str, settings: SelectionSettings) -> bool
 
 
 def parse_networks(text: str, default_namespace: str) -> list[NetworkSelectionElement]:
-    """Parse both syntaxes of Multus: a JSON list, or ``namespace/name@interface`` with commas.
-
-    Raises BadInput.
-    """
+    """Parse a JSON list, or items ``namespace/name@interface`` with commas. Raises BadInput."""
     if _JSON_MARKS.isdisjoint(text):
         networks = [_from_short_form(item.strip(), default_namespace) for item in text.split(",")]
     else:

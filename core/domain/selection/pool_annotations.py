@@ -1,7 +1,6 @@
 """Parse the annotations that name pools, and report malformed ones.
 
-See docs/reference/pool-selection.md, "Annotations". Only the texts are checked here; whether the
-pools exist and match is checked later.
+See docs/reference/pool-selection.md, "Annotations". The pools may not exist.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ AUTO_POOLS_DISABLED: Final = (
     f"it's invalid to use '{POD_SUBNETS}' or '{POD_SUBNET}' annotation when Auto-Pool feature is"
     " disabled"
 )
-"""The text of Spiderpool, which users' scripts search for."""
+"""The text of Spiderpool, because scripts of users search for it."""
 
 POD_IPPOOLS: Final = "ipam.spidernet.io/ippools"
 POD_IPPOOL: Final = "ipam.spidernet.io/ippool"
@@ -28,14 +27,14 @@ NAMESPACE_IPV6_POOLS: Final = "ipam.spidernet.io/default-ipv6-ippool"
 
 
 class PodPools(NamedTuple):
-    """The ``ippools`` annotation: one entry per NIC, named by index if ``unnamed``."""
+    """The ``ippools`` annotation. ``unnamed``: the interfaces of ``nics`` are indexes."""
 
     nics: tuple[NicPools, ...]
     unnamed: bool
 
 
 def read_ippools(pod: PodFacts, interface: str) -> PodPools:
-    """Parse ``ippools`` for an ADD of ``interface``. Raises WrongInput."""
+    """Parse ``ippools``, which must have an entry for ``interface``. Raises WrongInput."""
     try:
         return _ippools(pod.annotations[POD_IPPOOLS], interface)
     except BadInput as error:
@@ -43,7 +42,7 @@ def read_ippools(pod: PodFacts, interface: str) -> PodPools:
 
 
 def read_ippool(pod: PodFacts, interface: str, *, clean_gateway: bool) -> NicPools:
-    """Parse ``ippool``, which applies to the NIC of the ADD. Raises WrongInput."""
+    """Parse ``ippool``, which applies to the requested NIC. Raises WrongInput."""
     try:
         value = jsontext.members(jsontext.parse(pod.annotations[POD_IPPOOL]), "value")
         ipv4 = jsontext.texts(value.get("ipv4"), "ipv4")
@@ -54,9 +53,9 @@ def read_ippool(pod: PodFacts, interface: str, *, clean_gateway: bool) -> NicPoo
 
 
 def read_namespace_pools(namespace: NamespaceFacts, key: str) -> tuple[str, ...]:
-    """Parse one list of default pools of the namespace; () without one.
+    """Parse the list of default pools in the annotation ``key``; (): there is no such annotation.
 
-    Raises AllocationError, not WrongInput, because the error is not in the Pod.
+    Raises AllocationError; WrongInput is only for errors in the Pod.
     """
     if key not in namespace.annotations:
         return ()
@@ -71,7 +70,7 @@ def read_namespace_pools(namespace: NamespaceFacts, key: str) -> tuple[str, ...]
 
 
 def invalid_pod_annotation(pod: PodFacts, key: str, detail: str) -> WrongInput:
-    """The error for an annotation of the Pod that cannot be parsed."""
+    """The error if an annotation of the Pod cannot be parsed."""
     return WrongInput(
         f"wrong input, invalid format of Pod annotation '{key}': {detail}",
         subject=f"Pod/{pod.namespace}/{pod.name}",

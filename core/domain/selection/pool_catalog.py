@@ -1,8 +1,7 @@
 """The catalog of all pools for selection: by name, by family, default pools, automatic pools.
 
-A lookup by name reads only that pool. Sorted lists and the matches of a wildcard are computed on
-first use, once for each catalog. The mapping that a catalog is built from must not change
-afterwards: a changed pool needs a new catalog.
+A catalog caches lists of pools. So the mapping of pools must not change: a changed pool needs a new
+catalog.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from core.domain.model import Pool
 from core.domain.patterns import globs
 
 PATTERNS_MAX: Final = 256
-"""Patterns whose matches a catalog caches; when there are more, the cache is emptied."""
+"""Patterns whose matches a catalog caches. The cache is emptied before it has more patterns."""
 
 _Default = TypeVar("_Default")
 
@@ -34,7 +33,7 @@ class PoolCatalog(Mapping[str, Pool]):
 
     @classmethod
     def of(cls, pools: Mapping[str, Pool]) -> PoolCatalog:
-        """A catalog of these pools. If ``pools`` is a catalog, it is returned itself."""
+        """A catalog of these pools; returns ``pools`` if ``pools`` is a catalog."""
         return pools if isinstance(pools, PoolCatalog) else cls(pools)
 
     def __getitem__(self, name: str) -> Pool:
@@ -51,7 +50,7 @@ class PoolCatalog(Mapping[str, Pool]):
     @overload
     def get(self, name: str, /, default: Pool | _Default) -> Pool | _Default: ...
     def get(self, name: str, /, default: object = None) -> object:
-        """The pool, or the default. Faster than ``Mapping.get``, which catches an exception."""
+        """The pool, or the default. Faster than ``Mapping.get``."""
         return self._pools.get(name, default)
 
     @cached_property
@@ -74,7 +73,7 @@ class PoolCatalog(Mapping[str, Pool]):
 
     @cached_property
     def names(self) -> dict[Family, tuple[str, ...]]:
-        """Names of all pools, by family, sorted; without pools of an unknown family."""
+        """Names of the pools of each known family, sorted."""
         return {
             family: tuple(
                 sorted(name for name, pool in self._pools.items() if pool.family == family)
@@ -83,10 +82,7 @@ class PoolCatalog(Mapping[str, Pool]):
         }
 
     def matching(self, pattern: str, family: Family) -> tuple[str, ...]:
-        """Names of the family's pools that a wildcard matches, sorted.
-
-        Raises globs.BadPattern, unless the family has no pool.
-        """
+        """Names of the family's pools that match a wildcard, sorted. Raises globs.BadPattern."""
         key = (pattern, family)
         names = self._matches.get(key)
         if names is None:

@@ -1,11 +1,15 @@
 """Pool selection: the pools that can serve a request, with the reason for each decision.
 
-See docs/reference/pool-selection.md. The result depends on the request and on the pools that it
-names; other pools are only read for a wildcard or the level of default pools. A demand is a NIC and
-a family that need an address; every demand of the result has at least one pool. Whether a pool has
-a free address is checked by the allocator.
+See docs/reference/pool-selection.md. The steps are:
 
-    collect names -> drop disabled families, expand wildcards -> read the pools -> filter -> sort
+1. Collect the names of pools (``pool_sources``).
+2. Drop disabled families and expand wildcards (``wildcards``).
+3. Read the pools.
+4. Filter the pools (``pool_filters``).
+5. Sort the pools.
+
+The result is a list of demands: a NIC and a family that need an address, with one or more pools.
+These pools may be full.
 """
 
 from __future__ import annotations
@@ -42,11 +46,13 @@ def select(
 ) -> Selection:
     """Select the pools to try for every NIC that this request allocates.
 
-    ``kept_families``: the (interface, family) pairs whose addresses the Pod keeps, which need no
-    pool. For several selections from the same pools, pass a ``PoolCatalog``. Raises WrongInput,
-    NoPoolAvailable, or AllocationError itself (a missing pool, a malformed wildcard or namespace
-    annotation). Messages have Spiderpool's prefix ("... in standard mode: "); the error has the
-    verdicts so far.
+    ``pools``: a ``PoolCatalog`` is faster for several selections.
+    ``kept_families``: the (interface, family) pairs that need no pool, because the Pod keeps the
+    addresses.
+
+    Raises WrongInput, NoPoolAvailable, or AllocationError for a missing pool, a malformed wildcard
+    or a malformed annotation of the namespace. Messages have the prefix
+    ``error_texts.STANDARD_MODE``.
     """
     context = Context(request, facts, PoolCatalog.of(pools), settings)
     source = ""
@@ -69,8 +75,8 @@ def requested_pools(
 
     See docs/reference/fixed-address-rules.md, "Changed pools".
 
-    Disabled families are dropped and wildcards expanded. A pool of the result may not exist, and a
-    list may be empty. Raises the errors of ``select``, without the prefix.
+    A pool of the result may not exist, and a list may be empty. Raises the errors of ``select``,
+    without the prefix.
     """
     return _collect(Context(request, facts, PoolCatalog.of(pools), settings))
 
@@ -80,8 +86,8 @@ def _collect(context: Context) -> Candidates:
     pod = context.facts.pod
     if not pod.claims:
         return requested
-    # The NICs of one IPAMClaim have one endpoint, and so have all NICs without an IPAMClaim. One
-    # request allocates the NICs of one endpoint.
+    # A request allocates the NICs of one endpoint: either all NICs of the IPAMClaim, or all NICs
+    # without an IPAMClaim.
     nics = tuple(
         nic for nic in requested.nics if pod.claims.get(nic.interface, "") == pod.ipam_claim
     )
@@ -130,7 +136,7 @@ def _filter(
 
 
 def _check_requested_nic(requested: Candidates, context: Context) -> None:
-    """Raise NoPoolAvailable if no pool is requested for the NIC of the ADD."""
+    """Raise NoPoolAvailable if the requested NIC has no pool."""
     nic = requested.requested_nic(context.request)
     nics = requested.nics if nic is None else (nic,)
     if not any(pools.ipv4 or pools.ipv6 for pools in nics):
@@ -144,7 +150,7 @@ def _check_requested_nic(requested: Candidates, context: Context) -> None:
 def _existing_pools(
     interface: str, family: Family, names: tuple[str, ...], context: Context
 ) -> list[Pool]:
-    """The pools of these names. Raises AllocationError for a missing or repeated one."""
+    """The pools of these names. Raises AllocationError for a missing or repeated pool."""
     if len(set(names)) < len(names):
         repeated = next(name for index, name in enumerate(names) if name in names[:index])
         raise error_texts.duplicate_pool(context.facts.pod, interface, family, repeated)
@@ -177,13 +183,16 @@ def _apply_rules(
 
 
 def first_rejections(verdicts: Iterable[CandidateVerdict]) -> tuple[PoolVerdict, ...]:
-    """The first ``PASSED_OVER_MAX`` rejections, as events store them."""
+    """The first ``PASSED_OVER_MAX`` rejections, in the form of events."""
     rejected = [verdict for verdict in verdicts if not verdict.accepted]
     return tuple(verdict.short() for verdict in rejected[:PASSED_OVER_MAX])
 
 
 def specificity(pool: Pool) -> int:
-    """How specific a pool is: a number of six bits, one for each field, the first one highest."""
+    """How specific a pool is: a number with one bit for each field that is set.
+
+    The field with the highest bit counts most.
+    """
     return (
         (pool.pod_affinity is not None) << 5
         | bool(pool.node_names) << 4
@@ -195,12 +204,11 @@ def specificity(pool: Pool) -> int:
 
 
 def sorted_by_specificity(pools: list[Pool]) -> tuple[str, ...]:
-    """The names of the pools, more specific ones first; equal ones stay in the user's order.
+    """The names of the pools, sorted by ``specificity`` from high to low.
 
-    See docs/reference/pool-selection.md, "Order of pools". Six fields are compared one after the
-    other, and the first difference decides. A field counts if it is set, even if the filters
-    ignored it (nodeAffinity beside nodeName) or it matches everything.
+    See docs/reference/pool-selection.md, "Order of pools". Pools with the same specificity keep
+    their order.
     """
     if len(pools) > 1:
-        pools = sorted(pools, key=specificity, reverse=True)  # stable, also with reverse
+        pools = sorted(pools, key=specificity, reverse=True)  # also stable with reverse
     return tuple(pool.name for pool in pools)

@@ -1,8 +1,8 @@
-"""The sources of pool names: six levels, of which the first that applies is used.
+"""The sources of pool names: six levels. Only the first level that applies is used.
 
-See docs/reference/pool-selection.md, "Precedence". Levels are never mixed, not even for different
-families. Each level is one function in ``LEVELS`` that returns None if it does not apply. Names are
-returned as written: wildcards are expanded, disabled families removed and pools looked up later.
+See docs/reference/pool-selection.md, "Precedence". Both families use the same level. Each level is
+one function in ``LEVELS``, which returns None if the level does not apply. Names are returned as
+written: they may contain wildcards, and the pools may not exist.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ Level: TypeAlias = Callable[[Context], Candidates | None]
 def collect(context: Context) -> Candidates:
     """The candidates of the first level that applies.
 
-    Raises NoPoolAvailable if none applies, and the errors of the levels.
+    Raises NoPoolAvailable if no level applies, and the errors of the levels.
     """
     for level in LEVELS:
         candidates = level(context)
@@ -104,14 +104,14 @@ def from_pod_subnets(context: Context) -> Candidates | None:
 
 
 def _requested_nic(context: Context) -> NicSubnets:
-    """The subnets of the NIC of the ADD. Raises WrongInput, NoPoolAvailable."""
+    """The subnets of the requested NIC. Raises WrongInput, NoPoolAvailable."""
     pod, interface = context.facts.pod, context.request.interface
     subject = error_texts.pod_subject(pod)
     request = read_request(pod.annotations, subject)
     application = application_of_pod(pod)
     require_controller(application.key)
     if request is not None:
-        # Raises WrongInput for a third-party application without a number.
+        # Only a check: raises WrongInput for a third-party application without a number.
         pool_size(application, request.number, AS_MANY_AS_REPLICAS)
     nic = request.find(interface) if request else None
     if nic is None:
@@ -126,9 +126,9 @@ def _requested_nic(context: Context) -> NicSubnets:
 def _automatic_pool(
     context: Context, interface: str, family: Family, subnet: str
 ) -> tuple[str, ...]:
-    """The name of the application's automatic pool, as a tuple of one. Raises NoPoolAvailable.
+    """A tuple with the name of the application's automatic pool. Raises NoPoolAvailable.
 
-    If the application's UID is known, pools of other UIDs are ignored.
+    If the application's UID is known, pools of applications with other UIDs are ignored.
     """
     pod = context.facts.pod
     application = application_key(pod)
@@ -148,7 +148,7 @@ def _automatic_pool(
         raise NoPoolAvailable(
             f"no IPPool available, {text} {problem}",
             subject=subject,
-            remedy="delete all of them but one",
+            remedy="delete all of these IPPools but one",
         )
     problem = f"has no automatic {FAMILY_NAMES[family]} IPPool for NIC {interface}"
     raise PoolPending(
@@ -160,10 +160,7 @@ def _automatic_pool(
 
 
 def from_pod_ippools(context: Context) -> Candidates | None:
-    """Level 2: a list of NICs, which are all allocated by the first ADD.
-
-    The list is ``unnamed`` if it names no interfaces.
-    """
+    """Level 2: a list of NICs. The first ADD allocates all NICs."""
     pod = context.facts.pod
     if POD_IPPOOLS not in pod.annotations:
         return None
@@ -172,7 +169,7 @@ def from_pod_ippools(context: Context) -> Candidates | None:
 
 
 def from_pod_ippool(context: Context) -> Candidates | None:
-    """Level 3: pools for the NIC of the ADD, whatever its name."""
+    """Level 3: pools for the requested NIC."""
     pod, request = context.facts.pod, context.request
     if POD_IPPOOL not in pod.annotations:
         return None

@@ -1,9 +1,10 @@
 """A cache of selections: Pods of one template on one node select the same pools.
 
-A selection depends on the request, the facts (without the Pod's name and UID), the pools and the
-settings. The first two are the key of the cache, and a new catalog of pools empties it. Failures
-are not cached, because their texts contain the Pod's name, nor are selections of automatic pools,
-which may belong to a single Pod.
+The key of the cache is the request and the facts, without the Pod's name and UID. A new catalog of
+pools empties the cache. Two results are not cached:
+
+- Failures, because the text contains the Pod's name.
+- Selections of automatic pools, because an automatic pool may belong to one Pod.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from core.domain.selection.pool_selection import select
 from core.domain.selection.selection_request import Selection, SelectionRequest, SelectionSettings
 
 SELECTIONS_MAX: Final = 32
-"""Cached selections; when there are more, the cache is emptied."""
+"""Cached selections. The cache is emptied before it has more selections."""
 
 NO_FAMILIES_KEPT: Final[frozenset[tuple[str, Family]]] = frozenset()
-"""No (interface, family) pair has addresses that the Pod keeps."""
+"""The value of ``kept_families`` if the Pod keeps no addresses."""
 
 _AUTO_POOL_ANNOTATIONS: Final = frozenset((POD_SUBNETS, POD_SUBNET))
 
@@ -42,7 +43,7 @@ class SelectionMemo:
         catalog: PoolCatalog,
         kept_families: frozenset[tuple[str, Family]] = NO_FAMILIES_KEPT,
     ) -> Selection:
-        """The result of ``select``, cached if possible. Raises its errors."""
+        """The result of ``select``, cached if possible. Raises the errors of ``select``."""
         if kept_families or not _AUTO_POOL_ANNOTATIONS.isdisjoint(facts.pod.annotations):
             return select(request, facts, catalog, self._settings, kept_families)
         if catalog is not self._catalog or len(self._selections) >= SELECTIONS_MAX:
@@ -57,7 +58,7 @@ class SelectionMemo:
 
 
 def _key(request: SelectionRequest, facts: RequestFacts) -> Hashable:
-    """The data on which a selection depends, without pools and settings."""
+    """The data on which a selection depends, except for pools and settings."""
     pod, namespace, node = facts
     return (
         request,
