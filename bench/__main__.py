@@ -13,7 +13,7 @@ from bench import machine, plots, reporting
 from bench.running import MeasureResult, run_measures
 from bench.scale import FULL_SCALE, QUICK_SCALE
 from bench.table import MEASURES, measures_named, measures_of
-from core.eventstore.python_garbage_collector import raise_gc_threshold
+from core.process.python_garbage_collector import raise_gc_threshold
 
 RESULTS = Path(__file__).resolve().parent / "results"
 EXIT_FAILED = 1

@@ -21,10 +21,14 @@ from typing import Final
 
 from core.errors import BadInput, OrbweaverError, TaskEnded, WriterFenced
 from core.eventstore.etcd import EtcdStore
-from core.eventstore.python_garbage_collector import freeze_current_objects, raise_gc_threshold
 from core.process.concurrency import loop_factory, until_first
 from core.process.connections import raise_open_files_limit
 from core.process.logs import set_up_logging
+from core.process.python_garbage_collector import (
+    freeze_current_objects,
+    raise_gc_threshold,
+    skip_final_collection,
+)
 from core.process.supervision import EXIT_TASK_ENDED, Supervisor
 from core.process.teardown import Teardown
 from core.process.tracing import Tracer, set_tracer
@@ -61,6 +65,7 @@ def run(config_path: str) -> int:
 
 def main() -> None:
     """Entry point of the console script."""
+    skip_final_collection()
     # argparse, because the modules of typer would stay in memory.
     parser = argparse.ArgumentParser(
         "orbweaver-agent", description="Serve CNI calls on this node until stopped by a signal."

@@ -15,12 +15,12 @@ from bench.rig.lab import CLUSTER
 from bench.rig.sample_workflows import SAMPLE_REGISTRY
 from core.eventstore.etcd import EtcdSettings, EtcdStore
 from core.eventstore.keys import Keys
-from core.eventstore.python_garbage_collector import (
+from core.process.concurrency import loop_factory
+from core.process.python_garbage_collector import (
     CONTROLLER_COLLECT_AFTER_OBJECTS,
     freeze_current_objects,
     raise_gc_threshold,
 )
-from core.process.concurrency import loop_factory
 from workflows.engine.worker.worker import Worker
 
 

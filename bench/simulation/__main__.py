@@ -19,7 +19,7 @@ from bench.rig.lab import Lab
 from bench.scale import FULL_SCALE
 from bench.simulation.plan import RACK_NODES, Size
 from bench.simulation.run import Run, Simulation
-from core.eventstore.python_garbage_collector import raise_gc_threshold
+from core.process.python_garbage_collector import raise_gc_threshold
 
 EXIT_FAILED: Final = 1
 

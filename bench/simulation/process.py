@@ -22,8 +22,8 @@ import uvloop
 
 from bench.simulation.node import SimulatedNode
 from bench.simulation.usage import peak_rss_mb
-from core.eventstore.python_garbage_collector import raise_gc_threshold
 from core.eventstore.retry_policies import retry_unavailable
+from core.process.python_garbage_collector import raise_gc_threshold
 
 OPENING_MAX: Final = 8
 """The largest number of nodes of this process that start concurrently."""

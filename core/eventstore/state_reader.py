@@ -34,8 +34,8 @@ from core.eventstore.kinds import (
     SUBNET_KEYS,
 )
 from core.eventstore.kv import Get, KeyValue, KeyValueStore
-from core.eventstore.python_garbage_collector import gc_paused
 from core.eventstore.undecodable_values import Faults
+from core.process.python_garbage_collector import gc_paused
 
 T = TypeVar("T")
 

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from typer.cli import get_docs_for_click
 
+from core.process.python_garbage_collector import raise_gc_threshold, skip_final_collection
 from ops.cli import main as orbctl
 from ops.cli.command_group import CommandGroup
 from ops.cli.commands import assign, describe, gc, get, release
@@ -103,6 +104,8 @@ def run(arguments: Sequence[str], process: ProcessContext) -> int:
 
 def main() -> None:
     """Entry point of the console script."""
+    raise_gc_threshold()
+    skip_final_collection()
     sys.exit(run(sys.argv[1:], ProcessContext()))
 
 

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import BadInput, OrbweaverError, TaskEnded
 from core.eventstore.etcd import EtcdStore
-from core.eventstore.python_garbage_collector import (
-    CONTROLLER_COLLECT_AFTER_OBJECTS,
-    freeze_current_objects,
-    raise_gc_threshold,
-)
 from core.process.concurrency import loop_factory
 from core.process.connections import raise_open_files_limit
 from core.process.environment import KUBECONFIG_VARIABLE
 from core.process.logs import set_up_logging
+from core.process.python_garbage_collector import (
+    CONTROLLER_COLLECT_AFTER_OBJECTS,
+    freeze_current_objects,
+    raise_gc_threshold,
+)
 from core.process.supervision import EXIT_TASK_ENDED
 from core.process.teardown import Teardown
 from core.process.tracing import set_tracer

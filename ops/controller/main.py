@@ -9,6 +9,8 @@ import sys
 from importlib import import_module
 from typing import Final
 
+from core.process.python_garbage_collector import gc_paused, skip_final_collection
+
 PROGRAM: Final = "orbweaver-controller"
 HOOK_COMMANDS: Final = (
     "clean",
@@ -24,7 +26,10 @@ HOOK_COMMANDS: Final = (
 def main() -> None:
     """Entry point of the console script."""
     is_command = len(sys.argv) > 1 and sys.argv[1] in HOOK_COMMANDS
-    import_module("ops.controller.hooks" if is_command else "ops.controller.daemon").main()
+    skip_final_collection()
+    with gc_paused():
+        module = import_module("ops.controller.hooks" if is_command else "ops.controller.daemon")
+    module.main()
 
 
 if __name__ == "__main__":

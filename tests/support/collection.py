@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from core.eventstore.python_garbage_collector import gc_paused
+from core.process.python_garbage_collector import gc_paused
 
 GO_HEAP_GROWTH_PERCENT: Final = "400"
 """etcd, Kubernetes and containerd collect garbage when the heap has grown by this; default 100.

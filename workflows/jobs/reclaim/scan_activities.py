@@ -25,8 +25,8 @@ from core.domain.reclaim.decision_table import ReclaimDeadline, VerdictContext
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.reclaim_plan import ReclaimPlan, ReclaimStep, plan_scan
 from core.errors import OrbweaverError
-from core.eventstore.python_garbage_collector import gc_paused
 from core.eventstore.state_reader import read_ledger
+from core.process.python_garbage_collector import gc_paused
 from workflows.api import activity
 from workflows.engine.store.unusable_values import ERRORS_OF_ONE_EXECUTION
 from workflows.jobs.reclaim.reclaim_context import ReclaimContext

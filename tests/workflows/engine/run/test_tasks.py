@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from core.eventstore.memory_store import MemoryStore
-from core.eventstore.python_garbage_collector import freeze_current_objects
+from core.process.python_garbage_collector import freeze_current_objects
 from tests.support.engine_harness import EngineHarness, eventually
 from tests.support.engine_samples import Chain, Sleeper, Steady
 from workflows.engine.run.execution import Execution

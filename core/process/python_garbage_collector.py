@@ -10,10 +10,14 @@ cycles, which would take a fifth more memory at the full threshold.
 
 ``freeze_current_objects``: a full collection traverses some 50,000 objects of imported modules,
 which blocks the event loop for 30 to 80 ms and frees nothing.
+
+``skip_final_collection``: when a process exits, Python collects all objects, which the kernel
+would free anyway. This collection took a quarter of the CPU time of ``orbctl status``.
 """
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,3 +54,8 @@ def freeze_current_objects() -> None:
 def raise_gc_threshold(after_objects: int = COLLECT_AFTER_OBJECTS) -> None:
     """Set the collector's threshold for the whole process."""
     gc.set_threshold(after_objects)
+
+
+def skip_final_collection() -> None:
+    """Exclude all objects from the collection at the exit of the process; open files are closed."""
+    atexit.register(gc.freeze)
