@@ -203,7 +203,7 @@ class _SupervisedTask:
                 remedy="find the cause in the log of this process",
             )
         if spec.age_s is not None and spec.age_s() > spec.stale_s:
-            return NotReady(self.staleness(), remedy="check the connection to its source")
+            return NotReady(self.staleness(), remedy="check the connection to the task's source")
         reason = spec.fault() if spec.fault is not None else ""
         return NotReady(f"{spec.name}: {reason}") if reason else None
 

@@ -111,7 +111,7 @@ class ConfigurationSnapshot:
         self.unknown_reservations: dict[str, ContainedFault] = {}
         self._usable: dict[str, AddressSet] = {}
         self.pool_guards: dict[tuple[str, Family], tuple[Guard, Guard]] = {}
-        """(pool, family) -> the guards of every claim in the pool; the allocator fills it."""
+        """(pool, family) -> the guards of every claim in the pool; filled by the allocator."""
 
     @cached_property
     def catalog(self) -> PoolCatalog:

@@ -170,7 +170,7 @@ def parse_conf(text: bytes, path: str) -> ConfFile:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(
-            f"{path} is not YAML: {error}", subject=path, remedy="correct its syntax"
+            f"{path} is not YAML: {error}", subject=path, remedy="correct the YAML syntax"
         ) from None
     if document is None:
         return ConfFile()

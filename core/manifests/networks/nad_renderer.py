@@ -89,7 +89,7 @@ def _plugins(spec: MultusConfigSpec) -> list[Json]:
 
 
 def _main(spec: MultusConfigSpec) -> list[Json]:
-    """The main plugin. If the network needs them, ifacer is before it, and rdma after it."""
+    """Render ifacer if needed, the main plugin, and rdma if needed."""
     match spec.cni_type:
         case "macvlan" if spec.macvlan is not None:
             ipam = _ipam(spec, spec.macvlan.ippools)

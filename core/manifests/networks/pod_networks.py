@@ -41,7 +41,7 @@ JsonObject = Mapping[str, Any]
 class InjectableNetwork(NamedTuple):
     """A network that may be injected into Pods, selected by its labels.
 
-    ``nad``: the name of its NetworkAttachmentDefinition, "" if it equals ``name``.
+    ``nad``: the name of the network's NetworkAttachmentDefinition; "" means ``name``.
     """
 
     namespace: str
