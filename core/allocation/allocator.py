@@ -73,7 +73,7 @@ _ENDING_REASONS: Final[dict[EndReason, str]] = {
     "pools-changed": "addresses of other pools",
     "repair": "addresses in place of those that it has lost",
 }
-"""The reason why older claims end -> the last words of the evidence in the log."""
+"""The reason why older claims end -> what the new Pod requests, for the evidence in the log."""
 
 
 TRIES_AT_ONCE_MAX: Final = 16
@@ -231,7 +231,8 @@ class Allocator:
                 await self._read_endpoint(progress)
                 raise
         if lost and self._candidates(progress).unnamed:
-            # Requested items without interface names belong to NICs by index: replace all NICs.
+            # Pools without an interface name belong to NICs by index, which changes if some NICs
+            # are replaced: replace all.
             lost = frozenset(range(len(endpoint.nics)))
         changed = await self._changed_nics(progress, endpoint)
         requested = self._candidates(progress) if changed or lost else None
@@ -267,7 +268,6 @@ class Allocator:
         """Pick the addresses that the plan needs, and claim them in one transaction."""
         ending: Sequence[Release] = ()
         staying: Sequence[Release] = ()
-        # ``listed``: NICs that are created again, with the addresses that they keep.
         ends_claims = bool(claim_plan.ended or claim_plan.listed)
         if ends_claims:
             claim_plan, ending, staying = await self._read_claims(progress, claim_plan)

@@ -13,10 +13,10 @@ from core.errors import LogCorrupt
 from core.eventstore.log_reader import Segment
 
 UNREAD_PARTS_MAX: Final = 100
-"""The most parts that a reader lists. Further parts are only counted."""
+"""The most parts that a reader lists."""
 
 UNREAD_PARTS_COUNTED_MAX: Final = 10_000
-"""The most unlisted parts that a reader counts."""
+"""The most parts that a reader counts after the listed ones."""
 
 
 class UnreadPart(NamedTuple):

@@ -30,7 +30,7 @@ WRITER: Final = "writer"
 """The name of this rule in a report of violations."""
 
 _FORMER_CONTROLLERS: Final = re.compile(r"(jobs-[0-9a-f]{2}|orbctl-\d+|kubernetes|admission)\Z")
-"""The writer names of controllers and orbctl in releases before ``CONTROLLER_WRITERS``."""
+"""The writer names of controllers and orbctl in versions that had no ``CONTROLLER_WRITERS``."""
 
 
 def foreign_changes(events: Sequence[Recorded], before: Ledger) -> list[Violation]:

@@ -81,7 +81,7 @@ class Reservation(NamedTuple):
 
 
 class ConflictingHost(NamedTuple):
-    """A host that uses an address of a pool without a claim, as found by a probe.
+    """Another host that uses an address of a pool, as found by a probe.
 
     ``mac``: the MAC address in the host's reply.
     ``seen_by``: the actor that found the host, on ``node`` and ``interface``.

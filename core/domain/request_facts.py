@@ -39,7 +39,7 @@ class PodFacts(NamedTuple):
     alive: bool | None = None
     """Whether the Pod is alive (docs/reference/pool-selection.md, "Living Pods").
 
-    None: unknown; the Pod is treated as alive.
+    None: unknown; an ADD is not refused.
     """
     fixed: FixedKind | None = None
     endpoint_name: str = ""

@@ -22,7 +22,7 @@ PLUGIN_S_MAX: Final = 60.0
 """Seconds that a plugin may take, for example to call a server. It cannot prompt a user."""
 
 EXPIRES_EARLY: Final = timedelta(seconds=10)
-"""Time from the renewal of a credential to its expiry, because requests take time."""
+"""A credential is replaced this long before it expires, because a request takes time."""
 
 ERROR_CHARS_MAX: Final = 1_000
 """The most characters of a failed plugin's output that an error quotes."""

@@ -1,7 +1,7 @@
 """The work queue of a level-triggered controller: keys of objects, reconciled one at a time.
 
-A key is queued when its object may have changed, at most once. A failed key is retried after a
-growing pause and does not delay other keys.
+A key is added when its object may have changed; a key that waits already is not added again. A
+failed key is retried after a growing pause and does not delay other keys.
 """
 
 from __future__ import annotations

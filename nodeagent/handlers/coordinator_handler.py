@@ -142,7 +142,7 @@ class CoordinatorHandler:
         return merge_settings(pod_settings, self._cluster.current_settings())
 
     async def handle_delete(self, call: Call, conf: UnparsedSettings) -> bool:
-        """Revert the set-up of a NIC. Returns whether the NIC was set up. Raises DatapathError."""
+        """Revert the set-up of a NIC. Returns False if there was none. Raises DatapathError."""
         settings = self._settings_or_default(conf)
         if settings.mode == "disable":
             return False

@@ -105,9 +105,9 @@ def removed_addresses(configuration: Configuration, command: Command) -> Address
 def _removed_by_auto_pool(
     configuration: Configuration, command: ApplyAutoPool
 ) -> AddressSet | None:
-    """All addresses of a pool that shrinks; None for a pool that does not shrink.
+    """The addresses that the command may remove from the pool; None: the pool does not shrink.
 
-    The pool keeps claimed addresses, but the caller has not read the claims yet.
+    Which addresses are claimed, and so stay, is not known yet. So these are all of the pool.
     """
     desired = command.desired
     pool = find_pool(desired.scope, desired.uid, configuration.pools.values())

@@ -21,7 +21,7 @@ from core.domain.model import FixedKind, Owner
 STATEFUL_SET: Final = "StatefulSet"
 VM_INSTANCE: Final = "VirtualMachineInstance"
 CLAIM_SUFFIX: Final = ".ipamclaim"
-"""The end of the name of an IPAMClaim's endpoint. No Pod or VM has an endpoint with this end."""
+"""The end of the name of an IPAMClaim's endpoint. It keeps the name apart from those of Pods."""
 
 ORDINAL_DIGITS_MAX: Final = 18
 """The most digits of an ordinal."""

@@ -126,7 +126,7 @@ async def oldest_revision(calls: Calls, key: bytes, compacted: int) -> int:
         return error.revision
     except (CallFailed, TimeoutError) as error:
         raise StoreUnavailable(
-            f"revision {compacted} was compacted, and etcd did not return its oldest revision",
+            f"revision {compacted} was compacted; etcd did not say which revision is the oldest",
             subject=calls.endpoint,
             remedy="try again",
         ) from error

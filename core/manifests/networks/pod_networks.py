@@ -39,8 +39,10 @@ JsonObject = Mapping[str, Any]
 
 
 class InjectableNetwork(NamedTuple):
-    """A network that may be injected into Pods, selected by its labels.
+    """A network that may be injected into Pods.
 
+    ``labels``: select the network. The webhook of SpiderMultusConfigs copies the annotation for the
+    injection into a label.
     ``nad``: the name of the network's NetworkAttachmentDefinition; "" means ``name``.
     """
 
@@ -68,7 +70,7 @@ def inject(
     chosen = [network for network in networks if network.labels.get(key) == value]
     if not chosen:
         raise BadInput(
-            f"no SpiderMultusConfig has the label {key}={value}",
+            f"no SpiderMultusConfig has the annotation {key}: {value}",
             subject=key,
             remedy=f"set the annotation {key} of a SpiderMultusConfig to {value}, or correct the"
             " annotation of the Pod or its Namespace",

@@ -308,7 +308,7 @@ async def test_a_pod_gets_the_networks_and_devices_that_its_annotation_selects_b
         "web-1", **{"cni.spidernet.io__rdma-resource-inject": "team-x"}
     )
     answer = await asyncio.to_thread(server.request, "POST", pods, of_unknown_team)
-    assert "no SpiderMultusConfig has the label" in answer.message
+    assert "no SpiderMultusConfig has the annotation" in answer.message
     plain = await asyncio.to_thread(server.request, "POST", pods, pod_with_annotations("web-2"))
     assert plain.status == 201, plain.message
     for name in ("web-0", "web-2"):
