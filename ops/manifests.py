@@ -1,8 +1,7 @@
 """Makes manifests of objects with their status, for ``-o json`` and ``-o yaml``.
 
-Pools, subnets and reservations are custom resources (docs/reference/custom-resources.md,
-"SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP") and can be applied again; endpoints are
-SpiderEndpoints. Objects without a custom resource are plain JSON objects.
+Pools, subnets and endpoints become custom resources (docs/reference/custom-resources.md). A
+quarantine becomes a plain JSON object.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Plain = dict[str, Any]
 
 
 def pool_manifest(pool: Pool, addresses: Sequence[str], ledger: Ledger) -> Plain:
-    """A SpiderIPPool with its status. ``addresses``: the claimed addresses."""
+    """A SpiderIPPool with its status. ``addresses``: the claimed addresses of the pool."""
     allocations = {address: _allocation(ledger.claims[address], ledger) for address in addresses}
     return to_manifest(pool, PoolStatus(len(addresses), allocations))
 
@@ -57,7 +56,7 @@ def quarantine_manifest(quarantine: Quarantine) -> Plain:
         "ipVersion": quarantine.family,
         "reason": quarantine.reason,
         "evidence": quarantine.evidence,
-        # The published name of the conflicting host.
+        # The published key for the conflicting host.
         "stranger": quarantine.conflicting_host._asdict() if quarantine.conflicting_host else None,
     }
 

@@ -1,8 +1,4 @@
-"""Settings of one cluster for orbctl and the controller: etcd, cluster name, archive directory.
-
-They come from options and from environment variables, which have the same names in all processes
-(``core.process.environment``).
-"""
+"""Settings of one cluster for orbctl and the controller: etcd, cluster name, archive directory."""
 
 from __future__ import annotations
 
@@ -18,11 +14,11 @@ from core.process.environment import CLUSTER_VARIABLES, ETCD_PASSWORD, Environme
 DEFAULT_CLUSTER: Final = "default"
 DEFAULT_ARCHIVE_DIRECTORY: Final = "/var/lib/orbweaver/archive"
 CONTROLLER_ROLE: Final = "controller"
-"""The election that controllers take part in."""
+"""The name of the controllers' leader election."""
 
 
 class ClusterSettings(NamedTuple):
-    """One cluster: its etcd, its name in etcd, and its archive directory."""
+    """``cluster``: the name of the cluster in etcd. ``archive``: the archive directory."""
 
     etcd: EtcdSettings
     cluster: str
@@ -36,8 +32,8 @@ def cluster_settings(
 ) -> ClusterSettings:
     """Make the settings. Raises BadInput.
 
-    Each value is that of the option, else that of its environment variable, else the default.
-    ``options`` and ``defaults`` have the keys of ``CLUSTER_VARIABLES``; "" counts as missing.
+    An option precedes its environment variable, which precedes the default. ``options`` and
+    ``defaults`` have the keys of ``CLUSTER_VARIABLES``; "" counts as missing.
     """
     environment = EnvironmentVariables(variables)
     set_options = {name: value.strip() for name, value in options.items() if value.strip()}

@@ -1,8 +1,4 @@
-"""Checks for the programs that a laboratory needs, and runs programs with a deadline.
-
-An error names missing programs and the command that installs them. The error of a failed program
-contains its output.
-"""
+"""Checks for the programs that a laboratory needs, and runs programs with a deadline."""
 
 from __future__ import annotations
 
@@ -33,7 +29,7 @@ PROGRAMS: Final = {
 
 
 def why_impossible() -> str:
-    """Why no laboratory can be created on this machine, with a remedy; "" if one can."""
+    """The reason why this machine cannot run a laboratory, with a remedy; "" if it can."""
     if os.geteuid() != 0:
         return "creating network namespaces requires root (run as root)"
     missing = [package for name, package in PROGRAMS.items() if not shutil.which(name)]
@@ -57,14 +53,14 @@ def why_impossible() -> str:
 
 
 def check_possible() -> None:
-    """Raise LabFailed if no laboratory can be created on this machine."""
+    """Raise LabFailed if this machine cannot run a laboratory."""
     reason = why_impossible()
     if reason:
         raise LabFailed(reason)
 
 
 def plugin(name: str) -> Path:
-    """The path of a CNI plugin of the machine. Raises LabFailed."""
+    """The path of an installed CNI plugin. Raises LabFailed if the plugin is missing."""
     for directory in PLUGIN_DIRECTORIES:
         if (directory / name).exists():
             return directory / name
@@ -76,7 +72,7 @@ def plugin(name: str) -> Path:
 
 
 def console_script(name: str) -> str:
-    """The path of a console script of this project. Raises LabFailed."""
+    """The path of a console script of this project. Raises LabFailed if the script is missing."""
     script = Path(sys.executable).parent / name
     if not script.exists():
         raise LabFailed(f"there is no {script}", remedy="run scripts/setup.sh")
@@ -90,7 +86,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     deadline_s: float = RUN_DEADLINE_S,
 ) -> str:
-    """Run a program and return its standard output. Raises LabFailed with its output."""
+    """Run a program and return its standard output. Raises LabFailed if the program fails."""
     done = attempt(command, stdin=stdin, environment=environment, deadline_s=deadline_s)
     if done.returncode:
         text = f"`{' '.join(command)}` failed with {done.returncode}: {_output(done)}"

@@ -1,11 +1,11 @@
-"""The CNI side of a container runtime: runs the plugins of a network for one sandbox at a time.
+"""The CNI side of a container runtime: runs the plugins of a network for a sandbox.
 
-It behaves like libcni (CNI SPEC.md 1.1.0): the result of an ADD is stored in a file until a DEL
-succeeds, and is passed as prevResult. A GC passes the attachments of the stored files as valid.
-Plugins run in the network namespace of the node. The runtime never calls an agent itself.
+Like libcni (CNI SPEC.md 1.1.0), the runtime stores the result of an ADD until a DEL succeeds. CHECK
+and DEL receive the stored result as prevResult. GC receives the stored attachments as the valid
+attachments. Plugins run in the network namespace of the node.
 
-Debian's macvlan 1.1.1 supports CNI up to 1.0.0, which has neither GC nor STATUS. So the runtime
-runs the IPAM plugin directly for GC and STATUS, with version 1.1.0, as a newer macvlan does.
+Debian's macvlan 1.1.1 supports CNI up to 1.0.0, which has neither GC nor STATUS. For these two
+verbs, the runtime runs the IPAM plugin directly with version 1.1.0, as a newer macvlan does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ops.lab.programs import attempt
 from ops.lab.sandbox import POD_INTERFACE, Sandbox
 
 PLUGIN_DEADLINE_S: Final = 120.0
-"""Seconds that one plugin may take: the time limit of kubelet for the creation of a sandbox."""
+"""Seconds that one plugin may take: kubelet's limit for the creation of a sandbox."""
 
 CHAIN_VERSION: Final = "1.0.0"
 IPAM_VERSION: Final = "1.1.0"
@@ -48,7 +48,7 @@ class CniFailed(Exception):
 class ContainerRuntime:
     """The CNI side of one node's container runtime. Safe to call from several threads.
 
-    ``plugins``: the directory of the executables. ``directory``: for the stored results of ADDs.
+    ``plugins``: the directory of the plugins. ``directory``: the directory of the stored results.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ContainerRuntime:
         """Additional environment variables of the plugins."""
 
     def conflist(self, ipam: Mapping[str, Any] = EMPTY_MAPPING) -> dict[str, Any]:
-        """The network configuration list; ``ipam``: additional keys of its ``ipam``."""
+        """The network configuration list. ``ipam``: keys to add to the configuration of IPAM."""
         return {**self._network(), "plugins": self._plugins(ipam)}
 
     def _network(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class ContainerRuntime:
         return result
 
     def delete(self, sandbox: Sandbox) -> None:
-        """Run DEL. Raises CniFailed; the caller must then repeat the DEL."""
+        """Run DEL. Raises CniFailed, after which the caller must repeat the DEL."""
         for plugin in reversed(self._plugins()):
             self._call("DEL", sandbox, plugin, self._previous(sandbox))
         self._cached(sandbox).unlink(missing_ok=True)
@@ -117,7 +117,7 @@ class ContainerRuntime:
         self._cached(sandbox).unlink(missing_ok=True)
 
     def collect_garbage(self) -> None:
-        """Run GC; the stored attachments are the valid ones. Raises CniFailed."""
+        """Run GC with the stored attachments as the valid attachments. Raises CniFailed."""
         cached = [json.loads(path.read_text()) for path in sorted(self._cache.glob("*.json"))]
         valid = [
             {"containerID": entry["containerID"], "ifname": entry["ifname"]} for entry in cached
@@ -138,7 +138,7 @@ class ContainerRuntime:
         return self._run(IPAM, self._environment("ADD", sandbox), self._netconf())
 
     def add_vlan(self, sandbox: Sandbox, interface: str, vlan: int) -> None:
-        """Run ADD of ifacer only: it creates a VLAN on a node's interface. Raises CniFailed."""
+        """Run ADD of ifacer only, to create a VLAN on the node's interface. Raises CniFailed."""
         socket = {"ipam_unix_socket_path": self._ipam["ipam_unix_socket_path"]}
         conf = {**self._network(), "type": IFACER, "interfaces": [interface], "vlanID": vlan}
         self._run(IFACER, self._environment("ADD", sandbox), {**conf, **socket})

@@ -1,6 +1,6 @@
 """A Pod sandbox: a network namespace, a container id, and the Pod's names.
 
-No process needs to run in it, because the kernel answers pings.
+No process runs in the namespace: the kernel answers pings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CONTAINER_BYTES: Final = 32
 
 
 class Sandbox:
-    """One Pod sandbox. A Pod that is created again has a new sandbox with the same Pod name."""
+    """One Pod sandbox."""
 
     def __init__(
         self, namespace: NamedNamespace, pod_namespace: str, pod: str, uid: str = ""
@@ -29,7 +29,7 @@ class Sandbox:
         self.uid = uid or str(uuid.uuid4())
         self.container = secrets.token_hex(CONTAINER_BYTES)
         self.result: dict[str, Any] = {}
-        """The result of its last ADD."""
+        """The result of the last ADD."""
 
     @property
     def arguments(self) -> str:
@@ -45,34 +45,33 @@ class Sandbox:
 
     @property
     def addresses(self) -> list[str]:
-        """The addresses of its last ADD, without prefix length."""
+        """The addresses of the last ADD, without prefix length."""
         return addresses_in(self.result)
 
     def create(self) -> None:
-        """Create its network namespace. Raises LabFailed."""
+        """Create the network namespace. Raises LabFailed."""
         self.namespace.create()
-        # Without duplicate address detection, which delays each Pod by two seconds.
+        # Duplicate address detection would delay each Pod by two seconds.
         self.namespace.set_sysctl("net/ipv6/conf/default/accept_dad", "0")
 
     def destroy(self) -> None:
-        """Remove its network namespace without a DEL, as after a crash. Raises LabFailed."""
+        """Remove the network namespace without a DEL, as after a crash. Raises LabFailed."""
         if not self.namespace.exists:
             return
-        # The kernel removes the namespace later. Until then its interface would still answer at
-        # its addresses. If the ADD failed early, there is no interface.
+        # The kernel removes the namespace later; until then the interface would still answer.
         self.namespace.netlink(_delete_interface)
         self.namespace.delete()
 
     def kernel_addresses(self) -> list[str]:
-        """The addresses of the interface, without link-local ones. Raises LabFailed."""
+        """The addresses of the interface, except link-local addresses. Raises LabFailed."""
         return self.namespace.netlink(_addresses_of_interface)
 
     def reaches(self, address: str) -> bool:
-        """Whether one ping has an answer."""
+        """Whether the address answers one ping."""
         return self.ping(address) is not None
 
     def ping(self, address: str) -> float | None:
-        """The milliseconds of one ping; None without an answer. Raises LabFailed."""
+        """The round-trip time of one ping in ms; None without an answer. Raises LabFailed."""
         return self.namespace.ping(address)
 
 

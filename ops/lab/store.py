@@ -1,7 +1,6 @@
 """The laboratory's etcd: one member in the namespace of the fabric, the network between the nodes.
 
-Nodes reach it through the network, programs outside of all namespaces through a unix socket. It
-runs without fsync, because its data is deleted with the laboratory.
+The member runs without fsync, because its data is deleted with the laboratory.
 """
 
 from __future__ import annotations
@@ -49,20 +48,20 @@ class Etcd:
 
     @property
     def outside_endpoint(self) -> str:
-        """The endpoint for programs outside of all namespaces, in the syntax of gRPC."""
+        """The endpoint for programs outside of the network namespaces, in the syntax of gRPC."""
         return f"unix:{self._socket}"
 
     def start(self) -> None:
-        """Start etcd, and wait until it is healthy, with a leader. Raises LabFailed."""
+        """Start etcd and wait until it is healthy. Raises LabFailed."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._socket.unlink(missing_ok=True)
         self.daemon.start()
         self.daemon.wait_until(lambda: is_ok(self._socket, "/health"))
 
     def stop(self) -> None:
-        """Stop it with SIGTERM."""
+        """Stop etcd with SIGTERM."""
         self.daemon.stop()
 
     def kill(self) -> None:
-        """Kill it, as a crash does; ``start`` continues with the same data."""
+        """Kill etcd, as a crash would. ``start`` continues with the same data."""
         self.daemon.kill()

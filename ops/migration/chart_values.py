@@ -1,7 +1,8 @@
 """Translates the values of a Spiderpool release to values for Orbweaver's chart. Pure.
 
-Values that decide how Pods get addresses are always written, because the defaults of the two charts
-differ. Other values that the user set are kept, except those for Spiderpool's own programs.
+The result always has the values that decide how Pods get addresses (``WRITTEN``), because the
+defaults of the two charts differ. The result keeps other values that the user set, except those of
+``DROPPED``.
 """
 
 from __future__ import annotations
@@ -28,16 +29,13 @@ WRITTEN: Final = (
     "spiderpoolController.podResourceInject",
     "spiderpoolController.enableValidatingResourcesDeletedWebhook",
 )
-"""Paths whose values are always written, also if the user did not set them."""
+"""Paths that the result has even if the user did not set them."""
 
 SRIOV: Final = (
     *("sriov.install", "sriov.resourcePrefix"),
     *(f"sriov.operatorConfig.{name}" for name in ("configDaemonNodeSelector", "disableDrain")),
 )
-"""Paths that are written too if the release manages virtual functions.
-
-After the migration, Orbweaver's agents manage them.
-"""
+"""Paths that the result has, too, if the release has ``sriov.install``."""
 
 SRIOV_OF_THE_OPERATOR: Final = (
     *("name", "replicas", "hostnetwork", "image", "resources", "priorityClassName"),
@@ -58,13 +56,13 @@ DROPPED: Final = (
     *(f"sriov.{name}" for name in SRIOV_OF_THE_OPERATOR),
     "rdma",
 )
-"""Paths that are left out: values of Spiderpool's programs and objects, and of other software."""
+"""Paths that the result never has: values of Spiderpool's programs and of other software."""
 
 DEFAULT_NETWORK: Final = "multus.multusCNI.defaultCniCRName"
 
 
 def translate(release: HelmRelease) -> dict[str, Any]:
-    """Values with which Orbweaver's chart serves Pods as this release does."""
+    """The values for Orbweaver's chart."""
     effective = _merged(release.defaults, release.values)
     result = copy.deepcopy(dict(release.values))
     makes_vfs = bool(value_at(effective, "sriov.install"))
@@ -81,12 +79,12 @@ def translate(release: HelmRelease) -> dict[str, Any]:
 
 
 def dropped_values(release: HelmRelease) -> list[str]:
-    """The left-out paths that the user had set."""
+    """The paths in ``DROPPED`` that the user set."""
     return [path for path in DROPPED if value_at(release.values, path) is not None]
 
 
 def value_at(values: Values, path: str) -> Any:  # noqa: ANN401  # a value of a chart
-    """The value of a dotted path; None if there is none."""
+    """The value at a dotted path; None if the path does not exist."""
     result: object = values
     for key in path.split("."):
         if not isinstance(result, Mapping):
@@ -96,7 +94,7 @@ def value_at(values: Values, path: str) -> Any:  # noqa: ANN401  # a value of a 
 
 
 def effective_value(release: HelmRelease, path: str) -> Any:  # noqa: ANN401  # a value of a chart
-    """The value that the release uses: the user's, else the chart's default."""
+    """The value that the user set, else the default of the release's chart."""
     return value_at(_merged(release.defaults, release.values), path)
 
 
@@ -123,7 +121,7 @@ def _put(values: dict[str, Any], path: str, value: object) -> None:
 
 
 def _without(values: Values, keys: list[str]) -> dict[str, Any]:
-    """A copy without the value at the path ``keys``; mappings that become empty are removed."""
+    """A copy without the value at the path ``keys``, and without mappings that become empty."""
     first, *inner_keys = keys
     inner = values.get(first)
     others = {key: value for key, value in values.items() if key != first}

@@ -12,7 +12,7 @@ NO_HOLDER = "-"
 
 
 class AddressDifference(NamedTuple):
-    """The pool and holder of one address in both systems; ``-`` where the address is not in use."""
+    """One address, with "POOL, HOLDER" in each system; "-" if the system does not use it."""
 
     address: str
     spiderpool: str
@@ -22,7 +22,7 @@ class AddressDifference(NamedTuple):
 def differences(
     objects: TakeoverPlan, claims: Mapping[str, RevisedClaim]
 ) -> list[AddressDifference]:
-    """The addresses whose pool or holder differs between the objects and the log."""
+    """The addresses whose pool or holder differs between Spiderpool's objects and the log."""
     theirs = {
         address: f"{pool}, {endpoint.holder}"
         for endpoint in objects.endpoints

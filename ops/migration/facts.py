@@ -20,7 +20,7 @@ MULTUS: Final = "multus"
 class HelmRelease(NamedTuple):
     """The Helm release of the chart ``spiderpool``.
 
-    ``values``: the values that the user set. ``defaults``: the values of the chart.
+    ``values``: the values that the user set. ``defaults``: the chart's default values.
     """
 
     name: str
@@ -33,9 +33,10 @@ class HelmRelease(NamedTuple):
 
 
 class DeployedWorkload(NamedTuple):
-    """A DaemonSet or Deployment; ``containers``: name -> image, init containers among them.
+    """A DaemonSet or Deployment.
 
-    ``desired`` and ``ready``: numbers of Pods.
+    ``containers``: name -> image, including init containers. ``desired`` and ``ready``: numbers of
+    Pods.
     """
 
     kind: str
@@ -46,7 +47,7 @@ class DeployedWorkload(NamedTuple):
     desired: int
     ready: int
     stop_hooks: tuple[str, ...] = ()
-    """Containers with a ``preStop`` hook."""
+    """The names of containers with a ``preStop`` hook."""
 
     @property
     def title(self) -> str:
@@ -87,7 +88,7 @@ class Data(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """The input of a plan. ``server``: version of the API server as major, minor.
+    """The input of a plan. ``server``: the major and minor version of the API server.
 
     ``definitions``: names of Spiderpool's CustomResourceDefinitions. ``network_configs`` and
     ``sriov_policies``: numbers of SpiderMultusConfigs and SriovNetworkNodePolicies.

@@ -1,8 +1,7 @@
-"""Reads the facts for a migration from the API server, and writes nothing.
+"""Reads the facts for a migration from the API server. Writes nothing.
 
 Needs the right to list Secrets (Helm's releases), workloads, CustomResourceDefinitions, webhooks,
-networks and Spiderpool's objects. A kind that the API server does not serve counts as having no
-objects.
+networks and Spiderpool's objects. A kind that the API server does not serve has no objects.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ CHART: Final = "spiderpool"
 RELEASES: Final = "/api/v1/secrets?labelSelector=owner%3Dhelm"
 RELEASE_TYPE: Final = "helm.sh/release.v1"
 RELEASE_BYTES_MAX: Final = 32 * 1024 * 1024
-"""The largest size of a release after unpacking; packed in its Secret it has at most 1 MiB."""
+"""Bytes of an unpacked release at most."""
 
 GROUP: Final = API_VERSION.partition("/")[0]
 NETWORKS: Final = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"
@@ -38,7 +37,7 @@ DEFINITIONS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 async def read_facts(cluster: ForeignCluster, kubeconfig: str, context: str = "") -> Facts:
-    """Read the facts. ``cluster``: Spiderpool's objects. Raises ApiError, BadInput."""
+    """``cluster``: Spiderpool's objects. Raises ApiError, BadInput."""
     api = Api(await open_connection(kubeconfig, context))
     try:
         workloads = [
@@ -66,10 +65,10 @@ async def read_facts(cluster: ForeignCluster, kubeconfig: str, context: str = ""
 
 
 def newest_release(secrets: Iterable[Object]) -> HelmRelease | None:
-    """The last revision of the installed release of the chart ``spiderpool``.
+    """The newest revision of the installed release of the chart ``spiderpool``.
 
-    An uninstalled release does not count. Raises BadInput if a Secret cannot be read and no other
-    Secret has the release.
+    None if no release is installed. Raises BadInput if a Secret cannot be read and no other Secret
+    has a release of the chart.
     """
     newest: dict[tuple[str, str], HelmRelease] = {}
     unreadable: BadInput | None = None
@@ -150,7 +149,7 @@ def _workload(body: Object, kind: str) -> DeployedWorkload:
 
 
 def _network(body: Object) -> Network:
-    """A network; a network whose configuration is not JSON has no plugins."""
+    """A network, without plugins if its configuration is not JSON."""
     metadata = body["metadata"]
     try:
         config: Any = msgspec.json.decode(body.get("spec", {}).get("config") or "{}")

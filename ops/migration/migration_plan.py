@@ -1,8 +1,6 @@
-"""Plans a migration from facts: findings, each with a remedy and a deadline, and the steps. Pure.
+"""Plans a migration from facts: findings, each with a deadline, and steps. Pure.
 
-A finding ``BEFORE_SWITCH`` must be resolved before Spiderpool stops: it affects the whole cluster.
-A finding ``BEFORE_REMOVAL`` must be resolved before Spiderpool's Helm release is removed. The steps
-are those of docs/how-to/migrate-from-spiderpool.md.
+docs/how-to/migrate-from-spiderpool.md describes the steps.
 """
 
 from __future__ import annotations
@@ -34,7 +32,11 @@ RDMA_PLUGIN: Final = "k8s-rdma-shared-dev-plugin"
 
 
 class MigrationDeadline(StrEnum):
-    """The time by which a finding must be resolved."""
+    """The time by which a finding must be resolved.
+
+    BEFORE_SWITCH: before Spiderpool stops. BEFORE_REMOVAL: before Spiderpool's Helm release is
+    removed.
+    """
 
     BEFORE_SWITCH = "before the switch"
     BEFORE_REMOVAL = "before the removal"
@@ -42,7 +44,7 @@ class MigrationDeadline(StrEnum):
 
 
 class PlanFinding(NamedTuple):
-    """A fact to know or to act on. ``remedy``: what to do, "" for nothing."""
+    """A fact about a ``subject``. ``remedy``: what to do, "" for nothing."""
 
     deadline: MigrationDeadline
     subject: str
@@ -51,7 +53,7 @@ class PlanFinding(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The plan. ``values``: for Orbweaver's chart; None without a Helm release."""
+    """A migration plan. ``values``: for Orbweaver's chart; None without a Helm release."""
 
     findings: tuple[PlanFinding, ...]
     steps: tuple[str, ...]
@@ -63,15 +65,15 @@ class Plan(NamedTuple):
 
     @property
     def is_ready(self) -> bool:
-        """Whether the switch can be made now."""
+        """Whether no finding must be resolved before the switch."""
         return not self.due(MigrationDeadline.BEFORE_SWITCH)
 
 
 def plan_migration(facts: Facts) -> Plan | None:
     """Make the plan; None for a cluster without Spiderpool.
 
-    CustomResourceDefinitions alone count as Spiderpool, unless Orbweaver's agents run, which use
-    them too.
+    A cluster that has only the CustomResourceDefinitions has Spiderpool, unless Orbweaver's agents
+    run: Orbweaver uses the same definitions.
     """
     agent = workload_with(facts, AGENT_IMAGE)
     is_ours = workload_with(facts, OUR_AGENT_IMAGE) is not None
@@ -125,7 +127,7 @@ def _release_findings(release: HelmRelease | None) -> Iterator[PlanFinding]:
 
 
 def _multus_findings(facts: Facts, agent: DeployedWorkload | None) -> Iterator[PlanFinding]:
-    """Findings about Multus that runs in Pods of Spiderpool's agents, and so ends with them."""
+    """Findings about a container of Multus in the Pods of Spiderpool's agents."""
     if agent is None:
         return
     container = multus_container(agent)
@@ -157,7 +159,7 @@ def _multus_findings(facts: Facts, agent: DeployedWorkload | None) -> Iterator[P
 
 
 def multus_container(agent: DeployedWorkload) -> str:
-    """The name of the container of an agent's Pod that runs Multus; "" for none."""
+    """The name of the container that runs Multus in an agent's Pod; "" for none."""
     names = [name for name in agent.containers if name.startswith(MULTUS)]
     return names[0] if names else ""
 
@@ -178,7 +180,7 @@ def _agent_findings(agent: DeployedWorkload | None) -> Iterator[PlanFinding]:
 
 
 def _software_findings(facts: Facts) -> Iterator[PlanFinding]:
-    """Findings about third-party software that the release installed; Helm removes it too."""
+    """Findings about third-party software, which Helm removes with the release."""
     release = facts.release
     if release is None:
         return
@@ -231,7 +233,7 @@ def _values_findings(release: HelmRelease | None) -> Iterator[PlanFinding]:
 
 
 def _data_findings(facts: Facts) -> Iterator[PlanFinding]:
-    for finding in facts.data.findings:  # ``done``: how the takeover resolves it
+    for finding in facts.data.findings:  # ``done``: how the takeover resolves the finding
         yield PlanFinding(MigrationDeadline.NONE, finding.subject, finding.what, finding.done)
 
 

@@ -1,8 +1,4 @@
-"""The API of activities: plain or async functions that do I/O and may run more than once.
-
-``info()`` returns the data of the current attempt; ``heartbeat`` records progress, and raises
-CancelledError once the attempt was cancelled.
-"""
+"""The API of activities: plain or async functions that do I/O and may run more than once."""
 
 from __future__ import annotations
 
@@ -26,8 +22,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class ActivityInfo(NamedTuple):
     """The data of the current attempt.
 
-    ``heartbeat_details``: those of the last heartbeat of the previous attempt. ``traceparent``: the
-    span of the attempt, "" without tracing.
+    ``heartbeat_details``: the details of the previous attempt's last heartbeat. ``traceparent``:
+    the span of the attempt, "" without tracing.
     """
 
     activity_id: int
@@ -41,7 +37,7 @@ class ActivityInfo(NamedTuple):
 
     @property
     def idempotency_key(self) -> str:
-        """A key that all attempts of this activity have, and that no other activity has."""
+        """A unique key of the activity, the same in all attempts."""
         return f"{self.run_id}/{self.activity_id}"
 
 
@@ -54,23 +50,23 @@ _CURRENT: ContextVar[_Attempt | None] = ContextVar("orbweaver_activity_attempt",
 
 
 def enter(info: ActivityInfo, heartbeat: Callable[..., None]) -> None:
-    """Make this the attempt of the current context; called by the worker."""
+    """Set the attempt of the current context. Only the worker calls this function."""
     _CURRENT.set(_Attempt(info, heartbeat))
 
 
 def enter_span(traceparent: str) -> None:
-    """Make this the span of the current attempt; called by the worker."""
+    """Set the span of the current attempt. Only the worker calls this function."""
     attempt = _attempt()
     _CURRENT.set(attempt._replace(info=attempt.info._replace(traceparent=traceparent)))
 
 
 def defn(*, name: str = "") -> Callable[[F], F]:
-    """Decorate an activity function; ``name``: its type, by default the function's name."""
+    """Decorate an activity function. ``name``: the type, by default the function's name."""
 
     def decorate(function: F) -> F:
         type_name = name or function.__name__
         setattr(function, ROLE_ATTRIBUTE, HandlerRole("activity", type_name))
-        # Not for a method: its definition needs the object (``activity_definition``).
+        # ``activity_definition`` defines a method later, because this needs the method's object.
         if "." not in function.__qualname__.rpartition("<locals>.")[2]:
             handler = handler_of(function, type_name, method=False)
             setattr(function, DEFINITION_ATTRIBUTE, define_activity(type_name, handler))
@@ -85,7 +81,7 @@ def info() -> ActivityInfo:
 
 
 def heartbeat(*details: object) -> None:
-    """Report that the attempt makes progress. Raises CancelledError once it was cancelled."""
+    """Report progress. Raises CancelledError after the attempt was cancelled."""
     _attempt().heartbeat(*details)
 
 

@@ -11,7 +11,7 @@ from workflows.api.options import ChildOptions
 
 
 class ExternalHandle:
-    """Another execution: the current run of its id, unless ``run_id`` is set."""
+    """Another execution. ``run_id`` "": the current run of ``workflow_id``."""
 
     def __init__(self, workflow_type: str, workflow_id: str, run_id: str = "") -> None:
         self.workflow_type = workflow_type
@@ -21,14 +21,14 @@ class ExternalHandle:
     async def signal(self, name: str, *args: object) -> None:
         """Signal the execution, and wait until its history has the signal.
 
-        Raises ApplicationError if it is not open.
+        Raises ApplicationError if the execution is not open.
         """
         await current().signal_external(self._target, name, args)
 
     async def cancel(self) -> None:
         """Request the cancellation, and wait until the execution's history has the request.
 
-        Raises ApplicationError if it is not open.
+        Raises ApplicationError if the execution is not open.
         """
         await current().cancel_external(self._target)
 
@@ -38,7 +38,7 @@ class ExternalHandle:
 
 
 class ChildHandle(ExternalHandle):
-    """A child that has started. Awaiting it returns its result or raises ChildWorkflowError."""
+    """A started child. ``await`` returns the child's result or raises ChildWorkflowError."""
 
     def __init__(self, futures: ChildFutures, run_id: str) -> None:
         super().__init__(futures.workflow_type, futures.workflow_id, run_id)
@@ -48,7 +48,7 @@ class ChildHandle(ExternalHandle):
         return self._closed.__await__()
 
     async def cancel(self) -> None:
-        """Cancel the child according to its cancellation type; await the handle for the outcome."""
+        """Cancel the child under ``ChildOptions.cancellation``; await the handle to see the end."""
         self._closed.cancel()
 
 
@@ -60,7 +60,7 @@ def external(workflow_type: str, workflow_id: str, run_id: str = "") -> External
 async def start_child(
     workflow: str | type[Any], *args: object, options: ChildOptions = ChildOptions()
 ) -> ChildHandle:
-    """Start a child and wait for its start. Raises ChildWorkflowError if its id is in use."""
+    """Start a child, and wait for the start. Raises ChildWorkflowError if the id is in use."""
     futures = _futures(workflow, args, options)
     return ChildHandle(futures, await futures.started)
 
@@ -68,7 +68,7 @@ async def start_child(
 async def execute_child(
     workflow: str | type[Any], *args: object, options: ChildOptions = ChildOptions()
 ) -> Any:  # noqa: ANN401 - the result of the child
-    """Run a child and return its result. Raises ChildWorkflowError if it does not complete."""
+    """Run a child and return the result. Raises ChildWorkflowError for any other end."""
     return await _futures(workflow, args, options).closed
 
 

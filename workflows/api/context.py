@@ -1,10 +1,9 @@
-"""The interface between workflow code and the interpreter that runs it: the current run, futures.
+"""The interface between workflow code and the interpreter: the current run, futures, a loop.
 
-Futures, tasks and the event loop have asyncio's interface, but are deterministic. The loop has no
-clock, no sockets and no threads. It runs ready callbacks in order, then checks the conditions for
-which code waits (``Loop.when``), and stops when no callback is ready and no condition holds. So the
-same inputs always run the same code in the same order. A turn is the work from an event until the
-loop stops.
+Futures, tasks and the event loop have asyncio's interface, but are deterministic: the loop has no
+clock, sockets or threads. A turn of the loop runs the ready callbacks in order, and then checks the
+conditions for which code waits (``Loop.when``). The turn ends when no callback is ready and no
+condition holds.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ T = TypeVar("T")
 
 
 class Future(Generic[T]):
-    """A value that is set later. ``label`` describes what is awaited, for users."""
+    """A value that is set later. ``label``: what is awaited, for messages."""
 
     __slots__ = ("_callbacks", "_done", "_error", "_loop", "_result", "label")
 
@@ -47,38 +46,38 @@ class Future(Generic[T]):
         return self._done
 
     def cancelled(self) -> bool:
-        """Whether it ended by cancellation."""
+        """Whether the future was cancelled."""
         return isinstance(self._error, CancelledError)
 
     def exception(self) -> BaseException | None:
-        """The error that it ended with; None if it has a result."""
+        """The error; None if the future has a result."""
         assert self._done, "still pending"
         return self._error
 
     def result(self) -> T:
-        """The value. Raises the error that it ended with."""
+        """The value. Raises the error of the future."""
         assert self._done, "still pending"
         if self._error is not None:
             raise self._error
         return cast("T", self._result)
 
     def set_result(self, result: T) -> None:
-        """Complete it with a value."""
+        """Complete the future with a value."""
         self._finish(result, None)
 
     def set_error(self, error: BaseException) -> None:
-        """Complete it with an error."""
+        """Complete the future with an error."""
         self._finish(None, error)
 
     def cancel(self) -> bool:
-        """End it with CancelledError; False if it is done already."""
+        """Complete the future with CancelledError; False if the future is done already."""
         if self._done:
             return False
         self.set_error(CancelledError(f"{self.label or 'the wait'} was cancelled"))
         return True
 
     def add_done_callback(self, callback: Callable[[Future[T]], None]) -> None:
-        """Call ``callback`` with this future once it is done, as a callback of the loop."""
+        """Call ``callback(self)`` on the loop once the future is done."""
         if self._done:
             self._loop.call_soon(callback, self)
         else:
@@ -103,7 +102,7 @@ class Future(Generic[T]):
 
 
 class Task(Future[T]):
-    """A running coroutine. Cancelling it cancels the future that it awaits."""
+    """A running coroutine. Cancelling the task cancels the future that the coroutine awaits."""
 
     __slots__ = ("_awaited", "_cancel_requested", "_coroutine")
 
@@ -128,7 +127,7 @@ class Task(Future[T]):
         return True
 
     def close(self) -> None:
-        """Close the coroutine where it waits, without running it further."""
+        """Close the coroutine at the ``await`` that it has reached."""
         self._loop.tasks.pop(self, None)
         self._coroutine.close()
 
@@ -149,7 +148,7 @@ class Task(Future[T]):
             self._end(stop.value, None)
         except WorkflowTaskError:
             raise
-        except BaseException as error:  # noqa: BLE001 - raised by the task
+        except BaseException as error:  # noqa: BLE001 - raised when the task is awaited
             self._end(None, error)
         else:
             self._wait(awaited)
@@ -172,7 +171,7 @@ class Task(Future[T]):
 
 
 class Loop:
-    """Runs callbacks in order until none is ready; runs no further callback once ``stopped``."""
+    """An event loop. Once ``stopped``, it runs no further callback."""
 
     __slots__ = ("_conditions", "_ready", "stopped", "tasks")
 
@@ -183,17 +182,17 @@ class Loop:
         self.stopped = False
 
     def call_soon(self, callback: Callable[[Any], None], argument: object) -> None:
-        """Run ``callback(argument)`` after everything that is ready now."""
+        """Run ``callback(argument)`` after the callbacks that are ready now."""
         self._ready.append((callback, argument))
 
     def when(self, condition: Callable[[], bool], label: str) -> Future[None]:
-        """A future that is done once ``condition()`` holds; checked when no callback is ready."""
+        """A future that is done once ``condition()`` holds."""
         future: Future[None] = Future(self, label)
         self._conditions.append((condition, future))
         return future
 
     def run_until_idle(self) -> None:
-        """Run one turn. Raises errors of the workflow task (``WorkflowTaskError``)."""
+        """Run one turn. Raises WorkflowTaskError."""
         ready = self._ready
         while not self.stopped:
             if ready:
@@ -208,7 +207,7 @@ class Loop:
         self._ready.clear()
         self._conditions.clear()
         for task in list(self.tasks):
-            with suppress(BaseException):  # code that awaits in a `finally` cannot continue
+            with suppress(BaseException):  # raised if the code awaits in a `finally`
                 task.close()
 
     def _some_condition_holds(self) -> bool:
@@ -224,7 +223,7 @@ class Loop:
                     future.set_result(None)
                 except WorkflowTaskError:
                     raise
-                except Exception as error:  # noqa: BLE001 - raised by the future
+                except Exception as error:  # noqa: BLE001 - raised when the future is awaited
                     future.set_error(error)
                 any_holds = True
             self._conditions.remove(entry)
@@ -232,7 +231,7 @@ class Loop:
 
 
 class ChildFutures(Protocol):
-    """A child: ``started`` gives its run id, ``closed`` its result."""
+    """A child. ``started``: the future of the run id. ``closed``: the future of the result."""
 
     workflow_type: str
     workflow_id: str
@@ -257,17 +256,17 @@ class WorkflowRuntime(Protocol):
         """Run a coroutine concurrently."""
 
     def start_timer(self, seconds: float, label: str) -> Future[None]:
-        """A future that is done after ``seconds``; cancelling it cancels the timer."""
+        """A future that is done after ``seconds``. Cancelling the future cancels the timer."""
 
     def start_activity(
         self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
     ) -> Future[Any]:
-        """Request an activity; the future is done when the activity is closed."""
+        """Request an activity. The future is done when the activity has ended."""
 
     def start_child(
         self, name: str, args: Sequence[object], options: ChildOptions, result_type: object
     ) -> ChildFutures:
-        """Start another workflow that belongs to this one."""
+        """Start a child workflow."""
 
     def signal_external(
         self, target: tuple[str, str, str], name: str, args: Sequence[object]
@@ -278,13 +277,13 @@ class WorkflowRuntime(Protocol):
         """Request the cancellation of ``target`` (type, id, run id or "")."""
 
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
-        """Whether code changed under this id may run; see ``workflow.patched``."""
+        """See ``workflow.patched`` and ``workflow.deprecate_patch``."""
 
     def upsert_search_attributes(self, attributes: Mapping[str, Payload]) -> None:
-        """Set search attributes; the value None removes one."""
+        """Set search attributes. The value None removes an attribute."""
 
     def set_handler(self, kind: str, name: str, function: Callable[..., Any] | None) -> None:
-        """Set the handler of a "signal" or "query"; None removes it."""
+        """Set a handler; None removes the handler. ``kind``: "signal" or "query"."""
 
     def handlers_running(self) -> int:
         """The number of signal and update handlers that have not returned."""

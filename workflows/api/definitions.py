@@ -1,14 +1,12 @@
 """Workflow and activity types as data, and the registry in which a worker looks them up.
 
-The decorators of ``workflows.api.workflow`` and ``.activity`` make each definition once. It stores
-the annotations by which payloads become typed values, because reading annotations is slow.
+The decorators of ``workflows.api.workflow`` and ``.activity`` make each definition once, because
+reading annotations is slow.
 
 When a workflow type is registered, ``inspect_code`` searches its code for forbidden calls
 (``workflows.api.forbidden_calls``). The search starts with the methods of the class. It follows
-global names, imports, helper functions and modules, and methods of helper classes that the code
-names. It does not enter activities, the standard library, third-party packages, or this engine. It
-stores the modules that it has searched, because ``workflows.interpreter.guard`` replaces forbidden
-functions there, too.
+the functions, modules and helper classes that the code names. It skips activities, the standard
+library, third-party packages, and this engine.
 """
 
 from __future__ import annotations
@@ -35,7 +33,8 @@ DEFINITION_ATTRIBUTE = "__orbweaver_definition__"
 class Handler(NamedTuple):
     """A function with the types of its arguments (without ``self``) and of its result.
 
-    ``required``: the number of arguments without a default. ``variadic``: it takes ``*args``.
+    ``required``: the number of arguments without a default. ``variadic``: whether the function
+    takes ``*args``.
     """
 
     name: str
@@ -46,7 +45,7 @@ class Handler(NamedTuple):
     variadic: bool = False
 
     def arguments(self, payloads: Sequence[Payload]) -> list[Any]:
-        """Typed arguments. Raises PayloadError if their number or types do not fit."""
+        """The payloads as typed arguments. Raises PayloadError if number or types do not fit."""
         count, most = len(payloads), len(self.argument_types)
         if count < self.required or (count > most and not self.variadic):
             raise PayloadError(f"{self.name} takes {self._argument_count()}, not {count}")
@@ -64,7 +63,7 @@ class Handler(NamedTuple):
 
 
 class HandlerRole(NamedTuple):
-    """The role of a decorated method (run, signal, query, update, validator) and its name."""
+    """The role of a decorated function, such as "signal" or "activity", and its name."""
 
     role: str
     name: str
@@ -83,7 +82,7 @@ class WorkflowDefinition(NamedTuple):
 
 
 class ActivityDefinition(NamedTuple):
-    """An activity type. ``is_plain``: a function that is not async, which runs in a thread."""
+    """An activity type. ``is_plain``: the function is not async, and runs in a thread."""
 
     name: str
     handler: Handler
@@ -99,8 +98,7 @@ def define_activity(name: str, handler: Handler) -> ActivityDefinition:
 class Registry:
     """The types that a worker can run, and the interceptors around them.
 
-    Raises ValueError for two types of one name, ForbiddenCallError for code that cannot be
-    replayed.
+    Raises ValueError for two types with one name, ForbiddenCallError for a forbidden call.
     """
 
     def __init__(
@@ -122,7 +120,7 @@ class Registry:
             self._add(self.activities, activity_definition(function))
 
     def include(self, workflow: type[Any]) -> None:
-        """Add a workflow type, unless there is one of this name."""
+        """Add a workflow type, unless its name is registered already."""
         if workflow_definition(workflow).name not in self.workflows:
             inspect_code(workflow)
             self._add(self.workflows, workflow_definition(workflow))
@@ -135,7 +133,7 @@ class Registry:
 
 
 def handler_of(function: Callable[..., Any], name: str, *, method: bool) -> Handler:
-    """The handler of a function. Without annotations its arguments and result are plain data."""
+    """The handler of a function. Values without an annotation are plain data."""
     check_name(name)
     hints = typing.get_type_hints(function)
     parameters = list(inspect.signature(function).parameters.values())[1 if method else 0 :]
@@ -158,7 +156,7 @@ class HandlerReference(NamedTuple):
 
 
 def reference_to(handler: str | Callable[..., Any], role: str) -> HandlerReference:
-    """A handler by its name, or by its method such as ``Order.approve``.
+    """The reference to a handler by its name, or by its method such as ``Order.approve``.
 
     Raises TypeError for a method that is not decorated as a handler of this role.
     """
@@ -171,7 +169,7 @@ def reference_to(handler: str | Callable[..., Any], role: str) -> HandlerReferen
 
 
 def define_workflow(cls: type[Any], name: str) -> WorkflowDefinition:
-    """The definition of a class from its decorated methods and those of its bases."""
+    """The definition of a class with decorated methods. Raises ValueError."""
     check_name(name)
     handlers: dict[str, dict[str, Handler]] = {
         role: {} for role in ("run", "signal", "query", "update", "validator")
@@ -223,7 +221,7 @@ def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError for an empty name, or one of more than ``ID_BYTES_MAX`` bytes."""
+    """Raise ValueError if a name is empty or has more than ``ID_BYTES_MAX`` bytes."""
     if not 0 < len(name.encode()) <= ID_BYTES_MAX:
         raise ValueError(
             f"the name {name[:64]!r} of a workflow type, activity type or handler has"
@@ -232,11 +230,11 @@ def check_name(name: str) -> None:
 
 
 ID_RULE = f"1 to {ID_BYTES_MAX} bytes of printable text (ID_BYTES_MAX)"
-"""The rule of ``is_id`` as text, for errors."""
+"""What ``is_id`` requires, for errors."""
 
 
 def is_id(text: str) -> bool:
-    """Whether the text can name an execution."""
+    """Whether the text can be the id of an execution."""
     return 0 < len(text.encode(errors="replace")) <= ID_BYTES_MAX and text.isprintable()
 
 
@@ -248,19 +246,19 @@ _THIRD_PARTY_FOLDERS = ("site-packages", "dist-packages")
 _CONSTRUCTORS = ("__new__", "__init__", "__post_init__", "__call__")
 
 _reached: dict[int, dict[str, Any]] = {}
-"""The global names of each searched module, by the id of the dict."""
+"""The global names of each searched module, by ``id()`` of the dict."""
 
 _permitted: weakref.WeakSet[type[Any]] = weakref.WeakSet()
-"""Classes without forbidden calls. A process with several registries searches each class once."""
+"""Classes that were searched and have no forbidden calls."""
 
 
 def reached_modules() -> Collection[dict[str, Any]]:
-    """The global names of every module that has code of a registered workflow."""
+    """The global names of every searched module; the guard replaces forbidden functions there."""
     return _reached.values()
 
 
 def inspect_code(cls: type[Any]) -> None:
-    """Raise ForbiddenCallError if a workflow, or a helper that it names, makes a forbidden call."""
+    """Raise ForbiddenCallError if a class, or a helper that it names, makes a forbidden call."""
     if cls in _permitted:
         return
     search = _CodeSearch(cls)
@@ -270,7 +268,7 @@ def inspect_code(cls: type[Any]) -> None:
 
 
 class _CodeSearch:
-    """The search of one workflow type."""
+    """The search of one class."""
 
     def __init__(self, cls: type[Any]) -> None:
         self._package = cls.__module__.partition(".")[0]
@@ -314,7 +312,7 @@ class _CodeSearch:
             self._classes[type(named)] = None
 
     def _used_methods(self, cls: type[Any]) -> Iterator[types.FunctionType]:
-        """The methods of a helper class that the code may call: it contains their names."""
+        """The constructors of a helper class, and the methods whose names the code contains."""
         module = sys.modules.get(cls.__module__)
         if module is not None:
             self.modules[cls.__module__] = vars(module)
@@ -351,7 +349,7 @@ def _function_of(member: object) -> types.FunctionType | None:
 def _named(code: types.CodeType, names: dict[str, Any], attributes: set[str]) -> Iterator[object]:
     """All objects that the code names, directly or as attributes of modules and classes.
 
-    Adds the name of every attribute to ``attributes``: the object that has it is often unknown.
+    Adds the name of every attribute to ``attributes``, because the object is often unknown.
     """
     reached: Any = None
     module: Any = None

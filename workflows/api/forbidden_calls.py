@@ -1,8 +1,8 @@
-"""Functions that workflow code may not call (results differ in replay), with alternatives.
+"""Functions that workflow code may not call, because their results differ in replay.
 
-Two checks use this list. When a workflow type is registered, ``workflows.api.definitions`` searches
-its code for names of forbidden functions. While code runs, ``workflows.interpreter.guard`` rejects
-calls that the search did not find.
+When a workflow type is registered, ``workflows.api.definitions`` searches its code for forbidden
+functions. While code runs, ``workflows.interpreter.guard`` rejects calls that the search did not
+find.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ UNCHANGEABLE = (
     Forbidden(dt.datetime, _CLOCK, ("now", "utcnow", "today")),
     Forbidden(dt.date, _CLOCK, ("today",)),
 )
-"""Methods of C types, which cannot be replaced: only the search finds them."""
+"""Forbidden methods of C types. The guard cannot replace them, so only the search finds them."""
 
 
 def shown_name(owner: Any, name: str) -> str:  # noqa: ANN401 - a module or a class
@@ -92,10 +92,10 @@ _BY_FUNCTION = _by_function()
 
 
 def reason_against(value: object) -> str:
-    """Why workflow code may not use this, and what to use instead; "" if it may."""
+    """Why workflow code may not use ``value``, and what to use instead; "" if it may."""
     if value is os.environ:
         return f"os.environ: use {_ACTIVITY}"
     if callable(value) and type(value).__hash__ is not None:
-        # A module that was imported while workflow code ran has the replacements of the guard.
+        # A module that was imported while workflow code ran has the guard's wrappers.
         return _BY_FUNCTION.get(value) or _BY_FUNCTION.get(getattr(value, "__wrapped__", None), "")
     return ""

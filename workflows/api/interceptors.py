@@ -1,4 +1,4 @@
-"""Interceptors of a worker: code around workflows, their handlers, their requests and activities.
+"""Interceptors of a worker: code around workflows, handlers, requests and activities.
 
     class Audit(Interceptor):
         def intercept_activity(self, inner: ActivityInbound) -> ActivityInbound:
@@ -7,10 +7,9 @@
     Registry([Order], [charge], interceptors=[Audit()])
 
 The interceptors form chains of links. Each method of a link calls the same method of its ``inner``
-link, with the same or a changed input. The first interceptor is the outermost. Names are those of
-Temporal's Python SDK. ``WorkflowInbound`` and ``WorkflowOutbound`` are workflow code: they run
-again in replay, under the same rules. Interceptors belong to the registry, because a history must
-be replayed with the interceptors that recorded it.
+link, with the same or a changed input. The first interceptor is the outermost. The names are from
+Temporal's Python SDK. ``WorkflowInbound`` and ``WorkflowOutbound`` are workflow code and run again
+in replay. Interceptors belong to the registry, because replay needs the same interceptors.
 """
 
 from __future__ import annotations
@@ -42,8 +41,7 @@ class HandleMessageInput(NamedTuple):
 class ExecuteActivityInput(NamedTuple):
     """One attempt of an activity. ``traceparent``: the span of the request.
 
-    ``activity.info()`` has more data. Await ``function`` also for a plain activity, which it runs
-    in a thread.
+    ``function`` must be awaited, also for a plain activity.
     """
 
     activity_type: str
@@ -53,7 +51,7 @@ class ExecuteActivityInput(NamedTuple):
 
 
 class StartActivityInput(NamedTuple):
-    """The request of an activity by workflow code."""
+    """Workflow code requests an activity."""
 
     activity_type: str
     args: Sequence[object]
@@ -62,7 +60,7 @@ class StartActivityInput(NamedTuple):
 
 
 class StartChildInput(NamedTuple):
-    """The start of a child by workflow code."""
+    """Workflow code starts a child."""
 
     workflow_type: str
     args: Sequence[object]
@@ -71,7 +69,7 @@ class StartChildInput(NamedTuple):
 
 
 class SignalExternalInput(NamedTuple):
-    """A signal to another execution by workflow code. ``run_id`` "": its current run."""
+    """Workflow code signals another execution. ``run_id`` "": the current run of the id."""
 
     workflow_type: str
     workflow_id: str
@@ -81,7 +79,7 @@ class SignalExternalInput(NamedTuple):
 
 
 class ActivityInbound:
-    """A link around each attempt of an activity. It calls ``self.inner`` at most once."""
+    """A link around each attempt of an activity. The link calls ``self.inner`` at most once."""
 
     def __init__(self, inner: ActivityInbound) -> None:
         self.inner = inner
@@ -117,7 +115,7 @@ class WorkflowInbound:
         self.inner = inner
 
     def init(self, outbound: WorkflowOutbound) -> None:
-        """Called when the run starts. Pass on a link around ``outbound`` to intercept requests."""
+        """Called at the start of the run. To intercept requests, pass on a link to ``outbound``."""
         self.inner.init(outbound)
 
     async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:  # noqa: ANN401 - the workflow's
@@ -133,7 +131,10 @@ class WorkflowInbound:
         return self.inner.handle_query(message)
 
     def handle_update_validator(self, message: HandleMessageInput) -> None:
-        """Validate an update, also one without a validator. Raise to reject it. May only read."""
+        """Validate an update: raise to reject the update. May only read.
+
+        Called also for updates without a validator.
+        """
         self.inner.handle_update_validator(message)
 
     async def handle_update_handler(self, message: HandleMessageInput) -> Any:  # noqa: ANN401 - the handler's
@@ -142,10 +143,10 @@ class WorkflowInbound:
 
 
 class Interceptor:
-    """An interceptor of a worker. ``workflow_inbound``: the class of its link around each run."""
+    """An interceptor of a worker. ``workflow_inbound``: the class of the link around each run."""
 
     workflow_inbound: type[WorkflowInbound] | None = None
 
     def intercept_activity(self, inner: ActivityInbound) -> ActivityInbound:
-        """The link around activities, by default none."""
+        """Return a link around ``inner``, or ``inner``."""
         return inner

@@ -10,7 +10,7 @@ from workflows.api.context import CURRENT_RUN
 
 
 class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
-    """Logs nothing during replay, so that each record appears once."""
+    """Logs nothing during replay, so that a replayed run logs each record once."""
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
         run = CURRENT_RUN.get()
@@ -37,4 +37,4 @@ class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 logger = _WorkflowLogger(logging.getLogger("orbweaver.workflow"))
-"""Use this in workflow code: a plain logger reads the clock, which raises ForbiddenCallError."""
+"""The logger for workflow code: a plain logger reads the clock, which is forbidden."""

@@ -21,7 +21,7 @@ class ActivityOptions(NamedTuple):
 
     ``start_to_close_s`` bounds one attempt, ``schedule_to_close_s`` all attempts together,
     ``schedule_to_start_s`` the wait in the queue, ``heartbeat_s`` the time between two heartbeats.
-    All in seconds; 0 means unbounded.
+    Timeouts are in seconds; 0: no limit.
     """
 
     start_to_close_s: float = 0.0
@@ -33,7 +33,7 @@ class ActivityOptions(NamedTuple):
 
 
 class ChildOptions(NamedTuple):
-    """Options of a child. ``workflow_id`` "": the parent's id with the number of the child."""
+    """Options of a child. ``workflow_id`` "": the parent's id, followed by the child's number."""
 
     workflow_id: str = ""
     run_timeout_s: float = 0.0
@@ -47,9 +47,9 @@ class ChildOptions(NamedTuple):
 class WorkflowInfo(NamedTuple):
     """The data of a run, at the current workflow task.
 
-    ``first_run_id``: the first run of the chain, ``continued_run_id``: the run before this one, ""
-    for none. ``trigger``: id of the log event that caused the start. ``memo``: data that the caller
-    attached to the execution at its start; it never changes.
+    ``continued_run_id``: the run that continued as this run, "" for none. ``first_run_id``: the
+    first run of the chain of such runs. ``trigger``: the id of the log event that caused the start.
+    ``memo``: constant data that the caller attached to the execution.
     """
 
     workflow_type: str
@@ -75,10 +75,10 @@ class WorkflowInfo(NamedTuple):
 
 
 class StartOptions(NamedTuple):
-    """Options of a start. Timeouts in seconds, 0: none.
+    """Options of a start. Timeouts are in seconds; 0: no limit.
 
-    ``trigger``: id of the log event that caused the start. ``traceparent``: the span to which the
-    span of the start is linked, with ``link_attributes``.
+    ``trigger``: the id of the log event that caused the start. ``traceparent``: a span that the
+    span of the start links to. ``link_attributes``: attributes of the link.
     """
 
     reuse: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
@@ -93,4 +93,4 @@ class StartOptions(NamedTuple):
 
 
 USE_EXISTING: Final = StartOptions(conflict=IdConflictPolicy.USE_EXISTING)
-"""Start an execution unless one with the id is open."""
+"""Start an execution unless an execution with the id is open."""

@@ -21,7 +21,7 @@ def start(coroutine: Coroutine[Any, Any, T], name: str = "") -> Task[T]:
 
 
 async def sleep(seconds: float) -> None:
-    """Wait for a durable timer. 0 only lets other tasks run, and records no event."""
+    """Wait for a durable timer. With 0 seconds, run the other ready tasks, without a timer."""
     if seconds > 0:
         await current().start_timer(seconds, f"timer {seconds:g} s")
         return
@@ -33,8 +33,7 @@ async def sleep(seconds: float) -> None:
 async def wait_condition(condition: Callable[[], bool], timeout_s: float | None = None) -> None:
     """Wait until ``condition()`` holds. Raises errors.TimeoutError after ``timeout_s``.
 
-    The condition is evaluated after every step of the run's code: it must be quick and must not
-    change state. If it holds already, no timer is started.
+    The condition must be quick and must not change state, because the loop evaluates it often.
     """
     if condition():
         return
@@ -46,11 +45,11 @@ async def wait_condition(condition: Callable[[], bool], timeout_s: float | None 
 
 
 async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
-    """The results of all awaitables, in their order.
+    """The results of all awaitables, in the order of the arguments.
 
     The first error is raised immediately, and the other awaitables continue. With
-    ``return_exceptions`` errors are among the results. Cancelling ``gather`` cancels all awaitables
-    that are not done.
+    ``return_exceptions``, errors are returned as results. Cancelling ``gather`` cancels all
+    awaitables that are not done.
     """
     futures = [_future(awaitable) for awaitable in awaitables]
     if not futures:
@@ -83,8 +82,7 @@ async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -
 async def first_done(*awaitables: Awaitable[Any]) -> int:
     """The index of the awaitable that is done first; the lowest index if several are done.
 
-    The others are not cancelled. Pass futures and tasks: a coroutine would continue without a
-    handle to await it.
+    The other awaitables continue. Pass futures or tasks, so that the caller can await them later.
     """
     futures = [_future(awaitable) for awaitable in awaitables]
     while not any(future.done() for future in futures):
@@ -93,9 +91,9 @@ async def first_done(*awaitables: Awaitable[Any]) -> int:
 
 
 async def wait_for(awaitable: Awaitable[T], timeout_s: float) -> T:
-    """The result of an awaitable. After ``timeout_s`` seconds it is cancelled.
+    """The result of an awaitable, which is cancelled after ``timeout_s`` seconds.
 
-    Raises errors.TimeoutError, unless the awaitable completes in spite of the cancellation.
+    Raises errors.TimeoutError if the awaitable ends by the cancellation.
     """
     future = _future(awaitable)
     if future.done():
@@ -135,7 +133,7 @@ def _future(awaitable: Awaitable[T]) -> Future[T]:
 
 
 async def _wait_ended(future: Future[Any]) -> None:
-    """Wait until a future is done. Raises a cancellation of the wait, not the future's error."""
+    """Wait until a future is done, and ignore its error. Raises a cancellation of the wait."""
     try:
         await future
     except CancelledError:
@@ -147,7 +145,7 @@ async def _wait_ended(future: Future[Any]) -> None:
 
 
 async def _any_done(futures: Sequence[Future[Any]], label: str) -> None:
-    """Wait until one of the futures is done. Cancelling the wait does not cancel them."""
+    """Wait until a future is done. Cancelling the wait does not cancel the futures."""
     if any(future.done() for future in futures):
         return
     first_done_: Future[None] = Future(current().loop, label)

@@ -5,9 +5,8 @@
         @workflow.run
         async def run(self, pod: str) -> int: ...
 
-A workflow changes other systems by activities alone. Its inputs are arguments, results of
-activities, messages and timers. Code that reads a clock, uses randomness or does I/O in another way
-fails its workflow task.
+Workflow code uses activities for I/O, and functions of this module for time and randomness. A
+forbidden call (``workflows.api.forbidden_calls``) fails the workflow task.
 """
 
 from __future__ import annotations
@@ -114,7 +113,7 @@ T = TypeVar("T")
 
 
 def defn(*, name: str = "") -> Callable[[C], C]:
-    """Decorate a workflow class; ``name``: its type, by default the class's name."""
+    """Decorate a workflow class. ``name``: the workflow type, by default the class's name."""
 
     def decorate(cls: C) -> C:
         setattr(cls, DEFINITION_ATTRIBUTE, define_workflow(cls, name or cls.__name__))
@@ -136,19 +135,19 @@ def signal(method: F) -> F:
 
 
 def query(method: F) -> F:
-    """Mark a plain method as the handler of queries of its name. It may only read."""
+    """Mark a plain method as the handler of queries of its name. The method may only read."""
     setattr(method, ROLE_ATTRIBUTE, HandlerRole("query", method.__name__))
     return method
 
 
 def update(method: F) -> F:
-    """Mark a plain or async method as the handler of updates of its name; it returns the result."""
+    """Mark a plain or async method as the handler of updates of its name."""
     setattr(method, ROLE_ATTRIBUTE, HandlerRole("update", method.__name__))
     return method
 
 
 def validator(update_name: str) -> Callable[[F], F]:
-    """Mark a plain method that raises to reject an update of that name. It may only read."""
+    """Mark a plain method that raises to reject an update. The method may only read."""
 
     def decorate(method: F) -> F:
         setattr(method, ROLE_ATTRIBUTE, HandlerRole("validator", update_name))
@@ -186,7 +185,7 @@ def is_replaying() -> bool:
 
 
 def patched(patch_id: str) -> bool:
-    """Whether code changed under this id may run: True in new runs, False in older ones."""
+    """Whether changed code may run: False in a run that passed this call before the change."""
     return current().patched(patch_id, deprecated=False)
 
 
@@ -196,12 +195,12 @@ def deprecate_patch(patch_id: str) -> None:
 
 
 def upsert_search_attributes(attributes: Mapping[str, Payload]) -> None:
-    """Set search attributes; the value None removes one."""
+    """Set search attributes. The value None removes an attribute."""
     current().upsert_search_attributes(attributes)
 
 
 def continue_as_new(*args: object, workflow_type: str = "") -> NoReturn:
-    """End this run and continue in a new one with an empty history; running handlers end."""
+    """End this run and its handlers, and continue in a new run with an empty history."""
     run_info = current().info()
     payloads = to_payloads(args, what="the arguments of continue_as_new")
     raise ContinueAsNew(
@@ -218,17 +217,17 @@ def continue_as_new(*args: object, workflow_type: str = "") -> NoReturn:
 
 
 def set_signal_handler(name: str, function: Callable[..., Any] | None) -> None:
-    """Handle signals of ``name``, beginning with those that wait; None removes the handler."""
+    """Set the handler of signals of ``name``, also of waiting signals; None removes the handler."""
     current().set_handler("signal", name, function)
 
 
 def set_query_handler(name: str, function: Callable[..., Any] | None) -> None:
-    """Set the handler of queries of ``name``; None removes it."""
+    """Set the handler of queries of ``name``; None removes the handler."""
     current().set_handler("query", name, function)
 
 
 def all_handlers_finished() -> bool:
-    """Whether no signal or update handler is running. Wait for it before the workflow returns."""
+    """Whether no signal or update handler is running; wait for this before the workflow returns."""
     return current().handlers_running() == 0
 
 
@@ -254,7 +253,7 @@ def start_activity(
 ) -> Future[Any]:
     """Request an activity. Cancelling the future cancels the activity.
 
-    The future raises ActivityError after the last failure, with the reason as its cause.
+    After the last failed attempt, the future raises ActivityError, whose cause is the failure.
     """
     if isinstance(activity, str):
         return current().start_activity(activity, args, options, Any)
@@ -280,5 +279,5 @@ async def execute_activity(  # noqa: D418 - tests/tidy wants every public name d
 async def execute_activity(
     activity: str | Callable[..., Any], *args: object, options: ActivityOptions
 ) -> Any:
-    """Run an activity and return its result. Raises ActivityError after the last failure."""
+    """Run an activity and return its result. Raises ActivityError after the last failed attempt."""
     return await start_activity(activity, *args, options=options)
