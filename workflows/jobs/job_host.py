@@ -1,10 +1,9 @@
 """The worker of all jobs inside a controller; every replica has one.
 
-Executions belong to no replica. When a replica starts, it starts the executions that exist once per
-cluster, if they are not open, and signals its settings to them. The worker that owns the shard of
-an execution runs it; when the worker dies, another one takes over. The leader also follows changes
-of Pods, applications and bindings, and starts executions for them. A worker that stops finishes its
-steps and releases its shards.
+When a replica starts, it starts the executions that exist once per cluster, unless they are open,
+and signals its settings to these executions. The worker that owns the shard of an execution runs
+the execution. When a worker dies, another worker takes over. The leader also follows changes of
+Pods, applications and bindings, and starts executions for them.
 """
 
 from __future__ import annotations
@@ -88,15 +87,15 @@ REQUIRED_EXECUTIONS: Final = (required_retirements, required_probes)
 
 VIEW_PAUSE_S: Final = 0.2
 VIEW_PAUSE_S_MAX: Final = 5.0
-"""Seconds between two tries to load the configuration: at first, and at most."""
+"""Seconds between two attempts to load the configuration: the first pause, and the longest."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class JobSettings(NamedTuple):
-    """The settings of each job. ``provider`` None: no network provider binds addresses.
+    """The settings of all jobs. ``provider`` None: no network provider binds addresses.
 
-    ``max_unavailable``: nodes that are drained concurrently to change virtual functions, 0: none.
+    ``max_unavailable``: how many nodes may be drained at a time to change virtual functions.
     """
 
     reclaim: ReclaimSettings = ReclaimSettings()
@@ -109,9 +108,9 @@ class JobSettings(NamedTuple):
 class JobSources(NamedTuple):
     """The jobs' access to the cluster.
 
-    ``facts`` and ``applications`` None: standalone, from records. ``prober`` probes quarantined
-    addresses. ``archive`` None: the log is not archived. ``faults``: the registry of stored values
-    that cannot be read. ``drains`` None: no node is drained.
+    ``facts`` or ``applications`` None: standalone mode, which reads records instead. ``archive``
+    None: the log is not archived. ``drains`` None: no node is drained. ``faults``: the registry of
+    unreadable stored values.
     """
 
     facts: ReclaimFactsSource | None = None
@@ -146,7 +145,7 @@ class JobHost:
         find_cause = partial(cause_of, store, keys) if telemetry.traces else None
         self._pod_starter = PodExecutionStarter(self._client, self._settings, find_cause)
         self.writers = ShardWriters(store, keys)
-        # Releases of addresses that the provider must unbind first.
+        # The provider unbinds addresses before they are released.
         handover = Handover(store, keys) if provider is not None else None
         self.releases = Releases(store, keys, self.writers, handover, cool_down_s=cool_down_s)
         context = ReclaimContext(
@@ -193,7 +192,7 @@ class JobHost:
         )
 
     def _registry(self, activities: list[Callable[..., Any]]) -> Registry:
-        """The registry of all jobs, the optional ones only if they are switched on."""
+        """The workflows and activities of all jobs that are switched on."""
         workflows: list[type[Any]] = [
             ReclaimScan,
             ReclaimPod,
@@ -252,7 +251,7 @@ class JobHost:
         await opened.close()
 
     async def _start_view(self) -> None:
-        """Start the view; wait for etcd without a time limit."""
+        """Start the view. Waits for etcd without a time limit."""
         if not self._view_started.is_set():
             backoff = Backoff(VIEW_PAUSE_S, VIEW_PAUSE_S_MAX)
             await retry_until_done(self._view.start, "the start of the configuration view", backoff)
@@ -282,14 +281,14 @@ class JobHost:
         return TaskSpec(name, run_with_view, RESTARTS_MAX)
 
     async def _start_executions(self) -> None:
-        """Start the executions that exist once per cluster. An unreadable one stops no other."""
+        """Start the executions that exist once per cluster. Unreadable executions are reported."""
         schedules = Schedules(self._client)
         if self._archive is not None:
             await self._report_unreadable(
                 self._client.start(ArchiveLog, id=ARCHIVE_ID, options=USE_EXISTING)
             )
             await self._report_unreadable(schedules.ensure(PRUNES_ID, PRUNE_SCHEDULE))
-        else:  # no worker has the type that the schedule starts
+        else:  # no worker can run the executions of the schedule
             with suppress(ExecutionNotFound):
                 await self._report_unreadable(
                     schedules.handle(PRUNES_ID).delete("the archive is off")
@@ -306,7 +305,7 @@ class JobHost:
             self._view.faults.report(OPEN_HEADS.name, key, error)
 
     async def _start_scan(self) -> None:
-        """Start the scan, and signal it the settings of this replica."""
+        """Start the scan unless it is open, and signal the settings of this replica to it."""
         if not self._settings.enabled:
             with suppress(ExecutionNotFound):
                 await self._client.cancel(WORKFLOW_ID, "reclaiming was switched off")
@@ -318,7 +317,7 @@ class JobHost:
         _log.info("the reclaim scan runs", extra={"fields": {"run": handle.run_id}})
 
     async def _start_drains(self) -> None:
-        """Start the drains, and signal them the settings of this replica."""
+        """Start the drain workflow unless it is open, and signal this replica's settings to it."""
         if self._drains is None:
             with suppress(ExecutionNotFound):
                 await self._client.cancel(DRAINS_ID, "drains for virtual functions are off")
@@ -338,7 +337,7 @@ class JobHost:
 
 
 class _WatchedWorker(Worker):
-    """A worker whose end another task can await, with the error that ended it."""
+    """A worker whose error another task can await."""
 
     async def run(self) -> None:
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -349,5 +348,5 @@ class _WatchedWorker(Worker):
             raise
 
     async def ended(self) -> None:
-        """Wait for the error that ends the worker, and raise it. Call it after ``ready``."""
+        """Wait until an error ends the worker, and raise this error. Call after ``ready``."""
         await self._end

@@ -1,12 +1,11 @@
 """Pod, Node and StatefulSet state without Kubernetes, from the records that an operator applies.
 
-Records replace API objects, and the log replaces the watch. Only a recorded deletion proves that an
-object is gone: a missing record proves nothing. A Pod is gone when its record or the record of
-its node was deleted. A newer record of the same object, or a newer claim of the Pod, revokes that.
-A StatefulSet whose record was deleted has no replicas.
+Only a recorded deletion proves that an object is gone: a missing record proves nothing. A Pod is
+gone when its record or the record of its node was deleted. A newer record of the same object, or a
+newer claim of the Pod, revokes the deletion. A StatefulSet with a deleted record has no replicas.
 
-``Deletions`` reads the deleted records from the live log and keeps them in memory. A deletion that
-was archived before this process read it is unknown, so it frees nothing.
+``Deletions`` reads deletions from the live log. A deletion that was archived unread is unknown, so
+it frees no address.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from core.eventstore.log_reader import Cursor, LogReader, Segment
 from workflows.jobs.reclaim.reclaim_context import PodChange
 
 DELETIONS_MAX: Final = 100_000
-"""Deletions that are kept in memory; beyond that the oldest are dropped."""
+"""Maximum number of deletions in memory. The oldest deletions are dropped first."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -51,14 +50,14 @@ _RECORD_EVENT_TYPE: Final = b"record-"
 
 
 class Deletion(NamedTuple):
-    """The deletion of a record: its position in the log, its actor, its time in Unix seconds."""
+    """The deletion of a record: position in the log, actor, and time in Unix seconds."""
 
     position: int
     actor: str
     at_s: float
 
     def text(self, key: RecordKey) -> str:
-        """The evidence: who deleted the record ``key``, and when."""
+        """The evidence: who deleted the record ``key`` at which time."""
         kind, namespace, name = key
         subject = f"{namespace}/{name}" if namespace else name
         return f"{self.actor} deleted the record of {kind} {subject}, {utc(self.at_s)}"
@@ -75,8 +74,8 @@ class Deletions:
     async def catch_up(self) -> None:
         """Read new segments. Raises StoreUnavailable.
 
-        A segment that cannot be read may define a deleted record again, so all deletions before it
-        are dropped. Dropping them frees no address.
+        An unreadable segment may define a deleted record again, so all earlier deletions are
+        dropped. Without a deletion no address is freed.
         """
         segments, self._cursor = await self._new_segments()
         for segment in segments:
@@ -113,7 +112,7 @@ class Deletions:
 
 
 def events_of_record_segments(segments: Iterable[Segment]) -> Iterable[Recorded]:
-    """All events of the segments that have an event about a record; the others are not decoded."""
+    """All events of the segments that have an event about a record."""
     for segment in segments:
         if _RECORD_EVENT_TYPE in segment.data:
             yield from segment.events()
@@ -130,14 +129,13 @@ NODE: Final = "Node"
 NO_NOTICE: Final = DeletionNotice(actor="", reason="")
 
 NOT_LISTED: Final = "Pods are not listed in standalone mode: DEL, GC or an operator ends the claims"
-"""Why the state of a Pod is unknown unless its record was deleted."""
+"""Why the state of a Pod without a deleted record is unknown."""
 
 
 class RecordLookup(RecordOwners):
     """The ``ClusterLookup`` of standalone mode: from deleted records and an operator's notice.
 
-    Pods are not listed, so a missing Pod is never a reason to release an address. One report of an
-    operator that a Pod is gone, or a node with all of its Pods, is enough.
+    The notice reports Pods as gone, or nodes with all of their Pods. One report is enough evidence.
     """
 
     __slots__ = ("_claimed", "_deleted", "_endpoints", "_notice", "_recorded", "observed_at")
@@ -158,9 +156,9 @@ class RecordLookup(RecordOwners):
         self._recorded = _recorded_pods(ledger, self._deleted)
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """Gone if the operator has reported that, or if the record of Pod or node was deleted.
+        """Gone if the operator reports it, or if the record of the Pod or node was deleted.
 
-        Otherwise unknown, also if the Pod has a claim that is newer than the deletion.
+        Otherwise unknown. A claim of the Pod that is newer than the deletion revokes the deletion.
         """
         reported = self._reported_gone(namespace, name)
         if reported is not None:
@@ -179,7 +177,7 @@ class RecordLookup(RecordOwners):
         return MissingOwner(certain=False, why=NOT_LISTED)
 
     def _reported_gone(self, namespace: str, name: str) -> MissingOwner | None:
-        """The operator's report that the Pod or its node is gone; None without one."""
+        """The operator's report that the Pod or its node is gone, or None."""
         actor, reason, pods, nodes = self._notice
         endpoint = self._endpoints.get((namespace, name))
         if (namespace, name) in pods:
@@ -192,7 +190,7 @@ class RecordLookup(RecordOwners):
         return MissingOwner(certain=True, why=why, direct=True)  # direct: one report is enough
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """From its record; gone if the record was deleted, unknown if there never was one."""
+        """The recorded state; gone if the record was deleted, unknown if none was recorded."""
         key: RecordKey = STATEFUL_SET, namespace, name
         deletion = self._deleted.get(key)
         if deletion is None:
@@ -207,7 +205,7 @@ class RecordLookup(RecordOwners):
         return pod
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """Always None: records name no Pods of VM instances and IPAMClaims."""
+        """Always None: records do not name the Pods of VM instances and IPAMClaims."""
         return None
 
     def reporter(self, address: str) -> PodState | None:
@@ -222,7 +220,7 @@ class RecordLookup(RecordOwners):
 def _deletions_about(
     ledger: Ledger, deletions: Mapping[RecordKey, Deletion]
 ) -> Iterable[tuple[RecordKey, Deletion]]:
-    """Deletions of records of the ledger's Pods, nodes and StatefulSets, unless applied again.
+    """Deletions of the ledger's Pods, nodes and StatefulSets, unless recorded again.
 
     The cost is linear in the smaller of the two arguments.
     """
@@ -261,7 +259,7 @@ def _recorded_pods(ledger: Ledger, deleted: Mapping[RecordKey, Deletion]) -> dic
 
 
 class EndpointsByNode(NamedTuple):
-    """All endpoints as of ``revision``, by the name of their node."""
+    """All endpoints as of ``revision``, by node name."""
 
     revision: int
     endpoints: Mapping[str, Sequence[KeyValue]]
@@ -271,10 +269,7 @@ NOTHING_READ: Final = EndpointsByNode(revision=0, endpoints={})
 
 
 class StandaloneReclaimFactsSource:
-    """The ``ReclaimFactsSource`` of standalone mode.
-
-    It follows the log for deleted records and reads each segment once.
-    """
+    """The ``ReclaimFactsSource`` of standalone mode."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
@@ -283,13 +278,13 @@ class StandaloneReclaimFactsSource:
         self._deletions = Deletions(store, keys)
 
     async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
-        """See ``ReclaimFactsSource``. Always empty: only GUIDs of Kubernetes clusters need it."""
+        """See ``ReclaimFactsSource``. Always empty: standalone mode has no GUIDs to reclaim."""
         return frozenset()
 
     async def facts(
         self, ledger: Ledger, claims_read: Moment, notice: DeletionNotice = NO_NOTICE
     ) -> ClusterLookup:
-        """See ``ReclaimFactsSource``; ``notice``: what an operator reports in addition.
+        """See ``ReclaimFactsSource``. ``notice``: an additional report of an operator.
 
         Raises StoreUnavailable, LogCorrupt.
         """
@@ -301,7 +296,7 @@ class StandaloneReclaimFactsSource:
         by_node = NOTHING_READ
         async for segments, _ in self._reader.follow(await self._reader.cursor_now()):
             if not segments:
-                by_node = NOTHING_READ  # no further deletion is waiting: free the memory
+                by_node = NOTHING_READ  # all deletions were read: free the memory
             for recorded in events_of_record_segments(segments):
                 event = recorded.event
                 if not isinstance(event, RecordDeleted):
@@ -321,7 +316,7 @@ class StandaloneReclaimFactsSource:
     ) -> Iterator[PodChange]:
         """A change for each Pod of a deleted record.
 
-        An endpoint that was written after the deletion belongs to a newer Pod and is left out.
+        Endpoints that were written after the deletion belong to newer Pods and are left out.
         """
         report = deletion_of(recorded).text((event.kind, event.namespace, event.name))
         older = (kv for kv in endpoints if kv.mod_revision < recorded.position)
@@ -334,7 +329,7 @@ class StandaloneReclaimFactsSource:
         return (await self._store.read([get])).ranges[0].kvs
 
     async def _by_node(self) -> EndpointsByNode:
-        """Read all endpoints: once for many nodes whose records are deleted together."""
+        """Read all endpoints."""
         result = await self._store.read([Get(*self._keys.range_of("endpoint"))])
         by_node: dict[str, list[KeyValue]] = {}
         for kv in result.ranges[0].kvs:
@@ -343,7 +338,7 @@ class StandaloneReclaimFactsSource:
         return EndpointsByNode(result.revision, by_node)
 
     def _decodable(self, kvs: Iterable[KeyValue]) -> Iterator[Endpoint]:
-        """The endpoints that can be decoded; the others are skipped and logged."""
+        """The endpoints that can be decoded. Other endpoints are logged."""
         for kv in kvs:
             try:
                 yield ENDPOINT_KEYS.decode(self._keys, kv.key, kv.value)

@@ -1,9 +1,9 @@
-"""Required executions: start those that do not run, signal those whose ``version`` has changed.
+"""Start and signal the executions that the projection requires.
 
-The set of required executions is a pure function of the projection. The leader runs the
-``ExecutionKeeper``: when the projection changes, it signals every execution whose ``version`` has
-changed, and starts it if it is not open. Every ``RESTART_PERIOD_S`` it also starts the other
-required executions that are not open, for example because a user has ended them.
+The leader runs the ``ExecutionKeeper``. When the projection changes, it signals every execution
+whose ``version`` has changed, and starts the execution if it is not open. Every
+``RESTART_PERIOD_S`` it starts all required executions that are not open, for example because a user
+has ended them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from workflows.engine.store.kinds import OPEN_HEADS
 from workflows.model.errors import LimitExceeded
 
 PERIOD_S: Final = 0.2
-"""The least seconds between two passes over the required executions."""
+"""Minimum seconds between two passes over the required executions."""
 
 RESTART_PERIOD_S: Final = 600.0
 """Seconds after which unchanged executions are started again if they are not open."""
@@ -35,9 +35,9 @@ _log: Final = logging.getLogger(__name__)
 
 
 class RequiredExecution(NamedTuple):
-    """An execution that must run. Its signal has no arguments and is sent when ``version`` changes.
+    """An execution that must run. ``signal`` is sent without arguments when ``version`` changes.
 
-    ``starts`` False: another execution starts it as its child; it is only signalled.
+    ``starts`` False: the execution is only signalled. A parent execution starts it.
     """
 
     workflow: type[Any]
@@ -52,7 +52,7 @@ RequiredExecutions = Callable[[Projection], Iterable[RequiredExecution]]
 
 
 async def ensure_execution(client: Client, required: RequiredExecution) -> None:
-    """Signal an execution, and start it if it is not open and ``starts``.
+    """Signal an execution. If ``starts``, start the execution unless it is open.
 
     Raises LogCorrupt and LimitExceeded of this execution alone, StoreUnavailable, OutcomeUnknown.
     """
@@ -110,7 +110,7 @@ class ExecutionKeeper:
                     restart_at = self._monotonic() + self._restart_period_s
 
     async def _ensure_all(self, client: Client) -> bool:
-        """Start and signal all executions that need it; False if one of them must be retried."""
+        """Start and signal the executions that need it. Returns False if one must be retried."""
         projection = self._projector.projection
         required = [execution for source in self._sources for execution in source(projection)]
         is_complete = True
@@ -150,7 +150,7 @@ class ExecutionKeeper:
         self._to_restart.discard(workflow_id)
 
     async def _until_changed(self, position: int, wait_s: float) -> None:
-        """Wait for a change of the projection, at most ``wait_s``, and then ``period_s``."""
+        """Wait at most ``wait_s`` for a change. After a change, wait ``period_s``."""
 
         def has_changed() -> bool:
             return self._projector.projection.position != position

@@ -1,11 +1,10 @@
-"""Starts and signals executions of automatic pools: after changes, pool requests and releases.
+"""Start and signal the executions that reconcile automatic pools.
 
-The dispatcher does not poll. Whenever applications or pools have changed, ``_sweep`` makes the same
-plan as the activity, and starts an execution only where the plan has steps. The report of a waiting
-execution names the subnets and pools that the execution waits for. The dispatcher signals the
-execution when the pools of such a subnet change, or when an address of such a pool is released. A
-superfluous signal causes one reconciliation; after a lost signal the execution retries after its
-own ``RETRY_S``. So the leader may change at any time. The dispatcher changes no pool.
+When applications or pools change, ``_sweep`` makes the same plan as the activity. An application
+gets an execution only if the plan has steps. The report of a waiting execution names the subnets
+and pools that the execution waits for. The dispatcher signals the execution when the configuration
+changes, or when an address of such a pool is released. If a signal is lost, the execution retries
+after its own ``RETRY_S``.
 """
 
 from __future__ import annotations
@@ -41,28 +40,28 @@ SWEEP_GAP_S: Final = 0.05
 """Seconds between two sweeps, so that one sweep serves many changes."""
 
 RETRY_PAUSE_S: Final = 0.5
-"""Seconds before a task of the dispatcher that failed is started again."""
+"""Seconds before a failed task of the dispatcher is started again."""
 
 WATCH_NAME: Final = "the watch for automatic pools"
 
 RANGES_MAX: Final = 512
-"""Pools whose releases are watched; executions that wait for further pools retry after
-``RETRY_S``."""
+"""Maximum number of pools whose releases are watched."""
 
 SIGNALS_AT_ONCE: Final = 100
-"""Executions that one sweep signals concurrently."""
+"""Maximum number of executions that one sweep signals concurrently."""
 
 _TOPICS: Final = ("pools", "subnets", "reservations")
 _log: Final = logging.getLogger(__name__)
 
 Ranges = dict[tuple[bytes, bytes], frozenset[ApplicationKey]]
-"""Ranges of claims, with the applications that wait for a release in them."""
+"""Range of claim keys -> the applications that wait for a release in the range."""
 
 
 class LastReconciled(NamedTuple):
-    """An application and its pools at the last comparison. ``application`` None: it was deleted.
+    """An application and its pools at the last comparison.
 
-    ``subnets``: the revisions of the last changes of subnets.
+    ``application`` None: the application was deleted. ``subnets``: the revisions of the last
+    changes of subnets.
     """
 
     application: Application | None
@@ -86,9 +85,9 @@ class ApplicationDispatcher:
         self._waiting: dict[ApplicationKey, ReconcileReport] = {}
         """The reports of waiting executions."""
         self._signalled: dict[ApplicationKey, int] = {}
-        """The revision of the configuration for which a waiting execution was signalled last."""
+        """The revision of the configuration at the last signal to a waiting execution."""
         self._settled: dict[ApplicationKey, int] = {}
-        """The revision of the configuration that the last reconciliation has left."""
+        """The revision of the configuration after the last reconciliation."""
         self._released: set[ApplicationKey] = set()
         """Applications that wait for a pool in which an address was released."""
         self._changed = asyncio.Event()
@@ -121,7 +120,6 @@ class ApplicationDispatcher:
             self._changed.set()
 
     async def _follow_hints(self) -> None:
-        """Follow pool requests and reports."""
         ranges = [
             self._planner.keys.range_of("need"),  # pool requests
             self._planner.keys.range_of("view", "application"),  # reports of executions
@@ -190,7 +188,7 @@ class ApplicationDispatcher:
                     if change.value is None:
                         self._note_release(change.key, ranges)
         except Compacted:
-            # The releases before the watch starts again are unknown: all applications reconcile.
+            # Releases were missed, so all waiting applications reconcile.
             self._released.update(*ranges.values())
             self._changed.set()
             raise
@@ -243,7 +241,7 @@ class ApplicationDispatcher:
         self._compared |= changed
 
     async def _signal(self, key: ApplicationKey) -> None:
-        """Signal one execution. If it accepts no signal, that is logged, and the others go on."""
+        """Signal one execution. A failure of this execution alone is logged, not raised."""
         try:
             required = RequiredExecution(AutoPools, workflow_id(key), (key,), WAKE_SIGNAL)
             await retry_unavailable()(ensure_execution, self._client, required)
@@ -279,8 +277,7 @@ class ApplicationDispatcher:
     def _forget_settled(self, snapshot: ConfigurationSnapshot) -> None:
         """Compare an application again once the view includes its last reconciliation.
 
-        Otherwise it would be skipped if its pools are the same as before: a pool may have been
-        created and deleted meanwhile.
+        Equal pools do not mean that nothing changed: a pool may have been created and deleted.
         """
         for key, changed_at in list(self._settled.items()):
             if changed_at <= snapshot.changed_at:
@@ -288,7 +285,7 @@ class ApplicationDispatcher:
                 self._compared.pop(key, None)
 
     def _has_steps(self, current: LastReconciled) -> bool:
-        """Whether the activity's plan would have steps. Only pools of the application are used."""
+        """Whether the plan of the activity would have steps."""
         assert current.application is not None, "an application that is gone has no plan"
         settings = self._planner.settings
         pools = {pool.name: pool for pool in current.pools}
@@ -304,17 +301,14 @@ class ApplicationDispatcher:
         )
 
     async def _is_gone(self, key: ApplicationKey, pools: list[Pool]) -> bool:
-        """Whether the application was certainly deleted, and one of its pools must be deleted."""
+        """Whether the application was certainly deleted and still has a pool to delete."""
         if not any(is_reclaimable(pool.labels) for pool in pools):
             return False
         application = await self._planner.source.find(key)
         return isinstance(application, MissingOwner) and application.certain
 
     def _unblocked(self, snapshot: ConfigurationSnapshot) -> Iterator[ApplicationKey]:
-        """Applications that wait for addresses of a subnet and may now get them.
-
-        That is after any change of pools, subnets or reservations.
-        """
+        """Applications that wait for a subnet, if pools, subnets or reservations have changed."""
         newest = max(_stamp(snapshot, _TOPICS), default=0)
         for key, report in self._waiting.items():
             is_newer = newest > report.configuration and self._signalled.get(key) != newest
@@ -333,7 +327,7 @@ def _by_application(snapshot: ConfigurationSnapshot) -> dict[ApplicationKey, lis
 
 
 def _stamp(snapshot: ConfigurationSnapshot, topics: tuple[str, ...]) -> tuple[int, ...]:
-    """The revisions of these topics, which grow with every change of an object of the topic."""
+    """The revisions of the last changes in these topics."""
     return tuple(
         revision
         for key, revision in sorted(snapshot.guards.items())

@@ -1,8 +1,8 @@
-"""The source of applications: its interface, and its implementation without Kubernetes.
+"""The source of applications: the interface, and an implementation without Kubernetes.
 
-In standalone mode records replace API objects: an operator applies and deletes the manifest of a
-Deployment. If an application has neither a record nor a recorded deletion, it is unknown whether it
-exists, so its pools are kept. Third-party applications never have a record.
+In standalone mode operators apply manifests, which are stored as records. An application without a
+record and without a recorded deletion may exist, so its pools are kept. Third-party applications
+never have a record.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ApplicationsSource(Protocol):
         ...
 
     def known(self) -> Mapping[ApplicationKey, Application]:
-        """All current applications; an unchanged one is the same object as before."""
+        """All current applications. An unchanged application is the same object in each result."""
         ...
 
     async def find(self, key: ApplicationKey) -> Application | MissingOwner:
@@ -50,10 +50,10 @@ class RecordedApplications:
         self._decoded: dict[tuple[str, str, str], tuple[RecordDefined, Application]] = {}
 
     async def listed(self) -> None:
-        """See ``ApplicationsSource``. The view is complete when it runs."""
+        """Return at once: a running view is complete."""
 
     def known(self) -> Mapping[ApplicationKey, Application]:
-        """See ``ApplicationsSource``. From the records of the view."""
+        """See ``ApplicationsSource``."""
         before, self._decoded = self._decoded, {}
         for key, record in self._view.current.records.items():
             if record.workload is None:
@@ -61,7 +61,7 @@ class RecordedApplications:
             decoded = before.get(key)
             if decoded is None or decoded[0] is not record:
                 application = application_in(record)
-                assert application is not None, "it has a workload"
+                assert application is not None, "a record with a workload has an application"
                 decoded = (record, application)
             self._decoded[key] = decoded
         return {application.key: application for _, application in self._decoded.values()}
@@ -90,5 +90,5 @@ class RecordedApplications:
         return MissingOwner(certain=True, why=deletion.text(record_of_key))
 
     async def changed(self) -> None:
-        """See ``ApplicationsSource``. Returns when the view has changed."""
+        """Return once the view has changed."""
         self._newest = await self._view.next_snapshot(self._newest)

@@ -1,9 +1,8 @@
 """The activity of automatic pools: reconcile the pools of one application.
 
-One attempt plans and applies. It stores no progress, because the pools show the results of earlier
-attempts. Each step is a command that is decided again, under guards, when it is applied. So two
-workers that reconcile the same application create one pool. A pool is created in the transaction
-that takes its addresses from the subnet. The result is reported to the ADDs that wait for the pool.
+An attempt stores no progress: the pools show the results of earlier attempts. A step is decided
+again when it is applied, so two workers that reconcile the same application create one pool. The
+result is reported to the ADDs that wait for the pool.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from workflows.jobs.autopools.applications import ApplicationsSource
 from workflows.jobs.shard_writers import ShardWriters
 
 PASSES_MAX: Final = 4
-"""Plans of one attempt. A further plan is needed if others change pools between plan and steps."""
+"""Maximum number of plans in one attempt."""
 
 STEP_WORDS: Final = {
     "create": "created",
@@ -57,7 +56,7 @@ STEP_WORDS: Final = {
 """Action of an executed step -> the verb in its description."""
 
 DONE_MAX: Final = 64
-"""Executed steps that a result lists."""
+"""Maximum number of executed steps in a result."""
 
 FOLLOWS_SIZE: Final = frozenset({"create", "grow", "shrink"})
 """Actions whose cause is the number of Pods of the application."""
@@ -65,11 +64,11 @@ FOLLOWS_SIZE: Final = frozenset({"create", "grow", "shrink"})
 DONE: Final = "done"
 UNCHANGED: Final = "unchanged"
 Outcome: TypeAlias = str | ReconcileStep
-"""Of an applied step: ``DONE``, ``UNCHANGED``, or a step with the reason of its refusal."""
+"""Of an applied step: ``DONE``, ``UNCHANGED``, or the refused step with the reason."""
 
 
 class ReconcileResult(NamedTuple):
-    """Executed steps, and differences from the desired pools (see ``ReconcileReport``)."""
+    """Executed steps, and differences that remain from the desired pools."""
 
     position: int
     done: tuple[str, ...] = ()
@@ -79,7 +78,7 @@ class ReconcileResult(NamedTuple):
 class _Plan(NamedTuple):
     """The steps, with the revisions that were read (see ``ReconcileReport``).
 
-    ``scaled``: the observed size of the application; None: it is unknown.
+    ``scaled``: the observed size of the application, None if unknown.
     """
 
     position: int
@@ -98,7 +97,7 @@ class PoolPlanner(NamedTuple):
     settings: AutoPoolSettings
 
     def configuration(self) -> Configuration:
-        """The configuration of the view, for the rules."""
+        """The configuration in the view."""
         snapshot, settings = self.view.current, self.settings
         return Configuration(
             pools=snapshot.catalog,
@@ -124,9 +123,10 @@ class AutoPoolActivities:
 
     @activity.defn(name="auto-pools-reconcile")
     async def reconcile(self, key: ApplicationKey) -> ReconcileResult:
-        """Plan and apply until the plan has no further steps.
+        """Plan and apply until no step of a plan can be applied.
 
-        Raises StoreUnavailable, OutcomeUnknown, LostRace, NotReady, WriterFenced; a retry helps.
+        Raises StoreUnavailable, OutcomeUnknown, LostRace, NotReady, WriterFenced. A retry may
+        succeed.
         """
         done: list[str] = []
         for _ in range(PASSES_MAX):
@@ -153,27 +153,26 @@ class AutoPoolActivities:
 
     async def _plan(self, key: ApplicationKey) -> _Plan:
         planner, settings = self._planner, self._planner.settings
-        # ``request``: the application as an ADD that waits for its pool has described it.
+        # ``request``: the application as described by an ADD that waits for a pool.
         request, position = await self._requests.find(key)
         current = await planner.source.find(key)
         await planner.view.freshen()
         changed_at = planner.view.current.changed_at
         application = request if isinstance(current, MissingOwner) else current
-        # Only subnets and pools of this application are read, so that the cost does not depend on
-        # other applications.
+        # Read only subnets and pools of this application: the cost must not grow with others.
         configuration = await self._scopes.read_application(key, named_subnets(application))
         pools = [
             pool for pool in configuration.pools.values() if application_of(pool.labels) == key
         ]
         claimed = await self._claimed(pools)
         if isinstance(current, MissingOwner):
-            if current.certain:  # the application does not exist; otherwise that is unknown
+            if current.certain:  # otherwise the application may exist
                 steps = steps_of_deleted_application(pools, configuration, claimed)
                 return _Plan(position, changed_at, scaled=None, steps=steps)
             if request is None or is_built_in(key):
                 steps = _unknown(current, waits=request is not None)
                 return _Plan(position, changed_at, scaled=None, steps=steps)
-        assert application is not None, "a missing application without a request has returned"
+        assert application is not None, "an unknown application has returned above"
         steps = plan_application(
             application, configuration, claimed, settings.default, enabled=settings.enabled
         )
@@ -187,9 +186,9 @@ class AutoPoolActivities:
         return claimed
 
     async def _apply(self, step: ReconcileStep, scaled: ApplicationScaled | None) -> Outcome:
-        """Apply a step; returns a step with the reason if it is refused.
+        """Apply a step. A refused step is returned with the reason.
 
-        ``scaled`` is the cause of the steps that follow the application's size.
+        ``scaled`` is recorded as the cause of the actions in ``FOLLOWS_SIZE``.
         """
         assert step.command is not None, "only steps with a command are applied"
         planner, settings = self._planner, self._planner.settings
@@ -215,7 +214,7 @@ class AutoPoolActivities:
 def steps_of_deleted_application(
     pools: list[Pool], configuration: Configuration, claimed: dict[str, Claim]
 ) -> tuple[ReconcileStep, ...]:
-    """The steps for the pools of a deleted application, under every UID that it had."""
+    """The steps for the pools of a deleted application, for each UID in their labels."""
     uids = sorted({pool.labels.get(OWNER_UID, "") for pool in pools})
     return tuple(
         step for uid in uids for step in plan_deleted_application(uid, configuration, claimed)
@@ -223,10 +222,7 @@ def steps_of_deleted_application(
 
 
 def _unknown(missing: MissingOwner, *, waits: bool) -> tuple[ReconcileStep, ...]:
-    """Change nothing for an application whose state is unknown; report it to an ADD that waits.
-
-    ``again``: the reason may end without a change by the user.
-    """
+    """Change no pool. If an ADD waits, report the reason to the ADD."""
     if not waits:
         return ()
     return (ReconcileStep("refuse", pool="", reason=missing.why, again=True),)

@@ -1,4 +1,4 @@
-"""The activities of drains; each may be repeated."""
+"""The activities of node drains. Each may be repeated."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DrainActivities:
 
     @activity.defn(name="sriov-drain-evict")
     async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
-        """Evict Pods. Returns why some of them stay, such as a PodDisruptionBudget."""
+        """Evict Pods. Returns for each Pod that stays why, such as a PodDisruptionBudget."""
         return await self._drainer.evict(node, pods)
 
     @activity.defn(name="sriov-drain-uncordon")

@@ -1,4 +1,4 @@
-"""The interface between drains and a cluster: which agents request a drain, nodes, evictions."""
+"""The interface between node drains and the cluster: drain requests, cordons and evictions."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from typing import Final, NamedTuple, Protocol
 from core.domain.sriov.drain_plan import DrainRequest
 
 OBSERVATION_BYTES_MAX: Final = 48 * 1024
-"""Bytes of an observation in JSON. With the records of all its nodes it must fit into a payload."""
+"""Maximum bytes of an observation in JSON.
+
+The observation and the records of its nodes must fit into one payload.
+"""
 
 PODS_OBSERVED_MAX: Final = 64
-"""Pods of one node in an observation; the others follow when these are gone."""
+"""Maximum number of Pods of one node in an observation. Later observations list the rest."""
 
 _NODE_BYTES: Final = 40
-"""Bytes that a node adds to an observation and to the records, besides its names and its Pods."""
+"""Bytes that a node adds to an observation and the records, without the names of node and Pods."""
 
 _POD_BYTES: Final = 3
-"""Bytes that a Pod adds to an observation besides its name: quotes and a comma."""
+"""Bytes that a Pod adds to an observation, without its name: quotes and a comma."""
 
 
 class DrainObservation(NamedTuple):
-    """The nodes that need a drain, and those that an earlier step has cordoned.
+    """The nodes that need a drain, and the nodes that are cordoned for a drain.
 
-    ``further_cordoned``: the number of cordoned nodes that are not in ``cordoned``, because there
-    was no room. ``requests_truncated``: nodes that need a drain are missing for the same reason.
+    ``further_cordoned``: the number of cordoned nodes that did not fit into ``cordoned``.
+    ``requests_truncated``: some nodes that need a drain did not fit into ``requests``.
     """
 
     requests: tuple[DrainRequest, ...] = ()
@@ -45,7 +48,7 @@ class NodeDrainer(Protocol):
         ...
 
     async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
-        """Request the eviction of Pods of this node. Returns why some of them stay."""
+        """Request the eviction of Pods of this node. Returns a text for each Pod that stays."""
         ...
 
     async def uncordon(self, node: str) -> None:
@@ -56,10 +59,10 @@ class NodeDrainer(Protocol):
 def bounded_observation(
     requests: Mapping[str, Sequence[str]], cordoned: Collection[str]
 ) -> DrainObservation:
-    """As many nodes and Pods as a payload holds. ``requests``: the Pods to evict, by node.
+    """An observation with as many nodes and Pods as fit. ``requests``: node -> Pods to evict.
 
-    Cordoned nodes whose requests have ended come first, then the other cordoned ones, then the
-    rest. Only Pods of cordoned nodes are listed: one of each node, and more while there is room.
+    Cordoned nodes without a request come first, then cordoned nodes with a request, then all other
+    nodes. Only Pods of cordoned nodes are listed: one Pod of each node, and more if they fit.
     """
     order = sorted(
         {*requests, *cordoned}, key=lambda node: (node in requests, node not in cordoned, node)

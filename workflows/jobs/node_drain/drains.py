@@ -1,11 +1,9 @@
-"""The workflow that drains nodes for their virtual functions, a few at a time.
+"""The workflow that drains nodes whose virtual functions must change, a few nodes at a time.
 
-One execution for each cluster, id ``sriov-drains``. In each round it reads the drain requests that
-agents have written to their SriovNetworkNodeStates, executes the plan and waits: shortly while a
-node is drained, else longer. The cordoned nodes are read from the cluster, so that a lost execution
-leaves no node cordoned. A step whose attempts all fail is reported by the query ``status`` and
-planned again in the next round. The other steps of the round are executed, except that after a
-failed uncordon no further node is cordoned.
+A cluster has one execution. Each round reads the drain requests that agents write to their
+SriovNetworkNodeStates, and executes a plan. The cordoned nodes are read from the cluster, so that a
+lost execution leaves no node cordoned. A failed step is planned again in the next round. After a
+failed uncordon, the round cordons no further node.
 
 A drain that takes too long is given up: the node is uncordoned, and drained again later.
 """
@@ -35,26 +33,26 @@ WORKFLOW_ID: Final = "sriov-drains"
 SETTINGS_SIGNAL: Final = "settings"
 
 ACTIVE_S: Final = 10.0
-"""Seconds between two rounds while a node is drained: evicted Pods have a grace period."""
+"""Seconds between two rounds while a node is being drained."""
 
 IDLE_S: Final = 30.0
-"""Seconds between two rounds otherwise. A round then costs one list of a few labelled objects."""
+"""Seconds between two rounds while no node is being drained."""
 
 STEP_S: Final = 30.0
 STEPS_S: Final = 120.0
-"""Seconds of one attempt at a step, and of all attempts."""
+"""Maximum seconds of one attempt at a step, and of all attempts together."""
 
 _STEP: Final = step_options(STEP_S, STEPS_S)
 
 
 class DrainSettings(NamedTuple):
-    """The number of nodes that are cordoned at a time. 0: all cordoned nodes are uncordoned."""
+    """How many nodes may be cordoned at a time. 0: all cordoned nodes are uncordoned."""
 
     max_unavailable: int = 1
 
 
 class ContinuedDrains(NamedTuple):
-    """The state that passes to the next run: drain records by node, and the number of drains."""
+    """The state for the next run: drain records by node, and the number of finished drains."""
 
     records: Mapping[str, DrainRecord] = {}
     drained: int = 0
@@ -68,7 +66,7 @@ class SriovDrains:
         self._settings = DrainSettings()
         self._state = ContinuedDrains()
         self._staying: dict[str, list[str]] = {}
-        """Node -> each Pod that its last eviction could not evict, and why."""
+        """Node -> a text for each Pod that stayed on the node at the last eviction."""
         self._fault = ""
         self._is_changed = False
 
@@ -90,7 +88,7 @@ class SriovDrains:
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The nodes being drained or given up since when, Pods that stay and why, a failure."""
+        """The progress of drains, the Pods that stay, and the last failure."""
         records = self._state.records
         return {
             "draining": {node: utc(records[node].began_s) for node in self._active()},
@@ -113,7 +111,7 @@ class SriovDrains:
         return sorted(node for node, entry in self._state.records.items() if not entry.given_up_s)
 
     async def _round(self) -> str:
-        """Observe, plan and execute. Returns the last failure, "" without one."""
+        """Observe, plan and execute. Returns the last failure, or "" if none."""
         try:
             observed: DrainObservation = await workflow.execute_activity(
                 DrainActivities.observe, options=_STEP
@@ -135,7 +133,7 @@ class SriovDrains:
         return await self._execute_all(plan.steps, requested)
 
     async def _execute_all(self, steps: Collection[DrainStep], requested: Collection[str]) -> str:
-        """Execute as many steps as possible. Returns the last failure, "" without one."""
+        """Execute as many steps as possible. Returns the last failure, or "" if none."""
         fault = ""
         may_cordon = True
         for step in steps:

@@ -1,6 +1,6 @@
 """The activities of a provider binding: requests to the provider, writes to endpoints and claims.
 
-All are idempotent: a request to the provider names addresses, a release names claims by revision.
+All are idempotent: requests name addresses, and releases name the revisions of the claims.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from workflows.jobs.shard_writers import ShardWriters
 
 
 class ProviderRelease(NamedTuple):
-    """The binding request whose addresses are released, and why."""
+    """A request to release the addresses of a binding request, with the reason."""
 
     request: BindingRequest
     reason: ReleaseReason
@@ -41,7 +41,7 @@ class ProviderRelease(NamedTuple):
 
 
 class ProviderBinding(NamedTuple):
-    """One bound address; "" and 0: the provider chose no MAC address or VLAN."""
+    """One bound address. ``mac`` "" or ``vlan`` 0: the provider did not choose this value."""
 
     address: str
     mac: str = ""
@@ -104,7 +104,7 @@ class ProviderActivities:
         ]
 
     async def _baggage_of(self, request: BindingRequest) -> TraceContext:
-        """The trace baggage of the caller of ADD, which is sent to the provider."""
+        """The trace baggage of the ADD, for the request to the provider."""
         if tracing.current_tracer() is None:
             return TraceContext()
         binding = (await self._bindings.find(request.key)).binding
@@ -114,7 +114,7 @@ class ProviderActivities:
     async def release(self, request: BindingRequest, bound: ProviderAddress) -> None:
         """Release one address at the provider.
 
-        An address that another claim has now is not released. Raises ProviderError,
+        If a later claim has the address, nothing is released. Raises ProviderError,
         StoreUnavailable.
         """
         get = Get(self._keys.ip_of(bound.address))
@@ -137,7 +137,7 @@ class ProviderActivities:
 
     @activity.defn(name="record-bound")
     async def record(self, request: BindingRequest, bound: list[ProviderBinding]) -> bool:
-        """Record MAC addresses and VLANs in the endpoint; False if the claims have ended."""
+        """Record MAC addresses and VLANs in the endpoint. False if the claims have ended."""
         choices = {address.address: ProviderChoice(address.mac, address.vlan) for address in bound}
         async with self._writers.current_writer() as (writer, cause):
             endpoints = EndpointWriter(self._store, self._keys, writer, self._cooldown)
@@ -148,7 +148,7 @@ class ProviderActivities:
 
     @activity.defn(name="tell-failure")
     async def report_failure(self, request: BindingRequest, why: str) -> None:
-        """Report to the agent that binding failed. The addresses are released afterwards."""
+        """Report to the agent that binding failed."""
         await self._write_state(request, "failed", why)
 
     @activity.defn(name="release-claims")
@@ -161,7 +161,7 @@ class ProviderActivities:
                 request.key, request.claims, release.reason, release.evidence, cause
             )
             while (stored := await self._bindings.find(request.key)).binding is not None:
-                if stored.binding.request.uid != request.uid:  # it is of the next Pod
+                if stored.binding.request.uid != request.uid:  # of a later Pod
                     break
                 event = request.event("released", release.evidence)
                 draft = EventDraft(writer.event_id(), cause, event)
@@ -173,7 +173,7 @@ class ProviderActivities:
         return done.addresses
 
     async def _note_begin(self, request: BindingRequest, state: str, why: str = "") -> None:
-        """Record the start of a request, once. If that fails, the request is made anyway."""
+        """Record the start of a request, in the first attempt only. A failure is ignored."""
         if activity.info().attempt > 1:
             return
         with suppress(StoreError):

@@ -1,13 +1,13 @@
-"""The workflow of a provider binding: an address is bound at the provider while it is claimed.
+"""The workflow of a provider binding: the provider binds the claimed addresses of a Pod.
 
-Binding: the agent has claimed the addresses; the provider binds them; MAC addresses and VLANs are
-recorded in the endpoint. If that fails or takes too long, or the claims have ended meanwhile, all
-addresses are released. Releasing: the provider releases every address, then the claims are
-released. If the provider fails, the claims stay, so that no other Pod gets the addresses; after the
-last attempt the execution is paused.
+Binding: the provider binds the addresses, and the endpoint records their MAC addresses and VLANs.
+All addresses are released if binding fails, takes too long, or outlasts the claims.
 
-A Pod has one execution at a time, so binding and releasing do not overlap: a release that is
-requested during the binding is done by the same run.
+Releasing: the provider releases every address, then the claims are released. If the provider fails,
+the claims stay, so that no other Pod gets the addresses. After the last attempt the execution is
+paused.
+
+A Pod has one execution at a time. If a release is requested during binding, the same run does it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ GIVE_BACK: Final = "give_back"
 """The signal to release all addresses."""
 
 CALL_S_MAX: Final = 110.0
-"""Seconds of one attempt at a request; the settings limit the request itself to below 100 s."""
+"""Maximum seconds of one attempt. The settings limit its HTTP request to less than 100 s."""
 
 RECORD_S_MAX: Final = 30.0
-"""Seconds of one attempt to write to etcd."""
+"""Maximum seconds of one attempt to write to etcd."""
 
 UNKNOWN_OUTCOME_S: Final = 100.0
-"""Seconds after a request without a response in which the provider may still process it."""
+"""Seconds during which the provider may still process a request that got no response."""
 
 RELEASE_ATTEMPTS_MAX: Final = 16
-"""Attempts to release an address, in about 45 minutes; then the execution is paused."""
+"""Attempts to release an address, over about 45 minutes, before the execution is paused."""
 
 RELEASING: Final = workflow.ActivityOptions(
     start_to_close_s=CALL_S_MAX,
@@ -51,7 +51,7 @@ RECORDING: Final = workflow.ActivityOptions(
     start_to_close_s=RECORD_S_MAX, retry=workflow.RetryPolicy(maximum_interval_s=30)
 )
 NOT_RETRIED: Final = ("ProviderRefused", "DeadlineExceeded")
-"""Failures that are not retried: the provider rejected the request, or no time is left."""
+"""The provider rejected the request, or no time is left."""
 
 
 @workflow.defn(name="ExternalBinding")
@@ -87,7 +87,7 @@ class ExternalBinding:
         return ProviderResult((), "released")
 
     async def _bind(self, request: BindingRequest) -> tuple[list[ProviderBinding], str]:
-        """Bind the addresses. Returns the bound ones, and why they must be released ("": not)."""
+        """Returns the bound addresses, and the reason to release them ("" if none)."""
         remaining_s = request.deadline_ms / 1000 - workflow.now().timestamp()
         if remaining_s <= 0:
             return [], await self._report(request, "the deadline of the binding has passed")
@@ -116,7 +116,7 @@ class ExternalBinding:
         return bound, "the claims ended while the addresses were being bound"
 
     async def _report(self, request: BindingRequest, why: str) -> str:
-        """Report the failure to the agent, before the addresses are released. Returns ``why``."""
+        """Report the failure to the agent. Returns ``why``."""
         await workflow.execute_activity(
             ProviderActivities.report_failure, request, why, options=RECORDING
         )

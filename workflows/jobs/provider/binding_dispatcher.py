@@ -1,10 +1,9 @@
 """Start and signal the executions that bind addresses at a network provider.
 
-The leader runs the dispatcher. It follows the bindings that agents write
+The dispatcher runs in the leader. It follows the bindings that agents write
 (``core.allocation.bindings``). Every ``CLAIM_CHECK_S`` it also checks the claims of all bound
 addresses, and requests a release where the claims have ended: a user has released them, or another
-Pod of the same name has replaced them. A superfluous start changes nothing, and the next leader
-makes up for a missed one. The dispatcher sends no request to a provider and releases no claim.
+Pod of the same name has replaced them. A repeated start of an execution changes nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ WATCH_PAUSE_S: Final = 0.5
 """Seconds before the watch of the bindings is started again."""
 
 UNCHANGED_PAUSE_S: Final = 1.0
-"""Seconds before an unchanged binding gets another execution, and after a failure."""
+"""Seconds before an unchanged binding gets another execution, and before a retry."""
 
 CLAIM_CHECK_S: Final = 300.0
 """Seconds between two checks of the claims of all bound addresses."""
@@ -110,7 +109,7 @@ class BindingDispatcher:
             self._start_task(key)
 
     async def _handle(self, key: EndpointKey) -> None:
-        """Keep an execution running until the binding needs none."""
+        """Run executions until the binding needs none."""
         what = f"handling the binding of {'/'.join(key)}"
         await retry_until_done(lambda: self._run_executions(key), what, Backoff(UNCHANGED_PAUSE_S))
 
@@ -125,7 +124,7 @@ class BindingDispatcher:
                 await asyncio.sleep(UNCHANGED_PAUSE_S)
             last_revision = stored.revision
             status = await _status(await self._start(stored.binding))
-            if status == ExecutionStatus.TERMINATED:  # by a user: start no other one
+            if status == ExecutionStatus.TERMINATED:  # by a user, who wants no other execution
                 await self._bindings.remove(key, stored)
 
     async def _start(self, binding: Binding) -> WorkflowHandle:

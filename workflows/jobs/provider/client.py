@@ -1,9 +1,8 @@
 """The client of a network provider's HTTP API. See docs/reference/http-api.md.
 
 Requests have a timeout and are not retried here. ``ProviderRefused`` means that the provider
-rejected the request and did nothing; after any other ``ProviderError`` the outcome is unknown. TLS
-certificates are verified unless the settings switch that off. Unknown fields of responses are
-ignored.
+rejected the request and did nothing. After any other ``ProviderError`` the outcome is unknown.
+Unknown fields of responses are ignored.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 RESPONSE_BYTES_MAX: Final = 1 << 20
 
 BUDGET_S_MIN: Final = 48.0
-"""The least seconds until the caller's deadline: with less, the outcome could stay unknown."""
+"""Seconds that must remain until the caller's deadline when a request is sent."""
 
 ERROR_CHARS_MAX: Final = 200
-"""Characters of an error response that a message quotes."""
+"""Maximum bytes of an error response that an error text quotes."""
 
 NOT_BOUND: Final = frozenset({404, 410})
-"""Status codes of responses to the release of an address that is not bound."""
+"""Status codes with which the provider rejects a release because the address is not bound."""
 
 
 class RequestedAddress(msgspec.Struct, frozen=True, rename="camel"):
@@ -60,7 +59,7 @@ class ProviderAllocateRequest(msgspec.Struct, frozen=True, rename="camel", omit_
 
 
 class BoundAddress(msgspec.Struct, frozen=True, rename="camel"):
-    """One bound address; "" and 0: the provider chose no MAC address or VLAN."""
+    """One bound address. ``mac_address`` "" or ``vlan_id`` 0: the provider did not choose one."""
 
     ip_address: str
     mac_address: str = ""
@@ -212,10 +211,7 @@ def _span_attributes(url: str) -> tracing.Attributes:
 
 
 def _check_status(status: int, data: bytes, url: str, accepted: frozenset[int]) -> None:
-    """Raise ProviderRefused for a status of 4xx, ProviderError for any other except 2xx.
-
-    A status in ``accepted`` raises no error.
-    """
+    """Raise ProviderRefused for 4xx, ProviderError for all else except 2xx and ``accepted``."""
     if 200 <= status < 300 or status in accepted:
         return
     text = data[:ERROR_CHARS_MAX].decode(errors="replace")
@@ -227,7 +223,7 @@ _responses = msgspec.json.Decoder(ProviderAllocateResponse)
 
 
 def read_response(data: bytes, request: ProviderAllocateRequest) -> tuple[BoundAddress, ...]:
-    """The bound addresses of a response. Raises ProviderError for any other addresses."""
+    """The bound addresses. Raises ProviderError unless these are the requested addresses."""
     try:
         bound = _responses.decode(data).addresses
     except msgspec.MsgspecError as error:

@@ -1,7 +1,7 @@
 """The activities of one quarantine: check it, probe the address, lift the quarantine.
 
-Each activity names the conflicting host of the quarantine, so that a late attempt does not change a
-later quarantine of the address, or one that an operator has made.
+Each activity names the conflicting host of the quarantine, so that a late attempt does not change
+another quarantine of the same address.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class QuarantineActivities:
 
     @activity.defn(name="quarantine-return")
     async def give_back(self, address: str, host: ConflictingHost, reason: str) -> bool:
-        """Lift the quarantine; False if it has ended. Raises as ``ShardWriters.apply``."""
+        """Lift the quarantine. Returns False if it has ended. Raises as ``ShardWriters.apply``."""
         applied = await self._writers.apply(ReturnAddress(address, host, reason))
         return bool(applied.events)
 

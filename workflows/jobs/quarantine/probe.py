@@ -1,9 +1,7 @@
 """The workflow of one quarantined address: probe it, and lift the quarantine after silent probes.
 
-Id ``quarantine/<address>``. The execution starts when an address is quarantined for a conflicting
-host, and ends when the quarantine was lifted, by this execution or by an operator. A failed probe
-does not lift a quarantine: the next probe follows later. A quarantine that an operator has
-made has no execution: only an operator lifts it.
+The execution starts when an address is quarantined for a conflicting host, and ends with the
+quarantine. Quarantines that operators make have no execution: only operators lift them.
 """
 
 from __future__ import annotations
@@ -25,11 +23,11 @@ from workflows.model.payloads import Payload
 WORKFLOW_TYPE: Final = "quarantine-probe"
 CHECK_SIGNAL: Final = "look"
 PROBE_NOW: Final = "probe-now"
-"""Signals. CHECK: the quarantine may have changed. PROBE_NOW: probe without waiting."""
+"""Signals. ``CHECK_SIGNAL``: the quarantine may have changed. ``PROBE_NOW``: probe at once."""
 
 PROBE_S: Final = 30.0
 PROBES_S: Final = 120.0
-"""Seconds of one attempt at an activity, and of all attempts."""
+"""Maximum seconds of one attempt at an activity, and of all attempts together."""
 
 _OPTIONS: Final = step_options(PROBE_S, PROBES_S)
 
@@ -113,7 +111,7 @@ class ProbeQuarantine:
         self._is_requested = True
 
     async def _wait(self) -> bool:
-        """Wait until a probe is due; False if the quarantine has ended before."""
+        """Wait until a probe is due. Returns False if the quarantine ends first."""
         self._due_s = now_s() + self._progress.pause_s
         while self._due_s > now_s() and not self._is_requested:
             with suppress(workflow.TimeoutError):
@@ -144,7 +142,7 @@ class ProbeQuarantine:
             return ProbeResult("unable", text=failure_text(error))
 
     async def _give_back(self) -> bool:
-        """Lift the quarantine. False after a failure: the next probe follows."""
+        """Lift the quarantine. Returns False after a failure."""
         reason = f"silent {self._progress.silent} times, {self._progress.text}"
         try:
             await workflow.execute_activity(

@@ -1,8 +1,7 @@
 """Probes of quarantined addresses: the target, the result, and the interface of a prober.
 
-A silent probe is evidence only if it reached the link. So a prober first probes a *reference
-host* that must be on the link: the gateway. A prober that cannot send, is on another link, or gets
-no answer from the reference host returns ``unable``, never ``silent``.
+Silence is evidence only if the probe reached the link. So a prober first probes a *reference host*,
+the gateway. Without an answer from the reference host, the result is ``unable``, never ``silent``.
 """
 
 from __future__ import annotations
@@ -10,11 +9,11 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple, Protocol
 
 Verdict = Literal["answered", "silent", "unable", "over"]
-"""``over`` is not returned by probers: the quarantine has ended, or another one has begun."""
+"""``over``: the quarantine has ended, or another one has begun. Probers do not return ``over``."""
 
 
 class ProbeTarget(NamedTuple):
-    """An address without prefix length, and the gateway of its pool, "" if it has none."""
+    """An address without prefix length, and the gateway of its pool (or "")."""
 
     address: str
     gateway: str = ""
@@ -23,7 +22,7 @@ class ProbeTarget(NamedTuple):
 class ProbeResult(NamedTuple):
     """The result of a probe. ``mac``: the MAC address of the host that answered.
 
-    ``text``: the link on which the probe was sent, or why none could be sent.
+    ``text``: the link on which the probe was sent, or why no probe could be sent.
     """
 
     verdict: Verdict
@@ -35,7 +34,7 @@ class Prober(Protocol):
     """Sends probes on a link."""
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
-        """Probe an address. Failures are ``unable``; raises nothing."""
+        """Probe an address. A failure returns ``unable`` and raises no error."""
         ...
 
 

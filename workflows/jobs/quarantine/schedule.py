@@ -1,8 +1,7 @@
 """Decide when to probe again, and when a quarantine is lifted.
 
-A quarantine is lifted after ``SILENT_PROBES`` silent probes in a row, with a pause before each. An
-answer resets the count and doubles the pause; a probe that could not be made does not change the
-count. Pure.
+A quarantine is lifted after ``SILENT_PROBES`` silent probes in a row. An answered probe resets the
+count. A probe that could not be made keeps the count. Pure.
 """
 
 from __future__ import annotations
@@ -12,24 +11,25 @@ from typing import Final, NamedTuple
 from workflows.jobs.quarantine.prober import ProbeResult
 
 SILENT_PROBES: Final = 3
-"""Silent probes in a row that lift a quarantine. One is not enough: machines sleep."""
+"""One silent probe is not enough: machines sleep."""
 
 PAUSE_S: Final = 300.0
-"""Seconds before the first probe, and between silent ones."""
+"""Seconds before the first probe, and after a silent probe."""
 
 PAUSE_S_MAX: Final = 6 * 3_600.0
-"""Seconds between two probes of an address that keeps answering or cannot be probed."""
+"""The longest pause in seconds between two probes."""
 
 FACTOR: Final = 2.0
-"""The factor by which the pause grows after a probe that was answered or could not be made."""
+"""The growth of the pause after a probe that was answered or could not be made."""
 
 
 class ProbeProgress(NamedTuple):
     """The results of the probes so far.
 
-    ``silent`` counts silent probes in a row, ``answers`` and ``unable`` all probes of that verdict.
-    ``mac``: the host that answered last. ``last`` and ``text``: the last verdict and its text.
-    ``pause_s``: seconds before the next probe. ``at_s``: the time of the last probe, Unix seconds.
+    ``silent`` counts silent probes in a row. ``answers`` and ``unable`` count all probes with these
+    verdicts. ``mac``: the host that answered last. ``last`` and ``text``: verdict and text of the
+    last probe. ``at_s``: the time of the last probe, Unix seconds. ``pause_s``: seconds before the
+    next probe.
     """
 
     silent: int = 0

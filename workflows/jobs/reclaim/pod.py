@@ -1,16 +1,14 @@
 """Reclaim one Pod: a change of the Pod starts an execution, which waits and releases on evidence.
 
-``ChangeListener`` receives changes of Pods; only the leader runs it. Changes are missed while there
-is no leader, when the watch fails, and when the queue is full. The next scan finds their effect; a
-scan is requested whenever the watch starts. Receiving no change is never evidence. If a DEL has
-released the Pod's addresses, there is no endpoint: the listener reads one key and starts nothing.
+``ChangeListener`` receives changes of Pods; only the leader runs it. It misses changes while there
+is no leader, when the watch fails, and when the queue is full. So it requests a scan of all claims
+whenever the watch starts. A missing change is never evidence.
 
-The workflow ``ReclaimPod`` has one execution for each Pod, with the id
-``reclaim/<namespace>/<Pod>/<UID>``. It is started by a change, or by a scan during the Pod's grace
-period. If its activity keeps failing, the Pod is left to the scan.
+The workflow ``ReclaimPod`` has one execution for each Pod, which a change or a scan starts. If the
+activity keeps failing, the Pod is left to the next scan.
 
-The activity reads only this Pod, its endpoint and its claims, so its cost does not grow with the
-cluster. If the first observation was made by another process, one by this process replaces it,
+The activity reads only one Pod with endpoint and claims, so the cost does not grow with the
+cluster. If another process made the first observation, this process replaces the observation,
 because the clocks of two processes cannot be compared. The release is then up to
 ``OBSERVATION_GAP_S`` later.
 """
@@ -49,41 +47,41 @@ CHANGED_SIGNAL: Final = "news"
 """The signal that a deadline has changed. Histories store its name, so it cannot be renamed."""
 
 ATTEMPT_S: Final = 30.0
-"""Seconds of one attempt of the activity."""
+"""Maximum seconds of one attempt at the activity."""
 
 ACTIVITIES_MAX: Final = 100
-"""Activities of one execution; a Pod that needs more of them is left to the scan."""
+"""Maximum number of activities in one execution. Then the Pod is left to the scan."""
 
 NOTHING_LEFT: Final = "its addresses were released before"
 """The outcome for a Pod without an endpoint."""
 
 WATCH_PAUSE_S: Final = 0.5
 WATCH_PAUSE_S_MAX: Final = 60.0
-"""Seconds before the watch starts again after a failure.
+"""Seconds before the watch starts again after a failure: the first pause, and the longest.
 
-Doubled until a change is received, because each start requests a scan.
+The pause grows until a change is received, because each start requests a scan.
 """
 
 FAULTS: Final = (OrbweaverError, WorkflowError)
-"""Failures of etcd, of the source of changes, and of an execution that accepts no more signals."""
+"""Failures of etcd, of the source of changes, and of executions that reject signals."""
 
 FindCause = Callable[[RevisedClaim], Awaitable[Cause | None]]
-"""Returns the cause of the event that made a claim, with the trace of its ADD; None: unknown."""
+"""Returns the cause of the event that made a claim, with the trace of the ADD, or None."""
 
 TRIGGERED_BY: Final = "triggered-by"
-"""The kind of the link from an execution to the change of the Pod, if the ADD is not known."""
+"""The kind of link from an execution to the change of the Pod, if the ADD is unknown."""
 
 FOLLOWING_PODS: Final = "following changes of Pods"
-"""Logged when the watch of Pods starts; the laboratory of the tests waits for this line."""
+"""Logged when the watch of Pods starts. Tests wait for this line."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class PodOutcome(NamedTuple):
-    """The outcome of one activity: the ``released`` addresses and the evidence, or why none was.
+    """The outcome of one activity. ``why``: the evidence, or why no address was released.
 
     ``until_s``: when to run the activity again, in Unix seconds; 0: the outcome is final. ``seen``:
-    the first observation by this process, if it replaces one by another process.
+    the observation that replaces a first observation by another process.
     """
 
     released: tuple[str, ...]
@@ -104,8 +102,8 @@ class PodActivities:
     async def reclaim(self, deadline: ReclaimDeadline) -> PodOutcome:
         """Release the Pod's addresses if evidence shows that the Pod is gone.
 
-        Raises retryable errors, such as NotReady if the API server did not answer. After
-        ``tries_max`` attempts it raises nothing and leaves the Pod to the scan.
+        Raises retryable errors, such as NotReady if the API server did not answer. The last of
+        ``tries_max`` attempts raises no error and leaves the Pod to the scan.
         """
         try:
             return await self._reclaim(deadline)
@@ -147,7 +145,7 @@ class PodActivities:
 
 
 class ReclaimResult(NamedTuple):
-    """The result of an execution: the ``released`` addresses and the evidence, or why none was."""
+    """The result of an execution. ``why``: the evidence, or why no address was released."""
 
     released: tuple[str, ...]
     why: str
@@ -160,10 +158,7 @@ def workflow_id(deadline: ReclaimDeadline) -> str:
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class ReclaimPod:
-    """The workflow of one Pod. Its state is the Pod's deadline, which a signal may replace.
-
-    The deadline names the Pod and the time after which its addresses may be released.
-    """
+    """The workflow of one Pod, until the deadline after which its addresses may be released."""
 
     def __init__(self) -> None:
         self._newer: ReclaimDeadline | None = None
@@ -186,7 +181,7 @@ class ReclaimPod:
         self._newer = deadline
 
     async def _until_due(self, deadline: ReclaimDeadline) -> ReclaimDeadline:
-        """Wait until the deadline has passed; a signal may set another one."""
+        """Wait until the deadline has passed. A signal may replace the deadline."""
         while True:
             deadline, self._newer = _newest(deadline, self._newer), None
             remaining_s = deadline.expires_s - workflow.now().timestamp()
@@ -199,7 +194,7 @@ class ReclaimPod:
 
 
 def _options(retry_s: float) -> workflow.ActivityOptions:
-    # The number of attempts is not limited here: after ``tries_max`` the activity returns a result.
+    # The activity itself limits the attempts, by ``tries_max``.
     retry = workflow.RetryPolicy(
         initial_interval_s=retry_s, backoff_coefficient=1.0, maximum_interval_s=retry_s
     )
@@ -207,7 +202,7 @@ def _options(retry_s: float) -> workflow.ActivityOptions:
 
 
 def _newest(deadline: ReclaimDeadline, newer: ReclaimDeadline | None) -> ReclaimDeadline:
-    """The deadline to use: ``newer``, unless ``deadline`` is for a reported deletion.
+    """``newer``, unless ``deadline`` is for a reported deletion.
 
     The first observation of ``deadline`` is kept, unless ``newer`` is for a reported deletion.
     """
@@ -217,7 +212,6 @@ def _newest(deadline: ReclaimDeadline, newer: ReclaimDeadline | None) -> Reclaim
 
 
 def _next_deadline(deadline: ReclaimDeadline, outcome: PodOutcome) -> ReclaimDeadline:
-    """The deadline of the next activity, with the observation that the last activity returned."""
     return deadline._replace(
         deadline_s=outcome.until_s or deadline.deadline_s,
         seen=outcome.seen or deadline.seen,
@@ -225,7 +219,7 @@ def _next_deadline(deadline: ReclaimDeadline, outcome: PodOutcome) -> ReclaimDea
 
 
 class DeadlineCause(NamedTuple):
-    """The cause of a deadline: the event of the change, its trace, and one of the Pod's claims."""
+    """The cause of a deadline: the event of a change, its trace, and a claim of the Pod."""
 
     trigger: str = ""
     traceparent: str = ""
@@ -248,7 +242,7 @@ class PodExecutionStarter:
     async def start(
         self, deadline: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()
     ) -> None:
-        """Start the Pod's execution, or signal it. Raises as ``Client.start_or_signal``."""
+        """Start or signal the Pod's execution. Raises as ``Client.start_or_signal``."""
         traceparent, link = origin.traceparent, {"ipam.link": TRIGGERED_BY}
         if self._find_cause is not None and origin.claim is not None:
             cause = await self._find_cause(origin.claim)
@@ -272,7 +266,7 @@ class PodExecutionStarter:
 
 
 class ObservedChange(NamedTuple):
-    """A change, and when this process received it, which is the first observation."""
+    """A change, and the time at which this process received the change."""
 
     change: PodChange
     at: Moment
@@ -281,7 +275,7 @@ class ObservedChange(NamedTuple):
 class ChangeListener:
     """Starts executions after changes of Pods.
 
-    ``received``, ``started`` and ``dropped`` count changes; a scan finds the dropped ones.
+    ``received``, ``started`` and ``dropped`` count changes. A scan makes up for dropped changes.
     ``listening``: whether the watch is open.
     """
 
@@ -312,7 +306,7 @@ class ChangeListener:
                 await self._watch(queue)
 
     async def _watch(self, queue: asyncio.Queue[ObservedChange]) -> None:
-        """Queue changes until the watch fails; then wait before the next watch."""
+        """Queue changes until the watch fails, then pause."""
         await self._request_scan()
         try:
             self.listening = True
@@ -332,7 +326,7 @@ class ChangeListener:
         await self._backoff.wait()
 
     async def _request_scan(self) -> None:
-        """Request a scan, for missed changes. A failure is logged: the regular scan follows."""
+        """Request a scan. A failure is only logged, because the regular scan follows."""
         try:
             await self._scan_now()
         except FAULTS as error:

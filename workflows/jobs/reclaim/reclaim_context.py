@@ -1,8 +1,6 @@
 """The objects that all parts of reclaim in one process use, such as the source of Pod state.
 
-``ReclaimFactsSource.facts`` returns the state at one instant, ``changes`` yields changes as they
-happen. Both come from an informer, or without Kubernetes from records
-(``workflows.jobs.record_lookup``).
+The source is an informer, or in standalone mode records (``workflows.jobs.record_lookup``).
 """
 
 from __future__ import annotations
@@ -20,13 +18,13 @@ from core.eventstore.kv import KeyValueStore
 from workflows.jobs.shard_writers import Releases
 
 NAME_BYTES: Final = 8
-"""Random bytes of an observer's name: a restarted process is another observer."""
+"""Random bytes of an observer's name, so that a restarted process is another observer."""
 
 
 def observer_of(
     now_s: Callable[[], float] = time.time, steady_s: Callable[[], float] = time.monotonic
 ) -> Observer:
-    """An observer of this process, by its clocks."""
+    """An observer for this process."""
     return Observer(secrets.token_hex(NAME_BYTES), now_s, steady_s)
 
 
@@ -34,8 +32,9 @@ class PodChange(NamedTuple):
     """A Pod or its Node was created or changed, or the Pod was deleted.
 
     ``deletion_report``: the text of an authoritative report that the Pod was deleted, such as a
-    delete event, and "" without one; ``pod`` is then its last state.
-    ``trigger`` and ``traceparent``: the log event behind the change and its trace, "" without one.
+    delete event. With such a report, ``pod`` is the last state.
+    ``trigger`` and ``traceparent``: the log event behind the change, and the trace of this event.
+    All three are "" if absent.
     """
 
     pod: PodState
@@ -57,32 +56,27 @@ class ReclaimFactsSource(Protocol):
     """Source of Pod and Node state for reclaiming."""
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
-        """Cluster state, read after the ledger, which was read at ``claims_read``.
+        """Read the cluster state. ``claims_read``: the earlier time at which the ledger was read.
 
-        The ledger may have only one endpoint. The cost depends on the size of the ledger, not of
-        the cluster.
+        The cost depends on the size of the ledger, not on the size of the cluster.
         """
         ...
 
     async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
-        """Those of the Nodes that certainly do not exist; a Node is left out if that is unknown."""
+        """Those of ``nodes`` that certainly do not exist."""
         ...
 
     def changes(self) -> AsyncIterator[Change]:
-        """Yield changes from now on; a new call starts again. Raises retryable errors.
+        """Yield changes from now on. Raises retryable errors.
 
-        A Node readiness change yields one PodChange per Pod on it. ``deletion_report`` is set only
-        by an authoritative delete event; a Pod merely missing from a relist yields nothing: only a
-        scan may find it. Changes of Pods that keep running free nothing and may be omitted.
+        A change of a Node's readiness yields a PodChange for each Pod on the Node. A Pod that is
+        only missing from a list yields nothing. Changes of running Pods may be omitted.
         """
         ...
 
 
 class ReclaimContext(NamedTuple):
-    """The objects that all parts of reclaim in one process use.
-
-    ``releases``: makes the releases, and counts them.
-    """
+    """The objects that all parts of reclaim in one process use."""
 
     store: KeyValueStore
     keys: Keys

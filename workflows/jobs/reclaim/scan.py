@@ -1,12 +1,9 @@
 """Reclaim: scan all claims, release the leaked ones on evidence, wait, and scan again.
 
-A cluster has one execution, with the id ``reclaim``. It scans at a fixed interval, on the signal
-``scan-now``, and at the time at which a claim that the last scan kept may be released. The
-observations of a scan are stored for the next one (``scan_states``), so that another controller can
-continue after any step. If all attempts of a scan or release fail, the query ``status`` reports it,
-other releases continue, and the next scan tries again.
-
-``read_scan_status`` returns the status for probes and metrics; it is one small read in etcd.
+A cluster has one execution. It scans at a fixed interval, on the signal ``scan-now``, and when a
+kept claim may be released. Observations are stored for the next scan (``scan_states``), so that
+another controller can continue after any step. A failed scan or release is tried again by the next
+scan.
 """
 
 from __future__ import annotations
@@ -41,27 +38,27 @@ SETTINGS_SIGNAL: Final = "orders"
 """The signal that replaces the settings. Histories store its name, so it cannot be renamed."""
 
 SCAN_S: Final = 120.0
-"""Seconds of one attempt at a scan."""
+"""Maximum seconds of one attempt at a scan."""
 
 SCAN_ATTEMPTS_S: Final = 300.0
-"""Seconds of all attempts at a scan; if they fail, the next scan follows after the interval."""
+"""Maximum seconds of all attempts at a scan together."""
 
 CHUNK_S: Final = 60.0
 CHUNK_ATTEMPTS_S: Final = 180.0
-"""Seconds of one attempt at a chunk of releases, and of all attempts."""
+"""Maximum seconds of one attempt at a chunk of releases, and of all attempts together."""
 
 SCAN_GAP_S_MIN: Final = 1.0
-"""The least seconds between two scans, even if a deadline passes earlier."""
+"""Minimum seconds between two scans."""
 
 LAST_SCAN: Final = "ReclaimLastScan"
 KEPT: Final = "ReclaimKept"
 RELEASED: Final = "ReclaimReleased"
 FAILED: Final = "ReclaimPaused"
 FAULT: Final = "ReclaimFault"
-"""The search attributes of the execution. The values are published, so they cannot be renamed."""
+"""The search attributes of the execution. Users see these names, so they cannot be renamed."""
 
 PAUSED_SHOWN_MAX: Final = 20
-"""Failed steps that ``status`` lists; it counts all of them."""
+"""Maximum number of failed steps that ``status`` lists."""
 
 _SCAN: Final = step_options(SCAN_S, SCAN_ATTEMPTS_S)
 _RELEASE: Final = step_options(CHUNK_S, CHUNK_ATTEMPTS_S)
@@ -70,8 +67,8 @@ _RELEASE: Final = step_options(CHUNK_S, CHUNK_ATTEMPTS_S)
 class ScanSettings(NamedTuple):
     """The settings of a scan.
 
-    ``interval_s``: seconds between two scans. ``on_demand_gap_s``: seconds between a scan and one
-    that ``scan-now`` requests. ``chunks_at_once``: chunks that are released concurrently.
+    ``interval_s``: seconds between two regular scans. ``on_demand_gap_s``: seconds from a scan to a
+    scan that ``scan-now`` requests. ``chunks_at_once``: chunks that are released concurrently.
     """
 
     interval_s: float = 600.0
@@ -89,11 +86,11 @@ def scan_settings(settings: ReclaimSettings) -> ScanSettings:
 
 
 class ScanCounts(NamedTuple):
-    """Counts since the execution began, and three of the last scan.
+    """Counts since the execution began, except ``kept``, ``observed`` and ``paused``.
 
-    Of the last scan: ``kept``: endpoints that it did not release, healthy ones included;
-    ``observed``: those of ``kept`` with one observation so far; ``paused``: failed releases, which
-    wait for the next scan. ``late``: releases that found nothing left to release.
+    These three count for the last scan. ``kept``: endpoints that were not released, including
+    healthy endpoints. ``observed``: kept endpoints with one observation so far. ``paused``: failed
+    releases. ``late``: releases that found nothing left to release.
     """
 
     scans: int = 0
@@ -113,9 +110,9 @@ class ScanCounts(NamedTuple):
 class ContinuedScan(NamedTuple):
     """The state that passes from scan to scan and from run to run.
 
-    ``state`` and ``outdated``: the scan states of the last scan and of the one before.
-    ``last_s``: the time of the last scan; ``next_s``: when the next kept claim may be released, 0
-    if unknown. Both are in Unix seconds.
+    ``state`` and ``outdated``: the scan states of the last scan and of the scan before the last.
+    ``last_s``: the time of the last scan. ``next_s``: when the next kept claim may be released, 0
+    if unknown. Both times are in Unix seconds.
     """
 
     state: ScanStateRef = EMPTY_SCAN_STATE
@@ -131,7 +128,7 @@ class ContinuedScan(NamedTuple):
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class ReclaimScan:
-    """The workflow of the scan. Its state has counts and references, but no claims and no plans."""
+    """The workflow of the scan."""
 
     def __init__(self) -> None:
         self._settings = ScanSettings()
@@ -195,7 +192,7 @@ class ReclaimScan:
                 return
 
     async def _scan(self) -> None:
-        self._phase = "looking"  # published: users see the name of the phase
+        self._phase = "looking"  # published name of the phase
         continued, counts = self._continued, self._continued.counts
         try:
             observation = await workflow.execute_activity(
@@ -273,10 +270,10 @@ def _windows(parts: int, size: int) -> Iterator[range]:
 class ScanStatus(NamedTuple):
     """The status of the scan's execution.
 
-    ``paused``: whether it is paused. ``at_s``: the last scan, in Unix seconds, 0 before the first
-    one. ``kept``: endpoints that the last scan did not release, healthy ones included;
-    ``released``: addresses, since the execution began; ``failed_steps``: releases that wait for the
-    next scan; ``fault``: why the last scan failed.
+    ``paused``: whether the execution is paused. ``at_s``: the last scan in Unix seconds, 0 before
+    the first scan. ``kept``: endpoints that the last scan did not release, including healthy
+    endpoints. ``released``: addresses released since the execution began. ``failed_steps``: failed
+    releases of the last scan. ``fault``: why the last scan failed.
     """
 
     paused: bool = False
@@ -288,12 +285,12 @@ class ScanStatus(NamedTuple):
 
 
 def scan_key(keys: Keys) -> bytes:
-    """The key of the scan's execution; its value (``RunHead``) has the status and attributes."""
+    """The key of the ``RunHead`` of the scan's execution."""
     return WorkflowKeys(keys, DEFAULT_QUEUE).open(WORKFLOW_ID)
 
 
 async def read_scan_status(store: KeyValueStore, keys: Keys) -> ScanStatus | None:
-    """The status; None when the execution does not exist. Raises StoreUnavailable, LogCorrupt."""
+    """The status, or None without an execution. Raises StoreUnavailable, LogCorrupt."""
     key = scan_key(keys)
     for kv in (await store.read([Get(key)])).ranges[0].kvs:
         head = OPEN_HEADS.decode(keys, kv.key, kv.value)

@@ -1,14 +1,11 @@
 """The activities of the reclaim scan: one scan of all claims, and one chunk of releases.
 
 A scan reads the claims first and the cluster afterwards, in one activity, because neither fits into
-a payload. The fence of a release has the values that the scan has read (I3), so a repeated or late
-release, or one of a worker that has lost its execution, changes nothing. A release that fails is
-reported and does not stop the others; the next scan plans it again.
+a payload. A release applies only to the values that the scan has read (I3), so a repeated or late
+release changes nothing. The next scan plans failed releases again.
 
-A scan also releases the InfiniBand GUIDs of deleted nodes, because a deleted node cannot release
-them. One process must observe twice, ``OBSERVATION_GAP_S`` apart, that the API server has no such
-Node (I6); a new leader starts with the first observation. A failure is logged, and the next scan
-retries.
+A scan also releases the InfiniBand GUIDs of deleted nodes. One process must observe twice,
+``OBSERVATION_GAP_S`` apart, that the API server has no such Node (I6).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -37,32 +34,32 @@ StartExecution = Callable[[ReclaimDeadline], Awaitable[None]]
 """Starts the execution of a Pod whose deadline is pending."""
 
 STATE_TTL_S_MIN: Final = 3_600
-"""The least seconds for which a scan state is stored."""
+"""Minimum seconds for which a scan state is stored."""
 
 STATE_TTL_INTERVALS: Final = 3
-"""Scan intervals for which a scan state is stored: more than the restart of a controller takes."""
+"""Scan intervals for which a scan state is stored: longer than a controller takes to restart."""
 
 ATTEMPTS_MAX: Final = 3
-"""Attempts at a chunk of releases; a release that still fails waits for the next scan."""
+"""Maximum number of attempts at a chunk of releases."""
 
 STARTED_AT_ONCE: Final = 50
-"""Executions of Pods that are started concurrently; they share transactions."""
+"""Maximum number of executions that are started concurrently."""
 
 SHOWN_MAX: Final = 5
-"""Releases, or kept endpoints, that a result describes; it counts all of them."""
+"""Maximum number of releases or kept endpoints that a result describes."""
 
 SAMPLE_CHARS_MAX: Final = 300
-"""Characters of one description in a result."""
+"""Maximum characters of one description in a result."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class ScanObservation(NamedTuple):
-    """The result of a scan, in numbers; ``state`` refers to its observations and releases.
+    """The result of a scan. ``state`` refers to the stored observations and releases.
 
-    ``read_s`` and ``next_scan_s`` are Unix seconds; 0: no deadline is pending. ``kept``: endpoints
-    that are not released; ``observed``: those of ``kept`` with one observation so far. ``samples``:
-    why some are kept.
+    ``read_s`` and ``next_scan_s`` are Unix seconds. ``next_scan_s`` 0: no deadline is pending.
+    ``kept``: endpoints that are not released. ``observed``: kept endpoints with one observation so
+    far. ``samples``: why some endpoints are kept.
     """
 
     state: ScanStateRef
@@ -78,14 +75,14 @@ class ScanObservation(NamedTuple):
 
 
 class PausedStep(NamedTuple):
-    """A release that failed. It waits for the next scan."""
+    """A failed release. The next scan plans the release again."""
 
     endpoint: str
     why: str
 
 
 class ChunkResult(NamedTuple):
-    """The result of a chunk: released addresses, late releases (no-ops), failed releases."""
+    """The result of a chunk: released addresses, late releases (no-ops), and failed releases."""
 
     released: int
     late: int
@@ -103,12 +100,12 @@ class GuidReclaim:
         """Release the GUIDs of nodes that were missing twice.
 
         ``read_at``: when the ledger was read. Returns when another scan may release more, in Unix
-        seconds; 0: no further scan is needed.
+        seconds, or 0.
         """
         nodes = {claim.node for claim in ledger.guids.values()}
         missing = await context.facts.deleted_nodes(nodes) if nodes else frozenset()
         first = {node: self._missing.get(node, read_at) for node in missing}
-        # A time of another observer cannot be compared: the node is missing since this scan.
+        # A moment of another observer cannot be compared: count from this scan.
         self._missing = {
             node: read_at if read_at.is_before(seen_at) else seen_at
             for node, seen_at in first.items()
@@ -143,7 +140,7 @@ class ReclaimActivities:
 
     @activity.defn(name="reclaim-observe")
     async def observe(self, before: ScanStateRef, outdated: ScanStateRef) -> ScanObservation:
-        """Scan all claims. ``before``: the state of the last scan; ``outdated``: to be dropped.
+        """Scan all claims. ``before``: the state of the last scan. ``outdated``: the state to drop.
 
         Raises StoreUnavailable, OutcomeUnknown, Compacted, LogError, and the errors of
         ``ReclaimFactsSource.facts``.
@@ -159,7 +156,7 @@ class ReclaimActivities:
         facts = await context.facts.facts(ledger, claims_read)
         verdict_context = VerdictContext(facts, context.settings, context.observer.now_s())
         observations = await self._states.observations(before)
-        # A large cluster takes seconds, in which the worker must keep its leases.
+        # The plan of a large cluster takes seconds, while the worker must keep its leases.
         plan = await asyncio.to_thread(plan_scan, ledger, verdict_context, observations)
         guids_next_s = await self._guids.release(context, ledger, claims_read)
         state = await self._states.write(plan.observations, plan.steps)
@@ -183,7 +180,7 @@ class ReclaimActivities:
             await asyncio.gather(*(self._start_execution(deadline) for deadline in chunk))
 
     async def _start_execution(self, deadline: ReclaimDeadline) -> None:
-        """Start or signal an execution. One that accepts no signal does not stop the scan."""
+        """Start or signal an execution. A failure of this execution does not stop the scan."""
         try:
             await self._start(deadline)
         except ERRORS_OF_ONE_EXECUTION as error:
@@ -199,9 +196,9 @@ class ReclaimActivities:
     async def release(self, state: ScanStateRef, part: int) -> ChunkResult:
         """Make one part of the releases of a scan state.
 
-        All releases are tried. If one has failed and may be retried, its error is raised, with the
-        finished releases in the heartbeat details; the last of ``ATTEMPTS_MAX`` attempts returns
-        the failures instead. Raises ApplicationError if the scan state has expired.
+        All releases are tried. Then the first retryable error is raised, with the finished releases
+        in the heartbeat details. The last of ``ATTEMPTS_MAX`` attempts returns the failures
+        instead. Raises ApplicationError if the scan state has expired.
         """
         steps = await self._states.steps(state, part)
         if steps is None:

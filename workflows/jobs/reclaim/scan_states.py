@@ -1,9 +1,8 @@
 """Scan states: the observations and the planned releases of one scan, stored in etcd.
 
-They are not in the history of the scan's workflow: 10,000 releases take megabytes, and a payload of
-a history at most 64 KiB. A scan state is written once, in parts, under its own lease; the history
-has its ``ScanStateRef``. When the lease expires, the state is lost: the next scan observes its
-subjects as if for the first time, which delays releases that need several observations.
+A payload of a workflow history holds at most 64 KiB, but 10,000 releases take megabytes. So a scan
+state is written in parts under its own lease, and the history has only a ``ScanStateRef``. If the
+lease expires, the next scan observes all subjects as if for the first time.
 
     job/reclaim/<state>/sighting/<part>   observations
     job/reclaim/<state>/step/<part>       planned releases (``ReclaimStep``)
@@ -25,20 +24,19 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import Get, KeyValueStore, Put
 
 STEPS_A_PART: Final = 100
-"""Planned releases of one part; one activity makes them."""
+"""Planned releases in one part. One activity makes all releases of a part."""
 
 OBSERVATIONS_A_PART: Final = 1_000
-"""Observations of one part."""
+"""Observations in one part."""
 
 OBSERVATIONS_STORED_MAX: Final = 20_000
-"""Observations of one scan state; the next scan observes the other subjects as if for the first
-time."""
+"""Maximum number of observations in one scan state."""
 
 STEPS_STORED_MAX: Final = 20_000
-"""Planned releases of one scan state, for 200 activities; the next scan plans the others again."""
+"""Maximum number of planned releases in one scan state. The next scan plans the rest again."""
 
 PART_BYTES_MAX: Final = 8 * 1024 * 1024
-"""The largest part that is read, in uncompressed bytes."""
+"""Maximum uncompressed bytes of a part that is read."""
 
 T = TypeVar("T")
 OBSERVATION: Final = "sighting"
@@ -55,7 +53,7 @@ _UNUSABLE: Final = (zstandard.ZstdError, *DECODING_ERRORS)
 
 
 class ScanStateRef(NamedTuple):
-    """The reference to a stored scan state. ``lease`` 0: it is empty and not stored."""
+    """The reference to a stored scan state. ``lease`` 0: the state is empty and not stored."""
 
     name: str = ""
     lease: int = 0
@@ -67,7 +65,7 @@ EMPTY_SCAN_STATE: Final = ScanStateRef()
 
 
 class ScanStates:
-    """Writes and reads scan states; each write creates a new one."""
+    """Writes and reads scan states. Each write creates a new state."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, ttl_s: int) -> None:
         self._store = store
@@ -96,7 +94,7 @@ class ScanStates:
         return state
 
     async def observations(self, state: ScanStateRef) -> dict[ObservationSubject, Observation]:
-        """The observations; none if the state has expired or cannot be decoded.
+        """The observations, empty if the state has expired or cannot be decoded.
 
         Raises StoreUnavailable.
         """
@@ -107,7 +105,7 @@ class ScanStates:
                 return {}
             try:
                 observations.update(_observations.decode(_unpacked(data)))
-            except _UNUSABLE:  # written by another version: the subjects are observed again
+            except _UNUSABLE:  # written by another version
                 return {}
         return observations
 

@@ -1,10 +1,8 @@
 """The activities of retirements: one step towards the deletion, and the reinstatement.
 
-A retiring pool gets no new claims and is deleted after its last claim, a retiring subnet after its
-last pool.
-A step advances a retirement but does not begin one, so a late or repeated step does not change an
-object that was reinstated or created again. The blocking claims are read from the keys whose range
-guards the transaction that deletes the object.
+A retiring pool gets no new claims and is deleted after its last claim has ended. A retiring subnet
+is deleted after its last pool. A step never begins a retirement, so a late or repeated step does
+not change an object that was reinstated or created again.
 """
 
 from __future__ import annotations
@@ -30,11 +28,11 @@ from workflows.jobs.retirement.retirement_values import (
 from workflows.jobs.shard_writers import ShardWriters
 
 RANGES_PER_READ_MAX: Final = 100
-"""Key ranges of one read; etcd accepts 128 operations."""
+"""Maximum number of key ranges in one read. etcd accepts 128 operations."""
 
 DELETED: Final = RemainingClaims("gone")
 SERVING: Final = RemainingClaims("serving")
-"""The object does not retire, for example because it was reinstated."""
+"""The object is not retiring, for example because it was reinstated."""
 
 
 class RetirementActivities:
@@ -94,7 +92,7 @@ async def _read_pools_of_subnet(store: KeyValueStore, keys: Keys, name: str) -> 
 
 
 def _reads(keys: Keys, addresses: AddressSet) -> Iterator[list[Get]]:
-    """Reads of the claims in an address set: one range for each interval."""
+    """Reads of the claims in an address set."""
     intervals = list(addresses)
     for start in range(0, len(intervals), RANGES_PER_READ_MAX):
         yield [

@@ -1,8 +1,8 @@
 """The retirement of one pool: it gets no new claims, and is deleted after its last claim has ended.
 
-Id ``retire/pool/<name>``. The command ``RetirePool`` has marked the pool as retiring before. The
-execution sleeps until the last claim has ended, the next regular step is due, or the deadline has
-passed. Cancelling the execution reinstates the pool.
+The command ``RetirePool`` has marked the pool as retiring. Between steps the execution waits until
+the last claim has ended, the next regular step is due, or the deadline has passed. Cancelling the
+execution reinstates the pool.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from workflows.jobs.retirement.retirement_wait import RetirementWait
 from workflows.model.payloads import Payload
 
 STEP_S: Final = 60.0
-"""Seconds of one attempt at a step."""
+"""Maximum seconds of one attempt at a step."""
 
 STEPS_S: Final = 300.0
-"""Seconds of all attempts at one step; after that the next step tries again."""
+"""Maximum seconds of all attempts at one step together."""
 
-# A cancellation awaits the running step, whose commands must not follow those that reinstate.
+# A cancellation waits for the running step, which must not write after the reinstatement.
 STEP: Final = step_options(
     STEP_S,
     STEPS_S,
@@ -69,7 +69,7 @@ class PoolRetirement:
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The remaining claims with their Pods, the start of the retirement and its deadline."""
+        """The remaining claims with their Pods, and the start and deadline of the retirement."""
         return self._waiting.status() if self._waiting else {}
 
 
@@ -92,6 +92,6 @@ async def take_step(waiting: RetirementWait, kind: Retirable, name: str) -> str:
 
 
 async def reinstate(waiting: RetirementWait, kind: Retirable, name: str) -> RetirementResult:
-    """Reinstate a pool or subnet. Raises ActivityError if a rule forbids it or attempts fail."""
+    """Reinstate a pool or subnet. Raises ActivityError if attempts fail or a rule forbids it."""
     await workflow.execute_activity(RetirementActivities.reinstate, kind, name, options=STEP)
     return RetirementResult("serving", waiting.took_s())

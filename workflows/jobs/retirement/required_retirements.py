@@ -1,7 +1,6 @@
 """The required executions of retirements: one for every retiring pool and subnet. Pure.
 
-The executions of the pools of a retiring subnet are children of the subnet's execution, which
-starts them.
+The execution of a retiring subnet starts the executions of its pools.
 """
 
 from __future__ import annotations
@@ -21,10 +20,7 @@ from workflows.jobs.retirement.subnet import SubnetRetirement
 
 
 def required_retirements(projection: Projection) -> Iterator[RequiredExecution]:
-    """An execution for each retiring object. It is signalled when its version changes.
-
-    The version changes when the object is empty.
-    """
+    """An execution for each retiring object, which is signalled when the object becomes empty."""
     ledger = projection.ledger
     retiring = {name for name, subnet in ledger.subnets.items() if subnet.retiring}
     for name in retiring:
