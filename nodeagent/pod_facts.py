@@ -37,24 +37,21 @@ from core.projections.configuration_view import ConfigurationView, UndecodableKe
 
 DEFAULT_NAMESPACE: Final = "default"
 CONFIRM_S_MAX: Final = 2.0
-"""Seconds for the API server's confirmation before an address is released."""
+"""Seconds to wait for the API server's confirmation that an address may be released."""
 
 MIGRATION_ANNOTATION: Final = "kubevirt.io/migrationJobName"
 """The annotation of the target launcher Pod of a live migration (docs/reference/annotations.md)."""
 
 _API_VERSIONS: Final = {STATEFUL_SET: "apps/v1", VM_INSTANCE: "kubevirt.io/v1"}
-"""The API version of an owner whose record names none.
-
-An owner needs a version, because kinds of other API groups have the same names.
-"""
+"""The API version, by kind, of an owner whose record does not name a version."""
 
 Records = Mapping[tuple[str, str, str], RecordDefined]
 
 
 class Liveness(NamedTuple):
-    """Whether a Pod runs. ``alive`` None: unknown to the agent.
+    """Whether a Pod runs. ``alive`` None: unknown.
 
-    ``doubt``: why the API server did not answer, "" if it did. With a doubt no address is released.
+    ``doubt``: why the API server did not answer, else "". With a doubt no address is released.
     """
 
     alive: bool | None
@@ -64,9 +61,8 @@ class Liveness(NamedTuple):
 class FactsSource(Protocol):
     """A source of facts about Pods, their namespaces and owners, and this node.
 
-    Cached facts may be old. They are enough to keep an address; before an address is released, the
-    API server must confirm the release (``confirm_liveness``, ``confirm_endpoint``) within
-    ``CONFIRM_S_MAX`` (I6).
+    Cached facts may be old. Before an address is released, the API server must confirm the release
+    (``confirm_liveness``, ``confirm_endpoint``) within ``CONFIRM_S_MAX`` (I6).
     """
 
     def complete_facts(self, reference: PodReference) -> RequestFacts | None:
@@ -76,13 +72,13 @@ class FactsSource(Protocol):
     async def load_pod(self, reference: PodReference) -> None:
         """Load the Pod of an ADD; afterwards ``facts`` returns complete facts.
 
-        Raises WrongInput if the Pod does not exist, NotReady if it cannot be read now, LogCorrupt
-        if its record cannot be decoded.
+        Raises WrongInput if the Pod does not exist, NotReady if the Pod cannot be read now,
+        LogCorrupt if a record cannot be decoded.
         """
         ...
 
     async def confirm_current(self, reference: PodReference) -> None:
-        """Confirm that the name still belongs to this Pod, before it takes over old addresses.
+        """Confirm that the Pod still exists, before it takes over an earlier Pod's addresses.
 
         Raises WrongInput if another Pod or no Pod has the name, NotReady if the API server does not
         answer.
@@ -90,7 +86,7 @@ class FactsSource(Protocol):
         ...
 
     def liveness(self, reference: PodReference) -> Liveness | None:
-        """Whether a Pod runs, from cached facts; None if only the API server can tell."""
+        """Whether a Pod runs, by cached facts; None if the API server must be read."""
         ...
 
     async def confirm_liveness(self, reference: PodReference) -> Liveness:
@@ -106,10 +102,9 @@ class FactsSource(Protocol):
         ...
 
     def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
-        """Whether a fixed endpoint is still needed by its replica or VM; None if it is not fixed.
+        """Whether a replica or VM still needs a fixed endpoint; None if the endpoint is not fixed.
 
-        The endpoint's holder shows whether it is fixed, because the Pod may be deleted already. Of
-        the cached states, only "valid" is certain.
+        The state comes from cached facts: only "valid" is certain.
         """
         ...
 
@@ -140,7 +135,7 @@ class StandaloneFactsSource:
         self._fixed = fixed
 
     def complete_facts(self, reference: PodReference) -> RequestFacts | None:
-        """The facts; None while any record cannot be read: it may be a record of this Pod."""
+        """The facts; None while any record is unreadable, because it may be this Pod's record."""
         return None if self._view.current.undecodable else self.facts(reference)
 
     async def load_pod(self, reference: PodReference) -> None:
@@ -185,7 +180,7 @@ class StandaloneFactsSource:
         return NodeFacts(self._node, record.labels, known=True)
 
     def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
-        """Read the record of the StatefulSet or VM, or of a Pod with such an owner."""
+        """The state by the record of the StatefulSet or VM, or by the records of its Pods."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         if kind is None:
             return None
@@ -215,14 +210,14 @@ class StandaloneFactsSource:
         return self.endpoint_validity(endpoint)
 
     def _unread_record(self, kind: FixedKind, endpoint: Endpoint) -> UndecodableKey | None:
-        """An unreadable record that may make the endpoint valid: its address is then kept (I6)."""
+        """An unreadable record that may make the endpoint valid; then the address is kept (I6)."""
         unread = self._view.current.undecodable
         if not unread:
             return None
         namespace, name = endpoint.key
         owner = name.rpartition("-")[0]
         prefix = f"record/Pod/{namespace}/"
-        if kind == "vm":  # only the record of a launcher Pod names its VM
+        if kind == "vm":  # any Pod of the namespace may be a launcher of the VM
             return next((entry for key, entry in unread.items() if key.startswith(prefix)), None)
         return unread.get(prefix + name) or unread.get(f"record/{STATEFUL_SET}/{namespace}/{owner}")
 

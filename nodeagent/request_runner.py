@@ -1,16 +1,11 @@
-"""Runs requests: limits their number and duration, orders the requests of a container, drains.
+"""Limits the number and the duration of requests, and makes a DEL wait for its container's ADDs.
 
-An admitted request is counted until it ends. At its deadline it is cancelled and its uncommitted
-changes are undone. While draining, no request is admitted.
+A runtime may give up on an ADD and send a DEL while the ADD's transaction is in flight. If the DEL
+did not wait, it would find no address, and the ADD's address would stay allocated.
 
-A DEL waits for the ADDs of its container that are in progress. A runtime may give up on an ADD and
-send a DEL while the ADD's transaction is in flight; a DEL that did not wait would find no address,
-and the address would stay allocated. ADDs do not wait for each other: the guards of their
-transactions decide which one succeeds.
-
-An ADD may wait unread in its socket while its DEL comes through another connection. Therefore no
-await separates the check of the ADD's caller from counting the ADD as in progress. If the caller
-has hung up, the ADD is not started; otherwise its DEL comes later, and waits.
+A runtime may also give up on an ADD that the agent has not read yet. Such an ADD must not start
+after its DEL. So an ADD starts only if its caller is still connected, and no await separates this
+check from counting the ADD as in progress.
 """
 
 from __future__ import annotations
@@ -27,22 +22,20 @@ from core.errors import CallerGone, DeadlineExceeded, NotReady, Overloaded
 from nodeagent.telemetry.metrics import WorkCounts
 
 REQUESTS_MAX: Final = 1_000
-"""Requests in progress or waiting, of all servers together."""
+"""Requests of all servers together, in progress or waiting."""
 
 ADD_DEADLINE_S: Final = 30.0
-"""Seconds for one ADD. The CNI executables wait 100 s and container runtimes two minutes, so the
-caller still receives the reason."""
+"""Seconds for one ADD. The CNI executables wait 100 s, and container runtimes 120 s."""
 
 BOUND_ADD_DEADLINE_S: Final = 95.0
-"""Seconds for one ADD that also binds its addresses at a network provider. The provider is called
-only if 48 s are left for its answer."""
+"""Seconds for one ADD that also binds its addresses at a network provider."""
 
 DEL_DEADLINE_S: Final = 30.0
 CHECK_DEADLINE_S: Final = 15.0
 STATUS_DEADLINE_S: Final = 8.0
 GC_DEADLINE_S: Final = 90.0
 READ_DEADLINE_S: Final = 15.0
-"""Seconds for one request of each kind; the last is for HTTP requests that only read."""
+"""Seconds for one HTTP request that only reads."""
 
 
 def require_caller(has_hung_up: HasHungUp) -> None:
@@ -70,13 +63,13 @@ class RequestRunner:
     def admit(self, deadline_s: float) -> RunningRequest:
         """A context manager that admits one request and limits its time.
 
-        Entering raises Overloaded, NotReady; leaving raises DeadlineExceeded in place of the
-        cancellation that the deadline caused.
+        The request is cancelled at the deadline; then leaving raises DeadlineExceeded. Entering
+        raises Overloaded, NotReady.
         """
         return RunningRequest(self, self._deadlines_of(deadline_s))
 
     def measure(self, deadline_s: float, work: WorkCounts, arrived: float) -> RunningRequest:
-        """Like ``admit``, but count its duration and result in ``work``.
+        """Like ``admit``, but count the request's duration and result in ``work``.
 
         ``arrived``: when the request was received, by ``time.perf_counter``.
         """
@@ -90,19 +83,18 @@ class RequestRunner:
         container: str,
         has_hung_up: HasHungUp,
     ) -> RunningRequest:
-        """Like ``measure``, but DELs of the container wait until it ends.
+        """Like ``measure``, but DELs of the container wait until the request ends.
 
-        Raises CallerGone, which is not counted. Enter the returned context manager immediately,
-        without an await after this call.
+        Enter the returned context manager without an await after this call. Raises CallerGone.
         """
         require_caller(has_hung_up)
         return RunningRequest(self, self._deadlines_of(deadline_s), work, arrived, container)
 
     @contextmanager
     def hold(self, container: str, has_hung_up: HasHungUp = never_hung_up) -> Iterator[None]:
-        """Make the drain and the container's DELs wait until the context ends.
+        """Make ``drain`` and the container's DELs wait until the context ends.
 
-        For a request that allocates several times. Raises CallerGone.
+        For an ADD that allocates several times. Raises CallerGone.
         """
         require_caller(has_hung_up)
         self.begin_add(container)
@@ -155,7 +147,7 @@ class RequestRunner:
         self._running_adds[container] = self._running_adds.get(container, 0) + 1
 
     def end_add(self, container: str) -> None:
-        """Count the end of one ADD for the container; after the last one its DELs continue."""
+        """Count the end of one ADD; after the last ADD, the container's DELs continue."""
         still_running = self._running_adds[container] - 1
         if still_running:
             self._running_adds[container] = still_running
@@ -177,11 +169,10 @@ class RequestRunner:
 
 
 class RunningRequest:
-    """One admitted request: like ``asyncio.timeout``, with a timer shared by all requests.
+    """One request: admitted on entering, cancelled at its deadline.
 
-    ``work`` counts its duration, its result and its ``tries`` (set by the handler); None: the
-    request is not counted. ``container``: the container of an ADD, whose DELs wait for the ADD; ""
-    for others.
+    ``work`` counts the duration, the result and ``tries`` (set by the handler); None: the request
+    is not counted. ``container``: the container of an ADD, "" for other requests.
     """
 
     __slots__ = (
@@ -257,7 +248,7 @@ class RunningRequest:
             self._task.cancel()
 
     def _exceeded(self, kind: type[BaseException] | None) -> DeadlineExceeded | None:
-        """The error in place of the cancellation; None if the task was also cancelled elsewhere.
+        """The error that replaces the cancellation; None if the task was also cancelled elsewhere.
 
         ``asyncio.timeout`` does the same.
         """
@@ -281,7 +272,7 @@ class RunningRequest:
 class DeadlineSet:
     """Requests with the same time limit; they expire in the order in which they were added.
 
-    One timer serves all of them, because a timer for each request costs more CPU time.
+    All requests share one timer, because a timer for each request costs more CPU time.
     """
 
     def __init__(self, seconds: float) -> None:

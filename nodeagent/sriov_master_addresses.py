@@ -1,12 +1,6 @@
-"""The addresses of an SR-IOV virtual function's master, which ``match_master_subnet`` needs.
+"""The addresses of an SR-IOV virtual function's master, for ``match_master_subnet``.
 
-The master is the link of the physical function.
-
-See docs/reference/pool-selection.md, "Filters".
-
-In the Pod's network namespace the driver returns the PCI address of the virtual function; on the
-node /sys names the link of its physical function, and the kernel lists that link's addresses. If
-the addresses cannot be read in time, the result is None.
+The master is the link of the physical function. See docs/reference/pool-selection.md, "Filters".
 """
 
 from __future__ import annotations
@@ -35,7 +29,7 @@ _log: Final = logging.getLogger(__name__)
 async def master_addresses(
     executor: NetnsExecutor, netns: str, interface: str
 ) -> tuple[str, ...] | None:
-    """The addresses of the master of a VF in a Pod's namespace; None if they cannot be read."""
+    """The addresses of the master of a Pod's VF; None if they cannot be read in time."""
     try:
         async with asyncio.timeout(READ_S_MAX):
             with NetworkNamespace.open(netns) as namespace:
@@ -54,7 +48,7 @@ async def master_addresses(
 
 
 def bus_device(interface: str) -> str:
-    """The PCI address of a link in the calling thread's namespace. Raises OSError."""
+    """The PCI address of a link in the calling thread's network namespace. Raises OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         return driver_bus(any_socket, interface)
 
@@ -70,18 +64,20 @@ def master_of(device: str, sysfs: Path = SYSFS) -> str | None:
 def is_representor(link: Path) -> bool:
     """Whether a link of /sys represents a PF, VF or subfunction in the switch of its NIC.
 
-    Such a link also belongs to the NIC's PCI device. Ports themselves have names such as ``p0``.
     See the kernel's Documentation/networking/devlink/devlink-port.rst.
     """
     try:
         name = (link / "phys_port_name").read_text("ascii").strip()
-    except OSError:  # the driver names no ports
+    except OSError:  # the driver has no port names
         return False
     return _SWITCH_PORT.fullmatch(name) is not None
 
 
 def addresses_of(executor: NetnsExecutor, name: str) -> tuple[str, ...]:
-    """The addresses of a link in the agent's own namespace. Raises DatapathError."""
+    """The addresses of a link in the agent's namespace; none without the link.
+
+    Raises DatapathError.
+    """
     with executor.session(executor.own_namespace) as session:
         link = session.link(name)
         if link is None:

@@ -1,10 +1,9 @@
-"""Opens network namespaces, and runs functions inside them in dedicated threads.
+"""Opens network namespaces, and runs functions inside them.
 
-A socket stays in the namespace in which it was opened, and ``/proc/sys/net`` shows the namespace of
-the thread that opens it. So a thread must enter the namespace (``setns``; Python 3.11 has no
-``os.setns``). Only the executor's thread, and threads that called ``let_thread_enter_namespaces``,
-leave the agent's namespace. If a thread fails to return, its next call still enters the call's
-namespace. The queue of calls is bounded. This module creates no namespace and forks no process.
+To open a socket or ``/proc/sys/net`` of a namespace, a thread must first enter the namespace
+(``setns``; Python 3.11 has no ``os.setns``). Only the executor's thread, and threads that called
+``let_thread_enter_namespaces``, enter other namespaces. This module creates no namespace and forks
+no process.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ OWN_NAMESPACE_PATH: Final = "/proc/thread-self/ns/net"
 """The namespace of the thread that opens this path."""
 
 CALLS_MAX: Final = 1_024
-"""Calls in the queue; more than ``request_runner.REQUESTS_MAX``."""
+"""Calls in the queue; the limit is higher than ``request_runner.REQUESTS_MAX``."""
 
 CALL_S_MAX: Final = 10.0
-"""Seconds that ``run`` waits for its call; a call takes about 20 microseconds."""
+"""Seconds that ``NetnsExecutor.run`` waits for a call. A call takes about 20 microseconds."""
 
 _PATH_REMEDY: Final = (
     "check the path, and that its directory is mounted from the node into the agent's container"
@@ -58,7 +57,7 @@ class NamespaceIdentity(NamedTuple):
 
 
 class NetworkNamespace:
-    """An open network namespace, which exists until closed, even if its path is removed."""
+    """An open network namespace. It exists until ``close``, even if its path is removed."""
 
     def __init__(self, fd: int, path: str) -> None:
         self.fd = fd
@@ -70,14 +69,14 @@ class NetworkNamespace:
     def open(cls, path: str) -> Self:
         """Open the namespace at a path.
 
-        Raises NamespaceGone when there is none, DatapathError when it cannot be opened.
+        Raises NamespaceGone if the path has no namespace, DatapathError if it cannot be opened.
         """
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             raise _namespace_gone(path) from None
         except OSError as error:
-            # For example, the process to which the path belongs has ended.
+            # For example, the path is in /proc and the process has ended.
             text = f"network namespace {path} cannot be opened: {error.strerror}"
             raise DatapathError(text, subject=path, remedy=_PATH_REMEDY) from error
         try:
@@ -122,10 +121,10 @@ class _NamespaceCall(NamedTuple):
 class NetnsExecutor:
     """Runs functions inside network namespaces. Thread-safe.
 
-    Create it in the agent's network namespace (``own_namespace``): its thread starts there, and
-    returns there after each call. One dedicated thread runs the calls. A worker thread that only
-    sets up networks may enter namespaces itself (``let_thread_enter_namespaces``), which saves two
-    thread switches for each call.
+    Create the executor in the agent's network namespace (``own_namespace``). One dedicated thread
+    runs the calls, and returns to ``own_namespace`` after each call. A worker thread that only sets
+    up networks may enter namespaces itself (``let_thread_enter_namespaces``): this saves two thread
+    switches for each call.
     """
 
     def __init__(self) -> None:
@@ -138,9 +137,9 @@ class NetnsExecutor:
         """Empty in a thread that has not called ``let_thread_enter_namespaces``."""
 
     def let_thread_enter_namespaces(self) -> None:
-        """Make later calls of ``run`` from the calling thread enter namespaces in this thread.
+        """Let ``run`` execute later calls of the calling thread in that thread itself.
 
-        The thread must be in ``own_namespace``.
+        The calling thread must be in ``own_namespace``.
         """
         self._thread_state.in_own_namespace = True
 
@@ -150,10 +149,10 @@ class NetnsExecutor:
         return self._own_namespace
 
     def submit(self, namespace: NetworkNamespace, work: Callable[[], T]) -> Future[T]:
-        """Queue ``work`` for the namespace; it must be short and must not wait.
+        """Queue ``work`` for the namespace. ``work`` must be short and must not wait.
 
-        Raises Overloaded when the queue is full. The future fails with NamespaceGone, or with the
-        error of ``work``; it can be cancelled until the call starts.
+        The future fails with the error of ``work``; it can be cancelled until ``work`` starts.
+        Raises NamespaceGone, Overloaded if the queue is full, DatapathError.
         """
         future: Future[T] = Future()
         # Duplicated, because the caller may close the namespace before the call starts.
@@ -215,7 +214,7 @@ class NetnsExecutor:
         return self.run(namespace, lambda: socket.socket(family, kind, protocol))
 
     def close(self) -> None:
-        """Stop the thread after the queued calls."""
+        """Run the queued calls, then stop the thread."""
         with self._lock:
             self._closed = True
             thread, self._thread = self._thread, None
@@ -231,7 +230,7 @@ class NetnsExecutor:
     def _run_in_calling_thread(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
         """Enter the namespace, run ``work``, and return to ``own_namespace``.
 
-        If the return fails, the next call enters its namespace from the wrong one, which works.
+        A thread that fails to return can still enter the namespace of its next call.
         """
         if self._is_current(namespace):
             return work()
@@ -250,7 +249,7 @@ class NetnsExecutor:
         self._thread.start()
 
     def _serve(self) -> None:
-        # A thread starts in its parent's namespace, and the parent may have failed to return.
+        # A new thread is in the namespace of the thread that starts it.
         _enter(self._own_namespace.fd)
         while (call := self._calls.get()) is not None:
             complete_future = _run_call(call)
@@ -265,7 +264,7 @@ class NetnsExecutor:
 
 
 def _run_call(call: _NamespaceCall) -> Callable[[], None]:
-    """Run one call in its namespace; returns a function that completes its future."""
+    """Run one call in its namespace; return a function that completes the call's future."""
     if not call.future.set_running_or_notify_cancel():
         os.close(call.fd)
         return lambda: None
@@ -297,9 +296,9 @@ def read_sysctl(executor: NetnsExecutor, namespace: NetworkNamespace, name: str)
 def write_sysctls(
     executor: NetnsExecutor, namespace: NetworkNamespace, values: dict[str, str]
 ) -> list[str]:
-    """Set ``net/...`` sysctls in the namespace, in order; returns those the kernel does not have.
+    """Set ``net/...`` sysctls in the namespace; return the names that the kernel does not have.
 
-    Raises DatapathError if one cannot be written, and the errors of ``NetnsExecutor.run``.
+    Raises DatapathError if a sysctl cannot be written, and the errors of ``NetnsExecutor.run``.
     """
 
     def write() -> list[str]:
@@ -326,7 +325,7 @@ def write_interface_sysctls(
 ) -> None:
     """Set ``net/FAMILY/conf/*/KEY`` of ``all``, of ``default`` and of every interface.
 
-    New interfaces get the value of ``default``. Raises the errors of ``write_sysctls``.
+    Raises the errors of ``write_sysctls``.
     """
     directory = f"net/{family}/conf"
     entries = executor.run(namespace, lambda: list(Path(_sysctl(directory)).iterdir()))
@@ -342,7 +341,7 @@ def _sysctl(name: str) -> str:
 
 
 def _set(path: str, value: str) -> None:
-    # Python's file objects cost several times as much as these system calls.
+    # System calls, because a Python file object takes several times as long.
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         # The kernel takes the RTNL lock for a write even if the value does not change.

@@ -1,9 +1,9 @@
 """Creates nftables tables with chains and rules over netlink, one table for each address family.
 
-See include/uapi/linux/netfilter/nf_tables.h. The tables of all families are created or replaced in
-one transaction of the kernel; other tables are not changed. A rule is a list of expressions, each
-encoded by a function below; all expressions use the same register. The small numbers in the calls
-of ``attribute`` and ``nested`` are the NFTA_* types of that header.
+One transaction of the kernel creates or replaces the tables of all families. A rule is a list of
+expressions, each encoded by a function below; all expressions use the same register. The small
+numbers in the calls of ``attribute`` and ``nested`` are the NFTA_* types of
+include/uapi/linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _CMP_NEQ: Final = 1
 PREROUTING: Final = 0
 OUTPUT: Final = 3
 MANGLE: Final = -150
-"""The priority of iptables' mangle table: after connection tracking."""
+"""The priority of iptables' mangle table; its chains run after connection tracking."""
 
 META_MARK: Final = 3
 META_IIFNAME: Final = 6
@@ -71,7 +71,7 @@ CT_STATE_NEW: Final = 8
 
 
 class Chain(NamedTuple):
-    """A base chain; ``kind``: filter or route. A rule is a tuple of expressions."""
+    """A base chain; ``kind`` is "filter" or "route". A rule is a tuple of expressions."""
 
     name: str
     kind: str
@@ -82,7 +82,10 @@ class Chain(NamedTuple):
 
 @contextmanager
 def opened(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[socket.socket]:
-    """A socket for the functions below. Raises NetlinkRefused, errors of ``NetnsExecutor.run``."""
+    """An nftables socket in the namespace.
+
+    Raises NetlinkRefused, and the errors of ``NetnsExecutor.run``.
+    """
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     try:
         netlink = executor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_NETFILTER)
@@ -97,9 +100,9 @@ def opened(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[soc
 def create_tables(
     netlink: socket.socket, families: tuple[Family, ...], name: str, chains: tuple[Chain, ...]
 ) -> None:
-    """Create the tables. Raises NetlinkRefused, NetlinkLost.
+    """Create a table of this name for each family. Raises NetlinkRefused, NetlinkLost.
 
-    The errno is EEXIST if a table of this name exists. A refusal takes the kernel 10-20 ms.
+    If a table of this name exists, the errno is EEXIST. The kernel takes 10-20 ms to refuse.
     """
     new = _Command(_NEWTABLE, attribute_text(1, name), n.NLM_F_CREATE | n.NLM_F_EXCL)
     _commit(netlink, families, (new, *_chain_commands(name, chains)))
@@ -108,9 +111,9 @@ def create_tables(
 def replace_tables(
     netlink: socket.socket, families: tuple[Family, ...], name: str, chains: tuple[Chain, ...]
 ) -> None:
-    """Create or replace the tables; the kernel waits 10-20 ms for readers of the old ones.
+    """Create or replace the table of each family. Raises NetlinkRefused, NetlinkLost.
 
-    Raises NetlinkRefused, NetlinkLost.
+    To replace a table, the kernel waits 10-20 ms for readers of the old table.
     """
     named = attribute_text(1, name)
     new = _Command(_NEWTABLE, named, n.NLM_F_CREATE)
@@ -120,7 +123,7 @@ def replace_tables(
 
 
 def rules_in(netlink: socket.socket, family: Family, name: str) -> list[str]:
-    """The rules of a table, each as text: its chain and the names of its expressions.
+    """The rules of a table, each as text: the chain and the names of the rule's expressions.
 
     Raises NetlinkRefused, NetlinkLost.
     """
@@ -155,17 +158,17 @@ def load_ct(key: int) -> bytes:
 
 
 def set_ct(key: int) -> bytes:
-    """Set a property of the connection from the register."""
+    """Set a property of the packet's connection from the register."""
     return _expression("ct", attribute(2, _BE32.pack(key)), _register(4))
 
 
 def equals(value: bytes) -> bytes:
-    """Continue only if the register has this value."""
+    """Go on to the rule's next expression only if the register has this value."""
     return _expression("cmp", _register(1), attribute(2, _BE32.pack(_CMP_EQ)), _data(3, value))
 
 
 def has_bits(bits: int) -> tuple[bytes, bytes]:
-    """Continue only if the register has one of these bits."""
+    """Go on to the rule's next expression only if the register has at least one of these bits."""
     mask, zero = U32.pack(bits), bytes(4)
     masked = _expression(
         "bitwise",
@@ -185,7 +188,7 @@ def put(value: bytes) -> bytes:
 
 
 def interface_name(name: str) -> bytes:
-    """An interface name as it is in the register."""
+    """An interface name in the register's format, for ``equals``."""
     return name.encode().ljust(_NAME_BYTES, b"\0")
 
 
@@ -206,7 +209,6 @@ def _priority(priority: int) -> bytes:
 
 
 def _names(expressions: memoryview) -> list[str]:
-    """The names of a rule's expressions."""
     return [text(attributes(expression).get(1)) for expression in elements(expressions)]
 
 
@@ -218,7 +220,6 @@ class _Command(NamedTuple):
 
 @cache
 def _chain_commands(name: str, chains: tuple[Chain, ...]) -> tuple[_Command, ...]:
-    """The chains with their rules; the same for every namespace."""
     named = attribute_text(1, name)
     commands = []
     for chain in chains:
@@ -249,7 +250,6 @@ def _commit(
 
 @cache
 def _batch(families: tuple[Family, ...], commands: tuple[_Command, ...]) -> bytes:
-    """The messages of one transaction."""
     batch_header = _NFGENMSG.pack(0, 0, _SUBSYSTEM)
     parts = [message(_BATCH_BEGIN, n.NLM_F_REQUEST, 0, batch_header)]
     for family in families:
@@ -262,7 +262,7 @@ def _batch(families: tuple[Family, ...], commands: tuple[_Command, ...]) -> byte
 
 
 def _send(netlink: socket.socket, data: bytes) -> None:
-    # Discard answers that are left from an earlier transaction that failed.
+    # Discard the remaining answers of an earlier, failed transaction.
     with suppress(BlockingIOError):
         while True:
             netlink.recv(_RECEIVE_BYTES)

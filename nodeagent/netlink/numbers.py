@@ -1,8 +1,7 @@
 """Constants of the kernel's netlink interface, under the kernel's names.
 
-They are from include/uapi/linux (netlink.h, rtnetlink.h, if_link.h, if_addr.h, neighbour.h,
-fib_rules.h, if.h, veth.h, nsfs.h, sockios.h), the kernel's stable interface. A test compares them
-with the constants of pyroute2.
+See include/uapi/linux (netlink.h, rtnetlink.h, if_link.h, if_addr.h, neighbour.h, fib_rules.h,
+if.h, veth.h, nsfs.h, sockios.h). A test compares the constants with those of pyroute2.
 """
 
 from __future__ import annotations
@@ -112,7 +111,7 @@ RT_TABLE_DEFAULT: Final = 253
 RT_TABLE_MAIN: Final = 254
 RT_TABLE_LOCAL: Final = 255
 RT_TABLE_COMPAT: Final = 252
-"""The table in the header of a route whose table number needs more than eight bits."""
+"""The header's table number for a route whose own table number needs more than eight bits."""
 
 # Rules.
 FRA_DST: Final = 1

@@ -1,7 +1,7 @@
 """Reads RDMA devices with their ports, links and counters, and moves them between namespaces.
 
-See include/uapi/rdma/rdma_netlink.h. A socket lists the devices of its network namespace; in shared
-mode every namespace has all devices. Changes need CAP_NET_ADMIN.
+See include/uapi/rdma/rdma_netlink.h. In exclusive mode each device is in one network namespace; in
+shared mode every namespace has all devices. Changes need CAP_NET_ADMIN.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ ANSWER_S_MAX: Final = 2.0
 """Seconds to wait for one answer of the kernel."""
 
 RECEIVE_BYTES: Final = 1 << 18
-"""The longest datagram that is received; one message has all counters of a port."""
+"""Bytes of the longest datagram that is received."""
 
 ANSWERS_MAX: Final = 4_096
-"""Datagrams of one listing; each holds many devices or ports."""
+"""Datagrams of one listing; each datagram holds many devices or ports."""
 
 _NLDEV: Final = 5 << 10
 _DEVICES: Final = _NLDEV | 1
@@ -63,7 +63,7 @@ Attributes = dict[int, memoryview]
 
 
 class RdmaDevice(NamedTuple):
-    """A device. GUIDs are integers; as text they begin with the highest byte."""
+    """An RDMA device. GUIDs are integers; the text of a GUID begins with the highest byte."""
 
     number: int
     name: str
@@ -72,14 +72,17 @@ class RdmaDevice(NamedTuple):
 
 
 class RdmaPort(NamedTuple):
-    """A port of a device. ``link``: its network interface in this namespace, or ""."""
+    """A port of a device.
+
+    ``link``: the port's network interface in the socket's namespace; "" if there is none.
+    """
 
     number: int
     link: str
 
 
 class RdmaSocket:
-    """A socket of RDMA netlink. Every method raises OSError."""
+    """An RDMA netlink socket of one network namespace. Every method raises OSError."""
 
     def __init__(self, netlink: socket.socket) -> None:
         netlink.settimeout(ANSWER_S_MAX)
@@ -87,7 +90,7 @@ class RdmaSocket:
 
     @classmethod
     def open(cls, executor: NetnsExecutor, namespace: NetworkNamespace) -> Self | None:
-        """A socket in a namespace; None if the kernel refuses it, for example for lack of RDMA.
+        """A socket in a namespace; None if the kernel refuses it, for example without RDMA.
 
         Raises the errors of ``NetnsExecutor.run``.
         """
@@ -124,7 +127,7 @@ class RdmaSocket:
         ]
 
     def ports_by_link(self) -> dict[str, list[tuple[RdmaDevice, RdmaPort]]]:
-        """The ports of all devices by their link, without ports that have none."""
+        """The ports of all devices by link; ports without a link are left out."""
         ports: dict[str, list[tuple[RdmaDevice, RdmaPort]]] = {}
         for device in self.devices():
             for port in self.ports(device):
@@ -133,7 +136,7 @@ class RdmaSocket:
         return ports
 
     def counters(self, device: RdmaDevice, port: RdmaPort) -> dict[str, int] | None:
-        """A port's counters by the kernel's names; None if this kernel lists none."""
+        """A port's counters by the kernel's names; None if the kernel does not list counters."""
         request = attribute_u32(_DEVICE_INDEX, device.number)
         answer = self._ask(_COUNTERS, request + attribute_u32(_PORT_INDEX, port.number))
         if answer is None or _HW_COUNTERS not in answer:
@@ -145,22 +148,22 @@ class RdmaSocket:
         }
 
     def exclusive(self) -> bool:
-        """Whether each device is in one namespace (``rdma system``), not shared by all."""
+        """Whether the exclusive mode is set (``rdma system``)."""
         answer = self._ask(_SYSTEM, b"") or {}
         # A kernel without this attribute always shares devices.
         return _NETNS_MODE in answer and answer[_NETNS_MODE][0] == _EXCLUSIVE
 
     def set_exclusive(self, *, exclusive: bool) -> None:
-        """Set whether each device is in one namespace.
+        """Set the exclusive or the shared mode.
 
-        The kernel refuses with EBUSY while other namespaces exist.
+        The kernel refuses with EBUSY while other network namespaces exist.
         """
         self._change(
             _SET_SYSTEM, attribute(_NETNS_MODE, bytes([_EXCLUSIVE if exclusive else _SHARED]))
         )
 
     def move(self, device: RdmaDevice, netns: int) -> None:
-        """Move a device into the namespace of a descriptor; this needs exclusive mode."""
+        """Move a device into the namespace of a descriptor. The exclusive mode must be set."""
         request = attribute_u32(_DEVICE_INDEX, device.number)
         self._change(_SET_DEVICE, request + attribute_u32(_NETNS_FD, netns))
 

@@ -1,6 +1,6 @@
-"""Decodes the kernel's answers to values.
+"""Decodes the kernel's rtnetlink messages to values.
 
-Unknown attributes are ignored; missing ones get the kernel's default.
+Unknown attributes are ignored; missing attributes get the kernel's default.
 """
 
 from __future__ import annotations
@@ -49,16 +49,17 @@ def link(body: memoryview) -> Link:
 
 
 def link_address(body: memoryview) -> LinkAddress:
-    """Decode an ``RTM_NEWADDR``. IFA_LOCAL is the local end of a point-to-point address."""
+    """Decode an ``RTM_NEWADDR``."""
     family, length, flags, scope, number = IFADDRMSG.unpack_from(body)
     values = attributes(body[IFADDRMSG.size :])
+    # Of a point-to-point link, IFA_LOCAL is the local address and IFA_ADDRESS the peer's.
     value = values[n.IFA_LOCAL] if n.IFA_LOCAL in values else values[n.IFA_ADDRESS]
     address = _address(FAMILY_OF[family], value)
     return LinkAddress(number, address, length, scope, u32(values.get(n.IFA_FLAGS), flags))
 
 
 def route(body: memoryview) -> KernelRoute:
-    """Decode an ``RTM_NEWROUTE``, of a listing or in answer to ``requests.get_route``."""
+    """Decode an ``RTM_NEWROUTE``."""
     af, length, _, _, table, protocol, scope, kind, flags = RTMSG.unpack_from(body)
     family = FAMILY_OF[af]
     values = attributes(body[RTMSG.size :])

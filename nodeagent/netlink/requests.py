@@ -1,8 +1,4 @@
-"""Encodes rtnetlink requests: one function for each operation. It sends no request.
-
-The same arguments give the same bytes. A request lists the errors that count as success
-(``tolerated``), such as EEXIST if another process was faster.
-"""
+"""Encodes rtnetlink requests, which a ``NetlinkSession`` sends. One function for each operation."""
 
 from __future__ import annotations
 
@@ -43,7 +39,7 @@ RTNEXTHOP: Final = Struct("=HBBi")
 RTVIA: Final = Struct("=H")
 
 AF_OF: Final[dict[Family, int]] = {4: 2, 6: 10}
-"""The kernel's number of a family (AF_INET, AF_INET6)."""
+"""IP version -> AF_INET or AF_INET6."""
 
 ALL_BITS: Final = 0xFFFFFFFF
 NEW_FLAGS: Final = n.NLM_F_CREATE | n.NLM_F_EXCL
@@ -53,10 +49,10 @@ GONE: Final = frozenset({ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL})
 
 
 class Request(NamedTuple):
-    """One message without its sequence number. ``kind``: its type, such as RTM_NEWROUTE.
+    """One message without a sequence number. ``kind``: the message type, such as RTM_NEWROUTE.
 
-    ``verb`` and ``subject`` are for error texts, which are composed only after a refusal.
-    ``tolerated``: errno values that count as success.
+    ``verb`` and ``subject``: the parts of ``what``, which is composed only for error texts and
+    traces. ``tolerated``: errno values that count as success.
     """
 
     kind: int
@@ -80,7 +76,10 @@ _REMOVALS: Final = {
 
 
 def removal(request: Request) -> Request:
-    """The request to remove what a request adds: a route, rule or neighbour, if it exists."""
+    """The request to delete the route, rule or neighbour that a request adds.
+
+    A missing route, rule or neighbour is not an error.
+    """
     kind, verb = _REMOVALS[request.kind]
     return Request(kind, 0, request.body, verb, request.subject, GONE)
 
@@ -108,10 +107,10 @@ class VethEnd(NamedTuple):
 
 
 def add_veth(near: VethEnd, far: VethEnd, *, mtu: int, far_netns_fd: int) -> Request:
-    """Create a pair whose far end is in another namespace; a later move would take 12-20 ms.
+    """Create a veth pair: the near end is up; the far end is down, in another namespace.
 
-    The near end is created up. The far end is created down, because the kernel creates the far end
-    first, when it has no peer yet.
+    The far end is created in its namespace, because a later move takes 12-20 ms. The kernel creates
+    the far end before the near end, so the far end has no peer and cannot be up.
     """
     up = IFINFOMSG.pack(0, 0, 0, n.IFF_UP, n.IFF_UP)
     far_netns = attribute_u32(n.IFLA_NET_NS_FD, far_netns_fd)
@@ -156,13 +155,13 @@ def set_master(link: int, master: int) -> Request:
 
 
 def delete_link(name: str) -> Request:
-    """Delete a link; a missing one is not an error."""
+    """Delete a link by its name; a missing link is not an error."""
     body = IFINFOMSG.pack(0, 0, 0, 0, 0) + attribute_text(n.IFLA_IFNAME, name)
     return Request(n.RTM_DELLINK, 0, body, "delete link", name, GONE)
 
 
 def delete_link_by_index(number: int) -> Request:
-    """Like ``delete_link``, for a link by its index."""
+    """Delete a link by its index; a missing link is not an error."""
     body = IFINFOMSG.pack(0, 0, number, 0, 0)
     return Request(n.RTM_DELLINK, 0, body, "delete link", number, GONE)
 
@@ -177,7 +176,7 @@ def _link_attributes(name: str, mtu: int, mac: Mac) -> bytes:
 
 
 def _link_filter() -> bytes:
-    # Leave out the counters, which are half of the answer and not used.
+    # The answer is half as long without the counters, which are not used.
     return attribute_u32(n.IFLA_EXT_MASK, n.RTEXT_FILTER_SKIP_STATS)
 
 
@@ -185,12 +184,12 @@ def _link_filter() -> bytes:
 
 
 def add_address(value: LinkAddress) -> Request:
-    """Add an address, with its ``flags`` such as IFA_F_NODAD; an existing one is not an error."""
+    """Add an address; an existing address is not an error."""
     return Request(n.RTM_NEWADDR, NEW_FLAGS, _address_body(value), "add address", value, EXISTS)
 
 
 def delete_address(value: LinkAddress) -> Request:
-    """Delete an address; a missing one is not an error."""
+    """Delete an address; a missing address is not an error."""
     return Request(n.RTM_DELADDR, 0, _address_body(value), "delete address", value, GONE)
 
 
@@ -217,7 +216,7 @@ def get_route(destination: Address) -> Request:
 
 
 class RouteLookup(NamedTuple):
-    """A packet whose route is looked up. ``incoming``: its input link, 0 for a local packet."""
+    """A packet whose route is looked up. ``incoming``: the input link, 0 for a local packet."""
 
     destination: Address
     source: Address | None = None
@@ -231,12 +230,12 @@ class RouteLookup(NamedTuple):
 def find_route(lookup: RouteLookup, *, matched: bool = False) -> Request:
     """Look up the route of a packet; see ``replies.route``.
 
-    ``matched``: return the matching route as it is in the table; otherwise return the route as the
-    kernel would use it, with the source address that the kernel chooses.
+    With ``matched``, the answer is the entry of the routing table. Otherwise the answer is the
+    resolved route, with the source address that the kernel chooses.
     """
     destination, source = lookup.destination, lookup.source
     bits = ADDRESS_BITS[destination.family]
-    # IPv6 always returns the table and does not support this flag.
+    # For IPv6 the kernel always returns the table, and does not support this flag.
     flags = n.RTM_F_LOOKUP_TABLE if destination.family == 4 else 0
     flags |= n.RTM_F_FIB_MATCH if matched else 0
     head = (AF_OF[destination.family], bits, bits if source else 0, 0, 0, 0, 0, 0, flags)
@@ -251,12 +250,12 @@ def find_route(lookup: RouteLookup, *, matched: bool = False) -> Request:
 
 
 def add_route(route: KernelRoute) -> Request:
-    """Add a route; an existing one is not an error."""
+    """Add a route; an existing route is not an error."""
     return Request(n.RTM_NEWROUTE, NEW_FLAGS, _route_body(route), "add route", route, EXISTS)
 
 
 def append_route(route: KernelRoute) -> Request:
-    """Add a route, even if there is another one to the same destination."""
+    """Add a route, even if the table has another route to the same destination."""
     flags = n.NLM_F_CREATE | n.NLM_F_APPEND
     return Request(n.RTM_NEWROUTE, flags, _route_body(route), "append route", route, EXISTS)
 
@@ -268,13 +267,13 @@ def replace_route(route: KernelRoute) -> Request:
 
 
 def delete_route(route: KernelRoute) -> Request:
-    """Delete a route; a missing one is not an error."""
+    """Delete a route; a missing route is not an error."""
     return Request(n.RTM_DELROUTE, 0, _route_body(route), "delete route", route, GONE)
 
 
 def _route_body(route: KernelRoute) -> bytes:
     family, first, _, length, _ = route.destination
-    # The attribute RTA_TABLE has all bits and overrides the header.
+    # The header has eight bits for the table; RTA_TABLE has 32 and overrides the header.
     table = route.table if route.table < n.RT_TABLE_COMPAT else n.RT_TABLE_UNSPEC
     body = RTMSG.pack(
         AF_OF[family], length, 0, 0, table, route.protocol, route.scope, route.kind, route.flags
@@ -309,15 +308,12 @@ def _packed_gateway(gateway: Address, family: Family) -> bytes:
     packed = packed_address(gateway)
     if gateway.family == family:
         return attribute(n.RTA_GATEWAY, packed)
-    # RFC 5549: an IPv4 route over an IPv6 gateway.
+    # RFC 5549: an IPv4 route via an IPv6 gateway.
     return attribute(n.RTA_VIA, RTVIA.pack(AF_OF[gateway.family]) + packed)
 
 
 def clear_route(destination: Cidr, table: int) -> Request:
-    """Delete the route to a destination from a table, whatever its next hop is.
-
-    A missing route is not an error.
-    """
+    """Delete the route to a destination, with any next hop; a missing route is not an error."""
     family = destination.family
     wildcards = (0, n.RT_SCOPE_NOWHERE, 0, 0)
     body = RTMSG.pack(AF_OF[family], destination.prefix_length, 0, 0, n.RT_TABLE_UNSPEC, *wildcards)
@@ -330,7 +326,7 @@ def clear_route(destination: Cidr, table: int) -> Request:
 
 
 def add_rule(rule: RoutingRule) -> Request:
-    """Add a policy rule; an existing equal one is not an error."""
+    """Add a policy rule; an existing equal rule is not an error."""
     return Request(n.RTM_NEWRULE, NEW_FLAGS, _rule_body(rule), "add rule", rule, EXISTS)
 
 
@@ -375,7 +371,7 @@ def set_neighbour(entry: Neighbour) -> Request:
 
 
 def delete_neighbour(entry: Neighbour) -> Request:
-    """Delete the neighbour entry of an address on a link; a missing one is not an error."""
+    """Delete the neighbour entry of an address on a link; a missing entry is not an error."""
     body = _neighbour_body(entry._replace(mac=b""))
     return Request(n.RTM_DELNEIGH, 0, body, "delete neighbour", entry, GONE)
 
@@ -396,13 +392,13 @@ def all_links() -> Request:
 
 
 def all_addresses(family: Family | None = None) -> Request:
-    """List all addresses, of one family or of both."""
+    """List the addresses of one family, or of both if ``family`` is None."""
     body = IFADDRMSG.pack(_af(family), 0, 0, 0, 0)
     return Request(n.RTM_GETADDR, n.NLM_F_DUMP, body, f"list {_family_text(family)}addresses")
 
 
 def all_routes(family: Family | None, table: int) -> Request:
-    """List all routes of a table, of one family or of both; table 0: of every table."""
+    """List the routes of one family, or of both if ``family`` is None. ``table`` 0: all tables."""
     body = RTMSG.pack(_af(family), 0, 0, 0, 0, 0, 0, 0, 0)
     if table:
         body += attribute_u32(n.RTA_TABLE, table)
@@ -412,13 +408,13 @@ def all_routes(family: Family | None, table: int) -> Request:
 
 
 def all_rules(family: Family | None = None) -> Request:
-    """List all policy rules, of one family or of both."""
+    """List the policy rules of one family, or of both if ``family`` is None."""
     body = FIB_RULE_HDR.pack(_af(family), 0, 0, 0, 0, 0, 0, 0, 0)
     return Request(n.RTM_GETRULE, n.NLM_F_DUMP, body, f"list {_family_text(family)}rules")
 
 
 def all_neighbours(family: Family | None = None) -> Request:
-    """List all neighbour entries, of one family or of both."""
+    """List the neighbour entries of one family, or of both if ``family`` is None."""
     body = NDMSG.pack(_af(family), 0, 0, 0, 0)
     return Request(n.RTM_GETNEIGH, n.NLM_F_DUMP, body, f"list {_family_text(family)}neighbours")
 
@@ -432,5 +428,5 @@ def _family_text(family: Family | None) -> str:
 
 
 def packed_address(address: Address) -> bytes:
-    """The address in network order."""
+    """The address as bytes in network order."""
     return address.value.to_bytes(4 if address.family == 4 else 16, "big")

@@ -1,11 +1,9 @@
 """An rtnetlink socket: sends many requests in one system call, and returns complete listings.
 
-The kernel handles rtnetlink requests inside ``sendmsg``: when it returns, all answers are in the
-socket's queue, so receiving never waits. In one send only the last request asks for an
-acknowledgement. If the kernel does not report a refusal of another request, that request has
-succeeded, unless answers were lost (ENOBUFS). Each request gets an outcome, or an error is raised.
-Interrupted listings, and requests whose answers were lost, are repeated a limited number of times.
-A session is used by one thread at a time and stays in the namespace in which it was opened.
+The kernel handles rtnetlink requests inside ``sendmsg``. When ``sendmsg`` returns, all answers are
+in the socket's queue, so receiving never waits. Interrupted listings, and requests whose answers
+were lost (ENOBUFS), are repeated a limited number of times. A session is used by one thread at a
+time.
 """
 
 from __future__ import annotations
@@ -32,16 +30,16 @@ from nodeagent.netlink.values import KernelRoute, Link, LinkAddress, Neighbour, 
 T = TypeVar("T")
 
 SEND_REQUESTS_MAX: Final = 128
-"""Requests in one send; their answers fit into the smallest receive buffer of any kernel."""
+"""Requests in one send; the answers fit into any kernel's smallest receive buffer."""
 
 SEND: Final = "netlink send"
-"""The name of the span of one send and its answers."""
+"""The name of the tracing span of one send."""
 
 SEND_TRIES_MAX: Final = 4
-"""Unanswered sends of the same requests, after which the session raises NetlinkLost."""
+"""Sends of the same requests without any answer; then the session raises NetlinkLost."""
 
 LISTING_TRIES_MAX: Final = 16
-"""Tries of one listing, which changes can interrupt; each takes about a millisecond."""
+"""Tries of one listing, because changes can interrupt it; a try takes about a millisecond."""
 
 RECEIVE_BYTES: Final = 1 << 16
 RECEIVE_BUFFER_BYTES: Final = 1 << 20
@@ -65,11 +63,11 @@ _SUCCESS: Final = RequestOutcome()
 
 
 class _Interrupted(Exception):
-    """A listing was interrupted by a change, or part of it was lost."""
+    """A change interrupted a listing, or answers were lost."""
 
 
 class NetlinkSession:
-    """An rtnetlink socket of one namespace. ``kernel_s``: seconds spent in its system calls."""
+    """An rtnetlink socket of one namespace. ``kernel_s``: seconds of its sends and receives."""
 
     def __init__(self, netlink: socket.socket) -> None:
         self._socket = netlink
@@ -80,12 +78,12 @@ class NetlinkSession:
 
     @classmethod
     def open(cls) -> Self:
-        """A session in the namespace of the calling thread. Raises OSError."""
+        """A session in the calling thread's network namespace. Raises OSError."""
         netlink = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, n.NETLINK_ROUTE
         )
         try:
-            # Optional: old kernels lack some of these options.
+            # Old kernels lack some of these options.
             for option in _OPTIONS:
                 with suppress(OSError):
                     netlink.setsockopt(n.SOL_NETLINK, option, 1)
@@ -112,8 +110,8 @@ class NetlinkSession:
     def apply(self, batch: Sequence[Request]) -> list[RequestOutcome]:
         """Send requests, in order; tolerated errors count as success.
 
-        The kernel continues after a refusal: later requests of the same send are executed. Raises
-        NetlinkRefused with the first refusal, NetlinkLost.
+        The kernel also executes the requests after a refused request. Raises NetlinkRefused with
+        the first refusal, NetlinkLost.
         """
         outcomes = self.attempt(batch)
         for request, outcome in zip(batch, outcomes, strict=True):
@@ -148,7 +146,7 @@ class NetlinkSession:
                 if span is not None:
                     _describe(span, [batch[index] for index in pending], answered)
             for index, outcome in answered.items():
-                # The first send may have executed a repeated request: then "exists" is success.
+                # An earlier send, whose answers were lost, may have executed the request.
                 was_done = is_repeated and outcome.errno in (requests.EXISTS | requests.GONE)
                 outcomes[index] = RequestOutcome() if was_done else outcome
             is_repeated = True
@@ -159,7 +157,7 @@ class NetlinkSession:
         return [outcomes[index] for index in range(len(batch))]
 
     def _exchange(self, batch: Sequence[Request], indexes: list[int]) -> dict[int, RequestOutcome]:
-        """Send requests once; return the known outcomes by index."""
+        """Send requests once; return the known outcomes by index in ``batch``."""
         last = indexes[-1]
         numbers: dict[int, int] = {}
         parts = []
@@ -171,8 +169,8 @@ class NetlinkSession:
             parts.append(message(request.kind, flags, self._sequence, request.body))
         self._overrun = False
         self._send(b"".join(parts))
-        # The kernel reports errors (NLMSG_ERROR) of any request. Without an error it acknowledges
-        # only the last request, also by NLMSG_ERROR, after all other answers.
+        # The kernel sends NLMSG_ERROR for each refused request, and always for the last request,
+        # as its acknowledgement (NLM_F_ACK).
         reported: dict[int, RequestOutcome] = {}
         answers: dict[int, bytes] = {}
         while not self._settled:
@@ -198,7 +196,7 @@ class NetlinkSession:
     # ---------------------------------------------------------------------------- listings
 
     def listing(self, request: Request, read: Callable[[memoryview], T]) -> list[T]:
-        """All answers of a listing, read by ``read``. Raises NetlinkRefused, NetlinkLost."""
+        """The entries of a listing, decoded by ``read``. Raises NetlinkRefused, NetlinkLost."""
         for _ in range(LISTING_TRIES_MAX):
             with suppress(_Interrupted), child_span(SEND, "client") as span:
                 listed = self._listing(request, read)
@@ -218,12 +216,12 @@ class NetlinkSession:
         return self.listing(requests.all_links(), replies.link)
 
     def link(self, name: str) -> Link | None:
-        """The link of that name; None if it does not exist. Raises NetlinkRefused, NetlinkLost."""
+        """The link of that name; None if it does not exist. Raises the errors of ``ask``."""
         answer = self.ask(requests.get_link(name))
         return None if answer is None else replies.link(memoryview(answer))
 
     def link_name(self, ifindex: int) -> str:
-        """The name of a link, by the fastest way (ioctl); "" if the link does not exist."""
+        """The name of a link; "" if the link does not exist. Raises OSError."""
         try:
             answer = fcntl.ioctl(self._socket, n.SIOCGIFNAME, IFREQ_INDEX.pack(b"", ifindex))
         except OSError as error:
@@ -244,7 +242,7 @@ class NetlinkSession:
 
         Raises the errors of ``listing``.
         """
-        # Kernels before 4.20 do not filter by table.
+        # Kernels before 4.20 return the routes of all tables.
         return [
             route
             for route in self._of_family(requests.all_routes(family, table), replies.route, family)
@@ -260,14 +258,14 @@ class NetlinkSession:
         return self._of_family(requests.all_neighbours(family), replies.neighbour, family)
 
     def route_to(self, destination: Address) -> KernelRoute | None:
-        """The route to an address; None if there is none. Raises the errors of ``ask``."""
+        """The route to an address; None without a route. Raises the errors of ``ask``."""
         answer = self.ask(requests.get_route(destination))
         return None if answer is None else replies.route(memoryview(answer))
 
     def _of_family(
         self, request: Request, read: Callable[[memoryview], T | None], family: Family | None
     ) -> list[T]:
-        """The entries of the family, or of both; a kernel without IPv6 may list other families."""
+        # A kernel without IPv6 may list entries of other families.
         families = requests.AF_OF.values() if family is None else (requests.AF_OF[family],)
 
         def read_if_of_family(body: memoryview) -> T | None:
@@ -319,7 +317,7 @@ class NetlinkSession:
             self.kernel_s += time.perf_counter() - started
 
     def _receive(self) -> memoryview | None:
-        """The next datagram; None if the queue is empty. Sets ``_overrun`` if any were lost."""
+        """The next datagram; None if the queue is empty. ``_overrun`` is set after a loss."""
         started = time.perf_counter()
         try:
             while True:
@@ -330,13 +328,13 @@ class NetlinkSession:
                         return None
                     if error.errno != ENOBUFS:
                         raise
-                    # The kernel reports this once, before the datagrams that are in the queue.
+                    # The kernel reports the loss once; the queue may still have datagrams.
                     self._overrun = True
         finally:
             self.kernel_s += time.perf_counter() - started
 
     def _drain(self) -> None:
-        """Discard the answers of an exchange that was not completed."""
+        """Discard the answers that an earlier, incomplete exchange left in the queue."""
         while True:
             try:
                 self._socket.recv(RECEIVE_BYTES)
@@ -348,7 +346,7 @@ class NetlinkSession:
 
 
 def check(request: Request, outcome: RequestOutcome) -> None:
-    """Raise NetlinkRefused, unless the request succeeded or tolerates the error."""
+    """Raise NetlinkRefused if the request failed with an error that it does not tolerate."""
     number = outcome.errno
     if not number or number in request.tolerated:
         return
@@ -358,7 +356,6 @@ def check(request: Request, outcome: RequestOutcome) -> None:
 
 
 def _describe(span: Span, batch: Sequence[Request], answered: Mapping[int, RequestOutcome]) -> None:
-    """Add the requests and the kernel's errors to the span."""
     span.set_attribute("netlink.requests", [request.what for request in batch])
     errors = [outcome.errno for outcome in answered.values() if outcome.errno]
     if errors:
@@ -367,7 +364,8 @@ def _describe(span: Span, batch: Sequence[Request], answered: Mapping[int, Reque
 
 
 def _outcome(flags: int, body: memoryview, answer: bytes) -> RequestOutcome:
-    """Decode nlmsgerr: errno, header of the request, and attributes if NLM_F_ACK_TLVS is set."""
+    # struct nlmsgerr: the errno; the header of the request; the request's body, unless
+    # NLM_F_CAPPED is set; then attributes, if NLM_F_ACK_TLVS is set.
     number = -I32.unpack_from(body)[0]
     error_text = ""
     if flags & n.NLM_F_ACK_TLVS:

@@ -1,7 +1,7 @@
 """Values of a network stack: links, addresses, routes, rules and neighbours.
 
-The same values are read from the kernel and written to it, so that a plan can be compared with the
-kernel. A field ``link`` is the ifindex of a link in its namespace.
+The same classes describe what the kernel has and what is written to it, so the two can be compared.
+A field ``link`` is an ifindex.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ Mac = bytes
 
 
 INFINIBAND_ADDRESS_BYTES: Final = 20
-"""The length of an InfiniBand link's hardware address (INFINIBAND_ALEN): 4 bytes of the queue pair,
-8 of the subnet, and the GUID of the port.
+"""The length of an InfiniBand link's hardware address (INFINIBAND_ALEN).
+
+The address has 4 bytes of flags and queue pair number, 8 of the subnet, and 8 of the port's GUID.
 """
 
 
 class Link(NamedTuple):
     """A network interface.
 
-    ``parent`` is IFLA_LINK: the peer of a veth, the lower device of a macvlan or VLAN. ``master``
-    is IFLA_MASTER: the bond or bridge of the link. ``parent_netns``: the kernel's id of the
-    namespace of ``parent``; None: the same namespace. ``data``: the attributes of its ``kind``
-    (IFLA_INFO_DATA) as bytes.
+    ``parent`` is IFLA_LINK: the peer of a veth, or the lower device of a macvlan or VLAN.
+    ``parent_netns``: the kernel's id of the parent's namespace; None if the parent is in the link's
+    namespace. ``master`` is IFLA_MASTER: the bond or bridge of the link. ``data``: the attributes
+    of the link's ``kind`` (IFLA_INFO_DATA) as bytes.
     """
 
     ifindex: int
@@ -56,7 +57,7 @@ class Link(NamedTuple):
 
     @property
     def up(self) -> bool:
-        """Whether the link is administratively up; it may have no carrier."""
+        """Whether the link is administratively up, even without a carrier."""
         return bool(self.flags & IFF_UP)
 
     @property
@@ -66,13 +67,13 @@ class Link(NamedTuple):
 
     @property
     def broadcasts(self) -> bool:
-        """Whether the link counts as a NIC: it is up, with broadcast and multicast."""
+        """Whether the link is up and supports broadcast and multicast."""
         required = IFF_UP | IFF_BROADCAST | IFF_MULTICAST
         return self.flags & required == required
 
 
 class LinkAddress(NamedTuple):
-    """An address of a link (``link``: its ifindex); ``flags`` are IFA_F_*, ``scope`` RT_SCOPE_*."""
+    """An address of a link. ``flags`` are IFA_F_*; ``scope`` is RT_SCOPE_*."""
 
     link: int
     address: Address
@@ -85,7 +86,7 @@ class LinkAddress(NamedTuple):
 
 
 class Hop(NamedTuple):
-    """One next hop of a multipath route; ``weight`` from 1, ``flags`` are RTNH_F_*."""
+    """One next hop of a multipath route. ``weight`` is at least 1; ``flags`` are RTNH_F_*."""
 
     link: int
     gateway: Address | None = None
@@ -94,10 +95,10 @@ class Hop(NamedTuple):
 
 
 class KernelRoute(NamedTuple):
-    """A route. With ``hops`` it is a multipath route, and ``link`` and ``gateway`` are unused.
+    """A route. A multipath route has ``hops``, and does not use ``link`` and ``gateway``.
 
-    ``metric``: the priority; for IPv6 the kernel replaces 0 by 1024. ``metrics``: RTA_METRICS as
-    bytes, so that a copied route keeps them.
+    ``metric`` is RTA_PRIORITY; for IPv6 the kernel replaces 0 by 1024. ``metrics``: RTA_METRICS as
+    bytes, which a copy of the route keeps.
     """
 
     destination: Cidr
@@ -115,12 +116,12 @@ class KernelRoute(NamedTuple):
 
     @property
     def family(self) -> Family:
-        """The address family of its destination."""
+        """The address family of the destination."""
         return self.destination.family
 
     @property
     def is_default(self) -> bool:
-        """Whether it is a default route."""
+        """Whether the route is a default route."""
         return self.destination.prefix_length == 0
 
     @property
@@ -158,7 +159,7 @@ class RoutingRule(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """A neighbour entry: the MAC address of an IP address on a link; ``state`` is NUD_*."""
+    """The MAC address of an IP address on a link. ``state`` is NUD_*."""
 
     link: int
     address: Address
@@ -175,7 +176,7 @@ def mac_text(mac: Mac) -> str:
 
 
 def host_prefix(address: Address) -> Cidr:
-    """The address as a prefix of full length: /32 or /128."""
+    """The address as a prefix: /32 or /128."""
     family, value = address
     length = 32 if family == 4 else 128
     return Cidr(family, first=value, last=value, prefix_length=length, address=value)

@@ -1,9 +1,8 @@
 """Reads RDMA counters of the node, and of Pods that have their own RDMA devices.
 
-The kernel's counters come from RDMA netlink, or from /sys on older kernels; the counters of a link
-come from its driver. No process is started. ``read`` blocks: call it in a worker thread, one call
-at a time. Values that a driver does not provide are left out. A namespace that cannot be read is
-reported as a fault, and does not affect the others.
+The kernel's counters come from RDMA netlink, or from /sys on older kernels. The counters of a link
+come from its driver. ``read`` blocks: call it in a worker thread, one call at a time. A
+namespace that cannot be read becomes a fault; the other namespaces are still read.
 """
 
 from __future__ import annotations
@@ -30,33 +29,33 @@ DIRECTORIES: Final = (Path("/var/run/netns"), Path("/var/run/docker/netns"))
 """The directories in which container runtimes mount the network namespaces of Pods."""
 
 NOT_A_POD: Final = "default"
-"""A name in these directories that is the node's own namespace."""
+"""The file in ``DIRECTORIES`` that is the node's own namespace."""
 
 NAMESPACES_MAX: Final = 4_096
-"""Namespaces of one reading."""
+"""Namespaces that one call of ``read`` opens."""
 
 READ_S_MAX: Final = 5.0
-"""Seconds after which no further namespace is read."""
+"""Seconds of one call of ``read``; then it opens no further namespace."""
 
 ROUTE_DESTINATIONS: Final[tuple[Address, ...]] = (
     parse_address("1.0.0.0"),
     parse_address("2001:4860:4860::8888"),
 )
-"""A Pod is identified by the source address of its route to one of these addresses."""
+"""Public addresses. The source address of a Pod's route to one of them identifies the Pod."""
 
 _GUID_MASK: Final = (1 << 64) - 1
 _TRAFFIC_CLASS: Final = re.compile(r"Global tclass=(\d+)")
 
 
 class CounterRead(NamedTuple):
-    """The ports of each namespace. ``faults``: error texts by what could not be read."""
+    """The ports of each namespace. ``faults``: error texts by the object that was not read."""
 
     namespaces: tuple[NamespacePorts, ...]
     faults: dict[str, str]
 
 
 class CounterReader:
-    """Reads the RDMA ports of all network namespaces; it has no state between two calls."""
+    """Reads the RDMA ports of all network namespaces."""
 
     def __init__(
         self,
@@ -71,7 +70,7 @@ class CounterReader:
         self._monotonic = monotonic
 
     def read(self) -> CounterRead:
-        """Read all ports, of at most ``NAMESPACES_MAX`` namespaces and for about ``READ_S_MAX``."""
+        """Read all ports, within ``NAMESPACES_MAX`` and ``READ_S_MAX``."""
         namespaces: list[NamespacePorts] = []
         faults: dict[str, str] = {}
         own_namespace = self._executor.own_namespace
@@ -84,7 +83,7 @@ class CounterReader:
                 exclusive = rdma_socket.exclusive()
         except (OSError, OrbweaverError) as error:
             return CounterRead((), {"the node": str(error)})
-        if exclusive:  # otherwise every namespace has the devices of the node
+        if exclusive:  # otherwise all namespaces share the devices that were just read
             namespaces += self._pod_namespaces(faults)
         return CounterRead(tuple(namespaces), faults)
 
@@ -161,10 +160,10 @@ class CounterReader:
         return tuple(port_links)
 
     def _port_guid(self, device: RdmaDevice, port: RdmaPort, *, is_own_namespace: bool) -> int:
-        """The GUID of a port, which is also the end of its IPoIB address.
+        """The GUID of a port.
 
-        The only port of a device has the device's GUID. If a device has several ports, such as a
-        ConnectX-3, each port has a GUID of its own, which is only in /sys.
+        If a device has several ports, such as a ConnectX-3, the GUIDs of the ports are only in
+        /sys. If a device has one port, the device's GUID is the port's.
         """
         if is_own_namespace:
             gid = self._sysfs / "class/infiniband" / device.name / f"ports/{port.number}/gids/0"
@@ -193,7 +192,7 @@ class CounterReader:
             device.system_guid,
             NO_COUNTERS if counters is None else counters,
         )
-        # Many drivers do not answer ethtool; a software RDMA device can use any link.
+        # Many drivers do not support all of these requests.
         with suppress(OSError):
             port_link = port_link._replace(statistics=ethtool.statistics(netns_socket, port.link))
         with suppress(OSError):
@@ -225,7 +224,7 @@ def _namespaces(directories: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _counters_in(directory: Path) -> dict[str, int]:
-    """Counters by file name. ``lifespan`` is skipped, because it is a setting."""
+    """Counters by file name, without ``lifespan``, which is a setting."""
     counters = {}
     with suppress(OSError):
         for path in directory.iterdir():

@@ -1,9 +1,7 @@
 """Converts RDMA counters to the Prometheus text format: names, labels and values. Pure.
 
-Names and labels are those of docs/reference/metrics.md and docs/reference/networks.md, "RDMA
-metrics". No name occurs twice with the same labels: a scraper would reject the whole text. The
-number of samples is limited, and values are exact. A port has about sixty samples with the same
-labels, so the text of the labels is composed once for each port.
+Names and labels: docs/reference/metrics.md and docs/reference/networks.md, "RDMA metrics". No name
+occurs twice with the same labels, because a scraper would reject the whole text.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from nodeagent.rdma.rdma_ports import NamespacePorts, RdmaPod, RdmaPods, RdmaPor
 from nodeagent.telemetry.metrics import COMPATIBLE_SCOPE
 
 SAMPLES_MAX: Final = 50_000
-"""Samples in one scrape: a hundred ports of Pods have about six thousand."""
+"""Samples in one scrape; a hundred ports have about six thousand."""
 
 NAME_CHARACTERS_MAX: Final = 96
 SPEED_COUNTER: Final = "vport_speed_mbps"
@@ -37,7 +35,7 @@ Labels = tuple[tuple[str, str], ...]
 class Samples(NamedTuple):
     """Values by name (without ``rdma_`` and ``_total``), then by the text of the labels.
 
-    ``left_out``: the number of samples above the limit.
+    ``left_out``: the number of samples beyond ``SAMPLES_MAX``, which ``values`` does not have.
     """
 
     values: dict[str, dict[str, int]]
@@ -49,7 +47,7 @@ def samples_of(node: str, namespaces: Iterable[NamespacePorts], rdma_pods: RdmaP
     values: dict[str, dict[str, int]] = {}
     count = left_out = 0
     for ports in namespaces:
-        pod = rdma_pods.get(ports.address)  # the namespace of a Pod has the Pod's address
+        pod = rdma_pods.get(ports.address)
         for name, labels, value in _of_namespace(node, ports, pod):
             family = values.setdefault(name, {})
             if labels not in family:
@@ -80,7 +78,7 @@ def guid_text(guid: int) -> str:
 
 
 def counter_name(key: str) -> str:
-    """A counter's name in the characters that Prometheus allows; camelCase becomes snake_case."""
+    """A counter's name in snake_case, with only characters that Prometheus allows."""
     return _UNFIT.sub("_", _CAMEL.sub("_", key).lower())[:NAME_CHARACTERS_MAX]
 
 

@@ -1,8 +1,7 @@
 """Sets whether RDMA devices are shared by all network namespaces (``rdma system set netns``).
 
-The kernel changes the mode only while there are no other network namespaces, which in practice
-means at boot. Later the kernel refuses; the error names the module option that sets the mode at
-boot. The agent starts even if the mode cannot be set: an ADD with ``rdmaIsolation`` reads the mode.
+The kernel refuses to change the mode while other network namespaces exist, so in practice the mode
+can be changed only at boot. The error names the module option that sets the mode at boot.
 """
 
 from __future__ import annotations

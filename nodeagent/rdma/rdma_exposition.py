@@ -1,8 +1,7 @@
 """Reads RDMA counters for every scrape, and returns them as Prometheus text.
 
-A worker thread reads the counters, so no ADD waits for them. A scrape waits at most
-``REFRESH_S_MAX``, and then gets the last complete reading, unless it is older than ``STALE_S_MAX``.
-There is only one reading at a time.
+A worker thread reads the counters, one reading at a time, so no ADD waits for a reading. A scrape
+waits at most ``REFRESH_S_MAX``, and then returns the last complete reading.
 """
 
 from __future__ import annotations
@@ -24,21 +23,20 @@ REFRESH_S_MAX: Final = 1.0
 """Seconds that a scrape waits for a new reading."""
 
 STALE_S_MAX: Final = 60.0
-"""The greatest age in seconds of counters that are served. Older ones would look as if traffic had
-stopped."""
+"""Seconds after which a reading is not returned. Old counters look as if traffic had stopped."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 def no_rdma_pods() -> RdmaPods:
-    """No Pods, because without Kubernetes the Pods of devices are unknown."""
+    """No Pods: without Kubernetes the agent cannot read the Pods of devices."""
     return {}
 
 
 class RdmaExposition:
-    """The RDMA metrics of one node; ``rdma_pods``: the Pods with devices, by IP address.
+    """The RDMA metrics of one node. ``rdma_pods`` returns the Pods with RDMA devices.
 
-    Create and call it inside the event loop.
+    Create the object inside the event loop.
     """
 
     def __init__(
@@ -100,7 +98,7 @@ class RdmaExposition:
             rdma_pods = self._rdma_pods()
             text, left_out, faults = await asyncio.to_thread(self._read, rdma_pods)
         except Exception:
-            self._failures += 1  # the failed task is logged; the next scrape reads again
+            self._failures += 1  # ``BackgroundTasks`` logs the error
             raise
         for namespace, why in faults.items():
             if self._faults.get(namespace) != why:

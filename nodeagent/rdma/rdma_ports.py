@@ -14,9 +14,8 @@ NO_COUNTERS: Final[Mapping[str, int]] = MappingProxyType({})
 class RdmaPortLink(NamedTuple):
     """One port of an RDMA device, and the link that it uses.
 
-    GUIDs are numbers of 64 bits. ``counters`` come from the kernel, ``statistics`` from the
-    link's driver. A field is None if it is unknown. ``parent``: the link of the physical function,
-    "" if the link is not a virtual function.
+    ``counters`` come from the kernel, ``statistics`` from the link's driver. ``parent``: the link
+    of the physical function, "" if the link is not a virtual function.
     """
 
     device: str
@@ -31,14 +30,14 @@ class RdmaPortLink(NamedTuple):
 
     @property
     def is_root(self) -> bool:
-        """Whether both GUIDs are equal: the device of a card's first physical function."""
+        """Whether the device is that of a card's first physical function: its GUIDs are equal."""
         return self.node_guid == self.system_guid
 
 
 class NamespacePorts(NamedTuple):
     """The ports in one network namespace.
 
-    ``address``: the address of its Pod, "" for the node's own namespace.
+    ``address``: the address of the namespace's Pod, "" for the node's own namespace.
     """
 
     ports: tuple[RdmaPortLink, ...]

@@ -1,8 +1,9 @@
-"""Reads and writes ECN and traffic classes of RoCE, in /sys and in the RDMA CM's configfs.
+"""Reads and writes ECN settings and traffic classes of RoCE, in /sys and in configfs.
 
 ``class/net/<link>/ecn`` and ``class/infiniband/<device>/tc`` are files of NVIDIA's DOCA-OFED.
-``kernel/config/rdma_cm`` is the kernel's (Documentation/ABI/testing/configfs-rdma_cm): creating a
-directory there creates the files of an RDMA device.
+``kernel/config/rdma_cm`` is the configfs directory of the RDMA connection manager (RDMA CM; see the
+kernel's Documentation/ABI/testing/configfs-rdma_cm). If a directory with the name of an RDMA device
+is created there, the kernel creates the device's files in it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class QosFiles:
         return self._sysfs.read(directory / "type") == _ETHERNET and not is_representor(directory)
 
     def bond(self, link: str) -> str:
-        """The bond of a NIC, or the link if it is a bond; otherwise ""."""
+        """The bond that the link is, or that it belongs to; "" if there is none."""
         directory = self._link(link)
         master = directory / "master"
         bond = master.resolve() if master.exists() else directory
@@ -48,12 +49,12 @@ class QosFiles:
         return self._sysfs.read(self._link(bond) / "bonding/slaves").split()
 
     def pf(self, link: str) -> str:
-        """The link of the physical function of a virtual function; otherwise ""."""
+        """The link of a virtual function's physical function; "" for other links."""
         device = (self._link(link) / "device").resolve()
         return master_of(device.name, self._sysfs.root) or ""
 
     def ecn(self, link: str) -> EcnSettings | None:
-        """The ECN settings of a link; None if the driver has no files for them."""
+        """The ECN settings of a link; None if the driver has no ECN files."""
         directory = self._link(link) / "ecn"
         if not directory.is_dir():
             return None
@@ -66,7 +67,7 @@ class QosFiles:
         )
 
     def port(self, device: str, port: int) -> RocePort:
-        """The traffic classes of a port. This creates no directory."""
+        """The traffic classes of a port. Creates no directory in configfs."""
         file = self._traffic_class(device, port)
         match = _TRAFFIC_CLASS.search(self._sysfs.read(file))
         traffic_class = UNSET if file.exists() else None
@@ -78,19 +79,19 @@ class QosFiles:
         return RocePort(device, port, traffic_class, cm_traffic_class)
 
     def enable_ecn(self, link: str, point: str, priority: int) -> None:
-        """Enable ECN of a priority."""
+        """Enable ECN of a priority. ``point``: NOTIFICATION_POINT or REACTION_POINT."""
         self._sysfs.write(self._link(link) / "ecn" / point / f"enable/{priority}", "1")
 
     def set_cnp(self, link: str, field: str, value: int) -> None:
-        """Set a field of CNPs."""
+        """Set CNP_DSCP or CNP_PRIORITY of congestion notification packets."""
         self._sysfs.write(self._link(link) / "ecn" / NOTIFICATION_POINT / field, str(value))
 
     def set_traffic_class(self, device: str, port: int, value: int) -> None:
-        """Set the traffic class of all queue pairs."""
+        """Set the traffic class of a port's queue pairs."""
         self._sysfs.write(self._traffic_class(device, port), str(value))
 
     def set_cm_traffic_class(self, device: str, port: int, value: int) -> None:
-        """Set the traffic class of connections by the RDMA CM, and their mode to RoCE v2."""
+        """Set the traffic class of a port's RDMA CM connections, and the mode RoCE v2."""
         self._sysfs.make(self._sysfs.root / RDMA_CM / device)
         files = self._cm(device, port)
         if self._sysfs.read(files / "default_roce_mode") != ROCE_V2:

@@ -1,11 +1,9 @@
 """Keeps the settings of a node's RoCE NICs equal to the rules, in the background.
 
-Level-triggered: each round reads labels and NICs and carries out a plan. The kernel does not report
-changes of these settings, so there is a round every ``DRIFT_S``. This interval also limits how
-often the agent and another program, such as an LLDP daemon, can undo each other's changes. A change
-may interrupt the link for a short time. So a change that another program undoes is made only a few
-times, and then rarely. A failed change does not prevent other changes, and does not affect
-addresses of Pods.
+Each round reads the node's labels and NICs, and carries out a plan. The kernel does not report
+changes of these settings, so there is a round every ``DRIFT_S``. A change may interrupt the link
+for a short time. So if another program, such as an LLDP daemon, undoes a change ``REPEATS_MAX``
+times, the agent repeats the change only rarely. A failed change does not prevent other changes.
 """
 
 from __future__ import annotations
@@ -24,16 +22,16 @@ DRIFT_S: Final = 60.0
 """Seconds between two rounds."""
 
 REPEATS_MAX: Final = 3
-"""Consecutive rounds that make the same change; then it is made only every ``HOLD_ROUNDS``."""
+"""Consecutive rounds that make the same change."""
 
 HOLD_ROUNDS: Final = 60
-"""Rounds until a change that was undone ``REPEATS_MAX`` times is made again."""
+"""Rounds between two tries of a change that was undone ``REPEATS_MAX`` times."""
 
 RETRY_S: Final = 5.0
 """Seconds until the next round while the labels of the node are unknown."""
 
 ALL_NICS: Final = "*"
-"""Stands for the NICs of all rules while no NIC has been read."""
+"""The name of the NIC in the fault metric if the NICs have never been read."""
 
 _UNDONE: Final = (
     "the driver, the NIC's firmware (DCBX) or another program such as lldpad undid it several"
@@ -56,9 +54,10 @@ class QosHardware(Protocol):
 
 
 class QosReconciler:
-    """The rounds of one node; ``run`` until cancelled.
+    """The rounds of one node.
 
-    ``labels`` returns None while they are unknown. ``faults``: error texts by change.
+    ``labels`` returns the node's labels, None while they are unknown. ``faults``: error texts by
+    change.
     """
 
     def __init__(
@@ -103,7 +102,7 @@ class QosReconciler:
         return True
 
     def faults_by_nic(self) -> Mapping[str, int]:
-        """The number of failed changes of each selected NIC; 1 for each if no NIC can be read."""
+        """The failed changes of each selected NIC; 1 for each NIC if the NICs cannot be read."""
         return {**dict.fromkeys(self.plan.desired, 0), **self._faulty}
 
     def gaps_by_nic(self) -> Mapping[str, int]:
@@ -125,7 +124,7 @@ class QosReconciler:
         self._report(plan, faults, faulty)
 
     async def _carry_out(self, change: QosChange) -> str:
-        """Carry out a change, or skip it if it was undone too often; returns the fault or ""."""
+        """Carry out a change, or skip it if it was undone too often; return the fault or ""."""
         repeats = self._repeats[change]
         was_undone = repeats >= REPEATS_MAX
         if not was_undone or repeats % HOLD_ROUNDS == 0:
@@ -139,7 +138,7 @@ class QosReconciler:
         return _UNDONE if was_undone else ""
 
     def _report(self, plan: QosPlan, faults: Mapping[str, str], faulty: Mapping[str, int]) -> None:
-        """Log new gaps and faults, and store them."""
+        """Store the plan and the faults, and log what is new."""
         for gap in _new(plan.gaps, self.plan.gaps):
             _log.warning("RoCE QoS is not complete: %s", gap)
         for change, why in faults.items():

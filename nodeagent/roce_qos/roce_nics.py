@@ -1,9 +1,8 @@
 """Reads the RoCE NICs of this node, and carries out one change of a plan.
 
-A RoCE NIC is an Ethernet link of an RDMA device in the node's network namespace, or a NIC in the
-same bond as such a link. (With mlx5, the RDMA device of a bond has one of the bond's NICs as its
-link; with other drivers it may have the bond.) The methods of ``RoceNics`` block: call them in a
-worker thread.
+A RoCE NIC is an Ethernet link of an RDMA device in the node's network namespace. If the link is a
+bond or belongs to a bond, every NIC of the bond is a RoCE NIC. The methods of ``RoceNics`` block:
+call them in a worker thread.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from nodeagent.netlink.session import NetlinkSession
 from nodeagent.roce_qos.qos_files import QosFiles
 
 NICS_MAX: Final = 1_024
-"""RoCE NICs of a node that are configured, virtual functions included; others are skipped."""
+"""RoCE NICs of a node, virtual functions included; further NICs are skipped."""
 
 OpenRdma = Callable[[NetnsExecutor, NetworkNamespace], RdmaSocket | None]
 
@@ -47,7 +46,7 @@ class RoceNics:
         self._open_rdma = open_rdma
 
     def read(self) -> tuple[RoceNic, ...]:
-        """The NICs by name. Raises DatapathError, OSError."""
+        """The NICs, sorted by name. Raises DatapathError, OSError."""
         rdma_socket = self._open_rdma(self._executor, self._executor.own_namespace)
         if rdma_socket is None:
             return ()
@@ -90,7 +89,7 @@ class RoceNics:
             tuple(self._files.port(device.name, port.number) for device, port in ports),
             master=pf or bonds.get(link, ""),
         )
-        if pf or link in bonds.values():  # its physical function or its NICs have the settings
+        if pf or link in bonds.values():  # the settings are those of the PF or the bond's NICs
             return nic._replace(has_port=False)
         return nic._replace(dcb=dcb.read_dcb(session, link), ecn=self._files.ecn(link))
 

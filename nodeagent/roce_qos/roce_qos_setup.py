@@ -33,7 +33,7 @@ def start_roce_qos(
 ) -> BackgroundService:
     """Start to apply rules. ``sysfs``: a writable mount of the node's /sys.
 
-    ``close`` does not change the settings of the NICs.
+    Closing the service does not change the settings of the NICs.
     """
     hardware = RoceNics(executor, QosFiles(Sysfs(sysfs)))
     reconciler = QosReconciler(rules, lambda: node_labels(facts), hardware)

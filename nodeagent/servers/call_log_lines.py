@@ -1,8 +1,7 @@
-"""Composes a line of the plugin log for each call: its arguments, its result, its duration.
+"""Composes a line of the plugin log for each call: the call's arguments, result and duration.
 
-The network configuration sets file, level and rotation (docs/reference/cni-configuration.md,
-"spiderpool"); the file must be in the directory of the default file. The thread of
-``telemetry.plugin_log`` writes the lines. A failure to write does not fail the call.
+The network configuration sets the file, the level and the rotation
+(docs/reference/cni-configuration.md, "spiderpool").
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ from nodeagent.telemetry.plugin_log import (
 )
 
 NETWORK_FILES_MAX: Final = 64
-"""Log files that network configurations may name; the default file replaces further ones."""
+"""Log files that network configurations may name; further lines go to the default file."""
 
 WARNED_MAX: Final = 64
-"""Refused paths that are logged. Each is logged once."""
+"""Refused paths that are logged, each once."""
 
 _MILLISECONDS: Final = 1_000
 _log: Final = logging.getLogger(__name__)
 
 
 class LogDirectory:
-    """The directory of the ``default`` file; network configurations may name files in it only."""
+    """Network configurations may only name log files in the directory of the ``default`` file."""
 
     def __init__(self, default: str) -> None:
         self._default = os.path.normpath(default)
@@ -47,7 +46,7 @@ class LogDirectory:
         self._warned: set[str] = set()
 
     def file_for(self, path: str) -> str:
-        """The file of a network configuration, if it is allowed; else the default file."""
+        """``path`` of a network configuration if the path is allowed, else the default file."""
         if not path:
             return self._default
         path = os.path.normpath(path)
@@ -72,7 +71,7 @@ class LogDirectory:
 
 
 class LoggedCall(NamedTuple):
-    """The parts of a call that its line contains."""
+    """The parts of a call that are logged."""
 
     command: str
     conf: NetConf
@@ -81,14 +80,14 @@ class LoggedCall(NamedTuple):
 
 
 class CallLog:
-    """Logs calls."""
+    """Logs CNI calls."""
 
     def __init__(self, log: PluginLog, default_path: str) -> None:
         self._log = log
         self._directory = LogDirectory(default_path)
 
     def log_success(self, logged: LoggedCall, arrived: float, fields: dict[str, object]) -> None:
-        """Log a call that succeeded; ``arrived``: by ``time.perf_counter``."""
+        """Log a call that succeeded; ``arrived``: the call's arrival, by ``time.perf_counter``."""
         if LOG_LEVELS["info"] >= LOG_LEVELS[logged.conf.ipam.log_level.lower()]:
             self._write(logged, "info", arrived, {"msg": f"{logged.command} done"} | fields)
 

@@ -1,11 +1,9 @@
-"""Answers CNI calls: from the bytes of a request to the bytes of its answer, for every command.
+"""Answers CNI calls of every command. A failure is answered with a CNI error object.
 
-Each call gets an answer, and each failure is a CNI error object. Texts of failed ADDs begin as
-Spiderpool's do. A DEL that fails with a retryable error returns "try again later", so that the
-runtime repeats it. A DEL whose endpoint cannot be read returns the same: the endpoint keeps its
-addresses until a newer agent or a repair can read it. Any other error of a DEL is logged, and the
-DEL succeeds (docs/reference/cni-configuration.md, "spiderpool"): otherwise the runtime could not
-delete the sandbox, and the Pod would never end. GC releases the addresses later.
+A DEL returns "try again later" after a retryable error, and while its endpoint cannot be decoded:
+only a newer agent or a repair can then release the addresses. Other errors of a DEL are logged, and
+the DEL succeeds (docs/reference/cni-configuration.md, "spiderpool"). Otherwise the runtime could
+not delete the sandbox, and the Pod would never end. GC releases the addresses later.
 """
 
 from __future__ import annotations
@@ -53,7 +51,7 @@ from nodeagent.servers.framed_server import Answer
 _log: Final = logging.getLogger(__name__)
 
 PLUGIN_VARIABLE: Final = "ORBWEAVER_PLUGIN"
-"""The variable with the executable's name; ``spiderpool`` does not set it.
+"""The environment variable with the executable's name, which ``spiderpool`` does not set.
 
 See docs/reference/cni-executables.md.
 """
@@ -80,7 +78,10 @@ class ChainedPluginHandler(Protocol):
 
 
 class CniServer:
-    """Answers the calls of the executables. ``chained``: the handlers of all but ``spiderpool``."""
+    """Answers the calls of the executables.
+
+    ``chained``: handlers by the name of the executable, for every executable but ``spiderpool``.
+    """
 
     def __init__(
         self,
@@ -107,14 +108,14 @@ class CniServer:
     async def answer_call(self, environment: bytes, stdin: bytes, has_hung_up: HasHungUp) -> Answer:
         """Exit status and standard output of one call.
 
-        Raises CallerGone if the caller has hung up before the call was started.
+        Raises CallerGone if the caller closes the connection before the call starts.
         """
         arrived = time.perf_counter()
         logged = None
         try:
             command, variables = read_environment(environment)
             if command != "ADD" or PLUGIN_VARIABLE in variables:
-                require_caller(has_hung_up)  # for an ADD the runner checks this
+                require_caller(has_hung_up)  # for an ADD, ``RequestRunner`` checks the caller
             if command == "VERSION":
                 return 0, version_result(version_in(stdin))
             if PLUGIN_VARIABLE in variables:
@@ -146,13 +147,13 @@ class CniServer:
     def _chained_plugin(self, name: str) -> ChainedPluginHandler:
         plugin = self._chained.get(name)
         if plugin is None:
-            # It must not be handled as an IPAM call: an ADD would allocate addresses.
+            # An unknown executable must not be served as ``spiderpool``, which allocates addresses.
             text = f"this agent does not support the executable {name[:64]!r}"
             raise CniFailure(TRY_AGAIN_LATER, text, "upgrade the agent, or the executables")
         return plugin
 
     async def _answer_delete(self, call: Call, arrived: float) -> CallResult:
-        # If etcd did not answer the last call, a DEL waits for one probe of etcd and no longer.
+        # If etcd did not answer the last call, a DEL waits only for one probe of etcd.
         fault = self._health.why_not_healthy()
         if fault is not None:
             fault = await self._health.probe_fault()

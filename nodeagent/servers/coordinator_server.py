@@ -1,7 +1,7 @@
 """Answers calls of the executable ``coordinator``, each with a line in the coordinator's log.
 
-The result of ADD is prevResult, with the NIC's new MAC address if ADD changed it. DEL and CHECK
-need neither etcd nor the configuration view; ADD needs the view for the Pod's annotations.
+The result of ADD is prevResult, with the NIC's new MAC address if ADD changed the address. ADD
+needs a ready agent, because ADD reads the Pod's annotations. DEL and CHECK do not need etcd.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 
 
 class LogOptions(msgspec.Struct, frozen=True, rename="camel"):
-    """``logOptions`` of a network configuration; 0: not set."""
+    """``logOptions`` of a network configuration. A number 0 is not set."""
 
     log_level: str = "debug"
     log_file: str = ""
@@ -134,11 +134,14 @@ class CoordinatorServer:
     async def _answer_gc(self, call: Call, conf: UnparsedSettings) -> CallResult:
         with self._runner.admit(GC_DEADLINE_S):
             result = await self._coordinator_handler.handle_gc(call)
-        return b"", {"removed": result.removed, "missing": result.missing}  # missing: not listed
+        return b"", {"removed": result.removed, "missing": result.missing}
 
 
 def _with_mac(result: dict[str, Any], call: Call, mac: bytes) -> dict[str, Any]:
-    """The result with the NIC's new MAC address, which CHECK of the NIC's plugin compares."""
+    """The result with the NIC's new MAC address.
+
+    At CHECK, the plugin that created the NIC compares the result's MAC address with the NIC's.
+    """
     interfaces, name = result.get("interfaces"), call.attachment.interface
     if not mac or not isinstance(interfaces, list):
         return result
@@ -152,7 +155,7 @@ def _with_mac(result: dict[str, Any], call: Call, mac: bytes) -> dict[str, Any]:
 
 
 def _with_log(call: Call, conf: dict[str, Any]) -> Call:
-    """The call with ``logOptions`` in its ``ipam`` object, where the call log reads them."""
+    """The call with ``logOptions`` in ``conf.ipam``, where the call log reads the options."""
     try:
         options = msgspec.convert(conf.get("logOptions") or {}, LogOptions)
     except msgspec.ValidationError as error:

@@ -5,10 +5,10 @@ See docs/reference/cni-executables.md.
     request   "OWC1" | u32 n | n bytes: environment block, then standard input, unchanged
     answer    u8 exit status | u32 n | n bytes: standard output
 
-Every Pod is created through this socket. To be fast it uses no streams, transports or HTTP: usually
-the request has arrived when its connection is accepted, and one read and one write serve it. Each
-connection gets one answer or is closed, and requests are limited in size. If the caller closes the
-connection, a request that is not started is dropped, and one that was started continues to its end.
+Every Pod is created through this socket. To be fast, it uses no streams, transports or HTTP.
+Usually the request has arrived when the connection is accepted, so that one read and one write
+serve it. If the caller closes the connection before the request starts, the request is dropped. A
+request that has started continues to its end.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ REQUEST_S_MAX: Final = 10.0
 """Seconds from the connection to the last byte of the request."""
 
 CONNECTIONS_MAX: Final = 4_096
-"""Open connections; one more is closed immediately. Requests beyond the smaller limit of
-``request_runner.REQUESTS_MAX`` get an error object."""
+"""Open connections; further connections are closed immediately. The limit is higher than
+``request_runner.REQUESTS_MAX``, so that requests beyond REQUESTS_MAX get an error object."""
 
 REQUESTS_BYTES_MAX: Final = 64 << 20
-"""Bytes of all incomplete and running requests together; a request beyond them is refused."""
+"""Bytes of all incomplete and running requests; a request that exceeds the limit is refused."""
 
 RECEIVE_BYTES: Final = 65_536
 """Bytes of one read; most requests have a few hundred bytes."""
@@ -55,11 +55,11 @@ ACCEPTS_MAX: Final = 64
 """Connections that are accepted before the event loop returns to running requests."""
 
 ACCEPT_PAUSE_S: Final = 1.0
-"""Seconds until the next accept after a lack of descriptors or memory."""
+"""Seconds until the next accept if descriptors or memory are exhausted."""
 
 NAME: Final = "framed socket"
 TIMEOUT_CHECK_S: Final = 1.0
-"""Seconds between two checks for late callers, while there are connections."""
+"""Seconds between two checks for late callers."""
 
 TIMEOUT_TASK: Final = "cni-request-timeouts"
 """The name of the supervised task that closes the connections of late callers."""
@@ -67,7 +67,7 @@ TIMEOUT_TASK: Final = "cni-request-timeouts"
 Answer = tuple[int, bytes]
 AnswerCall = Callable[[bytes, bytes, HasHungUp], Awaitable[Answer]]
 """(environment block, standard input, whether the caller has hung up) -> (exit status, standard
-output); raises CallerGone and nothing else."""
+output). Raises only CallerGone."""
 
 _log = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class FramedServer:
         connection.abort()
 
     async def _close_late(self) -> None:
-        """Close connections whose request is late, in one task instead of a timer for each."""
+        """Close late connections; one task costs less than a timer for each connection."""
         loop = asyncio.get_running_loop()
         while True:
             await self.occupied.wait()
@@ -162,9 +162,9 @@ class FramedServer:
 
 
 class FramedConnection:
-    """One call. Its socket is watched only while bytes of the request or answer are missing.
+    """One call. The event loop watches the socket only if a read or write is incomplete.
 
-    ``since``: when the connection was accepted, or when its answer was last sent in part.
+    ``since``: when the connection was accepted, or when a part of the answer was last sent.
     """
 
     __slots__ = (
@@ -202,11 +202,11 @@ class FramedConnection:
 
     @property
     def has_request(self) -> bool:
-        """Whether the whole request has arrived and its answer is not sent yet."""
+        """Whether the whole request has arrived."""
         return self._task is not None
 
     def receive(self) -> None:
-        """Read bytes of the request; start it once it is complete."""
+        """Read bytes of the request; start a complete request."""
         try:
             data = self._socket.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -234,7 +234,7 @@ class FramedConnection:
         self._start(bytes(self._received[HEAD_BYTES : HEAD_BYTES + self._length]))
 
     def time_out(self) -> None:
-        """Close if the request is incomplete, or if the caller does not read its answer."""
+        """Close if the request is incomplete, or if the caller does not read the answer."""
         if self._unsent:
             self.abort()
         elif self._task is None:
@@ -275,7 +275,7 @@ class FramedConnection:
         self._task = self._loop.create_task(self.serve_frame(environment, stdin))
 
     def _count_bytes(self, length: int) -> bool:
-        """Count received bytes. If all requests have too many, refuse this one and return False."""
+        """Count received bytes; beyond ``REQUESTS_BYTES_MAX``, refuse and return False."""
         self._bytes_held += length
         self._server.bytes_held += length
         if self._server.bytes_held <= REQUESTS_BYTES_MAX:
@@ -310,7 +310,7 @@ class FramedConnection:
         return True
 
     async def serve_frame(self, environment: bytes, stdin: bytes) -> None:
-        """Answer one request, unless its caller has hung up."""
+        """Answer one request, unless the caller has closed the connection."""
         answer: Answer | None = None
         try:
             answer = await self._answer(environment, stdin, partial(has_hung_up, self._socket))
@@ -325,7 +325,7 @@ class FramedConnection:
                 self._close()
 
     def _send(self, status: int, body: bytes) -> None:
-        """Send the answer and close; bytes that do not fit are sent when the socket is writable."""
+        """Send the answer, then close the connection."""
         self._unsent = b"%c%b%b" % (status, len(body).to_bytes(4, "big"), body)
         self._unwatch()
         self._continue_send()

@@ -1,10 +1,7 @@
-"""The agent's health port, which is read-only.
+"""The agent's health port; see docs/reference/configuration.md, "Ports and health paths".
 
-See docs/reference/configuration.md, "Ports and health paths". ``/v1/runtime/startup`` returns 200
-after the agent has started. ``readiness`` returns 200 if every check of ``/readyz`` passes.
-``liveness`` fails only if a restart would help. An agent that waits for etcd is alive. A fenced
-agent, whose writer another process took over, is not. ``/livez`` and ``/readyz`` list one check per
-line.
+Liveness fails only if a restart helps: after another process took over the agent's writer, which
+fences the agent. An agent that waits for etcd is alive, but not ready.
 """
 
 from __future__ import annotations

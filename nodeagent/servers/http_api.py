@@ -1,10 +1,8 @@
 """Serves an HTTP API compatible with Spiderpool's on the unix socket.
 
-See docs/reference/http-api.md, "Agent"; bodies: docs/reference/address-assignment.md, "Request
-bodies".
-
-Status codes and JSON shapes are Spiderpool's. The size of bodies is limited, and callers are
-checked as on the framed socket, which the CNI executables use.
+See docs/reference/http-api.md, "Agent", and docs/reference/address-assignment.md, "Request bodies".
+Status codes and JSON shapes are Spiderpool's. Callers are checked as on the framed socket, which
+the CNI executables use.
 """
 
 from __future__ import annotations
@@ -65,17 +63,17 @@ from nodeagent.settings.agent_settings import Settings
 
 BASE_PATH: Final = "/v1"
 HEALTH: Final = f"{BASE_PATH}/ipam/healthy"
-"""The path of health probes. Their requests are not traced, because there are many."""
+"""The path of health probes, which are too frequent to be traced."""
 
 SWITCHED_OFF: Final = 521
 STATEFUL: Final = 522
 """Spiderpool's status codes of a refused batch release."""
 
 NO_NETWORK: Final = ""
-"""The network of HTTP requests, which do not name one."""
+"""The network name of an attachment by HTTP, where requests have no network name."""
 
 CONNECTIONS_MAX: Final = 128
-"""Open connections to the HTTP socket; each may have a body of ``BODY_BYTES_MAX``."""
+"""Open connections to the HTTP socket; each can hold a body of ``BODY_BYTES_MAX``."""
 
 _STATUS: Final = {
     Withdrawal.DONE: 200,
@@ -210,7 +208,7 @@ class HttpApi:
         return web.Response()
 
     async def _post_ips(self, _: web.Request) -> web.Response:
-        """Batch allocation, which has no effect in Spiderpool either."""
+        """Do nothing, as Spiderpool does."""
         return web.Response()
 
     async def _delete_ips(self, request: web.Request) -> web.Response:
@@ -243,12 +241,15 @@ class HttpApi:
     async def _get_coordinator(self, request: web.Request) -> web.Response:
         args = await read_body(request, CoordinatorArgs, "getCoordinatorConfig")
         self._check_ready()
-        # The request has no container id, which a reference needs: the Pod's name replaces it.
+        # The request has no container id. The Pod's name replaces the id in the reference.
         pod = _reference(args.pod_namespace, args.pod_name, uid="", container=args.pod_name)
         return _json(200, coordinator_config(await self._handlers.coordinator.configuration(pod)))
 
     def _check_request(self, request: web.Request) -> HasHungUp:
-        """Check that the caller is connected and the agent ready. Raises CallerGone, NotReady."""
+        """Check that the caller is connected and the agent is ready.
+
+        Raises CallerGone, and the agent's fault if it is not ready.
+        """
 
         def has_hung_up() -> bool:
             return caller_hung_up(request.transport)
@@ -286,7 +287,7 @@ async def _shape_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _router_refusal(request, error)
     except (OrbweaverError, CniFailure) as error:
         return json_text(500, error.message)
-    except Exception as error:  # noqa: BLE001  # a caller gets an answer, the log the traceback
+    except Exception as error:  # noqa: BLE001  # the caller needs an answer
         _log.exception("unexpected error in an HTTP request (a bug in the agent)")
         return json_text(500, f"{type(error).__name__}: {error}")
 
@@ -328,10 +329,7 @@ def _json(status: int, document: object, headers: dict[str, str] | None = None) 
 
 
 def _reference(namespace: str, name: str, uid: str, container: str) -> PodReference:
-    """The Pod of a request; this API requires its name.
-
-    See docs/reference/address-assignment.md, "ADD". Raises BadInput.
-    """
+    """The Pod of a request, with checked names. Raises BadInput."""
     if not (is_name(namespace) and is_name(name)):
         text = f"failed to get Pod {namespace[:253]}/{name[:253]}: not a valid name"
         raise BadInput(text, remedy="podNamespace and podName must be DNS names")

@@ -1,9 +1,8 @@
 """Parses request bodies of the HTTP API by Spiderpool's rules.
 
-See docs/reference/http-api.md, "Agent", docs/reference/address-assignment.md, "Request bodies".
-Member names are case-insensitive, the last of repeated members counts, unknown members and text
-after the document are ignored. Errors have Spiderpool's status and shape. Only the types of values
-are checked.
+See docs/reference/http-api.md, "Agent", and docs/reference/address-assignment.md, "Request bodies".
+Member names are case-insensitive. The last of repeated members counts. Unknown members, and text
+after the document, are ignored. Of values, only the types are checked.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _WHITE: Final = " \t\r\n"
 
 
 class HttpRefusal(Exception):
-    """An error whose answer is ``{"code":…,"message":…}``; ``code`` 0 stands for the status."""
+    """An error with the response ``{"code":…,"message":…}``; ``code`` 0: the code is the status."""
 
     def __init__(self, status: int, message: str, code: int = 0) -> None:
         super().__init__(message)
@@ -35,7 +34,7 @@ class HttpRefusal(Exception):
 
 
 class AddArgs(msgspec.Struct, frozen=True, rename="camel"):
-    """Spiderpool's IpamAddArgs; fields without a default are required, and may be ""."""
+    """Spiderpool's IpamAddArgs. Fields without a default are required, but "" is allowed."""
 
     container_id: str = msgspec.field(name="containerID")
     if_name: str
@@ -98,7 +97,7 @@ async def read_body(request: web.Request, kind: type[Body], name: str) -> Body:
 
 
 def parse_body(data: bytes, kind: type[Body], name: str) -> Body:
-    """Like ``read_body``, for a body in memory. Raises HttpRefusal."""
+    """Parse a body as ``kind``. Raises HttpRefusal."""
     fields = msgspec.structs.fields(kind)
     members = _members(
         data, name, {field.encode_name.lower(): field.encode_name for field in fields}
@@ -132,7 +131,7 @@ def _members(data: bytes, name: str, known: dict[str, str]) -> dict[str, object]
 
 
 class _Pairs:
-    """The members of a JSON object in order, with repeated ones."""
+    """The members of a JSON object, including repeated members, in order."""
 
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         self.pairs = pairs
@@ -150,5 +149,5 @@ def _required(name: str) -> HttpRefusal:
 
 
 def _unparsable(name: str, why: str) -> HttpRefusal:
-    # Spiderpool's text: the quotes would contain the value of a parameter, which a body has not.
+    # Spiderpool's text. For a parameter the quotes contain the value; for a body they are empty.
     return HttpRefusal(400, f'parsing {name} body from "" failed, because {why}')

@@ -20,7 +20,6 @@ def add_response(endpoint: Endpoint, *, detect_conflicts: bool, detect_gateway: 
     ips: list[Document] = []
     routes: list[Document] = []
     for index, nic in enumerate(endpoint.nics):
-        # An unnamed NIC is named by its index.
         name = nic.interface or str(index)
         for entry in _addresses(nic, name):
             entry["enableGatewayDetection"] = detect_gateway and "gateway" in entry
@@ -42,7 +41,7 @@ def workload_endpoint(endpoint: Endpoint) -> Document:
 
 
 def coordinator_config(settings: UnparsedSettings) -> Document:
-    """The CoordinatorConfig of settings. The two lists of cluster networks are never null."""
+    """The CoordinatorConfig of settings. Empty ``overlayPodCIDR`` and ``serviceCIDR`` are kept."""
     optional = _without_empty(
         {
             "hijackCIDR": settings.hijack_cidr,

@@ -1,7 +1,7 @@
 """The outermost span of each CNI call and of each request of the HTTP API.
 
-Only an agent that exports traces creates these spans. A span continues the trace of the caller:
-executables send the trace context in environment variables, HTTP clients in headers.
+A span continues the trace of the caller. Executables send the trace context in environment
+variables, HTTP clients in headers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IPAM_PLUGIN: Final = "spiderpool"
 """The name of the executable that does not send its name."""
 
 CHAINED: Final = (coordinator_server.NAME, ifacer_handler.NAME)
-"""Executables whose name is part of the span's name; other names are only an attribute."""
+"""Executables whose name is part of the span's name."""
 
 SERVER_ERROR: Final = 500
 
@@ -46,7 +46,7 @@ class _ErrorObject(msgspec.Struct):
 
 
 class TracedCalls:
-    """Answers CNI calls by ``answer``, each in a span."""
+    """Answers CNI calls with ``answer``, each call in a span."""
 
     def __init__(self, answer: AnswerCall, tracer: Tracer) -> None:
         self._answer = answer
@@ -69,7 +69,7 @@ class TracedCalls:
 
 
 def http_spans(tracer: Tracer, untraced: str) -> Middleware:
-    """A middleware that serves each request in a span, except those for the path ``untraced``."""
+    """A middleware that serves each request in a span, except requests for ``untraced``."""
 
     @web.middleware
     async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -103,7 +103,7 @@ def _headers_of(request: web.Request) -> TraceContext:
 def _attributes(
     command: str, plugin: str, variables: dict[str, str], stdin: bytes
 ) -> dict[str, AttributeValue]:
-    """The attributes of a call, without those that cannot be read."""
+    """The attributes of a call. Empty and unreadable attributes are left out."""
     attributes = {
         "cni.command": command,
         "cni.plugin": plugin,
@@ -125,6 +125,5 @@ def _attributes(
 
 
 def _mark_failed(span: Span, body: bytes) -> None:
-    """Record the CNI error object of the answer as the span's error."""
     failure = msgspec.json.decode(body, type=_ErrorObject)
     span.fail(str(failure.code), failure.msg)

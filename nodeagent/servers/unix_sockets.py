@@ -1,10 +1,9 @@
-"""Unix sockets of the agent: for root only, and one agent for each path.
+"""Unix sockets: one agent for each path; only root and the agent's own user may call.
 
-The socket file is created with mode 0600, and a process removes only its own file. The process that
-holds the lock of ``<path>.lock`` (flock(2)) owns the path while it runs. It replaces a stale socket
-file, but never one on which another process listens. The lock file is not removed: otherwise two
-processes could hold locks of two files of that name. Callers are checked by the kernel's peer
-credentials (SO_PEERCRED), in addition to the file's mode.
+A process owns the path while it holds the lock of ``<path>.lock`` (flock(2)). The owner replaces a
+stale socket file, but not a socket on which another process listens. The lock file is never
+removed: otherwise two processes could lock two files of that name. Besides the mode 0600 of the
+socket file, the peer credentials of each caller are checked (SO_PEERCRED).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from nodeagent.settings.agent_settings import FRAMED_SUFFIX
 
 SOCKET_BACKLOG: Final = 1_024
 PATH_BYTES_MAX: Final = 107
-"""``sun_path`` of unix(7), without its closing NUL."""
+"""The length of ``sun_path`` (unix(7)) without the closing NUL."""
 
 LOCK_SUFFIX: Final = ".lock"
 
@@ -43,7 +42,7 @@ _CONNECT_S: Final = 1.0
 
 
 class ListeningSocket:
-    """A bound unix stream socket and the file it owns."""
+    """A bound unix stream socket, its file and its lock."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -77,14 +76,14 @@ def may_call(connection: socket.socket) -> bool:
 
 
 def caller_hung_up(transport: asyncio.BaseTransport | None) -> bool:
-    """Whether the peer of a transport has closed, even if its EOF has not been read yet."""
+    """Whether the peer has closed the connection, even if the EOF has not been read yet."""
     if transport is None or transport.is_closing():
         return True
     return has_hung_up(transport.get_extra_info("socket"))
 
 
 def has_hung_up(connection: socket.socket) -> bool:
-    """Whether the peer has closed or shut down its side, or this side is closed.
+    """Whether the peer has closed or shut down its side, or the agent has closed the socket.
 
     A caller that shuts down its side has given up (docs/reference/cni-executables.md, "Framing").
     """
@@ -97,7 +96,7 @@ def has_hung_up(connection: socket.socket) -> bool:
 
 
 def _locked(path: str) -> int:
-    """Lock a socket path; the descriptor holds the lock. Raises BadInput."""
+    """Lock a socket path; return the descriptor that holds the lock. Raises BadInput."""
     _check_path(path)
     name = f"{path}{LOCK_SUFFIX}"
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -22,7 +22,7 @@ from nodeagent.sriov_master_addresses import SYSFS
 
 SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
 FRAMED_SUFFIX: Final = ".fast"
-"""The socket of the CNI executables has the path of the HTTP socket with this suffix."""
+"""The suffix that turns the path of the HTTP socket into that of the framed socket."""
 
 DEFAULT_CLUSTER: Final = "default"
 HEALTH_PORT: Final = 5710
@@ -39,20 +39,20 @@ See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
 """
 AGENT_NAMESPACE: Final = "kube-system"
 POOL_WAIT_S: Final = 50.0
-"""Seconds that an ADD waits for its automatic pool, if its deadline is not earlier."""
+"""Seconds that an ADD waits for its automatic pool, unless the ADD's deadline is earlier."""
 PLUGIN_LOG_PATH: Final = "/var/log/spidernet/spiderpool.log"
 
 
 class Settings(NamedTuple):
-    """All settings. ``otlp_endpoint`` "": no traces are exported.
+    """All settings.
 
-    ``kubeconfig`` None: standalone; "": the cluster of this Pod. ``provider``: the network provider
-    that the controllers call, None without one. ``devices`` None: no device plugin. ``sriov`` None:
-    virtual functions are not configured. ``roce_qos`` empty: QoS of RoCE NICs is not configured.
-    ``sysfs``: a writable mount of the node's /sys. ``coordinator_name``: the SpiderCoordinator that
-    overrides ``coordinator`` in Kubernetes, "" for none. Port 0: any free port. ``records_max``:
-    the limit of claims in a pool, 0 for none. ``release_conflicts``: whether a conflicting address
-    of a Pod without fixed addresses is released. ``rdma_mode`` "": the node's mode is not changed.
+    ``socket_path``: the HTTP socket. ``records_max``: the limit of claims in a pool, 0 for no
+    limit. ``release_conflicts``: whether a conflicting address of a Pod without fixed addresses is
+    released. A port 0: any free port. ``otlp_endpoint`` "": no traces are exported.
+    ``coordinator_name``: the SpiderCoordinator that overrides ``coordinator`` in Kubernetes, "" for
+    none. ``kubeconfig``: None without Kubernetes, "" for the cluster of the agent's Pod.
+    ``provider``: the network provider, which the controllers call. ``rdma_mode`` "": the node's
+    RDMA mode is not changed. ``sysfs``: a writable mount of the node's /sys.
     """
 
     node_name: str
@@ -93,12 +93,12 @@ class Settings(NamedTuple):
 
     @property
     def framed_socket_path(self) -> str:
-        """The socket of the CNI executables."""
+        """The path of the socket that the CNI executables call."""
         return self.socket_path + FRAMED_SUFFIX
 
     @property
     def datapath_directory(self) -> Path:
-        """The directory of attachment records, on the tmpfs of the sockets."""
+        """The directory of attachment records, on the same tmpfs as the sockets."""
         return Path(self.socket_path).with_name("datapath")
 
     @property

@@ -1,7 +1,7 @@
 """Reads the settings of this process from conf.yml and the environment.
 
-Environment variables named ORBWEAVER_* override the file. Spiderpool's variables have no key in the
-file. No other module of the agent reads configuration files or environment variables.
+Environment variables named ORBWEAVER_* override the file. No other module of the agent reads
+configuration files or environment variables.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ ETCD_NAMES: Final = Access(
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
-    """The settings of this process. Raises BadInput; its subject is the key or variable."""
+    """The settings of this process. Raises BadInput with the key or variable as its subject."""
     conf = read_conf(Path(conf_path))
     env = EnvironmentVariables(variables)
     if not (conf.ipv4 or conf.ipv6):
@@ -141,7 +141,6 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
 
 
 def _coordinator(conf: dict[str, Any]) -> UnparsedSettings:
-    """The coordinator's settings, checked. Raises BadInput."""
     try:
         settings = read_settings(conf)
         validate_settings(settings)
@@ -152,7 +151,7 @@ def _coordinator(conf: dict[str, Any]) -> UnparsedSettings:
 
 
 def _coordinator_name(env: EnvironmentVariables) -> str:
-    """The name of the SpiderCoordinator that the agent uses; "" if it is disabled."""
+    """The name of the SpiderCoordinator; "" if the coordinator is disabled."""
     if not env.boolean("SPIDERPOOL_COORDINATOR_ENABLED", default=True):
         return ""
     return check_name(*env.first(COORDINATOR_NAMES, DEFAULT_COORDINATOR))
@@ -187,7 +186,7 @@ def _record_limit(env: EnvironmentVariables) -> int:
 
 
 def _pool_wait(env: EnvironmentVariables) -> float:
-    """Seconds to wait for an automatic pool: the pause between retries, times their number."""
+    """Seconds to wait for an automatic pool: the pause between retries times the retries."""
     pause_s = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND", 2, POOL_PAUSE_S_MAX)
     pauses = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES", 25, POOL_RETRIES_MAX)
     return float(pause_s * pauses)

@@ -1,10 +1,8 @@
 """Sets sysctls of the node when the agent starts, if that is enabled.
 
-See docs/reference/coordinator.md, "Sysctls".
-
-Only the keys of ``NODE_SYSCTLS`` are set, each only if one of its address families is enabled. A
-key that the kernel does not have is skipped with a warning. If a key cannot be written, the start
-fails. The old values are never restored.
+See docs/reference/coordinator.md, "Sysctls". A key is set if one of its address families is
+enabled. A key that the kernel does not have is skipped with a warning. The agent does not restore
+the old values.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from core.domain.addresses.ip_address import Family
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_sysctl, write_sysctls
 
 NEIGHBOURS_MAX: Final = "28160"
-"""Neighbour entries of the kernel: a node with many Pods on flat networks has thousands."""
+"""The kernel's limit of neighbour entries; a node with many Pods can need thousands."""
 
 
 class Sysctl(NamedTuple):
@@ -40,21 +38,21 @@ _log: Final = logging.getLogger(__name__)
 
 
 class SysctlValue(NamedTuple):
-    """A sysctl with its current value; None if the kernel does not have the key."""
+    """A sysctl. ``current``: its value in the kernel, None if the kernel does not have the key."""
 
     sysctl: Sysctl
     current: str | None
 
     @property
     def needs_change(self) -> bool:
-        """Whether the kernel has the key with another value."""
+        """Whether the kernel has the key with a different value."""
         return self.current not in (None, self.sysctl.value)
 
 
 def set_node_sysctls(
     executor: NetnsExecutor, namespace: NetworkNamespace, families: tuple[Family, ...]
 ) -> None:
-    """Set the keys that differ. Raises DatapathError with the key that cannot be written."""
+    """Set the keys whose values differ. Raises DatapathError."""
     readings = read_node_sysctls(executor, namespace, families)
     for reading in readings:
         if reading.current is None:

@@ -1,7 +1,7 @@
 """Records the GUIDs of the node's InfiniBand virtual functions in the event log.
 
 A GUID is recorded before it is set, so no two virtual functions of the cluster get the same GUID. A
-NIC whose GUIDs cannot be recorded is not changed; other NICs are changed, even without etcd.
+NIC whose GUIDs cannot be recorded must not be changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from core.domain.sriov.vf_plan import NodePlan, SetVfMac
 from core.errors import OrbweaverError
 
 CONFLICTS_SHOWN: Final = 4
-"""Conflicts that the fault text of one NIC names; the others are counted."""
+"""Conflicts that the fault text of one NIC names; further conflicts are only counted."""
 
 
 class GuidKeeper:
@@ -37,7 +37,7 @@ class GuidKeeper:
     ) -> Mapping[str, str]:
         """Release GUIDs of removed virtual functions, and assign the GUIDs of the plan.
 
-        Returns the reasons, by NIC, why a NIC must not be changed now.
+        Returns error texts by name of the NICs that must not be changed now.
         """
         if self._has_no_records and not any(nic.link_type == INFINIBAND for nic in nics):
             return {}

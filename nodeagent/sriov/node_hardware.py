@@ -1,8 +1,7 @@
 """Reads and changes the NICs of this node for the reconciler, by /sys, netlink and kubelet.
 
-Blocking calls run in threads. Only kubelet reports which Pod has a virtual function that is
-bound to vfio-pci. While kubelet does not answer, all virtual functions with vfio-pci count as used,
-and kubelet's last answer gives the names of their Pods.
+Only kubelet reports which Pod has a virtual function that is bound to vfio-pci. While kubelet does
+not answer, all virtual functions with vfio-pci count as used.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ HTTPS_PORT: Final = 443
 
 
 class NodeHardware:
-    """``NicHardware`` of the node; ``server``: the URL of the API server, "" without one."""
+    """``NicHardware`` of the node. ``server``: the URL of the API server, or ""."""
 
     def __init__(
         self,
@@ -68,7 +67,7 @@ class NodeHardware:
 
     @property
     def pods_known(self) -> bool:
-        """Whether kubelet has answered at least once which Pods have virtual functions."""
+        """Whether kubelet has reported the Pods' devices at least once."""
         return self._pods is not None
 
     async def guid_file(self) -> GuidFile:
@@ -76,11 +75,11 @@ class NodeHardware:
         return await asyncio.to_thread(read_guid_file, self._guid_path)
 
     async def carry_out(self, action: Action) -> None:
-        """Do one action. Raises DatapathError."""
+        """Carry out one action. Raises DatapathError."""
         await asyncio.to_thread(self._configurator.carry_out, action)
 
     def pods_of(self, nic: PhysicalFunction) -> list[str]:
-        """The Pods that have virtual functions of a NIC, as of the last call of ``nics``."""
+        """The Pods with virtual functions of a NIC, by kubelet's last answer."""
         pods = self._pods or {}
         return [pods[vf.address] for vf in nic.vfs if vf.address in pods]
 
@@ -92,7 +91,7 @@ class NodeHardware:
 
 
 def read_guid_file(path: Path) -> GuidFile:
-    """Read the file of GUIDs; if that fails, the result has a fault."""
+    """Read the file of GUIDs. A read error is the result's ``fault``."""
     try:
         with path.open("rb") as file:
             content = file.read(GUID_FILE_BYTES_MAX + 1)
@@ -113,7 +112,7 @@ class _HostAndPort(NamedTuple):
 
 
 def address_towards(server: str) -> str:
-    """The local address of connections to a URL; "" if there is no route to it."""
+    """The local address of connections to a URL; "" if the URL cannot be reached."""
     parts = urlsplit(server)
     target = _HostAndPort(parts.hostname or "", parts.port or HTTPS_PORT)
     if not target.host:
@@ -133,7 +132,8 @@ def with_netlink_facts(
 ) -> tuple[PhysicalFunction, ...]:
     """The NICs with settings that /sys does not have: eswitch modes, GUIDs, trust, spoof check.
 
-    ``phys_switch_id`` in /sys does not show the mode: mlx5, ice and bnxt_en set it in both modes.
+    ``phys_switch_id`` in /sys is no replacement for the eswitch mode: the drivers mlx5, ice and
+    bnxt_en set ``phys_switch_id`` in every mode.
     """
     modes = links.eswitch_modes([nic.address for nic in nics])
     return tuple(
@@ -143,7 +143,6 @@ def with_netlink_facts(
 
 
 def _with_vf_settings(nic: PhysicalFunction, links: VfLinks) -> PhysicalFunction:
-    """The NIC with the settings of its virtual functions, even of those without a link here."""
     if not nic.vfs:
         return nic
     settings = links.vf_settings(nic.name)
@@ -163,7 +162,10 @@ def _with_settings(vf: VirtualFunction, settings: VfSettings) -> VirtualFunction
 def with_pods(
     nics: Collection[PhysicalFunction], pods: Mapping[str, str] | None
 ) -> tuple[PhysicalFunction, ...]:
-    """The NICs with ``is_used`` of VFs that Pods have; ``pods`` None: kubelet did not answer."""
+    """The NICs with ``is_used`` set for the virtual functions of Pods.
+
+    ``pods``: Pods by PCI address of the virtual function; None if kubelet did not answer.
+    """
 
     def is_in_pod(vf: VirtualFunction) -> bool:
         return vf.driver == VFIO if pods is None else vf.address in pods

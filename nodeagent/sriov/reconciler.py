@@ -1,12 +1,12 @@
 """Keeps a node's virtual functions equal to its policies, in the background.
 
-Level-triggered: each round reads policies, labels and NICs, carries out a plan and reports. There
-is a round after each change and every ``DRIFT_S``, which also corrects changes by other programs
-and restores virtual functions after a reboot. The virtual functions of running Pods are never
-removed: a change waits until no Pod has them, and requests a drain of the node if that is enabled.
-Before virtual functions are removed they are withdrawn from kubelet, and kubelet is read again.
-Each round first writes the managed NICs to the API server, so that a later agent can tell which
-NICs it may change.
+Each round reads policies, labels and NICs, carries out a plan, and reports. There is a round after
+each change of the configuration, and every ``DRIFT_S``, because other programs or a reboot may
+change the NICs.
+
+The virtual functions of running Pods are never removed. A change waits until no Pod uses them, and
+requests a drain of the node if drains are enabled. Before a round changes NICs, it writes their
+addresses to the API server, so that the agent knows after a restart which NICs it may change.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from core.settings.sriov import SriovSettings
 from nodeagent.sriov.guid_keeper import GuidKeeper
 
 DRIFT_S: Final = 30.0
-"""Seconds until the next round if nothing changes."""
+"""Seconds until the next round if the configuration does not change."""
 
 RETRY_S: Final = 5.0
-"""Seconds until the next round after an incomplete one."""
+"""Seconds until the next round after an incomplete round."""
 
 WITHDRAWAL_S: Final = 1.0
-"""Seconds until kubelet has the list without the devices that a round is about to remove."""
+"""Seconds for kubelet to receive a list without the devices that a round will remove."""
 
 USERS_SHOWN: Final = 8
-"""Pods that the text about a waiting NIC names."""
+"""Pods that the text about a NIC that waits for a drain names."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 Switch: TypeAlias = SetVfTrust | SetVfSpoofCheck
-"""A setting that is on or off, which some drivers do not show."""
+"""A setting that is on or off. Some drivers do not show its value."""
 
 
 class _SwitchKey(NamedTuple):
@@ -62,9 +62,9 @@ class _SwitchKey(NamedTuple):
 class NodeConfiguration(NamedTuple):
     """The configuration of this node in the API server.
 
-    ``unreadable``: error texts of policies that cannot be used. ``own_addresses``: the node's
-    addresses. ``managed``: PCI addresses of NICs that earlier rounds have changed. ``operator``:
-    the Pod of an SR-IOV operator's daemon on this node, "" without one.
+    ``own_addresses``: the node's addresses. ``managed``: PCI addresses of NICs that earlier rounds
+    declared. ``unreadable``: error texts of policies that cannot be used. ``operator``: the Pod of
+    an SR-IOV operator's daemon on this node, or "".
     """
 
     policies: Collection[NodePolicy]
@@ -76,11 +76,12 @@ class NodeConfiguration(NamedTuple):
 
 
 class NodeReport(NamedTuple):
-    """The result of a round for the SriovNetworkNodeState. ``blocking``: Pods that block a change.
+    """The result of a round for the SriovNetworkNodeState.
 
-    ``needs_drain``: whether these Pods must be evicted. ``keeps_request``: whether the request for
-    a drain stays unchanged, because the blocking Pods are not known yet. ``external``: PCI
-    addresses of NICs whose virtual functions another program creates.
+    ``external``: PCI addresses of NICs whose virtual functions another program creates.
+    ``blocking``: Pods that block a change. ``needs_drain``: whether the blocking Pods must be
+    evicted. ``keeps_request``: whether an earlier request for a drain stays, because the blocking
+    Pods are not known yet.
     """
 
     nics: Sequence[PhysicalFunction]
@@ -95,11 +96,11 @@ class PolicySource(Protocol):
     """The policies and the state of this node in the API server."""
 
     def configuration(self) -> NodeConfiguration | None:
-        """The known configuration; None until all collections have been listed."""
+        """The known configuration; None until the API server has been listed completely."""
         ...
 
     async def declare(self, desired: Sequence[DesiredNic]) -> None:
-        """Write the desired NICs. Raises ApiError."""
+        """Write the NICs that this agent manages. Raises ApiError."""
         ...
 
     async def report(self, report: NodeReport) -> None:
@@ -107,7 +108,7 @@ class PolicySource(Protocol):
         ...
 
     async def withdraw(self) -> None:
-        """Withdraw the request for a drain, if there is one. Raises ApiError."""
+        """Withdraw any request for a drain. Raises ApiError."""
         ...
 
     async def changed(self) -> None:
@@ -127,24 +128,24 @@ class NicHardware(Protocol):
         ...
 
     async def carry_out(self, action: Action) -> None:
-        """Do one action. Raises DatapathError."""
+        """Carry out one action. Raises DatapathError."""
         ...
 
     @property
     def pods_known(self) -> bool:
-        """Whether kubelet has answered at least once which Pods have virtual functions."""
+        """Whether kubelet has reported the Pods' devices at least once."""
         ...
 
     def pods_of(self, nic: PhysicalFunction) -> list[str]:
-        """The Pods that have virtual functions of a NIC, as of the last call of ``nics``."""
+        """The Pods with virtual functions of a NIC, by kubelet's last answer."""
         ...
 
 
 class SriovReconciler:
-    """The rounds of one node; ``run`` until cancelled.
+    """The rounds of one node.
 
-    ``fault``: why the last round was incomplete, "" if it was complete. ``vfs_by_resource``:
-    the virtual functions by the resourceName of their policies; None: unknown.
+    ``fault``: why the last round was incomplete, else "". ``vfs_by_resource``: the virtual
+    functions by the resourceName of their policies; None: unknown.
     """
 
     def __init__(
@@ -166,7 +167,7 @@ class SriovReconciler:
         self._withdrawal_s = withdrawal_s
         self._listeners: list[Callable[[], None]] = []
         self._switched: dict[_SwitchKey, Switch] = {}
-        """The settings that were made, because some drivers do not show them."""
+        """The switches that were set, because some drivers do not show a switch."""
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call the listener, in the event loop, when ``vfs_by_resource`` has changed."""
@@ -209,14 +210,14 @@ class SriovReconciler:
         guid_file = await self._hardware.guid_file()
         plan = self._plan(configuration, nics, guid_file)
         if self._has_offered_vfs(_recounted(plan)):
-            # From now on kubelet must not give virtual functions of these NICs to Pods. The NICs
-            # are read again, because kubelet may have given one to a Pod just before.
+            # First withdraw the virtual functions of these NICs from kubelet. Then read the NICs
+            # again, because kubelet may just have given a virtual function to a Pod.
             self._set_devices(_devices(plan, nics))
             await asyncio.sleep(self._withdrawal_s)
             nics = await self._hardware.nics(configuration.own_addresses)
             plan = self._plan(configuration, nics, guid_file)
         await self._source.declare(_declared(plan, configuration, nics))
-        # Assign the GUIDs in the log; NICs in ``waiting`` got none and must not be changed now.
+        # ``waiting``: NICs whose GUIDs are not assigned, and which must not be changed now.
         waiting = await self._guids.keep(plan, nics, guid_file)
         before = self.actions
         faults = await self._carry_out(plan, waiting)
@@ -241,7 +242,7 @@ class SriovReconciler:
         nics: Sequence[PhysicalFunction],
         guid_file: GuidFile,
     ) -> NodePlan:
-        """The plan, without settings that were made before and that the driver does not show."""
+        """The plan, without switches that were set before and that the driver does not show."""
         plan = plan_node(
             configuration.policies, configuration.labels, nics, configuration.managed, guid_file
         )
@@ -257,7 +258,7 @@ class SriovReconciler:
         return plan._replace(actions=tuple(filter(is_pending, plan.actions)))
 
     def _remember_switch(self, action: Action) -> None:
-        """Remember a switch, until the virtual functions of its NIC are created again."""
+        """Remember a switch until the number of its NIC's virtual functions is set again."""
         if isinstance(action, Switch):
             self._switched[_switch_key(action)] = action
         elif isinstance(action, SetVfCount):
@@ -265,7 +266,7 @@ class SriovReconciler:
                 del self._switched[key]
 
     def _has_offered_vfs(self, nics: AbstractSet[str]) -> bool:
-        """Whether kubelet may give virtual functions of one of these NICs to Pods now."""
+        """Whether kubelet may now give virtual functions of these NICs to Pods."""
         return any(
             device.is_ready and device.pf in nics
             for devices in (self.vfs_by_resource or {}).values()
@@ -278,9 +279,9 @@ class SriovReconciler:
         return tuple(sorted({pod for nic in waiting for pod in self._hardware.pods_of(nic)}))
 
     async def _carry_out(self, plan: NodePlan, waiting: Mapping[str, str]) -> list[str]:
-        """Carry out a plan; returns the faults. After a fault the NIC waits for the next round.
+        """Carry out a plan; return the faults. ``waiting``: faults of NICs that are not changed.
 
-        ``waiting``: faults of NICs that must not be changed now.
+        After a fault the rest of the NIC's actions wait for the next round.
         """
         faults = dict(waiting)
         for action in plan.actions:
@@ -311,7 +312,7 @@ class SriovReconciler:
         return SyncResult(IN_PROGRESS if plan.actions else SUCCEEDED, text)
 
     def _wait_text(self, nic: str, blocking: tuple[str, ...]) -> str:
-        """Why a NIC is not changed yet. A drain helps only if kubelet names the Pods."""
+        """Why a NIC is not changed yet."""
         if not blocking:
             return (
                 f"{nic}: virtual functions to remove are in use, but kubelet lists no Pod for them;"
@@ -354,7 +355,7 @@ def _is_shown(action: Switch, vfs: Iterable[VirtualFunction]) -> bool:
 def _declared(
     plan: NodePlan, configuration: NodeConfiguration, nics: Sequence[PhysicalFunction]
 ) -> list[DesiredNic]:
-    """The NICs of policies, and those that still have virtual functions of earlier policies."""
+    """The NICs of policies, and NICs that still have virtual functions of earlier policies."""
     selected = {nic.address for nic in plan.desired}
     obsolete = [
         DesiredNic(nic.name, nic.address, vfs=0)
@@ -365,14 +366,14 @@ def _declared(
 
 
 def _recounted(plan: NodePlan) -> set[str]:
-    """The NICs whose virtual functions the plan removes or creates, among them those to drain."""
+    """The NICs whose virtual functions the plan removes or creates."""
     return {action.nic for action in plan.actions if isinstance(action, SetVfCount)}
 
 
 def _devices(
     plan: NodePlan, nics: Sequence[PhysicalFunction]
 ) -> Mapping[str, tuple[VfDevice, ...]]:
-    """The devices by resource. Those that the plan removes are not ready, so no Pod gets one."""
+    """The devices by resource. A device that the plan removes is not ready, so no Pod gets it."""
     removed = _recounted(plan)
     return {
         resource: tuple(

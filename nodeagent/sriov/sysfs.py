@@ -1,8 +1,6 @@
 """Reads and writes files of /sys for virtual functions, their drivers, and QoS of RoCE NICs.
 
-Paths and meanings are those of the kernel's Documentation/ABI/testing/sysfs-bus-pci and
-sysfs-class-net. A write that the kernel refuses is a DatapathError with the file, the kernel's
-reason and a remedy. The root is a parameter, because a container's own /sys is read-only.
+See sysfs-bus-pci and sysfs-class-net in the kernel's Documentation/ABI/testing.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ _REMEDY: Final = "see dmesg for the driver's error; the agent tries again"
 
 
 class Sysfs:
-    """The tree below ``root``. ``write`` and ``make`` raise DatapathError."""
+    """The /sys tree mounted at ``root``; a container's own /sys is read-only."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -52,7 +50,7 @@ class Sysfs:
             return ""
 
     def write(self, path: Path, text: str) -> None:
-        """Write an attribute. A file that does not exist is an error: it is not created."""
+        """Write an attribute; a missing file is not created. Raises DatapathError."""
         try:
             # O_WRONLY: some files are write-only, and the agent may lack CAP_DAC_OVERRIDE.
             file = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
@@ -64,7 +62,7 @@ class Sysfs:
             raise self._refused(f"write {text or 'an empty line'} to", path, error) from error
 
     def make(self, path: Path) -> None:
-        """Create a directory of configfs, unless it exists. The kernel then creates its files."""
+        """Create a directory in configfs, unless it exists. Raises DatapathError."""
         try:
             path.mkdir(exist_ok=True)
         except OSError as error:
@@ -84,7 +82,7 @@ class Sysfs:
         return link.resolve().name if link.exists() else ""
 
     def vf_address(self, address: str, number: int) -> str:
-        """The PCI address of a NIC's virtual function. Raises DatapathError if there is none."""
+        """The PCI address of a NIC's virtual function. Raises DatapathError."""
         link = self.device(address) / f"virtfn{number}"
         if not link.exists():
             raise DatapathError(
@@ -93,7 +91,7 @@ class Sysfs:
         return link.resolve().name
 
     def link(self, address: str) -> str:
-        """The network link of a PCI device. Raises DatapathError if there is none."""
+        """The network link of a PCI device. Raises DatapathError if the device has no link."""
         net = self.device(address) / "net"
         name = min((path.name for path in net.iterdir()), default="") if net.is_dir() else ""
         if not name:

@@ -1,8 +1,7 @@
-"""Carries out one action of a plan, such as the number of VFs or the driver of one of them.
+"""Carries out one action of a plan, such as setting the number of virtual functions (VFs) of a NIC.
 
 New virtual functions are created without a driver, because a driver reads the hardware address when
-it binds. An action may be repeated. If the kernel refuses it, the error names the file in /sys or
-the netlink request, and a remedy.
+it binds. An action may be repeated.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ from nodeagent.sriov.sysfs import DRIVERS_PATH, Sysfs
 from nodeagent.sriov.vf_links import VfLinks
 
 _GUID_BYTES: Final = 8
-"""The length of an InfiniBand GUID; a MAC address has 6 bytes."""
+"""The length of an InfiniBand GUID. An Ethernet MAC address has 6 bytes."""
 
 _PROBE: Final = "bus/pci/drivers_probe"
 _AUTOPROBE: Final = "sriov_drivers_autoprobe"
 
 
 class VfConfigurator:
-    """Writes one /sys tree. ``carry_out`` blocks: a NIC may take minutes to create many VFs."""
+    """Changes NICs. ``carry_out`` blocks: a NIC may take minutes to create many VFs."""
 
     def __init__(self, sysfs: Sysfs, links: VfLinks) -> None:
         self._sysfs = sysfs
         self._links = links
 
     def carry_out(self, action: Action) -> None:
-        """Do one action. Raises DatapathError."""
+        """Carry out one action. Raises DatapathError."""
         match action:
             case SetVfCount():
                 self._set_count(action)

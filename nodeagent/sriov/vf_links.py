@@ -1,7 +1,7 @@
-"""Settings that exist only in netlink: addresses, trust, spoof check of VFs, and eswitch modes.
+"""Reads and sets what only netlink has: addresses, trust and spoof check of VFs; eswitch modes.
 
-See include/uapi/linux/if_link.h, IFLA_VFINFO_LIST. The physical function sets the address, so that
-a Pod's driver cannot choose another one.
+See include/uapi/linux/if_link.h, IFLA_VFINFO_LIST. A VF's settings are made at the physical
+function, because a Pod that has the VF cannot change them there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _IFLA_VF_IB_PORT_GUID: Final = 11
 _VF_MAC: Final = Struct("=I32s")
 _VF_SETTING: Final = Struct("=II")
 _UNKNOWN: Final = 0xFFFF_FFFF
-"""The value of a setting that the driver does not have."""
+"""The value of a setting that the driver does not support."""
 
 _VF_GUID: Final = Struct("=IIQ")  # the compiler aligns the GUID to eight bytes
 _RTEXT_FILTER_VF: Final = 1
@@ -49,16 +49,17 @@ _FOLLOW_PORT: Final = 0
 _MODES: Final = {LEGACY: LEGACY_MODE, SWITCHDEV: SWITCHDEV_MODE}
 
 _NO_MODES: Final = frozenset((EOPNOTSUPP, ENODEV, ENOENT, EINVAL, EPERM))
-"""Errors of kernels and NICs without eswitch modes. The driver mlx5 returns EPERM if another
-function of the card owns the eswitch.
+"""Errors of kernels and NICs without eswitch modes.
+
+The driver mlx5 returns EPERM if another function of the card owns the eswitch.
 """
 
 
 class VfSettings(NamedTuple):
     """The settings of a virtual function at its physical function.
 
-    ``guid`` "": it has none. ``trust``, ``spoof_check`` None: the driver does not have the setting.
-    ``vlan`` 0: none.
+    ``guid`` "": no GUID. ``trust`` or ``spoof_check`` None: the driver does not support the
+    setting. ``vlan`` 0: no VLAN.
     """
 
     guid: str = ""
@@ -68,14 +69,14 @@ class VfSettings(NamedTuple):
 
 
 class VfLinks(Protocol):
-    """Reads and sets settings without a file in /sys. Every method raises DatapathError."""
+    """Settings without a file in /sys. Every method raises DatapathError."""
 
     def set_mac(self, link: str, vf: int, mac: bytes) -> None:
         """Set the MAC address of a virtual function of ``link``."""
         ...
 
     def set_guid(self, link: str, vf: int, guid: bytes) -> None:
-        """Set the node and port GUID of a virtual function; its link state follows the NIC's."""
+        """Set the node GUID, the port GUID and the link state "auto" of a virtual function."""
         ...
 
     def set_trust(self, link: str, vf: int, *, trust: bool) -> None:
@@ -83,11 +84,11 @@ class VfLinks(Protocol):
         ...
 
     def set_spoof_check(self, link: str, vf: int, *, spoof_check: bool) -> None:
-        """Set whether source addresses of a virtual function of ``link`` are checked."""
+        """Set whether the NIC checks source addresses of a virtual function of ``link``."""
         ...
 
     def vf_settings(self, link: str) -> Mapping[int, VfSettings]:
-        """The settings of all virtual functions of ``link`` by number, even if a Pod has them."""
+        """The settings of all virtual functions of ``link``, by the VF's number."""
         ...
 
     def set_link_up(self, link: str) -> None:
@@ -95,7 +96,7 @@ class VfLinks(Protocol):
         ...
 
     def eswitch_modes(self, addresses: Collection[str]) -> Mapping[str, str]:
-        """The eswitch modes of NICs by PCI address; NICs without modes are left out."""
+        """The eswitch modes of NICs, by PCI address. A NIC without eswitch modes is left out."""
         ...
 
     def set_eswitch_mode(self, address: str, mode: str) -> None:
@@ -105,10 +106,10 @@ class VfLinks(Protocol):
 
 @contextmanager
 def _accept_no_modes(owner: str) -> Iterator[None]:
-    """Accept that a kernel or NIC has no eswitch modes.
+    """Accept that a kernel or NIC has no eswitch modes. Raises DatapathError for other errors.
 
-    Other errors are raised: if a mode that could not be read were taken for legacy, a policy for
-    switchdev would set the mode anew, which removes the virtual functions.
+    The caller takes a missing mode for legacy. So if another error were accepted, a policy for
+    switchdev would set the mode again, which removes the virtual functions.
     """
     try:
         yield
@@ -150,7 +151,7 @@ class KernelVfLinks:
         self._switch(link, vf, "spoofChk", _IFLA_VF_SPOOFCHK, is_on=spoof_check)
 
     def vf_settings(self, link: str) -> Mapping[int, VfSettings]:
-        """See ``VfLinks``. A setting that the kernel does not report is None or ""."""
+        """See ``VfLinks``."""
         mask = attribute_u32(n.IFLA_EXT_MASK, _RTEXT_FILTER_VF | n.RTEXT_FILTER_SKIP_STATS)
         with self._executor.session(self._executor.own_namespace) as session:
             body = IFINFOMSG.pack(0, 0, _ifindex(session, link), 0, 0) + mask
@@ -212,12 +213,11 @@ def settings_of_vfs(body: memoryview) -> dict[int, VfSettings]:
     """The settings in an ``RTM_NEWLINK``, by the number of the virtual function."""
     infos = attributes(body[IFINFOMSG.size :]).get(_IFLA_VFINFO_LIST, memoryview(b""))
     of_vfs = filter(None, map(attributes, elements(infos)))
-    # Every attribute of a virtual function begins with its number.
+    # Every attribute of a virtual function begins with the VF's number.
     return {u32(next(iter(values.values()))): _settings(values) for values in of_vfs}
 
 
 def _settings(by_kind: Mapping[int, memoryview]) -> VfSettings:
-    """The settings in the attributes of an ``IFLA_VF_INFO``."""
     guid, vlan = by_kind.get(_IFLA_VF_IB_NODE_GUID), by_kind.get(_IFLA_VF_VLAN)
     return VfSettings(
         guid="" if guid is None else _VF_GUID.unpack_from(guid)[2].to_bytes(8, "big").hex(":"),
