@@ -1,14 +1,13 @@
 """The inbox of one execution: the inputs of its next steps, and the replies to its callers.
 
-A step of the execution takes a batch which, with the commands of the workflow task, fits into one
-transaction of etcd. The code runs only when all messages except queries and updates are recorded
-(``InboxBatch.is_whole``), so that no run closes before they are in its history. Queries and updates
-are taken after all other messages.
+A step processes one batch, because the size of a transaction in etcd is limited. Queries and
+updates are taken after all other messages. Workflow code runs only when all other messages are
+recorded (``InboxBatch.is_whole``): otherwise a run could close without them.
 
 The reply to a query or update is written under the caller's lease, so that an unread reply expires.
-It is no part of the group commit, because the expired lease of one caller would fail the
-transaction of all others. If the reply to an update is lost, its caller finds the result in the
-history (``call_results.recorded_update``).
+Replies are not part of the group commit, because the expired lease of one caller would fail the
+whole transaction. If the reply to an update is lost, the caller finds the result in the history
+(``call_results.recorded_update``).
 """
 
 from __future__ import annotations
@@ -49,22 +48,23 @@ from workflows.model.payloads import payload_bytes
 from workflows.model.policies import ExecutionStatus, UpdateStage
 
 BATCH_MAX = 24
-"""Items of each kind in one batch: queries and updates, other messages, outcomes of activities.
+"""Items of one kind in a batch. Kinds: queries and updates, other messages, activity outcomes.
 
-Each needs up to two writes.
+An item needs up to two writes.
 """
 
 BATCH_BYTES_MAX = 128 * 1024
-"""Bytes of each kind of items in one batch; a single item may be larger."""
+"""Bytes of the items of one kind in a batch. A single item may be larger."""
 
 T = TypeVar("T")
 
 
 class InboxBatch(NamedTuple):
-    """The input of one step. ``signal_revision``: the revision of the newest signal it may include.
+    """The input of one step.
 
     ``fired``: ids of timers that are due, and deadlines of the run as negative Unix milliseconds.
-    ``is_whole`` False: the inbox has more messages, which are recorded before the code runs.
+    ``signal_revision``: the revision of the newest signal that the batch may include.
+    ``is_whole``: whether no messages except queries and updates are left in the inbox.
     """
 
     messages: list[InboxMessage]
@@ -86,7 +86,7 @@ class RunInbox:
         return bool(self.messages or self.outcomes or self.fired)
 
     def take_reset(self) -> InboxMessage | None:
-        """Remove and return a reset request, which precedes everything else; None without one."""
+        """Remove and return the first reset request, or None. Call it before ``take``."""
         if not self.messages:
             return None
         reset = next(
@@ -126,7 +126,7 @@ class RunInbox:
         self.messages.insert(0, message)
 
     def take_messages(self) -> list[InboxMessage]:
-        """Remove and return all messages, for the run that follows."""
+        """Remove and return all messages."""
         messages, self.messages = self.messages, []
         return messages
 
@@ -134,7 +134,7 @@ class RunInbox:
 def record_batch(
     store: ExecutionStore, head: RunHead, batch: InboxBatch, now_ms: int
 ) -> HistoryDraft:
-    """A draft with the events of a batch. Messages that cannot be recorded leave the batch."""
+    """A draft with the events of a batch. Unrecordable messages are removed from ``batch``."""
     while True:
         draft = store.draft(head, now_ms)
         unusable = _record_messages(store, draft, batch.messages)
@@ -154,13 +154,13 @@ def record_batch(
 def _record_messages(
     store: ExecutionStore, draft: HistoryDraft, messages: Sequence[InboxMessage]
 ) -> InboxMessage | None:
-    """Record messages. Returns the first that cannot be recorded, which stays stored, or None."""
+    """Record messages. Returns the first message that cannot be recorded, or None."""
     for message in messages:
         draft.put(Delete(message.key))
         try:
             if draft.head.is_open:
                 record_message(draft, message.body)
-        except Exception as error:  # noqa: BLE001 - listed; the other messages are recorded
+        except Exception as error:  # noqa: BLE001 - reported; the other messages are recorded
             why = f"it cannot be recorded: {type(error).__name__}: {error}"
             shard = shard_of(draft.head.workflow_id)
             store.faults.note("message", message.key, why, UnusableValue.REMEDY, shard=shard)
@@ -169,12 +169,12 @@ def _record_messages(
 
 
 def _is_call(message: InboxMessage) -> bool:
-    """Whether the message is a query or update, whose caller waits for a reply."""
+    """Whether the message is a query or update."""
     return isinstance(message.body, Query | Update)
 
 
 def _split(arrived: Sequence[T], size: Callable[[T], int]) -> tuple[list[T], list[T]]:
-    """The first items within the limits, at least one, and the rest."""
+    """Split into the first items within the limits (at least one) and the rest."""
     if len(arrived) <= 1:
         return list(arrived), []
     total = 0
@@ -192,7 +192,7 @@ def rejection(why: str, kind: str = "Refused") -> Reply:
 
 
 class ReplyWriter:
-    """Writes replies in the background; ``tasks``: the writes that run."""
+    """Writes replies in the background; ``tasks``: the running writes."""
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
         self._store = store
@@ -200,7 +200,7 @@ class ReplyWriter:
         self.tasks: set[asyncio.Task[None]] = set()
 
     def write(self, pending: PendingReply) -> None:
-        """Reply to a caller; a caller whose lease has expired gets none."""
+        """Write a reply, unless the caller's lease has expired."""
         if pending.lease:
             task = asyncio.ensure_future(self._write(pending))
             self.tasks.add(task)
@@ -231,13 +231,13 @@ class Updates:
         self._callers: dict[str, UpdateCaller] = {}
 
     def clear(self) -> None:
-        """Forget all callers: the run is closed, and they read its history."""
+        """Remove all callers. Call it when the run has closed."""
         self._callers.clear()
 
     def requests(
         self, messages: Sequence[InboxMessage], draft: HistoryDraft
     ) -> list[UpdateRequest]:
-        """The updates for the next workflow task; those beyond a limit are rejected."""
+        """The updates for the next workflow task. Updates beyond a limit are rejected."""
         if not messages:
             return []
         requests: dict[str, UpdateRequest] = {}
@@ -247,7 +247,7 @@ class Updates:
                 continue
             if update.update_id in draft.head.updates or update.update_id in requests:
                 continue
-            self._callers.pop(update.update_id, None)  # from a task whose transaction was lost
+            self._callers.pop(update.update_id, None)  # from a task that was not committed
             why = self._reason_to_reject(draft.head, len(requests))
             if why:
                 draft.replies.append(PendingReply(message.message_id, update.lease, rejection(why)))
@@ -284,16 +284,17 @@ class Updates:
             draft.replies.append(PendingReply(caller.message_id, caller.lease, reply))
 
     def _reason_to_reject(self, head: RunHead, in_this_task: int) -> str:
-        """Why an update is rejected, "" if it is not.
+        """Why the next update is rejected, or "".
 
-        ``in_this_task``: updates of the same task before it.
+        ``in_this_task``: the number of updates that this workflow task has accepted.
         """
         if head.status is not ExecutionStatus.RUNNING:
             return f"the execution is {head.status.value}"
         in_flight, limit = len(self._callers), limits.UPDATES_IN_FLIGHT_MAX
         if in_flight >= limit:
             return (
-                f"{in_flight} updates are in flight, UPDATES_IN_FLIGHT_MAX is {limit}: await some"
+                f"{in_flight} updates are in flight, UPDATES_IN_FLIGHT_MAX is {limit}: "
+                "wait for the results of some updates first"
             )
         accepted, limit = len(head.updates) + in_this_task, limits.UPDATES_MAX
         if accepted >= limit:

@@ -1,12 +1,12 @@
-"""The interpreter of one run: it executes workflow tasks, after a replay if it is not cached.
+"""The interpreter of one run executes workflow tasks and records their commands in a draft.
 
-The interpreter is dropped whenever its state may differ from the store: after an error, and when a
-transaction was not committed. A worker caches a limited number of interpreters.
+A worker caches a limited number of interpreters. An interpreter is dropped whenever its state may
+differ from the store: after an error, and when a transaction was not committed. The next workflow
+task then replays the history.
 
-The commands of a workflow task are recorded in its draft (``apply_commands``): the events and the
-changed state of the run (its head), before they are committed. A command is the attributes of the
-event that records it (``workflows.model.commands``); most commands also change what is pending,
-send messages to other executions, or end the run. Nothing here writes to the store.
+A command is the attributes of the event that records it (``workflows.model.commands``). Most
+commands also change what is pending, send messages to other executions, or end the run. Nothing
+here writes to the store.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Evict = Callable[[], None]
 
 
 class InterpreterCache:
-    """Evicts the least recently used interpreter above ``size``.
+    """Evicts the least recently used interpreter when more than ``size`` are cached.
 
     With ``size`` 0, an interpreter is dropped after each task.
     """
@@ -74,7 +74,7 @@ class InterpreterCache:
         return not self._size
 
     def note_use(self, owner: Hashable, evict: Evict) -> None:
-        """Note that ``owner`` uses its interpreter; may evict another one."""
+        """Note that ``owner`` uses its interpreter; may evict the interpreter of another owner."""
         self._cached[owner] = evict
         self._cached.move_to_end(owner)
         if len(self._cached) > max(self._size, 1):
@@ -89,7 +89,7 @@ class InterpreterCache:
 TYPE_REMEDY = (
     "run a worker that has this code, or end the execution with `orbctl workflow terminate`"
 )
-"""The remedy of an execution whose type, or whose newer code, this worker does not have."""
+"""The remedy for an execution that needs a workflow type, or newer code, that this worker lacks."""
 
 
 class Interpreters(NamedTuple):
@@ -118,7 +118,7 @@ class RunInterpreter:
             interpreter.close()
 
     def note_committed(self, events: Sequence[HistoryEvent]) -> None:
-        """Keep those of the committed events that are not processed, for the next task."""
+        """Keep the committed events that the interpreter has not processed, for the next task."""
         if self._cache.keeps_nothing:
             self.drop()
         if self._interpreter is not None:
@@ -155,9 +155,9 @@ class RunInterpreter:
     def execute_task(
         self, draft: HistoryDraft, updates: Sequence[UpdateRequest]
     ) -> Sequence[UpdateRejection]:
-        """Execute a workflow task on top of the draft's events and add its commands to the draft.
+        """Execute a workflow task with the draft's events, and add the commands to the draft.
 
-        Call ``load`` before. Raises WorkflowTaskError, LimitExceeded.
+        Call ``load`` first. Raises WorkflowTaskError, LimitExceeded.
         """
         assert self._interpreter is not None, "load comes first"
         started_at = perf_counter()
@@ -196,19 +196,19 @@ class RunInterpreter:
                 self._unprocessed.clear()
             return self._interpreter.query(name, args)
         except WorkflowTaskError:
-            self.drop()  # its state is undefined after a failed task
+            self.drop()
             raise
 
 
 def _has_task(events: Sequence[HistoryEvent]) -> bool:
-    """Whether a workflow task is among the events, so that the next is not the run's first."""
+    """Whether the events include the start of a workflow task."""
     return any(isinstance(event.attributes, WorkflowTaskStarted) for event in events)
 
 
 def _record_messages(
     telemetry: Telemetry, draft: HistoryDraft, updates: Sequence[UpdateRequest]
 ) -> None:
-    """Record spans of the signals and updates of a task, as children of their callers' spans."""
+    """Record a span for each signal and update, as a child of the caller's span."""
     for event in draft.events:
         signal = event.attributes
         if isinstance(signal, WorkflowExecutionSignaled):
@@ -246,15 +246,15 @@ def _check_limits(draft: HistoryDraft) -> None:
 
 
 _WAIT: Final = "wait for some of them first"
-"""The remedy of too much pending work."""
+"""The remedy for too much pending work."""
 
 
 def apply_commands(draft: HistoryDraft, commands: tuple[Command, ...]) -> None:
     """Record the commands and apply their effects, in order. Raises LimitExceeded."""
     if len(commands) > limits.COMMANDS_MAX:
         raise LimitExceeded(
-            f"{len(commands)} commands of one task, COMMANDS_MAX is {limits.COMMANDS_MAX}: "
-            "await something in between"
+            f"one workflow task has {len(commands)} commands, COMMANDS_MAX is "
+            f"{limits.COMMANDS_MAX}: await some requests before making more"
         )
     for command in commands:
         if isinstance(command, ev.WorkflowExecutionContinuedAsNew):
@@ -322,7 +322,7 @@ def _start_child(draft: HistoryDraft, command: ev.StartChildWorkflowExecutionIni
         parent=ev.ParentRef(head.workflow_type, head.workflow_id, head.run_id, command.child_id),
         identity=draft.identity,
     )
-    # Not reserved: unlike a client, a parent does not write the head of the new run.
+    # ``reserved`` False: unlike a client, a parent does not write the head of the new run.
     draft.send(
         command.workflow_id,
         Start(started, reserved=False, at_ms=draft.now_ms, reuse=command.id_reuse_policy),

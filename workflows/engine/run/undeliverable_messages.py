@@ -1,6 +1,7 @@
-"""Messages to an id without an open run, and starts of children whose id is not free.
+"""Undeliverable messages are deleted, and their senders notified.
 
-They are deleted, and their senders notified.
+A message is undeliverable if the receiver has no open run. The start of a child is undeliverable
+if the child's id is in use or must not be used again.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from workflows.model.errors import WorkflowError
 from workflows.model.policies import ExecutionStatus, IdReusePolicy
 
 NO_RUN = "there is no open execution of that id"
-"""The reason that a sender gets."""
+"""Why a message is rejected, for its sender."""
 
 
 def reuse_allowed(policy: IdReusePolicy, last: ExecutionStatus | None) -> bool:
-    """Whether an id may be used again after a run with status ``last``; None: there was none."""
+    """Whether an id may be used after a run with status ``last``; None: there was no such run."""
     if last is None or policy is IdReusePolicy.ALLOW_DUPLICATE:
         return True
     if policy is IdReusePolicy.REJECT_DUPLICATE:
@@ -44,7 +45,7 @@ def reuse_allowed(policy: IdReusePolicy, last: ExecutionStatus | None) -> bool:
 
 
 async def may_start(store: ExecutionStore, start: Start) -> bool:
-    """Whether the closed runs of an id allow a child under it. Raises StoreUnavailable."""
+    """Whether the child's reuse policy allows the id after closed runs. Raises StoreUnavailable."""
     if start.reuse is IdReusePolicy.ALLOW_DUPLICATE:
         return True
     _, closed = await read_heads(store.kv, store.keys, start.started.workflow_id)
@@ -64,8 +65,8 @@ class UndeliverableMessages:
     async def reject(self, fence: Unchanged, message: InboxMessage) -> bool:
         """Delete the message and notify its sender.
 
-        Returns False for a reset, which stays stored: the shard starts the new run. A query is
-        answered from the newest closed run. Raises SessionLost, StoreUnavailable.
+        A query is answered from the newest closed run. For a reset, returns False and changes
+        nothing: the shard executes resets. Raises SessionLost, StoreUnavailable.
         """
         store, body = self._store, message.body
         _, workflow_id, _ = store.keys.inbox_parts(message.key)

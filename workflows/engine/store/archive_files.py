@@ -1,9 +1,8 @@
-"""Archived executions as files, in one folder for each day of closing; old folders are deleted.
+"""Archived executions as files, in one folder for each day on which executions closed.
 
 ``<directory>/<year-month-day>/workflow.<run>.json.zst`` is a compressed JSON document of the head
-and the history. A write lists no folder, a read looks for the file in the folder of each day, and
-pruning begins with the oldest day. Older versions wrote files into the directory itself; they are
-read and pruned, too. The functions block: callers run them in a thread.
+and the history of a run. Older versions wrote files into the directory itself; these files are read
+and pruned too. The functions block: callers run them in a thread.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ PRUNED_PER_STEP_MAX = 1_000
 """Files that one step of pruning deletes."""
 
 FILES_LISTED_MAX = 200_000
-"""Names of files that one list of executions reads."""
+"""File names that one call of ``runs_closed_after`` reads."""
 
 DAY_MS = 86_400_000
 
@@ -46,7 +45,7 @@ _NAME = re.compile(rf"workflow\.([0-9a-f]{{{RUN_ID_CHARS}}})\.json\.zst")
 
 
 def file_name(run_id: str) -> str:
-    """The file of a run."""
+    """The name of a run's file."""
     return f"workflow.{run_id}.json.zst"
 
 
@@ -57,7 +56,7 @@ class ExecutionFiles:
         self._directory = directory
 
     def write(self, head: RunHead, events: list[HistoryEvent]) -> None:
-        """Write the file durably; an existing one has the same content. Raises OSError."""
+        """Write the file of a closed run durably, unless it exists. Raises OSError."""
         day = self._directory / _day(head.closed_ms)
         name = file_name(head.run_id)
         if (day / name).exists():
@@ -87,13 +86,14 @@ class ExecutionFiles:
         return None
 
     def exists(self) -> bool:
-        """Whether there is a file of an execution."""
+        """Whether any execution is archived."""
         return any(True for folder in [*self._days(), self._directory] for _ in _files(folder))
 
     def runs_closed_after(self, after_ms: int) -> set[str]:
-        """The ids of runs whose files are in folders of days that ended after a time.
+        """The ids of archived runs in the folders of days that ended after ``after_ms``.
 
-        Files in the directory itself are included. At most ``FILES_LISTED_MAX``, oldest days first.
+        Includes all files in the directory itself. At most ``FILES_LISTED_MAX`` ids, oldest days
+        first.
         """
         days = [day for day in self._days() if _end_ms(day.name) > after_ms]
         names = (file.name for folder in [*days, self._directory] for file in _files(folder))
@@ -101,9 +101,9 @@ class ExecutionFiles:
         return {match[1] for match in found if match is not None}
 
     def prune(self, before_ms: int, *, files_max: int = PRUNED_PER_STEP_MAX) -> int:
-        """Delete files of days that ended before a time, the oldest first. Returns their number.
+        """Delete at most ``files_max`` files of days that ended before ``before_ms``, oldest first.
 
-        At most ``files_max``. Raises OSError.
+        Returns the number of deleted files. Raises OSError.
         """
         remaining = files_max
         for day in self._days():
@@ -132,7 +132,7 @@ class ExecutionFiles:
 async def archived(
     files: ExecutionFiles | None, run_id: str
 ) -> tuple[RunHead, list[HistoryEvent]] | None:
-    """Read an archived execution in a thread; None without an archive. Raises LogCorrupt."""
+    """Read an archived execution in a thread; None if it is not archived. Raises LogCorrupt."""
     if files is None:
         return None
     return await asyncio.to_thread(files.read, run_id)

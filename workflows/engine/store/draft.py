@@ -1,7 +1,7 @@
 """The stored executions of one worker session, and the draft of one transaction.
 
-A draft collects new events, the head that follows from them, and other writes; the execution
-commits all of it or none. A draft reads nothing and waits for nothing.
+A draft collects new events of a run, the changed state of the run (its head), and other writes. One
+transaction commits them all.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from workflows.model.limits import PAYLOAD_WARN_BYTES
 from workflows.model.policies import ExecutionStatus, ParentClosePolicy
 
 WRITES_MAX = 110
-"""Writes of one workflow task; a transaction of etcd takes 128, and the engine adds its own."""
+"""Writes of one workflow task. etcd allows 128 in a transaction, and the engine needs some."""
 
 BYTES_MAX = 640 * 1024
-"""Bytes of one workflow task's events and messages; a transaction of etcd takes 1.5 MiB."""
+"""Bytes of one workflow task's events and messages. etcd allows 1.5 MiB in a transaction."""
 
 
 _FIELD_INDEX = {name: index for index, name in enumerate(RunHead._fields)}
@@ -60,9 +60,9 @@ class RunClosure(NamedTuple):
 
 
 class HistoryDraft:
-    """A draft on top of a head. ``now_ms`` is never before the run's last event.
+    """New events and changes of the run of ``head``. ``now_ms`` is never before the last event.
 
-    ``successor``: the head of the run as which this one continues; None if it does not.
+    ``successor``: the head of the run that continues this run as new, or None.
     """
 
     def __init__(
@@ -89,8 +89,7 @@ class HistoryDraft:
     def head(self) -> RunHead:
         """The head after all changes.
 
-        A workflow task changes some fields many times: changes are collected, and applied when the
-        head is read. ``_replace`` would copy each of the 30 fields.
+        Changes are collected and applied here, because applying a change copies 30 fields.
         """
         if self._changes:
             values = list(self._head)
@@ -102,7 +101,7 @@ class HistoryDraft:
 
     @property
     def pending_activities(self) -> tuple[int, ...]:
-        """The pending activities of ``head``, without the cost of building ``head``."""
+        """The same as ``head.activities``, but cheaper."""
         pending: tuple[int, ...] = self._changes.get("activities", self._head.activities)
         return pending
 
@@ -125,7 +124,7 @@ class HistoryDraft:
         self._changes.update(fields)
 
     def put(self, write: Write) -> None:
-        """Add a write; it replaces an earlier one of the same key."""
+        """Add a write. It replaces an earlier write of the same key."""
         self._writes[write.key if isinstance(write, Put) else write.start] = write
 
     def send(self, workflow_id: str, message: Message) -> None:
@@ -154,8 +153,8 @@ class HistoryDraft:
             self.send(head.parent.workflow_id, event)
         reason = f"its parent {head.workflow_id} is {closing.status.value}"
         for child in head.children:
-            # Without a run id, because its start is not reported yet, a child is identified by the
-            # run that started it: this one, or one whose history a reset run continues (``bases``).
+            # A child that has not reported its start has no run id yet. The message then names the
+            # runs that may have started the child. A reset run continues the runs in ``bases``.
             parents = () if child.run_id else (head.run_id, *head.bases)
             if child.policy is ParentClosePolicy.TERMINATE:
                 terminate = Terminate(reason, run_id=child.run_id, parents=parents)
@@ -178,14 +177,14 @@ class HistoryDraft:
         )
 
     def encode(self) -> None:
-        """Encode the new events, and add their bytes to the head."""
+        """Encode the new events, and add their size to the head's ``history_bytes``."""
         if self._segment is None and self.events:
             self._segment = encode_history(self.events)
             self.change(history_bytes=self._head.history_bytes + len(self._segment))
 
     @property
     def large_events(self) -> list[tuple[ev.HistoryEvent, int]]:
-        """Events of at least ``PAYLOAD_WARN_BYTES``, and their bytes."""
+        """Events of at least ``PAYLOAD_WARN_BYTES``, each with its size in bytes."""
         if len(self._segment or b"") < PAYLOAD_WARN_BYTES:
             return []
         sizes = ((event, len(encode_event(event))) for event in self.events)
@@ -199,7 +198,7 @@ class HistoryDraft:
         return len(self._writes), sum(sizes) + len(self._segment or b"")
 
     def guards(self, fence: Unchanged, revision: int) -> list[Guard]:
-        """The guards: the shard is still owned, and the head has not changed meanwhile."""
+        """Guards that fail if the shard has another owner or the head was changed."""
         return [fence, Unchanged(self.keys.open(self.head.workflow_id), revision)]
 
     def writes(self) -> list[Write]:
@@ -227,9 +226,9 @@ class HistoryDraft:
 
 
 class ExecutionStore(NamedTuple):
-    """The store of a session: reads use ``kv``, writes ``committer``; ``faults``: unusable values.
+    """The store of a session. Reads use ``kv``, and writes use ``committer``.
 
-    Events are recorded with ``clock`` and ``identity``, the name of the session.
+    ``faults``: stored values that cannot be used. ``identity``: the name of the session.
     """
 
     kv: KeyValueStore
@@ -240,7 +239,7 @@ class ExecutionStore(NamedTuple):
     identity: str
 
     def draft(self, head: RunHead, now_ms: int | None = None) -> HistoryDraft:
-        """A new draft on top of a head, by default as of now."""
+        """A new draft for the run of ``head``, by default at the current time."""
         at_ms = self.clock.now_ms() if now_ms is None else now_ms
         return HistoryDraft(self.keys, head, at_ms, identity=self.identity)
 

@@ -1,4 +1,4 @@
-"""Reads heads, attempts and histories from the store: for clients, and for owners of shards."""
+"""Reads heads, attempts and histories from the store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HISTORY_REMEDY = (
     "run a worker of the newest version, restore the history from a backup of etcd, or end the"
     " execution with `orbctl workflow terminate`"
 )
-"""The remedy of a history that cannot be read or has gaps."""
+"""The remedy for a history that cannot be read or has gaps."""
 
 
 async def read_history(
@@ -50,9 +50,9 @@ def history_of(segments: tuple[KeyValue, ...]) -> list[HistoryEvent]:
 async def read_whole_history(
     store: KeyValueStore, keys: WorkflowKeys, head: RunHead
 ) -> list[HistoryEvent]:
-    """All events of a run: contiguous, and at least as many as the head counts.
+    """All events of a run.
 
-    Raises UnusableValue, StoreUnavailable.
+    Raises UnusableValue if an event is missing or cannot be decoded, and StoreUnavailable.
     """
     start, _ = keys.history(head.workflow_id, head.run_id)
     try:
@@ -68,9 +68,10 @@ async def read_whole_history(
 
 
 def owned_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
-    """The head of an open run, for the owner of its shard, who must not lose unknown fields.
+    """The head of an open run, for the owner of its shard.
 
-    Raises UnusableValue, also for a head with fields of a newer version.
+    Raises UnusableValue, also for a head with fields of a newer version: the owner's next write of
+    the head would lose these fields.
     """
     head = head_of(keys, kv)
     _check_fields("open execution", kv, _strict_head)
@@ -96,11 +97,11 @@ def head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
     if keys.open(head.workflow_id) != kv.key:
         why = f"expected the head of the workflow in the key, got that of {head.workflow_id!r}"
     elif not head.is_open:
-        why = f"its key is that of an open run, and its status is {head.status.value}"
+        why = f"expected the status of an open run, got {head.status.value}"
     elif len(head.run_id) != RUN_ID_CHARS:
         why = f"{head.run_id!r} is not a run id"
     elif head.next_event_id < 1:
-        why = f"expected 1 or more as the number of its next event, got {head.next_event_id}"
+        why = f"expected a next event id of at least 1, got {head.next_event_id}"
     if why:
         raise UnusableValue("open execution", kv.key, why, UnusableValue.REMEDY)
     return head
@@ -114,7 +115,7 @@ def closed_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
             got = f"run {head.run_id} of {head.workflow_id!r}"
             raise ValueError(f"expected the head of the run in the key, got that of {got}")
         if head.is_open:
-            raise ValueError(f"its key is that of a closed run, and its status is {head.status}")
+            raise ValueError(f"expected the status of a closed run, got {head.status}")
     except DECODING_ERRORS as error:
         raise UnusableValue("closed execution", kv.key, error, UnusableValue.REMEDY) from error
     return head
@@ -134,7 +135,7 @@ def attempts_of(
             attempt = ATTEMPT_CODEC.decode(kv.value)
             if attempt.attempt < 1 or attempt.not_before_ms < 0:
                 got = f"attempt {attempt.attempt} at {attempt.not_before_ms} ms"
-                raise ValueError(f"expected an attempt from 1 on and a time from 0 on, got {got}")
+                raise ValueError(f"expected attempt 1 or later at 0 ms or later, got {got}")
         except DECODING_ERRORS as error:
             raise UnusableValue("activity attempt", kv.key, error, UnusableValue.REMEDY) from error
         _check_fields("activity attempt", kv, _strict_attempt)
@@ -145,7 +146,7 @@ def attempts_of(
 async def read_heads(
     store: KeyValueStore, keys: WorkflowKeys, workflow_id: str
 ) -> tuple[RunHead | None, list[RunHead]]:
-    """The open head of an id, and its closed ones that can be read, oldest first.
+    """The head of the id's open run, and the readable heads of its closed runs, oldest first.
 
     Raises StoreUnavailable, and UnusableValue for an open head that cannot be read.
     """
@@ -157,7 +158,7 @@ async def read_heads(
 
 
 def closed_heads(keys: WorkflowKeys, kvs: Iterable[KeyValue], workflow_id: str) -> list[RunHead]:
-    """The closed runs of an id that can be read; ``kvs`` may include other ids."""
+    """The readable heads of the closed runs of an id; ``kvs`` may include other ids."""
     heads = []
     for kv in kvs:
         with suppress(UnusableValue):
@@ -170,7 +171,7 @@ def closed_heads(keys: WorkflowKeys, kvs: Iterable[KeyValue], workflow_id: str) 
 async def find_run(
     store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, run_id: str = ""
 ) -> RunHead:
-    """The head of a run; without a run id, of the open run or else the newest one.
+    """The head of a run. Without a run id: of the open run, else of the newest closed run.
 
     Raises ExecutionNotFound.
     """

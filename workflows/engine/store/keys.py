@@ -12,11 +12,10 @@
     workflow/<queue>/commit/<session>                    the fence of one process
     workflow/<queue>/type/<name>                         a workflow type that a worker registered
 
-Shards have two hexadecimal digits, ids of events and activities eight; ids of runs and messages
-have 32 and sort by time. A head is the state of a run without its history (``RunHead``). A workflow
-id may contain "/", so keys are parsed from the right. All keys that a worker watches begin with
-``wake/``: it has one watch of one range, which does not return its own writes of heads and
-histories.
+A shard has 2 hexadecimal digits, an event or activity 8, a run or message 32. Ids of runs and
+messages sort by time. A head is the state of a run without its history (``RunHead``). A workflow id
+may contain "/", so keys are parsed from the right. A worker watches only ``wake/``, so that the
+watch does not return the worker's own writes of heads and histories.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ from core.eventstore.keys import Keys, check_name, range_end
 from workflows.api.definitions import ID_RULE, is_id
 
 SHARD_COUNT = 16
-"""Executions are hashed into this many shards. It is part of the keys, so it never changes."""
+"""Number of shards. Keys contain the shard of an execution, so this number never changes."""
 
 ID_CACHE_MAX = 4_096
-"""Workflow ids for which the common part of all keys of an execution is cached."""
+"""Entries of each cache in this module."""
 
 DEFAULT_QUEUE = "default"
 RUN_ID_CHARS = 32
 """Characters of a run or message id."""
 
 _TAIL = 1 + RUN_ID_CHARS
-"""Characters of a slash and a run or message id."""
+"""Characters of "/" and a run or message id, at the end of a key."""
 
 Range = tuple[bytes, bytes]
 
@@ -78,7 +77,7 @@ def new_id(now_ms: int, order: int = 0) -> str:
 
 
 def next_run_id(run_id: str, now_ms: int) -> str:
-    """The id of the run that continues ``run_id``: sorts after it, also within one millisecond."""
+    """The id of the next run. It sorts after ``run_id``, also within one millisecond."""
     stamp = max(now_ms << 16, int(run_id[:16], 16) + 1)
     return f"{stamp:016x}{secrets.token_hex(8)}"
 
@@ -97,7 +96,7 @@ class WorkflowKeys:
         return b"%swake/inbox/%s/%s" % (self.root, _shard_and_id(workflow_id), message.encode())
 
     def inbox_of(self, workflow_id: str) -> Range:
-        """[start, end) of the messages to an execution; may include those to longer ids."""
+        """[start, end) of the messages to an id; may include messages to ``<id>/<more>``."""
         prefix = self.inbox(workflow_id, "")
         return prefix, range_end(prefix)
 
@@ -158,10 +157,7 @@ class WorkflowKeys:
         return prefix, range_end(prefix)
 
     def closed_runs(self, workflow_id: str) -> Range:
-        """[start, end) of the closed runs of an id, oldest first.
-
-        May include runs of longer ids; ``closed_parts`` returns the id of each.
-        """
+        """[start, end) of the closed runs of an id; may include runs of ``<id>/<more>``."""
         prefix = self.closed(workflow_id, "")
         return prefix, range_end(prefix)
 
@@ -192,9 +188,9 @@ class WorkflowKeys:
         return kind, name
 
     def wake_order(self, key: bytes) -> bytes:
-        """A sort key that puts the signal fence of an execution directly after its messages.
+        """A sort key that puts the signal fence of an execution directly after the messages to it.
 
-        Up to the last slash, it is the same for all of these keys.
+        The part up to the last slash is the same for all keys of an execution.
         """
         kind, _, name = key[len(self.root) + len("wake/") :].partition(b"/")
         return name + b"/\xff" if kind == b"mail" else name

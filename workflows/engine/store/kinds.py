@@ -1,6 +1,6 @@
 """The key kinds of the workflow engine, for the table of all kinds (``core.kinds``).
 
-A test checks that every method of ``WorkflowKeys`` that builds a key has its kind here.
+A test checks that each kind of key in ``WorkflowKeys`` is listed here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PREFIX: Final = f"workflow/{DEFAULT_QUEUE}"
 
 
 def _key_check(part: str, pattern: str) -> Callable[[Keys, bytes], object]:
-    """A check of keys ``<prefix>/<part>/<rest>``: the rest matches the regular expression."""
+    """A check that keys are ``<prefix>/<part>/<rest>``, and ``rest`` matches ``pattern``."""
     expected = re.compile(f"{_PREFIX}/{part}/{pattern}")
 
     def check(keys: Keys, key: bytes) -> None:
@@ -113,7 +113,6 @@ WORKERS: Final[KeyKind[OwnerRecord]] = KeyKind(
     remedy=LEASED_REMEDY,
     check_key=_key_check("wake/worker", "[^/]+"),
 )
-# Each signal of a client rewrites it, and closing a run compares it.
 SIGNAL_FENCES: Final[KeyKind[bytes]] = KeyKind(
     "signal fence",
     prefix=f"{_PREFIX}/wake/mail",
@@ -122,7 +121,6 @@ SIGNAL_FENCES: Final[KeyKind[bytes]] = KeyKind(
     remedy="leave the key: its value is never read",
     check_key=_key_check("wake/mail", "[0-9a-f]{2}/.+"),
 )
-# Every transaction of a worker's session compares and rewrites it.
 FENCES: Final[KeyKind[SessionFence]] = KeyKind(
     "session fence",
     prefix=f"{_PREFIX}/commit",

@@ -1,11 +1,11 @@
 """The records that the engine stores: heads, messages, attempts, replies, and histories.
 
-Named tuples, encoded as msgpack arrays that begin with a version (``core.eventstore.codec``). New
-fields are added at the end, with a default. A message is stored with the name of its class, so
-that classes can be added. ``reserved_head`` and ``continued_run`` create the first head of a run.
+Records are named tuples, encoded as msgpack arrays that begin with a version
+(``core.eventstore.codec``). New fields are added at the end, with a default. A message is stored
+with the name of its class.
 
-An event of a history is ``[event_id, event_time_ms, type, [attributes]]``. Decoding is strict: an
-unknown type or field raises HistoryError, because a part of a history must not be ignored.
+An event of a history is ``[event_id, event_time_ms, type, [attributes]]``. Decoding a history is
+strict: an unknown type or field raises HistoryError, because no part of a history may be ignored.
 """
 
 # ruff: noqa: RUF012 - a mapping defaults to {}; no record is ever changed in place
@@ -47,7 +47,7 @@ class ChildRecord(NamedTuple):
 
 
 class Timer(NamedTuple):
-    """A timer that has not fired. ``fire_ms``: when it is due, by the wall clock at its start."""
+    """A timer that has not fired. ``fire_ms``: when the timer is due, in Unix milliseconds."""
 
     timer_id: int
     fire_ms: int
@@ -56,15 +56,20 @@ class Timer(NamedTuple):
 class RunHead(NamedTuple):
     """The state of a run, written in one transaction with every change of its history.
 
-    ``next_event_id`` 1: no event is recorded yet, the start is in the inbox. ``due``: the history
-    has events that the workflow's code has not processed. ``activities``, ``timers`` and
-    ``children``: those that are pending, so that a new owner continues without reading histories.
-    ``result`` belongs to a closed run, ``failure`` and ``reason`` to a closed or paused one.
-    ``last_ms``: the time of the last event. ``signals``: the number of recorded ones. ``updates``:
-    the ids of accepted ones. ``requests``: the request ids of the latest signals, to detect
-    repeated ones. ``new_run_id``: the run that continues this one. ``paused_activity``: the one
-    whose last attempt paused the run, 0 for none. ``bases``: the runs whose histories a reset run
-    continues, and whose children and requests may still be pending. Times: milliseconds since 1970.
+    Times are Unix milliseconds. ``activities``, ``timers`` and ``children`` are the pending ones.
+
+    ``next_event_id`` 1: no event is recorded yet, the start is in the inbox.
+    ``due``: the history has events that the workflow's code has not processed.
+    ``last_ms``: the time of the last event.
+    ``signals``: the number of recorded signals.
+    ``requests``: the request ids of the latest signals, to detect a repeated signal.
+    ``updates``: the ids of accepted updates.
+    ``result``: of a closed run.
+    ``failure``, ``reason``: of a closed or paused run.
+    ``new_run_id``: the run that continues this run.
+    ``paused_activity``: the activity whose last attempt paused the run, or 0.
+    ``bases``: the runs whose histories this run continues after a reset. Children and requests of
+    those runs may still be pending.
     """
 
     workflow_id: str
@@ -101,15 +106,15 @@ class RunHead(NamedTuple):
     @property
     def is_open(self) -> bool:
         """Whether the run has not closed."""
-        status = self.status  # compared by identity: a set would call a hash function of enum
+        status = self.status  # compared by identity, which is faster than a lookup in a set
         return status is ExecutionStatus.RUNNING or status is ExecutionStatus.PAUSED
 
 
 class Attempt(NamedTuple):
     """The stored state of an activity after its first attempt, or with heartbeat details.
 
-    ``attempt``: the number of the next or current attempt, which starts at ``not_before_ms`` at the
-    earliest; ``details``: those of the last heartbeat.
+    ``attempt``: the number of the current or next attempt. ``not_before_ms``: the earliest start of
+    that attempt. ``details``: from the last heartbeat.
     """
 
     attempt: int
@@ -122,7 +127,7 @@ class Attempt(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Start a run. A client has already written the head (``reserved``), a parent has not."""
+    """Start a run. ``reserved``: the sender has written the head. Clients do, parents do not."""
 
     started: WorkflowExecutionStarted
     reserved: bool
@@ -131,7 +136,7 @@ class Start(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """A signal. ``sender``: the execution that is notified once the signal is recorded."""
+    """A signal. ``sender``: the execution to notify when the signal is recorded."""
 
     name: str
     args: tuple[Payload, ...] = ()
@@ -143,7 +148,7 @@ class Signal(NamedTuple):
 
 
 class Sender(NamedTuple):
-    """The execution that waits for the outcome of its request, and the number of the request."""
+    """The execution that sent a request, and the number of the request."""
 
     workflow_id: str
     run_id: str
@@ -163,8 +168,8 @@ class RequestCancel(NamedTuple):
 class Terminate(NamedTuple):
     """End the run without running its code.
 
-    ``parents``, if given: one of these runs must have started the run. A parent that closes before
-    its child has reported a run id sends ``parents`` instead of ``run_id``.
+    ``parents``: end the run only if one of these runs has started it. A parent that does not know
+    the run id of its child sends ``parents`` instead of ``run_id``.
     """
 
     reason: str
@@ -188,7 +193,7 @@ class Pause(NamedTuple):
 
 
 class Reset(NamedTuple):
-    """Continue in a new run from the history up to ``event_id``."""
+    """Continue in a new run, from the history of run ``run_id`` up to ``event_id``."""
 
     run_id: str
     event_id: int
@@ -207,7 +212,7 @@ class Query(NamedTuple):
 
 
 class Update(NamedTuple):
-    """Update the execution; ``lease`` as in ``Query``. ``stage``: the caller waits for it."""
+    """Update the execution; ``lease`` as in ``Query``. The caller waits for ``stage``."""
 
     update_id: str
     name: str
@@ -219,7 +224,7 @@ class Update(NamedTuple):
 
 
 class ChildEvent(NamedTuple):
-    """A child started (RUNNING), could not be started (``refused``: why) or closed.
+    """A child has started (status RUNNING), has closed, or could not start (``refused``: why).
 
     ``child_id``: the number of the child in the parent's run ``parent_run_id``.
     """
@@ -237,7 +242,7 @@ class ChildEvent(NamedTuple):
 class ExternalEvent(NamedTuple):
     """The outcome of a request to another execution. ``kind``: "signal" or "cancel".
 
-    ``refused``: why it failed, or "".
+    ``refused``: why the request failed, or "".
     """
 
     request_id: int
@@ -263,10 +268,7 @@ _MESSAGES: dict[str, type[Message]] = {kind.__name__: kind for kind in Message._
 
 
 class InboxMessage(NamedTuple):
-    """A received message with its key and revision; not stored in this form.
-
-    ``size``: bytes of its stored value.
-    """
+    """A received message with its key and revision. ``size``: bytes of the stored value."""
 
     key: bytes
     message_id: str
@@ -276,9 +278,9 @@ class InboxMessage(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """Reply to a query or update: a result or a failure. ``rejected``: it was not executed.
+    """The reply to a query or update: a result or a failure.
 
-    ``accepted``: an update was accepted and has not completed, so it has no result yet.
+    ``rejected``: the query or update was not executed. ``accepted``: the update has no result yet.
     """
 
     result: Payload = None
@@ -361,12 +363,12 @@ def _event(stored: _StoredEvent) -> HistoryEvent:
 
 
 def deadline_ms(start_ms: int, seconds: float) -> int:
-    """When a timeout of ``seconds`` after ``start_ms`` is due, in ms since 1970; 0: none."""
+    """When a timeout of ``seconds`` after ``start_ms`` is due, in Unix milliseconds; 0: never."""
     return start_ms + round(seconds * 1000) if seconds else 0
 
 
 def reserved_head(started: WorkflowExecutionStarted, now_ms: int) -> RunHead:
-    """The head that reserves the id of a run without events, whose start is in the inbox."""
+    """The head of a run without events. It reserves the workflow id."""
     return RunHead(
         started.workflow_id,
         started.run_id,
@@ -388,9 +390,10 @@ def reserved_head(started: WorkflowExecutionStarted, now_ms: int) -> RunHead:
 def continued_run(
     started: WorkflowExecutionStarted, now_ms: int, execution_deadline_ms: int = 0
 ) -> tuple[RunHead, HistoryEvent]:
-    """Head and first event of a run that continues another one as new.
+    """The head and the first event of a run that continues another run as new.
 
-    ``execution_deadline_ms``: that of the earlier run; 0: the timeout of ``started``, from now on.
+    ``execution_deadline_ms``: the deadline of the earlier run. If it is 0, the execution timeout of
+    ``started`` counts from ``now_ms``.
     """
     head = reserved_head(started, now_ms)._replace(next_event_id=2)
     if execution_deadline_ms:
