@@ -1,4 +1,4 @@
-"""The client: starts executions, sends messages to them, and waits for their results.
+"""The client: starts executions, sends messages to executions, and waits for results.
 
 Calls go through the client's interceptors to ``client_calls``. A client writes no history.
 """
@@ -70,9 +70,9 @@ REPLY_S = 10.0
 class Client:
     """A client of the executions of one task queue.
 
-    ``name``: the name of its session. ``identity``: the name of the caller in histories, by default
-    ``name``. ``files``: the archive, for the results of runs that have left the store.
-    ``interceptors``: the first one is the outermost.
+    ``name``: the name of the client's session. ``identity``: the name of the caller in histories,
+    by default ``name``. ``files``: the archive, for the results of runs that have left the store.
+    ``interceptors``: the first interceptor is the outermost.
     """
 
     def __init__(  # noqa: PLR0913  # each is one part that a caller may bring
@@ -145,9 +145,9 @@ class Client:
         signal_args: Sequence[object] = (),
         options: StartOptions = StartOptions(),
     ) -> WorkflowHandle:
-        """Signal the open execution of the id, or start one with the signal, in one transaction.
+        """Signal the open execution; if none is open, start one with the signal in one transaction.
 
-        ``signal``: as in the method ``signal``. Raises the errors of ``start`` and ``signal``.
+        Raises the errors of ``start`` and ``signal``.
         """
         name, result_type = _named(workflow)
         run_id, opened_at = await self._outbound.signal_with_start_workflow(
@@ -165,7 +165,7 @@ class Client:
         signal_args: Sequence[object] = (),
         options: StartOptions = StartOptions(),
     ) -> None:
-        """Start an execution, or signal it if it is open already.
+        """Start an execution, or signal the open execution of ``id``.
 
         Raises LimitExceeded, StoreUnavailable, OutcomeUnknown, and AlreadyStarted if the reuse
         policy forbids the start.
@@ -178,12 +178,12 @@ class Client:
                     raise
             else:
                 return
-            with suppress(ExecutionNotFound):  # it has closed meanwhile
+            with suppress(ExecutionNotFound):  # the execution has closed meanwhile
                 await self.signal(id, signal, *signal_args)
                 return
 
     def handle(self, workflow_id: str, run_id: str = "") -> WorkflowHandle:
-        """The handle of an execution; ``run_id`` "": its newest run."""
+        """The handle of an execution. ``run_id`` "": the newest run."""
         return WorkflowHandle(self, workflow_id, run_id)
 
     # ------------------------------------------------------------------------------ messages
@@ -197,7 +197,7 @@ class Client:
     ) -> None:
         """Signal the open execution. Two signals with one ``request_id`` are recorded once.
 
-        ``signal``: its name, or the method that handles it, such as ``Order.approve``. Raises
+        ``signal``: the name of the signal, or its method, such as ``Order.approve``. Raises
         ExecutionNotFound, LimitExceeded.
         """
         name, _ = reference_to(signal, "signal")
@@ -230,12 +230,11 @@ class Client:
         update_id: str = "",
         timeout_s: float = REPLY_S,
     ) -> Any:  # noqa: ANN401 - of the handler's own type
-        """Update the execution and wait for the result. ``update``: its name or method.
+        """Send an update and wait for the result. ``update``: the update's name, or its method.
 
-        An accepted update that is sent again with its ``update_id`` is not repeated. Raises the
-        failure of the handler, CallRejected if the validator rejects the update, and
-        DeadlineExceeded, after which the update may still be executed; its result is then in the
-        history.
+        An accepted update that is sent again with the same ``update_id`` is executed once. Raises
+        the failure of the handler, CallRejected if the validator rejects the update, and
+        DeadlineExceeded, after which the update may still be executed.
         """
         handle = await self.start_update(
             workflow_id,
@@ -256,11 +255,10 @@ class Client:
         update_id: str = "",
         timeout_s: float = REPLY_S,
     ) -> UpdateHandle[Any]:
-        """Send an update and wait until it has reached a stage; the handle waits for the result.
+        """Send an update and wait until the update has reached a stage.
 
-        ADMITTED: the update is stored, and a worker will validate it. ACCEPTED: it is in the
-        history, and its handler runs. Raises the errors of ``update``; a failure of the handler
-        only for COMPLETED.
+        ADMITTED: the update is stored. ACCEPTED: a worker has validated the update, and its handler
+        runs. Raises the errors of ``update``. Raises the failure of the handler only for COMPLETED.
         """
         name, result_type = reference_to(update, "update")
         sent_id = update_id or new_id(self._clock.now_ms())
@@ -298,9 +296,9 @@ class Client:
         await self._outbound.terminate_workflow(EndWorkflowInput(workflow_id, reason))
 
     async def pause(self, workflow_id: str, reason: str = "") -> None:
-        """Pause the execution: until ``retry``, messages are recorded but its code does not run.
+        """Pause the execution: until ``retry``, messages are recorded but the code does not run.
 
-        Running activities continue. Raises ExecutionNotFound, CallRejected if it is
+        Running activities continue. Raises ExecutionNotFound, and CallRejected if the execution is
         paused already.
         """
         head = await self._calls.open_head(workflow_id, INBOX_URGENT_MAX)
@@ -313,7 +311,7 @@ class Client:
         await self._calls.send(workflow_id, Pause(reason, self.identity))
 
     async def retry(self, workflow_id: str, reason: str = "") -> None:
-        """Resume a paused execution. Raises ExecutionNotFound, CallRejected."""
+        """Resume a paused execution. Raises ExecutionNotFound, CallRejected if it is not paused."""
         head = await self._calls.open_head(workflow_id, INBOX_URGENT_MAX)
         if head.status is not ExecutionStatus.PAUSED:
             raise CallRejected(
@@ -326,7 +324,7 @@ class Client:
     async def reset(
         self, workflow_id: str, event_id: int, *, run_id: str = "", reason: str = ""
     ) -> str:
-        """Continue in a new run from the workflow task at or before an event.
+        """Continue in a new run from the last workflow task at or before an event.
 
         Returns the id of the new run. Raises ExecutionNotFound.
         """
@@ -342,7 +340,7 @@ class Client:
     async def result(
         self, workflow_id: str, run_id: str = "", kind: object = Any, opened_at: int = 0
     ) -> Any:  # noqa: ANN401
-        """Wait for the result; after a run that continues as new, for that of the new run.
+        """Wait for the result. If the run continues as new, wait for the result of the new run.
 
         ``opened_at``: a revision of the store at which the run was open, 0 if unknown. Raises
         ExecutionFailed, ExecutionNotFound.

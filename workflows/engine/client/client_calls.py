@@ -1,8 +1,8 @@
 """The calls of a client as transactions: the innermost link below its interceptors.
 
-Every message has a key of its own, so clients contend neither with the worker nor with each other.
-An accepted signal is recorded in the history: its transaction fails once the run is closed, and a
-run closes only if its signal fence, a key that every signal rewrites, is unchanged.
+Every message has its own key, so clients do not contend with each other. Every accepted signal is
+recorded in the history. This needs two guards: a signal fails once the run is closed, and a run
+closes only if its signal fence, a key that every signal rewrites, is unchanged.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ from workflows.model.payloads import Payload, to_payloads
 from workflows.model.policies import IdConflictPolicy, IdReusePolicy, UpdateStage
 
 TERMINATE_S_MAX: Final = 10.0
-"""Seconds that a start waits for the end of the run that it replaces."""
+"""Seconds that a start waits for the end of the replaced run."""
 
 NO_WORKER: Final = "check with `orbctl workflow describe` that a worker owns the execution"
 """The remedy of a start that waits for the end of another run."""
@@ -87,18 +87,18 @@ INBOX_MESSAGES_MAX = 1_000
 """Signals, queries and updates are rejected once this many messages wait for one execution."""
 
 INBOX_URGENT_MAX = INBOX_MESSAGES_MAX + 100
-"""Cancel, terminate, pause, retry and reset are rejected, too, once this many messages wait."""
+"""Cancel, terminate, pause, retry and reset are rejected once this many messages wait."""
 
 
 def count_inbox(keys: WorkflowKeys, workflow_id: str) -> Get:
-    """A read that counts the messages to an id, and to ids that start with it and a slash."""
+    """Count the messages to ``workflow_id``, and to ids that start with ``workflow_id`` and "/"."""
     return Get(*keys.inbox_of(workflow_id), count_only=True)
 
 
 async def check_inbox(
     store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, limit: int = INBOX_MESSAGES_MAX
 ) -> None:
-    """Raise LimitExceeded if ``limit`` messages wait already. Raises also StoreUnavailable."""
+    """Raise LimitExceeded if ``limit`` messages wait for ``workflow_id``."""
     if (await store.read([count_inbox(keys, workflow_id)])).ranges[0].count < limit:
         return
     inbox = (await store.read([Get(*keys.inbox_of(workflow_id), keys_only=True)])).ranges[0].kvs
@@ -136,11 +136,10 @@ class StartTransactions:
         options: StartOptions,
         signal: Signal | None,
     ) -> tuple[str, int] | None:
-        """Start a run unless the id is in use; None: try again.
+        """Start a run, or find the open run; None: the caller must try again.
 
-        Returns the new run's id and the revision of its start, or the open run's id and 0.
-
-        Raises AlreadyStarted, DeadlineExceeded, StoreUnavailable, OutcomeUnknown.
+        Returns the new run's id and the revision of the start, or the open run's id and 0. Raises
+        AlreadyStarted, DeadlineExceeded, StoreUnavailable, OutcomeUnknown.
         """
         workflow_id = started.workflow_id
         key = self._keys.open(workflow_id)
@@ -160,7 +159,7 @@ class StartTransactions:
         outcome = await self._session.propose(guards, writes)
         if isinstance(outcome, Committed):
             return started.run_id, outcome.revision
-        # A failed guard of a range returns no values of other keys.
+        # ``current`` lacks the key if the guard of a range has failed.
         stored = outcome.current.get(key) or await self._read(key)
         if stored is None:
             return None
@@ -191,7 +190,7 @@ class StartTransactions:
         return None
 
     async def _check_reuse(self, workflow_id: str, policy: IdReusePolicy) -> Guard:
-        """A guard that fails if another run of the id closes meanwhile. Raises AlreadyStarted."""
+        """A guard that fails if a run of the id closes after this check. Raises AlreadyStarted."""
         start, end = self._keys.closed_runs(workflow_id)
         result = await self._store.read([Get(start, end)])
         closed = closed_heads(self._keys, result.ranges[0].kvs, workflow_id)

@@ -1,7 +1,6 @@
-"""Waiting for executions to close: one watch for all waiters of a client.
+"""Waits for executions to close, with one watch for all waiters of a client.
 
-A waiter is registered before the store is read, so that no change in between is missed. A run that
-is not in the store is looked up in the archive, for a limited time.
+A waiter is registered before the store is read, so that the waiter gets every later change.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ from workflows.engine.store.keys import WorkflowKeys
 from workflows.engine.store.records import RunHead
 
 ABSENT_S_MAX = 10.0
-"""Seconds to wait for a run that does not exist: a reset may be about to create it."""
+"""Seconds to wait for a run that does not exist, because a reset may create the run soon."""
 
 POLL_S = 0.5
 """Seconds between two reads for a run that does not exist."""
 
 RUNS_PER_READ_MAX = TXN_OPERATIONS_MAX // 2
-"""The most runs that one read checks; each run takes two operations of the read."""
+"""Runs that one read checks at most. Each run takes two operations of the read."""
 
 
 class _OpenCheck(NamedTuple):
-    """Whether a run is open; checks that are made at the same time share one read."""
+    """A check whether a run is open. Concurrent checks share one read."""
 
     workflow_id: str
     run_id: str
@@ -44,7 +43,7 @@ class _OpenCheck(NamedTuple):
 
 
 class Completions:
-    """Waits for the heads (stored states) of closed runs. ``files``: the archive, None without."""
+    """Waits for the heads (stored states) of closed runs. ``files``: the archive."""
 
     def __init__(
         self, store: KeyValueStore, keys: WorkflowKeys, files: ExecutionFiles | None = None
@@ -61,7 +60,7 @@ class Completions:
         self._checking: asyncio.Task[None] | None = None
 
     async def of(self, workflow_id: str, run_id: str, opened_at: int = 0) -> RunHead:
-        """Wait until a run is closed; returns its head, from the archive if need be.
+        """Wait until a run is closed. Returns the head of the run, from the store or the archive.
 
         ``opened_at``: a revision at which the run was open, 0 if unknown.
         Raises ExecutionNotFound, LogCorrupt for a head that cannot be read, StoreUnavailable.
@@ -71,8 +70,7 @@ class Completions:
             await self._ensure_watch()
             future = self._register_waiter(run_id)
             try:
-                # A watch that is behind ``opened_at`` will still deliver the end of the run: no
-                # read is needed.
+                # A watch that has not reached ``opened_at`` will deliver the end of the run.
                 if self._watched_revision < opened_at or await self._is_open(workflow_id, run_id):
                     head = await future
                 elif future.done():
@@ -106,7 +104,7 @@ class Completions:
                 del self._waiting[run_id]
 
     async def _is_open(self, workflow_id: str, run_id: str) -> bool:
-        """Whether the run is open; the waiters of a closed run get its head."""
+        """Whether the run is open. If the run is closed, its waiters get the head."""
         check = _OpenCheck(workflow_id, run_id, asyncio.get_running_loop().create_future())
         self._checks.append(check)
         if self._checking is None or self._checking.done():
@@ -154,7 +152,7 @@ class Completions:
             self._watching.cancel()
 
     async def _ensure_watch(self) -> None:
-        """Start the watch unless it runs; wait until it has started. Raises its error."""
+        """Ensure that the watch has started. Raises the error of the watch."""
         if (
             self._watch_started.is_set()
             and self._watching is not None
@@ -163,7 +161,7 @@ class Completions:
             return
         if self._watching is None or self._watching.done():
             self._watch_started.clear()
-            # The watch serves all callers: it must not continue the trace of the first one.
+            # The watch serves all callers, so it must not continue the trace of the first caller.
             self._watching = asyncio.get_running_loop().create_task(
                 self._watch(), context=Context()
             )
@@ -215,10 +213,7 @@ class Completions:
                 future.set_exception(error)
 
     async def _read_all(self) -> int:
-        """Read all closed runs after the watch fell too far behind, and let the waiters read again.
-
-        Returns the revision of the read, from which the watch continues.
-        """
+        """Read all closed runs, and make the other waiters read again. Returns the revision."""
         result: ReadResult = await self._store.read([Get(*self._keys.range_of("closed"))])
         self._watched_revision = result.revision
         for kv in result.ranges[0].kvs:

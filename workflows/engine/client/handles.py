@@ -1,7 +1,7 @@
 """The handles of an execution and of an update, which ``start`` and ``start_update`` return.
 
-Signals, queries and updates are named by the methods that handle them, or by their names. A call by
-method has the type that the method returns. A handle holds no state and writes nothing itself.
+The caller names a signal, query or update by its name, or by the method that handles it. A call by
+method has the return type of the method.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 
 class UpdateHandle(NamedTuple, Generic[T]):
-    """An update that was sent. ``reply``: its outcome, None if there was none yet.
+    """An update that was sent. ``reply``: the outcome, None if there was none yet.
 
-    ``message_id``: its message; None if another caller has sent it.
+    ``message_id``: the message of the update; None if another caller has sent the update.
     """
 
     client: Client
@@ -36,8 +36,7 @@ class UpdateHandle(NamedTuple, Generic[T]):
     async def result(self) -> T:
         """Wait for the result. Raises CallRejected, or the failure of the handler.
 
-        After a restart of this process, another handle of the same id
-        (``WorkflowHandle.update_handle``) gets the same result.
+        After a restart of the caller, ``WorkflowHandle.update_handle`` gets the same result.
         """
         return await self.client.update_result(self)
 
@@ -45,7 +44,7 @@ class UpdateHandle(NamedTuple, Generic[T]):
 class WorkflowHandle(NamedTuple):
     """An execution. ``run_id``: the run that was started or found.
 
-    ``opened_at``: the revision of the store at which it was started, 0 if it was found.
+    ``opened_at``: the revision of the store at which the run was started, 0 for a found run.
     """
 
     client: Client
@@ -141,7 +140,7 @@ class WorkflowHandle(NamedTuple):
         )
 
     def update_handle(self, update_id: str) -> UpdateHandle[Payload]:
-        """The handle of an update that any process has sent; its result is plain data."""
+        """The handle of an update that any process has sent. The result is plain data."""
         return UpdateHandle(self.client, self.workflow_id, update_id)
 
     async def pause(self, reason: str = "") -> None:

@@ -1,7 +1,6 @@
-"""Interceptors of a client: code around its calls, such as an audit or a check of rights.
+"""Interceptors of a client: code around calls, such as an audit or a check of rights.
 
-A chain works like the chains of a worker (``workflows.api.interceptors``): each method of a link
-calls the same method of ``self.inner``, and the first interceptor is the outermost. Pause, retry,
+The chain of a client works like that of a worker (``workflows.api.interceptors``). Pause, retry,
 reset and reads are not intercepted. Arguments have the types that the caller passed.
 """
 
@@ -47,7 +46,7 @@ class QueryWorkflowInput(NamedTuple):
 
 
 class StartUpdateInput(NamedTuple):
-    """An update of the open execution. ``is_new`` False: it may have been sent before."""
+    """An update of the open execution. ``is_new`` False: the update may have been sent before."""
 
     workflow_id: str
     update_id: str
@@ -67,21 +66,21 @@ class EndWorkflowInput(NamedTuple):
 
 
 class StartedRun(NamedTuple):
-    """The run that was started or found. ``opened_at``: the revision of its start; 0: found."""
+    """The run that was started or found. ``opened_at``: the revision of a start, else 0."""
 
     run_id: str
     opened_at: int = 0
 
 
 class SentUpdate(NamedTuple):
-    """An update that has reached its stage. ``message_id`` None: it was recorded before."""
+    """An update that has reached its stage. ``message_id`` None: no message was sent."""
 
     message_id: str | None
     reply: Reply | None
 
 
 class ClientOutbound:
-    """One link of a client's chain. Its methods raise the same errors as those of ``Client``."""
+    """One link of a client's chain. The methods raise the errors of ``Client``."""
 
     def __init__(self, inner: ClientOutbound) -> None:
         self.inner = inner
@@ -93,7 +92,7 @@ class ClientOutbound:
     async def signal_with_start_workflow(
         self, start: StartWorkflowInput, signal: SignalWorkflowInput
     ) -> StartedRun:
-        """Signal the open execution, or start one with the signal."""
+        """Signal the open execution, or start an execution with the signal."""
         return await self.inner.signal_with_start_workflow(start, signal)
 
     async def signal_workflow(self, signal: SignalWorkflowInput) -> None:
@@ -105,7 +104,7 @@ class ClientOutbound:
         return await self.inner.query_workflow(query)
 
     async def start_update(self, update: StartUpdateInput) -> SentUpdate:
-        """Send an update and wait until it has reached its stage."""
+        """Send an update and wait until the update has reached its stage."""
         return await self.inner.start_update(update)
 
     async def cancel_workflow(self, end: EndWorkflowInput) -> None:
@@ -121,7 +120,7 @@ class ClientInterceptor:
     """An interceptor of a client."""
 
     def intercept_client(self, inner: ClientOutbound) -> ClientOutbound:
-        """The link around the client's calls, by default none."""
+        """Return a link around ``inner``, or ``inner``."""
         return inner
 
 

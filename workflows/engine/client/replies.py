@@ -1,8 +1,7 @@
-"""The replies to a client's queries and updates: waiting for them, and reading them.
+"""Waits for replies to a client's queries and updates, and reads the replies.
 
-A reply is written to the reply key of the message. The history has the result of an update, too. If
-the owner of the execution died before it wrote the reply, only the history has the result: so a
-caller without a reply polls the history.
+A worker writes the reply to the reply key of the message. If the worker dies before the write, only
+the history has the result of an update. So a caller without a reply also polls the history.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from workflows.model.policies import UpdateStage
 
 POLL_S = 1.0
 POLL_S_MAX = 15.0
-"""Seconds between two reads of the history by a caller without a reply: at first, and at most."""
+"""Seconds between two reads of the history: at first, and at most."""
 
 CLOSED_BEFORE: Final = "the execution closed before the update reached it"
 """The reason of a rejected update."""
@@ -42,10 +41,9 @@ async def await_reply(
     poll: Poll | None = None,
     to_completion: bool = False,
 ) -> Reply:
-    """The first reply: to the stored message, or from ``poll``.
+    """Wait for a reply, either to ``message_id`` or from ``poll``. Has no timeout.
 
-    ``message_id`` None: another caller has sent the message, so only ``poll`` returns a reply.
-    ``to_completion``: ignore a reply which says that an update was accepted. Has no timeout. Raises
+    ``to_completion``: ignore a reply which says that an update was accepted. Raises
     StoreUnavailable.
     """
     waiting = []
@@ -63,9 +61,9 @@ async def await_reply(
 
 
 def result_of(reply: Reply, workflow_id: str, call: str) -> Payload:
-    """The result of a reply. Raises CallRejected, or the failure of the handler.
+    """The result of a reply to ``call``, such as "query 'status'".
 
-    ``call``: kind and name of the call, such as ``query 'status'``.
+    Raises CallRejected, or the failure of the handler.
     """
     if reply.rejected:
         assert reply.failure is not None, "a rejection has a failure"
@@ -84,9 +82,9 @@ async def recorded_update(
     update_id: str,
     stage: UpdateStage = UpdateStage.COMPLETED,
 ) -> Reply | None:
-    """The reply to an update that has reached ``stage``, read from histories; None: none yet.
+    """Read the reply to an update from the history; None before the update reaches ``stage``.
 
-    An update that no run has is rejected if no run is open. Raises StoreUnavailable.
+    The reply is a rejection if no run has the update and no run is open. Raises StoreUnavailable.
     """
     opened, closed = await read_heads(store, keys, workflow_id)
     head = _run_with(update_id, opened, closed)
@@ -102,7 +100,7 @@ async def earlier_update(
     update_id: str,
     stage: UpdateStage = UpdateStage.COMPLETED,
 ) -> Reply | None:
-    """As ``recorded_update``, but None for an update that no run has: the caller can send it."""
+    """As ``recorded_update``, but None if no run has the update, so that it can be sent."""
     head = _run_with(update_id, *await read_heads(store, keys, workflow_id))
     return None if head is None else await _reply_in(store, keys, head, update_id, stage)
 
@@ -116,7 +114,7 @@ def _run_with(update_id: str, opened: RunHead | None, closed: Sequence[RunHead])
 async def _reply_in(
     store: KeyValueStore, keys: WorkflowKeys, head: RunHead, update_id: str, stage: UpdateStage
 ) -> Reply | None:
-    """The reply to an update that the run has; None: none yet."""
+    """The reply to an update that the run has; None before the update reaches ``stage``."""
     reply = _outcome(await read_history(store, keys, head.workflow_id, head.run_id), update_id)
     if reply is None and not head.is_open:
         return rejection(f"the run is {head.status.value}, and the update did not complete")

@@ -1,8 +1,7 @@
 """A client's schedules: create, list, describe, pause, trigger, replace and delete them.
 
-A schedule is an execution of ``workflows.schedules.scheduler.Scheduler``: it is durable,
-and the worker that owns its shard runs it. Changes are signals, so they need no running worker; a
-description is a query, which needs one.
+A schedule is an execution of ``workflows.schedules.scheduler.Scheduler``. Changes are signals and
+need no running worker. A description is a query and needs a running worker.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ from workflows.schedules.scheduler import (
 from workflows.schedules.times import check_schedule
 
 _LONGEST_TIME_MS = 1
-"""A time whose text in an execution's id has the greatest length, because it has milliseconds."""
+"""A time whose text has the greatest length, because the text has milliseconds."""
 
 _OPEN = (ExecutionStatus.RUNNING, ExecutionStatus.PAUSED)
 
 
 class ListedSchedule(NamedTuple):
-    """One row of a list. ``next_time``: ISO 8601, "" while it is paused or has not begun."""
+    """One row of a list. ``next_time``: ISO 8601, "" for a schedule that is paused or not begun."""
 
     schedule_id: str
     workflow_type: str
@@ -81,7 +80,7 @@ class Schedules:
         return handle
 
     async def ensure(self, schedule_id: str, schedule: Schedule) -> ScheduleHandle:
-        """Create a schedule, or replace it if it differs. A paused schedule stays paused.
+        """Create a schedule, or replace an existing schedule. A paused schedule stays paused.
 
         Raises BadInput, PayloadError, LimitExceeded, StoreUnavailable, OutcomeUnknown.
         """
@@ -96,7 +95,7 @@ class Schedules:
         return self.handle(schedule_id)
 
     def handle(self, schedule_id: str) -> ScheduleHandle:
-        """The handle of a schedule; its first call raises ExecutionNotFound if there is none."""
+        """The handle of a schedule. Does not check whether the schedule exists."""
         return ScheduleHandle(self._client, schedule_id)
 
     async def list(self) -> list[ListedSchedule]:
@@ -117,23 +116,23 @@ class Schedules:
 
 
 class ScheduleHandle(NamedTuple):
-    """One schedule. Each call raises ExecutionNotFound if it does not exist."""
+    """One schedule. Each call raises ExecutionNotFound if the schedule does not exist."""
 
     client: Client
     schedule_id: str
 
     async def describe(self) -> ScheduleDescription:
-        """Its progress, running actions and next times. Raises DeadlineExceeded."""
+        """The progress, running actions and next times. Raises DeadlineExceeded."""
         workflow_id = await self._existing()
         description: ScheduleDescription = await self.client.query(workflow_id, Scheduler.describe)
         return description
 
     async def pause(self, note: str = "") -> None:
-        """Start no action until ``unpause``, except by ``trigger``; skip starts that wait."""
+        """Start no action until ``unpause``, except by ``trigger``. Waiting starts are skipped."""
         await self._signal(PAUSE_SIGNAL, _checked_note(note))
 
     async def unpause(self, note: str = "") -> None:
-        """Start actions again, from the next time on."""
+        """Start actions again, at the next time of the schedule."""
         await self._signal(UNPAUSE_SIGNAL, _checked_note(note))
 
     async def trigger(self) -> None:
@@ -145,7 +144,7 @@ class ScheduleHandle(NamedTuple):
         await self._signal(REPLACE_SIGNAL, _checked(self.schedule_id, schedule))
 
     async def delete(self, reason: str = "the schedule was deleted") -> None:
-        """Delete it; running actions continue."""
+        """Delete the schedule. Running actions continue."""
         await self.client.terminate(await self._existing(), reason)
 
     async def _signal(self, name: str, *args: object) -> None:

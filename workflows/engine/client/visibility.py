@@ -26,16 +26,16 @@ from workflows.model.payloads import Payload
 from workflows.model.policies import ExecutionStatus
 
 LIST_MAX = 10_000
-"""Executions of one page."""
+"""Executions of one page, by default."""
 
 HEADS_MAX = 1_000_000
-"""Matching executions that one list or count returns at most; a head has some 400 bytes."""
+"""Executions that one list or count may match."""
 
 
 class AttributeRange(NamedTuple):
     """A range of a search attribute, [``at_least``, ``below``); None: no limit.
 
-    Numbers are compared with numbers and texts with texts; other values are outside.
+    A value that cannot be compared with a limit is outside.
     """
 
     name: str
@@ -55,10 +55,9 @@ class AttributeRange(NamedTuple):
 class Filter(NamedTuple):
     """The executions to list; empty fields match all.
 
-    ``attributes``: the search attributes that an execution must have, with these values.
-    ``ranges``: the ranges that its search attributes must be in. ``started_ms`` and ``closed_ms``:
-    ranges (from, before) in milliseconds since 1970, 0: no limit. An open execution is in no range
-    of ``closed_ms``.
+    ``attributes``: search attributes and their values. ``ranges``: ranges of search attributes.
+    ``started_ms`` and ``closed_ms``: ranges (from, before) in milliseconds since 1970, 0: no limit.
+    A limit in ``closed_ms`` excludes open executions.
     """
 
     workflow_type: str = ""
@@ -85,14 +84,14 @@ class Filter(NamedTuple):
 
 
 class ExecutionPage(NamedTuple):
-    """The newest executions that match. ``next``: where the next page begins, "" after the last."""
+    """A page of executions, the newest first. ``next``: token of the next page, "" on the last."""
 
     heads: Sequence[RunHead]
     next: str = ""
 
 
 class Description(NamedTuple):
-    """One run with its pending work. ``owner``: the session that owns its shard, "" for none."""
+    """One run with its pending work. ``owner``: the session that owns the shard, "" for none."""
 
     head: RunHead
     attempts: Mapping[int, Attempt]
@@ -115,10 +114,10 @@ class Visibility:
         self.left_out: list[UnusableValue] = []
 
     async def heads(self, query: Filter = Filter()) -> AsyncIterator[RunHead]:
-        """Yield all executions that match: the open ones, then the closed ones, by shard.
+        """Yield all executions that match: open executions first, then closed executions.
 
-        A head that cannot be read is left out (``left_out``). A run that closes between the two
-        reads is yielded once, as open. Raises StoreUnavailable, LimitExceeded.
+        A run that closes between the two reads is yielded once, as open. Raises StoreUnavailable,
+        LimitExceeded.
         """
         matched = 0
         opened: set[str] = set()
@@ -151,22 +150,20 @@ class Visibility:
         return [kv.key[len(start) :].decode(errors="replace") for kv in kvs]
 
     async def newest_first(self, query: Filter = Filter()) -> list[RunHead]:
-        """All that match, the newest first. Raises StoreUnavailable, LimitExceeded."""
+        """All executions that match, the newest first. Raises the errors of ``heads``."""
         return sorted([head async for head in self.heads(query)], key=newest_first_key)
 
     async def count(self, query: Filter = Filter()) -> Counter[tuple[str, ExecutionStatus]]:
-        """How many executions match, by type and status.
-
-        Raises StoreUnavailable, LimitExceeded.
-        """
+        """How many executions match, by type and status. Raises the errors of ``heads``."""
         return Counter([(head.workflow_type, head.status) async for head in self.heads(query)])
 
     async def page(
         self, query: Filter = Filter(), after: str = "", size: int = LIST_MAX
     ) -> ExecutionPage:
-        """The newest ``size`` executions, or those after a page's ``next``. Raises BadInput.
+        """One page of ``size`` executions. ``after``: ``next`` of the previous page, "" for none.
 
-        Executions that start meanwhile are on no later page. Raises also the errors of ``heads``.
+        Executions that start after the first page was read are on no later page. Raises BadInput
+        and the errors of ``heads``.
         """
         start = _parse_page_token(after) if after else None
         newest = await self.newest_first(query)
@@ -192,7 +189,7 @@ class Visibility:
         return Description(
             head,
             attempts_of(keys, attempts, head.activities),
-            # The range may have messages to longer ids.
+            # The range may have messages to ids that start with this id and a slash.
             sum(keys.inbox_parts(kv.key)[1] == workflow_id for kv in messages),
             _session_of(owner[0]) if owner else "",
         )
@@ -200,7 +197,7 @@ class Visibility:
     async def history(
         self, workflow_id: str, run_id: str = ""
     ) -> tuple[RunHead, list[HistoryEvent]]:
-        """One run with its events; an archived one needs its run id. Raises ExecutionNotFound."""
+        """One run with its events. An archived run needs ``run_id``. Raises ExecutionNotFound."""
         try:
             head = await find_run(self._store, self._keys, workflow_id, run_id)
         except ExecutionNotFound:
@@ -214,14 +211,14 @@ class Visibility:
 def _is_within(at_ms: int, bounds: tuple[int, int]) -> bool:
     """Whether a time is in a range (from, before); 0: no limit.
 
-    ``at_ms`` 0, of an execution that is not closed, is in no range with a limit.
+    ``at_ms`` 0, the close time of an open execution, is in no range with a limit.
     """
     first, before = bounds
     return (not first or first <= at_ms) and (not before or 0 < at_ms < before)
 
 
 def newest_first_key(head: RunHead) -> tuple[int, str]:
-    """A sort key: the newest run first, and runs of one millisecond by their ids."""
+    """A sort key: the newest run first; runs that started in one millisecond by id."""
     return -head.started_ms, head.run_id
 
 

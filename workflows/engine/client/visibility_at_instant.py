@@ -1,11 +1,9 @@
 """Lists and histories of executions as they were at a past instant. Reads only.
 
-The head of a run is its stored state. A history has the time of each event, so the head at an
-instant can be computed from the events up to the instant
+The head of a run (its stored state) at an instant is computed from the events up to the instant
 (``workflows.engine.run.head_projection``). A list has the runs that were open at the instant, and
-those that had closed at most ``RETENTION_S`` before it. Closed runs are read from the store, or
-from the archive once their retention has passed. ``PastExecutions`` counts what could not be read.
-Attempts of activities are in no history, so their numbers are unknown.
+the runs that had closed at most ``RETENTION_S`` before the instant. Runs that have left the store
+are read from the archive.
 """
 
 from __future__ import annotations
@@ -32,30 +30,30 @@ from workflows.model.events import HistoryEvent, WorkflowExecutionPaused, Workfl
 from workflows.model.policies import ExecutionStatus
 
 _TIME_DIGITS = 12
-"""Hexadecimal digits at the beginning of a run id: the milliseconds of its start."""
+"""Hexadecimal digits at the beginning of a run id: the start time in milliseconds."""
 
 ARCHIVED_READ_MAX = 1_000
-"""Archived executions that one list reads, the newest ones."""
+"""Archived executions that one list reads at most, the newest first."""
 
 HISTORIES_READ_MAX = 5_000
-"""Histories that one list reads: those of runs that were open at the instant and changed later."""
+"""Histories that one list reads at most: those of runs that changed after the instant."""
 
 HISTORIES_PER_READ = 64
 """Histories of one read; etcd accepts 128 operations."""
 
 LACKING_MS_MIN = 60_000
-"""A list counts as incomplete if it lacks the runs of a longer period, in milliseconds."""
+"""A list is incomplete if it lacks the runs of a period longer than these milliseconds."""
 
 ARCHIVED_CACHED_MAX = 4_096
 """Heads of archived executions in memory; an archived head never changes."""
 
 
 class PastExecutions(NamedTuple):
-    """Runs at an instant, the newest first, and what is missing among them.
+    """Runs at an instant, the newest first, and what the list lacks.
 
-    ``not_read``: the number of archived runs beyond ``ARCHIVED_READ_MAX``; ``unreadable``: the
+    ``not_read``: the number of archived runs beyond ``ARCHIVED_READ_MAX``. ``unreadable``: the
     number of runs with damaged data. ``deleted_before_ms``: runs that closed before this time were
-    deleted; 0: the list misses none.
+    deleted; 0: the list lacks no deleted run.
     """
 
     heads: Sequence[RunHead]
@@ -65,10 +63,7 @@ class PastExecutions(NamedTuple):
 
 
 class ArchivedHeads:
-    """The heads of archived executions, with a cache. Its owner keeps it between requests.
-
-    Each request reads in a thread of its own.
-    """
+    """The heads of archived executions, with a cache. Safe to call from several threads."""
 
     def __init__(self, files: ExecutionFiles) -> None:
         self.files = files
@@ -134,7 +129,7 @@ class PastVisibility:
     async def history(
         self, workflow_id: str, run_id: str = ""
     ) -> tuple[RunHead, list[HistoryEvent]]:
-        """A run with its events up to the instant; by default the newest one at the instant.
+        """A run with its events up to the instant. ``run_id`` "": the newest run at the instant.
 
         Raises ExecutionNotFound, StoreUnavailable.
         """
@@ -145,7 +140,7 @@ class PastVisibility:
         until = events_until(events, self._at_ms)
         past = head_at(head, events, self._at_ms) if events else None
         if past is None and not events and not _changed_after(head, self._at_ms):
-            past = head  # it still waits for a worker
+            past = head  # the run still waits for a worker
         if past is None:
             raise ExecutionNotFound(
                 f"run {run_id} of workflow {workflow_id} started after the requested time",
@@ -167,13 +162,13 @@ class PastVisibility:
         )
 
     def _is_unchanged(self, head: RunHead) -> bool:
-        """Whether the run has not changed since the instant, and belongs to the list."""
+        """Whether the run belongs to the list and has not changed since the instant."""
         if _changed_after(head, self._at_ms):
             return False
         return head.is_open or head.closed_ms > self._closed_after_ms
 
     def _archived(self, stored_ids: set[str]) -> tuple[list[RunHead], int, int]:
-        """Heads from the archive, the number of runs not read, and of unreadable ones. Blocks."""
+        """Heads from the archive, and the numbers of unread and of unreadable runs. Blocks."""
         run_ids = self._archive.files.runs_closed_after(self._closed_after_ms) - stored_ids
         started = sorted(
             (run_id for run_id in run_ids if _started_ms(run_id) <= self._at_ms), reverse=True
@@ -192,10 +187,7 @@ class PastVisibility:
     async def _histories(
         self, heads: Sequence[RunHead]
     ) -> AsyncIterator[tuple[RunHead, list[HistoryEvent]]]:
-        """Each run with its events, which are empty if they cannot be read.
-
-        One read is in memory at a time.
-        """
+        """Each run with its events; [] if the history cannot be read."""
         if len(heads) > HISTORIES_READ_MAX:
             what = f"{len(heads):,} executions changed after the requested time, more than"
             raise LimitExceeded(
@@ -209,7 +201,7 @@ class PastVisibility:
                 yield head, await self._events(head, tuple(answer.kvs))
 
     async def _events(self, head: RunHead, segments: tuple[KeyValue, ...]) -> list[HistoryEvent]:
-        """The events of a run, from the archive if it has left the store; [] if unreadable."""
+        """The events of a run, from the archive if the store has none; [] if unreadable."""
         try:
             if segments:
                 return history_of(segments)
@@ -219,7 +211,7 @@ class PastVisibility:
         return execution[1] if execution is not None else []
 
     def _deleted_before_ms(self) -> int:
-        """The time before which closed runs are gone, 0 if the list lacks none of them."""
+        """The time before which closed runs were deleted; 0 if the list lacks no deleted run."""
         kept_s = ARCHIVE_RETENTION_S if self._archive.files.exists() else RETENTION_S
         deleted_before_ms = self._now_ms - round(kept_s * 1000)
         lacking_ms = deleted_before_ms - self._closed_after_ms
@@ -227,10 +219,7 @@ class PastVisibility:
 
 
 def head_at(head: RunHead, events: Sequence[HistoryEvent], at_ms: int) -> RunHead | None:
-    """The head of a run at an instant; None before its start.
-
-    ``events``: its whole history. Before the first event the run waits for a worker.
-    """
+    """The head of a run at an instant; None before the start. ``events``: the whole history."""
     if head.started_ms > at_ms:
         return None
     if not _changed_after(head, at_ms):
