@@ -1,12 +1,10 @@
 """Installs the CNI executables and the network configuration on a node, and uninstalls them.
 
-Files are replaced atomically (temporary file in the same directory, fsync, rename), so a process
-never reads a partly written file. The conflist is written last, because a runtime calls the
-executables as soon as it finds a conflist. A file that has the right content and mode is not
-written. ``uninstall`` removes the files that ``install`` recorded, unless they were changed since.
-The executables are installed only if they run on this node.
+Files are replaced atomically, so a process never reads a partly written file. The conflist is
+written last, because a runtime calls the executables as soon as it finds a conflist. ``uninstall``
+removes the files that ``install`` recorded, unless the files were changed since.
 
-All executables are the same program (``cni/plugin.c``); its name selects its function.
+All executables are the same program (``cni/plugin.c``); the name selects the function.
 """
 
 from __future__ import annotations
@@ -30,10 +28,10 @@ CNI_EXECUTABLES: Final = ("spiderpool", "coordinator", "ifacer")
 
 CONFLIST_NAME: Final = "10-orbweaver.conflist"
 ATTACHMENTS_NAME: Final = "datapath"
-"""The directory of an agent's attachment records, in the directory of its socket."""
+"""The directory of an agent's attachment records; it is beside the agent's socket."""
 
 RECORD_NAME: Final = ".orbweaver-installed.json"
-"""The file that names the installed files, in the directory of the executables.
+"""The record of installed files, in the directory of the executables.
 
 Runtimes ignore files whose names begin with a dot.
 """
@@ -41,11 +39,11 @@ Runtimes ignore files whose names begin with a dot.
 EXECUTABLE_MODE: Final = 0o755
 CONFLIST_MODE: Final = 0o600
 PROBE_DEADLINE_S: Final = 10
-"""Seconds that the program may take when it is run once before the installation."""
+"""Seconds that a trial run of the program may take."""
 
 
 class FileChange(NamedTuple):
-    """The change of one file. ``kept``: not removed, because its content is not as installed."""
+    """The change of one file. ``kept``: not removed, because it has changed since ``install``."""
 
     path: Path
     action: Literal["created", "replaced", "unchanged", "removed", "absent", "kept"]
@@ -96,9 +94,9 @@ def uninstall(target_bin_dir: Path) -> tuple[FileChange, ...]:
 
 
 def remove_runtime_files(socket: Path) -> tuple[FileChange, ...]:
-    """Remove an agent's sockets and locks, and its directory of attachment records if it is empty.
+    """Remove an agent's sockets and locks, and its directory of attachment records if empty.
 
-    Call it only after the agent has ended: a running agent would continue without its sockets.
+    The agent must have ended: a running agent would continue without its sockets.
     """
     attachments = socket.with_name(ATTACHMENTS_NAME)
     changes = []
@@ -168,7 +166,7 @@ def digest(content: bytes) -> str:
 
 @contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Hold the lock of a directory, which other installers wait for.
+    """Hold the installers' lock of a directory.
 
     The kernel releases the lock when the process ends.
     """
@@ -181,7 +179,7 @@ def exclusive(directory: Path) -> Iterator[None]:
 
 
 def put(path: Path, content: bytes, mode: int) -> FileChange:
-    """Write ``path`` with this content and mode, unless it has them already."""
+    """Write ``path``, unless it has this content and mode."""
     existed = os.path.lexists(path)
     if existed and not path.is_symlink() and path.is_file():
         has_mode = stat.S_IMODE(path.stat().st_mode) == mode

@@ -1,4 +1,4 @@
-"""All kinds of keys in etcd: those of core, of the workflow engine and of its jobs."""
+"""All kinds of keys in etcd: of core, of the workflow engine, and of the jobs."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ ALL_KINDS: Final[tuple[KeyKind[Any], ...]] = (*CORE_KINDS, *ENGINE_KINDS, SCAN_S
 STATUS_KINDS: Final = tuple(kind for kind in ALL_KINDS if kind is not SEGMENT_KEYS)
 """The kinds whose keys ``orbctl status`` decodes: all except the segments of the log.
 
-To read the segments takes too long for a status; ``orbctl verify`` reads them.
+Reading the segments takes too long for a status; ``orbctl verify`` reads all segments.
 """

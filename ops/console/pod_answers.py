@@ -1,6 +1,6 @@
-"""Answers about Pods and addresses at an instant: the addresses of a Pod, the holder of an address.
+"""The console's answers about Pods and addresses at an instant.
 
-The interfaces of a Pod are computed from its events, which the index of the archive finds.
+Names such as ``PodAnswer`` are schemas of docs/reference/console-api.yaml.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from ops.console.json_values import (
 from ops.console.pool_answers import PoolsAt, route_document
 
 ENTRIES_SHOWN_MAX: Final = 1_000
-"""The largest number of entries of a timeline; the history may have more (``ENTRIES_MAX``)."""
+"""The largest number of entries in one timeline; older entries are left out."""
 
-assert ENTRIES_SHOWN_MAX <= ENTRIES_MAX, "a history keeps as many entries as are shown"
+assert ENTRIES_SHOWN_MAX <= ENTRIES_MAX, "a history must have all entries that are shown"
 
 
 class AddressFilter(NamedTuple):
-    """Selects addresses; "" matches every address."""
+    """Conditions on addresses; "" matches every address."""
 
     state: str = ""
     pool: str = ""
@@ -76,7 +76,7 @@ async def pod_answer(view: LogView, instant: LogInstant, namespace: str, name: s
     """``PodAnswer`` of console-api.yaml. Raises NotFound if the log has no event about the Pod."""
     key = namespace, name
     adds = await read_past_adds(view, key, LogMoment(position=instant.position))
-    # Without an event up to the instant, a later event still shows that the name is correct.
+    # If the Pod has later events only, it is known but had no addresses at the instant.
     if adds == PastAdds() and await read_past_adds(view, key) == PastAdds():
         raise NotFound(
             f"the log has no event about Pod {namespace}/{name}",
@@ -91,10 +91,10 @@ def pod_page(instant: LogInstant, namespace: str, request: PageRequest) -> Docum
     """``PodPage`` of console-api.yaml: Pods that hold addresses, by namespace and name."""
     log, position = instant.log, instant.position
     pools = log.pools.at(position)
-    # Pod -> (address as a number, its text, node) of each address
+    # Pod -> (address as a number, address as text, node) of each of its addresses
     held: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
     for pool, table in log.holdings.items():
-        family = pools[pool].family if pool in pools else 4  # a pool without definition
+        family = pools[pool].family if pool in pools else 4  # undefined pool: assume IPv4
         for row in table.rows_at(position):
             name = table.pods[row]
             if not namespace or name.startswith(f"{namespace}/"):
@@ -116,9 +116,9 @@ def pod_page(instant: LogInstant, namespace: str, request: PageRequest) -> Docum
 
 
 def address_page(pools: PoolsAt, query: AddressFilter, request: PageRequest) -> Document:
-    """``AddressPage`` of console-api.yaml: addresses with a holder or in cool-down, by pool.
+    """``AddressPage`` of console-api.yaml: allocated addresses, and addresses in cool-down.
 
-    The API's word for the state of an address in cool-down is ``resting``.
+    The API names the state of an address in cool-down ``resting``.
     """
     items = [
         item
@@ -135,7 +135,7 @@ def address_page(pools: PoolsAt, query: AddressFilter, request: PageRequest) -> 
 
 
 def address_answer(pools: PoolsAt, address: str) -> Document:
-    """``AddressAnswer`` of console-api.yaml: one address, in the pools that list it."""
+    """``AddressAnswer`` of console-api.yaml: one address, and the pools that list it."""
     parsed = parse_address(address)
     value = parsed.value
     states_of_pools = [
@@ -185,11 +185,11 @@ _PRECEDENCE: Final[tuple[AddressState, ...]] = (
     "excluded",
     "outside",
 )
-"""If several pools list an address, its state is the first of these."""
+"""If several pools list an address, the answer has the first of its states in this order."""
 
 
 def namespace_and_name(pod: str) -> Document:
-    """Namespace and name of a Pod."""
+    """Split ``NAMESPACE/NAME``."""
     namespace, _, name = pod.partition("/")
     return {"namespace": namespace, "name": name}
 
@@ -197,7 +197,7 @@ def namespace_and_name(pod: str) -> Document:
 def _matching_addresses(
     pools: PoolsAt, pool: Pool, query: AddressFilter
 ) -> Iterator[tuple[Pool, int, int, AddressState]]:
-    """Pool, address, row and state of each address that matches, ascending."""
+    """Pool, address, table row and state of each matching address, ascending."""
     table, states = pools.instant.log.table(pool.name), pools.states(pool)
     rows: list[tuple[int, int, AddressState]] = []
     if query.state in {"", "allocated"}:
@@ -277,10 +277,10 @@ def _interface(nic: Nic) -> Document:
 
 
 def _choices(claims: Sequence[Recorded]) -> Iterator[str]:
-    """Where the pools of the claims came from, and why some of them were not used."""
+    """Sentences: where the candidate pools came from, and why pools were skipped."""
     for recorded in claims:
         event = recorded.event
-        assert isinstance(event, AddressesClaimed), "past_adds returns no other events"
+        assert isinstance(event, AddressesClaimed), "PastAdds.claims must be AddressesClaimed"
         if event.source:
             words = SOURCE_TEXTS.get(event.source, event.source)
             yield f"The IPPools of the request came from {words}."
@@ -290,7 +290,7 @@ def _choices(claims: Sequence[Recorded]) -> Iterator[str]:
 
 
 def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
-    """Why the Pod has these addresses, from the log."""
+    """Sentences: why the Pod has these addresses."""
     log, position = instant.log, instant.position
     for address, name in endpoint.addresses():
         table = log.table(name)
@@ -302,7 +302,7 @@ def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
         pool = log.pools.get(name, position)
         if pool is not None:
             yield from (f"IPPool {name} {text}." for text in _traits(pool))
-    # All kinds switched on, because the console does not know the agents' settings.
+    # The console does not know the agents' settings: assume that every kind is enabled.
     kind = kind_of_holder(endpoint.holder, FixedSettings(ipam_claims=True))
     if kind is None:
         yield "The addresses belong to this Pod and are released when it ends."
@@ -312,7 +312,7 @@ def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
 
 
 def _traits(pool: Pool) -> Iterator[str]:
-    """The fields of a pool that decide which Pods it serves."""
+    """Predicates of sentences about the Pods that a pool serves."""
     if pool.default:
         yield "is a default pool: it serves Pods that name no pool"
     if pool.node_names or pool.node_affinity:

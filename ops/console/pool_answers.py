@@ -1,4 +1,7 @@
-"""Pools, subnets and reservations at an instant, as the console's API describes them. Pure."""
+"""The console's answers about pools, subnets and reservations at an instant. Pure.
+
+Names such as ``PoolPage`` are schemas of docs/reference/console-api.yaml.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ UTILISATION_DIGITS: Final = 4
 
 
 class PoolsAt:
-    """The pools of one instant. Each value is computed once, for all responses that need it."""
+    """The pools and subnets of one instant. Computed values are cached."""
 
     def __init__(self, instant: LogInstant, cool_down_s: float) -> None:
         self.instant = instant
@@ -40,7 +43,7 @@ class PoolsAt:
         self._states: dict[str, PoolStates] = {}
 
     def pool(self, name: str) -> Pool:
-        """The pool of a name. Raises NotFound."""
+        """The pool with this name. Raises NotFound."""
         pool = self.configuration.pools.get(name)
         if pool is None:
             raise NotFound(
@@ -65,7 +68,7 @@ class PoolsAt:
 
     @cached_property
     def _of_subnets(self) -> Mapping[str, Mapping[str, Pool]]:
-        """Subnet -> its pools, by name; "" -> the pools without a subnet."""
+        """Subnet name -> its pools, sorted by name; "" -> the pools that belong to no subnet."""
         owned: defaultdict[str, dict[str, Pool]] = defaultdict(dict)
         for name, pool in sorted(self.configuration.pools.items()):
             owned[owner_subnet_name(pool)][name] = pool
@@ -76,7 +79,7 @@ class PoolsAt:
         return self._of_subnets.get(subnet, {})
 
     def fullest(self) -> list[Pool]:
-        """Every pool, the fullest first, then by name."""
+        """All pools, sorted by utilisation, the fullest first."""
         pools = self.configuration.pools.values()
         return sorted(pools, key=lambda pool: (-self.states(pool).utilisation, pool.name))
 
@@ -87,7 +90,7 @@ class PoolsAt:
             6: dict.fromkeys(("total", *COUNTED_STATES), 0),
         }
         for pool in self.configuration.pools.values():
-            of_family = sums[pool.family]  # ``clamped``: JavaScript has no larger whole numbers
+            of_family = sums[pool.family]
             for name, number in self.states(pool).counts().items():
                 of_family[name] = clamped(of_family[name] + number)
         return sums
@@ -100,8 +103,8 @@ class PoolsAt:
         return {
             "name": pool.name,
             "family": pool.family,
-            "subnet": pool.subnet,  # CIDR
-            "owner": owner_subnet_name(pool),  # SpiderSubnet
+            "subnet": pool.subnet,  # a CIDR
+            "owner": owner_subnet_name(pool),  # the name of a SpiderSubnet
             "application": _application(pool),
             "counts": states.counts(),
             "utilisation": round(states.utilisation, UTILISATION_DIGITS),
@@ -204,7 +207,7 @@ def subnet_answer(pools: PoolsAt, name: str) -> Document:
 def reservation_page(pools: PoolsAt, request: PageRequest) -> Document:
     """``ReservationPage`` of console-api.yaml: every reservation, by name.
 
-    The first page has the quarantined addresses too.
+    The first page also has the quarantined addresses.
     """
     reservations = pools.configuration.reservations
     items, page = page_of([reservations[name] for name in sorted(reservations)], request)

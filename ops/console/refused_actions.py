@@ -1,8 +1,7 @@
-"""Logs refused actions of the console, each with its user and the reason of the refusal.
+"""Logs refused actions of the console, but never a token or a body.
 
-At most ``REFUSALS_LOGGED_MAX`` lines a minute, so that a client that tries again and again cannot
-fill the log; the next line has the number of refusals that were not logged. A line never has a
-token or a body.
+At most ``REFUSALS_LOGGED_MAX`` refusals a minute are logged, so that a client cannot fill the log
+with retries. The next log line has the number of refusals that were left out.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from aiohttp import web
 from core.errors import OrbweaverError
 
 REFUSALS_LOGGED_MAX: Final = 20
-"""The largest number of lines in ``WINDOW_S``."""
+"""The largest number of log lines in ``WINDOW_S``."""
 
 WINDOW_S: Final = 60.0
 FIELD_CHARS_MAX: Final = 256
-"""Characters of each text in a line."""
+"""Characters of each text in a log line; longer texts are cut."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class RefusedActions:
-    """The refused actions of one console."""
+    """Logs the refused actions of one console."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -36,7 +35,7 @@ class RefusedActions:
         self._left_out = 0
 
     def note(self, request: web.Request, user: str, error: OrbweaverError) -> None:
-        """Log one refusal, or count it. ``user`` "": the request was not authenticated."""
+        """Log one refusal, or count it. ``user``: "" if the request was not authenticated."""
         now = self._monotonic()
         if now - self._window_began >= WINDOW_S:
             self._window_began, self._logged = now, 0

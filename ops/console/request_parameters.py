@@ -1,4 +1,4 @@
-"""Reads and checks the parameters of one request. Raises BadInput for unknown or invalid ones."""
+"""Reads the parameters of a request. Raises BadInput for an unknown or invalid parameter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ops.console.events import EventConditions
 from ops.console.json_values import LIMIT_DEFAULT, LIMIT_MAX, PageRequest
 
 PAGE_PARAMETERS = frozenset(("limit", "cursor"))
-"""The parameters of a list with pages."""
+"""The parameters of a list that has pages."""
 
 EVENT_CONDITIONS = frozenset(
     ("kind", "pool", "namespace", "node", "address", "pod", "actor", "trace")
@@ -22,7 +22,7 @@ EVENT_CONDITIONS = frozenset(
 
 
 class ConsoleQuery:
-    """The query and the path of a request. ``known``: the parameters of the route."""
+    """The parameters of a request. ``known``: the query parameters that the route accepts."""
 
     def __init__(self, request: web.Request, known: Collection[str]) -> None:
         self._query = request.query
@@ -36,11 +36,11 @@ class ConsoleQuery:
                 )
 
     def path(self, name: str) -> str:
-        """Return a part of the path."""
+        """Return a variable of the path."""
         return self._path[name]
 
     def text(self, name: str, default: str = "") -> str:
-        """Return a text, or the default if the parameter is absent."""
+        """Return a parameter, or the default if the parameter is absent."""
         return self._query.get(name, default)
 
     def texts(self, name: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The routes of the console's API (docs/reference/console-api.yaml).
 
-A handler takes the instant (the state of the log that is shown) and the parameters of one request,
-and returns a document from a ``ConsoleSource``. HTTP itself is in ``ops.console.web_server``.
+A handler reads the data of a ``ConsoleSource`` at one instant of the event log, and returns a JSON
+document. ``ops.console.web_server`` serves the documents over HTTP.
 """
 
 from __future__ import annotations
@@ -88,8 +88,6 @@ async def _subnet(source: ConsoleSource, instant: LogInstant, query: ConsoleQuer
 
 
 def _page(make_page: Callable[[LogInstant, PageRequest], Document]) -> Handler:
-    """A handler that returns a page of objects."""
-
     async def answer(_: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
         return make_page(instant, query.page())
 
@@ -97,8 +95,6 @@ def _page(make_page: Callable[[LogInstant, PageRequest], Document]) -> Handler:
 
 
 def _page_of_pools(make_page: Callable[[PoolsAt, PageRequest], Document]) -> Handler:
-    """A handler that returns a page of pools, subnets or reservations."""
-
     async def answer(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
         return make_page(source.pools(instant), query.page())
 
@@ -136,8 +132,6 @@ async def _released(_: ConsoleSource, instant: LogInstant, query: ConsoleQuery) 
 
 
 def _timeline(subject_of: Callable[[ConsoleQuery], HistorySubject]) -> Handler:
-    """A handler that returns the timeline of the subject that a query names."""
-
     async def answer(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
         return await timeline(source.log.view, instant, subject_of(query))
 
@@ -170,7 +164,7 @@ async def _search(source: ConsoleSource, instant: LogInstant, query: ConsoleQuer
     search_fault = ""
     try:
         executions = await matching_executions(executions_at(source, instant), text, trace_of(text))
-    # Without the executions, the answer still has the objects of the log.
+    # The answer still has the objects of the log.
     except (StoreError, LimitExceeded) as error:
         search_fault = f"workflows: {error}"
     return search(instant, text, limit, executions) | {"leftOut": search_fault}
@@ -232,4 +226,4 @@ CONSOLE_ROUTES: Final = (
     ConsoleRoute("/search", _AT | {"q", "limit"}, _search),
     ConsoleRoute("/events", _AT | PAGE_PARAMETERS | EVENT_CONDITIONS | {"after", "since"}, _events),
 )
-"""Every route except the stream of events (``ops.console.web_server``)."""
+"""The routes that answer about an instant; ``ops.console.web_server`` adds the other routes."""

@@ -1,7 +1,6 @@
-"""Search by address, MAC address, trace id, or a part of a name or of a workflow id. Pure.
+"""Searches by address, MAC address, trace id, part of a name, or part of a workflow id. Pure.
 
-Objects that exist at the instant come first, then objects of the past. The search runs over the
-columns of the index, so that its cost does not depend on the number of matches.
+Objects that exist at the instant come first, then objects that existed earlier.
 """
 
 from __future__ import annotations
@@ -29,22 +28,22 @@ HITS_MAX: Final = 200
 HITS_DEFAULT: Final = 50
 
 HITS_EXAMINED_MAX: Final = 5_000
-"""Rows of Pods that a search examines in all pools together, newest first."""
+"""The largest number of Pod rows that a search reads from the index, newest first."""
 
 POOL_HITS_EXAMINED_MIN: Final = 50
-"""Rows of Pods that a search examines in each pool, even if there are many pools."""
+"""Pod rows that a search may read in each pool, even beyond ``HITS_EXAMINED_MAX`` in total."""
 
 KIND_CHARS_MIN: Final = 4
-"""With this many first characters of a kind's name, a search finds all objects of the kind."""
+"""The shortest prefix of a kind's name that finds all objects of the kind."""
 
 _COORDINATOR_KIND_WORDS: Final = ("spidercoordinator", "coordinator")
 _TRACE: Final = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?\Z")
 _LOW_HALF: Final = 2**64 - 1
-"""Selects the low 64 bits of a trace id, which are all that the index has."""
+"""Selects the low 64 bits of a trace id; the index has only these bits."""
 
 
 class Hit(NamedTuple):
-    """An object that matches. ``ended``: its last position, ``OPEN_END`` if it still exists."""
+    """An object that matches. ``ended``: the position of its end; ``OPEN_END`` if it exists."""
 
     kind: str
     name: str
@@ -53,7 +52,7 @@ class Hit(NamedTuple):
 
 
 def parse_query(text: str) -> str:
-    """Check the text to search for. Raises BadInput."""
+    """Strip and check the text to search for. Raises BadInput."""
     query = text.strip()
     if not QUERY_CHARS_MIN <= len(query) <= QUERY_CHARS_MAX:
         raise BadInput(
@@ -63,7 +62,7 @@ def parse_query(text: str) -> str:
 
 
 def trace_of(query: str) -> str:
-    """The trace id in a trace id or a traceparent; "" for other texts."""
+    """The trace id, if the query is a trace id or a traceparent; otherwise ""."""
     trace = _TRACE.match(query.lower())
     return trace[1] if trace else ""
 
@@ -71,7 +70,7 @@ def trace_of(query: str) -> str:
 def search(
     instant: LogInstant, query: str, limit: int, executions: Sequence[RunHead] = ()
 ) -> Document:
-    """``SearchAnswer`` of console-api.yaml. ``executions``: the matching ones, newest first."""
+    """``SearchAnswer`` of console-api.yaml. ``executions``: matching executions, newest first."""
     newest: dict[tuple[str, str], Hit] = {}
     for hit in _hits(instant, query):
         key = hit.kind, hit.name
@@ -105,7 +104,7 @@ _ORDER: Final = (
     "node",
     "event",
 )
-"""The order of the kinds of hits that ended at the same position."""
+"""Hits that ended at the same position are sorted by kind, in this order."""
 
 
 def _document(instant: LogInstant, hit: Hit) -> Document:
@@ -204,13 +203,13 @@ def _objects(instant: LogInstant, query: str) -> Iterator[Hit]:
 
 
 def _names_kind(text: str, words: Sequence[str]) -> bool:
-    """Whether the text is a name of the kind, its plural, or enough of its first characters."""
+    """Whether the text is a long enough prefix of a word; a final "s" is ignored."""
     singular = text.removesuffix("s")
     return len(text) >= KIND_CHARS_MIN and any(word.startswith(singular) for word in words)
 
 
 def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:
-    """Pods whose ADD was refused; a Pod that never had an address is in no row of a pool."""
+    """Pods whose ADD was refused. The index of a pool has no row of a Pod without an address."""
     refusals, position = instant.log.refusals, instant.position
     for pod in refusals.names():
         refusal = refusals.get(pod, position)
@@ -220,7 +219,7 @@ def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:
 
 
 def _family(instant: LogInstant, pool: str) -> Family:
-    """The family of a pool, also if it was deleted; 4 for claims of a pool without definition."""
+    """The family of a pool, or of a deleted pool; 4 if the log does not define the pool."""
     newest = instant.log.pools.current_or_deleted(pool)
     return newest.family if newest is not None else 4
 

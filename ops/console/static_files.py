@@ -1,4 +1,4 @@
-"""The static files of the console, read into memory once, so that requests read no disk."""
+"""The static files of the console. They are read once; requests do not read the disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TYPES: Final[Mapping[str, str]] = {
 
 
 class StaticFile(NamedTuple):
-    """A static file in memory; all files together have some 150 kB."""
+    """A static file in memory. All files together have about 150 kB."""
 
     body: bytes
     etag: str
@@ -33,7 +33,7 @@ class StaticFile(NamedTuple):
 
 
 def static_files(folder: Path) -> Iterator[tuple[str, StaticFile]]:
-    """Path and content of every file below the folder whose type is in ``TYPES``."""
+    """Path and content of every file below ``folder``; only files with a suffix in ``TYPES``."""
     folder = folder.resolve()
     for path in folder.rglob("*"):
         if path.suffix in TYPES and path.is_file() and path.resolve().is_relative_to(folder):
@@ -45,5 +45,5 @@ def static_files(folder: Path) -> Iterator[tuple[str, StaticFile]]:
 
 
 def etag_of(body: bytes) -> str:
-    """The ETag of an answer."""
+    """The ETag of a response body."""
     return f'"{blake2b(body, digest_size=12).hexdigest()}"'

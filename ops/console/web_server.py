@@ -1,8 +1,7 @@
 """The HTTP server of the console: JSON answers, server-sent events and static files.
 
-Every answer has headers that forbid a page to load anything from other origins. There are no
-cookies and no sessions, and all URLs are relative. An error is a JSON document with message and
-remedy.
+The headers of every answer forbid a page to load anything from other origins. There are no cookies
+and no sessions. An error is a JSON document with a message and a remedy.
 """
 
 from __future__ import annotations
@@ -44,23 +43,23 @@ from ops.console.workflow_actions import BODY_BYTES_MAX, WorkflowActions
 API_PATH: Final = "/api/v1"
 CONNECTIONS_MAX: Final = 256
 ANSWER_S_MAX: Final = 60.0
-"""Seconds that an answer may take. The first answer reads the whole log."""
+"""Seconds that an answer may take. The first answer takes longest: it reads the whole log."""
 
 HEARTBEAT_S: Final = 15.0
-"""Seconds without an event after which a stream gets a comment."""
+"""Seconds after which a stream without events sends a comment."""
 
 WRITE_S_MAX: Final = 30.0
-"""Seconds that one write to a client of the stream may take."""
+"""Seconds that one write to a stream may take."""
 
 IMMUTABLE_S: Final = 86_400
 """Seconds for which a client may cache a past state."""
 
 COMPRESSED_FROM_BYTES: Final = 4_096
 ACCESS_RECHECK_S: Final = 60.0
-"""Seconds between two checks of a client's access while it reads the stream."""
+"""Seconds between two access checks of a client that reads the stream."""
 
 LOOPBACK_HOSTS: Final = frozenset(("127.0.0.1", "localhost", "::1"))
-"""The host names of a console on loopback. It refuses all other names, against DNS rebinding."""
+"""The host names that a console on loopback accepts, to prevent DNS rebinding."""
 
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
@@ -86,16 +85,16 @@ _STATUSES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (StoreError, 503),
     (ApiUnavailable, 503),
 )
-"""HTTP status by class of error. The first class that matches counts; without a match it is 500."""
+"""HTTP status by class of error. The first class that matches counts; the default is 500."""
 
 _log: Final = logging.getLogger(__name__)
 RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ConsoleServer:
-    """The application of the console.
+    """The web application of the console.
 
-    ``actions`` None: the console only reads. ``hosts``: the host names that it accepts; None: all.
+    ``actions``: None for a read-only console. ``hosts``: host names to accept; None accepts all.
     """
 
     def __init__(
@@ -129,7 +128,7 @@ class ConsoleServer:
         return app
 
     async def close(self) -> None:
-        """End the streams."""
+        """End the streams of events."""
         await self._source.feed.close()
 
     @web.middleware
@@ -154,7 +153,7 @@ class ConsoleServer:
         except TimeoutError:
             message = f"the request was not answered within {ANSWER_S_MAX:g} s"
             response = _error(503, "DeadlineExceeded", message, "try again; check etcd")
-        except Exception:  # noqa: BLE001  # the page gets an answer, and the log the cause
+        except Exception:  # noqa: BLE001  # logged, and answered with status 500
             _log.exception("%s %s failed", request.method, request.path)
             remedy = "see the log of this process"
             response = _error(500, "Internal", "the request failed", remedy)
@@ -175,8 +174,8 @@ class ConsoleServer:
                 hdrs.CACHE_CONTROL: "no-cache",
                 hdrs.VARY: hdrs.AUTHORIZATION,
             }
-            # A past state never changes, so it may be cached. With access control it is not: a
-            # cached answer could still be read after the user has lost access.
+            # A past state never changes, so clients may cache it. This is not safe with access
+            # control: a user who has lost access could still read the cache.
             if query.text("at").isdecimal() and isinstance(self._access, OpenAccess):
                 immutable = f"private, max-age={IMMUTABLE_S}, immutable"
                 headers[hdrs.CACHE_CONTROL] = immutable
@@ -209,7 +208,7 @@ class ConsoleServer:
         loop = asyncio.get_running_loop()
         async with self._source.feed.open(after) as reader:
             await response.prepare(request)
-            # The client has disconnected, or does not read.
+            # Suppress the errors of a client that has disconnected or does not read.
             with suppress(ConnectionError, TimeoutError):
                 events = reader.take()
                 checked = loop.time()
@@ -226,7 +225,7 @@ class ConsoleServer:
         return response
 
     async def _is_admitted(self, request: web.Request) -> bool:
-        """Whether the client may still read; False also if that cannot be checked."""
+        """Whether the client still has access; False if access cannot be checked."""
         try:
             async with asyncio.timeout(ANSWER_S_MAX):
                 await self._access.check(request.headers)
@@ -249,7 +248,7 @@ class ConsoleServer:
 
 
 def _messages(events: Sequence[Recorded | Gap], conditions: EventConditions) -> bytes:
-    """Server-sent events; without events a comment, so that proxies keep the connection open."""
+    """Encode events; without events, a comment that makes proxies keep the connection open."""
     messages = []
     for recorded in events:
         if isinstance(recorded, Gap):

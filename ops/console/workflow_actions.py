@@ -1,8 +1,8 @@
-"""Retries and signals workflow executions, where the settings allow it.
+"""Retries and signals workflow executions. All other parts of the console only read.
 
-All other parts of the console only read. An action needs a bearer token that may post to
-``ACTIONS_PATH``, and a JSON body: the browser sends neither from a page of another origin, because
-this server answers no CORS request. The history of the execution records the user.
+An action needs a JSON body, and a bearer token with the right to post to ``access.ACTIONS_PATH``. A
+page of another origin can send neither, because this server permits no CORS request. The history of
+the execution records the user.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from workflows.engine.client.client import Client
 from workflows.model.errors import WorkflowError
 
 BODY_BYTES_MAX: Final = 65_536
-"""The longest body of a request; the server answers 413 to a longer one."""
+"""The longest body of a request. A longer body is answered with status 413."""
 
 TEXT_CHARS_MAX: Final = 1_024
-"""The longest reason or name of a signal."""
+"""The longest reason of a retry, and the longest name of a signal."""
 
 NESTING_MAX: Final = 64
-"""The most levels of lists and objects in a signal's arguments: some JSON parsers read no more."""
+"""Levels of lists and objects in a signal's arguments. Some JSON parsers reject more."""
 
 _SAME_ORIGIN: Final = frozenset(("same-origin", "none"))
 _log: Final = logging.getLogger(__name__)
@@ -36,13 +36,13 @@ B = TypeVar("B", bound=msgspec.Struct)
 
 
 class RetryBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a retry: its reason."""
+    """The body of a retry."""
 
     reason: str = ""
 
 
 class SignalBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a signal: its name and arguments."""
+    """The body of a signal."""
 
     name: str
     arguments: list[Any] = []
@@ -103,7 +103,7 @@ class WorkflowActions:
 
 
 async def _body(request: web.Request, kind: type[B]) -> B:
-    """The body of an action. Raises BadInput, and AccessDenied for a page of another origin."""
+    """Decode a body. Raises BadInput, and AccessDenied for a page of another origin."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in _SAME_ORIGIN:
         raise AccessDenied(
             "a page of another origin cannot change executions",

@@ -1,7 +1,6 @@
-"""Answers about workflow executions at an instant: lists, and one execution with its history.
+"""The console's answers about workflow executions at an instant.
 
-Present executions are read from etcd; executions of the past are computed from their histories.
-``missing`` has sentences about the histories that are neither in etcd nor in the archive.
+The current executions are read from etcd. Past executions are computed from their histories.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from workflows.model.history_json import to_json
 from workflows.model.policies import ExecutionStatus
 
 HISTORY_SHOWN_MAX: Final = 4_096
-"""The largest number of events in one answer, the newest. A longer run continues as new."""
+"""The largest number of events in one answer; older events are left out."""
 
 EXECUTIONS_FOUND_MAX: Final = 50
 """The largest number of executions that one search finds."""
@@ -79,10 +78,10 @@ async def _executions(source: ConsoleSource, instant: LogInstant, query: Filter)
 
 
 def _missing(executions: PastExecutions, instant: LogInstant) -> list[str]:
-    """Sentences about executions of the instant that the answer does not have."""
+    """Sentences about executions that existed at the instant but are not in the answer."""
     sentences = []
     log = instant.log
-    # A complete log that began after this time never had the deleted executions.
+    # A complete log has no deleted execution if it began after ``deleted_before_ms``.
     is_older = log.first_position > 0 or log.clock.first[1] < executions.deleted_before_ms
     if executions.deleted_before_ms and is_older:
         when = second_text(executions.deleted_before_ms)
@@ -132,10 +131,10 @@ async def executions_at(source: ConsoleSource, instant: LogInstant) -> AsyncIter
 async def matching_executions(
     heads: AsyncIterator[RunHead], text: str, trace: str
 ) -> list[RunHead]:
-    """The newest executions with the text in their id, or with this run id or trace id.
+    """The newest executions, found by a part of the workflow id, by run id, or by trace id.
 
-    The case of an id does not matter, and ``shop/web`` also finds the workflow of an application,
-    whose id has ``shop_web``. Raises StoreUnavailable, LimitExceeded.
+    The search ignores case. ``shop/web`` also finds ``shop_web``, which is in the workflow id of
+    the application ``shop/web``. Raises StoreUnavailable, LimitExceeded.
     """
     text = text.lower()
     texts = {text, text.replace("/", "_")}
@@ -170,7 +169,7 @@ def _workflow(head: RunHead) -> Document:
 
 
 def _waits_for(head: RunHead) -> str:
-    """What an open execution waits for; why a closed or paused execution ended or paused."""
+    """What an open execution waits for, or why an execution was closed or paused."""
     if head.reason or not head.is_open:
         return head.reason
     pending = (
@@ -190,7 +189,7 @@ def _waits_for(head: RunHead) -> str:
 def _pending(
     head: RunHead, attempts: Mapping[int, Attempt] | None, events: list[HistoryEvent]
 ) -> list[Document]:
-    """The pending activities. ``attempts`` None: unknown, because histories have no attempts."""
+    """The pending activities. ``attempts``: None for a past instant: histories have no attempts."""
     names = {
         event.attributes.activity_id: event.attributes.activity_type
         for event in events
@@ -198,7 +197,7 @@ def _pending(
     }
     pending = []
     for activity_id in head.activities:
-        # Nothing is stored of a first attempt that has not failed.
+        # An activity without a stored attempt is in its first attempt.
         attempt = attempts.get(activity_id, Attempt(1)) if attempts is not None else None
         failure = attempt.last_failure if attempt else None
         pending.append(

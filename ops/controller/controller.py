@@ -58,9 +58,9 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Controller:
-    """One replica. Create it inside the event loop that runs it.
+    """One replica. Create it inside the event loop that runs the replica.
 
-    ``cluster``: None in standalone mode. The controller closes it.
+    ``cluster``: None in standalone mode; closed by ``run``.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Controller:
         self.supervisor = supervisor or Supervisor()
         self.leader_supervisor = Supervisor()
         self.console_supervisor = Supervisor()
-        """Runs the console; separate, because a replica is ready even if its console fails."""
+        """Separate, because a replica stays ready if its console fails."""
         self.connections = ConnectionCounts()
         self._teardown = Teardown()
         faults = Faults()
@@ -176,7 +176,7 @@ class Controller:
         return [check for supervisor in supervisors for check in supervisor.health()]
 
     def _tasks(self) -> Iterator[TaskSpec]:
-        """The tasks of every replica; with RESTARTS_MAX, repeated failures end the process."""
+        """The tasks of every replica. The process ends if a task exceeds ``RESTARTS_MAX``."""
         projector, observer = self.projector, self.observer
         yield TaskSpec(
             "projector",
@@ -258,7 +258,6 @@ class Controller:
 
 
 def _job_settings(settings: ControllerSettings) -> JobSettings:
-    """The part of the settings that the jobs read."""
     return JobSettings(
         reclaim=settings.reclaim,
         auto_pools=settings.auto_pools,
@@ -291,7 +290,7 @@ def _kubernetes(
     projector: Projector,
     outlooks: PoolOutlooks,
 ) -> KubernetesHost | None:
-    """The tasks with an API server; None without one."""
+    """The tasks that need an API server; None in standalone mode."""
     if settings.kubernetes is None:
         return None
     return KubernetesHost(settings.kubernetes, store, keys, projector, settings.name, outlooks)

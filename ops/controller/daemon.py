@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from core.process.spans import SdkTracer
 
 LARGE_BYTES: Final = 128 * 1024
-"""Freed buffers of this size or more return to the kernel at once: glibc's initial threshold."""
+"""glibc's initial threshold: freed buffers of this size or more return to the kernel at once."""
 
 _M_MMAP_THRESHOLD: Final = -3
 """See ``mallopt(3)``."""
@@ -64,7 +64,7 @@ _log: Final = logging.getLogger(__name__)
 def run(config_path: str, options: Mapping[str, str]) -> int:
     """Run the controller until a signal; return the exit code.
 
-    ``options`` override the environment variables with their names.
+    ``options`` override the environment variables of the same names.
     """
     set_up_logging("info")
     try:
@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The command-line parser; argparse, because typer would need memory while the daemon runs."""
+    """Create the parser. argparse, because typer would use memory while the daemon runs."""
     parser = argparse.ArgumentParser(
         PROGRAM,
         allow_abbrev=False,
@@ -128,8 +128,8 @@ def _tracer(settings: ControllerSettings) -> SdkTracer | None:
 def _fix_malloc_threshold() -> None:
     """Keep glibc from raising its threshold, which would cost a controller a megabyte.
 
-    A TLS connection has a buffer of 256 KiB and uses a few pages of it. When the first buffer is
-    freed, glibc raises the threshold, and later buffers stay in its heap.
+    A TLS connection has a buffer of 256 KiB. When the first buffer is freed, glibc raises the
+    threshold, and later buffers stay in the heap.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # not in musl
@@ -152,8 +152,8 @@ async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -
         if cluster is not None:
             teardown.push("the API client", cluster.close)
         controller = Controller(settings, store, tracers, cluster)
-        failures = controller.stop_failures  # ``run`` closes the store and the API client, too
-        # The objects that imports have created live as long as the process.
+        failures = controller.stop_failures  # ``run`` closes the store and the API client
+        # Imported objects live as long as the process, so the garbage collector skips them.
         freeze_current_objects()
         raise_gc_threshold(CONTROLLER_COLLECT_AFTER_OBJECTS)
         await controller.run(stop)

@@ -1,7 +1,7 @@
-"""Makes forecasts of every pool and subnet, for metrics and for the status of pools.
+"""Forecasts when pools and subnets are full, for metrics and for the status of pools.
 
-Only the leader makes forecasts. Every ``FORECAST_PERIOD_S`` it reads the new events of the log. If
-the log cannot be read, there are no forecasts until the next period. Writes nothing.
+Only the leader makes forecasts. If the log cannot be read, there are no forecasts until the next
+period.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from core.projections.projector import Projector
 FORECAST_PERIOD_S: Final = 900.0
 
 OnForecasts = Callable[[Mapping[GrowthSubject, Forecast | NoTrend]], None]
-"""Receives the forecasts of each period; an empty mapping if there are none any more."""
+"""Receives the forecasts of each period; an empty mapping removes the last forecasts."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class Forecaster:
-    """Makes the forecasts of each period.
+    """Makes forecasts every ``FORECAST_PERIOD_S``.
 
     ``forecasts``: the forecasts of the last period; empty on a replica that does not lead.
     """
@@ -68,7 +68,7 @@ class Forecaster:
             self._publish({})
 
     async def update(self, growth: GrowthLog) -> GrowthLog:
-        """Forecast once; return the growth for the next call, a new one if the log is damaged."""
+        """Forecast once; return the growth for the next call. A damaged log resets the growth."""
         now_ms = self._now_ms()
         try:
             await self._read(growth, now_ms)
@@ -93,12 +93,12 @@ class Forecaster:
         )
         await growth.read(view, now_ms)
         for part in unread.parts():
-            further = unread.unlisted  # parts that are only counted
+            further = unread.unlisted  # unread parts that ``parts`` does not list
             fields = {"part": str(part), "remedy": part.remedy, "further": further}
             _log.warning("forecast without a part of the log", extra={"fields": fields})
 
     def exhaustion_s(self, kind: str) -> Iterator[tuple[str, float]]:
-        """Yield name and expected seconds until no address is free, for each that has a forecast.
+        """Yield name and expected seconds until no address is free, for each forecast of a kind.
 
         ``kind``: "pool" or "subnet".
         """

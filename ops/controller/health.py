@@ -1,12 +1,8 @@
 """The health checks of a controller, at ``/livez`` and ``/readyz``.
 
-Live: the event loop runs and the controller is not stopping. Ready: etcd answers, the projection
-has caught up with the log, every supervised task runs and receives updates, a replica leads, and
-the workflow worker owns its share of the shards. The leader must also receive changes of Pods. In
-Kubernetes the watches must work and configured webhooks must be served, because the API server
-calls only ready replicas (docs/reference/configuration.md, "Ports and health paths"). Spiderpool's
-paths return the same. Paths of Spiderpool's API that are not implemented return 501 and name a
-command instead (docs/reference/http-api.md, "Controller").
+See docs/reference/configuration.md, "Ports and health paths". Spiderpool's health paths return the
+same checks. Paths of Spiderpool's API that are not implemented return 501 and name a command
+(docs/reference/http-api.md, "Controller").
 """
 
 from __future__ import annotations
@@ -30,7 +26,7 @@ if TYPE_CHECKING:
     from ops.kubernetes.admission.admission_host import AdmissionHost
 
 LAG_S_MAX: Final = 30.0
-"""A projection that has been behind the log for longer is not ready."""
+"""Seconds that the projection of a ready replica may be behind the log."""
 
 BASE: Final = "/v1/runtime"
 
@@ -77,7 +73,7 @@ class ControllerHealth:
             HealthCheck("projection", self._projection_fault()),
             HealthCheck("leader", self._leader_fault()),
             HealthCheck("jobs", self._jobs_fault()),
-            HealthCheck("news", self._listener_fault()),  # the published name
+            HealthCheck("news", self._listener_fault()),  # published: this name cannot change
         ]
         if self._cluster is not None:
             checks.append(HealthCheck("cluster", self._cluster_fault()))
@@ -126,7 +122,7 @@ class ControllerHealth:
         )
 
     def _cluster_fault(self) -> OrbweaverError | None:
-        assert self._cluster is not None, "the check exists only in a cluster"
+        assert self._cluster is not None, "call this only with a cluster watch"
         fault = self._cluster.facts.fault if self._jobs.reclaims else ""
         effect = "no address is reclaimed"
         if not fault and self._election.term is not None and self._jobs.makes_pools:
@@ -138,7 +134,7 @@ class ControllerHealth:
         return NotReady(fault, remedy=remedy)
 
     def _webhook_fault(self) -> OrbweaverError | None:
-        assert self._admission is not None, "the check exists only with webhooks"
+        assert self._admission is not None, "call this only with webhooks"
         if self._admission.port is not None:
             return None
         return NotReady(

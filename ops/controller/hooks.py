@@ -7,7 +7,7 @@
     copy-cni            copies the node's CNI configurations for a controller that is not root
     shutdown            does nothing; Spiderpool's chart calls it as its preStop hook
 
-Each logs its changes, and exits with 1 on failure, with 2 for unusable settings.
+Every command logs its changes. Exit codes: 1 for a failure, 2 for unusable settings.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def commands() -> typer.Typer:
-    """The commands."""
+    """The command-line interface."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     for command in (clean, make_defaults, etcd_certificates, etcd_access, copy_cni, shutdown):
         app.command()(command)
@@ -120,7 +120,7 @@ def etcd_certificates(
     domain: Annotated[str, typer.Option(help="The domain of the members' names.")],
     namespace: Annotated[str, typer.Option(help="The namespace of the Secrets.")],
 ) -> None:
-    """Issue the certificates of an embedded etcd that are missing or due."""
+    """Issue the missing and the due certificates of an embedded etcd."""
 
     async def work(api: Api) -> None:
         names = SecretNames(authority, member, agent, controller, root, metrics, domain)
@@ -209,7 +209,7 @@ def _with_api(work: Callable[[Api], Awaitable[None]]) -> None:
 
 
 def _run(work: Coroutine[None, None, None]) -> None:
-    """Run ``work``; log a failure and exit the process with its code."""
+    """Run ``work``; on failure, log the error and exit with a code."""
     try:
         asyncio.run(work)
     except BadInput as error:

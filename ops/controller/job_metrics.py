@@ -1,8 +1,8 @@
 """The metrics of the jobs: scans, releases, changes of Pods, executions.
 
-Every replica reports the status of the scan, which is in etcd. A counter counts the work of its own
-process. Metrics with Spiderpool's names (docs/reference/metrics.md) count what they count in
-Spiderpool: releases of single Pods, but not releases by scans.
+Every replica reports the scan's status, which is stored in etcd. A counter counts the work of one
+process. ``spiderpool_ip_gc_...`` counts the releases of single Pods, as in Spiderpool, but not the
+releases by scans.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workflows.jobs.reclaim.scan import ScanStatus
 def observe_jobs(
     compatible: Instruments, ours: Instruments, jobs: JobHost, observer: ControllerObserver
 ) -> None:
-    """Create the instruments of the jobs. ``compatible``: for those with Spiderpool's names."""
+    """Create the instruments of the jobs. ``compatible``: for metrics with Spiderpool's names."""
     _observe_scan(ours, observer)
     ours.gauges(
         "orbweaver_workflow_open_executions",
@@ -58,7 +58,7 @@ def observe_jobs(
 
 
 def _observe_scan(ours: Instruments, observer: ControllerObserver) -> None:
-    """Observe the last scan; before the first scan nothing, because its age would be wrong."""
+    """Observe the last scan. Before the first scan there are no values."""
 
     def observed(value: Callable[[ScanStatus], float]) -> Iterator[Observation]:
         status = observer.reclaim

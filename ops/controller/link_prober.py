@@ -1,8 +1,8 @@
 """Probes quarantined addresses by ARP and neighbour discovery, on a link of the Pods.
 
-Probes have no source address (RFC 5227, RFC 4862), so that they change no neighbour cache. The
-gateway is probed first: if the gateway does not answer, a missing answer from the address proves
-nothing (I6 of docs/contributing/architecture.md).
+Probes have no source address (RFC 5227, RFC 4862), so neighbour caches do not change. The gateway
+is probed first: if the gateway does not answer, a missing answer from the address proves nothing
+(I6 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from workflows.jobs.quarantine.prober import ProbeResult, ProbeTarget
 
 
 class LinkProber:
-    """Probes from one interface. Create it inside the event loop that runs it.
+    """Probes from one interface. Create it inside the event loop that runs the probes.
 
-    ``name``: the controller, for the texts of results.
+    ``name``: the name of the controller, for the texts of results.
     """
 
     def __init__(self, interface: str, name: str, netns: str = OWN_NAMESPACE_PATH) -> None:
@@ -27,9 +27,9 @@ class LinkProber:
         self._name = name
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
-        """Probe the gateway of the target, then its address. See ``Prober``."""
+        """Probe the target's gateway, then the target's address. See ``Prober``."""
         link = f"on {self._interface} of {self._name}"
-        gateway = target.gateway  # an answer of the gateway proves that probes reach the link
+        gateway = target.gateway
         if not gateway:
             why = "no pool that contains the address has a gateway"
             return ProbeResult("unable", text=f"{why}: a missing answer {link} proves nothing")
@@ -49,6 +49,6 @@ class LinkProber:
         self._executor.close()
 
     async def _probe_address(self, address: str) -> str:
-        """The MAC addresses that answer a probe, "" for none. Raises DetectionFailed."""
+        """The MAC addresses that answer a probe, comma-separated. Raises DetectionFailed."""
         macs = await self._detector.find_responders(self._interface, address, self._netns)
         return ", ".join(macs)

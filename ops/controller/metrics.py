@@ -1,8 +1,8 @@
 """The metrics of a controller: pools, the projection, the leader, the archive.
 
-Metrics with the same meaning as in Spiderpool have Spiderpool's names (docs/reference/metrics.md);
-those for each pool are debug metrics, as in Spiderpool. Values are read at each scrape. No label
-contains the name of a Pod.
+Metrics with the same meaning as in Spiderpool have Spiderpool's names (docs/reference/metrics.md).
+Spiderpool's metrics of single pools and subnets are debug metrics. Values are read at each scrape.
+No label contains the name of a Pod.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class MetricSources(NamedTuple):
 
     @property
     def lag_events(self) -> int:
-        """A lower bound of unpublished events: each unread segment has at least one."""
-        # ``term`` is None while another replica leads; only the leader publishes.
+        """A lower bound of unpublished events: every unread segment counts as one event."""
+        # Only the leader publishes; ``term`` is None on the other replicas.
         unpublished = self.publisher.unpublished if self.election.term is not None else 0
         return self.observer.lag.segments + unpublished
 
@@ -103,7 +103,7 @@ def _observe_pools(compatible: Instruments, ours: Instruments, projector: Projec
 
 
 def observe_forecasts(ours: Instruments, forecaster: Forecaster) -> None:
-    """Create the instruments of the time until pools and subnets are expected to be full."""
+    """Create the instruments of the forecasts."""
 
     def exhaustion(kind: str) -> Iterator[Observation]:
         for name, seconds in forecaster.exhaustion_s(kind):

@@ -1,12 +1,11 @@
-"""Polls the state that health probes and metrics report, so that no probe or scrape reads etcd.
+"""Polls the state for health probes and metrics, so that probes and scrapes do not read etcd.
 
 The state is the lag of the projection, the leader, the status of the reclaim scan, and the alarms
-of etcd.
+of etcd. The poll period is
 
-The period is ``OBSERVE_PERIOD_S`` while there is a fault or the log grows. In a healthy and idle
-cluster it is ``QUIET_PERIOD_S``, and ends earlier if the log grows. Without a leader it is
-``VACANT_PERIOD_S``: an election takes milliseconds, and replicas are not ready before they have
-observed the leader.
+    ``OBSERVE_PERIOD_S``  during a fault, or while the log grows
+    ``QUIET_PERIOD_S``    in a healthy and idle cluster, until the log grows
+    ``VACANT_PERIOD_S``   without a leader, because no replica is ready until it observes one
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from workflows.jobs.reclaim.scan import ScanStatus, read_scan_status, scan_key
 
 OBSERVE_PERIOD_S: Final = 2.0
 VACANT_PERIOD_S: Final = 0.1
-"""The period while no controller leads: at a start, or until a lost lease expires."""
+"""The period while no controller leads."""
 
 QUIET_PERIOD_S: Final = 10.0
-"""The period of a healthy and idle cluster, equal to kubelet's default probe period."""
+"""The period of a healthy and idle cluster; kubelet's default probe period is the same."""
 
 STALE_S_MAX: Final = 30.0
-"""Seconds after which the last observation is stale; even a slow etcd is observed in less time."""
+"""Seconds after which an observation is stale. Even a slow etcd is observed in less time."""
 
 NOT_READ_YET: Final = StoreUnavailable("etcd was not read yet")
 
@@ -76,7 +75,7 @@ class ControllerObserver:
         return self.fault is None and self.leader is not None and self.lag == NO_LAG
 
     async def _until_moved(self, position: int) -> None:
-        """Wait until the projection has another position, at most until the quiet period ends."""
+        """Wait until the projection's position changes or the quiet period ends."""
         with suppress(TimeoutError):
             async with asyncio.timeout(QUIET_PERIOD_S - OBSERVE_PERIOD_S):
                 await self._projector.wait_for(
@@ -96,7 +95,7 @@ class ControllerObserver:
         self.fault = alarm_error(alarms) if alarms else None
 
     async def _read_leader(self) -> Leader | None:
-        """The leader; None, and a contained fault, if its key cannot be read."""
+        """The leader. If the leader's key cannot be read, report a fault and return None."""
         try:
             leader = await read_leader(self._store, self._keys, self._role)
         except LogCorrupt as error:
@@ -106,7 +105,7 @@ class ControllerObserver:
         return leader[0] if leader else None
 
     async def _read_scan_status(self) -> ScanStatus | None:
-        """The status of the scan; None, and a contained fault, if its key cannot be read."""
+        """The scan's status. If its key cannot be read, report a fault and return None."""
         try:
             status = await read_scan_status(self._store, self._keys)
         except LogCorrupt as error:

@@ -1,8 +1,7 @@
 """The settings of a controller: conf.yml and environment variables, read once at start.
 
-Spiderpool's variables keep their names (docs/reference/configuration.md, "Controller"); other
-variables begin with ``ORBWEAVER_``, as for the agent. A variable overrides conf.yml. No other
-module of the controller reads variables.
+Spiderpool's variables keep their names (docs/reference/configuration.md, "Controller"). The names
+of all other variables begin with ``ORBWEAVER_``. A variable overrides conf.yml.
 """
 
 from __future__ import annotations
@@ -55,13 +54,13 @@ LEASE_TTL_S_MAX: Final = 300
 
 TLS_CERTIFICATE: Final = "ORBWEAVER_TLS_CERT_FILE"
 TLS_KEY: Final = "ORBWEAVER_TLS_KEY_FILE"
-"""The variables with the webhooks' certificate and key.
+"""``TLS_CERTIFICATE`` and ``TLS_KEY`` are variables with the webhooks' certificate and key.
 
-There are no webhooks if neither these variables nor ``TLS_SECRET`` are set.
+Without these variables and without ``TLS_SECRET`` there are no webhooks.
 """
 
 TLS_SECRET: Final = "ORBWEAVER_TLS_SECRET"  # noqa: S105  # the name of a variable
-"""The Secret, in the controller's namespace, with a certificate that controllers issue."""
+"""The variable with the name of a Secret, whose certificate the controllers issue."""
 
 TLS_DIRECTORY: Final = "/run/orbweaver/tls"
 
@@ -76,10 +75,9 @@ RECLAIM_NUMBER_MAX: Final = 1_000_000
 class ControllerSettings(NamedTuple):
     """The settings of a controller; a part that is None or "" is switched off.
 
-    Port 0 means a free port. ``lease_ttl_s``: the time until another replica takes over.
-    ``retention``: what the archive keeps. ``probe_interface``: an interface on a link of the Pods,
-    from which quarantined addresses are probed. ``otlp_endpoint``: where traces are sent.
-    ``namespace``: the controller's namespace. ``sriov``: the draining of nodes.
+    Port 0 means a free port. ``lease_ttl_s``: seconds until another replica replaces a lost leader.
+    ``probe_interface``: the interface from which quarantined addresses are probed. ``namespace``:
+    the namespace of the controller. ``sriov``: the settings of node drains.
     """
 
     name: str
@@ -164,7 +162,7 @@ def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings
 
 
 def _coordinator(env: EnvironmentVariables) -> CoordinatorReconcilerSettings | None:
-    """The settings of the SpiderCoordinator; None if its status is not written.
+    """The settings for the status of the SpiderCoordinator; None if no status is written.
 
     See docs/reference/configuration.md, "Controller".
     """
@@ -200,11 +198,7 @@ def _webhook(conf: ConfFile, env: EnvironmentVariables) -> WebhookSettings | Non
 
 
 def _injection(conf: ConfFile, env: EnvironmentVariables) -> InjectionSettings | None:
-    """The settings of the Pod webhook; None if conf.yml disables it.
-
-    Slots are extended resources that limit the Pods of a node: agents advertise them, and the
-    webhook adds requests for them to Pods.
-    """
+    """The settings of the Pod webhook; None if conf.yml disables the webhook."""
     has_provider = provider_of(conf) is not None
     devices = device_settings(conf.agent.devices, has_provider=has_provider)
     if not conf.inject.enabled:
@@ -219,10 +213,7 @@ def _injection(conf: ConfFile, env: EnvironmentVariables) -> InjectionSettings |
 
 
 def _secret(env: EnvironmentVariables) -> SecretSettings | None:
-    """The settings of the certificate that controllers issue, for the names of their Service.
-
-    None if they issue none.
-    """
+    """The settings of the certificate that controllers issue; None without ``TLS_SECRET``."""
     name = env.text(TLS_SECRET)
     if not name:
         return None
@@ -245,7 +236,6 @@ def _secret(env: EnvironmentVariables) -> SecretSettings | None:
 
 
 def _auto_pools(conf: ConfFile) -> AutoPoolSettings:
-    """The settings of automatic pools."""
     numbers = {
         REDUNDANT_NUMBER_KEY: conf.redundant_number,
         FLEXIBLE_NUMBER_KEY: conf.flexible_number,
@@ -285,10 +275,7 @@ def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
 
 
 def _cluster_defaults(conf: ConfFile) -> dict[str, str]:
-    """The access to etcd and the name of the cluster in conf.yml, for variables that are not set.
-
-    ``Access`` has the names of the settings of etcd.
-    """
+    """Values of conf.yml for unset variables: the access to etcd, and the name of the cluster."""
     etcd = conf.orbweaver.etcd
     return {
         "endpoints": ",".join(etcd.endpoints or ()),

@@ -34,7 +34,7 @@ def demo(
 ) -> None:
     """Show what Orbweaver does: two nodes, Pods, a crash, a leak, and queries of the log."""
     printer = DemoOutput()
-    missing = missing_capability()  # why this machine cannot run some steps; "" if it can
+    missing = missing_capability()
     laboratory = Laboratory(
         coordinator=None if missing.no_reply_marks else COORDINATOR_FIELDS,
         cluster_ips=not missing.no_services,

@@ -1,8 +1,7 @@
 """The steps of the demo that need certain features of the kernel: node to Pod, and a Service.
 
-``missing_capability`` tries the features first: "reply marks" (firewall rules that send the answers
-of a Pod to its node back through the veth pair), and eBPF programs with control groups. A step
-without its feature prints one line and is skipped.
+The features are reply marks (firewall rules that send the answers of a Pod to its node back through
+the veth pair), and eBPF programs with control groups. A step without its feature is skipped.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def missing_capability() -> MissingCapability:
     executor = NetnsExecutor()
     try:
         faults = {feature.name: feature.why_not for feature in try_kernel_features(executor)}
-    except OSError as error:  # no temporary namespace could be made
+    except OSError as error:  # no network namespace could be created
         faults = {"reply marks": str(error)}
     finally:
         executor.close()
@@ -111,7 +110,7 @@ def _connect(state: DemoState, address: str) -> tuple[str, ...]:
         try:
             output = state.node_a.run_in(state.pods["web-0"], sys.executable, *arguments)
         except LabFailed as error:
-            # `orbctl apply` writes the Service to the event log, and the agent reads it from there.
+            # The agent may not have read the Service from the event log yet.
             expect(time.monotonic() - began < SERVED_S_MAX, f"{address} is not served: {error}")
             continue
         result = json.loads(output)

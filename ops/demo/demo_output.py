@@ -1,6 +1,6 @@
-"""The output of the demo: numbered steps, the commands that a user would type, their results.
+"""The output of the demo: numbered steps, the commands that a user would type, and results.
 
-Without a terminal it prints the same text without colours. It runs nothing.
+Without a terminal the text has no colours.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class DemoOutput:
             self._console.print(Text(" " * INDENT + line.rstrip(), style=style), soft_wrap=True)
 
     def table(self, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Print a table: its titles, then its rows."""
+        """Print a table."""
         lines = [tuple(titles), *map(tuple, rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         for number, line in enumerate(lines):

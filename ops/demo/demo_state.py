@@ -22,10 +22,10 @@ DEMO_NAMESPACE: Final = "shop"
 
 
 class MissingCapability(NamedTuple):
-    """Why this machine cannot run some steps; "" if it can.
+    """Why steps of the demo are skipped on this machine; "" for a step that can run.
 
-    ``no_reply_marks``: the kernel has no firewall rules that send a Pod's answers to its node back
-    through the veth pair. ``no_services``: Services cannot be served.
+    ``no_reply_marks``: why a Pod and its node cannot reach each other. ``no_services``: why
+    Services cannot be served.
     """
 
     no_reply_marks: str = ""
@@ -33,7 +33,7 @@ class MissingCapability(NamedTuple):
 
 
 class DemoState:
-    """The state that the steps share. ``pods``: the newest sandbox of each Pod, by its name."""
+    """The state that the steps share. ``pods``: name of a Pod -> its newest sandbox."""
 
     def __init__(
         self, printer: DemoOutput, laboratory: Laboratory, missing: MissingCapability
@@ -43,7 +43,7 @@ class DemoState:
         self.laboratory = laboratory
         self.pods: dict[str, Sandbox] = {}
         self.stored_time = ""
-        """The time at which ``store_time`` ran, ISO 8601; a later step queries the state then."""
+        """The time of the last ``store_time``, ISO 8601. Later steps query this state."""
 
     @property
     def node_a(self) -> Node:
@@ -62,7 +62,7 @@ class DemoState:
         self.stored_time = f"{stamp}.{milliseconds:03}Z"
 
     def create_sandbox(self, pod: str) -> Sandbox:
-        """Create a sandbox for a Pod. An earlier sandbox of the Pod must be destroyed before."""
+        """Create a sandbox for a Pod. Destroy an earlier sandbox of the Pod first."""
         self.pods[pod] = self.laboratory.sandbox(pod, DEMO_NAMESPACE)
         return self.pods[pod]
 
@@ -84,7 +84,7 @@ class DemoState:
         return sandbox
 
     def show_call(self, node: Node, verb: str, variables: str, plugin: str = "macvlan") -> None:
-        """Show how a runtime calls the plugin, with further environment variables."""
+        """Show how a runtime calls a plugin. ``variables``: further environment variables."""
         words = (f"CNI_COMMAND={verb}", variables, plugin, "<lab.conf")
         self.printer.command(" ".join(filter(None, words)), place=node.name)
 
@@ -116,7 +116,7 @@ class DemoState:
         return output
 
     def run_quietly(self, line: str, *, code: int = 0) -> str:
-        """Run orbctl without showing it; return its output."""
+        """Run orbctl without showing the command; return its output."""
         result = self.laboratory.orbctl(*shlex.split(line), directory=PROJECT_ROOT)
         output = result.stderr + result.stdout
         expect(result.returncode == code, f"orbctl {line}: exit code {result.returncode}\n{output}")

@@ -30,7 +30,7 @@ CART_SETTLED: Final = re.compile(r"cart +Deployment +9 +1 +10 +1 +settled")
 AGENT: Final = "SPIDERPOOL_NODE_NAME={} ORBWEAVER_ETCD_ENDPOINTS={} ... orbweaver-agent"
 TRY_AGAIN_LATER: Final = 11
 POOL_FULL: Final = 110
-"""The codes of two CNI errors, ``TRY_AGAIN_LATER`` and ``POOL_FULL`` (docs/reference/agent.md)."""
+"""``TRY_AGAIN_LATER`` and ``POOL_FULL`` are codes of CNI errors (docs/reference/agent.md)."""
 
 
 def start(state: DemoState) -> None:
@@ -139,14 +139,14 @@ def kill_agent(state: DemoState) -> None:
     message = next(iter(failures.values())).message
     printer.output(f"{len(failures)} of {CRASH_PODS} failed: {message}", style="yellow")
     unanswered = sum(pod in committed for pod in failures)
-    printer.say(f"Committed although the answer was lost: {unanswered} of them.")
+    printer.say(f"Of these ADDs, {unanswered} were committed: only the answers were lost.")
     printer.command(AGENT.format(node.name, state.laboratory.etcd.endpoint), place=node.name)
     node.start_agent()
     for sandbox in sandboxes:
         if sandbox.pod in failures:
             state.replace(node, sandbox)
         else:
-            # Only the ADD of the IPAM plugin: that of macvlan would fail, as the interface exists.
+            # Calls only the IPAM plugin: macvlan would fail, because the interface exists.
             repeated = addresses_in(node.runtime.allocate(sandbox))
             expect(repeated == sandbox.addresses, f"a repeated ADD returned {repeated}")
     after = state.endpoints()

@@ -20,14 +20,14 @@ Verdict = Literal["ok", "warning", "failed"]
 """``failed``: Pods on common kinds of networks fail. ``warning``: some Pods may fail."""
 
 NEEDED: Final = ("veth links", "macvlan links", "IPv4 policy rules")
-"""Kernel features that common networks need; other features are for some kinds of networks."""
+"""Kernel features that common kinds of networks need. A lack of other features is a warning."""
 
 MTU_MIN_FOR_IPV6: Final = 1_280
 READ_REMEDY: Final = "correct the cause; if a permission is missing, run this command as root"
 
 
 class Diagnosis(NamedTuple):
-    """The result of one check. ``found``: the state of the node; ``remedy`` "": none is needed."""
+    """The result of one check. ``found``: the state of the node. ``remedy``: what to do, or ""."""
 
     check: str
     verdict: Verdict
@@ -36,7 +36,7 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(examination: Examination) -> list[Diagnosis]:
-    """Derive the diagnoses of a node, the general ones first."""
+    """Derive all diagnoses of a node."""
     return [
         *_process(examination),
         *_features(examination),
@@ -153,10 +153,7 @@ def _nic(nic: MasterNic) -> Iterator[Diagnosis]:
 
 
 def _roce(state: RoceNicState) -> Diagnosis:
-    """The diagnosis of a NIC: ``differences`` from its rule, and ``gaps`` that its driver causes.
-
-    A rule with node labels gives no warning: whether this node has them is unknown.
-    """
+    """A rule for nodes with labels gives no warning: the labels of this node are unknown."""
     check = f"RoCE QoS of {state.nic}"
     if not state.differences and not state.gaps:
         return Diagnosis(check, "ok", state.found)

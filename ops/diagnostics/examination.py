@@ -1,8 +1,7 @@
-"""Reads, once, the state of a node that the interfaces of Pods depend on. Changes nothing.
+"""Reads the state of a node on which the interfaces of Pods depend. Changes nothing.
 
-Probes find the hosts that answer for the gateways, and leave no entries in neighbour caches. If one
-part of the state cannot be read, its error becomes a fault text, and the other parts are still
-read.
+If a part of the state cannot be read, the error is added to ``faults``, and the other parts are
+still read.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ POD_VARIABLE: Final = "KUBERNETES_SERVICE_HOST"
 """An environment variable that Kubernetes sets in every container."""
 
 SYSFS_VARIABLE: Final = "ORBWEAVER_SYSFS"
-"""The variable with the path of the node's /sys in an agent's Pod; the chart sets it."""
+"""The variable with the path at which an agent's Pod has the node's /sys; set by the chart."""
 
 
 class GatewayAnswer(NamedTuple):
@@ -57,8 +56,8 @@ class GatewayAnswer(NamedTuple):
 class Examination(NamedTuple):
     """The state of a node.
 
-    ``kernel``: its release; ``machine``: the CPU architecture; ``ipv6``: whether the kernel has it.
-    ``manager``: NetworkManager; None if this process runs in a Pod, which cannot check it.
+    ``kernel``: the release. ``machine``: the CPU architecture. ``ipv6``: whether the kernel has
+    IPv6. ``manager``: NetworkManager; None in a Pod, where NetworkManager cannot be checked.
     ``faults``: why parts of the state could not be read.
     """
 
@@ -76,7 +75,7 @@ class Examination(NamedTuple):
 
 
 class _Reader:
-    """Reads all parts; a part that fails is left empty, and its error is added to ``faults``."""
+    """Reads the state. A part that cannot be read stays empty, and adds a text to ``faults``."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._executor = executor
@@ -89,7 +88,7 @@ class _Reader:
         self.roce: list[RoceNicState] = []
 
     def read(self) -> None:
-        """Read all parts. Blocks: call it in a thread."""
+        """Read all parts. Blocks the thread."""
         executor = self._executor
         self.ipv6 = Path("/proc/net/if_inet6").exists()
         self.features = self._try("features of the kernel", lambda: try_kernel_features(executor))
@@ -113,7 +112,7 @@ class _Reader:
 
 
 async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
-    """Examine this node; probe ``gateways`` and the gateways of its default routes."""
+    """Examine this node; probe ``gateways`` and the gateways of the node's default routes."""
     executor = NetnsExecutor()
     detector = Detector(executor)
     reader = _Reader(executor)

@@ -1,8 +1,7 @@
 """Reads the hardware behind a node's links: PCI devices, virtual functions, RDMA devices.
 
 The driver of a link reports the PCI device of the link, even if /sys shows another network
-namespace. An RDMA device reports the link of each of its ports. Hardware that is not reported is
-left out.
+namespace. Hardware that is not reported is left out.
 """
 
 from __future__ import annotations
@@ -21,9 +20,10 @@ from nodeagent.sriov_master_addresses import SYSFS
 
 
 class Hardware(NamedTuple):
-    """The hardware of one link. ``device``: PCI address; ``rdma``: names of its RDMA devices.
+    """The hardware of one link.
 
-    ``vfs``: number of virtual functions; ``vfs_max``: how many the device can have.
+    ``device``: PCI address. ``vfs``: number of virtual functions. ``vfs_max``: number of virtual
+    functions that the device can have. ``rdma``: names of RDMA devices.
     """
 
     device: str = ""
@@ -35,7 +35,7 @@ class Hardware(NamedTuple):
 def read_hardware(
     executor: NetnsExecutor, namespace: NetworkNamespace, links: Iterable[str], sysfs: Path = SYSFS
 ) -> dict[str, Hardware]:
-    """The hardware by link. Raises OSError."""
+    """Link -> its hardware. Raises OSError."""
     names = tuple(links)
     pci_addresses = executor.run(namespace, _pci_address_reader(names))
     rdma = _rdma_devices(executor, namespace)
@@ -54,7 +54,7 @@ def _hardware_of(device: Path, rdma: tuple[str, ...]) -> Hardware:
         device.name,
         _number(device / "sriov_numvfs"),
         _number(device / "sriov_totalvfs"),
-        # Netlink reports no link for the RDMA device of an InfiniBand NIC; /sys has the device.
+        # /sys has the RDMA device of an InfiniBand NIC; netlink does not report the link.
         rdma or rdma_devices(device),
     )
 
@@ -64,7 +64,7 @@ def _number(path: Path) -> int:
 
 
 def _pci_address_reader(links: tuple[str, ...]) -> Callable[[], dict[str, str]]:
-    """A function that reads PCI addresses by link in the network namespace of its thread."""
+    """A function that reads the PCI address of each link in its thread's network namespace."""
 
     def read() -> dict[str, str]:
         pci_addresses = {}
@@ -79,7 +79,7 @@ def _pci_address_reader(links: tuple[str, ...]) -> Callable[[], dict[str, str]]:
 
 
 def _rdma_devices(executor: NetnsExecutor, namespace: NetworkNamespace) -> dict[str, list[str]]:
-    """The names of RDMA devices, by link; empty if the kernel has no RDMA."""
+    """Link -> names of its RDMA devices; empty if the kernel has no RDMA."""
     rdma_socket = RdmaSocket.open(executor, namespace)
     if rdma_socket is None:
         return {}

@@ -1,7 +1,7 @@
 """Tries the kernel features that Pods need, in a temporary network namespace.
 
-The node is not changed, except that the kernel loads modules as it would for a Pod. A missing
-feature is a result, not an error.
+The node is not changed, except that the kernel may load modules. A missing feature is a result, not
+an error.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ TRIAL_TABLE: Final = 500
 TRIAL_MARK: Final = 1
 TRIAL_VLAN: Final = 5
 TRIAL_PRIORITY: Final = 1_000
-"""``TRIAL_...``: values in the temporary namespace; any other values would work too."""
+"""``TRIAL_...``: arbitrary values for the temporary namespace."""
 
 _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 
 class KernelFeature(NamedTuple):
-    """One feature. ``why_not``: why it does not work, or "". ``module``: its kernel module."""
+    """One feature. ``module``: the kernel module to load. ``why_not``: the error, or ""."""
 
     name: str
     module: str
@@ -58,7 +58,7 @@ class KernelFeature(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """A kind of link to try. ``needs_parent``: a link of this kind is on top of another link."""
+    """A kind of link to try. ``needs_parent``: whether such a link is on top of another link."""
 
     kind: str
     module: str
@@ -115,7 +115,7 @@ def _rule(session: NetlinkSession, family: Family) -> KernelFeature:
 def _reply_marks(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[KernelFeature]:
     """Try the two implementations of reply marks; one is enough.
 
-    Reply marks: firewall rules that send an answer back through the veth pair
+    Reply marks are firewall rules that send an answer back through the veth pair
     (docs/reference/coordinator.md, "Reply path").
     """
     implementations: tuple[tuple[str, ReplyMarkRules], ...] = (
@@ -142,8 +142,8 @@ def _cluster_ips() -> Iterator[KernelFeature]:
     """Try what the programs for ClusterIPs need: eBPF, cgroup v2, and a bpffs for their pins."""
     why = fault = ""
     try:
-        own_netns_cookie()  # raises if eBPF programs of this kernel cannot identify namespaces
-        # 0: an agent would exclude its own network namespace here; the trial excludes none.
+        own_netns_cookie()  # raises DatapathError if eBPF cannot identify namespaces
+        # 0: the trial skips no network namespace; an agent skips its own.
         if try_loading(DesiredPrograms(skipped_netns=0)) != errno.ECONNREFUSED:
             fault = "a refused connection gets EPERM from this kernel, not ECONNREFUSED"
     except DatapathError as error:

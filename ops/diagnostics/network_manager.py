@@ -1,7 +1,7 @@
 """Checks that NetworkManager does not manage the veth interfaces of Pods.
 
-The interfaces that ifacer creates are not checked. A configuration is only suggested, not written,
-because it belongs to the owner of the node.
+Interfaces that ifacer creates are not checked. A change of the configuration is only suggested,
+because the configuration belongs to the owner of the node.
 """
 
 from __future__ import annotations

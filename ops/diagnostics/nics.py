@@ -17,10 +17,11 @@ _ETHERNET_MAC_BYTES: Final = 6
 
 
 class MasterNic(NamedTuple):
-    """One interface. ``addresses``: with prefix length, without link-local ones.
+    """One interface that can be a master.
 
-    ``kind``: "nic" for a NIC, else the kind of the link. ``promiscuity``: how many users of the
-    link set promiscuous mode. The last four are the fields of ``hardware.Hardware``.
+    ``kind``: "nic", or the kind of a virtual link. ``promiscuity``: how many users of the link set
+    promiscuous mode. ``addresses``: with prefix length, without link-local addresses. ``device`` to
+    ``rdma``: see ``hardware.Hardware``.
     """
 
     name: str

@@ -22,9 +22,10 @@ from core.domain.roce_qos.qos_plan import ets_text, plan_qos
 
 
 class RoceNicState(NamedTuple):
-    """The QoS of a NIC as text (``found``). ``gaps``: settings of its rule that its driver lacks.
+    """The QoS of a NIC as text (``found``), compared with the first rule for this NIC.
 
-    ``differences``: between the NIC and its rule. ``nodes``: the node labels of the rule, as text.
+    ``differences``: from the rule. ``gaps``: settings of the rule that the driver lacks. ``nodes``:
+    the node labels of the rule, as text.
     """
 
     nic: str
@@ -35,14 +36,13 @@ class RoceNicState(NamedTuple):
 
 
 def roce_states(nics: Collection[RoceNic], rules: Collection[RoceQosRule]) -> list[RoceNicState]:
-    """The state of each NIC. Virtual functions and bonds only if they differ from their rule."""
+    """The state of each NIC that has a port or differs from its rule."""
     states = [_state(nic, rules) for nic in nics]
     pairs = zip(nics, states, strict=True)
     return [state for nic, state in pairs if nic.has_port or state.differences]
 
 
 def _state(nic: RoceNic, rules: Collection[RoceQosRule]) -> RoceNicState:
-    """The state of a NIC, compared with the first rule that is for this NIC."""
     of_port = (*_dcb(nic.dcb), *_ecn(nic.ecn)) if nic.has_port else ()
     text = ", ".join((*of_port, *map(_port, nic.ports)))
     for rule in rules:

@@ -22,6 +22,6 @@
     watches/                           Pods, Nodes and applications for the workflows
     kubernetes_host.py                 the tasks of a leading controller
 
-For addresses the log is authoritative, for desired configuration the custom resources are. The
+The log is authoritative for addresses, the custom resources for the desired configuration. The
 deletion of an object never releases an address: it stops new claims and waits for the last release.
 """

@@ -1,9 +1,13 @@
-"""Traces a packet from network stack to network stack, between a Pod and a destination.
+"""Traces packets between a Pod and a destination, through the network stacks of Pod and node.
 
-A trace has these legs: **there**, a packet from the Pod; **back**, the reply to it; and **marked**,
-once for each firewall mark of the Pod's rules: the reply of the Pod to a packet that arrived
-through the node. A leg ends where the packet arrives, is dropped, or leaves the node. Routes and
-rules are read through ``Stack``.
+A trace has these legs:
+
+    there   a packet from the Pod to the destination
+    back    the reply to this packet
+    marked  a reply of the Pod to a packet that arrived through the node;
+            one leg for each firewall mark in the Pod's rules
+
+A leg ends where the packet arrives, is dropped, or leaves the node.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ class PathHop(NamedTuple):
 
 
 class PathLeg(NamedTuple):
-    """One leg: its name, its hops, and what happens to the packet at its ``end``."""
+    """One leg of a trace. ``end``: what happens to the packet after the last hop."""
 
     name: str
     hops: tuple[PathHop, ...]
@@ -41,7 +45,7 @@ class PathLeg(NamedTuple):
 
 
 class _Departure(NamedTuple):
-    """A leg from the Pod. ``link``: by which the packet leaves the Pod (``by nic``) or the node."""
+    """A leg from the Pod. ``link``: the last link, of the Pod (``by nic``) or of the node."""
 
     leg: PathLeg
     exit_path: ExitPath
@@ -107,7 +111,7 @@ def _back(
     source: Address,
     destination: Address,
 ) -> PathLeg | None:
-    """Trace the reply to the packet of ``departure``; None if it did not leave the Pod."""
+    """Trace the reply to the packet of ``departure``; None if this packet did not leave the Pod."""
     link, exit_path = departure.link, departure.exit_path
     if exit_path in ("nowhere", "itself"):
         return None

@@ -1,7 +1,7 @@
 """Route lookups in one network stack, and the network namespace of a Pod.
 
-The kernel returns the route and its table, but not the rule that selected the table; this module
-searches the rules by priority. Nothing is changed.
+The kernel does not report the rule that selected the table of a route, so this module searches the
+rules by priority.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ROUTE_TYPES: Final = {numbers.RTN_LOCAL: "local", 3: "broadcast", 5: "multicast
 """RTN_* of include/uapi/linux/rtnetlink.h -> its name in the output of ``ip route``."""
 
 _SPOOFED: Final = "dropped on arrival: rp_filter, or an invalid source address"
-"""Linux returns EXDEV until 6.12; later versions return EINVAL, as for other invalid requests."""
+"""Linux returns EXDEV until 6.12, and EINVAL in later versions."""
 
 _ERRNO_MEANINGS: Final = {
     EXDEV: _SPOOFED,
@@ -50,10 +50,11 @@ _NEIGHBOUR_STATES: Final = {
 
 
 class RouteResult(NamedTuple):
-    """The kernel's decision about a packet. ``why_not``: why the kernel drops it, or "".
+    """The kernel's decision about a packet.
 
     ``source``: the source address that the stack would choose. ``neighbour``: MAC address and state
-    of the next hop's neighbour entry; "" if the next hop needs none.
+    of the next hop's neighbour entry; "" if the next hop needs none. ``why_not``: why the kernel
+    drops the packet, or "".
     """
 
     question: RouteLookup
@@ -121,7 +122,7 @@ def rule_of(
 ) -> RoutingRule | None:
     """The first rule that matches this packet and leads to this table.
 
-    A packet that this stack sends itself has the incoming interface ``lo``.
+    The incoming interface of a packet from this stack is ``lo``.
     """
     incoming = links[question.incoming].name if question.incoming in links else "lo"
     for rule in rules:

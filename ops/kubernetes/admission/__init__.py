@@ -11,6 +11,5 @@ See docs/reference/admission.md.
     webhook_server.py      HTTPS server, which reloads changed certificates
     configurations.py      the webhook configurations
 
-Pods do not depend on these webhooks, unless the Pod webhook (pods.py) is on. Updates that change
-neither the spec nor a label with "spider" in its key are allowed without a read.
+Pods do not depend on these webhooks, unless the Pod webhook (pods.py) is on.
 """

@@ -1,4 +1,4 @@
-"""The webhooks of a controller: every replica serves them, not only the leader."""
+"""The webhooks of a controller. Every replica serves them."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 See docs/reference/admission.md, "Webhook configurations".
 
-Of the deletions, those of pools and subnets are reviewed. Unless ``guards_deletion`` is set, the
-webhook only warns about a deletion, which then succeeds even while no controller runs.
-``matchConditions`` exclude updates that change neither the spec nor labels, such as the removal of
-a finalizer: these updates also succeed while no controller runs.
+Deletions of pools and subnets are reviewed. Unless ``guards_deletion`` is set, the webhook only
+warns, and a deletion succeeds even while no controller runs. ``matchConditions`` exclude updates
+that change neither the spec nor labels, such as the removal of a finalizer, so these updates need
+no running controller.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ CONFIGURATION_NAME: Final = "spiderpool-controller"
 
 TIMEOUT_S: Final = 10
 ADMITTED_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
-"""Kinds whose admissions are stored until they are translated (``pending_admissions``)."""
+"""Kinds whose admissions are stored until the log has the object (``pending_admissions``)."""
 
 DELETION_KINDS: Final = ("SpiderIPPool", "SpiderSubnet")
 WARNING_TIMEOUT_S: Final = 3
-"""Seconds that a deletion waits for a warning about it."""
+"""Seconds that a deletion waits for the warning."""
 
 _PLURALS: Final = {kind: f"{kind.lower()}s" for kind in WEBHOOK_KINDS}
 _CHANGED: Final = "request.operation != 'UPDATE' || object.spec != oldObject.spec"
@@ -105,7 +105,7 @@ def _webhook(verb: str, kind: str, client: WebhookClientConfig, *, guards_deleti
 
 
 def _warning_of_deletion(kind: str, client: WebhookClientConfig) -> Object:
-    """The webhook that warns of the deletion of an object in use, and never refuses it."""
+    """The webhook that only warns of the deletion of an object in use."""
     return {
         "name": f"{kind.lower()}-deletion.spiderpool.spidernet.io",
         "clientConfig": client.config(path_of("validate", kind)),
@@ -127,7 +127,7 @@ def _rule(kind: str, operations: list[str]) -> Object:
 
 
 def _changed(kind: str) -> str:
-    """The match condition: spec or labels change, or the annotations of a network."""
+    """The match condition: the spec or labels change, or the annotations of a network change."""
     parts = ["labels", "annotations"] if kind == "SpiderMultusConfig" else ["labels"]
     return _CHANGED + "".join(_CHANGED_METADATA.format(part) for part in parts)
 

@@ -2,8 +2,8 @@
 
 See docs/reference/admission.md, "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP".
 
-It refuses nothing: an unreadable field is not changed, and validation refuses it. Values are
-normalised as by the commands, so that the object has the same values as the log.
+An object with an unreadable field gets no defaults; validation refuses the object. Values are
+normalised as in commands, so that the object has the same values as the log.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def defaulted(body: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Sub
 
 
 def _with_uid(body: Object) -> Object:
-    """The object with a UID; an object that is being created has none yet."""
+    """The object with a UID; "" during the creation of the object."""
     return body | {"metadata": {"uid": ""} | body["metadata"]}
 
 

@@ -1,9 +1,6 @@
 """Defaults and validation of SpiderCoordinator and SpiderMultusConfig.
 
-See docs/reference/admission.md.
-
-The rules are in ``core.manifests.networks``. Only the owner of an existing NAD is read from the API
-server.
+See docs/reference/admission.md. The rules are in ``core.manifests.networks``.
 """
 
 from __future__ import annotations
@@ -51,9 +48,9 @@ _DEFAULTS: Final[dict[str, Any]] = {
 
 
 def defaulted_coordinator(body: Object) -> Object:
-    """A copy with defaults, and with canonical prefixes and the finalizer.
+    """A copy with defaults, canonical prefixes and the finalizer.
 
-    Only defaults are added without podCIDRType, which validation requires, and during a deletion.
+    During a deletion, or if the required podCIDRType is missing, only the defaults are added.
     """
     after = copy.deepcopy(body)
     spec = after.setdefault("spec", {})
@@ -66,7 +63,7 @@ def defaulted_coordinator(body: Object) -> Object:
     if not spec.get("podCIDRType") or "deletionTimestamp" in metadata:
         return after
     try:
-        msgspec.convert(spec, CoordinatorSpec)  # the API server checks the schema after this
+        msgspec.convert(spec, CoordinatorSpec)  # the API server checks the schema after mutation
         _write_prefixes(spec)
     except (msgspec.ValidationError, AddressSyntaxError):
         return after  # validation refuses it
@@ -76,7 +73,7 @@ def defaulted_coordinator(body: Object) -> Object:
 
 
 def defaulted_network(body: Object) -> Object:
-    """A copy with the defaults of its cniType, and the labels that select it for injection."""
+    """A copy with the defaults of its cniType, and with the labels that select it for injection."""
     after = copy.deepcopy(body)
     try:
         network = network_of(body)

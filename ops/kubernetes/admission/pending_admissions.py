@@ -1,11 +1,12 @@
 """Admits pools and subnets one at a time, and stores each admission until the log has the object.
 
 A review is validated against the log and the pending admissions, so that no conflicting object is
-admitted while the translator lags or does not run. A replica validates one review at a time; if
-another replica has stored an admission meanwhile, the later review is validated again
-(``AdmissionStore.add``). Two cases are not covered: ``orbctl apply`` and automatic pools write to
-the log without a review, and the API server may store an object later than ``STORING_S_MAX`` after
-its review. Of two conflicting objects, the log then has the first; the second gets Ready=False.
+admitted while the translator lags or does not run. If another replica stores an admission during a
+review, the review is validated again (``AdmissionStore.add``).
+
+Conflicting objects are still possible if ``orbctl apply`` or an automatic pool writes to the log
+without a review, or if the API server stores an object later than ``STORING_S_MAX`` after the
+review. The log then has the first object; the second object gets Ready=False.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from ops.kubernetes.admission.reviews import AdmissionRequest
 from ops.kubernetes.translated_kinds import TranslatedKind, command_of
 
 STORING_S_MAX: Final = 75.0
-"""The longest time from a review to the stored object, in seconds.
+"""Seconds from a review until the API server has stored the object, at most.
 
-It is the request timeout of the API server, which is 60 s, and a margin.
+The sum of the API server's request timeout, 60 s, and a margin.
 """
 
 SWEEP_S: Final = 10.0
@@ -115,7 +116,7 @@ class Admitter:
     async def _store(
         self, admission_request: AdmissionRequest, value: Pool | Subnet, since: AdmissionSnapshot
     ) -> None:
-        """Store the admission. Raises LostRace if another one was stored after ``since``."""
+        """Store the admission. Raises LostRace if an admission was stored after ``since``."""
         metadata = admission_request.object["metadata"]
         admission = PendingAdmission(
             review=admission_request.uid,

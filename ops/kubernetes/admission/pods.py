@@ -2,9 +2,8 @@
 
 See docs/reference/admission.md, "Pods". Slots are extended resources (``core.domain.slots``).
 
-It is off by default, because with it new Pods depend on the webhook. Networks come from an
-informer; only Pods that need networks or slots wait for its first list. The Pod's Namespace is read
-from the API server. A refusal rejects the Pod.
+The webhook is off by default, because new Pods would depend on it. Only Pods that need networks or
+slots wait for the first list of networks.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ class PodInjection:
             try:
                 network = network_of(body)
             except BadInput:
-                continue  # the network's webhook and its Event report it
+                continue  # reported by the network's webhook and by an Event
             labels = body["metadata"].get("labels") or {}
             nad = attachment_name(network.name, network.annotations)
             self._networks[key] = InjectableNetwork(*key, labels, network.spec, nad=nad)

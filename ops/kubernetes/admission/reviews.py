@@ -105,8 +105,7 @@ class _Review(Struct, rename="camel"):
 def read_request(body: bytes, kind: str, group: str) -> AdmissionRequest:
     """Decode the review of an object of this kind.
 
-    Raises BadInput if the body is not an AdmissionReview v1, and MalformedReview, with the UID to
-    respond to, for other faults.
+    Raises BadInput if the body is not an AdmissionReview v1, and MalformedReview for other faults.
     """
     try:
         review = msgspec.json.decode(body, type=_Review)
@@ -166,11 +165,11 @@ def allowed(uid: str, patch: Sequence[Object] = (), warnings: Sequence[str] = ()
 def denied(
     request: AdmissionRequest, refusals: Sequence[Refusal], *, name: str = "", reason: str = ""
 ) -> bytes:
-    """A response that denies the request; the refusals are the causes of its Status.
+    """A response that denies the request; the refusals are the causes of the Status.
 
     ``name``: the name of the object in the Status, by default the name in the request. ``reason``:
-    the reason of the Status, by default Invalid; if the first refusal is of the kind AlreadyExists,
-    always that.
+    the reason of the Status, by default Invalid. If the first refusal is of the kind AlreadyExists,
+    the reason is AlreadyExists.
     """
     kind, name = request.kind, name or request.name
     first = refusals[0]
@@ -201,7 +200,7 @@ def failed(uid: str, message: str, reason: str = "ServiceUnavailable") -> bytes:
 
 
 def patch_between(before: Object, after: Object) -> list[Object]:
-    """The patch from ``before`` to ``after``: replaces members of metadata, and the spec."""
+    """The patch from ``before`` to ``after``: replaces changed metadata, and a changed spec."""
     patch: list[Object] = []
     for name, value in after.get("metadata", {}).items():
         if before.get("metadata", {}).get(name) != value:
