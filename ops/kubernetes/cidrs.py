@@ -1,8 +1,7 @@
 """Finds the CIDRs of a cluster's Pods and Services in objects and configurations. Pure.
 
-See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
-
-Other programs write these objects, so malformed parts are ignored.
+Other programs write the objects, so malformed parts are ignored. See
+docs/reference/custom-resource-rules.md, "SpiderCoordinator".
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ CNI_NAMES: Final[Mapping[str, Source]] = {
     "cilium": "cilium",
     "flannel": "cluster",
 }
-"""The source of the Pod CIDRs by the name of the overlay's CNI configuration."""
+"""Name in a CNI configuration -> the source of the Pod CIDRs."""
 
 IGNORED: Final = "00-multus"
 """A part of the file name of Multus' own configuration."""
@@ -40,12 +39,15 @@ class Cidrs(NamedTuple):
     services: tuple[str, ...] = ()
 
     def or_else(self, other: Cidrs) -> Cidrs:
-        """These CIDRs; where Pods or Services have none, the CIDRs of ``other``."""
+        """These CIDRs; if those of Pods or Services are unknown, the ones of ``other``."""
         return Cidrs(self.pods or other.pods, self.services or other.services)
 
 
 def source_of(configurations: Mapping[str, str]) -> Source:
-    """The source of the Pod CIDRs by the first CNI configuration (name -> text), except Multus'."""
+    """The source of the Pod CIDRs, by the first CNI configuration that is not Multus' own.
+
+    ``configurations``: file name -> text.
+    """
     for name in sorted(configurations):
         if IGNORED in name:
             continue
@@ -96,7 +98,7 @@ def of_calico(pools: Iterable[Object]) -> tuple[str, ...]:
 
 
 class CiliumIpam(NamedTuple):
-    """Cilium's IPAM mode, and the CIDRs of its cluster-pool modes."""
+    """Cilium's IPAM mode, and the CIDRs for the cluster-pool modes."""
 
     mode: str
     cidrs: tuple[str, ...]
@@ -111,7 +113,7 @@ def of_cilium(config_map: Object) -> CiliumIpam:
 
 
 def of_cilium_pools(pools: Iterable[Object]) -> tuple[str, ...]:
-    """The CIDRs of CiliumPodIPPools, by name."""
+    """The CIDRs of CiliumPodIPPools, sorted by name of the pool."""
     texts: list[str] = []
     for pool in sorted(pools, key=lambda pool: str(pool["metadata"]["name"])):
         for family in ("ipv4", "ipv6"):
@@ -121,7 +123,7 @@ def of_cilium_pools(pools: Iterable[Object]) -> tuple[str, ...]:
 
 
 def of_service_cidrs(objects: Iterable[Object]) -> tuple[str, ...]:
-    """The CIDRs of ServiceCIDR objects, by name."""
+    """The CIDRs of ServiceCIDR objects, sorted by name of the object."""
     ordered = sorted(objects, key=lambda body: str(body["metadata"]["name"]))
     return tuple(
         cidr
@@ -132,7 +134,7 @@ def of_service_cidrs(objects: Iterable[Object]) -> tuple[str, ...]:
 
 
 def _flag(arguments: Iterable[object], flag: str) -> tuple[str, ...]:
-    """The CIDRs in the first argument that begins with ``flag``, which ends with "="."""
+    """The CIDRs in the first argument that begins with ``flag``."""
     for argument in arguments:
         if isinstance(argument, str) and argument.startswith(flag):
             return _list(argument.removeprefix(flag))
@@ -150,7 +152,7 @@ def _items(value: object) -> list[Any]:
 
 
 def _list(text: object, separators: str = "") -> tuple[str, ...]:
-    """The CIDRs of a list, separated by commas or ``separators``; other parts are ignored."""
+    """The CIDRs in a text, separated by commas or ``separators``; other words are ignored."""
     if not isinstance(text, str):
         return ()
     for separator in separators:

@@ -1,10 +1,12 @@
 """Cleans up after an uninstallation, so that webhooks and finalizers block no deletion.
 
-First it deletes the webhook configurations, because their server has stopped. Then it waits until
-the Lease has no holder: a running controller could add finalizers again. Then it removes
-Orbweaver's finalizer from the remaining objects, which are kept and can be deleted. Finally it
-waits until a DaemonSet of the chart has cleaned each node. Missing objects are not an error, and
-the cleanup can run again.
+1. Delete the webhook configurations, because the webhook server has stopped.
+2. Wait until the Lease has no holder: a running controller could add finalizers again.
+3. Remove Orbweaver's finalizer from the remaining objects. The objects are kept.
+4. Delete the Lease and the Secret.
+5. Wait until a DaemonSet of the chart has cleaned each node.
+
+Missing objects are not an error, and the cleanup can run again.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ POLL_S: Final = 1.0
 """Seconds between two reads of the Lease, or of the DaemonSet."""
 
 PASS_PAUSE_S: Final = 2.0
-"""The pause between a pass that removed finalizers and the next one, which must find none."""
+"""Seconds between two passes over all objects. A pass that finds no finalizer is the last one."""
 
 PASSES_MAX: Final = 20
 NODES_WAIT_S: Final = 60.0
@@ -39,7 +41,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class InstallationNames(NamedTuple):
-    """The names of the objects of an installation; "" for objects that it does not have."""
+    """The names of the objects of an installation; "" for a missing object."""
 
     namespace: str
     lease: str
@@ -108,7 +110,7 @@ async def _remove_finalizers(api: Api, kind: str) -> int:
     try:
         listed = await api.list(f"/apis/{API_VERSION}/{kind}")
     except ApiNotFound:
-        return 0  # the CRD was deleted, and with it all objects
+        return 0  # the CRD was deleted with all objects
     return sum([await _remove_finalizer(api, kind, body) for body in listed.items])
 
 

@@ -1,7 +1,7 @@
 """Reads and copies the CNI configurations of a node; the first one names the overlay network.
 
-On most nodes only root may read them, so a container of the chart makes copies for the controller,
-which is not root. Both read at most ``FILES_MAX`` files of ``FILE_BYTES_MAX``.
+On most nodes only root may read the configurations. A container of the chart copies them for the
+controller, which is not root.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ FAULT: Final = "ClusterNotReady"
 """The reason of the Event about a directory that cannot be read."""
 
 Stamp = tuple[tuple[str, int, int], ...]
-"""Name, modification time (ns) and size of each configuration: differs after a change."""
+"""Name, modification time (ns) and size of each configuration, to detect changes."""
 
 
 def read_directory(directory: Path) -> Mapping[str, str]:
     """The configurations by file name; none if the directory does not exist.
 
-    Raises BadInput if the directory or a file cannot be read: the overlay is then unknown.
+    Raises BadInput if the directory or a file cannot be read.
     """
     texts = {}
     try:
@@ -47,7 +47,7 @@ def read_directory(directory: Path) -> Mapping[str, str]:
 
 
 def stamp_of(directory: Path) -> Stamp:
-    """Names, times and sizes of the configurations; () if the directory cannot be read."""
+    """The stamp of the configurations; () if the directory cannot be read."""
     entries = []
     try:
         for path in _paths(directory):
@@ -61,7 +61,7 @@ def stamp_of(directory: Path) -> Stamp:
 def mirror(source: Path, target: Path) -> list[str]:
     """Copy the configurations of ``source`` to ``target``; return the names that have changed.
 
-    Each file is replaced atomically. Raises BadInput and OSError; the copies then stay unchanged.
+    Each file is replaced atomically. Copies without a source are deleted. Raises BadInput, OSError.
     """
     texts, copies = read_directory(source), read_directory(target)
     changed = sorted(

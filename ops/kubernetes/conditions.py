@@ -1,8 +1,4 @@
-"""Makes conditions and Events of an object, by the conventions of the Kubernetes API. Pure.
-
-A condition has a reason for programs and a message for people. Its ``lastTransitionTime`` changes
-only with its status.
-"""
+"""Makes conditions and Events of an object, by the conventions of the Kubernetes API. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +42,7 @@ def refusal_condition(error: Refused | BadInput) -> DesiredCondition:
 
 
 def draining_conditions(message: str) -> tuple[DesiredCondition, DesiredCondition]:
-    """The conditions of an object that is being deleted and still has claims."""
+    """The conditions of an object that is being deleted and is still in use."""
     return (
         DesiredCondition(READY_TYPE, "False", "Draining", message),
         DesiredCondition(DRAINING, "True", "InUse", message),
@@ -54,7 +50,7 @@ def draining_conditions(message: str) -> tuple[DesiredCondition, DesiredConditio
 
 
 def is_new(body: Object, desired: DesiredCondition) -> bool:
-    """Whether the object does not have a condition with this status and message yet."""
+    """Whether the object has no condition with this type, status and message."""
     return not any(
         (condition["type"], condition["status"], condition["message"])
         == (desired.type, desired.status, desired.message)
@@ -63,7 +59,10 @@ def is_new(body: Object, desired: DesiredCondition) -> bool:
 
 
 def conditions(body: Object, desired: Iterable[DesiredCondition], now: str) -> list[Object]:
-    """The conditions as API objects; ``now`` as RFC 3339."""
+    """The conditions as API objects. ``now``: RFC 3339.
+
+    ``lastTransitionTime`` changes only with the status of a condition.
+    """
     since = {
         (condition["type"], condition["status"]): condition["lastTransitionTime"]
         for condition in _conditions(body)
@@ -79,7 +78,7 @@ def conditions(body: Object, desired: Iterable[DesiredCondition], now: str) -> l
 
 
 def event(body: Object, condition: DesiredCondition, name: str, reporter: str, now: str) -> Object:
-    """An Event about an object, in its namespace; in ``default`` for a cluster-scoped object."""
+    """An Event about an object. Events of cluster-scoped objects are in ``default``."""
     metadata = body["metadata"]
     namespace = metadata.get("namespace", "default")
     return {

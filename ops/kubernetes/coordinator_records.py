@@ -1,7 +1,6 @@
-"""Records SpiderCoordinators in the log, so that their past can be read like that of pools.
+"""Records SpiderCoordinators in the event log, which keeps their history.
 
-The record follows the object, its status included. It is a report: agents read the object, and a
-record that cannot be written delays nothing.
+A record has the spec and status of the object. Agents read the object, not the record.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class CoordinatorRecords:
         informer.listen(self._work.add)
 
     async def run(self) -> None:
-        """Work until cancelled. Raises LostRace when another controller has taken over."""
+        """Record until cancelled. Raises LostRace when another controller leads."""
         await self._informer.listed.wait()
         records = self._commands.ledger.records
         recorded = [("", name) for kind, _, name in records if kind == COORDINATOR_KIND]
@@ -62,7 +61,7 @@ class CoordinatorRecords:
 
 
 async def delete_coordinator_records(commands: Commands) -> None:
-    """Delete all records of SpiderCoordinators, because this controller does not watch them.
+    """Delete all records of SpiderCoordinators, in a controller that does not watch them.
 
     Raises StoreError, NotReady, LostRace.
     """

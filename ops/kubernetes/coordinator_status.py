@@ -1,10 +1,10 @@
-"""Writes the status of the SpiderCoordinator: the CIDRs of the cluster's Pods and Services.
+"""Writes the status of one SpiderCoordinator: the CIDRs of the cluster's Pods and Services.
 
-It writes the object with the configured name (docs/reference/custom-resource-rules.md,
-"SpiderCoordinator"); agents read its status. If the CIDRs cannot be found, the phase is NotReady
-with the reason and without CIDRs: new Pods wait, running ones are not changed. It reconciles when
-the object or the node's CNI configurations change, and once a minute, because other sources of the
-CIDRs are not watched.
+See docs/reference/custom-resource-rules.md, "SpiderCoordinator". Agents read the status. If the
+CIDRs cannot be found, the phase is NotReady: new Pods wait, and running Pods are not changed.
+
+The status is computed when the object or the node's CNI configurations change, and once a minute,
+because other sources of the CIDRs are not watched.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ CILIUM_REMEDY: Final = "set podCIDRType to none, and list the CIDRs of Pods in h
 
 
 class Coordinators:
-    """Keeps the status of one SpiderCoordinator; ``written`` counts its changes."""
+    """Keeps the status of the SpiderCoordinator up to date; ``written`` counts changes."""
 
     def __init__(
         self, api: Api, objects: ObjectWriter, settings: CoordinatorReconcilerSettings
@@ -109,7 +109,7 @@ class Coordinators:
         except BadInput as error:
             desired = {"phase": NOT_READY, "reason": error.message}
             desired |= {"overlayPodCIDR": [], "serviceCIDR": []}
-            # Only its reason and message are used, for the Event.
+            # An Event uses only the reason and message.
             failure = DesiredCondition("Ready", "False", error.subject, str(error))
         else:
             desired = {"phase": SYNCED, "overlayPodCIDR": list(prefixes.pods)}
@@ -121,7 +121,7 @@ class Coordinators:
         body["metadata"] = {key: coordinator["metadata"][key] for key in ("name", "uid")}
         name = coordinator["metadata"]["name"]
         await self._api.apply(f"{COORDINATORS_PATH}/{name}/status", body, MANAGER)
-        if failure is not None:  # after the status: if its write fails, the Event is retried too
+        if failure is not None:  # after the status, so that retries of its write create one Event
             await self._objects.create_event(coordinator, failure)
 
     async def _release(self, coordinator: Object) -> None:
@@ -135,7 +135,7 @@ class Coordinators:
             await self._api.merge(f"{COORDINATORS_PATH}/{metadata['name']}", body)
 
     async def _find(self, coordinator: Object) -> Cidrs:
-        """The CIDRs by podCIDRType. Raises BadInput, whose subject is the reason of the Event."""
+        """The CIDRs by podCIDRType. Raises BadInput; ``subject`` is the reason of the Event."""
         configured = coordinator["spec"].get("podCIDRType", "auto")
         kind = configured
         if configured == "auto":
@@ -162,7 +162,7 @@ class Coordinators:
         return ()
 
     async def _cluster(self) -> Cidrs:
-        """The CIDRs in kubeadm's configuration, else in the flags. Raises BadInput."""
+        """The CIDRs of kubeadm, else of the kube-controller-manager. Raises BadInput."""
         prefixes = Cidrs()
         config_map = await self._get(CONFIG_MAP.format("kube-system", "kubeadm-config"))
         if config_map is not None:

@@ -1,8 +1,8 @@
-"""Writes custom resources for the translator, except their status, and creates Events.
+"""Writes metadata and spec of custom resources for the translator, and creates Events.
 
-The translator applies pools, subnets and reservations of the API server to the log.
-Finalizer, labels and IP version have another field manager than the status (``status_writer``),
-because server-side apply removes the fields that a manager does not apply again.
+The translator applies pools, subnets and reservations of the API server to the event log.
+``pool_status_writer`` writes the status with another field manager, because server-side apply
+removes the fields that a manager does not apply again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ObjectWriter:
 
         See docs/reference/admission.md, "SpiderIPPool".
 
-        The finalizer is added before the object is in the log, so that no deletion is missed.
+        The finalizer is added before the log has the object, so that every deletion is noticed.
         """
         metadata, spec = _required_fields(kind, command)
         if _has(body["metadata"], metadata) and _has(body.get("spec", {}), spec):
@@ -74,7 +74,7 @@ class ObjectWriter:
         await self._api.merge(kind.path(metadata["name"]), body)
 
     async def delete(self, kind: TranslatedKind, stored: Object) -> None:
-        """Delete this object, but no object that has its name and another UID."""
+        """Delete this object; keep a newer object with the same name, which has another UID."""
         metadata = stored["metadata"]
         await self._api.delete(kind.path(metadata["name"]), metadata["uid"])
 
@@ -88,7 +88,7 @@ class ObjectWriter:
 
 
 def identity(kind: TranslatedKind, stored: Object) -> Object:
-    """The identity of an object for apply; with its UID apply cannot create a deleted object."""
+    """The identity of an object. With a UID, apply does not create a deleted object again."""
     metadata = {"name": stored["metadata"]["name"], "uid": stored["metadata"]["uid"]}
     return {"apiVersion": stored["apiVersion"], "kind": kind.title, "metadata": metadata}
 

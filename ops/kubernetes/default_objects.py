@@ -1,7 +1,7 @@
 """Creates the default objects of a new installation from a file.
 
-An existing object is not changed. The webhooks respond only some time after the installation, so a
-failed creation is retried for ``CREATE_S_MAX``. A refusal by a rule ends the run.
+An existing object is not changed. A failed creation is retried for ``CREATE_S_MAX``, because the
+webhooks respond only some time after the installation. A rejected creation is not retried.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OBJECTS_MAX: Final = 1_000
 """The largest number of objects in one file."""
 
 CREATE_S_MAX: Final = 240.0
-"""Seconds to create all objects; one more request ends within the 300 s of the chart's Job."""
+"""Seconds to create all objects: less than the 300 s of the chart's Job."""
 
 PAUSE_S: Final = 2.0
 

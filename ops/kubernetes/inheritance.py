@@ -1,9 +1,7 @@
 """Computes the fields that the custom resource of a pool inherits from its subnet. Pure.
 
+The pool in the event log already has the fields. A field that a user has written is never replaced.
 See docs/reference/admission.md, "SpiderIPPool", step 4 of the mutation.
-
-The pool in the log already has the fields. They are also added to its object, but never replace a
-field that a user has written.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ CONTROLLER: Final = "controller"
 def inherited_fields(body: Object, pool: Pool, subnet: Subnet | None) -> Object:
     """The missing inherited fields as a merge patch; {} if none is missing.
 
-    ``pool``: the pool in the log. An empty list of routes is not missing: a user has written it.
+    ``pool``: the pool in the log. An empty list of routes is not missing.
     """
     if subnet is None or owner_subnet_name(pool) != subnet.name:
         return {}
@@ -38,7 +36,7 @@ def inherited_fields(body: Object, pool: Pool, subnet: Subnet | None) -> Object:
 
 
 def _owner_fields(metadata: Object, subnet: Subnet) -> Object:
-    """The missing label, and the subnet as controller unless the pool has another controller."""
+    """The subnet's label if missing; the subnet as owner if the pool has no controller."""
     missing: Object = {}
     if (metadata.get("labels") or {}).get(OWNER_SUBNET) != subnet.name:
         missing["labels"] = {OWNER_SUBNET: subnet.name}

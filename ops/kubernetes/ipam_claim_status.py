@@ -1,10 +1,7 @@
 """Writes the status of IPAMClaims: the addresses of a claim, and the Pod of its last ADD.
 
-IPAMClaims (``k8s.cni.cncf.io/v1alpha1``) belong to the Network Plumbing Working Group; their CRD
-may be missing. ``ClaimReporter`` is level-triggered: it receives names of claims, and compares the
-status that follows from the log with that of the object. It writes only the status of claims that
-an ADD has named to an agent, because another IPAM may serve other claims. A write contains the
-resourceVersion that it was computed from.
+The Network Plumbing Working Group defines IPAMClaims (``k8s.cni.cncf.io/v1alpha1``); their CRD may
+be missing. Only claims that an ADD has named are written, because another IPAM may serve others.
 
 The condition ``IPsAllocated`` and its reasons SuccessfulAllocation and SubnetExhausted are those of
 OVN-Kubernetes, which other programs already use.
@@ -49,7 +46,7 @@ REASONS: Final[Mapping[str, str]] = {
     "used-out": "SubnetExhausted",
     "conflict": "IPAddressConflict",
 }
-"""The reason of a refused ADD -> the condition's reason; other reasons are put in CamelCase."""
+"""Reason of a refused ADD -> reason of the condition. Other reasons are put in CamelCase."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -116,7 +113,7 @@ class ClaimReporter:
             )
 
     async def _write(self, key: ObjectKey) -> None:
-        """Write the status of one claim if it differs; retry unless the claim was rejected."""
+        """Write the status of one claim if it differs; retry unless the write is rejected."""
         stored = self.claims.seen.objects.get(key)
         desired = self._desired(key, exists=stored is not None)
         if stored is None or desired is None or is_being_deleted(stored) or _has(stored, desired):
@@ -156,7 +153,7 @@ class ClaimReporter:
         return None if refusal is None else _of_refusal(refusal)
 
     def _endpoint(self, key: ObjectKey) -> Endpoint | None:
-        """The endpoint of a claim; None if it does not exist or has another holder."""
+        """The endpoint of a claim; None if the endpoint is missing or has another holder."""
         namespace, name = key[0], endpoint_of_claim(key[1])
         endpoint = self._projector.projection.ledger.endpoints.get((namespace, name))
         holder = stateful_holder("ipamclaim", namespace, name)
@@ -164,7 +161,6 @@ class ClaimReporter:
 
 
 def _cached_part(claim: Object) -> Object:
-    """The parts of a claim that are cached."""
     metadata = {
         name: claim["metadata"][name]
         for name in ("namespace", "name", "resourceVersion", "generation", "deletionTimestamp")

@@ -36,10 +36,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class KubernetesHost:
-    """Runs the tasks. ``translator``, ``reporter``, ``attachments``: set only while it runs.
+    """Runs the tasks. ``translator``, ``reporter``, ``attachments``: set only during ``run``.
 
-    ``tasks`` supervises all tasks but the translator; their failures do not stop the translator.
-    ``outlooks``: when pools will be full, for their conditions.
+    ``tasks`` supervises all tasks except the translator; failures of ``tasks`` do not stop the
+    translator. ``outlooks``: when each pool is expected to be full.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class KubernetesHost:
         self._name = name
 
     async def run(self, term: LeaderTerm | None = None) -> None:
-        """Work until cancelled. Raises BadInput without credentials, StoreError, LostRace."""
+        """Work until cancelled. Raises BadInput (no credentials), StoreError, LostRace."""
         api = Api(await open_connection(self._settings.kubeconfig))
         teardown = Teardown()
         teardown.push("the API server", api.close)

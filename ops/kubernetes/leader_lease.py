@@ -1,8 +1,7 @@
 """Reports the leader in a Lease of the API server, for people and tools.
 
-The election itself uses etcd, and its epoch fences writes (docs/contributing/decisions/0017). The
-leader renews a Lease that has the name of Spiderpool's, and releases it when its term ends. If the
-Lease cannot be written, the leader continues.
+The election uses etcd (docs/contributing/decisions/0017). If the Lease cannot be written, the leader
+continues.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from ops.kubernetes.settings import LeaseSettings
 
 LEASES_PATH: Final = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
 EPOCH_ANNOTATION: Final = "orbweaver.io/epoch"
-"""An annotation with the fencing epoch of the leader's term, which guards its writes."""
+"""An annotation with the epoch of the leader's term. A later term has a higher epoch."""
 
 RELEASE_S: Final = 2.0
-"""The time limit of releasing the Lease; the next leader does not wait for the release."""
+"""The time limit of the release. The next leader does not wait for the release."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class LeaseReport:
     async def renew(self) -> None:
         """Renew the Lease once. Raises ApiError."""
         lease = await self._read()
-        now = _micro_time(self._api.server_clock_s)  # the API server's clock, known after an answer
+        now = _micro_time(self._api.server_clock_s)  # known after the answer to _read
         spec: Object = {
             "holderIdentity": self._term.name,
             "leaseDurationSeconds": self._settings.duration_s,
@@ -75,7 +74,7 @@ class LeaseReport:
         await self._merge(lease, spec)
 
     async def release(self) -> None:
-        """Clear the holder, unless another controller leads. Raises ApiError."""
+        """Clear the holder if this term has renewed the Lease last. Raises ApiError."""
         lease = await self._read()
         if lease is not None and self._epoch(lease) == self._term.epoch:
             spec = {"holderIdentity": "", "leaseDurationSeconds": 1}
@@ -114,7 +113,7 @@ class LeaseReport:
 
 
 def is_held(lease: Object, now_s: float) -> bool:
-    """Whether the Lease has a holder at this time of the API server."""
+    """Whether the Lease has a holder at ``now_s``, the Unix time of the API server."""
     spec = lease.get("spec") or {}
     if not spec.get("holderIdentity"):
         return False

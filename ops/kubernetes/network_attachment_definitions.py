@@ -2,10 +2,9 @@
 
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
-A NAD without an owner is adopted. A NAD of another network is not changed, and an Event reports it.
-The garbage collector deletes NADs, because the network is the controller of its NAD. All networks
-are reconciled once a minute, which reverts manual changes. Without Multus the CRD of NADs is
-missing: an Event of each network reports that.
+The network is the controller of its NAD, so the garbage collector deletes the NAD with the network.
+A NAD without an owner is adopted. A NAD of another network is not changed; an Event reports that.
+Without Multus, NADs have no CRD; an Event of each network reports that.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ NAD_VERSION: Final = "k8s.cni.cncf.io/v1"
 NADS: Final = f"/apis/{NAD_VERSION}/network-attachment-definitions"
 NADS_PATH: Final = f"/apis/{NAD_VERSION}/namespaces/{{}}/network-attachment-definitions"
 RESYNC_S: Final = 60.0
-"""Seconds between two reconciliations of all networks."""
+"""Seconds between two reconciliations of all networks, which revert manual changes of NADs."""
 
 
 class Attachments:
@@ -100,7 +99,7 @@ class Attachments:
         await self._write(network, nad, attachment)
 
     async def _report(self, key: ObjectKey, network: Object, failure: DesiredCondition) -> None:
-        """Create an Event, once for each different failure."""
+        """Create an Event, unless the last Event of the network has the same message."""
         if self._reported.get(key) != failure.message:
             await self._objects.create_event(network, failure)
             self._reported[key] = failure.message
@@ -109,7 +108,7 @@ class Attachments:
         self, network: Object, nad: Object | None, attachment: NetworkAttachment
     ) -> None:
         if nad is not None and "deletionTimestamp" in nad["metadata"]:
-            return  # the end of the deletion is reported as a change; then a new NAD is created
+            return  # a new NAD is created after the watch has reported the deletion
         path = NADS_PATH.format(network["metadata"]["namespace"])
         body = _body(network, attachment)
         if nad is None:
@@ -192,6 +191,6 @@ def _differs(nad: Object, body: Object) -> bool:
 
 
 def _annotations_patch(nad: Object, attachment: NetworkAttachment) -> Object:
-    """The annotations as a merge patch: removed ones are null."""
+    """The annotations as a merge patch, in which null removes an annotation."""
     removed = dict.fromkeys(nad["metadata"].get("annotations") or {})
     return removed | attachment.annotations

@@ -1,9 +1,8 @@
 """Cordons, drains and uncordons nodes through the API server, for changes of virtual functions.
 
-A label on the Node records that this module has cordoned it, and whether it was unschedulable
-before. Pods are evicted with the eviction API, which respects PodDisruptionBudgets. An agent
-requests the drain of its node, with a list of Pods; a Pod is evicted only if it runs on that node.
-Requests for missing nodes are ignored.
+An agent requests the drain of its node, with a list of Pods. A Pod is evicted only if it runs on
+that node. The eviction API respects PodDisruptionBudgets. A label on the Node records whether the
+Node was schedulable before.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ CORDONED: Final = "cordoned"
 WAS_UNSCHEDULABLE: Final = "was-unschedulable"
 """The two values of the label on a cordoned Node.
 
-``CORDONED``: the Node was schedulable before. ``WAS_UNSCHEDULABLE``: it was unschedulable already.
+``CORDONED``: the Node was schedulable before. ``WAS_UNSCHEDULABLE``: the Node was not.
 """
 
 NODES: Final = "/api/v1/nodes"
@@ -45,7 +44,7 @@ class KubernetesNodeDrainer:
 
     async def observe(self) -> DrainObservation:
         """See ``NodeDrainer``."""
-        # On a SriovNetworkNodeState, this label is the request of the agent.
+        # An agent requests a drain with this label on the SriovNetworkNodeState of its node.
         states = await self._api.list(f"{self._states}?labelSelector={DRAIN_LABEL}")
         cordoned = await self._api.names(f"{NODES}?labelSelector={DRAIN_LABEL}")
         states_with_request = {
@@ -112,7 +111,7 @@ class KubernetesNodeDrainer:
         await self._set_state(node, IDLE)
 
     async def _evict(self, path: str, pod: Object) -> list[str]:
-        """Evict a Pod; return the failure, or nothing if the eviction has begun."""
+        """Begin to evict a Pod; return the failure, or [] without a failure."""
         metadata = {key: pod["metadata"][key] for key in ("namespace", "name")}
         eviction = {
             "apiVersion": "policy/v1",
@@ -137,7 +136,7 @@ class KubernetesNodeDrainer:
 
 
 def blocking_pods(state: Object) -> tuple[str, ...]:
-    """The Pods in the annotation of a SriovNetworkNodeState; none if it is malformed."""
+    """The Pods in the annotation of a SriovNetworkNodeState; () if malformed."""
     text = (state["metadata"].get("annotations") or {}).get(BLOCKING_PODS, "[]")
     try:
         pods = json.loads(text)

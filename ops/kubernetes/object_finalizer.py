@@ -1,9 +1,7 @@
-"""Deletes pools, subnets and reservations from the log.
+"""Deletes pools, subnets and reservations from the event log.
 
-For a pool or subnet it stops new claims, and waits for the last release.
-
-The finalizer releases no address. Its steps are idempotent, so that another controller can continue
-after a crash.
+A pool or subnet is first retired, which stops new claims. It is deleted when it has no claims. The
+steps are idempotent, so that another controller can continue after a crash.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from ops.kubernetes.translator_commands import Commands
 
 
 class ObjectFinalizer:
-    """Deletes an object from the log when it has no claims any more."""
+    """Deletes objects from the log."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""The outlook of each pool for the condition FullSoon: the horizon (a coarse time) of its forecast.
+"""The outlook of each pool: the horizon (a coarse time) in which the pool is expected to be full.
 
-The forecaster of the leading controller updates the outlooks, and the reporter writes them with the
-other conditions. A pool is reported again only if its horizon has changed, so that a forecast that
-changes by an hour costs no write. Pure.
+The leader's forecaster updates the outlooks, and the reporter writes them as condition FullSoon. A
+pool is reported again only if its horizon has changed, so that a forecast that changes by an hour
+costs no write. Pure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from core.audit.pool_growth import GrowthSubject
 from core.domain.forecast import Forecast, Horizon, NoTrend, horizon_of
 
 Outlooks: TypeAlias = Mapping[str, Horizon | None]
-"""Pool -> its horizon, None without a trend. A missing pool has no forecast yet."""
+"""Pool -> horizon; None without a trend; no entry without a forecast yet."""
 
 
 class PoolOutlooks:
@@ -26,7 +26,7 @@ class PoolOutlooks:
         self._on_change: Callable[[AbstractSet[str]], None] = lambda _: None
 
     def listen(self, on_change: Callable[[AbstractSet[str]], None]) -> None:
-        """Call ``on_change`` with the names of the pools whose outlook changes from now on."""
+        """Call ``on_change`` with the names of pools whose outlook has changed."""
         self._on_change = on_change
 
     def update(self, forecasts: Mapping[GrowthSubject, Forecast | NoTrend]) -> None:

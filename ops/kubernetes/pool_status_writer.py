@@ -1,13 +1,12 @@
 """The only writer of the status of SpiderIPPools, SpiderSubnets and SpiderReservedIPs.
 
-The translator has the result of applying an object, the reporter the state of its addresses. This
-module merges both into one status and applies it, with one field manager. After a change of leader,
-each part stays unchanged until the translator or the reporter has processed the object. A field or
-condition that an earlier build applied with another manager is removed by a patch, because apply
-does not remove it.
+The translator sets the conditions about the spec; the reporter sets the fields and conditions about
+addresses. This module merges these two parts into one status and applies it with one field manager.
+After a change of leader, each part stays unchanged until the translator or the reporter has
+processed the object.
 
-A write contains the resourceVersion of the object that it was computed from, so that late writes of
-a former leader are refused.
+A write contains the resourceVersion of the object that it was computed from, so that the API server
+refuses late writes of a former leader.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class _TranslatorConditions(NamedTuple):
 
 
 class StatusWriter:
-    """Writes statuses. ``pending``: the objects, by kind, with new conditions of the translator."""
+    """Writes statuses. ``pending``: names of objects with new conditions of the translator."""
 
     def __init__(
         self,
@@ -65,7 +64,7 @@ class StatusWriter:
     def set_conditions(
         self, kind: TranslatedKind, stored: Object, conditions: Sequence[DesiredCondition]
     ) -> None:
-        """Keep the translator's conditions of an object; the next report writes them."""
+        """Store the translator's conditions of an object; the next ``write`` writes them."""
         name = stored["metadata"]["name"]
         self._translator_conditions[kind][name] = _TranslatorConditions(stored, conditions)
         self.pending[kind].add(name)
@@ -76,14 +75,14 @@ class StatusWriter:
         self._on_conditions_set = callback
 
     def changed_by_others(self, kind: TranslatedKind, keys: set[ObjectKey]) -> set[str]:
-        """The names of these objects, except those that only this writer has changed."""
+        """The names in ``keys``, except objects whose last change is by this writer."""
         for _, name in keys:
             if ("", name) not in self._informers[kind].objects:
                 self._translator_conditions[kind].pop(name, None)
         return {name for _, name in self._own_writes[kind].changed_by_others(keys)}
 
     async def write(self, kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
-        """Write the status of an object; ``report`` is None if it has no report.
+        """Write the status of an object. ``report``: None if the object has no report.
 
         Also creates an Event for each new refusal. Raises ApiError.
         """
@@ -172,7 +171,10 @@ def _own_part(kind: TranslatedKind, stored: Object) -> Object:
 
 
 def _removal_patch(kind: TranslatedKind, applied: Object, desired: Object) -> Object:
-    """The patch that removes this writer's fields and conditions that are not desired, or {}."""
+    """The patch that removes this writer's fields and conditions that are not desired, or {}.
+
+    Apply does not remove those that an earlier build applied with another field manager.
+    """
     applied_part = _own_part(kind, applied)
     patch: Object = {
         name: None for name in applied_part if name not in desired and name != "conditions"

@@ -1,11 +1,9 @@
-"""Records the number of Pods that applications without automatic pools specify.
+"""Records the size (specified number of Pods) of applications without automatic pools.
 
-The leader compares the watched applications with the last recorded numbers every
-``RECORD_INTERVAL_S``, and writes an ``application-scaled`` event for each difference: changes in
-between are one event. Only applications whose Pods hold addresses, or did since the recorder
-started, are recorded, until they are deleted. The size of an application with automatic pools is
-recorded when its pool changes (``workflows.jobs.autopools``). The event changes no state. An event
-that cannot be written is written in the next round.
+Every ``RECORD_INTERVAL_S`` the leader compares the watched applications with their last recorded
+sizes, and writes an ``application-scaled`` event for each difference. An application is recorded
+from the time that its Pods first hold addresses until its deletion. ``workflows.jobs.autopools``
+records applications with automatic pools.
 """
 
 from __future__ import annotations
@@ -34,19 +32,19 @@ from core.projections.projector import Projector
 from workflows.jobs.autopools.applications import ApplicationsSource
 
 RECORD_INTERVAL_S: Final = 60.0
-"""Seconds between two rounds, and so between two events of one application."""
+"""Seconds between two rounds. A round writes at most one event of an application."""
 
 EVENTS_PER_ROUND_MAX: Final = 512
 """The largest number of events of one round; further applications follow in the next rounds."""
 
 BATCH_EVENTS_MAX: Final = 64
-"""Events in one proposal: far below the request limit of etcd, even with the longest names."""
+"""The largest number of events in one proposal, because etcd limits the size of requests."""
 
 WRITER: Final = controller_writer("scales")
 CAUSE: Final = Cause("orbweaver-controller/scales")
 
 _EVENT_TYPE: Final = TYPE_NAMES[ApplicationScaled].encode()
-"""The name of the event type, as segments contain it; segments without it are not decoded."""
+"""The encoded name of the event type. Segments without this name are not decoded."""
 
 OwnerName = tuple[str, str, str]
 """Kind, namespace and name of the owner of Pods."""
@@ -69,7 +67,7 @@ class ScaleRecorder:
         self.rounds = 0
 
     async def run(self) -> None:
-        """Record until cancelled. Raises LostRace when another controller has taken over."""
+        """Record until cancelled. Raises LostRace when another controller leads."""
         await self._projector.wait_for(lambda: self._projector.ready)
         await self._source.listed()
         writer = Writer(self._store, self._keys, WRITER)
@@ -100,7 +98,7 @@ class ScaleRecorder:
         ][:EVENTS_PER_ROUND_MAX]
         for begin in range(0, len(changed), BATCH_EVENTS_MAX):
             batch = changed[begin : begin + BATCH_EVENTS_MAX]
-            # Every application of the batch has an event, because it is built-in (``_held``).
+            # ``scale_of`` returns an event for each built-in application, and ``_held`` no other.
             events = [event for event in map(scale_of, batch) if event is not None]
             drafts = [EventDraft(writer.event_id(), CAUSE, event) for event in events]
             await writer.append(Proposal(tuple(drafts), guards=(), writes=()))
@@ -132,7 +130,7 @@ class ScaleRecorder:
         for segment in segments:
             if _EVENT_TYPE not in segment.data:
                 continue
-            with suppress(LogCorrupt):  # the projector reports it
+            with suppress(LogCorrupt):  # the projector reports corrupt segments
                 for recorded in segment.events():
                     event = recorded.event
                     if isinstance(event, ApplicationScaled):

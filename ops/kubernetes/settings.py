@@ -24,7 +24,7 @@ class CertificateFiles(NamedTuple):
 class SecretSettings(NamedTuple):
     """The Secret with the certificate that controllers issue themselves.
 
-    ``names``: the DNS names of the certificate. ``directory``: where its files are written.
+    ``names``: DNS names of the certificate. ``directory``: where certificate and key are written.
     """
 
     name: str
@@ -39,9 +39,9 @@ class SecretSettings(NamedTuple):
 
 
 class InjectionSettings(NamedTuple):
-    """The Pod webhook: applies to namespaces in ``include`` (all if empty) but not in ``exclude``.
+    """The Pod webhook. It applies to namespaces in ``include`` (all if empty), not in ``exclude``.
 
-    ``slots``: the device resources that it adds to Pods because of their networks.
+    ``slots``: the device resources that the webhook requests for the networks of a Pod.
     """
 
     exclude: tuple[str, ...] = ("kube-system", "spiderpool", "metallb-system", "istio-system")
@@ -84,7 +84,7 @@ class LeaseSettings(NamedTuple):
 
 
 class KubernetesSettings(NamedTuple):
-    """The settings of the Kubernetes integration; a part that is None is switched off.
+    """The settings of the Kubernetes integration; a part that is None or False is off.
 
     ``kubeconfig``: a path, "" for the service account of the Pod. ``subnets_enabled``: whether
     pools belong to subnets (enableSpiderSubnet). ``networks``: create NADs of SpiderMultusConfigs.

@@ -1,16 +1,12 @@
 """The reporter: writes the state of the projection into custom resources.
 
-Level-triggered: it receives the names of objects that may differ, and compares
-the projection with the object. It works in rounds with a pause between them, so that an object is
-written at most twice a second, and no ADD waits for it. A round of pools and subnets waits a little
-longer, so that the status of a pool is written once for a burst of ADDs. Failed writes are retried
-in the next round. Reports are never read back.
+The reporter works in rounds, with a pause between two rounds. In a round it compares each object
+that may differ with the projection, and writes the differences. Failed writes are retried in the
+next round. Reports are never read back.
 
-The patch of a SpiderEndpoint has the resourceVersion that it was computed from, and a missing
-object is created, so that a late write of a former leader is refused. Create and merge cost the API
-server less than apply. A new SpiderEndpoint gets no annotation, which saves the server work; the
-reporter's field manager identifies it. The status of pools, subnets and reservations is written by
-apply (``status_writer``), because other clients write conditions into it too.
+SpiderEndpoints are written with create and merge, which cost the API server less than apply. A
+merge contains the resourceVersion that it was computed from, so that late writes of a former leader
+are refused. ``pool_status_writer`` writes the status of pools, subnets and reservations.
 """
 
 from __future__ import annotations
@@ -57,14 +53,13 @@ ROUND_S: Final = 0.5
 """The pause between two rounds: at most two writes a second to one object."""
 
 GATHERING_S: Final = ROUND_S
-"""The delay of a round of pools and subnets after a change: longer than a burst of ADDs."""
+"""The delay of a round of pools and subnets, so that a burst of ADDs costs one write."""
 
 CONCURRENT_WRITES_MAX: Final = 32
 """The largest number of concurrent requests.
 
-API server and etcd need half the CPU of sequential requests. Each request has a connection, which
-needs some 0.1 MB of the controller's memory. With 32 connections API server and etcd need 7 % less
-CPU than with 24; more than 32 connections save hardly any CPU.
+Concurrent requests cost API server and etcd half the CPU of sequential requests. More than 32 save
+hardly any CPU. Each request has a connection, which needs some 0.1 MB of the controller's memory.
 """
 
 REJECTED_S: Final = 60.0
@@ -87,7 +82,7 @@ def endpoint_path(key: EndpointKey) -> str:
 
 
 def cached_part(stored: Object) -> Object:
-    """The parts of a SpiderEndpoint that are cached: thousands of them must fit into memory."""
+    """The cached part of a SpiderEndpoint; small, because clusters have thousands of them."""
     metadata = stored["metadata"]
     names = ("namespace", "name", "uid", "resourceVersion", "finalizers", "deletionTimestamp")
     cached = {name: metadata[name] for name in names if name in metadata}
@@ -95,23 +90,23 @@ def cached_part(stored: Object) -> Object:
 
 
 def is_ours(endpoint: Object) -> bool:
-    """Whether a controller created or took over a SpiderEndpoint, by annotation or manager."""
+    """Whether a SpiderEndpoint has the annotation or the field manager of the reporter."""
     metadata = endpoint["metadata"]
     managers = (entry.get("manager") for entry in metadata.get("managedFields") or ())
     return REPORT_ANNOTATION in _annotations(endpoint) or STATUS_MANAGER in managers
 
 
 def content_hash(endpoint: Object) -> int:
-    """A hash of the reported parts of a SpiderEndpoint: its status and its owners."""
+    """A hash of the reported parts of a SpiderEndpoint: status and owners."""
     owners = [owner["uid"] for owner in endpoint["metadata"].get("ownerReferences", ())]
     return hash(msgspec.json.encode([endpoint.get("status"), owners], order="sorted"))
 
 
 class _Topic(NamedTuple):
-    """A group of objects that has rounds of its own: configuration, or endpoints.
+    """A group of objects with its own rounds: configuration, or endpoints.
 
-    ``names``: the names of the changed objects. ``noted``: set when an object has changed.
-    ``gathering_s``: the delay of a round, in which more changes may come from the log.
+    ``names``: returns the names of the group's changed objects. ``noted``: set when an object has changed.
+    ``gathering_s``: the seconds that a round waits for more changes of the log.
     """
 
     names: Callable[[ChangeBuffer], AbstractSet[object]]
@@ -120,11 +115,7 @@ class _Topic(NamedTuple):
 
 
 class Reporter:
-    """One controller's reporter. ``pending``: the objects of the next round.
-
-    ``outlooks``: for each pool, when it is expected to be full. ``status.pending``: the objects for
-    which the translator, the reader of their specs, has new conditions.
-    """
+    """Writes the reports. ``pending``: the objects of the next round."""
 
     def __init__(
         self,
@@ -207,7 +198,7 @@ class Reporter:
         changes: ChangeBuffer,
         report: Callable[[ChangeBuffer, ChangeBuffer], Awaitable[None]],
     ) -> None:
-        """Run the rounds of one topic. Pools do not wait for thousands of endpoints."""
+        """Run the rounds of one topic. Pools do not wait for the rounds of endpoints."""
         retry_at = time.monotonic() + REJECTED_S
         await report(changes, self._rejected)
         while True:
@@ -243,7 +234,7 @@ class Reporter:
             self._waiting -= 1
 
     async def _gather(self, topic: _Topic) -> None:
-        """Wait for more changes of the log; return immediately when an object has changed."""
+        """Wait for more changes of the log; stop early when an object has changed."""
         if topic.gathering_s:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(topic.gathering_s):
@@ -309,7 +300,6 @@ class Reporter:
     async def _report_pool(self, name: str) -> None:
         stored = self._informers[TranslatedKind.POOL].objects.get(("", name))
         report = pool_report(self._projector.projection, name, self._outlooks.by_pool)
-        # The whole custom resource of an automatic pool; None for other pools.
         desired = auto_pool_report(self._projector.projection.ledger, name)
         if desired is not None and not has_report(stored, desired):
             self._own_writes += 1
@@ -365,9 +355,9 @@ def _annotations(stored: Object) -> Mapping[str, str]:
 
 
 def _merged(stored: Object, desired: Object) -> Object:
-    """The merge patch that makes a SpiderEndpoint equal a report, and changes nothing else.
+    """The merge patch that makes a SpiderEndpoint equal to its report.
 
-    A merge patch replaces lists, so it has the finalizers of other clients too.
+    A merge patch replaces lists, so the patch repeats the finalizers of other clients.
     """
     metadata = desired["metadata"]
     others = [name for name in stored["metadata"].get("finalizers", ()) if name != FINALIZER]
@@ -386,7 +376,7 @@ def _is_outdated(stored: Object, desired: Object) -> bool:
 def _is_superseded(stored: Object, desired: Object) -> bool:
     """Whether the object is being deleted and reports an earlier Pod's addresses.
 
-    An object that reports the current addresses is kept until they are released.
+    An object that reports the current addresses is kept until the addresses are released.
     """
     return is_being_deleted(stored) and bool(
         stored["is_ours"] and stored["content_hash"] != content_hash(desired)

@@ -1,7 +1,6 @@
 """Makes the reports: the status of pools and subnets, and SpiderEndpoints. Pure.
 
-See docs/reference/custom-resource-rules.md, "SpiderIPPool", "SpiderSubnet" and "SpiderEndpoint". A
-report shows the state of the projection; reports are never read back.
+See docs/reference/custom-resource-rules.md, "SpiderIPPool", "SpiderSubnet" and "SpiderEndpoint".
 """
 
 from __future__ import annotations
@@ -37,16 +36,13 @@ REPORTED_CONDITIONS: Final = (EXHAUSTED, NEARLY_EXHAUSTED, CONFLICTED, FULL_SOON
 """The types of conditions that the reporter writes."""
 
 REPORT_ANNOTATION: Final = "orbweaver.io/report"
-"""An annotation of automatic pools and SpiderEndpoints.
-
-The reporter deletes only objects with this annotation, and SpiderEndpoints of its field manager.
-"""
+"""The reporter deletes only objects with this annotation, and SpiderEndpoints that it created."""
 
 
 class StatusReport(NamedTuple):
     """The reported status of an object: fields and conditions.
 
-    ``unknown``: the types of conditions that are not known now; they are not changed.
+    ``unknown``: the types of conditions that stay unchanged, because they are not known now.
     """
 
     fields: Object
@@ -63,7 +59,7 @@ def pool_report(projection: Projection, name: str, outlooks: Outlooks) -> Status
     shown = projection.addresses_in(name)[:ALLOCATIONS_SHOWN_MAX]
     status: Object = pool_manifest(pool, shown, projection.ledger)["status"]
     status["allocatedIPCount"] = counts.claimed
-    horizon = outlooks.get(name)  # None without a trend; no key without a forecast yet
+    horizon = outlooks.get(name)
     conditions = _count_conditions(counts)
     if horizon is not None:
         conditions.append(_full_soon(horizon))
@@ -84,7 +80,7 @@ def auto_pool_report(ledger: Ledger, name: str) -> Object | None:
 def has_report(stored: Object | None, desired: Object) -> bool:
     """Whether a custom resource equals the report of an automatic pool.
 
-    A terminating object counts as equal: it is not changed until its deletion.
+    A terminating object counts as equal, so that it is not changed any more.
     """
     if stored is None:
         return False
@@ -106,10 +102,10 @@ def subnet_report(ledger: Ledger, name: str) -> StatusReport | None:
 
 
 def endpoint_report(ledger: Ledger, key: EndpointKey) -> Object | None:
-    """A SpiderEndpoint; None without addresses.
+    """The SpiderEndpoint of an endpoint; None if the endpoint is not in the ledger.
 
-    The SpiderEndpoint of a stateless Pod is deleted with the Pod (owner reference), but its
-    finalizer keeps it until the addresses are released. With fixed addresses it outlives the Pod.
+    The finalizer keeps the SpiderEndpoint until the addresses are released. A Pod with fixed
+    addresses is not its owner, so that the SpiderEndpoint outlives the Pod.
     """
     endpoint = ledger.endpoints.get(key)
     if endpoint is None:
@@ -127,7 +123,7 @@ def _is_stateless(endpoint: Endpoint) -> bool:
 
 
 def _count_conditions(counts: PoolCounts) -> list[DesiredCondition]:
-    """The conditions of a pool by its counts; each is True or False."""
+    """The conditions of a pool that follow from its counts."""
     usable = counts.total - counts.reserved - counts.quarantined
     used = usable - counts.free
     free_text = f"{counts.free} of {usable} usable addresses are free"
@@ -154,7 +150,7 @@ def _count_conditions(counts: PoolCounts) -> list[DesiredCondition]:
 
 
 def _full_soon(horizon: Horizon) -> DesiredCondition:
-    """The condition with the forecast of a pool that has a trend."""
+    """The condition FullSoon."""
     is_soon = horizon.below_s <= FULL_SOON_S
     if horizon.short == "full":
         message = "the pool is full"
@@ -165,5 +161,5 @@ def _full_soon(horizon: Horizon) -> DesiredCondition:
 
 
 def _reason(*, is_low: bool) -> str:
-    """The reason of the conditions Exhausted and NearlyExhausted, the same for both."""
+    """The reason of the conditions Exhausted and NearlyExhausted."""
     return "FewAddressesFree" if is_low else "AddressesFree"

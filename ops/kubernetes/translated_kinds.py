@@ -1,4 +1,4 @@
-"""The custom resources that are translated: their paths, and the command that applies each."""
+"""The custom resources that are translated: paths of each kind, and the command for each object."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UID_ANNOTATION: Final = "orbweaver.io/kubernetes-uid"
 """An annotation of values in the log: the UID of their custom resource.
 
 Only values with this annotation are retired when their custom resource is deleted. Values of
-``orbctl apply``, and those that are older than the Kubernetes integration, do not have it.
+``orbctl apply`` do not have the annotation.
 """
 
 FINALIZER: Final = "spiderpool.spidernet.io"
@@ -108,7 +108,7 @@ def controlling_subnet(stored: Object) -> Owner | None:
 
 
 def _labels(pool: Pool, controller: Owner | None) -> dict[str, str]:
-    """The labels; without the subnet's label if the subnet is not the controller."""
+    """The pool's labels, without the label of a subnet that does not control the pool."""
     name = owner_subnet_name(pool)
     if not name or (controller is not None and controller.name == name):
         return pool.labels
@@ -116,7 +116,7 @@ def _labels(pool: Pool, controller: Owner | None) -> dict[str, str]:
 
 
 def _annotations(value: Value, uid: str) -> dict[str, str]:
-    """The annotations with the source, without kubectl's copy of the object."""
+    """The annotations with the UID, without kubectl's copy of the object."""
     annotations = {key: text for key, text in value.annotations.items() if key != _LAST_APPLIED}
     return annotations | {UID_ANNOTATION: uid}
 

@@ -1,12 +1,11 @@
-"""The translator: applies the custom resources to the log.
+"""The translator: applies the custom resources to the event log.
 
-Level-triggered: it receives the names of objects that may differ, compares each object with the
-log, and applies the difference, one object at a time and in idempotent steps. A failed object is
-retried later and does not block others. A refusal becomes a condition and an Event of the object,
-which is retried after changes of other objects, because most rules concern several objects.
+The translator compares each object that may differ with the log, and applies the difference. A
+failed object is retried later and does not block others. A refusal becomes a condition and an Event
+of the object. The object is retried after changes of other objects, because most rules compare
+objects.
 
-A collection that cannot be listed never counts as empty, and only values that came from a custom
-resource are retired (``translated_kinds.UID_ANNOTATION``).
+Only values that came from a custom resource are retired (``translated_kinds.UID_ANNOTATION``).
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from ops.kubernetes.translated_kinds import (
 from ops.kubernetes.translator_commands import Commands
 
 RESYNC_S: Final = 300.0
-"""Seconds between two reconciliations of all objects, as orbctl may have changed the log."""
+"""Seconds between two reconciliations of all objects, because orbctl may have changed the log."""
 
 
 class Item(NamedTuple):
@@ -52,7 +51,7 @@ class Item(NamedTuple):
 class Translator:
     """Translates custom resources. ``refused``: objects that a rule refused.
 
-    ``draining``: deleted objects with claims -> the position of the log at their last try.
+    ``draining``: object in use that is being deleted -> log position of its last reconciliation.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class Translator:
         return are_listed and self._work.empty
 
     async def run(self) -> None:
-        """Translate until cancelled. Raises LostRace if another controller has taken over."""
+        """Translate until cancelled. Raises LostRace if another controller leads."""
         await until_first(self._translate(), self._await_drained(), self._resync())
 
     async def _translate(self) -> None:
@@ -98,7 +97,7 @@ class Translator:
         elif is_being_deleted(body):
             await self._finalize(item, body)
         elif OWNER_NAME not in body["metadata"].get("labels", {}):
-            # A workflow creates automatic pools; their custom resources are reports.
+            # Custom resources of automatic pools are reports, which are not applied.
             await self._apply(item, body)
 
     async def _apply(self, item: Item, body: Object) -> None:
@@ -122,9 +121,9 @@ class Translator:
         self._status.set_conditions(item.kind, body, [APPLIED_CONDITION])
 
     def _affected_items(self, item: Item, body: Object) -> set[Item]:
-        """A changed subnet and the pools of its CIDR.
+        """A changed subnet and the pools of its CIDR; none for other objects.
 
-        The subnet itself is included, because each of its reconciliations adopts only some pools.
+        The subnet is included, because one reconciliation of a subnet adopts only some pools.
         """
         if item.kind is not TranslatedKind.SUBNET:
             return set()
@@ -134,7 +133,7 @@ class Translator:
         return {item, *(Item(TranslatedKind.POOL, name) for name in names)}
 
     async def _add_inherited_fields(self, body: Object) -> Object:
-        """Add the fields that a pool inherited in the log to its object; return the object."""
+        """Add to a SpiderIPPool the fields that its pool in the log inherited; return it."""
         ledger = self._commands.ledger
         pool = ledger.pools.get(body["metadata"]["name"])
         if pool is None:
@@ -146,7 +145,7 @@ class Translator:
         return await self._objects.complete(TranslatedKind.POOL, body, missing)
 
     async def _drain_former(self, item: Item, body: Object) -> bool:
-        """Drain an earlier object with this name; return whether it still exists in the log."""
+        """Drain an earlier object with this name; return whether the log still has it."""
         former = value_in_log(self._commands.ledger, item.kind, item.name)
         if former is None or isinstance(former, Reservation) or not former.retiring:
             return False
@@ -204,7 +203,7 @@ class Translator:
             self._work.add(self._all())
 
     def _all(self) -> list[Item]:
-        """All custom resources, and all values in the log that came from one."""
+        """All custom resources, all values in the log that came from one, and refused pools."""
         items = {
             Item(kind, name) for kind in TranslatedKind for _, name in self.informers[kind].objects
         } | {

@@ -1,8 +1,8 @@
 """Applies the commands of the translator: decides on the projection first, then on etcd.
 
-Most commands change nothing, which is decided on the projection, without a read of etcd. A command
-that changes something, or is refused, is decided again on the state in etcd. After a change
-``apply`` waits for the projection, so that the next decision includes the change.
+Most commands change nothing. This is decided on the projection, without a read of etcd. Other
+commands are decided again on the state in etcd. After a change ``apply`` waits for the projection,
+so that the next decision includes the change.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ PROJECTION_S_MAX: Final = 10.0
 class Commands:
     """The translator's access to the log; call ``open`` first and ``close`` at the end.
 
-    ``overtaken``: another controller has taken over, and this controller cannot write any more.
-    ``refused_pools``: pool -> its stored refusal, which agents report; "" for a refusal that was
-    stored before the start.
+    ``overtaken``: another controller leads, so this controller cannot write any more.
+    ``refused_pools``: pool -> reason of its refusal, which agents report; "" if the refusal was
+    stored before ``open``.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Commands:
     async def apply(self, command: Command) -> bool:
         """Apply a command; return whether it changed anything.
 
-        Raises Refused, StoreError, NotReady, and LostRace if another controller has taken over.
+        Raises Refused, StoreError, NotReady, and LostRace if another controller leads.
         """
         if self._is_applied(command):
             return False
@@ -100,7 +100,7 @@ class Commands:
             raise self._overtaken(error) from None
         if not result.events:
             return False
-        # The object is in the log now, so its webhook's admission is not pending any more.
+        # The log has the object now, so the admission of the object is not pending any more.
         value = admitted_value(command, result.events)
         if value is not None:
             await self._admissions.remove_written(value)
@@ -130,9 +130,9 @@ class Commands:
             del self.refused_pools[name]
 
     def _is_applied(self, command: Command) -> bool:
-        """Whether the command would certainly change nothing in the projection."""
+        """Whether the command changes nothing, whatever the claims are."""
         configuration = self.configuration
-        if removed_addresses(configuration, command):  # it depends on the claims in etcd
+        if removed_addresses(configuration, command):  # depends on the claims in etcd
             return False
         try:
             # Without removed addresses no claim matters, so ``claimed`` may be empty.

@@ -1,9 +1,8 @@
 """Validates pools, subnets and reservations by dry runs of the translator's commands.
 
-A dry run decides on the state in etcd with the functions that the translator uses, so that webhook,
-translator and ``orbctl apply --dry-run`` agree. It includes objects that were admitted but not
-translated yet (``pending_admissions``). Two facts come from the API server: whether the name is in
-use, and whether the controlling subnet of a pool exists.
+The translator applies custom resources to the event log in etcd. A dry run makes the same decision
+without a write, so that webhook, translator and ``orbctl apply --dry-run`` agree. The API server is
+asked for two facts: whether the name is in use, and whether the subnet that controls a pool exists.
 """
 
 from __future__ import annotations
@@ -37,19 +36,20 @@ from ops.kubernetes.translated_kinds import (
 )
 
 WARNING_S_MAX: Final = 2.0
-"""Seconds that a deletion waits for the state of etcd, which only a warning needs."""
+"""Seconds after which a deletion is allowed without a warning."""
 
 WARNING_CHARS_MAX: Final = 256
-"""The longest warning; the API server may cut longer ones."""
+"""The API server may cut longer warnings."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class AdmissionValidator:
-    """Validates requests.
+    """Validates admission requests.
 
-    ``guards_deletion``: the value enableValidatingResourcesDeletedWebhook of the chart.
-    ``subnets_enabled``: enableSpiderSubnet of conf.yml, which lets pools belong to subnets.
+    ``guards_deletion``: refuse the deletion of a pool or subnet in use (value
+    enableValidatingResourcesDeletedWebhook of the chart). ``subnets_enabled``: pools can belong to
+    subnets (enableSpiderSubnet of conf.yml).
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class AdmissionValidator:
         self._subnets_enabled = subnets_enabled
 
     async def validate(self, admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
-        """The refusals; none if the request is allowed. Raises StoreError, ApiError."""
+        """The refusals; () if the request is allowed. Raises StoreError, ApiError."""
         if admission_request.operation == DELETE:
             return await self._deletion(admission_request)
         if admission_request.operation == UPDATE and is_unchanged(
@@ -116,10 +116,9 @@ class AdmissionValidator:
         )
 
     async def _require_controller(self, admission_request: AdmissionRequest, pool: Pool) -> None:
-        """Check that the SpiderSubnet that controls the pool exists and has its CIDR.
+        """Raise Refused unless the controlling SpiderSubnet exists and has the pool's CIDR.
 
-        Otherwise Kubernetes would garbage-collect the pool (docs/reference/admission.md,
-        "SpiderIPPool", rule 5). Raises Refused.
+        See docs/reference/admission.md, "SpiderIPPool", rule 5.
         """
         owner = controlling_subnet(admission_request.object)
         if owner is None or not pool_addresses(pool):
@@ -138,9 +137,9 @@ class AdmissionValidator:
             raise Refused((refusal,))
 
     async def warnings(self, admission_request: AdmissionRequest) -> tuple[str, ...]:
-        """Why an allowed deletion takes effect later than its user may expect.
+        """Warnings that an allowed deletion waits until the object is no longer in use.
 
-        Without an answer of etcd there is no warning; the deletion itself does not need etcd.
+        () if the state in etcd cannot be read.
         """
         if admission_request.operation != DELETE or self._guards_deletion:
             return ()
@@ -159,7 +158,7 @@ class AdmissionValidator:
         return await self._uses(admission_request) if self._guards_deletion else ()
 
     async def _uses(self, admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
-        """The refusals that name the uses of the pool or subnet. Raises StoreError."""
+        """The uses of the pool or subnet, as refusals of its deletion. Raises StoreError."""
         name = admission_request.name
         match admission_request.kind:
             case "SpiderIPPool":
@@ -179,7 +178,7 @@ class AdmissionValidator:
 
 
 def is_unchanged(new: Object, old: Object) -> bool:
-    """Whether an update changes only metadata, and no label that contains "spider"."""
+    """Whether an update changes neither the spec nor a label whose key contains "spider"."""
     labels = [
         {
             key: value
@@ -192,7 +191,7 @@ def is_unchanged(new: Object, old: Object) -> bool:
 
 
 def _require_same_family(admission_request: AdmissionRequest) -> None:
-    """Check that ipVersion did not change, before its value is checked. Raises Refused."""
+    """Raise Refused if ipVersion has changed."""
     new, old = (
         (version.get("spec") or {}).get("ipVersion")
         for version in (admission_request.object, admission_request.old)
@@ -202,7 +201,7 @@ def _require_same_family(admission_request: AdmissionRequest) -> None:
 
 
 def _already_exists(admission_request: AdmissionRequest) -> Refusal:
-    """A refusal with the text of the API server."""
+    """The refusal of a name in use, with the text of the API server."""
     plural = f"{admission_request.kind.lower()}s"
     name = admission_request.object["metadata"]["name"]
     message = f'{plural}.spiderpool.spidernet.io "{name}" already exists'
@@ -219,7 +218,7 @@ def _terminating_refusals(admission_request: AdmissionRequest) -> tuple[Refusal,
 
 
 def _identified(admission_request: AdmissionRequest) -> Object:
-    """The object with a UID; an object without a UID gets the review's UID."""
+    """The object; if it has no UID, with the UID of the review."""
     body = admission_request.object
     return body | {"metadata": {"uid": admission_request.uid} | body["metadata"]}
 

@@ -1,10 +1,7 @@
 """The webhook server: HTTPS, one path for each kind and verb, and a health check.
 
-See docs/reference/admission.md.
-
-The paths are Spiderpool's, so that its webhook configurations work unchanged. The Pod webhook is
-the only mutating webhook that can refuse an object. Certificate files are reloaded when they
-change. Pods do not depend on this server, unless Pod injection is on.
+See docs/reference/admission.md. The paths are those of Spiderpool, so that Spiderpool's webhook
+configurations work unchanged.
 """
 
 from __future__ import annotations
@@ -46,13 +43,13 @@ from ops.kubernetes.certificates.served_certificate import ServedCertificate
 from ops.kubernetes.settings import CertificateFiles
 
 ANSWER_S_MAX: Final = 8.0
-"""The longest time for an answer, in seconds: less than the ten that the API server waits."""
+"""Seconds after which a review fails. The API server waits 10 s for the answer."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
-"""The largest body of a review. It contains an object twice; etcd limits an object to 1.5 MiB."""
+"""The largest body of a review: two versions of an object, which etcd limits to 1.5 MiB."""
 
 CONNECTIONS_MAX: Final = 256
-"""The largest number of connections; each API server reuses a few."""
+"""The largest number of connections. Each API server uses a few."""
 
 WEBHOOK_KINDS: Final = (
     "SpiderIPPool",
@@ -75,8 +72,7 @@ def path_of(verb: str, kind: str) -> str:
 class Admission:
     """Answers reviews. ``pods``: None without the Pod webhook.
 
-    Defaults are computed from the state of ``projector``, which may lag. Refusals are computed
-    from the state in etcd.
+    Defaults are computed from the state of ``projector``, which may be older than the log.
     """
 
     def __init__(
@@ -145,7 +141,7 @@ class Admission:
 
 
 class WebhookPort:
-    """The HTTPS port of the webhooks, with its certificates."""
+    """The HTTPS port of the webhooks."""
 
     def __init__(
         self,
@@ -162,9 +158,9 @@ class WebhookPort:
         return self._port.port
 
     async def open(self, address: str, port: int, setting: str) -> None:
-        """Listen; address "" means all addresses, port 0 a free port.
+        """Listen. Address "" means all addresses; port 0 means a free port.
 
-        Raises BadInput with ``setting``, the name of the setting that has the port.
+        ``setting``: the name of the setting of the port, for errors. Raises BadInput.
         """
         self._certificate.load()
         await self._port.open(address, port, setting, self._certificate.context)
@@ -174,7 +170,7 @@ class WebhookPort:
         await self._port.close()
 
     async def reload_certificates(self) -> None:
-        """Reload the files when they change, until cancelled."""
+        """Reload the certificate when its files change, until cancelled."""
         await self._certificate.reload_on_change()
 
 
@@ -202,7 +198,7 @@ def _handler(
             _log.warning("%s %s: %s", admission_request.kind, admission_request.name, message)
             body = failed(admission_request.uid, message)
         except Exception as error:  # noqa: BLE001  # the API server needs an answer
-            # A response names the object; an HTTP error would name only the webhook.
+            # The user sees this message; after an HTTP error, only the name of the webhook.
             _log.exception(
                 "the review of %s %s failed", admission_request.kind, admission_request.name
             )

@@ -1,7 +1,7 @@
 """Creates certificate authorities and issues certificates, in PEM. No I/O; time is an argument.
 
-Keys are P-256, which are created in a millisecond and supported by all TLS peers. The validity of
-certificates begins an hour before now, so that peers whose clock is slow accept them.
+Keys are P-256, which all TLS peers support. The validity of a certificate begins an hour before it
+is issued, so that peers with a slow clock accept the certificate.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ AUTHORITY_DAYS: Final = 3_650
 CERTIFICATE_DAYS: Final = 365
 BACKDATED_HOURS: Final = 1
 RENEWED_AT: Final = 2 / 3
-"""The fraction of the validity of a certificate after which it is renewed."""
+"""A certificate is renewed after this fraction of its validity."""
 
 _USAGES: Final = {
     "server": ExtendedKeyUsageOID.SERVER_AUTH,
@@ -45,7 +45,10 @@ class KeyPair(NamedTuple):
 
 
 class CertificateRequest(NamedTuple):
-    """The contents of a certificate. ``usages``: server, client. ``days``: its validity."""
+    """The contents of a certificate to issue.
+
+    ``names``: DNS names and IP addresses. ``usages``: "server", "client". ``days``: the validity.
+    """
 
     common_name: str
     names: tuple[str, ...] = ()
@@ -64,7 +67,7 @@ def make_authority(common_name: str, now: dt.datetime) -> KeyPair:
 
 
 def issue(authority: KeyPair, request: CertificateRequest, now: dt.datetime) -> KeyPair:
-    """Create a key, and a certificate for it that the authority signs. Raises BadInput."""
+    """Create a key and its certificate, signed by the authority. Raises BadInput."""
     issuer, issuer_key = read(authority.certificate), _read_key(authority)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(request.common_name)

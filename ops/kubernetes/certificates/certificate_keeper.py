@@ -1,10 +1,13 @@
 """Creates and renews the certificate of the webhooks, in a Secret that all replicas share.
 
-Each replica reads the Secret and creates or renews certificates when they are due. If several
-replicas write, the resourceVersion lets one succeed, and the others use its certificates. Then the
-replica writes certificate and key to files for the webhook server, and the authorities to the field
-``caBundle`` of the webhook configurations. Replicas use the clock of the API server, because the
-API server verifies the certificates and the clocks of replicas may differ.
+Each replica reconciles:
+
+1. Create or renew certificates in the Secret. If several replicas write, the resourceVersion lets
+   one succeed.
+2. Write certificate and key to files for the webhook server.
+3. Write the authorities to the field ``caBundle`` of the webhook configurations.
+
+Replicas use the clock of the API server, because the API server verifies the certificates.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ RECONCILE_S: Final = 60.0
 
 RETRY_S: Final = 2.0
 TRIES_MAX: Final = 8
-"""The largest number of passes of one reconciliation, which ends after a pass without changes."""
+"""The largest number of passes of one reconciliation. A pass without changes is the last one."""
 
 SECRETS_PATH: Final = "/api/v1/namespaces/{}/secrets"
 CONFIGURATIONS: Final = tuple(
@@ -46,7 +49,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class CertificateKeeper:
-    """Maintains the certificate in one replica."""
+    """Reconciles the certificate, in one replica."""
 
     def __init__(self, api: Api, settings: SecretSettings) -> None:
         self._api = api
@@ -54,7 +57,7 @@ class CertificateKeeper:
         self._request = CertificateRequest(COMMON_NAME, settings.names)
 
     async def open(self) -> None:
-        """Wait until the files exist; retry while the API server is unavailable."""
+        """Reconcile until it succeeds once: then the files exist."""
         backoff = Backoff(RETRY_S)
         while not await self._try_reconcile():
             await backoff.wait()
@@ -71,7 +74,6 @@ class CertificateKeeper:
         for _ in range(TRIES_MAX):
             stored, secret = await self._read()
             is_trusted = stored is not None and await self._is_trusted(stored)
-            # ``due``: the certificates to store next, None if no change is due.
             due = next_step(stored, self._request, self._now(), is_trusted=is_trusted)
             if due is not None:
                 await self._write(due, secret)
@@ -79,7 +81,7 @@ class CertificateKeeper:
             assert stored is not None, "next_step makes certificates if nothing is stored"
             _write_files(self._settings.directory, stored.issued)
             if await self._publish(stored):
-                continue  # the API server trusts a new authority now, which may issue certificates
+                continue  # a new authority is trusted now and may issue certificates
             return
 
     async def _try_reconcile(self) -> bool:
@@ -142,7 +144,7 @@ class CertificateKeeper:
         return True
 
     async def _publish(self, stored: StoredAuthorities) -> bool:
-        """Write all authorities to the webhook configurations; return whether one was changed."""
+        """Write all authorities to the webhook configurations; return whether any differed."""
         ca_bundle = base64.b64encode(bundle(stored.authorities)).decode()
         changed = False
         for path in CONFIGURATIONS:
@@ -195,7 +197,7 @@ def _authorities_of(webhook: Object) -> tuple[bytes, ...]:
 def _write_files(directory: Path, issued: KeyPair) -> None:
     """Write certificate and key. Raises OSError.
 
-    The key is written first: a reader between the two writes gets an error and reads again.
+    Between the two writes, key and certificate do not match. ``ServedCertificate`` retries then.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, content in (("tls.key", issued.key), ("tls.crt", issued.certificate)):

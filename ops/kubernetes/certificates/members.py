@@ -1,13 +1,11 @@
 """Issues the certificates of an embedded etcd, in Secrets: authority, members and clients.
 
-Each kind of client (agents, controllers and root) has its own certificate, whose common name is its
-user in etcd (``core.eventstore.roles``). The reader of metrics has a certificate too, but it is not
-a user of etcd.
+The common name of a client's certificate is its user in etcd (``core.eventstore.roles``). The
+reader of metrics has a certificate but no user in etcd.
 
-A Job of the chart issues them before an installation and before every upgrade. Certificates that
-are due for renewal are issued again by the same authority; the others are kept. The authority is
-replaced only when it cannot issue certificates any more: then the certificates of all members and
-clients change together, which interrupts etcd.
+A Job of the chart issues certificates before an installation and before every upgrade. The
+authority is replaced only if it is unusable, because the certificates of all members and clients
+then change together, which interrupts etcd.
 """
 
 from __future__ import annotations
@@ -26,13 +24,13 @@ from ops.kubernetes.certificates.certificate_keeper import SECRETS_PATH
 from ops.kubernetes.certificates.rotation import StoredAuthorities, is_good, is_usable, issued_by
 
 CERTIFICATE_DAYS: Final = 1_825
-"""The validity of a certificate, which is long because only upgrades of the chart renew it."""
+"""The validity is long, because only upgrades of the chart renew certificates."""
 
 MEMBERS_MAX: Final = 5
 """The largest number of members of an embedded etcd that the chart allows."""
 
 MEMBER: Final = "etcd-member"
-"""The common name of members: etcd accepts no other name on its peer port."""
+"""The common name of members, the only one that etcd accepts on its peer port."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -81,7 +79,7 @@ def _stored(authority: KeyPair, issued: KeyPair) -> StoredAuthorities:
 
 def _member(domain: str) -> CertificateRequest:
     # A member resolves the names in a peer's certificate and compares them with the peer's address.
-    # Names without an asterisk are needed where DNS does not support reverse look-ups.
+    # For a name with an asterisk it needs reverse look-ups, which not every DNS server supports.
     service = domain.partition(".")[0]
     members = (f"{service}-{number}.{domain}" for number in range(MEMBERS_MAX))
     names = (domain, *members, f"*.{domain}", "localhost", "127.0.0.1", "::1")

@@ -1,10 +1,8 @@
 """Decides the next state of a Secret with certificates, one step at a time. No I/O, no clock.
 
-A new authority issues a certificate only after all clients trust it, so that no client receives a
-certificate that it cannot verify. A replaced authority stays trusted while it is valid, because
-other replicas may still use its certificates. If the newest authority is unusable, an authority and
-a certificate are created in one step. Two replicas may decide at the same time; the resourceVersion
-of the Secret ensures that only one of them writes.
+A new authority issues certificates only after all clients trust the authority, so that clients can
+verify every certificate. A replaced authority stays trusted while it is valid, because other
+replicas may still use certificates that it issued.
 """
 
 from __future__ import annotations
@@ -27,13 +25,13 @@ from ops.kubernetes.certificates.authority import (
 )
 
 AUTHORITIES_MAX: Final = 3
-"""The largest number of authorities in one bundle; older ones are removed."""
+"""The largest number of authorities in one bundle; the oldest are removed."""
 
 
 class StoredAuthorities(NamedTuple):
     """The content of the Secret, in PEM.
 
-    ``authorities``: their certificates, newest first. ``authority_key``: the key of the newest.
+    ``authorities``: certificates, newest first. ``authority_key``: the key of the newest authority.
     ``issued``: the certificate in use, with its key.
     """
 
@@ -43,7 +41,7 @@ class StoredAuthorities(NamedTuple):
 
 
 def new_authorities(request: CertificateRequest, now: dt.datetime) -> StoredAuthorities:
-    """A new authority and a certificate, if the stored state is missing or unusable."""
+    """A new authority, and a certificate that it issued."""
     authority = make_authority(f"{request.common_name} authority", now)
     return StoredAuthorities(
         (authority.certificate,), authority.key, issue(authority, request, now)
@@ -109,7 +107,7 @@ def is_good(stored: StoredAuthorities, request: CertificateRequest, now: dt.date
 
 
 def _is_lost(stored: StoredAuthorities, now: dt.datetime) -> bool:
-    """Whether no client accepts the issued certificate, so that it can be renewed immediately."""
+    """Whether no client accepts the issued certificate."""
     try:
         certificate = stored.issued.certificate
         is_trusted = any(has_issued(authority, certificate) for authority in stored.authorities)

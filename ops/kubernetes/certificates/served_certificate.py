@@ -1,8 +1,4 @@
-"""The certificate of a TLS port of the controller, reloaded when its files change.
-
-The files may be a mounted Secret, so a rotation needs no restart. Webhooks and console use the same
-files.
-"""
+"""The certificate of a TLS port of the controller, reloaded when its files change."""
 
 from __future__ import annotations
 
@@ -43,7 +39,7 @@ class ServedCertificate:
         self._loaded_times = modification_times
 
     async def reload_on_change(self) -> None:
-        """Reload the files when they change; keep the old certificate if that fails."""
+        """Reload the files when they change; keep the old certificate if the reload fails."""
         while True:
             await asyncio.sleep(CERTIFICATES_POLL_S)
             try:
@@ -52,7 +48,7 @@ class ServedCertificate:
                     _log.info("reloaded the certificate of the %s", self._port)
             except (BadInput, OSError) as error:
                 _log.warning(
-                    "cannot load the new certificate of the %s, which keeps the old one: %s",
+                    "cannot load the new certificate of the %s; the old one stays in use: %s",
                     self._port,
                     error,
                 )
