@@ -1,7 +1,7 @@
 """Reports the leader in a Lease of the API server, for people and tools.
 
-The election uses etcd (docs/contributing/decisions/0017). If the Lease cannot be written, the leader
-continues.
+The election uses etcd (docs/contributing/decisions/0017). If the Lease cannot be written, the
+leader continues.
 """
 
 from __future__ import annotations

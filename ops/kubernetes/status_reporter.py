@@ -105,8 +105,8 @@ def content_hash(endpoint: Object) -> int:
 class _Topic(NamedTuple):
     """A group of objects with its own rounds: configuration, or endpoints.
 
-    ``names``: returns the names of the group's changed objects. ``noted``: set when an object has changed.
-    ``gathering_s``: the seconds that a round waits for more changes of the log.
+    ``names``: returns the names of the group's changed objects. ``noted``: set when an object has
+    changed. ``gathering_s``: the seconds that a round waits for more changes of the log.
     """
 
     names: Callable[[ChangeBuffer], AbstractSet[object]]

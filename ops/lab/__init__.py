@@ -19,11 +19,10 @@ The layout, and its reasons:
 - Nothing changes the machine's own interfaces or listens on its addresses. The bridge is in the
   namespace "fabric". Each node and each Pod has its own namespace; nodes are connected to the
   bridge.
-- etcd runs in the namespace of the fabric, agents run in the namespaces of their nodes, like agents
-  with hostNetwork. They reach etcd through the network, which a test can cut for one node. Programs
-  outside (orbctl, tests) reach the same etcd through a unix socket, which works in every namespace.
+- etcd runs in the namespace of the fabric. Each agent runs in the namespace of its node and reaches
+  etcd through the network, which a test can cut for one node. Programs outside (orbctl, tests)
+  reach etcd through a unix socket, which works in every namespace.
 - Files are in /run/orbweaver-lab/<identity>, because the path of a socket has at most 107 bytes.
-- Every name contains the process id of its laboratory. Daemons die with that process
-  (PR_SET_PDEATHSIG). A laboratory removes what killed laboratories left, and leaves running
-  laboratories alone.
+- Every name contains the process id of its laboratory. Daemons die with the laboratory's process
+  (PR_SET_PDEATHSIG). A new laboratory removes what killed laboratories left.
 """

@@ -45,5 +45,5 @@ class LabController:
         self.process.start()
 
     def wait_listening(self) -> None:
-        """Wait until its log shows that it watches changes of Pods. Raises LabFailed."""
+        """Wait until the log shows that the controller watches Pods. Raises LabFailed."""
         self.process.wait_until(lambda: FOLLOWING_PODS in self.process.log_path.read_text())

@@ -1,7 +1,7 @@
 """The network between the nodes: one bridge in its own namespace, a veth pair to every node.
 
-The bridge is also the router of the Pods' networks and has the addresses of their gateways. The
-addresses of nodes are from TEST-NET-1 (RFC 5737), which no real network uses.
+The bridge is also the router of the Pods' networks. The addresses of nodes are from TEST-NET-1 (RFC
+5737), which no real network uses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FIRST_NODE: Final = 11
 
 
 class Fabric:
-    """The network: one bridge."""
+    """The network between the nodes."""
 
     def __init__(self, namespace: NamedNamespace) -> None:
         self.namespace = namespace
@@ -45,7 +45,7 @@ class Fabric:
         self.add_gateway(f"{_ADDRESS}/{_PREFIX_BITS}")
 
     def add_gateway(self, cidr: str) -> None:
-        """Add a gateway, an address with its prefix length, to the bridge. Raises LabFailed."""
+        """Add the address of a gateway, with prefix length, to the bridge. Raises LabFailed."""
         self.namespace.netlink(lambda route: _add_address(route, FABRIC_BRIDGE, cidr))
 
     def connect(self, node: NamedNamespace, name: str) -> str:
@@ -71,7 +71,7 @@ class Fabric:
         return f"to-{name}"
 
 
-# The routes of these functions are ``IPRoute`` objects of pyroute2, which has no types.
+# ``route`` is an ``IPRoute`` of pyroute2, which has no types.
 
 
 def _add_bridge(route: Any) -> None:  # noqa: ANN401

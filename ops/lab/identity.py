@@ -1,4 +1,4 @@
-"""Identities of laboratories: a process id and a serial number, which all their names contain.
+"""The identity of a laboratory: a process id and a serial number, which all its names contain.
 
 The directory of a laboratory has the start time of its process, because process ids are reused.
 """
@@ -52,7 +52,7 @@ class LabIdentity(NamedTuple):
 
     @property
     def directory(self) -> Path:
-        """The directory of its files."""
+        """The directory of the laboratory's files."""
         return LABORATORIES_FOLDER / str(self)
 
     def name(self, suffix: str) -> str:
@@ -70,7 +70,7 @@ class LabIdentity(NamedTuple):
     def is_alive(self) -> bool:
         """Whether the process of the laboratory runs.
 
-        Without a stored start time, any process with its id counts, except this process.
+        If no start time is stored, any process with this id counts, except the calling process.
         """
         started = _start_time(self.pid)
         try:

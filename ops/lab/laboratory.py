@@ -1,7 +1,7 @@
 """The laboratory: a context manager that creates the network and etcd, and removes everything.
 
-It removes everything after an error or Ctrl-C too; an error names what could not be removed. The
-next laboratory removes what a killed laboratory left.
+Everything is removed after an error or Ctrl-C too. A new laboratory removes what killed
+laboratories left.
 """
 
 from __future__ import annotations
@@ -40,10 +40,9 @@ class Laboratory:
     """A fabric (the network between the nodes), an etcd, nodes and Pods.
 
     ``gateways``: addresses of the Pods' gateways with prefix length. ``settings``: environment
-    variables of every agent. ``coordinator``: the configuration of the plugin of that name in the
-    chain of the network; None: no coordinator in the chain. With ``cluster_ips`` agents serve
-    ClusterIPs to the sockets of Pods. Use the laboratory from the main thread, because daemons die
-    with the thread that started them.
+    variables of every agent. ``coordinator``: the configuration of the coordinator plugin; None
+    omits the plugin. ``cluster_ips``: agents serve ClusterIPs to the sockets of Pods. Use the
+    laboratory from the main thread, because daemons die with the thread that started them.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class Laboratory:
             self.directory / "controller",
             self.etcd.endpoint,
         )
-        """Not running at first: the code that uses the laboratory starts it."""
+        """The user of the laboratory starts the controller."""
         self.nodes: dict[str, Node] = {}
         self.predecessors: list[LabIdentity] = []
         """Killed laboratories that were removed at the start."""
@@ -128,14 +127,14 @@ class Laboratory:
         return node
 
     def lose(self, name: str) -> None:
-        """Kill the agent of a node and delete its namespace, without any DEL. Raises LabFailed."""
+        """Kill a node's agent and delete the node's namespace, without a DEL. Raises LabFailed."""
         node = self.nodes[name]
         node.agent.kill()
         node.namespace.delete()
 
     def sandbox(self, pod: str, namespace: str = "default", uid: str = "") -> Sandbox:
-        """Create a Pod's network namespace, not attached yet. Raises LabFailed."""
-        # Each sandbox has its own namespace, so that a late DEL of an earlier sandbox finds none.
+        """Create the network namespace of a Pod, without an ADD. Raises LabFailed."""
+        # Each sandbox has a new name, so that a late DEL of an earlier sandbox does not change it.
         self._sandbox_counts[pod] += 1
         count = self._sandbox_counts[pod]
         number = f"-{count}" if count > 1 else ""
@@ -171,7 +170,7 @@ class Laboratory:
         return _console_url(log)
 
     def environment(self) -> dict[str, str]:
-        """The environment variables of programs outside of all namespaces that use the etcd."""
+        """The environment variables of programs that run outside of all namespaces."""
         return {
             **os.environ,
             "ORBWEAVER_ETCD_ENDPOINTS": self.etcd.outside_endpoint,
@@ -182,7 +181,7 @@ class Laboratory:
     def orbctl(
         self, *arguments: str, stdin: str = "", directory: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run orbctl with this laboratory's etcd. It may fail."""
+        """Run orbctl with this laboratory's etcd. The exit code may be nonzero."""
         command = [console_script("orbctl"), *arguments]
         environment = self.environment()
         return attempt(command, stdin=stdin, environment=environment, directory=directory)
@@ -194,7 +193,7 @@ def listens(namespace: NamedNamespace, port: int) -> bool:
 
 
 def _console_url(log: Path) -> str:
-    """The URL that the console printed; "" if it has not printed it yet."""
+    """The URL that the console printed; "" before the console has printed a URL."""
     match = _CONSOLE_URL.search(log.read_text())
     return match[1] if match else ""
 

@@ -1,8 +1,4 @@
-"""Finds and removes the processes, namespaces, mounts, cgroups and files of a laboratory.
-
-Used to check that a laboratory left nothing, and to remove what a killed laboratory left. It leaves
-running laboratories and other programs alone.
-"""
+"""Finds and removes the processes, namespaces, mounts, cgroups and files of a laboratory."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ PROCESSES: Final = "cgroup.procs"
 OTHER_PID_NAMESPACE: Final = 0
 """The line of ``PROCESSES`` for a process of another PID namespace.
 
-It must not be signalled: 0 would mean the process group of this process.
+This line is not a process id: a signal to 0 would reach the process group of this process.
 """
 
 
@@ -118,9 +114,9 @@ def _entries(directory: Path) -> list[Path]:
 
 
 def _processes(identity: LabIdentity) -> set[int]:
-    """The processes with its mark in their environment, and those in its Pods' control groups.
+    """The processes with the laboratory's mark in their environment, or in the cgroups of its Pods.
 
-    Processes of containers have another environment, without the mark.
+    Processes of containers have no mark.
     """
     mark = f"{LABORATORY_VARIABLE}={identity}".encode()
     pids = {
@@ -176,7 +172,7 @@ def _remove_control_groups(identity: LabIdentity) -> None:
 
 
 def _mounts_below(directory: Path) -> list[str]:
-    """Mount points, oldest first."""
+    """The mount points below a directory, oldest first."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     points = [line.split()[4].encode().decode("unicode_escape") for line in lines]
     return [point for point in points if Path(point).is_relative_to(directory)]

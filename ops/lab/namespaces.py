@@ -1,8 +1,4 @@
-"""Named network namespaces, as ``ip netns`` creates them.
-
-Deleting a missing namespace is not an error. Links and addresses are changed with pyroute2, which
-is imported at the first use.
-"""
+"""Named network namespaces, as ``ip netns`` creates them."""
 
 from __future__ import annotations
 
@@ -40,12 +36,12 @@ class NamedNamespace:
 
     @property
     def exists(self) -> bool:
-        """Whether the name exists."""
+        """Whether a namespace with this name exists."""
         return self.path.exists()
 
     def create(self) -> None:
-        """Create it, with its loopback interface up. Raises LabFailed."""
-        # Not by pyroute2: it would fork this process, which has several threads.
+        """Create the namespace, with its loopback interface up. Raises LabFailed."""
+        # Not with pyroute2, which would fork this process. This process has several threads.
         run(["ip", "netns", "add", self.name])
         self.netlink(lambda route: route.link("set", index=_LOOPBACK, state="up"))
 
@@ -55,7 +51,7 @@ class NamedNamespace:
             run(["ip", "netns", "delete", self.name])
 
     def netlink(self, work: Callable[[Any], T]) -> T:
-        """Run ``work`` inside with an ``IPRoute`` of pyroute2. Raises LabFailed."""
+        """Run ``work`` inside, with an ``IPRoute`` of pyroute2. Raises LabFailed."""
         from pyroute2 import IPRoute  # noqa: PLC0415  # takes 0.1 s and 13 MB
         from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
 
@@ -78,7 +74,7 @@ class NamedNamespace:
 
     def set_sysctl(self, sysctl: str, value: str) -> None:
         """Set a network sysctl (``net/...``) inside. Raises LabFailed."""
-        # /proc/sys/net shows the namespace of the process that opens it.
+        # /proc/sys/net shows the namespace of the process that opens the file.
         run(self.inside(["sh", "-c", f'printf %s "$1" >/proc/sys/{sysctl}', "sh", value]))
 
     def inside(self, command: Sequence[str]) -> list[str]:

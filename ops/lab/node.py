@@ -1,7 +1,7 @@
 """A node: its network namespace, its agent, its CNI plugins and its runtime.
 
-The agent is the real process; only its paths differ from those of a real node. If agents serve
-ClusterIPs, the programs of a node's Pods run in a cgroup, to which the agent's eBPF programs apply.
+If agents serve ClusterIPs, the programs of a node's Pods run in a cgroup, to which the agent
+attaches eBPF programs.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Node:
     """One node of the laboratory.
 
     ``etcd``: the endpoint. ``settings``: environment variables of the agent. ``coordinator``: the
-    configuration of the coordinator plugin; None: the network has none. ``pods_cgroup``: the cgroup
-    of the Pods to which the agent serves ClusterIPs; None: the agent serves none.
+    configuration of the coordinator plugin; None omits the plugin. ``pods_cgroup``: the cgroup of
+    the node's Pods; None if the agent serves no ClusterIPs.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Node:
 
 
 def _cluster_ip_settings(pods_cgroup: Path, directory: Path) -> dict[str, str]:
-    """Settings of an agent that serves ClusterIPs to its Pods, without pinned eBPF programs."""
+    """Settings of an agent that serves ClusterIPs and does not pin its eBPF programs."""
     return {
         "ORBWEAVER_CLUSTER_IP": "true",
         "ORBWEAVER_CLUSTER_IP_CGROUP": str(pods_cgroup),

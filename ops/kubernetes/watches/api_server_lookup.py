@@ -1,12 +1,12 @@
-"""The ``ClusterLookup`` of one scan, about the holders in one ledger. Pure.
+"""The ``ClusterLookup`` of one reclaim scan: the state of Pods and owners. Pure.
 
-A holder is the Pod, replica, VM instance or IPAMClaim that claims belong to. Suspects are the
-holders whose Pods or owners the scan has read. A launcher is a Pod that runs a VM instance or uses
-an IPAMClaim. A reporter is a living Pod whose status has an address.
+- holder: the Pod, replica, VM instance or IPAMClaim that claims belong to
+- suspect: a holder whose Pods or owners the scan has read
+- launcher: a Pod that runs a VM instance or uses an IPAMClaim
+- reporter: a living Pod whose status has an address
 
-The facts combine objects that were read from the API server with watched objects. Objects that were
-read are newer and take precedence. The facts are immutable after ``add_watched_pods``, so that a
-thread can plan with them.
+Objects that were read take precedence over watched objects, which may be older. The lookup is
+immutable after ``add_watched_pods``, so that a thread can use it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class ApiServerLookup:
     """``ClusterLookup`` from the Pods and owners that were read, and from watched Pods.
 
     ``pods``: the Pods that were read, and watched Pods that certainly keep their addresses.
-    ``doubts``: endpoints of VM instances and IPAMClaims whose Pods could not be listed, so that
-    their state is unknown.
+    ``doubts``: endpoints of unknown state, because the Pods of their VM instance or IPAMClaim could
+    not be listed.
     """
 
     __slots__ = (
@@ -99,7 +99,7 @@ class ApiServerLookup:
         return self._uids.get(uid)
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """A Pod of the VM instance or IPAMClaim, read or watched; living ones first."""
+        """A Pod of the VM instance or IPAMClaim, read or watched; a living Pod if there is one."""
         return self._launchers.get((namespace, name))
 
     def reporter(self, address: str) -> PodState | None:
@@ -107,7 +107,7 @@ class ApiServerLookup:
         return self._reporters.get(address)
 
     def node(self, name: str) -> NodeState | MissingOwner:
-        """The watched Node; its state is not evidence."""
+        """The watched Node, which may be stale."""
         why = f"the watch has no Node {name}"
         return self._nodes.get(name) or MissingOwner(certain=False, why=why)
 
@@ -135,7 +135,7 @@ class ApiServerLookup:
         return launchers
 
     def _current(self, watched: Iterable[PodState]) -> Iterable[PodState]:
-        """The watched Pods that still exist; a Pod that was also read has the state of the read."""
+        """Replace watched Pods by Pods that were read, and drop Pods that do not exist."""
         for pod in watched:
             answer = self._pods.get((pod.namespace, pod.name))
             if isinstance(answer, PodState):

@@ -1,8 +1,7 @@
-"""The applications with automatic pools: workloads of six kinds, and owners of custom kinds.
+"""The applications that can have automatic pools: workloads, and owners of custom kinds.
 
-The leader watches them; a reconciliation reads its application from the API server. After a
-downtime all applications are listed and compared with the pools, so that no change is missed. An
-application counts as deleted only if a read of the API server does not find it.
+The leader watches the applications. An application counts as deleted only if a read of the API
+server does not find the application.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ UNKNOWN_S: Final = 5.0
 """Seconds before an application that could not be read is read again."""
 
 UNKNOWN_MAX: Final = 10_000
-"""The largest number of applications that could not be read and are remembered."""
+"""The largest number of remembered applications that could not be read."""
 
 
 class KubernetesApplications:
@@ -72,11 +71,11 @@ class KubernetesApplications:
                     await collection.seen.listed.wait()
 
     def known(self) -> Mapping[ApplicationKey, Application]:
-        """The watched applications; an unchanged one is the same object as before."""
+        """The watched applications. An unchanged application keeps its Python object."""
         return self._known
 
     async def find(self, key: ApplicationKey) -> Application | MissingOwner:
-        """The newest state of one application, read from the API server."""
+        """Read an application from the API server. A failed read is reused for ``UNKNOWN_S``."""
         until_s, unknown = self._unknown.get(key, (0.0, None))
         if unknown is not None and self._steady_s() < until_s:
             return unknown
@@ -132,6 +131,6 @@ def _path(kind: str) -> str:
 
 
 def _top_level(kind: str, body: Object) -> Application | None:
-    """The application; None if another application controls it, as a Deployment a ReplicaSet."""
+    """The application; None for a controlled object, such as the ReplicaSet of a Deployment."""
     application = application_of(kind, body)
     return None if PARENT_KINDS.get(kind) == application.controller else application

@@ -1,7 +1,7 @@
-"""The watches of a controller: one connection to the API server, and the sources of the jobs.
+"""The watches of a controller.
 
 Every replica watches Pods, Nodes and owners, because each replica can run reclaim scans. The leader
-also watches applications, because only the leader compares them with their pools.
+also watches applications, because only the leader compares applications with their pools.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _log: Final = logging.getLogger(__name__)
 class WatchStatus(NamedTuple):
     """The status of a watch of one kind.
 
-    ``purpose``: the job that uses it, "reclaim" or "pools". ``objects``: the number of watched
-    objects; ``reads``: the number of direct reads; ``fault``: why it does not work, "" if it does.
+    ``purpose``: the job that uses the watch, "reclaim" or "pools". ``objects``: the number of
+    watched objects. ``reads``: the number of direct reads. ``fault``: why the watch fails, or "".
     """
 
     purpose: str
@@ -36,7 +36,7 @@ class WatchStatus(NamedTuple):
 
 
 class ClusterWatch:
-    """The watches of a controller; ``facts`` and ``applications`` are the sources of the jobs."""
+    """The watches. ``facts``: for reclaim scans. ``applications``: for automatic pools."""
 
     def __init__(self, api: Api, switches: FixedAddressSwitches) -> None:
         self.facts = ApiServerFactsSource(api, switches)
@@ -80,8 +80,7 @@ async def watch_of(
 ) -> ClusterWatch | None:
     """The watches of the cluster in the settings; None in standalone mode.
 
-    Raises BadInput for unusable credentials. Does not wait for the API server: while it is
-    unavailable no address is reclaimed, and everything else continues.
+    Raises BadInput for unusable credentials. Does not wait for the API server.
     """
     if settings is None:
         return None

@@ -1,8 +1,7 @@
 """Objects of one kind, watched by a reflector or read from the API server.
 
-``seen`` has the watched objects. It may lag behind, so an object that it does not have may exist.
-``read`` reads from the API server: object by object, or in one list if there are many. If one read
-fails, all requested objects are unknown.
+A watch may lag behind, so an object that is missing in ``seen`` may exist. ``read`` reads from the
+API server.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Collection(Generic[T]):
-    """The objects below ``path``; ``kind`` is their name in texts.
+    """The objects below ``path``. ``kind``: the kind in messages.
 
-    ``transform`` makes the value to store from an object. ``optional``: the API server may not
-    serve the kind; it is watched as soon as it is served. ``reads``: the number of requests of
-    ``read`` and ``list_namespace``. An empty list of a kind in ``NEVER_EMPTY`` is an error.
+    ``seen``: the watched objects. ``transform`` makes the value to store from an object.
+    ``optional``: the API server may not serve the kind yet. ``reads``: the number of requests of
+    ``read`` and ``list_namespace``.
     """
 
     def __init__(
@@ -77,7 +76,10 @@ class Collection(Generic[T]):
             self.watching = False
 
     async def read(self, keys: Iterable[ObjectKey]) -> Mapping[ObjectKey, T | MissingOwner]:
-        """Read the objects with these names from the API server."""
+        """Read the objects with these names from the API server.
+
+        If one read fails, all requested objects are unknown.
+        """
         names = frozenset(keys)
         objects: dict[ObjectKey, T] = {}
         try:

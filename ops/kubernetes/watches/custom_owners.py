@@ -1,8 +1,7 @@
 """Checks whether third parties still exist: owners of Pods whose kind is a custom resource.
 
-The object of a third party does not have the number of its Pods; only the Pods show it. Its
-automatic pools are deleted with it. Discovery finds the path of a kind. A kind is watched after the
-first ``find`` of such an owner. Without permission to read the kind, its pools are kept.
+The automatic pools of a third party are deleted with the third party. Without permission to read
+the kind, the pools are kept. A kind is watched after the first ``find`` of an object of the kind.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ class ThirdParties:
     async def find(self, key: ApplicationKey) -> MissingOwner:
         """Find out whether a third party exists.
 
-        Returns a MissingOwner in every case, because the size of an existing one is unknown; only
-        one that is ``certain`` does not exist.
+        Always returns a MissingOwner, because the object of a third party does not have the number
+        of its Pods. ``certain`` means that the third party does not exist.
         """
         object_key = key.namespace, key.name
         try:

@@ -1,9 +1,8 @@
-"""The ``ReclaimFactsSource`` of a cluster: all Pods, all Nodes, and owners of fixed addresses.
+"""Facts for reclaim scans from the API server: Pods, Nodes, and owners of fixed addresses.
 
-Every replica of the controller has such a source, because each replica can run scans. A scan
-releases an address only on evidence: a read from the API server after the claims were read, or a
-deletion that the watch reported. While the API server does not answer, or returns no Pods or no
-Nodes, no address is released (I6 of docs/contributing/architecture.md).
+A scan releases an address only on evidence: a read from the API server after the read of the
+claims, or a deletion that the watch reported. No address is released while the API server does not
+answer, or returns no Pods or no Nodes (I6 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -38,10 +37,9 @@ LIST_REMEDY: Final = (
 
 
 class ApiServerFactsSource:
-    """A ``ReclaimFactsSource``: facts about the cluster for reclaim scans; ``run`` updates them.
+    """The ``ReclaimFactsSource`` of a cluster.
 
-    ``pods.seen`` and ``nodes.seen`` are the watched objects, which may be stale. ``switches``: the
-    kinds of owners with fixed addresses.
+    ``switches``: the kinds of owners with fixed addresses.
     """
 
     def __init__(self, api: Api, switches: FixedAddressSwitches) -> None:
@@ -76,7 +74,7 @@ class ApiServerFactsSource:
         """See ``ReclaimFactsSource``. Raises NotReady before Pods and Nodes were listed once."""
         if not (self.pods.seen.listed.is_set() and self.nodes.seen.listed.is_set()):
             raise NotReady(self.pods.fault or self.nodes.fault, remedy=LIST_REMEDY)
-        # A scan of one endpoint follows a change that the watch may not have yet, so it reads all.
+        # The scan of one endpoint follows a change that the watch may not have yet, so read all.
         is_single = len(ledger.endpoints) <= 1
         watched = WatchedObjects(self.table.named, self._of_uid, self.owners.seen())
         lookups = plan_lookups(ledger, self._switches, watched, read_all=is_single)
@@ -84,15 +82,11 @@ class ApiServerFactsSource:
         launchers, doubts = await self._launchers(lookups.endpoints_to_list(owners))
         pods = {**lookups.answers, **launchers, **await self._read_pods(lookups.pods)}
         facts = ApiServerLookup(claims_read, pods, owners, self._nodes(), doubts)
-        # ``suspects``: the holders that are read, because no watch shows that they keep addresses.
         facts.add_watched_pods(ledger, lookups.suspects, self.table)
         return facts
 
     async def deleted_nodes(self, nodes: Iterable[str]) -> frozenset[str]:
-        """See ``ReclaimFactsSource``. Nodes that the watch does not have are read.
-
-        A watch without any Node is not evidence: then no Node counts as deleted.
-        """
+        """See ``ReclaimFactsSource``. If the watch has no Nodes, no Node counts as deleted."""
         watched = self.nodes.seen.objects
         missing = [("", node) for node in nodes if ("", node) not in watched]
         answers = await self.nodes.read(missing) if watched else {}
@@ -116,7 +110,7 @@ class ApiServerFactsSource:
             self._listeners.discard(changes)
 
     async def _read_pods(self, keys: frozenset[ObjectKey]) -> PodAnswers:
-        """Read Pods; they are unknown if the API server has returned no Pods or no Nodes."""
+        """Read Pods. All are unknown if the watch has no Pods or no Nodes at all."""
         for collection in (self.pods, self.nodes):
             if not collection.seen.objects:
                 why = f"the API server returned no {collection.kind} at all; every cluster has some"
@@ -157,7 +151,7 @@ class ApiServerFactsSource:
     def _on_pod(self, change: Transition[PodState]) -> None:
         before, after = change.before, change.after
         if before is not None and (after is None or after.uid != before.uid):
-            if change.reported:  # by a delete event; that a list lacks the Pod proves nothing
+            if change.reported:  # by a delete event; absence from a list is not evidence
                 self._publish(deletion_of(before))
             else:
                 self._request_scan(f"Pod {'/'.join(change.key)} is not listed any more")
@@ -165,7 +159,7 @@ class ApiServerFactsSource:
             self._publish(PodChange(after))
 
     def _on_node(self, change: Transition[NodeState]) -> None:
-        """Publish the ending Pods of a Node whose readiness has changed: reclaim depends on it."""
+        """Publish the ending Pods of a Node whose readiness has changed."""
         before, after = change.before, change.after
         if before is not None and after is not None and after.ready != before.ready:
             for pod in self.table.ending_on(after.name):

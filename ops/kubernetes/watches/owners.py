@@ -1,7 +1,7 @@
 """Watches and reads the owners of fixed addresses: StatefulSets, VM instances, VMs, IPAMClaims.
 
-KubeVirt and IPAMClaims are optional. A watched owner that needs an address keeps it. An address is
-released only if a read of the API server shows that its owner does not need it any more.
+KubeVirt and IPAMClaims are optional. An address is released only if a read of the API server shows
+that the owner does not need the address.
 """
 
 from __future__ import annotations

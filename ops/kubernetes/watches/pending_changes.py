@@ -1,7 +1,7 @@
 """The changes that one listener has not received yet: only the newest change of each Pod.
 
-A reported deletion is not replaced by a later change. Scan requests are merged: the first request
-is delayed by ``SCAN_GAP_S``, and later requests are included in it.
+A reported deletion is not replaced by a later change. All scan requests within ``SCAN_GAP_S`` cause
+one scan.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 A launcher is a Pod that runs a VM instance or uses an IPAMClaim; a reporter is a living Pod whose
 status has an address.
-
-A watch may lag behind, so a Pod in it can only be a reason to keep an address.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ PODS_PATH: Final = "/api/v1/pods"
 
 K = TypeVar("K")
 Index = dict[K, tuple[ObjectKey, ...]]
-"""The names of Pods by a field; in tuples, which need less memory than sets."""
+"""Value of a field -> names of Pods. A tuple needs less memory than a set."""
 
 
 class _ChangeIndex(Protocol):
@@ -55,7 +53,7 @@ class PodTable:
         return self._pods_of(self._launchers.get(endpoint, ()))
 
     def ending_on(self, node: str) -> Iterator[PodState]:
-        """Pods of a Node that are being deleted or have finished; reads all Pods."""
+        """Pods of a Node that are being deleted or have finished."""
         return (
             pod for pod in self._pods.objects.values() if pod.node == node and not pod.is_living
         )

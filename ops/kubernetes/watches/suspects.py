@@ -1,10 +1,8 @@
-"""Plans which Pods and owners a scan of claims must read from the API server. Pure.
+"""Plans which Pods and owners a reclaim scan must read from the API server. Pure.
 
-A holder is the Pod, replica, VM instance or IPAMClaim that claims belong to. It is not read if a
-watch shows that it keeps its addresses: a living Pod, or an owner that needs its fixed addresses.
-All other holders are suspects and are read. A scan of one endpoint reads every holder, because the
-endpoint has changed and the watch may be older. The Pod of a VM or IPAMClaim has another name than
-the endpoint; if nothing else keeps the address, all Pods of the namespace are listed.
+A holder is the Pod, replica, VM instance or IPAMClaim that claims belong to. A holder is not read
+if a watch shows that the holder keeps its addresses: a living Pod, or an owner that needs fixed
+addresses. All other holders are suspects, which are read.
 """
 
 from __future__ import annotations
@@ -27,14 +25,14 @@ from core.domain.reclaim.evidence import PodState
 from core.kubernetes.informer import ObjectKey
 
 _ALL: Final = FixedSettings(ipam_claims=True)
-"""All kinds of fixed addresses switched on."""
+"""Settings with all kinds of fixed addresses switched on."""
 
 
 class SuspectHolder(NamedTuple):
     """A holder to read: the UIDs of its Pods, and the kinds of its fixed addresses.
 
-    ``is_shared``: it is a VM instance or IPAMClaim, whose addresses two Pods share in a migration;
-    also if the fixed addresses of these kinds are switched off.
+    ``is_shared``: the holder is a VM instance or IPAMClaim, even if fixed addresses of these kinds
+    are switched off. Two Pods share its addresses in a migration.
     """
 
     uids: frozenset[str] = frozenset()
@@ -43,7 +41,7 @@ class SuspectHolder(NamedTuple):
 
 
 class WatchedObjects(NamedTuple):
-    """Watched objects: finds a Pod by name or by UID; the owners."""
+    """Watched objects: functions that find a Pod by name or by UID, and the owners."""
 
     named: Callable[[ObjectKey], PodState | None]
     of_uid: Callable[[str], PodState | None]
@@ -53,8 +51,7 @@ class WatchedObjects(NamedTuple):
 class PodLookups(NamedTuple):
     """The reads of a scan.
 
-    ``pods``: the Pods to read because of ``suspects``. ``answers``: what is known of holders
-    without a read.
+    ``pods``: the Pods to read because of ``suspects``. ``answers``: the holders that are not read.
     """
 
     suspects: Mapping[ObjectKey, SuspectHolder]
@@ -66,7 +63,11 @@ class PodLookups(NamedTuple):
         return {(kind, key) for key, holder in self.suspects.items() for kind in holder.kinds}
 
     def endpoints_to_list(self, owners: OwnerLookup) -> frozenset[ObjectKey]:
-        """Endpoints of VMs and IPAMClaims that no owner keeps: their Pods must be listed."""
+        """Endpoints of VMs and IPAMClaims that no owner keeps.
+
+        All Pods of their namespaces must be listed, because Pods of a VM have other names than
+        the endpoint.
+        """
         return frozenset(
             key
             for key, holder in self.suspects.items()
@@ -81,7 +82,7 @@ class PodLookups(NamedTuple):
 def plan_lookups(
     ledger: Ledger, switches: FixedAddressSwitches, watched: WatchedObjects, *, read_all: bool
 ) -> PodLookups:
-    """The reads of a scan; ``read_all``: read every holder. Linear in the size of the ledger."""
+    """Plan the reads of a scan. ``read_all``: read every holder."""
     suspects = dict(_orphaned_holders(ledger, switches))
     answers: dict[ObjectKey, PodState | MissingOwner] = {}
     for key, endpoint in ledger.endpoints.items():
@@ -137,7 +138,7 @@ def _merged(
 def _kept_by_owner(
     key: ObjectKey, holder: SuspectHolder, watched: WatchedObjects
 ) -> MissingOwner | None:
-    """The missing Pod, not certainly gone, if a watched owner keeps its address; else None."""
+    """An uncertain MissingOwner if a watched owner keeps the addresses; else None."""
     if watched.named(key) is not None:
         return None
     for kind in holder.kinds:
