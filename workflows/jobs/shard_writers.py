@@ -1,11 +1,8 @@
 """Writes of activities to the log: commands, and the releases of reclaim.
 
-There is one writer for each shard of the engine. A shard has one owner at a time, and only the
-activities of its executions use its writer. A worker that has lost a shard is fenced as soon as the
-next owner writes. So there are as many writer names as shards, for any number of controllers.
-
-Several controllers reclaim concurrently; the fence of each release keeps them from ending a claim
-twice. Addresses that a network provider has bound are released at the provider first.
+Each shard of the engine has one writer, which only the activities of the shard's executions use. So
+the number of writer names does not depend on the number of controllers. A worker that has lost a
+shard is fenced as soon as the next owner writes.
 """
 
 from __future__ import annotations
@@ -32,14 +29,14 @@ from workflows.engine.store.keys import shard_of
 from workflows.model.errors import ApplicationError
 
 ACTOR: Final = "orbweaver-controller"
-"""The first part of the actor in the cause of events; the second is the workflow type."""
+"""The first part of the actor in the cause of events. The workflow type follows."""
 
 REFUSED: Final = "Refused"
-"""The failure type of a command that a rule forbids, which is not retried."""
+"""The failure type of a command that a rule forbids."""
 
 
 class ShardWriters:
-    """Writers by shard, opened at their first use. Only activities use them."""
+    """The writers of the shards. Each is opened at the first use by an activity."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
@@ -105,9 +102,10 @@ class ShardWriters:
 
 
 class Releases:
-    """Makes the releases of reclaim, and counts them since the start of the process.
+    """Makes the releases of reclaim.
 
-    ``released``: addresses; ``failed``: releases; ``lost``: lost races.
+    Counts since the start of the process: ``released`` addresses, ``failed`` releases, ``lost``
+    races.
     """
 
     def __init__(

@@ -1,9 +1,8 @@
 """The commands of workflow code.
 
-A command is the attributes of the event that records it: the engine adds the next event id and a
-time, and applies its effects. So a command and its event have the same data, and replay compares
-them directly. Only ``new_run_id`` of a ContinuedAsNew is set by the engine. ``COMMAND_NAMES`` has
-Temporal's name of each, for messages.
+A command has the type and the data of the attributes of its event, so that replay compares the two
+directly. Only ``new_run_id`` of a ContinuedAsNew is set by the engine. ``COMMAND_NAMES`` has
+Temporal's names of commands, for messages.
 """
 
 from __future__ import annotations
@@ -69,12 +68,12 @@ IDENTITY_FIELDS: dict[type[Command], tuple[str, ...]] = {
 }
 """The fields in which a replayed command must equal its event.
 
-Arguments, options and results may change between versions of the code: the recorded ones are used.
+Other fields may change between versions of the code: the recorded values are used.
 """
 
 
 class UpdateRequest(NamedTuple):
-    """An update that waits to be validated: it becomes an event only if it is accepted."""
+    """An update that waits to be validated. Only accepted updates become events."""
 
     update_id: str
     update_name: str
@@ -84,7 +83,7 @@ class UpdateRequest(NamedTuple):
 
 
 class UpdateRejection(NamedTuple):
-    """A rejected update; the history does not record it."""
+    """A rejected update, which the history does not record."""
 
     update_id: str
     failure: Failure

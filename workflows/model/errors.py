@@ -2,8 +2,8 @@
 
     WorkflowError
     ├── FailureError                fails the execution when workflow code raises it
-    │   ├── ApplicationError        raised by workflow and activity code; says how it is retried
-    │   ├── ActivityError           an activity failed finally; its cause has the reason
+    │   ├── ApplicationError        raised by workflow and activity code, with retry options
+    │   ├── ActivityError           an activity failed and is not retried
     │   ├── ChildWorkflowError      a child failed, timed out or was terminated
     │   ├── TimeoutError            one of the four timeouts, or a wait with a timeout
     │   └── TerminatedError         the execution was terminated
@@ -14,13 +14,12 @@
     │   ├── ForbiddenCallError      workflow code used a clock, randomness or I/O
     │   ├── UnhandledError          workflow code raised an exception that is not a FailureError
     │   └── HistoryError            missing, repeated or unknown events
-    ├── QueryError                  a query that is unknown, failed or tried a change
+    ├── QueryError                  an unknown query, or a query that failed or tried a change
     ├── PayloadError                a value that cannot be stored or read
     └── LimitExceeded               a limit of workflows.model.limits was reached
     CancelledError                  a BaseException: ``except Exception`` does not catch it
 
-They are not in core/errors.py, because they are part of the API of workflow code, and histories
-record them as data (``workflows.model.failures``).
+Histories record these errors as data (``workflows.model.failures``).
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ class WorkflowError(Exception):
 
 
 class FailureError(WorkflowError):
-    """Base of errors that fail an execution, activity or update, not a workflow task."""
+    """Base of errors that fail an execution, activity or update."""
 
 
 class ApplicationError(FailureError):
     """A failure of an application, with a type.
 
     Retry policies match ``type``, by default the name of the class. ``non_retryable`` ends the
-    retries. ``next_retry_delay_s`` replaces the next pause of the policy, unless it is 0.
+    retries. ``next_retry_delay_s``, unless 0, replaces the next pause of the policy.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class _SubjectError(FailureError):
 
 
 class ActivityError(_SubjectError):
-    """Activity ``subject`` of ``type`` failed finally; ``__cause__`` has the reason."""
+    """Activity ``subject`` of ``type`` failed for good; ``__cause__`` has the reason."""
 
 
 class ChildWorkflowError(_SubjectError):
@@ -101,11 +100,11 @@ class CancelledError(BaseException):
 
 
 class WorkflowTaskError(WorkflowError):
-    """The task failed: the worker drops the interpreter of the run; the history is unchanged."""
+    """A workflow task failed. The worker drops the interpreter of the run."""
 
 
 class NonDeterminismError(WorkflowTaskError):
-    """Event ``event_id`` of the history is ``expected``, but the code requested ``requested``."""
+    """At event ``event_id``, the code and the history differ."""
 
     def __init__(self, event_id: int, *, expected: str, requested: str) -> None:
         super().__init__(
@@ -118,7 +117,7 @@ class NonDeterminismError(WorkflowTaskError):
 
 
 class PatchMissingError(NonDeterminismError):
-    """The history has the marker of a patch that the code does not have: newer code wrote it."""
+    """Newer code wrote the history: it has the marker of a patch that this code lacks."""
 
 
 class DeadlockError(WorkflowTaskError):
@@ -134,16 +133,16 @@ class UnhandledError(WorkflowTaskError):
 
 
 class HistoryError(WorkflowTaskError):
-    """The events are not the next ones of this run."""
+    """Events of the history are missing, repeated or unknown."""
 
 
 class QueryError(WorkflowError):
-    """The query has no result; nothing was changed."""
+    """The query has no result, and changed nothing."""
 
 
 class PayloadError(WorkflowError):
-    """A value cannot be stored or read; the message names it."""
+    """A value cannot be stored or read."""
 
 
 class LimitExceeded(WorkflowError):
-    """A limit was reached; the message names it and the remedy."""
+    """A limit was reached. The message names the limit and the remedy."""

@@ -1,12 +1,11 @@
 """The events of a run's history: Temporal's event types, each with typed attributes.
 
-A history is a list of ``HistoryEvent`` numbered from 1 without gaps; it never changes. The type of
-an event is the name of its attributes' class. New fields go to the end, with a default.
+A history is a list of ``HistoryEvent``, numbered from 1 without gaps. The type of an event is the
+name of the class of its attributes. New fields go to the end, with a default.
 
 Events of one activity, timer, child or request have the same ``activity_id``, ``timer_id``,
-``child_id`` or ``request_id``, which counts from 1 in the order of the requests. Attempts are not
-recorded: ActivityTaskStarted is written together with the event that closes the activity, so
-retries add no events.
+``child_id`` or ``request_id``, which counts from 1. Retries add no events: ActivityTaskStarted is
+written together with the event that closes the activity.
 
 After WorkflowTaskCompleted comes one event for each command of the task, in order
 (``workflows.model.commands``). All other events are passed to workflow code at the next
@@ -33,7 +32,7 @@ SearchAttributes = dict[str, Payload]
 
 
 class ParentRef(NamedTuple):
-    """The execution that started this one as a child, and the number of the child in it."""
+    """The parent execution, and the number of this child in the parent."""
 
     workflow_type: str
     workflow_id: str
@@ -45,9 +44,9 @@ class ParentRef(NamedTuple):
 
 
 class WorkflowExecutionStarted(NamedTuple):
-    """The first event. ``trigger`` names the event of the IPAM log that led to it, or "".
+    """The first event. ``trigger``: the event of the IPAM log that caused the start, or "".
 
-    ``continued_run_id`` is the run before this one, ``first_run_id`` the first run of the chain.
+    ``continued_run_id``: the run before this run. ``first_run_id``: the first run of the chain.
     """
 
     workflow_type: str
@@ -92,7 +91,7 @@ class WorkflowExecutionCanceled(NamedTuple):
 
 
 class WorkflowExecutionTerminated(NamedTuple):
-    """Terminated from outside, without running code."""
+    """The execution was terminated from outside, without running workflow code."""
 
     reason: str
     identity: str = ""
@@ -109,7 +108,7 @@ class WorkflowExecutionContinuedAsNew(NamedTuple):
 
 
 class WorkflowExecutionSignaled(NamedTuple):
-    """A signal was received. Two signals with one ``request_id`` are recorded once."""
+    """A signal was received. Signals with a known ``request_id`` are not recorded."""
 
     signal_name: str
     args: tuple[Payload, ...] = ()
@@ -144,7 +143,7 @@ class WorkflowExecutionUnpaused(NamedTuple):
 
 
 class WorkflowExecutionUpdateAccepted(NamedTuple):
-    """An update was accepted by its validator; its handler gets these arguments."""
+    """An update was accepted by its validator."""
 
     update_id: str
     update_name: str
@@ -161,7 +160,7 @@ class WorkflowExecutionUpdateCompleted(NamedTuple):
 
 
 class UpsertWorkflowSearchAttributes(NamedTuple):
-    """These search attributes were set; the value None removed one."""
+    """Search attributes were set, or removed where the value is None."""
 
     search_attributes: SearchAttributes
 
@@ -177,9 +176,9 @@ class WorkflowTaskScheduled(NamedTuple):
 
 
 class WorkflowTaskStarted(NamedTuple):
-    """A worker took the task. ``workflow.now()`` returns its time in this task.
+    """A worker took the task. ``workflow.now()`` returns the time of this event during the task.
 
-    ``suggest_continue_as_new`` is recorded so that replay takes the same decision.
+    ``suggest_continue_as_new`` is recorded, so that replay gets the same value.
     """
 
     identity: str = ""
@@ -188,13 +187,13 @@ class WorkflowTaskStarted(NamedTuple):
 
 
 class WorkflowTaskCompleted(NamedTuple):
-    """The task was executed; the events of its commands follow."""
+    """The task was executed. The events of its commands follow."""
 
     identity: str = ""
 
 
 class WorkflowTaskTimedOut(NamedTuple):
-    """The worker did not complete the task in time; the task is repeated."""
+    """The worker did not complete the task in time. The task is repeated."""
 
     timeout_type: TimeoutType = TimeoutType.START_TO_CLOSE
 
@@ -361,7 +360,7 @@ class ChildWorkflowExecutionTerminated(NamedTuple):
 
 
 class SignalExternalWorkflowExecutionInitiated(NamedTuple):
-    """The run sends a signal; ``run_id`` "" means the current run of that id."""
+    """The run sends a signal. ``run_id`` "": to the current run of ``workflow_id``."""
 
     request_id: int
     workflow_type: str
@@ -385,7 +384,7 @@ class ExternalWorkflowExecutionSignaled(NamedTuple):
 
 
 class RequestCancelExternalWorkflowExecutionInitiated(NamedTuple):
-    """The run requested the cancellation of an execution (``child_id`` not 0: its child)."""
+    """The run requested a cancellation. ``child_id`` 0: of an execution that is not its child."""
 
     request_id: int
     workflow_type: str
@@ -459,7 +458,7 @@ TYPE_NAMES = {kind: name for name, kind in EVENT_TYPES.items()}
 
 
 class HistoryEvent(NamedTuple):
-    """One event of a run: numbered from 1, with the time at which it was recorded."""
+    """One event of a run, with number and time."""
 
     event_id: int
     event_time_ms: int

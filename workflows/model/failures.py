@@ -1,8 +1,6 @@
 """Failures as data, for events.
 
-A failure may have a cause, which is a failure, too: the cause of a child workflow's failure may be
-the failure of an activity. ``failure_of`` and ``error_of`` convert from and to the exceptions of
-``workflows.model.errors``.
+``failure_of`` and ``error_of`` convert from and to the exceptions of ``workflows.model.errors``.
 """
 
 from __future__ import annotations
@@ -29,9 +27,9 @@ class FailureKind(StrEnum):
 class Failure(NamedTuple):
     """One failure with its cause.
 
-    Retry policies match ``type``: of an application failure its type (by default the name of the
-    exception's class), of a timeout its name, of an activity or child its type. ``subject``: the
-    id of the activity or child. ``next_retry_delay_s`` 0: the pause of the retry policy.
+    Retry policies match ``type``: the type of an application failure, activity or child, or the
+    name of a timeout. ``subject``: the id of the activity or child. ``next_retry_delay_s`` 0: use
+    the pause of the retry policy.
     ``retry_state``: why an activity or child is not retried (``RetryState``).
     """
 
@@ -47,7 +45,7 @@ class Failure(NamedTuple):
 
 
 def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
-    """The data of an exception. An unknown class becomes an application failure of its name."""
+    """The data of an exception. Other classes become application failures with the class name."""
     message = str(error)[:FAILURE_MESSAGE_CHARS_MAX]
     cause = None
     if error.__cause__ is not None and depth < FAILURE_DEPTH_MAX:

@@ -1,8 +1,7 @@
 """Histories as JSON, for fixtures and for users.
 
-Each event is an object. It has the attributes by name, except those that have their default.
-Decoding is strict: an unknown type or field raises HistoryError, because a part of a history must
-not be ignored.
+Each event is an object. Attributes that have their default are left out. Decoding is strict: an
+unknown type or field raises HistoryError.
 """
 
 # ruff: noqa: ANN401 - plain data is of any type, and so is what it becomes
@@ -36,7 +35,7 @@ def to_json(events: Iterable[HistoryEvent]) -> str:
 
 
 def from_json(text: str | bytes) -> list[HistoryEvent]:
-    """The history of ``to_json``. Raises HistoryError with the number of the unreadable event."""
+    """The inverse of ``to_json``. Raises HistoryError with the number of the unreadable event."""
     number = 0
     try:
         events = []

@@ -1,7 +1,6 @@
 """The limits of executions, each with its unit.
 
-A request beyond a limit raises LimitExceeded, which names the limit; a run whose history is too
-long is paused. Nothing is truncated, except messages and causes of failures. The values are
+A request beyond a limit raises LimitExceeded, unless the limit says otherwise. The values are
 Temporal's where etcd allows them (docs/reference/workflow-defaults.md): a request to etcd has at
 most 1.5 MiB and 128 operations.
 """
@@ -9,28 +8,28 @@ most 1.5 MiB and 128 operations.
 from __future__ import annotations
 
 HISTORY_EVENTS_MAX = 4096
-"""Events of one run. A run that exceeds it is paused: it should have continued as new."""
+"""Events of one run. A run with more events is paused."""
 
 HISTORY_EVENTS_SUGGEST = 3072
 """A run with this many events is advised to continue as new."""
 
 HISTORY_BYTES_MAX = 4 * 1024 * 1024
-"""Encoded bytes of one run's history. A run that exceeds it is paused."""
+"""Encoded bytes of one run's history. A run with more bytes is paused."""
 
 HISTORY_BYTES_SUGGEST = 3 * 1024 * 1024
 """A run with more bytes is advised to continue as new."""
 
 PAYLOAD_WARN_BYTES = 8 * 1024
-"""An event with this many bytes is logged: a large value should be passed by reference."""
+"""An event with this many bytes is logged."""
 
 PAYLOAD_ERROR_BYTES = 64 * 1024
-"""Bytes of the arguments, or of the result, of one call. Larger ones are rejected."""
+"""Bytes of all arguments of one call, or of the result."""
 
 FAILURE_MESSAGE_CHARS_MAX = 2_000
-"""Characters of one failure's message; a longer one is truncated."""
+"""Characters of one failure's message. Longer messages are truncated."""
 
 FAILURE_DEPTH_MAX = 8
-"""Causes that a recorded failure keeps, one below the other; deeper ones are dropped."""
+"""Length of the chain of causes in a recorded failure. Deeper causes are dropped."""
 
 ID_BYTES_MAX = 255
 """Bytes of workflow ids, of workflow types, and of signal, query, update and activity names."""
@@ -42,16 +41,16 @@ PENDING_TIMERS_MAX = 1_000
 """Timers of one run that have neither fired nor been cancelled."""
 
 TIMER_S_MAX = 100 * 366 * 86_400.0
-"""Seconds of one timer. A longer one is a mistake, and its end may exceed 64 bits when stored."""
+"""Seconds of one timer. The end of a longer timer may exceed 64 bits."""
 
 PENDING_CHILDREN_MAX = 1_000
 """Children of one run that have not closed."""
 
 PENDING_EXTERNAL_MAX = 1_000
-"""Signals and cancel requests that one run sent to other executions, and that are unanswered."""
+"""Unanswered signals and cancel requests of one run to other executions."""
 
 SIGNALS_MAX = 2_000
-"""Signals that one run receives: few enough to leave room for other events in its history."""
+"""Signals that one run receives."""
 
 SIGNALS_BUFFERED_MAX = 1_000
 """Signals of one run that wait for a handler."""
@@ -72,4 +71,4 @@ DEADLOCK_S = 2.0
 """Seconds of CPU time that workflow code may run without awaiting."""
 
 STICKY_CACHE_RUNS_MAX = 1_000
-"""Runs whose interpreters one worker caches, so that it need not replay their histories."""
+"""Runs whose interpreters one worker caches, to avoid replays."""

@@ -1,7 +1,7 @@
 """Policies of workflows and activities: retries, timeouts, cancellation, children.
 
 Names and defaults are Temporal's (docs/reference/workflow-defaults.md). Instants are integer
-milliseconds since 1970 (``_ms``), durations are float seconds (``_s``); a duration of 0 is no
+milliseconds since 1970 (``_ms``), durations are float seconds (``_s``). A duration of 0 means no
 limit.
 """
 
@@ -16,12 +16,12 @@ MAXIMUM_INTERVAL_FACTOR = 100.0
 class RetryPolicy(NamedTuple):
     """When a failed attempt is retried.
 
-    ``maximum_interval_s`` 0 means 100 times the initial interval, ``maximum_attempts`` 0 means no
-    limit; ``non_retryable`` names types of application failures that are not retried.
+    ``maximum_interval_s`` 0: 100 times the initial interval. ``maximum_attempts`` 0: no limit.
+    ``non_retryable``: types of application failures that are not retried.
 
-    ``pause_when_exhausted``: after the last attempt the execution pauses until a user acts;
-    otherwise the failure is raised in the code, as in Temporal. None is replaced by False when the
-    event is recorded; in an event that is older than this field, None means that it pauses.
+    ``pause_when_exhausted``: after the last attempt the execution pauses until a user acts.
+    Otherwise the failure is raised in workflow code, as in Temporal. None is recorded as False. In
+    an event that is older than this field, None means True.
     """
 
     initial_interval_s: float = 1.0
@@ -33,7 +33,7 @@ class RetryPolicy(NamedTuple):
 
     @property
     def pauses(self) -> bool:
-        """Whether the execution pauses after the last attempt, for a policy in a recorded event."""
+        """Whether the execution pauses after the last attempt. For recorded policies only."""
         return self.pause_when_exhausted is not False
 
     @property
@@ -46,7 +46,7 @@ class Timeouts(NamedTuple):
     """The four timeouts of an activity.
 
     - ``schedule_to_close_s``: for all attempts, with the pauses between them
-    - ``schedule_to_start_s``: for the wait in the queue; not retried after this time
+    - ``schedule_to_start_s``: for the wait in the queue; not retried after this timeout
     - ``start_to_close_s``: for one attempt
     - ``heartbeat_s``: between two heartbeats of an attempt
 
@@ -81,8 +81,8 @@ class CancellationType(StrEnum):
     """What happens when workflow code cancels an activity or child.
 
     TRY_CANCEL requests the cancellation and immediately raises CancelledError.
-    WAIT_CANCELLATION_COMPLETED requests it and waits for the outcome. ABANDON immediately raises
-    CancelledError, without a request.
+    WAIT_CANCELLATION_COMPLETED requests the cancellation and waits for the outcome. ABANDON
+    immediately raises CancelledError, without a request.
     """
 
     TRY_CANCEL = "TryCancel"
@@ -123,7 +123,7 @@ class UpdateStage(StrEnum):
 
 
 class ExecutionStatus(StrEnum):
-    """The status of an execution. PAUSED: a user must retry, reset, cancel or terminate it."""
+    """The status of an execution. PAUSED: a user must retry, reset, cancel or terminate."""
 
     RUNNING = "Running"
     PAUSED = "Paused"

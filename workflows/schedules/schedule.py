@@ -1,7 +1,7 @@
 """A schedule as data: its action, its times, and its overlap policy.
 
-A schedule is stored as the arguments of its workflow, so fields are added at the end, with a
-default. Times are integer milliseconds since 1970, durations float seconds.
+Schedules are stored, so new fields go to the end, with a default. Times are integer milliseconds
+since 1970, durations are float seconds.
 """
 
 # ruff: noqa: RUF012 - a mapping defaults to {}; no value is ever changed in place
@@ -14,42 +14,36 @@ from workflows.model.events import SearchAttributes
 from workflows.model.payloads import Payload
 
 CATCHUP_WINDOW_S = 86_400.0
-"""The default of ``SchedulePolicy.catchup_window_s``, in seconds.
-
-Temporal's default is a year. A day is enough for jobs whose next run does the work of a missed one.
-"""
+"""The default of ``SchedulePolicy.catchup_window_s``, in seconds. Temporal's default is a year."""
 
 CATCHUP_WINDOW_S_MAX = 7 * 86_400.0
-"""The largest ``SchedulePolicy.catchup_window_s``, in seconds."""
+"""The maximum of ``SchedulePolicy.catchup_window_s``, in seconds."""
 
 INTERVAL_S_MIN = 1.0
-"""The shortest interval, in seconds; the longest is ``limits.TIMER_S_MAX``."""
+"""Minimum seconds of an interval. The maximum is ``limits.TIMER_S_MAX``."""
 
 SCHEDULE_BYTES_MAX = 32 * 1024
-"""Bytes of a schedule with its arguments: schedule and progress must fit into one payload."""
+"""Maximum bytes of a schedule. Schedule and progress must fit into one payload."""
 
 NOTE_CHARACTERS_MAX = 1_000
-"""Characters of the note of a pause."""
+"""Maximum characters of the note of a pause."""
 
 RUNNING_ACTIONS_MAX = 500
-"""Actions that one run of the scheduler lets run concurrently, under ALLOW_ALL.
-
-After continue-as-new the count starts at 0: actions of the previous run are not counted.
-"""
+"""Maximum number of concurrent actions under ALLOW_ALL, for each run of the scheduler."""
 
 BUFFERED_STARTS_MAX = 1_000
-"""Starts of one schedule that wait for the end of a running action."""
+"""Maximum number of starts that wait for the end of a running action."""
 
 RECENT_ACTIONS_MAX = 10
-"""Past actions that a description names; it counts all of them."""
+"""Maximum number of past actions in a description."""
 
 
 class OverlapPolicy(StrEnum):
     """What happens when an action is due while the previous action still runs.
 
-    SKIP: the new action is skipped. BUFFER_ONE: one action waits until the previous one ends, and
-    further ones are skipped. BUFFER_ALL: all wait. CANCEL_OTHER: the running action is cancelled,
-    and the new one starts when it has ended. ALLOW_ALL: both run.
+    SKIP: the new action is skipped. BUFFER_ONE: one action waits until the running action ends, and
+    further actions are skipped. BUFFER_ALL: all actions wait. CANCEL_OTHER: the running action is
+    cancelled, then the new action starts. ALLOW_ALL: both actions run.
     """
 
     SKIP = "Skip"
@@ -67,11 +61,11 @@ class ScheduleInterval(NamedTuple):
 
 
 class ScheduleSpec(NamedTuple):
-    """The times of a schedule: those of all intervals and cron expressions, in UTC.
+    """The times of a schedule, in UTC: all times of the intervals and cron expressions.
 
     ``cron``: five fields as in cron and Kubernetes, or ``@hourly``, ``@daily``, ``@weekly``,
-    ``@monthly``, ``@yearly``. ``jitter_s``: each start is delayed by at most this many seconds, and
-    not beyond the next time; the delay is a function of the schedule's id and the time.
+    ``@monthly``, ``@yearly``. ``jitter_s``: each start is delayed by at most this many seconds, but
+    not beyond the next time.
     """
 
     intervals: tuple[ScheduleInterval, ...] = ()
@@ -103,9 +97,9 @@ class ScheduleAction(NamedTuple):
 class SchedulePolicy(NamedTuple):
     """The policy of a schedule.
 
-    ``catchup_window_s``: seconds that a start may be late, after an outage; a later one is missed.
-    ``pause_on_failure``: an action that fails or times out pauses the schedule. Under ALLOW_ALL an
-    action does so only until the scheduler continues as new, because it awaits no older action.
+    ``catchup_window_s``: seconds that a start may be late. Later starts are missed.
+    ``pause_on_failure``: an action that fails or times out pauses the schedule. Under ALLOW_ALL
+    this ends for a running action when the scheduler continues as new.
     """
 
     overlap: OverlapPolicy = OverlapPolicy.SKIP
@@ -122,7 +116,7 @@ class Schedule(NamedTuple):
 
 
 class ScheduleActionResult(NamedTuple):
-    """An action that was started. ``at_ms``: its scheduled time, ``started_ms``: its start."""
+    """An action that was started. ``at_ms``: the scheduled time, ``started_ms``: the start."""
 
     at_ms: int
     started_ms: int
@@ -134,11 +128,10 @@ class ScheduleProgress(NamedTuple):
     """The progress of a schedule, which passes from run to run of its workflow.
 
     Times up to ``handled_ms`` are handled. ``buffered``: times whose actions wait for the end of a
-    running one. The counters: ``actions`` that were started; ``skipped_overlap``, times that the
-    overlap policy skipped, or whose actions waited when the schedule was paused;
-    ``missed_catchup_window``, times that had passed too long ago (at most
-    ``workflows.schedules.times.TIMES_MAX`` are counted for one outage). ``fault``: why the last
-    action failed.
+    running action. ``actions`` counts started actions. ``skipped_overlap`` counts times that the
+    overlap policy skipped, and times whose actions waited when the schedule was paused.
+    ``missed_catchup_window`` counts missed times, at most ``workflows.schedules.times.TIMES_MAX``
+    for each outage. ``fault``: why the last action failed.
     """
 
     handled_ms: int = 0

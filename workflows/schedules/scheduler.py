@@ -1,9 +1,8 @@
-"""The workflow that runs one schedule. Its id is ``schedule/`` and the id of the schedule.
+"""The workflow that runs one schedule.
 
-At each time the workflow starts the action as a child, which may outlive it. It waits for the end
-of the child, so that it can apply the overlap policy, and continues as new only when no child runs
-(under ALLOW_ALL at any time). If the history is long while it waits for a child, it starts no more
-timers; the times until then are handled when the child has ended.
+At each time of the schedule, the workflow starts the action as a child. Except under ALLOW_ALL, the
+workflow continues as new only while no child runs. If the history gets too long while a child runs,
+the workflow starts no more timers. Times that pass meanwhile are handled when the child has ended.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ NEXT_TIME_ATTRIBUTE: Final = "ScheduleNextTime"
 """Search attributes of the schedule itself, for lists."""
 
 NEXT_TIMES: Final = 5
-"""Times that a description shows."""
+"""Number of next times in a description."""
 
 PASS_GAP_S: Final = 0.001
 """Seconds between two workflow tasks while more times are due than one task handles."""
@@ -66,7 +65,7 @@ class Scheduler:
     def __init__(self) -> None:
         self._schedule: Schedule | None = None
         self._progress = ScheduleProgress()
-        self._running: dict[int, _RunningAction] = {}  # by the time that it was started for
+        self._running: dict[int, _RunningAction] = {}  # by scheduled time
         self._has_changed = False
 
     @workflow.run
@@ -75,7 +74,7 @@ class Scheduler:
     ) -> None:
         """Start actions until the schedule is deleted."""
         self._schedule = schedule
-        # Times up to ``handled_ms`` are handled; a new schedule has none before its creation.
+        # A new schedule has no times before its creation.
         self._progress = progress._replace(handled_ms=progress.handled_ms or _now_ms())
         workflow.set_signal_handler(PAUSE_SIGNAL, self._pause)
         workflow.set_signal_handler(UNPAUSE_SIGNAL, self._unpause)
@@ -110,18 +109,18 @@ class Scheduler:
     # ------------------------------------------------------------------------------ signals
 
     def _pause(self, note: str = "") -> None:
-        """Pause the schedule. Waiting starts are skipped, as are the times of the pause."""
+        """Pause the schedule. Waiting starts and the times during the pause are skipped."""
         buffered = self._progress.buffered
         skipped = self._progress.skipped_overlap + len(buffered)
         self._change(paused=True, note=note, buffered=(), skipped_overlap=skipped)
 
     def _unpause(self, note: str = "") -> None:
-        """Continue with the next time; the times of the pause are not made up for."""
+        """Continue with the next time."""
         if self._progress.paused:
             self._change(paused=False, note=note, handled_ms=_now_ms())
 
     def _trigger(self) -> None:
-        """Start the action now, for a time that no other action has: its id contains the time."""
+        """Start the action now, with a unique time, because the id contains the time."""
         overlap, running = self._current.policy.overlap, self._running
         used_ms = [*running, *self._progress.buffered]
         at_ms = max([_now_ms(), *(at + 1 for at in used_ms)])
@@ -129,7 +128,7 @@ class Scheduler:
         self._has_changed = True
 
     def _replace(self, schedule: Schedule) -> None:
-        """Use another schedule, from the next time on; an equal one changes nothing."""
+        """Use another schedule, from the next time on."""
         if schedule != self._schedule:
             self._schedule = schedule
             self._change(handled_ms=_now_ms())
@@ -154,7 +153,7 @@ class Scheduler:
         return bool(self._running) and self._current.policy.overlap is not OverlapPolicy.ALLOW_ALL
 
     def _wait_s(self) -> float | None:
-        """Seconds to the next time; None: wait only for a signal or the end of an action."""
+        """Seconds to the next time. None: wait only for a signal or the end of an action."""
         if self._progress.paused:
             return None
         if self._awaits_action and workflow.info().is_continue_as_new_suggested():
@@ -213,7 +212,7 @@ class Scheduler:
         self._change(actions=self._progress.actions + 1, recent=recent)
 
     def _publish(self) -> None:
-        """Update the search attributes that lists show, as far as they have changed."""
+        """Update the search attributes that have changed."""
         schedule, paused = self._current, self._progress.paused
         next_time = "" if paused else _utc(next_ms(schedule.spec, self._progress.handled_ms))
         attributes = {

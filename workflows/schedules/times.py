@@ -24,7 +24,7 @@ from workflows.schedules.schedule import (
 )
 
 TIMES_MAX: Final = 1_000
-"""Times that one workflow task handles; the next task handles those after them."""
+"""Maximum number of times that one workflow task handles."""
 
 _CRON_NAMES: Final = {
     "@hourly": "0 * * * *",
@@ -76,7 +76,7 @@ def next_ms(spec: ScheduleSpec, after_ms: int) -> int:
 
 
 def start_ms(schedule_id: str, spec: ScheduleSpec, at_ms: int) -> int:
-    """When the start of a time is due: the time with its jitter."""
+    """The scheduled time with its jitter."""
     if not spec.jitter_s:
         return at_ms
     jitter_ms_max = min(round(spec.jitter_s * 1000), next_ms(spec, at_ms) - at_ms - 1)
@@ -94,7 +94,7 @@ def upcoming(spec: ScheduleSpec, after_ms: int) -> Iterator[int]:
 def take_due(
     schedule_id: str, schedule: Schedule, before: ScheduleProgress, now_ms: int, *, running: int
 ) -> ScheduleProgress:
-    """The progress after the due times were handled, at most ``TIMES_MAX`` of them.
+    """The progress after at most ``TIMES_MAX`` due times were handled.
 
     ``running``: the number of running actions.
     """
@@ -107,7 +107,7 @@ def take_due(
         return before
     earliest_ms = now_ms - round(schedule.policy.catchup_window_s * 1000)
     not_missed = [at_ms for at_ms in times if at_ms >= earliest_ms]
-    # If all were missed, the next task begins at the catch-up window, not at the next missed time.
+    # If all times were missed, the next task begins at the catch-up window.
     handled_ms = times[-1] if not_missed else max(times[-1], earliest_ms - 1)
     progress = before._replace(
         handled_ms=handled_ms,
@@ -121,7 +121,7 @@ def take_due(
 def buffer_start(
     overlap: OverlapPolicy, before: ScheduleProgress, at_ms: int, *, running: int
 ) -> ScheduleProgress:
-    """The progress with one more start that waits, or one more that the policy skips."""
+    """The progress with one more waiting start, or with one more skipped start."""
     buffered = before.buffered
     if overlap is OverlapPolicy.CANCEL_OTHER:
         skipped = before.skipped_overlap + len(buffered)
@@ -129,7 +129,7 @@ def buffer_start(
     if overlap is OverlapPolicy.ALLOW_ALL:
         buffered_max = RUNNING_ACTIONS_MAX - running
     else:
-        buffered_max = _BUFFERED_MAX[overlap] + (not running)  # one starts at once if none runs
+        buffered_max = _BUFFERED_MAX[overlap] + (not running)  # one more if no action runs
     if len(buffered) >= buffered_max:
         return before._replace(skipped_overlap=before.skipped_overlap + 1)
     return before._replace(buffered=(*buffered, at_ms))

@@ -3,11 +3,10 @@
     async with WorkflowEnvironment(Registry([Release], [release])) as env:
         assert await env.execute(Release, "10.6.0.17") == 3
 
-One worker of the engine serves a memory store; its clock jumps to the next timer when the worker is
-idle. Activities run for real and at the same time, under the engine's slots, retries, timeouts and
-heartbeats. An activity that takes long in a test calls ``await env.spend(seconds)``. While an
-activity waits for anything else, the clock does not advance. With ``replays=True`` every workflow
-task replays its history first, which finds non-determinism in every test.
+The clock jumps to the next timer when the worker is idle. Activities run for real and concurrently,
+under the engine's slots, retries, timeouts and heartbeats. An activity simulates a long run by
+``await env.spend(seconds)``. While an activity waits for anything else, the clock does not advance.
+With ``replays=True`` every workflow task first replays the history, to find non-determinism.
 """
 
 from __future__ import annotations
@@ -36,16 +35,16 @@ START_MS = 1_700_000_000_000
 """Start of the clock of an environment, in milliseconds since 1970."""
 
 SESSION_TTL_S = 3_600
-"""Seconds until the worker's lease expires; long, so that a test in a debugger keeps its worker."""
+"""Seconds until the worker's lease expires. Long, for tests in a debugger."""
 
 REPLY_PASSES = 16
-"""Passes of the event loop after which a reply that is in the store has reached its caller."""
+"""Passes of the event loop after which a stored reply has reached the caller."""
 
 T = TypeVar("T")
 
 
 class StuckError(WorkflowError):
-    """No timer is pending and nothing runs; the message lists the open executions."""
+    """No timer is pending and nothing runs. The message lists the open executions."""
 
 
 class WorkflowEnvironment:
@@ -102,7 +101,7 @@ class WorkflowEnvironment:
         return self._clock.now_ms()
 
     async def spend(self, seconds: float) -> None:
-        """For activities: take this long, in skipped time; ``math.inf`` never returns."""
+        """For activities: take this many skipped seconds. ``math.inf`` never returns."""
         await self._clock.wait(asyncio.Event(), seconds)
 
     async def execute(
@@ -139,7 +138,7 @@ class WorkflowEnvironment:
     async def settle(self) -> None:
         """Return when nothing more happens at the current time."""
         while True:
-            # Until the store's watches have returned all changes, and woken tasks have continued.
+            # Watches must first return all changes, and woken tasks must continue.
             if not self._store.is_followed or self._clock.is_waking:
                 await asyncio.sleep(0)
                 continue

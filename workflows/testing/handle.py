@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TimeSkippingHandle:
-    """The handle of the newest run of an id, also after it continues as new."""
+    """The handle of the newest run of an id."""
 
     def __init__(self, environment: WorkflowEnvironment, workflow_id: str) -> None:
         self._environment = environment
@@ -42,8 +42,8 @@ class TimeSkippingHandle:
     async def result(self) -> Any:  # noqa: ANN401 - whatever the workflow returns
         """Skip time until the execution has ended, and return its result.
 
-        Raises ExecutionFailed with the failure as its cause, StuckError if it never ends or is
-        paused.
+        Raises ExecutionFailed with the failure as its cause, StuckError if the execution is paused
+        or never ends.
         """
         environment = self._environment
         payload = await environment.call(environment.client.result(self.workflow_id))
@@ -52,17 +52,17 @@ class TimeSkippingHandle:
         return from_payload(payload, kind, what=f"the result of {name}")
 
     async def signal(self, signal: str | Callable[..., Any], *args: object) -> None:
-        """Signal it, and return when nothing more happens at the current time."""
+        """Signal the execution, and return when nothing more happens at the current time."""
         await self._environment.client.signal(self.workflow_id, signal, *args)
         await self._environment.settle()
 
     async def query(self, query: str | Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - of the handler's own type
-        """Query it, open or closed. Raises CallRejected."""
+        """Query the open or closed execution. Raises CallRejected."""
         await self._environment.settle()
         return await self._environment.client.query(self.workflow_id, query, *args)
 
     async def update(self, update: str | Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - of the handler's own type
-        """Update it, and skip time until the handler has returned.
+        """Update the execution, and skip time until the handler has returned.
 
         Raises CallRejected, or the failure of the handler.
         """
@@ -70,21 +70,21 @@ class TimeSkippingHandle:
         return await environment.call(environment.client.update(self.workflow_id, update, *args))
 
     async def cancel(self, reason: str = "") -> None:
-        """Request its cancellation, and return when nothing more happens at the current time."""
+        """Request the cancellation, and return when nothing more happens at the current time."""
         await self._environment.client.cancel(self.workflow_id, reason)
         await self._environment.settle()
 
     async def terminate(self, reason: str = "") -> None:
-        """Terminate it, and return when nothing more happens at the current time."""
+        """Terminate the execution, and return when nothing more happens at the current time."""
         await self._environment.client.terminate(self.workflow_id, reason)
         await self._environment.settle()
 
     async def pause(self, reason: str = "") -> None:
-        """Pause it, and return when nothing more happens at the current time."""
+        """Pause the execution, and return when nothing more happens at the current time."""
         await self._environment.client.pause(self.workflow_id, reason)
         await self._environment.settle()
 
     async def retry(self, reason: str = "") -> None:
-        """Resume a paused execution. Raises CallRejected for one that is not paused."""
+        """Resume a paused execution. Raises CallRejected if the execution is not paused."""
         await self._environment.client.retry(self.workflow_id, reason)
         await self._environment.settle()

@@ -1,7 +1,7 @@
 """Replay of recorded histories: check that the current code gives the recorded commands.
 
-Histories are kept as JSON (``workflows.model.history_json``). A change that breaks one of them
-would break running executions too: guard it with ``workflow.patched``.
+A change that breaks the replay of a history would break running executions, too. Guard such a
+change with ``workflow.patched``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from workflows.model.history_json import from_json
 
 
 def replay(registry: Registry, history: Sequence[ev.HistoryEvent]) -> Decision:
-    """Replay a whole history. Raises NonDeterminismError where the code differs.
+    """Replay a whole history. Raises NonDeterminismError if the code differs.
 
     A task that was open when the history was recorded is not executed.
     """
@@ -31,7 +31,7 @@ def replay(registry: Registry, history: Sequence[ev.HistoryEvent]) -> Decision:
 
 
 def replay_file(registry: Registry, path: Path) -> Decision:
-    """Replay the history in a JSON file. Raises HistoryError if it cannot be read."""
+    """Replay the history in a JSON file. Raises HistoryError if the file cannot be read."""
     return replay(registry, from_json(path.read_bytes()))
 
 

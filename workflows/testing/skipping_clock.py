@@ -20,7 +20,7 @@ class _Sleeper(NamedTuple):
 
 
 class SkippingClock:
-    """Starts at ``start_ms`` (milliseconds since 1970). A task waits for one time only."""
+    """Starts at ``start_ms``, in milliseconds since 1970. A task waits for one time only."""
 
     def __init__(self, start_ms: int) -> None:
         self._start_ms = start_ms
@@ -70,7 +70,7 @@ class SkippingClock:
         return not all(self.is_asleep(task) for task in self._sleepers)
 
     def next_due_ms(self) -> int | None:
-        """The earliest time that a task waits for; None when no task waits for one."""
+        """The earliest time that a task waits for, or None."""
         asleep = (
             sleeper.due_ms for task, sleeper in self._sleepers.items() if self.is_asleep(task)
         )
@@ -78,7 +78,7 @@ class SkippingClock:
         return None if math.isinf(due_ms) else round(due_ms)
 
     def move_to(self, now_ms: int) -> None:
-        """Jump, never back, and wake the tasks that are due."""
+        """Advance the clock, never back, and wake the tasks that are due."""
         self._now_ms = max(self._now_ms, now_ms)
         for sleeper in self._sleepers.values():
             if sleeper.due_ms <= self._now_ms and not sleeper.due_future.done():

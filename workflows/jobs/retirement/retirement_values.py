@@ -11,14 +11,14 @@ SUBNET_WORKFLOW: Final = "subnet-retirement"
 
 CHECK_SIGNAL: Final = "look"
 REQUEST_SIGNAL: Final = "order"
-"""Signals. CHECK: take a step, because the claims may have changed. REQUEST: use another request,
-whose deadline counts from the signal."""
+"""Signals. ``CHECK_SIGNAL``: take a step, because the claims may have changed. ``REQUEST_SIGNAL``:
+use another request."""
 
 HOLDERS_SHOWN_MAX: Final = 20
-"""Claims that ``RemainingClaims`` names; it counts all of them."""
+"""Maximum number of claims that ``RemainingClaims`` names."""
 
 POOLS_NAMED_MAX: Final = 100
-"""Pools of a subnet that ``RemainingClaims`` names: only the named pools get a child execution."""
+"""Maximum number of pools that ``RemainingClaims`` names. Only these get a child execution."""
 
 AtDeadline = Literal["wait", "reinstate"]
 """What happens at the deadline; see ``RetirementRequest``."""
@@ -32,9 +32,9 @@ def retirement_id(kind: Retirable, name: str) -> str:
 class RetirementRequest(NamedTuple):
     """The object to retire, and the deadline.
 
-    ``deadline_s``: seconds from the request on, 0 for none. ``at_deadline``: ``wait`` marks the
-    retirement overdue, ``reinstate`` makes the object serve again. ``ordered_by``: the user, or the
-    workflow of the subnet, that requested it.
+    ``deadline_s``: seconds from the request on, 0: no deadline. ``at_deadline``: ``wait`` marks the
+    retirement overdue, ``reinstate`` makes the object serve again. ``ordered_by``: the user or the
+    subnet's workflow that requested the retirement.
     """
 
     name: str
@@ -56,7 +56,7 @@ class RemainingClaims(NamedTuple):
 
     ``state``: ``held`` if claims or pools block the deletion, ``serving`` if the object is not
     retiring, ``gone`` if it was deleted. ``claims`` and ``pool_count`` count the blocking claims
-    and pools, of which ``holders`` and ``pools`` name a limited number.
+    and pools. ``holders`` and ``pools`` name a limited number.
     """
 
     state: Literal["held", "serving", "gone"] = "held"
@@ -79,11 +79,11 @@ class RetirementResult(NamedTuple):
 
 
 class ContinuedRetirement(NamedTuple):
-    """The state that passes to the next run.
+    """The state for the next run.
 
     ``since_s`` and ``ordered_s``: start of the retirement and time of the last request, in Unix
-    seconds; 0 in the first run. ``unchanged_steps``: steps in a row with the same claims ``left``.
-    ``children``: names of the pools with a child execution.
+    seconds, 0 in the first run. ``unchanged_steps``: consecutive steps without a change of
+    ``left``. ``children``: names of the pools with a child execution.
     """
 
     since_s: float = 0.0

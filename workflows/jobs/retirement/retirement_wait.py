@@ -1,7 +1,7 @@
 """The waits of a retirement: until a signal, the next regular step, or the deadline.
 
-The leader signals a retirement when nothing blocks the deletion any more; regular steps make up for
-a lost signal. The pause between them grows with every step that finds no change, up to a limit.
+The leader signals a retirement when nothing blocks the deletion any more. Regular steps make up for
+a lost signal.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from workflows.jobs.retirement.retirement_values import (
 from workflows.model.payloads import Payload
 
 PAUSE_S_MIN: Final = 60.0
-"""Seconds between the first two steps without a signal."""
+"""Seconds before the next regular step, after a step with a change."""
 
 PAUSE_S_MAX: Final = 3_600.0
-"""Seconds between two steps after many without a change."""
+"""Maximum seconds between two regular steps."""
 
 PAUSE_FACTOR: Final = 2.0
-"""The factor by which the pause grows after a step without a change."""
+"""The growth of the pause after a step without a change."""
 
 
 def pause_s(unchanged_steps: int) -> float:
     """Seconds to wait after this number of consecutive steps without a change."""
-    doublings = min(unchanged_steps, 16)  # more exceed ``PAUSE_S_MAX`` too, and overflow in the end
+    doublings = min(unchanged_steps, 16)  # a larger exponent may overflow
     return min(PAUSE_S_MIN * PAUSE_FACTOR**doublings, PAUSE_S_MAX)
 
 
 class RetirementWait:
-    """The waits and the status of one retirement. It is workflow code.
+    """The waits and the status of one retirement, for workflow code.
 
-    ``ordered_s``: the time of the last request, from which the deadline counts, in Unix seconds.
+    ``ordered_s``: when the last request was made and the deadline began to count, in Unix seconds.
     """
 
     def __init__(self, request: RetirementRequest, continued: ContinuedRetirement) -> None:
@@ -59,11 +59,11 @@ class RetirementWait:
         return 0 < self._deadline_s() <= now_s()
 
     def wake(self) -> None:
-        """End the wait: something may have changed."""
+        """End the wait."""
         self._is_signalled = True
 
     def note_step(self) -> None:
-        """Note that a step starts: signals before it need no further step."""
+        """Note that a step starts, which handles all earlier signals."""
         self._is_signalled = False
 
     def note_remaining(self, remaining: RemainingClaims) -> None:
@@ -77,7 +77,7 @@ class RetirementWait:
         self._publish()
 
     def note_failure(self, error: BaseException) -> None:
-        """Note that all attempts at a step failed; the next step follows as usual."""
+        """Note that all attempts at a step failed."""
         self.fault = failure_text(error)
 
     async def wait(self) -> None:
@@ -107,7 +107,7 @@ class RetirementWait:
         }
 
     def continued(self) -> ContinuedRetirement:
-        """The state that passes to the next run."""
+        """The state for the next run."""
         return ContinuedRetirement(
             self.since_s, self.ordered_s, self.unchanged_steps, self.remaining
         )

@@ -1,9 +1,8 @@
 """The retirement of a subnet: its pools are deleted by child executions, then the subnet.
 
-Id ``retire/subnet/<name>``. All pools retire with the subnet. A limited number of them have a child
-execution at a time, which deletes the pool. A pool that was retiring before has an execution of its
-own; the subnet waits for that pool, too, but does not cancel its execution. Cancelling the
-retirement of the subnet reinstates the subnet, then the pools of its children.
+All pools retire with the subnet. A limited number of pools have a child execution at a time. A pool
+that was retiring before keeps its own execution. Cancelling the retirement of the subnet reinstates
+the subnet, then the pools with a child execution.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from workflows.jobs.retirement.retirement_wait import RetirementWait
 from workflows.model.payloads import Payload
 
 CHILDREN_END_S: Final = 300.0
-"""Seconds that cancelled children may take to reinstate their pools."""
+"""Maximum seconds of the wait for cancelled children, which reinstate their pools."""
 
 
 @workflow.defn(name=SUBNET_WORKFLOW)
 class SubnetRetirement:
     """The workflow of one retiring subnet.
 
-    ``_children``: the pools whose retirement was started as a child, by name. True: this run has
-    started the child and is notified of its end. False: an earlier run has started the child.
+    ``_children``: name of a pool with a child execution -> whether this run started the child. Only
+    then this run is notified of the end of the child.
     """
 
     def __init__(self) -> None:
@@ -50,7 +49,6 @@ class SubnetRetirement:
         self._children = dict.fromkeys(continued.children, False)
         try:
             while True:
-                # "held": claims or pools block the deletion; "serving": it was reinstated.
                 state = await take_step(waiting, "subnet", request.name)
                 if state != "held":
                     return RetirementResult(
@@ -68,14 +66,14 @@ class SubnetRetirement:
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The remaining pools, and those of them that have a child of this execution."""
+        """The remaining pools, and the pools with a child execution."""
         if self._waiting is None:
             return {}
         return {**self._waiting.status(), "children": list(self._children)}
 
     @staticmethod
     def _options(name: str) -> workflow.ChildOptions:
-        """Options of the child of a pool; it continues when this run ends."""
+        """Options of the child of a pool. The child continues when this run ends."""
         return workflow.ChildOptions(
             retirement_id("pool", name), parent_close=workflow.ParentClosePolicy.ABANDON
         )
@@ -94,7 +92,7 @@ class SubnetRetirement:
                 await workflow.shield(self._start_child(name))
 
     async def _start_child(self, name: str) -> None:
-        """Start the child of a pool. Callers shield it, so that ``_reinstate`` finds each child."""
+        """Start the child of a pool, shielded, so that ``_reinstate`` finds each child."""
         request = RetirementRequest(name, ordered_by=workflow.info().workflow_id)
         self._is_starting = True
         try:
