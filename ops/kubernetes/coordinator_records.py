@@ -1,4 +1,4 @@
-"""Records SpiderCoordinators in the event log, which keeps their history.
+"""Records SpiderCoordinators in the event log, which then has the history of each object.
 
 A record has the spec and status of the object. Agents read the object, not the record.
 """

@@ -1,7 +1,7 @@
 """Deletes pools, subnets and reservations from the event log.
 
-A pool or subnet is first retired, which stops new claims. It is deleted when it has no claims. The
-steps are idempotent, so that another controller can continue after a crash.
+A pool or subnet is retired, which stops new claims, and deleted when it has no claims. The steps
+are idempotent, so that another controller can continue after a crash.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The outlook of each pool: the horizon (a coarse time) in which the pool is expected to be full.
 
 The leader's forecaster updates the outlooks, and the reporter writes them as condition FullSoon. A
-pool is reported again only if its horizon has changed, so that a forecast that changes by an hour
-costs no write. Pure.
+pool is reported again only if its horizon has changed, so that small changes cost no write. Pure.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ class Translator:
         return {item, *(Item(TranslatedKind.POOL, name) for name in names)}
 
     async def _add_inherited_fields(self, body: Object) -> Object:
-        """Add to a SpiderIPPool the fields that its pool in the log inherited; return it."""
+        """Add the fields that the pool in the log inherited; return the changed object."""
         ledger = self._commands.ledger
         pool = ledger.pools.get(body["metadata"]["name"])
         if pool is None:

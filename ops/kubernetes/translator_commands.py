@@ -1,8 +1,8 @@
 """Applies the commands of the translator: decides on the projection first, then on etcd.
 
-Most commands change nothing. This is decided on the projection, without a read of etcd. Other
-commands are decided again on the state in etcd. After a change ``apply`` waits for the projection,
-so that the next decision includes the change.
+Most commands change nothing, and the projection is enough to find that out. All other commands are
+decided again on the state in etcd. After a change ``apply`` waits for the projection, so that the
+next decision includes the change.
 """
 
 from __future__ import annotations
