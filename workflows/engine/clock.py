@@ -1,13 +1,10 @@
 """The clocks of the engine, and the deadlines of a worker.
 
-The wall clock gives recorded times, the steady clock measures waits: setting the wall clock makes
-no timer fire early or late. Times in one history do not decrease (``HistoryDraft.now_ms``).
+Recorded times are from the wall clock. Waits use the steady clock, so that timers fire on time even
+if the wall clock is set.
 
-``Deadlines`` is one heap, ordered by time, for all executions of a worker. Timers and timeouts are
-stored in the heads; the heap is built from them when a shard is loaded and updated by every commit.
-One task sleeps until the first entry is due, so sleeping executions cost no CPU. A cancelled
-deadline releases its function immediately; the heap is rebuilt when more than half of it is
-cancelled.
+``Deadlines`` is one heap for all executions of a worker. One task sleeps until the first entry is
+due, so sleeping executions cost no CPU.
 """
 
 from __future__ import annotations
@@ -73,7 +70,7 @@ class SystemClock:
 
 
 CANCELLED_MIN = 64
-"""The number of cancelled deadlines below which the heap is not rebuilt."""
+"""The heap is rebuilt only if it has at least this number of cancelled deadlines."""
 
 OnDue = Callable[[], None]
 
@@ -88,7 +85,7 @@ class Deadline:
         self.on_due: OnDue | None = on_due
 
     def cancel(self) -> None:
-        """Do not call ``on_due``. Does nothing after it was called."""
+        """Release ``on_due`` without a call. Does nothing once the deadline is due."""
         if self.on_due is not None:
             self.on_due = None
             self._deadlines.note_cancelled()
@@ -126,7 +123,7 @@ class Deadlines:
             self._cancelled = 0
 
     async def run(self) -> None:
-        """Call functions until cancelled."""
+        """Call due functions until this task is cancelled."""
         while True:
             now = self._clock.monotonic()
             while self._heap and self._heap[0][0] <= now:

@@ -1,9 +1,8 @@
-"""One open execution in its owner's process: it records inputs, runs the code, and commits.
+"""One open execution in the worker that owns it: records inputs, runs the code, and commits.
 
-A step is one transaction: the events of the inputs, the workflow task that they cause, the commands
-of the task, the new head. Steps of one execution never overlap. The inputs of a step are put back
-if its transaction is lost, so nothing is consumed without being in the history. A step waits for no
-activity and no timer: these report to the execution, which starts the next step.
+A step is one transaction: the events of the inputs, the workflow task that the inputs cause, the
+commands of the task, and the new head (the stored state of the run). Steps of one execution never
+overlap. If a guard of the transaction fails, the inputs are put back for the next step.
 """
 
 from __future__ import annotations
@@ -59,13 +58,13 @@ STEP_PAUSE_S_MAX = 30.0
 """The longest pause before a failed step is tried again, in seconds."""
 
 STEP_FAILURES_MAX = 5
-"""Failures in a row, by a bug or a rejected transaction, after which the execution is paused."""
+"""Failures in a row after which an error that is not retryable pauses the execution."""
 
 FAILING_REMEDY = (
     "fix the cause; the steps are tried again every minute; if the execution is paused, run"
     " `orbctl workflow retry`; `orbctl workflow terminate` ends it"
 )
-"""The remedy of an execution whose steps fail, whether or not it could be paused."""
+"""The remedy of an execution whose steps fail."""
 
 
 class ExecutionParts(NamedTuple):
@@ -79,10 +78,10 @@ class ExecutionParts(NamedTuple):
 
 
 class ExecutionOwner(NamedTuple):
-    """The shard of an execution: the fence of its writes, and functions that the execution calls.
+    """The shard that owns an execution. ``fence``: the guard of every write.
 
-    ``run_closed``: after the run has closed. ``write_lost``: after a guard of a write failed.
-    ``reset``: to make a run that continues an older one; it returns Lost if the store has changed.
+    The execution calls ``run_closed`` after the run has closed, ``write_lost`` after a guard of a
+    write has failed, and ``reset`` to execute a reset. ``reset`` returns Lost if a guard failed.
     """
 
     fence: Unchanged
@@ -92,7 +91,7 @@ class ExecutionOwner(NamedTuple):
 
 
 class Execution:
-    """The open run of one id. ``revision``: of the key of its head, 0 before the key exists."""
+    """The open run of one id. ``revision``: that of the head's key, 0 before the key exists."""
 
     def __init__(
         self, parts: ExecutionParts, owner: ExecutionOwner, head: RunHead, revision: int
@@ -112,7 +111,7 @@ class Execution:
         self._inbox = RunInbox()
         self._obstacle: RunObstacle | None = None
         self._code_stopped = False
-        """Whether only inputs are recorded; code and activities are left to another worker."""
+        """Whether steps only record inputs, and leave code and activities to another worker."""
         self._steps_stopped = False
         """Whether no step is made, because steps fail."""
         self._to_restart: list[int] = []  # ids of activities
@@ -133,7 +132,7 @@ class Execution:
         self.wake()
 
     def note_signal(self, revision: int) -> None:
-        """Note the revision at which a client wrote a signal: its message and the signal fence."""
+        """Note the revision at which a client wrote a signal and the signal fence."""
         self.signal_revision = max(self.signal_revision, revision)
         if self._awaited_signal <= self.signal_revision:
             self._awaited_signal = 0
@@ -145,7 +144,7 @@ class Execution:
         self.wake()
 
     def timer_due(self, run_id: str, number: int) -> None:
-        """Queue a due timer of a run, or a reached timeout (its time, as negative milliseconds)."""
+        """Queue a due timer or timeout of a run. ``number``: as in ``pending_work.OnDue``."""
         if run_id == self.head.run_id:
             self._inbox.fired.append(number)
             self.wake()
@@ -156,7 +155,7 @@ class Execution:
             self.running_step = asyncio.get_running_loop().create_task(self._work())
 
     def stop(self) -> None:
-        """Stop steps and activities: the execution has another owner, or is replaced."""
+        """Stop steps, activities and timers: the execution has another owner, or is replaced."""
         self._stopped = True
         self.activities.stop()
         self.timers.stop()
@@ -172,19 +171,19 @@ class Execution:
             await asyncio.wait({self.running_step})
 
     def take_messages(self) -> list[InboxMessage]:
-        """Remove and return the messages that are not recorded, for the run that follows."""
+        """Remove and return the messages that are not recorded, for the next run."""
         return self._inbox.take_messages()
 
     # ----------------------------------------------------------------------------- starting
 
     def start_after_reset(self) -> None:
-        """Start the activities that are pending in the history, and proceed."""
+        """Start the pending activities, and proceed."""
         self.timers.arm(self.head)
         self._to_restart = list(self.head.activities)
         self.wake()
 
     async def resume(self, attempts: tuple[KeyValue, ...]) -> None:
-        """Proceed where the previous owner stopped. ``attempts``: the stored ones of the run."""
+        """Proceed where the previous owner stopped. ``attempts``: the run's stored attempts."""
         self.timers.arm(self.head)
         if self.head.activities:
             self._must_resume = True
@@ -195,7 +194,7 @@ class Execution:
             except Exception as error:  # noqa: BLE001 - the other executions of the shard proceed
                 if not (isinstance(error, OrbweaverError) and error.retryable):
                     await self._block(error)
-        self.wake()  # what was not resumed is retried as a step
+        self.wake()  # a step retries the activities that were not resumed
 
     def resume_in_step(self) -> None:
         """Proceed as ``resume`` does, in the next step."""
@@ -223,7 +222,7 @@ class Execution:
         self._list_obstacle(error)
 
     def _list_obstacle(self, value: UnusableValue) -> None:
-        """List why the execution does not proceed, and try again in a while."""
+        """List why the execution does not proceed, and try again later."""
         self._clear_obstacle()
         self._obstacle = RunObstacle(
             self._store.faults, self._deadlines, value, self.head.workflow_id, self._try_again
@@ -235,14 +234,14 @@ class Execution:
             self._obstacle = None
 
     def _try_again(self) -> None:
-        """Make steps; the reason stays listed until one has succeeded."""
+        """Make steps again. The obstacle stays listed until a step succeeds."""
         self._code_stopped = self._steps_stopped = False
         self.wake()
         if self.running_step is None:
             self._clear_obstacle()
 
     async def _block(self, error: Exception) -> None:
-        """Stop the steps, which fail, and pause the run if possible. Raises SessionLost."""
+        """Stop the failing steps, and pause the run if possible. Raises SessionLost."""
         workflow_id = self.head.workflow_id
         _log.error("steps of workflow %s fail", workflow_id, exc_info=error)
         self._steps_stopped = True
@@ -253,11 +252,11 @@ class Execution:
             await self._pause(error)
         except SessionLost:
             raise
-        except Exception:  # noqa: BLE001 - logged; its steps stay stopped without a pause
+        except Exception:  # noqa: BLE001 - logged; the steps stay stopped without a pause
             _log.exception("cannot pause workflow %s", workflow_id)
 
     async def _pause(self, error: Exception) -> None:
-        """Pause a run that has started. Raises SessionLost, StoreRejected."""
+        """Pause the run if it is running. Raises SessionLost, StoreRejected."""
         if self.head.status is not ExecutionStatus.RUNNING or self.head.next_event_id == 1:
             return
         draft = self._store.draft(self.head)
@@ -299,7 +298,7 @@ class Execution:
                 self._clear_obstacle()
 
     async def _after_failure(self, error: Exception) -> None:
-        """Wait before the next try; after ``STEP_FAILURES_MAX`` stop the steps."""
+        """Wait before the next try, or stop the steps after ``STEP_FAILURES_MAX`` failures."""
         self._failures += 1
         if not (isinstance(error, OrbweaverError) and error.retryable):
             _log.error("a step of workflow %s failed", self.head.workflow_id, exc_info=error)
@@ -342,7 +341,7 @@ class Execution:
             await self._reply_to_queries(batch.messages)
 
     async def _reset(self, message: InboxMessage) -> None:
-        """Let the shard execute a reset. Until that succeeds, the request stays in the inbox."""
+        """Execute a reset by the shard. If the reset fails, put the request back into the inbox."""
         lost: Lost | None = None
         try:
             lost = await self._owner.reset(self, message)
@@ -355,7 +354,7 @@ class Execution:
             await self._owner.write_lost(self, lost)
 
     async def _draft(self, batch: InboxBatch) -> HistoryDraft:
-        """The transaction of a batch, with the workflow task that it causes."""
+        """Record a batch, and execute the workflow task that the batch causes."""
         self._drafted_at = instant(self._store.clock)
         draft = record_batch(self._store, self.head, batch, self._drafted_at.wall_ms)
         updates = self._updates.requests(batch.messages, draft)
@@ -378,7 +377,7 @@ class Execution:
             self._code.drop()
             self._telemetry.count_task_failure(head.workflow_type, type(error).__name__)
             failure = failure_of(error)._replace(type=type(error).__name__)
-            replies = draft.replies  # kept; the commands of the failed task are not
+            replies = draft.replies  # kept, unlike the commands of the failed task
             draft = record_batch(self._store, self.head, batch, self._drafted_at.wall_ms)
             draft.replies = replies
             if isinstance(error, PatchMissingError):
@@ -391,7 +390,7 @@ class Execution:
         return draft
 
     async def _load_code(self) -> None:
-        """Load the code. Raises StoreUnavailable, and UnusableValue if another worker must."""
+        """Load the code. Raises StoreUnavailable, UnusableValue if another worker must run it."""
         if self._code_stopped and self._obstacle is not None:
             raise self._obstacle.value
         try:
@@ -407,7 +406,7 @@ class Execution:
         try:
             return await self._store.committer.propose(*self._transaction(draft, signal_revision))
         except StoreRejected as error:
-            # The limits of a draft are below those of etcd, so this is a bug.
+            # The limits of a draft are below the limits of etcd, so a rejection is a bug.
             self._code.drop()
             await self._pause(LimitExceeded(error.message))
             raise

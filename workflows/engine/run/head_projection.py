@@ -1,7 +1,4 @@
-"""Compute the head of a run (its stored state) from its history. Pure.
-
-For resets, and to check the stored head.
-"""
+"""Computes the head of a run (its stored state) from the history of the run. Pure."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""The invariants of every history, after any failure. Pure; for tests and inspection.
+"""Checks the invariants of a history, which hold after any failure. Pure.
 
-Event ids are contiguous and times do not decrease; the first event is the start and no event
-follows a closing one; every activity, timer, child, update, signal and cancel request to another
-execution ends at most once, after its start; a workflow task ends before the next one starts; the
-stored head of the run equals the head computed from its history.
+- Event ids are contiguous, and times do not decrease.
+- The first event is the only start. No event follows a closing event.
+- Every operation (``_BEGINS``) starts once, and ends at most once, after the start.
+- A workflow task ends before the next task starts.
+- The stored head of the run equals the head that is computed from the history.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ _COMPARED_FIELDS = (
 
 
 def violations(history: Sequence[ev.HistoryEvent], head: RunHead | None = None) -> list[str]:
-    """The violated invariants, as texts."""
+    """Describe each violated invariant."""
     if not history:
         return [] if head is None or head.next_event_id == 1 else ["the history is empty"]
     violated = [*_order(history), *_pairs(history), *_tasks(history)]
@@ -116,7 +117,7 @@ def _tasks(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
 
 
 def _head_differences(head: RunHead, history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
-    """The differences between the stored head and the one computed from the history."""
+    """The differences between the stored head and the head computed from the history."""
     computed = head_of_history(history)
     if computed.status is not head.status:
         yield f"status: head {head.status.value}, history {computed.status.value}"

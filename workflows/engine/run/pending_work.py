@@ -1,7 +1,7 @@
 """The pending work of one execution in its worker: activities, timers and timeouts.
 
-``PendingActivities`` and ``RunTimers`` start and cancel the work that is pending in the head, and
-report work that has ended to the execution. They write no history.
+``PendingActivities`` and ``RunTimers`` start and cancel the pending work of a head, and report
+ended work to the execution. They write no history.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Scheduled(NamedTuple):
 
 
 class PendingActivities:
-    """Pending activities of one execution, across runs; holds ``on_outcome`` weakly."""
+    """The pending activities of one execution. Has a weak reference to ``on_outcome``."""
 
     def __init__(
         self, store: ExecutionStore, fence: Unchanged, host: ActivityHost, on_outcome: OnOutcome
@@ -83,10 +83,10 @@ class PendingActivities:
         *,
         interrupted: bool,
     ) -> None:
-        """Start activities again that the history has scheduled.
+        """Start scheduled activities again.
 
-        ``interrupted``: the previous owner may have died during an attempt, which then counts.
-        Raises UnusableValue, StoreUnavailable.
+        ``interrupted``: count an attempt that the previous owner may have started. Raises
+        UnusableValue, StoreUnavailable.
         """
         stopped = [number for number in activity_ids if number not in self._running]
         if not stopped:
@@ -176,7 +176,7 @@ class PendingActivities:
             self._report(outcome)
 
     def _report_cancelled(self, activity_id: int, why: str) -> None:
-        """Report a cancelled activity that is not running; attempt 1 stands for an unknown one."""
+        """Report the cancellation of an activity that is not running, as of attempt 1."""
         failure = Failure(FailureKind.CANCELED, f"cancelled: {why}")
         state = RetryState.CANCEL_REQUESTED
         self._report(
@@ -196,7 +196,7 @@ class PendingActivities:
 
 
 def _scheduled_activities(history: Iterable[HistoryEvent], head: RunHead) -> dict[int, _Scheduled]:
-    """The activities of a run; their timeouts start again when a user resumes or resets it."""
+    """The activities of a run. The timeouts start again when a user resumes or resets the run."""
     scheduled: dict[int, _Scheduled] = {}
     for event in history:
         match event.attributes:
@@ -219,7 +219,7 @@ OnDue = Callable[[str, int], None]
 
 
 class RunTimers:
-    """Timers of one execution, across runs; holds ``on_due`` weakly."""
+    """The timers and timeouts of one execution. Has a weak reference to ``on_due``."""
 
     def __init__(self, clock: Clock, deadlines: Deadlines, on_due: OnDue) -> None:
         self._clock = clock
@@ -234,11 +234,10 @@ class RunTimers:
         self._armed.clear()
 
     def arm(self, head: RunHead, since: Instant | None = None) -> None:
-        """Set a deadline for every timer and timeout of an open run, and cancel all others.
+        """Set a deadline for every timer and timeout of an open run, and cancel other deadlines.
 
-        ``since``: when the head was written, by default now. The remaining time of a timer is
-        computed from the time of the run, and counted by the steady clock from then on: setting the
-        wall clock makes no timer longer or shorter.
+        ``since``: when the head was written, by default now. From then on, the steady clock counts
+        the remaining time, so that setting the wall clock has no effect.
         """
         has_none = not (head.timers or head.run_deadline_ms or head.execution_deadline_ms)
         if not head.is_open or (has_none and not self._armed):

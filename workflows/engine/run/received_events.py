@@ -1,8 +1,7 @@
-"""Record the inputs of a run as events: messages, outcomes of activities, due timers. Pure.
+"""Records the inputs of a run as events: messages, outcomes of activities, due timers. Pure.
 
-Inputs are recorded immediately, also while the run is paused; the workflow's code processes them in
-the next workflow task (``RunHead.due``). Queries and updates need the code and are handled
-elsewhere (``run_inbox``).
+Inputs are recorded even while the run is paused. The workflow's code processes the events in the
+next workflow task (``RunHead.due``). Module ``run_inbox`` handles queries and updates.
 """
 
 from __future__ import annotations
@@ -35,13 +34,14 @@ from workflows.model.payloads import Payload
 from workflows.model.policies import ExecutionStatus, RetryState, TimeoutType
 
 REQUEST_IDS_MAX = 32
-"""Request ids of signals that a head keeps: a signal that is sent twice is recorded once."""
+"""Request ids of signals that a head keeps. A signal with a kept id is not recorded again."""
 
 
 class ActivityOutcome(NamedTuple):
-    """How an activity ended. ``failure`` None: it succeeded; ``state``: why it is not retried.
+    """How an activity ended.
 
-    ``last_failure``: that of the attempt before; ``details``: those of the last heartbeat.
+    ``failure``: None after success. ``state``: why there is no further attempt. ``last_failure``:
+    the failure of the previous attempt. ``details``: the details of the last heartbeat.
     ``recorded``: an attempt is stored. ``pauses``: the execution pauses after the last attempt.
     """
 
@@ -57,7 +57,7 @@ class ActivityOutcome(NamedTuple):
 
     @property
     def is_pause(self) -> bool:
-        """Whether the execution pauses until a user acts."""
+        """Whether this outcome pauses the execution until a user acts."""
         return self.pauses and self.state is RetryState.MAXIMUM_ATTEMPTS_REACHED
 
 
@@ -89,7 +89,7 @@ def record_timer_fired(draft: HistoryDraft, timer_id: int) -> None:
     timer = next((timer for timer in draft.head.timers if timer.timer_id == timer_id), None)
     if timer is None:
         return
-    # The run's time follows its timers, also when the wall clock was set back meanwhile.
+    # The time of the run reaches that of the timer, even if the wall clock was set back.
     draft.now_ms = max(draft.now_ms, timer.fire_ms)
     draft.add(ev.TimerFired(timer_id))
     timers = tuple(timer for timer in draft.head.timers if timer.timer_id != timer_id)
@@ -124,7 +124,7 @@ def record_outcome(draft: HistoryDraft, outcome: ActivityOutcome) -> None:
 
 
 def _closing_events(outcome: ActivityOutcome, identity: str) -> tuple[ev.Attributes, ev.Attributes]:
-    """The two events of an activity that has ended: its start is recorded with its end."""
+    """The start event and the end event of an activity, which are recorded together."""
     started = ev.ActivityTaskStarted(
         outcome.activity_id, outcome.attempt, identity, outcome.last_failure
     )
@@ -132,7 +132,7 @@ def _closing_events(outcome: ActivityOutcome, identity: str) -> tuple[ev.Attribu
 
 
 def _paused_event(outcome: ActivityOutcome) -> ev.WorkflowExecutionPaused:
-    """The event of a run that pauses after the last attempt of an activity."""
+    """The event that pauses a run after the last attempt of an activity."""
     failure = outcome.failure
     assert failure is not None, "only a failure pauses a run"
     reason = (
@@ -153,7 +153,7 @@ def pause_for_failed_task(draft: HistoryDraft, failure: Failure) -> None:
 
 
 def notify_sender(draft: HistoryDraft, sender: Sender, kind: str, refused: str = "") -> None:
-    """Notify another execution of the outcome of its request; ``refused``: why it failed, or ""."""
+    """Send the outcome of a request to its sender. ``refused``: why the request failed, or ""."""
     event = ExternalEvent(sender.request_id, kind, refused, sender.run_id)
     draft.send(sender.workflow_id, event)
 
@@ -219,7 +219,7 @@ def _request_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
 
 
 def _resume_to_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
-    """Resume a paused run: the code gets the cancellation, and the failure it was paused for."""
+    """Resume a paused run to cancel it. The activity whose failure paused the run ends."""
     activity_id, failure = draft.head.paused_activity, draft.head.failure
     _unpause(
         draft, f"cancelled: {request.reason}" if request.reason else "cancelled", request.identity
@@ -227,7 +227,7 @@ def _resume_to_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
     if activity_id in draft.head.activities and failure is not None:
         draft.activities_to_restart.remove(activity_id)
         state = RetryState.MAXIMUM_ATTEMPTS_REACHED
-        # Attempt 0: the number is not kept; the event of the pause names it.
+        # Attempt 0: only the pause event has the number of the attempt.
         record_outcome(
             draft,
             ActivityOutcome(activity_id, attempt=0, failure=failure, state=state, recorded=True),
@@ -235,7 +235,7 @@ def _resume_to_cancel(draft: HistoryDraft, request: RequestCancel) -> None:
 
 
 def _pause(draft: HistoryDraft, pause: Pause) -> None:
-    """Pause a run that has begun, at the request of a user."""
+    """Pause a running run at the request of a user."""
     if draft.head.status is not ExecutionStatus.RUNNING or draft.head.next_event_id == 1:
         return
     reason = f"paused by {pause.identity}" + (f": {pause.reason}" if pause.reason else "")
@@ -249,7 +249,7 @@ def _retry(draft: HistoryDraft, retry: Retry) -> None:
 
 
 def _unpause(draft: HistoryDraft, reason: str, identity: str) -> None:
-    """Resume the run; the attempts of its activities start again."""
+    """Resume the run; its activities start again with attempt 1."""
     draft.add(ev.WorkflowExecutionUnpaused(reason, identity))
     draft.change(status=ExecutionStatus.RUNNING, reason="", failure=None, paused_activity=0)
     for activity_id in draft.head.activities:
@@ -309,9 +309,9 @@ def _record_child_event(draft: HistoryDraft, event: ChildEvent) -> None:
 
 
 def _is_about(head: RunHead, child: ChildRecord, event: ChildEvent) -> bool:
-    """Whether an event is about this child, not about one with its number in another run.
+    """Whether an event is about ``child``, and not about a child with this number in another run.
 
-    ``bases``: the runs that this run was reset from; their children may report to it.
+    ``head.bases``: earlier runs, whose children report to this run after a reset.
     """
     parent_runs = ("", head.run_id, *head.bases)
     return event.parent_run_id in parent_runs and event.workflow_id in ("", child.workflow_id)

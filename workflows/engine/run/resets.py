@@ -1,8 +1,8 @@
 """Resets: a new run continues from a point in the history of another run.
 
-The history is kept up to the last workflow task that was started at or before the point; that task
-is executed again, by the current code. Later signals are added to the new run. An open run is
-terminated in the same transaction.
+The new run has the history before the last workflow task that was started at or before the point,
+and all later signals. The current code executes the task again. An open run is terminated in the
+same transaction.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SEGMENT_EVENTS_MAX = 256
 """Events of one segment of the copied history."""
 
 BASES_MAX = 16
-"""Runs that ``RunHead.bases`` names: the newest ones of a chain of resets."""
+"""Runs in ``RunHead.bases`` at most; the newest runs are kept."""
 
 
 class StoredHead(NamedTuple):
@@ -38,7 +38,7 @@ class StoredHead(NamedTuple):
 
 
 class ResetRun(NamedTuple):
-    """The new run, and the head of the open run that was terminated for it; None: none was open."""
+    """The result of a reset. ``terminated``: the head of the run that was open before, or None."""
 
     created: StoredHead
     terminated: RunHead | None
@@ -47,7 +47,7 @@ class ResetRun(NamedTuple):
 def cut(history: Sequence[ev.HistoryEvent], event_id: int) -> list[ev.HistoryEvent]:
     """The events before the last workflow task that was started at or before ``event_id``.
 
-    If none was started by then, the events before the first workflow task.
+    If no task was started by then, the events before the first workflow task.
     """
     tasks = [
         event.event_id for event in history if isinstance(event.attributes, ev.WorkflowTaskStarted)
@@ -74,9 +74,9 @@ def with_later_signals(
 async def reset_run(
     store: ExecutionStore, fence: Unchanged, opened: StoredHead | None, message: InboxMessage
 ) -> ResetRun | Lost | None:
-    """Create the new run. None: the request was rejected and deleted.
+    """Create the new run; None if the request was rejected and deleted.
 
-    After Lost and after any error the request is still stored, for another try. Raises SessionLost.
+    After Lost or an error, the request is still stored. Raises SessionLost.
     """
     reset = message.body
     assert isinstance(reset, Reset)
@@ -93,7 +93,7 @@ async def reset_run(
     events = with_later_signals(cut(history, reset.event_id), history)
     now_ms = store.clock.now_ms()
     head = _head(events, base, reset, now_ms)
-    # Nothing reads the segments of a run without a head, so they are written beforehand.
+    # The segments are written before the head: nothing reads the segments of a run without a head.
     for put in _segments(store, head, events):
         await store.committer.propose([fence], [put])
     key = keys.open(workflow_id)
@@ -102,8 +102,7 @@ async def reset_run(
     terminated: RunHead | None = None
     if opened is not None:
         ending = _ending(store, opened.head, reset, now_ms)
-        # The termination would delete these two keys too, but the new run needs the first, and a
-        # transaction may write a key only once.
+        # The termination deletes these two keys, too, but a transaction may write a key only once.
         written = (key, message.key)
         writes += [
             write
@@ -123,7 +122,7 @@ async def _delete(store: ExecutionStore, fence: Unchanged, message: InboxMessage
 
 
 def _ending(store: ExecutionStore, head: RunHead, reset: Reset, now_ms: int) -> HistoryDraft:
-    """The end of the open run. It notifies no parent or children: the new run takes them over."""
+    """The end of the open run. The new run takes over the parent and the children."""
     ending = store.draft(head, now_ms)
     reason = f"reset to event {reset.event_id}: {reset.reason}"
     ending.add(ev.WorkflowExecutionTerminated(reason, reset.identity))
@@ -133,7 +132,7 @@ def _ending(store: ExecutionStore, head: RunHead, reset: Reset, now_ms: int) -> 
 
 
 def _head(events: Sequence[ev.HistoryEvent], base: RunHead, reset: Reset, now_ms: int) -> RunHead:
-    """The head of the new run: running, with timeouts of the run and the execution from now on."""
+    """The head of the new run. The timeouts of the run and of the execution start again."""
     head = head_of_history(events)
     return head._replace(
         run_id=reset.new_run_id,
@@ -150,7 +149,7 @@ def _head(events: Sequence[ev.HistoryEvent], base: RunHead, reset: Reset, now_ms
 
 
 def _from_now(deadline_ms: int, base: RunHead, now_ms: int) -> int:
-    """The deadline as long after now as it was after the start of ``base``; 0 for none."""
+    """The deadline, moved by the time since the start of ``base``; 0 for no deadline."""
     return now_ms + deadline_ms - base.started_ms if deadline_ms else 0
 
 

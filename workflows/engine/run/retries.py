@@ -1,8 +1,4 @@
-"""Decide whether and when a failed attempt of an activity is retried. Pure.
-
-A retry policy is converted to tenacity's wait and stop strategies. A cancellation, a non-retryable
-failure, and the two timeouts that limit all attempts are never retried.
-"""
+"""Decides whether and when a failed attempt of an activity is retried. Pure."""
 
 from __future__ import annotations
 
@@ -17,13 +13,13 @@ from workflows.model.policies import RetryPolicy, RetryState, Timeouts, TimeoutT
 
 
 class RetryAfter(NamedTuple):
-    """Another attempt, after this pause."""
+    """Make another attempt after a pause."""
 
     pause_s: float
 
 
 class StopRetrying(NamedTuple):
-    """No further attempt, and why."""
+    """Make no further attempt. ``state``: the reason."""
 
     state: RetryState
 
@@ -31,7 +27,7 @@ class StopRetrying(NamedTuple):
 Verdict = RetryAfter | StopRetrying
 
 _RETRYING = Retrying()
-"""Part of the state that tenacity's strategies take; it runs nothing."""
+"""A part of ``RetryCallState`` that tenacity requires; runs nothing."""
 
 TIMEOUTS_OF_ALL_ATTEMPTS = (TimeoutType.SCHEDULE_TO_CLOSE, TimeoutType.SCHEDULE_TO_START)
 """Timeouts that limit all attempts together; reaching one ends the activity."""
@@ -60,7 +56,7 @@ def after_failure(
     attempt: int,
     age_s: float,
 ) -> Verdict:
-    """Decide after attempt number ``attempt`` of an activity that was scheduled ``age_s`` ago."""
+    """Decide after ``attempt`` failed. ``age_s``: seconds since the activity was scheduled."""
     if failure.kind is FailureKind.CANCELED:
         return StopRetrying(RetryState.CANCEL_REQUESTED)
     if failure.kind is FailureKind.TIMEOUT and failure.type in TIMEOUTS_OF_ALL_ATTEMPTS:
