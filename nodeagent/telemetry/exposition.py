@@ -1,6 +1,6 @@
 """Exports the metrics of ``telemetry.metrics`` as OpenTelemetry instruments.
 
-Import it only if metrics are enabled (see ``core.process.openmetrics``).
+Import this module only if metrics are enabled (see ``core.process.openmetrics``).
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from nodeagent.telemetry.metrics import (
 )
 
 DURATION_BOUNDS_S: Final = (0.1, 0.3, 0.5, 1.0, 3.0, 5.0, 7.0, 10.0, 15.0)
-"""Upper bounds of the buckets of Spiderpool's histograms, in seconds."""
+"""Bucket bounds of Spiderpool's histograms, in seconds."""
 
 STORE_BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
-"""Upper bounds of the buckets of the histogram of etcd calls, in seconds."""
+"""Bucket bounds of the histogram of etcd calls, in seconds."""
 
 
 class ExpositionSource(Protocol):
-    """A source of further metrics as Prometheus text; it must limit their number."""
+    """A source of additional metrics. An implementation limits the number of samples."""
 
     async def text(self) -> bytes:
-        """The text of its metrics."""
+        """The metrics as Prometheus text."""
         ...
 
 

@@ -1,8 +1,7 @@
-"""Metrics of the agent, with Spiderpool's names and new ones (docs/reference/metrics.md).
+"""The metrics of the agent: Spiderpool's metrics and new metrics (docs/reference/metrics.md).
 
-Counts are plain integers that a scrape reads, so an ADD only adds numbers and calls no instruments.
-Histograms record each value, if ``telemetry.exposition`` has set them. Labels never contain Pod
-names.
+Counts are plain integers that a scrape reads, so an ADD calls no counter instruments. A histogram
+records each value; ``telemetry.exposition`` sets the histograms. Labels never contain Pod names.
 """
 
 from __future__ import annotations
@@ -13,8 +12,10 @@ from typing import Final, Literal, NamedTuple, Protocol
 from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, WrongInput
 
 COMPATIBLE_SCOPE: Final = "spiderpool-agent"
+"""The OpenTelemetry scope of Spiderpool's metrics."""
+
 OWN_SCOPE: Final = "orbweaver-agent"
-"""The OpenTelemetry scopes of Spiderpool's metrics and of new ones."""
+"""The OpenTelemetry scope of new metrics."""
 
 Scope = Literal["spiderpool-agent", "orbweaver-agent"]
 Kind = Literal["counter", "gauge"]
@@ -28,7 +29,7 @@ _CLASSES: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 
 class Histogram(Protocol):
-    """Records values as they occur."""
+    """An OpenTelemetry histogram."""
 
     def record(self, amount: float, attributes: Mapping[str, str] | None = None) -> None:
         """Record one value with its labels."""
@@ -36,7 +37,7 @@ class Histogram(Protocol):
 
 
 class ObservedMetric(NamedTuple):
-    """A metric that each scrape reads; names of counters get the suffix ``_total``."""
+    """A metric that each scrape reads. The exporter adds ``_total`` to the name of a counter."""
 
     scope: Scope
     kind: Kind
@@ -55,9 +56,9 @@ class LabelledGauge(NamedTuple):
 
 
 class Durations:
-    """Last, shortest, longest and mean duration in seconds; all 0 before the first one.
+    """The latest, shortest, longest and mean duration, in seconds.
 
-    Spiderpool's dashboards show them.
+    Spiderpool's dashboards show these values. All are 0 before the first duration.
     """
 
     __slots__ = ("count", "latest", "longest", "shortest", "total")
@@ -80,12 +81,12 @@ class Durations:
 
     @property
     def mean(self) -> float:
-        """The mean, 0 before the first duration."""
+        """The mean duration."""
         return self.total / self.count if self.count else 0.0
 
 
 class WorkCounts:
-    """Counts of ADDs or of DELs; ``histograms``: those of durations and of waits, in this order."""
+    """Counts of ADDs or of DELs. ``histograms``: first of durations, then of waits."""
 
     def __init__(self) -> None:
         self.count = 0

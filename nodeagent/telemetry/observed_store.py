@@ -1,7 +1,4 @@
-"""A store that reports the duration and outcome of its calls, for metrics and health.
-
-See ``core.eventstore.kv`` for the protocol.
-"""
+"""Reports the duration and outcome of each call to a store, for metrics and health."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ T = TypeVar("T")
 
 
 class ObservedStore:
-    """A ``KeyValueStore`` over another one."""
+    """Passes calls to another ``KeyValueStore``, and reports each call to the observers."""
 
     def __init__(self, store: KeyValueStore, *observers: CallObserver) -> None:
         self._store = store
@@ -48,7 +45,7 @@ class ObservedStore:
         after: int,
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
-        """See ``KeyValueStore``. A watch has no duration, so it is not reported."""
+        """See ``KeyValueStore``. Not reported, because a watch has no duration."""
         return self._store.watch(ranges, after=after, is_whole=is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:
@@ -85,7 +82,8 @@ class ObservedStore:
         try:
             return await call
         except BaseException as error:
-            # A cancelled call counts as unanswered: etcd may be unavailable.
+            # BaseException includes CancelledError: ``AgentHealth`` counts a cancelled call as a
+            # call without an answer from etcd.
             outcome = type(error).__name__
             raise
         finally:

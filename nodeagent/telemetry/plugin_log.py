@@ -1,11 +1,15 @@
 """Writes the plugin log: the log file of the CNI executables.
 
 The network configuration sets file, level and rotation (docs/reference/cni-configuration.md,
-"spiderpool"). The agent runs as root, and a user may write a network configuration. So this module
-writes only regular files and follows no symbolic links; ``servers.call_log_lines`` limits the files
-to one directory. A thread writes the lines from a queue of limited length, so a slow disk delays no
-Pod. Lines that do not fit are dropped and counted. A file that cannot be written is reported once
-and tried again later.
+"spiderpool").
+
+The agent runs as root, and a user may write a network configuration. So this module writes only
+regular files and follows no symbolic links; ``servers.call_log_lines`` limits the files to one
+directory.
+
+A thread writes the lines from a queue, so a slow disk delays no Pod. Lines that do not fit into the
+queue are dropped and counted. After a write error, lines for the same file are discarded for
+``RETRY_S``.
 """
 
 from __future__ import annotations
@@ -33,19 +37,19 @@ KEPT_FILES: Final = 10
 """Default rotation (docs/reference/cni-configuration.md, "spiderpool")."""
 
 FLUSH_S: Final = 0.2
-"""Seconds from the first queued line until all queued lines are written."""
+"""Seconds that the thread collects lines before it writes them."""
 
 CLOSE_S_MAX: Final = 5.0
 LINES_WAITING_MAX: Final = 10_000
 BATCH_LINES_MAX: Final = 500
-"""Lines of one write; a file is rotated between two writes."""
+"""The largest number of lines in one write. A file is rotated only between two writes."""
 
 FILES_MAX: Final = 1_000
-"""Limit of old files, because each rotation renames all of them."""
+"""The largest number of old files of one log. Each rotation renames all old files."""
 
 FILES_OPEN_MAX: Final = 16
 RETRY_S: Final = 60.0
-"""Seconds until a file that could not be written is tried again."""
+"""Seconds without a write to a file after an error."""
 
 _DAY_S: Final = 86_400.0
 _PRIVATE: Final = 0o600
@@ -54,7 +58,11 @@ _log: Final = logging.getLogger(__name__)
 
 
 class LogTarget(NamedTuple):
-    """A file and its rotation: megabytes for each file, days and number of old files."""
+    """A log file and its rotation.
+
+    ``megabytes``: the size at which the file is rotated. ``days``: the age at which an old file is
+    deleted. ``files``: the largest number of old files.
+    """
 
     path: str
     megabytes: int = FILE_MEGABYTES
@@ -73,11 +81,11 @@ _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class PluginLog:
-    """Writes lines in the background, ``FLUSH_S`` after the first queued one."""
+    """Writes queued lines in a background thread. ``dropped``: lines that did not fit the queue."""
 
     def __init__(self) -> None:
-        # Only the first line of a batch wakes the thread: a queue.Queue would cost each ADD a
-        # thread switch.
+        # Not a queue.Queue, which would cost each ADD a thread switch. Only the first line of a
+        # batch wakes the thread.
         self._lines: deque[_Line] = deque()
         self._is_woken = threading.Event()  # set by the first queued line, and by ``close``
         self._ending = threading.Event()
@@ -112,7 +120,7 @@ class PluginLog:
         while not self._ending.is_set():
             self._is_woken.wait()
             self._ending.wait(FLUSH_S)
-            self._is_woken.clear()  # before the lines are taken: a new line sets it again
+            self._is_woken.clear()  # before the flush: a line queued later wakes the thread again
             self._flush()
         self._flush()
         for handler in self._handlers.values():
@@ -140,7 +148,7 @@ class PluginLog:
             _log.warning("cannot write the plugin log %s: %s", target.path, error)
 
     def _handler(self, target: LogTarget) -> RotatingFile:
-        """The handler of a file. There must be only one, because it renames the old files."""
+        """The only handler of a file: two handlers would both rename the old files."""
         handler = self._handlers.get(target.path)
         if handler is None:
             while len(self._handlers) >= FILES_OPEN_MAX:
@@ -152,7 +160,7 @@ class PluginLog:
 
 
 class RotatingFile(logging.handlers.RotatingFileHandler):
-    """A rotated file, readable by root only, whose old files are also deleted by age."""
+    """A rotated log file, readable only by root. Old files are also deleted by age."""
 
     def __init__(self, target: LogTarget) -> None:
         path = Path(target.path)
@@ -162,7 +170,7 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
         self.rotate_as(target)
 
     def rotate_as(self, target: LogTarget) -> None:
-        """Change the rotation, because networks may share a file with different settings."""
+        """Change the rotation: networks with different settings may write to the same file."""
         self.maxBytes = target.megabytes << 20
         self.backupCount = min(target.files, FILES_MAX)
         self._days = target.days
@@ -171,7 +179,7 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
         return open(self.baseFilename, "a", encoding=self.encoding, opener=_open_regular)
 
     def doRollover(self) -> None:  # noqa: N802  # the standard library's name
-        """Rotate, and remove old files after their number of days."""
+        """Rotate, then delete old files by age."""
         super().doRollover()
         oldest = time.time() - self._days * _DAY_S
         for number in range(1, self.backupCount + 1):

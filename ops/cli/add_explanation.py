@@ -1,7 +1,7 @@
-"""Explains what an ADD would do, without doing it: selection, candidate addresses, existing claims.
+"""Predicts the result of an ADD: pool selection, candidate addresses, existing claims.
 
-It makes the same selection, searches and reads as the allocator, but appends no event. A later ADD
-may get another address, because other Pods can claim in between.
+Selects pools and searches addresses as the allocator does, but writes nothing. A later ADD gets a
+different address if another Pod claims the predicted address first.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ DEFAULT_SETTINGS: Final = SelectionSettings(subnets_enabled=True, auto_pools_ena
 
 
 class Trial(NamedTuple):
-    """One pool of one demand: the address that an ADD tries first, and its result.
+    """The result of trying one pool for one demand.
 
     ``first``: the first address that the ADD tries; "" if the pool is full or at its limit.
     ``obstacle``: why the ADD does not get ``first``, or which limit the pool has reached.
@@ -89,7 +89,7 @@ class Explanation(NamedTuple):
 
     @property
     def verdicts(self) -> tuple[CandidateVerdict, ...]:
-        """The verdict on each candidate pool, also if the selection failed."""
+        """The verdict on each candidate pool, even if the selection failed."""
         if self.selection is not None:
             return self.selection.verdicts
         verdicts = self.error.verdicts if self.error is not None else ()
@@ -121,7 +121,7 @@ async def read_snapshot(
 def facts_of(
     store: KeyValueStore, keys: Keys, snapshot: ConfigurationSnapshot, pod: PodReference, node: str
 ) -> RequestFacts:
-    """The facts that an agent on this node would have of the Pod."""
+    """The facts about the Pod that an agent on this node would have."""
     view = ConfigurationView(store, keys)
     view.current = snapshot
     return StandaloneFactsSource(view, node, FixedSettings()).facts(pod)
@@ -142,7 +142,7 @@ async def explain_add(
     attachment = Attachment(container="", interface=request.interface)
     decision = decide_add(facts.pod, attachment, held, changed=changed, requested=requested)
     outlook = _outlook(facts.pod, decision, moves=bool(changed))
-    # listed: the Pod template still lists the pool, so the ADD keeps the address of this family.
+    # The ADD keeps an address whose pool the Pod template still lists.
     listed_families = decision.listed_families if isinstance(decision, ClaimPlan) else frozenset()
     try:
         selection = select(request, facts, snapshot.catalog, DEFAULT_SETTINGS, listed_families)
@@ -185,7 +185,7 @@ def changed_by_template(
     request: SelectionRequest,
     held: Endpoint | None,
 ) -> tuple[frozenset[int], Candidates | None]:
-    """The indexes of NICs whose pools the Pod template of a StatefulSet changed, and the new pools.
+    """The indexes of NICs whose pools changed in the StatefulSet's Pod template, and the new pools.
 
     If the pools of the template cannot be read, no NIC counts as changed.
     """
@@ -210,10 +210,11 @@ def _outlook(pod: PodFacts, decision: Repeat | EndpointUpdate | ClaimPlan, *, mo
 
 
 class _DryAdd:
-    """Finds the addresses that one ADD would claim; no address is used for two NICs.
+    """Finds the addresses that one ADD would claim, a different address for each NIC.
 
-    An ADD may claim an address that the same ADD releases. It prefers such an address if this Pod
-    held it. If an older Pod of the same name held it, the ADD takes it only if no other is free.
+    An ADD may claim an address that the same ADD releases. If this Pod held the released address,
+    the ADD tries the released address first. If an older Pod of the same name held the released
+    address, the ADD tries the released address last.
     """
 
     def __init__(
@@ -234,7 +235,7 @@ class _DryAdd:
         self._interface_of: dict[Address, str] = {}
 
     async def trials_of(self, demand: Demand) -> list[Trial]:
-        """Try the pools of a demand in order; an ADD takes the first that has an address."""
+        """Try the pools of a demand in order; an ADD takes the first pool with a usable address."""
         trials: list[Trial] = []
         is_served = False
         for pool in demand.pools:

@@ -1,7 +1,7 @@
 """Lists applications with their automatic pools and the pending steps for these pools. Pure.
 
-The steps are those that a controller would plan now. An application is listed if it has a record
-(a stored copy of the workload), exists in the Kubernetes cluster, or has a pool.
+A controller would plan the same steps. An application is listed if it has a record (a stored copy
+of the workload), exists in the Kubernetes cluster, or has a pool.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ POOL_COLUMNS: Final = (
 class ApplicationLine(NamedTuple):
     """One application. ``steps``: pending changes; ``held``: number of claims by pool name.
 
-    ``application`` None: it has no record, or ``missing`` says why it was not found.
+    ``application`` None: there is no record, or ``missing`` has the reason.
     """
 
     key: ApplicationKey
@@ -79,7 +79,7 @@ class ApplicationLine(NamedTuple):
 
     @property
     def state(self) -> str:
-        """The state in one or two words; the steps have the details."""
+        """The state in one or two words."""
         if self.missing is not None:
             return _missing_state(self.key, self.missing)
         if self.application is None:
@@ -104,7 +104,7 @@ def application_lines(
 ) -> list[ApplicationLine]:
     """All applications that exist or have a pool, sorted by namespace and name.
 
-    ``applications``: the applications of a cluster; None: those that have records.
+    ``applications``: the applications of a cluster; None: the applications that have records.
     """
     if applications is None:
         applications = _recorded(ledger)
@@ -232,13 +232,13 @@ def plain_application(line: ApplicationLine) -> Plain:
 def _default_of(pools: list[Pool]) -> IpNumber:
     """The cluster's default number of addresses, from the annotations of the application's pools.
 
-    Controllers have the setting itself, but orbctl does not connect to them.
+    orbctl cannot read the setting of the controllers.
     """
     for pool in pools:
         try:
             number = read_number(pool.annotations.get(IP_NUMBER, ""))
         except BadInput:
             continue
-        if number.is_flexible:  # such as +1; a fixed number is that of the Pod template
+        if number.is_flexible:  # such as +1; a fixed number comes from the Pod template
             return number
     return AS_MANY_AS_REPLICAS

@@ -1,6 +1,6 @@
 """Lists the applications of a cluster from its API server, as controllers do.
 
-This module is imported only for a cluster with an API server: its HTTP client takes a third of the
+Import this module only for a cluster with an API server: the HTTP client takes a third of the
 import time of ``orbctl get``.
 """
 
@@ -24,9 +24,9 @@ from ops.kubernetes.watches.applications import KubernetesApplications
 async def list_applications(kubeconfig: str, ledger: Ledger) -> Applications:
     """List the applications that request or have automatic pools.
 
-    ``kubeconfig`` "": the cluster in which this process runs as a Pod. A kind that cannot be listed
-    is reported, and its applications do not count as deleted. Raises BadInput if there are no
-    credentials.
+    ``kubeconfig`` "": the cluster in which this process runs as a Pod. If a kind cannot be listed,
+    prints a warning and does not report missing applications as deleted. Raises BadInput if there
+    are no credentials.
     """
     api = Api(await open_connection(kubeconfig))
     source = KubernetesApplications(api)

@@ -1,8 +1,8 @@
-"""Cleans a node from a Pod, for users without a login on the node: ``orbctl node clean NODE``.
+"""Cleans a node with a temporary Pod, for ``orbctl node clean NODE``.
 
 The Pod has the image, mounts and capabilities of an agent, from the Pod template of the agents'
 DaemonSet. The Pod is created only if no agent runs on the node, because the Pod removes the sockets
-of the agent. It runs once with a deadline; its log is printed, and then it is deleted.
+of the agent. The Pod runs once with a deadline, and is deleted at the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ POD_NAME: Final = "orbweaver-node-clean-"
 """The prefix of the Pod's name; the API server appends random characters."""
 
 POD_COMPONENT: Final = "node-clean"
-"""The component label of the Pod. Agents have another one, so no DaemonSet adopts the Pod."""
+"""The component label of the Pod. Agents have another label, so no DaemonSet adopts the Pod."""
 
 EXCLUDED: Final = "orbweaver.io/agent"
 """The label that keeps agents off a node, by the chart's default affinity."""
@@ -33,7 +33,7 @@ CLEAN_DEADLINE_S: Final = 60
 """activeDeadlineSeconds of the Pod; cleaning takes a few seconds."""
 
 WAIT_S_MAX: Final = CLEAN_DEADLINE_S + 60.0
-"""Seconds to wait for the Pod to end; without a working kubelet it never ends."""
+"""Seconds to wait for the end of the Pod. Without a working kubelet, the Pod never ends."""
 
 POLL_S: Final = 1.0
 """Seconds between two reads of the Pod."""
@@ -42,7 +42,7 @@ ENDED: Final = ("Succeeded", "Failed")
 """Phases of a Pod that has ended."""
 
 OPTIONS: Final = ("--host-table", "--socket")
-"""Options of ``node clean`` that the Pod accepts. Its mounts fix the directories."""
+"""Options of ``node clean`` that the Pod accepts. The Pod's mounts fix the directories."""
 
 CONTAINERS: Final = ("agent", "install")
 """Containers of the template whose mounts and capabilities the Pod gets."""
@@ -52,7 +52,7 @@ Kubectl = Callable[[Sequence[str], str], str]
 
 
 class NodeCleaner:
-    """Cleans nodes of one cluster. ``namespace``: where the agents are, "" for any namespace."""
+    """Cleans nodes of one cluster. ``namespace``: the namespace of the agents; "": any."""
 
     def __init__(self, kubectl: Kubectl, namespace: str = "", wait_s: float = WAIT_S_MAX) -> None:
         self._kubectl = kubectl
@@ -106,8 +106,8 @@ class NodeCleaner:
                 " node itself, as root"
             )
             text = (
-                "there is no DaemonSet of agents; the Pod that cleans a node needs its image and"
-                " mounts"
+                "there is no DaemonSet of agents, which has the image and mounts for the Pod that"
+                " cleans a node"
             )
             raise NotFound(text, subject=SELECTOR, remedy=remedy)
         return daemon_sets[0]
@@ -196,7 +196,7 @@ def cleanup_pod(
 
 
 def _with_capabilities(containers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The first container's security context with the capabilities of all."""
+    """The first container's security context with the capabilities of all containers."""
     contexts = [container.get("securityContext", {}) for container in containers]
     added: Iterable[str] = dict.fromkeys(
         name

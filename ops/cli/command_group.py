@@ -1,6 +1,7 @@
-"""A command group that imports a command on first use; the group's options may follow a command.
+"""A command group that imports each command on first use.
 
-Names and summaries of the commands are a table, so that help and completion import no command.
+Names and summaries of the commands are in a table, so help and completion import no command.
+
 Every command accepts the options of its group: ``orbctl get pools --cluster blue`` is the same as
 ``orbctl --cluster blue get pools``. If an option is repeated, the last value counts.
 """
@@ -17,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 INHERITED_OPTIONS: Final = "ops.cli.inherited_options"
-"""Key of ``context.meta``: the group's options after a command, name -> value."""
+"""Key in ``context.meta`` of the group options that follow a command (name -> value)."""
 
 SHOWN_EVERYWHERE: Final = frozenset({"output"})
 """Options of the group that the help of each command lists too."""
@@ -29,8 +30,8 @@ _EXAMPLES: Final = re.compile(r"\n\nExamples:\n")
 class LazyCommand(NamedTuple):
     """Where a command is defined, and its entry in the list of commands.
 
-    ``target``: ``module:name`` of a function or of a ``typer.Typer``; ``panel``: its heading in the
-    list; ``summary``: the first line of its help.
+    ``target``: ``module:name`` of a function or of a ``typer.Typer``. ``panel``: the heading above
+    the command in the list. ``summary``: the first line of the command's help.
     """
 
     target: str
@@ -87,7 +88,7 @@ def _import_command(name: str, entry: LazyCommand) -> TyperCommand | TyperGroup:
 
 
 def _inherit(command: Any, options: Sequence[TyperOption]) -> None:  # noqa: ANN401  # as above
-    """Add the group's options to a command and its subcommands, unless they have their own."""
+    """Add options to a command and its subcommands, except options that the command has."""
     taken = {name for parameter in command.params for name in parameter.opts}
     command.params += [
         _inherited(option) for option in options if not taken.intersection(option.opts)
@@ -99,7 +100,7 @@ def _inherit(command: Any, options: Sequence[TyperOption]) -> None:  # noqa: ANN
 
 
 def _inherited(option: TyperOption) -> TyperOption:
-    """A copy of the option for a command: without a default; ``_store_value`` keeps its value."""
+    """Copy a group option for a command. The copy has no default."""
     inherited = copy.copy(option)
     inherited.default, inherited.envvar, inherited.expose_value = None, None, False
     inherited.hidden = option.name not in SHOWN_EVERYWHERE

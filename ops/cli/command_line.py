@@ -1,7 +1,7 @@
-"""Parses the options of a command line with the parser of the command itself.
+"""Parses a command line with the parser of the command.
 
 ``ops.cli.remote`` passes the command line to orbctl in a Pod, without some options and with files
-as standard input. Values are neither converted nor checked here; orbctl in the Pod does that.
+as standard input. Values stay text: orbctl in the Pod converts and checks values.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def program_of(application: typer.Typer) -> CommandGroup:
 def parse_options(arguments: Sequence[str], program: TyperGroup) -> Iterator[ParsedOption]:
     """Yield the options and arguments of a command line, from left to right.
 
-    Stops without an error at an unknown command: orbctl in the Pod reports it.
+    Stops without an error at an unknown command: orbctl in the Pod reports the error.
     """
     command: Any = program
     context: Any = None
@@ -64,7 +64,7 @@ def parse_options(arguments: Sequence[str], program: TyperGroup) -> Iterator[Par
 def _in_order(values: Mapping[str, Any], order: Sequence[Any]) -> Iterator[ParsedOption]:
     """Yield the options in the order of the line, then the arguments of the command.
 
-    ``order``: the parameters as the parser met them, a repeated option once for each use.
+    ``order``: the parameters in the order of the line; a repeated option is listed once per use.
     """
     repeated: dict[str, Iterator[Any]] = {}
     arguments: list[str] = []
@@ -85,7 +85,7 @@ def _in_order(values: Mapping[str, Any], order: Sequence[Any]) -> Iterator[Parse
 
 
 def _arguments(words: Sequence[str]) -> Iterator[ParsedOption]:
-    """Yield arguments, after ``--`` if one of them looks like an option."""
+    """Yield ``--`` if an argument looks like an option, then yield the arguments."""
     if any(word.startswith("-") and word != "-" for word in words):
         yield ParsedOption("", None, (END_OF_OPTIONS,))
     yield from (ParsedOption("", None, (word,)) for word in words)

@@ -1,4 +1,4 @@
-"""``orbctl describe application``: the pools of an application, pending changes, its workflow."""
+"""``orbctl describe application``: the pools, pending changes and workflow of an application."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def describe_applications(
 ) -> None:
     """Describe all applications of this namespace and name, of any kind.
 
-    ``applications`` None: those that have records. Raises NotFound.
+    ``applications`` None: search the applications that have records. Raises NotFound.
     """
     all_lines = application_lines(ledger, applications)
     lines = [line for line in all_lines if (line.key.namespace, line.key.name) == key]

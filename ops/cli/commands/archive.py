@@ -1,7 +1,7 @@
-"""``orbctl archive``: seal the live log into files, list these files, delete the oldest.
+"""``orbctl archive``: seals the live log, lists archive files, deletes old archive files.
 
-Sealing writes the events of the live log into archive files, then deletes them from etcd.
-The commands need the archive directory: run them where the controllers' directory is mounted.
+Sealing moves the events of the live log from etcd into archive files. Run these commands where the
+controllers' archive directory is mounted.
 """
 
 from __future__ import annotations
@@ -75,7 +75,6 @@ def seal(
 
 
 async def _seal(session: ClusterSession, upto: int | None) -> SealResult:
-    """Seal the live log; if etcd is full, free space first."""
     if NOSPACE in await session.store.alarms():
         return await _seal_full(session, upto)
     archiver = Archiver(session.store, session.keys, session.archive, now_ms=session.now_ms)

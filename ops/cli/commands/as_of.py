@@ -67,7 +67,7 @@ def as_of(
 
 
 async def _past(session: ClusterSession, when: str) -> tuple[Ledger, str]:
-    """The state at a time or position, and the title to print above it."""
+    """The state at a time or position, and a title for the output."""
     view = await open_log(session.store, session.keys, session.archive)
     if when.isdigit():
         position = int(when)

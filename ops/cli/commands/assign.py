@@ -1,8 +1,8 @@
 """``orbctl assign``: allocate the listed addresses to a Pod.
 
-For a Pod that uses addresses without a claim, or that needs certain addresses. All rules of a claim
-apply except affinity: the addresses must be free and usable, and either all are claimed or none.
-The next ADD of the Pod returns them.
+For a Pod that uses addresses without a claim, or that needs certain addresses. All rules of claims
+apply, except affinity. Either all addresses are claimed or none. The next ADD of the Pod returns
+these addresses.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def assign(
     ] = "",
     pools: Annotated[
         list[str] | None,
-        typer.Option("--pool", help="pool of the addresses, if several contain them"),
+        typer.Option("--pool", help="pool of the addresses, if several pools contain an address"),
     ] = None,
     namespace: PodNamespace = "default",
 ) -> None:
@@ -89,7 +89,7 @@ async def _assign(session: ClusterSession, endpoint: Endpoint) -> Assigned:
 
 
 def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) -> Nic:
-    """A NIC with these addresses, each with its pool. Raises BadInput, NotFound."""
+    """A NIC with these addresses and their pools. Raises BadInput, NotFound."""
     chosen: dict[Family, tuple[Pool, int]] = {}
     for text in texts:
         address = require_address(text)

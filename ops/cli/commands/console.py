@@ -1,7 +1,4 @@
-"""``orbctl console``: serves the console for a browser, on loopback, until a signal arrives.
-
-It reads archive and etcd.
-"""
+"""``orbctl console``: serves the web console on loopback, until a signal arrives."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 PORT: Final = 5728
 LOOPBACK: Final = "127.0.0.1"
 TOKEN_BYTES: Final = 24
-"""Random bytes of the token, without which other users of this machine could change executions."""
+"""Random bytes in the token, which keeps other users of this machine from changing executions."""
 
 
 def console(
@@ -41,8 +38,8 @@ def console(
 ) -> None:
     """Serve the console for a browser on this machine.
 
-    It shows the present state and past states, from the log. It runs until it is interrupted. Only
-    this machine can connect. It changes nothing, unless workflow actions are enabled.
+    The console shows the present state and past states. It runs until interrupted. Only this
+    machine can connect. It writes nothing, except with --workflow-actions.
 
     Examples:
       orbctl console
@@ -57,7 +54,7 @@ def console(
 
 
 async def _serve(session: ClusterSession, port: int, *, has_actions: bool) -> None:
-    # aiohttp and the engine of workflows are slow to import, and no other command needs them.
+    # Imported here, because aiohttp and the workflow engine are slow to import.
     from core.process.tcp_port import TcpPort  # noqa: PLC0415
     from ops.console.access import OpenAccess, SecretAccess  # noqa: PLC0415
     from ops.console.console_data import ConsoleSource  # noqa: PLC0415
@@ -100,7 +97,6 @@ async def _read_ahead(log: IndexedLog) -> None:
 
 
 async def _wait_for_signal() -> None:
-    """Wait for SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,8 +1,7 @@
 """``orbctl delete``: remove pools, subnets, reservations and records.
 
-A pool with claims is not deleted. ``--drain`` retires it, which stops new claims, and deletes it
-when its last address is released. A subnet with pools is not deleted either. ``--drain`` retires
-and deletes each of its pools, then the subnet.
+A pool with claims or a subnet with pools is not deleted. With ``--drain``, the pool gets no new
+claims and is deleted when its last claim is released. A subnet is deleted after its last pool.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ ALLOWED: Final = (
     ObjectKind.SUBNET,
     ObjectKind.RESERVATION,
     *RECORD_KINDS,
-    # ``delete`` cannot remove these; they are accepted for the remedy in ``INSTEAD``.
+    # Accepted only to report the remedy in ``INSTEAD``.
     ObjectKind.QUARANTINE,
     ObjectKind.ENDPOINT,
 )

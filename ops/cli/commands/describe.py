@@ -55,13 +55,13 @@ DESCRIBED: Final = (
     ObjectKind.ADDRESS,
 )
 ROWS_SHOWN_MAX: Final = 20
-"""Rows of a table of holders or pools without ``-o wide``."""
+"""The largest number of holders or pools that are shown without ``-o wide``."""
 
 ENTRIES_SHOWN_MAX: Final = 10
-"""Entries of the history that are shown, the newest."""
+"""The number of the newest history entries that are shown."""
 
 INTERVALS_SHOWN_MAX: Final = 8
-"""Intervals of an address set that are shown."""
+"""The largest number of intervals of an address set that are shown."""
 
 
 def describe(

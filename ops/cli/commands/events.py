@@ -1,8 +1,8 @@
 """``orbctl events``: the newest events of the log, and new ones as they are written.
 
-It reads archive and live log at one revision and follows the log from that revision, so that no
-event is missed. Without ``--since`` it searches only the newest files of the archive, and prints a
-note if older events were not searched. Writes nothing.
+Past events are read at one etcd revision. ``--follow`` continues from this revision, so that every
+event is shown. Without ``--since``, only the newest archive files are searched, and a note reports
+the number of events that were not searched. Writes nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EVENTS_MAX: Final = 100_000
 """The largest number of past events that one run shows."""
 
 SEARCHED_EVENTS: Final = 100_000
-"""Without ``--since``: how many of the newest archived events are searched, rounded up to files."""
+"""The default of ``--search``."""
 
 _COLUMNS: Final = (
     TableColumn("TIME"),
@@ -134,7 +134,7 @@ Match = tuple[Recorded, EventSummary]
 class _Period(NamedTuple):
     """The searched part of the log: all events after ``after_ms``.
 
-    ``after_ms`` 0: the live log and the newest archived events, at least ``searched`` of them.
+    ``after_ms`` 0: the live log and at least ``searched`` of the newest archived events.
     """
 
     after_ms: int
@@ -144,7 +144,7 @@ class _Period(NamedTuple):
 async def _past(
     session: ClusterSession, conditions: EventFilter, period: _Period, limit: int
 ) -> tuple[list[Match], Cursor, int]:
-    """The newest matching events, the cursor of new ones, and how many were not searched."""
+    """The newest matching events, a cursor for new events, and the number not searched."""
     unreadable = UnreadPartList()
     view = await open_log(session.store, session.keys, session.archive, unread=unreadable)
     if period.after_ms:
@@ -164,8 +164,8 @@ async def _past(
 def start_of_search(files: Sequence[FileSummary], events: int) -> tuple[int, int]:
     """The position at which the search starts, and the number of archived events before it.
 
-    ``files``: of the archive, oldest first. The search covers whole files with at least ``events``
-    events, if there are so many.
+    ``files``: the archive files, oldest first. The search covers whole files: the newest files that
+    have at least ``events`` events in total, or all files.
     """
     searched = 0
     for index in range(len(files), 0, -1):
@@ -192,7 +192,7 @@ def _show(events: list[Match], output: Output) -> None:
 
 
 def _stream(events: Iterable[Match], output: Output) -> None:
-    """Print each event immediately; columns have fixed widths, as later events are unknown."""
+    """Print each event immediately. Column widths are fixed, because later events are unknown."""
     for recorded, summary in events:
         if output.is_name:
             print(summary.subject)

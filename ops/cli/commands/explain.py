@@ -1,7 +1,7 @@
-"""``orbctl explain``: why a Pod gets addresses from certain pools, or none.
+"""``orbctl explain``: why a Pod gets addresses from certain pools, or gets no addresses.
 
-Runs the selection of an ADD on the present configuration. Prints each candidate pool with the rule
-that accepted or rejected it, then the address that the ADD would try. Writes nothing.
+Selects pools as an ADD would do now. Prints the verdict on each candidate pool, then the address
+that the ADD would get. Writes nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 PLACEHOLDER_UID: Final = "not-given"
-"""Replaces an unknown UID of the Pod; the UID only decides at which address the search begins."""
+"""Replaces an unknown UID. The UID of a Pod only decides where the address search begins."""
 
 
 def explain(
@@ -113,9 +113,10 @@ def explain(
 
 
 class _Question(NamedTuple):
-    """A Pod by namespace and name, and the options of its ADD.
+    """A Pod and the options of an ADD.
 
-    ``is_hypothetical``: options describe the ADD, so the results of past ADDs are not shown.
+    ``key``: namespace and name of the Pod. ``is_hypothetical``: options describe the ADD, so the
+    results of past ADDs are not shown.
     """
 
     key: tuple[str, str]
@@ -175,10 +176,9 @@ async def _explain_pod(session: ClusterSession, question: _Question) -> Exit:
 
 
 class _Retention(NamedTuple):
-    """Why the Pod keeps its addresses, and what a network provider does for them.
+    """Why the Pod keeps its addresses, and the state of its request to a network provider.
 
-    ``why`` "": the Pod has no addresses. ``provider`` "": there is no request to a network
-    provider.
+    ``why`` "": the Pod has no addresses. ``provider`` "": there is no request.
     """
 
     why: str = ""
@@ -192,7 +192,7 @@ async def _why_kept(
 
 
 def is_address(text: str) -> bool:
-    """Whether the text is an address, and not the name of a Pod without its namespace."""
+    """Whether the text is an address; otherwise the text is the name of a Pod."""
     try:
         parse_address(text)
     except AddressSyntaxError:

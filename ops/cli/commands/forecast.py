@@ -1,7 +1,6 @@
-"""``orbctl forecast``: when pools and subnets will be full if they keep growing as before.
+"""``orbctl forecast``: when pools and subnets will be full at their recent growth.
 
-Reads the log of the last four weeks and the present configuration, and counts claims in etcd.
-Writes nothing. The method: ``core.domain.forecast``.
+Reads the log of the last four weeks. Writes nothing. The method is in ``core.domain.forecast``.
 """
 
 from __future__ import annotations
@@ -61,10 +60,9 @@ def forecast_command(
 ) -> None:
     """Show when pools and subnets will be full.
 
-    The forecast comes from their growth in the last weeks.
-
-    With a probability of 80 %, the pool or subnet will be full between EARLIEST and LATEST. If
-    chance can explain the growth, there is no forecast, and BASIS says why.
+    The forecast is based on the growth in the last weeks. With a probability of 80 %, the pool or
+    subnet will be full between EARLIEST and LATEST. If chance can explain the growth, there is no
+    forecast, and BASIS has the reason.
 
     Examples:
       orbctl forecast
@@ -92,7 +90,7 @@ def forecast_command(
 
 
 async def times_until_full(session: ClusterSession) -> dict[str, str]:
-    """The rounded time until a pool is full, such as <7d, for each pool with a forecast.
+    """The rounded time until each pool is full, such as <7d; only pools with a forecast.
 
     Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
     """

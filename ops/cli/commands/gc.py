@@ -1,10 +1,14 @@
 """``orbctl gc``: releases leaked addresses, and shows why others are kept.
 
-A release needs evidence. In a cluster (``--kubeconfig``) it is the answer of the API server.
-Without Kubernetes a missing record proves nothing; evidence is a deleted record or a claim that
-contradicts the state, observed twice, or a Pod or node that the operator names (``--gone``,
-``--gone-node``). Each release names the claims of the plan that was shown (invariant I3,
-docs/contributing/architecture.md).
+A release needs evidence that was observed twice:
+
+- With Kubernetes (``--kubeconfig``): the answer of the API server.
+- Without Kubernetes: a deleted record, or a claim that contradicts the state. A missing record is
+  not evidence.
+
+One observation is enough if the operator names the Pod or node (``--gone``, ``--gone-node``).
+
+Only claims in the shown plan are released (invariant I3, docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 SHOWN_MAX: Final = 50
-"""The largest number of kept endpoints that are listed without ``-o wide``."""
+"""The largest number of kept endpoints that are shown without ``-o wide``."""
 
 LIST_ENDPOINTS: Final = "`orbctl get endpoints -A` lists the Pods with addresses"
 
@@ -98,7 +102,7 @@ def gc(
         async with pod_source(session, cluster, notice, settings) as read_facts:
             scanner = _Scanner(session, notice, settings, read_facts)
             plan = await scanner.scan()
-            # An observation without a step must be made again before it counts as evidence.
+            # An observation without a step counts as evidence only if a second scan repeats it.
             if not dry_run and len(plan.observations) > len(plan.steps):
                 plan = await scanner.scan_again(plan)
         if not session.output.is_structured:
@@ -117,7 +121,7 @@ def gc(
 
 
 class _Scanner:
-    """Scans the claims once or twice; the second scan continues the observations of the first."""
+    """Scans the claims once or twice. The second scan uses the observations of the first scan."""
 
     def __init__(
         self,
@@ -173,7 +177,7 @@ async def _release(
     """Carry out the plan, with one transaction for each step."""
     results: dict[int, Released] = {}
 
-    async def steps(writer: Writer) -> None:  # may be repeated: finished steps are skipped
+    async def steps(writer: Writer) -> None:  # a repeated call skips finished steps
         releaser = session.releaser(writer)
         for index, step in enumerate(plan.steps):
             if index not in results:

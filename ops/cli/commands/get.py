@@ -46,11 +46,11 @@ LISTED_KINDS: Final = (
 """Kinds that ``get`` accepts. ``record`` selects the records of all ``RECORD_KINDS``."""
 
 WATCH_PAUSE_S: Final = 0.5
-"""Seconds between two reads of a watch; changes in between are shown together."""
+"""Seconds between two reads of a watch; changes between two reads are shown together."""
 
 
 class GetQuery(NamedTuple):
-    """The objects of one run, and how to show them.
+    """The objects that one run shows, and the form of the output.
 
     ``names``: names by kind; an empty list selects all objects of the kind. ``times_until_full``:
     the time until a pool is full, by pool name, for the wide table.
@@ -137,7 +137,7 @@ async def _with_forecasts(session: ClusterSession, query: GetQuery) -> GetQuery:
         return query
     try:
         return query._replace(times_until_full=await times_until_full(session))
-    except LogError:  # `orbctl verify` reports it, and a list of pools needs no forecast
+    except LogError:  # `orbctl verify` reports the damage
         return query
 
 
@@ -220,7 +220,7 @@ async def _read(
 async def _counted_pools(
     session: ClusterSession, ledger: Ledger, selection: ObjectSelection
 ) -> ObjectListing:
-    """The table of pools; etcd counts the claims, so they are not read. Raises NotFound."""
+    """The table of pools. etcd counts the claims without returning them. Raises NotFound."""
     pools = [pool for name, pool in sorted(ledger.pools.items()) if selection.selects(name)]
     if selection.name and not pools:
         raise selection.not_found()
@@ -230,7 +230,7 @@ async def _counted_pools(
 
 
 def _join(parts: Sequence[ObjectListing]) -> ObjectListing:
-    """One listing with the objects of several listings of the same kind."""
+    """Join listings of the same kind."""
     first = parts[0]
     return ObjectListing(
         first.columns,
@@ -241,13 +241,13 @@ def _join(parts: Sequence[ObjectListing]) -> ObjectListing:
 
 
 def _show_manifests(query: GetQuery, listings: Sequence[ObjectListing]) -> None:
-    """Print a list; if the query names exactly one object, print its manifest without a list."""
+    """Print a list of manifests, or one manifest if the query names exactly one object."""
     manifests = [manifest for listing in listings for manifest in listing.manifests]
     names_by_kind = list(query.names.values())
     names_one_object = len(names_by_kind) == 1 and len(names_by_kind[0]) == 1
     if not names_one_object:
         show_value({**MANIFEST_LIST, "items": manifests}, query.output)
-    elif manifests:  # if there is none, the caller reports that the object was not found
+    elif manifests:  # otherwise the caller reports that the object was not found
         show_value(manifests[0], query.output)
 
 

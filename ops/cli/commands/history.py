@@ -79,7 +79,7 @@ def history_command(
 async def _find(
     session: ClusterSession, text: str, namespace: str, unread: UnreadPartList
 ) -> History:
-    """Read the history. If no pool of this name has events, try a Pod, then other kinds."""
+    """Read the history. If the log has no event about the subject, try other kinds of objects."""
     view = await open_log(session.store, session.keys, session.archive, unread=unread)
     subject = parse_subject(text)
     history = await read_history(view, subject)
@@ -95,7 +95,7 @@ async def _find(
 def _other_subjects(
     subject: HistorySubject, text: str, namespace: str
 ) -> list[tuple[SubjectKind, str]]:
-    """The other objects that the text may name, in the order in which to try them."""
+    """The other objects that the text may name, in the order to try."""
     if subject == ("pool", text):
         return [
             ("pod", f"{namespace}/{text}"),
@@ -108,7 +108,7 @@ def _other_subjects(
 
 
 def show_history(history: History, now_ms: int) -> None:
-    """Print a history as a table, for a command that shows other things too."""
+    """Print a history as a table."""
     _show(history, now_ms, TABLE_OUTPUT)
 
 
@@ -121,7 +121,7 @@ def _show(history: History, now_ms: int, output: Output) -> None:
         )
     else:
         rows = [_holding_row(entry, now_ms) for entry in history.entries]
-        # The subject of these histories is the address, so its column is left out.
+        # Without the first column, which would repeat the subject in each row.
         first = 1 if history.subject.kind in ("address", "guid") else 0
         show_table(_HOLDING_COLUMNS[first:], [row[first:] for row in rows], output)
 
@@ -232,7 +232,7 @@ def _object_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
 
 
 _JSON_NAMES: Final = {"index_in_segment": "place"}
-"""Name of a field -> its name in JSON, where they differ."""
+"""Field name -> JSON name, if the names differ."""
 
 
 def _plain(history: History, unread: UnreadPartList) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """``orbctl import``: takes over the addresses of another IPAM while its Pods run.
 
-The objects of the other IPAM are read from its API server, or from files that kubectl printed. The
-import can be repeated: objects that were imported before are not changed. At the end the objects
-are read again, and every address is compared with the claims.
+The objects of the other IPAM are read from an API server, or from files with the output of kubectl.
+The import can be repeated: objects that were imported before are not changed. At the end, the
+import reads the objects again and compares every address with the claims.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def calico(
 ) -> None:
     """Take over pools and every address in use from Calico's IPAM.
 
-    Addresses that belong to no Pod, such as those of tunnels, become a reservation.
+    Addresses that belong to no Pod, such as tunnel addresses, become a reservation.
 
     KINDS for --filename: ippools.crd.projectcalico.org,ipamblocks.crd.projectcalico.org,pods.
 
@@ -184,11 +184,7 @@ def _take_over(context: typer.Context, read: ReadDump, *, dry_run: bool, yes: bo
 async def _simulate(
     session: ClusterSession, complete: TakeoverPlan
 ) -> tuple[TakeoverPlan, list[Refusal]]:
-    """The part of the complete plan that is not carried out yet, and its refusals.
-
-    Of the commands before and after the claims (``first``, ``last``), those without an effect are
-    left out.
-    """
+    """The rest of the plan that must still be carried out, and the refusals of a simulation."""
     ledger = await read_ledger(session.store, session.keys)
     report_unreadable_keys(ledger)
     plan = remaining(complete, ledger.pools, ledger.endpoints)

@@ -118,9 +118,9 @@ def replay(
 def _replay(
     file: Path, position: float, time_ms: float, now_ms: int
 ) -> tuple[Checker, int, list[str]]:
-    """Apply the events up to a position or time; count them and collect broken rules.
+    """Check the events up to a position or time.
 
-    The rules are those of ``core.domain.log_checker``.
+    Returns the checker, the number of events, and the broken rules of ``core.domain.log_checker``.
     """
     if not file.is_file():
         raise BadInput(
@@ -132,7 +132,7 @@ def _replay(
     violations: list[str] = []
     with file.open("rb") as source, progress("replay") as advance:
         size = file.stat().st_size
-        # Read to the end of the file: only its last hash proves the file complete.
+        # Read to the end of the file: only the last hash proves that the file is complete.
         for segment in import_log(source):
             advance(source.tell(), size)
             for recorded in segment.events():

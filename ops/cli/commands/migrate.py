@@ -1,7 +1,6 @@
 """``orbctl migrate``: prepares the migration of a cluster from Spiderpool.
 
-Reads the API server and writes nothing. The steps are those of
-docs/how-to/migrate-from-spiderpool.md.
+Writes nothing. docs/how-to/migrate-from-spiderpool.md has the steps.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ app = typer.Typer(no_args_is_help=True, help="Prepare a migration from Spiderpoo
 def check(
     context: typer.Context, kubeconfig: KubeconfigOption = "", kube_context: KubeContextOption = ""
 ) -> None:
-    """Show what must be done before a migration, its steps, and inconsistent objects.
+    """Show the preparations for a migration, the migration steps, and inconsistent objects.
 
     Reads Helm's release, workloads, networks, webhooks and custom resources; writes nothing. Exit
     codes: 0 ready to migrate, 3 something must be done first, 4 there is no Spiderpool.
@@ -103,8 +102,9 @@ def compare(
 ) -> None:
     """Compare the addresses in the log with those in Spiderpool's objects, in both directions.
 
-    After an import they are equal. Before a return to Spiderpool they must be equal, or Spiderpool
-    lacks the addresses that only the log has. Exit code 6 if they differ.
+    The addresses are equal after an import. The addresses must be equal before a return to
+    Spiderpool: otherwise Spiderpool may allocate addresses that Pods use. Exit code 6 if the
+    addresses differ.
 
     Examples:
       orbctl migrate compare

@@ -30,7 +30,7 @@ from ops.cli.output import show_value
 
 NAD = ("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition")
 NAD_RESOURCE = "networkattachmentdefinition.k8s.cni.cncf.io"
-"""The resource in the names that ``-o name`` prints, as kubectl writes it."""
+"""The prefix of the names that ``-o name`` prints, as with kubectl."""
 
 
 def nad(
@@ -108,10 +108,7 @@ def _write_conflists(directory: Path, definitions: list[dict[str, Any]]) -> None
 
 
 def _file_name(network: str, config: str) -> str:
-    """The file name with libcni's suffix: .conflist for a list of plugins, .conf for one plugin.
-
-    The configuration of a customCNI network may be either.
-    """
+    """The file name with libcni's suffix: .conflist for a list of plugins, .conf for one plugin."""
     document = json.loads(config)
     is_list = isinstance(document, dict) and "plugins" in document
     return f"{network}.{'conflist' if is_list else 'conf'}"

@@ -1,4 +1,4 @@
-"""``orbctl node``: checks or cleans this node, or another one through kubectl. Needs no etcd."""
+"""``orbctl node``: checks or cleans this node, or another node through kubectl. Needs no etcd."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ OtherNode = Annotated[str, typer.Argument(help="name of a node of the cluster; d
 @app.command()
 def doctor(
     context: typer.Context,
-    node: OtherNode = "",  # noqa: ARG001  # ops.cli.remote runs the command there
+    node: OtherNode = "",  # noqa: ARG001  # for NODE, ops.cli.remote runs the command
     gateway: Gateways = None,
 ) -> None:
     """Check a node: kernel, sysctls, interfaces, RoCE QoS, gateways.
@@ -108,7 +108,7 @@ def sriov(
 ) -> None:
     """Show the steps that SriovNetworkNodePolicies need on this node. Changes nothing.
 
-    One line for each step, in order: how many virtual functions, MTU, hardware addresses, trust,
+    One line for each step, in order: number of virtual functions, MTU, hardware addresses, trust,
     drivers. Exits with 3 if a step is refused, such as a change of the node's own uplink. Requires
     root if the node has SR-IOV NICs.
 
@@ -146,7 +146,7 @@ def sriov(
 
 @app.command()
 def clean(
-    node: OtherNode = "",  # noqa: ARG001  # ops.cli.remote makes a Pod for it
+    node: OtherNode = "",  # noqa: ARG001  # for NODE, ops.cli.remote creates a Pod
     bin_dir: Annotated[Path, typer.Option(help="directory of CNI executables")] = BIN_DIRECTORY,
     socket: Annotated[
         Path | None,
@@ -206,7 +206,6 @@ def _labels(texts: list[str]) -> dict[str, str]:
 
 
 def _plain_plan(plan: NodePlan) -> dict[str, Any]:
-    """The plan as a value for JSON and YAML."""
     return {
         "actions": [
             {"action": type(action).__name__, **action._asdict()} for action in plan.actions
@@ -234,14 +233,13 @@ def _nic(nic: MasterNic) -> dict[str, Any]:
 
 
 def _manager(manager: Manager | None) -> dict[str, bool] | None:
-    """NetworkManager as a value for JSON and YAML, where ``ignores_veths`` has another name."""
+    """NetworkManager as a value for JSON and YAML."""
     if manager is None:
         return None
     return {"running": manager.running, "leaves_veths": manager.ignores_veths}
 
 
 def _plain(examination: Examination, diagnoses: list[Diagnosis]) -> dict[str, Any]:
-    """The examination and its diagnoses as a value for JSON and YAML."""
     return {
         "kernel": examination.kernel,
         "machine": examination.machine,

@@ -1,4 +1,4 @@
-"""``orbctl help``, ``orbctl completion`` and ``orbctl version``: commands about orbctl itself."""
+"""``orbctl help``, ``orbctl completion`` and ``orbctl version``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-# typer has no public function that returns the completion script which it installs.
+# typer has no public function that returns the completion script.
 from typer._completion_shared import get_completion_script
 
 from core import __version__

@@ -1,8 +1,7 @@
 """``orbctl release``: releases the addresses of a Pod whose DEL was lost.
 
-If the addresses of the Pod change after they were shown and before the user confirms, nothing is
-released. All addresses of an endpoint are released together (invariants I3 and
-I4, docs/contributing/architecture.md).
+All addresses of the Pod are released together. Nothing is released if the endpoint changes after
+the addresses were shown (invariants I3 and I4, docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ def release(
 
 
 async def find_endpoint(session: ClusterSession, text: str, namespace: str) -> Endpoint:
-    """Find the endpoint of that name, or the one that holds that address. Raises NotFound."""
+    """Find an endpoint by name or by address. Raises NotFound."""
     key = split_name(text, namespace)
     try:
         address = str(parse_address(text))

@@ -1,7 +1,7 @@
 """``orbctl retire``: deletes pools and subnets when they are empty, shows or cancels retirements.
 
-A retired pool allocates no addresses. A workflow in a controller deletes it when its last claim is
-released. If no controller runs, the workflow waits for the start of a controller.
+A retired pool allocates no addresses. A workflow deletes the pool when its last claim is released.
+The workflow runs in a controller, or waits until a controller starts.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def _retire(
 async def _start_or_signal(
     session: ClusterSession, kind: Retirable, request: RetirementRequest
 ) -> None:
-    """Start the execution, or signal the running one."""
+    """Start the retirement workflow, or signal its running execution."""
     workflow = POOL_WORKFLOW if kind == "pool" else SUBNET_WORKFLOW
     async with Client(session.store, session.keys, name="orbctl") as client:
         await client.signal_with_start(
@@ -249,7 +249,6 @@ async def _start_or_signal(
 
 
 async def _retiring(session: ClusterSession) -> list[tuple[Retirable, str]]:
-    """Kind and name of every retiring subnet and pool."""
     ledger = Ledger()
     await read_configuration(session.store, session.keys, ledger)
     subnets = sorted(name for name, value in ledger.subnets.items() if value.retiring)
@@ -300,7 +299,6 @@ def _remaining_text(kind: Retirable, remaining: RemainingClaims) -> str:
 
 
 def _state_text(remaining: RemainingClaims) -> str:
-    """``retiring`` (claims or pools are ``held``), ``serving`` or ``gone``."""
     return "retiring" if remaining.state == "held" else remaining.state
 
 

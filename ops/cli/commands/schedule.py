@@ -1,4 +1,4 @@
-"""``orbctl schedule``: schedules, which start workflow executions at certain times."""
+"""``orbctl schedule``: manages schedules, which start workflow executions at certain times."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def simulate(
 
 
 class AutomaticPoolPlan(NamedTuple):
-    """What the controllers would do next for one application's automatic pools."""
+    """A step that a controller would take for one application's automatic pools."""
 
     application: str
     step: ReconcileStep
@@ -99,7 +99,7 @@ class SimulationResult(NamedTuple):
 
 
 def _planned(ledger: Ledger) -> list[AutomaticPoolPlan]:
-    """The steps for every application that has a record, as the controllers plan them."""
+    """The pending steps of all applications that have records."""
     return [
         AutomaticPoolPlan(str(line.key), step)
         for line in application_lines(ledger)
@@ -108,7 +108,7 @@ def _planned(ledger: Ledger) -> list[AutomaticPoolPlan]:
 
 
 def _apply_plan(plan: AutomaticPoolPlan, fork: Fork) -> AutomaticPoolPlan:
-    """Apply the plan to the fork; return the plan, with a refused step if the fork refuses it."""
+    """Apply the plan to the fork. If the fork refuses the step, the result has a refused step."""
     step = plan.step
     refusals = fork.apply(step.command).refusals if step.command is not None else ()
     if not refusals:
