@@ -1,9 +1,7 @@
-"""Metrics and spans under Temporal's names. Costs nothing without a provider.
+"""Metrics and spans under Temporal's names.
 
-An execution is one trace (docs/reference/traces.md). It begins with the span of the client's call,
-which is linked to the trace that caused the start. The name of a span ends with ``:`` and the type
-or name of what it is about. Spans of a run are closed as soon as they are opened, because a long
-span does not survive a takeover.
+An execution is one trace (docs/reference/traces.md). Spans of a run are closed as soon as they are
+opened: an open span would be lost if another worker took over the run.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ _ENDS = {
     "TimedOut": ("workflow_timeout", "timed out"),
     "Paused": ("workflow_paused", "were paused until a person acts"),
 }
-"""Status in which a run stops -> its metric, and the end of the metric's description."""
+"""Status of a closed or paused run -> metric, and verb of the metric's description."""
 
 
 class TracerProvider(Protocol):
@@ -55,8 +53,8 @@ class TracerProvider(Protocol):
 class Telemetry:
     """Metrics and spans of a worker or client.
 
-    ``traces``: whether spans are recorded, which needs ``tracers``. ``measures``: whether metrics
-    are recorded, which needs ``meters``.
+    ``traces``: spans are recorded with ``tracers``. ``measures``: metrics are recorded with
+    ``meters``.
     """
 
     def __init__(
@@ -102,7 +100,7 @@ class Telemetry:
     def register_types(self, workflow_types: Iterable[str]) -> None:
         """Start the counters of these types at 0.
 
-        A rate needs an earlier sample, so a series that starts with its first run shows no rate.
+        Otherwise a counter would start at 1, and a rate would not include the first run.
         """
         if self._meter is None:
             return
@@ -157,7 +155,7 @@ class Telemetry:
 
     @contextmanager
     def call_span(self, name: str, attributes: Attributes) -> Iterator[str]:
-        """The span of a client's call until its reply; yields its traceparent, "" without spans."""
+        """The span of a client's call until the reply. Yields a traceparent, "" without tracers."""
         if self._tracer is None:
             yield ""
             return
@@ -177,9 +175,9 @@ class Telemetry:
         cause: str = "",
         link_attributes: Attributes | None = None,
     ) -> str:
-        """Record a client's call that has no reply; returns the traceparent for what follows.
+        """Record a span of a client's call without a reply. Returns the traceparent to pass on.
 
-        ``cause``: the traceparent that the span is linked to, with these attributes; "" for none.
+        ``cause``: the traceparent of a linked span, or "". ``link_attributes``: of this link.
         """
         if self._tracer is None:
             return cause
@@ -192,13 +190,13 @@ class Telemetry:
             return current_traceparent()
 
     def record_run_span(self, name: str, head: RunHead, caller: str = "") -> str:
-        """Record a span of a run; returns its traceparent. Call it only with ``traces``.
+        """Record a span of a run. Returns the traceparent of the span. Requires ``traces``.
 
-        ``caller``: the traceparent of the message that it handles; "": the span belongs to the
-        trace of the start. A continued run's spans begin traces of their own, which are linked to
-        the trace of the start: a workflow that continues for months is not one trace.
+        ``caller``: the traceparent of the handled message. With "", the span belongs to the trace
+        of the start. If the run continues an earlier run as new, the span begins a trace that is
+        linked to the trace of the start, because a workflow may continue for months.
         """
-        assert self._tracer is not None, "there are no spans"
+        assert self._tracer is not None, "spans require a tracer provider"
         parent, cause = _origin(head)
         with self._tracer.start_as_current_span(
             name,
@@ -226,13 +224,13 @@ class Telemetry:
 
     @contextmanager
     def attempt(self, info: ActivityInfo, traceparent: str) -> Iterator[Callable[[Failure], None]]:
-        """Record span and latency of an attempt; yields a function that marks it as failed."""
+        """Record span and latency of an attempt. Yields a function to mark the span failed."""
         started = perf_counter()
         with self._attempt_span(info, traceparent) as mark_failed:
             try:
                 yield mark_failed
             finally:
-                # Inside the span, which becomes the exemplar of its latency.
+                # Recorded inside the span, so that the span is the exemplar of the latency.
                 if self._meter is not None:
                     labels = {
                         "workflow_type": info.workflow_type,
@@ -269,12 +267,12 @@ def current_traceparent() -> str:
 
 
 def _context(traceparent: str) -> Context:
-    """The context of a child of that span; "" for the root of a trace."""
+    """The context for a child of the span of ``traceparent``; "" begins a new trace."""
     return _PROPAGATOR.extract({"traceparent": traceparent}, Context())
 
 
 def _origin(head: RunHead) -> tuple[str, str]:
-    """The traceparents of the parent, and of the link, of a run's spans; "" for none."""
+    """The traceparents of a parent and a link for a run's spans; "" for none."""
     is_continued = head.first_run_id not in ("", head.run_id)
     return ("", head.traceparent) if is_continued else (head.traceparent, "")
 
@@ -289,7 +287,7 @@ def _of_run(workflow_id: str, run_id: str) -> dict[str, str]:
 
 
 def _set_failure(span: trace.Span, failure: Failure | None) -> None:
-    """Mark a span as failed, by the type that retry policies match."""
+    """Mark a span as failed, with the error type that retry policies match."""
     message = failure.message if failure is not None else ""
     kind = (failure.type or failure.kind.value) if failure is not None else "_OTHER"
     span.set_attribute(_ERROR_TYPE, kind)

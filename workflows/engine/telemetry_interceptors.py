@@ -1,7 +1,7 @@
-"""The engine's own interceptors: the spans of a client's calls, and of attempts of activities.
+"""The engine's own interceptors. They record spans of a client's calls and of activity attempts.
 
-Spans of a run are made by its worker when their events are recorded, not by an interceptor:
-workflow code has neither a clock nor randomness, and runs again in replay.
+The worker records the spans of a run itself: an interceptor of workflow code would record the spans
+again in every replay.
 """
 
 from __future__ import annotations

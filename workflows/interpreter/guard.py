@@ -1,21 +1,18 @@
 """Keep workflow code from using clocks, randomness and I/O, and detect deadlocks.
 
 While the code of any run executes, the functions of ``workflows.api.forbidden_calls`` are replaced
-in their modules, and in modules of workflow code that imported them by name. The replacement raises
-ForbiddenCallError when workflow code calls it, which a context variable shows, and passes on every
-other call. The error fails the workflow task even if the code catches it.
+in their modules, and in modules of workflow code that imported them by name. A replacement raises
+ForbiddenCallError if workflow code calls it, and else calls the real function. The error fails the
+workflow task even if the code catches the error.
 
-Replacing the functions takes as long as a short workflow task, and a busy worker executes dozens of
-tasks in one pass of its event loop. So under an event loop the functions are restored at the end of
-the pass, not at the end of each task.
+Replacing the functions takes as long as a short workflow task. Under an event loop, the real
+functions are therefore restored at the end of the loop's pass, not at the end of each task.
 
 The deadlock detector ends workflow code that runs for too long without awaiting. A turn is the code
-that runs from one event until everything awaits. One thread checks the threads that run workflow
-code, a few times within the limit, and raises DeadlockError inside a turn that takes too long. The
-limit is CPU time of the turn's thread, so that a busy or suspended machine pauses no execution.
-This time counts from the first check of a turn on: reading it is a system call, and most turns end
-before a check. The detector can end Python code that loops, but no C function that blocks; the
-guard forbids those.
+that runs from one event until all tasks await. A thread checks all turns a few times within the
+limit, and raises DeadlockError inside a turn that exceeds the limit. The limit is CPU time of the
+turn's thread, so that a busy or suspended machine fails no turn. The CPU time counts from the first
+check of a turn. The detector can end Python code that loops, but not a C function that blocks.
 """
 
 from __future__ import annotations
@@ -40,7 +37,7 @@ from workflows.model.limits import DEADLOCK_S
 
 
 class _Replacement(NamedTuple):
-    """The forbidden functions of ``owner``, and what replaces them, by name.
+    """The forbidden functions of ``owner`` and their replacements, by name.
 
     ``owner``: a module or class; in ``_copies`` the global names of a module.
     """
@@ -74,7 +71,7 @@ def _replacements() -> tuple[_Replacement, ...]:
 
 
 def _set_names(owner: Any, names: dict[str, Any]) -> None:  # noqa: ANN401 - a module or a class
-    """Set attributes of a module or class; of a module in one update, which is faster."""
+    """Set attributes of a module or class."""
     if isinstance(owner, ModuleType):
         vars(owner).update(names)
         return
@@ -88,7 +85,7 @@ _GUARDED_BY_ID = {
     for replacement in _REPLACEMENTS
     for name in replacement.real
 }
-"""The replacement of each forbidden function, by its id."""
+"""``id`` of a forbidden function -> the replacement."""
 
 _copies: list[_Replacement] = []
 """The forbidden functions that modules of workflow code imported by name."""
@@ -121,7 +118,7 @@ def _find_copies() -> None:
 
 
 def _swap(names: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Replace names of a module of workflow code, except those that other code has changed."""
+    """Replace names of a module, except names that other code has changed."""
     for name, function in after.items():
         if names.get(name) is before[name]:
             names[name] = function
@@ -134,7 +131,7 @@ def _refusal(run: WorkflowRuntime, message: str) -> ForbiddenCallError:
 
 
 def check() -> None:
-    """Raise the ForbiddenCallError of the running code again, in case the code has caught it."""
+    """Raise the ForbiddenCallError that the running code has caught, if any."""
     if _refused:
         error = _refused.pop(id(CURRENT_RUN.get()), None)
         if error is not None:
@@ -144,8 +141,8 @@ def check() -> None:
 def enter(run: WorkflowRuntime) -> Token[WorkflowRuntime | None]:
     """Guard the code of ``run`` until ``leave``. Several threads may run code concurrently.
 
-    Meanwhile no garbage is collected: finalizers of other objects, which may use a clock or a
-    thread, would run as if workflow code called them.
+    Meanwhile the garbage collector is disabled: a finalizer would run as workflow code, and might
+    use a clock or a thread.
     """
     global _scopes_entered, _collects  # noqa: PLW0603 - modules are global, and so is their replacement
     with _lock:
@@ -162,10 +159,10 @@ def leave(
     entered: Token[WorkflowRuntime | None],
     loop: asyncio.AbstractEventLoop | None,
 ) -> None:
-    """End the scope that ``enter`` opened; ``entered``: the token that it returned.
+    """End the scope that ``enter`` opened; ``entered``: the result of ``enter``.
 
-    The end of the last open scope restores the real functions: immediately, or under an event loop
-    at the end of its pass.
+    The end of the last open scope restores the real functions: at the end of the pass of ``loop``,
+    or immediately if there is no loop.
     """
     global _scopes_entered  # noqa: PLW0603 - as above
     CURRENT_RUN.reset(entered)
@@ -207,7 +204,7 @@ def _restore_later(loop: asyncio.AbstractEventLoop | None) -> None:
         _restore()
     elif _restoring_loop is not loop:
         _restoring_loop = loop
-        loop.call_soon(_restore_if_unused, context=Context())  # not as workflow code
+        loop.call_soon(_restore_if_unused, context=Context())  # outside workflow code
 
 
 def _restore_if_unused() -> None:
@@ -236,7 +233,7 @@ class _Turn:
         self.is_over_limit = False
 
     def lasts_s(self) -> float:
-        """Seconds that its thread has run since the first check. The thread must be alive."""
+        """CPU seconds of the thread since the first check. The thread must be alive."""
         now = clock_gettime(pthread_getcpuclockid(self.thread))
         if self._since is None:
             self._since = now
@@ -246,7 +243,7 @@ class _Turn:
 class Watchdog:
     """Limits the CPU time of one turn of each thread to ``limit_s`` seconds.
 
-    ``pause`` waits between two checks, for the seconds of its argument.
+    ``pause(seconds)`` waits between two checks.
     """
 
     def __init__(self, limit_s: float, pause: Callable[[float], object] = sleep) -> None:
@@ -272,7 +269,7 @@ class Watchdog:
             finally:
                 self._leave(turn)
         except DeadlockError:
-            self._leave(turn)  # it may have been raised within ``_leave``
+            self._leave(turn)  # again: the error may have interrupted ``_leave``
         if turn.is_over_limit:
             raise DeadlockError(
                 f"{name} ran for {self._limit_s} s without awaiting anything "
@@ -289,7 +286,7 @@ class Watchdog:
         with self._lock:
             if self._thread is None:
                 thread = threading.Thread(target=self._watch, name="deadlock", daemon=True)
-                Context().run(thread.start)  # not as workflow code, which may start none
+                Context().run(thread.start)  # workflow code may not start a thread
                 self._thread = thread
 
     def _watch(self) -> None:
@@ -312,7 +309,7 @@ watchdog = Watchdog(DEADLOCK_S)
 class CodeScope:
     """The scope in which code of ``run`` executes, without access to asyncio's loop.
 
-    A class and not a generator, because every workflow task enters one.
+    A class is faster than a generator, and every workflow task enters a scope.
     """
 
     __slots__ = ("_entered", "_loop", "_run")

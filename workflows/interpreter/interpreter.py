@@ -7,17 +7,15 @@
     decision = interpreter.activate(newer_events)  # cached: only new events
 
 Every event of a run is passed once, in order. A task whose outcome is among the events is replayed:
-the code runs again, and its commands are compared with the events that record them. A task without
-an outcome is new: its commands are the decision.
+the code runs again, and the commands are compared with the recorded events. A task without an
+outcome is new: the commands are the decision.
 
-Within a task, events are applied one by one, however they were batched. After each event, all code
-that the event made ready is run (a turn). An exception from outside the workflow function and its
-handlers, or of a type that is neither a FailureError nor a CancelledError, fails the workflow task,
-not the execution.
+Within a task, events are applied one by one. After each event, all code that the event made ready
+is run (a turn). A FailureError or CancelledError that the workflow function raises ends the
+execution. Any other exception of the function fails only the workflow task.
 
-An interpreter reads no clock, store or environment: the same events always give the same commands.
-After a WorkflowTaskError, and after a decision that was not committed, it cannot be used: close it,
-and make another one from the whole history.
+The same events always give the same commands. After a WorkflowTaskError, and after a decision that
+was not committed, close the interpreter and make another one from the whole history.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ _OUTCOMES = (ev.WorkflowTaskCompleted, ev.WorkflowTaskFailed, ev.WorkflowTaskTim
 
 
 class Interpreter:
-    """The interpreter of one run. The first event has the workflow type."""
+    """The interpreter of one run."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -83,10 +81,10 @@ class Interpreter:
     def activate(
         self, events: Sequence[ev.HistoryEvent], *, updates: Sequence[UpdateRequest] = ()
     ) -> Decision:
-        """Process the next events, and execute the workflow task that is open after them.
+        """Process the next events, and execute the workflow task that has no outcome yet.
 
-        ``updates`` are validated in that task: accepted ones become commands, the others are
-        rejections. Raises WorkflowTaskError, after which the interpreter cannot be used.
+        The task validates ``updates``: accepted updates become commands, all others rejections.
+        Raises WorkflowTaskError, after which the interpreter cannot be used.
         """
         if self._broken:
             raise HistoryError(
@@ -206,7 +204,7 @@ class Interpreter:
         if outcome is not None and not isinstance(
             events[outcome].attributes, ev.WorkflowTaskCompleted
         ):
-            return None  # it failed or timed out: its inputs wait for the next one
+            return None  # the task failed or timed out: the next task gets the inputs
         self._matcher.check_all_matched(started.event_id, "the next workflow task")
         batch, self._inputs = self._inputs, []
         _run_task(run, started, batch, replaying=outcome is not None)
@@ -232,7 +230,7 @@ def _outcome(events: Sequence[ev.HistoryEvent], index: int) -> int | None:
 def _accepted(
     events: Sequence[ev.HistoryEvent], outcome: int
 ) -> Iterator[ev.WorkflowExecutionUpdateAccepted]:
-    """The updates that a completed task accepted: they are among the events of its commands."""
+    """The updates that a completed task accepted. Command events follow index ``outcome``."""
     for event in islice(events, outcome + 1, None):
         if type(event.attributes) not in COMMAND_NAMES:
             return
@@ -262,7 +260,7 @@ NO_SUCH_EXECUTION = "NoSuchExecution"
 
 
 def signals_first(batch: Sequence[ev.HistoryEvent]) -> list[ev.HistoryEvent]:
-    """Put signals first: they are processed before the events that resume waiting code."""
+    """Put signals first, before the events that resume waiting code."""
     if len(batch) == 1:
         return list(batch)
     return sorted(batch, key=lambda event: type(event.attributes) is not SIGNAL)
@@ -344,7 +342,7 @@ def _run_task(
     """
     run.begin(started, replaying=replaying)
     if any(isinstance(event.attributes, ev.WorkflowExecutionStarted) for event in batch):
-        _turn(run, run.create)  # the workflow's object; the event itself calls its function
+        _turn(run, run.create)  # before the handlers of signals run
     for event in signals_first(batch):
         if run.closed:
             return  # events after the end of the run are ignored
@@ -366,7 +364,6 @@ def _repeat_updates(run: Run, accepted: Iterable[ev.WorkflowExecutionUpdateAccep
 
 
 def _run_query(run: Run, name: str, args: Sequence[Payload]) -> Payload:
-    """The result of a query."""
     with guard.watchdog.watched(f"query {name}"):
         result = run.messages.query(name, args)
     guard.check()  # raises a ForbiddenCallError that the code has caught

@@ -1,4 +1,4 @@
-"""Signals, queries and updates of one run: call their handlers and use the outcomes."""
+"""Calls the handlers of the signals, queries and updates of one run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from workflows.model.payloads import Payload, to_payload
 class Messages:
     """The handlers of one run, and the signals that wait for a handler.
 
-    ``on_error`` is called with the exception of a handler, which fails the run or the workflow
+    ``on_error`` is called with an exception of a handler that must fail the run or the workflow
     task. ``running``: the number of signal and update handlers that have not returned.
     """
 
@@ -70,7 +70,7 @@ class Messages:
         self._on_error = _ignore_error
 
     def set_handler(self, kind: str, name: str, function: Callable[..., Any] | None) -> None:
-        """Set a function as handler, and run the signals that wait for it; None removes it."""
+        """Set or (``function`` None) remove a handler. A new handler gets the waiting signals."""
         handlers = self._signals if kind == "signal" else self._queries
         if function is None:
             handlers.pop(name, None)
@@ -84,7 +84,7 @@ class Messages:
                 self.signal(signal)
 
     def signal(self, event: ev.WorkflowExecutionSignaled) -> None:
-        """Run the handler of a signal, or keep the signal until there is one."""
+        """Run the handler of a signal, or keep the signal until it has a handler."""
         handler = self._signals.get(event.signal_name)
         if handler is None:
             if len(self._buffered) >= SIGNALS_BUFFERED_MAX:
@@ -177,7 +177,7 @@ class Messages:
     def _signal_done(self, task: Future[Any]) -> None:
         self.running -= 1
         error = task.exception()
-        # A signal that cannot be decoded must not stop the run: the mistake is its sender's.
+        # A signal that cannot be decoded must not stop the run: the sender made the mistake.
         if error is not None and not isinstance(error, CancelledError | PayloadError):
             self._on_error(error)
 
@@ -199,4 +199,4 @@ def _ignore_error(_: BaseException) -> None:
 
 
 def _accept(*_: object) -> None:
-    """Accept every update: the validator of updates that define none."""
+    """The validator of updates without a validator: accept every update."""

@@ -1,12 +1,10 @@
 """The commands of a run, and the operations that it awaits: activities, timers, children, messages.
 
-``CommandBuffer`` collects the commands of the current workflow task. ``Matcher`` compares them with
-the events that must record them: in replay with events that are there already, in a cached
-interpreter with those that it receives for the next task. A difference is a NonDeterminismError.
+``CommandBuffer`` collects the commands of the current workflow task. ``Matcher`` compares commands
+with the events that record them. A difference is a NonDeterminismError.
 
-Each ``Operation`` is a future with a number. Cancelling it follows its cancellation type; but an
-operation that was requested in the current task is withdrawn, and its command gets no event.
-``Children`` are the child workflows of a run, with the futures that their events complete.
+An ``Operation`` is a future. The cancellation type decides what cancelling the operation does. The
+command is withdrawn if the task that issued the command has not ended yet.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ from workflows.model.policies import CancellationType
 
 
 class CommandBuffer:
-    """Collects commands. ``reader``: the running query or validator, which may issue none."""
+    """Collects commands. ``reader``: the running query or validator, which may only read."""
 
     __slots__ = ("_commands", "reader")
 
@@ -56,7 +54,7 @@ class CommandBuffer:
         self._commands.append(command)
 
     def withdraw(self, command: Command) -> bool:
-        """Remove a command of the current task; False if it is in the history already."""
+        """Remove a command of the current task. Returns False for a command of an earlier task."""
         self.check_not_reading("withdrew a command")
         for index in range(len(self._commands) - 1, -1, -1):
             if self._commands[index] is command:
@@ -65,7 +63,7 @@ class CommandBuffer:
         return False
 
     def check_not_reading(self, what: str) -> None:
-        """Raise QueryError if a query or validator runs; ``what``: what it has done."""
+        """Raise QueryError if a query or validator runs; ``what``: the forbidden action."""
         if self.reader:
             raise QueryError(f"{self.reader} {what}: it may only read")
 
@@ -103,17 +101,17 @@ class Matcher:
     def check_all_matched(self, event_id: int, what: str) -> None:
         """Raise NonDeterminismError for a command without an event.
 
-        ``event_id`` is the first event after those of the last task, and ``what`` describes it.
+        ``event_id``: the id of the event that was found instead. ``what`` describes the event.
         """
         if self._waiting:
             raise NonDeterminismError(event_id, expected=what, requested=describe(self._waiting[0]))
 
 
 class OperationRequest(NamedTuple):
-    """The request of an operation, and how it is cancelled.
+    """The request of an operation, and how the operation is cancelled.
 
     ``result_type``: the type that the caller expects. ``cancel_command`` makes the command that
-    requests the cancellation; None: there is no such command.
+    requests the cancellation, if there is such a command.
     """
 
     command: Command
@@ -155,10 +153,10 @@ class Operation(Future[Any]):
             self._commands.issue(self.request.cancel_command())
         if kind is CancellationType.TRY_CANCEL:
             return super().cancel()
-        return True  # it stays open until its outcome is known
+        return True  # the operation stays open until its outcome is known
 
     def resolve(self, payload: Payload) -> None:
-        """Complete it with a result, as the type that the caller expects."""
+        """Complete the operation with a result of the type that the caller expects."""
         try:
             value = from_payload(
                 payload, self.request.result_type, what=f"the result of {self.label}"
@@ -174,7 +172,7 @@ class Operation(Future[Any]):
 
 
 class OpenOperations:
-    """The open operations of one kind, by number. ``name``: the constant that has the ``limit``."""
+    """The open operations of one kind, by number. ``name``: the name of ``limit`` in errors."""
 
     __slots__ = ("_commands", "_last", "_limit", "_loop", "_name", "_open")
 
@@ -219,7 +217,7 @@ ALREADY_STARTED = "WorkflowAlreadyStarted"
 
 
 class ChildState:
-    """A child in its parent's run: ``started`` has its run id, ``closed`` its result."""
+    """A child of a run. Future ``started`` returns the child's run id, ``closed`` the result."""
 
     def __init__(self, number: int, name: str, workflow_id: str, loop: Loop) -> None:
         self.number = number
@@ -257,7 +255,7 @@ class Children:
         parent_id: str,
         result_type: object,
     ) -> ChildState:
-        """Start a child. Its id: that of the options, else the parent's id with the number."""
+        """Start a child. The default workflow id is ``<parent_id>/<number>``."""
         number = self._pending.next_number()
         workflow_id = options.workflow_id or f"{parent_id}/{number}"
         command = ev.StartChildWorkflowExecutionInitiated(

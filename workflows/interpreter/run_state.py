@@ -102,7 +102,7 @@ class Run:
     # ---------------------------------------------------------------- for the interpreter
 
     def begin(self, started: ev.HistoryEvent, *, replaying: bool) -> None:
-        """Start a workflow task. Its time becomes the run's time, which never decreases."""
+        """Start a workflow task. The task's time becomes ``now_ms``, which never decreases."""
         assert isinstance(started.attributes, ev.WorkflowTaskStarted), started.event_type
         self.now_ms = max(self.now_ms, started.event_time_ms)
         self.replaying = replaying
@@ -195,13 +195,13 @@ class Run:
     def start_activity(
         self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
     ) -> Future[Any]:
-        """Request an activity through the interceptors; the future is done when it is closed."""
+        """Request an activity through the interceptors; the future returns the result."""
         return self._outbound.start_activity(StartActivityInput(name, args, options, result_type))
 
     def start_child(
         self, name: str, args: Sequence[object], options: ChildOptions, result_type: object
     ) -> ChildFutures:
-        """Start another workflow that belongs to this one, through the interceptors."""
+        """Start a child workflow through the interceptors."""
         return self._outbound.start_child(StartChildInput(name, args, options, result_type))
 
     def signal_external(
@@ -209,7 +209,7 @@ class Run:
     ) -> Future[None]:
         """Signal ``target`` (type, id, run id or "") through the interceptors.
 
-        The future is done when the other history has the signal.
+        The future is done when the target's history has the signal.
         """
         return self._outbound.signal_external(SignalExternalInput(*target, name, args))
 
@@ -295,10 +295,10 @@ class Run:
             raise LimitExceeded(f"{workflow_id[:64]!r} is not a valid workflow id: use {ID_RULE}")
 
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
-        """Whether new code may run here: in new runs, and in old ones whose history has the marker.
+        """Whether the new code of a patch runs: outside replay, or if the history has the marker.
 
-        The first result counts for the whole run. Outside replay it is True, and the call records
-        the marker. Queries and validators (``reader``) record none.
+        The first result counts for the whole run. If it is True, a marker is recorded, except by a
+        query or validator.
         """
         is_recorded = patch_id in self.known_patches
         if patch_id in self._patches or self.commands.reader:
@@ -333,7 +333,7 @@ class Run:
 
 
 def _recorded_timeouts(name: str, options: ActivityOptions) -> Timeouts:
-    """The timeouts for the history. Raises ValueError if neither attempt nor activity has one."""
+    """The timeouts of an activity. Raises ValueError if neither close timeout is set."""
     if not (options.start_to_close_s or options.schedule_to_close_s):
         raise ValueError(
             f"activity {name} has no timeout: set start_to_close_s or schedule_to_close_s"
@@ -356,7 +356,7 @@ def _seed(run_id: str) -> int:
 
 
 def closing_command(outcome: Future[Any], name: str, *, cancel_requested: bool) -> Command:
-    """The command that ends a run with this outcome. Raises UnhandledError for a bug in code."""
+    """The command that ends a run. Raises UnhandledError for an exception that is not a failure."""
     error = outcome.exception()
     match error:
         case None:

@@ -1,7 +1,7 @@
 """Options of the activities of jobs, and texts for the queries of jobs.
 
-The total time of an activity's attempts is limited, not their number. After that time the step has
-failed: the execution reports the failure, continues without the step and repeats it later.
+The options limit the total time of an activity's attempts, not the number of attempts. After that
+time the execution reports the failure, continues, and repeats the activity later.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ def step_options(
     pause_s_max: float = 30.0,
     cancellation: CancellationType = CancellationType.TRY_CANCEL,
 ) -> ActivityOptions:
-    """Options of an activity: seconds of one attempt, and of all attempts with their pauses."""
+    """Options of an activity. ``attempt_s``: seconds of one attempt.
+
+    ``attempts_s``: seconds of all attempts and the pauses between attempts.
+    """
     return ActivityOptions(
         start_to_close_s=attempt_s,
         schedule_to_close_s=attempts_s,
@@ -45,7 +48,7 @@ def utc(at_s: float) -> str:
 
 
 def failure_text(error: BaseException) -> str:
-    """The message of a failure, followed by those of its causes."""
+    """The message of a failure, followed by the messages of its causes."""
     messages = [str(error)]
     cause = error.__cause__
     while cause is not None:

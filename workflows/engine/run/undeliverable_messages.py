@@ -32,7 +32,7 @@ from workflows.model.errors import WorkflowError
 from workflows.model.policies import ExecutionStatus, IdReusePolicy
 
 NO_RUN = "there is no open execution of that id"
-"""Why a message is rejected, for its sender."""
+"""Why a message to an id without an open run is rejected."""
 
 
 def reuse_allowed(policy: IdReusePolicy, last: ExecutionStatus | None) -> bool:

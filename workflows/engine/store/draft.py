@@ -154,7 +154,7 @@ class HistoryDraft:
         reason = f"its parent {head.workflow_id} is {closing.status.value}"
         for child in head.children:
             # A child that has not reported its start has no run id yet. The message then names the
-            # runs that may have started the child. A reset run continues the runs in ``bases``.
+            # runs that may have started the child: this run, and the runs before a reset.
             parents = () if child.run_id else (head.run_id, *head.bases)
             if child.policy is ParentClosePolicy.TERMINATE:
                 terminate = Terminate(reason, run_id=child.run_id, parents=parents)

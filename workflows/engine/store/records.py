@@ -368,7 +368,7 @@ def deadline_ms(start_ms: int, seconds: float) -> int:
 
 
 def reserved_head(started: WorkflowExecutionStarted, now_ms: int) -> RunHead:
-    """The head of a run without events. It reserves the workflow id."""
+    """The first head of a run. Writing the head reserves the workflow id."""
     return RunHead(
         started.workflow_id,
         started.run_id,

@@ -1,12 +1,12 @@
-"""A session: the lease of one process, the fence of its writes, and the committer that makes them.
+"""A session: the lease of one process, a fence, and the committer of the process's writes.
 
-The key ``commit/<name>`` is under the lease. Every transaction of the process compares and rewrites
-this key, so that a process whose lease has expired writes nothing, however long it was paused, and
-so that the outcome of a transaction whose answer was lost can be read. By the process's own clock
-the session ends before the lease can expire in etcd, so that activities stop in time.
+The fence is the key ``commit/<name>`` under the lease. Every transaction compares and rewrites the
+fence, so a process whose lease has expired writes nothing. If the answer to a transaction is lost,
+the fence shows whether the transaction was committed. By the process's own clock the session ends
+before the lease can expire in etcd, so that activities stop in time.
 
-``Committer`` commits guarded proposals in groups. While the store is unavailable proposals wait, at
-most until the session ends. A failed guard is returned to the caller (``Lost``).
+``Committer`` commits proposals in groups. While the store is unavailable, proposals wait, at most
+until the session ends.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _log = logging.getLogger(__name__)
 
 
 class SessionFence(NamedTuple):
-    """Value of ``commit/<name>``: the session's lease and the number of its transactions."""
+    """Value of ``commit/<name>``: the lease and the number of transactions of the session."""
 
     lease: int
     seq: int
@@ -85,10 +85,7 @@ FENCE_CODEC = StateCodec(SessionFence)
 
 
 class WorkerSession:
-    """The session of one process, from ``open`` until it is closed or its lease is lost.
-
-    ``lost`` is set when the session has ended.
-    """
+    """The session of one process. ``lost`` is set when the session has ended."""
 
     def __init__(
         self,
@@ -122,7 +119,7 @@ class WorkerSession:
         self._keeping = asyncio.get_running_loop().create_task(keeping, context=Context())
 
     def lose(self) -> None:
-        """End the session, because its lease has expired or its shards have another owner."""
+        """End the session: the lease has expired, or a shard has another owner."""
         self.lost.set()
 
     def check(self) -> None:
@@ -175,7 +172,7 @@ class WorkerSession:
                     "etcd rejected the renewal of the lease of session %s: %s", self.name, error
                 )
             except (TimeoutError, StoreUnavailable, OutcomeUnknown):
-                pass  # etcd is unavailable; the lease may outlast that
+                pass  # try again until ``valid_until``
             if remaining_s:
                 valid_until = requested_at + self._ttl_s
             pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL) if remaining_s else RENEWAL_RETRY_S
@@ -211,12 +208,12 @@ QUEUE_DEPTH_MAX = 16_384
 GATHERING_PASSES_MAX = 1
 """Passes of the event loop that collect proposals before a transaction.
 
-More would delay the transaction, because a pass may run workflow code.
+More passes would delay the transaction, because a pass may run workflow code.
 """
 
 RETRY_PAUSE_S = 0.01
 RETRY_PAUSE_S_MAX = 0.25
-"""Seconds between two tries while etcd is unavailable: at first, and at most."""
+"""The first and the longest pause between two tries while etcd is unavailable, in seconds."""
 
 
 class Committer:
@@ -235,10 +232,10 @@ class Committer:
         )
 
     def propose(self, guards: Sequence[Guard], writes: Sequence[Write]) -> asyncio.Future[Outcome]:
-        """Queue one proposal; the future returns its outcome.
+        """Queue one proposal. The future returns the outcome: ``Lost`` if a guard failed.
 
-        The future raises StoreRejected, or SessionLost: then the outcome of writes in flight is
-        unknown, and nothing more is written. The call raises SessionLost, Overloaded.
+        Raises SessionLost, Overloaded. The future raises StoreRejected, and SessionLost if the
+        session ends first: then the proposal may or may not be committed.
         """
         self._session.check()
         return self._group_commit.put(
@@ -267,7 +264,7 @@ class Committer:
             try:
                 result = await self._store.commit(guards, writes)
                 if not result.succeeded:
-                    # The present values show which guard failed: the fence or one of a proposal.
+                    # The current values show whether the guard of the fence has failed.
                     result = await read_failed(self._store, session_get, batch)
             except StoreUnavailable:
                 await self._pause(next(tries))
@@ -286,11 +283,10 @@ class Committer:
             return result
 
     async def _settle(self) -> int | None:
-        """Find out whether a transaction whose answer was lost is committed.
+        """Find out whether a transaction whose answer was lost was committed.
 
-        Returns its revision, or None if it is not committed.
-
-        Rewriting the fence makes a transaction that is still in flight fail its guard.
+        Returns the transaction's revision, or None if it was not committed. Rewriting the fence
+        ensures that the transaction cannot be committed later.
         """
         session, session_get = self._session, Get(self._session.key)
         tries = itertools.count()
@@ -340,12 +336,12 @@ class Committer:
         return SessionLost(
             f"the lease of session {self._session.name} has expired",
             subject=self._session.name,
-            remedy="open a new session; another worker may have taken over",
+            remedy="open a new session; another worker may own the shards of the ended one",
         )
 
 
 def _fence_of(value: bytes) -> SessionFence:
-    """The decoded fence. A fence that cannot be decoded becomes one that matches no session."""
+    """Decode a fence. Invalid bytes become a fence that matches no session."""
     try:
         return FENCE_CODEC.decode(value)
     except DECODING_ERRORS:
@@ -353,7 +349,7 @@ def _fence_of(value: bytes) -> SessionFence:
 
 
 class ClientSession:
-    """The writes of one client, which is named ``name``."""
+    """The session of one client: opened when it is first used, and again after it was lost."""
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys, name: str) -> None:
         self._store = store
@@ -375,7 +371,7 @@ class ClientSession:
         return session.lease
 
     async def propose(self, guards: Sequence[Guard], writes: Sequence[Write]) -> Outcome:
-        """One transaction. Raises StoreUnavailable, OutcomeUnknown, StoreRejected."""
+        """Commit one proposal. Raises StoreUnavailable, OutcomeUnknown, StoreRejected."""
         _, committer = await self._ready()
         try:
             outcome: Committed | Lost = await committer.propose(guards, writes)
@@ -383,7 +379,7 @@ class ClientSession:
             raise OutcomeUnknown(
                 "the client's session was lost before the store confirmed the write",
                 subject=error.subject,
-                remedy="check whether it was written before you repeat it",
+                remedy="check whether the write was committed before you repeat it",
             ) from error
         return outcome
 

@@ -1,8 +1,8 @@
-"""Stored values that this worker cannot use, with the reason and the remedy of each.
+"""Faults: stored values that this worker cannot use, each with a reason and a remedy.
 
-A fault belongs to one key. The object of that key is left alone, all others proceed, and after
-``RETRY_UNUSABLE_S`` the key is read again. Faults are reported to the registry of the process
-(``core.eventstore.undecodable_values``): metrics, health and commands show them.
+A fault belongs to one key. The worker leaves the object of the key unchanged and proceeds with all
+other objects. Metrics, health and commands show the faults in the registry of the process
+(``core.eventstore.undecodable_values``).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ DECODING_ERRORS = (LogCorrupt, ValueError, RecursionError)
 """Exceptions of decoders: unexpected bytes, invalid UTF-8, values that are nested too deeply."""
 
 ERRORS_OF_ONE_EXECUTION = (LogCorrupt, LimitExceeded)
-"""Errors of a client that concern one execution alone: callers proceed with the others."""
+"""Errors that concern one execution: a client proceeds with all other executions."""
 
 
 class WorkerFaults:
     """The faults that one worker has reported to the registry of its process.
 
-    ``shards``: the shard of each fault, by its key; -1 for none.
+    ``shards``: key of a fault -> shard of the key, or -1.
     """
 
     def __init__(self, keys: Keys, faults: Faults | None = None) -> None:
@@ -44,7 +44,7 @@ class WorkerFaults:
         return len(self.shards)
 
     def note(self, kind: str, key: bytes, why: object, remedy: str, *, shard: int = -1) -> None:
-        """Report a fault; ``shard`` -1: it belongs to no shard."""
+        """Report a fault; ``shard`` -1: the key belongs to no shard."""
         self.add(UnusableValue(kind, key, why, remedy), shard=shard)
 
     def add(self, value: UnusableValue, *, shard: int = -1) -> None:
@@ -54,16 +54,16 @@ class WorkerFaults:
             self.shards[fault.key] = shard
 
     def clear(self, key: bytes) -> None:
-        """Remove the fault of a key whose value can be used, or was deleted."""
+        """Remove the fault of a key."""
         self._clear(key_text(self._keys, key))
 
     def clear_shard(self, shard: int) -> None:
-        """Remove the faults of a shard that has another owner, which reports them."""
+        """Remove the faults of a shard that this worker no longer owns."""
         for name in [name for name, its_shard in self.shards.items() if its_shard == shard]:
             self._clear(name)
 
     def clear_all(self) -> None:
-        """Remove all faults, because all values are read again."""
+        """Remove all faults of this worker."""
         for name in list(self.shards):
             self._clear(name)
 
@@ -75,9 +75,8 @@ class WorkerFaults:
 class RunObstacle:
     """Why one execution does not proceed in this worker.
 
-    Its code cannot run here (a workflow type or stored value that only a worker of another version
-    can use), or its steps fail. The reason, ``value``, is listed with the worker's faults until
-    ``clear``, and ``retry`` is called after ``RETRY_UNUSABLE_S``.
+    The reason, ``value``, is one of the worker's faults until ``clear``. ``retry`` is called after
+    ``RETRY_UNUSABLE_S``.
     """
 
     def __init__(
@@ -94,6 +93,6 @@ class RunObstacle:
         self._retry = deadlines.after(RETRY_UNUSABLE_S, retry)
 
     def clear(self) -> None:
-        """Remove the reason from the list and cancel the retry."""
+        """Remove the fault and cancel the retry."""
         self._retry.cancel()
         self._faults.clear(self.value.key)

@@ -1,9 +1,8 @@
 """Attempts of activities: slots, the four timeouts, heartbeats, retries and cancellation.
 
-An activity runs in the process that owns its execution. The history does not record attempts: an
-``Attempt`` is stored before every attempt but the first. If a worker dies after the work and
-before the commit, the work is done twice, but its outcome is recorded once. The effect of an
-outcome on the execution is decided in ``received_events``.
+An activity runs in the worker that owns its execution. The history does not record attempts: an
+``Attempt`` is stored before every attempt but the first. If a worker dies before it commits the
+outcome, the activity runs again, but only one outcome is recorded.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Slots:
         self._queue: deque[asyncio.Event] = deque()
 
     def take(self, wake: asyncio.Event) -> bool:
-        """Take a slot. False if none is free for this caller: ``wake`` is set when one is."""
+        """Take a slot, or return False. Then ``wake`` is set when a slot becomes free."""
         if self._free_count and (not self._queue or self._queue[0] is wake):
             self._free_count -= 1
             self.leave(wake)
@@ -53,7 +52,7 @@ class Slots:
         return False
 
     def leave(self, wake: asyncio.Event) -> None:
-        """Stop waiting."""
+        """Stop waiting for a slot."""
         if wake in self._queue:
             self._queue.remove(wake)
         self._wake_next()
@@ -83,13 +82,13 @@ STOP_S_MAX = 5.0
 Report = Callable[[ActivityOutcome], None]
 StoreAttempt = Callable[[int, Attempt], Awaitable[None]]
 Timeout = tuple[TimeoutType, float]
-"""A timeout, and when it is reached by the steady clock."""
+"""A timeout, and the time of the monotonic clock at which it is reached."""
 
 
 class ActivityTask(NamedTuple):
-    """One activity of one run, from its next attempt on.
+    """One activity of a run, with its next attempt.
 
-    ``recorded``: ``attempt`` is stored. ``scheduled_ms``: milliseconds since 1970.
+    ``recorded``: whether ``attempt`` is stored. ``scheduled_ms``: Unix milliseconds.
     """
 
     workflow_id: str
@@ -131,13 +130,13 @@ class RunningActivity:
         self.task = self._loop.create_task(self._run())
 
     def cancelled(self) -> bool:
-        """Whether it was cancelled or abandoned."""
+        """Whether the activity was cancelled or abandoned."""
         return self._cancelled
 
     def cancel(self) -> None:
         """Cancel the attempt; the outcome may still be a result.
 
-        A plain function raises CancelledError at its next heartbeat, or runs to its end.
+        In a plain (not async) function, the next heartbeat raises CancelledError.
         """
         self._cancelled = True
         self.wake.set()
@@ -152,7 +151,7 @@ class RunningActivity:
                 task.cancel()
 
     def heartbeat(self, details: tuple[object, ...]) -> None:
-        """Record a heartbeat; ``details`` are passed to the next attempt if this one fails."""
+        """Record a heartbeat. ``details`` are passed to the next attempt if this attempt fails."""
         now = self._host.clock.monotonic()
         self.beat_at = now
         payloads = _detail_payloads(details)
@@ -212,7 +211,7 @@ class RunningActivity:
         task, state = self._activity, self.state
         retry_state = None
         if failure is not None:
-            # The verdict names why no attempt follows: none follows a cancellation.
+            # The verdict says why no attempt follows. No attempt follows a cancellation.
             verdict = after_failure(
                 task.scheduled.retry_policy,
                 task.scheduled.timeouts,
@@ -220,7 +219,7 @@ class RunningActivity:
                 attempt=state.attempt,
                 age_s=self.age_s(),
             )
-            assert not isinstance(verdict, RetryAfter), "another attempt follows"
+            assert not isinstance(verdict, RetryAfter), "expected no further attempt"
             retry_state = verdict.state
         return ActivityOutcome(
             task.scheduled.activity_id,
@@ -235,7 +234,7 @@ class RunningActivity:
         )
 
     def age_s(self) -> float:
-        """Seconds since the activity was scheduled; in this process by the steady clock."""
+        """Seconds since the activity was scheduled."""
         return self._age_s + self._host.clock.monotonic() - self._since
 
     async def _pause(self, seconds: float) -> None:
@@ -244,7 +243,7 @@ class RunningActivity:
             await self._host.clock.wait(self.wake, seconds)
 
     async def _in_slot(self) -> tuple[Failure | None, Payload]:
-        """One attempt, once a slot is free."""
+        """Run one attempt when a slot is free."""
         host = self._host
         slots = host.slots_for(self._activity.scheduled.activity_type)
         failure = await self._take_slot(slots)
@@ -258,7 +257,7 @@ class RunningActivity:
                 slots.release()
 
     async def _take_slot(self, slots: Slots) -> Failure | None:
-        """Wait for a slot, at most until a timeout or a cancellation."""
+        """Wait for a slot. Returns the failure if a timeout or cancellation comes first."""
         if slots.take(self.wake):
             return None
         host, timeouts = self._host, self._activity.scheduled.timeouts
@@ -380,10 +379,10 @@ class RunningActivity:
 
 
 class _CallFunction(ActivityInbound):
-    """The innermost link around an attempt."""
+    """The innermost interceptor of attempts: calls the activity's function."""
 
     def __init__(self) -> None:
-        """The innermost link has no inner one."""
+        """There is no inner interceptor."""
 
     async def execute_activity(self, attempt: ExecuteActivityInput) -> Any:  # noqa: ANN401 - the activity's
         outcome = attempt.function(*attempt.args)

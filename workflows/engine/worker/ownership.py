@@ -1,9 +1,10 @@
-"""Ownership of shards by workers: equal shares, takeover, and release of shards above the share.
+"""Ownership of shards: a worker claims an equal share, and releases shards above the share.
 
-``wake/worker/<name>`` exists while a worker runs and ``wake/owner/<shard>`` names an owner, both
-under the worker's lease: when a worker dies they are deleted in one revision, and the others take
-over its shards. An owner's key is written once, so its revision guards every write for the shard.
-A worker claims an absent owner key, or one without a lease, which no process wrote.
+``wake/worker/<name>`` exists while a worker runs. ``wake/owner/<shard>`` names the worker that owns
+the shard. Both keys are under the worker's lease: when a worker dies, etcd deletes its keys in one
+revision, and other workers claim its shards. An owner writes the owner key once, so the revision of
+the key guards every write for the shard. An owner key without a lease counts as absent, because
+workers do not write such keys.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from workflows.engine.store.unusable_values import DECODING_ERRORS, WorkerFaults
 
 
 class OwnerRecord(NamedTuple):
-    """The value of an owner's or worker's key: the name of the worker's session."""
+    """The value of an owner key or worker key: the name of the worker's session."""
 
     session: str
 
@@ -28,16 +29,16 @@ class OwnerRecord(NamedTuple):
 OWNER_RECORD = StateCodec(OwnerRecord)
 
 FAULT_KINDS = {"owner": "shard owner", "worker": "worker"}
-"""First part of a key -> the kind of its fault, as in ``workflows.engine.store.kinds``."""
+"""First part of a key under ``wake/`` -> name of the kind in ``workflows.engine.store.kinds``."""
 
 UNREADABLE_OWNER = "?"
 """Stands for the owner of a shard whose owner key cannot be read. No worker has this name."""
 
 OWNER_REMEDY = "if a process of a newer version wrote it, stop that process; else delete the key"
-"""The remedy of an unreadable owner's or worker's key."""
+"""The remedy for an unreadable owner key or worker key."""
 
 StartShard = Callable[[int, Unchanged], Awaitable[None]]
-"""Loads a shard that this worker has claimed; the fence guards the writes for it."""
+"""Loads a shard that this worker has claimed. The fence guards all writes for the shard."""
 
 StopShard = Callable[[int], Awaitable[None]]
 """Stops the work of a shard, and returns when the work has ended."""
@@ -51,16 +52,16 @@ class ShardPlan(NamedTuple):
 
 
 def plan(owners: Mapping[int, str], workers: Iterable[str], name: str) -> ShardPlan:
-    """Plan one worker's shards: claim vacant ones up to an equal share, release those above it.
+    """Plan a worker's shards: claim vacant shards up to its share, release shards above the share.
 
-    The shares of all workers add up to all shards, so that every shard gets an owner.
+    The shares of all workers add up to ``SHARD_COUNT``.
     """
     names = sorted({*workers, name})
     rank = names.index(name)
     share = SHARD_COUNT // len(names) + (rank < SHARD_COUNT % len(names))
     owned = sorted(shard for shard, owner in owners.items() if owner == name)
     vacant = [shard for shard in range(SHARD_COUNT) if shard not in owners]
-    # Every worker starts at another shard, so that two rarely claim the same one.
+    # Each worker starts at a different shard, so that two workers rarely claim the same shard.
     start = rank * SHARD_COUNT // len(names)
     vacant.sort(key=lambda shard: (shard - start) % SHARD_COUNT)
     return ShardPlan(tuple(vacant[: max(share - len(owned), 0)]), tuple(owned[share:]))
@@ -69,7 +70,7 @@ def plan(owners: Mapping[int, str], workers: Iterable[str], name: str) -> ShardP
 class Ownership:
     """The owners of all shards, as one worker sees them.
 
-    ``epochs``: the revisions of the owner keys that this worker has written, by shard.
+    ``epochs``: shard -> the revision of the owner key that this worker has written.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Ownership:
         self._owners: dict[int, str] = {}
         self._workers: set[str] = set()
         self._unleased: dict[int, int] = {}
-        """Shard -> the revision of its owner's key that has no lease."""
+        """Shard -> the revision of an owner key without a lease."""
 
         self.epochs: dict[int, int] = {}
 
@@ -112,13 +113,13 @@ class Ownership:
                 self._ignore_unleased(kv)
 
     def apply_change(self, change: KeyChange) -> bool:
-        """Apply a change of an owner's or worker's key. Returns whether it has an effect."""
+        """Apply a change of an owner key or worker key. Returns whether it had an effect."""
         before = dict(self._owners), set(self._workers)
         self._set(change.key, change.value)
         return before != (self._owners, self._workers)
 
     async def balance(self, stored: Iterable[KeyValue]) -> None:
-        """Claim and release until the plan is empty; ``stored``: all keys of owners and workers.
+        """Claim and release until the plan is empty; ``stored``: all owner keys and worker keys.
 
         Raises SessionLost, and the errors of ``start_shard``.
         """
@@ -160,7 +161,7 @@ class Ownership:
             self._faults.note(FAULT_KINDS.get(kind, kind), key, error, OWNER_REMEDY)
 
     def _set_owner(self, shard: int, value: bytes | None) -> None:
-        """Set the owner of a shard; a newer worker may own it if the value cannot be read."""
+        """Set the owner of a shard. If the value cannot be read, the shard still has an owner."""
         if not 0 <= shard < SHARD_COUNT:
             raise ValueError(f"shard {shard:#x} does not exist: there are {SHARD_COUNT} shards")
         self._unleased.pop(shard, None)

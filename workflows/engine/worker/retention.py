@@ -1,9 +1,8 @@
 """Retention: closed executions are archived after a time, or earlier if a shard has too many.
 
 An execution is written to a file of the archive (``workflows.engine.store.archive_files``) before
-its keys are deleted; after ``ARCHIVE_RETENTION_S`` the file is deleted. The owner of a shard reads
-the shard's closed runs once and is notified of further ones, so the cost of a step depends only on
-the runs that the step archives. Open executions are not changed.
+its keys are deleted. After ``ARCHIVE_RETENTION_S`` the file is deleted. A shard's closed runs are
+listed in memory, so the cost of a step depends only on the runs that the step archives.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class Archive(NamedTuple):
-    """The archive of closed executions, and its limits of time and number."""
+    """The archive of closed executions, and the limits of retention."""
 
     files: ExecutionFiles
     retention_s: float = RETENTION_S
@@ -60,18 +59,18 @@ class ClosedRuns:
         self._closed_while_reading: list[RunHead] | None = None
 
     def add(self, head: RunHead) -> None:
-        """Add a run that has closed; before ``read`` this does nothing: ``read`` finds the run."""
+        """Add a run that has closed. Does nothing before ``read``, which finds the run."""
         if self._is_read:
             heapq.heappush(self._heap, _entry(head))
         elif self._closed_while_reading is not None:
             self._closed_while_reading.append(head)
 
     def put_back(self, entry: tuple[int, str, str]) -> None:
-        """Add a run again that could not be archived."""
+        """Put back a run that could not be archived."""
         heapq.heappush(self._heap, entry)
 
     async def read(self) -> None:
-        """Read, once, the runs that closed before this owner took over. Raises StoreUnavailable."""
+        """Read the closed runs from the store, once. Raises StoreUnavailable."""
         if self._is_read:
             return
         keys = self._store.keys
@@ -89,7 +88,7 @@ class ClosedRuns:
         self._is_read = True
 
     def take_due(self, before_ms: int, closed_max: int) -> tuple[int, str, str] | None:
-        """Remove and return the oldest run, if it closed before this time or there are too many."""
+        """Remove and return the oldest run if it closed by ``before_ms`` or there are too many."""
         if self._heap and (self._heap[0][0] <= before_ms or len(self._heap) > closed_max):
             return heapq.heappop(self._heap)
         return None
@@ -102,9 +101,9 @@ def _entry(head: RunHead) -> tuple[int, str, str]:
 async def retire(
     store: ExecutionStore, closed: ClosedRuns, fence: Unchanged, archive: Archive
 ) -> int:
-    """Archive a shard's executions that are due, at most those of one step. Returns their number.
+    """Archive a shard's executions that are due, at most those of one step.
 
-    ``fence``: the guard of the shard's owner; it fails once the shard has another owner.
+    Returns the number of archived executions. ``fence`` fails once the shard has another owner.
     Raises SessionLost, StoreUnavailable, OSError.
     """
     await closed.read()
@@ -149,6 +148,9 @@ async def _retire_one(
 
 
 async def prune(store: ExecutionStore, archive: Archive) -> int:
-    """Delete archived executions that are too old, at most those of one step. Raises OSError."""
+    """Delete archive files that are too old, at most those of one step.
+
+    Returns the number of deleted files. Raises OSError.
+    """
     before_ms = store.clock.now_ms() - round(archive.archive_retention_s * 1000)
     return await asyncio.to_thread(archive.files.prune, before_ms)

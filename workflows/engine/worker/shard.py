@@ -1,10 +1,9 @@
-"""The executions of one shard, from its takeover until it is given up.
+"""The executions of one shard, while this worker owns the shard.
 
-Loading reads four ranges: heads of open runs, attempts, inboxes, and signal fences (keys that every
-signal to an execution rewrites). Afterwards the watch delivers new messages and signals; those that
-it delivers during the loading are queued. All other keys of the shard are written by this owner
-alone. Every transaction has the shard's fence as a guard, so nothing is written for a shard that
-has another owner.
+Loading reads the heads of open runs, attempts, inboxes, and signal fences (keys that every signal
+to an execution rewrites). Afterwards the watch delivers new messages and signals. What the watch
+delivers during loading is queued. Every transaction has the shard's fence as a guard, so this
+worker writes nothing once the shard has another owner.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ CONCURRENT_RESUMES_MAX = 32
 
 
 class UnusableHeads:
-    """Executions of a shard whose heads cannot be used, by workflow id.
+    """Executions of a shard whose stored heads cannot be used.
 
-    Messages to such an execution stay in its inbox, and are read together with the head later.
+    Messages to such an execution stay in its inbox, and are read again together with the head.
     """
 
     def __init__(self) -> None:
@@ -62,7 +61,7 @@ class UnusableHeads:
         return self._keys[workflow_id]
 
     def skips(self, workflow_id: str, revision: int) -> bool:
-        """Whether a message or signal of this revision is left for later; remembers that."""
+        """Whether a message or signal is skipped for an unusable head. Notes ``revision``."""
         if workflow_id not in self._keys:
             return False
         newest = max(revision, self._skipped_revisions.get(workflow_id, 0))
@@ -90,9 +89,9 @@ class UnusableHeads:
 
 
 class Shard:
-    """One shard under one fence.
+    """One shard, from one claim by this worker until it is stopped.
 
-    It calls ``run_closed`` after a run has closed, and ``lost`` when the shard has another owner.
+    ``run_closed`` is called after a run has closed, and ``lost`` when the shard has another owner.
     """
 
     def __init__(
@@ -183,7 +182,7 @@ class Shard:
             self._spawn(partial(self._read_again, workflow_id))
 
     async def _read_again(self, workflow_id: str) -> None:
-        """Read an unusable head again; if it can be used now, proceed with it and its inbox."""
+        """Read an unusable head and the inbox again. Proceed if the head can be used now."""
         keys, key = self._store.keys, self._unusable.key_of(workflow_id)
         gets = [Get(key), Get(keys.signal_fence(workflow_id)), Get(*keys.inbox_of(workflow_id))]
         result = await self._store.kv.read(gets)
@@ -256,7 +255,7 @@ class Shard:
             task.cancel()
 
     def tasks_under_way(self) -> set[asyncio.Task[None]]:
-        """Steps and messages that have not ended."""
+        """The tasks of steps and messages that have not ended."""
         steps = (execution.running_step for execution in self.executions.values())
         return {*self._tasks, *(step for step in steps if step is not None)}
 
@@ -268,7 +267,7 @@ class Shard:
     # ------------------------------------------------------------------ what executions report
 
     def _note_closed(self, execution: Execution, head: RunHead) -> None:
-        """Handle the end of the run of ``head``. If no run continues it, the id is free."""
+        """Handle the end of a run. If no run continues it, reject the remaining messages."""
         self._on_run_closed(head)
         self.closed_runs.add(head)
         if not execution.head.is_open:
@@ -277,7 +276,7 @@ class Shard:
                 self._reject(message)
 
     async def _note_lost(self, execution: Execution, lost: Lost) -> None:
-        """Handle a lost race: the shard has another owner, or a client has written the head."""
+        """Handle a failed guard: the shard has another owner, or a client has written the head."""
         fence = lost.current.get(self.fence.key)
         if fence is None or fence.mod_revision != self.fence.mod_revision:
             self.stop()
@@ -304,7 +303,7 @@ class Shard:
                 self._forward(workflow_id, message)
 
     async def _reset(self, execution: Execution | None, message: InboxMessage) -> Lost | None:
-        """Create a run that continues an older one; Lost: try again, the store has changed."""
+        """Create the run of a reset. Returns Lost if the store has changed: try again."""
         opened = StoredHead(execution.head, execution.revision) if execution is not None else None
         result = await reset_run(self._store, self.fence, opened, message)
         if not isinstance(result, ResetRun):
@@ -327,7 +326,7 @@ class Shard:
     # ----------------------------------------------------------------------------- messages
 
     def _deliver(self, key: bytes, value: bytes, revision: int) -> None:
-        """Deliver a message; one that cannot be decoded is reported and stays stored."""
+        """Deliver a message. A message that cannot be decoded is reported and stays stored."""
         self._contained(key, lambda: self._deliver_decoded(key, value, revision))
 
     def _contained(self, key: bytes, work: Callable[[], None]) -> None:
@@ -338,7 +337,7 @@ class Shard:
             self._store.faults.note("message", key, error, remedy, shard=self.number)
 
     def _deliver_new(self, key: bytes, value: bytes, revision: int) -> None:
-        """Deliver a message unless it was read with a head that was read again."""
+        """Deliver a message unless ``_read_again`` has delivered it."""
         if self._unusable.has_read_again:
             workflow_id = self._store.keys.inbox_parts(key)[1]
             if self._unusable.was_read(workflow_id, revision):
@@ -355,9 +354,7 @@ class Shard:
         if isinstance(body, Start):
             if body.started.workflow_id != workflow_id:
                 other = body.started.workflow_id
-                raise ValueError(
-                    f"it starts workflow {other!r}, but is in the inbox of another one"
-                )
+                raise ValueError(f"expected a start of {workflow_id!r}, got a start of {other!r}")
             self._start(execution, message, body)
         elif execution is not None:
             execution.deliver(message)
@@ -370,8 +367,8 @@ class Shard:
         if execution is not None and start.started.run_id == execution.head.run_id:
             execution.deliver(message)
         elif start.reserved:
-            # The client has written the head in the same transaction, at the same revision. An
-            # older run of this id is closed then, even if its owner has not noticed it yet.
+            # The client has written the head in the transaction of this message. An older run of
+            # the id is closed, even if this shard has not noticed it yet.
             head = reserved_head(start.started, start.at_ms)
             self._begin(head, message.revision, message, execution)
         elif execution is not None:
@@ -380,7 +377,7 @@ class Shard:
             workflow_id = start.started.workflow_id
             self._starting.setdefault(workflow_id, [])
             starting = self._spawn(partial(self._start_child, message, start))
-            # After a failure too: no message waits for a child that does not start.
+            # Also after a failure: no message may wait for a child that does not start.
             starting.add_done_callback(lambda _: self._deliver_waiting(workflow_id))
 
     def _begin(
@@ -396,7 +393,7 @@ class Shard:
         execution.deliver(message)
 
     async def _start_child(self, message: InboxMessage, start: Start) -> None:
-        """Start a child if its id is free, which its parent has not checked."""
+        """Start a child if its id is free, or else reject the start."""
         workflow_id = start.started.workflow_id
         allowed = await may_start(self._store, start)
         if allowed and workflow_id not in self.executions:
@@ -422,7 +419,7 @@ class Shard:
         self._spawn(partial(self._reject_undeliverable, message))
 
     async def _reject_undeliverable(self, message: InboxMessage) -> None:
-        """Handle a message without an open run. Raises LostRace if a run has started meanwhile."""
+        """Handle an undeliverable message. Raises LostRace if a run has started meanwhile."""
         if await self._undeliverable.reject(self.fence, message):
             return
         _, workflow_id, _ = self._store.keys.inbox_parts(message.key)

@@ -1,8 +1,8 @@
 """A worker: runs the executions of one task queue, session after session.
 
 Executions are divided into shards. A worker opens a session (a lease in the store), claims its
-share of the shards, and works until the session is lost. Then it drops all state and opens another
-session. Any worker can run any execution.
+share of the shards, and works until the session is lost. Then the worker drops all state and opens
+another session.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from workflows.model.policies import ExecutionStatus
 from workflows.schedules.scheduler import Scheduler
 
 SESSION_PAUSE_S = 0.5
-"""Seconds before another session is opened; doubled while no session gets its shards."""
+"""Seconds before another session is opened; doubled until a session has claimed its shards."""
 
 SESSION_PAUSE_S_MAX = 30.0
 """The longest pause before another session is opened, in seconds."""
@@ -48,11 +48,11 @@ _log = logging.getLogger(__name__)
 
 
 class WorkerOptions(NamedTuple):
-    """Options of a worker. ``ttl_s``: time to live of its lease, in seconds.
+    """Options of a worker. ``ttl_s``: time to live of the lease, in seconds.
 
-    ``slots`` and ``threads``: async and plain activities that run concurrently. ``cached_runs``:
-    interpreters that are cached; 0: every workflow task replays its history. ``archive`` None:
-    closed executions stay in the store.
+    ``slots``: async activities that run concurrently. ``threads``: plain activities that run
+    concurrently. ``cached_runs``: cached interpreters; 0: every workflow task replays the history.
+    ``archive`` None: closed executions stay in the store.
     """
 
     queue: str = DEFAULT_QUEUE
@@ -96,12 +96,12 @@ class Worker:
 
     @property
     def is_working(self) -> bool:
-        """Whether it owns its share of the shards."""
+        """Whether the worker owns its share of the shards."""
         return self._is_ready.is_set()
 
     @property
     def shards(self) -> list[int]:
-        """The numbers of the shards that it owns."""
+        """The numbers of the shards that the worker owns."""
         return sorted(self.term.shards) if self.term is not None else []
 
     def tasks(self) -> set[asyncio.Task[Any]]:
@@ -109,7 +109,7 @@ class Worker:
         return self.term.tasks_under_way() if self.term is not None else set()
 
     def open_executions(self) -> Counter[ExecutionStatus]:
-        """The number of open executions in its shards, by status."""
+        """The number of open executions in the worker's shards, by status."""
         shards = self.term.shards.values() if self.term is not None else ()
         return Counter(
             execution.head.status for shard in shards for execution in shard.executions.values()
@@ -133,7 +133,7 @@ class Worker:
         self._running = asyncio.ensure_future(self.run())
 
     async def ready(self) -> None:
-        """Wait until it owns its share of the shards. Raises the error that ended it."""
+        """Wait until ``is_working``. Raises the error that ended the worker."""
         assert self._running is not None, "start comes first"
         waiting = asyncio.ensure_future(self._is_ready.wait())
         await asyncio.wait({waiting, self._running}, return_when=asyncio.FIRST_COMPLETED)
@@ -155,7 +155,7 @@ class Worker:
             await backoff.wait()
 
     async def close(self) -> None:
-        """Finish running work and release the shards: others take over immediately."""
+        """Finish running work and release the shards, so that other workers can claim them."""
         term = self.term
         if term is not None:
             await term.drain()

@@ -1,7 +1,7 @@
-"""One session of a worker: it watches, claims its share of the shards, and runs their executions.
+"""The work of one session of a worker: claim a share of the shards, and run their executions.
 
-All work of a term ends with the session. A worker whose session has expired writes nothing, because
-all writes go through the committer of the session.
+A worker whose session has expired writes nothing, because all writes go through the committer of
+the session.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from workflows.engine.worker.retention import Archive, prune, retire
 from workflows.engine.worker.shard import Shard
 
 DRAIN_S_MAX = 5.0
-"""Seconds that a closing worker waits for its activities to end, and then for its steps."""
+"""Seconds that a closing worker waits for running activities, and then again for running steps."""
 
 CHANGES_PER_PASS = 16
-"""Changes of the store that one pass of the event loop handles; more if they belong to the same
-execution as the last of them. The transaction of the woken executions starts after the pass, while
-the steps for the next changes are drafted.
+"""Changes of the store that one pass of the event loop handles. A pass may handle more changes,
+because it does not split the changes of one execution.
+
+Between two passes, the transaction of the woken executions starts.
 """
 
 _log = logging.getLogger(__name__)
 
 
 class WorkerTerm:
-    """The work of one session. ``ready`` is set once it owns its share of the shards."""
+    """The work of one session. ``ready`` is set once the worker owns its share of the shards."""
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class WorkerTerm:
 
     async def _start_shard(self, shard: int, fence: Unchanged) -> None:
         """Load a shard and proceed with its executions."""
-        if shard in self.shards:  # its owner's key was overwritten, and claimed again
+        if shard in self.shards:  # the owner key was overwritten, and then claimed again
             await self._stop_shard(shard)
         loaded = Shard(
             self.parts, shard, fence, run_closed=self._on_closed, lost=self._note_lost_shard
@@ -91,7 +92,7 @@ class WorkerTerm:
         self._store.faults.clear_shard(shard)
 
     def _note_lost_shard(self, shard: int) -> None:
-        """End the session: another process owns the shard, so this view of the owners is wrong."""
+        """End the session, because another process owns a shard of this worker."""
         self.shards.pop(shard, None)
         self._store.faults.clear_shard(shard)
         self.session.lose()
@@ -121,7 +122,7 @@ class WorkerTerm:
             await self.end()
 
     async def _record_types(self) -> None:
-        """Record the workflow types of this worker, for ``Visibility.types``. The keys stay."""
+        """Record the workflow types of this worker, for ``Visibility.types``."""
         store = self._store
         keys = [store.keys.type(name) for name in self.parts.interpreters.registry.workflows]
         writes = [store.committer.propose([Absent(key)], [Put(key, b"")]) for key in keys]
@@ -144,7 +145,7 @@ class WorkerTerm:
         return under_way.union(*(shard.tasks_under_way() for shard in self.shards.values()))
 
     async def drain(self) -> None:
-        """Wait until attempts have ended and then steps, at most ``DRAIN_S_MAX`` for each."""
+        """Wait for running attempts, and then for running steps, at most ``DRAIN_S_MAX`` each."""
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S_MAX):
                 await self.parts.activities.idle()
@@ -156,9 +157,9 @@ class WorkerTerm:
     async def _watch(self, revision: int) -> None:
         keys = self._store.keys
         async for batch in self._store.kv.watch([keys.range_of("wake")], after=revision):
-            # Sorted by execution within a revision, a message before the signal fence that was
-            # written with it. Both are handled in one pass: with a signal but without its fence,
-            # the transaction that closes the run would fail.
+            # Sort by execution within a revision, so that one pass handles a signal and the signal
+            # fence of the same transaction. Without the fence's new revision, the run could not
+            # close.
             changes = sorted(
                 (change.mod_revision, keys.wake_order(change.key), change)
                 for change in batch.changes
@@ -173,7 +174,7 @@ class WorkerTerm:
                 processed, last = processed + 1, execution
 
     def _process(self, change: KeyChange) -> None:
-        """Process one change; a key that cannot be read is listed."""
+        """Process one change. Report a key that cannot be read."""
         try:
             self._dispatch(change)
         except DECODING_ERRORS as error:
@@ -208,7 +209,7 @@ class WorkerTerm:
             self._ready.set()
 
     async def _retire(self) -> None:
-        """Archive closed executions, and delete old archive files, in every ``sweep_s``."""
+        """Archive closed executions, and delete old archive files, every ``sweep_s`` seconds."""
         archive = self._archive
         if archive is None:
             await asyncio.Event().wait()  # until cancelled: there is nothing to retire

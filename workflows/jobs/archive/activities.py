@@ -1,7 +1,7 @@
 """The activities of archiving: check the live log, archive its segments, delete old archive files.
 
-Each may be repeated: it finishes the work of an interrupted attempt. The revision of the archive
-cursor guards every transaction, so of two concurrent activities one does nothing.
+An activity may be repeated: it finishes the work of an interrupted attempt. The revision of the
+archive cursor guards every transaction, so only one of two concurrent activities has an effect.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class SealCheck(NamedTuple):
 
 
 class ArchiveActivities:
-    """The activities of archiving. The public counts begin with this process."""
+    """The activities of archiving. The public attributes count since the process started."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class ArchiveActivities:
 
     @property
     def live_segments(self) -> int:
-        """Live segments at the last check in this process; 0 if none in ``CHECK_STALE_S``."""
+        """Live segments at this process's last check; 0 if older than ``CHECK_STALE_S``."""
         return self._live if self._now_s() - self._checked_s <= CHECK_STALE_S else 0
 
     @property
@@ -79,7 +79,7 @@ class ArchiveActivities:
         Raises StoreUnavailable, OSError, and ApplicationError of type ``NEEDS_A_PERSON``.
         """
         with _ReportedFailure(self):
-            # The reserve is a large key, whose deletion lets the archive work in a full etcd.
+            # The reserve is a large key. Deleting the reserve makes room when etcd is full.
             with suppress(StoreFull, OutcomeUnknown):  # the next check creates the reserve
                 await make_reserve(self._store, self._keys)
             self._live = await self._archiver.live_segments()
@@ -110,7 +110,7 @@ class ArchiveActivities:
 
 
 class _ReportedFailure:
-    """Counts and logs failures. Makes those that only a person can repair non-retryable."""
+    """Counts and logs failures. Makes LogCorrupt and LogGap non-retryable."""
 
     def __init__(self, counts: ArchiveActivities) -> None:
         self._counts = counts

@@ -1,9 +1,9 @@
 """The workflow that keeps the live log below its limit.
 
-One execution for each cluster, id ``archive``. It checks the live log, moves segments to the
-archive (seals them) when that is due, and waits, for a shorter time while the log grows. It is not
-a schedule, whose times would be fixed. A step whose attempts all fail is reported by the query
-``status`` and repeated after the next check; until then the live log grows.
+Each cluster has one execution, with id ``archive``. The workflow checks the live log, moves
+segments to the archive (seals them) when that is due, and waits. The faster the log grows, the
+shorter the wait. The query ``status`` reports a step whose attempts have all failed. The next check
+repeats the step.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from workflows.model.payloads import Payload
 WORKFLOW_TYPE: Final = "archive-log"
 WORKFLOW_ID: Final = "archive"
 CHECK_NOW: Final = "look-now"
-"""The signal for a check. Histories store its name, so it cannot be renamed."""
+"""The signal for a check. Histories store this name, so it must not change."""
 
 STEP_S: Final = 300.0
-"""Seconds of one attempt at a step: archiving the log of a week takes a minute."""
+"""Seconds of one attempt at a step. Archiving the log of a week takes a minute."""
 
 STEPS_S: Final = 900.0
 """Seconds of all attempts at a step; after that the next check tries again."""
@@ -39,7 +39,7 @@ _STEP: Final = step_options(STEP_S, STEPS_S)
 class ContinuedArchiving(NamedTuple):
     """Counts since the execution began, and the last check. Times are Unix seconds.
 
-    ``pruned_*``: counted only by runs that began before ``PRUNE_BY_SCHEDULE`` and still prune.
+    ``pruned_*``: counted only by runs that began before ``PRUNE_BY_SCHEDULE``.
     """
 
     checks: int = 0
@@ -57,7 +57,7 @@ class ContinuedArchiving(NamedTuple):
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class ArchiveLog:
-    """The workflow that archives the log. Its state has counts, but no part of the log."""
+    """The workflow that archives the log."""
 
     def __init__(self) -> None:
         self._counts = ContinuedArchiving()
@@ -131,10 +131,7 @@ class ArchiveLog:
 
 PAUSE_S_MIN: Final = 5.0
 PAUSE_S_MAX: Final = 60.0
-"""The shortest and the longest pause between two checks, in seconds.
-
-With the longest pause, an idle cluster makes three small transactions a minute.
-"""
+"""The shortest and the longest pause between two checks, in seconds."""
 
 
 def pause_s(live: int, before: int, elapsed_s: float) -> float:

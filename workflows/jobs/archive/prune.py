@@ -1,6 +1,6 @@
 """The workflow that deletes archive files beyond their retention, and its schedule.
 
-If all attempts of a run fail, the schedule shows that; the next run follows after an hour.
+If all attempts of a run fail, the schedule shows the failure. The next run follows after an hour.
 """
 
 from __future__ import annotations

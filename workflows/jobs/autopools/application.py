@@ -3,7 +3,7 @@
 The execution reconciles, and ends when the pools are as desired or only a user can solve the
 remaining problems. While a problem may be solved later (addresses that are still claimed, a subnet
 without enough free addresses), the execution waits, and reconciles again on the signal ``wake`` or
-after ``RETRY_S``. The sender of a signal starts the execution if it is not open.
+after ``RETRY_S``. The sender of the signal starts an execution if none is open.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ RECONCILE_S: Final = 60.0
 """Seconds of one attempt to reconcile."""
 
 RECONCILE_ATTEMPTS_S: Final = 300.0
-"""Seconds of all attempts; after that the execution waits as for any other problem."""
+"""Seconds of all attempts to reconcile. Then the execution waits as for any other problem."""
 
 RETRY_S: Final = 120.0
 """Seconds between two reconciliations while a problem remains and no signal arrives."""
 
 DONE_SHOWN_MAX: Final = 20
-"""Executed steps that ``status`` and the result name, the newest ones."""
+"""Number of executed steps in ``status`` and in the result. Older steps are left out."""
 
 _DIGEST_BYTES: Final = 8
 _RECONCILE: Final = step_options(
@@ -40,7 +40,7 @@ _RECONCILE: Final = step_options(
 
 
 def workflow_id(key: ApplicationKey) -> str:
-    """``auto-pools/apps_v1_Deployment_shop_web``; the end of a very long name is a digest."""
+    """``auto-pools/apps_v1_Deployment_shop_web``. A very long id ends with a digest."""
     name = f"{WORKFLOW_TYPE}/{key}"
     if len(name.encode()) <= ID_BYTES_MAX:
         return name
@@ -59,7 +59,7 @@ class ApplicationProgress(NamedTuple):
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class AutoPools:
-    """The workflow of one application. Its state has texts about pools, but no pools."""
+    """The workflow of one application."""
 
     def __init__(self) -> None:
         self._progress = ApplicationProgress()
