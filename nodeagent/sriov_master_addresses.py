@@ -29,7 +29,7 @@ _log: Final = logging.getLogger(__name__)
 async def master_addresses(
     executor: NetnsExecutor, netns: str, interface: str
 ) -> tuple[str, ...] | None:
-    """The addresses of the master of a Pod's VF; None if they cannot be read in time."""
+    """The addresses of the master of a Pod's VF; None without a master or on a timeout."""
     try:
         async with asyncio.timeout(READ_S_MAX):
             with NetworkNamespace.open(netns) as namespace:

@@ -104,8 +104,8 @@ def create_tables(
 
     If a table of this name exists, the errno is EEXIST. The kernel takes 10-20 ms to refuse.
     """
-    new = _Command(_NEWTABLE, attribute_text(1, name), n.NLM_F_CREATE | n.NLM_F_EXCL)
-    _commit(netlink, families, (new, *_chain_commands(name, chains)))
+    create = _Command(_NEWTABLE, attribute_text(1, name), n.NLM_F_CREATE | n.NLM_F_EXCL)
+    _commit(netlink, families, (create, *_chain_commands(name, chains)))
 
 
 def replace_tables(
@@ -115,11 +115,11 @@ def replace_tables(
 
     To replace a table, the kernel waits 10-20 ms for readers of the old table.
     """
-    named = attribute_text(1, name)
-    new = _Command(_NEWTABLE, named, n.NLM_F_CREATE)
-    _commit(
-        netlink, families, (new, _Command(_DELTABLE, named), new, *_chain_commands(name, chains))
-    )
+    table = attribute_text(1, name)
+    create = _Command(_NEWTABLE, table, n.NLM_F_CREATE)
+    # To delete a missing table is an error, so the table is created first.
+    delete = _Command(_DELTABLE, table)
+    _commit(netlink, families, (create, delete, create, *_chain_commands(name, chains)))
 
 
 def rules_in(netlink: socket.socket, family: Family, name: str) -> list[str]:
@@ -220,15 +220,15 @@ class _Command(NamedTuple):
 
 @cache
 def _chain_commands(name: str, chains: tuple[Chain, ...]) -> tuple[_Command, ...]:
-    named = attribute_text(1, name)
+    table = attribute_text(1, name)
     commands = []
     for chain in chains:
         hook = nested(4, attribute(1, _BE32.pack(chain.hook)), _priority(chain.priority))
-        body = named + attribute_text(3, chain.name) + hook + attribute_text(7, chain.kind)
+        body = table + attribute_text(3, chain.name) + hook + attribute_text(7, chain.kind)
         commands.append(_Command(_NEWCHAIN, body, n.NLM_F_CREATE))
         for rule in chain.rules:
             expressions = nested(4, *(nested(_LIST_ELEMENT, expression) for expression in rule))
-            body = named + attribute_text(2, chain.name) + expressions
+            body = table + attribute_text(2, chain.name) + expressions
             commands.append(_Command(_NEWRULE, body, n.NLM_F_CREATE | n.NLM_F_APPEND))
     return tuple(commands)
 

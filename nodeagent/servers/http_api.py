@@ -70,7 +70,7 @@ STATEFUL: Final = 522
 """Spiderpool's status codes of a refused batch release."""
 
 NO_NETWORK: Final = ""
-"""The network name of an attachment by HTTP, where requests have no network name."""
+"""HTTP requests do not name a network."""
 
 CONNECTIONS_MAX: Final = 128
 """Open connections to the HTTP socket; each can hold a body of ``BODY_BYTES_MAX``."""

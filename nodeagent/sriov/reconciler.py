@@ -44,7 +44,7 @@ WITHDRAWAL_S: Final = 1.0
 """Seconds for kubelet to receive a list without the devices that a round will remove."""
 
 USERS_SHOWN: Final = 8
-"""Pods that the text about a NIC that waits for a drain names."""
+"""Pods named in the text about a NIC that waits for a drain."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -281,7 +281,7 @@ class SriovReconciler:
     async def _carry_out(self, plan: NodePlan, waiting: Mapping[str, str]) -> list[str]:
         """Carry out a plan; return the faults. ``waiting``: faults of NICs that are not changed.
 
-        After a fault the rest of the NIC's actions wait for the next round.
+        After a fault, the NIC's remaining actions wait for the next round.
         """
         faults = dict(waiting)
         for action in plan.actions:

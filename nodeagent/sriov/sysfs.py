@@ -23,7 +23,7 @@ _REMEDIES: Final = {
     errno.ENOENT: "check that the NIC's driver supports this setting: modinfo DRIVER, dmesg",
     errno.EBUSY: "end the programs that use the virtual functions; the agent tries again",
     errno.ENOMEM: "the machine gives the NIC too few PCI resources: enable SR-IOV and 'above 4G"
-    " decoding' in its setup, or boot with pci=realloc",
+    " decoding' in the firmware setup, or boot with pci=realloc",
     errno.EINVAL: "use a value that the driver supports; the MTU of InfiniBand is at most 4092, or"
     " 2044 in a subnet with an MTU of 2048",
     errno.EIO: "see dmesg for the driver's error",
@@ -98,6 +98,6 @@ class Sysfs:
             raise DatapathError(
                 f"{address} has no network link in the node's network namespace",
                 subject=address,
-                remedy="its driver creates the link after binding to it; the agent tries again",
+                remedy="the agent tries again, because the driver may create the link later",
             )
         return name

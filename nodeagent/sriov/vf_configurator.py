@@ -103,7 +103,7 @@ class VfConfigurator:
         if not bound:
             text = f"no driver has bound {vf}"
         elif driver and bound != driver:
-            text = f"the driver {bound} has bound {vf}, but {driver} must"
+            text = f"expected the driver {driver} of {vf}, found {bound}"
         if text:
             raise DatapathError(
                 text,
