@@ -71,7 +71,6 @@ def _replacements() -> tuple[_Replacement, ...]:
 
 
 def _set_names(owner: Any, names: dict[str, Any]) -> None:  # noqa: ANN401 - a module or a class
-    """Set attributes of a module or class."""
     if isinstance(owner, ModuleType):
         vars(owner).update(names)
         return
@@ -102,7 +101,6 @@ _collects = False
 
 
 def _find_copies() -> None:
-    """Find forbidden functions that modules of workflow code imported by name."""
     global _modules_searched  # noqa: PLW0603 - as in ``enter``
     modules = reached_modules()
     if len(modules) == _modules_searched:

@@ -347,7 +347,6 @@ def _recorded_timeouts(name: str, options: ActivityOptions) -> Timeouts:
 
 
 def _recorded_policy(policy: RetryPolicy) -> RetryPolicy:
-    """The policy as an event records it: ``pause_when_exhausted`` None becomes False."""
     return policy._replace(pause_when_exhausted=bool(policy.pause_when_exhausted))
 
 

@@ -134,7 +134,7 @@ class RunInbox:
 def record_batch(
     store: ExecutionStore, head: RunHead, batch: InboxBatch, now_ms: int
 ) -> HistoryDraft:
-    """A draft with the events of a batch. Unrecordable messages are removed from ``batch``."""
+    """A draft with the events of a batch. Messages that cannot be recorded leave ``batch``."""
     while True:
         draft = store.draft(head, now_ms)
         unusable = _record_messages(store, draft, batch.messages)
@@ -154,7 +154,7 @@ def record_batch(
 def _record_messages(
     store: ExecutionStore, draft: HistoryDraft, messages: Sequence[InboxMessage]
 ) -> InboxMessage | None:
-    """Record messages. Returns the first message that cannot be recorded, or None."""
+    """Returns the first message that cannot be recorded, or None."""
     for message in messages:
         draft.put(Delete(message.key))
         try:
@@ -169,7 +169,6 @@ def _record_messages(
 
 
 def _is_call(message: InboxMessage) -> bool:
-    """Whether the message is a query or update."""
     return isinstance(message.body, Query | Update)
 
 

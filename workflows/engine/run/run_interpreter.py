@@ -201,7 +201,6 @@ class RunInterpreter:
 
 
 def _has_task(events: Sequence[HistoryEvent]) -> bool:
-    """Whether the events include the start of a workflow task."""
     return any(isinstance(event.attributes, WorkflowTaskStarted) for event in events)
 
 

@@ -88,7 +88,6 @@ class UndeliverableMessages:
         return True
 
     async def _query_closed(self, workflow_id: str, query: Query) -> Reply:
-        """The reply of the newest closed run to a query."""
         code = RunInterpreter(self._store, self._interpreters)
         try:
             head = await find_run(self._store.kv, self._store.keys, workflow_id)

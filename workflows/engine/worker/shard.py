@@ -404,7 +404,6 @@ class Shard:
         self._deliver_waiting(workflow_id)
 
     def _deliver_waiting(self, workflow_id: str) -> None:
-        """Deliver the messages that arrived while a child was being started."""
         for message in () if self._stopped else self._starting.pop(workflow_id, ()):
             self._forward(workflow_id, message)
 

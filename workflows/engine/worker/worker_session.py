@@ -74,7 +74,6 @@ class WorkerTerm:
     # ------------------------------------------------------------------------------- shards
 
     async def _start_shard(self, shard: int, fence: Unchanged) -> None:
-        """Load a shard and proceed with its executions."""
         if shard in self.shards:  # the owner key was overwritten, and then claimed again
             await self._stop_shard(shard)
         loaded = Shard(
@@ -85,7 +84,6 @@ class WorkerTerm:
         await retry_unavailable()(loaded.load)
 
     async def _stop_shard(self, shard: int) -> None:
-        """Stop a shard, and wait until its work has ended."""
         stopped = self.shards.pop(shard)
         stopped.stop()
         await stopped.settled()
