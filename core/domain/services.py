@@ -8,7 +8,7 @@ from core.domain.addresses.ip_address import Family
 
 
 class ServicePort(NamedTuple):
-    """A port of a Service, or the port of the same ``name`` of its endpoints."""
+    """A port of a Service or of its endpoints. Matching ports have the same ``name``."""
 
     port: int
     protocol: str = "TCP"

@@ -1,7 +1,8 @@
 """RDMA devices that many Pods share: the devices of a node that a rule selects.
 
-A rule is an item in the configuration of the RDMA shared device plugin: one value of each selector
-that is set must match. Pure: the caller passes the RDMA devices in the node's network namespace.
+A rule is an item in the configuration of the RDMA shared device plugin. A device must match one
+value of each non-empty selector. Pure: the caller passes the RDMA devices in the node's network
+namespace.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ RULES_MAX: Final = 64
 """The maximum number of rules of a cluster."""
 
 SELECTED_MAX: Final = 256
-"""The maximum number of values of one selector."""
+"""The maximum number of values in one selector."""
 
 
 class RdmaSelectors(NamedTuple):

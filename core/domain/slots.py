@@ -2,10 +2,9 @@
 
 See docs/reference/configuration.md, "conf.yml", and docs/reference/networks.md, "Slots".
 
-Agents advertise slots to kubelet, the Pod webhook adds requests for them, and Kubernetes schedules
-a Pod only to a node with a free slot. The slots of a NIC show that the node has this NIC; the slots
-of a network provider limit how many addresses the provider binds to the node. Pure: the caller
-passes the node's labels and NICs.
+Agents advertise slots to kubelet, and the Pod webhook adds requests for slots. So Kubernetes
+schedules a Pod only to a node with a free slot. The slots of a NIC show that the node has this NIC.
+The slots of a network provider limit how many addresses the provider binds to the node. Pure.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ SUB_ENI: Final = f"{RESOURCE_GROUP}/sub-eni"
 """The default resource name of a network provider's slots."""
 
 NIC_SLOTS: Final = 10_000
-"""The slots of a NIC whose rule has no number: more than the Pods of a node."""
+"""The default number of slots of a NIC, which is more than the Pods of a node."""
 
 SLOTS_MAX: Final = 100_000
-"""Slots of one resource: kubelet accepts a list of 4 MiB, and a device needs about 40 bytes."""
+"""Maximum slots of a resource. kubelet accepts a list of 4 MiB, and a slot needs about 40 bytes."""
 
 _DIGITS_MAX: Final = len(str(SLOTS_MAX))
 _NOT_MASTERS: Final = ("cni", "flannel", "veth", "docker", "br-", "virbr", "tun", "tap")
-"""Prefixes of the names of links that are never the master interface of a Pod."""
+"""Prefixes of names of links that are never a master interface."""
 
 _SUB_ENI_SLOT: Final = "sub-eni"
 _NATIVE: Final = "kubernetes.io"  # the domain of Kubernetes' own resources
@@ -37,7 +36,7 @@ _QUOTA: Final = "requests."  # the prefix of resources in a ResourceQuota
 
 
 class SubEniRule(NamedTuple):
-    """A number of slots of a provider's resource on each selected node; 0 is allowed."""
+    """A number of slots of a provider's resource on each selected node. 0 is allowed."""
 
     resource: str = SUB_ENI
     slots: int = 0
@@ -45,7 +44,7 @@ class SubEniRule(NamedTuple):
 
 
 class NicRule(NamedTuple):
-    """A number of slots for each NIC whose name matches. ``include`` empty: it matches all NICs."""
+    """A number of slots for each NIC whose name matches. ``include`` empty: all names match."""
 
     slots: int = NIC_SLOTS
     nodes: LabelSelector = LabelSelector()
@@ -68,7 +67,7 @@ class DeviceRules(NamedTuple):
 
 
 class HostNic(NamedTuple):
-    """A link of a node. ``has_device``: it belongs to a device of the hardware or hypervisor."""
+    """A link of a node. ``has_device``: the hardware or hypervisor has a device for the link."""
 
     name: str
     has_device: bool
@@ -90,7 +89,7 @@ class SlotResource(NamedTuple):
         return self.slots
 
     def devices(self) -> list[Device]:
-        """All slots; each is healthy and has no NUMA node."""
+        """All slots, healthy and without a NUMA node."""
         return [Device(name) for name in self.ids()]
 
     def allocation(self, _: Sequence[str], /) -> DeviceAllocation:
@@ -110,13 +109,13 @@ class SlotResource(NamedTuple):
 
 
 def nic_resource(link: str) -> str:
-    """The resource name of a NIC's slots; "" if the link's name cannot be part of one."""
+    """The resource name of a NIC's slots, or "" if Kubernetes rejects the name."""
     name = f"{RESOURCE_GROUP}/{link}-nic"
     return "" if resource_fault(name) else name
 
 
 def resource_fault(name: str) -> str:
-    """Why Kubernetes rejects this name of an extended resource; "" if it accepts it."""
+    """Why Kubernetes rejects this name of an extended resource, or "" if the name is valid."""
     domain, slash, _ = name.rpartition("/")
     if not slash:
         return f"resource {name!r} has no domain; an example with a domain is {SUB_ENI}"
@@ -129,7 +128,7 @@ def resource_fault(name: str) -> str:
 def offered_slots(
     rules: DeviceRules, labels: Mapping[str, str] | None, nics: Iterable[HostNic]
 ) -> dict[str, SlotResource] | None:
-    """Resource -> slots of a node. None: they depend on the labels, which are not known yet."""
+    """Resource -> slots of a node. None if a rule needs ``labels``, which are None."""
     if labels is None:
         if rules.needs_labels():
             return None
@@ -147,7 +146,7 @@ def offered_slots(
 def _nic_slots(
     matching: list[NicRule], rules: DeviceRules, nics: Iterable[HostNic]
 ) -> dict[str, SlotResource]:
-    """The slots of NICs; if several rules match a NIC, the greatest number of slots is used."""
+    """The slots of NICs. If several rules match a NIC, the greatest number of slots is used."""
     offered = {}
     for link in _masters(rules, nics):
         slots = [rule.slots for rule in matching if _matches_name(rule, link)]
@@ -158,7 +157,7 @@ def _nic_slots(
 
 
 def _masters(rules: DeviceRules, nics: Iterable[HostNic]) -> Iterator[str]:
-    """The links that can get slots: only those with a device, unless a rule names links."""
+    """The links that can get slots. Unless a rule names links, only links with a device can."""
     only_devices = not any(rule.include for rule in rules.nics)
     for nic in nics:
         is_master = not nic.is_loopback and not nic.name.startswith(_NOT_MASTERS)

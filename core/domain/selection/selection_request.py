@@ -1,6 +1,6 @@
 """The values of pool selection: the request, the requested pools, the result.
 
-Plain immutable values. Lists of pool names are in the order in which the pools are tried.
+Lists of pool names are in the order in which the pools are tried.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ CLUSTER_INTERFACE: Final = "eth0"
 """The NIC of the cluster network; index "0" in unnamed mode."""
 
 NICS_MAX: Final = 24
-"""NICs of one Pod. A transaction must be able to release the addresses of all of them."""
+"""Maximum number of NICs of one Pod. One transaction must be able to release all addresses."""
 
 ADDRESSES_MAX: Final = 24
-"""Addresses that are claimed together.
+"""Maximum number of addresses that are claimed together.
 
-Each of them may need five of the 128 guards of a transaction: it is not claimed, not in cool-down
-and not in quarantine, its pool has not changed, nor has an older claim that it replaces.
+A transaction has at most 128 guards, and an address may need five: for the claim, the cool-down,
+the quarantine, the pool, and an older claim that is replaced.
 """
 
 PASSED_OVER_MAX: Final = 16
-"""Rejected candidates in the event of a claim; more would make the event of every claim larger."""
+"""Maximum number of rejected candidates in the event of a claim."""
 
 DETAIL_CHARS_MAX: Final = 200
-"""Characters of the ``detail`` of a verdict in an event."""
+"""Maximum characters of the ``detail`` of a verdict in an event."""
 
 FAMILY_NAMES: Final[dict[Family, str]] = {V4: "IPv4", V6: "IPv6"}
 
@@ -44,10 +44,9 @@ SOURCE_DEFAULT_POOLS: Final = "default-pools"
 class SelectionRequest(NamedTuple):
     """The part of a CNI ADD that selection uses.
 
-    ``clean_gateway``: the NIC gets no default route. ``match_master_subnet``: its pool must be in a
-    subnet of its master. ``master_addresses``: addresses of the SR-IOV master as the agent read
-    them, with or without prefix length; None if they could not be read. Only used with
-    ``match_master_subnet``.
+    ``clean_gateway``: the NIC gets no default route. ``match_master_subnet``: the pool must be in a
+    subnet of the NIC's SR-IOV master. ``master_addresses``, for ``match_master_subnet``: addresses
+    of the master, with or without prefix length; None if unreadable.
     """
 
     interface: str
@@ -80,7 +79,7 @@ class SelectionSettings(NamedTuple):
 
 
 class NicPools(NamedTuple):
-    """The pools requested for one NIC, before the filters; an empty family is not requested."""
+    """The pools requested for one NIC, before the filters. Families without pools are left out."""
 
     interface: str
     ipv4: tuple[str, ...] = ()
@@ -103,10 +102,10 @@ class Note(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """The pools that one level names, for all NICs that are allocated together.
+    """The pools that one source names, for all NICs that are allocated together.
 
-    ``source``: the level, one of ``SOURCE_*``. ``unnamed``: the annotation names no interfaces, so
-    those of the NICs are "0", "1", ... (docs/reference/annotations.md, "Unnamed interfaces").
+    ``source``: one of ``SOURCE_*``. ``unnamed``: the annotation names no interfaces, so ``nics``
+    has "0", "1", ... instead (docs/reference/annotations.md, "Unnamed interfaces").
     """
 
     source: str
@@ -119,14 +118,14 @@ class Candidates(NamedTuple):
         return next((nic for nic in self.nics if nic.interface == interface), None)
 
     def requested_nic(self, request: SelectionRequest) -> NicPools | None:
-        """The NIC of this request; None if the unnamed mode does not show which one it is."""
+        """The NIC of this request, or None. Unnamed mode finds only the ``CLUSTER_INTERFACE``."""
         if not self.unnamed:
             return self.find(request.interface)
         return self.nics[0] if request.interface == CLUSTER_INTERFACE else None
 
 
 class Demand(NamedTuple):
-    """One requested address, and the pools to try in this order, at least one."""
+    """One requested address, and one or more pools in the order in which they are tried."""
 
     interface: str
     family: Family
@@ -137,9 +136,8 @@ class Demand(NamedTuple):
 class CandidateVerdict(NamedTuple):
     """Whether one candidate pool was accepted.
 
-    ``rule``: the name of the rule that decided; it never changes. ``reason``: the text in the error
-    of the ADD, "" for an accepted pool. ``detail``: the value that did not match, for ``orbctl
-    explain``.
+    ``rule``: the stable name of the rule that decided. ``reason``: the text in the error of the
+    ADD, "" for an accepted pool. ``detail``: the value that did not match, for ``orbctl explain``.
     """
 
     interface: str
@@ -151,13 +149,13 @@ class CandidateVerdict(NamedTuple):
     detail: str = ""
 
     def short(self) -> PoolVerdict:
-        """The verdict as events store it: without ``reason``, which follows from rule and pool."""
+        """The verdict as events store it, without ``reason``."""
         interface, family, pool, accepted, rule, _, detail = self
         return PoolVerdict(interface, family, pool, accepted, rule, detail[:DETAIL_CHARS_MAX])
 
     @classmethod
     def from_short(cls, verdict: PoolVerdict) -> CandidateVerdict:
-        """Build from the verdict of an event; ``reason`` is ""."""
+        """The verdict of an event. ``reason`` is ""."""
         interface, family, pool, accepted, rule, detail = verdict
         return cls(interface, family, pool, accepted, rule, "", detail)
 
@@ -165,9 +163,9 @@ class CandidateVerdict(NamedTuple):
 class Selection(NamedTuple):
     """The result of a selection. ``nics``: the candidates before the filters.
 
-    ``demands``: by NIC in the user's order, IPv4 before IPv6. ``verdicts``: in the same order.
-    ``routes``: those of the Pod's annotation, not yet distributed to the NICs. ``passed_over``: the
-    first ``PASSED_OVER_MAX`` rejected candidates, for the event of the claim.
+    ``demands`` and ``verdicts``: by NIC in the user's order, IPv4 before IPv6. ``routes``: all
+    routes of the Pod's annotation. ``passed_over``: the first ``PASSED_OVER_MAX`` rejected
+    candidates, for the event of the claim.
     """
 
     source: str

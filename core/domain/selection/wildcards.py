@@ -1,10 +1,9 @@
 """Expand the requested pool names: drop disabled families, replace patterns by matching pools.
 
-See docs/reference/pool-selection.md, "Families and wildcards". A disabled family is ignored, even
-if it has a malformed pattern. A pattern is replaced by the matching pools of its family, sorted by
-name. A pool that is also listed by name keeps that position, and a pool that two patterns match
-gets the position of the first one. Names that are not patterns stay, even if the pool does not
-exist or is listed twice.
+See docs/reference/pool-selection.md, "Families and wildcards". Malformed patterns of a disabled
+family are ignored. A pattern is replaced by the matching pools of its family, sorted by name. A
+pool that is also listed by name keeps the listed position. A pool that two patterns match gets the
+position of the first pattern. Listed names stay, even if the pool does not exist.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from core.errors import AllocationError
 def resolve(
     candidates: Candidates, catalog: PoolCatalog, settings: SelectionSettings
 ) -> Candidates:
-    """The candidates without disabled families and patterns; notes list what was dropped.
+    """The candidates without disabled families and patterns. Notes list what was dropped.
 
     Raises AllocationError for a malformed pattern.
     """

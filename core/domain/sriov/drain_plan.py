@@ -1,10 +1,9 @@
 """Plan which nodes are cordoned, drained and uncordoned to change their virtual functions. Pure.
 
-Only Pods that use virtual functions to be changed are evicted. If they are not gone within
-``DRAIN_S_MAX``, the node is uncordoned and drained again later, so that a Pod that cannot be
-evicted does not keep the node out of service. Nodes that were never drained come first, then those
-whose drain was given up longest ago. A node that no longer needs a drain is uncordoned, even if the
-plan has no record of it.
+Only Pods that use virtual functions to be changed are evicted. If these Pods are not gone within
+``DRAIN_S_MAX``, the drain is given up: the node is uncordoned, and drained again later. So a Pod
+that cannot be evicted does not keep the node out of service. Nodes that were never drained come
+first, then nodes whose drain was given up longest ago.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ DRAIN_S_MAX: Final = 900.0
 """Seconds until a drain is given up and the node is uncordoned unchanged."""
 
 RETRY_S: Final = 1_800.0
-"""Seconds until a node whose drain was given up is drained again."""
+"""Seconds after a drain was given up until the node is drained again."""
 
 UNSEEN_BYTES_MAX: Final = 12 * 1024
-"""Bytes of the records that are kept for waiting nodes while ``requests`` is truncated."""
+"""Maximum bytes of records of nodes that wait for a new drain but have no request."""
 
 _RECORD_BYTES: Final = 40
-"""Bytes of a record in JSON besides the name of its node."""
+"""Bytes of a record in JSON, without the name of the node."""
 
 
 class DrainRequest(NamedTuple):
@@ -81,10 +80,9 @@ def plan_drains(
 ) -> DrainPlan:
     """Plan the next steps. ``cordoned``: nodes that steps of earlier plans have cordoned.
 
-    ``max_unavailable`` 0: every cordoned node is uncordoned, and none is drained. The lists of the
-    caller are bounded. ``further_cordoned``: the number of cordoned nodes that ``cordoned`` has no
-    room for; a later plan handles them. ``requests_truncated``: a node without a request may still
-    need a drain; nodes whose drain was given up keep their records.
+    ``max_unavailable`` 0: every cordoned node is uncordoned, and no node is drained.
+    ``further_cordoned``: the number of cordoned nodes that are left out of ``cordoned``.
+    ``requests_truncated``: requests are left out, so records of nodes without a request are kept.
     """
     needed = {request.node: request for request in requests if max_unavailable}
     given_up = {
@@ -118,7 +116,7 @@ def plan_drains(
 def _unseen(
     records: Mapping[str, DrainRecord], needed: Collection[str], cordoned: Collection[str]
 ) -> dict[str, DrainRecord]:
-    """The newest records of waiting nodes without a request, up to ``UNSEEN_BYTES_MAX``."""
+    """The newest records of nodes without a request, up to ``UNSEEN_BYTES_MAX``."""
     unseen = sorted(
         (-record.given_up_s, node)
         for node, record in records.items()

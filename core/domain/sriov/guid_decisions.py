@@ -1,9 +1,8 @@
 """Decide which GUIDs are assigned to the virtual functions of a node, and which are released. Pure.
 
 No two virtual functions of the cluster have the same GUID, because each of them would receive the
-other's traffic. A GUID is assigned before it is set, and released when the NIC shows that the
-virtual function does not exist; a NIC that cannot be read, for example without a driver, releases
-no GUID (I6).
+other's traffic. A GUID is assigned before it is set on a virtual function. The GUID is released
+when the NIC shows that the virtual function does not exist. Unreadable NICs release no GUID (I6).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -36,7 +35,7 @@ class GuidConflict(NamedTuple):
 
 
 class GuidDecision(NamedTuple):
-    """The ``events`` to write; GUIDs in ``conflicts`` are not assigned."""
+    """The ``events`` to write. GUIDs in ``conflicts`` are not assigned."""
 
     events: tuple[GuidEvent, ...] = ()
     conflicts: tuple[GuidConflict, ...] = ()
@@ -45,10 +44,9 @@ class GuidDecision(NamedTuple):
 def requested_guids(
     plan: NodePlan, nics: Iterable[PhysicalFunction], guid_file: GuidFile
 ) -> list[VfGuid]:
-    """The GUIDs that a plan sets now, and those that an earlier plan has set.
+    """The GUIDs that ``plan`` sets, and the GUIDs that an earlier plan has set.
 
-    The ``mac`` of an InfiniBand function is its GUID. NICs in ``plan.drain`` are not changed yet,
-    because Pods use their virtual functions.
+    The ``mac`` of an InfiniBand function is its GUID. NICs in ``plan.drain`` are not changed yet.
     """
     by_address = {nic.address: nic for nic in nics if nic.link_type == INFINIBAND}
     changes = [
@@ -73,10 +71,7 @@ def requested_guids(
 def ended_guids(
     held: Iterable[VfGuid], plan: NodePlan, nics: Iterable[PhysicalFunction]
 ) -> Iterator[tuple[VfGuid, GuidReleaseReason]]:
-    """The ``held`` GUIDs to release: no virtual function of the node has them or gets them.
-
-    Each with the reason. ``plan``: the plan whose actions set GUIDs.
-    """
+    """Yield each ``held`` GUID that no virtual function has or gets, with the reason."""
     by_address = {nic.address: nic for nic in nics}
     planned = {
         (action.address, action.vf, action.mac)
@@ -97,7 +92,7 @@ def ended_guids(
 
 
 def replaced_guids(held: Iterable[VfGuid], plan: NodePlan) -> Iterator[VfGuid]:
-    """The GUIDs of virtual functions that the plan removes, perhaps to create them again."""
+    """The GUIDs of virtual functions that the plan removes or creates again."""
     changed_nics = {
         action.address
         for action in plan.actions
@@ -112,10 +107,10 @@ def decide_assignment(
     claims: Mapping[str, GuidClaim],
     replaced: Collection[VfGuid] = (),
 ) -> GuidDecision:
-    """Assign the requested GUIDs. ``claims``: the holders of those that are assigned already.
+    """Assign the requested GUIDs. ``claims``: GUID -> present holder.
 
-    A NIC that was moved to another node or slot keeps its GUIDs. A GUID of a virtual function that
-    the node itself replaces can be assigned again.
+    A NIC that was moved to another node or slot keeps its GUIDs. ``replaced``: GUIDs of the node
+    that may be assigned again.
     """
     assigned: dict[str, VfGuid] = {}
     released: dict[tuple[str, GuidReleaseReason], list[VfGuid]] = {}

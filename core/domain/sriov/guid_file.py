@@ -1,10 +1,10 @@
 """The file with the GUIDs of a node's InfiniBand virtual functions.
 
-Format and path are those of the SR-IOV network operator: a JSON list with one entry for each NIC.
-An entry has the PCI address or the GUID of the NIC, and a list or a range of GUIDs; virtual
-function 0 gets the first one. If several entries name one NIC, an entry by PCI address takes
-precedence over one by GUID, and an earlier entry over a later one. Entries of NICs that a node does
-not have are ignored, so that all nodes can have the same file. Pure.
+The SR-IOV network operator defines format and path: a JSON list with one entry for each NIC. An
+entry has the PCI address or the GUID of the NIC, and a list or a range of GUIDs. Virtual function 0
+gets the first GUID. If several entries name one NIC, an entry by PCI address takes precedence over
+an entry by GUID, and an earlier entry over a later entry. Entries of other nodes' NICs are ignored,
+so that all nodes can have the same file. Pure.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from core.domain.sriov.model import PhysicalFunction
 
 GUID_FILE: Final = "/etc/sriov-operator/infiniband/guids"
 GUID_FILE_BYTES_MAX: Final = 4 * 1024**2
-"""Enough for about 100,000 GUIDs in lists."""
+"""Maximum bytes of the file, enough for about 100,000 GUIDs in lists."""
 
 _GUID_BYTES: Final = 8
-_LINK_ADDRESS_BYTES: Final = 20  # of an InfiniBand link; the last 8 bytes are its GUID
+_LINK_ADDRESS_BYTES: Final = 20  # of an InfiniBand link, with the GUID at the end
 _SEPARATORS: Final = re.compile(r"^0x|[:.-]")
 _DIGITS: Final = re.compile(r"[0-9a-f]{16}")
 
@@ -35,7 +35,7 @@ class GuidEntry(NamedTuple):
     last: int = -1
 
     def guid_of(self, vf: int) -> str | None:
-        """The GUID of a virtual function; None if the entry has too few."""
+        """The GUID of a virtual function, or None if the entry has too few GUIDs."""
         if vf < len(self.guids):
             return self.guids[vf]
         number = self.first + vf
@@ -53,7 +53,7 @@ class GuidFile(NamedTuple):
     fault: str = ""
 
     def guid_of(self, nic: PhysicalFunction, vf: int) -> str | None:
-        """The GUID of a virtual function of a NIC; None if the file has none."""
+        """The GUID of a virtual function of a NIC, or None if the file has no GUID."""
         entry = self.entries.get(nic.address) or self.entries.get(nic.mac)
         return None if entry is None else entry.guid_of(vf)
 
@@ -83,9 +83,9 @@ def _entry(number: int, item: object) -> tuple[str, GuidEntry]:
 
 
 def _parsed(item: Mapping[str, object]) -> tuple[str, GuidEntry]:
-    """The PCI address or GUID of a NIC, and its entry.
+    """The PCI address or GUID of a NIC, and the entry.
 
-    Two fields have two names each, one in the operator's documents and one in its code.
+    Two fields have two names each, because documents and code of the operator differ.
     """
     address = _text(item, "pciAddress", "pci_address")
     nic_guid = _text(item, "pfGuid", "pf_guid")
@@ -113,7 +113,7 @@ def _text(item: Mapping[str, object], *names: str) -> str:
 
 
 def parse_guid(value: object) -> str:
-    """A GUID in the stored form. From a link address of 20 bytes, the last 8. Raises ValueError."""
+    """A GUID, or the GUID in a link address, in the stored form. Raises ValueError."""
     digits = _SEPARATORS.sub("", value.strip().lower()) if isinstance(value, str) else ""
     digits = digits[-2 * _GUID_BYTES :] if len(digits) == 2 * _LINK_ADDRESS_BYTES else digits
     if not _DIGITS.fullmatch(digits) or (len(set(digits)) == 1 and digits[0] in "0f"):

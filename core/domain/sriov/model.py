@@ -24,13 +24,13 @@ LINK_TYPES: Final = (ETHERNET, INFINIBAND)
 LinkType: TypeAlias = Literal["eth", "ib"]
 
 VFS_MAX: Final = 1_024
-"""Virtual functions of one NIC; current NICs have at most 256."""
+"""Maximum number of virtual functions of one NIC. Current NICs have at most 256."""
 
 NICS_MAX: Final = 256
 """The maximum number of NICs of one node."""
 
 PRIORITY_MAX: Final = 99
-"""The lowest priority of a policy, which is the highest number."""
+"""The number of the lowest priority of a policy."""
 
 MTU_MAX: Final = 65_535
 
@@ -60,14 +60,14 @@ class VfRange(NamedTuple):
 
 
 class NicName(NamedTuple):
-    """An item of ``pfNames``: a NIC and a range of its virtual functions; None: all of them."""
+    """An item of ``pfNames``: a NIC. ``vfs`` None: all virtual functions of the NIC."""
 
     name: str
     vfs: VfRange | None = None
 
 
 class NicSelector(NamedTuple):
-    """The NICs of a policy: those that match every field that is not empty."""
+    """The NICs of a policy, which match every non-empty field."""
 
     names: tuple[NicName, ...] = ()
     vendor: str = ""
@@ -80,10 +80,10 @@ class NicSelector(NamedTuple):
 
 
 class NodePolicy(NamedTuple):
-    """An SriovNetworkNodePolicy. ``mtu`` 0 and ``eswitch_mode`` "": the current one is kept.
+    """An SriovNetworkNodePolicy. ``vfs``: the number of virtual functions of each NIC.
 
-    ``resource``: its name without prefix. ``vfs``: the number of virtual functions of each NIC.
-    ``trust`` and ``spoof_check`` None: the current setting is kept.
+    ``mtu`` 0, ``eswitch_mode`` "", ``trust`` and ``spoof_check`` None: the current value is kept.
+    ``resource``: the name of the resource, without prefix.
     """
 
     name: str
@@ -104,13 +104,12 @@ class NodePolicy(NamedTuple):
 
 
 class VirtualFunction(NamedTuple):
-    """A virtual function of a node. ``driver`` "": none; ``mac`` "": unknown.
+    """A virtual function of a node. ``is_used``: a Pod uses the virtual function.
 
-    ``is_used``: a Pod uses it. ``numa_node`` -1: it has none. ``rdma``: its RDMA devices in the
-    node's network namespace. ``iommu_group`` "": none. ``trust``: whether it may become promiscuous
-    and change its MAC address. ``spoof_check``: whether the NIC drops what it sends with another
-    source address. Both are None if they are unknown or the driver does not have them. ``vlan`` 0:
-    none; the network of a Pod sets it.
+    ``driver`` "", ``numa_node`` -1, ``iommu_group`` "" and ``vlan`` 0: none. ``mac`` "": unknown.
+    ``rdma``: RDMA devices in the node's network namespace. ``trust``: the virtual function may
+    become promiscuous and change its MAC address. ``spoof_check``: the NIC drops packets with a
+    foreign source address. ``trust`` and ``spoof_check`` None: unknown or not supported.
     """
 
     number: int
@@ -129,10 +128,10 @@ class VirtualFunction(NamedTuple):
 
 
 class PhysicalFunction(NamedTuple):
-    """A NIC of a node that can have virtual functions. ``address``: its PCI address.
+    """A NIC of a node that can have virtual functions. ``address``: the PCI address.
 
-    ``is_uplink``: it carries the traffic of the node itself. ``mac``: the GUID if it is InfiniBand.
-    ``has_carrier``: a port of it is up and its cable has a signal.
+    ``is_uplink``: the NIC carries the traffic of the node itself. ``mac``: the GUID of an
+    InfiniBand NIC. ``has_carrier``: a port is up and has a signal.
     """
 
     name: str
@@ -155,7 +154,7 @@ class PhysicalFunction(NamedTuple):
 class VfGuid(NamedTuple):
     """The GUID of an InfiniBand virtual function, as ``0a:00:00:00:00:00:00:01``.
 
-    ``nic``: the PCI address of its NIC. ``nic_guid``: the GUID of the NIC.
+    ``nic``: the PCI address of the NIC. ``nic_guid``: the GUID of the NIC.
     """
 
     guid: str
@@ -173,7 +172,7 @@ class GuidClaim(NamedTuple):
     vf: int
 
     def is_same_function(self, other: VfGuid) -> bool:
-        """Whether both are the same virtual function, even if its NIC was moved."""
+        """Whether both name the same virtual function, even if the NIC was moved."""
         return bool(other.nic_guid) and (self.nic_guid, self.vf) == (other.nic_guid, other.vf)
 
 
@@ -192,7 +191,7 @@ class PolicyProblem(NamedTuple):
 
 
 def parse_nic_name(text: str) -> NicName | None:
-    """Parse an item of ``pfNames``; None if it is malformed."""
+    """Parse an item of ``pfNames``. Returns None if the item is malformed."""
     match = _RANGE.fullmatch(text)
     if match is None:
         return None

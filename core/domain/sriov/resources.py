@@ -1,7 +1,7 @@
 """The virtual functions of each extended resource of a node, for the device plugin.
 
-A resource has the virtual functions of all policies with its name, on all NICs, including those
-that Pods use. Pure: the caller passes the NICs and the plan of the node.
+A resource has the virtual functions of all policies that name the resource, including virtual
+functions that Pods use. Pure.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ class VfDevice(NamedTuple):
     """A virtual function of a resource.
 
     ``resource``: the policy's resourceName, without a prefix. ``address``: the PCI address.
-    ``number``: its index on the physical function. ``link``: its network interface in the node's
-    namespace. ``rdma``: its RDMA devices there; ``is_rdma``: its policy requires one. ``is_ready``:
-    it has a driver of the type that its policy requires.
+    ``number``: the index on the physical function. ``link`` and ``rdma``: network interface and
+    RDMA devices in the node's namespace. ``is_rdma``: the policy requires an RDMA device.
+    ``is_ready``: the driver has the type that the policy requires.
     """
 
     resource: str
@@ -44,10 +44,10 @@ class VfDevice(NamedTuple):
 def vf_devices(
     desired: Iterable[DesiredNic], nics: Iterable[PhysicalFunction]
 ) -> Mapping[str, tuple[VfDevice, ...]]:
-    """Resource -> its existing virtual functions, sorted by PCI address.
+    """Resource -> existing virtual functions, sorted by PCI address.
 
-    ``desired``: the NICs of the node's plan. A resource without virtual functions is in the result
-    too, so that it stays registered while they are created.
+    ``desired``: the NICs of the node's plan. A resource without virtual functions is in the result,
+    too, and so stays registered while virtual functions are created.
     """
     by_address = {nic.address: nic for nic in nics}
     devices: dict[str, list[VfDevice]] = {}

@@ -16,10 +16,10 @@ _LOCAL_UNICAST: Final = 0x02  # bits of the first byte: locally administered, no
 
 
 def default_mac(nic: PhysicalFunction, vf: int) -> str:
-    """The hardware address for a virtual function without one, derived from that of the NIC.
+    """A hardware address for a virtual function, derived from the hardware address of the NIC.
 
-    For Ethernet, the PCI address is used too, because NICs in one bond have the same MAC address.
-    For InfiniBand, the GUID of a NIC is unique, and the derived GUIDs stay the same in any slot.
+    For Ethernet, the PCI address is used, too, because NICs in one bond have the same MAC address.
+    For InfiniBand, the GUID of the NIC is unique.
     """
     is_infiniband = nic.link_type == INFINIBAND
     seed = f"{nic.mac} {vf}" if is_infiniband else f"{nic.mac} {nic.address} {vf}"

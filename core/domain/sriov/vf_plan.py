@@ -1,9 +1,8 @@
 """Plan the actions that create the virtual functions of policies on a node's NICs.
 
-``plan_node`` guarantees: the same policies, labels and NICs give the same actions in the same
-order; after these actions, in this order, the plan is empty. A NIC that carries the node's own
-traffic is never changed. A part of a policy that cannot be carried out is a refusal, which names
-policy, NIC and remedy; all other parts are still carried out.
+The same policies, labels and NICs give the same actions in the same order. After all actions, the
+next plan is empty. A NIC that carries the node's own traffic is never changed. A part of a policy
+that cannot be carried out is a refusal. All other parts are still carried out.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from core.domain.sriov.vf_macs_and_guids import assigned_mac
 _UNSET_MACS: Final = (
     "00:00:00:00:00:00",
     "00:00:00:00:00:00:00:00",
-    "ff:ff:ff:ff:ff:ff:ff:ff",  # set by the CNI plugin ib-sriov if there was none before
+    "ff:ff:ff:ff:ff:ff:ff:ff",  # set by the CNI plugin ib-sriov in place of no GUID
 )
 NO_GUID_FILE: Final = GuidFile()
 
@@ -53,11 +52,11 @@ class VfGroup(NamedTuple):
 
 
 _NO_GROUP: Final = VfGroup(resource="", policy="", vfs=VfRange(0, 0))
-"""The settings of virtual functions that no policy selects: they become links of the node."""
+"""The settings of virtual functions that no policy selects."""
 
 
 class DesiredNic(NamedTuple):
-    """The desired state of a NIC. ``mtu`` 0 and ``eswitch_mode`` "": the current one is kept."""
+    """The desired state of a NIC. ``mtu`` 0 or ``eswitch_mode`` "": the current value is kept."""
 
     nic: str
     address: str
@@ -69,7 +68,7 @@ class DesiredNic(NamedTuple):
 
 
 class SetVfCount(NamedTuple):
-    """Set the number of virtual functions; the kernel requires 0 between two numbers.
+    """Set the number of virtual functions. The kernel requires 0 between two other numbers.
 
     New virtual functions have no driver until their hardware address is set.
     """
@@ -83,7 +82,7 @@ class SetVfCount(NamedTuple):
 
 
 class SetEswitchMode(NamedTuple):
-    """Set the mode of a NIC's embedded switch; the NIC must have no virtual function then."""
+    """Set the mode of a NIC's embedded switch. The NIC must have no virtual functions."""
 
     nic: str
     address: str
@@ -94,7 +93,7 @@ class SetEswitchMode(NamedTuple):
 
 
 class SetMtu(NamedTuple):
-    """Set the MTU of a NIC; ``vf`` None: of the physical function."""
+    """Set the MTU of a virtual function. ``vf`` None: of the physical function."""
 
     nic: str
     address: str
@@ -106,7 +105,7 @@ class SetMtu(NamedTuple):
 
 
 class SetVfMac(NamedTuple):
-    """Set the hardware address of a virtual function; on InfiniBand this is its GUID."""
+    """Set the hardware address of a virtual function, the GUID on InfiniBand."""
 
     nic: str
     address: str
@@ -118,7 +117,7 @@ class SetVfMac(NamedTuple):
 
 
 class SetVfTrust(NamedTuple):
-    """Allow a virtual function to become promiscuous and change its MAC address, or forbid it."""
+    """Set whether a virtual function may become promiscuous and change its MAC address."""
 
     nic: str
     address: str
@@ -130,10 +129,7 @@ class SetVfTrust(NamedTuple):
 
 
 class SetVfSpoofCheck(NamedTuple):
-    """Make the NIC drop packets that a virtual function sends with another MAC address.
-
-    With ``spoof_check`` False, the NIC sends these packets.
-    """
+    """Set whether the NIC drops packets of a virtual function with a foreign MAC address."""
 
     nic: str
     address: str
@@ -145,7 +141,7 @@ class SetVfSpoofCheck(NamedTuple):
 
 
 class BindDriver(NamedTuple):
-    """Bind a virtual function to a driver; "": the one that the kernel chooses."""
+    """Bind a virtual function to a driver. ``driver`` "": the kernel chooses the driver."""
 
     nic: str
     address: str
@@ -298,7 +294,7 @@ def _group(policy: NodePolicy, vfs: VfRange) -> VfGroup:
 
 
 def _ranges(policy: NodePolicy, nic: PhysicalFunction) -> list[VfRange]:
-    """The virtual functions of a NIC that a policy selects; with numVfs 0 an empty range."""
+    """The virtual functions of a NIC that a policy selects. numVfs 0 gives an empty range."""
     selector = policy.nics
     if policy.link_type and policy.link_type != nic.link_type:
         return []
@@ -313,7 +309,7 @@ def _ranges(policy: NodePolicy, nic: PhysicalFunction) -> list[VfRange]:
 
 
 def _conflict(policy: NodePolicy, target: DesiredNic, ranges: Sequence[VfRange]) -> str:
-    """How a policy contradicts one of higher priority; "" if it does not."""
+    """How a policy contradicts a policy of higher priority, or ""."""
     other = next((f"policy {group.policy}" for group in target.groups), "another policy")
     if policy.vfs != target.vfs:
         return f"numVfs is {policy.vfs}, and {other} sets {target.vfs}"
@@ -335,7 +331,7 @@ def _conflict(policy: NodePolicy, target: DesiredNic, ranges: Sequence[VfRange])
 def _change_refusal(
     nic: PhysicalFunction, target: DesiredNic, actions: Sequence[Action]
 ) -> SriovRefusal | None:
-    """Why the NIC must not be changed; None if it may be changed or needs no change.
+    """Why the NIC must not be changed, or None.
 
     The refusal names the policy "-" if no policy wants virtual functions on the NIC.
     """
@@ -363,7 +359,7 @@ def _guid_refusal(
 ) -> SriovRefusal | None:
     """Refuse the NIC if the file of GUIDs exists and lacks a GUID for one of the actions.
 
-    Other GUIDs are not set, because the subnet manager has them in no partition.
+    No derived GUID is set instead, because the subnet manager has no partition for it.
     """
     if nic.link_type != INFINIBAND or not guid_file.exists:
         return None
@@ -383,14 +379,14 @@ def _guid_refusal(
 
 
 def _changes_the_nic(action: Action) -> bool:
-    """Whether an action changes the physical function, not only a virtual one."""
+    """Whether an action changes the physical function, not only a virtual function."""
     if isinstance(action, SetMtu):
         return action.vf is None
     return isinstance(action, SetVfCount | SetEswitchMode)
 
 
 def _actions(nic: PhysicalFunction, target: DesiredNic, guid_file: GuidFile) -> Iterator[Action]:
-    """The actions of a NIC: first its own, then those of each virtual function."""
+    """The actions of a NIC: first for the physical function, then for each virtual function."""
     is_new = yield from _nic_actions(nic, target)
     present = {} if is_new else {vf.number: vf for vf in nic.vfs}
     groups = {
@@ -408,7 +404,7 @@ def _actions(nic: PhysicalFunction, target: DesiredNic, guid_file: GuidFile) -> 
 
 
 def _nic_actions(nic: PhysicalFunction, target: DesiredNic) -> Generator[Action, None, bool]:
-    """Yield the actions; return whether they create the virtual functions again."""
+    """Yield actions of the physical function. Returns whether virtual functions are recreated."""
     if target.externally_managed:
         return False
     changes_mode = target.eswitch_mode not in {"", nic.eswitch_mode}
@@ -429,8 +425,9 @@ def _vf_actions(
 ) -> Iterator[Action]:
     """The actions of a virtual function: hardware address, trust, spoof check, driver, MTU.
 
-    The address is set before the driver is bound, because drivers read it when they bind. Trust
-    and spoof check are set before it too: no Pod can get the virtual function without them.
+    The hardware address is set before the driver is bound, because drivers read the address when
+    they bind. Trust and spoof check are set first, too, so that no Pod gets the virtual function
+    without these settings.
     """
     if vf.is_used:
         return
