@@ -101,7 +101,7 @@ def _sysctls(examination: Examination) -> Iterator[Diagnosis]:
     for reading in examination.sysctls:
         name = reading.sysctl.key.removeprefix("net/").replace("/", ".")
         if reading.current is None:
-            remedy = "agents skip it; if Pods need it, use a kernel that has it"
+            remedy = "agents skip this sysctl; if Pods need it, use another kernel"
             yield Diagnosis(f"sysctl {name}", "warning", "the kernel has no such key", remedy)
         elif not reading.needs_change:
             yield Diagnosis(f"sysctl {name}", "ok", reading.current)

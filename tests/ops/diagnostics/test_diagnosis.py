@@ -110,7 +110,7 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
     "a sysctl that is not there": (
         HEALTHY._replace(sysctls=(SysctlValue(NODE_SYSCTLS[0], None),)),
         Diagnosis("sysctl ipv4.neigh.default.gc_thresh3", "warning", "the kernel has no such key",
-                  "agents skip it; if Pods need it, use a kernel that has it"),
+                  "agents skip this sysctl; if Pods need it, use another kernel"),
     ),
     "NetworkManager": (
         HEALTHY._replace(manager=Manager(running=True, ignores_veths=False)),
