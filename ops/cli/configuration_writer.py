@@ -1,7 +1,7 @@
-"""Writes one command of ``core.domain.configuration``, for all verbs of orbctl that change objects.
+"""Writes the events of one configuration command (``core.domain.configuration``).
 
-An object that controllers make from a custom resource can be changed too, for example while the API
-server is down. The next reconciliation overwrites such a change, so a warning is printed.
+A warning is printed if the object comes from a custom resource: the next reconciliation overwrites
+the change.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KeyAndCodec = tuple[bytes, StateCodec[Pool] | StateCodec[Subnet] | StateCodec[Re
 
 
 async def write_command(session: ClusterSession, command: Command) -> int:
-    """Decide the events of the command and write them; return their number. Raises Refused."""
+    """Write the events of a command; return the number of events. Raises Refused."""
     has_custom_resource = await _has_custom_resource(session, command)
     applied = await session.write(
         lambda writer: session.configurator(writer).apply(command, session.cause)
@@ -40,7 +40,6 @@ async def write_command(session: ClusterSession, command: Command) -> int:
 
 
 async def _has_custom_resource(session: ClusterSession, command: Command) -> bool:
-    """Whether the command's object was made from a custom resource."""
     key_and_codec = _key_and_codec(session, command)
     if key_and_codec is None:
         return False
@@ -50,7 +49,7 @@ async def _has_custom_resource(session: ClusterSession, command: Command) -> boo
 
 
 def _key_and_codec(session: ClusterSession, command: Command) -> KeyAndCodec | None:
-    """Key and codec of the command's object; None if its kind has no custom resource."""
+    """Key and codec of the command's object; None for a kind without custom resources."""
     match command:
         case commands.ApplyPool(pool):
             return session.keys.pool(pool.name), POOL_CODEC

@@ -1,6 +1,6 @@
-"""Makes the texts of ``orbctl workflow`` about executions: list rows, details, timelines.
+"""Formats workflow executions for ``orbctl workflow``: list rows, details, timelines.
 
-The caller has read the executions; this module reads nothing from etcd.
+Reads nothing from etcd.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ HIDDEN: Final = frozenset(
 def timeline(events: list[HistoryEvent], *, wide: bool = False) -> list[tuple[str, ...]]:
     """A row for each event: number, time, time since the start, type, fields.
 
-    Fields with their default value are left out; fields of ``HIDDEN`` too, unless ``wide``.
+    Fields with default values are left out. Fields in ``HIDDEN`` are shown only if ``wide``.
     """
     hidden = frozenset[str]() if wide else HIDDEN
     start_ms = events[0].event_time_ms if events else 0
@@ -69,7 +69,7 @@ def _detail(event: HistoryEvent, hidden: frozenset[str]) -> str:
 
 
 def execution_row(head: RunHead, now_ms: int) -> tuple[str, ...]:
-    """A row of a list, by ``LIST_COLUMNS``."""
+    """A row of texts for ``LIST_COLUMNS``."""
     end_ms = head.closed_ms or now_ms
     return (
         head.workflow_id,

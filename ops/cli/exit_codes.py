@@ -1,8 +1,4 @@
-"""Exit codes, and error texts with remedies on standard error.
-
-A refusal is printed with rule, field, message and remedy, as the webhook and ``simulate`` do.
-Results go to standard output, to which this module never prints.
-"""
+"""The exit codes of orbctl. Prints errors, warnings and remedies on standard error."""
 
 from __future__ import annotations
 
@@ -41,11 +37,14 @@ class Exit(IntEnum):
 
     NOT_FOUND = 4
     UNAVAILABLE = 5
-    """etcd cannot be used; the request that failed wrote nothing."""
+    """etcd cannot be used. The failed request wrote nothing."""
 
     DIFFERENT = 6
-    """A check found a difference: ``verify`` between log, archive and state keys, ``replay`` a
-    broken rule, ``migrate compare`` other addresses than before."""
+    """A check failed.
+
+    ``verify``: the log is damaged, or state keys differ from the log. ``replay``: an event breaks a
+    rule. ``migrate compare``: the log and Spiderpool's objects have different addresses.
+    """
 
     UNKNOWN = 7
     """The answer to a write was lost: check the state before you repeat the command."""
@@ -84,7 +83,7 @@ def report(error: OrbweaverError) -> Exit:
 
 
 def report_refusals(refusals: Iterable[Refusal]) -> None:
-    """Print each refusal with its rule, field, message and remedy, grouped by object."""
+    """Print the refusals by object, each with field, message, rule and remedy."""
     subject = ""
     for refusal in refusals:
         if refusal.subject != subject:
@@ -105,7 +104,7 @@ def report_unreadable_keys(ledger: Ledger) -> None:
 
 
 def report_unreadable_parts(unread: UnreadPartList) -> None:
-    """Print a warning for each part of the log that could not be read: its events are missing."""
+    """Print a warning for each part of the log that could not be read."""
     for part in unread.parts():
         _print(f"warning: {part}")
         _print(f"  → {part.remedy}")

@@ -35,7 +35,7 @@ class Output(NamedTuple):
 
     @property
     def is_structured(self) -> bool:
-        """Whether objects are printed (as JSON, as YAML or through a template), not table rows."""
+        """Whether whole objects are printed: as JSON, as YAML or through a template."""
         return self.format in (Format.JSON, Format.YAML, *WITH_TEMPLATE)
 
     @property

@@ -1,6 +1,7 @@
-"""The global options of one run, and the values that the run takes from its process.
+"""The global options of a run of orbctl, and the store, clock and user of the run.
 
-Help and completion import this module, so it must import neither the etcd client nor rich.
+Help and completion import this module, so it must not import the etcd client or rich, which are
+slow to import.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from core.eventstore.kv import KeyValueStore
 
 WHO_VARIABLE: Final = "ORBWEAVER_WHO"
-"""The environment variable with the caller's user and host, when orbctl runs in a Pod."""
+"""The environment variable with the caller's user and host if orbctl runs in a Pod."""
 
 WHO_CHARACTERS_MAX: Final = 128
 
@@ -45,7 +46,7 @@ def user_and_host() -> str:
 
 
 class ProcessContext(NamedTuple):
-    """The store, clock and user of a run. Tests replace them.
+    """The store, clock and user of a run, which tests replace.
 
     ``who``: user and host. ``open_store`` None: connect to etcd.
     """
@@ -56,7 +57,7 @@ class ProcessContext(NamedTuple):
 
 
 class Globals(NamedTuple):
-    """The global options of one run. ``cluster``: values by the names of ``CLUSTER_VARIABLES``."""
+    """The global options of one run. ``cluster``: name in ``CLUSTER_VARIABLES`` -> value."""
 
     cluster: dict[str, str]
     output: Output
@@ -66,7 +67,7 @@ class Globals(NamedTuple):
 def globals_of(context: typer.Context) -> Globals:
     """The global options, given before or after the command's name. Raises BadInput."""
     options_so_far = context.obj
-    assert isinstance(options_so_far, Globals), "the callback of the application sets it"
+    assert isinstance(options_so_far, Globals), "the application's callback sets context.obj"
     inherited: dict[str, Any] = context.meta.get(INHERITED_OPTIONS, {})
     cluster = {name: value for name, value in inherited.items() if name in CLUSTER_VARIABLES}
     output = parse_output(inherited["output"]) if "output" in inherited else options_so_far.output

@@ -1,4 +1,4 @@
-"""The sources of ``orbctl import``: files with objects of another IPAM, or its API server."""
+"""The sources of ``orbctl import``: files with objects of another IPAM, or an API server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ops.cli.input_files import read_texts
 from ops.cli.node_file_copies import read_node_folders
 
 KUBECONFIG: Final = "KUBECONFIG"
-"""The environment variable of kubectl: files separated by colons. Only the first is used here."""
+"""The environment variable of kubectl: files separated by colons. Only the first file is used."""
 
 KubeconfigOption = Annotated[
     str, typer.Option("--kubeconfig", help="kubeconfig of the cluster; default: kubectl's")
@@ -42,15 +42,15 @@ Values = list[tuple[str, object]]
 ReadDump = Callable[[], Awaitable[Dump]]
 """A function that reads the objects of another IPAM from the API server, or from files.
 
-Each call lists the objects of the API server again; files are read once.
+Each call lists the API server's objects again. Files are read only once.
 """
 
 
 class ForeignSystem(NamedTuple):
-    """Another IPAM: its collections (path -> kind), and the function that reads their objects.
+    """Another IPAM. ``collections``: API path -> kind of the objects at the path.
 
-    The collections are listed in this order: those that show an address in use come before those
-    that show it free. An address that moves to another collection is seen twice, but not missed.
+    Objects that show an address in use are listed before objects that show the address as free. So
+    an address that changes during the listing can be seen twice, but cannot be missed.
     """
 
     collections: Mapping[str, str]
@@ -92,15 +92,15 @@ HOST_LOCAL_COLLECTIONS: Final = {
     "/api/v1/nodes": "Node",
     **_PODS,
 }
-"""Path -> kind for host-local. Its allocations are not objects but files on the nodes."""
+"""Path -> kind for host-local, whose allocations are files on the nodes."""
 
 
 def dump_reader(
     system: ForeignSystem, files: Sequence[str], kubeconfig: str, context: str
 ) -> ReadDump:
-    """Return a function that reads the objects of the files; without files, of the cluster.
+    """Return a function that reads objects from the files, or without files from the cluster.
 
-    Raises BadInput for files together with a kubeconfig or context, or if a file cannot be read.
+    Raises BadInput if a file cannot be read, or if files are combined with a kubeconfig or context.
     """
     values = _values_of(system.collections, files, kubeconfig, context)
 
@@ -115,8 +115,8 @@ def host_local_dump_reader(
 ) -> ReadDump:
     """Return a function that reads the folder of each node, then objects as ``dump_reader`` does.
 
-    The folders are read first, because they show which addresses are in use. Raises BadInput in the
-    same cases as ``dump_reader``.
+    The folders show which addresses are in use, so the folders are read first. Raises BadInput as
+    ``dump_reader`` does.
     """
     values = _values_of(HOST_LOCAL_COLLECTIONS, files, kubeconfig, context)
 
@@ -140,7 +140,7 @@ def _values_of(
         raise BadInput(
             "--filename cannot be combined with --kubeconfig or --context",
             subject="filename",
-            remedy="remove one or the other",
+            remedy="use only --filename, or only --kubeconfig and --context",
         )
     texts = list(values_in(text for _, text in read_texts(files)))  # standard input is read once
 

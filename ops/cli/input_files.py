@@ -1,6 +1,6 @@
 """Reads the files and folders that ``-f`` names.
 
-Imports little, because a run through kubectl reads files without loading commands.
+Imports little, because a run through kubectl uses this module and must start fast.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from core.errors import BadInput
 
 STANDARD_INPUT: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")
-"""The suffixes of the files that are read from a folder, as by kubectl."""
+"""The suffixes of the files that are read from a folder, as in kubectl."""
 
 READABLE_REMEDY: Final = "give the path of a readable file"
-"""The remedy of a file that cannot be read."""
 
 Recursive = Annotated[
     bool, typer.Option("-R", "--recursive", help="read the folders of -f with their subfolders")
@@ -33,9 +32,9 @@ def read_texts(paths: Sequence[str], *, recursive: bool = False) -> Iterator[tup
 
 
 def input_files(paths: Sequence[str], *, recursive: bool = False) -> Iterator[str]:
-    """The files of these paths; for a folder, the manifests in it. Raises BadInput."""
+    """The paths, with each folder replaced by the manifests in the folder. Raises BadInput."""
     for text in paths:
-        path = text.removeprefix("=")  # -f=FILE
+        path = text.removeprefix("=")  # ``-f=FILE`` passes "=FILE"
         if path == STANDARD_INPUT or not Path(path).is_dir():
             yield path
             continue
@@ -66,5 +65,5 @@ def read_text(path: str) -> str:
         raise BadInput(
             f"cannot read {path}: it is not UTF-8 text",
             subject=path,
-            remedy="name a text file, or convert this one to UTF-8",
+            remedy="name a text file, or convert the file to UTF-8",
         ) from None

@@ -15,7 +15,7 @@ from typing import Any, Final
 from core.errors import BadInput
 
 _BLOCK: Final = re.compile(r"\{((?:[^{}'\"]|'[^']*'|\"[^\"]*\")*)\}")
-"""A part of a template in braces; braces inside quotes do not end it."""
+"""A block in braces. Braces inside quotes do not end the block."""
 
 _STEP: Final = re.compile(
     r"""\.\.(?P<deep>[\w-]+)
@@ -35,7 +35,7 @@ _LITERAL: Final = re.compile(r"\s*(?:'([^']*)'|\"([^\"]*)\")\s*\Z")
 """A block with a quoted text."""
 
 _RANGE: Final = re.compile(r"\s*range\s+(.+?)\s*\Z", re.DOTALL)
-"""A block that repeats the blocks up to its ``{end}``."""
+"""A block ``{range PATH}``, which repeats the template up to ``{end}``."""
 
 
 def find(path: str, value: object) -> list[Any]:
@@ -56,7 +56,7 @@ def find(path: str, value: object) -> list[Any]:
 
 
 def render(template: str, value: object) -> str:
-    """The text of a template. Raises BadInput."""
+    """The template with the value's fields filled in. Raises BadInput."""
     parts: list[tuple[str, str]] = []
     position = 0
     for block in _BLOCK.finditer(template):
@@ -70,7 +70,7 @@ def render(template: str, value: object) -> str:
 
 
 def text_of(value: object) -> str:
-    """A value as text: a string as it is, anything else as JSON in one line."""
+    """A value as text: a string unchanged, any other value as one line of JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

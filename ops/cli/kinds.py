@@ -1,8 +1,8 @@
 """The kinds of objects, and the words that name them on a command line.
 
-Besides orbctl's own words, the names, plurals and short names of the CRDs are accepted
+The names, plurals and short names of the CRDs are accepted too
 (docs/reference/custom-resource-rules.md, "Kinds"). A record is a stored copy of a Kubernetes
-object, such as a Pod or a Deployment; without Kubernetes users store it with ``orbctl apply``.
+object, such as a Pod. Without Kubernetes, users store records with ``orbctl apply``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from core.errors import BadInput
 
 
 class ObjectKind(StrEnum):
-    """A kind of objects; the value is its name in ``-o name`` and in messages."""
+    """A kind of objects. The value is the kind's name in ``-o name`` and in messages."""
 
     POOL = "spiderippool"
     SUBNET = "spidersubnet"
@@ -79,7 +79,7 @@ _WORDS: Final = {
     ObjectKind.APPLICATION: ("application", "applications", "app", "apps"),
     ObjectKind.ADDRESS: ("address", "addresses", "ip"),
 }
-"""Kind -> the words that name it: first the singular, then the plural, then other names."""
+"""Kind -> words for the kind: first the singular, then the plural, then other names."""
 
 KIND_OF_WORD: Final = {word: kind for kind, words in _WORDS.items() for word in words}
 
@@ -100,10 +100,10 @@ RECORD_KINDS: Final = {
     **SERVICE_KINDS,
     ObjectKind.COORDINATOR: COORDINATOR_KIND,
 }
-"""Kinds of which records are stored -> the ``kind`` field of their manifest."""
+"""Kind of a record -> ``kind`` in the record's manifest."""
 
 NAMESPACED_KINDS: Final = (ObjectKind.POD, *WORKLOAD_KINDS, *SERVICE_KINDS)
-"""Kinds of records that are in a namespace."""
+"""Kinds of records that have a namespace."""
 
 _ONE_OBJECT: Final = "name one object, such as `pool lan` or `pod shop/web-0`"
 _SUBJECTS: Final = {
@@ -117,7 +117,7 @@ _SUBJECTS: Final = {
     ObjectKind.ADDRESS: "address",
     ObjectKind.QUARANTINE: "address",
 }
-"""Kind -> prefix of its objects in ``orbctl history``; all other kinds have ``record/``."""
+"""Kind -> prefix of a subject of ``orbctl history``. The prefix of other kinds is ``record/``."""
 
 
 def plural(kind: ObjectKind) -> str:
@@ -140,9 +140,9 @@ def kind_of(word: str, allowed: tuple[ObjectKind, ...]) -> ObjectKind:
 
 
 def subject_name(words: Sequence[str], namespace: str) -> str:
-    """The subject whose history is read, from ``KIND NAME`` or one word. Raises BadInput.
+    """The subject of ``orbctl history`` (``core.audit.history_entries``). Raises BadInput.
 
-    ``core.audit.history_entries`` describes subjects. ``namespace``: for a name without namespace.
+    ``words``: KIND NAME, or a subject. ``namespace``: the default for a name without namespace.
     """
     if len(words) == 1:
         return words[0]
@@ -161,7 +161,7 @@ def subject_name(words: Sequence[str], namespace: str) -> str:
 def split_name(text: str, namespace: str) -> tuple[str, str]:
     """Namespace and name of ``name``, ``namespace/name``, ``pod/name`` or ``pod/namespace/name``.
 
-    ``namespace``: for a text without namespace. Raises BadInput.
+    ``namespace``: the default for a text without namespace. Raises BadInput.
     """
     parts = text.split("/")
     if len(parts) > 1 and parts[0] in (*_WORDS[ObjectKind.POD], *_WORDS[ObjectKind.ENDPOINT]):

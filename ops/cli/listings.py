@@ -1,6 +1,6 @@
-"""Makes table rows of objects: the columns of ``kubectl get``, and more with ``-o wide``.
+"""Makes table rows of objects, with the columns of ``kubectl get``; ``-o wide`` adds columns. Pure.
 
-The first columns are those of docs/reference/custom-resource-rules.md, "Kinds". Pure.
+Source of the columns: docs/reference/custom-resource-rules.md, "Kinds".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ops.manifests import Plain, endpoint_manifest, quarantine_manifest
 
 GROUP = "spiderpool.spidernet.io"
 APP_NAMESPACE = "ipam.spidernet.io/app-namespace"
-"""The label in a pool's podAffinity that names the namespace of its application."""
+"""The label in a pool's podAffinity with the namespace of the application."""
 
 POOL_COLUMNS = (
     TableColumn("NAME"),
@@ -75,7 +75,7 @@ RECORD_COLUMNS = (
     TableColumn("ANNOTATIONS", wide=True),
 )
 SANDBOX_CHARS = 12
-"""Characters of a sandbox's id that a table shows."""
+"""How many characters of a sandbox's id a table shows."""
 
 
 def pool_listing(
@@ -85,9 +85,9 @@ def pool_listing(
     manifests: Sequence[Plain] = (),
     times_until_full: Mapping[str, str] = {},
 ) -> ObjectListing:
-    """List pools. ``counts``, ``totals`` (all addresses) and ``times_until_full``: by pool name.
+    """Rows of pools. The keys of the mappings are pool names.
 
-    A time until a pool is full is a text such as <7d.
+    ``totals``: numbers of addresses. ``times_until_full``: texts such as <7d.
     """
     rows = [
         (
@@ -109,7 +109,7 @@ class SubnetLine(NamedTuple):
 
 
 def subnet_listing(lines: Sequence[SubnetLine], manifests: Sequence[Plain] = ()) -> ObjectListing:
-    """Rows of subnets. The allocated addresses of a subnet are those of its pools."""
+    """Rows of subnets. An allocated address of a subnet is an address of one of the pools."""
     rows = [
         (
             subnet.name,
@@ -143,7 +143,7 @@ def reservation_listing(reservations: Sequence[Reservation]) -> ObjectListing:
 def endpoint_listing(
     endpoints: Sequence[Endpoint], *, namespaced: bool, every_nic: bool = False
 ) -> ObjectListing:
-    """List endpoints: a row for the first NIC only, as kubectl does, or a row for every NIC."""
+    """Rows of endpoints: one for the first NIC, as in kubectl, or one for every NIC."""
     rows, shown = [], []
     for endpoint in endpoints:
         for nic in endpoint.nics if every_nic else endpoint.nics[:1]:
@@ -174,10 +174,7 @@ def quarantine_listing(quarantines: Sequence[Quarantine]) -> ObjectListing:
 
 
 def _end_of_quarantine(quarantine: Quarantine) -> str:
-    """How the address returns to its pools: after probes find no host on it, or by an operator.
-
-    Without a known conflicting host there is nothing to probe for.
-    """
+    """How the quarantine ends: "when silent", after probes find no host; "by hand", by a user."""
     return "by hand" if quarantine.conflicting_host is None else "when silent"
 
 

@@ -1,8 +1,7 @@
-"""Reads the objects of manifests one by one, and makes a command for each object.
+"""Reads the objects of manifests, and makes a command for each object.
 
-An object of a kind that orbctl does not store, such as a network, is skipped with a reason.
-``read_valid_commands`` reports an invalid object and continues; ``read_commands`` raises an error.
-Fields without effect are reported. All messages go to standard error.
+An object of a kind that orbctl does not store, such as a network, is skipped with a reason. Fields
+without effect are reported. All messages go to standard error.
 """
 
 from __future__ import annotations
@@ -54,11 +53,11 @@ _NO_EFFECT: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         for link in ("macvlan", "ipvlan", "vlan")
     ),
 }
-"""Kind -> fields of its spec that have no effect, and why."""
+"""Kind -> fields of the spec that have no effect, each with the reason."""
 
 CommandOf = Callable[[Body], Command]
 Result = Command | BadInput | Refused | None
-"""The command of an object, its fault, or None if it is skipped."""
+"""The command of an object, the error of an invalid object, or None for a skipped object."""
 
 
 def read_commands(
@@ -77,9 +76,10 @@ def read_commands(
 def read_valid_commands(
     paths: list[str], command_of: CommandOf, *, recursive: bool = False
 ) -> tuple[list[Command], int]:
-    """The commands of the valid objects, and the highest exit code of the invalid ones.
+    """The commands of the valid objects, and the highest exit code of the invalid objects.
 
-    Invalid objects are reported. Raises BadInput if a file is not YAML, or if there is no object.
+    Prints the error of each invalid object. Raises BadInput if a file is not YAML, or if there is
+    no object.
     """
     commands: list[Command] = []
     worst = 0
@@ -112,7 +112,7 @@ def read_results(
 
 
 def read_value(value: object, location: str, command_of: CommandOf) -> Result:
-    """The result for one object; prints a line if it is skipped. Returns errors, raises none."""
+    """The result for one object; errors are returned, not raised. Prints why it is skipped."""
     try:
         reason = skip_reason(value)
         if reason:
@@ -146,7 +146,7 @@ def ineffective_fields(value: object) -> Iterator[tuple[str, str]]:
 
 
 def skip_reason(value: object) -> str:
-    """Why an object is skipped; "" if its kind is stored, or is probably a misspelt stored kind."""
+    """Why an object is skipped; "" for a stored kind, and for a likely misspelt stored kind."""
     if not isinstance(value, Mapping):
         return ""
     kind, version = value.get("kind"), value.get("apiVersion")
@@ -171,7 +171,7 @@ def skip_reason(value: object) -> str:
 
 
 def object_title(value: object) -> str:
-    """``kind/namespace/name`` of an object, without the parts that it does not have."""
+    """``kind/namespace/name`` of an object; missing parts are left out."""
     if not isinstance(value, Mapping):
         return "object"
     metadata = value.get("metadata")

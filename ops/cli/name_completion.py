@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from ops.settings import ClusterSettings
 
 COMPLETION_S_MAX: Final = 1.0
-"""Seconds that a shell waits for names; after that it completes none."""
+"""Seconds that a completion may take. After this time, no names are offered."""
 
 NAMES_MAX: Final = 2_000
 """The most names that one completion offers."""
 
 
 def complete_kind(incomplete: str) -> list[str]:
-    """The words for kinds that begin with this text."""
+    """The words of ``KIND_OF_WORD`` that begin with this text."""
     return [word for word in KIND_OF_WORD if word.startswith(incomplete)]
 
 
@@ -44,7 +44,7 @@ def complete_objects(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_names(context: typer.Context, incomplete: str) -> list[str]:
-    """Completions of the names that follow the argument ``kind``."""
+    """Completions of the names of objects whose kind is the argument ``kind``."""
     names = _names(context, context.params.get("kind") or "")
     return [name for name in names if name.startswith(incomplete)]
 
@@ -61,7 +61,7 @@ def _names(context: typer.Context, word: str) -> list[str]:
         if isinstance(text, str)
     }
     namespace = context.params.get("namespace") or "default"
-    from ops.settings import cluster_settings  # noqa: PLC0415  # as in ``_read``
+    from ops.settings import cluster_settings  # noqa: PLC0415  # slow to import
 
     try:
         settings = cluster_settings(os.environ, options)
@@ -71,7 +71,7 @@ def _names(context: typer.Context, word: str) -> list[str]:
 
 
 async def _read(settings: ClusterSettings, kind: ObjectKind, namespace: str) -> list[str]:
-    # Kinds are completed without the client of etcd, which takes 0.1 s to import.
+    # The etcd client takes 0.1 s to import, and completing kinds does not need it.
     from core.eventstore.etcd import EtcdStore  # noqa: PLC0415
 
     store, keys = EtcdStore(settings.etcd), Keys(settings.cluster)
@@ -97,7 +97,7 @@ def _names_in(ledger: Ledger, kind: ObjectKind, namespace: str) -> list[str]:
         case ObjectKind.RESERVATION:
             return list(ledger.reservations)
         case ObjectKind.QUARANTINE | ObjectKind.ADDRESS:
-            return list(ledger.quarantine)  # not the claimed addresses, which may be many
+            return list(ledger.quarantine)  # claimed addresses may be too many
         case _:  # records: objects of standalone mode, such as Nodes
             record_kind = RECORD_KINDS.get(kind)
             return [

@@ -1,8 +1,8 @@
-"""Reads copies of the files that CNI executables store on nodes: a folder for each node.
+"""Reads copies of the CNI files of nodes. ``DIRECTORY/NODE`` is the folder of one node.
 
-``DIRECTORY/NODE/etc/cni/net.d`` has the network configurations of the node, and
-``DIRECTORY/NODE/var/lib/cni/networks`` the files of host-local, unless a configuration names
-another directory. ``DIRECTORY/NODE`` may be a symbolic link to the root of the node.
+``DIRECTORY/NODE/etc/cni/net.d`` has the node's network configurations.
+``DIRECTORY/NODE/var/lib/cni/networks`` has the files of host-local, unless a configuration names
+another directory. ``DIRECTORY/NODE`` may be a symbolic link to the root directory of the node.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ NETWORKS_PATH: Final = "var/lib/cni/networks"
 
 CONFIGURATION_BYTES_MAX: Final = 1024 * 1024
 RESERVATION_BYTES_MAX: Final = 4096
-"""The largest file of host-local: a container's id, a line break, the name of an interface."""
+"""The size limit of a host-local reservation: a container's id and an interface's name."""
 
 FILES_MAX: Final = 131_072
-"""The most files of one directory: one for each address of two /16."""
+"""The largest number of files in one directory: one for each address of two /16 subnets."""
 
 REMEDY: Final = "keep only CNI configurations and host-local's reservations in the folder"
 
@@ -58,13 +58,13 @@ def _read_node(folder: Path) -> NodeFiles:
         raise BadInput(
             f"{folder} has neither {CONFIGURATIONS_PATH} nor {NETWORKS_PATH}",
             subject=str(folder),
-            remedy=f"copy both directories of node {folder.name} into it",
+            remedy=f"copy both directories of node {folder.name} into {folder}",
         )
     return NodeFiles(folder.name, configurations, networks)
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    """The files of a directory, none if it does not exist. Raises BadInput."""
+    """The files of a directory; none if the directory does not exist. Raises BadInput."""
     try:
         files = sorted(path for path in directory.iterdir() if path.is_file())
     except FileNotFoundError:
@@ -85,7 +85,7 @@ def _files(directory: Path) -> Iterator[Path]:
 
 
 def _read(file: Path, bytes_max: int) -> str:
-    """The text of a file; "" if it does not exist any more. Raises BadInput."""
+    """The text of a file; "" if the file has been deleted. Raises BadInput."""
     try:
         with file.open("rb") as stream:
             content = stream.read(bytes_max + 1)

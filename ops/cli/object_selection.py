@@ -1,7 +1,4 @@
-"""Selects objects of the present or a past ledger, and lists them. Pure.
-
-The caller has read the ledger.
-"""
+"""Selects objects of a present or past ledger, and lists the selected objects. Pure."""
 
 from __future__ import annotations
 
@@ -27,8 +24,8 @@ from ops.manifests import pool_manifest, subnet_manifest
 class ObjectSelection(NamedTuple):
     """The objects that a command names. ``name`` "": all; ``namespace`` "": all namespaces.
 
-    ``needs_manifests``: make manifests for a table too, because selectors read them.
-    ``times_until_full``: the time until a pool is full, by pool name, for the wide table.
+    ``needs_manifests``: make manifests for a table too, for selectors. ``times_until_full``: pool
+    name -> the time until the pool is full, for the wide table.
     """
 
     kind: ObjectKind
@@ -53,26 +50,24 @@ class ObjectSelection(NamedTuple):
 
     @property
     def full_name(self) -> str:
-        """The name with its namespace, if it has one."""
+        """``namespace/name``, or only the name for a kind without namespaces."""
         is_qualified = self._is_namespaced and self.namespace
         return f"{self.namespace}/{self.name}" if is_qualified else self.name
 
     def not_found(self) -> NotFound:
-        """The error of a name without an object, at present or in the past."""
+        """The error if no object has the name."""
         listing = f"orbctl get {plural(self.kind)}{' -A' if self._is_namespaced else ''}"
         return NotFound(
             f"there is no {self.kind} {self.full_name}",
             subject=self.name,
-            remedy=f"`{listing}` lists those that exist now",
+            remedy=f"`{listing}` lists the present objects",
         )
 
 
 def listing_of(
     ledger: Ledger, selection: ObjectSelection, applications: Applications | None = None
 ) -> ObjectListing:
-    """List the selected objects.
-
-    ``applications``: as in ``application_lines``.
+    """List the selected objects. ``applications``: as in ``application_lines``.
 
     Raises NotFound if the named object does not exist.
     """
@@ -110,12 +105,12 @@ def listing_of(
 def empty_message(
     ledger: Ledger, selection: ObjectSelection, applications: Applications | None = None
 ) -> str:
-    """The message for an empty list; it names the number of objects in other namespaces."""
+    """The message for an empty list, with the number of objects in other namespaces."""
     in_all_namespaces = listing_of(ledger, selection._replace(namespace=""), applications)
     if in_all_namespaces.names:
         return (
             f"there are no {plural(selection.kind)} in namespace {selection.namespace};"
-            f" {len(in_all_namespaces.names)} in others (-A shows all)"
+            f" {len(in_all_namespaces.names)} in other namespaces (-A shows all)"
         )
     with_pool = " with automatic pools" if selection.kind is ObjectKind.APPLICATION else ""
     return f"there are no {plural(selection.kind)}{with_pool}"
@@ -124,7 +119,7 @@ def empty_message(
 def _pools(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
     pools = [pool for name, pool in sorted(ledger.pools.items()) if selection.selects(name)]
     held = claims_by_pool(ledger)
-    # Structured output has no column for free addresses.
+    # Only tables show free addresses.
     tallies = {} if selection.output.is_structured else Projection(ledger).tallies
     counts = {
         pool.name: PoolUsage(len(held[pool.name]), tallies[pool.name].free.size if tallies else 0)

@@ -84,7 +84,7 @@ _PANELS: Final = {
         "version": ("program:version", "Show the versions of program and formats."),
     },
 }
-"""Panel of the help -> command -> its function, as ``module:function``, and its first help line."""
+"""Panel of the help -> command -> (``module:function``, first line of the command's help)."""
 
 
 class OrbctlCommands(CommandGroup):

@@ -1,7 +1,6 @@
 """Prints results on standard output: tables for people, other formats for programs.
 
-Formats for programs are stable and complete; a table shows a selection of columns. This module
-never reads etcd.
+The formats for programs are stable and complete.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from ops.cli.formats import TABLE_OUTPUT, Format, Output
 
 MANIFEST_LIST: Final = {"apiVersion": "v1", "kind": "List"}
 PLAIN_WIDTH: Final = 10_000
-"""Width in characters of a table, so that no row is shortened or wrapped."""
+"""Width of a table in characters: large enough that no row is shortened or wrapped."""
 
 _TRAILING_SPACES: Final = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
-"""Spaces at the end of a line; the group is the escape sequences after them, which stay."""
+"""Spaces at the end of a line. The group matches colour codes after the spaces, which are kept."""
 
 
 class TableColumn(NamedTuple):
@@ -120,7 +119,7 @@ def _custom_columns(
 ) -> tuple[list[TableColumn], list[list[str]]]:
     """Columns and rows of ``NAME:.metadata.name,...``. Raises BadInput."""
     columns, paths = [], []
-    # Split at commas, but not at those inside of brackets or parentheses of a path.
+    # Split at commas outside brackets and parentheses.
     for part in re.split(r",(?![^\[(]*[\])])", template):
         title, colon, path = part.partition(":")
         if not (title and colon and path):
@@ -139,9 +138,9 @@ def _custom_columns(
 
 
 def print_rich(renderable: object) -> None:
-    """Print with rich: in colour on a terminal; lines are complete and have no trailing spaces.
+    """Print with rich, in colour on a terminal.
 
-    Like kubectl, it never shortens a line: a narrow terminal wraps it.
+    Lines have no trailing spaces and, as in kubectl, are never shortened.
     """
     wide = console(width=PLAIN_WIDTH)
     with wide.capture() as captured:
@@ -151,7 +150,7 @@ def print_rich(renderable: object) -> None:
 
 
 def console(width: int | None = None) -> Console:
-    """The console of standard output; ``width`` None: that of the terminal."""
+    """The console of standard output; ``width`` None: the width of the terminal."""
     terminal = sys.stdout.isatty()
     return Console(
         file=sys.stdout,

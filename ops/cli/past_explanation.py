@@ -1,4 +1,4 @@
-"""Prints the results of past ADDs for ``orbctl explain``: claims and refusals of the log."""
+"""Prints the results of past ADDs for ``orbctl explain``: claims and refusals in the log."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _no_adds(pod: str, adds: PastAdds) -> NotFound:
         why = f"{event.reason}: {event.evidence}" if event.evidence else event.reason
         at = moment(adds.released.recorded_at_ms)
         message += f" since the release of {', '.join(event.addresses())} at {at} ({why})"
-    return NotFound(message, remedy=f"`orbctl history {pod}` shows the addresses that it had")
+    return NotFound(message, remedy=f"`orbctl history {pod}` shows the addresses that the Pod had")
 
 
 def _show_claim(recorded: Recorded, now_ms: int) -> None:
@@ -118,7 +118,7 @@ def _claimed(event: AddressesClaimed) -> list[tuple[str, str]]:
 def plain_adds(pod: str, adds: PastAdds) -> dict[str, Any]:
     """The results as a value for JSON and YAML, with all fields that ``orbctl explain`` prints.
 
-    The empty fields are those that only the explanation of a present or future ADD has.
+    Fields about a present or future ADD are empty.
     """
     held = adds.endpoint.addresses() if adds.endpoint else ()
     source, verdicts, error = _decision(adds)

@@ -1,6 +1,6 @@
 """Reads the facts about Pods for ``orbctl gc``: from records and options, or from the API server.
 
-With an API server, no option can declare a Pod deleted: only the answer of the server counts.
+With an API server, options cannot declare a Pod deleted.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ async def pod_source(
 ) -> AsyncIterator[ReadPodFacts]:
     """Open the source of facts about Pods.
 
-    ``kubeconfig``: the cluster with the Pods; "": the cluster in which this process runs as a Pod;
-    None: no cluster, so the facts come from records. ``notice``: the Pods and nodes that options
-    declare deleted. Raises BadInput, NotReady.
+    ``kubeconfig`` "": the cluster in which this process runs. ``kubeconfig`` None: the facts come
+    from records. ``notice``: the Pods and nodes that options declare deleted. Raises BadInput,
+    NotReady.
     """
     if kubeconfig is None:
         yield partial(

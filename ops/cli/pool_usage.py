@@ -1,8 +1,8 @@
 """Counts the claims of pools with count-only reads of etcd at one revision.
 
-All claims of a pool are inside its addresses (invariant I2, docs/contributing/architecture.md), and
-a range of addresses is a range of keys. So a table of a thousand pools costs a few reads for any
-number of claims.
+A range of addresses is a range of keys, so the number of reads does not depend on the number of
+claims. All claims of a pool are inside the addresses of the pool (invariant I2,
+docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ async def count_pools(
 ) -> dict[str, PoolUsage]:
     """Count the claimed and the free addresses of each pool; return the counts by pool name.
 
-    ``ledger``: the configuration as read from etcd; its ``position`` is the revision of that read,
-    and the claims are counted at the same revision. Raises Compacted, StoreUnavailable.
+    The claims are counted at revision ``ledger.position``, at which the configuration was read.
+    Raises Compacted, StoreUnavailable.
     """
     all_addresses = [pool_addresses(pool) for pool in pools]
     usable_addresses = [available(pool, ledger) for pool in pools]
@@ -46,7 +46,7 @@ async def count_pools(
 
 
 def available(pool: Pool, ledger: Ledger) -> AddressSet:
-    """The addresses of a pool that can be allocated, whether they are claimed or not."""
+    """The addresses of a pool, claimed or not, that are neither reserved nor quarantined."""
     quarantined = [
         parse_address(quarantine.address).value
         for quarantine in ledger.quarantine.values()

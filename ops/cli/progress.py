@@ -1,6 +1,6 @@
 """A progress bar for commands that read or write the whole log.
 
-It is shown on standard error, and only if that is a terminal. It is removed when the command ends.
+Shown only if standard error is a terminal; removed when the command ends.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def progress(title: str) -> Iterator[Advance]:
     if not sys.stderr.isatty():
         yield ignore
         return
-    from rich.console import Console  # noqa: PLC0415  # slow to import, and only needed for a bar
+    from rich.console import Console  # noqa: PLC0415  # slow to import
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     columns = (

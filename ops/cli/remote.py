@@ -1,12 +1,10 @@
-"""Runs orbctl in a Pod through ``kubectl exec``, for people who cannot reach etcd or a node.
+"""Runs orbctl in a Pod through ``kubectl exec``, for users who cannot reach etcd or a node.
 
-A controller's Pod has orbctl, the endpoints and certificates of etcd, and the archive, so that the
-caller needs only the right to ``exec`` into it. A command about one node runs in the Pod of that
-node's agent, which has the network of the node. A node without an agent is cleaned from a separate
-Pod (``cleanup_pod``).
+Most commands run in a controller's Pod, which can reach etcd and the archive. A command about one
+node runs in the Pod of that node's agent. ``node clean`` runs in a separate Pod (``cleanup_pod``).
 
-Files of this machine are passed as standard input; output and exit code are returned. User and host
-of this machine are passed too and recorded in every event. Nothing verifies them.
+Files of this machine are passed as standard input. The user and host of this machine are recorded
+in every event, but not verified.
 """
 
 from __future__ import annotations
@@ -30,11 +28,11 @@ from ops.cli.orbctl_application import app
 KUBECTL_OPTIONS: Final = ("--context", "--kubeconfig")
 SYSTEM_NAMESPACE: Final = "--system-namespace"
 OPTIONS: Final = (*KUBECTL_OPTIONS, SYSTEM_NAMESPACE)
-"""The options that name the cluster; with one of them orbctl runs through kubectl."""
+"""The options that name the cluster. With any of these options, orbctl runs through kubectl."""
 
 ETCD_OPTION: Final = "--etcd"
 ETCD_VARIABLE: Final = "ORBWEAVER_ETCD_ENDPOINTS"
-"""With this option or variable, orbctl connects to etcd directly."""
+"""With this variable or ``--etcd``, orbctl connects to etcd directly."""
 
 LOCAL: Final = frozenset(
     ("completion", "crds", "help", "install", "migrate", "nad", "replay", "version")
@@ -42,7 +40,7 @@ LOCAL: Final = frozenset(
 """Commands that need no cluster, or are about this machine."""
 
 OWN_OPTIONS: Final = ("gc", "import")
-"""Commands with options --context or --kubeconfig of their own; they run on this machine."""
+"""Commands that use --context and --kubeconfig for another purpose."""
 
 FILE_OPTIONS: Final = ("--filename", "--request")
 RECURSIVE: Final = "--recursive"
@@ -56,25 +54,25 @@ CLEANS_A_NODE: Final = ("node", "clean")
 """The first words of ``node clean NODE``; without NODE the command cleans this machine."""
 
 OF_A_POD: Final = "trace-path"
-"""The command whose second word names a Pod; it runs on the node of that Pod."""
+"""``trace-path POD``: the command runs on the node of the Pod."""
 
 SELECTOR: Final = "app.kubernetes.io/part-of=orbweaver,app.kubernetes.io/component="
 CONTROLLER: Final = "controller"
 AGENT: Final = "agent"
 KUBECTL_DEADLINE_S: Final = 30
-"""Seconds that one call of kubectl may take, except the one that runs the command of the user."""
+"""Seconds that a call of kubectl may take. The user's own command has no deadline."""
 
 NO_PROGRAM: Final = 127
 """The exit code of env(1) if a program is not on PATH."""
 
 Finder = Callable[[Sequence[str]], str]
-"""Runs a kubectl command that reads objects; returns its output."""
+"""Runs a kubectl command that reads objects; returns the output."""
 
 
 class Remote(NamedTuple):
     """The kubectl command. ``stdin`` None: the standard input of this process.
 
-    ``node``: the node whose agent's Pod runs orbctl; "": a controller's Pod runs it.
+    ``node``: the node whose agent's Pod runs orbctl; "": a controller's Pod runs orbctl.
     """
 
     command: list[str]
@@ -143,9 +141,9 @@ def _clean(arguments: Sequence[str], node: str) -> str:
         (option.name for option in passed if option.name not in cleanup_pod.OPTIONS), ""
     )
     if unusable:
-        text = f"`node clean NODE` does not accept {unusable}: its Pod has the mounts of an agent"
+        text = f"`node clean NODE` does not accept {unusable}: it uses the mounts of an agent"
         raise BadInput(
-            text, subject=unusable, remedy=f"leave it out, or run this on {node} as root"
+            text, subject=unusable, remedy=f"leave out {unusable}, or run this on {node} as root"
         )
 
     def kubectl(words: Sequence[str], stdin: str) -> str:
@@ -180,7 +178,7 @@ def _positional(arguments: Sequence[str]) -> list[str]:
 
 
 def _node_of_line(arguments: Sequence[str], command: tuple[str, str] = ON_A_NODE) -> str:
-    """The node that the line names after ``command``; "" for another command or without a node."""
+    """The node that the line names after ``command``; "" if the line has no such node."""
     words = _positional(arguments)
     return words[2] if tuple(words[:2]) == command and len(words) > len(command) else ""
 
@@ -206,7 +204,7 @@ def _node(kubectl: Sequence[str], arguments: Sequence[str], find: Finder) -> tup
         raise NotFound(
             f"there is no Pod {namespace}/{name}",
             subject=named,
-            remedy=f"`kubectl get pods -n {namespace}` lists the Pods of its namespace",
+            remedy=f"`kubectl get pods -n {namespace}` lists the Pods",
         )
     node = str(json.loads(text)["spec"].get("nodeName", ""))
     if not node:
@@ -219,7 +217,7 @@ def _node(kubectl: Sequence[str], arguments: Sequence[str], find: Finder) -> tup
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The options for kubectl, at any position, and the other words of the line."""
+    """The options in ``OPTIONS``, and the other words of the line."""
     options: dict[str, str] = {}
     words: list[str] = []
     for option in _parsed(arguments):
@@ -231,7 +229,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
-    """The line with ``-`` in place of its files, and their content. Raises BadInput."""
+    """The line with ``-`` in place of files, and the content of the files. Raises BadInput."""
     options = _parsed(arguments)
     recursive = any(option.name == RECURSIVE for option in options)
     words: list[str] = []
@@ -255,7 +253,7 @@ def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
 def _pods(
     kubectl: Sequence[str], namespace: str, component: str, node: str, find: Finder
 ) -> list[dict[str, Any]]:
-    """The running Pods of a component; only those on ``node`` if it is not ""."""
+    """The running Pods of a component; ``node`` "": on all nodes."""
     scope = ["-n", namespace] if namespace else ["-A"]
     on_node = [f"--field-selector=spec.nodeName={node}"] if node else []
     selected = ["-l", f"{SELECTOR}{component}", *on_node, "-o", "json"]
@@ -292,7 +290,7 @@ def _check_version(remote: Remote, code: int) -> None:
     """Raise OrbweaverError if orbctl in the agent's Pod is missing or has another version."""
     agent = f"the agent on node {remote.node}"
     if code == NO_PROGRAM:
-        remedy = f"upgrade the chart to version {core.__version__}, which is that of this orbctl"
+        remedy = f"upgrade the chart to version {core.__version__}, the version of this orbctl"
         raise OrbweaverError(f"{agent} is too old: it has no orbctl", remedy=remedy)
     end = remote.command.index("orbctl") + 1
     version = _kubectl_output([*remote.command[:end], "--version"]).strip().rpartition(" ")[2]
@@ -310,7 +308,7 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
 
 
 def _kubectl_output(command: Sequence[str], stdin: str = "") -> str:
-    """The output of kubectl. Raises OrbweaverError with its error text, or after a timeout."""
+    """The output of kubectl. Raises OrbweaverError if kubectl fails, and after a timeout."""
     if shutil.which(command[0]) is None:
         raise NotFound(f"{command[0]} is not on PATH", subject="PATH", remedy="install kubectl")
     try:

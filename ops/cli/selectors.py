@@ -1,6 +1,6 @@
-"""The options ``-l``, ``--field-selector`` and ``--sort-by``, in the syntax of kubectl. Pure.
+"""Selects and sorts objects by their manifests, in the syntax of kubectl. Pure.
 
-They apply to the manifests of objects.
+The options are ``-l``, ``--field-selector`` and ``--sort-by``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from core.errors import BadInput
 from ops.cli.jsonpath import find, text_of
 from ops.cli.output import ObjectListing
 
+LABEL_REMEDY: Final = "write 'app=web', 'app!=web', 'app in (web,db)', 'app' or '!app'"
+
 _SET: Final = re.compile(r"\s*([^\s=!,()]+)\s+(in|notin)\s*\(([^()]*)\)\s*\Z")
 _EQUAL: Final = re.compile(r"\s*([^\s=!,()]+)\s*(==|=|!=)\s*([^\s=!,()]*)\s*\Z")
 _EXISTS: Final = re.compile(r"\s*(!?)\s*([^\s=!,()]+)\s*\Z")
@@ -30,7 +32,7 @@ _FIELD: Final = re.compile(r"\s*([^=!]+?)\s*(==|=|!=)\s*(.*?)\s*\Z")
 
 
 class FieldRequirement(NamedTuple):
-    """Requires that the value at ``path`` is ``value``; with ``negated``, that it is not."""
+    """Requires ``value`` at ``path``; if ``negated``, any other value."""
 
     path: str
     value: str
@@ -46,11 +48,11 @@ class Selectors(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether every object is listed, in the given order."""
+        """Whether no option is set."""
         return self.labels.is_empty() and not self.fields and not self.sort_by
 
     def apply(self, listing: ObjectListing) -> ObjectListing:
-        """The listing with the objects that are selected, sorted. Raises BadInput."""
+        """The listing with only the selected objects, sorted. Raises BadInput."""
         selected = [
             index for index, manifest in enumerate(listing.manifests) if self._selects(manifest)
         ]
@@ -83,7 +85,7 @@ def _label_selector(text: str) -> LabelSelector:
         raise BadInput(
             f"-l {text[:200]}: {problem.message}",
             subject="--selector",
-            remedy="write app=web, app!=web, 'app in (web,db)', app or !app",
+            remedy=LABEL_REMEDY,
         )
     return selector
 
@@ -99,7 +101,7 @@ def _requirement(text: str) -> Requirement:
     raise BadInput(
         f"-l: {text[:64]!r} is not a label selector",
         subject="--selector",
-        remedy="write app=web, app!=web, 'app in (web,db)', app or !app",
+        remedy=LABEL_REMEDY,
     )
 
 

@@ -1,10 +1,9 @@
 """One run of orbctl: the connection to one cluster, and a writer for changes.
 
-The head key of a writer, which has the number of its newest segment, is never deleted. To limit the
-number of head keys, orbctl uses one of ``WRITERS_MAX`` writer names, chosen by user and host; every
-event names the user (``Cause.actor``). Of two concurrent runs with the same writer name, the later
-one fences the earlier one: the write of the fenced run fails without an effect, and the run repeats
-it.
+Each writer name has a head key in etcd that is never deleted. To limit the number of head keys,
+orbctl has only ``WRITERS_MAX`` writer names; user and host determine the name. If two runs write
+with the same name, the later run fences the earlier run: the write of the earlier run fails without
+an effect and is repeated.
 """
 
 from __future__ import annotations
@@ -41,17 +40,17 @@ READ_S_MAX: Final = 4.0
 """Seconds that one read may take: longer than the election of an etcd leader."""
 
 FENCED_TRIES_MAX: Final = 6
-"""Attempts of a write whose writer other runs fence."""
+"""Attempts of a write while other runs fence the writer."""
 
 FENCED_PAUSE_S_MAX: Final = 0.4
-"""The longest pause between two of these attempts, in seconds."""
+"""The longest pause between two attempts, in seconds."""
 
 COMPACTED_TRIES_MAX: Final = 3
 """Attempts of a long read whose revision etcd compacts."""
 
 
 class ClusterSession:
-    """Cluster and output format of this run. Created inside the event loop; ``run`` closes it."""
+    """Cluster and output format of this run. Must be created inside the event loop."""
 
     def __init__(
         self, settings: ClusterSettings, process: ProcessContext, output: Output = TABLE_OUTPUT
@@ -75,10 +74,10 @@ class ClusterSession:
         return Cause(self.actor, traceparent=tracing.caller_traceparent(""))
 
     async def write(self, action: Callable[[Writer], Awaitable[T]]) -> T:
-        """Run the action with an open writer; repeat it if another run fenced the writer.
+        """Run the action with an open writer; repeat the action if another run fenced the writer.
 
-        ``action`` must read its input itself, so that it can be repeated. Raises the errors of the
-        action, and WriterFenced after ``FENCED_TRIES_MAX`` attempts.
+        ``action`` must read its input on each call. Raises the errors of the action, and
+        WriterFenced after ``FENCED_TRIES_MAX`` attempts.
         """
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(WriterFenced),
@@ -105,7 +104,7 @@ class ClusterSession:
             await writer.close()
 
     async def read(self, action: Callable[[], Awaitable[T]]) -> T:
-        """Run a long read; repeat it if etcd compacted its revision. Raises Compacted."""
+        """Run a long read; repeat the read after Compacted. Raises Compacted."""
 
         async def read_once() -> T:  # tenacity awaits coroutine functions, not lambdas
             return await action()

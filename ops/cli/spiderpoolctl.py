@@ -1,7 +1,6 @@
 """``spiderpoolctl``: some commands of orbctl under Spiderpool's names.
 
-See docs/reference/spiderpoolctl.md. In Spiderpool these commands are stubs; here each calls a
-command of orbctl. The global options are those of orbctl.
+See docs/reference/spiderpoolctl.md. The global options are those of orbctl.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ Address = Annotated[str, typer.Option("--ip", help="the address")]
 @app.command(name="gc")
 def gc_(
     context: typer.Context,
-    address: Annotated[  # noqa: ARG001  # Spiderpool's program has it
+    address: Annotated[  # noqa: ARG001  # an option of Spiderpool's program
         str, typer.Option("--address", help="ignored: orbctl reads etcd itself")
     ] = "",
 ) -> None:

@@ -1,8 +1,8 @@
 """Parses times and durations of a command line. Pure: the current time is an argument.
 
 A time is ``2026-03-01T14:03:00Z``, ``2026-03-01 14:03``, ``2026-03-01``, ``14:03`` (today) or
-``15m`` (ago). Without a zone it is UTC, as all times that orbctl prints. A duration is ``90s``,
-``15m``, ``2h``, ``3d`` or ``1w``.
+``15m`` (15 minutes ago). A time without a zone is in UTC. A duration is ``90s``, ``15m``, ``2h``,
+``3d`` or ``1w``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def parse_time(text: str, now_ms: int) -> int:
     if _CLOCK.match(stripped):
         today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
         width = len("00:00") if len(stripped) <= len("00:00") else len("00:00:00")
-        # fromisoformat needs two digits of the hour.
+        # fromisoformat needs an hour of two digits.
         stripped = f"{today}T{stripped:0>{width}}"
     try:
         moment = datetime.fromisoformat(stripped)

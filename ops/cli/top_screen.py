@@ -1,9 +1,4 @@
-"""The screen of ``orbctl top``.
-
-``ActivityBoard`` has the content: the projection and the last minute of the log. ``screen_of``
-draws it. ``TopScreen`` waits ``REFRESH_S`` between two drawings, and up to ``IDLE_S`` more for a
-change, because rates go down without an event. Drawing reads nothing from etcd.
-"""
+"""The screen of ``orbctl top``. Reads nothing from etcd."""
 
 from __future__ import annotations
 
@@ -27,13 +22,16 @@ from ops.cli.output import TableColumn, counted, duration, moment, table_of
 
 REFRESH_S: Final = 0.5
 IDLE_S: Final = 1.0
-"""Seconds to wait for a change, in addition to ``REFRESH_S``."""
+"""Seconds to wait for a change after ``REFRESH_S``.
+
+Without a change the screen is drawn too, because rates go down without an event.
+"""
 
 QUIT_KEYS: Final = (b"q", b"Q", b"\x03", b"\x1b")
 """q, Ctrl-C and Escape."""
 
 LINES_AROUND: Final = 8
-"""Lines of the screen besides the rows of pools, writers and refusals: titles and blank lines."""
+"""Titles and blank lines of the screen."""
 
 REFUSALS_SHOWN: Final = 5
 WRITERS_SHOWN: Final = 8
@@ -88,7 +86,7 @@ class ActivityBoard(NamedTuple):
 
 
 def board_of(projection: Projection, activity: Activity, now_ms: int) -> ActivityBoard:
-    """The state of a projection with the last minute of the log."""
+    """The board of a projection, with the activity of the last minute."""
     minute = activity.minute(now_ms)
     pools = []
     for name, tally in projection.tallies.items():

@@ -1,7 +1,7 @@
 """Records a run of orbctl as a trace, if ORBWEAVER_TRACES_ENDPOINT names an OTLP endpoint.
 
-OpenTelemetry's own variables do not enable tracing: many shells set them, and a command must not
-depend on a collector. The trace continues TRACEPARENT, TRACESTATE and BAGGAGE of the caller.
+OpenTelemetry's own variables do not enable tracing, because many shells set these variables. The
+trace continues TRACEPARENT, TRACESTATE and BAGGAGE of the caller.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def run_traced(
     environment: Mapping[str, str],
     run: Callable[[], int],
 ) -> int:
-    """Call ``run``, in a span if there is an endpoint; return its exit code. Raises BadInput."""
+    """Call ``run``, in a span if there is an endpoint; return the exit code. Raises BadInput."""
     endpoint = environment.get(ENDPOINT, "")
     if not endpoint:
         return run()

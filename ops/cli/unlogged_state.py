@@ -1,7 +1,7 @@
-"""Reads state that is not in the log: cool-downs of addresses, bindings of a network provider.
+"""Reads state that is not in the log: cool-downs of addresses, and bindings.
 
 A cool-down is a key with an etcd lease. A binding is a request to a network provider to bind the
-addresses of an endpoint. Writes nothing.
+addresses of an endpoint.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class CoolDownMark(NamedTuple):
         until = moment(now_ms + 1000 * self.left_s)
         left = duration(1000 * self.left_s)
         return (
-            f"until {until} (another {left}): other addresses are allocated first;"
-            f" {self.holder} can get it now"
+            f"until {until} ({left} left): other Pods get this address only if no other address is"
+            f" free; {self.holder} can get it now"
         )
 
 

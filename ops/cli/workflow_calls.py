@@ -1,4 +1,4 @@
-"""Client, arguments and errors for the commands about executions and schedules."""
+"""Shared by the commands about executions and schedules: client, arguments, errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Arguments = Annotated[list[str] | None, typer.Argument(help="arguments, JSON or 
 
 
 def workflow_client(session: ClusterSession, queue: str) -> Client:
-    """A client of a task queue of the cluster."""
+    """A client for one task queue."""
     return Client(session.store, session.keys, name="orbctl", queue=queue)
 
 
@@ -70,7 +70,7 @@ def _unknown_type(name: str, queue: str, registered: list[str]) -> Exception:
 
 @contextmanager
 def engine_errors() -> Iterator[None]:
-    """Raise errors of the workflow engine (limits, payloads) as errors of orbctl."""
+    """Convert WorkflowError to OrbweaverError."""
     try:
         yield
     except WorkflowError as error:

@@ -1,7 +1,6 @@
-"""Reads applications for ``orbctl``: from the API server of a cluster, or from records.
+"""Lists the applications of a Kubernetes cluster, as controllers do.
 
-Records (stored copies of workloads) exist only without Kubernetes. In a Kubernetes cluster orbctl
-lists the workloads as controllers do.
+Without Kubernetes, the ledger has the workloads as records (stored copies).
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ Kubeconfig = Annotated[
 ]
 
 Applications = Mapping["ApplicationKey", "Application | MissingOwner"]
-"""Applications that request or have automatic pools; MissingOwner: why one was not found."""
+"""Applications that request or have automatic pools, or the reason why one was not found."""
 
 
 async def read_applications(kubeconfig: str, ledger: Ledger) -> Applications | None:
     """List the applications of a cluster; None if neither option nor environment names a cluster.
 
-    A kind that cannot be listed is reported, and its applications do not count as deleted. Raises
-    BadInput if there are no credentials.
+    Prints each kind that cannot be listed; applications of such a kind do not count as deleted.
+    Raises BadInput if there are no credentials.
     """
     cluster = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
     if cluster is None:

@@ -236,7 +236,7 @@ async def _show_endpoint(session: ClusterSession, ledger: Ledger, key: tuple[str
     if endpoint is None:
         raise NotFound(
             f"Pod {'/'.join(key)} has no addresses",
-            remedy=f"`orbctl history {'/'.join(key)}` shows the addresses that it had",
+            remedy=f"`orbctl history {'/'.join(key)}` shows the addresses that the Pod had",
         )
     if session.output.is_structured:
         show_value(endpoint_manifest(endpoint), session.output)

@@ -41,10 +41,10 @@ T = TypeVar("T")
 
 UNREADABLE_SHOWN_MAX: Final = 20
 NEWEST_HEADS_MAX: Final = 64
-"""How many writer heads are followed to find the newest event: those that changed last.
+"""How many writer heads are searched for the newest event, the last changed heads first.
 
 A head is a key with the number of the writer's newest segment. A head can change without an event,
-so the newest event is usually, but not always, in the segment of the head that changed last.
+so the last changed head may not lead to the newest event.
 """
 
 
@@ -52,8 +52,8 @@ class ClusterStatus:
     """The state of the cluster at one revision.
 
     ``answered_ms``: how long etcd took to answer. ``live``: the number of segments in etcd.
-    ``counts``: numbers of keys by kind. ``newest``: the position of the newest event.
-    ``leader``: the leading controller, and its epoch.
+    ``counts``: kind -> number of keys. ``newest``: the position of the newest event.
+    ``leader``: the leading controller and the controller's epoch.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ async def _read(session: ClusterSession) -> ClusterStatus:
         scope: keys_in_scope.count for scope, keys_in_scope in zip(scopes, counts, strict=True)
     }
     status.archive = read(CURSOR_KEYS, cursor)
-    # Writer -> number of its last archived segment: replaces a head that cannot be decoded.
+    # Writer -> number of the last archived segment, which replaces a head that cannot be decoded.
     sealed = status.archive.seqs if status.archive else {}
     status.heads = await read_heads(session.store, keys, heads.kvs, result.revision, faults, sealed)
     position = status.archive.position if status.archive else 0
@@ -132,7 +132,7 @@ async def _read(session: ClusterSession) -> ClusterStatus:
 async def _newest_event(
     session: ClusterSession, kvs: Sequence[KeyValue], heads: Mapping[str, WriterHead]
 ) -> int:
-    """The position of the newest live event, from the segments of the heads that changed last."""
+    """The position of the newest event in the live log; 0 if no segment is found."""
     keys = session.keys
     newest = sorted(kvs, key=lambda kv: kv.mod_revision, reverse=True)[:NEWEST_HEADS_MAX]
     writers = [key_text(keys, kv.key).partition("/")[2] for kv in newest]

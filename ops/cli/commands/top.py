@@ -1,7 +1,6 @@
-"""``orbctl top``: shows the activity of the cluster, and updates it after events.
+"""``orbctl top``: shows the activity of the cluster. Writes nothing.
 
-Reads the state and the live log once, then follows the log. Without a terminal it prints one
-screen. Writes nothing.
+On a terminal, the command follows the log and updates the screen. Elsewhere it prints one screen.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ def top(context: typer.Context) -> None:
 
 
 async def _recent(session: ClusterSession) -> tuple[Activity, Cursor]:
-    """The activity in the live log, and the cursor of new events."""
+    """The activity in the live log, and the cursor at the end of the live log."""
     activity = Activity()
     view = await open_log(session.store, session.keys, session.archive)
     async for batch in view.events(view.sealed.cursor.position):  # after the archived part

@@ -61,7 +61,7 @@ class TraceTarget(NamedTuple):
 class Traced(NamedTuple):
     """The paths for one target.
 
-    ``backend``: the backend that sockets connect to, as text, if the target is a ClusterIP.
+    ``backend``: where sockets connect, as text, if the target is a ClusterIP; else "".
     """
 
     target: TraceTarget
@@ -101,9 +101,9 @@ def trace_path(
 ) -> None:
     """Show rules and routes of a Pod's packets.
 
-    On the Pod's node it needs root; as the kubectl plugin it runs in the Pod of that node's agent.
-    It looks up rules and routes in the kernel and sends no packets. With --netns and an address it
-    needs no etcd.
+    The command looks up rules and routes in the kernel and sends no packets. It must run as root
+    on the Pod's node; as the kubectl plugin, it runs in the Pod of that node's agent. With --netns
+    and an address, it needs no etcd.
 
     Examples:
       orbctl trace-path shop/web-0 10.6.0.1
@@ -136,7 +136,7 @@ def trace_path(
 
 
 def _target(text: str) -> TraceTarget | None:
-    """Parse an address with an optional port; None if the text names a Pod. Raises BadInput."""
+    """Parse an address with an optional port; None for the name of a Pod. Raises BadInput."""
     host, _, port = text.rpartition(":")
     has_port = host.startswith("[") or "." in host
     try:
@@ -157,7 +157,7 @@ def _target(text: str) -> TraceTarget | None:
 async def _namespace(session: ClusterSession, pod: str, namespace: str, socket: str) -> str:
     endpoint = await find_endpoint(session, pod, namespace)
     containers = {nic.container for nic in endpoint.nics if nic.container}
-    # The agent keeps its socket and the coordinator's attachment records in one directory.
+    # The coordinator's attachment records are next to the agent's socket.
     records = Path(socket).with_name("datapath")
     return namespace_of(f"{endpoint.namespace}/{endpoint.name}", containers, records)
 
@@ -182,7 +182,6 @@ def _print_traces(
     protocol: str,
     bpffs: str,
 ) -> None:
-    """Trace the paths to the targets, and print them."""
     traces = _trace_targets(pod, netns, targets, protocol, bpffs)
     output = globals_of(context).output
     if output.is_structured:
@@ -218,7 +217,7 @@ def _trace_targets(
 def _backend(
     target: TraceTarget, protocol: str, frontends: dict[Frontend, BackendGroup]
 ) -> tuple[str, Address]:
-    """The backend of a target that is a ClusterIP, as text, and the destination of the packets."""
+    """``Traced.backend`` of the target, and the destination address of the packets."""
     address = packed(format_address(*target.address))
     protocol_number = PROTOCOL_NUMBERS[protocol.upper()]
     for frontend in sorted(frontends):
@@ -253,7 +252,6 @@ def _row(leg: PathLeg, hop: PathHop) -> tuple[str, ...]:
 
 
 def _plain(traced: Traced) -> dict[str, Any]:
-    """The trace as a value for JSON and YAML."""
     names = [column.title.lower() for column in COLUMNS[1:]]
     return {
         "destination": str(traced.target),

@@ -1,7 +1,7 @@
-"""``orbctl verify``: checks that the log is complete, keeps the rules, and equals the state keys.
+"""``orbctl verify``: checks that the log is complete and valid, and that state keys match the log.
 
-Without ``--repair`` it only reads, and shows a plan to repair the differences. ``--repair``
-executes the plan and verifies again.
+Without ``--repair``, the command writes nothing and shows a plan of repairs. With ``--repair``, the
+command executes the plan and verifies again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 SHOWN_MAX: Final = 50
-"""Findings of each kind that are listed; ``-o wide`` lists all findings of the report."""
+"""The largest number of findings of each kind that are listed without ``-o wide``."""
 
 
 def verify(
@@ -110,12 +110,12 @@ def _unreadable(fault: ContainedFault) -> str:
 
 
 def _text_of(difference: Difference) -> list[str]:
-    """The text of a difference: one line for the key, or one for each field that differs."""
+    """One line for the key, or one line for each field that differs."""
     name = f"{difference.kind} {difference.name}"
     if difference.found is None:
         return [f"{name} is missing; the log has it"]
     if difference.expected is None:
-        return [f"{name} exists, and the log has no event of it"]
+        return [f"{name} exists, but the log has no event about it"]
     stored, expected = difference.found, difference.expected
     fields = getattr(expected, "_fields", None)
     if stored == expected or fields is None or type(stored) is not type(expected):
@@ -129,7 +129,7 @@ def _text_of(difference: Difference) -> list[str]:
 
 def _show_repaired(repaired: Repaired) -> None:
     _list("Repaired", list(repaired.done), wide=True)
-    _list("Changed meanwhile, not touched", list(repaired.changed_meanwhile), wide=True)
+    _list("Changed during the repair, so not repaired", list(repaired.changed_meanwhile), wide=True)
     _list("Cannot be repaired automatically", list(repaired.impossible), wide=True)
     print()
 

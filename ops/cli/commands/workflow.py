@@ -270,7 +270,7 @@ def update(
     update_id: Annotated[
         str,
         typer.Option(
-            "--update-id", help="id of the update; an update with the same id is not repeated"
+            "--update-id", help="id of the update; an update with the same id runs only once"
         ),
     ] = "",
     queue: Queue = "default",
@@ -347,7 +347,7 @@ def reset(
     event: Annotated[
         int,
         typer.Option(
-            "--event", help="number of the event; the workflow task at or before it is run again"
+            "--event", help="number of an event; the last workflow task up to this event runs again"
         ),
     ],
     run: Run = "",
@@ -375,7 +375,7 @@ def _visibility(session: ClusterSession, queue: str) -> Visibility:
 def _print_result(
     context: typer.Context, queue: str, call: Callable[[Client], Awaitable[object]]
 ) -> None:
-    """Run ``call`` with a client; print its result as JSON."""
+    """Print the result of ``call`` as JSON."""
 
     async def action(session: ClusterSession) -> None:
         with engine_errors():
@@ -398,7 +398,6 @@ def _statuses(names: list[str]) -> tuple[Any, ...]:
 
 
 def _filter(workflow_type: str, status: list[str], attribute: list[str]) -> Filter:
-    """The filter of these options. Raises BadInput."""
     equal: dict[str, Any] = {}
     ranges = []
     for text in attribute:
@@ -407,7 +406,7 @@ def _filter(workflow_type: str, status: list[str], attribute: list[str]) -> Filt
             raise BadInput(
                 f"{text!r} is not NAME=VALUE, NAME>=VALUE or NAME<VALUE",
                 subject="--attribute",
-                remedy="write it with one of these operators, such as 'ReclaimKept>=100'",
+                remedy="use one of these operators, such as in 'ReclaimKept>=100'",
             )
         name, operator, value = match[1], match[2], parse_argument(match[3])
         if operator == "=":
@@ -419,7 +418,7 @@ def _filter(workflow_type: str, status: list[str], attribute: list[str]) -> Filt
 
 
 def _started_ms(since: str, until: str, now_ms: int) -> tuple[int, int]:
-    """The range of start times; 0: no bound. Raises BadInput."""
+    """The first and the last start time in Unix milliseconds; 0: no bound. Raises BadInput."""
     return (
         parse_time(since, now_ms) if since else 0,
         parse_time(until, now_ms) if until else 0,
