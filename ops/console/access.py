@@ -1,8 +1,7 @@
 """Decides who may use the console: every client, the bearer of one token, or users of a cluster.
 
-With token review, the API server authenticates the token (TokenReview) and authorizes its user to
-get the path ``CONSOLE_PATH`` (SubjectAccessReview), as kube-rbac-proxy does for metrics. An
-accepted token is reviewed again after ``ACCEPTED_S``. No token is logged or stored.
+For users of a cluster, the API server authenticates the token (TokenReview) and authorizes the
+user (SubjectAccessReview). No token is logged or stored.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ ACTIONS_PATH: Final = f"{CONSOLE_PATH}/workflows"
 """The non-resource URL that a ClusterRole must allow to post, for signals and retries."""
 
 ACCEPTED_S: Final = 60.0
-"""Seconds for which the answer of the API server about a token counts."""
+"""Seconds until an accepted token is reviewed again."""
 
 TOKENS_CACHED_MAX: Final = 1_000
 """Accepted tokens that are cached, as digests."""
@@ -53,7 +52,7 @@ class OpenAccess:
 
 
 class SecretAccess:
-    """Admits the bearer of one token, which `orbctl console` printed for its user."""
+    """Admits the bearer of one token, which `orbctl console` has printed."""
 
     _REMEDY: Final = "log in with the token that `orbctl console` has printed"
 
@@ -70,7 +69,7 @@ class SecretAccess:
 
 
 class TokenAccess:
-    """Admits users whom the API server authenticates, and authorizes for a path and a verb.
+    """Admits users whom the API server authenticates and authorizes for a path and a verb.
 
     Raises ApiUnavailable while the API server does not answer.
     """

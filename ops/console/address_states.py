@@ -1,9 +1,8 @@
 """Computes the states of a pool's addresses at an instant, as disjoint sets of addresses.
 
-An address has one state, the first of these that applies: allocated (it has a holder), quarantined,
-reserved, in cool-down (``resting`` in the API), free. An address of excludeIPs without a holder is
-excluded. Tables and grids count these sets, so their numbers agree. The sets are intervals, so an
-IPv6 /64 takes no more memory than an IPv4 /24. Pure.
+An address has the first state that applies: allocated (has a holder), quarantined, reserved, in
+cool-down (``resting`` in the API), free. An address of excludeIPs without a holder is excluded. The
+sets are intervals, so an IPv6 /64 takes no more memory than an IPv4 /24. Pure.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ AddressState = Literal[
     "free", "allocated", "resting", "reserved", "excluded", "quarantined", "outside"
 ]
 COUNTED_STATES: Final[tuple[AddressState, ...]] = get_args(AddressState)[:-1]
-"""Every state that an address of the pool's ips can have; other addresses are ``outside``."""
+"""The states of the addresses in a pool's ips. All other addresses are ``outside``."""
 
 
 class Resting(NamedTuple):
     """An address in cool-down.
 
-    ``row``: the row of its last holder in the table of the pool's holdings. ``until_ms``: the end
+    ``row``: the row of the last holder in the table of the pool's holdings. ``until_ms``: the end
     of the cool-down, in Unix milliseconds.
     """
 
@@ -55,7 +54,7 @@ class PoolConfiguration(NamedTuple):
 class PoolStates(NamedTuple):
     """A pool at an instant. ``states`` are disjoint.
 
-    ``resting``: the addresses whose cool-down has not ended, as numbers, whatever their state is.
+    ``resting``: address as a number -> its cool-down; the address may have any state.
     ``total``: the size of ips without excludeIPs.
     """
 
@@ -66,7 +65,7 @@ class PoolStates(NamedTuple):
 
     @property
     def span(self) -> tuple[int, int]:
-        """The first and the last address of ips; (0, -1) without any."""
+        """The first and the last address of ips; (0, -1) if ips is empty."""
         addresses = AddressSet.from_items(self.pool.ips, self.pool.family)
         return (addresses.first(), addresses.last()) if addresses else (0, -1)
 
@@ -115,9 +114,8 @@ def resting_at(
 ) -> dict[int, Resting]:
     """The addresses, as numbers, that were released less than ``cool_down_s`` ago.
 
-    ``held``: the addresses that have a holder now, which are left out. The result is computed from
-    the releases in the log, for the present too. The real cool-down may last longer for an address
-    that another Pod of the same name held before (``core.allocation.cooldown``).
+    Addresses in ``held`` are left out. The source is the releases in the log. In etcd, a cool-down
+    is longer after the release of an older Pod of the same name (``core.allocation.cooldown``).
     """
     log, table = instant.log, instant.log.table(pool.name)
     cool_down_ms = int(cool_down_s * 1000)

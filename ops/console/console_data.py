@@ -26,14 +26,14 @@ from workflows.engine.store.keys import WorkflowKeys
 from workflows.model.policies import ExecutionStatus
 
 POOLS_CACHED_MAX: Final = 4
-"""Instants whose pools are cached, because a page makes several requests for one instant."""
+"""How many instants have cached pools. A page makes several requests for one instant."""
 
 QUEUE: Final = "default"
 """The task queue of the controllers' executions."""
 
 
 class ConsoleSource:
-    """The data of one cluster. The owner closes ``feed``."""
+    """The data of one cluster. The owner must close ``feed``."""
 
     def __init__(
         self,
@@ -67,8 +67,8 @@ class ConsoleSource:
         return await self.log.at_time(time_ms_of(at, "at"))
 
     def pools(self, instant: LogInstant) -> PoolsAt:
-        """The pools of an instant, from the cache of the last instants."""
-        # Forecasts and cool-downs of now change with the time, so they are cached for one second.
+        """The pools of an instant, cached for the last instants."""
+        # Present forecasts and cool-downs change with time, so present pools are cached for 1 s.
         key = instant.position, instant.time_ms // 1000 if instant.is_now else instant.time_ms
         pools = self._pools.pop(key, None)
         if pools is None:
@@ -88,7 +88,7 @@ class ConsoleSource:
         return PastVisibility(self._store, keys, self._archived_heads, instant.time_ms, now_ms)
 
     async def present(self) -> Present:
-        """Read the present state that etcd has and the log has not. Raises StoreUnavailable."""
+        """Read the state that is in etcd but not in the log. Raises StoreUnavailable."""
         leader_and_epoch = await read_leader(self._store, self._keys, CONTROLLER_ROLE)
         leader = leader_and_epoch[0] if leader_and_epoch else None
         paused = Filter(statuses=(ExecutionStatus.PAUSED,))

@@ -1,6 +1,6 @@
-"""The console of a controller. Every replica serves it, with the certificate of its webhooks.
+"""Serves the console in every controller, with the certificate of the controller's webhooks.
 
-The event log is read when the first page needs it, so that an unused console costs nothing.
+The event log is not read before a page needs the log, so an unused console costs nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class ConsoleHost:
-    """Serves the console until cancelled. ``port``: where it listens; None while it does not."""
+    """Serves the console. ``port``: the TCP port; None while the port is closed."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class ConsoleHost:
         """
         settings, opened = self._settings, Teardown()
         try:
-            # Against DNS rebinding: without tokens, only these names of the host are accepted.
+            # Against DNS rebinding: a local console without tokens accepts only these host names.
             is_local = settings.auth == "none" and settings.address in LOOPBACK_HOSTS
             hosts = LOOPBACK_HOSTS if is_local else None
             access, actions = await self._access(opened)

@@ -1,4 +1,4 @@
-"""The settings of a controller's console: where it listens, and who may read it.
+"""The settings of a controller's console.
 
 A controller without a console imports only this module of the package.
 """
@@ -21,7 +21,7 @@ ConsoleAuth = Literal["token-review", "none"]
 class ConsoleSettings(NamedTuple):
     """Where the console listens, and who may read it.
 
-    ``address`` "" listens on all addresses, ``port`` 0 on a free port. ``files`` None: no TLS.
+    ``address`` "": all addresses. ``port`` 0: a free port. ``files`` None: no TLS.
     ``kubeconfig``: of the API server that reviews tokens; None in standalone mode.
     ``workflow_actions``: users may signal and retry executions, if a ClusterRole permits them to
     post to ``/orbweaver/console/workflows``.

@@ -1,9 +1,7 @@
 """Streams new events to many readers, which share one watch of the log.
 
-The watch runs while there are readers. Each reader has a bounded queue: a reader that falls
-``BACKLOG_MAX`` events behind is disconnected; its client connects again with ``Last-Event-ID``, the
-id of the last event that it received. A ``Gap`` replaces events that cannot be sent; it has the
-position after which the stream continues.
+The watch runs while there are readers. A reader that falls ``BACKLOG_MAX`` events behind is
+disconnected. The client connects again with ``Last-Event-ID``, the id of the last event received.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ RECONNECT_PAUSE_S: Final = 0.5
 
 
 class Gap(NamedTuple):
-    """Replaces events that the reader misses. The stream continues after ``position``."""
+    """Replaces events that cannot be sent. The stream continues after ``position``."""
 
     position: int
 
@@ -54,11 +52,11 @@ class EventReader:
         self._changed = asyncio.Event()
 
     def begin(self, events: Iterable[Recorded | Gap]) -> None:
-        """Add events from before the reader was opened; ``BACKLOG_MAX`` does not limit them."""
+        """Add events that are older than the reader, without the limit ``BACKLOG_MAX``."""
         self._events.extend(recorded for recorded in events if self._advance(recorded))
 
     def put(self, recorded: Recorded | Gap) -> None:
-        """Add an event, if it is newer than the last one; close the reader if its queue is full."""
+        """Add an event that is newer than the last event; close the reader if the queue is full."""
         if not self._advance(recorded):
             return
         if len(self._events) >= BACKLOG_MAX:
@@ -68,7 +66,7 @@ class EventReader:
         self._changed.set()
 
     def _advance(self, recorded: Recorded | Gap) -> bool:
-        """Store a newer event's position as the last one. Return whether it is newer, or a gap."""
+        """Whether this is a gap or a newer event. The newer event becomes the last event."""
         if isinstance(recorded, Gap):
             return True
         event_position = EventPosition(recorded.position, recorded.index_in_segment)
@@ -114,7 +112,7 @@ class EventFeed:
 
     @asynccontextmanager
     async def open(self, after: EventPosition | None) -> AsyncIterator[EventReader]:
-        """Open a reader of the events after a position; ``after`` None: of new events only.
+        """Open a reader of the events after a position; ``after`` None: only new events.
 
         Raises Overloaded for more than ``READERS_MAX`` readers, NotReady if etcd does not answer.
         """
@@ -150,7 +148,7 @@ class EventFeed:
         await self._tasks.close()
 
     async def _start(self) -> None:
-        """Start the watch, and wait until it has every event after ``_begun``. Raises NotReady."""
+        """Start the watch, and wait until the watch follows the log. Raises NotReady."""
         if self._watch is None or self._watch.done():
             self._following.clear()
             self._watch = self._tasks.start(self._follow())
@@ -164,7 +162,7 @@ class EventFeed:
             ) from None
 
     async def _missed(self, after: EventPosition) -> list[Recorded | Gap]:
-        """The events after a position that are in memory; a gap first if older ones are missing."""
+        """The events in memory after a position; a gap first if older events are not in memory."""
         index = (await self._log.at_position(self._begun)).log
         recent = [*index.recent]
         events: list[Recorded | Gap] = [
@@ -173,7 +171,7 @@ class EventFeed:
             if EventPosition(recorded.position, recorded.index_in_segment) > after
         ]
         begin = recent[0].position if recent else index.position
-        # ``recent`` has every event of the index, and the index begins before the position.
+        # ``recent`` has every event of the index, and the index begins before ``after``.
         has_all = index.clock.events <= len(recent) and after.position >= index.first_position
         return events if has_all or begin <= after.position else [Gap(begin), *events]
 
@@ -198,7 +196,7 @@ class EventFeed:
                 await backoff.wait()
 
     def _publish_segment(self, segment: Segment) -> None:
-        """Publish the segment's events; if it cannot be decoded, a gap, which ``/log`` lists."""
+        """Publish the events of a segment, or a gap if the segment cannot be decoded."""
         try:
             events = segment.events()
         except LogCorrupt as error:

@@ -16,7 +16,7 @@ EXAMINED_MAX: Final = 20_000
 
 CHUNK_SEGMENTS_MIN: Final = 4
 CHUNK_SEGMENTS_MAX: Final = 256
-"""Segments of one read when events are listed backwards: each read doubles them up to the limit."""
+"""The number of segments in one backward read doubles with each read, up to this limit."""
 
 
 class EventPosition(NamedTuple):
@@ -47,9 +47,9 @@ class EventConditions(NamedTuple):
 
 
 def parse_event_position(text: str, subject: str = "cursor") -> EventPosition:
-    """Parse ``POSITION.INDEX``: the event with this index among the events of a log position.
+    """Parse ``POSITION.INDEX``, or ``POSITION`` for the place after all events of a position.
 
-    A position without index means the place after all its events. Raises BadInput.
+    Raises BadInput.
     """
     position, dot, index = text.partition(".")
     if len(text) > 40 or not position.isdecimal() or (dot and not index.isdecimal()):
@@ -114,7 +114,7 @@ async def events_before(
         source = (await log.at_position(min(upto, instant.position))).log
         after = source.clock.position_before(upto, chunk)
         chunk = min(2 * chunk, CHUNK_SEGMENTS_MAX)
-        if after >= upto:  # the index begins at ``upto``: go on with the index before it
+        if after >= upto:  # the index begins at ``upto``: continue with the older index
             after = source.first_position - 1
         for recorded in reversed(await _between(log, instant, max(after, since), upto)):
             event_position = EventPosition(recorded.position, recorded.index_in_segment)

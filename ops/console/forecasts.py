@@ -1,7 +1,7 @@
-"""Forecasts when pools and subnets will be full, from their growth up to an instant.
+"""Forecasts when pools and subnets will be full, from the growth up to an instant. Pure.
 
-The method is ``core.domain.forecast``, as for ``orbctl forecast``, but here for any instant: the
-growth of an hour is the difference of two counts in the index. Pure.
+The method is ``core.domain.forecast``. The growth in an hour is the difference of two counts in the
+index.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class GrowthAt:
     def _hours(self) -> list[int]:
         """The log position at each full hour of the last ``HOURS_MAX`` hours, oldest first.
 
-        Hours before the start of the index are left out: the index has no counts for them.
+        Hours before the start of the index are left out.
         """
         this_hour = self._instant.time_ms // HOUR_MS
         clock = self._log.clock
@@ -65,8 +65,7 @@ class GrowthAt:
     def _changes(self) -> defaultdict[str, Counter[int]]:
         """Subnet -> position -> how many addresses the subnet's pools gained; negative: lost.
 
-        Pools without a subnet are under "", which is not used. Each version of a pool is read once,
-        for all hours and subnets.
+        Pools without a subnet are under "", which is not used.
         """
         changes: defaultdict[str, Counter[int]] = defaultdict(Counter)
         pools, hours = self._log.pools, self._hours

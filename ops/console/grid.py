@@ -14,13 +14,13 @@ from ops.console.json_values import Document, clamped, instant_at, instant_docum
 from ops.console.pool_answers import PoolsAt
 
 GRID_ADDRESSES_MAX: Final = 4_096
-"""The largest number of cells. A grid of more addresses has a cell for each range."""
+"""The largest grid with a cell for each address. A larger grid has cells of ranges."""
 
 CELLS_DEFAULT: Final = 1_024
 
 
 def grid(pools: PoolsAt, name: str, first: str, last: str, cells: int) -> Document:
-    """The schema ``Grid`` of console-api.yaml. Raises NotFound, BadInput."""
+    """``Grid`` of console-api.yaml. Raises NotFound, BadInput."""
     pool = pools.pool(name)
     states = pools.states(pool)
     begin, end = states.span
@@ -28,10 +28,10 @@ def grid(pools: PoolsAt, name: str, first: str, last: str, cells: int) -> Docume
     end = _bound(last, pool, "last") if last else end
     if end < begin and (first or last):
         raise BadInput(
-            f"the first address {format_address(pool.family, begin)} is after the last one,"
+            f"the first address {format_address(pool.family, begin)} is after the last address"
             f" {format_address(pool.family, end)}",
             subject="first",
-            remedy="exchange them, or leave one out: the grid then begins or ends with the pool",
+            remedy="exchange the two addresses, or leave one out",
         )
     size = max(0, end - begin + 1)
     answer = {
@@ -77,8 +77,7 @@ def _addresses(pools: PoolsAt, states: PoolStates, begin: int, end: int) -> Docu
         ),
         key=lambda holding: holding.value,
     )
-    # "resting" is the API's name for addresses in cool-down. ``states.resting`` also has addresses
-    # that are in another state now, such as reserved.
+    # ``states.resting`` also has addresses that are in another state, such as reserved.
     resting = [
         {
             "offset": value - begin,

@@ -119,7 +119,7 @@ def stamp_document(stamp: Stamp) -> Document:
 def entry_document(entry: HistoryEntry, upto: int) -> Document:
     """A ``TimelineEntry`` as of position ``upto``: an end after ``upto`` is left out."""
     is_open = entry.ended is None or entry.ended.position > upto
-    hides_reason = is_open and entry.kind == "held"  # an entry's reason says why it ended
+    hides_reason = is_open and entry.kind == "held"  # the reason is why the holding ended
     return {
         "kind": entry.kind,
         "subject": entry.subject,

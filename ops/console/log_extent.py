@@ -19,7 +19,7 @@ def log_extent(
 ) -> Document:
     """``Log`` of console-api.yaml. ``window``: start and end of the histogram, as texts.
 
-    "" means start or end of the log. Raises BadInput.
+    An empty text is the start or the end of the log. Raises BadInput.
     """
     clock, cursor = instant.log.clock, log.view.sealed.cursor
     # Archive files from before the start of the index.
@@ -32,7 +32,7 @@ def log_extent(
     begins_ms: list[int] = []
     if earlier:
         first_position, first_ms = earlier[0].first_position, _begin_ms(log, earlier[0])
-        # A file begins when the one before it ends.
+        # The start time of a file is the end time of the previous file.
         begins_ms = [first_ms, *(file.clock_ms for file in earlier[:-1])]
     density = _in_window(clock, buckets, *window) if any(window) else clock.density(buckets)
     before = [
@@ -71,10 +71,7 @@ def log_extent(
 
 
 def _begin_ms(log: IndexedLog, file: FileSummary) -> int:
-    """The time of a file's first segment, or of its last segment if the first cannot be read.
-
-    The summary of a file has only the time of the last segment.
-    """
+    """The time of a file's first segment, or of the last segment if the first cannot be read."""
     begin = file.first_position
     batches = log.view.sealed.segments(begin - 1, begin)
     first = [
@@ -90,6 +87,6 @@ def _in_window(clock: LogClock, buckets: int, begin: str, end: str) -> list[Buck
         raise BadInput(
             f"the end {time_text(end_ms)} is not after the start {time_text(begin_ms)}",
             subject="to",
-            remedy="pass a later time as `to`, or an earlier one as `from`",
+            remedy="pass a later time as `to`, or an earlier time as `from`",
         )
     return clock.density(buckets, begin_ms, end_ms)

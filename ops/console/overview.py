@@ -21,11 +21,11 @@ from ops.console.json_values import (
 from ops.console.pool_answers import PoolsAt
 
 LISTED_MAX: Final = 200
-"""The largest number of pools, of subnets and of agents in an overview; other pages list all."""
+"""The largest length of each list in an overview: pools, subnets, agents."""
 
 ALARMS_MAX: Final = 200
 NEARLY_FULL: Final = 0.9
-"""A pool is nearly full from this utilisation on; the alert of the chart uses the same value."""
+"""A pool is nearly full from this utilisation on; the Helm chart's alert has the same value."""
 
 SOON_S: Final = 7 * 86_400.0
 """A pool that is expected to be full within this time raises an alarm."""
@@ -35,7 +35,7 @@ ORBCTL_WRITERS: Final = f"{CONTROLLER_WRITERS}orbctl-"
 
 
 class Present(NamedTuple):
-    """State that etcd has and the log has not: leader, alarms of etcd, paused executions."""
+    """State that is in etcd but not in the log."""
 
     leader: str = ""
     leads_since_ms: int = 0
@@ -178,7 +178,7 @@ def _pool_alarms(summary: Document, now_ms: int) -> Iterator[Document]:
             message=f"the pool is being deleted; {held}",
             remedy="nothing to do: the pool is deleted when its last address is released",
         )
-    # resting: in cool-down; claimed again if no other address is free.
+    # Addresses in cool-down (resting) are allocated if no other address is free.
     elif counts["total"] and not counts["free"] + counts["resting"]:
         yield _alarm(
             severity="critical",
