@@ -3,8 +3,8 @@
 ``CommandBuffer`` collects the commands of the current workflow task. ``Matcher`` compares commands
 with the events that record them. A difference is a NonDeterminismError.
 
-An ``Operation`` is a future. The cancellation type decides what cancelling the operation does. The
-command is withdrawn if the task that issued the command has not ended yet.
+An ``Operation`` is a future. The cancellation type decides what cancelling the operation does. A
+command of the current task is withdrawn, except with ABANDON.
 """
 
 from __future__ import annotations
