@@ -81,7 +81,7 @@ class Remote(NamedTuple):
 
 
 def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plugin: bool) -> bool:
-    """Whether orbctl runs through kubectl: as its plugin, or if an option names the cluster."""
+    """Whether orbctl runs through kubectl: as kubectl's plugin, or because of an option."""
     names = {option.name for option in _parsed(arguments)}
     command = _command(arguments)
     is_direct = ETCD_OPTION in names or bool(variables.get(ETCD_VARIABLE))
@@ -141,7 +141,7 @@ def _clean(arguments: Sequence[str], node: str) -> str:
         (option.name for option in passed if option.name not in cleanup_pod.OPTIONS), ""
     )
     if unusable:
-        text = f"`node clean NODE` does not accept {unusable}: it uses the mounts of an agent"
+        text = f"`node clean NODE` does not accept {unusable}: the Pod has fixed mounts"
         raise BadInput(
             text, subject=unusable, remedy=f"leave out {unusable}, or run this on {node} as root"
         )

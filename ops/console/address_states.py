@@ -115,7 +115,7 @@ def resting_at(
     """The addresses, as numbers, that were released less than ``cool_down_s`` ago.
 
     Addresses in ``held`` are left out. The source is the releases in the log. In etcd, a cool-down
-    is longer after the release of an older Pod of the same name (``core.allocation.cooldown``).
+    can be longer after the release of an older Pod of the same name (``core.allocation.cooldown``).
     """
     log, table = instant.log, instant.log.table(pool.name)
     cool_down_ms = int(cool_down_s * 1000)
