@@ -198,7 +198,7 @@ class RecordLookup(RecordOwners):
         return MissingOwner(certain=True, why=deletion.text(key))
 
     def pod_of_uid(self, uid: str) -> PodState | None:
-        """A recorded Pod is living, unless it or its node is reported as gone."""
+        """The recorded Pod, unless the operator reports the Pod or node as gone."""
         pod = self._recorded.get(uid)
         if pod is None or self._reported_gone(pod.namespace, pod.name) is not None:
             return None

@@ -110,7 +110,7 @@ class ExecutionKeeper:
                     restart_at = self._monotonic() + self._restart_period_s
 
     async def _ensure_all(self, client: Client) -> bool:
-        """Start and signal the executions that need it. Returns False if one must be retried."""
+        """Start and signal executions where needed. Returns False if a retry is needed."""
         projection = self._projector.projection
         required = [execution for source in self._sources for execution in source(projection)]
         is_complete = True

@@ -232,7 +232,7 @@ class ApplicationDispatcher:
             await asyncio.sleep(SWEEP_GAP_S)
 
     async def _sweep(self, pending: set[ApplicationKey], snapshot: ConfigurationSnapshot) -> None:
-        """Signal the pending executions, and those of applications that have changed."""
+        """Signal the executions of pending and of changed applications."""
         changed: dict[ApplicationKey, LastReconciled] = await retry_unavailable()(
             self._find_changed, snapshot
         )

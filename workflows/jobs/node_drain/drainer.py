@@ -62,7 +62,7 @@ def bounded_observation(
     """An observation with as many nodes and Pods as fit. ``requests``: node -> Pods to evict.
 
     Cordoned nodes without a request come first, then cordoned nodes with a request, then all other
-    nodes. Only Pods of cordoned nodes are listed: one Pod of each node, and more if they fit.
+    nodes. Only Pods of cordoned nodes are listed: one Pod of each node, then more Pods if they fit.
     """
     order = sorted(
         {*requests, *cordoned}, key=lambda node: (node in requests, node not in cordoned, node)
@@ -88,7 +88,7 @@ def bounded_observation(
 def _shares(
     pods: Mapping[str, Sequence[str]], bytes_left: int
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The first Pod of each node, then one more of each node in turn while bytes are left."""
+    """The first Pod of each node, then further Pods of each node in turn while bytes are left."""
     counts = {node: len(names[:1]) for node, names in pods.items()}
     for number in range(1, PODS_OBSERVED_MAX):
         for node, names in pods.items():

@@ -56,7 +56,7 @@ NOT_RETRIED: Final = ("ProviderRefused", "DeadlineExceeded")
 
 @workflow.defn(name="ExternalBinding")
 class ExternalBinding:
-    """Binds the addresses of a request until it gets the signal to release them."""
+    """Binds the addresses of a request, and releases them on a signal."""
 
     def __init__(self) -> None:
         self._release: ProviderRelease | None = None

@@ -1,4 +1,4 @@
-"""Reclaim: scan all claims, release the leaked ones on evidence, wait, and scan again.
+"""Reclaim: scan all claims, release leaked claims on evidence, wait, and scan again.
 
 A cluster has one execution. It scans at a fixed interval, on the signal ``scan-now``, and when a
 kept claim may be released. Observations are stored for the next scan (``scan_states``), so that

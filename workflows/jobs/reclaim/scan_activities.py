@@ -231,7 +231,7 @@ def _raise_retryable(failed: dict[int, OrbweaverError], done: dict[int, int]) ->
 
 
 def _done_before() -> dict[int, int]:
-    """Finished releases of earlier attempts: number -> released addresses (-1: it was late)."""
+    """Finished releases of earlier attempts: number -> released addresses (-1: a late release)."""
     details = activity.info().heartbeat_details
     return {int(number): int(count) for number, count in details[0]} if details else {}
 
