@@ -132,7 +132,7 @@ class RequestRunner:
                 "failed to queue correctly: queue is full with a maximum length of"
                 f" {self._requests_max}",
                 subject="requests",
-                remedy="try again; if it stays full, etcd is too slow for this load",
+                remedy="try again; if the queue stays full, etcd is too slow for this load",
             )
         self.under_way += 1
 

@@ -28,7 +28,7 @@ UNMOVABLE: Final = (
 )
 
 FIND_DEVICE: Final = (
-    "delete the Pod, so that its controller creates it anew; if the error recurs, `rdma dev` on the"
+    "delete the Pod; its controller creates a new Pod. If the error recurs, `rdma dev` on the"
     " node shows whether the device exists"
 )
 

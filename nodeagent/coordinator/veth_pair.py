@@ -26,7 +26,7 @@ characters. Linux does not allow longer names."""
 
 MAC_BYTES: Final = 6
 
-REMEDY: Final = "delete the Pod, so that its controller creates it anew"
+REMEDY: Final = "delete the Pod; its controller creates a new Pod"
 
 
 class VethPairs:

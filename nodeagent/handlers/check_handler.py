@@ -22,7 +22,7 @@ from nodeagent.cni_protocol.netconf import previous_addresses
 from nodeagent.pod_facts import FactsSource
 
 REMEDY: Final = (
-    "delete the Pod, so that its controller creates it anew; `orbctl history` lists what happened"
+    "delete the Pod; its controller creates a new Pod. `orbctl history` lists what happened"
     " to its addresses"
 )
 

@@ -52,7 +52,7 @@ ATTACH: Final = "coordinator.attach"
 DETACH: Final = "coordinator.detach"
 COMPARE: Final = "coordinator.compare"
 
-REMEDY: Final = "delete the Pod, so that its controller creates it anew"
+REMEDY: Final = "delete the Pod; its controller creates a new Pod"
 
 _log: Final = logging.getLogger(__name__)
 

@@ -361,8 +361,8 @@ def _namespace_gone(path: str) -> NamespaceGone:
     return NamespaceGone(
         f"there is no network namespace {path}",
         subject=path,
-        remedy="check the path; if its Pod still exists, delete the Pod, so that its controller"
-        " creates it anew",
+        remedy="check the path; if the Pod still exists, delete the Pod: its controller creates"
+        " a new Pod",
     )
 
 
@@ -376,5 +376,5 @@ def _queue_full() -> Overloaded:
     return Overloaded(
         f"failed to queue correctly: queue is full with a maximum length of {CALLS_MAX}",
         subject="network namespace calls",
-        remedy="try again; if it stays full, the kernel of this node is overloaded",
+        remedy="try again; if the queue stays full, the kernel of this node is overloaded",
     )

@@ -146,7 +146,7 @@ class AgentMetrics:
         )
         self.counter(
             "allocation_conflicts",
-            "Transactions of ADDs that failed because another writer was faster",
+            "Transactions of ADDs that failed because another writer had changed a key first",
             lambda: self.allocation.conflicts,
         )
         self.counter(

@@ -120,9 +120,9 @@ def _release_findings(release: HelmRelease | None) -> Iterator[PlanFinding]:
         yield PlanFinding(
             MigrationDeadline.BEFORE_SWITCH,
             f"Helm release {release.namespace}/{release.name}",
-            f"its revision {release.revision} has the status {release.status}, not {SETTLED}",
-            f"run helm rollback {release.name} -n {release.namespace} first, so that its values are"
-            " those of the cluster",
+            f"revision {release.revision} has the status {release.status}, expected {SETTLED}",
+            f"run helm rollback {release.name} -n {release.namespace} first: the values of"
+            " the release then are those of the cluster",
         )
 
 

@@ -64,7 +64,7 @@ class DetectOptions(Struct, rename="camel", frozen=True):
     interval: Annotated[
         str | None,
         described(
-            "The time between two probes; if empty, they are spread over the timeout.",
+            "The time between two probes; if empty, the probes are spread over the timeout.",
             maxLength=DURATION_CHARS_MAX,
         ),
     ] = None
@@ -156,9 +156,7 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     ] = None
     detect_options: Annotated[
         DetectOptions | None,
-        described(
-            "The number and timing of probes. Those of a network replace the cluster's completely."
-        ),
+        described("The number and timing of probes. A network replaces all values of the cluster."),
     ] = None
     tx_queue_len: Annotated[
         int | None,
@@ -172,7 +170,7 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     veth_link_address: Annotated[
         str | None,
         described(
-            "An address for veth0 inside Pods; if empty, it gets none.",
+            "An address for veth0 inside Pods; if empty, veth0 gets no address.",
             rules=(ValidationRule(f"self == '' || {is_address('self')}", "must be an address"),),
             maxLength=ADDRESS_CHARS_MAX,
         ),

@@ -135,7 +135,7 @@ class DesiredInterface(Struct, rename="camel", frozen=True, omit_defaults=True):
     pci_address: Annotated[str, described("The PCI address of the NIC.")]
     name: Annotated[str, described("The name of its interface.")] = ""
     num_vfs: Annotated[int, described("The desired number of virtual functions.")] = 0
-    mtu: Annotated[int, described("Its MTU; 0: not changed.")] = 0
+    mtu: Annotated[int, described("The MTU; 0: not changed.")] = 0
     link_type: Annotated[str, described("eth or ib.")] = ""
     e_switch_mode: Annotated[str, described("legacy or switchdev; empty: not changed.")] = ""
     vf_groups: Annotated[
@@ -157,19 +157,19 @@ class NodeStateSpec(Struct, rename="camel", frozen=True):
 class VfReport(Struct, rename="camel", frozen=True, omit_defaults=True):
     """A virtual function of a NIC."""
 
-    vf_id: Annotated[int, described("Its number.")] = field(name="vfID")
-    pci_address: Annotated[str, described("Its PCI address.")]
-    name: Annotated[str, described("Its interface on the node.")] = ""
-    mac: Annotated[str, described("The hardware address of its interface.")] = ""
-    guid: Annotated[str, described("Its GUID, on InfiniBand.")] = ""
-    driver: Annotated[str, described("Its driver.")] = ""
-    mtu: Annotated[int, described("The MTU of its interface.")] = 0
-    vlan: Annotated[int, described("The VLAN that its network has set; 0: none.")] = field(
+    vf_id: Annotated[int, described("The number of the virtual function.")] = field(name="vfID")
+    pci_address: Annotated[str, described("The PCI address.")]
+    name: Annotated[str, described("The interface on the node.")] = ""
+    mac: Annotated[str, described("The MAC address of the interface.")] = ""
+    guid: Annotated[str, described("The GUID, on InfiniBand.")] = ""
+    driver: Annotated[str, described("The driver.")] = ""
+    mtu: Annotated[int, described("The MTU of the interface.")] = 0
+    vlan: Annotated[int, described("The VLAN of the virtual function's network; 0: none.")] = field(
         default=0, name="Vlan"
     )
     assigned: Annotated[str, described("Whether a Pod has the virtual function.")] = ""
-    vendor: Annotated[str, described("Its PCI vendor.")] = ""
-    device_id: Annotated[str, described("Its PCI device.")] = field(default="", name="deviceID")
+    vendor: Annotated[str, described("The PCI vendor ID.")] = ""
+    device_id: Annotated[str, described("The PCI device ID.")] = field(default="", name="deviceID")
     trust: Annotated[str, described("on or off; empty if the driver does not show it.")] = ""
     spoof_chk: Annotated[str, described("on or off; empty if the driver does not show it.")] = ""
 
@@ -177,13 +177,13 @@ class VfReport(Struct, rename="camel", frozen=True, omit_defaults=True):
 class InterfaceReport(Struct, rename="camel", frozen=True, omit_defaults=True):
     """A NIC that can have virtual functions."""
 
-    pci_address: Annotated[str, described("Its PCI address.")]
+    pci_address: Annotated[str, described("The PCI address.")]
     name: Annotated[str, described("The name of its interface.")] = ""
-    mac: Annotated[str, described("Its hardware address; for InfiniBand, the GUID.")] = ""
-    driver: Annotated[str, described("Its driver.")] = ""
-    vendor: Annotated[str, described("Its PCI vendor.")] = ""
-    device_id: Annotated[str, described("Its PCI device.")] = field(default="", name="deviceID")
-    mtu: Annotated[int, described("Its MTU.")] = 0
+    mac: Annotated[str, described("The MAC address; for InfiniBand, the GUID.")] = ""
+    driver: Annotated[str, described("The driver.")] = ""
+    vendor: Annotated[str, described("The PCI vendor ID.")] = ""
+    device_id: Annotated[str, described("The PCI device ID.")] = field(default="", name="deviceID")
+    mtu: Annotated[int, described("The MTU.")] = 0
     link_type: Annotated[str, described("ETH or IB.")] = ""
     link_speed: Annotated[str, described("Not used.")] = ""
     link_admin_state: Annotated[str, described("Not used.")] = ""
@@ -194,7 +194,7 @@ class InterfaceReport(Struct, rename="camel", frozen=True, omit_defaults=True):
     externally_managed: Annotated[
         bool, described("Whether another program creates the virtual functions.")
     ] = False
-    vfs: Annotated[list[VfReport] | None, described("Its virtual functions.")] = field(
+    vfs: Annotated[list[VfReport] | None, described("The virtual functions.")] = field(
         default=None, name="Vfs"
     )
 
