@@ -1,4 +1,4 @@
-"""The stored pictures equal the output of their modules; texts and boxes must not overlap."""
+"""The stored pictures equal what the modules draw. Texts and boxes must not overlap."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 PICTURE_BYTES_MAX = 150_000
 
 
-def test_the_files_are_as_the_modules_draw_them() -> None:
+def test_the_stored_pictures_equal_the_drawn_pictures() -> None:
     drawn = {f"{name}.svg": canvas.svg() for name, canvas in pictures().items()}
     stored = {path.name: path.read_text(encoding="utf-8") for path in PICTURES_FOLDER.glob("*.svg")}
 
@@ -50,7 +50,7 @@ def test_a_text_that_leaves_its_box_is_refused() -> None:
         canvas.svg()
 
 
-def test_a_text_that_covers_another_is_refused() -> None:
+def test_a_text_that_covers_another_text_is_refused() -> None:
     canvas = Canvas(300, 100, "title", "description")
     canvas.text(10, 50, "first")
     canvas.text(20, 52, "second")

@@ -1,6 +1,6 @@
 """docs/contributing/guides.md has a row for each link of Spiderpool's usage index.
 
-The row of a guide states how the guide is proved: executed, rendered or read.
+The row states how the guide is proved: executed, rendered or read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.tidy.sources import PROJECT_ROOT
 PAGE: Final = PROJECT_ROOT / "docs" / "contributing" / "guides.md"
 GUIDES: Final = PROJECT_ROOT / "docs" / "guides"
 NOT_GUIDES: Final = frozenset({"index.md", "before-you-begin.md"})
-"""Pages of ``docs/guides`` that are not guides, and have no row."""
+"""Pages of ``docs/guides`` that have no row."""
 
 LINKS: Final = frozenset(
     [
@@ -69,10 +69,7 @@ SET: Final = re.compile(r"--set ([\w.]+)=")
 
 
 class Row(NamedTuple):
-    """A row of docs/contributing/guides.md. ``proof``: executed, rendered or read.
-
-    ``subject``: a link of Spiderpool's index; in the table "Ways to install", a way to install.
-    """
+    """A row of docs/contributing/guides.md. The subject is a link or a way to install."""
 
     subject: str
     page: str
@@ -84,7 +81,7 @@ def rows() -> list[Row]:
 
 
 def link_of(row: Row) -> str | None:
-    """The link of a row; None in the table "Ways to install"."""
+    """The link of a row; None for a way to install."""
     match = LINK.fullmatch(row.subject)
     if match is None or match[1] not in {link.partition("/")[0] for link in LINKS}:
         return None
@@ -93,10 +90,9 @@ def link_of(row: Row) -> str | None:
 
 
 def proof_of(path: Path) -> str:
-    """How a guide is proved: "read" if it has no shell blocks.
+    """How ``tests/nodes/test_guides.py`` proves a guide.
 
-    ``tests/nodes/test_guides.py`` runs shell blocks: "executed" if the guide waits until its Pods
-    run, otherwise "rendered".
+    "read": without shell blocks. "executed": a shell block waits until Pods run. Else "rendered".
     """
     blocks = shell_blocks(path)
     if not blocks:
@@ -126,7 +122,7 @@ def test_every_test_that_the_tables_name_exists() -> None:
     assert [path for path in named if not (PROJECT_ROOT / path).exists()] == []
 
 
-def test_every_value_that_a_page_sets_is_one_of_the_chart() -> None:
+def test_every_value_that_a_page_sets_exists_in_the_chart() -> None:
     chart = read_yaml((PROJECT_ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
     unknown = {
         f"{path.name}: {name}"
@@ -146,7 +142,7 @@ def value_of(values: object, parts: list[str]) -> object:
 
 
 def test_every_guide_deletes_the_pods_that_it_starts() -> None:
-    """A Pod that is left would keep its address, and the pool of the guide could not be deleted."""
+    """A remaining Pod would keep an address, so the guide's pool could not be deleted."""
     remaining = []
     for path in sorted(GUIDES.glob("*.md")):
         pods = re.findall(

@@ -21,7 +21,7 @@ IN_BACKQUOTES: Final = re.compile(r"`([^`]+)`")
 ROW_CODE: Final = re.compile(r"^\| ([\d, ]+) \|", re.MULTILINE)
 
 INTERNAL_VARIABLES: Final = frozenset({"ORBWEAVER_LAB", "ORBWEAVER_PLUGIN", "ORBWEAVER_WHO"})
-"""Variables that one of our programs sets for another; users do not set them."""
+"""Variables that our programs set, not users."""
 
 CODES_OF_THE_EXECUTABLE: Final = frozenset({5, 100})
 """Error codes that only the C program (``cni/plugin.c``) prints."""
@@ -32,7 +32,7 @@ def page(name: str) -> str:
 
 
 def variables_in_code() -> set[str]:
-    """The variables that the product names in its strings."""
+    """The names of variables among the product's strings."""
     return {
         node.value
         for source in python_sources()
@@ -43,7 +43,7 @@ def variables_in_code() -> set[str]:
     }
 
 
-def test_every_environment_variable_of_the_code_is_on_a_page_and_vice_versa() -> None:
+def test_the_pages_have_every_environment_variable_of_the_code_and_no_other() -> None:
     text = page("configuration.md") + page("orbctl.md") + page("orbctl-commands.md")
     read_by_code = variables_in_code()
 
@@ -90,7 +90,7 @@ def test_every_value_of_the_chart_is_on_the_page() -> None:
     text = page("helm-values.md")
     missing = []
     for path in leaves(values):
-        # A top-level value without members is in the section of values without effect.
+        # The page has top-level values without members in the section of values without effect.
         heading = path[0] if path[1:] else "Accepted without effect"
         _, _, section = text.partition(f"\n## {heading}\n")
         words = {

@@ -1,4 +1,4 @@
-"""The site builds without a warning, and no page requests another host."""
+"""The site builds without a warning, and no page loads anything from another host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEADLINE_S = 100.0
 LOADED_URL = re.compile(
     r"<(?:link|script|img|iframe|source|video|audio)\b[^>]*?(?:href|src)=\"?([^\s\">]+)"
 )
-"""The URLs that a browser loads with a page; links (``<a>``) are loaded only by a click."""
+"""The URLs that a browser loads with a page; links (``<a>``) are not loaded."""
 
 STYLE_URL = re.compile(r"(?:url\(|@import\s+)[\"']?((?:https?:)?//[^\"')\s]+)")
 
@@ -41,7 +41,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_page_links_to_pages_and_headings_that_exist(site: Path) -> None:
-    # The fixture has built the site with --strict, which fails for a broken link.
+    # The fixture builds the site with --strict, so a broken link fails there.
     assert (site / "index.html").exists()
     assert (site / "search" / "search_index.json").stat().st_size > 0
 

@@ -1,4 +1,4 @@
-"""The pages in Chinese run the same commands as those in English."""
+"""The Chinese pages have the same commands as the English pages."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def test_the_index_in_chinese_leads_to_every_guide() -> None:
     guides = {path.name for path in (PROJECT_ROOT / "docs/guides").glob("*.md")}
 
     missing = {name for name in guides if f"../guides/{name})" not in text}
-    # This page is not a guide: it prepares for all guides.
+    # before-you-begin.md prepares for all guides and is not a guide.
     assert missing == {"before-you-begin.md"}

@@ -1,4 +1,4 @@
-"""A real etcd whose database has reached its quota: agents and controllers report it at once."""
+"""Agents and controllers report at once that the database of a real etcd is full."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.etcd
 QUOTA_BYTES = 4 << 20
 CHUNK_BYTES = 200_000
 WRITES_A_CALL_MAX = 3
-"""The largest number of writes that one ADD or DEL may make to a full etcd."""
+"""One ADD or DEL may send at most this number of writes to a full etcd."""
 
 
 class WriteCounter(CallObserver):
@@ -59,9 +59,9 @@ async def store(small_etcd: EtcdCluster, writes: WriteCounter) -> AsyncIterator[
 
 
 async def fill_etcd(store: EtcdStore) -> None:
-    """Write until etcd refuses: it measures its file every 100 ms, not after each write.
+    """Write until etcd refuses a write.
 
-    etcd may have applied the refused write; without a guard, nothing tells whether it has.
+    The writes have no guards, so whether etcd applied the last write remains unknown.
     """
     for number in attempts():
         try:
@@ -115,14 +115,14 @@ async def test_an_agent_reports_a_full_etcd_and_answers_without_retries(
     for error in (add, delete, status):
         assert "etcd's database is full (alarm NOSPACE)" in error["msg"]
     assert "orbctl archive" in status["details"]
-    # CNI's codes: 11: try again later; 50: the plugin is not available.
+    # CNI error codes: 11 is "try again later", 50 is "plugin not available".
     assert (add["code"], delete["code"], status["code"]) == (11, 11, 50)
     assert write_calls <= 2 * WRITES_A_CALL_MAX
     assert "etcd's database is full" in ready
 
 
 async def readiness(agent: AgentHarness) -> str:
-    """The body of the agent's readiness check, which must fail."""
+    """The body of the agent's readiness check; the check must fail."""
     assert agent.process.health_port is not None
     reply = await over_tcp(agent.process.health_port.port, "/readyz")
     assert reply.status == 500
@@ -160,7 +160,7 @@ def free_space(etcd: EtcdCluster) -> None:
     etcdctl("alarm", "disarm")
 
 
-async def test_a_controller_of_a_full_etcd_is_not_ready(store: EtcdStore) -> None:
+async def test_a_controller_reports_a_full_etcd_as_its_fault(store: EtcdStore) -> None:
     keys = Keys("full")
     observer = ControllerObserver(store, keys, Projector(store, keys), CONTROLLER_ROLE)
     await observer.observe()

@@ -14,7 +14,7 @@ from tests.support.node_harness import NodeHarness, addresses, check_everything,
 from tests.support.parts import needs
 
 REVISION_BUMP = 1_000_000_000
-"""More than the revisions that etcd made after the snapshot, so that no revision is used twice."""
+"""More than the number of revisions after the snapshot, so that no revision is used twice."""
 
 pytestmark = [
     pytest.mark.etcd,

@@ -18,7 +18,7 @@ COOL_DOWN_S = 30
 async def test_wall_clocks_that_differ_by_days_change_neither_order_nor_invariants() -> None:
     store = MemoryStore()
     async with NodeHarness(store, "node-a") as ahead, NodeHarness(store, "node-b") as behind:
-        # The clock of one node goes back a day each time that it is read; the other stands still.
+        # One clock goes back a day at each reading; the other clock stands still.
         ahead.writer._now_ms = itertools.count(10 * DAY_MS, -DAY_MS).__next__
         behind.writer._now_ms = itertools.repeat(0).__next__
         await ahead.apply(pool("v4", "10.6.0.1-10.6.0.3"))
@@ -41,7 +41,7 @@ async def test_the_cool_down_ends_by_the_clock_of_the_store() -> None:
     now = [0.0]
     store = MemoryStore(lambda: now[0])
     async with NodeHarness(store) as node:
-        agent_clock = itertools.count(0, -1_000.0)  # goes back each time that it is read
+        agent_clock = itertools.count(0, -1_000.0)  # goes back at each reading
         node.cooldown = CoolDown(store, COOL_DOWN_S, monotonic=agent_clock.__next__)
         node.releaser._cooldown = node.cooldown
         await node.apply(pool("v4", "10.6.0.1-10.6.0.2"))
@@ -50,7 +50,7 @@ async def test_the_cool_down_ends_by_the_clock_of_the_store() -> None:
 
         during_the_cool_down = addresses(await node.add(pod("web-1")))
         await node.delete(pod("web-1"))
-        # A lease lasts longer than the cool-down, because later releases share it.
+        # Releases within LEASE_SHARED_S share a lease, so a lease outlasts the cool-down.
         now[0] += COOL_DOWN_S + 1 + LEASE_SHARED_S
         store.expire()
         after_the_cool_down = await node.add(pod("web-0"))
@@ -70,4 +70,4 @@ async def test_a_writer_with_a_stopped_clock_writes_distinct_event_ids() -> None
             await node.add(pod(f"web-{number}"))
 
         ids = [recorded.event_id for recorded in await node.log()]
-        assert len(set(ids)) == len(ids) == 1 + 5  # one event of the pool, and one of each Pod
+        assert len(set(ids)) == len(ids) == 1 + 5  # one event for the pool, one for each Pod

@@ -1,9 +1,7 @@
 """Seeded fault runs on real etcd: members die, hang and come back while nodes claim and release.
 
-In each run, three nodes are under load. At the end the whole log is checked: an address has at most
-one holder and is in its pool, a release names the claim that it ends, all addresses of a request
-are claimed or none, and state keys equal the fold of the log (I1 to I5 of
-docs/contributing/architecture.md).
+At the end of a run, the log and the state keys must satisfy the invariants I1 to I5 of
+docs/contributing/architecture.md.
 """
 
 from __future__ import annotations
@@ -24,17 +22,17 @@ from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 NODES = 3
 CALLERS = 4
 OPERATIONS = 40
-"""The operations of each caller; a run has 3 x 4 x 40 = 480 operations, some of which may fail."""
+"""The operations of each caller: 3 x 4 x 40 = 480 in a run. Some may fail."""
 
 SUCCESSES_MIN = OPERATIONS + 1
-"""So many operations succeed only if nodes serve again after the fault."""
+"""A run reaches this number only if nodes serve again after the fault."""
 
 LOADED_TRANSACTIONS = 10
-"""The transactions of one node after which the fault begins."""
+"""The fault begins after this number of transactions of one node."""
 
 FAULT_TRANSACTIONS = 20
 FAULT_S_MAX = 3
-"""The fault ends after ``FAULT_TRANSACTIONS`` of one node, or after these seconds."""
+"""The fault ends after ``FAULT_TRANSACTIONS`` of one node, at the latest after ``FAULT_S_MAX``."""
 
 pytestmark = pytest.mark.etcd
 
@@ -69,7 +67,7 @@ async def run_caller(node: NodeHarness, rng: random.Random) -> tuple[int, int]:
 async def run_under_fault(
     etcd: EtcdCluster, seed: int, fault: Callable[[], None], repair: Callable[[], None]
 ) -> int:
-    """Run the load with a fault and its repair; check the log; return the number of successes."""
+    """Run the load with a fault and a repair; check the log; return the number of successes."""
     async with three_nodes(etcd) as nodes:
         load = [
             asyncio.ensure_future(

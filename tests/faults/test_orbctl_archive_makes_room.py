@@ -1,7 +1,7 @@
-"""`orbctl archive` on a real etcd whose database is full of log segments frees space.
+"""``orbctl archive`` frees space in a real etcd whose database is full of log segments.
 
-A full etcd rejects every put, also those of the archiver. The reserve is a large key that the
-archiver deletes first, so that etcd has space for the archiver's puts.
+A full etcd rejects all puts. To make space for its own puts, the archiver first deletes the
+reserve, a large key.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ async def store(etcd: EtcdCluster) -> AsyncIterator[EtcdStore]:
 
 
 async def fill_etcd(agent: AgentHarness, store: EtcdStore) -> None:
-    """Fill etcd with live segments only: old revisions are compacted after each write."""
+    """Fill etcd with log segments. Old revisions are compacted after each write."""
     for _ in attempts():
         texts = {"text": secrets.token_hex(EVENT_BYTES // 2)}
         try:
@@ -168,6 +168,6 @@ async def test_the_archive_job_creates_the_reserve(store: EtcdStore, tmp_path: P
     activities = ArchiveActivities(store, keys, LocalFiles(tmp_path / "archive"))
 
     await activities.check()
-    await activities.check()  # a second check must find the reserve
+    await activities.check()  # finds the reserve
 
     assert await meta_names(store, keys) == {"reserve"}

@@ -1,9 +1,7 @@
 """Random histories of three nodes and an operator on the memory store.
 
-Nodes and operator act concurrently, while requests and responses of the store are lost and nodes
-are killed. In the log, an address has at most one holder, is in its pool, is released by its claim,
-all addresses of a request are claimed or none is, and state keys equal the fold of the log (I1 to
-I5 of docs/contributing/architecture.md).
+Requests and responses of the store are lost, and nodes are killed. After each step, the log and the
+state keys must satisfy the invariants I1 to I5 of docs/contributing/architecture.md.
 """
 
 from __future__ import annotations
@@ -85,11 +83,11 @@ commands: st.SearchStrategy[Command | Pool] = st.one_of(
 
 
 class Histories(RuleBasedStateMachine):
-    """The cluster. Each rule, with its faults, completes before the next rule starts."""
+    """The cluster. A rule and its faults end before the next rule starts."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()  # its close cancels the tasks that killed nodes leave
+        self.runner = asyncio.Runner()  # close() cancels the remaining tasks of killed nodes
         self.store = FaultyStore(MemoryStore())
         self.nodes: dict[str, NodeHarness] = {}
 
@@ -154,13 +152,13 @@ class Histories(RuleBasedStateMachine):
             await node.delete(call.pod, container=call.container)
 
     async def gather(self, work: list[Coroutine[Any, Any, Any]]) -> None:
-        """Run concurrently. The product's errors are ignored; other errors fail the test."""
+        """Run concurrently. An OrbweaverError is ignored; another error fails the test."""
         for result in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(result, BaseException) and not isinstance(result, OrbweaverError):
                 raise result
 
     async def kill(self, call: Call, steps: int) -> None:
-        """Kill the node of a call after some steps of the event loop, and start it again."""
+        """Kill the node of a call after some steps of the event loop; restart the node."""
         task = asyncio.ensure_future(self.make(call))
         for _ in range(steps):
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""A supervised task that ends is restarted; after too many restarts, its process ends."""
+"""A supervised task that ends is restarted; after too many restarts, the process ends."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ async def supervisor(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Superviso
 
 
 class Task:
-    """A task whose first starts end as in ``ends``: they raise the exception, or return for None.
+    """Each start takes the next of ``ends``: it raises the exception, or returns for None.
 
-    A later start lasts until it is cancelled.
+    Without a next end, the task runs until it is cancelled.
     """
 
     def __init__(self, *ends: BaseException | None) -> None:
@@ -92,18 +92,16 @@ async def test_a_task_that_waits_for_its_restart_is_reported_with_its_exception(
     assert "task failing ended: RuntimeError: a bug" in str(dict(supervisor.health())["failing"])
 
 
-async def test_the_pause_before_a_restart_doubles_up_to_its_limit_until_a_task_runs_steadily() -> (
-    None
-):
+async def test_restart_pauses_double_up_to_a_limit_and_a_steady_run_resets_them() -> None:
     task = supervision._SupervisedTask(TaskSpec("one", Task().run), 0.0)
 
     pauses = []
-    for _ in range(12):  # the task ends at once each time
+    for _ in range(12):
         task.begin(0.0)
         task.note_end(None, 0.0)
         pauses.append(task.pause_s)
     task.begin(0.0)
-    task.note_end(None, supervision.STEADY_S)  # ran so long that the next pause is short again
+    task.note_end(None, supervision.STEADY_S)
 
     assert pauses[:3] == [0.1, 0.2, 0.4]
     assert pauses[-1] == supervision.BACKOFF_S_MAX

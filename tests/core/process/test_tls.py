@@ -1,6 +1,6 @@
 """TLS clients accept CA certificates without the key usage extension.
 
-Python 3.13 refuses them by default (``VERIFY_X509_STRICT``).
+Python 3.13 refuses such certificates by default (``VERIFY_X509_STRICT``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> PlainAuthority:
 
 @pytest.fixture(autouse=True)
 def strict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
-    """Make contexts with strict verification the default, also before Python 3.13."""
+    """Set ``VERIFY_X509_STRICT`` in default contexts, as Python 3.13 does."""
     original = ssl.create_default_context
 
     def default_context(*arguments: Any, **options: Any) -> ssl.SSLContext:
@@ -86,7 +86,7 @@ def kubeconfig(directory: Path, server: str, ca: Path) -> str:
 async def test_strict_verification_refuses_an_authority_without_key_usage(
     server: str, authority: PlainAuthority, strict: Callable[..., ssl.SSLContext]
 ) -> None:
-    """A context of Python itself; the other tests use the contexts of the product."""
+    """This test uses a context of Python; the other tests use contexts of the product."""
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorCertificateError, match="key usage"):
             await session.get(server, ssl=strict(cafile=authority.ca))

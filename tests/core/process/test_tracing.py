@@ -39,7 +39,7 @@ def test_a_request_to_another_process_continues_the_trace_of_the_caller() -> Non
     assert outside == {}
 
 
-def test_without_a_current_span_another_process_gets_the_traceparent_of_the_request() -> None:
+def test_the_outgoing_context_has_the_current_span_or_else_the_traceparent_of_the_request() -> None:
     without_tracer = tracing.outgoing_context(TRACEPARENT)
     with recorded_spans() as exporter:  # sets a tracer for the block
         outside = tracing.outgoing_context(TRACEPARENT)
@@ -60,7 +60,7 @@ def test_without_a_tracer_no_span_is_created() -> None:
         assert (tracing.origin(), tracing.headers(), tracing.log_fields()) == (None, {}, {})
 
 
-def test_periodic_work_outside_of_a_trace_creates_no_span() -> None:
+def test_a_child_span_is_created_only_inside_a_trace() -> None:
     with recorded_spans() as exporter:
         with tracing.child_span("read"):
             pass
@@ -71,7 +71,7 @@ def test_periodic_work_outside_of_a_trace_creates_no_span() -> None:
 
 
 async def test_a_deadline_marks_every_open_span_as_failed() -> None:
-    """The exception of each span depends on where it is: the deadline cancels the inner one."""
+    """``asyncio.timeout`` cancels the inner span, and raises TimeoutError in the outer span."""
 
     async def request() -> None:
         with tracing.span("request"):
@@ -86,7 +86,7 @@ async def test_a_deadline_marks_every_open_span_as_failed() -> None:
     assert failures == ["CancelledError", "TimeoutError"]
 
 
-async def test_only_a_call_in_a_thread_with_the_current_context_continues_the_trace() -> None:
+async def test_a_call_in_a_thread_continues_the_trace_only_in_the_current_context() -> None:
     def call() -> None:
         with tracing.child_span("netlink send"):
             pass
@@ -159,7 +159,7 @@ def test_a_collector_that_does_not_answer_does_not_delay_the_exit_of_a_process(
 
 
 class _SilentCollector(SpanExporter):
-    """An exporter whose export ends when the exporter is closed, or else after ``GIVE_UP_S``."""
+    """An exporter whose ``export`` blocks until ``shutdown``, at most ``GIVE_UP_S``."""
 
     GIVE_UP_S = 5.0
 

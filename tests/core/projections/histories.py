@@ -1,7 +1,7 @@
-"""Random histories of events over few names, so that events concern the same objects.
+"""Random histories of events. Names are few, so that events often concern the same object.
 
-Some events are invalid on purpose (a release of an older claim, a claim outside all pools): a
-projection must apply such events as the ledger does.
+Some events are invalid on purpose, such as a claim outside all pools. A projection must apply
+invalid events as the ledger does.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ GUIDS = ("02:00:00:00:00:00:00:01", "02:00:00:00:00:00:00:02")
 
 
 def address_in(pool: str, octet: int) -> str:
-    """One of sixteen addresses of a pool's subnet."""
+    """The address of the pool's subnet with this last octet."""
     return f"fd00::{octet:x}" if pool == "six" else f"{SUBNETS[pool][:7]}{octet}"
 
 
@@ -101,9 +101,9 @@ def endpoints(draw: st.DrawFn) -> Endpoint:
 
 
 class Step:
-    """An event; ``event`` None: a release of an earlier claim, made when the log is built.
+    """An event of a history; None is a release of an earlier claim, which ``pick`` selects.
 
-    ``pick`` selects the claim. ``stale``: the release names a lower revision than the claim has.
+    A ``stale`` release has a lower revision than the claim.
     """
 
     def __init__(self, event: Event | None, pick: int = 0, *, stale: bool = False) -> None:

@@ -13,18 +13,18 @@ DEADLINE_S = 60
 
 
 class RunningProjector:
-    """A running projector, with methods that wait for conditions."""
+    """Waits for conditions of a running projector."""
 
     def __init__(self, projector: Projector) -> None:
         self.projector = projector
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return once the condition holds; fails after ``DEADLINE_S``."""
+        """Wait until the condition holds. Raises TimeoutError after ``DEADLINE_S``."""
         async with asyncio.timeout(DEADLINE_S):
             await self.projector.wait_for(condition)
 
     async def wait_until_current(self, node: NodeHarness) -> None:
-        """Wait until the projector has read everything that this node has written."""
+        """Wait until the projector has read the whole log."""
         position = (await node.read_ledger()).position
         await self.until(lambda: self.projector.cursor.position >= position)
 

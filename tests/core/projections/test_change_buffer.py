@@ -1,4 +1,4 @@
-"""``Projector.follow`` reports the names of changed objects, also after a rebuild."""
+"""``Projector.follow`` reports the names of changed objects, and all names after a rebuild."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def projector(node: NodeHarness) -> AsyncIterator[Projector]:
 async def take_changes_after_log(
     node: NodeHarness, projector: Projector, changes: ChangeBuffer
 ) -> ChangeBuffer:
-    """Take the changes from the buffer when the projection has applied the whole log."""
+    """Wait until the projection has applied the whole log; then take the buffer's changes."""
     last_position = max(recorded.position for recorded in await node.log())
     await projector.wait_for(lambda: projector.projection.position >= last_position)
     return changes.take()
@@ -77,7 +77,7 @@ async def test_a_new_buffer_and_a_rebuilt_projection_report_all_objects(
     await node.add(pod("web-0"))
     with projector.follow() as changes:
         from_new_buffer = await take_changes_after_log(node, projector, changes)
-        await projector._load()  # builds the projection again
+        await projector._load()  # rebuilds the projection
 
         from_rebuilt_projection = changes.take()
 
@@ -95,10 +95,10 @@ async def test_a_buffer_gets_no_changes_after_its_block_has_ended(
     assert not (await take_changes_after_log(node, projector, changes)).pools
 
 
-async def test_the_pools_of_a_replica_are_reported_when_its_next_pod_keeps_the_addresses(
+async def test_pools_are_reported_when_the_next_pod_of_a_replica_keeps_the_addresses(
     node: NodeHarness, projector: Projector
 ) -> None:
-    """No claim changes, but the status of the pool contains the UID of the StatefulSet's Pod."""
+    """The claims stay, but the status of each pool contains the UID of the Pod."""
     with projector.follow() as changes:
         await node.apply(pool("blue", "10.6.0.10"), pool("green", "fd00:6::10"))
         await node.add(pod("db-0", "uid-1", fixed="statefulset"))

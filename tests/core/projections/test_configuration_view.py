@@ -1,4 +1,4 @@
-"""The view of the configuration follows all changes, and reports values that it cannot decode."""
+"""The configuration view follows all changes, and reports values that cannot be decoded."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NodeHarness]:
 
 
 async def test_each_command_changes_objects_and_their_guards_together(node: NodeHarness) -> None:
-    """A guard is a key that each command about a topic, such as pools, also writes."""
+    """A guard is a key that every command about a topic, such as pools, writes too."""
     lan, wide = Subnet("lan", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.99",)), pool("wide", "fd00:6::1")
     commands = (
         ApplyPool(pool("a", "10.6.0.1-10.6.0.9")),
@@ -93,7 +93,7 @@ async def test_a_value_that_cannot_be_decoded_is_reported_and_the_other_values_a
 
 
 @pytest.mark.parametrize("name", ["record/oops", "reservation/ghost", "guard/x", "pool/\xff/y"])
-async def test_a_view_and_a_new_view_work_although_a_key_cannot_be_decoded(
+async def test_a_running_view_and_a_new_view_work_although_a_key_cannot_be_decoded(
     node: NodeHarness, name: str
 ) -> None:
     await node.store.commit([], [Put(node.keys.root + name.encode("latin-1"), b"\x00oops")])
@@ -110,7 +110,7 @@ async def test_a_view_and_a_new_view_work_although_a_key_cannot_be_decoded(
     assert (await node.add(pod("web-0"))).endpoint.nics[0].ipv4
 
 
-async def test_a_view_keeps_a_manually_overwritten_reservation_and_a_new_view_allocates_nothing(
+async def test_a_running_view_keeps_a_corrupted_reservation_and_a_new_view_allocates_nothing(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
@@ -160,7 +160,7 @@ async def test_an_address_whose_quarantine_cannot_be_decoded_is_not_allocated(
         await node.add(pod("web-1"))
 
 
-async def test_the_add_of_a_pod_whose_pool_cannot_be_decoded_fails_and_others_get_addresses(
+async def test_a_pool_that_cannot_be_decoded_gives_no_address_and_other_pools_do(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))

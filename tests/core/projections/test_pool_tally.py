@@ -1,4 +1,4 @@
-"""The counters of a projection equal a count of the addresses in its ledger, after any events."""
+"""After any events, the counters of a projection equal a count of the ledger's addresses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support import node_harness
 
 
 @given(histories)
-def test_a_projection_of_a_ledger_equals_one_folded_event_by_event(history: list[Step]) -> None:
+def test_a_projection_of_a_ledger_equals_a_projection_of_its_events(history: list[Step]) -> None:
     log = recorded(history)
     folded = Projection().apply_all(log)
     built = Projection(Ledger().apply_all(log))
@@ -64,7 +64,7 @@ def _pools(projection: Projection) -> dict[str, tuple[PoolCounts, tuple[Interval
 
 
 def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
-    """The counts of a pool and its free addresses, computed from every address."""
+    """Count every address of a pool; return the counts and the free addresses."""
     reserved = AddressSet(pool.family)
     for reservation in ledger.reservations.values():
         if reservation.family == pool.family:
@@ -111,6 +111,6 @@ async def test_a_reservation_recounts_only_the_pools_that_have_its_addresses(
 
         projection = Projection().apply_all(await node.log())
 
-    # The first reservation is in p-3. The second one replaces it, which changes p-3 and p-4.
+    # The first command reserves in p-3. The second moves the reservation from p-3 to p-4.
     assert checked == ["p-3", "p-3", "p-4"]
     assert [projection.tallies[f"p-{number}"].counts.reserved for number in (3, 4, 5)] == [0, 1, 0]

@@ -1,6 +1,6 @@
-"""The projector follows the log, also if unread segments have left etcd.
+"""The projector follows the log, and rebuilds the projection if unread segments have left etcd.
 
-It holds a projection, the state that the events give, and counts addresses in one tally per pool.
+The projection is the state after the events that were read, with one tally of addresses per pool.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.node_harness import NodeHarness, pod, pool
 POOL = pool("blue", "10.6.0.10-10.6.0.19")
 IPV6_POOL = pool("six", "fd00:6::1-fd00:6::9")
 ACTIONS_MAX = 7
-"""So few that no pool runs full: an action takes at most one address from each pool."""
+"""Less than the size of each pool: an action takes at most one address from a pool."""
 
 
 async def test_claims_made_before_the_projector_started_are_counted(node: NodeHarness) -> None:
@@ -74,7 +74,7 @@ async def test_a_projection_that_follows_the_log_equals_a_new_one(actions: list[
 
 
 async def _act(node: NodeHarness, action: str, number: int) -> None:
-    """Execute the action with this number, from which names and addresses are derived."""
+    """Execute an action; names and addresses are derived from ``number``."""
     if action == "add":
         await node.add(pod(f"web-{number}"))
     elif action == "delete":
@@ -118,7 +118,7 @@ async def test_after_a_pause_the_projector_continues_from_its_cursor(node: NodeH
     async with run_projector(projector) as running:
         await running.wait_until_current(node)
 
-    assert projector.rebuilds == 1, "the first start only"
+    assert projector.rebuilds == 1, "only the first start rebuilds"
     assert len(projector.projection.ledger.claims) == 1
 
 

@@ -1,6 +1,6 @@
 """The publisher stores the position of the projection in etcd as a checkpoint.
 
-It never overwrites a newer checkpoint, which another leader has written.
+The publisher never overwrites a newer checkpoint of another leader.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ POOL = pool("blue", "10.6.0.10-10.6.0.19")
 
 
 def fence(node: NodeHarness) -> Unchanged:
-    """A guard of the leader's transactions: its lease key is unchanged.
+    """The guard of a leader's transactions: the lease key is unchanged.
 
-    No test elects a leader, so the key is absent: its revision is 0.
+    No test elects a leader, so the lease key is absent and has revision 0.
     """
     return Unchanged(node.keys.lease("controller"), mod_revision=0)
 
 
 def publisher(node: NodeHarness, running: RunningProjector) -> Publisher:
-    """A publisher of the projection; ``adopt`` reads the stored checkpoint."""
     return Publisher(node.store, node.keys, running.projector, "c-1", now_ms=lambda: 7)
 
 
@@ -135,7 +134,7 @@ async def test_after_a_lost_request_or_answer_the_next_publication_is_correct(
         faulty = Publisher(store, node.keys, running.projector, "c-1")
         await faulty.adopt(fence(node))
         store.fail_next_commits(fault)
-        for _ in range(2):  # the fault, and the next publication
+        for _ in range(2):  # the first publication meets the fault
             await faulty.publish(fence(node))
         position = running.projector.projection.position
 

@@ -1,4 +1,4 @@
-"""``agent.networkResourcePlugin`` of conf.yml, as agents and controllers read it.
+"""``agent.networkResourcePlugin`` of conf.yml, which agents and controllers read.
 
 The plugin advertises NIC slots of a node, and sub-ENIs of a network provider, as resources.
 """
