@@ -1,7 +1,7 @@
-"""The table of measures: their figures and targets.
+"""The table of measures, with the figures and targets of each measure.
 
-A new measure is a module in ``bench/measures/`` and a row here. Names and bounds are promises
-(docs/contributing/benchmarks.md); changing one is a decision, not a refactoring.
+A new measure needs a module in ``bench/measures/`` and a row here. Names of figures and bounds of
+targets are published in docs/contributing/benchmarks.md; a refactoring must not change them.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from bench.scale import QUICK_SCALE, Scale
 
 
 class Measure(NamedTuple):
-    """One measure: its figures with their targets, and its share of the time of a run.
+    """A measure of the benchmark.
 
-    A figure with the target None has no bound. ``share``: a weight; the time of a run is divided
-    among its measures in proportion to the weights. ``quick``: whether a quick run includes the
-    measure. ``rig``: the name of the processes that the measure shares with the measures before and
-    after it (``Lab.shared``), or "".
+    ``targets``: figure -> target, or None for a figure without a bound. ``share``: the time of a
+    run is divided among the measures in proportion to the shares. ``quick``: whether a quick run
+    includes the measure. ``rig``: the name of processes that adjacent measures share
+    (``Lab.shared``), or "".
     """
 
     name: str
@@ -161,7 +161,7 @@ MEASURES: tuple[Measure, ...] = (
         dict.fromkeys(percentiles.NAMES),
         measure=percentiles.measure,
         share=60,
-        quick=False,  # a quick run is too short for the calls that a p99.9 needs
+        quick=False,  # a p99.9 needs more calls than a quick run has time for
     ),
     Measure(
         "replay",
@@ -353,14 +353,14 @@ TARGETS: dict[str, Target | None] = {
 
 
 def measures_of(scale: Scale) -> list[Measure]:
-    """All measures of a run of this size."""
+    """The measures of a run of this scale."""
     return [measure for measure in MEASURES if measure.quick or scale is not QUICK_SCALE]
 
 
 def measures_named(names: Iterable[str]) -> list[Measure]:
-    """The measures with these names or with figures of these names.
+    """The measures selected by names of measures or of figures.
 
-    Raises KeyError with an unknown name.
+    Raises KeyError for an unknown name.
     """
     requested = set(names)
     unknown = requested - {measure.name for measure in MEASURES} - TARGETS.keys()

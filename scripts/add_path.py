@@ -1,11 +1,10 @@
-"""Measures the path of one ADD through a real agent: calls between modules, and stack frames.
+"""Measures the path of one ADD through an agent: module switches and stack frames.
 
-.venv/bin/python -m scripts.add_path      each call into another module, then the measures
+.venv/bin/python -m scripts.add_path      prints each module switch, then the two measures
 
-The path consists of the calls below ``SERVE`` on the same stack, without other tasks. A module
-switch is a call from a function of the product to a function of another module; each pair of
-functions counts once, because a reader follows it once. The agent uses the memory store. An ADD
-before the measured one imports modules and fills caches, so that this work does not count.
+The path consists of the calls below ``SERVE`` on the same stack. A module switch is a call from a
+function of the product to a function in another module. Each (caller, callee) pair counts once. The
+second ADD is measured, because the first ADD imports modules and fills caches.
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ SERVE: Final = "serve_frame"
 ALLOCATE: Final = ("core.allocation.allocator", "allocate")
 
 Function = tuple[str, str]
-"""A module and the name of a function in it."""
+"""(module, name of a function in the module)."""
 
 
 class AddPath(NamedTuple):
-    """The calls of one ADD.
+    """The path of one ADD.
 
-    ``calls``: (caller, callee) -> the number of stack frames from ``SERVE`` to the callee, in the
-    order of the calls.
+    ``calls``: (caller, callee) -> the number of stack frames from ``SERVE`` to the callee. The keys
+    have the order of the calls.
     """
 
     calls: dict[tuple[Function, Function], int]
 
     @property
     def switches(self) -> list[tuple[Function, Function]]:
-        """The calls into another module."""
+        """The module switches."""
         return [(caller, callee) for caller, callee in self.calls if caller[0] != callee[0]]
 
     @property
@@ -58,7 +57,7 @@ def measure_add() -> AddPath:
 
 
 def product_module(frame: FrameType) -> str | None:
-    """The module of the product whose code a stack frame runs; None for other code."""
+    """The product module that a stack frame belongs to; None for other code."""
     path = Path(frame.f_code.co_filename)
     if not path.is_relative_to(PROJECT_ROOT):
         return None
@@ -114,7 +113,10 @@ class _Recorder:
 
 
 def _callers(frame: FrameType, outermost: FrameType) -> list[Function]:
-    """The product functions from the caller up to ``outermost``; [] if they do not reach it."""
+    """The product functions that called ``frame``, innermost first, up to ``outermost``.
+
+    Empty if ``outermost`` is not on the stack of ``frame``.
+    """
     callers: list[Function] = []
     current: FrameType | None = frame.f_back
     while current is not None:
@@ -128,7 +130,7 @@ def _callers(frame: FrameType, outermost: FrameType) -> list[Function]:
 
 
 def main() -> None:
-    """Print each switch, and then the measures."""
+    """Print each module switch, then the two measures."""
     path = measure_add()
     for (caller, function), callee in path.switches:
         print(f"{caller}.{function} -> {'.'.join(callee)}")

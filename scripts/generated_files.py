@@ -1,7 +1,7 @@
-"""Writes or compares generated files, for the main programs of several generators.
+"""Writes or compares generated files; the generators in ``scripts`` use this module.
 
-Without arguments it writes the files that differ. With ``--check`` it writes nothing, and the exit
-code is 1 if a file differs.
+Without arguments, a generator writes the files that differ. With ``--check``, a generator writes
+nothing, and the exit code is 1 if a file differs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ PROJECT_ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 def write_or_compare(files: Mapping[Path, str]) -> int:
-    """Write the files that differ, or only compare; print their paths; return the exit code."""
+    """Write or compare; print the path of each file that differs; return the exit code.
+
+    ``files``: path -> expected text.
+    """
     is_check = "--check" in sys.argv[1:]
     differing = [path for path, text in files.items() if not _has(path, text)]
     for path in differing:

@@ -1,7 +1,7 @@
-"""Prints measures of the project's names and structure, one on each line (``make house``).
+"""Prints measures of the project's names and structure, one measure a line (``make house``).
 
-.venv/bin/python -m scripts.house           the measures
-.venv/bin/python -m scripts.house --list    the measures with the items that they count
+.venv/bin/python -m scripts.house           prints the measures
+.venv/bin/python -m scripts.house --list    also prints the items that each measure counts
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.tidy import names
 
 
 def main() -> None:
-    """Print each measure; with ``--list`` also the items that it counts."""
+    """Print the measures."""
     repeated = names.repeated_classes()
     add_path = measure_add()
     counted = {

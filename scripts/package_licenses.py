@@ -1,4 +1,4 @@
-"""The licenses of a package, as its copyright file (Debian) or its metadata (Python) names them."""
+"""Reads the licenses of a Debian package (copyright file) or a Python package (metadata)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from cyclonedx.model.license import License
 from cyclonedx.spdx import fixup_id
 
 NAME_CHARS_MAX: Final = 64
-"""A longer value of the field ``License`` is the text of a license, not its name."""
+"""A longer value of the field ``License`` is the text of a license, not a name."""
 
 _MACHINE_READABLE: Final = re.compile(r"^Format(?:-Specification)?:", re.MULTILINE)
-"""The first field of a file in Debian's copyright-format."""
+"""The first field of a machine-readable copyright file (Debian's copyright-format)."""
 
 _FIELD: Final = re.compile(r"^License:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
-"""The field of such a file whose first line is the short name of a license."""
+"""The short name of a license in a machine-readable copyright file."""
 
 _COMMON: Final = re.compile(r"/usr/share/common-licenses/([A-Za-z0-9.+-]*[A-Za-z0-9+])")
-"""The reference of an older copyright file to a license that every Debian system has."""
+"""A reference to a license in a copyright file that is not machine-readable."""
 
 _CLASSIFIER: Final = "License :: OSI Approved :: "
 _FACTORY: Final = LicenseFactory()
@@ -30,14 +30,14 @@ _FACTORY: Final = LicenseFactory()
 def debian_licenses(copyright_file: str) -> list[License]:
     """Return the licenses of a Debian package, by SPDX id or Debian's short name.
 
-    The list is empty for an older file that contains only the text of a license.
+    The list is empty if the file contains only the text of a license.
     """
     pattern = _FIELD if _MACHINE_READABLE.search(copyright_file) else _COMMON
     return _several(pattern.findall(copyright_file))
 
 
 def python_licenses(metadata: Message) -> list[License]:
-    """Return the licenses of a Python distribution: an SPDX expression, an id or a name."""
+    """Return the licenses of a Python package: an SPDX expression, or SPDX ids and names."""
     name = metadata["License-Expression"] or metadata["License"] or ""
     if name and name != "UNKNOWN" and "\n" not in name and len(name) <= NAME_CHARS_MAX:
         return [_FACTORY.make_from_string(name)]
@@ -48,7 +48,7 @@ def python_licenses(metadata: Message) -> list[License]:
 
 
 def _several(names: Iterable[str]) -> list[License]:
-    """Return one license for each name; CycloneDX allows no expression in a list of several."""
+    """Return a license for each name; CycloneDX does not allow SPDX expressions in such a list."""
     return [
         _FACTORY.make_with_id(name) if fixup_id(name) else _FACTORY.make_with_name(name)
         for name in sorted(set(names))

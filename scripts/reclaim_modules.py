@@ -1,15 +1,13 @@
 """Finds the modules that run when the addresses of one deleted Pod are reclaimed.
 
-.venv/bin/python -m scripts.reclaim_modules      each module, then their number
+.venv/bin/python -m scripts.reclaim_modules      prints each module, then the number of modules
 
-The jobs of a controller run in this process on the memory store, except those of automatic pools. A
-module of the product counts if one of its functions is called between the deletion of the Pod's
-record and the deletion of its endpoint.
+The jobs of a controller run in this process on the memory store. A product module counts if one of
+its functions runs between the deletion of the Pod's record and the deletion of the Pod's endpoint.
 
-Other work must not count. So another Pod, whose workflow execution is in the same shard, is
-reclaimed first: this imports modules, starts the jobs and opens the writer of the shard. The views
-of the configuration are stopped before the measurement, because they would process the deleted
-record, and the reclaim does not read them.
+A first Pod is reclaimed before the measurement, to import modules, start the jobs and open the
+writer of the shard. The configuration views are stopped before the measurement: they process the
+deletion of the record, which is not a part of the reclaim.
 """
 
 from __future__ import annotations
@@ -36,8 +34,8 @@ FIRST_POD: Final = "first"
 WITHOUT_AUTO_POOLS: Final = JobSettings(auto_pools=AutoPoolSettings(enabled=False))
 RECLAIM_S_MAX: Final = 60.0
 RETRY_S: Final = 0.2
-"""Seconds after which the first Pod's record is deleted again: the job that reads the log may not
-have been running yet."""
+"""The job that reclaims Pods may start after the deletion of the first Pod's record. So the record
+is created and deleted again after this time."""
 
 
 def measure_reclaim() -> set[str]:
@@ -67,7 +65,7 @@ async def _measure() -> set[str]:
 
 
 def _name_in_the_same_shard() -> str:
-    """A name of a Pod whose reclaim execution is in the same shard as the first Pod's."""
+    """A name of a Pod whose reclaim workflow has the same shard as the first Pod's workflow."""
     names = (f"second-{number}" for number in itertools.count())
     return next(name for name in names if _shard_of(name) == _shard_of(FIRST_POD))
 
@@ -77,7 +75,7 @@ def _shard_of(name: str) -> int:
 
 
 async def _record(node: NodeHarness, name: str) -> set[str]:
-    """Delete the record of a Pod; return the modules that run until its endpoint is deleted."""
+    """Delete a Pod's record; return the modules that run until the Pod's endpoint is deleted."""
     modules: set[str] = set()
 
     def on_event(frame: FrameType, event: str, _: object) -> None:
@@ -100,7 +98,7 @@ async def _create(node: NodeHarness, name: str) -> None:
 
 
 async def _reclaim(node: NodeHarness, name: str) -> None:
-    """Create a Pod, and delete its record until the Pod is reclaimed."""
+    """Create a Pod; delete the Pod's record, repeatedly if needed, until the Pod is reclaimed."""
     await _create(node, name)
     async with asyncio.timeout(RECLAIM_S_MAX):
         while True:
@@ -113,7 +111,7 @@ async def _reclaim(node: NodeHarness, name: str) -> None:
 
 
 async def _wait_until_free(node: NodeHarness, name: str) -> None:
-    """Wait with a watch, which runs only modules of the store, until the endpoint is deleted."""
+    """Wait until the endpoint is deleted; the watch runs only modules of the store."""
     key = node.keys.endpoint("shop", name)
     result = await node.store.read([Get(key)])
     if not result.ranges[0].kvs:
@@ -125,7 +123,7 @@ async def _wait_until_free(node: NodeHarness, name: str) -> None:
 
 
 def main() -> None:
-    """Print each module, and their number."""
+    """Print each module, then the number of modules."""
     modules = measure_reclaim()
     print("".join(f"{module}\n" for module in sorted(modules)), end="")
     print(f"{len(modules):6}  modules touched by the reclaim of one deleted Pod")

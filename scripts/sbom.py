@@ -2,7 +2,7 @@
 
     python -m scripts.sbom IMAGE.tar OUTPUT.cdx.json
 
-``IMAGE.tar`` is a docker-archive, as ``docker save`` and ``buildah push docker-archive:`` write it.
+``IMAGE.tar`` is a docker-archive, the format of ``docker save``.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ DPKG_STATUS: Final = "var/lib/dpkg/status"
 METADATA_SUFFIX: Final = ".dist-info/METADATA"
 DOCUMENTS: Final = "usr/share/doc"
 COPYRIGHT: Final = re.compile(rf"{DOCUMENTS}/[^/]+(/copyright)?")
-"""The copyright file of a Debian package. The file or its directory can be a link."""
+"""The copyright file of a Debian package, or a directory that can be a link."""
 
 WHITEOUT: Final = ".wh."
 OPAQUE: Final = ".wh..wh..opq"
-"""With whiteouts a layer deletes files of lower layers (OCI image specification): files with the
-prefix name one file each; an opaque whiteout deletes the content of its folder."""
+"""A layer deletes files of lower layers with whiteouts (OCI image specification). A file
+``WHITEOUT + name`` deletes the file or folder ``name``. A file ``OPAQUE`` deletes the content of
+the folder that contains it."""
 
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:orbweaver:image")
-"""Serial numbers are made from image digests in this namespace, so that equal images have equal
-bills."""
+"""The UUID namespace of serial numbers. Equal image digests have equal serial numbers."""
 
 
 def main(arguments: list[str]) -> None:
@@ -52,14 +52,14 @@ def main(arguments: list[str]) -> None:
 
 
 class ImageFiles:
-    """The files of an image that describe packages; upper layers replace files of lower layers."""
+    """The files of an image that describe packages."""
 
     def __init__(self) -> None:
         self._contents: dict[str, bytes] = {}
         self._links: dict[str, str] = {}
 
     def add_layer(self, layer: tarfile.TarFile) -> None:
-        """Delete the files that the layer deletes, then read the files that it adds."""
+        """Apply the whiteouts of the layer, then read the layer's files."""
         for entry in layer:
             folder, _, base = _name(entry).rpartition("/")
             if base.startswith(WHITEOUT):
@@ -77,18 +77,18 @@ class ImageFiles:
                 self._contents[name] = _member(layer, entry.name).read()
 
     def text(self, name: str) -> str:
-        """The text of a file, also through a link to it or to its directory; "" if it is absent."""
+        """The text of a file; "" if absent. Links to the file or to its directory are followed."""
         folder, _, base = name.rpartition("/")
         name = f"{self._links.get(folder, folder)}/{base}"
         return self._contents.get(self._links.get(name, name), b"").decode(errors="replace")
 
     def metadata(self) -> list[str]:
-        """The metadata of all Python distributions."""
+        """The metadata of all Python packages."""
         names = [name for name in self._contents if name.endswith(METADATA_SUFFIX)]
         return [self.text(name) for name in names]
 
     def _delete(self, folder: str, base: str) -> None:
-        """Carry out a whiteout: it deletes a file or folder, or what a folder contains."""
+        """Apply the whiteout file ``base`` in ``folder``."""
         hidden = folder if base == OPAQUE else f"{folder}/{base.removeprefix(WHITEOUT)}"
         for files in (self._contents, self._links):
             for path in [path for path in files if path == hidden or path.startswith(f"{hidden}/")]:
@@ -110,7 +110,7 @@ def read_image(archive: Path) -> tuple[dict[str, Any], list[Component]]:
 
 
 def make_bill(config: dict[str, Any], components: Iterable[Component]) -> str:
-    """Make the bill. Its time is the image's, so that equal images have equal bills."""
+    """Make the bill. The timestamp is the image's, so that equal images have equal bills."""
     labels = config.get("config", {}).get("Labels") or {}
     title = labels.get("org.opencontainers.image.title", "image")
     version = labels.get("org.opencontainers.image.version", "")

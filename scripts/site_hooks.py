@@ -1,8 +1,7 @@
-"""Hooks of mkdocs (``mkdocs.yml``) that add pages of the repository's root to the site.
+"""Hooks of mkdocs (``mkdocs.yml``) that add ``ROOT_PAGES`` to the site below ``project/``.
 
-SECURITY.md, CONTRIBUTING.md and others must be in the root, where GitHub shows them. In the site
-these pages are below ``project/``, and links to and from them are rewritten. Other links to files
-outside ``docs/`` are not changed, so that a strict build reports them.
+GitHub requires these pages in the root of the repository. Links to and from the pages are
+rewritten. Other links to files outside ``docs/`` stay, so that a strict build reports an error.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _LINK: Final = re.compile(r"(\]\()([^)\s:#]+)(?=[)#])")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages of the repository's root to the site."""
+    """Add ``ROOT_PAGES`` to the site."""
     for name in ROOT_PAGES:
         text = (ROOT / name).read_text(encoding="utf-8")
         files.append(File.generated(config, _site_path(name), content=text))
@@ -33,7 +32,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Rewrite links to and from the pages of the root, so that they point to paths in the site."""
+    """Rewrite links to and from ``ROOT_PAGES`` to paths in the site."""
     site_path = page.file.src_uri
     source_path = next(
         (name for name in ROOT_PAGES if _site_path(name) == site_path), f"docs/{site_path}"

@@ -1,4 +1,4 @@
-"""Writes or compares the dashboards."""
+"""Writes or compares the Grafana dashboards (``scripts.generated_files``)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER: Final = PROJECT_ROOT / "ops" / "monitoring" / "dashboards"
 
 
 def files() -> dict[Path, str]:
-    """The path of each dashboard's file, with the text that the file must have."""
+    """The expected text of each dashboard file, by path."""
     return {FOLDER / f"{name}.json": as_text(dashboard) for name, dashboard in dashboards().items()}
 
 

@@ -1,7 +1,6 @@
 """Panels and dashboards as Grafana's JSON (schema version 39).
 
-Panels fill rows of 24 columns from left to right. Every dashboard begins with the variables
-``datasource`` and ``cluster``, which all its expressions use.
+Panels fill rows of ``COLUMNS`` columns from left to right.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ TAG: Final = "orbweaver-rdma"
 
 
 class Query(NamedTuple):
-    """An expression, and the legend of its series."""
+    """A Prometheus expression, and the template of the legend."""
 
     expression: str
     legend: str = ""
 
 
 class Panel(NamedTuple):
-    """A panel. ``unit``: a unit of Grafana; ``kind``: the panel type; sizes in grid cells."""
+    """A panel. ``unit`` and ``kind`` (panel type): names of Grafana; sizes in grid cells."""
 
     title: str
     unit: str
@@ -35,7 +34,7 @@ class Panel(NamedTuple):
 
 
 class Variable(NamedTuple):
-    """A variable with the values of a label. ``query``: a ``label_values(...)`` of Prometheus."""
+    """A dashboard variable. ``label``: its title; ``query``: ``label_values(...)``."""
 
     name: str
     label: str

@@ -1,7 +1,7 @@
 """The RDMA dashboards: cluster, nodes, Pods and workloads, with links to each other.
 
-All counters are those of docs/reference/metrics.md, "RDMA". Only devices in exclusive mode have the
-labels of a Pod and its owner.
+docs/reference/metrics.md, section "RDMA", describes the counters. Only devices in exclusive mode
+have labels of a Pod and of the Pod's owner.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from scripts.dashboards.board import Panel, Query, Variable, board
 CLUSTER: Final = 'cluster=~"$cluster"'
 RATE: Final = "[$__rate_interval]"
 SPEED: Final = "vport_speed_mbps"
-"""A counter of every RDMA port. So its series give the numbers and names of nodes and Pods."""
+"""A counter that every RDMA port has; its labels list all nodes and Pods."""
 
 TOP: Final = 10
 """The number of series in panels titled "Ten ..."."""
 
 STAT_WIDTH: Final = 6
-"""Columns of a panel with one number."""
+"""The width of a panel with one number, in grid columns."""
 
-# Panels with several counters: the name of each counter -> its text in the legend.
+# The counters of panels with several counters: counter -> text in the legend.
 
 CONGESTION: Final = {
     "np_ecn_marked_roce_packets": "marked",
@@ -70,18 +70,21 @@ DIRECTIONS: Final = {"rx": "Received", "tx": "Sent"}
 
 
 class Series(NamedTuple):
-    """A selection of series: label matchers besides the cluster, and the labels to sum by."""
+    """A selection of series.
+
+    ``by``: the labels to sum by. ``matchers``: label matchers in addition to ``CLUSTER``.
+    """
 
     by: tuple[str, ...]
     matchers: str = ""
 
     @property
     def legend(self) -> str:
-        """The labels, as a legend."""
+        """The template of the legend: the labels in ``by``."""
         return " ".join(f"{{{{{label}}}}}" for label in self.by)
 
     def selector(self, counter: str, more: str = "") -> str:
-        """A counter with the matchers."""
+        """The selector of a counter. ``more``: further label matchers."""
         matchers = ",".join(part for part in (CLUSTER, self.matchers, more) if part)
         return f"rdma_{counter}_total{{{matchers}}}"
 
@@ -90,11 +93,11 @@ class Series(NamedTuple):
         return f"rate({self.selector(counter, more)}{RATE})"
 
     def sum(self, expression: str) -> str:
-        """The sum of an expression by the labels."""
+        """The sum of an expression by the labels in ``by``."""
         return f"sum by ({', '.join(self.by)}) ({expression})"
 
     def bits(self, direction: str) -> str:
-        """Bits per second, unicast and multicast together."""
+        """The sum of unicast and multicast in bits per second. ``direction``: "rx" or "tx"."""
         rates = (
             self.rate(f"{direction}_vport_rdma_{cast}_bytes") for cast in ("unicast", "multicast")
         )
@@ -108,7 +111,7 @@ OWNERS: Final = Series(("owner_kind", "owner_namespace", "owner_name"), 'owner_n
 
 
 def dashboards() -> dict[str, dict[str, Any]]:
-    """Each dashboard by the name of its file, without the suffix."""
+    """The JSON of each dashboard, by file name without the suffix."""
     node = _variable("node", "Node", "node_name")
     namespace = _variable("namespace", "Namespace", "pod_namespace")
     pod = _variable("pod", "Pod", "pod_name", 'pod_namespace=~"$namespace"')
@@ -263,8 +266,8 @@ def _traffic(series: Series, grouping: str) -> list[Panel]:
 def _utilisation(series: Series, grouping: str, roots: str = "") -> list[Panel]:
     """Traffic as a share of the link speed.
 
-    ``roots``: matchers that select the ports whose speed counts: virtual functions share the speed
-    of their card.
+    ``roots``: matchers for the ports whose link speeds are summed. A sum over a node must leave out
+    virtual functions, because they share the link of a card.
     """
     speed = series.sum(f"{series.selector(SPEED, roots)} > 0")
     return [
@@ -315,7 +318,7 @@ def _details(series: Series) -> list[Panel]:
 def _counters(
     title: str, unit: str, series: Series, counters: dict[str, str], description: str = ""
 ) -> Panel:
-    """A panel with the rate of each counter; the text of a counter is added to the legend."""
+    """A panel with the rate of each counter. ``counters``: counter -> text in the legend."""
     queries = (
         Query(series.sum(series.rate(counter)), f"{series.legend} {text}".strip())
         for counter, text in counters.items()

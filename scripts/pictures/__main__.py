@@ -1,4 +1,4 @@
-"""Writes or compares the pictures."""
+"""Writes or compares the SVG pictures of the documents (``scripts.generated_files``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PICTURES_FOLDER: Final = PROJECT_ROOT / "docs" / "images"
 
 
 def pictures() -> dict[str, Canvas]:
-    """Each picture by the name of its file, without the suffix."""
+    """The pictures by file name without the suffix."""
     canvases: dict[str, Canvas] = {}
     for module in (addresses, allocation, datapath, event_log, workflows):
         canvases |= module.pictures()
@@ -21,7 +21,7 @@ def pictures() -> dict[str, Canvas]:
 
 
 def main() -> int:
-    """Write the files, or compare them."""
+    """Write or compare the files; return the exit code."""
     return write_or_compare(
         {PICTURES_FOLDER / f"{name}.svg": canvas.svg() for name, canvas in pictures().items()}
     )

@@ -1,7 +1,7 @@
 """A small SVG canvas: boxes, frames, arrows and texts, in colours for light and dark pages.
 
-The sizes of texts are estimated. ``Canvas.svg`` raises ValueError for a text outside of its box or
-the canvas, for texts that overlap, and for boxes that overlap.
+``Canvas.svg`` raises ValueError if a text leaves its box or the canvas, if texts overlap, or if
+boxes overlap. The sizes of texts are estimates.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Final, Literal, NamedTuple
 from xml.sax.saxutils import escape
 
 Kind = Literal["plain", "store", "good", "warm", "muted"]
-"""The colours of a box: "plain" is grey, "store" (etcd) blue, "good" green, "warm" (failures)
-orange; "muted" boxes have the colour of the page."""
+"""The colour of a box: "plain": grey; "store" (etcd): blue; "good": green; "warm" (failures):
+orange; "muted": the colour of the page."""
 
 Anchor = Literal["start", "middle", "end"]
 Style = Literal["text", "small", "code", "title", "step"]
@@ -40,7 +40,7 @@ _WIDTH_EM: Final[dict[Style, float]] = {
     "title": 0.57,
     "step": 0.55,
 }
-"""Mean width of a character, by style; exact for code, which is monospaced."""
+"""Mean width of a character, by style; exact for "code", because that font is monospaced."""
 
 
 class Palette(NamedTuple):
@@ -90,7 +90,7 @@ class Area(NamedTuple):
     height: float
 
     def contains(self, other: Area) -> bool:
-        """Whether ``other`` is inside, edges included."""
+        """Whether ``other`` is inside this area; edges may coincide."""
         return (
             self.x <= other.x
             and self.y <= other.y
@@ -99,7 +99,7 @@ class Area(NamedTuple):
         )
 
     def overlaps(self, other: Area) -> bool:
-        """Whether the areas overlap, edges excluded."""
+        """Whether the areas overlap; a common edge does not count."""
         return (
             self.x < other.x + other.width
             and other.x < self.x + self.width
@@ -116,8 +116,6 @@ class Canvas:
         self._title = title
         self._description = description
         self._shapes: list[str] = []
-        """Drawn before ``_labels``."""
-
         self._labels: list[str] = []
         self._boxes: list[Area] = []
         self._texts: list[tuple[str, Area]] = []
@@ -196,14 +194,14 @@ class Canvas:
         self._shapes.append(f'<polyline class="{classes}" points="{path}"{heads}/>')
 
     def step(self, x: float, y: float, number: int) -> None:
-        """Draw a numbered circle, to which the text of the page refers."""
+        """Draw a circle with a number that the document refers to."""
         self._labels.append(f'<circle class="disc" cx="{x:g}" cy="{y:g}" r="10"/>')
         self._labels.append(
             f'<text class="step b" x="{x:g}" y="{y + 4:g}" text-anchor="middle">{number}</text>'
         )
 
     def svg(self) -> str:
-        """The SVG text. Raises ValueError if a text would not be legible."""
+        """The SVG text. Raises ValueError for the faults that the module docstring lists."""
         self._check()
         width, height = self._page.width, self._page.height
         return "\n".join(

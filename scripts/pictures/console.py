@@ -1,9 +1,8 @@
-"""Takes the pictures of the console: runs the steps of the demo, then opens pages in Chromium.
+"""Takes pictures of the console in Chromium, after the steps of the demo.
 
     .venv/bin/python -m scripts.pictures.console
 
-Run it as root, like the demo. The pictures show ``NEUTRAL_USER`` in place of the user and host of
-this machine.
+Requires root. The pictures show ``NEUTRAL_USER`` in place of the user and host of this machine.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ COLOURS: Final = 128
 NEUTRAL_USER: Final = "admin@workstation"
 SHOWN: Final = """document.querySelector('#main')?.ariaBusy === 'false'
   && document.querySelector('#content:not(.old) h2, #content:not(.old) table') !== null"""
-"""JavaScript: whether the page has replaced the content of the old path, which was marked "old"."""
+"""JavaScript: whether the page shows new content. ``_show`` gives old content the class "old"."""
 
 LATE: Final = """fetch('api/v1/log').then((answer) => answer.json()).then(({first, last}) =>
   new Date(Date.parse(first.time) + 0.9 * (Date.parse(last.time) - Date.parse(first.time)))
@@ -39,7 +38,10 @@ LATE: Final = """fetch('api/v1/log').then((answer) => answer.json()).then(({firs
 
 
 class ConsolePicture(NamedTuple):
-    """A page of the console, and the height of its picture. ``{late}`` in the path becomes LATE."""
+    """A picture of the page at ``path``. ``height``: in pixels.
+
+    ``{late}`` in ``path`` is replaced by the result of ``LATE``.
+    """
 
     name: str
     path: str
@@ -85,12 +87,12 @@ async def _take(url: str) -> None:
 
 
 def _write(png: bytes, path: Path) -> None:
-    """Write a picture with ``COLOURS`` colours, which makes the file three times smaller."""
+    """Write a picture with ``COLOURS`` colours, which reduces the file to a third."""
     Image.open(BytesIO(png)).convert("RGB").quantize(COLOURS).save(path, optimize=True)
 
 
 async def _show(page: Page, picture: ConsolePicture) -> None:
-    """Open the path of a picture, and wait until the page shows it."""
+    """Open the path of a picture, and wait until the page shows the new content."""
     await page.show_as(View(height=picture.height))
     await page.expect("document.querySelector('#content') !== null")
     late = await page.evaluate(LATE) if "{late}" in picture.path else ""

@@ -1,4 +1,4 @@
-"""Draws the datapath modes: the interfaces of a Pod, and the path of its packets."""
+"""Draws the datapath modes: the interfaces of a Pod, and the paths of packets."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ _NOTE_PX = 20
 class _Mode(NamedTuple):
     """The texts of one mode's picture.
 
-    Boxes from left (Pod) to right (outside): ``upper``, ``master``, ``outside`` in the first row;
-    ``lower``, ``host_veth``, ``lower_outside`` in the second. Below them are notes.
+    The columns are Pod, node and outside. Boxes of the first row: ``upper``, ``master``,
+    ``outside``. Boxes of the second row: ``lower``, ``host_veth``, ``lower_outside``. Notes below
+    the boxes: ``pod_rules``, ``node_rules``, ``outside_notes``.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Writes or compares the pages."""
+"""Writes or compares the generated pages of ``docs/reference`` (``scripts.generated_files``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FOLDER: Final = PROJECT_ROOT / "docs" / "reference"
 
 
 def pages() -> dict[Path, str]:
-    """The path of each page, with the text that the page must have."""
+    """The expected text of each page, by path."""
     errors = FOLDER / "errors.md"
     return {
         FOLDER / "custom-resources.md": custom_resources.custom_resources(),

@@ -1,8 +1,4 @@
-"""``docs/reference/custom-resources.md``: all kinds, from their schemas.
-
-The descriptions are those of the schemas in the CRDs; ``kubectl explain`` shows the same
-descriptions.
-"""
+"""``docs/reference/custom-resources.md``: all kinds, from the schemas of the CRDs."""
 
 from __future__ import annotations
 
@@ -18,7 +14,7 @@ from core.manifests.crds.sriov import SRIOV_KINDS
 from core.manifests.crds.structural import Schema
 
 DEPTH_MAX: Final = 8
-"""The largest number of levels of a schema; more would be a mistake in the model."""
+"""The largest number of levels in a schema. A schema with more levels is a mistake."""
 
 _INTRODUCTION: Final = """\
 # Custom resources
@@ -134,7 +130,7 @@ def _bound(key: str, value: int) -> str:
 
 
 def _sentence(text: str, names: frozenset[str]) -> str:
-    """A sentence that begins with a capital letter, or with the name of a field as code."""
+    """The text as a sentence. A field name at the beginning becomes code."""
     text = text.replace("|", "\\|").removesuffix(".") + "."
     first, _, rest = text.partition(" ")
     if first.partition(".")[0] in names:

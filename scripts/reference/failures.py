@@ -1,4 +1,4 @@
-"""A table of ``docs/reference/errors.md``: all exception classes, their codes, whether to retry."""
+"""The table of exception classes in ``docs/reference/errors.md``."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from nodeagent.cni_protocol.failures import failure_of
 
 _TABLE: Final = re.compile(r"(<!-- failures: generated -->\n).*?(<!-- end -->\n)", re.DOTALL)
 _DRAWN: Final = re.compile(r"^[ │├└─]+(?P<name>[A-Z]\w+) +(?P<text>.+?)(?: *\(retryable\))?$")
-"""A class in the tree that the docstring of ``core.errors`` draws."""
+"""A line of the class tree in the docstring of ``core.errors``."""
 
 _GROUP_SUFFIX: Final = "Error"
-"""The suffix of classes that only group other classes; these classes have no row."""
+"""The suffix of base classes; a base class has no row."""
 
 _RAISED_WITH_SUFFIX: Final = "ProviderError"
-"""The class with this suffix that is raised itself, so it has a row."""
+"""A base class that has a row, because the class is also raised."""
 
 _UNEXPECTED_CODE: Final = 999
-"""The CNI error code for every class without a code of its own; the table shows "-"."""
+"""The CNI error code of classes without a specific code; the table shows "-"."""
 
 
 def with_failures(page: str) -> str:
-    """The text of the page, with the table between its two markers generated from ``core.errors``.
+    """Replace the table between the two markers of the page.
 
     Raises AssertionError if the page has no markers.
     """
@@ -52,7 +52,7 @@ def _rows() -> Iterator[str]:
 
 
 def _cni_code(error_class: type[errors.OrbweaverError]) -> int:
-    # The constructor of the class is not called, because each class has other arguments.
+    # Constructors of different classes have different arguments, so no constructor is called.
     error = error_class.__new__(error_class)
     errors.OrbweaverError.__init__(error, "")
     return failure_of(error).code

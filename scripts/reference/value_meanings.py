@@ -1,7 +1,6 @@
-"""The meanings of chart values that have no comment in ``values.yaml``, by a pattern of their path.
+"""The meanings of chart values without a comment in ``values.yaml``: path pattern -> meaning.
 
-A comment in ``values.yaml`` takes precedence; the first pattern that matches is used. Values that
-occur in several parts of the chart, such as those of images, have one pattern.
+The first pattern that matches is used.
 """
 
 from __future__ import annotations

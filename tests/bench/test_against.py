@@ -1,4 +1,4 @@
-"""``bench/against.sh`` compares Orbweaver with another IPAM plugin, and leaves nothing behind."""
+"""``bench/against.sh`` compares Orbweaver with another IPAM plugin."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ echo "$room" >"$CNI_PATH/room"
 test -e "$room/started" || exit 1
 echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/24"}]}'
 """
-"""An IPAM plugin that fails until its start command has created a file in its work directory.
+"""An IPAM plugin that fails until the ``--start`` command has created ``$ROOM/started``.
 
-The comparison makes that directory, and replaces ``@ROOM@`` in the configuration by its path.
+The comparison creates the work directory, and replaces ``@ROOM@`` in the configuration by the
+directory's path.
 """
 
 
@@ -59,7 +60,7 @@ def test_the_usage_names_every_option() -> None:
         (["conf.json", "--calls", "0"], "--calls"),
     ],
 )
-def test_the_comparison_reports_bad_arguments_before_it_starts(
+def test_the_comparison_rejects_bad_arguments_before_any_output(
     tmp_path: Path, arguments: Sequence[str], missing: str
 ) -> None:
     _conf(tmp_path, type="rival")
@@ -82,7 +83,7 @@ def test_the_comparison_reports_bad_arguments_before_it_starts(
 @pytest.mark.etcd
 @pytest.mark.netns
 @pytest.mark.slow
-def test_both_plugins_get_the_same_calls_and_no_process_or_file_is_left(tmp_path: Path) -> None:
+def test_both_plugins_get_the_same_calls_and_the_comparison_cleans_up(tmp_path: Path) -> None:
     plugin = tmp_path / "rival"
     plugin.write_text(PLUGIN)
     plugin.chmod(0o755)
@@ -91,7 +92,7 @@ def test_both_plugins_get_the_same_calls_and_no_process_or_file_is_left(tmp_path
     sizes = ("--calls", "6", "--callers", "1,3", "--turns", "1", "--json", figures)
     conf = _conf(tmp_path, type="rival", room="@ROOM@")
 
-    # KUBEBUILDER_ASSETS names a directory without kube-apiserver, so no API server is started.
+    # This KUBEBUILDER_ASSETS has no kube-apiserver, so no API server is started.
     completed = _against(
         conf, "--start", start, *sizes, CNI_PATH=str(tmp_path), KUBEBUILDER_ASSETS=str(tmp_path)
     )
@@ -112,7 +113,7 @@ def test_both_plugins_get_the_same_calls_and_no_process_or_file_is_left(tmp_path
 
 @pytest.mark.etcd
 @pytest.mark.netns
-def test_a_plugin_whose_calls_fail_is_refused_with_its_output(tmp_path: Path) -> None:
+def test_the_comparison_fails_with_the_output_of_a_plugin_whose_add_fails(tmp_path: Path) -> None:
     plugin = tmp_path / "rival"
     plugin.write_text("#!/bin/sh\necho no address; exit 1\n")
     plugin.chmod(0o755)

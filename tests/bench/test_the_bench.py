@@ -1,4 +1,4 @@
-"""``python -m bench``: its options and the form of its output. No test checks a measured value."""
+"""The options and the output format of ``python -m bench``. No test checks a measured value."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ FIGURES_WITH_TARGET = {
 TINY = QUICK_SCALE._replace(name="tiny", rounds=1, adds=64, contending_pods=32)
 
 
-def test_the_list_names_every_figure_that_has_a_target() -> None:
+def test_the_option_list_prints_every_figure_with_a_target() -> None:
     command = [sys.executable, "-m", "bench", "--list"]
 
     listed = subprocess.run(
@@ -112,7 +112,7 @@ def test_the_list_names_every_figure_that_has_a_target() -> None:
     assert {name for name, target in TARGETS.items() if target is not None} == FIGURES_WITH_TARGET
 
 
-def test_the_bench_refuses_an_unknown_measure_with_its_name() -> None:
+def test_the_bench_fails_with_the_name_of_an_unknown_measure() -> None:
     command = [sys.executable, "-m", "bench", "--quick", "alloc_rat"]
 
     completed = subprocess.run(
@@ -140,7 +140,7 @@ def test_each_figure_is_printed_as_one_json_object_per_line() -> None:
     assert failures["ratio"] is None
 
 
-def test_a_failed_measure_is_reported_and_the_others_run() -> None:
+def test_after_a_failed_measure_the_next_measure_runs() -> None:
     def fail(_: Lab) -> list[Figure]:
         raise OSError("no disk")
 
@@ -156,7 +156,7 @@ def test_a_failed_measure_is_reported_and_the_others_run() -> None:
     assert [figure.name for figure in result.figures] == ["history_1m_ms"]
 
 
-def test_a_measure_without_its_programs_is_reported_as_not_taken() -> None:
+def test_a_measure_that_raises_not_taken_is_reported_as_not_taken() -> None:
     def lack(_: Lab) -> list[Figure]:
         raise NotTaken("no kube-apiserver")
 
@@ -176,7 +176,7 @@ def test_the_lag_of_an_allocation_ends_at_the_first_status_that_counts_it() -> N
     assert lags_ms(answered_at_s, changes) == [500.0, 2_000.0, 1_000.0]
 
 
-async def test_a_status_that_does_not_count_all_allocations_fails_the_measure(
+async def test_waiting_for_the_status_fails_if_it_counts_too_few_allocations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kube_controller, "SETTLED_S", 0.0)
@@ -185,7 +185,7 @@ async def test_a_status_that_does_not_count_all_allocations_fails_the_measure(
         await kube_controller.wait_counted([StatusChange(1.5, allocated=2)], 3)
 
 
-def test_a_figure_is_compared_with_the_median_of_its_reference() -> None:
+def test_the_ratio_of_a_figure_is_its_median_divided_by_the_median_of_the_reference() -> None:
     figure = median_figure("agent_ready_s", [3.0, 1.0, 2.0], "s", [1.0, 4.0, 5.0])
 
     assert (figure.value, figure.reference, figure.ratio) == (2.0, 4.0, 0.5)
@@ -193,14 +193,14 @@ def test_a_figure_is_compared_with_the_median_of_its_reference() -> None:
     assert ratio_figure("store_batch_ratio", [2.0, 3.0, 4.0], "unbatched").ratio == 3.0
 
 
-def test_a_target_is_met_at_its_bound_and_not_beyond_it() -> None:
+def test_a_value_equal_to_the_bound_meets_the_target() -> None:
     assert Target("at least", 3_000).is_met_by(3_000)
     assert not Target("at least", 3_000).is_met_by(2_999)
     assert Target("at most", 0).is_met_by(0)
     assert not Target("at most", 0).is_met_by(1)
 
 
-def test_one_round_runs_even_when_the_time_budget_is_used_up() -> None:
+def test_one_round_runs_when_the_time_budget_is_used_up() -> None:
     with Lab(QUICK_SCALE) as lab:
         lab.set_time_budget(-1.0)
         late_rounds = list(lab.rounds())
@@ -247,7 +247,7 @@ def test_the_agent_decodes_the_frames_of_the_bench() -> None:
     assert call.conf.ipam.default_ipv4_ippool == ("pool-0000",)
 
 
-def test_a_quick_run_omits_measures_of_many_calls() -> None:
+def test_a_quick_run_omits_three_slow_measures() -> None:
     quick, full = (
         {measure.name for measure in measures_of(scale)} for scale in (QUICK_SCALE, FULL_SCALE)
     )
@@ -269,14 +269,14 @@ def test_a_figure_with_many_samples_is_written_with_percentiles_only() -> None:
     assert reporting.percentile_table([figure]).row_count == 1
 
 
-def test_each_caller_deletes_a_pod_before_it_adds_one(tmp_path: Path) -> None:
+def test_a_caller_deletes_its_oldest_pod_before_each_add(tmp_path: Path) -> None:
     path, calls = tmp_path / "s", list[str]()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
 
     def serve() -> None:
-        """Play the agent: record the verb of a call, answer with exit code 0 and no output."""
+        """Act as the agent: record the verb of each call; answer with exit code 0."""
         for _ in range(6):
             with listener.accept()[0] as caller:
                 calls.append(re.findall(rb"CNI_COMMAND=(\w+)", caller.recv(65_536))[0].decode())
@@ -291,11 +291,11 @@ def test_each_caller_deletes_a_pod_before_it_adds_one(tmp_path: Path) -> None:
     server.join()
     listener.close()
     assert calls == ["DEL", "ADD"] * 3
-    assert report["existing"] == [8, 9]  # added 7, 8, 9; deleted 1, 2, 7
+    assert report["existing"] == [8, 9]  # added: 7, 8, 9; deleted: 1, 2, 7
     assert (len(report["add_ms"]), len(report["del_ms"]), report["failures"]) == (3, 3, [])
 
 
-def test_a_plot_can_be_drawn_of_any_figures(tmp_path: Path) -> None:
+def test_figures_of_different_measures_are_written_as_png_plots(tmp_path: Path) -> None:
     names = ("contention_failures", "replay_state_rate", "agent_ready_s", "add_full99_8_ms")
     figures = [median_figure(name, [0.0, 0.5, 0.6], "s") for name in names]
 

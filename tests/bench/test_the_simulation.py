@@ -1,4 +1,4 @@
-"""The simulated cluster of the bench behaves like a real cluster. No test measures its speed."""
+"""The simulated cluster of the bench: pools, Pods and incidents. No test measures speed."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def test_each_node_has_one_default_pool_with_addresses_for_the_pods_of_its_rack(
 
 
 @pytest.mark.parametrize("size", [SMALL, QUICK_SCALE.simulated, FULL_SCALE.simulated])
-def test_the_grown_pool_of_the_lost_rack_has_addresses_for_all_its_pods(size: Size) -> None:
+def test_the_grown_pool_of_the_lost_rack_has_an_address_for_each_pod(size: Size) -> None:
     grown = pool_addresses(rack_pool(size, 0, addresses_for(size.rack_pods)))
 
     assert grown.size >= len(size.lost) * size.rack_pods
 
 
-def test_no_two_pods_have_the_same_name_or_uid() -> None:
+def test_pods_have_unique_names_and_uids() -> None:
     pods = [facts_of(node, serial).pod for node in (0, 1, 10, 11) for serial in range(120)]
 
     assert len({pod.name for pod in pods}) == len({pod.uid for pod in pods}) == len(pods)

@@ -1,9 +1,14 @@
 """``python -m tests.chaos minutes=10 seed=1``: injects faults into real processes, checks the log.
 
-Options are NAME=VALUE: minutes, seed, agents, controllers, members (of etcd), callers (Pods that an
-agent serves concurrently), and keep=DIRECTORY (an empty directory, in which process logs and
-the export of the event log stay). ``plan=1`` only prints the faults of the seed. The exit code is 0
-if there are no violations.
+Options are NAME=VALUE:
+
+    minutes, seed, agents, controllers
+    members         the number of etcd members
+    callers         the number of concurrent callers of each agent
+    keep=DIRECTORY  an empty directory, to keep process logs and the export of the event log
+    plan=1          only print the planned faults
+
+The exit code is 0 if there are no violations, 1 if there are violations, and 2 for wrong options.
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ EXIT_USAGE = 2
 
 
 def main(arguments: list[str]) -> int:
-    """Run, print, and return the exit code."""
+    """Run, print the outcome, and return the exit code."""
     try:
         words = dict(option.split("=", 1) for option in arguments)
         keep, plan = words.pop("keep", ""), words.pop("plan", "")
@@ -48,7 +53,7 @@ def main(arguments: list[str]) -> int:
 
 
 def read_options(words: dict[str, str]) -> Options:
-    """The options of NAME=VALUE words. Raises ValueError for unknown names and wrong values."""
+    """The options from NAME -> VALUE. Raises ValueError for an unknown name or a wrong value."""
     unknown = words.keys() - set(Options._fields)
     if unknown:
         raise ValueError(f"unknown option {', '.join(sorted(unknown))}")

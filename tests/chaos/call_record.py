@@ -1,4 +1,4 @@
-"""A call and its answer, with revisions of etcd before the call and after the answer."""
+"""The record of a call of an agent."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tests.chaos.callers import Reply, Sandbox
 
 
 class CallRecord(NamedTuple):
-    """One call and its answer.
+    """A call, its answer, and two revisions of etcd.
 
-    ``revision_before``: a revision that etcd had reached when the call began. ``revision_after``: a
-    revision read after the answer: the log up to this revision has the effect of a successful call.
+    ``revision_before``: a revision of etcd before the call. ``revision_after``: a revision read
+    after the answer; the log up to this revision has the events of a successful call.
     """
 
     verb: str

@@ -1,6 +1,6 @@
-"""Calls an agent at its framed and its HTTP socket, with a new connection for each call.
+"""Calls an agent at the framed socket or the HTTP socket, with a new connection for each call.
 
-No code is shared with the executables or the agent.
+This module uses no code of the CNI executables or the agent.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 CALL_S: Final = 110.0
-"""Seconds that a caller waits for an answer."""
-
 INTERFACE: Final = "eth0"
 NETWORK: Final = "lan"
 NAMESPACE: Final = "shop"
 HEAD_BYTES: Final = 5
-"""The head of a framed answer: a byte, 0 for success, and the length of the body."""
+"""The head of a framed answer has a status byte (0: success) and the length of the body."""
 
 NO_ANSWER: Final = -1
+"""The code of a reply if the connection broke, or the call timed out."""
 
 
 class Sandbox(NamedTuple):
@@ -35,7 +34,7 @@ class Sandbox(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer. ``code``: 0 for success, NO_ANSWER for a broken connection."""
+    """An answer. ``code``: 0 for success, ``NO_ANSWER``, a CNI error code or an HTTP status."""
 
     code: int
     addresses: tuple[str, ...] = ()
@@ -50,19 +49,19 @@ class Caller:
         self._framed = f"{socket_path}.fast"
 
     async def call(self, verb: str, sandbox: Sandbox, pools: Sequence[str]) -> Reply:
-        """Make one ADD, DEL or CHECK at the framed socket."""
+        """Call ADD, DEL or CHECK at the framed socket."""
         ipam: dict[str, Any] = {"type": "spiderpool", "default_ipv4_ippool": list(pools)}
         return await self._frame(verb, sandbox, ipam, {})
 
     async def call_gc(self, valid: Sequence[Sandbox]) -> Reply:
-        """Make one GC with the list of sandboxes that exist."""
+        """Call GC at the framed socket. ``valid``: the sandboxes that exist."""
         attachments = [{"containerID": sandbox.container, "ifname": INTERFACE} for sandbox in valid]
         no_sandbox = Sandbox("none", "", "", "")
         fields = {"cni.dev/valid-attachments": attachments}
         return await self._frame("GC", no_sandbox, {"type": "spiderpool"}, fields)
 
     async def call_http(self, verb: str, sandbox: Sandbox, pools: Sequence[str]) -> Reply:
-        """Make one ADD or DEL at the compatible HTTP API."""
+        """Call ADD or DEL at the HTTP socket, which has Spiderpool's API."""
         body: dict[str, Any] = {
             "containerID": sandbox.container,
             "ifName": INTERFACE,
@@ -85,9 +84,10 @@ class Caller:
     async def _frame(
         self, verb: str, sandbox: Sandbox, ipam: dict[str, Any], fields: dict[str, Any]
     ) -> Reply:
-        """Make one call at the framed socket; ``fields`` are added to the network configuration.
+        """Make one call at the framed socket. ``fields``: added to the network configuration.
 
-        A frame has the magic OWC1, the length of its body, the variables, and the configuration.
+        A frame has the magic OWC1, the length of the body, and the body: the environment variables
+        and the network configuration.
         """
         conf = {"cniVersion": "1.1.0", "name": NETWORK, "type": "macvlan", "ipam": ipam, **fields}
         variables = {"CNI_COMMAND": verb, "CNI_PATH": "/opt/cni/bin"}
@@ -107,7 +107,7 @@ class Caller:
 
 
 async def _exchange(path: str, request: bytes) -> bytes:
-    """Send the request and read the answer to its end; b"" after a broken connection or timeout."""
+    """Send a request, and return the answer; b"" after a broken connection or a timeout."""
     try:
         async with asyncio.timeout(CALL_S):
             reader, writer = await asyncio.open_unix_connection(path)

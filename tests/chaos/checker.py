@@ -1,18 +1,17 @@
-"""The checker of a run: reads only the exported log and the answers to callers.
+"""Checks the exported log of a run against the rules, the answers to callers and the keys in etcd.
 
-It shares no code with ``core.domain.log_checker`` or any other part of the product. A violation has
-the name of a rule:
+This module uses no code of the product. A violation has the name of a rule:
 
     held-twice          a held address is claimed again
-    foreign-release     a release names a claim that its Pod does not have
-    outside-pool        an address is claimed that its pool does not have at that position
-    excluded            an address is claimed that is reserved or in quarantine
-    wrong-endpoint      an endpoint has other addresses than the claims and releases in the log
-    unlogged-add        an ADD succeeded with addresses that the log does not give to the sandbox
-    ineffective-delete  a DEL succeeded, and the sandbox holds addresses afterwards
+    foreign-release     a Pod releases a claim that the Pod does not have
+    outside-pool        a claimed address is not in the pool at the position of the claim
+    excluded            a claimed address is reserved or in quarantine
+    wrong-endpoint      the addresses of an endpoint differ from the claims of the Pod
+    unlogged-add        an ADD returned no address, or an address without a claim of the sandbox
+    ineffective-delete  a sandbox holds an address after a successful DEL
     different-answer    two successful ADDs of one sandbox returned different addresses
-    leak                at the end, an address is held for no living Pod, or a living Pod lacks one
-    wrong-state         at the end, the keys of claims differ from the log
+    leak                at the end, a deleted Pod holds an address, or a living Pod lacks an address
+    wrong-state         at the end, the keys of claims in etcd differ from the claims in the log
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from tests.chaos.call_record import CallRecord
 from tests.chaos.history import FOREVER, Claimed, Event, Nic, PoolChanged, Released
 
 Ranges = tuple[tuple[int, int], ...]
-"""First and last address of each range, as numbers."""
+"""The first and the last address of each range, as numbers."""
 
 
 class Violation(NamedTuple):
-    """The name of a broken rule, and what broke it."""
+    """A broken rule."""
 
     rule: str
     text: str
@@ -39,7 +38,7 @@ class Violation(NamedTuple):
 
 
 class Holding(NamedTuple):
-    """A sandbox holds an address from the position ``begin`` of the log to ``end``."""
+    """A sandbox holds an address from the log position ``begin`` to the log position ``end``."""
 
     address: str
     pod: str
@@ -50,7 +49,7 @@ class Holding(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """An address that is held now."""
+    """The current claim of an address. ``position``: of the event that claims the address."""
 
     pod: str
     position: int
@@ -58,7 +57,7 @@ class Claim(NamedTuple):
 
 
 class AddressHistory:
-    """All holdings of a log, and its violations. ``held``: the current claims by address."""
+    """All holdings and violations of a log. ``held``: address -> current claim."""
 
     def __init__(self, events: Iterable[Event]) -> None:
         self.violations: list[Violation] = []
@@ -80,7 +79,7 @@ class AddressHistory:
         self.holdings += [claim.holding for claim in self.held.values()]
 
     def of_container(self, container: str) -> list[Holding]:
-        """All holdings of a sandbox; needs ``index``."""
+        """All holdings of a sandbox. Call ``index`` before."""
         return self._by_container.get(container, [])
 
     def index(self) -> None:
@@ -119,7 +118,7 @@ class AddressHistory:
         claim = self.held.get(address)
         if claim is None or claim.pod != event.pod:
             self._add_violation(
-                "wrong-endpoint", f"{address} at {event.position}: {event.pod} never had it"
+                "wrong-endpoint", f"{address} at {event.position}: {event.pod} has no claim of it"
             )
             return
         if (claim.holding.container, claim.holding.uid) != (nic.container, event.uid):
@@ -160,8 +159,8 @@ def _has(ranges: Ranges, value: int) -> bool:
 class Evidence(NamedTuple):
     """The facts with which the log is compared.
 
-    ``living``: the addresses of each container whose ADD succeeded and whose DEL did not begin.
-    ``claim_keys``: the addresses under ``ip/`` in etcd, read at the end of the run.
+    ``living``: container -> addresses, for containers with a successful ADD and without a DEL.
+    ``claim_keys``: the addresses under ``ip/`` in etcd at the end of the run.
     """
 
     calls: list[CallRecord]
@@ -170,7 +169,7 @@ class Evidence(NamedTuple):
 
 
 def check(events: Iterable[Event], evidence: Evidence) -> list[Violation]:
-    """Return all violations: first those that the log shows without calls and keys."""
+    """Return all violations."""
     history = AddressHistory(events)
     history.index()
     violations = list(history.violations)
@@ -227,10 +226,10 @@ def _check_end(history: AddressHistory, evidence: Evidence) -> Iterable[Violatio
     for address, claim in history.held.items():
         if expected.get(address) != claim.holding.container:
             holder = f"{claim.pod} ({claim.holding.container[:12]})"
-            yield Violation("leak", f"{address} is held by {holder}, which is gone")
+            yield Violation("leak", f"{address} is held by the deleted Pod {holder}")
     for address, container in expected.items():
         if address not in history.held:
-            yield Violation("leak", f"{address} is not held for {container[:12]}, which lives")
+            yield Violation("leak", f"{address} is not held for the living {container[:12]}")
     for address in evidence.claim_keys ^ frozenset(history.held):
         side = "in etcd only" if address in evidence.claim_keys else "in the log only"
         yield Violation("wrong-state", f"{address} is claimed {side}")

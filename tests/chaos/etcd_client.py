@@ -1,7 +1,4 @@
-"""The etcd client of the run itself. It uses neither the proxies nor the product's client.
-
-It reads revisions, writes garbage, and reads the final state. It retries requests.
-"""
+"""The etcd client of the test: connects without the proxies, and uses no code of the product."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ class Entry(NamedTuple):
 
 
 class Etcd:
-    """A client of all members. ``revision``: the newest revision in any response."""
+    """A client of all members; retries each request. ``revision``: the newest one received."""
 
     def __init__(self, endpoints: tuple[str, ...]) -> None:
         options = [("grpc.max_receive_message_length", MESSAGE_BYTES_MAX)]
@@ -40,7 +37,7 @@ class Etcd:
         self.revision = 0
 
     async def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         for channel in self._channels:
             await channel.close()
 
@@ -50,7 +47,7 @@ class Etcd:
         return int(answer.header.revision)
 
     async def entries(self, prefix: str, *, limit: int = 0) -> list[Entry]:
-        """All entries below a prefix, or the first ``limit``."""
+        """The entries below a prefix. ``limit``: the largest number of entries; 0: no limit."""
         start = prefix.encode()
         end = start[:-1] + bytes([start[-1] + 1])
         request = etcdrpc.RangeRequest(key=start, range_end=end, limit=limit)
@@ -60,13 +57,13 @@ class Etcd:
         ]
 
     async def put(self, key: str, value: bytes, *, keep_lease: bool = False) -> int:
-        """Write a value unconditionally; return its revision."""
+        """Write a value unconditionally; return the revision of the write."""
         request = etcdrpc.PutRequest(key=key.encode(), value=value, ignore_lease=keep_lease)
         answer = await self._request("Put", request)
         return int(answer.header.revision)
 
     async def replace(self, entry: Entry, value: bytes | None) -> bool:
-        """Put another value, or delete the key for None, if the key has not changed since."""
+        """Replace the value of an unchanged entry; None deletes the key. Return the success."""
         request = etcdrpc.TxnRequest()
         compare = request.compare.add()
         compare.key = entry.key.encode()

@@ -28,13 +28,13 @@ from tests.chaos.proxy import Link
 from tests.support.etcd import EtcdCluster, free_ports
 
 READY_S: Final = 60.0
-"""Seconds within which all processes must serve after their start."""
+"""The time limit from the start of the processes until all processes serve."""
 
 RECOVER_S: Final = 90.0
-"""Seconds within which all processes must serve after the last fault."""
+"""The time limit for recovery: all processes serve, and controllers retire a new pool."""
 
 FINISH_S: Final = 240.0
-"""Seconds within which all callers must have deleted their last Pod after the last fault."""
+"""The time limit from the end of the faults until all callers have deleted their Pods."""
 
 GC_TRIES: Final = 5
 POLL_S: Final = 0.5
@@ -59,7 +59,7 @@ class Outcome(NamedTuple):
 
 
 class Run:
-    """One run: its processes, callers and faults."""
+    """The processes, callers and faults of one run."""
 
     def __init__(self, options: Options, directory: Path) -> None:
         self.options = options
@@ -87,7 +87,7 @@ class Run:
         )
 
     def _links(self) -> list[Link]:
-        """The links of one process: one to each member of etcd."""
+        """The links of one process, one link to each etcd member."""
         links = [
             Link(port, endpoint)
             for port, endpoint in zip(
@@ -99,7 +99,7 @@ class Run:
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
-        """Start all processes and wait until they serve; stop them afterwards."""
+        """Start all processes and wait until they serve; on exit stop them."""
         with self.cluster:
             supervising = None
             try:
@@ -142,11 +142,11 @@ class Run:
             if isinstance(done, Exception):
                 raise done
         if late:
-            text = f"{len(late)} callers still repeat a DEL {FINISH_S:g} s after the last fault"
+            text = f"{len(late)} callers still run {FINISH_S:g} s after the last fault"
             self._add_violation("no-recovery", text)
 
     async def quiesce(self) -> None:
-        """Wait until every process serves; run GC for the addresses that no DEL has released."""
+        """Wait until every process serves; run GC to release addresses that a DEL did not."""
         await self._until_serving(RECOVER_S)
         if not await self.operator.can_retire_a_pool(RECOVER_S):
             text = f"the controllers do not retire a new pool within {RECOVER_S:g} s"
@@ -162,7 +162,7 @@ class Run:
                 )
 
     async def log_violations(self) -> Outcome:
-        """Export the log and check it."""
+        """Export the log, check the log, and return the outcome of the run."""
         path = self.directory / "export.jsonl"
         code, printed = await self.operator.orbctl("export", str(path))
         assert code == 0, printed
@@ -219,7 +219,7 @@ class Run:
                 yield min(served_after) - fault.over_at
 
     def _check_processes(self) -> dict[str, int]:
-        """Add a violation for unexpected exits and tracebacks; return the tracebacks by process."""
+        """Add violations for unexpected exits and tracebacks; return process -> tracebacks."""
         for name, count in self.injector.exits.items():
             self._add_violation("ended", f"{name}, {count} times")
         counts = {
@@ -250,7 +250,6 @@ class Run:
 
 
 async def _is_ready(daemon: Daemon) -> bool:
-    """Whether the readiness endpoint returns 200."""
     return await asyncio.to_thread(_request_readiness, daemon.health_port)
 
 

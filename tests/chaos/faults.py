@@ -1,4 +1,4 @@
-"""Executes the faults of a plan on processes, links, keys and pools, and ends them."""
+"""Executes the faults of a plan on processes, links, keys and pools."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from tests.support.etcd import EtcdCluster
 
 SUPERVISE_S: Final = 0.3
 WORKFLOW_DEPTH: Final = 3
-"""The number of parts of a workflow key that name its kind: workflow/<queue>/<kind>."""
+"""Keys of workflows are of one kind if the first three parts are equal: workflow/<queue>/<kind>."""
 
 
 class ExecutedFault(NamedTuple):
-    """An executed fault.
+    """A fault that is over.
 
-    ``name``: the affected process; faults of etcd affect all processes. ``over_at``: the monotonic
-    time of its end.
+    ``name``: the affected process, ``ETCD`` (affects all processes) or "pool". ``over_at``: the
+    monotonic time of the end.
     """
 
     kind: str
@@ -43,8 +43,8 @@ class ExecutedFault(NamedTuple):
 class Injector:
     """Executes faults.
 
-    ``executed``: the faults that are over. ``garbage``: the number of values written, by kind.
-    ``exits``: the number of unexpected exits, by process and exit code.
+    ``garbage``: kind of garbage -> number of written values. ``exits``: process and exit code ->
+    number of unexpected exits.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Injector:
         self._etcd = etcd
         self._operator = operator
         self._written: dict[str, tuple[Entry, bytes | None]] = {}
-        """For each key with garbage: the garbage, and the original value (None: no key existed)."""
+        """Key -> garbage, and the value before the garbage (None: the key did not exist)."""
 
         self._member_locks = [asyncio.Lock() for _ in cluster.members]
 
@@ -79,7 +79,7 @@ class Injector:
         await asyncio.gather(*tasks)
 
     async def supervise(self) -> None:
-        """Restart processes that exited, as a DaemonSet does; runs until it is cancelled."""
+        """Restart processes that exited, as a DaemonSet does, until cancelled."""
         while True:
             for daemon in self._daemons:
                 code = daemon.poll_exit_code()
@@ -158,7 +158,7 @@ class Injector:
         return ETCD
 
     async def _disturb(self, fault: Fault) -> str:
-        """Apply the fault to all links of one process, one to each member of etcd."""
+        """Apply the fault to all links of one process."""
         daemon = self._daemon(fault)
         for link in daemon.links:
             _disturb_link(link, fault)
@@ -176,7 +176,7 @@ class Injector:
         return ETCD
 
     async def _write(self, detail: str) -> str:
-        """Write garbage; return the key, or "" if there is no key to overwrite or to copy."""
+        """Write garbage; return the key. Return "" if no key to overwrite or copy exists."""
         kind, _, value = detail.partition("/")
         if kind in ORPHANED_KEYS:
             key = await self._write_orphaned(f"{KEYS_ROOT}/{ORPHANED_KEYS[kind]}", value)
@@ -214,7 +214,10 @@ class Injector:
         return ""
 
     async def _remove(self, key: str) -> None:
-        """Remove garbage or restore the old value, unless a process has written the key since."""
+        """Remove the garbage, unless a process has written the key since.
+
+        An overwritten key gets the value from before the garbage; other keys are deleted.
+        """
         written = self._written.pop(key, None)
         if written is None:
             return

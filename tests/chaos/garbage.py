@@ -1,9 +1,11 @@
-"""Garbage: values that no process of the product writes, and the keys under which they are written.
+"""Garbage: keys and values that a fault writes to etcd, and that the product must tolerate.
 
-A kind of garbage is ``<key kind>/<value kind>``. An orphaned key belongs to no object. An
-overwritten key exists; its value is restored later. Three kinds of keys are not touched: segments
-of the log, which decide the result of the run; heads of running writers, whose change fences the
-writer; and existing claims, whose revisions are in releases.
+A kind of garbage is ``<key kind>/<value kind>``. An orphaned key belongs to no object. The value of
+an overwritten key is restored later. A fault does not change these keys:
+
+- segments of the log, because the checker needs the true log
+- heads of running writers, because a changed head fences the writer
+- existing claims, because a release must name the revision of the claim
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ ORPHANED_KEYS: Final = {
     "reply": "workflow/default/reply/00000000000000000000000000000001",
     "commit": "workflow/default/commit/ghost",
 }
-"""Key kind -> a key that no object has."""
+"""Key kind -> an orphaned key."""
 
 OVERWRITTEN_KEYS: Final = {
     "some-open": "workflow/default/open/",
@@ -59,10 +61,10 @@ OVERWRITTEN_KEYS: Final = {
     "some-owner": "workflow/default/wake/owner/",
     "some-closed": "workflow/default/closed/",
 }
-"""Key kind -> a prefix; the first key below it is overwritten."""
+"""Key kind -> a prefix. The first key with the prefix is overwritten."""
 
 VALID_COPY: Final = "copy"
-"""The value kind of an orphaned key that gets the value of an existing key of the same kind."""
+"""The value kind for a valid value, copied from an existing key of the same kind."""
 
 GARBAGE_VALUES: Final = {
     "noise": b"\xff\xfe\x00garbage",
@@ -78,4 +80,4 @@ GARBAGE_KINDS: Final = (
     *(f"{key}/{value}" for key in (*ORPHANED_KEYS, *OVERWRITTEN_KEYS) for value in GARBAGE_VALUES),
     *(f"{key}/{VALID_COPY}" for key in ORPHANED_KEYS),
 )
-"""All kinds of garbage, from which a plan draws."""
+"""All kinds of garbage."""

@@ -1,4 +1,4 @@
-"""Runs a laboratory and writes the picture of each dashboard."""
+"""Writes a picture of each Grafana dashboard, with the data of a laboratory run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scripts.pictures.dashboards.laboratory_run import Run, finished_run
 from scripts.pictures.dashboards.panels import Panel, dashboards, series_name
 
 SECONDS: Final = 200.0
-"""The default duration of the run."""
+"""The default duration of the laboratory run."""
 
 
 def main(arguments: list[str]) -> None:
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _series(run: Run, panel: Panel) -> Iterator[Series]:
-    """The series of a panel, without infinite values and NaN."""
+    """The series of a panel, with only the finite values."""
     for query in panel.queries:
         for line in run.series(query.expression):
             points = [(at - run.began, float(value)) for at, value in line["values"]]

@@ -1,4 +1,4 @@
-"""Draws a dashboard with its data, panel by panel in Grafana's grid."""
+"""Draws a Grafana dashboard with data as a PNG picture."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ TIMES_INCHES: Final = 0.2
 """Height of the times below a plot."""
 
 LINE_INCHES: Final = 0.125
-"""Height of a name in a legend."""
+"""Height of a line in a legend."""
 
 DOTS_PER_INCH: Final = 100
 PICTURE_COLOURS: Final = 32
-"""Colours of the file; few colours make it small."""
+"""The number of colours; a small number makes a small file."""
 
 FRAME: Final = "#d8dce3"
 INK: Final = "#24292f"
@@ -42,7 +42,7 @@ COLOURS: Final = (
     *("#8ab17d", "#b5838d", "#577590", "#f4a261"),
 )
 LEGEND_MAX: Final = 4
-"""The largest number of names in a legend; a last line has the number of the remaining series."""
+"""The largest number of names in a legend; one more line counts the series without a name."""
 
 LEGEND_CHARACTERS_MAX: Final = 46
 BARS_MAX: Final = 8
@@ -58,7 +58,7 @@ SUFFIXES: Final = {
 
 
 class Series(NamedTuple):
-    """A named line: seconds since the start, and values."""
+    """A line of a plot. ``seconds``: times since the start of the run."""
 
     name: str
     seconds: tuple[float, ...]
@@ -101,7 +101,7 @@ def draw(dashboard: Dashboard, data: Data, path: Path) -> None:
 
 
 def formatted(value: float, unit: str) -> str:
-    """A value with three digits, the prefix of its unit, and the unit."""
+    """A value with three digits and a unit, such as "1.25 Gb/s"."""
     if math.isnan(value):
         return "no data"
     if unit == "percentunit":

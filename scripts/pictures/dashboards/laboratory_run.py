@@ -1,7 +1,7 @@
 """Runs a laboratory with Prometheus: two nodes, changing Pods, a full pool, a lost node.
 
 Prometheus and the server of synthetic RDMA counters run in the network namespace of the
-laboratory's fabric, and end with the laboratory.
+laboratory's fabric.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NODES: Final = ("node-a", "node-b")
 METRICS: Final = {
     "SPIDERPOOL_ENABLED_METRIC": "true",
     "SPIDERPOOL_ENABLED_RDMA_METRIC": "true",
-    "ORBWEAVER_LISTEN_ADDRESS": "0.0.0.0",  # noqa: S104  # of a network namespace
+    "ORBWEAVER_LISTEN_ADDRESS": "0.0.0.0",  # noqa: S104  # inside a network namespace
 }
 AGENT_PORT: Final = 5711
 CONTROLLER_PORT: Final = 5721
@@ -43,7 +43,7 @@ RDMA_PORT: Final = 5790
 PROMETHEUS_PORT: Final = 9090
 SCRAPE_S: Final = 2
 PERIOD_S: Final = 60.0
-"""Seconds in which the number of Pods grows and shrinks once."""
+"""The period of the sine wave that the number of Pods follows."""
 
 PODS_MEAN: Final = 14
 PODS_SWING: Final = 9
@@ -52,7 +52,7 @@ LOSS_AT: Final = 0.6
 
 FULL_FROM: Final = 0.25
 FULL_UNTIL: Final = 0.5
-"""The times between which Pods request an address of a full pool, as shares (0 to 1) of the run."""
+"""Between these shares (0 to 1) of the run, Pods request an address of a full pool."""
 
 FULL_POOL_PODS: Final = ("db-0", "payments")
 REFUSED_POD: Final = "refunds"
@@ -60,16 +60,16 @@ TICK_S: Final = 0.2
 
 
 class Run(NamedTuple):
-    """A finished run, with its Prometheus still running. Times are Unix times in seconds."""
+    """A finished run; Prometheus still answers queries. Times are Unix times in seconds."""
 
     laboratory: Laboratory
     began: float
     ended: float
 
     def series(self, expression: str) -> list[dict[str, Any]]:
-        """The series of a query during the run, as Prometheus returns them.
+        """The series of a query over the run.
 
-        Each has ``metric`` (labels) and ``values`` (pairs of time and text). Raises LabFailed.
+        A series has ``metric`` (labels) and ``values`` (pairs of time and text). Raises LabFailed.
         """
         output = self.laboratory.fabric.namespace.run(
             *("promtool", "query", "range", "--format=json"),
@@ -82,7 +82,7 @@ class Run(NamedTuple):
 
 @contextmanager
 def finished_run(seconds: float) -> Iterator[Run]:
-    """Start everything, add and delete Pods for some time, and remove everything at the end."""
+    """Run a laboratory for ``seconds``, and yield the finished run; on exit remove everything."""
     laboratory = Laboratory(
         settings=METRICS, coordinator={"mode": "auto"}, cluster_ips=can_create_cgroups()
     )
@@ -145,7 +145,7 @@ def _daemon(laboratory: Laboratory, name: str, command: list[str]) -> Daemon:
 
 
 class PodChanges:
-    """Adds and deletes Pods, and loses a node, according to the time of the run."""
+    """Adds and deletes Pods, and kills a node at ``LOSS_AT``."""
 
     def __init__(self, laboratory: Laboratory, seconds: float) -> None:
         self._laboratory = laboratory
@@ -167,10 +167,7 @@ class PodChanges:
             time.sleep(TICK_S)
 
     def _step(self, progress: float) -> None:
-        """Add or delete a Pod to follow the planned number of Pods at ``progress`` (0 to 1).
-
-        Depending on ``progress``, first also run an ADD in a full pool, or lose a node.
-        """
+        """Add or delete one Pod to follow the sine wave. ``progress``: the share of the run."""
         wave = math.sin(2 * math.pi * progress * self._seconds / PERIOD_S)
         if FULL_FROM < progress < FULL_UNTIL:
             self._add_in_full_pool()
@@ -194,7 +191,7 @@ class PodChanges:
         sandbox.destroy()
 
     def _add_in_full_pool(self) -> None:
-        """Run an ADD that fails, because its pool has no free address."""
+        """Run an ADD that fails because the pool is full."""
         node = self._laboratory.nodes[NODES[0]]
         sandbox = self._laboratory.sandbox(REFUSED_POD, NAMESPACE)
         with suppress(CniFailed):
@@ -210,7 +207,7 @@ class PodChanges:
         self._orbctl("apply", "-f", "-", stdin=manifest)
 
     def _lose_node(self) -> None:
-        """Kill a node with its Pods, and delete its record."""
+        """Kill a node and its Pods; then run ``orbctl delete node``."""
         lost = NODES[1]
         self._laboratory.lose(lost)
         del self._laboratory.nodes[lost]

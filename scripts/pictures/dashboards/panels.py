@@ -1,4 +1,4 @@
-"""Reads dashboards of Grafana: panels, their positions, and queries with replaced variables."""
+"""Reads Grafana dashboards, and replaces the variables in queries by their values."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ GRID_COLUMNS: Final = 24
 """The width of Grafana's grid."""
 
 TYPES: Final = frozenset({"bargauge", "gauge", "row", "stat", "timeseries"})
-"""The types of panels that can be drawn."""
+"""The panel types that ``drawing`` can draw."""
 
 RATE_INTERVAL: Final = "12s"
-"""The value of $__rate_interval: six scrapes; Grafana takes at least four."""
+"""The value of $__rate_interval: six scrape intervals. Grafana uses at least four."""
 
 _VARIABLE: Final = re.compile(r"\$\{?([a-z_]+)\}?")
 _LABEL: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
 class Query(NamedTuple):
-    """A query of a panel. ``legend``: the template for the names of its series; "": all labels."""
+    """A query of a panel. ``legend``: the template for names of series; "": all label values."""
 
     expression: str
     legend: str
@@ -43,7 +43,7 @@ class Panel(NamedTuple):
 
 
 class Dashboard(NamedTuple):
-    """A dashboard. ``name``: the name of its file."""
+    """A dashboard. ``name``: the file name without the suffix."""
 
     name: str
     title: str
@@ -56,7 +56,7 @@ class Dashboard(NamedTuple):
 
 
 def dashboards() -> list[Dashboard]:
-    """All dashboards, sorted by the names of their files."""
+    """All dashboards, sorted by file name."""
     return [
         read_dashboard(path.stem, json.loads(path.read_text(encoding="utf-8")))
         for path in sorted(DASHBOARDS.glob("*.json"))
@@ -78,7 +78,7 @@ def series_name(legend: str, labels: Mapping[str, str]) -> str:
 
 
 def _variables(board: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The variables with their default values, which select all series."""
+    """The name and the default value of each variable."""
     yield "__rate_interval", RATE_INTERVAL
     for variable in board["templating"]["list"]:
         if variable.get("includeAll"):

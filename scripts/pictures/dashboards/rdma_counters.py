@@ -2,9 +2,8 @@
 
     python -m scripts.pictures.dashboards.rdma_counters ADDRESS PORT
 
-Each node has a card of 100 Gbit/s with two virtual functions, and a Pod of a training job on each
-virtual function. Traffic rises and falls; in the second half of each minute the network is
-congested.
+Each node has a card of 100 Gbit/s with two virtual functions. Each virtual function belongs to a
+Pod of a training job. In the second half of each minute the network is congested.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ PODS: Final = 2
 JOB: Final = Owner("PyTorchJob", "llm", "training", "kubeflow.org/v1")
 SPEED_MBPS: Final = 100_000
 TRAFFIC_CLASS_OF_ROCE: Final = 106
-"""DSCP 26 in the upper six bits, ECN in the lower two."""
+"""DSCP 26 in the upper six bits, ECN in the lower two bits."""
 
 PERIOD_S: Final = 60.0
-"""Seconds in which the traffic rises and falls once."""
+"""The period of the sine wave that the traffic follows."""
 
 BYTES_PER_PACKET: Final = 4096
 BYTES_PER_S: Final = 4.0e9
-"""Mean traffic of a card in one direction."""
+"""Mean traffic of a card that receives."""
 
 CONGESTION: Final = frozenset(
     {"np_cnp_sent", "np_ecn_marked_roce_packets", "rp_cnp_handled", "rx_pause", "tx_pause"}
@@ -50,7 +49,7 @@ _PRIORITIES: Final = ("rx_prio3_pause", "tx_prio3_pause", "rx_prio3_discards", "
 
 
 def text_at(age_s: float) -> bytes:
-    """The counters of all nodes ``age_s`` seconds after the start, as text for Prometheus."""
+    """The counters of all nodes ``age_s`` after the start, in the format of Prometheus."""
     values: dict[str, dict[str, int]] = {}
     for number, node in enumerate(NODES):
         rdma_pods = {
@@ -80,7 +79,7 @@ def _namespaces(number: int, age_s: float) -> Iterator[NamespacePorts]:
 
 
 def _with_counters(port: RdmaPortLink, share: float, age_s: float) -> RdmaPortLink:
-    """The port with counters for ``share`` of the traffic of a card."""
+    """The port with the counters of ``share`` times the mean traffic of a card."""
     names = [name for name in HELP_TEXTS if name not in {SPEED_COUNTER, TRAFFIC_CLASS}]
     return port._replace(
         counters={name: _count(name, share, age_s) for name in names if "vport" not in name},
@@ -94,9 +93,9 @@ def _with_counters(port: RdmaPortLink, share: float, age_s: float) -> RdmaPortLi
 
 
 def _count(name: str, share: float, age_s: float) -> int:
-    """The value of a counter after ``age_s``: the integral of its rate.
+    """The value of a counter ``age_s`` after the start.
 
-    The rate of traffic is its mean times ``1 + sin(angle) / 2``.
+    For traffic, the value is the integral of the rate: the mean rate times ``1 + sin(angle) / 2``.
     """
     angle = 2 * math.pi * age_s / PERIOD_S
     effective_s = age_s + 0.5 * PERIOD_S / (2 * math.pi) * (1 - math.cos(angle))
