@@ -1,9 +1,8 @@
-"""What all tests share: fixtures, hooks of the suite, and settings of hypothesis.
+"""Fixtures, pytest hooks and hypothesis settings of all tests.
 
-A test fails if a required program (etcd) is missing, in CI also if one of ``INSTALLED_IN_CI``
-(``tests/support/parts.py``) is missing: a green run has run everything. Other optional parts, such
-as the programs of Kubernetes, which no distribution packages, skip their tests; the last lines of a
-run list them with the number of tests and how to install them.
+A test fails if etcd is missing. In CI a test also fails if a program in ``INSTALLED_IN_CI``
+(``tests/support/parts.py``) is missing. If another optional part is missing, its tests are skipped.
+The last lines of a run list the missing parts and how to install them.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ pytest_plugins = (
     "tests.fixtures.stores",
     "tests.fixtures.workflows",
 )
-"""Fixtures of several folders; those of one folder are in its conftest."""
+"""Modules with the fixtures that several folders use."""
 
 __all__ = (
     "pytest_collection",
@@ -42,11 +41,10 @@ __all__ = (
     "pytest_testnodedown",
     "pytest_xdist_make_scheduler",
 )
-"""Hooks of collection, scheduling, counters and user-mode Linux; pytest looks for them here."""
+"""Hooks that pytest looks for in this module."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the table of optional parts, and inside user-mode Linux the reports."""
     start_go_programs_with_large_heaps()
     config.pluginmanager.register(UntriedTable())
     if os.environ.get("CI"):
@@ -54,8 +52,8 @@ def pytest_configure(config: pytest.Config) -> None:
     record_inside(config)
 
 
-# The speed of a machine is not a behaviour, so examples have no deadline. CI runs the same examples
-# each time, so that a failure is due to the change; elsewhere each run tries new ones.
+# A slow machine must not fail a test, so examples have no deadline. CI runs the same examples each
+# time (derandomize), so that a new failure is due to the change under test.
 SLOW_IS_FINE = (HealthCheck.too_slow,)
 settings.register_profile("local", deadline=None, suppress_health_check=SLOW_IS_FINE)
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)

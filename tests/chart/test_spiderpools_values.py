@@ -1,8 +1,10 @@
 """Every value of Spiderpool's chart is honoured, or accepted with a line in the notes (NOTES.txt).
 
-The table ``spiderpool_values.yaml`` has the 312 leaves of Spiderpool's ``values.yaml`` of July
-2026. The fields of a row: ``try``: the value to set; ``with``: values that this value needs beside
-it; ``outcome``: "honoured", if the rendered objects change, or "noted".
+``spiderpool_values.yaml`` has a row for each leaf of Spiderpool's ``values.yaml`` (July 2026):
+
+- ``try``: the value to set.
+- ``with``: other values that must be set too.
+- ``outcome``: "honoured" if the rendered objects change, "noted" if only the notes change.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def test_every_value_of_spiderpool_is_honoured_or_noted() -> None:
 
 
 @pytest.mark.parametrize("plural", ["sriovnetworknodepolicies", "sriovnetworknodestates"])
-def test_sriov_definitions_are_installed_with_sriov_and_kept_at_uninstallation(plural: str) -> None:
+def test_sriov_crds_are_installed_only_on_request_and_kept_at_uninstallation(plural: str) -> None:
     name = f"{plural}.sriovnetwork.openshift.io"
 
     names_by_default = [item["metadata"]["name"] for item in render_objects({})]
@@ -71,7 +73,7 @@ def test_sriov_definitions_are_installed_with_sriov_and_kept_at_uninstallation(p
 
 
 @pytest.mark.parametrize(("drain_disabled", "may_evict"), [(False, True), (True, False)])
-def test_controllers_may_evict_pods_only_when_drains_are_enabled_and_always_uncordon_nodes(
+def test_controllers_may_always_patch_nodes_but_evict_pods_only_if_drains_are_enabled(
     drain_disabled: bool, may_evict: bool
 ) -> None:
     values = {"sriov": {"install": True, "operatorConfig": {"disableDrain": drain_disabled}}}
@@ -100,7 +102,7 @@ def test_an_image_of_spiderpool_in_the_values_is_replaced_by_orbweavers_image() 
     assert container["image"] == "orbweaver-agent:0.1.0"
 
 
-def test_several_controllers_without_a_shared_volume_are_reduced_to_one_with_a_note() -> None:
+def test_without_a_shared_volume_one_controller_runs_and_the_notes_say_so() -> None:
     values = {"spiderpoolController": {"replicas": 2}}
 
     deployment = find_object("Deployment", "orbweaver-controller", render_objects(values))
@@ -150,7 +152,7 @@ def test_spiderpools_six_alerts_keep_their_names() -> None:
 
 
 def with_leaf(values: Object, leaf: str, value: Any) -> Object:
-    """A copy of the values with this leaf set; ``keys_of`` explains the notation of leaves."""
+    """A copy of the values with this leaf set."""
     result = copy.deepcopy(values)
     section = result
     *path, last = keys_of(leaf)
@@ -161,13 +163,13 @@ def with_leaf(values: Object, leaf: str, value: Any) -> Object:
 
 
 def keys_of(leaf: str) -> list[str]:
-    """The keys on the path to a leaf: ``a.b`` is b below a; ``a.[b.c/d]`` is ``b.c/d`` below a."""
+    """The keys on the path to a leaf: ``a.b`` -> a, b; ``a.[b.c/d]`` -> a, b.c/d."""
     path, bracket, last = leaf.partition(".[")
     return [*path.split("."), last.removesuffix("]")] if bracket else path.split(".")
 
 
 def rendered_once(values: Object) -> dict[str, str]:
-    """Template -> text, as ``render_templates`` returns; equal values are rendered only once."""
+    """Call ``render_templates``, only once for equal values."""
     return _rendered(json.dumps(values, sort_keys=True))
 
 

@@ -13,7 +13,7 @@ from tests.support.yaml_reader import read_yaml
 
 
 def plugin(**settings: Any) -> Object:
-    """Values with these settings of the device plugin."""
+    """Return chart values with these settings of the device plugin."""
     return {"spiderpoolAgent": {"networkResourcePlugin": settings}}
 
 

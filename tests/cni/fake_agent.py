@@ -25,7 +25,7 @@ class Request(NamedTuple):
 
 
 def read_request(connection: socket.socket, chunk_bytes: int = 1 << 16) -> Request:
-    """Read one request frame as docs/reference/cni-executables.md describes it."""
+    """Read one request frame."""
     with connection.makefile("rb", buffering=chunk_bytes) as stream:
         magic, length = struct.unpack(">4sI", stream.read(8))
         assert magic == b"OWC1"
@@ -44,8 +44,10 @@ def answer_frame(exit_status: int, stdout: bytes) -> bytes:
 class FakeAgent:
     """A server on the socket ``<path>.fast`` that calls ``behave`` for every connection.
 
-    ``requests``: the requests read so far; ``arrived`` is set after the first. ``trailing``: bytes
-    received after the request; ``trailing_received`` is set when ``trailing`` is complete.
+    - ``requests``: the requests read so far.
+    - ``arrived``: set after the first request.
+    - ``trailing``: the bytes that ``reading_once`` received.
+    - ``trailing_received``: set after ``trailing``.
     """
 
     def __init__(self, path: Path, behave: Callable[[FakeAgent, socket.socket], None]) -> None:
@@ -126,7 +128,7 @@ def answering_early(answer: bytes) -> Behaviour:
 
 
 def reading_slowly(answer: bytes) -> Behaviour:
-    """Read the request in small pieces through a small receive buffer."""
+    """Read the request in small pieces through a small receive buffer, then answer."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -143,7 +145,7 @@ def hanging(agent: FakeAgent, connection: socket.socket) -> None:
 
 
 def reading_once(agent: FakeAgent, connection: socket.socket) -> None:
-    """Store the next bytes in ``agent.trailing``: none if the caller closes the connection."""
+    """Store the next bytes in ``agent.trailing``: empty if the caller closes the connection."""
     connection.settimeout(WAIT_S)
     agent.trailing = connection.recv(1 << 16)
     agent.trailing_received.set()

@@ -27,7 +27,7 @@ LOG_FOLDER = Path(tempfile.gettempdir()).resolve()
 def compiled(
     constants: tuple[tuple[str, str], ...] = (), flags: tuple[str, ...] = COMPILER_FLAGS
 ) -> bytes:
-    """The bytes of the C program, compiled with these (name, value) pairs of its constants.
+    """Compile the C program with these (name, value) pairs of C constants; return the file.
 
     The program is installed as ``spiderpool``, ``ifacer`` and ``coordinator``.
     """
@@ -45,7 +45,7 @@ def c_string(value: object) -> str:
 
 
 class Spiderpool:
-    """The installed executable ``spiderpool``; its netconf names the agent's ``socket_path``."""
+    """The executable ``spiderpool``, installed in a directory."""
 
     name = "spiderpool"
 
@@ -53,12 +53,12 @@ class Spiderpool:
         self.directory = directory
         self.socket_path = directory / "agent.sock"
         self.path = directory / self.name
-        # The log directory is compiled into the program. All tests share one, and thus one program.
+        # The log directory is compiled in: a directory for each test would need a compilation.
         self.log_path = LOG_FOLDER / f"{directory.name}-{self.name}.log"
         self.install()
 
     def install(self, **constants: str) -> None:
-        """Replace the installed copy by one with these values of C constants."""
+        """Install the program, compiled with these C constants."""
         all_constants = {"LOG_DIRECTORY": c_string(LOG_FOLDER)} | constants
         self.path.unlink(missing_ok=True)
         self.path.write_bytes(compiled(tuple(sorted(all_constants.items()))))
@@ -93,7 +93,7 @@ class Spiderpool:
     def call(
         self, verb: str = "ADD", netconf: bytes | None = None, **options: Any
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run one call to its end; ``options`` are those of subprocess.run."""
+        """Run the executable once; ``options`` are arguments of ``subprocess.run``."""
         environment = options.pop("env", self.environment(verb))
         if "stdin" not in options:
             options["input"] = self.netconf() if netconf is None else netconf
@@ -107,12 +107,12 @@ class Spiderpool:
         )
 
     def agent(self, behave: Behaviour) -> FakeAgent:
-        """A fake agent at this executable's socket; enter it to start it."""
+        """A fake agent at this executable's socket; ``with`` starts the agent."""
         return FakeAgent(self.socket_path, behave)
 
 
 class Ifacer(Spiderpool):
-    """The executable ``ifacer``, whose options are beside its type and not in ``ipam``."""
+    """The executable ``ifacer``; the options are at the top level of the netconf."""
 
     name = "ifacer"
 
@@ -130,7 +130,7 @@ class Ifacer(Spiderpool):
 
 
 class Coordinator(Spiderpool):
-    """The executable ``coordinator``, whose log options are in ``logOptions``."""
+    """The executable ``coordinator``; the log options are in the netconf's ``logOptions``."""
 
     name = "coordinator"
 
@@ -147,7 +147,7 @@ class Coordinator(Spiderpool):
 
 
 def error_of(result: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
-    """Return the CNI error object that a failed call printed, after checking its form."""
+    """Check and return the CNI error object that a failed call printed."""
     assert result.returncode == 1
     assert result.stderr == b""
     error = json.loads(result.stdout)

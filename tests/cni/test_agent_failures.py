@@ -1,7 +1,7 @@
 """A call prints one error object if the agent does not run, hangs, dies or is another program.
 
-CNI error codes: 11 try again later, 50 plugin not available; 100 is the project's, for an answer
-of another program. The agent's socket for CNI calls is ``.fast`` beside its HTTP socket.
+Error codes: 11 try again later, 50 plugin not available (both of the CNI specification), 100 not
+an answer of the agent (Orbweaver's own). CNI calls use the socket ``<socket path>.fast``.
 """
 
 from __future__ import annotations
@@ -116,10 +116,10 @@ def test_an_answer_that_ends_early_fails_the_call(spiderpool: Spiderpool, length
 
 @pytest.mark.parametrize(
     "answer",
-    # The last two announce 4 GiB - 1 and one byte more than the limit of 4 MiB.
+    # The bytes 1 to 4 are the length; the limit is 4 MiB.
     [b"HTTP/1.1 400 Bad Request\r\n\r\n", answer_frame(0, b"")[:1] + b"\xff" * 4, b"\0\0\x40\0\1"],
 )
-def test_an_answer_of_another_program_is_refused_by_its_length(
+def test_an_answer_that_announces_more_than_4_mib_is_not_an_answer_of_the_agent(
     spiderpool: Spiderpool, answer: bytes
 ) -> None:
     with spiderpool.agent(answering(answer)):
@@ -151,10 +151,10 @@ def test_a_call_that_gets_sigterm_prints_nothing_and_closes_its_connection(
 
     assert process.returncode == -signal.SIGTERM
     assert (stdout, stderr) == (b"", b"")
-    assert agent.trailing == b"", "the call sent nothing after the request"
+    assert agent.trailing == b"", "the call must send nothing after the request"
 
 
-def test_a_call_whose_standard_output_is_closed_exits_with_1_and_not_by_a_signal(
+def test_a_call_whose_output_pipe_is_closed_exits_with_1_and_not_by_sigpipe(
     spiderpool: Spiderpool,
 ) -> None:
     command = f"{spiderpool.path} | true; exit ${{PIPESTATUS[0]}}"
@@ -217,7 +217,7 @@ def test_a_call_without_standard_output_sends_the_agent_nothing_after_the_reques
         ("null", "1.1.0"),
     ],
 )
-def test_an_error_object_has_the_version_of_its_netconf(
+def test_an_error_object_has_the_version_of_the_netconf_or_else_the_newest(
     spiderpool: Spiderpool, requested: str, printed: str
 ) -> None:
     ipam = json.loads(spiderpool.netconf())["ipam"]

@@ -78,7 +78,9 @@ def test_a_netconf_that_is_too_large_for_a_request_is_refused(spiderpool: Spider
     assert agent.requests == []
 
 
-def test_environment_and_netconf_share_one_limit(spiderpool: Spiderpool) -> None:
+def test_an_environment_and_a_netconf_that_are_too_large_together_are_refused(
+    spiderpool: Spiderpool,
+) -> None:
     environment = spiderpool.environment("ADD") | {"CNI_ARGS": "x" * 100_000}
     netconf = spiderpool.netconf(padding="x" * 1_000_000)
 
@@ -90,10 +92,10 @@ def test_environment_and_netconf_share_one_limit(spiderpool: Spiderpool) -> None
     assert agent.requests == []
 
 
-def test_a_request_of_exactly_the_limit_is_sent(spiderpool: Spiderpool) -> None:
+def test_a_request_of_the_maximum_size_is_sent(spiderpool: Spiderpool) -> None:
     variables = spiderpool.environment("ADD").items()
     environment_bytes = sum(len(f"{name}={value}\0") for name, value in variables) + 1
-    # The request body has at most 1 MiB; spaces fill up the netconf.
+    # A request body has at most 1 MiB; spaces fill up the netconf.
     netconf = spiderpool.netconf().ljust((1 << 20) - environment_bytes)
 
     with spiderpool.agent(answering(answer_frame(0, b""))) as agent:
@@ -103,7 +105,7 @@ def test_a_request_of_exactly_the_limit_is_sent(spiderpool: Spiderpool) -> None:
     assert agent.requests[0].stdin == netconf
 
 
-def test_a_closed_standard_input_is_an_input_failure(spiderpool: Spiderpool) -> None:
+def test_a_closed_standard_input_is_an_io_failure(spiderpool: Spiderpool) -> None:
     result = subprocess.run(
         ["/bin/sh", "-c", f"exec {spiderpool.path} <&-"],
         env=spiderpool.environment("ADD"),
@@ -117,7 +119,7 @@ def test_a_closed_standard_input_is_an_input_failure(spiderpool: Spiderpool) -> 
     assert error["msg"].endswith("from stdin: Bad file descriptor")
 
 
-def test_an_unreadable_standard_input_is_an_input_failure(spiderpool: Spiderpool) -> None:
+def test_an_unreadable_standard_input_is_an_io_failure(spiderpool: Spiderpool) -> None:
     write_only = os.open(os.devnull, os.O_WRONLY)
     error = error_of(spiderpool.call(stdin=write_only))
     os.close(write_only)
@@ -144,7 +146,7 @@ def test_reading_a_standard_input_that_does_not_end_times_out(
 def test_an_invalid_netconf_is_sent_to_the_agent_unchanged(
     spiderpool: Spiderpool, netconf: bytes
 ) -> None:
-    # Such a netconf names no socket, so the call connects to the default socket.
+    # These netconfs name no socket, so the call connects to the default socket.
     spiderpool.install(SOCKET_PATH=c_string(spiderpool.socket_path))
 
     with spiderpool.agent(answering(answer_frame(1, b'{"code": 6}'))) as agent:
@@ -155,17 +157,17 @@ def test_an_invalid_netconf_is_sent_to_the_agent_unchanged(
 
 
 @pytest.mark.parametrize(
-    ("netconf", "code", "field"),
+    ("netconf", "code", "part"),
     [
         (b'{"ipam": {"ipam_unix_socket_path": "\\', 6, "not JSON"),
         (b'{"ipam": {"ipam_unix_socket_path": 7}}', 7, "ipam.ipam_unix_socket_path"),
         (b'{"ipam": {"ipam_unix_socket_path": "agent.sock"}}', 7, "ipam.ipam_unix_socket_path"),
     ],
 )
-def test_a_netconf_without_a_usable_socket_path_names_the_field(
-    spiderpool: Spiderpool, netconf: bytes, code: int, field: str
+def test_a_netconf_with_an_unusable_socket_path_is_refused(
+    spiderpool: Spiderpool, netconf: bytes, code: int, part: str
 ) -> None:
     error = error_of(spiderpool.call(netconf=netconf))
 
     assert error["code"] == code
-    assert field in error["msg"]
+    assert part in error["msg"]

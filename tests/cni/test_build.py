@@ -25,9 +25,7 @@ from tests.support.emulation import needs_sanitizers
 from tests.support.parts import ARM64, MUSL, needs
 
 ARM64_COMPILER = "aarch64-linux-gnu-gcc"
-INPUTS = 200_000
-"""The number of random inputs."""
-
+RANDOM_INPUTS = 200_000
 RANDOM_SEED = "1"
 SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 SAMPLES = (
@@ -54,7 +52,8 @@ def test_the_program_needs_no_library_and_no_interpreter() -> None:
 
 
 @pytest.mark.skipif(musl_compiler() != [MUSL_COMPILER], reason=needs(MUSL))
-def test_the_program_has_no_cpuid_instruction_which_a_hypervisor_would_emulate() -> None:
+def test_the_program_has_no_cpuid_instruction() -> None:
+    # The instruction is slow in a virtual machine.
     disassembled = subprocess.run(
         ["objdump", "--disassemble", PROGRAM_PATH], check=True, capture_output=True, text=True
     ).stdout
@@ -62,7 +61,7 @@ def test_the_program_has_no_cpuid_instruction_which_a_hypervisor_would_emulate()
     assert "cpuid" not in disassembled
 
 
-def test_the_compiler_is_cc_if_it_is_set_and_gcc_without_musl(
+def test_the_compiler_is_that_of_the_variable_cc_or_else_gcc_if_musl_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CC", f"{ARM64_COMPILER} -O3")
@@ -74,7 +73,7 @@ def test_the_compiler_is_cc_if_it_is_set_and_gcc_without_musl(
 
 
 def test_the_same_source_makes_the_same_bytes() -> None:
-    # ``__wrapped__`` compiles again: the result of ``compiled`` is cached.
+    # ``compiled`` is cached; ``__wrapped__`` compiles again.
     assert compiled() == compiled.__wrapped__() == PROGRAM_PATH.read_bytes()
 
 
@@ -128,7 +127,7 @@ def test_the_name_of_the_file_selects_the_executable(tmp_path: Path, name: str) 
     ]
 
     assert usages[0].startswith(f"{name} is a CNI plugin")
-    assert usages[1].startswith("spiderpool is a CNI plugin"), "the default for an unknown name"
+    assert usages[1].startswith("spiderpool is a CNI plugin"), "an unknown name means spiderpool"
 
 
 @needs_sanitizers
@@ -140,15 +139,18 @@ def test_the_program_does_not_crash_on_random_inputs_and_prints_json(tmp_path: P
         path.write_bytes(sample)
 
     process = subprocess.run(
-        [program, RANDOM_SEED, str(INPUTS), *paths], capture_output=True, text=True, check=False
+        [program, RANDOM_SEED, str(RANDOM_INPUTS), *paths],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert (process.returncode, process.stderr) == (0, "")
-    assert process.stdout == f"tried {INPUTS} inputs\n"
+    assert process.stdout == f"tried {RANDOM_INPUTS} inputs\n"
 
 
 @needs_sanitizers
-def test_complete_calls_have_no_fault_that_the_sanitizers_find(
+def test_the_sanitizers_find_no_fault_in_complete_calls(
     spiderpool: Spiderpool,
 ) -> None:
     constants = (("LOG_DIRECTORY", c_string(LOG_FOLDER)),)

@@ -33,7 +33,7 @@ def test_all_verbs_except_add_succeed_without_an_agent(ifacer: Ifacer, verb: str
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
-def test_ifacer_supports_older_versions_than_an_ipam_plugin(ifacer: Ifacer) -> None:
+def test_ifacer_supports_cni_versions_from_0_1_0(ifacer: Ifacer) -> None:
     answer = json.loads(ifacer.call("VERSION", b'{"cniVersion":"0.2.0"}').stdout)
 
     assert answer["cniVersion"] == "0.2.0"

@@ -68,7 +68,7 @@ def test_the_default_log_file_is_used_only_if_its_directory_exists(
 
 
 @pytest.mark.parametrize("size", [1, "1"])
-def test_no_line_is_appended_to_a_log_file_of_its_maximum_size(
+def test_no_line_is_appended_to_a_log_file_of_the_maximum_size(
     spiderpool: Spiderpool, size: int | str
 ) -> None:
     size_max = 1 << 20  # log_file_max_size is in MiB
@@ -80,7 +80,7 @@ def test_no_line_is_appended_to_a_log_file_of_its_maximum_size(
     assert spiderpool.log_path.stat().st_size == size_max
 
 
-def test_a_log_that_cannot_be_written_does_not_change_the_answer(
+def test_a_log_that_cannot_be_written_does_not_change_the_error(
     spiderpool: Spiderpool, short_path: Path
 ) -> None:
     fifo = short_path / "fifo"
@@ -92,10 +92,10 @@ def test_a_log_that_cannot_be_written_does_not_change_the_answer(
         for path in unusable
     ]
 
-    assert codes == [TRY_AGAIN_LATER] * len(unusable), "the error of a call without an agent"
+    assert codes == [TRY_AGAIN_LATER] * len(unusable)
 
 
-def test_a_netconf_whose_ipam_part_is_not_an_object_has_no_log_options(
+def test_a_call_without_an_ipam_object_in_the_netconf_logs_to_the_default_file(
     spiderpool: Spiderpool, short_path: Path
 ) -> None:
     log = short_path / "spiderpool.log"

@@ -1,8 +1,8 @@
-"""The program finds the socket path in a netconf as a JSON parser would.
+"""The program finds the same socket path in a netconf as a JSON parser.
 
-The program first searches the text for the key, and parses the netconf only if necessary. The
-framed socket, which it connects to, has this path with ".fast" appended. CNI error codes: 6 content
-cannot be decoded, 7 invalid network configuration.
+The program searches the text for the key, and parses the netconf only if necessary. It connects to
+the path with ".fast" appended. CNI error codes: 6 content cannot be decoded, 7 invalid network
+configuration.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def test_the_search_finds_the_path_that_a_json_parser_finds(
     document = {"before": before, "ipam": {"type": "spiderpool", KEY: path}, "after": after}
     text = json.dumps(document, ensure_ascii=ascii_only, **layout)
 
-    assert len(path.encode()) <= PATH_BYTES_MAX, "longer paths have a test of their own"
+    assert len(path.encode()) <= PATH_BYTES_MAX
     assert framed_socket_path(text.encode()) == path.encode() + b".fast"
 
 

@@ -1,4 +1,4 @@
-"""The executable answers VERSION without an agent, and even without standard input."""
+"""The executable answers VERSION without an agent and without standard input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEWEST = "1.1.0"
 
 
 def version_of(result: subprocess.CompletedProcess[bytes]) -> str:
-    """Check a version result, and return its cniVersion."""
+    """Check the result of VERSION; return the cniVersion."""
     assert (result.returncode, result.stderr) == (0, b"")
     document = json.loads(result.stdout)
     assert list(document) == ["cniVersion", "supportedVersions"]
@@ -26,7 +26,9 @@ def version_of(result: subprocess.CompletedProcess[bytes]) -> str:
 
 
 @pytest.mark.parametrize("version", [*SUPPORTED, "0.2.0", "2.0.0"])
-def test_the_result_has_the_version_of_the_request(spiderpool: Spiderpool, version: str) -> None:
+def test_the_result_has_the_cni_version_of_the_request(
+    spiderpool: Spiderpool, version: str
+) -> None:
     request = json.dumps({"cniVersion": version}).encode()
 
     assert version_of(spiderpool.call("VERSION", request)) == version
@@ -48,7 +50,7 @@ def test_the_result_has_the_version_of_the_request(spiderpool: Spiderpool, versi
         b'{"cniVersion": "1.0.0\\"}',
     ],
 )
-def test_a_request_without_a_valid_version_is_answered_in_the_newest(
+def test_a_request_without_a_valid_version_is_answered_in_the_newest_version(
     spiderpool: Spiderpool, request_text: bytes
 ) -> None:
     assert version_of(spiderpool.call("VERSION", request_text)) == NEWEST

@@ -1,10 +1,8 @@
 """Applies the YAML of Spiderpool's public documents and records the outcome for each object.
 
-The documents are read from the git repository that ``ORBWEAVER_SPIDERPOOL_REPOSITORY`` names. A
-block is a fenced ``yaml`` block, a here-document for kubectl, or an object that kubectl printed.
-Variables that the same page sets in a shell block are substituted. The expected outcomes are in
-tables in ``documents/``, which ``test_public_documents.py`` rewrites if ``ORBWEAVER_REWRITE`` is
-set.
+``ORBWEAVER_SPIDERPOOL_REPOSITORY`` names the git repository of the documents. A *block* is a fenced
+``yaml`` block, a here-document for kubectl, or an object that kubectl printed. Variables that a
+shell block of the page sets are substituted.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ APPLIED: Final = "applied"
 NOTED: Final = "noted"
 REFUSED: Final = "refused"
 NO_MANIFEST: Final = "no manifest"
-"""The outcomes. ``noted``: the object is skipped, or fields of it have no effect."""
+"""The outcomes. ``noted``: the object is skipped, or some fields have no effect."""
 
 _MULTI_LINE: Final = re.MULTILINE | re.DOTALL
 _FENCE: Final = re.compile(r"^([ \t]*)```+[ \t]*(\w*)[^\n]*\n(.*?)^[ \t]*```+[ \t]*$", _MULTI_LINE)
@@ -55,13 +53,13 @@ _ASSIGNMENT: Final = re.compile(
 )
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _PROMPT: Final = re.compile(r"^[ \t]*(?:~?#|\$|[~\[]|root@)")
-"""The start of a line in a shell block that is not output of a command."""
+"""Matches a line with a prompt, which ends the output of the previous command."""
 
 _SHELL_LANGUAGES: Final = ("", "shell", "bash", "sh", "console", "text")
 
 
 class Block(NamedTuple):
-    """A text that could be applied; ``number`` counts the blocks of a file from 1."""
+    """A text to apply. ``number``: the number of the block in the file, from 1."""
 
     file: str
     number: int
@@ -71,7 +69,7 @@ class Block(NamedTuple):
 class Row(NamedTuple):
     """The outcome for one object.
 
-    ``detail``: the rules and fields of a refusal, or the fields that have no effect.
+    ``detail``: the refusing rules with their fields, or the fields that have no effect.
     """
 
     file: str
@@ -119,7 +117,7 @@ def _manifests_in(language: str, body: str, variables: dict[str, str]) -> Iterat
 
 
 def _printed_object(body: str) -> Iterator[str]:
-    """Yield the object that kubectl printed below a command, if there is one."""
+    """Yield the object that kubectl printed, if any."""
     lines = body.splitlines()
     starts = [index for index, line in enumerate(lines) if line.startswith("apiVersion:")]
     if starts:
@@ -132,7 +130,7 @@ def _printed_object(body: str) -> Iterator[str]:
 
 
 def _value(used: re.Match[str], variables: Mapping[str, str]) -> str:
-    """The value of a variable; the text itself if the page does not set the variable."""
+    """The value of a variable; unchanged text if the page does not set the variable."""
     return variables.get(used[1] or used[2], used[0])
 
 

@@ -1,8 +1,6 @@
 """Cases of Spiderpool's tests about the addresses that a Pod gets, run against a whole agent.
 
-An id such as E00001 is the case's id in docs/contributing/compatibility.md. Cases that are tested
-in another folder are not repeated here. ``agent.pod`` declares a Pod with its annotations and
-owner, ``agent.pool`` creates or changes a pool.
+An id such as E00001 is the case's id in docs/contributing/compatibility.md.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ OWNER_FIELDS = {
     "Job": {"owner_kind": "Job", "owner_name": "web", "owner_api_version": "batch/v1"},
     "ReplicaSet": {"owner_kind": "ReplicaSet", "owner_name": "web"},
 }
-"""Kind of the owner of a Pod -> the arguments that declare it."""
+"""Kind of a Pod's owner ("Pod": no owner) -> arguments of ``agent.pod``."""
 
 IPV4_CIDR = "10.6.0.0/16"
 POOLS = {"v4": (IPV4_CIDR, "10.6.0.10"), "v6": ("fd00:6::/64", "fd00:6::10")}
@@ -34,7 +32,7 @@ POOLS = {"v4": (IPV4_CIDR, "10.6.0.10"), "v6": ("fd00:6::/64", "fd00:6::10")}
 
 
 async def pool_by_address(agent: AgentHarness) -> dict[str, str]:
-    """Claimed address -> its pool."""
+    """Claimed address -> pool."""
     return {address: claim.pool for address, claim in (await agent.claims()).items()}
 
 
@@ -92,7 +90,7 @@ async def test_a_waiting_pod_gets_an_address_that_is_no_longer_reserved(
     assert await agent.add("web-0") == ["10.6.0.10/16"]
 
 
-async def test_each_node_of_a_daemon_set_has_its_own_pool(
+async def test_each_pod_of_a_daemon_set_gets_an_address_of_its_nodes_pool(
     settings: Settings, agent: AgentHarness, memory_store: MemoryStore
 ) -> None:
     """L00007."""
@@ -141,7 +139,7 @@ async def test_two_namespaces_share_a_pool_and_only_one_may_use_a_second_pool(
     assert "from IPPools [shared]: all IP addresses used out" in refused.error["msg"]
 
 
-async def test_a_deployment_with_another_annotation_moves_to_the_other_pool(
+async def test_a_deployment_moves_to_the_pool_in_its_changed_annotation(
     agent: AgentHarness,
 ) -> None:
     """A00009: a rolling restart, in which a Pod with the new annotation replaces the old Pod."""
@@ -209,7 +207,7 @@ async def test_a_changed_gateway_and_changed_routes_apply_only_to_later_pods(
 
 
 async def test_forty_replicas_with_two_nics_start_restart_and_end(agent: AgentHarness) -> None:
-    """P00002 without the time limits of the case, because bench/ measures times."""
+    """P00002, without time limits."""
     await agent.pool("lan", IPV4_CIDR, "10.6.0.1-10.6.0.80", default=False)
     await agent.pool("wan", "10.7.0.0/16", "10.7.0.1-10.7.0.80", default=False)
     annotations = {

@@ -1,8 +1,8 @@
 """``orbctl nad`` makes a NAD of a SpiderMultusConfig, and the plugins of the NAD attach a Pod.
 
-An id such as A00002 is the case's id in docs/contributing/compatibility.md. Debian's CNI plugins
-and ours are called one after the other, as a runtime does. The tests read the result from the
-Pod's network namespace.
+An id such as A00002 is the case's id in docs/contributing/compatibility.md. The tests call
+Debian's and Orbweaver's CNI plugins in the order of the NAD, and read the result from the Pod's
+network namespace.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def routes(sandbox: Sandbox) -> str:
 
 
 def test_routes_of_the_annotation_are_in_the_pod(laboratory: Laboratory) -> None:
-    """A00002: the IPv6 route of the annotation has a longer spelling."""
+    """A00002: the annotation spells the IPv6 route with additional zeros."""
     listed = routes(attach(laboratory, "routed"))
 
     assert "10.20.0.0/16 via 10.6.0.2 dev eth0" in listed
@@ -132,7 +132,7 @@ def test_a_clean_gateway_leaves_the_pod_without_a_default_route(laboratory: Labo
     assert sandbox.reaches("10.6.0.1")
 
 
-def test_the_mtu_of_a_network_is_that_of_the_nic(laboratory: Laboratory) -> None:
+def test_a_nic_has_the_mtu_of_its_network(laboratory: Laboratory) -> None:
     """M00001, M00033."""
     sandbox = attach(laboratory, "small", macvlan={"master": ["eth0"], "mtu": 1400})
 

@@ -33,9 +33,10 @@ def nics_to(pod: NetworkPod, *destinations: str) -> set[str]:
 def two_nics(
     request: pytest.FixtureRequest, network: NetworkHarness, network_node: NetworkNode
 ) -> NetworkPod:
-    """A Pod with eth0 and net1; the coordinator has not been called for net1 yet.
+    """A Pod with eth0 and net1; each test calls the coordinator for net1.
 
-    The eth0 is a macvlan with the coordinator (underlay), or like a Pod's of Calico (overlay).
+    Underlay: eth0 is a macvlan NIC for which the coordinator has been called. Overlay: eth0 is a
+    NIC as Calico creates it.
     """
     pod = network.pod(network_node)
     if request.param == "underlay":
@@ -57,7 +58,9 @@ def test_by_default_the_default_route_stays_on_the_first_nic(two_nics: NetworkPo
     assert nics_to(two_nics, two_nics.node.addresses[0]) <= {"eth0", "veth0"}
 
 
-def test_a_default_route_on_net1_does_not_change_the_nic_of_services(two_nics: NetworkPod) -> None:
+def test_a_default_route_on_net1_does_not_change_the_nic_of_cluster_ips(
+    two_nics: NetworkPod,
+) -> None:
     """C00005, C00006, C00020, A00012."""
     two_nics.add("net1", podDefaultRouteNic="net1", **COORDINATOR_CONF)
 

@@ -1,7 +1,6 @@
 """Every YAML block in two versions of Spiderpool's documents has the outcome in the tables.
 
-A table, documents/spiderpool-VERSION.tsv, has one row for each object. An object is applied or
-refused, noted (it, or a field of it, has no effect), or no manifest.
+The table documents/spiderpool-VERSION.tsv has one row for each object.
 """
 
 from __future__ import annotations
@@ -105,9 +104,9 @@ async def test_all_objects_of_a_file_are_applied_to_the_same_cluster() -> None:
     text = "---\n".join(pool.replace("NAME", name) for name in ("a", "b"))
 
     rows = await rows_of("one.yaml", f"{text}---\nkind: [\n")
-    assert [row.outcome for row in rows] == ["no manifest"], "one invalid document refuses the file"
+    assert [row.outcome for row in rows] == ["no manifest"]  # one invalid document spoils the file
     rows = await rows_of("one.yaml", text)
-    # ``vlan`` has no effect; b has the address of a.
+    # ``vlan`` has no effect; both pools have the same address.
     assert [(row.name, row.outcome, row.detail) for row in rows] == [
         ("spiderippool/a", "noted", "vlan"),
         ("spiderippool/b", "refused", "addresses-overlap:spec.ips"),

@@ -1,8 +1,6 @@
 """Scenarios S10 and S12 of docs/contributing/compatibility-datapath.md: nodes in a cloud.
 
-Each node has its own addresses: all pools are default pools, each bound to a node and a network.
-No Pod names a pool. The datapath of such Pods, ipvlan, is tested in
-``tests/nodeagent/coordinator/test_other_links.py``.
+Each pool is a default pool, bound to one node and one network. No Pod names a pool.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ POOL_SIZE = 5
 
 @pytest.fixture
 async def nodes(settings: Settings) -> AsyncIterator[dict[str, AgentHarness]]:
-    """Name of a node -> its agent; both agents use one event log with the pools."""
+    """Node name -> agent. Both agents use one event log, which defines the pools."""
     store = MemoryStore()
     settings_1 = settings._replace(
         fixed_addresses=FixedSettings(stateful_sets=False), cool_down_s=0
@@ -87,7 +85,7 @@ async def test_a_node_without_free_addresses_refuses_a_pod_that_the_other_node_a
 async def test_a_replica_that_moves_gets_an_address_of_its_new_node(
     nodes: dict[str, AgentHarness],
 ) -> None:
-    """Addresses of replicas are not fixed (enableStatefulSet: false), because nodes own them."""
+    """With ``enableStatefulSet: false`` a replica has no fixed address."""
     await add_pod(nodes, "web-0", NETWORKS[0], "node-1")
     await nodes["node-1"].delete("web-0")
 

@@ -1,8 +1,7 @@
 """A readable key and value of each kind of key in etcd, and four ways to spoil a value.
 
-``ALL_KINDS`` is the product's table of the kinds; ``VALID_SAMPLES`` has a sample for each, which a
-test checks. The values of a sample's fields have no meaning, unless they are impossible. ``vic``,
-the victim, names objects whose values are spoiled; ``ghost`` is a writer that does not run.
+``ALL_KINDS`` is the product's table of kinds; ``VALID_SAMPLES`` has a sample for each kind. ``vic``
+(victim) is the name of objects whose values tests spoil; ``ghost`` is a writer that does not run.
 """
 
 from __future__ import annotations
@@ -60,8 +59,8 @@ _REQUEST: Final = BindingRequest("shop", "vic", "vic", "uid-vic", "node-v", (), 
 class Sample(NamedTuple):
     """A sample of one kind.
 
-    ``value``: a readable value. ``impossible``: a value of the right type with impossible content,
-    such as another name than in the key; None if all content of the kind is possible.
+    ``value``: a readable value. ``impossible``: a value in the kind's format with impossible
+    content, such as a name that the key does not have; None if any content is possible.
     """
 
     key: Callable[[Keys], bytes]
@@ -70,7 +69,7 @@ class Sample(NamedTuple):
 
 
 def engine_key(name: str, *arguments: Any) -> Callable[[Keys], bytes]:
-    """A function that builds a key of the workflow engine, by the method ``name``."""
+    """Return a function that calls the method ``name`` of ``WorkflowKeys``."""
 
     def build_key(keys: Keys) -> bytes:
         key: bytes = getattr(WorkflowKeys(keys), name)(*arguments)
@@ -246,7 +245,7 @@ def spoiled(kind: str, how: str) -> bytes | None:
         case "impossible":
             return sample.impossible
         case _:
-            return b"\x92\x01\xa3\xff\xfe\xfd"  # version 1 and a string, in msgpack
+            return b"\x92\x01\xa3\xff\xfe\xfd"  # msgpack of version 1 and an invalid string
 
 
 class Case(NamedTuple):
@@ -257,16 +256,14 @@ class Case(NamedTuple):
     value: bytes
 
     def name(self, keys: Keys) -> str:
-        """The key in the form of error reports."""
+        """The key as error reports show it."""
         return key_text(keys, self.key(keys))
 
     def key(self, keys: Keys) -> bytes:
-        """The key of the value in etcd."""
         return VALID_SAMPLES[self.kind.name].key(keys)
 
     @property
     def readable(self) -> bytes:
-        """A value of the kind that can be read."""
         return VALID_SAMPLES[self.kind.name].value
 
 
@@ -280,5 +277,4 @@ FAULT_CASES: Final = [
 
 
 def case_id(case: Case) -> str:
-    """The name of the case in the output of pytest."""
     return f"{case.kind.name}, {case.how}"

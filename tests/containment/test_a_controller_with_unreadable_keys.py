@@ -1,7 +1,6 @@
 """A controller with an unreadable value under any kind of key keeps working, and reports the key.
 
-There is one test for each kind of key and each way to spoil its value. It runs a whole controller:
-projector, publisher, election, jobs and worker.
+The tests run a whole controller: projector, publisher, election, jobs and worker.
 """
 
 from __future__ import annotations
@@ -34,12 +33,11 @@ LOADED: Final = (
     *("pool", "subnet", "reservation", "quarantine", "record", "claim", "endpoint"),
     *("writer head", "need", "application view"),
 )
-"""Kinds that a controller reads when it starts: its faults must name their unreadable keys."""
+"""Kinds that a controller reads when it starts. It must report unreadable keys of these kinds."""
 
 
 @asynccontextmanager
 async def running_controller(store: KeyValueStore, directory: Path) -> AsyncIterator[Controller]:
-    """Run a controller while the context is active."""
     cluster = ClusterSettings(EtcdSettings(("127.0.0.1:1",)), CLUSTER, directory / "archive")
     settings = ControllerSettings(
         name="c-1",
@@ -68,7 +66,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def published_claims(controller: Controller) -> int:
-    """The number of claims of pool "lan" that the leader has published; -1 before that."""
+    """The published number of claims of pool "lan"; -1 if no number is published."""
     tally = controller.projector.projection.tallies.get("lan")
     is_published = controller.publisher.published and not controller.publisher.unpublished
     return tally.counts.claimed if tally is not None and is_published else -1
@@ -95,7 +93,7 @@ async def test_a_controller_publishes_readable_values_and_reports_unreadable_key
             ready = controller.health.ready()
             assert not [check for check in ready if check.name == "projection" and check.fault]
 
-        # A controller that starts while the unreadable value exists:
+        # Start a controller while the unreadable value exists.
         async with running_controller(store, tmp_path) as controller:
             await node.add(pod("web-1"))
             await until(lambda: _equals(published_claims(controller), 2))
@@ -109,7 +107,6 @@ async def _equals(value: Awaitable[int], expected: int) -> bool:
 
 
 async def _reports(controller: Controller, key_name: str) -> bool:
-    """Whether the faults of the projector name this key."""
     return key_name in {fault.key for fault in controller.projector.faults}
 
 

@@ -1,6 +1,6 @@
-"""Old processes run beside new processes: data of a newer version stops no process.
+"""Data of a newer version that a process cannot read does not stop the process.
 
-The tests write the data of the newer version themselves, as msgpack.
+The tests write the data of the newer version as msgpack.
 """
 
 from __future__ import annotations
@@ -38,8 +38,6 @@ from core.projections.projector import Projector
 from tests.support.node_harness import NodeHarness, pod, pool
 
 NEW_WRITER: Final = "Controller.new"
-"""The writer of the newer process, which its events also name as their cause."""
-
 CAUSE: Final = [NEW_WRITER, "", "", ""]
 NEW_POOL: Final = pool("b", "10.6.1.1-10.6.1.9")
 """A pool that the newer process defines."""
@@ -55,7 +53,7 @@ async def node() -> AsyncIterator[NodeHarness]:
 async def write_newer_event(
     node: NodeHarness, name: str, version: int, body: list[Any], *writes: Write
 ) -> None:
-    """Write an event of a newer process with its state keys, ``writes``, in one transaction."""
+    """Write an event of a newer process, and ``writes`` to state keys, in one transaction."""
     key = node.keys.head(NEW_WRITER)
     head = (await node.store.read([Get(key)])).ranges[0].first
     seq = 1 + (HEAD_CODEC.decode(head.value).seq if head else 0)
@@ -69,7 +67,7 @@ async def write_newer_event(
 
 
 def with_unknown_field(value: bytes) -> bytes:
-    """The state value with an additional field that this version does not know."""
+    """The state value with an additional field."""
     version, fields = msgpack.unpackb(value)
     return bytes(msgpack.packb([version, [*fields, {"a field": "to come"}]]))
 
@@ -105,7 +103,7 @@ each_unreadable_event: Final = pytest.mark.parametrize(
 
 
 @each_unreadable_event
-async def test_an_unreadable_event_is_reported_and_its_state_is_read_from_the_keys(
+async def test_an_unreadable_event_is_reported_and_the_state_is_read_from_the_keys(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch, name: str, version: int, body: list[Any]
 ) -> None:
     async with running_projector(node, monkeypatch) as projector:
@@ -114,7 +112,7 @@ async def test_an_unreadable_event_is_reported_and_its_state_is_read_from_the_ke
         await until(projector, lambda: "b" in projector.projection.tallies)
         await node.add(pod("web-0"))
         await until(projector, lambda: projector.projection.tallies["a"].counts.claimed == 1)
-        # A second unreadable event, and a readable event after it:
+        # The projector also continues after a second unreadable event.
         await write_newer_event(node, name, version, body)
         await node.add(pod("web-1"))
         await until(projector, lambda: projector.projection.tallies["a"].counts.claimed == 2)
@@ -143,7 +141,7 @@ async def test_the_archiver_seals_the_log_up_to_an_unreadable_event(
     view = await open_log(node.store, node.keys, files)
     assert len(view.sealed.summaries()) == 1
     assert view.sealed.fold().ledger.claims
-    assert view.live.size == 2, "the unreadable segment and that of web-1"
+    assert view.live.size == 2  # the unreadable segment and the segment of web-1
 
 
 async def test_verify_names_an_event_of_a_newer_version(node: NodeHarness, tmp_path: Path) -> None:
@@ -199,10 +197,9 @@ def test_additional_fields_of_a_segment_are_ignored() -> None:
     assert Ledger().apply_all([event]).pools == {"b": NEW_POOL}
 
 
-async def test_a_newer_process_reads_values_of_this_version_that_lack_fields(
+async def test_missing_fields_at_the_end_of_a_value_get_their_defaults_or_are_an_error(
     node: NodeHarness,
 ) -> None:
-    """Fields that are missing at the end of a value have their defaults."""
     version, fields = msgpack.unpackb(POOL_CODEC.encode(NEW_POOL))
     shorter = msgpack.packb([version, fields[:4]])
     assert POOL_CODEC.decode(shorter) == Pool(NEW_POOL.name, 4, NEW_POOL.subnet, NEW_POOL.ips)
@@ -213,7 +210,7 @@ async def test_a_newer_process_reads_values_of_this_version_that_lack_fields(
         CLAIM_CODEC.decode(msgpack.packb([1, ["a pool alone"]]))
 
 
-async def test_an_unreadable_head_does_not_stop_other_writers_and_is_repaired_at_the_next_open(
+async def test_an_unreadable_head_stops_no_other_writer_and_is_repaired_when_its_writer_opens(
     node: NodeHarness, tmp_path: Path
 ) -> None:
     await node.add(pod("web-0"))

@@ -1,7 +1,4 @@
-"""An agent with an unreadable value under any kind of key serves other Pods and reports the key.
-
-There is one test for each kind of key and each way to spoil its value.
-"""
+"""An agent with an unreadable value under any kind of key serves other Pods and reports the key."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from tests.support.deadlines import until
 from tests.support.http_caller import over_tcp
 
 FOLLOWED: Final = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
-"""Kinds in the configuration view of an agent: the agent's metric must report unreadable keys."""
+"""Kinds in an agent's configuration view. The agent must report unreadable keys of these kinds."""
 
 
 async def _put(store: KeyValueStore, key: bytes, value: bytes) -> int:
@@ -29,7 +26,7 @@ async def _put(store: KeyValueStore, key: bytes, value: bytes) -> int:
 async def _check_served(agent: AgentHarness, pod: str) -> None:
     """Check that the agent serves ADD, CHECK and DEL of this Pod."""
     assert (await agent.add(pod))[0].startswith("10.6.0.")
-    assert (await agent.call("CHECK", pod)).status in (0, 1)  # answered by success or error
+    assert (await agent.call("CHECK", pod)).status in (0, 1)  # answered, with success or an error
     await agent.delete(pod)
 
 
@@ -62,13 +59,12 @@ async def test_an_agent_serves_other_pods_and_reports_the_unreadable_key(
         await store.commit([], [Delete(key)])
         await _put(store, key, case.value)
 
-    # An agent that starts while the unreadable value exists:
+    # Start an agent while the unreadable value exists.
     async with running(settings, store) as node:
         await _check_served(node, "web-1")
 
 
 def _write_spoiled_record(path: Path, how: str) -> None:
-    """Write a file of the agent, an attachment record, with an unreadable value."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(spoiled("pool", how) or b"")
 

@@ -42,7 +42,7 @@ KNOWN_META: Final = ("archive", "projector", "reserve")
 
 
 def _build_keys(builder: object) -> dict[str, bytes]:
-    """Name of each method that builds a key -> the key that it builds from ``ARGUMENTS``."""
+    """Name of each method that builds a key -> the key built from ``ARGUMENTS``."""
     built_keys: dict[str, bytes] = {}
     for name, method in inspect.getmembers(builder, inspect.ismethod):
         signature = inspect.signature(method, eval_str=True)
@@ -63,8 +63,8 @@ def _kind_of(key: bytes) -> KeyKind[Any] | None:
 @pytest.mark.parametrize("builder", [KEYS, WorkflowKeys(KEYS)], ids=["core", "engine"])
 def test_every_key_built_by_the_key_classes_is_of_a_known_kind(builder: object) -> None:
     built_keys = _build_keys(builder)
-    built_keys.pop("meta", None)  # has a test of its own
-    assert len(built_keys) > 8, "the search for methods that build keys does not find them"
+    built_keys.pop("meta", None)  # the next test checks ``meta``
+    assert len(built_keys) > 8
     assert [name for name, key in built_keys.items() if _kind_of(key) is None] == []
 
 
@@ -76,7 +76,7 @@ def test_every_key_below_meta_is_of_a_known_kind(name: str) -> None:
 def test_kinds_and_samples_have_the_same_names() -> None:
     assert {kind.name for kind in ALL_KINDS} == VALID_SAMPLES.keys()
     assert len({kind.name for kind in ALL_KINDS}) == len(ALL_KINDS)
-    # ``orbctl status`` reads the kinds in STATUS_KINDS, but not the log, which may be large.
+    # ``orbctl status`` reads all kinds except the log, which may be large.
     assert {kind.name for kind in ALL_KINDS} - {kind.name for kind in STATUS_KINDS} == {"segment"}
 
 
@@ -101,7 +101,7 @@ def test_a_sample_is_readable_and_the_error_of_a_spoiled_value_names_the_key(
 
 @pytest.mark.parametrize("tail", ["oops", "a/b/c/d/e", "\xff\xfe", "4/zz", ""])
 @pytest.mark.parametrize("kind", ALL_KINDS, ids=lambda kind: kind.name)
-def test_decoding_a_malformed_key_raises_at_most_log_corrupt(kind: KeyKind[Any], tail: str) -> None:
+def test_decoding_a_malformed_key_raises_only_log_corrupt(kind: KeyKind[Any], tail: str) -> None:
     start, _ = kind.range(KEYS)
     key = start.rstrip(b"\0") + tail.encode("latin-1")
     with contextlib.suppress(LogCorrupt):  # any other error fails the test

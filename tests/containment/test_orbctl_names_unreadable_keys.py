@@ -1,7 +1,4 @@
-"""orbctl names an unreadable value under any kind of key and shows all other values.
-
-There is one test for each kind of key and each way to spoil its value, with the real commands.
-"""
+"""orbctl names an unreadable value under any kind of key and shows all other values."""
 
 from __future__ import annotations
 
@@ -71,7 +68,7 @@ def test_status_verify_and_get_name_the_unreadable_key_and_show_the_others(
     assert fault["remedy"] == case.kind.remedy
 
     status = _json(orbctl, "status")
-    # The status does not read the log.
+    # ``orbctl status`` does not read the log.
     expected = [] if case.kind.name == "segment" else [name]
     assert [fault["key"] for fault in status["unreadable"]] == expected
     assert status["counts"]["ip"] >= 1
