@@ -1,4 +1,4 @@
-"""StatefulSets without Kubernetes: their records decide which addresses are kept and released."""
+"""Without Kubernetes, the record of a StatefulSet decides which addresses are kept."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ spec: {replicas: %s, serviceName: db, template: {spec: {containers: []}}}
 """``%s``: the number of replicas, optionally followed by other fields of ``spec``."""
 
 
-def test_a_manifest_determines_the_expected_replicas() -> None:
+def test_a_manifest_gives_the_replicas_and_the_first_ordinal() -> None:
     record = record_of(MANIFEST % "3, ordinals: {start: 1}")
 
     assert (record.kind, record.namespace, record.name) == (DB.kind, DB.namespace, DB.name)
@@ -45,7 +45,7 @@ def test_a_manifest_determines_the_expected_replicas() -> None:
     assert record_of(dump_yaml([to_manifest(record)])) == record
 
 
-async def test_a_number_outside_of_the_limits_of_kubernetes_is_refused() -> None:
+async def test_replicas_and_ordinals_outside_the_limits_of_kubernetes_are_refused() -> None:
     async with NodeHarness(MemoryStore()) as node:
         with pytest.raises(Refused, match=r"spec\.replicas"):
             await node.apply(ApplyRecord(DB._replace(replicas=-1)))
@@ -53,14 +53,13 @@ async def test_a_number_outside_of_the_limits_of_kubernetes_is_refused() -> None
             await node.apply(ApplyRecord(DB._replace(ordinals_start=2**31)))
 
 
-async def test_a_record_describes_a_stateful_set_and_the_log_shows_its_deletion() -> None:
+async def test_a_stateful_set_is_certainly_missing_only_after_its_record_is_deleted() -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.1-10.6.0.9"))
         await node.add(pod("db-1", fixed="statefulset"))
         source = StandaloneReclaimFactsSource(node.store, node.keys)
 
         async def read_owner(*, single_pod: bool) -> StatefulSetState | MissingOwner:
-            """Read the owner from the facts of all Pods, or from those of a single Pod."""
             if single_pod:
                 ledger = await read_endpoint(node.store, node.keys, ("shop", "db-1"))
             else:
@@ -82,7 +81,7 @@ async def test_a_record_describes_a_stateful_set_and_the_log_shows_its_deletion(
 
 @pytest.fixture
 def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
-    """A harness of orbctl with three replicas on node n1; pauses of ``orbctl gc`` take no time."""
+    """Three replicas on node n1. A pause of ``orbctl gc`` only advances the clock."""
     harness = OrbctlHarness(tmp_path / "archive")
     harness.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
     owner = Owner("StatefulSet", "db", api_version="apps/v1")
@@ -98,7 +97,7 @@ def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
     return harness
 
 
-def test_addresses_of_a_lost_node_are_released_if_the_set_was_scaled_down(
+def test_gc_of_a_gone_node_keeps_only_the_address_of_the_remaining_replica(
     orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
     (tmp_path / "db.yaml").write_text(MANIFEST % 1, "utf-8")

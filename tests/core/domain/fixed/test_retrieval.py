@@ -1,4 +1,4 @@
-"""Missing claims of an endpoint are created again, in a transaction that guards every claim."""
+"""An ADD restores the claims that an endpoint has lost."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ OTHER_CLAIM = CLAIM_CODEC.encode(
 
 @pytest.fixture
 async def damaged_node(node: NodeHarness) -> NodeHarness:
-    """A node with a replica that has an address of each family; the IPv4 claim is lost.
-
-    The reservations determine the addresses of the replica, and are then emptied.
-    """
+    """A node with the replica db-0, which has an IPv6 claim and has lost its IPv4 claim."""
+    # The reservations leave only IPV4 and IPV6 free for the first ADD.
     await node.apply(pool("four", IPV4, "10.6.0.8"), pool("six", IPV6, "fd00:6::8"))
     await node.apply(ApplyReservation(Reservation("ipv4", 4, ("10.6.0.8",))))
     await node.apply(ApplyReservation(Reservation("ipv6", 6, ("fd00:6::8",))))
@@ -43,7 +41,7 @@ async def lose(node: NodeHarness, address: str) -> None:
     await node.store.commit([], [Delete(node.keys.ip_of(address))])
 
 
-async def test_a_missing_claim_is_created_again_and_the_other_family_is_unchanged(
+async def test_an_add_restores_the_missing_claim_and_keeps_the_other_claim(
     damaged_node: NodeHarness,
 ) -> None:
     added = await damaged_node.add(replica("2"))
@@ -59,7 +57,6 @@ async def test_a_missing_claim_is_created_again_and_the_other_family_is_unchange
 async def test_an_address_that_another_pod_claims_during_the_add_stays_with_that_pod(
     damaged_node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another claim is written after the read: the guards fail, and the next attempt succeeds."""
     freshen = damaged_node.view.freshen
 
     async def claim_and_freshen() -> bool:
@@ -77,10 +74,9 @@ async def test_an_address_that_another_pod_claims_during_the_add_stays_with_that
     assert claims.keys() == {IPV4, "10.6.0.8", IPV6}
 
 
-async def test_an_endpoint_that_is_released_during_the_add_is_created_again(
+async def test_an_endpoint_that_is_released_during_the_add_is_replaced_by_a_fresh_endpoint(
     damaged_node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The endpoint is reclaimed after the read: the next attempt has no claims to restore."""
     freshen = damaged_node.view.freshen
 
     async def release_and_freshen() -> bool:
@@ -98,7 +94,7 @@ async def test_an_endpoint_that_is_released_during_the_add_is_created_again(
     assert ledger.endpoints["shop", "db-0"].uid == "2"
 
 
-async def test_a_quarantined_address_is_not_claimed_again(
+async def test_a_lost_address_in_quarantine_is_replaced(
     damaged_node: NodeHarness,
 ) -> None:
     await damaged_node.apply(QuarantineAddress(IPV4, reason="another host answers"))
@@ -109,7 +105,7 @@ async def test_a_quarantined_address_is_not_claimed_again(
     assert (await damaged_node.read_ledger()).claims.keys() == addresses(added)
 
 
-async def test_an_add_without_a_replacement_fails_and_keeps_the_other_address(
+async def test_an_add_without_a_free_address_fails_and_keeps_the_other_claim(
     damaged_node: NodeHarness,
 ) -> None:
     await damaged_node.apply(ApplyReservation(Reservation("ipv4", 4, (IPV4, "10.6.0.8"))))
@@ -122,8 +118,10 @@ async def test_an_add_without_a_replacement_fails_and_keeps_the_other_address(
     assert ledger.endpoints["shop", "db-0"].uid == "1"
 
 
-async def test_an_unnamed_list_keeps_its_order_when_one_address_is_lost(node: NodeHarness) -> None:
-    """Items of such a list name no interface: NICs have only an index, and all are rewritten."""
+async def test_nics_of_an_unnamed_list_keep_their_pools_if_one_address_is_lost(
+    node: NodeHarness,
+) -> None:
+    """The items of an unnamed list name no interface."""
     await node.apply(pool("a", "10.6.0.1-10.6.0.2"), pool("b", "10.6.1.1-10.6.1.2"))
     annotations = {"ipam.spidernet.io/ippools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
     before = addresses(await node.add(replica("1")._replace(annotations=annotations)))

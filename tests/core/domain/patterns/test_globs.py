@@ -19,7 +19,7 @@ EXPRESSIONS = {"?": "[^/]", "[^a/]": "[^a/]", "[ab]": "[ab]", "[a-b]": "[a-b]"}
 
 
 def as_expression(pattern: str) -> str:
-    """The same pattern as a regular expression; PIECES hold no class that matches a slash."""
+    """The regular expression of a pattern that consists of PIECES."""
     parts = re.findall(r"\*+|\[[^]]*\]|\\.|.", pattern)
     return "".join(
         "[^/]*" if part[0] == "*" else EXPRESSIONS.get(part, re.escape(part[-1])) for part in parts
@@ -39,7 +39,7 @@ def test_a_pattern_matches_what_its_regular_expression_matches(pattern: str, nam
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab-]^[\\*?", max_size=8), NAMES, NAMES)
-def test_a_malformed_pattern_is_refused_with_every_name(
+def test_whether_a_pattern_is_refused_does_not_depend_on_the_name(
     pattern: str, first_name: str, second_name: str
 ) -> None:
     def refused(name: str) -> bool:
@@ -117,7 +117,7 @@ def test_a_pattern_does_not_match(pattern: str, name: str) -> None:
 
 
 def test_text_between_stars_is_matched_only_at_its_leftmost_position() -> None:
-    # If the class matched "/", the second star could reach the end; the first match is "a".
+    # The class matches "a" first. Only a class that matches "/" would lead to a match.
     assert not match("*[^x]*b", "a/b")
 
 
@@ -146,9 +146,9 @@ def test_a_name_with_a_star_a_question_mark_or_both_brackets_is_a_pattern(name: 
 
 
 @pytest.mark.parametrize("name", ["", "rack-7", "[a", "a]", "a\\b"])
-def test_a_name_without_these_characters_is_not_a_pattern(name: str) -> None:
+def test_a_name_with_at_most_one_bracket_is_not_a_pattern(name: str) -> None:
     assert not is_pattern(name)
 
 
-def test_a_pattern_of_many_stars_needs_no_exponential_time() -> None:
+def test_a_pattern_of_many_stars_is_matched_in_polynomial_time() -> None:
     assert not match("*a" * 200 + "b", "a" * 2000)

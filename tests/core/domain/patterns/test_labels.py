@@ -74,7 +74,7 @@ def test_a_selector_with_any_condition_is_not_empty() -> None:
     assert not selector_of(Requirement("app", EXISTS)).is_empty()
 
 
-def test_an_absent_label_is_not_in_any_list_and_not_equal_to_the_empty_text() -> None:
+def test_an_absent_label_has_no_value_and_differs_from_an_empty_value() -> None:
     assert matches(selector_of(Requirement("app", NOT_IN, ("a",))), {})
     assert not matches(selector_of(Requirement("app", IN, ("",))), {})
     assert not matches(selector_of(app=""), {})
@@ -154,7 +154,7 @@ def test_a_problem_has_the_cause_type_and_path_of_kubernetes(
     assert all(message for _, _, message in reported)
 
 
-def test_all_problems_of_match_labels_are_reported_with_its_path() -> None:
+def test_all_problems_of_match_labels_are_reported_with_the_path_of_match_labels() -> None:
     selector = LabelSelector({"b c": "d e", "": "ok", "good": "ok"})
 
     reported = problems(selector, "spec.podAffinity")

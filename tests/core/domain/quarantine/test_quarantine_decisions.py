@@ -1,6 +1,6 @@
-"""Which addresses users and detectors quarantine, and when a quarantine is lifted.
+"""Users and detectors quarantine addresses and lift quarantines.
 
-A detector is an agent that observes another host with the address.
+A detector is an agent that observes a conflicting host.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BY_USER = Quarantine(
 CONFIGURATION = EMPTY_CONFIGURATION._replace(quarantine={BY_USER.address: BY_USER})
 
 
-def test_an_address_is_quarantined_by_its_canonical_text() -> None:
+def test_a_quarantine_has_the_canonical_text_of_the_address() -> None:
     command = QuarantineAddress("FD00:7:0::9", reason=BY_USER.reason, evidence=BY_USER.evidence)
 
     assert decide(EMPTY_CONFIGURATION, command, claimed={}) == (AddressQuarantined(BY_USER),)
@@ -79,7 +79,7 @@ def test_the_first_observation_of_a_conflicting_host_is_kept() -> None:
     )
 
 
-def test_a_quarantine_by_a_user_replaces_one_by_a_detector() -> None:
+def test_a_quarantine_by_a_user_replaces_a_quarantine_by_a_detector() -> None:
     command = QuarantineAddress(BY_USER.address, reason="keep it away")
 
     assert decide(WITH_DETECTED, command, claimed={}) == (
@@ -100,7 +100,7 @@ def test_an_address_is_returned_only_for_the_same_conflicting_host() -> None:
         )
         == ()
     )
-    assert decide(CONFIGURATION, command, claimed={}) == (), "quarantined by a user"
+    assert decide(CONFIGURATION, command, claimed={}) == (), "a quarantine by a user is kept"
     assert decide(EMPTY_CONFIGURATION, command, claimed={}) == ()
 
 

@@ -1,8 +1,7 @@
-"""Runs scripts about reclaim on a scripted cluster, with real allocators on a memory store.
+"""Runs reclaim scripts on a scripted cluster, with real allocators on a memory store.
 
-A line ``> COMMAND ARGUMENTS`` of ``scripts/*.txt`` calls the method of that name. ``expect`` raises
-instead of printing a line. So a wrong outcome also fails a run with ``ORBWEAVER_REWRITE=1``, which
-replaces the recorded outputs by the actual ones.
+A line ``> COMMAND ARGUMENTS`` of ``scripts/*.txt`` calls the method ``COMMAND``. ``expect`` raises
+an error, so a wrong outcome fails even if ``ORBWEAVER_REWRITE=1`` rewrites the recorded outputs.
 """
 
 from __future__ import annotations
@@ -53,9 +52,9 @@ CAUSE = Cause("reclaim-test")
 class ReclaimHarness:
     """A scripted cluster and a store.
 
-    ``agents``: the allocators that write to the store, by name: one for each node, and two more,
-    ``operator`` and ``controller``. ``released`` and ``kept``: what reclaim has done with addresses
-    since the last scan began, by its steps and by expired deadlines.
+    ``agents``: the allocators by name: the name of a node, ``operator`` or ``controller``.
+    ``released``: the addresses that reclaim has released since the last scan began.
+    ``kept``: the addresses that reclaim has checked and kept since then, with the reason.
     """
 
     cluster_name = "test"
@@ -74,7 +73,7 @@ class ReclaimHarness:
         self.watching = True
 
     async def play(self, line: str) -> str:
-        """Run one command of a script; return its output."""
+        """Run one command and return the output."""
         words = shlex.split(line)
         options = dict(word.split("=", 1) for word in words if "=" in word)
         arguments = [word for word in words if "=" not in word]
@@ -236,12 +235,12 @@ class ReclaimHarness:
         return ""
 
     async def watch(self, how: str) -> str:
-        """With ``off`` no watch events are observed: only scans find changes of Pods."""
+        """``off``: ignore watch events, so that only scans find changes of Pods."""
         self.watching = how == "on"
         return ""
 
     async def restart(self) -> str:
-        """Forget deadlines and observations, as when another controller takes over."""
+        """Forget deadlines and observations, as a restart of the controller does."""
         self.deadlines = PodDeadlines(self.settings.deadlines_max)
         self.observations = {}
         return ""
@@ -279,10 +278,10 @@ class ReclaimHarness:
         return "\n".join(lines)
 
     async def expect(self, outcome: str, address: str) -> str:
-        """Assert what reclaim has done with ``address`` since the last scan began.
+        """Assert the outcome for ``address`` since the last scan began.
 
-        ``outcome``: ``released``, ``kept`` (reclaim has judged the claim and kept it), or ``held``
-        (the address is claimed, whether or not reclaim has judged the claim).
+        ``released``: reclaim has released the address. ``kept``: reclaim has checked the claim and
+        kept the claim. ``held``: the address is claimed.
         """
         is_claimed = address in (await (await self.agent("operator")).read_ledger()).claims
         assert is_claimed == (outcome != "released"), (outcome, address)
@@ -299,7 +298,7 @@ class ReclaimHarness:
         return "\n".join(lines) or "none"
 
     async def check(self) -> str:
-        """Assert all invariants of the log, and that the stored state is the fold of the log."""
+        """Assert all invariants of the log, and that a replay of the log gives the stored state."""
         await check_everything(await self.agent("operator"))
         return ""
 
@@ -335,7 +334,7 @@ class ReclaimHarness:
         return ""
 
     async def dirty_uid(self, path: str, *, uid: str, holder: str = "") -> str:
-        """Change the UID of an endpoint to that of an older Pod, while the claims stay."""
+        """Set the UID of an endpoint; leave the claims unchanged."""
         agent = await self.agent("operator")
         endpoint = (await agent.read_ledger()).endpoints[split(path)]
         endpoint = endpoint._replace(uid=uid, holder=holder or f"pod/{uid}")
@@ -351,7 +350,7 @@ class ReclaimHarness:
     # Helpers
 
     async def agent(self, name: str) -> NodeHarness:
-        """The allocator with this name, started at its first use, with a current view."""
+        """The allocator with this name and a current view; the first call starts the allocator."""
         async with self._starting:  # concurrent commands must not start the same agent twice
             if name not in self.agents:
                 self.agents[name] = await self._new_agent(name).__aenter__()
@@ -373,7 +372,7 @@ class ReclaimHarness:
         return (await agent.add(facts_of(pod, pod.fixed(self.settings)))).endpoint
 
     def _observe(self, event: ObservedPod) -> None:
-        """Start or end the deadline of a Pod, as its watch event requires."""
+        """Start or end the deadline of the Pod in a watch event."""
         if not self.watching:
             return
         now = moment(self.cluster.now_s)
@@ -395,7 +394,6 @@ class ReclaimHarness:
         return plan
 
     async def _start_deadline(self, deadline: ReclaimDeadline) -> None:
-        """Start a deadline of the plan of a scan."""
         self.deadlines.put(deadline)
 
     async def _check_deadline(self, deadline: ReclaimDeadline) -> list[str]:

@@ -1,4 +1,4 @@
-"""Small states and clusters for tests of pure decisions."""
+"""Small ledgers and clusters for tests of reclaim decisions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def add_endpoint(
     fixed: bool = False,
     container: str = "box",
 ) -> Endpoint:
-    """Add an endpoint of namespace ``shop`` and its claims, with increasing revisions.
+    """Add an endpoint in namespace ``shop``, and a claim for each address.
 
     ``fixed``: the holder is a replica of a StatefulSet, not the Pod with this UID.
     """
@@ -70,11 +70,11 @@ def cluster(
     complete: bool = True,
     read_s: float | None = None,
 ) -> ClusterSnapshot:
-    """The listings at ``at_s``.
+    """A cluster that was listed at ``at_s``.
 
-    ``with_controller`` adds the Pod of the controller, without which a listing is not trusted.
-    ``complete``: whether every list has all objects. ``read_s``: when the claims were read, by
-    default at the time of the listings.
+    ``with_controller``: list the Pod of the controller; reclaim trusts only listings with this Pod.
+    ``complete``: whether every list has all objects.
+    ``read_s``: when the claims were read; ``at_s`` by default.
     """
     all_pods = (*pods, CONTROLLER_POD) if with_controller else pods
     objects = ListedObjects(all_pods, NODES, stateful_sets)
@@ -96,7 +96,7 @@ def second_plan(
     stateful_sets: Iterable[StatefulSetState] = (),
     gap_s: float = OBSERVATION_GAP_S,
 ) -> ReclaimPlan:
-    """The plan of the second of two scans, ``gap_s`` apart, that list the same objects."""
+    """Scan the same objects twice, ``gap_s`` apart; return the second plan."""
     sets = tuple(stateful_sets)
     observations: dict[ObservationSubject, Observation] = {}
     plan = ReclaimPlan((), kept=(), deadlines=(), observations={})
@@ -111,5 +111,4 @@ def second_plan(
 
 
 def released(plan: ReclaimPlan) -> set[str]:
-    """The addresses that the plan releases."""
     return {address for step in plan.steps for address in step.addresses}

@@ -1,8 +1,4 @@
-"""A scripted cluster: a script creates, changes and deletes Pods, Nodes and owners.
-
-The scripted cluster replaces the API server and the kubelets: its listings and watch events show
-the objects as the script describes them.
-"""
+"""A cluster in memory, with the Pods, Nodes and owners that a script describes."""
 
 from __future__ import annotations
 
@@ -25,7 +21,7 @@ START_S = 1_767_268_800.0
 """2026-01-01 12:00:00 UTC."""
 
 TICK_S = 5.0
-"""The longest step of the clock, in seconds: the default interval of the deadline loop."""
+"""The longest step of the clock, in seconds; equals the default of ``deadline_interval_s``."""
 
 _TIME = re.compile(r"(\d+)(s|m|h)\Z")
 
@@ -33,12 +29,12 @@ OBSERVER_NAME = "watcher"
 
 
 def moment(at_s: float, observer: str = OBSERVER_NAME) -> Moment:
-    """The instant ``at_s``, with the same reading of the wall clock and the monotonic clock."""
+    """The instant at which both the wall clock and the monotonic clock read ``at_s``."""
     return Moment(unix_s=at_s, observer=observer, steady_s=at_s)
 
 
 class ObservedPod(NamedTuple):
-    """An event of the watch of Pods."""
+    """A watch event of a Pod."""
 
     pod: PodState
     deleted: bool = False
@@ -51,10 +47,10 @@ class ObservedPod(NamedTuple):
 
 
 class ScriptedCluster:
-    """The objects, the clock, and the faults of the listings.
+    """The objects and the clock.
 
-    ``listing``: ``good``, ``stale`` (older than the read of the claims), ``partial`` (one Pod of
-    an incomplete list) or ``empty`` (complete, but without any object).
+    ``listing``: ``good``, ``stale`` (listed before the claims were read), ``partial`` (incomplete,
+    with one Pod) or ``empty`` (complete, without objects).
     """
 
     def __init__(self) -> None:
@@ -67,10 +63,7 @@ class ScriptedCluster:
         self.listing = "good"
 
     def snapshot(self, claims_read: Moment) -> ClusterSnapshot:
-        """The listings of this instant, with the fault that ``listing`` names.
-
-        ``claims_read``: the instant at which the caller has read the claims.
-        """
+        """List all objects; ``claims_read`` is the instant at which the claims were read."""
         objects = ListedObjects(
             self.pods.values(),
             self.nodes.values(),
@@ -89,12 +82,11 @@ class ScriptedCluster:
         return ClusterSnapshot(objects, listings, claims_read)
 
     def set_pod(self, pod: PodState) -> ObservedPod:
-        """Create or change a Pod; a Pod with another UID replaces the existing one of its name."""
+        """Create a Pod, or replace the Pod with the same name."""
         self.pods[pod.namespace, pod.name] = pod
         return ObservedPod(pod)
 
     def drop_pod(self, key: tuple[str, str]) -> ObservedPod:
-        """Delete a Pod."""
         return ObservedPod(self.pods.pop(key), deleted=True)
 
     def advance(self, text: str) -> Iterator[float]:
@@ -134,7 +126,7 @@ def owner_of(text: str) -> Owner | None:
 
 
 def facts_of(pod: PodState, fixed: FixedKind | None) -> PodFacts:
-    """The Pod's facts in an ADD."""
+    """The facts of the Pod that an ADD uses."""
     name = pod.owner.name if fixed == "vm" and pod.owner is not None else ""
     return PodFacts(
         pod.namespace,

@@ -1,4 +1,4 @@
-"""The deadlines of reclaim: which changes of a Pod start one, and what a due deadline releases.
+"""Which changes of a Pod start a reclaim deadline, and what an expired deadline releases.
 
 See docs/reference/reclaim-rules.md, "Deadlines".
 """
@@ -27,7 +27,7 @@ from tests.core.domain.reclaim.samples import (
 )
 from tests.core.domain.reclaim.scripted_cluster import OBSERVER_NAME, moment
 
-# The sample cluster has the nodes n1, which is ready, and n2, which is not; n9 does not exist.
+# In the sample cluster, node n1 is ready, n2 is not ready, and n9 does not exist.
 IP = "10.6.0.1"
 POD = PodState("shop", "web-0", "1", node="n1", ips=(IP,), grace_s=30)
 DELETING = POD._replace(deletion_s=NOW_S + 30, deletion_grace_s=30)
@@ -43,7 +43,7 @@ def deadline_after(
     *,
     deleted: bool = False,
 ) -> ReclaimDeadline | NoDeadline:
-    """The deadline that a watch event of the Pod starts; ``deleted``: it is a delete event."""
+    """The result of a watch event of the Pod; ``deleted`` selects a delete event."""
     report = "it was deleted" if deleted else ""
     return deadline_of(pod, cluster(stateful_sets=sets), settings, moment(NOW_S), deleted=report)
 
@@ -54,11 +54,11 @@ def deadline_after(
         (POD, DEFAULTS, True, "deleted", NOW_S),
         (POD, DELAYED, True, "deleted", NOW_S + 100),
         (POD._replace(node="n9"), DEFAULTS, True, "deleted", NOW_S),
-        # deletionTimestamp is the request plus one grace period; the deadline adds another one.
+        # deletionTimestamp includes one grace period; the deadline adds a second grace period.
         (DELETING, DEFAULTS, False, "deleting", NOW_S + 60),
         (DELETING, DELAYED, False, "deleting", NOW_S + 160),
         (DELETING._replace(node="n2"), DEFAULTS, False, "deleting", NOW_S + 60),
-        # The last container ended 7 s ago; its grace period has 23 of 30 s left.
+        # The last container ended 7 s ago, so 23 s of the grace period of 30 s remain.
         (ENDED, DEFAULTS, False, "finished", NOW_S + 23),
         (ENDED._replace(phase="Failed", reason="Evicted"), DEFAULTS, False, "finished", NOW_S + 23),
         (
@@ -99,10 +99,10 @@ def test_a_deleted_or_finished_pod_starts_a_deadline(
         "an unknown node",
         "finished, and disabled on ready nodes",
         "finished at an unknown time",
-        "a replica that is expected",
+        "an expected replica",
     ],
 )
-def test_other_changes_start_no_deadline_and_have_a_reason(
+def test_a_change_that_starts_no_deadline_gives_the_reason(
     pod: PodState, settings: ReclaimSettings, *, deleted: bool
 ) -> None:
     result = deadline_after(
@@ -113,13 +113,13 @@ def test_other_changes_start_no_deadline_and_have_a_reason(
     assert result.why
 
 
-def test_node_settings_do_not_matter_after_the_pod_was_deleted() -> None:
+def test_a_deleted_pod_starts_a_deadline_although_both_node_settings_are_off() -> None:
     off = ReclaimSettings(on_ready_node=False, on_not_ready_node=False)
 
     assert isinstance(deadline_after(POD, off, deleted=True), ReclaimDeadline)
 
 
-def test_a_deadline_in_the_past_is_resolved_after_a_second_observation() -> None:
+def test_a_deadline_in_the_past_expires_after_the_observation_gap() -> None:
     deadline = deadline_after(DELETING._replace(deletion_s=5.0))
 
     assert isinstance(deadline, ReclaimDeadline)
@@ -148,7 +148,7 @@ def test_the_number_of_deadlines_is_bounded_and_dropped_deadlines_are_counted() 
     assert deadlines.put(entries[2])
 
 
-def test_a_later_deadline_keeps_the_first_observation_and_a_reported_deletion() -> None:
+def test_the_next_deadline_of_a_pod_keeps_the_first_observation_and_a_deletion() -> None:
     deadlines = PodDeadlines(9)
     deadline = ReclaimDeadline(
         ("shop", "a"), "a", uid="1", node="n1", reason="deleting", seen=moment(1), deadline_s=60.0
@@ -202,7 +202,7 @@ def test_a_reported_deletion_is_released_after_one_listing() -> None:
     assert (step.evidence.source, step.evidence.times) == ("event", 1)
 
 
-def test_a_deadline_without_an_endpoint_ends() -> None:
+def test_a_deadline_without_an_endpoint_gives_no_decision() -> None:
     deadline = ReclaimDeadline(
         ("shop", "web-0"),
         "web-0",
@@ -242,7 +242,7 @@ def test_a_reported_deletion_that_a_listing_contradicts_releases_nothing(
     assert isinstance(check_deadline(deadline, ledger, verdict_context(cluster(*pods))), KeptClaims)
 
 
-def test_the_deadline_of_an_older_pod_releases_no_address_of_the_next_pod() -> None:
+def test_the_deadline_of_an_older_pod_keeps_the_address_of_the_next_pod() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "2", IP)
     deadline = ReclaimDeadline(
@@ -258,7 +258,7 @@ def test_the_deadline_of_an_older_pod_releases_no_address_of_the_next_pod() -> N
     assert isinstance(check_deadline(deadline, ledger, verdict_context(cluster())), KeptClaims)
 
 
-def test_a_replica_that_is_expected_again_keeps_its_address() -> None:
+def test_at_the_deadline_only_an_expected_replica_keeps_its_address() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "db-0", "1", IP, fixed=True)
     deadline = ReclaimDeadline(
@@ -310,7 +310,7 @@ def test_a_listing_close_to_the_watch_event_is_not_a_second_observation() -> Non
 
 
 @pytest.mark.parametrize("jump_s", [-3_600.0, 3_600.0])
-def test_a_change_of_the_wall_clock_does_not_change_the_gap(jump_s: float) -> None:
+def test_a_change_of_the_wall_clock_does_not_change_the_observation_gap(jump_s: float) -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IP)
     deadline = deadline_after(DELETING._replace(deletion_s=5.0))

@@ -1,4 +1,4 @@
-"""The decision table of a scan, row by row, and the validity rules.
+"""The decision table of a scan, row by row, and the validity rules of fixed addresses.
 
 See docs/reference/reclaim-rules.md, "Scan", and docs/reference/fixed-address-rules.md, "Wanted
 addresses".
@@ -25,7 +25,7 @@ from tests.core.domain.reclaim.samples import (
 from tests.core.domain.reclaim.scripted_cluster import SCRIPTED_KINDS, moment
 from tests.support.cluster_snapshot import ClusterSnapshot, KindListing, ListedObjects
 
-# The sample cluster has the nodes n1, which is ready, and n2, which is not; n9 does not exist.
+# In the sample cluster, node n1 is ready, n2 is not ready, and n9 does not exist.
 IP = "10.6.0.1"
 ONE_REPLICA = StatefulSetState("shop", "db", replicas=1)
 NO_REPLICA = StatefulSetState("shop", "db", replicas=0)
@@ -34,10 +34,7 @@ REPLICA = PodState("shop", "db-0", "1", node="n1", ips=(IP,), owner=DB_OWNER)
 PAST = NOW_S - 1_000
 SOON = NOW_S + 1_000
 
-# ``second_plan`` is the plan of a second scan, which observes the same state as the first.
-
-# The state of the Pod web-0, and whether the address that its endpoint has is released.
-# An ended or terminating Pod has a grace period of 30 s; on an unknown node nothing proves its end.
+# Each row: the Pod web-0, and whether the address of its endpoint is released.
 STATELESS = [
     (POD, False),
     (POD._replace(phase="Pending", ips=()), False),
@@ -63,7 +60,7 @@ STATELESS = [
 
 
 @pytest.mark.parametrize(("pod", "is_released"), STATELESS)
-def test_the_state_of_a_stateless_pod_decides_about_its_address(
+def test_the_state_of_a_stateless_pod_decides_whether_its_address_is_released(
     pod: PodState, *, is_released: bool
 ) -> None:
     ledger = Ledger()
@@ -75,7 +72,7 @@ def test_the_state_of_a_stateless_pod_decides_about_its_address(
     assert len(plan.steps) + len(plan.kept) == 1
 
 
-# The states of the replica db-0 and of its StatefulSet, and whether its address is released.
+# Each row: the replica db-0, its StatefulSet, and whether the replica loses its address.
 REPLICAS = [
     (REPLICA, NO_REPLICA, False),
     (REPLICA._replace(ips=()), NO_REPLICA, False),
@@ -96,7 +93,7 @@ REPLICAS = [
 
 
 @pytest.mark.parametrize(("pod", "owner", "is_released"), REPLICAS)
-def test_the_states_of_a_replica_and_its_owner_decide_about_its_address(
+def test_the_states_of_a_replica_and_its_owner_decide_whether_the_address_is_released(
     pod: PodState, owner: StatefulSetState, *, is_released: bool
 ) -> None:
     ledger = Ledger()
@@ -107,9 +104,7 @@ def test_the_states_of_a_replica_and_its_owner_decide_about_its_address(
     assert released(plan) == ({IP} if is_released else set())
 
 
-def test_the_addresses_of_a_replica_without_pod_and_endpoint_are_kept_while_it_is_expected() -> (
-    None
-):
+def test_a_claim_without_pod_and_endpoint_is_kept_while_the_replica_is_expected() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "db-0", "1", IP, fixed=True)
     ledger.endpoints.clear()
@@ -119,7 +114,6 @@ def test_the_addresses_of_a_replica_without_pod_and_endpoint_are_kept_while_it_i
 
 
 def test_claims_of_a_living_pod_are_kept_although_the_endpoint_names_an_older_pod() -> None:
-    """The status of the living Pod does not report an address yet."""
     ledger = Ledger()
     endpoint = add_endpoint(ledger, "web-0", "2", IP)
     ledger.endpoints[endpoint.key] = endpoint._replace(uid="1")
@@ -130,7 +124,7 @@ def test_claims_of_a_living_pod_are_kept_although_the_endpoint_names_an_older_po
     assert [claims.why for claims in plan.kept] == ["Pod shop/web-0 of UID 2 is living"]
 
 
-def test_the_extra_delay_is_added_to_every_grace_period() -> None:
+def test_the_extra_delay_postpones_the_release() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IP)
     pod = POD._replace(deletion_s=PAST, deletion_grace_s=30)

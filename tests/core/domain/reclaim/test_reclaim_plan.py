@@ -1,7 +1,4 @@
-"""Properties of the plans of scans, for any state and any cluster.
-
-A plan releases addresses in steps; each step names its claims and the evidence for their release.
-"""
+"""Properties of the plans of reclaim scans."""
 
 from __future__ import annotations
 
@@ -75,7 +72,7 @@ switches = st.fixed_dictionaries({switch: st.booleans() for switch in SWITCHES})
 
 @st.composite
 def ledgers(draw: st.DrawFn) -> Ledger:
-    """Endpoints with their claims, some of them lost, and claims without an endpoint."""
+    """Endpoints, some of which have lost a claim, and claims without an endpoint."""
     ledger = Ledger()
     free = list(draw(st.permutations(IPS)))
     for name in draw(st.lists(st.sampled_from(NAMES), unique=True)):
@@ -114,7 +111,7 @@ def test_no_address_of_a_running_pod_is_released(
 
 
 @given(ledgers(), pod_lists, sets, switches)
-def test_a_plan_names_only_claims_that_exist_and_each_once(
+def test_a_plan_covers_every_claim_and_releases_each_claim_at_most_once(
     ledger: Ledger,
     listed: list[PodState],
     owners: list[StatefulSetState],
@@ -137,7 +134,7 @@ def test_a_plan_names_only_claims_that_exist_and_each_once(
 
 
 @given(ledgers(), pod_lists, sets)
-def test_a_repeated_decision_on_the_same_facts_is_equal(
+def test_plans_for_the_same_facts_are_equal(
     ledger: Ledger, listed: list[PodState], owners: list[StatefulSetState]
 ) -> None:
     facts = cluster(*listed, stateful_sets=owners)
@@ -153,7 +150,6 @@ def test_a_repeated_decision_on_the_same_facts_is_equal(
 def test_an_untrusted_listing_releases_nothing(
     ledger: Ledger, listed: list[PodState], fault: str
 ) -> None:
-    """An empty listing lacks even the controller's Pod; a stale one is older than the claims."""
     observations = plan_scan(ledger, verdict_context(cluster(*listed)), before={}).observations
     for number in (1, 2, 3):
         at_s = NOW_S + 1_000 * number
@@ -169,7 +165,7 @@ def test_an_untrusted_listing_releases_nothing(
         assert plan.observations == {}
 
 
-def test_a_release_needs_two_observations_with_a_gap() -> None:
+def test_a_release_needs_two_observations_that_are_one_gap_apart() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IPS[0])
 
@@ -205,7 +201,7 @@ def test_a_clock_that_runs_backwards_restarts_the_gap() -> None:
 
 
 def test_a_claim_of_an_older_pod_is_released_even_with_an_incomplete_listing() -> None:
-    """A claim written before those of the endpoint is of an older Pod, a later one is not."""
+    """A claim that was written after the claims of the endpoint is kept."""
     ledger = Ledger()
     add_claim(ledger, "web-0", "pod/old", IPS[0])
     add_endpoint(ledger, "web-0", "new", IPS[1])
@@ -221,7 +217,7 @@ def test_a_claim_of_an_older_pod_is_released_even_with_an_incomplete_listing() -
     assert released(plan) == {IPS[0]}
 
 
-def test_claims_without_an_endpoint_are_released_in_parts_that_fit_into_one_transaction() -> None:
+def test_claims_without_an_endpoint_are_released_in_steps_of_bounded_size() -> None:
     ledger = Ledger()
     count = 2 * CLAIMS_A_STEP_MAX + 1
     for number in range(count):
@@ -252,7 +248,7 @@ def test_an_endpoint_is_kept_if_its_claim_cannot_be_decoded() -> None:
     assert [step.key for step in second_plan(ledger).steps] == [("shop", "web-1")]
 
 
-def test_a_plan_is_bounded_and_reports_that_it_is_incomplete(
+def test_a_plan_has_a_bounded_number_of_steps_and_reports_that_the_plan_is_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ledger = Ledger()
@@ -276,7 +272,7 @@ def test_evidence_is_printed_as_a_sentence_of_bounded_length() -> None:
     assert utc(1e300) == "1e+300 s"
 
 
-def test_reading_the_same_listing_twice_counts_as_one_observation() -> None:
+def test_only_a_later_listing_with_the_same_reason_adds_an_observation() -> None:
     fence = ReclaimFence("1", "pod/1", containers=(), claims=())
     observation = observe(None, "pod-gone", fence, moment(5))
 
@@ -286,7 +282,7 @@ def test_reading_the_same_listing_twice_counts_as_one_observation() -> None:
     assert observe(observation, "pod-gone", fence, moment(4)).times == 1
 
 
-def test_observations_of_another_observer_start_again_even_if_its_clock_is_ahead() -> None:
+def test_an_observation_by_another_observer_restarts_the_count() -> None:
     fence = ReclaimFence("1", "pod/1", containers=(), claims=())
     observation = observe(None, "pod-gone", fence, moment(5))
 

@@ -4,7 +4,7 @@ See docs/reference/reclaim-rules.md, "Scan" and "Scenarios"; docs/contributing/c
 G00001 to G00012.
 
 A line that begins with "> " is a command of ``ReclaimHarness``; the lines below it are its output.
-``ORBWEAVER_REWRITE=1`` rewrites the outputs: commit them only if you understand the difference.
+``ORBWEAVER_REWRITE=1`` rewrites the outputs. Review every difference before you commit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SCENARIO_FILES = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
 async def run_script(text: str, harness_type: type[ReclaimHarness] = ReclaimHarness) -> str:
-    """Run the script; return it with its current outputs."""
+    """Run the script; return the text of the script with the current outputs."""
     harness = harness_type()
     lines: list[str] = []
     try:
@@ -38,7 +38,9 @@ async def run_script(text: str, harness_type: type[ReclaimHarness] = ReclaimHarn
 @pytest.mark.parametrize("script", SCENARIO_FILES, ids=lambda script: script.stem)
 def test_a_reclaim_script_gives_its_recorded_output(script: Path) -> None:
     expected = script.read_text()
-    assert "> expect " in expected or "> claims" in expected, f"{script.name} checks no claim"
+    assert "> expect " in expected or "> claims" in expected, (
+        f"{script.name} has neither expect nor claims"
+    )
 
     actual = asyncio.run(run_script(expected))
 

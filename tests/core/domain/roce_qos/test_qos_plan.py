@@ -1,4 +1,4 @@
-"""The plan for a node's RoCE NICs: ordered changes, settings that drivers lack, and chosen NICs."""
+"""The plan for the RoCE NICs of a node: rules, changes, and settings that drivers lack."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from core.domain.roce_qos.qos_model import (
 from core.domain.roce_qos.qos_plan import QosPlan, plan_qos
 
 QOS = RoceQos()
-"""The defaults: RoCE has DSCP 40 (traffic class 160) and priority 5; its congestion notification
-packets (CNPs) have DSCP 48 and priority 6."""
+"""The defaults. RoCE: DSCP 40 (traffic class 160), priority 5. Congestion notification packets
+(CNPs): DSCP 48, priority 6."""
 NO_PRIORITIES: frozenset[int] = frozenset()
 UNCONFIGURED = RoceNic(
     "ens1f0",
@@ -52,7 +52,6 @@ def changes(nic: RoceNic, qos: RoceQos = QOS) -> list[str]:
 
 
 def with_dcb(nic: RoceNic, **fields: object) -> RoceNic:
-    """The NIC with other DCB settings."""
     assert nic.dcb is not None
     return nic._replace(dcb=nic.dcb._replace(**fields))  # type: ignore[arg-type]
 
@@ -78,7 +77,7 @@ def test_a_nic_with_all_settings_is_not_changed() -> None:
     assert plan(CONFIGURED) == QosPlan({"ens1f0": QOS})
 
 
-def test_a_dscp_gets_its_priority_and_its_entry_for_another_priority_is_removed() -> None:
+def test_the_wrong_priority_of_a_dscp_is_replaced() -> None:
     qos = RoceQos(priority=3, dscp=46, traffic_class=186, pfc=(3, 4))
     dcb = DcbSettings(
         frozenset({3}),
@@ -111,7 +110,7 @@ def test_a_driver_with_a_trust_order_must_have_dscp_first(
     assert changes(with_dcb(CONFIGURED, trust=order)) == lines
 
 
-def test_a_bandwidth_divides_roce_from_other_traffic_and_cnps_have_strict_priority() -> None:
+def test_a_bandwidth_is_assigned_to_roce_and_cnps_get_strict_priority() -> None:
     qos = QOS._replace(bandwidth=60, pfc=(4, 5))
     one_class = EtsSettings((0,) * 8, (None,) * 8, classes_max=8)
     nic = with_dcb(CONFIGURED, ets=one_class, pfc=frozenset(qos.pfc))
@@ -133,7 +132,7 @@ def test_a_bandwidth_needs_three_traffic_classes(ets: EtsSettings | None) -> Non
     ]
 
 
-def test_a_virtual_function_has_traffic_classes_only() -> None:
+def test_a_virtual_function_gets_only_traffic_classes() -> None:
     assert changes(VF_NIC) == [
         "ens1f0v0: mlx5_2 traffic_class 160",
         "ens1f0v0: mlx5_2 default_roce_tos 160",
@@ -141,7 +140,7 @@ def test_a_virtual_function_has_traffic_classes_only() -> None:
     assert gaps(VF_NIC) == []
 
 
-def test_settings_that_a_driver_lacks_are_reported_and_others_are_planned() -> None:
+def test_settings_that_a_driver_lacks_are_reported_and_available_settings_are_planned() -> None:
     software_nic = RoceNic(
         "eth0", (RocePort("rxe0", port=1, traffic_class=None, cm_traffic_class=0),)
     )

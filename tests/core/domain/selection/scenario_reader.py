@@ -1,8 +1,8 @@
-"""Reads the scenario files: a YAML list of scenarios with the fields of the custom resources.
+"""Reads the scenario files of pool selection. A file is a YAML list of scenarios.
 
-A scenario has the existing pools, the Pod, and the expected selection. Defaults: an IPv4 pool
-without rules, Pod shop/web-0 on node-1, NIC eth0. Unknown keys are refused, so that a typing
-mistake is not ignored.
+A scenario has the existing pools, the Pod, and the expected selection. Fields have the names of the
+custom resources. Defaults: IPv4 pools without rules, Pod shop/web-0 on node-1, NIC eth0. Unknown
+keys are refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ class Scenario(NamedTuple):
 
 
 def scenarios() -> list[Scenario]:
-    """All scenarios of all files."""
     return [
         _scenario(dict(entry))
         for path in sorted(FOLDER.glob("*.yaml"))
@@ -43,7 +42,7 @@ def scenarios() -> list[Scenario]:
 
 
 def pool(name: str, fields: Mapping[str, Any] | None = None) -> Pool:
-    """A pool from the fields of its CR."""
+    """The pool with these fields of the custom resource."""
     remaining = dict(fields or {})
     family = remaining.pop("ipVersion", 4)
     pool_of_fields = Pool(

@@ -47,7 +47,7 @@ def test_a_selection_has_demands_verdicts_and_notes() -> None:
         (demand.interface, demand.family, demand.pools, demand.clean_gateway)
         for demand in selection.demands
     ] == [
-        ("eth0", 4, ("p3", "p1"), False),  # p3 first, because it is bound to the namespace
+        ("eth0", 4, ("p3", "p1"), False),  # p3 is first because p3 names the namespace
         ("eth0", 6, ("p6",), False),
         ("net1", 4, ("p1",), True),
     ]
@@ -80,15 +80,14 @@ def test_the_verdicts_of_a_failed_selection_are_described() -> None:
     ]
 
 
-def test_the_check_for_changed_pools_reports_a_bad_annotation_without_the_prefix() -> None:
-    """The check of ``requested_pools``: whether a Pod now requests other pools than before."""
+def test_requested_pools_reports_a_bad_annotation_without_the_standard_mode_prefix() -> None:
     with pytest.raises(WrongInput) as caught:
         requested_pools(SelectionRequest("eth0"), facts("[]"), POOLS, SelectionSettings())
 
     assert caught.value.message.startswith("wrong input, invalid format of Pod annotation")
 
 
-def test_the_check_for_changed_pools_accepts_missing_and_disabled_pools() -> None:
+def test_requested_pools_lists_missing_and_disabled_pools() -> None:
     ippools = '[{"ipv4": ["off", "missing"]}, {}]'
 
     listed = requested_pools(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
@@ -112,7 +111,7 @@ def test_the_prefix_of_standard_mode_keeps_all_other_fields_of_the_error() -> No
     assert (prefixed.subject, prefixed.remedy, prefixed.verdicts) == ("Pod/a/b", "do", (verdict,))
 
 
-def test_an_error_without_verdicts_has_none() -> None:
+def test_an_allocation_error_has_no_verdicts_by_default() -> None:
     assert AllocationError("no").verdicts == ()
 
 
@@ -121,7 +120,7 @@ def test_several_reasons_are_in_brackets_and_equal_reasons_are_reported_once() -
     assert error_texts.aggregate(["a", "b", "a"]) == "[a, b]"
 
 
-def test_a_pod_with_more_nics_than_items_gets_an_error() -> None:
+def test_a_pod_with_more_nics_than_annotation_items_gets_an_error() -> None:
     ippools = '[{"ipv4": ["p1"]}, {"ipv4": ["p3"]}]'
     selection = select(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
 

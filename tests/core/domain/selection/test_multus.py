@@ -56,7 +56,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "networks"), [*SHORT, *JSON])
-def test_both_syntaxes_are_read(text: str, networks: list[NetworkSelectionElement]) -> None:
+def test_networks_are_read_from_the_short_syntax_and_from_json(
+    text: str, networks: list[NetworkSelectionElement]
+) -> None:
     assert parse_networks(text, "shop") == networks
 
 
@@ -79,7 +81,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 OTHER_NAMESPACE = SelectionSettings(agent_namespace="networking", multus_namespace="kube-system")
-"""The settings of an agent outside the default namespace of Multus."""
+"""The settings of an agent outside the namespace of Multus."""
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_text_after_the_document_is_refused() -> None:
     assert refusal("[] []") == "invalid character '[' at position 3: extra data"
 
 
-def test_a_document_that_is_too_long_is_not_read() -> None:
+def test_a_document_that_is_too_long_is_refused() -> None:
     document = " " * jsontext.JSON_CHARS_MAX + "1"
 
     assert refusal(document) == "JSON has 262145 characters, more than 262144"

@@ -32,7 +32,7 @@ def test_a_catalog_is_a_mapping_of_its_pools() -> None:
     assert "x" not in catalog
 
 
-def test_a_catalog_is_not_built_again_from_a_catalog() -> None:
+def test_the_catalog_of_a_catalog_is_the_same_object() -> None:
     catalog = PoolCatalog(pools("a"))
 
     assert PoolCatalog.of(catalog) is catalog

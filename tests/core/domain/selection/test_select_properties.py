@@ -35,14 +35,14 @@ SELECTORS = st.sampled_from([None, LabelSelector(), LabelSelector({"zone": "z9"}
 
 @st.composite
 def pools(draw: st.DrawFn) -> dict[str, Pool]:
-    """Pools, most of which accept the Pod of ``facts_of``; one of the names may be missing."""
+    """Pools by name; at most one pool of NAMES is missing."""
     missing = draw(st.sampled_from([None, None, None, *NAMES]))
     return {name: draw(pool(name)) for name in NAMES if name != missing}
 
 
 @st.composite
 def pool(draw: st.DrawFn, name: str) -> Pool:
-    """A pool whose rules accept the Pod of ``facts_of``, or, more rarely, a pool with one flaw."""
+    """A pool that accepts the Pod of ``facts_of``, or, more rarely, a pool with one flaw."""
     family: Family = 6 if name > "pool-e" else 4
     fitting = Pool(
         name,
@@ -70,10 +70,7 @@ def pool(draw: st.DrawFn, name: str) -> Pool:
 
 @st.composite
 def pod_annotations(draw: st.DrawFn) -> dict[str, str]:
-    """Annotations for no NIC, one NIC, several named NICs or several unnamed NICs.
-
-    Pools are given by name or by pattern.
-    """
+    """Annotations for no NIC, one NIC, several named NICs or several unnamed NICs."""
     ipv4 = st.lists(
         st.sampled_from([*NAMES[:6], "pool-[ab]", "pool-*", "x*"]), min_size=1, max_size=4
     )
@@ -141,7 +138,7 @@ def test_a_pool_that_no_annotation_names_changes_nothing(
 
 
 @given(pools(), facts())
-def test_every_candidate_has_a_verdict_and_every_accepted_one_is_tried(
+def test_every_candidate_has_a_verdict_and_every_accepted_candidate_is_tried(
     pools_by_name: dict[str, Pool], facts: RequestFacts
 ) -> None:
     result = outcome(facts, pools_by_name)
@@ -174,7 +171,7 @@ def test_every_candidate_has_a_verdict_and_every_accepted_one_is_tried(
 def test_every_requested_family_gets_a_demand_with_pools_of_that_family(
     pools_by_name: dict[str, Pool], facts: RequestFacts
 ) -> None:
-    """A demand is one requested address, with the pools to try. An unnamed NIC is its index."""
+    """A demand is one requested address. The interface of an unnamed NIC is an index."""
     result = outcome(facts, pools_by_name)
     if not isinstance(result, Selection):
         return
@@ -217,13 +214,13 @@ def test_a_catalog_and_a_plain_mapping_give_the_same_requested_pools(
     except AllocationError:
         return
 
-    # The second time, the catalog has cached the matches of patterns.
+    # The catalog has cached the matches of patterns.
     assert requested_pools(ETH0_REQUEST, facts, catalog, DEFAULT_SETTINGS) == listed
     assert requested_pools(ETH0_REQUEST, facts, pools_by_name, DEFAULT_SETTINGS) == listed
 
 
 def compare_as_the_specification_does(first_pool: Pool, second_pool: Pool) -> int:
-    """Compare trait by trait, as docs/reference/pool-selection.md, "Order of pools", does."""
+    """See docs/reference/pool-selection.md, "Order of pools"."""
     traits: list[Callable[[Pool], bool]] = [
         lambda pool: pool.pod_affinity is not None,
         lambda pool: len(pool.node_names) > 0,
@@ -239,7 +236,7 @@ def compare_as_the_specification_does(first_pool: Pool, second_pool: Pool) -> in
 
 
 @given(pools(), st.randoms(use_true_random=False))
-def test_pools_are_sorted_stably_by_pairwise_comparison(
+def test_pools_are_sorted_stably_in_the_order_of_the_specification(
     pools_by_name: dict[str, Pool], shuffler: random.Random
 ) -> None:
     unsorted = list(pools_by_name.values())
@@ -277,7 +274,7 @@ def test_with_any_annotations_a_selection_raises_only_allocation_errors(
 
 
 class NamedPoolsOnly(dict[str, Pool]):
-    """Pools by name; an iteration over all of them fails the test."""
+    """Pools that can only be read by name; an iteration fails the test."""
 
     def __iter__(self) -> Iterator[str]:
         raise AssertionError("the selection iterated over all pools")

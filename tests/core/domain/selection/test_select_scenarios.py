@@ -1,9 +1,13 @@
-"""Pool selection gives the expected result of each scenario in the files under scenarios/.
+"""Pool selection gives the expected result of each scenario in the folder ``scenarios``.
 
-The result of a scenario has, in ``try``, the pools of each NIC and family in the order in which an
-ADD tries them. ``source``: what named the pools; ``unnamed``: an annotation that names no
-interfaces; ``clean``: NICs without a default gateway; ``rejected``: pool -> why it is not used;
-``rules``: pool -> the rule that decided about it.
+The keys of an expected selection:
+
+- ``try``: the pools of each NIC and family, in the order in which an ADD tries the pools;
+- ``source``: what named the pools;
+- ``unnamed``: whether the annotation names no interfaces;
+- ``clean``: the NICs without a default gateway;
+- ``rejected``: the reason for each rejected pool;
+- ``rules``: the rule that accepted or rejected each pool.
 """
 
 from __future__ import annotations

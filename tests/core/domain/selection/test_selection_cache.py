@@ -116,7 +116,7 @@ def test_the_cache_key_has_every_field_that_a_rule_reads(changed: str) -> None:
     assert after != before
 
 
-def test_another_interface_or_network_is_another_request() -> None:
+def test_requests_for_another_interface_or_pool_have_their_own_selection() -> None:
     memo = SelectionMemo(DEFAULT_SETTINGS)
     for request in (
         ETH0_REQUEST,
@@ -128,7 +128,7 @@ def test_another_interface_or_network_is_another_request() -> None:
         )
 
 
-def test_no_rule_is_evaluated_for_the_second_pod_of_a_template(
+def test_pods_of_a_template_share_a_selection_unless_a_subnet_is_requested(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     computed: list[RequestFacts] = []
@@ -148,7 +148,7 @@ def test_no_rule_is_evaluated_for_the_second_pod_of_a_template(
     subnet = facts_of({POD_SUBNET: '{"ipv4":["lan"]}'})
     for _ in range(2):
         memo.select(ETH0_REQUEST, subnet, STRICT)
-    assert len(computed) == 3, "automatic pools may belong to a single Pod"
+    assert len(computed) == 3, "a selection with a subnet annotation is not cached"
 
 
 def test_the_cache_is_bounded() -> None:

@@ -1,6 +1,6 @@
 """Which nodes are cordoned, drained and uncordoned, and in which order.
 
-Draining a node evicts the Pods that its request names.
+A drain evicts the Pods in the ``DrainRequest``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def test_a_node_is_cordoned_before_its_pods_are_evicted() -> None:
 @pytest.mark.parametrize(
     ("unavailable_max", "cordoned"), [(1, ["a"]), (2, ["a", "b"]), (9, ["a", "b", "c"])]
 )
-def test_the_number_of_nodes_that_are_drained_together_is_bounded(
+def test_at_most_max_unavailable_nodes_are_drained_at_a_time(
     unavailable_max: int, cordoned: list[str]
 ) -> None:
     plan = plan_drains(
@@ -46,7 +46,7 @@ def test_the_number_of_nodes_that_are_drained_together_is_bounded(
     assert plan.steps == tuple(map(CordonNode, cordoned))
 
 
-def test_the_next_node_is_drained_when_one_is_finished() -> None:
+def test_the_next_node_is_cordoned_when_a_drain_is_finished() -> None:
     plan = plan_drains(
         [B], cordoned=["a"], records={"a": DrainRecord(began_s=NOW)}, now_s=NOW, max_unavailable=1
     )
@@ -81,7 +81,7 @@ def test_a_node_whose_drain_timed_out_is_drained_again_later() -> None:
     assert later.steps == (CordonNode("a"),)
 
 
-def test_nodes_that_cannot_be_drained_do_not_block_others() -> None:
+def test_a_new_node_is_drained_before_nodes_whose_drain_timed_out() -> None:
     timed_out = {
         "a": DrainRecord(began_s=0.0, given_up_s=NOW - RETRY_S),
         "b": DrainRecord(began_s=0.0, given_up_s=NOW - RETRY_S - 1),
@@ -95,7 +95,7 @@ def test_nodes_that_cannot_be_drained_do_not_block_others() -> None:
     )
 
     assert with_new_node.steps == (CordonNode("c"),)
-    assert without_new_node.steps == (CordonNode("b"),), "its drain timed out first"
+    assert without_new_node.steps == (CordonNode("b"),), "b timed out before a"
 
 
 def test_every_node_is_uncordoned_if_no_node_may_be_unavailable() -> None:

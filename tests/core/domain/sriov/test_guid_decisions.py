@@ -1,4 +1,4 @@
-"""Which GUIDs a plan requests, which claims of GUIDs end, and conflicts with other NICs."""
+"""Which GUIDs a plan requests, which GUIDs end, and which GUIDs conflict."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ VF_1_GUID = VfGuid(guid=SECOND_GUID, nic=NIC.address, nic_guid=NIC.mac, vf=1)
 
 
 def nic_with_vfs(*macs: str, **fields: object) -> PhysicalFunction:
-    """The NIC with virtual functions of these GUIDs, each bound to its driver."""
+    """The NIC with one bound virtual function for each GUID in ``macs``."""
     vfs = [
         VirtualFunction(
             number,
@@ -68,7 +68,7 @@ def claim(guid: VfGuid, node: str = "node-1") -> GuidClaim:
     return GuidClaim(node, *guid[1:])
 
 
-def test_new_virtual_functions_get_the_guids_of_the_file_or_derived_ones() -> None:
+def test_new_virtual_functions_get_the_guids_of_the_file_or_derived_guids() -> None:
     derived = [
         VfGuid(guid=default_mac(NIC, vf), nic=NIC.address, nic_guid=NIC.mac, vf=vf)
         for vf in range(2)
@@ -78,7 +78,7 @@ def test_new_virtual_functions_get_the_guids_of_the_file_or_derived_ones() -> No
     assert requested_guids(planned(NIC, file=NO_FILE), nics=[NIC], guid_file=NO_FILE) == derived
 
 
-def test_a_file_without_enough_guids_refuses_the_nic_and_a_faulty_one_every_nic() -> None:
+def test_a_nic_is_refused_if_the_file_of_guids_is_too_short_or_faulty() -> None:
     too_few_guids = planned(NIC, 4)
     faulty = planned(NIC, file=GuidFile(exists=True, fault="the file of GUIDs cannot be read: x"))
 
@@ -98,15 +98,14 @@ def test_a_bound_virtual_function_keeps_its_guid_when_the_file_changes() -> None
     assert requested_guids(planned(nic), nics=[nic], guid_file=FILE) == []
 
 
-def test_a_guid_that_an_earlier_agent_has_set_is_recorded() -> None:
-    """Virtual function 0 has the GUID of the file. The other one has a GUID of unknown origin."""
+def test_a_guid_that_is_already_set_is_requested_only_if_the_file_has_it() -> None:
     nic = nic_with_vfs(FIRST_GUID, "02:00:00:00:00:00:00:99")
 
     assert requested_guids(planned(nic), nics=[nic], guid_file=FILE) == [VF_0_GUID]
 
 
 @pytest.mark.parametrize("unset", ["00:00:00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff:ff:ff"])
-def test_a_bound_virtual_function_without_a_guid_gets_one_and_its_driver_reads_it(
+def test_a_bound_virtual_function_without_a_guid_gets_a_guid_and_its_driver_again(
     unset: str,
 ) -> None:
     plan = planned(nic_with_vfs(unset, SECOND_GUID))
@@ -117,7 +116,7 @@ def test_a_bound_virtual_function_without_a_guid_gets_one_and_its_driver_reads_i
     ]
 
 
-def test_guids_of_a_change_that_waits_for_pods_are_not_requested_yet() -> None:
+def test_the_guid_of_a_new_virtual_function_is_not_requested_before_the_drain() -> None:
     nic = nic_with_vfs(FIRST_GUID, is_used=True)
     plan = planned(nic)
 
@@ -125,13 +124,13 @@ def test_guids_of_a_change_that_waits_for_pods_are_not_requested_yet() -> None:
     assert requested_guids(plan, nics=[nic], guid_file=FILE) == [VF_0_GUID]
 
 
-def test_ethernet_has_no_guids() -> None:
+def test_no_guids_are_requested_for_an_ethernet_nic() -> None:
     nic = NIC._replace(link_type="eth", mac="0c:42:a1:00:00:01")
 
     assert requested_guids(planned(nic), nics=[nic], guid_file=FILE) == []
 
 
-def test_a_guid_ends_with_its_virtual_function() -> None:
+def test_a_guid_ends_when_its_virtual_function_is_removed() -> None:
     fewer = planned(nic_with_vfs(FIRST_GUID, SECOND_GUID), 1)
 
     assert (
@@ -155,7 +154,7 @@ def test_a_guid_does_not_end_if_the_plan_sets_it_again_after_a_boot() -> None:
     ]
 
 
-def test_a_guid_ends_when_the_virtual_function_has_another_one() -> None:
+def test_a_guid_ends_when_its_virtual_function_has_another_guid() -> None:
     former = VF_0_GUID._replace(guid="02:00:00:00:00:00:00:99")
 
     assert list(
@@ -173,11 +172,11 @@ def test_a_guid_ends_when_the_virtual_function_has_another_one() -> None:
         [NIC._replace(mac="")],
     ],
     ids=[
-        "no driver for the card",
-        "in a Pod",
-        "vfio-pci",
-        "set by ib-kubernetes",
-        "removed while it was read",
+        "the NIC has no driver",
+        "the function is in a Pod",
+        "the function has the driver vfio-pci",
+        "ib-kubernetes set the GUID",
+        "the NIC was removed during the read",
     ],
 )
 def test_a_guid_does_not_end_if_its_virtual_function_cannot_be_read(

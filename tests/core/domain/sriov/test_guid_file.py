@@ -1,4 +1,4 @@
-"""The file of GUIDs, as administrators of the SR-IOV network operator write it."""
+"""The file of GUIDs, in the format of the SR-IOV network operator."""
 
 from __future__ import annotations
 
