@@ -1,4 +1,4 @@
-"""A forecast gives an interval for the time at which a pool is full, unless there is no trend."""
+"""A forecast gives an interval for the time at which a pool is full, if the pool has a trend."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_growth_that_would_take_decades_has_no_forecast() -> None:
     assert "five years" in prediction.reason
 
 
-def test_a_leak_that_began_today_counts_more_than_four_quiet_weeks() -> None:
+def test_a_leak_that_began_today_is_forecast_from_the_last_day() -> None:
     quiet = [1, -1] * (HOURS_MAX // 2)
 
     prediction = forecast_exhaustion(quiet[:-12] + [50] * 12, left=1000)
@@ -176,13 +176,13 @@ def test_a_daily_cycle_is_not_a_trend() -> None:
 
 def test_a_peak_is_smoothed_and_a_lasting_step_is_kept() -> None:
     assert without_peaks([0, 2, 3, 90, 6, 8, 9]) == [0, 2, 3, 6, 6, 8, 9]
-    # The last level has no successor: 12 continues the line of the levels before it (6, 8, 10, 12).
+    # Rule for the last level: the median of 90, 8 and the extrapolation 3 * 8 - 2 * 6 = 12.
     assert without_peaks([0, 2, 3, 5, 6, 8, 90]) == [0, 2, 3, 5, 6, 8, 12]
     assert without_peaks([0, 0, 50, 50, 50, 50]) == [0, 0, 50, 50, 50, 50]
 
 
 @given(st.lists(st.integers(-50, 60), min_size=24, max_size=HOURS_MAX + 50), st.integers(1, 10_000))
-def test_the_expected_time_lies_in_its_interval(hours: list[int], free: int) -> None:
+def test_the_expected_time_lies_in_the_interval(hours: list[int], free: int) -> None:
     prediction = forecast_exhaustion(hours, free)
 
     if isinstance(prediction, Forecast):

@@ -1,9 +1,12 @@
-"""The checker accepts valid logs and names every kind of violation.
+"""The checker accepts valid logs and reports every kind of violation.
 
-Its rules have names; four are the invariants of docs/contributing/architecture.md: I1, an address
-has at most one holder; I2, an address is claimed only inside its pool, and not if it is reserved,
-quarantined, disabled or retiring; I3, a release names the claim that it ends; I4, all addresses of
-a request, or none.
+Four rules are the invariants of docs/contributing/architecture.md:
+
+- I1: an address has at most one holder.
+- I2: a claimed address is in the pool of the claim; the address is not reserved or quarantined, and
+  the pool is not disabled or retiring.
+- I3: a release names the claim that ends.
+- I4: a request gets all of its addresses or none.
 """
 
 from __future__ import annotations
@@ -94,9 +97,9 @@ def claim(name: str, address: str, pool: str = "main") -> AddressesClaimed:
 def release(
     name: str, address: str, *, claim_revision: int, holder: str = "", times: int = 1
 ) -> AddressesReleased:
-    """The release of one address, with which the endpoint ends.
+    """The release of the last address of an endpoint.
 
-    The revision of a claim is the position of its event in the log.
+    ``claim_revision``: the position at which the log has the claim.
     """
     released = Release(
         address, "main", holder=holder or f"pod/uid-{name}", claim_revision=claim_revision
@@ -213,7 +216,7 @@ INVALID_LOGS: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         ],
         [(3, "I3", "10.6.0.1")],
     ),
-    "released under another holder's name": (
+    "released with the name of another holder": (
         [
             POOL_DEFINED,
             claim("a", "10.6.0.1"),
@@ -230,7 +233,7 @@ INVALID_LOGS: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         ],
         [(4, "I3", "10.6.0.1"), (4, "I4", "shop/b")],
     ),
-    "an endpoint with an address that it has not claimed": (
+    "an endpoint with an unclaimed address": (
         [POOL_DEFINED, EndpointChanged(endpoint("a", nic("10.6.0.1")))],
         [(2, "I4", "shop/a")],
     ),
@@ -246,7 +249,7 @@ INVALID_LOGS: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         ],
         [(3, "I4", "shop/a")],
     ),
-    "an endpoint that names another pool than its claim": (
+    "an endpoint and a claim with different pools": (
         [
             POOL_DEFINED,
             claim("a", "10.6.0.1"),
@@ -274,7 +277,7 @@ INVALID_LOGS: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         [POOL_DEFINED, PoolDefined(POOL._replace(name="more", ips=("10.6.0.9-10.6.0.20",)))],
         [(2, "pool-overlap", "more")],
     ),
-    "a claim for a NIC that its endpoint does not have": (
+    "a claim for a missing NIC": (
         [POOL_DEFINED, AddressesClaimed(endpoint("a", nic("10.6.0.1")), new_nics=(1,))],
         [(2, "shape", "w.1.2")],
     ),
@@ -325,7 +328,7 @@ def test_a_violation_in_a_log_is_reported_with_position_rule_and_subject(
 FIRST, SECOND = log(PoolDefined(POOL), claim("a", "10.6.0.1"))
 
 DISORDERED: dict[str, list[Recorded]] = {
-    "a position lower than the last one": [
+    "a position lower than the previous position": [
         SECOND._replace(event=FIRST.event),
         FIRST._replace(event=PoolRetired("main")),
     ],
@@ -339,7 +342,7 @@ DISORDERED: dict[str, list[Recorded]] = {
         FIRST,
         SECOND._replace(position=1, index_in_segment=1, writer="v"),
     ],
-    "an epoch lower than the last one": [FIRST._replace(event_id="w.2.1"), SECOND],
+    "an epoch lower than the previous epoch": [FIRST._replace(event_id="w.2.1"), SECOND],
 }
 
 
@@ -384,7 +387,7 @@ def test_the_text_of_a_violation_names_position_rule_and_subject() -> None:
 
 @given(action_lists)
 @settings(max_examples=20)
-async def test_events_of_real_services_are_valid_and_give_the_checker_the_same_state(
+async def test_events_of_real_services_are_valid_and_the_checker_has_the_replayed_state(
     actions: list[Action],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:

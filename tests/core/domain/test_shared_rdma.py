@@ -41,7 +41,7 @@ DEVICES = (
         (RdmaSelectors(links=("ib0",), vendors=("8086",)), ""),
     ],
 )
-def test_a_device_must_match_every_selector_by_any_of_its_values(
+def test_a_device_must_match_one_value_of_every_selector(
     selectors: RdmaSelectors, names: str
 ) -> None:
     rule = SharedRdmaRule("spidernet.io/gpu1", slots=100, selectors=selectors)

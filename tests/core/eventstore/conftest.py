@@ -1,4 +1,4 @@
-"""A writer on a memory store with simulated faults; tests/faults uses etcd."""
+"""A writer on a memory store with simulated faults."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ class ReclaimHarness:
     """A scripted cluster and a store.
 
     ``agents``: the allocators by name: the name of a node, ``operator`` or ``controller``.
-    ``released``: the addresses that reclaim has released since the last scan began.
-    ``kept``: the addresses that reclaim has checked and kept since then, with the reason.
+    ``released``, ``kept``: the addresses that reclaim has released and kept since the last scan
+    began; ``kept`` maps each address to the reason.
     """
 
     cluster_name = "test"

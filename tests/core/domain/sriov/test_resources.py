@@ -30,7 +30,7 @@ def desired(*groups: VfGroup) -> DesiredNic:
     return DesiredNic(NIC.name, NIC.address, vfs=4, groups=groups)
 
 
-def test_a_device_has_the_fields_of_its_virtual_function_its_group_and_its_nic() -> None:
+def test_a_device_has_the_fields_of_its_virtual_function_group_and_nic() -> None:
     group = VfGroup("rail", policy="p", vfs=VfRange(0, last=0), is_rdma=True, exclude_topology=True)
 
     assert vf_devices([desired(group)], [NIC]) == {
@@ -63,7 +63,7 @@ def test_a_virtual_function_that_a_pod_uses_stays_in_its_resource() -> None:
     assert [device.number for device in devices["rail"]] == [0, 1]
 
 
-def test_a_virtual_function_is_ready_with_the_driver_of_its_policy() -> None:
+def test_a_virtual_function_is_ready_only_with_the_driver_of_its_policy() -> None:
     groups = (
         VfGroup("dpdk", policy="p", vfs=VfRange(2, last=3), device_type=VFIO),
         VfGroup("none", policy="p", vfs=VfRange(0, last=0)),

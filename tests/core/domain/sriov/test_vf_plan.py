@@ -1,4 +1,4 @@
-"""The plan of a node: its actions, their order, and refusals with reasons."""
+"""The plan for the virtual functions of a node: ordered actions, and refusals with reasons."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ def named(*names: str) -> NicSelector:
 
 
 def policy(name: str = "roce", vfs: int = 2, *names: str) -> NodePolicy:
-    """A policy for NICs of these names, by default ``ens1f0``; its resource has its own name."""
+    """A policy for NICs of these names, by default ``ens1f0``. The resource is also ``name``."""
     return NodePolicy(name, name, vfs=vfs, nics=named(*(names or ("ens1f0",))))
 
 
 def lines(plan: NodePlan) -> list[str]:
-    """The texts of the plan's actions, then those of its refusals."""
+    """The texts of the actions, then the texts of the refusals."""
     return [*map(str, plan.actions), *map(str, plan.refusals)]
 
 
 def vfs(count: int, **fields: object) -> tuple[VirtualFunction, ...]:
-    """Virtual functions as the kernel shows them when their driver has bound them."""
+    """Virtual functions that the driver of the kernel has bound."""
     functions = [
         VirtualFunction(
             number,
@@ -76,7 +76,7 @@ def vfs(count: int, **fields: object) -> tuple[VirtualFunction, ...]:
 
 
 def carried_out(nic: PhysicalFunction, actions: tuple[Action, ...]) -> PhysicalFunction:
-    """The NIC as the kernel would show it after the actions."""
+    """The NIC after the actions."""
     for action in actions:
         if action.address != nic.address:
             continue
@@ -102,7 +102,6 @@ def carried_out(nic: PhysicalFunction, actions: tuple[Action, ...]) -> PhysicalF
 
 
 def with_vf_fields(nic: PhysicalFunction, number: int | None, **fields: object) -> PhysicalFunction:
-    """The NIC with other fields of one virtual function."""
     vfs_after = (
         vf._replace(**fields) if vf.number == number else vf  # type: ignore[arg-type]
         for vf in nic.vfs
@@ -110,7 +109,7 @@ def with_vf_fields(nic: PhysicalFunction, number: int | None, **fields: object) 
     return nic._replace(vfs=tuple(vfs_after))
 
 
-def test_virtual_functions_are_created_with_addresses_and_mtu() -> None:
+def test_virtual_functions_are_created_with_macs_and_mtu() -> None:
     node_policy = policy()._replace(mtu=9_000)
 
     plan = plan_node([node_policy], labels={}, nics=[RAIL, OTHER])
@@ -143,8 +142,8 @@ def test_trust_and_spoof_check_are_set_before_a_driver_binds() -> None:
     ]
 
 
-def test_trust_is_set_back_unless_a_pod_has_the_virtual_function_or_no_policy_sets_it() -> None:
-    """In a Pod, the CNI plugin sriov sets trust as the Pod's network requires."""
+def test_trust_is_set_only_if_a_policy_has_trust_and_no_pod_uses_the_virtual_function() -> None:
+    """The CNI plugin sriov sets trust while a Pod uses the virtual function."""
     free, used = vfs(2, trust=True, spoof_check=False)
     nic = RAIL._replace(vfs=(free, used._replace(is_used=True)))
 
@@ -154,7 +153,7 @@ def test_trust_is_set_back_unless_a_pod_has_the_virtual_function_or_no_policy_se
     assert lines(plan_node([policy()], labels={}, nics=[nic])) == []
 
 
-def test_trust_differs_by_range_of_one_nic() -> None:
+def test_each_range_of_a_nic_can_have_its_own_trust() -> None:
     policies = [
         policy("router", 4, "ens1f0#0-1")._replace(trust=True),
         policy("guest", 4, "ens1f0#2-3"),
@@ -205,7 +204,9 @@ def test_default_hardware_addresses_are_local_unicast_unique_and_stable() -> Non
     ],
 )
 @pytest.mark.parametrize("present", [0, 2, 5])
-def test_the_plan_after_a_carried_out_plan_is_empty(node_policy: NodePolicy, present: int) -> None:
+def test_the_plan_after_a_carried_out_plan_has_no_actions(
+    node_policy: NodePolicy, present: int
+) -> None:
     nic = RAIL._replace(vfs=vfs(present))
 
     plan = plan_node([node_policy], labels={}, nics=[nic])
@@ -216,7 +217,7 @@ def test_the_plan_after_a_carried_out_plan_is_empty(node_policy: NodePolicy, pre
     assert next_plan.desired == plan.desired
 
 
-def test_a_change_of_num_vfs_removes_all_virtual_functions_and_drains_those_in_use() -> None:
+def test_a_change_of_num_vfs_removes_all_virtual_functions_after_a_drain_of_the_nic() -> None:
     nic = RAIL._replace(vfs=(*vfs(1), *vfs(4, is_used=True)[1:]))
 
     plan = plan_node([policy(vfs=6)], labels={}, nics=[nic])
@@ -226,7 +227,7 @@ def test_a_change_of_num_vfs_removes_all_virtual_functions_and_drains_those_in_u
 
 
 def test_an_interrupted_plan_is_completed() -> None:
-    """The agent ended before it bound a driver to one of the virtual functions."""
+    """Virtual function 1 has no driver yet."""
     nic = RAIL._replace(vfs=(*vfs(1), *vfs(2, driver="")[1:]))
 
     assert lines(plan_node([policy()], labels={}, nics=[nic])) == [
@@ -278,7 +279,7 @@ def test_virtual_functions_are_removed_before_the_switch_mode_changes() -> None:
 
 
 @pytest.mark.parametrize("modes", [("", SWITCHDEV), (SWITCHDEV, "")])
-def test_a_policy_without_a_switch_mode_accepts_that_of_another_policy(
+def test_a_policy_without_a_switch_mode_accepts_the_mode_of_another_policy(
     modes: tuple[str, str],
 ) -> None:
     policies = [
@@ -316,7 +317,7 @@ def test_each_range_of_a_nic_can_be_its_own_resource() -> None:
     ]
 
 
-def test_the_lower_number_is_the_higher_priority() -> None:
+def test_the_policy_with_the_lower_priority_number_takes_precedence() -> None:
     higher = policy("second-by-name", 4)._replace(priority=10)
     lower = policy("first-by-name", 8)._replace(priority=20)
 
@@ -330,7 +331,7 @@ def test_the_lower_number_is_the_higher_priority() -> None:
     )
 
 
-def test_a_range_that_overlaps_that_of_an_earlier_policy_is_refused() -> None:
+def test_a_range_that_overlaps_the_range_of_an_earlier_policy_is_refused() -> None:
     plan = plan_node(
         [policy("a", 8, "ens1f0#0-4"), policy("b", 8, "ens1f0#4-7")], labels={}, nics=[RAIL]
     )
@@ -339,7 +340,7 @@ def test_a_range_that_overlaps_that_of_an_earlier_policy_is_refused() -> None:
     assert "virtual functions 4-7 overlap with 0-4 of policy a" in lines(plan)[-1]
 
 
-def test_a_policy_is_for_nodes_with_its_labels() -> None:
+def test_a_policy_applies_only_to_nodes_with_its_labels() -> None:
     node_policy = policy()._replace(nodes=LABELS)
 
     assert plan_node([node_policy], labels=LABELS | {"rack": "7"}, nics=[RAIL]).actions
@@ -414,7 +415,7 @@ def test_externally_managed_virtual_functions_are_used_once_they_exist() -> None
     assert (existing.actions, len(existing.desired)) == ((), 1)
 
 
-def test_a_nic_without_a_policy_loses_only_what_a_policy_created() -> None:
+def test_without_a_policy_only_managed_nics_lose_their_virtual_functions() -> None:
     managed, foreign = (nic._replace(vfs=vfs(2)) for nic in (RAIL, OTHER))
 
     assert lines(plan_node([], labels={}, nics=[managed, foreign], managed={managed.address})) == [
@@ -422,7 +423,7 @@ def test_a_nic_without_a_policy_loses_only_what_a_policy_created() -> None:
     ]
 
 
-def test_a_faulty_policy_is_refused_by_field_and_others_are_carried_out() -> None:
+def test_each_faulty_field_of_a_policy_is_refused_and_a_valid_policy_is_planned() -> None:
     faulty = NodePolicy(
         "faulty", "a/b", vfs=4, nics=named("ens1f1#2-4"), priority=100, device_type="uio"
     )
@@ -464,5 +465,5 @@ def test_the_order_of_policies_and_nics_does_not_change_the_plan() -> None:
     plan = plan_node(policies, labels={}, nics=nics)
 
     assert plan == plan_node(policies[::-1], labels={}, nics=nics[::-1])
-    # Each of 8 NICs: MTU and numVfs, and for each of 16 virtual functions MAC, driver and MTU.
+    # 8 NICs: MTU and numVfs. 16 virtual functions of each NIC: MAC, driver and MTU.
     assert len(plan.actions) == 8 * (2 + 16 * 3)

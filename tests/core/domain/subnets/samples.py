@@ -1,4 +1,4 @@
-"""Sample subnets, and a state that commands change."""
+"""Sample subnets and pools, and a configuration that commands change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BLUE_POOL = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",))
 class ConfigurationHarness:
     """A configuration in memory that commands change.
 
-    The constructor applies its arguments to an empty one; an object stands for its Apply command.
+    A subnet, a pool or a reservation stands for the command that applies the object.
     """
 
     def __init__(self, *commands: Command | Subnet | Pool | Reservation) -> None:
@@ -96,7 +96,7 @@ def as_command(item: Command | Subnet | Pool | Reservation) -> Command:
 
 
 def claims_of_other_pods(*addresses: str, pool: str = "blue") -> dict[str, Claim]:
-    """A claim per address, each of another Pod."""
+    """One claim for each address, each of a different Pod."""
     return {
         address: Claim(
             pool=pool,

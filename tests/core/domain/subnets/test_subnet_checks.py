@@ -1,4 +1,4 @@
-"""Rules for a pool in a SpiderSubnet that has the same CIDR: ``BLUE_POOL`` in ``SUBNET4``.
+"""Rules for a pool and a SpiderSubnet with the same CIDR, such as ``BLUE_POOL`` and ``SUBNET4``.
 
 See docs/reference/admission.md, "SpiderIPPool", step 4 of the mutation and rule 5;
 docs/reference/automatic-pool-rules.md, "Pools in a subnet".
@@ -42,7 +42,7 @@ def test_an_adopted_pool_keeps_its_own_gateway_and_empty_routes() -> None:
     assert (event.pool.gateway, event.pool.routes) == ("10.7.0.9", ())
 
 
-def test_a_pool_without_a_subnet_is_accepted() -> None:
+def test_a_pool_without_a_subnet_gets_no_owner_label_and_no_gateway() -> None:
     state = ConfigurationHarness(SUBNET6, BLUE_POOL)
 
     assert OWNER not in state.ledger.pools["blue"].labels
@@ -89,23 +89,23 @@ ADDRESSES: dict[str, tuple[Pool, list[tuple[str, str, str]]]] = {
     "inside": (BLUE_POOL, []),
     "all addresses of the subnet": (BLUE_POOL._replace(ips=SUBNET4.ips), []),
     "partly outside": (BLUE_POOL._replace(ips=("10.7.0.90-10.7.0.110",)), REFUSED_AS_OUTSIDE),
-    "partly outside, where the pool excludes the addresses": (
+    "partly outside, with these addresses excluded": (
         BLUE_POOL._replace(ips=("10.7.0.90-10.7.0.110",), exclude_ips=("10.7.0.100-10.7.0.110",)),
         [],
     ),
     "no addresses at all": (BLUE_POOL._replace(ips=()), []),
-    "outside of its CIDR, which is checked first": (
+    "outside of the CIDR": (
         BLUE_POOL._replace(ips=("10.8.0.1",)), [("Invalid", "spec.subnet", "item-outside-subnet")],
     ),
     "the other family": (Pool("six", V6, "fd00:9::/64", ("fd00:9::1",)), []),
-    "a CIDR inside that of the subnet": (
+    "a CIDR inside the CIDR of the subnet": (
         BLUE_POOL._replace(subnet="10.7.0.0/24"), [],
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("pool", "refusals"), ADDRESSES.values(), ids=ADDRESSES)
-def test_a_new_pool_must_lie_inside_its_subnet(
+def test_the_addresses_of_a_new_pool_must_be_inside_its_subnet(
     pool: Pool, refusals: list[tuple[str, str, str]]
 ) -> None:
     assert ConfigurationHarness(SUBNET4).refusal_summaries(pool) == refusals
@@ -140,7 +140,7 @@ def test_a_pool_may_grow_and_shrink_inside_its_subnet() -> None:
     assert counts == SubnetCounts(total=90, allocated=4, free=86)
 
 
-def test_a_deleted_pool_frees_its_share_and_a_retiring_one_does_not() -> None:
+def test_a_retiring_pool_keeps_its_share_and_a_deleted_pool_frees_its_share() -> None:
     state = ConfigurationHarness(SUBNET4, BLUE_POOL, RetirePool("blue"))
     assert [share.pool for share in shares_of_subnet("net", state.ledger.pools)] == ["blue"]
 
@@ -169,13 +169,13 @@ def test_an_automatic_pool_without_addresses_is_not_validated() -> None:
     )
 
 
-def test_an_automatic_pool_without_any_subnet_is_like_any_other_pool() -> None:
+def test_an_automatic_pool_without_a_subnet_may_have_addresses() -> None:
     assert (
         ConfigurationHarness().refusal_summaries(BLUE_POOL._replace(labels=AUTO_POOL_LABELS)) == []
     )
 
 
-def test_the_addresses_of_an_automatic_pool_cannot_be_edited_and_other_fields_can() -> None:
+def test_all_fields_of_an_automatic_pool_except_its_addresses_can_be_edited() -> None:
     state = ConfigurationHarness(SUBNET4, BLUE_POOL, BLUE_POOL._replace(labels=AUTO_POOL_LABELS))
 
     assert (
@@ -197,13 +197,13 @@ def test_the_addresses_of_an_automatic_pool_cannot_be_edited_and_other_fields_ca
     )
 
 
-def test_an_automatic_pool_becomes_a_manual_pool_without_its_labels() -> None:
+def test_an_automatic_pool_without_its_labels_becomes_a_manual_pool() -> None:
     state = ConfigurationHarness(SUBNET4, BLUE_POOL, BLUE_POOL._replace(labels=AUTO_POOL_LABELS))
 
     assert state.refusal_summaries(BLUE_POOL._replace(ips=("10.7.0.10",))) == []
 
 
-def test_an_address_in_use_is_reported_before_the_subnet() -> None:
+def test_only_the_address_in_use_is_reported_if_others_are_outside_of_the_subnet() -> None:
     state = ConfigurationHarness(SUBNET4, BLUE_POOL)
 
     refusals = state.refusals(

@@ -1,4 +1,4 @@
-"""Any commands in any order raise only Refused, and keep pools disjoint and in their subnets."""
+"""Commands in any order raise only Refused. Pools stay disjoint and inside their subnets."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
 def apply_all(
     state: ConfigurationHarness, commands: list[Command], check: Callable[[], None]
 ) -> list[Event]:
-    """Apply the commands and skip refused ones; call ``check`` after each. Return all events."""
+    """Apply each command, then call ``check``; skip refused commands. Return all events."""
     events: list[Event] = []
     for command in commands:
         try:
@@ -114,7 +114,7 @@ def test_pools_stay_disjoint_and_in_their_subnet_and_the_log_is_valid(
 
 
 @given(st.lists(COMMANDS, max_size=10), COMMANDS)
-def test_a_repeated_command_changes_nothing(before: list[Command], command: Command) -> None:
+def test_a_repeated_command_writes_no_event(before: list[Command], command: Command) -> None:
     """A repeated deletion is refused instead."""
     state = ConfigurationHarness()
     apply_all(state, before, lambda: None)

@@ -1,7 +1,6 @@
 """CREATE of a SpiderSubnet (docs/reference/admission.md, "SpiderSubnet").
 
-``SUBNET4`` is ``net``: 10.7.0.10-10.7.0.99 of 10.7.0.0/16, with a gateway. ``BLUE_POOL`` has the
-same CIDR and 10.7.0.10-10.7.0.20.
+In 10.7.0.0/16, ``SUBNET4`` has 10.7.0.10-10.7.0.99, and ``BLUE_POOL`` has 10.7.0.10-10.7.0.20.
 """
 
 from __future__ import annotations
@@ -104,7 +103,7 @@ REFUSED: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
         SUBNET4._replace(routes=(Route("10.0.0.0/8", "10.8.0.2"),)),
         [("Invalid", "spec.routes[0].gw", "route-gw")],
     ),
-    "two faults, of which the first is reported": (
+    "two faults: only the first is reported": (
         SUBNET4._replace(ips=("10.8.0.1",), gateway="10.8.0.1"),
         [("Invalid", "spec.ips[0]", "item-outside-subnet")],
     ),
@@ -123,28 +122,28 @@ WITH_EXISTING: dict[str, tuple[list[Subnet | Pool], Subnet, list[tuple[str, str,
         [SUBNET4], SUBNET4._replace(name="again", ips=()),
         [("Invalid", "spec.subnet", "subnet-overlap")],
     ),
-    "a CIDR around another one": (
+    "a CIDR around an existing CIDR": (
         [SUBNET4], Subnet("wide", V4, "10.0.0.0/8"), [("Invalid", "spec.subnet", "subnet-overlap")],
     ),
-    "a CIDR inside another one": (
+    "a CIDR inside an existing CIDR": (
         [SUBNET4], Subnet("half", V4, "10.7.128.0/17"),
         [("Invalid", "spec.subnet", "subnet-overlap")],
     ),
-    "a CIDR beside another one": ([SUBNET4], Subnet("next", V4, "10.8.0.0/16"), []),
+    "a CIDR beside an existing CIDR": ([SUBNET4], Subnet("next", V4, "10.8.0.0/16"), []),
     "a CIDR of the other family": ([SUBNET4], SUBNET6, []),
-    "a pool of another CIDR that overlaps": (
+    "a pool of another CIDR, with an overlap": (
         [BLUE_POOL._replace(subnet="10.7.0.0/24")], SUBNET4,
         [("Invalid", "spec.subnet", "pool-overlap")],
     ),
-    "a pool of another CIDR beside it": (
+    "a pool of another CIDR, without an overlap": (
         [Pool("far", V4, "10.8.0.0/16", ("10.8.0.9",))], SUBNET4, [],
     ),
-    "a pool that lies inside": ([BLUE_POOL], SUBNET4, []),
-    "a pool that lies partly outside": (
+    "a pool inside the subnet": ([BLUE_POOL], SUBNET4, []),
+    "a pool partly outside the subnet": (
         [BLUE_POOL], SUBNET4._replace(ips=("10.7.0.10-10.7.0.15",)),
         [("Invalid", "spec.ips", "pool-outside")],
     ),
-    "a pool with an excluded address": (
+    "a pool with an address that the subnet excludes": (
         [BLUE_POOL], SUBNET4._replace(exclude_ips=("10.7.0.15",)),
         [("Invalid", "spec.ips", "pool-outside")],
     ),
@@ -161,7 +160,7 @@ WITH_EXISTING: dict[str, tuple[list[Subnet | Pool], Subnet, list[tuple[str, str,
         [Pool("far", V4, "10.8.0.0/16", ("10.8.0.9",))], SUBNET4._replace(ips=("cheese",)),
         [("Invalid", "spec.ips[0]", "item-syntax")],
     ),
-    "overlaps of a subnet and a pool, of which the subnet is reported": (
+    "overlaps with a subnet and with a pool: only the subnet is reported": (
         [SUBNET4, BLUE_POOL], Subnet("half", V4, "10.7.128.0/17"),
         [("Invalid", "spec.subnet", "subnet-overlap")],
     ),
@@ -188,7 +187,7 @@ def test_a_refusal_names_the_pool_and_its_ranges_outside_of_the_subnet() -> None
     )
 
 
-def test_a_retiring_subnet_still_keeps_its_cidr() -> None:
+def test_a_new_subnet_cannot_have_the_cidr_of_a_retiring_subnet() -> None:
     state = ConfigurationHarness(SUBNET4, RetireSubnet("net"))
 
     assert state.refusal_summaries(SUBNET4._replace(name="again")) == [
@@ -196,7 +195,7 @@ def test_a_retiring_subnet_still_keeps_its_cidr() -> None:
     ]
 
 
-def test_a_disabled_family_is_forbidden() -> None:
+def test_a_subnet_of_a_disabled_family_is_forbidden() -> None:
     ipv4_disabled = Configuration({}, {}, {}, {}, ipv4_enabled=False)
 
     with pytest.raises(Refused) as caught:
@@ -218,7 +217,7 @@ def test_a_reservation_does_not_affect_a_subnet() -> None:
     assert "net" in state.ledger.subnets
 
 
-def test_a_new_subnet_adopts_the_pools_of_its_cidr_and_they_inherit_missing_fields() -> None:
+def test_a_new_subnet_adopts_pools_of_its_cidr_and_the_pools_inherit_missing_fields() -> None:
     configured = BLUE_POOL._replace(
         name="configured", ips=("10.7.0.30",), gateway="10.7.0.9", routes=()
     )

@@ -17,11 +17,11 @@ from tests.core.domain.subnets.samples import BLUE_POOL, SUBNET4, ConfigurationH
 
 CHANGES: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
     "more addresses": (SUBNET4._replace(ips=("10.7.0.5-10.7.0.200",)), []),
-    "fewer addresses, with all of its pool": (SUBNET4._replace(ips=("10.7.0.10-10.7.0.20",)), []),
-    "fewer addresses than its pool has": (
+    "fewer addresses, with all of the pool": (SUBNET4._replace(ips=("10.7.0.10-10.7.0.20",)), []),
+    "fewer addresses, without some of the pool": (
         SUBNET4._replace(ips=("10.7.0.11-10.7.0.99",)), [("Forbidden", "spec.ips", "share-in-use")],
     ),
-    "an excluded address of its pool": (
+    "an excluded address of the pool": (
         SUBNET4._replace(exclude_ips=("10.7.0.20",)), [("Forbidden", "spec.ips", "share-in-use")],
     ),
     "another gateway": (SUBNET4._replace(gateway="10.7.0.3"), []),
@@ -121,7 +121,7 @@ def test_more_pools_than_fit_into_one_step_are_adopted_by_repeating_the_command(
     assert all(isinstance(event, PoolDefined) for event in second_events)
 
     assert state.apply(command) == []
-    # Retiring the subnet retires its pools, also in two steps.
+    # RetireSubnet also needs two steps.
     assert len(state.apply(RetireSubnet("net"))) == 1 + POOLS_PER_STEP_MAX
     assert len(state.apply(RetireSubnet("net"))) == 6
 

@@ -1,6 +1,6 @@
-"""With ``enableSpiderSubnet: false`` pools have no subnet.
+"""With ``enableSpiderSubnet: false``, pools have no subnet.
 
-With subnets, a pool inherits gateway and routes once, when its subnet adopts it.
+With ``true``, a subnet adopts a pool, and only then the pool inherits gateway and routes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OWNED = BLUE_POOL._replace(labels={OWNER_SUBNET: SUBNET4.name})
 
 
 def without_subnets(state: ConfigurationHarness) -> Configuration:
-    """The same configuration without the feature."""
+    """The configuration with the feature disabled."""
     return Configuration.of(state.ledger, FeatureSwitches(subnets=False))
 
 
@@ -61,7 +61,7 @@ def test_an_imported_pool_with_the_owner_label_inherits_nothing() -> None:
     assert pool.labels[OWNER_SUBNET] == SUBNET4.name
 
 
-def test_a_pool_without_the_label_keeps_what_it_inherited() -> None:
+def test_applying_the_original_pool_to_an_adopted_pool_changes_nothing() -> None:
     state = ConfigurationHarness(SUBNET4, BLUE_POOL)
 
     assert decide(state.configuration, ApplyPool(BLUE_POOL), claimed={}) == ()

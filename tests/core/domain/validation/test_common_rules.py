@@ -18,7 +18,7 @@ from core.errors import Refused
 
 SUBJECT = ObjectReference("SpiderIPPool", "blue")
 SOURCE = "spec.subnet '10.0.0.0/33'"
-"""The field from which the version is derived, for the text of the error."""
+"""The field that the error text names."""
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_spec_ip_version_takes_precedence_over_the_derived_version() -> None:
 @pytest.mark.parametrize(
     ("ip_version", "kind"), [(None, "Invalid"), (5, "NotSupported"), (0, "NotSupported")]
 )
-def test_a_missing_version_is_invalid_and_one_other_than_4_and_6_is_not_supported(
+def test_a_missing_version_is_invalid_and_an_unknown_version_is_not_supported(
     ip_version: int | None, kind: str
 ) -> None:
     derived: Family | None = None if ip_version is None else 4

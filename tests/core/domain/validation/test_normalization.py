@@ -41,7 +41,7 @@ def test_the_labels_of_the_original_pool_are_not_changed() -> None:
     assert labels == {CIDR_LABEL: "forged"}
 
 
-# By description: the items as written, and the items after merging.
+# The items as written, and the merged items.
 MERGES = {
     "an empty list": ((), ()),
     "one item stays as written": (("::ffff:10.7.0.9",), ("::ffff:10.7.0.9",)),

@@ -30,7 +30,7 @@ def test_reserved_addresses_of_the_family_are_not_usable() -> None:
     assert unreserved_addresses(POOL, {}) == pool_addresses(POOL)
 
 
-def test_reserved_addresses_are_those_of_all_reservations_of_the_family() -> None:
+def test_the_addresses_of_all_reservations_of_a_family_are_reserved() -> None:
     assert reserved_addresses(RESERVATIONS, V4).to_items() == [
         "10.7.0.1-10.7.0.4",
         "10.7.0.9",
@@ -39,7 +39,7 @@ def test_reserved_addresses_are_those_of_all_reservations_of_the_family() -> Non
     assert reserved_addresses(RESERVATIONS, V6).size == (0xFFFF << 112) + 1
 
 
-def test_changed_pools_and_reservations_are_used_although_sets_are_cached() -> None:
+def test_a_changed_pool_or_reservation_does_not_get_an_outdated_cached_set() -> None:
     before = unreserved_addresses(POOL, RESERVATIONS)
     changed = POOL._replace(exclude_ips=())
     without_high = {

@@ -1,4 +1,4 @@
-"""A real etcd cluster for each test, which the test may damage."""
+"""A real etcd cluster for each test; a test may damage the cluster."""
 
 from __future__ import annotations
 
@@ -15,21 +15,19 @@ OpenStore = Callable[[EtcdSettings], EtcdStore]
 
 @pytest.fixture
 def one_member_etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
-    """An etcd cluster with one member."""
     with EtcdCluster(tmp_path) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def three_member_etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
-    """An etcd cluster with three members."""
     with EtcdCluster(tmp_path, size=3) as cluster:
         yield cluster
 
 
 @pytest.fixture
 async def open_store() -> AsyncIterator[OpenStore]:
-    """A function that opens stores; they are closed after the test."""
+    """A function that opens stores. The fixture closes the stores after the test."""
     stores: list[EtcdStore] = []
 
     def opened(settings: EtcdSettings) -> EtcdStore:

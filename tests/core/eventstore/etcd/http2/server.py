@@ -1,7 +1,7 @@
 """An HTTP/2 server that a test controls frame by frame, for situations that etcd produces rarely.
 
-It answers PING and records received frames. Header blocks are encoded by the ``hpack`` package with
-a dynamic table of size 0, as our settings require.
+The server answers PING and records received frames. The ``hpack`` package encodes header blocks
+without a dynamic table, as the settings of the client require.
 """
 
 from __future__ import annotations
@@ -33,15 +33,13 @@ class Peer:
         self._arrived = asyncio.Event()
 
     def send(self, *content: bytes) -> None:
-        """Send bytes."""
         self._writer.write(b"".join(content))
 
     def close(self) -> None:
-        """Close the connection."""
         self._writer.close()
 
     async def wait_for(self, matches: Callable[[Frame], bool], count: int = 1) -> list[Frame]:
-        """Wait for at least ``count`` frames for which ``matches`` holds; return all of them."""
+        """Wait for at least ``count`` matching frames; return all matching frames."""
         async with asyncio.timeout(DEADLINE_S):
             while len(matching := [frame for frame in self.frames if matches(frame)]) < count:
                 self._arrived.clear()
@@ -49,7 +47,7 @@ class Peer:
         return matching
 
     async def requests(self, count: int = 1) -> list[int]:
-        """Wait for the headers of at least ``count`` requests; return the streams of all."""
+        """Wait for at least ``count`` requests; return the streams of all requests."""
         return [frame.stream_id for frame in await self.wait_for(of_kind(frames.HEADERS), count)]
 
     async def read(self) -> None:
@@ -66,7 +64,7 @@ class Peer:
 
 
 class Server:
-    """Listens on loopback; sends ``settings`` first on each connection."""
+    """A server that sends ``settings`` first on each connection."""
 
     def __init__(self, settings: bytes | None) -> None:
         self._settings = settings
@@ -75,7 +73,7 @@ class Server:
         self._connected = asyncio.Event()
 
     async def peer(self, number: int = 0) -> Peer:
-        """Wait for the connection with this number, from 0; return it."""
+        """Wait for the connection with this number, counted from 0."""
         async with asyncio.timeout(DEADLINE_S):
             while len(self.peers) <= number:
                 self._connected.clear()
@@ -83,7 +81,6 @@ class Server:
         return self.peers[number]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection."""
         peer = Peer(reader, writer)
         if self._settings is not None:
             peer.send(self._settings)
@@ -103,8 +100,8 @@ async def serving(
 ) -> AsyncIterator[Server]:
     """Run a server that sends these settings first on each connection.
 
-    ``first`` replaces the frame of the settings; None sends nothing. The server listens on the Unix
-    socket ``path``, or on ``port`` of loopback (0: a free port).
+    ``first``: bytes to send instead of the settings; None: send nothing. The server listens on the
+    Unix socket ``path``, or on ``port`` of loopback (0: a free port).
     """
     server = Server(first if first != b"" else frames.settings(settings))
     if path:

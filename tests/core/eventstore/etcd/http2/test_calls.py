@@ -35,7 +35,6 @@ async def connect_channel(server: Server) -> tuple[Channel, Peer]:
 
 
 def start_call(channel: Channel, content: bytes = b"?") -> asyncio.Task[bytes]:
-    """Start a call."""
     return asyncio.create_task(
         channel.unary("/s/M", content, timeout_s=DEADLINE_S, metadata=CALL_METADATA)
     )
@@ -48,7 +47,7 @@ async def failure_of(call: asyncio.Task[bytes]) -> RpcError:
     return caught.value
 
 
-async def test_answers_reach_their_callers_in_any_order_and_in_any_pieces() -> None:
+async def test_answers_in_another_order_and_in_single_bytes_reach_their_callers() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
         calls = [start_call(channel, b"%d" % number) for number in range(20)]
@@ -62,7 +61,7 @@ async def test_answers_reach_their_callers_in_any_order_and_in_any_pieces() -> N
         channel.close()
 
 
-async def test_a_request_has_its_content_and_ends_its_side_of_the_stream() -> None:
+async def test_a_request_has_its_content_and_ends_the_stream_of_the_client() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
         call = start_call(channel, b"content")
@@ -109,10 +108,11 @@ async def test_a_grpc_status_raises_an_error_with_its_message() -> None:
             [headers(1), data(1, message(b"xy")[:-1]), headers(1, OK_TRAILERS, ends=True)],
             StatusCode.INTERNAL,
         ),
-        # No known status of gRPC or HTTP.
+        # No gRPC status, an unknown gRPC status, or a wrong content type.
         ([headers(1), headers(1, (("x", "y"),), ends=True)], StatusCode.UNKNOWN),
         ([headers(1), headers(1, (("grpc-status", "99"),), ends=True)], StatusCode.UNKNOWN),
         ([headers(1, ((":status", "200"), ("content-type", "text/html")))], StatusCode.UNKNOWN),
+        # An error status of HTTP, or a reset of the stream.
         ([headers(1, ((":status", "503"),), ends=True)], StatusCode.UNAVAILABLE),
         ([headers(1, ((":status", "404"),))], StatusCode.UNIMPLEMENTED),
         ([frames.rst_stream(1, ErrorCode.INTERNAL_ERROR)], StatusCode.INTERNAL),
@@ -166,7 +166,7 @@ async def test_padded_and_continued_answers_are_read() -> None:
         channel.close()
 
 
-async def test_a_deadline_ends_the_call_on_both_sides() -> None:
+async def test_a_call_fails_at_its_deadline_and_is_cancelled_at_the_server() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
 
@@ -229,7 +229,7 @@ async def test_the_client_extends_its_window_while_a_huge_answer_arrives() -> No
         channel.close()
 
 
-async def test_a_large_request_waits_for_the_window_and_does_not_hold_up_a_small_one() -> None:
+async def test_a_large_request_waits_for_the_window_and_does_not_delay_a_small_request() -> None:
     settings = ((frames.INITIAL_WINDOW_SIZE, 1_000),)
     large = bytes(range(256)) * 400
     async with serving(settings) as server:
@@ -271,14 +271,14 @@ async def test_the_client_opens_no_more_streams_than_the_server_allows() -> None
         calls = [start_call(channel) for _ in range(7)]
         for number in range(len(calls)):
             streams = await peer.requests(number + 1)
-            assert len(streams) <= number + 2  # ``number`` are answered, two may be open
+            assert len(streams) <= number + 2  # ``number`` calls are answered, two may be open
             peer.send(answer(streams[number], b"%d" % number))
 
         assert await asyncio.gather(*calls) == [b"%d" % number for number in range(len(calls))]
         channel.close()
 
 
-async def test_a_call_that_never_got_a_stream_was_not_processed() -> None:
+async def test_a_call_without_a_stream_is_reported_as_not_processed() -> None:
     async with serving(((frames.MAX_CONCURRENT_STREAMS, 0),)) as server:
         channel, _ = await connect_channel(server)
 

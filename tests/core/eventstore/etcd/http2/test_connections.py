@@ -1,4 +1,4 @@
-"""When a connection ends, a call is retryable only if the server did not process it.
+"""Each call on a connection that ends reports whether the server may have processed the call.
 
 ``RpcError.processed`` is false only if the server certainly did not process the call.
 """
@@ -24,11 +24,11 @@ from tests.core.eventstore.etcd.http2.test_calls import (
 
 
 def goaway(last: int, code: int = 0, text: bytes = b"") -> bytes:
-    """A GOAWAY frame of a server."""
+    """A GOAWAY frame; ``last`` is the last stream that the server processes."""
     return frames.encode_frame(frames.GOAWAY, 0, 0, struct.pack(">LL", last, code) + text)
 
 
-async def test_goaway_ends_later_calls_as_not_processed_and_lets_earlier_ones_finish() -> None:
+async def test_goaway_fails_later_calls_as_not_processed_and_earlier_calls_finish() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
         calls = [start_call(channel) for _ in range(3)]
@@ -50,7 +50,7 @@ async def test_goaway_ends_later_calls_as_not_processed_and_lets_earlier_ones_fi
         channel.close()
 
 
-async def test_a_refused_stream_was_not_processed() -> None:
+async def test_a_call_on_a_refused_stream_is_reported_as_not_processed() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
         call = start_call(channel)
@@ -62,7 +62,7 @@ async def test_a_refused_stream_was_not_processed() -> None:
         channel.close()
 
 
-async def test_the_outcome_of_calls_is_unknown_when_their_connection_closes() -> None:
+async def test_a_call_on_a_closed_connection_is_reported_as_possibly_processed() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
         call = start_call(channel)
@@ -79,7 +79,7 @@ async def test_the_outcome_of_calls_is_unknown_when_their_connection_closes() ->
         channel.close()
 
 
-async def test_a_closed_channel_fails_its_calls_and_refuses_new_ones() -> None:
+async def test_a_closed_channel_fails_open_calls_and_refuses_new_calls() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
         call = start_call(channel)
@@ -100,8 +100,9 @@ def pretend_silence(channel: Channel) -> None:
     channel._connection._keepalive._received_at -= 60  # type: ignore[union-attr]
 
 
-# encode_frame takes type, flags, stream and payload; header takes the size first. The call of the
-# test has stream 1.
+# The call of the test has stream 1.
+# Parameters of ``encode_frame``: type, flags, stream, payload; of ``header``: size, type, flags,
+# stream.
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -190,7 +191,7 @@ async def test_a_ping_of_the_server_is_answered() -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings with keepalive pings after hundredths of a second."""
+    """Send keepalive pings after 20 ms, and wait 10 ms for an answer."""
     monkeypatch.setattr(dead_peer_detection, "KEEPALIVE_S", 0.02)
     monkeypatch.setattr(dead_peer_detection, "KEEPALIVE_TIMEOUT_S", 0.01)
     monkeypatch.setattr(dead_peer_detection, "SLACK_S", 0.0)
@@ -226,9 +227,9 @@ async def test_a_busy_connection_stays_open_while_its_pings_are_answered() -> No
 
 
 class IdleConnection:
-    """The members of a connection that ``Keepalive`` uses; no call is in flight.
+    """A connection without calls, for ``Keepalive``.
 
-    ``checked`` is set when ``Keepalive`` has checked the connection.
+    ``checked``: set when ``Keepalive`` has checked the connection.
     """
 
     def __init__(self) -> None:
@@ -237,12 +238,10 @@ class IdleConnection:
 
     @property
     def is_busy(self) -> bool:
-        """Record the check; return that no call is in flight."""
         self.checked.set()
         return False
 
     def ping(self) -> None:
-        """Count the pings."""
         self.pings += 1
 
     def on_silence(self, seconds: float) -> None:
@@ -280,7 +279,7 @@ async def test_trailers_before_the_end_of_a_request_end_the_call() -> None:
     settings = ((frames.INITIAL_WINDOW_SIZE, 10),)
     async with serving(settings) as server:
         channel, peer = await connect_channel(server)
-        call = start_call(channel, bytes(100))  # larger than the window: the request cannot end
+        call = start_call(channel, bytes(100))  # larger than the window, so the request cannot end
         (stream,) = await peer.requests()
         pairs = (
             (":status", "200"),

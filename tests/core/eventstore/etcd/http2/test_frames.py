@@ -1,4 +1,4 @@
-"""Frames are split at their ends, however the bytes arrive, and invalid frames are refused."""
+"""Frames are read from pieces of any size, and invalid frames are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ some_frames = st.builds(
 
 
 @given(st.lists(some_frames, max_size=12), st.lists(st.integers(1, 40), max_size=60))
-def test_frames_arrive_as_they_were_sent_however_they_are_cut(
+def test_frames_in_pieces_of_any_size_are_received_as_sent(
     sent: list[Frame], cuts: list[int]
 ) -> None:
     stream = b"".join(frames.encode_frame(*frame) for frame in sent)
@@ -34,7 +34,7 @@ def test_frames_arrive_as_they_were_sent_however_they_are_cut(
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_are_split_into_frames_and_a_rest_or_refused(content: bytes) -> None:
+def test_any_bytes_are_either_refused_or_split_into_frames_and_a_remainder(content: bytes) -> None:
     refused = False
     try:
         complete, remainder = frames.split(content)

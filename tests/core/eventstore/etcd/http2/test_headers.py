@@ -26,11 +26,11 @@ values = st.text(string.ascii_letters + string.digits + "/=+.:", max_size=20_000
 
 
 @given(values, st.lists(st.tuples(names, values), max_size=3), st.integers(0, 10**7), st.booleans())
-def test_any_decoder_reads_what_we_send_without_a_table(
+def test_a_decoder_reads_request_headers_with_a_dynamic_table_of_size_0(
     path: str,
     metadata: list[tuple[str, str]],
     timeout_ms: int,
-    secure: bool,  # hypothesis passes it by position
+    secure: bool,  # hypothesis passes ``secure`` by position
 ) -> None:
     encoded = request_headers(path, "etcd:2379", tuple(metadata), timeout_ms, secure=secure)
     decoder = hpack.Decoder(max_header_list_size=1 << 20)
@@ -73,7 +73,7 @@ def test_any_block_is_read_or_refused(content: bytes) -> None:
         assert response_headers(content).grpc_status in (None, *range(1_000))
 
 
-def test_a_block_that_needs_an_earlier_one_is_refused() -> None:
+def test_a_block_that_needs_an_earlier_block_is_refused() -> None:
     encoder = hpack.Encoder()
     first, second = (encoder.encode([("grpc-message", "text")]) for _ in range(2))
 
@@ -104,7 +104,7 @@ def test_a_block_is_joined_from_its_parts(content: bytes, cuts: list[int]) -> No
     assert not blocks.is_open
 
 
-def test_a_block_without_end_is_refused() -> None:
+def test_a_block_that_exceeds_the_size_limit_is_refused() -> None:
     blocks = BlockAssembler()
     part = bytes(frames.FRAME_BYTES_MAX)
     blocks.add(Frame(frames.HEADERS, 0, 1, part))

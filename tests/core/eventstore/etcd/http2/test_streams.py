@@ -21,7 +21,7 @@ from tests.core.eventstore.etcd.http2.server import (
 from tests.core.eventstore.etcd.http2.test_calls import CALL_METADATA, connect_channel
 
 
-async def test_messages_come_in_order_and_then_the_end() -> None:
+async def test_messages_are_received_in_order_before_the_end_of_the_stream() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
         call = await channel.stream("/s/M", metadata=CALL_METADATA)
@@ -36,12 +36,12 @@ async def test_messages_come_in_order_and_then_the_end() -> None:
         assert [frame.payload for frame in data_frames] == [message(b"up 1"), message(b"up 2")]
         with pytest.raises(RpcError):
             call.send(b"late")
-        # The server has ended the stream first: our side ends it too.
+        # The server has ended the stream, so the client resets the stream.
         await peer.wait_for(of_kind(frames.RST_STREAM))
         channel.close()
 
 
-async def test_an_error_comes_after_the_messages_before_it() -> None:
+async def test_an_error_is_raised_after_all_earlier_messages_are_received() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
         call = await channel.stream("/s/M", metadata=CALL_METADATA)
@@ -72,7 +72,7 @@ async def test_a_reader_that_is_cancelled_loses_no_message() -> None:
         channel.close()
 
 
-async def test_a_slow_reader_holds_back_its_own_stream_and_no_other() -> None:
+async def test_a_slow_reader_delays_only_its_own_stream() -> None:
     content = bytes(10_000)
     count = STREAM_WINDOW_BYTES // len(message(content))
     async with serving() as server:
