@@ -1,8 +1,7 @@
 """A cluster without Orbweaver: control plane, two nodes, DNS, storage, one network, a registry.
 
-Nodes are prepared as by an administrator: a CNI directory with macvlan, a network whose IPAM is
-``spiderpool``, volumes. The registry has etcd's image. Tests install Orbweaver only through the API
-server. The fabric is the simulated network that connects nodes and API server.
+Each node has macvlan in the CNI directory, volumes, and a network whose IPAM is ``spiderpool``.
+The fabric is the simulated network that connects nodes and API server.
 """
 
 from __future__ import annotations
@@ -36,20 +35,19 @@ from tests.support.kubernetes import KUBERNETES_PROGRAMS, SERVICE_ADDRESS, ApiSe
 T = TypeVar("T")
 
 GATEWAY: Final = "10.6.0.1/16"
-"""The gateway of the Pods; the pool of docs/how-to/install.md is in its subnet."""
+"""The gateway of the Pods, in the subnet of the pool of docs/how-to/install.md."""
 
 SERVICE_CIDR: Final = "10.96.0.0/16"
 VOLUMES_PER_NODE: Final = 6
-"""Four volumes for members of etcd, one for each installation, and two for archives."""
+"""Four installations use one volume each for a member of etcd. Two volumes are for archives."""
 
 TOLERATION_S: Final = 300
-"""Seconds that a Pod stays on a node that is not ready: Kubernetes' default, because a node of this
-cluster is often too busy to report in time."""
+"""Seconds that a Pod stays on a node that is not ready. Nodes are often too busy to report."""
 
 WAIT_S_MAX: Final = 240.0
 POLL_S: Final = 0.1
 LOG_CHARS_MAX: Final = 3_000
-"""Characters from the end of each Pod's log, in the message of a failure."""
+"""The message of a failure has this number of characters from the end of each Pod's log."""
 
 CONFLIST: Final = {
     "cniVersion": "1.0.0",
@@ -67,13 +65,13 @@ table ip kubernetes {{
     }}
 }}
 """
-"""What kube-proxy would do for the Service of the API server; the nodes use no other Service."""
+"""Replaces kube-proxy for the Service of the API server, the only Service that nodes use."""
 
 ENTER: Final = 'mount --bind "$HOSTS_FILE" /etc/hosts; exec "$@"'
-"""A script in its own mount namespace: runs a program with another /etc/hosts."""
+"""Runs a program with ``HOSTS_FILE`` as /etc/hosts, in a separate mount namespace."""
 
 SYSCTLS: Final = re.compile(r"^net\.ipv[46]\.(?:conf\.(?:all|default)|neigh\.default)\.")
-"""The sysctls of a node that do not belong to one of its interfaces."""
+"""The network sysctls of a node, without the sysctls of single interfaces."""
 
 
 class NodeState(NamedTuple):
@@ -102,7 +100,7 @@ class NodeState(NamedTuple):
 
 
 class BareCluster:
-    """The cluster; entering it starts it."""
+    """A context manager that starts and stops the cluster."""
 
     def __init__(self, registry_data: Path) -> None:
         self.laboratory = Laboratory(gateways=(GATEWAY,))
@@ -152,10 +150,10 @@ class BareCluster:
         return value
 
     def shell(self, script: str, directory: Path = PROJECT_ROOT) -> str:
-        """Run shell lines of a document with kubectl, helm and orbctl configured for the cluster.
+        """Run a document's shell script with kubectl, helm and orbctl; return the output.
 
-        Only these lines can resolve the registry's name. In them REGISTRY, the prefix of image
-        names, becomes that of this test run. A failing line fails the test.
+        The script can resolve the registry's name, and its REGISTRY becomes that of this test run.
+        A failing line fails the test.
         """
         tools = self.control_plane.directory / "tools"
         environment = (
@@ -360,12 +358,12 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _routes(text: str) -> Iterator[str]:
-    """Yield routes, without those of the anycast addresses that the kernel adds for forwarding."""
+    """Yield routes, without the anycast routes that the kernel adds for forwarding."""
     return (line for line in _lines(text) if not line.startswith("anycast "))
 
 
 def _orbweaver_files(root: Path) -> Iterator[Path]:
-    """Yield the files in Orbweaver's directories outside the CNI directories, relative to root."""
+    """Yield Orbweaver's files outside the CNI directories, relative to root."""
     for directory in ("run/spidernet", "sys/fs/bpf/orbweaver", "run/netns"):
         for path in (root / directory).rglob("*"):
             yield path.relative_to(root)

@@ -1,9 +1,9 @@
-"""The cluster's DNS server: A records of headless Services and of their Pods, as CoreDNS has them.
+"""A DNS server with the A records that CoreDNS has for headless Services and the Services' Pods.
 
     python -m tests.installation.cluster_dns KUBECONFIG ADDRESS
 
-The records are from the API server's EndpointSlices. The slices are cached for ``TTL_S``, because
-members and clients of etcd that wait for an address query many times a second.
+The records are from EndpointSlices. The slices are cached for ``TTL_S``, because members and
+clients of etcd query many times a second while a name has no address.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Resolver(asyncio.DatagramProtocol):
 def _endpoint_addresses(
     slices: list[dict[str, Any]], service: str, host: str | None
 ) -> Iterator[str]:
-    """Yield the addresses of a Service's endpoints: of all, or of that with the hostname."""
+    """Yield the addresses of all endpoints of a Service, or of the endpoint named ``host``."""
     for endpoint_slice in slices:
         if endpoint_slice["metadata"]["labels"].get("kubernetes.io/service-name") != service:
             continue
@@ -94,7 +94,7 @@ def _endpoint_addresses(
 
 
 async def serve(kubeconfig: Path, address: str) -> None:
-    """Answer until the process is killed."""
+    """Answer queries until the process is killed."""
     api = Api(await open_connection(str(kubeconfig)))
     loop = asyncio.get_running_loop()
     await loop.create_datagram_endpoint(lambda: Resolver(api), local_addr=(address, PORT))

@@ -1,7 +1,4 @@
-"""Calls the IPAM executable of a node repeatedly, ADD and DEL alternately, to measure an outage.
-
-The outage is the longest time between the ends of two calls that succeeded one after the other.
-"""
+"""Calls ADD and DEL of a node's IPAM executable alternately, to measure an outage."""
 
 from __future__ import annotations
 
@@ -32,10 +29,10 @@ class Call(NamedTuple):
 
 
 class CniProber:
-    """A context manager; the executable is called from its entry to its exit.
+    """A context manager that calls the executable in a thread.
 
-    ``enter``: the command that runs another command on the node. ``netns``: the path of the network
-    namespace in the calls. ``pod``: namespace, name and UID of the Pod in the calls.
+    ``enter``: the command that runs another command on the node. ``netns``: the value of CNI_NETNS.
+    ``pod``: namespace, name and UID of the Pod in CNI_ARGS.
     """
 
     def __init__(self, enter: Sequence[str], netns: str, pod: tuple[str, str, str]) -> None:
@@ -65,12 +62,12 @@ class CniProber:
 
     @property
     def outage_s(self) -> float:
-        """The longest time between the ends of two successful calls, in seconds."""
+        """The longest time between the ends of two consecutive successful calls, in seconds."""
         ends_s = [call.ended_s for call in self.calls if call.succeeded]
         return max((later - earlier for earlier, later in pairwise(ends_s)), default=0.0)
 
     def _call_repeatedly(self) -> None:
-        """Run ADDs; after each ADD repeat a DEL until the DEL succeeds, as runtimes do."""
+        """Repeat: one ADD, then DELs until a DEL succeeds, as runtimes do."""
         serial = 0
         while not self._stop.is_set():
             serial += 1

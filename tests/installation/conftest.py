@@ -21,7 +21,7 @@ INSTALL = PROJECT_ROOT / "docs/how-to/install.md"
 
 @pytest.fixture(scope="session")
 def can_build_and_run() -> None:
-    """Skip the tests, with the reason, if this machine cannot build images or run a cluster."""
+    """Skip the tests if this machine cannot build images or run a cluster."""
     require_containers()
     if absent := missing_programs(*CLUSTER_PROGRAMS):
         pytest.skip(needs(KUBELET, f"no {' and no '.join(absent)} in {KUBERNETES_PROGRAMS}"))
@@ -39,14 +39,14 @@ def image_names(can_build_and_run: None) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def images_are_built(image_names: None) -> None:
-    """Build all images of the chart: ours by the first block of the page, and etcd's."""
+    """Build our images by the first block of install.md, and make etcd's image."""
     images.build(shell_blocks(INSTALL)[0])
     images.make_etcd()
 
 
 @pytest.fixture(scope="session")
 def registry_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The directory of the registry's images, which the registries of all clusters share."""
+    """The directory of images that the registries of all clusters share."""
     data = tmp_path_factory.mktemp("registry")
     yield data
     shutil.rmtree(data)
@@ -54,6 +54,6 @@ def registry_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="package")
 def cluster(images_are_built: None, registry_data: Path) -> Iterator[BareCluster]:
-    """A cluster without Orbweaver; each test removes what it has installed."""
+    """A cluster without Orbweaver; a test must uninstall Orbweaver at the end."""
     with BareCluster(registry_data) as cluster:
         yield cluster

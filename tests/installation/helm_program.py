@@ -1,9 +1,9 @@
-"""A program that executes the ``helm`` commands of the documents with Helm's SDK.
+"""Executes the ``helm`` commands of the documents with Helm's SDK.
 
     python -m tests.installation.helm_program install orbweaver ops/charts/orbweaver -n orbweaver
 
-The program ``helm`` itself is neither on PyPI nor in Debian. The variable ``KUBECONFIG`` names the
-cluster. Options that the documents do not use are refused.
+``helm`` is neither on PyPI nor in Debian. The variable ``KUBECONFIG`` is required. Options that the
+documents do not use are refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Final
 from helm_python import Config, parse_set_string, values_from_yaml
 
 TIMEOUT_S: Final = 300
-"""Helm's default for a hook."""
+"""Helm's default."""
 
 
 def main(arguments: list[str]) -> None:
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return a parser of those of Helm's commands and options that the documents use."""
+    """Return a parser of the Helm commands and options that the documents use."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("-n", "--namespace", default="default")
     common.add_argument("name")
@@ -114,7 +114,7 @@ def _uninstall(config: Config, options: argparse.Namespace) -> object:
 
 
 def _without_upgrade_hooks(chart: Path, copy: Path) -> Path:
-    """Copy the chart without hooks of upgrades: the SDK has no option to skip them."""
+    """Copy the chart without upgrade hooks: the SDK has no option to skip hooks."""
     shutil.copytree(chart, copy)
     for template in (copy / "templates").rglob("*.yaml"):
         if "post-upgrade" in (text := template.read_text()) or "pre-upgrade" in text:
@@ -123,7 +123,7 @@ def _without_upgrade_hooks(chart: Path, copy: Path) -> Path:
 
 
 def _forget_hooks(options: argparse.Namespace) -> None:
-    """Remove the hooks from the stored release: the SDK has no option to skip them."""
+    """Remove the hooks from the stored release: the SDK has no option to skip hooks."""
     labels = f"owner=helm,name={options.name}"
     secrets = ["kubectl", "-n", options.namespace, "get", "secrets", "-l", labels, "-o", "json"]
     revisions = json.loads(subprocess.check_output(secrets))["items"]
@@ -157,7 +157,7 @@ def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
 
 
 def _notes(release: Any) -> object:
-    """The notes of the chart, which ``helm`` prints; the release if there are none."""
+    """The notes of the chart, which ``helm`` prints; the release if the chart has no notes."""
     return release.get("notes") or release
 
 

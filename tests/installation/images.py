@@ -1,8 +1,6 @@
 """Builds the images once per test run by the documented ``make images``, from Debian's packages.
 
-The name of the documents' registry gets a path of this test run, because all runs on a machine
-share the image builder's list of names. The registry of etcd's image cannot be reached, so an image
-is made of this machine's etcd.
+Test runs share the image builder's names, so image names contain the name of the test run.
 """
 
 from __future__ import annotations
@@ -17,12 +15,10 @@ from typing import Final
 from tests.packaging.project import PROJECT_ROOT
 
 DOCUMENTED_REGISTRY: Final = "registry.example.com"
-"""The registry in the documents."""
-
 RUN_NAME: Final = f"run-{uuid.uuid4().hex[:8]}"
 RUN_REGISTRY: Final = f"{DOCUMENTED_REGISTRY}/{RUN_NAME}"
 REUSED_PATH: Final = "localhost/orbweaver-tested"
-"""The path of the images that a run leaves, because later builds reuse their layers."""
+"""The prefix of the images that a test run leaves. Later builds reuse the layers."""
 
 UNNAMED: Final = "<none>:<none>"
 """How Buildah lists an image without a name."""
@@ -36,20 +32,20 @@ BUILT_IMAGES: Final = tuple(
 BUILD_ENGINE: Final = "buildah"
 CERTIFICATES: Final = Path("/etc/ssl/certs")
 BUILD_S: Final = 600.0
-"""The time limit of a first build, which downloads packages; later builds reuse layers."""
+"""The time limit of a build. The first build downloads packages."""
 
 COMMAND_S: Final = 120.0
 """The time limit of any other command of the builder."""
 
 BUILD_FLAGS: Final = (
     *("--isolation=chroot", "--network=host"),
-    # A proxy for packages may use a certificate of an authority that only this machine trusts.
+    # A package proxy may have a certificate that only this machine trusts.
     *("--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"),
 )
 
 
 def missing_programs() -> list[str]:
-    """Return the programs that a build needs and this machine does not have."""
+    """Return the programs that a build needs and that are not installed."""
     return [name for name in (BUILD_ENGINE, "mmdebstrap", "make") if shutil.which(name) is None]
 
 
@@ -74,21 +70,21 @@ def build(command: str, directory: Path = PROJECT_ROOT, *, deadline_s: float = B
 
 
 def base() -> str:
-    """Return the name of the base image of Debian's packages, which ``build`` has made before."""
+    """Return the name of the Debian base image. ``build`` must have made the image before."""
     command = ("env", f"ENGINE={BUILD_ENGINE}", str(PROJECT_ROOT / "scripts/images.sh"), "base")
     return run_program(*command).strip()
 
 
 def with_run_registry(script: str) -> str:
-    """Return lines of a document in which the registry has the path of this test run."""
+    """Replace the documented registry in a script by ``RUN_REGISTRY``."""
     return script.replace(f"REGISTRY={DOCUMENTED_REGISTRY}/", f"REGISTRY={RUN_REGISTRY}/")
 
 
 def remove_run_names() -> None:
     """Remove the names of this test run from the images.
 
-    An image stays under its name in ``REUSED_PATH``, and replaces the image of an earlier run.
-    Images of a manifest list stay without a name. Later builds reuse the layers of both.
+    An orbweaver image stays under a name in ``REUSED_PATH``. Images of a manifest list stay without
+    a name.
     """
     for name in {name for _, name in _listed() if name.startswith(f"{RUN_REGISTRY}/")}:
         if is_manifest_list(name):
@@ -100,15 +96,14 @@ def remove_run_names() -> None:
 
 
 def is_manifest_list(name: str) -> bool:
-    """Whether a name is that of a manifest list."""
     command = (BUILD_ENGINE, "manifest", "exists", name)
     return subprocess.run(command, check=False, timeout=COMMAND_S).returncode == 0
 
 
 def _keep(name: str) -> None:
-    """Give an image its name in ``REUSED_PATH``; remove the image that had this name before.
+    """Give an image a name in ``REUSED_PATH``.
 
-    An image that has another name is not removed.
+    An earlier image that loses this name is removed, unless the earlier image has another name.
     """
     reused_name = f"{REUSED_PATH}/{name.rpartition('/')[2]}"
     earlier = {image for image, listed in _listed() if listed == reused_name}
@@ -118,7 +113,7 @@ def _keep(name: str) -> None:
 
 
 def _listed() -> list[tuple[str, str]]:
-    """Id and name of each image; an image with several names has several entries."""
+    """(id, name) for each name of each image."""
     rows = run_program(
         BUILD_ENGINE, "images", "--no-trunc", "--format", "{{.ID}} {{.Name}}:{{.Tag}}"
     )
@@ -126,7 +121,7 @@ def _listed() -> list[tuple[str, str]]:
 
 
 def make_etcd() -> None:
-    """Make ``ETCD_IMAGE`` from this machine's programs, in the builder's store of images."""
+    """Make ``ETCD_IMAGE`` from this machine's etcd: tests cannot reach the real registry."""
     container = run_program(BUILD_ENGINE, "from", "scratch").strip()
     try:
         for name in ("etcd", "etcdctl"):

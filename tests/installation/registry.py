@@ -1,7 +1,4 @@
-"""A registry in the network of a laboratory, under the name that the documents use.
-
-Image builders push to it, and nodes pull from it.
-"""
+"""A container registry in the network of a laboratory, under the name that the documents use."""
 
 from __future__ import annotations
 
@@ -18,13 +15,13 @@ from tests.packaging.project import PROJECT_ROOT
 REGISTRY_NAME: Final = "registry.example.com"
 PORT: Final = 80
 ETCD_REGISTRY: Final = "quay.io"
-"""The registry from which ``make push-images`` copies etcd's image. This registry plays it too."""
+"""``make push-images`` copies etcd's image from this registry. ``Registry`` serves both names."""
 
 _REGISTRIES: Final = "".join(
     f'[[registry]]\nlocation = "{name}"\ninsecure = true\n'
     for name in (REGISTRY_NAME, ETCD_REGISTRY)
 )
-"""The registries.conf of an image builder, see containers-registries.conf(5): no TLS."""
+"""The registries.conf of an image builder, without TLS: see containers-registries.conf(5)."""
 
 _HOSTS_TOML: Final = """
 server = "http://{address}:{port}"
@@ -35,7 +32,7 @@ server = "http://{address}:{port}"
 
 
 class Registry:
-    """A registry in the network of a laboratory; ``data`` may have the images of an earlier one."""
+    """A registry in the network of a laboratory; its images are in ``data``."""
 
     def __init__(self, laboratory: Laboratory, data: Path) -> None:
         self._laboratory = laboratory
@@ -44,7 +41,7 @@ class Registry:
         self._daemon: Daemon | None = None
 
     def start(self) -> None:
-        """Start the process, and write the file ``hosts``. Raises LabFailed."""
+        """Write the file ``hosts``; start the registry's process. Raises LabFailed."""
         self._directory.mkdir()
         address, fabric = self._laboratory.fabric.address, self._laboratory.fabric.namespace
         self.hosts.write_text(f"127.0.0.1 localhost\n{address} {REGISTRY_NAME} {ETCD_REGISTRY}\n")
@@ -60,13 +57,12 @@ class Registry:
         self._daemon.wait_until(lambda: f"{address}:{PORT} " in fabric.run("ss", "-Hltn"))
 
     def stop(self) -> None:
-        """Kill the process."""
         if self._daemon is not None:
             self._daemon.kill()
 
     @property
     def hosts(self) -> Path:
-        """The file that replaces /etc/hosts, with the names of the registries."""
+        """A file for /etc/hosts with the names of the registries."""
         return self._directory / "hosts"
 
     def write_settings(self, home: Path) -> None:

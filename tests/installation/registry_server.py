@@ -2,10 +2,8 @@
 
     python -m tests.installation.registry_server DIRECTORY ADDRESS PORT
 
-The registry has no TLS and no users, and listens only in the network namespace in which a test
-starts it. It plays each registry that a request names in the Host header or in containerd's query
-parameter ``ns``. Blobs are files named by their digests, shared by all repositories. Content that
-does not match its digest is refused.
+The server has no TLS and no users. It serves several registries: a request names the registry in
+the Host header or in containerd's query parameter ``ns``. All repositories share the blobs.
 """
 
 from __future__ import annotations
@@ -32,13 +30,13 @@ _UPLOAD: Final = "uploads/"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers the requests of one connection. ``data``: the directory of blobs and manifests."""
+    """Answers requests; ``data`` is the directory of blobs and manifests."""
 
     protocol_version = "HTTP/1.1"
     data: Path
 
     def do_GET(self) -> None:
-        """Send a blob or a manifest. A 200 for /v2/ tells clients that this is a registry."""
+        """Send a blob or a manifest; for /v2/, send only the status 200, as OCI requires."""
         if self.path in {"/v2/", "/v2"}:
             self._answer(HTTPStatus.OK)
             return
@@ -73,7 +71,10 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.ACCEPTED, Location=f"/v2/{repository}/blobs/{upload}")
 
     def do_PUT(self) -> None:
-        """Finish the upload of a blob, or store a manifest under its digest and its tag."""
+        """Finish the upload of a blob, or store a manifest under its digest and its tag.
+
+        Content that does not match the digest of the request is refused.
+        """
         kind, repository, reference = self._target()
         if kind == "manifests":
             self._put_manifest(repository, reference)
@@ -91,7 +92,6 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.CREATED, Location=f"/v2/{repository}/blobs/{digest}")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the parameter of the base class
-        """Write one line into the log of the daemon."""
         sys.stderr.write(f"{format % args}\n")
 
     def _put_manifest(self, repository: str, reference: str) -> None:
@@ -111,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.CREATED, Location=location, **{"Docker-Content-Digest": digest})
 
     def _target(self) -> tuple[str, str, str]:
-        """Kind, repository, and reference or upload, from the request's path."""
+        """(kind, repository, rest) of the request's path; rest is a reference or an upload."""
         match = _PATH.fullmatch(urlsplit(self.path).path)
         if match is None or ".." in self.path:
             raise ValueError(f"{self.path} is not a path of a registry")
@@ -165,12 +165,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def manifest_path(data: Path, registry: str, repository: str, reference: str) -> Path:
-    """The file of a manifest; ``reference`` is its tag or digest."""
+    """The file of a manifest; ``reference`` is a tag or a digest."""
     return data / "manifests" / registry / repository / reference
 
 
 def media_type(manifest: dict[str, str]) -> str:
-    """The media type of a manifest or an index; the field ``mediaType`` is optional."""
+    """The media type of a manifest or an index."""
     default = f"{_MEDIA_TYPES}{'index' if 'manifests' in manifest else 'manifest'}.v1+json"
     return manifest.get("mediaType") or default
 
@@ -181,7 +181,7 @@ def digest_of(body: bytes) -> str:
 
 
 def main(directory: str, address: str, port: str) -> None:
-    """Serve until the process is killed."""
+    """Serve requests until the process is killed."""
     Handler.data = Path(directory)
     for name in ("blobs", "uploads", "manifests"):
         (Handler.data / name).mkdir(parents=True, exist_ok=True)

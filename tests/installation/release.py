@@ -1,4 +1,4 @@
-"""Start Pods in a cluster with Orbweaver, and read the objects of the Helm release."""
+"""Starts Pods in a cluster with Orbweaver, and reads the objects of the Helm release."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def objects_in_release_namespace(cluster: BareCluster, path: str) -> list[dict[s
 
 
 def running_images(cluster: BareCluster) -> set[str]:
-    """The images of all running containers of the release, without init containers."""
+    """The images of the release's running Pods, without init containers."""
     return {
         container["image"]
         for pod_object in objects_in_release_namespace(cluster, "/api/v1/pods")
@@ -123,7 +123,7 @@ def running_images(cluster: BareCluster) -> set[str]:
 
 
 def crd_versions(cluster: BareCluster) -> dict[str, Any]:
-    """Kind -> ``spec.versions`` of its CRD, of our custom resources on the API server."""
+    """Kind -> ``spec.versions`` of the CRD, for our CRDs on the API server."""
     return {
         definition["spec"]["names"]["kind"]: definition["spec"]["versions"]
         for definition in cluster.objects(CRDS_PATH)

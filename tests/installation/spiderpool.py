@@ -1,9 +1,8 @@
-"""An image with the programs of a real Spiderpool, for a cluster of the tests.
+"""An image with the programs of a real Spiderpool.
 
-The variable ``SPIDERPOOL_BUILD`` names a directory with ``bin`` (controller, agent, init and CNI
-executables, and Multus' ``multus``, ``multus-daemon`` and ``multus-shim``) and ``chart``;
-docs/contributing/testing.md says how to build these programs. One image contains everything, and
-gets the names of all images that the charts of Spiderpool and Multus use.
+The variable ``SPIDERPOOL_BUILD`` names a directory with ``bin`` (``PROGRAMS``) and ``chart``;
+docs/contributing/testing.md says how to build the directory. One image has all programs, and gets
+the names of these images in the charts of Spiderpool and Orbweaver.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ THICK_TAG: Final = "v4.1.4-thick"
 """The tag of Multus' image in Orbweaver's chart."""
 
 INSTALL_MULTUS: Final = "#!/bin/sh\ncp /usr/bin/multus /host/opt/cni/bin/multus\n"
-"""A script in place of the program ``install_multus`` of the Multus project."""
+"""A script in place of Multus' program ``install_multus``."""
 
 MULTUS_DIRECTORY: Final = "usr/src/multus-cni/bin"
 
@@ -50,7 +49,7 @@ def missing_files(directory: Path) -> list[str]:
 
 
 def image_names(directory: Path) -> list[str]:
-    """Return the names that the image must have, for the charts of Spiderpool and Orbweaver."""
+    """Return the names of the image in the charts of Spiderpool and Orbweaver."""
     chart = yaml.safe_load((directory / "chart/Chart.yaml").read_text())
     values = yaml.safe_load((directory / "chart/values.yaml").read_text())
     multus = values["multus"]["multusCNI"]["image"]["tag"]

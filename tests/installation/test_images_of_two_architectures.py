@@ -1,9 +1,7 @@
-"""``make images PLATFORMS=linux/amd64,linux/arm64`` makes a manifest list with two images.
+"""``make images PLATFORMS=linux/amd64,linux/arm64`` makes a manifest list for each process.
 
-It makes one list for the controller and one for the agent. The tests run if the variable
-``ORBWEAVER_TWO_ARCHITECTURES`` is set and this machine executes programs of arm64 (binfmt_misc with
-qemu's user emulation). The first build takes most of an hour, because compilers and pip are
-emulated; later builds reuse layers.
+The tests run if the variable ``ORBWEAVER_TWO_ARCHITECTURES`` is set and this machine emulates arm64
+(binfmt_misc with qemu-aarch64). The emulation makes the first build take most of an hour.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ ELF_MACHINE: Final = """
 import cni, pathlib
 print(pathlib.Path(cni.__file__).with_name("plugin").read_bytes()[18])
 """
-"""Print the field ``e_machine`` of the CNI program's ELF header."""
+"""Prints the field ``e_machine`` of the CNI program's ELF header."""
 
 EM_AARCH64: Final = 183
 FORMATS: Final = Path("/proc/sys/fs/binfmt_misc")
@@ -60,7 +58,7 @@ def test_each_list_has_an_image_of_both_architectures(
     }
 
 
-# The names differ in each worker process of a run, so they cannot be the ids.
+# The names differ between the worker processes of pytest-xdist, but test ids must not.
 @pytest.mark.parametrize("name", LIST_NAMES, ids=PROCESSES)
 def test_orbctl_runs_in_an_image_for_arm64_and_the_cni_program_is_a_program_of_arm64(
     digests_by_list: dict[str, dict[str, str]], name: str
@@ -81,7 +79,7 @@ def test_orbctl_runs_in_an_image_for_arm64_and_the_cni_program_is_a_program_of_a
 
 
 def image_of(digest: str) -> str:
-    """The id of the image with this digest; images of a list have no names."""
+    """The id of the image with this digest."""
     rows = run_program(
         BUILD_ENGINE, "images", "--all", "--no-trunc", "--format", "{{.Digest}} {{.ID}}"
     )
@@ -89,7 +87,7 @@ def image_of(digest: str) -> str:
 
 
 def limits() -> list[str]:
-    """Flags with the present limits of this process, which it may not be allowed to raise."""
+    """Flags with the soft limits of this process, which may not be allowed to raise limits."""
     known = (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC))
     soft = {name: resource.getrlimit(limit)[0] for name, limit in known}
     return [f"--ulimit={name}={value}:{value}" for name, value in soft.items()]

@@ -1,7 +1,7 @@
 """``make sbom`` and ``make reproduce-images`` on real images.
 
-``make sbom`` writes a bill of materials (CycloneDX) of an image. The tests compare the bill with
-the packages that dpkg and Python's importlib find in the file system of the image.
+``make sbom`` writes a bill of materials (CycloneDX) of an image. The bill must have the packages
+that dpkg and Python's importlib find in the image.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAKE_REPRODUCE_IMAGES: Final = (
 REPRODUCE_S: Final = 1500.0
 DPKG_FORMAT: Final = "${db:Status-Status} ${Package} ${Version}\n"
 COMMON_LICENSE: Final = re.compile(r"/usr/share/common-licenses/\w")
-"""The path of a license text to which a copyright file refers."""
+"""A copyright file refers to a license text by this path."""
 
 PRINTED_DIGEST: Final = re.compile(r"^controller sha256:[0-9a-f]{64}$", re.MULTILINE)
 
@@ -64,7 +64,6 @@ class Image(NamedTuple):
 
 @pytest.fixture(scope="module", params=["controller", "agent"])
 def image(images_are_built: None, request: pytest.FixtureRequest) -> Iterator[Image]:
-    """An image with the bill of materials that ``make sbom`` wrote."""
     images.build(f"{MAKE_SBOM} IMAGES={request.param}")
     bill = json.loads(
         (PROJECT_ROOT / f"build/images/orbweaver-{request.param}.cdx.json").read_text()
@@ -90,7 +89,7 @@ def test_the_bill_has_the_licenses_of_debian_packages(image: Image) -> None:
     for (name, _), licenses in image.packages("deb").items():
         text = (image.root / "usr/share/doc" / name / "copyright").read_text(errors="replace")
         assert all(license_name.lower() in text.lower() for license_name in licenses)
-        # Without a license in the bill, the copyright file must be one that names no license.
+        # If the bill has no license, the copyright file must name none either.
         if not licenses:
             assert not text.startswith("Format:")
             assert not COMMON_LICENSE.search(text)
@@ -123,7 +122,7 @@ def test_two_builds_without_a_cache_have_equal_digests(image_names: None) -> Non
 
 @contextmanager
 def mounted(name: str) -> Iterator[Path]:
-    """Mount the file system of an image while the context is active."""
+    """Mount the file system of an image."""
     container = run_program(BUILD_ENGINE, "from", "--pull=never", name).strip()
     try:
         yield Path(run_program(BUILD_ENGINE, "mount", container).strip())

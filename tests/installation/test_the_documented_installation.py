@@ -1,8 +1,4 @@
-"""The commands of docs/how-to/install.md, word for word, on a cluster without Orbweaver.
-
-The images are built here and pushed into a registry, from which the nodes pull them by digest.
-docs/how-to/uninstall.md follows, which removes everything.
-"""
+"""Runs the commands of docs/how-to/install.md and uninstall.md on a cluster without Orbweaver."""
 
 from __future__ import annotations
 
@@ -37,17 +33,17 @@ INSTALL, UNINSTALL = (
 KEPT_KINDS: Final = frozenset(
     {"Namespace", "Secret", "PersistentVolumeClaim", "CustomResourceDefinition"}
 )
-"""Kinds of objects that ``helm uninstall`` keeps on purpose: etcd's data and certificates, CRDs."""
+"""Kinds of objects that remain after ``helm uninstall``: etcd's data, certificates, CRDs."""
 
 CHANGED_SYSCTLS: Final = frozenset(sysctl.key.replace("/", ".") for sysctl in NODE_SYSCTLS) | {
     "net.ipv4.conf.all.accept_redirects",
     "net.ipv4.conf.default.forwarding",
     "net.ipv6.conf.default.forwarding",
 }
-"""Sysctls that agents set, and those that the kernel changes with ``forwarding``."""
+"""Sysctls that agents set, and sysctls that the kernel changes with ``forwarding``."""
 
 PINNED_PROGRAM: Final = "sys/fs/bpf/orbweaver/links/connect4"
-"""A pinned BPF link, which exists when an agent serves ClusterIPs."""
+"""A pinned BPF link that exists while an agent serves ClusterIPs."""
 
 ENABLE_CLUSTER_IPS: Final = """
 cat >values-of-nodes.yaml <<END
@@ -58,8 +54,7 @@ END
 helm upgrade orbweaver {root}/ops/charts/orbweaver -n orbweaver --reuse-values \\
     -f values-of-nodes.yaml
 """
-"""Commands that set the value of docs/how-to/serve-clusterips.md, and the path of the Pods' cgroups
-on these nodes."""
+"""Enables ClusterIPs (docs/how-to/serve-clusterips.md), and sets the path of the Pods' cgroups."""
 
 pytestmark = [
     pytest.mark.kubelet,
@@ -116,12 +111,12 @@ def assert_the_registry_has_what_was_built(cluster: BareCluster) -> None:
 def assert_images_are_named_by_digest(cluster: BareCluster) -> None:
     """Assert that all containers run images of the registry, each by its digest."""
     images = running_images(cluster)
-    assert len(images) == 3  # of agent, controller and etcd
+    assert len(images) == 3  # agent, controller, etcd
     assert all(image.startswith(f"{REGISTRY_NAME}/") and "@sha256:" in image for image in images)
 
 
 def enable_cluster_ips(cluster: BareCluster, directory: Path, test: pytest.Item) -> bool:
-    """Enable ClusterIPs if this kernel can serve them; return whether it can."""
+    """Enable ClusterIPs if this kernel can serve ClusterIPs; return whether they are enabled."""
     if reason := missing_capability().no_services:
         note_substitute(test, CGROUPS, f"an installation without ClusterIPs: {reason}")
         return False
@@ -138,7 +133,7 @@ def enable_cluster_ips(cluster: BareCluster, directory: Path, test: pytest.Item)
 
 
 def assert_nothing_is_left(state: NodeState, before: NodeState) -> None:
-    """Assert that only ``CHANGED_SYSCTLS`` differ, which stay as uninstall.md says."""
+    """Assert that only ``CHANGED_SYSCTLS`` differ; uninstall.md says that these sysctls stay."""
     changes = state.changes_since(before)
     sysctls = {line.lstrip("+-").partition(" ")[0] for line in changes.pop("sysctls", ())}
     assert changes == {}
@@ -146,7 +141,7 @@ def assert_nothing_is_left(state: NodeState, before: NodeState) -> None:
 
 
 def assert_nodes_are_checked_without_a_login(cluster: BareCluster) -> None:
-    """Assert that ``kubectl orb node doctor`` checks the node itself, through the agent's Pod."""
+    """Assert that ``kubectl orb node doctor`` checks each node through the agent's Pod."""
     for name in cluster.nodes:
         report = json.loads(cluster.shell(f"kubectl orb node doctor {name} -o json"))
         assert report["missingCapabilities"] == []
@@ -159,7 +154,7 @@ def assert_nodes_are_checked_without_a_login(cluster: BareCluster) -> None:
 def assert_paths_are_traced_without_a_login(
     cluster: BareCluster, *, serves_cluster_ips: bool
 ) -> None:
-    """Assert what ``kubectl orb trace-path`` prints: to another Pod, and to a ClusterIP."""
+    """Assert that ``kubectl orb trace-path`` prints the path to a Pod and to a ClusterIP."""
     address = start_pod(cluster, "other")
     trace = json.loads(cluster.shell("kubectl orb trace-path web other -o json"))
     (path,) = trace["paths"]
@@ -175,7 +170,7 @@ def assert_paths_are_traced_without_a_login(
 
 
 def assert_a_node_is_cleaned_without_a_login(cluster: BareCluster, name: str) -> None:
-    """Clean a node by the commands of uninstall.md, which are refused while its agent runs."""
+    """Clean a node by the commands of uninstall.md; refused while the node's agent runs."""
     refusal = cluster.shell(f"! kubectl orb node clean {name} 2>&1")
     assert f"kubectl label node {name} orbweaver.io/agent=disabled" in refusal
 

@@ -1,8 +1,7 @@
-"""The commands of docs/how-to/migrate-from-spiderpool.md, word for word, from a real Spiderpool.
+"""Runs the commands of docs/how-to/migrate-from-spiderpool.md on a cluster with a real Spiderpool.
 
-The test migrates and goes back, before and after Spiderpool is removed, and migrates again. Pods
-run all the time. During each change a prober runs ADD and DEL without a pause; ``--junitxml``
-records how long they failed. tests/installation/spiderpool.py says which programs are needed.
+Pods must run all the time. A prober measures the outage of ADD and DEL during each change;
+``--junitxml`` records the outages. tests/installation/spiderpool.py says which programs are needed.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ plugins:
   installIpoibCNI: false
   installVlanCNI: false
 """
-"""The values of Spiderpool's chart. Multus' default network is ``lan``, the nodes' own network."""
+"""The values of Spiderpool's chart. ``lan`` is the network of ``BareCluster``."""
 
 OBJECTS = f"""
 apiVersion: v1
@@ -88,13 +87,13 @@ kind: Pod
 metadata: {{name: probe, namespace: default}}
 spec: {{schedulerName: none, containers: [{{name: probe, image: "{IMAGE_NAME}"}}]}}
 """
-"""The objects of a cluster in use. No kubelet runs the Pod ``probe``: the prober calls for it."""
+"""The objects of a cluster in use. The Pod ``probe`` is for the prober's calls; it never runs."""
 
 SCALE_DOWN = """
 kubectl annotate pod {names} controller.kubernetes.io/pod-deletion-cost=-100
 kubectl scale deployment web --replicas=4
 """
-"""Scale ``web`` down; these Pods are deleted first."""
+"""Scales ``web`` down. Kubernetes deletes the annotated Pods first."""
 
 PODS_PATH = "/api/v1/namespaces/default/pods"
 ENDPOINTS_PATH = "/apis/spiderpool.spidernet.io/v2beta1/spiderendpoints"
@@ -112,7 +111,7 @@ pytestmark = [
 
 
 class RunningPod(NamedTuple):
-    """The properties of a Pod that do not change while the Pod runs without an interruption."""
+    """The properties of a Pod that change if the Pod is interrupted."""
 
     uid: str
     address: str
@@ -133,7 +132,7 @@ def programs() -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(images_are_built: None, registry_data: Path) -> Iterator[BareCluster]:
-    """Not the cluster of other modules, because Orbweaver stays installed at the end."""
+    """A cluster of this module only, because Orbweaver stays installed at the end."""
     with BareCluster(registry_data) as cluster:
         yield cluster
 
@@ -170,7 +169,7 @@ def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
     record_testsuite_property: Callable[[str, object], None],
 ) -> None:
     cluster = cluster_with_spiderpool
-    # The names of the page's shell blocks, in their order.
+    # The page's shell blocks, in order.
     plan, save, definitions, standby, rehearse, remove_standby, multus, *rest = shell_blocks(GUIDE)
     old_multus, stop, start, serve, check, withdraw, resume, again, remove, restore = rest
     for name in ("ops", "build"):
@@ -229,14 +228,14 @@ def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
 
 
 def assert_pods_come_and_go(cluster: BareCluster, before: dict[str, RunningPod]) -> None:
-    """Start a Pod, and delete it; the Pods in ``before`` keep running."""
+    """Start and delete one Pod; assert that the Pods in ``before`` keep running."""
     scale(cluster, len(before) - 1)
     assert len(set(running_pods(cluster)) - set(before)) == 1
     keep_only(cluster, before)
 
 
 def keep_only(cluster: BareCluster, before: dict[str, RunningPod]) -> None:
-    """Scale down to the Pods in ``before``, and wait until all other addresses are released."""
+    """Scale down to the Pods in ``before``; wait until the deleted Pods' addresses are released."""
     newer = set(running_pods(cluster)) - set(before)
     cluster.shell(SCALE_DOWN.format(names=" ".join(sorted(newer))))
     cluster.until(
@@ -246,7 +245,7 @@ def keep_only(cluster: BareCluster, before: dict[str, RunningPod]) -> None:
 
 
 def running_pods(cluster: BareCluster) -> dict[str, RunningPod]:
-    """Return name -> ready Pod."""
+    """Return the ready Pods by name."""
     return {
         pod["metadata"]["name"]: RunningPod(
             pod["metadata"]["uid"],
@@ -261,7 +260,7 @@ def running_pods(cluster: BareCluster) -> dict[str, RunningPod]:
 
 
 def addresses_of_endpoints(cluster: BareCluster) -> dict[str, str]:
-    """Return address -> Pod, from all SpiderEndpoints but that of the Pod ``probe``."""
+    """Return address -> Pod, from the SpiderEndpoints, without the Pod ``probe``."""
     return {
         nic["ipv4"].partition("/")[0]: endpoint["metadata"]["name"]
         for endpoint in cluster.objects(ENDPOINTS_PATH)
@@ -283,7 +282,7 @@ def addresses_of_pool(cluster: BareCluster) -> dict[str, str]:
 def assert_unchanged(
     cluster: BareCluster, before: dict[str, RunningPod], claimed: dict[str, str]
 ) -> None:
-    """Assert that these Pods still run in the same containers, with the same distinct addresses."""
+    """Assert that Pods in ``before`` run without interruption, and that all addresses differ."""
     now, endpoints = running_pods(cluster), addresses_of_endpoints(cluster)
     assert before.items() <= now.items()
     assert claimed.items() <= endpoints.items()
@@ -303,7 +302,7 @@ def prober(cluster: BareCluster) -> CniProber:
 
 
 def outage_s(cluster: BareCluster, change: Callable[[], None]) -> float:
-    """Run ``change``; return how long ADD and DEL failed meanwhile, in seconds."""
+    """Run ``change``; return the outage of ADD and DEL meanwhile, in seconds."""
     with prober(cluster) as probe:
         wait_for_calls(cluster, probe)
         change()

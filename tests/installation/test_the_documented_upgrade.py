@@ -1,8 +1,7 @@
-"""The commands of docs/how-to/upgrade.md, word for word, from an installation of an earlier commit.
+"""Runs the commands of docs/how-to/upgrade.md on an installation of an earlier commit.
 
-Chart, CRDs and images of the earlier commit are built from the history of this clone. This version
-reads the event log of the earlier version; after the rollback, the earlier version reads the log of
-this version.
+After the upgrade, this version reads the event log of the earlier version. After the rollback, the
+earlier version reads the log of this version.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ INSTALL, UPGRADE, UNINSTALL = (
     PROJECT_ROOT / "docs/how-to" / name for name in ("install.md", "upgrade.md", "uninstall.md")
 )
 EARLIER_VERSION: Final = "c6d3db0a"
-"""A commit whose events, CRDs and chart lack fields and kinds of the present ones."""
+"""A commit whose events, CRDs and chart lack fields and kinds that exist now."""
 
 BUILD_EARLIER: Final = "make images REGISTRY=registry.example.com/ TAG=earlier"
 PUSH_EARLIER: Final = "make push-images REGISTRY=registry.example.com/ TAG=earlier"
@@ -50,7 +49,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def earlier(image_names: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone at the earlier commit, with its images built."""
+    """A clone at the earlier commit, after the build of the clone's images."""
     if git(PROJECT_ROOT, "cat-file", "-e", f"{EARLIER_VERSION}^{{commit}}").returncode:
         pytest.skip(needs(EARLIER_COMMIT, f"git has no commit {EARLIER_VERSION}"))
     clone = tmp_path_factory.mktemp("earlier") / "orbweaver"
@@ -65,7 +64,7 @@ def earlier(image_names: None, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_an_upgrade_and_a_rollback_lose_no_address(earlier: Path, cluster: BareCluster) -> None:
-    # The names of the pages' shell blocks, in their order.
+    # The pages' shell blocks, in order.
     _, push, install, pool = shell_blocks(INSTALL)
     upgrade, roll_back = shell_blocks(UPGRADE)
 
@@ -106,7 +105,7 @@ def test_an_upgrade_and_a_rollback_lose_no_address(earlier: Path, cluster: BareC
 
 
 def assert_addresses(cluster: BareCluster, expected: dict[str, str]) -> None:
-    """Assert that endpoints, the pool's status and the event log have exactly these addresses."""
+    """Assert that endpoints and pool have exactly these addresses, and the event log has them."""
     cluster.until(
         lambda: pod_by_address_of_endpoints(cluster) == expected, f"endpoints of {expected}"
     )
@@ -132,7 +131,7 @@ def pushed_digests(clone: Path) -> set[str]:
 
 
 def crd_versions_of_chart(clone: Path) -> dict[str, Any]:
-    """Kind -> ``spec.versions`` of its CRD, in the chart of a clone."""
+    """Kind -> ``spec.versions`` of the CRD, in the chart of a clone."""
     schemas = {}
     for path in sorted((clone / "ops/charts/orbweaver-crds/templates").glob("*.yaml")):
         for definition in yaml.safe_load_all(path.read_text("utf-8")):
@@ -141,6 +140,6 @@ def crd_versions_of_chart(clone: Path) -> dict[str, Any]:
 
 
 def git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run git in a directory; it may fail."""
+    """Run git in a directory; a failure is in the return code."""
     command = ["git", "-C", str(directory), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

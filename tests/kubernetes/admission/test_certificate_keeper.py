@@ -40,7 +40,7 @@ DAY_S = 86_400.0
 
 
 class Replica:
-    """The certificate keeper of one controller, with the permissions of the controller's account.
+    """The certificate keeper of one controller.
 
     The keeper creates an authority and a certificate in the Secret, copies the certificate into
     files, and writes the authority into the webhooks' ``caBundle``.
@@ -90,7 +90,7 @@ def set_api_clock(monkeypatch: pytest.MonkeyPatch, now_s: float) -> None:
 
 
 def ca_bundles(server: ApiServer) -> set[bytes]:
-    """The distinct CA bundles of all webhooks."""
+    """The distinct CA bundles of the webhooks."""
     return {
         base64.b64decode(webhook["clientConfig"].get("caBundle", ""))
         for path in CONFIGURATION_PATHS.values()
@@ -138,12 +138,12 @@ async def test_a_deleted_secret_is_created_again_and_the_webhooks_trust_its_auth
 
 
 @pytest.mark.parametrize("data", [{"tls.key": "bm9uZQ=="}, {"ca.crt": None}, {"ca.key": "????"}])
-async def test_a_secret_with_invalid_data_is_created_anew(
+async def test_a_secret_with_invalid_data_is_repaired(
     server: ApiServer, replicas: list[Replica], data: dict[str, Any]
 ) -> None:
     await replicas[0].keeper.reconcile()
     answer = server.request("PATCH", SECRET_PATH, {"data": data}, content=MERGE_PATCH)
-    if answer.status == 200:  # the API server refuses the last data, which is not base64
+    if answer.status == 200:  # the API server refuses "????", which is not base64
         await replicas[0].keeper.reconcile()
 
     (bundle,) = ca_bundles(server)
@@ -210,7 +210,7 @@ async def test_a_removed_ca_bundle_is_restored_and_other_fields_stay_as_edited(
 
     assert len(ca_bundles(server)) == 1
     edited = server.request("GET", path).body["webhooks"][0]["timeoutSeconds"]
-    assert edited == 3, "the keeper has changed a field that it does not manage"
+    assert edited == 3, "the keeper must change only caBundle"
 
 
 async def test_a_reconcile_without_differences_writes_nothing(
@@ -245,7 +245,7 @@ async def test_a_running_webhook_server_serves_the_renewed_certificate(
             return ssl.get_server_certificate(("127.0.0.1", host.port or 0)).encode()
 
         first = await asyncio.to_thread(served_pem)
-        # Then the keeper issues a new certificate.
+        # Without the Secret, the keeper issues a new certificate.
         await asyncio.to_thread(server.request, "DELETE", SECRET_PATH)
         await until(lambda: read(served_pem()) != read(first))
         running.cancel()

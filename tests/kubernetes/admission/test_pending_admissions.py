@@ -1,7 +1,7 @@
-"""The webhooks validate pools and subnets against all objects that they have admitted before.
+"""The webhooks validate pools and subnets against all admitted objects.
 
-The API server may store an admitted object later, and the controller translates the object into
-events of the log still later. Until then a record in etcd, the pending admission, describes it.
+The controller translates an admitted object into events later. Until then, a record in etcd
+describes the object: the pending admission.
 """
 
 from __future__ import annotations
@@ -31,23 +31,19 @@ TEN_ADDRESSES = ["10.6.0.10-10.6.0.19"]
 
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    """Webhooks; no controller translates objects, unless the test starts it.
-
-    ``create`` and ``replace`` of the webhooks return "" or the reason of a refusal.
-    """
+    """Webhooks without a translator; ``create`` and ``replace`` return "" or the refusal."""
     async with running_webhooks(server, tmp_path) as found:
         await found.cluster.stop_translator()
         yield found
 
 
 async def pending_names(webhooks: Webhooks) -> list[str]:
-    """The names of the pending admissions in the store."""
+    """The names of the objects of the pending admissions."""
     admissions = AdmissionStore(webhooks.cluster.store, webhooks.cluster.keys)
     return [admission.value.name for admission in (await admissions.read()).admissions]
 
 
 async def delete_without_finalizer(webhooks: Webhooks, kind: str, name: str) -> None:
-    """Remove the finalizer of the object, then delete the object."""
     server = webhooks.cluster.server
     freed = {"metadata": {"finalizers": None}}
     path = path_of(kind, name)
@@ -123,13 +119,13 @@ async def test_addresses_of_an_admitted_update_are_refused_to_another_pool(
     assert "SpiderIPPool/blue" in await webhooks.create(pool("green", ips=["10.6.0.19"]))
 
 
-async def test_an_admitted_pool_that_was_never_stored_blocks_others_only_for_a_limited_time(
+async def test_an_admitted_pool_that_is_not_stored_blocks_other_pools_for_a_limited_time(
     webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await webhooks.create(pool("blue", ips=TEN_ADDRESSES)) == ""
     await delete_without_finalizer(webhooks, "SpiderIPPool", "blue")
     refusal = await webhooks.create(pool("green", ips=TEN_ADDRESSES))
-    monkeypatch.setattr(admitter_module, "STORING_S_MAX", -5.0)  # the time is over
+    monkeypatch.setattr(admitter_module, "STORING_S_MAX", -5.0)  # the limit has passed
 
     assert "not applied yet" in refusal
     assert await webhooks.create(pool("green", ips=TEN_ADDRESSES)) == ""
@@ -161,7 +157,7 @@ async def test_a_sweep_deletes_pending_admissions_of_objects_that_the_api_server
 ) -> None:
     cluster = webhooks.cluster
     monkeypatch.setattr(admitter_module, "SWEPT_MAX", 1)  # a sweep checks one pending admission
-    monkeypatch.setattr(admitter_module, "STORING_S_MAX", -5.0)  # the time is over for all
+    monkeypatch.setattr(admitter_module, "STORING_S_MAX", -5.0)  # the limit has passed
     for number in range(3):
         assert await webhooks.create(pool(f"p-{number}", ips=[f"10.6.0.{number + 1}"])) == ""
     await delete_without_finalizer(webhooks, "SpiderIPPool", "p-1")

@@ -1,8 +1,8 @@
 """The Pod webhook adds slots to Pods.
 
-Slots are units of extended resources. A Pod requests one ``<NIC>-nic`` slot for each NIC of the
-host (master) that its networks use, and one ``sub-eni`` slot for each address that a network
-provider binds. Each test checks the Pod that a real API server would store.
+Slots are units of extended resources. A Pod requests one ``<NIC>-nic`` slot for each host NIC
+(master) of the Pod's networks, and one ``sub-eni`` slot for each address that a network provider
+binds.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from tests.support.kubernetes import ApiServer
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 INJECT = "cni.spidernet.io/network-resource-inject"
-"""The annotation of a Pod that selects the networks with this label. The webhook copies the same
-annotation of a network to the label."""
+"""A Pod's annotation, which selects networks whose label of the same name has the same value. The
+webhook sets the label from the network's annotation."""
 
 SLOTS = SlotSettings(request_nic_slots=True, provider_resource="spidernet.io/sub-eni")
 BOND = {"name": "bond9", "mode": 1}
@@ -46,12 +46,12 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
 
 
 async def serve_with_networks(webhooks: Webhooks, slots: SlotSettings) -> None:
-    """Serve the webhook; create three networks and wait until the webhook's cache has them."""
+    """Serve the webhook; create three networks; wait until the webhook's cache has the networks."""
     await webhooks.start(injection=InjectionSettings(slots=slots))
     labelled = network("macvlan", "by-label", macvlan=SELECTED_BY_LABEL)
     labelled["metadata"]["annotations"] = {INJECT: "team-a"}
     for multus_config in (
-        # "auto": a network provider binds the addresses.
+        # For "auto", a network provider binds the addresses.
         network("vlan", "cloud", vlan={"master": ["eth1"], "vlanMode": "auto"}),
         network("macvlan", "pair", macvlan={"master": ["eth2", "eth3"], "bond": BOND}),
         labelled,
@@ -63,7 +63,7 @@ async def serve_with_networks(webhooks: Webhooks, slots: SlotSettings) -> None:
 def create_pod_in_dry_run(
     server: ApiServer, annotations: dict[str, str], namespace: str = "default", **container: Any
 ) -> Object | None:
-    """The Pod that the server would store; None if the server refuses it."""
+    """The Pod that the server would store; None if the server refuses the Pod."""
     body = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -111,7 +111,7 @@ async def test_a_pod_requests_a_slot_for_each_master_of_its_networks_and_for_eac
         "sub-eni": "1",
     }
     assert await slots_of(webhooks, {INJECT: "team-a"}) == {"eth5-nic": "1"}
-    # A limit that the Pod sets itself is kept.
+    # The webhook keeps a limit that the Pod sets.
     own_limit = {"limits": {"spidernet.io/sub-eni": "3"}}
     assert await slots_of(webhooks, {NETWORKS: "cloud"}, resources=own_limit) == {
         "eth1-nic": "1",
@@ -139,9 +139,9 @@ async def test_the_webhook_adds_no_slots_when_no_node_offers_them(webhooks: Webh
 async def test_only_pods_with_networks_wait_for_the_list_of_networks(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pods, "LISTED_S_MAX", 0.01)  # such a Pod is refused after this time
+    monkeypatch.setattr(pods, "LISTED_S_MAX", 0.01)  # the limit of the wait
     api = Api(await open_connection(str(server.kubeconfig)))
-    injection = pods.PodInjection(api, SLOTS)  # not started, so it lists no networks
+    injection = pods.PodInjection(api, SLOTS)  # not started: lists no networks
 
     def creation_with(**annotations: str) -> AdmissionRequest:
         pod = {"metadata": {"annotations": annotations}, "spec": {"containers": [{}]}}
@@ -165,7 +165,7 @@ async def test_only_pods_with_networks_wait_for_the_list_of_networks(
 async def test_pods_are_stored_unchanged_when_injection_is_off_and_the_webhook_does_not_answer(
     webhooks: Webhooks,
 ) -> None:
-    await webhooks.start()  # without injection no webhook for Pods is registered
+    await webhooks.start()  # registers no webhook for Pods
     await webhooks.stop_serving()
 
     assert await slots_of(webhooks, {NETWORKS: "cloud,pair"}) == {}

@@ -1,7 +1,6 @@
 """The webhooks refuse objects with the HTTP code, the reason and the causes of Spiderpool.
 
-Some tests send objects through a real API server; others send an AdmissionReview directly to the
-webhook (``validate``, ``send_review``).
+Tests that call ``validate`` or ``send_review`` send an AdmissionReview directly to the webhook.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
 
 @pytest.fixture
 async def webhooks_without_subnets(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    """Webhooks and a translator where enableSpiderSubnet is false."""
+    """Webhooks and a translator with enableSpiderSubnet false."""
     async with running_webhooks(server, tmp_path, subnets_enabled=False) as found:
         yield found
 
@@ -65,7 +64,7 @@ def causes(answer: Answer) -> list[tuple[str, str]]:
 
 
 async def create_until_ready(webhooks: Webhooks, body: Object) -> Object:
-    """Create an object and wait until it is translated; return the stored object."""
+    """Create an object; wait until the object is ready; return the stored object."""
     answer = await create_object(webhooks, body)
     assert answer.status == 201, answer.message
     kind, name = body["kind"], body["metadata"]["name"]
@@ -196,7 +195,7 @@ async def test_a_changed_ip_version_is_forbidden(webhooks: Webhooks) -> None:
 @pytest.mark.parametrize(
     ("spec", "cause"),
     [
-        # In its causes Spiderpool calls the field hijackCIDR extraCIDR.
+        # Spiderpool's causes have the name extraCIDR for the field hijackCIDR.
         ({"hijackCIDR": ["10.0.0.0/8", "x"]}, ("FieldValueInvalid", "spec.extraCIDR[1]")),
         ({"podCIDRType": None}, ("FieldValueNotSupported", "spec.podCIDRType")),
         ({"podRPFilter": 3}, ("FieldValueNotSupported", "spec.podRPFilter")),

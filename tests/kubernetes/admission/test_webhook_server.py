@@ -68,7 +68,7 @@ async def test_a_pool_that_overlaps_another_pool_is_refused(webhooks: Webhooks) 
     assert await webhooks.create(pool("blue")) == ""
     await webhooks.cluster.until_condition("SpiderIPPool", "blue", "Ready", "True")
 
-    message = await webhooks.create(pool("green"))  # with the same address
+    message = await webhooks.create(pool("green"))  # the same address
     assert "spec.ips" in message
     assert "blue" in message
 
@@ -100,7 +100,7 @@ async def test_finalizers_can_be_removed_while_the_webhook_does_not_answer(
     ):
         body = {"metadata": {"finalizers": None}}
         assert await _merge(webhooks, kind, name, body) == ""
-    # This annotation is the name of a NAD, so a change needs the webhook.
+    # The API server calls the webhook for a change of this annotation, the name of a NAD.
     renamed = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
     assert "webhook" in await _merge(webhooks, "SpiderMultusConfig", "net", renamed)
 
@@ -109,7 +109,7 @@ async def test_changing_the_nad_name_of_a_network_is_refused(
     webhooks: Webhooks,
 ) -> None:
     config = network("custom")
-    config["metadata"]["labels"] = {"team": "a"}  # a label of the user must not matter
+    config["metadata"]["labels"] = {"team": "a"}  # labels must not matter
     assert await webhooks.create(config) == ""
 
     renamed = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
@@ -149,7 +149,7 @@ async def test_a_coordinator_with_a_missing_or_mistyped_field_is_refused_with_it
 
 
 async def _merge(webhooks: Webhooks, kind: str, name: str, body: Object) -> str:
-    """Merge a patch into an object; return the server's message, "" if it was merged."""
+    """Merge a patch into an object; return "" or the message of the refusal."""
     server = webhooks.cluster.server
     answer = await asyncio.to_thread(
         server.request, "PATCH", path_of(kind, name), body, content=MERGE_PATCH
@@ -193,7 +193,7 @@ async def test_a_network_gets_defaults_and_an_invalid_chained_plugin_is_refused(
 
     assert stored["spec"]["macvlan"]["mtu"] == 0
     assert stored["spec"]["coordinator"]["mode"] == "auto"
-    # The annotation is copied to a label, by which Pods select the network.
+    # The webhook copies the annotation to a label, by which Pods select the network.
     assert stored["metadata"]["labels"]["cni.spidernet.io/network-resource-inject"] == "team-a"
     invalid = network("macvlan", "invalid", macvlan={"master": ["ens3"]}, chainCNIJsonData=["{}"])
     assert "type is missing" in await webhooks.create(invalid)
@@ -295,7 +295,7 @@ async def test_a_pod_gets_the_networks_and_devices_that_its_annotation_selects_b
     team_a = {"cni.spidernet.io__rdma-resource-inject": "team-a"}
 
     def created() -> Object | None:
-        """The stored Pod; None as long as the webhook's cache has no network with the label."""
+        """The stored Pod; None until the webhook's cache has the network."""
         answer = server.request("POST", pods, pod_with_annotations("web-0", **team_a))
         return answer.body if answer.status == 201 else None
 

@@ -1,8 +1,7 @@
 """Spiderpool's end-to-end cases about Pods: long annotations, networks by name.
 
-An id such as E00007 is the case's id in docs/contributing/compatibility.md. The agent reads facts
-about Pods from a real API server (``shop``, whose Pods are in the namespace ``shop``). Each test
-calls the agent as a container runtime does.
+An id such as E00007 is a case in docs/contributing/compatibility.md. The agent reads Pods from a
+real API server, the fixture ``shop``. Tests call the agent as a container runtime does.
 """
 
 from __future__ import annotations
@@ -35,25 +34,21 @@ from tests.support.agent_harness import AgentHarness, running
 from tests.support.kubernetes import ApiServer
 
 __all__ = ("cluster", "shop")
-"""Fixtures that pytest must find in this module."""
+"""Imported fixtures, which pytest finds in this module."""
 
 IPPOOL = "ipam.spidernet.io/ippool"
 IPPOOLS = "ipam.spidernet.io/ippools"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 LONG_BYTES = 200_000
-"""Total size of the annotations of a Pod; an API server accepts 256 KiB."""
+"""The size of a Pod's annotations; an API server accepts 256 KiB."""
 
 LAN_AND_WAN: Any = [{"name": "lan", "namespace": "shop"}, {"name": "wan", "namespace": "shop"}]
 
 
 @pytest.fixture
 async def agent(cluster: Cluster, settings: Settings) -> AsyncIterator[AgentHarness]:
-    """An agent with three pools.
-
-    ``lan`` serves only the network ``lan``, ``wan`` only Pods that name the pool, and ``any`` is
-    the default pool.
-    """
+    """An agent with three pools: ``lan`` serves only network ``lan``; ``any`` is the default."""
     async with running(settings, MemoryStore(), facts=cluster.facts) as harness:
         await harness.pool(
             "lan", "10.6.0.0/16", "10.6.1.1-10.6.1.9", default=False, multus_names=("shop/lan",)
@@ -99,7 +94,7 @@ async def test_a_pod_of_several_containers_has_one_address(
 
 
 def create_pod_with(server: ApiServer, name: str, **annotations: str) -> Object:
-    """Create a Pod with annotations, given by their short names."""
+    """Create a Pod; ``annotations`` has short keys."""
     keys = {"ippool": IPPOOL, "ippools": IPPOOLS, "networks": NETWORKS, "default": DEFAULT_NETWORK}
     annotations_by_key = {keys[key]: text for key, text in annotations.items()}
     return create_pod(server, name, NODE_NAME, annotations=annotations_by_key)
@@ -108,7 +103,7 @@ def create_pod_with(server: ApiServer, name: str, **annotations: str) -> Object:
 async def test_a_pool_serves_the_network_that_its_multus_name_lists(
     shop: ApiServer, agent: AgentHarness
 ) -> None:
-    """D00009: the default network; a second network with and without names of interfaces."""
+    """D00009: the default network; a second network, for named and for unnamed interfaces."""
     lan = '{"ipv4":["lan"]}'
     first = create_pod_with(shop, "first", ippool=lan, default="shop/lan")
     named = [{"interface": "eth0", "ipv4": ["any"]}, {"interface": "net1", "ipv4": ["lan"]}]
@@ -128,7 +123,7 @@ async def test_a_pool_serves_the_network_that_its_multus_name_lists(
 async def test_an_add_is_refused_when_its_pool_is_for_another_network(
     shop: ApiServer, agent: AgentHarness, pools: str
 ) -> None:
-    """D00010: a list of pools with and without names of interfaces, and a single pool for eth0."""
+    """D00010: pools for named interfaces, for unnamed interfaces, and a single pool for eth0."""
     items = [{"interface": "eth0", "ipv4": ["any"]}, {"interface": "net1", "ipv4": ["lan"]}]
     if pools == "unnamed":
         items = [{"ipv4": item["ipv4"]} for item in items]
@@ -140,7 +135,7 @@ async def test_an_add_is_refused_when_its_pool_is_for_another_network(
     # The ADD of eth0 checks the pools of all interfaces.
     refused = await agent.call("ADD", "web", CNI_ARGS=cni_args_of(pod))
 
-    # Errors name an interface without a name by its index in the list.
+    # The error has the list index of an unnamed interface.
     nic = {"named": "net1", "unnamed": "1", "single": "eth0"}[pools]
     message = refused.error["msg"] + refused.error["details"]
     text = f"the spec.multusName [shop/lan] in the IPPool lan used by the Pod interface {nic}"

@@ -60,7 +60,7 @@ SETTINGS_OF_CONF_YML = read_settings({"hijackFurtherNics": False, "vethMTU": 900
 
 @pytest.fixture
 async def source(server: ApiServer) -> AsyncIterator[KubernetesCoordinator]:
-    """The agent's source of coordinator settings, after it has listed SpiderCoordinators."""
+    """The agent's source of coordinator settings, with SpiderCoordinators listed."""
     settings = Settings(
         "node-1", kubeconfig=str(server.kubeconfig), coordinator=SETTINGS_OF_CONF_YML
     )
@@ -74,7 +74,7 @@ async def source(server: ApiServer) -> AsyncIterator[KubernetesCoordinator]:
 
 
 async def write_status(server: ApiServer, **status: object) -> None:
-    """Write the status, as the leading controller does."""
+    """Write the status of the SpiderCoordinator ``default``."""
     path = f"{path_of(KIND, 'default')}/status"
     body = {"status": status}
     answer = await asyncio.to_thread(server.request, "PATCH", path, body, content=MERGE_PATCH)
@@ -234,7 +234,7 @@ async def test_an_agent_without_a_coordinator_name_watches_no_coordinators(
         ({"status": ["Synced"]}, "Expected `object`"),
     ],
 )
-def test_the_fault_of_an_unusable_coordinator_says_what_is_wrong(
+def test_the_fault_of_an_invalid_coordinator_names_the_field_or_the_expected_type(
     changed: Object, fault: str
 ) -> None:
     cached = cached_coordinator({"metadata": {"name": "default"}, "spec": {}} | changed)
