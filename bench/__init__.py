@@ -1,4 +1,4 @@
-"""The benchmark: measures Orbweaver in one run, and compares figures with documented targets.
+"""The benchmark: measures Orbweaver and compares the figures with documented targets.
 
 See docs/contributing/benchmarks.md.
 
@@ -8,9 +8,9 @@ See docs/contributing/benchmarks.md.
     table.py     the measures and their targets
     measures/    one module per measure
     rig/         shared by measures: etcd with fsync, agent processes, seeded data
-    callers/     programs that generate load; their CPU time is not counted as the agent's
+    callers/     programs that generate load
     simulation/  a cluster of hundreds of simulated nodes
 
-Timings are compared here and never in tests. The benchmark must only touch its own processes and
-directories.
+Tests never compare timings. The benchmark must only touch processes and directories that it
+created.
 """

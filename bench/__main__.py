@@ -32,7 +32,7 @@ def bench(
         bool, typer.Option("--list", help="list measures and their targets")
     ] = False,
 ) -> None:
-    """Measure Orbweaver on this machine, compared with bare transactions and a bare interpreter."""
+    """Measure Orbweaver on this machine."""
     if show_list:
         _show_list()
         return
@@ -42,7 +42,7 @@ def bench(
     except KeyError as error:
         typer.echo(f"no measure {error}: see --list", err=True)
         raise typer.Exit(EXIT_USAGE) from None
-    raise_gc_threshold()  # as in orbctl, because both read long logs
+    raise_gc_threshold()  # as in orbctl: both programs read long logs
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
     console = reporting.terminal(errors=quick)
     facts = machine.facts()

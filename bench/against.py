@@ -1,8 +1,8 @@
 """``bench/against.sh``: measures another IPAM plugin and Orbweaver alternately, with the same load.
 
-It runs the executable of each plugin once for each call, as a runtime does, with the same Pods,
-calls and callers. It writes only to standard output and to the file of ``--json``. At the end all
-its Pods are deleted and all processes that it started have ended.
+Each call runs the plugin's executable, as a container runtime does. The program writes only to
+standard output and to the file of ``--json``. All Pods and processes that the program created are
+gone when it ends.
 """
 
 from __future__ import annotations
@@ -46,26 +46,23 @@ CALLS_MAX: Final = 10_000
 CALLERS_MAX: Final = 256
 TURNS_MAX: Final = 100
 READY_S_MAX: Final = 120.0
-"""Seconds for which ADDs are retried until the first ADD of a plugin succeeds."""
+"""Seconds in which an ADD of a plugin must succeed; earlier ADDs may fail."""
 
 RETRY_S: Final = 1.0
 PROBES_MAX: Final = int(READY_S_MAX / RETRY_S)
-"""The largest number of ADDs until the first one succeeds."""
-
 TERMINATED_S: Final = 1.0
-"""Seconds from setting the Pods' deletion timestamps to the first DEL: containers take time to
-end."""
+"""Seconds between setting the Pods' deletion timestamps and the first DEL. In a cluster, the
+containers end in this time."""
 
 SETTLED_S: Final = 4.0
-"""Seconds between the last call and the reading of the CPU time: agents and controllers may write
+"""Seconds to wait after the last call before the CPU time is read. Agents and controllers may write
 to the API server after a call."""
 
 
 class Plan(NamedTuple):
     """The calls to measure.
 
-    In each turn, and for each number of ``callers``, each plugin gets ``calls`` ADDs and as many
-    DELs.
+    In each turn, each plugin gets ``calls`` ADDs and ``calls`` DELs for each number of ``callers``.
     """
 
     calls: int
@@ -74,12 +71,12 @@ class Plan(NamedTuple):
 
     @property
     def pods(self) -> int:
-        """The number of Pods: for the readiness check, the warm-up and the measured calls."""
+        """The number of Pods for the readiness check, the warm-up and the measured calls."""
         return PROBES_MAX + max(self.callers) + self.calls * len(self.callers) * self.turns
 
 
 class Cell(NamedTuple):
-    """The calls of one verb to one plugin, with one number of callers.
+    """The results of one verb for one plugin, with one number of callers.
 
     ``side``: the name of the plugin. ``rate``: calls per second. ``percentiles``: milliseconds.
     """
@@ -94,7 +91,7 @@ class Cell(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """All results. ``cpu_ms``: by plugin, the CPU time of all its processes per ADD and DEL."""
+    """All results. ``cpu_ms``: plugin name -> CPU time of one ADD and one DEL, in all processes."""
 
     cells: list[Cell]
     cpu_ms: dict[str, float]
@@ -105,7 +102,7 @@ def against(
     conf: Annotated[
         Path,
         typer.Argument(
-            help="The network configuration, JSON. Its ipam.type names the plugin; @ROOM@ in it is"
+            help="The network configuration, JSON. Its ipam.type names the plugin. @ROOM@ is"
             " replaced by the path of the plugin's temporary directory."
         ),
     ],
@@ -116,9 +113,9 @@ def against(
     start: Annotated[
         str,
         typer.Option(
-            help="A shell command that starts the daemons of the plugin, such as its agent. Its"
-            " environment has ROOM (the temporary directory), NODE_NAME, and KUBECONFIG of a new"
-            " API server. Its process group is ended afterwards."
+            help="A shell command that starts the daemons of the plugin. The command's environment"
+            " has ROOM (the temporary directory), NODE_NAME, and KUBECONFIG of a new API server."
+            " The command's process group is ended afterwards."
         ),
     ] = "",
     calls: Annotated[
@@ -200,10 +197,7 @@ def _fail(text: str, status: int = EXIT_USAGE) -> NoReturn:
 
 
 def _measure(plan: Plan, rival: Rival) -> Comparison:
-    """Start both sides (each a plugin with its servers), and call them alternately.
-
-    Raises SideFailed.
-    """
+    """Start both plugins with their servers, and call them alternately. Raises SideFailed."""
     kubernetes = not (missing := missing_programs())
     if missing:
         _print_error(
@@ -212,7 +206,7 @@ def _measure(plan: Plan, rival: Rival) -> Comparison:
         )
     elif not rival.start:
         _print_error(
-            f"without --start, no API server is started for {rival.plugin.name}; Orbweaver has one"
+            f"no --start: {rival.plugin.name} has no API server, but Orbweaver has an API server"
         )
     pods = range(NEW_PODS, NEW_PODS + plan.pods)
     with Lab(FULL_SCALE) as lab, ExitStack() as stack:
@@ -259,7 +253,7 @@ def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:
 
 
 def _wait_ready(lab: Lab, side: Side) -> None:
-    """Try ADDs, each for another Pod, until one succeeds; delete its Pod. Raises SideFailed."""
+    """Try ADDs, each for another Pod, until an ADD succeeds. Raises SideFailed."""
     failures: list[str] = []
     for number in range(PROBES_MAX):
         pod = [NEW_PODS + number]
@@ -281,7 +275,7 @@ def _warm_up(lab: Lab, side: Side, pods: Sequence[int]) -> None:
 
 
 def _terminate(lab: Lab, sides: Sequence[Side], pods: Sequence[int]) -> None:
-    """Set the deletion timestamp of the Pods; a real Pod has one when its sandbox is deleted."""
+    """Set the deletion timestamp of the Pods, which real Pods have before the DEL."""
     for etcd in filter(None, (side.etcd for side in sides)):
         lab.fill(etcd, lambda store, _: terminate_pods(store, pods))
     time.sleep(TERMINATED_S)

@@ -9,15 +9,15 @@ from typing import Any, Literal, NamedTuple
 SIGNIFICANT_DIGITS = 4
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 MANY_SAMPLES = 20
-"""From this number of samples on, the spread leaves out the lowest and the highest tenth."""
+"""With this number of samples or more, the spread excludes the lowest and the highest tenth."""
 
 
 class NotTaken(Exception):
-    """A measure was skipped, because a program that it needs is missing; the text names it."""
+    """A measure was skipped, because a program is missing; the text names the program."""
 
 
 class Target(NamedTuple):
-    """The bound that a figure must reach. ``aim``: a better value, which is not required."""
+    """The bound that a figure must reach. ``aim``: a better value than the bound, not required."""
 
     kind: Literal["at least", "at most"]
     bound: float
@@ -37,7 +37,8 @@ class Figure(NamedTuple):
     """One measured value.
 
     ``reference``: the value to compare with, from the same run and in the same unit, or None.
-    ``note``: sizes and details. ``samples``, ``references``: the values of single repetitions.
+    ``note``: sizes and details. ``samples``: the value of each repetition. ``references``: the
+    reference of each repetition.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Figure(NamedTuple):
 
     @property
     def spread(self) -> tuple[float, float]:
-        """Lowest and highest sample; from ``MANY_SAMPLES`` on the 10th and 90th percentile."""
+        """Lowest and highest sample; with ``MANY_SAMPLES`` or more, 10th and 90th percentile."""
         samples = self.samples or (self.value,)
         if len(samples) < MANY_SAMPLES:
             return min(samples), max(samples)
@@ -91,7 +92,7 @@ def median_figure(
 
 
 def ratio_figure(name: str, ratios: Sequence[float], compared_with: str, note: str = "") -> Figure:
-    """A figure whose value is a ratio to ``compared_with``; its reference is 1."""
+    """A figure with the median of ratios to ``compared_with``."""
     return Figure(name, median(ratios), f"x {compared_with}", 1.0, note, tuple(ratios))
 
 

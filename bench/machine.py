@@ -1,4 +1,4 @@
-"""Describes the machine and its load, on which every figure depends."""
+"""Describes the machine and its load."""
 
 from __future__ import annotations
 

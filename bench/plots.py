@@ -32,7 +32,7 @@ _LEAST = 1e-3
 
 
 def write(directory: Path, figures: Sequence[Figure]) -> list[Path]:
-    """Write the PNG files and return their paths. Needs matplotlib, which only full runs import."""
+    """Write the PNG files and return their paths. Requires matplotlib."""
     import matplotlib as mpl  # noqa: PLC0415  # slow to import
 
     mpl.use("Agg")
@@ -44,7 +44,7 @@ def write(directory: Path, figures: Sequence[Figure]) -> list[Path]:
 
 
 def _targets(directory: Path, figures: Sequence[Figure]) -> Path:
-    """Plot how many times each figure is better than its bound; from 1 on the target is met."""
+    """Plot how many times better than its bound each figure is. A target is met from 1 on."""
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     shown = [figure for figure in figures if _bound(figure)]
@@ -104,7 +104,7 @@ def _plot_samples(axes: Axes, figure: Figure) -> None:
 
 
 def _percentiles(directory: Path, figures: Sequence[Figure]) -> Path:
-    """Plot times by percentile, in rows (ADD, DEL), columns (pools) and lines (callers)."""
+    """Plot latencies by percentile: a row for each verb, a column for each pool."""
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     by_name = {figure.name: figure for figure in figures}

@@ -26,10 +26,7 @@ def lines(result: MeasureResult) -> str:
 
 
 def table(results: Sequence[MeasureResult]) -> Table:
-    """A table of all figures except percentiles, with their targets and whether they are met.
-
-    ``reference``: a value of the same run to compare with; ``ratio``: the value over it.
-    """
+    """A table of all figures except percentiles, with targets."""
     shown = Table(title="Orbweaver benchmarks", title_justify="left")
     for name in ("figure", "value", "spread", "unit", "reference", "ratio", "target", "met"):
         right = name in ("value", "reference", "ratio")
@@ -70,7 +67,7 @@ def notes(results: Sequence[MeasureResult]) -> Table:
 
 
 def terminal(*, errors: bool) -> Console:
-    """A console on standard output or error; if it is not a terminal, as wide as the tables."""
+    """A console on standard output or standard error, ``WIDTH`` wide if this is not a terminal."""
     console = Console(stderr=errors, highlight=False)
     if not console.is_terminal:
         console.width = WIDTH

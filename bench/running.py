@@ -1,6 +1,6 @@
 """Runs the chosen measures one after the other, each with a share of the time.
 
-If a measure fails, the others continue. The caller prints the figures.
+If a measure fails, the next measure runs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from bench.table import Measure
 
 
 class MeasureResult(NamedTuple):
-    """The result of one measure: its figures, its duration and the load of the machine.
+    """The result of one measure.
 
     ``load``: the load averages before the measure. ``failure``: the exception that ended the
-    measure, or "". ``missing``: the missing program because of which it was skipped, or "".
+    measure, or "". ``missing``: the missing program because of which the measure was skipped, or
+    "".
     """
 
     measure: Measure
@@ -43,7 +44,7 @@ def run_measures(
     with Lab(scale) as lab:
         for number, measure in enumerate(measures):
             shares = sum(remaining.share for remaining in measures[number:])
-            # Unused time of earlier measures is divided among the later ones.
+            # Unused time of earlier measures is divided among the remaining measures.
             lab.set_time_budget((ends - time.monotonic()) * measure.share / shares)
             result = _run_measure(lab, measure)
             show(result)

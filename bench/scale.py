@@ -11,22 +11,22 @@ class Scale(NamedTuple):
     """Sizes of one run.
 
     ``seconds_max``: time budget of all measures together. ``rounds``: the largest number of
-    repetitions of a measure; a measure makes fewer when its time is used up.
+    repetitions of a measure.
 
     ``adds``: ADDs of 32 callers in one round; ``lone_adds``: ADDs of one caller in one round.
-    ``few_claims``, ``claims``: existing claims of the two clusters that are compared; ``pools``:
-    pools of each of them. ``full_pool``: addresses of the pool with one free address. ``events``:
-    events of the long log. ``contending_pods``: Pods that several agents add concurrently;
-    ``agents_apart``: whether these agents are separate processes. ``calls``: calls of executables.
-    ``executions``: workflow executions in one round. ``sleepers``: sleeping executions; ``idle_s``:
-    seconds for which their worker is observed. ``leaks``: claims to reclaim. ``reported_s``:
-    seconds for which status writes are observed. ``objects``: existing pools when commands are
-    measured. ``imported``: pools of one import. ``closed``: existing closed executions when
-    executions are archived. ``cluster_pods``: Pods of a large cluster; ``bare_controller``: whether
-    a controller without Kubernetes is measured for comparison. ``quiet_s``: seconds for which an
-    idle cluster is observed. ``one_large_round``: whether the CPU time of ADDs is measured in one
-    large round. ``simulated``: size of the simulated cluster. ``replaced``: Pods replaced for the
-    percentiles of one number of callers in one pool.
+    ``few_claims``, ``claims``: existing claims of the smaller and of the larger cluster.
+    ``pools``: existing pools of each cluster. ``full_pool``: addresses of the pool with one free
+    address. ``events``: events of the long log. ``contending_pods``: Pods that several agents add
+    concurrently. ``agents_apart``: whether these agents are separate processes. ``calls``: calls of
+    executables. ``executions``: workflow executions in one round. ``sleepers``: sleeping
+    executions. ``idle_s``: seconds for which the worker of sleeping executions is observed.
+    ``leaks``: claims to reclaim. ``reported_s``: seconds for which status writes are observed.
+    ``objects``: existing pools when commands are measured. ``imported``: pools of one import.
+    ``closed``: existing closed executions when executions are archived. ``cluster_pods``: Pods of a
+    large cluster. ``bare_controller``: whether a controller without Kubernetes is measured for
+    comparison. ``quiet_s``: seconds for which an idle cluster is observed. ``one_large_round``:
+    whether the CPU time of ADDs is measured in one large round. ``simulated``: size of the
+    simulated cluster. ``replaced``: Pods replaced in one pool by one number of callers.
     """
 
     name: str
@@ -87,8 +87,8 @@ QUICK_SCALE = Scale(
     simulated=Size(nodes=120, pools=10, pods=10, rack_pods=15, changes=10, change_pause_s=0.1),
     replaced=500,
 )
-"""A quick run takes at most 120 s. The 90 s in addition to ``seconds_max`` are for rounds that
-began before the end of their time, and for first rounds that take longer than their time."""
+"""A quick run takes at most 120 s: ``seconds_max``, and 90 s for rounds that exceed the time
+budget."""
 
 FULL_SCALE = Scale(
     name="full",

@@ -1,14 +1,12 @@
-"""Runs etcd transactions like those of an ADD, without the agent: "bare" transactions.
-
-The measures compare rates and latencies of ADDs with those of bare transactions.
+"""Runs "bare" transactions: etcd transactions like those of an ADD, sent without an agent.
 
 A bare transaction has three compares, three puts of 200 B, and three reads in its failure branch.
-The client "grpc" sends it with grpc.aio, without batching. The client "own" sends the same requests
-with our HTTP/2 channel, as an agent does.
+The client "grpc" sends the transaction with grpc.aio. The client "own" sends the transaction with
+our HTTP/2 channel, as an agent does.
 
 Parameters: ``endpoint`` (of etcd), ``callers``, ``count``, ``first`` (the first serial number; no
-number may be used twice), ``client`` ("grpc" or "own"). Report: ``seconds``, ``latencies_ms``,
-``cpu_ms`` (of this process, per transaction).
+serial number may be used twice), ``client`` ("grpc" or "own"). Report: ``seconds``,
+``latencies_ms``, ``cpu_ms`` (of this process, per transaction).
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Runs an executable many times, with ``callers`` concurrent processes, as container runtimes do.
 
-A run is timed from the start of its process to its end. Input and output of a run are files; the
-output is read after the measurement.
+A run is timed from the start to the end of the process.
 
 Parameters: ``command``, ``environments`` (one for each run), ``stdin`` (a file), ``directory`` (for
-the output), ``callers``. Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` (the mean of a run),
+the output), ``callers``. Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` (the mean of all runs),
 ``failures`` (the output of each failed run).
 """
 
@@ -28,7 +27,6 @@ def run(parameters: dict[str, Any]) -> dict[str, Any]:
     failed: list[int] = []
 
     def begin_next() -> None:
-        """Start the next run, if one is left."""
         upcoming = next(remaining, None)
         if upcoming is not None:
             number, environment = upcoming

@@ -1,7 +1,7 @@
-"""Sends CNI calls to the framed sockets of agents, which receive calls as binary frames.
+"""Sends CNI calls as binary frames to the framed sockets of agents.
 
 Each call opens a new connection, as the CNI executable does. All callers are in one process with
-one epoll and no event loop, to leave the CPU to the agents. Frames are made before the measurement.
+one epoll and no event loop, to leave the CPU to the agents.
 
 Parameters: ``sockets``, ``callers``, ``verb``, ``first`` (the number of the first Pod), ``count``
 (of Pods), ``netconf``. Report: ``seconds``, ``latencies_ms``, ``failures`` (texts), ``addresses``

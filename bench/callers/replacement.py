@@ -1,8 +1,7 @@
-"""Replaces Pods as rolling updates do, each by a DEL and then an ADD.
+"""Replaces Pods as rolling updates do: a DEL of an existing Pod, then an ADD of a new Pod.
 
-The calls are binary frames, sent to the framed socket of an agent (``bench.rig.frames``). Each
-caller deletes an existing Pod, and after the answer adds a new one. So even a full pool has a free
-address for each ADD. All callers are in one process with one epoll, as in ``framed``.
+A caller sends the ADD after the answer to the DEL, so that even a full pool has a free address for
+the ADD. The calls are binary frames to the framed socket of an agent (``bench.rig.frames``).
 
 Parameters: ``socket``, ``callers``, ``existing`` (numbers of Pods, at least one for each caller),
 ``first`` (the number of the first new Pod), ``count`` (of new Pods), ``netconf``. Report:
@@ -26,7 +25,7 @@ _FAILURE_BYTES_MAX: Final = 500
 
 
 class _Call(NamedTuple):
-    """A call in progress. ``new``: the number of the Pod that this replacement adds."""
+    """A call in progress. ``new``: the number of the Pod to add after the DEL."""
 
     connection: Connection
     verb: str
@@ -58,7 +57,7 @@ class Replacements:
                 self._advance(descriptor)
 
     def _replace(self) -> None:
-        """Start the next replacement, if a new Pod is left: delete the oldest existing Pod."""
+        """Delete the oldest existing Pod, if a new Pod is left to add."""
         new = next(self._new, None)
         if new is not None:
             self._begin("DEL", self.existing.popleft(), new)

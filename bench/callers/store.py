@@ -1,11 +1,10 @@
 """Appends claims to the event store: by the writer's group commit, or each in its own transaction.
 
-Both ways use the same client, the event loop uvloop, and the same keys, guards and values.
 A claim has three compares, one event, and two keys (endpoint and address) with values of 200 B.
 
 Parameters: ``endpoint`` (of etcd), ``way`` ("writer" or "transactions"), ``callers``, ``count``,
 ``first`` (the number of the first Pod; no number may be used twice).
-Report: ``seconds``, ``transactions`` (the number of transactions).
+Report: ``seconds``, ``transactions`` (a number).
 """
 
 from __future__ import annotations
@@ -93,7 +92,7 @@ async def measure(parameters: dict[str, Any]) -> dict[str, Any]:
     await writer.open()
     first, grouped = parameters["first"], parameters["way"] == "writer"
     append = through_writer(writer) if grouped else by_transactions(store, first)
-    # Made before the measurement, because making a claim is not part of the store's cost.
+    # All proposals are made before the measurement.
     proposals = iter(
         [
             proposal(serial, writer.event_id(), pool_revision)

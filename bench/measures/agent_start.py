@@ -1,7 +1,7 @@
 """The start time and memory of an agent in a cluster with a thousand pools and many claims.
 
-The start time ends with the first successful health check. Memory is read after some ADDs. The
-agent is compared with an agent in a cluster with one pool and no claims; each round starts both.
+The start time ends with the first successful health check. Memory is read after the warm-up ADDs.
+The reference is an agent in a cluster with one pool and no claims.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""ADDs at the agent's socket for CNI calls: rate with 32 callers, time with one, CPU of the agent.
+"""ADDs of one agent: rate with 32 callers, latency with one caller, CPU of the agent.
 
-The ADDs are compared with bare transactions (etcd transactions like those of an ADD, without the
-agent), which each round runs on the same etcd: by a client with grpc.aio, and by the agent's own
-etcd client. The pool is nearly empty, so that nearly every ADD
-succeeds with its first transaction; other measures use full pools.
+The ADDs are compared with bare transactions on the same etcd: etcd transactions like those of an
+ADD, sent without an agent. Bare transactions are sent with grpc.aio, or with the agent's own etcd
+client. The pool is nearly empty, so that nearly every ADD succeeds with one transaction.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ def measure(lab: Lab) -> list[Figure]:
 def _ratios(
     many: list[Calls], bare_many: list[Calls], lone: list[Calls], bare_lone: list[Calls]
 ) -> list[Figure]:
-    """The ADDs of each round relative to the bare transactions of the same round."""
+    """ADDs relative to the bare transactions of the same round."""
     rounds = list(zip(many, bare_many, strict=True))
     lone_rounds = zip(lone, bare_lone, strict=True)
     return [

@@ -1,8 +1,7 @@
-"""The time to compute a past state of a long log: the console's overview and address grid.
+"""The time to compute a past state from a long log: the console's overview and address grid.
 
-The console reads the log into an index once. as_of_cold_s is the time to build the index and to
-compute the first overview and grid. as_of_1m_ms (1m: a million events) is the time of each later
-jump to a random log position: overview and grid as JSON, without HTTP.
+as_of_cold_s is the time to build the index of the log, and to compute the first overview and grid.
+as_of_1m_ms (1m: a million events) is the time of a later overview and grid, at a random position.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from tests.support.etcd import EtcdCluster
 from tests.support.memory import column_bytes
 
 JUMPS = 10
-"""Jumps to random positions in one round."""
+"""Computations at random log positions in one round."""
 
 SEED = 1
 

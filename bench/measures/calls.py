@@ -14,8 +14,7 @@ WARM_UP_CALLS = 300
 """ADDs before the measurement, so that the agent has imported modules and opened connections."""
 
 UNLIMITED_ALLOCATIONS = {"SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS": "10000000"}
-"""Environment of an agent: a limit of a pool's allocations that no measure reaches. The agent still
-counts allocations."""
+"""Environment of an agent: a limit of allocations per pool that no measure reaches."""
 
 
 class CallFailed(Exception):
@@ -48,7 +47,7 @@ class AddCaller:
         self.add(WARM_UP_CALLS, 32, *pools)
 
     def add(self, count: int, callers: int, *pools: str) -> Calls:
-        """Run ADDs for new Pods, from these pools or the default pools. Raises CallFailed."""
+        """Run ADDs for new Pods from ``pools`` (default: the default pools). Raises CallFailed."""
         parameters = {"sockets": [str(self._agent.framed_path)], "verb": "ADD", "callers": callers}
         parameters |= {"first": self._next, "count": count, "netconf": netconf(pools).decode()}
         self._next += count
@@ -70,7 +69,7 @@ class BareTransactions:
         self._next = 0
 
     def run(self, count: int, callers: int, client: str = "grpc") -> Calls:
-        """Run bare transactions with the client "grpc" (grpc.aio) or "own" (ours)."""
+        """Run bare transactions with the client "grpc" (grpc.aio) or "own" (the agent's client)."""
         parameters: dict[str, Any] = {
             "endpoint": self._endpoint,
             "callers": callers,

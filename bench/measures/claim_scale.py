@@ -1,4 +1,4 @@
-"""The time of an ADD of one caller with many existing claims, relative to the time with few.
+"""The time of an ADD of one caller with many existing claims, relative to that with few claims.
 
 Each round calls two agents, each with its own etcd. They differ only in the number of claims.
 """

@@ -1,8 +1,7 @@
 """The cost of the eBPF programs for ClusterIPs, per connection and per change of a Service.
 
-Connections are over loopback in a network namespace, where a connection costs least and the share
-of the programs is largest. The maps have thousands of other Services. The programs apply to sockets
-that a process creates while it is in their cgroup.
+Connections use loopback, where the programs have the largest share of a connection's cost. The
+programs apply to sockets that this process creates while it is in the harness's cgroup.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The time to create a pool among few and among many other pools, and the time to import pools.
 
-The commands are those of ``orbctl apply``. All pools are ranges of one CIDR, and each command must
-rule out that its pool overlaps another one.
+The commands are those of ``orbctl apply``. All pools are ranges of one CIDR, so that each command
+must check for overlaps with other pools.
 """
 
 from __future__ import annotations

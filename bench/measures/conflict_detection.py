@@ -1,11 +1,11 @@
 """The time of conflict detection, with and without a conflicting host.
 
-A conflicting host is one with the same address. The agent waits for its answer for a fixed time,
-the window (``CONFLICT_WINDOW_S``). Without a conflicting host, the figure is the elapsed time minus
-the window.
+A conflicting host has the address of the Pod. The agent waits for answers of conflicting hosts for
+a fixed time, the window (``CONFLICT_WINDOW_S``). Without a conflicting host, the figure is the
+elapsed time minus the window.
 
-A bridge connects two namespaces: the Pod's, and that of a host with the addresses ``TAKEN``. The
-Pod's namespace probes ``UNIQUE`` or ``TAKEN``, both families concurrently, as an ADD does.
+A bridge connects the Pod's namespace with the namespace of a host that has the addresses ``TAKEN``.
+A detection probes IPv4 and IPv6 concurrently, as an ADD does.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The console of a long log in Chromium: time of the first page, and of a jump of the slider.
 
-The server reads the log into its index before the measurement, as ``orbctl console`` does at its
-start. The browser, with an empty cache, times the first page from the navigation until the content
-is painted. A jump is timed from the input of the slider until the page of a pool shows the
-instant of the slider.
+The server reads the log before the measurement. The first page is timed from the navigation, with
+an empty browser cache, until the content is painted. A jump is timed from the slider's input event
+until the page of a pool shows new content.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ JUMP = """(async (share) => {
   }
   return performance.now() - begin;
 })"""
-"""JavaScript function: moves the slider to a share (0 to 1) of its range; returns the milliseconds
-until the page has new content."""
+"""JavaScript function: moves the slider to a share (0 to 1) of the slider's range; returns the
+milliseconds until the page has new content."""
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -89,7 +88,7 @@ async def _rounds(lab: Lab, browser: Browser, url: str) -> tuple[list[float], li
     jumps: list[float] = []
     slowest = 0.0
     for _ in lab.rounds():
-        page = await browser.open(url)  # each page has a new browser context: nothing is cached
+        page = await browser.open(url)  # in a new browser context, with an empty cache
         await page.expect(LOADED)
         paints.append(float(await page.evaluate(PAINTED)))
         pool = await browser.open(f"{url}#/pools/{BIG_POOL.name}")

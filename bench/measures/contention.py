@@ -1,10 +1,11 @@
 """Eight agents allocate all addresses of one pool concurrently: failures, duplicates and time.
 
-In a full run the agents are processes, and all callers are in another process. In a quick run the
-agents are nodes of the test harness in one process, each with its own etcd client, writer and copy
-of the configuration. Each round uses two new etcds: one with a pool twice as large as needed, for
-the comparison of the time, and one with as many addresses as Pods, whose log is checked for
-violations. Failures and duplicates are summed over the rounds.
+In a full run, each agent is a process. In a quick run, the agents are nodes of the test harness in
+one process.
+
+Each round allocates from two pools, each in a new etcd. The first pool has two addresses for each
+Pod, and is the reference for the time. The second pool has one address for each Pod. Failures and
+duplicates are those of the second pool, summed over the rounds.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ ROUNDS = 3
 
 
 class Outcome(NamedTuple):
-    """The results of all ADDs: error texts, returned addresses, and the seconds that all took."""
+    """The results of all ADDs: error texts, returned addresses, and seconds in total."""
 
     failures: list[str]
     allocated: list[str]

@@ -1,11 +1,10 @@
 """The coordinator's ADD and DEL: CPU time, waiting time, and leaks.
 
 ``measure`` and ``measure_crowd`` run the coordinator in threads of this process, for Pods with one
-dual-stack NIC. CPU time is that of the thread, user and system. The rest of the elapsed time is
-waiting time: locks and grace periods of the kernel, and other processes.
+dual-stack NIC. CPU time is the user and system time of the thread. Waiting time is the elapsed time
+minus the CPU time.
 
-``measure_executable`` runs the executable ``coordinator``, which calls an agent, for Pods with one
-IPv4 NIC. It times the process from start to end.
+``measure_executable`` times the executable ``coordinator``, for Pods with one IPv4 NIC.
 """
 
 from __future__ import annotations
@@ -106,8 +105,7 @@ def measure_executable(lab: Lab) -> list[Figure]:
 def measure_crowd(lab: Lab) -> list[Figure]:
     """Measure coordinator_add_32_ms and leaks_after_10k (objects left after 10,000 ADDs and DELs).
 
-    There are as many workers as in an agent, so that the kernel's grace periods, 30 ms for each
-    DEL, overlap.
+    With as many workers as in an agent, the kernel's grace periods (30 ms for each DEL) overlap.
     """
     durations_ms: list[float] = []
     with _network() as network, _workers(network, COORDINATOR_THREADS) as workers:
@@ -120,7 +118,7 @@ def measure_crowd(lab: Lab) -> list[Figure]:
             durations_ms.append((time.perf_counter() - began) * 1e3)
             _all_done(workers.submit(pod.delete) for pod in pods)
 
-        # The first run creates threads, rules and routing tables of the node; they are not leaks.
+        # The first call creates threads, rules and routing tables that stay: they are not leaks.
         add_and_delete_all()
         before = _count_objects(node, pods)
         for _ in lab.rounds(ceil(ADDS_AND_DELS / CONCURRENT)):
@@ -146,7 +144,7 @@ def measure_crowd(lab: Lab) -> list[Figure]:
 
 @contextmanager
 def _network() -> Iterator[NetworkHarness]:
-    """A network harness whose attachment records are in memory, as /run is on a node."""
+    """A network harness with attachment records in memory, like /run on a node."""
     with TemporaryDirectory(prefix="ow-bench-", dir=MEMORY) as directory:
         network = NetworkHarness(Path(directory))
         try:
@@ -183,7 +181,7 @@ def _timed(call: Callable[[], object]) -> CallTimes:
 
 
 def _executable_ms(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
-    """Run the executable with the result of IPAM as prevResult; return its milliseconds."""
+    """Run an ADD with the result of IPAM as prevResult; return the milliseconds."""
     conf = {
         "cniVersion": "1.0.0",
         "name": "lab",
@@ -209,7 +207,7 @@ def _executable_ms(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> f
             stdin=stdin,
             stdout=subprocess.DEVNULL,
         )
-        # No timeout: with a timeout, Python polls for the end at growing intervals.
+        # No timeout: with a timeout, Python polls for the exit at growing intervals.
         status = process.wait()
         duration_ms = (time.perf_counter() - began) * 1e3
     assert status == 0

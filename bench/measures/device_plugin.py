@@ -35,7 +35,7 @@ def measure(lab: Lab) -> list[Figure]:
     """Measure devices_ready_s and device_allocate_ms."""
     root = lab.new_directory("devices")
     source = _source(root)
-    # A short path, because paths of sockets are limited.
+    # Linux limits the length of a socket's path.
     with tempfile.TemporaryDirectory(prefix="ow-") as short:
         kubelet = Kubelet(Path(short) / PLUGINS_DIRECTORY)
         ready_s, allocate_ms = asyncio.run(_measure(lab, source, kubelet))
@@ -92,7 +92,7 @@ def _source(root: Path) -> VfSource:
 
 
 def _nic(tree: SysTree, number: int) -> NodePolicy:
-    """Write a NIC with its virtual functions into the tree; return the policy for them."""
+    """Write a NIC with virtual functions into the tree; return the NIC's policy."""
     name, counts = f"rail{number}", {"sriov_totalvfs": str(VFS), "sriov_numvfs": str(VFS)}
     device = tree.device(f"0000:{number:02x}:00.0", vendor="0x15b3", device="0x101d", **counts)
     tree.link(name, device, mtu="9000", type="1", carrier="1")

@@ -2,9 +2,9 @@
 
 ``wf_rate``: executions with one activity, started by callers in this process and completed by a
 worker in another process. ``wf_rate_of_bare``: the rate of each round divided by the rate of bare
-transactions (etcd transactions like those of an ADD, without the agent) just before and after the
+transactions (etcd transactions like those of an ADD). Bare transactions run before and after each
 round, because the speed of the machine changes. ``wf_replay_4000_ms``: the time to replay about
-4,000 events, as a worker does when it takes over a long execution.
+4,000 events.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ EVENTS_PER_ERRAND = 6
 HISTORY_EVENTS = 4_000
 BARE_CALLERS = 32
 WARM_UP = 300
-"""Executions before the first round: the worker imports code and fills its caches."""
+"""Executions before the first round, with which the worker fills its caches."""
 
 ROUNDS_MIN = 5
-"""The smallest number of rounds, also if the time budget is used up."""
+"""Rounds that run even if the measure has no time left."""
 
 BARE_PER_EXECUTION = 3
 """Bare transactions for each execution of a round: three take about as long as one execution."""

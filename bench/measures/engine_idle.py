@@ -1,7 +1,7 @@
 """The CPU of a worker that owns ten thousand sleeping executions.
 
-The figure is the CPU time of the worker's process during some seconds, in percent of one core. It
-is compared with the CPU time of the same worker before it has executions.
+The figure is the CPU time of the worker's process during some seconds, in percent of one core. The
+reference is the CPU time of the same worker without executions.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ async def _begin(lab: Lab, etcd: EtcdCluster, count: int) -> None:
                 await client.start(Sleeper, id=f"sleeper-{number}")
 
         await asyncio.gather(*(caller() for _ in range(STARTERS)))
-        # A key of the inbox is deleted when the worker has processed its message.
+        # After processing a message, the worker deletes the message's key in the inbox.
         inbox = Get(*WorkflowKeys(lab.keys, DEFAULT_QUEUE).range_of("wake/inbox"), count_only=True)
         while (await store.read([inbox])).ranges[0].count:
             await asyncio.sleep(POLL_S)

@@ -26,12 +26,12 @@ from ops import installer
 
 
 class Executable:
-    """The installed CNI executable, run as a runtime runs it."""
+    """The installed CNI executable, called as a container runtime calls it."""
 
     def __init__(self, lab: Lab, socket_path: Path) -> None:
         directory = lab.new_directory("cni")
         installer.install(directory / "bin", directory / "net.d")
-        # Not the link in .venv: an interpreter that is started by it also reads pyvenv.cfg.
+        # Not the link in .venv, through which the interpreter would also read pyvenv.cfg.
         self.bare_command = [os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
         self.command = [str(directory / "bin" / "spiderpool")]
         self.netconf = directory / "netconf"
@@ -72,7 +72,7 @@ class Executable:
                 (os.POSIX_SPAWN_DUP2, stdout.fileno(), 1),
             ]
             began = time.perf_counter()
-            # Not ``subprocess``, which would add up to half of the executable's own time.
+            # Not ``subprocess``: its overhead is up to half of the executable's time.
             process = os.posix_spawn(command[0], command, variables, file_actions=streams)
             status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
             duration_ms = (time.perf_counter() - began) * 1e3

@@ -1,7 +1,6 @@
 """The time of a history query of one address in a long log; nine tenths of the log are archived.
 
-Each query starts without a cache: it reads the archive's cursor, opens the archive files, and uses
-their index to find the blocks with the address. The start of ``orbctl`` is not included.
+Each query starts without a cache. The start of ``orbctl`` is not included.
 """
 
 from __future__ import annotations
@@ -24,11 +23,10 @@ QUERIES = 10
 """Queries in one round."""
 
 ADDRESSES_MAX = 65_536
-"""Each query is for one of at most this many addresses. A long log has claimed them all."""
+"""The number of addresses from which queries choose in a full run."""
 
 EVENTS_PER_ADDRESS = 3
-"""A log with N events has claimed at least N / ``EVENTS_PER_ADDRESS`` addresses. Therefore queries
-in a short log are for fewer addresses than ``ADDRESSES_MAX``."""
+"""A log with N events has claimed at least N / ``EVENTS_PER_ADDRESS`` addresses."""
 
 SEED = 1
 

@@ -1,7 +1,7 @@
 """ADDs with the CNI executable in a cluster with a real API server.
 
-Eight callers run the executable. The Pods exist in the API server and belong to a Deployment. Each
-round also runs an interpreter that does nothing, with which the ADDs are compared.
+Eight callers run the executable. The Pods exist in the API server and belong to a Deployment. The
+reference is an interpreter that does nothing.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """CPU time of all processes of a cluster per ADD, and requests to the API server per ADD.
 
-The processes are an API server, an agent, a controller and two etcds: one of the API server, one of
-agent and controller. Eight callers run the CNI executable for 200 Pods of the API server.
-The CPU time is read 4 s after the last ADD, when agent and controller have written the status of
-pools and the SpiderEndpoints. The CPU time that the processes use without ADDs is measured first
-and subtracted; the note of the figure also has the unreduced sum. The result is compared with the
-CPU time of an interpreter that does nothing, run before and after the ADDs.
+Eight callers run the CNI executable for 200 Pods. The other processes are an API server, an agent,
+a controller and two etcds: one for the API server, one for agent and controller. The CPU time that
+these processes use without ADDs is measured first and subtracted. The reference is the CPU time of
+an interpreter that does nothing.
 
 Figures are means of all rounds, not medians: the API server collects garbage in about every second
 round, and then uses twice the CPU time. A quick run has one large round.
@@ -28,16 +26,16 @@ from bench.rig.lab import Lab
 
 CALLERS: Final = 8
 PODS: Final = 200
-"""Pods of one round, and runs of a bare interpreter before and after the round."""
+"""Pods of one round. A bare interpreter runs this often before each round and after each round."""
 
 ROUNDS_MIN: Final = 3
-"""The smallest number of rounds of a full run, so that the API server collects garbage in at least
-one of them. The one large round of a quick run has ``PODS * ROUNDS_MIN`` Pods."""
+"""The smallest number of rounds of a full run: the API server collects garbage in at least one
+round. The one large round of a quick run has ``PODS * ROUNDS_MIN`` Pods."""
 
 WARM_UP_PODS: Final = 50
 STATUS_WRITES_S: Final = 4.0
-"""Seconds from the last ADD until the CPU time is read. Meanwhile agent and controller write the
-status of pools and the SpiderEndpoints."""
+"""Seconds from the last ADD until the CPU time is read. In this time, agent and controller write
+SpiderEndpoints and the status of pools."""
 
 IDLE_S_MAX: Final = 4.0
 """The longest time, in seconds, for which the processes are measured without ADDs."""
@@ -50,16 +48,15 @@ REQUESTS_SHOWN_MAX: Final = 8
 """Kinds of requests in the note of ``kube_requests_per_add``, the most frequent first."""
 
 Clocks = Mapping[str, Callable[[], float]]
-"""For each part of the cluster (agent, controller, API server, etcd): a function that returns the
-CPU seconds of its processes."""
+"""Part of the cluster (such as "agent") -> function that returns the part's CPU seconds."""
 
 
 class Cost(NamedTuple):
     """CPU time of one round, or the means of several rounds.
 
-    ``parts_ms``: per ADD, of the executable and of each part of ``Clocks``, reduced by its share of
-    ``idle_ms``. ``idle_ms``: per ADD, the CPU time that all parts use in the same time if there are
-    no ADDs. ``bare_ms``: of one bare interpreter.
+    ``parts_ms``: per ADD, the CPU time of the executable and of each part of ``Clocks``, without
+    idle CPU time. ``idle_ms``: per ADD, the idle CPU time: what all parts use in the duration of a
+    round if there are no ADDs. ``bare_ms``: the CPU time of one bare interpreter.
     """
 
     parts_ms: dict[str, float]
@@ -157,7 +154,7 @@ def _figures(costs: Sequence[Cost], pods: int) -> list[Figure]:
 
 
 def _requests_figure(requests: Counter[str], adds: int) -> Figure:
-    """The figure of requests per ADD; its note has the most frequent kinds."""
+    """The figure of requests per ADD. The note lists the most frequent kinds of requests."""
     shown = (
         f"{kind} {count / adds:.2f}" for kind, count in requests.most_common(REQUESTS_SHOWN_MAX)
     )

@@ -1,8 +1,8 @@
 """A controller in a cluster of ten thousand Pods with claims: start time, memory, status writes.
 
-The Pods, their SpiderEndpoints and a hundred pools exist before the controller starts, as when a
-controller is replaced. While a caller allocates a hundred addresses per second in one pool, a watch
-of the pool measures the time from each allocation until the status of the pool counts it.
+The Pods, their SpiderEndpoints and a hundred pools exist before the controller starts. A caller
+allocates a hundred addresses per second in one pool. The lag of a status write is the time from an
+allocation until the pool's status counts the allocation.
 """
 
 from __future__ import annotations
@@ -37,21 +37,20 @@ from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 
 PODS: Final = 10_000
-"""The number of Pods in a full run. A quick run has fewer Pods and reports their number in the unit
-of its figures ("s, with 1,000 Pods instead of 10,000")."""
+"""Pods in a full run. A quick run has fewer Pods."""
 
 POOLS: Final = 100
 RATE: Final = 100
 """Allocations per second while status writes are measured."""
 
 BUSY: Final = "busy"
-"""The name of the pool in which the addresses are allocated, and whose status is watched."""
+"""The name of the pool in which the caller allocates addresses."""
 
 BUSY_ADDRESSES: Final = 8_000
 ROUNDS: Final = 3
 REFERENCE_WRITES: Final = 20
 SETTLED_S: Final = 2.0
-"""Seconds after the last allocation within which the status must count it."""
+"""Seconds after the last allocation within which the status must count all allocations."""
 
 POLL_S: Final = 0.02
 
@@ -69,9 +68,9 @@ class StatusChange(NamedTuple):
 class StatusWrites(NamedTuple):
     """Measurements of status writes.
 
-    ``lags_ms``: for each allocation, the milliseconds until the first status that counts it;
-    ``writes_s``: status writes per second; ``bare_ms``: the milliseconds from a write of an
-    unrelated object until its watch event.
+    ``lags_ms``: for each allocation, the milliseconds until the first status that counts the
+    allocation. ``writes_s``: status writes per second. ``bare_ms``: the milliseconds from a write
+    of an unrelated object until the watch event of the object.
     """
 
     lags_ms: list[float]
@@ -82,11 +81,11 @@ class StatusWrites(NamedTuple):
 def measure(lab: Lab) -> list[Figure]:
     """Measure controller_start_10k_s, controller_rss_10k_mb, status_lag_ms and status_writes_s."""
     require_programs()
-    # The key of both: whether the controller has an API server.
+    # The keys of both dicts say whether the controller has an API server.
     started: dict[bool, list[float]] = {True: [], False: []}
     memory_mb: dict[bool, list[float]] = {True: [], False: []}
     status_writes: StatusWrites | None = None
-    # Each round starts a controller with Kubernetes; in a full run also one without, the reference.
+    # The reference, a controller without Kubernetes, is only part of a full run.
     variants = (True, False) if lab.scale.bare_controller else (True,)
     etcd = lab.etcd(lab.seed("kube-10k", lambda store, keys: _fill(lab, store, keys)))
     with api_server(lab.new_directory("kube"), etcd) as server:
@@ -97,7 +96,7 @@ def measure(lab: Lab) -> list[Figure]:
                     started[with_cluster].append(controller.ready_s)
                     controller.wait_idle()
                     memory_mb[with_cluster].append(controller.rss_mb())
-                    # Measured once: the Pods without addresses get their addresses here.
+                    # Measured once: afterwards, all Pods have addresses.
                     status_writes = status_writes or asyncio.run(
                         _measure_status_writes(lab, etcd, server)
                     )
@@ -143,7 +142,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 async def _fill(lab: Lab, store: KeyValueStore, keys: Keys) -> None:
-    """Write Pods with claims and SpiderEndpoints, and Pods that get addresses of the busy pool."""
+    """Write Pods with claims and SpiderEndpoints, and Pods without claims for the busy pool."""
     pools = await write_pools(store, [*many_pools(POOLS), exact_pool(BUSY, BUSY_ADDRESSES)])
     await seed(store, keys, pools, spread_addresses(pools[:POOLS], lab.scale.cluster_pods))
     pods_without_address = range(NEW_PODS, NEW_PODS + _allocations(lab))
@@ -164,7 +163,7 @@ def _controller(lab: Lab, etcd: EtcdCluster, server: ApiServer | None) -> Contro
 
 
 async def _measure_status_writes(lab: Lab, etcd: EtcdCluster, server: ApiServer) -> StatusWrites:
-    """Allocate addresses of the busy pool while its status is watched."""
+    """Allocate addresses of the busy pool, and watch the pool's status."""
     api = Api(await open_connection(str(server.kubeconfig)))
     variables = {**UNLIMITED_ALLOCATIONS, KUBECONFIG_VARIABLE: str(server.kubeconfig)}
     agent = lab.agent(etcd, NODE, variables)
@@ -203,7 +202,8 @@ async def wait_counted(changes: list[StatusChange], count: int) -> None:
         if time.monotonic() > deadline:
             counted = changes[-1].allocated if changes else 0
             raise CallFailed(
-                f"the status counts {counted} of {count} allocations {SETTLED_S:g} s after the last"
+                f"the status counts {counted} of {count} allocations"
+                f" {SETTLED_S:g} s after the last allocation"
             )
         await asyncio.sleep(POLL_S)
 
@@ -224,7 +224,7 @@ def lags_ms(answered: list[float], changes: list[StatusChange]) -> list[float]:
 
 
 async def _bare(api: Api) -> list[float]:
-    """The milliseconds from each write of an unrelated object until its watch event."""
+    """The milliseconds from each write of an unrelated object until the watch event."""
     body = {
         "apiVersion": API_VERSION,
         "kind": "SpiderCoordinator",

@@ -1,8 +1,7 @@
 """DELs and ADDs of one caller at the agent's framed socket, in a cluster with a controller.
 
-The Pods of the DELs have a deletion timestamp, as real Pods have when a runtime deletes their
-sandboxes. Each round measures ADDs and DELs; both begin when agent and controller are idle, because
-all processes share the machine.
+The Pods of the DELs have a deletion timestamp, as in a real cluster. ADDs and DELs begin when agent
+and controller are idle, because all processes share the machine.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The CPU time of an idle controller and an idle agent, and their memory.
 
 CPU time is measured during some seconds in a cluster of 200 Pods, in percent of one core. Memory is
-the resident memory after 1,000 Pods. The API server is real. The agent has allocated an address to
-each Pod, and the controller has written the Pod's SpiderEndpoint.
+the resident memory after 1,000 Pods. The agent has allocated an address to each Pod, and the
+controller has written the Pod's SpiderEndpoint.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ RATE: Final = 1_000
 """ADDs per second before the measurement."""
 
 SETTLED_S: Final = 1.0
-"""Seconds between ``wait_idle`` and the measurement: late status writes and the archiving of
-closed workflow executions end in this time."""
+"""Seconds between ``wait_idle`` and the measurement. In this time, the last status writes and the
+archiving of closed workflow executions end."""
 
 
 def measure(lab: Lab) -> list[Figure]:

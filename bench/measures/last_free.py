@@ -1,8 +1,7 @@
 """The time of an ADD in a pool with exactly one free address, a different address each time.
 
 Before each ADD, a seeded Pod is deleted; the ADD must find the released address. Only the ADD is
-timed. The cool-down, the time for which a released address is not allocated again, is 0. The ADDs
-are compared with ADDs of one caller in a nearly empty pool.
+timed. Released addresses have no cool-down. The reference is an ADD in a nearly empty pool.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ async def _fill(store: KeyValueStore, keys: Keys, addresses: int) -> None:
 
 
 class SingleCalls:
-    """Makes one call at a time, timed in this process, which does nothing else meanwhile."""
+    """Makes and times one call at a time, in this process."""
 
     def __init__(self, agent: AgentProcess) -> None:
         self._parameters = {"sockets": [str(agent.framed_path)], "callers": 1, "count": 1}

@@ -1,7 +1,7 @@
 """The long log that several measures read: nine tenths in archive files, a tenth in etcd.
 
-It is made once in a run. Each measure starts an etcd on a copy of the etcd data, and reads the same
-archive files.
+The log is made once in a run. Each measure starts an etcd on a copy of the etcd data. All measures
+read the same archive files.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def long_log(lab: Lab) -> SeededLog:
 
 
 def unit_ms(lab: Lab) -> str:
-    """The text of the unit "ms"; it names the number of events if that is not a full run's."""
+    """The unit "ms". In a quick run, the text also names the number of events."""
     events = lab.scale.events
     if events == FULL_RUN_EVENTS:
         return "ms"

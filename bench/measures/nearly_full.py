@@ -1,7 +1,7 @@
 """The time of ADDs in a nearly full pool.
 
 In each round, one agent deletes seeded Pods, and another agent adds as many Pods. Only the ADDs are
-timed. They are compared with ADDs of one caller in a nearly empty pool.
+timed. The reference is an ADD in a nearly empty pool.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Latencies of ADD and DEL up to p99.9: 1, 8 and 32 callers, in pools of different utilisation.
 
-Callers replace Pods through the agent's socket for the CNI executables
-(docs/reference/cni-executables.md): each deletes a Pod and adds a new Pod. The
-Pods are in three pools, measured one after the other with the same agent, controller and etcd: one
-pool is nearly empty, one has 99 % of its addresses claimed, and one is full. Released addresses
-have no cool-down before they are allocated again.
+Callers replace Pods: each caller deletes a Pod and then adds a new Pod. Three pools are measured,
+one after the other: a nearly empty pool, a pool with 99 % of its addresses claimed, and a full
+pool. Released addresses have no cool-down.
 """
 
 from __future__ import annotations
@@ -28,11 +26,11 @@ from core.eventstore.kv import KeyValueStore
 
 CALLERS: Final = (1, 8, 32)
 EXISTING: Final = 64
-"""How many Pods of each pool are replaced, the oldest first: about as many as a node has."""
+"""Pods in each pool that can be replaced: about as many as a node has."""
 
 WARM_UP: Final = 4 * EXISTING
-"""Replacements in each pool before the measurement. After them no replaced Pod is a seeded
-one: as on a node, the agent has added each Pod that it deletes."""
+"""Replacements in each pool before the measurement. After the warm-up, the agent only deletes Pods
+that it has added, as on a node."""
 
 SITUATIONS: Final = {
     "empty": "a nearly empty pool",

@@ -1,10 +1,10 @@
 """Reclaim of one Pod and of ten thousand leaks, and a scan of a hundred thousand claims.
 
 ``reclaim_one_ms``: the time from the command that deletes a Pod's record until the jobs of a
-controller, with the default delay of 0, have deleted its endpoint. ``reclaim_10k_s``: the time from
-the start of the jobs to the last release of claims whose Pods are gone. Instead of waiting for the
-10 s between two scans, the measure adds them to the time. ``scan_100k_s``: one scan, which reads
-all claims and plans releases.
+controller have deleted the Pod's endpoint. ``reclaim_10k_s``: the time from the start of the jobs
+until all claims of missing Pods are released. The measure does not wait for the 10 s between two
+scans, but adds 10 s to the time. ``scan_100k_s``: one scan, which reads all claims and plans
+releases.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class EmptyCluster:
     """A source of cluster objects that has one Pod, the controller's."""
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
-        """Return the Pod and its node, as list requests would."""
+        """Return the Pod and the node of the controller."""
         listings = {kind: KindListing(claims_read) for kind in LISTED}
         objects = ListedObjects([CONTROLLER_POD], [NodeState("n1", ready=True)])
         return ClusterSnapshot(objects, listings, claims_read)
@@ -108,7 +108,7 @@ def _measure_one(lab: Lab) -> Figure:
 
 
 async def _reclaim_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]:
-    """Delete the records of a round's Pods; return the milliseconds until each is reclaimed."""
+    """Create Pods and delete their records; return the milliseconds of each reclaim."""
     async with (
         lab.store(etcd) as store,
         NodeHarness(store, cluster=CLUSTER, cool_down_s=0) as node,
@@ -125,7 +125,7 @@ async def _reclaim_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]
 
 
 async def _wait_listening(node: NodeHarness, host: JobHost, name: str) -> None:
-    """Create and delete the record of a Pod until the jobs have received a change of it."""
+    """Create and delete the record of a Pod until the jobs have received a change."""
     await node.add(pod(name))
     while not host.listener.received:
         await node.configurator.apply(ApplyRecord(RecordDefined("Pod", "shop", name)), TEST_CAUSE)
@@ -135,7 +135,7 @@ async def _wait_listening(node: NodeHarness, host: JobHost, name: str) -> None:
 
 @asynccontextmanager
 async def _watch_deleted(store: KeyValueStore, keys: Keys) -> AsyncIterator[asyncio.Queue[bytes]]:
-    """Queue the keys of deleted endpoints; return when the watch has started."""
+    """Yield a queue of the keys of deleted endpoints, when the watch has started."""
     deleted: asyncio.Queue[bytes] = asyncio.Queue()
     endpoints = keys.range_of("endpoint")
     revision = (await store.read([Get(*endpoints, count_only=True)])).revision
@@ -248,12 +248,12 @@ def _measure_scan(lab: Lab) -> Figure:
 
 
 async def _scans(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]:
-    """The seconds of each scan, and of reading the same keys just before it."""
+    """The seconds of each scan, and of reading the same keys before the scan."""
     scans_s: list[float] = []
     reads_s: list[float] = []
 
     async def start_execution(_: ReclaimDeadline) -> None:
-        raise AssertionError("no Pod is deleted here, so no execution starts")
+        raise AssertionError("an execution started, but no Pod was deleted")
 
     async with lab.store(etcd) as store:
         releases = Releases(store, lab.keys, ShardWriters(store, lab.keys))

@@ -1,8 +1,8 @@
 """The rate of replaying the log, in events per second.
 
-``replay_rate``: reading, verifying and decoding all events in order. ``replay_live_rate``: reading,
-verifying and decoding the events that are in etcd. ``replay_state_rate``: reading, verifying and
-decoding all events, and applying them to a ledger, as a rebuild or ``orbctl verify`` does.
+All rates include reading, verifying and decoding. ``replay_rate`` is for all events.
+``replay_live_rate`` is for the events in etcd. ``replay_state_rate`` is for all events, and also
+includes applying the events to a ledger.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Timing(NamedTuple):
 
 
 class _Laps:
-    """A stopwatch whose laps follow each other, so that their sum is the total time."""
+    """A stopwatch. The sum of all laps is the total time."""
 
     def __init__(self) -> None:
         self._mark = time.perf_counter()
@@ -61,14 +61,14 @@ class _Laps:
 
 
 class Replay(NamedTuple):
-    """One replay of the log. ``sealed``: of the archived events; ``live``: of those in etcd."""
+    """One replay of the log. ``sealed``: the archived events. ``live``: the events in etcd."""
 
     sealed: Timing
     live: Timing
 
     @property
     def whole(self) -> Timing:
-        """Archive and live log together."""
+        """The timing of all events."""
         return self.sealed.plus(self.live)
 
 

@@ -1,8 +1,7 @@
 """The time to archive and delete closed executions among many others, relative to few others.
 
 Each of two workers has its own etcd with closed executions in all shards. In each round, one worker
-after the other archives and deletes its oldest executions. Before the measurement, each worker
-reads the data that the owner of a shard reads only once.
+after the other archives and deletes its oldest executions.
 """
 
 from __future__ import annotations
@@ -33,12 +32,10 @@ FEW: Final = 100
 """Closed executions in the smaller etcd."""
 
 RETIRED: Final = 9
-"""Executions that each worker archives and deletes in one round; ``FEW`` are enough for all
-rounds."""
+"""Executions that each worker archives and deletes in one round."""
 
 GAP_MS: Final = 60_000
-"""Milliseconds between the ends of two executions. The cutoff of a round is between two ends, so
-that exactly the requested number of executions is due."""
+"""Milliseconds between the ends of two consecutive executions."""
 
 FIRST_CLOSED_MS: Final = 1_700_000_000_000
 """The end of the first execution, in Unix milliseconds."""
@@ -105,7 +102,7 @@ async def _retirement(lab: Lab, etcd: EtcdCluster) -> AsyncIterator[Retirement]:
         while len(worker.shards) < SHARD_COUNT:
             await asyncio.sleep(0.05)
         retirement = Retirement(worker, files)
-        # Not measured: the owner of a shard reads some data only the first time.
+        # The first calls are not measured: the owner of a shard reads some data only once.
         await retirement.retire(0)
         await retirement.retire(RETIRED)
         yield retirement

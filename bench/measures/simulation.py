@@ -1,6 +1,6 @@
 """A cluster of simulated nodes: pools change, all Pods start concurrently, and a rack is lost.
 
-Each node has an agent's view (its copy of the configuration), writer and etcd connection; many
+Each node has a writer, an etcd connection, and a view: the node's copy of the configuration. Many
 nodes share a process (``bench.simulation``). A run fails if a view lacks a change, an address is
 allocated twice, the log has a violation, or a claim leaks.
 """

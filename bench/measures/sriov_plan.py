@@ -1,7 +1,6 @@
 """The time to plan the virtual functions of a large node.
 
-The node has eight NICs with sixteen virtual functions each, and two policies for each NIC. Planning
-is pure: it reads and changes nothing.
+The node has eight NICs with sixteen virtual functions each, and two policies for each NIC.
 """
 
 from __future__ import annotations

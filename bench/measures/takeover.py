@@ -1,8 +1,8 @@
 """The time until another worker runs the executions of a killed worker.
 
-Two workers share sleeping executions; one of them is killed. The time ends when each execution has
-answered a query that was sent after the kill. It is compared with the same queries to two running
-workers.
+Two workers share sleeping executions; one worker is killed. The time ends when each execution has
+answered a query that was sent after the kill. The reference is the time of the same queries to two
+running workers.
 """
 
 from __future__ import annotations

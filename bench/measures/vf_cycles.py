@@ -1,8 +1,7 @@
 """Objects left on a node after attaching and detaching virtual functions a thousand times.
 
-The node is a virtual machine with an SR-IOV card; its agent has created seven virtual functions by
-a policy (``tests/vm/vf_cycles.py``). The machine's processor is emulated, so booting takes a minute
-or more.
+The node is a virtual machine with an SR-IOV card and seven virtual functions
+(``tests/vm/vf_cycles.py``). The machine takes a minute or more to boot.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from bench.rig.daemon import DaemonProcess
 
 
 class AgentProcess(DaemonProcess):
-    """One agent. ``framed_path``: its socket for the frames of ``bench.rig.frames``."""
+    """One agent. ``framed_path``: the socket for frames (``bench.rig.frames``)."""
 
     def __init__(
         self, directory: Path, etcd: str, node: str, variables: Mapping[str, str] = {}

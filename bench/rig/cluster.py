@@ -1,8 +1,7 @@
 """A small cluster with a real API server, an agent, and a controller.
 
 The API server has its own etcd; agent and controller share another etcd. Several measures share the
-cluster (``Lab.shared``), because its start takes longer than most measures; each measure creates
-its own Pods.
+cluster (``Lab.shared``), because starting the cluster takes longer than most measures.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class Cluster:
         self._controller: ControllerProcess | None = None
 
     def controller(self) -> ControllerProcess:
-        """The controller; starts it if it does not run."""
+        """Return the controller, started if necessary."""
         if self._controller is None:
             variables = {KUBECONFIG_VARIABLE: str(self.server.kubeconfig)}
             directory = self._lab.new_directory("controller")
@@ -69,16 +68,13 @@ class Cluster:
         return self._controller
 
     def stop_controller(self) -> None:
-        """Stop the controller if it runs, so that it does not write to the API server."""
+        """Stop the controller, if it runs."""
         controller, self._controller = self._controller, None
         if controller is not None:
             controller.stop()
 
     def new_pods(self, count: int) -> range:
-        """Create Pods in the API server, and wait until agent and controller have cached them.
-
-        Returns the numbers of the Pods.
-        """
+        """Create Pods; return their numbers when agent and controller are idle."""
         pods = range(self._next, self._next + count)
         self._next += count
         self._lab.fill(self.objects, lambda store, _: write_pods(store, pods))
@@ -91,7 +87,7 @@ class Cluster:
         wait_all_idle([self.agent, *controller])
 
     def terminate(self, pods: Sequence[int]) -> None:
-        """Set the deletion timestamp of Pods; a real Pod has one when its sandbox is deleted."""
+        """Set the deletion timestamp of Pods, which real Pods have before the DEL."""
         self._lab.fill(self.objects, lambda store, _: terminate_pods(store, pods))
 
 

@@ -1,7 +1,7 @@
 """Runs an agent or a controller as a process, connected to one etcd.
 
-Guarantee: the daemon is ready when ``start`` returns, and ends with its context manager. It is
-configured only by environment variables; none of its code is replaced.
+Guarantee: the daemon is ready when ``start`` returns, and ends with its context manager. The daemon
+is configured only by environment variables.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.etcd import free_ports
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 READY_S_MAX = 60.0
 IDLE_SHARE_MAX = 0.05
-"""Share of a core; a daemon below it for ``IDLE_WINDOW_S`` counts as idle."""
+"""A daemon is idle if it uses at most this share of a core during ``IDLE_WINDOW_S``."""
 
 IDLE_WINDOW_S = 0.5
 IDLE_S_MAX = 120.0
@@ -32,7 +32,7 @@ _POLL_S = 0.01
 _PROBE_S = 1.0
 _LOG_CHARACTERS = 2_000
 _SETTINGS_PREFIXES = ("ORBWEAVER_", "SPIDERPOOL_")
-"""Prefixes of environment variables with settings, which a daemon does not inherit from here."""
+"""Prefixes of environment variables that a daemon does not inherit from this process."""
 
 
 class DaemonFailed(Exception):
@@ -40,7 +40,7 @@ class DaemonFailed(Exception):
 
 
 class DaemonProcess:
-    """One daemon. ``ready_s``: from its start to its first successful health check."""
+    """One daemon. ``ready_s``: seconds from the start to the first successful health check."""
 
     def __init__(self, directory: Path, module: str, variables: Mapping[str, str]) -> None:
         self.directory = directory
@@ -98,7 +98,7 @@ class DaemonProcess:
             )
 
     def wait_ready(self) -> None:
-        """Wait until the daemon is healthy. Raises DaemonFailed with the end of its log."""
+        """Wait until the daemon is ready. Raises DaemonFailed with the end of the log."""
         assert self._process is not None
         while not self.is_ready():
             waited_s = time.perf_counter() - self._started

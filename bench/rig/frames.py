@@ -1,8 +1,7 @@
 """Makes frames, the binary form of CNI calls at the agent's socket, for Pods with serial numbers.
 
-See docs/reference/cni-executables.md, "Framing". All data of a Pod is computed from its number, so
-a DEL of a seeded Pod needs only the number. This module shares no code with the executables or the
-agent.
+See docs/reference/cni-executables.md, "Framing". All data of a Pod is computed from the Pod's
+number. This module shares no code with the executables or the agent.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from typing import Any, NamedTuple
 NAMESPACE = "shop"
 INTERFACE = "eth0"
 NEW_PODS = 1 << 32
-"""Pods that a measure adds have at least this number; seeded Pods have smaller ones."""
+"""The first number of the Pods that a measure adds. Seeded Pods have smaller numbers."""
 
 _HASH_FACTOR = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276BF3A27251F86C6A11D0C18E95
-"""A Pod's number times this factor gives its container id, of 64 digits as a runtime's. The factor
-is odd, so no two Pods have the same id."""
+"""The container id is a Pod's number times this factor, modulo 2**256. The factor is odd, so that
+no two Pods have the same container id."""
 
 
 class PodIdentity(NamedTuple):
-    """The names of a Pod and its sandbox, in the usual lengths."""
+    """The names of a Pod and the Pod's sandbox, in usual lengths."""
 
     name: str
     uid: str
@@ -53,7 +52,7 @@ def netconf(pools: Sequence[str] = (), socket_path: str = "") -> bytes:
 
 
 def environment(verb: str, serial: int) -> dict[str, str]:
-    """The environment variables that a runtime sets for a call."""
+    """The environment variables that a container runtime sets for a call."""
     pod = identity(serial)
     return {
         "CNI_COMMAND": verb,

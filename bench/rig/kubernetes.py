@@ -1,7 +1,7 @@
 """Starts a real API server, and writes clusters of many Pods directly into its etcd.
 
-The API server stores protobuf in etcd, but also reads JSON from there. Writing ten thousand Pods
-into etcd takes a second; with requests it would take a minute.
+The API server stores protobuf in etcd, but also reads JSON from etcd. Writing ten thousand Pods
+into etcd takes a second. Creating the Pods by requests takes a minute.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ PUTS_A_COMMIT: Final = 100
 CONCURRENT_COMMITS: Final = 32
 
 DELETED_AT: Final = "2099-01-01T00:00:00Z"
-"""The deletion timestamp of terminated Pods. It is so late that no controller reclaims their
-addresses before a DEL."""
+"""The deletion timestamp of terminated Pods: so late that no controller reclaims addresses before
+the DEL."""
 
 OWNER_UID: Final = "0a1b2c3d-0000-4000-9000-000000000001"
 _REGISTRY: Final = "/registry"
@@ -63,7 +63,7 @@ def require_programs() -> None:
 def api_server(directory: Path, etcd: EtcdCluster) -> Iterator[ApiServer]:
     """Start an API server and its etcd, without our custom resource definitions.
 
-    Every client is an administrator, because creating RBAC roles would take time.
+    Every client is an administrator, so that no RBAC roles are needed.
     """
     flags = {"authorization-mode": "AlwaysAllow"}
     with ApiServer(directory, Loopback(etcd), flags=flags) as server:
@@ -113,7 +113,7 @@ async def write_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
 
 
 async def terminate_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
-    """Set the deletion timestamp of Pods; they exist until the grace period ends."""
+    """Set the deletion timestamp of Pods."""
     pods = [_key_and_pod(serial) for serial in serials]
     for _, pod in pods:
         pod["metadata"] |= {"deletionTimestamp": DELETED_AT, "deletionGracePeriodSeconds": 30}
@@ -141,7 +141,7 @@ async def write_endpoints(store: KeyValueStore, keys: Keys) -> None:
     objects = []
     for namespace, name in ledger.endpoints:
         report = endpoint_report(ledger, (namespace, name))
-        assert report is not None, "the ledger has no such endpoint"
+        assert report is not None, "an endpoint of the ledger has no report"
         report["metadata"] |= _metadata(name, namespace) | {
             "managedFields": [{"manager": STATUS_MANAGER}]
         }
@@ -164,8 +164,8 @@ async def _write(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) ->
 async def _write_singly(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) -> None:
     """Write each object in its own transaction, as an API server does.
 
-    If the API server closes a slow watch, the next watch starts after the last version that was
-    sent. If several objects had one version, the next watch could skip some of them.
+    A new watch starts after the resource version that the previous watch sent last. If several
+    objects had the same resource version, the new watch could miss some of these objects.
     """
     for first in range(0, len(objects), CONCURRENT_COMMITS):
         batch = objects[first : first + CONCURRENT_COMMITS]
@@ -194,7 +194,7 @@ def _ready_node() -> Object:
 
 
 def _resource(pool: Pool) -> Object:
-    """The custom resource with the finalizer that the controller adds; it has no status."""
+    """The custom resource, with the controller's finalizer and without status."""
     body: Object = to_manifest(pool)
     body["metadata"] |= _metadata(pool.name) | {"finalizers": [FINALIZER]}
     return body

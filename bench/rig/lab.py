@@ -1,6 +1,7 @@
-"""The environment of one run: its directory, its time budget, and the processes of measures.
+"""The environment of one run: directory, time budget, and the processes of measures.
 
-A seed is etcd data that is written once in a run; the etcds of several measures start with copies.
+A seed is etcd data that is written once in a run. The etcds of several measures start with copies
+of a seed.
 
 Guarantee: every process that is started here ends with its context manager, and the directory is
 removed. etcd syncs to disk, except while a seed is written.
@@ -31,17 +32,15 @@ from tests.support.etcd import EtcdCluster
 
 CLUSTER = "default"
 DATA_PARENT = "/var/tmp"
-"""Data directories are here, because /tmp may be in memory."""
+"""The parent of data directories. Not /tmp, which may be in memory."""
 
 CALLER_S_MAX = 300.0
 """Seconds after which a process of ``bench.callers`` is ended."""
 
 TICK_MS = 20
 ELECTION_MS = 5 * TICK_MS
-"""Milliseconds of etcd's heartbeat, and the shortest election timeout that etcd accepts with it.
-
-Both are short, because a member waits for up to two election timeouts when it starts, and a run
-starts about forty members. A lone member sends no heartbeats."""
+"""The heartbeat interval of etcd, and the shortest election timeout that etcd accepts with this
+heartbeat interval, in milliseconds. A starting member waits for up to two election timeouts."""
 
 ETCD_FLAGS = (f"--heartbeat-interval={TICK_MS}", f"--election-timeout={ELECTION_MS}")
 
@@ -77,9 +76,9 @@ class Lab:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def shared(self, make: Callable[[Lab], AbstractContextManager[T]]) -> T:
-        """The result of entering ``make(self)``: processes that several measures share.
+        """Start processes that several measures share: enter ``make(self)``; return the result.
 
-        They are started once, until a measure calls this method with another ``make``.
+        Repeated calls with the same ``make`` return the same result.
         """
         if self._shared is None or self._shared[0] is not make:
             self.end_shared()
@@ -98,13 +97,13 @@ class Lab:
 
     @property
     def seconds_left(self) -> float:
-        """The rest of the time budget, in seconds; 0 if it is used up."""
+        """The seconds left of the time budget, at least 0."""
         return max(0.0, self._budget_ends - time.monotonic())
 
     def rounds(self, count: int | None = None, least: int = 1) -> Iterator[int]:
         """Yield the numbers, from 0 on, of ``count`` repetitions (default: ``scale.rounds``).
 
-        Ends earlier if the time budget is used up, but not before ``least`` repetitions.
+        Stops when the time budget is used up and ``least`` repetitions are done.
         """
         for number in range(count or self.scale.rounds):
             if number >= least and time.monotonic() > self._budget_ends:
@@ -123,14 +122,14 @@ class Lab:
         return path
 
     def etcd(self, seed: Path | None = None) -> EtcdCluster:
-        """An etcd that syncs to disk, empty or on a copy of a seed; entering it starts it."""
+        """An etcd that syncs to disk, empty or with a copy of a seed. ``with`` starts the etcd."""
         directory = self.new_directory("etcd")
         if seed is not None:
             shutil.copytree(seed, directory / "etcd-0" / "data")
         return EtcdCluster(directory, flags=ETCD_FLAGS, durable=True)
 
     def seed(self, name: str, fill: Filling) -> Path:
-        """The etcd data that ``fill`` writes; written only once in a run for each name."""
+        """The etcd data that ``fill`` writes. The data is written at the first call for a name."""
         if name not in self._seeds:
             directory = self.new_directory("seed")
             with EtcdCluster(directory, flags=ETCD_FLAGS) as cluster:
@@ -142,11 +141,11 @@ class Lab:
     def agent(
         self, etcd: EtcdCluster, node: str = "node-0", variables: Mapping[str, str] = {}
     ) -> AgentProcess:
-        """An agent; entering it starts it."""
+        """An agent. ``with`` starts the agent."""
         return AgentProcess(self.new_directory("agent"), etcd.endpoints[0], node, variables)
 
     def call(self, caller: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a program of ``bench.callers`` with these parameters; return its report."""
+        """Run a program of ``bench.callers``; return the program's report."""
         done = subprocess.run(
             [sys.executable, "-m", f"bench.callers.{caller}"],
             cwd=PROJECT_ROOT,

@@ -9,14 +9,14 @@ from typing import Final
 _KIB_PER_MB: Final = 1_000_000 / 1024
 _PID_SHIFT: Final = 3
 _CPU_CLOCK: Final = 2
-"""The id of a process's CPU clock is made from its inverted process id and this kind of clock
-(MAKE_PROCESS_CPUCLOCK, CPUCLOCK_SCHED in Linux's ``posix-timers.h``)."""
+"""The kind of clock (CPUCLOCK_SCHED in Linux's ``posix-timers.h``). MAKE_PROCESS_CPUCLOCK makes a
+clock id from the kind and the inverted process id."""
 
 
 def cpu_s(pid: int) -> float:
     """CPU seconds of all threads so far, user and system, to the nanosecond.
 
-    ``/proc/<pid>/stat`` counts in steps of 10 ms, more than an idle process uses in seconds.
+    ``/proc/<pid>/stat`` counts in steps of 10 ms, which is too coarse for an idle process.
     """
     return time.clock_gettime(~pid << _PID_SHIFT | _CPU_CLOCK)
 

@@ -1,4 +1,4 @@
-"""Workflows for the measures of the engine: with one activity, with many, and one that sleeps."""
+"""Workflows for the measures of the engine: one activity, many activities, and a sleep."""
 
 from __future__ import annotations
 

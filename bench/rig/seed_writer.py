@@ -27,8 +27,8 @@ START_MS = 1_700_000_000_000
 """The time of the first event, in Unix milliseconds."""
 
 CLAIMS_PER_COMMIT = 63
-"""The largest number of claims in a transaction: each claim writes two keys, the transaction writes
-two more (the segment and the writer's head), and etcd accepts 128 operations."""
+"""The largest number of claims in a transaction. etcd accepts 128 operations: two for each claim,
+one for the segment, and one for the writer's head."""
 
 POOLS_PER_COMMIT = 100
 

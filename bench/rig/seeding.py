@@ -15,7 +15,7 @@ from core.eventstore.keys import Keys, controller_writer
 from core.eventstore.kv import KeyValueStore
 
 WRITERS = 4
-"""Concurrent writers, so that etcd is never idle and revisions interleave as in production."""
+"""Concurrent writers, whose revisions interleave as in production."""
 
 _BASE = parse_address("10.0.0.0").value
 _BASE_BITS = 24
@@ -23,21 +23,21 @@ _BASE_BITS = 24
 
 _POOL_BITS = 14
 _POOL_ADDRESSES = (1 << _POOL_BITS) - 3
-"""Addresses of a pool of ``many_pools``: all but the network's, the gateway's and the last one."""
+"""Addresses of a pool of ``many_pools``: all except network address, gateway and last address."""
 
 POOLS_MAX = 1 << (_BASE_BITS - _POOL_BITS)
-"""The most pools that ``many_pools`` can make."""
+"""The largest number of pools that ``many_pools`` can make."""
 
 _STRIDE = 161
-"""Distance of consecutive seeded addresses; it has no common divisor with ``_POOL_ADDRESSES``."""
+"""Distance of consecutive seeded addresses in a pool; coprime to ``_POOL_ADDRESSES``."""
 
 _SLICE_BITS = 6
 SLICES_MAX = 1 << (_BASE_BITS - _SLICE_BITS)
-"""The most pools that ``slices`` can make."""
+"""The largest number of pools that ``slices`` can make."""
 
 
 class SeededAddress(NamedTuple):
-    """The address of a seeded Pod, and the pool that it is from."""
+    """The address of a seeded Pod, and the address's pool."""
 
     pool: Pool
     address: str
@@ -58,7 +58,7 @@ def exact_pool(name: str, addresses: int, second_octet: int = 64) -> Pool:
 
 
 def pool_name(number: int) -> str:
-    """The name of the pool with this number of ``many_pools``."""
+    """The name of pool ``number`` of ``many_pools``."""
     return f"pool-{number:04d}"
 
 
@@ -80,7 +80,7 @@ def slices(first: int, count: int) -> list[Pool]:
 
 
 def spread_addresses(pools: Sequence[Pool], claims: int) -> Iterator[SeededAddress]:
-    """Addresses spread over the pools of ``many_pools``; none of them are adjacent."""
+    """Addresses spread over the pools. No two addresses are adjacent."""
     for serial in range(claims):
         turn, number = divmod(serial, len(pools))
         value = _BASE + (number << _POOL_BITS) + 2 + turn * _STRIDE % _POOL_ADDRESSES

@@ -1,8 +1,8 @@
 """The two sides of a comparison: Orbweaver and another IPAM plugin, each with its own servers.
 
-Orbweaver has an etcd, an agent and a controller. The other plugin has an etcd and the processes of
-its start command, if it has such a command. If kube-apiserver is installed, each etcd has an API
-server with the same Pods. No server is shared, so writes of one side do not slow down the other.
+Orbweaver has an etcd, an agent and a controller. With a start command, the other plugin has an etcd
+and the processes of the start command. If kube-apiserver is installed, each etcd has an API server
+with the same Pods.
 Guarantee: every process that is started here, also by the start command, ends with its context
 manager.
 """
@@ -47,7 +47,7 @@ class Rival(NamedTuple):
     """The other plugin: its executable and its network configuration.
 
     ``@ROOM@`` in the configuration is replaced by the path of a temporary directory. ``start``: a
-    shell command that starts the plugin's daemons, or "". ``cni_path``: its CNI_PATH.
+    shell command that starts the plugin's daemons, or "". ``cni_path``: the plugin's CNI_PATH.
     """
 
     plugin: Path
@@ -59,10 +59,10 @@ class Rival(NamedTuple):
 class Side(NamedTuple):
     """One plugin that can be called.
 
-    ``command``: its executable; ``directory``: for the output of the executable. ``etcd``: that of
-    the plugin's API server, or None. ``cpu_s``: returns the CPU seconds of all its processes
-    except the executable. ``starts``: whether its daemons may still be starting; ``failure``:
-    returns why they failed, "" while they run.
+    ``command``: the executable. ``directory``: for the output of the executable. ``etcd``: the etcd
+    of the plugin's API server, or None. ``cpu_s``: returns the CPU seconds of all servers and
+    daemons. ``starts``: whether the daemons may still be starting. ``failure``: returns why the
+    daemons failed, or "".
     """
 
     name: str
@@ -87,7 +87,7 @@ class Side(NamedTuple):
 def orbweaver_side(
     lab: Lab, pods: Sequence[int], variables: Mapping[str, str], *, kubernetes: bool
 ) -> Iterator[Side]:
-    """Start our side: executable, agent and controller."""
+    """Start Orbweaver's side."""
     pools: list[Pool] = []
 
     async def fill(store: KeyValueStore, keys: Keys) -> None:
@@ -183,7 +183,7 @@ def _servers_cpu_s(etcd: EtcdCluster, server: ApiServer | None) -> float:
 
 
 class _StartCommand:
-    """Runs the start command and its processes as one process group, which the context ends."""
+    """Runs the start command in a process group, which ends with the context manager."""
 
     def __init__(self, command: str, directory: Path, server: ApiServer | None) -> None:
         self._log = directory / "start.log"
@@ -212,7 +212,7 @@ class _StartCommand:
         self._process.wait()
 
     def failure(self) -> str:
-        """Why the daemons do not run: the command's status and the end of its output; else ""."""
+        """If the daemons do not run: status and output of the start command. Otherwise ""."""
         status = self._process.poll()
         if status is None or (status == 0 and self._members()):
             return ""
@@ -220,7 +220,7 @@ class _StartCommand:
         return f"the command of --start exited with {status}: {output}"
 
     def cpu_s(self) -> float:
-        """CPU seconds of all running processes of the group."""
+        """CPU seconds of all running processes of the process group."""
         return sum(map(processes.cpu_s, self._members()))
 
     def _members(self) -> list[int]:

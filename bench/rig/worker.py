@@ -40,7 +40,7 @@ class WorkerProcess:
             self.kill()
             raise ChildProcessError(
                 f"worker {self._parameters['name']} exited before it was ready"
-                " (see its error above)"
+                " (see the error above)"
             )
         return self
 

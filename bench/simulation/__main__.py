@@ -1,7 +1,6 @@
 """``python -m bench.simulation``: runs one simulation of any size, and prints its measurements.
 
-Among them are the figures of docs/contributing/benchmarks.md, section "What 5,000 nodes and 500,000
-claims need of etcd".
+See docs/contributing/benchmarks.md, section "What 5,000 nodes and 500,000 claims need of etcd".
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ from tests.support.checked_log import log_violations
 
 
 class Consistency(NamedTuple):
-    """The result of the check, and the sizes of what it read.
+    """The result of the check, and the sizes of the data.
 
-    ``violations``: of invariants in the log. ``leaked``: the difference between the number of
-    claims and the expected number. ``differing``: claims and endpoints that differ between log and
-    state keys (invariant I5, docs/contributing/architecture.md). ``claim_bytes``,
-    ``endpoint_bytes``: mean size of key and value.
+    ``violations``: violations of invariants in the log. ``leaked``: the difference between the
+    number of claims and the expected number. ``differing``: claims and endpoints that differ
+    between log and state keys (invariant I5, docs/contributing/architecture.md). ``claim_bytes``,
+    ``endpoint_bytes``: mean size of key and value together.
     """
 
     segments: int
@@ -61,6 +61,6 @@ async def check_consistency(store: KeyValueStore, keys: Keys, expected: int) -> 
 
 
 async def _mean_bytes(store: KeyValueStore, keys: Keys, scope: str) -> float:
-    """The mean size of the keys of a scope with their values."""
+    """The mean size of key and value together, in one scope."""
     kvs = (await store.read([Get(*keys.range_of(scope))])).ranges[0].kvs
     return sum(len(kv.key) + len(kv.value) for kv in kvs) / max(len(kvs), 1)

@@ -18,10 +18,7 @@ STOP_S_MAX: Final = 20.0
 
 
 class Fleet:
-    """The nodes of one cluster, as a context manager that starts and ends the processes.
-
-    ``open`` starts the nodes.
-    """
+    """The nodes of one cluster. ``with`` starts the processes, and ``open`` starts the nodes."""
 
     def __init__(self, endpoint: str, cluster: str, nodes: int) -> None:
         count = max(PROCESSES_MIN, math.ceil(nodes / NODES_PER_PROCESS_MAX))
@@ -60,7 +57,7 @@ class Fleet:
         return len(self._processes)
 
     def open(self) -> None:
-        """Start the nodes; return when all are ready."""
+        """Start the nodes; return when all nodes are ready."""
         self._send(self._open_requests)
 
     def request(self, method: str, **parameters: Any) -> list[dict[str, Any]]:
@@ -68,7 +65,7 @@ class Fleet:
         return self._send([{"method": method, **parameters}] * len(self._processes))
 
     def _send(self, requests: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Send a request to each process; wait for the response of each."""
+        """Send one request to each process; return the responses."""
         for process, request in zip(self._processes, requests, strict=True):
             assert process.stdin is not None
             process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -81,7 +78,7 @@ def _read_response(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     line = process.stdout.readline()
     if not line:
         raise ChildProcessError(
-            f"process {process.pid} of the simulation ended before it responded (see its error"
+            f"process {process.pid} of the simulation ended before it responded (see the error"
             " above)"
         )
     response: dict[str, Any] = json.loads(line)

@@ -25,13 +25,13 @@ from core.eventstore.writer import Writer
 from workflows.jobs.job_host import JobHost
 
 REACHED_SHARE: Final = 0.99
-"""The share of the nodes whose view must show a change for the change to count as delivered."""
+"""A change counts as delivered when the views of this share of the nodes show the change."""
 
 GROWTH_ADDRESSES: Final = 16
 """Addresses that each change adds to a pool."""
 
 AHEAD_S: Final = 0.5
-"""All processes start their Pods at the same time: this many seconds after the request."""
+"""Seconds from the request until all processes start Pods."""
 
 FREE_S_MAX: Final = 240.0
 """Seconds within which all claims of a lost rack must be released."""
@@ -43,8 +43,8 @@ OPERATOR: Final = Cause("operator")
 class Fanout(NamedTuple):
     """The delivery of changes to the nodes.
 
-    ``reached_s``: for each change, the seconds from its command until the views of 99 % of the
-    nodes showed it. ``updates``: the number of updates of views, summed over all nodes.
+    ``reached_s``: for each change, the seconds from the command until the views of 99 % of the
+    nodes showed the change. ``updates``: the number of updates of views, summed over all nodes.
     """
 
     reached_s: list[float]
@@ -70,9 +70,9 @@ class PodsStarted(NamedTuple):
 class RackLost(NamedTuple):
     """The loss of a rack.
 
-    ``seconds``: from the first command until the rack has no claim. ``claims``: how many it had.
-    ``dropped_changes``: changes of Pods for which the controller started no workflow, so that
-    their claims were left to the periodic reclaim scan.
+    ``seconds``: from the first command until the rack has no claim. ``claims``: the number of
+    claims before the loss. ``dropped_changes``: changes of Pods for which the controller started no
+    workflow.
     """
 
     seconds: float
@@ -123,7 +123,7 @@ def start_pods(fleet: Fleet, nodes: Iterable[int], first: int, count: int) -> Po
 
 
 async def grow_rack(store: KeyValueStore, keys: Keys, size: Size) -> None:
-    """Add addresses to the pool of the rack that will be lost, so that each Pod gets one."""
+    """Add addresses for ``size.rack_pods`` to the pool of the rack that will be lost."""
     await _apply(store, keys, [ApplyPool(rack_pool(size, 0, addresses_for(size.rack_pods)))])
 
 
@@ -169,9 +169,9 @@ async def _operator(store: KeyValueStore, keys: Keys) -> AsyncIterator[Configura
 def _reached_s(
     command_times: Sequence[float], times_by_node: Sequence[Sequence[float]]
 ) -> list[float]:
-    """For each change, the seconds from its command until ``REACHED_SHARE`` of the nodes had it.
+    """For each change, the seconds from the command until ``REACHED_SHARE`` of the views showed it.
 
-    ``times_by_node``: for each node, the time at which it had each change.
+    ``times_by_node``: for each node, the time at which the view showed each change.
     """
     times_by_change = zip(*times_by_node, strict=True)
     return [

@@ -1,7 +1,6 @@
 """One simulated node: an etcd connection, a writer, a view and an allocator, as in an agent.
 
-The view is the node's copy of the configuration in etcd. The node records the time and the etcd
-revision of each update of its view.
+The view is the node's copy of the configuration in etcd.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class SimulatedNode:
     def __init__(self, endpoint: str, cluster: str, number: int) -> None:
         self.number = number
         self.updates: list[tuple[float, int]] = []
-        """The time and the revision of each update of the view."""
+        """The time and the etcd revision of each update of the view."""
 
         self._store = EtcdStore(EtcdSettings((endpoint,)))
         self._node = NodeHarness(self._store, node_name(number), cluster=cluster)

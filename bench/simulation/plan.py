@@ -1,7 +1,6 @@
 """The plan of the simulated cluster: nodes in racks, pools of each rack, Pods of each node.
 
-Each rack has a default pool, as in datacentres with a subnet per rack; further pools are for other
-networks of the racks. All functions are pure.
+Each rack has a default pool. A rack can have further pools, which are not default pools.
 """
 
 from __future__ import annotations
@@ -19,14 +18,15 @@ SPARE_SHARE: Final = 0.25
 """Spare addresses in a rack's pool, as a share of the rack's Pods."""
 
 POOLS_MAX: Final = 250
-"""The maximum number of pools: each has one /16 of 10.0.0.0/8."""
+"""The maximum number of pools: each pool has one /16 of 10.0.0.0/8."""
 
 
 class Size(NamedTuple):
     """The size of a cluster and its incidents.
 
-    ``pods``: Pods on each node at the start; ``rack_pods``: Pods on each node of the lost rack when
-    it is lost. ``changes``: number of changes of pools, with ``change_pause_s`` between them.
+    ``pods``: Pods on each node at the start. ``rack_pods``: Pods on each node of a rack when the
+    rack is lost. ``changes``: number of changes of pools. ``change_pause_s``: seconds between two
+    changes.
     """
 
     nodes: int
@@ -38,7 +38,7 @@ class Size(NamedTuple):
 
     @property
     def racks(self) -> int:
-        """The number of racks; the last one may be smaller."""
+        """The number of racks; the last rack may be smaller."""
         return math.ceil(self.nodes / RACK_NODES)
 
     @property
@@ -53,19 +53,19 @@ def node_name(number: int) -> str:
 
 
 def pools_of(size: Size, more: int = 0) -> list[Pool]:
-    """The pools of the cluster: each has the addresses for a rack's Pods and ``more`` addresses."""
+    """The pools of the cluster. Each pool has addresses for a rack, and ``more`` addresses."""
     assert size.racks <= size.pools <= POOLS_MAX, size
     addresses = addresses_for(size.pods) + more
     return [rack_pool(size, number, addresses) for number in range(size.pools)]
 
 
 def addresses_for(pods: int) -> int:
-    """The number of addresses for a rack with this number of Pods on each node, with spare ones."""
+    """The number of addresses for a rack with ``pods`` on each node, and spare addresses."""
     return int(RACK_NODES * pods * (1 + SPARE_SHARE))
 
 
 def rack_pool(size: Size, number: int, addresses: int) -> Pool:
-    """The pool with this number, for the nodes of one rack; a rack's first pool is a default."""
+    """Pool ``number``, for the nodes of one rack. A rack's first pool is a default pool."""
     pool_of_rack, rack = divmod(number, size.racks)
     first = parse_address(f"10.{number}.0.2").value
     last = format_address(4, first + addresses - 1)
@@ -81,7 +81,7 @@ def rack_pool(size: Size, number: int, addresses: int) -> Pool:
 
 
 def facts_of(node: int, serial: int) -> RequestFacts:
-    """The facts about a Pod that its node's agent has when it allocates an address."""
+    """The facts about a Pod on a node."""
     name, host = f"web-{node:04d}-{serial:03d}", node_name(node)
     pod = PodFacts(NAMESPACE, name, f"uid-{name}-4f2c-9d31-7b60a1e2c584", host)
     return RequestFacts(pod, NamespaceFacts(NAMESPACE), NodeFacts(host))

@@ -1,7 +1,7 @@
 """Runs hundreds of simulated nodes in one process: ``python -m bench.simulation.process``.
 
-Requests are JSON objects, one on each line of standard input; the process writes a response to each
-on standard output. The process ends when its input ends. The first request is ``open``.
+Each line of standard input is a request, a JSON object. The process writes each response to
+standard output, and ends when standard input ends. The first request is ``open``.
 
 Values of ``method``, with the other fields: ``open`` (endpoint, cluster, nodes),
 ``times_of_revisions`` (revisions of pools, ascending), ``start`` (nodes, first, count, at),

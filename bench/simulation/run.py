@@ -1,4 +1,4 @@
-"""Runs one simulation, from an empty etcd to the check of its log, and measures each incident."""
+"""Runs one simulation, from an empty etcd to the check of the log, and measures each incident."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Run(NamedTuple):
 
     ``fanout``: how changes of pools reach the nodes. ``start``: the start of all Pods. ``rack``:
     the start of more Pods in the rack that is lost later. ``nodes_rss_mb``: peak memory of all
-    processes with nodes; ``here_rss_mb``: of this process.
+    processes with nodes. ``here_rss_mb``: peak memory of this process.
     """
 
     fanout: Fanout

@@ -34,7 +34,7 @@ class EtcdUsage(NamedTuple):
     in_use_mb: float
 
     def minus(self, before: EtcdUsage) -> EtcdUsage:
-        """The usage since an earlier reading; the memory and database sizes are current ones."""
+        """The usage since an earlier reading. Memory and database sizes are not subtracted."""
         used = {name: getattr(self, name) - getattr(before, name) for name in _COUNTERS}
         return self._replace(**used)
 
