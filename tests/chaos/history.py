@@ -1,6 +1,6 @@
-"""Reads the exported log for the checker, a JSON object on each line, without code of the product.
+"""Reads the exported log for the checker: one JSON object a line.
 
-Only the events and fields that the checker needs are returned.
+This module uses no code of the product.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ FOREVER = 1 << 62
 
 
 class Nic(NamedTuple):
-    """An interface of an endpoint: its sandbox and addresses."""
+    """An interface of an endpoint. ``container``: the sandbox of the interface."""
 
     container: str
     addresses: tuple[tuple[str, str], ...]
@@ -45,7 +45,7 @@ class Released(NamedTuple):
 
 
 class PoolChanged(NamedTuple):
-    """A pool's ranges from this position on; empty if the pool must not allocate addresses."""
+    """The ranges of a pool from ``position`` on; empty if the pool must not allocate addresses."""
 
     position: int
     name: str
@@ -53,7 +53,7 @@ class PoolChanged(NamedTuple):
 
 
 class ExcludedAddresses(NamedTuple):
-    """A reservation or quarantine from this position on; ``ranges`` is empty after its deletion."""
+    """The addresses of a reservation or quarantine from ``position`` on; empty for a deletion."""
 
     position: int
     name: str
@@ -64,7 +64,7 @@ Event = Claimed | Released | PoolChanged | ExcludedAddresses
 
 
 def read_export(lines: Iterable[str]) -> Iterator[Event]:
-    """The events of an export that the checker knows, in the order of the log."""
+    """The events that the checker needs, in the order of the log."""
     before = (-1, -1)
     for line in lines:
         record = json.loads(line)

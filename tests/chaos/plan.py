@@ -1,7 +1,7 @@
-"""The plan of a run: every fault with its time, target and size, drawn from the seed.
+"""The plan of a run: the faults, drawn at random from the seed.
 
-The same seed and options give the same plan. The processes are not deterministic, so two runs of
-one plan differ.
+The same options give the same plan. Two runs of one plan differ, because the processes are not
+deterministic.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ POOL_CHANGES: Final = (
     *("enable", "delete", "reserve", "free"),
     *("retire", "quarantine", "lift", "archive"),
 )
-"""The changes from which a plan draws; "create" has a double chance."""
+"""The changes of pools; "create" is twice as likely as each other change."""
 
 POOLS_CHANGING: Final = 4
-"""The number of pools that are created, shrunk, disabled, retired and deleted during a run."""
+"""The number of pools that faults of the kind "pool" change."""
 
 AGENT: Final = "agent"
 CONTROLLER: Final = "controller"
@@ -46,18 +46,18 @@ class Options(NamedTuple):
     controllers: int = 2
     members: int = 1
     callers: int = 6
-    """Pods that each agent serves concurrently."""
+    """The number of concurrent callers of each agent."""
 
     @property
     def seconds(self) -> float:
-        """The duration of the part of the run that has faults."""
+        """The duration of the plan."""
         return self.minutes * 60
 
 
 class Fault(NamedTuple):
     """One fault. ``target``: the index of a process or pool.
 
-    ``size`` and ``detail`` are explained at the functions that make each kind.
+    The functions that make faults describe ``size`` and ``detail``.
     """
 
     at_s: float
@@ -69,11 +69,11 @@ class Fault(NamedTuple):
 
 
 Maker = Callable[[random.Random, Options], Fault]
-"""Makes a fault with the time 0; ``_faults`` sets its time."""
+"""Makes a fault; ``_faults`` sets ``at_s``."""
 
 
 def draw_plan(options: Options, garbage: tuple[str, ...], *, clocks: bool) -> list[Fault]:
-    """All faults of a run in order. ``garbage``: its kinds; ``clocks``: whether clocks jump."""
+    """All faults of a run by time. ``garbage``: kinds of garbage; ``clocks``: with clock jumps."""
     rng = random.Random(options.seed)
     makers = _makers(garbage, clocks=clocks)
     weights = [weight for weight, _ in makers]
@@ -91,7 +91,7 @@ def _faults(
 
 
 def _makers(garbage: tuple[str, ...], *, clocks: bool) -> list[tuple[int, Maker]]:
-    """Pairs of weight and maker. Two numbers: the shortest and longest duration in seconds."""
+    """Pairs of weight and maker."""
     makers = [
         (8, _of_process(f"kill-{AGENT}", AGENT, 0.0, 3.0)),
         (6, _of_process(f"pause-{AGENT}", AGENT, 0.5, 20.0)),
@@ -125,7 +125,10 @@ def _of_process(kind: str, role: str, least_s: float, most_s: float) -> Maker:
 
 
 def _of_link(kind: str, least_s: float, most_s: float) -> Maker:
-    """A fault with ``size``: seconds of delay, or bytes of a message that are still forwarded."""
+    """Make faults of links.
+
+    ``size``: for "delay", seconds; for "cut-in-message", the bytes forwarded before the reset.
+    """
 
     def make(rng: random.Random, options: Options) -> Fault:
         target = rng.randrange(options.agents + options.controllers)
@@ -136,7 +139,7 @@ def _of_link(kind: str, least_s: float, most_s: float) -> Maker:
 
 
 def _garbage(kinds: tuple[str, ...]) -> Maker:
-    """A fault with ``detail``: kinds of garbage, separated by commas."""
+    """Make faults with garbage. ``detail``: kinds of garbage, separated by commas."""
 
     def make(rng: random.Random, _: Options) -> Fault:
         detail = ",".join(rng.sample(kinds, GARBAGE_KEYS))
@@ -150,7 +153,7 @@ def _pool_change(rng: random.Random, _: Options) -> Fault:
 
 
 def _clock_jump(rng: random.Random, options: Options) -> Fault:
-    """A fault with ``size``: seconds by which the clock of a process is wrong from then on."""
+    """Make a clock jump. ``size``: the error of the process's clock in seconds."""
     target = rng.randrange(options.agents + options.controllers)
     size = rng.choice((0.0, 0.7, 30.0, 3_600.0, 86_400.0)) * rng.choice((-1, 1))
     return Fault(0, "clock", target, size=size)

@@ -1,9 +1,11 @@
-"""Creates and deletes Pods on one node, as kubelet and its runtime do.
+"""Creates and deletes Pods on one node, as kubelet and a container runtime do.
 
-A node has several slots. Each slot repeatedly creates a Pod, keeps it for some seconds and deletes
-it. After a failed ADD, the DEL is repeated until it succeeds, and the next Pod has a new sandbox.
-Sometimes an ADD is repeated, made twice concurrently, or abandoned by its caller; or a new Pod gets
-the name of an old Pod before the DEL of the old Pod; or GC replaces a DEL.
+A node has several slots. A slot repeatedly creates one Pod and deletes the Pod after some seconds.
+A DEL is repeated until success. Random variants:
+
+- an ADD is repeated, made twice concurrently, or abandoned by the caller
+- a new Pod gets the name of an old Pod before the DEL of the old Pod
+- a sandbox is deleted without a DEL, so that GC must release the addresses
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ BASE_POOL: Final = "base"
 LIFE_S_MAX: Final = 4.0
 RETRY_S: Final = 0.5
 NAMES_PER_SLOT: Final = 3
-# The shares of calls, or of Pods, for which each variant is chosen:
+# The share (0 to 1) of calls or Pods for each variant:
 HTTP_SHARE: Final = 0.25
 REPEAT_SHARE: Final = 0.25
 RECREATE_SHARE: Final = 0.1
@@ -33,7 +35,7 @@ CHECK_SHARE: Final = 0.1
 TWIN_SHARE: Final = 0.05
 ABANDON_SHARE: Final = 0.05
 ABANDON_S_MAX: Final = 0.05
-"""Seconds after which a caller abandons an ADD."""
+"""The longest time after which a caller abandons an ADD."""
 
 
 def changing_pool(number: int) -> str:
@@ -44,7 +46,7 @@ def changing_pool(number: int) -> str:
 class Node:
     """The runtime of one node.
 
-    ``living``: the addresses of each container whose ADD succeeded and whose DEL did not begin.
+    ``living``: container -> addresses, for containers with a successful ADD and without a DEL.
     """
 
     def __init__(self, number: int, directory: Path, caller: Caller, etcd: Etcd, seed: int) -> None:
@@ -64,21 +66,21 @@ class Node:
         """Monotonic times of successful ADDs."""
 
     async def run_slot(self, slot: int) -> None:
-        """Create and delete Pods until the run ends; the last Pod may stay."""
+        """Create and delete Pods until ``is_ending``; the last Pod may stay."""
         pod_number = 0
         while not self.is_ending:
             pod_number += 1
             await self._run_pod(f"web-{self.number}-{slot}-{pod_number % NAMES_PER_SLOT}")
 
     async def run_gc(self) -> Reply:
-        """Run a GC of this node, with the list of all sandboxes that exist."""
+        """Run GC on this node with the list of existing sandboxes."""
         revision_before = self._etcd.revision
         no_sandbox = Sandbox("", "", "", "")
         reply = await self._caller.call_gc(list(self._existing.values()))
         return await self._record("GC", no_sandbox, reply, revision_before)
 
     async def probe(self) -> bool:
-        """Whether an ADD and a DEL of a new Pod succeed now."""
+        """Whether an ADD and a DEL of a new Pod succeed."""
         sandbox = self._sandbox(f"probe-{self.number}", "")
         added = await self._call("ADD", sandbox, [BASE_POOL])
         deleted = await self._call("DEL", sandbox, [BASE_POOL])
@@ -88,12 +90,11 @@ class Node:
         return added.code == 0 and deleted.code == 0
 
     async def _run_pod(self, pod: str) -> None:
-        """Create a Pod, keep it for some seconds, and delete it."""
         pools, rng = self._pools(), self._rng
         sandbox = self._sandbox(pod, self._uid())
         is_forgotten = rng.random() < FORGET_SHARE
-        # GC releases the addresses of a forgotten Pod, if its ADD named the network of the GC. An
-        # ADD of the HTTP API names none.
+        # GC must release the addresses of a forgotten sandbox. GC acts on one CNI network, but an
+        # ADD through the HTTP API has no network.
         added = await self._add(sandbox, pools, may_use_http=not is_forgotten)
         if added.code != 0:
             await self._delete_pod(sandbox, pools)
@@ -112,7 +113,7 @@ class Node:
             self._forget(sandbox)
             return
         if rng.random() < RECREATE_SHARE:
-            # A new Pod of this name exists before the sandbox of the old Pod is deleted.
+            # The ADD of a new Pod of the same name precedes the DEL of the old Pod.
             new_sandbox = self._sandbox(pod, self._uid())
             del self.living[sandbox.container]
             await self._call("ADD", new_sandbox, pools)
@@ -120,7 +121,7 @@ class Node:
         await self._delete_pod(sandbox, pools)
 
     async def _add(self, sandbox: Sandbox, pools: list[str], *, may_use_http: bool) -> Reply:
-        """Run an ADD; sometimes two ADDs concurrently, or an ADD that its caller abandons."""
+        """Run an ADD, two concurrent ADDs, or an ADD that the caller abandons."""
         choice = self._rng.random()
         if choice < ABANDON_SHARE:
             calling = asyncio.ensure_future(self._caller.call("ADD", sandbox, pools))
@@ -128,13 +129,13 @@ class Node:
             calling.cancel()
             await asyncio.wait((calling,))
             self.counts["ADD abandoned"] += 1
-            return Reply(NO_ANSWER, message="the caller has gone")
+            return Reply(NO_ANSWER, message="the caller abandoned the ADD")
         if choice < ABANDON_SHARE + TWIN_SHARE:
             replies = await asyncio.gather(
                 self._call("ADD", sandbox, pools, may_use_http=may_use_http),
                 self._call("ADD", sandbox, pools, may_use_http=may_use_http),
             )
-            # A success, if there is one.
+            # A success is preferred.
             return min(replies, key=lambda reply: reply.code != 0)
         return await self._call("ADD", sandbox, pools, may_use_http=may_use_http)
 
@@ -146,7 +147,7 @@ class Node:
         self._remove(sandbox)
 
     async def _delete(self, sandbox: Sandbox, pools: list[str]) -> None:
-        """Repeat the DEL until it succeeds, as a runtime does."""
+        """Repeat the DEL until success, as a container runtime does."""
         while (await self._call("DEL", sandbox, pools)).code != 0:
             self.counts["DEL repeated"] += 1
             await asyncio.sleep(RETRY_S)
@@ -174,7 +175,7 @@ class Node:
         return reply
 
     def _forget(self, sandbox: Sandbox) -> None:
-        """Delete a sandbox without a DEL: GC must release its addresses."""
+        """Delete a sandbox without a DEL."""
         del self.living[sandbox.container]
         self.counts["sandbox forgotten"] += 1
         self._remove(sandbox)

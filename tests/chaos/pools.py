@@ -22,13 +22,13 @@ LARGE: Final = 14
 """The number of addresses of a changing pool."""
 
 SMALL: Final = 6
-"""The number of addresses of a changing pool after it was shrunk."""
+"""The number of addresses of a changing pool after "shrink"."""
 
 MANIFEST_START: Final = "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: "
 
 
 class Operator:
-    """Runs ``orbctl``, which connects directly to etcd, without the proxies."""
+    """Runs ``orbctl``, which connects to etcd without the proxies."""
 
     def __init__(self, endpoints: tuple[str, ...], archive: Path) -> None:
         inherited = {
@@ -39,18 +39,18 @@ class Operator:
             "ORBWEAVER_ARCHIVE_DIR": str(archive),
         }
         self._shapes: dict[int, tuple[int, bool]] = {}
-        """For each changing pool: its number of addresses, and whether it is disabled."""
+        """Changing pool -> the number of addresses, and whether the pool is disabled."""
 
         self.counts: Counter[str] = Counter()
 
     async def set_up(self) -> None:
-        """Create the pool that does not change."""
+        """Create ``BASE_POOL``."""
         text = _pool(BASE_POOL, "10.6.0.0/16", BASE_RANGE, disabled=False)
         code, output = await self.orbctl("apply", "-f", "-", stdin=text)
         assert code == 0, output
 
     async def change(self, kind: str, number: int) -> None:
-        """Make one change of ``plan.POOL_CHANGES``, which may be refused."""
+        """Request one change of ``plan.POOL_CHANGES``; orbctl may refuse the change."""
         arguments, stdin = self._command(kind, number)
         code, _ = await self.orbctl(*arguments, stdin=stdin)
         self.counts[f"pool {kind} {'done' if code == 0 else 'refused'}"] += 1
@@ -69,7 +69,7 @@ class Operator:
         return False
 
     async def orbctl(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
-        """Run orbctl; return its exit code and output."""
+        """Run orbctl; return the exit code (-1 after a timeout) and the output."""
         process = await asyncio.create_subprocess_exec(
             ORBCTL,
             *arguments,

@@ -1,4 +1,4 @@
-"""The processes of a run: agents and controllers, each with its own links to etcd and clock."""
+"""The agents and controllers of a run. Each process has its own etcd links and its own clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SETTINGS_PREFIXES: Final = ("ORBWEAVER_", "SPIDERPOOL_", "KUBERNETES_", "KUBECO
 
 
 def find_faketime() -> str:
-    """The library that changes a process's clock; "" if it is not installed."""
+    """The path of libfaketime, which changes the clock of a process; "" if not installed."""
     for directory in LIBRARIES:
         for library in (directory / FAKETIME, *directory.glob(f"*/{FAKETIME}")):
             if library.exists():
@@ -33,9 +33,9 @@ def find_faketime() -> str:
 
 
 class Daemon:
-    """An agent or controller. It can be killed, paused, restarted, and its clock can be wrong.
+    """An agent or controller.
 
-    ``should_run``: whether the process was launched and not killed since.
+    ``should_run``: whether the process was launched, and not killed after the launch.
     """
 
     def __init__(
@@ -111,18 +111,18 @@ class Daemon:
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Continue the process, unless a later pause is active."""
+        """Continue the process, unless another ``pause`` lasts longer."""
         if time.monotonic() >= self.paused_until:
             self._signal(signal.SIGCONT)
 
     def set_clock_error(self, seconds: float) -> None:
-        """Set the error of the process's clock, in seconds."""
+        """Set the error of the process's clock."""
         new_file = self._clock.with_suffix(".new")
         new_file.write_text(f"{seconds:+.3f}\n")
         new_file.replace(self._clock)
 
     def poll_exit_code(self) -> int | None:
-        """The exit code if the process has exited by itself, once; otherwise None."""
+        """The exit code of a process that exited by itself; None otherwise, and in later calls."""
         if not self.should_run or self._process is None:
             return None
         code = self._process.poll()
@@ -149,7 +149,7 @@ def agent(number: int, directory: Path, links: Sequence[Link]) -> Daemon:
         "ORBWEAVER_SOCKET_PATH": str(agent_directory / SOCKET_NAME),
         "ORBWEAVER_PLUGIN_LOG_PATH": str(agent_directory / "plugin.log"),
         "ORBWEAVER_COOL_DOWN_SECONDS": str(COOL_DOWN_S),
-        # The Pods have no network namespaces in which an address could be announced.
+        # An announcement needs a network namespace, and the Pods have none.
         "ORBWEAVER_ANNOUNCE_ADDRESSES": "false",
     }
     return Daemon(name, "nodeagent.main", agent_directory, links, variables)

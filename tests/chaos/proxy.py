@@ -1,7 +1,6 @@
 """A TCP proxy between a process and an etcd member, which delays, blocks and breaks connections.
 
-A connection is half-open if its other end has vanished without notice: sent data is lost, and no
-data is received.
+A connection is half-open if one end has vanished without notice. Data from the other end is lost.
 """
 
 from __future__ import annotations
@@ -145,7 +144,7 @@ class Link:
         *,
         are_requests: bool,
     ) -> None:
-        """Forward data of one direction, with the current faults."""
+        """Forward the data of one direction; apply the current faults."""
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK_BYTES):
                 await self._flowing.wait()
@@ -164,7 +163,7 @@ class Link:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close with a reset (tcp(7), a linger time of zero), as a crashed host does."""
+    """Close the connection with a TCP reset, by a linger time of zero (socket(7))."""
     if not writer.transport.is_closing():
         connected = writer.get_extra_info("socket")
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)

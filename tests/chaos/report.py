@@ -55,7 +55,7 @@ def json_line(outcome: Outcome) -> str:
 
 
 def _times(recoveries: list[float]) -> dict[str, float]:
-    """Median and maximum of the seconds from the end of a fault to the next successful ADD."""
+    """Median and maximum of ``Outcome.recoveries``."""
     if not recoveries:
         return {}
     return {"median": statistics.median(recoveries), "slowest": max(recoveries)}

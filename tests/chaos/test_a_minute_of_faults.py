@@ -1,4 +1,4 @@
-"""A minute of ``make chaos``: real processes with the faults of one seed cause no violation."""
+"""A minute of ``make chaos`` with real processes and the faults of one seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan of a fault run is the same for a seed, and the proxy causes each fault of a link."""
+"""Tests the plan of faults, and the proxy that causes the faults of a link."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.chaos.proxy import Link
 from tests.support.etcd import free_ports
 
 QUICK_S = 0.2
-"""Seconds after which a test concludes that no answer arrives."""
+"""The time that a test waits before the test concludes that no answer arrives."""
 
 DEADLINE_S = 60.0
 
 
-def test_a_seed_always_gives_the_same_plan() -> None:
+def test_plans_are_equal_only_if_the_seeds_are_equal() -> None:
     plan = draw_plan(Options(minutes=5, seed=7), GARBAGE_KINDS, clocks=True)
 
     assert plan == draw_plan(Options(minutes=5, seed=7), GARBAGE_KINDS, clocks=True)
@@ -38,14 +38,16 @@ def test_a_long_plan_writes_garbage_to_every_kind_of_key() -> None:
     assert not any(fault.kind == "clock" for fault in plan)
 
 
-def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_are_read_and_an_unknown_option_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert read_options({"minutes": "0.5", "seed": "3"}) == Options(minutes=0.5, seed=3)
     assert main(["hours=1"]) == 2
     assert "unknown option hours" in capsys.readouterr().err
 
 
 class Echo:
-    """A client of a server that echoes, connected through a link."""
+    """A client of an echo server, connected through a link."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -74,7 +76,7 @@ class Echo:
         return False
 
     async def is_reset(self) -> bool:
-        """Whether one of the next messages causes a reset."""
+        """Send messages until the connection ends; return whether it ends with a reset."""
         try:
             while await self.send():
                 pass
@@ -119,14 +121,14 @@ async def test_a_stalled_link_forwards_no_data_until_it_is_healed(link: Link) ->
         assert await echo.send(b"") == b"hello"  # the answer to the message of gets_no_answer
 
 
-async def test_a_cut_ends_the_connection(link: Link) -> None:
+async def test_a_cut_resets_the_connection(link: Link) -> None:
     async with Echo(link) as echo:
         assert await echo.send() == b"hello"
         link.cut()
         assert await echo.is_reset()
 
 
-async def test_a_cut_within_a_message_forwards_its_beginning(
+async def test_a_cut_in_a_message_forwards_the_first_bytes_before_the_reset(
     link: Link, arrived: bytearray
 ) -> None:
     async with Echo(link) as echo:
@@ -142,7 +144,7 @@ async def test_a_half_open_connection_loses_data_without_a_reset(link: Link) -> 
         link.half_open()
         assert await echo.gets_no_answer()
     async with Echo(link) as echo:
-        assert await echo.send() == b"hello", "a new connection does not work"
+        assert await echo.send() == b"hello", "a new connection must work"
 
 
 async def test_a_refusing_link_resets_new_connections(link: Link) -> None:

@@ -1,4 +1,4 @@
-"""The checker of fault runs finds each kind of violation, and none in a correct log."""
+"""The checker of fault runs reports each kind of violation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADDRESS, NEXT = "10.6.0.1", "10.6.0.2"
 
 
 class Log:
-    """Builds an export of the log; the first event, a pool, has position 1."""
+    """Builds an export of the log. The first event defines a pool at position 1."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -84,7 +84,7 @@ def nic(sandbox: Sandbox, address: str) -> dict[str, str]:
 def answered(
     verb: str, sandbox: Sandbox, *addresses: str, after: int, before: int = 0
 ) -> CallRecord:
-    """A successful call between two revisions of etcd, which are positions of the log."""
+    """A successful call. ``before`` and ``after``: positions of the log."""
     return CallRecord(verb, 0, sandbox, Reply(0, addresses), before, after)
 
 
@@ -94,7 +94,7 @@ def rules(
     living: dict[Sandbox, str] | None = None,
     keys: set[str] | None = None,
 ) -> list[str]:
-    """The rules that are broken; by default, etcd has the keys of the living Pods' addresses."""
+    """The broken rules. ``keys``: claimed addresses in etcd, by default those in ``living``."""
     address_by_sandbox = {
         sandbox.container: (address,) for sandbox, address in (living or {}).items()
     }
@@ -130,7 +130,7 @@ def test_a_claim_of_a_held_address_is_reported_as_held_twice() -> None:
 
 
 @pytest.mark.parametrize(("holder", "claim"), [(OTHER, 2), (WEB, 1)])
-def test_a_release_of_another_claim_is_reported_as_foreign_release(
+def test_a_release_by_a_wrong_pod_or_of_a_wrong_claim_is_reported_as_foreign_release(
     holder: Sandbox, claim: int
 ) -> None:
     log = Log()
@@ -155,7 +155,7 @@ def test_a_claim_of_a_quarantined_or_reserved_address_is_reported_as_excluded() 
     log = Log()
     log.quarantine(ADDRESS)
     log.lift(ADDRESS)
-    log.claim(WEB, ADDRESS)  # no violation
+    log.claim(WEB, ADDRESS)  # allowed: the quarantine was lifted
     log.quarantine("10.6.0.3")
     log.claim(OTHER, "10.6.0.3")
     log.reserve("10.6.0.4-10.6.0.5")
@@ -182,7 +182,7 @@ def test_an_endpoint_without_its_claimed_address_is_reported_as_wrong_endpoint()
         answered("ADD", SECOND_OF_WEB, ADDRESS, after=2),
         answered("ADD", WEB._replace(uid="uid-9"), ADDRESS, after=2),
     ],
-    ids=["another address", "none", "too early", "another sandbox", "another Pod"],
+    ids=["another address", "no address", "before the claim", "another sandbox", "another Pod"],
 )
 def test_a_successful_add_without_a_claim_in_the_log_is_reported_as_unlogged(
     call: CallRecord,
@@ -201,7 +201,7 @@ def test_an_add_that_begins_after_the_release_of_its_addresses_is_reported_as_un
     assert rules(log, answered("ADD", WEB, ADDRESS, after=4, before=3)) == ["unlogged-add"]
 
 
-def test_a_successful_delete_without_a_release_is_reported_as_ineffective() -> None:
+def test_a_delete_that_ends_before_the_release_is_reported_as_ineffective() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.claim(OTHER, NEXT)
@@ -211,7 +211,7 @@ def test_a_successful_delete_without_a_release_is_reported_as_ineffective() -> N
     assert rules(log, answered("DEL", WEB, after=4), living={OTHER: NEXT}) == []
 
 
-def test_two_adds_of_a_sandbox_with_different_addresses_are_reported() -> None:
+def test_adds_of_a_sandbox_with_different_addresses_are_reported_as_different_answer() -> None:
     log = Log()
     log.claim(WEB, ADDRESS, NEXT)
 
@@ -227,7 +227,7 @@ def test_two_adds_of_a_sandbox_with_different_addresses_are_reported() -> None:
         ({WEB: ADDRESS, OTHER: NEXT}, {ADDRESS}),
         ({SECOND_OF_WEB: ADDRESS}, {ADDRESS}),
     ],
-    ids=["no Pod lives", "a Pod has no address", "another sandbox lives"],
+    ids=["no Pod lives", "a living Pod has no address", "another sandbox lives"],
 )
 def test_a_difference_between_held_addresses_and_living_pods_is_reported_as_leak(
     living: dict[Sandbox, str], keys: set[str]

@@ -1,8 +1,8 @@
-"""Renders the chart with Helm's code in a Python package, without the program ``helm``.
+"""Renders the chart with the Python package ``helm_python``, without the program ``helm``.
 
 A profile is a file of Helm values in the chart's ``ci/``. The golden file of a profile has the
-objects that the chart renders from these values. ``python -m tests.chart.rendering`` rewrites the
-golden files: review the changes before you commit.
+objects that the chart renders from the profile. ``python -m tests.chart.rendering`` rewrites the
+golden files; review the changes before you commit.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ def _images(part: object) -> Iterator[str]:
 
 
 def render_objects(values: Object) -> list[Object]:
-    """All objects that our chart renders, in the order of the names of the templates."""
+    """All objects of the Orbweaver chart, in the order of template names."""
     return render_objects_of(CHART_FOLDER, values)
 
 
 def render_objects_of(chart: Path, values: Object) -> list[Object]:
-    """All objects that a chart renders, in the order of the names of the templates."""
+    """All objects of a chart, in the order of template names."""
     texts = render_templates(values, chart)
     rendered: list[Object] = []
     for name in sorted(texts):
@@ -80,7 +80,7 @@ def find_object(kind: str, name: str, among: list[Object]) -> Object:
 
 
 def dump_objects(among: list[Object]) -> str:
-    """The text of a golden file; it does not depend on the layout of templates."""
+    """The text of a golden file."""
     return yaml.safe_dump_all(among, sort_keys=True, width=100, allow_unicode=True)
 
 

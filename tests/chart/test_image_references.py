@@ -1,4 +1,4 @@
-"""The names of images: registry (``global.imageRegistryOverride``), tag and digest."""
+"""Registry (``global.imageRegistryOverride``), tag and digest in image references."""
 
 from __future__ import annotations
 

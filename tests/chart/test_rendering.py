@@ -1,6 +1,6 @@
-"""The rendered chart equals its golden files, and agrees with the code of agent and controller.
+"""The rendered chart equals the golden files, and matches the code of agent and controller.
 
-A profile is a file of values in the chart's ``ci/``; its golden file has the rendered objects.
+``tests.chart.rendering`` describes profiles and golden files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.support.yaml_reader import read_all_yaml, read_yaml
 
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, list[Object]]:
-    """Profile -> its rendered objects."""
+    """Profile -> rendered objects."""
     return {profile: render_objects(values_of(profile)) for profile in VALUES_PROFILES}
 
 
@@ -93,7 +93,7 @@ def test_only_pods_of_agents_and_of_the_clean_up_have_capabilities_or_run_as_roo
             assert pod["securityContext"]["runAsNonRoot"] is True
 
 
-def test_the_charts_webhooks_equal_those_that_the_controller_serves() -> None:
+def test_the_webhooks_of_the_chart_equal_the_webhooks_of_the_controller() -> None:
     values = values_of("production")
     values["spiderpoolController"]["tls"] = {
         "method": "provided",
@@ -149,7 +149,7 @@ def test_agent_and_controller_load_the_charts_settings(
 
 
 class RecordingVariables(dict[str, str]):
-    """Environment variables that record the names that a program reads."""
+    """Environment variables that record each name that is read."""
 
     def __init__(self, variables: dict[str, str]) -> None:
         super().__init__(variables)
@@ -172,7 +172,7 @@ SET_IN_CONF_YML = {
     "ORBWEAVER_TRACES_ENDPOINT",
     *(f"ORBWEAVER_CLUSTER_IP{what}" for what in ("", "_CGROUP", "_BPFFS", "_HOST_NETWORK")),
 }
-"""Variables that the chart does not set, because its conf.yml has their values."""
+"""Variables that the chart does not set, because conf.yml has the values."""
 
 LEFT_TO_EXTRA_ENV = {
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -192,7 +192,7 @@ LEFT_TO_EXTRA_ENV = {
     "SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND",
     "SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES",
 }
-"""Variables that the chart does not set: the default is right, or only some clusters need them."""
+"""Variables that the chart does not set, because few clusters need a value."""
 
 
 def test_the_chart_sets_every_variable_that_an_agent_reads_except_the_listed_variables(
@@ -242,7 +242,7 @@ def test_the_ca_file_of_the_network_provider_is_mounted_into_controllers(
     assert volume["secret"]["secretName"] == "iaas-authority"
 
 
-def test_a_controller_with_a_probe_interface_may_open_packet_sockets() -> None:
+def test_a_controller_with_a_probe_interface_runs_as_root_with_net_raw() -> None:
     objects = render_objects({"spiderpoolController": {"probeInterface": "eth1"}})
     (container,) = find_object("Deployment", "orbweaver-controller", objects)["spec"]["template"][
         "spec"
@@ -258,7 +258,7 @@ def test_every_key_of_conf_yml_is_read(rendered: dict[str, list[Object]]) -> Non
     text = find_object("ConfigMap", "spiderpool-conf", rendered["production"])["data"]["conf.yml"]
     conf = parse_conf(text.encode(), "conf.yml")
 
-    # Two values of the profile.
+    # The profile sets these two values.
     assert conf.orbweaver.cluster == "north"
     assert conf.guards_deletion
     assert set(read_yaml(text)) <= {*conf.__struct_encode_fields__}
@@ -299,8 +299,8 @@ def test_every_command_of_a_container_exists(
             assert not arguments or arguments[0] in subcommands[program], container["command"]
 
 
-def test_a_kubelet_root_directory_changes_the_mounts_of_its_sockets() -> None:
-    """Kubelet has pod-resources in its --root-dir, and device-plugins always in the default one."""
+def test_kubelet_root_dir_changes_the_mounts_of_kubelet_sockets() -> None:
+    """Kubelet has pod-resources in --root-dir, but device-plugins always in /var/lib/kubelet."""
     root = "/data/kubelet"
     values = {
         "spiderpoolAgent": {"networkResourcePlugin": {"kubeletRootDir": root}},
@@ -389,7 +389,7 @@ def test_the_default_archive_claims_a_readwriteonce_volume_of_the_default_class(
 
 
 @pytest.mark.parametrize("mode", ["ReadWriteOnce", "ReadWriteOncePod"])
-def test_the_old_controller_stops_before_a_new_controller_mounts_its_volume(mode: str) -> None:
+def test_the_old_controller_stops_first_if_only_one_can_mount_the_archive(mode: str) -> None:
     controller = find_object(
         "Deployment", "orbweaver-controller", render_objects({"archive": {"accessMode": mode}})
     )
@@ -400,14 +400,16 @@ def test_the_old_controller_stops_before_a_new_controller_mounts_its_volume(mode
 @pytest.mark.parametrize(
     "archive", [{"accessMode": "ReadWriteMany"}, {"existingClaim": "shared"}, {"enabled": False}]
 )
-def test_controllers_that_can_share_the_archive_are_replaced_one_by_one(archive: Object) -> None:
+def test_controllers_with_a_shared_or_without_an_archive_have_rolling_updates(
+    archive: Object,
+) -> None:
     values = {"archive": archive, "spiderpoolController": {"replicas": 2}}
     controller = find_object("Deployment", "orbweaver-controller", render_objects(values))
 
     assert controller["spec"]["strategy"]["type"] == "RollingUpdate"
 
 
-def test_the_pod_of_helm_test_runs_on_the_controllers_node_where_the_archive_is_mounted() -> None:
+def test_the_helm_test_pod_runs_on_a_controllers_node_to_mount_the_same_archive() -> None:
     objects = render_objects({})
     pod = find_object("Pod", "orbweaver-test", objects)["spec"]
     controller = find_object("Deployment", "orbweaver-controller", objects)["spec"]
@@ -417,7 +419,7 @@ def test_the_pod_of_helm_test_runs_on_the_controllers_node_where_the_archive_is_
     assert term["labelSelector"] == controller["selector"]
 
 
-def test_an_agents_affinity_always_excludes_disabled_nodes() -> None:
+def test_each_node_affinity_term_of_an_agent_also_excludes_disabled_nodes() -> None:
     disabled = {"key": "orbweaver.io/agent", "operator": "NotIn", "values": ["disabled"]}
     east, west = ({"key": "zone", "operator": "In", "values": [zone]} for zone in ("east", "west"))
     terms = [{"matchExpressions": [zone]} for zone in (east, west)]
@@ -432,7 +434,7 @@ def test_an_agents_affinity_always_excludes_disabled_nodes() -> None:
 
 
 def pod_of(item: Object) -> Object | None:
-    """The spec of a Pod or of an object's Pod template; None if there is none."""
+    """The spec of a Pod or of a Pod template; None for an object without Pods."""
     if item["kind"] == "Pod":
         return dict(item["spec"])
     template_spec = item.get("spec", {}).get("template", {}).get("spec")
@@ -440,13 +442,16 @@ def pod_of(item: Object) -> Object | None:
 
 
 def containers(item: Object) -> list[Object]:
-    """All containers of an object's Pod."""
+    """The init containers and containers of an object's Pods."""
     pod = pod_of(item) or {}
     return [*pod.get("initContainers", ()), *pod.get("containers", ())]
 
 
 def variables(item: Object, directory: Path) -> dict[str, str]:
-    """The environment of the first container; files of etcd become files in ``directory``."""
+    """The environment of the only container.
+
+    Files for etcd are created in ``directory``, and the values of variables refer to these files.
+    """
     (container,) = item["spec"]["template"]["spec"]["containers"]
     environment: dict[str, Any] = {}
     for entry in container["env"]:
