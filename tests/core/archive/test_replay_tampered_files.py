@@ -1,7 +1,8 @@
-"""Reading and verify detect any changed byte in the archive.
+"""Reading the archive and ``verify`` detect changed files.
 
-An archive file is three files: ``.segments``, ``.index``, and ``.ledger``, a snapshot of the state
-after the last segment. ``report.folded``: whether verify has read the log to its end.
+The files of one part of the log are ``.segments``, ``.index`` and ``.ledger``. The ``.ledger`` file
+is a snapshot of the state after the last segment. ``report.folded``: ``verify`` read the log to the
+end.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ async def test_verify_names_a_changed_index_and_a_changed_snapshot(tmp_path: Pat
     assert report.folded
 
 
-async def test_verify_continues_after_a_broken_file_from_its_snapshot(
+async def test_verify_continues_from_the_snapshot_of_a_broken_file(
     tmp_path: Path,
 ) -> None:
     cluster = await _sealed_cluster(tmp_path)

@@ -1,4 +1,4 @@
-"""Snapshots of a newer version are read without the fields that this version does not have."""
+"""While a cluster is upgraded, older controllers read snapshots that newer controllers wrote."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.domain.evolution import Ledger
 from core.errors import LogCorrupt
 
 RECORDS_INDEX = 8
-"""The index of the records in a stored snapshot."""
+"""The index of ``records`` in the list of fields of a stored snapshot."""
 
 
 def snapshot() -> ArchiveSnapshot:
@@ -32,8 +32,7 @@ def compressed(fields: list[Any]) -> bytes:
     return zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(fields))
 
 
-def test_a_snapshot_with_fields_of_a_newer_version_is_read_without_them() -> None:
-    """As an older controller or orbctl does while a cluster is upgraded."""
+def test_a_snapshot_with_fields_of_a_newer_version_is_read_without_these_fields() -> None:
     fields = decompressed_fields(encode_snapshot(snapshot()))
     fields[RECORDS_INDEX][0].append(["a field of a newer version"])
     fields.append([])

@@ -42,7 +42,7 @@ async def test_a_log_on_etcd_is_sealed_audited_and_repaired(
         await cluster.execute([CniDel("node-b", "web-0"), CniAdd("node-b", "web-0", generation=1)])
         web_1 = (await cluster.node.read_ledger()).endpoints["shop", "web-1"]
         address = web_1.nics[0].ipv4.split("/")[0]
-        # Delete state keys as a person does with etcdctl; the log gets no event.
+        # A manual edit with etcdctl writes no event to the log.
         await etcd_store.commit(
             [], [Delete(TEST_KEYS.ip_of(address)), Delete(TEST_KEYS.pool("spare"))]
         )

@@ -1,4 +1,4 @@
-"""History shows who held an address, when, and why the holding ended, in archive and live log.
+"""The history of an address: who held it, when, and why the holding ended.
 
 ``seal`` moves the log from etcd into archive files. The Pod of ``CniAdd("node-a", "web-0",
 generation=1)`` has the UID ``web-0-1``; the default generation is 0.
@@ -206,7 +206,7 @@ async def test_the_history_of_a_pool_lists_its_changes(archived_cluster: Archive
     await archived_cluster.seal()
     await archived_cluster.execute([Configure(RetirePool("spare")), Configure(DeletePool("spare"))])
     entries = (await _history_of(archived_cluster, "spare")).entries
-    # Pool spare had the addresses up to 10.6.0.9 before.
+    # The fixture defines pool spare with 10.6.0.7-10.6.0.9.
     assert [entry.kind for entry in entries] == ["defined", "changed", "retired", "deleted"]
     assert entries[0].text == "10.6.0.0/16: 10.6.0.7-10.6.0.9"
     assert entries[1].text == "ips: 10.6.0.7-10.6.0.9 -> 10.6.0.7-10.6.0.8"
@@ -216,7 +216,7 @@ async def test_an_unknown_subject_has_an_empty_history(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.seal()
-    # "use/main" is the use of pool main: every holding of its addresses.
+    # "use/main" is the use of the addresses of pool main.
     for subject in ("10.6.0.1", "shop/web-0", "uid/x", "pool/none", "use/main"):
         assert await _history_of(archived_cluster, subject) == History(
             parse_subject(subject), entries=()
@@ -239,7 +239,7 @@ async def test_a_history_longer_than_its_limit_has_the_newest_entries_and_the_dr
 ) -> None:
     for _ in range(3):
         await archived_cluster.execute([CniAdd("node-a", "web-0"), CniDel("node-a", "web-0")])
-    complete = await _history_of(archived_cluster, "use/main")  # every use of pool main
+    complete = await _history_of(archived_cluster, "use/main")  # all addresses of pool main
     monkeypatch.setattr(history_entries, "ENTRIES_MAX", 2)
     cut = await _history_of(archived_cluster, "use/main")
     assert cut.entries == complete.entries[-2:]
@@ -268,7 +268,7 @@ async def test_history_across_seals_equals_a_scan_of_every_event(
 
 
 def _claims(events: list[Recorded]) -> list[tuple[str, str, int, int]]:
-    """(address, holder, position of the claim, position of the release or 0) of each claim.
+    """Each claim as (address, holder, position of the claim, position of the release or 0).
 
     Computed from all events, without the index that the history uses.
     """
@@ -290,7 +290,7 @@ def _claims(events: list[Recorded]) -> list[tuple[str, str, int, int]]:
 def _merged(entries: list[HistoryEntry]) -> list[tuple[str, str, int, int]]:
     """The claims in the history of an address, in the form of ``_claims``.
 
-    The entries of a replica that moved to another node are one claim.
+    A replica that moved to another node has two entries, but one claim.
     """
     merged: list[tuple[str, str, int, int]] = []
     moved = False
@@ -305,7 +305,7 @@ def _merged(entries: list[HistoryEntry]) -> list[tuple[str, str, int, int]]:
 
 
 async def test_one_address_of_many_is_found_by_reading_a_few_blocks(tmp_path: Path) -> None:
-    """An index file names the blocks of an archive file in which an address occurs."""
+    """For each address, an index file lists the blocks with events of this address."""
     store = MemoryStore()
     await fill(store, TEST_KEYS, Shape(20_000, held=3_000))
     cluster = ArchivedCluster(store, tmp_path)
@@ -343,7 +343,7 @@ async def test_one_address_of_many_is_found_by_reading_a_few_blocks(tmp_path: Pa
         ("v4-pool.a", ("pool", "v4-pool.a")),
     ],
 )
-def test_subjects_are_read_as_people_write_them(text: str, subject: tuple[str, str]) -> None:
+def test_every_accepted_form_of_a_subject_is_parsed(text: str, subject: tuple[str, str]) -> None:
     assert parse_subject(text) == subject
     assert parse_subject(text).token == str(parse_subject(text))
 

@@ -1,4 +1,4 @@
-"""An export contains the log: as readable lines, or complete and verifiable as raw bytes."""
+"""The log is exported as lines of JSON, or as raw bytes that an import verifies."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_each_line_is_the_json_object_of_one_event_with_named_fields(
     assert claim["body"]["endpoint"]["nics"][0]["ipv4_pool"] == "main"
     assert claim["actor"] == "test"
     assert claim["time"].endswith("Z")
-    # "place" is the index in the segment; an export keeps the first name of a renamed field.
+    # "place" was the first name of ``index_in_segment``; an export keeps the first names.
     assert set(claim) == {
         *("position", "place", "time", "type", "version", "event_id", "writer", "body"),
         *("actor", "correlation_id", "causation_id", "traceparent"),
@@ -133,5 +133,5 @@ def test_a_renamed_field_keeps_its_first_name_in_an_export() -> None:
     )
 
     (body,) = json.loads(line_of(recorded))["body"].values()
-    # "stranger" was the name of ``conflicting_host``.
+    # "stranger" was the first name of ``conflicting_host``.
     assert body["stranger"]["mac"] == "02:00:00:00:00:01"

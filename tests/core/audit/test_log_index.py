@@ -1,4 +1,4 @@
-"""At every position, the log index has the state that a replay up to this position gives."""
+"""At every position, the log index has the same state as a replay up to this position."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from tests.support.memory import column_bytes
 
 TURNS_OF_A_READ = 50
 READS_OF_A_VIEW = 1
-"""Number of reads of the store that open a view of the log."""
+"""How many times opening a view of the log reads the store."""
 
 ACTIONS: list[Action] = [
     *(CniAdd("node-a", f"web-{number}", of_statefulset=number == 0) for number in range(4)),
@@ -60,10 +60,7 @@ ACTIONS: list[Action] = [
 
 
 def indexed_state(index: LogIndex, position: int) -> dict[str, object]:
-    """The state of an index at a position, in the form of ``replayed_state``.
-
-    Asserts that the counts of held addresses agree with the listed addresses.
-    """
+    """The state of an index at a position, in the form of ``replayed_state``."""
     pools = index.pools.at(position)
     claims = {}
     for name, table in index.holdings.items():
@@ -84,7 +81,7 @@ def indexed_state(index: LogIndex, position: int) -> dict[str, object]:
 
 
 def replayed_state(ledger: Ledger) -> dict[str, object]:
-    """The state of a ledger, which is the fold of the log up to a position."""
+    """The state of a replayed ledger, in the form of ``indexed_state``."""
     claims = {}
     for address, (claim, revision) in ledger.claims.items():
         endpoint = ledger.endpoints[claim.namespace, claim.pod]
@@ -143,7 +140,7 @@ async def test_a_position_before_the_index_window_is_read_from_the_archive(
     store, files = archived_cluster.store, archived_cluster.files
     await archived_cluster.execute(ACTIONS)
     await archived_cluster.seal(file_bytes_max=500)
-    log = IndexedLog(store, TEST_KEYS, files, window_events_max=3)  # indexes the newest events
+    log = IndexedLog(store, TEST_KEYS, files, window_events_max=3)  # indexes only the newest events
     view = await archived_cluster.view()
     newest = await log.newest()
     assert 0 < newest.first_position < newest.position
@@ -157,7 +154,7 @@ async def test_a_position_before_the_index_window_is_read_from_the_archive(
     assert len(log._old) <= OLD_WINDOWS_MAX, "the number of indexes of old events is bounded"
 
 
-async def test_a_time_is_found_also_if_the_archive_file_before_that_time_was_read_last(
+async def test_a_time_at_the_end_of_the_archive_file_of_the_previous_query_is_found(
     archived_cluster: ArchivedCluster,
 ) -> None:
     ticks = count(unix_ms(), 1_000)
@@ -181,7 +178,7 @@ async def test_a_time_is_found_also_if_the_archive_file_before_that_time_was_rea
         await _check_state_at_time(log, archived_cluster, following.clock_ms)
 
 
-async def test_a_time_before_1970_is_the_beginning_of_the_log(
+async def test_a_time_before_1970_gives_position_0(
     archived_cluster: ArchivedCluster,
 ) -> None:
     log = IndexedLog(archived_cluster.store, TEST_KEYS, archived_cluster.files)
@@ -213,7 +210,7 @@ async def test_a_query_waits_for_a_position_that_is_still_being_read(
 ) -> None:
     log = IndexedLog(SlowStore(archived_cluster.store), TEST_KEYS, archived_cluster.files)
     await log.newest()
-    log._read_at = float("inf")  # the index counts as fresh however slow the machine is
+    log._read_at = float("inf")  # the index stays fresh during the whole test
     await archived_cluster.execute([CniAdd("node-a", "late")])
     revision = (await archived_cluster.view()).revision
     waiting = asyncio.create_task(log.at_position(revision))
@@ -247,7 +244,7 @@ async def test_past_positions_are_readable_while_etcd_is_unavailable(
     )
     before = await log.at_time(past.time_ms - 1)
     assert before.position < position
-    with pytest.raises(StoreUnavailable):  # only etcd could have newer events
+    with pytest.raises(StoreUnavailable):  # newer events are only in etcd
         await log.at_position(now.position + 1_000)
 
 
@@ -311,7 +308,7 @@ async def test_names_macs_and_traces_are_searched_in_columns(tmp_path: Path) -> 
     table = index.table("big")
     rows = table.pods.rows_with("web-7-", rows_max=9)
     assert [table.pods[row] for row in rows] == ["shop-0/web-7-7"]
-    # ``fill`` numbers the traces by the first event of their segment; this segment has one claim.
+    # ``fill`` writes the claim of web-27-27 in the segment with trace 57.
     assert [table.pods[row] for row in table.rows_with_trace(57)][:1] == ["shop-4/web-27-27"]
     assert list(table.rows_with_mac(1)) == []  # the claims have no MAC addresses
     assert column_bytes(index) < 30_000  # columns are compact: 500 bytes an event
@@ -338,7 +335,7 @@ def test_density_counts_every_event_in_exactly_one_bucket() -> None:
     for number in range(10):
         clock.append(10 * number + 1, 1_000 + 100 * number, number + 1)
     density = clock.density(4)
-    # Buckets of 225 ms; segment n, of n events, is at 900 + 100 n ms.
+    # A bucket has 225 ms. The segment with n events is at 900 + 100 n ms.
     assert [bucket.events for bucket in density] == [1 + 2 + 3, 4 + 5, 6 + 7, 8 + 9 + 10]
     assert sum(bucket.events for bucket in density) == clock.events
     assert density[0].begin_ms == 1_000

@@ -22,7 +22,7 @@ async def record_refused_add(cluster: ArchivedCluster, name: str) -> int:
     return (await cluster.replayed())[-1].position
 
 
-async def test_a_refusal_in_the_archive_is_found_by_its_pod_and_by_its_uid(
+async def test_a_refusal_in_the_archive_is_found_by_the_name_and_by_the_uid_of_its_pod(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await record_refused_add(archived_cluster, "web-0")

@@ -34,7 +34,7 @@ def set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:
 
 
 async def read(cluster: ArchivedCluster, growth: GrowthLog | None = None) -> GrowthLog:
-    """Read the new events of the log into ``growth``, by default into an empty one."""
+    """Read the new events of the log into ``growth``, or all events into a new GrowthLog."""
     growth = growth or GrowthLog()
     await growth.read(await cluster.view(), cluster.now_ms())
     return growth
@@ -91,7 +91,7 @@ async def test_the_current_hour_does_not_count_yet(archived_cluster: ArchivedClu
     assert growth.net_growth(MAIN, now_ms) == []
 
 
-async def test_events_of_more_than_four_weeks_ago_do_not_count(
+async def test_events_older_than_four_weeks_do_not_count(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.execute([CniAdd("node-a", "web-1")])

@@ -1,6 +1,6 @@
 """A past state equals a replay of the log up to a position or time.
 
-Events of the log are sealed in files of the archive, or live in etcd.
+Sealed events are in archive files; live events are in etcd.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.support.archived_cluster import (
 
 @given(action_lists, action_lists, st.integers(0, 100))
 @settings(max_examples=15)
-async def test_the_state_as_of_a_position_equals_a_replay_up_to_it(
+async def test_the_state_as_of_a_position_equals_a_replay_up_to_this_position(
     sealed: list[Action], live: list[Action], percent: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -44,7 +44,7 @@ async def test_the_state_as_of_a_position_equals_a_replay_up_to_it(
             assert have_same_content(await as_of_position(view, position), Ledger().apply_all(past))
 
 
-async def test_a_position_the_log_has_not_reached_is_refused(
+async def test_a_position_outside_the_log_is_refused(
     archived_cluster: ArchivedCluster,
 ) -> None:
     view = await archived_cluster.view()

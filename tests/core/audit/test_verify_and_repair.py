@@ -134,7 +134,7 @@ async def test_verify_finds_no_fault_after_any_sequence_of_regular_changes(
 
 UNLOGGED_CLAIM = Claim("main", "pod/unlogged", "shop", "unlogged", event="no-event")
 Edit = Callable[[ArchivedCluster], Awaitable[set[bytes]]]
-"""Returns the keys that its repair may write; if it is a claim, all keys of the endpoint."""
+"""Edits one key; returns the keys that a repair may write, for a claim those of its endpoint."""
 
 
 async def _claim_keys(cluster: ArchivedCluster, name: str) -> list[bytes]:
@@ -143,7 +143,7 @@ async def _claim_keys(cluster: ArchivedCluster, name: str) -> list[bytes]:
 
 
 async def _delete_claim(cluster: ArchivedCluster) -> set[bytes]:
-    """Delete the key of one of a NIC's two addresses."""
+    """Delete the claim of one of the two addresses of a NIC."""
     keys = await _claim_keys(cluster, "web-0")
     await _edit(cluster, Delete(keys[0]))
     return {*keys, TEST_KEYS.endpoint("shop", "web-0")}
@@ -156,7 +156,7 @@ async def _replace_claim(cluster: ArchivedCluster) -> set[bytes]:
 
 
 async def _rewrite_claim(cluster: ArchivedCluster) -> set[bytes]:
-    """Write a claim's value again: its revision, which a release names, is then not in the log."""
+    """Write the same value again: the key gets a revision that is not in the log."""
     keys = await _claim_keys(cluster, "web-1")
     stored = await _key(cluster, keys[0])
     assert stored is not None
@@ -289,7 +289,7 @@ async def test_a_repaired_claim_is_written_as_an_event_and_can_be_released(
 async def test_the_repair_of_a_key_also_changes_its_guard_key(
     prepared_cluster: ArchivedCluster, edit: Edit, topic: str
 ) -> None:
-    """Every change of a topic in a family writes its guard key, so that concurrent changes fail."""
+    """Every change of a pool or quarantine writes a guard key, so concurrent changes fail."""
     before = await _key(prepared_cluster, TEST_KEYS.guard(topic, 4))
     await edit(prepared_cluster)
     await _repair(prepared_cluster, await _verify(prepared_cluster))
@@ -329,7 +329,7 @@ async def test_a_release_missing_from_the_log_is_written_by_repair(
     await _edit(prepared_cluster, Delete(TEST_KEYS.ip_of(address)))
     await prepared_cluster.execute([CniDel("node-a", "web-0")])
     report = await _verify(prepared_cluster)
-    # I4: an event has all addresses of a request, or none. The endpoint went, a claim did not.
+    # I4: the event deletes the endpoint, and does not release a claim of the endpoint.
     assert [violation.rule for violation in report.violations] == ["I4"]
     assert [difference.name for difference in report.differences] == [address]
     repaired = await _repair(prepared_cluster, report)
@@ -347,7 +347,7 @@ async def test_a_release_missing_from_the_log_is_written_by_repair(
 async def test_a_claim_that_contradicts_the_log_is_reported_and_not_repaired(
     prepared_cluster: ArchivedCluster,
 ) -> None:
-    """By the log web-0 holds an address; its endpoint lacks it, and the key names another Pod."""
+    """In the log, web-0 holds an address. The endpoint lacks it; the key names another Pod."""
     endpoint = (await prepared_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     node = prepared_cluster.nodes["node-a"]
     without_addresses = EndpointChanged(endpoint._replace(nics=(Nic("eth0"),)))
@@ -375,7 +375,7 @@ async def test_a_missing_live_segment_is_a_fault_and_state_keys_are_not_compared
     (newest_key,) = (kv.key for kv in kvs if kv.mod_revision == newest.position)
     await _edit(prepared_cluster, Delete(newest_key))
     report = await _verify(prepared_cluster)
-    assert not report.folded, "without the whole log there is nothing to compare with"
+    assert not report.folded, "state keys are compared only with a complete log"
     assert not report.is_clean
     assert [fault.subject for fault in report.faults] == [newest.writer]
     assert report.differences == ()

@@ -69,10 +69,10 @@ def test_guids_that_the_agent_of_another_node_assigns_are_reported() -> None:
     assert violation.text == "an event of the agent on node-b changes GUIDs of node node-a"
 
 
-async def test_a_pod_that_is_created_again_on_another_node_is_no_violation(
+async def test_a_pod_that_is_recreated_on_another_node_is_not_reported(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    """A StatefulSet's replica keeps its addresses; another Pod gets new ones."""
+    """The replica db-0 keeps its addresses. The Pod web-0 gets new addresses."""
     await archived_cluster.execute(
         [
             CniAdd("node-a", "db-0", of_statefulset=True),

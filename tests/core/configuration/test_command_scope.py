@@ -1,8 +1,8 @@
-"""A command is decided on its scope, the objects that it can affect, as on all objects.
+"""A decision on the scope of a command equals the decision on all objects.
 
-Indexes in etcd find the scope: entries of pools and subnets by address blocks. Versions without
-indexes did not write them. Every change of pools or subnets writes the guard key of its family,
-whose value says whether the index is complete.
+The scope is the objects that the command can affect. Indexes in etcd list pools and subnets by
+address blocks. Older versions did not write index entries. Every change of pools or subnets writes
+a guard key, whose value says whether the index is complete.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ async def all_objects(node: NodeHarness) -> Configuration:
 
 
 async def apply_as_an_older_version(node: NodeHarness, command: Command) -> None:
-    """Apply a command as versions without indexes did: write its state and its guard keys."""
+    """Write the state and the guard keys of a command, but no index entries."""
     configuration = await all_objects(node)
     events = decided(configuration, command)
     if isinstance(events, str):
@@ -135,7 +135,7 @@ async def assert_index_is_correct(node: NodeHarness) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(ALL_COMMANDS, st.integers(0, 9)), max_size=14))
-def test_any_command_is_decided_on_its_scope_as_on_all_objects(
+def test_a_decision_on_the_scope_equals_the_decision_on_all_objects(
     commands: list[tuple[Command, int]],
 ) -> None:
     async def run() -> None:
@@ -217,7 +217,7 @@ async def test_the_number_of_keys_that_a_command_reads_does_not_depend_on_the_nu
         key_counts = []
         for count in (10, 300):
             for number in range(count):
-                subnet = f"10.{number % 4}.0.0/16"  # the pools are spread over four subnets
+                subnet = f"10.{number % 4}.0.0/16"
                 first = f"10.{number % 4}.{number // 4}.{count % 200}"
                 await node.configurator.apply(
                     ApplyPool(pool(f"p-{count}-{number}", first, subnet=subnet)), TEST_CAUSE
@@ -258,7 +258,7 @@ async def test_a_dry_run_writes_nothing_even_if_the_index_is_not_complete() -> N
 
 
 @pytest.mark.parametrize("malformed", [b"\xff\xfe", b"garbage", b"x y", b""])
-async def test_a_malformed_index_entry_stops_no_command(malformed: bytes) -> None:
+async def test_a_malformed_index_entry_does_not_change_a_decision(malformed: bytes) -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("old", "10.6.0.1-10.6.0.9"))
         index = Index(node.keys, "pools", 4)

@@ -1,7 +1,7 @@
-"""Concurrent commands for subnets and their pools: exactly one of those that conflict succeeds.
+"""Of conflicting concurrent commands for subnets and their pools, exactly one succeeds.
 
-``SUBNET4`` is the SpiderSubnet ``net`` with 10.7.0.10 to 10.7.0.99, ``BLUE_POOL`` a pool of its
-CIDR with 10.7.0.10 to 10.7.0.20.
+``SUBNET4`` is the SpiderSubnet ``net`` with 10.7.0.10 to 10.7.0.99. ``BLUE_POOL`` has 10.7.0.10 to
+10.7.0.20 in the same CIDR.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ async def nodes(store: KeyValueStore, cluster_name: str) -> AsyncIterator[list[N
 
 
 async def apply_concurrently(nodes: list[NodeHarness], commands: list[Command]) -> list[object]:
-    """Apply all commands concurrently, distributed over the nodes."""
     calls = [
         nodes[number % len(nodes)].configurator.apply(command, TEST_CAUSE)
         for number, command in enumerate(commands)
@@ -48,7 +47,7 @@ async def apply_concurrently(nodes: list[NodeHarness], commands: list[Command]) 
 
 
 def successes(outcomes: list[object]) -> list[Applied]:
-    """The outcomes of commands that wrote events. All others were refused or changed nothing."""
+    """The outcomes with events; asserts that every other command was refused or changed nothing."""
     for outcome in outcomes:
         assert isinstance(outcome, Applied | Refused), outcome
     return [outcome for outcome in outcomes if isinstance(outcome, Applied) and outcome.events]
@@ -112,7 +111,7 @@ async def test_a_pool_created_while_its_subnet_is_deleted_has_an_owner_only_if_t
 ) -> None:
     await nodes[0].apply(ApplySubnet(SUBNET4))
 
-    await apply_concurrently(nodes, [ApplyPool(BLUE_POOL), DeleteSubnet("net")])  # both succeed
+    await apply_concurrently(nodes, [ApplyPool(BLUE_POOL), DeleteSubnet("net")])
 
     ledger = await check_everything(nodes[0])
     owner = ledger.pools["blue"].labels.get("ipam.spidernet.io/owner-spider-subnet")

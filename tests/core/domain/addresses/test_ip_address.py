@@ -32,7 +32,7 @@ MAPPED_FIRST = 0xFFFF << 32
 MAPPED_LAST = MAPPED_FIRST | VALUE_MAX[V4]
 
 V4_VALUES = st.integers(0, VALUE_MAX[V4])
-# Sparse groups, because the position of the zeros decides how an IPv6 address is written.
+# Many groups are zero: the position of zeros decides how an IPv6 address is written.
 V6_VALUES = st.lists(st.sampled_from([0, 0, 1, 0xFFFF, 0xA0B]), min_size=8, max_size=8).map(
     lambda groups: sum(group << 16 * index for index, group in enumerate(groups))
 )
@@ -102,7 +102,7 @@ def test_an_address_that_is_not_ipv4_mapped_reads_the_same_if_parsed_as_written(
 @example("::1.2.3")
 @example(":1::2")
 @example("1:2:3:4:5:6:7:")
-def test_a_text_that_the_standard_library_refuses_is_refused(text: str) -> None:
+def test_a_text_without_a_zone_is_refused_or_parsed_as_by_the_standard_library(text: str) -> None:
     try:
         expected = ipaddress.ip_address(text)
     except ValueError:
@@ -142,7 +142,9 @@ def test_an_error_quotes_a_part_of_a_long_text_and_stores_all_of_it() -> None:
 
 
 @pytest.mark.parametrize(("family", "value"), [(V4, 2**32), (V6, 2**128), (V4, -1), (V6, -1)])
-def test_a_value_outside_the_family_has_no_text(family: Family, value: int) -> None:
+def test_formatting_a_value_outside_the_family_raises_overflow_error(
+    family: Family, value: int
+) -> None:
     with pytest.raises(OverflowError):
         format_address(family, value)
 
@@ -233,7 +235,7 @@ def test_a_prefix_has_the_bounds_that_the_standard_library_gives_it(
         ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
     ],
 )
-def test_a_prefix_is_canonical_exactly_if_it_equals_its_own_text(text: str, canonical: str) -> None:
+def test_the_text_of_a_prefix_is_canonical(text: str, canonical: str) -> None:
     assert str(parse_cidr(text)) == canonical
     assert str(parse_cidr(canonical)) == canonical
 
@@ -280,12 +282,12 @@ def test_a_prefix_that_is_parsed_as_written_with_a_wrong_length_is_refused(
     assert fault_of(parse_written_cidr, text) == fault
 
 
-def test_the_prefix_of_a_value_has_a_length_within_its_family() -> None:
+def test_cidr_of_clears_host_bits_and_refuses_a_length_beyond_the_family() -> None:
     assert str(cidr_of(V4, 0x0A000007, 24)) == "10.0.0.0/24"
     with pytest.raises(AddressSyntaxError, match="'/33' needs a prefix length"):
         cidr_of(V4, 0, 33)
 
 
-def test_an_address_shows_its_text() -> None:
+def test_str_of_an_address_is_its_text() -> None:
     assert str(Address(V4, value=1)) == "0.0.0.1"
     assert str(Address(V6, value=1)) == "::1"

@@ -1,4 +1,4 @@
-"""Routes: read from the annotation, distributed over NICs, returned in a fixed order."""
+"""Routes are read from an annotation, distributed over NICs and returned in a fixed order."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_routes_are_kept_as_written_with_host_bits_and_duplicates() -> None:
     )
 
 
-def test_mapped_texts_count_as_ipv4() -> None:
+def test_an_ipv4_mapped_route_counts_as_ipv4() -> None:
     document = '[{"dst": "::ffff:11.0.0.0/104", "gw": "10.0.0.1"}]'
 
     assert requested_routes(pod_with_routes(document)) == (
@@ -132,7 +132,7 @@ def test_too_many_routes_are_refused() -> None:
 # Distributing
 
 
-def test_a_nic_stores_the_routes_of_its_pools_then_the_requested_ones() -> None:
+def test_a_nic_stores_pool_routes_then_requested_routes_for_each_family() -> None:
     (nic,) = distribute_routes([DUAL], POOLS, [VIA_6, VIA_4])
 
     assert nic.routes == (Route("1.0.0.0/8", "g4"), VIA_4, Route("fd01::/64", "g6"), VIA_6)
@@ -145,7 +145,7 @@ def test_distribution_changes_only_the_routes_of_nics_and_keeps_their_order() ->
     assert dual._replace(routes=()) == DUAL
 
 
-def test_pools_without_routes_and_with_an_empty_list_of_routes_add_none() -> None:
+def test_a_pool_without_routes_or_with_an_empty_list_adds_no_routes() -> None:
     nics = [PLAIN, Nic("net2", ipv4="10.8.0.7/16", ipv4_pool="empty")]
 
     assert [nic.routes for nic in distribute_routes(nics, POOLS, [])] == [(), ()]
@@ -179,7 +179,7 @@ def test_a_requested_route_without_a_matching_nic_is_reported_and_not_stored() -
 
 
 def test_a_gateway_of_the_other_family_matches_no_subnet() -> None:
-    route = Route("fd09::/64", "::a07:1")  # as a number, the gateway is 10.7.0.1
+    route = Route("fd09::/64", "::a07:1")  # the gateway has the same number as 10.7.0.1
 
     assert unmatched_routes([PLAIN], [route]) == (route,)
 
@@ -187,7 +187,7 @@ def test_a_gateway_of_the_other_family_matches_no_subnet() -> None:
 # Results
 
 
-def test_a_result_has_pool_routes_then_requested_ones_then_the_default_for_each_family() -> None:
+def test_a_result_has_pool_then_requested_then_default_routes_for_each_family() -> None:
     (nic,) = distribute_routes([DUAL], POOLS, [VIA_6, VIA_4])
 
     assert result_routes(nic) == (
@@ -208,11 +208,11 @@ def test_a_pool_without_gateway_leaves_out_its_default_route_only() -> None:
     assert result_routes(DUAL._replace(ipv4_gateway="")) == (Route("::/0", "fd00::ff"),)
 
 
-def test_a_gateway_without_an_address_of_its_family_is_no_default_route() -> None:
+def test_a_gateway_without_an_address_of_its_family_gives_no_default_route() -> None:
     assert result_routes(DUAL._replace(ipv6="")) == (Route("0.0.0.0/0", "10.0.0.254"),)
 
 
-def test_a_requested_default_route_is_returned_before_that_of_the_gateway() -> None:
+def test_a_requested_default_route_is_returned_before_the_route_of_the_gateway() -> None:
     (nic,) = distribute_routes([PLAIN], POOLS, [Route("0.0.0.0/0", "10.7.0.1")])
 
     assert result_routes(nic._replace(ipv4_gateway="10.7.0.254")) == (
@@ -257,7 +257,7 @@ def test_no_requested_route_is_lost_or_duplicated(nics: list[Nic], requested: li
 
 
 @given(NICS, ROUTES, st.booleans())
-def test_a_result_has_the_stored_routes_and_default_routes(
+def test_a_result_adds_only_default_routes_to_the_stored_routes(
     nics: list[Nic], requested: list[Route], clean_gateway: bool
 ) -> None:
     for nic in distribute_routes(nics, POOLS, requested):

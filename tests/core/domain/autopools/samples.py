@@ -20,14 +20,15 @@ WEB_UID = "3f6b1c1e-0000-4000-8000-1f2e3d4c5b6a"
 WEB_KEY = ApplicationKey("apps/v1", "Deployment", "shop", "web")
 WEB_SCOPE = PoolScope(WEB_KEY, "eth0", 4, "net")
 POOL_NAME = "auto4-web-eth0-1f2e3"
-"""The name of the automatic pool of ``WEB_SCOPE``: family, application, NIC, end of the UID."""
+"""The name of the pool of ``WEB_SCOPE``: family, application, NIC, 5 characters of the UID."""
 
 
 def template(subnet: object = None, number: str = "", reclaim: str = "") -> dict[str, str]:
     """The annotations of a Pod template.
 
-    ``subnet``: the annotation ``subnets`` if it is a list, else ``subnet``; None: subnet ``net``.
-    ``number`` and ``reclaim``: the annotations ``ippool-ip-number`` and ``ippool-reclaim``.
+    A list in ``subnet`` is the annotation ``subnets``; an object is the annotation ``subnet``. By
+    default, the template names SpiderSubnet ``net``. ``number`` and ``reclaim`` are the annotations
+    ``ippool-ip-number`` and ``ippool-reclaim``.
     """
     value = {"ipv4": ["net"]} if subnet is None else subnet
     key = "subnets" if isinstance(value, list) else "subnet"
@@ -38,13 +39,13 @@ def template(subnet: object = None, number: str = "", reclaim: str = "") -> dict
 def web(
     replicas: int = 2, annotations: dict[str, str] | None = None, uid: str = WEB_UID
 ) -> Application:
-    """A Deployment with this number of replicas and the subnet ``net``."""
+    """The Deployment ``web``; by default, its Pod template names SpiderSubnet ``net``."""
     template_annotations = template() if annotations is None else annotations
     return Application(WEB_KEY, uid, template_annotations, Scale(replicas))
 
 
 def desired_pool(size: int, scope: PoolScope = WEB_SCOPE, uid: str = WEB_UID) -> DesiredPool:
-    """The pool that an application requests, with a fixed size."""
+    """A request for a pool of a fixed size."""
     return DesiredPool(scope, uid=uid, size=size, number=IpNumber(size))
 
 
@@ -54,7 +55,6 @@ def plan(
     claimed: Mapping[str, Claim] | None = None,
     default: IpNumber = AS_MANY_AS_REPLICAS,
 ) -> tuple[ReconcileStep, ...]:
-    """The steps of the plan for this state."""
     return plan_application(
         application, state.configuration, claimed=claimed or {}, default=default
     )
@@ -65,7 +65,6 @@ def carry_out(
     steps: tuple[ReconcileStep, ...],
     claimed: Mapping[str, Claim] | None = None,
 ) -> None:
-    """Apply the commands of all steps."""
     for step in steps:
         if step.command is not None:
             state.apply(step.command, claimed=claimed)
@@ -79,7 +78,7 @@ def create_pool(state: ConfigurationHarness, application: Application) -> Pool:
 
 
 def claims(*addresses: str, pool: str = POOL_NAME) -> dict[str, Claim]:
-    """A claim per address, each of another Pod."""
+    """A claim per address, each held by a different Pod."""
     return {
         address: Claim(
             pool=pool,

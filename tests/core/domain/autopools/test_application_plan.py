@@ -1,7 +1,7 @@
-"""The pools of an application: requested pools are created, other pools are removed.
+"""A plan creates the pools that an application requests and deletes its other pools.
 
-The sample application is ``web``; its pool in SpiderSubnet ``net``, which has 20 addresses, has the
-name ``POOL_NAME``. The name of a pool ends with characters of the application's UID.
+The sample application ``web`` has the pool ``POOL_NAME`` in SpiderSubnet ``net``. SpiderSubnet
+``net`` has 20 addresses.
 """
 
 from __future__ import annotations
@@ -42,12 +42,11 @@ TWO_NICS = [
 
 
 def actions(steps: tuple[ReconcileStep, ...]) -> list[tuple[str, str]]:
-    """The action and the pool name of each step."""
     return [(step.action, step.pool) for step in steps]
 
 
 def state_with_pools(application: Application, *objects: object) -> ConfigurationHarness:
-    """A state with these objects, in which the application has its pools."""
+    """A state in which the application has its pools."""
     state = ConfigurationHarness(SUBNET4, SUBNET6, OTHER_SUBNET, *objects)  # type: ignore[arg-type]
     carry_out(state, plan(state, application))
     assert plan(state, application) == ()
@@ -106,8 +105,8 @@ SCALES = {
     "scaled up": (web(4), [("grow", POOL_NAME)]),
     "scaled down": (web(1), [("shrink", POOL_NAME)]),
     "unchanged": (web(2), []),
-    "another number": (web(2, template(number="5")), [("grow", POOL_NAME)]),
-    "the same size by another number": (web(2, template(number="2")), [("refresh", POOL_NAME)]),
+    "a larger number": (web(2, template(number="5")), [("grow", POOL_NAME)]),
+    "a fixed number with the same size": (web(2, template(number="2")), [("refresh", POOL_NAME)]),
     "reclaim switched off": (web(2, template(reclaim="false")), [("refresh", POOL_NAME)]),
 }
 
@@ -119,7 +118,7 @@ def test_a_change_of_the_application_changes_its_pool(
     assert actions(plan(state_with_pools(web(2)), application)) == expected
 
 
-def test_a_scale_down_that_has_to_wait_can_be_retried() -> None:
+def test_a_scale_down_below_the_claimed_addresses_can_be_retried() -> None:
     (step,) = plan(state_with_pools(web(3)), web(1), claims("10.7.0.10", "10.7.0.11", "10.7.0.12"))
 
     assert (step.action, step.pool, step.again) == ("refuse", POOL_NAME, True)
@@ -141,7 +140,7 @@ def test_a_missing_subnet_is_refused_without_a_retry() -> None:
 # The annotation of the template changes
 
 
-def test_another_subnet_gets_a_new_pool_and_the_old_one_is_deleted_when_it_is_empty() -> None:
+def test_a_change_of_subnet_creates_a_pool_and_deletes_the_old_pool_when_it_is_empty() -> None:
     state = state_with_pools(web())
     moved = web(2, template({"ipv4": ["other"]}))
     claimed = claims("10.7.0.10")
@@ -240,7 +239,7 @@ def test_a_pool_that_a_user_retired_is_deleted_when_it_has_no_claims() -> None:
     assert actions(plan(state, web()))[0] == ("delete", POOL_NAME)
 
 
-# The application is deleted and created again
+# The application is deleted or recreated
 
 
 def test_the_pools_of_a_deleted_application_are_retired_and_deleted_when_they_are_empty() -> None:
@@ -259,7 +258,7 @@ def test_the_pools_of_a_deleted_application_are_retired_and_deleted_when_they_ar
     assert plan_deleted_application(WEB_UID, state.configuration, claimed={}) == ()
 
 
-def test_a_deleted_application_keeps_pools_with_reclaim_off_and_pools_of_others() -> None:
+def test_deleting_an_application_keeps_pools_with_reclaim_off_and_other_pools() -> None:
     state = state_with_pools(web(2, template(reclaim="false")), Pool("blue", V4, "10.9.0.0/16"))
 
     assert plan_deleted_application(WEB_UID, state.configuration, claimed={}) == ()
@@ -334,7 +333,7 @@ def test_a_third_party_workload_with_a_number_gets_that_many_addresses() -> None
     assert step.addresses == ("10.7.0.10-10.7.0.12",)
 
 
-def test_with_the_feature_off_a_template_that_names_subnets_is_refused_and_others_are_not() -> None:
+def test_with_the_feature_off_only_a_template_that_names_subnets_is_refused() -> None:
     configuration = ConfigurationHarness(SUBNET4).configuration
 
     (step,) = plan_application(
@@ -362,7 +361,7 @@ def test_claims_of_other_pools_do_not_delay_a_change() -> None:
     ) == [("delete", POOL_NAME)]
 
 
-def test_claims_of_one_family_do_not_affect_a_shrinking_pool_of_the_other() -> None:
+def test_claims_of_one_family_do_not_affect_a_shrinking_pool_of_the_other_family() -> None:
     state = state_with_pools(web(3, template(BOTH_FAMILIES)))
     ipv6_claims = {
         "fd00:7::10": Claim(

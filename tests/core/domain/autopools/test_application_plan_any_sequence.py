@@ -1,4 +1,4 @@
-"""Applications are scaled, deleted and created again in any order while Pods hold addresses."""
+"""Applications are scaled, deleted and recreated in any order while Pods hold addresses."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Simulation:
         ]
 
     def check(self) -> None:
-        """Pools of a subnet are disjoint and inside the subnet, and no Pod has lost an address."""
+        """Assert: pools are disjoint and inside their subnet; no Pod has lost an address."""
         pools = self.state.ledger.pools
         for subnet in SUBNETS:
             in_subnet = pools_of_subnet(subnet.name, pools)
@@ -151,7 +151,7 @@ def test_pools_stay_disjoint_and_in_their_subnet_and_keep_claimed_addresses(
 
 
 @given(actions, applications)
-def test_after_a_plan_is_carried_out_the_next_plan_is_empty(
+def test_after_a_plan_is_carried_out_the_next_plan_has_no_command(
     history: list[ApplyPlan | DeleteApplication | StartPod | StopPod], application: Application
 ) -> None:
     simulation = Simulation()
@@ -165,7 +165,7 @@ def test_after_a_plan_is_carried_out_the_next_plan_is_empty(
 
 
 @given(actions)
-def test_only_pools_with_reclaim_off_remain_without_applications_and_pods(
+def test_only_pools_with_reclaim_off_remain_after_applications_and_pods_are_gone(
     history: list[ApplyPlan | DeleteApplication | StartPod | StopPod],
 ) -> None:
     simulation = Simulation()

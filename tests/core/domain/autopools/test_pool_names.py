@@ -50,7 +50,7 @@ def test_a_name_has_family_application_interface_and_uid(
 
 @pytest.mark.parametrize("attempt", [1, 2, 16])
 def test_a_long_application_name_is_cut_to_a_dns_subdomain(attempt: int) -> None:
-    """Attempts after the first, when a name is taken, append their number to the name."""
+    """Each attempt after the first appends the number of the attempt to the name."""
     scope = WEB_SCOPE._replace(application=WEB_KEY._replace(name="a" * 253))
 
     name = pool_name(scope, WEB_UID, attempt)
@@ -65,7 +65,7 @@ def test_a_shortened_application_name_ends_with_a_letter_or_digit() -> None:
     assert "a-eth0" in pool_name(scope, WEB_UID)
 
 
-def test_a_pool_has_the_labels_of_spiderpool() -> None:
+def test_a_pool_has_the_labels_annotation_and_selector_of_spiderpool() -> None:
     prefix = "ipam.spidernet.io/"
 
     pool = create_pool(ConfigurationHarness(SUBNET4), web())

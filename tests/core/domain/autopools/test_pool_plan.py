@@ -1,4 +1,4 @@
-"""An automatic pool: created, grown, shrunk, adopted, refused.
+"""How an automatic pool is created, resized, adopted and deleted, and which commands are refused.
 
 See docs/reference/automatic-pool-rules.md, "Planning" and "Deletion". ``SUBNET4`` has the 20
 addresses 10.7.0.10-10.7.0.29.
@@ -37,11 +37,11 @@ from tests.core.domain.autopools.samples import (
 from tests.core.domain.subnets.samples import ConfigurationHarness
 
 OLD_UID = "00000000-0000-4000-8000-aaaaa0000000"
-"""The UID of a deleted application ``web``; the pool of that application ends with ``-aaaaa``."""
+"""The UID of a deleted application ``web``, whose pool has a name that ends with ``-aaaaa``."""
 
 
 def apply_auto_pool(desired: int | DesiredPool, **fields: object) -> ApplyAutoPool:
-    """The command for this pool; a number is the size of the pool of application ``web``."""
+    """The command for ``desired``; a number is the size of the pool of application ``web``."""
     pool = desired_pool(desired) if isinstance(desired, int) else desired
     return ApplyAutoPool(pool._replace(**fields))  # type: ignore[arg-type]
 
@@ -179,7 +179,7 @@ def test_an_impossible_command_is_refused_with_its_reason(
     assert refusal.message == message
 
 
-def test_a_pool_with_too_few_free_addresses_does_not_shrink_in_part() -> None:
+def test_shrinking_a_pool_by_more_than_its_free_addresses_is_refused() -> None:
     state = ConfigurationHarness(SUBNET4, apply_auto_pool(4))
 
     (refusal,) = state.refusals(apply_auto_pool(1), claims("10.7.0.10", "10.7.0.11"))
@@ -213,7 +213,7 @@ def test_a_pool_with_reclaim_on_is_not_adopted() -> None:
     assert sorted(state.ledger.pools) == [POOL_NAME, "auto4-web-eth0-aaaaa"]
 
 
-def test_a_retiring_pool_is_replaced_by_one_of_another_name() -> None:
+def test_a_retiring_pool_is_replaced_by_a_pool_of_another_name() -> None:
     state = ConfigurationHarness(
         SUBNET4, apply_auto_pool(2), RetirePool(POOL_NAME), apply_auto_pool(2)
     )
@@ -231,7 +231,7 @@ def test_an_automatic_pool_does_not_take_the_name_of_a_manual_pool() -> None:
 
 
 def test_a_refusal_reports_that_every_name_is_taken() -> None:
-    # The names that a pool can have: its usual name, and that name with a suffix from -2 to -16.
+    # A pool has its usual name, or this name with a suffix from -2 to -16.
     names = [POOL_NAME, *(f"{POOL_NAME}-{number}" for number in range(2, 17))]
     state = ConfigurationHarness(SUBNET4, *(Pool(name, V4, SUBNET4.subnet) for name in names))
 
@@ -272,7 +272,7 @@ def test_the_applications_own_pool_is_preferred_to_a_pool_it_could_adopt() -> No
     assert chosen.name == POOL_NAME
 
 
-def test_another_spelling_of_the_number_changes_the_annotation_and_no_address() -> None:
+def test_another_number_with_the_same_size_changes_only_the_annotation() -> None:
     state = ConfigurationHarness(SUBNET4, apply_auto_pool(3))
     command = apply_auto_pool(3, number=IpNumber(1, is_flexible=True))
     plan = plan_pool(command.desired, state.configuration, claimed={})

@@ -1,8 +1,7 @@
 """Several controllers plan automatic pools concurrently: no address is in two pools or lost.
 
-``SUBNET4`` has 20 addresses from 10.7.0.10. ``desired_pool`` requests a pool in it for the
-application ``web``; this pool has the name ``POOL_NAME``. Its addresses are its *share* of the
-subnet.
+``SUBNET4`` has 20 addresses from 10.7.0.10. ``desired_pool`` requests the pool ``POOL_NAME`` in
+``SUBNET4`` for application ``web``. The addresses of a pool are its *share* of the subnet.
 """
 
 from __future__ import annotations
@@ -68,7 +67,6 @@ async def nodes(store: KeyValueStore, cluster_name: str) -> AsyncIterator[list[N
 
 
 async def apply_concurrently(nodes: list[NodeHarness], commands: list[Command]) -> list[object]:
-    """Run all commands concurrently, distributed over the writers."""
     calls = [
         nodes[number % len(nodes)].configurator.apply(command, TEST_CAUSE)
         for number, command in enumerate(commands)
@@ -77,20 +75,18 @@ async def apply_concurrently(nodes: list[NodeHarness], commands: list[Command]) 
 
 
 def outcomes_with_events(outcomes: list[object]) -> list[Applied]:
-    """The outcomes with events; fails if a command failed with another error than a refusal."""
+    """The outcomes with events; asserts that every other command was refused or changed nothing."""
     for outcome in outcomes:
         assert isinstance(outcome, Applied | Refused), outcome
     return [outcome for outcome in outcomes if isinstance(outcome, Applied) and outcome.events]
 
 
 def desired_pool_of(number: int, size: int) -> DesiredPool:
-    """The pool request of one of many applications."""
     key = ApplicationKey("apps/v1", "Deployment", "shop", f"app-{number}")
     return desired_pool(size, WEB_SCOPE._replace(application=key), f"u-{number:05}")
 
 
 def web_pod(name: str) -> PodFacts:
-    """A Pod of the application ``WEB_KEY``."""
     owner = Owner(
         WEB_KEY.kind,
         WEB_KEY.name,
@@ -102,7 +98,7 @@ def web_pod(name: str) -> PodFacts:
 
 
 def assert_shares_fit(ledger: Ledger, subnet: Subnet) -> None:
-    """Assert that the subnet's pools have addresses of the subnet only, and none in common."""
+    """Assert that the pools of the subnet are inside the subnet and disjoint."""
     pools = pools_of_subnet(subnet.name, ledger.pools)
     shared = addresses_of_pools(subnet, pools)
     assert shared.issubset(pool_addresses(subnet))
@@ -130,7 +126,7 @@ async def test_only_one_of_a_hundred_concurrent_creations_of_a_pool_succeeds(
 async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
     nodes: list[NodeHarness],
 ) -> None:
-    """Every pool gets 5 addresses; then half of them shrink to 3, the others to 1.
+    """Every pool gets 5 addresses. Then half of the pools shrink to 3 addresses, and half to 1.
 
     Cases I00006 and I00008 of docs/contributing/compatibility.md.
     """
@@ -229,7 +225,7 @@ async def test_a_pool_is_deleted_or_gets_a_claim_and_never_both(nodes: list[Node
     assert bool(ledger.claims) == (POOL_NAME in ledger.pools)
 
 
-async def test_the_share_and_the_pool_are_one_event_in_one_transaction(
+async def test_a_pool_and_its_share_are_written_in_one_event(
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(SUBNET4))

@@ -1,6 +1,7 @@
 """Which refused ADDs become events, and the contents of these events.
 
-The first refusal of a Pod opens a window of ``WINDOW_S``; repetitions in it are one more event.
+The first refusal of a Pod becomes an event and opens a window of ``WINDOW_S``. All repetitions in
+this window become one more event.
 """
 
 from __future__ import annotations

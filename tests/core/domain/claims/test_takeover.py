@@ -1,7 +1,8 @@
 """The plan of a takeover of Spiderpool's allocations.
 
-A SpiderIPPool records its allocations in its status. A record may contradict the SpiderEndpoints.
-``plan.first`` has the commands before the claims of ``plan.endpoints``, ``plan.last`` those after.
+A *record* is an allocation in the status of a SpiderIPPool. Records may contradict SpiderEndpoints.
+``plan.first`` is applied before the claims of ``plan.endpoints``; ``plan.last`` is applied after
+these claims.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ def claimed(plan: TakeoverPlan) -> dict[str, str]:
 
 
 def actions(plan: TakeoverPlan) -> list[str]:
-    """The action of each finding."""
     return [finding.done for finding in plan.findings]
 
 
@@ -48,7 +48,7 @@ def test_records_and_endpoints_that_agree_have_no_findings() -> None:
     assert plan.findings == ()
 
 
-def test_an_address_without_a_record_is_taken_over() -> None:
+def test_the_address_of_an_endpoint_without_a_record_is_taken_over() -> None:
     plan = plan_takeover(
         spiderpool_cluster(
             spider_ip_pool("p", NET, IPS),
@@ -60,7 +60,7 @@ def test_an_address_without_a_record_is_taken_over() -> None:
     assert actions(plan) == ["taken over"]
 
 
-def test_a_record_without_an_endpoint_stays_reserved_for_its_pod() -> None:
+def test_the_address_of_a_record_without_an_endpoint_is_kept_for_the_pod() -> None:
     plan = plan_takeover(
         spiderpool_cluster(spider_ip_pool("p", NET, IPS, allocations={"10.6.0.1": "shop/a ua"}))
     )
@@ -98,7 +98,9 @@ def test_an_address_of_two_pods_is_taken_over_for_the_pod_in_the_record() -> Non
 
 
 @pytest.mark.parametrize("interfaces", [("eth0", "net1"), ("", "")])
-def test_an_address_of_two_nics_is_taken_over_for_the_first(interfaces: tuple[str, str]) -> None:
+def test_an_address_of_two_nics_is_taken_over_for_the_first_nic(
+    interfaces: tuple[str, str],
+) -> None:
     nics = [spider_nic("10.6.0.1/16", "p", name) for name in interfaces]
     plan = plan_takeover(
         spiderpool_cluster(

@@ -79,5 +79,4 @@ def kinds_and_fields(
 
 
 def reservation(*ips: str, name: str = "kept") -> Reservation:
-    """An IPv4 reservation."""
     return Reservation(name, V4, ips)

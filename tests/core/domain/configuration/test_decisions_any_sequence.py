@@ -1,6 +1,6 @@
 """Any commands in any order are refused or give events, and keep the configuration consistent.
 
-Names and addresses come from a small set, so that commands concern the same objects.
+Names and addresses come from small sets, so that several commands concern one object.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PAIRS = st.tuples(HOST_NUMBERS, HOST_NUMBERS).map(sorted)
 
 
 class FamilyTexts(NamedTuple):
-    """Texts of one family that often concern the same addresses."""
+    """Strategies for texts of one family; the texts often name the same addresses."""
 
     family: Family
     subnets: st.SearchStrategy[str]
@@ -81,7 +81,7 @@ REQUIREMENTS = st.tuples(GARBAGE, st.sampled_from(["In", "Exists", "x"])).map(
 
 @st.composite
 def pools(draw: st.DrawFn, *, with_garbage: bool | None = None) -> Pool:
-    """Half of the pools are valid, half have garbage in any field."""
+    """Pools. ``with_garbage``: any field may have garbage; None: in half of the pools."""
     with_garbage = draw(st.booleans()) if with_garbage is None else with_garbage
     texts = draw(FAMILIES)
     garbage = GARBAGE if with_garbage else st.nothing()
@@ -110,7 +110,7 @@ def pools(draw: st.DrawFn, *, with_garbage: bool | None = None) -> Pool:
 
 @st.composite
 def reservations(draw: st.DrawFn) -> Reservation:
-    """Reservations, some of them with an item of garbage."""
+    """Reservations, some with a garbage item."""
     texts = draw(FAMILIES)
     items = draw(st.lists(texts.items, max_size=3)) + draw(st.lists(GARBAGE, max_size=1))
     return Reservation(draw(NAMES), texts.family, tuple(items), draw(LABELS))
@@ -141,7 +141,7 @@ ANY_COMMAND: st.SearchStrategy[Command] = st.one_of(
 def apply_command(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]) -> bool:
     """Decide and apply the events; return False if the command was refused."""
     configuration = Configuration.of(ledger)
-    removed_addresses(configuration, command)  # raises no error either
+    removed_addresses(configuration, command)  # must not raise an error
     try:
         events = decide(configuration, command, claimed=claimed)
     except Refused:
@@ -163,7 +163,7 @@ def apply_command(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]
 
 
 def assert_consistent(ledger: Ledger) -> None:
-    """Assert that pools are inside their subnets and disjoint, and subnets equal or disjoint."""
+    """Assert: pools are disjoint and inside their subnets; subnets are equal or disjoint."""
     for pool in ledger.pools.values():
         cidr = parse_cidr(pool.subnet)
         addresses = pool_addresses(pool)

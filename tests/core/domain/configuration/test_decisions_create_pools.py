@@ -1,4 +1,4 @@
-"""CREATE of a SpiderIPPool: every rule with its kind and field.
+"""CREATE of a SpiderIPPool: every rule, and the kind and field of its refusal.
 
 See docs/reference/admission.md, "SpiderIPPool".
 """
@@ -35,7 +35,7 @@ def blue_with(**fields: object) -> Pool:
 
 
 def red_with(**fields: object) -> Pool:
-    """A second pool of the subnet of blue."""
+    """A second pool in the subnet of pool ``blue``."""
     return Pool("red", V4, "10.7.0.0/16")._replace(**fields)  # type: ignore[arg-type]
 
 
@@ -196,7 +196,7 @@ REFUSED = {
         blue_with(pod_affinity=LabelSelector()),
         [("Invalid", "spec.podAffinity")],
     ),
-    "an empty label key has two causes": (
+    "an empty label key (two faults)": (
         blue_with(pod_affinity=LabelSelector({"": "x"})),
         [("Invalid", "spec.podAffinity.matchLabels")] * 2,
     ),
@@ -293,21 +293,19 @@ class TestOrder:
             ("Invalid", "spec.podAffinity.matchExpressions[0].operator"),
         ]
 
-    def test_faults_of_items_are_reported_before_overlaps_and_those_before_the_gateway(
-        self,
-    ) -> None:
+    def test_only_the_first_fault_of_items_overlaps_and_gateway_is_reported(self) -> None:
         configuration = configuration_with(BLUE_POOL)
         shared = ("10.7.0.10",)
 
         outside = red_with(ips=(*shared, "10.8.0.1"), gateway="x")
         overlapping = red_with(ips=shared, gateway="x", routes=(Route("x", "x"),))
-        unreachable = red_with(gateway="x", routes=(Route("x", "x"),))
+        bad_gateway = red_with(gateway="x", routes=(Route("x", "x"),))
 
         assert kinds_and_fields(configuration, ApplyPool(outside)) == [INVALID_SUBNET]
         assert kinds_and_fields(configuration, ApplyPool(overlapping)) == [
             ("Forbidden", "spec.ips")
         ]
-        assert kinds_and_fields(configuration, ApplyPool(unreachable)) == [
+        assert kinds_and_fields(configuration, ApplyPool(bad_gateway)) == [
             ("Invalid", "spec.gateway")
         ]
 
@@ -320,7 +318,7 @@ class TestOrder:
 
 
 class TestNeighbours:
-    """Pools of the same and of overlapping subnets."""
+    """Pools in the same subnet or in overlapping subnets."""
 
     @pytest.mark.parametrize(
         "subnet", ["10.7.0.0/17", "10.0.0.0/8", "10.7.0.0/32", "10.7.255.255/32", "0.0.0.0/0"]
@@ -335,7 +333,7 @@ class TestNeighbours:
     def test_an_equal_or_a_disjoint_subnet_is_accepted(self, subnet: str) -> None:
         assert refusals(configuration_with(BLUE_POOL), ApplyPool(red_with(subnet=subnet))) == ()
 
-    def test_families_do_not_overlap(self) -> None:
+    def test_subnets_of_different_families_do_not_overlap(self) -> None:
         all_ipv6 = Pool("all", V6, "::/0", ("::-ffff::",))
 
         assert refusals(configuration_with(BLUE_POOL), ApplyPool(all_ipv6)) == ()
@@ -365,7 +363,7 @@ class TestNeighbours:
 
         assert "10.7.1.6 and 6 more ranges already belongs" in refusal.message
 
-    def test_excluded_addresses_of_either_pool_may_be_shared(self) -> None:
+    def test_an_address_that_one_pool_excludes_may_be_in_another_pool(self) -> None:
         configuration = configuration_with(blue_with(exclude_ips=("10.7.0.15-10.7.0.20",)))
         pool = red_with(ips=("10.7.0.10-10.7.0.18",), exclude_ips=("10.7.0.1-10.7.0.14",))
 

@@ -1,4 +1,4 @@
-"""A pool is removed in two steps: it is retired, then deleted when it has no claims."""
+"""Retirement and deletion of a pool; a pool with claims is not deleted."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("desired", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_a_valid_reservation_is_accepted(desired: Reservation) -> None:
-    # CONFIGURATION has an IPv4 reservation of this name, whose IP version cannot be changed.
+    # CONFIGURATION has an IPv4 reservation with the same name, which cannot become IPv6.
     configuration = CONFIGURATION if desired.family == V4 else EMPTY_CONFIGURATION
 
     assert refusals(configuration, ApplyReservation(desired)) == ()
@@ -65,7 +65,7 @@ def test_an_invalid_reservation_is_refused(
     assert kinds_and_fields(EMPTY_CONFIGURATION, ApplyReservation(desired)) == expected
 
 
-def test_a_disabled_family_is_refused() -> None:
+def test_a_reservation_of_a_disabled_family_is_refused() -> None:
     configuration = EMPTY_CONFIGURATION._replace(ipv4_enabled=False)
 
     assert kinds_and_fields(configuration, ApplyReservation(RESERVATION)) == [

@@ -1,4 +1,4 @@
-"""A stored pool or subnet that cannot be parsed refuses only the changes that need it, by name."""
+"""A malformed stored object prevents only the changes that need it, and refusals name it."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ UNCHANGED = {
     "with another value of the CIDR label": BLUE_POOL._replace(
         labels={"ipam.spidernet.io/ippool-cidr": "wrong"}
     ),
-    "with retiring set, which a user cannot do": BLUE_POOL._replace(retiring=True),
+    "with retiring set, which a user cannot set": BLUE_POOL._replace(retiring=True),
 }
 
 
@@ -49,7 +49,7 @@ def test_applying_an_unchanged_pool_writes_no_event(pool: Pool) -> None:
     assert decide(CONFIGURATION, ApplyPool(pool), claimed={}) == ()
 
 
-def test_an_unchanged_pool_is_accepted_even_if_its_family_was_switched_off() -> None:
+def test_an_unchanged_pool_is_accepted_even_if_its_family_was_disabled() -> None:
     switched_off = CONFIGURATION._replace(ipv4_enabled=False)
 
     assert decide(switched_off, ApplyPool(BLUE_POOL), claimed={}) == ()
@@ -83,7 +83,7 @@ def test_the_subnet_cannot_be_changed() -> None:
     assert kinds_and_fields(CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec.subnet")]
 
 
-def test_the_ip_version_cannot_be_changed_and_is_reported_before_the_subnet() -> None:
+def test_the_ip_version_cannot_be_changed_and_is_reported_instead_of_the_subnet() -> None:
     pool = Pool("blue", V6, "fd00:7::/64")
 
     assert kinds_and_fields(CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec.ipVersion")]
@@ -133,7 +133,7 @@ class TestRemovedAddresses:
             DeletePool("no-such-pool"),
         ],
     )
-    def test_other_commands_remove_no_address(
+    def test_commands_that_leave_all_addresses_or_are_refused_give_none(
         self, command: ApplyPool | RetirePool | DeletePool
     ) -> None:
         assert removed_addresses(CONFIGURATION, command) is None
@@ -170,7 +170,7 @@ class TestAddressesInUse:
         assert refusal.message.endswith("10.7.0.17 (Pod shop/web-3), ...")
 
     def test_claims_of_addresses_that_are_not_removed_do_not_matter(self) -> None:
-        # ``::a07:f`` is the IPv6 address with the number of 10.7.0.15, which is removed.
+        # ``::a07:f`` has the same number as 10.7.0.15, which is removed.
         not_removed = ["10.7.0.10", "10.7.0.12", "10.9.0.1", "fd00::1", "::a07:f"]
 
         assert refusals(CONFIGURATION, SHRUNK, claims(not_removed)) == ()

@@ -1,4 +1,4 @@
-"""Refusals, names and objects have size limits, whatever text a user sends."""
+"""Refusals, names and objects have size limits."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_an_active_or_unknown_pool_is_not_deleted() -> None:
     assert decide(EMPTY_CONFIGURATION, AdvanceRetirement("subnet", "net"), claimed={}) == ()
 
 
-def test_a_reinstated_pool_is_unchanged_and_reinstated_once() -> None:
+def test_a_pool_is_reinstated_once_with_its_former_fields() -> None:
     (event,) = decide(RETIRING, Reinstate("pool", "blue"), claimed={})
 
     assert event == PoolDefined(ACTIVE.pools["blue"])
@@ -71,7 +71,7 @@ def test_an_unknown_object_cannot_be_reinstated(kind: str) -> None:
     assert refusal.kind == "NotFound"
 
 
-def test_a_retiring_subnet_retires_its_pools_and_is_deleted_without_pools() -> None:
+def test_a_retiring_subnet_retires_its_pools_and_is_deleted_when_it_has_no_pools() -> None:
     advance = AdvanceRetirement("subnet", "net")
     pool_active = in_net(net_retires=True, pool_retires=False)
     pool_retiring = in_net(net_retires=True, pool_retires=True)
@@ -89,7 +89,7 @@ def test_a_pool_cannot_be_reinstated_before_its_subnet() -> None:
     assert "orbctl retire cancel subnet net" in refusal.remedy
 
 
-def test_with_the_setting_wait_a_deletion_begins_with_a_retirement() -> None:
+def test_a_deletion_begins_with_a_retirement_only_with_the_setting_wait() -> None:
     assert deletion_command("pool", "a", "wait") == RetirePool("a")
     assert deletion_command("pool", "a", "refuse") == DeletePool("a")
     assert deletion_command("subnet", "a", "wait") == RetireSubnet("a")

@@ -1,9 +1,4 @@
-"""Runs scripts about fixed addresses: templates, several NICs, and DELs that depend on owners.
-
-``FixedAddressHarness`` adds commands to those of ``ReclaimHarness``. A DEL depends on the owners in
-the agent's cache: ``agent_cache empty`` empties the cache, and ``agent_cache frozen`` stops its
-updates.
-"""
+"""Adds script commands for fixed addresses to ``ReclaimHarness``."""
 
 from __future__ import annotations
 
@@ -54,7 +49,7 @@ class FixedAddressHarness(ReclaimHarness):
     async def template(self, owner: str, *, pool: str = "", pools: str = "") -> str:
         """Set the annotations of the owner's Pods.
 
-        ``pool`` is the value of ``ippool``; ``pools`` that of ``ippools``, for several NICs.
+        ``pool``: the value of ``ippool``. ``pools``: the value of ``ippools``, for several NICs.
         """
         annotations = {IPPOOL: pool, IPPOOLS: pools}
         self.templates[owner] = {name: text for name, text in annotations.items() if text}
@@ -66,7 +61,7 @@ class FixedAddressHarness(ReclaimHarness):
         return ""
 
     async def agent_cache(self, state: str) -> str:
-        """Set the agent's cache: ``empty``, ``frozen`` at this time, or ``current``."""
+        """Set the agent's cache of owners: ``empty``, ``frozen`` at this time, or ``current``."""
         now = self.cluster.snapshot(moment(self.cluster.now_s))
         self.cached_owners = {"empty": NO_OWNERS, "frozen": now, "current": None}[state]
         return ""
@@ -113,7 +108,7 @@ class FixedAddressHarness(ReclaimHarness):
         return (await agent.add(self.facts(pod))).endpoint
 
     def facts(self, pod: PodState) -> PodFacts:
-        """The facts about the Pod that the agent caches."""
+        """The facts about the Pod that an ADD or DEL uses."""
         annotations = self.templates.get(pod.owner.name, {}) if pod.owner else {}
         facts = facts_of(pod, pod.fixed(self.settings))
         return facts._replace(annotations=annotations, migrating=pod.uid in self.targets)

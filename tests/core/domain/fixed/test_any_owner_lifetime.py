@@ -1,9 +1,13 @@
 """Properties that hold in any lifetime of a StatefulSet and of a VM.
 
 Hypothesis generates the lifetime: owners are scaled and deleted, Pods are recreated, VMs migrate,
-agents die. The log checker verifies the log after every step. Three more properties are checked: a
-running Pod keeps its addresses; a recreated Pod gets the same addresses unless its owner stopped
-expecting it or its template changed; addresses without Pod and owner are released after two scans.
+agents die. The properties are:
+
+- The log is valid after every step.
+- A running Pod keeps its addresses.
+- A recreated Pod gets the same addresses, unless its owner stopped expecting the Pod or changed the
+  template.
+- Addresses without Pod and owner are released after two scans.
 """
 
 from __future__ import annotations
@@ -38,13 +42,13 @@ TEMPLATES = (
     {"pools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'},
 )
 VM = "vm-a"
-"""The name of the VM and of its endpoint; its Pods are launchers with names of their own."""
+"""The name of the VM and of its endpoint. The Pods of the VM are named ``launcher-<uid>``."""
 REPLICAS = tuple(f"db-{number}" for number in range(5))
 
 names = st.sampled_from((*REPLICAS, VM))
 nodes = st.sampled_from(NODES)
 ends = st.sampled_from(["del", "lost", "late"])
-"""When the DEL of a replaced Pod arrives: before the ADD of its successor, never, or after it."""
+"""When the DEL of a replaced Pod arrives: before the next Pod's ADD, never, or after that ADD."""
 
 cache_states = st.sampled_from(["current", "frozen", "empty"])
 _numbers = itertools.count()
@@ -66,7 +70,7 @@ class OwnerLifetime(RuleBasedStateMachine):
         self.running: dict[str, tuple[str, set[str]]] = {}
         """UID and addresses of each running Pod, by the name of its endpoint."""
         self.expected: dict[str, set[str]] = {}
-        """The addresses that the next Pod with this name must get."""
+        """The addresses that the next Pod must get, by the name of its endpoint."""
         # The Pod ``unrelated`` exists because reclaim does not trust an empty listing of Pods.
         for line in (
             "pool a 10.6.0.1-10.6.0.5 default=no",
@@ -103,7 +107,7 @@ class OwnerLifetime(RuleBasedStateMachine):
 
     @rule(node=nodes, fails=st.booleans())
     def the_vm_migrates(self, node: str, *, fails: bool) -> None:
-        """The target requests addresses while the source runs; then one of the two ends."""
+        """The target Pod requests addresses while the source Pod runs; then one Pod ends."""
         if VM in self.running:
             self.run(self.migrate(node, fails=fails))
 
@@ -270,7 +274,7 @@ class OwnerLifetime(RuleBasedStateMachine):
         del self.harness.agents[node]
 
     def pod(self, name: str, uid: str, node: str = "n1") -> PodState:
-        """The Pod of a replica, or a launcher of the VM; a launcher has a name of its own."""
+        """The Pod of a replica, or a launcher of the VM."""
         pods = self.harness.cluster.pods.values()
         node = next((pod.node for pod in pods if pod.uid == uid), node)
         owner = owner_of("vm/vm-a" if name == VM else "StatefulSet/db")

@@ -1,11 +1,11 @@
 """Scripts of fixed addresses with recorded outputs.
 
-See docs/reference/fixed-address-rules.md; docs/contributing/compatibility.md, cases with replicas
-and VMs.
+See docs/reference/fixed-address-rules.md, and the cases with replicas and VMs in
+docs/contributing/compatibility.md.
 
-A line that begins with "> " is a command of ``FixedAddressHarness``; the lines below it are its
-output.
-``ORBWEAVER_REWRITE=1`` rewrites the outputs: commit them only if you understand the difference.
+A line that begins with "> " is a command of ``FixedAddressHarness``. The output of the command is
+on the lines below. ``ORBWEAVER_REWRITE=1`` rewrites the outputs: commit them only if you understand
+the difference.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ async def run_script(text: str) -> str:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_script_of_fixed_addresses_gives_its_recorded_output(script: Path) -> None:
     expected = script.read_text()
-    # A script ends with a check of the log. One that deletes claims from the store cannot: its
-    # state is not the fold of the log.
+    # Every script checks the log at the end, unless it deletes claims from the store with
+    # ``lose_claim``: the log has no event of such a deletion.
     has_lost_claims = "> lose_claim" in expected
     assert has_lost_claims or expected.rstrip().endswith("> check"), (
-        f"{script.name} does not check the log"
+        f"{script.name} must end with the command check"
     )
 
     actual = asyncio.run(run_script(expected))

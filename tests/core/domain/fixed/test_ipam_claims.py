@@ -1,6 +1,6 @@
 """Which NICs of a Pod have an IPAMClaim, and when the addresses of an IPAMClaim are released.
 
-A Pod's network annotation names an IPAMClaim; with it, a VM keeps the addresses of a NIC.
+The network annotation of a Pod names an IPAMClaim for a NIC. A VM keeps the addresses of this NIC.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def test_a_network_names_the_ipam_claim_of_its_nic() -> None:
 
     claims = claims_of(annotations, "shop")
 
-    # A NIC is found by the position of its network, from 1, and by the name of its interface.
+    # The keys of a NIC are the position of its network, from 1, and the name of its interface.
     assert claims == {"1": "vm1.lan", "net1": "vm1.lan", "3": "c", "db0": "c"}
 
 
@@ -82,7 +82,7 @@ def test_only_the_addresses_of_the_nic_belong_to_its_ipam_claim() -> None:
 def test_an_add_allocates_only_the_nics_of_its_endpoint(
     interface: str, allocated: list[str]
 ) -> None:
-    """Only ``net1`` has an IPAMClaim, and so an endpoint of its own; the others share one."""
+    """``net1`` has an IPAMClaim and an endpoint of its own; ``eth0`` and ``net2`` share one."""
     names = {"eth0": "main", "net1": "lan", "net2": "storage"}
     items = [{"interface": nic, "ipv4": [pool]} for nic, pool in names.items()]
     annotations = networks(element("lan", "vm1.lan"), element("storage")) | {
@@ -122,7 +122,7 @@ SOURCE = PodState("shop", "launcher-1", "source", ips=("10.9.0.1",), owner=VM, c
 TO_VERIFY = PodToVerify(
     "shop", "vm1.lan.ipamclaim", uid="target", fixed="ipamclaim", addresses=("10.6.0.1",)
 )
-"""The endpoint after an ADD of the migration's target Pod. This Pod does not exist any more."""
+"""The endpoint has the UID of the migration's target Pod, which does not exist any more."""
 
 
 @pytest.mark.parametrize("source", [SOURCE, SOURCE._replace(ips=())])
