@@ -48,7 +48,7 @@ def find(
 
 @contextmanager
 def small_reads() -> Iterator[None]:
-    """Lower the number of keys that a read may return, so that the finder counts ranges too."""
+    """Lower ``READ_KEYS_MAX``, so that the finder counts the keys of ranges first."""
     default = address_finder.READ_KEYS_MAX
     address_finder.READ_KEYS_MAX = 7
     try:
@@ -80,7 +80,7 @@ def test_a_free_address_is_found_if_and_only_if_there_is_one(
         assert address is None
 
 
-def test_the_only_free_address_of_a_huge_pool_with_claims_around_it_is_found() -> None:
+def test_the_only_free_address_of_a_large_pool_is_found() -> None:
     async def run() -> FreeAddress | None:
         store = await store_with(set(range(1, 3000)), set())
         usable = AddressSet(4, ((BASE, BASE + 2999),))
@@ -146,7 +146,7 @@ async def test_a_pool_is_not_reported_full_if_its_free_address_changes_during_th
     with small_reads():
         address = await Finder(store, KEYS).find(search, ())
 
-    assert address == FreeAddress(BASE + 399), "it was free at the revision of the search"
+    assert address == FreeAddress(BASE + 399)  # free at the revision of the first read
 
 
 async def test_a_pool_is_not_reported_full_if_a_cool_down_ends_during_the_search() -> None:
@@ -178,7 +178,7 @@ def test_the_address_that_is_longest_in_cool_down_is_found_in_several_reads() ->
 
     async def run() -> FreeAddress | None:
         store = MemoryStore()
-        for offset in range(count, 0, -1):  # the last key has cooled down longest
+        for offset in range(count, 0, -1):  # the highest address cools down longest
             await store.commit([], [Put(KEYS.cool_down(4, BASE + offset), b"")])
         usable = AddressSet(4, ((BASE + 1, BASE + count),))
         return await Finder(store, KEYS).find(Search(usable, "spread", "x"), ())
@@ -188,7 +188,7 @@ def test_the_address_that_is_longest_in_cool_down_is_found_in_several_reads() ->
     assert address.value == BASE + count
 
 
-def test_an_address_in_cool_down_is_found_after_any_number_of_unusable_ones() -> None:
+def test_a_usable_address_in_cool_down_is_found_after_many_unusable_ones() -> None:
     gap = set(range(1, 1 + 2 * address_finder.COOL_DOWN_READ_MIN))
     last = max(gap) + 1
 
@@ -198,16 +198,16 @@ def test_an_address_in_cool_down_is_found_after_any_number_of_unusable_ones() ->
     assert address.value == BASE + last
 
 
-def test_a_search_returns_no_address_that_a_read_returned_as_claimed() -> None:
+def test_a_search_returns_nothing_after_a_read_that_found_one_free_address() -> None:
     usable = AddressSet(4, ((BASE, BASE + 99),))
     search = Search(usable, "spread", "holder")
     first = search.next(())
     assert first == BASE + spread_index("holder", 100)
 
     last = search.window_last(first)
-    search.learn(first, last, range(first, last))  # all but the last one are claimed
+    search.learn(first, last, range(first, last))  # only the last address is free
 
-    assert search.next(()) is None, "so few are free that another node probably chooses the same"
+    assert search.next(()) is None
     assert search.next({last}) is None
 
 
@@ -225,12 +225,12 @@ def test_a_search_returns_a_free_address_of_its_read_unless_few_are_free(
     assert address is None or address in free
 
 
-def test_a_sequential_search_returns_nothing_before_a_read() -> None:
+def test_a_sequential_search_returns_an_address_only_after_a_read() -> None:
     search = Search(AddressSet(4, ((BASE, BASE + 9),)), "sequential", "holder")
 
     assert search.next(()) is None
 
-    search.offer(BASE + 4)  # the finder has read that it is the lowest free address
+    search.offer(BASE + 4)  # a read found this address free
     assert search.next(()) == BASE + 4
 
 

@@ -158,7 +158,7 @@ async def test_two_nics_with_the_same_pool_get_two_addresses(node: NodeHarness) 
     await check_everything(node)
 
 
-async def test_an_add_of_two_addresses_from_a_pool_with_one_fails_at_once(
+async def test_an_add_of_two_addresses_from_a_pool_of_one_address_claims_nothing(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.10", default=False))
@@ -172,9 +172,10 @@ async def test_an_add_of_two_addresses_from_a_pool_with_one_fails_at_once(
     await node.add(pod("web-1"), request=SelectionRequest("eth0", default_ipv4_pools=("a",)))
 
 
-async def test_the_maximum_of_addresses_and_the_claims_that_they_replace_fit_into_one_transaction(
+async def test_a_new_pod_of_the_same_name_replaces_the_maximum_of_addresses(
     node: NodeHarness,
 ) -> None:
+    """The new claims and the releases must fit into one transaction."""
     nics = range(ADDRESSES_MAX // 2)
     for number in nics:
         await node.apply(pool(f"v4-{number}", f"10.6.{number}.1-10.6.{number}.2", default=False))
@@ -208,7 +209,7 @@ async def test_a_pod_has_no_more_nics_than_one_transaction_can_release(node: Nod
     assert not (await check_everything(node)).claims
 
 
-async def test_if_the_second_family_fails_the_first_one_is_not_claimed(node: NodeHarness) -> None:
+async def test_if_ipv6_addresses_are_used_out_no_ipv4_address_is_claimed(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10"))
     await node.add(pod("web-0"))
 
@@ -220,7 +221,7 @@ async def test_if_the_second_family_fails_the_first_one_is_not_claimed(node: Nod
     assert len((await check_everything(node)).claims) == 2
 
 
-async def test_after_a_full_pool_the_next_one_is_used(node: NodeHarness) -> None:
+async def test_if_a_pool_is_full_the_next_pool_is_used(node: NodeHarness) -> None:
     await node.apply(pool("a", "10.6.0.10"), pool("b", "10.6.1.10-10.6.1.11"))
 
     pools = [
@@ -301,7 +302,7 @@ async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(
     await check_everything(node)
 
 
-async def test_an_add_with_a_stale_view_is_retried_and_claims_from_the_pool_that_is_active(
+async def test_an_add_with_a_stale_view_is_retried_and_claims_from_the_active_pool(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     async with (
@@ -344,7 +345,7 @@ async def test_a_pool_with_as_many_claims_as_records_max_is_reported_as_full(
         assert "threshold of IP records(<=3) for IPPool v4 exceeded" in str(failure.value)
 
 
-async def test_records_max_does_not_count_claims_of_another_pool_between_two_ranges(
+async def test_records_max_does_not_count_claims_between_the_ranges_of_the_pool(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(records_max=3)
@@ -428,7 +429,7 @@ async def test_a_repeated_add_succeeds_although_the_pool_is_full(node: NodeHarne
     assert (await node.add(pod("web-0"))).endpoint == first.endpoint
 
 
-async def test_a_pool_is_reported_full_only_after_the_view_has_read_lifted_quarantines(
+async def test_an_add_gets_an_address_whose_quarantine_has_just_been_lifted(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     async with (
@@ -447,7 +448,7 @@ async def test_a_pool_is_reported_full_only_after_the_view_has_read_lifted_quara
         assert addresses(await agent.add(pod("web-0"))) == {"10.6.0.10"}
 
 
-async def test_freshening_a_view_waits_for_quarantines_too(
+async def test_a_freshened_view_has_the_newest_quarantines(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     async with (

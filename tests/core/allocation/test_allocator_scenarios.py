@@ -1,11 +1,12 @@
 """Scripts of ADDs, DELs and configuration changes, with recorded outputs.
 
 Each file in ``scripts/`` runs on a new memory store, with ``addressOrder`` sequential. A line that
-begins with "> " is a command, a method of ``AllocationHarness``; the lines below it are its output.
-``ORBWEAVER_REWRITE=1`` rewrites the outputs: commit them only if you understand the difference.
+begins with "> " calls a method of ``AllocationHarness``; the output follows.
+``ORBWEAVER_REWRITE=1`` rewrites the outputs.
 
-``box`` names a sandbox, ``pools`` and ``nics`` are values of the Pod's annotations ``ippool`` and
-``ippools``, and ``fixed=statefulset`` makes the Pod a replica of a StatefulSet.
+- ``box``: the sandbox.
+- ``pools`` and ``nics``: the Pod's annotations ``ippool`` and ``ippools``.
+- ``fixed=statefulset``: the Pod is a replica of a StatefulSet.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class AllocationHarness:
         return f"epoch {(await self.node(name)).writer.epoch}"
 
     async def why(self, name: str) -> str:
-        """What chose the pools of the Pod's newest claim, and the pools that were passed over."""
+        """The source of the pools for the Pod's last claim, and the pools that were passed over."""
         claims = [
             recorded.event
             for recorded in await (await self.node("operator")).log()
@@ -150,7 +151,7 @@ class AllocationHarness:
         return f"{self.now_s:g} s"
 
     async def refusals(self) -> str:
-        """Events of refused ADDs, each with its verdicts."""
+        """The refused ADDs in the log, with the verdict on each pool."""
         for recorder in self.recorders.values():
             await recorder.write_due()
         node = await self.node("operator")
@@ -209,7 +210,7 @@ async def output_of(text: str) -> str:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_an_allocation_script_gives_its_recorded_output(script: Path) -> None:
     expected = script.read_text()
-    assert commands_of(expected), "a script without commands"
+    assert commands_of(expected), "expected a script with commands"
 
     actual = asyncio.run(output_of(expected))
 

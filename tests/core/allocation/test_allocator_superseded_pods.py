@@ -1,4 +1,4 @@
-"""A new Pod of the same name without a DEL of the old one: its ADD releases the old addresses."""
+"""The ADD of a Pod releases the addresses of an old Pod of the same name that got no DEL."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ async def test_in_a_full_pool_a_new_pod_of_the_same_name_gets_the_released_addre
         await node.add(pod("web-1"))
 
 
-async def test_all_pods_of_a_full_pool_can_be_created_again(node: NodeHarness) -> None:
+async def test_each_new_pod_in_a_full_pool_gets_the_address_of_the_old_pod_of_the_same_name(
+    node: NodeHarness,
+) -> None:
     await node.apply(pool("v4", "10.6.0.1-10.6.0.40"))
     old = await asyncio.gather(
         *(node.add(pod(f"web-{number}", f"old-{number}")) for number in range(40))
@@ -62,7 +64,7 @@ async def test_all_pods_of_a_full_pool_can_be_created_again(node: NodeHarness) -
     await check_everything(node)
 
 
-async def test_each_nic_of_a_new_pod_of_the_same_name_takes_over_one_address(
+async def test_the_nics_of_a_new_pod_of_the_same_name_get_the_old_addresses(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.10-10.6.0.11", default=False))
@@ -75,7 +77,7 @@ async def test_each_nic_of_a_new_pod_of_the_same_name_takes_over_one_address(
     await check_everything(node)
 
 
-async def test_a_pool_at_its_limit_of_claims_gives_a_new_pod_of_the_same_name_the_old_address(
+async def test_in_a_pool_at_records_max_a_new_pod_of_the_same_name_gets_the_old_address(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(records_max=1)  # the limit of claims in a pool
@@ -86,7 +88,7 @@ async def test_a_pool_at_its_limit_of_claims_gives_a_new_pod_of_the_same_name_th
         assert addresses(await node.add(pod("web-0", "uid-new"))) == addresses(old)
 
 
-async def test_an_address_of_an_older_pod_cools_down_although_it_is_the_lowest_and_cool_down_is_off(
+async def test_the_address_of_a_superseded_pod_cools_down_even_if_cool_down_is_off(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(order="sequential")
@@ -99,5 +101,5 @@ async def test_an_address_of_an_older_pod_cools_down_although_it_is_the_lowest_a
 
         assert (addresses(old), addresses(new)) == ({"10.6.0.10"}, {"10.6.0.11"})
         assert addresses(other) == {"10.6.0.12"}
-        assert addresses(await node.add(pod("web-2"))) == addresses(old)  # nothing else is left
+        assert addresses(await node.add(pod("web-2"))) == addresses(old)  # the last free address
         await check_everything(node)

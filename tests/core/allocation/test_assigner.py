@@ -1,7 +1,4 @@
-"""``Assigner`` claims given addresses, or refuses with the reason.
-
-Users name them (``orbctl assign``), or they are imported from another IPAM.
-"""
+"""``Assigner`` claims the addresses that ``orbctl assign`` or an import names, or refuses."""
 
 from __future__ import annotations
 
@@ -54,7 +51,7 @@ async def assign(node: NodeHarness, endpoint: Endpoint) -> Assigned:
 
 
 async def refusing_rules(node: NodeHarness, endpoint: Endpoint) -> list[str]:
-    """The rules that refuse the assignment of the endpoint's addresses."""
+    """The rules that refuse the assignment."""
     with pytest.raises(Refused) as refused:
         await assign(node, endpoint)
     return [refusal.rule for refusal in refused.value.refusals]
@@ -77,12 +74,11 @@ async def test_an_add_of_the_pod_finds_the_assigned_addresses(node: NodeHarness)
     assert set((await check_everything(node)).claims) == {"10.6.0.5", "fd00:6::5"}
 
 
-async def test_assigning_twice_writes_nothing(node: NodeHarness) -> None:
+async def test_a_repeated_assignment_writes_nothing(node: NodeHarness) -> None:
     await define_pools(node)
     await assign(node, endpoint_with("web-0", "10.6.0.5"))
     before = len(await node.log())
 
-    # Revision 0: nothing was written.
     assert (await assign(node, endpoint_with("web-0", "10.6.0.5"))).revision == 0
     assert len(await node.log()) == before
 
@@ -104,7 +100,9 @@ async def test_an_address_that_another_pod_holds_is_refused(node: NodeHarness) -
     assert set((await check_everything(node)).endpoints) == {("shop", "web-0")}
 
 
-async def test_if_one_of_two_addresses_is_in_use_neither_is_claimed(node: NodeHarness) -> None:
+async def test_if_one_of_two_addresses_is_in_use_the_other_is_not_claimed(
+    node: NodeHarness,
+) -> None:
     await define_pools(node)
     await assign(node, endpoint_with("web-0", "10.6.0.5"))
 
@@ -124,7 +122,7 @@ async def test_one_address_for_two_nics_is_refused(node: NodeHarness) -> None:
     ) == ["address-twice"]
 
 
-async def test_a_pod_with_other_addresses_or_of_another_uid_is_refused(
+async def test_a_new_address_for_the_same_nic_or_a_new_uid_for_the_same_pod_name_is_refused(
     node: NodeHarness,
 ) -> None:
     await define_pools(node)

@@ -13,7 +13,7 @@ from core.domain.addresses.ip_address import Address
 SEVEN = Address(4, value=7)
 
 
-async def test_an_address_is_being_claimed_until_its_try_has_ended() -> None:
+async def test_an_address_is_being_claimed_until_it_is_removed() -> None:
     being_claimed = AddressesBeingClaimed()
     values = being_claimed.values[4]
     being_claimed.add(SEVEN)
@@ -25,7 +25,7 @@ async def test_an_address_is_being_claimed_until_its_try_has_ended() -> None:
     assert not being_claimed.values[6]
 
 
-async def test_a_request_waits_for_the_end_of_another_one(
+async def test_a_request_waits_for_the_end_of_another_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(claims_in_flight, "WAIT_S_MAX", 3600.0)

@@ -1,4 +1,4 @@
-"""The etcd leases of cool-downs: a released address is not claimed until its lease has expired.
+"""The cool-down of an address ends with an etcd lease.
 
 Releases within ``LEASE_SHARED_S`` share a lease.
 """
@@ -56,7 +56,7 @@ async def test_the_next_lease_is_granted_before_a_release_needs_it() -> None:
     first = await cooldown.lease()
     now = LEASE_SHARED_S - AHEAD_S
     cooldown.grant_ahead()
-    assert await cooldown.lease() == first, "a release waited for the grant of the next lease"
+    assert await cooldown.lease() == first
     for _ in range(3):  # until the grant has ended
         await asyncio.sleep(0)
 

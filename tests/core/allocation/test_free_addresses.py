@@ -1,7 +1,7 @@
 """In nearly full pools, requests share one read and take different free addresses.
 
-``FreeAddresses`` keeps for each pool a list of free addresses, read from etcd. The allocator uses
-the list instead of a random choice when it has lost several races for addresses.
+``FreeAddresses`` keeps a list of free addresses for each nearly full or contended pool. The
+allocator takes addresses from the list instead of picking addresses without a read.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ async def test_after_one_lost_race_the_other_free_addresses_are_claimed_without_
         await fill_pool(other_node, SIZE - FREE)
         await node.view.freshen()
         first = await node.add(pod("web-0"))
-        assert first.tries == 2, "the other node must have claimed the first choice"
+        assert first.tries == 2, "the first Pod must lose one race"
         store.reads = 0
         added = [await node.add(pod(f"web-{number}")) for number in range(1, FREE)]
 
@@ -206,13 +206,13 @@ async def test_in_sequential_order_the_lowest_free_address_is_taken_and_no_list_
 async def lists_of_node_a(
     store: MemoryStore, free: set[int], clock: Clock | None = None
 ) -> FreeAddresses:
-    """All of ``USABLE`` but the offsets ``free`` are claimed."""
+    """Return the lists of a node; only the offsets ``free`` of ``USABLE`` are not claimed."""
     claimed = [Put(KEYS.ip(4, BASE + offset), b"") for offset in range(100) if offset not in free]
     await store.commit([], claimed)
     return FreeAddresses(Finder(store, KEYS), "node-a", clock or Clock())
 
 
-async def test_waiting_requests_share_one_read_that_begins_after_them() -> None:
+async def test_waiting_requests_share_the_next_read() -> None:
     store = CountingStore()
     free_lists = await lists_of_node_a(store, {1, 2, 3, 4})
     store.gate.clear()
@@ -295,7 +295,7 @@ async def test_after_several_lost_races_the_list_of_a_pool_is_used_for_a_while()
     assert not free_lists.note_choice("blue")
 
     free_lists.record_lost_race("blue", 1, is_listed=False)
-    assert not free_lists.note_choice("blue"), "one lost race a while later is not enough"
+    assert not free_lists.note_choice("blue"), "one later lost race is not enough"
 
 
 async def test_the_list_of_a_pool_is_not_used_if_lost_races_are_rare() -> None:
@@ -309,7 +309,6 @@ async def test_the_list_of_a_pool_is_not_used_if_lost_races_are_rare() -> None:
 
 
 async def test_an_address_in_cool_down_is_taken_only_after_a_read() -> None:
-    """It is never put into a list."""
     store = MemoryStore()
     free_lists = await lists_of_node_a(store, set())
     for offset in (8, 7):
@@ -319,7 +318,7 @@ async def test_an_address_in_cool_down_is_taken_only_after_a_read() -> None:
     result = await free_lists.read_and_take("blue", usable, ())
 
     assert result.address is not None
-    assert result.address.value == BASE + 208, "it has been in cool-down longer"
+    assert result.address.value == BASE + 208  # longest in cool-down
     assert free_lists.take("blue", usable, ()) is None
     assert (await free_lists.read_and_take("blue", usable, ())).address is not None
 
@@ -332,8 +331,7 @@ async def test_the_number_of_lists_is_bounded(
     for name in ("red", "green", "blue"):
         await free_lists.read_and_take(name, USABLE, ())
 
-    # The list of pool red, the oldest one, was dropped. After a read that found few free addresses,
-    # as here, the next request must use the list.
+    # The oldest list, of pool red, was dropped. A request must use a list of few free addresses.
     assert [free_lists.note_choice(name) for name in ("red", "green", "blue")] == [
         False,
         True,

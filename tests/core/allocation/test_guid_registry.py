@@ -1,4 +1,4 @@
-"""GUIDs of several nodes: unique in the cluster, and the same in the log and the state keys."""
+"""GUIDs are unique in the cluster, and the same in the log and the state keys."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Nodes:
         return GuidRegistry(self.harness.store, self.harness.keys, writer, name, cause)
 
     async def checked_ledger(self) -> Ledger:
-        """The fold of the log. Asserts that the state keys and a snapshot equal it."""
+        """Return the fold of the log. Assert that the state keys and a snapshot equal the fold."""
         keys, memory = self.harness.keys, self.harness.memory
         log = (await memory.read([Get(*keys.range_of("log"))])).ranges[0].kvs
         ledger = Ledger()
@@ -76,7 +76,7 @@ async def test_guids_are_assigned_once_even_after_a_restart(nodes: Nodes) -> Non
     restarted = await nodes.start_node("node-1")
     assert await restarted.assign(requested) == []
 
-    assert nodes.transactions() == 2, "two for so many GUIDs, none after the restart"
+    assert nodes.transactions() == 2, "expected 2 before the restart and none after"
     assert await restarted.held() == tuple(requested)
     assert (await nodes.checked_ledger()).guids == {
         guid.guid: GuidClaim("node-1", *guid[1:]) for guid in requested

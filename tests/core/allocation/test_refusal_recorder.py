@@ -63,7 +63,7 @@ async def test_a_refused_add_is_an_event_that_changes_no_state(node: NodeHarness
     assert set((await check_everything(node)).claims) == addresses(added)
 
 
-async def test_the_first_refusal_is_an_event_and_its_repetitions_are_one_when_the_window_ends(
+async def test_repetitions_of_a_refusal_are_one_more_event_when_the_window_ends(
     node: NodeHarness,
 ) -> None:
     clock = ManualTime()
@@ -91,7 +91,7 @@ async def test_many_refusals_share_segments(node: NodeHarness) -> None:
     assert node.writer.transactions == before + 2
 
 
-async def test_a_running_recorder_writes_noted_refusals_and_close_writes_the_others(
+async def test_a_running_recorder_writes_a_refusal_and_close_writes_the_repetition(
     node: NodeHarness,
 ) -> None:
     reader = LogReader(node.store, node.keys)
@@ -143,7 +143,7 @@ async def test_events_that_cannot_be_written_are_dropped_and_counted() -> None:
 class HeldStore(MemoryStore):
     """A store whose transactions wait until ``continues`` is set.
 
-    ``waiting``: the number of transactions that have had to wait.
+    ``waiting``: the number of transactions that waited.
     """
 
     def __init__(self) -> None:
@@ -160,7 +160,7 @@ class HeldStore(MemoryStore):
         return await super().commit(guards, writes, otherwise)
 
 
-async def test_events_whose_write_is_cancelled_are_counted() -> None:
+async def test_events_whose_write_is_cancelled_are_counted_as_dropped() -> None:
     store = HeldStore()
     async with NodeHarness(store) as node:
         store.continues.clear()

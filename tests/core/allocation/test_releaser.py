@@ -1,6 +1,6 @@
 """A DEL can be repeated and never releases another Pod's address; released addresses cool down.
 
-A key under the prefix ``rest`` marks each address that cools down, so that it is not claimed soon.
+A key under the prefix ``rest`` marks each address in cool-down.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ async def test_a_del_of_addresses_that_this_agent_has_claimed_reads_nothing() ->
         assert not state.endpoints
 
 
-async def test_a_release_that_is_decided_again_after_a_check_reads_nothing_again() -> None:
+async def test_a_release_that_is_decided_after_a_check_reads_nothing_again() -> None:
     store = _ReadCountingStore()
     async with NodeHarness(store, "node-a") as claiming_node:
         await claiming_node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
@@ -111,10 +111,9 @@ async def test_a_release_that_is_decided_again_after_a_check_reads_nothing_again
         assert not (await check_everything(node)).claims
 
 
-async def test_a_del_after_another_writer_changed_the_endpoint_reads_it_and_releases_it(
+async def test_a_del_with_a_stale_cache_releases_the_newer_claim_of_the_pod(
     node: NodeHarness,
 ) -> None:
-    """The cached claim was released, and the Pod has got another claim."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0"))
     async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other_node:
@@ -141,10 +140,10 @@ async def test_a_late_del_with_a_stale_cache_ends_no_claim_of_the_next_pod(
     assert set((await check_everything(node)).claims) == addresses(newer)
 
 
-async def test_a_del_that_the_cached_endpoint_forbids_is_decided_on_the_stored_one(
+async def test_a_del_of_the_next_pod_with_a_stale_cache_releases_the_addresses_of_that_pod(
     node: NodeHarness,
 ) -> None:
-    """Another agent runs the ADD of the next Pod with this name; this agent gets the DEL."""
+    """The agent has cached the old Pod's endpoint; another agent ran the ADD of the next Pod."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0", "uid-old"))
     async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other_node:
@@ -213,7 +212,9 @@ async def test_a_release_without_a_claim_deletes_only_the_endpoint(
     assert not (await node.read_ledger()).endpoints
 
 
-async def test_a_released_address_is_not_claimed_while_others_are_free(node: NodeHarness) -> None:
+async def test_a_released_address_is_not_claimed_while_other_addresses_are_free(
+    node: NodeHarness,
+) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.12"))
     cooling_down = addresses(await node.add(pod("web-0")))
     await node.delete(pod("web-0"))
@@ -223,7 +224,7 @@ async def test_a_released_address_is_not_claimed_while_others_are_free(node: Nod
     assert all(cooling_down.isdisjoint(addresses) for addresses in new_addresses)
 
 
-async def test_the_previous_holder_gets_its_address_again_during_the_cool_down(
+async def test_a_released_pod_gets_the_same_address_during_the_cool_down(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.250"), pool("v6", "fd00:6::10-fd00:6::ffff"))
@@ -238,10 +239,9 @@ async def test_the_previous_holder_gets_its_address_again_during_the_cool_down(
     await check_everything(node)
 
 
-async def test_a_previous_address_that_was_claimed_meanwhile_is_not_awaited(
+async def test_if_its_previous_address_is_claimed_a_pod_gets_another_address_in_cool_down(
     node: NodeHarness,
 ) -> None:
-    """The Pod gets the other address of the pool, although that one cools down."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
     old_addresses = addresses(await node.add(pod("web-0")))
     await node.delete(pod("web-0"))
@@ -285,7 +285,7 @@ async def test_a_pool_in_use_cannot_be_shrunk_or_deleted(node: NodeHarness) -> N
 
 
 class _BusyStore(MemoryStore):
-    """A store that writes ``key``, the claim of an address of another pool, before each commit."""
+    """A store that writes ``key``, a claim of another pool, before each commit."""
 
     key = b""
 
@@ -303,7 +303,7 @@ async def test_claims_between_the_ranges_of_a_pool_do_not_delay_its_deletion(
     monkeypatch.setattr(
         "core.configuration.configurator.retry_lost_races", lambda: retry_lost_races(0.05)
     )
-    # More ranges than a transaction guards: between two ranges, a guard may have to span a gap.
+    # The pool has more ranges than a transaction has guards, so some guards span gaps.
     scattered = [f"10.6.0.{2 * number}" for number in range(3 * (RANGE_GUARDS_MAX // 2))]
     store = _BusyStore()
     async with NodeHarness(store) as node:
@@ -373,7 +373,7 @@ async def test_the_first_del_of_a_sandbox_ends_all_claims_even_for_an_unknown_ni
 async def test_a_lease_that_has_expired_is_replaced(
     node: NodeHarness, releasing_command: str
 ) -> None:
-    """As after a suspend: the cool-down's lease has expired, and the agent still uses it.
+    """The lease of a cool-down can expire while the machine is suspended.
 
     The ADD of a new Pod of the same name releases the addresses of the old Pod.
     """

@@ -1,4 +1,4 @@
-"""A reclaim step releases exactly the claims that it names, unless they have changed."""
+"""A reclaim step releases exactly the claims that the step names, and no changed claim."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ async def node() -> AsyncIterator[NodeHarness]:
 
 
 async def carry_out(node: NodeHarness, step: ReclaimStep) -> Released:
-    """Carry out the step with a new releaser, which has cached no claims, as in a controller."""
+    """Carry out the step with a new releaser, which has an empty cache."""
     releaser = Releaser(node.store, node.keys, node.writer, node.cooldown)
     return await releaser.reclaim(step, TEST_CAUSE)
 
 
 async def planned_steps(node: NodeHarness) -> tuple[ReclaimStep, ...]:
-    """The steps after two scans of a cluster without Pods: each endpoint's Pod is seen as gone."""
+    """The steps that two scans of a cluster without Pods plan."""
     before: dict[ObservationSubject, Observation] = {}
     steps: tuple[ReclaimStep, ...] = ()
     for at_s in (NOW_S, NOW_S + 60):
@@ -70,7 +70,7 @@ async def test_a_step_releases_its_addresses_with_its_evidence_in_the_log(
     assert not ledger.endpoints
 
 
-async def test_the_same_step_twice_is_a_no_op(node: NodeHarness) -> None:
+async def test_a_repeated_step_is_a_no_op(node: NodeHarness) -> None:
     await node.add(WEB)
     (step,) = await planned_steps(node)
     await carry_out(node, step)
@@ -96,7 +96,7 @@ async def _released_and_claimed_again(node: NodeHarness) -> None:
 
 
 async def _claim_written_again(node: NodeHarness) -> None:
-    """Write the claim's key again: its revision changes, the endpoint does not."""
+    """Change the revision of the claim's key, but not the endpoint."""
     ((address, revised),) = (await node.read_ledger()).claims.items()
     await node.store.commit([], [Put(node.keys.ip_of(address), CLAIM_CODEC.encode(revised.claim))])
 
@@ -115,7 +115,7 @@ async def _endpoint_lost(node: NodeHarness) -> None:
         _endpoint_lost,
     ],
 )
-async def test_a_late_step_is_a_no_op(
+async def test_a_step_is_a_no_op_if_the_claim_or_the_endpoint_has_changed(
     node: NodeHarness, meanwhile: Callable[[NodeHarness], Awaitable[None]]
 ) -> None:
     await node.add(WEB)
@@ -129,7 +129,7 @@ async def test_a_late_step_is_a_no_op(
     assert (await node.read_ledger()).claims == claims
 
 
-async def test_a_step_ends_only_the_claims_that_it_names(node: NodeHarness) -> None:
+async def test_a_step_without_claims_ends_only_the_endpoint(node: NodeHarness) -> None:
     """An endpoint left from an older Pod lists the address of the living Pod.
 
     See docs/reference/reclaim-rules.md, "Addresses in use".
@@ -148,7 +148,9 @@ async def test_a_step_ends_only_the_claims_that_it_names(node: NodeHarness) -> N
     assert not ledger.endpoints
 
 
-async def test_claims_without_an_endpoint_are_released_and_others_stay(node: NodeHarness) -> None:
+async def test_claims_without_an_endpoint_are_released_and_other_claims_stay(
+    node: NodeHarness,
+) -> None:
     await node.add(WEB)
     await node.add(pod("web-1", "2"))
     await _endpoint_lost(node)
@@ -160,7 +162,7 @@ async def test_claims_without_an_endpoint_are_released_and_others_stay(node: Nod
     assert (await node.read_ledger()).claims.keys() == set(complete.addresses)
 
 
-async def test_the_release_of_claims_that_no_endpoint_lists_does_not_change_the_endpoint(
+async def test_the_release_of_claims_that_no_endpoint_lists_changes_no_endpoint(
     node: NodeHarness,
 ) -> None:
     await node.add(WEB)

@@ -1,7 +1,6 @@
-"""A takeover claims the addresses of Pods that a Spiderpool cluster runs, here of 300 Pods.
+"""A takeover claims the addresses of the Pods of a Spiderpool cluster, each address once.
 
-Each address is claimed once, even if the takeover is repeated. The fixture ``node`` runs each test
-on etcd and in memory.
+The fixture ``node`` runs each test on etcd and in memory.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ PODS = 300
 
 
 def plan_of_300_pods() -> TakeoverPlan:
-    """A plan for Pods of a disabled pool; one address was reserved after its allocation."""
+    """A plan for 300 Pods of a disabled pool; the address of one Pod is reserved."""
     numbers = {f"10.6.{1 + number // 250}.{number % 250}": number for number in range(PODS)}
     texts = {address: f"shop/web-{number} uid-web-{number}" for address, number in numbers.items()}
     return plan_takeover(
@@ -42,7 +41,7 @@ def plan_of_300_pods() -> TakeoverPlan:
 
 
 async def carry_out(node: NodeHarness, plan: TakeoverPlan) -> TakeoverResult:
-    """Carry out the part of the plan that the node's store does not have yet."""
+    """Carry out the steps of the plan that have not been carried out."""
     ledger = await node.read_ledger()
     assigner = Assigner(node.store, node.keys, node.writer, node.view)
     open_steps = remaining(plan, pools=ledger.pools, endpoints=ledger.endpoints)
@@ -78,7 +77,7 @@ async def test_an_interrupted_takeover_is_continued(node: NodeHarness) -> None:
     assert len((await check_everything(node)).claims) == PODS
 
 
-async def test_a_running_pod_keeps_its_address_and_releases_it_by_its_del(
+async def test_a_running_pod_keeps_its_address_until_its_del(
     node: NodeHarness,
 ) -> None:
     await carry_out(node, plan_of_300_pods())
@@ -89,7 +88,7 @@ async def test_a_running_pod_keeps_its_address_and_releases_it_by_its_del(
     assert len((await check_everything(node)).claims) == PODS - 1
 
 
-async def test_a_refused_step_does_not_stop_the_others(node: NodeHarness) -> None:
+async def test_a_refused_step_does_not_stop_the_other_steps(node: NodeHarness) -> None:
     plan = plan_takeover(
         spiderpool_cluster(
             spider_ip_pool("p", "10.6.0.0/16", "10.6.1.0-10.6.1.9"),

@@ -1,4 +1,4 @@
-"""Stores and files that crash before or after a chosen write; tests check what happens next."""
+"""Stores and archive files that simulate a crash before or after a chosen write."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class CrashingSteps:
 
     @property
     def has_completed(self) -> bool:
-        """Whether the process did fewer writes than ``crash_at``, so that it did not crash."""
+        """Whether the process ended before write ``crash_at``, without a crash."""
         return self.write_count < self.crash_at
 
     def before(self) -> None:
-        """Count a write that follows; raise ``Crash`` if the process crashes before it."""
+        """Count the next write; raise ``Crash`` if the process crashes before this write."""
         self.write_count += 1
         if self.write_count == self.crash_at and not self.after:
             raise Crash
 
     def done(self) -> None:
-        """Raise ``Crash`` if the process crashes after the write that was just executed."""
+        """Raise ``Crash`` if the process crashes after the write that ``before`` counted."""
         if self.write_count == self.crash_at and self.after:
             raise Crash
 

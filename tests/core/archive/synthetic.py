@@ -1,7 +1,6 @@
-"""Writes logs of any size fast: segments of claims and releases, directly into a store.
+"""Writes large logs of claims and releases directly into a store, for benchmarks and tests.
 
-Benchmarks and tests that read a log use these logs. They keep all invariants (``verify`` accepts
-them), but have no state keys and are written without a ``Writer``. A million events take seconds.
+The events keep all invariants of a log, but there are no state keys.
 """
 
 from __future__ import annotations
@@ -25,14 +24,16 @@ from core.eventstore.kv import KeyValueStore, Put
 START_MS = 1_700_000_000_000
 BIG_POOL = Pool("big", 4, "10.0.0.0/8", ("10.0.0.1-10.255.255.254",), gateway="10.0.0.1")
 ADDRESSES = 2 * 65_536
-"""The number of addresses that claims use: those of 10.1.0.0/16 and 10.2.0.0/16."""
+"""The number of addresses in 10.1.0.0/16 and 10.2.0.0/16, which the claims use."""
 
 
 class Shape(NamedTuple):
     """The size of a log.
 
-    ``events``: of the whole log; ``per_segment``: of each segment. ``writers``: their number.
-    ``held``: the number of claims that are not released; further claims release the oldest ones.
+    - ``events``: the number of events.
+    - ``per_segment``: the number of events in a segment.
+    - ``writers``: the number of writers.
+    - ``held``: the number of claims above which the oldest claim is released.
     """
 
     events: int
@@ -43,7 +44,7 @@ class Shape(NamedTuple):
 
 async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
     """Append ``shape.events`` events; return the revision of the last commit."""
-    # Names of controllers, which may change the claims of every node.
+    # Controllers may change the claims of every node.
     writers = [controller_writer(f"jobs-{number:02x}") for number in range(shape.writers)]
     seqs = dict.fromkeys(writers, 0)
     live_claims: deque[tuple[int, int]] = deque()
@@ -84,12 +85,11 @@ def address_of(serial: int) -> str:
 
 
 def uid_of(serial: int) -> str:
-    """The UID of the pod with this number."""
     return f"0a1b2c3d-0000-4000-8000-{serial:012x}"
 
 
 def pod_of(serial: int) -> tuple[str, str]:
-    """Namespace and name of the pod with this number."""
+    """Namespace and name of the Pod with this number."""
     return f"shop-{serial % 7}", f"web-{serial % 911:x}-{serial:x}"
 
 

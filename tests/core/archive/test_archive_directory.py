@@ -24,7 +24,7 @@ def test_a_file_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert bytes(files.view("b")) == b"onetwo"
 
 
-def test_a_name_is_written_once(tmp_path: Path) -> None:
+def test_a_file_cannot_be_written_again(tmp_path: Path) -> None:
     files = LocalFiles(tmp_path)
     files.write("a", [b"first"])
     with pytest.raises(FileExistsError):
@@ -62,7 +62,7 @@ def test_the_error_names_a_missing_or_empty_file(tmp_path: Path) -> None:
     files.remove("gone")  # removing a missing file is not an error
 
 
-def test_a_directory_with_the_name_of_a_file_is_an_error_and_stays(tmp_path: Path) -> None:
+def test_a_directory_is_not_listed_and_cannot_be_read_as_a_file(tmp_path: Path) -> None:
     files = LocalFiles(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "a.1234.partial").mkdir()

@@ -134,7 +134,7 @@ async def test_the_hash_chain_does_not_depend_on_the_sizes_of_the_files(tmp_path
     assert len(chains) == 1
 
 
-async def test_without_the_newest_snapshots_sealing_starts_from_an_older_one(
+async def test_without_the_newest_snapshots_sealing_starts_from_an_older_snapshot(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.execute([CniAdd("node-a", f"web-{number}") for number in range(4)])
@@ -157,7 +157,7 @@ async def test_sealed_segments_are_deleted_in_bounded_transactions(tmp_path: Pat
     cluster = ArchivedCluster(counting, tmp_path)
     sealed = await Archiver(counting, TEST_KEYS, cluster.files).seal()
     assert sealed.deleted == sealed.segments == DELETED_SEGMENTS_MAX * 2 + 10
-    assert counting.commits == 1 + 3  # the cursor, and the deletions
+    assert counting.commits == 1 + 3  # one of the cursor, three of deletions
     assert await cluster.live_segments() == 0
 
 

@@ -1,7 +1,6 @@
 """A crash at any step of a seal loses nothing, and the next seal finishes the work.
 
-A seal moves the log from etcd into archive files. ``steps.has_completed``: the seal had fewer steps
-than the one at which it would have crashed.
+A seal moves the log from etcd into archive files.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ async def _filled_cluster(directory: Path) -> ArchivedCluster:
 
 
 async def _check_finished(cluster: ArchivedCluster, before: list[Recorded]) -> None:
-    """Assert that the whole log is sealed, unchanged, and that no other file is left."""
+    """Assert that the whole log is sealed and unchanged, and that the archive has no other file."""
     assert await cluster.live_segments() == 0
     assert await cluster.replayed() == before
     sealed = (await cluster.view()).sealed
@@ -82,7 +81,7 @@ async def test_the_crash_tests_cover_every_step(tmp_path: Path) -> None:
     assert sealed.files > 1
 
 
-@pytest.mark.parametrize("step", range(4, 9))  # a write of a file, or a commit
+@pytest.mark.parametrize("step", range(4, 9))  # each step writes a file or commits
 async def test_after_a_lost_answer_the_next_seal_finishes_the_work(
     tmp_path: Path, step: int
 ) -> None:
@@ -100,7 +99,7 @@ async def test_after_a_lost_answer_the_next_seal_finishes_the_work(
 
 
 class _FilesWithConcurrentSeal(LocalFiles):
-    """Files: during the first write, another archiver seals the whole log."""
+    """Archive files. During the first write, another archiver seals the whole log."""
 
     def __init__(self, directory: Path, cluster: ArchivedCluster) -> None:
         super().__init__(directory)

@@ -1,4 +1,4 @@
-"""Files of crashed archivers are deleted, unless they may belong to another history of the log."""
+"""Files that crashed archivers left are deleted; files of another history of the log stay."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def _sealed_cluster(directory: Path, per_segment: int = 2) -> ArchivedClus
 
 
 def _copy_with_number(cluster: ArchivedCluster, number: int) -> str:
-    """Copy the files of the first seal to names with this file number; return their base."""
+    """Copy the files of the first seal to names with this number; return the base of the names."""
     base = new_base(TEST_KEYS.cluster, number, 1)
     for path in sorted(cluster.directory.glob("*-00000001-*")):
         (cluster.directory / f"{base}{path.suffix}").write_bytes(path.read_bytes())
@@ -44,7 +44,7 @@ async def test_files_of_a_seal_that_may_still_run_stay(tmp_path: Path) -> None:
 
 
 async def test_files_of_another_history_stay_and_verify_reports_them(tmp_path: Path) -> None:
-    """A log that continued differently after etcd was restored from an older snapshot."""
+    """After a restore of etcd from an older snapshot, the log continues with another history."""
     await _sealed_cluster(tmp_path, per_segment=2)
     cluster = await _sealed_cluster(tmp_path, per_segment=3)
     names = cluster.files.names()

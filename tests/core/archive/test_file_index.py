@@ -1,6 +1,7 @@
 """The index of an archive file returns all blocks whose events have a token.
 
-It may return more blocks, never fewer: it stores hashes of tokens, such as ``pool blue``.
+The index stores hashes of tokens, such as ``pool blue``. A search also returns the blocks of other
+tokens with the same hash.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def test_every_block_with_a_token_is_found(blocks: list[list[str]], searched: st
     assert blocks_found == [block for block, names in enumerate(blocks) if searched in names]
 
 
-def test_tokens_with_the_same_hash_return_too_many_blocks_and_never_too_few(
+def test_tokens_with_the_same_hash_return_the_blocks_of_both(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(index_module, "token_key", lambda _: 1 << index_module.BLOCK_BITS)
@@ -58,7 +59,7 @@ async def test_a_file_without_indexed_tokens_has_a_valid_index(
     assert (await verify(archived_cluster.store, TEST_KEYS, archived_cluster.files)).is_clean
 
 
-async def test_the_index_of_a_file_leads_to_every_event(tmp_path: Path) -> None:
+async def test_the_index_of_a_file_has_every_token_of_every_block(tmp_path: Path) -> None:
     store = MemoryStore()
     await fill(store, TEST_KEYS, Shape(3_000, per_segment=20, held=300))
     cluster = ArchivedCluster(store, tmp_path)

@@ -55,7 +55,7 @@ async def _check_clean(cluster: ArchivedCluster) -> None:
     report = await verify(cluster.store, TEST_KEYS, cluster.files)
     assert report.faults == ()
     assert report.violations == ()
-    assert report.folded, "the log was read to its end"
+    assert report.folded, "the log must be read to the end"
 
 
 async def test_the_remaining_files_verify_and_replay_to_the_same_state(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ async def test_of_the_pruned_files_only_the_last_snapshot_stays(
 
 async def test_sealing_continues_after_all_files_were_pruned(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
-    await _pruner(cluster).prune(Retention(), NOW_MS, files=99)  # more than there are
+    await _pruner(cluster).prune(Retention(), NOW_MS, files=99)  # more files than the archive has
     async with cluster.node as node:
         for number in range(1, 41):
             subnet = f"fd00:{number:x}::/64"
@@ -163,7 +163,7 @@ async def test_a_crash_before_or_after_any_step_is_harmless(
     expected_bases = {summary.link.base for summary in sealed.summaries()} | {
         sealed.cursor.pruned.last.base
     }
-    # Besides the files of the remaining seals, the last snapshot of the pruned ones may stay.
+    # The snapshot of the last pruned file may stay.
     assert {name.partition(".")[0] for name in cluster.files.names()} <= expected_bases
 
 
@@ -206,7 +206,7 @@ def _file(number: int, sealed_at_ms: int, size: int) -> SizedFile:
     )
 
 
-def test_retention_deletes_by_age_and_size_oldest_first_and_never_the_newest() -> None:
+def test_files_beyond_the_age_or_size_limit_are_surplus_except_the_newest_file() -> None:
     # Five files of 100 bytes; a limit of 0 means no limit.
     files = [_file(number, number * 1_000, 100) for number in range(1, 6)]
 
