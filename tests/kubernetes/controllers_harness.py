@@ -1,8 +1,8 @@
 """Several controllers that watch a real API server and run reclaim workflows.
 
-Each controller may lead. One node allocates the addresses of Pods. The API server has no kubelets,
-so the tests end and delete Pods. The reclaim scan compares two observations of a Pod that are some
-time apart; ``scan_again`` advances the clock of the observations instead of waiting.
+One node allocates the addresses of Pods. The API server has no kubelets, so the tests end and
+delete Pods. The reclaim scan needs two observations of a Pod with a gap between them;
+``scan_again`` advances the clock of the observations instead of waiting.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class ControllersHarness:
     ) -> Replica:
         """Start another controller, and wait until it works.
 
-        ``leads``: it runs the tasks of a leader. ``anonymous``: it has no permissions.
+        ``leads``: run the tasks of a leader. ``anonymous``: connect without credentials.
         """
         kubeconfig = self._kubeconfig_without_credentials() if anonymous else self.server.kubeconfig
         api = Api(await open_connection(str(kubeconfig)))
@@ -202,7 +202,7 @@ class ControllersHarness:
         return status
 
     async def scan_again(self) -> dict[str, Payload]:
-        """Advance the clock of observations by the required gap; scan, and return the status."""
+        """Advance the observations' clock by the required gap and scan; return the status."""
         self._clock_offset_s += OBSERVATION_GAP_S
         before = await self.scan_status()
         await self.client.signal(WORKFLOW_ID, SCAN_NOW)
@@ -223,7 +223,6 @@ class ControllersHarness:
         await eventually(is_true)
 
     def _kubeconfig_without_credentials(self) -> Path:
-        """A kubeconfig without credentials."""
         document = yaml.safe_load(self.server.kubeconfig.read_text())
         document["users"] = [{"name": "tester", "user": {}}]
         path = self.server.kubeconfig.with_name("anonymous")

@@ -1,4 +1,4 @@
-"""The chart's service accounts and permissions on a server, and kubeconfigs of the accounts."""
+"""Apply the chart's service accounts and permissions, and write kubeconfigs of the accounts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def kubeconfig_of(
 
 
 def is_allowed(server: ApiServer, account: str, **attributes: str) -> bool:
-    """Whether the API server allows the account a request.
+    """Whether the API server allows a request of the account.
 
     ``attributes``: verb, group, resource and other resourceAttributes of a SubjectAccessReview.
     """

@@ -1,6 +1,6 @@
-"""The part of a controller that creates NetworkAttachmentDefinitions (NADs) of SpiderMultusConfigs.
+"""Access to the part of a controller that creates NetworkAttachmentDefinitions (NADs).
 
-The API server has the CRD of NADs, ``NAD_DEFINITION``.
+``NAD_DEFINITION`` is the CRD of NADs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DEFAULT_NADS_PATH = NADS_PATH.format("default")
 
 
 class Networks:
-    """The part of a controller that creates NADs, and access to objects on the API server."""
+    """The part of a controller that creates NADs, and access to the API server."""
 
     def __init__(self, server: ApiServer, attachments: Attachments) -> None:
         self.server = server

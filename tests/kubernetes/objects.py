@@ -13,7 +13,7 @@ from tests.support.kubernetes import Answer, ApiServer
 Object = dict[str, Any]
 
 REPLACES_MAX: Final = 20
-"""Maximum attempts to replace an object that a controller writes too."""
+"""Maximum retries of a replacement that conflicts with a write of a controller."""
 
 
 def pool(name: str = "blue", **spec: object) -> Object:
@@ -58,12 +58,11 @@ def path_of(kind: str, name: str = "", namespace: str = "default") -> str:
 
 
 def create(server: ApiServer, body: Object) -> Answer:
-    """Create the object."""
     return server.request("POST", path_of(body["kind"]), body)
 
 
 def replace(server: ApiServer, body: Object) -> Answer:
-    """Replace the stored object, at its current version."""
+    """Replace the stored object; retry after a conflict."""
     path = path_of(body["kind"], body["metadata"]["name"])
     answer = _replace_once(server, path, body)
     for _ in range(REPLACES_MAX):

@@ -1,8 +1,6 @@
-"""A DEL releases an address only if the API server or its watch has reported a deletion.
+"""An agent releases no address of a Pod or replica that may still exist.
 
-Otherwise the Pod may still need the address: an agent whose watch lags or misses an event releases
-nothing (I6 of docs/contributing/architecture.md). The fixture ``shop`` is the API server; Pods are
-in the namespace ``shop``.
+This is I6 of docs/contributing/architecture.md. The fixture ``shop`` is the API server.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ from tests.support.kubernetes import ApiServer
 
 @pytest.fixture(scope="module")
 def kubevirt(bare_server: ApiServer) -> Iterator[None]:
-    """KubeVirt's kinds of virtual machines and their instances (VMIs), with any fields."""
+    """Serve the kinds VirtualMachine and VirtualMachineInstance (VMI) of KubeVirt."""
     define_kind(bare_server, "kubevirt.io", "v1", "VirtualMachine", "virtualmachines")
     define_kind(
         bare_server, "kubevirt.io", "v1", "VirtualMachineInstance", "virtualmachineinstances"
@@ -64,7 +62,7 @@ async def create_pod_with_address(
 async def test_the_del_of_a_launcher_keeps_its_address_when_the_vmi_kind_is_not_served(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    """A launcher is the Pod of a VMI; without the kind it is unknown whether the VMI exists."""
+    """A launcher is the Pod of a VirtualMachineInstance (VMI)."""
     instance = {"kind": "VirtualMachineInstance", "apiVersion": "kubevirt.io/v1"}
     launcher = await create_pod_with_address(
         agent, shop, "launcher-1", instance | {"metadata": {"name": "vm-a", "uid": "uid-a"}}
@@ -93,10 +91,9 @@ async def test_a_del_keeps_the_address_of_a_replica_when_the_watch_missed_the_sc
     assert len(await agent.claims()) == 1
 
 
-async def test_a_replica_keeps_its_address_while_its_unwatched_statefulset_has_that_replica(
+async def test_a_del_reads_an_unwatched_statefulset_and_releases_only_after_the_scaling_down(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    """The agent reads the StatefulSet from the API server, because its watch is interrupted."""
     await cluster.stop_watching()
     db = create_workload(shop, "StatefulSet", "db", replicas=1, serviceName="db")
     pod = await create_pod_with_address(agent, shop, "db-0", db)
@@ -142,16 +139,16 @@ async def test_a_replica_that_was_scaled_away_keeps_its_address_while_the_api_se
 
     await agent.delete("db-0", CNI_ARGS=cni_args_of(pod))
 
-    claims_before = await agent.claims()
+    claims = await agent.claims()
     shop.start()
     shop.wait_served(PODS_PATH)
-    assert len(claims_before) == 1
+    assert len(claims) == 1
 
 
-async def test_a_running_pod_missing_from_the_cache_keeps_its_address(
+async def test_a_pod_missing_from_the_cache_keeps_its_address_until_the_pod_is_deleted(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness, settings: Settings
 ) -> None:
-    """As after a restart of the agent: kubelet replaces a sandbox before Pods are listed again."""
+    """A restarted agent can receive a DEL before it has listed the Pods."""
     pod = await create_pod_with_address(agent, shop, "web")
     await cluster.stop_watching()
     cluster.facts.pods.objects.clear()
@@ -166,7 +163,7 @@ async def test_a_running_pod_missing_from_the_cache_keeps_its_address(
     assert not await agent.claims()
 
 
-async def test_a_deletion_reported_by_the_watch_releases_while_the_api_server_is_down(
+async def test_a_del_releases_while_the_api_server_is_down_if_the_watch_reported_the_deletion(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = await create_pod_with_address(agent, shop, "web")
@@ -183,10 +180,10 @@ async def test_a_deletion_reported_by_the_watch_releases_while_the_api_server_is
     assert not claims
 
 
-async def test_a_late_add_of_a_deleted_pod_takes_nothing_from_its_successor_of_the_same_name(
+async def test_a_late_add_of_a_deleted_pod_is_refused_when_a_new_pod_has_the_same_name(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    """The agent's watch is interrupted, and kubelet creates a sandbox of the deleted Pod again."""
+    """The watch is interrupted, so the cache still has the deleted Pod."""
     older = await create_pod_with_address(agent, shop, "web")
     await until(lambda: ("shop", "web") in cluster.facts.pods.objects)
     await cluster.stop_watching()
@@ -232,6 +229,6 @@ async def test_the_del_of_a_launcher_releases_its_address_once_the_vm_is_deleted
 
 
 def is_ending(cluster: Cluster, name: str) -> bool:
-    """Whether the watch has received that the Pod is being deleted."""
+    """Whether the watch has reported that the Pod is being deleted."""
     cached = cluster.facts.pods.objects.get(("shop", name))
     return cached is not None and "deletionTimestamp" in cached["metadata"]

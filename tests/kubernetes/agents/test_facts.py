@@ -1,7 +1,7 @@
-"""The facts about Pods that an agent reads from a real API server, or from its cache.
+"""An agent reads facts about Pods from its cache, or from a real API server.
 
-``KubernetesFactsSource`` watches Pods, Namespaces, Nodes and StatefulSets; it reads an object from
-the API server when its cache lacks the object.
+``KubernetesFactsSource`` caches Pods, Namespaces, Nodes and StatefulSets. It reads an object that
+is not in the cache from the API server.
 """
 
 from __future__ import annotations
@@ -38,12 +38,11 @@ from tests.support.kubernetes import MERGE_PATCH, ApiServer
 
 NODE_NAME = "node-1"
 POOL_BLUE = {"ipam.spidernet.io/ippool": json.dumps({"ipv4": ["blue"]})}
-"""The annotation that names the pool ``blue``."""
 
 
 @pytest.fixture
 def shop(server: ApiServer) -> ApiServer:
-    """The API server, without Pods in the namespace ``shop``, and with the Node of the agent."""
+    """The API server with the agent's Node, and without workloads in the namespace ``shop``."""
     delete_workloads(server)
     node = {"metadata": {"name": NODE_NAME, "labels": {"rack": "r1"}}}
     server.request("POST", "/api/v1/nodes", node)
@@ -52,7 +51,7 @@ def shop(server: ApiServer) -> ApiServer:
 
 @pytest.fixture
 async def cluster(shop: ApiServer, settings: Settings) -> AsyncIterator[Cluster]:
-    """The agent's connection to the API server, after it has listed all objects."""
+    """The agent's connection to the API server; the caches are filled."""
     connected = await connect_cluster(settings._replace(kubeconfig=str(shop.kubeconfig)))
     assert connected is not None
     facts = connected.facts
@@ -65,7 +64,7 @@ async def cluster(shop: ApiServer, settings: Settings) -> AsyncIterator[Cluster]
 
 @pytest.fixture
 async def agent(cluster: Cluster, settings: Settings) -> AsyncIterator[AgentHarness]:
-    """An agent with the default pool ``green`` and the pool ``blue`` for Pods that name it."""
+    """An agent with the default pool ``green``, and the pool ``blue``, which is not a default."""
     async with running(settings, MemoryStore(), facts=cluster.facts) as harness:
         await harness.pool("green", "10.6.0.0/16", "10.6.1.1-10.6.1.9")
         await harness.pool("blue", "10.6.0.0/16", "10.6.2.1-10.6.2.9", default=False)
@@ -150,7 +149,7 @@ async def test_an_add_of_a_pod_that_does_not_exist_is_refused(
 async def test_coordinator_settings_are_served_only_for_a_pod_that_exists(
     shop: ApiServer, settings: Settings
 ) -> None:
-    """The watch is not started, so the agent reads the Pod with its annotation."""
+    """The watch is not started, so the agent reads Pods from the API server."""
     api = Api(await open_connection(str(shop.kubeconfig)))
     facts = KubernetesFactsSource(api, NODE_NAME, settings.fixed_addresses)
     create_pod(
@@ -178,7 +177,7 @@ async def test_an_add_with_the_uid_of_another_pod_of_the_same_name_is_refused(
     create_pod(shop, "web", NODE_NAME)
     await until_cached(cluster, "web")
 
-    reply = await agent.call("ADD", "web")  # the harness sets a UID that is not that of the Pod
+    reply = await agent.call("ADD", "web")  # the harness sends another UID
 
     assert reply.status == 1
     assert not await agent.claims()
@@ -199,7 +198,7 @@ async def test_an_add_of_a_pod_in_deletion_is_refused(
     assert "dead Pod" in reply.error["msg"] + reply.error["details"]
 
 
-async def test_a_running_pod_keeps_its_address_over_a_del_until_it_is_deleted(
+async def test_a_running_pod_keeps_its_address_over_a_del_until_the_pod_is_deleted(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = create_pod(shop, "web", NODE_NAME)
@@ -215,7 +214,7 @@ async def test_a_running_pod_keeps_its_address_over_a_del_until_it_is_deleted(
     assert not await agent.claims()
 
 
-async def test_a_del_reads_the_pod_and_releases_when_the_watch_missed_the_deletion(
+async def test_a_del_releases_an_address_when_only_the_watch_missed_the_deletion_of_the_pod(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = create_pod(shop, "web", NODE_NAME)
@@ -225,7 +224,7 @@ async def test_a_del_reads_the_pod_and_releases_when_the_watch_missed_the_deleti
     delete_pod(shop, "web")
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
 
-    assert ("shop", "web") in cluster.facts.pods.objects, "the watch must not see the deletion"
+    assert ("shop", "web") in cluster.facts.pods.objects, "the Pod must still be in the cache"
     assert not await agent.claims()
 
 

@@ -1,7 +1,7 @@
-"""The agent's watch of Pods with RDMA devices finds a Pod and its top owner by an address.
+"""An agent finds a Pod with an RDMA device, and the Pod's top owner, by address.
 
-RDMA metrics have labels for the Pod and the owner. The top owner is the last object on the path of
-controller references, for example the Deployment of a ReplicaSet of a Pod.
+RDMA metrics have labels for the Pod and the top owner. The top owner is the last in the chain of
+controllers, for example Pod -> ReplicaSet -> Deployment.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ VALUES = {"spiderpoolAgent": {"prometheus": {"enabled": True, "enabledRdmaMetric
 
 @pytest.fixture
 def shop(server: ApiServer) -> Iterator[ApiServer]:
-    """The API server with two kinds of owners, and the permissions for RDMA metrics."""
+    """The API server with both kinds of owners, and the chart's permissions for RDMA metrics."""
     delete_workloads(server)
     apply_permissions(server, render_objects(VALUES))
     define_kind(server, *KUBEFLOW, "PyTorchJob", "pytorchjobs")
@@ -65,7 +65,7 @@ def shop(server: ApiServer) -> Iterator[ApiServer]:
 
 @pytest.fixture
 async def cluster(shop: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
-    """The watch of Pods as in an agent, with the permissions of the chart."""
+    """The connection of an agent, with the permissions of the chart."""
     kubeconfig = str(kubeconfig_of(shop, AGENT, tmp_path))
     settings = Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True)
     connected = await connect_cluster(settings._replace(rdma_metrics_enabled=True))
@@ -96,7 +96,7 @@ def create_rdma_pod(
 def create_owner(
     server: ApiServer, plural: str, kind: str, group: str, owner: Object | None = None
 ) -> Object:
-    """Create an object ``train`` of a kind, which may have an owner itself; return it."""
+    """Create the object ``train`` of a kind, with or without an owner; return ``train``."""
     metadata = {"name": "train"} | (owned_by(owner) if owner else {})
     path = f"/apis/{group}/v1/namespaces/shop/{plural}"
     body = {"kind": kind, "apiVersion": f"{group}/v1", "metadata": metadata}
@@ -119,7 +119,7 @@ async def test_pods_with_rdma_devices_are_indexed_by_address_with_their_top_owne
         training = create_owner(shop, "pytorchjobs", "PyTorchJob", KUBEFLOW[0])
         create_rdma_pod(shop, "train-0", 18, training)
         create_rdma_pod(shop, "unowned", 19)
-        # Two Pods that the index must not have.
+        # The index must not have the following Pods.
         create_rdma_pod(shop, "without-device", 20, annotations={})
         create_rdma_pod(shop, "on-the-host", 21, spec={"hostNetwork": True})
         return deployment, training
@@ -161,7 +161,7 @@ async def test_a_pod_is_indexed_without_an_owner_if_its_top_owner_cannot_be_read
         create_rdma_pod(shop, "of-unserved-kind", 20, unserved)
         of_earlier_uid = missing_owner | {"metadata": {"name": "train", "uid": "0"}}
         create_rdma_pod(shop, "of-earlier-uid", 21, of_earlier_uid)
-        # Owners are read in this order: when this owner is known, all others have been read.
+        # Owners are read in this order: when the owner of ``web-1`` is known, all have been read.
         create_rdma_pod(shop, "web-1", 22, create_workload(shop, "ReplicaSet", "web"))
 
     await asyncio.to_thread(create_objects)
@@ -175,7 +175,7 @@ async def test_a_pod_is_indexed_without_an_owner_if_its_top_owner_cannot_be_read
     assert pods_with_owner == {"web-1"}
 
 
-async def test_agents_may_not_read_owners_and_watch_no_rdma_pods_when_rdma_metrics_are_off(
+async def test_without_rdma_metrics_an_agent_may_not_read_owners_and_does_not_watch_pods(
     shop: ApiServer, tmp_path: Path
 ) -> None:
     read = {"verb": "get", "group": KUBEFLOW[0], "resource": "pytorchjobs", "namespace": "shop"}

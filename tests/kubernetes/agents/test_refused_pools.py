@@ -1,4 +1,4 @@
-"""An ADD that names a pool whose resource was refused reports the refusal."""
+"""An ADD reports why the controller refused the SpiderIPPool that the Pod names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def test_an_add_reports_why_its_pool_was_refused_until_the_pool_is_correct
 ) -> None:
     async with TranslatorHarness(server) as cluster:
         node = cluster.node
-        # The allocator of an agent reads why the controller has refused a pool.
+        # As in an agent, the allocator reads the controller's notes about refused pools.
         allocator = WaitingAllocator(
             node.allocate,
             PoolRequests(cluster.store, cluster.keys),
@@ -33,23 +33,21 @@ async def test_an_add_reports_why_its_pool_was_refused_until_the_pool_is_correct
         )
         node.allocate = allocator.allocate_or_wait
         requesting_pod = pod(
-            "web-0", annotations={"ipam.spidernet.io/ippool": json.dumps({"ipv4": ["b"]})}
+            "web-0", annotations={"ipam.spidernet.io/ippool": json.dumps({"ipv4": ["copy"]})}
         )
-        create(server, pool("a"))
-        await cluster.until_condition("SpiderIPPool", "a", "Ready", "True")
-        create(server, pool("b"))  # refused: it has the same address as ``a``
-        await cluster.until_condition("SpiderIPPool", "b", "Ready", "False")
+        create(server, pool("lan"))
+        await cluster.until_condition("SpiderIPPool", "lan", "Ready", "True")
+        create(server, pool("copy"))  # refused: it has the same address as ``lan``
+        await cluster.until_condition("SpiderIPPool", "copy", "Ready", "False")
         await node.view.freshen()
 
-        with pytest.raises(AllocationError, match=r'SpiderIPPool "b" was refused: .*IPPool/a'):
+        with pytest.raises(AllocationError, match=r'SpiderIPPool "copy" was refused: .*IPPool/lan'):
             await node.add(requesting_pod)
         await cluster.stop_translator()
         cluster.start_translator()  # the next leader reads the refusal from the store
-        replace(server, pool("b", ips=["10.6.0.11"]))
-        await cluster.until_condition("SpiderIPPool", "b", "Ready", "True")
+        replace(server, pool("copy", ips=["10.6.0.11"]))
+        await cluster.until_condition("SpiderIPPool", "copy", "Ready", "True")
         await node.view.freshen()
         await node.add(requesting_pod)
 
-        assert await RefusalNotes(cluster.store, cluster.keys).names() == set(), (
-            "no refusal is left"
-        )
+        assert await RefusalNotes(cluster.store, cluster.keys).names() == set()

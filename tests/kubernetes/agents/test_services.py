@@ -1,4 +1,4 @@
-"""An agent reads Services and EndpointSlices of a real API server, and serves their ClusterIPs.
+"""An agent reads the frontends and backends of Services from a real API server.
 
 A frontend is a ClusterIP with a port; its backends are the endpoints of the Service.
 """
@@ -62,7 +62,6 @@ def backends(services: KubernetesServices, address: str) -> list[str] | None:
 
 
 async def test_frontends_are_none_before_services_are_listed(server: ApiServer) -> None:
-    """The watch is not started, so nothing is listed."""
     api = Api(await open_connection(str(server.kubeconfig)))
     assert KubernetesServices(api, "node-1").frontends() is None
     await api.close()
@@ -116,7 +115,7 @@ def test_a_service_or_slice_that_cannot_be_parsed_is_logged_and_not_served(
     assert caplog.text.count("shop/invalid") == 2
 
 
-def test_a_slice_with_dns_names_is_valid_and_not_served_without_a_log_line(
+def test_a_slice_with_dns_names_is_not_served_and_nothing_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     metadata = {"namespace": "shop", "name": "web-1", "resourceVersion": "1"}

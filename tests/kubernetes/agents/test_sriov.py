@@ -70,12 +70,12 @@ RAIL_POLICY = {
 
 @pytest.fixture
 def shop(server: ApiServer) -> Iterator[ApiServer]:
-    """The API server with the Node, and the chart's permissions with SR-IOV."""
+    """The API server with a Node, and with the chart's permissions for SR-IOV."""
     delete_workloads(server)
     apply_permissions(server, render_objects(VALUES))
     node = {"metadata": {"name": NODE, "labels": {"network": "sriov"}}}
     server.request("POST", NODES_PATH, {"apiVersion": "v1", "kind": "Node"} | node)
-    # Another test may have left a Node of this name.
+    # Another test may have left a Node of this name without the label.
     server.request("PATCH", f"{NODES_PATH}/{NODE}", node, content=MERGE_PATCH)
     address = {"status": {"addresses": [{"type": "InternalIP", "address": "10.6.0.11"}]}}
     server.request("PATCH", f"{NODES_PATH}/{NODE}/status", address, content=MERGE_PATCH)
@@ -102,7 +102,7 @@ async def cluster(shop: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 async def source(cluster: Cluster) -> KubernetesSriov:
-    """The agent's access to policies and to the state of its node, after all kinds are listed."""
+    """The agent's access to policies and to the node's state, after all kinds are listed."""
     assert cluster.sriov is not None
     await until(cluster.sriov.configuration, WAIT_S_MAX)
     return cluster.sriov
@@ -115,7 +115,7 @@ NEEDS_DRAIN = NodeReport(
     blocking=("shop/a",),
     needs_drain=True,
 )
-"""The report of a reconciler that waits because the Pod ``shop/a`` uses virtual functions."""
+"""The report of a reconciler that waits until the Pod ``shop/a`` uses no virtual function."""
 
 
 def uid_of_node(server: ApiServer) -> str:
@@ -145,10 +145,9 @@ async def test_the_configuration_has_policies_of_all_namespaces_and_the_nodes_la
     assert configuration.own_addresses == ("10.6.0.11",)
 
 
-async def test_a_reconciler_that_waits_with_changed_wakes_when_every_kind_is_listed(
+async def test_changed_returns_when_the_configuration_becomes_available(
     cluster: Cluster,
 ) -> None:
-    """``configuration`` returns None before every kind is listed."""
     assert cluster.sriov is not None
 
     async with asyncio.timeout(WAIT_S_MAX):
@@ -158,7 +157,7 @@ async def test_a_reconciler_that_waits_with_changed_wakes_when_every_kind_is_lis
     assert cluster.sriov.configuration() is not None
 
 
-async def test_a_policy_with_an_unsupported_field_is_skipped_and_named(
+async def test_a_policy_with_an_unsupported_field_is_skipped_and_listed_as_unreadable(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
     spec = RAIL_POLICY["spec"] | {"vdpaType": "virtio"}  # type: ignore[operator]
@@ -188,7 +187,7 @@ async def test_the_api_server_refuses_an_unknown_device_type(shop: ApiServer) ->
 async def test_the_configuration_has_the_managed_nics_that_the_state_declares(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
-    """An agent reads them after a restart."""
+    """A restarted agent reads from the state which NICs it manages."""
     managed_nic = DesiredNic(nic="ens1f0", address="0000:17:00.0", vfs=2)
     foreign_nic = DesiredNic(nic="ens1f1", address="0000:17:00.1", vfs=2, externally_managed=True)
 
@@ -263,7 +262,7 @@ async def test_the_configuration_names_the_daemon_of_an_sriov_operator_on_the_no
 
 @pytest.fixture
 def operator_definition(shop: ApiServer) -> Iterator[None]:
-    """The CRD of states as the SR-IOV operator defines it: without the fields of Orbweaver."""
+    """The CRD SriovNetworkNodeState of the SR-IOV operator, without the fields of Orbweaver."""
     original = shop.request("GET", STATES_CRD_PATH).body["spec"]
     changed = copy.deepcopy(original)
     del vf_fields(changed)["trust"], vf_fields(changed)["spoofChk"]
@@ -271,7 +270,7 @@ def operator_definition(shop: ApiServer) -> Iterator[None]:
     shop.request("POST", STATE_PATH.removesuffix(f"/{NODE}"), EMPTY_STATE)
     vf = {"vfID": 0, "pciAddress": "0000:17:01.0", "trust": "on"}
     status = {"status": {"interfaces": [{"pciAddress": "0000:17:00.0", "Vfs": [vf]}]}}
-    # The API server uses a changed CRD a short time later: then it removes the unknown ``trust``.
+    # Wait until the API server uses the changed CRD and removes the unknown ``trust``.
     for _ in attempts(WAIT_S_MAX):
         written = shop.request("PATCH", f"{STATE_PATH}/status", status, content=MERGE_PATCH).body[
             "status"
@@ -283,7 +282,7 @@ def operator_definition(shop: ApiServer) -> Iterator[None]:
 
 
 def vf_fields(definition: Object) -> Object:
-    """The schema of the virtual functions in the status."""
+    """The schemas of the fields of a virtual function in the status."""
     schema = definition["versions"][0]["schema"]["openAPIV3Schema"]
     interfaces = schema["properties"]["status"]["properties"]["interfaces"]
     fields: Object = interfaces["items"]["properties"]["Vfs"]["items"]["properties"]
@@ -297,7 +296,7 @@ def reconciler(source: KubernetesSriov, directory: Path) -> SriovReconciler:
 
 
 @pytest.mark.usefixtures("operator_definition")
-async def test_an_agent_writes_the_status_if_the_operators_definition_lacks_trust(
+async def test_an_agent_writes_the_status_even_if_the_crd_of_the_operator_lacks_trust(
     shop: ApiServer, source: KubernetesSriov, tmp_path: Path
 ) -> None:
     agent = reconciler(source, tmp_path)

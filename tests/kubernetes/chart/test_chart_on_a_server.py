@@ -1,8 +1,8 @@
-"""A real API server accepts every object that the chart renders, with all fields.
+"""A real API server accepts every object that the chart renders, with strict validation.
 
 The environment variable ``ORBWEAVER_FOREIGN_DEFINITIONS`` may name a directory with the published
-CRDs of the kinds in ``FOREIGN_KINDS``. Without the variable, objects of these kinds are accepted
-with any fields.
+CRDs of ``FOREIGN_KINDS``. Without the variable, objects of these kinds are accepted with any
+fields.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FOREIGN_KINDS = (
     ("cert-manager.io", "Issuer", "issuers"),
     ("grafana.integreatly.org", "GrafanaDashboard", "grafanadashboards"),
 )
-"""Group, kind and plural of the kinds of other projects whose objects the chart renders."""
+"""Kinds of other projects that the chart renders: group, kind and plural."""
 
 DEFINITIONS_DIRECTORY = os.environ.get("ORBWEAVER_FOREIGN_DEFINITIONS", "")
 
@@ -44,7 +44,7 @@ VERSIONS = {"grafana.integreatly.org": "v1beta1"}
 
 @pytest.fixture(scope="module")
 def foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer]:
-    """The API server with our CRDs, and with those of ``FOREIGN_KINDS``."""
+    """The API server with our CRDs and the CRDs of ``FOREIGN_KINDS``."""
     server = server_with_crds
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     for file in sorted(Path(DEFINITIONS_DIRECTORY).glob("*.yaml")) if DEFINITIONS_DIRECTORY else ():
@@ -62,7 +62,7 @@ def foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer]:
 def server_with_foreign_kinds(
     foreign_kinds: ApiServer, request: pytest.FixtureRequest
 ) -> ApiServer:
-    """``foreign_kinds``; the last lines of a run count the tests without published CRDs."""
+    """The API server; pytest's summary counts the tests that ran without published CRDs."""
     if not DEFINITIONS_DIRECTORY:
         note_substitute(request.node, FOREIGN_DEFINITIONS, "definitions without a schema")
     return foreign_kinds
@@ -139,7 +139,7 @@ def test_the_api_server_accepts_the_default_objects_of_a_new_cluster(
 
 
 def definition(group: str, kind: str, plural: str) -> dict[str, object]:
-    """A minimal CRD with which a server accepts objects of a kind with any fields."""
+    """A minimal CRD of a kind, which allows any fields."""
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {
         "name": VERSIONS.get(group, "v1"),

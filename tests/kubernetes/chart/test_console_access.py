@@ -1,6 +1,6 @@
-"""The console of a controller serves its certificate and allows what the chart's roles allow.
+"""The console of a controller allows each user what the chart's roles allow.
 
-The console asks the API server what the token of a user allows.
+The console sends the user's token to the API server for review.
 """
 
 from __future__ import annotations
@@ -32,17 +32,15 @@ pytest.importorskip("helm_python", reason=needs(HELM))
 
 CONTROLLER = "orbweaver-controller"
 VIEWER, OPERATOR, WITHOUT_ROLE = "console-viewer", "console-operator", "console-without-role"
-"""Service accounts of the test."""
-
 RBAC = "rbac.authorization.k8s.io"
 ROLES = {VIEWER: f"{CONTROLLER}-console", OPERATOR: f"{CONTROLLER}-console-workflows"}
-"""Service account -> the ClusterRole of the chart that it gets."""
+"""Service account -> its ClusterRole of the chart."""
 
 VALUES = {"orbweaver": {"console": {"enabled": True, "workflowActions": True}}}
 
 
 def binding(account: str) -> dict[str, Any]:
-    """The binding of a service account to its role of the chart."""
+    """The ClusterRoleBinding of a service account to its role."""
     return {
         "apiVersion": f"{RBAC}/v1",
         "kind": "ClusterRoleBinding",
@@ -54,7 +52,7 @@ def binding(account: str) -> dict[str, Any]:
 
 @pytest.fixture
 def tokens(server: ApiServer, tmp_path: Path) -> dict[str, str]:
-    """Tokens of a viewer, an operator, a user without a role, and one token that is invalid."""
+    """Service account -> token; the key ``invalid`` has an invalid token."""
     accounts = [
         {
             "apiVersion": "v1",
@@ -75,7 +73,7 @@ def tokens(server: ApiServer, tmp_path: Path) -> dict[str, str]:
 async def console(
     server: ApiServer, tokens: dict[str, str], tmp_path: Path
 ) -> AsyncIterator[tuple[ConsoleHost, ssl.SSLContext]]:
-    """The console, and a TLS context that trusts its certificate.
+    """The console, and a TLS context that trusts the console's certificate.
 
     The certificate is written after the console has started.
     """

@@ -1,6 +1,6 @@
-"""The etcd of the chart: three members with the variables and certificates of the chart.
+"""The chart's etcd serves clients that have a certificate, with three members.
 
-Each member is a process with an IP address of its own; no kubelet or container runs.
+Each member is a process with its own IP address; no kubelet or container runs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WAIT_S_MAX = 60.0
 CERTIFICATE_VARIABLES = ("ORBWEAVER_ETCD_CERT_FILE", "ORBWEAVER_ETCD_KEY_FILE")
 ORBCTL = str(Path(sys.executable).with_name("orbctl"))
 CONTROLLER_PROGRAM = str(Path(sys.executable).with_name("orbweaver-controller"))
-# Kind and name of the workloads whose etcd variables orbctl gets.
+# Workloads (kind, name) whose etcd variables orbctl gets.
 CONTROLLER = ("Deployment", "orbweaver-controller")
 AGENT = ("DaemonSet", "orbweaver-agent")
 FETCH_SCRIPT = """
@@ -56,13 +56,13 @@ POOL_MANIFEST = (
 
 
 class EtcdMembers:
-    """Three members of etcd and the host ``orbctl`` for clients, each on a host of a test network.
+    """Three etcd members, each on its own host of a test network; clients run on another host.
 
-    ``directory`` has a subdirectory with the content of each Secret of the chart.
+    ``directory`` has one subdirectory for each Secret of the chart.
     """
 
     def __init__(self, rendered: list[Object], directory: Path) -> None:
-        # The domain of a headless Service has the addresses of all its Pods.
+        # The domain of a headless Service resolves to the addresses of all members.
         names = {name: (f"{name}.{DOMAIN}", DOMAIN) for name in MEMBERS}
         self.hosts = Hosts(directory, names | {"orbctl": ("orbctl",)})
         self._rendered = rendered
@@ -71,7 +71,7 @@ class EtcdMembers:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Open the network and run the members inside the context."""
+        """Run the network and the members."""
         with self.hosts.network():
             try:
                 for name in MEMBERS:
@@ -99,7 +99,7 @@ class EtcdMembers:
             )
 
     def kill(self, name: str) -> None:
-        """Kill a member."""
+        """Kill a member with SIGKILL."""
         process = self._running.pop(name)
         process.send_signal(signal.SIGKILL)
         process.wait(WAIT_S_MAX)
@@ -122,8 +122,7 @@ class EtcdMembers:
     def can_fetch(self, url: str, *tls_files: Path) -> bool:
         """Whether a GET from the first member's host succeeds.
 
-        ``tls_files``: nothing, or the file of the CA, or the files of the CA, of a client
-        certificate and of its key.
+        ``tls_files``: none, or (CA), or (CA, client certificate, key).
         """
         command = [sys.executable, "-c", FETCH_SCRIPT, url, *map(str, tls_files)]
         command_on_host = self.hosts.inside(MEMBERS[0], command)
@@ -167,7 +166,7 @@ class EtcdMembers:
     def _container_environment(
         self, container: dict[str, Any], known: dict[str, str]
     ) -> dict[str, str]:
-        """The variables of a container; its mount paths become paths in the test's directory.
+        """The variables of a container, with paths in the test's directory for mount paths.
 
         ``known``: variables whose values Kubernetes would set, such as the address of the Pod.
         """
@@ -202,7 +201,7 @@ def members(server: ApiServer, tmp_path: Path) -> Iterator[EtcdMembers]:
     server.request("DELETE", SECRETS_PATH)
 
 
-def test_etcd_serves_clients_with_a_certificate_of_the_job_also_while_one_member_is_down(
+def test_etcd_serves_only_clients_with_a_certificate_even_while_a_member_is_down(
     members: EtcdMembers,
 ) -> None:
     members.until_orbctl_succeeds()
@@ -252,6 +251,6 @@ def test_metrics_are_served_to_another_host_only_with_a_certificate(
 
 
 def _tls_files(directory: Path, kind: str) -> tuple[Path, ...]:
-    """CA, certificate and key of a Secret of the Job."""
+    """The files of a Secret: CA, certificate and key."""
     secret = directory / f"orbweaver-etcd-{kind}"
     return tuple(secret / name for name in ("ca.crt", "tls.crt", "tls.key"))

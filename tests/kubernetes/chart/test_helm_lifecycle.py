@@ -1,6 +1,6 @@
-"""Helm upgrades and uninstalls the chart on a real API server and keeps the users' objects.
+"""Upgrading or uninstalling the chart with Helm keeps the users' objects on a real API server.
 
-The API server has no controllers, kubelets or garbage collector.
+No controller, kubelet or garbage collector runs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ VALIDATING_PATH = f"{CONFIGURATION_PATHS['ValidatingWebhookConfiguration']}/spid
 
 @pytest.fixture
 def installed(server: ApiServer) -> Iterator[Any]:
-    """The Helm configuration of an installed release; its values render no Jobs."""
+    """The Helm configuration of an installed release without Jobs."""
     with helm.Config(kubeconfig_path=server.kubeconfig, namespace=RELEASE_NAMESPACE) as config:
         config.install(
             CHART_FOLDER,
@@ -57,7 +57,7 @@ def installed(server: ApiServer) -> Iterator[Any]:
 
 
 def unique_values() -> Any:
-    """Values of the profile ``smallest``, with names that no other test uses for roles."""
+    """Values of the profile ``smallest``, with role names that no other test uses."""
     values = values_of("smallest")
     values["spiderpoolController"]["name"] = CONTROLLER
     values["spiderpoolAgent"] = {"name": "helmed-agent"}
@@ -80,8 +80,7 @@ async def create_certificate(server: ApiServer, directory: Path) -> None:
 def create_without_webhooks(server: ApiServer, kind: str, manifest: Any) -> None:
     """Delete the release's webhooks, which no process serves here, and create the object.
 
-    The API server calls a deleted webhook until its watch shows the deletion. Until then the
-    creation fails and is tried again.
+    The creation is retried, because the API server still calls a deleted webhook for a short time.
     """
     for path in CONFIGURATION_PATHS.values():
         server.request(
@@ -122,7 +121,7 @@ async def test_an_upgrade_keeps_the_secret_and_the_ca_bundles(
     name = "spiderippool.spiderpool.spidernet.io"
     assert after[name]["rules"][0]["operations"] == ["CREATE", "UPDATE", "DELETE"]
     assert read_secret(server) == secret_before
-    # The new value replaces the webhooks that warn about deletions by a webhook that refuses them.
+    # With the new value, deletions are refused, and the webhooks that warned about them are gone.
     warning_webhooks = {webhook for webhook in before if "-deletion." in webhook}
     assert before.keys() - after.keys() == warning_webhooks
     for webhook, configuration in after.items():

@@ -51,9 +51,9 @@ class Hooks:
         apply_permissions(server, self.rendered)
 
     def run(self, job: str, *replaced: tuple[str, str]) -> str:
-        """Run the Job's command as its service account; return its log.
+        """Run the command of a Job with the Job's service account; return the log.
 
-        ``replaced``: pairs of a text in the command and the text that replaces it.
+        ``replaced``: pairs (old text, new text) for the command.
         """
         pod = find_object("Job", job, self.rendered)["spec"]["template"]["spec"]
         command = [str(CONTROLLER_PROGRAM), *pod["containers"][0]["command"][1:]]
@@ -71,7 +71,7 @@ class Hooks:
         return done.stderr + done.stdout
 
     def secret(self, name: str) -> dict[str, bytes]:
-        """The data of a Secret."""
+        """The decoded data of a Secret."""
         data = self.server.request("GET", f"{SECRETS_PATH}/{name}").body.get("data", {})
         return {field: base64.b64decode(value) for field, value in data.items()}
 
@@ -89,7 +89,7 @@ def hooks(server: ApiServer, tmp_path: Path) -> Iterator[Hooks]:
         server.request("DELETE", path)
 
 
-def test_the_job_issues_etcds_certificates_once_and_keeps_them(hooks: Hooks) -> None:
+def test_the_job_issues_etcds_certificates_and_a_second_run_keeps_them(hooks: Hooks) -> None:
     hooks.run("orbweaver-etcd-certificates")
     member, agent = hooks.secret("orbweaver-etcd-member"), hooks.secret("orbweaver-etcd-agent")
     hooks.run("orbweaver-etcd-certificates")

@@ -1,7 +1,4 @@
-"""The chart's permissions suffice for controllers and agents; nothing else is allowed.
-
-``FORBIDDEN`` lists requests that must not be allowed.
-"""
+"""The permissions of the chart suffice for its processes, and allow nothing in ``FORBIDDEN``."""
 
 from __future__ import annotations
 
@@ -126,7 +123,6 @@ async def cluster(permitted_server: ApiServer, tmp_path: Path) -> AsyncIterator[
         lease=LeaseSettings(CHART_NAMESPACE),
     )
     harness = TranslatorHarness(permitted_server, settings)
-    # The translator reports this term in the Lease of the leader.
     harness.term = LeaderTerm(role="controller", name="controller-0", epoch=7, key=b"", lease=0)
     async with harness:
         yield harness
@@ -159,7 +155,7 @@ async def test_a_controller_does_all_its_work_with_the_rights_of_the_chart(
         return bool(counted == 1 and phase and has_nad and has_lease)
 
     await until(is_all_written)
-    # The pool is in use, so the controller reports that its deletion waits.
+    # The pool is in use, so the controller reports that the deletion waits.
     await asyncio.to_thread(server.kubectl, "delete", "spiderippool", "blue", "--wait=false")
     await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
 

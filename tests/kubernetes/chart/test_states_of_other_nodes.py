@@ -32,8 +32,6 @@ PLURALS = {
 }
 STATES_PATH = f"/apis/{API_VERSION}/namespaces/{CHART_NAMESPACE}/sriovnetworknodestates"
 OWN, OTHER = "node-1", "node-2"
-"""The node of an agent, and another node."""
-
 DEADLINE_S = 60.0
 
 Connect = Callable[[str, str], Awaitable[Api]]
@@ -93,7 +91,7 @@ async def connect(server_with_policy: ApiServer, tmp_path: Path) -> AsyncIterato
 
 
 async def is_refused(api: Api, node: str) -> bool:
-    """Whether the API server refuses to write the state of a node."""
+    """Whether the API server refuses a write to the state of a node."""
     with suppress(ApiRejected):
         await api.apply(f"{STATES_PATH}/{node}", node_state(node, ()), FIELD_MANAGER)
         return False
@@ -101,10 +99,7 @@ async def is_refused(api: Api, node: str) -> bool:
 
 
 async def until_policy_applies(api: Api) -> None:
-    """Wait until the API server enforces the policy, a short time after the policy is created.
-
-    ``api`` is the connection of an agent on ``OWN``.
-    """
+    """Wait until the API server enforces the policy; ``api``: connection of an agent on ``OWN``."""
     async with asyncio.timeout(DEADLINE_S):
         while not await is_refused(api, OTHER):
             pass
@@ -125,7 +120,7 @@ async def test_an_agent_may_write_only_the_state_of_its_node(connect: Connect) -
         await own_agent.merge(f"{STATES_PATH}/{OTHER}", {"metadata": {"labels": {"a": "b"}}})
 
 
-async def test_an_agents_token_without_a_pod_writes_no_state_and_a_controller_writes_any_state(
+async def test_an_agents_token_without_a_pod_may_not_write_a_state_and_a_controller_may(
     connect: Connect,
 ) -> None:
     own_agent = await connect(AGENT, OWN)

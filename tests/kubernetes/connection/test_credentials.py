@@ -80,8 +80,8 @@ def write_kubeconfig(directory: Path, server: str, user: Any, **cluster: Any) ->
 def write_plugin(directory: Path, *statuses: dict[str, Any], exit_code: int = 0) -> dict[str, Any]:
     """Write a credential plugin; return the ``exec`` entry for a user of a kubeconfig.
 
-    Each execution of the plugin prints the next of ``statuses``. Its command is relative to the
-    directory of the kubeconfig.
+    Each run of the plugin prints the next of ``statuses``; later runs repeat the last status. The
+    command is relative to the directory of the kubeconfig.
     """
     (directory / "statuses").write_text(json.dumps(statuses))
     script = directory / "plugin"
@@ -109,7 +109,7 @@ def write_plugin(directory: Path, *statuses: dict[str, Any], exit_code: int = 0)
 
 
 def timestamp_in(seconds: float) -> str:
-    """The time in some seconds from now; negative: ago."""
+    """The time ``seconds`` from now, in ISO 8601."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
@@ -224,7 +224,7 @@ async def test_a_client_certificate_is_presented_without_a_temporary_file_for_it
         config = write_kubeconfig(tmp_path, server.url, user, **{"certificate-authority-data": ca})
         await send_requests(config)
 
-    assert server.authorizations == [""]  # one request arrived, authenticated only by TLS
+    assert server.authorizations == [""]  # one request, without a token
 
 
 async def test_the_servers_certificate_is_verified_unless_the_kubeconfig_skips_it(

@@ -1,6 +1,6 @@
-"""``Api.find`` returns None only if the 404 of an API server says that the object does not exist.
+"""``Api.find`` returns None only if an API server answers that the object does not exist.
 
-Any other 404 is an error, for example that of an unknown path or of another server.
+A 404 for an unknown path, or from another server, raises ``ApiNotServed``.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ async def test_a_server_in_no_proxy_is_reached_directly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests: list[str] = []
-    async with proxy(requests) as url:  # this proxy plays the API server
+    async with proxy(requests) as url:  # stands for the API server
         monkeypatch.setenv("http_proxy", UNREACHABLE)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
 

@@ -1,4 +1,4 @@
-"""The controller as a process with the option ``--kubeconfig``, which connects it to a cluster."""
+"""A controller process with the option ``--kubeconfig`` works on objects of Kubernetes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_a_controller_reclaims_a_leaked_address_and_reports_its_watch_in_h
 
 
 async def leak_address(server: ApiServer, cluster: str) -> None:
-    """Give a Pod an address, and delete the Pod without a DEL, which would release the address.
+    """Give a Pod an address, and delete the Pod without a DEL.
 
     ``cluster``: the name of the Orbweaver cluster.
     """

@@ -1,4 +1,4 @@
-"""Two controllers as processes with variables that the chart sets: one certificate, one leader."""
+"""Two controller processes with the chart's variables serve one certificate; one of them leads."""
 
 from __future__ import annotations
 

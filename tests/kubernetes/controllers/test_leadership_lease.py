@@ -1,6 +1,6 @@
-"""The Lease of Kubernetes reports which controller leads; the election itself is in etcd.
+"""A Lease of Kubernetes names the leading controller, which is elected in etcd.
 
-Each term of a leader has an epoch, which grows with each election.
+The epoch of a leader grows with each election.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def test_a_new_term_counts_a_transition(server: ApiServer, api: Api) -> No
     assert (spec["holderIdentity"], spec["leaseTransitions"]) == ("controller-1", 1)
 
 
-async def test_an_older_leader_does_not_overwrite_the_lease_of_its_successor(
+async def test_an_older_leader_neither_renews_nor_releases_the_lease_of_a_newer_leader(
     server: ApiServer, api: Api
 ) -> None:
     late = LeaseReport(api, SETTINGS, leader_term("controller-0", 41))
@@ -99,7 +99,7 @@ async def test_a_leader_that_stops_releases_the_lease(server: ApiServer, api: Ap
     assert not is_held(stored_lease(server), api.server_clock_s)
 
 
-async def test_the_lease_of_a_dead_leader_expires_after_its_duration(
+async def test_a_lease_that_is_not_renewed_expires_after_its_duration(
     server: ApiServer, api: Api
 ) -> None:
     await LeaseReport(api, SETTINGS, leader_term("controller-0", 41)).renew()

@@ -1,8 +1,7 @@
-"""A leading controller is partitioned, another controller takes over, and the partition ends.
+"""Requests that a partitioned leader sent arrive after another controller has become leader.
 
-The requests that the old leader sent during the partition arrive late. etcd refuses these requests
-by the fence, a compare with the current leader's key; the API server refuses them by their
-resourceVersions.
+etcd refuses the requests, because each compares the sender's key with the current leader's key. The
+API server refuses the requests, because their resourceVersions are old.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ pytestmark = [pytest.mark.etcd, pytest.mark.slow]
 LEASE_PATH = "/apis/coordination.k8s.io/v1/namespaces/default/leases/spiderpool-controller-leases"
 ENDPOINTS_PATH = f"/apis/{API_VERSION}/namespaces/shop/spiderendpoints"
 LEASE_TTL_S = 4
-"""TTL of the leader's etcd lease: longer than a leader takes to write the effects of a change."""
+"""TTL of the leader's etcd lease; a leader must write the effects of a change in less time."""
 
 
 class ConnectedController:
     """A controller, with a proxy to etcd and a proxy to the API server.
 
-    ``name`` is also its user name at the API server.
+    ``name`` is also the controller's user name at the API server.
     """
 
     def __init__(self, server: ApiServer, name: str) -> None:
@@ -132,7 +131,7 @@ class PartitionHarness:
         }
 
     async def checkpointed_by(self) -> str:
-        """The controller that last wrote to etcd up to which event the leader has read the log."""
+        """The controller that last wrote the checkpoint, its position in the event log."""
         key = self.node.keys.meta(CHECKPOINT_NAME)
         (kv,) = (await self.node.store.read([Get(key)])).ranges[0].kvs
         return CHECKPOINT_CODEC.decode(kv.value).writer
@@ -171,8 +170,7 @@ async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
     await partition.add_pod()
     await partition.until_counted()
 
-    # The old leader receives the next change, but its writes do not arrive: among them the
-    # checkpoint, the position up to which it has read the log.
+    # The old leader receives the next change, but the proxies hold its writes.
     checkpoint = partition.node.keys.meta(CHECKPOINT_NAME)
     for proxy in (old.etcd, old.api) if with_api_server else (old.etcd,):
         proxy.interrupt_requests()

@@ -40,8 +40,6 @@ HELM_VALUES: Final = frozenset(
     {BlockName("guides/rdma-roce.md", name) for name in ("rdma", "orbweaver")}
     | {BlockName("how-to/use-the-console.md", "orbweaver")}
 )
-"""Blocks with Helm values of the chart."""
-
 CONF_YML: Final = frozenset(
     {
         BlockName("how-to/limit-pods-by-nic.md", "agent"),
@@ -77,7 +75,7 @@ NOT_TRIED: Final = {
         "an annotation of a Pod: tests/kubernetes/workloads/test_ipam_claims.py uses it"
     ),
 }
-"""Block that no test of this file reads -> the reason."""
+"""Block that this file does not test -> the reason."""
 
 
 def yaml_blocks() -> Iterator[tuple[BlockName, str]]:
@@ -96,7 +94,7 @@ NOT_APPLIED: Final = HELM_VALUES | CONF_YML | APPLICATIONS | NOT_TRIED.keys()
 
 
 def parameters_of(names: frozenset[BlockName]) -> list[Any]:
-    """The texts of these blocks, as parameters of a test."""
+    """The texts of these blocks, for ``parametrize``."""
     return [
         pytest.param(text, id=f"{name.page}-{name.kind_or_key}")
         for name, text in BLOCKS

@@ -1,9 +1,9 @@
-"""The controller creates NetworkAttachmentDefinitions (NADs) of SpiderMultusConfigs (networks).
+"""The controller creates a NetworkAttachmentDefinition (NAD) for each network.
 
-The fixture ``networks`` runs this part of a controller on a real API server. ``networks.until``
-waits for a condition on the NAD ``net``; ``until(bool)`` waits until this NAD exists. Where
-there is no API server, tests with the marker ``simulated`` run against the package kmock, and those
-that name what it ``lacks`` are skipped.
+A network is a SpiderMultusConfig.
+``networks.until`` waits for a condition on the NAD ``net``; ``until(bool)``
+waits until this NAD exists. Without an API server, the tests run against the package kmock, except
+those with the mark ``simulated(lacks=...)``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ def install_crd(server: ApiServer) -> None:
 
 
 def remove_crd(server: ApiServer) -> None:
-    """Remove the CRD of NADs."""
     server.request("DELETE", f"{CRDS_PATH}/network-attachment-definitions.k8s.cni.cncf.io")
     server.wait_unserved(DEFAULT_NADS_PATH)
 
@@ -81,7 +80,7 @@ async def test_a_missing_crd_of_nads_is_reported_and_the_nad_is_created_once_the
     assert caplog.text.count("its definition is not installed") == 1
 
 
-async def test_a_network_gets_a_nad_that_it_owns(networks: Networks) -> None:
+async def test_a_network_is_the_owner_of_the_nad_created_for_it(networks: Networks) -> None:
     created = await networks.create(macvlan())
     nad = await networks.until(bool)
 

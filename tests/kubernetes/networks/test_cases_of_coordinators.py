@@ -1,8 +1,8 @@
 """Cases of Spiderpool about the CIDRs that a SpiderCoordinator detects, on a real API server.
 
 An id such as V00003 is the case's id in docs/contributing/compatibility.md. The fixture
-``coordinators`` is the running part of a controller that writes the status; ``tmp_path`` is its
-directory of CNI configurations. ``status`` waits until the phase is reached.
+``coordinators`` runs the part of a controller that writes the status, with ``tmp_path`` as the
+directory of CNI configurations. ``status`` waits for a phase of the coordinator ``default``.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ async def create_object(server: ApiServer, path: str, body: Object) -> None:
 async def test_the_pod_cidrs_of_calico_are_its_enabled_pools(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
-    """V00003, V00010. The Service CIDR is that of the ServiceCIDR object of the API server."""
+    """V00003, V00010. The Service CIDR comes from the API server's ServiceCIDR object."""
     await define_kind(server, "crd.projectcalico.org", "v1", "IPPool", CALICO_POOLS)
     type_meta = {"apiVersion": "crd.projectcalico.org/v1", "kind": "IPPool"}
     for name, spec in (
@@ -87,7 +87,7 @@ async def test_the_pod_cidrs_of_calico_are_its_enabled_pools(
 async def test_the_pod_cidrs_of_cilium_come_from_the_source_of_its_ipam_mode(
     coordinators: Coordinators, server: ApiServer, mode: str
 ) -> None:
-    """V00004: cilium-config (10.11), kubeadm-config (10.244), or a pool of Cilium (10.12)."""
+    """V00004. Sources: cilium-config (10.11), kubeadm-config (10.244), a pool of Cilium (10.12)."""
     data = {"ipam": mode, "cluster-pool-ipv4-cidr": "10.11.0.0/16"}
     await create_config_map(server, "cilium-config", **data)
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
@@ -121,7 +121,7 @@ async def test_without_an_overlay_the_status_has_no_pod_cidrs(
 async def test_with_the_cni_configuration_of_flannel_the_pod_cidrs_are_those_of_kubeadm(
     coordinators: Coordinators, server: ApiServer, tmp_path: Path
 ) -> None:
-    """V00001: the type ``auto`` is detected by the first CNI configuration of the node."""
+    """V00001: for the type ``auto``, the node's first CNI configuration selects the source."""
     (tmp_path / "10-flannel.conflist").write_text('{"name": "flannel"}')
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator())
@@ -153,7 +153,7 @@ async def test_the_flags_of_the_controller_manager_are_used_when_there_is_no_kub
 async def test_the_status_has_no_cidrs_while_not_ready_and_the_same_cidrs_when_synced_again(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
-    """V00006, V00008, V00011: no source of the type ``cilium`` exists, so it is not ready."""
+    """V00006, V00008, V00011. The type ``cilium`` is NotReady, because it has no source."""
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator(podCIDRType="cluster"))
     first = await status(server, "Synced")
@@ -171,7 +171,7 @@ async def test_the_status_has_no_cidrs_while_not_ready_and_the_same_cidrs_when_s
 async def test_an_overlay_installed_later_is_detected(
     coordinators: Coordinators, server: ApiServer, tmp_path: Path
 ) -> None:
-    """V00001, V00002: as above, but flannel is installed after the coordinator is Synced."""
+    """V00001, V00002."""
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator())
     assert (await status(server, "Synced")).get("overlayPodCIDR", []) == []
@@ -181,7 +181,7 @@ async def test_an_overlay_installed_later_is_detected(
     await until(lambda: get(server, COORDINATOR_KIND, "default")["status"].get("overlayPodCIDR"))
 
 
-async def test_the_reason_of_a_cluster_without_any_source_is_the_text_of_spiderpool(
+async def test_the_reason_without_a_source_of_cidrs_is_the_text_of_spiderpool(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
     create(server, coordinator(podCIDRType="cluster"))

@@ -1,8 +1,7 @@
 """Spiderpool's end-to-end cases about networks and SpiderCoordinators, on a real API server.
 
 An id such as M00001 is the case's id in docs/contributing/compatibility.md. A network is a
-SpiderMultusConfig. The objects in ``ACCEPTED`` and ``REFUSED`` are created in dry runs; the schema
-of the CRD or the webhook refuses the latter.
+SpiderMultusConfig. The objects in ``ACCEPTED`` and ``REFUSED`` are created in dry runs.
 """
 
 from __future__ import annotations
@@ -147,7 +146,7 @@ async def networks(webhooks: Webhooks) -> AsyncIterator[Networks]:
 
 
 async def dry_run(server: ApiServer, item: Object) -> str:
-    """Create an object in a dry run; return the server's refusal, "" if the object is accepted."""
+    """Create an object in a dry run; return the reason of a refusal, otherwise ""."""
     path = f"{path_of(item['kind'])}?dryRun=All"
     answer = await asyncio.to_thread(server.request, "POST", path, item)
     return "" if answer.status == 201 else answer.message
@@ -207,7 +206,7 @@ async def test_a_bond_that_is_added_to_a_network_is_added_to_its_nad(networks: N
     ],
     ids=["two custom names", "a custom name and a name", "a name and a custom name"],
 )
-async def test_a_network_that_would_share_the_nad_of_another_is_refused(
+async def test_a_network_with_the_nad_name_of_another_network_is_refused(
     networks: Networks, webhooks: Webhooks, first: dict[str, str], second: dict[str, str]
 ) -> None:
     """M00011. ``cr_name`` is the name of the NAD, by default the name of the network."""

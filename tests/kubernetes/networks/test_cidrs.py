@@ -26,7 +26,7 @@ from ops.kubernetes.cidrs import Cidrs
         # "cluster": the CIDRs of kubeadm or of the controller manager
         ({"10-flannel.conflist": '{"name": "flannel"}'}, "cluster"),
         ({"00-multus.conf": '{"name": "calico"}', "10-x.conf": '{"name": "cilium"}'}, "cilium"),
-        # Files of Multus are skipped; otherwise only the first file in the order of names counts.
+        # Only the first file by name counts; files of Multus are skipped.
         ({"10-a.conf": '{"name": "other"}', "20-b.conf": '{"name": "calico"}'}, "none"),
         ({"10-a.conf": "no json"}, "none"),
         ({"10-a.conf": "[1]"}, "none"),
@@ -84,7 +84,7 @@ def test_enabled_calico_pools_are_ordered_by_creation_time() -> None:
     assert cidrs.of_calico(pools) == ("10.6.0.0/16", "10.7.0.0/16")
 
 
-def test_pod_cidrs_are_read_from_ciliums_config_map_and_from_its_pools() -> None:
+def test_pod_cidrs_are_read_from_the_config_map_and_the_pools_of_cilium() -> None:
     data = {"ipam": "cluster-pool", "cluster-pool-ipv4-cidr": "10.0.0.0/8 11.0.0.0/8"}
     assert cidrs.of_cilium({"data": data}).cidrs == ("10.0.0.0/8", "11.0.0.0/8")
 

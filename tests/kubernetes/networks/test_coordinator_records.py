@@ -1,4 +1,4 @@
-"""The event log records each version of a SpiderCoordinator, with its actor and time."""
+"""The event log records each version of a SpiderCoordinator."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_a_coordinator_is_recorded_as_deleted_when_its_reconciler_is_switc
         await cluster.until(lambda: cluster.projector.ready and not cluster.ledger.records)
 
         assert (await _history(cluster, tmp_path)).entries[-1].kind == "deleted"
-        # The object itself is not deleted.
+        # The SpiderCoordinator on the API server is not deleted.
         assert get(server, KIND, "default")["metadata"]["name"] == "default"
 
 
@@ -107,7 +107,7 @@ async def _write(
 
 
 def _recorded_fields(cluster: TranslatorHarness) -> dict[str, str]:
-    """The fields of the coordinator in the state of the log; {} if the log has no coordinator."""
+    """The coordinator's fields according to the event log; {} if the log has no coordinator."""
     record = cluster.ledger.records.get((KIND, "", "default"))
     return record.coordinator.fields() if record and record.coordinator else {}
 

@@ -1,8 +1,8 @@
 """The controller writes the status of a SpiderCoordinator on a real API server.
 
-The CIDRs in the status come from objects of kubeadm, of the overlay and of the API server. Where
-there is none, tests with the marker ``simulated`` run against the package kmock, and those that
-name what it ``lacks`` are skipped.
+The CIDRs in the status come from objects of kubeadm, of the overlay and of the API server. Without
+an API server, the tests run against the package kmock, except those with the mark
+``simulated(lacks=...)``.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ async def test_the_status_has_the_pod_cidrs_of_the_overlay_in_the_cni_configurat
 
 
 @pytest.mark.simulated(lacks="kmock does not simulate writes that change nothing")
-async def test_a_missing_source_is_the_reason_of_not_ready(
+async def test_the_reason_of_not_ready_names_the_missing_source(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
     create(server, coordinator(podCIDRType="cilium"))

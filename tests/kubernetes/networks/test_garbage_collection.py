@@ -59,7 +59,7 @@ def server_with_collector(
 async def cluster(
     server: ApiServer, server_with_collector: ApiServer
 ) -> AsyncIterator[TranslatorHarness]:
-    """A translator, and a node that has read the pool.
+    """A translator, and a node that has read the pool ``blue``.
 
     The translator turns custom resources into events, and writes SpiderEndpoints.
     """
@@ -80,7 +80,7 @@ def endpoint(server: ApiServer, name: str, namespace: str = "shop") -> Object:
 async def test_an_endpoint_is_deleted_with_its_pod_once_its_addresses_are_released(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """The owner reference starts the deletion, and the finalizer delays it until the release."""
+    """A finalizer delays the deletion until the release."""
     api_pod = create_pod(server, "web-0", "node-1")
     pod_facts = pod("web-0", api_pod["metadata"]["uid"])
     added = addresses(await cluster.node.add(pod_facts))
@@ -106,8 +106,8 @@ async def test_the_endpoint_of_a_statefulsets_replica_stays_when_its_pod_is_dele
     await cluster.until(lambda: endpoint(server, "db-0")["kind"] == "SpiderEndpoint")
 
     delete_pod(server, "db-0")
-    # The owner of the endpoint web-0 does not exist, because the UID is wrong. The deletion of this
-    # endpoint shows that the collector has run.
+    # The collector deletes the endpoint web-0, because no Pod has the UID of its owner. This shows
+    # that the collector has run.
     await cluster.until(lambda: "deletionTimestamp" in endpoint(server, "web-0")["metadata"])
 
     assert "deletionTimestamp" not in endpoint(server, "db-0")["metadata"]

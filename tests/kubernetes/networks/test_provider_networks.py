@@ -1,7 +1,8 @@
 """An agent reads from SpiderMultusConfigs which NICs of a Pod a network provider binds.
 
 A network provider binds the address of a NIC on a ``vlan`` network with the ``vlanMode`` ``auto``.
-The agent names the MAC of the master, or of the bond of the masters, to the provider.
+The agent sends the MAC of the network's master to the provider. If the network has several masters,
+the agent sends the MAC of the bond.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def pod_with(**annotations: object) -> PodFacts:
 
 @pytest.fixture
 async def networks(server: ApiServer) -> AsyncIterator[KubernetesNetworks]:
-    """The agent's running watch of networks, after it has listed them."""
+    """The agent's watch of networks, with all networks listed."""
     api = Api(await open_connection(str(server.kubeconfig)))
     networks = KubernetesNetworks(api, SELECTION, lambda link: MACS.get(link, ""))
     watching = asyncio.create_task(networks.run())
@@ -102,7 +103,7 @@ async def test_provider_nics_follow_the_default_network_and_the_list_of_networks
     ]
 
 
-async def test_provider_nics_are_found_by_nad_name_and_by_bond(
+async def test_provider_nics_are_found_by_nad_name_and_have_the_mac_of_the_bond(
     server: ApiServer, networks: KubernetesNetworks
 ) -> None:
     bonded = network(
@@ -110,7 +111,7 @@ async def test_provider_nics_are_found_by_nad_name_and_by_bond(
     )
     bonded["metadata"]["annotations"] = {CR_NAME: "name-of-nad"}
     await create_networks(server, networks, bonded)
-    # No NAD has the name of the network, so net1 is on no known network.
+    # The name of the NAD differs from ``auto``, so the network of net1 is unknown.
     pod = pod_with(networks="default/auto, default/name-of-nad")
 
     assert networks.nics(pod, ("net1", "net2")) == (
@@ -146,10 +147,10 @@ async def test_provider_nics_raise_not_ready_before_networks_are_listed(server: 
     await api.close()
 
 
-async def test_an_agent_binds_the_addresses_of_a_pod_with_a_provider_network(
+async def test_the_provider_binds_and_releases_the_address_of_a_pod_on_a_provider_network(
     server: ApiServer, settings: Settings
 ) -> None:
-    """The provider binds and releases; the master is the loopback device, which every host has."""
+    """The master is the loopback device, which every host has."""
     delete_workloads(server)
     answer = create(server, network("vlan", "auto", vlan={"master": ["lo"], "vlanMode": "auto"}))
     assert answer.status == 201, answer.message

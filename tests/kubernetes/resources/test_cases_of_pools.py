@@ -2,8 +2,8 @@
 
 An id such as I00009 is the case's id in docs/contributing/compatibility.md. All requests pass the
 webhooks. ``create`` and ``replace`` of ``webhooks`` return "" or the reason of a refusal.
-``cluster.ledger`` is the state that the controller has read from the event log. Without another
-name, a pool is called "blue", a subnet "wide", and a reservation "kept".
+``cluster.ledger`` is the state that the controller has read from the event log. The default name of
+a pool is "blue", of a subnet "wide", and of a reservation "kept".
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def cluster(webhooks: Webhooks) -> TranslatorHarness:
 
 
 async def create_until_ready(webhooks: Webhooks, body: Object) -> None:
-    """Create an object, and wait until it is translated and the node's view has it."""
+    """Create an object, and wait until the controller and the node have read it."""
     assert await webhooks.create(body) == ""
     await webhooks.cluster.until_condition(body["kind"], body["metadata"]["name"], "Ready", "True")
     await webhooks.cluster.refresh_node_view()
@@ -62,7 +62,7 @@ async def until_status(
 
 
 def count_by_ready(server: ApiServer, kind: str) -> Counter[str]:
-    """Status of the condition Ready -> number of objects; "" stands for no such condition."""
+    """Status of the condition Ready, or "" without the condition -> number of objects."""
     counts: Counter[str] = Counter()
     for item in server.request("GET", path_of(kind)).body["items"]:
         conditions = item.get("status", {}).get("conditions", [])
@@ -108,7 +108,7 @@ async def test_pools_are_created_and_deleted_in_batches(webhooks: Webhooks) -> N
 
 
 async def test_the_total_of_a_huge_pool_is_the_greatest_64_bit_integer(webhooks: Webhooks) -> None:
-    """D00017: 2 to the 80 addresses."""
+    """D00017."""
     cluster, name = webhooks.cluster, "huge"
     ips = ["fd00:6::1-fd00:6::ffff:ffff:ffff:ffff:ffff"]
     await create_until_ready(webhooks, pool(name, subnet="fd00:6::/32", ips=ips, default=True))
@@ -138,7 +138,7 @@ async def test_the_total_of_a_huge_pool_is_the_greatest_64_bit_integer(webhooks:
     ids=json.dumps,
 )
 async def test_an_invalid_gateway_or_route_is_refused(webhooks: Webhooks, change: Object) -> None:
-    """D00003. The same pool with a valid gateway and route is accepted."""
+    """D00003."""
     await create_until_ready(webhooks, pool(ips=TEN_ADDRESSES, gateway="10.6.0.1"))
     valid: Object = {"gateway": "10.6.0.2", "routes": [{"dst": "10.20.0.0/16", "gw": "10.6.0.3"}]}
 
@@ -179,7 +179,7 @@ async def test_a_pool_with_addresses_that_its_subnet_excludes_is_refused(
 async def test_a_pool_inherits_gateway_and_routes_of_its_subnet(
     webhooks: Webhooks, order: str
 ) -> None:
-    """D00008: the subnet is created before or after the pool."""
+    """D00008."""
     cluster = webhooks.cluster
     routes = [{"dst": "10.20.0.0/16", "gw": "10.6.0.2"}]
     bodies = [subnet(ips=TEN_ADDRESSES, gateway="10.6.0.1", routes=routes), pool(ips=TEN_ADDRESSES)]
@@ -281,7 +281,7 @@ async def test_a_disabled_pool_allocates_no_address_and_releases_allocated_addre
 async def test_a_subnet_cannot_lose_addresses_of_its_pools_and_is_deleted_with_the_pools(
     webhooks: Webhooks,
 ) -> None:
-    """I00001, I00002: free addresses can be added; addresses of the pool cannot be removed."""
+    """I00001, I00002."""
     cluster, server = webhooks.cluster, webhooks.cluster.server
     await create_until_ready(webhooks, subnet(ips=TEN_ADDRESSES))
     await create_until_ready(webhooks, pool(ips=["10.6.0.10"]))

@@ -1,4 +1,4 @@
-"""The creation of a new cluster's default objects is limited in time and number of objects."""
+"""Limits on the time and the number of objects when a new cluster's default objects are created."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_every_field_has_a_description(kind: CustomResourceKind) -> None:
 
 
 def fields_of(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
-    """The path and the schema of every property below ``schema``, which is at ``path``."""
+    """Yield the path and the schema of every property below ``schema``; ``path`` is the prefix."""
     for name, inner in schema.get("properties", {}).items():
         yield f"{path}.{name}", inner
         yield from fields_of(inner, f"{path}.{name}")

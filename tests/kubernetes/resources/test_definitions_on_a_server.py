@@ -1,4 +1,4 @@
-"""Our CustomResourceDefinitions on a real API server: names, defaults, columns, existing YAML.
+"""Our CRDs on a real API server: names, defaults, columns, and YAML of Spiderpool.
 
 No webhook and no controller runs.
 """
@@ -155,7 +155,7 @@ def test_kubectl_shows_the_first_interface_of_an_endpoint(server: ApiServer) -> 
 
 
 @pytest.mark.parametrize("short", ["sp", "ss", "sr", "se", "smc", "scc", "spiderpool"])
-def test_kubectl_knows_the_short_names_and_the_category(server: ApiServer, short: str) -> None:
+def test_kubectl_accepts_the_short_names_and_the_category(server: ApiServer, short: str) -> None:
     assert server.kubectl("get", short, "-o", "name") == ""  # no object, and no error
 
 

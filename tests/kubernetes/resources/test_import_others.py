@@ -50,7 +50,7 @@ async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
 
 @pytest.fixture
 def pods(server: ApiServer) -> Iterator[dict[str, Object]]:
-    """Name -> Pod, of two Pods on one node."""
+    """Two Pods on one node, by name."""
     pods = {name: create_pod(server, name, NODE) for name in ("web-0", "web-1")}
     yield pods
     for name in pods:
@@ -73,7 +73,7 @@ def show_addresses(server: ApiServer, name: str, interface: str, address: str) -
 
 
 def resource_versions(server: ApiServer, pods: dict[str, Object]) -> dict[str, str]:
-    """The resourceVersion of each Pod, which changes with every write."""
+    """Name -> resourceVersion, which changes with every write to the Pod."""
     paths = {name: f"{PODS_PATH}/{name}" for name in pods}
     return {
         name: server.request("GET", path).body["metadata"]["resourceVersion"]
@@ -97,9 +97,9 @@ async def run_import(
 async def import_and_check(
     cluster: TranslatorHarness, system: str, pods: dict[str, Object], *arguments: str
 ) -> Any:
-    """Run an import as a dry run, then for real twice; return the plan that the dry run prints.
+    """Run an import once dry and twice for real; return the plan of the dry run.
 
-    The dry run and the second import must change nothing, and no import may write a Pod.
+    Only the first real import may change anything, and no import may write a Pod.
     """
     before = await asyncio.to_thread(resource_versions, cluster.server, pods)
     events = len(await cluster.node.log())
@@ -117,7 +117,7 @@ async def import_and_check(
 
 
 async def claims_of(cluster: TranslatorHarness) -> dict[str, tuple[str, str]]:
-    """Claimed address -> (Pod, holder); the holder of an address names the UID of its Pod."""
+    """Claimed address -> (name of the Pod, holder of the address)."""
     claims = (await cluster.node.read_ledger()).claims
     return {
         address: (revised.claim.pod, revised.claim.holder) for address, revised in claims.items()
@@ -125,7 +125,7 @@ async def claims_of(cluster: TranslatorHarness) -> dict[str, tuple[str, str]]:
 
 
 def expected_claims(pods: dict[str, Object], *addresses: str) -> dict[str, tuple[str, str]]:
-    """The claims after an import, if the Pods have these addresses, in the order of the Pods."""
+    """The claims after an import; ``addresses``: one for each Pod, in the order of the Pods."""
     return {
         address: (name, pod_holder(body["metadata"]["uid"]))
         for address, (name, body) in zip(addresses, pods.items(), strict=True)
@@ -206,7 +206,7 @@ async def test_pods_keep_the_addresses_of_calico(
         block = {
             "cidr": "10.6.0.64/29",
             "affinity": f"host:{NODE}",
-            # The address at each offset of the block -> the index of its entry in ``attributes``.
+            # For each offset in the block: the index in ``attributes``.
             "allocations": [2, 0, 1, None, None, None, None, None],
             "attributes": [*attributes, tunnel],
             "unallocated": [3, 4, 5, 6, 7],

@@ -33,7 +33,7 @@ REPLICA_BY_ADDRESS = {"fd00:6::10": "shop/db-0 uid-db-0"}
 def create_with_status(server: ApiServer, body: Object, *, is_deleted: bool = False) -> None:
     """Create an object with its status, as Spiderpool's agents and controllers do.
 
-    ``is_deleted``: delete the object, which its finalizer then keeps.
+    ``is_deleted``: delete the object; the finalizer keeps it in deletion.
     """
     name, kind = body["metadata"]["name"], body["kind"]
     metadata = body["metadata"] | {"finalizers": [FINALIZER]}
@@ -49,10 +49,10 @@ def create_with_status(server: ApiServer, body: Object, *, is_deleted: bool = Fa
 
 
 def create_spiderpool_objects(server: ApiServer) -> None:
-    """Create ten Pods of the pool ``lan``, and a replica whose pool ``six`` was disabled later.
+    """Create two pools, a reservation, and the endpoints of ten Pods and of a replica.
 
-    The Pod web-19 is being deleted. The address 10.6.0.30 is recorded for a Pod that is gone, and
-    10.6.0.12 was reserved after a Pod had got it.
+    The replica's pool ``six`` is disabled. The endpoint of web-19 is in deletion. The pool ``lan``
+    has allocated 10.6.0.30 to a Pod that is gone, and 10.6.0.12 to a Pod although it is reserved.
     """
     leaked = {"10.6.0.30": "shop/gone-0 uid-gone-0"}
     create_with_status(
@@ -133,7 +133,7 @@ async def test_an_import_claims_every_address_and_an_add_of_a_pod_returns_its_ad
     ledger = await cluster.node.read_ledger()
     assert set(ledger.claims) == {*POD_BY_ADDRESS, *REPLICA_BY_ADDRESS, "10.6.0.30"}
     await cluster.refresh_node_view()
-    # The Pod keeps the address, although it was reserved later.
+    # web-12 keeps its address, although the address is reserved.
     assert addresses(await cluster.node.add(pod("web-12"))) == {"10.6.0.12"}
     again = await import_spiderpool(cluster, "--yes")
     assert "0 changes of configuration, 0 endpoints taken over" in again.stdout
@@ -151,7 +151,7 @@ async def test_releases_after_the_import_are_reported_in_the_existing_objects(
 
     cluster.start_translator()
     await cluster.until_condition("SpiderIPPool", "lan", "Ready", "True")
-    # All Pods, and the Pod that is gone.
+    # The ten Pods, and the Pod that is gone.
     await cluster.until(lambda: status_of().get("allocatedIPCount") == len(POD_BY_ADDRESS) + 1)
     for name in ("web-10", "web-19"):
         await cluster.node.delete(pod(name))

@@ -1,6 +1,6 @@
-"""``OwnWrites.changed_by_others`` removes keys of objects whose cached version we have written.
+"""``OwnWrites.changed_by_others`` leaves out objects whose cached version we have written.
 
-The reporter writes statuses and watches the same objects; it must not react to its own writes.
+The reporter watches the objects whose statuses it writes, and must not react to its own writes.
 """
 
 from __future__ import annotations

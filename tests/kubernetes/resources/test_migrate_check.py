@@ -68,7 +68,7 @@ def helm_secret(release: Object) -> Object:
 
 
 def objects_of_other_kinds() -> list[Object]:
-    """The recorded objects of other than custom resources: workloads, webhooks, Helm's Secret."""
+    """The recorded objects that are not custom resources."""
     webhooks = [
         configuration
         | {
@@ -83,7 +83,6 @@ def objects_of_other_kinds() -> list[Object]:
 
 
 def create_recorded_objects(server: ApiServer) -> None:
-    """Create all recorded objects."""
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     server.request("POST", "/api/v1/namespaces", space)
     for item in RECORDED["objects"]:
@@ -118,7 +117,7 @@ async def migrate(cluster: TranslatorHarness, command: str, *arguments: str) -> 
     return done.returncode, done.stdout + done.stderr
 
 
-async def test_migrate_check_names_multus_in_the_agent_until_it_is_removed(
+async def test_migrate_check_names_multus_in_the_agent_until_multus_is_removed(
     cluster: TranslatorHarness,
 ) -> None:
     exit_with_multus, output = await migrate(cluster, "check")

@@ -1,4 +1,4 @@
-"""The reporter writes the status of pools and subnets, and SpiderEndpoints, from the event log.
+"""The reporter writes SpiderEndpoints, and the status of pools and subnets, from the event log.
 
 ``node.add`` and ``node.delete`` run the ADD and the DEL of a Pod, without a Pod in the API server.
 The controller's translator turns custom resources into events of the log. Without an API server,
@@ -99,8 +99,6 @@ async def test_the_status_of_a_pool_names_the_pod_of_each_address(
 async def test_the_condition_full_soon_changes_only_when_its_reason_changes(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """The reasons are WithinAWeek and WithinThreeDays: when the pool is forecast to be full."""
-
     def forecast(expected_s: float) -> None:
         outlook = Forecast(0.0, expected_s, latest_s=2 * expected_s, per_day=1.0, days=7)
         cluster.host.outlooks.update({GrowthSubject("pool", "blue"): outlook})
@@ -135,7 +133,7 @@ async def test_the_condition_full_soon_changes_only_when_its_reason_changes(
     await cluster.until(lambda: full_soon() is None)
 
 
-async def test_the_conditions_of_a_pool_say_how_full_it_is(
+async def test_a_pool_is_nearly_exhausted_at_nine_and_exhausted_at_ten_of_ten_addresses(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     async def fill(first: int, last: int) -> dict[str, str]:
@@ -205,7 +203,7 @@ async def test_deleting_the_resource_of_an_automatic_pool_deletes_the_pool(
     assert AUTO_POOL not in cluster.ledger.pools
 
 
-async def test_an_endpoint_exists_as_long_as_its_addresses_are_held(
+async def test_an_endpoint_exists_until_its_addresses_are_released(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     (address,) = addresses(await cluster.node.add(pod("web-0")))
@@ -296,7 +294,6 @@ async def test_a_replaced_endpoint_keeps_labels_and_finalizers_of_other_writers(
 async def test_an_endpoint_missing_from_the_cache_is_not_overwritten(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """As when the write of a partitioned leader arrives late."""
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
     reporter = cluster.host.reporter
@@ -325,7 +322,7 @@ async def test_an_endpoint_of_another_writer_is_not_deleted(
     assert endpoint(server, "foreign")["kind"] == "SpiderEndpoint"
 
 
-async def test_an_endpoint_of_another_writer_for_our_pod_is_taken_over_and_deleted_with_it(
+async def test_an_endpoint_of_another_writer_for_our_pod_is_updated_and_deleted_with_the_pod(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("web-0"))
@@ -344,7 +341,7 @@ async def test_an_endpoint_of_another_writer_for_our_pod_is_taken_over_and_delet
 async def test_an_endpoint_without_field_managers_gets_an_annotation_and_is_deleted_with_its_pod(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """The reporter recognizes its endpoints by its field manager, otherwise by the annotation."""
+    """The reporter recognizes its own endpoints by the field manager or by the annotation."""
     await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
     path = path_of("SpiderEndpoint", "web-0", "shop")
@@ -409,7 +406,7 @@ async def test_a_status_written_by_another_client_is_corrected(
 async def test_a_status_based_on_an_older_version_is_refused(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """As when the write of a partitioned leader arrives late."""
+    """A partitioned leader sends such a write late."""
     await cluster.until(lambda: counts_allocated(server, 0))
     translator, reporter = cluster.host.translator, cluster.host.reporter
     assert translator is not None
@@ -428,7 +425,7 @@ async def test_a_status_based_on_an_older_version_is_refused(
 
 
 @pytest.mark.simulated(lacks="kmock does not simulate missing namespaces")
-async def test_an_endpoint_in_a_missing_namespace_does_not_delay_others(
+async def test_an_endpoint_in_a_missing_namespace_does_not_delay_other_endpoints(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("ghost")._replace(namespace="nowhere"))

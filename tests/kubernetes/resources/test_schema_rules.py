@@ -1,7 +1,6 @@
 """The API server refuses invalid custom resources by the schema of the CRD.
 
-The controller refuses the same objects when it turns them into commands (``decide``), in case an
-object was stored under an older schema.
+The controller also refuses these objects, because an older schema may have accepted them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Translator and reporter of a controller write the status of an object as one field manager.
+"""The translator and the reporter of a controller write a status as one field manager.
 
-The translator turns custom resources into events of the log and contributes the condition Ready;
-the reporter contributes counts and other conditions from the log.
+The translator turns custom resources into events of the log, and contributes the condition Ready.
+The reporter contributes counts and other conditions from the log.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ async def test_a_new_controller_keeps_conditions_until_it_has_processed_the_obje
     assert reporter is not None
     before = get(server, "SpiderIPPool", "blue")["status"]
 
-    # As after a restart: the translator has not contributed conditions yet.
+    # After a restart, the translator has contributed no conditions yet.
     for conditions in reporter._status._translator_conditions.values():
         conditions.clear()
     await reporter._status.write(TranslatedKind.POOL, "blue", None)
