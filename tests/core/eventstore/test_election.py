@@ -1,4 +1,4 @@
-"""One candidate leads, another takes over when the leader stops; a former leader cannot write."""
+"""One candidate leads until it stops. Then another one leads and the former leader cannot write."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_a_leader_whose_lease_was_revoked_stops_its_work_and_leads_again(
 
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
-async def test_a_candidate_whose_answer_was_lost_reads_whether_it_leads(
+async def test_a_candidate_whose_commit_has_no_answer_reads_whether_it_leads(
     store: KeyValueStore, keys: Keys, fault: Fault
 ) -> None:
     shaky = FaultyStore(store)
@@ -130,7 +130,7 @@ async def test_a_candidate_whose_answer_was_lost_reads_whether_it_leads(
 
 
 def failing(error: Exception) -> Callable[[LeaderTerm], Awaitable[None]]:
-    """The work of a leader that raises this error."""
+    """Leader work that raises ``error``."""
 
     async def work(term: LeaderTerm) -> None:
         raise error
@@ -150,7 +150,7 @@ async def test_an_error_that_cannot_be_retried_ends_the_election(
 
 
 async def waiting(term: LeaderTerm) -> None:
-    """The work of a leader that does not end."""
+    """Leader work that never ends."""
     await asyncio.Event().wait()
 
 
@@ -186,7 +186,7 @@ async def test_a_leader_whose_work_lost_a_race_campaigns_again(
     assert terms[0].epoch < terms[1].epoch
 
 
-async def test_writes_of_a_leader_fail_when_its_key_was_deleted(
+async def test_writes_of_a_leader_fail_after_the_leader_key_was_deleted(
     store: KeyValueStore, keys: Keys
 ) -> None:
     first = Candidate(store, keys, "c-1")
@@ -197,7 +197,7 @@ async def test_writes_of_a_leader_fail_when_its_key_was_deleted(
     await first.stop()
 
 
-async def test_a_leader_key_without_a_lease_is_overwritten_by_the_next_leader(
+async def test_an_undecodable_leader_key_is_overwritten_by_the_next_leader(
     store: KeyValueStore, keys: Keys
 ) -> None:
     await store.commit([], [Put(keys.lease("controller"), b"\xffgarbage")])

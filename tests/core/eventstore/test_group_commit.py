@@ -23,10 +23,8 @@ from core.eventstore.memory_store import MemoryStore
 class GroupCommitHarness:
     """A group commit on a store that refuses to write the key ``refused``.
 
-    WriterFenced ends the group commit: the error fails all waiting proposals.
-
-    ``transactions``: the number of started transactions. Each waits until ``gate`` is set, then
-    raises the next of ``failures``, if there is one.
+    ``transactions`` counts the started transactions. Each transaction waits for ``gate``, then
+    raises the next of ``failures``. WriterFenced fails all waiting proposals.
     """
 
     def __init__(self) -> None:
@@ -107,7 +105,7 @@ async def test_a_fenced_writer_fails_all_waiting_proposals() -> None:
     assert harness.transactions == 1
 
 
-async def test_a_proposal_that_lost_gets_lost_and_the_others_are_sent_again() -> None:
+async def test_a_lost_proposal_returns_lost_and_the_others_are_sent_again() -> None:
     harness = GroupCommitHarness()
     await harness.put("taken")
     answers = [harness.put(key) for key in ("a", "taken", "b")]
@@ -129,7 +127,7 @@ async def test_draining_waits_for_all_proposals() -> None:
 async def in_flight_and_queued(
     harness: GroupCommitHarness,
 ) -> tuple[asyncio.Future[Committed | Lost], ...]:
-    """One proposal in a transaction without an answer, and one queued after it."""
+    """One proposal in an unanswered transaction, and one queued proposal."""
     harness.gate.clear()
     in_flight = harness.put("same")
     while not harness.transactions:
@@ -163,9 +161,9 @@ async def test_abandoning_fails_all_proposals_and_ends_a_drain() -> None:
     await harness.group_commit.drain()
 
 
-async def test_an_error_of_the_group_commit_itself_reaches_its_callers() -> None:
+async def test_an_inconsistent_transaction_result_fails_all_proposals() -> None:
     harness = GroupCommitHarness()
-    # A failure without a failed guard or a read.
+    # A failed result must contain the requested reads.
     inconsistent = TxnResult(succeeded=False, revision=1, reads={})
 
     async def transact_inconsistently(_: TransactionBatch) -> TxnResult:
@@ -184,7 +182,7 @@ async def test_an_error_of_the_group_commit_itself_reaches_its_callers() -> None
     ("failures", "answer"),
     [(FAILURES_WITHOUT_LOSS_MAX, Committed), (FAILURES_WITHOUT_LOSS_MAX + 1, AssertionError)],
 )
-async def test_proposals_whose_guards_hold_after_a_failure_are_sent_again_a_limited_number_of_times(
+async def test_a_batch_that_fails_although_its_guards_hold_is_sent_again_a_limited_number_of_times(
     failures: int, answer: type
 ) -> None:
     harness = GroupCommitHarness()
@@ -192,7 +190,6 @@ async def test_proposals_whose_guards_hold_after_a_failure_are_sent_again_a_limi
     async def fail_at_first(batch: TransactionBatch) -> TxnResult:
         if harness.transactions < failures:
             harness.transactions += 1
-            # A failure although all guards of the proposals hold.
             return await read_failed(harness.store, Get(b"fence"), batch)
         return await harness.transact(batch)
 
@@ -205,7 +202,7 @@ async def test_proposals_whose_guards_hold_after_a_failure_are_sent_again_a_limi
     assert [type(result) for result in results] == [answer] * 2
 
 
-async def test_proposals_sent_again_after_a_failure_are_not_joined_by_later_ones() -> None:
+async def test_later_proposals_do_not_join_a_batch_that_is_sent_again() -> None:
     harness = GroupCommitHarness()
     await harness.store.commit([], [Put(b"taken-1", b""), Put(b"taken-2", b"")])
     harness.gate.clear()
@@ -218,7 +215,7 @@ async def test_proposals_sent_again_after_a_failure_are_not_joined_by_later_ones
 
     assert [type(result) for result in results] == [Committed, Lost, Committed, Lost, Committed]
     assert harness.transactions == 4, (
-        "two transactions fail, and the other proposals of each are committed in one more"
+        "expected two failed transactions, each followed by a committed one"
     )
 
 

@@ -107,10 +107,9 @@ def test_every_event_type_is_decoded_as_it_was_encoded() -> None:
     assert recorded[0].cause == Cause("a", "b", "c", "d")
 
 
-def test_an_event_that_was_recorded_before_a_field_was_added_has_its_default() -> None:
+def test_fields_that_are_missing_in_an_old_event_have_their_defaults() -> None:
     nic = ["eth0", "10.6.0.9/16", "p", "10.6.0.1"]
     body = [["shop", "web-0", "uid", "node-a", "pod/uid", "Pod", "web-0", [nic]], [0]]
-    # The versions of segment and event are 1, the time is 5 ms.
     data = msgpack.packb([1, 5, [["w.1.1", "addresses-claimed", 1, ["me", "", "", ""], body]]])
 
     (event,) = [entry.event for entry in decode_segment(data, writer="w", position=9)]
@@ -120,7 +119,7 @@ def test_an_event_that_was_recorded_before_a_field_was_added_has_its_default() -
     assert (event.source, event.passed_over) == ("", ())
 
 
-def test_a_segment_is_readable_without_our_code() -> None:
+def test_a_segment_is_plain_msgpack() -> None:
     drafts = [EventDraft("w.1.1", Cause("me"), PoolRetired("p"))]
 
     version, recorded_at_ms, events = msgpack.unpackb(encode_segment(5, drafts))
@@ -155,7 +154,7 @@ def test_old_bodies_are_upcast_version_by_version() -> None:
     assert body == ["p", "REASON UNKNOWN"]
 
 
-async def test_segments_of_several_writers_come_in_the_order_of_their_revisions(
+async def test_segments_of_several_writers_are_read_in_the_order_of_their_revisions(
     harness: WriterHarness,
 ) -> None:
     other = harness.new_writer("writer-b")
@@ -173,7 +172,7 @@ async def test_segments_of_several_writers_come_in_the_order_of_their_revisions(
     assert cursor.seqs == {"writer-a": 3, "writer-b": 3}
 
 
-async def test_catching_up_again_reads_only_what_is_new(harness: WriterHarness) -> None:
+async def test_catching_up_again_reads_only_new_segments(harness: WriterHarness) -> None:
     reader = LogReader(harness.memory, harness.keys)
     await harness.writer.append(harness.proposal("a"))
     _, cursor = await reader.catch_up(LOG_START)
@@ -211,9 +210,7 @@ async def test_a_missing_segment_raises_log_gap(harness: WriterHarness) -> None:
     assert "segment 2 of writer writer-a is missing" in str(error.value)
 
 
-async def test_live_segments_are_read_from_the_first_one_in_etcd(
-    harness: WriterHarness,
-) -> None:
+async def test_live_returns_the_segments_that_are_in_etcd(harness: WriterHarness) -> None:
     for name in "abcd":
         await harness.writer.append(harness.proposal(name))
     await harness.memory.commit(
@@ -226,7 +223,9 @@ async def test_live_segments_are_read_from_the_first_one_in_etcd(
     assert cursor.seqs == {"writer-a": 4}
 
 
-async def test_a_writer_without_a_segment_in_etcd_has_none_to_read(harness: WriterHarness) -> None:
+async def test_live_returns_no_segment_of_a_writer_without_segments_in_etcd(
+    harness: WriterHarness,
+) -> None:
     await harness.writer.append(harness.proposal("a"))
     await harness.memory.commit([], [Delete(harness.keys.log("writer-a", 1))])
 

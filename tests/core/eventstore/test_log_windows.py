@@ -1,4 +1,4 @@
-"""The live log is read in order, in bounded windows, and a missing segment is reported."""
+"""The live log is read in order and in bounded windows. A missing segment raises LogGap."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ BOUNDS = {
     "RANGES_PER_READ_MAX": 2,
     "SEGMENTS_PER_READ_MAX": 3,
 }
-"""Limits that are so small that a short log has several windows and reads."""
+"""Limits so small that a short log needs several windows and reads."""
 
 
 async def _append(store: KeyValueStore, writers: list[str]) -> None:
-    """Append a segment of each of these writers, in this order."""
+    """Append one segment for each item of ``writers``."""
     seqs: dict[str, int] = {}
     for writer in writers:
         seqs[writer] = seq = seqs.get(writer, 0) + 1
@@ -39,7 +39,7 @@ async def _append(store: KeyValueStore, writers: list[str]) -> None:
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=40), st.integers(0, 45))
-async def test_small_windows_read_the_same_log_as_one_large_one(
+async def test_small_windows_read_the_same_log_as_one_large_window(
     writers: list[str], upto: int
 ) -> None:
     store = MemoryStore()

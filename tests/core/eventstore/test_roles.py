@@ -60,13 +60,13 @@ class Guarded:
         self._directory = directory
 
     def settings(self, user: str) -> EtcdSettings:
-        """The settings of a client whose certificate has this common name."""
+        """The settings of a client whose certificate has the common name ``user``."""
         path = self._directory
         certificate, key = (str(path / f"{user}.{kind}") for kind in ("pem", "key"))
         return EtcdSettings(self.cluster.endpoints, str(path / "ca.pem"), certificate, key)
 
     def enable_access_control(self, user: str = ROOT_USER) -> subprocess.CompletedProcess[str]:
-        """Run ``orbweaver-controller etcd-access``, as the chart's Job does; return the result."""
+        """Run ``orbweaver-controller etcd-access``, as the chart's Job does."""
         settings = self.settings(user)
         variables = {
             "ORBWEAVER_ETCD_ENDPOINTS": ",".join(settings.endpoints),
@@ -124,7 +124,7 @@ CLOSED_TO_AGENTS = {
     "a subnet": KEYS.subnet("lan"),
     "a reservation": KEYS.reservation("gateways"),
     "a record": KEYS.record("Node", "", NODE),
-    # The key of a guard is written with every change of its objects. The numbers are IP families.
+    # The numbers are IP families.
     "the guard of pools": KEYS.guard("pools", 4),
     "the guard of subnets": KEYS.guard("subnets", 4),
     "the guard of reservations": KEYS.guard("reservations", 6),
@@ -142,7 +142,7 @@ CLOSED_TO_AGENTS = {
 
 
 @pytest.mark.parametrize("key_name", CLOSED_TO_AGENTS)
-async def test_an_agent_cannot_write(
+async def test_an_agent_cannot_write_keys_outside_its_role(
     key_name: str, agent: EtcdStore, controller: EtcdStore
 ) -> None:
     key = CLOSED_TO_AGENTS[key_name]
@@ -155,7 +155,7 @@ async def test_an_agent_cannot_write(
         await controller.commit([], [Delete(key)])
 
 
-async def test_an_agent_does_all_its_work_with_its_role(
+async def test_the_role_of_an_agent_permits_all_its_work(
     agent: EtcdStore, controller: EtcdStore
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="ow-") as short:
@@ -192,7 +192,9 @@ async def test_an_agent_does_all_its_work_with_its_role(
     assert conflict.status == 200, conflict.body
 
 
-async def test_a_client_without_a_known_certificate_reads_nothing(guarded: Guarded) -> None:
+async def test_a_client_without_a_role_or_without_a_certificate_reads_nothing(
+    guarded: Guarded,
+) -> None:
     member = EtcdStore(guarded.settings(MEMBER))
     anonymous = guarded.settings(AGENT_USER)._replace(cert_file="", key_file="")
     anonymous_store = EtcdStore(anonymous._replace(read_deadline_s=1.0))

@@ -1,4 +1,4 @@
-"""Reading a large ledger does not block the event loop, which renews leases."""
+"""Reading a large ledger does not block the event loop."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The writer: group commit, lost races, unknown outcomes, fencing.
 
-``harness.proposal(name)`` writes the key of this name; its guard is by default that the key is
-absent.
+``harness.proposal(name)`` writes the key ``name``, by default only if the key does not exist.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ from tests.support.faulty_store import Fault
 
 
 async def event_ids(harness: WriterHarness) -> list[str]:
-    """The ids of all events in the log; each committed proposal has one event."""
+    """The ids of all events in the log: one for each committed proposal."""
     segments, _ = await LogReader(harness.memory, harness.keys).catch_up(LOG_START)
     return [recorded.event_id for segment in segments for recorded in segment.events()]
 
 
 async def append_after(harness: WriterHarness, passes: int) -> None:
-    """Append after this number of passes of the event loop."""
+    """Append a proposal after ``passes`` passes of the event loop."""
     for _ in range(passes):
         await asyncio.sleep(0)
     assert isinstance(await harness.writer.append(harness.proposal(f"late-{passes}")), Committed)
@@ -69,7 +68,7 @@ async def test_proposals_that_arrive_during_a_transaction_share_the_next_one(
     assert len(await event_ids(harness)) == 20
 
 
-async def test_callers_that_are_ready_when_a_transaction_begins_still_join_it(
+async def test_callers_of_the_next_event_loop_passes_join_the_same_transaction(
     harness: WriterHarness,
 ) -> None:
     await asyncio.gather(*(append_after(harness, passes) for passes in range(4)))
@@ -77,9 +76,7 @@ async def test_callers_that_are_ready_when_a_transaction_begins_still_join_it(
     assert harness.writer.transactions == 1
 
 
-async def test_new_callers_do_not_delay_waiting_ones(
-    harness: WriterHarness,
-) -> None:
+async def test_new_callers_do_not_delay_waiting_callers(harness: WriterHarness) -> None:
     coming = [
         asyncio.ensure_future(append_after(harness, passes))
         for passes in range(4 * GATHERING_PASSES_MAX)
@@ -92,7 +89,7 @@ async def test_new_callers_do_not_delay_waiting_ones(
     assert len(await event_ids(harness)) == len(coming)
 
 
-async def test_a_proposal_that_lost_gets_the_current_value_and_the_others_are_committed(
+async def test_a_lost_proposal_returns_the_current_value_and_the_others_are_committed(
     harness: WriterHarness,
 ) -> None:
     await harness.writer.append(harness.proposal("taken"))
@@ -118,7 +115,7 @@ async def test_two_proposals_for_one_key_never_share_a_transaction(harness: Writ
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Committed", "Lost", "Lost"]
 
 
-async def test_a_read_that_starts_at_a_guarded_key_returns_its_current_value(
+async def test_a_lost_proposal_returns_a_range_that_starts_at_its_guarded_key(
     harness: WriterHarness,
 ) -> None:
     for name in ("m1", "m2"):
@@ -205,7 +202,7 @@ async def test_the_outcome_of_a_failed_commit_is_read_back_and_returned(
 async def test_faults_while_an_outcome_is_read_back_do_not_change_the_outcome(
     harness: WriterHarness, faults: list[Fault]
 ) -> None:
-    # The writer reads an outcome back by a commit that fences the append: the later faults hit it.
+    # The first fault hits the append, the later faults hit the commits that read its outcome.
     harness.store.fail_next_commits(*faults)
     applied = faults[0] is Fault.ANSWER_LOST
 
@@ -260,7 +257,7 @@ async def test_an_outcome_stays_unknown_when_reading_it_back_is_refused(
     async def lose_and_refuse(
         guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        # Two commits were made, by ``open`` and for the proposals: this one reads the outcome back.
+        # Commit 1 is by ``open``, 2 writes the proposals, and 3 reads their outcome back.
         if harness.store.commits == 2:
             harness.store.commits += 1
             raise StoreRejected("the role was taken away")
@@ -337,7 +334,9 @@ async def test_a_writer_that_is_not_open_appends_nothing(harness: WriterHarness)
         await harness.new_writer("writer-b").append(harness.proposal("a"))
 
 
-async def test_a_transaction_never_exceeds_the_limits_of_etcd(harness: WriterHarness) -> None:
+async def test_proposals_too_large_for_one_transaction_are_committed_in_several(
+    harness: WriterHarness,
+) -> None:
     proposals = [harness.proposal(f"big{number}", size=200_000) for number in range(12)]
 
     outcomes = await asyncio.gather(*(harness.writer.append(proposal) for proposal in proposals))

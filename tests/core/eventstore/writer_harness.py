@@ -22,13 +22,13 @@ class WriterHarness:
         self.writer = self.new_writer("writer-a")
 
     def new_writer(self, name: str) -> Writer:
-        """A writer on the harness's store; the writer is not open yet."""
+        """A writer that is not open yet."""
         return Writer(self.store, self.keys, name, now_ms=lambda: 1_000)
 
     def proposal(
         self, name: str, *guards: Guard, writer: Writer | None = None, size: int = 1
     ) -> Proposal:
-        """A proposal that writes the key ``name``. Its guard by default: the key does not exist."""
+        """A proposal that writes the key ``name``, by default only if the key does not exist."""
         key = self.keys.meta(name)
         draft = EventDraft((writer or self.writer).event_id(), Cause("test"), PoolRetired(name))
         return Proposal((draft,), guards or (Absent(key),), (Put(key, b"x" * size),))

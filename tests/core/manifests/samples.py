@@ -31,36 +31,36 @@ spec:
 
 
 def command_of(text: str) -> Command:
-    """The command for the only object in the text."""
+    """The command for the only object in ``text``."""
     (manifest,) = load_documents(text)
     return apply_command(manifest)
 
 
 def pool_of(text: str) -> Pool:
-    """The pool in the text, which has only this object."""
+    """The pool that is the only object in ``text``."""
     command = command_of(text)
     assert isinstance(command, ApplyPool)
     return command.pool
 
 
 def reservation_of(text: str) -> Reservation:
-    """The reservation in the text, which has only this object."""
+    """The reservation that is the only object in ``text``."""
     command = command_of(text)
     assert isinstance(command, ApplyReservation)
     return command.reservation
 
 
 def record_of(text: str) -> RecordDefined:
-    """The record in the text, which has only this object."""
+    """The record that is the only object in ``text``."""
     command = command_of(text)
     assert isinstance(command, ApplyRecord)
     return command.record
 
 
 def error_of(text: str) -> BadInput:
-    """The error of an unreadable text."""
+    """The error that reading ``text`` raises."""
     try:
         manifests = load_documents(text)
     except BadInput as error:
         return error
-    raise AssertionError(f"was read: {manifests}")
+    raise AssertionError(f"expected BadInput, got {manifests}")

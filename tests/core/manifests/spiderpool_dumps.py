@@ -1,4 +1,4 @@
-"""Objects of a Spiderpool cluster, as ``kubectl get`` prints them, and their reader."""
+"""Objects of a Spiderpool cluster in the format of ``kubectl get``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def spider_ip_pool(
 def spider_endpoint(
     name: str, uid: str, *nics: RawObject, owner: str = "Deployment", outlives_pod: bool = False
 ) -> RawObject:
-    """A SpiderEndpoint of the namespace shop. ``outlives_pod``: it has no Pod as its owner."""
+    """A SpiderEndpoint of the namespace shop. With ``outlives_pod``, no Pod owns it."""
     references = (
         [] if outlives_pod else [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}]
     )
@@ -55,7 +55,6 @@ def spider_nic(ipv4: str, pool: str, interface: str = "eth0", **fields: Any) -> 
 
 
 def spider_reserved_ip(name: str, *ips: str) -> RawObject:
-    """A SpiderReservedIP."""
     return {
         "apiVersion": API,
         "kind": "SpiderReservedIP",
@@ -70,5 +69,5 @@ def listing(*objects: RawObject) -> str:
 
 
 def spiderpool_cluster(*objects: RawObject) -> ForeignCluster:
-    """The cluster as a takeover reads it from these objects."""
+    """The cluster that ``read_spiderpool`` reads from these objects."""
     return read_spiderpool(values_in([listing(*objects)])).cluster

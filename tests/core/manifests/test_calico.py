@@ -1,6 +1,6 @@
 """Calico's pools and IPAM blocks become pools, endpoints and a reservation.
 
-``allocations`` of a block has an index of ``attributes``, or None, for each address in order.
+``allocations`` of a block has, for each address in order, None or an index into ``attributes``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read(*objects: RawObject) -> Dump:
     return read_calico((f"object {index}", value) for index, value in enumerate(objects))
 
 
-def test_an_address_of_a_block_belongs_to_the_pod_of_its_attributes() -> None:
+def test_an_address_of_a_block_belongs_to_the_pod_in_its_attributes() -> None:
     used = block("10.6.0.64/30", [None, 1, 0, None], TUNNEL, POD)
 
     cluster = read(ip_pool(), used, running_pod("web-0")).cluster

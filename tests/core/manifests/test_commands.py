@@ -125,13 +125,13 @@ def test_an_ip_version_that_contradicts_the_subnet_is_kept_for_validation() -> N
 
 
 def test_a_reservation_has_the_ip_version_of_its_first_item() -> None:
-    six = RESERVATION_YAML.replace('["10.7.0.1"]', '["fd00::1-fd00::2", "10.7.0.1"]')
+    ipv6_first = RESERVATION_YAML.replace('["10.7.0.1"]', '["fd00::1-fd00::2", "10.7.0.1"]')
 
     assert reservation_of(RESERVATION_YAML) == Reservation("kept", V4, ("10.7.0.1",))
-    assert reservation_of(six).family == V6
+    assert reservation_of(ipv6_first).family == V6
 
 
-def test_an_empty_reservation_needs_its_ip_version() -> None:
+def test_an_empty_reservation_needs_an_ip_version() -> None:
     empty = RESERVATION_YAML.replace('["10.7.0.1"]', "[]")
 
     with pytest.raises(Refused, match="ipVersion is not set"):
@@ -242,7 +242,7 @@ def test_an_endpoint_without_conditions_is_ready_and_serving() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Namespace", "Node"])
-def test_namespaces_and_nodes_are_in_no_namespace_and_have_no_owner(kind: str) -> None:
+def test_namespaces_and_nodes_have_neither_a_namespace_nor_an_owner(kind: str) -> None:
     text = f"""
         apiVersion: v1
         kind: {kind}
@@ -299,11 +299,11 @@ items:
 
 
 @pytest.mark.parametrize("text", ["", "---\n---\n", "# only a remark", "\ufeff", "null"])
-def test_a_text_without_objects_is_no_error(text: str) -> None:
+def test_a_text_without_objects_has_no_manifests(text: str) -> None:
     assert load_documents(text) == []
 
 
-def test_json_is_read_as_well() -> None:
+def test_a_manifest_may_be_json() -> None:
     text = (
         '{"apiVersion": "spiderpool.spidernet.io/v2beta1", "kind": "SpiderIPPool",'
         ' "metadata": {"name": "blue"}, "spec": {"subnet": "10.7.0.0/16"}}'
@@ -328,7 +328,7 @@ def test_values_shared_by_an_alias_or_a_merge_key_are_read() -> None:
     assert pool.namespace_affinity == pool.pod_affinity
 
 
-def test_strings_in_the_form_of_dates_stay_strings() -> None:
+def test_strings_that_look_like_dates_stay_strings() -> None:
     pool = pool_of(POOL_YAML + "  nodeName: [2026-01-02, =, 2026-01-02T03:04:05Z]\n")
 
     assert pool.node_names == ("2026-01-02", "=", "2026-01-02T03:04:05Z")

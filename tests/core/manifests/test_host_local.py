@@ -1,6 +1,6 @@
-"""Ranges of the CNI plugin host-local become pools; its files become endpoints of running Pods.
+"""Ranges of the CNI plugin host-local become pools; address files become endpoints of Pods.
 
-host-local writes a file for each address, in a folder of its network on the node.
+On each node, host-local has a folder for each network, with a file for each address.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def one_range(subnet: str, range_start: str = "", range_end: str = "", **fields:
 
 
 CONTAINER = "4f5e6d7c8b9a" + "0" * 52
-"""The id of each container; texts show its first 12 characters."""
+"""The id of every container. A finding shows the first 12 characters."""
 
 LAN = conflist(ranges=[[one_range("10.6.0.0/24")]])
 
 
 def node(name: str, *addresses: str, configuration: tuple[str, str] | None = LAN) -> NodeFiles:
-    """The files of a node: its CNI configuration, and the folder of the network ``lan``."""
+    """The files of a node: a CNI configuration, and the folder of the network ``lan``."""
     files = dict.fromkeys(addresses, f"{CONTAINER}\r\neth0")
     files |= {"last_reserved_ip.0": addresses[-1] if addresses else "", "lock": ""}
     return NodeFiles(
@@ -72,7 +72,7 @@ def findings_of(cluster: ForeignCluster) -> list[tuple[str, str]]:
     return [(finding.what, finding.done) for finding in cluster.findings]
 
 
-def test_a_file_belongs_to_the_pod_on_its_node_that_has_the_address() -> None:
+def test_an_address_file_becomes_an_endpoint_of_the_pod_with_this_address() -> None:
     cluster = read([node("node-a", "10.6.0.5")], pod("web-0", "node-a", "10.6.0.5"))
 
     (endpoint,) = cluster.endpoints
@@ -102,7 +102,7 @@ def test_both_families_of_an_interface_are_one_nic() -> None:
 def test_a_pool_has_the_addresses_that_host_local_would_assign(
     ipam: RawObject, ips: tuple[str, ...], gateway: str
 ) -> None:
-    """The pool lacks the gateway (by default the first address) and the broadcast address."""
+    """A pool lacks the gateway (by default the first address) and the IPv4 broadcast address."""
     (from_ranges,) = read([node("node-a", configuration=conflist(ranges=[[ipam]]))]).pools
     (from_range,) = read([node("node-a", configuration=conflist(**ipam))]).pools
 
@@ -131,7 +131,7 @@ def test_parts_of_a_subnet_on_several_nodes_are_one_pool() -> None:
     assert foreign.pool.node_names == ()
 
 
-def test_a_subnet_of_some_nodes_is_a_pool_of_these_nodes() -> None:
+def test_a_subnet_of_some_nodes_is_a_pool_of_only_these_nodes() -> None:
     other_network = conflist(ranges=[[one_range("10.7.0.0/24")]])
 
     pools = read([node("node-a"), node("node-b", configuration=other_network)]).pools
@@ -178,7 +178,7 @@ def test_a_file_of_no_living_pod_is_reported_as_leaked(phase: str) -> None:
 
 
 def test_the_address_of_a_pod_is_taken_over_even_without_a_file() -> None:
-    """The folder may have been copied before the Pod got its address."""
+    """The folder may have been copied before the Pod got the address."""
     cluster = read([node("node-a")], pod("web-0", "node-a", "10.6.0.5"))
 
     assert [endpoint.name for endpoint in cluster.endpoints] == ["web-0"]
@@ -207,7 +207,7 @@ def test_an_address_of_a_living_pod_outside_of_every_range_is_reported() -> None
 
 
 def test_a_pod_in_a_range_on_a_node_without_a_folder_is_refused() -> None:
-    """Without the folder, other addresses of the node are unknown: the pool could allocate them."""
+    """Without the folder, the pool could allocate addresses that the node already uses."""
     text = r"shop/web-0 has 10\.6\.0\.5 .* node node-a\.example\.com has no folder"
     with pytest.raises(BadInput, match=text) as refused:
         read([node("node-a", "10.6.0.5")], pod("web-0", "node-a.example.com", "10.6.0.5"))
@@ -219,7 +219,7 @@ def test_a_pod_outside_of_every_range_needs_no_folder_of_its_node() -> None:
     assert read([node("node-a")], pod("web-0", "node-b", "10.9.0.5")).endpoints == ()
 
 
-def test_a_folder_without_a_node_of_its_name_is_refused() -> None:
+def test_a_folder_without_a_node_of_the_same_name_is_refused() -> None:
     record = {"kind": "Node", "metadata": {"name": "node-a.example.com"}}
 
     with pytest.raises(BadInput, match="folder node-a does not have the name"):
@@ -271,6 +271,6 @@ def test_a_file_whose_name_is_not_an_address_is_reported_and_skipped() -> None:
         one_range("10.6.0.0/24", gateway="ten"),
     ],
 )
-def test_the_error_of_an_unreadable_configuration_names_its_file(ipam: RawObject) -> None:
+def test_the_error_of_an_unreadable_configuration_names_the_file(ipam: RawObject) -> None:
     with pytest.raises(BadInput, match=r"10-lan\.conflist"):
         read([node("node-a", configuration=conflist(ranges=[[ipam]]))])

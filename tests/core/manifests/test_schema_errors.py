@@ -10,7 +10,7 @@ from core.manifests.manifest_parser import read_object
 from core.manifests.schema_errors import known_paths
 from tests.core.manifests.samples import POOL_YAML, RESERVATION_YAML, error_of
 
-# A line of ``spec``: the path in the error, and its message.
+# A line of ``spec``, mapped to the path and the message in the error.
 TYPES = {
     "subnet: 10": ("spec.subnet", "expected a string, got a whole number"),
     "subnet: null": ("spec.subnet", "expected a string, got null"),
@@ -67,7 +67,7 @@ def test_the_error_of_a_wrong_type_names_the_field(line: str, expected: tuple[st
     assert fault.message == f"document 1 (SpiderIPPool): {path}: {message}"
 
 
-# A manifest: the unknown field, and the remedy in the error.
+# A manifest, mapped to the unknown field and the remedy in the error.
 UNKNOWN = {
     POOL_YAML + "  excludeIps: []\n": ("spec.excludeIps", "did you mean spec.excludeIPs?"),
     POOL_YAML + "  disabled: true\n": ("spec.disabled", "did you mean spec.disable?"),
@@ -115,7 +115,7 @@ def test_the_error_of_an_unknown_field_lists_the_known_fields_if_none_is_similar
     assert "excludeIPs, gateway, ipVersion" in fault.remedy
 
 
-# A document: the path in the error, and a part of its message.
+# A document, mapped to the path and a part of the message in the error.
 OBJECTS = {
     "metadata: {name: a}": ("kind", "expected a string"),
     "kind: 3": ("kind", "expected a string"),
@@ -157,7 +157,7 @@ def test_the_error_of_an_unsupported_object_names_the_wrong_field(
 
 
 @pytest.mark.parametrize("kind", ["SpiderMultusConfig", "SpiderCoordinator", "SpiderEndpoint"])
-def test_the_error_of_other_spiderpool_kinds_says_that_they_are_not_supported(kind: str) -> None:
+def test_the_error_of_an_unsupported_spiderpool_kind_lists_the_supported_kinds(kind: str) -> None:
     fault = error_of(POOL_YAML.replace("SpiderIPPool", kind))
 
     assert fault.subject == "kind"

@@ -1,7 +1,4 @@
-"""A Spiderpool cluster is read from outputs of kubectl; an error names the unreadable field.
-
-The functions ``spider_*`` return objects as Spiderpool stores them.
-"""
+"""A Spiderpool cluster is read from outputs of kubectl; an error names the unreadable field."""
 
 from __future__ import annotations
 
@@ -51,7 +48,7 @@ def test_yaml_and_json_read_as_the_same_cluster() -> None:
     assert read_spiderpool(values_in([text])).cluster == spiderpool_cluster(*objects)
 
 
-def test_several_files_are_one_cluster() -> None:
+def test_several_files_are_read_as_one_cluster() -> None:
     texts = [
         listing(spider_ip_pool("p", "10.6.0.0/16")),
         listing(spider_reserved_ip("r", "10.6.0.7")),
@@ -71,7 +68,7 @@ def test_several_files_are_one_cluster() -> None:
         ("VirtualMachine", True, stateful_holder("vm", "shop", "web-0")),
     ],
 )
-def test_an_endpoint_that_outlives_its_pod_is_held_by_name(
+def test_only_an_endpoint_that_outlives_its_pod_is_held_by_name(
     owner: str, outlives_pod: bool, holder: str
 ) -> None:
     sample = spider_endpoint(

@@ -1,4 +1,4 @@
-"""SriovNetworkNodePolicies, in the form of Spiderpool's guides, are read from YAML."""
+"""SriovNetworkNodePolicies are read from YAML."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_every_field_of_a_policy_is_read_and_other_kinds_are_skipped() -> None:
     ]
 
 
-def test_an_empty_device_type_is_the_default() -> None:
+def test_an_empty_device_type_means_netdevice() -> None:
     (policy,) = node_policies(policy_with("deviceType", '""'))
 
     assert policy.device_type == "netdevice"
@@ -103,13 +103,13 @@ def test_missing_fields_have_the_defaults_of_the_operator() -> None:
 def test_the_error_of_an_invalid_policy_names_the_field(
     field: str, value: str, message: str
 ) -> None:
-    # A field ``nicSelector`` takes the place of that of the sample.
+    # A parameter ``nicSelector`` replaces the ``nicSelector`` of the sample.
     text = policy_with(field, value).replace("nicSelector: {pfNames: [ens1f0]}, nic", "nic")
 
     with pytest.raises(BadInput, match=message):
         list(node_policies(text))
 
 
-def test_another_version_is_refused() -> None:
+def test_another_api_version_is_refused() -> None:
     with pytest.raises(BadInput, match=r"expected sriovnetwork\.openshift\.io/v1"):
         list(node_policies(ROCE.replace("openshift.io/v1", "openshift.io/v2")))

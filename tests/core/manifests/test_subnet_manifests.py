@@ -1,4 +1,4 @@
-"""A SpiderSubnet is written as YAML and read back; its status lists its pools."""
+"""A SpiderSubnet is written as YAML and read back; the status lists the pools."""
 
 from __future__ import annotations
 

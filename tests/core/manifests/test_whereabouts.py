@@ -76,7 +76,7 @@ def read(*objects: RawObject) -> ForeignCluster:
     ).cluster
 
 
-def test_an_allocation_is_an_offset_from_the_address_of_the_range() -> None:
+def test_an_allocation_is_an_offset_from_the_address_in_the_range_field() -> None:
     pool = ip_pool("10.6.0.16-28", "10.6.0.20/28", {"1": {"podref": "shop/web-0"}})
 
     cluster = read(pool, running_pod("web-0", net1="10.6.0.21"))
@@ -117,7 +117,7 @@ def test_a_pool_has_bounds_exclusions_gateway_and_routes_of_the_network() -> Non
     assert foreign.pool.multus_names == ("shop/lan",)
 
 
-def test_a_gateway_among_the_addresses_is_left_out_unless_a_pod_has_it() -> None:
+def test_a_gateway_in_the_range_is_excluded_unless_a_pod_uses_it() -> None:
     lan = network("lan", range="10.6.0.0/29", gateway="10.6.0.1")
     free = ip_pool("10.6.0.0-29", "10.6.0.0/29")
     used = ip_pool("10.6.0.0-29", "10.6.0.0/29", {"1": {"podref": "shop/web-0"}})
@@ -148,10 +148,10 @@ def test_a_named_network_has_pools_of_its_own() -> None:
 
 
 def test_the_slice_of_a_node_is_a_pool_of_only_that_node() -> None:
-    """The two names of pools are of two releases of Whereabouts.
+    """Two releases of Whereabouts name the pool of a slice differently; the test has both names.
 
-    A slice has the exclusions of the range, but not its bounds. The gateway is outside of the
-    second slice, which therefore has none.
+    A slice has the exclusions of the range, but not the start of the range. A slice that does not
+    contain the gateway has no gateway.
     """
     lan = network(
         "lan",
@@ -222,7 +222,7 @@ def test_an_excluded_ipv6_address_excludes_only_itself() -> None:
     assert foreign.pool.ips == ("fd00:6::1", "fd00:6::3")
 
 
-def test_a_range_may_be_written_from_its_first_to_its_last_address() -> None:
+def test_a_range_may_be_written_as_first_and_last_address() -> None:
     lan = network("lan", range="10.6.0.10-10.6.0.12/24", routes=[{"dst": "10.0.0.0/8", "mtu": 9}])
 
     (foreign,) = read(ip_pool("10.6.0.0-24", "10.6.0.0/24"), lan).pools
@@ -251,7 +251,7 @@ def test_the_error_of_an_unreadable_network_names_the_network(ipam: RawObject) -
         read(ip_pool("10.6.0.0-24", "10.6.0.0/24"), network("lan", **ipam))
 
 
-def test_a_replica_of_a_stateful_set_keeps_its_address() -> None:
+def test_the_address_of_a_stateful_set_replica_is_held_by_name() -> None:
     pool = ip_pool("10.6.0.0-24", "10.6.0.0/24", {"5": {"podref": "shop/web-0"}})
 
     (endpoint,) = read(pool, running_pod("web-0", "StatefulSet")).endpoints
@@ -284,7 +284,7 @@ def test_the_error_of_an_unreadable_object_names_the_object(broken: RawObject, t
         read(broken)
 
 
-def test_networks_of_other_ipams_and_other_kinds_have_no_addresses() -> None:
+def test_networks_with_other_ipam_and_objects_of_other_kinds_are_skipped() -> None:
     static = network("lan") | {"spec": {"config": '{"ipam": {"type": "static"}}'}}
 
     dump = read_whereabouts([("one", static), ("two", {"kind": "Node", "metadata": {}})])

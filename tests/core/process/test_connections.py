@@ -1,7 +1,7 @@
 """Idle connections and slow or malformed requests do not disturb the other callers of an agent.
 
-An agent serves HTTP on its health port and on a Unix socket, and length-prefixed frames from the
-CNI executables on a second Unix socket (``framed_socket_path``).
+An agent serves HTTP on the health port and on a Unix socket. The CNI executables send
+length-prefixed frames to a second Unix socket (``framed_socket_path``).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ops.kubernetes.admission.validation import AdmissionValidator
 
 IDLE_CONNECTIONS = 1_100
-"""The number of idle connections: more than the usual soft limit of 1,024 open files."""
+"""A number above the usual soft limit of 1,024 open files."""
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def agent(settings: Settings) -> AsyncIterator[AgentHarness]:
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """Raise the limit of open files, because the connections of the test count too."""
+    """Raise the limit of open files for the test process, which opens the connections."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     raise_open_files_limit()
     yield
@@ -87,7 +87,7 @@ async def is_closed(client: socket.socket) -> bool:
 @pytest.mark.usefixtures("many_files")
 # The soft and the hard limit of open files of the agent's process.
 @pytest.mark.parametrize("files_max", [(1_024, 4_096), (1_024, 1_024)])
-async def test_idle_connections_to_the_health_port_stop_no_add_and_no_del(
+async def test_the_agent_serves_add_and_del_despite_idle_connections_to_the_health_port(
     tmp_path: Path, short_path: Path, settings: Settings, files_max: tuple[int, int]
 ) -> None:
     with EtcdCluster(tmp_path) as etcd:
@@ -122,14 +122,14 @@ async def test_idle_connections_to_the_health_port_stop_no_add_and_no_del(
             agent.process.wait()
 
     assert "no IPPool available" in add.error["msg"], (
-        "the agent served the request; only a pool is missing"
+        "expected an ADD that fails only because no pool exists"
     )
     assert (delete.status, delete.body) == (0, b"")
     assert ready.status == 200
     assert f"a connection was refused: {HEALTH_CONNECTIONS_MAX} are open" in agent.log.read_text()
 
 
-async def test_a_port_closes_connections_above_its_limit_and_logs_it_once(
+async def test_a_port_closes_connections_above_its_limit_and_logs_once(
     agent: AgentHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = health_port_of(agent)

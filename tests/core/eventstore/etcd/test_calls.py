@@ -13,8 +13,6 @@ pytestmark = pytest.mark.etcd
 
 
 class CallRecorder:
-    """An observer that records calls."""
-
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
         self.seconds: list[float] = []

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.etcd
 
 DEADLINE_S = 60.0
 ROUNDS = 8
-"""Stores to open: very likely, each of two or three endpoints is the first one of a store."""
+"""Stores to open, so that very likely every endpoint is the first one of some store."""
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ async def test_the_store_uses_another_endpoint_when_one_never_answers(
         assert store.endpoint == one_member_etcd.endpoints[0]
 
 
-async def test_without_any_endpoint_a_write_certainly_wrote_nothing(
+async def test_a_write_without_a_working_endpoint_raises_unavailable(
     open_store: OpenStore, mute_endpoint: str
 ) -> None:
     store = open_store(EtcdSettings((refusing_endpoint(), mute_endpoint)))
@@ -66,10 +66,14 @@ async def test_without_any_endpoint_a_write_certainly_wrote_nothing(
     with pytest.raises(StoreUnavailable) as caught:
         await store.commit([], [Put(b"k", b"")])
 
-    assert not isinstance(caught.value, StoreTimeout), "no request was sent that could time out"
+    assert not isinstance(caught.value, StoreTimeout), (
+        "expected StoreUnavailable, since no request was sent"
+    )
 
 
-async def test_without_any_endpoint_a_read_gives_up_in_bounded_time(open_store: OpenStore) -> None:
+async def test_a_read_without_a_working_endpoint_raises_unavailable_in_bounded_time(
+    open_store: OpenStore,
+) -> None:
     store = open_store(
         EtcdSettings((refusing_endpoint(),), read_attempt_s=0.1, read_deadline_s=0.5)
     )
@@ -128,26 +132,25 @@ async def test_a_read_times_out_when_the_only_member_hangs(
     assert (await store.read([Get(b"k")])).ranges[0].count == 0
 
 
-async def test_a_write_to_a_hung_member_is_unknown_and_the_next_one_uses_another(
+async def test_a_write_to_a_hung_member_is_unknown_and_the_next_write_uses_another_member(
     three_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(three_member_etcd.endpoints, write_deadline_s=0.5))
     await store.commit([], [Put(b"k", b"before")])
-    # The store uses a follower: after a pause of the leader, the next write would have to wait for
-    # an election.
-    other_member = next(
+    # Pause a follower: without a leader, the next write would wait for an election.
+    follower = next(
         member for member in three_member_etcd.members if member is not three_member_etcd.leader()
     )
-    store._calls._endpoints._current = three_member_etcd.members.index(other_member)
+    store._calls._endpoints._current = three_member_etcd.members.index(follower)
     await store.read([Get(b"k")])
 
-    other_member.pause()
+    follower.pause()
     with pytest.raises(OutcomeUnknown):
         await store.commit([], [Put(b"k", b"lost?")])
     committed = await store.commit([], [Put(b"k", b"after")])
 
     assert committed.succeeded
-    assert store.endpoint != other_member.endpoint
+    assert store.endpoint != follower.endpoint
 
 
 async def test_a_store_works_after_a_restart_of_its_only_member(

@@ -1,4 +1,4 @@
-"""A failed call is classified by its effect on the data, which follows from etcd's error text."""
+"""The status code and error text of a failed call tell whether etcd may have written data."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from core.eventstore.etcd.failures import (
 from core.eventstore.etcd.http2 import RpcError, StatusCode
 
 CASES = [
-    # Certain: etcd refused before it processed the request.
+    # etcd refused before it processed the request.
     ("UNAVAILABLE", "etcdserver: no leader", "NOTHING_WRITTEN"),
     ("RESOURCE_EXHAUSTED", "etcdserver: too many requests", "NOTHING_WRITTEN"),
     ("FAILED_PRECONDITION", "etcdserver: rpc not supported for learner", "NOTHING_WRITTEN"),
-    # Refused; repeating it fails again.
+    # The same request would fail again.
     ("INVALID_ARGUMENT", "etcdserver: too many operations in txn request", "REJECTED"),
     ("INVALID_ARGUMENT", "etcdserver: request is too large", "REJECTED"),
     ("INVALID_ARGUMENT", "etcdserver: duplicate key given in txn request", "REJECTED"),
@@ -33,12 +33,12 @@ CASES = [
     ("PERMISSION_DENIED", "etcdserver: permission denied", "REJECTED"),
     ("NOT_FOUND", "etcdserver: requested lease not found", "REJECTED"),
     ("OUT_OF_RANGE", "etcdserver: mvcc: required revision is a future revision", "REJECTED"),
-    # A new token helps.
+    ("OUT_OF_RANGE", "etcdserver: mvcc: required revision has been compacted", "COMPACTED"),
+    # The request succeeds with a new token.
     ("UNAUTHENTICATED", "etcdserver: invalid auth token", "STALE_TOKEN"),
     ("INVALID_ARGUMENT", "etcdserver: user name is empty", "STALE_TOKEN"),
     ("INVALID_ARGUMENT", "etcdserver: revision of auth store is old", "STALE_TOKEN"),
-    ("OUT_OF_RANGE", "etcdserver: mvcc: required revision has been compacted", "COMPACTED"),
-    # May have been applied.
+    # etcd may have applied the request.
     ("UNAVAILABLE", "etcdserver: request timed out", "UNKNOWN"),
     (
         "UNAVAILABLE",
@@ -67,7 +67,9 @@ WRITE_ERRORS: dict[CallState, type[StoreError]] = {
 
 
 @pytest.mark.parametrize(("code", "details", "state"), CASES)
-def test_a_status_is_classified_by_what_it_proves(code: str, details: str, state: str) -> None:
+def test_status_code_and_error_text_determine_the_state(
+    code: str, details: str, state: str
+) -> None:
     assert classify(StatusCode[code], details).state is CallState[state]
 
 
@@ -98,12 +100,12 @@ def test_a_read_with_an_unknown_outcome_raises_unavailable_or_timeout() -> None:
     assert type(deadline_error) is StoreTimeout
 
 
-def test_every_status_of_grpc_is_classified() -> None:
-    certain = {CallState.NOTHING_WRITTEN, CallState.REJECTED}
+def test_eight_status_codes_are_definite_without_an_error_text() -> None:
+    definite = {CallState.NOTHING_WRITTEN, CallState.REJECTED}
 
-    classified = {code: classify(code, "").state for code in StatusCode}
+    states = {code: classify(code, "").state for code in StatusCode}
 
-    assert {code.name for code, state in classified.items() if state in certain} == {
+    assert {code.name for code, state in states.items() if state in definite} == {
         *("INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED"),
         *("FAILED_PRECONDITION", "OUT_OF_RANGE", "UNIMPLEMENTED", "UNAUTHENTICATED"),
     }

@@ -33,7 +33,7 @@ async def test_many_renewals_of_several_leases_open_one_stream(
     assert one_member_etcd.members[0].metric(STREAMS_METRIC) == 1
 
 
-async def test_a_renewal_never_gets_the_answer_of_a_cancelled_one(
+async def test_a_renewal_never_gets_the_answer_of_a_cancelled_renewal(
     one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(one_member_etcd.endpoints))

@@ -1,4 +1,4 @@
-"""Our table of etcd's messages equals etcd's definition."""
+"""Our message classes have the field numbers and types of etcd's definition."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from core.eventstore.etcd import messages
 
 NEWER_FIELDS = {("StatusResponse", "errors")}
-"""Fields of etcd 3.4 and later, which the package etcd3 lacks."""
+"""Fields that the package etcd3 lacks, because etcd added them in 3.4 or later."""
 
 STUBS = {
     name: message
@@ -23,7 +23,7 @@ STUBS = {
 
 
 def described(field: FieldDescriptor) -> tuple[int, bool, str]:
-    """Number, whether repeated, and type: an enumeration is an int32 on the wire."""
+    """The number, whether the field is repeated, and the type: int32 for an enumeration."""
     if field.message_type is not None:
         kind = str(field.message_type.name)
     elif field.type == FieldDescriptor.TYPE_ENUM:
@@ -36,7 +36,7 @@ def described(field: FieldDescriptor) -> tuple[int, bool, str]:
 @pytest.mark.parametrize("name", sorted(messages.CLASSES))
 def test_a_message_has_the_numbers_and_types_of_etcd(name: str) -> None:
     our_fields = messages.CLASSES[name].DESCRIPTOR.fields_by_name
-    if name == "EmptyResponse":  # ours: stands for each answer whose fields are not read
+    if name == "EmptyResponse":  # our class for answers whose fields are not read
         assert not our_fields
         return
     stub_fields = STUBS[name].fields_by_name

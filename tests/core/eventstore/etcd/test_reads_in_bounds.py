@@ -1,4 +1,4 @@
-"""Long reads and lagging watches stay within their limits, or raise Compacted or its subclass."""
+"""A read in pages shows one revision; a read or a watch that cannot continue raises Compacted."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ async def store(
 def disturb(
     monkeypatch: pytest.MonkeyPatch, store: EtcdStore, *, read_count: int, compact: bool
 ) -> list[str]:
-    """Rewrite all keys after the first page of each of the next ``read_count`` reads.
+    """Rewrite all keys after the first page of each of the next ``read_count`` read attempts.
 
-    ``compact``: whether the older revisions are compacted too. Return the list to which each
-    range call of the store is appended.
+    With ``compact``, also compact the older revisions. Return a list that collects the range calls.
     """
     calls: list[str] = []
     repeat = Calls.repeat
@@ -78,7 +77,7 @@ async def test_all_pages_of_a_read_show_the_revision_of_the_first_page(
     assert all(kv.mod_revision <= result.revision for kv in result.ranges[0].kvs)
 
 
-async def test_a_read_that_a_compaction_overtook_starts_anew(
+async def test_a_read_starts_again_when_its_revision_is_compacted(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disturb(monkeypatch, store, read_count=1, compact=True)
@@ -88,10 +87,10 @@ async def test_a_read_that_a_compaction_overtook_starts_anew(
     assert [kv.value for kv in result.ranges[0].kvs] == [b"new"] * KEY_COUNT
 
 
-async def test_a_read_raises_compacted_when_compactions_overtake_each_attempt(
+async def test_a_read_raises_compacted_when_the_revision_of_every_attempt_is_compacted(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disturb(monkeypatch, store, read_count=100, compact=True)  # more than a read has attempts
+    disturb(monkeypatch, store, read_count=100, compact=True)  # more than the attempts of a read
 
     with pytest.raises(Compacted) as caught:
         await store.read([ALL_KEYS])
@@ -99,7 +98,7 @@ async def test_a_read_raises_compacted_when_compactions_overtake_each_attempt(
     assert (await store.read([Get(b"/k/00")], revision=caught.value.revision)).ranges[0].count == 1
 
 
-async def test_a_watch_of_several_ranges_raises_compacted_when_it_is_too_far_behind(
+async def test_a_watch_of_two_ranges_fails_when_it_would_hold_too_many_changes(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = (await store.read([Get(b"/k/00")])).revision

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.etcd
 
 
 class Secured(NamedTuple):
-    """A cluster with TLS only, and the settings of a client that the cluster trusts."""
+    """A cluster that accepts only TLS, and the settings of a client that the cluster trusts."""
 
     cluster: EtcdCluster
     settings: EtcdSettings
@@ -84,7 +84,7 @@ async def test_a_client_without_a_certificate_gets_no_connection(
 
 
 @needs_real_time
-async def test_rotated_certificates_are_used_without_a_new_store(
+async def test_a_replaced_ca_file_is_used_without_a_new_store(
     secured: Secured, open_store: OpenStore
 ) -> None:
     ca_file = Path(secured.settings.ca_file)
@@ -102,12 +102,12 @@ async def test_rotated_certificates_are_used_without_a_new_store(
     assert (await store.read([Get(b"k")])).ranges[0].count == 0
 
 
-async def test_a_server_with_a_foreign_certificate_gets_no_request(
+async def test_a_server_with_an_untrusted_certificate_gets_no_request(
     secured: Secured, open_store: OpenStore, tmp_path: Path
 ) -> None:
-    foreign_ca_file = tmp_path / "foreign.pem"
-    trustme.CA().cert_pem.write_to_path(str(foreign_ca_file))
-    store = open_store(secured.settings._replace(ca_file=str(foreign_ca_file)))
+    other_ca_file = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other_ca_file))
+    store = open_store(secured.settings._replace(ca_file=str(other_ca_file)))
 
     with pytest.raises(StoreUnavailable):
         await store.commit([], [Put(b"k", b"v")])
@@ -130,7 +130,7 @@ async def test_a_client_that_does_not_speak_tls_gets_no_connection(
 async def test_an_authority_without_the_key_usage_extension_is_accepted(
     open_store: OpenStore, tmp_path: Path
 ) -> None:
-    authority = PlainAuthority(tmp_path)  # its certificate has no key usage extension
+    authority = PlainAuthority(tmp_path)
     certificates = Certificates(authority.ca, authority.certificate, authority.key)
     ca_file, cert_file, key_file = map(str, certificates)
     with EtcdCluster(tmp_path, certificates=certificates) as cluster:

@@ -1,4 +1,4 @@
-"""Transactions are encoded as the stubs of the package etcd3 encode them, byte for byte."""
+"""Transactions have the same bytes as those that the package etcd3 encodes."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ gets = st.builds(
 
 
 @given(st.lists(guards, max_size=6), st.lists(writes, max_size=6), st.lists(gets, max_size=6))
-def test_a_transaction_has_the_bytes_that_the_stubs_make(
+def test_a_transaction_has_the_same_bytes_as_from_etcd3(
     guards: list[Guard], writes: list[Write], otherwise: list[Get]
 ) -> None:
     assert encode_txn(guards, writes, otherwise) == _by_stubs(guards, writes, otherwise)
 
 
 @given(st.lists(gets, max_size=6), numbers)
-def test_reads_at_one_revision_have_the_bytes_that_the_stubs_make(
+def test_reads_at_one_revision_have_the_same_bytes_as_from_etcd3(
     gets: list[Get], revision: int
 ) -> None:
     request = etcdrpc.TxnRequest()
@@ -54,9 +54,7 @@ def test_reads_at_one_revision_have_the_bytes_that_the_stubs_make(
 
 
 @pytest.mark.parametrize("size", [126, 127, 128, 16_383, 16_384])
-def test_lengths_at_the_bounds_of_their_encoding_have_the_bytes_that_the_stubs_make(
-    size: int,
-) -> None:
+def test_lengths_around_the_bounds_of_a_varint_have_the_same_bytes_as_from_etcd3(size: int) -> None:
     guards: list[Guard] = [Absent(b"k" * size), Unchanged(b"k" * size, size)]
     writes: list[Write] = [Put(b"k", b"v" * size), Delete(b"k" * size)]
     assert encode_txn(guards, writes, []) == _by_stubs(guards, writes, [])

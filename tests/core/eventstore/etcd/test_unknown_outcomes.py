@@ -1,6 +1,6 @@
-"""The reported outcome of a write is true, also while a cluster fails.
+"""The reported outcome of a write is true even when the cluster fails.
 
-This is the invariant I9 of docs/contributing/architecture.md.
+This is invariant I9 of docs/contributing/architecture.md.
 """
 
 from __future__ import annotations
@@ -133,8 +133,7 @@ async def test_a_full_database_leaves_the_outcome_unknown(
     flags = ["--quota-backend-bytes=2000000"]
     with EtcdCluster(tmp_path_factory.mktemp("quota"), flags=flags) as cluster:
         store = open_store(EtcdSettings(cluster.endpoints))
-        # etcd checks its quota every 100 ms, so the number of writes until it refuses depends
-        # on the machine.
+        # etcd checks the quota every 100 ms, so the number of accepted writes varies.
         async with asyncio.timeout(DEADLINE_S):
             with pytest.raises(OutcomeUnknown, match="database space exceeded"):
                 await fill(store)
@@ -142,12 +141,12 @@ async def test_a_full_database_leaves_the_outcome_unknown(
 
 
 async def fill(store: EtcdStore) -> None:
-    """Write until the store refuses."""
+    """Write until the store raises an error."""
     for number in itertools.count():
         await store.commit([], [Put(b"k%d" % number, bytes(100_000))])
 
 
 async def let_requests_start() -> None:
-    """Run the event loop 100 times: more than tasks need to send requests or begin to connect."""
+    """Run the event loop 100 times, which is enough for tasks to send their requests."""
     for _ in range(100):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Tokens are requested, renewed and refused; a refusal is never treated as an outage."""
+"""The store requests and renews tokens. A refusal by etcd raises StoreRejected."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AS_ROOT = "--user=root:secret"
 def guarded(tmp_path: Path) -> Iterator[EtcdCluster]:
     """An etcd with the users root and agent; agent may use keys below /agent/.
 
-    Tokens expire after a second. The log level is the one at which etcd logs expired tokens.
+    Tokens expire after a second. etcd logs expired tokens at the level debug.
     """
     flags = ["--auth-token-ttl=1", "--log-level=debug"]
     with EtcdCluster(tmp_path, flags=flags) as cluster:
@@ -39,7 +39,6 @@ def guarded(tmp_path: Path) -> Iterator[EtcdCluster]:
 
 
 def agent(cluster: EtcdCluster, password: str = "hunter2") -> EtcdSettings:
-    """The settings of a client that is the user agent."""
     return EtcdSettings(cluster.endpoints, user="agent", password=password)
 
 
@@ -114,7 +113,7 @@ async def test_a_watch_renews_its_token_when_it_resumes(
     assert [change.mod_revision for change in batch.changes] == [second_revision]
 
 
-async def test_a_store_writes_on_when_authentication_is_enabled_later(
+async def test_a_store_still_writes_after_authentication_is_enabled(
     tmp_path: Path, open_store: OpenStore
 ) -> None:
     with EtcdCluster(tmp_path) as cluster:
@@ -149,11 +148,11 @@ async def test_closing_a_store_that_waits_for_a_token_fails_its_calls(
         await writing
 
 
-async def test_writes_succeed_although_users_are_added_meanwhile(
+async def test_writes_succeed_after_users_are_added(
     guarded: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(agent(guarded))
-    # etcd refuses a token that is older than the last change of users, so the store renews it.
+    # etcd refuses tokens from before the last change of users, so the store renews its token.
     for number in range(3):
         guarded.etcdctl(AS_ROOT, "user", "add", f"other{number}:x")
         committed = await store.commit([], [Put(b"/agent/k", b"")])

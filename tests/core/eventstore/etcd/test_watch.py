@@ -1,4 +1,4 @@
-"""A watch loses no change when its connection breaks, or raises Compacted."""
+"""After a broken connection, a watch returns every change or raises Compacted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ one_and_two_ranges = pytest.mark.parametrize("ranges", [ONE_RANGE, TWO_RANGES], 
 
 
 async def put_pairs(store: EtcdStore, numbers: Sequence[int]) -> list[int]:
-    """Write each number under both prefixes in one revision; returns the revisions."""
+    """Write each number under both prefixes at one revision; return the revisions."""
     revisions = []
     for number in numbers:
         writes = [Put(b"/a/%d" % number, b""), Put(b"/b/%d" % number, b"")]
@@ -32,7 +32,7 @@ async def put_pairs(store: EtcdStore, numbers: Sequence[int]) -> list[int]:
 
 
 async def revisions_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
-    """The revision of every change, until a batch confirms revision ``last``."""
+    """The revisions of all changes until a batch confirms revision ``last``."""
     revisions = []
     async with asyncio.timeout(DEADLINE_S):
         async for batch in stream:
@@ -43,7 +43,7 @@ async def revisions_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[i
 
 
 def twice(revisions: list[int]) -> list[int]:
-    """Each revision twice: those of the changes that a watch of both prefixes returns."""
+    """Each revision twice, because ``put_pairs`` changes two keys at each revision."""
     return [revision for revision in revisions for _ in range(2)]
 
 
@@ -161,7 +161,7 @@ async def test_a_watch_that_kept_up_survives_a_compaction_and_a_restart(
     assert revisions == twice(first_revisions + second_revisions)
 
 
-async def test_a_watch_does_not_miss_a_deletion_at_the_compacted_revision(
+async def test_a_watch_that_would_miss_a_deletion_raises_compacted(
     one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(one_member_etcd.endpoints))
@@ -169,7 +169,7 @@ async def test_a_watch_does_not_miss_a_deletion_at_the_compacted_revision(
     deleted = (await store.commit([], [Delete(b"/a/1")])).revision
     await store.compact(deleted)
 
-    # etcd would accept this position and not send the deletion.
+    # etcd itself would accept this position and omit the deletion.
     with pytest.raises(Compacted):
         await revisions_upto(store.watch(ONE_RANGE, after=put_revision), deleted)
 
@@ -184,9 +184,9 @@ async def test_a_closed_watch_leaves_no_task_behind(
     for _ in range(20):
         stream = store.watch(TWO_RANGES, after=revision - 1)
         await revisions_upto(stream, revision)
-        await stream.aclose()  # type: ignore[attr-defined]  # an async generator, as both stores make
+        await stream.aclose()  # type: ignore[attr-defined]  # stores return generators
 
-    # The task of a closed watch ends a little later.
+    # The task of a closed watch ends asynchronously.
     async with asyncio.timeout(DEADLINE_S):
         while len(asyncio.all_tasks()) > before:
             await asyncio.sleep(0)
@@ -194,12 +194,12 @@ async def test_a_closed_watch_leaves_no_task_behind(
 
 
 def has_both(changes: Sequence[KeyChange]) -> bool:
-    """Whether these are both changes of a revision of ``put_pairs``."""
+    """Whether ``changes`` has both keys that ``put_pairs`` writes at one revision."""
     return {change.key[:3] for change in changes} == {b"/a/", b"/b/"}
 
 
 async def changes_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
-    """The revision of every change until a change of revision ``last``, confirmed or not."""
+    """The revisions of all changes until ``last`` is among them, confirmed or not."""
     revisions: list[int] = []
     async with asyncio.timeout(DEADLINE_S):
         while last not in revisions:
@@ -224,7 +224,7 @@ async def test_a_complete_revision_is_returned_before_etcd_has_confirmed_it(
     assert batch.revision == before  # etcd has not confirmed ``revision`` yet
 
 
-async def test_a_complete_revision_waits_for_an_older_one_that_may_be_incomplete(
+async def test_a_complete_revision_is_returned_after_an_older_incomplete_revision(
     one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(one_member_etcd.endpoints))
@@ -236,7 +236,7 @@ async def test_a_complete_revision_waits_for_an_older_one_that_may_be_incomplete
     assert await changes_upto(stream, complete) == [incomplete, complete, complete]
 
 
-async def test_unconfirmed_changes_are_returned_once_although_the_watch_broke(
+async def test_unconfirmed_changes_are_not_returned_again_after_the_watch_broke(
     one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(one_member_etcd.endpoints))

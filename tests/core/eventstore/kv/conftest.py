@@ -15,7 +15,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
 def subject(request: pytest.FixtureRequest) -> Subject:
-    """A store, a prefix for keys, and in memory a clock that the test sets."""
+    """A store and a key prefix; for the memory store, also a clock that the test sets."""
     prefix = f"/contract/{next(_numbers)}/".encode()
     if request.param == "memory":
         clock = HandClock()

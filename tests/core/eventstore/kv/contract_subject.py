@@ -1,4 +1,4 @@
-"""The store that a contract test uses, and functions that read its watches."""
+"""The store that a contract test uses, and functions that read a watch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Subject(NamedTuple):
         return self.key(start), self.key(end)
 
     def let_leases_end(self, seconds: float) -> None:
-        """Advance the clock of a memory store, so that leases expire; those of etcd do anyway."""
+        """Advance the clock of a memory store. Leases in etcd expire in real time."""
         if self.clock is not None:
             assert isinstance(self.store, MemoryStore)
             self.clock.now_s += seconds

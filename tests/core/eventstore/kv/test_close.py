@@ -41,7 +41,7 @@ async def test_closing_ends_a_watch_that_waits(subject: Subject) -> None:
         await asyncio.wait_for(waiting, DEADLINE_S)
 
 
-async def test_closing_twice_is_fine(subject: Subject) -> None:
+async def test_a_store_can_be_closed_twice(subject: Subject) -> None:
     await subject.store.close()
     await subject.store.close()
 

@@ -1,7 +1,4 @@
-"""A commit applies all of its writes; if a guard fails, it applies none and returns its reads.
-
-The tests run with each store: ``subject`` is the store under test, with a key prefix of its own.
-"""
+"""A commit applies all writes if every guard holds; else the commit only returns its reads."""
 
 from __future__ import annotations
 
@@ -106,7 +103,9 @@ async def test_nothing_newer_holds_for_an_empty_range(subject: Subject) -> None:
     assert await holds(subject, NothingNewer(*subject.range("b", "c"), 0))
 
 
-async def test_nothing_newer_holds_up_to_the_revision_of_the_newest_key(subject: Subject) -> None:
+async def test_nothing_newer_holds_from_the_revision_of_the_newest_key_on(
+    subject: Subject,
+) -> None:
     old = await put(subject, "b1", "b2")
     new = await put(subject, "b2")
 
@@ -129,7 +128,7 @@ async def test_nothing_newer_ignores_a_deletion(subject: Subject) -> None:
     assert await holds(subject, NothingNewer(*subject.range("b", "c"), old))
 
 
-async def test_nothing_newer_fails_after_a_key_was_created_again(subject: Subject) -> None:
+async def test_nothing_newer_fails_after_a_key_was_deleted_and_put_again(subject: Subject) -> None:
     old = await put(subject, "b")
     await subject.store.commit([], [Delete(subject.key("b"))])
     await put(subject, "b")
@@ -158,9 +157,7 @@ async def test_a_failed_commit_makes_no_revision(subject: Subject) -> None:
     assert result == TxnResult(succeeded=False, revision=revision, reads={})
 
 
-async def test_a_failed_commit_returns_its_reads_at_its_revision(
-    subject: Subject,
-) -> None:
+async def test_a_failed_commit_returns_reads_at_the_newest_revision(subject: Subject) -> None:
     await put(subject, "a")
     newest = await put(subject, "b")
 
@@ -196,16 +193,12 @@ async def test_a_commit_of_guards_alone_makes_no_revision(
 ) -> None:
     revision = await put(subject, "a")
 
-    yes = await subject.store.commit([Unchanged(subject.key("a"), revision)], [])
+    succeeded = await subject.store.commit([Unchanged(subject.key("a"), revision)], [])
     get = Get(subject.key("a"))
-    no = await subject.store.commit([Absent(subject.key("a"))], [], [get])
+    failed = await subject.store.commit([Absent(subject.key("a"))], [], [get])
 
-    assert yes == TxnResult(succeeded=True, revision=revision, reads={})
-    assert (no.succeeded, no.revision, no.reads[get].count) == (
-        False,
-        revision,
-        1,
-    )
+    assert succeeded == TxnResult(succeeded=True, revision=revision, reads={})
+    assert (failed.succeeded, failed.revision, failed.reads[get].count) == (False, revision, 1)
 
 
 async def test_deleting_a_range_deletes_its_keys_and_no_others(subject: Subject) -> None:
@@ -239,7 +232,7 @@ async def test_keys_and_values_may_hold_any_bytes(subject: Subject) -> None:
     assert all(kv.key == subject.key(kv.value) for kv in kvs)
 
 
-async def test_the_maximum_of_operations_is_accepted_in_every_list(
+async def test_the_maximum_number_of_operations_is_accepted_in_every_list(
     subject: Subject,
 ) -> None:
     keys = [subject.key(f"{number:03}") for number in range(TXN_OPERATIONS_MAX)]

@@ -1,4 +1,4 @@
-"""Compacted revisions raise Compacted, and the rest stays readable."""
+"""Reads and watches before the compacted revision raise Compacted; later ones succeed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.core.eventstore.kv.contract_subject import Subject, changes_of
 
 
 async def write_rounds(subject: Subject, count: int) -> list[int]:
-    """Write one key several times; returns the revisions."""
+    """Write one key ``count`` times; return the revisions."""
     revisions = []
     for number in range(count):
         result = await subject.store.commit([], [Put(subject.key("a"), b"%d" % number)])
@@ -46,7 +46,7 @@ async def test_the_compacted_revision_itself_stays_readable(subject: Subject) ->
     assert values == [b"1", b"2"]
 
 
-async def test_what_was_deleted_before_the_compaction_stays_deleted(subject: Subject) -> None:
+async def test_a_key_deleted_before_a_compaction_stays_deleted(subject: Subject) -> None:
     await write_rounds(subject, 2)
     deleted = (await subject.store.commit([], [Delete(subject.key("a"))])).revision
     await subject.store.compact(deleted)
@@ -56,7 +56,7 @@ async def test_what_was_deleted_before_the_compaction_stays_deleted(subject: Sub
     assert answer.ranges[0].count == 0
 
 
-async def test_compacting_again_or_further_back_is_fine(subject: Subject) -> None:
+async def test_compacting_the_same_or_an_older_revision_succeeds(subject: Subject) -> None:
     first, second, third = await write_rounds(subject, 3)
     await subject.store.compact(second)
 
@@ -98,7 +98,7 @@ async def test_a_watch_from_the_beginning_of_a_compacted_store_is_refused(
         await changes_of(subject.store, [subject.whole_range], after=0, upto=revisions[1])
 
 
-async def test_a_watch_after_the_compacted_revision_misses_nothing(subject: Subject) -> None:
+async def test_a_watch_after_the_compacted_revision_returns_every_change(subject: Subject) -> None:
     revisions = await write_rounds(subject, 3)
     await subject.store.compact(revisions[1])
 

@@ -1,4 +1,4 @@
-"""The simulated faults of other tests behave as documented, on any store."""
+"""Simulated faults behave as documented, on any store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.faulty_store import Fault, FaultyStore
         (Fault.REFUSED, StoreUnavailable, False),
     ],
 )
-async def test_a_fault_affects_one_commit_which_is_written_or_not_as_documented(
+async def test_a_fault_affects_one_commit_and_writes_as_documented(
     subject: Subject, fault: Fault, error: type[Exception], *, is_written: bool
 ) -> None:
     store = FaultyStore(subject.store)
@@ -33,7 +33,7 @@ async def test_a_fault_affects_one_commit_which_is_written_or_not_as_documented(
     assert store.commits == 2
 
 
-async def test_an_unavailable_store_refuses_calls_until_it_is_back(subject: Subject) -> None:
+async def test_an_unavailable_store_refuses_calls_until_it_is_available(subject: Subject) -> None:
     store = FaultyStore(subject.store)
     lease = await store.grant_lease(60)
     store.is_unavailable = True
@@ -54,7 +54,7 @@ async def test_an_unavailable_store_refuses_calls_until_it_is_back(subject: Subj
     await store.revoke_lease(lease)
 
 
-async def test_a_watch_goes_on_while_calls_fail(subject: Subject) -> None:
+async def test_a_watch_works_while_calls_fail(subject: Subject) -> None:
     store = FaultyStore(subject.store)
     revision = (await store.commit([], [Put(subject.key("a"), b"")])).revision
     store.is_unavailable = True

@@ -1,4 +1,4 @@
-"""Keys with a lease exist exactly as long as the lease."""
+"""A key with a lease exists exactly as long as the lease."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_keeping_a_lease_returns_its_time_to_live(subject: Subject) -> Non
     assert await subject.store.keep_lease(lease) == 60
 
 
-async def test_an_ended_lease_has_no_time_left(subject: Subject) -> None:
+async def test_keeping_an_ended_or_unknown_lease_returns_zero(subject: Subject) -> None:
     lease = await subject.store.grant_lease(60)
     await subject.store.revoke_lease(lease)
 
@@ -69,7 +69,7 @@ async def test_revoking_a_lease_deletes_its_keys_in_one_revision(subject: Subjec
     ]
 
 
-async def test_revoking_a_lease_again_is_fine(subject: Subject) -> None:
+async def test_revoking_an_ended_or_unknown_lease_succeeds(subject: Subject) -> None:
     lease = await subject.store.grant_lease(60)
     revision = (await subject.store.commit([], [Put(subject.key("a"), b"")])).revision
 
@@ -80,7 +80,9 @@ async def test_revoking_a_lease_again_is_fine(subject: Subject) -> None:
     assert (await subject.store.read([Get(subject.key("a"))])).revision == revision
 
 
-async def test_a_key_written_again_without_the_lease_outlives_it(subject: Subject) -> None:
+async def test_a_key_written_again_without_a_lease_outlives_the_former_lease(
+    subject: Subject,
+) -> None:
     lease = await subject.store.grant_lease(60)
     await subject.store.commit([], [Put(subject.key("a"), b"1", lease)])
     await subject.store.commit([], [Put(subject.key("a"), b"2")])

@@ -12,7 +12,7 @@ KEY_COUNT = 20_000
 
 
 async def fill(subject: Subject, count: int, *, value: bytes = b"x") -> int:
-    """Write ``count`` numbered keys, in as few revisions as possible, and return the last one."""
+    """Write ``count`` numbered keys in as few revisions as possible; return the last revision."""
     revision = 0
     for first in range(0, count, TXN_OPERATIONS_MAX):
         numbers = range(first, min(first + TXN_OPERATIONS_MAX, count))
@@ -27,7 +27,7 @@ async def test_a_missing_key_reads_as_an_empty_range(subject: Subject) -> None:
     assert result.ranges == (RangeResult((), 0, more=False),)
 
 
-async def test_a_range_is_sorted_by_key_and_ends_before_its_end(subject: Subject) -> None:
+async def test_a_range_is_sorted_by_key_and_excludes_its_end(subject: Subject) -> None:
     await subject.store.commit([], [Put(subject.key(name), b"") for name in ("c", "a", "b")])
 
     kvs = (await subject.store.read([Get(*subject.range("a", "c"))])).ranges[0].kvs
@@ -69,7 +69,7 @@ async def test_several_ranges_are_read_at_one_revision_in_the_requested_order(
     )
 
 
-async def test_a_limit_cuts_the_keys_but_not_the_count(subject: Subject) -> None:
+async def test_a_limit_bounds_the_keys_but_not_the_count(subject: Subject) -> None:
     await fill(subject, 10)
 
     cut, exact, loose = (
@@ -116,7 +116,9 @@ async def test_a_read_sees_every_commit_that_was_answered_before_it(subject: Sub
         assert result.revision >= committed.revision
 
 
-async def test_a_read_at_an_old_revision_shows_what_was_there(subject: Subject) -> None:
+async def test_a_read_at_an_old_revision_returns_the_values_of_that_revision(
+    subject: Subject,
+) -> None:
     key = subject.key("a")
     empty = (await subject.store.read([Get(key)])).revision
     first = (await subject.store.commit([], [Put(key, b"1")])).revision
@@ -203,12 +205,14 @@ async def test_a_range_of_large_values_is_read_whole(subject: Subject) -> None:
 
 
 async def fill_large(subject: Subject, count: int) -> None:
-    """Write values of a megabyte each, together far more than gRPC receives by default."""
+    """Write ``count`` values of one megabyte each."""
     for number in range(count):
         await subject.store.commit([], [Put(subject.key(f"{number:06}"), bytes(1_000_000))])
 
 
-async def test_a_range_is_read_in_the_order_of_the_last_changes(subject: Subject) -> None:
+async def test_oldest_first_returns_keys_in_the_order_of_their_last_changes(
+    subject: Subject,
+) -> None:
     for name in ("c", "a", "d", "b", "a"):
         await subject.store.commit([], [Put(subject.key(name), b"")])
 

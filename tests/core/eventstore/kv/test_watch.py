@@ -31,7 +31,7 @@ async def put(subject: Subject, *names: str) -> int:
 
 
 def names_by_revision(subject: Subject, batches: list[WatchBatch]) -> list[tuple[int, list[str]]]:
-    """For each revision the names that changed, sorted: their order has no meaning."""
+    """The changed names of each revision, sorted because their order has no meaning."""
     names_of: dict[int, list[str]] = {}
     for batch in batches:
         for change in batch.changes:
@@ -71,7 +71,7 @@ async def test_a_watch_returns_changes_that_happen_after_it_began(subject: Subje
     assert [change.value for change in changes] == [b"a", b"b", b"c"]
 
 
-async def test_a_watch_begins_after_the_revision_it_was_given(subject: Subject) -> None:
+async def test_a_watch_begins_after_the_given_revision(subject: Subject) -> None:
     before = await put(subject, "a")
     after = await put(subject, "b")
 
@@ -111,7 +111,7 @@ async def test_watch_value_yields_the_stored_value_of_a_key_and_each_later_value
 
 
 class LaggingStore(MemoryStore):
-    """A store whose watches from now begin two revisions earlier, as on a lagging etcd member."""
+    """A store whose watches ``FROM_NOW`` begin two revisions early, as on a lagging etcd member."""
 
     async def watch(
         self,
@@ -127,7 +127,7 @@ class LaggingStore(MemoryStore):
             yield batch
 
 
-async def test_watch_value_yields_no_older_value_if_the_watch_begins_at_an_older_revision() -> None:
+async def test_watch_value_skips_older_values_of_a_watch_that_begins_early() -> None:
     store = LaggingStore()
     for write in (Put(b"a", b"1"), Delete(b"a"), Put(b"a", b"2")):
         await store.commit([], [write])
@@ -140,7 +140,7 @@ async def test_watch_value_yields_no_older_value_if_the_watch_begins_at_an_older
     await store.close()
 
 
-async def test_a_watch_from_now_and_a_read_after_its_first_batch_miss_no_key(
+async def test_a_watch_from_now_and_a_read_after_its_first_batch_find_every_key(
     subject: Subject,
 ) -> None:
     ranges = [subject.range("a", "b"), subject.range("b", "c")]
@@ -156,7 +156,7 @@ async def test_a_watch_from_now_and_a_read_after_its_first_batch_miss_no_key(
         async for batch in subject.store.watch(ranges, after=FROM_NOW):
             if not mod_revisions:
                 stored = (await subject.store.read([Get(*subject.whole_range)])).ranges[0].kvs
-                # Not empty, so that the keys are read only after the first batch.
+                # The placeholder prevents further reads if the first read finds no key.
                 mod_revisions = {kv.key: kv.mod_revision for kv in stored} or {b"-": 0}
             assert all(change.mod_revision > 0 for change in batch.changes)
             mod_revisions |= {change.key: change.mod_revision for change in batch.changes}
@@ -256,7 +256,7 @@ async def test_a_watch_returns_one_change_for_each_key_of_a_deleted_range(subjec
     ]
 
 
-async def test_a_large_revision_arrives_whole(subject: Subject) -> None:
+async def test_a_large_revision_is_returned_in_one_batch(subject: Subject) -> None:
     start = await now(subject)
     names = [f"{number:03}" for number in range(128)]
     last = await put(subject, *names)
@@ -277,7 +277,9 @@ async def test_a_watch_from_far_behind_catches_up(subject: Subject) -> None:
     assert [change.mod_revision for change in changes] == revisions
 
 
-async def test_a_catch_up_larger_than_one_message_of_grpc_arrives(subject: Subject) -> None:
+async def test_a_watch_returns_more_old_changes_than_one_grpc_message_holds(
+    subject: Subject,
+) -> None:
     start = await now(subject)
     sizes = [100_000] * 60
     for number, size in enumerate(sizes):

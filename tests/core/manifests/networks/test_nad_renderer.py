@@ -19,7 +19,7 @@ COORDINATOR = '{"tunePodRoutes":true,"mode":"auto","type":"coordinator"}'
 
 
 def nad(name: str, spec: dict[str, Any], **annotations: str) -> NetworkAttachment:
-    """Validate a spec and render its NAD; ``__`` in the name of an annotation stands for ``/``."""
+    """Validate a spec and render its NAD. ``__`` in an annotation name stands for ``/``."""
     completed_spec = completed(msgspec.convert(spec, MultusConfigSpec))
     full_annotations = {key.replace("__", "/"): value for key, value in annotations.items()}
     assert (
@@ -90,7 +90,7 @@ def test_ipvlan_has_no_mode() -> None:
         ),
     ],
 )
-def test_vlan_has_the_mode_that_chooses_the_vlan_id(block: dict[str, Any], main: str) -> None:
+def test_vlan_renders_its_mode_and_a_manual_vlan_id(block: dict[str, Any], main: str) -> None:
     assert config("v", {"cniType": "vlan", "vlan": block}) == chain("v", main, COORDINATOR)
 
 
@@ -122,7 +122,7 @@ def test_sriov_has_trust_and_spoof_check_only_where_the_network_sets_them() -> N
     )
 
 
-def test_sriov_also_isolates_rdma_with_the_field_of_spiderpool_1_0() -> None:
+def test_the_field_enable_rdma_of_spiderpool_1_0_also_renders_the_rdma_plugin() -> None:
     sriov = {"resourceName": "x/y", "enableRdma": True, "rdmaIsolation": False}
     text = config("sr", {"cniType": "sriov", "sriov": sriov})
 
@@ -131,7 +131,7 @@ def test_sriov_also_isolates_rdma_with_the_field_of_spiderpool_1_0() -> None:
 
 
 @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
-def test_a_shared_rdma_device_needs_no_plugin(kind: str) -> None:
+def test_a_shared_rdma_device_needs_no_rdma_plugin(kind: str) -> None:
     """The rdma plugin moves a device into the Pod; a shared device cannot be moved."""
     block = {"master": ["ens3"], "enableRdma": True, "rdmaResourceName": "x/y"}
     text = config("sh", {"cniType": kind, kind: block})
@@ -158,7 +158,7 @@ def test_detection_settings_of_the_network_are_in_the_coordinator_plugin() -> No
     )
 
 
-def test_ib_kubernetes_is_enabled_by_either_name() -> None:
+def test_ib_kubernetes_is_enabled_by_either_field() -> None:
     ib = {"resourceName": "x/y", "ibKubernetesEnabled": True, "enableIbKubernetes": False}
     text = config("ib", {"cniType": "ib-sriov", "ibsriov": ib})
 
@@ -197,7 +197,7 @@ def test_sriov_renders_match_master_subnet() -> None:
     )
 
 
-def test_ib_sriov_isolates_rdma_with_a_key_and_without_the_rdma_plugin() -> None:
+def test_ib_sriov_isolates_rdma_by_a_field_instead_of_the_rdma_plugin() -> None:
     assert config("ib", {"cniType": "ib-sriov", "ibsriov": {"resourceName": "x/y"}}) == chain(
         "ib",
         '{"type":"ib-sriov","pkey":"","link_state":"enable","rdmaIsolation":true,'
@@ -230,7 +230,7 @@ def test_ovs_renders_its_trunk_its_device_and_the_resource() -> None:
 
 
 @pytest.mark.parametrize(("text", "rendered"), [('{"any": 1}', '{"any": 1}'), ("", None)])
-def test_a_custom_configuration_is_not_changed_and_an_empty_one_is_absent(
+def test_a_custom_configuration_is_unchanged_or_absent_if_empty(
     text: str, rendered: str | None
 ) -> None:
     assert config("c", {"customCNI": text}) == rendered

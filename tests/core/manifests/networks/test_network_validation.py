@@ -1,4 +1,4 @@
-"""The rules that refuse a SpiderMultusConfig or SpiderCoordinator, their order and their fields.
+"""Rules refuse an invalid SpiderMultusConfig or SpiderCoordinator and name the field.
 
 See docs/reference/admission.md, "SpiderMultusConfig" and "SpiderCoordinator".
 """
@@ -28,9 +28,10 @@ MASTER = {"master": ["ens3"]}
 def refusals_of(
     spec: dict[str, Any], before: dict[str, str] | None = None, **annotations: str
 ) -> list[tuple[str, str]]:
-    """(rule, field) of every refusal, in order; ``__`` in an annotation's name stands for ``/``.
+    """Return rule and field of every refusal, in order.
 
-    ``before``: the annotations before an update; None: the network is created.
+    ``before``: the annotations before an update, or None for a new network. ``__`` in the name of
+    one of the ``annotations`` stands for ``/``.
     """
     completed_spec = completed(msgspec.convert(spec, MultusConfigSpec))
     full_annotations = {key.replace("__", "/"): value for key, value in annotations.items()}
@@ -90,13 +91,13 @@ def test_a_refusal_names_the_rule_and_the_field(
     assert refusals_of(spec) == rules
 
 
-def test_faults_of_the_block_of_the_cni_type_come_before_blocks_of_other_types() -> None:
+def test_faults_in_the_block_of_the_cni_type_are_listed_before_foreign_blocks() -> None:
     spec = macvlan(vlanID=4095) | {"ipoib": {"master": "x"}}
 
     assert [rule for rule, _ in refusals_of(spec)] == ["vlan", "foreign-block"]
 
 
-def test_the_inject_rule_comes_before_the_missing_block_of_ovs() -> None:
+def test_the_inject_rule_is_listed_before_a_missing_block() -> None:
     assert [rule for rule, _ in refusals_of({"cniType": "ovs"}, None, **{RDMA: "x"})] == [
         "inject",
         "block-missing",
@@ -115,7 +116,7 @@ def test_the_inject_rule_comes_before_the_missing_block_of_ovs() -> None:
         ({"customCNI": ""}, NETWORK, False),
     ],
 )
-def test_an_injected_network_must_have_its_resource_and_pools(
+def test_an_injected_network_with_a_device_needs_a_resource_and_pools(
     spec: dict[str, Any], key: str, valid: bool
 ) -> None:
     assert (refusals_of(spec, None, **{key: "team-a"}) == []) == valid

@@ -25,7 +25,7 @@ def labelled(name: str, spec: dict[str, Any], key: str = RDMA) -> InjectableNetw
 
 
 def macvlan(name: str, *masters: str, resource: str = "x/y", key: str = RDMA) -> InjectableNetwork:
-    """A network of a shared RDMA device, over a bond if it has several masters."""
+    """A network with a shared RDMA device. Several masters form a bond."""
     block = {"master": list(masters), "rdmaResourceName": resource, "ippools": POOLS}
     if len(masters) > 1:
         block["bond"] = {"name": "bond9", "mode": 1}
@@ -33,7 +33,7 @@ def macvlan(name: str, *masters: str, resource: str = "x/y", key: str = RDMA) ->
 
 
 def pod(*containers: dict[str, Any], **annotations: str) -> dict[str, Any]:
-    """A Pod, or the metadata of its Namespace, with annotations."""
+    """An object with annotations that serves as a Pod or as a Namespace."""
     return {
         "metadata": {"annotations": annotations},
         "spec": {"containers": list(containers) or [{}]},
@@ -92,7 +92,6 @@ def test_an_annotation_of_the_pod_takes_precedence_over_its_namespace() -> None:
 
 
 def vf_network(name: str, resource: str, kind: str = "sriov", **block: Any) -> InjectableNetwork:
-    """A network of virtual functions."""
     field = kind.replace("-", "")
     fields = {"resourceName": resource, "ippools": POOLS} | block
     return labelled(name, {"cniType": kind, field: fields})
@@ -121,7 +120,7 @@ def test_sriov_infiniband_and_shared_devices_add_their_resources_to_the_limits()
     }
 
 
-# The networks of the InfiniBand guides of two versions of Spiderpool.
+# The networks in the InfiniBand guide of Spiderpool, by version.
 GUIDES = {
     "0.9": [{"resourceName": f"spidernet.io/mellanoxibsriov{number}"} for number in range(1, 9)],
     "1.2": [
