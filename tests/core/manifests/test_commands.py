@@ -328,7 +328,7 @@ def test_values_shared_by_an_alias_or_a_merge_key_are_read() -> None:
     assert pool.namespace_affinity == pool.pod_affinity
 
 
-def test_strings_that_look_like_dates_stay_strings() -> None:
+def test_strings_in_the_form_of_dates_stay_strings() -> None:
     pool = pool_of(POOL_YAML + "  nodeName: [2026-01-02, =, 2026-01-02T03:04:05Z]\n")
 
     assert pool.node_names == ("2026-01-02", "=", "2026-01-02T03:04:05Z")

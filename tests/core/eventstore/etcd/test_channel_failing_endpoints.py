@@ -137,20 +137,20 @@ async def test_a_write_to_a_hung_member_is_unknown_and_the_next_write_uses_anoth
 ) -> None:
     store = open_store(EtcdSettings(three_member_etcd.endpoints, write_deadline_s=0.5))
     await store.commit([], [Put(b"k", b"before")])
-    # Pause a follower: without a leader, the next write would wait for an election.
-    follower = next(
+    # Pause a member that is not the leader: without a leader, the next write would wait for an election.
+    paused_member = next(
         member for member in three_member_etcd.members if member is not three_member_etcd.leader()
     )
-    store._calls._endpoints._current = three_member_etcd.members.index(follower)
+    store._calls._endpoints._current = three_member_etcd.members.index(paused_member)
     await store.read([Get(b"k")])
 
-    follower.pause()
+    paused_member.pause()
     with pytest.raises(OutcomeUnknown):
         await store.commit([], [Put(b"k", b"lost?")])
     committed = await store.commit([], [Put(b"k", b"after")])
 
     assert committed.succeeded
-    assert store.endpoint != follower.endpoint
+    assert store.endpoint != paused_member.endpoint
 
 
 async def test_a_store_works_after_a_restart_of_its_only_member(
