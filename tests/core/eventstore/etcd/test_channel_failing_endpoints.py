@@ -137,7 +137,7 @@ async def test_a_write_to_a_hung_member_is_unknown_and_the_next_write_uses_anoth
 ) -> None:
     store = open_store(EtcdSettings(three_member_etcd.endpoints, write_deadline_s=0.5))
     await store.commit([], [Put(b"k", b"before")])
-    # Pause a member that is not the leader: without a leader, the next write would wait for an election.
+    # Not the leader: after a loss of the leader, the next write would wait for an election.
     paused_member = next(
         member for member in three_member_etcd.members if member is not three_member_etcd.leader()
     )
