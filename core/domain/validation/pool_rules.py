@@ -140,7 +140,7 @@ def _disjoint_rule(
             yield subject.refuse("Invalid", "pool-unreadable", "spec.subnet", message, remedy)
             return
         if common:
-            message = f"{ranges_text(common)} already belongs to SpiderIPPool/{name}"
+            message = f"SpiderIPPool/{name} already has {ranges_text(common)}"
             remedy = "take these addresses out of one of the two pools"
             yield subject.refuse("Forbidden", "addresses-overlap", "spec.ips", message, remedy)
             return

@@ -124,7 +124,7 @@ def no_pools_rule(subject: ObjectReference, pools: Sequence[Pool]) -> Iterator[R
         names = ", ".join(pool.name for pool in pools[:POOLS_SHOWN_MAX])
         more = len(pools) - POOLS_SHOWN_MAX
         tail = f" and {more} more" if more > 0 else ""
-        message = f"pools belong to it: {names}{tail}"
+        message = f"pools belong to this subnet: {names}{tail}"
         remedy = "delete these pools first, or delete all of them with `orbctl delete --drain`"
         yield subject.refuse("Forbidden", "subnet-in-use", field="", message=message, remedy=remedy)
 

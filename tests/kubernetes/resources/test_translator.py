@@ -110,7 +110,7 @@ async def test_a_refusal_is_reported_in_a_condition_and_an_event(
     condition = await cluster.until_condition("SpiderIPPool", "green", "Ready", "False")
 
     assert condition["reason"] == "AddressesOverlap"
-    assert "already belongs to SpiderIPPool/blue" in condition["message"]
+    assert "SpiderIPPool/blue already has" in condition["message"]
     await cluster.until(lambda: events_about(server, "green"))
     (event,) = events_about(server, "green")
     assert (event["type"], event["reason"]) == ("Warning", "AddressesOverlap")

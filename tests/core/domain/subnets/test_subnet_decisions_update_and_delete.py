@@ -81,7 +81,7 @@ def test_a_subnet_with_pools_is_not_deleted_and_the_refusal_names_the_pools() ->
     (refusal,) = state.refusals(DeleteSubnet("net"))
 
     assert (refusal.kind, refusal.rule) == ("Forbidden", "subnet-in-use")
-    assert refusal.message == "pools belong to it: blue"
+    assert refusal.message == "pools belong to this subnet: blue"
 
 
 def test_a_subnet_without_pools_is_deleted_even_if_it_is_not_retiring() -> None:
