@@ -1,7 +1,7 @@
-"""Small clusters on the memory store, with valid logs written by the real services.
+"""Clusters of two nodes on the memory store, whose logs the real services write.
 
-A cluster's history is a list of actions (``CniAdd``, ``CniDel``, ``Configure``), which ``execute``
-runs in order on two nodes. An action may be refused, for example because a pool is full or in use.
+``ArchivedCluster.execute`` runs a list of actions (``CniAdd``, ``CniDel``, ``Configure``) in order.
+An action may be refused, for example because a pool is full.
 """
 
 from __future__ import annotations
@@ -43,10 +43,7 @@ TEST_KEYS = Keys("test")
 
 
 class CniAdd(NamedTuple):
-    """A CNI ADD for a Pod of namespace ``shop`` on a node.
-
-    The UID is name and generation, as ``web-0-1``: a Pod that is created again has a new one.
-    """
+    """A CNI ADD for a Pod of namespace ``shop`` with the UID ``NAME-GENERATION``."""
 
     node: str
     name: str
@@ -55,7 +52,7 @@ class CniAdd(NamedTuple):
 
 
 class CniDel(NamedTuple):
-    """A CNI DEL for a Pod: on the node where the Pod runs, or on ``node`` if it does not run."""
+    """A CNI DEL on the node of the Pod's endpoint, or on ``node`` without an endpoint."""
 
     node: str
     name: str
@@ -84,7 +81,7 @@ _commands: st.SearchStrategy[Command] = st.one_of(
 )
 _cni_adds = st.builds(CniAdd, _nodes, _names, st.integers(0, 1), st.booleans())
 _cni_dels = st.builds(CniDel, _nodes, _names, st.integers(0, 1))
-# ADDs are named twice, so that half of the actions are ADDs.
+# _cni_adds occurs twice, so that half of the actions are ADDs.
 actions: st.SearchStrategy[Action] = st.one_of(
     _cni_adds, _cni_adds, _cni_dels, st.builds(Configure, _commands)
 )
@@ -92,7 +89,7 @@ action_lists = st.lists(actions, min_size=8, max_size=25)
 
 
 class ArchivedCluster:
-    """Two nodes and the archive directory of their log. ``now_ms``: the clock of all parts."""
+    """Two nodes and the archive of the log. ``now_ms``: the clock of nodes and archive."""
 
     def __init__(self, store: KeyValueStore, directory: Path) -> None:
         self.store = store
@@ -108,11 +105,11 @@ class ArchivedCluster:
 
     @property
     def node(self) -> NodeHarness:
-        """One of the nodes."""
+        """The first node."""
         return self.nodes[NODES[0]]
 
     async def execute(self, actions: Sequence[Action]) -> None:
-        """Execute the actions; ignore those that are refused."""
+        """Execute the actions; ignore refusals."""
         for action in actions:
             with contextlib.suppress(OrbweaverError):
                 await self._execute_action(action)
@@ -131,15 +128,15 @@ class ArchivedCluster:
         return (await archiver.seal(upto)).files
 
     async def view(self) -> LogView:
-        """The whole log up to now."""
+        """The whole log: the archive and the segments in etcd."""
         return await open_log(self.store, TEST_KEYS, self.files, now_ms=self.now_ms)
 
     async def replayed(self) -> list[Recorded]:
-        """Every event of the archive and of the log in etcd."""
+        """All events of ``view``."""
         return [event async for batch in (await self.view()).events() for event in batch]
 
     async def commit_undecodable_segment(self) -> int:
-        """As a new writer, commit a segment that cannot be decoded; return its revision."""
+        """As a new writer, commit a segment that cannot be decoded; return the revision."""
         head = HEAD_CODEC.encode(WriterHead(1, 1))
         writes = [Put(TEST_KEYS.log("ghost", 1), b"\xff"), Put(TEST_KEYS.head("ghost"), head)]
         await self.store.commit([], writes)
@@ -169,7 +166,7 @@ class ArchivedCluster:
 async def archived_cluster(
     directory: Path, store: KeyValueStore | None = None
 ) -> AsyncIterator[ArchivedCluster]:
-    """A running cluster with three pools that have no claims yet: ``main``, ``spare``, ``six``."""
+    """Run a cluster with three unused pools: ``main``, ``spare`` and ``six``."""
     cluster = ArchivedCluster(MemoryStore() if store is None else store, directory)
     async with contextlib.AsyncExitStack() as stack:
         for node in cluster.nodes.values():
@@ -182,7 +179,7 @@ async def archived_cluster(
 
 @asynccontextmanager
 async def orbctl_writer(cluster: ArchivedCluster) -> AsyncIterator[Writer]:
-    """An open writer, as that of an operator's ``orbctl``."""
+    """An open writer, like the writer of an ``orbctl`` process."""
     writer = Writer(cluster.store, TEST_KEYS, controller_writer("orbctl-0"))
     await writer.open()
     try:
@@ -192,6 +189,6 @@ async def orbctl_writer(cluster: ArchivedCluster) -> AsyncIterator[Writer]:
 
 
 def have_same_content(first: Ledger, second: Ledger) -> bool:
-    """Whether two ledgers have the same content; their positions may differ."""
+    """Whether two ledgers are equal apart from ``position``."""
     parts = [part for part in Ledger.__slots__ if part != "position"]
     return all(getattr(first, part) == getattr(second, part) for part in parts)

@@ -1,8 +1,7 @@
 """Runs pytest on Debian's arm64 kernel in a virtual machine: ``scripts/arm64.sh system``.
 
-The root file system of the machine is made by ``scripts/arm64.sh setup``, and is read-only below a
-layer in memory. The machine has what the user emulation lacks: netlink, namespaces and eBPF of an
-arm64 kernel.
+Unlike qemu's user emulation, the machine has netlink, namespaces and eBPF. ``scripts/arm64.sh
+setup`` makes the root file system.
 
     python -m tests.support.arm64 tests/nodeagent/netlink -m netns
 """
@@ -51,7 +50,7 @@ echo $? >/run/out/status
 
 
 def run_tests(arguments: list[str]) -> int:
-    """Boot, run pytest, and power off; return pytest's exit code, or 1 if there is none."""
+    """Boot, run pytest, power off. Return pytest's exit code, or 1 if pytest did not finish."""
     script = SCRIPT.format(
         loading="\n".join(f"modprobe {module}" for module in MODULES_FOR_TESTS),
         reports=REPORTS_VARIABLE,

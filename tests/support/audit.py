@@ -13,7 +13,7 @@ READ_VERBS: Final = frozenset({"get", "list", "watch"})
 
 
 class AuditedRequest(NamedTuple):
-    """One request. ``name``: with its namespace; ``status``: the HTTP status of the response."""
+    """One request. ``name``: ``namespace/name``, or a name alone; ``status``: the HTTP status."""
 
     user: str
     verb: str
@@ -28,7 +28,7 @@ class AuditedRequest(NamedTuple):
 
 
 class Audit:
-    """The audit log of the requests of ``users``, in a directory of the server."""
+    """The audit log of the requests of ``users``."""
 
     def __init__(self, directory: Path, users: Collection[str]) -> None:
         self._log = directory / "audit.log"

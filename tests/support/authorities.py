@@ -1,4 +1,4 @@
-"""A certificate authority that is made with openssl, as administrators do."""
+"""A certificate authority made with openssl."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PlainAuthority:
         )
 
     def server_context(self) -> ssl.SSLContext:
-        """The TLS settings of a server on loopback with the server certificate."""
+        """The TLS settings of a server with ``certificate``."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
         return context

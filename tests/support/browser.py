@@ -1,7 +1,6 @@
-"""A real Chromium without a screen, driven by the DevTools protocol over its WebSocket.
+"""A headless Chromium for tests of the console, driven by the DevTools protocol.
 
-For tests of the console. Chromium gets its own profile, and resolves no name but 127.0.0.1, so
-that it reaches no network. This module only signals processes that it has started.
+Chromium resolves no name but 127.0.0.1, so that it reaches no network.
 """
 
 from __future__ import annotations
@@ -45,11 +44,11 @@ KEYS: Final[Mapping[str, tuple[int, str]]] = {
     "ArrowRight": (39, ""),
     "ArrowDown": (40, ""),
 }
-"""The names of keys, with their code and the text that they type."""
+"""Name of a key -> Windows key code, and the text that the key types."""
 
 
 class View(NamedTuple):
-    """The size of a page in CSS pixels, and its user's colour scheme ("light" or "dark")."""
+    """Size of a page in CSS pixels. ``scheme``: the preferred colours, "light" or "dark"."""
 
     width: int = 1280
     height: int = 900
@@ -57,7 +56,7 @@ class View(NamedTuple):
 
 
 class ScriptFailed(AssertionError):
-    """An expression that a test evaluates in a page has thrown an error."""
+    """An expression that was evaluated in a page threw an error."""
 
 
 def require_chromium() -> None:
@@ -85,7 +84,7 @@ class Browser:
                 self._pages[body["sessionId"]].record(body["method"], body["params"])
 
     async def send(self, method: str, session: str = "", **parameters: object) -> dict[str, Any]:
-        """Send a command and return its result. Raises AssertionError with the protocol's error."""
+        """Send a command; return the result. Raises AssertionError with the protocol's error."""
         number = next(self._numbers)
         self._answers[number] = asyncio.get_running_loop().create_future()
         body: dict[str, object] = {"id": number, "method": method, "params": parameters}
@@ -110,7 +109,7 @@ class Browser:
 
 
 class Page:
-    """One page. ``errors``: messages of its console; ``requests``: the URLs that it requested."""
+    """One page. ``errors``: errors and warnings; ``requests``: the requested URLs."""
 
     def __init__(self, browser: Browser, session: str) -> None:
         self.session = session
@@ -119,11 +118,9 @@ class Page:
         self.browser = browser
 
     async def send(self, method: str, **parameters: object) -> dict[str, Any]:
-        """Send a command to this page."""
         return await self.browser.send(method, self.session, **parameters)
 
     def record(self, event: str, body: dict[str, Any]) -> None:
-        """Record an event of the page."""
         match event:
             case "Runtime.exceptionThrown":
                 details = body["exceptionDetails"]
@@ -136,7 +133,6 @@ class Page:
                 self.requests.append(body["request"]["url"])
 
     async def show_as(self, view: View) -> None:
-        """Change the size and the preferred colours."""
         await self.send(
             "Emulation.setDeviceMetricsOverride",
             width=view.width,
@@ -148,7 +144,7 @@ class Page:
         await self.send("Emulation.setEmulatedMedia", features=features)
 
     async def evaluate(self, expression: str) -> Any:
-        """Return the value of an expression; if it is a promise, await it. Raises ScriptFailed."""
+        """Return the value of an expression, or of its promise. Raises ScriptFailed."""
         answer = await self.send(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -157,7 +153,7 @@ class Page:
         return answer["result"].get("value")
 
     async def expect(self, expression: str) -> Any:
-        """Wait until an expression is true; return its value. Fails with the text of the page."""
+        """Wait until an expression is true; return the value."""
         for _ in attempts():
             value = await self.evaluate(expression)
             if value:
@@ -174,7 +170,7 @@ class Page:
         await self.send("Input.dispatchKeyEvent", type="keyUp", **{**event, "text": ""})
 
     async def point_at(self, selector: str) -> None:
-        """Move the pointer to the middle of the first element that matches."""
+        """Move the pointer to the middle of the first element that matches a CSS selector."""
         box = await self.evaluate(
             f"document.querySelector({selector!r}).getBoundingClientRect().toJSON()"
         )
@@ -193,7 +189,7 @@ class Page:
 
 @asynccontextmanager
 async def running_browser(directory: Path) -> AsyncIterator[Browser]:
-    """Run Chromium with its profile in ``directory`` while the context is active."""
+    """Run Chromium with a profile in ``directory``."""
     program = shutil.which(BROWSER_PROGRAM)
     assert program is not None, "call require_chromium() first"
     with (directory / "chromium.log").open("wb") as log:
@@ -220,7 +216,7 @@ async def running_browser(directory: Path) -> AsyncIterator[Browser]:
 
 
 async def _debugger_of(directory: Path, process: asyncio.subprocess.Process) -> str:
-    """Return the URL of the DevTools, from the file to which Chromium writes port and path."""
+    """Return the DevTools URL from the file to which Chromium writes port and path."""
     file = directory / "DevToolsActivePort"
     for _ in attempts(START_DEADLINE_S):
         lines = file.read_text(encoding="ascii").split() if file.exists() else []

@@ -1,7 +1,7 @@
 """Cluster facts from one round of listings, for tests and benchmarks of reclaim.
 
-A listing is trusted only if it was read to the end, was taken after the claims were read, and is
-not empty for a kind that every cluster has.
+A listing is trusted if it is complete, newer than the claims, and not empty for a kind of
+``NEVER_EMPTY``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class KindListing(NamedTuple):
 
 
 class ListedObjects(NamedTuple):
-    """The results of the listings."""
+    """The objects of all listings."""
 
     pods: Iterable[PodState] = ()
     nodes: Iterable[NodeState] = ()
@@ -44,9 +44,8 @@ T = TypeVar("T")
 class ClusterSnapshot:
     """Facts from one round of listings.
 
-    ``listings``: one for each kind that was listed. ``claims_read``: when the claims of addresses
-    were read from etcd, by the clock of the listings. A method that needs a trusted listing returns
-    an uncertain ``MissingOwner`` if the listing is not trusted.
+    ``claims_read``: when the claims were read from etcd. A method that can return ``MissingOwner``
+    needs a trusted listing; without one, the ``MissingOwner`` is uncertain.
     """
 
     __slots__ = (
@@ -86,42 +85,35 @@ class ClusterSnapshot:
         self.observed_at = claims_read if pods is None else pods.taken
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """The Pod, from a trusted listing."""
         return self._answer("Pod", self._pods.get((namespace, name)), f"{namespace}/{name}")
 
     def pod_of_uid(self, uid: str) -> PodState | None:
-        """The Pod with this UID, from any listing."""
         return self._by_uid.get(uid)
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """A Pod of a VM instance or IPAMClaim, preferably a living Pod; from any listing."""
+        """A Pod of a VM instance or IPAMClaim, preferably a living Pod."""
         return self._launchers.get((namespace, name))
 
     def reporter(self, address: str) -> PodState | None:
-        """The living Pod whose status has this address, from any listing."""
+        """The living Pod whose status has this address."""
         return self._reporters.get(address)
 
     def node(self, name: str) -> NodeState | MissingOwner:
-        """The node, from a trusted listing."""
         return self._answer("Node", self._nodes.get(name), name)
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """The StatefulSet, from a trusted listing."""
         entry = self._stateful_sets.get((namespace, name))
         return self._answer("StatefulSet", entry, f"{namespace}/{name}")
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
-        """The VM instance, from a trusted listing."""
         entry = self._vmis.get((namespace, name))
         return self._answer("VirtualMachineInstance", entry, f"{namespace}/{name}")
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
-        """The VM, from a trusted listing."""
         entry = self._vms.get((namespace, name))
         return self._answer("VirtualMachine", entry, f"{namespace}/{name}")
 
     def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
-        """The IPAMClaim, from a trusted listing."""
         entry = self._ipam_claims.get((namespace, name))
         return self._answer("IPAMClaim", entry, f"{namespace}/{name}")
 
@@ -145,7 +137,7 @@ def _launchers(pods: Iterable[PodState]) -> dict[tuple[str, str], PodState]:
 
 
 def doubt_of(kind: Kind, size: int, listing: KindListing | None, claims_read: Moment) -> str:
-    """Why a listing is not trusted; "" if it is trusted."""
+    """Why a listing is not trusted; "" for a trusted listing."""
     if listing is None:
         return f"{kind} objects were not listed"
     if not listing.complete:

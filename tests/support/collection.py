@@ -1,6 +1,6 @@
-"""Saves CPU time in the collection of tests, which every worker repeats, and in Go programs.
+"""Saves CPU time in the collection of tests, and in the Go programs that tests start.
 
-The hooks here are hooks of ``tests/conftest.py``.
+The hook here is a hook of ``tests/conftest.py``.
 """
 
 from __future__ import annotations
@@ -15,23 +15,20 @@ import pytest
 from core.process.python_garbage_collector import gc_paused
 
 GO_HEAP_GROWTH_PERCENT: Final = "400"
-"""etcd, Kubernetes and containerd collect garbage when the heap has grown by this; default 100.
+"""The value of GOGC; Go's default is 100.
 
-An API server then needs a fifth less CPU time, and 150 MB more memory.
+With 400 an API server needs a fifth less CPU time, and 150 MB more memory.
 """
 
 
 def start_go_programs_with_large_heaps() -> None:
-    """Set the variable that the runtime of Go reads; all programs that tests start inherit it."""
+    """Set GOGC, which all programs that tests start inherit."""
     os.environ.setdefault("GOGC", GO_HEAP_GROWTH_PERCENT)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Pause the garbage collector while tests are collected; exclude the existing objects from it.
-
-    These objects, a million for modules and tests, live until the end of the run.
-    """
+    """Pause the garbage collector; then exempt all existing objects, which live until the end."""
     with gc_paused():
         collected = yield
         gc.freeze()

@@ -1,7 +1,7 @@
-"""A console of a small cluster with a past: two nodes, three pools, and two hours of events.
+"""A console of a small cluster: two nodes, three pools, and two hours of events.
 
-The clock of the cluster is set by hand and stands still at the end, so that a released address
-stays in its cool-down while a browser reads. Everything else is real.
+The cluster's clock is simulated. It stops after the last event, so that a released address stays in
+its cool-down.
 """
 
 from __future__ import annotations
@@ -36,26 +36,21 @@ START_MS: Final = 1_767_268_800_000
 
 MINUTE_MS: Final = 60_000
 HELD_ADDRESS: Final = "10.6.0.17"
-"""An address that web-1 held from 12:02 to 12:05, and web-0 since 12:10."""
+"""web-1 holds this address from 12:02 to 12:05, and web-0 holds it from 12:10 on."""
 
 COOLING_DOWN: Final = "10.6.0.23"
-"""The only assignable address of pool ``lan`` besides ``HELD_ADDRESS``.
-
-web-3 held it from 13:00 to 14:00.
-"""
+"""The last free address of pool ``lan``; web-3 holds it from 13:00 to 14:00."""
 
 RELEASE_TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 """The trace id of the release of ``COOLING_DOWN``; no other event has a trace id."""
 
 WIDE_REQUEST: Final = SelectionRequest("eth0", default_ipv4_pools=("wide",))
-"""A request for an address of the pool ``wide``."""
-
 HOSTILE_TEXT: Final = "<img src=x onerror=alert(1)>"
-"""The reason of a quarantine: a page must show it as text."""
+"""The reason of a quarantine, which a page must show as text."""
 
 
 class ConsoleHarness(NamedTuple):
-    """The URL of the console, its source, and the nodes of its cluster."""
+    """A console and the nodes of its cluster. ``source``: what the console reads."""
 
     url: str
     source: ConsoleSource
@@ -98,7 +93,7 @@ async def served_console(
     *,
     recheck_s: float = ACCESS_RECHECK_S,
 ) -> AsyncIterator[str]:
-    """Serve a console on a free port; yield its URL. Without ``access`` every client may read."""
+    """Serve a console on a free port; yield the URL. Without ``access`` every client may read."""
     server = ConsoleServer(source, access, actions, recheck_s=recheck_s)
     port = TcpPort(server.app(), "console", CONNECTIONS_MAX)
     await port.open("127.0.0.1", 0, "--port")
@@ -110,7 +105,7 @@ async def served_console(
 
 
 async def _write_events(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness) -> None:
-    """Write the events; ``clock`` is set to minutes after 12:00.
+    """Write the events, at minutes after 12:00.
 
     Until 12:20 the pool ``lan`` has only one address, so the ADD of web-9 is refused.
     """
@@ -147,11 +142,11 @@ async def _write_events(clock: _Clock, node_a: NodeHarness, node_b: NodeHarness)
     await node_a.add(pod("web-3"))
     clock.set(120)
     await _release(node_a, pod("web-3"))
-    clock.set(120.1)  # six seconds later: the last event is in the past
+    clock.set(120.1)  # six seconds after the last event
 
 
 def _coordinator(mode: str) -> RecordDefined:
-    """The record of a SpiderCoordinator, as a controller writes it."""
+    """The record that a controller writes for a SpiderCoordinator."""
     settings = {"mode": f'"{mode}"', "hijackCIDR": '["169.254.0.0/16"]', "podCIDRType": '"auto"'}
     coordinator = Coordinator(
         settings,
@@ -176,7 +171,7 @@ async def _release(node: NodeHarness, pod_facts: PodFacts) -> None:
 
 
 async def _refuse(node: NodeHarness, name: str) -> None:
-    """Run an ADD that gets no address, and record its refusal as an agent does."""
+    """Run an ADD that gets no address, and record the refusal as an agent does."""
     recorder = RefusalRecorder(node.writer)
     with pytest.raises(AllocationError) as refused:
         await node.add(pod(name))

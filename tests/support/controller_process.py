@@ -1,4 +1,4 @@
-"""Runs controllers as processes: starts them by the real entry point, kills and queries them."""
+"""Controllers that run as processes, started by their real entry point."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class ControllerProcess:
         return self._process.wait(WAIT_S_MAX)
 
     def get(self, port: int, path: str) -> tuple[int, str]:
-        """Status and body of a request; status 0 if the connection fails."""
+        """Send a GET request; return status and body. The status is 0 if the connection fails."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
                 return answer.status, answer.read().decode()
@@ -108,7 +108,7 @@ class ControllerProcess:
         return sum(values) if values else None
 
     async def until_metric(self, name: str, value: float) -> None:
-        """Wait until a metric has a value."""
+        """Wait until the sum of a metric's samples is ``value``."""
         deadline = time.monotonic() + WAIT_S_MAX
         while await asyncio.to_thread(self.sample, name) != value:
             if time.monotonic() > deadline:

@@ -1,7 +1,6 @@
-"""Counts executions, kills and violations of the workflow fault tests over all processes of a run.
+"""Counts executions, kills and violations of the workflow fault tests.
 
-The counters are printed at the end of a run, to show that faults did happen. A worker process
-passes its counters to the main process when it ends. The hooks here are hooks of
+The end of a test run prints the sums, to show that faults did happen. The hooks here are hooks of
 ``tests/conftest.py``.
 """
 
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 OUTPUT_KEY = "workflow_faults"
-"""The key of the counters in a worker's output."""
+"""The key of the counters in the output of a pytest-xdist worker."""
 
 
 class Counters:
@@ -24,7 +23,7 @@ class Counters:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In a worker, pass the counters to the main process."""
+    """In a pytest-xdist worker, pass the counters to the main process."""
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
         output[OUTPUT_KEY] = (Counters.executions, Counters.kills, Counters.violations)
@@ -32,7 +31,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Add the counters of a worker; a crashed worker has none."""
+    """In the main process, add the counters of a worker. A crashed worker passes none."""
     output: dict[str, Any] = getattr(node, "workeroutput", {})
     executions, kills, violations = output.get(OUTPUT_KEY, (0, 0, 0))
     Counters.executions += executions

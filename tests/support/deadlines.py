@@ -1,6 +1,6 @@
-"""Deadlines of tests that wait for a condition: seconds, never a number of attempts.
+"""Deadlines in seconds for tests that wait for a condition.
 
-How many attempts a machine makes in a second depends on its load.
+A limit on attempts would depend on the load of the machine.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from itertools import count
 from tests.support.emulation import EMULATION_VARIABLE
 
 DEADLINE_S = 600.0 if EMULATION_VARIABLE in os.environ else 60.0
-"""Seconds that a test waits for a condition: ten times as long on an emulated processor."""
+"""Seconds that a test waits for a condition; an emulated processor gets ten times as many."""
 
 
 def attempts(seconds: float = DEADLINE_S) -> Iterator[int]:
-    """Yield the numbers of attempts, from 0, until the deadline; yield at least one number."""
+    """Yield 0, 1, 2, ... until the deadline; yield at least one number."""
     ends = time.monotonic() + seconds
     for number in count():
         yield number

@@ -1,7 +1,6 @@
-"""The open descriptors of this process, for tests that prove that none leaks.
+"""The open descriptors of this process, for tests that prove that no descriptor leaks.
 
-Compare sets and assert on new members: the garbage collector may close descriptors of earlier tests
-at any time, so the number may fall while a test runs.
+Compare sets, not numbers: the garbage collector may close descriptors of earlier tests at any time.
 """
 
 from __future__ import annotations
@@ -16,5 +15,5 @@ def open_descriptors() -> set[str]:
         try:
             descriptors.add(f"{path.name} {path.readlink()}")
         except FileNotFoundError:
-            continue  # the descriptor that lists them
+            continue  # the descriptor of this listing
     return descriptors

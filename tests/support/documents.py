@@ -1,7 +1,7 @@
-"""Reads the code blocks of documents with Sybil; tests run those marked ``sh`` unchanged.
+"""Reads the code blocks of documents; tests run the blocks marked ``sh`` unchanged.
 
-A block marked ``text`` directly after a block marked ``sh`` is the output of the ``sh`` block. A
-run writes outputs (``Page.write``); do not edit them by hand.
+A ``text`` block directly after an ``sh`` block is the output of the ``sh`` block. ``Page.write``
+writes the outputs; do not edit outputs by hand.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 RUNNABLE = "sh"
 OUTPUT: Final = "text"
 UNDO: Final = "## Undo"
-"""The heading of the steps that undo the steps before it."""
+"""The heading above the steps that undo all earlier steps."""
 
 COMMAND_S: Final = 300.0
 
@@ -36,12 +36,11 @@ VARYING: Final = (
     (re.compile(r"@if\d+"), "@IF"),
     (re.compile(r" +"), " "),
 )
-"""Patterns of text that differs from run to run, each with its replacement: suffixes of Pods, ages,
-times, random links and addresses, and the node of a Pod at the end of a line."""
+"""Patterns of text that differs from run to run, each with its replacement."""
 
 
 class Step(NamedTuple):
-    """Lines to run, and their output; None if the document does not show it."""
+    """Lines to run. ``output``: the text of the ``text`` block that follows, or None."""
 
     script: str
     output: str | None
@@ -57,7 +56,7 @@ class Page:
 
     @property
     def steps(self) -> list[Step]:
-        """The steps in order."""
+        """The runnable blocks, each with its output."""
         return [
             Step(block.lexemes["source"], output)
             for block, output in zip(self._blocks, self._outputs(), strict=True)
@@ -74,7 +73,7 @@ class Page:
         )
 
     def write(self, outputs: Sequence[str]) -> None:
-        """Write the output of each step into the document, if the document shows it."""
+        """Replace the outputs that the document shows. ``outputs``: one for each step."""
         text = self._path.read_text("utf-8")
         printed = iter(outputs)
         changes = []
@@ -92,7 +91,7 @@ class Page:
         self._path.write_text(text, "utf-8")
 
     def _outputs(self) -> list[str | None]:
-        """For each block the text of the output block after it, or None."""
+        """For each block, the text of the ``text`` block that follows, or None."""
         following = [*self._blocks[1:], None]
         return [
             str(block.lexemes["source"])
@@ -110,14 +109,14 @@ def fenced_blocks(path: Path) -> list[tuple[str, str]]:
 
 
 def shell_blocks(path: Path) -> list[str]:
-    """The runnable blocks of a document, in their order."""
+    """The text of the runnable blocks of a document, in order."""
     parser = CodeBlockParser(RUNNABLE, _read)
     document = Document.parse(str(path), parser)
     return [str(example.parsed) for example in document.examples()]
 
 
 def comparable_lines(text: str) -> list[str]:
-    """The lines of an output, without text that differs from run to run."""
+    """The lines of an output, with the replacements of ``VARYING``."""
     for pattern, word in VARYING:
         text = pattern.sub(word, text)
     return [line.strip() for line in text.strip().splitlines()]
@@ -144,4 +143,4 @@ def run_script(
 
 
 def _read(_: Example) -> None:
-    """Do nothing: tests run whole documents, and no single block."""
+    """Do nothing: Sybil needs an evaluator, but tests run whole documents."""

@@ -1,8 +1,7 @@
-"""Marks for tests that cannot run on an emulated processor: there they are skipped.
+"""Marks that skip a test on an emulated processor (``make test-arm64``).
 
-``make test-arm64`` runs tests in qemu's user emulation and in an emulated machine
-(scripts/arm64.sh). The emulated machine has its own arm64 kernel, so only tests with tight
-deadlines are skipped there.
+qemu's user emulation lacks some system calls. An emulated machine has a real arm64 kernel, so only
+tests with tight deadlines are skipped there.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ MACHINE_EMULATION: Final = "machine"
 
 
 def _skipped_in(detail: str, *emulations: str) -> pytest.MarkDecorator:
-    """Return the mark that skips a test in these emulations."""
     emulated = os.environ.get(EMULATION_VARIABLE) in emulations
     return pytest.mark.skipif(emulated, reason=needs(REAL_PROCESSOR, detail))
 

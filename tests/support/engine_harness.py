@@ -1,4 +1,4 @@
-"""The harness of the engine's tests: a store, activities with state, workers and a client."""
+"""The harness of the workflow engine's tests: a store, activities, workers and a client."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class EngineHarness:
-    """The cluster of one test; ``close`` stops its workers."""
+    """The workers and the client of one test, on one store."""
 
     def __init__(self, store: KeyValueStore) -> None:
         self.store = store
@@ -51,7 +51,7 @@ class EngineHarness:
         store: KeyValueStore | None = None,
         clock: Clock | None = None,
     ) -> Worker:
-        """Start a worker."""
+        """Start a worker and wait until it is ready."""
         worker = Worker(
             store or self.store,
             self.keys,
@@ -76,15 +76,14 @@ class EngineHarness:
         return await read_history(self.store, self.client.keys, handle.workflow_id, handle.run_id)
 
     async def event_types(self, handle: WorkflowHandle) -> list[str]:
-        """The event types of a run's history."""
         return [event.event_type for event in await self.history(handle)]
 
     async def head(self, workflow_id: str, run_id: str = "") -> RunHead:
-        """The status of a run."""
+        """The head of a run; by default, of the newest run of the id."""
         return (await self.visibility.describe(workflow_id, run_id)).head
 
     async def until_status(self, workflow_id: str, status: ExecutionStatus) -> RunHead:
-        """Wait until the newest run of an id has this status."""
+        """Wait until the newest run of a workflow id has this status."""
 
         async def reached() -> RunHead | None:
             head = await self.head(workflow_id)
@@ -93,7 +92,7 @@ class EngineHarness:
         return await eventually(reached)
 
     async def find_violations(self) -> tuple[int, list[str]]:
-        """Return the number of executions and all violations in their histories."""
+        """Return the number of executions, and all violations in the histories."""
         keys = self.client.keys
         ranges = [Get(*keys.range_of(kind)) for kind in ("open", "closed", "event")]
         opened, closed, segments = (result.kvs for result in (await self.store.read(ranges)).ranges)
@@ -108,7 +107,7 @@ class EngineHarness:
         return len(heads), faults
 
     async def kill_worker(self, worker: Worker) -> None:
-        """Kill a worker: it releases nothing, and its lease expires immediately."""
+        """Stop a worker as a crash does, and expire its lease immediately."""
         term = worker.term
         await worker.abandon()
         self.workers.remove(worker)
@@ -117,7 +116,7 @@ class EngineHarness:
 
     async def close(self) -> None:
         """Stop all workers and close the client."""
-        self.activities.gate.set()  # activities that wait for the gate end
+        self.activities.gate.set()  # ends the activities that wait for the gate
         for worker in self.workers:
             await worker.close()
         await self.client.close()

@@ -13,7 +13,7 @@ from workflows.model.errors import ApplicationError
 QUICK = workflow.ActivityOptions(
     start_to_close_s=20, retry=workflow.RetryPolicy(initial_interval_s=0.01)
 )
-"""Options of an activity that is retried soon, and without a limit."""
+"""Retries after 10 ms, without a limit."""
 
 THRICE = QUICK._replace(
     retry=workflow.RetryPolicy(
@@ -23,13 +23,13 @@ THRICE = QUICK._replace(
         pause_when_exhausted=True,
     )
 )
-"""Options of an activity with three attempts; after the third failure the execution is paused."""
+"""Three attempts; after the third failure the execution is paused."""
 
 SOON_S = 0.05
 
 
 class ActivityLimits(NamedTuple):
-    """Timeouts and retries of one activity; 0: without a limit."""
+    """Timeouts and retries of one activity. 0 means no limit."""
 
     start_to_close_s: float
     heartbeat_s: float = 0.0
@@ -39,10 +39,10 @@ class ActivityLimits(NamedTuple):
 
 
 class SampleActivities:
-    """Activities and their state.
+    """Activities with state.
 
-    ``calls``: the started activities. ``failures_left``: how many further attempts of ``work``
-    fail. ``gate``: opens for ``wait``. ``begun``: whether ``wait`` has started.
+    ``calls``: a word for each started attempt. ``failures_left``: the number of further attempts of
+    ``work`` that fail. ``gate``: ends ``wait``. ``begun``: ``wait`` has started.
     ``received_details``: the heartbeat details that each attempt of ``climb`` received.
     """
 
@@ -68,7 +68,6 @@ class SampleActivities:
 
     @activity.defn()
     async def wait(self) -> str:
-        """Wait until the gate opens."""
         self.begun.set()
         self.calls.append("wait")
         await self.gate.wait()
@@ -81,7 +80,7 @@ class SampleActivities:
 
     @activity.defn()
     async def climb(self) -> str:
-        """Send a heartbeat with details; the first attempt then waits until the gate opens."""
+        """Send a heartbeat with details; the first attempt then waits for ``gate``."""
         info = activity.info()
         self.received_details.append(info.heartbeat_details)
         activity.heartbeat(f"step {info.attempt}")
@@ -92,7 +91,7 @@ class SampleActivities:
 
 @workflow.defn()
 class Chain:
-    """Runs activities one after the other, with a timer between them."""
+    """Runs activities with ``THRICE`` one after the other, each followed by an optional timer."""
 
     @workflow.run
     async def run(self, words: list[str], pause_s: float = 0.0) -> list[str]:
@@ -106,7 +105,7 @@ class Chain:
 
 @workflow.defn()
 class Steady:
-    """Runs activities one after the other; each is retried without a limit."""
+    """Runs activities with ``QUICK`` one after the other, each followed by a timer."""
 
     @workflow.run
     async def run(self, words: list[str], pause_s: float = 0.0) -> list[str]:
@@ -119,7 +118,7 @@ class Steady:
 
 @workflow.defn()
 class Poisoned:
-    """Runs an activity whose error is not retried, and returns the type of the error."""
+    """Runs an activity whose error is not retried; returns the error's type."""
 
     @workflow.run
     async def run(self) -> str:
@@ -132,7 +131,7 @@ class Poisoned:
 
 @workflow.defn()
 class Waiting:
-    """Runs an activity with the given limits; returns its result, or the type of its error."""
+    """Runs an activity with ``limits``; returns the activity's result, or the error's type."""
 
     @workflow.run
     async def run(self, name: str, limits: ActivityLimits) -> str:
@@ -155,7 +154,7 @@ class Waiting:
 
 @workflow.defn()
 class Saga:
-    """A saga: compensates its first step when the second step fails or the saga is cancelled."""
+    """Compensates the first step when the second step fails or is cancelled."""
 
     @workflow.run
     async def run(self, pauses: bool = False) -> list[str]:
@@ -174,7 +173,7 @@ class Saga:
 
 @workflow.defn()
 class Basket:
-    """A basket of things. Signals put things in and close it, a query counts, an update takes."""
+    """Collects things until a signal closes the basket; returns the things."""
 
     def __init__(self) -> None:
         self.things: list[str] = []
@@ -205,7 +204,7 @@ class Basket:
 
     @workflow.update
     async def brood(self) -> None:
-        """Wait for more things than any test puts in."""
+        """Never complete: no test puts in more than 1,000 things."""
         await workflow.wait_condition(lambda: len(self.things) > 1_000)
 
     @workflow.validator("take")
@@ -260,7 +259,7 @@ class Companion:
 
 @workflow.defn()
 class Parent:
-    """Runs a child; returns its result, or the type of its error."""
+    """Runs a child; returns the child's result, or the error's type."""
 
     @workflow.run
     async def run(self, child_id: str) -> list[str]:
@@ -310,7 +309,7 @@ class Dynasty:
 
 @workflow.defn()
 class Sleeper:
-    """Sleeps; when it is cancelled, it runs an activity before it ends."""
+    """Sleeps; runs an activity when the sleep is cancelled."""
 
     @workflow.run
     async def run(self, seconds: float = 86_400.0) -> str:
@@ -325,7 +324,7 @@ class Sleeper:
 
 @workflow.defn()
 class Counting:
-    """Continues as new ``remaining`` times; returns the id of the run that it continues."""
+    """Continues as new ``remaining`` times; returns the id of the last run but one."""
 
     @workflow.run
     async def run(self, remaining: int) -> str:
@@ -336,7 +335,7 @@ class Counting:
 
 @workflow.defn()
 class Relay:
-    """Continues as new a few times, and waits in the last run."""
+    """Continues as new ``remaining`` times; the last run sleeps."""
 
     def __init__(self) -> None:
         self.remaining = 0
@@ -355,7 +354,7 @@ class Relay:
 
 @workflow.defn()
 class Courier:
-    """Sends two signals to another execution."""
+    """Sends two signals to a ``Basket``."""
 
     @workflow.run
     async def run(self, workflow_id: str) -> str:
@@ -370,7 +369,7 @@ class Courier:
 
 @workflow.defn()
 class Endless:
-    """Sleeps again and again, and does not continue as new."""
+    """Sleeps in an endless loop, without continue-as-new."""
 
     @workflow.run
     async def run(self) -> None:
@@ -389,7 +388,7 @@ class Greedy:
 
 @workflow.defn()
 class Deadly:
-    """Runs the activity ``deadly`` of a test, which kills its worker."""
+    """Runs the activity ``deadly``, which tests define and which kills the worker."""
 
     @workflow.run
     async def run(self, attempts: int) -> None:

@@ -1,9 +1,4 @@
-"""Clusters of real etcd members on loopback: start, stop, kill and pause members.
-
-For tests and benchmarks. All files are in the given directory, all ports are unused ports of
-127.0.0.1. This module only signals processes that it has started. Without an ``etcd`` on PATH, the
-start fails with the reason.
-"""
+"""Clusters of real etcd members on loopback, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -47,7 +42,7 @@ class Certificates(NamedTuple):
 
 
 class EtcdMember:
-    """An etcd process and its directory; the process can be stopped and started again."""
+    """A directory, and an etcd process that can be stopped and started again."""
 
     def __init__(self, name: str, directory: Path, *, secure: bool) -> None:
         self.name = name
@@ -73,11 +68,10 @@ class EtcdMember:
 
     @property
     def pid(self) -> int:
-        """The process id of the running member."""
         return self._running().pid
 
     def launch(self, flags: Sequence[str]) -> None:
-        """Start the process and return immediately; ``wait_healthy`` waits until it serves."""
+        """Start the process; do not wait until the member is healthy."""
         program = shutil.which("etcd")
         if program is None:
             raise EtcdFailed("there is no etcd on PATH: install Debian's etcd-server")
@@ -99,7 +93,7 @@ class EtcdMember:
             )
 
     def wait_healthy(self) -> None:
-        """Wait until the member is healthy. Raises EtcdFailed with the end of its log."""
+        """Wait until the member is healthy. Raises EtcdFailed with the end of the log."""
         deadline = time.monotonic() + START_DEADLINE_S
         while not self.is_healthy():
             if self._running().poll() is not None or time.monotonic() > deadline:
@@ -115,7 +109,6 @@ class EtcdMember:
         return "\netcd_server_is_leader 1\n" in self._probe("metrics")
 
     def log(self) -> str:
-        """The content of the member's log."""
         return (self.directory / "etcd.log").read_text(errors="replace")
 
     def stop(self) -> None:
@@ -133,11 +126,11 @@ class EtcdMember:
             time.sleep(_POLL_S)
 
     def resume(self) -> None:
-        """Continue a stopped process."""
+        """Continue a paused process."""
         self._running().send_signal(signal.SIGCONT)
 
     def metric(self, name: str) -> float:
-        """The value of a series, named with its labels; 0 if the member has no such series."""
+        """The value of a series, given as ``name{labels}``; 0 if the series is missing."""
         lines = self._probe("metrics").splitlines()
         values = (line.rpartition(" ") for line in lines if line.startswith(name))
         return next((float(value) for series, _, value in values if series == name), 0.0)
@@ -147,7 +140,7 @@ class EtcdMember:
         if process is None:
             return
         process.send_signal(number)
-        # A stopped process handles no other signal before SIGCONT.
+        # A paused process handles SIGTERM only after SIGCONT.
         process.send_signal(signal.SIGCONT)
         try:
             process.wait(STOP_DEADLINE_S)
@@ -156,7 +149,7 @@ class EtcdMember:
             process.wait()
 
     def _is_stopped(self) -> bool:
-        # The kernel stops each thread separately, at its next signal check.
+        # The kernel stops each thread separately.
         stats = Path(f"/proc/{self.pid}/task").glob("*/stat")
         return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
 
@@ -177,7 +170,7 @@ class EtcdMember:
 class EtcdCluster:
     """A cluster of members; the context manager starts and kills them.
 
-    ``flags``: for every member. ``durable``: whether data are synced to disk, for benchmarks.
+    ``flags``: for every member. ``durable``: whether data are synced to disk.
     """
 
     def __init__(
@@ -263,7 +256,7 @@ class EtcdCluster:
         return next(member for member in self.members if member.endpoint == endpoint)
 
     def etcdctl(self, *arguments: str) -> str:
-        """Run ``etcdctl`` against the cluster and return what it prints."""
+        """Run ``etcdctl`` on the cluster; return the standard output. Raises EtcdFailed."""
         urls = ",".join(member.url for member in self.members)
         command = ["etcdctl", f"--endpoints={urls}", *arguments]
         completed = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -275,7 +268,7 @@ class EtcdCluster:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Unused ports of 127.0.0.1 that no other test run uses either."""
+    """Unused ports of 127.0.0.1; concurrent test runs get different ports."""
     ports: list[int] = []
     while len(ports) < count:
         port = next(_reserved_ports())
@@ -291,10 +284,9 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 @functools.cache
 def _reserved_ports() -> Iterator[int]:
-    """Cycle through a range of ports that an abstract socket reserves for this process.
+    """Cycle through ports that this process reserves by the name of an abstract socket.
 
-    Another process may bind a free port before this process uses it. So concurrent test runs and
-    successive calls must not return the same port.
+    Without a reservation, another test run could bind a free port before this process uses it.
     """
     for start in range(_PORTS.start, _PORTS.stop, _SLICE):
         name = socket.socket(socket.AF_UNIX)

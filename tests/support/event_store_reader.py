@@ -1,6 +1,6 @@
 """Reads the state keys and the log directly from etcd, and checks the invariants.
 
-For tests that run whole processes and have no client of etcd. Each call opens and closes a client.
+For tests that run whole processes. Each call opens and closes an etcd client.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class EventStoreReader:
         return self._run(lambda store: read_ledger(store, Keys(CLUSTER)))
 
     def read_claims(self) -> dict[str, str]:
-        """Return the claimed addresses, each with the Pod that holds it."""
+        """Claimed address -> the Pod that holds the address."""
         return {address: held.claim.pod for address, held in self.read_ledger().claims.items()}
 
     def find_violations(self) -> list[str]:
-        """Check the whole log; return the violations of invariants."""
+        """Return all violations of invariants in the log."""
         return self._run(_find_violations)
 
     def _run(self, read: Callable[[EtcdStore], Awaitable[T]]) -> T:

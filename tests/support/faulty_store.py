@@ -1,6 +1,6 @@
-"""Stores for tests: a memory store that ignores ``close``, and a store with faults of a network.
+"""Stores for tests: one ignores ``close``, and one simulates network faults.
 
-A fault is one of the connection, so each request is applied completely or not at all.
+With a fault, a request is still applied completely or not at all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.eventstore.memory_store import MemoryStore
 
 
 class UnclosedMemoryStore(MemoryStore):
-    """A memory store that stays usable when a process of a test closes it."""
+    """A memory store that stays usable after ``close``."""
 
     async def close(self) -> None:
         """Do nothing: the data must outlive the process."""
@@ -38,7 +38,11 @@ class Fault(Enum):
 
 
 class FaultyStore:
-    """Wraps a ``KeyValueStore`` and adds faults. ``commits``: the number of attempted commits."""
+    """Wraps a ``KeyValueStore`` and adds faults.
+
+    ``commits``: the number of attempted commits. ``is_unavailable``: requests raise
+    StoreUnavailable.
+    """
 
     def __init__(self, store: KeyValueStore) -> None:
         self.store = store
@@ -47,17 +51,16 @@ class FaultyStore:
         self._faults: list[Fault] = []
 
     def fail_next_commits(self, *faults: Fault) -> None:
-        """Apply these faults, in order, to the next commits: one fault to each commit."""
+        """Give each of the next commits one of these faults, in order."""
         self._faults += faults
 
     def heal(self) -> None:
-        """Discard faults that have not been applied yet."""
+        """Discard the remaining faults of ``fail_next_commits``."""
         self._faults.clear()
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        """Commit, with the next fault if one is due."""
         self.commits += 1
         self._check()
         fault = self._faults.pop(0) if self._faults else None
@@ -71,7 +74,6 @@ class FaultyStore:
         return result
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        """Read, unless unavailable."""
         self._check()
         return await self.store.read(gets, revision=revision)
 
@@ -82,41 +84,34 @@ class FaultyStore:
         after: int,
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
-        """Watch the wrapped store; faults do not end a watch, because an etcd client resumes it."""
+        """Watch the wrapped store without faults: an etcd client would resume a failed watch."""
         return self.store.watch(ranges, after=after, is_whole=is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:
-        """Grant, unless unavailable."""
         self._check()
         return await self.store.grant_lease(ttl_s)
 
     async def keep_lease(self, lease: int) -> int:
-        """Keep, unless unavailable."""
         self._check()
         return await self.store.keep_lease(lease)
 
     async def lease_left_s(self, lease: int) -> int:
-        """Return the remaining seconds of a lease, unless unavailable."""
         self._check()
         return await self.store.lease_left_s(lease)
 
     async def revoke_lease(self, lease: int) -> None:
-        """Revoke, unless unavailable."""
         self._check()
         await self.store.revoke_lease(lease)
 
     async def compact(self, revision: int) -> None:
-        """Compact, unless unavailable."""
         self._check()
         await self.store.compact(revision)
 
     async def alarms(self) -> tuple[str, ...]:
-        """The alarms of the wrapped store, unless unavailable."""
         self._check()
         return await self.store.alarms()
 
     async def close(self) -> None:
-        """Close the wrapped store."""
         await self.store.close()
 
     def _check(self) -> None:

@@ -1,13 +1,10 @@
 """Runs the folders of the suite concurrently: ``pytest -n 4`` runs each folder in one process.
 
-A scope is what pytest-xdist runs in one process: here a folder, or a long file. All files with
-tests marked ``uml``, which run in a virtual machine, are one scope: one process boots that machine
-first, and no other process waits for the machine.
+A scope is a group of tests that pytest-xdist runs in one process: a folder, a long file, or all
+files with tests marked ``uml``, which share one virtual machine.
 
-The suite mostly waits, so it is faster with more processes than cores. The tests of a folder stay
-together and in order, because they may share programs that take long to start (a cluster, an API
-server, etcd). Tests of different folders run concurrently and must not depend on anything that is
-shared on this machine: names, ports, processes, mounts.
+The tests of a folder may share programs that start slowly (a cluster, an API server, etcd). Tests
+of different folders run concurrently and must not share names, ports, processes or mounts.
 
 The hooks here are hooks of ``tests/conftest.py``.
 """
@@ -29,7 +26,7 @@ FOLDERS_WITH_SUBFOLDERS: Final = ("tests/kubernetes",)
 """Folders that are scheduled together with their subfolders: their tests share an API server."""
 
 SEPARATE_FILES: Final = ("tests/nodes/test_guides.py",)
-"""Long files that are scheduled apart from their folder, for the price of a second cluster."""
+"""Long files that are scopes of their own, although each starts a cluster of its own."""
 
 LONGEST_FIRST: Final = (
     *("tests/kubernetes", "tests/installation", "tests/nodes", *SEPARATE_FILES, "tests/vm"),
@@ -41,8 +38,8 @@ LONGEST_FIRST: Final = (
 )
 """The scopes that take longest, in the order of their start.
 
-They start early, so that the run does not end with a single long scope. Scopes that wait for
-kubelets, kernels and processes come first, so that other scopes use the CPU meanwhile.
+They start first, so that the run does not end with one long scope. Scopes that mostly wait for
+kubelets, kernels and processes come at the top, and leave the CPU to the following scopes.
 """
 
 
@@ -83,7 +80,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FolderS
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a worker, sort the longest scopes first; all workers must have the same order."""
+    """In a worker, sort tests by ``LONGEST_FIRST``; the order must be the same in all workers."""
     if shared_directory(config) is not None:
         ranks = {scope: rank for rank, scope in enumerate((MACHINE_SCOPE, *LONGEST_FIRST))}
         root = config.rootpath

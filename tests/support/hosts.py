@@ -1,7 +1,6 @@
 """Hosts of a test: network namespaces on one bridge, with host names.
 
-Names are in a separate /etc/hosts, mounted for the processes of the test only. All addresses are in
-namespaces made here, which are deleted when the context ends.
+Only commands of ``Hosts.inside`` can resolve the host names, by a separate /etc/hosts.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ ENTER: Final = 'mount --bind "$0" /etc/hosts && exec "$@"'
 
 
 def run(*command: str) -> None:
-    """Run a command. Raises AssertionError with its error output."""
+    """Run a command. Raises AssertionError with the error output."""
     completed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert completed.returncode == 0, f"{' '.join(command)}: {completed.stderr}"
 
 
 class Hosts:
-    """Some hosts. ``names``: the short name of each host -> all its host names."""
+    """Hosts of one network. ``names``: short name of a host -> all host names of this host."""
 
     def __init__(self, directory: Path, names: Mapping[str, Sequence[str]]) -> None:
         self._prefix = f"owh-{os.getpid()}"
@@ -52,7 +51,6 @@ class Hosts:
             yield
 
     def address(self, name: str) -> str:
-        """The address of a host."""
         return self._addresses[name]
 
     def inside(self, name: str, command: Sequence[str]) -> list[str]:

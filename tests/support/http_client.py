@@ -1,4 +1,4 @@
-"""Requests over connections that stay open, because TLS handshakes take milliseconds of CPU."""
+"""An HTTP client that reuses connections, because TLS handshakes take milliseconds of CPU time."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ class HttpResponse(NamedTuple):
 class HttpClient:
     """A client of one server, for any number of threads.
 
-    A request uses an idle connection or a new connection. If the idle connection turns out to be
-    closed, because the server was restarted, the request is repeated over a new connection.
+    If the server has closed an idle connection, the request is repeated over a new connection.
     Failures of connections are raised as OSError.
     """
 

@@ -1,7 +1,7 @@
-"""A TCP proxy on loopback between a client and a server, which tests interrupt and restore.
+"""A TCP proxy on loopback, which tests interrupt and restore.
 
-As in an outage of a network, no data is lost: data that is sent during the interruption arrives
-afterwards, also if its connection was closed meanwhile.
+No data is lost: data sent during an interruption arrives afterwards, even if the sender has closed
+the connection.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ CHUNK_BYTES: Final = 65_536
 
 
 class InterruptibleProxy:
-    """A proxy to a server, ``host:port``. ``held``: data that clients sent while interrupted."""
+    """A proxy to ``server``, a ``host:port``. ``held``: requests sent while interrupted."""
 
     def __init__(self, server: str) -> None:
         self.held = bytearray()
@@ -51,7 +51,7 @@ class InterruptibleProxy:
         self._forwards_responses.clear()
 
     def interrupt_requests(self) -> None:
-        """Interrupt requests; responses of the server are still forwarded."""
+        """Interrupt requests; still forward responses."""
         self.held.clear()
         self._forwards_requests.clear()
 

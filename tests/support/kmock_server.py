@@ -1,8 +1,7 @@
 """The ``kmock`` package in place of an API server, for machines without kube-apiserver.
 
-kmock stores objects in memory and serves create, get, list, watch, merge and delete with
-finalizers. It has no schemas, webhooks, conflicts, field managers or RBAC, and it cannot be
-stopped; tests that need one of these features are skipped with the reason.
+kmock has no schemas, webhooks, conflicts, field managers or RBAC, and it cannot be restarted. Tests
+that need one of these features are skipped.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ PLURALS: Final = frozenset(collection.rpartition("/")[2] for collection in COLLE
 
 
 class Emulator(KubernetesEmulator):
-    """The emulator of kmock, with the metadata that a real server adds, and creation by apply."""
+    """kmock's emulator, extended by the metadata of a real server and by creation with apply."""
 
     _versions = itertools.count(1)
 
@@ -95,7 +94,7 @@ def _update(body: dict[str, Any], stored: Mapping[str, Any]) -> None:
 
 
 class MockServer(ApiServer):
-    """A kmock server with the interface of ``ApiServer``; skips tests that need more."""
+    """A kmock server with the interface of ``ApiServer``. Unsupported methods skip the test."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -131,29 +130,25 @@ class MockServer(ApiServer):
 
     @property
     def url(self) -> str:
-        """The URL of the server."""
         return self._url
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        """Ignore ``apply``, because kmock needs no CRDs; skip a test that needs another command."""
+        """Ignore ``apply``, because kmock needs no CRDs; skip the test for any other command."""
         if arguments[0] != "apply":
             skip_unsupported("kubectl")
         return ""
 
     def start(self) -> None:
-        """Skip the test: a restart is not supported."""
         skip_unsupported("a restart")
 
     def kill(self) -> None:
-        """Skip the test: a crash is not supported."""
         skip_unsupported("a crash")
 
     def _send(
         self, method: str, path: str, body: object = None, content: str = "application/json"
     ) -> HttpResponse:
         target = path.partition("?")[0]
-        # kmock does not delete collections, merges a PUT into the stored object, and answers a POST
-        # with 200.
+        # kmock cannot delete a collection, handles PUT as a merge, and answers POST with 200.
         if method == "DELETE" and target.rpartition("/")[2] in PLURALS:
             for item in self.request("GET", target).body["items"]:
                 super()._send("DELETE", f"{target}/{item['metadata']['name']}")
@@ -191,5 +186,5 @@ class MockServer(ApiServer):
 
 
 def skip_unsupported(feature: str) -> NoReturn:
-    """Skip a test that needs a feature which only a real API server has."""
+    """Skip the test, because only a real API server has the feature."""
     pytest.skip(needs(API_SERVER, f"kmock does not simulate {feature}"))

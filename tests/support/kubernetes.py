@@ -1,8 +1,7 @@
 """A real API server with a real etcd, which tests start, kill and start again.
 
-No other program of Kubernetes runs, except in tests/nodes: Pods stay as they were written, and
-objects of deleted owners stay. The programs of Kubernetes are in the directory that
-``KUBEBUILDER_ASSETS`` names, otherwise in ``/usr/local/kubebuilder/bin``.
+No kubelet or controller runs, except in tests/nodes: Pods keep their written status, and objects of
+deleted owners stay.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class Answer(NamedTuple):
 
 
 def missing_programs(*names: str) -> list[str]:
-    """Return which of these programs are missing; the default is kube-apiserver and kubectl."""
+    """Return the missing ones of these programs, by default of kube-apiserver and kubectl."""
     required = names or ("kube-apiserver", "kubectl")
     return [name for name in required if not (KUBERNETES_PROGRAMS / name).is_file()]
 
@@ -99,7 +98,7 @@ class ServerLocation(Protocol):
 
 
 class Loopback:
-    """The location on loopback of this machine, with an etcd of its own."""
+    """The loopback of this machine, with an etcd."""
 
     address = "127.0.0.1"
 
@@ -124,10 +123,10 @@ class Loopback:
 
 
 class ApiServer:
-    """An API server with its files in a directory; the context manager starts and kills it.
+    """An API server; the context manager starts and kills the server.
 
-    ``flags`` are added to the default flags; None removes a default flag. ``users``: name -> group;
-    the administrator (system:masters) that this class uses is added.
+    ``flags``: added to the default flags; None removes a default flag. ``users``: name -> group, in
+    addition to an administrator.
     """
 
     def __init__(
@@ -169,12 +168,11 @@ class ApiServer:
 
     @property
     def etcd_endpoints(self) -> tuple[str, ...]:
-        """``host:port`` of each etcd member; tests may use this etcd for other keys too."""
+        """``host:port`` of each etcd member; tests may store other keys in this etcd."""
         return self.location.etcd_endpoints
 
     @property
     def url(self) -> str:
-        """The URL of the server."""
         return f"https://{self.location.address}:{self.port}"
 
     @property
@@ -183,11 +181,10 @@ class ApiServer:
         return self.kubeconfig_of(_ADMINISTRATOR)
 
     def kubeconfig_of(self, user: str) -> Path:
-        """The kubeconfig of a user."""
         return self.directory / f"kubeconfig-{user}"
 
     def start(self) -> None:
-        """Start the server and wait until it is ready. Raises ApiServerFailed with its log."""
+        """Start the server and wait until it is ready. Raises ApiServerFailed with the log."""
         directory = self.directory
         flags: dict[str, object] = {
             "etcd-servers": ",".join(f"http://{endpoint}" for endpoint in self.etcd_endpoints),
@@ -224,7 +221,7 @@ class ApiServer:
             time.sleep(_POLL_S)
 
     def kill(self) -> None:
-        """Kill the server, as a crash does; its objects stay in etcd."""
+        """Kill the server, as a crash does; the objects stay in etcd."""
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(signal.SIGKILL)
@@ -237,13 +234,11 @@ class ApiServer:
 
     @property
     def pid(self) -> int:
-        """The process id of the running server."""
         if self._process is None:
             raise ApiServerFailed("kube-apiserver was not started")
         return self._process.pid
 
     def log(self) -> str:
-        """The content of the server's log."""
         return (self.directory / "kube-apiserver.log").read_text(errors="replace")
 
     def request(
@@ -263,7 +258,7 @@ class ApiServer:
         return text.decode()
 
     def wait_served(self, path: str) -> dict[str, Any]:
-        """Wait until a path is served: the server needs some time for a new kind."""
+        """Wait until a path is served, which takes some time for a new CRD; return the body."""
         deadline = time.monotonic() + _START_DEADLINE_S
         while (answer := self.request("GET", path)).status != HTTPStatus.OK:
             if time.monotonic() > deadline:
@@ -280,7 +275,7 @@ class ApiServer:
             time.sleep(_POLL_S)
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        """Run kubectl and return its output. Raises ApiServerFailed with its error output."""
+        """Run kubectl; return the output. Raises ApiServerFailed with the error output."""
         kubectl = [
             str(KUBERNETES_PROGRAMS / "kubectl"),
             f"--kubeconfig={self.kubeconfig}",

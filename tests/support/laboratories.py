@@ -1,10 +1,7 @@
 """Network laboratories (``ops.lab``) whose process was killed.
 
-A test decides when the remains of such a laboratory may be removed.
-
-Each new laboratory on this machine, also of a concurrent test run, removes the remains of
-laboratories whose process id is not in use. While a killed process is a zombie, its process id is
-in use, and the remains of its laboratory stay.
+Each new laboratory on this machine removes the remains of laboratories whose process id is free. A
+killed process keeps its process id until a test calls ``KilledLaboratory.reap``.
 """
 
 from __future__ import annotations
@@ -32,7 +29,7 @@ class KilledLaboratory:
         self._process = process
 
     def reap(self) -> None:
-        """Reap the process; afterwards the remains of the laboratory may be removed."""
+        """Reap the process, so that new laboratories remove the remains of this laboratory."""
         assert self._process.wait() == -signal.SIGKILL
 
 

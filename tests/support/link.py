@@ -14,7 +14,7 @@ NAMESPACES_FOLDER: Final = Path("/run/netns")
 
 
 class Station(NamedTuple):
-    """A network namespace whose eth0 is connected to the bridge. ``netns``: its path."""
+    """A network namespace with an eth0 on the bridge. ``netns``: the namespace's path."""
 
     netns: str
     mac: str
@@ -31,7 +31,7 @@ class Link:
         ip("-n", self._switch, "link", "set", "br0", "up")
 
     def station(self, *addresses: str, up: bool = True) -> Station:
-        """Add a station with these addresses. ``up``: whether its link is set up."""
+        """Add a station with these addresses. ``up``: whether eth0 is set up."""
         number = len(self._names)
         name = self._namespace(f"station-{number}")
         mac = f"02:00:00:00:00:{number:02x}"
@@ -52,7 +52,6 @@ class Link:
             ip("netns", "delete", name)
 
     def _wait_until_forwarding(self, port: str) -> None:
-        """Wait until the bridge forwards frames of a new port."""
         for _ in attempts():
             if "state forwarding" in ip("-n", self._switch, "-d", "link", "show", "dev", port):
                 return

@@ -1,4 +1,4 @@
-"""The size of the columns of an object in memory: arrays and byte strings."""
+"""Measures how much memory the arrays and byte strings of an object take."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import FunctionType, ModuleType
 
 
 def column_bytes(root: object) -> int:
-    """The bytes of all arrays and byte strings that belong to the object."""
+    """The total size in bytes of all arrays and byte strings that ``root`` refers to."""
     known: set[int] = set()
     objects, size = [root], 0
     while objects:

@@ -1,8 +1,8 @@
-"""A small datacentre in network namespaces: a switch that routes, nodes, an outside host, Pods.
+"""A small datacentre in network namespaces: a router, nodes, an outside host and Pods.
 
-Pods get their NICs here as from a main plugin: a macvlan on the node's uplink, or a veth pair like
-Calico's. The coordinator's engine runs in the test's process and acts in the namespace of a node.
-Sockets are opened inside the namespaces, so traffic needs no further process.
+This module creates the NICs that main plugins create: a macvlan on the node's uplink, or a veth
+pair like Calico's. The coordinator's engine runs in the test's process and acts in the namespace of
+a node.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ OUTSIDE_ADDRESSES: Final = ("198.51.100.2", "fd00:99::2")
 """The addresses of the outside host."""
 
 ROUTER: Final = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
-"""The sysctls of a namespace that forwards."""
+"""Sysctls that enable forwarding."""
 
 FIRST_NICS: Final = ("eth0", "lan0")
 CALICO_GATEWAY: Final = "169.254.1.1"
@@ -63,7 +63,7 @@ class NetworkPod:
         return f"veth{self.container[:11]}"
 
     def require_iptables(self) -> str:
-        """Return the iptables program that works with this kernel; if none does, skip the test."""
+        """Return an iptables program that works with this kernel, or skip the test."""
         program = shutil.which("iptables-legacy") or "iptables"
         probe = self.inside.attempt(program, "-t", "mangle", "-S")
         if probe.returncode:
@@ -71,11 +71,11 @@ class NetworkPod:
         return program
 
     def macvlan(self, interface: str, *addresses: str, parent: str = "eth0") -> None:
-        """Add a NIC on the node's uplink, with default routes via the first addresses."""
+        """Add a macvlan NIC with a default route via the first address of each network."""
         self.child(interface, "macvlan mode bridge", parent, *addresses)
 
     def child(self, interface: str, kind: str, parent: str, *addresses: str) -> None:
-        """Add a NIC of another kind, such as ``ipvlan mode l2``, as ``macvlan`` does."""
+        """Add a NIC of a kind such as ``ipvlan mode l2``, with the routes of ``macvlan``."""
         temporary = f"m{secrets.token_hex(4)}"
         batch(
             self.node.inside,
@@ -100,7 +100,7 @@ class NetworkPod:
     def calico(
         self, address: str, address6: str = "", prefix: str = "cali", nic: str = "eth0"
     ) -> None:
-        """Add a NIC as Calico does: a veth pair, a /32, and a gateway that only replies to ARP."""
+        """Add a NIC as Calico does: a veth pair, a /32 address, and a gateway by proxy ARP."""
         host_veth_name = f"{prefix}{self.container[:11]}"
         batch(
             self.node.inside,
@@ -140,11 +140,11 @@ class NetworkPod:
         return self.node.engine.attach(request)
 
     def delete(self, interface: str = "eth0") -> bool:
-        """Run the coordinator's DEL; return whether there was a set-up to revert."""
+        """Run the coordinator's DEL; return whether the DEL reverted an ADD."""
         return self.node.engine.detach(self.attachment(interface), first_nic="eth0")
 
     def check(self, interface: str = "eth0") -> list[str]:
-        """Run the coordinator's CHECK; return the differences that it finds."""
+        """Run the coordinator's CHECK; return the differences from the ADD."""
         return self.node.engine.find_differences(self.attachment(interface))
 
     def pings(self, address: str) -> bool:
@@ -193,7 +193,7 @@ class NetworkNode:
         )
 
     def settings(self, **settings: Any) -> CoordinatorSettings:
-        """The settings of an ADD whose network configuration has these settings."""
+        """The effective settings of an ADD with these settings in the network configuration."""
         return effective_settings(read_settings(dict(settings)), self.cluster)
 
     def add_service(self, address: str, port: int, backend: str, backend_port: int) -> None:
@@ -217,7 +217,7 @@ class NetworkNode:
         self.inside.run("nft", "-f", str(path))
 
     def wait_until_deleted(self, link: str) -> None:
-        """Wait until a link is deleted: the kernel deletes namespaces asynchronously."""
+        """Wait until the kernel has deleted a link."""
         for _ in attempts():
             if link not in self.inside.ip("-brief", "link"):
                 return
@@ -235,7 +235,7 @@ class NetworkNode:
 
 
 class NetworkHarness:
-    """Creates the switch, nodes, Pods and hosts."""
+    """Creates the router, nodes, Pods and hosts."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -275,7 +275,7 @@ class NetworkHarness:
             write_sysctls(self.executor, namespace, sysctls)
 
     def open_namespace(self, named: Named) -> NetworkNamespace:
-        """Open a namespace until ``close``."""
+        """Open a namespace; ``close`` closes the file."""
         return self._stack.enter_context(NetworkNamespace.open(str(named.path)))
 
     def node(self, name: str = "n1") -> NetworkNode:
@@ -366,5 +366,5 @@ def nodad(address: str) -> str:
 
 
 def gateway_of(cidr: str) -> str:
-    """The first address of the network: that of the router."""
+    """The first address of the network, which is the router's."""
     return cidr.rpartition("::")[0] + "::1" if ":" in cidr else cidr.rpartition(".")[0] + ".1"

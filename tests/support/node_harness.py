@@ -1,8 +1,4 @@
-"""Nodes on one store: each has the services of an agent, without sockets.
-
-Tests of allocation and faults use them, and the benchmark. The services are real; the checker
-verifies the log that the nodes have written.
-"""
+"""Nodes on one store: each has the real services of an agent, without sockets."""
 
 from __future__ import annotations
 
@@ -52,7 +48,7 @@ def pod(
     fixed: FixedKind | None = None,
     alive: bool | None = None,
 ) -> PodFacts:
-    """A Pod of namespace ``shop``; by default its UID is derived from its name."""
+    """A Pod of namespace ``shop``; the default UID is ``uid-NAME``."""
     owner = Owner("StatefulSet", name.rpartition("-")[0]) if fixed else None
     return PodFacts(
         "shop",
@@ -67,7 +63,7 @@ def pod(
 
 
 def pool(name: str, *ips: str, subnet: str = "", default: bool = True) -> Pool:
-    """A pool of ``subnet``, by default ``10.6.0.0/16`` or ``fd00:6::/64`` as the family needs."""
+    """A pool; the default subnet is ``10.6.0.0/16`` or ``fd00:6::/64``."""
     v6 = ":" in ips[0]
     net = subnet or ("fd00:6::/64" if v6 else "10.6.0.0/16")
     return Pool(name, 6 if v6 else 4, net, ips, default=default)
@@ -113,7 +109,7 @@ class NodeHarness:
         await self.writer.close()
 
     async def apply(self, *commands: Command | Pool) -> list[Applied]:
-        """Apply commands, and pools by ApplyPool; wait until this node's view shows them."""
+        """Apply commands; a pool means ApplyPool. Wait until this node's view has the changes."""
         results = []
         for command in commands:
             as_command = ApplyPool(command) if isinstance(command, Pool) else command
@@ -129,7 +125,7 @@ class NodeHarness:
         container: str = "",
         request: SelectionRequest | None = None,
     ) -> Added:
-        """Run an ADD of a Pod; by default the container id is derived from the Pod's UID."""
+        """Run an ADD of a Pod; the default container id is ``box-UID``."""
         namespace, name, uid = pod_facts.namespace, pod_facts.name, pod_facts.uid
         facts = RequestFacts(
             pod_facts._replace(node=self.name), NamespaceFacts(namespace), NodeFacts(self.name)
@@ -150,7 +146,7 @@ class NodeHarness:
     ) -> Released:
         """Run a DEL of a Pod.
 
-        ``validity_of`` returns whether the owner of an endpoint still needs its fixed addresses.
+        ``validity_of`` returns whether the owner of an endpoint still needs the fixed addresses.
         """
         attachment = Attachment(container or f"box-{pod_facts.uid}", interface)
         return await self.releaser.release(
@@ -176,7 +172,6 @@ class NodeHarness:
         return [event for segment in segments for event in segment.events()]
 
     async def violations(self) -> list[Violation]:
-        """The violations that the checker finds in the log."""
         return list(log_violations(await self.log()))
 
 
@@ -187,10 +182,7 @@ def addresses(added: Added | Endpoint) -> set[str]:
 
 
 async def check_everything(node: NodeHarness) -> Ledger:
-    """At the end of a test, check the invariants I1 to I5 (architecture.md); return the state.
-
-    The log violates no invariant, and the state keys equal the fold of the log.
-    """
+    """Check that the log keeps all invariants and folds to the state keys; return the ledger."""
     events = await node.log()
     assert list(log_violations(events)) == []
     replayed, ledger = Ledger().apply_all(events), await node.read_ledger()

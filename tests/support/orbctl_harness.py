@@ -1,8 +1,6 @@
-"""A cluster in memory, used by orbctl and by nodes, with a clock that a test sets.
+"""Runs orbctl and nodes on a cluster in memory, with a clock that a test sets.
 
-``orbctl`` runs in this process through its real entry point, and its output is captured. A
-transcript (``tests/ops/cli/transcripts``) has lines for ``OrbctlHarness.type``: commands that a
-user would type, and commands of tests.
+``orbctl`` runs in this process through its real entry point, and its output is captured.
 """
 
 from __future__ import annotations
@@ -52,7 +50,7 @@ class CommandResult(NamedTuple):
 
 
 class _Stream(io.StringIO):
-    """A stream that is also written to the terminal."""
+    """A stream that copies its text to the terminal."""
 
     def __init__(self, terminal: io.StringIO) -> None:
         super().__init__()
@@ -87,7 +85,7 @@ class OrbctlHarness:
         return CommandResult(code, out.getvalue(), err.getvalue(), terminal.getvalue())
 
     def on_node(self, name: str, action: Callable[[NodeHarness], Awaitable[object]]) -> None:
-        """Run a function on the services of a node agent."""
+        """Run an action with the services of a node."""
 
         async def body() -> None:
             node = NodeHarness(self.store, name, cluster=CLUSTER_NAME)
@@ -98,18 +96,18 @@ class OrbctlHarness:
         asyncio.run(body())
 
     def pass_time(self, text: str) -> None:
-        """Advance the clock: ``90s``, ``5m``, ``2h``, ``1d``."""
+        """Advance the clock by a duration such as ``90s``, ``5m``, ``2h`` or ``1d``."""
         match = _WAIT.match(text)
         assert match is not None, text
         self.now_ms += int(match[1]) * _SECONDS[match[2]] * 1000
 
     def type(self, line: str) -> str:
-        """Run a line of a transcript; return the output that a user sees.
+        """Run a line of a transcript (``tests/ops/cli/transcripts``); return the visible output.
 
-        Besides ``orbctl`` and ``spiderpoolctl``, a line may begin with a command that only tests
-        have, which prints nothing: ``wait TIME``, ``add POD NODE``, ``replica POD NODE`` (an ADD
-        for a StatefulSet's replica), ``refuse POD NODE POOLS`` (ADDs that fail), ``delete POD
-        NODE``, ``lose KEY`` (deletes a state key), ``spoil`` (writes wrong pools).
+        These commands exist only in tests, and print nothing: ``wait TIME``, ``add POD NODE``,
+        ``replica POD NODE`` (an ADD for a StatefulSet's replica), ``refuse POD NODE POOLS`` (ADDs
+        that fail), ``delete POD NODE``, ``lose KEY`` (deletes a state key), ``spoil`` (writes wrong
+        pools).
         """
         program, *words = shlex.split(line)
         match program:

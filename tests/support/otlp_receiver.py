@@ -1,4 +1,4 @@
-"""A receiver of OTLP over gRPC on a unix socket, which other network namespaces reach too."""
+"""A receiver of OTLP over gRPC on a unix socket, which processes in any network namespace reach."""
 
 from __future__ import annotations
 
@@ -72,7 +72,6 @@ class OtlpReceiver(service_grpc.TraceServiceServicer):
     def Export(  # noqa: N802  # the name of the method in the protocol
         self, request: service.ExportTraceServiceRequest, context: grpc.ServicerContext
     ) -> service.ExportTraceServiceResponse:
-        """Keep the spans of one request."""
         for resource_spans in request.resource_spans:
             resource = _attributes(resource_spans.resource.attributes)
             for scope_spans in resource_spans.scope_spans:
@@ -85,7 +84,7 @@ class OtlpReceiver(service_grpc.TraceServiceServicer):
 
 
 def tree(spans: Iterable[ReceivedSpan]) -> str:
-    """Draw a trace as text: children sorted by start time; repeated lines as one line with ×."""
+    """Draw a trace as text, sorted by start time. One line with × stands for repeated lines."""
     ids = {span.span_id: span for span in spans}
     lines: list[str] = []
 

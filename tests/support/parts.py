@@ -1,10 +1,7 @@
 """The optional parts of a test run, such as programs, and the table of the missing parts.
 
-A test that needs a missing part is skipped with ``needs(part, ...)`` as its reason. A test that
-runs on a substitute is marked by ``note_substitute``. The last lines of a run are a table: each
-missing part, the number of tests that were not run, and how to install the part.
-
-``UntriedTable`` is a plugin that ``tests/conftest.py`` registers.
+A test that needs a missing part is skipped with ``needs(part, ...)`` as its reason.
+``tests/conftest.py`` registers the plugins ``UntriedTable`` and ``FailInCI``.
 """
 
 from __future__ import annotations
@@ -85,10 +82,10 @@ REMEDIES: Final[Mapping[str, str]] = {
 """Each optional part, and how to get it."""
 
 INSTALLED_IN_CI: Final = frozenset({CONTAINERD, "etcdutl", FAKETIME, PROMETHEUS, SITE})
-"""Parts that scripts/setup.sh installs on any machine: in CI a test without them fails."""
+"""Parts that scripts/setup.sh installs on any machine; in CI a missing part fails the test."""
 
 SUBSTITUTE: Final = "substitute"
-"""The name of the user property with the missing part and its substitute."""
+"""The pytest user property for a missing part and the substitute."""
 
 _REASON: Final = re.compile(
     rf"(?:Skipped: )?needs ({'|'.join(map(re.escape, REMEDIES))})(?:: (.*))?", re.DOTALL
@@ -131,7 +128,7 @@ def _skip_or_fail(reason: str) -> None:
 
 
 def note_substitute(item: pytest.Item, part: str, substitute: str) -> None:
-    """Record that a test runs on a substitute for a part that is missing here."""
+    """Record that a test runs on a substitute for a missing part."""
     assert REMEDIES[part]
     item.user_properties.append((SUBSTITUTE, (part, substitute)))
 
@@ -141,7 +138,6 @@ class FailInCI:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Fail a test that was skipped because a part of ``INSTALLED_IN_CI`` is missing."""
         report = yield
         is_skipped = report.skipped and not hasattr(report, "wasxfail")
         if is_skipped and _read_reason(report)[0] in INSTALLED_IN_CI:
@@ -151,7 +147,7 @@ class FailInCI:
 
 
 class UntriedTable:
-    """Counts tests that were skipped or ran on a substitute; prints the table of missing parts."""
+    """Prints a table: each missing part, the number of affected tests, and the remedy."""
 
     def __init__(self) -> None:
         self._skipped: Counter[tuple[str, str]] = Counter()
@@ -159,7 +155,6 @@ class UntriedTable:
         self._details: dict[tuple[str, str], str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count a test that was skipped or ran on a substitute."""
         if report.skipped and not hasattr(report, "wasxfail"):
             self._count(report, "tests")
         elif report.when == "call":
@@ -204,7 +199,7 @@ class UntriedTable:
 
 
 def _read_reason(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str]:
-    """Return the missing part and the detail; for any other reason, its text and ""."""
+    """Return the missing part and the detail; for any other reason, the text and ""."""
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     match = _REASON.fullmatch(reason)
     if match is None:

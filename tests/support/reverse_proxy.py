@@ -1,8 +1,6 @@
-"""A small reverse proxy with TLS, which serves one HTTP server below a path prefix.
+"""A small reverse proxy with TLS, like an Ingress in front of one HTTP server.
 
-For tests of servers that administrators put behind Ingress or nginx. A connection carries one
-request; each chunk of the response is forwarded immediately, so that a stream is not delayed. A
-request outside the prefix gets 404, and its path is recorded in ``paths_outside_prefix``.
+A request outside the path prefix gets 404, and ``paths_outside_prefix`` records the path.
 """
 
 from __future__ import annotations
@@ -29,11 +27,10 @@ class ReverseProxy:
 
     @property
     def url(self) -> str:
-        """The URL of the server behind the proxy."""
+        """The URL of the path prefix."""
         return f"https://127.0.0.1:{self.port}{self._prefix}"
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection."""
         try:
             await self._forward(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -78,7 +75,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def reverse_proxy(
     target_port: int, prefix: str, tls: ssl.SSLContext
 ) -> AsyncIterator[ReverseProxy]:
-    """Serve a proxy on loopback while the context is active."""
+    """Serve a proxy on loopback."""
     proxy = ReverseProxy(target_port, prefix)
     server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0, ssl=tls, limit=HEAD_BYTES_MAX)
     proxy.port = server.sockets[0].getsockname()[1]

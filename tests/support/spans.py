@@ -1,4 +1,4 @@
-"""Records the spans of this process, and returns their parents, ids and attributes."""
+"""Records the spans of this process, and returns parents, ids and attributes of spans."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.process.tracing import set_tracer
 
 @contextmanager
 def recorded_spans() -> Iterator[InMemorySpanExporter]:
-    """Record spans while the context is active; the exporter returns those that have ended."""
+    """Record spans; the exporter returns the spans that have ended."""
     exporter = InMemorySpanExporter()
     set_tracer(SdkTracer(SimpleSpanProcessor(exporter), "orbweaver-test", "one"))
     try:
@@ -26,7 +26,7 @@ def recorded_spans() -> Iterator[InMemorySpanExporter]:
 
 
 def parent_of(span: ReadableSpan, spans: Sequence[ReadableSpan]) -> str:
-    """The name of a span's parent; "" if it has none or if the parent is not in ``spans``."""
+    """The name of a span's parent; "" if ``spans`` has no parent of the span."""
     if span.parent is None:
         return ""
     parent_id = span.parent.span_id
@@ -36,12 +36,11 @@ def parent_of(span: ReadableSpan, spans: Sequence[ReadableSpan]) -> str:
 
 
 def context_of(span: ReadableSpan) -> SpanContext:
-    """The ids of a span."""
+    """The trace id and the span id of a span."""
     context: SpanContext | None = span.context
     assert context is not None
     return context
 
 
 def attributes_of(span: ReadableSpan) -> Mapping[str, object]:
-    """The attributes of a span."""
     return span.attributes or {}

@@ -1,12 +1,8 @@
 """Runs the tests marked ``uml`` in a virtual machine, because the host's kernel may lack features.
 
-The first test marked ``uml`` boots the virtual machine, whose root is the host's file system
-(read-only). A pytest inside the machine runs all marked tests of the collected files and writes its
-reports as JSON lines. The pytest outside then reports these results as those of its own tests.
-
-The machine is Debian's user-mode Linux; where that does not boot, it is the virtual machine of
-``make test-vm``; where neither boots, the tests are skipped with the reason. One worker of
-``tests/support/folders.py`` runs all files with such tests, before all other files.
+The first test marked ``uml`` boots the machine, whose root is the host's file system (read-only). A
+pytest inside the machine runs all tests marked ``uml`` and writes reports as JSON lines. The pytest
+outside then reports these results for the tests.
 
 The hooks here are hooks of ``tests/conftest.py``.
 """
@@ -33,12 +29,12 @@ from tests.support.vm import VirtualMachine
 
 MARK: Final = "uml"
 REPORTS_VARIABLE: Final = "ORBWEAVER_UML_REPORTS"
-"""The environment variable with the file for reports; set only inside the machine."""
+"""The variable with the path of the file for reports; set only inside the machine."""
 
 KERNEL_MODULES: Final = (
     *("ipv6", "8021q", "bonding max_bonds=0", "dummy numdummies=0"),
     *("veth", "bridge", "macvlan", "ipvlan", "vrf"),
-    # Where the kernel has no nftables for IP, marks and Services use legacy iptables.
+    # Without nftables for IP in the kernel, marks and Services use legacy iptables.
     *("iptable_mangle", "ip6table_mangle", "iptable_nat", "ip6table_nat"),
     *("xt_conntrack", "xt_mark", "xt_connmark", "xt_nat", "xt_MASQUERADE", "xt_tcpudp"),
 )
@@ -63,13 +59,14 @@ class Machine(Protocol):
 
 
 MACHINES: Final[tuple[Machine, ...]] = (UserModeLinux(), VirtualMachine())
-"""The machines that can run the tests, in order of preference."""
+"""The first machine that boots here runs the tests; without one, the tests are skipped."""
 
 
 class BootResult(NamedTuple):
-    """The result of one boot: reports by test, the end of the console, the machine's name.
+    """The result of one boot.
 
-    ``why_not``: the reason if no machine boots.
+    ``results``: node id of a test -> reports. ``console``: the end of the console's output.
+    ``machine``: the name of the machine. ``why_not``: why no machine boots.
     """
 
     results: Mapping[str, list[dict[str, Any]]]
@@ -120,10 +117,10 @@ def record_inside(config: pytest.Config) -> None:
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Outside, report the result that a marked test had inside the machine."""
+    """Outside, report the result of a marked test from inside the machine."""
     if is_inside() or item.get_closest_marker(MARK) is None:
         return None
-    # The machine has its own deadline, longer than that of a test.
+    # The machine has a longer deadline than a test.
     item.config.hook.pytest_timeout_cancel_timer(item=item)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in _reports(item):
@@ -156,7 +153,7 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
 
 
 def _shared_result(session: pytest.Session) -> BootResult:
-    """The result of the boot; the first worker boots, the others wait for it."""
+    """Return the result of the boot. The first worker boots; other workers wait."""
     shared = shared_directory(session.config)
     if shared is None:
         return _boot(session)

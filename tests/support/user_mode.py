@@ -1,7 +1,7 @@
-"""Debian's user-mode Linux with the host's file system, and whether it boots on this processor.
+"""Debian's user-mode Linux with the host's file system.
 
-On processors with AMX the kernel needs the shim ``whole_xstate.c``, which is compiled and preloaded
-if a trial boot (one second) without it fails.
+On processors with AMX the kernel needs the shim ``whole_xstate.c``. If a trial boot (one second)
+fails, the shim is compiled and preloaded.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class UserModeLinux:
 
 
 class Probe(NamedTuple):
-    """The result of trial boots: whether the kernel needs the shim, or why it does not boot."""
+    """The result of trial boots. ``why_not``: why the kernel does not boot."""
 
     needs_shim: bool
     why_not: str
@@ -99,7 +99,7 @@ def _try_boot(*, with_shim: bool) -> str:
 
 
 def _compile(directory: Path) -> tuple[str, str]:
-    """Return the path of the compiled shim and "", or "" and why it could not be compiled."""
+    """Compile the shim; return the path of the library and "", or "" and the error."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return "", f"no C compiler for {SHIM.name}"

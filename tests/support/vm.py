@@ -1,10 +1,11 @@
 """A virtual machine with an SR-IOV card and Debian's kernel, on the host's file system.
 
-qemu emulates all hardware, so neither an SR-IOV card nor nested virtualisation is needed. The
-kernel is unpacked, not installed (``scripts/vm-kernel.sh``). The root of the machine is the host's
-file system, read-only below a layer in memory, with the project and its virtual environment. A
-Python module runs the scenarios in the machine and writes its findings as JSON. It does not use
-pytest, whose start there would take longer than all scenarios.
+qemu emulates all hardware, so the host needs no SR-IOV card and no nested virtualisation.
+``scripts/vm-kernel.sh`` unpacks the kernel. The root of the machine is the host's file system,
+read-only below a layer in memory.
+
+A Python module runs scenarios in the machine and writes findings as JSON. The module does not use
+pytest, because the start of pytest there would take longer than all scenarios.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ BUSYBOX: Final = "/bin/busybox"
 class Board(NamedTuple):
     """A computer that qemu emulates.
 
-    ``root``: the path on the host of the root file system. ``kernels``: the host's directory with
-    the kernel. ``modules``: the kernel modules that mount the root. ``boot_words``: for the
-    kernel's command line.
+    ``root``: the host's path of the root file system. ``kernels``: the host's directory with
+    ``boot/vmlinuz-*``. ``modules``: the kernel modules that mount the root. ``boot_words``: words
+    for the kernel's command line.
     """
 
     program: str
@@ -111,14 +112,14 @@ cd {project}
 """
 
 HOST_ADDRESS: Final = "10.0.2.2"
-"""The address at which the machine reaches the host's loopback, through ``HOST_NIC``."""
+"""The address at which the machine reaches the host's loopback."""
 
 HOST_MAC: Final = "52:54:00:0a:00:02"
 HOST_NIC: Final = (
     *("-netdev", "user,id=host,ipv6=off"),
     *("-device", f"virtio-net-pci,netdev=host,mac={HOST_MAC}"),
 )
-"""A NIC that is connected to qemu. Without a default route, the machine reaches only the host."""
+"""A NIC that reaches the host through qemu's user-mode networking."""
 
 
 class Finding(NamedTuple):
@@ -210,7 +211,7 @@ def _captured(command: list[str], deadline_s: float) -> str:
 
 
 def _initramfs(board: Board, kernel: Path) -> bytes:
-    """An initramfs: busybox, the modules for the root, and the script that mounts it."""
+    """An initramfs: busybox, the modules for the root, and the script ``INIT``."""
     release = kernel.name.removeprefix("vmlinuz-")
     modules = board.kernels / "usr/lib/modules" / release
     module_files = list(_with_dependencies(modules, board.modules))
@@ -251,7 +252,7 @@ def _with_dependencies(modules: Path, names: Iterable[str]) -> Iterator[Path]:
 
 
 def _entry(number: int, name: str, mode: int, data: bytes) -> bytes:
-    """One file of a cpio archive (initramfs buffer format of the kernel's documentation)."""
+    """One file of a cpio archive (kernel documentation: initramfs buffer format)."""
     path = name.encode() + b"\0"
     fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(path), 0)
     head = b"070701" + b"".join(b"%08X" % field for field in fields) + path
