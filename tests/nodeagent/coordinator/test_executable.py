@@ -1,6 +1,6 @@
-"""A runtime calls the chain of macvlan and coordinator, with a real agent and real executables.
+"""A runtime calls the plugins macvlan and coordinator, with a real agent and real executables.
 
-The agent's attachment records are the files in the node's directory ``datapath``.
+The directory ``datapath`` of a node has one file for each attachment record.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def plugin_lines(node: Node) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_a_pod_and_its_node_reach_each_other_and_the_result_is_that_of_the_main_plugin(
+def test_a_pod_and_its_node_reach_each_other_after_an_add_of_the_chain(
     node: Node, sandbox: Sandbox
 ) -> None:
     result = node.runtime.add(sandbox)
@@ -80,7 +80,7 @@ def test_a_pod_and_its_node_reach_each_other_and_the_result_is_that_of_the_main_
     assert sandbox.reaches(node.address)
     for address in sandbox.addresses:
         assert node.namespace.attempt("ping", "-c", "1", "-W", "2", address).returncode == 0
-    # podMACPrefix, and the first bytes of the address 10.6.0.x
+    # The address 10.6.0.x follows podMACPrefix.
     assert result["interfaces"][0]["mac"].startswith("0a:1b:0a:06:00:")
     node.runtime.check(sandbox)
     assert add_again(node, sandbox) == result
@@ -118,7 +118,9 @@ def test_gc_removes_an_attachment_that_the_runtime_does_not_list(
     assert sandbox.container[:11] not in node.namespace.ip("link")
 
 
-def test_an_agent_uses_the_records_of_a_killed_agent(node: Node, sandbox: Sandbox) -> None:
+def test_an_agent_uses_the_attachment_records_of_a_killed_agent(
+    node: Node, sandbox: Sandbox
+) -> None:
     node.runtime.add(sandbox)
     node.agent.kill()
     node.start_agent()
@@ -161,7 +163,9 @@ def test_status_succeeds_while_the_agent_is_ready(node: Node, sandbox: Sandbox) 
     assert call_coordinator(node, sandbox, "STATUS", cniVersion="1.1.0") == {}
 
 
-def test_calls_of_the_coordinator_are_in_its_own_log(node: Node, sandbox: Sandbox) -> None:
+def test_an_add_of_the_coordinator_is_logged_in_coordinator_log(
+    node: Node, sandbox: Sandbox
+) -> None:
     node.runtime.add(sandbox)
     node.agent.stop()
     node.start_agent()
@@ -178,7 +182,6 @@ def add_again(node: Node, sandbox: Sandbox, **changes: object) -> dict[str, obje
 def call_coordinator(
     node: Node, sandbox: Sandbox, command: str, **changes: object
 ) -> dict[str, object]:
-    """Call only the coordinator."""
     conf = {
         **node.runtime.conflist()["plugins"][1],
         "cniVersion": "1.0.0",

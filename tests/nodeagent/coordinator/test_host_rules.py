@@ -1,4 +1,4 @@
-"""When a node is cleaned, rules shared by all Pods are deleted if no Pod is left."""
+"""``remove_host_rules`` deletes the coordinator's rule of each family without Pods on the node."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TABLE = 500
 
 @pytest.fixture
 def node() -> Iterator[NamedNamespace]:
-    """A namespace with the coordinator's rules of both families, and another program's rule."""
+    """Rules 1000 (IPv4 and IPv6) are the coordinator's; rule 1001 is another program's."""
     require_namespaces()
     namespace = NamedNamespace(f"owt-{os.getpid()}-{secrets.token_hex(3)}")
     namespace.create()
@@ -58,6 +58,5 @@ def remove_rules_of(node: NamedNamespace) -> set[int]:
 
 
 def remove_rules_here() -> set[int]:
-    """Remove the rules in the namespace of the calling thread."""
     with NetlinkSession.open() as netlink:
         return {rule.family for rule in remove_host_rules(netlink, TABLE)}

@@ -1,8 +1,8 @@
 """The IPAM plugin with the main plugin of another CNI, and without coordinator.
 
-The tests cover Spiderpool's scenarios S04 and S05 (docs/contributing/compatibility-datapath.md). As
-in 10-calico.conflist and 10-weave.conflist, the CNI version is old, and the pool has no gateway.
-The main plugin is the standard bridge; two agents share a memory store.
+The tests cover Spiderpool's scenarios S04 and S05 (docs/contributing/compatibility-datapath.md).
+The CNI version is as old as in 10-calico.conflist and 10-weave.conflist. The main plugin is the
+standard bridge.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CNI_VERSION: Final = "0.3.0"
 
 
 class Scenario(NamedTuple):
-    """A pool of Spiderpool's documents. ``total``: the number of its addresses."""
+    """A pool of Spiderpool's documents, with ``total`` addresses."""
 
     subnet: str
     ips: str
@@ -51,7 +51,7 @@ SCENARIOS: Final = {
 
 
 class BridgedNode:
-    """A node whose Pods are on a bridge with its uplink, and its agent."""
+    """A node with an agent, and a bridge of Pods and the uplink eth0."""
 
     def __init__(self, node: NetworkNode, agent: AgentHarness, plugins: Path) -> None:
         self.node = node
@@ -65,7 +65,7 @@ class BridgedNode:
         )
 
     async def call(self, command: str, name: str) -> dict[str, Any]:
-        """Call the bridge plugin for a Pod, as a runtime does."""
+        """Call the bridge plugin for the Pod ``name``."""
         netns = f"/run/netns/{name}" if Path(f"/run/netns/{name}").exists() else ""
         variables = self.agent.environment(command, name, CNI_NETNS=netns)
         socket_path = self.agent.process.settings.socket_path
@@ -93,7 +93,7 @@ def scenario(request: pytest.FixtureRequest) -> Scenario:
 async def bridged_nodes(
     network: NetworkHarness, scenario: Scenario
 ) -> AsyncIterator[tuple[BridgedNode, BridgedNode]]:
-    """Two nodes whose agents share a store, and a router with the gateway of the pool."""
+    """Two nodes whose agents share a store, and a router with the address ``gateway``."""
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     plugins = directory / "bin"
     installer.install(plugins, directory / "net.d")
@@ -121,7 +121,6 @@ async def test_pods_of_another_main_plugin_get_addresses_of_a_pool_without_a_gat
     network: NetworkHarness, bridged_nodes: tuple[BridgedNode, BridgedNode], scenario: Scenario
 ) -> None:
     first, second = bridged_nodes
-    # The pool may have routes to other networks.
     outside = network.outside()
     route = Route("198.51.100.0/24", scenario.gateway.partition("/")[0])
     pool = Pool(
@@ -150,11 +149,11 @@ async def test_pods_of_another_main_plugin_get_addresses_of_a_pool_without_a_gat
     assert all("default" not in pod.ip("route") for pod in pods)
     assert sorted(await first.agent.claims()) == sorted(addresses)
     for address in addresses[1:]:
-        assert await is_reachable(pods[0].inside, address), "on another node, and on the same"
+        assert await is_reachable(pods[0].inside, address)
     assert await is_reachable(outside.inside, addresses[0])
     assert await is_reachable(pods[1].inside, OUTSIDE_ADDRESSES[0])
 
-    # A new sandbox of the Pod gets an address of the pool. At the end no claim is left.
+    # A new sandbox of the same Pod.
     await first.call("DEL", pods[0].name)
     new_address = (await first.call("ADD", pods[0].name))["ips"][0]["address"]
     assert ips.first <= parse_address(new_address.partition("/")[0]).value <= ips.last

@@ -72,7 +72,7 @@ def test_objects_that_are_missing_on_the_node_are_named(
     assert "neighbour 10.6.0.101" in neighbour
 
 
-def test_a_default_route_that_was_added_again_is_named(network_pod: NetworkPod) -> None:
+def test_a_default_route_that_must_not_exist_is_named(network_pod: NetworkPod) -> None:
     network_pod.add(**CONF)
     network_pod.macvlan("net1", "10.7.0.101/24")
     network_pod.add("net1", **CONF)
@@ -101,7 +101,7 @@ def test_a_missing_veth_pair_is_named(network_pod: NetworkPod, network_node: Net
     assert "namespace, NIC or veth are not" in difference
 
 
-def test_rules_that_one_listing_lacks_are_no_difference(
+def test_rules_that_only_one_listing_lacks_are_not_a_difference(
     network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel can skip rules in a listing while other programs add and remove rules."""

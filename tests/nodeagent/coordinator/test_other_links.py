@@ -1,7 +1,7 @@
 """Traffic of Pods with ipvlan, and with macvlan on VLANs, bonds and interfaces in a VRF.
 
-The tests run in user-mode Linux. Its kernel has all these links, but no nftables for IP: iptables
-sets the marks that route replies back. ifacer creates the masters, as in a chain of plugins.
+The tests run in user-mode Linux, whose kernel has all these kinds of links. This kernel has no
+nftables for IP, so the reply mark rules are those of iptables.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ class Pods:
     def client_seen(
         self, source: NamedNamespace, number: int, family: int, service_address: str = ""
     ) -> str:
-        """The client address that a Pod sees when ``source`` connects to it.
+        """The client address that a Pod sees when ``source`` connects to the Pod.
 
-        With ``service_address``, ``source`` connects to this address instead, and the first node
-        translates it to the Pod's.
+        ``service_address``: ``source`` connects to this address, which the first node translates
+        to the Pod's address.
         """
         port = next(_ports)
         address = self.address(number, family)
@@ -78,9 +78,9 @@ def ipvlan_pod(network: NetworkHarness, node: NetworkNode, number: int) -> Netwo
 
 
 def translate(node: NetworkNode, family: int, address: str, backend: str, port: int) -> None:
-    """Add the rules that kube-proxy has for a ClusterIP.
+    """Add kube-proxy's rules for a ClusterIP ``address``.
 
-    If ``address`` is the node's, add the rules for a NodePort with externalTrafficPolicy Local.
+    For a node's address, add the rule for a NodePort with externalTrafficPolicy Local.
     """
     match = ("-d", address, "-p", "tcp", "--dport", str(port))
     table = (IPTABLES[family], "-t", "nat", "-A")
@@ -120,7 +120,7 @@ def test_an_ipvlan_pod_and_another_node_reach_each_other(pods: Pods, family: int
 @FAMILIES
 @pytest.mark.parametrize("backend", [0, 1], ids=["the Pod itself", "another Pod"])
 def test_an_ipvlan_pod_reaches_a_service(pods: Pods, backend: int, family: int) -> None:
-    # The node uses its own address, so that the answer comes back to it.
+    # The node masquerades, so that the reply returns through the node.
     client_seen = pods.client_seen(pods.pods[0].inside, backend, family, CLUSTER_IPS[family])
     assert client_seen == pods.nodes[0].addresses[family]
 
@@ -135,7 +135,7 @@ def test_an_ipvlan_pod_and_a_host_outside_reach_each_other(pods: Pods, family: i
 def test_a_reply_of_an_ipvlan_pod_to_a_node_port_goes_through_the_node(
     pods: Pods, family: int
 ) -> None:
-    # The client's address is kept, and the Pod's answer must not leave by the gateway of its eth0.
+    # The node keeps the client's address. A reply by the gateway of eth0 would be lost.
     client_seen = pods.client_seen(pods.outside, 0, family, pods.nodes[0].addresses[family])
     assert client_seen == OUTSIDE_ADDRESSES[family]
 
@@ -146,11 +146,11 @@ def test_the_tables_of_an_ipvlan_pod_are_those_of_a_macvlan_pod(pods: Pods) -> N
     assert routes(pod.inside, "100") == {"default via 10.6.0.11 dev veth0 src 10.6.0.101"}
     assert routes(node.inside, "500") == {f"10.6.0.101 dev {pod.host_veth_name} scope link"}
     assert pod.check() == []
-    another = node.engine_with(PreferredReplyMarkRules(pods.network.executor))
-    assert another.find_differences(pod.attachment()) == [], "another agent finds the same"
+    other_engine = node.engine_with(PreferredReplyMarkRules(pods.network.executor))
+    assert other_engine.find_differences(pod.attachment()) == []
 
 
-def test_an_ipvlan_cannot_have_a_mac_address_of_its_own(pods: Pods) -> None:
+def test_an_add_with_pod_mac_prefix_is_refused_for_an_ipvlan(pods: Pods) -> None:
     node = pods.nodes[0]
     pod = ipvlan_pod(pods.network, node, 77)
     before = node.inside.ip("-brief", "link")
@@ -163,7 +163,7 @@ def test_an_ipvlan_cannot_have_a_mac_address_of_its_own(pods: Pods) -> None:
 def test_a_switch_that_knows_only_the_nodes_forwards_ipvlan_but_not_macvlan(
     network: NetworkHarness,
 ) -> None:
-    # Clouds and plain vSwitches drop frames from other MAC addresses, as this switch does.
+    # Clouds and plain vSwitches drop frames whose source MAC address is not a node's.
     first, second = network.node("n1"), network.node("n2")
     for number, node in enumerate((first, second), 1):
         mac = node.inside.ip("-brief", "link", "show", "dev", "eth0").split()[2]
@@ -214,7 +214,7 @@ class SecondNetwork:
 
 
 def create_links(node: NetworkNode, *interfaces: str, **fields: Any) -> str:
-    """Create the links as ifacer does, and return the name of the main plugin's master."""
+    """Create links as ifacer does. Return the name of the link that is macvlan's parent."""
     conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
     links = read_conf(json.dumps(conf).encode()).links
     assert links is not None
@@ -280,7 +280,7 @@ def test_pods_on_a_master_in_a_vrf_reach_their_node(
     pod = network.pod(node)
     pod.macvlan("eth0", "10.8.0.101/24", "fd00:8::101/64", parent="ens3")
     pod.add(**CONF)
-    # The kernel's rule for VRFs and the coordinator's rule have the same priority: both exist.
+    # The kernel's rule for VRFs has the priority of the coordinator's rule.
     assert rules(node.inside) == [
         "1000: from all lookup [l3mdev-table]",
         "1000: from all lookup 500",

@@ -1,8 +1,10 @@
 """Traffic of Pods in an overlay like Calico's; see docs/reference/networks.md, "Traffic".
 
-M is a Pod with a macvlan eth0, and C a Pod of the overlay. CM is a Pod of the overlay with a
-macvlan net1. Tests with the fixture ``overlay`` run twice: with CM's default route on eth0, and on
-net1.
+- M: a Pod with a macvlan eth0
+- C: a Pod of the overlay
+- CM: a Pod of the overlay with a macvlan net1
+
+Tests with the fixture ``overlay`` run twice: with CM's default route on eth0, and on net1.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ class Overlay:
     def client_seen_through_service(
         self, source: NetworkPod, family: int, pod: NetworkPod, address: str
     ) -> str:
-        """The client address that the Pod sees through a Service of the source's node."""
+        """The client address that ``pod`` sees when ``source`` connects to a Service."""
         port = next(_ports)
         source.node.add_service(CLUSTER_IPS[family], port, address, 8080 + port)
         server = self.network.listen(pod.inside, address, 8080 + port)
@@ -118,12 +120,12 @@ def test_underlay_and_overlay_pods_reach_services_by_their_nodes(
     address = {"m": M_UNDERLAY, "c": C_OVERLAY, "cm": CM_OVERLAY}[backend][family]
     for source in (overlay.m, overlay.cm):
         client_seen = overlay.client_seen_through_service(source, family, pod, address)
-        assert client_seen == source.node.addresses[family], "the node uses its own address"
+        assert client_seen == source.node.addresses[family], "the node masquerades"
 
 
 @FAMILIES
 def test_a_node_port_of_an_overlay_pod_is_answered_by_eth0(overlay: Overlay, family: int) -> None:
-    # The client's address is kept. The answer leaves by eth0, even if net1 has the default route.
+    # The node keeps the client's address.
     node, port = overlay.nodes[0], next(_ports)
     node.add_node_port(family, port, CM_OVERLAY[family], port)
     server = overlay.network.listen(overlay.cm.inside, CM_OVERLAY[family], port)
@@ -152,7 +154,7 @@ def test_packets_to_each_destination_leave_by_the_expected_nic(
 @pytest.mark.parametrize(
     ("further", "settings"),
     [(2, {}), (3, {"podRPFilter": 1})],
-    ids=["two NICs", "three NICs, strict filter"],
+    ids=["two further NICs", "three further NICs, strict filter"],
 )
 def test_every_further_nic_answers_the_connections_that_it_received(
     network: NetworkHarness, network_node: NetworkNode, further: int, settings: dict[str, Any]
@@ -187,7 +189,6 @@ def test_every_further_nic_answers_the_connections_that_it_received(
 def test_pod_and_node_reach_each_other_by_an_eth0_of_cilium(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
-    """Cilium's interfaces on the node have no addresses of the node."""
     pod = network.pod(network_node)
     pod.calico(*CM_OVERLAY, prefix="lxc")
     pod.macvlan("net1", "10.6.0.101/24", "fd00:6::101/64")
@@ -198,6 +199,5 @@ def test_pod_and_node_reach_each_other_by_an_eth0_of_cilium(
 
 
 def nic_towards(namespace: NamedNamespace, destination: str) -> str:
-    """The NIC by which packets to the destination leave."""
     words = namespace.ip("route", "get", destination).split()
     return words[words.index("dev") + 1]

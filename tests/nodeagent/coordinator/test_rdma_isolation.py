@@ -1,7 +1,7 @@
 """The RDMA device of a Pod's NIC moves into the Pod and back.
 
-The RDMA netlink is scripted, since test machines have no RDMA device that can be moved. Namespaces,
-links and records are real.
+RDMA netlink is scripted, because test machines have no RDMA device that can be moved. Namespaces,
+links and attachment records are real.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.netns
 
 
 class Rdma(NamedTuple):
-    """A node whose engine moves the device of the only virtual function."""
+    """A node whose engine moves the RDMA device of the virtual function ``vf``."""
 
     kernel: Kernel
     tree: SysTree
@@ -54,7 +54,7 @@ def rdma(
     kernel = Kernel(EXCLUSIVE_MODE)
     node, pod = network_node.namespace.identity, network.open_namespace(network_pod.inside).identity
     kernel.devices = {node: (DEVICE,), pod: ()}
-    # The last argument finds the PCI device of a link; the Pod's macvlan has none.
+    # The last argument: the virtual function is the PCI device of every link.
     mover = RdmaIsolation(
         network.executor, network_node.namespace, PciFiles(tree.root), kernel.open, lambda _: VF
     )
@@ -82,7 +82,7 @@ def test_without_the_setting_the_device_stays(rdma: Rdma, network_pod: NetworkPo
     assert rdma.holder == "node"
 
 
-def test_a_crash_between_record_and_move_is_continued_and_reverted(
+def test_a_repeated_add_after_a_crash_before_the_move_moves_the_device(
     rdma: Rdma, network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -103,7 +103,7 @@ def test_a_crash_between_record_and_move_is_continued_and_reverted(
     assert rdma.holder == "node"
 
 
-def test_a_crash_between_return_of_the_device_and_the_record_is_continued_by_the_next_del(
+def test_a_repeated_del_removes_the_record_that_a_crashed_del_left(
     rdma: Rdma, network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -128,7 +128,7 @@ def test_a_crash_between_return_of_the_device_and_the_record_is_continued_by_the
 def test_gc_returns_the_device_of_a_deleted_pod_and_not_that_of_a_later_pod(
     rdma: Rdma, network: NetworkHarness, network_pod: NetworkPod
 ) -> None:
-    """GC has only the record, without the name of the first NIC."""
+    """GC calls ``detach`` without the name of the first NIC."""
     network_pod.add(rdmaIsolation=True)
 
     assert network_pod.node.engine.detach(network_pod.attachment(), "")
@@ -142,7 +142,7 @@ def test_gc_returns_the_device_of_a_deleted_pod_and_not_that_of_a_later_pod(
 def test_the_error_of_a_driver_that_cannot_move_its_device_has_a_remedy(
     rdma: Rdma, network_pod: NetworkPod
 ) -> None:
-    """The kernel gives this answer for soft RoCE."""
+    """The kernel returns EOPNOTSUPP for soft RoCE."""
     rdma.kernel.refusal = EOPNOTSUPP
 
     with pytest.raises(DatapathError, match="not supported") as refused:
@@ -166,7 +166,7 @@ def test_a_failed_add_returns_the_device(rdma: Rdma, network_pod: NetworkPod) ->
 def test_a_device_that_another_plugin_moved_is_not_moved(
     rdma: Rdma, network_pod: NetworkPod, link: str
 ) -> None:
-    """An InfiniBand port has no link ("")."""
+    """``link``: the link of the device's port; "" for an InfiniBand port."""
     moved = DEVICE._replace(ports=(Port(link),))
     rdma.kernel.devices = {rdma.node: (), rdma.pod: (moved,)}
     # The node's /sys does not show a device that is in another namespace.
@@ -178,7 +178,7 @@ def test_a_device_that_another_plugin_moved_is_not_moved(
     assert rdma.holder == "pod"
 
 
-def test_shared_devices_and_nics_without_one_are_refused_with_the_reason(
+def test_an_add_is_refused_in_shared_mode_and_without_an_rdma_device(
     rdma: Rdma, network_pod: NetworkPod
 ) -> None:
     rdma.kernel.mode = SHARED_MODE

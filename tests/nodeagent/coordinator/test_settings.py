@@ -20,7 +20,7 @@ from nodeagent.coordinator.settings import (
 
 
 def settings(cluster: dict[str, Any] | None = None, **conf: Any) -> CoordinatorSettings:
-    """The settings of a network configuration ``conf`` in a cluster with these settings."""
+    """The effective settings of the network configuration ``conf`` in a cluster."""
     return effective_settings(read_settings(conf), read_settings(cluster or {}))
 
 
@@ -48,22 +48,22 @@ def test_the_network_configuration_overrides_the_cluster() -> None:
     cluster = {"mode": "overlay", "hostRuleTable": 200, "vethMTU": 1400, "tunePodRoutes": True}
     settings_used = settings(cluster, mode="underlay", tunePodRoutes=False, hostRuleTable=0)
     assert (settings_used.mode, settings_used.tune_pod_routes) == ("underlay", False)
-    # A table of 0 is not configured, so the cluster's table is used.
+    # hostRuleTable 0 means that no table is configured.
     assert (settings_used.host_table, settings_used.veth_mtu) == (200, 1400)
 
 
-def test_lists_fall_back_only_when_empty_and_are_never_merged() -> None:
+def test_a_list_falls_back_to_the_cluster_only_if_it_is_empty() -> None:
     cluster = {"serviceCIDR": ["10.96.0.0/16"], "hijackCIDR": ["169.254.0.0/16"]}
     settings_used = settings(cluster, hijackCIDR=["10.9.0.1"], serviceCIDR=[])
     assert [str(network) for network in settings_used.hijacked] == ["10.96.0.0/16", "10.9.0.1/32"]
 
 
-def test_names_match_in_any_case_and_null_sets_nothing() -> None:
+def test_field_names_match_in_any_case_and_null_values_are_ignored() -> None:
     written = read_settings({"PODMACPREFIX": "0a:1b", "Mode": None, "type": "coordinator"})
     assert written == UnparsedSettings(pod_mac_prefix="0a:1b")
 
 
-def test_the_default_route_nic_of_the_pods_annotation_overrides_the_others() -> None:
+def test_the_default_route_nic_of_the_pods_annotation_overrides_the_network_configuration() -> None:
     conf = read_settings({"podDefaultRouteNic": "eth0"})
     assert effective_settings(conf, UnparsedSettings(), "net1").default_route_nic == "net1"
 
@@ -79,7 +79,7 @@ def test_a_negative_rp_filter_changes_nothing(value: int, rp_filter: int | None)
     assert settings(hostRPFilter=value).host_rp_filter == rp_filter
 
 
-def test_the_filter_of_the_node_is_set_only_if_it_is_configured() -> None:
+def test_host_rp_filter_is_set_only_if_it_is_configured() -> None:
     assert settings({"podRPFilter": 1}).host_rp_filter is None
     assert settings({"hostRPFilter": 1}).host_rp_filter == 1
     assert settings({"hostRPFilter": 1}, hostRPFilter=0).host_rp_filter == 0
@@ -104,7 +104,7 @@ def test_options_of_detection_are_a_count_and_go_durations(
     assert settings(detectOptions=options).detection == pytest.approx(timing)
 
 
-def test_options_of_detection_are_not_merged() -> None:
+def test_options_of_detection_are_not_merged_with_those_of_the_cluster() -> None:
     settings_used = settings({"detectOptions": {"timeout": "2s"}}, detectOptions={"retries": 7})
     assert settings_used.detection == DetectionTiming(probes=7)
     assert settings({"detectOptions": {"timeout": "2s"}}).detection.timeout_s == 2

@@ -75,7 +75,7 @@ def test_pods_of_two_networks_reach_each_other_by_the_router(
     other.macvlan("eth0", "10.7.0.101/24", "fd00:7::101/64")
     other.add(**CONF)
     there = ("10.7.0.101", "fd00:7::101")[family]
-    # The route is read before any packet is sent, because the router would send redirects.
+    # Read the route before any packet is sent: a redirect by the router would change the route.
     assert f"via {GATEWAY_ADDRESSES[family].partition('/')[0]}" in first.inside.ip(
         "route", "get", there
     )
@@ -114,7 +114,7 @@ def test_a_pod_reaches_a_service_whose_backend_is_elsewhere(
     target = pods.addresses(1)[family]
     pods.nodes[0].add_service(CLUSTER_IPS[family], 80, target, 8080)
     server = network.listen(backend.inside, target, 8080)
-    # The node uses its own address, so that the answer comes back to it.
+    # The node masquerades, so that the reply returns through the node.
     client_seen = network.client_address_seen(pod.inside, server, CLUSTER_IPS[family], 80)
     assert client_seen == pods.nodes[0].addresses[family]
 
@@ -144,10 +144,9 @@ def test_a_pod_and_a_host_outside_reach_each_other(
 
 
 @FAMILIES
-def test_a_node_port_of_the_whole_cluster_is_answered_by_the_node(
+def test_every_node_serves_a_node_port_with_external_traffic_policy_cluster(
     network: NetworkHarness, pods: Pods, family: int
 ) -> None:
-    # externalTrafficPolicy Cluster: any node accepts the connection, and uses its own address.
     outside = network.outside()
     address = pods.addresses(0)[family]
     for number, node in enumerate(pods.nodes):
@@ -159,11 +158,10 @@ def test_a_node_port_of_the_whole_cluster_is_answered_by_the_node(
 
 
 @FAMILIES
-def test_a_node_port_of_one_node_is_answered_by_the_node(
+def test_a_node_port_with_external_traffic_policy_local_keeps_the_clients_address(
     network: NetworkHarness, pods: Pods, family: int
 ) -> None:
-    # NodePort with externalTrafficPolicy Local: the client's address is kept, and the answer must
-    # not leave by eth0's gateway, which has no state of the connection.
+    # The reply must not leave by eth0's gateway, which has no state of the connection.
     outside = network.outside()
     pod, node = pods.pods[0], pods.nodes[0]
     address = pods.addresses(0)[family]
@@ -204,7 +202,7 @@ def test_a_second_underlay_nic_answers_the_connections_that_it_received(
 def test_a_redirected_connection_needs_an_address_on_veth0(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
-    # Istio uses REDIRECT, which takes the address of the interface that received the packet.
+    # Istio uses REDIRECT: the new destination is an address of the interface that got the packet.
     pod = network.pod(network_node)
     pod.macvlan("eth0", "10.6.0.101/24")
     pod.add(vethLinkAddress="169.254.100.1")
@@ -299,7 +297,7 @@ def test_an_iptables_that_does_not_end_is_an_error_to_retry(
 def test_check_accepts_the_reply_rules_of_earlier_versions(
     network: NetworkHarness, network_pod: NetworkPod
 ) -> None:
-    """Routes and rules of older versions still serve Pods that survive an upgrade."""
+    """Pods that run during an upgrade of the agent keep the rules of the older version."""
     network_pod.add(**CONF)
     namespace = network.open_namespace(network_pod.inside)
     nft_rules = NftReplyMarkRules(network.executor)

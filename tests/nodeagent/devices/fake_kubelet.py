@@ -1,7 +1,6 @@
 """A kubelet that accepts registrations of device plugins, connects to them, and reads their lists.
 
-It encodes and decodes messages with code of its own, so that tests do not compare the agent's table
-of messages with itself.
+No code is shared with the agent's table of messages, so that tests find errors in this table.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ POLL_S = 0.01
 
 
 def fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each protobuf field: a text, a message, or the digits of a number."""
+    """The number and content of each protobuf field. An integer becomes its decimal digits."""
     position = 0
     while position < len(data):
         tag, position = _number(data, position)
@@ -28,13 +27,13 @@ def fields(data: bytes) -> Iterator[tuple[int, bytes]]:
         if tag & 7 == 0:
             yield tag >> 3, str(length).encode()
             continue
-        assert tag & 7 == 2, "a field that has a length"
+        assert tag & 7 == 2, "expected a number or a field with a length"
         yield tag >> 3, data[position : position + length]
         position += length
 
 
 def field(number: int, content: bytes) -> bytes:
-    """One protobuf field with its content."""
+    """Encode one protobuf field."""
     return bytes([number << 3 | 2]) + _varint(len(content)) + content
 
 
@@ -57,14 +56,14 @@ def _varint(value: int) -> bytes:
 
 
 def unchanged(data: bytes) -> bytes:
-    """Return an encoded message, as serializer and deserializer of gRPC."""
+    """Serializer and deserializer of gRPC for messages that are bytes."""
     return data
 
 
 class ContainerResponse(NamedTuple):
-    """The variables of a container, and its device files.
+    """The environment variables and device files of a container.
 
-    A file has its path in the container, its path on the host, and its permissions.
+    A device file: path in the container, path on the host, permissions.
     """
 
     variables: dict[str, str]
@@ -74,10 +73,14 @@ class ContainerResponse(NamedTuple):
 class Kubelet:
     """A kubelet that can be restarted.
 
-    By resource: ``devices`` has the current list, ``lists_sent`` the lengths of all lists,
-    ``unhealthy`` the unhealthy devices, and ``numa_nodes`` the NUMA nodes of the devices.
-    ``registered``: the resource of each registration. ``refusal``: the error text with which
-    registrations are refused; "": they are accepted.
+    The keys of all mappings are resources.
+
+    - ``devices``: the devices of the last list received
+    - ``lists_sent``: the lengths of all lists received
+    - ``unhealthy``: the unhealthy devices of the last list
+    - ``numa_nodes``: device -> NUMA node
+    - ``registered``: the resource of each registration
+    - ``refusal``: the error text of a refused registration; "" accepts registrations
     """
 
     def __init__(self, directory: Path) -> None:
@@ -120,14 +123,14 @@ class Kubelet:
         self.devices.clear()
 
     async def until(self, condition: Callable[[], T]) -> T:
-        """Wait until the result is true, and return it."""
+        """Wait until ``condition`` returns a true value, and return this value."""
         async with asyncio.timeout(WAIT_S):
             while not (result := condition()):
                 await asyncio.sleep(POLL_S)
         return result
 
     async def allocate(self, resource: str, *containers: list[str]) -> int:
-        """Allocate slots; return the number of container responses. Raises AioRpcError."""
+        """Allocate devices; return the number of container responses. Raises AioRpcError."""
         return len(await self.allocate_devices(resource, *containers))
 
     async def allocate_devices(
@@ -141,12 +144,12 @@ class Kubelet:
         return [_container_response(content) for _, content in fields(await call(request))]
 
     async def options(self, resource: str) -> bytes:
-        """The plugin's options."""
+        """The encoded options of the plugin."""
         answer: bytes = await self._method(resource, "GetDevicePluginOptions", "unary_unary")(b"")
         return answer
 
     async def close_stream(self, resource: str) -> None:
-        """Close the channel, and with it the stream of the resource."""
+        """End the plugin's stream of devices."""
         await self._channels.pop(resource).close()
 
     async def _register(self, request: bytes, context: Any) -> bytes:

@@ -23,7 +23,7 @@ class SysTree:
         return path
 
     def link(self, name: str, device: Path | None, **files: str) -> None:
-        """Add a link of a device; without a device it is a virtual link."""
+        """Add a link of a PCI device, or a virtual link if ``device`` is None."""
         path = self.root / "class/net" / name if device is None else device / "net" / name
         path.mkdir(parents=True)
         for file, text in files.items():
@@ -33,7 +33,7 @@ class SysTree:
             (self.root / "class/net" / name).symlink_to(path)
 
     def vf(self, physical: Path, number: int, address: str, driver: str, **files: str) -> Path:
-        """Add a virtual function to a physical function; ``driver`` may be ""."""
+        """Add a virtual function to a physical function; ``driver`` "" means no driver."""
         path = self.device(address, **files)
         (physical / f"virtfn{number}").symlink_to(path)
         (path / "physfn").symlink_to(physical)
@@ -42,7 +42,6 @@ class SysTree:
         return path
 
     def bind(self, device: Path, driver: str) -> None:
-        """Bind a device to a driver."""
         target = self.root / "drivers" / driver
         target.mkdir(parents=True, exist_ok=True)
         (device / "driver").unlink(missing_ok=True)
@@ -89,7 +88,6 @@ class SysTree:
         (directory / path.name).symlink_to(path)
 
     def iommu_group(self, device: Path, number: int, name: str = "") -> None:
-        """Put a device into an IOMMU group."""
         group = self.root / "kernel/iommu_groups" / str(number)
         group.mkdir(parents=True, exist_ok=True)
         if name:

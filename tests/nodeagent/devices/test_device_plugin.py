@@ -30,7 +30,7 @@ from tests.nodeagent.devices.fake_kubelet import Kubelet
 ETH1 = "spidernet.io/eth1-nic"
 SUB_ENI = "spidernet.io/sub-eni"
 SLOTS = "the slots of this node"
-"""The key of faults in reading the slots; other faults have the name of their resource."""
+"""The key of a fault while slots are read. The key of any other fault is a resource."""
 
 RULES = DeviceRules(sub_eni=(SubEniRule(slots=2),), nics=(NicRule(slots=3, include=("eth*",)),))
 ROUND_S = 0.02
@@ -52,7 +52,7 @@ class ScriptedNics:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """A directory with a short path, since paths of sockets are short."""
+    """A directory with a short path, because Linux limits the length of socket paths."""
     path = Path(tempfile.mkdtemp(prefix="ow-"))
     yield path / "p"
     shutil.rmtree(path)
@@ -211,10 +211,10 @@ async def test_a_new_nic_is_offered_and_a_removed_one_is_withdrawn(
         await kubelet.until(lambda: kubelet.lists_sent[ETH1] == [3, 0])
         socket = kubelet.directory / "spiderpool-spidernet.io_eth1-nic.sock"
         await kubelet.until(lambda: not socket.exists())
-        assert kubelet.lists_sent[SUB_ENI] == [2], "the list of the other resource is not sent anew"
+        assert kubelet.lists_sent[SUB_ENI] == [2], "no new list"
 
 
-async def test_another_number_of_slots_is_sent_on_the_open_stream(
+async def test_a_changed_number_of_slots_is_sent_on_the_open_stream(
     kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
     large = SubEniRule(slots=4, nodes=LabelSelector({"size": "large"}))
@@ -259,7 +259,7 @@ async def test_an_agent_that_ends_removes_only_its_own_sockets(
             await kubelet.until(lambda: len(kubelet.registered) >= 4)
         await kubelet.until(lambda: len(kubelet.devices) == 2 and path.exists())
     assert {path.name for path in kubelet.directory.iterdir()} == {"kubelet.sock"}
-    assert kubelet.lists_sent[SUB_ENI][-1] == 2, "Pods keep their slots"
+    assert kubelet.lists_sent[SUB_ENI][-1] == 2, "no empty list"
 
 
 async def test_a_directory_whose_path_is_too_long_for_a_socket_is_a_fault(
@@ -288,7 +288,7 @@ async def test_a_cancellation_that_a_source_swallows_still_ends_the_advertiser(
                 await asyncio.Event().wait()
             return {}
 
-    source = SwallowingSource("deaf", asyncio.Event())
+    source = SwallowingSource("source", asyncio.Event())
     task = asyncio.ensure_future(DeviceAdvertiser([source], directory).run())
     await source.reading.wait()
     source.reading.clear()

@@ -61,14 +61,14 @@ def test_patterns_include_and_exclude_nics() -> None:
     assert slots(rules, *nics) == {"eth1-nic": 3, "bond0-nic": 3}
 
 
-def test_of_several_rules_for_a_nic_the_one_with_most_slots_counts() -> None:
+def test_a_nic_has_the_most_slots_that_a_matching_rule_sets() -> None:
     rules = DeviceRules(nics=(NicRule(3), NicRule(9), NicRule(5), NicRule(100, nodes=LARGE)))
 
     assert slots(rules, ETH1) == {"eth1-nic": 9}
     assert slots(rules, ETH1, size="large") == {"eth1-nic": 100}
 
 
-def test_the_first_rule_for_a_providers_slots_that_matches_the_node_counts() -> None:
+def test_the_first_sub_eni_rule_that_matches_the_node_counts() -> None:
     rules = DeviceRules(
         sub_eni=(SubEniRule(slots=8, nodes=LARGE), SubEniRule(slots=2), SubEniRule(slots=4))
     )

@@ -27,7 +27,7 @@ def test_a_card_is_read_with_its_virtual_functions(tmp_path: Path) -> None:
     first = tree.vf(device, 0, "0000:3b:00.2", "mlx5_core")
     tree.link("ens1f0v0", first, address="02:00:00:00:00:07", mtu="1500")
     tree.vf(device, 1, "0000:3b:00.3", "vfio-pci")
-    tree.vf(device, 2, "0000:3b:00.4", "mlx5_core")  # a Pod has its link
+    tree.vf(device, 2, "0000:3b:00.4", "mlx5_core")  # its link is in a Pod
     tree.vf(device, 3, "0000:3b:00.5", "")
     tree.link("lo", None, mtu="65536")
     tree.link("eno1", tree.device("0000:01:00.0", vendor="0x8086"))
@@ -58,7 +58,7 @@ def test_a_card_is_read_with_its_virtual_functions(tmp_path: Path) -> None:
     )
 
 
-def test_a_card_and_its_functions_have_their_topology_and_rdma_devices(tmp_path: Path) -> None:
+def test_carrier_numa_node_iommu_group_and_rdma_device_are_read(tmp_path: Path) -> None:
     tree = SysTree(tmp_path)
     device = card(tree)
     tree.link("ens1f0", device, mtu="1500", carrier="1")
@@ -119,7 +119,7 @@ def test_a_card_is_an_uplink_if_one_of_its_virtual_functions_is(tmp_path: Path) 
     assert [card.is_uplink for card in cards] == [False, True, True]
 
 
-def test_everything_below_a_default_route_carries_the_nodes_traffic() -> None:
+def test_uplinks_are_the_links_of_default_routes_and_all_links_below() -> None:
     links = [
         Link(1, "lo"),
         Link(2, "ens1f0", master=4),

@@ -1,4 +1,4 @@
-"""The agent reads /sys trees that tests write, and recordings of machines.
+"""The agent reads /sys trees that tests write, and recorded /sys trees of machines.
 
 The recordings are not part of the repository; see docs/contributing/testing.md, "Recordings of
 cards". Tests compute the expected results from paths and contents of the files.
@@ -32,7 +32,6 @@ LINK = "no-link-0"
 
 
 def trees() -> list[Path]:
-    """/sys of each recording."""
     if not DIRECTORY:
         return []
     return sorted(path for path in Path(DIRECTORY).glob("*/sys") if path.is_dir())
@@ -67,8 +66,7 @@ def recorded_ports(device: Path) -> Iterator[Path]:
     yield from present(device / "ports")
 
 
-def test_every_card_with_room_for_virtual_functions_is_read(tree: Path) -> None:
-    """A link whose device is not a PCI device, such as one of virtio, has no virtual functions."""
+def test_every_card_that_supports_virtual_functions_is_read(tree: Path) -> None:
     capable = {
         (link / "device").resolve()
         for link in present(tree / "class/net")
@@ -104,7 +102,7 @@ def test_a_policy_for_all_cards_plans_virtual_functions_on_each(tree: Path) -> N
     assert {target.address for target in plan.desired} == {nic.address for nic in nics}
 
 
-def test_every_rdma_device_is_read_with_links_state_and_files(tree: Path) -> None:
+def test_every_rdma_device_is_read_with_its_links_and_state(tree: Path) -> None:
     devices = host_rdma_devices(tree)
 
     assert [device.name for device in devices] == sorted(
@@ -136,7 +134,7 @@ def test_the_files_of_an_rdma_device_are_those_of_its_pci_device(tree: Path) -> 
 
 
 def test_a_ports_guid_is_the_end_of_the_address_of_its_link(tree: Path) -> None:
-    """Counters of a port belong to the link with its GUID, which may differ from the device's."""
+    """The agent finds a port's link by the port's GUID, which may differ from the device's GUID."""
     for directory in present(tree / "class/infiniband"):
         gids = [text(port / "gids/0") for port in recorded_ports(directory)]
         guids = {gid.replace(":", "")[-16:] for gid in gids if gid}

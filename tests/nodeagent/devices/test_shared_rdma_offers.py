@@ -48,7 +48,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def write_config(config: Path, slots: int, **selectors: list[str]) -> None:
-    """Replace the configuration: a rule with this number of shares of the selected devices."""
+    """Replace the configuration: ``slots`` shares of the selected devices."""
     item = {"resourceName": "shared_cx5", "rdmaHcaMax": slots, "selectors": selectors}
     building = config.with_suffix(".new")
     building.write_text(json.dumps({"configList": [item]}))

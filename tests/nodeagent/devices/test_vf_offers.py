@@ -1,7 +1,4 @@
-"""Virtual functions of policies are offered to a kubelet and allocated to containers.
-
-``kubelet.lists_sent`` has, by resource, the lengths of all lists of devices that kubelet received.
-"""
+"""Virtual functions of policies are offered to a kubelet and allocated to containers."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ ROUND_S = 0.02
 
 
 class Node(NamedTuple):
-    """A node with one card, which has two virtual functions with RDMA and two of vfio."""
+    """A node with one card: two virtual functions for RDMA and two for vfio."""
 
     tree: SysTree
     physical: Path
@@ -96,7 +93,7 @@ async def kubelet(short_path: Path) -> AsyncIterator[Kubelet]:
 
 @asynccontextmanager
 async def advertised(node: Node, kubelet: Kubelet) -> AsyncIterator[DeviceAdvertiser]:
-    """Offer the node's virtual functions to kubelet in this context."""
+    """Offer the node's virtual functions to kubelet."""
     advertiser = DeviceAdvertiser([node.source()], kubelet.directory, ROUND_S)
     task = asyncio.ensure_future(advertiser.run())
     try:
@@ -182,7 +179,7 @@ async def test_the_device_info_for_multus_names_the_rdma_device_of_an_allocated_
     }
 
 
-async def test_the_driver_the_link_and_the_rdma_device_make_a_function_healthy(
+async def test_a_function_without_its_driver_rdma_device_or_carrier_is_unhealthy(
     node: Node, kubelet: Kubelet
 ) -> None:
     async with advertised(node, kubelet):
@@ -276,7 +273,7 @@ async def test_after_a_restart_of_kubelet_resources_are_registered_before_the_ne
     await advertiser.close()
 
 
-async def test_changes_by_policies_are_offered_before_the_next_round(
+async def test_wake_offers_changed_policies_before_the_next_round(
     node: Node, kubelet: Kubelet
 ) -> None:
     advertiser = DeviceAdvertiser([node.source()], kubelet.directory, round_s=3_600)

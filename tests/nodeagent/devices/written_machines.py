@@ -1,8 +1,7 @@
 """Trees of /sys of whole machines with network cards, written from public documentation.
 
-Files and values are those of the kernel's ABI documents (sysfs-class-net, sysfs-class-infiniband,
-sysfs-bus-pci), of the drivers' counters, and of the PCI IDs; the addresses are made up. For
-recordings of real machines see docs/contributing/testing.md, "Recordings of cards".
+Sources: the kernel's ABI documents (sysfs-class-net, sysfs-class-infiniband, sysfs-bus-pci), the
+drivers' counters, and the PCI IDs. The addresses are made up.
 """
 
 from __future__ import annotations
@@ -19,14 +18,13 @@ MLX5_COUNTERS: Final = (
     *("rnr_nak_retry_err", "rp_cnp_handled", "rp_cnp_ignored", "rx_icrc_encapsulated"),
     *("rx_read_requests", "rx_write_requests"),
 )
-"""Counters of mlx5_ib, below ``hw_counters`` of a port."""
+"""The files in the directory ``hw_counters`` of a port."""
 
 IRDMA_COUNTERS: Final = ("ip4InOctets", "ip4OutOctets", "tcpRetransSegs", "RxECNMrkd", "cnpSent")
-"""Counters of irdma."""
 
 PRIORITIES: Final = range(8)
 CNP_PRIORITY: Final = 6
-"""The priority of congestion notification packets (CNPs), also the class of their DSCP."""
+"""The priority of congestion notification packets (CNPs). Their DSCP is 8 times this number."""
 
 
 class CardKind(NamedTuple):

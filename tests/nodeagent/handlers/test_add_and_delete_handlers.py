@@ -1,7 +1,6 @@
 """ADD and DEL through the framed socket return exact results and change the claims.
 
-A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
-unless its arguments say otherwise.
+By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
 """
 
 from __future__ import annotations
@@ -130,7 +129,7 @@ async def test_a_repeated_add_returns_the_same_result_and_writes_nothing(
 
     assert second == first
     assert len(await agent.claims()) == 1
-    # One transaction, which requires that no key exists, and so commits nothing.
+    # The one transaction requires that no key exists, so it commits nothing.
     assert agent.process.parts.writer.transactions == transactions + 1
 
 
@@ -290,7 +289,7 @@ async def test_no_address_of_a_disabled_family_is_allocated(
         dual_stack_settings = settings._replace(
             node_name="node-2", socket_path=f"{settings.socket_path}2"
         )
-        # The IPv6 pool is for agents with both families.
+        # An agent with both families creates the IPv6 pool.
         async with running(dual_stack_settings, memory_store) as other:
             await other.pool("lan-6", "fd00:6::/64", "fd00:6::10")
 

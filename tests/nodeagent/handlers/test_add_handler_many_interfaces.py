@@ -1,7 +1,6 @@
-"""Interfaces of one Pod, named or unnamed in its annotation, are claimed and released together.
+"""ADD and DEL of a Pod with several interfaces.
 
-A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
-unless its arguments say otherwise.
+By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from tests.support.agent_harness import AgentHarness
 
 
 async def create_two_pools(agent: AgentHarness) -> None:
-    """Create the pools a and b, which only annotations and network configurations name."""
+    """Create the pools a and b, which are not default pools."""
     await agent.pool("a", "10.6.0.0/24", "10.6.0.10-10.6.0.20", default=False)
     await agent.pool("b", "10.7.0.0/24", "10.7.0.10-10.7.0.20", default=False, gateway="10.7.0.1")
 
 
 def items(*interfaces: str) -> list[dict[str, Any]]:
-    """The items of an annotation for two interfaces, the second in pool b; "": unnamed."""
+    """The annotation for one interface in pool a and one in pool b; "": an unnamed interface."""
     pools = ("a", "b")
     return [
         {"ipv4": [pool]} | ({"interface": name} if name else {})
@@ -77,7 +76,9 @@ async def test_an_interface_beyond_the_items_of_the_annotation_is_refused(
     assert len(await agent.claims()) == 2
 
 
-async def test_an_interface_that_a_named_list_lacks_is_refused(agent: AgentHarness) -> None:
+async def test_an_interface_that_the_annotation_does_not_name_is_refused(
+    agent: AgentHarness,
+) -> None:
     await create_two_pools(agent)
     await agent.pod("web-0", {"ippools": items("eth0", "net1")})
 
@@ -117,7 +118,7 @@ async def test_the_first_delete_of_a_sandbox_releases_all_its_interfaces(
     assert remaining == {}
 
 
-async def test_a_late_delete_of_one_interface_keeps_those_of_the_new_sandbox(
+async def test_a_late_delete_of_one_interface_keeps_the_interfaces_of_the_new_sandbox(
     agent: AgentHarness,
 ) -> None:
     await create_two_pools(agent)
@@ -150,7 +151,7 @@ async def test_a_late_delete_of_an_interface_without_an_add_releases_nothing(
 async def test_a_replica_keeps_its_addresses_until_no_record_names_its_statefulset(
     agent: AgentHarness,
 ) -> None:
-    """Here only the Pod's record does; the StatefulSet has no record."""
+    """The StatefulSet has no record here; only the Pod's record names the StatefulSet."""
     await create_two_pools(agent)
     owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
     await agent.pod("web-0", {"ippool": {"ipv4": ["a"]}}, **owner)
@@ -169,7 +170,7 @@ async def test_a_replica_keeps_its_addresses_until_no_record_names_its_statefuls
     assert await agent.claims() == {}
 
 
-async def test_a_pod_owned_by_a_foreign_kind_of_stateful_set_is_stateless(
+async def test_only_a_replica_of_an_apps_v1_stateful_set_keeps_its_address(
     agent: AgentHarness,
 ) -> None:
     await create_two_pools(agent)
@@ -181,6 +182,6 @@ async def test_a_pod_owned_by_a_foreign_kind_of_stateful_set_is_stateless(
             await agent.add(name)
             await agent.delete(name)
 
-    # Only web-0 with apps/v1 is a replica of the StatefulSet, and so keeps its address after DEL.
+    # web-x and other-0 are not names of replicas of the StatefulSet web.
     holders = {claim.holder for claim in (await agent.claims()).values()}
     assert holders == {"statefulset/shop/web-0"}

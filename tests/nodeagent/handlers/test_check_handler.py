@@ -1,7 +1,6 @@
 """CHECK compares the claims of an interface with the runtime's prevResult.
 
-A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
-unless its arguments say otherwise.
+By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ async def test_another_spelling_of_an_address_is_the_same_address(
     assert await check(agent, add_result | {"ips": ips}) == (0, "")
 
 
-async def test_an_add_of_0_4_0_can_be_checked_without_a_result(
+async def test_check_of_cni_version_0_4_0_passes_without_prev_result(
     agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     reply = await agent.call("CHECK", conf=agent.netconf("0.4.0"))

@@ -1,4 +1,4 @@
-"""The coordinator's commands in the agent: their settings, GC, and concurrent calls.
+"""The agent's handler of the coordinator: settings, GC, and concurrent calls.
 
 The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
 ``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
@@ -89,10 +89,10 @@ class AnnotatedPods(FactsSource):
         return NodeFacts("node-a")
 
     def endpoint_validity(self, endpoint: Endpoint) -> None:
-        """Unknown."""
+        """Return None: unknown."""
 
     async def confirm_endpoint(self, endpoint: Endpoint) -> None:
-        """Unknown."""
+        """Return None: unknown."""
 
 
 class Unsynced(CoordinatorDefaults):
@@ -127,7 +127,7 @@ async def coordinator_handler(
 
 
 async def probe_nothing(_: Call, __: DetectionSwitches) -> None:
-    """Probe no address."""
+    pass
 
 
 def handler_with(
@@ -272,7 +272,7 @@ async def test_gc_detaches_a_pod_that_is_missing_twice_with_enough_time_between(
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     assert (await coordinator_handler.handle_gc(gc_call(network_pod))).missing == 0
-    for _ in range(2):  # the second GC comes too early
+    for _ in range(2):  # the second of these GCs comes too early
         detached = await coordinator_handler.handle_gc(gc_call())
         assert (detached.removed, detached.missing) == ((), 1)
     clock.now += GC_TWICE_S
@@ -319,7 +319,7 @@ async def test_gc_continues_after_a_failed_detachment(
     assert [pod.container for pod in network_node.records.all()] == [stuck], f"{other} is detached"
 
 
-async def test_a_thousand_leftovers_of_a_crashed_node_are_removed(
+async def test_gc_removes_a_thousand_leftovers_of_a_crashed_node(
     network: NetworkHarness,
     coordinator_handler: CoordinatorHandler,
     network_pod: NetworkPod,
@@ -327,8 +327,8 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_removed(
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     (living_pod_record,) = network_node.records.all()
-    # The Pods' veth pairs were deleted with their namespaces. Routes and neighbours over another
-    # interface, such as that of a CNI plugin, remain.
+    # The veth pairs of the deleted Pods are gone. Routes and neighbours remain on an interface of
+    # another CNI plugin, here cali-left.
     batch(network_node.inside, "link add cali-left type veth peer left", "link set cali-left up")
     (pod_veth,) = (
         link.ifindex for link in links_of(network, network_node) if link.name == "cali-left"
@@ -348,7 +348,7 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_removed(
             )
         )
     host_routes = network_node.inside.ip("route", "show", "table", "500").splitlines()
-    assert len(host_routes) == LEFTOVERS + 1, "the living Pod has a route, too"
+    assert len(host_routes) == LEFTOVERS + 1, "the leftovers and the living Pod"
     result = await coordinator_handler.handle_gc(gc_call(network_pod))
     assert len(result.removed) == LEFTOVERS
     assert list(network_node.records.all()) == [living_pod_record]
@@ -362,7 +362,7 @@ def links_of(network: NetworkHarness, node: NetworkNode) -> list[Link]:
 
 
 def tables_of(node: NetworkNode) -> tuple[list[str], list[str]]:
-    """Neighbours and routes to Pods on the node; the kernel lists neighbours in any order."""
+    """The node's neighbours and routes to Pods, sorted: the kernel lists them in any order."""
     neighbours, routes = node.inside.ip("neigh"), node.inside.ip("route", "show", "table", "500")
     return sorted(neighbours.splitlines()), sorted(routes.splitlines())
 
@@ -416,7 +416,7 @@ async def test_a_namespace_that_the_agent_cannot_see_does_not_count_as_deleted(
     assert network_pod.pings(network_node.addresses[0])
 
 
-async def test_gc_without_a_list_removes_nothing(
+async def test_gc_without_a_list_of_valid_attachments_is_refused(
     coordinator_handler: CoordinatorHandler, network_pod: NetworkPod
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
@@ -482,10 +482,10 @@ async def test_queued_calls_of_one_container_delay_no_other_container(
     done_early = [task.done() for task in waiting[1:]]
     slow.set()
     assert await asyncio.gather(*waiting[1:]) == [True] * (2 * COORDINATOR_THREADS - 1)
-    assert not any(done_early), "the thread of the cancelled call still runs"
+    assert not any(done_early), "the thread of the cancelled call still has the container's lock"
 
 
-async def test_records_that_cannot_be_read_are_an_error_of_the_node(
+async def test_records_that_cannot_be_read_raise_a_datapath_error(
     coordinator_handler: CoordinatorHandler,
     network_node: NetworkNode,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,7 +1,6 @@
-"""A DEL with a retryable error returns "try again later"; after another error it succeeds.
+"""DEL returns "try again later" after a retryable error, and succeeds after a permanent error.
 
-A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
-unless its arguments say otherwise.
+By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fixed addresses are kept and released over the agent's sockets, while records change.
+"""Calls on the agent's socket keep or release fixed addresses, while records change.
 
 A fixed address belongs to a replica of a StatefulSet or to a VM, and outlives the Pod. Without
 other variables, a call for Pod NAME has the container c-NAME and the UID uid-NAME.
@@ -116,7 +116,7 @@ async def test_a_replica_whose_pod_record_is_deleted_before_its_del_keeps_its_ad
     assert set(await agent.claims()) == {"10.6.0.10"}
 
 
-async def test_the_next_pod_of_a_replica_may_be_added_before_the_del_of_the_previous_one(
+async def test_a_late_del_of_a_replicas_previous_pod_keeps_the_endpoint_of_the_next_pod(
     agent: AgentHarness,
 ) -> None:
     await apply_replicas(agent, 1)
@@ -141,7 +141,7 @@ async def test_a_replica_gets_its_address_again_from_a_full_pool(agent: AgentHar
     assert await agent.add("db-0", **call_of("two", "box-2")) == ["10.7.0.10/24"]
 
 
-async def test_a_repeated_add_of_a_sandbox_keeps_its_address_though_the_record_changed(
+async def test_a_changed_pool_in_the_pods_record_applies_only_to_a_new_sandbox(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("other", "10.7.0.0/24", "10.7.0.10", default=False)
@@ -260,22 +260,19 @@ async def test_a_conflict_release_keeps_the_address_of_a_replica_whose_pod_recor
 
 
 class ScriptedFacts(StandaloneFactsSource):
-    """Facts of records, with the liveness of Pods and the validity of endpoints from a test."""
+    """Facts of the records, but tests set the liveness of Pods and the validity of endpoints."""
 
     alive: bool | None = None
     validity: Validity | None = None
 
     def facts(self, reference: PodReference) -> RequestFacts:
-        """The facts of the records, with the scripted liveness."""
         facts = super().facts(reference)
         return facts._replace(pod=facts.pod._replace(alive=self.alive))
 
     def liveness(self, reference: PodReference) -> Liveness:
-        """The scripted liveness."""
         return Liveness(self.alive)
 
     def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
-        """The scripted validity."""
         return self.validity
 
 
@@ -353,7 +350,7 @@ async def test_gc_releases_only_replicas_that_are_not_desired(
 
 
 class LaggingStore(FaultyStore):
-    """A store whose watches are delayed."""
+    """A store whose watches deliver events only while ``may_deliver`` is set."""
 
     def __init__(self) -> None:
         super().__init__(MemoryStore())
@@ -367,7 +364,6 @@ class LaggingStore(FaultyStore):
         after: int,
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
-        """Watch; events are delayed until ``may_deliver`` is set."""
         async for batch in super().watch(ranges, after=after, is_whole=is_whole):
             await self.may_deliver.wait()
             yield batch
@@ -390,9 +386,9 @@ async def test_a_del_reads_the_records_again_before_it_releases_a_fixed_address(
         await Configurator(store, node.keys, writer).apply(two_replicas, Cause("test"))
         await writer.close()
 
-        await node.delete("db-1")  # the agent still sees one replica, and cannot confirm it
+        await node.delete("db-1")  # the agent's view still has one replica
         claims_before = await node.claims()
-        store.may_deliver.set()  # now it sees two
+        store.may_deliver.set()  # the agent's view gets two replicas
         await node.delete("db-1")
 
         assert set(claims_before) == set(await node.claims()) == {"10.6.0.10"}

@@ -1,7 +1,6 @@
-"""GC releases only on evidence, and no attachments of other nodes or networks.
+"""GC releases attachments of its own node and network, and only on evidence.
 
-A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
-unless its arguments say otherwise.
+By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
 """
 
 from __future__ import annotations
@@ -44,7 +43,6 @@ async def run_gc(agent: AgentHarness, *pods: str) -> None:
 
 
 async def pods_with_addresses(agent: AgentHarness) -> set[str]:
-    """The Pods that hold addresses."""
     return {claim.pod for claim in (await agent.claims()).values()}
 
 
@@ -187,7 +185,7 @@ async def test_a_release_by_gc_has_its_evidence_in_the_log(
     assert last_recorded.cause.actor == "agent/node-1"
 
 
-async def test_only_the_network_that_lost_an_interface_loses_its_address(
+async def test_gc_of_one_network_releases_only_the_interface_in_this_network(
     agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
     second = agent.netconf(name="lan-2")

@@ -1,7 +1,6 @@
-"""A refused ADD is recorded as an event, which never delays the answer.
+"""A refused ADD is recorded as an event; the answer does not wait for the event.
 
-A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
-unless its arguments say otherwise.
+By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ async def test_a_refused_add_is_an_event_with_its_pod_cause_and_verdicts(
 
 
 class HeldStore(MemoryStore):
-    """A store whose transactions wait while ``may_commit`` is not set; ``waiting``: how many."""
+    """A store whose transactions wait for ``may_commit``; ``waiting``: the number that waited."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,7 +143,7 @@ class ConflictingProbe:
     ("interface", "holder"),
     [("eth0", "pod/uid-web-0"), ("net1", "ipamclaim/shop/lan.net1.ipamclaim")],
 )
-async def test_the_holder_of_a_refused_nic_with_an_ipam_claim_is_the_claim(
+async def test_the_holder_of_a_refused_nic_is_its_ipam_claim_or_else_the_pod(
     interface: str, holder: str
 ) -> None:
     holders: list[str] = []

@@ -1,7 +1,6 @@
 """STATUS returns 50 if no ADD can succeed, and 51 if an address in use is quarantined.
 
-A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
-unless its arguments say otherwise.
+By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ async def test_with_one_free_pool_of_several_adds_can_be_served(agent: AgentHarn
     assert await status(agent) == (0, "")
 
 
-async def test_the_pools_of_the_configuration_count_and_not_the_default_ones(
+async def test_default_pools_do_not_count_if_the_netconf_names_pools(
     agent: AgentHarness,
 ) -> None:
     await agent.pool("a", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
@@ -82,7 +81,7 @@ async def test_status_returns_50_without_a_pool(agent: AgentHarness) -> None:
     )
 
 
-async def test_with_pools_that_only_pods_can_name_adds_can_be_served(agent: AgentHarness) -> None:
+async def test_with_only_a_pool_that_is_not_default_adds_can_be_served(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20", default=False)
 
     assert await status(agent) == (0, "")

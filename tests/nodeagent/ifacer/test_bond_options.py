@@ -24,7 +24,7 @@ OPTIONS_BY_TEXT = {
         " miimon = 100 ; lacp_rate=1;",
         BondOptions(((NUMBER_OPTIONS["miimon"], 100), (NUMBER_OPTIONS["lacp_rate"], 1))),
     ),
-    "zero sets nothing": ("miimon=0;use_carrier=-1", BondOptions()),
+    "zero and -1 set nothing": ("miimon=0;use_carrier=-1", BondOptions()),
     "unknown keys set nothing": ("updelay=5;colour=red", BondOptions()),
     "pieces without exactly one equals sign set nothing": (
         "miimon;=;a=b=c;up_delay=7",
@@ -83,7 +83,7 @@ BOND_NUMBERS = {
     "min_links": 18, "lp_interval": 19, "packets_per_slave": 20, "lacp_rate": 21, "ad_select": 22,
     "ad_actor_sys_prio": 24, "ad_user_port_key": 25, "tlb_dynamic_lb": 27,
 }  # fmt: skip
-"""The kernel's numbers of the attributes, to check the names of pyroute2 that the product uses."""
+"""The numbers of include/uapi/linux/if_link.h. The product uses the names of pyroute2 instead."""
 
 
 def test_every_numeric_option_has_the_kernels_attribute_and_size() -> None:

@@ -32,7 +32,7 @@ VALID: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
         {"interfaces": ["ens3"], "vlanID": 5, "bond": BOND},
         InterfaceConfig(("ens3",), vlan=5),
     ),
-    # The VLAN needs one parent link, which several interfaces have only with a bond.
+    # Without a bond, there is no single parent for the VLAN.
     "several interfaces without a bond, VLAN ignored": (
         {"interfaces": ["ens3", "ens4"], "vlanID": 5},
         None,

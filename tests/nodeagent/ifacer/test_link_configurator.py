@@ -33,7 +33,7 @@ _numbers = itertools.count()
 
 
 class Host:
-    """A namespace with NICs, in which master interfaces are prepared."""
+    """A namespace with NICs and a configurator that creates VLANs and bonds."""
 
     def __init__(self, name: str, executor: NetnsExecutor, namespace: NetworkNamespace) -> None:
         self.name = name
@@ -42,14 +42,14 @@ class Host:
         self.configurator = LinkConfigurator(executor, namespace)
 
     async def prepare(self, *interfaces: str, **fields: Any) -> None:
-        """Run the plugin's steps for a configuration with these fields."""
+        """Create the links of a configuration with these fields."""
         conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
         links = read_conf(json.dumps(conf).encode()).links
         assert links is not None
         await self.configurator.prepare(links)
 
     def another_process(self) -> LinkConfigurator:
-        """A second configurator that does not wait for the first."""
+        """A configurator that shares no lock with the first."""
         return LinkConfigurator(self._executor, self._namespace)
 
     def ip(self, *arguments: str) -> str:
@@ -60,7 +60,6 @@ class Host:
         return done.stdout
 
     def link(self, name: str) -> Any:
-        """The output of ``ip`` for a link."""
         return json.loads(self.ip("-d", "-j", "link", "show", "dev", name))[0]
 
     def links(self) -> set[str]:

@@ -41,7 +41,7 @@ STEPS: dict[str, tuple[InterfaceConfig, tuple[Link, ...], list[str]]] = {
     "a VLAN that exists, whose parent is down": (VLAN_ON_NIC, (DOWN3, ENS3_5), ["set up link 3"]),
     "a VLAN that exists": (VLAN_ON_NIC, (ENS3, ENS3_5), []),
     "a bond": (BONDED, (ENS3, ENS4), ["add bond link bd0"]),
-    "a half-made bond": (
+    "an incomplete bond": (
         BONDED,
         (ENS3, DOWN3._replace(ifindex=4, name="ens4"), BD0._replace(flags=0)),
         ["set down link 3", "set master 9 of link 3", "set up link 3",
@@ -91,7 +91,7 @@ def test_an_existing_bond_is_used_without_a_nic_that_cannot_be_added(
 
 
 def test_a_nic_with_addresses_is_added_to_a_new_bond() -> None:
-    """As in Spiderpool: naming a NIC with an address permits the removal of the address."""
+    """As in Spiderpool: a NIC of the configuration may lose its addresses."""
     plan = next_steps(BONDED, NodeLinks((ENS3, ENS4, BD0), in_use=frozenset({3}), is_new_bond=True))
 
     assert "set master 9 of link 3" in [step.what for step in plan.steps]
@@ -108,7 +108,7 @@ REFUSED: dict[str, tuple[InterfaceConfig, tuple[Link, ...], str]] = {
         (ENS3, ENS4, ENS3_5),
         "cannot have multiple different vlan interfaces with the same vlanId 5",
     ),
-    "a NIC of the VLAN's name": (
+    "a NIC with the VLAN's name": (
         VLAN_ON_NIC,
         (ENS3, Link(8, "ens3.5")),
         "ens3.5 is taken: it is a NIC and not VLAN 5",
@@ -130,7 +130,7 @@ REFUSED: dict[str, tuple[InterfaceConfig, tuple[Link, ...], str]] = {
         (ENS3, ENS4._replace(master=7), Link(7, "br0", kind="bridge")),
         "interface ens4 belongs to br0 and cannot be a member of bd0",
     ),
-    "a bridge of the bond's name": (
+    "a bridge with the bond's name": (
         BONDED,
         (ENS3, ENS4, Link(9, "bd0", kind="bridge")),
         "bd0 is taken: it exists and is not a bond (non-bond type interface named bd0)",

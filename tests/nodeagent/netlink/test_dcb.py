@@ -1,4 +1,4 @@
-"""DCB requests, compared with those of dcb(8), and sent to this machine's kernel."""
+"""DCB requests are compared with those of dcb(8), and sent to this machine's kernel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.nodeagent.roce_qos.dcb_kernel import DcbExecutor, DcbLink
 from tests.support.link import ip
 
 OF_V0 = b"\x07\0\x01\0v0\0\0"
-"""The name of the link, as in all recorded requests."""
+"""The attribute with the link name v0, as in the requests of dcb(8)."""
 
 
 class Recorder:
@@ -97,7 +97,7 @@ def test_an_ets_request_keeps_the_drivers_other_values() -> None:
     assert read.ets.is_equivalent(ets)
 
 
-def test_an_answer_that_nothing_had_to_be_changed_is_no_error() -> None:
+def test_an_answer_that_nothing_had_to_be_changed_is_not_an_error() -> None:
     link = DcbLink()
     executor = DcbExecutor({"v0": link})
     link.status = 1

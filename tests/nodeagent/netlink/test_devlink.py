@@ -1,4 +1,4 @@
-"""The requests for the mode of a switch, as a kernel with devlink reads them."""
+"""Devlink requests for the eSwitch mode of a NIC, answered by a scripted kernel."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ HEADER = struct.Struct("=IHHII")
 
 
 class ScriptedKernel:
-    """Answers a request for the family, and then a command, on a pair of sockets.
+    """Answers requests for the family, and devlink commands, on a pair of sockets.
 
-    ``errno``: that of the acknowledgement; ``answer``: the attributes that are sent before it.
+    ``errno``: in the acknowledgement of a command. ``answer``: the attributes sent before the
+    acknowledgement.
     """
 
     def __init__(self, errno: int, answer: bytes = b"", *, has_devlink: bool = True) -> None:
@@ -92,7 +93,7 @@ def test_the_eswitch_mode_is_set_by_pci_address() -> None:
         # What mlx5 answers: mode, inline mode, encapsulation mode.
         ("060019000100000005001a000100000005003e0001000000", SWITCHDEV_MODE),
         ("060019000000000005001a000000000005003e0001000000", LEGACY_MODE),
-        ("", LEGACY_MODE),  # a driver with a switch that does not say its mode
+        ("", LEGACY_MODE),  # a driver that reports no mode
     ],
 )
 def test_the_eswitch_mode_is_read_from_the_answer(attributes: str, mode: int) -> None:
@@ -145,8 +146,8 @@ def test_a_nic_without_eswitch_modes_is_left_out(errno: int) -> None:
     assert modes == {}
 
 
-def test_a_mode_that_cannot_be_read_is_not_taken_for_legacy() -> None:
-    """Otherwise a policy for switchdev would set the mode anew and remove the VFs."""
+def test_a_mode_that_cannot_be_read_is_an_error() -> None:
+    """If the agent assumed legacy, a switchdev policy would set the mode and remove all VFs."""
     kernel = ScriptedKernel(EBUSY)
 
     with pytest.raises(DatapathError, match=f"cannot read the eSwitchMode of {NIC}"):

@@ -66,7 +66,7 @@ def test_the_executors_thread_enters_a_namespace_and_returns(
     assert executor.run(executor.own_namespace, current_netns) == current_netns()
 
 
-def test_an_exception_inside_a_namespace_is_raised_for_its_caller_only(
+def test_the_thread_returns_from_a_namespace_after_an_exception(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     def fail() -> None:
@@ -117,7 +117,7 @@ def test_a_thread_that_cannot_return_is_replaced(
     assert executor.run(executor.own_namespace, threading.get_ident) != first_thread
 
 
-def test_a_thread_that_may_enter_namespaces_enters_one_itself_and_returns(
+def test_a_thread_that_may_enter_namespaces_does_not_use_the_executors_thread(
     executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     with ThreadPoolExecutor(1, initializer=executor.let_thread_enter_namespaces) as workers:
@@ -267,7 +267,7 @@ def test_an_invalid_sysctl_value_or_name_is_refused(
 def test_a_function_whose_caller_timed_out_is_not_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """If it ran, its descriptors would leak, and its writes would be late."""
+    """A late run would leak descriptors, and would write after the caller's error."""
     monkeypatch.setattr(namespaces, "CALL_S_MAX", 0.01)
     executor, may_end = NetnsExecutor(), threading.Event()
     runs: list[int] = []
