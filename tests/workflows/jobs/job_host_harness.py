@@ -1,7 +1,4 @@
-"""The jobs of controllers on one store; a test may kill any controller.
-
-The keeper of the leading controller starts the required executions, such as the scan.
-"""
+"""The jobs of controllers on one store; a test may kill any controller."""
 
 from __future__ import annotations
 
@@ -23,14 +20,14 @@ from workflows.jobs.job_host import REQUIRED_EXECUTIONS, JobHost, JobSettings
 from workflows.jobs.required_executions import ExecutionKeeper
 
 ANSWER_S_MAX = 0.5
-"""Seconds that a query waits for a controller, which may be dead, before it is repeated."""
+"""Seconds that a query waits for an answer. A query to a dead controller is not answered."""
 
 SWITCHED_OFF = JobSettings(ReclaimSettings(enabled=False))
-"""Settings with which no scan disturbs a test of another job."""
+"""Settings that switch the reclaim scan off, for tests of other jobs."""
 
 
 class JobHostHarness:
-    """A cluster with controllers. As a context manager it opens a node and the leader's keeper."""
+    """A node, controllers, and the keeper that starts the required executions."""
 
     def __init__(self, store: KeyValueStore, make_host: Callable[..., JobHost] = JobHost) -> None:
         self.store = store
@@ -39,7 +36,7 @@ class JobHostHarness:
         self._make_host = make_host
         self._tasks: dict[str, tuple[JobHost, asyncio.Task[None]]] = {}
         self._stack = AsyncExitStack()
-        # Keeps tasks that wait for a dead store from being garbage collected.
+        # References keep tasks that wait for a dead store from being garbage collected.
         self._dead: list[object] = []
 
     async def __aenter__(self) -> Self:
@@ -62,7 +59,6 @@ class JobHostHarness:
         await self._stack.aclose()
 
     async def start_controller(self, name: str, store: KeyValueStore | None = None) -> JobHost:
-        """Start the jobs of a controller of this name."""
         host = self._make_host(store or self.store, self.node.keys, name, SWITCHED_OFF)
         self._tasks[name] = host, asyncio.ensure_future(host.run())
         return host
@@ -70,7 +66,7 @@ class JobHostHarness:
     async def remove_when_dead(
         self, name: str, killing: KillingStore, done: Callable[[], Awaitable[bool]]
     ) -> None:
-        """Wait until the controller has died or ``done()`` holds, and remove the controller.
+        """Wait until the controller has died or ``done()`` is true; then remove the controller.
 
         The controller releases no shard, and its lease expires, as after a crash.
         """
@@ -85,14 +81,13 @@ class JobHostHarness:
         self._dead.append((host, killing))
         term = host.worker.term
         await host.worker.abandon()
-        while not task.done():  # the task may wait for the dead store again while it ends
+        while not task.done():  # a cancelled task may wait for the dead store again
             task.cancel()
             await asyncio.sleep(0.001)
         if term is not None:
             await within(self.store.revoke_lease(term.session.lease))
 
     async def until_open(self, workflow_id: str) -> None:
-        """Wait until an execution is open."""
         key = self.client.keys.open(workflow_id)
 
         async def is_open() -> bool:
@@ -105,7 +100,7 @@ class JobHostHarness:
         await self.until(lambda: self.has_status(workflow_id, **expected))
 
     async def has_status(self, workflow_id: str, **expected: object) -> bool:
-        """Whether the query ``status`` returns these values now; False without a worker."""
+        """Whether the query ``status`` returns these values; False if no worker answers."""
         try:
             status = await self.client.query(workflow_id, "status", timeout_s=ANSWER_S_MAX)
         except (CallRejected, DeadlineExceeded):
@@ -115,11 +110,9 @@ class JobHostHarness:
         )
 
     async def until(self, condition: Callable[[], Awaitable[bool]]) -> None:
-        """Wait until the condition holds."""
         await eventually(condition)
 
     async def check(self) -> None:
-        """Check all invariants over the whole log."""
         await check_everything(self.node)
 
     def _cancel_at_end(self, task: asyncio.Task[None]) -> None:

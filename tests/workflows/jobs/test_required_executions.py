@@ -23,7 +23,7 @@ async def _pools(node: NodeHarness) -> set[str]:
     return set((await node.read_ledger()).pools)
 
 
-async def test_a_retirement_whose_execution_is_unreadable_does_not_delay_the_others() -> None:
+async def test_a_retirement_with_an_unreadable_execution_does_not_stop_another_retirement() -> None:
     store: KeyValueStore = MemoryStore()
     async with JobHostHarness(store) as hosts:
         await hosts.node.apply(BLUE, RED)
@@ -41,7 +41,7 @@ async def test_a_retirement_whose_execution_is_unreadable_does_not_delay_the_oth
         await hosts.check()
 
 
-async def test_a_scan_whose_execution_is_unreadable_does_not_stop_the_other_jobs() -> None:
+async def test_a_scan_with_an_unreadable_execution_does_not_stop_a_retirement() -> None:
     store: KeyValueStore = MemoryStore()
     async with JobHostHarness(store) as hosts:
         await store.commit([], [Put(WorkflowKeys(hosts.node.keys).open(SCAN_ID), b"dust")])
@@ -60,9 +60,9 @@ async def test_a_scan_whose_execution_is_unreadable_does_not_stop_the_other_jobs
 @pytest.mark.parametrize(
     "value", [b"dust", zstandard.compress(b"dust"), zstandard.compress(b"\xff")]
 )
-async def test_an_unreadable_scan_state_counts_as_expired(value: bytes) -> None:
+async def test_an_unreadable_scan_state_is_read_as_empty(value: bytes) -> None:
     store, keys = MemoryStore(), Keys("test")
-    for kind in ("sighting", "step"):  # the parts with observations, and those with steps
+    for kind in ("sighting", "step"):  # observations, steps
         await store.commit([], [Put(keys.root + f"job/reclaim/one/{kind}/000000".encode(), value)])
     states = ScanStates(store, keys, ttl_s=60)
     state = ScanStateRef("one", lease=1, observation_parts=1, step_parts=1)

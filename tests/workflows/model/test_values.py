@@ -1,4 +1,4 @@
-"""The values of ``workflows.model``: stored forms, defaults, limits."""
+"""The values of ``workflows.model``: encodings, defaults, limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FAILURE = Failure(
 
 
 def example(kind: type) -> object:
-    """An event or command with a value in every field, also in the optional ones."""
+    """An event or command with a value in every field, also in optional fields."""
     values: dict[str, object] = {"int": 7, "str": "text", "float": 1.5, "bool": True}
     filled: list[object] = []
     for name, hint in get_type_hints(kind).items():
@@ -50,7 +50,7 @@ def example(kind: type) -> object:
 
 
 @pytest.mark.parametrize("name", sorted(EVENT_TYPES))
-def test_every_event_survives_msgpack_and_json(name: str) -> None:
+def test_every_event_is_equal_after_encoding_and_decoding(name: str) -> None:
     attributes = example(EVENT_TYPES[name])
     event = HistoryEvent(1, 1_700_000_000_000, attributes)  # type: ignore[arg-type]
 
@@ -58,8 +58,7 @@ def test_every_event_survives_msgpack_and_json(name: str) -> None:
     assert from_json(to_json([event])) == [event]
 
 
-def test_every_command_has_a_name_and_an_identity_and_equals_its_event() -> None:
-    # A command is the attributes of the event that records it, so both have one class.
+def test_every_command_has_a_name_and_identity_fields() -> None:
     kinds = set(Command.__args__)
 
     assert kinds == set(COMMAND_NAMES) == set(IDENTITY_FIELDS)
@@ -68,7 +67,7 @@ def test_every_command_has_a_name_and_an_identity_and_equals_its_event() -> None
         assert same(command, command)  # type: ignore[arg-type]
 
 
-def test_a_failure_is_converted_back_to_its_error_with_all_causes() -> None:
+def test_a_failure_is_converted_to_an_error_and_back_with_all_causes() -> None:
     error = error_of(FAILURE)
 
     assert isinstance(error, errors.ActivityError)
@@ -118,7 +117,7 @@ def pause_s(policy: RetryPolicy, attempt: int) -> float:
     return verdict.pause_s
 
 
-def test_the_retry_policy_has_the_defaults_of_temporal() -> None:
+def test_the_default_retry_policy_is_that_of_temporal() -> None:
     policy = RetryPolicy()
 
     assert [pause_s(policy, attempt) for attempt in (1, 2, 3, 8, 10_000)] == [1, 2, 4, 100, 100]
@@ -156,7 +155,7 @@ def test_only_running_and_paused_executions_are_open() -> None:
     }
 
 
-def test_the_tree_of_errors_in_the_docstring_has_every_error() -> None:
+def test_the_docstring_of_the_errors_module_lists_every_error() -> None:
     drawn = [
         line.split("── ")[1].split()[0]
         for line in str(errors.__doc__).splitlines()

@@ -1,9 +1,7 @@
 """Record the histories of all workflows: ``python -m tests.workflows.replay.record <version>``.
 
-Each function below runs workflows in the test environment, which is the engine on a store in
-memory. The history of the newest run of an execution is written to
-``<folder>/<name>-v<version>.json``. Do not change recorded histories; record a new version when a
-patch changes the code of a workflow.
+The program writes the newest run of each execution to ``<folder>/<name>-v<version>.json``. Do not
+change recorded histories; record a new version when a patch changes the code of a workflow.
 """
 
 from __future__ import annotations
@@ -68,10 +66,10 @@ CLUSTER: Final = """
     node n1 n3
     pod kube/controller uid=c add=no
 """
-"""A script for ``ReclaimJobHarness``; ``add=no``: the Pod gets no address."""
+"""A script for ``ReclaimJobHarness``. The Pod with ``add=no`` gets no address."""
 
 Write = Callable[[str, TimeSkippingHandle], Awaitable[None]]
-"""Writes the history of an execution to the file of this name, without version and suffix."""
+"""Writes the history of an execution. The name is the file's path without version and suffix."""
 
 
 async def samples(write: Write) -> None:
@@ -97,7 +95,7 @@ async def samples(write: Write) -> None:
 
 
 async def bindings(write: Write) -> None:
-    """Bindings at a network provider: bound, released, and not bound."""
+    """A binding that succeeds, the release of its address, and a binding that fails."""
     node = await open_node()
     async with FakeProvider() as provider:
         harness = BindingHarness(provider, node)
@@ -109,7 +107,7 @@ async def bindings(write: Write) -> None:
         given_back = await harness.request_release(request)
         await write("jobs/external-binding-given-back", given_back)
         request = await harness.binding_request(await harness.claim("eth0", "net1"))
-        provider.faults.extend([Fault.NONSENSE] * 12)  # more than the execution sends requests
+        provider.faults.extend([Fault.NONSENSE] * 12)  # more faults than requests
         not_bound = await harness.start(request)
         await harness.env.advance(60)
         provider.faults.clear()
@@ -121,7 +119,7 @@ async def bindings(write: Write) -> None:
 
 
 async def archive(write: Write) -> None:
-    """A log that is sealed once and watched until the execution is cancelled; one prune."""
+    """A log that is sealed once, with an execution that is cancelled later; and one prune."""
     with (
         patch.object(archive_activities, "needs_sealing", lambda live: live >= 3),
         tempfile.TemporaryDirectory() as directory,
@@ -139,7 +137,7 @@ async def archive(write: Write) -> None:
 
 
 async def schedules(write: Write) -> None:
-    """A schedule whose actions overlap, and that is paused, triggered, replaced and deleted."""
+    """A schedule with overlapping actions that is paused, triggered, replaced and deleted."""
     async with WorkflowEnvironment(SAMPLE_REGISTRY) as env:
         action = ScheduleAction(workflow_definition(SleeperWorkflow).name)
         hourly = ScheduleSpec((ScheduleInterval(3_600),), jitter_s=60)
@@ -159,7 +157,7 @@ async def schedules(write: Write) -> None:
 
 
 async def drains(write: Write) -> None:
-    """A node with a Pod that cannot be evicted for a while, and a node that waits meanwhile."""
+    """Two nodes, of which one has a Pod that at first cannot be evicted."""
     cluster = ScriptedCluster(a=["shop/a", "shop/firm"], b=["shop/b"])
     cluster.not_evictable = {"shop/firm"}
     harness = DrainHarness(cluster)
@@ -174,7 +172,7 @@ async def drains(write: Write) -> None:
 
 
 async def quarantines(write: Write) -> None:
-    """An address that answers once and then is silent."""
+    """An address that answers one probe and no later probe."""
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.10-10.6.0.20")._replace(gateway="10.6.0.1"))
         harness = quarantine.ProbeJobHarness(node)
@@ -262,7 +260,7 @@ async def reclaims(write: Write) -> None:
 
 
 async def _pod(write: Write, name: str, line: str, wait: str) -> None:
-    """The execution of a Pod that the script command ``line`` deletes."""
+    """Record the execution of a Pod that the script command ``line`` deletes."""
     harness = await _reclaim_harness(ReclaimSettings())
     await _change_pod(harness, line)
     await harness.tick(wait)
@@ -313,8 +311,6 @@ async def _scan(write: Write) -> None:
 
 
 async def record(version: int) -> None:
-    """Record all histories."""
-
     async def write(name: str, handle: TimeSkippingHandle) -> None:
         text = to_json(await handle.history())
         (HERE / f"{name}-v{version}.json").write_text(text, encoding="utf-8")

@@ -1,9 +1,8 @@
 """Recorded histories replay with the current code, except one that is broken on purpose.
 
-Executions of some jobs run for as long as a cluster does, so a change that breaks a recorded
-history would stop these jobs in existing clusters: guard the change with ``workflow.patched``, and
-record the new history beside the old one (``record``). Histories of version 1 have
-``WorkflowTaskScheduled``, which the engine reads but no longer writes.
+A change that breaks a recorded history would stop jobs in existing clusters. Guard such a change
+with ``workflow.patched``, and record a new version of the history (``record.py``). Histories of
+version 1 have ``WorkflowTaskScheduled``, which the engine reads but no longer writes.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ RECORDED = sorted(set(HERE.glob("*/*.json")) - {BROKEN})
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
-def test_a_recorded_history_replays_whole_and_up_to_any_task(path: Path) -> None:
+def test_a_recorded_history_and_its_prefix_before_any_task_can_be_replayed(path: Path) -> None:
     history = from_json(path.read_bytes())
     cuts = [event.event_id - 1 for event in history if event.event_type == "WorkflowTaskStarted"]
 
@@ -70,7 +69,7 @@ def test_every_job_has_a_history_in_the_current_format() -> None:
     assert written >= set(Registry(JOBS).workflows)
 
 
-def test_the_error_of_the_broken_history_has_the_event_and_both_commands() -> None:
+def test_the_error_of_the_broken_history_has_the_event_id_and_both_activity_types() -> None:
     with pytest.raises(NonDeterminismError) as caught:
         replay_file(REGISTRY, BROKEN)
 

@@ -1,4 +1,4 @@
-"""A schedule starts executions at its times; it can be paused, triggered, replaced and deleted."""
+"""A schedule starts executions, and can be paused, triggered, replaced and deleted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from workflows.testing.environment import WorkflowEnvironment
 
 HOUR_S = 3_600
 START_MS = 1_700_000_000_000 // (HOUR_S * 1000) * HOUR_S * 1000
-"""The environment's time at the start of a test: 2023-11-14 22:00 UTC."""
+"""The time at the start of a test: 2023-11-14 22:00 UTC."""
 
 HOURLY = ScheduleSpec((ScheduleInterval(HOUR_S),))
 ACTION = ScheduleAction("prune", (0.0,))
@@ -40,12 +40,12 @@ async def spend(seconds: float) -> None:
 
 
 _environments: list[WorkflowEnvironment] = []
-"""The environment of the current test, whose clock the activity uses."""
+"""The environment of the current test, as the last item."""
 
 
 @workflow.defn(name="prune")
 class Prune:
-    """Takes the seconds of its argument; fails if they are negative."""
+    """Runs for ``seconds``; fails if ``seconds`` is negative."""
 
     @workflow.run
     async def run(self, seconds: float) -> None:
@@ -57,7 +57,6 @@ class Prune:
 
 @pytest.fixture
 async def env() -> AsyncIterator[WorkflowEnvironment]:
-    # ``replays``: every task replays the whole history.
     async with WorkflowEnvironment(
         Registry([Prune], [spend]), replays=True, start_ms=START_MS
     ) as environment:
@@ -85,7 +84,7 @@ async def _described(env: WorkflowEnvironment, handle: ScheduleHandle) -> Schedu
 
 
 async def _started(env: WorkflowEnvironment) -> list[tuple[str, str]]:
-    """The time of day and the status of each started execution, sorted by the time of day."""
+    """The scheduled time of day and the status of each execution, sorted by the time of day."""
     heads = [head async for head in env.visibility.heads(Filter("prune"))]
     return sorted((head.workflow_id.partition("T")[2], head.status.value) for head in heads)
 
@@ -119,7 +118,7 @@ async def test_a_schedule_starts_an_execution_at_each_time(env: WorkflowEnvironm
         (OverlapPolicy.ALLOW_ALL, ["23 Completed", "00 Running", "01 Running", "02 Running"]),
     ],
 )
-async def test_the_overlap_policy_decides_which_actions_start_while_another_one_runs(
+async def test_the_overlap_policy_decides_which_actions_start_while_another_action_runs(
     env: WorkflowEnvironment, overlap: OverlapPolicy, started: list[str]
 ) -> None:
     await _create(env, overlap, seconds=2.5 * HOUR_S)
@@ -157,7 +156,7 @@ async def test_a_failed_action_pauses_a_schedule_with_pause_on_failure(
     assert progress.note.endswith("the disk is full")
 
 
-async def test_a_pause_skips_the_waiting_starts_of_a_schedule(
+async def test_a_pause_skips_the_buffered_starts_of_a_schedule(
     env: WorkflowEnvironment,
 ) -> None:
     handle = await _create(env, OverlapPolicy.BUFFER_ALL, seconds=2.5 * HOUR_S)
@@ -169,7 +168,7 @@ async def test_a_pause_skips_the_waiting_starts_of_a_schedule(
     assert (progress.actions, progress.skipped_overlap) == (1, 2)
 
 
-async def test_a_replaced_schedule_lists_a_running_action_by_the_id_of_its_start(
+async def test_a_running_action_keeps_its_workflow_id_after_the_schedule_is_replaced(
     env: WorkflowEnvironment,
 ) -> None:
     handle = await _create(env, seconds=2.5 * HOUR_S)
@@ -179,7 +178,7 @@ async def test_a_replaced_schedule_lists_a_running_action_by_the_id_of_its_start
     assert (await _described(env, handle)).running == ("nightly-2023-11-14T23:00:00Z",)
 
 
-async def test_a_list_shows_every_schedule_with_its_next_time(env: WorkflowEnvironment) -> None:
+async def test_a_list_has_every_schedule_until_it_is_deleted(env: WorkflowEnvironment) -> None:
     handle = await _create(env)
     schedules = Schedules(env.client)
     daily = Schedule(ACTION, ScheduleSpec(cron=("30 3 * * *",)))
@@ -199,7 +198,9 @@ async def test_a_list_shows_every_schedule_with_its_next_time(env: WorkflowEnvir
         await handle.trigger()
 
 
-async def test_a_running_action_outlives_its_schedule(env: WorkflowEnvironment) -> None:
+async def test_a_running_action_completes_after_the_schedule_is_deleted(
+    env: WorkflowEnvironment,
+) -> None:
     handle = await _create(env, seconds=600.0)
     await env.advance(HOUR_S)
     await handle.delete()
@@ -208,7 +209,7 @@ async def test_a_running_action_outlives_its_schedule(env: WorkflowEnvironment) 
     assert await _started(env) == [("23:00:00Z", "Completed")]
 
 
-async def test_ensure_keeps_a_schedule_paused_and_replaces_a_different_schedule(
+async def test_ensure_keeps_an_equal_schedule_paused_and_replaces_a_different_schedule(
     env: WorkflowEnvironment,
 ) -> None:
     schedules = Schedules(env.client)
@@ -257,5 +258,5 @@ async def test_a_scheduler_with_a_long_history_continues_as_new_when_no_action_r
     assert len(runs) > 2
     assert {run.status for run in runs[:-1]} == {ExecutionStatus.CONTINUED_AS_NEW}
     progress = (await _described(env, handle)).progress
-    # An action takes 1.5 h, and one start waits: 32 actions in 48 h.
+    # An action takes 1.5 h, so 32 actions start in 48 h.
     assert progress.actions == len(await _started(env)) == 32

@@ -1,4 +1,4 @@
-"""The times of a schedule, and the times that are buffered, skipped or missed."""
+"""The times of a schedule, and which times are buffered, skipped or missed."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ def test_a_schedule_with_impossible_times_is_rejected(spec: ScheduleSpec) -> Non
         check_schedule(_schedule(spec=spec))
 
 
-def test_a_catch_up_window_has_a_limit() -> None:
+def test_a_catch_up_window_longer_than_the_limit_is_rejected() -> None:
     with pytest.raises(BadInput, match="CATCHUP_WINDOW_S_MAX"):
         check_schedule(_schedule(window_s=8 * 86_400))
 
 
-def test_jitter_delays_each_start_by_a_different_time_within_its_limit() -> None:
+def test_jitter_delays_starts_by_repeatable_times_below_the_limit() -> None:
     spec = HOURLY._replace(jitter_s=600)
     times = list(islice(upcoming(spec, 0), 50))
     delays = [start_ms("prune", spec, at_ms) - at_ms for at_ms in times]
@@ -99,7 +99,7 @@ def test_jitter_delays_each_start_by_a_different_time_within_its_limit() -> None
     assert delays != [start_ms("other", spec, at_ms) - at_ms for at_ms in times]
 
 
-def test_a_jitter_longer_than_the_interval_keeps_the_order() -> None:
+def test_starts_are_in_order_if_the_jitter_is_longer_than_the_interval() -> None:
     spec = EVERY_MINUTE._replace(jitter_s=86_400)
 
     starts = [start_ms("prune", spec, at_ms) for at_ms in islice(upcoming(spec, 0), 50)]
@@ -120,7 +120,7 @@ def test_a_jitter_longer_than_the_interval_keeps_the_order() -> None:
         (OverlapPolicy.ALLOW_ALL, RUNNING_ACTIONS_MAX - 2, (1, 2), 3),
     ],
 )
-def test_the_overlap_policy_decides_which_starts_wait_for_a_running_action(
+def test_the_overlap_policy_decides_which_starts_are_buffered_or_skipped(
     overlap: OverlapPolicy, running: int, buffered: tuple[int, ...], skipped: int
 ) -> None:
     after = take_due(
@@ -131,7 +131,7 @@ def test_the_overlap_policy_decides_which_starts_wait_for_a_running_action(
     assert (after.skipped_overlap, after.handled_ms) == (skipped, 5 * MINUTE_MS)
 
 
-def test_the_number_of_waiting_starts_is_limited() -> None:
+def test_starts_beyond_the_limit_of_buffered_starts_are_skipped() -> None:
     schedule, progress = _schedule(OverlapPolicy.BUFFER_ALL, 7 * 86_400), ScheduleProgress()
     for _ in range(2):
         progress = take_due("prune", schedule, progress, 2_000 * MINUTE_MS, running=1)
@@ -149,7 +149,7 @@ def test_times_older_than_the_catchup_window_are_missed() -> None:
     assert after.missed_catchup_window == 7
 
 
-def test_all_times_of_an_outage_of_years_are_handled_in_two_passes() -> None:
+def test_the_times_of_an_outage_of_three_years_are_handled_in_two_passes() -> None:
     schedule, now_ms = _schedule(window_s=90), 3 * 366 * 86_400_000
     first = take_due("prune", schedule, ScheduleProgress(), now_ms, running=0)
     second = take_due("prune", schedule, first, now_ms, running=0)

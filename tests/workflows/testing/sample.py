@@ -1,4 +1,4 @@
-"""Workflows that use every function of the workflow API, for the tests of this folder."""
+"""Workflows for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def double(number: int) -> int:
 
 @activity.defn()
 def fail(times: int) -> int:
-    """A plain function that fails ``times`` times."""
+    """Fails ``times`` times, then returns the number of the attempt. It is not a coroutine."""
     attempt = activity.info().attempt
     if attempt <= times:
         raise OSError(f"attempt {attempt}")
@@ -39,7 +39,7 @@ async def poison() -> None:
 
 @workflow.defn()
 class Doubling:
-    """One activity after another."""
+    """Doubles a number ``times`` times."""
 
     @workflow.run
     async def run(self, number: int, times: int = 1) -> int:
@@ -71,7 +71,7 @@ class Poisoned:
 
 @workflow.defn()
 class Basket:
-    """A list of things. It is emptied after an hour unless a signal closes it before."""
+    """Returns the things after the signal ``close``, or an empty list after an hour."""
 
     def __init__(self) -> None:
         self.things: list[str] = []
@@ -128,9 +128,9 @@ class Parent:
 
 @workflow.defn()
 class Forgetful:
-    """Starts a child that sleeps for a day, and closes without awaiting it.
+    """Starts the child ``Sleeper`` and closes without waiting for the child.
 
-    ``then``: the workflow type as which it continues instead; "": none.
+    ``then``: the workflow type that continues as new; "": the workflow completes.
     """
 
     @workflow.run

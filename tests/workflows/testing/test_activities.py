@@ -1,4 +1,4 @@
-"""Activities on a skipping clock: they run concurrently, with timeouts, heartbeats and slots."""
+"""Activities on a clock that skips waits: concurrency, timeouts, heartbeats, slots and retries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Body = Callable[[int], Awaitable[object]]
 
 @workflow.defn()
 class Requesting:
-    """Requests ``count`` activities concurrently; returns the outcome of each."""
+    """Requests ``count`` activities concurrently; returns the outcome of each activity."""
 
     @workflow.run
     async def run(self, count: int, bounds: dict[str, Any], attempts: int = 0) -> list[str]:
@@ -39,7 +39,7 @@ class Requesting:
 
 @workflow.defn()
 class RequestingTogether:
-    """Requests two activities and awaits both, so that a cancellation reaches both."""
+    """Requests two activities and awaits both. A cancellation reaches both activities."""
 
     @workflow.run
     async def run(self) -> None:
@@ -53,7 +53,7 @@ class RequestingTogether:
 
 
 class ActivityHarness:
-    """An environment with one activity, whose body the test sets."""
+    """An environment with one activity. The test sets the body of the activity."""
 
     def __init__(self, *, slots: int = 100) -> None:
         self.body: Body | None = None
@@ -81,7 +81,7 @@ class ActivityHarness:
         return await self.env.execute(Requesting, count, bounds, attempts)
 
 
-async def test_activities_run_concurrently_and_take_skipped_time() -> None:
+async def test_concurrent_activities_take_the_time_of_the_longest_activity() -> None:
     async with ActivityHarness() as harness:
         before = harness.env.now_ms
 
@@ -116,7 +116,7 @@ async def test_an_attempt_that_times_out_is_retried() -> None:
         assert harness.env.now_ms - before == (10 + 1 + 2) * 1000  # timeout, pause, attempt
 
 
-async def test_the_attempt_after_a_heartbeat_timeout_gets_the_last_details() -> None:
+async def test_the_attempt_after_a_heartbeat_timeout_gets_the_last_heartbeat_details() -> None:
     async with ActivityHarness() as harness:
 
         async def fall_silent(_: int) -> object:
@@ -131,18 +131,18 @@ async def test_the_attempt_after_a_heartbeat_timeout_gets_the_last_details() -> 
 
         before = harness.env.now_ms
         assert await harness.run(fall_silent, start_to_close_s=60, heartbeat_s=3) == ["step 4"]
-        # The last heartbeat at 8 s, the timeout, and the pause before the next attempt.
+        # The time of the last heartbeat, the timeout, and the pause before the next attempt.
         assert harness.env.now_ms - before == (8 + 3 + 1) * 1000
 
 
-async def test_schedule_to_close_fails_the_activity() -> None:
+async def test_an_activity_fails_if_a_retry_would_start_after_schedule_to_close() -> None:
     async with ActivityHarness() as harness:
 
         async def fail(_: int) -> None:
             raise OSError("down")
 
         assert await harness.run(fail, schedule_to_close_s=10) == ["ScheduleToClose"]
-        assert len(harness.numbers) == 4  # at 0, 1, 3 and 7 s; the next one would be at 15 s
+        assert len(harness.numbers) == 4  # attempts at 0, 1, 3 and 7 s, and none at 15 s
 
 
 async def test_schedule_to_start_fails_an_activity_that_waits_for_a_slot() -> None:
@@ -186,7 +186,7 @@ async def test_a_cancelled_execution_starts_no_activity_that_waits_for_a_slot() 
         assert stopped == harness.numbers == [0]
 
 
-async def test_a_retry_restarts_the_attempts_of_a_paused_execution() -> None:
+async def test_a_retry_of_a_paused_execution_starts_a_new_attempt() -> None:
     async with ActivityHarness() as harness:
         outage = [True]
 

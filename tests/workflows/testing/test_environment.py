@@ -1,8 +1,4 @@
-"""Workflows in the test environment, with cached interpreters or a replay before each task.
-
-``Basket`` returns its things after the signal ``close``, or nothing after an hour. ``Sleeper``
-sleeps for a day.
-"""
+"""Workflows in the test environment, with cached interpreters or a replay before each task."""
 
 from __future__ import annotations
 
@@ -40,25 +36,24 @@ async def test_a_workflow_returns_the_result_of_its_activities(env: WorkflowEnvi
     assert await env.execute(Doubling, 3, 2) == 12  # 3, doubled twice
 
 
-async def test_a_history_of_the_environment_can_be_replayed(env: WorkflowEnvironment) -> None:
+async def test_the_history_of_an_execution_can_be_replayed(env: WorkflowEnvironment) -> None:
     await env.execute(Doubling, 3, 2, workflow_id="doubling")
 
     assert replay(SAMPLE_REGISTRY, await env.handle("doubling").history()).closed
 
 
-async def test_retries_wait_in_skipped_time_and_the_history_has_only_the_last_attempt(
+async def test_pauses_before_retries_are_skipped_and_the_history_has_only_the_last_attempt(
     env: WorkflowEnvironment,
 ) -> None:
     before = env.now_ms
 
-    # Three attempts of the activity fail; the fourth returns its number.
     assert await env.execute(Failing, 3, workflow_id="failing") == 4
 
     assert env.now_ms - before == (1 + 2 + 4) * 1000, "the pauses before three retries"
     assert (await env.handle("failing").event_types()).count("ActivityTaskStarted") == 1
 
 
-async def test_after_the_last_attempt_the_execution_is_paused_until_a_retry() -> None:
+async def test_an_execution_is_paused_after_the_last_failed_attempt_until_a_retry() -> None:
     outage = [True]
 
     @activity.defn(name="fail")
@@ -68,7 +63,7 @@ async def test_after_the_last_attempt_the_execution_is_paused_until_a_retry() ->
         return times
 
     async with WorkflowEnvironment(Registry([Failing], [fragile])) as env:
-        handle = await env.start(Failing, 7, "twice")  # with two attempts
+        handle = await env.start(Failing, 7, "twice")  # at most two attempts
         with pytest.raises(
             StuckError, match=r"Paused.*activity 1 failed in its last attempt.*down"
         ):
@@ -81,7 +76,7 @@ async def test_after_the_last_attempt_the_execution_is_paused_until_a_retry() ->
         assert "WorkflowExecutionFailed" not in await handle.event_types()
 
 
-async def test_a_failure_that_is_not_retried_reaches_the_workflow_without_a_pause(
+async def test_a_non_retryable_failure_reaches_the_workflow_without_a_pause(
     env: WorkflowEnvironment,
 ) -> None:
     before = env.now_ms
@@ -127,7 +122,7 @@ async def test_a_query_that_issues_a_command_is_rejected_and_changes_nothing(
     assert "ActivityTaskScheduled" not in await handle.event_types()
 
 
-async def test_a_wait_with_a_timeout_ends_in_skipped_time(env: WorkflowEnvironment) -> None:
+async def test_a_wait_condition_ends_after_its_timeout(env: WorkflowEnvironment) -> None:
     before = env.now_ms
 
     assert await env.execute(Basket) == []
@@ -138,7 +133,7 @@ async def test_a_parent_gets_the_results_of_its_children(env: WorkflowEnvironmen
     assert await env.execute(Parent, 4) == 8 + 20  # the children double 4 and 10
 
 
-async def test_a_child_whose_id_is_taken_fails_in_its_parent(env: WorkflowEnvironment) -> None:
+async def test_a_parent_fails_if_the_id_of_its_child_is_taken(env: WorkflowEnvironment) -> None:
     await env.start(Sleeper, workflow_id="other")
     with pytest.raises(ExecutionFailed, match="did not start"):
         await (await env.start(Parent, 4, workflow_id="parent")).result()
@@ -153,7 +148,7 @@ async def test_a_child_whose_id_is_taken_fails_in_its_parent(env: WorkflowEnviro
     ],
 )
 @pytest.mark.parametrize("then", ["", "Doubling"], ids=["completes", "continues as new"])
-async def test_the_close_policy_decides_the_end_of_a_child_when_its_parent_closes(
+async def test_the_close_policy_decides_the_status_of_a_child_after_the_parent_closes(
     env: WorkflowEnvironment, policy: ParentClosePolicy, status: ExecutionStatus, then: str
 ) -> None:
     await env.execute(Forgetful, policy, then)
@@ -162,7 +157,7 @@ async def test_the_close_policy_decides_the_end_of_a_child_when_its_parent_close
     assert await env.handle("child").status() is status
 
 
-async def test_a_cancelled_workflow_runs_its_cleanup_before_it_ends(
+async def test_a_cancelled_workflow_runs_an_activity_before_it_ends(
     env: WorkflowEnvironment,
 ) -> None:
     handle = await env.start(Sleeper)
@@ -186,7 +181,7 @@ async def test_terminating_a_workflow_runs_no_code(env: WorkflowEnvironment) -> 
 
 
 async def test_continue_as_new_keeps_the_workflow_id(env: WorkflowEnvironment) -> None:
-    # Two runs continue as new; the last run returns the id of the run before.
+    # Two runs continue as new. The last run returns the ID of the second run.
     continued_run_id = await env.execute(Counting, 2, workflow_id="counting")
 
     runs = await env.runs("counting")
@@ -194,7 +189,7 @@ async def test_continue_as_new_keeps_the_workflow_id(env: WorkflowEnvironment) -
     assert continued_run_id == runs[1].run_id
 
 
-async def test_workflows_signal_and_cancel_each_other(env: WorkflowEnvironment) -> None:
+async def test_a_workflow_signals_or_cancels_another_execution(env: WorkflowEnvironment) -> None:
     basket = await env.start(Basket, workflow_id="basket")
     sleeper = await env.start(Sleeper, workflow_id="sleeper")
 
@@ -205,7 +200,7 @@ async def test_workflows_signal_and_cancel_each_other(env: WorkflowEnvironment) 
     assert await sleeper.status() is ExecutionStatus.CANCELED
 
 
-async def test_a_signal_to_an_unknown_execution_is_a_failure_with_a_type(
+async def test_a_signal_to_an_unknown_execution_raises_no_such_execution(
     env: WorkflowEnvironment,
 ) -> None:
     assert await env.execute(Courier, "unknown") == "NoSuchExecution"
@@ -220,7 +215,7 @@ async def test_advance_skips_the_given_time(env: WorkflowEnvironment) -> None:
     assert await handle.result() == "slept"
 
 
-async def test_run_until_raises_stuck_error_for_a_condition_that_never_holds(
+async def test_run_until_raises_stuck_error_if_no_execution_is_open(
     env: WorkflowEnvironment,
 ) -> None:
     await env.start("Basket")

@@ -16,14 +16,14 @@ DEADLINE_S = 60.0
 
 
 def blocks(language: str) -> str:
-    """The text of all code blocks of a language in the tutorial, in order."""
+    """The text of all code blocks of a language in the tutorial."""
     document = Document(TUTORIAL.read_text("utf-8"), str(TUTORIAL))
     return "\n\n".join(
         block.lexemes["source"] for block in FencedCodeBlockLexer(language)(document)
     )
 
 
-def test_the_tutorials_program_prints_what_the_tutorial_shows(tmp_path: Path) -> None:
+def test_the_program_of_the_tutorial_prints_the_output_of_the_tutorial(tmp_path: Path) -> None:
     program = tmp_path / "orders.py"
     program.write_text(blocks("python"), "utf-8")
 

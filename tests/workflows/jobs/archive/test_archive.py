@@ -37,12 +37,12 @@ WRITES_MAX = 16
 
 @pytest.fixture(autouse=True)
 def low_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Archive the live log when it has three segments: an ADD, DEL or applied pool writes one."""
+    """Archive the live log at three segments. Each ADD, DEL and applied pool writes one segment."""
     monkeypatch.setattr(activities_module, "needs_sealing", lambda live: live >= 3)
 
 
 class ArchiveJobHarness:
-    """A node, its archive, and the execution of ``ArchiveLog`` on a clock that skips waits."""
+    """A node, an archive, and the execution of ``ArchiveLog`` on a clock that skips waits."""
 
     def __init__(
         self, node: NodeHarness, directory: Path, retention: Retention = Retention()
@@ -70,7 +70,7 @@ class ArchiveJobHarness:
         return self.environment.now_ms / 1000
 
 
-async def test_a_log_at_its_limit_is_sealed_and_its_history_stays_readable(tmp_path: Path) -> None:
+async def test_a_log_at_the_limit_is_sealed_and_histories_stay_readable(tmp_path: Path) -> None:
     async with NodeHarness(MemoryStore()) as node:
         harness = ArchiveJobHarness(node, tmp_path)
         await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
@@ -89,7 +89,7 @@ async def test_a_log_at_its_limit_is_sealed_and_its_history_stays_readable(tmp_p
     assert (harness.activities.sealed_segments, harness.activities.live_segments) == (3, 0)
     assert [entry.pod for entry in address_history.entries] == ["web-0"]
     assert isinstance(status, dict)
-    # One seal has moved three segments into the archive; none is left in etcd.
+    # One seal has moved three segments into the archive; no live segment is left.
     assert (status["seals"], status["segments"], status["live"]) == (1, 3, 0)
 
 
@@ -118,7 +118,7 @@ async def test_status_shows_a_failed_write_to_the_archive_until_a_retry_succeeds
     assert harness.activities.failures > 1
 
 
-async def test_status_names_a_corrupt_archive_file_and_archiving_continues_after_its_repair(
+async def test_status_names_a_corrupt_archive_file_and_archiving_continues_after_the_repair(
     tmp_path: Path,
 ) -> None:
     async with NodeHarness(MemoryStore()) as node:
@@ -140,7 +140,7 @@ async def test_status_names_a_corrupt_archive_file_and_archiving_continues_after
     assert harness.activities.sealed_segments == 6
 
 
-async def test_archive_files_beyond_their_retention_are_deleted_every_hour(
+async def test_archive_files_older_than_the_retention_are_deleted_every_hour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "PAUSE_S_MAX", PRUNE_S / 2)
@@ -155,12 +155,14 @@ async def test_archive_files_beyond_their_retention_are_deleted_every_hour(
         progress = (await prunes.describe()).progress
         await harness.check()
 
-    # One file for each hour; only the first is older than two hours.
+    # Each hour has made one file. Only the first file is older than two hours.
     assert (cursor.files, cursor.pruned.files) == (3, 1)
     assert (progress.actions, progress.fault) == (3, "")
 
 
-async def test_counts_pass_to_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_status_counts_pass_to_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 40)
     async with NodeHarness(MemoryStore()) as node:
         harness = ArchiveJobHarness(node, tmp_path)

@@ -1,4 +1,4 @@
-"""A growing log is checked before it can reach its limit, an idle log once a minute."""
+"""A growing log is checked before it reaches the limit. An idle log is checked once a minute."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def test_an_idle_log_is_checked_once_a_minute() -> None:
     assert pause_s(live=10, before=0, elapsed_s=0.0) == PAUSE_S_MAX, "after the first check"
 
 
-def test_a_growing_log_is_checked_in_half_the_time_to_its_limit() -> None:
-    # 1,000 segments in 20 s, and 1,000 segments to the limit: half of 20 s.
+def test_a_growing_log_is_checked_after_half_the_time_to_the_limit() -> None:
+    # The log has grown by 1,000 segments in 20 s, so it reaches the limit in another 20 s.
     live = LIVE_SEGMENTS_MAX - 1_000
     assert pause_s(live, before=live - 1_000, elapsed_s=20.0) == 10.0
     assert pause_s(LIVE_SEGMENTS_MAX, before=0, elapsed_s=1.0) == PAUSE_S_MIN
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.floats(0, 10**6))
-def test_the_pause_is_always_within_its_bounds(live: int, before: int, elapsed_s: float) -> None:
+def test_the_pause_is_within_the_bounds(live: int, before: int, elapsed_s: float) -> None:
     assert PAUSE_S_MIN <= pause_s(live, before, elapsed_s) <= PAUSE_S_MAX

@@ -1,6 +1,6 @@
-"""Runs scripts about automatic pools: applications, Pods on a node, and controllers' jobs.
+"""Runs scripts about automatic pools.
 
-The public methods are the commands of ``scripts/*.txt``; options are ``name=value``.
+The commands of ``scripts/*.txt`` are public methods; options are ``name=value``.
 """
 
 from __future__ import annotations
@@ -54,10 +54,7 @@ from workflows.jobs.job_host import JobHost, JobSettings, JobSources
 
 
 class AutoPoolHarness:
-    """A cluster: a node and controllers, one of which leads.
-
-    ``waits``: ADDs that had to wait for a pool.
-    """
+    """A node, applications and controllers. ``waits``: the number of ADDs that waited."""
 
     def __init__(
         self,
@@ -77,7 +74,7 @@ class AutoPoolHarness:
         self._numbers = itertools.count()
         self._leader: JobHost | None = None
         self._tasks: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
-        # Keeps tasks that wait for a store which never answers from being garbage collected.
+        # References keep the pending tasks of killed controllers from being garbage collected.
         self._dead: list[JobHost] = []
 
     async def open(self, controllers: int = 1) -> None:
@@ -86,7 +83,7 @@ class AutoPoolHarness:
             await self.start_controller()
 
     async def start_controller(self, store: KeyValueStore | None = None) -> JobHost:
-        """Start the jobs of another controller, which leads unless a controller leads already."""
+        """Start the jobs of a controller. The controller leads if there is no leader."""
         name = f"controller-{next(self._numbers)}"
         host = JobHost(
             store or self.store,
@@ -103,7 +100,7 @@ class AutoPoolHarness:
         return host
 
     async def kill_controller(self, host: JobHost) -> None:
-        """Kill a controller: it releases no shard, and its lease expires immediately."""
+        """Kill a controller, as a crash does. Its lease expires immediately."""
         name = next(name for name, (item, _) in self._tasks.items() if item is host)
         _, tasks = self._tasks.pop(name)
         self._dead.append(host)
@@ -156,7 +153,7 @@ class AutoPoolHarness:
         return await self._apply(DeletePool(name))
 
     async def edit_pool(self, name: str, *ips: str) -> str:
-        """Change only the addresses of a pool, as a user does."""
+        """Change only the addresses of a pool."""
         pool = (await self.node.read_ledger()).pools[name]
         return await self._apply(ApplyPool(pool._replace(ips=ips)))
 
@@ -179,7 +176,7 @@ class AutoPoolHarness:
         reclaim: str = "",
         uid: str = "",
     ) -> str:
-        """Create or replace an application; omitted options are unset."""
+        """Create or replace an application. Only the UID is kept if its option is omitted."""
         key = key_of(path)
         replaced = self.applications.existing.get(key)
         annotations = annotations_of(subnet, number, reclaim, subnet6=subnet6)
@@ -200,18 +197,18 @@ class AutoPoolHarness:
     async def pod(
         self, name: str, *, of: str = "", nic: str = "eth0", wait: str = "", **annotations: str
     ) -> str:
-        """An ADD. ``wait``: seconds to wait for a pool, by default as long as an agent waits."""
+        """Run an ADD. ``wait``: seconds to wait for a pool, by default ``WAIT_S_MAX``."""
         pod = self.pods.setdefault(name, self.pod_facts(name, of, **annotations))
         return f"has {' '.join(sorted(await self.add(pod, nic, float(wait or WAIT_S_MAX))))}"
 
     def pod_facts(self, name: str, of: str = "", **annotations: str) -> PodFacts:
-        """The Pod as its application creates it, with further annotations."""
+        """A Pod of the application ``of``, with additional annotations."""
         application = self.applications.existing[key_of(of)] if of else None
         texts = {f"ipam.spidernet.io/{key}": text for key, text in annotations.items()}
         return pod_of(name, application, texts)
 
     async def pods_of(self, path: str, number: str) -> str:
-        """Run an ADD for each of ``number`` Pods of an application, one after the other."""
+        """Run ADDs for ``number`` Pods of an application, one after the other."""
         name = path.rpartition("/")[2]
         return "\n".join([await self.pod(f"{name}-{at}", of=path) for at in range(int(number))])
 
@@ -257,7 +254,7 @@ class AutoPoolHarness:
         return "\n".join(lines) or "none"
 
     async def show(self, name: str) -> str:
-        """Gateway, routes, labels and size of a pool."""
+        """The labels, annotations, gateway and routes of a pool."""
         pool = (await self.node.read_ledger()).pools[name]
         lines = [
             f"{key}={value}" for key, value in sorted((pool.labels | pool.annotations).items())
@@ -327,7 +324,7 @@ class AutoPoolHarness:
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks repeatedly: a task that ends may wait again for a store without answers."""
+    """Cancel tasks until they end: a cancelled task may wait again for a killed store."""
     waiting = [task for task in tasks if not task.done()]
     while waiting:
         for task in waiting:
@@ -347,5 +344,4 @@ def _steps_of_deleted(
 
 
 def configuration_of(ledger: Ledger, settings: AutoPoolSettings) -> Configuration:
-    """The configuration that the rules read."""
     return Configuration.of(ledger, FeatureSwitches(settings.ipv4_enabled, settings.ipv6_enabled))

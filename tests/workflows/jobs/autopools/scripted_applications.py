@@ -1,7 +1,6 @@
-"""A scripted cluster: applications as an API server would list them, and their Pods.
+"""The applications of a scripted cluster, and their Pods.
 
-An application that the script has removed is certainly deleted; one that the script has not created
-is unknown. Applications of third-party kinds are not listed, because controllers do not watch them.
+Applications of third-party kinds are not listed, because controllers do not watch such kinds.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Applications:
         self._has_changed.set()
 
     def remove(self, key: ApplicationKey) -> None:
-        """Delete an application, with its delete event."""
+        """Delete an application, and report the change."""
         del self.existing[key]
         self.deleted.add(key)
         self._has_changed.set()
@@ -60,14 +59,14 @@ class Applications:
 
 
 def key_of(path: str) -> ApplicationKey:
-    """Parse ``web`` (a Deployment) or ``StatefulSet/db``; other kinds are third-party."""
+    """Parse ``web`` (a Deployment) or ``KIND/NAME``; a kind not in ``BUILT_IN`` is third-party."""
     kind, _, name = path.rpartition("/")
     kind = kind or "Deployment"
     return ApplicationKey(BUILT_IN.get(kind, THIRD_PARTY), kind, "shop", name)
 
 
 def annotations_of(subnet: str, number: str, reclaim: str, *, subnet6: str = "") -> dict[str, str]:
-    """The annotations of an application's Pods.
+    """The annotations of a Pod template.
 
     ``subnet``: ``net`` for eth0, or ``eth0:net,net1:other`` for several NICs.
     """
@@ -84,7 +83,7 @@ def annotations_of(subnet: str, number: str, reclaim: str, *, subnet6: str = "")
 
 
 def scale_of(kind: str, size: int) -> Scale:
-    """A number of Pods in the fields of the application's kind."""
+    """The scale of an application with ``size`` Pods, in the field that ``kind`` uses."""
     match kind:
         case "DaemonSet":
             return Scale(desired=size)
@@ -95,7 +94,6 @@ def scale_of(kind: str, size: int) -> Scale:
 
 
 def pod_of(name: str, application: Application | None, annotations: dict[str, str]) -> PodFacts:
-    """A Pod with or without an application."""
     owner = None
     if application is not None:
         key = application.key

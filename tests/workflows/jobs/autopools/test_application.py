@@ -1,7 +1,7 @@
-"""Automatic pools with controllers, in memory and on etcd: many applications, kills, takeovers.
+"""Automatic pools with controllers, in memory and on etcd.
 
-An application is a Deployment, unless its path names another kind. ``size``: its number of Pods;
-``number``: the number of addresses that its Pod template requests; ``subnet``: that of its pool.
+An application is a Deployment, unless the path names another kind. Its ``size`` is the number of
+Pods, ``number`` the number of requested addresses, and ``subnet`` the subnet of the pool.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ WAIT_S = 0.3
 """Seconds that an ADD waits for a pool which no controller creates."""
 
 KILLED_AT = (6, 12, 20)
-"""The numbers of the commits at which a controller is killed."""
+"""A test kills a controller at the commit with this number."""
 
 OTHER_APPLICATIONS = 8
 EXTRA_PASSES_MAX = 2
-"""Reconciliations that may follow for changes which arrived during a reconciliation."""
+"""Reconciliations that may follow because of changes during the last reconciliation."""
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ async def test_the_next_leader_applies_changes_made_while_there_was_no_leader(
     assert sizes == {"stays": 3, "comes": 1}
 
 
-async def test_a_waiting_application_is_not_reconciled_for_changes_of_others(
+async def test_a_waiting_application_is_not_reconciled_for_changes_of_other_applications(
     harness: AutoPoolHarness,
 ) -> None:
     await harness.start_controller()
@@ -212,7 +212,7 @@ async def test_a_waiting_application_is_not_reconciled_for_changes_of_others(
         await harness.application(f"other-{number}", size="1", subnet="net")
         await harness.settle()
     further_passes = await _passes_when_waiting(harness) - passes
-    assert further_passes <= EXTRA_PASSES_MAX, "changes of others start no reconciliation"
+    assert further_passes <= EXTRA_PASSES_MAX
 
     await harness.stop("web-0")
     await harness.settle()
@@ -255,14 +255,14 @@ async def test_a_pool_that_an_operator_deletes_is_created_again(harness: AutoPoo
 
 
 async def _passes_when_waiting(harness: AutoPoolHarness) -> int:
-    """The number of reconciliations of web, once its execution waits."""
+    """Wait until the execution of web waits. Return the number of its reconciliations."""
     async with Client(harness.store, harness.node.keys) as client:
 
         async def waiting() -> int:
             try:
                 status: Any = await client.query(workflow_id(key_of("web")), "status", timeout_s=20)
             except CallRejected:
-                return 0  # the run has just started
+                return 0  # the execution has just started and answers no query
             return int(status["looks"]) if status["phase"] == "waiting" else 0
 
         return await eventually(waiting)

@@ -1,4 +1,4 @@
-"""Automatic pools without Kubernetes: manifests are applied, an agent serves ADDs."""
+"""Automatic pools without Kubernetes: a user applies manifests, and an agent serves ADDs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.workflows.jobs.autopools import workload_manifests as workloads
 from workflows.jobs.job_host import JobHost
 
 ANNOTATIONS = workloads.subnet_annotations(ipv4="racks", number="+1")
-"""An automatic pool in the subnet ``racks`` with one address more than the application has Pods."""
+"""Request an automatic pool in the subnet ``racks`` with one address more than replicas."""
 
 NO_POOL = 111
 """The CNI error code of an ADD without a usable pool."""
@@ -118,7 +118,7 @@ async def test_an_add_before_its_deployment_exists_waits_for_the_deployment(
     assert await waiting == ["10.7.0.10/16"]
 
 
-async def test_an_add_fails_without_a_wait_if_its_subnet_does_not_exist(
+async def test_an_add_fails_without_a_wait_if_the_subnet_does_not_exist(
     agent: AgentHarness,
 ) -> None:
     await apply(agent, web_deployment(1), web_pod(0))
@@ -131,7 +131,7 @@ async def test_an_add_fails_without_a_wait_if_its_subnet_does_not_exist(
     assert "orbctl workflow describe auto-pools/apps_v1_Deployment_shop_web" in error["details"]
 
 
-async def test_the_application_of_a_replica_set_is_its_deployment(agent: AgentHarness) -> None:
+async def test_a_pod_of_a_replica_set_uses_the_pool_of_the_deployment(agent: AgentHarness) -> None:
     replica_set: workloads.Plain = {
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
@@ -152,7 +152,7 @@ async def test_the_application_of_a_replica_set_is_its_deployment(agent: AgentHa
     await until_pool_sizes(agent, {POOL: 3})
 
 
-async def test_a_third_party_application_keeps_its_pool_after_its_last_pod(
+async def test_a_third_party_application_keeps_its_pool_after_the_last_pod_is_deleted(
     agent: AgentHarness,
 ) -> None:
     annotations = workloads.subnet_annotations(ipv4="racks", number="2")

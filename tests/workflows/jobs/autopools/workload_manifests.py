@@ -1,8 +1,4 @@
-"""Makes manifests for ``orbctl apply -f -``: a subnet, a Deployment, its Pods.
-
-To scale a Deployment, apply it again with other replicas. Its Pods are records with the Deployment
-as their controller.
-"""
+"""Makes manifests for ``orbctl apply -f -``: a subnet, a Deployment, its Pods."""
 
 from __future__ import annotations
 
@@ -17,7 +13,6 @@ Plain = dict[str, object]
 
 
 def subnet(name: str, cidr: str, ips: Sequence[str], gateway: str = "") -> Plain:
-    """A SpiderSubnet."""
     spec: Plain = {"subnet": cidr, "ips": list(ips)}
     if gateway:
         spec["gateway"] = gateway
@@ -27,8 +22,7 @@ def subnet(name: str, cidr: str, ips: Sequence[str], gateway: str = "") -> Plain
 def subnet_annotations(*, ipv4: str = "", ipv6: str = "", number: str = "") -> dict[str, str]:
     """The annotations of a Pod template that requests automatic pools of these subnets.
 
-    ``number``: how many addresses, as in `ippool-ip-number`: "5", or "+1" for one more than
-    replicas.
+    ``number``: the number of addresses: "5", or "+1" for one address more than replicas.
     """
     lists = {"ipv4": [ipv4] if ipv4 else [], "ipv6": [ipv6] if ipv6 else []}
     annotations = {f"{PREFIX}subnet": _json(lists)}
@@ -51,7 +45,6 @@ def pod(name: str, owner: str, namespace: str, annotations: dict[str, str]) -> P
 
 
 def as_yaml(objects: Iterable[Plain]) -> str:
-    """The objects as one YAML text."""
     return dump_yaml(objects)
 
 

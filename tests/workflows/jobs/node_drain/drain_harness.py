@@ -1,4 +1,4 @@
-"""A scripted cluster whose nodes need drains, and the drain execution on a skipping clock."""
+"""A scripted cluster, and the drain execution on a clock that skips waits."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from workflows.testing.handle import TimeSkippingHandle
 class ScriptedCluster:
     """A ``NodeDrainer``.
 
-    ``pods``: node -> Pods with virtual functions that must be evicted; ``not_evictable``: Pods that
-    cannot be evicted. ``steps``: the changes that were requested. ``failures``: how many of the
-    next observations fail.
+    ``pods``: node -> Pods to evict. ``not_evictable``: Pods that cannot be evicted. ``steps``: the
+    requested changes. ``failures``: the number of observations that fail before one succeeds.
+    ``failing_nodes``: nodes on which evictions and uncordoning fail.
     """
 
     def __init__(self, **pods: list[str]) -> None:
@@ -26,7 +26,6 @@ class ScriptedCluster:
         self.steps: list[str] = []
         self.failures = 0
         self.failing_nodes: set[str] = set()
-        """Nodes that cannot be uncordoned, and whose Pods cannot be evicted."""
 
     async def observe(self) -> DrainObservation:
         if self.failures:

@@ -1,4 +1,4 @@
-"""Observations of many nodes fit into a payload, and a later observation lists the other nodes."""
+"""An observation of many nodes fits into one payload. Later observations list the rest."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ NOW_S = 1_764_500_000.25
 
 
 def nodes(count: int, suffix: str) -> list[str]:
-    """The names of ``count`` nodes, which end with ``suffix``."""
+    """The names of ``count`` nodes. Each name ends with ``suffix``."""
     return [f"n{number}{suffix}" for number in range(count)]
 
 
 def plan(
     observed: DrainObservation, records: Mapping[str, DrainRecord], max_unavailable: int
 ) -> DrainPlan:
-    """The plan after an observation, as the workflow makes it."""
+    """The plan that the workflow makes from an observation."""
     return plan_drains(
         observed.requests,
         observed.cordoned,
@@ -49,7 +49,7 @@ def plan(
 
 @pytest.mark.parametrize("suffix", ["", ".eu-central-1.compute.internal", "." + "x" * 247])
 @pytest.mark.parametrize("pods", [1, 300])
-def test_a_thousand_cordoned_nodes_fit_into_a_payload_with_their_records(
+def test_the_observation_and_the_records_of_a_thousand_nodes_each_fit_into_a_payload(
     suffix: str, pods: int
 ) -> None:
     names = nodes(MAX_UNAVAILABLE, suffix)
@@ -62,12 +62,11 @@ def test_a_thousand_cordoned_nodes_fit_into_a_payload_with_their_records(
     assert len(msgspec.json.encode(observed)) < PAYLOAD_ERROR_BYTES
     assert len(msgspec.json.encode(state)) < PAYLOAD_ERROR_BYTES
     assert len(observed.cordoned) + observed.further_cordoned == MAX_UNAVAILABLE
-    assert all(request.pods for request in observed.requests), "at least one Pod of each is listed"
+    assert all(request.pods for request in observed.requests)
     assert not any(isinstance(step, CordonNode) for step in next_plan.steps)
 
 
-def test_unlisted_nodes_count_as_cordoned_and_are_listed_later() -> None:
-    """Each round uncordons the listed nodes, which makes room for others."""
+def test_every_cordoned_node_is_listed_after_the_earlier_listed_nodes_are_uncordoned() -> None:
     names = nodes(MAX_UNAVAILABLE, ".eu-central-1.compute.internal")
     requests = {name: ["shop/web-0"] for name in names}
     cordoned, listed = set(names), set()
@@ -85,7 +84,7 @@ def test_unlisted_nodes_count_as_cordoned_and_are_listed_later() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".eu-central-1.compute.internal", "." + "x" * 247])
-def test_a_node_without_room_keeps_the_time_at_which_its_drain_was_given_up(suffix: str) -> None:
+def test_an_unlisted_node_keeps_the_time_at_which_its_drain_was_given_up(suffix: str) -> None:
     names = nodes(MAX_UNAVAILABLE, suffix)
     given_up = DrainRecord(began_s=NOW_S - 1_000, given_up_s=NOW_S - 100)
     requests = {name: ["shop/web-0"] for name in names}
@@ -97,7 +96,7 @@ def test_a_node_without_room_keeps_the_time_at_which_its_drain_was_given_up(suff
 
     plan_of_cut = plan(observed, records, max_unavailable=1)
     assert all(plan_of_cut.records[node] == given_up for node in unseen)
-    # The requests of all nodes but one have ended, and nothing is cut off any more.
+    # Only one node still has a request, so the observation is complete.
     complete = bounded_observation({names[0]: []}, [])
     later = plan(complete, plan_of_cut.records, max_unavailable=1)
     assert list(later.records) == [names[0]]
@@ -107,7 +106,7 @@ def test_a_node_without_room_keeps_the_time_at_which_its_drain_was_given_up(suff
     assert len(msgspec.json.encode(ContinuedDrains(plan_of_many.records))) < PAYLOAD_ERROR_BYTES
 
 
-def test_a_cordoned_node_whose_request_has_ended_comes_first() -> None:
+def test_a_cordoned_node_whose_request_has_ended_is_listed_and_uncordoned() -> None:
     names = nodes(MAX_UNAVAILABLE, ".eu-central-1.compute.internal")
     ended = "zz-last"
 
@@ -117,7 +116,7 @@ def test_a_cordoned_node_whose_request_has_ended_comes_first() -> None:
     assert UncordonNode(ended) in plan(observed, {}, MAX_UNAVAILABLE).steps
 
 
-def test_no_node_is_cordoned_while_unlisted_nodes_reach_the_limit() -> None:
+def test_no_node_is_cordoned_if_listed_and_unlisted_nodes_reach_the_limit() -> None:
     requests = (DrainRequest("a"), DrainRequest("b"))
 
     # One listed node and two unlisted nodes are cordoned.
@@ -133,7 +132,7 @@ def test_no_node_is_cordoned_while_unlisted_nodes_reach_the_limit() -> None:
     assert next_plan.steps == ()
 
 
-def test_only_pods_of_cordoned_nodes_are_listed_in_equal_shares() -> None:
+def test_pods_are_listed_only_for_cordoned_nodes_and_up_to_the_maximum_of_a_node() -> None:
     pods = [f"shop/web-{number}" for number in range(2 * PODS_OBSERVED_MAX)]
 
     observed = bounded_observation({"a": pods, "b": pods[:1], "c": pods}, ["a", "b"])

@@ -1,4 +1,4 @@
-"""Nodes are drained for their virtual functions: a few at a time, each for a limited time."""
+"""Nodes are drained a few at a time, each for a limited time."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ async def test_a_drain_continues_after_an_outage_of_the_api_server(
     assert (await handle.query("status"))["fault"] == ""
 
 
-async def test_a_failed_step_of_one_node_does_not_stop_the_others(
+async def test_a_failed_step_of_one_node_does_not_stop_the_drain_of_another_node(
     start_drains: StartDrains,
 ) -> None:
     cluster = ScriptedCluster(a=["shop/a"], b=["shop/b"])

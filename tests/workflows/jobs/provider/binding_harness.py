@@ -1,4 +1,4 @@
-"""A node, a provider, and the workflow that binds the node's addresses, on a skipping clock."""
+"""A node, a provider, and the workflow that binds addresses, on a clock that skips waits."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PARENT_MACS = {"eth0": "0c:00:00:00:00:01", "net1": "0c:00:00:00:00:02"}
 """Interface of a Pod -> MAC address of its parent NIC."""
 
 REQUEST_S = 20.0
-"""The timeout of a request, in seconds of real time: a provider responds even on a busy machine."""
+"""The timeout of a request, in seconds of real time; long enough for a busy machine."""
 
 SILENT_REQUEST_S = 0.2
 """The timeout of a request in tests of a provider that does not respond."""
 
 
 class BindingHarness:
-    """Pods with claimed addresses, a provider, and the executions that bind the addresses."""
+    """Pods with claimed addresses, and the executions that bind the addresses."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class BindingHarness:
         self.env = WorkflowEnvironment(Registry([ExternalBinding], activities.all), replays=replays)
 
     async def claim(self, *interfaces: str, name: str = "web") -> Endpoint:
-        """Run an ADD for each interface of a Pod, by default eth0. Returns its endpoint."""
+        """Run an ADD for each interface, by default eth0. Return the endpoint of the Pod."""
         added = [await self.node.add(pod(name), interface) for interface in interfaces or ("eth0",)]
         return added[-1].endpoint
 
@@ -78,13 +78,12 @@ class BindingHarness:
         )
 
     async def start(self, request: BindingRequest) -> TimeSkippingHandle:
-        """Start the execution of a binding request."""
         return await self.env.start(ExternalBinding, request, workflow_id=request.workflow_id)
 
     async def request_release(
         self, request: BindingRequest, evidence: str = "CNI DEL"
     ) -> TimeSkippingHandle:
-        """Request the release: signal the open execution, or start one with the signal."""
+        """Signal the execution to release; start the execution first if it is not open."""
         release = ProviderRelease(request, reason="deleted", evidence=evidence)
         await self.env.client.signal_with_start(
             ExternalBinding,
@@ -97,12 +96,11 @@ class BindingHarness:
         return self.env.handle(request.workflow_id)
 
     async def endpoint(self, name: str = "web") -> Endpoint | None:
-        """The endpoint in the store; None without one."""
+        """The stored endpoint of a Pod, or None."""
         ranges = (await self.node.store.read([Get(self.node.keys.endpoint("shop", name))])).ranges
         return ENDPOINT_CODEC.decode(ranges[0].kvs[0].value) if ranges[0].kvs else None
 
     async def claimed(self) -> set[str]:
-        """The claimed addresses."""
         return set((await self.node.read_ledger()).claims)
 
     async def check(self) -> None:
@@ -111,14 +109,13 @@ class BindingHarness:
         await check_everything(self.node)
 
     async def close(self) -> None:
-        """Close all parts."""
         await self.env.close()
         await self.client.close()
         await self.writers.close()
 
 
 async def open_node() -> NodeHarness:
-    """A node with a pool; the caller closes it with ``__aexit__``."""
+    """A node with a pool. The caller closes the node with ``__aexit__``."""
     node = await NodeHarness(MemoryStore(), cool_down_s=0).__aenter__()
     await node.apply(pool("lan", "10.6.0.10-10.6.0.20"))
     return node

@@ -12,7 +12,7 @@ from tests.workflows.jobs.provider.fake_provider import FakeProvider
 
 @pytest.fixture
 def request_s() -> float:
-    """The timeout of a request. Tests of a provider that does not respond parametrize it."""
+    """The timeout of a request to the provider, in seconds. Some tests override this fixture."""
     return REQUEST_S
 
 

@@ -1,4 +1,4 @@
-"""A network provider on loopback. A test sets the faults of its next requests."""
+"""A network provider on loopback. A test sets the faults of the next requests."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from workflows.jobs.provider.client import ALLOCATE_PATH, RELEASE_PATH, TIMEOUT_
 
 
 class Fault(Enum):
-    """The fault of one request."""
-
     BROKEN = "status 500, not executed"
     DONE_BUT_BROKEN = "executed, status 500"
     ANSWER_LOST = "executed, the connection breaks before the answer"
@@ -31,12 +29,11 @@ class Fault(Enum):
 
 
 class FakeProvider:
-    """A provider.
+    """A provider that serves on loopback or on the socket ``listening``.
 
-    ``bound``: address -> UID of its Pod. ``calls``: (path, body, timeout header) in order.
-    ``faults``: the faults of the next requests; ``away``: the fault of all later requests, None for
-    none. ``silence``: set at the end, so that requests without an answer end. ``listening``: a
-    listening socket, such as one in another network namespace.
+    ``bound``: address -> UID of the Pod. ``calls``: (path, body, timeout header) in order.
+    ``faults``: the faults of the next requests. ``away``: the fault of every request after those of
+    ``faults``, or None. ``silence``: when set, requests that wait for an answer end.
     """
 
     def __init__(
@@ -115,13 +112,13 @@ class FakeProvider:
         pod = {name: body[name] for name in ("podName", "podNamespace", "nodeName")}
         if path == RELEASE_PATH:
             if self.bound.pop(body["ipAddress"], None) is None:
-                raise web.HTTPNotFound(text="nothing is bound there")
+                raise web.HTTPNotFound(text="the address is not bound")
             return pod
         items = body["iaasIPsAllocationRequest"]
         for item in items:
             owner = self.bound.setdefault(item["ipAddress"], body["podUID"])
             if owner != body["podUID"]:
-                raise web.HTTPConflict(text=f"it is bound to {owner}")
+                raise web.HTTPConflict(text=f"the address is bound to the Pod with UID {owner}")
         answers = [
             {**item, "macAddress": mac_of(item["ipAddress"]), "vlanId": 100} for item in items
         ]

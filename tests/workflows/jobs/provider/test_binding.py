@@ -1,7 +1,7 @@
-"""Binding and release with a failing provider: at the end the claimed addresses are bound.
+"""Binding and release with a failing provider.
 
-The fixture ``harness`` gets the timeout of a provider request from the fixture ``request_s``, which
-some tests override by a parameter.
+At the end of every test, exactly the claimed addresses are bound. The fixture ``request_s``, which
+some tests override, is the timeout of a request to the provider.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ async def test_the_claims_of_addresses_that_cannot_be_bound_are_released(
     harness: BindingHarness, fault: Fault
 ) -> None:
     request = await harness.binding_request(await harness.claim("eth0", "net1"))
-    harness.provider.faults.extend([fault] * 12)  # more than the execution sends requests
+    harness.provider.faults.extend([fault] * 12)  # more faults than requests
     handle = await harness.start(request)
-    await harness.env.advance(52)  # no request starts when less than 48 s of the 100 s are left
+    await harness.env.advance(52)  # no request starts in the last 48 s of the 100 s
     harness.provider.faults.clear()
     with pytest.raises(ExecutionFailed, match="did not bind"):
         await handle.result()
@@ -120,7 +120,7 @@ async def test_an_address_that_the_provider_binds_late_is_released(
     harness: BindingHarness,
 ) -> None:
     request = await harness.binding_request(await harness.claim())
-    harness.provider.faults.extend([Fault.LATE] * 12)  # more than the execution sends requests
+    harness.provider.faults.extend([Fault.LATE] * 12)  # more faults than requests
     handle = await harness.start(request)
     await harness.env.advance(60)
     harness.provider.faults.clear()
@@ -208,7 +208,7 @@ async def test_a_repeated_release_does_not_affect_a_newer_claim_of_the_address(
     calls = len(harness.provider.calls)
     await (await harness.request_release(request)).result()
 
-    assert request.addresses == second.addresses  # a Pod gets its previous address
+    assert request.addresses == second.addresses
     assert await harness.claimed()
     assert len(harness.provider.calls) == calls
 

@@ -1,7 +1,4 @@
-"""The client of an IaaS network provider, which binds addresses to NICs.
-
-TLS, deadlines, invalid settings, and the NICs whose addresses are bound.
-"""
+"""The client of an IaaS network provider: TLS, deadlines, settings, and the choice of NICs."""
 
 from __future__ import annotations
 
@@ -88,7 +85,7 @@ async def test_a_refused_connection_is_a_provider_error() -> None:
 @pytest.mark.parametrize(
     ("remaining_s", "header"), [(48.0, "48000"), (49.9996, "50000"), (90.0, "50000")]
 )
-async def test_the_header_of_a_request_has_the_remaining_time_or_the_timeout_of_the_settings(
+async def test_the_timeout_header_is_the_remaining_time_but_at_most_the_configured_timeout(
     remaining_s: float, header: str
 ) -> None:
     async with (
@@ -102,7 +99,7 @@ async def test_the_header_of_a_request_has_the_remaining_time_or_the_timeout_of_
 
 
 async def test_no_request_is_sent_when_too_little_time_is_left() -> None:
-    """With less than 48 s until the deadline of the ADD, the outcome could stay unknown."""
+    """A request must start at least 48 s before the deadline of the ADD."""
     async with (
         FakeProvider() as provider,
         client(ProviderSettings(provider.url)) as provider_client,
@@ -128,20 +125,20 @@ def test_the_provider_settings_of_upstream_are_accepted() -> None:
 @pytest.mark.parametrize(
     "url", ["iaas.example", "ftp://iaas", "http://", "http://iaas:99999", "http://me@iaas"]
 )
-def test_an_invalid_server_url_is_rejected_with_its_key(url: str) -> None:
+def test_the_error_for_an_invalid_server_url_names_the_setting(url: str) -> None:
     with pytest.raises(BadInput) as refused:
         provider_settings(url, "50s")
     assert refused.value.subject == "iaasNetworkProvider.serverUrl"
 
 
 @pytest.mark.parametrize("text", ["50", "0s", "100s", "2m", "-1s", "soon"])
-def test_an_invalid_request_timeout_is_rejected_with_its_key(text: str) -> None:
+def test_the_error_for_an_invalid_request_timeout_names_the_setting(text: str) -> None:
     with pytest.raises(BadInput) as refused:
         provider_settings("http://iaas", text)
     assert refused.value.subject == "iaasNetworkProvider.httpRequestTimeout"
 
 
-def test_only_addresses_of_vlan_nics_whose_vlan_the_provider_chooses_are_bound() -> None:
+def test_the_provider_binds_only_nics_with_a_vlan_network_in_mode_auto() -> None:
     nics = [
         NicConfiguration("eth0", "vlan", vlan_mode="auto", parent_mac="0c:01"),
         NicConfiguration("net1", "vlan", vlan_mode="manual", parent_mac="0c:02"),

@@ -1,6 +1,6 @@
 """A quarantine is lifted after silent probes, and not after answered or failed probes.
 
-``ProbeOutcome.returned``: the execution has lifted the quarantine, so its address is free again.
+``ProbeOutcome.returned``: the execution has lifted the quarantine.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ANSWERED = ProbeResult("answered", CONFLICTING.mac)
 
 
 class ScriptedProber:
-    """A prober that returns scripted results, the last one repeatedly. ``targets``: its probes."""
+    """Returns the results of a script, and repeats the last. ``targets``: the probed targets."""
 
     def __init__(self, *script: ProbeResult) -> None:
         self.script = list(script)
@@ -57,7 +57,7 @@ class ScriptedProber:
 
 
 class ProbeJobHarness:
-    """A node, a quarantined address, and its execution on a skipping clock."""
+    """A node, a quarantined address, and the probe execution on a clock that skips waits."""
 
     def __init__(self, node: NodeHarness) -> None:
         self.node = node
@@ -65,7 +65,7 @@ class ProbeJobHarness:
         self.environment = WorkflowEnvironment(Registry([ProbeQuarantine]), replays=True)
 
     async def start(self, prober: Prober) -> TimeSkippingHandle:
-        """Start the execution, as the leader does for a quarantine."""
+        """Start the probe execution that the leader would start."""
         activities = QuarantineActivities(self.node.store, self.node.keys, self.writers, prober)
         registry = Registry(
             [ProbeQuarantine], [activities.check, activities.probe, activities.give_back]
@@ -84,7 +84,7 @@ class ProbeJobHarness:
         await self.writers.close()
 
     async def quarantine(self, host: ConflictingHost | None = CONFLICTING) -> None:
-        """Quarantine the address because of a conflicting host; None: as an operator does."""
+        """Quarantine the address. ``host``: the conflicting host; None: an operator requests it."""
         await self.node.apply(QuarantineAddress(ADDRESS, "answered a probe", conflicting_host=host))
 
     async def is_quarantined(self) -> bool:
@@ -101,7 +101,7 @@ async def harness() -> AsyncIterator[ProbeJobHarness]:
         await check_everything(node)
 
 
-async def test_three_silent_probes_lift_the_quarantine_with_their_evidence(
+async def test_three_silent_probes_lift_the_quarantine_and_are_its_evidence(
     harness: ProbeJobHarness,
 ) -> None:
     await harness.quarantine()
@@ -145,7 +145,7 @@ async def test_an_address_stays_quarantined_while_the_conflicting_host_answers(
         "answered",
         CONFLICTING.mac,
     )
-    first_probes = 10  # the pauses before them grow to PAUSE_S_MAX
+    first_probes = 10  # while the pauses grow to PAUSE_S_MAX
     assert len(prober.targets) <= 7 * 86_400 / PAUSE_S_MAX + first_probes
 
 
@@ -184,7 +184,7 @@ async def test_a_prober_that_fails_never_lifts_a_quarantine(harness: ProbeJobHar
     assert await handle.status() is ExecutionStatus.RUNNING
 
 
-async def test_the_execution_ends_when_an_operator_lifts_the_quarantine(
+async def test_the_execution_ends_without_a_probe_when_an_operator_lifts_the_quarantine(
     harness: ProbeJobHarness,
 ) -> None:
     await harness.quarantine()
@@ -231,7 +231,7 @@ async def test_the_signal_probe_now_probes_without_waiting(harness: ProbeJobHarn
     assert await handle.status() is ExecutionStatus.RUNNING
 
 
-async def test_an_address_that_an_operator_quarantined_has_no_execution(
+async def test_an_address_that_an_operator_quarantined_has_no_probe_execution(
     harness: ProbeJobHarness,
 ) -> None:
     await harness.quarantine(host=None)
@@ -239,7 +239,7 @@ async def test_an_address_that_an_operator_quarantined_has_no_execution(
     assert list(required_probes(Projection(await harness.node.read_ledger()))) == []
 
 
-async def test_counts_pass_to_the_next_run(
+async def test_the_count_of_silent_probes_passes_to_the_next_run(
     harness: ProbeJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 12)

@@ -1,4 +1,4 @@
-"""Quarantines with controllers, in memory and on etcd, also after a kill at any write."""
+"""Controllers lift quarantines, in memory and on etcd, also after a kill at any write."""
 
 from __future__ import annotations
 

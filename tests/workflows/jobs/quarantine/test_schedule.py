@@ -1,4 +1,4 @@
-"""Silent probes are counted; an answer resets the count, a probe that failed does not change it."""
+"""An answer resets the count of silent probes. A failed probe does not change the count."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ ANSWERS = st.lists(st.sampled_from([SILENT, ANSWERED, UNABLE]), max_size=40)
 
 
 def progress_after(answers: list[ProbeResult]) -> ProbeProgress:
-    """The progress after probes with these results."""
     progress = ProbeProgress()
     for answer in answers:
         progress = with_result(progress, answer, at_s=0.0)
     return progress
 
 
-def test_three_silent_probes_in_a_row_are_enough() -> None:
+def test_a_quarantine_may_be_lifted_after_three_silent_probes_in_a_row() -> None:
     assert not progress_after([SILENT] * (SILENT_PROBES - 1)).may_lift
     assert progress_after([SILENT] * SILENT_PROBES).may_lift
 
@@ -39,7 +38,7 @@ def test_an_answer_resets_the_count_and_is_recorded() -> None:
     assert (progress.silent, progress.answers, progress.mac) == (1, 1, ANSWERED.mac)
 
 
-def test_pauses_double_with_each_answer_and_are_reset_by_silence() -> None:
+def test_each_answer_doubles_the_pause_and_a_silent_probe_resets_the_pause() -> None:
     assert progress_after([ANSWERED]).pause_s == 2 * PAUSE_S
     assert progress_after([ANSWERED] * 20).pause_s == PAUSE_S_MAX
     assert progress_after([ANSWERED] * 20 + [SILENT]).pause_s == PAUSE_S
@@ -56,7 +55,9 @@ def test_probes_that_could_not_be_made_do_not_count_as_silent(
 
 
 @given(ANSWERS)
-def test_a_quarantine_ends_only_after_consecutive_silent_probes(answers: list[ProbeResult]) -> None:
+def test_a_quarantine_may_be_lifted_only_if_the_last_probes_were_silent(
+    answers: list[ProbeResult],
+) -> None:
     verdicts = [answer.verdict for answer in answers if answer.verdict != "unable"]
 
     is_silent = len(verdicts) >= SILENT_PROBES and set(verdicts[-SILENT_PROBES:]) == {"silent"}

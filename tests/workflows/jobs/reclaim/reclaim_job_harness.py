@@ -1,8 +1,4 @@
-"""The scripted cluster of ``tests/core/domain/reclaim`` with the workflows of reclaim.
-
-Scripts change Pods; the workflow of the scan decides when to scan. ``tick`` advances the cluster's
-clock and the skipping clock of the workflows.
-"""
+"""The scripted cluster of ``tests/core/domain/reclaim`` with the workflows of reclaim."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ from workflows.testing.environment import WorkflowEnvironment
 
 
 class ScriptedFacts:
-    """The lists of the scripted API server, which can be unavailable for a while."""
+    """The lists of the scripted API server. ``facts`` raises ``fault`` if a test has set it."""
 
     def __init__(self, cluster: ScriptedCluster) -> None:
         self.cluster = cluster
@@ -73,11 +69,11 @@ class ReclaimJobHarness(ReclaimHarness):
         self.is_prepared = False
 
     def new_observer(self, *, ahead_s: float = 0.0) -> Observer:
-        """The observer of another controller, whose clock may be ahead."""
+        """An observer whose wall clock is ``ahead_s`` seconds ahead."""
         return observer_of(lambda: self.cluster.now_s + ahead_s, lambda: self.cluster.now_s)
 
     async def start_scan(self, settings: ScanSettings = ScanSettings()) -> None:
-        """Start the scan's execution, and wait for its first scan."""
+        """Start the execution of the scan, and wait for the first scan."""
         await self.prepare()
         self.handle = await self.environment.start(ReclaimScan, settings, workflow_id="reclaim")
         await self.environment.settle()
@@ -109,7 +105,7 @@ class ReclaimJobHarness(ReclaimHarness):
         return ReclaimContext(self.store, keys, self.facts, self.settings, self.observer, releases)
 
     async def tick(self, text: str) -> str:
-        """Advance both clocks by this time, in steps of at most a second."""
+        """Advance the clocks of the cluster and of the workflows, in steps of at most a second."""
         remaining_s = seconds(text)
         while remaining_s > 0:
             step = min(remaining_s, 1.0)
@@ -119,7 +115,6 @@ class ReclaimJobHarness(ReclaimHarness):
         return ""
 
     async def script(self, text: str) -> None:
-        """Run commands, one a line."""
         for line in text.strip().splitlines():
             answer = await self.play(line.strip())
             assert "Error" not in answer, answer
@@ -130,7 +125,6 @@ class ReclaimJobHarness(ReclaimHarness):
         return result
 
     async def claimed(self) -> set[str]:
-        """The claimed addresses."""
         return set((await (await self.agent("operator")).read_ledger()).claims)
 
     async def report(self, event: ObservedPod) -> None:
@@ -139,7 +133,6 @@ class ReclaimJobHarness(ReclaimHarness):
         await self.listener.handle(ObservedChange(change, self.observer.moment()))
 
     async def outcome(self, workflow_id: str) -> ReclaimResult:
-        """The result of a Pod's execution."""
         result: ReclaimResult = await self.environment.handle(workflow_id).result()
         return result
 

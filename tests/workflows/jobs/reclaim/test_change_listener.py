@@ -1,6 +1,6 @@
-"""The listener restarts a failed watch, and drops changes for which its queue has no room.
+"""The change listener starts a reclaim execution for each deleted Pod.
 
-The listener watches Pods, and starts a reclaim execution for a Pod that is deleted.
+The listener restarts a failed watch, and drops changes if the queue is full.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ SCAN_REQUEST = "scan-request"
 
 
 class ScriptedChanges:
-    """A source whose watch fails ``failures`` times, then reports changes and stays open.
+    """A source whose watch fails ``failures`` times, then reports the deletion of Pods.
 
-    ``names``: the Pods whose deletion it reports. ``watches``: the number of started watches.
+    ``names``: the deleted Pods. ``watches``: the number of started watches.
     """
 
     def __init__(self, node: NodeHarness, failures: int, names: list[str]) -> None:
@@ -91,7 +91,7 @@ class ListenerHarness:
     async def _scan_now(self) -> None:
         self.scans += 1
         if self.scans == 1:
-            raise LimitExceeded("its inbox is full")
+            raise LimitExceeded("the inbox of the scan is full")
 
 
 @pytest.fixture
@@ -117,7 +117,6 @@ async def test_a_watch_that_fails_is_started_again_and_each_start_requests_a_sca
     await eventually(is_started)
     work.cancel()
 
-    # Three watches have failed, and the fourth is open.
     assert (harness.scans, source.watches, harness.listener.listening) == (4, 4, True)
 
 
@@ -134,11 +133,11 @@ async def test_a_scan_request_of_the_source_requests_a_scan_and_the_watch_contin
     await eventually(is_started)
     work.cancel()
 
-    # The start of the watch has requested the other scan.
+    # One scan for the start of the watch, and one for the scan request.
     assert (harness.scans, harness.listener.received, source.watches) == (2, 1, 1)
 
 
-async def test_changes_beyond_the_queue_are_dropped_and_counted(node: NodeHarness) -> None:
+async def test_changes_are_dropped_and_counted_while_the_queue_is_full(node: NodeHarness) -> None:
     settings = ReclaimSettings(workers=1, queue_max=1, queue_wait_s=0.001)
     source = ScriptedChanges(node, failures=0, names=[f"web-{number}" for number in range(4)])
     harness = ListenerHarness(node, source, settings)
@@ -157,4 +156,4 @@ async def test_changes_beyond_the_queue_are_dropped_and_counted(node: NodeHarnes
     await eventually(all_are_handled)
     work.cancel()
 
-    assert harness.started, "changes for which the queue had room are not dropped"
+    assert harness.started, "changes that fitted into the queue are not dropped"

@@ -1,4 +1,4 @@
-"""The trace of a reclaim contains its release, and is linked to the ADD that made the claim."""
+"""The trace of a reclaim contains the release, and has a link to the ADD that made the claim."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 
 
-async def test_the_start_of_a_reclaim_is_linked_to_the_add_and_its_release_names_the_attempt(
+async def test_a_reclaim_has_a_link_to_the_add_and_the_release_names_the_attempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     exporter = InMemorySpanExporter()

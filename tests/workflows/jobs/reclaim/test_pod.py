@@ -1,7 +1,7 @@
-"""The execution of one Pod: its waits, its decisions, and when it leaves the Pod to the scan.
+"""The reclaim execution of one Pod: waits, releases, and Pods that are left to the scan.
 
-The script command ``delete pod`` with ``grace`` begins the deletion of a Pod. ``how=lost`` deletes
-a Pod whose DEL is lost, ``how=done`` a Pod whose DEL has succeeded.
+The script command ``delete pod`` with ``grace`` begins the deletion of a Pod. With ``how=lost`` the
+Pod is deleted and the DEL is lost; with ``how=done`` the DEL has succeeded.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ DB = "reclaim/shop/db-1/1"
 async def prepare_pod(
     harness: ReclaimJobHarness, settings: ReclaimSettings = ReclaimSettings()
 ) -> None:
-    """Start web-0 on n3 with 10.6.0.11, and the environment with the listener."""
+    """Start web-0 on n3 with the address 10.6.0.11, and open the environment."""
     harness.settings = settings
     await harness.script("pod shop/web-0 uid=1 node=n3")
     await harness.prepare()
 
 
 async def report_change(harness: ReclaimJobHarness, line: str) -> None:
-    """Change web-0 by a script command, and pass its watch event to the listener."""
+    """Change web-0 by a script command, and pass the watch event to the listener."""
     key = ("shop", "web-0")
     last = harness.cluster.pods[key]
     await harness.script(line)
@@ -41,7 +41,7 @@ async def report_change(harness: ReclaimJobHarness, line: str) -> None:
     await harness.environment.settle()
 
 
-async def test_the_address_of_a_deleted_pod_is_released_without_a_wait_if_its_del_was_lost(
+async def test_the_address_of_a_deleted_pod_is_released_without_a_wait_if_the_del_was_lost(
     harness: ReclaimJobHarness,
 ) -> None:
     await prepare_pod(harness)
@@ -60,7 +60,7 @@ async def test_the_address_of_a_deleted_pod_is_released_without_a_wait_if_its_de
     ]
 
 
-async def test_an_address_is_released_after_the_deletion_and_the_additional_delay(
+async def test_an_address_is_released_when_the_additional_delay_after_the_deletion_has_passed(
     harness: ReclaimJobHarness,
 ) -> None:
     await prepare_pod(harness, ReclaimSettings(extra_delay_s=20.0))
@@ -104,7 +104,7 @@ async def test_a_reported_deletion_ends_the_wait_for_the_grace_period(
     assert len(await harness.environment.runs(WEB)) == 1
 
 
-async def test_an_execution_releases_nothing_if_the_del_came_in_time(
+async def test_an_execution_releases_nothing_if_a_del_arrives_before_the_deadline(
     harness: ReclaimJobHarness,
 ) -> None:
     await prepare_pod(harness)
@@ -115,10 +115,10 @@ async def test_an_execution_releases_nothing_if_the_del_came_in_time(
     assert (await harness.outcome(WEB)).why == "its addresses were released before"
 
 
-async def test_an_observer_that_takes_over_waits_for_its_own_second_observation(
+async def test_the_next_controller_releases_an_address_only_after_two_own_observations(
     harness: ReclaimJobHarness,
 ) -> None:
-    """A clock of the next controller that is ahead does not shorten the deadline."""
+    """The clock of the next controller is ahead, and the deadline does not become shorter."""
     await prepare_pod(harness)
     await report_change(harness, "delete pod shop/web-0 grace=30s")
     await harness.tick("59s")
@@ -132,7 +132,7 @@ async def test_an_observer_that_takes_over_waits_for_its_own_second_observation(
 
 
 @pytest.mark.parametrize("listing", ["empty", "partial", "stale"])
-async def test_an_unreliable_listing_releases_no_terminating_pod(
+async def test_the_address_of_a_terminating_pod_is_not_released_after_an_unreliable_listing(
     harness: ReclaimJobHarness, listing: str
 ) -> None:
     await prepare_pod(harness)
@@ -143,7 +143,7 @@ async def test_an_unreliable_listing_releases_no_terminating_pod(
     assert await harness.claimed() == {"10.6.0.11"}
 
 
-async def test_a_failed_release_is_tried_a_limited_number_of_times(
+async def test_a_failing_release_is_left_to_the_scan_after_five_tries(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries_s: list[float] = []
@@ -165,7 +165,7 @@ async def test_a_failed_release_is_tried_a_limited_number_of_times(
 def fail_owner_reads(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch, duration_s: float
 ) -> list[float]:
-    """Fail reads of StatefulSets for ``duration_s``. Returns the times of all reads, in seconds."""
+    """Fail reads of StatefulSets for ``duration_s``. Return the times of all reads, in seconds."""
     reads_s: list[float] = []
     read = ClusterSnapshot.stateful_set
     began_s = harness.cluster.now_s
@@ -183,7 +183,7 @@ def fail_owner_reads(
 
 
 async def prepare_surplus_replica(harness: ReclaimJobHarness) -> None:
-    """Start db-1 with 10.6.0.11, and scale its StatefulSet down to one replica."""
+    """Start db-1 with the address 10.6.0.11, and scale the StatefulSet db down to one replica."""
     await harness.script(
         """
         statefulset shop/db replicas=2
@@ -202,7 +202,7 @@ async def delete_replica(harness: ReclaimJobHarness) -> None:
     await harness.environment.settle()
 
 
-async def test_a_replica_is_resolved_again_if_its_owner_could_not_be_read(
+async def test_the_owner_of_a_replica_is_read_again_after_a_failed_read(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await prepare_surplus_replica(harness)
@@ -217,7 +217,7 @@ async def test_a_replica_is_resolved_again_if_its_owner_could_not_be_read(
     assert (await harness.outcome(DB)).released == ("10.6.0.11",)
 
 
-async def test_a_replica_whose_owner_can_never_be_read_is_left_to_the_scan(
+async def test_a_replica_is_left_to_the_scan_after_five_failed_reads_of_the_owner(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await prepare_surplus_replica(harness)
@@ -230,8 +230,9 @@ async def test_a_replica_whose_owner_can_never_be_read_is_left_to_the_scan(
     assert "left to the scan after 5 tries" in (await harness.outcome(DB)).why
 
 
-async def test_a_newer_pod_of_the_same_name_keeps_its_addresses(harness: ReclaimJobHarness) -> None:
-    """The deletion of the older Pod is handled after the newer Pod has its addresses."""
+async def test_a_newer_pod_keeps_the_address_when_the_older_pod_of_the_same_name_is_reclaimed(
+    harness: ReclaimJobHarness,
+) -> None:
     await prepare_pod(harness, ReclaimSettings(extra_delay_s=20.0))
     await report_change(harness, "delete pod shop/web-0 how=lost")
     await harness.script("pod shop/web-0 uid=2")
@@ -241,10 +242,9 @@ async def test_a_newer_pod_of_the_same_name_keeps_its_addresses(harness: Reclaim
     assert len(await harness.claimed()) == 1
 
 
-async def test_a_scan_starts_the_execution_of_a_pod_in_its_grace_period(
+async def test_a_scan_starts_the_execution_of_a_terminating_pod_without_a_watch_event(
     harness: ReclaimJobHarness,
 ) -> None:
-    """The Pod was terminating before the controller started, so there is no watch event."""
     await harness.script("pod shop/web-0 uid=1 node=n3\ndelete pod shop/web-0 grace=30s")
     await harness.start_scan()
     assert list(harness.started) == [WEB]
@@ -255,7 +255,7 @@ async def test_a_scan_starts_the_execution_of_a_pod_in_its_grace_period(
     assert harness.facts.reads == reads + 1, "one read by the execution, and none by a scan"
 
 
-async def test_a_pod_beyond_the_limit_of_deadlines_is_left_to_the_scan(
+async def test_a_change_is_dropped_if_the_number_of_deadlines_is_at_the_limit(
     harness: ReclaimJobHarness,
 ) -> None:
     await prepare_pod(harness, ReclaimSettings(deadlines_max=1))
@@ -267,4 +267,4 @@ async def test_a_pod_beyond_the_limit_of_deadlines_is_left_to_the_scan(
     await harness.tick("61s")
     await harness.report(ObservedPod(harness.cluster.pods["shop", "web-1"]))
 
-    assert len(harness.started) == 2, "the deadline of web-0 has passed and no longer counts"
+    assert len(harness.started) == 2, "a deadline that has passed does not count"

@@ -1,4 +1,4 @@
-"""The golden scenarios of reclaim print the same outputs with an execution for every Pod."""
+"""The golden scenarios of reclaim print the recorded outputs if every Pod has an execution."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 from workflows.jobs.reclaim.pod import NOTHING_LEFT, DeadlineCause, ReclaimResult
 
 RESTART = "> restart\n"
-"""A command after which scripts expect that deadlines are lost; executions keep them."""
+"""After this command, scripts expect that deadlines are lost. Executions keep the deadlines."""
 
 SCRIPTS_WITHOUT_RESTART = [script for script in SCENARIO_FILES if RESTART not in script.read_text()]
 
 
 class PodReclaimHarness(ReclaimJobHarness):
-    """Runs scripts: ``tick`` prints the results of executions that ended meanwhile."""
+    """Runs scripts. ``tick`` prints the results of the executions that ended during the tick."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class PodReclaimHarness(ReclaimJobHarness):
     async def _start_pod(
         self, deadline: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()
     ) -> None:
-        """Defer the start to ``tick``: executions run only there."""
+        """Defer the start to the next ``tick``."""
         self._deferred.append((deadline, origin))
 
     async def tick(self, text: str) -> str:
@@ -88,7 +88,7 @@ class PodReclaimHarness(ReclaimJobHarness):
 
 
 @pytest.mark.parametrize("script", SCRIPTS_WITHOUT_RESTART, ids=lambda script: script.stem)
-def test_a_script_prints_its_recorded_output_with_an_execution_for_every_pod(script: Path) -> None:
+def test_a_script_prints_the_recorded_output_if_every_pod_has_an_execution(script: Path) -> None:
     expected = script.read_text()
 
     assert asyncio.run(run_script(expected, PodReclaimHarness)) == expected

@@ -1,4 +1,4 @@
-"""Two controllers reclaim; the one that runs the scan is killed between two releases."""
+"""The controller that runs the reclaim scan is killed; a second controller continues the scan."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RELEASES_BEFORE_KILL = 20
 
 
 class BlockingReleaser:
-    """Blocks releases after the first ``RELEASES_BEFORE_KILL``; none while ``is_open`` is set."""
+    """Blocks all releases after the first ``RELEASES_BEFORE_KILL``, until ``is_open`` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.blocked = asyncio.Event()
@@ -47,7 +47,7 @@ class BlockingReleaser:
 
 
 async def _leak(node: NodeHarness) -> None:
-    """Add one living Pod and ``LEAKS`` Pods whose records are deleted."""
+    """Add a living Pod and ``LEAKS`` Pods. Delete the ``LEAKS`` Pods without a DEL."""
     await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
     await node.add(pod("alive"))
     for number in range(LEAKS):
@@ -74,7 +74,7 @@ async def _run_with_a_kill(store: KeyValueStore, blocker: BlockingReleaser) -> N
 
             async def all_are_observed() -> bool:
                 status = await client.query(WORKFLOW_ID, "status", timeout_s=20)
-                # ``suspects``: Pods that one scan has observed as gone.
+                # ``suspects``: Pods that were observed as gone only once.
                 return bool(status["suspects"] == LEAKS)
 
             for host in hosts:
@@ -87,7 +87,7 @@ async def _run_with_a_kill(store: KeyValueStore, blocker: BlockingReleaser) -> N
             blocker.is_open = True
 
             async def all_are_released() -> bool:
-                return len((await node.read_ledger()).claims) == 1  # that of the Pod ``alive``
+                return len((await node.read_ledger()).claims) == 1  # the claim of the Pod ``alive``
 
             await eventually(all_are_released)
         for task in tasks:
@@ -111,7 +111,7 @@ async def _or_false(condition: Any) -> bool:
 
 
 async def _kill_owner(store: KeyValueStore, hosts: list[JobHost]) -> None:
-    """Kill the worker that owns the execution, as a crash does."""
+    """Kill the worker that owns the execution of the scan."""
     for host in hosts:
         term = host.worker.term
         assert term is not None

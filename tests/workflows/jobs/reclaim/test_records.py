@@ -1,6 +1,6 @@
-"""Without Kubernetes a deleted record is evidence that a Pod is gone; a missing record is not.
+"""Without Kubernetes, a deleted record is evidence that a Pod is gone; a missing record is not.
 
-A record of a Pod or Node has the fields of the object that a user applied with orbctl.
+A record stores the fields of a Pod or Node that a user applied with orbctl.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DELETE_NODE_RECORD = DeleteRecord("Node", "", "node-a")
 
 
 class StandaloneHarness(NamedTuple):
-    """Two nodes, the activities of a scan, and their source of Pod and Node state."""
+    """Two nodes, the activities of a scan, and the source of the state of Pods and Nodes."""
 
     node: NodeHarness
     other: NodeHarness
@@ -55,14 +55,14 @@ async def harness() -> AsyncIterator[StandaloneHarness]:
         context = ReclaimContext(store, keys, facts, ReclaimSettings(), observer_of(), releases)
 
         async def start_execution(deadline: ReclaimDeadline) -> None:
-            raise AssertionError(f"no deadline is known without Kubernetes: {deadline}")
+            raise AssertionError(f"expected no deadline without Kubernetes, got {deadline}")
 
         yield StandaloneHarness(node, other, ReclaimActivities(context, start_execution), facts)
         await check_everything(node)
 
 
 async def count_observed(harness: StandaloneHarness) -> int:
-    """The number of endpoints whose Pods a scan observes as gone for the first time."""
+    """Run the first scan. Return the number of Pods that the scan observes as gone."""
     return (await harness.activities.observe(EMPTY_SCAN_STATE, EMPTY_SCAN_STATE)).observed
 
 
@@ -97,7 +97,7 @@ async def test_a_pod_whose_record_is_applied_again_is_not_observed_as_gone(
     assert await count_observed(harness) == 0
 
 
-async def test_a_pod_with_a_claim_newer_than_the_deletion_is_not_observed_as_gone(
+async def test_a_pod_with_a_claim_newer_than_the_deletion_of_the_record_is_not_observed_as_gone(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(RECORD))
@@ -117,7 +117,7 @@ async def test_a_pod_with_a_fixed_address_is_not_observed_as_gone_after_its_reco
     assert await count_observed(harness) == 0
 
 
-async def test_the_oldest_deletion_is_dropped_beyond_the_limit(
+async def test_only_the_latest_deletions_up_to_a_limit_count_as_evidence(
     harness: StandaloneHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(record_lookup, "DELETIONS_MAX", 1)
@@ -128,7 +128,7 @@ async def test_the_oldest_deletion_is_dropped_beyond_the_limit(
     assert await count_observed(harness) == 0
 
 
-async def test_the_pods_of_a_node_whose_record_was_deleted_are_observed_as_gone(
+async def test_pods_without_a_fixed_address_are_observed_as_gone_after_their_node_is_deleted(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(NODE_RECORD))
@@ -149,7 +149,7 @@ async def reported(
 ) -> list[PodChange]:
     """The changes that the source reports for these commands.
 
-    Two further Pods mark the first and the last of the changes.
+    Changes of the Pods ``begin`` and ``end`` mark the start and the end of the reported changes.
     """
     for name in ("begin", "end"):
         await harness.other.add(pod(name))
@@ -216,7 +216,7 @@ class CountingStore(MemoryStore):
         return await super().read(gets, revision=revision)
 
 
-async def test_nodes_whose_records_are_deleted_together_cost_one_read_of_all_endpoints(
+async def test_all_endpoints_are_read_once_if_several_node_records_are_deleted_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def from_the_start(_: LogReader) -> Cursor:

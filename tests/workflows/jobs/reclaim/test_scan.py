@@ -17,10 +17,10 @@ from workflows.model.errors import LimitExceeded
 from workflows.model.policies import ExecutionStatus
 
 LEAK = "pod shop/{0} uid={0}\ndelete pod shop/{0} how=unseen"
-"""The commands for a leaked address: a Pod is deleted without DEL and without a delete event."""
+"""Leaks the address of a Pod: the Pod is deleted without a DEL and without a watch event."""
 
 
-async def test_a_scan_follows_after_every_interval_and_after_a_signal(
+async def test_a_scan_runs_after_every_interval_and_after_a_signal(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.start_scan(ScanSettings(interval_s=60))
@@ -30,18 +30,18 @@ async def test_a_scan_follows_after_every_interval_and_after_a_signal(
     await harness.handle.signal(SCAN_NOW)
     assert harness.facts.reads == 5
     await harness.handle.signal(SCAN_NOW)
-    assert harness.facts.reads == 5, "the gap between two requested scans has not passed"
+    assert harness.facts.reads == 5, "the minimum pause between two requested scans"
     await harness.tick("2s")
 
     assert harness.facts.reads == 6
 
 
-async def test_a_refused_signal_to_the_execution_of_a_pod_does_not_stop_a_scan(
+async def test_a_scan_succeeds_if_the_execution_of_a_pod_rejects_a_signal(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.script("pod shop/web-0 uid=web-0\ndelete pod shop/web-0 grace=10m")
     await harness.start_scan()
-    assert harness.started, "the execution that waits for the end of the grace period"
+    assert harness.started, "an execution waits for the end of the grace period"
 
     async def refuse(_: ReclaimDeadline) -> None:
         raise LimitExceeded("SIGNALS_MAX")
@@ -84,7 +84,7 @@ async def test_status_and_search_attributes_have_the_results_of_the_scan(
     assert "ReclaimReleased" in repr(last)
 
 
-async def test_a_failed_release_stops_no_other_release_and_is_tried_again(
+async def test_other_releases_continue_after_a_failed_release_which_is_tried_again(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reclaim_step = Releaser.reclaim
@@ -102,7 +102,7 @@ async def test_a_failed_release_stops_no_other_release_and_is_tried_again(
     assert await harness.claimed() == {"10.6.0.12"}, "the address of web-1"
     await harness.tick("5m")
     failed_status = await harness.status()
-    # ``paused``: the number of failed releases, which the scan will try again.
+    # ``paused``: the number of failed releases.
     assert (failed_status["paused"], failed_status["released"]) == (1, 2)
     assert "it always fails" in str(failed_status["paused_steps"])
     assert await harness.handle.status() is ExecutionStatus.RUNNING
@@ -119,7 +119,7 @@ async def test_a_failed_release_stops_no_other_release_and_is_tried_again(
     ) == (0, [], 3)
 
 
-async def test_a_scan_without_an_api_server_fails_and_the_next_scan_follows(
+async def test_a_scan_fails_without_an_api_server_and_a_later_scan_succeeds(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.script(LEAK.format("web-0"))
@@ -145,7 +145,7 @@ async def test_an_expired_scan_state_delays_the_release_by_one_scan(
     for lease in list(harness.store._leases):
         await harness.store.revoke_lease(lease)
     await harness.tick("11s")
-    # The first observation of the Pod was lost, so the second scan counts as the first observation.
+    # The first observation of the Pod is lost, so a release needs two more scans.
     assert await harness.claimed() == {"10.6.0.11"}
     await harness.tick("11s")
 
@@ -155,7 +155,7 @@ async def test_an_expired_scan_state_delays_the_release_by_one_scan(
 async def test_observations_pass_to_the_next_run(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # With this limit, the scan continues as new after its first observation.
+    # With this limit, the execution continues as new after the first scan.
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 5)
     await harness.script(LEAK.format("web-0"))
     await harness.start_scan()
@@ -166,7 +166,7 @@ async def test_observations_pass_to_the_next_run(
     assert len(await harness.environment.runs("reclaim")) > 1
 
 
-async def test_the_state_that_a_scan_stores_is_deleted_with_the_next_scan(
+async def test_no_scan_state_is_stored_after_the_last_leak_is_released(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.script(LEAK.format("web-0"))
@@ -179,7 +179,7 @@ async def test_the_state_that_a_scan_stores_is_deleted_with_the_next_scan(
     assert stored.ranges[0].kvs == ()
 
 
-async def test_a_cancelled_execution_ends_and_releases_nothing_more(
+async def test_a_cancelled_execution_ends_without_a_further_release(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.script(LEAK.format("web-0"))

@@ -1,7 +1,8 @@
-"""Scripted clusters with the workflow of the scan: the released addresses, and the times.
+"""Which addresses the scan releases in scripted clusters, and when.
 
-The script command ``delete pod`` with ``how=lost`` deletes a Pod without a DEL, with ``how=unseen``
-also without a watch event; with ``grace`` it begins the deletion. The first Pod has 10.6.0.11.
+The script command ``delete pod`` with ``how=lost`` deletes a Pod without a DEL. With ``how=unseen``
+there is no DEL and no watch event. With ``grace`` the deletion only begins. The first Pod gets the
+address 10.6.0.11, the second Pod 10.6.0.12, and so on.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ async def test_the_second_scan_releases_the_address_of_a_deleted_pod_whose_del_w
     second_status = await harness.status()
 
     assert await harness.claimed() == {"10.6.0.11"}
-    # ``looks``: scans. ``suspects``: Pods that only the last scan has observed as gone.
+    # ``looks``: scans. ``suspects``: Pods that were observed as gone only once.
     assert (first_status["looks"], first_status["suspects"], first_status["released"]) == (1, 1, 0)
     assert (second_status["looks"], second_status["suspects"], second_status["released"]) == (
         2,
@@ -40,7 +41,7 @@ async def test_the_second_scan_releases_the_address_of_a_deleted_pod_whose_del_w
     )
 
 
-async def test_on_a_lost_node_only_stuck_terminating_pods_lose_their_addresses(
+async def test_on_a_lost_node_only_terminating_pods_without_a_fixed_address_lose_the_address(
     harness: ReclaimJobHarness,
 ) -> None:
     await harness.script(
@@ -59,7 +60,7 @@ async def test_on_a_lost_node_only_stuck_terminating_pods_lose_their_addresses(
     await harness.script("delete pod shop/web-0 grace=30s\ndelete pod shop/db-0 grace=30s")
     await harness.tick("21m")
 
-    assert await harness.claimed() == {"10.6.0.12", "10.6.0.13"}  # the replica's is fixed
+    assert await harness.claimed() == {"10.6.0.12", "10.6.0.13"}  # db-0 has a fixed address
 
 
 async def test_a_replica_that_was_scaled_away_loses_its_address(harness: ReclaimJobHarness) -> None:
@@ -82,7 +83,7 @@ async def test_a_replica_that_was_scaled_away_loses_its_address(harness: Reclaim
 
 
 @pytest.mark.parametrize("listing", ["empty", "partial", "stale"])
-async def test_an_unreliable_listing_releases_nothing_in_any_number_of_scans(
+async def test_no_address_is_released_while_the_listing_is_unreliable(
     harness: ReclaimJobHarness, listing: str
 ) -> None:
     await harness.script(
@@ -96,7 +97,7 @@ async def test_an_unreliable_listing_releases_nothing_in_any_number_of_scans(
     await harness.start_scan()
     await harness.tick("1h")
     assert await harness.claimed() == {"10.6.0.11", "10.6.0.12"}
-    assert (await harness.status())["looks"] == 7, "at once, and every ten minutes"
+    assert (await harness.status())["looks"] == 7, "a scan at the start and every ten minutes"
 
     await harness.script("listing good")
     await harness.tick("11m")
@@ -117,7 +118,7 @@ async def test_a_pod_that_is_listed_again_between_two_scans_keeps_its_address(
     assert await harness.claimed() == {"10.6.0.11"}
 
 
-async def test_many_leaks_are_released_in_chunks(harness: ReclaimJobHarness) -> None:
+async def test_leaks_are_released_in_chunks_of_a_hundred(harness: ReclaimJobHarness) -> None:
     await harness.script("pool more 10.6.1.1-10.6.2.200")
     for number in range(250):
         await harness.script(
@@ -129,12 +130,12 @@ async def test_many_leaks_are_released_in_chunks(harness: ReclaimJobHarness) -> 
 
     assert len(await harness.claimed()) == 1
     assert (await harness.status())["released"] == 250
-    scans, chunks = 2, 3  # a chunk has 100 releases
+    scans, chunks = 2, 3
     activities = (await harness.handle.event_types()).count("ActivityTaskScheduled")
     assert activities == scans + chunks
 
 
-async def test_a_pod_on_a_lost_node_keeps_its_address_if_the_rule_for_lost_nodes_is_off(
+async def test_a_pod_on_a_lost_node_keeps_its_address_if_on_not_ready_node_is_off(
     harness: ReclaimJobHarness,
 ) -> None:
     harness.settings = ReclaimSettings(on_not_ready_node=False)

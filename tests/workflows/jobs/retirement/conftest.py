@@ -1,4 +1,4 @@
-"""A cluster for every test; all invariants are checked at its end."""
+"""A cluster for retirements; all invariants are checked after every test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pods and retirements on a clock that jumps to the next timer, without controllers."""
+"""Pods and retirements on a clock that skips waits, without controllers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,7 @@ from workflows.testing.handle import TimeSkippingHandle
 
 
 class RetirementHarness:
-    """A cluster with Pods and retirements, but without controllers.
-
-    ``signal_executions`` sends the signals that the leading controller would send.
-    """
+    """A node with Pods, and the executions of retirements."""
 
     def __init__(self, store: KeyValueStore | None = None) -> None:
         self.node = NodeHarness(store or MemoryStore())
@@ -37,12 +34,11 @@ class RetirementHarness:
         self.environment = WorkflowEnvironment(registry, replays=True)
 
     async def create_subnet(self, *pools: Pool) -> None:
-        """Create the subnet ``net``, and these pools in it."""
+        """Create the subnet ``net`` and pools of this subnet."""
         await self.node.apply(create_net())
         await self.node.apply(*pools)
 
     async def add_pods(self, *names: str) -> None:
-        """Add Pods, each with an address."""
         for name in names:
             await self.node.add(pod(name))
 
@@ -55,21 +51,21 @@ class RetirementHarness:
     async def retire(
         self, name: str, request: RetirementRequest | None = None
     ) -> TimeSkippingHandle:
-        """Retire a pool, and run the first step of its execution."""
+        """Retire a pool, and run the first step of the execution."""
         await self.node.apply(RetirePool(name))
         return await self._started(PoolRetirement, "pool", request or RetirementRequest(name))
 
     async def retire_subnet(
         self, request: RetirementRequest = RetirementRequest("net")
     ) -> TimeSkippingHandle:
-        """Retire the subnet, and run the first step of its execution."""
+        """Retire a subnet, and run the first step of the execution."""
         await self.node.apply(RetireSubnet(request.name))
         return await self._started(SubnetRetirement, "subnet", request)
 
     async def signal_executions(self) -> None:
-        """Signal the execution of every retiring pool and subnet; start those that are not open.
+        """Start and signal executions as the leading controller does.
 
-        The execution of a pool whose subnet retires is started by the execution of the subnet.
+        If a subnet retires, the execution of the subnet starts the executions of its pools.
         """
         for notice in required_retirements(Projection(await self.node.read_ledger())):
             if not await self.environment.is_open(notice.workflow_id):
@@ -81,20 +77,17 @@ class RetirementHarness:
             await self.environment.handle(notice.workflow_id).signal(notice.signal)
 
     async def status(self, handle: TimeSkippingHandle) -> dict[str, Payload]:
-        """The result of the query ``status``."""
         status: dict[str, Payload] = await handle.query("status")
         return status
 
     async def is_retiring_by_pool(self) -> dict[str, bool]:
-        """Whether each existing pool is retiring, by name. A deleted pool is missing."""
+        """Name of each existing pool -> whether the pool is retiring."""
         return {name: pool.retiring for name, pool in (await self.node.read_ledger()).pools.items()}
 
     async def count_events(self, kind: type[Event]) -> int:
-        """The number of events of a type in the log."""
         return sum(isinstance(recorded.event, kind) for recorded in await self.node.log())
 
     async def check(self) -> None:
-        """Check all invariants over the whole log."""
         await check_everything(self.node)
 
     async def close(self) -> None:
@@ -117,7 +110,7 @@ def create_net() -> ApplySubnet:
 
 
 def blue_pool() -> Pool:
-    """A default pool of the subnet ``net``: Pods of the tests get their addresses from it."""
+    """The default pool, from which Pods get addresses."""
     return pool("blue", "10.6.0.10-10.6.0.20", subnet="10.6.0.0/16")
 
 

@@ -1,4 +1,4 @@
-"""A retiring pool gets no new claims. After its last claim was released it is deleted."""
+"""A retiring pool gets no new claims. The pool is deleted after the release of the last claim."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_pool_without_claims_is_deleted_by_the_first_step(
     assert await harness.is_retiring_by_pool() == {}
 
 
-async def test_a_retiring_pool_gets_no_claim_and_is_deleted_after_its_last_claim(
+async def test_a_retiring_pool_gets_no_claim_and_is_deleted_after_the_last_claim_is_released(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue_pool())
@@ -53,7 +53,7 @@ async def test_a_retiring_pool_gets_no_claim_and_is_deleted_after_its_last_claim
     assert await harness.is_retiring_by_pool() == {}
 
 
-async def test_status_lists_the_remaining_claims_with_their_pods_and_the_deadline(
+async def test_status_lists_the_deadline_and_each_claim_with_its_pod(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue_pool())
@@ -73,14 +73,13 @@ async def test_status_lists_the_remaining_claims_with_their_pods_and_the_deadlin
 
     assert (status["state"], status["claims"], status["ordered_by"]) == ("held", 2, "ann")
     assert claims_of_status == claims_of_log
-    # The clock of the environment starts at this time.
     assert (status["since"], status["deadline"]) == (
         "2023-11-14T22:13:20+00:00",
         "2023-11-14T23:13:20+00:00",
     )
 
 
-async def test_status_counts_all_claims_and_names_a_limited_number(
+async def test_status_counts_all_claims_and_lists_a_limited_number(
     harness: RetirementHarness,
 ) -> None:
     pod_count = HOLDERS_SHOWN_MAX + 10
@@ -107,7 +106,7 @@ async def test_a_pool_whose_retirement_was_cancelled_gets_claims_again(
     assert await harness.is_retiring_by_pool() == {"blue": False}
 
 
-async def test_reinstating_a_pool_by_hand_ends_its_retirement(
+async def test_the_retirement_ends_after_an_operator_reinstates_the_pool(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue_pool())
@@ -120,7 +119,7 @@ async def test_reinstating_a_pool_by_hand_ends_its_retirement(
     assert await harness.is_retiring_by_pool() == {"blue": False}
 
 
-async def test_a_lost_signal_only_delays_the_deletion_until_the_next_step(
+async def test_without_a_signal_the_next_step_deletes_the_pool(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue_pool())
@@ -134,13 +133,13 @@ async def test_a_lost_signal_only_delays_the_deletion_until_the_next_step(
     assert await handle.status() is ExecutionStatus.COMPLETED
 
 
-async def test_days_without_a_change_take_one_step_an_hour(harness: RetirementHarness) -> None:
+async def test_a_waiting_retirement_runs_one_step_an_hour(harness: RetirementHarness) -> None:
     await harness.node.apply(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire("blue")
     await harness.environment.advance(2 * 86_400)
     steps = (await handle.event_types()).count("ActivityTaskScheduled")
-    first_steps = 7  # the first, and those after pauses of 60, 120 ... 1,920 s
+    first_steps = 7  # while the pauses grow to an hour
 
     assert steps <= 2 * 24 + first_steps
     assert await handle.status() is ExecutionStatus.RUNNING
@@ -152,7 +151,7 @@ def test_pauses_grow_from_a_minute_to_an_hour() -> None:
     ]  # fmt: skip
 
 
-async def test_after_the_deadline_the_status_is_overdue_and_the_pool_still_waits(
+async def test_after_the_deadline_the_retirement_is_overdue_and_continues(
     harness: RetirementHarness,
 ) -> None:
     await harness.node.apply(blue_pool())
@@ -166,7 +165,9 @@ async def test_after_the_deadline_the_status_is_overdue_and_the_pool_still_waits
     assert (await handle.result()).state == "deleted"
 
 
-async def test_at_the_deadline_a_request_reinstates_the_pool(harness: RetirementHarness) -> None:
+async def test_the_pool_is_reinstated_at_the_deadline_if_requested(
+    harness: RetirementHarness,
+) -> None:
     await harness.node.apply(blue_pool())
     await harness.add_pods("web-0")
     handle = await harness.retire("blue", RetirementRequest("blue", 90, at_deadline="reinstate"))
@@ -226,7 +227,7 @@ async def test_an_unavailable_store_delays_the_deletion_and_status_shows_the_err
     assert (await handle.result()).state == "deleted"
 
 
-async def test_the_next_run_continues_with_the_state_of_the_last_run(
+async def test_the_start_and_the_deadline_of_a_retirement_pass_to_the_next_run(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 25)

@@ -1,4 +1,4 @@
-"""Retirements with controllers, in memory and on etcd, also after a kill at any write."""
+"""Controllers run retirements, in memory and on etcd, also after a kill at any write."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ WRITES_OF_A_RETIREMENT = 12
 
 
 async def _all_is_deleted(node: NodeHarness) -> bool:
-    """Whether no pool and no subnet is left."""
     ledger = await node.read_ledger()
     return not ledger.pools and not ledger.subnets
 
 
-async def test_a_retired_pool_is_deleted_when_its_last_address_is_released(
+async def test_a_retired_pool_is_deleted_after_the_last_claim_is_released(
     store: KeyValueStore,
 ) -> None:
     async with JobHostHarness(store) as hosts:
@@ -38,7 +37,7 @@ async def test_a_retired_pool_is_deleted_when_its_last_address_is_released(
         await hosts.check()
 
 
-async def test_a_subnet_is_deleted_after_its_pools(store: KeyValueStore) -> None:
+async def test_a_retired_subnet_and_its_pools_are_deleted(store: KeyValueStore) -> None:
     async with JobHostHarness(store) as hosts:
         await hosts.node.apply(create_net())
         await hosts.node.apply(blue_pool(), red_pool())

@@ -1,4 +1,4 @@
-"""The retirement of a subnet starts the retirements of its pools as children and awaits them."""
+"""The retirement of a subnet starts and awaits a child execution for each pool of the subnet."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_a_subnet_is_deleted_after_the_last_of_its_pools(
     await harness.add_pods("web-0")
     handle = await harness.retire_subnet()
     status = await harness.status(handle)
-    # web-0 has its address from blue; red had no claim and is deleted already.
+    # web-0 has an address of blue; red had no claim and is deleted.
     assert await harness.is_retiring_by_pool() == {"blue": True}
     assert (status["pools"], status["pool_names"], status["children"]) == (1, ["blue"], ["blue"])
 
@@ -69,7 +69,7 @@ async def test_cancelling_reinstates_the_subnet_and_its_remaining_pools(
     assert await harness.environment.handle("retire/pool/blue").status() is ExecutionStatus.CANCELED
 
 
-async def test_a_pool_that_was_retiring_before_keeps_its_own_retirement(
+async def test_a_pool_that_retires_before_the_subnet_keeps_its_own_execution(
     harness: RetirementHarness,
 ) -> None:
     await harness.create_subnet(blue_pool(), red_pool())
@@ -93,14 +93,14 @@ async def test_a_pool_cannot_be_reinstated_while_its_subnet_retires(
     child = harness.environment.handle("retire/pool/blue")
     await child.cancel()
     assert await harness.is_retiring_by_pool() == {"blue": True}
-    # The subnet still retires, so its execution has started a new child for the same pool.
+    # The execution of the subnet has started a new child for the same pool.
     assert (await harness.status(handle))["children"] == ["blue"]
     await harness.delete_pods("web-0")
 
     assert await handle.status() is ExecutionStatus.COMPLETED
 
 
-async def test_a_retirement_that_ends_at_its_deadline_reinstates_the_subnet_and_its_pools(
+async def test_the_subnet_and_its_pools_are_reinstated_at_the_deadline_if_requested(
     harness: RetirementHarness,
 ) -> None:
     await harness.create_subnet(blue_pool())
@@ -112,7 +112,7 @@ async def test_a_retirement_that_ends_at_its_deadline_reinstates_the_subnet_and_
     assert await harness.is_retiring_by_pool() == {"blue": False}
 
 
-async def test_a_subnet_with_more_pools_than_children_at_a_time_retires_all_pools(
+async def test_a_subnet_with_more_pools_than_a_step_names_retires_all_pools(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pools_named_max, pool_count = 3, 9
@@ -125,7 +125,7 @@ async def test_a_subnet_with_more_pools_than_children_at_a_time_retires_all_pool
     )
     await harness.add_pods("web-0")
     handle = await harness.retire_subnet()
-    # The Pod has an address of p0. The empty pools are deleted, although a step names only three.
+    # The Pod has an address of p0. The other pools had no claim and are deleted.
     assert await harness.is_retiring_by_pool() == {"p0": True}
     await harness.delete_pods("web-0")
 
@@ -133,7 +133,7 @@ async def test_a_subnet_with_more_pools_than_children_at_a_time_retires_all_pool
     assert await harness.count_events(PoolRetired) == pool_count
 
 
-async def test_after_continue_as_new_a_cancellation_still_reaches_the_children(
+async def test_a_cancellation_after_continue_as_new_reinstates_the_pools(
     harness: RetirementHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.model.limits.HISTORY_EVENTS_SUGGEST", 30)
@@ -151,7 +151,7 @@ async def test_after_continue_as_new_a_cancellation_still_reaches_the_children(
 
 def test_a_pool_whose_child_is_starting_during_the_cancellation_is_reinstated() -> None:
     remaining = RemainingClaims("held", pool_count=1, pools=("blue",))
-    # Activity 1 is the first step of the retirement, activity 2 reinstates; child 1 retires blue.
+    # Activity 1: the first step. Activity 2: the reinstatement. Child 1: the retirement of blue.
     script = Script(SubnetRetirement, ["net"])
     script.task()
     script.task(ev.ActivityTaskCompleted(1, to_payload(remaining, what="the result of a step")))

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class ConfiguredNetworks:
-    """The NICs of Pods. ``modes``: interface -> vlanMode of its vlan network, if it has one."""
+    """The NICs of Pods. ``modes``: interface -> vlanMode; only interfaces with a vlan network."""
 
     def __init__(self, modes: Mapping[str, str]) -> None:
         self.modes = dict(modes)
@@ -43,7 +43,7 @@ class ConfiguredNetworks:
 
 
 class ProviderHarness:
-    """An agent, controllers and the provider. ``ends`` stops the controllers."""
+    """An agent, controllers and the provider. To stop the controllers, close ``ends``."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class ProviderHarness:
         return end
 
     async def kill_controller(self, name: str = "controller-0") -> None:
-        """Kill a controller; its lease expires immediately."""
+        """Kill a controller, as a crash does. Its lease expires immediately."""
         host, tasks = self._hosts[name]
         term = host.worker.term
         await host.worker.abandon()
@@ -98,11 +98,10 @@ class ProviderHarness:
         allocator._times = Times(bind_s)
 
     async def binding(self, pod: str = "web-0") -> StoredBinding:
-        """The state of the binding in the store."""
         return await BindingStore(self.node.store, self.node.keys).find(("shop", pod))
 
     async def workload_endpoint(self, pod: str = "web-0") -> Any:
-        """The response of the agent to a main plugin that asks for the endpoint of a Pod."""
+        """The agent's response to a main plugin that requests the endpoint of a Pod."""
         path = f"/v1/workloadendpoint?podNamespace=shop&podName={pod}"
         return (await over_socket(self.node.process.settings.socket_path, "GET", path)).json
 
@@ -113,7 +112,7 @@ class ProviderHarness:
 
 
 async def eventually(condition: Callable[[], Awaitable[T]]) -> T:
-    """Poll until the result is true, and return it."""
+    """Poll until the condition returns a true value. Return the value."""
     async with asyncio.timeout(DEADLINE_S):
         while not (result := await condition()):
             await asyncio.sleep(0.01)

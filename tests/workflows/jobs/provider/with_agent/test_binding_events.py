@@ -1,4 +1,4 @@
-"""The log has every state of a binding, so histories and past states show it."""
+"""The log records every state of a binding, and histories show the states."""
 
 from __future__ import annotations
 

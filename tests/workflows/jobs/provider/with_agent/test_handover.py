@@ -1,6 +1,6 @@
-"""Every kind of release of a bound address: the provider releases it before its claim ends.
+"""Releases of bound addresses, with an agent and controllers.
 
-The Pod of ``harness.node.add()`` and ``delete()`` is web-0, the interface eth0.
+``harness.node.add()`` and ``delete()`` use the Pod web-0 and the interface eth0 by default.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NEXT_POD_ARGS = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_P
 
 
 class _OperatorWriters(ShardWriters):
-    """The writers of ``Releases`` for a test, which is not an activity."""
+    """Makes a writer for ``Releases`` outside an activity."""
 
     @asynccontextmanager
     async def current_writer(self) -> AsyncIterator[tuple[Writer, Cause]]:
@@ -58,7 +58,7 @@ async def test_a_del_ends_the_claim_after_the_provider_has_released_the_address(
     assert harness.provider.calls[1][1]["ipAddress"] == address.partition("/")[0]
 
 
-async def test_a_del_succeeds_without_a_controller_and_the_next_controller_releases(
+async def test_a_del_succeeds_without_a_controller_and_the_next_controller_releases_the_address(
     harness: ProviderHarness,
 ) -> None:
     end = await harness.start_controller()
@@ -73,7 +73,7 @@ async def test_a_del_succeeds_without_a_controller_and_the_next_controller_relea
     await eventually(harness.is_all_released)
 
 
-async def test_an_add_of_a_new_pod_fails_while_the_provider_releases_the_old_one(
+async def test_an_add_of_a_new_pod_fails_while_the_provider_releases_the_old_binding(
     harness: ProviderHarness,
 ) -> None:
     await harness.start_controller()
@@ -91,7 +91,7 @@ async def test_an_add_of_a_new_pod_fails_while_the_provider_releases_the_old_one
     assert set(harness.provider.bound.values()) == {"uid-next"}
 
 
-async def test_the_nics_of_two_sandboxes_are_released_after_the_del_of_both(
+async def test_the_addresses_of_two_sandboxes_are_released_after_both_dels(
     harness: ProviderHarness,
 ) -> None:
     harness.networks.modes["net1"] = "auto"  # the provider binds the addresses of net1 too
@@ -105,7 +105,7 @@ async def test_the_nics_of_two_sandboxes_are_released_after_the_del_of_both(
     await eventually(harness.is_all_released)
 
 
-async def test_a_new_pod_of_a_replica_on_the_same_node_keeps_the_binding(
+async def test_a_new_stateful_set_pod_on_the_same_node_keeps_the_binding(
     harness: ProviderHarness,
 ) -> None:
     owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
@@ -121,7 +121,7 @@ async def test_a_new_pod_of_a_replica_on_the_same_node_keeps_the_binding(
     assert paths(harness) == [ALLOCATE_PATH]
 
 
-async def test_a_replica_that_moves_to_another_node_is_bound_there(
+async def test_a_new_stateful_set_pod_on_another_node_gets_a_new_binding(
     harness: ProviderHarness,
 ) -> None:
     owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
@@ -192,7 +192,7 @@ async def test_addresses_whose_claims_an_operator_ended_are_released_at_the_prov
     store, keys = harness.node.store, harness.node.keys
     writer = Writer(store, keys, "operator")
     await writer.open()
-    releaser = Releaser(store, keys, writer, CoolDown(store, 0))  # without a cool-down
+    releaser = Releaser(store, keys, writer, CoolDown(store, 0))
     request = ReleaseRequest(reason="operator", evidence="a person", cause=Cause("test"))
     decision = ReleaseDecision(ends=True, why="")
     await releaser.release(("shop", "web-0"), lambda _: decision, request)

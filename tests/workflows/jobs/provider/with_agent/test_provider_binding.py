@@ -1,7 +1,7 @@
-"""An ADD on a network of the provider returns a bound address, or fails without a claim.
+"""An ADD on a network of the provider returns a bound address, or fails and leaves no claim.
 
-The Pod of ``harness.node.add()`` and ``call("ADD")`` is web-0, the interface eth0. Networks with
-the VLAN mode ``auto`` are those of the provider.
+``harness.node.add()`` and ``call("ADD")`` use the Pod web-0 and the interface eth0 by default. The
+provider binds the addresses of networks with the VLAN mode ``auto``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def paths(harness: ProviderHarness) -> list[str]:
     return [path for path, _, _ in harness.provider.calls]
 
 
-async def test_an_add_returns_bound_addresses_and_its_plugins_get_mac_and_vlan(
+async def test_an_add_returns_a_bound_address_and_the_endpoint_has_the_mac_and_vlan(
     harness: ProviderHarness,
 ) -> None:
     await harness.start_controller()
@@ -62,11 +62,11 @@ async def test_each_nic_of_a_pod_is_bound_in_its_own_add(harness: ProviderHarnes
     assert len(harness.provider.bound) == 2
 
 
-async def test_an_add_on_another_network_sends_no_request_to_the_provider(
+async def test_an_add_with_the_vlan_mode_manual_sends_no_request_to_the_provider(
     harness: ProviderHarness,
 ) -> None:
     harness.networks.modes["eth0"] = "manual"
-    await harness.node.add()  # no controller runs
+    await harness.node.add()
     await harness.node.delete()
 
     assert await harness.is_all_released()
@@ -88,11 +88,11 @@ async def test_an_add_that_the_provider_rejects_fails_and_leaves_no_claim(
     assert await harness.node.add(), "the next attempt of the runtime succeeds"
 
 
-async def test_an_add_fails_while_the_provider_is_away_and_its_addresses_are_released(
+async def test_adds_fail_while_the_provider_is_away_and_a_later_add_succeeds(
     harness: ProviderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.jobs.provider.binding.UNKNOWN_OUTCOME_S", 0.5)
-    # A request starts only if 48 s (BUDGET_S_MIN) are left for its answer: in the first 6 s.
+    # A request starts only if 48 s (BUDGET_S_MIN) are left, so in the first 6 s of 54 s.
     harness.set_bind_timeout(54)
     harness.provider.away = Fault.REQUEST_LOST
     await harness.start_controller()

@@ -1,4 +1,4 @@
-"""The call to a network provider belongs to the trace of the ADD that waits for it."""
+"""A request to a network provider belongs to the trace of the ADD that waits for the bind."""
 
 from __future__ import annotations
 
