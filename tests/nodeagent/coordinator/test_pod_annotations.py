@@ -31,5 +31,5 @@ def test_further_nics_are_read_from_the_annotation(text: str, nics: set[str]) ->
     assert expected_nics({NETWORKS: text}) == nics
 
 
-def test_the_number_of_networks_is_bounded() -> None:
+def test_networks_beyond_the_maximum_are_ignored() -> None:
     assert len(expected_nics({NETWORKS: ",".join(["lan"] * 1_000)})) == NETWORKS_MAX

@@ -76,7 +76,9 @@ def test_the_device_moves_with_the_nic_and_back_with_del(
     assert rdma.holder == "node"
 
 
-def test_without_the_setting_the_device_stays(rdma: Rdma, network_pod: NetworkPod) -> None:
+def test_without_rdma_isolation_the_device_stays_on_the_node(
+    rdma: Rdma, network_pod: NetworkPod
+) -> None:
     network_pod.add()
 
     assert rdma.holder == "node"

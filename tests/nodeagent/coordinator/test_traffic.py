@@ -199,7 +199,7 @@ def test_a_second_underlay_nic_answers_the_connections_that_it_received(
     assert "dev eth0" in pod.inside.ip("route", "get", OUTSIDE_ADDRESSES[0])
 
 
-def test_a_redirected_connection_needs_an_address_on_veth0(
+def test_a_redirected_connection_reaches_a_pod_with_an_address_on_veth0(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     # Istio uses REDIRECT: the new destination is an address of the interface that got the packet.

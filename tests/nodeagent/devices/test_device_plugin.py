@@ -199,7 +199,7 @@ async def test_a_refused_registration_is_reported_in_kubelets_words_and_tried_ag
         await kubelet.until(lambda: SUB_ENI in kubelet.devices)
 
 
-async def test_a_new_nic_is_offered_and_a_removed_one_is_withdrawn(
+async def test_a_new_nic_is_offered_and_a_removed_nic_is_withdrawn(
     kubelet: Kubelet, nics: ScriptedNics
 ) -> None:
     async with running_advertiser(kubelet.directory, nics):

@@ -39,7 +39,7 @@ async def test_check_passes_after_an_add(agent: AgentHarness, add_result: dict[s
     assert await check(agent, add_result) == (0, "")
 
 
-async def test_the_result_of_a_main_plugin_with_interfaces_passes(
+async def test_check_ignores_addresses_of_other_interfaces_in_prev_result(
     agent: AgentHarness, add_result: dict[str, Any]
 ) -> None:
     other = {"address": "10.99.0.1/24", "interface": 1}

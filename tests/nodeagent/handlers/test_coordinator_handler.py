@@ -264,7 +264,7 @@ async def test_a_del_with_settings_that_cannot_be_used_succeeds(
     assert await coordinator_handler.handle_delete(call(network_pod, "DEL"), broken)
 
 
-async def test_gc_detaches_a_pod_that_is_missing_twice_with_enough_time_between(
+async def test_gc_detaches_a_pod_that_is_missing_twice_gc_twice_s_apart(
     coordinator_handler: CoordinatorHandler,
     network_pod: NetworkPod,
     network_node: NetworkNode,

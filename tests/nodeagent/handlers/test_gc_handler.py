@@ -62,7 +62,7 @@ async def test_attachments_missing_from_one_empty_list_are_kept(
     assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_attachments_missing_twice_with_enough_time_between_are_released(
+async def test_attachments_missing_twice_gc_twice_s_apart_are_released(
     agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
     await run_gc(agent, "web-0")
@@ -73,7 +73,7 @@ async def test_attachments_missing_twice_with_enough_time_between_are_released(
     assert await pods_with_addresses(agent) == {"web-0"}
 
 
-async def test_attachments_missing_twice_in_a_short_time_are_kept(
+async def test_attachments_missing_twice_less_than_gc_twice_s_apart_are_kept(
     agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
     await run_gc(agent, "web-0")
@@ -84,7 +84,7 @@ async def test_attachments_missing_twice_in_a_short_time_are_kept(
     assert await pods_with_addresses(agent) == {"web-0", "web-1", "web-2"}
 
 
-async def test_an_attachment_listed_in_between_must_be_missing_twice_again(
+async def test_an_attachment_listed_between_two_absences_is_kept(
     agent: AgentHarness, netns_directory: Path, clock: ManualClock
 ) -> None:
     await run_gc(agent, "web-0")
@@ -229,7 +229,7 @@ async def test_gc_keeps_fixed_addresses(agent: AgentHarness, netns_directory: Pa
     assert "db-0" in await pods_with_addresses(agent)
 
 
-async def test_gc_continues_after_an_error_and_reports_it_at_the_end(
+async def test_gc_continues_after_an_error_and_reports_the_error_at_the_end(
     agent: AgentHarness, netns_directory: Path
 ) -> None:
     for name in ("web-0", "web-1", "web-2"):

@@ -92,7 +92,7 @@ class HeldStore(MemoryStore):
         return await super().commit(guards, writes, otherwise)
 
 
-async def test_the_answer_does_not_wait_for_the_event(settings: Settings) -> None:
+async def test_a_refused_add_is_answered_before_its_event_is_written(settings: Settings) -> None:
     store = HeldStore()
     async with running(settings, store) as agent:
         await agent.pool("lan", "10.6.0.0/24", "10.6.0.10", disabled=True)

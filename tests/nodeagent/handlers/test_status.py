@@ -115,7 +115,7 @@ async def test_status_returns_50_for_a_pool_that_is_disabled_or_of_other_nodes(
     assert text == "no IPPool available, none of the IPv4 IPPools [lan] can be used on this node"
 
 
-async def test_the_details_of_a_status_fit_its_reason(
+async def test_the_details_of_status_50_differ_for_no_pool_and_for_a_full_pool(
     agent: AgentHarness, clock: ManualClock
 ) -> None:
     without_pools = (await agent.call("STATUS")).error["details"]

@@ -207,7 +207,7 @@ async def test_an_incomplete_bond_is_completed(host: Host) -> None:
     assert is_up(host.link("bd0.7"))
 
 
-async def test_a_bond_is_used_without_a_member_that_has_addresses(host: Host) -> None:
+async def test_an_existing_bond_is_used_without_a_nic_that_has_addresses(host: Host) -> None:
     host.ip("link", "add", "bd0", "type", "bond", "mode", "active-backup")
     host.ip("link", "set", "ens3", "master", "bd0")
     host.ip("address", "add", "10.9.0.4/24", "dev", "ens4")
@@ -263,7 +263,7 @@ async def agent_socket() -> AsyncIterator[Path]:
     shutil.rmtree(directory)
 
 
-async def test_the_installed_executable_prepares_the_node(agent_socket: Path) -> None:
+async def test_the_installed_executable_creates_a_vlan(agent_socket: Path) -> None:
     subprocess.run(["ip", "link", "add", "own0", "type", "dummy"], check=True)
     installer.install(agent_socket.parent / "bin", agent_socket.parent / "net.d")
     conf = {

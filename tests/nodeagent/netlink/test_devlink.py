@@ -106,7 +106,7 @@ def test_the_eswitch_mode_is_read_from_the_answer(attributes: str, mode: int) ->
     assert kernel.requests[0][16:] == b"\x1d\x01\0\0" + NAME  # DEVLINK_CMD_ESWITCH_GET
 
 
-def test_a_driver_without_eswitch_modes_refuses_to_set_one() -> None:
+def test_setting_the_eswitch_mode_raises_the_errno_of_the_driver() -> None:
     kernel = ScriptedKernel(EOPNOTSUPP)
 
     with pytest.raises(OSError, match="not supported") as refused:
