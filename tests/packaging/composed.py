@@ -1,7 +1,7 @@
 """Runs services of docker-compose.yml as processes, with the commands and variables of the file.
 
-Each service has a network namespace with an address on one bridge, and its own /etc/hosts with the
-names of the other services. Volumes are directories of the test.
+Each service has a network namespace, connected to one bridge, and an /etc/hosts with the names of
+the other services. Volumes are directories of the test.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PRINT_URL: Final = (
 
 
 class Composition:
-    """The services ``names``, which tests start and kill; each has a host in a test network."""
+    """Services that a test starts and kills. Each service has a host in a test network."""
 
     def __init__(self, directory: Path, names: Sequence[str]) -> None:
         self._services: Mapping[str, Any] = yaml.safe_load(
@@ -120,7 +120,7 @@ class Composition:
         }
 
     def _with_local_paths(self, name: str, text: str) -> str:
-        """Replace the paths of volumes in a text with directories of the test."""
+        """Replace the container paths of volumes in a text with paths of this machine."""
         for volume in self._services[name].get("volumes", ()):
             if not isinstance(volume, str):
                 continue

@@ -17,7 +17,6 @@ REQUIREMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @cache
 def pyproject() -> dict[str, Any]:
-    """The content of ``pyproject.toml``."""
     return tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 

@@ -28,7 +28,7 @@ CONTROLLER: Final = ("ops.controller.main", "ops.controller.daemon")
 
 
 @pytest.mark.parametrize("modules", [AGENT, CONTROLLER], ids=["agent", "controller"])
-def test_a_daemon_in_a_cluster_imports_nothing_that_it_does_not_use(
+def test_a_daemon_imports_no_unused_module(
     modules: tuple[str, ...],
 ) -> None:
     program = f"""

@@ -23,7 +23,7 @@ def imported_names() -> Iterator[str]:
 
 
 def distributions_of(name: str) -> set[str]:
-    """The distributions that provide a top-level name; several provide ``google``."""
+    """The distributions that provide a top-level name, such as ``google``."""
     return {normalized(distribution) for distribution in _installed().get(name, [name])}
 
 

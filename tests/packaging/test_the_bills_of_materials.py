@@ -1,6 +1,6 @@
-"""``scripts/sbom.py`` writes a bill of materials: the packages that it finds in an image's layers.
+"""``scripts/sbom.py`` writes a bill of materials: a list of the packages in an image.
 
-The tests write small docker-archives. A file ``.wh.NAME`` in a layer deletes NAME of lower layers.
+A file ``.wh.NAME`` in a layer of an image deletes NAME from lower layers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CLASSIFIER = "Classifier: License :: OSI Approved :: "
 COPYRIGHT_IN_FREE_TEXT = (
     "License: see /usr/share/common-licenses/GPL-2, or /usr/share/common-licenses/Artistic."
 )
-"""A copyright file in free text, which refers to files of licenses."""
+"""A copyright file in free text."""
 
 SITE_PACKAGES = "opt/orbweaver/lib/python3.13/site-packages"
 CREATED = "2026-11-30T16:47:21Z"
@@ -58,7 +58,7 @@ Layer = Mapping[str, "str | Link"]
 """Path -> text of a file, or a symbolic link."""
 
 
-def test_packages_of_debian_and_of_python_are_listed(tmp_path: Path) -> None:
+def test_only_installed_packages_of_debian_and_python_are_listed(tmp_path: Path) -> None:
     layers = [
         {
             DPKG_STATUS_PATH: DPKG_STATUS,
@@ -93,7 +93,7 @@ def test_the_licenses_of_a_debian_package_are_those_of_its_copyright_file(
     assert licenses_of(write_image(tmp_path, layers)) == licenses
 
 
-def test_packages_of_one_source_share_a_copyright_file_by_a_link(tmp_path: Path) -> None:
+def test_a_copyright_file_is_found_through_a_symbolic_link(tmp_path: Path) -> None:
     layers: list[Layer] = [
         {DPKG_STATUS_PATH: DPKG_STATUS, "usr/share/doc/libc-bin/copyright": COPYRIGHT_WITH_FIELDS},
         {"usr/share/doc/libc6": Link("libc-bin")},
@@ -120,8 +120,8 @@ def test_the_licenses_of_a_python_package_are_those_of_its_metadata(
     assert licenses_of(write_image(tmp_path, layers)) == licenses
 
 
-def test_a_package_in_a_folder_that_a_layer_hides_is_not_listed(tmp_path: Path) -> None:
-    """``.wh..wh..opq`` marks an opaque folder: it hides the folder of lower layers."""
+def test_a_package_that_a_higher_layer_hides_is_not_listed(tmp_path: Path) -> None:
+    """``.wh..wh..opq`` in a folder hides all files that lower layers have in this folder."""
     old, new = (f"{SITE_PACKAGES}/{name}.dist-info/METADATA" for name in ("pip-25.1", "pip-26.0"))
     layers = [
         {old: "Name: pip\nVersion: 25.1\n"},
@@ -140,12 +140,11 @@ def test_equal_images_have_equal_bills(tmp_path: Path) -> None:
 
 
 def bill_of(archive: Path) -> dict[str, Any]:
-    """The bill of materials of an image."""
     return dict(json.loads(make_bill(*read_image(archive))))
 
 
 def licenses_of(archive: Path) -> set[str]:
-    """The ids, names and expressions of the licenses of the only component."""
+    """The licenses of the only component: ids, names or expressions."""
     (component,) = bill_of(archive)["components"]
     return {
         str(value)
@@ -174,7 +173,6 @@ def write_image(directory: Path, layers: Sequence[Layer]) -> Path:
 
 
 def tar(files: Mapping[str, str | bytes | Link]) -> bytes:
-    """An archive of files."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in files.items():

@@ -1,7 +1,4 @@
-"""Checks of the texts of ``docker-compose.yml`` and ``Containerfile``, without a container engine.
-
-The two files agree with each other and with the repository.
-"""
+"""``docker-compose.yml`` and ``Containerfile`` agree with each other and with the repository."""
 
 from __future__ import annotations
 
@@ -60,7 +57,7 @@ def test_every_file_that_is_mounted_exists(services: Mapping[str, Any]) -> None:
     assert all((PROJECT_ROOT / path).exists() for path in mounted)
 
 
-def test_every_member_has_the_same_three_peers(services: Mapping[str, Any]) -> None:
+def test_every_etcd_member_has_the_same_three_peers(services: Mapping[str, Any]) -> None:
     for member in ETCD_MEMBERS:
         environment = services[member]["environment"]
         peers = dict(peer.split("=", 1) for peer in environment["ETCD_INITIAL_CLUSTER"].split(","))
@@ -97,7 +94,7 @@ def test_the_controller_is_not_root_and_the_agent_is_not_privileged(
 
 
 def test_the_agent_can_write_to_tmp_and_run(services: Mapping[str, Any]) -> None:
-    """The root file system is read-only; iptables creates its lock in /run."""
+    """The root file system is read-only, but iptables writes a lock file to /run."""
     assert services["agent"]["read_only"]
     assert {"/tmp", "/run"} <= set(services["agent"]["tmpfs"])
 
@@ -110,7 +107,7 @@ def test_our_services_send_traces_to_the_collector(services: Mapping[str, Any], 
     assert "collector" in services
 
 
-def test_every_setting_of_the_file_is_read_by_the_product() -> None:
+def test_every_setting_in_docker_compose_yml_is_read_by_the_product() -> None:
     read = {
         setting
         for package in PRODUCT_PACKAGES

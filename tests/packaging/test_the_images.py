@@ -1,7 +1,4 @@
-"""The Containerfile names its base images by digest.
-
-``scripts/images.sh push`` names the images that it pushes by digest too, in a file of Helm values.
-"""
+"""Base images in the Containerfile and pushed images in Helm values are named by digest."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ def test_the_build_context_has_the_build_hook_of_the_wheel() -> None:
     assert "!hatch_build.py" in lines
 
 
-def test_the_copied_etcd_is_the_one_that_the_chart_names() -> None:
+def test_the_script_copies_the_etcd_image_of_the_chart() -> None:
     script = (PROJECT_ROOT / "scripts/images.sh").read_text("utf-8")
     values = read_yaml((PROJECT_ROOT / "ops/charts/orbweaver/values.yaml").read_text("utf-8"))
     image = values["etcd"]["embedded"]["image"]
@@ -56,8 +53,11 @@ while [ $# -gt 0 ]; do
     shift
 done
 """
-"""A fake container engine: it writes $DIGEST as the digest of each image that is pushed, and cannot
-reach images whose names start with $UNREACHABLE."""
+"""A fake container engine.
+
+The digest of each pushed image is $DIGEST. A command fails if the name of its source image starts
+with $UNREACHABLE.
+"""
 
 
 def test_the_values_that_a_push_writes_name_every_image_by_its_digest(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_values_that_a_push_writes_name_every_image_by_its_digest(tmp_path: 
     }
 
 
-def test_a_push_that_cannot_copy_etcd_fails_and_etcd_source_names_another_source(
+def test_if_etcd_cannot_be_copied_a_push_fails_unless_etcd_source_is_set(
     tmp_path: Path,
 ) -> None:
     failed_push = push(tmp_path, UNREACHABLE="quay.io/coreos/etcd")

@@ -33,12 +33,12 @@ def test_no_lock_names_a_download_location(lock: str) -> None:
     assert DOWNLOAD_LOCATION.findall(text) == []
 
 
-def test_development_uses_the_versions_of_builds_and_installations() -> None:
+def test_dev_txt_has_all_versions_of_lock_txt_and_build_txt() -> None:
     assert pinned_versions("lock.txt").items() <= pinned_versions("dev.txt").items()
     assert pinned_versions("build.txt").items() <= pinned_versions("dev.txt").items()
 
 
-def test_a_package_of_documents_and_of_development_has_one_version() -> None:
+def test_a_package_in_docs_txt_and_dev_txt_has_one_version() -> None:
     docs, dev = pinned_versions("docs.txt"), pinned_versions("dev.txt")
 
     assert {name: docs[name] for name in docs.keys() & dev.keys()}.items() <= dev.items()

@@ -1,4 +1,4 @@
-"""`scripts/setup.sh` builds the CNI program again when it is missing or older than its source."""
+"""`scripts/setup.sh` builds the CNI program if the program is missing or older than its source."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ SET_UP_S_MAX = 120
 def work_tree(tmp_path: Path) -> Path:
     """A work tree with a complete virtual environment and without the CNI program.
 
-    The stamps in .venv tell the script what is installed, so that it installs nothing.
+    Because of the stamps in .venv, the script installs no package.
     """
     for name in ("scripts/setup.sh", "cni/__init__.py", *LOCKS, *PROJECT_FILES):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def work_tree(tmp_path: Path) -> Path:
 
 
 def set_up(work_tree: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the set-up (`scripts/setup.sh run`) that `make demo` needs, in a work tree."""
+    """Run `scripts/setup.sh run` in a work tree."""
     return subprocess.run(
         ["scripts/setup.sh", *options, "run"],
         cwd=work_tree,

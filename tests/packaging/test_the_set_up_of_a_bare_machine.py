@@ -1,7 +1,6 @@
 """`scripts/setup.sh` passes the packages of all missing programs to apt-get.
 
-PATH has only the programs that the script itself uses, and a fake apt-get that writes its arguments
-into a file and fails to install.
+The apt-get of this test is a fake: it writes its arguments into a file and fails to install.
 """
 
 import shutil
@@ -16,15 +15,15 @@ USED_BY_THE_SCRIPT = (
 )  # fmt: skip
 
 
-def test_every_missing_package_is_one_argument_of_apt_get(tmp_path: Path) -> None:
-    require_namespaces()  # needs root, which the script needs to install packages
+def test_every_missing_package_is_a_separate_argument_of_apt_get(tmp_path: Path) -> None:
+    require_namespaces()  # the script installs packages only as root
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in USED_BY_THE_SCRIPT:
         path = shutil.which(name)
         assert path, f"this test needs {name}"
         (programs / name).symlink_to(path)
-    (programs / "apt-cache").symlink_to("/bin/true")  # says that each package exists
+    (programs / "apt-cache").symlink_to("/bin/true")  # as if each package existed
     arguments = tmp_path / "arguments"
     apt_get = programs / "apt-get"
     apt_get.write_text(f'#!/bin/sh\nprintf "<%s>\\n" "$@" >>{arguments}\n[ "$1" != install ]\n')

@@ -44,7 +44,7 @@ def test_the_wheel_has_every_module_the_type_markers_and_the_files_of_the_consol
     )
 
 
-def test_the_wheel_has_no_other_files(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_has_only_product_packages_and_metadata(wheel: zipfile.ZipFile) -> None:
     top_folders = {Path(name).parts[0] for name in wheel.namelist()}
 
     assert top_folders == {*PRODUCT_PACKAGES, f"orbweaver_ipam-{core.__version__}.dist-info"}

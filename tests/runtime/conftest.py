@@ -1,4 +1,4 @@
-"""One containerd for all tests of a file; its sandboxes are removed after each test."""
+"""One containerd for all tests of a file; all sandboxes are removed after each test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.parts import require_containers
 
 @pytest.fixture(scope="session")
 def containers_can_run() -> None:
-    """Skip the tests, with the reason, if this machine cannot run containers."""
+    """Skip the tests if this machine cannot run containers."""
     require_containers()
 
 

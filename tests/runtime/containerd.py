@@ -1,9 +1,7 @@
-"""containerd on a node of the laboratory, with its own root, state, sockets and mounts.
+"""containerd on a node of the laboratory, with private directories and sockets.
 
-A holder process keeps a mount namespace alive, in which the fixed paths of containerd and runc
-(/run/containerd, /var/lib/cni) are private and empty. So the files there disappear when the holder
-ends. containerd runs in this mount namespace and in the node's network namespace. containerd needs
-neither systemd nor a capability that a container lacks.
+A holder process keeps a mount namespace, in which /run/containerd and /var/lib/cni are private and
+empty. containerd runs in this mount namespace and in the node's network namespace.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from tests.runtime.cri import RuntimeService
 from tests.runtime.pause_image import IMAGE_NAME, write_archive
 
 IMPORT_S: Final = 300.0
-"""Seconds in which an image must be imported: enough for 300 MB on a busy machine."""
+"""The deadline of an image import: enough for 300 MB on a busy machine."""
 
 CONFIG = """
 version = 2
@@ -72,7 +70,7 @@ exec sleep infinity
 """
 """The script of the holder; the directory /run/held exists when all mounts are done.
 
-``netns_bind``: a condition that skips the mount of /run/netns, or nothing.
+``netns_bind``: a shell condition that skips the mount of /run/netns, or an empty string.
 """
 
 NODE_MOUNTS = """
@@ -97,7 +95,7 @@ Mounts below these directories propagate to the Pods.
 class Containerd:
     """A containerd, which can be killed and started again.
 
-    ``has_node_mounts``: whether its node has private directories, as DaemonSets need them.
+    ``has_node_mounts``: whether the holder also runs ``NODE_MOUNTS``.
     """
 
     def __init__(
@@ -118,7 +116,7 @@ class Containerd:
             laboratory.identity, node.namespace, hold, self.here / "holder.log", {}
         )
         self.registries = self.here / "registries"
-        """One directory for each registry that needs its own hosts.toml."""
+        """Has a directory with a hosts.toml for each registry that needs one."""
         self.daemon: Daemon | None = None
 
     def create(self) -> None:
@@ -161,7 +159,6 @@ class Containerd:
 
     @property
     def is_running(self) -> bool:
-        """Whether containerd runs."""
         return self.daemon is not None and self.daemon.is_running
 
     def kill(self) -> None:
@@ -172,8 +169,8 @@ class Containerd:
     def drop_orphans(self) -> None:
         """Delete the namespaces of sandboxes that containerd was creating when it was killed.
 
-        containerd deletes such a namespace only at the next boot. The interface in it would keep
-        the Pod's addresses, and the restarted Pod would detect its IPv6 address as a duplicate.
+        The interface in such a namespace still has the Pod's addresses. The next sandbox of the Pod
+        would detect its IPv6 address as a duplicate.
         """
         for path in (self.here / "state").glob("*/netns/*"):
             attempt(

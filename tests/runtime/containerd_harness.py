@@ -55,7 +55,6 @@ class ContainerdHarness:
         self._store_reader = EventStoreReader(laboratory.etcd.outside_endpoint)
 
     def close(self) -> None:
-        """Close the connection to the runtime."""
         self.service.close()
 
     def run(self, pod: str, namespace: str = NAMESPACE, *, attempt: int = 0) -> str:
@@ -69,30 +68,29 @@ class ContainerdHarness:
                     "attempt": attempt,
                 },
                 "hostname": pod,
-                # Otherwise the machine's resolv.conf is copied, which may be a link into /run.
+                # Without dns_config, containerd copies resolv.conf, which may be a link into /run.
                 "dns_config": {"servers": ["192.0.2.53"]},
                 "linux": {"cgroup_parent": self.containerd.cgroup_parent},
             }
         )
 
     def run_together(self, pods: Sequence[str]) -> list[str]:
-        """Run sandboxes concurrently, because each takes two seconds for duplicate detection."""
+        """Run sandboxes concurrently, because duplicate address detection takes two seconds."""
         with ThreadPoolExecutor(len(pods)) as pool:
             return list(pool.map(self.run, pods))
 
     @contextmanager
     def run_until_claimed(self, pod: str) -> Iterator[None]:
-        """Start a sandbox, and enter the context when its addresses are claimed.
+        """Start a sandbox, and enter the context as soon as addresses are claimed for the Pod.
 
-        In the context the plugin still runs. The caller must interrupt it: after the context,
-        RunPodSandbox must have failed.
+        The caller must make RunPodSandbox fail in the context.
         """
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(self.run, pod)
             deadline = time.monotonic() + CLAIM_DEADLINE_S
             while pod not in self.claims().values():
-                assert time.monotonic() < deadline, "no claim"
-                assert not answer.done(), "too fast to interrupt"
+                assert time.monotonic() < deadline, "no address was claimed in time"
+                assert not answer.done(), "RunPodSandbox ended before a claim was seen"
                 time.sleep(POLL_S)
             yield
         assert isinstance(answer.exception(), RuntimeRefused)
@@ -123,7 +121,6 @@ class ContainerdHarness:
             self.containerd.start()
 
     def end_all(self) -> None:
-        """Stop and remove all sandboxes."""
         self.end(*self.service.sandboxes())
 
     def reaches(self, sandbox: str, address: str) -> bool:
@@ -133,7 +130,7 @@ class ContainerdHarness:
         return attempt(["nsenter", f"--net=/proc/{pid}/ns/net", "--", *ping]).returncode == 0
 
     def read_ledger(self) -> Ledger:
-        """The current state: the event log in etcd, folded."""
+        """The current state, computed from the event log in etcd."""
         return self._store_reader.read_ledger()
 
     def claims(self) -> dict[str, str]:

@@ -1,9 +1,7 @@
-"""A client of the container runtime interface (CRI), with the calls that sandboxes need.
+"""A client of the container runtime interface (CRI): gRPC over a unix socket, package runtime.v1.
 
-Kubernetes' CRI is gRPC over a unix socket (package runtime.v1). The messages are a table written by
-hand, with the field numbers of api.proto, so no protobuf compiler is needed. Released field numbers
-never change. Fields that are not in the table are ignored. In the table, "*" before a type means
-repeated, and "%" a map from string to string.
+``MESSAGES`` has the field numbers of api.proto, so no protobuf compiler is needed. In ``MESSAGES``,
+"*" before a type means repeated, and "%" means a map from string to string.
 """
 
 from __future__ import annotations
@@ -83,11 +81,10 @@ class RuntimeService:
         self._types = message_classes("runtime.v1", MESSAGES)
 
     def close(self) -> None:
-        """Close the connection."""
         self._channel.close()
 
     def unready(self) -> list[str]:
-        """The conditions that are not true; empty if sandboxes can be run."""
+        """The runtime's conditions that are not true; empty if sandboxes can be run."""
         conditions = self._call("Status").status.conditions
         return [
             condition.message or condition.type for condition in conditions if not condition.status

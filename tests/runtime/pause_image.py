@@ -1,8 +1,7 @@
 """Writes a pause image without a compiler or registry: two small static ELF programs in a tar.
 
-``/pause`` waits for signals forever, as pause programs do. ``/done``, for containers that end,
-exits with success. SIGTERM does not end a PID 1 without a handler, so the image sets SIGKILL as its
-stop signal.
+``/pause`` waits forever. ``/done`` exits with success. The stop signal of the image is SIGKILL,
+because SIGTERM does not end a PID 1 without a handler.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ NO_LINKS: Final[Mapping[str, str]] = MappingProxyType({})
 class Machine(NamedTuple):
     """The values of one architecture.
 
-    ``elf``: its ELF machine number; ``image``: its name in images; ``pause`` and ``done``: the
-    instructions of the two programs.
+    ``elf``: the ELF machine number; ``image``: the architecture in the image's configuration;
+    ``pause`` and ``done``: the instructions of the two programs.
     """
 
     elf: int
@@ -90,7 +89,7 @@ def program(machine_number: int, code: bytes) -> bytes:
         _FILE_HEADER.size,
         _PROGRAM_HEADER.size,
         1,  # one program header
-        0,  # the size of a section header, their number, and the index of their names
+        0,  # size of a section header, number of section headers, index of the section names
         0,
         0,
     )
@@ -101,7 +100,7 @@ def program(machine_number: int, code: bytes) -> bytes:
 
 
 def write_archive(path: Path, environment: Sequence[str]) -> None:
-    """Write the pause image as ``docker save`` does; ``environment`` is that of its containers."""
+    """Write the pause image as ``docker save`` does, with these variables for containers."""
     machine = MACHINES[platform.machine()]
     programs = {"pause": machine.pause, "done": machine.done}
     layer = tar({name: (program(machine.elf, code), 0o755) for name, code in programs.items()})
@@ -109,7 +108,7 @@ def write_archive(path: Path, environment: Sequence[str]) -> None:
 
 
 def write_image(path: Path, name: str, layer: bytes, config: Mapping[str, object]) -> None:
-    """Write an image of one layer, whose stop signal is SIGKILL."""
+    """Write an image with one layer and the stop signal SIGKILL."""
     image = {
         "architecture": MACHINES[platform.machine()].image,
         "os": "linux",
@@ -126,7 +125,7 @@ def write_image(path: Path, name: str, layer: bytes, config: Mapping[str, object
 
 
 def tar(files: Mapping[str, tuple[bytes, int]], links: Mapping[str, str] = NO_LINKS) -> bytes:
-    """An archive of files with their modes, and of symbolic links with their targets."""
+    """A tar archive. ``files``: name -> content and mode; ``links``: name -> target."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, (content, mode) in files.items():

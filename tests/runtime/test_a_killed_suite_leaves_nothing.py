@@ -32,11 +32,11 @@ def killed(containers_can_run: None) -> Iterator[KilledLaboratory]:
         yield killed
 
 
-def test_sandboxes_of_a_killed_test_are_removed_with_all_their_objects(
+def test_remove_dead_removes_all_resources_of_a_killed_test(
     killed: KilledLaboratory,
 ) -> None:
     leftovers = resources_of(killed.identity)
-    assert leftovers.processes, "no sandbox continued to run without its runtime"
+    assert leftovers.processes, "expected a sandbox that still runs"
     assert leftovers.control_groups
 
     killed.reap()

@@ -21,7 +21,6 @@ def test_sandboxes_get_addresses_of_their_pools_and_reach_each_other(
 
     ipv4, ipv6 = cluster.service.status(second).addresses
     endpoint = cluster.read_ledger().endpoints["shop", "web-1"]
-    # The pool lan-v4 has 10.6.0.10-10.6.0.29, the pool lan-v6 fd00:6::10-fd00:6::2f.
     assert ip_address(ipv4) in ip_network("10.6.0.0/27")
     assert ip_address(ipv6) in ip_network("fd00:6::/64")
     assert endpoint.addresses() == ((ipv4, "lan-v4"), (ipv6, "lan-v6"))
@@ -35,7 +34,7 @@ def test_sandboxes_get_addresses_of_their_pools_and_reach_each_other(
     assert cluster.reaches(first, "10.6.0.1")
 
 
-def test_stopping_a_sandbox_releases_only_its_addresses(
+def test_stopping_the_first_of_two_sandboxes_releases_only_the_addresses_of_the_first(
     cluster: ContainerdHarness,
 ) -> None:
     first, second = cluster.run_together(["web-0", "web-1"])
@@ -59,7 +58,7 @@ def test_a_sandbox_can_be_stopped_after_its_agent_was_killed_and_started_again(
     assert cluster.claims() == {}
 
 
-def test_without_an_agent_a_sandbox_fails_with_the_plugins_error_and_the_next_try_succeeds(
+def test_a_sandbox_fails_without_an_agent_and_a_retry_with_an_agent_succeeds(
     cluster: ContainerdHarness,
 ) -> None:
     cluster.node.agent.kill()
@@ -88,7 +87,7 @@ def test_the_error_for_kubelet_names_the_full_pool_and_no_address_stays_claimed(
     assert cluster.claims() == claims
 
 
-def test_sandboxes_continue_without_containerd_and_a_new_containerd_stops_them(
+def test_sandboxes_outlive_a_killed_containerd_and_a_new_containerd_stops_them(
     cluster: ContainerdHarness,
 ) -> None:
     first, second = cluster.run_together(["web-0", "web-1"])

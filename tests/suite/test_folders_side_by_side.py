@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
 FOLDERS = ("tests/a", "tests/b", "tests/b/inner", "tests/nodes")
 TESTS_PER_FOLDER = 6
-"""Each folder has two files with ``TESTS``, whose test has three parameters."""
+"""Two files with three tests each."""
 
 IN_MACHINE = ("tests/a/test_in_machine.py", "tests/b/test_in_machine.py")
 CONFTEST = """
@@ -68,7 +68,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         (project / folder).mkdir(parents=True, exist_ok=True)
         for name in ("test_first.py", "test_second.py"):
             (project / folder / name).write_text(TESTS)
-    # This test may itself run in a worker, whose variables the inner run must not inherit.
+    # The inner run must not inherit the variables of pytest-xdist.
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "--rootdir=."]
     completed = subprocess.run(
@@ -89,8 +89,8 @@ def test_each_folder_is_run_completely_by_one_worker(run: Run) -> None:
     assert len(run.tests) == TESTS_PER_FOLDER * len(FOLDERS)
     for worker in {test.worker for test in run.tests}:
         order = [test.folder for test in run.tests if test.worker == worker]
-        assert order == sorted(order, key=order.index), "a worker mixes the tests of two folders"
-    assert len(set(run.tests)) == len(FOLDERS), "two workers share a folder"
+        assert order == sorted(order, key=order.index), "a worker ran tests of two folders in turn"
+    assert len(set(run.tests)) == len(FOLDERS), "expected one worker for each folder"
 
 
 def test_counters_of_all_workers_are_summed(run: Run) -> None:
@@ -98,7 +98,7 @@ def test_counters_of_all_workers_are_summed(run: Run) -> None:
     assert f"workflow faults: executions {executions}, kills 0, violations 0" in run.output
 
 
-def test_a_folder_of_longest_first_is_started_before_the_others(run: Run) -> None:
+def test_a_folder_of_longest_first_is_started_before_other_folders(run: Run) -> None:
     # Of the folders of the inner run, only tests/nodes is in LONGEST_FIRST.
     (nodes_worker,) = {test.worker for test in run.tests if test.folder == "tests/nodes"}
     first = next(test.folder for test in run.tests if test.worker == nodes_worker)
@@ -107,12 +107,12 @@ def test_a_folder_of_longest_first_is_started_before_the_others(run: Run) -> Non
 
 
 @pytest.mark.parametrize("scope", LONGEST_FIRST)
-def test_every_long_scope_exists(scope: str) -> None:
+def test_every_scope_of_longest_first_exists(scope: str) -> None:
     assert (ROOT / scope).is_file() if scope in SEPARATE_FILES else (ROOT / scope).is_dir()
 
 
 @pytest.mark.parametrize("file", SEPARATE_FILES)
-def test_a_file_that_is_scheduled_apart_from_its_folder_is_a_scope(file: str) -> None:
+def test_each_file_of_separate_files_is_a_scope_without_the_rest_of_its_folder(file: str) -> None:
     folder = (ROOT / file).parent
     others = (path.relative_to(ROOT) for path in folder.glob("test_*.py") if path != ROOT / file)
 

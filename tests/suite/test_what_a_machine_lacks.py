@@ -1,4 +1,4 @@
-"""A run without optional parts passes, and its last lines are a table of the missing parts."""
+"""A test run on a machine without optional parts passes, and ends with a table of these parts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ long ptrace(int request, int pid, void *address, void *data)
     return result;
 }
 """
-"""A library whose ptrace behaves as that of a host with AMX."""
+"""A library whose ptrace behaves as on a processor with AMX."""
 
 CONFTEST: Final = """
 import subprocess
@@ -137,7 +137,7 @@ def run_inner(
     tests: str = TESTS,
     variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Run:
-    """Run a project with these tests, with ``path`` as PATH and more environment variables."""
+    """Run pytest in a new project, with ``path`` as PATH and these further variables."""
     (project / "conftest.py").write_text(CONFTEST.format(can_substitute=can_substitute))
     (project / "pytest.ini").write_text(CONFIGURATION)
     (project / "test_them.py").write_text(tests)
@@ -233,7 +233,7 @@ def test_user_mode_linux_boots_on_a_processor_with_a_large_state(tmp_path: Path)
 
 
 @pytest.mark.parametrize("variables", [{"CI": "true"}, {}])
-def test_in_ci_a_missing_program_fails_and_elsewhere_it_skips(
+def test_a_missing_program_that_ci_installs_is_an_error_in_ci_and_a_skip_elsewhere(
     tmp_path: Path, variables: dict[str, str]
 ) -> None:
     result = run_inner(
@@ -244,6 +244,6 @@ def test_in_ci_a_missing_program_fails_and_elsewhere_it_skips(
         variables=variables,
     )
 
-    # CI installs prometheus, which one test needs, and not kubelet, which the other test needs.
+    # One test needs prometheus, which CI installs. The other test needs kubelet.
     assert ("1 skipped, 1 error" if variables else "2 skipped") in result.output
     assert result.code == bool(variables), result.output

@@ -41,7 +41,7 @@ KUBERNETES_TASKS: Final = (
     "lease-report",
 )
 CONSOLE: Final = ("console",)
-"""The task of the console, on which the readiness of a replica does not depend."""
+"""The readiness of a replica does not depend on this task."""
 
 WEBHOOK_TASKS: Final = ("pending-admissions", "webhook-certificate", "injected-networks")
 
@@ -52,9 +52,9 @@ CRASHED_TASKS: Final = frozenset(
 
 
 def task_names_in(source: str) -> Iterator[str]:
-    """Yield patterns for the task names in a module. Raises ValueError for an unknown name."""
+    """Yield patterns for the task names in a module. Raises ValueError for an unresolved name."""
     if not any(maker in source for maker in MAKERS):
-        return  # not parsed, because each collection of the suite reads all modules
+        return  # parsing every module would slow down each collection of the suite
     tree = ast.parse(source)
     constants = {
         target.id: node.value

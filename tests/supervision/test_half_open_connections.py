@@ -1,8 +1,7 @@
-"""A watch becomes stale when its connection is silent for seconds, and the connection is replaced.
+"""A watch on a silent connection becomes stale, and the connection is replaced.
 
-The proxy of the first two tests keeps TCP connections open and acknowledges every byte, as a load
-balancer in front of a dead server does. So only the missing data shows the failure. In the third
-test the kernel drops the packets, and TCP timeouts show the failure.
+``InterruptibleProxy`` keeps TCP connections open and acknowledges every byte, as a load balancer in
+front of a dead server does. So TCP does not detect the failure.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ async def test_a_configuration_view_is_stale_while_etcd_is_silent_and_then_recov
             proxy.interrupt()
             await until(lambda: dict(supervisor.health())[VIEW_TASK] is not None)
             stale = dict(supervisor.health())[VIEW_TASK]
-            # A change that the view gets only after its recovery.
+            # The view receives this change only after it recovers.
             await direct.commit([], [Put(keys.guard("pools", 4), b"")])
             proxy.restore()
             await until(lambda: dict(supervisor.health())[VIEW_TASK] is None)
@@ -153,7 +152,7 @@ async def test_sockets_to_an_api_server_detect_a_dead_peer_with_keepalive() -> N
 def proxied_kubeconfig(
     server: ApiServer, directory: Path, scheme: str, proxy: InterruptibleProxy
 ) -> Path:
-    """The kubeconfig of the server, through the proxy."""
+    """A kubeconfig with the address of the proxy."""
     config = yaml.safe_load(server.kubeconfig.read_text())
     config["clusters"][0]["cluster"]["server"] = f"{scheme}://{proxy.endpoint}"
     path = directory / "kubeconfig-by-proxy"

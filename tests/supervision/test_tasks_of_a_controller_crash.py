@@ -1,4 +1,4 @@
-"""Each task of a controller crashes, and each step of its start and shutdown fails."""
+"""A controller restarts each crashed task, and shuts down although a step of its shutdown fails."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def settings(tmp_path: Path) -> ControllerSettings:
 
 
 class Running:
-    """A controller with the supervisors of its tasks. ``start`` runs it, ``end`` stops it."""
+    """A controller with the supervisors of its tasks."""
 
     def __init__(self, settings: ControllerSettings) -> None:
         self.supervisor, self.leader_supervisor = CrashingSupervisor(), CrashingSupervisor()
@@ -52,7 +52,7 @@ class Running:
 
     @property
     def faults(self) -> dict[str, str]:
-        """The faults of the readiness, by the names of the checks."""
+        """Name of a failed readiness check -> its fault."""
         return {
             check.name: str(check.fault) for check in self.controller.health.ready() if check.fault
         }
@@ -87,7 +87,7 @@ async def test_a_crashed_task_of_a_controller_is_reported_and_restarted(
     assert supervisor.start_counts[name] == 2
     assert not running.work.done()
     if name != "election":
-        assert running.controller.election.term == term, "the leader's term ended"
+        assert running.controller.election.term == term, "expected the same term of leadership"
 
 
 async def test_a_crashed_console_is_restarted_and_the_controller_stays_ready(
@@ -127,7 +127,7 @@ async def test_a_task_that_has_used_up_its_restarts_ends_the_controller_with_exi
     assert code == supervision.EXIT_TASK_ENDED == 4
 
 
-async def test_a_task_fenced_by_a_newer_leader_ends_the_term(
+async def test_after_a_task_lost_the_leadership_a_new_term_begins(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = running.controller.election.term
@@ -183,7 +183,7 @@ async def test_after_a_failed_shutdown_step_the_other_steps_run(
     assert set(closed) == set(targets)
 
 
-async def test_a_port_that_cannot_be_opened_leaves_no_task_and_no_store_open(
+async def test_if_a_port_cannot_be_opened_all_tasks_end_and_the_store_is_closed(
     settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail_to_open(*_: object) -> None:

@@ -1,7 +1,4 @@
-"""Each task of a controller with Kubernetes and all features crashes.
-
-A crashed task is reported in the readiness and restarted, and no other task ends.
-"""
+"""A controller with Kubernetes and all features reports and restarts each crashed task."""
 
 from __future__ import annotations
 
@@ -87,7 +84,7 @@ class Running(NamedTuple):
     work: asyncio.Future[None]
 
     def faults(self) -> dict[str, str]:
-        """The faults of the readiness, by the names of the checks."""
+        """Name of a failed readiness check -> its fault."""
         return {
             check.name: str(check.fault) for check in self.controller.health.ready() if check.fault
         }
@@ -122,7 +119,7 @@ def _all_run(running: Running) -> bool:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-async def test_a_crashed_task_is_reported_and_restarted_and_no_other_task_ends(
+async def test_a_crashed_task_is_reported_and_restarted_and_the_controller_continues(
     running: Running, group: str
 ) -> None:
     supervisor, controller = running.supervisors[group], running.controller

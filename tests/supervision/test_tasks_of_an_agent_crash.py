@@ -1,4 +1,4 @@
-"""Each supervised task of an agent crashes, is reported in the readiness and is restarted."""
+"""An agent reports each crashed task in its readiness and restarts the task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.kubernetes import ApiServer
 
 
 def with_everything(settings: Settings, server: ApiServer, directory: Path) -> Settings:
-    """Enable all features that run a task. There is no kubelet, NIC or control group."""
+    """Enable all features that run a task, without a kubelet, NIC or control group."""
     return settings._replace(
         kubeconfig=str(server.kubeconfig),
         metrics_enabled=True,
@@ -71,11 +71,11 @@ async def test_each_crashed_task_of_an_agent_is_reported_and_restarted(
             await until(lambda name=name: supervisor.start_counts[name] == 2)  # type: ignore[misc]
             fault = await health.readiness_fault()
             assert f"task {name} ended: ZeroDivisionError: a bug of {name}" in str(fault)
-            assert await health.probe_fault() is None, "the probe of the socket depends on a task"
+            assert await health.probe_fault() is None, "expected no fault of the socket"
             clock.now_s += 2 * BACKOFF_S_MIN
             await until(lambda name=name: dict(supervisor.health())[name] is None)  # type: ignore[misc]
         assert await health.readiness_fault() is None
-        # Applying a pool waits for the configuration view, which must be up to date again.
+        # This call waits until the restarted configuration view is up to date.
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await cluster.close()
 

@@ -1,7 +1,6 @@
 """An agent for tests, with commands of an operator and calls of a container runtime.
 
-A call is encoded here by docs/reference/cni-executables.md, independently of the code of the agent
-and of the CNI executables.
+Calls are encoded as docs/reference/cni-executables.md specifies, without code of the product.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ class Reply(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """The output as a JSON document."""
         return json.loads(self.body)
 
     @property
@@ -47,7 +45,7 @@ class Reply(NamedTuple):
 
     @property
     def error(self) -> Any:
-        """The CNI error object of a failed call; its keys are asserted."""
+        """The CNI error object of a failed call."""
         assert self.status == 1, self.body.decode()
         document = self.json
         assert list(document) == ["cniVersion", "code", "msg", "details"]
@@ -70,7 +68,6 @@ async def exchange(path: str, request: bytes) -> Reply:
 
 
 def request_frame(environment: dict[str, str], stdin: bytes) -> bytes:
-    """A request frame as docs/reference/cni-executables.md describes it."""
     block = b"".join(f"{name}={value}\0".encode() for name, value in environment.items()) + b"\0"
     body = block + stdin
     return b"OWC1" + struct.pack(">I", len(body)) + body
@@ -102,7 +99,7 @@ class ManualClock:
 
 
 class AgentHarness:
-    """A running agent, with the operator and the container runtime that call it."""
+    """A running agent. The methods act as an operator or as a container runtime."""
 
     def __init__(self, agent: Agent) -> None:
         self.process = agent
@@ -112,7 +109,7 @@ class AgentHarness:
     # The operator
 
     async def apply(self, *commands: Command) -> None:
-        """Apply commands as another process would, and wait until the agent's view has them."""
+        """Apply commands, and wait until the agent's configuration view has the new revision."""
         writer = Writer(self.store, self.keys, f"operator-{id(commands):x}")
         await writer.open()
         configurator = Configurator(self.store, self.keys, writer)
@@ -125,7 +122,7 @@ class AgentHarness:
         )
 
     async def pool(self, name: str, subnet: str, *ips: str, **fields: Any) -> None:
-        """Apply a pool; unless ``default`` is False, it also serves Pods that request no pool."""
+        """Apply a pool, which is a default pool unless ``default`` is False."""
         family: Family = 6 if ":" in subnet else 4
         fields.setdefault("default", True)
         await self.apply(ApplyPool(Pool(name, family, subnet, ips, **fields)))

@@ -1,4 +1,4 @@
-"""The leading controller forecasts when pools are full, and has no metric without a trend."""
+"""The leading controller forecasts when each pool becomes full, if the pool has a trend."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.support.engine_harness import eventually
 
 DAY_MS: Final = 86_400_000
 HALF_DAYS: Final = (1, 3, 4, 7, 9, 11, 12, 15)
-"""Start times of Pods, in half days; the forecast is made after eight days."""
+"""The start time of each Pod, in half days."""
 
 
-def set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:
+def set_time(cluster: ArchivedCluster, now_ms: int) -> None:
     cluster.now_ms = lambda: now_ms
 
 
@@ -31,9 +31,9 @@ def set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:
 async def cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     start_ms = archived_cluster.now_ms()
     for number, half_days in enumerate(HALF_DAYS):
-        set_clocks(archived_cluster, start_ms + half_days * DAY_MS // 2)
+        set_time(archived_cluster, start_ms + half_days * DAY_MS // 2)
         await archived_cluster.execute([CniAdd("node-a", f"web-{number}")])
-    set_clocks(archived_cluster, start_ms + 8 * DAY_MS)
+    set_time(archived_cluster, start_ms + 8 * DAY_MS)
     return archived_cluster
 
 
@@ -49,7 +49,7 @@ async def projector(cluster: ArchivedCluster) -> AsyncIterator[Projector]:
 @pytest.fixture
 def forecaster(cluster: ArchivedCluster, projector: Projector) -> Forecaster:
     def now_ms() -> int:
-        return cluster.now_ms()  # looked up at each call: tests replace it
+        return cluster.now_ms()  # tests replace cluster.now_ms
 
     return Forecaster(cluster.store, TEST_KEYS, cluster.files, projector, now_ms=now_ms)
 
@@ -60,7 +60,7 @@ async def exposition(forecaster: Forecaster) -> str:
     return registry.scrape().body.decode()
 
 
-async def test_a_growing_pool_has_a_metric_and_a_quiet_one_has_none(
+async def test_a_growing_pool_has_a_metric_and_a_pool_without_a_trend_has_none(
     cluster: ArchivedCluster, forecaster: Forecaster
 ) -> None:
     await forecaster.update(GrowthLog())
@@ -81,7 +81,7 @@ async def test_a_growing_pool_has_a_metric_and_a_quiet_one_has_none(
     assert not any(f'pool="{name}"' in text for name in quiet)
 
 
-async def test_each_pool_has_an_outlook_and_its_change_is_reported_once(
+async def test_two_equal_updates_report_the_outlooks_of_all_pools_once(
     cluster: ArchivedCluster, projector: Projector
 ) -> None:
     outlooks = PoolOutlooks()
@@ -102,20 +102,20 @@ async def test_each_pool_has_an_outlook_and_its_change_is_reported_once(
     assert with_a_forecast
 
 
-async def test_the_expected_time_becomes_shorter_while_time_passes(
+async def test_the_seconds_until_exhaustion_decrease_while_time_passes(
     cluster: ArchivedCluster, forecaster: Forecaster
 ) -> None:
     await forecaster.update(GrowthLog())
     seconds_of = dict(forecaster.exhaustion_s("pool"))
 
-    set_clocks(cluster, cluster.now_ms() + 60_000)
+    set_time(cluster, cluster.now_ms() + 60_000)
 
     assert dict(forecaster.exhaustion_s("pool")) == {
         name: pytest.approx(max(seconds - 60, 0)) for name, seconds in seconds_of.items()
     }
 
 
-async def test_an_unreadable_log_removes_the_forecasts_and_nothing_else(
+async def test_an_unreadable_log_removes_all_forecasts(
     cluster: ArchivedCluster, forecaster: Forecaster
 ) -> None:
     growth = await forecaster.update(GrowthLog())

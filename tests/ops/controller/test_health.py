@@ -1,4 +1,4 @@
-"""Paths that the API of Spiderpool's controller declares, and that neither controller implements.
+"""Declared paths of Spiderpool's controller API that Orbweaver's controller does not implement.
 
 See docs/reference/http-api.md, "Controller".
 """

@@ -1,4 +1,4 @@
-"""The controller's prober on a real link: hosts that answer, silent hosts, inconclusive probes."""
+"""The verdicts of the controller's prober on a real link."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def prober(link: Link) -> AsyncIterator[LinkProber]:
 @pytest.mark.parametrize(
     ("gateway", "address"), [(GATEWAY, "10.6.0.12"), ("fd00:6::1", "fd00:6::12")]
 )
-async def test_another_host_answers_and_an_unused_address_is_silent(
+async def test_a_used_address_answers_and_an_unused_address_is_silent(
     link: Link, prober: LinkProber, gateway: str, address: str
 ) -> None:
     prefix = 64 if ":" in address else 24
@@ -37,24 +37,24 @@ async def test_another_host_answers_and_an_unused_address_is_silent(
     assert (used_answer.verdict, used_answer.mac) == ("answered", other_host.mac)
 
 
-async def test_silence_is_inconclusive_if_the_gateway_does_not_answer(prober: LinkProber) -> None:
+async def test_the_verdict_is_unable_if_the_gateway_does_not_answer(prober: LinkProber) -> None:
     answer = await prober.probe(ProbeTarget("10.6.0.12", GATEWAY))
 
     assert answer.verdict == "unable"
     assert "check the interface" in answer.text
 
 
-async def test_silence_is_inconclusive_without_a_gateway(prober: LinkProber) -> None:
+async def test_the_verdict_is_unable_without_a_gateway(prober: LinkProber) -> None:
     assert (await prober.probe(ProbeTarget("10.6.0.12"))).verdict == "unable"
 
 
 @pytest.mark.parametrize(
     ("interface", "up"), [("eth7", True), ("eth0", False)], ids=["missing", "inactive"]
 )
-async def test_a_probe_on_a_missing_or_inactive_link_is_inconclusive(
+async def test_the_verdict_is_unable_on_a_missing_or_inactive_link(
     link: Link, interface: str, *, up: bool
 ) -> None:
-    station = link.station(up=up)  # its only link is eth0
+    station = link.station(up=up)  # has only eth0
     prober = LinkProber(interface, "c-1", station.netns)
     answer = await prober.probe(ProbeTarget("10.6.0.12", GATEWAY))
     await prober.close()

@@ -26,7 +26,7 @@ def test_a_controller_has_defaults_and_uses_the_local_etcd() -> None:
     assert not settings.metrics_enabled
 
 
-def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
+def test_a_variable_overrides_the_file(tmp_path: Path) -> None:
     conf = tmp_path / "conf.yml"
     conf.write_text("orbweaver: {cluster: green, etcd: {endpoints: ['a:1', 'b:2']}}")
 
@@ -37,7 +37,9 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
     assert (of_both.cluster.cluster, of_both.cluster.etcd.endpoints) == ("green", ("c:3",))
 
 
-def test_the_network_provider_is_that_of_the_config_map(tmp_path: Path) -> None:
+def test_conf_yml_configures_the_network_provider_and_its_timeout_is_limited(
+    tmp_path: Path,
+) -> None:
     conf = tmp_path / "conf.yml"
     conf.write_text(
         "iaasNetworkProvider: {serverUrl: 'https://iaas:8443', httpRequestTimeout: 30s}\n"
@@ -53,14 +55,14 @@ def test_the_network_provider_is_that_of_the_config_map(tmp_path: Path) -> None:
         load_settings(str(conf), {})
 
 
-def test_the_cool_down_is_that_of_the_agents() -> None:
+def test_the_cool_down_can_be_set_and_is_zero_for_the_sequential_order() -> None:
     assert load_settings(NO_FILE, {}).cool_down_s == 30
     assert load_settings(NO_FILE, {"ORBWEAVER_COOL_DOWN_SECONDS": "5"}).cool_down_s == 5
-    # Users of the sequential order expect the lowest free address, also a released one.
+    # Users of the sequential order expect the lowest free address, even if it was just released.
     assert load_settings(NO_FILE, {"ORBWEAVER_ADDRESS_ORDER": "sequential"}).cool_down_s == 0
 
 
-def test_a_shorter_lease_than_etcd_supports_is_lengthened() -> None:
+def test_a_lease_ttl_below_the_minimum_of_etcd_is_raised() -> None:
     assert load_settings(NO_FILE, {"ORBWEAVER_LEASE_TTL_SECONDS": "0"}).lease_ttl_s == 2
 
 
@@ -145,7 +147,7 @@ def test_automatic_pools_are_configured_by_conf_yml(
     assert not load_settings(str(off), {}).auto_pools.enabled
 
 
-def test_a_console_is_served_only_when_it_is_switched_on() -> None:
+def test_the_console_is_off_by_default_and_its_authentication_is_checked() -> None:
     variables = {"SPIDERPOOL_POD_NAME": "c-1"}
     assert load_settings(NO_FILE, variables).console is None
 

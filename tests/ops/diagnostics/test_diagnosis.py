@@ -70,7 +70,7 @@ def test_a_healthy_node_needs_no_remedy() -> None:
     assert Diagnosis("gateway 10.6.0.1 on ens3", "ok", "02:00:00:00:00:fe answers") in diagnoses
 
 
-def test_an_interface_is_shown_with_its_device() -> None:
+def test_an_interface_is_shown_with_its_virtual_functions_and_rdma_device() -> None:
     nic = NIC._replace(device="0000:01:00.0", vfs=3, vfs_max=7, rdma=("mlx5_0",), addresses=())
 
     diagnoses = diagnose(HEALTHY._replace(nics=(nic,)))
@@ -102,7 +102,7 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
         ),
         Diagnosis("bond links", "warning", "no: Operation not supported", "modprobe -a bonding"),
     ),
-    "a sysctl": (
+    "a sysctl with another value": (
         HEALTHY._replace(sysctls=(SysctlValue(NODE_SYSCTLS[3], "0"),)),
         Diagnosis("sysctl ipv4.conf.all.forwarding", "warning", "0, not 1",
                   "sysctl -w net.ipv4.conf.all.forwarding=1, or tuneSysctlConfig: true"),
@@ -124,14 +124,14 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
                   "if it runs on the node, write to /etc/NetworkManager/conf.d/spidernet.conf:"
                   " [keyfile]; unmanaged-devices=interface-name:veth*"),
     ),
-    "a cable": (
+    "no carrier": (
         HEALTHY._replace(nics=(NIC._replace(carrier=False, promiscuity=1, master="br0"),)),
         Diagnosis("interface ens3", "warning",
                   "nic, no carrier, MTU 1500, 02:00:00:00:00:01, 10.6.0.2/24, fd00:6::2/64,"
                   " promiscuous, in br0",
                   "check its cable and the port of the switch"),
     ),
-    "an MTU": (
+    "an MTU too small for IPv6": (
         HEALTHY._replace(nics=(NIC._replace(mtu=576, addresses=()),)),
         Diagnosis("interface ens3", "warning", "nic, up, MTU 576, 02:00:00:00:00:01",
                   "IPv6 needs 1280: ip link set ens3 mtu 1280"),
@@ -142,7 +142,7 @@ FAULTS: dict[str, tuple[Examination, Diagnosis]] = {
                   "check that the gateway is on this link;"
                   " with enableGatewayDetection, ADD fails here"),
     ),
-    "two gateways of one address": (
+    "two hosts with the gateway's address": (
         HEALTHY._replace(gateways=(GatewayAnswer(ROUTER, ("02::1", "02::2")),)),
         Diagnosis("gateway 10.6.0.1 on ens3", "warning", "several hosts answer: 02::1, 02::2",
                   "if two machines have this address, change one;"
@@ -201,7 +201,7 @@ UNCONFIGURED_NIC = ROCE_NIC._replace(
          "no DCB, no ECN files, mlx5_0 traffic class 160 RDMA CM 160; trust, PFC: the driver has"),
     ],
 )  # fmt: skip
-def test_the_qos_of_a_roce_nic_is_shown_with_the_missing_settings_of_its_rule(
+def test_a_roce_nic_is_shown_with_its_qos_and_the_settings_that_its_rule_requires(
     nic: RoceNic, rules: list[RoceQosRule], verdict: str, expected: str
 ) -> None:
     examination = HEALTHY._replace(roce=tuple(roce_states([nic], rules)))
@@ -213,7 +213,7 @@ def test_the_qos_of_a_roce_nic_is_shown_with_the_missing_settings_of_its_rule(
     assert bool(row.remedy) is (verdict == "warning")
 
 
-def test_virtual_functions_are_shown_if_they_differ_from_their_rule() -> None:
+def test_a_virtual_function_is_shown_only_if_it_differs_from_its_rule() -> None:
     configured = VIRTUAL_FUNCTION._replace(
         ports=(RocePort("mlx5_2", 1, traffic_class=160, cm_traffic_class=160),)
     )
@@ -223,10 +223,10 @@ def test_virtual_functions_are_shown_if_they_differ_from_their_rule() -> None:
     assert [state.nic for state in roce_states([VIRTUAL_FUNCTION], [RULE])] == ["ens1f0v0"]
 
 
-def test_the_guide_shows_what_the_doctor_prints_for_its_rule(
+def test_the_guide_shows_what_the_doctor_prints_for_the_rule_in_the_guide(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """No test machine has RoCE NICs, so the rows are computed from two described NICs."""
+    """The rows are computed from described NICs, because test machines have no RoCE NICs."""
     page = (PROJECT_ROOT / "docs/guides/rdma-roce.md").read_text("utf-8")
     (values,) = re.findall(
         r"^```yaml\n(orbweaver:\n  roceQos:.*?)```$", page, re.MULTILINE | re.DOTALL

@@ -1,4 +1,4 @@
-"""``orbctl node doctor``, and sysctls, on nodes that are network namespaces."""
+"""``orbctl node doctor`` and the sysctls of nodes; each node is a network namespace."""
 
 from __future__ import annotations
 
@@ -33,12 +33,10 @@ def doctor(station: Station, *options: str) -> tuple[int, str]:
 
 
 def node(link: Link) -> Station:
-    """A node on the link, with an address and a default route; it does not forward.
-
-    A new namespace takes its IPv4 settings from this machine, which may forward.
-    """
+    """A node on the link, with addresses, a default route and no IPv4 forwarding."""
     station = link.station("10.6.0.2/24", "fd00:6::2/64")
     name = Path(station.netns).name
+    # A new namespace copies the IPv4 settings of this machine.
     ip("netns", "exec", name, "sysctl", "-qw", "net.ipv4.conf.all.forwarding=0")
     ip("-n", name, "link", "set", "lo", "up")
     ip("-n", name, "route", "add", "default", "via", "10.6.0.1")
@@ -59,7 +57,7 @@ def test_the_doctor_reports_interfaces_and_the_hosts_that_answer_for_gateways(li
     (nic,) = (item for item in document["interfaces"] if item["name"] == "eth0")
     assert nic["addresses"] == ["10.6.0.2/24", "fd00:6::2/64"]
     assert (nic["kind"], nic["mtu"], nic["up"]) == ("veth", 1500, True)
-    assert (nic["device"], nic["vfs_max"], nic["rdma"]) == ("", 0, []), "no hardware is behind it"
+    assert (nic["device"], nic["vfs_max"], nic["rdma"]) == ("", 0, []), "a veth has no hardware"
     supported = {feature["name"] for feature in document["abilities"] if not feature["why_not"]}
     assert {"veth links", "bridge links", "macvlan links", "IPv4 policy rules"} <= supported
     verdicts = {row["check"]: row["verdict"] for row in document["diagnoses"]}
@@ -96,14 +94,14 @@ def test_a_gateway_without_an_interface_is_refused_with_an_example(namespaces: N
     assert "ens3=10.6.0.1" in completed.stderr
 
 
-def test_sysctls_of_the_enabled_families_are_set(link: Link, executor: NetnsExecutor) -> None:
+def test_only_sysctls_of_the_enabled_families_are_set(link: Link, executor: NetnsExecutor) -> None:
     with NetworkNamespace.open(link.station().netns) as namespace:
         set_node_sysctls(executor, namespace, (4,))
 
         assert read_sysctl(executor, namespace, "net/ipv4/conf/all/forwarding") == "1"
         assert read_sysctl(executor, namespace, "net/ipv4/conf/all/arp_notify") == "1"
         assert read_sysctl(executor, namespace, "net/ipv6/conf/all/forwarding") == "0", (
-            "the family is not enabled"
+            "IPv6 is not enabled"
         )
         assert all(not value.needs_change for value in read_node_sysctls(executor, namespace, (4,)))
 
@@ -111,7 +109,7 @@ def test_sysctls_of_the_enabled_families_are_set(link: Link, executor: NetnsExec
         assert read_sysctl(executor, namespace, "net/ipv6/conf/all/forwarding") == "1"
 
 
-def test_a_key_the_kernel_does_not_have_is_skipped(
+def test_a_sysctl_that_the_kernel_does_not_have_is_skipped(
     link: Link,
     executor: NetnsExecutor,
     monkeypatch: pytest.MonkeyPatch,
@@ -127,7 +125,7 @@ def test_a_key_the_kernel_does_not_have_is_skipped(
     assert "skipped sysctl net/ipv4/conf/all/no_such_key" in caplog.text
 
 
-def test_a_key_that_cannot_be_written_is_an_error_that_names_it(
+def test_the_error_for_a_sysctl_that_cannot_be_written_names_the_sysctl(
     link: Link, executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impossible = Sysctl("net/ipv4/conf/all/forwarding", "no number", (4,))
@@ -148,7 +146,7 @@ def test_a_key_that_cannot_be_written_is_an_error_that_names_it(
         ("# unmanaged-devices=interface-name:veth*\n", False),
     ],
 )
-def test_networkmanager_is_found_and_its_files_are_read(
+def test_the_files_of_networkmanager_show_whether_it_ignores_veths(
     tmp_path: Path, text: str, ignores_veths: bool
 ) -> None:
     (tmp_path / "spidernet.conf").write_text(text)
@@ -176,7 +174,7 @@ def test_a_kernel_with_modules_has_all_features(executor: NetnsExecutor) -> None
     for kind in ("veth", "macvlan", "ipvlan", "vlan", "bond", "vrf"):
         assert why_not[f"{kind} links"] == ""
     assert why_not["IPv6 policy rules"] == ""
-    # The user-mode kernel has no nftables for IP; a virtual machine's has.
+    # Only some test kernels support nftables for IP.
     program = "nftables" if has_nftables() else "iptables"
     assert why_not[f"IPv4 reply marks by {program}"] == ""
 

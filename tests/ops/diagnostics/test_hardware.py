@@ -1,4 +1,4 @@
-"""The hardware of links; tests/vm has the links that this machine's kernel does not support."""
+"""The hardware of network links."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_link_without_a_device_has_no_hardware(link: Link, executor: NetnsExec
         }
 
 
-def test_a_device_has_its_number_of_virtual_functions(
+def test_a_device_has_its_virtual_functions_and_its_rdma_device(
     link: Link, executor: NetnsExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hardware, "driver_bus", lambda *_: DEVICE)
@@ -40,5 +40,4 @@ def test_a_device_has_its_number_of_virtual_functions(
 
         (directory / "infiniband/mlx5_0").mkdir(parents=True)
         devices = read_hardware(executor, namespace, ["eth0"], tmp_path)
-        # The kernel of this machine has no such RDMA device; its name is that of the directory.
         assert devices == {"eth0": Hardware(DEVICE, vfs=2, vfs_max=7, rdma=("mlx5_0",))}

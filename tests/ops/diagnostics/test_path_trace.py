@@ -1,7 +1,7 @@
-"""The path of a packet, as the coordinator's routes and rules in Pod and node direct it.
+"""``orbctl trace-path`` shows how the routes and rules of Pod and node direct a packet.
 
-A path has the legs ``there`` and ``back``, and ``marked``: the reply to a connection that came
-through the node. The fixture ``network_pod`` is a Pod with a macvlan eth0 (``POD_ADDRESSES``).
+A path has up to three legs: ``there``, ``back`` and ``marked``. ``marked`` is the reply to a
+connection that reached the Pod through the node.
 """
 
 from __future__ import annotations
@@ -57,23 +57,23 @@ def test_pod_and_node_reach_each_other_by_the_veth_pair(
 ) -> None:
     network_pod.add(**SETTINGS)
     node = network_pod.node.addresses[family]
-    segments = traced(network_pod, node)
-    assert hops(segments["there"]) == [
+    path_legs = traced(network_pod, node)
+    assert hops(path_legs["there"]) == [
         f"pod: 32766: lookup main | main | {node} dev veth0",
         f"node: 0: lookup local | local | local {node} dev eth0",
     ]
-    assert segments["there"].end == "arrives at the node"
-    assert hops(segments["back"]) == [
+    assert path_legs["there"].end == "arrives at the node"
+    assert hops(path_legs["back"]) == [
         f"node: 1000: lookup 500 | 500 | {POD_ADDRESSES[family]} dev {network_pod.host_veth_name}",
         f"pod: 0: lookup local | local | local {POD_ADDRESSES[family]} dev eth0",
     ]
-    assert segments["back"].end == "arrives in the Pod"
-    for hop in (segments["there"].hops[0], segments["back"].hops[0]):
+    assert path_legs["back"].end == "arrives in the Pod"
+    for hop in (path_legs["there"].hops[0], path_legs["back"].hops[0]):
         assert hop.answer.neighbour.endswith(" permanent")
 
 
 @FAMILIES
-def test_packets_to_a_service_go_to_the_node_and_packets_outside_go_by_the_nic(
+def test_packets_to_a_service_go_to_the_node_and_packets_to_the_outside_leave_by_the_nic(
     network_pod: NetworkPod, family: int
 ) -> None:
     network_pod.add(**SETTINGS)
@@ -94,7 +94,7 @@ def test_packets_to_a_service_go_to_the_node_and_packets_outside_go_by_the_nic(
 
 
 @FAMILIES
-def test_the_reply_to_a_connection_through_the_node_follows_the_mark(
+def test_the_marked_reply_to_a_connection_through_the_node_leaves_by_the_node(
     network_pod: NetworkPod, family: int
 ) -> None:
     network_pod.add(**SETTINGS)
@@ -112,9 +112,9 @@ def test_the_reply_to_a_connection_through_the_node_follows_the_mark(
 def test_without_the_coordinator_a_packet_to_the_node_leaves_by_the_nic(
     network_pod: NetworkPod, family: int
 ) -> None:
-    segments = traced(network_pod, network_pod.node.addresses[family])
-    assert segments["there"].end == "leaves by eth0 onto the network of eth0, past the node"
-    assert "marked" not in segments
+    path_legs = traced(network_pod, network_pod.node.addresses[family])
+    assert path_legs["there"].end == "leaves by eth0 onto the network of eth0, past the node"
+    assert "marked" not in path_legs
 
 
 def test_rules_for_the_source_address_choose_the_table_of_a_second_nic(
@@ -131,7 +131,7 @@ def test_rules_for_the_source_address_choose_the_table_of_a_second_nic(
     assert overlay.hops[1].packet.endswith(f"in by cali{pod.container[:11]}")
 
 
-def test_the_reason_of_a_dropped_packet_is_printed(
+def test_the_leg_of_a_dropped_packet_ends_with_the_reason(
     network: NetworkHarness, network_pod: NetworkPod
 ) -> None:
     network_pod.add(**SETTINGS)
@@ -143,8 +143,8 @@ def test_the_reason_of_a_dropped_packet_is_printed(
     network.set_sysctls(network_pod.node.inside, {"net/ipv4/ip_forward": "0"})
     assert "does not forward" in traced(network_pod, SERVICE[0])["there"].end
     network_pod.inside.ip("route", "del", "default")
-    segments = traced(network_pod, OUTSIDE_ADDRESSES[0])
-    assert (list(segments), segments["there"].end) == (["there"], "no route")
+    path_legs = traced(network_pod, OUTSIDE_ADDRESSES[0])
+    assert (list(path_legs), path_legs["there"].end) == (["there"], "no route")
 
 
 def test_a_packet_to_the_pod_itself_stays_inside(network_pod: NetworkPod) -> None:

@@ -1,4 +1,4 @@
-"""The installer writes complete files, the conflist last, and keeps correct and foreign files."""
+"""The installer writes complete files, and the conflist last."""
 
 from __future__ import annotations
 
@@ -34,27 +34,26 @@ def configurations(tmp_path: Path) -> Path:
 
 
 def names_in(*directories: Path) -> list[str]:
-    """Return the sorted names of the files in these directories."""
     return sorted(path.name for directory in directories for path in directory.iterdir())
 
 
 def actions(changes: tuple[FileChange, ...]) -> list[tuple[str, str]]:
-    """Return file name and action of each change, in order."""
+    """The file name and the action of each change."""
     return [(change.path.name, change.action) for change in changes]
 
 
 def all_are(action: str, *other_files: str) -> list[tuple[str, str]]:
-    """Return the action for every executable, then for the other files."""
+    """The result of ``actions`` if every executable and these files have this action."""
     return [(name, action) for name in (*CNI_EXECUTABLES, *other_files)]
 
 
 def file_stamps(*directories: Path) -> dict[Path, tuple[int, int]]:
-    """Return inode and change time of every file: both change when it is written again."""
+    """The inode and change time of each file, to detect that a file was written again."""
     files = [path for directory in directories for path in directory.iterdir()]
     return {path: (path.stat().st_ino, path.stat().st_ctime_ns) for path in files}
 
 
-def test_a_new_node_gets_an_executable_that_runs_and_then_the_conflist(
+def test_a_new_node_gets_executables_that_run_and_then_the_conflist(
     binaries: Path, configurations: Path
 ) -> None:
     changes = install(binaries, configurations, conflist=CONFLIST)
@@ -80,7 +79,7 @@ def test_a_new_node_gets_an_executable_that_runs_and_then_the_conflist(
     ]
 
 
-def test_without_a_conflist_the_configuration_of_the_node_is_not_touched(
+def test_without_a_conflist_the_configuration_folder_is_not_created(
     binaries: Path, configurations: Path
 ) -> None:
     changes = install(binaries, configurations)
@@ -141,7 +140,9 @@ def test_temporary_files_of_a_killed_installer_are_removed(
     assert names_in(binaries) == [RECORD_NAME, *sorted(CNI_EXECUTABLES)]
 
 
-def test_a_reader_gets_the_complete_old_or_new_file(binaries: Path, configurations: Path) -> None:
+def test_a_reader_gets_the_complete_old_file_or_the_complete_new_file(
+    binaries: Path, configurations: Path
+) -> None:
     install(binaries, configurations, conflist=CONFLIST)
     path = configurations / CONFLIST_NAME
     complete = {installer.conflist_bytes(CONFLIST), installer.conflist_bytes(OTHER_CONFLIST)}
@@ -182,7 +183,7 @@ def test_an_executable_that_is_running_can_be_replaced(
     stdout, _ = running.communicate(b'{"ipam":{"ipam_unix_socket_path":"/nowhere"}}', WAIT_S)
 
     assert ("spiderpool", "replaced") in actions(changes)
-    # The running program still works: it reports that the agent cannot be reached (try again).
+    # The running program still works: it returns code 11 for an agent that cannot be reached.
     assert json.loads(stdout)["code"] == 11
 
 
@@ -215,7 +216,7 @@ def test_concurrent_installers_leave_one_complete_installation(
     assert stored in (CONFLIST, OTHER_CONFLIST)
 
 
-def test_a_file_system_that_fails_midway_leaves_the_old_file_and_no_other(
+def test_on_a_full_file_system_the_old_file_stays_and_no_temporary_file(
     binaries: Path, configurations: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(binaries, configurations, conflist=CONFLIST)
@@ -243,7 +244,7 @@ def test_a_file_system_that_fails_midway_leaves_the_old_file_and_no_other(
         ({"plugins": ["macvlan"]}, "plugins"),
     ],
 )
-def test_a_conflist_no_runtime_would_accept_is_refused_before_anything_is_written(
+def test_an_invalid_conflist_is_refused_before_a_file_is_written(
     binaries: Path, configurations: Path, change: dict[str, object], field: str
 ) -> None:
     with pytest.raises(BadInput, match=field) as refused:
@@ -254,7 +255,7 @@ def test_a_conflist_no_runtime_would_accept_is_refused_before_anything_is_writte
 
 
 @pytest.mark.parametrize("name", ["", "a.json", "../a.conflist", "a/b.conflist", ".conflist"])
-def test_a_conflist_name_no_runtime_would_read_is_refused(
+def test_an_invalid_conflist_name_is_refused_before_a_file_is_written(
     binaries: Path, configurations: Path, name: str
 ) -> None:
     with pytest.raises(BadInput, match="not the name"):
@@ -263,7 +264,7 @@ def test_a_conflist_name_no_runtime_would_read_is_refused(
     assert not binaries.exists()
 
 
-def test_a_program_that_this_machine_cannot_run_is_refused_before_anything_is_written(
+def test_a_program_for_another_architecture_is_refused_before_a_file_is_written(
     binaries: Path, configurations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign = tmp_path / "plugin"

@@ -1,6 +1,6 @@
-"""Uninstalling removes all installed files, also after a crash, and no foreign files.
+"""Uninstalling removes the unchanged files of the installer's record, and keeps all other files.
 
-The record, a file in the directory of the executables, lists the installed files.
+The record is a file in the directory of the executables.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def test_a_changed_file_is_kept_and_reported(binaries: Path, configurations: Pat
     assert (binaries / "spiderpool").is_symlink()
 
 
-def test_uninstalling_twice_finds_nothing_to_do(binaries: Path, configurations: Path) -> None:
+def test_a_second_uninstall_changes_nothing(binaries: Path, configurations: Path) -> None:
     install(binaries, configurations, conflist=CONFLIST)
     uninstall(binaries)
 
@@ -100,7 +100,7 @@ def test_the_files_of_interrupted_upgrades_are_removed(
     install(binaries, configurations, conflist=CONFLIST)
     put = installer.put
     for attempt in ("second", "third"):
-        remaining_writes = iter(range(files_written + 1))  # the record is written first
+        remaining_writes = iter(range(files_written + 1))  # the first write is the record
 
         def killed(
             path: Path,
@@ -113,7 +113,7 @@ def test_the_files_of_interrupted_upgrades_are_removed(
             return put(path, content, mode)
 
         monkeypatch.setattr(installer, "put", killed)
-        monkeypatch.setattr(installer, "checked_program", attempt.encode)  # another program
+        monkeypatch.setattr(installer, "checked_program", attempt.encode)
         with pytest.raises(KeyboardInterrupt):
             install(binaries, configurations, conflist=CONFLIST | {"name": attempt})
 

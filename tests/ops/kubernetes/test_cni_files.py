@@ -38,7 +38,7 @@ def test_copies_are_made_renewed_and_removed(tmp_path: Path) -> None:
     assert (target / "05-cilium.conf").stat().st_mode & 0o777 == 0o644
 
 
-def test_copies_stay_while_the_node_cannot_be_read(tmp_path: Path) -> None:
+def test_copies_stay_if_the_source_directory_cannot_be_read(tmp_path: Path) -> None:
     target = tmp_path / "copies"
     target.mkdir()
     (target / "10-calico.conflist").write_text("one")
@@ -50,7 +50,7 @@ def test_copies_stay_while_the_node_cannot_be_read(tmp_path: Path) -> None:
     assert files(target) == {"10-calico.conflist": "one"}
 
 
-def test_with_follow_new_files_are_copied_until_a_signal(tmp_path: Path) -> None:
+def test_copy_cni_with_follow_copies_new_files_until_a_signal(tmp_path: Path) -> None:
     source, target = tmp_path / "node", tmp_path / "copies"
     source.mkdir()
     (source / "05-first.conf").write_text("{}")

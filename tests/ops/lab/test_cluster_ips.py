@@ -59,7 +59,6 @@ def answer_of(node: Node, sandbox: Sandbox) -> dict[str, Any] | None:
 
 
 def answer_when_served(node: Node, sandbox: Sandbox) -> dict[str, Any]:
-    """Wait until the Service is served; return its reply."""
     deadline = time.monotonic() + DEADLINE_S
     while (answer := answer_of(node, sandbox)) is None:
         assert time.monotonic() < deadline, "the Service is not served"

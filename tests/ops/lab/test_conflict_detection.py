@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.etcd, pytest.mark.netns]
 
 CONF = "enableIPConflictDetection: true\nenableGatewayDetection: true\n"
 UNREACHABLE = 117
-"""The CNI error code of a gateway that does not answer."""
+"""The CNI error code for a gateway that does not answer."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def node(laboratory: Laboratory) -> Node:
 def test_a_pod_gets_addresses_that_no_other_host_has_and_reaches_its_gateway(
     laboratory: Laboratory, node: Node
 ) -> None:
-    # The fabric has the first address of each pool, so it is a conflicting host.
+    # The fabric takes the first address of each pool and becomes a conflicting host.
     laboratory.fabric.add_gateway("10.6.0.10/24")
     laboratory.fabric.add_gateway("fd00:6::10/64")
     sandbox = laboratory.sandbox("web-0")

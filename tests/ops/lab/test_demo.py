@@ -1,4 +1,4 @@
-"""The demo as a process without a terminal, completed or interrupted."""
+"""The demo runs without a terminal, to its end or until a signal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DEADLINE_S = 240.0
 
 @contextmanager
 def running_demo() -> Iterator[subprocess.Popen[str]]:
-    # A shell starts background processes with SIGINT ignored; the demo would inherit that.
+    # In the background of a shell, SIGINT is ignored and the demo would inherit this setting.
     command = ["env", "--default-signal=INT", sys.executable, "-m", "ops.demo"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT_ROOT) as demo:
         watchdog = threading.Timer(DEADLINE_S, demo.kill)
@@ -61,7 +61,7 @@ def test_a_step_that_the_kernel_does_not_support_is_skipped_with_the_reason(
 
 
 def links() -> str:
-    """The machine's own interfaces, without their counters."""
+    """The interfaces of this machine."""
     return run(["ip", "-brief", "link"])
 
 
@@ -82,7 +82,7 @@ def test_the_demo_shows_every_step_and_leaves_nothing_behind() -> None:
     assert "the history is shorter than a day" in output.partition("$ orbctl forecast")[2]
     assert "console: http://127.0.0.1:" in output
     assert output.rstrip().endswith("Nothing is left: no process, no namespace, no file.")
-    assert "\x1b" not in output, "colours without a terminal"
+    assert "\x1b" not in output, "expected no colours without a terminal"
     assert resources_of(LabIdentity(demo.pid, serial=1)) == LabResources()
     assert links() == before
 

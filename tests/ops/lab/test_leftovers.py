@@ -1,4 +1,4 @@
-"""A new laboratory removes what a killed laboratory left, and leaves running laboratories alone."""
+"""A new laboratory removes the remains of killed laboratories and keeps running laboratories."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def test_programs_in_the_control_groups_of_a_killed_laboratory_are_ended(
     assert resources_of(killed.identity) == LabResources()
 
 
-def test_a_process_of_another_pid_namespace_is_not_taken_for_this_process_group(
+def test_a_process_of_another_pid_namespace_is_not_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity = new_identity()
     group = tmp_path / identity.name("pods")
     group.mkdir()
-    (group / "cgroup.procs").write_text("0\n")
+    (group / "cgroup.procs").write_text("0\n")  # a process of another PID namespace
     monkeypatch.setattr("ops.lab.leftovers.CONTROL_GROUPS", tmp_path)
 
     assert resources_of(identity).processes == ()
@@ -85,7 +85,7 @@ def until_ended(identity: LabIdentity) -> bool:
 
 
 def test_daemons_do_not_outlive_the_process_that_started_them(killed: KilledLaboratory) -> None:
-    # The kernel kills them with their parent, asynchronously.
+    # The kernel kills the daemons asynchronously after their parent.
     assert until_ended(killed.identity)
 
 
@@ -105,16 +105,15 @@ def test_a_reused_process_id_does_not_protect_remains() -> None:
     identity = new_identity()
     identity.claim()
     assert identity.is_alive()
-    # The start time of another process, as if the process id were reused.
+    # A different start time means that another process has reused the process ID.
     (identity.directory / "started").write_text("1")
 
-    # Another laboratory of this machine may have removed the directory already.
     remove_dead()
 
     assert not identity.directory.exists()
 
 
-def test_namespaces_of_others_are_not_touched() -> None:
+def test_a_foreign_namespace_is_not_removed() -> None:
     foreign_namespace = NamedNamespace(f"owner-{os.getpid()}-1-web")
     foreign_namespace.create()
     try:
@@ -125,15 +124,15 @@ def test_namespaces_of_others_are_not_touched() -> None:
 
 
 @pytest.mark.parametrize("name", ["ow-", "ow-12", "web-0", "cni-5f2c", "12", "ow-a-1-x", "x12-1"])
-def test_names_of_others_have_no_identity(name: str) -> None:
+def test_a_foreign_name_has_no_identity(name: str) -> None:
     assert LabIdentity.parse(name) is None
 
 
 @pytest.mark.parametrize("name", ["ow-12-3-node-a", "ow-12-3-pod-web-0-2", "12-3"])
-def test_our_names_contain_the_identity(name: str) -> None:
+def test_the_name_of_a_laboratory_resource_has_the_identity(name: str) -> None:
     assert LabIdentity.parse(name) == LabIdentity(pid=12, serial=3)
 
 
-def test_a_failed_command_is_named_with_its_arguments() -> None:
+def test_the_error_of_a_failed_command_has_its_arguments_and_its_output() -> None:
     with pytest.raises(LabFailed, match=r"ip -n nowhere link.*No such file"):
         NamedNamespace("nowhere").ip("link")

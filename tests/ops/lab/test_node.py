@@ -1,4 +1,4 @@
-"""Nodes of the laboratory can lose their network and their agents, like real ones."""
+"""Nodes of the laboratory serve CNI commands, and can lose their network."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_disconnected_node_is_unhealthy_and_serves_again_when_reconnected(
     assert sandbox.reaches("10.6.0.1")
 
 
-def test_a_pod_has_the_returned_addresses_and_check_fails_if_one_is_lost(
+def test_a_pod_has_the_returned_addresses_and_check_fails_after_they_are_removed(
     laboratory: Laboratory,
 ) -> None:
     node = laboratory.nodes["node-a"]

@@ -1,4 +1,4 @@
-"""The shell blocks of docs/tutorials/quickstart.md run as one script, in their order."""
+"""The shell blocks of docs/tutorials/quickstart.md run in order, as one script."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def short_directory() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-def test_the_lines_of_the_quickstart_run_unchanged(short_directory: Path, tmp_path: Path) -> None:
+def test_the_commands_of_the_quickstart_succeed_and_leave_nothing(
+    short_directory: Path, tmp_path: Path
+) -> None:
     identity = new_identity()
     client, peer = free_ports(2)
     script = "\n".join(shell_blocks(PROJECT_ROOT / "docs" / "tutorials" / "quickstart.md"))

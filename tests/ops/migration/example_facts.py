@@ -1,4 +1,4 @@
-"""Facts about clusters with Spiderpool, from which the golden plans are made.
+"""Example facts about clusters with Spiderpool; the golden files are the plans for these clusters.
 
 ``python -m tests.ops.migration.example_facts`` rewrites the golden files: review the changes.
 """
@@ -73,7 +73,7 @@ SMALL_CLUSTER: Final = Facts(
 
 
 def release_with_values(**values: Any) -> HelmRelease:
-    """The Helm release of the cluster ``SMALL_CLUSTER``, in which a user has set these values."""
+    """The Helm release of ``SMALL_CLUSTER`` with these values of a user."""
     assert SMALL_CLUSTER.release is not None
     return SMALL_CLUSTER.release._replace(values=values)
 
@@ -112,10 +112,10 @@ def facts_with_devices() -> Facts:
 
 
 def facts_in_trouble() -> Facts:
-    """A cluster with everything that needs work before a migration.
+    """A cluster that needs work before a migration.
 
-    An old API server, a failed release, an agent that is not ready, a leaked address, and a
-    certificate that the user provides.
+    The cluster has an old API server, a failed release, an agent that is not ready, a leaked
+    address, and a certificate that the user provides.
     """
     release = release_with_values(
         spiderpoolController={"tls": {"method": "provided"}, "replicas": 2},

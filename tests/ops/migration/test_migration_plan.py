@@ -20,11 +20,11 @@ from tests.ops.migration.example_facts import (
 
 
 @pytest.mark.parametrize("name", EXAMPLE_FACTS)
-def test_a_plan_is_that_of_its_golden_file(name: str) -> None:
+def test_a_plan_equals_its_golden_file(name: str) -> None:
     assert plan_as_yaml(EXAMPLE_FACTS[name]) == (GOLDEN_FOLDER / f"{name}.yaml").read_text()
 
 
-def test_every_golden_file_has_its_case() -> None:
+def test_every_golden_file_has_example_facts() -> None:
     assert {path.stem for path in GOLDEN_FOLDER.iterdir()} == set(EXAMPLE_FACTS)
 
 
@@ -35,7 +35,7 @@ def test_a_cluster_without_spiderpools_release_workloads_and_crds_has_no_plan() 
     assert plan_migration(without_spiderpool) is None
 
 
-def test_spiderpools_crds_get_a_plan_unless_they_belong_to_our_agents() -> None:
+def test_a_cluster_with_only_spiderpools_crds_has_a_plan_unless_orbweaver_runs_in_it() -> None:
     only_crds = SMALL_CLUSTER._replace(release=None, workloads=())
     image = {"agent": "registry.example.com/orbweaver-agent:0.1.0"}
     agent = AGENT_WORKLOAD._replace(namespace="orbweaver", name="orbweaver-agent", containers=image)
@@ -69,7 +69,7 @@ def test_translated_values_are_accepted_by_the_chart(facts: Facts) -> None:
 @pytest.mark.parametrize(
     ("before", "translated"), [("lan", "spiderpool/lan"), ("kube-system/lan", "kube-system/lan")]
 )
-def test_a_default_network_without_a_namespace_gets_that_of_spiderpools_release(
+def test_a_default_network_without_a_namespace_gets_the_namespace_of_spiderpools_release(
     before: str, translated: str
 ) -> None:
     release = release_with_values(multus={"multusCNI": {"defaultCniCRName": before}})

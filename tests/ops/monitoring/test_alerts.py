@@ -17,26 +17,25 @@ pytestmark = pytest.mark.skipif(PROMTOOL is None, reason=needs(PROMETHEUS, "prom
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run promtool in the folder of the rules."""
     assert PROMTOOL is not None
     return subprocess.run(
         [PROMTOOL, *arguments], cwd=MONITORING, capture_output=True, text=True, check=False
     )
 
 
-def test_the_rules_can_be_read() -> None:
+def test_promtool_accepts_the_alert_rules() -> None:
     result = promtool("check", "rules", "--lint-fatal", "alerts.yml")
 
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_the_configuration_of_prometheus_can_be_read() -> None:
+def test_promtool_accepts_the_configuration_of_prometheus() -> None:
     result = promtool("check", "config", "--syntax-only", "prometheus.yml")
 
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_every_alert_fires_when_it_must_and_not_before() -> None:
+def test_every_alert_fires_at_the_times_in_alerts_test_yml() -> None:
     result = promtool("test", "rules", "alerts_test.yml")
 
     assert result.returncode == 0, result.stdout + result.stderr
@@ -51,7 +50,7 @@ def test_every_alert_has_a_test() -> None:
 
 
 def names(text: str, prefix: str) -> set[str]:
-    """The text after a prefix, up to a comma, of each line that has the prefix."""
+    """The text between the prefix and the next comma, in each line with the prefix."""
     return {
         line.partition(prefix)[2].partition(",")[0].strip()
         for line in text.splitlines()

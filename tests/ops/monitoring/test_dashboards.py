@@ -53,7 +53,7 @@ packet_seq_err rx_vport_rdma_unicast_packets tx_vport_rdma_multicast_packets
 tx_vport_rdma_unicast_packets
 """,
 }
-"""The further counters on each RDMA dashboard of Spiderpool 1.0."""
+"""RDMA dashboard of Spiderpool 1.0 -> the counters that not all four dashboards have."""
 
 
 def rules() -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
-def test_every_alert_links_to_its_heading() -> None:
+def test_every_alert_links_to_its_heading_in_the_runbook() -> None:
     for rule in rules():
         url = rule["annotations"]["runbook_url"]
         page, _, anchor = url.removeprefix(SITE).partition("/#")
@@ -87,7 +87,7 @@ def test_alertmanager_names_only_alerts_that_exist() -> None:
 
 
 @pytest.mark.parametrize("path", dashboards(), ids=lambda path: path.stem)
-def test_a_dashboard_queries_the_selected_source_for_the_selected_cluster(path: Path) -> None:
+def test_a_dashboard_queries_the_selected_data_source_for_the_selected_cluster(path: Path) -> None:
     board = json.loads(path.read_text("utf-8"))
     variables = [variable["name"] for variable in board["templating"]["list"]]
     expressions = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
@@ -100,14 +100,14 @@ def test_a_dashboard_queries_the_selected_source_for_the_selected_cluster(path: 
 
 
 @pytest.mark.parametrize("name", COUNTERS_OF_SPIDERPOOL)
-def test_every_counter_on_a_dashboard_of_spiderpool_is_on_ours(name: str) -> None:
+def test_every_counter_on_a_dashboard_of_spiderpool_is_on_our_dashboard(name: str) -> None:
     text = (MONITORING_FOLDER / "dashboards" / f"{name}.json").read_text("utf-8")
 
     counters = (COUNTERS_ON_ALL_FOUR + COUNTERS_OF_SPIDERPOOL[name]).split()
     assert [counter for counter in counters if f"rdma_{counter}_total" not in text] == []
 
 
-def test_the_stored_rdma_dashboards_are_those_that_scripts_dashboards_generates() -> None:
+def test_the_stored_rdma_dashboards_equal_the_output_of_scripts_dashboards() -> None:
     rdma_paths = [path for path in dashboards() if path.stem.startswith("rdma-")]
     stored = {path: path.read_text("utf-8") for path in rdma_paths}
 

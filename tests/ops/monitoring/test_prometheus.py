@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes agent, controller and etcd; expressions name metrics that exist."""
+"""A real Prometheus scrapes agent, controller and etcd, and evaluates alerts and dashboards."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ CONDITIONAL_METRICS: Final = frozenset(
         *(f"orbweaver_{name}" for name in ("devices_faults", "sriov_faults")),
     )
 )
-"""Metrics that appear only after an ADD, growth or a fault, or with a feature that is enabled."""
+"""Metrics that a new cluster with the default features does not expose."""
 
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason=parts.needs(parts.PROMETHEUS))
 
@@ -71,7 +71,7 @@ class Prometheus:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
-                return None  # it listens before it is ready
+                return None  # Prometheus listens before it is ready
             raise AssertionError(f"{parameters}: {error.read().decode()}") from None
         except OSError:
             return None
@@ -88,7 +88,6 @@ class Prometheus:
 
 @contextmanager
 def process(*command: str, log: Path, **variables: str) -> Iterator[None]:
-    """Run a program while the context is active."""
     with log.open("wb") as log_file:
         running = subprocess.Popen(
             command, stdout=log_file, stderr=log_file, env=os.environ | variables
@@ -101,7 +100,7 @@ def process(*command: str, log: Path, **variables: str) -> Iterator[None]:
 
 
 def eventually(condition: Callable[[], bool], log: Path) -> None:
-    """Wait until a condition holds; fail with the end of a log."""
+    """Wait until a condition holds; on timeout, fail with the end of the log."""
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline, log.read_text("utf-8")[-2000:]
@@ -109,7 +108,7 @@ def eventually(condition: Callable[[], bool], log: Path) -> None:
 
 
 def configuration(directory: Path, ports: Mapping[str, int]) -> Path:
-    """Write our configuration with the targets of this test; ``ports``: by job."""
+    """Write ops/monitoring/prometheus.yml with the targets of this test; ``ports``: job -> port."""
     settings = read_yaml((MONITORING_FOLDER / "prometheus.yml").read_text("utf-8"))
     settings["global"]["scrape_interval"] = "1s"
     settings["rule_files"] = [str(MONITORING_FOLDER / "alerts.yml")]
@@ -187,19 +186,19 @@ def test_every_expression_can_be_evaluated(prometheus: Prometheus) -> None:
         assert prometheus.get_data("/api/v1/query", query=expression) is not None
 
 
-def test_every_metric_that_we_name_is_really_exposed(prometheus: Prometheus) -> None:
+def test_every_metric_in_an_expression_is_exposed_or_conditional(prometheus: Prometheus) -> None:
     named = {name for expression in expressions() for name in METRIC.findall(expression)}
     exposed = set(prometheus.get_data("/api/v1/label/__name__/values"))
 
     assert named - exposed <= CONDITIONAL_METRICS
 
 
-def test_every_metric_that_is_exposed_is_on_the_reference_page(prometheus: Prometheus) -> None:
+def test_every_exposed_metric_is_on_the_reference_page(prometheus: Prometheus) -> None:
     page = (PROJECT_ROOT / "docs" / "reference" / "metrics.md").read_text("utf-8")
     exposed = set(prometheus.get_data("/api/v1/label/__name__/values"))
     undocumented = set()
     for metric in exposed:
-        # The page names a metric without prefix and suffix, and one of several similar metrics.
+        # The page leaves out prefixes and suffixes, and names only one of several similar metrics.
         prefix, _, name = metric.partition("_")
         name = re.sub(r"_(bucket|count|sum|total)$", "", name)
         name = re.sub(r"_(max|min|latest)_", "_average_", name)
@@ -213,7 +212,7 @@ def test_every_metric_that_is_exposed_is_on_the_reference_page(prometheus: Prome
 
 
 def test_every_rdma_counter_in_an_expression_exists() -> None:
-    """The counters need a device, so this test reads their names; tests/vm exposes them."""
+    """The counters are exposed only with an RDMA device, so this test reads the product's names."""
     named = {name for expression in expressions() for name in RDMA.findall(expression)}
     named -= {"rdma_parent_name"}  # a label
 
@@ -242,8 +241,10 @@ def test_no_panel_of_a_dashboard_overlaps_another(path: Path) -> None:
         occupied_cells |= cells
 
 
-def test_every_type_of_workflow_has_a_counter_that_begins_at_zero(prometheus: Prometheus) -> None:
-    """A series that begins with its first pause would have no rate for that pause."""
+def test_the_counter_of_paused_workflows_begins_at_zero_for_every_type(
+    prometheus: Prometheus,
+) -> None:
+    """Without an initial sample of 0, a rate would not show the first paused workflow."""
     samples = prometheus.get_data("/api/v1/query", query="workflow_paused_total")["result"]
 
     types = {sample["metric"]["workflow_type"] for sample in samples}

@@ -1,4 +1,4 @@
-"""Certificates are renewed in time, and a new authority issues only when all clients trust it."""
+"""Certificates and certificate authorities are renewed before they expire."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def test_a_new_name_requires_a_new_certificate() -> None:
     assert names_of(step.issued.certificate) == set(wider.names)
 
 
-def test_a_new_authority_issues_only_when_all_clients_trust_it() -> None:
+def test_a_new_authority_issues_certificates_only_after_all_clients_trust_it() -> None:
     stored = settled(None, NOW)
-    # The authority is due, and its certificate, issued 200 days ago, is not.
+    # The authority must be renewed now; the certificate, issued 200 days ago, need not be.
     renewal_time = days(AUTHORITY_DAYS * 0.7)
     stored = stored._replace(issued=settled(stored, renewal_time - dt.timedelta(days=200)).issued)
 
@@ -130,12 +130,12 @@ def test_an_expired_certificate_is_replaced_before_clients_trust_the_new_authori
         ),
     ],
     ids=[
-        "key",
-        "authority",
-        "wrong key",
-        "certificate",
+        "no authority key",
+        "no authority",
+        "key of another authority",
+        "no certificate",
         "certificate of another authority",
-        "certificate's key",
+        "key of another certificate",
     ],
 )
 def test_damaged_certificates_are_replaced(damaged: object) -> None:

@@ -1,6 +1,6 @@
 """An API client whose lists and watch events a test controls.
 
-It produces what a real server does rarely: an expired version, an empty list, a lost watch event.
+It can produce an expired version, an empty list and a lost watch event.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from core.kubernetes.api_client import Object, Page, WatchEvent
 class ScriptedApi:
     """Serves objects as an API server does.
 
-    ``objects``: the objects of each collection, by the path of the collection and by
-    ``namespace/name``. ``requests``: the paths that were read. While ``is_unavailable`` is set,
-    every request fails.
+    ``objects``: path of a collection -> ``namespace/name`` -> object. ``requests``: the paths that
+    were read. While ``is_unavailable`` is set, every request fails.
     """
 
     def __init__(self) -> None:
@@ -32,7 +31,7 @@ class ScriptedApi:
         self._events: dict[str, asyncio.Queue[WatchEvent | None]] = defaultdict(asyncio.Queue)
 
     def put(self, collection: str, object_: Object, *, watched: bool = True) -> None:
-        """Create or change an object; ``watched``: whether the watch reports the change."""
+        """Create or change an object; without ``watched``, the watch loses the event."""
         metadata = object_["metadata"]
         self._version += 1
         metadata["resourceVersion"] = str(self._version)
@@ -41,7 +40,7 @@ class ScriptedApi:
             self._events[collection].put_nowait(WatchEvent("MODIFIED", object_))
 
     def drop(self, collection: str, name: str, *, watched: bool = True) -> None:
-        """Delete an object; ``watched``: whether the watch reports the deletion."""
+        """Delete an object; without ``watched``, the watch loses the event."""
         deleted = self.objects[collection].pop(name)
         self._version += 1
         deleted["metadata"]["resourceVersion"] = str(self._version)
@@ -49,11 +48,11 @@ class ScriptedApi:
             self._events[collection].put_nowait(WatchEvent("DELETED", deleted))
 
     def expire(self, collection: str) -> None:
-        """End the watch because its version has expired."""
+        """End the watch with the error for an expired version."""
         self._events[collection].put_nowait(None)
 
     def break_watch(self, collection: str) -> None:
-        """Break the watch; while ``is_unavailable`` is set no new watch succeeds."""
+        """End the watch if ``is_unavailable`` is set."""
         self._events[collection].put_nowait(WatchEvent("BOOKMARK", {}))
 
     async def find(self, path: str) -> Object | None:
@@ -67,7 +66,7 @@ class ScriptedApi:
         return self.objects[f"{group}/{plural}"].get(f"{namespace}/{name}")
 
     async def get(self, path: str) -> Object:
-        """No API group is found; the reader of a missing collection asks for its group."""
+        """Raise ``ApiNotFound``: no API group is served."""
         raise ApiNotFound(f"there is no {path}")
 
     async def pages(self, path: str) -> AsyncIterator[Page]:

@@ -1,6 +1,6 @@
-"""The requests to the API server of a scan, which releases the addresses of deleted Pods.
+"""The Pods that a scan for leaked addresses reads from the API server.
 
-A cached living Pod needs no request; a missing Pod is read before its addresses are released.
+A Pod that is missing from the cache is read before its addresses are released.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def test_a_living_cached_pod_with_only_its_own_claims_is_not_read() -> None:
     assert lookups == PodLookups(suspects={}, pods=frozenset(), answers={WEB: living})
 
 
-def test_a_scan_of_one_endpoint_reads_a_living_pod_too() -> None:
+def test_with_read_all_a_living_cached_pod_is_read() -> None:
     lookups = lookups_of(
         ledger(endpoint("web-0", "u1", "10.6.0.1")), pod("web-0", "u1"), read_all=True
     )
@@ -104,7 +104,7 @@ def test_the_pod_of_a_claim_without_an_endpoint_is_read() -> None:
     assert lookups.pods == {WEB}
 
 
-def test_a_replica_that_its_stateful_set_still_has_is_kept_without_a_request() -> None:
+def test_a_replica_within_the_count_of_its_stateful_set_is_not_read() -> None:
     stored = ledger(endpoint("db-0", "u1", "10.6.0.1", "statefulset/shop/db-0"))
     owners = KnownOwners({("shop", "db"): StatefulSetState("shop", "db", 1)}, {}, {})
 
@@ -126,7 +126,7 @@ def test_a_replica_beyond_the_count_of_its_stateful_set_is_read() -> None:
     assert lookups.owners() == {("statefulset", ("shop", "db-1"))}
 
 
-def test_the_launcher_of_a_vm_is_read_by_its_own_name() -> None:
+def test_the_cached_launcher_of_a_vm_is_read_in_addition_to_the_pod_of_the_endpoint() -> None:
     stored = ledger(endpoint("vm-a", "u1", "10.6.0.1", "vm/shop/vm-a"))
 
     lookups = lookups_of(stored, pod("virt-launcher-vm-a-x", "u1"), read_all=True)
@@ -158,7 +158,7 @@ def facts_with_answer(answer: PodState | MissingOwner, *cached: PodState) -> Api
     return facts
 
 
-def test_an_answer_replaces_the_cached_pod() -> None:
+def test_a_certain_answer_of_the_api_server_replaces_the_cached_pod() -> None:
     cached = pod("web-0", "u1", ips=("10.6.0.1",))
     facts_of_missing = facts_with_answer(MissingOwner(certain=True, why="gone"), cached)
     facts_of_ending = facts_with_answer(cached._replace(deletion_s=5.0), cached)
@@ -172,7 +172,7 @@ def test_an_answer_replaces_the_cached_pod() -> None:
     assert facts_of_newer.pod_of_uid("u1") is None
 
 
-def test_the_cached_pod_counts_without_an_answer() -> None:
+def test_the_cached_pod_is_used_if_the_api_server_is_unavailable() -> None:
     cached = pod("web-0", "u1", ips=("10.6.0.1",))
     facts = facts_with_answer(MissingOwner(certain=False, why="unavailable"), cached)
 

@@ -1,4 +1,4 @@
-"""After an expired watch, a lost event or an empty list, Pods are read from the API server."""
+"""The facts of a cluster stay correct after expired watches, lost events and empty lists."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def node(*, ready: bool) -> Object:
 
 
 class WatchHarness:
-    """The facts of a scripted API server, and the changes that its watches report."""
+    """Reads facts and changes from a scripted API server."""
 
     def __init__(self) -> None:
         self.api = ScriptedApi()
@@ -83,7 +83,7 @@ async def harness(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WatchHarness
     await harness.close()
 
 
-async def test_a_watched_deletion_is_reported_with_the_last_state(
+async def test_a_watched_deletion_is_reported_with_the_last_state_of_the_pod(
     harness: WatchHarness,
 ) -> None:
     harness.api.objects[PODS_PATH]["shop/web-1"]["status"] = {
@@ -99,7 +99,7 @@ async def test_a_watched_deletion_is_reported_with_the_last_state(
     assert (change.pod.phase, change.pod.reason) == ("Failed", "Evicted")
 
 
-async def test_a_pod_missing_from_a_new_list_is_not_reported_as_deleted(
+async def test_a_pod_that_is_missing_from_a_new_list_requests_a_scan(
     harness: WatchHarness,
 ) -> None:
     harness.api.drop(PODS_PATH, "shop/web-1", watched=False)
@@ -108,7 +108,7 @@ async def test_a_pod_missing_from_a_new_list_is_not_reported_as_deleted(
     assert await harness.next_change() == ScanRequest("Pod shop/web-1 is not listed any more")
 
 
-async def test_a_replaced_pod_is_not_reported_as_deleted(
+async def test_a_pod_that_is_replaced_in_a_new_list_requests_a_scan(
     harness: WatchHarness,
 ) -> None:
     newer_pod = pod(1)
@@ -154,7 +154,9 @@ async def test_a_stateful_set_that_is_scaled_down_requests_a_scan(harness: Watch
     )
 
 
-async def test_a_lost_deletion_is_found_by_a_request(harness: WatchHarness) -> None:
+async def test_a_request_finds_a_replacement_and_a_deletion_that_the_watch_lost(
+    harness: WatchHarness,
+) -> None:
     harness.api.drop(PODS_PATH, "shop/web-1", watched=False)
     harness.api.put(PODS_PATH, pod(1, phase="Failed"), watched=False)
     ending = await harness.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
@@ -166,7 +168,7 @@ async def test_a_lost_deletion_is_found_by_a_request(harness: WatchHarness) -> N
     assert missing == MissingOwner(certain=True, why="Pod shop/web-1 is gone")
 
 
-async def test_a_node_is_deleted_if_neither_the_watch_nor_the_server_has_it(
+async def test_a_node_is_deleted_if_it_is_missing_from_the_cache_and_from_the_server(
     harness: WatchHarness,
 ) -> None:
     harness.api.put(NODES_PATH, node(ready=True))
@@ -179,7 +181,7 @@ async def test_a_node_is_deleted_if_neither_the_watch_nor_the_server_has_it(
 
 
 @pytest.mark.parametrize("reads_max", [200, 0], ids=["one by one", "in one list"])
-async def test_unclear_pods_are_read_one_by_one_or_in_one_list(
+async def test_replaced_and_missing_pods_are_read_one_by_one_or_in_one_list(
     harness: WatchHarness, monkeypatch: pytest.MonkeyPatch, reads_max: int
 ) -> None:
     monkeypatch.setattr(collection, "READS_MAX", reads_max)
@@ -228,7 +230,7 @@ async def test_an_empty_list_in_place_of_many_reads_does_not_prove_a_deletion(
     harness: WatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collection, "READS_MAX", 0)
-    harness.api.objects[PODS_PATH].clear()  # and the watch does not report it
+    harness.api.objects[PODS_PATH].clear()  # the watch does not report the deletions
 
     answer = await harness.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
 
@@ -339,7 +341,7 @@ async def test_a_vms_launcher_that_is_not_cached_keeps_its_address(
     assert (verdict.finding, verdict.why) == (None, "its Pod is living")
 
 
-async def test_while_the_pods_of_a_vm_cannot_be_listed_its_address_stays(
+async def test_a_vm_keeps_its_address_while_its_pods_cannot_be_listed(
     harness: WatchHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(namespace: str) -> list[PodState]:

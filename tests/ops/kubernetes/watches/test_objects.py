@@ -1,4 +1,4 @@
-"""Objects of an API server become the domain's facts about Pods, Nodes, owners, applications."""
+"""Objects of an API server are converted to facts about Pods, Nodes, owners and applications."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_stateful_set_has_a_range_of_replicas() -> None:
     assert stateful_set_state(moved) == StatefulSetState("shop", "db", 2, 5)
 
 
-def test_a_vm_instance_has_its_vm_and_its_deletion() -> None:
+def test_the_state_of_a_vm_instance_has_its_owner_and_its_deletion() -> None:
     without_vm = object_of("vm", deletionTimestamp=NOON)
     owned = object_of("vm", **controlled_by("VirtualMachine", "vm", "kubevirt.io/v1"))
 
@@ -151,7 +151,7 @@ def template(**spec: object) -> dict[str, Any]:
         ),
     ],
 )
-def test_an_application_has_its_annotations_and_its_scale(
+def test_an_application_has_the_annotations_of_spiderpool_and_its_scale(
     kind: str, api_version: str, object_: dict[str, Any], scale: Scale
 ) -> None:
     application = application_of(kind, object_of("web") | object_)

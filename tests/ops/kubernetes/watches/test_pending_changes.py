@@ -1,4 +1,4 @@
-"""Changes that wait until a listener takes them: one for each Pod, and requests for a scan."""
+"""Pending changes: at most one for each Pod, and at most one request for a scan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workflows.jobs.reclaim.reclaim_context import PodChange, ScanRequest
 ENDING = PodState("shop", "web-0", "u1", deletion_s=1.0)
 
 
-async def test_the_newest_change_of_a_pod_is_reported_once() -> None:
+async def test_only_the_newest_pending_change_of_a_pod_is_reported() -> None:
     pending = PendingChanges()
     pending.add(PodChange(ENDING))
     pending.add(PodChange(ENDING._replace(phase="Failed")))
@@ -24,7 +24,7 @@ async def test_the_newest_change_of_a_pod_is_reported_once() -> None:
     assert [(pod.name, pod.phase) for pod in pods] == [("web-0", "Failed"), ("web-1", "Failed")]
 
 
-async def test_a_reported_deletion_is_not_replaced_by_a_change() -> None:
+async def test_a_pending_deletion_is_not_replaced_by_a_change() -> None:
     pending = PendingChanges()
     pending.add(deletion_of(ENDING))
     pending.add(PodChange(ENDING))

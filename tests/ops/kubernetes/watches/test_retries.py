@@ -1,4 +1,4 @@
-"""Failures are retried after a pause, without a time limit and not in a busy loop."""
+"""Failures are retried after a pause and without a time limit."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_an_item_that_failed_many_times_is_still_retried(
     assert succeeded.is_set()
 
 
-async def test_an_unexpected_exception_for_an_item_does_not_stop_others(
+async def test_an_unexpected_exception_for_an_item_does_not_stop_other_items(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(work_queue, "RETRY_S_MIN", 0.0)
@@ -83,7 +83,7 @@ async def test_an_unexpected_exception_for_an_item_does_not_stop_others(
 
 
 class ExpiringApi(ScriptedApi):
-    """An API whose listed versions have expired by the time that they are watched."""
+    """An API in which every listed version has expired before a watch begins."""
 
     async def watch(
         self, path: str, version: str, opened: Callable[[], None]
@@ -93,7 +93,7 @@ class ExpiringApi(ScriptedApi):
         yield WatchEvent("BOOKMARK", {})
 
 
-async def test_versions_that_expire_immediately_are_listed_with_pauses(
+async def test_after_an_expired_version_the_next_list_waits_for_a_pause(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(informer, "PAUSE_S_MIN", 60.0)
@@ -107,7 +107,7 @@ async def test_versions_that_expire_immediately_are_listed_with_pauses(
 
 
 class ApiWithoutNads(ScriptedApi):
-    """An API that lists a NAD and reports it as missing when it is written."""
+    """An API that lists a NetworkAttachmentDefinition (NAD) but fails every write to the NAD."""
 
     merges = 0
 
@@ -117,7 +117,7 @@ class ApiWithoutNads(ScriptedApi):
         raise ApiNotFound(f"there is no {path}")
 
 
-async def test_a_deleted_nad_is_not_written_in_a_busy_loop() -> None:
+async def test_a_failed_write_to_a_deleted_nad_is_not_repeated_in_a_busy_loop() -> None:
     api = ApiWithoutNads()
     named = {"namespace": "shop", "name": "lan"}
     config = network("macvlan", "lan", macvlan={"master": ["ens3"]})
@@ -149,8 +149,8 @@ class ApiWithEvents(ScriptedApi):
         return body
 
 
-async def test_a_network_with_an_unknown_field_gets_an_event_that_names_it_and_no_nad() -> None:
-    """The CRD of another version of Spiderpool may accept fields that we do not know."""
+async def test_a_network_with_an_unknown_field_gets_an_event_and_no_nad() -> None:
+    """The CRD of another version of Spiderpool may accept more fields than Orbweaver."""
     api = ApiWithEvents()
     config = network("macvlan", "lan", macvlan={"master": ["ens3"], "mastr": ["ens4"]})
     config["metadata"] |= {"namespace": "shop", "name": "lan", "uid": "u1"}
@@ -168,7 +168,7 @@ async def test_a_network_with_an_unknown_field_gets_an_event_that_names_it_and_n
 
 
 class ApiWithoutCidrs(ScriptedApi):
-    """An API in which no source has CIDRs; the first three writes of a status fail."""
+    """An API without CIDRs, in which the first three writes of a status fail."""
 
     def __init__(self) -> None:
         super().__init__()
