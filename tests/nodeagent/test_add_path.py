@@ -1,7 +1,6 @@
-"""An ADD passes few functions from the socket to the allocator, and their names differ.
+"""An ADD passes few functions from the socket to the allocator.
 
-The test counts the interpreter's frames (calls of functions). Each call takes time, and a reader of
-the code has to follow it.
+Each call takes time, and a reader of the code has to follow each call.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tests.support.agent_harness import AgentHarness
 FRAMES_MAX = 8
 
 
-async def test_an_add_reaches_the_allocator_in_few_frames_with_one_request(
+async def test_an_add_reaches_the_allocator_in_few_frames_with_one_request_object(
     agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames: list[FrameType] = []
@@ -35,7 +34,7 @@ async def test_an_add_reaches_the_allocator_in_few_frames_with_one_request(
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 
-    # The last frame is that of a helper of ``allocate``, which calls ``decide_add``.
+    # The last frame belongs to a helper of ``allocate`` that calls ``decide_add``.
     names = [frame.f_code.co_name for frame in frames]
     assert (names[0], names[-2]) == ("serve_frame", "allocate")
     assert len(names[:-1]) <= FRAMES_MAX

@@ -1,6 +1,6 @@
-"""Start, readiness, drain and fencing of an agent, and its ownership of sockets.
+"""Start, readiness, drain and fencing of an agent.
 
-Error codes: 11 is CNI's "try again later"; 131 is the project's, for a fenced agent.
+Error code 11 is CNI's "try again later". Error code 131 is Orbweaver's, for a fenced agent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PROBES = ("startup", "readiness", "liveness")
 
 
 class SlowStore(FaultyStore):
-    """A store whose commits wait while ``may_commit`` is not set; the first sets ``waiting``."""
+    """Commits wait until ``may_commit`` is set; ``waiting`` is set once a commit waits."""
 
     def __init__(self, store: KeyValueStore) -> None:
         super().__init__(store)
@@ -265,7 +265,7 @@ async def test_at_its_deadline_a_request_ends_without_a_claim(
     assert slow_node.process.parts.runner.under_way == 0
 
 
-async def test_a_missed_deadline_has_its_own_error() -> None:
+async def test_a_missed_deadline_raises_deadline_exceeded() -> None:
     with pytest.raises(DeadlineExceeded, match="not done within"), RequestRunner().admit(0.001):
         await asyncio.Event().wait()
 
@@ -350,7 +350,7 @@ async def test_a_port_in_use_is_reported_with_the_name_of_its_setting(
         ({"SPIDERPOOL_NODE_NAME": "a/b"}, 2, "SPIDERPOOL_NODE_NAME 'a/b' is not a name"),
     ],
 )
-def test_settings_that_cannot_be_used_end_the_process_with_an_error_that_names_them(
+def test_an_invalid_setting_ends_the_process_with_an_error_that_names_the_setting(
     variables: dict[str, str], code: int, text: str, short_path: Path
 ) -> None:
     done = subprocess.run(
@@ -404,4 +404,4 @@ async def status_of_first_add(path: str, process: subprocess.Popen[bytes]) -> in
                 return (await exchange(path, request)).status
             except OSError:
                 await asyncio.sleep(0.02)
-    raise AssertionError("the process ended")
+    raise AssertionError("the process ended before it answered an ADD")

@@ -17,7 +17,7 @@ NO_TIMEOUT = None
 
 
 class RecordingEvent(threading.Event):
-    """An event that records the timeout of each wait; the first wait sets ``begun``."""
+    """Records the timeout of each wait; ``begun`` is set once a wait has begun."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def test_the_thread_of_the_plugins_log_sleeps_until_there_is_a_line(short_path: 
     assert [json.loads(line)["number"] for line in path.read_text().splitlines()] == [1]
 
 
-async def test_the_framed_socket_checks_deadlines_only_while_there_are_callers(
+async def test_the_framed_socket_checks_deadlines_only_while_callers_are_connected(
     agent: AgentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, path = agent.process.parts.framed, agent.process.settings.framed_socket_path

@@ -1,7 +1,7 @@
-"""The agent on a real etcd, and while etcd does not answer.
+"""The agent on a real etcd, also while etcd does not answer.
 
-Error codes: 11 and 50 are CNI's "try again later" and "plugin not available"; 110 and 131 are the
-project's, for a full pool and for a fenced agent.
+Error codes of CNI: 11 (try again later) and 50 (plugin not available). Error codes of Orbweaver:
+110 (the pool is full) and 131 (the agent is fenced).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WAIT_S = DEADLINE_S
 
 @pytest.fixture
 async def etcd_node(etcd: EtcdCluster, settings: Settings) -> AsyncIterator[AgentHarness]:
-    """An agent with its own cluster name, so that tests share only the etcd process."""
+    """An agent with a unique cluster name, so that tests share no keys in etcd."""
     store = EtcdStore(EtcdSettings(etcd.endpoints))
     cluster = f"c{os.urandom(4).hex()}"
     async with running(settings._replace(cluster=cluster), store) as node:
@@ -39,12 +39,12 @@ async def etcd_node(etcd: EtcdCluster, settings: Settings) -> AsyncIterator[Agen
 
 
 def limited(files_max: tuple[int, int] | None) -> list[str]:
-    """A command prefix that sets soft and hard limits of open files."""
+    """A command prefix that sets the soft and the hard limit of open files."""
     return [] if files_max is None else ["prlimit", f"--nofile={files_max[0]}:{files_max[1]}"]
 
 
 class AgentProcess:
-    """The daemon in a process of its own, as an operator starts it."""
+    """The agent's daemon in a separate process."""
 
     def __init__(
         self,
@@ -75,7 +75,6 @@ class AgentProcess:
             )
 
     async def until_ready(self) -> None:
-        """Wait until the readiness probe of the daemon passes."""
         async with asyncio.timeout(WAIT_S):
             while True:
                 assert self.process.poll() is None, self.log.read_text()
@@ -87,7 +86,6 @@ class AgentProcess:
                 await asyncio.sleep(0.02)
 
     async def call(self, request: bytes) -> Reply:
-        """Send a request to the daemon's framed socket and return the reply."""
         return await exchange(f"{self.socket}.fast", request)
 
     def terminate(self) -> int:
@@ -167,7 +165,7 @@ async def test_the_daemon_serves_until_sigterm(
     assert json.loads(daemon.log.read_text().splitlines()[0])["msg"] == "ready"
 
 
-async def test_of_two_daemons_with_one_name_the_first_ends_fenced(
+async def test_a_second_daemon_with_the_same_node_name_fences_the_first_daemon(
     etcd: EtcdCluster, etcd_node: AgentHarness, short_path: Path, processes: list[AgentProcess]
 ) -> None:
     cluster = etcd_node.process.settings.cluster
@@ -185,7 +183,7 @@ async def test_of_two_daemons_with_one_name_the_first_ends_fenced(
     served = await second.call(request)
 
     assert refused.error["code"] == 131
-    assert exit_code == 3, "that of a fenced agent"
+    assert exit_code == 3, "the exit code of a fenced agent"
     assert "fenced" in first.log.read_text()
     assert served.status == 0
     assert len(await etcd_node.claims()) == 1
@@ -220,7 +218,7 @@ async def test_an_agent_serves_again_after_a_crash_of_etcd(
         await store.close()
 
 
-async def test_no_delete_succeeds_without_a_release_while_etcd_does_not_answer(
+async def test_deletes_fail_and_release_nothing_while_etcd_does_not_answer(
     tmp_path: Path, settings: Settings
 ) -> None:
     names = [f"web-{number}" for number in range(20)]
@@ -231,7 +229,7 @@ async def test_no_delete_succeeds_without_a_release_while_etcd_does_not_answer(
             await asyncio.gather(*map(node.add, names))
             (member,) = etcd.members
             member.kill()
-            node.process.parts.runner._requests_max = 5  # fewer than the DELs
+            node.process.parts.runner._requests_max = 5  # fewer than the number of DELs
             replies = await asyncio.gather(*(node.call("DEL", name) for name in names))
             etcd.restart(member)
             await until_adds_are_served(node)

@@ -1,4 +1,4 @@
-"""A failure at any step of start or stop closes everything that was opened."""
+"""If a step of start or stop fails, the agent still closes everything that it has opened."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ STARTS: dict[str, Break] = {
     "view": failing_part("view", "start"),
 }
 
-# Step of a stop -> the part and its method that the step calls.
+# Step of a stop -> a part of the agent, and the method of the part that the step calls.
 STOPS: dict[str, tuple[str, str]] = {
     "plugin log": ("plugin_log", "close"),
     "writer": ("writer", "close"),
@@ -104,14 +104,14 @@ STOPS: dict[str, tuple[str, str]] = {
 
 
 class OpenResources:
-    """The resources that this process has opened since the object was created."""
+    """Finds resources that this process has opened since the object was created."""
 
     def __init__(self) -> None:
         self.descriptors = open_descriptors()
         self.threads = set(threading.enumerate())
 
     def new(self) -> list[str]:
-        """New descriptors, threads and tasks."""
+        """The names of new descriptors, threads and tasks."""
         tasks = [task.get_name() for task in asyncio.all_tasks() if task.get_coro() is not None]
         ours = asyncio.current_task()
         assert ours is not None
@@ -150,13 +150,13 @@ async def test_a_start_that_fails_leaves_nothing_open(
     assert open_resources.new() == []
     assert not Path(settings.framed_socket_path).exists()
     assert not Path(settings.socket_path).exists()
-    async with running(settings, memory_store) as node:  # its names and sockets are free
+    async with running(settings, memory_store) as node:  # node name and sockets are free
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         assert await node.add() == ["10.6.0.10/24"]
 
 
 @pytest.mark.parametrize("name", STOPS)
-async def test_after_a_failed_shutdown_step_the_other_steps_run(
+async def test_a_stop_with_a_failed_step_leaves_nothing_open(
     name: str,
     settings: Settings,
     memory_store: MemoryStore,

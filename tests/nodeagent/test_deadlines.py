@@ -26,9 +26,9 @@ async def test_a_delete_has_at_least_the_deadline_of_an_add(
     settings: Settings,
     store: MemoryStore,
 ) -> None:
-    """With a shorter deadline the DEL would succeed, and the ADD would allocate afterwards.
+    """Nothing would release the addresses of an ADD that ends after the DEL.
 
-    With networks of a provider, which binds addresses, an ADD has more time.
+    An ADD has more time if a provider binds addresses (``networks``).
     """
     networks: Any = object() if has_networks else None
     agent = Agent(settings, store, sources=AgentSources(networks=networks))
@@ -39,7 +39,7 @@ async def test_a_delete_has_at_least_the_deadline_of_an_add(
     assert (handlers.add.deadline_s > ADD_DEADLINE_S) == has_networks
 
 
-async def test_an_agent_ends_though_a_request_does_not(
+async def test_an_agent_ends_while_a_request_hangs(
     agent: AgentHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside = asyncio.Event()
@@ -54,13 +54,13 @@ async def test_an_agent_ends_though_a_request_does_not(
     await inside.wait()
 
     await agent.process.parts.http.close()
-    async with asyncio.timeout(20):  # supervisors wait 30 s for the process to end
+    async with asyncio.timeout(20):  # terminationGracePeriodSeconds of the agent is 30
         await agent.process.parts.http.end()
     assert await reader.read() == b""
     writer.close()
 
 
-async def test_after_a_cancelled_call_etcd_counts_as_unanswered(
+async def test_the_watchdog_counts_a_cancelled_call_to_etcd_as_unanswered(
     memory_store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watchdog = StoreWatchdog()
@@ -75,7 +75,7 @@ async def test_after_a_cancelled_call_etcd_counts_as_unanswered(
     assert watchdog.is_unanswered
 
 
-async def test_a_time_out_of_the_work_itself_is_not_reported_as_the_deadline() -> None:
+async def test_a_timeout_error_of_the_work_is_not_reported_as_a_missed_deadline() -> None:
     with pytest.raises(TimeoutError, match="Connection timed out"), RequestRunner().admit(30.0):
         raise TimeoutError(ETIMEDOUT, "Connection timed out")
 
@@ -92,8 +92,8 @@ async def test_a_request_that_is_cancelled_before_its_deadline_stays_cancelled()
         await task
 
 
-async def test_a_request_that_ends_early_does_not_end_later_requests() -> None:
-    """All requests share the timer that the first request has set."""
+async def test_a_request_ends_at_its_deadline_after_an_earlier_request_has_ended() -> None:
+    """All requests share the timer that the first request sets."""
     runner, end_of_first = RequestRunner(), asyncio.Event()
 
     async def work(end: asyncio.Event) -> None:

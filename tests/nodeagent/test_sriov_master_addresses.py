@@ -1,4 +1,4 @@
-"""The master of a virtual function, the link of its physical function, is read from the kernel.
+"""The master of a virtual function is the link of the physical function.
 
 A link that is not a virtual function has no master.
 """
@@ -21,7 +21,7 @@ from tests.support.emulation import needs_driver_ioctls
 
 @pytest.fixture
 def namespace() -> Iterator[Path]:
-    """A network namespace with the bridge net1; a bridge's driver names its bus as "N/A"."""
+    """A network namespace with the bridge net1."""
     name = f"ow-master-{uuid.uuid4().hex[:8]}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     subprocess.run(["ip", "-n", name, "link", "add", "net1", "type", "bridge"], check=True)
@@ -30,7 +30,7 @@ def namespace() -> Iterator[Path]:
 
 
 @needs_driver_ioctls
-def test_the_driver_of_a_link_in_a_namespace_names_its_bus(
+def test_bus_device_returns_n_a_for_a_bridge_in_another_namespace(
     executor: NetnsExecutor, namespace: Path
 ) -> None:
     with NetworkNamespace.open(str(namespace)) as held:
@@ -52,7 +52,7 @@ def own_namespace() -> Path:
     return Path("/proc/thread-self/ns/net").readlink()
 
 
-def test_the_physical_function_of_a_vf_names_the_master(tmp_path: Path) -> None:
+def test_the_master_of_a_vf_is_the_link_of_the_physical_function(tmp_path: Path) -> None:
     device = tmp_path / "bus/pci/devices/0000:03:10.0"
     links = tmp_path / "bus/pci/devices/0000:03:00.0/net"
     (links / "ens3f0").mkdir(parents=True)
@@ -78,14 +78,14 @@ async def test_the_master_of_an_unknown_link_is_none(
     assert await master_addresses(executor, str(namespace), interface) is None
 
 
-async def test_a_link_that_is_no_vf_and_a_deleted_namespace_have_no_master(
+async def test_a_link_that_is_not_a_vf_and_a_link_in_a_deleted_namespace_have_no_master(
     executor: NetnsExecutor, namespace: Path
 ) -> None:
     assert await master_addresses(executor, str(namespace), "net1") is None
     assert await master_addresses(executor, "/run/netns/gone", "net1") is None
 
 
-async def test_a_fifo_instead_of_a_namespace_has_no_master_and_does_not_block(
+async def test_a_lookup_in_a_fifo_instead_of_a_namespace_does_not_block(
     executor: NetnsExecutor, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "netns")

@@ -1,7 +1,6 @@
-"""Packed structures have the layout of the kernel's headers, on each architecture.
+"""The formats of packed structures have the layout of the structures in the kernel's headers.
 
-A C source asserts the size of every structure and the offset and size of every packed field. It is
-compiled for this machine, and for arm64 if that compiler is installed.
+A C compiler checks sizes and offsets for this machine, and for arm64 if ``ARM64_COMPILER`` exists.
 """
 
 from __future__ import annotations
@@ -36,16 +35,16 @@ HEADERS = (
     "asm/unistd.h",
 )
 UCRED = "struct ucred { int pid, uid, gid; };\n"
-"""A structure of unix(7), whose header cannot be included together with the kernel's."""
+"""The structure of unix(7). The header with ``ucred`` conflicts with the kernel's headers."""
 
 CODE = re.compile(r"(\d*)([a-zA-Z])")
 
 
 class Layout(NamedTuple):
-    """A format, the structure that it packs, and the structure's field for each format character.
+    """A format, a C structure (``kind``), and the C field of each format character.
 
-    A star marks a field that is packed in part; a dash marks a bit field, which has no offset in C.
-    A structure of variable length, or with an array at its end, is packed in part.
+    ``name*``: only the start of the field is packed. ``-``: a bit field, which has no offset in C.
+    ``whole`` is False if only the start of the structure is packed.
     """
 
     format: struct.Struct
@@ -168,7 +167,7 @@ LAYOUTS = (
 
 
 def offsets_and_sizes(format_: str) -> Iterator[tuple[int, int]]:
-    """The offset and size of each code of a format, without padding."""
+    """The offset and size of each format character, except padding."""
     byte_order, codes = format_[0], format_[1:]
     done = byte_order
     for match in CODE.finditer(codes):
@@ -182,10 +181,10 @@ def offsets_and_sizes(format_: str) -> Iterator[tuple[int, int]]:
 
 
 def statements(layout: Layout) -> Iterator[str]:
-    """The assertions for the compiler."""
+    """The C conditions that must be true."""
     names = layout.fields.split()
     packed = list(offsets_and_sizes(layout.format.format))
-    assert len(names) == len(packed), f"{layout.kind}: a field for each code"
+    assert len(names) == len(packed), f"{layout.kind}: expected {len(packed)} fields"
     if layout.whole:
         yield f"sizeof({layout.kind}) == {layout.format.size}"
     for name, (offset, size) in zip(names, packed, strict=True):
@@ -227,7 +226,7 @@ def platform_of(compiler: str) -> str:
     return target.stdout.partition("-")[0]
 
 
-def test_a_format_without_the_padding_of_its_structure_is_found() -> None:
+def test_a_format_of_the_wrong_size_fails_the_check() -> None:
     wrong = Layout(
         struct.Struct("=IIIII"),
         "struct nlmsghdr",
@@ -239,7 +238,7 @@ def test_a_format_without_the_padding_of_its_structure_is_found() -> None:
     assert "sizeof(struct nlmsghdr) == 20" in done.stderr
 
 
-def test_every_format_for_the_kernel_is_compared() -> None:
+def test_every_format_for_the_kernel_is_in_layouts() -> None:
     modules = (
         calls,
         codec,
@@ -251,7 +250,7 @@ def test_every_format_for_the_kernel_is_compared() -> None:
         session,
         unix_sockets,
     )
-    # Formats of single numbers, which are no structures of the kernel.
+    # Formats of single numbers are not structures of the kernel.
     numbers_only = {
         "U16",
         "U32",

@@ -2,9 +2,8 @@
 
     ORBWEAVER_SYSFS=DIRECTORY python -m tests.nodes.agent_with_card --config-path FILE
 
-DIRECTORY is a tree of files that has the form of /sys; tests/nodes/card_node.py writes it.
-``Card`` replaces the kernel in two places: it handles the agent's writes to /sys and the netlink
-requests for virtual functions.
+tests/nodes/card_node.py writes DIRECTORY, a simulated /sys. ``Card`` handles the agent's writes to
+/sys, and the netlink requests for virtual functions.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ def install_card() -> None:
     """Replace the agent's access to /sys and to virtual functions by the simulated card."""
     cards: list[Card] = []
 
-    # The agent accesses /sys first. ``Card`` is a subclass of ``Sysfs``, and it also has the
-    # methods of ``KernelVfLinks``, so one card serves both.
+    # The agent creates ``Sysfs`` before ``KernelVfLinks``. One card replaces both.
     def create_card(root: Path) -> Card:
         cards.append(Card(root, CARD_TREE))
         return cards[-1]

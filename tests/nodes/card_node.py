@@ -1,7 +1,7 @@
 """A node with a simulated card that has virtual functions and RDMA; kubelet and Multus are real.
 
 ``tests/nodeagent/sriov/cards.py`` writes the card's /sys. The card's character devices are copies
-of /dev/null in a private /dev of the node. The CNI plugin ``sriov`` is a script that records its
+of /dev/null in a private /dev of the node. The CNI plugin ``sriov`` is a script that records the
 configuration and then creates a macvlan interface.
 """
 
@@ -42,7 +42,7 @@ conf=$(cat)
 printf '%s %s\\n' "$CNI_COMMAND" "$conf" >>{calls}
 printf '%s' "$conf" | sed 's/"type":"sriov"/"type":"macvlan","master":"eth0"/' | {macvlan}
 """
-"""The plugin ``sriov``: records the call, then runs macvlan on the node's only NIC instead."""
+"""The plugin ``sriov``: records the call, then runs macvlan on the node's only NIC."""
 
 PRIVATE_DEV: Final = """
 mkdir /run/dev /run/dev-work
@@ -53,15 +53,15 @@ for name in rdma_cm uverbs0 umad0 issm0 uverbs1 umad1 issm1 uverbs2 umad2 issm2;
 done
 ln -s {kubelet}/pod-resources /var/lib/kubelet/pod-resources
 """
-"""A script for the node's mount namespace: creates RDMA device files, and links the directory where
-the agent expects kubelet's pod-resources socket to the directory of this kubelet."""
+"""A script for the node's mount namespace: creates RDMA device files, and links kubelet's default
+pod-resources directory to the directory of the node's kubelet."""
 
 
 class CardNode:
     """A context manager that gives a node the card, and an agent that applies SR-IOV policies.
 
-    ``archive``: where the image for the tests' Pods is written. At the end the agent runs without
-    the card again. Files and CRDs stay, because other tests do not use them.
+    ``archive``: the file to which the image of the tests' Pods is written. At the end the agent
+    runs without the card. Files and CRDs stay, because other tests do not use them.
     """
 
     def __init__(self, cluster: KubernetesCluster, node: str, archive: Path) -> None:
@@ -95,7 +95,7 @@ class CardNode:
         restart_agent_with_conf(self._cluster, self._name, CONF_WITH_DEVICE_PLUGIN)
 
     def plugin_configurations(self, verb: str) -> list[dict[str, Any]]:
-        """The configurations that ``sriov`` got with this CNI command, oldest first."""
+        """The configurations that ``sriov`` got with the CNI command ``verb``, oldest first."""
         lines = (line.split(maxsplit=1) for line in (self._here / "calls").read_text().splitlines())
         return [json.loads(conf) for command, conf in lines if command == verb]
 
@@ -134,7 +134,7 @@ class CardNode:
         return tuple(self._node.containerd.with_mounts("env", *variables, *program))
 
     def _conf_with_sriov(self) -> str:
-        """The agent's conf.yml: the chart's, with SR-IOV and the shared RDMA device."""
+        """The chart's conf.yml with SR-IOV and the shared RDMA device."""
         shared_device = {
             "resourceName": SHARED_RESOURCE,
             "rdmaHcaMax": SHARING_PODS,

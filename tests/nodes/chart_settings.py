@@ -1,9 +1,8 @@
-"""The chart's settings of agents and controllers: variables and conf.yml, from a golden file.
+"""The chart's settings of agents and controllers: variables and conf.yml.
 
-The golden file is the chart rendered with its default values. Agents and controllers of this folder
-run with these settings, so a setting that is missing in the chart is missing here too. The tests
-set their own values for etcd's endpoints, the API server (a kubeconfig) and the webhooks'
-certificate.
+The settings come from a golden file: the chart rendered with default values. Agents and controllers
+of this folder run with these settings, so tests fail if the chart lacks a necessary setting. Tests
+set the endpoints of etcd, the kubeconfig and the webhooks' certificate themselves.
 """
 
 from __future__ import annotations

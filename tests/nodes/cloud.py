@@ -1,8 +1,7 @@
-"""A cloud for the cluster: a fake network provider, and a controller that uses it and its webhooks.
+"""A cloud for the cluster: a fake network provider, and a controller that uses the provider.
 
-This controller replaces the cluster's first controller while the context is active. Provider and
-webhooks listen on the loopback of the fabric's network namespace, where controller and API server
-run.
+Provider and webhooks listen on the loopback of the fabric's network namespace, where controller and
+API server run.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ WEBHOOKS_API_PATH: Final = "/apis/admissionregistration.k8s.io/v1"
 
 
 class Cloud:
-    """A context manager that runs provider, controller and webhooks.
+    """A context manager that runs a provider and a controller with webhooks.
 
-    ``slots``: the number of ``sub-eni`` slots of a node. ``provider`` serves in a separate thread;
-    the provider's state may be read from any thread.
+    The controller replaces the cluster's first controller. ``slots``: ``sub-eni`` slots of a node.
+    ``provider`` runs in a separate thread; any thread may read the provider's state.
     """
 
     def __init__(self, cluster: KubernetesCluster, slots: int) -> None:
@@ -67,10 +66,7 @@ class Cloud:
         self._stack.close()
 
     def create_network(self, name: str) -> None:
-        """Create a network whose addresses the provider binds.
-
-        The master is ``lo``, because every node has this interface.
-        """
+        """Create a network whose addresses the provider binds; every node has the master ``lo``."""
         vlan = {"master": ["lo"], "vlanMode": "auto"}
         manifest: Object = {
             "apiVersion": API_VERSION,

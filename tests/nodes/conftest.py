@@ -1,7 +1,6 @@
-"""Successive tests of this folder share one cluster. A fixture cleans it after each test.
+"""Successive tests of this folder share one cluster, which a fixture cleans after each test.
 
-The cluster ends when the next test of the worker process is in another folder, because an idle
-cluster takes a tenth of a core.
+The cluster ends before a test of another folder, because an idle cluster takes a tenth of a core.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ CLUSTER_PROGRAMS = (
 
 @pytest.fixture(scope="session")
 def cluster_can_run() -> None:
-    """Skip the tests, with the reason, where a cluster cannot run on this machine."""
+    """Skip the tests on a machine that cannot run a cluster."""
     require_containers()
     if absent := missing_programs(*CLUSTER_PROGRAMS):
         pytest.skip(needs(KUBELET, f"no {' and no '.join(absent)} in {KUBERNETES_PROGRAMS}"))
@@ -49,9 +48,9 @@ class SharedCluster:
         return self._running
 
     def end(self) -> None:
-        """Check and stop the cluster; does nothing if it does not run."""
+        """Verify and stop the cluster; does nothing if no cluster runs."""
         self._running = None
-        self._stack.close()  # calls KubernetesCluster.verify, then stops the cluster
+        self._stack.close()
 
 
 SHARED: Final = SharedCluster()
@@ -72,7 +71,7 @@ def running(cluster_can_run: None) -> KubernetesCluster:
 
 @pytest.fixture
 def cluster(running: KubernetesCluster) -> Iterator[KubernetesCluster]:
-    """The running cluster; restored and without workloads and pools after the test."""
+    """The running cluster; after the test, nodes are restored and test objects are deleted."""
     yield running
     running.restore_nodes()
     running.delete_objects()

@@ -1,9 +1,8 @@
 """The control plane: an API server, a controller manager and a scheduler in the fabric's namespace.
 
-The fabric is the laboratory's simulated network. Nodes reach the API server through the fabric.
-Clients have only their permissions of production (kubelets as nodes, agent and controller by
-docs/reference/rights.md), so a missing permission fails a test. The audit log has the requests of
-agent and controller.
+The fabric is the laboratory's simulated network. Kubelets, agents and controllers have only the
+permissions of production (docs/reference/rights.md), so a missing permission fails a test. The
+audit log has the requests of agents and controllers.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ T = TypeVar("T")
 NODE_NAMES: Final = ("node-a", "node-b")
 
 EVICTED_AFTER_S: Final = 2
-"""Seconds before Pods of an unreachable node are evicted; Kubernetes waits five minutes."""
+"""Seconds before Pods of an unreachable node are evicted; Kubernetes' default is 300."""
 
 LOST_AFTER_S: Final = 6
 """Seconds without a heartbeat after which a node is unreachable."""
@@ -47,9 +46,9 @@ USERS: Final = {  # user -> group
 
 
 class FabricHome:
-    """The place where ``ApiServer`` runs: the fabric's namespace, with the laboratory's etcd.
+    """Places ``ApiServer`` in the fabric's namespace, with the laboratory's etcd.
 
-    Processes with a command of ``inside`` end with the laboratory.
+    Processes started with commands of ``inside`` end with the laboratory.
     """
 
     def __init__(self, laboratory: Laboratory) -> None:
@@ -67,7 +66,7 @@ class FabricHome:
         self._executor.close()
 
     def inside(self, command: Sequence[str]) -> list[str]:
-        """The command that runs another command in the fabric's namespace."""
+        """A command that runs ``command`` in the fabric's namespace."""
         with_mark = ["env", f"{LABORATORY_VARIABLE}={self._laboratory.identity}", *command]
         ending_with_parent = ["setpriv", "--pdeathsig", "KILL", "--", *with_mark]
         return self._laboratory.fabric.namespace.inside(ending_with_parent)
@@ -78,7 +77,7 @@ class FabricHome:
 
 
 class ControlPlane:
-    """The control plane; entering it starts it."""
+    """A context manager that runs the control plane."""
 
     def __init__(
         self, laboratory: Laboratory, flags: Mapping[str, object] = MappingProxyType({})

@@ -26,9 +26,9 @@ HEALTH_PORT: Final = 5720
 
 
 def controller_pod(cluster: KubernetesCluster, node: str) -> Object:
-    """A Pod in the node's network namespace, with the controller's readiness probe.
+    """A Pod with ``hostNetwork``, the controller's readiness probe and the controller's labels.
 
-    It has the labels by which ``kubectl orb`` finds a controller.
+    ``kubectl orb`` finds controllers by these labels.
     """
     kubeconfig = cluster.server.kubeconfig_of(CONTROLLER_ACCOUNT)
     directories = list(_host_directories(kubeconfig.parent))
@@ -87,7 +87,7 @@ def _spec(container: dict[str, Any], node: str, directories: list[Path]) -> dict
 
 
 def _host_directories(kubeconfig: Path) -> Iterator[Path]:
-    """The existing directories that a controller needs; none is inside another one."""
+    """The existing directories that a controller needs, without nested directories."""
     required = [
         *map(Path, SYSTEM_DIRECTORIES),
         Path(sys.base_prefix),

@@ -1,9 +1,8 @@
 """Runs the guides of docs/guides, on a cluster that has what the guides assume.
 
-Each node has Multus, an overlay network and the image ``busybox`` (the machine's busybox). A bridge
-on each node takes the place of an overlay such as Calico or Cilium: Pods that name no other default
-network get ``eth0`` from the bridge. Pools allocate their lowest free address, so that a guide
-prints the same addresses each time.
+Each node has Multus, the image ``busybox``, and a bridge in place of an overlay such as Calico.
+A Pod gets ``eth0`` from the bridge unless the Pod names another default network. Pools allocate the
+lowest free address, so that a guide prints the same addresses each time.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from tests.support.kubernetes import KUBERNETES_PROGRAMS
 
 GUIDES_FOLDER: Final = PROJECT_ROOT / "docs" / "guides"
 SHARED_GUIDE: Final = GUIDES_FOLDER / "before-you-begin.md"
-"""The guide that all other guides need: executed before the first guide, undone after the last."""
+"""All other guides need this guide: it is executed first and undone last."""
 
 NAMESPACE: Final = "default"
 """The namespace in which guides work."""
@@ -55,7 +54,7 @@ POLL_S: Final = 0.2
 """Seconds between two tries of a step."""
 
 SETTLED_S: Final = 1.5
-"""A step runs twice, this many seconds apart; equal outputs are written into the page."""
+"""Seconds between two runs of a step. Equal outputs of the runs are written into the page."""
 
 STEP_S_MAX: Final = 90.0
 """Seconds after which one execution of a step is killed."""
@@ -77,7 +76,7 @@ COLLECTIONS: Final = (
 class GuideRunner:
     """Executes the steps of guides as a user would.
 
-    ``writes_pages``: write the outputs into the pages, instead of comparing them with the pages.
+    ``writes_pages``: whether outputs are written into the pages instead of compared with the pages.
     """
 
     def __init__(self, cluster: KubernetesCluster, *, writes_pages: bool) -> None:
@@ -90,7 +89,7 @@ class GuideRunner:
         }
 
     def execute_and_undo(self, page: Page) -> set[str]:
-        """Execute a page and undo it; return the objects that it has left or deleted.
+        """Execute and undo a page; return the objects that the page has left or deleted.
 
         Fails if a step does not print the output on the page.
         """
@@ -126,10 +125,10 @@ class GuideRunner:
         }
 
     def _run_until_shown(self, step: Step) -> str:
-        """Run one step; repeat it until it prints the output on the page, as users do.
+        """Repeat a step until it prints the output on the page; return the printed output.
 
-        If the page shows no output, the step must succeed. If the page shows an output, the step
-        may fail. Output that varies between runs, such as ages, is not compared.
+        A step without output on the page must succeed. Output that varies between runs, such as
+        ages, is not compared.
         """
         deadline = time.monotonic() + WAIT_S_MAX
         expected = None if step.output is None else comparable_lines(step.output)
@@ -201,8 +200,8 @@ def conf_of_guides(node: KubeNode) -> str:
 def install_overlay_plugin(plugins: Path, number: int) -> None:
     """Install the plugin ``overlay``: a script that calls ``bridge`` with a fixed configuration.
 
-    The script does not use the configuration that Multus passes, because on DEL the ranges of
-    host-local are missing there. ``number``: the node's number, part of the subnet of its Pods.
+    The configuration of Multus is not used, because Multus omits the ranges of host-local on DEL.
+    ``number``: the node's number, part of the Pods' subnet.
     """
     ipam = {
         "type": "host-local",

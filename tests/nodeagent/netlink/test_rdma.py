@@ -1,4 +1,4 @@
-"""RDMA netlink requests and the answers of a real kernel, as recorded, byte by byte."""
+"""RDMA netlink requests equal recorded bytes, and recorded answers of a real kernel are parsed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ RECORDED = Path(__file__).parent / "recorded/rdma.txt"
 GUID = 0x505400FFFE123456
 DEVICE = RdmaDevice(0, "rxe0", GUID, GUID)
 NETNS = 4
-"""The descriptor of the recorded move."""
+"""The descriptor of the target namespace in the recorded move."""
 
 
 def exchanges() -> dict[str, list[str]]:
-    """Name -> the lines of one exchange."""
+    """Name of an exchange -> lines of the requests (``>``) and of the answers (``<``)."""
     name, lines_by_name = "", dict[str, list[str]]()
     for line in RECORDED.read_text().splitlines():
         if line.startswith(("> ", "< ")):
@@ -73,11 +73,11 @@ def play() -> Iterator[Play]:
     assert [kernel.unexpected for kernel in kernels] == [[] for _ in kernels]
 
 
-def test_the_rdma_mode_is_read_from_the_systems_settings(play: Play) -> None:
+def test_exclusive_is_true_only_in_exclusive_mode(play: Play) -> None:
     assert (play("mode shared").exclusive(), play("mode exclusive").exclusive()) == (False, True)
 
 
-def test_the_rdma_mode_is_set_when_there_is_no_other_namespace(play: Play) -> None:
+def test_set_exclusive_fails_while_another_namespace_exists(play: Play) -> None:
     play("exclusive").set_exclusive(exclusive=True)
 
     with pytest.raises(OSError, match="busy") as refused:
@@ -90,8 +90,7 @@ def test_rdma_devices_and_their_ports_are_read(play: Play) -> None:
     assert play("ports").ports(DEVICE) == [RdmaPort(1, "eth0")]
 
 
-def test_moving_a_device_that_its_driver_cannot_move_is_refused(play: Play) -> None:
-    """The recorded device is soft RoCE, whose driver cannot move its devices."""
+def test_move_raises_oserror_if_the_driver_cannot_move_devices(play: Play) -> None:
     with pytest.raises(OSError, match="not supported") as refused:
         play("move").move(DEVICE, NETNS)
     assert refused.value.errno == EOPNOTSUPP

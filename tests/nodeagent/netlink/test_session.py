@@ -1,6 +1,6 @@
 """A netlink session writes links, addresses, routes, rules and neighbours, and lists them.
 
-The kernel is real. Some tests lose or change its answers.
+The kernel is real. Some tests drop or change answers of the kernel.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.netns
 NEAR_MAC = bytes.fromhex("021122334455")
 FAR_MAC = bytes.fromhex("0a0102030405")
 CHANGES: Final = 50
-"""How often addresses are added and deleted while others are listed."""
+"""Times that the temporary addresses are added and deleted during the listings."""
 
 
 def address(text: str) -> Address:
@@ -55,12 +55,12 @@ def prefix(text: str) -> Cidr:
 
 @pytest.fixture
 def veth(session: NetlinkSession, other: NamedNamespace) -> Link:
-    """A veth whose far end is in the other namespace."""
+    """The veth ``near``; the peer ``far`` is in the namespace ``other``."""
     with NetworkNamespace.open(str(other.path)) as far:
-        expected = requests.add_veth(
+        request = requests.add_veth(
             VethEnd("near", NEAR_MAC), VethEnd("far", FAR_MAC), mtu=1400, far_netns_fd=far.fd
         )
-        session.apply([expected])
+        session.apply([request])
     found = session.link("near")
     assert found is not None
     return found
@@ -82,7 +82,9 @@ def test_a_veth_pair_is_created_with_its_peer_in_the_other_namespace(
 
 
 @pytest.mark.parametrize("text", ["10.9.0.7", "fd00:9::7"])
-def test_an_added_address_is_listed(session: NetlinkSession, veth: Link, text: str) -> None:
+def test_an_address_is_listed_until_it_is_deleted(
+    session: NetlinkSession, veth: Link, text: str
+) -> None:
     expected = LinkAddress(veth.ifindex, address(text), 24, flags=n.IFA_F_NODAD)
     session.apply([requests.add_address(expected)])
     (listed,) = [
@@ -99,11 +101,11 @@ def test_an_added_address_is_listed(session: NetlinkSession, veth: Link, text: s
 
 
 @pytest.mark.parametrize(
-    ("own_address", "gateway", "beyond"),
+    ("own_address", "gateway", "destination"),
     [("10.9.0.7", "10.9.0.1", "10.20.0.0/16"), ("fd00:9::7", "fd00:9::1", "fd00:20::/48")],
 )
-def test_added_routes_are_listed(
-    session: NetlinkSession, veth: Link, own_address: str, gateway: str, beyond: str
+def test_routes_are_listed_until_they_are_deleted(
+    session: NetlinkSession, veth: Link, own_address: str, gateway: str, destination: str
 ) -> None:
     family = address(own_address).family
     session.apply(
@@ -119,7 +121,7 @@ def test_added_routes_are_listed(
         KernelRoute(
             host_prefix(address(gateway)), veth.ifindex, table=500, scope=scope, metric=metric
         ),
-        KernelRoute(prefix(beyond), veth.ifindex, address(gateway), 500, metric=metric),
+        KernelRoute(prefix(destination), veth.ifindex, address(gateway), 500, metric=metric),
         KernelRoute(default_prefix(family), veth.ifindex, address(gateway), 500, metric=metric),
     ]
     session.apply([requests.add_route(route) for route in expected])
@@ -142,7 +144,7 @@ def test_an_added_multipath_route_is_listed(session: NetlinkSession, veth: Link)
 
 
 @pytest.mark.parametrize("own_address", ["10.9.0.7", "fd00:9::7"])
-def test_added_rules_are_listed(session: NetlinkSession, own_address: str) -> None:
+def test_rules_are_listed_until_they_are_deleted(session: NetlinkSession, own_address: str) -> None:
     family = address(own_address).family
     expected = [
         RoutingRule(family, table=500, priority=1000),
@@ -158,7 +160,7 @@ def test_added_rules_are_listed(session: NetlinkSession, own_address: str) -> No
 
 
 @pytest.mark.parametrize("own_address", ["10.9.0.8", "fd00:9::8"])
-def test_a_neighbour_entry_replaces_an_earlier_one(
+def test_a_neighbour_entry_replaces_the_entry_of_the_same_address(
     session: NetlinkSession, veth: Link, own_address: str
 ) -> None:
     expected = Neighbour(veth.ifindex, address(own_address), FAR_MAC)
@@ -180,12 +182,16 @@ def test_route_to_returns_the_kernels_route_or_none(session: NetlinkSession, vet
     assert session.route_to(address("10.77.0.1")) is None
 
 
-def test_a_missing_link_is_none_and_deleting_it_succeeds(session: NetlinkSession) -> None:
+def test_link_returns_none_for_a_missing_link_and_delete_link_succeeds(
+    session: NetlinkSession,
+) -> None:
     assert session.link("nowhere") is None
     session.apply([requests.delete_link("nowhere")])
 
 
-def test_link_name_returns_the_name_of_an_index(session: NetlinkSession, veth: Link) -> None:
+def test_link_name_returns_the_name_of_an_index_or_an_empty_string(
+    session: NetlinkSession, veth: Link
+) -> None:
     assert session.link_name(veth.ifindex) == "near"
     assert session.link_name(1) == "lo"
     assert session.link_name(veth.ifindex + 1_000) == ""
@@ -206,12 +212,12 @@ def test_a_listing_of_both_families_has_ipv4_before_ipv6(
             ]
         )
     for list_all in (session.addresses, session.rules, session.routes, session.neighbours):
-        # The kernel adds the local route of an IPv6 address later, maybe between two listings.
+        # The kernel may add the local route of an IPv6 address between two listings.
         assert any(list_all() == [*list_all(4), *list_all(6)] for _ in attempts())
         assert list_all(6)
 
 
-def test_the_error_of_a_refused_request_names_it_and_the_kernels_reason(
+def test_the_error_of_a_refused_request_names_the_request_and_the_reason(
     session: NetlinkSession,
 ) -> None:
     route = KernelRoute(prefix("10.20.0.0/16"), 1, address("10.9.0.1"))
@@ -238,13 +244,13 @@ def test_requests_whose_answers_were_lost_are_sent_again(
     lost = iter([True, False])
     receive = session._receive
 
-    def losing_first() -> memoryview | None:
+    def lose_first_answer() -> memoryview | None:
         if next(lost, False):
             receive()
             return None
         return receive()
 
-    monkeypatch.setattr(session, "_receive", losing_first)
+    monkeypatch.setattr(session, "_receive", lose_first_answer)
     rules = [RoutingRule(4, table=500, priority=1000), RoutingRule(4, table=501, priority=1001)]
     assert session.apply([requests.add_rule(rule) for rule in rules]) == [
         RequestOutcome(),
@@ -260,31 +266,31 @@ def test_requests_whose_answers_were_lost_are_sent_again(
 def test_a_full_receive_buffer_loses_no_request(
     session: NetlinkSession, monkeypatch: pytest.MonkeyPatch, queue_bytes: int
 ) -> None:
-    """Real ENOBUFS: a send has more answers than the receive buffer holds."""
+    """The kernel reports ENOBUFS if the receive buffer cannot hold all answers to a send."""
     rules = [RoutingRule(4, table=500, priority=priority) for priority in range(1000, 1128)]
     existing = rules[:120]
     session.apply([requests.add_rule(rule) for rule in existing])
     overruns = []
     receive = session._receive
 
-    def noting_overruns() -> memoryview | None:
+    def record_overruns() -> memoryview | None:
         data = receive()
         overruns.append(session._overrun)
         return data
 
-    monkeypatch.setattr(session, "_receive", noting_overruns)
+    monkeypatch.setattr(session, "_receive", record_overruns)
     session._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, queue_bytes)
 
     outcomes = session.apply([requests.add_rule(rule) for rule in rules])
 
     assert any(overruns)
-    # A repeated request may have been executed the first time: it counts as done.
+    # EEXIST after a repeated send counts as success: the first send may have added the rule.
     assert {outcome.errno for outcome in outcomes[: len(existing)]} <= {0, EEXIST}
     assert outcomes[len(existing) :] == [RequestOutcome()] * (len(rules) - len(existing))
     assert [rule for rule in session.rules(4) if rule.table == 500] == rules
 
 
-def test_a_listing_during_changes_has_all_stable_objects_or_is_an_error(
+def test_a_listing_during_changes_has_all_stable_objects_or_raises_netlink_lost(
     session: NetlinkSession, executor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     stable = [on_loopback(f"10.9.{number // 200}.{number % 200 + 1}") for number in range(600)]
@@ -329,7 +335,7 @@ def test_an_interrupted_listing_is_read_again(
     receive = session._receive
     marked = iter([True])
 
-    def marking() -> memoryview | None:
+    def mark_interrupted() -> memoryview | None:
         data = receive()
         if data is None or not next(marked, False):
             return data
@@ -337,7 +343,7 @@ def test_an_interrupted_listing_is_read_again(
         changed[6] |= n.NLM_F_DUMP_INTR  # the low byte of the flags in the message header
         return memoryview(bytes(changed))
 
-    monkeypatch.setattr(session, "_receive", marking)
+    monkeypatch.setattr(session, "_receive", mark_interrupted)
     assert [link.name for link in session.links()] == ["lo"]
     assert next(marked, None) is None
 

@@ -1,8 +1,7 @@
-"""A simulated kernel with RDMA netlink, for machines without RDMA; its answers are bytes.
+"""A simulated kernel that answers RDMA netlink requests, for machines without RDMA.
 
-The simulation shares only headers and attributes with ``nodeagent.netlink.rdma``. ``tests/vm`` runs
-the same requests on a real kernel. The numbers of commands and attributes are those of
-include/uapi/rdma/rdma_netlink.h.
+The numbers of commands and attributes are those of include/uapi/rdma/rdma_netlink.h. ``tests/vm``
+runs the same requests on a real kernel.
 """
 
 from __future__ import annotations
@@ -32,15 +31,13 @@ SHARED_MODE = 1
 
 
 class Port(NamedTuple):
-    """A port; ``counters`` is None if the kernel refuses to read its counters."""
+    """A port; ``counters`` is None if the kernel refuses to return the counters."""
 
     link: str
     counters: Mapping[str, int] | None = {}
 
 
 class Device(NamedTuple):
-    """A device with its ports."""
-
     name: str
     node_guid: int
     system_guid: int
@@ -48,10 +45,10 @@ class Device(NamedTuple):
 
 
 class Kernel:
-    """The devices of each namespace, and the RDMA mode; ``open`` connects a client.
+    """The RDMA devices of each namespace, and the RDMA mode.
 
-    ``mode`` is None for an old kernel, which has no such attribute. ``refusal``: the error number
-    for changes; 0 accepts them.
+    ``mode`` is None for an old kernel without the attribute for the mode. ``refusal``: the errno of
+    every change; 0 if changes succeed.
     """
 
     def __init__(self, mode: int | None = SHARED_MODE) -> None:
@@ -60,13 +57,13 @@ class Kernel:
         self.devices: dict[NamespaceIdentity, tuple[Device, ...]] = {}
 
     def open(self, _: NetnsExecutor, namespace: NetworkNamespace) -> RdmaSocket | None:
-        """Replaces ``RdmaSocket.open``; None in a namespace without an entry in ``devices``."""
+        """A fake of ``RdmaSocket.open``; None if ``devices`` lacks the namespace."""
         if namespace.identity not in self.devices:
             return None
         return RdmaSocket(cast("Any", _Socket(self, namespace.identity)))
 
     def namespaces_of(self, name: str) -> list[NamespaceIdentity]:
-        """The namespaces that have the named device."""
+        """The namespaces that have a device with this name."""
         return [
             identity
             for identity, devices in self.devices.items()
@@ -74,7 +71,7 @@ class Kernel:
         ]
 
     def move(self, number: int, source: NamespaceIdentity, netns: int) -> int:
-        """Move a device as the kernel does; return the error number, 0 for success."""
+        """Move a device to the namespace of descriptor ``netns``; return an errno or 0."""
         if self.refusal or self.mode != EXCLUSIVE_MODE:
             return self.refusal or EPERM
         status = os.fstat(netns)
@@ -86,7 +83,7 @@ class Kernel:
         return 0
 
     def change_mode(self, mode: int) -> int:
-        """Change the mode; return the error number, 0 for success."""
+        """Change the mode; return an errno or 0."""
         if not self.refusal:
             self.mode = mode
         return self.refusal
@@ -104,13 +101,13 @@ class _Socket:
         """Do nothing: the socket never waits."""
 
     def close(self) -> None:
-        """Do nothing: there is nothing to close."""
+        """Do nothing."""
 
     def send(self, request: bytes) -> None:
         kind, flags = struct.unpack_from("=HH", request, 4)
         request_body = attributes(request[16:])
         command = kind & 0x3FF
-        assert kind >> 10 == 5, "the client is RDMA_NL_NLDEV"
+        assert kind >> 10 == 5, "expected a request to the client RDMA_NL_NLDEV"
         assert bool(flags & DUMP) == (command in (1, 5))  # the commands that list devices or ports
         device, port = u32(request_body.get(1)), u32(request_body.get(3))
         match command:
@@ -147,7 +144,7 @@ class _Socket:
             attribute_u32(3, number) + (attribute_text(51, port.link) if port.link else b"")
             for number, port in enumerate(self._devices[device].ports, 1)
         )
-        # The kernel also sends all ports and the end in one datagram if they fit.
+        # The kernel, too, sends the ports and the end of the list in one datagram.
         return [b"".join((*(_message(kind, body) for body in bodies), _message(DONE, bytes(4))))]
 
     def _current_mode(self, kind: int) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""RDMA counters of the node are always read, those of Pods only in exclusive mode.
+"""RDMA counters of the node are always read; counters of Pods are read only in exclusive mode.
 
 In exclusive mode each RDMA device belongs to one network namespace.
 """
@@ -43,7 +43,7 @@ def kernel(executor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 
 class Pod:
-    """A namespace in a runtime's directory, with an exclusive device for its eth0."""
+    """A network namespace in ``directory``, with an RDMA device for eth0."""
 
     def __init__(self, link: Link, kernel: Kernel, directory: Path, *addresses: str) -> None:
         station = link.station(*addresses)
@@ -101,7 +101,7 @@ def test_a_virtual_function_has_no_traffic_class(
 def test_the_second_port_of_a_card_has_a_traffic_class(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
-    """The port's GUID differs from the system GUID, as the GUID of a virtual function does."""
+    """The GUIDs of a second port and of a virtual function both differ from the system GUID."""
     kernel.devices[executor.own_namespace.identity] = (ON_THE_NODE._replace(node_guid=CARD + 1),)
     directory = tmp_path / "class/infiniband/mlx5_0/tc/1"
     directory.mkdir(parents=True)
@@ -114,10 +114,10 @@ def test_the_second_port_of_a_card_has_a_traffic_class(
     assert (port.is_root, port.traffic_class) == (False, 106)
 
 
-def test_each_port_of_a_card_has_the_link_with_its_own_guid(
+def test_each_port_of_a_card_has_the_link_with_the_guid_of_the_port(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No port of a ConnectX-3 has the GUID of the device."""
+    """On a ConnectX-3 the GUID of each port differs from the GUID of the device."""
     card = Card(tmp_path / "sys", "connectx3-two-ports")
     ports = (Port("", {"port_xmit_wait": 1}), Port("", {"port_xmit_wait": 2}))
     device = Device(
@@ -141,7 +141,7 @@ def test_each_port_of_a_card_has_the_link_with_its_own_guid(
     ]
 
 
-def test_a_port_of_a_virtual_function_names_the_physical_function(
+def test_the_parent_of_a_virtual_functions_port_is_the_physical_function(
     executor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
@@ -173,12 +173,12 @@ def test_counters_are_read_from_sys_when_netlink_has_none(
     assert port.counters == {"np_cnp_sent": 5}
 
 
-def test_a_device_without_a_link_is_left_out_unless_a_mac_address_matches_its_guid(
+def test_a_device_without_a_link_is_left_out_unless_its_guid_matches_a_mac_address(
     executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
     kernel.mode = EXCLUSIVE_MODE
     pod = Pod(link, kernel, tmp_path, "10.6.0.17/24")
-    # The GUID of the Pod's MAC address, which is one less than that of the next station.
+    # The GUID of the Pod's MAC address. A new station gets the next MAC address.
     guid = 0x020000FFFE000000 + int(link.station().mac.rpartition(":")[2], 16) - 1
     ports = (Port("", {"np_cnp_sent": 1}),)
     with NetworkNamespace.open(str(pod.netns)) as namespace:
@@ -203,16 +203,15 @@ def test_devices_of_pods_are_read_only_in_exclusive_mode(
     pod.route("10.6.0.1")
     ipv6_pod = Pod(link, kernel, tmp_path, "fd00:6::17/64")
     ipv6_pod.route("fd00:6::1")
-    # Another name of a Pod's namespace, two namespaces without a device, and one that is gone.
-    (tmp_path / "again").symlink_to(pod.netns)
-    (tmp_path / "default").symlink_to(link.station().netns)
-    (tmp_path / "empty").symlink_to(link.station().netns)
+    (tmp_path / "again").symlink_to(pod.netns)  # a second name of a Pod's namespace
+    (tmp_path / "default").symlink_to(link.station().netns)  # ``NOT_A_POD``
+    (tmp_path / "empty").symlink_to(link.station().netns)  # has no RDMA device
     (tmp_path / "gone").symlink_to(NAMESPACES_FOLDER / "gone")
     reader = CounterReader(executor, directories=(tmp_path, tmp_path / "no-docker"), sysfs=tmp_path)
 
     for shared in (SHARED_MODE, None):
         kernel.mode = shared
-        assert len(reader.read().namespaces) == 1, "shared devices are the node's"
+        assert len(reader.read().namespaces) == 1, "shared devices belong to the node"
 
     kernel.mode = EXCLUSIVE_MODE
     result = reader.read()
@@ -255,7 +254,7 @@ def test_other_namespaces_are_read_when_one_cannot_be_read(
     assert set(result.faults) == {str(tmp_path / bad.netns.name)}
 
 
-def test_reading_stops_at_its_deadline_and_reports_it(
+def test_a_read_stops_at_its_deadline_and_reports_a_fault(
     executor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
     kernel.mode = EXCLUSIVE_MODE

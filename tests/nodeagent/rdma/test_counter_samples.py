@@ -1,7 +1,4 @@
-"""The Prometheus text of counters has the documented names and labels.
-
-See docs/reference/metrics.md.
-"""
+"""The Prometheus text of RDMA counters has the names and labels of docs/reference/metrics.md."""
 
 from __future__ import annotations
 
@@ -71,7 +68,7 @@ def test_every_metric_name_begins_with_rdma_and_ends_with_total() -> None:
 
     families = text_string_to_metric_families(text)
     names = {sample.name for family in families for sample in family.samples}
-    # Gauges too have names with "_total", as in Spiderpool.
+    # As in Spiderpool, the names of gauges end with "_total" too.
     assert "rdma_device_tos_total" in names
     assert {name for name in names if not name.startswith("rdma_")} == set()
     assert {name for name in names if not name.endswith("_total")} == set()
@@ -100,7 +97,7 @@ def test_counters_with_the_same_metric_name_become_one_series() -> None:
     assert list(values.values()) == [2], "the last value is used"
 
 
-def test_samples_above_the_bound_are_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_above_the_limit_are_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counter_samples, "SAMPLES_MAX", 3)
     many = RdmaPortLink(
         "mlx5_0", "ens1f0", CARD, CARD, {f"c{number}": number for number in range(5)}
@@ -111,7 +108,7 @@ def test_samples_above_the_bound_are_left_out_and_counted(monkeypatch: pytest.Mo
     assert (sum(map(len, found.values.values())), found.left_out) == (3, 2)
 
 
-def test_a_label_may_have_any_text_and_a_counter_any_size() -> None:
+def test_labels_with_quotes_and_64_bit_counters_are_formatted() -> None:
     odd = 'a "b" \\ c'
     port = RdmaPortLink(odd, "ens1f0", CARD, CARD, {"bytes": (1 << 64) - 1})
 
@@ -140,6 +137,6 @@ def test_a_guid_is_formatted_in_eight_bytes() -> None:
     assert guid_text(CARD) == "50:6b:4b:03:00:aa:bb:cc"
 
 
-def test_a_guid_is_derived_from_a_mac_address() -> None:
+def test_a_guid_is_derived_from_an_ethernet_or_infiniband_address() -> None:
     assert guid_of(bytes.fromhex("506b4baabbcc")) == 0x506B4BFFFEAABBCC
     assert guid_of(bytes(12) + CARD.to_bytes(8, "big")) == CARD

@@ -1,4 +1,4 @@
-"""A scrape reads counters, waits for a limited time, and returns no stale values."""
+"""A scrape reads RDMA counters within a limited time, and returns no stale values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.agent_harness import ManualClock
 
 
 class ScriptedReader:
-    """A reader that counts its reads and can be delayed."""
+    """A fake ``CounterReader`` that counts reads; a read waits until ``may_return`` is set."""
 
     def __init__(self) -> None:
         self.reads = 0
@@ -54,7 +54,6 @@ def exposition(reader: ScriptedReader, metrics: AgentMetrics, clock: ManualClock
 
 
 async def sample_values(exposed: RdmaExposition) -> list[str]:
-    """The value of every sample."""
     lines = (await exposed.text()).decode().splitlines()
     return [line.rpartition(" ")[2] for line in lines if not line.startswith("#")]
 
@@ -73,14 +72,14 @@ async def test_every_scrape_reads_the_counters_again(reader: ScriptedReader) -> 
     await exposed.close()
 
 
-async def test_a_scrape_does_not_wait_for_a_read_that_hangs_and_starts_no_second_read(
+async def test_while_a_read_hangs_scrapes_return_the_last_values_for_a_limited_time(
     reader: ScriptedReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rdma_exposition, "REFRESH_S_MAX", 0.01)
     clock = ManualClock()
     exposed = exposition(reader, AgentMetrics(), clock)
     while await sample_values(exposed) == []:
-        pass  # the first read may take longer
+        pass  # the first read may take longer than REFRESH_S_MAX
     before = reader.reads
     reader.may_return.clear()
 
@@ -88,7 +87,7 @@ async def test_a_scrape_does_not_wait_for_a_read_that_hangs_and_starts_no_second
     assert await sample_values(exposed) == last
     assert reader.reads == before + 1
     clock.now += STALE_S_MAX + 1
-    # A counter that stands still would look like no traffic.
+    # A stale value that is repeated would look like no traffic.
     assert await sample_values(exposed) == []
 
     reader.may_return.set()

@@ -1,9 +1,7 @@
-"""A simulated kernel with DCB, whose links behave as those of the driver mlx5.
+"""A simulated kernel that answers DCB netlink requests (dcbnl) for NICs with the driver mlx5.
 
-The simulation shares only headers and attributes with ``nodeagent.netlink.dcb``. An answer has the
-attributes that ``dcbnl_ieee_fill`` (net/dcb/dcbnl.c) writes for mlx5, in the same order. So it also
-has rates, buffers and the peer's settings, and nested attributes lack the flag for nesting.
-``tests/nodeagent/netlink/test_dcb.py`` has the errors of a real kernel.
+An answer has the attributes that ``dcbnl_ieee_fill`` (net/dcb/dcbnl.c) writes for mlx5, in the same
+order. ``tests/nodeagent/netlink/test_dcb.py`` has the errors of a real kernel.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from nodeagent.netlink.codec import attribute, attributes, elements, message, ne
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.session import NetlinkSession
 
-# The numbers of linux/rtnetlink.h and linux/dcbnl.h: types of messages, commands, attributes.
+# Message types, commands and attributes of linux/rtnetlink.h and linux/dcbnl.h.
 GET, SET = 78, 79
 IEEE_SET, IEEE_GET, IEEE_DEL = 20, 21, 27
 IFNAME, IEEE, DCBX = 1, 13, 14
@@ -26,10 +24,10 @@ PEER_ETS, PEER_PFC, MAX_RATE, BUFFER, REWRITE_TABLE = 4, 5, 7, 10, 12
 MAX_RATES = bytes(64)
 BUFFERS = bytes(8) + struct.pack("=9I", 262_016, *(0,) * 7, 262_016)
 HOST_IEEE = 0x09
-"""The mode of DCBX: the host configures the card, by IEEE's attributes."""
+"""DCB_CAP_DCBX_HOST | DCB_CAP_DCBX_VER_IEEE: the host configures the NIC."""
 
 DSCP = 5
-"""The selector of table entries that are about DSCP values (IEEE_8021QAZ_APP_SEL_DSCP)."""
+"""IEEE_8021QAZ_APP_SEL_DSCP: the selector of table entries for DSCP values."""
 
 IEEE_APP, DCB_APP = 1, 2
 NLMSG_ERROR = 2
@@ -39,19 +37,19 @@ STRICT, BANDWIDTH = 0, 2
 
 
 class DcbLink:
-    """A link; ``trust`` is None if its driver has no trust table.
+    """A link; ``trust`` is None if the driver has no trust table.
 
-    ``status``: a negative errno with which the link refuses changes; 0 accepts them. With
-    ``forgets`` it reports success but makes no change.
+    ``status``: the negative errno of every change; 0 if changes succeed. ``forgets``: whether
+    changes have no effect, although the link reports success.
     """
 
     def __init__(self, *, has_dcb: bool = True, trust: list[int] | None = None) -> None:
         self.has_dcb = has_dcb
         self.trust = trust
-        # Struct ieee_pfc: number of priorities, their mask, MACsec bypass, delay, counters.
+        # struct ieee_pfc: pfc_cap, pfc_en (a mask of priorities), mbc, delay, counters.
         self.pfc = bytes((8, 0, 1, 0, 0x34, 0x12)) + bytes(PFC_BYTES - 6)
-        # Struct ieee_ets: willing, number of classes, credit; 8 shares to send, 8 to receive and
-        # 8 algorithms; the class of each priority; the recommended values.
+        # struct ieee_ets: willing, ets_cap, cbs; arrays of 8 bytes: tc_tx_bw, tc_rx_bw, tc_tsa,
+        # prio_tc, and three arrays of recommended values.
         self.ets = bytes((0, 8, 0)) + bytes(24) + bytes(range(8)) + bytes(24)
         self.priorities: dict[int, int] = {}
         self.status = 0
@@ -63,7 +61,6 @@ class DcbLink:
         return [priority for priority in range(8) if self.pfc[1] >> priority & 1]
 
     def settings(self) -> bytes:
-        """The attributes of an answer."""
         entries = (
             attribute(IEEE_APP, struct.pack("=BBH", DSCP, priority, dscp))
             for dscp, priority in self.priorities.items()
@@ -114,7 +111,7 @@ class DcbLink:
         return 0
 
     def _shown_ets(self) -> bytes:
-        """The ETS attribute of an answer: classes without a bandwidth share have 100."""
+        """The ETS attribute of an answer: a class without a bandwidth share has the share 100."""
         shares = bytes(
             share if algorithm == BANDWIDTH else 100
             for share, algorithm in zip(self.ets[3:11], self.ets[19:27], strict=True)
@@ -138,20 +135,19 @@ class DcbExecutor(NetnsExecutor):
         self.changes = 0
 
     def session(self, namespace: NetworkNamespace) -> NetlinkSession:
-        """A session that the links answer."""
         assert namespace is self.own_namespace
         return NetlinkSession(cast("Any", _Socket(self)))
 
 
 class _Socket:
-    """A socket that queues the answer to each request, and an acknowledgement."""
+    """A socket that queues an answer and an acknowledgement for each request."""
 
     def __init__(self, kernel: DcbExecutor) -> None:
         self._kernel = kernel
         self._answers: list[bytes] = []
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
     def send(self, request: bytes) -> None:
         _, kind, _, sequence, _ = struct.unpack_from("=IHHII", request)

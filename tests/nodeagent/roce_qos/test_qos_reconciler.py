@@ -1,4 +1,4 @@
-"""The reconciler of RoCE QoS sets what the rules request once, and again after drift."""
+"""The RoCE QoS reconciler applies the settings of the rules once, and again after drift."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VF_GUID, PF_GUID = 2, 1
 
 
 class DriverFiles(Sysfs):
-    """Files that answer as the drivers' do: what is read differs from what was written."""
+    """A /sys whose traffic class files return another text than was written, as drivers do."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -52,7 +52,7 @@ class DriverFiles(Sysfs):
 
 
 class RoceNode:
-    """A ConnectX card with DOCA-OFED, its virtual function, soft RoCE, and an IPoIB link.
+    """A node with a ConnectX card (DOCA-OFED), a virtual function, soft RoCE and an IPoIB link.
 
     The second byte of ``dcb.pfc`` is the mask of the priorities with PFC.
     """
@@ -93,7 +93,7 @@ class RoceNode:
         return (self.files.root / path.format(device)).read_text().strip()
 
     def write(self, path: str, text: str) -> None:
-        """Write a file of /sys, as another program does."""
+        """Write a file of /sys without recording the write in ``DriverFiles.writes``."""
         file = self.files.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{text}\n")
@@ -136,7 +136,7 @@ async def test_a_card_gets_the_settings_of_spiderpools_script_once(
         assert node.read(TOS, device) == "160"
         assert node.read(f"{RDMA_CM}/{device}/ports/1/default_roce_mode") == "RoCE v2"
     assert (len(node.files.writes), node.executor.changes) == writes_before
-    # PFC, DSCP, ECN of two points, the priority of CNPs; traffic class and RDMA CM of two devices.
+    # 9 changes: PFC, DSCP, CNP priority, 2 for ECN, 2 traffic classes, 2 for RDMA CM.
     assert (agent.faults, agent.rounds, agent.changes) == ({}, 2, 9)
     assert agent.gaps_by_nic() == {"ens1f0": 0, "ens1f0v0": 0}
 
@@ -192,7 +192,7 @@ async def test_a_change_that_is_undone_is_repeated_three_times_and_then_every_ho
     for _ in range(HOLD_ROUNDS - 1):
         await agent.run_round()
 
-    # The first of the REPEATS_MAX changes was made before the other program undid it.
+    # The first of the REPEATS_MAX changes was made before the loop.
     assert node.executor.changes == before + REPEATS_MAX - 1
     assert agent.faults_by_nic()["ens1f0"] == 1
     assert "undid it several times" in agent.faults["ens1f0: PFC 5"]
@@ -200,7 +200,7 @@ async def test_a_change_that_is_undone_is_repeated_three_times_and_then_every_ho
     await agent.run_round()
 
     assert node.executor.changes == before + REPEATS_MAX
-    assert "undid it several times" in agent.faults["ens1f0: PFC 5"], "until the change lasts"
+    assert "undid it several times" in agent.faults["ens1f0: PFC 5"]
 
     node.dcb.pfc = bytes((8, 1 << 5)) + node.dcb.pfc[2:]
     await agent.run_round()
@@ -213,7 +213,7 @@ def refuse(*_: object) -> None:
 
 
 class WithoutSockets(RoceNics):
-    """NICs whose changes cannot open a socket."""
+    """NICs on which every change raises OSError."""
 
     def carry_out(self, change: QosChange) -> None:
         refuse()
@@ -228,18 +228,18 @@ async def test_a_change_whose_socket_cannot_be_opened_is_a_fault(node: RoceNode)
     assert "Operation not permitted" in agent.faults["ens1f0: PFC 5"]
 
 
-async def test_unreadable_nics_are_reported_as_a_fault_of_each_nic(node: RoceNode) -> None:
+async def test_unreadable_nics_are_a_fault_of_each_known_nic_or_of_all_nics(node: RoceNode) -> None:
     hardware = RoceNics(node.executor, QosFiles(node.files), node.kernel.open)
     agent = QosReconciler([RoceQosRule(RoceQos(), nics=("ens*",))], dict, hardware)
     unreadable = RoceNics(node.executor, QosFiles(node.files), refuse)
-    blind = QosReconciler([RoceQosRule(RoceQos())], dict, unreadable)
+    never_read = QosReconciler([RoceQosRule(RoceQos())], dict, unreadable)
 
-    await blind.run_round()
+    await never_read.run_round()
     await agent.run_round()
     hardware._open_rdma = refuse
     await agent.run_round()
 
-    assert blind.faults_by_nic() == {ALL_NICS: 1}
+    assert never_read.faults_by_nic() == {ALL_NICS: 1}
     assert agent.faults_by_nic() == {"ens1f0": 1, "ens1f0v0": 1}
 
 
@@ -270,7 +270,7 @@ async def test_rules_that_match_no_nic_are_logged_once(
     ]
 
 
-async def test_the_rule_of_a_bond_applies_to_its_members_and_its_rdma_device(
+async def test_the_rule_of_a_bond_applies_to_the_members_and_the_rdma_device(
     node: RoceNode,
 ) -> None:
     node.write("class/net/bond0/type", "1")
@@ -290,7 +290,7 @@ async def test_the_rule_of_a_bond_applies_to_its_members_and_its_rdma_device(
     assert agent.gaps_by_nic() == {"bond0": 1, "ens1f0": 0, "ens1f1": 1}, "ens1f1 has no ECN"
 
 
-async def test_all_members_of_a_bond_get_the_rule_when_one_has_the_rdma_device(
+async def test_all_members_of_a_bond_get_the_rule_when_one_member_has_the_rdma_device(
     node: RoceNode,
 ) -> None:
     node.write("class/net/bond0/bonding/slaves", "ens1f0 ens1f1")

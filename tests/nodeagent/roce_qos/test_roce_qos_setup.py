@@ -15,7 +15,7 @@ PREFIX = "orbweaver_roce_qos_"
 
 
 def counted(metrics: AgentMetrics) -> dict[str, float]:
-    """The values of the RoCE QoS counters, by their names without the common prefix."""
+    """Name without ``PREFIX`` -> value, for each RoCE QoS counter."""
     return {
         reading.name.removeprefix(PREFIX): reading.value()
         for reading in metrics.readings
@@ -24,7 +24,7 @@ def counted(metrics: AgentMetrics) -> dict[str, float]:
 
 
 def by_nic(metrics: AgentMetrics) -> dict[str, dict[str, int]]:
-    """Gauge of RoCE QoS -> NIC -> value."""
+    """Name without ``PREFIX`` -> NIC -> value, for each RoCE QoS gauge."""
     return {
         gauge.name.removeprefix(PREFIX): dict(gauge.values())
         for gauge in metrics.labelled
@@ -35,7 +35,7 @@ def by_nic(metrics: AgentMetrics) -> dict[str, dict[str, int]]:
 async def test_an_agent_runs_its_first_round_when_it_starts(
     settings: Settings, tmp_path: Path
 ) -> None:
-    """The rule matches no NIC of this machine, because the test must not change its NICs."""
+    """The rule matches no NIC, so the test does not change NICs of this machine."""
     rules = (RoceQosRule(RoceQos(), nics=("no-such-nic",)),)
     settings = settings._replace(roce_qos=rules, sysfs=tmp_path)
     async with running(settings, MemoryStore()) as node:

@@ -1,6 +1,6 @@
-"""The agent's framed socket with slow callers, and without free descriptors.
+"""The agent's framed socket with slow callers, and while file descriptors are exhausted.
 
-The CNI executables send their calls to this socket, as length-prefixed frames.
+CNI executables send calls to this socket as length-prefixed frames.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REQUEST = request_frame({"CNI_COMMAND": "VERSION"}, b"{}")
 
 
 class Listening(socket.socket):
-    """A listening socket whose process lacks descriptors for a while."""
+    """A listening socket whose next ``failures`` calls of ``accept`` raise EMFILE."""
 
     failures = 0
 
@@ -69,7 +69,7 @@ async def test_an_answer_larger_than_the_socket_buffer_arrives_completely(
     assert server.bytes_held == 0
 
 
-async def test_a_caller_that_does_not_read_its_answer_is_closed_in_time(
+async def test_a_connection_whose_caller_does_not_read_the_answer_is_closed(
     server: FramedServer, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(framed_server, "REQUEST_S_MAX", 0.0)
@@ -86,7 +86,7 @@ async def test_a_caller_that_does_not_read_its_answer_is_closed_in_time(
     assert server.bytes_held == 0
 
 
-async def test_a_connection_that_could_not_be_accepted_is_accepted_later(
+async def test_a_connection_is_accepted_once_there_are_free_descriptors(
     server: FramedServer, listening: Listening, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(framed_server, "ACCEPT_PAUSE_S", 0.01)

@@ -1,4 +1,4 @@
-"""The HTTP API, compatible with Spiderpool's: methods, bodies, status codes and shapes."""
+"""The HTTP API has the methods, bodies and status codes of Spiderpool's HTTP API."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ async def test_a_body_is_parsed_like_encoding_json_of_go(agent: AgentHarness) ->
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}])
-async def test_another_content_type_returns_415(
+async def test_a_content_type_other_than_json_returns_415(
     agent: AgentHarness, headers: dict[str, str]
 ) -> None:
     reply = await ask(agent, "POST", "/v1/ipam/ip", ADD, headers=headers)
@@ -266,7 +266,7 @@ async def test_a_body_above_the_limit_returns_413(agent: AgentHarness) -> None:
         ("PATCH", "/v1/workloadendpoint", 405, "method PATCH is not allowed, but [GET] are"),
     ],
 )
-async def test_an_unknown_path_returns_404_and_an_unknown_method_405(
+async def test_an_unknown_path_returns_404_and_a_wrong_method_returns_405(
     agent: AgentHarness, method: str, url: str, status: int, message: str
 ) -> None:
     reply = await ask(agent, method, url)
@@ -342,7 +342,7 @@ async def test_an_unknown_workload_endpoint_returns_404(agent: AgentHarness, nam
         ("?podName=web-0&podNamespace=", "podNamespace"),
     ],
 )
-async def test_a_query_must_name_the_pod(agent: AgentHarness, query: str, missing: str) -> None:
+async def test_incomplete_queries_return_422(agent: AgentHarness, query: str, missing: str) -> None:
     reply = await ask(agent, "GET", f"/v1/workloadendpoint{query}")
 
     assert reply.status == 422
@@ -438,14 +438,14 @@ async def test_a_batch_release_for_another_pod_returns_500_and_releases_nothing(
     await create_one_pool_of_each_family(agent)
     await ask(agent, "POST", "/v1/ipam/ip", ADD)
 
-    reply = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH | {"podUID": "another"})
+    reply = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH | {"podUID": "uid-2"})
 
     assert reply.status == 500
-    assert "the endpoint belongs to Pod uid-1, not to another" in reply.json
+    assert "the endpoint belongs to Pod uid-1, not to uid-2" in reply.json
     assert len(await agent.claims()) == 2
 
 
-async def test_a_batch_release_without_a_uid_of_a_pod_that_is_gone_does_nothing(
+async def test_a_batch_release_without_pod_uid_does_nothing_if_the_pod_is_gone(
     agent: AgentHarness,
 ) -> None:
     await create_one_pool_of_each_family(agent)
@@ -468,7 +468,7 @@ async def test_the_answer_of_an_add_for_a_second_interface_has_both_interfaces(
     assert [entry["nic"] for entry in second] == ["eth0", "net1"]
 
 
-async def test_a_batch_release_of_nothing_succeeds(agent: AgentHarness) -> None:
+async def test_a_batch_release_without_claims_succeeds(agent: AgentHarness) -> None:
     reply = await ask(agent, "DELETE", "/v1/ipam/ips", BATCH | {"podUID": ""})
 
     assert reply.status == 200

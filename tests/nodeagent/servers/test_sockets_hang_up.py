@@ -1,7 +1,7 @@
 """A request whose caller hung up before the agent read it is not started.
 
-The caller of an abandoned ADD sends a DEL next. An ADD that starts after that DEL would leave an
-address behind that nothing releases.
+The caller of an abandoned ADD sends a DEL next. If the ADD started after the DEL, nothing would
+release the address of the ADD.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from tests.support.agent_harness import AgentHarness, request_frame
 from tests.support.http_caller import over_socket
 
 ENDED_S = 20.0
-"""Seconds after which a test that waits for the end of requests fails."""
+"""Seconds that a test waits for the end of requests."""
 
 
 def framed(agent: AgentHarness, command: str) -> tuple[str, bytes]:
-    """The path of the framed socket, and a request for it."""
+    """The path of the framed socket, and a request as a frame."""
     request = request_frame(agent.environment(command), json.dumps(agent.netconf()).encode())
     return agent.process.settings.framed_socket_path, request
 
 
 def http(agent: AgentHarness, command: str) -> tuple[str, bytes]:
-    """The path of the HTTP socket, and the same request for it."""
+    """The path of the HTTP socket, and the request of ``framed`` as an HTTP request."""
     body = json.dumps(http_body()).encode()
     head = f"{'POST' if command == 'ADD' else 'DELETE'} /v1/ipam/ip HTTP/1.1\r\nHost: agent\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -63,9 +63,9 @@ async def abandon(path: str, request: bytes) -> None:
 
 
 async def wait_until_served(agent: AgentHarness) -> None:
-    """Wait until all connections so far are served and closed."""
+    """Wait until every connection made before this call is served and closed."""
     parts = agent.process.parts
-    # A socket accepts connections in order, so all earlier connections are accepted before these.
+    # Each socket accepts connections in order, so the earlier connections have been accepted.
     assert (await agent.call("VERSION")).status == 0
     await over_socket(agent.process.settings.socket_path, "GET", "/v1/ipam/healthy")
     async with asyncio.timeout(ENDED_S):
@@ -106,7 +106,7 @@ async def test_an_abandoned_add_does_not_run_after_a_delete_at_the_other_socket(
 async def test_a_delete_that_was_abandoned_before_the_agent_read_it_releases_nothing(
     agent: AgentHarness, build_request: RequestBuilder
 ) -> None:
-    """The caller sends the DEL again; the abandoned request is never executed."""
+    """The caller of an abandoned DEL sends another DEL."""
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 
@@ -148,7 +148,7 @@ async def test_an_add_whose_caller_hangs_up_while_its_pod_is_looked_up_claims_no
     assert agent.process.parts.writer.transactions == transactions
 
 
-async def test_calls_that_were_abandoned_are_counted(agent: AgentHarness) -> None:
+async def test_an_abandoned_call_is_counted(agent: AgentHarness) -> None:
     await abandon(*framed(agent, "VERSION"))
     await wait_until_served(agent)
 
@@ -156,7 +156,7 @@ async def test_calls_that_were_abandoned_are_counted(agent: AgentHarness) -> Non
 
 
 def test_an_add_whose_caller_is_gone_is_never_registered() -> None:
-    """A DEL of the container does not wait for such an ADD, and the ADD is not counted."""
+    """A DEL of the container does not wait for the ADD, and the ADD is not counted."""
     runner, counts = RequestRunner(), WorkCounts()
 
     def has_hung_up() -> bool:
@@ -170,12 +170,12 @@ def test_an_add_whose_caller_is_gone_is_never_registered() -> None:
     ):
         raise AssertionError("the ADD has started")
 
-    with pytest.raises(StopIteration):  # ``wait_for_adds`` ends without waiting
+    with pytest.raises(StopIteration):  # ``wait_for_adds`` does not wait
         runner.wait_for_adds("c-1").__await__().__next__()
     assert counts.count == 0
 
 
-def test_a_caller_has_hung_up_once_it_closes_or_ends_its_side() -> None:
+def test_has_hung_up_is_true_once_the_caller_closes_or_shuts_down_its_socket() -> None:
     ours, caller = socket.socketpair()
     with ours, caller:
         assert not has_hung_up(ours)

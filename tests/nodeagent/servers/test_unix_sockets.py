@@ -1,4 +1,4 @@
-"""The agent's unix sockets: owner, permissions, and ownership of their paths."""
+"""Unix sockets of the agent: permissions, and which process owns a path."""
 
 from __future__ import annotations
 

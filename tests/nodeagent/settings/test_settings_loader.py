@@ -50,7 +50,7 @@ orbweaver:
 
 
 def load(directory: Path, text: str = "", **variables: str) -> Settings:
-    """Settings of this conf.yml and these variables."""
+    """The settings from a conf.yml with ``text`` and from environment variables."""
     path = directory / "conf.yml"
     path.write_text(text)
     return load_settings(str(path), NODE | variables)
@@ -112,7 +112,7 @@ def test_every_key_of_the_file_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_sriov_is_disabled_by_default(tmp_path: Path) -> None:
+def test_sriov_is_enabled_only_by_its_setting(tmp_path: Path) -> None:
     sriov = "orbweaver: {sriov: {enabled: true, nodeSelector: {network: sriov}, drain: false}}"
 
     assert load(tmp_path).sriov is None
@@ -124,7 +124,7 @@ def test_sriov_is_disabled_by_default(tmp_path: Path) -> None:
     assert settings.sysfs == Path("/host/sys")
 
 
-def test_without_rules_roce_qos_is_disabled(tmp_path: Path) -> None:
+def test_roce_qos_has_only_the_rules_of_the_setting(tmp_path: Path) -> None:
     assert load(tmp_path).roce_qos == ()
     assert load(tmp_path, "orbweaver: {roceQos: [{}]}").roce_qos == (RoceQosRule(RoceQos()),)
 
@@ -176,7 +176,7 @@ def test_without_kubernetes_variables_there_is_no_kubeconfig(tmp_path: Path) -> 
 
 
 def test_the_coordinator_name_is_default_unless_set_or_disabled(tmp_path: Path) -> None:
-    """Spiderpool documents one spelling of the variable and reads another, with a typing error."""
+    """Spiderpool's documents name DEFAULT_NAME; Spiderpool's code reads DEAFULT_NAME."""
 
     def name(**variables: str) -> str:
         return load_settings(str(tmp_path / "none"), NODE | variables).coordinator_name
@@ -184,8 +184,11 @@ def test_the_coordinator_name_is_default_unless_set_or_disabled(tmp_path: Path) 
     assert name() == "default"
     assert name(SPIDERPOOL_COORDINATOR_DEAFULT_NAME="mine") == "mine"
     assert name(SPIDERPOOL_COORDINATOR_DEFAULT_NAME="documented") == "documented"
-    both = {"SPIDERPOOL_COORDINATOR_DEFAULT_NAME": "a", "SPIDERPOOL_COORDINATOR_DEAFULT_NAME": "b"}
-    assert name(**both) == "a"
+    both = {
+        "SPIDERPOOL_COORDINATOR_DEFAULT_NAME": "documented",
+        "SPIDERPOOL_COORDINATOR_DEAFULT_NAME": "mine",
+    }
+    assert name(**both) == "documented"
     assert name(SPIDERPOOL_COORDINATOR_ENABLED="true") == "default"
     assert name(SPIDERPOOL_COORDINATOR_ENABLED="false") == ""
     with pytest.raises(BadInput, match="SPIDERPOOL_COORDINATOR_DEAFULT_NAME"):
@@ -296,7 +299,9 @@ def test_the_error_of_an_invalid_variable_names_the_variable(
     assert refused.value.subject == name
 
 
-def test_traces_without_their_exporter_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_traces_endpoint_without_exporter_module_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(spans, "EXPORTER_MODULE", "orbweaver_has_no_such_module")
 
     with pytest.raises(BadInput, match=r"\[otlp\]") as refused:

@@ -1,10 +1,13 @@
 """Network cards as trees of /sys, with a simulated kernel that executes writes to the files.
 
-The files work as in the kernel's sysfs-bus-pci: ``sriov_numvfs`` creates virtual functions at the
-offset and stride of the card, ``sriov_drivers_autoprobe`` sets whether drivers bind by themselves,
-``driver_override`` sets the driver of a device. When a network driver binds, a link appears, with
-the address that the physical function has set; and an RDMA device, if the physical function has
-RDMA.
+The files work as in the kernel's document sysfs-bus-pci:
+
+- ``sriov_numvfs`` creates virtual functions at the offset and stride of the card.
+- ``sriov_drivers_autoprobe`` sets whether drivers bind by themselves.
+- ``driver_override`` sets the driver of a device.
+
+When a network driver binds to a virtual function, a link appears. An RDMA device appears too if the
+physical function has RDMA.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from nodeagent.sriov_master_addresses import is_representor
 TREES_FOLDER = Path(__file__).parent / "trees"
 NETWORK_DRIVERS = {"0x15b3": "mlx5_core", "0x8086": "iavf"}
 RANDOM_MAC = "5e:00:00:00:00:01"
-"""The address of a virtual function for which none was set."""
+"""The MAC address of a virtual function whose address was not set."""
 
 RDMA_CLASSES = {
     "infiniband": ["mlx5_{}"],
@@ -41,10 +44,9 @@ _CARD = "card = "
 
 
 class Card(Sysfs):
-    """One tree of /sys and its kernel; also a fake of the protocol ``VfLinks``.
+    """One tree of /sys; also a fake of the protocol ``VfLinks`` that stores the values.
 
-    A real ``VfLinks`` sets by netlink what has no file; the card stores these values. If ``root``
-    exists, another process has written the tree, and the card uses the tree unchanged.
+    If ``root`` exists, another process has written the tree, and the card uses the tree unchanged.
     """
 
     def __init__(self, root: Path, tree: str) -> None:
@@ -132,8 +134,8 @@ class Card(Sysfs):
     def _make_representors(self, count: int) -> None:
         """Replace the representors of the virtual functions.
 
-        Their names sort before the name of the card's port, so a reader that takes the first link
-        of the card for its port fails.
+        Names of representors sort before the name of the card's port, so code that takes the first
+        link for the port fails.
         """
         for link in filter(is_representor, (self.path / "net").iterdir()):
             (self.root / "class/net" / link.name).unlink()
@@ -242,9 +244,9 @@ class CardHardware:
     def __init__(self, card: Card) -> None:
         self.card = card
         self.pods: dict[str, str] | None = {}
-        """PCI address of a virtual function -> its Pod; None while kubelet does not answer."""
+        """PCI address of a virtual function -> Pod; None while kubelet does not answer."""
         self.pods_known = True
-        """Whether kubelet has answered at least once; stays True when it stops answering."""
+        """Whether kubelet has answered at least once."""
         self.reads = 0
         """The number of calls of ``nics``."""
         self.guids = GuidFile()

@@ -1,6 +1,6 @@
-"""GUIDs of an InfiniBand card are assigned in the log before they are set, and released later.
+"""The agent writes the GUIDs of virtual functions to the event log before it sets the GUIDs.
 
-The GUIDs are those of the GUID file; without it, the agent derives them from the GUID of the card.
+GUIDs come from the GUID file. Without the file, the agent derives GUIDs from the card's GUID.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FIRST, SECOND, THIRD = (f"02:00:00:00:00:00:00:0{number}" for number in (1, 2, 3
 
 
 class InfinibandNode:
-    """A node with one card, and a policy for two virtual functions of it."""
+    """A node with one InfiniBand card, and a policy for two virtual functions."""
 
     def __init__(self, directory: Path, log: GuidLog, name: str, card_guid: str = "") -> None:
         self.card = Card(directory / name, "connectx-infiniband")
@@ -52,7 +52,7 @@ class InfinibandNode:
         self.source.set_policies(policy._replace(**fields))  # type: ignore[arg-type]
 
     def macs(self) -> list[str]:
-        """The GUIDs of the virtual functions, which take the place of MAC addresses."""
+        """The GUIDs of the virtual functions, which InfiniBand has instead of MAC addresses."""
         (nic,) = self.card.nics()
         return [vf.mac for vf in nic.vfs]
 
@@ -143,7 +143,7 @@ async def test_no_virtual_function_is_created_while_the_log_cannot_be_written(
     assert len(node.macs()) == 2
 
     node.log.harness.store.is_unavailable = True
-    assert await node.agent.run_round(), "all GUIDs are in the log, so nothing is written"
+    assert await node.agent.run_round(), "the log already has all GUIDs"
 
 
 async def test_a_card_that_returns_to_its_node_gets_its_guids_back(
@@ -173,7 +173,7 @@ async def test_a_guid_of_another_node_is_refused_with_an_error_that_names_the_no
 ) -> None:
     node.hardware.guids = guids(FIRST, SECOND)
     await node.agent.run_round()
-    # Another card, in the same slot of node-2.
+    # node-2 has another card, whose PCI address is the same.
     other = InfinibandNode(tmp_path, node.log, "node-2", card_guid="10:70:fd:03:00:99:99:99")
     other.hardware.guids = guids(SECOND, THIRD)
 
@@ -228,7 +228,7 @@ async def test_a_guid_listed_twice_in_the_file_is_refused_for_the_second_functio
     )
 
 
-async def test_a_bound_virtual_function_without_a_guid_gets_one_and_is_bound_again(
+async def test_a_bound_virtual_function_without_a_guid_gets_a_guid_and_is_bound_again(
     node: InfinibandNode,
 ) -> None:
     node.card.macs.update({0: "00:00:00:00:00:00:00:00", 1: "00:00:00:00:00:00:00:00"})
@@ -255,7 +255,7 @@ async def test_vfio_functions_get_back_a_guid_that_a_plugin_has_unset(
     assert len(await node.log.events()) == 1
 
 
-def test_the_guid_file_is_read(tmp_path: Path) -> None:
+def test_read_guid_file_returns_the_guids_or_a_fault(tmp_path: Path) -> None:
     path = tmp_path / "guids"
     assert read_guid_file(path) == GuidFile()
 

@@ -1,4 +1,4 @@
-"""The node's address towards the API server, and the Pods that use its virtual functions."""
+"""The node's address towards the API server, and the Pods that use virtual functions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_address_towards_the_api_server_is_the_local_address(server: str, ad
         (None, [False, True, True, False]),
     ],
 )
-def test_functions_of_pods_are_used_and_without_kubelets_answer_also_all_vfio_functions(
+def test_functions_of_pods_are_used_and_vfio_functions_too_while_kubelet_does_not_answer(
     pods: dict[str, str] | None, used: list[bool]
 ) -> None:
     (nic,) = with_pods([NIC], pods)
@@ -61,7 +61,7 @@ async def test_the_last_known_pods_of_functions_are_kept_while_kubelet_does_not_
 ) -> None:
     (tmp_path / "pod-resources").mkdir()
     (tmp_path / "class/net").mkdir(parents=True)
-    # Messages of kubelet's pod-resources API; the numbers are those of its protobuf fields.
+    # A message of kubelet's pod-resources API; the numbers are protobuf field numbers.
     device = field(2, field(1, b"spidernet.io/rail") + field(2, b"0000:3b:00.2"))
     pod = field(1, b"web-0") + field(2, b"shop") + field(3, field(1, b"app") + device)
 

@@ -1,6 +1,6 @@
 """The SR-IOV reconciler creates, restores and removes the virtual functions of policies.
 
-A round compares the cards of the node with the policies. Changes wait for Pods that use functions.
+A round compares the node's cards with the policies. No round removes a function that a Pod uses.
 """
 
 from __future__ import annotations
@@ -87,10 +87,10 @@ async def test_virtual_functions_of_a_policy_are_created_once(node: Node) -> Non
     assert node.source.last_report.result == ("Succeeded", "")
 
 
-async def test_an_eswitch_mode_that_the_card_has_is_not_set_and_its_functions_stay(
+async def test_the_current_eswitch_mode_is_not_set_again(
     tmp_path: Path,
 ) -> None:
-    """The file ``phys_switch_id`` of a ConnectX has an ID also in legacy mode."""
+    """A ConnectX has a ``phys_switch_id`` in legacy mode too."""
     node = Node(tmp_path, "connectx-ethernet", SriovSettings())
     node.source.set_policies(node.policy(2, eswitch_mode=LEGACY))
 
@@ -182,13 +182,13 @@ async def test_functions_are_removed_with_their_policy_even_after_a_restart(node
     await node.agent.run_round()
 
     assert node.card.nics()[0].vfs == ()
-    # The card is declared as managed until a round finds it without functions.
+    # The card is declared as managed until a round finds no functions on the card.
     assert node.source.declared[-1] != ()
     await node.agent.run_round()
     assert list(node.source.declared[-1]) == []
 
 
-async def test_functions_created_by_others_stay(node: Node) -> None:
+async def test_functions_that_another_program_created_stay(node: Node) -> None:
     node.card.write(node.card.path / "sriov_numvfs", "2")
 
     assert await node.agent.run_round()
@@ -225,7 +225,9 @@ async def test_trust_and_spoof_check_are_restored_except_on_functions_of_pods(
     assert [vf.trust for vf in ethernet.card.nics()[0].vfs] == [True, False]
 
 
-async def test_functions_of_a_range_are_bound_to_the_driver_of_its_policy(ethernet: Node) -> None:
+async def test_functions_are_bound_to_the_driver_of_the_policy_for_the_range(
+    ethernet: Node,
+) -> None:
     dpdk = ethernet.policy(4, VfRange(2, 3), device_type=VFIO)._replace(name="b", resource="dpdk")
     ethernet.source.set_policies(ethernet.policy(4, VfRange(0, 1)), dpdk)
 
@@ -253,14 +255,14 @@ async def test_settings_that_a_driver_does_not_show_are_set_once_for_each_new_vi
         monkeypatch.setattr(ethernet.card, f"set_{name}", record)
     ethernet.source.set_policies(ethernet.policy(1, trust=True, spoof_check=True))
 
-    assert await ethernet.agent.run_round(), "complete"
-    assert await ethernet.agent.run_round(), "nothing to do"
+    assert await ethernet.agent.run_round()
+    assert await ethernet.agent.run_round()
     assert switched == [("trust", 0, True), ("spoof_check", 0, True)]
 
     switched.clear()
     ethernet.card.boot()
     assert await ethernet.agent.run_round()
-    assert switched == [("trust", 0, True), ("spoof_check", 0, True)], "again after a reboot"
+    assert switched == [("trust", 0, True), ("spoof_check", 0, True)], "set again after a reboot"
 
     switched.clear()
     ethernet.source.set_policies(ethernet.policy(1, trust=False, spoof_check=True))
@@ -278,7 +280,7 @@ async def test_virtual_functions_of_pods_are_never_removed(node: Node) -> None:
     before = node.hardware.reads
     assert not await node.agent.run_round()
 
-    assert node.hardware.reads == before + 2, "before and after the withdrawal"
+    assert node.hardware.reads == before + 2, "one read before and one after the withdrawal"
     assert len(node.card.nics()[0].vfs) == 2
     report = node.source.last_report
     assert (report.blocking, report.needs_drain) == (("shop/web-0",), True)
@@ -289,10 +291,10 @@ async def test_virtual_functions_of_pods_are_never_removed(node: Node) -> None:
     assert not any(vf.is_ready for vf in (node.agent.vfs_by_resource or {})["rail"])
 
 
-async def test_a_virtual_function_that_kubelet_gives_to_a_pod_meanwhile_is_not_removed(
+async def test_a_virtual_function_that_kubelet_gives_to_a_pod_during_a_round_is_not_removed(
     node: Node,
 ) -> None:
-    """The Pod is admitted after the round has read kubelet, and before the withdrawal arrives."""
+    """Kubelet admits the Pod after the round has read the Pods, but before the withdrawal."""
     node.source.set_policies(node.policy(2, device_type=VFIO))
     await node.agent.run_round()
     address = node.card.nics()[0].vfs[1].address
@@ -306,7 +308,7 @@ async def test_a_virtual_function_that_kubelet_gives_to_a_pod_meanwhile_is_not_r
     node.source.set_policies(node.policy(4, device_type=VFIO))
     assert not await node.agent.run_round()
 
-    assert offered == [False], "withdrawn from kubelet before anything else"
+    assert offered == [False], "withdrawn from kubelet before the removal"
     assert len(node.card.nics()[0].vfs) == 2
     assert node.source.last_report.blocking == ("shop/web-0",)
 
@@ -314,7 +316,7 @@ async def test_a_virtual_function_that_kubelet_gives_to_a_pod_meanwhile_is_not_r
 async def test_virtual_functions_that_the_kernel_does_not_remove_stay_withdrawn(
     ethernet: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If they were offered again, each further round would offer and withdraw them."""
+    """Otherwise every round would offer the functions to kubelet and withdraw them again."""
     ethernet.source.set_policies(ethernet.policy(2))
     await ethernet.agent.run_round()
 
@@ -383,14 +385,15 @@ async def test_the_drain_request_of_an_earlier_agent_stays_until_kubelet_answers
 ) -> None:
     ethernet.source.set_policies(ethernet.policy(2, device_type=VFIO))
     await ethernet.agent.run_round()
-    settled = ethernet.source.last_report.keeps_request
-    # As in an agent that has just started: kubelet has never answered it.
+    kept_after_an_answer = ethernet.source.last_report.keeps_request
+    # Kubelet has not answered since the start of the agent.
     ethernet.hardware.pods, ethernet.hardware.pods_known = None, False
 
     ethernet.source.set_policies(ethernet.policy(4, device_type=VFIO))
     await ethernet.agent.run_round()
 
-    assert (settled, ethernet.source.last_report.keeps_request) == (False, True)
+    assert not kept_after_an_answer
+    assert ethernet.source.last_report.keeps_request
 
 
 async def test_no_change_is_made_before_the_node_state_is_written(node: Node) -> None:
@@ -452,7 +455,7 @@ async def test_on_a_node_with_an_sriov_operator_nothing_is_changed(node: Node) -
 
     assert node.card.writes == []
     assert node.source.declared == []
-    assert node.source.withdrawals == 1, "a drain that an earlier agent requested"
+    assert node.source.withdrawals == 1, "the drain request of an earlier agent"
     assert "the Pod sriov/daemon-x of an SR-IOV operator" in node.agent.fault
     assert node.agent.vfs_by_resource is None
 

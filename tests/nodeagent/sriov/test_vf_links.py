@@ -1,4 +1,4 @@
-"""The netlink messages for settings of virtual functions, byte by byte (if_link.h)."""
+"""Netlink messages for settings of virtual functions have the layout of if_link.h."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from nodeagent.netlink.values import Link
 from nodeagent.sriov.vf_links import KernelVfLinks, VfSettings, settings_of_vfs
 
 RECORDED = Path(__file__).parent / "recorded/igb-link.txt"
-# Attribute types of if_link.h: IFLA_VFINFO_LIST, IFLA_VF_INFO, and those below IFLA_VF_INFO.
+# Attribute types of if_link.h. The types after VF_INFO are nested in IFLA_VF_INFO.
 VFINFO_LIST, VF_INFO, IB_NODE_GUID, IB_PORT_GUID = 22, 1, 10, 11
 VLAN, SPOOFCHK, TRUST = 2, 4, 9
 GUID = bytes.fromhex("0a0b0c0d0e0f1011")
 
 
 class RecordedSession:
-    """A fake ``NetnsExecutor``, which is also the netlink session that it opens.
+    """A fake of both ``NetnsExecutor`` and the netlink session.
 
-    The only link is ``ibs1``. The session records requests and returns ``answer``.
+    Records requests and returns ``answer``. The only link is ``ibs1``.
     """
 
     own_namespace = None
@@ -59,7 +59,7 @@ def test_setting_a_guid_sets_both_guids_and_link_state_auto() -> None:
 
     header = "00000000070000000000000000000000"  # ifinfomsg: ifindex 7
     guid = "030000000000000011100f0e0d0c0b0a"  # virtual function 3, padding, GUID
-    # After the header: the starts of IFLA_VFINFO_LIST, IFLA_VF_INFO and the setting.
+    # Four bytes each: the attribute headers of IFLA_VFINFO_LIST, IFLA_VF_INFO and the setting.
     assert [request.body.hex() for request in recorded.requests] == [
         header + "1c001680" + "18000180" + "14000a00" + guid,  # IFLA_VF_IB_NODE_GUID
         header + "1c001680" + "18000180" + "14000b00" + guid,  # IFLA_VF_IB_PORT_GUID
@@ -96,7 +96,7 @@ def recorded_link() -> bytes:
 
 
 def with_guids(link: bytes, guids: Sequence[bytes]) -> bytes:
-    """The answer with the GUIDs that the kernel adds for a card with InfiniBand."""
+    """``link`` with both GUIDs of each virtual function, as for an InfiniBand card."""
     of_link = attributes(link[IFINFOMSG.size :])
     infos = [
         nested(
@@ -161,7 +161,7 @@ def test_trust_and_spoof_check_are_set_at_the_physical_function() -> None:
     ]
 
 
-def test_a_driver_without_trust_is_an_error_that_says_what_to_leave_out() -> None:
+def test_the_remedy_for_a_driver_without_trust_is_a_policy_without_trust() -> None:
     class Refusing(RecordedSession):
         def apply(self, requests: Sequence[Request]) -> None:
             raise NetlinkRefused("Operation not supported", errno=EOPNOTSUPP)
@@ -182,6 +182,6 @@ def test_the_real_kernel_returns_no_virtual_functions_for_loopback() -> None:
         executor.close()
 
 
-def test_the_error_of_a_missing_nic_names_it() -> None:
+def test_the_error_of_a_missing_nic_names_the_nic() -> None:
     with pytest.raises(DatapathError, match="no link ibs9"):
         KernelVfLinks(cast("NetnsExecutor", RecordedSession())).set_guid("ibs9", 0, GUID)

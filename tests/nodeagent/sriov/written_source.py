@@ -1,4 +1,4 @@
-"""A policy source in memory: a test sets a node's configuration and reads what an agent reports."""
+"""A policy source in memory: a test sets the configuration of a node and reads the reports."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from nodeagent.sriov.reconciler import NodeConfiguration, NodeReport
 class WrittenSource:
     """A fake of the protocol ``PolicySource``.
 
-    ``now``: the configuration that the agent reads; None before the API server has listed it.
-    ``declared``, ``reports``, ``withdrawals``: the arguments or the number of the agent's calls.
-    While ``api_server_is_silent``, ``declare`` fails.
+    ``now``: the configuration; None before the API server has been listed. ``declared`` and
+    ``reports``: the arguments of the agent's calls. ``withdrawals``: the number of calls.
+    ``declare`` fails while ``api_server_is_silent``.
     """
 
     def __init__(self) -> None:
@@ -49,12 +49,10 @@ class WrittenSource:
         self._changed.clear()
 
     def set_policies(self, *policies: NodePolicy) -> None:
-        """Replace the node's policies."""
         assert self.now is not None
         self.now = self.now._replace(policies=policies)
         self._changed.set()
 
     @property
     def last_report(self) -> NodeReport:
-        """The newest report."""
         return self.reports[-1]

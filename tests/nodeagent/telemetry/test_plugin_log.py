@@ -1,4 +1,4 @@
-"""The log that the agent writes for the executables has levels, rotated files and bounds."""
+"""The plugin log, which the agent writes for the CNI executables: levels, rotation, limits."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_a_call_succeeds_even_if_its_log_cannot_be_written(
 def test_the_plugins_log_is_rotated_by_size_number_and_age(short_path: Path) -> None:
     path = short_path / "plugin.log"
     file = RotatingFile(LogTarget(str(path), megabytes=1, days=7, files=2))
-    # Two such lines do not fit into one file, so each further line rotates the files.
+    # Two of these lines exceed 1 MB, so each line after the first rotates the files.
     line = logging.makeLogRecord({"msg": "x" * 700_000})
 
     file.handle(line)
@@ -137,7 +137,7 @@ def test_the_number_of_open_files_is_bounded(
 
 
 @pytest.mark.parametrize("bad", ["a\0b", "fifo"])
-def test_a_log_that_cannot_be_written_does_not_stop_the_others(short_path: Path, bad: str) -> None:
+def test_other_logs_are_written_when_one_log_cannot_be_written(short_path: Path, bad: str) -> None:
     os.mkfifo(short_path / "fifo")
     log = PluginLog()
     log.write(LogTarget(f"{short_path}/{bad}"), "info", {"number": 1})
@@ -149,7 +149,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_others(short_path: Path,
     assert len((short_path / "plugin.log").read_text().splitlines()) == 1
 
 
-def test_networks_that_share_a_log_file_write_no_new_line_to_a_rotated_one(
+def test_networks_that_share_a_log_file_write_new_lines_only_to_the_current_file(
     short_path: Path,
 ) -> None:
     path = short_path / "plugin.log"
@@ -234,12 +234,12 @@ def test_a_log_is_written_again_when_its_path_becomes_writable(
     target = LogTarget(str(path))
     log.write(target, "info", {"number": 1})
     log._flush()
-    remembered = set(log._unusable)
+    unusable = set(log._unusable)
     path.rmdir()
     log.write(target, "info", {"number": 2})
     log.start()
     log.close()
 
-    assert remembered == {str(path)}
+    assert unusable == {str(path)}
     assert log._unusable == {}
     assert json.loads(path.read_text())["number"] == 2

@@ -1,7 +1,6 @@
 """Metrics, traces and the agent's own log.
 
-A call of the fixture ``agent`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1,
-unless its arguments say otherwise.
+The default call of ``AgentHarness`` is for eth0 of Pod shop/web-0, in container c-web-0 on node-1.
 """
 
 from __future__ import annotations
@@ -171,7 +170,7 @@ async def test_lost_races_store_calls_and_the_writer_are_measured(metered: Agent
 
     samples = await scrape(metered)
 
-    # The second ADD first assumes that no endpoint exists; it loses the race and tries again.
+    # The second ADD wrongly assumes at first that no endpoint exists, so it needs two tries.
     assert value(samples, "orbweaver_allocation_conflicts_total") == 1
     assert value(samples, "orbweaver_allocation_tries_total") == 3
     assert value(samples, "orbweaver_writer_transactions_total") == 3
@@ -241,7 +240,7 @@ async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
             await node.call("ADD", conf=node.netconf(ipam={"default_ipv4_ippool": ["absent"]}))
             causes_written = await causes(node)
 
-    # The event of the refused ADD is written concurrently, at any later time.
+    # The event of the refused ADD is written in the background, in a span without a parent.
     spans = [
         span
         for span in exporter.get_finished_spans()
@@ -259,9 +258,9 @@ async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
         "CNI ADD",
     ]
     transaction, allocate, request = spans[:3]
-    assert span_id(parent=request) == "b7ad6b7169203331"
+    assert span_id(parent_of=request) == "b7ad6b7169203331"
     assert context_of(transaction).trace_state["vendor"] == "1"
-    assert (span_id(parent=allocate), span_id(parent=transaction)) == (
+    assert (span_id(parent_of=allocate), span_id(parent_of=transaction)) == (
         span_id(request),
         span_id(allocate),
     )
@@ -314,7 +313,7 @@ async def test_a_request_of_the_http_api_continues_the_trace_of_its_caller(
 
     (request,) = (span for span in exporter.get_finished_spans() if span.name != "ipam.append")
     assert request.name == "POST /v1/ipam/ip"
-    assert span_id(parent=request) == "b7ad6b7169203331"
+    assert span_id(parent_of=request) == "b7ad6b7169203331"
     assert attributes_of(request) == {
         "http.request.method": "POST",
         "http.route": "/v1/ipam/ip",
@@ -322,9 +321,9 @@ async def test_a_request_of_the_http_api_continues_the_trace_of_its_caller(
     }
 
 
-def span_id(span: ReadableSpan | None = None, *, parent: ReadableSpan | None = None) -> str:
-    """The id of a span, or that of another span's parent."""
-    context = span.context if span is not None else parent.parent if parent is not None else None
+def span_id(span: ReadableSpan | None = None, *, parent_of: ReadableSpan | None = None) -> str:
+    """The ID of ``span``, or of the parent of ``parent_of``."""
+    context = span.context if span else parent_of.parent if parent_of else None
     assert context is not None
     return f"{context.span_id:016x}"
 
