@@ -1,8 +1,8 @@
 """A translator of custom resources that tests start and stop, with its event log.
 
 The translator is the part of a controller that turns custom resources of the API server into events
-of the log, and reports the result in the status of each resource. The log is in the API server's
-etcd, under keys of its own.
+of the log, and reports the result in the status of each resource. Each harness has a separate log
+in the etcd of the API server.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _numbers = itertools.count()
 class TranslatorHarness:
     """A translator, and the address allocation of one node, without an agent process.
 
-    ``translates``: whether entering the context starts the translator. A test sets ``term`` for a
-    translator that works only during this term of a leader; None: without an election.
+    ``translates``: whether entering the context starts the translator. ``term``: the translator
+    works only during this term of a leader; None: without an election.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class TranslatorHarness:
         return self.projector.projection.ledger
 
     def start_translator(self) -> None:
-        """Start a translator, as a new leader does."""
+        """Start a new translator, as a new leader does."""
         self.projector = Projector(self.store, self.keys)
         self.host = KubernetesHost(
             self.settings, self.store, self.keys, self.projector, "controller-0"
@@ -89,7 +89,7 @@ class TranslatorHarness:
         self._running = asyncio.ensure_future(until_first(*coroutines))
 
     async def stop_translator(self) -> None:
-        """Cancel the translator, also in the middle of its work."""
+        """Cancel the translator, even during a write."""
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
@@ -97,7 +97,7 @@ class TranslatorHarness:
                 await running
 
     async def refresh_node_view(self) -> None:
-        """Let the node read all present events of the log, so that its next ADD uses them."""
+        """Let the node read the whole log before the next ADD."""
         await self.node.view.freshen()
 
     def leave_running(self) -> asyncio.Task[None]:
@@ -107,7 +107,7 @@ class TranslatorHarness:
         return running
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until a condition holds. Raises the error of a translator that has failed."""
+        """Wait until ``condition`` returns a true value; raise the error of a failed translator."""
         deadline = time.monotonic() + WAIT_S_MAX
         while not condition():
             if self._running is not None and self._running.done():
@@ -154,8 +154,8 @@ async def until_condition(
         stored = get(server, kind, name)
         conditions: list[Object] = stored.get("status", {}).get("conditions", [])
         for condition in conditions:
-            is_new = condition["observedGeneration"] == stored["metadata"]["generation"]
-            if is_new and (condition["type"], condition["status"]) == (type_, status):
+            is_current = condition["observedGeneration"] == stored["metadata"]["generation"]
+            if is_current and (condition["type"], condition["status"]) == (type_, status):
                 return condition
         if time.monotonic() > deadline:
             raise TimeoutError(f"{kind}/{name} is not {type_}={status}: {stored.get('status')}")

@@ -35,7 +35,7 @@ CONFIGURATION_PATHS = {
 
 
 class Webhooks:
-    """The webhook server of a cluster, and its registration at the API server."""
+    """Starts, registers and calls the webhook server."""
 
     def __init__(self, cluster: TranslatorHarness, directory: Path) -> None:
         self.cluster = cluster
@@ -53,13 +53,13 @@ class Webhooks:
     async def start(
         self, *, guards_deletion: bool = False, injection: InjectionSettings | None = None
     ) -> None:
-        """Serve, and register at the API server."""
+        """Start the server, and register it at the API server."""
         webhook = WebhookSettings(self.files, "127.0.0.1", 0, guards_deletion, injection)
         settings = self.cluster.settings._replace(webhook=webhook)
         cluster = self.cluster
         self.host = AdmissionHost(settings, webhook, cluster.store, cluster.keys, cluster.projector)
         self._running = asyncio.ensure_future(self.host.run())
-        # The host has a port when it listens.
+        # The host sets ``port`` once it listens.
         await cluster.until(lambda: self.host.port or self._raise_if_ended())
         url = f"https://127.0.0.1:{self.host.port}"
         client = WebhookClientConfig(self.authority.cert_pem.bytes(), url=url)
@@ -71,25 +71,25 @@ class Webhooks:
         await self._until_called()
 
     async def stop(self) -> None:
-        """Deregister from the API server, and stop serving."""
+        """Remove the registration from the API server, and stop the server."""
         for path in CONFIGURATION_PATHS.values():
             server = self.cluster.server
             await asyncio.to_thread(server.request, "DELETE", f"{path}/spiderpool-controller")
         await self.stop_serving()
 
     async def stop_serving(self) -> None:
-        """Stop serving, but stay registered: the API server calls a server that is not there."""
+        """Stop the server but keep the registration, so that calls of the API server fail."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
 
     async def create(self, body: Object) -> str:
-        """Create an object; return the server's message, "" if the object was created."""
+        """Create an object; return the API server's error message, "" for success."""
         answer = await asyncio.to_thread(create, self.cluster.server, body)
         return "" if answer.status == 201 else answer.message
 
     async def replace(self, body: Object) -> str:
-        """Replace an object; return the server's message, "" if the object was replaced."""
+        """Replace an object; return the API server's error message, "" for success."""
         answer = await asyncio.to_thread(replace, self.cluster.server, body)
         return "" if answer.status == 200 else answer.message
 
@@ -112,7 +112,7 @@ class Webhooks:
         return await self.send_review("validate", body["kind"], request)
 
     async def send_review(self, verb: str, kind: str, review_request: Object) -> Object:
-        """Send a review with this request to the webhook ``verb`` of a kind; return the response.
+        """Send a review to a webhook of a kind; return the response.
 
         ``verb``: "mutate" or "validate".
         """
@@ -150,7 +150,7 @@ class Webhooks:
     async def _until_called(self) -> None:
         """Wait until the API server calls the mutating webhook, which adds a finalizer.
 
-        The API server starts to call a webhook a short time after its registration.
+        The API server ignores a new registration for a short time.
         """
         probe = custom_resource(
             "SpiderCoordinator", "probe", {"podCIDRType": "auto", "podRPFilter": 1}

@@ -40,7 +40,7 @@ def create_pod(
     spec: Object | None = None,
     **metadata: Any,
 ) -> Object:
-    """Create a Pod in ``shop`` that is already scheduled to ``node``; return the Pod."""
+    """Create a Pod that is scheduled to ``node``; return the Pod. Default namespace: ``shop``."""
     metadata |= {"name": name} | (owned_by(owner) if owner else {})
     body = {"metadata": metadata, "spec": ONE_CONTAINER | {"nodeName": node} | (spec or {})}
     answer = server.request(
@@ -59,9 +59,9 @@ def create_workload(
     annotations: Mapping[str, str] = {},
     **spec: Any,
 ) -> Object:
-    """Create a Deployment or another workload of a built-in kind; return the object.
+    """Create a workload of a built-in kind; return the workload.
 
-    ``annotations``: of its Pod template.
+    ``annotations``: the annotations of the Pod template.
     """
     labels = {"app": name}
     template: Object = {"metadata": {"labels": labels, "annotations": annotations}}
@@ -81,7 +81,7 @@ def create_workload(
 
 
 def cni_args_of(pod: Object) -> str:
-    """CNI_ARGS of a runtime for a Pod, with its real UID."""
+    """The CNI_ARGS that a runtime passes for this Pod."""
     metadata = pod["metadata"]
     texts = {"NAMESPACE": "shop", "NAME": metadata["name"], "UID": metadata["uid"]}
     arguments = ";".join(f"K8S_POD_{key}={text}" for key, text in texts.items())
@@ -89,12 +89,12 @@ def cni_args_of(pod: Object) -> str:
 
 
 def delete_pod(server: ApiServer, name: str) -> None:
-    """Delete a Pod without a grace period, as kubelet does when its containers have ended."""
+    """Delete a Pod without a grace period, as kubelet does after the containers have ended."""
     server.request("DELETE", f"{PODS_PATH}/{name}?gracePeriodSeconds=0")
 
 
 def set_status(server: ApiServer, name: str, **status: Any) -> None:
-    """Set the status that kubelet reports."""
+    """Set fields of a Pod's status, as kubelet does."""
     answer = server.request(
         "PATCH", f"{PODS_PATH}/{name}/status", {"status": status}, content=MERGE_PATCH
     )
@@ -124,7 +124,7 @@ def define_kind(
     *,
     scope: str = "Namespaced",
 ) -> None:
-    """Define a kind of another project, whose objects may have any fields."""
+    """Define a kind whose objects may have any fields."""
     served = {
         "name": version,
         "served": True,
@@ -139,6 +139,6 @@ def define_kind(
 
 
 def undefine_kind(server: ApiServer, group: str, version: str, plural: str) -> None:
-    """Delete the kind, and wait until the API server no longer serves it."""
+    """Delete a kind, and wait until the API server no longer serves it."""
     server.request("DELETE", f"{DEFINITIONS_PATH}/{plural}.{group}")
     server.wait_unserved(f"/apis/{group}/{version}/{plural}")

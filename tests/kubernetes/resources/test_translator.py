@@ -1,7 +1,7 @@
 """The translator applies created, changed and deleted custom resources to the event log.
 
-Changes while no translator runs are applied later. ``cluster.ledger`` is the state of the log;
-``node.add`` and ``node.delete`` run the ADD and the DEL of a Pod.
+``cluster.ledger`` is the state of that log. ``cluster.node.add`` and ``cluster.node.delete`` run
+the ADD and the DEL of a Pod.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.simulated
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
-    """A running translator and a node; checks the invariants of the event log at the end."""
+    """A running translator and a node."""
     async with TranslatorHarness(server) as harness:
         yield harness
         await harness.stop_translator()
@@ -43,7 +43,7 @@ async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
 
 
 def has_conditions(server: ApiServer, kind: str, name: str, *types: str) -> bool:
-    """Whether the object has exactly these conditions, all about its current generation."""
+    """Whether the condition types are exactly ``types``, all for the current generation."""
     stored = get(server, kind, name)
     conditions = stored.get("status", {}).get("conditions", [])
     generations = {condition["observedGeneration"] for condition in conditions}
@@ -57,7 +57,6 @@ def ips_of_blue(cluster: TranslatorHarness) -> tuple[str, ...]:
 
 
 async def wait_for_task(translator: asyncio.Task[None]) -> None:
-    """Wait until the task of a translator ends. Raises its error."""
     async with asyncio.timeout(WAIT_S_MAX):
         await translator
 
@@ -100,7 +99,7 @@ async def test_a_changed_pool_is_changed_in_the_log(
     assert cluster.ledger.pools["blue"].ips == ("10.6.0.20",)
 
 
-async def test_a_refusal_is_reported_in_a_condition_and_an_event(
+async def test_a_refused_pool_gets_a_condition_and_an_event_with_the_reason(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool("blue"))
@@ -117,7 +116,7 @@ async def test_a_refusal_is_reported_in_a_condition_and_an_event(
     assert "green" not in cluster.ledger.pools
 
 
-async def test_a_refused_pool_is_applied_once_the_other_pool_has_changed(
+async def test_a_refused_pool_is_applied_once_the_overlapping_pool_has_changed(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool("blue"))
@@ -149,7 +148,7 @@ async def test_a_deleted_pool_exists_until_its_addresses_are_released(
     assert "blue" not in cluster.ledger.pools
 
 
-async def test_a_deleted_subnet_deletes_its_pools(
+async def test_deleting_a_subnet_deletes_its_pools(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, subnet(ips=["10.6.0.10-10.6.0.99"]))
@@ -196,7 +195,7 @@ async def test_removing_the_finalizer_of_a_deleted_pool_releases_no_address(
     await cluster.until(lambda: cluster.projector.ready and cluster.ledger.pools["blue"].retiring)
 
     assert added == set(cluster.ledger.claims)
-    # A new resource of the same name waits until the address is released.
+    # A new resource of the same name is applied only after the address is released.
     create(server, pool(ips=["10.6.0.30"]))
     condition = await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
     assert condition["message"].startswith("an earlier object of this name is being drained")
@@ -230,7 +229,7 @@ async def test_changes_while_no_translator_runs_are_applied_by_the_next_translat
     assert ips == {"kept": ("10.6.0.10",), "changed": ("10.6.0.21",), "new": ("10.6.0.40",)}
 
 
-async def test_changes_are_applied_again_after_the_api_server_has_restarted(
+async def test_a_change_after_a_restart_of_the_api_server_is_applied(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     create(server, pool())
@@ -270,7 +269,7 @@ async def test_a_restarted_translator_writes_nothing_if_no_resource_has_changed(
 async def test_pools_and_reservations_without_a_resource_are_kept(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """``orbctl apply`` writes such pools directly to the log."""
+    """``orbctl apply`` writes pools and reservations directly to the log."""
     await cluster.node.apply(
         node_harness.pool("by-hand", "10.6.0.50"),
         ApplyReservation(Reservation("reserved", 4, ("10.6.0.60",))),

@@ -1,7 +1,6 @@
-"""Controllers create, resize and delete the automatic pools of applications in the API server.
+"""Controllers create, resize and delete the automatic pools of applications.
 
-An application is a Deployment or another workload that requests a pool by an annotation. The
-controllers also do this for changes while no controller ran.
+An application is a Deployment or another workload that requests a pool by an annotation.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ CLONE_SETS_PATH = "/apis/apps.kruise.io/v1alpha1/namespaces/shop/clonesets"
 
 @pytest.fixture
 async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
-    """No controller yet, and the subnet ``shop-v4``."""
+    """A harness with the subnet ``shop-v4``, before the first controller starts."""
     async with ControllersHarness(server) as harness:
         await harness.node.apply(ApplySubnet(SUBNET))
         yield harness
@@ -54,7 +53,7 @@ async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
 async def agent(
     server: ApiServer, settings: Settings, controllers: ControllersHarness
 ) -> AsyncIterator[AgentHarness]:
-    """The agent of the node, which reads facts about Pods from the API server."""
+    """An agent that reads facts about Pods from the API server."""
     agent_settings = settings._replace(
         kubeconfig=str(server.kubeconfig), cluster=controllers.node.keys.cluster
     )
@@ -82,7 +81,7 @@ async def pools_of(
 async def until_pools(
     controllers: ControllersHarness, name: str, *ips: str, kind: str = "Deployment"
 ) -> None:
-    """Wait until the application's pools have these ranges, one for each pool; none: no pool."""
+    """Wait until the application has one pool for each element of ``ips`` and no other pool."""
 
     async def have_ranges() -> bool:
         pools = await pools_of(controllers, name, kind)
@@ -160,7 +159,7 @@ async def test_pools_follow_applications_that_changed_while_no_controller_ran(
 
 
 DESIRED_DAEMON_PODS = 4
-# Kind -> fields of the spec, and the expected size of the pool.
+# Kind -> fields of the workload's spec, and the expected number of addresses in the pool.
 SIZES: dict[str, tuple[dict[str, Any], int]] = {
     "Deployment": ({"replicas": 3}, 3),
     "ReplicaSet": ({"replicas": 2}, 2),
@@ -171,7 +170,7 @@ SIZES: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
-async def test_every_kind_of_application_gets_a_pool_of_its_size(
+async def test_every_kind_of_application_gets_a_pool_of_the_expected_size(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller()

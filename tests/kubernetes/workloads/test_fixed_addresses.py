@@ -1,9 +1,9 @@
 """Controllers keep the addresses of StatefulSet replicas and VMs while the owner needs them.
 
-An owner is a StatefulSet or a VM of KubeVirt; a launcher is the Pod of a VM's instance. No DEL
-arrives in these tests: controllers release addresses because Pods and owners are deleted, at the
-latest after two scans. ``status["suspects"]`` is the number of Pods that the first of two scans has
-not found. ``until_claimed(*addresses)`` waits until exactly these addresses are claimed.
+An owner is a StatefulSet or a VM of KubeVirt. A launcher is the Pod in which a VM runs. No DEL
+arrives in these tests: controllers release the addresses of deleted Pods and deleted owners.
+``status["suspects"]`` is the number of Pods that were missing in one scan so far.
+``until_claimed(*addresses)`` waits until exactly ``addresses`` are claimed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
 
 @pytest.fixture(scope="module")
 def kubevirt(bare_server: ApiServer) -> Iterator[None]:
-    """The kinds of virtual machines and their instances, with any fields."""
+    """The kinds VirtualMachine and VirtualMachineInstance."""
     define_kind(bare_server, "kubevirt.io", "v1", "VirtualMachine", "virtualmachines")
     define_kind(
         bare_server, "kubevirt.io", "v1", "VirtualMachineInstance", "virtualmachineinstances"
@@ -53,7 +53,7 @@ def kubevirt(bare_server: ApiServer) -> Iterator[None]:
 def create_machine(server: ApiServer, name: str) -> Object:
     """Create a VM and its instance; return the instance.
 
-    Finalizers keep both objects until a test removes the finalizers.
+    Finalizers keep both objects until ``delete_with_finalizers``.
     """
     metadata = {"name": name, "finalizers": ["tests/hold"]}
     machine = create_kubevirt_object(server, MACHINES_PATH, "VirtualMachine", metadata)
@@ -70,7 +70,6 @@ def create_kubevirt_object(server: ApiServer, path: str, kind: str, metadata: Ob
 
 
 def delete_with_finalizers(server: ApiServer, path: str) -> None:
-    """Delete an object and remove its finalizers."""
     server.request("DELETE", path)
     server.request("PATCH", path, {"metadata": {"finalizers": None}}, content=MERGE_PATCH)
 
@@ -78,7 +77,7 @@ def delete_with_finalizers(server: ApiServer, path: str) -> None:
 async def launch(
     controllers: ControllersHarness, name: str, instance: Object, **metadata: Any
 ) -> set[str]:
-    """Create a launcher of a VM instance and run its ADD; return its addresses."""
+    """Create a launcher of a VM instance and run the ADD; return the added addresses."""
     launcher = create_pod(controllers.server, name, NODE_NAME, instance, **metadata)
     return set(await controllers.add(launcher, "vm"))
 

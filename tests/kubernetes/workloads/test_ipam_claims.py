@@ -1,7 +1,7 @@
-"""A Pod that names an IPAMClaim gets the address of the claim, which outlives the Pod.
+"""A Pod that names an IPAMClaim gets the address of the claim; a new Pod gets the same address.
 
-IPAMClaims are objects of the Network Plumbing Working Group. The tests cover ADDs, DELs, reclaim by
-a controller, and the status of a claim. A launcher is a Pod of a virtual machine.
+IPAMClaim is a kind of the Network Plumbing Working Group. A launcher is the Pod in which a virtual
+machine runs.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
 async def cluster(
     ipam_claim_crd: None, controllers: ControllersHarness, settings: Settings
 ) -> AsyncIterator[Cluster]:
-    """The connection of the agent to the API server, after it has listed all objects."""
+    """The agent's connection to the API server, after all objects are listed."""
     settings = _settings_of(controllers, settings)
     connected = await connect_cluster(settings)
     assert connected is not None
@@ -207,7 +207,7 @@ async def test_both_pods_of_a_migration_share_the_address_until_the_ipam_claim_i
     assert await add(agent, cluster, target) == added
     address = added[0].partition("/")[0]
 
-    # The migration fails: the target, the owner in the endpoint, is deleted; the source still runs.
+    # The migration fails: the target is deleted, and the source still runs.
     delete_pod(server_with_claim, "launcher-2")
     await agent.delete("launcher-2", **_cni_variables(target, "net1"))
     delete_claim(server_with_claim)
@@ -244,7 +244,7 @@ def _is_ending(cluster: Cluster) -> bool:
     return pod is None or "deletionTimestamp" in pod["metadata"]
 
 
-async def test_the_status_names_addresses_and_pod_and_keeps_the_conditions_of_other_writers(
+async def test_the_status_of_a_claim_has_addresses_and_pod_and_keeps_foreign_conditions(
     server_with_claim: ApiServer,
     agent: AgentHarness,
     cluster: Cluster,
@@ -272,7 +272,7 @@ async def test_the_status_names_addresses_and_pod_and_keeps_the_conditions_of_ot
         target = create_launcher(server_with_claim, "launcher-2", MIGRATION_TARGET)
         assert await add(agent, cluster, target) == added
         await until(lambda: status(server_with_claim)["ownerPod"] == {"name": "launcher-2"})
-        # The reporter counts a write when it receives the response, after the server has stored it.
+        # The reporter counts a write only after the response of the API server.
         await until(lambda: reporter.writes >= 2)
 
     assert first["ownerPod"] == {"name": "launcher-1"}
@@ -317,10 +317,7 @@ async def test_the_status_says_why_a_claim_has_no_address_until_it_gets_an_addre
 async def reporting(
     server: ApiServer, controllers: ControllersHarness
 ) -> AsyncIterator[ClaimReporter]:
-    """A reporter that follows the log.
-
-    It reports only refusals that are recorded while it follows the log.
-    """
+    """A reporter of the addresses and refusals that are recorded from now on."""
     projector = Projector(controllers.store, controllers.node.keys)
     api = Api(await open_connection(str(server.kubeconfig)))
     reporter = ClaimReporter(api, projector, round_s=0.01)

@@ -1,8 +1,7 @@
 """The drainer cordons Nodes, evicts their Pods and uncordons the Nodes, on a real API server.
 
-An agent requests a drain of its node in the node's SriovNetworkNodeState, because Pods use virtual
-functions that must change. The fixture ``shop`` is the API server; Pods are in the namespace
-``shop``.
+An agent requests the drain of a node in the SriovNetworkNodeState of that node. The fixture
+``shop`` is the API server; all Pods are in the namespace ``shop``.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ async def drainer(shop: ApiServer, tmp_path: Path) -> AsyncIterator[KubernetesNo
 
 
 def create_drain_request(server: ApiServer, *pods: str, node: str = NODE) -> None:
-    """Write the SriovNetworkNodeState of an agent that requests a drain; ``pods`` block it."""
+    """Request the drain of a node, as an agent does. ``pods``: the Pods to be evicted."""
     metadata = {
         "name": node,
         "labels": {DRAIN_LABEL: DRAIN_REQUIRED},
@@ -75,12 +74,12 @@ def read_node(server: ApiServer) -> Object:
 
 
 def drain_state(server: ApiServer) -> str:
-    """The state of the drain that the drainer has written for the agent."""
+    """The drain state that the drainer has written for the agent."""
     metadata = server.request("GET", f"{STATES_PATH}/{NODE}").body["metadata"]
     return str(metadata["annotations"][CURRENT_STATE])
 
 
-async def test_a_repeated_cordon_or_uncordon_has_the_effect_of_one(
+async def test_a_repeated_cordon_or_uncordon_changes_nothing(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
     create_drain_request(shop, "shop/web-0")
@@ -101,7 +100,7 @@ async def test_a_repeated_cordon_or_uncordon_has_the_effect_of_one(
     assert (await drainer.observe()).cordoned == ()
 
 
-async def test_at_most_pods_observed_max_pods_of_a_request_are_observed(
+async def test_the_number_of_observed_pods_of_a_drain_request_is_limited(
     shop: ApiServer, drainer: KubernetesNodeDrainer
 ) -> None:
     create_drain_request(shop, *(f"shop/web-{number}" for number in range(2 * PODS_OBSERVED_MAX)))

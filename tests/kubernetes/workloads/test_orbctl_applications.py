@@ -32,7 +32,7 @@ REQUESTS_POOL = {"ipam.spidernet.io/subnet": json.dumps({"ipv4": ["racks"]})}
 
 @pytest.fixture
 def orbctl(server: ApiServer, tmp_path: Path) -> OrbctlHarness:
-    """Runs orbctl on a log with a subnet; two of three workloads request pools in the subnet."""
+    """Runs orbctl on a log with the subnet ``racks``. All workloads but ``plain`` request pools."""
     delete_workloads(server)
     harness = OrbctlHarness(tmp_path / "archive")
     (tmp_path / "subnet.yaml").write_text(SUBNET)
@@ -75,7 +75,7 @@ def test_get_applications_shows_only_workloads_that_request_pools(
     }
 
 
-def test_get_applications_without_a_kubeconfig_uses_the_records_of_the_log(
+def test_get_applications_without_a_kubeconfig_shows_only_applications_in_the_log(
     server: ApiServer, orbctl: OrbctlHarness
 ) -> None:
     result = orbctl.orbctl("get", "applications", "-n", "shop", "-o", "name")

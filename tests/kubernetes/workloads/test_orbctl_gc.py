@@ -19,9 +19,9 @@ from tests.support.orbctl_harness import OrbctlHarness
 
 @pytest.fixture
 def orbctl(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
-    """Runs orbctl on a log where two Pods have addresses; one of the two Pods was deleted.
+    """Runs orbctl on a log in which web-0 and web-1 have addresses; Pod web-1 is deleted.
 
-    A pause of ``orbctl gc`` advances the clock and takes no time.
+    A pause of ``orbctl gc`` only advances the harness's clock.
     """
     delete_workloads(server)
     create_node(server, NODE_NAME)

@@ -1,10 +1,9 @@
-"""Controllers release the addresses of Pods that got no DEL, if the API server confirms it.
+"""Controllers release the addresses of deleted Pods that got no DEL.
 
 A controller releases an address after a watch event about the deletion of the Pod, or after two
 scans that do not find the Pod. A scan compares the Pods in the event log with the Pods in the API
-server; it proves nothing while the API server is unreachable. ``status["suspects"]`` is the number
-of Pods that one scan has not found. ``until_claimed(*addresses)`` waits until exactly these
-addresses are claimed.
+server. ``status["suspects"]`` is the number of Pods that were missing in one scan so far.
+``until_claimed(*addresses)`` waits until exactly ``addresses`` are claimed.
 """
 
 from __future__ import annotations
@@ -42,7 +41,6 @@ async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
 
 
 async def last_release_evidence(controllers: ControllersHarness) -> str:
-    """The evidence text of the last release in the log."""
     events = [recorded.event for recorded in await controllers.node.log()]
     return [event for event in events if isinstance(event, AddressesReleased)][-1].evidence
 
@@ -78,7 +76,7 @@ async def test_a_pod_deleted_while_no_controller_watched_is_found_by_two_scans(
     assert "(listing, seen" in await last_release_evidence(controllers)
 
 
-async def test_the_address_of_a_pod_is_released_when_its_name_belongs_to_another_pod(
+async def test_the_address_of_a_deleted_pod_is_released_when_a_new_pod_has_its_name(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.add(create_pod(server, "web-0", NODE_NAME))
@@ -93,7 +91,7 @@ async def test_the_address_of_a_pod_is_released_when_its_name_belongs_to_another
     assert "uid-changed" in await last_release_evidence(controllers)
 
 
-async def test_a_pod_missing_from_the_cache_is_read_and_keeps_its_address(
+async def test_a_pod_that_is_missing_only_in_the_cache_keeps_its_address(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     replica = await controllers.start_controller()
@@ -136,7 +134,7 @@ async def test_scans_release_nothing_while_the_api_server_is_unreachable_and_cat
     await controllers.until_claimed()
 
 
-async def test_an_interrupted_watch_misses_no_deletion(
+async def test_a_pod_deleted_during_an_interruption_of_the_watch_is_found_by_a_watch_event(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     replica = await controllers.start_controller()
@@ -187,7 +185,7 @@ async def test_a_deleted_namespace_releases_the_addresses_of_its_pods(
     for number in range(5):
         await controllers.add(create_pod(server, f"stall-{number}", NODE_NAME, namespace="fair"))
 
-    # As the namespace controller and kubelets do; no DEL arrives.
+    # The namespace controller and kubelets delete the objects; no DEL arrives.
     server.request("DELETE", "/api/v1/namespaces/fair")
     server.request("DELETE", "/api/v1/namespaces/fair/pods?gracePeriodSeconds=0")
 
@@ -213,7 +211,7 @@ async def test_addresses_of_ended_pods_on_known_nodes_are_released_after_the_gra
         await controllers.add(
             create_pod(server, name, NODE_NAME, spec={"terminationGracePeriodSeconds": 0})
         )
-    # Whether this Pod still runs is unknown, so its address stays.
+    # A deleted Pod on an unknown node may still run, so the address stays.
     on_unknown_node = await controllers.addresses_of_pod("deleted-on-unknown-node")
 
     for name in ("deleted", "deleted-on-node-down", "deleted-on-unknown-node"):
@@ -222,7 +220,7 @@ async def test_addresses_of_ended_pods_on_known_nodes_are_released_after_the_gra
     set_status(server, "evicted", phase="Failed", reason="Evicted")
     await controllers.until_executions("deleted", "deleted-on-node-down", "done")
     claimed_before = await controllers.claimed_addresses()
-    # The containers of the evicted Pod have no end time, so its release needs two scans.
+    # The containers of the evicted Pod have no end time, so two scans must confirm the end.
     await controllers.until_claimed(
         *living, *on_unknown_node, *await controllers.addresses_of_pod("evicted")
     )
@@ -274,7 +272,7 @@ async def test_two_controllers_that_both_act_as_leader_release_each_address_once
 
 
 @pytest.mark.slow
-async def test_a_crowd_of_force_deleted_pods_releases_all_addresses(
+async def test_all_addresses_of_many_force_deleted_pods_are_released(
     server: ApiServer, controllers: ControllersHarness
 ) -> None:
     await controllers.start_controller("one")
@@ -292,7 +290,6 @@ async def test_a_crowd_of_force_deleted_pods_releases_all_addresses(
 async def create_pods(
     server: ApiServer, controllers: ControllersHarness, numbers: Iterable[int]
 ) -> None:
-    """Create the Pods of these numbers, each with an address."""
     for number in numbers:
         api_pod = await asyncio.to_thread(create_pod, server, f"web-{number}", NODE_NAME)
         await controllers.add(api_pod)

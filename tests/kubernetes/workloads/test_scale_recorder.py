@@ -1,7 +1,7 @@
 """The recorder of a controller writes an event when the number of Pods of an application changes.
 
-An application is a Deployment or another workload. Only applications without automatic pools are
-recorded, and only when one of their Pods has an address.
+An application is a Deployment or another workload. The recorder ignores applications with automatic
+pools, and applications whose Pods have no address.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ DEPLOYMENT = Owner("Deployment", "web", "shop", "apps/v1")
 
 @pytest.fixture(autouse=True)
 def short_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the recorder compare often."""
     monkeypatch.setattr(scale_recorder, "RECORD_INTERVAL_S", 0.05)
 
 
@@ -64,7 +63,7 @@ def pod_of_web(name: str) -> PodFacts:
 
 
 class Recording(NamedTuple):
-    """A recorder, the applications that it reads, and the task that runs recorder and watches."""
+    """A recorder, its source of applications, and the task that runs both."""
 
     recorder: ScaleRecorder
     applications: KubernetesApplications
@@ -115,11 +114,11 @@ async def test_changes_of_an_application_with_addresses_are_recorded_once_each(
         async with recording(cluster) as running:
             await asyncio.to_thread(scale, shop, "idle", 3)
             await cluster.node.add(pod_of_web("web-0"))
-            await until_recorded(cluster, [("web", 2)])  # its first Pod with an address
+            await until_recorded(cluster, [("web", 2)])
             await asyncio.to_thread(scale, shop, "web", 5)
             await until_recorded(cluster, [("web", 2), ("web", 5)])
             await running.two_rounds()
-        async with recording(cluster) as running:  # the next leader repeats no event
+        async with recording(cluster) as running:  # a second recorder
             await running.two_rounds()
             await cluster.node.delete(pod_of_web("web-0"))
             await asyncio.to_thread(scale, shop, "web", 0)

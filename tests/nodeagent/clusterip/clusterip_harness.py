@@ -36,9 +36,10 @@ AF: Final = {4: sockets.AF_INET, 6: sockets.AF_INET6}
 
 
 class ClusterIPHarness:
-    """Namespace, control group and servers. ``bpffs``: the path at which to mount a bpffs.
+    """A namespace, a control group and servers.
 
-    ``named`` is the namespace for commands, ``inside`` the same namespace for sockets.
+    ``bpffs``: the path for ``mount_bpffs``. ``named`` and ``inside``: the namespace, for commands
+    and for sockets.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -66,14 +67,14 @@ class ClusterIPHarness:
         self._stack.callback(run, ["umount", str(self.bpffs)])
 
     def install(self, desired: DesiredPrograms = DesiredPrograms(skipped_netns=0)) -> Installation:
-        """The programs and maps, attached to this control group."""
+        """Install the programs and maps, attached to the control group."""
         installation = Installation.open(self.bpffs)
         self._stack.callback(installation.close)
         installation.attach(self.cgroup, desired)
         return installation
 
     def serve(self, installation: Installation, frontends: dict[Frontend, BackendGroup]) -> None:
-        """Write the frontends to the maps, and remove all others."""
+        """Write the frontends to the maps, and remove all other frontends."""
         steps, _ = plan(contents_of(installation.read()), frontends)
         installation.write(steps)
 
@@ -93,7 +94,7 @@ class ClusterIPHarness:
         return server_socket
 
     def _enter(self) -> None:
-        """Create the control group; move this process into it until the harness is closed."""
+        """Create the control group; move this process there until the harness is closed."""
         lines = Path("/proc/self/cgroup").read_text().splitlines()
         name = next(line.removeprefix("0::/") for line in lines if line.startswith("0::"))
         old_cgroup = self.cgroup.parent / name

@@ -1,4 +1,4 @@
-"""A harness for each test, and the programs installed without pins."""
+"""A harness, and programs attached to the harness's control group."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ def harness(cluster_ip_can_run: None, tmp_path: Path) -> Iterator[ClusterIPHarne
 
 @pytest.fixture
 def installation(harness: ClusterIPHarness) -> Installation:
-    """The attached programs, without a bpffs."""
+    """The attached programs, not pinned."""
     return harness.install()

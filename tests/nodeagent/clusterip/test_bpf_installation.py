@@ -56,7 +56,7 @@ sys.stdin.read()
 
 
 def is_served(harness: ClusterIPHarness) -> bool:
-    """Whether a new socket reaches the first backend."""
+    """Whether a new socket can connect to the Service."""
     with harness.socket(4) as client:
         try:
             client.connect((SERVICE_ADDRESS[4], SERVICE_PORT))
@@ -81,7 +81,7 @@ def kill(agent: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def pinned(harness: ClusterIPHarness) -> ClusterIPHarness:
-    """A harness with a bpffs and a served backend, after a second agent was killed."""
+    """A harness with pinned programs that serve one backend; the agent was killed."""
     harness.mount_bpffs()
     harness.server(BACKEND_ADDRESSES[4][0])
     installation = harness.install()
@@ -108,7 +108,7 @@ def test_the_next_agent_continues_with_the_pinned_maps(pinned: ClusterIPHarness)
     installation.close()
 
 
-def test_links_of_another_control_group_are_moved(pinned: ClusterIPHarness) -> None:
+def test_attach_moves_pinned_links_to_another_control_group(pinned: ClusterIPHarness) -> None:
     inner = pinned.cgroup.parent / f"{pinned.cgroup.name}-inner"
     inner.mkdir()
     installation = Installation.open(pinned.bpffs)
@@ -123,7 +123,7 @@ def test_links_of_another_control_group_are_moved(pinned: ClusterIPHarness) -> N
 
 
 def test_maps_of_another_layout_are_removed_after_attaching(pinned: ClusterIPHarness) -> None:
-    old = pinned.bpffs / PIN_DIRECTORY / "v0"  # maps are in a directory of their layout's version
+    old = pinned.bpffs / PIN_DIRECTORY / "v0"  # named after the version of a map layout
     old.mkdir()
     installation = pinned.install()
     assert not old.exists()
@@ -149,7 +149,7 @@ def test_trace_path_prints_the_backend_of_a_served_cluster_ip(pinned: ClusterIPH
     )
     assert "there: arrives in the Pod itself" in text
     assert "ClusterIP" not in pinned.named.run(*command, "--protocol", "udp")
-    assert remove_pinned_objects(pinned.bpffs), "there were pinned objects"
+    assert remove_pinned_objects(pinned.bpffs), "expected pinned objects"
     assert served_frontends(pinned.bpffs) == {}
 
 
@@ -157,7 +157,7 @@ def test_remove_detaches_and_removes_all_pinned_objects(pinned: ClusterIPHarness
     assert remove_pinned_objects(pinned.bpffs)
     assert not is_served(pinned)
     assert not (pinned.bpffs / PIN_DIRECTORY).exists()
-    assert not remove_pinned_objects(pinned.bpffs), "there was nothing left to remove"
+    assert not remove_pinned_objects(pinned.bpffs), "expected no pinned object"
 
 
 def test_without_a_bpffs_services_are_served_only_while_an_agent_runs(
@@ -195,7 +195,7 @@ def test_the_error_of_a_refused_program_has_the_verifiers_log(cluster_ip_can_run
         load_program("wrong", kind, BPF_CGROUP_INET4_CONNECT, code)
 
 
-def test_the_error_of_a_full_map_has_its_name_and_its_limit(cluster_ip_can_run: None) -> None:
+def test_the_error_of_a_full_map_has_the_maps_name_and_limit(cluster_ip_can_run: None) -> None:
     small = create_map(MapSpec("small", BPF_MAP_TYPE_HASH, 4, 4, 1))
     small.put(bytes(4), bytes(4))
     with pytest.raises(BpfRefused, match="map small is full: it holds 1 entries"):

@@ -50,13 +50,12 @@ from tests.support.parts import LITTLE_ENDIAN, needs
 
 PROGRAMS: Final = Path(__file__).parent / "programs"
 MAPS: Final = {spec.name: descriptor for descriptor, spec in enumerate(map_layout.MAPS, 3)}
-"""Name of a map -> a file descriptor, which instructions contain."""
+"""Name of a map -> a sample file descriptor."""
 
 little_endian_only = pytest.mark.skipif(sys.byteorder != "little", reason=needs(LITTLE_ENDIAN))
 
 
 def disassemble(lines: Sequence[Line]) -> str:
-    """The text of a program, one instruction per line."""
     return "".join(
         f"{line.name}:\n" if isinstance(line, Label) else f"    {line.text}\n" for line in lines
     )
@@ -91,7 +90,7 @@ def test_programs_of_both_families_use_the_same_frontend_key() -> None:
     connect4, connect6 = (
         disassemble(program(hook, DesiredPrograms(skipped_netns=0))) for hook in PROGRAM_HOOKS[:2]
     )
-    # So an IPv6 socket finds an IPv4 Service by its mapped address.
+    # An IPv6 socket finds an IPv4 Service by the mapped address.
     lookup_of_frontend = "r2 += -24\n    call map_lookup_elem"
     assert connect4.count(lookup_of_frontend) == LOOKUPS_MAX
     assert connect6.count(lookup_of_frontend) == LOOKUPS_MAX

@@ -1,4 +1,4 @@
-"""An agent with ClusterIPs enabled serves the Services of applied records."""
+"""An agent with ClusterIPs enabled serves the Services in the event log."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def connect_outcome(harness: ClusterIPHarness, address: str = SERVICE_ADDRESS[4]
 async def serving(
     harness: ClusterIPHarness, settings: Settings, store: MemoryStore, **changes: object
 ) -> AsyncIterator[AgentHarness]:
-    """An agent with ClusterIPs enabled; ``changes``: of its ``ClusterIpSettings``."""
+    """An agent with ClusterIPs enabled; ``changes``: fields of ``ClusterIpSettings``."""
     cluster_ip = ClusterIpSettings(
         enabled=True, cgroup=str(harness.cgroup), bpffs=str(harness.bpffs), host_network=True
     )._replace(**changes)  # type: ignore[arg-type]
@@ -109,7 +109,7 @@ async def test_services_are_served_without_an_agent_and_the_next_agent_updates_t
     assert connect_outcome(harness) == "served"
     empty_store = MemoryStore()
     async with serving(harness, settings, empty_store) as next_agent:
-        # There is no Service in the new store, so the old one is removed.
+        # The new store has no Service.
         await until(lambda: connect_outcome(harness) == "OSError")
         await next_agent.apply(*map(apply_command, load_documents(MANIFESTS)))
         await until(lambda: connect_outcome(harness) == "served")
@@ -146,7 +146,7 @@ async def test_programs_are_attached_when_the_control_group_is_created(
         later.mkdir()
         await until(counts["attached"])
         later.rmdir()
-        # Any record starts a round, which finds that the control group is gone.
+        # Any record starts a round, and a round checks the control group.
         await node.apply(ApplyRecord(RecordDefined("Node", "", "node-1")))
         await until(lambda: not counts["attached"]())
         later.mkdir()
@@ -195,7 +195,7 @@ async def test_frontends_above_a_limit_are_logged_with_the_name_of_the_limit(
     assert f"the first is {SERVICE_ADDRESS[6]} port {SERVICE_PORT}" in caplog.text
 
 
-async def test_other_records_cause_no_writes(
+async def test_a_pod_record_causes_no_write_to_the_maps(
     harness: ClusterIPHarness, agent: AgentHarness
 ) -> None:
     before = _counts(agent)["map_writes"]()

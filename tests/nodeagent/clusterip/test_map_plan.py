@@ -1,4 +1,4 @@
-"""Writes to the eBPF maps of Services and their order, for any states and any point of a crash."""
+"""Planned writes to the eBPF maps of Services, for any frontends and any point of a crash."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ states = st.dictionaries(frontends, backend_groups, max_size=6)
 
 
 def writes(steps: MapPlan) -> Iterator[tuple[str, object, object]]:
-    """The writes one by one, as the kernel executes them."""
+    """The writes of a plan, in order."""
     yield from (("put backend", *item) for item in steps.put_backends.items())
     yield from (("put member", member, None) for member in steps.put_members)
     yield from (("put service", *item) for item in steps.put_services.items())
@@ -53,7 +53,7 @@ def writes(steps: MapPlan) -> Iterator[tuple[str, object, object]]:
 
 
 def after(stored: StoredMaps, steps: MapPlan, count: int | None = None) -> StoredMaps:
-    """The maps after this number of writes; None: after all of them."""
+    """The maps after the first ``count`` writes of a plan; None: after all writes."""
     services, slots, members = dict(stored.services), dict(stored.backends), set(stored.members)
     for verb, key, value in list(writes(steps))[:count]:
         match verb, key, value:
@@ -75,7 +75,7 @@ def after(stored: StoredMaps, steps: MapPlan, count: int | None = None) -> Store
 
 
 def served(stored: StoredMaps) -> dict[Frontend, BackendGroup]:
-    """The frontends that the programs find in the maps; each lookup must succeed."""
+    """The frontends in the maps. Each lookup of the programs must succeed."""
     groups = {}
     for frontend, (group, size, affinity_s) in stored.services.items():
         group_backends = tuple(stored.backends[Slot(group, number)] for number in range(size))
@@ -116,7 +116,7 @@ def test_after_an_interrupted_plan_each_service_has_its_old_or_its_new_backends(
 
 
 @given(states, states, states, st.integers(0, 60))
-def test_a_plan_after_an_interrupted_one_completes_the_maps(
+def test_a_plan_after_an_interrupted_plan_completes_the_maps(
     first: dict[Frontend, BackendGroup],
     second: dict[Frontend, BackendGroup],
     third: dict[Frontend, BackendGroup],

@@ -28,11 +28,11 @@ pytestmark = pytest.mark.netns
 FAMILIES = pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
 PROTOCOLS = pytest.mark.parametrize("protocol", ["TCP", "UDP"])
 CONNECTIONS: Final = 64
-"""Connections after which each of three backends was chosen, but for a chance of 3 * (2/3)**64."""
+"""The probability that one of three backends is never chosen is below 3 * (2/3)**64."""
 
 
 def three_backends(family: int, **affinity: int) -> dict[Frontend, BackendGroup]:
-    """One Service with all three backends, TCP and UDP."""
+    """A Service with three backends, for TCP and for UDP."""
     backend_group = BackendGroup(backends_of(family, 0, 1, 2), **affinity)
     return {frontend(family): backend_group, frontend(family, "UDP"): backend_group}
 
@@ -112,7 +112,7 @@ def test_a_client_with_affinity_keeps_its_backend(
     assert {chosen_backend(servers, harness, family) for _ in range(CONNECTIONS)} == {second}
 
 
-def test_affinity_ends_after_its_time(
+def test_affinity_ends_after_the_time_of_the_service(
     harness: ClusterIPHarness, installation: Installation
 ) -> None:
     servers = [harness.server(address) for address in BACKEND_ADDRESSES[4]]
@@ -122,7 +122,7 @@ def test_affinity_ends_after_its_time(
     ((client, chosen),) = list(affinity.items())
     backends = set()
     for _ in range(CONNECTIONS):
-        # The last eight bytes are the time of the last connection: here the start of the machine.
+        # The last eight bytes are the time of the last connection; 0 is the start of the machine.
         affinity.put(client, chosen[:24] + bytes(8))
         backends.add(chosen_backend(servers, harness, 4))
     assert len(backends) == len(servers)
@@ -153,7 +153,7 @@ def test_on_an_old_kernel_a_service_without_backends_refuses_with_eperm(
 
 
 @FAMILIES
-def test_other_destinations_are_not_changed(
+def test_destinations_that_are_not_services_are_not_changed(
     harness: ClusterIPHarness, installation: Installation, family: int
 ) -> None:
     harness.serve(installation, three_backends(family))
@@ -162,7 +162,7 @@ def test_other_destinations_are_not_changed(
     client.sendto(b"hello", (BACKEND_ADDRESSES[family][2], BACKEND_PORT))
     assert receive_and_answer(server, "UDP") == b"hello"
     assert client.recvfrom(16)[1][:2] == (BACKEND_ADDRESSES[family][2], BACKEND_PORT)
-    # Another port of the Service's address is not a Service and has no route.
+    # Another port of the same address is not a Service and has no route.
     with pytest.raises(OSError, match="unreachable"):
         harness.socket(family, "UDP").connect((SERVICE_ADDRESS[family], SERVICE_PORT + 1))
 
@@ -224,7 +224,7 @@ def test_an_open_udp_socket_sends_its_next_packet_to_the_new_backend(
         client.sendto(b"hello", (SERVICE_ADDRESS[family], SERVICE_PORT))
 
 
-def test_the_address_of_a_removed_service_is_not_changed(
+def test_connections_to_a_removed_service_are_not_changed(
     harness: ClusterIPHarness, installation: Installation
 ) -> None:
     harness.serve(installation, three_backends(4))
@@ -254,7 +254,7 @@ def receive_and_answer(server: socket.socket, protocol: str) -> bytes:
 
 
 def chosen_backend(servers: list[socket.socket], harness: ClusterIPHarness, family: int) -> int:
-    """Connect once; return the number of the server."""
+    """Connect once; return the index of the server that accepts."""
     with harness.socket(family) as client:
         client.connect((SERVICE_ADDRESS[family], SERVICE_PORT))
         return next(number for number, server in enumerate(servers) if has_connection(server))

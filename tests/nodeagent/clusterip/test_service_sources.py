@@ -20,14 +20,13 @@ PORTS = (ServicePort(8080, "TCP", "http"), ServicePort(5353, "UDP", "dns"))
 
 
 def slice_of(*endpoints: SliceEndpoint, family: int = 4) -> EndpointSlice:
-    """An EndpointSlice of Service ``web`` with the ports ``PORTS``."""
     return EndpointSlice("web", 4 if family == 4 else 6, PORTS, endpoints)
 
 
 def backends_by_frontend(
     service: Service, *slices: EndpointSlice, **labels: str
 ) -> dict[str, list[str]]:
-    """Backends by frontend, as texts; the protocol of a frontend is its number (6 TCP, 17 UDP)."""
+    """Frontend (address, port, and 6 for TCP or 17 for UDP) -> backends, as texts."""
     return {
         f"{address_text(frontend.address)} {frontend.port}/{frontend.protocol}": [
             str(backend) for backend in backend_group.backends
@@ -56,7 +55,7 @@ def test_an_endpoint_in_two_slices_counts_once() -> None:
     assert backends["10.96.0.10 80/6"] == ["10.6.0.1:8080"]
 
 
-def test_an_endpoint_that_is_not_ready_is_no_backend() -> None:
+def test_an_endpoint_that_is_not_ready_is_not_a_backend() -> None:
     backends = backends_by_frontend(
         SERVICE,
         slice_of(SliceEndpoint(("10.6.0.1",), ready=False), SliceEndpoint(("10.6.0.2",))),
@@ -79,7 +78,7 @@ def test_without_ready_endpoints_terminating_endpoints_that_serve_are_backends()
 def test_with_local_traffic_policy_only_endpoints_of_the_node_are_backends() -> None:
     local_service = SERVICE._replace(local=True)
     on_node = SliceEndpoint(("10.6.0.1",), node="node-a")
-    elsewhere = SliceEndpoint(("10.6.0.2",), node="b")
+    elsewhere = SliceEndpoint(("10.6.0.2",), node="node-b")
     backends = backends_by_frontend(local_service, slice_of(on_node, elsewhere))
     assert backends["10.96.0.10 80/6"] == ["10.6.0.1:8080"]
     assert backends_by_frontend(local_service, slice_of(elsewhere))["10.96.0.10 80/6"] == []
@@ -89,7 +88,7 @@ def test_a_service_without_endpoints_has_a_frontend_without_backends() -> None:
     assert backends_by_frontend(SERVICE)["10.96.0.10 80/6"] == []
 
 
-def test_headless_services_sctp_and_services_of_other_proxies_have_no_frontends() -> None:
+def test_headless_services_sctp_ports_and_services_of_other_proxies_have_no_frontends() -> None:
     assert backends_by_frontend(Service((), (HTTP,))) == {}
     assert backends_by_frontend(Service(("10.96.0.10",), (ServicePort(80, "SCTP"),))) == {}
     assert frontends_of(SERVICE, {OTHER_PROXY: "other"}, [], "node-a") == {}
@@ -101,7 +100,7 @@ def test_packed_addresses_of_both_families_can_be_formatted() -> None:
     assert address_text(packed("::ffff:10.0.0.1")) == "10.0.0.1"
 
 
-def test_the_index_has_the_frontends_of_the_last_services_and_slices() -> None:
+def test_the_index_has_the_frontends_of_the_current_services_and_slices() -> None:
     index = ServiceIndex("node-a")
     assert index.frontends() == {}
     index.put_slice(("shop", "web-1"), slice_of(SliceEndpoint(("10.6.0.1",))))
@@ -121,7 +120,7 @@ def test_the_index_has_the_frontends_of_the_last_services_and_slices() -> None:
     assert index.frontends() == {}
 
 
-def test_if_two_services_have_the_same_address_the_first_by_name_gets_it() -> None:
+def test_of_services_with_the_same_address_only_the_first_by_name_is_served() -> None:
     affinity_s_by_name = {"b": 20, "a": 10, "c": 30}
     index = ServiceIndex("node-a")
     for name, affinity_s in affinity_s_by_name.items():

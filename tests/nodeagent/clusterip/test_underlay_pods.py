@@ -64,7 +64,7 @@ def serve(harness: ClusterIPHarness, installation: Installation, family: int, ba
 
 
 @FAMILIES
-def test_packets_have_the_address_of_the_backend_and_of_the_pod(
+def test_packets_go_from_the_address_of_the_pod_to_the_address_of_the_backend(
     harness: ClusterIPHarness,
     installation: Installation,
     datacentre: Datacentre,
@@ -122,7 +122,6 @@ def test_a_pod_reaches_a_backend_on_its_own_node(
 
 
 def received_frames(packet_socket: socket.socket) -> list[bytes]:
-    """All received frames."""
     frames = []
     while True:
         try:

@@ -1,7 +1,7 @@
 """Malformed calls return an error object that names the fault, and write nothing.
 
 CNI error codes: 1 incompatible version, 4 invalid environment variables, 6 content cannot be
-decoded, 7 invalid network configuration, 11 try again later. Codes from 100 are the project's.
+decoded, 7 invalid network configuration, 11 try again later. Orbweaver defines the codes from 100.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 async def refused(agent: AgentHarness, request: bytes) -> dict[str, Any]:
-    """Send a request; check that it has claimed nothing, and return its error object."""
+    """Send a request and return the error object; check that no address is claimed."""
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
     reply = await agent.raw(request)
     assert await agent.claims() == {}
@@ -149,7 +149,7 @@ async def test_an_invalid_netconf_is_refused_with_the_name_of_the_field(
     assert text in error["msg"]
 
 
-def test_limits_of_the_log_may_be_text_as_in_spiderpools_documents() -> None:
+def test_limits_of_the_log_file_may_be_strings_as_in_spiderpools_documents() -> None:
     ipam = {"log_file_max_size": "100", "log_file_max_age": "30", "log_file_max_count": 7}
     conf = {"cniVersion": "1.0.0", "name": "lan", "ipam": ipam}
 
@@ -159,7 +159,7 @@ def test_limits_of_the_log_may_be_text_as_in_spiderpools_documents() -> None:
     assert limits == (100, 30, 7)
 
 
-async def test_an_invalid_netconf_also_fails_a_delete(agent: AgentHarness) -> None:
+async def test_an_invalid_netconf_fails_a_del_and_the_address_stays(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 
@@ -230,7 +230,7 @@ async def test_bytes_that_are_not_a_request_get_an_error(
     assert text in error["msg"]
 
 
-async def test_an_environment_of_any_bytes_gets_an_error(agent: AgentHarness) -> None:
+async def test_an_environment_with_invalid_entries_gets_an_error(agent: AgentHarness) -> None:
     block = b"CNI_COMMAND=ADD\0\xff\xfe=\xff\0NOVALUE\0=\0\0"
     request = b"OWC1" + struct.pack(">I", len(block)) + block
 
@@ -261,13 +261,13 @@ async def test_a_request_that_arrives_byte_by_byte_is_handled(agent: AgentHarnes
         writer.write(bytes([byte]))
         await writer.drain()
 
-    assert (await reader.read())[:1] == b"\0", "the exit status: success"
+    assert (await reader.read())[:1] == b"\0", "expected exit status 0"
     writer.close()
     assert len(await agent.claims()) == 1
 
 
 def outcome(read: Callable[[], T]) -> tuple[int, T | None]:
-    """(0, the parsed call), or (code of the failure, None)."""
+    """(0, the result of ``read``), or (the code of the failure, None)."""
     try:
         return 0, read()
     except CniFailure as failure:

@@ -1,4 +1,4 @@
-"""A conflict detector, and a namespace that receives all frames on the link."""
+"""A conflict detector, and a socket that receives all frames on the link."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from tests.support.link import Station
 
 @asynccontextmanager
 async def detecting_on(node: Station) -> AsyncIterator[Detector]:
-    """The detector of an agent on this node, closed at the end."""
+    """The detector of an agent on this node."""
     test_executor = NetnsExecutor()
     with NetworkNamespace.open(node.netns) as namespace:
-        # The namespace in which an executor is created is its own namespace.
+        # The executor must be created in the network namespace of the node.
         executor = test_executor.run(namespace, NetnsExecutor)
     detector = Detector(executor)
     yield detector

@@ -1,8 +1,7 @@
 """ADD with conflict detection: an agent, real links, real conflicting hosts.
 
 The tests cover Spiderpool's cases C00007, C00009, C00018 and C00019
-(docs/contributing/compatibility.md, "Cases"). In addition, an ADD gets another address after a
-conflict, and only the conflicting address is quarantined.
+(docs/contributing/compatibility.md, "Cases").
 
 The fixture ``link`` is a bridge. A station is a network namespace whose eth0 is connected to the
 bridge: a Pod, or another host.
@@ -51,7 +50,7 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture
 def run_agent(directory: Path) -> AgentRunner:
-    """Runs an agent with detection, which allocates addresses in ascending order."""
+    """Runs an agent that detects conflicts and allocates addresses in ascending order."""
 
     @asynccontextmanager
     async def serve(**changes: Any) -> AsyncIterator[AgentHarness]:
@@ -72,12 +71,11 @@ def run_agent(directory: Path) -> AgentRunner:
 
 
 async def create_lan_pool(agent: AgentHarness, *ips: str, **fields: Any) -> None:
-    """Create the default pool ``lan``."""
     await agent.pool("lan", "10.6.0.0/24", *(ips or ("10.6.0.10-10.6.0.20",)), **fields)
 
 
 async def quarantine_of(agent: AgentHarness, address: str) -> str:
-    """The evidence of a quarantined address."""
+    """Wait until an address is quarantined; return the evidence."""
     view = agent.process.parts.view
     await view.wait_for(lambda: address in view.current.quarantine)
     return evidence_text(view.current.quarantine[address])
@@ -97,7 +95,7 @@ async def test_after_a_conflict_the_add_returns_another_address(
             f"container c-web-0; MAC {conflicting_host.mac} on node-1/eth0 seen by agent/node-1"
         )
         assert set(await node.claims()) == {"10.6.0.11"}
-        assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.11/24"], "a repeated ADD"
+        assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.11/24"], "repeated ADD"
 
 
 async def test_a_conflict_of_the_last_address_of_a_pool_is_reported_as_a_conflict(
@@ -144,7 +142,7 @@ async def test_after_three_conflicts_an_add_fails(link: Link, run_agent: AgentRu
 async def test_a_proxy_that_answers_for_all_addresses_does_not_quarantine_a_whole_pool(
     link: Link, run_agent: AgentRunner
 ) -> None:
-    """Without a limit each ADD would quarantine three addresses, and kubelet retries forever."""
+    """Without a limit, each retry of kubelet would quarantine three more addresses."""
     proxy = link.station(*(f"10.6.0.{number}/24" for number in range(10, 40)))
     pod = link.station(up=False)
     async with run_agent() as node:
@@ -156,7 +154,7 @@ async def test_a_proxy_that_answers_for_all_addresses_does_not_quarantine_a_whol
         limit_text = f"{ADDRESSES_OF_A_HOST_MAX} addresses are in quarantine because of this MAC"
         assert limit_text in errors[-1]["msg"]
         assert proxy.mac in errors[-1]["msg"]
-        # The ADD that reaches the limit may quarantine the addresses of its remaining rounds, too.
+        # The ADD that reaches the limit may quarantine one more address in each remaining round.
         quarantined_max = ADDRESSES_OF_A_HOST_MAX + ROUNDS_MAX - 1
         assert len(node.process.parts.view.current.quarantine) <= quarantined_max
         assert await node.claims() == {}
@@ -237,7 +235,7 @@ async def test_with_detection_disabled_addresses_are_not_probed(
         assert node.process.parts.detector.counts.probes == 0
 
 
-async def test_a_pods_other_interfaces_keep_their_addresses(
+async def test_a_conflict_on_one_interface_does_not_change_the_address_of_another(
     link: Link, run_agent: AgentRunner
 ) -> None:
     link.station("10.7.0.10/24")
@@ -256,7 +254,7 @@ async def test_a_pods_other_interfaces_keep_their_addresses(
 async def test_after_a_conflict_of_an_unnamed_nic_later_nics_keep_their_pools(
     link: Link, run_agent: AgentRunner
 ) -> None:
-    """The annotation names no interfaces: its entries are for the Pod's NICs in order of ADDs."""
+    """Entry n of an annotation without interface names is for the nth NIC that gets an ADD."""
     link.station("10.6.0.10/24")
     first, second = link.station(up=False), net1_of(link)
     async with run_agent() as node:
@@ -288,7 +286,7 @@ async def test_an_add_for_a_missing_interface_fails_and_claims_nothing(
         assert await node.claims() == {}
 
 
-async def test_a_probe_is_a_span_beside_the_allocation(link: Link, run_agent: AgentRunner) -> None:
+async def test_probes_are_spans_of_the_add(link: Link, run_agent: AgentRunner) -> None:
     link.station("10.6.0.10/24")
     pod = link.station(up=False)
     with recorded_spans() as exporter:
@@ -306,7 +304,7 @@ async def test_a_probe_is_a_span_beside_the_allocation(link: Link, run_agent: Ag
 
 
 async def test_a_del_waits_until_the_probe_has_ended(link: Link, run_agent: AgentRunner) -> None:
-    """A DEL in between would release the address, and the ADD would return it."""
+    """A DEL during the probe would release an address that the ADD then returns."""
     pod = link.station(up=False)
     async with run_agent(detect_gateway=True) as node:
         await create_lan_pool(node, gateway=GATEWAY)
@@ -322,7 +320,7 @@ async def test_a_del_waits_until_the_probe_has_ended(link: Link, run_agent: Agen
 
 
 def net1_of(link: Link) -> Station:
-    """A namespace whose link has the name net1."""
+    """A station whose link has the name net1."""
     station = link.station(up=False)
     ip("-n", Path(station.netns).name, "link", "set", "eth0", "name", "net1")
     return station

@@ -104,7 +104,7 @@ async def test_a_gateway_that_does_not_exist_is_silent(link: Link, detector: Det
         silent_gateways=("fd00:6::1",)
     )
     assert await detector.probe(pod.netns, DUAL, CONFLICTS) == DetectionResult(), (
-        "gateways are not probed"
+        "expected no probe of gateways"
     )
     assert (
         await detector.probe(pod.netns, DUAL._replace(ipv6_gateway=""), CONFLICTS_AND_GATEWAY)
@@ -116,7 +116,7 @@ async def test_a_gateway_that_does_not_exist_is_silent(link: Link, detector: Det
 async def test_with_ipv6_disabled_in_the_namespace_conflicting_hosts_are_still_found(
     link: Link, detector: Detector
 ) -> None:
-    """CNI plugins enable IPv6 late, so a probe must not depend on it."""
+    """CNI plugins may enable IPv6 after the probe."""
     conflicting_host = link.station("fd00:6::11/64", "fd00:6::1/64")
     pod = link.station(up=False)
     set_inside(pod, "net/ipv6/conf/all/disable_ipv6", "1")
@@ -130,7 +130,7 @@ async def test_with_ipv6_disabled_in_the_namespace_conflicting_hosts_are_still_f
 
 @needs_packet_groups
 async def test_a_macvlan_receives_answers(link: Link, detector: Detector) -> None:
-    """A macvlan, the usual NIC of Pods, receives only multicast groups that it has joined."""
+    """A macvlan receives multicast frames only of groups that it has joined."""
     conflicting_host = link.station("10.6.0.17/24", "fd00:6::11/64")
     node, pod = link.station(), link.station()
     replace_by_macvlan(pod, node)
@@ -164,7 +164,7 @@ async def test_an_address_of_the_node_is_a_conflict_although_no_probe_is_answere
 @needs_real_time
 async def test_many_concurrent_probes_leave_no_socket_and_no_thread(link: Link) -> None:
     node, pod = link.station(), link.station()
-    # Descriptors of earlier tests may be closed at any time, so only new ones count.
+    # Descriptors of earlier tests may be closed at any time, so only new descriptors count.
     sockets, threads = open_sockets(), set(threading.enumerate())
 
     async with detecting_on(node) as detector:
@@ -173,12 +173,12 @@ async def test_many_concurrent_probes_leave_no_socket_and_no_thread(link: Link) 
 
     assert open_sockets() - sockets == set()
     new_threads = {thread.name for thread in set(threading.enumerate()) - threads}
-    assert all(name.startswith("asyncio") for name in new_threads), "threads of the event loop stay"
+    assert all(name.startswith("asyncio") for name in new_threads), "expected no other new threads"
 
 
 @needs_packet_groups
 async def test_a_conflict_probe_changes_no_neighbour_cache(link: Link, detector: Detector) -> None:
-    """RFC 5227, 2.1.1: a probe must not change caches; only a request to the gateway does."""
+    """Required by RFC 5227, 2.1.1."""
     neighbour = link.station("10.6.0.99/24", "fd00:6::99/64")
     set_inside(neighbour, "net/ipv4/conf/all/arp_accept", "1")
     pod = link.station(up=False)
@@ -194,7 +194,7 @@ async def test_a_conflict_probe_changes_no_neighbour_cache(link: Link, detector:
 async def test_at_least_one_of_two_hosts_that_probe_the_same_address_finds_a_conflict(
     link: Link, detector: Detector
 ) -> None:
-    """Neither has the address yet (RFC 5227, 2.1.1; RFC 4862, 5.4.3)."""
+    """Required by RFC 5227, 2.1.1, and RFC 4862, 5.4.3."""
     first, second = link.station(), link.station()
 
     results = await asyncio.gather(
@@ -231,7 +231,7 @@ async def test_a_namespace_that_does_not_exist_is_a_failure_and_is_not_created(
     assert not missing_path.exists()
 
 
-async def test_a_probe_ends_in_time_if_its_link_is_deleted_meanwhile(
+async def test_a_probe_whose_link_is_deleted_fails_or_finds_silent_gateways(
     link: Link, detector: Detector
 ) -> None:
     pod = link.station()
@@ -332,5 +332,4 @@ def set_inside(station: Station, sysctl: str, value: str) -> None:
 
 
 def open_sockets() -> set[str]:
-    """Open sockets of this process, of any kind."""
     return {descriptor for descriptor in open_descriptors() if " socket:" in descriptor}

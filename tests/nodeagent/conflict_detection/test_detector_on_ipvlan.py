@@ -1,7 +1,7 @@
-"""The detector on an ipvlan, which receives unicast answers only if it has the address.
+"""The detector probes the addresses of an ipvlan from the master of the ipvlan.
 
-An ipvlan shares its master's MAC address, and the kernel distinguishes ipvlans by IP address, so
-the probes are sent from the master. The kernels of test machines often lack ipvlan.
+An ipvlan receives a unicast answer only if the ipvlan has the destination address. During a probe,
+the ipvlan has no address yet.
 
 The fixture ``link`` is a bridge. A station is a network namespace whose eth0 is connected to the
 bridge: a Pod, or another host.
@@ -78,7 +78,7 @@ async def test_conflicting_hosts_are_found_through_the_master(link: Link) -> Non
 async def test_a_master_that_is_not_on_this_node_is_a_failure(
     link: Link, detector: Detector
 ) -> None:
-    """The agent is in another namespace than the node: it must not probe another NIC."""
+    """The fixture ``detector`` runs in another namespace than the master."""
     pod = ipvlan_on(link.station(), link)
 
     with pytest.raises(DetectionFailed, match="master"):

@@ -46,9 +46,9 @@ async def node(short_path: Path) -> AsyncIterator[AgentHarness]:
 
 
 async def attach(node: AgentHarness, pod: Station, **requested: object) -> Reply:
-    """Add a Pod to the network: the IPAM plugin's ADD, the address on the link, the coordinator.
+    """Run the IPAM plugin's ADD, set the address on eth0, and run the coordinator's ADD.
 
-    Returns the reply to the coordinator's ADD.
+    ``requested``: fields of the coordinator's configuration. Returns the coordinator's reply.
     """
     result = (await node.call("ADD", CNI_NETNS=pod.netns)).result
     address = result["ips"][0]["address"]
@@ -83,7 +83,7 @@ async def test_a_silent_gateway_fails_the_add_of_a_network_with_detect_gateway(
     reply = await attach(node, link.station(), detectGateway=True)
 
     assert f"gateway {GATEWAY} is unreachable" in reply.error["msg"]
-    assert set(await node.claims()) == {"10.6.0.10"}, "the DEL of the sandbox releases it"
+    assert set(await node.claims()) == {"10.6.0.10"}, "expected the claim to stay until the DEL"
 
 
 async def test_detect_options_set_the_number_of_gateway_probes(
@@ -140,7 +140,7 @@ async def test_invalid_detect_options_fail_the_add(link: Link, node: AgentHarnes
 def test_the_probed_addresses_are_those_of_prev_result_for_the_interface(
     previous: dict[str, Any], nic: Nic
 ) -> None:
-    """One address of each family: an address without an interface counts for every interface."""
+    """An address without an interface counts for every interface."""
     assert assigned_nic(previous, "eth0") == nic
 
 

@@ -147,7 +147,7 @@ def test_padding_of_short_frames_is_ignored() -> None:
     assert decode_message(padded) == ReceivedMessage(solicitation, OUR_MAC)
 
 
-def test_arp_of_other_hardware_or_with_another_operation_is_discarded() -> None:
+def test_an_arp_packet_with_an_unsupported_header_field_is_discarded() -> None:
     frame = bytearray(encode_arp(ArpPacket(ARP_REPLY, THEIR_MAC, ADDRESS, OUR_MAC, ADDRESS)))
     hardware_type, protocol, hardware_length, protocol_length, operation = 15, 16, 18, 19, 21
     for offset, value in (
@@ -163,7 +163,6 @@ def test_arp_of_other_hardware_or_with_another_operation_is_discarded() -> None:
 
 
 def with_checksum(frame: bytearray) -> bytes:
-    """The frame with a correct checksum."""
     frame[56:58] = bytes(2)
     frame[56:58] = checksum(bytes(frame[22:38]), bytes(frame[38:54]), bytes(frame[54:])).to_bytes(2)
     return bytes(frame)

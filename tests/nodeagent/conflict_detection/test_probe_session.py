@@ -91,7 +91,7 @@ BOTH_CODECS = pytest.mark.parametrize(
 def run_without_answers(
     step: ProbeStep, codec: ProbeCodec
 ) -> tuple[ProbeState, list[tuple[float, bytes]]]:
-    """The last state without any answer, and the sent frames with their times."""
+    """Run a probe without answers to the end; return the last state, and frames with send times."""
     sent = [(0.0, frame) for frame in step.send]
     state = step.state
     while state.finding is None:
@@ -215,7 +215,7 @@ def test_a_conflicting_host_is_found_while_the_gateway_is_probed(
 
 
 @BOTH_CODECS
-def test_a_packet_of_the_gateway_before_its_probe_is_no_answer(
+def test_a_packet_of_the_gateway_before_the_gateway_probe_is_ignored(
     codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
 ) -> None:
     state = start_probe(probe_request, codec, 0.0).state
@@ -236,7 +236,7 @@ def test_advancing_before_the_due_time_changes_nothing(
 
 
 def test_if_timers_are_late_every_probe_is_sent_and_answers_are_awaited() -> None:
-    """On a busy machine timers are late. The probes then keep their pauses for answers."""
+    """A late timer must not shorten the wait for answers to the next probe."""
     state = start_probe(REQUEST_IPV4._replace(gateway=b""), ARP_PROBE, 0.0).state
     sent, now = 1, 0.0
     while state.finding is None:
@@ -273,7 +273,7 @@ def test_an_arp_packet_of_a_conflicting_host_is_recognized(packet: ArpPacket) ->
 
 
 @pytest.mark.parametrize("packet", HARMLESS_PACKETS.values(), ids=HARMLESS_PACKETS)
-def test_another_arp_packet_is_no_conflict(packet: ArpPacket) -> None:
+def test_a_harmless_arp_packet_is_not_a_conflict(packet: ArpPacket) -> None:
     assert ARP_PROBE.conflicting_mac(encode_arp(packet), REQUEST_IPV4) == b""
 
 

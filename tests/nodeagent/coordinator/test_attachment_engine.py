@@ -1,6 +1,6 @@
 """A repeated ADD has the same result, a failed ADD reverts its changes, a DEL reverts an ADD.
 
-Changes by other programs, crashes and errors of the kernel do not prevent these results.
+This also holds after changes by other programs, crashes and errors of the kernel.
 
 The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
 ``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.netns
 CONF: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICE_CIDRS), "podMACPrefix": "0a:1b"}
 
 KERNEL_ROUTES: Final = ("local fe80:", "anycast fe80:", "multicast ff00:")
-"""Routes that the kernel adds a second later, after duplicate address detection."""
+"""Routes that the kernel adds only after duplicate address detection."""
 
 
 def full_state(namespace: NamedNamespace) -> list[str]:
@@ -55,16 +55,16 @@ def full_state(namespace: NamedNamespace) -> list[str]:
 
 
 def stable_state(namespace: NamedNamespace) -> list[str]:
-    """``full_state`` without what the kernel changes later, and without the node's rule.
+    """``full_state`` without lines that the kernel changes later, and without the node's rule.
 
-    The coordinator never removes the node's rule for table 500.
+    The coordinator never removes the node's rule, which is for table 500.
     """
     ignored = ("fe80", "multicast", "anycast", "lookup 500", "ff00::/8")
     return [line for line in full_state(namespace) if not any(word in line for word in ignored)]
 
 
 class FailingRules:
-    """A fake of the protocol ``ReplyMarkRules``, with which the last step of an ADD fails."""
+    """A fake of ``ReplyMarkRules`` that fails the last step of an ADD."""
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         raise DatapathError("cannot add the rules")
@@ -97,7 +97,7 @@ def test_a_repeated_add_restores_removed_objects(
     assert network_pod.check() == []
 
 
-def test_a_repeated_add_with_other_settings_reverts_the_first_one(
+def test_a_repeated_add_with_other_settings_reverts_the_first_add(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     network_pod.add(**CONF)
@@ -225,7 +225,7 @@ def test_del_reverts_all_changes_on_the_node_and_in_the_pod(
     before_second = stable_state(network_pod.inside), stable_state(network_node.inside)
     network_pod.add("net1", podDefaultRouteNic="net1", **CONF)
     assert network_pod.delete("net1")
-    # The MAC address of net1 is restored, too: the Pod may use net1 without the coordinator.
+    # The states include the MAC addresses.
     assert (stable_state(network_pod.inside), stable_state(network_node.inside)) == before_second
     network_pod.inside.ip("link", "delete", "net1")
     assert network_pod.delete()
@@ -235,10 +235,10 @@ def test_del_reverts_all_changes_on_the_node_and_in_the_pod(
 def test_a_second_del_succeeds(network_pod: NetworkPod) -> None:
     network_pod.add(**CONF)
     assert network_pod.delete()
-    assert not network_pod.delete(), "there is nothing left to revert"
+    assert not network_pod.delete(), "expected nothing to revert"
 
 
-def test_del_without_a_namespace_succeeds(
+def test_a_del_after_the_namespace_was_deleted_reverts_the_node(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     before = stable_state(network_node.inside)
@@ -249,7 +249,7 @@ def test_del_without_a_namespace_succeeds(
     assert list(network_node.records.all()) == []
 
 
-def test_del_without_a_record_removes_the_pair_of_the_first_nic(
+def test_without_a_record_only_the_del_of_the_first_nic_removes_the_veth_pair(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     network_pod.add(**CONF)
@@ -260,11 +260,11 @@ def test_del_without_a_record_removes_the_pair_of_the_first_nic(
     assert network_pod.host_veth_name not in network_node.inside.ip("link")
 
 
-def test_a_late_del_does_not_change_another_pod_with_the_same_path(
+def test_a_late_del_does_not_change_another_pod_with_the_same_namespace_path(
     network_pod: NetworkPod, network_node: NetworkNode, network: NetworkHarness
 ) -> None:
     network_pod.add(**CONF)
-    # Namespaces are deleted asynchronously, so the main plugin deletes the macvlan before.
+    # The kernel deletes a namespace later, so the main plugin deletes the macvlan first.
     network_pod.inside.ip("link", "delete", "eth0")
     network_pod.inside.delete()
     network_pod.inside.create()
@@ -307,12 +307,12 @@ def test_the_nodes_own_namespace_is_never_set_up(
         network_node.engine.attach(AttachRequest(attachment, network_node.settings()))
 
 
-def test_a_nic_that_does_not_exist_is_named(network_pod: NetworkPod) -> None:
+def test_the_error_for_a_missing_nic_names_the_nic(network_pod: NetworkPod) -> None:
     with pytest.raises(DatapathError, match="there is no link net7 in the Pod"):
         network_pod.add("net7")
 
 
-def test_a_nic_without_a_usable_address_is_named(network_pod: NetworkPod) -> None:
+def test_the_error_for_a_nic_without_usable_address_names_the_nic(network_pod: NetworkPod) -> None:
     network_pod.inside.ip("address", "flush", "dev", "eth0", "scope", "global")
     with pytest.raises(DatapathError, match='no usable IP addresses on "eth0"'):
         network_pod.add(**CONF)
@@ -360,8 +360,8 @@ def kill_agent_during_add(
 ) -> None:
     """Start an ADD and stop it without reverting its changes, as after SIGKILL.
 
-    ``at``: what the ADD has not done: it has not written the record, or not changed the Pod, or not
-    changed the node, or not added the reply-mark rules.
+    ``at``: the first step that is not done: "record" (write the record), "pod" (change the Pod),
+    "host" (change the node) or "marks" (add the reply-mark rules).
     """
 
     class Killed(BaseException):

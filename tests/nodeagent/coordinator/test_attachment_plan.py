@@ -47,7 +47,7 @@ REPLY_RULES: Final = (
     RoutingRule(4, table=100, priority=1000, mark=1),
     RoutingRule(6, table=100, priority=1000, mark=1),
 )
-"""The rules of the reply path, which the ADD of an underlay Pod's first NIC has added."""
+"""The rules of the reply path, added by the ADD of an underlay Pod's first NIC."""
 
 NODE_ADDRESSES: Final = tuple(map(parse_address, ("10.6.0.11", "fd00:6::11", "192.0.2.11")))
 VETH_PAIR: Final = VethPair(
@@ -91,7 +91,8 @@ def pod_with(
 ) -> PodStack:
     """A Pod with these links, before the ADD for ``interface``.
 
-    ``defaults``: the indexes of links with default routes in table main; (): all with gateways.
+    ``defaults``: the indexes of links with default routes in table main; (): all links in
+    ``GATEWAYS``.
     """
     addresses = tuple(
         LinkAddress(link.ifindex, parse_address(text), 64)
@@ -113,14 +114,14 @@ def pod_with(
 
 
 def source_of(link: int, network: str) -> Address | None:
-    """The preferred source of the kernel's route to a connected network: only IPv4 has one."""
+    """The preferred source of the kernel's route to a connected network; None for IPv6."""
     return None if ":" in network else parse_address(POD_ADDRESSES[link][0])
 
 
 def plan_of(
     pod: PodStack, expected: frozenset[str] = frozenset(), **conf: Any
 ) -> tuple[NicSetup, AttachmentPlan]:
-    """The set-up of a Pod's NIC with these settings, and its plan.
+    """The set-up of a Pod's NIC with these settings, and the plan.
 
     ``expected``: the names of the NICs that later ADDs create.
     """
@@ -131,7 +132,6 @@ def plan_of(
 
 
 def plan_text(pod: PodStack, decision: NicSetup, attachment_plan: AttachmentPlan) -> str:
-    """The text of a plan, as in its file."""
     pod_veth_name = "eth0" if decision.mode == "overlay" else "veth0"
     names = {link.ifindex: link.name for link in pod.links}
     names |= {VETH_PAIR.pod: pod_veth_name, VETH_PAIR.host: "HOST-VETH"}
@@ -198,7 +198,7 @@ def test_a_plan_is_equal_to_its_file(name: str) -> None:
     assert text == path.read_text()
 
 
-def test_every_file_has_a_plan() -> None:
+def test_every_file_belongs_to_a_case() -> None:
     assert {path.stem for path in PLANS.iterdir()} == set(CASES)
 
 
@@ -219,7 +219,7 @@ def test_without_another_default_route_no_route_is_tuned() -> None:
     assert plan_of(pod)[1] == plan_of(pod, tunePodRoutes=False)[1]
 
 
-def test_only_the_next_hop_over_one_nic_of_a_multipath_default_route_is_moved() -> None:
+def test_of_a_multipath_default_route_only_the_next_hop_over_the_new_nic_is_moved() -> None:
     pod = pod_with(NET1, ETH0, NET1)
     hops = tuple(Hop(ifindex, parse_address(GATEWAYS[ifindex][0])) for ifindex in (2, 3))
     multipath = KernelRoute(default_prefix(4), hops=hops)

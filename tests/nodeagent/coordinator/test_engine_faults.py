@@ -32,9 +32,9 @@ QUEUE_BYTES: Final = 2_000
 def before_sending(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], number: int = 0
 ) -> None:
-    """Call ``change`` after an ADD has read the kernel's state, before its send of this number.
+    """Call ``change`` during an ADD that has already read the state of the kernel.
 
-    Send 0 changes the Pod, send 1 the node.
+    ``number``: 0 to call before the ADD changes the Pod, 1 before the ADD changes the node.
     """
     apply = engines._apply_steps
     sends = iter(range(100))
@@ -56,10 +56,10 @@ def test_a_nic_that_is_renamed_during_an_add_is_set_up_and_reverted(
     before_sending(monkeypatch, lambda: network_pod.inside.ip(*rename), number=send)
     network_pod.add(**CONF)
     assert all(network_pod.pings(address) for address in network_node.addresses)
-    assert network_pod.check() != [], "there is no NIC with the name of the ADD"
+    assert network_pod.check() != [], "expected CHECK to find no eth0"
     assert network_pod.delete()
     assert stable_state(network_node.inside) == before
-    assert "1000:" not in network_pod.inside.ip("rule"), "the priority of the coordinator's rules"
+    assert "1000:" not in network_pod.inside.ip("rule"), "expected no rule of the coordinator"
 
 
 def test_a_renamed_host_veth_is_removed(network_pod: NetworkPod, network_node: NetworkNode) -> None:
@@ -84,7 +84,7 @@ def test_an_uplink_may_be_renamed_between_two_adds(
     assert other.pings("10.6.0.101")
 
 
-def test_objects_that_another_program_adds_during_an_add_are_no_error(
+def test_objects_that_another_program_adds_during_an_add_do_not_fail_the_add(
     network_pod: NetworkPod, network_node: NetworkNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def add_same_objects() -> None:
@@ -152,7 +152,7 @@ def test_adds_of_two_agents_at_the_same_time_create_each_object_once(
 def test_requests_whose_answers_were_lost_are_repeated(
     network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A repeated ADD gets many refusals, which it tolerates; the buffer loses most of them.
+    # A repeated ADD gets an answer for each object that exists already.
     open_session, exchange = NetlinkSession.open, NetlinkSession._exchange
     lost = 0
 
@@ -173,6 +173,6 @@ def test_requests_whose_answers_were_lost_are_repeated(
     monkeypatch.setattr(NetlinkSession, "_exchange", exchange_and_count)
     network_pod.add(**CONF)
     assert network_pod.add(**CONF).repeated
-    assert lost, "the short buffer has lost answers"
+    assert lost, "expected the short buffer to lose answers"
     assert network_pod.check() == []
     assert network_pod.delete()

@@ -1,8 +1,8 @@
 """After an ADD the rules, routes and neighbours in the kernel are those of the documentation.
 
-See docs/reference/coordinator.md, "Tuning of routes". The test's default routes of further NICs
-have metric 100 (IPv6: 2048), as plugins give them. In a Pod, table 100 is for replies (underlay) or
-for eth0 (overlay); each further NIC has a table from 101 on. Table 500 of the node is for Pods.
+See docs/reference/coordinator.md, "Tuning of routes". Table 100 of a Pod is for replies (underlay)
+or for eth0 (overlay). Each further NIC has a table from 101 on, and a default route with metric 100
+(IPv6: 2048). Table 500 of the node has the routes to Pods.
 
 The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
 ``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
@@ -41,7 +41,7 @@ def rules(namespace: NamedNamespace, family: str = "-4") -> list[str]:
 
 
 def routes(namespace: NamedNamespace, table: str, family: str = "-4") -> set[str]:
-    """The routes of a table, without defaults of the kernel and without link-local routes."""
+    """The routes of a table, without link-local routes and without default attributes."""
     # The command fails for a table that never had a route.
     lines = namespace.attempt("ip", family, "route", "show", "table", table).stdout.splitlines()
     plain = {line.replace("metric 1024", "").replace("pref medium", "") for line in lines}
@@ -254,7 +254,7 @@ def test_a_default_route_nic_that_is_added_later_gets_the_default_route(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = calico_pod(network, network_node)
-    # After the name of the NIC come the names of all further NICs that the Pod is to have.
+    # The first argument is the NIC of the ADD. The other arguments are NICs of later ADDs.
     pod.add("net1", "net2", podDefaultRouteNic="net2", **COORDINATOR_CONF)
     pod.macvlan("net2", "10.7.0.101/24")
     pod.add("net2", "net1", "net2", podDefaultRouteNic="net2", **COORDINATOR_CONF)
@@ -308,7 +308,6 @@ def test_add_sets_options_of_links_and_sysctls(
     assert routes(network_node.inside, "200") == {
         f"10.6.0.101 dev {network_pod.host_veth_name} scope link"
     }
-    # The node's own eth0 keeps its queue.
     assert "qlen 77" not in network_node.inside.ip("link", "show", "dev", "eth0")
     namespace = network.open_namespace(network_pod.inside)
     for name in ("all", "eth0", "veth0"):
@@ -330,13 +329,13 @@ def test_host_rp_filter_is_set_on_all_interfaces_of_the_node_and_stays(
     before = filters()
     network_pod.add(podRPFilter=0)
     unchanged = before | {network_pod.host_veth_name: before["default"]}
-    assert filters() == unchanged, "hostRPFilter is not set"
+    assert filters() == unchanged, "expected no change without hostRPFilter"
     network_pod.add(podRPFilter=0, hostRPFilter=2)
     assert set(filters().values()) == {"2"}
     assert network_pod.inside.run("sysctl", "-n", "net.ipv4.conf.all.rp_filter").strip() == "0"
 
     network_pod.add(podRPFilter=0, hostRPFilter=-1)
-    assert set(filters().values()) == {"2"}, "a negative number changes nothing"
+    assert set(filters().values()) == {"2"}, "expected no change by a negative number"
 
 
 def test_for_a_pod_with_ipv4_only_no_ipv6_object_is_added(
@@ -355,7 +354,7 @@ def test_for_a_pod_with_ipv6_only_ipv6_is_enabled(
 ) -> None:
     pod = network.pod(network_node)
     pod.macvlan("eth0", "fd00:6::101/64")
-    # Without a change, the new veth pair would have no IPv6.
+    # A new veth pair has no IPv6 unless the ADD enables IPv6.
     pod.inside.set_sysctl("net/ipv6/conf/default/disable_ipv6", "1")
     pod.add(vethLinkAddress="169.254.100.1", **COORDINATOR_CONF)
     assert rules(pod.inside) == []

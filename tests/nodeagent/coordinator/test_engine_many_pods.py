@@ -1,9 +1,8 @@
-"""Many Pods are added and deleted, concurrently and in sequence; no object is left.
+"""Many Pods are added and deleted, concurrently and in sequence; no object of a Pod is left.
 
 The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
-``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet. In
-table 500 of the node, the coordinator adds a route to each Pod; a record stores what it has set up
-for a Pod.
+``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
+Table 500 of the node has a route to each Pod.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ CYCLES: Final = 40
 
 
 def object_counts(node: NetworkNode, pod: NetworkPod) -> dict[str, int]:
-    """The numbers of objects, which leaks would increase."""
     counts = {"records": len(list(node.records.all()))}
     for name, inside in (("node", node.inside), ("pod", pod.inside)):
         counts |= {f"{name}: {what}": number for what, number in kernel_counts(inside).items()}
@@ -45,7 +43,7 @@ def kernel_counts(inside: NamedNamespace) -> dict[str, int]:
     return {what: len(inside.ip(*command).splitlines()) for what, command in commands.items()}
 
 
-def test_thirty_two_pods_are_added_at_the_same_time(
+def test_concurrent_adds_and_dels_of_many_pods_leave_no_route(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pods = [network.pod(network_node, f"p{number}") for number in range(PODS)]
@@ -71,7 +69,7 @@ def test_repeated_adds_and_dels_leave_no_object(
             worker.submit(network_pod.add, **CONF).result()
             worker.submit(network_pod.delete).result()
 
-        # Threads, the node's rules and routing tables are created once and stay.
+        # The first cycle creates threads, rules and routing tables, which stay.
         cycle()
         before = object_counts(network_node, network_pod)
         descriptors, threads = open_descriptors(), set(threading.enumerate())

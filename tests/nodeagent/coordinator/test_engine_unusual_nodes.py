@@ -70,7 +70,6 @@ def test_a_further_nic_may_have_any_name(
 def test_an_address_from_a_router_advertisement_is_set_up(
     network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
-    """The address is outside the Pod's pool."""
     subnet = "fd00:51ac::"
     advertise(network, subnet)
     slaac_address = own_address(network_pod, subnet)
@@ -120,7 +119,7 @@ def test_pods_with_ipv6_only_reach_pods_nodes_services_and_the_outside(
 def test_on_a_node_without_ipv4_addresses_only_ipv6_destinations_are_hijacked(
     network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
-    # The kernel then has no source address for packets to the Pod.
+    # The node has a route to the Pod's network, but no IPv4 source address.
     network_node.inside.ip("-4", "address", "flush", "dev", "eth0")
     network_node.inside.ip("route", "add", "10.6.0.0/24", "dev", "eth0")
     network_pod.add(**CONF)
@@ -167,10 +166,10 @@ def test_addresses_of_bridges_and_tunnels_of_other_programs_are_not_node_address
     )
 
 
-def test_a_stale_route_to_the_pods_address_does_not_change_its_route_to_the_node(
+def test_a_stale_route_to_the_pods_address_does_not_change_the_pods_route_to_the_node(
     network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
-    # A deleted Pod's route in table 500 would match first, with another source address.
+    # The route of a deleted Pod matches before table main, and has another source address.
     batch(
         network_node.inside,
         "link add dead type veth peer dead-2",
@@ -191,7 +190,7 @@ def test_tunnels_and_links_that_are_down_do_not_count_as_nics(
 ) -> None:
     pod = calico_pod(network, network_node)
     batch(pod.inside, "link add off type veth peer off-2", "link add tun0 type vxlan id 7 dev eth0")
-    assert pod.add("net1", **CONF).table == 101, "99 and the number of NICs: eth0 and net1"
+    assert pod.add("net1", **CONF).table == 101, "expected 99 + 2 for the NICs eth0 and net1"
 
 
 def test_a_veth_address_that_the_kernel_refuses_fails_the_add(network_pod: NetworkPod) -> None:
@@ -200,7 +199,7 @@ def test_a_veth_address_that_the_kernel_refuses_fails_the_add(network_pod: Netwo
     assert "veth0" not in network_pod.inside.ip("link")
 
 
-def test_rules_that_exist_already_are_no_error_and_stay(
+def test_rules_that_exist_before_the_add_stay_after_the_del(
     network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
     network_node.inside.ip("rule", "add", "pref", "1000", "lookup", "500")
@@ -228,8 +227,7 @@ def test_packets_to_a_hijacked_destination_are_sent_through_the_node(
 
 def advertise(network: NetworkHarness, subnet: str) -> None:
     """Send one router advertisement with an autonomous on-link prefix."""
-    # RFC 4861 4.2 and 4.6.2: option 3 of 4 * 8 bytes, length 64, flags on-link and autonomous,
-    # lifetimes; then the prefix.
+    # The formats are in RFC 4861, 4.2 (message) and 4.6.2 (option with the prefix).
     prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0)
     prefix += socket.inet_pton(socket.AF_INET6, subnet)
     message = struct.pack("!BBHBBHII", ROUTER_ADVERTISEMENT, 0, 0, 64, 0, 0, 0, 0) + prefix
