@@ -112,7 +112,7 @@ class ControllerProcess:
         deadline = time.monotonic() + WAIT_S_MAX
         while await asyncio.to_thread(self.sample, name) != value:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.name}: {name} is not {value}")
+                raise TimeoutError(f"{self.name}: metric {name} did not become {value}")
             await asyncio.sleep(0.05)
 
     async def until_ready(self) -> str:

@@ -67,7 +67,7 @@ class Page:
     def steps_before_undo(self) -> int:
         """The number of steps before the heading ``UNDO``."""
         end = self._path.read_text("utf-8").find(f"\n{UNDO}\n")
-        assert end >= 0, f"{self._path.name} does not say how to undo it"
+        assert end >= 0, f"{self._path.name} has no heading {UNDO!r}"
         return sum(
             block.start < end for block in self._blocks if block.lexemes["language"] == RUNNABLE
         )

@@ -52,5 +52,5 @@ class EventStoreReader:
 async def _find_violations(store: EtcdStore) -> list[str]:
     segments, _ = await LogReader(store, Keys(CLUSTER)).catch_up(LOG_START)
     events = [event for segment in segments for event in segment.events()]
-    assert events, "an empty log proves nothing"
+    assert events, "the log has no events"
     return [str(violation) for violation in log_violations(events)]

@@ -141,7 +141,7 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
         return [_report(item, "skipped", (path, line or 0, f"Skipped: {result.why_not}"))]
     recorded = result.results.get(item.nodeid)
     if not recorded:
-        text = f"no report of this test from {result.machine}; its console:\n{result.console}"
+        text = f"no report of this test from {result.machine}; console:\n{result.console}"
         return [_report(item, "failed", text)]
     if result.machine != USER_MODE:
         note_substitute(item, USER_MODE, result.machine)

@@ -1,6 +1,6 @@
-"""The banned words and phrases. A test searches all Python files for them, except ``NOT_SEARCHED``.
+"""The banned words and phrases, with the words to write instead.
 
-Each entry names the words to write instead.
+A test searches all Python files except ``NOT_SEARCHED``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NOT_SEARCHED: Final = (
     *("tests/tidy/banned_words.py", "tests/tidy/test_banned_words.py", "tests/tidy/names.py"),
     "tests/tidy/test_the_rules_catch_offenders.py",
 )
-"""These files have published names with ``stranger`` or ``look``, or examples of banned words."""
+"""Files with published names such as ``stranger``, or with examples of banned words."""
 
 VAGUE_NAMES: Final = frozenset(
     {
@@ -27,11 +27,10 @@ VAGUE_NAMES: Final = frozenset(
         *("said", "scene", "seen", "some", "this", "told", "truth", "wanted"),
     }
 )
-"""Names that do not say what the value is. A variable that is used over several lines may not have
-such a name."""
+"""Names that do not say what the value is; only short-lived variables may have such a name."""
 
 LINES_OF_A_VAGUE_NAME: Final = 3
-"""The distance in lines from the first to the last use at which a vague name is a finding."""
+"""A vague name is a finding if the last use is this many lines after the first use."""
 
 BANNED_NAMES: Final = {
     "look": "read, probe, reconcile, scan",
@@ -55,7 +54,7 @@ BANNED_NAMES: Final = {
     "attend": "handle",
     "follower": "reflector",
 }
-"""Parts of names of functions, classes, parameters and attributes, with the word of the field."""
+"""Banned parts of names, with the word of the field."""
 
 BANNED_PHRASES: Final = {
     r"\b[Ww]hoever\b": "name the subject",
@@ -76,4 +75,4 @@ BANNED_PHRASES: Final = {
     r"\bhangs? up\b": "closes the connection",
     r"\bstrangers?\b": "another host, a conflicting host",
 }
-"""Regular expressions over docstrings, comments and messages, with what to write."""
+"""Regular expressions for comments and strings, with what to write instead."""

@@ -1,13 +1,12 @@
-"""Permitted violations of the rules of house style, with their reasons.
+"""Permitted violations of the house rules, with their reasons.
 
-The key is the rule's name and the reported location (``path`` or ``path::definition``). The value
-is the reason, for the reviewer. An entry whose violation no longer exists fails the tests.
+A key is the rule's name and the reported location (``path`` or ``path::definition``).
 """
 
 from __future__ import annotations
 
 PERMITTED_VIOLATIONS: dict[tuple[str, str], str] = {
-    # A file that creates tasks itself: who awaits the tasks, or how their failures are reported.
+    # Files that create tasks themselves. The reason says where failures of the tasks go.
     **{
         ("tasks_are_supervised", path): reason
         for path, reason in {
@@ -24,11 +23,11 @@ PERMITTED_VIOLATIONS: dict[tuple[str, str], str] = {
             "workflows/engine/run/run_inbox.py": "the task outlives its caller and logs failures",
             "workflows/engine/client/completions.py": "readers of closed executions await the task",
             "workflows/engine/run/execution.py": "the term collects the ends of its executions",
-            "workflows/engine/store/session.py": "its end sets the session's event lost",
-            "workflows/engine/worker/shard.py": "failures are caught; a draining term awaits it",
+            "workflows/engine/store/session.py": "the task's end sets the session's event lost",
+            "workflows/engine/worker/shard.py": "failures are caught; a term awaits the task",
             "workflows/engine/worker/worker_session.py": "the term awaits its tasks",
             "workflows/engine/worker/worker.py": "the worker awaits the task when it is closed",
-            "workflows/jobs/provider/binding_dispatcher.py": "its dispatcher awaits it at the end",
+            "workflows/jobs/provider/binding_dispatcher.py": "the dispatcher awaits the task",
             "workflows/jobs/autopools/application_dispatcher.py": "the same round awaits its tasks",
             "workflows/jobs/reclaim/pod.py": "a TaskGroup raises its tasks' failures",
             "workflows/testing/environment.py": "the same function awaits the task; tests only",
@@ -36,6 +35,6 @@ PERMITTED_VIOLATIONS: dict[tuple[str, str], str] = {
         }.items()
     },
     ("no_path_of_one_machine", "core/settings/shared_settings.py"): (
-        "existing charts mount conf.yml there, a compatible default"
+        "the default is the path where existing charts mount conf.yml"
     ),
 }

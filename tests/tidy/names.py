@@ -1,7 +1,6 @@
-"""Measures of the project's vocabulary: names of classes and modules, terms, references to pages.
+"""Measures of names and references: classes, modules, the glossary, and pages that texts refer to.
 
-This module only reads files and measures; ``tests/tidy/test_names.py`` has the limits, and
-``scripts/house.py`` prints the measures.
+``tests/tidy/test_names.py`` has the limits; ``scripts/house.py`` prints the measures.
 """
 
 from __future__ import annotations
@@ -19,11 +18,6 @@ GLOSSARY: Final = "docs/contributing/glossary.md"
 
 SHORT_MODULE_LINES: Final = 40
 """A module with fewer lines usually belongs to its neighbour."""
-
-SHARED_MODULE_NAMES: Final = frozenset(
-    {"__init__", "__main__", "main", "model", "settings", "errors", "metrics", "values", "keys"}
-)
-"""Names that a convention gives to one module of each package."""
 
 OUTSIDE_THE_WHEEL: Final = ("ops/demo/", "ops/lab/")
 """Folders of the packages that ``pyproject.toml`` excludes from the wheel."""
@@ -51,8 +45,7 @@ OWN_FOLDERS: Final = frozenset(
         "tests/workflows/replay",
     }
 )
-"""Folders of tests that mirror no folder of the product: they are about several modules, or about
-one module with helpers of its own."""
+"""Folders of tests that need not mirror a folder of the product."""
 
 PRIVATE_HARNESS_NAMES: Final = frozenset({"Desk", "Place", "Scene", "Stage", "Town", "World"})
 """Class names of test helpers that do not say what they run."""
@@ -63,19 +56,19 @@ _NAMED_PATH = re.compile(
 )
 _LINK = re.compile(r"\]\(([^)\s#:]+)(?:#[^)\s]*)?\)")
 _CITED = re.compile(r'(docs/[a-z-]+/[a-z-]+\.md), "([^"]+)"((?:(?:,| and|,? or) "[^"]+")*)')
-"""A page and the sections of it that a text refers to, on one line."""
+"""A reference to a page and to sections of the page, on one line."""
 
 _LINE_BREAK = re.compile(r"\n[ \t]*(?:[#*][ \t]*)?")
 _DOCUMENT = re.compile(r"(?<![\w/.-])((?:docs|spec|design|decisions)/[\w./-]+\.md)")
 
 
 def product_modules() -> Iterator[Source]:
-    """The modules of the packages that are installed, and those of ``OUTSIDE_THE_WHEEL``."""
+    """All modules of ``PRODUCT_PACKAGES``."""
     return (file for file in python_sources() if file.package in PRODUCT_PACKAGES)
 
 
 def repeated_classes() -> dict[str, list[str]]:
-    """Public classes that are defined in more than one module of the product, with the modules."""
+    """Public classes that several modules of the product define, with the modules."""
     modules: dict[str, list[str]] = defaultdict(list)
     for file in product_modules():
         for node in file.tree.body:
@@ -96,7 +89,7 @@ def unreadable_modules() -> list[str]:
 
 
 def short_modules() -> list[str]:
-    """Modules under ``SHORT_MODULE_LINES`` lines, ``__init__`` and ``__main__`` aside."""
+    """Modules under ``SHORT_MODULE_LINES`` lines, except ``__init__`` and ``__main__``."""
     return [
         file.path
         for file in product_modules()
@@ -124,7 +117,7 @@ def missing_documents() -> list[str]:
 
 
 def missing_paths() -> list[str]:
-    """Paths in backquotes and targets of links in documents that do not exist."""
+    """Missing paths that documents name in backquotes or as targets of links."""
     missing = set()
     for path, text in text_files():
         if not path.endswith(".md"):
@@ -139,7 +132,7 @@ def missing_paths() -> list[str]:
 
 
 def missing_sections() -> list[str]:
-    """References to sections that their page does not have."""
+    """References to sections that are missing on the named page."""
     missing = set()
     for path, text in [*((file.path, file.text) for file in python_sources()), *text_files()]:
         for page, first, more in _CITED.findall(_LINE_BREAK.sub(" ", text)):
@@ -153,7 +146,7 @@ def missing_sections() -> list[str]:
 
 
 def unknown_files() -> list[str]:
-    """Files named in a package's docstring that do not exist in the package."""
+    """Files that a package's docstring names and that are missing in the package."""
     return sorted(
         f"{file.path}: {name}"
         for file in python_sources()
@@ -174,23 +167,22 @@ def product_lines(*, in_wheel: bool) -> int:
 
 
 def conftests() -> list[str]:
-    """Files with the fixtures of one folder; ``tests/fixtures`` has those of several folders."""
     return sorted(file.path for file in python_sources() if file.path.endswith("/conftest.py"))
 
 
 def harness_classes() -> dict[str, list[str]]:
-    """Classes of tests whose name ends with ``Harness``, with their modules."""
+    """Test classes whose name ends with ``Harness``, with the modules."""
     return _classes_of_tests(lambda name: name.endswith("Harness"))
 
 
 def private_harnesses() -> list[str]:
-    """Classes of tests under a name of ``PRIVATE_HARNESS_NAMES``, as ``file: class``."""
+    """Test classes with a name of ``PRIVATE_HARNESS_NAMES``, as ``file: class``."""
     classes = _classes_of_tests(lambda name: name in PRIVATE_HARNESS_NAMES)
     return sorted(f"{path}: {name}" for name, paths in classes.items() for path in paths)
 
 
 def folders_without_a_package() -> list[str]:
-    """Folders of tests that should mirror a folder of the product, and do not."""
+    """Test folders without a folder of the same path in the product."""
     folders = {
         PurePosixPath(file.path).parent
         for file in python_sources()

@@ -1,9 +1,7 @@
-"""The rules of house style: each takes one parsed file and yields its violations.
+"""The house rules: each takes one parsed file and yields violations.
 
-A rule reads no files, and also yields the violations that ``tests/tidy/exceptions.py`` permits.
-``tests/tidy/test_house_style.py`` applies the rules to the project, and
-``tests/tidy/test_the_rules_catch_offenders.py`` applies them to bad code.
-Rules that ruff, mypy or import-linter check are not repeated here.
+A rule also yields violations that ``tests/tidy/exceptions.py`` permits. What ruff, mypy and
+import-linter check is not repeated here.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from tests.tidy.sources import PRODUCT_PACKAGES, Source, definitions, nodes_of
 
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
-"""Lines of a function, without its docstring and decorators."""
+"""Lines of a function, without docstring and decorators."""
 
 TEST_NAME_WORDS_MIN = 3
 """A shorter name cannot describe the tested behaviour."""
@@ -43,7 +41,7 @@ IMPURE_MODULES = frozenset(
 PURE_NAMES = frozenset(
     f"socket.{name}" for name in ("AF_INET", "AF_INET6", "inet_ntop", "inet_pton")
 )
-"""Names of ``IMPURE_MODULES`` that are pure: they convert addresses between text and bytes."""
+"""Names that the domain may import although the module is in ``IMPURE_MODULES``."""
 
 IMPURE_CALLS = frozenset(
     {"now", "utcnow", "today", "time_ns", "monotonic", "perf_counter", "urandom", "uuid1", "uuid4"}
@@ -52,7 +50,7 @@ IMPURE_BUILTINS = frozenset({"open", "input", "print", "breakpoint"})
 
 TASK_MAKERS = frozenset({"create_task", "ensure_future"})
 TASK_OWNERS = ("core/process/concurrency.py", "core/process/supervision.py")
-"""The modules that create tasks for all others and await them."""
+"""The modules that create and await tasks for all other modules."""
 
 FORMAT_USERS = frozenset({"Struct", "pack", "pack_into", "unpack", "unpack_from", "calcsize"})
 BYTE_ORDERS = ("=", "<", ">", "!")
@@ -62,7 +60,7 @@ ASSERTION_WORDS = ("assert", "check", "expect", "fail", "must", "raises", "verif
 
 
 class Finding(NamedTuple):
-    """One violation. ``location`` names file and definition: it is the key of an exception."""
+    """One violation. ``location``: ``path`` or ``path::definition``."""
 
     location: str
     line: int
@@ -83,7 +81,7 @@ def files_are_short(file: Source) -> Iterator[Finding]:
 
 
 def functions_are_short(file: Source) -> Iterator[Finding]:
-    """A function must fit on a screen; its docstring does not count."""
+    """A function must fit on a screen; the docstring does not count."""
     for name, node, _ in definitions(file.tree):
         if isinstance(node, ast.ClassDef):
             continue
@@ -136,7 +134,7 @@ def the_domain_is_pure(file: Source) -> Iterator[Finding]:
 
 
 def cni_build_needs_no_package(file: Source) -> Iterator[Finding]:
-    """``cni/build.py`` imports only the standard library: no package may be installed yet."""
+    """``cni`` imports only the standard library, because the build has no other packages."""
     if file.package != "cni":
         return
     for name, line in _imports(file.tree):
@@ -158,7 +156,7 @@ def banned_words(path: str, text: str) -> Iterator[Finding]:
 
 
 def only_tools_for_people_print(file: Source) -> Iterator[Finding]:
-    """Only tools for people print: a daemon logs, an executable writes its protocol."""
+    """Only tools for people use print(); daemons log."""
     if file.package in PRINTERS:
         return
     for node in nodes_of(file.tree):
@@ -167,7 +165,7 @@ def only_tools_for_people_print(file: Source) -> Iterator[Finding]:
 
 
 def no_path_of_one_machine(file: Source) -> Iterator[Finding]:
-    """Product code uses paths that every system has (/run, /etc, /var), or temporary ones."""
+    """Product code names no path that only some machines have, such as /home."""
     if file.package not in PRODUCT_PACKAGES:
         return
     for number, line in enumerate(file.text.splitlines(), 1):
@@ -176,7 +174,7 @@ def no_path_of_one_machine(file: Source) -> Iterator[Finding]:
 
 
 def tasks_are_supervised(file: Source) -> Iterator[Finding]:
-    """Create tasks by ``core.process.supervision``, which reports their failures."""
+    """Create tasks by ``core.process.supervision``, which reports failures of tasks."""
     if file.package not in PRODUCT_PACKAGES or file.path in TASK_OWNERS:
         return
     for node in nodes_of(file.tree):
@@ -186,10 +184,7 @@ def tasks_are_supervised(file: Source) -> Iterator[Finding]:
 
 
 def formats_state_their_byte_order(file: Source) -> Iterator[Finding]:
-    """A format of struct starts with its byte order; without it, sizes depend on the machine.
-
-    ``=`` is the byte order of the machine with standard sizes.
-    """
+    """A format of struct starts with a byte order; otherwise sizes depend on the machine."""
     if file.package not in PRODUCT_PACKAGES:
         return
     for node in nodes_of(file.tree):
@@ -225,7 +220,7 @@ def tests_assert_something(file: Source) -> Iterator[Finding]:
 
 
 def tests_do_not_sleep(file: Source) -> Iterator[Finding]:
-    """Wait for a condition with a deadline; only ``sleep(0)`` may be used, to run other tasks."""
+    """Wait for a condition with a deadline; only ``sleep(0)`` is allowed."""
     for name, test in _tests(file):
         for node in ast.walk(test):
             if _called_name(node) != "sleep" or not isinstance(node, ast.Call):
@@ -256,7 +251,7 @@ HOUSE_RULES: tuple[Rule, ...] = (
 
 
 def _lines(node: ast.stmt) -> int:
-    assert node.end_lineno is not None, "parsed from text, so it has an end"
+    assert node.end_lineno is not None, "a node parsed from text has an end"
     return node.end_lineno - node.lineno + 1
 
 

@@ -1,6 +1,6 @@
 """The project's Python files, read and parsed once, for the rules of ``tests.tidy.rules``.
 
-Files are found on disk, not by git: files that are not committed yet are checked too.
+Files that are not committed yet are included.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TEXT_PATTERNS = (
 
 
 class Source(NamedTuple):
-    """A Python file: its path relative to the project's root, its text, and its syntax tree."""
+    """A Python file. ``path``: relative to the project's root."""
 
     path: str
     text: str
@@ -46,9 +46,9 @@ class Source(NamedTuple):
 
 
 class Definition(NamedTuple):
-    """A function or class, ``name`` qualified as in ``Outer.method``.
+    """A function or class. ``name``: qualified, such as ``Outer.method``.
 
-    ``owner``: the class that directly contains it, or None.
+    ``owner``: the class that directly contains the definition, or None.
     """
 
     name: str
@@ -65,8 +65,7 @@ def source(path: str, text: str) -> Source:
 def python_sources() -> tuple[Source, ...]:
     """Return all Python files of the project, sorted by path.
 
-    The garbage collector would traverse millions of syntax nodes and free none. Without it parsing
-    takes a seventh of the time.
+    With the garbage collector, which would free nothing, parsing takes seven times as long.
     """
     paths = sorted(
         path for folder in PYTHON_FOLDERS for path in (PROJECT_ROOT / folder).rglob("*.py")

@@ -35,7 +35,7 @@ def test_no_file_has_a_banned_word(rule: Callable[[Source], Iterator[str]]) -> N
 def test_banned_words_are_found_in_names_and_texts() -> None:
     file = source("core/offender.py", OFFENDER)
 
-    # Two banned names, then the function that uses the vague names "found" and "one".
+    # The last two findings are the vague names "found" and "one" in the function "look".
     assert [line.split(":")[2].strip() for line in banned_names(file)] == [
         "look",
         "stranger",

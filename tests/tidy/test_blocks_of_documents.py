@@ -27,7 +27,7 @@ TEST_OF_DOCUMENT = {
     "docs/zh/install.md": "tests/docs/test_translations.py",
     "docs/how-to/uninstall.md": "tests/installation/test_the_documented_installation.py",
 }
-"""Document -> the test that runs its blocks, or compares them with the blocks of the original."""
+"""Document -> the test that runs the blocks, or compares a translation with the original."""
 
 GUIDES = "docs/guides/"
 """The folder whose documents are all run by tests/nodes/test_guides.py."""
@@ -42,11 +42,11 @@ DOCUMENTS = sorted(
 )
 
 PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *(PROJECT_ROOT / "docs").rglob("*.md")])
-"""Every page, including those for contributors."""
+"""Every page, including the pages for contributors."""
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
-def test_every_block_is_marked_and_can_be_read(path: Path) -> None:
+def test_every_block_has_a_known_language_and_valid_yaml(path: Path) -> None:
     for language, text in fenced_blocks(path):
         assert language in LANGUAGES, text
         if language == "yaml":
@@ -54,19 +54,19 @@ def test_every_block_is_marked_and_can_be_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
-def test_no_block_is_indented_because_an_indented_block_has_no_mark(path: Path) -> None:
+def test_no_page_has_an_indented_code_block(path: Path) -> None:
     tokens = MarkdownIt().parse(path.read_text("utf-8"))
 
     assert [token.content for token in tokens if token.type == "code_block"] == []
 
 
-def test_every_document_with_lines_to_run_has_its_test() -> None:
-    with_lines = {
+def test_every_document_with_runnable_blocks_is_named_in_its_test() -> None:
+    runnable = {
         str(path.relative_to(PROJECT_ROOT))
         for path in DOCUMENTS
         if any(language in {"sh", "python"} for language, _ in fenced_blocks(path))
     }
 
-    assert {path for path in with_lines if not path.startswith(GUIDES)} == set(TEST_OF_DOCUMENT)
+    assert {path for path in runnable if not path.startswith(GUIDES)} == set(TEST_OF_DOCUMENT)
     for document, test in TEST_OF_DOCUMENT.items():
         assert Path(document).name in (PROJECT_ROOT / test).read_text("utf-8")

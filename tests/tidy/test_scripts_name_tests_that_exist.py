@@ -1,4 +1,4 @@
-"""The test paths in scripts exist. Some scripts would fail on a wrong path only after hours."""
+"""The test paths in scripts exist. Some scripts run for hours before they reach a wrong path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A skipped test names the optional part that it needs, because a run's summary counts by part."""
+"""Every skip names a missing part, because the summary of a test run counts skips by part."""
 
 from __future__ import annotations
 

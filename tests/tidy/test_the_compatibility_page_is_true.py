@@ -1,7 +1,4 @@
-"""docs/contributing/compatibility.md has each case of Spiderpool's list once, with existing tests.
-
-Its counts are right, and it lists the variables and keys that the code reads.
-"""
+"""docs/contributing/compatibility.md matches Spiderpool's list, the tests and the settings."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ NEEDED_STATES = {
     "nodes": "runs with a kubelet",
     "kubernetes": "runs with an API server",
 }
-"""Folder -> the state of a case that has a test in this folder; the first match counts."""
+"""Folder -> the state of a case with a test in this folder; the first matching folder counts."""
 
 LAST_NUMBERS = {
     "E": 10,
@@ -97,7 +94,7 @@ def catalogue() -> set[str]:
 
 @cache
 def functions_of(path: Path) -> frozenset[str]:
-    """The names of the test functions of a file; none if there is no such file."""
+    """The names of all functions of a file; empty if the file is missing."""
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     name = path.relative_to(PROJECT_ROOT).as_posix()
     trees = (file.tree for file in python_sources() if file.path == name)
@@ -146,14 +143,14 @@ def test_the_state_of_a_case_matches_the_folders_of_its_tests() -> None:
         assert case.state in (needed, "not applicable", "open"), case.id
 
 
-def test_the_line_of_counts_is_right() -> None:
+def test_the_counts_on_the_page_are_right() -> None:
     counted = Counter(case.state for case in cases())
     parts = ", ".join(f"{counted[state]} {state}" for state in STATES)
 
     assert f"**{len(cases())} cases:** {parts}." in PAGE.read_text()
 
 
-def test_every_variable_that_is_read_is_on_the_page_as_obeyed() -> None:
+def test_the_obeyed_variables_of_the_page_are_the_variables_that_the_code_reads() -> None:
     read = {
         name
         for source in python_sources()
@@ -173,7 +170,7 @@ def test_every_variable_that_is_read_is_on_the_page_as_obeyed() -> None:
     assert read == stated
 
 
-def test_every_key_of_the_file_that_is_read_is_on_the_page_as_obeyed() -> None:
+def test_the_obeyed_keys_of_the_page_are_the_keys_that_the_code_reads() -> None:
     read = {field.encode_name for field in msgspec.structs.fields(ConfFile)} - {"orbweaver"}
     stated = {
         key

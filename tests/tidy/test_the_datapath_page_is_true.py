@@ -1,7 +1,4 @@
-"""docs/contributing/compatibility-datapath.md has each requirement once, with existing tests.
-
-Its counts are right.
-"""
+"""docs/contributing/compatibility-datapath.md has each requirement once, with existing tests."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ STATES = (
     *("not guaranteed", "open"),
 )
 SCENARIOS = (*range(1, 9), *range(10, 16))
-"""The scenarios of the datapath; missing numbers are scenarios of installations."""
+"""Numbers of datapath scenarios; the missing numbers are scenarios of installations."""
 
 REQUIREMENT_IDS = {
     *(f"Q{number:02}" for number in range(1, 24)),
@@ -67,7 +64,7 @@ def test_every_requirement_that_runs_names_tests_that_exist() -> None:
             assert variant in texts_beside(path), f"{row.id}: [{variant}]"
 
 
-def test_the_line_of_counts_is_right() -> None:
+def test_the_counts_on_the_page_are_right() -> None:
     counted = Counter(row.state for row in rows())
     parts = ", ".join(f"{counted[state]} {state}" for state in STATES)
 

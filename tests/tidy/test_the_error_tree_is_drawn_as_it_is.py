@@ -45,7 +45,6 @@ def every_module() -> None:
 
 
 def class_tree(root: type[errors.OrbweaverError]) -> Tree:
-    """Return the tree of all existing subclasses."""
     tree: Tree = {}
     pending: list[tuple[type[errors.OrbweaverError], str]] = [(root, "")]
     while pending:
@@ -59,13 +58,13 @@ def test_the_drawing_equals_the_classes() -> None:
     assert drawn_tree(errors.__doc__ or "") == class_tree(errors.OrbweaverError)
 
 
-def test_every_error_lives_in_the_one_module() -> None:
+def test_every_error_is_defined_in_core_errors() -> None:
     defined = {name for name, value in vars(errors).items() if isinstance(value, type)}
 
     assert set(class_tree(errors.OrbweaverError)) <= defined
 
 
-def test_a_drawing_is_read_with_its_depths_and_marks() -> None:
+def test_a_drawing_is_parsed_into_parents_and_retryable_marks() -> None:
     drawing = """Title: Words that are no drawing.
 
     Base

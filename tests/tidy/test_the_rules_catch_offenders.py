@@ -11,7 +11,6 @@ from tests.tidy.sources import source
 LONG_BODY = "\n    x = 1" * (rules.FUNCTION_LINES_MAX + 1)
 LONG_DOCSTRING = '"""Long.' + "\n    line" * rules.FUNCTION_LINES_MAX + '\n    """'
 
-# A row has a rule, the path of a file, and the text of the file.
 OFFENDERS: list[tuple[Rule, str, str]] = [
     (rules.files_are_short, "core/a.py", '"""A."""\n' + "\n" * rules.FILE_LINES_MAX),
     (rules.functions_are_short, "core/a.py", f"def long():{LONG_BODY}\n"),
@@ -103,7 +102,7 @@ GOOD: list[tuple[Rule, str, str]] = [
 
 
 @pytest.mark.parametrize(("rule", "path", "text"), OFFENDERS)
-def test_an_offender_is_caught_and_named(rule: Rule, path: str, text: str) -> None:
+def test_a_violation_is_found_and_located(rule: Rule, path: str, text: str) -> None:
     findings = list(rule(source(path, text)))
 
     assert findings
@@ -111,7 +110,7 @@ def test_an_offender_is_caught_and_named(rule: Rule, path: str, text: str) -> No
 
 
 @pytest.mark.parametrize(("rule", "path", "text"), GOOD)
-def test_code_that_keeps_the_rule_is_left_alone(rule: Rule, path: str, text: str) -> None:
+def test_code_that_keeps_the_rule_has_no_finding(rule: Rule, path: str, text: str) -> None:
     assert list(rule(source(path, text))) == []
 
 

@@ -1,7 +1,7 @@
-"""An ADD is one trace from the runtime to netlink, and the reclaim of its addresses links to it.
+"""An ADD is one trace from the runtime to netlink, and a reclaim links to the trace of the ADD.
 
-The executables, the agent, the controller, orbctl, etcd and the network namespaces are real; an
-OTLP receiver gets the spans. The expected trees are in docs/reference/traces.md.
+The CNI executables, the agent, the controller, orbctl and etcd are real; an OTLP receiver gets the
+spans. The expected trees are in docs/reference/traces.md.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ COORDINATOR: Final = {
 }
 PAGE: Final = Path(__file__).parents[2] / "docs/reference/traces.md"
 OURS: Final = re.compile(r"(cni|ipam|coordinator|detection|netlink|workflow|activity)\.")
-"""Attribute names of the project; all other names are those of OpenTelemetry's conventions."""
+"""Attribute names of the project; all other names come from OpenTelemetry's conventions."""
 
 
 class Recorded(NamedTuple):
@@ -67,7 +67,7 @@ class Recorded(NamedTuple):
         return span
 
     def trees(self, *names: str) -> str:
-        """The tree of the trace of each named span, in the order of the names."""
+        """For each of these spans, the tree of the span's trace."""
         return "\n".join(
             tree(span for span in self.spans if span.trace_id == self.one(name).trace_id)
             for name in names
@@ -100,7 +100,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             node = lab.node("node-a")
             deleted, reclaimed = lab.sandbox("web-0"), lab.sandbox("web-1")
             with pytest.raises(CniFailed):
-                node.runtime.add_vlan(deleted, "missing0", vlan=77)  # the executable ifacer
+                node.runtime.add_vlan(deleted, "missing0", vlan=77)  # runs the executable ifacer
             node.runtime.add(deleted)
             node.runtime.check(deleted)
             node.runtime.status()
@@ -137,13 +137,13 @@ def test_an_add_is_one_trace_from_the_runtime_to_netlink(recorded: Recorded) -> 
     assert any("add veth pair" in request for requests in sends for request in requests)
 
 
-def test_later_calls_have_the_documented_spans(recorded: Recorded) -> None:
+def test_check_status_gc_and_del_have_the_documented_spans(recorded: Recorded) -> None:
     commands = ("CHECK", "CHECK coordinator", "STATUS", "GC", "GC coordinator")
     names = [f"CNI {command}" for command in (*commands, "DEL coordinator", "DEL")]
 
     status = recorded.one("CNI STATUS")
-    # STATUS probes etcd only if the last probe is older than a second. So a trace may lack the
-    # spans of a probe, and they are left out here.
+    # STATUS probes etcd only if the last probe is older than a second. So the spans of a probe are
+    # left out.
     without_probe = [
         span
         for span in recorded.spans
@@ -167,7 +167,7 @@ def test_a_del_is_linked_to_the_add_whose_addresses_it_releases(recorded: Record
     assert link.attributes["ipam.event.id"]
 
 
-def test_a_failed_call_has_its_error_in_each_span(recorded: Recorded) -> None:
+def test_a_failed_add_has_the_documented_errors_in_its_spans(recorded: Recorded) -> None:
     assert recorded.trees("CNI ADD ifacer") == documented("CNI ADD ifacer")
 
 
@@ -238,7 +238,7 @@ def test_the_lines_of_the_plugins_logs_have_the_ids_of_their_spans(recorded: Rec
     assert {(line["trace_id"], line["span_id"]) for line in recorded.lines} == roots
 
 
-def test_other_attributes_are_those_of_the_named_conventions(recorded: Recorded) -> None:
+def test_other_attributes_come_from_the_documented_conventions(recorded: Recorded) -> None:
     names = {name for span in recorded.spans for name in span.attributes if not OURS.match(name)}
 
     assert names <= semantic_conventions()

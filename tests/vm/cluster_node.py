@@ -1,12 +1,11 @@
 """A node of a cluster in the virtual machine: the agent's daemon, and a stand-in for kubelet.
 
-It is a program: ``python -m tests.vm.cluster_node FILE DIRECTORY NODE ETCD`` runs until the Node is
-deleted, and then writes a finding (the traceback of a failure, or "") to FILE. DIRECTORY has the
-kubeconfigs and the agent's conf.yml. API server and etcd are those of the host. The stand-in does
-what kubelet does for devices: it accepts the agent's device plugins, writes their devices to the
-Node's status, allocates devices to Pods, reports them by the pod-resources API, and removes Pods
-that are deleted. A Pod is a network namespace with the link of its virtual function, without
-containers.
+``python -m tests.vm.cluster_node FILE DIRECTORY NODE ETCD`` runs until the Node is deleted, and
+then writes a finding to FILE: the traceback of a failure, or "". DIRECTORY has the kubeconfigs and
+the agent's conf.yml. API server and etcd run on the host.
+
+The stand-in for kubelet manages devices. It starts no containers: a Pod is a network namespace with
+the link of a virtual function.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ CLUSTER_NAME: Final = "draining"
 """The name of the cluster in etcd."""
 
 HOST_LINK_ADDRESS: Final = "10.0.2.15/24"
-"""The address of the NIC towards the host, in the network of QEMU's user-mode networking."""
+"""The address of the NIC towards the host, in QEMU's user-mode network."""
 
 POLL_S: Final = 0.5
 LINK_S: Final = 60.0
@@ -58,9 +57,9 @@ RUNNING: Final = {
 
 
 class KubeletStandIn:
-    """A part of kubelet: it allocates devices to Pods.
+    """The part of kubelet that allocates devices to Pods.
 
-    ``run`` waits until the API server has the Node, and ends when the Node is deleted.
+    ``run`` waits until the Node exists, and ends when the Node is deleted.
     """
 
     def __init__(self, connection: Connection, node: str) -> None:
@@ -108,7 +107,7 @@ class KubeletStandIn:
             await self._api.merge(f"{path}/status", RUNNING)
 
     async def _start(self, name: str, pod: dict[str, Any]) -> bool:
-        """Allocate a device and move its link into the Pod; False if no device is free."""
+        """Allocate a device; move the link into the Pod. Return False without a free device."""
         (resource,) = pod["spec"]["containers"][0]["resources"]["limits"]
         used = {device for _, device in self._devices.values()}
         unusable = {*used, *self._plugins.unhealthy.get(resource, ())}
@@ -135,7 +134,7 @@ class KubeletStandIn:
         del self._devices[name]
 
     async def _delete_now(self, path: str) -> None:
-        """Delete a Pod whose containers have ended."""
+        """Delete a Pod without a grace period."""
         now, limits = {"gracePeriodSeconds": 0}, aiohttp.ClientTimeout(DELETE_S)
         answer = await self._connection.send("DELETE", path, now, "application/json", limits)
         async with answer:
@@ -143,7 +142,7 @@ class KubeletStandIn:
 
     @asynccontextmanager
     async def _served_pod_resources(self) -> AsyncIterator[None]:
-        """Serve kubelet's pod-resources API in this context."""
+        """Serve kubelet's pod-resources API."""
         path = Path(KUBELET_DIRECTORY, POD_RESOURCES_SOCKET)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)

@@ -15,14 +15,14 @@ DRAIN_S_MAX: Final = 20.0
 """Seconds after which a drain is given up."""
 
 RETRY_S: Final = 10.0
-"""Seconds from a drain that was given up to the next drain of the node."""
+"""Seconds between a given-up drain and the next drain of the node."""
 
 ROUND_S: Final = 2.0
 """Seconds between two rounds of the drain workflow."""
 
 
 def shorten_drains() -> None:
-    """Replace the product's times in this process."""
+    """Replace the constants of the product in this process."""
     replaced = (
         (drain_plan, "DRAIN_S_MAX", DRAIN_S_MAX),
         (drain_plan, "RETRY_S", RETRY_S),

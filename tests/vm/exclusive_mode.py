@@ -23,9 +23,9 @@ NAMESPACES_END_S: Final = 120.0
 
 
 async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: NetnsExecutor) -> None:
-    """Runs as the last scenario: it deletes all namespaces, which the mode requires.
+    """The mode changes only without namespaces, so this last scenario deletes all namespaces.
 
-    The soft device rxe0 is that of an earlier scenario.
+    An earlier scenario has created the soft device rxe0.
     """
     with pytest.raises(DatapathError, match=r"cannot set the RDMA mode exclusive: .* busy"):
         set_netns_mode(executor, EXCLUSIVE_MODE)
@@ -43,7 +43,7 @@ async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: Netn
     ):
         mover.move("rxe0", pod)
     assert "the driver cannot move its devices" in refused.value.remedy
-    assert "rxe0" in command("rdma", "link"), "the device stays with the node"
+    assert "rxe0" in command("rdma", "link"), "expected rxe0 to stay on the node"
     assert command("nsenter", "--net=/run/netns/pod", "rdma", "link") == ""
 
     command("ip", "netns", "delete", "pod")
@@ -53,7 +53,7 @@ async def exclusive_mode_is_set_and_a_soft_device_cannot_be_moved(executor: Netn
 
 
 def the_commands_of_the_guide_set_the_mode_now_and_at_each_boot() -> None:
-    """Runs the commands of the guide word for word; its second block undoes its first."""
+    """Run the two blocks of the guide unchanged; the second block undoes the first."""
     blocks = re.findall(r"```console\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     choose, undo = (block for block in blocks if "rdma system set" in block)
     command("sh", "-ec", choose)
@@ -66,7 +66,7 @@ def the_commands_of_the_guide_set_the_mode_now_and_at_each_boot() -> None:
 
 
 def changes_mode(executor: NetnsExecutor, mode: str) -> bool:
-    """Set the mode; False if the kernel refuses it, because it is still removing a namespace."""
+    """Set the mode; return False while the kernel is still removing a namespace."""
     try:
         return set_netns_mode(executor, mode)
     except DatapathError:
