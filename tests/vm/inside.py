@@ -1,9 +1,8 @@
-"""Scenarios in the virtual machine: an emulated SR-IOV card and soft RDMA devices.
+"""Scenarios with an emulated SR-IOV card and soft RDMA devices, run inside the virtual machine.
 
-It is a program: ``python -m tests.vm.inside FILE`` runs all scenarios in order and writes a
-finding for each scenario. The virtual machine is the node. The physical function of its card is on
-a network whose router is a network namespace. The agent has a store in memory. The scenarios call
-the installed executables as a container runtime does.
+``python -m tests.vm.inside FILE`` runs all scenarios in order and writes their findings to FILE.
+The virtual machine is the node. The network namespace ``router`` is the router of the card's
+network. The scenarios call the installed CNI executables as a container runtime does.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ MODULES: Final = (
 MASTER: Final = "rail0"  # the card's physical function
 VFS: Final = 3
 NODE: Final = ("10.6.0.11", "fd00:6::11")
-"""The node's addresses, on ``MASTER``."""
+"""The node's IPv4 and IPv6 address on ``MASTER``."""
 
 ROUTER: Final = ("10.6.0.1", "fd00:6::1")
 POOLS: Final = {
@@ -62,9 +61,9 @@ IPAM_OPTIONS: Final = {
     "default_ipv4_ippool": ["elsewhere", "here"],
     "default_ipv6_ippool": ["here-too"],
 }
-"""Pools of both families; of the IPv4 pools only ``here`` has the master's subnet."""
+"""Of the two IPv4 pools, only ``here`` is in the subnet of ``MASTER``."""
 
-READY_TRIES: Final = 200  # each try runs a command, which takes milliseconds
+READY_TRIES: Final = 200  # each try takes milliseconds
 PINGPONG_PORT: Final = 18_515
 PINGPONG_S_MAX: Final = 60.0
 
@@ -78,7 +77,7 @@ class Machine:
         self.free_vfs = [vf_name(number) for number in range(VFS)]
 
     async def execute(self, plugin: str, verb: str, pod: str, conf: dict[str, Any]) -> Any:
-        """Call an executable as a runtime does; returns the result that it printed."""
+        """Call a CNI executable as a container runtime does; returns the printed result."""
         variables = self.node.environment(verb, pod, CNI_NETNS=f"/run/netns/{pod}")
         socket_path = self.node.process.settings.socket_path
         ipam = {"type": "spiderpool", "ipam_unix_socket_path": socket_path, **conf.pop("ipam", {})}
@@ -98,7 +97,7 @@ class Machine:
         return result
 
     async def pod(self, name: str, **settings: Any) -> tuple[str, str]:
-        """Create a Pod with a virtual function as eth0; return its IPv4 and IPv6 address."""
+        """Create a Pod with a virtual function as eth0; return the Pod's IPv4 and IPv6 address."""
         await self.node.pod(name, {})
         sh("ip", "netns", "add", name)
         await asyncio.to_thread(sysctl, name, "net.ipv6.conf.default.accept_dad=0")
@@ -119,7 +118,7 @@ class Machine:
         return v4, v6
 
     async def scrape(self) -> dict[str, list[Sample]]:
-        """Scrape the agent; returns the samples of each metric name."""
+        """Scrape the agent's metrics; returns the samples by metric name."""
         port = self.node.process.metrics_port
         assert port is not None
         text = (await over_tcp(port.port, "/metrics")).body.decode()
@@ -130,7 +129,7 @@ class Machine:
         return samples
 
     async def delete(self, pod: str) -> None:
-        """Call DEL as a runtime does, in the reverse order of the plugins."""
+        """Call DEL of both plugins, in the reverse order of ADD."""
         await self.execute("coordinator", "DEL", pod, {})
         await self.execute("spiderpool", "DEL", pod, {})
 
@@ -176,7 +175,7 @@ async def test_an_add_without_a_pool_of_the_masters_subnet_is_refused_with_the_r
         ipam={"match_master_subnet": True, "default_ipv4_ippool": ["elsewhere"]}
     )
     await machine.node.pod("vf-d", {})
-    changes = {"CNI_NETNS": "/run/netns/vf-a"}  # its eth0 is a VF, so the master is known
+    changes = {"CNI_NETNS": "/run/netns/vf-a"}  # eth0 of vf-a is a VF, so the master is known
 
     error = (await machine.node.call("ADD", "vf-d", conf=conf, **changes)).error
 
@@ -199,7 +198,7 @@ async def test_del_restores_the_node_and_returns_the_vf(machine: Machine) -> Non
     for _ in range(READY_TRIES):
         if len(list(Path("/sys/class/net").glob("*/device/physfn"))) == VFS:
             return
-        await asyncio.to_thread(sh, "ip", "link")  # only takes time
+        await asyncio.to_thread(sh, "ip", "link")  # takes some milliseconds
     raise AssertionError("the kernel has not returned the VFs to the node")
 
 
@@ -209,7 +208,7 @@ async def test_the_doctor_lists_virtual_functions_and_rdma_devices(machine: Mach
     examination = await examine()
 
     (nic,) = (nic for nic in examination.nics if nic.name == MASTER)
-    assert (nic.vfs, nic.vfs_max, nic.rdma) == (VFS, 7, ("rxe0",)), "the card has up to 7"
+    assert (nic.vfs, nic.vfs_max, nic.rdma) == (VFS, 7, ("rxe0",)), "the card supports 7 VFs"
     assert nic.device == Path(f"/sys/class/net/{MASTER}/device").resolve().name
     assert examination.faults == ()
     faults = {feature.name: feature.why_not for feature in examination.features}
@@ -220,10 +219,7 @@ async def test_the_doctor_lists_virtual_functions_and_rdma_devices(machine: Mach
 
 
 class RailPod:
-    """A Pod with RoCE in shared mode.
-
-    Its eth0 is a veth pair, as an overlay network makes it; its net1 is a macvlan on the RDMA NIC.
-    """
+    """A Pod whose eth0 is a veth pair, and whose net1 is a macvlan on ``MASTER``."""
 
     def __init__(self, machine: Machine, name: str, address: str) -> None:
         self.name, self.address = name, address
@@ -233,7 +229,6 @@ class RailPod:
         self._conf = self._node.netconf("1.0.0", prevResult=self.previous | {"interfaces": []})
 
     async def call(self, verb: str) -> Reply:
-        """Call the coordinator."""
         changes = {"CNI_NETNS": self.netns, "CNI_IFNAME": "net1", "ORBWEAVER_PLUGIN": "coordinator"}
         return await self._node.call(verb, self.name, conf=self._conf, **changes)
 
@@ -274,7 +269,6 @@ async def test_a_pod_gets_a_macvlan_and_a_shared_rdma_device(machine: Machine) -
 
 
 async def test_two_pods_exchange_messages_over_a_shared_rdma_device(machine: Machine) -> None:
-    """RDMA verbs between Pods: ibv_rc_pingpong with a reliable connection of RoCE v2."""
     sh("modprobe", "ib_uverbs")
     pods = server, client = (
         RailPod(machine, "server", "10.6.0.121"),
@@ -303,7 +297,6 @@ async def test_two_pods_exchange_messages_over_a_shared_rdma_device(machine: Mac
 
 
 async def test_growing_counters_of_an_rdma_device_are_scraped(machine: Machine) -> None:
-    """The device is a soft one on the card's physical function; a peer sends to its queue 1."""
     send = ["nsenter", "--net=/run/netns/router", sys.executable, "-m", "tests.vm.roce"]
     before = await machine.scrape()
     port_labels = {"node_name": "node-1", "ifname": "rxe0", "net_dev_name": MASTER}
@@ -317,9 +310,9 @@ async def test_growing_counters_of_an_rdma_device_are_scraped(machine: Machine) 
     assert [key for key in labels if key.startswith(("pod_", "owner_"))] == []
     listed = json.loads(sh("rdma", "-j", "statistic"))[0]
     counters = {key for key in listed if key not in ("ifname", "port")}
-    assert {f"rdma_{key}_total" for key in counters} <= before.keys(), "all that rdma(8) shows"
+    assert {f"rdma_{key}_total" for key in counters} <= before.keys(), "a metric per counter"
     (speed,) = before["rdma_vport_speed_mbps_total"]
-    assert speed.value == 1_000, "the speed of the card"
+    assert speed.value == 1_000, "the card's speed is 1 Gbit/s"
     (traffic_class,) = before["rdma_device_tos_total"]
     assert port_labels == {key: traffic_class.labels[key] for key in port_labels}
     assert traffic_class.value == 0, "no traffic class is set"
@@ -336,10 +329,10 @@ async def test_growing_counters_of_an_rdma_device_are_scraped(machine: Machine) 
     assert failures.value == 0
 
 
-async def test_qos_of_a_soft_device_is_only_a_traffic_class_of_connections(
+async def test_qos_sets_only_the_rdma_cm_defaults_of_a_soft_device(
     machine: Machine,
 ) -> None:
-    """The emulated card has neither DCB nor ECN to set."""
+    """The emulated card has neither DCB nor ECN settings."""
     sh("modprobe", "rdma_cm")
     sh("mount", "-t", "configfs", "none", "/sys/kernel/config")
     executor = machine.node.process.parts.executor
@@ -380,7 +373,7 @@ VM_SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
     test_a_pod_gets_a_macvlan_and_a_shared_rdma_device,
     test_two_pods_exchange_messages_over_a_shared_rdma_device,
     test_growing_counters_of_an_rdma_device_are_scraped,
-    test_qos_of_a_soft_device_is_only_a_traffic_class_of_connections,
+    test_qos_sets_only_the_rdma_cm_defaults_of_a_soft_device,
     *SRIOV_SCENARIOS,
     test_exclusive_mode_is_set_and_a_soft_device_cannot_be_moved,
 )
@@ -415,7 +408,7 @@ def pings(address: str, *options: str, pod: str = "") -> bool:
 
 
 async def answers(address: str, pod: str, *options: str) -> bool:
-    """Whether a ping from a Pod is answered. The ping is retried: the link comes up slowly."""
+    """Whether a ping from a Pod is answered; retries, because the link comes up slowly."""
     for _ in range(READY_TRIES):
         if await asyncio.to_thread(pings, address, *options, pod=pod):
             return True
@@ -423,7 +416,7 @@ async def answers(address: str, pod: str, *options: str) -> bool:
 
 
 def gid_index(address: str) -> int:
-    """The index of this IPv4 address (type RoCE v2) in the GID table of rxe0."""
+    """The index in the GID table of rxe0 of the RoCE v2 entry for this IPv4 address."""
     port = Path("/sys/class/infiniband/rxe0/ports/1")
     gid = IPv6Address(f"::ffff:{address}").exploded
     (index,) = (
@@ -436,7 +429,6 @@ def gid_index(address: str) -> int:
 
 
 def until_listening(netns: str) -> None:
-    """Wait for the server of ibv_rc_pingpong."""
     listening = ("ss", "-Hltn", f"sport = :{PINGPONG_PORT}")
     for _ in range(READY_TRIES):
         if sh("nsenter", f"--net={netns}", *listening):

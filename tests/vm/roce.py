@@ -1,8 +1,7 @@
-"""Sends RoCE datagrams to queue 1 of an RDMA device, as a peer on the network would.
+"""``python -m tests.vm.roce FROM TO`` sends RoCE datagrams to the RDMA device at address TO.
 
-This program, ``python -m tests.vm.roce FROM TO``, needs no RDMA library: every device has queue 1
-(for management), and a datagram is UDP with InfiniBand's headers and InfiniBand's invariant
-checksum (InfiniBand specification 7.8.1, annex A17).
+The datagrams go to queue 1, the management queue that every device has. A datagram is UDP with
+InfiniBand headers and InfiniBand's invariant checksum (InfiniBand specification 7.8.1, annex A17).
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ PORT: Final = 4791
 """The UDP port of RoCE v2."""
 
 DATAGRAMS: Final = 8
-"""The number of datagrams that one call sends."""
-
 SEND_ONLY: Final = 0x64
 """The opcode: unreliable datagram, send only."""
 
@@ -34,7 +31,7 @@ PAYLOAD: Final = bytes(256)  # management datagrams have this size
 
 
 def datagram(source: str, destination: str, number: int) -> bytes:
-    """A complete IPv4 packet; ``number`` is its packet sequence number."""
+    """A complete IPv4 packet with the packet sequence number ``number``."""
     base = struct.pack(">BBHII", SEND_ONLY, 0, PARTITION, QUEUE, number)
     extended = struct.pack(">II", QUEUE_KEY, QUEUE)
     udp_bytes = 8 + len(base) + len(extended) + len(PAYLOAD) + 4

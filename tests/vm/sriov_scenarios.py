@@ -1,7 +1,6 @@
 """Policies create, change and restore virtual functions on an SR-IOV card.
 
-A source in memory replaces the API server. The card's drivers, the kernel's /sys and netlink are
-real.
+A policy source in memory replaces the API server. The card's drivers, /sys and netlink are real.
 """
 
 from __future__ import annotations
@@ -31,12 +30,11 @@ NIC_NAME: Final = "rail0"
 """The card's physical function, which can have 7 virtual functions."""
 
 NODE_ADDRESS: Final = "10.6.0.11"
-"""An address of the node, which is on the card."""
+"""The node's address on ``NIC_NAME``."""
 
 DEADLINE_S: Final = 120.0
 PF_SYSFS: Final = Path("/sys/class/net") / NIC_NAME
 NUMVFS: Final = PF_SYSFS / "device/sriov_numvfs"
-"""The file with the number of the card's virtual functions."""
 
 TRUSTED: Final = f"""
 apiVersion: sriovnetwork.openshift.io/v1
@@ -52,7 +50,7 @@ spec:
 
 
 class VfFacts(NamedTuple):
-    """The facts of a virtual function that a reboot does not change, unlike its link's name."""
+    """Facts of a virtual function that must be the same after a reboot."""
 
     number: int
     address: str
@@ -73,13 +71,13 @@ def current_vfs() -> list[VfFacts]:
 
 
 def switches_of_vfs() -> list[tuple[str, str]]:
-    """(spoof check, trust) of each virtual function, "on" or "off", as ip(8) shows them."""
+    """(spoof check, trust) of each virtual function from ip(8), each "on" or "off"."""
     text = command("ip", "link", "show", "dev", NIC_NAME)
     return re.findall(r"spoof checking (on|off).*trust (on|off)", text)
 
 
 def steps_that_orbctl_shows(policy_text: str) -> str:
-    """The output of ``orbctl node sriov``, which docs/how-to/create-virtual-functions.md uses."""
+    """The output of ``orbctl node sriov`` for a policy."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(policy_text)
         file.flush()
@@ -111,7 +109,7 @@ async def agent_with(source: WrittenSource) -> AsyncIterator[Callable[[], str]]:
 
 
 async def until_done(source: WrittenSource, vfs: int) -> None:
-    """Wait until the agent reports success, and the card with this number of functions."""
+    """Wait until the agent reports success and this number of virtual functions."""
 
     def is_done() -> bool:
         if not source.reports or source.last_report.result.status != "Succeeded":
@@ -137,7 +135,7 @@ async def test_the_nic_with_the_nodes_own_address_is_not_changed() -> None:
     assert current_vfs() == before
 
 
-async def test_a_policy_creates_all_functions_of_a_card_and_changes_them() -> None:
+async def test_a_policy_sets_the_number_mtu_and_macs_of_vfs() -> None:
     source = WrittenSource()
     source.set_policies(policy(7, mtu=1_600))
 
@@ -152,12 +150,11 @@ async def test_a_policy_creates_all_functions_of_a_card_and_changes_them() -> No
     nic = source.last_report.nics[0]
     assert [vf.mac for vf in created] == [default_mac(nic, number) for number in range(7)]
     assert {(vf.driver, vf.mtu) for vf in created} == {("igbvf", 1_600)}
-    assert all(vf.mac in link_text for vf in created), "set at the physical function"
+    assert all(vf.mac in link_text for vf in created), "the MACs are set at the physical function"
     assert current_vfs() == created[:4]
 
 
-async def test_trust_and_spoof_check_are_those_of_the_policy() -> None:
-    """The values are read from the card's driver with ip(8)."""
+async def test_trust_and_spoof_check_of_a_policy_are_set_and_restored() -> None:
     source = WrittenSource()
     trusted = policy(4, VfRange(0, 1), trust=True, spoof_check=False)
     source.set_policies(trusted, policy(4, VfRange(2, 3))._replace(name="guest", resource="guest"))
@@ -183,7 +180,7 @@ async def test_trust_and_spoof_check_are_those_of_the_policy() -> None:
     assert reported == [(True, False), (True, False), (False, True), (False, True)]
 
 
-async def test_after_a_boot_the_virtual_functions_are_restored() -> None:
+async def test_the_agent_restores_the_vfs_after_a_reboot() -> None:
     source = WrittenSource()
     source.set_policies(policy(4, mtu=1_600))
     async with agent_with(source):
@@ -199,7 +196,7 @@ async def test_after_a_boot_the_virtual_functions_are_restored() -> None:
     assert current_vfs() == before
 
 
-async def test_a_range_of_functions_is_bound_to_vfio_and_back() -> None:
+async def test_a_range_of_vfs_is_bound_to_vfio_and_back_to_the_kernel_driver() -> None:
     command("modprobe", "vfio-pci")
     source = WrittenSource()
     kernel = policy(4, VfRange(0, 1))
@@ -209,7 +206,8 @@ async def test_a_range_of_functions_is_bound_to_vfio_and_back() -> None:
     async with agent_with(source):
         await until_done(source, 4)
         drivers = [vf.driver for vf in current_vfs()]
-    # Without kubelet, functions that are bound to vfio-pci count as used, and are not changed.
+    # The agent does not change functions that are bound to vfio-pci: without kubelet it counts
+    # them as used.
     command("modprobe", "-r", "vfio-pci")
     source.reports.clear()
     source.set_policies(policy(4))
@@ -220,7 +218,7 @@ async def test_a_range_of_functions_is_bound_to_vfio_and_back() -> None:
     assert {vf.driver for vf in current_vfs()} == {"igbvf"}
 
 
-async def test_a_function_that_a_pod_has_is_not_removed() -> None:
+async def test_a_vf_is_not_removed_while_a_pod_has_it() -> None:
     source = WrittenSource()
     source.set_policies(policy(4))
     async with agent_with(source) as fault:
@@ -239,7 +237,7 @@ async def test_a_function_that_a_pod_has_is_not_removed() -> None:
     assert vfs_in_use == 4
 
 
-async def test_without_the_policy_all_functions_are_removed() -> None:
+async def test_deleting_the_policy_removes_all_vfs() -> None:
     source = WrittenSource()
     source.set_policies(policy(2))
     async with agent_with(source):
@@ -254,7 +252,7 @@ async def test_without_the_policy_all_functions_are_removed() -> None:
 def _without_machine(
     scenario: Callable[[], Awaitable[None]],
 ) -> Callable[[object], Awaitable[None]]:
-    """Give a scenario that starts its own agent the signature of those in ``tests.vm.inside``."""
+    """Add the parameter ``machine``, which the scenarios of ``tests.vm.inside`` have."""
 
     @wraps(scenario)
     async def with_machine(_: object) -> None:
@@ -268,12 +266,12 @@ SRIOV_SCENARIOS: Final = tuple(
         _without_machine,
         (
             test_the_nic_with_the_nodes_own_address_is_not_changed,
-            test_a_policy_creates_all_functions_of_a_card_and_changes_them,
-            test_trust_and_spoof_check_are_those_of_the_policy,
-            test_after_a_boot_the_virtual_functions_are_restored,
-            test_a_range_of_functions_is_bound_to_vfio_and_back,
-            test_a_function_that_a_pod_has_is_not_removed,
-            test_without_the_policy_all_functions_are_removed,
+            test_a_policy_sets_the_number_mtu_and_macs_of_vfs,
+            test_trust_and_spoof_check_of_a_policy_are_set_and_restored,
+            test_the_agent_restores_the_vfs_after_a_reboot,
+            test_a_range_of_vfs_is_bound_to_vfio_and_back_to_the_kernel_driver,
+            test_a_vf_is_not_removed_while_a_pod_has_it,
+            test_deleting_the_policy_removes_all_vfs,
         ),
     )
 )

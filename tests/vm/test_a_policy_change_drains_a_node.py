@@ -1,8 +1,7 @@
-"""A policy change drains a node and creates new virtual functions, with all processes running.
+"""A policy change drains a node and creates new virtual functions.
 
 The API server, etcd and the controller run on this machine. The node is the virtual machine, with
-the agent's daemon, an SR-IOV card and a stand-in for kubelet (``cluster_node``). The test changes
-and reads only objects of the API server, as a user does.
+the agent's daemon, an SR-IOV card and a stand-in for kubelet (``cluster_node``).
 """
 
 from __future__ import annotations
@@ -73,13 +72,13 @@ def policy(vfs: int) -> dict[str, Any]:
 
 
 class ClusterView:
-    """The objects that a user sees in the API server; each property sends a new request."""
+    """Objects in the API server; each use of a property sends a request."""
 
     def __init__(self, server: ApiServer) -> None:
         self.server = server
 
     def read(self, path: str) -> dict[str, Any]:
-        """An object; empty if it does not exist."""
+        """The object at ``path``, or {}."""
         answer = self.server.request("GET", path)
         return answer.body if answer.status == 200 else {}
 
@@ -115,14 +114,14 @@ class ClusterView:
         deadline = asyncio.get_running_loop().time() + STEP_S
         while not await asyncio.to_thread(condition):
             assert asyncio.get_running_loop().time() < deadline, (
-                f"{what}: {json.dumps([self.node, self.state], indent=1)}"
+                f"timed out waiting for {what}: {json.dumps([self.node, self.state], indent=1)}"
             )
             await asyncio.sleep(POLL_S)
 
 
 @pytest.fixture
 def cluster(server: ApiServer, tmp_path: Path) -> Iterator[ClusterView]:
-    """An API server with the chart's permissions, the Node, and the files for the machine."""
+    """An API server with the Node and the chart's permissions. Writes kubeconfigs and conf.yml."""
     missing = VirtualMachine.why_not()
     if missing:
         pytest.skip(needs(VIRTUAL_MACHINE, missing))
@@ -153,7 +152,7 @@ def inside_the_machine(kubeconfig: str) -> str:
 
 @pytest.fixture
 async def machine(cluster: ClusterView, tmp_path: Path) -> AsyncIterator[asyncio.Task[str]]:
-    """The running virtual machine; the task returns its fault and the end of its console."""
+    """Boot the virtual machine; the task returns "" on success, else the faults and the console."""
     (endpoint,) = cluster.server.etcd_endpoints
     etcd = endpoint.replace("127.0.0.1", HOST_ADDRESS)
 
@@ -187,7 +186,7 @@ async def controller(cluster: ClusterView, tmp_path: Path) -> AsyncIterator[Cont
 
 
 def drain_status(server: ApiServer) -> str:
-    """The drain workflow's status, by the command of docs/how-to/create-virtual-functions.md."""
+    """The status of the drain workflow, as ``orbctl workflow query`` prints it."""
     (endpoint,) = server.etcd_endpoints
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": endpoint, "ORBWEAVER_CLUSTER": CLUSTER_NAME}
     done = subprocess.run(
@@ -200,12 +199,12 @@ def drain_status(server: ApiServer) -> str:
     return done.stdout
 
 
-async def test_a_changed_policy_evicts_the_pod_and_its_new_virtual_functions_are_offered(
+async def test_a_changed_policy_evicts_the_pod_and_the_new_virtual_functions_are_offered(
     cluster: ClusterView, machine: asyncio.Task[str], controller: ControllerProcess
 ) -> None:
     server = cluster.server
     assert server.request("POST", POLICIES, policy(2)).status == 201
-    await cluster.until(lambda: cluster.is_done(2), "virtual functions by the policy")
+    await cluster.until(lambda: cluster.is_done(2), "2 virtual functions")
     await cluster.until(lambda: cluster.allocatable == "2", "the resource in the Node")
     assert [(vf["trust"], vf["mtu"]) for vf in cluster.vfs] == [("on", 1_600)] * 2
 
@@ -216,8 +215,8 @@ async def test_a_changed_policy_evicts_the_pod_and_its_new_virtual_functions_are
         lambda: [vf.get("assigned") for vf in cluster.vfs].count("true") == 1, "the Pod's device"
     )
 
-    # The disruption budget forbids the eviction. So the node is cordoned, the drain is given up,
-    # and the node is uncordoned with its old virtual functions.
+    # The disruption budget forbids the eviction: the drain cordons the node, gives up, and
+    # uncordons the node. The virtual functions do not change.
     changed = {"spec": {"numVfs": 4}}
     assert server.request("PATCH", f"{POLICIES}/rail", changed, content=MERGE_PATCH).status == 200
     await cluster.until(lambda: cluster.is_cordoned, "the cordon")
@@ -230,10 +229,10 @@ async def test_a_changed_policy_evicts_the_pod_and_its_new_virtual_functions_are
     assert "virtual functions to remove are used by shop/web-0" in sync_error
     await cluster.until(lambda: "shop/web-0" in drain_status(server), "the Pod in the drain status")
     await cluster.until(lambda: not cluster.is_cordoned, "the uncordoned node")
-    assert NODE in drain_status(server), "in the list of drains that were given up"
+    assert NODE in drain_status(server), "the drain is listed as given up"
     assert "deletionTimestamp" not in cluster.read(POD)["metadata"]
     assert (cluster.sync_status, len(cluster.vfs)) == ("InProgress", 2)
-    assert cluster.allocatable == "0", "the NIC offers nothing while it waits"
+    assert cluster.allocatable == "0", "the NIC offers no devices while the change waits"
 
     # Without the budget the next drain evicts the Pod.
     assert server.request("DELETE", f"{BUDGETS}/firm").status == 200

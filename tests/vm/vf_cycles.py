@@ -1,9 +1,10 @@
 """Attaches and detaches virtual functions a thousand times while an agent runs, and counts leaks.
 
 ``python -m tests.vm.vf_cycles`` boots the virtual machine, runs this module there, and prints the
-leaks. This takes too long for a test; the benchmark ``vf_leaks`` does it. In a cycle, as in the
-life of a Pod, a virtual function is moved into a network namespace, renamed, and given an address.
-The function returns to the node when the namespace ends.
+leaks. The benchmark ``vf_leaks`` counts the same leaks.
+
+A cycle moves a virtual function into a network namespace, renames the link, adds an address, and
+deletes the namespace. The kernel then returns the virtual function to the node.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from tests.vm.sriov_scenarios import (
 )
 
 VFS: Final = 7
-"""The number of virtual functions; the emulated card has no more."""
+"""The number of virtual functions that the emulated card supports."""
 
 CYCLES: Final = 1_000
 CYCLES_DEADLINE_S: Final = 2_400
@@ -100,7 +101,7 @@ async def run_cycles(count: int) -> None:
 
 
 async def run_in_machine(seconds_max: float) -> CycleRun:
-    """Run up to ``CYCLES`` cycles within the time, and at least one with each virtual function."""
+    """Run at most ``CYCLES`` cycles in ``seconds_max``, at least one with each virtual function."""
     for module in ("igb", "igbvf"):
         command("modprobe", module)
     (card,) = (path.parent.parent for path in LINKS.glob("*/device/sriov_totalvfs"))
@@ -129,19 +130,19 @@ async def run_in_machine(seconds_max: float) -> CycleRun:
         "changed virtual functions": sum(
             old != new for old, new in zip(before, current_vfs(), strict=False)
         ),
-        "other addresses": sum(vf.mac != default_mac(nic, vf.number) for vf in current_vfs()),
+        "changed MAC addresses": sum(vf.mac != default_mac(nic, vf.number) for vf in current_vfs()),
     }
     return CycleRun(cycles, time.monotonic() - started, leaks, last_fault)
 
 
 def boot(seconds_max: float = CYCLES_DEADLINE_S) -> CycleRun:
-    """Run the cycles in the virtual machine. Raises RuntimeError with the end of its console."""
+    """Run the cycles in the virtual machine. Raises RuntimeError if there is no result."""
     findings, console = run_module_in_vm(
         "tests.vm.vf_cycles", str(seconds_max), deadline_s=seconds_max + BOOT_DEADLINE_S
     )
     if not findings:
         raise RuntimeError(f"the virtual machine wrote no result: {console}")
-    return CycleRun(*json.loads(findings[0].name))  # the only finding has the result as its name
+    return CycleRun(*json.loads(findings[0].name))  # the finding's name is the result
 
 
 def main() -> int:

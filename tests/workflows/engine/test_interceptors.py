@@ -1,4 +1,4 @@
-"""Interceptors can change calls of a client, requests of workflow code, attempts of activities."""
+"""Interceptors can change client calls, requests of workflow code, and attempts of activities."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class DoublePrice(WorkflowOutbound):
 
 
 class Polite(WorkflowInbound):
-    """Changes the inputs of the code. Its state ``signals`` is restored by replay."""
+    """Changes arguments and results of workflow code, and counts signals."""
 
     def __init__(self, inner: WorkflowInbound) -> None:
         super().__init__(inner)
@@ -112,7 +112,7 @@ class Polite(WorkflowInbound):
 
 
 class AttemptRecorder(Interceptor):
-    """Appends each attempt to ``steps``, with ``name`` before it, and its OSError."""
+    """Appends each attempt of an activity, and the OSError of a failed attempt, to ``steps``."""
 
     def __init__(self, name: str, steps: list[str]) -> None:
         self.name = name
@@ -157,7 +157,7 @@ async def test_the_interceptors_of_a_workflow_change_its_messages_and_requests()
         ]  # fmt: skip
 
 
-async def test_each_attempt_of_an_activity_passes_all_interceptors_the_first_outermost() -> None:
+async def test_the_first_interceptor_encloses_the_second_in_each_attempt_of_an_activity() -> None:
     steps: list[str] = []
     interceptors = [AttemptRecorder("outer", steps), AttemptRecorder("inner", steps)]
     registry = Registry([Order], [charge, ship], interceptors=interceptors)
@@ -175,7 +175,7 @@ async def test_each_attempt_of_an_activity_passes_all_interceptors_the_first_out
     ]  # fmt: skip
 
 
-def test_an_interceptor_of_workflows_must_be_deterministic() -> None:
+def test_a_workflow_interceptor_that_reads_the_clock_is_rejected() -> None:
     class Timed(WorkflowInbound):
         async def execute_workflow(self, call: ExecuteWorkflowInput) -> object:
             return time.time(), await super().execute_workflow(call)

@@ -1,7 +1,4 @@
-"""Pauses between attempts grow to a limit, and only retryable failures are retried.
-
-``start_or_signal`` starts an execution, or signals it if it is open.
-"""
+"""Pauses between attempts grow to a limit, and only retryable failures are retried."""
 
 from __future__ import annotations
 
@@ -19,13 +16,13 @@ def test_pauses_double_up_to_their_limit() -> None:
     ]  # fmt: skip
 
 
-def test_an_error_states_whether_a_retry_can_help() -> None:
+def test_an_unavailable_store_is_retryable_but_bad_input_and_a_bug_are_not() -> None:
     assert is_retryable(StoreUnavailable("etcd is away"))
     assert not is_retryable(BadInput("no such pool"))
     assert not is_retryable(ValueError("a bug"))
 
 
-async def test_work_is_repeated_until_it_succeeds_or_raises_an_error_that_is_not_retried() -> None:
+async def test_work_is_repeated_until_it_succeeds_or_raises_a_permanent_error() -> None:
     failures: list[Exception] = [StoreUnavailable("away"), StoreUnavailable("away")]
     calls = 0
 

@@ -1,4 +1,4 @@
-"""Metrics and spans under Temporal's names; an execution is one trace, linked to its cause."""
+"""Metrics and spans have Temporal's names; the trace of an execution is linked to its cause."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 
 
 async def _start_worker(engine: EngineHarness, telemetry: Telemetry) -> None:
-    """Start a worker with this telemetry; the engine's fixture closes it."""
+    """Start a worker with this telemetry; the fixture ``engine`` closes the worker."""
     worker = Worker(engine.store, engine.keys, engine.registry, name="w", telemetry=telemetry)
     engine.workers.append(worker)
     worker.start()
@@ -135,7 +135,7 @@ async def test_messages_to_an_execution_have_spans_with_temporals_names(
     ]
 
 
-async def test_the_spans_of_a_continued_run_begin_traces_that_are_linked_to_the_first_run(
+async def test_a_continued_run_begins_a_new_trace_that_is_linked_to_the_first_run(
     engine: EngineHarness,
 ) -> None:
     exporter, tracers = InMemorySpanExporter(), TracerProvider()
@@ -158,7 +158,7 @@ async def test_the_spans_of_a_continued_run_begin_traces_that_are_linked_to_the_
     assert context_of(continued).trace_id != start.trace_id
 
 
-async def test_counts_of_closed_runs_begin_at_zero_with_the_worker(engine: EngineHarness) -> None:
+async def test_a_new_worker_exports_counts_of_closed_runs_as_zero(engine: EngineHarness) -> None:
     reader = InMemoryMetricReader()
     telemetry = Telemetry(meters=MeterProvider([reader]))
 

@@ -1,4 +1,4 @@
-"""An engine for fault tests, checked at the end of every test."""
+"""An engine for fault tests, whose histories are checked at the end of every test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def engine() -> AsyncIterator[EngineHarness]:
 
 
 async def check_histories(engine: EngineHarness) -> None:
-    """Check the histories of all executions, add to the counts, and fail on any violation."""
+    """Check the histories of all executions, update ``Counters``, and fail on any violation."""
     executions, violations = await engine.find_violations()
     Counters.executions += executions
     Counters.violations += len(violations)

@@ -31,7 +31,7 @@ class Moment(Enum):
 class KillingStore:
     """The connection of a worker to the store. The worker dies at its commit number ``at``.
 
-    From then on no request is answered. ``died`` is set at that time.
+    The death sets ``died``. Commits, reads and lease requests of a dead worker never return.
     """
 
     def __init__(self, store: KeyValueStore, at: int, moment: Moment) -> None:
@@ -93,7 +93,7 @@ class KillingStore:
         return
 
     async def _require_alive(self) -> None:
-        """Return while the worker lives; after its death never return."""
+        """Return if the worker is alive; otherwise never return."""
         if self.died.is_set():
             await asyncio.Event().wait()
 
@@ -103,6 +103,6 @@ class KillingStore:
 
 
 async def kill(engine: EngineHarness, worker: Worker) -> None:
-    """Count a kill, and remove the tasks of the killed worker and its lease."""
+    """Count a kill, stop the worker's tasks, and revoke the worker's lease."""
     Counters.kills += 1
     await engine.kill_worker(worker)

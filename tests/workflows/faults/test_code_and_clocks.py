@@ -1,7 +1,7 @@
-"""The code of a sleeping execution changes, and the wall clock jumps.
+"""Executions continue when their code changes or the wall clock jumps.
 
-The workflow ``Steady`` runs an activity for each word, with a pause after each, and returns the
-words in upper case.
+The workflow ``Steady`` runs an activity and a timer for each word, and returns the words in upper
+case.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ async def test_patched_code_continues_a_sleeping_execution(engine: EngineHarness
     assert engine.activities.calls == ["old", "new", "old"]
 
 
-async def test_incompatible_code_pauses_a_sleeping_execution_until_it_is_corrected(
+async def test_incompatible_code_pauses_a_sleeping_execution_until_the_code_is_corrected(
     engine: EngineHarness,
 ) -> None:
     old = await engine.start_worker(registry=_registry(engine.activities, Before))
@@ -94,7 +94,7 @@ async def test_incompatible_code_pauses_a_sleeping_execution_until_it_is_correct
     assert await within(handle.result()) == "OLD"
 
 
-async def test_a_query_of_a_paused_execution_does_not_stop_corrected_code(
+async def test_a_paused_execution_continues_with_corrected_code_after_a_failed_query(
     engine: EngineHarness,
 ) -> None:
     old = await engine.start_worker(registry=_registry(engine.activities, Before))
@@ -138,7 +138,7 @@ async def test_setting_the_clock_changes_no_run_timeout(
 ) -> None:
     clock = JumpingClock()
     await engine.start_worker(clock=clock)
-    # An hour is longer than either timeout.
+    # Both timeouts are shorter than the jump of an hour.
     await engine.client.start(Basket, id="long", options=StartOptions(run_timeout_s=3_000.0))
     await engine.client.start(Basket, id="short", options=StartOptions(run_timeout_s=0.2))
     await _until_begun(engine, "long")

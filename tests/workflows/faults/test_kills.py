@@ -1,8 +1,8 @@
-"""Workers that die before or after any of their writes; two workers that act as owner of a shard.
+"""Executions complete although workers die at any commit, and a former owner cannot write.
 
-The workflows ``Chain`` and ``Steady`` return their words in upper case; ``Parent`` runs a ``Chain``
-of a and b; ``Basket`` returns the things of signals ``put`` after the signal ``close``, and its
-update ``take`` returns the number of remaining things; ``Deadly`` tries an activity several times.
+The workflows ``Chain`` and ``Steady`` return their words in upper case. ``Parent`` runs a ``Chain``
+of a and b. ``Basket`` returns the things of signals ``put`` after the signal ``close``; the update
+``take`` returns the number of remaining things. ``Deadly`` limits the attempts of its activity.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from workflows.model.events import WorkflowExecutionSignaled
 from workflows.model.policies import ExecutionStatus
 
 WRITES_MAX = 60
-"""More commits than a worker makes for these executions."""
+"""More commits than a worker needs for the executions of one test."""
 
 
 async def _start_executions(engine: EngineHarness) -> list[WorkflowHandle]:
@@ -102,7 +102,7 @@ async def _start_worker_on(
 
 
 async def _died_or_done(store: KillingStore, results: asyncio.Future[Any]) -> None:
-    """Wait until the worker of the store has died, or the results are there."""
+    """Wait until the worker of the store has died, or the executions have results."""
     died: asyncio.Future[Any] = asyncio.ensure_future(store.died.wait())
     await within(asyncio.wait({died, results}, return_when=asyncio.FIRST_COMPLETED))
     died.cancel()
@@ -171,7 +171,7 @@ def _draft_of_a_signal(execution: Execution) -> HistoryDraft:
     return draft
 
 
-async def test_an_execution_whose_activity_kills_its_worker_is_paused_in_the_end(
+async def test_an_execution_whose_activity_kills_the_worker_is_paused_after_the_last_attempt(
     engine: EngineHarness,
 ) -> None:
     stores: list[KillingStore] = []

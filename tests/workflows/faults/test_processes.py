@@ -1,8 +1,8 @@
 """Worker processes that are killed at a write or by an activity, or suspended and continued.
 
-The workflows ``Chain`` and ``Steady`` return their words in upper case; ``Parent`` runs a ``Chain``
-of a and b; ``Basket`` returns the things of signals ``put`` after the signal ``close``; ``Deadly``
-runs an activity that kills its worker, with a limited number of attempts.
+The workflows ``Chain`` and ``Steady`` return their words in upper case. ``Parent`` runs a ``Chain``
+of a and b. ``Basket`` returns the things of signals ``put`` after the signal ``close``. ``Deadly``
+runs an activity that kills the worker, and limits the attempts.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ pytestmark = pytest.mark.etcd
 
 ROOT = Path(__file__).parents[3]
 WRITES = range(2, 8)
-"""Commits of a worker process at which it is killed: of its session, shards and executions."""
+"""Numbers of the commits at which a worker process is killed."""
 
 CERTAIN_WRITES = 4
-"""The number of ``WRITES`` that every process makes; steps that share a commit make fewer."""
+"""The number of ``WRITES`` that every process makes, however many steps share a commit."""
 
 AT_ONCE = 6
 """Worker processes that run concurrently."""
@@ -52,7 +52,7 @@ def _engine_on(etcd: EtcdCluster) -> EngineHarness:
 
 
 class WorkerProcess:
-    """A worker process. It is killed when the context ends, if it still runs."""
+    """A worker process. The end of the context kills the process."""
 
     def __init__(
         self, engine: EngineHarness, etcd: EtcdCluster, at: int = 0, moment: str = "-"
@@ -90,7 +90,7 @@ class WorkerProcess:
 async def _run_with_kill_at(
     etcd: EtcdCluster, at: int, moment: str, gate: asyncio.Semaphore
 ) -> bool:
-    """Run executions with a kill of their first worker at a write. False: completed before it."""
+    """Run executions; kill the first worker at commit ``at``. False if there was no kill."""
     async with gate:
         engine = _engine_on(etcd)
         basket = await engine.client.signal_with_start(
@@ -149,13 +149,13 @@ async def test_a_suspended_and_replaced_process_writes_nothing_when_it_continues
             return bool(engine.activities.calls)
 
         await eventually(taken_over)
-        os.kill(process.process.pid, signal.SIGCONT)  # the process still assumes that it owns all
+        os.kill(process.process.pid, signal.SIGCONT)  # it still assumes that it owns shards
         results = await within(asyncio.gather(*(handle.result() for handle in handles)))
 
     assert results == [words] * 10
 
 
-async def test_an_execution_whose_activity_kills_its_process_is_paused_in_the_end(
+async def test_an_execution_whose_activity_kills_the_process_is_paused_after_the_last_attempt(
     engine: EngineHarness, etcd: EtcdCluster
 ) -> None:
     handle = await engine.client.start(Deadly, 2, id="deadly")

@@ -1,6 +1,6 @@
 """Executions wait while etcd is stopped or does not answer, and continue when it is back.
 
-A worker works in sessions. A session is a lease in the store; if it is lost, the next one begins.
+The session of a worker is a lease in the store. A worker that loses its lease opens a new session.
 The workflow ``Steady`` returns its words in upper case; its activities are retried without limit.
 ``Basket`` returns the things of signals ``put`` after the signal ``close``.
 """
@@ -36,7 +36,7 @@ async def test_executions_continue_after_an_outage_of_the_store_longer_than_a_le
     assert worker.term is not None
     first = worker.term.session
     store.is_unavailable = True
-    # The worker ends its session by its own clock, without an answer of the store.
+    # The worker ends the session by its own clock, without an answer of the store.
     await within(first.lost.wait())
     store.is_unavailable = False
     results = await within(asyncio.gather(*(handle.result() for handle in handles)))
@@ -87,7 +87,7 @@ async def test_executions_have_their_results_after_lost_answers_of_the_store(see
 
 
 class Outage(Enum):
-    """Outages of a real etcd that last longer than the sessions."""
+    """Outages of a real etcd that last longer than a session's lease."""
 
     HUNG = "SIGSTOP and SIGCONT: connections stay open, nothing answers"
     KILLED = "SIGKILL, and a new process on the same data"
@@ -125,7 +125,7 @@ async def test_executions_continue_after_an_outage_of_etcd_longer_than_a_lease(
         if outage is Outage.HUNG:
             member.resume()
         else:
-            await eventually(has_given_up)  # the worker has waited for the deadline of a call
+            await eventually(has_given_up)  # a call of the worker has exceeded its deadline
             await asyncio.to_thread(cluster.restart, member)
         possible_counts = await within(signalling)
         results = await within(asyncio.gather(*(handle.result() for handle in handles)))
@@ -140,7 +140,7 @@ async def test_executions_continue_after_an_outage_of_etcd_longer_than_a_lease(
 
 
 async def _put_and_close(engine: EngineHarness) -> set[int]:
-    """Signal the basket during an outage. Returns the possible numbers of recorded things."""
+    """Signal the basket during an outage. Returns the possible numbers of things in the basket."""
     possible_counts = {1}
     try:
         await engine.client.signal("basket", "put", "thing", request_id="only")

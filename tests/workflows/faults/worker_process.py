@@ -2,8 +2,8 @@
 
     python -m tests.workflows.faults.worker_process ENDPOINT CLUSTER AT MOMENT
 
-The process kills itself ``before`` or ``after`` (MOMENT) its commit number AT; 0: at no commit. It
-prints "ready" once it owns its share of the shards.
+MOMENT is ``before`` or ``after``: when the process kills itself, relative to its commit number AT.
+With AT 0 the process does not kill itself. The process prints "ready" once it owns shards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workflows.api import activity
 from workflows.engine.worker.worker import Worker, WorkerOptions
 
 TTL_S = 2
-"""The shortest lease of etcd."""
+"""The shortest lease that etcd grants."""
 
 
 class MortalStore(EtcdStore):
@@ -48,7 +48,6 @@ class MortalStore(EtcdStore):
 
 @activity.defn()
 def deadly() -> None:
-    """An activity that kills its process."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

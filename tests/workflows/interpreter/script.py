@@ -1,7 +1,6 @@
-"""A scripted history: a test adds inputs and gets commands, which the script records as events.
+"""A history that a test writes: the test adds events, and gets the commands of workflow code.
 
-Workflow code numbers its activities from 1, and its timers too: ``TimerFired(1)`` is about the
-first timer that the code has started.
+Activities and timers are each numbered from 1: ``TimerFired(1)`` is the end of the first timer.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ timer = workflow.sleep
 
 
 class Script:
-    """One run of a workflow. Each task is one second after the previous one."""
+    """One run of a workflow. Tasks are one second apart."""
 
     def __init__(self, workflow: type[Any], *args: object) -> None:
         self.registry = Registry([workflow])

@@ -1,6 +1,6 @@
 """Activities in workflow code: results, failures, and the three types of cancellation.
 
-The first argument of an event is the number of an activity or timer, in the order of their starts.
+Activities and timers are each numbered from 1; the number is the first argument of an event.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def test_a_recorded_retry_policy_pauses_only_if_the_code_requested_it(pauses: bo
 
 
 def test_retry_policies_of_older_events_pause_after_the_last_attempt() -> None:
-    # Older events have no ``pause_when_exhausted``; newer events record false for None.
+    # Only older events lack ``pause_when_exhausted``; newer events record false for None.
     assert workflow.RetryPolicy(maximum_attempts=3).pauses
 
 
@@ -154,7 +154,7 @@ def test_each_cancellation_type_requests_and_waits_as_documented(
         (ev.ActivityTaskCompleted(1, 7), "result 7"),
     ],
 )
-def test_waiting_for_a_cancellation_returns_any_outcome(
+def test_wait_cancellation_completed_returns_the_outcome_of_the_activity(
     outcome: ev.Attributes, result: str
 ) -> None:
     script = Script(Cancelling, CancellationType.WAIT_CANCELLATION_COMPLETED, 1)

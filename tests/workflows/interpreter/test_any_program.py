@@ -102,7 +102,7 @@ PROGRAMS = st.lists(st.recursive(SIMPLE, nested, max_leaves=8), max_size=5)
 async def histories_of(
     program: Program, pokes: list[int], *, replays: bool
 ) -> list[list[HistoryEvent]]:
-    """Run a program, with a signal after each of these pauses in seconds.
+    """Run a program, and send a signal after each pause in ``pokes`` (seconds).
 
     Returns the history of the newest run of each execution.
     """

@@ -14,7 +14,7 @@ from workflows.model import limits
 from workflows.model.errors import WorkflowTaskError
 
 Many = Callable[[int], Awaitable[object]]
-"""Workflow code that makes as many requests of a kind as its argument says."""
+"""Workflow code that makes the given number of requests of one kind."""
 
 
 async def activities(count: int) -> None:
@@ -77,7 +77,7 @@ def test_a_request_beyond_a_limit_raises_an_error_with_the_name_of_the_limit(
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 1e300])
-def test_a_timer_beyond_the_limit_is_rejected_with_its_name(seconds: float) -> None:
+def test_the_error_for_a_timer_beyond_the_limit_names_the_limit(seconds: float) -> None:
     async def sleep(_: int) -> None:
         await timer(seconds)
 

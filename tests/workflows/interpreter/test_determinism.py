@@ -1,6 +1,6 @@
 """Non-deterministic calls are rejected, and code that differs from its history is reported.
 
-A turn is one run of workflow code until it awaits something.
+A turn is the execution of workflow code up to its next ``await``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def workflow_of(body: Callable[[], Awaitable[object]]) -> type:
 
 
 def reach(module: object, name: str) -> Callable[..., object]:
-    """A function, looked up in a way that the search at registration does not detect."""
+    """Look up a function so that the search at registration does not find the call."""
     function = getattr(module, name)
     assert callable(function)
     return function  # type: ignore[no-any-return]
@@ -82,7 +82,7 @@ def test_code_outside_workflows_may_use_clock_and_randomness() -> None:
     assert time.time.__module__ == "time"
 
 
-async def test_the_guard_stays_installed_until_the_end_of_the_pass_of_the_event_loop() -> None:
+async def test_the_guard_stays_installed_until_the_event_loop_ends_its_pass() -> None:
     async def idle() -> object:
         return None
 
@@ -229,7 +229,7 @@ def test_time_random_numbers_and_ids_are_the_same_in_every_replay() -> None:
     script.replayed()
 
     assert times[:2] == times[2:]
-    # Each task of a script is one second after the previous one; this is the second task.
+    # The second task of a script begins two seconds after ``START_MS``.
     assert times[1] == datetime.fromtimestamp(START_MS / 1000 + 2, tz=UTC)
 
 
@@ -391,7 +391,7 @@ def test_the_watchdog_sleeps_while_no_turn_runs() -> None:
 
 
 def next_within(pauses: queue.Queue[float], seconds: float) -> float | None:
-    """The next pause of the watchdog; None if it begins none within these seconds."""
+    """The next pause of the watchdog, or None if none begins within these seconds."""
     try:
         return pauses.get(timeout=seconds)
     except queue.Empty:

@@ -1,6 +1,6 @@
 """Signals, queries and updates with hand-written histories.
 
-Timers have numbers in the order of their starts: ``TimerFired(1)`` is about the first timer.
+``TimerFired(1)`` is the end of the first timer that the code has started.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Notes:
 
     @workflow.query
     async def wait(self) -> None:
-        """Invalid: a query cannot wait."""
+        """Invalid: a query cannot be ``async``."""
 
     @workflow.query
     def stumbles(self) -> None:
@@ -81,7 +81,7 @@ def signal(name: str, *args: object) -> ev.WorkflowExecutionSignaled:
     return ev.WorkflowExecutionSignaled(name, args)
 
 
-def test_a_signal_that_starts_a_workflow_is_handled_before_its_function() -> None:
+def test_a_signal_in_the_first_task_is_handled_before_the_run_function() -> None:
     script = Script(Notes)
     script.task(signal("note", "first"))
 
@@ -110,7 +110,7 @@ def test_signals_are_handled_before_the_events_that_resume_waiting_code() -> Non
 
 def test_a_run_can_wait_for_its_handlers() -> None:
     script = Script(Notes)
-    script.task(signal("slow"))  # the handler's timer is number 1, that of the run number 2
+    script.task(signal("slow"))  # the handler starts timer 1, then the run starts timer 2
     script.task(ev.TimerFired(2))
     assert script.task(ev.TimerFired(3)) == ()
 
@@ -144,7 +144,7 @@ def test_a_bug_in_a_signal_handler_fails_the_task() -> None:
         script.task(signal("stumble"))
 
 
-def test_a_signal_with_unreadable_arguments_does_not_stop_the_run() -> None:
+def test_a_signal_whose_arguments_do_not_fit_is_ignored() -> None:
     script = Script(Notes)
     script.task(signal("note", 7), signal("note"), signal("note", "x", "y"))
 

@@ -121,7 +121,7 @@ def test_a_run_continues_as_new_with_its_search_attributes() -> None:
 
 
 @pytest.mark.parametrize("suggested", [False, True])
-def test_a_long_history_suggests_to_continue_as_new(suggested: bool) -> None:
+def test_workflow_info_has_the_recorded_suggestion_to_continue_as_new(suggested: bool) -> None:
     @workflow.defn()
     class Requesting:
         @workflow.run

@@ -1,6 +1,6 @@
 """Waits of workflow code: for several futures, with a timeout, and cancelled waits.
 
-The first argument of an event is the number of an activity or timer, in the order of their starts.
+Activities and timers are each numbered from 1; the number is the first argument of an event.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def test_gather_keeps_the_order_of_its_arguments() -> None:
     assert last_result(script) == ["a", "b", "c"]
 
 
-def test_gather_raises_the_first_error_and_the_others_continue() -> None:
+def test_gather_raises_the_first_error_and_other_activities_continue() -> None:
     async def body() -> object:
         slow = work("slow")
         try:
@@ -85,7 +85,7 @@ def test_gather_can_collect_errors_too() -> None:
     assert last_result(script) == ["ActivityError", 2, []]
 
 
-def test_first_done_returns_the_index_of_the_first_and_cancels_nothing() -> None:
+def test_first_done_returns_the_index_of_the_done_future_and_cancels_nothing() -> None:
     async def body() -> object:
         pause = workflow.start(timer(60))
         activity = work("a")

@@ -119,7 +119,7 @@ async def test_a_module_that_is_imported_while_the_guard_is_installed_is_guarded
         Script(hidden).task()
 
 
-async def test_an_app_in_one_file_works(make: Make) -> None:
+async def test_an_activity_in_the_file_of_a_workflow_may_use_the_clock(make: Make) -> None:
     app = make("app", ONE_FILE)
 
     async with WorkflowEnvironment(Registry([app.App], [app.stamp])) as env:

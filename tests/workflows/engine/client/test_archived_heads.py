@@ -22,7 +22,7 @@ RUNS = ("1" * 32, "2" * 32)
 
 @pytest.fixture
 def short_turns() -> Iterator[None]:
-    """Threads take turns after a microsecond."""
+    """Python switches between threads every microsecond."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -42,7 +42,7 @@ def test_threads_read_heads_while_other_threads_evict_them_from_the_cache(
 
     def read(thread: int) -> None:
         for number in range(READS):
-            run_id = RUNS[(number // 7 + thread) % 2]  # another run after every seven reads
+            run_id = RUNS[(number // 7 + thread) % 2]  # the run changes after every seven reads
             head = heads.head(run_id)
             assert head is not None
             assert head.run_id == run_id

@@ -1,7 +1,6 @@
-"""Executions start and end; the id policies decide whether an id is used again.
+"""Executions start and end; policies decide whether a start may use an id again.
 
-The workflow ``Chain`` runs an activity for each word, which returns the word in upper case.
-``Basket`` runs until the signal ``close``.
+The workflow ``Chain`` returns its words in upper case. ``Basket`` runs until the signal ``close``.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ async def test_the_id_of_an_open_execution_cannot_be_used_again(engine: EngineHa
 
 
 @pytest.mark.parametrize("policy", list(IdReusePolicy))
-async def test_no_reuse_policy_allows_the_id_of_an_open_execution(
+async def test_every_reuse_policy_rejects_the_id_of_an_open_execution(
     engine: EngineHarness, policy: IdReusePolicy
 ) -> None:
     first = await engine.client.start(Basket, id="one")
@@ -119,7 +118,7 @@ async def test_reject_duplicate_rejects_the_id_of_a_completed_execution(
         await engine.client.start(Chain, ["a"], id="one", options=policy)
 
 
-async def test_ids_with_slashes_do_not_mix_up_their_executions(engine: EngineHarness) -> None:
+async def test_ids_with_slashes_name_separate_executions(engine: EngineHarness) -> None:
     await engine.start_worker()
     for name in ("a", "a/b", "a/b/c"):
         assert await engine.run_workflow(Chain, [name], id=name) == [name.upper()]
@@ -146,7 +145,7 @@ async def test_a_failure_that_is_not_retried_reaches_the_workflow(engine: Engine
 
 async def test_a_run_continues_as_new_with_the_same_id(engine: EngineHarness) -> None:
     await engine.start_worker()
-    # Three runs continue as new; the last run returns the id of the run before.
+    # Three runs continue as new; the fourth run returns the id of the third.
     handle = await engine.client.start(Counting, 3, id="one")
     continued_from = await within(handle.result())
 
@@ -165,7 +164,7 @@ async def test_a_run_times_out_after_its_run_timeout(engine: EngineHarness) -> N
     assert ended.value.status == "TimedOut"
 
 
-def test_the_id_of_a_new_run_sorts_after_that_of_the_run_which_it_continues() -> None:
+def test_each_next_run_id_sorts_after_the_previous_run_id() -> None:
     run_ids = [new_id(1_700_000_000_000)]
     for now_ms in (1_700_000_000_000, 1_699_999_999_999, 1_700_000_000_001):
         run_ids.append(next_run_id(run_ids[-1], now_ms))

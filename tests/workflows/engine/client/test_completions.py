@@ -1,4 +1,4 @@
-"""Waiting until executions close, also if the watch fails or is behind."""
+"""A wait ends when the run closes, even if the watch fails or lags."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ ENDED = RunHead("one", RUN, "Basket", ExecutionStatus.COMPLETED)
 
 
 class CompactedStore(MemoryStore):
-    """A store whose first watch is compacted; the run ends after the next read of closed runs."""
+    """A store whose first watch does not deliver the end of the run, but raises Compacted.
+
+    The run closes directly after the first list of the closed runs.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,11 +67,7 @@ async def test_a_run_that_closes_while_the_watch_restarts_is_reported() -> None:
 
 
 class CountingStore(MemoryStore):
-    """A store that counts reads, and whose watch a test can delay.
-
-    ``delivers``: while it is cleared, the watch waits. ``delivered_revision``: the last revision
-    that the watch has delivered.
-    """
+    """A store that counts reads. While ``delivers`` is cleared, the watch waits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +94,6 @@ class CountingStore(MemoryStore):
 
 
 async def _write_closed_head(store: MemoryStore, run_id: str) -> RunHead:
-    """Write the head of a closed run; return the head."""
     ended = ENDED._replace(run_id=run_id)
     await store.commit([], [Put(KEYS.closed("one", run_id), HEAD_CODEC.encode(ended))])
     return ended
@@ -108,7 +106,7 @@ async def _write_open_head(store: MemoryStore) -> int:
     ).revision
 
 
-async def test_a_run_that_started_after_the_watched_revision_is_not_read() -> None:
+async def test_the_end_of_a_run_that_started_after_the_watched_revision_needs_no_read() -> None:
     store = CountingStore()
     completions = Completions(store, KEYS)
     first = await _write_closed_head(store, "1" * 32)
@@ -126,7 +124,7 @@ async def test_a_run_that_started_after_the_watched_revision_is_not_read() -> No
     await store.close()
 
 
-async def test_a_run_that_closed_before_the_wait_is_found_at_any_watched_revision() -> None:
+async def test_a_run_that_closed_before_the_wait_is_found_also_if_the_watch_lags() -> None:
     for is_delayed in (False, True):
         store = CountingStore()
         completions = Completions(store, KEYS)
@@ -147,7 +145,7 @@ async def test_a_run_that_closed_before_the_wait_is_found_at_any_watched_revisio
         await store.close()
 
 
-async def test_a_caller_that_stops_waiting_for_the_watch_leaves_no_task() -> None:
+async def test_only_the_task_of_the_watch_remains_after_callers_have_timed_out() -> None:
     store = CountingStore()
     store.delivers.clear()
     completions = Completions(store, KEYS)

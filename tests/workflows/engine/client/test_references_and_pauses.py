@@ -1,4 +1,4 @@
-"""Calls of a client: handlers by their methods, the memo, a pause by a user, pages and counts."""
+"""Client calls: references to handlers, memos, pauses, pages and counts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from workflows.testing.environment import START_MS, WorkflowEnvironment
 
 
 class Line(NamedTuple):
-    """A value of the workflow's own type."""
-
     item: str
     number: int
 
@@ -55,7 +53,7 @@ class Order:
 REGISTRY = Registry([Order])
 
 
-async def test_handlers_are_named_by_their_methods_and_reply_in_their_types() -> None:
+async def test_a_handler_that_is_called_by_its_method_replies_with_the_declared_type() -> None:
     async with WorkflowEnvironment(REGISTRY, replays=True) as env:
         order = await env.start(Order)
 
@@ -68,7 +66,7 @@ async def test_handlers_are_named_by_their_methods_and_reply_in_their_types() ->
 
 
 @pytest.mark.parametrize("method", [Order.add, Order.run, str.upper])
-def test_a_method_of_another_role_is_refused(method: object) -> None:
+def test_a_method_that_is_not_a_signal_is_refused_as_a_signal(method: object) -> None:
     with pytest.raises(TypeError, match=r"is not decorated with @workflow\.signal"):
         reference_to(method, "signal")  # type: ignore[arg-type]
 
@@ -108,11 +106,11 @@ async def test_a_paused_execution_records_messages_and_continues_with_them() -> 
         ]
 
 
-async def test_pages_have_every_execution_once_the_newest_first() -> None:
+async def test_pages_list_each_execution_once_and_begin_with_the_newest() -> None:
     async with WorkflowEnvironment(REGISTRY) as env:
         for number in range(5):
             await env.client.start(Order, id=f"order/{number}")
-            await env.advance(60 if number % 2 else 0)  # some start in one millisecond
+            await env.advance(60 if number % 2 else 0)  # pairs start in the same millisecond
         await env.client.signal("order/0", Order.close)
         await env.settle()
 

@@ -16,7 +16,7 @@ from workflows.model.policies import ExecutionStatus, UpdateStage
 
 @workflow.defn(name="approval")
 class Approval:
-    """Its update returns when a signal opens the gate."""
+    """The update ``approve`` returns when the signal ``open_gate`` has arrived."""
 
     def __init__(self) -> None:
         self.is_open = False

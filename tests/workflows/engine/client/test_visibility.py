@@ -1,6 +1,6 @@
-"""``orbctl workflow`` on a cluster in memory, from list to terminate.
+"""The commands of ``orbctl workflow``.
 
-The workflow ``Chain`` runs an activity for each word, with three attempts, and is then paused.
+The workflow ``Chain`` runs an activity for each word, and is paused after three failed attempts.
 ``Sleeper`` sleeps a day and has the search attribute ``mood=sleepy``.
 """
 
@@ -25,7 +25,7 @@ from workflows.model.policies import ExecutionStatus
 
 
 class WorkflowCliHarness:
-    """A cluster with a completed, a sleeping and a paused execution."""
+    """Three executions: ``done`` is completed, ``asleep`` is running, ``stuck`` is paused."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.store = UnclosedMemoryStore()
@@ -34,7 +34,7 @@ class WorkflowCliHarness:
         asyncio.run(self._prepare())
 
     def orbctl(self, *arguments: str) -> tuple[int, str]:
-        """Run ``orbctl workflow``. Returns its exit code and its output."""
+        """Run ``orbctl workflow``. Returns the exit code and the output."""
         line = ["--cluster", self.engine.keys.cluster, "workflow", *arguments]
         code = run(line, ProcessContext(open_store=lambda _: self.store))
         output = self._capsys.readouterr()
@@ -83,7 +83,7 @@ def test_a_list_shows_every_execution_and_what_it_waits_for(harness: WorkflowCli
     assert "b did not work" in output
 
 
-def test_a_list_can_be_filtered(harness: WorkflowCliHarness) -> None:
+def test_a_list_and_a_count_can_be_filtered(harness: WorkflowCliHarness) -> None:
     assert harness.orbctl("list", "--status", "paused", "-o", "name") == (0, "stuck\n")
     for condition in ("mood=sleepy", "mood>=s", "mood<t"):
         assert harness.orbctl("list", "--attribute", condition, "-o", "name") == (0, "asleep\n")
@@ -96,7 +96,7 @@ def test_a_list_can_be_filtered(harness: WorkflowCliHarness) -> None:
     assert harness.orbctl("list", "--status", "tired")[0] == Exit.USAGE
 
 
-def test_a_list_names_the_executions_that_it_cannot_show(harness: WorkflowCliHarness) -> None:
+def test_a_list_names_executions_that_cannot_be_read(harness: WorkflowCliHarness) -> None:
     key = harness.engine.client.keys.open("asleep")
     asyncio.run(_put(harness.store, key, b"dust"))
     code, output = harness.orbctl("list")
@@ -118,7 +118,7 @@ def test_a_description_says_why_an_execution_is_paused(harness: WorkflowCliHarne
     assert "no worker owns its shard" in output
 
 
-def test_a_history_is_a_timeline(harness: WorkflowCliHarness) -> None:
+def test_a_history_lists_the_events_in_order(harness: WorkflowCliHarness) -> None:
     code, output = harness.orbctl("history", "done")
     lines = output.splitlines()
 
@@ -128,7 +128,7 @@ def test_a_history_is_a_timeline(harness: WorkflowCliHarness) -> None:
     assert "WorkflowExecutionCompleted" in lines[-1]
 
 
-def test_a_history_as_json_is_a_fixture_for_the_replayer(harness: WorkflowCliHarness) -> None:
+def test_a_history_can_be_printed_as_json(harness: WorkflowCliHarness) -> None:
     _, output = harness.orbctl("history", "done", "-o", "json")
 
     assert json.loads(output)["events"][0]["eventType"] == "WorkflowExecutionStarted"
@@ -142,14 +142,14 @@ def test_orbctl_retries_and_terminates_executions(harness: WorkflowCliHarness) -
     assert "enough" in harness.orbctl("describe", "asleep")[1]
 
 
-def test_a_reset_names_the_new_run(harness: WorkflowCliHarness) -> None:
+def test_a_reset_prints_the_new_run(harness: WorkflowCliHarness) -> None:
     code, output = harness.orbctl("reset", "done", "--event", "2")
 
     assert code == 0
     assert output.startswith("reset to new run ")
 
 
-def test_an_execution_can_be_started_once(harness: WorkflowCliHarness) -> None:
+def test_a_second_start_of_an_open_execution_is_refused(harness: WorkflowCliHarness) -> None:
     code, output = harness.orbctl("start", "Chain", "new", '["a", "b"]')
     again, refusal = harness.orbctl("start", "Chain", "new", "[]")
     harness.work_until("new", ExecutionStatus.COMPLETED)
@@ -186,7 +186,7 @@ async def test_a_run_that_closes_while_it_is_listed_is_listed_once() -> None:
 
 
 @pytest.mark.etcd
-async def test_queries_and_updates_print_what_the_workflow_answers(
+async def test_queries_and_updates_print_the_replies_of_the_workflow(
     etcd: EtcdCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = EngineHarness(EtcdStore(EtcdSettings(etcd.endpoints)))

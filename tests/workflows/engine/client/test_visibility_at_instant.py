@@ -1,4 +1,4 @@
-"""The list of a past instant reads the histories of runs that have changed since the instant."""
+"""Executions as of a past instant, from the histories of the runs that have changed since."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ EXECUTIONS = 3
 
 
 class CountingStore(MemoryStore):
-    """A store that counts reads."""
-
     def __init__(self) -> None:
         super().__init__()
         self.reads = 0

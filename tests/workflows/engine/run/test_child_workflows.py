@@ -2,8 +2,8 @@
 
 The workflow ``Parent`` runs a ``Chain``, which returns its words in upper case. ``Forgetful`` ends
 while its child runs, ``Hasty`` before its child has started. ``Dynasty`` starts ``child-1``,
-continues as new, starts ``child-2`` and returns its result. ``Companion`` waits for a signal while
-its activity ``wait`` runs.
+continues as new, starts ``child-2`` and returns the result of ``child-2``. ``Companion`` waits for
+a signal while its activity ``wait`` runs.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ async def test_events_of_a_child_of_an_earlier_run_are_ignored(
 
 
 async def _has_started(engine: EngineHarness, handle: WorkflowHandle, child: str) -> bool:
-    """Whether the newest run of a parent has recorded the start of its child."""
+    """Whether the newest run of the parent has recorded the start of this child."""
     children = (await engine.head(handle.workflow_id)).children
     return any(record.workflow_id == child and record.run_id for record in children)
 
@@ -134,7 +134,7 @@ async def test_a_reset_run_gets_the_events_of_its_pending_children(
     assert await within(engine.client.result("parent", new_run)) == ["thing"]
 
 
-async def test_a_reset_executes_everything_after_the_point_again(engine: EngineHarness) -> None:
+async def test_a_reset_executes_again_what_follows_the_event(engine: EngineHarness) -> None:
     await engine.start_worker()
     handle = await engine.client.start(Chain, ["a", "b"], id="one")
     await within(handle.result())
@@ -210,7 +210,7 @@ async def test_closed_executions_leave_the_store_and_stay_readable(
     assert events[-1].event_type == "WorkflowExecutionCompleted"
 
 
-async def test_an_unreadable_history_does_not_stop_the_archiving_of_others(
+async def test_an_unreadable_history_does_not_stop_the_archiving_of_other_executions(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     worker = await engine.start_worker()

@@ -1,7 +1,7 @@
-"""A run that exceeds a limit is paused, or its caller gets an error; both name the limit.
+"""A run that exceeds a limit is paused, or the caller gets an error with the name of the limit.
 
-The workflow ``Endless`` sleeps again and again. ``Basket`` runs until the signal ``close``; its
-update ``brood`` does not end. ``Parent`` starts a child with the given id.
+The workflow ``Endless`` sleeps again and again. ``Basket`` runs until the signal ``close``; the
+update ``brood`` never completes. ``Parent`` starts a child with the given id.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def test_an_execution_whose_history_has_too_many_events_is_paused(
     head = await engine.until_status("one", ExecutionStatus.PAUSED)
 
     assert "HISTORY_EVENTS_MAX" in head.reason
-    # The limit is checked for the events before a task, so the last task may exceed it a little.
+    # The limit is checked before each task, so the events of the last task may exceed the limit.
     assert len(await engine.history(handle)) in range(200, 205)
 
 
@@ -71,7 +71,7 @@ async def test_an_update_beyond_the_limit_of_updates_in_flight_is_rejected(
     await asyncio.gather(*waiting_updates, return_exceptions=True)
 
 
-async def test_a_run_rejects_updates_beyond_its_limit(
+async def test_a_run_rejects_updates_beyond_the_limit_of_updates(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "UPDATES_MAX", 1)
@@ -86,7 +86,7 @@ async def test_a_run_rejects_updates_beyond_its_limit(
     assert await within(basket.result()) == []
 
 
-async def test_a_run_rejects_signals_beyond_its_limit(
+async def test_a_run_rejects_signals_beyond_the_limit_of_signals(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workflows.engine.client.client_calls.SIGNALS_MAX", 1)
@@ -114,7 +114,7 @@ async def test_a_signal_of_a_workflow_beyond_the_receivers_limit_fails_in_the_se
     assert (await engine.head("basket")).signals == 1
 
 
-def test_updates_are_validated_again_after_a_lost_transaction() -> None:
+def test_updates_are_requested_again_after_a_lost_transaction() -> None:
     keys = WorkflowKeys(Keys("test"))
     messages = [
         InboxMessage(b"", str(n), 1, Update(str(n), "take", lease=1))
@@ -136,7 +136,7 @@ async def test_an_id_that_is_too_long_or_not_printable_is_rejected(engine: Engin
             await engine.client.start(Basket, id=wrong)
 
 
-async def test_the_id_of_a_child_has_the_same_limit_as_any_other(engine: EngineHarness) -> None:
+async def test_a_child_with_an_invalid_workflow_id_pauses_the_parent(engine: EngineHarness) -> None:
     await engine.start_worker()
     for number, child_id in enumerate(("x" * (limits.ID_BYTES_MAX + 1), "é" * 200, "line\nfeed")):
         handle = await engine.client.start(Parent, child_id, id=str(number))
@@ -168,7 +168,7 @@ async def test_a_message_to_a_full_inbox_is_rejected(engine: EngineHarness) -> N
         with pytest.raises(LimitExceeded, match="at most 1000 may wait"):
             await refused
     await handle.terminate("enough")
-    # Another inbox is not full, also if its id begins with the same characters.
+    # The inbox of ``one/other`` is not full, although the key begins with the same characters.
     await engine.client.start(Basket, id="one/other")
     await engine.client.signal("one/other", "put", "thing")
     await engine.store.commit([], [Delete(*keys.inbox_of("one"))])

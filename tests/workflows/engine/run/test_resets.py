@@ -1,4 +1,4 @@
-"""A reset is executed once, also if a read or the commit of its first attempt fails."""
+"""A reset is executed once, even if its first attempts fail."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from workflows.model.policies import ExecutionStatus
 
 
 class ResetStore(FaultyStore):
-    """A store in which resets of the execution ``one`` fail a number of times.
+    """A store in which the next resets of the execution ``one`` fail.
 
-    ``reads_to_fail``: reads of the execution's closed runs that fail. ``races_to_lose``: commits
-    before which the execution's head is rewritten.
+    ``reads_to_fail``: how many reads of closed runs raise an error. ``races_to_lose``: how many
+    commits fail because the head is rewritten first.
     """
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
@@ -80,7 +80,7 @@ async def test_a_reset_is_tried_again_after_a_lost_race(engine: EngineHarness) -
     assert await _reset(engine, lost_races=2) == 0
 
 
-async def test_a_reset_run_has_the_timeouts_of_its_base_from_its_own_start(
+async def test_the_timeouts_of_a_reset_run_count_from_the_start_of_the_reset_run(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
@@ -98,7 +98,9 @@ async def test_a_reset_run_has_the_timeouts_of_its_base_from_its_own_start(
     assert head.execution_deadline_ms == head.started_ms + 300_000
 
 
-async def test_an_impossible_reset_is_removed_from_the_inbox(engine: EngineHarness) -> None:
+async def test_a_reset_of_an_unreadable_history_is_removed_from_the_inbox(
+    engine: EngineHarness,
+) -> None:
     await engine.start_worker()
     handle = await engine.client.start(Basket, id="one")
     assert await within(handle.query("count")) == 0

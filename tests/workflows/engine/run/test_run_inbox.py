@@ -1,9 +1,9 @@
 """Signals, queries, updates, cancellation and termination.
 
-The workflow ``Basket`` collects the things of signals ``put``, counts them for the query ``count``,
-removes one at the update ``take``, and returns the rest after the signal ``close``. Its update
-``brood`` never completes. ``Sleeper`` sets the attribute ``mood`` and sleeps; when it is cancelled,
-it runs the activity ``tidy``. ``Courier`` signals another execution.
+The workflow ``Basket`` collects the things of signals ``put``, and returns the things after the
+signal ``close``. The query ``count`` counts the things, the update ``take`` removes one thing, and
+the update ``brood`` never completes. ``Sleeper`` sleeps; a cancelled ``Sleeper`` runs the activity
+``tidy``. ``Courier`` signals another execution.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def test_messages_that_do_not_fit_into_one_transaction_are_all_delivered(
         assert await within(updated) == count
 
 
-async def test_a_signal_that_was_accepted_is_in_the_history_even_of_a_closing_run(
+async def test_each_accepted_signal_is_in_the_history_even_if_the_run_closes(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
@@ -137,7 +137,7 @@ async def test_an_unknown_query_is_rejected_with_its_name(engine: EngineHarness)
 async def test_a_query_during_continue_as_new_is_answered_by_the_next_run(
     engine: EngineHarness,
 ) -> None:
-    # The first run has 2 left, and continues as new; so do its successors until 0 are left.
+    # ``Relay`` continues as new twice; the query ``left`` returns 2, 1 and then 0.
     handle = await engine.client.start(Relay, 2, id="one")
     asking = asyncio.ensure_future(handle.query("left"))
 
@@ -176,7 +176,7 @@ async def test_an_update_that_the_validator_rejects_is_not_recorded(engine: Engi
     assert not [name for name in await engine.event_types(handle) if "Update" in name]
 
 
-async def test_an_update_with_the_same_id_is_executed_once_and_returns_its_result_again(
+async def test_updates_with_the_same_id_are_executed_once_and_return_the_same_result(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()
@@ -196,7 +196,7 @@ async def test_an_update_with_the_same_id_is_executed_once_and_returns_its_resul
     assert (await engine.event_types(handle)).count("WorkflowExecutionUpdateAccepted") == 1
 
 
-async def test_an_update_that_its_run_did_not_complete_is_rejected(
+async def test_an_accepted_update_is_rejected_when_the_run_is_terminated(
     engine: EngineHarness,
 ) -> None:
     await engine.start_worker()

@@ -1,4 +1,4 @@
-"""Closed runs are freed without the cycle collector, which would cost a fifth of the CPU time."""
+"""Closed executions are freed without the cycle collector, which costs a fifth of the CPU time."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _recording(initialize: object, created: list[weakref.ref[object]]) -> object
     return recording
 
 
-def test_a_started_controller_freezes_its_modules_for_the_cycle_collector() -> None:
-    gc.unfreeze()  # the suite has frozen what its collection made (tests/support/collection.py)
+def test_freeze_current_objects_freezes_most_objects() -> None:
+    gc.unfreeze()  # tests/support/collection.py has frozen objects
 
     freeze_current_objects()
 

@@ -1,7 +1,7 @@
 """Messages that cannot be read, or whose execution has not started or has just closed.
 
 The workflow ``Parent`` starts a child with the given id; ``Courier`` signals the execution with the
-given id, and returns the type of its error.
+given id, and returns the type of the error.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ async def test_an_unreadable_head_and_its_messages_are_not_changed(
         Put(message, encode_message(Signal("put", ("thing",)))),
     ]
     await engine.store.commit([], puts)
-    # Another execution of the same shard:
     neighbour = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
     await engine.start_worker()
 
@@ -55,7 +54,7 @@ async def test_an_unreadable_head_and_its_messages_are_not_changed(
     await engine.store.commit([], [Delete(head), Delete(message)])
 
 
-async def test_signals_to_a_child_that_cannot_start_fail_in_their_sender(
+async def test_signals_to_a_child_that_cannot_start_fail_in_the_sender(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checking, may_fail = asyncio.Event(), asyncio.Event()
@@ -76,10 +75,7 @@ async def test_signals_to_a_child_that_cannot_start_fail_in_their_sender(
 
 
 class SlowStore(FaultyStore):
-    """A store that delays the answer to a transaction that closes a run, while ``shall_wait``.
-
-    ``closed`` is set by such a transaction; its answer waits for ``released``.
-    """
+    """While ``shall_wait``, a commit that closes a run sets ``closed``, and awaits ``released``."""
 
     def __init__(self, store: KeyValueStore) -> None:
         super().__init__(store)
@@ -98,7 +94,7 @@ class SlowStore(FaultyStore):
         return result
 
 
-async def test_a_query_to_a_run_that_closes_and_whose_id_is_started_again_gets_a_reply(
+async def test_a_query_gets_a_reply_if_its_run_closes_and_the_id_is_started_again(
     engine: EngineHarness,
 ) -> None:
     store = SlowStore(engine.store)
@@ -113,6 +109,6 @@ async def test_a_query_to_a_run_that_closes_and_whose_id_is_started_again_gets_a
     following = await engine.client.start(Chain, ["a"], id="one")
     store.released.set()
 
-    with suppress(CallRejected):  # if the next run gets the query, which ``Chain`` does not have
+    with suppress(CallRejected):  # the next run may get the query: ``Chain`` has no query
         await within(asking)
     assert await within(following.result()) == ["A"]

@@ -46,7 +46,7 @@ from workflows.model.policies import ExecutionStatus
 
 
 class StoredValue(NamedTuple):
-    """A kind of value: its key for an open run, and an invalid value of the right type."""
+    """A kind of stored value. ``impossible`` makes a value invalid, but decodable."""
 
     kind: str
     key: Callable[[WorkflowKeys, WorkflowHandle], bytes]
@@ -54,7 +54,7 @@ class StoredValue(NamedTuple):
 
 
 def _other_head(value: bytes) -> bytes:
-    """The head of another execution."""
+    """The head with the id of another execution."""
     return HEAD_CODEC.encode(HEAD_CODEC.decode(value)._replace(workflow_id="other"))
 
 
@@ -89,7 +89,7 @@ UNREADABLE_VALUES = {
 
 
 def _new_field(value: bytes) -> bytes:
-    """A head or attempt of a newer version; for an attempt, ``value`` is empty: none is stored."""
+    """The head of a newer version; if ``value`` is empty, an attempt of a newer version."""
     version, fields = msgspec.msgpack.decode(value) if value else (1, [1])
     known = list(RunHead._fields if value else Attempt._fields)
     return msgspec.msgpack.encode([version, [*fields, *([0] * (len(known) - len(fields))), "new"]])
@@ -106,7 +106,7 @@ def _new_event_field(value: bytes) -> bytes:
 
 
 def _values(stored_value: StoredValue) -> dict[str, Callable[[bytes], bytes]]:
-    """Unusable values by name, among them those of a newer version during a rolling upgrade."""
+    """Functions that make a stored value unusable, by name."""
     if stored_value.kind == "history":
         newer = {"a new event type": _new_event_type, "a new field": _new_event_field}
     else:
@@ -170,9 +170,9 @@ async def test_an_unusable_value_stops_its_execution_until_it_is_usable(
 
 
 class _HeldReads(FaultyStore):
-    """A store that delays the answers to reads of ``key``; each release of ``steps`` returns one.
+    """A store that delays the answers to reads of ``key``.
 
-    ``answers``: the number of delayed answers.
+    ``answers`` is the number of delayed answers. Each release of ``steps`` lets one answer return.
     """
 
     def __init__(self, store: KeyValueStore) -> None:
@@ -213,7 +213,7 @@ async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(
     await eventually(partial(held.has_answered, 2))
     engine.activities.gate.set()
     await handle.signal("tell")
-    # When this execution has completed, the worker has received the signal, too.
+    # The worker receives the signal before this execution completes.
     assert await engine.run_workflow(Chain, ["a"], id=NEIGHBOUR) == ["A"]
     for _ in range(10):
         held.steps.release()
@@ -305,7 +305,7 @@ async def test_a_worker_whose_session_key_is_overwritten_continues_in_a_new_sess
     assert worker.sessions == 2
 
 
-async def test_a_worker_without_the_workflow_type_leaves_its_executions_to_others(
+async def test_a_worker_leaves_executions_of_an_unregistered_type_to_other_workers(
     engine: EngineHarness,
 ) -> None:
     old = await engine.start_worker(registry=Registry([Chain], [engine.activities.work]))
@@ -349,7 +349,7 @@ class After:
         self._is_open = True
 
 
-async def test_a_worker_of_older_code_leaves_executions_with_a_newer_patch_to_others(
+async def test_a_worker_of_older_code_leaves_executions_with_a_newer_patch_to_other_workers(
     engine: EngineHarness,
 ) -> None:
     new = await engine.start_worker(registry=Registry([After]))

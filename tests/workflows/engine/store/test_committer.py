@@ -1,4 +1,4 @@
-"""The outcome of the committer's proposals when it is closed or abandoned, or its session ends."""
+"""The outcome of proposals when the committer is closed or abandoned, or the session ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_closing_a_committer_waits_for_queued_proposals() -> None:
     assert isinstance(answer.result(), Committed)
 
 
-async def test_a_committer_that_was_abandoned_before_its_first_transaction_can_be_closed() -> None:
+async def test_abandoning_a_committer_fails_queued_proposals() -> None:
     store = MemoryStore()
     committer = await _open_committer(store)
     answer = committer.propose([Absent(b"/a")], [Put(b"/a", b"1")])

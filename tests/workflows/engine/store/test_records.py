@@ -12,7 +12,7 @@ from workflows.model.events import HistoryEvent, TimerFired, TimerStarted
 EVENTS = [HistoryEvent(1, 1_000, TimerStarted(7, 2.5)), HistoryEvent(2, 3_500, TimerFired(7))]
 
 
-def test_a_history_is_the_array_of_its_events() -> None:
+def test_a_history_is_stored_as_an_array_of_events() -> None:
     events = msgspec.msgpack.decode(encode_history(EVENTS))
 
     assert events == [msgspec.msgpack.decode(encode_event(event)) for event in EVENTS]
@@ -26,7 +26,7 @@ def test_decoding_bytes_that_are_not_a_history_raises_history_error(data: bytes)
         decode_history(data)
 
 
-def test_an_event_of_an_unknown_type_is_not_ignored() -> None:
+def test_decoding_an_event_of_an_unknown_type_raises_history_error() -> None:
     data = msgspec.msgpack.encode([(1, 1_000, "TimerPostponed", [7])])
 
     with pytest.raises(HistoryError, match=r"newer version .* 'TimerPostponed'"):

@@ -1,4 +1,4 @@
-"""Renewals of a session's lease: a failed renewal ends the session; no trace contains renewals."""
+"""A failed renewal of the lease ends the session, and renewals belong to no trace."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RefusingStore(MemoryStore):
 
 
 class ObservingStore(MemoryStore):
-    """A store that notes the span in which a lease is renewed first."""
+    """A store that records the current span of the first renewal of a lease."""
 
     def __init__(self) -> None:
         super().__init__()

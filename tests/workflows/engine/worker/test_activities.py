@@ -1,10 +1,9 @@
-"""Activities: attempts, timeouts, heartbeats, pauses until a user acts, cancellation.
+"""Activities: attempts, timeouts, heartbeats, pauses, cancellation, limits of payloads.
 
-The workflow ``Chain`` runs the activity ``work`` for each word; after three failed attempts it is
-paused. ``failures_left`` is the number of attempts that fail. ``Waiting`` runs the named activity
-with the given limits, and returns the result of the activity or the type of its error. ``Saga``
-books and pays; if it cannot pay, it undoes the booking. ``Greedy`` passes a word of the given
-length to an activity.
+The workflow ``Chain`` runs the activity ``work`` for each word, and is paused after three failed
+attempts. ``failures_left`` is the number of attempts that fail. ``Waiting`` runs the named activity
+with the given limits, and returns the result or the type of the error. ``Saga`` books and pays; if
+the payment fails, ``Saga`` undoes the booking. ``Greedy`` passes a word of the given length.
 """
 
 from __future__ import annotations
@@ -197,7 +196,7 @@ async def test_a_cancelled_execution_stops_its_activity(engine: EngineHarness) -
     assert events.index("ActivityTaskCancelRequested") < events.index("ActivityTaskCanceled")
 
 
-async def test_a_cancelled_activity_is_not_started_again_after_a_takeover(
+async def test_a_cancelled_activity_is_not_started_again_by_the_next_worker(
     engine: EngineHarness,
 ) -> None:
     cancel_was_ignored = asyncio.Event()
@@ -225,13 +224,13 @@ async def test_a_cancelled_activity_is_not_started_again_after_a_takeover(
     assert engine.activities.calls == ["ignoring"]
 
 
-async def test_an_activity_that_raises_cancelled_error_itself_has_failed(
+async def test_an_activity_that_cancels_itself_is_retried(
     engine: EngineHarness,
 ) -> None:
     @activity.defn()
     async def cancelling_itself() -> str:
         if activity.info().attempt == 1:
-            asyncio.current_task().cancel()  # type: ignore[union-attr]  # it is in a task
+            asyncio.current_task().cancel()  # type: ignore[union-attr]  # activities run in tasks
             await asyncio.sleep(0)
         return "done"
 
@@ -240,7 +239,7 @@ async def test_an_activity_that_raises_cancelled_error_itself_has_failed(
     assert await engine.run_workflow(Waiting, "cancelling_itself", ActivityLimits(20)) == "done"
 
 
-async def test_a_heartbeat_of_a_timed_out_attempt_does_not_count_for_the_next(
+async def test_a_heartbeat_of_a_timed_out_attempt_raises_cancelled_error(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(activities, "STOP_S_MAX", 0.01)
@@ -269,7 +268,7 @@ async def test_a_heartbeat_of_a_timed_out_attempt_does_not_count_for_the_next(
     assert "cancelled" in await engine.run_workflow(Waiting, "reattempted", ActivityLimits(0.3))
 
 
-async def test_a_retry_restarts_the_timeouts_also_after_a_takeover(engine: EngineHarness) -> None:
+async def test_a_retry_restarts_the_timeouts_also_on_the_next_worker(engine: EngineHarness) -> None:
     clock = JumpingClock()
     first = await engine.start_worker(clock=clock)
     engine.activities.failures_left = 2
@@ -280,7 +279,7 @@ async def test_a_retry_restarts_the_timeouts_also_after_a_takeover(engine: Engin
         id="one",
     )
     await engine.until_status("one", ExecutionStatus.PAUSED)
-    clock.offset_ms = 3_600_000  # later than schedule_to_close_s after the first attempt
+    clock.offset_ms = 3_600_000  # longer than ``schedule_to_close_s``
     await engine.client.retry("one")
     await within(engine.activities.begun.wait())
     await engine.kill_worker(first)
@@ -324,6 +323,6 @@ async def test_a_large_payload_is_logged_with_its_event(
         return messages if len(messages) == 2 else None
 
     scheduled, completed = await eventually(both_are_logged)
-    # The events have some bytes more than the payload.
+    # An event has a few bytes more than its payload.
     assert "ActivityTaskScheduled, has 8304 bytes, PAYLOAD_WARN_BYTES is" in scheduled
     assert "ActivityTaskCompleted, has 8230 bytes, PAYLOAD_WARN_BYTES is" in completed

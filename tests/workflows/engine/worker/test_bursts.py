@@ -15,11 +15,10 @@ from workflows.model.policies import ExecutionStatus
 
 EXECUTIONS = 60
 COMMIT_S = 0.002
-"""Seconds of one commit of ``SlowStore``."""
 
 
 class SlowStore(MemoryStore):
-    """A store whose commits take as long as those of etcd, so that clients group their writes.
+    """A store whose commits take time, as in etcd, so that the worker groups writes.
 
     ``lost``: the number of transactions that failed a guard.
     """
@@ -41,7 +40,7 @@ async def test_concurrent_signals_that_close_many_executions_lose_no_transaction
     store = SlowStore()
     engine = EngineHarness(store)
     await engine.start_worker()
-    # A ``Basket`` returns its things, here none, after the signal ``close``.
+    # A ``Basket`` without things returns [] after the signal ``close``.
     starts = (engine.client.start(Basket, id=f"basket-{number}") for number in range(EXECUTIONS))
     handles = await asyncio.gather(*starts)
     for handle in handles:
@@ -58,7 +57,7 @@ async def test_concurrent_signals_that_close_many_executions_lose_no_transaction
 
 
 def test_the_signal_fence_of_an_execution_is_sorted_directly_after_its_messages() -> None:
-    """Each signal rewrites the fence, a key that the transaction that closes a run compares."""
+    """Each signal rewrites the fence; the transaction that closes a run compares the fence."""
     keys = WorkflowKeys(Keys("test"))
     ordered = [
         keys.inbox("a", "0" * 32),
@@ -71,4 +70,4 @@ def test_the_signal_fence_of_an_execution_is_sorted_directly_after_its_messages(
 
     assert [key for key in by_order if key in ordered] == ordered
     prefixes = {keys.wake_order(key).rpartition(b"/")[0] for key in ordered}
-    assert len(prefixes) == 1, "the keys of an execution have a prefix of their own"
+    assert len(prefixes) == 1, "all keys of an execution have the same prefix"

@@ -1,4 +1,4 @@
-"""Workers own equal shares of the shards, take them over, and only an owner writes a shard.
+"""Workers own equal shares of the shards, and take over the shards of dead workers.
 
 The workflow ``Chain`` returns its words in upper case; ``Basket`` collects the words of signals
 ``put`` until the signal ``close``.
@@ -69,7 +69,7 @@ async def test_executions_continue_while_shards_change_their_owner(engine: Engin
     results = await within(asyncio.gather(*(handle.result() for handle in handles)))
 
     assert results == [["A", "B", "C"]] * 40
-    assert third.sessions == 1  # it has not lost its first session
+    assert third.sessions == 1  # the worker has kept its first session
 
 
 async def test_another_worker_takes_over_the_executions_of_a_dead_worker(
@@ -116,7 +116,7 @@ async def test_the_state_of_an_execution_that_is_not_cached_is_restored_by_repla
     assert len(worker.term.parts.interpreters.cache) <= 1
 
 
-async def test_a_worker_that_lost_its_session_opens_another(engine: EngineHarness) -> None:
+async def test_a_worker_that_lost_its_session_opens_a_new_session(engine: EngineHarness) -> None:
     worker = await engine.start_worker()
     assert worker.term is not None
     await engine.store.revoke_lease(worker.term.session.lease)
@@ -129,7 +129,7 @@ async def test_a_worker_that_lost_its_session_opens_another(engine: EngineHarnes
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_no_two_workers_own_a_shard(engine: EngineHarness, count: int) -> None:
+async def test_workers_own_equal_shares_of_the_shards(engine: EngineHarness, count: int) -> None:
     workers = [await engine.start_worker() for _ in range(count)]
 
     async def settled() -> bool:

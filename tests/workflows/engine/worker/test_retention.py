@@ -1,4 +1,4 @@
-"""Closed executions in the archive: found by run id, pruned by age; the cost of archiving."""
+"""Closed executions are archived, found by run id, and pruned by age."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from workflows.model.policies import ExecutionStatus
 
 
 def _head(day: int) -> RunHead:
-    """The head of a run that closed on this day after 1970-01-01."""
+    """The head of a run that closed ``day`` days after 1970-01-01."""
     return RunHead("one", new_id(0), "Chain", ExecutionStatus.COMPLETED, closed_ms=day * DAY_MS + 1)
 
 
-def test_old_days_are_deleted_first_in_several_steps(tmp_path: Path) -> None:
+def test_prune_deletes_the_oldest_files_first_and_at_most_files_max(tmp_path: Path) -> None:
     files = ExecutionFiles(tmp_path)
     heads = [_head(day) for day in (1, 1, 1, 2, 3)]
     for head in heads:
@@ -58,7 +58,7 @@ def test_files_outside_the_folders_of_days_are_read_and_deleted_too(tmp_path: Pa
     assert files.read(head.run_id) is None
 
 
-def test_an_archived_execution_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_the_error_for_an_unreadable_archived_execution_names_the_file(tmp_path: Path) -> None:
     files, head = ExecutionFiles(tmp_path), _head(1)
     files.write(head, [])
     next(tmp_path.glob("*/*.zst")).write_bytes(b"dust")
@@ -69,7 +69,7 @@ def test_an_archived_execution_that_cannot_be_read_is_named(tmp_path: Path) -> N
 
 
 class CountingStore(FaultyStore):
-    """A store that counts reads of all closed heads of a shard."""
+    """A store that counts the reads that list all closed heads of a shard."""
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
         super().__init__(store)
@@ -122,7 +122,7 @@ async def test_the_result_of_an_archived_run_comes_from_the_archive(
         await within(handle.result())
 
 
-async def test_an_unreadable_closed_head_does_not_stop_the_archiving_of_others(
+async def test_an_unreadable_closed_head_does_not_stop_the_archiving_of_other_executions(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     await engine.start_worker()
@@ -137,7 +137,6 @@ async def test_an_unreadable_closed_head_does_not_stop_the_archiving_of_others(
 
     archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
     second = await engine.start_worker(options=WorkerOptions(archive=archive))
-    # Another execution of the same shard:
     neighbour = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
     await engine.run_workflow(Chain, ["a"], id=neighbour)
 

@@ -1,7 +1,7 @@
-"""Plain activities run in threads, so the event loop and the renewal of the lease continue.
+"""Plain activities (not ``async``) run in threads, so the worker keeps renewing its lease.
 
 The workflow ``Waiting`` runs the named activity with the given limits, and returns the result of
-the activity or the type of its error.
+the activity or the type of the error.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from workflows.engine.worker.worker import WorkerOptions
 from workflows.model.policies import ExecutionStatus
 
 LEASE_S = 4
-"""The time to live of the lease: a busy machine renews it, a blocked event loop does not."""
+"""Seconds. A busy machine renews the lease in this time; a blocked event loop does not."""
 
 PAUSE_S = 0.1
-"""Seconds of the timer in each execution: without it the executions would keep a core busy."""
+"""Seconds of the timer in each execution, so that the executions do not keep a core busy."""
 
 
 class Blocking:
@@ -43,7 +43,6 @@ class Blocking:
 
     @activity.defn()
     def beat(self) -> str:
-        """Run until it is cancelled."""
         self.begun.set()
         try:
             while not self.gate.wait(0.005):
@@ -88,8 +87,8 @@ async def test_a_timed_out_plain_activity_keeps_its_thread_until_it_returns(
     await engine.client.start(Waiting, "block", limits, id="late")
     head = await engine.until_status("late", ExecutionStatus.COMPLETED)
     assert head.result == "TimeoutError StartToClose"
-    # The two attempts keep both threads, so the next activity waits for a thread. An asynchronous
-    # activity, as in ``Chain``, needs none.
+    # The two attempts keep both threads, so the next plain activity waits for a thread. The async
+    # activity of ``Chain`` does not need a thread.
     third = await engine.client.start(Waiting, "block", ActivityLimits(20), id="third")
 
     async def scheduled() -> bool:
@@ -103,7 +102,7 @@ async def test_a_timed_out_plain_activity_keeps_its_thread_until_it_returns(
 
 
 @pytest.mark.parametrize("heartbeat_s", [0.0, 5.0])
-async def test_a_plain_activity_gets_its_cancellation_at_its_heartbeat(
+async def test_a_plain_activity_is_cancelled_at_its_next_heartbeat(
     engine: EngineHarness, heartbeat_s: float
 ) -> None:
     blocking = Blocking()
