@@ -1,4 +1,4 @@
-"""Deadlines of callers and of calls to etcd."""
+"""Deadlines of requests, and unanswered calls to etcd."""
 
 from __future__ import annotations
 

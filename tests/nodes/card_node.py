@@ -122,7 +122,7 @@ class CardNode:
         assert done.returncode == 0, done.stderr
 
     def _agent_command(self) -> tuple[str, ...]:
-        """The command that runs the agent with the simulated card, in the node's mounts."""
+        """The command that runs the agent with the simulated card in the node's mount namespace."""
         settings = {
             "ORBWEAVER_SYSFS": self._here / "sys",
             "SPIDERPOOL_POD_NAMESPACE": AGENT_NAMESPACE,

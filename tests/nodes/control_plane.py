@@ -1,8 +1,8 @@
 """The control plane: an API server, a controller manager and a scheduler in the fabric's namespace.
 
 The fabric is the laboratory's simulated network. Kubelets, agents and controllers have only the
-permissions of production (docs/reference/rights.md), so a missing permission fails a test. The
-audit log has the requests of agents and controllers.
+permissions of production, so a missing permission fails a test. docs/reference/rights.md lists the
+permissions of agents and controllers. The audit log has the requests of agents and controllers.
 """
 
 from __future__ import annotations

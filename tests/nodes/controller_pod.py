@@ -1,7 +1,7 @@
 """A second controller, in a Pod that runs the Python environment of this machine.
 
 Building the project's image needs a registry. So the Pod uses the pause image of the tests, and
-mounts the machine's system directories, virtual environment and work tree at unchanged paths.
+mounts the machine's system directories, virtual environment and work tree at the same paths.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _spec(container: dict[str, Any], node: str, directories: list[Path]) -> dict
 
 
 def _host_directories(kubeconfig: Path) -> Iterator[Path]:
-    """The existing directories that a controller needs, without nested directories."""
+    """Existing directories that a controller needs; a directory inside another is left out."""
     required = [
         *map(Path, SYSTEM_DIRECTORIES),
         Path(sys.base_prefix),

@@ -218,7 +218,6 @@ def install_overlay_plugin(plugins: Path, number: int) -> None:
 
 
 def restart_agent_with_conf(cluster: KubernetesCluster, name: str, conf: str) -> None:
-    """Write the conf.yml of a node's agent, and restart the agent."""
     node = cluster.nodes[name].node
     (node.directory / "conf.yml").write_text(conf)
     node.agent.kill()
@@ -226,7 +225,7 @@ def restart_agent_with_conf(cluster: KubernetesCluster, name: str, conf: str) ->
 
 
 def write_busybox(archive: Path) -> None:
-    """Write an archive with an image of the machine's busybox, under the name that guides use."""
+    """Write an archive with the image ``GUIDES_IMAGE`` of the machine's busybox."""
     names = subprocess.run(
         [BUSYBOX_PROGRAM, "--list"], capture_output=True, text=True, check=True
     ).stdout

@@ -57,7 +57,6 @@ class DcbLink:
 
     @property
     def pfc_priorities(self) -> list[int]:
-        """The priorities with PFC."""
         return [priority for priority in range(8) if self.pfc[1] >> priority & 1]
 
     def settings(self) -> bytes:

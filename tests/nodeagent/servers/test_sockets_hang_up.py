@@ -106,7 +106,6 @@ async def test_an_abandoned_add_does_not_run_after_a_delete_at_the_other_socket(
 async def test_a_delete_that_was_abandoned_before_the_agent_read_it_releases_nothing(
     agent: AgentHarness, build_request: RequestBuilder
 ) -> None:
-    """The caller of an abandoned DEL sends another DEL."""
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10")
     await agent.add()
 

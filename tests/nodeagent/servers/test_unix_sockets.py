@@ -143,7 +143,7 @@ async def as_user_without_rights(path: str, request: bytes) -> bytes:
         path,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        user=65534,  # a user without rights
+        user=65534,
         env={"PATH": "/usr/bin:/bin"},
     )
     answer, _ = await process.communicate(request)

@@ -57,7 +57,7 @@ class Card(Sysfs):
         self.switches: dict[int, VfSettings] = {}
         """Number of a virtual function -> its trust and spoof check."""
         self.up: list[str] = []
-        """The names of the links that were set up."""
+        """The names of the links that have been set up."""
         self.modes: dict[str, str] = {}
         """PCI address -> eswitch mode."""
         self.writes: list[str] = []
@@ -134,8 +134,8 @@ class Card(Sysfs):
     def _make_representors(self, count: int) -> None:
         """Replace the representors of the virtual functions.
 
-        Names of representors sort before the name of the card's port, so code that takes the first
-        link for the port fails.
+        Names of representors sort before the name of the card's port, so code that uses the first
+        link as the port fails.
         """
         for link in filter(is_representor, (self.path / "net").iterdir()):
             (self.root / "class/net" / link.name).unlink()
@@ -234,7 +234,7 @@ class Card(Sysfs):
 
 
 def _card_of(tree: str) -> str:
-    """The path of the card in its tree."""
+    """The path of the card in a tree."""
     return next(line.removeprefix(_CARD) for line in tree.splitlines() if line.startswith(_CARD))
 
 

@@ -30,7 +30,7 @@ class GuidLog:
         return GuidKeeper(self.registry(node))
 
     async def events(self) -> list[str]:
-        """A line for each event: its type, its subject (the node), and its GUIDs."""
+        """A line for each event: type, subject (the node) and GUIDs."""
         keys = self.harness.keys
         log = (await self.harness.memory.read([Get(*keys.range_of("log"))])).ranges[0].kvs
         events = [

@@ -90,7 +90,7 @@ async def test_virtual_functions_of_a_policy_are_created_once(node: Node) -> Non
 async def test_the_current_eswitch_mode_is_not_set_again(
     tmp_path: Path,
 ) -> None:
-    """A ConnectX has a ``phys_switch_id`` in legacy mode too."""
+    """On a ConnectX, the file ``phys_switch_id`` does not show the mode."""
     node = Node(tmp_path, "connectx-ethernet", SriovSettings())
     node.source.set_policies(node.policy(2, eswitch_mode=LEGACY))
 
@@ -294,7 +294,7 @@ async def test_virtual_functions_of_pods_are_never_removed(node: Node) -> None:
 async def test_a_virtual_function_that_kubelet_gives_to_a_pod_during_a_round_is_not_removed(
     node: Node,
 ) -> None:
-    """Kubelet admits the Pod after the round has read the Pods, but before the withdrawal."""
+    """Kubelet admits the Pod after the first read of Pods, while functions are withdrawn."""
     node.source.set_policies(node.policy(2, device_type=VFIO))
     await node.agent.run_round()
     address = node.card.nics()[0].vfs[1].address

@@ -26,7 +26,7 @@ from tests.support.descriptors import open_descriptors
 
 
 async def plugin_lines(settings: Settings, store: MemoryStore, **ipam: Any) -> list[Any]:
-    """Run an ADD that succeeds and one that fails; return the lines of the plugin log."""
+    """Run an ADD that succeeds and an ADD that fails; return the lines of the plugin log."""
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         await node.call("ADD", conf=node.netconf(ipam=ipam))
