@@ -1,4 +1,4 @@
-"""A stored value that cannot be read stops neither other jobs nor other objects."""
+"""An unreadable stored value does not stop other jobs."""
 
 from __future__ import annotations
 

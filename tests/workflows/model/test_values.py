@@ -129,23 +129,23 @@ def test_a_payload_is_plain_data_for_every_type_of_value() -> None:
         first: str
         second: frozenset[int]
 
-    plain = to_payload(Pair("a", frozenset({3, 1, 2})), what="it")
+    plain = to_payload(Pair("a", frozenset({3, 1, 2})), what="the value")
 
     assert tuple(plain) == ("a", [1, 2, 3])
-    assert from_payload(list(plain), Pair, what="it") == Pair("a", frozenset({1, 2, 3}))
+    assert from_payload(list(plain), Pair, what="the value") == Pair("a", frozenset({1, 2, 3}))
 
 
 @pytest.mark.parametrize("value", ["x" * 70_000, ["y" * 70_000], list(range(40_000))])
 def test_a_payload_above_the_limit_is_rejected(value: object) -> None:
     with pytest.raises(errors.LimitExceeded, match="PAYLOAD_ERROR_BYTES"):
-        to_payload(value, what="it")
+        to_payload(value, what="the value")
 
 
 def test_the_error_of_a_value_that_cannot_be_stored_or_read_names_the_value() -> None:
     with pytest.raises(errors.PayloadError, match="the result of x cannot be stored"):
         to_payload(object(), what="the result of x")
-    with pytest.raises(errors.PayloadError, match="it does not fit"):
-        from_payload("text", int, what="it")
+    with pytest.raises(errors.PayloadError, match="the value does not fit"):
+        from_payload("text", int, what="the value")
 
 
 def test_only_running_and_paused_executions_are_open() -> None:

@@ -40,7 +40,7 @@ async def spend(seconds: float) -> None:
 
 
 _environments: list[WorkflowEnvironment] = []
-"""The environment of the current test, as the last item."""
+"""The last item is the environment of the current test."""
 
 
 @workflow.defn(name="prune")

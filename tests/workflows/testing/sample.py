@@ -25,7 +25,7 @@ async def double(number: int) -> int:
 
 @activity.defn()
 def fail(times: int) -> int:
-    """Fails ``times`` times, then returns the number of the attempt. It is not a coroutine."""
+    """Fail ``times`` times, then return the number of the attempt."""
     attempt = activity.info().attempt
     if attempt <= times:
         raise OSError(f"attempt {attempt}")

@@ -176,7 +176,7 @@ class AutoPoolHarness:
         reclaim: str = "",
         uid: str = "",
     ) -> str:
-        """Create or replace an application. Only the UID is kept if its option is omitted."""
+        """Create or replace an application. By default, the UID of a replaced one is kept."""
         key = key_of(path)
         replaced = self.applications.existing.get(key)
         annotations = annotations_of(subnet, number, reclaim, subnet6=subnet6)
@@ -290,7 +290,7 @@ class AutoPoolHarness:
         return "\n".join(lines) or "none"
 
     async def check(self) -> str:
-        """Assert all invariants, and that the stored state equals the fold of the log."""
+        """Assert all invariants."""
         await check_everything(self.node)
         return ""
 

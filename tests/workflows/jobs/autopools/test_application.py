@@ -36,7 +36,7 @@ WAIT_S = 0.3
 """Seconds that an ADD waits for a pool which no controller creates."""
 
 KILLED_AT = (6, 12, 20)
-"""A test kills a controller at the commit with this number."""
+"""The commits at which the controller is killed: the 6th, the 12th or the 20th."""
 
 OTHER_APPLICATIONS = 8
 EXTRA_PASSES_MAX = 2

@@ -42,7 +42,7 @@ class ScriptedCluster:
         self._raise_if_failing(node)
         self.steps.append(f"evict {' '.join(pods)}")
         self.pods[node] = [pod for pod in self.pods[node] if pod in self.not_evictable]
-        return tuple(f"{pod}: a budget" for pod in self.pods[node])
+        return tuple(f"{pod}: a PodDisruptionBudget" for pod in self.pods[node])
 
     async def uncordon(self, node: str) -> None:
         self._raise_if_failing(node)

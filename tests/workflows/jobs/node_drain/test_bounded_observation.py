@@ -1,4 +1,4 @@
-"""An observation of many nodes fits into one payload. Later observations list the rest."""
+"""An observation of many nodes fits into one payload; later observations list further nodes."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ def test_an_unlisted_node_keeps_the_time_at_which_its_drain_was_given_up(suffix:
     assert not {*unseen} & {request.node for request in observed.requests}
     records = dict.fromkeys([*unseen, "deleted"], given_up)
 
-    plan_of_cut = plan(observed, records, max_unavailable=1)
-    assert all(plan_of_cut.records[node] == given_up for node in unseen)
+    truncated_plan = plan(observed, records, max_unavailable=1)
+    assert all(truncated_plan.records[node] == given_up for node in unseen)
     # Only one node still has a request, so the observation is complete.
     complete = bounded_observation({names[0]: []}, [])
-    later = plan(complete, plan_of_cut.records, max_unavailable=1)
+    later = plan(complete, truncated_plan.records, max_unavailable=1)
     assert list(later.records) == [names[0]]
 
     many_records = dict.fromkeys(sorted(names)[-200:], given_up)

@@ -90,7 +90,7 @@ async def test_a_drain_whose_pod_cannot_be_evicted_is_given_up_and_tried_again(
     cordoned_after = list(cluster.cordoned)
     await harness.environment.advance(retry_s + IDLE_S)
 
-    assert staying == {"a": ["shop/a: a budget"]}
+    assert staying == {"a": ["shop/a: a PodDisruptionBudget"]}
     assert (cordoned_after, given_up) == ([], ["a"])
     assert cluster.cordoned == ["a"]
 

@@ -19,7 +19,7 @@ from workflows.jobs.shard_writers import ShardWriters
 from workflows.testing import TimeSkippingHandle, WorkflowEnvironment
 
 PARENT_MACS = {"eth0": "0c:00:00:00:00:01", "net1": "0c:00:00:00:00:02"}
-"""Interface of a Pod -> MAC address of its parent NIC."""
+"""Interface of a Pod -> MAC address of the parent NIC."""
 
 REQUEST_S = 20.0
 """The timeout of a request, in seconds of real time; long enough for a busy machine."""
@@ -83,7 +83,7 @@ class BindingHarness:
     async def request_release(
         self, request: BindingRequest, evidence: str = "CNI DEL"
     ) -> TimeSkippingHandle:
-        """Signal the execution to release; start the execution first if it is not open."""
+        """Signal the execution to release the addresses; start the execution if it is not open."""
         release = ProviderRelease(request, reason="deleted", evidence=evidence)
         await self.env.client.signal_with_start(
             ExternalBinding,

@@ -1,7 +1,7 @@
 """Binding and release with a failing provider.
 
-At the end of every test, exactly the claimed addresses are bound. The fixture ``request_s``, which
-some tests override, is the timeout of a request to the provider.
+At the end of every test, exactly the claimed addresses are bound. The parameter ``request_s`` is
+the timeout of a request to the provider.
 """
 
 from __future__ import annotations

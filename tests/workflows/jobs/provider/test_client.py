@@ -112,7 +112,7 @@ async def test_no_request_is_sent_when_too_little_time_is_left() -> None:
         assert not provider.calls
 
 
-def test_the_provider_settings_of_upstream_are_accepted() -> None:
+def test_provider_settings_accept_a_trailing_slash_and_the_durations_of_go() -> None:
     assert provider_settings("", "nonsense") is None
     plain = provider_settings("https://iaas.example:8443/", "")
     assert plain == ProviderSettings("https://iaas.example:8443", 50.0, verify_tls=True)

@@ -84,7 +84,7 @@ class ProbeJobHarness:
         await self.writers.close()
 
     async def quarantine(self, host: ConflictingHost | None = CONFLICTING) -> None:
-        """Quarantine the address. ``host``: the conflicting host; None: an operator requests it."""
+        """Quarantine the address. An operator's quarantine has no conflicting host."""
         await self.node.apply(QuarantineAddress(ADDRESS, "answered a probe", conflicting_host=host))
 
     async def is_quarantined(self) -> bool:
@@ -101,7 +101,7 @@ async def harness() -> AsyncIterator[ProbeJobHarness]:
         await check_everything(node)
 
 
-async def test_three_silent_probes_lift_the_quarantine_and_are_its_evidence(
+async def test_three_silent_probes_lift_the_quarantine_and_are_recorded_as_evidence(
     harness: ProbeJobHarness,
 ) -> None:
     await harness.quarantine()

@@ -12,7 +12,7 @@ from tests.workflows.jobs.reclaim.reclaim_job_harness import ReclaimJobHarness
 @pytest.fixture
 async def harness() -> AsyncIterator[ReclaimJobHarness]:
     harness = ReclaimJobHarness()
-    # The Pod kube/controller has no address. With it, a complete listing is never empty.
+    # The Pod kube/controller has no address. Because of this Pod, no complete listing is empty.
     await harness.script(
         """
         pool main 10.6.0.11-10.6.0.60

@@ -118,7 +118,7 @@ async def test_an_execution_releases_nothing_if_a_del_arrives_before_the_deadlin
 async def test_the_next_controller_releases_an_address_only_after_two_own_observations(
     harness: ReclaimJobHarness,
 ) -> None:
-    """The clock of the next controller is ahead, and the deadline does not become shorter."""
+    """The wall clock of the next controller is one second ahead."""
     await prepare_pod(harness)
     await report_change(harness, "delete pod shop/web-0 grace=30s")
     await harness.tick("59s")

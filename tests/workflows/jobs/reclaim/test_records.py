@@ -128,7 +128,7 @@ async def test_only_the_latest_deletions_up_to_a_limit_count_as_evidence(
     assert await count_observed(harness) == 0
 
 
-async def test_pods_without_a_fixed_address_are_observed_as_gone_after_their_node_is_deleted(
+async def test_pods_without_a_fixed_address_are_observed_as_gone_after_the_node_record_is_deleted(
     harness: StandaloneHarness,
 ) -> None:
     await harness.node.apply(ApplyRecord(NODE_RECORD))

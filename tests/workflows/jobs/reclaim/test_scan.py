@@ -30,7 +30,7 @@ async def test_a_scan_runs_after_every_interval_and_after_a_signal(
     await harness.handle.signal(SCAN_NOW)
     assert harness.facts.reads == 5
     await harness.handle.signal(SCAN_NOW)
-    assert harness.facts.reads == 5, "the minimum pause between two requested scans"
+    assert harness.facts.reads == 5, "the pause between two requested scans has not passed"
     await harness.tick("2s")
 
     assert harness.facts.reads == 6
@@ -84,7 +84,7 @@ async def test_status_and_search_attributes_have_the_results_of_the_scan(
     assert "ReclaimReleased" in repr(last)
 
 
-async def test_other_releases_continue_after_a_failed_release_which_is_tried_again(
+async def test_a_failed_release_does_not_stop_other_releases_and_is_tried_again(
     harness: ReclaimJobHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reclaim_step = Releaser.reclaim
@@ -127,7 +127,7 @@ async def test_a_scan_fails_without_an_api_server_and_a_later_scan_succeeds(
     await harness.start_scan()
     await harness.tick("6m")
     status = await harness.status()
-    assert (status["looks"], status["failed_looks"]) == (0, 1), "the number of scans"
+    assert (status["looks"], status["failed_looks"]) == (0, 1), "one failed scan"
     assert "the API server is away" in status["fault"]
 
     harness.facts.fault = None
@@ -191,7 +191,7 @@ async def test_a_cancelled_execution_ends_without_a_further_release(
     assert await harness.claimed() == {"10.6.0.11"}
 
 
-async def test_the_second_scan_that_misses_a_node_releases_the_guids_of_the_node(
+async def test_the_guids_of_a_node_are_released_after_two_scans_that_do_not_list_the_node(
     harness: ReclaimJobHarness,
 ) -> None:
     agents = [await harness.agent(name) for name in ("n1", "n2")]

@@ -64,7 +64,7 @@ async def test_a_cancelled_retirement_reinstates_the_pool(store: KeyValueStore) 
             return not (await hosts.node.read_ledger()).pools["blue"].retiring
 
         await hosts.until(is_serving)
-        await hosts.node.apply(Reinstate("pool", "blue"))  # repeated: changes nothing
+        await hosts.node.apply(Reinstate("pool", "blue"))  # a second reinstatement is allowed
         await hosts.check()
 
 

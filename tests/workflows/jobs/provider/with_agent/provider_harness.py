@@ -60,7 +60,7 @@ class ProviderHarness:
     async def start_controller(
         self, name: str = "controller-0", tracers: TracerProvider | None = None
     ) -> Callable[[], Awaitable[None]]:
-        """Start a leading controller; returns a function that stops it."""
+        """Start a leading controller. Return a function that stops the controller."""
         settings = JobSettings(
             ReclaimSettings(enabled=False),
             provider=ProviderSettings(self.provider.url, request_timeout_s=5.0),

@@ -146,7 +146,9 @@ async def test_a_new_stateful_set_pod_on_another_node_gets_a_new_binding(
     assert paths(harness) == [ALLOCATE_PATH, RELEASE_PATH, ALLOCATE_PATH]
 
 
-async def test_a_live_migration_keeps_the_binding_of_its_source(harness: ProviderHarness) -> None:
+async def test_a_live_migration_keeps_the_binding_of_the_source_pod(
+    harness: ProviderHarness,
+) -> None:
     owner = {"owner_kind": "VirtualMachineInstance", "owner_name": "vm"}
     owner["owner_api_version"] = "kubevirt.io/v1"
     await harness.node.pod("source", {}, **owner)
