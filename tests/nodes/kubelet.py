@@ -1,8 +1,7 @@
-"""A kubelet on a node of the laboratory, with its containerd: a complete node.
+"""A node of the laboratory with agent, containerd and kubelet.
 
-Each kubelet and its containerd have their own directories, control groups below those of the
-laboratory, and private mounts. kubelet would set sysctls of the machine. So ordinary files with the
-required values are mounted over these sysctls.
+kubelet would change sysctls of this machine. To prevent this, ordinary files with the values that
+kubelet requires are mounted over the sysctls.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ SYSCTLS: Final = {
 """The sysctls that kubelet requires, with the required values."""
 
 VOLUME_STATS_INTERVAL: Final = "5s"
-"""kubelet measures volumes at this interval; the default is a minute."""
+"""How often kubelet measures the size of volumes."""
 
 EVICTION_SIGNALS: Final = (
     "memory.available",
@@ -43,17 +42,17 @@ EVICTION_SIGNALS: Final = (
     "imagefs.available",
     "imagefs.inodesFree",
 )
-"""Signals that must not evict Pods: the machine's free memory and disk space do not matter here."""
+"""Signals of the machine's free memory and disk space, which must not evict Pods."""
 
 HEARTBEAT_INTERVAL: Final = "1s"
 """A short interval, so that the loss of a node is detected soon."""
 
 
 class KubeNode:
-    """A node with agent, containerd and kubelet, which can be started and crashed repeatedly.
+    """A node whose programs can be started and crashed repeatedly.
 
-    ``has_agent_pod``: the agent runs in a Pod of a DaemonSet, and the node has private directories
-    that this Pod mounts. ``kubelet_config``: fields of kubelet's configuration to add or replace.
+    ``has_agent_pod``: the agent runs in a Pod, so this class does not start an agent.
+    ``kubelet_config``: fields of kubelet's configuration to add or replace.
     """
 
     def __init__(
@@ -78,12 +77,12 @@ class KubeNode:
     def create(self, *plugins: str) -> None:
         """Prepare and start the node. Raises LabFailed.
 
-        ``plugins``: CNI plugins to install, in addition to macvlan, which the node already has.
+        ``plugins``: CNI plugins to install in addition to macvlan.
         """
         for name in plugins:
             (self.node.plugins / name).symlink_to(plugin(name))
         self._here.mkdir()
-        # The machine's own resolv.conf may be a link into a directory that is hidden here.
+        # The machine's resolv.conf may link into a directory that the node's mounts hide.
         (self._here / "resolv.conf").write_text("nameserver 192.0.2.53\n")
         (self._here / "config.yaml").write_text(yaml.safe_dump(self._config()))
         for hierarchy in CONTROL_GROUPS.iterdir():
@@ -96,13 +95,13 @@ class KubeNode:
             mount = self.containerd.with_mounts("mount", "--bind", str(file), f"/proc/sys/{name}")
             done = attempt(mount)
             assert done.returncode == 0, done.stderr
-        # The agent enters network namespaces that containerd has mounted, so it runs in the same
-        # mount namespace. An agent in a DaemonSet gets these mounts by mount propagation.
+        # The agent enters network namespaces that containerd has mounted, so the agent must run in
+        # the mount namespace of containerd.
         self.node.agent.command = tuple(self.containerd.with_mounts(*self.node.agent.command))
         self.start()
 
     def start(self) -> None:
-        """Start all stopped programs, as after a boot. Raises LabFailed."""
+        """Start the programs that do not run. Raises LabFailed."""
         if not (self._has_agent_pod or self.node.agent.is_running):
             self.node.start_agent()
         if not self.containerd.is_running:
@@ -111,19 +110,19 @@ class KubeNode:
             self._start_kubelet()
 
     def restart_kubelet(self) -> None:
-        """Restart kubelet, as after an update; Pods continue to run."""
+        """Restart kubelet; Pods continue to run."""
         self._stop_kubelet()
         self._start_kubelet()
 
     def crash(self) -> None:
-        """Kill kubelet, containerd and agent; Pods continue to run unattended."""
+        """Kill kubelet, containerd and agent; Pods continue to run."""
         self._stop_kubelet()
         self.containerd.kill()
         self.node.agent.kill()
 
     @property
     def pods_cgroup(self) -> Path:
-        """The control group of the node's Pods, in cgroup v2 if the machine has it."""
+        """The control group of the node's Pods, in the cgroup v2 hierarchy if there is one."""
         (hierarchy, *_) = (*cgroup2_mounts(), str(CONTROL_GROUPS))
         return Path(f"{hierarchy}{self._groups}")
 
@@ -133,7 +132,7 @@ class KubeNode:
         return mount_root / "volumes/kubernetes.io~empty-dir" / name
 
     def plugin_socket(self, name: str) -> Path:
-        """The path of a device plugin's socket, in the directory that kubelet always uses."""
+        """The path of a device plugin's socket, seen from this machine."""
         mount_root = Path(f"/proc/{self.containerd.holder_pid}/root")
         return mount_root / "var/lib/kubelet/device-plugins" / name
 
@@ -142,7 +141,7 @@ class KubeNode:
         return (self._here / "log").read_text(errors="replace")
 
     def close(self) -> None:
-        """Stop all but the agent; the laboratory removes the remains of Pods."""
+        """Stop kubelet and containerd."""
         self._stop_kubelet()
         self.containerd.close()
 

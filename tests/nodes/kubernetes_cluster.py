@@ -1,9 +1,8 @@
-"""A whole Kubernetes cluster on one machine: control plane, two nodes, our controller and agents.
+"""A Kubernetes cluster on one machine: control plane, two nodes, our controller and agents.
 
-The fabric is the laboratory's simulated network; both nodes have an uplink to the fabric. Pods of
-``node-a`` get a macvlan on the uplink; their CNI chain contains the coordinator. Pods of ``node-b``
-get a port of a bridge, which a second uplink connects to the fabric; their CNI chain contains no
-coordinator. Nothing outside the laboratory is changed.
+The fabric is the laboratory's simulated network. Each node has an uplink to the fabric.
+Pods of ``node-a`` get a macvlan interface on the uplink, and the coordinator runs.
+Pods of ``node-b`` get a port of a bridge on a second uplink, and the coordinator does not run.
 """
 
 from __future__ import annotations
@@ -42,8 +41,7 @@ from tests.support.kubernetes import ApiServer
 T = TypeVar("T")
 
 WAIT_S_MAX: Final = 150.0
-"""Seconds after which a wait fails. kubelet and controllers wait for some tens of seconds between
-retries, and for longer on a busy machine."""
+"""Seconds after which a wait fails. kubelet and controllers may retry after tens of seconds."""
 
 POLL_S: Final = 0.05
 """Seconds between two checks of a condition."""
@@ -60,13 +58,12 @@ SLOT_ADVERTISEMENT: Final = {
     },
     "masterNIC": {"rules": [{"includeInterfaces": ["eth1"], "defaultMaxCount": 3}]},
 }
-"""The resources that agents advertise to kubelet; ``subENI`` only if a network provider is
-configured."""
+"""Resources that agents advertise to kubelet; ``subENI`` only if a network provider is in use."""
 
 CONF_WITH_DEVICE_PLUGIN: Final = chart_settings.conf(
     agent={"networkResourcePlugin": {"enabled": True, "resourceAdvertisement": SLOT_ADVERTISEMENT}}
 )
-"""The conf.yml of agents: that of the chart, but with the device plugin."""
+"""The chart's conf.yml for agents, with the device plugin enabled."""
 
 COORDINATOR: Final = manifest(
     API_VERSION, "SpiderCoordinator", "default", spec={"podCIDRType": "none"}
@@ -90,7 +87,7 @@ class Pod(NamedTuple):
 
 
 class KubernetesCluster:
-    """The cluster; entering it starts it."""
+    """A context manager that starts and stops the cluster."""
 
     def __init__(self) -> None:
         self.laboratory = Laboratory(settings=SETTINGS, coordinator={"mode": "auto"})
@@ -122,7 +119,10 @@ class KubernetesCluster:
     # ------------------------------------------------------------------------------- reads, waits
 
     def pods(self, app: str = "") -> list[Pod]:
-        """The Pods of ``shop``, or only those with the label ``app``, sorted by name."""
+        """The Pods of the namespace ``shop``, sorted by name.
+
+        ``app``: the label ``app`` of the Pods to list; "" for all Pods.
+        """
         query = f"?labelSelector=app%3D{app}" if app else ""
         path = f"/api/v1/namespaces/{SHOP_NAMESPACE}/pods{query}"
         return sorted(map(_pod, self.server.request("GET", path).body["items"]))
@@ -134,7 +134,7 @@ class KubernetesCluster:
     def until(self, holds: Callable[[], T], what: str = "") -> T:
         """Wait until ``holds`` returns a true value, and return this value.
 
-        ``what``: the condition, for the error text after ``WAIT_S_MAX``.
+        ``what``: the condition, for the error text.
         """
         deadline = time.monotonic() + WAIT_S_MAX
         while not (value := holds()):
@@ -186,13 +186,13 @@ class KubernetesCluster:
         )
 
     def allocatable(self, node: str, resource: str) -> int | None:
-        """The allocatable number of ``spidernet.io/<resource>``; None without this resource."""
+        """The allocatable number of ``spidernet.io/<resource>``; None if the node has none."""
         status = self.server.request("GET", f"/api/v1/nodes/{node}").body["status"]
         found = status["allocatable"].get(f"spidernet.io/{resource}")
         return None if found is None else int(found)
 
     def requested_slots(self, pod: Object) -> dict[str, str]:
-        """The ``spidernet.io`` limits of the Pod's first container after admission (a dry run)."""
+        """The ``spidernet.io`` limits that the webhook gives to a Pod (dry run)."""
         path = f"/api/v1/namespaces/{SHOP_NAMESPACE}/pods?dryRun=All"
         answer = self.server.request("POST", path, pod)
         assert answer.status == 201, answer.message
@@ -203,7 +203,7 @@ class KubernetesCluster:
         }
 
     def forbidden_requests(self) -> set[tuple[str, str, str]]:
-        """User, verb and resource of the requests of agents and controller that were forbidden."""
+        """User, verb and resource of each forbidden request of agents and controller."""
         return {
             (request.user, request.verb, request.resource)
             for request in self.control_plane.audit.requests()
@@ -222,7 +222,7 @@ class KubernetesCluster:
     # ------------------------------------------------------------------------------- actions
 
     def apply(self, *objects: Object) -> None:
-        """Apply objects, as a user does."""
+        """Apply objects with kubectl."""
         text = "\n".join(map(json.dumps, objects))
         self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
 
@@ -233,14 +233,14 @@ class KubernetesCluster:
         self.until(lambda: names <= self.store_reader.read_ledger().pools.keys(), f"pools {names}")
 
     def set_coordinator(self, phase: str = "Synced", **spec: object) -> None:
-        """Replace the SpiderCoordinator's settings, and wait until its status has the phase.
+        """Replace the settings of the SpiderCoordinator, and wait until its phase is ``phase``.
 
         Settings that are not in ``spec`` get the values of ``COORDINATOR``.
         """
         path = f"/apis/{API_VERSION}/spidercoordinators/default"
 
         def is_written() -> bool:
-            # The controller may write the status meanwhile, which causes a conflict.
+            # The PUT conflicts if the controller writes the status between GET and PUT.
             stored = self.server.request("GET", path).body
             stored["spec"] = COORDINATOR["spec"] | spec
             answer = self.server.request("PUT", path, stored)
@@ -264,11 +264,11 @@ class KubernetesCluster:
         return done.returncode == 0
 
     def run_in_pod(self, pod: str, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a program of the machine in a Pod's network namespace."""
+        """Run a program of this machine in a Pod's network namespace."""
         return attempt(["nsenter", f"--net=/proc/{self.pid_of(pod)}/ns/net", "--", *command])
 
     def sandbox_id(self, pod: str) -> str:
-        """The id of a Pod's sandbox, from its endpoint in etcd; "" without an endpoint."""
+        """The ID of a Pod's sandbox, read from etcd; "" if the Pod has no endpoint."""
         endpoint = self.store_reader.read_ledger().endpoints.get((SHOP_NAMESPACE, pod))
         return endpoint.nics[0].container if endpoint is not None else ""
 
@@ -282,7 +282,7 @@ class KubernetesCluster:
         return self._runtimes[node].networks()
 
     def lose_node(self, name: str) -> None:
-        """Disconnect a node, and kill its kubelet, containerd and agent; the Pods still run."""
+        """Disconnect a node and kill kubelet, containerd and agent; Pods continue to run."""
         for port in self._ports(name):
             self.laboratory.fabric.namespace.ip("link", "set", port, "down")
         self.nodes[name].crash()
@@ -290,7 +290,7 @@ class KubernetesCluster:
     # ------------------------------------------------------------------------------ cleanup, checks
 
     def restore_nodes(self) -> None:
-        """Start stopped programs, reconnect the nodes, and uncordon them when they are ready."""
+        """Start stopped programs and reconnect nodes; once all nodes are ready, uncordon all."""
         if not self.server.is_running:
             self.server.start()
         for name, node in self.nodes.items():
@@ -322,8 +322,7 @@ class KubernetesCluster:
     def _delete_collection(self, path: str) -> None:
         """Delete all objects of a collection, and wait until the API server has none of them.
 
-        An object exists until the controller has removed its finalizer. A test that applied a pool
-        of the same name earlier would change the object that is being deleted.
+        Without the wait, the next test could change an object that is still being deleted.
         """
         self.server.request("DELETE", path)
         self.until(lambda: not self.server.request("GET", path).body["items"], f"no {path}")
@@ -399,7 +398,7 @@ class KubernetesCluster:
         installed.write_text(json.dumps(conflist))
 
     def _ports(self, name: str) -> tuple[str, ...]:
-        """The fabric's ends of the veth pairs that are the node's uplinks."""
+        """The interfaces of the fabric at which a node's uplinks end."""
         first = self.laboratory.fabric.port(name)
         return (first, f"{first}-pods") if name == NODE_NAMES[1] else (first,)
 

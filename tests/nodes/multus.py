@@ -1,6 +1,6 @@
-"""Multus on a node, as Multus' DaemonSet installs it: the thin plugin, which calls other plugins.
+"""Multus on a node, as a CNI plugin that calls other plugins.
 
-The program ``multus`` must be installed in a directory of CNI plugins.
+The program ``multus`` must be in a directory of CNI plugins.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ def why_missing() -> str:
 class Multus:
     """A context manager that installs Multus on one node.
 
-    ``default`` is the network configuration for ``eth0`` of Pods that name no other default
-    network; if ``default`` is empty, it is the node's present network configuration.
+    ``default``: the network configuration for ``eth0``; if empty, the node's present configuration.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class Multus:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # The Pods' networks were added by Multus, so Multus must delete them.
+        # Multus added the Pods' networks, so Multus must delete these networks.
         self._cluster.delete_pods()
         self._config.unlink()
         self._cluster.until(lambda: PROGRAM not in self._networks(), "the node without Multus")
@@ -82,7 +81,7 @@ class Multus:
         return self._cluster.runtime_networks(self._node)
 
     def _link_default_paths(self) -> None:
-        """Create the agent's default socket paths and /var/log, because NADs name no other paths.
+        """Create the default paths of the agent's sockets and logs, because NADs name no paths.
 
         ``.fast`` is the suffix of the agent's second socket.
         """

@@ -1,8 +1,7 @@
 """The permissions of agent and controller: the chart's roles, bound to users.
 
-The chart itself binds the roles to service accounts; the processes of tests/nodes run outside Pods,
-so they are users. The roles are read from golden files: renderings of the chart that tests/chart
-compares with the chart.
+The chart binds the roles to service accounts. In tests/nodes, agents and controller run outside
+Pods, so the roles are bound to users. The golden files are renderings of the chart.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ AGENT_NAMESPACE: Final = "orbweaver"
 
 
 def role_manifests() -> Iterator[dict[str, Any]]:
-    """Both ClusterRoles, the controller's Role in ``kube-system``, and their bindings."""
+    """Two ClusterRoles, the controller's Role in ``kube-system``, and a binding of each role."""
     for document in read_all_yaml(DEFAULT_CHART.read_text("utf-8")):
         name = document["metadata"]["name"]
         if document["kind"] == "ClusterRole" and name in {AGENT_ACCOUNT, CONTROLLER_ACCOUNT}:
@@ -51,7 +50,7 @@ def role_manifests() -> Iterator[dict[str, Any]]:
 def _binding(
     kind: str, name: str, user: str, metadata: dict[str, str], binding: str = ""
 ) -> dict[str, Any]:
-    """The binding of a role to a user; ``binding`` is its name, by default the role's name."""
+    """Bind a role to a user. ``binding``: the name of the binding; "" for the role's name."""
     return {
         "apiVersion": f"{RBAC_GROUP}/v1",
         "kind": f"{kind}Binding",
@@ -76,7 +75,7 @@ def _cluster_role(golden_file: Path, process: str) -> dict[str, Any]:
 
 
 def sriov_manifests() -> Iterator[dict[str, Any]]:
-    """Manifests of what the chart adds for virtual functions: namespace, CRDs, roles, bindings."""
+    """The namespace, CRDs, roles and bindings that virtual functions require."""
     yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": AGENT_NAMESPACE}}
     yield agent_role(DEVICES_CHART)
     yield _cluster_role(DEVICES_CHART, CONTROLLER_ACCOUNT)

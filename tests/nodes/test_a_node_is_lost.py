@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 
-def test_addresses_of_a_lost_node_are_released_without_a_del_and_stay_released_when_it_returns(
+def test_addresses_of_a_lost_node_are_released_and_stay_released_when_the_node_returns(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
@@ -34,7 +34,7 @@ def test_addresses_of_a_lost_node_are_released_without_a_del_and_stay_released_w
     cluster.lose_node("node-b")
 
     def ready_on_other_node() -> dict[str, str]:
-        """Address -> Pod of the four ready Pods on node-a; empty until there are four."""
+        """Address -> Pod, once four Pods on node-a are ready; before, an empty dict."""
         found = [pod for pod in cluster.pods("web") if pod.ready and pod.node == "node-a"]
         return {pod.addresses[0]: pod.name for pod in found} if len(found) == 4 else {}
 
@@ -45,7 +45,7 @@ def test_addresses_of_a_lost_node_are_released_without_a_del_and_stay_released_w
     cluster.restore_nodes()
     assert cluster.until(lambda: len(cluster.pods("web")) == 4, "the end of the lost Pods")
     assert cluster.claims() == held
-    assert len({pod.addresses for pod in cluster.wait_for_pods(4, app="web")}) == 4  # no duplicate
+    assert len({pod.addresses for pod in cluster.wait_for_pods(4, app="web")}) == 4
 
 
 def test_a_replica_of_a_lost_node_keeps_its_address_on_another_node(
@@ -59,7 +59,7 @@ def test_a_replica_of_a_lost_node_keeps_its_address_on_another_node(
 
     cluster.lose_node("node-b")
     cluster.until(lambda: not cluster.pods("db")[0].ready, "db-0 not ready")
-    # A StatefulSet does not replace db-0 while db-0 may still run. The user deletes it by force.
+    # A StatefulSet creates a new db-0 only after the old db-0 is deleted.
     cluster.server.kubectl(
         *("delete", "pod", "db-0", "--namespace", SHOP_NAMESPACE, "--force", "--grace-period=0")
     )

@@ -31,7 +31,7 @@ def pool_sizes(cluster: KubernetesCluster) -> list[tuple[str, str]]:
     return [(row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.kubectl_get("sp")]
 
 
-def test_the_automatic_pool_of_a_deployment_is_resized_and_deleted_with_it(
+def test_an_automatic_pool_is_resized_and_deleted_with_its_deployment(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply(subnet("wide", "10.6.0.20-10.6.0.39"))
@@ -42,7 +42,7 @@ def test_the_automatic_pool_of_a_deployment_is_resized_and_deleted_with_it(
 
     (name,) = cluster.store_reader.read_ledger().pools
     assert "web" in name
-    # Two replicas and one more address: the lowest three of the subnet.
+    # The pool has the three lowest addresses of the subnet.
     pool_addresses = {ip_address("10.6.0.20") + offset for offset in range(3)}
     assert {ip_address(pod.addresses[0]) for pod in (first, second)} <= pool_addresses
     assert cluster.until(lambda: pool_sizes(cluster) == [("3", "2")], "two of three")
@@ -53,7 +53,7 @@ def test_the_automatic_pool_of_a_deployment_is_resized_and_deleted_with_it(
     assert cluster.until(lambda: pool_sizes(cluster) == [("2", "1")], "one of two")
 
     def subnet_sizes() -> list[tuple[str, str]]:
-        """As ``pool_sizes``, of subnets; addresses of an automatic pool count as allocated."""
+        """Total and allocated addresses of each subnet; a pool's addresses are allocated."""
         return [
             (row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.kubectl_get("ss")
         ]

@@ -1,8 +1,8 @@
-"""Runs the guides of docs/guides, word for word, on one cluster; each guide cleans up after itself.
+"""The commands in docs/guides print the outputs that are on the pages.
 
     WRITE_GUIDES=1 python -m pytest tests/nodes/test_guides.py
 
-writes the outputs of the steps into the pages, instead of comparing the outputs with the pages.
+writes the outputs into the pages instead of comparing the outputs with the pages.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``kubectl orb`` runs orbctl in a controller's Pod, so the user of kubectl needs no etcd access.
 
-The cluster's first controller runs outside Pods, so the tests start a second one in a Pod.
+The cluster's first controller runs outside Pods, so the tests start another controller in a Pod.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Orb = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def orb(cluster: KubernetesCluster) -> Orb:
-    """Starts a controller in a Pod; returns a function that runs ``kubectl orb``.
+    """Start a controller in a Pod; return a function that runs ``kubectl orb``.
 
-    The environment of ``kubectl orb`` has a kubeconfig, and no endpoints of etcd.
+    The environment of ``kubectl orb`` has a kubeconfig, but no etcd endpoints.
     """
     cluster.apply(controller_pod(cluster, "node-a"))
     cluster.wait_for_pods(1, app=APP_LABEL)
@@ -97,7 +97,9 @@ def test_kubectl_orb_sends_local_files_to_orbctl_and_returns_its_exit_code(
     assert f"{user}@{socket.gethostname()}" in exported.stdout
 
 
-def test_kubectl_orb_fails_when_no_controller_runs(cluster: KubernetesCluster, orb: Orb) -> None:
+def test_kubectl_orb_fails_if_no_controller_runs_in_a_pod(
+    cluster: KubernetesCluster, orb: Orb
+) -> None:
     cluster.server.kubectl(
         "delete", "pod", APP_LABEL, "--namespace", SHOP_NAMESPACE, "--now", "--wait=true"
     )

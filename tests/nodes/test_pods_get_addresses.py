@@ -1,7 +1,7 @@
 """Pods that kubelet starts get addresses of their pool and a working network.
 
-The nodes ``node-a`` and ``node-b`` attach Pods in different ways: macvlan with the coordinator, and
-a bridge without it. The laboratory's network has the gateways 10.6.0.1 and fd00:6::1.
+Pods of ``node-a`` use macvlan and the coordinator; Pods of ``node-b`` use a bridge.
+The gateways of the network are 10.6.0.1 and fd00:6::1.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def test_kubectl_shows_pools_endpoints_and_subnets_with_the_documented_columns(
     assert cluster.until(lambda: cluster.kubectl_get("ss") == [wide], "the subnet")
 
 
-def test_a_pool_of_25602_addresses_without_a_gateway_counts_them_all_and_sets_no_default_route(
+def test_a_pool_without_a_gateway_counts_all_25602_addresses_and_sets_no_default_route(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply_pools(pool("calico", "10.244.100.0-10.244.200.1", subnet="10.244.0.0/16"))

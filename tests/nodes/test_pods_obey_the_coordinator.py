@@ -1,4 +1,4 @@
-"""The effects of SpiderCoordinator settings in Pods that kubelet starts, and on their nodes."""
+"""The effects of SpiderCoordinator settings in Pods and on nodes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NETWORK_NAMES = ("own", "plain")
 """The SpiderMultusConfigs of this file: ``own`` has coordinator settings, ``plain`` has none."""
 
 KUBEADM = "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}"
-"""kubeadm's ClusterConfiguration, where the controller finds the CIDRs of the cluster."""
+"""kubeadm's ClusterConfiguration, from which the controller reads the cluster's CIDRs."""
 
 CLUSTER_IP = "10.96.0.10"
 """An address in ``serviceSubnet`` of ``KUBEADM``."""
@@ -53,12 +53,12 @@ SETTINGS: dict[str, Any] = {
     "vethLinkAddress": "169.254.100.1",
     "vethMTU": 1400,
 }
-"""Settings of a SpiderCoordinator, each with an effect that the tests can see."""
+"""Settings of a SpiderCoordinator whose effects the tests check."""
 
 NODE_RP_FILTER = "net.ipv4.conf.default.rp_filter"
 GATED = "gated"
-"""A Pod with a scheduling gate, so it is not scheduled. The tests request the coordinator settings
-that the agent has for this Pod."""
+"""A Pod that is never scheduled. The tests read the coordinator settings for this Pod from the
+agent."""
 
 
 @pytest.fixture
@@ -128,16 +128,16 @@ def test_every_setting_of_the_spidercoordinator_has_its_effect_in_a_pod(
     (alpha,) = cluster.wait_for_pods(1)
     address = alpha.addresses[0]
 
-    # ClusterIPs, the cluster's podSubnet and hijackCIDR are routed via the node (veth0),
-    # policyRoutes via their own gateway, and other addresses via the pool's gateway.
+    # A ClusterIP, an address in podSubnet, and an address in hijackCIDR are routed via the node.
     for destination in (CLUSTER_IP, "10.244.3.4", "203.0.113.9"):
         assert "dev veth0" in route_to(cluster, "alpha", destination), destination
+    # The pool's gateway is 10.6.0.1; policyRoutes has the gateway 10.6.0.9.
     assert "via 10.6.0.1 dev eth0" in route_to(cluster, "alpha", "198.18.0.1")
     assert "via 10.6.0.9 dev eth0" in route_to(cluster, "alpha", "198.51.100.7")
 
     eth0, veth0 = link(cluster, "alpha", "eth0"), link(cluster, "alpha", "veth0")
     last_byte = int(address.rpartition(".")[2])
-    assert eth0["address"] == f"0a:1b:0a:06:00:{last_byte:02x}"  # podMACPrefix, then 10.6.0.x
+    assert eth0["address"] == f"0a:1b:0a:06:00:{last_byte:02x}"  # prefix and IPv4 address
     assert eth0["txqlen"] == 2000
     assert veth0["mtu"] == 1400
     assert (
@@ -173,7 +173,7 @@ def test_pods_wait_with_an_event_until_the_controller_finds_the_clusters_cidrs(
 
 
 @pytest.mark.skipif(bool(why_missing()), reason=why_missing())
-def test_a_networks_settings_override_the_spidercoordinator_which_overrides_the_defaults(
+def test_settings_of_a_network_override_the_settings_of_the_spidercoordinator(
     coordinated: KubernetesCluster,
 ) -> None:
     cluster = coordinated
@@ -195,7 +195,7 @@ def test_a_networks_settings_override_the_spidercoordinator_which_overrides_the_
         cluster.apply(pod("alpha", networks, node=NODE))
         cluster.wait_for_pods(1)
 
-        # eth0 and veth0 have the settings of the network ``own``, net1 those of the coordinator.
+        # eth0 and veth0 have settings of the network ``own``; net1 has the SpiderCoordinator's.
         assert link(cluster, "alpha", "eth0")["address"].startswith("0a:2b:")
         assert link(cluster, "alpha", "veth0")["mtu"] == 1300
         assert link(cluster, "alpha", "net1")["address"].startswith("0a:1b:")

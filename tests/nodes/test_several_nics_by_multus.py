@@ -1,4 +1,4 @@
-"""Pods with several NICs, with a real kubelet and the real Multus."""
+"""Pods with several NICs, with the real kubelet and Multus."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ pytestmark = [
 
 NODE = "node-a"
 SUBNETS = {"green": "10.6.0.0/24", "red": "10.7.0.0/24", "blue": "10.8.0.0/24"}
-"""Pool -> its subnet. The fabric is the gateway of each subnet."""
+"""Pool -> subnet. The laboratory's network, the fabric, has the gateway of each subnet."""
 
 POOL_OF_NETWORK = {"first": "green", "second": "red", "third": "blue"}
-"""Network (SpiderMultusConfig) -> the pool that it names."""
+"""Network (SpiderMultusConfig) -> pool of the network."""
 
 
 class Nic(NamedTuple):
-    """An interface of a Pod, with the pool and the address of the interface."""
+    """An interface of a Pod."""
 
     interface: str
     pool: str
@@ -66,10 +66,7 @@ def multus(running: KubernetesCluster) -> Iterator[None]:
 
 @pytest.fixture
 def networks(multus: None, cluster: KubernetesCluster) -> KubernetesCluster:
-    """The cluster with Multus, networks and their pools.
-
-    The pool ``blue`` serves only the network ``third``.
-    """
+    """The cluster with Multus, networks and pools; ``blue`` serves only the network ``third``."""
     affinities = {"blue": {"multusName": [f"{SHOP_NAMESPACE}/third"]}}
     for name, subnet in SUBNETS.items():
         network = ip_network(subnet)
@@ -114,8 +111,7 @@ POOLS_BY_INTERFACE = {
         ]
     ),
 }
-"""Annotations that assign a pool to each interface by name; ``second`` gets the name ``lan1``, the
-others get default names."""
+"""Annotations that assign a pool to each interface by name; ``lan1`` belongs to ``second``."""
 
 POOLS_IN_ORDER = {
     NETWORKS_ANNOTATION: json.dumps(
@@ -158,7 +154,7 @@ def test_a_pod_gets_addresses_and_routes_for_each_of_its_nics(
     assert cluster.claims().keys() == {nic.address for nic in nics}
     assert addresses_by_multus(cluster, "web") == {nic.interface: [nic.address] for nic in nics}
 
-    # A packet leaves by the NIC that has its source address; the default route is by the first NIC.
+    # A packet leaves by the NIC with the packet's source address. The default route uses eth0.
     main = cluster.run_in_pod("web", "ip", "route", "show", "default").stdout
     assert main.split()[:5] == ["default", "via", gateway("green"), "dev", "eth0"]
     for nic in nics:

@@ -1,7 +1,7 @@
-"""Agents advertise slots to a real kubelet, and the scheduler counts them.
+"""Agents advertise slots to kubelet, and slots limit how many Pods the scheduler places on a node.
 
-Slots are units of extended resources. A ``sub-eni`` slot stands for one address that a network
-provider binds; an ``eth1-nic`` slot for one Pod on the NIC eth1.
+A slot is a unit of an extended resource. A ``sub-eni`` slot permits one address that a network
+provider binds. An ``eth1-nic`` slot permits one Pod on the NIC eth1.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ pytestmark = [
 ]
 
 PROVIDER_CONF = "iaasNetworkProvider: {serverUrl: 'http://192.0.2.99'}\n"
-"""The part of conf.yml about a network provider, which makes the agent advertise ``sub-eni`` slots.
-No provider listens at this URL, because only controllers call a provider."""
+"""The part of conf.yml that makes the agent advertise ``sub-eni`` slots. Agents do not call this
+URL."""
 
 SUB_ENI = "sub-eni"
 NODE = "node-a"
@@ -45,7 +45,7 @@ NODE = "node-a"
 def restart_agent_until_slots(cluster: KubernetesCluster, conf: str, slots: int | None) -> None:
     """Restart the agent with this conf.yml, and wait until the node has this number of slots.
 
-    ``slots`` is None for a node that does not advertise the resource.
+    ``slots``: None if the node must not advertise the resource.
     """
     node = cluster.nodes[NODE].node
     (node.directory / "conf.yml").write_text(conf)
@@ -55,7 +55,7 @@ def restart_agent_until_slots(cluster: KubernetesCluster, conf: str, slots: int 
 
 
 def change_time_ns(socket: Path) -> int:
-    """The time of the last change of a socket file in nanoseconds; 0 if it does not exist."""
+    """The time of the last change of a socket file in nanoseconds; 0 without the file."""
     try:
         return socket.stat().st_ctime_ns
     except FileNotFoundError:
@@ -71,7 +71,7 @@ def with_provider(running: KubernetesCluster) -> Iterator[KubernetesCluster]:
     restart_agent_until_slots(running, CONF_WITH_DEVICE_PLUGIN, slots=None)
 
 
-def test_a_node_advertises_the_configured_slots_and_a_pod_that_requests_them_runs_there(
+def test_a_node_advertises_the_configured_slots_and_runs_a_pod_that_requests_slots(
     with_provider: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     status = cluster.server.request("GET", f"/api/v1/nodes/{NODE}").body["status"]
@@ -85,7 +85,7 @@ def test_a_node_advertises_the_configured_slots_and_a_pod_that_requests_them_run
     assert alpha.node == NODE
 
 
-def test_no_more_pods_run_than_there_are_slots_and_a_deleted_pod_releases_its_slot(
+def test_slots_limit_the_number_of_pods_and_a_deleted_pod_releases_its_slot(
     with_provider: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
@@ -145,8 +145,8 @@ def test_a_restarted_kubelet_advertises_the_slots_again(
     before = change_time_ns(socket)
     node.restart_kubelet()
 
-    # kubelet fails a Pod whose resource it does not know yet. At its start it removes the agent's
-    # socket. The agent then creates a new socket and registers the resource again.
+    # A restarted kubelet removes the agent's socket, and rejects Pods until the agent has created a
+    # new socket and registered the resource again.
     cluster.until(lambda: change_time_ns(socket) not in (0, before), "a new socket")
     cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 2, "slots")
     cluster.apply(with_slots(deployment("web", 1, annotated_with_pool("green")), SUB_ENI))
@@ -159,7 +159,7 @@ def test_the_number_of_slots_follows_the_labels_of_a_node(
     with_provider: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     cluster.server.kubectl("label", "node", NODE, "size=large")
-    # CONF_WITH_DEVICE_PLUGIN has 5 slots for nodes with size=large, and 2 for all others.
+    # CONF_WITH_DEVICE_PLUGIN has 5 slots for nodes with size=large, and 2 slots for other nodes.
     cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 5, "more slots")
 
     cluster.server.kubectl("label", "node", NODE, "size-")
@@ -167,14 +167,14 @@ def test_the_number_of_slots_follows_the_labels_of_a_node(
     assert cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 2, "as many as before")
 
 
-def test_the_provider_binds_every_scheduled_pod_and_slots_limit_their_number(
+def test_the_provider_binds_every_scheduled_pod_and_slots_limit_the_number_of_pods(
     with_provider: KubernetesCluster, cluster: KubernetesCluster
 ) -> None:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     with Cloud(cluster, slots=2) as cloud:
         cloud.create_network("vlan")
         annotations = annotated_with_pool("green") | {DEFAULT_NETWORK: f"{SHOP_NAMESPACE}/vlan"}
-        # The webhook adds the slot as soon as it knows the network.
+        # Wait until the webhook adds a slot to Pods of the new network.
         cluster.until(lambda: cluster.requested_slots(pod("probe", annotations)) == {SUB_ENI: "1"})
         cluster.apply(deployment("web", 3, annotations))
         cluster.until(lambda: sum(web.ready for web in cluster.pods("web")) == 2, "two Pods")

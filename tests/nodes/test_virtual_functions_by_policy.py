@@ -46,7 +46,7 @@ VFS = ["0000:5e:00.2", "0000:5e:00.3"]
 """The PCI addresses of the card's first two virtual functions."""
 
 VF_VARIABLE = "PCIDEVICE_SPIDERNET_IO_RAIL0"
-"""The environment variable of containers for the resource ``VF_RESOURCE``."""
+"""The environment variable with the PCI addresses of a container's virtual functions."""
 
 POOLS = {"ippools": {"ipv4": ["green"]}}
 RAIL = {"resourceName": f"spidernet.io/{VF_RESOURCE}", **POOLS}
@@ -66,7 +66,7 @@ ON_RAIL = {DEFAULT_NETWORK_ANNOTATION: f"{SHOP_NAMESPACE}/rail"}
 def card(
     running: KubernetesCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[CardNode]:
-    """The card on ``NODE``, with two virtual functions, and the networks."""
+    """A simulated card with two virtual functions on ``NODE``, and the networks."""
     archive = tmp_path_factory.mktemp("images") / "busybox.tar"
     networks = [
         manifest(API_VERSION, "SpiderMultusConfig", name, SHOP_NAMESPACE, spec=spec)
@@ -81,7 +81,7 @@ def card(
 
 @pytest.fixture
 def with_virtual_functions(card: CardNode, cluster: KubernetesCluster) -> KubernetesCluster:
-    """The cluster with a pool, and kubelet offers both virtual functions."""
+    """The cluster with a pool, once kubelet offers the virtual functions."""
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))
     until_vfs_allocatable(cluster, len(VFS))
     return cluster
@@ -95,7 +95,7 @@ def until_vfs_allocatable(cluster: KubernetesCluster, count: int) -> None:
 def pod_with_devices(
     name: str, annotations: Mapping[str, str], count: int, resource: str = VF_RESOURCE
 ) -> Object:
-    """A Pod that requests devices; its image is busybox, so tests can run programs in it."""
+    """A Pod that requests devices. The image is busybox, so ``exec_in_pod`` can run programs."""
     manifest_of_pod = with_slots(pod(name, dict(annotations), node=NODE), resource, count)
     container = manifest_of_pod["spec"]["containers"][0]
     container |= {"image": GUIDES_IMAGE, "command": ["sleep", "3600"]}
@@ -207,10 +207,7 @@ def is_cordoned(cluster: KubernetesCluster) -> bool:
 def test_a_changed_policy_evicts_pods_with_virtual_functions_and_kubelet_offers_new_functions(
     card: CardNode, draining: KubernetesCluster
 ) -> None:
-    """The drain workflow evicts the Pod, kubelet stops it, and the agent creates new functions.
-
-    ``bystander`` uses no virtual function, only the shared RDMA device.
-    """
+    """The Pod ``bystander`` uses no virtual function, so ``bystander`` is not evicted."""
     cluster = draining
     cluster.apply(pod_with_devices("evicted", ON_RAIL, 1))
     cluster.apply(pod_with_devices("bystander", ON_LAN, 1, SHARED_RESOURCE))

@@ -10,7 +10,7 @@ from tests.nodes.workloads import SHOP_NAMESPACE, annotated_with_pool, deploymen
 from tests.support.audit import READ_VERBS
 
 NODE_STATES = "sriovnetworknodestates"
-"""The only resource that agents write; other tests of this cluster create virtual functions."""
+"""A resource that agents write in tests of virtual functions, which share this cluster."""
 
 PODS = 10
 
@@ -31,7 +31,7 @@ def test_agents_give_pods_addresses_without_writing_to_the_api_server(
     cluster.apply(deployment("web", PODS, annotated_with_pool("green")))
     cluster.wait_for_pods(PODS, app="web")
 
-    # Also the requests of the tests that have used this cluster before.
+    # The audit log includes the requests of earlier tests on this cluster.
     requests = [
         request
         for request in cluster.control_plane.audit.requests()
@@ -42,8 +42,8 @@ def test_agents_give_pods_addresses_without_writing_to_the_api_server(
     assert {
         request.verb for request in requests if request.resource.partition("/")[0] != NODE_STATES
     } <= READ_VERBS
-    # Each agent reads the owner of the Pods once. An agent reads a Pod only if kubelet calls the
-    # agent before the Pod's watch event arrives.
+    # Each agent reads the ReplicaSet once. An agent reads a Pod only if kubelet calls the agent
+    # before the Pod's watch event arrives.
     since_apply = [
         request
         for request in cluster.control_plane.audit.requests()[requests_before:]
@@ -55,7 +55,7 @@ def test_agents_give_pods_addresses_without_writing_to_the_api_server(
     assert pod_reads <= PODS
 
 
-def test_no_request_of_our_processes_is_forbidden_by_the_documented_rights(
+def test_the_charts_roles_permit_every_request_of_agents_and_controller(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.39"))

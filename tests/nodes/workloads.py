@@ -15,17 +15,17 @@ POOL_ANNOTATION: Final = "ipam.spidernet.io/ippool"
 
 
 def pool(name: str, *ips: str, **spec: Any) -> Object:
-    """A SpiderIPPool, by default on the IPv4 network of the fabric, the laboratory's network."""
+    """A SpiderIPPool, by default on the laboratory's IPv4 network."""
     network = {} if "subnet" in spec else {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1"}
     return manifest(API_VERSION, "SpiderIPPool", name, spec={"ips": list(ips)} | network | spec)
 
 
 IPV6_NETWORK: Final = {"subnet": "fd00:6::/64", "gateway": "fd00:6::1"}
-"""The fields of a pool on the fabric's IPv6 network."""
+"""The fields of a pool on the laboratory's IPv6 network."""
 
 
 def subnet(name: str, *ips: str) -> Object:
-    """A SpiderSubnet on the fabric's IPv4 network; ``ips`` are its ranges."""
+    """A SpiderSubnet with the ranges ``ips``, on the laboratory's IPv4 network."""
     spec = {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1", "ips": list(ips)}
     return manifest(API_VERSION, "SpiderSubnet", name, spec=spec)
 
@@ -52,7 +52,7 @@ def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spe
     return {
         "automountServiceAccountToken": False,
         "dnsPolicy": "Default",
-        # An address whose Pod gets no DEL is reclaimed after this grace period.
+        # Short, because an address without a DEL is reclaimed only after the grace period.
         "terminationGracePeriodSeconds": 1,
         "enableServiceLinks": False,
         "containers": [container],
@@ -70,12 +70,12 @@ def with_slots(workload: Object, resource: str, count: int = 1) -> Object:
 
 
 def pod(name: str, annotations: dict[str, str], **spec: Any) -> Object:
-    """A Pod without an owner; ``spec``: arguments of ``pod_spec``, here and below."""
+    """A Pod without an owner. ``spec``: arguments of ``pod_spec``."""
     return manifest("v1", "Pod", name, SHOP_NAMESPACE, annotations, spec=pod_spec(**spec))
 
 
 def deployment(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Object:
-    """A Deployment; the label ``app`` of its Pods is its name."""
+    """A Deployment. The label ``app`` of the Pods is ``name``."""
     workload = _workload("Deployment", name, annotations, spec)
     workload["spec"]["replicas"] = replicas
     return workload

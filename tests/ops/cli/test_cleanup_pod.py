@@ -1,4 +1,4 @@
-"""``orbctl node clean NODE``: the Pod that it makes from the agents' template, and its refusals."""
+"""``orbctl node clean NODE`` runs a Pod on the node. The Pod is made from the agents' DaemonSet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RENDERED = PROJECT_ROOT / "tests/chart/golden/default.yaml"
 
 @pytest.fixture(scope="module")
 def daemon_set() -> dict[str, Any]:
-    """The agents of a default installation, as the API server has them."""
+    """The agents' DaemonSet in the default installation, with a UID."""
     objects = read_all_yaml(RENDERED.read_text("utf-8"))
     daemon_sets = [item for item in objects if item and item["kind"] == "DaemonSet"]
     (agents,) = [item for item in daemon_sets if item["metadata"]["name"] == "orbweaver-agent"]
@@ -108,7 +108,7 @@ def test_the_log_of_the_pod_is_returned_and_the_pod_deleted(daemon_set: dict[str
         ({}, "it is unknown"),
     ],
 )
-def test_a_pod_that_fails_or_never_starts_is_deleted_and_the_reason_returned(
+def test_a_pod_that_fails_or_never_starts_is_deleted_and_the_error_has_the_reason(
     daemon_set: dict[str, Any], status: dict[str, Any], text: str
 ) -> None:
     cluster = ScriptedCluster(daemon_set, **status)
@@ -118,7 +118,7 @@ def test_a_pod_that_fails_or_never_starts_is_deleted_and_the_reason_returned(
     assert cluster.called[-1] == "delete"
 
 
-def test_a_pod_that_cannot_be_deleted_does_not_hide_why_it_failed(
+def test_a_failed_deletion_is_reported_only_if_the_pod_has_succeeded(
     daemon_set: dict[str, Any],
 ) -> None:
     cluster = ScriptedCluster(daemon_set)
@@ -137,7 +137,7 @@ def test_a_pod_that_cannot_be_deleted_does_not_hide_why_it_failed(
         NodeCleaner(kubectl).clean("worker-7")
 
 
-def test_a_node_with_an_agent_is_not_cleaned(daemon_set: dict[str, Any]) -> None:
+def test_a_node_is_cleaned_only_after_its_agent_has_ended(daemon_set: dict[str, Any]) -> None:
     cluster = ScriptedCluster(daemon_set)
     metadata = {"namespace": "net", "name": "orbweaver-agent-x"}
     cluster.agents = [{"metadata": metadata, "status": {"phase": "Pending"}}]
@@ -151,7 +151,9 @@ def test_a_node_with_an_agent_is_not_cleaned(daemon_set: dict[str, Any]) -> None
     NodeCleaner(cluster).clean("worker-7")
 
 
-def test_a_missing_node_or_daemon_set_is_named(daemon_set: dict[str, Any]) -> None:
+def test_a_missing_node_or_daemon_set_and_a_second_daemon_set_are_errors(
+    daemon_set: dict[str, Any],
+) -> None:
     cluster = ScriptedCluster(daemon_set)
     with pytest.raises(NotFound, match="there is no node elsewhere"):
         NodeCleaner(cluster).clean("elsewhere")
@@ -164,6 +166,6 @@ def test_a_missing_node_or_daemon_set_is_named(daemon_set: dict[str, Any]) -> No
         NodeCleaner(cluster).clean("worker-7")
 
 
-def test_a_local_directory_is_refused_for_another_node() -> None:
+def test_the_option_bin_dir_is_refused_together_with_a_node() -> None:
     with pytest.raises(BadInput, match="does not accept --bin-dir"):
         run(["node", "clean", "worker-7", "--bin-dir", "/usr/libexec/cni"], "jo@desk")

@@ -50,7 +50,7 @@ NOON_MS = 1_767_268_800_000
         ("0s", NOON_MS),
     ],
 )
-def test_a_time_may_be_typed_in_many_ways(text: str, expected: int) -> None:
+def test_a_time_can_be_a_timestamp_a_time_of_day_or_an_age(text: str, expected: int) -> None:
     assert parse_time(text, NOON_MS) == expected
 
 
@@ -66,7 +66,7 @@ def test_a_text_that_is_not_a_time_is_refused_with_a_remedy(text: str) -> None:
 
 
 @given(st.datetimes())
-def test_a_printed_moment_can_be_typed_again(when: object) -> None:
+def test_a_printed_time_is_parsed_to_the_same_second(when: object) -> None:
     typed = parse_time(f"{when}", NOON_MS)
 
     assert parse_time(moment(typed), 0) == typed // 1000 * 1000
@@ -85,7 +85,7 @@ def test_a_printed_moment_can_be_typed_again(when: object) -> None:
         (187_200, "2d4h"),
     ],
 )
-def test_an_age_has_two_units_at_most(seconds: int, text: str) -> None:
+def test_an_age_has_at_most_two_units(seconds: int, text: str) -> None:
     assert duration(seconds * 1000) == text
 
 
@@ -103,10 +103,10 @@ def test_an_age_has_two_units_at_most(seconds: int, text: str) -> None:
         ("apply -f a -f b", "apply --filename=a --filename=b"),
         ("get -- -o yaml", "get -- -o yaml"),
         ("workflow -o json list --queue x", "workflow --output=json list --queue=x"),
-        ("nonsense -o yaml", ""),  # there is no such command
+        ("nonsense -o yaml", ""),  # not a command
     ],
 )
-def test_a_line_is_parsed_by_the_commands_own_parser(typed: str, parsed: str) -> None:
+def test_a_line_is_parsed_with_the_options_of_its_command(typed: str, parsed: str) -> None:
     options = parse_options(typed.split(), program_of(app))
 
     assert [word for option in options for word in option.words] == parsed.split()
@@ -136,7 +136,7 @@ def test_a_kind_has_several_names(word: str) -> None:
     assert kind_of(word, (ObjectKind.POOL,)) is ObjectKind.POOL
 
 
-def test_a_kind_that_cannot_be_used_here_is_refused_with_those_that_can() -> None:
+def test_a_kind_that_the_command_does_not_accept_is_refused() -> None:
     with pytest.raises(BadInput, match="cannot be used with this command"):
         kind_of("node", (ObjectKind.POOL,))
 

@@ -1,4 +1,4 @@
-"""How much of the archive ``orbctl events`` searches if it is called without a time."""
+"""The part of the archive that ``orbctl events`` searches if no time is given."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def archived(*events: int) -> list[FileSummary]:
 def test_a_search_reads_the_newest_whole_files_that_have_the_requested_number_of_events(
     requested_events: int, start_after: int
 ) -> None:
-    files = archived(10, 20, 30)  # they end at the positions 10, 30 and 60
+    files = archived(10, 20, 30)  # the files end at the positions 10, 30 and 60
 
     start_position, events_before = start_of_search(files, requested_events)
 
@@ -44,7 +44,7 @@ def test_a_search_reads_the_newest_whole_files_that_have_the_requested_number_of
     assert events_before == start_after  # one event at each position
 
 
-def test_a_new_segment_that_cannot_be_decoded_is_named_and_has_no_events(
+def test_a_new_segment_that_cannot_be_decoded_has_no_events_and_causes_a_warning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     undecodable = Segment(position=7, writer="agent/node-a", seq=3, data=b"\xff")
@@ -55,5 +55,5 @@ def test_a_new_segment_that_cannot_be_decoded_is_named_and_has_no_events(
     assert "writer agent/node-a" in warning
 
 
-def test_an_empty_archive_has_nothing_before_the_search() -> None:
+def test_the_search_of_an_empty_archive_starts_at_position_0() -> None:
     assert start_of_search([], 5) == (0, 0)

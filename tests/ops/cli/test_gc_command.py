@@ -1,4 +1,4 @@
-"""``orbctl gc`` without Kubernetes: its releases, their evidence, and its output."""
+"""``orbctl gc`` without Kubernetes releases an address only with evidence that the Pod is gone."""
 
 from __future__ import annotations
 
@@ -46,8 +46,6 @@ def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
 
 
 def pods_with_addresses(orbctl: OrbctlHarness) -> set[str]:
-    """The Pods that hold addresses."""
-
     async def read() -> set[str]:
         claims = (await orbctl.store.read([Get(*KEYS.range_of("ip"))])).ranges[0].kvs
         return {CLAIM_CODEC.decode(kv.value).pod for kv in claims}
@@ -60,7 +58,7 @@ def collect(orbctl: OrbctlHarness, *arguments: str) -> CommandResult:
 
 
 def write_orphaned_claim(orbctl: OrbctlHarness) -> None:
-    """Write a claim of an older Pod web-1, as in a partly restored store."""
+    """Write a claim of an older Pod web-1."""
 
     async def write() -> None:
         path = KEYS.endpoint("shop", "web-1")
@@ -72,7 +70,7 @@ def write_orphaned_claim(orbctl: OrbctlHarness) -> None:
         claim = CLAIM_CODEC.decode(stored.value)
         orphaned = claim._replace(holder="pod/older")
         await orbctl.store.commit([], [Put(KEYS.ip_of("10.6.0.99"), CLAIM_CODEC.encode(orphaned))])
-        # Write the newer Pod's keys again: they get higher revisions than the orphaned claim.
+        # Write the newer Pod's keys again, so that their revisions are higher than the claim's.
         newer_writes = [Put(stored.key, stored.value), Put(path, ENDPOINT_CODEC.encode(endpoint))]
         await orbctl.store.commit([], newer_writes)
 
@@ -114,7 +112,9 @@ def test_a_named_pod_is_released_after_confirmation(orbctl: OrbctlHarness) -> No
     assert orbctl.orbctl("verify").code == Exit.OK
 
 
-def test_a_lost_node_frees_its_pods_and_keeps_its_replicas(orbctl: OrbctlHarness) -> None:
+def test_addresses_of_a_lost_nodes_pods_are_released_except_fixed_addresses(
+    orbctl: OrbctlHarness,
+) -> None:
     result = collect(orbctl, "--gone-node", "n2", "--reason", "no power", "--yes")
 
     assert result.code == Exit.OK

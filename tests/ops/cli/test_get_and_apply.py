@@ -1,4 +1,4 @@
-"""``orbctl get`` and ``apply``: round trips, counts, concurrent runs, files and warnings."""
+"""Commands of orbctl that print or change objects, files or a node."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_objects_that_get_prints_can_be_applied_again(
     assert all(line.endswith(" unchanged") for line in reapplied.out.splitlines())
 
 
-def test_a_pools_status_is_that_of_its_custom_resource(orbctl: OrbctlHarness) -> None:
+def test_the_status_of_a_pool_has_the_fields_of_a_spiderippool(orbctl: OrbctlHarness) -> None:
     orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
     orbctl.on_node("n1", lambda node: node.add(pod("web-0")))
 
@@ -114,7 +114,7 @@ async def test_a_command_whose_writer_is_fenced_writes_again_with_a_new_epoch() 
     assert epochs == [1, 3]  # the other writer has taken epoch 2
 
 
-async def test_a_command_that_is_always_fenced_gives_up_with_the_reason(
+async def test_a_command_that_is_fenced_at_every_try_fails_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ops.cli.session.FENCED_PAUSE_S_MAX", 0)
@@ -144,7 +144,7 @@ async def test_concurrent_commands_all_succeed() -> None:
     assert await asyncio.gather(*(quarantine(number) for number in range(4))) == [1] * 4
 
 
-def test_a_node_is_installed_and_cleaned_again(orbctl: OrbctlHarness, tmp_path: Path) -> None:
+def test_an_installation_can_be_repeated_and_removed(orbctl: OrbctlHarness, tmp_path: Path) -> None:
     network = tmp_path / "10-blue.conflist"
     plugins = [{"type": "spiderpool"}]
     network.write_text(json.dumps({"cniVersion": "1.1.0", "name": "blue", "plugins": plugins}))
@@ -161,9 +161,7 @@ def test_a_node_is_installed_and_cleaned_again(orbctl: OrbctlHarness, tmp_path: 
     assert not list((tmp_path / "bin").glob("spiderpool"))
 
 
-def test_a_conflist_that_is_not_json_is_refused_with_its_name(
-    orbctl: OrbctlHarness, tmp_path: Path
-) -> None:
+def test_the_error_names_a_conflist_that_is_not_json(orbctl: OrbctlHarness, tmp_path: Path) -> None:
     network = tmp_path / "10-blue.conflist"
     network.write_text("{")
 
@@ -176,7 +174,7 @@ def test_a_conflist_that_is_not_json_is_refused_with_its_name(
 @pytest.mark.parametrize(
     "verb", [["apply", "-f", "{changed}"], ["retire", "pool", "blue"], ["delete", "pool", "blue"]]
 )
-def test_a_change_to_an_object_of_a_custom_resource_prints_a_warning(
+def test_a_change_to_an_object_made_from_a_custom_resource_prints_a_warning(
     orbctl: OrbctlHarness, tmp_path: Path, verb: list[str]
 ) -> None:
     changed = tmp_path / "changed.yaml"
@@ -192,7 +190,7 @@ def test_a_change_to_an_object_of_a_custom_resource_prints_a_warning(
     assert "kubectl" in result.err
 
 
-def test_a_change_to_an_object_of_orbctl_prints_no_warning(
+def test_a_change_to_an_object_made_by_orbctl_prints_no_warning(
     orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
     manifest = tmp_path / "manifest.yaml"
@@ -202,7 +200,7 @@ def test_a_change_to_an_object_of_orbctl_prints_no_warning(
     assert orbctl.orbctl("retire", "pool", "blue").err == ""
 
 
-def test_the_replay_of_a_truncated_export_has_the_exit_code_of_differences(
+def test_the_replay_of_a_truncated_export_reports_a_difference(
     orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
     orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
@@ -228,7 +226,7 @@ def test_an_export_to_a_dash_goes_to_standard_output(
     assert not Path("-").exists()
 
 
-def test_a_wrong_archive_directory_is_named(orbctl: OrbctlHarness) -> None:
+def test_the_error_names_an_archive_directory_that_does_not_exist(orbctl: OrbctlHarness) -> None:
     orbctl.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
     assert orbctl.orbctl("archive").code == 0
 

@@ -1,4 +1,4 @@
-"""Why and until when the address of a Pod, a replica, a VM or an IPAMClaim is kept."""
+"""The reason why the address of a Pod, a replica, a VM or an IPAMClaim is kept."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ STATEFUL_SET = "StatefulSet"
         ("ipamclaim/shop/web-0", ["by ipamclaim/shop/web-0", "until the IPAMClaim is deleted"]),
     ],
 )
-def test_the_reason_of_a_kept_address_says_how_long_its_holder_keeps_it(
+def test_the_reason_names_the_holder_of_an_address_and_the_end_of_the_claim(
     holder: str, words: list[str]
 ) -> None:
     why = why_kept(_endpoint(holder), {})
     assert all(word in why for word in words), why
 
 
-def test_a_replica_beyond_the_stateful_sets_count_is_not_kept() -> None:
+def test_an_address_is_kept_only_while_its_stateful_set_has_the_replica() -> None:
     key = STATEFUL_SET, "shop", "web"
     one_replica = {key: RecordDefined(*key, replicas=1)}
     no_replica = {key: RecordDefined(*key, replicas=0)}

@@ -80,7 +80,7 @@ def test_help_names_every_command_and_exit_code() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(OrbctlCommands.lazy_commands))
-def test_the_list_of_commands_repeats_the_first_line_of_their_help(name: str) -> None:
+def test_the_summary_of_a_command_is_the_first_line_of_its_help(name: str) -> None:
     command = program_of(app).command(name)
 
     listed = OrbctlCommands.lazy_commands[name].summary
@@ -103,7 +103,7 @@ COMMANDS = dict(leaves(program_of(app)))
 
 
 @pytest.mark.parametrize("words", sorted(COMMANDS))
-def test_the_help_of_every_command_has_examples_that_can_be_typed(words: str) -> None:
+def test_the_help_of_every_command_has_valid_examples(words: str) -> None:
     _, heading, text = COMMANDS[words].help.partition("Examples:\n")
     assert heading, f"orbctl {words} has no examples"
 
@@ -121,7 +121,7 @@ def test_the_help_of_every_command_has_examples_that_can_be_typed(words: str) ->
         assert typed.startswith(f"orbctl {words}".removesuffix(" seal")), line
 
 
-def test_a_command_accepts_the_global_options_once() -> None:
+def test_no_command_defines_an_option_twice() -> None:
     for name in OrbctlCommands.lazy_commands:
         options = [opt for param in program_of(app).command(name).params for opt in param.opts]
         assert len(options) == len(set(options)), name
@@ -131,21 +131,21 @@ def test_a_command_accepts_the_global_options_once() -> None:
     ("typed", "usage"),
     [([], "get"), (["get"], "orbctl get"), (["workflow", "list"], "workflow list")],
 )
-def test_help_is_a_command_too(typed: list[str], usage: str) -> None:
+def test_the_command_help_prints_the_same_text_as_the_option(typed: list[str], usage: str) -> None:
     helped = orbctl("help", *typed)
 
     assert helped.stdout == orbctl(*typed, "--help").stdout
     assert usage in helped.stdout
 
 
-def test_help_of_a_command_that_does_not_exist_is_not_found() -> None:
+def test_help_for_a_command_that_does_not_exist_fails_with_not_found() -> None:
     helped = orbctl("help", "workflow", "nonsense")
 
     assert helped.returncode == Exit.NOT_FOUND
     assert "nonsense" in helped.stderr
 
 
-def test_the_version_is_an_option_too() -> None:
+def test_the_option_version_prints_the_version() -> None:
     assert orbctl("--version").stdout == f"orbctl {core.__version__}\n"
 
 
@@ -230,7 +230,7 @@ def test_an_unreadable_file_of_an_option_is_named_without_its_errno(
 
 
 @pytest.mark.etcd
-def test_names_are_completed_and_changes_watched(etcd: EtcdCluster) -> None:
+def test_names_are_completed_and_watches_print_changes(etcd: EtcdCluster) -> None:
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": etcd.endpoints[0], "ORBWEAVER_CLUSTER": "completing"}
     pools = (DIRECTORY / "pools.yaml").read_text()
     assert orbctl("apply", "-f", "-", stdin=pools, **variables).returncode == 0
@@ -262,7 +262,7 @@ def test_names_are_completed_and_changes_watched(etcd: EtcdCluster) -> None:
     with ExitStack() as stack:
         for process in watching:
             stack.enter_context(process)
-            stack.callback(process.kill)  # after a failure the process would run on
+            stack.callback(process.kill)  # otherwise the process outlives a failed test
         assert getting.readline().endswith("/printers\n")
         past = [following.readline() for _ in range(3)]
         assert past == ["pool/blue\n", "pool/six\n", "reservation/printers\n"]
@@ -282,7 +282,7 @@ def test_kubectl_gets_completions_with_a_directive() -> None:
     command = [sys.executable, "-m", "ops.cli.kubectl_completion", "get", "spiderip"]
     completed = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    # ":4" is Cobra's directive "no file names"; ":0" in the last test is "file names are allowed".
+    # ":4" is Cobra's directive against the completion of file names.
     assert completed.stdout.split() == ["spiderippool", "spiderippools", ":4"]
 
 
@@ -312,7 +312,7 @@ def test_pools_are_applied_archived_exported_and_replayed(
 
 
 @pytest.mark.parametrize("words", [["get", "--help"], ["explain", "--help"], ["verify", "--help"]])
-def test_help_needs_no_client_of_etcd(words: list[str]) -> None:
+def test_help_imports_no_etcd_client(words: list[str]) -> None:
     program = (
         "import sys; from ops.cli.global_options import ProcessContext;"
         " from ops.cli.main import run;"
@@ -328,7 +328,7 @@ def test_help_needs_no_client_of_etcd(words: list[str]) -> None:
 
 
 def on_terminal(*arguments: str, **variables: str) -> str:
-    """Run the program with a terminal as standard error; return its output there."""
+    """Run orbctl with a terminal as standard error; return the text on the terminal."""
     reader, writer = pty.openpty()
     command, environment = [*PROGRAM, *arguments], os.environ | variables | {"TERM": "xterm"}
     output = b""
@@ -379,4 +379,5 @@ def test_kubectl_gets_no_names_and_no_errors_while_etcd_is_unavailable() -> None
         command, env=os.environ | variables, capture_output=True, text=True, check=True
     )
 
+    # ":0" is Cobra's default directive.
     assert (completed.stdout, completed.stderr) == (":0\n", "")

@@ -45,7 +45,9 @@ def networks(path: Path, *names: tuple[str, str]) -> str:
     return str(path)
 
 
-def test_each_network_becomes_a_conflist(orbctl: OrbctlHarness, tmp_path: Path) -> None:
+def test_each_network_with_a_configuration_is_written_to_a_file(
+    orbctl: OrbctlHarness, tmp_path: Path
+) -> None:
     source = networks(tmp_path / "networks.yaml", ("kube-system", "rack"), ("shop", "lan"))
 
     result = orbctl.orbctl("nad", "-f", source, "--directory", str(tmp_path / "made"))
@@ -86,7 +88,9 @@ def test_names_of_nads_are_printed_as_kubectl_prints_them(
     ]
 
 
-def test_two_networks_of_one_name_are_not_written(orbctl: OrbctlHarness, tmp_path: Path) -> None:
+def test_no_file_is_written_if_two_networks_have_the_same_name(
+    orbctl: OrbctlHarness, tmp_path: Path
+) -> None:
     source = networks(tmp_path / "networks.yaml", ("kube-system", "lan"), ("shop", "lan"))
 
     result = orbctl.orbctl("nad", "-f", source, "--directory", str(tmp_path / "made"))

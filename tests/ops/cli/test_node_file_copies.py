@@ -32,7 +32,6 @@ def configure(root: Path, **ipam: object) -> str:
 def test_address_container_and_interface_are_read_from_host_locals_files(tmp_path: Path) -> None:
     node = tmp_path / "node-a"
     config = json.loads(configure(node))
-    # host-local writes into the folder with the copies of node-a's files.
     config["ipam"]["dataDir"] = str(node / NETWORKS_PATH)
     call = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c0ffee", "CNI_NETNS": "/none"}
     variables = os.environ | call | {"CNI_IFNAME": "eth0", "CNI_PATH": "/usr/lib/cni"}
@@ -46,7 +45,7 @@ def test_address_container_and_interface_are_read_from_host_locals_files(tmp_pat
     assert set(stored) == {"last_reserved_ip.0", "lock"}
 
 
-def test_files_are_read_from_the_directory_in_the_configuration(tmp_path: Path) -> None:
+def test_files_are_read_from_the_data_directory_of_the_configuration(tmp_path: Path) -> None:
     configure(tmp_path / "node-a", dataDir="/run/state")
     (tmp_path / "node-a/run/state/lan").mkdir(parents=True)
     (tmp_path / "node-a/run/state/lan/10.6.0.9").write_text("c0ffee")

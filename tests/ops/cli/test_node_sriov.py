@@ -26,14 +26,14 @@ def sriov(tmp_path: Path, text: str, *options: str) -> int:
     return run(["node", "sriov", "-f", str(file), *options], ProcessContext())
 
 
-def test_a_policy_for_nics_of_other_nodes_needs_nothing(
+def test_a_policy_for_a_missing_nic_needs_no_changes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sriov(tmp_path, POLICY.format(more="mtu: 9000"), "-o", "json") == Exit.OK
     assert json.loads(capsys.readouterr().out) == {"actions": [], "refusals": [], "drain": []}
 
 
-def test_a_refused_request_is_printed_and_ends_with_its_exit_code(
+def test_the_reason_for_a_refused_policy_is_printed_with_exit_code_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sriov(tmp_path, POLICY.format(more="deviceType: uio")) == Exit.REFUSED
@@ -60,7 +60,7 @@ def test_reading_the_eswitch_mode_of_a_nic_requires_root(
         (POLICY.format(more="mtu: 9000"), ["--label", "rack"], "rack has no equals sign"),
     ],
 )
-def test_a_call_without_policies_or_with_a_label_without_equals_sign_is_a_usage_error(
+def test_missing_policies_and_a_label_without_an_equals_sign_are_usage_errors(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     text: str,

@@ -1,4 +1,4 @@
-"""Tables on a terminal, which output in a pipe does not show."""
+"""The layout of tables on a terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_narrow_terminal_shows_every_cell_completely(
     show_table(COLUMNS, [("lan", "x" * 100), ("office", "-")])
 
     printed = capsys.readouterr().out
-    assert ESCAPE.search(printed), "in colour"
+    assert ESCAPE.search(printed), "the table must be in colour"
     assert ESCAPE.sub("", printed).splitlines() == [
         "POOL     ENDED",
         f"lan      {'x' * 100}",

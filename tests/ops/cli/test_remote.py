@@ -1,4 +1,4 @@
-"""``kubectl orb``: which commands run through kubectl, its calls, and their results."""
+"""Which commands of ``kubectl orb`` and orbctl run in a Pod through kubectl, and how."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Kubectl = Callable[[Sequence[str]], str]
 
 
 def scripted_kubectl(*pods: dict[str, object]) -> tuple[list[list[str]], Kubectl]:
-    """Return a kubectl that lists these Pods, after the list of its calls."""
+    """Return a list of calls, and a fake kubectl that records calls and lists these Pods."""
     calls: list[list[str]] = []
 
     def kubectl(command: Sequence[str]) -> str:
@@ -85,9 +85,9 @@ def prepared(*arguments: str, is_terminal: bool = False) -> Remote:
 def test_a_command_runs_through_kubectl_unless_it_is_local_or_names_an_etcd(
     line: str, etcd: str, as_plugin: bool, remote: bool
 ) -> None:
-    """``as_plugin``: as ``kubectl orb``; ``orbctl`` itself does it if an option names the cluster.
+    """``as_plugin``: the command is called as ``kubectl orb`` instead of ``orbctl``.
 
-    ``gc`` and ``import`` have --context or --kubeconfig of their own, for another purpose.
+    ``gc`` and ``import`` use --context or --kubeconfig for another purpose than to find the Pod.
     """
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": etcd} if etcd else {}
 
@@ -141,7 +141,7 @@ def test_standard_input_is_passed_on_if_the_file_is_a_dash() -> None:
     assert call.stdin is None
 
 
-def test_a_person_at_a_terminal_can_answer_questions() -> None:
+def test_kubectl_exec_allocates_a_terminal_if_orbctl_has_a_terminal() -> None:
     assert "-it" in prepared("release", "10.6.0.9", is_terminal=True).command
 
 
@@ -160,7 +160,7 @@ def test_a_controller_that_is_ready_is_preferred() -> None:
     assert "-A" in calls[0]
 
 
-def test_a_user_who_may_not_list_all_namespaces_can_name_one() -> None:
+def test_the_option_system_namespace_limits_the_search_for_controllers() -> None:
     calls, kubectl = scripted_kubectl(pod("good"))
     prepare(["status", "--system-namespace", "net"], "jo@desk", is_terminal=False, find=kubectl)
 
@@ -174,7 +174,7 @@ def test_a_cluster_without_a_controller_is_an_error() -> None:
 
 
 class NodeCluster:
-    """The output of kubectl for a cluster with a node, its agent, and a Pod."""
+    """A fake kubectl for a cluster with these nodes and agents, and two Pods."""
 
     def __init__(self, *agents: dict[str, object], nodes: str = "worker-7") -> None:
         self.calls: list[str] = []
@@ -238,7 +238,7 @@ def test_a_path_is_traced_in_the_agents_pod_on_the_node_of_the_pod(line: str) ->
         ("trace-path shop/pending 10.6.0.1", "Pod shop/pending is not scheduled yet"),
     ],
 )
-def test_a_missing_node_or_agent_or_pod_is_named(line: str, reason: str) -> None:
+def test_the_error_names_what_is_missing(line: str, reason: str) -> None:
     with pytest.raises(NotFound, match=reason):
         NodeCluster(pod("agent-x", phase="Pending")).prepared(line)
 
@@ -254,8 +254,10 @@ def test_a_missing_node_or_agent_or_pod_is_named(line: str, reason: str) -> None
         (f'[ "$2" = --version ] && echo orbctl {core.__version__} && exit; exit 2', ""),
     ],
 )
-def test_an_agent_that_is_too_old_is_named(tmp_path: Path, inside: str, reason: str) -> None:
-    """A script replaces kubectl and runs ``inside`` in place of the command for ``exec``."""
+def test_the_error_says_if_the_agent_may_be_too_old(
+    tmp_path: Path, inside: str, reason: str
+) -> None:
+    """A script replaces kubectl. For ``kubectl exec``, the script runs ``inside``."""
     script = tmp_path / "kubectl"
     pods = json.dumps({"items": [pod("agent-x")]})
     script.write_text(
@@ -278,9 +280,7 @@ def test_an_agent_that_is_too_old_is_named(tmp_path: Path, inside: str, reason: 
     assert bool(completed.stderr) is bool(reason)
 
 
-def test_an_option_without_its_value_is_an_error_of_usage(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_an_option_without_a_value_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert not is_remote(["status", "--context"], {}, as_plugin=False)
 
     assert run(["status", "--context"], ProcessContext()) == Exit.USAGE
@@ -289,7 +289,7 @@ def test_an_option_without_its_value_is_an_error_of_usage(
 
 @pytest.mark.etcd
 def test_output_and_exit_code_are_returned_and_the_user_is_recorded(tmp_path: Path) -> None:
-    """A script replaces kubectl, and runs the command of ``exec`` on this machine."""
+    """A script replaces kubectl and runs the command of ``kubectl exec`` on this machine."""
     bin_directory = Path(sys.executable).parent
     pods = json.dumps({"items": [pod("controller-a")]})
     script = tmp_path / "kubectl"

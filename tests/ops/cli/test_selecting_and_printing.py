@@ -141,7 +141,7 @@ def test_one_command_shows_several_kinds_and_names(harness: OrbctlHarness) -> No
     assert [name.rpartition("/")[2] for name in several] == ["six", "blue"]
 
 
-def test_a_missing_name_does_not_hide_the_others(harness: OrbctlHarness) -> None:
+def test_existing_objects_are_printed_although_another_is_missing(harness: OrbctlHarness) -> None:
     result = harness.orbctl("get", "pool", "blue", "nope", "-o", "name")
 
     assert result.code == Exit.NOT_FOUND
@@ -149,7 +149,7 @@ def test_a_missing_name_does_not_hide_the_others(harness: OrbctlHarness) -> None
     assert "nope" in result.err
 
 
-def test_a_manifest_of_several_objects_is_a_list(harness: OrbctlHarness) -> None:
+def test_several_objects_are_printed_as_a_list_and_one_object_alone(harness: OrbctlHarness) -> None:
     document = json.loads(harness.orbctl("get", "pools,reservations", "-o", "json").out)
 
     assert document["kind"] == "List"
@@ -172,7 +172,7 @@ def test_pools_are_printed_in_every_format(harness: OrbctlHarness) -> None:
     assert len(rows[0]) == len(rows[1])
 
 
-def test_a_table_is_selected_by_fields_and_keeps_its_counts(harness: OrbctlHarness) -> None:
+def test_a_field_selector_selects_rows_of_a_table(harness: OrbctlHarness) -> None:
     all_rows = harness.orbctl("get", "pools", "-o", "wide").out.splitlines()
     result = harness.orbctl("get", "pools", "--field-selector", "spec.ipVersion=6", "-o", "wide")
 

@@ -1,4 +1,4 @@
-"""The screen of ``orbctl top``: its rows, its keys, and when it is drawn again."""
+"""The screen of ``orbctl top``: rows, keys and redrawing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def board(pools: int = 1, *, name: str = "pool") -> ActivityBoard:
 
 
 def drawn(content: ActivityBoard, lines: int = 0) -> list[str]:
-    """The lines of the screen on a terminal with ``lines`` lines; 0: without a limit."""
+    """Draw the screen. ``lines``: the height of the terminal; 0 for no limit."""
     console = Console(width=100, color_system=None)
     rows = console.render_lines(screen_of(content, lines), pad=False)
     return ["".join(segment.text for segment in row) for row in rows]
@@ -53,7 +53,7 @@ def test_the_screen_has_as_many_lines_as_the_terminal() -> None:
     assert not any("more pool" in line for line in drawn(board(50)))
 
 
-def test_a_refusal_is_one_line_and_a_writer_has_an_age() -> None:
+def test_a_refusal_is_shown_on_one_line_and_a_writer_with_an_age() -> None:
     text = "\n".join(drawn(board()))
 
     assert "used-out: no address" in text
@@ -61,7 +61,7 @@ def test_a_refusal_is_one_line_and_a_writer_has_an_age() -> None:
     assert "5s" in text
 
 
-def test_a_pool_without_usable_addresses_is_full() -> None:
+def test_a_pool_without_usable_addresses_is_100_percent_full() -> None:
     assert PoolLine("p", used=0, total=0, free=0, activity=IDLE).percent == 100
 
 
@@ -88,7 +88,7 @@ async def test_a_quit_key_ends_the_screen(key: bytes) -> None:
         await running
 
 
-async def test_a_change_is_drawn() -> None:
+async def test_a_change_is_drawn_on_the_screen() -> None:
     console, boards = terminal(), [board(name="before")]
     reads: asyncio.Queue[ActivityBoard] = asyncio.Queue()
 

@@ -1,8 +1,8 @@
 """Sessions of orbctl as users see them.
 
-In a transcript, a command after ``$`` prints exactly the lines that follow it after ``|``.
+In a transcript, ``$`` precedes a command and ``|`` precedes each line of its output.
 
-``ORBCTL_REWRITE=1`` rewrites the transcripts; commit a difference only if you understand it.
+``ORBCTL_REWRITE=1`` rewrites the transcripts with the current outputs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TRANSCRIPTS = sorted(path.name for path in DIRECTORY.glob("*.txt"))
 
 
 @pytest.mark.parametrize("name", TRANSCRIPTS)
-def test_a_session_prints_what_its_transcript_says(
+def test_a_session_prints_the_output_in_its_transcript(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(DIRECTORY)
@@ -34,7 +34,7 @@ def test_a_session_prints_what_its_transcript_says(
 
 
 def replayed(orbctl: OrbctlHarness, transcript: str) -> str:
-    """The transcript with current outputs; lines beginning with # stay."""
+    """Return the transcript with current outputs. Lines that begin with # are comments."""
     lines: list[str] = []
     for line in transcript.splitlines():
         if line.startswith("$ "):

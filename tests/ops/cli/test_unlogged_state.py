@@ -1,4 +1,4 @@
-"""``orbctl describe endpoint`` shows the binding of a network provider, which is not in the log."""
+"""``orbctl describe endpoint`` shows a network provider's bindings, which are not in the log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.orbctl_harness import CLUSTER_NAME, OrbctlHarness
         ("failed", "the bind failed and is being undone (no such subnet)"),
     ],
 )
-def test_an_endpoint_says_what_the_network_provider_does(
+def test_the_description_of_an_endpoint_shows_the_state_of_its_binding(
     state: State, words: str, tmp_path: Path
 ) -> None:
     orbctl = OrbctlHarness(tmp_path)

@@ -1,4 +1,4 @@
-"""A console on a real etcd; the first part of its log is archived."""
+"""A console on a real etcd; the first part of the log is archived."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.archived_cluster import (
 from tests.support.http_caller import HttpReply
 
 COOL_DOWN_S = 36_000.0
-"""Longer than any test: a released address stays in cool-down until the test ends."""
+"""Longer than any test, so a released address stays in cool-down."""
 
 MAIN_SIZE = 6
 """The number of addresses of the pool ``main``: 10.6.0.1 to 10.6.0.6."""
@@ -46,7 +46,7 @@ COORDINATOR = RecordDefined(
 
 
 class Console(NamedTuple):
-    """A listening console, its cluster, and a client."""
+    """A console that listens at ``url``, with a cluster and a client."""
 
     cluster: ArchivedCluster
     source: ConsoleSource
@@ -59,7 +59,7 @@ class Console(NamedTuple):
             return HttpReply(response.status, await response.read(), dict(response.headers))
 
     async def get(self, path: str) -> Any:
-        """The JSON document at ``path``, which is relative to the root of the API."""
+        """Send a GET; return the JSON document. ``path`` is relative to ``API_PATH``."""
         reply = await self.reply(API_PATH + path)
         assert reply.status == 200, (path, reply.status, reply.body)
         return reply.json

@@ -1,4 +1,4 @@
-"""Lists of events, and the extent of the log, if archive files are damaged or not in the index."""
+"""Lists of events and the extent of the log, if archive files are damaged or not indexed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ANY = EventConditions()
 
 
 async def archived_log(cluster: ArchivedCluster) -> IndexedLog:
-    """A log with several archive files; its index has only the last three events."""
+    """A log with several archive files. The index has only the last three events."""
     ticks = itertools.count(unix_ms(), 1_000)
     cluster.now_ms = lambda: next(ticks)
     await cluster.execute([CniAdd("node-a", f"web-{number}") for number in range(4)])
@@ -101,10 +101,9 @@ async def test_a_damaged_block_of_the_archive_is_left_out_and_named(
     assert [item["subject"] for item in new_events["items"]] == ["pod/shop/after-the-damage"]
 
 
-async def test_the_extent_of_the_log_is_returned_if_the_begin_of_the_archive_is_damaged(
+async def test_the_extent_of_the_log_begins_with_the_first_archive_file_even_if_it_is_damaged(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    """The console reads its warning about unread parts from the extent."""
     log = await archived_log(archived_cluster)
     first, last = await _flip_bit(archived_cluster, file_number=0)
     instant = await log.now()
@@ -116,7 +115,7 @@ async def test_the_extent_of_the_log_is_returned_if_the_begin_of_the_archive_is_
     assert extent["first"]["position"] == first
 
 
-async def test_a_restored_part_of_the_archive_is_read_and_no_longer_named(
+async def test_a_restored_part_of_the_archive_is_read_and_no_longer_listed_as_unread(
     archived_cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await archived_log(archived_cluster)
@@ -135,7 +134,7 @@ async def test_a_restored_part_of_the_archive_is_read_and_no_longer_named(
     monkeypatch.setattr("core.audit.indexed_log.UNREAD_RECHECK_S", 0.0)
     await log.now()
     assert len(log.unread) == 1
-    await _flip_bit(archived_cluster, file_number=1)  # the same bit again: the file is restored
+    await _flip_bit(archived_cluster, file_number=1)  # flip the same bit back
     restored = await log.now()
     assert _extent(log, restored)["unread"] == []
     # ``clock.events``: the number of events in the index
@@ -171,7 +170,7 @@ def test_a_segment_that_cannot_be_decoded_has_no_events_and_is_named() -> None:
     assert unread.parts()[0].why.startswith("the segment of writer node-a at revision 1 cannot")
 
 
-async def test_a_bucket_begins_before_its_first_event_also_in_the_archive(
+async def test_a_bucket_begins_no_later_than_its_first_event(
     archived_cluster: ArchivedCluster,
 ) -> None:
     log = await archived_log(archived_cluster)

@@ -31,7 +31,7 @@ async def test_every_path_of_the_contract_is_served_with_its_parameters() -> Non
             for part in item["get"].get("parameters", [])
         ]
         described[path] = {part["name"] for part in parameters if part["in"] == "query"}
-    # These two paths do not show the state at an instant; ``ConsoleServer`` routes them itself.
+    # ``CONSOLE_ROUTES`` has only paths that show the state at an instant, unlike these two paths.
     del described["/events/stream"], described["/access"]
     served = {route.path.replace(":.+", ""): set(route.parameters) for route in CONSOLE_ROUTES}
     assert described == served
@@ -54,7 +54,9 @@ async def test_an_overview_counts_every_address_once(console: Console) -> None:
     assert past["leader"] is None
 
 
-async def test_every_position_and_time_shows_its_own_state(console: Console) -> None:
+async def test_a_request_with_a_position_or_a_time_gets_the_state_at_this_instant(
+    console: Console,
+) -> None:
     different_pod_lists: list[list[str]] = []
     for event in (await console.get("/events?after=0&limit=1000"))["items"]:
         answer = await console.get(f"/pods?at={event['position']}")
@@ -79,7 +81,7 @@ async def test_every_position_and_time_shows_its_own_state(console: Console) -> 
     assert (before_the_log["items"], before_the_log["at"]["position"]) == ([], 0)
 
 
-async def test_a_grid_names_the_holder_of_each_cell(console: Console) -> None:
+async def test_the_addresses_of_a_pool_are_listed_with_states_and_holders(console: Console) -> None:
     answer = await console.get("/pools/main/addresses")
     assert (answer["mode"], answer["size"]) == ("addresses", MAIN_SIZE)
     states = [state for state, length in answer["states"] for _ in range(length)]
@@ -98,7 +100,9 @@ async def test_a_grid_names_the_holder_of_each_cell(console: Console) -> None:
     ]
 
 
-async def test_a_grid_of_any_size_is_a_bounded_number_of_ranges(console: Console) -> None:
+async def test_a_large_range_is_divided_into_the_requested_number_of_cells(
+    console: Console,
+) -> None:
     pool_range = "first=fd00:6::&last=fd00:6::ffff:ffff:ffff:ffff"
     answer = await console.get(f"/pools/six/addresses?{pool_range}&cells=64")
     assert answer["mode"] == "ranges"
@@ -109,7 +113,9 @@ async def test_a_grid_of_any_size_is_a_bounded_number_of_ranges(console: Console
     assert all(set(cell["counts"]) == {"outside"} for cell in answer["cells"][1:])
 
 
-async def test_a_pod_of_the_past_has_the_addresses_that_it_had(console: Console) -> None:
+async def test_a_deleted_pod_is_shown_with_its_addresses_at_a_past_position(
+    console: Console,
+) -> None:
     timeline = await console.get("/pods/shop/web-1/timeline")
     entry = timeline["entries"][0]
     assert (entry["pool"], entry["reason"]) == ("main", "deleted")
@@ -144,7 +150,7 @@ async def test_addresses_are_filtered_by_namespace_and_node(console: Console) ->
     assert {item["pod"] for item in on_node["items"]} == {"db-0"}
 
 
-async def test_search_lists_present_pods_before_past_ones(console: Console) -> None:
+async def test_search_lists_present_pods_before_past_pods(console: Console) -> None:
     hits = (await console.get("/search?q=web"))["hits"]
     assert [(hit["name"], hit["held"]) for hit in hits if hit["kind"] == "pod"] == [
         ("shop/web-0", True),
@@ -206,7 +212,7 @@ async def test_a_search_in_the_past_leaves_out_later_objects(console: Console) -
     assert (await console.get(f"/search?q=db-0&at={before}"))["hits"] == []
 
 
-async def test_events_are_paged_both_ways_without_loss(console: Console) -> None:
+async def test_all_events_are_listed_by_pages_in_both_directions(console: Console) -> None:
     forward, cursor = [], ""
     while True:
         page = await console.get(f"/events?after=0&limit=4&cursor={cursor}")
@@ -239,7 +245,7 @@ async def test_pools_reservations_agents_and_workflows_are_listed(console: Conso
     assert (await console.get("/workflows"))["total"] == 0
 
 
-async def test_a_change_is_visible_at_the_revision_that_committed_it(console: Console) -> None:
+async def test_a_change_is_visible_at_the_revision_of_its_commit(console: Console) -> None:
     await console.get("/overview")
     await console.cluster.execute([CniAdd("node-b", "late")])
     revision = (await console.cluster.view()).revision
@@ -255,7 +261,7 @@ async def test_events_after_a_position_are_listed_newest_first(console: Console)
     assert page["cursor"] is None
 
 
-def test_a_refused_add_has_its_verdicts() -> None:
+def test_the_document_of_a_refused_add_has_the_verdicts_about_pools() -> None:
     verdict = PoolVerdict("eth0", 4, "lan", accepted=False, rule="node-name")
     refused = AllocationRefused(
         namespace="shop",
@@ -277,7 +283,7 @@ def test_a_refused_add_has_its_verdicts() -> None:
     assert EventConditions(namespace="bank").document(recorded) is None
 
 
-async def test_events_before_the_window_of_the_index_are_paged_too(
+async def test_events_that_are_not_in_the_index_are_listed_by_pages(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.execute([CniAdd("node-a", f"web-{number}") for number in range(4)])

@@ -1,4 +1,4 @@
-"""The console behind a reverse proxy, which terminates TLS and serves the console below a path."""
+"""The console behind a reverse proxy that terminates TLS and serves the console below a path."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ProxiedConsole(NamedTuple):
     authority: trustme.CA
 
     def client(self) -> aiohttp.ClientSession:
-        """A client that trusts the proxy."""
+        """A client that trusts the proxy's certificate."""
         context = ssl.create_default_context()
         self.authority.configure_trust(context)
         return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
@@ -82,7 +82,7 @@ async def test_every_request_of_a_browser_stays_below_the_path(
     (tmp_path / "browser").mkdir()
     async with running_browser(tmp_path / "browser") as browser:
         page = await browser.open("about:blank")
-        # The browser does not know the authority of this test; another test checks the certificate.
+        # The browser does not trust the authority of this test.
         await page.send("Security.setIgnoreCertificateErrors", ignore=True)
         await page.send("Page.navigate", url=f"{url}#/events?namespace=shop")
         await page.expect("document.querySelector('.live')?.classList.contains('is-connected')")

@@ -1,4 +1,4 @@
-"""The answers have the members that the OpenAPI document describes, and no others."""
+"""The responses match the schemas of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ REQUESTS: Final = {
     "/search": "/search?q=web",
     "/events": "/events",
 }
-"""Path of the contract -> a request that the cluster of ``conftest.py`` can answer."""
+"""Path in the OpenAPI document -> path of a request to the console of ``conftest.py``."""
 
 
 def deviations(value: Any, schema: Any, where: str) -> Iterator[str]:
-    """Yield the members that a schema does not describe, and the required ones that are missing."""
+    """Yield the differences between a value and a schema. ``where``: the place of the value."""
     if "$ref" in schema:
         schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     if "oneOf" in schema:

@@ -1,7 +1,7 @@
 """The console in a real Chromium, with the real server and a log in a real etcd.
 
-All tests share one tab, because a browser is slow to start. After each test the fixture ``page``
-checks that the tab has reported no error and requested nothing from another origin.
+All tests share one tab, because a browser starts slowly. After each test the fixture ``page``
+checks that the tab has reported no error and sent no request to another origin.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.etcd, pytest.mark.slow, pytest.mark.asyncio(loop_scope
 
 SHOWN = """document.querySelector('#main')?.ariaBusy === 'false'
   && document.querySelector('#content:not(.old)') !== null"""
-"""JavaScript: whether the page has loaded; ``show`` marks the content of the last page as old."""
+"""JavaScript: whether the page has loaded. ``show`` marks the previous content as ``old``."""
 
 PAGES = {
     "#/": "Overview",
@@ -109,7 +109,7 @@ async def page(tab: Page, console: ConsoleHarness) -> AsyncIterator[Page]:
 
 
 async def show(page: Page, path: str) -> None:
-    """Load a page of the console, even if it is the current one, and wait until it is shown."""
+    """Load or reload a page of the console, and wait until the page is shown."""
     await page.evaluate(f"""document.querySelector('#content').classList.add('old');
       history.pushState(null, '', {path!r}); window.dispatchEvent(new Event('locationchange'))""")
     await page.expect(SHOWN)
@@ -120,7 +120,7 @@ async def text_of(page: Page, selector: str) -> str:
 
 
 async def evaluate_in(page: Page, module: str, expression: str) -> Any:
-    """Evaluate an expression in which ``module`` is this JavaScript module of the console."""
+    """Evaluate an expression that uses a JavaScript module of the console as ``module``."""
     return await page.evaluate(f"import('./{module}').then((module) => {expression})")
 
 
@@ -150,7 +150,7 @@ async def test_parts_of_the_log_that_cannot_be_read_are_named_above_the_page(pag
     [
         # Which Pod has the address, and which Pod had it before?
         ([f"search {HELD_ADDRESS}"], ["12:02:00Z", "shop/web-1", "12:05:00Z", "shop/web-0"]),
-        # Why is web-9 without address?
+        # Why has web-9 no address?
         (
             ["search web-9", "shop/web-9"],
             ["It holds no address", "all of its addresses are in use"],
@@ -161,10 +161,11 @@ async def test_parts_of_the_log_that_cannot_be_read_are_named_above_the_page(pag
         (["#/events?since=10m&at=2026-01-01T12:29:00Z"], ["record-defined", "pool-defined"]),
         # Which reservation has the address, and who made it?
         (["search 10.6.0.20", "printers"], ["10.6.0.20-10.6.0.21", "defined", TEST_CAUSE.actor]),
-        # Where do the coordinator's settings of the node come from, and what were they?
+        # Where do the coordinator's settings of the node come from?
         (["#/nodes/node-b"], ["From SpiderCoordinator default (Synced)", "conf.yml of the node"]),
+        # How has the mode of the coordinator changed?
         (["#/nodes/node-b", "default"], ['mode: "auto" -> "underlay"', "10.244.0.0/16"]),
-        # Which pool is full first?
+        # Which pool will be full first?
         (["#/"], ["Full in", "lan"]),
     ],
 )
@@ -174,14 +175,14 @@ async def test_a_question_is_answered_by_pages_and_links_alone(
     await show(page, "#/")
     for step in links:
         await _follow(page, step)
-    # Chromium reports the 404 of the history of an address that no event names.
+    # The history of 10.6.0.20 has no events, so Chromium reports a 404.
     page.errors[:] = [error for error in page.errors if "/addresses/10.6.0.20/" not in error]
     content = await text_of(page, "#content")
     assert all(answer.lower() in content.lower() for answer in answers), content
 
 
 async def _follow(page: Page, step: str) -> None:
-    """Open a path, search a text, or follow the first link with this text."""
+    """``step``: a path to open, "search TEXT", or the text of a link to click."""
     word, _, text = step.partition(" ")
     if step.startswith("#"):
         await show(page, step)
@@ -195,7 +196,7 @@ async def _follow(page: Page, step: str) -> None:
     await page.expect(f"location.hash.length > 1 && {SHOWN}")
 
 
-async def test_an_instant_that_is_typed_shows_who_held_the_address_then(page: Page) -> None:
+async def test_a_typed_time_shows_the_holder_of_the_address_at_this_time(page: Page) -> None:
     await show(page, f"#/addresses/{HELD_ADDRESS}")
     assert "Now: allocated to shop/web-0" in await page.evaluate(VERDICT)
 
@@ -237,7 +238,7 @@ async def test_stepping_over_an_event_shows_the_state_before_and_after_it(page: 
     await page.expect(f"{VERDICT}.includes('allocated to shop/web-3')")
 
 
-async def test_a_cell_names_its_holder_under_the_pointer_and_by_keys(page: Page) -> None:
+async def test_the_pointer_and_keys_show_the_holder_of_a_cell(page: Page) -> None:
     await show(page, "#/pools/lan")
     label = await page.evaluate(
         f"document.querySelector('[data-key=\"{HELD_ADDRESS}\"]').ariaLabel"
@@ -281,7 +282,7 @@ async def test_a_large_pool_is_opened_range_by_range(page: Page, pool: str) -> N
     assert "first=" in await page.evaluate("location.hash")
 
 
-async def test_a_pod_without_an_address_is_searched_and_says_why(page: Page) -> None:
+async def test_the_page_of_a_pod_without_an_address_shows_the_reason(page: Page) -> None:
     await show(page, "#/search?q=web-9")
     assert "no address: used-out on node-a" in await text_of(page, "#content")
     await page.evaluate("document.querySelector('.hits a').click()")
@@ -293,7 +294,7 @@ async def test_a_pod_without_an_address_is_searched_and_says_why(page: Page) -> 
     assert "The pools come from the default IPPools of the cluster." in content
 
 
-async def test_what_a_network_provider_did_is_on_the_pages_of_the_pod_and_its_address(
+async def test_a_binding_by_a_network_provider_is_shown_for_the_pod_and_the_address(
     page: Page, console: ConsoleHarness
 ) -> None:
     bound = BindingChanged(
@@ -311,13 +312,13 @@ async def test_what_a_network_provider_did_is_on_the_pages_of_the_pod_and_its_ad
 
     for path in ("#/pods/shop/web-0", f"#/addresses/{HELD_ADDRESS}"):
         await show(page, path)
-        # The first answer may be older than the event: the console reads the log at intervals.
+        # The console reads the log at intervals, so the event may appear later.
         await page.expect(
             "document.querySelector('#content').innerText.includes('network provider: bound')"
         )
 
 
-async def test_the_trace_of_a_release_leads_to_its_event(page: Page) -> None:
+async def test_a_search_for_the_trace_of_a_release_finds_the_event(page: Page) -> None:
     await show(page, f"#/search?q={RELEASE_TRACE}")
     assert "addresses-released" in await text_of(page, ".hits li")
     await page.evaluate("document.querySelector('.hits a').click()")
@@ -327,7 +328,7 @@ async def test_the_trace_of_a_release_leads_to_its_event(page: Page) -> None:
     assert "addresses-released" in await text_of(page, "tbody tr")
 
 
-async def test_an_execution_is_found_and_signalled_where_this_is_switched_on(
+async def test_an_execution_is_found_and_signalled_if_workflow_actions_are_enabled(
     tab: Page, console: ConsoleHarness
 ) -> None:
     keys, store = console.node_a.keys, console.node_a.store
@@ -344,7 +345,9 @@ async def test_an_execution_is_found_and_signalled_where_this_is_switched_on(
         await page.expect("document.querySelector('.actions') !== null")
         await page.evaluate("document.querySelector('[data-key=action-name]').focus()")
         await page.type_text("put")
-        await console.node_a.add(pod("late-0"), request=WIDE_REQUEST)  # makes the page load again
+        await console.node_a.add(
+            pod("late-0"), request=WIDE_REQUEST
+        )  # a new event reloads the page
         await show(page, await page.evaluate("location.hash"))
         await page.evaluate("document.querySelector('[data-key=action-arguments]').focus()")
         await page.type_text('["bread"]')
@@ -352,10 +355,10 @@ async def test_an_execution_is_found_and_signalled_where_this_is_switched_on(
         await page.expect("document.querySelector('.notice-good') !== null")
         assert page.errors == []
     visibility = console.source.visibility()
-    assert (await visibility.describe(WORKFLOW)).inbox_messages == 2  # its start and the signal
+    assert (await visibility.describe(WORKFLOW)).inbox_messages == 2  # the start and the signal
 
 
-async def test_an_execution_has_no_actions_where_they_are_switched_off(
+async def test_the_page_of_an_execution_has_no_actions_if_they_are_disabled(
     page: Page, console: ConsoleHarness
 ) -> None:
     async with Client(console.node_a.store, console.node_a.keys) as client:
@@ -371,12 +374,12 @@ async def test_the_tab_key_reaches_every_link_button_and_field(page: Page) -> No
         await page.evaluate(f"window.reachable = {REACHABLE}; window.reached = new Set()")
         count = int(await page.evaluate("reachable.length"))
         await page.evaluate("document.body.focus(); document.activeElement.blur()")
-        # The first press may begin in the middle; the second round begins at the top.
+        # The first round may begin in the middle of the page; the second round begins at the top.
         for _ in range(2 * count + 2):
             await page.press("Tab")
             await page.evaluate("reached.add(document.activeElement.outerHTML)")
 
-        # By their HTML, because an update of the page may replace the elements by equal ones.
+        # Compare HTML, because an update of the page may replace elements by equal elements.
         missed = "reachable.map((node) => node.outerHTML).filter((html) => !reached.has(html))"
         assert await page.evaluate(missed) == [], path
         outline = "getComputedStyle(document.activeElement).outlineStyle"
@@ -394,7 +397,7 @@ async def test_an_open_page_shows_new_events(page: Page, console: ConsoleHarness
 
     await page.evaluate("document.querySelector('#content').classList.add('old')")
     console.source.feed._publish(Gap(0))
-    await page.expect(SHOWN)  # a gap makes the page load again
+    await page.expect(SHOWN)  # a gap reloads the page
 
     await show(page, "#/nodes/node-a")
     assert COOLING_DOWN in await text_of(page, "section:nth-of-type(2)")  # released addresses
@@ -402,7 +405,7 @@ async def test_an_open_page_shows_new_events(page: Page, console: ConsoleHarness
     await page.expect("document.querySelector('td a[href*=\"late-2\"]') !== null")
 
 
-async def test_a_console_with_access_control_takes_a_token_once(
+async def test_a_console_requests_a_token_once_and_again_if_the_token_is_denied(
     tab: Page, console: ConsoleHarness
 ) -> None:
     async with served_console(console.source, TokenAccess()) as url:
@@ -423,7 +426,7 @@ async def test_a_console_with_access_control_takes_a_token_once(
         assert all(TOKEN not in request for request in page.requests)
 
 
-async def test_texts_of_the_log_are_shown_and_never_become_markup(page: Page) -> None:
+async def test_texts_of_the_log_are_shown_as_text_and_not_as_markup(page: Page) -> None:
     for path in ("#/", "#/addresses/10.6.0.22", "#/events?kind=address-quarantined"):
         await show(page, path)
 
@@ -433,7 +436,7 @@ async def test_texts_of_the_log_are_shown_and_never_become_markup(page: Page) ->
         assert await page.evaluate("document.querySelector('#content img') === null")
 
 
-async def test_an_address_is_written_as_rfc_5952_says(page: Page) -> None:
+async def test_addresses_are_parsed_and_written_as_in_rfc_5952(page: Page) -> None:
     for text in ("10.6.0.17", "fd00:6::", "::", "::1", "2001:db8::1:0:0:1", "fe80::1:0:0:0"):
         parsed = f"Object.values(module.parseAddress('{text}'))"
         written = await evaluate_in(page, "numbers.js", f"module.formatAddress(...{parsed})")
@@ -442,7 +445,7 @@ async def test_an_address_is_written_as_rfc_5952_says(page: Page) -> None:
         assert await evaluate_in(page, "numbers.js", f"module.parseAddress('{text}')") is None
 
 
-async def test_times_are_read_as_orbctl_reads_them(page: Page) -> None:
+async def test_typed_times_are_parsed_as_by_orbctl(page: Page) -> None:
     now = 1_767_274_200_000  # 2026-01-01 13:30:00Z
     for text, expected in {
         "14:03": "2026-01-01 14:03:00Z",

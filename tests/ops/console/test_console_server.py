@@ -37,9 +37,7 @@ class AccessFor:
         return "a-user"
 
 
-async def test_a_response_about_a_position_is_cached_and_a_live_one_is_not(
-    console: Console,
-) -> None:
+async def test_only_a_response_about_a_position_is_cached(console: Console) -> None:
     newest = (await console.get("/log"))["last"]["position"]
     url = f"{API_PATH}/overview?at={newest}"
     reply = await console.reply(url)
@@ -117,7 +115,7 @@ async def test_a_wrong_request_gets_a_code_and_a_message(
     assert reply.json["error"]["message"]
 
 
-async def test_pages_load_nothing_from_elsewhere(console: Console) -> None:
+async def test_only_static_files_are_served_with_security_headers(console: Console) -> None:
     page = await console.reply("/")
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
@@ -150,7 +148,7 @@ async def test_a_stream_has_the_missed_and_the_new_events(console: Console) -> N
 
 
 async def _message(content: object) -> dict[str, object]:
-    """The data of the next message."""
+    """Read the data of the next message from a stream."""
     async for line in content:  # type: ignore[attr-defined]
         if line.startswith(b"data: "):
             data: dict[str, object] = json.loads(line[6:])
@@ -158,7 +156,7 @@ async def _message(content: object) -> dict[str, object]:
     raise AssertionError("the stream has ended")
 
 
-async def test_a_client_that_closes_a_stream_is_not_logged_as_an_error(
+async def test_a_stream_that_the_client_closes_logs_no_error(
     console: Console, caplog: pytest.LogCaptureFixture
 ) -> None:
     feed = console.source.feed

@@ -23,7 +23,7 @@ BEGIN = EventPosition(0, 0)
 
 
 class BreakingStore(FaultyStore):
-    """A store whose watches fail too while it is unavailable."""
+    """A store that also fails watches while the store is unavailable."""
 
     async def watch(
         self,
@@ -49,7 +49,7 @@ class BusyLog(IndexedLog):
         return await super().at_position(position)
 
 
-async def test_a_second_reader_gets_the_events_since_the_watch_began(console: Console) -> None:
+async def test_a_second_reader_gets_the_same_events_after_its_position(console: Console) -> None:
     feed = console.source.feed
     last_position = (await console.get("/log"))["last"]["position"]
     async with feed.open(None) as first_reader:
@@ -60,7 +60,7 @@ async def test_a_second_reader_gets_the_events_since_the_watch_began(console: Co
             assert second_reader.take()[: len(events)] == events != []
 
 
-async def test_a_backlog_that_overflows_while_a_reader_starts_ends_in_a_gap(
+async def test_a_backlog_that_overflows_while_a_reader_starts_ends_with_a_gap(
     cluster: ArchivedCluster,
 ) -> None:
     log = BusyLog(cluster)
@@ -69,7 +69,7 @@ async def test_a_backlog_that_overflows_while_a_reader_starts_ends_in_a_gap(
         logged = reader.take()
 
     def burst() -> None:
-        """Publish more than a reader's backlog holds."""
+        """Publish more gaps than a reader's backlog holds."""
         for _ in range(BACKLOG_MAX + 1):
             feed._publish(Gap(1))
 
@@ -118,7 +118,7 @@ async def test_a_segment_that_cannot_be_decoded_is_a_gap_and_the_next_events_fol
     assert [part.first_position for part in log.unread.parts()] == [position]
 
 
-async def test_a_gap_has_an_id_so_that_a_reader_continues_after_it(console: Console) -> None:
+async def test_the_message_of_a_gap_has_the_position_of_the_gap_as_its_id(console: Console) -> None:
     feed = console.source.feed
     async with console.client.get(f"{console.url}/api/v1/events/stream") as response:
         assert await response.content.readuntil(b"\n\n") == b":\n\n"
@@ -128,14 +128,14 @@ async def test_a_gap_has_an_id_so_that_a_reader_continues_after_it(console: Cons
     assert message == b"id: 7\nevent: gap\ndata: {}\n\n"
 
 
-def test_a_reader_begins_with_all_missed_events() -> None:
+def test_a_reader_may_begin_with_more_missed_events_than_its_backlog_holds() -> None:
     reader = EventReader()
     reader.begin([Gap(1)] * (BACKLOG_MAX + 1))
     assert reader.is_open
     assert len(reader.take()) == BACKLOG_MAX + 1
 
 
-def test_a_reader_that_is_too_slow_is_ended() -> None:
+def test_a_reader_is_closed_when_its_backlog_is_full() -> None:
     reader = EventReader()
     for _ in range(BACKLOG_MAX + 1):
         reader.put(Gap(1))

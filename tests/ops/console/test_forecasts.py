@@ -22,15 +22,14 @@ class CountedLabels(dict[str, str]):
     reads = 0
 
     def get(self, key: str, default: str = "") -> str:  # type: ignore[override]
-        """The label of this name."""
         self.reads += 1
         return super().get(key, default)
 
 
 def growing(labels: dict[str, str]) -> LogInstant:
-    """A log of 200 hours with pools that have ``labels``, and with a pool of no subnet.
+    """A log of 200 hours. The pools ``fixed`` and ``grows`` have ``labels``; ``other`` has none.
 
-    The pool ``fixed`` has 100 addresses; the pool ``grows`` begins with one and gets one an hour.
+    ``fixed`` has 100 addresses. ``grows`` begins with one address and gets one address an hour.
     """
     index = LogIndex(empty_snapshot())
     for hour in range(HOURS + 1):
@@ -44,9 +43,9 @@ def growing(labels: dict[str, str]) -> LogInstant:
     return LogInstant(index, HOURS + 1, HOURS * HOUR_MS)
 
 
-def test_a_subnet_grows_as_its_pools_do() -> None:
+def test_the_growth_of_a_subnet_is_the_growth_of_its_pools() -> None:
     outlook = GrowthAt(growing({OWNER_SUBNET: "net"})).of_subnet(SUBNET, free=1_000)
-    assert outlook["perDay"] == 24.0  # its pool ``grows`` gets one address an hour
+    assert outlook["perDay"] == 24.0  # one address an hour
     assert GrowthAt(growing({})).of_subnet(SUBNET, free=1_000).keys() == {"noTrend"}
 
 

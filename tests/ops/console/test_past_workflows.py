@@ -43,14 +43,14 @@ class PastReader:
         self._url = url
 
     async def get(self, path: str, at_ms: int, *, status: int = 200) -> Any:
-        """The document of a path at a time in milliseconds."""
+        """Read the document at ``path`` for the instant ``at_ms``."""
         query = {"at": time_text(at_ms)}
         async with self._client.get(f"{self._url}api/v1/{path}", params=query) as response:
             assert response.status == status, await response.text()
             return await response.json()
 
     async def statuses(self, at_ms: int) -> dict[str, int]:
-        """The number of executions by status at a time."""
+        """Status -> number of executions at the instant ``at_ms``."""
         statuses: dict[str, int] = (await self.get("workflows", at_ms))["statuses"]
         return statuses
 
@@ -63,7 +63,7 @@ async def past_reader(engine: EngineHarness, directory: Path) -> AsyncIterator[P
 
 
 async def time_between_events() -> int:
-    """A time in milliseconds that is later than all earlier events and before all later events."""
+    """A time in milliseconds at which no event occurs."""
     await asyncio.sleep(0.01)
     now_ms = unix_ms()
     await asyncio.sleep(0.01)
@@ -71,7 +71,7 @@ async def time_between_events() -> int:
 
 
 async def basket_with_a_past(engine: EngineHarness) -> dict[str, int]:
-    """Run a basket until its end; return the times between its steps."""
+    """Run a workflow until it completes; return a time after each step."""
     times = {"before": await time_between_events()}
     await engine.client.start(Basket, id=ID)
     await engine.until_status(ID, ExecutionStatus.RUNNING)
@@ -89,7 +89,7 @@ async def basket_with_a_past(engine: EngineHarness) -> dict[str, int]:
     return times
 
 
-async def test_a_list_and_a_history_are_those_of_the_instant(
+async def test_lists_histories_and_searches_show_the_requested_instant(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     await engine.start_worker()

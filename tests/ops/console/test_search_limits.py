@@ -14,7 +14,7 @@ PODS = 120
 
 
 def crowded() -> LogInstant:
-    """A log in which many pools have many Pods each."""
+    """A log with many pools, and many Pods in each pool."""
     index, names = LogIndex(empty_snapshot()), Names()
     for number in range(POOLS):
         table = index.holdings[f"pool-{number}"] = HoldingTable(names)
@@ -32,7 +32,7 @@ def crowded() -> LogInstant:
     return LogInstant(index, 1, 1)
 
 
-def test_a_search_examines_rows_of_every_pool() -> None:
+def test_a_search_examines_a_limited_number_of_rows_from_all_pools() -> None:
     answer = search(crowded(), "web", POOLS * PODS)
     hits = [hit["name"] for hit in answer["hits"]]
     assert len(hits) <= max(HITS_EXAMINED_MAX, POOLS * POOL_HITS_EXAMINED_MIN)

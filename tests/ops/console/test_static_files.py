@@ -65,7 +65,7 @@ def test_a_file_is_short_and_names_no_other_host(file: Path) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(STATIC)))
-def test_a_module_says_what_it_is_for_and_writes_no_markup(module: Path) -> None:
+def test_a_module_begins_with_a_comment_and_sets_no_markup(module: Path) -> None:
     text = module.read_text(encoding="utf-8")
     code = re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL)
 
@@ -79,7 +79,7 @@ def test_the_icon_is_a_drawing_without_scripts() -> None:
     assert names <= {"svg", "style", "path", "circle"}
 
 
-def test_the_filter_of_events_offers_every_type() -> None:
+def test_the_filter_of_events_offers_every_event_type() -> None:
     text = (STATIC / "pages/events.js").read_text(encoding="utf-8")
     offered = re.findall(r'"([^"]+)"', text.partition("const KINDS = [")[2].partition("];")[0])
 

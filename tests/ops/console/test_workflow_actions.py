@@ -1,4 +1,4 @@
-"""Signals and retries from the console must be switched on, and need a right of their own."""
+"""Signals and retries from the console must be enabled and require a right."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ async def test_a_retry_continues_a_paused_execution_and_is_refused_for_a_running
     await site.engine.until_status(ID, ExecutionStatus.RUNNING)
 
 
-async def test_requests_that_no_page_of_the_console_sends_are_refused(site: Site) -> None:
+async def test_invalid_requests_and_requests_from_other_sites_are_refused(site: Site) -> None:
     signal = {"name": "close"}
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     assert await site.post("signal", signal, **form) == (400, "BadInput")
@@ -151,7 +151,7 @@ async def test_requests_that_no_page_of_the_console_sends_are_refused(site: Site
     assert await site.post("signal", {**signal, "color": "red"}) == (400, "BadInput")
     assert await site.post("signal", b"close") == (400, "BadInput")
     assert await site.post("signal", b" " * (BODY_BYTES_MAX + 1)) == (413, "RequestEntityTooLarge")
-    # The only message is that of the start of the execution.
+    # The only message is the start of the execution.
     assert (await site.engine.visibility.describe(ID)).inbox_messages == 1
 
 
@@ -207,7 +207,7 @@ async def test_a_refused_action_is_logged_with_user_action_and_reason(
     assert not any(word in line for line in lines for word in ("a-secret", "wrong-token", TOKEN))
 
 
-def test_refused_actions_of_a_persistent_client_are_counted_and_not_all_logged(
+def test_refused_actions_beyond_the_limit_are_counted_and_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now_s = 0.0
@@ -241,7 +241,7 @@ def test_settings_that_let_every_client_act_on_workflows_are_refused() -> None:
         console_settings(open_to_all, None, "127.0.0.1")
 
 
-async def test_a_search_for_an_application_finds_the_workflow_of_its_pools(
+async def test_a_search_for_an_application_finds_the_workflow_of_its_automatic_pools(
     engine: EngineHarness, tmp_path: Path
 ) -> None:
     workflow = "auto-pools/apps_v1_Deployment_shop_cart"
@@ -262,7 +262,7 @@ async def test_a_search_finds_executions_by_a_part_of_their_id_and_by_their_run_
         assert (await site.get("search?q=of bob"))["hits"] == []
 
 
-async def test_a_search_leaves_out_executions_where_there_are_too_many(
+async def test_a_search_leaves_out_executions_if_there_are_too_many(
     engine: EngineHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await engine.client.start(Basket, id=ID)
@@ -273,7 +273,7 @@ async def test_a_search_leaves_out_executions_where_there_are_too_many(
     assert "HEADS_MAX" in answer["leftOut"]
 
 
-async def test_a_search_finds_the_newest_executions_of_many(
+async def test_a_search_finds_only_the_newest_of_many_executions(
     engine: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ops.console.workflow_answers.EXECUTIONS_FOUND_MAX", 2)

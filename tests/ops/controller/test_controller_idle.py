@@ -1,6 +1,6 @@
 """An idle controller makes few requests to etcd.
 
-Its observer reads there what health probes and metrics report, such as the leader.
+The controller's observer reads what health probes and metrics report, such as the leader.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ from tests.core.projections.running_projector import following
 from tests.support.node_harness import NodeHarness, pod, pool
 
 PERIOD_S = 0.01
-"""Seconds between two reads after a change or without a leader, here shorter than in production.
-
-The period of an idle observer is unchanged.
-"""
+"""Seconds between two reads after a change or without a leader; shorter than in production."""
 
 
 class CountedObserver(ControllerObserver):
@@ -63,12 +60,12 @@ async def test_the_observer_reads_often_only_without_a_leader_or_after_a_change(
         )
         running = asyncio.create_task(counted.run())
 
-        await counted.until_reads(5)  # it reads often, because there is no leader
+        await counted.until_reads(5)  # there is no leader
         key = node.keys.lease(CONTROLLER_ROLE)
         await node.store.commit([], [Put(key, LEADER_CODEC.encode(Leader("c-1", 0)))])
         async with asyncio.timeout(60):
             await counted.leader_found.wait()
-        # With a leader, and without a change, it does not read.
+        # With a leader and without a change, the observer does not read.
         with pytest.raises(TimeoutError):
             await counted.until_reads(counted.reads + 1, 30 * PERIOD_S)
         await node.add(pod("web-0"))

@@ -31,11 +31,11 @@ METRICS = (
     "spiderpool_ip_gc_failure_counts_total",
     "workflow_completed_total",
 )
-# In these published names, "news" are the changes of Pods that a controller watches.
+# In metric names, "news" means changes of Pods.
 WEB = RecordDefined("Pod", "shop", "web-0")
 
 
-async def test_the_address_of_a_lost_del_is_reclaimed_and_counted(
+async def test_the_address_of_a_deleted_pod_without_a_del_is_reclaimed_and_counted(
     etcd: EtcdCluster, cluster_name: str, tmp_path: Path
 ) -> None:
     store = EtcdStore(EtcdSettings(etcd.endpoints))
