@@ -1,8 +1,7 @@
-"""The supervised tasks of the product: those that tests crash, and those in the source.
+"""``CRASHED_TASKS``: the tasks that tests crash; ``task_names_in``: the tasks in the source code.
 
-``task_names_in`` finds every call that creates the specification of a task. The name of the task is
-a literal, a constant of the module, or a string of the enclosing ``for`` loop. A name is returned
-as a pattern: parts that are known only at run time become ``.+``.
+The name of a task is a literal, a constant of the module, or a string of the enclosing ``for``
+loop. A name is returned as a pattern: parts that are known only at run time become ``.+``.
 """
 
 from __future__ import annotations

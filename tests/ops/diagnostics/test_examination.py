@@ -101,7 +101,7 @@ def test_only_sysctls_of_the_enabled_families_are_set(link: Link, executor: Netn
         assert read_sysctl(executor, namespace, "net/ipv4/conf/all/forwarding") == "1"
         assert read_sysctl(executor, namespace, "net/ipv4/conf/all/arp_notify") == "1"
         assert read_sysctl(executor, namespace, "net/ipv6/conf/all/forwarding") == "0", (
-            "IPv6 is not enabled"
+            "expected no change for IPv6, which is not enabled"
         )
         assert all(not value.needs_change for value in read_node_sysctls(executor, namespace, (4,)))
 

@@ -73,7 +73,7 @@ SMALL_CLUSTER: Final = Facts(
 
 
 def release_with_values(**values: Any) -> HelmRelease:
-    """The Helm release of ``SMALL_CLUSTER`` with these values of a user."""
+    """The Helm release of ``SMALL_CLUSTER`` with these values."""
     assert SMALL_CLUSTER.release is not None
     return SMALL_CLUSTER.release._replace(values=values)
 

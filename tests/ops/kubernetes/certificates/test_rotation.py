@@ -88,8 +88,8 @@ def test_a_new_authority_issues_certificates_only_after_all_clients_trust_it() -
 
     announced = next_step(stored, REQUEST, renewal_time, is_trusted=False)
     assert announced is not None
-    assert announced.authorities[1:] == stored.authorities, "the old authority stays trusted"
-    assert announced.issued == stored.issued, "the certificate of the old authority stays in use"
+    assert announced.authorities[1:] == stored.authorities, "expected the old authority to stay"
+    assert announced.issued == stored.issued, "expected the old certificate to stay"
     assert next_step(announced, REQUEST, renewal_time, is_trusted=False) is None
 
     switched = next_step(announced, REQUEST, renewal_time, is_trusted=True)
