@@ -22,8 +22,6 @@ from workflows.engine.worker.worker import Worker
 
 
 class Moment(Enum):
-    """When the worker dies, relative to a commit."""
-
     BEFORE = "before the commit"
     AFTER = "after the commit, before its answer"
 

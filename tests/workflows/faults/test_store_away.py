@@ -156,5 +156,5 @@ async def _close(engine: EngineHarness) -> bool:
     except (StoreUnavailable, OutcomeUnknown):
         return False
     except ExecutionNotFound:
-        pass  # an earlier attempt whose answer was lost
+        pass  # an earlier signal has closed the basket
     return True

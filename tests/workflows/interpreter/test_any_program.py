@@ -35,8 +35,6 @@ def flaky(number: int) -> int:
 
 @workflow.defn()
 class AnyProgram:
-    """Executes a program, and records its results."""
-
     def __init__(self) -> None:
         self.results: list[Any] = []
         self.signals = 0

@@ -99,7 +99,7 @@ def test_the_first_result_of_patched_counts_for_the_whole_run() -> None:
     script.interpreter, script.activated = Interpreter(script.registry), 0
     script.task(ev.TimerFired(2))
 
-    # Twice in the replay of the two recorded tasks, once in the new task.
+    # Two results come from the replay of the recorded tasks, one from the new task.
     assert results == [False, False, False]
 
 

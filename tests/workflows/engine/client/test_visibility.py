@@ -41,8 +41,6 @@ class WorkflowCliHarness:
         return code, output.out + output.err
 
     def work_until(self, workflow_id: str, status: ExecutionStatus) -> None:
-        """Run a worker until the execution has this status."""
-
         async def work() -> None:
             engine = EngineHarness(self.store)
             engine.keys = self.engine.keys

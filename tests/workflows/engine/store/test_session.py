@@ -17,8 +17,6 @@ from workflows.engine.store.session import open_session
 
 
 class RefusingStore(MemoryStore):
-    """A store that does not renew leases."""
-
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self._error = error

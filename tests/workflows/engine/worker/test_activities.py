@@ -254,7 +254,7 @@ async def test_a_heartbeat_of_a_timed_out_attempt_raises_cancelled_error(
             await engine.activities.gate.wait()
         try:
             activity.heartbeat("still here")
-            await asyncio.sleep(0)  # the next attempt has started or will start
+            await asyncio.sleep(0)
             while not notices:
                 await asyncio.sleep(0)
                 activity.heartbeat("and here")

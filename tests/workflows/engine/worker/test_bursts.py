@@ -56,7 +56,7 @@ async def test_concurrent_signals_that_close_many_executions_lose_no_transaction
     await store.close()
 
 
-def test_the_signal_fence_of_an_execution_is_sorted_directly_after_its_messages() -> None:
+def test_the_signal_fence_of_an_execution_sorts_directly_after_the_messages() -> None:
     """Each signal rewrites the fence; the transaction that closes a run compares the fence."""
     keys = WorkflowKeys(Keys("test"))
     ordered = [
