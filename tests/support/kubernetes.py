@@ -62,7 +62,7 @@ class Answer(NamedTuple):
 
 
 def missing_programs(*names: str) -> list[str]:
-    """Return the missing ones of these programs, by default of kube-apiserver and kubectl."""
+    """Return the names of missing programs; by default, check kube-apiserver and kubectl."""
     required = names or ("kube-apiserver", "kubectl")
     return [name for name in required if not (KUBERNETES_PROGRAMS / name).is_file()]
 

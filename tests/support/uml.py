@@ -117,7 +117,7 @@ def record_inside(config: pytest.Config) -> None:
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Outside, report the result of a marked test from inside the machine."""
+    """Outside the machine, report the recorded results of a test marked ``uml``."""
     if is_inside() or item.get_closest_marker(MARK) is None:
         return None
     # The machine has a longer deadline than a test.
