@@ -37,7 +37,7 @@ async def record_choices(
 
     ``choices``: the IPv4 address of a NIC -> the choice for the NIC.
 
-    Raises StoreUnavailable, OutcomeUnknown, LostRace (after ``retry_lost_races``).
+    Raises StoreUnavailable, OutcomeUnknown, and LostRace after the last try.
     """
 
     def decide(state: EndpointState) -> EndpointChanged | str:

@@ -112,7 +112,7 @@ class Ledger:
     ``apply`` does not check events; ``core.domain.log_checker`` does.
 
     ``undecodable``: state keys, without the cluster's prefix, whose values could not be decoded.
-    The object of such a key exists, but has unknown fields; it is not evidence for a release (I6).
+    Such an object exists; that the ledger does not have it is not evidence for a release (I6).
     """
 
     __slots__ = (

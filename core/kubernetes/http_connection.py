@@ -24,7 +24,7 @@ READ_BYTES: Final = 2**21
 """Bytes of the read buffer. A watch sends each object in one line, which may have 1.5 MB."""
 
 CLOSE_S: Final = 0.1
-"""Seconds to wait for the end of closed TLS connections."""
+"""Seconds in which closing TLS connections may send their last record."""
 
 DEAD_PEER_S: Final = 10
 """Seconds without an acknowledged packet after which a connection is closed."""

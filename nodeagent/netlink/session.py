@@ -205,8 +205,8 @@ class NetlinkSession:
                     span.set_attribute("netlink.answers", len(listed))
                 return listed
         raise NetlinkLost(
-            f"netlink: `{request.what}`: changes interrupted {LISTING_TRIES_MAX} tries; a complete"
-            " listing did not arrive",
+            f"netlink: `{request.what}`: the listed objects changed during each of"
+            f" {LISTING_TRIES_MAX} tries, so no listing is complete",
             remedy="repeat the call; if it fails again, find the program that changes these objects"
             " so often, or raise net.core.rmem_max",
         )

@@ -1,7 +1,7 @@
 """Reads RDMA counters of the node, and of Pods that have their own RDMA devices.
 
-The kernel's counters come from RDMA netlink, or from /sys on older kernels. The counters of a link
-come from its driver. ``read`` blocks: call it in a worker thread, one call at a time. A
+Counters of RDMA devices come from RDMA netlink, or from /sys on older kernels. Counters of network
+interfaces come from ethtool. ``read`` blocks: call it in a worker thread, one call at a time. A
 namespace that cannot be read becomes a fault; the other namespaces are still read.
 """
 

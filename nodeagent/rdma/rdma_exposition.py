@@ -29,7 +29,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 def no_rdma_pods() -> RdmaPods:
-    """No Pods: without Kubernetes the agent cannot read the Pods of devices."""
+    """No Pods: without Kubernetes it is unknown which Pod uses a device."""
     return {}
 
 
@@ -60,7 +60,7 @@ class RdmaExposition:
         self._left_out = 0
         metrics.counter(
             "rdma_reading_failures",
-            "Network namespaces whose RDMA counters could not be read, and failed readings",
+            "Failed readings of RDMA counters, of one network namespace or as a whole",
             lambda: self._failures,
         )
         metrics.gauge(

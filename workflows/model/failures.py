@@ -27,9 +27,10 @@ class FailureKind(StrEnum):
 class Failure(NamedTuple):
     """One failure with its cause.
 
-    Retry policies match ``type``: the type of an application failure, activity or child, or the
-    name of a timeout. ``subject``: the id of the activity or child. ``next_retry_delay_s`` 0: use
-    the pause of the retry policy.
+    ``type``: the type of the application failure, the activity or the child; for a timeout its
+    name. Retry policies compare it.
+    ``subject``: the id of the activity or child.
+    ``next_retry_delay_s``: 0: use the pause of the retry policy.
     ``retry_state``: why an activity or child is not retried (``RetryState``).
     """
 
@@ -45,7 +46,7 @@ class Failure(NamedTuple):
 
 
 def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
-    """The data of an exception. Other classes become application failures with the class name."""
+    """The data of an exception. A class of another module becomes an application failure."""
     message = str(error)[:FAILURE_MESSAGE_CHARS_MAX]
     cause = None
     if error.__cause__ is not None and depth < FAILURE_DEPTH_MAX:

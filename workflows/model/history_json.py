@@ -68,7 +68,7 @@ def _positional(kind: Any, document: Any) -> Any:
         return document
     unknown = set(document) - set(kind._fields)
     if unknown:
-        raise KeyError(f"{kind.__name__} has no {sorted(unknown)}")
+        raise KeyError(f"unknown fields of {kind.__name__}: {sorted(unknown)}")
     nested = _nested(kind)
     values = []
     for name in kind._fields:

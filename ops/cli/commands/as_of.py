@@ -114,9 +114,9 @@ def _show_address(ledger: Ledger, text: str) -> None:
     revised = ledger.claims.get(address)
     if revised is None:
         raise NotFound(
-            f"{address} was not allocated",
+            f"{address} was not allocated at this time",
             subject=address,
-            remedy=f"`orbctl history {address}` shows when it was allocated",
+            remedy=f"`orbctl history {address}` shows all its allocations",
         )
     claim = revised.claim
     print(

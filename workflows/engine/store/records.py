@@ -111,7 +111,7 @@ class RunHead(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """The stored state of an activity after its first attempt, or with heartbeat details.
+    """The stored state of an activity that has had an attempt or a heartbeat.
 
     ``attempt``: the number of the current or next attempt. ``not_before_ms``: the earliest start of
     that attempt. ``details``: from the last heartbeat.
@@ -127,7 +127,7 @@ class Attempt(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Start a run. ``reserved``: the sender has written the head. Clients do, parents do not."""
+    """Start a run. ``reserved``: the head of the run exists, because a client wrote it."""
 
     started: WorkflowExecutionStarted
     reserved: bool
@@ -179,7 +179,7 @@ class Terminate(NamedTuple):
 
 
 class Retry(NamedTuple):
-    """Resume a paused run; the attempts of its activities start again."""
+    """Resume a paused run. The attempts of its activities are counted from 1 again."""
 
     reason: str = ""
     identity: str = ""
