@@ -188,8 +188,8 @@ class SealedLog:
             expected -= 1
         if chain != pruned.chain or link.base != pruned.last.base:
             raise LogCorrupt(
-                "the oldest file of the archive does not follow the pruned part, or the start of"
-                " the log if nothing was pruned",
+                "the oldest file of the archive does not follow the pruned part (if nothing was"
+                " pruned: does not begin the log)",
                 subject="archive",
                 remedy="restore the archive from a copy",
             )

@@ -39,7 +39,7 @@ from core.eventstore.kv import (
 )
 
 LEASE_TTL_S_MIN = 2
-"""The shortest lease in seconds. In etcd: one and a half election timeouts, 2 s by default."""
+"""The shortest lease in seconds, that of etcd with its default election timeout."""
 
 
 class _Version(NamedTuple):
@@ -121,8 +121,7 @@ class MemoryStore:
                 yield WatchBatch(position, ())
             while True:
                 self._begin()
-                # ``compact`` keeps the changes after this position, because etcd also delivers
-                # changes that are in flight.
+                # ``compact`` keeps the changes that an open watch has not delivered, as etcd does.
                 self._watching[wake] = position
                 wake.clear()
                 newest = self._revision

@@ -147,7 +147,7 @@ def _parse_manifest(value: object, location: str) -> tuple[object, object]:
                 return body, reservation
     except Refused as error:
         raise BadInput(f"{location}: {error}", remedy=EXPORT_REMEDY) from None
-    raise AssertionError("the caller passes only pools, subnets and reservations")
+    raise AssertionError("expected a pool, a subnet or a reservation")
 
 
 def _allocated_ips(pool: Pool, status: object, location: str) -> tuple[AllocatedIP, ...]:

@@ -82,8 +82,8 @@ def plan(
         for family in pod.families:
             priorities.reserve(family, RULE_PRIORITY)
     if settings.tune_pod_routes and (decision.mode == "overlay" or not decision.first):
-        # In overlay mode, ``host_routes`` lead over the Pod's first NIC. Tuning can move the routes
-        # of this NIC to another table, so it must see the planned routes too.
+        # In overlay mode, ``host_routes`` use the Pod's first NIC. Tuning can move the routes of
+        # this NIC to another table, so it must also get the routes of this plan.
         main_routes = tuple(route for route in host_routes if route.table == RT_TABLE_MAIN)
         pod_with_routes = pod._replace(routes=(*pod.routes, *main_routes))
         steps += tuning_steps(settings, decision, pod_with_routes, priorities, expected)

@@ -94,6 +94,7 @@ def _check_bond(bond: DesiredBond, node_links: NodeLinks) -> None:
     if existing is not None and existing.kind != BOND_KIND:
         text = f"non-bond type interface named {bond.name}"  # Spiderpool's text, for searches
         raise _taken(bond.name, f"exists and is not a bond ({text})")
+    # Options such as ``primary``, whose value is the name of an interface.
     for key, name in bond.options.interfaces:
         if existing is None and node_links.find(name) is None:
             text = f"bond option {key}: there is no interface {name} on this node"

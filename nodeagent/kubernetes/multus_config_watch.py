@@ -77,7 +77,7 @@ class KubernetesNetworks:
                 continue
             if not self.configs.listed.is_set():
                 raise NotReady(
-                    f"cannot read whether a network provider binds {network}:"
+                    f"unknown whether addresses of {network} need a network provider:"
                     " SpiderMultusConfigs have not been listed",
                     subject=network,
                     remedy="check the API server, and that the agent may list spidermultusconfigs",

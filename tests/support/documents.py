@@ -129,7 +129,10 @@ def run_script(
     directory: Path,
     deadline_s: float = COMMAND_S,
 ) -> subprocess.CompletedProcess[str]:
-    """Run lines of a document with bash -e; return standard output and error together."""
+    """Run lines of a document with bash -e; return standard output and error together.
+
+    ``inside``: the command that runs another command at the place of the test; may be empty.
+    """
     return subprocess.run(
         [*inside, "bash", "-e", "-c", script],
         cwd=directory,

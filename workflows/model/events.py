@@ -85,7 +85,7 @@ class WorkflowExecutionTimedOut(NamedTuple):
 
 
 class WorkflowExecutionCanceled(NamedTuple):
-    """The workflow function raised the requested cancellation."""
+    """The run was asked to cancel, and its function ended with a CancelledError."""
 
     message: str = ""
 
@@ -127,7 +127,7 @@ class WorkflowExecutionCancelRequested(NamedTuple):
 class WorkflowExecutionPaused(NamedTuple):
     """The execution waits until a user retries, resets or terminates it.
 
-    ``activity_id`` 0: no activity is the reason.
+    ``activity_id``: the activity that caused the pause; 0: another cause.
     """
 
     reason: str

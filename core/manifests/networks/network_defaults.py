@@ -91,7 +91,7 @@ def _completed_block(block: Struct) -> Struct:
             return _complete(block, vlan=0, device_id="", ippools=NetworkPools())
         case IpoibSpec():
             return _complete(block, ippools=NetworkPools())
-    raise AssertionError(f"a block without defaults: {block!r}")
+    raise AssertionError(f"unexpected kind of network: {block!r}")
 
 
 def _with_bond(block: T) -> T:

@@ -76,11 +76,11 @@ def inject(
             " annotation of the Pod or its Namespace",
         )
     if len(chosen) > INJECTED_MAX:
-        text = f"label {key}={value} selects {len(chosen)} networks"
+        text = f"annotation {key}: {value} selects {len(chosen)} networks"
         raise BadInput(
             f"{text}; a Pod can have at most {INJECTED_MAX}",
             subject=key,
-            remedy="give some of the networks another value of this annotation",
+            remedy="change the annotation of some of these SpiderMultusConfigs",
         )
     blocks = {f"{network.namespace}/{network.name}": _block(network, key) for network in chosen}
     names = sorted(blocks, key=lambda name: (_interface(blocks[name]), name))

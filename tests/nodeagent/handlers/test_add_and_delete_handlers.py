@@ -129,7 +129,7 @@ async def test_a_repeated_add_returns_the_same_result_and_writes_nothing(
 
     assert second == first
     assert len(await agent.claims()) == 1
-    # The one transaction requires that no key exists, so it commits nothing.
+    # The transaction requires that the Pod has no endpoint, so it commits nothing.
     assert agent.process.parts.writer.transactions == transactions + 1
 
 

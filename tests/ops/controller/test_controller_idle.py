@@ -1,6 +1,6 @@
 """An idle controller makes few requests to etcd.
 
-The controller's observer reads what health probes and metrics report, such as the leader.
+The observer of a controller reads the values of its health probes and metrics from etcd.
 """
 
 from __future__ import annotations

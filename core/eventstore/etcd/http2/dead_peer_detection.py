@@ -2,8 +2,8 @@
 
 Pings are sent only while a call is in flight. etcd closes the connection of a client that pings
 without a call, or more often than every 5 s. A connection that regularly receives data, such as the
-progress of a watch, is not pinged. Received data does not reset the timer of a connection: the
-timer's callback compares the time of the last data.
+progress of a watch, is not pinged. Resetting a timer for all data would take time: instead, the
+timer's callback checks when the last data arrived.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from core.eventstore.etcd.settings import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
 
 SLACK_S: Final = 0.25
-"""Delay of a check in seconds, so that data sent every ``KEEPALIVE_S`` arrives before the check."""
+"""Seconds added to ``KEEPALIVE_S``, so that data sent at this interval arrives before a check."""
 
 
 class Peer(Protocol):

@@ -1,4 +1,4 @@
-"""A provider on loopback and a node; the state is checked at the end of every test."""
+"""A node, and a provider on loopback; the state is checked at the end of every test."""
 
 from __future__ import annotations
 
