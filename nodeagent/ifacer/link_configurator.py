@@ -63,7 +63,7 @@ class LinkConfigurator:
                 _log.info("changed the links of %s: %s", config.parent, changes)
             else:
                 raise DatapathError(
-                    f"the links of {config.parent} are not complete after {ROUNDS_MAX} rounds",
+                    f"the links of {config.parent} still differ after {ROUNDS_MAX} changes",
                     subject=config.parent,
                     remedy="find out which other program on this node changes these interfaces",
                 )

@@ -108,8 +108,8 @@ class VfLinks(Protocol):
 def _accept_no_modes(owner: str) -> Iterator[None]:
     """Accept that a kernel or NIC has no eswitch modes. Raises DatapathError for other errors.
 
-    The caller takes a missing mode for legacy. So if another error were accepted, a policy for
-    switchdev would set the mode again, which removes the virtual functions.
+    A mode that cannot be read counts as legacy. If a passing error counted as well, a policy would
+    set a NIC to switchdev that already has this mode, which removes the virtual functions.
     """
     try:
         yield

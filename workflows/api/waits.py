@@ -133,7 +133,7 @@ def _future(awaitable: Awaitable[T]) -> Future[T]:
 
 
 async def _wait_ended(future: Future[Any]) -> None:
-    """Wait until a future is done, and ignore its error. Raises a cancellation of the wait."""
+    """Wait until a future is done, and ignore its error. The wait itself can be cancelled."""
     try:
         await future
     except CancelledError:

@@ -1,7 +1,7 @@
-"""Checks whether third parties still exist: owners of Pods whose kind is a custom resource.
+"""Checks whether the custom resources that own Pods still exist.
 
-The automatic pools of a third party are deleted with the third party. Without permission to read
-the kind, the pools are kept. A kind is watched after the first ``find`` of an object of the kind.
+The automatic pools of such an owner are deleted with the owner. Without permission to read its
+kind, the pools are kept. A kind is watched after the first ``find`` of an object of the kind.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class ThirdParties:
                 await self._new.wait()
 
     async def find(self, key: ApplicationKey) -> MissingOwner:
-        """Find out whether a third party exists.
+        """Find out whether a custom resource exists. ``certain``: it does not.
 
-        Always returns a MissingOwner, because the object of a third party does not have the number
-        of its Pods. ``certain`` means that the third party does not exist.
+        The result is a MissingOwner in any case, because a custom resource has no known field for
+        the number of its Pods.
         """
         object_key = key.namespace, key.name
         try:

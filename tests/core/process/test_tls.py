@@ -86,7 +86,7 @@ def kubeconfig(directory: Path, server: str, ca: Path) -> str:
 async def test_strict_verification_refuses_an_authority_without_key_usage(
     server: str, authority: PlainAuthority, strict: Callable[..., ssl.SSLContext]
 ) -> None:
-    """This test uses a context of Python; the other tests use contexts of the product."""
+    """The SSL context is that of Python; the other tests use SSL contexts of Orbweaver."""
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorCertificateError, match="key usage"):
             await session.get(server, ssl=strict(cafile=authority.ca))

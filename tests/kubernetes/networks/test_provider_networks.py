@@ -140,7 +140,7 @@ async def test_provider_nics_follow_changes_and_the_deletion_of_a_network(
 async def test_provider_nics_raise_not_ready_before_networks_are_listed(server: ApiServer) -> None:
     api = Api(await open_connection(str(server.kubeconfig)))
     networks = KubernetesNetworks(api, SELECTION)
-    with pytest.raises(NotReady, match="cannot read whether a network provider binds default/auto"):
+    with pytest.raises(NotReady, match="unknown whether addresses of default/auto need"):
         networks.nics(pod_with(), ("eth0",))
 
     assert networks.nics(pod_with(), ("net1",)) == ()  # the Pod names no network for net1

@@ -217,7 +217,7 @@ def test_a_node_is_checked_in_the_pod_of_its_agent() -> None:
     "line",
     ["trace-path shop/web-0 10.6.0.1", "trace-path web-0 -n shop 10.6.0.1"],
 )
-def test_a_path_is_traced_in_the_agents_pod_on_the_node_of_the_pod(line: str) -> None:
+def test_trace_path_runs_in_the_agent_on_the_node_of_the_traced_pod(line: str) -> None:
     cluster = NodeCluster(pod("agent-x"))
 
     call = cluster.prepared(line)

@@ -80,7 +80,7 @@ NO_WORKER: Final = "check with `orbctl workflow describe` that a worker owns the
 NO_REPLY: Final = f"{NO_WORKER}; if a worker does, the handler takes longer: use a longer timeout"
 """The remedy of a query or update without a reply."""
 
-NOT_OPEN = "check `orbctl workflow describe`: only an open execution can receive this"
+NOT_OPEN = "check `orbctl workflow describe`: only an open execution receives messages"
 """The remedy of a message to an id without an open run."""
 
 INBOX_MESSAGES_MAX = 1_000

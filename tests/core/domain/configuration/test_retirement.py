@@ -57,7 +57,7 @@ def test_an_active_or_unknown_pool_is_not_deleted() -> None:
     assert decide(EMPTY_CONFIGURATION, AdvanceRetirement("subnet", "net"), claimed={}) == ()
 
 
-def test_a_pool_is_reinstated_once_with_its_former_fields() -> None:
+def test_reinstate_restores_the_fields_of_a_retiring_pool_and_changes_no_active_pool() -> None:
     (event,) = decide(RETIRING, Reinstate("pool", "blue"), claimed={})
 
     assert event == PoolDefined(ACTIVE.pools["blue"])
@@ -89,7 +89,7 @@ def test_a_pool_cannot_be_reinstated_before_its_subnet() -> None:
     assert "orbctl retire cancel subnet net" in refusal.remedy
 
 
-def test_a_deletion_begins_with_a_retirement_only_with_the_setting_wait() -> None:
+def test_a_deletion_retires_the_object_if_the_setting_is_wait_and_deletes_it_if_refuse() -> None:
     assert deletion_command("pool", "a", "wait") == RetirePool("a")
     assert deletion_command("pool", "a", "refuse") == DeletePool("a")
     assert deletion_command("subnet", "a", "wait") == RetireSubnet("a")

@@ -156,7 +156,7 @@ async def test_a_watch_from_now_and_a_read_after_its_first_batch_find_every_key(
         async for batch in subject.store.watch(ranges, after=FROM_NOW):
             if not mod_revisions:
                 stored = (await subject.store.read([Get(*subject.whole_range)])).ranges[0].kvs
-                # The placeholder prevents further reads if the first read finds no key.
+                # With an entry for no key, the condition above is false from now on.
                 mod_revisions = {kv.key: kv.mod_revision for kv in stored} or {b"-": 0}
             assert all(change.mod_revision > 0 for change in batch.changes)
             mod_revisions |= {change.key: change.mod_revision for change in batch.changes}
