@@ -5,8 +5,8 @@ same source and compiler produce the same bytes. This module uses the standard l
 build of the wheel runs it before any dependency is installed.
 
 The program is linked with musl where musl is installed. glibc executes CPUID about thirty times
-before ``main`` to select its string functions. In a virtual machine the hypervisor emulates each
-CPUID, and the emulation would take two thirds of the program's CPU time.
+before ``main``. In a virtual machine the hypervisor emulates CPUID, so that with glibc these calls
+take two thirds of the program's CPU time.
 
     python -m cni.build [OUTPUT]      CC sets the compiler, such as aarch64-linux-gnu-gcc
 """
@@ -43,7 +43,7 @@ COMPILE_S_MAX = 120
 
 
 class CompilerFailed(Exception):
-    """The compiler failed or is missing. The text is the output or the cause."""
+    """The compiler failed, timed out or is missing. The text is its output or the cause."""
 
 
 def compiler() -> list[str]:

@@ -1,7 +1,7 @@
 """The request of one ADD, created by the server that receives it.
 
-These functions handle the request, in this order: ``serve_frame``, ``answer_call``, ``handle_add``,
-``serve_add``, ``allocate_or_wait``, ``allocate``.
+The request passes through ``serve_frame``, ``answer_call``, ``handle_add``, ``allocate_addresses``,
+``allocate_or_wait`` and ``allocate``.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class _Scan:
 
 
 class _CountedPart(NamedTuple):
-    """A part of a pool. ``taken``: the number of claims and cool-down marks between its ends."""
+    """A part of a pool. ``taken``: how many claims and cool-down marks are in its range."""
 
     part: AddressSet
     taken: int
@@ -106,8 +106,8 @@ class _CountedPart(NamedTuple):
     def free(self) -> int:
         """An estimate of the number of free addresses. It is 0 only if no address is free.
 
-        A part may have gaps, such as reserved addresses, and ``taken`` includes claims in the gaps.
-        So only a read shows that a part with gaps is full. Until then the estimate is at least 1.
+        The estimate is at least 1 for a part with gaps, such as reserved addresses: ``taken``
+        includes claims in the gaps, so that only a read shows that the part is full.
         """
         has_gaps = len(self.part.intervals) > 1
         return max(self.part.size - self.taken, 1 if has_gaps else 0)
@@ -245,7 +245,7 @@ class Finder:
 
 
 def _batches(counted_parts: Sequence[_CountedPart]) -> Iterator[list[_CountedPart]]:
-    """Group parts: a group is read at once, and ends after enough free addresses or claims."""
+    """Group the parts to read together. A part with over ``READ_KEYS_MAX`` claims is alone."""
     batch: list[_CountedPart] = []
     taken = free = 0
     for counted in counted_parts:

@@ -37,9 +37,8 @@ SearchKey = tuple[str, Family, str]
 class PickedAddress(NamedTuple):
     """One address of a try, and the search that picked it.
 
-    ``is_listed``: a read has found the address free (order "spread"). After a lost race the
-    transaction reads the claim and mark of a listed address only. For an unlisted address the
-    transaction reads a window (``core.allocation.proposals``).
+    ``is_listed``: a read has found the address free (order "spread"). After a lost race, the window
+    to read (``core.allocation.proposals``) is this address alone.
     """
 
     demand: Demand
@@ -215,7 +214,7 @@ class AllocationAttempt:
         return window_reads(self._keys, picked.choice.address, picked.window_last)
 
     def _allowed_search(self, key: SearchKey, limit: RecordLimit) -> Search | None:
-        """The search in a pool; None if the limit requires a read or the pool cannot be decoded."""
+        """The search in a pool; None if claims must be counted or the pool cannot be decoded."""
         try:
             search = self._search(key)
         except (AddressSyntaxError, LogCorrupt):

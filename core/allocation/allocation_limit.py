@@ -16,7 +16,7 @@ RECORD_LIMIT_DEFAULT = 5_000
 """Claims in one pool."""
 
 COUNT_SHARE = 16
-"""After a count, 1/16 of the claims that the limit still allows need no new count."""
+"""After a count, 1/16 of the remaining claims is allowed without a new count."""
 
 
 class RecordLimit:
@@ -28,7 +28,7 @@ class RecordLimit:
         self._budget: dict[str, int] = {}
 
     def allows(self, pool: str, size: int) -> bool:
-        """Whether one more claim is allowed without another count. If so, the claim counts as made.
+        """Whether one more claim is allowed without a new count. If so, count the claim.
 
         ``size``: the number of usable addresses of the pool.
         """

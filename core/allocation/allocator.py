@@ -231,8 +231,8 @@ class Allocator:
                 await self._read_endpoint(progress)
                 raise
         if lost and self._candidates(progress).unnamed:
-            # Pools without an interface name belong to NICs by index, which changes if some NICs
-            # are replaced: replace all.
+            # Pools without an interface name are assigned to NICs by index. Replacing only some
+            # NICs would change the indexes.
             lost = frozenset(range(len(endpoint.nics)))
         changed = await self._changed_nics(progress, endpoint)
         requested = self._candidates(progress) if changed or lost else None
@@ -241,7 +241,7 @@ class Allocator:
         )
 
     async def _changed_nics(self, progress: _Progress, endpoint: Endpoint) -> frozenset[int]:
-        """Indexes of NICs whose pools have changed, by an up-to-date view; empty for VMs."""
+        """Indexes of NICs whose pools have changed; empty for VMs."""
         attachment = progress.request.attachment
         if progress.facts.pod.fixed != "statefulset" or has_attached(endpoint, attachment):
             return frozenset()  # VMs: docs/reference/fixed-address-rules.md, "KubeVirt"
@@ -330,7 +330,7 @@ class Allocator:
     ) -> tuple[ClaimPlan, Sequence[Release], Sequence[Release]]:
         """Read the claims of the plan. Returns the plan, the claims that end, the claims that stay.
 
-        A claim stays if the plan creates its NIC again.
+        A claim stays if its NIC is in ``claim_plan.listed``.
         """
         listed = [pair for nic in claim_plan.listed for pair in nic.addresses()]
         addresses = [address for address, _ in (*claim_plan.ended, *listed)]

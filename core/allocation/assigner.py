@@ -1,8 +1,7 @@
 """Claim addresses that the caller names, all of them or none.
 
 The callers are operators, the takeover from another IPAM, and ADDs of Pods whose fixed addresses
-have lost their claims. Every try first reads the endpoint, the claims and the cool-down marks, so
-that a refusal is exact.
+have lost their claims.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Assigned(NamedTuple):
 
 
 class _AddressStates(NamedTuple):
-    """A stored endpoint; by address: claims, and revisions of claims and cool-down marks."""
+    """A stored endpoint, and the state of the requested addresses."""
 
     stored: StoredEndpoint
     claims: Mapping[Address, Claim]
@@ -70,9 +69,9 @@ class Assigner:
     async def restore(
         self, stored: StoredEndpoint, cause: Cause
     ) -> tuple[StoredEndpoint, frozenset[int]]:
-        """Claim the endpoint's addresses that have lost their claims, if the pools allow it.
+        """Claim the endpoint's addresses that have lost their claims, if the pools allow the claim.
 
-        Returns the endpoint after the claim, and the indexes of NICs that need other addresses.
+        Returns the endpoint after the claim, and the indexes of NICs that need new addresses.
         Raises LostRace, NotReady, StoreUnavailable, OutcomeUnknown.
         """
         endpoint = stored.endpoint

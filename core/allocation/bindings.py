@@ -71,7 +71,7 @@ class BindingRequest(NamedTuple):
         return f"external/{self.namespace}/{self.endpoint}/{self.uid}"
 
     def event(self, state: str, why: str = "") -> BindingChanged:
-        """The event of a change to this state."""
+        """The event that the binding has changed to this state."""
         addresses = tuple(address.address for address in self.addresses)
         return BindingChanged(
             self.namespace,

@@ -1,7 +1,7 @@
 """Addresses that requests of this process are claiming now.
 
-Two requests of one process never try the same address. A request that finds no other address waits
-until another request ends.
+Two requests of one process never try the same address. If no further address is free, a request
+waits until another request ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class AddressesBeingClaimed:
 
     def __init__(self) -> None:
         self.values: dict[Family, set[int]] = {4: set(), 6: set()}
-        """The addresses of each family, updated when a transaction begins or ends."""
+        """The addresses by family."""
         self._end: asyncio.Event | None = None
 
     def add(self, address: Address) -> None:

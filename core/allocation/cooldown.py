@@ -31,7 +31,7 @@ runs until kubelet stops it. Kubernetes evicts Pods of an unreachable node after
 """
 
 LEASE_SHARED_S = 10.0
-"""Seconds for which releases share a lease. A cool-down may last longer by this time."""
+"""Seconds for which releases share a lease. The first mark of a lease lasts longer by this time."""
 
 AHEAD_S = 2.0
 """If less than this is left of ``LEASE_SHARED_S``, a release begins to grant the next lease.
@@ -73,8 +73,8 @@ class CoolDown:
     async def append(self, writer: Writer, build: Callable[[int], Proposal]) -> Outcome:
         """Append a proposal with cool-down marks; see ``Writer.append``.
 
-        ``build``: returns the proposal, whose marks have the given lease. If etcd has ended the
-        lease already (this machine was suspended), one new lease is tried.
+        ``build``: returns the proposal, whose marks have the given lease. If the lease has ended,
+        for example while this machine was suspended, one new lease is tried.
         """
         lease = await self.lease()
         try:
@@ -93,7 +93,7 @@ class CoolDown:
         return self._lease
 
     def grant_ahead(self) -> None:
-        """Begin to grant the next lease if the current lease ends soon; do not wait for it."""
+        """Begin to grant the next lease, without waiting, if the current lease ends soon."""
         is_granting = bool(self._ahead)
         if self.seconds and not is_granting and self._lasts_s() <= AHEAD_S:
             self._ahead.start(self._try_to_grant())

@@ -38,10 +38,10 @@ Lost races for listed addresses are not counted. This many lost races cost as mu
 """
 
 CONTENDED_CHOICES: Final = 100
-"""The picks among which lost races are counted. If lost races are rarer, a list saves no time."""
+"""Picks after which lost races are counted anew: a list saves time only if many races are lost."""
 
 READS_MAX: Final = 8
-"""Reads of one request, which raises LostRace if other requests take all addresses each time."""
+"""Reads of one request. The request fails if other requests take all addresses of every read."""
 
 ADDRESSES_MAX: Final = 1_024
 """Addresses in one list. If the list is full, a new address replaces the first address."""

@@ -2,8 +2,7 @@
 
 A transaction writes the events, the claim of each GUID, and the list of GUIDs of each affected
 node. It commits only if the values that were read have not changed, so a GUID has one holder (I1)
-and the keys equal the state that the log gives (I5). All methods may be repeated: a GUID that is
-assigned already is not assigned again.
+and the keys equal the state that the log gives (I5). A repeated call changes nothing.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -32,7 +31,7 @@ from core.eventstore.kv import Absent, Delete, Get, KeyValueStore, Put, Unchange
 from core.eventstore.writer import Writer
 
 GUIDS_IN_TRANSACTION_MAX: Final = 48
-"""GUIDs in one transaction. A GUID writes its own key, and possibly the list of a former node."""
+"""GUIDs in one transaction. Each needs up to two writes: its claim, and a former node's list."""
 
 ATTEMPTS_MAX: Final = 4
 """Attempts of one transaction. An attempt fails if another agent has changed the same keys."""
@@ -67,7 +66,7 @@ class GuidRegistry:
     ) -> list[GuidConflict]:
         """Assign GUIDs to virtual functions of this node; returns a conflict for each GUID in use.
 
-        ``replaced``: GUIDs of virtual functions of this node that are created again.
+        ``replaced``: GUIDs of this node that other virtual functions may get.
         """
         conflicts: list[GuidConflict] = []
         for part in _parts(requested):

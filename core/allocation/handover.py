@@ -54,9 +54,9 @@ class Handover:
     ) -> Released | None:
         """Hand over the bound addresses of an endpoint; None: no binding is stored.
 
-        A repeated call changes nothing. ``decide``: whether the endpoint's claims end. A binding
-        without an endpoint is handed over too.
-        Raises StoreUnavailable, OutcomeUnknown, LostRace (after ``retry_lost_races``).
+        A repeated call changes nothing. ``decide``: whether the endpoint's claims end; not called
+        if only the binding exists, which is then handed over.
+        Raises StoreUnavailable, OutcomeUnknown, and LostRace after the last try.
         """
         handed: Released | None = await retry_lost_races()(
             self._hand_over_once, key, decide, reason, evidence

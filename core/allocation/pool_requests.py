@@ -1,10 +1,9 @@
 """Requests for automatic pools, and reports about automatic pools.
 
 An agent writes a request if an ADD has no pool. The controller that reconciles the application
-writes a report. Requests and reports are only hints, with leases: if a key is lost, an ADD waits
-longer.
+writes a report. The keys have leases; if a key is lost, an ADD waits longer.
 
-    need/<application>               the application of a Pod; rewritten by every ADD
+    need/<application>               the application of a Pod
     view/application/<application>   the report, with the revision that was reconciled
 """
 
@@ -55,7 +54,7 @@ class ReconcileReport(NamedTuple):
 
     ``position``: the revision of etcd at which the application was reconciled. ``configuration``:
     the revision of the newest change of the configuration at that time. ``workflow``: the id of the
-    execution that reconciles again.
+    workflow that reconciles the application.
     """
 
     position: int

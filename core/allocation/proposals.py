@@ -176,7 +176,7 @@ def release_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint, leas
 def release_in_claim(
     keys: Keys, draft: EventDraft, lease: int, claimed: Container[str] = ()
 ) -> Proposal:
-    """The part of a claim's transaction that ends older claims; the claim writes the endpoint.
+    """The part of a claim's transaction that ends older claims.
 
     ``claimed``: addresses that the same transaction claims again. ``lease``: as in
     ``release_proposal``.

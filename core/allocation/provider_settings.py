@@ -2,8 +2,8 @@
 
 See docs/reference/configuration.md, "conf.yml", ``iaasNetworkProvider``.
 
-Some clouds require each address to be bound to its NIC through their API. Agents and controllers
-read the same keys of the ConfigMap and do not start with an invalid value. Pure.
+Some clouds require that their API binds each address to a NIC. Agents and controllers read the
+same keys of the ConfigMap and do not start with an invalid value. Pure.
 """
 
 from __future__ import annotations

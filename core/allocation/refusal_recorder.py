@@ -1,9 +1,8 @@
 """Write refused ADDs to the log in the background, so that no ADD waits for the write.
 
 ``note`` counts and queues a refusal; ``run`` appends the events. Equal refusals within a time
-window become one event with a count (``RefusalWindows``). Nothing is retried: an event that does
-not fit into the queue or cannot be written is dropped and counted. An event is written at most
-once.
+window become one event with a count (``RefusalWindows``). An event that does not fit into the
+queue, or cannot be written, is dropped and counted. No write is retried.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def claims_in(
 async def read_claims(
     store: KeyValueStore, keys: Keys, key: EndpointKey, addresses: Sequence[str]
 ) -> tuple[Release, ...]:
-    """The claims that the endpoint has of these addresses. Raises StoreUnavailable, LogCorrupt."""
+    """The endpoint's claims of these addresses. Raises StoreUnavailable, LogCorrupt."""
     if not addresses:
         return ()
     result = await store.read([Get(keys.ip_of(address)) for address in addresses])
@@ -136,13 +136,12 @@ class EndpointWriter:
     ) -> Changed:
         """Write what ``decide`` returns for the endpoint and the claims of these addresses.
 
-        Raises StoreUnavailable, OutcomeUnknown, LostRace (after the time limit of
-        ``retry_lost_races``).
+        Raises StoreUnavailable, OutcomeUnknown, and LostRace after the last try.
         """
         return await _retried(partial(self._change_once, key, addresses, decide, cause))
 
     async def read_claims(self, key: EndpointKey, addresses: Sequence[str]) -> tuple[Release, ...]:
-        """The claims that the endpoint has of these addresses, each with its revision."""
+        """The endpoint's claims of these addresses, each with its revision."""
         return await read_claims(self._store, self._keys, key, addresses)
 
     async def read(self, key: EndpointKey) -> EndpointState:
@@ -196,12 +195,11 @@ class EndpointCache:
     """A cache of the endpoints that this process has claimed or read last, with their claims.
 
     With an entry, a release reads nothing from etcd. The entry may be stale: the guards of the
-    release compare its revisions (I3), and if a guard fails, the release reads etcd.
+    release compare the revisions (I3). If a guard fails, the release reads etcd.
     """
 
     def __init__(self) -> None:
-        # OrderedDict: dropping the oldest key of a dict costs time in proportion to the keys
-        # deleted before it.
+        # OrderedDict: a dict becomes slow if its oldest key is removed again and again.
         self._states: OrderedDict[EndpointKey, EndpointState | StoredEndpoint] = OrderedDict()
 
     def put(self, key: EndpointKey, state: EndpointState) -> None:

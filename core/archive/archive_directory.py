@@ -1,7 +1,6 @@
 """The directory of archive files, behind a protocol that an object store could implement too.
 
-``write`` is atomic, and the file is durable when ``write`` returns. ``write`` never replaces a
-file, so an existing file is complete.
+``write`` is atomic and never replaces a file. The file is durable when ``write`` returns.
 """
 
 from __future__ import annotations

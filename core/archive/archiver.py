@@ -35,7 +35,7 @@ from core.eventstore.log_reader import RANGES_PER_READ_MAX, Segment
 from core.eventstore.writer import unix_ms
 
 LIVE_SEGMENTS_MAX = 20_000
-"""Live segments at which sealing is due: some 60 MB in etcd under load, 7 MB when idle."""
+"""Live segments at which sealing is due: some 60 MB of a busy cluster, 7 MB of an idle cluster."""
 
 LIVE_EVENTS_MAX = 200_000
 """Live events at which sealing is due: reading and applying them takes a second."""
@@ -44,7 +44,7 @@ FILE_BYTES_MAX = 64 * 1024 * 1024
 """Raw bytes of segments after which a file is full: some 200,000 events."""
 
 DELETED_SEGMENTS_MAX = 1_000
-"""The most segments that one transaction deletes. etcd needs a few milliseconds for them."""
+"""The most segments that one transaction deletes, in a few milliseconds."""
 
 
 class _SegmentRange(NamedTuple):
@@ -85,7 +85,7 @@ def needs_sealing(live_segments: int, live_events: int = 0) -> bool:
 class Archiver:
     """Seals the log of one cluster.
 
-    ``free_space``: called if etcd is too full for the cursor; the cursor is then put again.
+    ``free_space``: called if etcd is too full for the cursor, before the second try.
     """
 
     def __init__(
@@ -113,8 +113,8 @@ class Archiver:
     async def seal(self, upto: int | None = None) -> SealResult:
         """Seal every segment up to a revision (None: the newest); finish an interrupted seal.
 
-        Raises StoreUnavailable, OutcomeUnknown and Compacted: call again. Raises LogGap, OSError.
-        Raises LogCorrupt for a segment that cannot be applied; earlier segments are sealed.
+        After StoreUnavailable, OutcomeUnknown or Compacted, call again. Raises also LogGap,
+        OSError; and LogCorrupt for a segment that cannot be applied: earlier segments are sealed.
         """
         stored = await read_cursor(self._store, self._keys)
         run = _Run(stored)

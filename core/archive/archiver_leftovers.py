@@ -1,10 +1,10 @@
-"""Leftovers: files of interrupted or superseded archivers. Deletes redundant leftovers.
+"""Finds and deletes leftovers: files of interrupted or superseded archivers.
 
-A leftover is redundant if the archive certainly has all of its segments. Both must be true:
+A leftover is deleted only if the archive certainly has or has pruned its segments:
 
 - The file number in the leftover's name is not above the number in the cursor. An archiver may
   still be writing a file with a higher number.
-- The hash at the end of a segments file is the archive's hash at the same position.
+- The hash at the end of its segments file, if any, is the archive's hash at the same position.
 
 Other leftovers are kept, for example files from before etcd was restored from an older backup.
 """

@@ -1,8 +1,8 @@
 """The archive cursor: one key in etcd with the end of the archive and the name of its last file.
 
-The cursor defines the archive. The cursor names the last file, and each file names the file before
-it. Every other file of the directory is a leftover. A guarded transaction moves the cursor forward,
-after the new files are durable and before any segment is deleted.
+The cursor names the last file, and each file names the file before it. Every other file of the
+directory is a leftover. A guarded transaction moves the cursor forward, after the new files are
+durable and before any segment is deleted.
 """
 
 from __future__ import annotations

@@ -29,8 +29,7 @@ from core.eventstore.log_reader import Segment
 class BuiltFile(NamedTuple):
     """The files to write (name and chunks), in this order, and the cursor to commit afterwards.
 
-    ``ranges``: writer -> the numbers of its first and its last segment. ``segments`` and
-    ``events``: the numbers of segments and events in the file.
+    ``ranges``: writer -> the numbers of its first and its last segment in the file.
     """
 
     parts: tuple[tuple[str, list[bytes]], ...]
@@ -74,8 +73,8 @@ class FileBuilder:
         """Add segments in log order; return the segments that do not fit into the file.
 
         ``read_at_ms``: when the segments were read. No event sets the log's clock to a later time.
-        Raises LogGap; the file must not be used afterwards. Raises LogCorrupt for a segment that
-        cannot be read; the file with the earlier segments can be used if ``is_usable``.
+        Raises LogGap: do not call ``finish`` afterwards. Raises LogCorrupt for an unreadable
+        segment: ``finish`` writes the earlier segments, if ``is_usable``.
         """
         for count, segment in enumerate(segments):
             if self.is_full:
@@ -85,7 +84,7 @@ class FileBuilder:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the file has segments, and every event of a segment was applied."""
+        """Whether the file has segments, and no unreadable segment has changed the state."""
         return bool(self._segments) and not self._is_broken
 
     def finish(self, sealed_at_ms: int) -> BuiltFile:

@@ -18,8 +18,8 @@ of its files.
 
 The digest in the footer identifies the file. The header of the next file contains the digest; the
 archive cursor in etcd contains the digest of the newest file. The digest covers the table of
-blocks, and this table has the hash of the chain before each block. So a reader that computes the
-chain over one block detects a changed byte in the block, without reading the whole file.
+blocks, which has the hash before each block. So a reader detects a changed byte in a block without
+reading the whole file.
 """
 
 from __future__ import annotations

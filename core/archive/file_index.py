@@ -13,8 +13,8 @@ Tokens, and the events that each token finds:
     pool NAME, subnet NAME   definition, retirement, deletion
     use NAME                 claims and releases in the pool
 
-An event with an endpoint has the tokens of all addresses of the endpoint, because the endpoint may
-move to another Pod and keep its addresses.
+An event with an endpoint has the tokens of all addresses of the endpoint: a move to another Pod
+belongs in the history of each address.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from core.domain.model import Pool, Quarantine, Subnet
 
 BLOCK_BITS: Final = 20
 BLOCKS_MAX: Final = 1 << BLOCK_BITS
-"""The most blocks of a file that its index can number."""
+"""The most blocks of one file."""
 
 INDEX_MAGIC: Final = b"ORBIDX01"
 """Identifies the format."""

@@ -4,9 +4,8 @@ A full etcd allows reads, deletions and compaction, and refuses every put. The l
 database file of each member. The file shrinks only if compaction is followed by defragmentation.
 
 A seal moves the oldest part of the log from etcd to a file. The seal needs only one put, for the
-archive's cursor. Just before the put, space is freed: delete the reserve (a key that only occupies
-space), compact, defragment, disarm the alarm. As in every seal (``core.archive.archiver``), a crash
-loses nothing.
+archive's cursor. If the put fails, space is freed: delete the reserve (a key that only occupies
+space), compact, defragment, disarm the alarm. Then the put is retried.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ class FullLogArchiver:
         )
 
     async def seal(self, upto: int | None = None) -> SealedFull:
-        """Free space, seal, defragment again and create the reserve again.
+        """Seal, and free space for the seal. Then defragment and create the reserve.
 
         Raises the errors of ``Archiver.seal``, and StoreFull if there is still no space.
         """

@@ -41,8 +41,8 @@ FILES_KEPT_MIN: Final = 1
 class Retention(NamedTuple):
     """The limits of the archive; 0: no limit.
 
-    ``age_s``: files that were sealed longer ago are deleted. ``bytes_max``: the oldest files are
-    deleted until the files together need no more space on disk than this.
+    Files that were sealed more than ``age_s`` ago are deleted. The oldest files are deleted until
+    all files together need at most ``bytes_max`` on disk.
     """
 
     age_s: float = 0.0

@@ -6,13 +6,13 @@ blocks of the archive; sequence numbers verify live segments. To begin in the mi
 start from ``sealed.snapshot_before``.
 
 Segments are read in batches, but decoded one at a time, just before their events are applied.
-Decoding thousands of segments first takes two to three times as long, because of the processor's
-cache and the garbage collector.
+Decoding a whole batch at once takes two to three times as long, because of the processor's cache
+and the garbage collector.
 
 The log is ordered by revisions, never by clocks. To find the state at a time, readers use the log's
-clock. This clock is the highest ``recorded_at_ms`` so far. For the clock, an event's time is at
-most the time at which the event was sealed or read (``advance_clock``). So a writer whose clock is
-ahead distorts the log's clock only until the next seal.
+clock: the highest ``recorded_at_ms`` so far. No event sets this clock to a time after the event
+was sealed or read (``advance_clock``). So a writer whose clock is ahead distorts the log's clock
+only until the next seal.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class LogView:
         Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
         """
         end = self.revision if upto is None else min(upto, self.revision)
-        # The check of the order starts at the archive's beginning, and must not miss a segment.
+        # The order can be checked only from the archive's beginning, and with every segment.
         is_checked = after == 0 and self.unread is None
         seqs = self.sealed.first_state().seqs.copy() if is_checked else None
         for summary, segments in self.sealed.segments(after, end):

@@ -1,8 +1,7 @@
 """Reads the sealed part of a log: its files, snapshots and indexes.
 
 The files form a chain: the cursor has name and digest of the last file, and each file has name and
-digest of the file before it. Any mismatch raises LogCorrupt with the name of the file. Files
-outside the chain are not read.
+digest of the file before it. Any mismatch raises LogCorrupt. Files outside the chain are not read.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ class SealedLog:
         return size
 
     def index(self, link: FileLink) -> memoryview | None:
-        """The index of a file; None if it is lost or has another format."""
+        """The index of a file; None if the index is lost or has an unknown format."""
         try:
             index = self._files.view(link.base + INDEX_SUFFIX)
         except LogCorrupt:
@@ -98,7 +97,7 @@ class SealedLog:
         return index if bytes(index[: len(INDEX_MAGIC)]) == INDEX_MAGIC else None
 
     def snapshot(self, link: FileLink) -> ArchiveSnapshot | None:
-        """The snapshot of a file; None if it is lost or was changed."""
+        """The snapshot of a file; None if the snapshot is lost or was changed."""
         name = link.base + SNAPSHOT_SUFFIX
         try:
             data = self._files.view(name)

@@ -16,7 +16,7 @@ UNREAD_PARTS_MAX: Final = 100
 """The most parts that a reader lists."""
 
 UNREAD_PARTS_COUNTED_MAX: Final = 10_000
-"""The most parts that a reader counts after the listed ones."""
+"""The most further parts that a reader counts without listing them."""
 
 
 class UnreadPart(NamedTuple):

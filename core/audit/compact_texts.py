@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 
 class TextColumn:
-    """Texts by row, in one buffer. Each text needs its UTF-8 bytes and 8 more bytes."""
+    """Texts by row, in one buffer. Each text needs 8 bytes more than its UTF-8 form."""
 
     def __init__(self) -> None:
         self._data = bytearray()

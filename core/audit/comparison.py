@@ -1,8 +1,7 @@
 """Compares two states of one cluster by the names of objects and addresses. Pure.
 
-An object that was deleted and created again between the two states is "changed", or is not listed
-if both states of the object are equal. Only the history of the object (``core.audit.history``)
-shows the deletion.
+If an object was deleted and created again between the two states, the comparison does not show
+the deletion; the history of the object does (``core.audit.history``).
 """
 
 from __future__ import annotations

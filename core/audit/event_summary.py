@@ -1,4 +1,4 @@
-"""Summarises an event in one line, for users who follow the log and for filters. Pure.
+"""Summarises an event in one line, for ``EventFilter`` and for users who follow the log. Pure.
 
 ``core.audit.log_export.line_of`` returns the complete event.
 """

@@ -31,7 +31,7 @@ class GuidHistory(EntryList):
         return [] if self._open is None else [self._open]
 
     def _begin(self, node: str, guid: VfGuid, at: Stamp) -> None:
-        self._end(at, "taken")  # an earlier assignment without a release ends here
+        self._end(at, "taken")  # ends an earlier assignment that was not released
         text = f"virtual function {guid.vf} of {guid.nic}"
         self._open = HistoryEntry("held", guid.guid, at, node=node, text=text)
 

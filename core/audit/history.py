@@ -107,10 +107,9 @@ def _matching(
 
 
 ANY_CLAIM: Final = 0
-"""The ``claim_revision`` of a holding that moved to the node of a node's history.
+"""In the history of a node: the ``claim_revision`` of a holding that moved to the node.
 
-The claim was made on another node, so its revision is unknown. Any release of the address ends the
-holding.
+The revision of the claim is unknown. Any release of the address ends the holding.
 """
 
 

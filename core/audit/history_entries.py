@@ -72,13 +72,13 @@ _EVENTS_OF_KIND: Final[dict[str, tuple[type[Event], ...]]] = {
         ApplicationScaled,
     ),
 }
-"""Kind of subject -> the event types in its history. A kind that is absent may have any type."""
+"""Kind of subject -> the event types in its history. For absent kinds: any type."""
 
 ENTRIES_MAX = 100_000
 """The most completed entries of one history. Older entries are omitted and counted."""
 
 _NOT_NAMED_IN_EVENTS: Final = frozenset(("cidr", "node"))
-"""Kinds of subjects whose names may be absent from their events.
+"""Kinds of subjects whose names may be absent from events.
 
 A release does not have the name of the node, and no event has a CIDR.
 """
@@ -164,8 +164,8 @@ class HistoryEntry(NamedTuple):
     ``subject``: the address or the object; "" for a refused ADD.
     ``ended``: None for a change, and for a state that has not ended.
     ``reason`` and ``evidence``: copied from the event. They say why the holding ended, why the
-    quarantine began, or why the ADD was refused. The reason of a binding is its state. Two reasons
-    of holdings are not from an event:
+    quarantine began, or why the ADD was refused. For a binding, ``reason`` is the state. For a
+    holding, two reasons are not from an event:
 
     - ``moved``: the holder kept the address with another Pod or node.
     - ``taken``: another holder claimed the address before the release. This violates invariant I1
@@ -235,7 +235,7 @@ def parse_subject(text: str) -> HistorySubject:
     """
     kind, _, name = text.partition("/")
     parts = name.split("/")
-    # Only addresses and CIDRs have a colon, or consist of digits and dots.
+    # Without a kind, only addresses and CIDRs have a colon or consist of digits and dots.
     if kind not in ("address", "guid") and (":" in text or _IPV4_OR_CIDR.match(text)):
         return _address_or_cidr(text)
     match kind, len(parts):

@@ -1,8 +1,8 @@
 """A table of the holdings of one pool: which holder had which address, between which positions.
 
 A row is one holding; rows are in the order in which the holdings began. The table has a column for
-each value instead of an object for each row. So a holding needs about 100 bytes, a tenth of the
-size of objects. No I/O; ``core.audit.log_index`` fills the table.
+each value, so that a row needs about 100 bytes, a tenth of an object. No I/O;
+``core.audit.log_index`` fills the table.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class HoldingTable:
         return bisect_right(self._began, position) - bisect_right(self._ends, position)
 
     def rows_until(self, position: int) -> int:
-        """How many rows have begun up to the position."""
+        """How many holdings have begun up to the position."""
         return bisect_right(self._began, position)
 
     def rows_at(self, position: int) -> list[int]:

@@ -1,8 +1,8 @@
 """Checks that every key can be decoded, and that the indexes of pools and subnets are complete.
 
 A transaction that changes a pool or subnet also writes its index entries, so only a manual change
-of etcd makes an index wrong. A pool without index entries would be missed when a new pool is
-checked for overlaps. A repair marks the index as incomplete, and the next command rebuilds it.
+of etcd makes an index wrong. The check for overlapping pools would miss a pool without index
+entries. A repair marks the index as incomplete, and the next command rebuilds it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A window is the part of the log that one ``LogIndex`` covers. The newest window begins with up to
 ``WINDOW_EVENTS_MAX`` events, and each query first adds the new events of the log. For an earlier
 instant, one archive file is read as a window, from the snapshot before the instant. The last
-``OLD_WINDOWS_MAX`` earlier windows are kept.
+``OLD_WINDOWS_MAX`` of these windows are kept.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from core.eventstore.writer import unix_ms
 from core.process.concurrency import SharedWork
 
 WINDOW_EVENTS_MAX: Final = 2_000_000
-"""The most events in a new index: some 150 MB. An index is replaced after half as many further
-events. During the replacement, both indexes are in memory."""
+"""The most events in a new index: some 150 MB. An index that has grown by half is replaced; during
+the replacement, both indexes are in memory."""
 
 OLD_WINDOWS_MAX: Final = 2
 """The most earlier windows in memory, each with some 200,000 events (an archive file)."""
@@ -41,7 +41,7 @@ UNREAD_RECHECK_S: Final = 30.0
 """Seconds between two tries to read the unreadable parts of the log again."""
 
 TRIES_MAX: Final = 3
-"""The most tries to read new events. A try fails if the events are sealed during the read."""
+"""The most tries to read new events. A try fails if an archiver seals the events meanwhile."""
 
 
 class LogInstant(NamedTuple):

@@ -49,12 +49,12 @@ class LogClock:
 
     @property
     def position(self) -> int:
-        """The last position."""
+        """The position of the last segment; without segments, of the base."""
         return self._positions[-1] if self._positions else self.base_position
 
     @property
     def clock_ms(self) -> int:
-        """The clock at the end."""
+        """The clock after the last segment; without segments, of the base."""
         return self._clocks[-1] if self._clocks else self.base_ms
 
     @property
