@@ -5,9 +5,9 @@
              [position, writer, seq, data] for each segment, last [count, chain]
 
 The raw form has every byte of the log. ``count`` is the number of segments. ``chain`` is the hash
-chain over the segments, as in ``core.archive.cursor``. ``import_log`` reads a raw export back into
-segments, from which a ledger can be made without an etcd. A log cannot be written into another
-etcd: release events name etcd revisions, and the other etcd would assign new revisions.
+chain over the segments, as in ``core.archive.cursor``. ``import_log`` yields the segments of a raw
+export; no etcd is needed. A log cannot be written into another etcd: release events name etcd
+revisions, and the other etcd would assign new revisions.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from core.eventstore.log_reader import Segment
 RAW_FORMAT: Final = "orbweaver-log"
 RAW_VERSION: Final = 1
 ITEM_BYTES_MAX = 2 * REQUEST_BYTES_MAX
-"""Limit of one array of a raw export. A segment was written to etcd in one request."""
+"""Limit of one array of a raw export. One request to etcd writes a segment."""
 
 _json = msgspec.json.Encoder()
 _raw = msgspec.msgpack.Encoder()
 
 _EXPORTED_NAMES: Final = {"conflicting_host": "stranger"}
-"""Name of a field -> the former name, which exports keep."""
+"""Name of a field in the code -> its name in exports."""
 
 
 async def export_lines(events: AsyncIterator[list[Recorded]], out: TextIO) -> int:

@@ -1,9 +1,9 @@
 """An index in memory of the state at every position of a log: queries take milliseconds.
 
 A ``LogIndex`` begins at a snapshot; each ``read`` adds the new events. The index keeps holdings
-(which Pod had which address from when to when), versions of configuration objects, and the log's
-clock. Other details, such as the routes of a Pod or the evidence of a release, are read from the
-log (``core.audit.history``). Nothing here writes to etcd.
+(which Pod had which address from when to when), versions of configuration objects, and the time at
+each position. Other details, such as the routes of a Pod or the evidence of a release, are read
+from the log (``core.audit.history``). Nothing here writes to etcd.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _SEPARATORS: Final = re.compile(r"[^0-9a-fA-F]")
 
 
 class RefusedPod(NamedTuple):
-    """The newest refused ADD of a Pod, as the search shows it."""
+    """The newest refused ADD of a Pod."""
 
     reason: str
     node: str

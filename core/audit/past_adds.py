@@ -1,7 +1,7 @@
 """Reads the results of past ADDs of one Pod from the log.
 
-Claim events and refusal events contain the decision of pool selection. Neither an older state nor
-the Pod object is needed to explain an ADD.
+Claim events and refusal events contain the decision of pool selection. To explain an ADD, neither
+the state before the ADD nor the Pod object is needed.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ NOW: Final = LogMoment()
 
 
 class PastAdds(NamedTuple):
-    """The results of a Pod's ADDs since the Pod last had no address.
+    """The results of a Pod's ADDs since the newest event that left the Pod without an address.
 
     claims      the claim events
-    refused     the event of the newest refused ADD
-    released    the event that released the Pod's last address; None if the Pod has an address
+    refused     the event of the newest refused ADD after the newest claim event
+    released    the event that left the Pod without an address; None if the Pod has an address
     endpoint    None if the Pod has no address
     binding     the newest event about the binding of the addresses at a network provider; None if
                 that event says that the addresses were unbound
@@ -64,7 +64,7 @@ class PastAdds(NamedTuple):
 
 
 async def read_past_adds(view: LogView, pod: EndpointKey, moment: LogMoment = NOW) -> PastAdds:
-    """The ADDs of the Pod with this endpoint. Raises LogCorrupt, LogGap, Compacted."""
+    """The ADDs of a Pod. Raises LogCorrupt, LogGap, Compacted."""
     adds = PastAdds()
     async for recorded in events_about(view, HistorySubject("pod", "/".join(pod))):
         if moment.includes(recorded):

@@ -4,17 +4,16 @@ A step is one transaction. It repairs one key, or the claims of one endpoint. If
 since the differences were found, the step does nothing and is reported; run ``verify`` again.
 
 A step for a pool, subnet, reservation, record, quarantine or endpoint writes no event, because the
-log already has the event. If the kind has guard keys, the step rewrites these guard keys, so that a
+log already has the event. The step also rewrites the guard keys of the kind, if any, so that a
 concurrent allocation that read the old value fails. A key that has no event in the log is deleted.
 
 A step for claims writes an event. Writing the key of a claim changes the key's revision, and a
 later release must name the new revision. Therefore the event ``AddressesClaimed`` claims the
-address again, for the same endpoint and holder. The checker and the history distinguish repeated
-claims from new claims.
+address again, for the same endpoint and holder.
 
-One inconsistency of the log is repaired. If the key of a claim was deleted manually, the release of
-the endpoint did not list the claim. The repair then writes the missing release, with the reason
-``repair``. Every other inconsistency of the log is reported and left to the user.
+One inconsistency of the log is repaired: the release of an endpoint did not list a claim, because
+the key of the claim had been deleted manually. The repair writes the missing release, with the
+reason ``repair``. Every other inconsistency of the log is left to the user.
 """
 
 from __future__ import annotations
@@ -51,8 +50,8 @@ _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 class RepairStep(NamedTuple):
     """One transaction of a repair.
 
-    ``event`` is appended to the log. The user must do a step that has neither writes nor an event;
-    ``text`` states why.
+    ``event`` is appended to the log. A step that has neither writes nor an event is left to the
+    user; ``text`` states what to do.
     """
 
     text: str

@@ -63,7 +63,7 @@ class Expected(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One key whose value differs from the log; ``kind`` is the key's prefix.
+    """A key whose value or revision differs from the log; ``kind`` is the key's prefix.
 
     ``expected`` is None if the log implies no key. ``found`` is None if etcd has no key, and
     ``Unreadable`` if the value cannot be decoded. ``expected_revision`` 0 means any revision.

@@ -1,8 +1,8 @@
 """Checks that the log is complete, satisfies the invariants, and agrees with the state keys.
 
-Reads each archive file with its index and snapshot, the hash chain, the live log, and the state
-keys at the revision up to which the log was read. Keys of other kinds are only decoded. Works on a
-running system, without locks. Never writes; ``core.audit.repair`` executes the plan in the report.
+Reads the archive files (with index, snapshot and hash chain), the live log, and the state keys at
+the end of the log. Keys that are not state keys are only decoded. Works on a running system,
+without locks. Never writes; ``core.audit.repair`` executes the plan in the report.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -36,7 +36,7 @@ ROUNDS_MAX = 5
 """Limit of attempts to read. Another attempt begins if etcd has compacted the revision to read."""
 
 FINDINGS_MAX = 1_000
-"""Limit of the violations that a report lists, and of the differences. The counts have no limit."""
+"""Limit of the violations that a report lists; the differences have the same limit."""
 
 EVENT_REMEDY: Final = (
     "run the version of Orbweaver that wrote the event; if it cannot apply the event either,"

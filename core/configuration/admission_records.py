@@ -1,7 +1,7 @@
-"""Pending admissions in etcd: objects that a webhook has admitted and that may not be in the log.
+"""Pending admissions in etcd: objects that a webhook has admitted, maybe not in the log yet.
 
 An admission is written only if no other admission was written since the caller read all admissions.
-Of two concurrent reviews, also in different replicas, the later one therefore fails with LostRace.
+Therefore the later of two concurrent reviews fails with LostRace, also in different replicas.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class AdmissionStore:
         return in_log
 
     async def _stored(self, admission: PendingAdmission) -> Pool | Subnet | None:
-        """The stored pool or subnet with the name of the admitted one."""
+        """The stored pool or subnet that has the name of the admitted object."""
         name = admission.value.name
         key = self._keys.pool(name) if admission.pool is not None else self._keys.subnet(name)
         kv = (await self._store.read([Get(key)])).ranges[0].first

@@ -1,6 +1,6 @@
 """Reads the objects that are needed to decide a command, all at one revision.
 
-These are the object that the command names, and the objects that may overlap the named object. If
+For most commands, these are the named object and the objects that may overlap the named object. If
 the command is malformed, all objects are read.
 """
 
@@ -207,7 +207,7 @@ class _ScopeLoad:
                 raise _UnknownScope
 
     async def _for_pool(self, desired: Pool) -> None:
-        """Read the pool with this name, the subnet with its CIDR, and pools that may overlap it."""
+        """Read the pool with this name, the subnet with this CIDR, and pools that may overlap."""
         pool, cidr = _parsed_pool(desired)
         pools, subnets = self._index("pools", pool.family), self._index("subnets", pool.family)
         pool_gets = [*pools.overlapping(cidr), *pools.owners(pool_addresses(pool), cidr)]
@@ -219,7 +219,7 @@ class _ScopeLoad:
         await self._read_objects("pool", pools.names_in(*results[: len(pool_gets)]))
 
     async def _for_subnet(self, desired: Subnet) -> None:
-        """Read the subnet with this name, and the pools and subnets that overlap its CIDR."""
+        """Read the subnet with this name, and the pools and subnets that overlap ``desired``."""
         cidr, family = _cidr_of(desired), desired.family
         pools, subnets = self._index("pools", family), self._index("subnets", family)
         pool_gets = [pools.with_cidr(cidr), *pools.overlapping(cidr)]

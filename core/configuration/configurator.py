@@ -43,7 +43,7 @@ from core.eventstore.writer import Writer
 from core.process import tracing
 
 RANGE_GUARDS_MAX = 64
-"""Limit of range guards in one transaction. To stay below, neighbouring intervals are joined."""
+"""Limit of range guards in one transaction. Above the limit, neighbouring intervals are joined."""
 
 _GUARDED_TOPICS: Final[Mapping[str, tuple[str, ...]]] = {
     "pools": ("pools", "subnets", "reservations"),

@@ -1,7 +1,7 @@
 """Rebuilds an incomplete index of pools or subnets (``core.eventstore.pool_index``).
 
-An index is incomplete after a repair, and after a version of Orbweaver that has no index wrote
-pools or subnets.
+A repair makes an index incomplete. A version of Orbweaver that has no index also makes the index
+incomplete when it writes pools or subnets.
 
 The build first rewrites the guard key of the topic (pools or subnets). Every later step requires an
 unchanged guard key; the last step marks the index as complete in the guard key. Every change in the

@@ -5,8 +5,8 @@ An event is an immutable fact, named in the past tense. Its name in the log is
 
 A field may be added at the end with a default. Any other change of a type needs a higher schema
 version in ``EVENT_VERSIONS`` and an upcaster in ``UPCASTERS``: a function from the old body to the
-new body. A body is plain msgpack data: lists, maps, texts. An upcaster is never removed; recorded
-logs of every version are test fixtures.
+new body. A body is plain msgpack data: lists, maps, texts. An upcaster is never removed, because
+logs keep old events.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.domain.sriov.model import VfGuid
 ReleaseReason = Literal[
     "deleted",  # CNI DEL, or the Pod object is gone
     "superseded",  # a new Pod of the same name requested addresses
-    "pools-changed",  # a Pod with fixed addresses was created again, and requests other pools
+    "pools-changed",  # the Pod template no longer lists the pools of fixed addresses
     "conflict",  # another host uses the address
     "gc",  # the runtime's list of valid attachments does not have the attachment
     "operator",  # a user released the address
@@ -177,7 +177,7 @@ class EndpointChanged(NamedTuple):
     """An endpoint changed, but its addresses stayed. ``endpoint``: the state after the event.
 
     Causes: a new sandbox, the first ADD for a NIC that has no interface name yet (``Nic``), or a
-    Pod with fixed addresses that was created again, with a new UID and perhaps on another node.
+    new Pod with the same fixed addresses (another UID, perhaps another node).
     """
 
     endpoint: Endpoint
@@ -352,7 +352,7 @@ TYPE_NAMES: dict[type[Event], str] = {kind: name for name, kind in EVENT_TYPES.i
 
 
 class Cause(NamedTuple):
-    """The actor of an event, and the request and event that caused it."""
+    """The actor of an event, and what caused the event: a request, an earlier event."""
 
     actor: str
     correlation_id: str = ""

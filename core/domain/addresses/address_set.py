@@ -171,7 +171,7 @@ class AddressSet:
         if not cumulative or not 0 <= index < cumulative[-1]:
             raise IndexError(f"no member {index} in a set of {self.size} addresses")
         position = bisect_right(cumulative, index)
-        # Counted back from the interval's end, so that one prefix sum is enough.
+        # ``cumulative`` counts up to the end of each interval: count back from the end.
         return self._intervals[position][1] - (cumulative[position] - index - 1)
 
     def rank(self, value: int) -> int:
@@ -225,7 +225,7 @@ class AddressSet:
         groups = (self._intervals[start : start + group_size] for start in starts)
         return [(group[0][0], group[-1][1]) for group in groups]
 
-    # Set operations: one pass over both sets
+    # Set operations
 
     def __or__(self, other: AddressSet) -> AddressSet:
         self._require_same_family(other)
@@ -302,7 +302,7 @@ def _difference(intervals: tuple[Interval, ...], cuts: tuple[Interval, ...]) -> 
                 yield start, cut_first - 1
             start = max(start, cut_last + 1)
             if cut_last > last:
-                break  # this cut reaches into the next interval
+                break  # this cut may reach into the next interval
             index += 1
         if start <= last:
             yield start, last

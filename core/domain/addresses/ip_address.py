@@ -129,7 +129,7 @@ def parse_written_address(text: str) -> Address:
 
 
 def format_address(family: Family, value: int) -> str:
-    """Canonical text: dotted IPv4, IPv6 as in RFC 5952 (mapped values dotted, section 5).
+    """Canonical text: dotted IPv4; IPv6 as in RFC 5952 (IPv4-mapped values as in section 5).
 
     Raises OverflowError when ``value`` does not fit the family.
     """

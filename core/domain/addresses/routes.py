@@ -24,7 +24,7 @@ from core.errors import BadInput
 
 POD_ROUTES: Final = "ipam.spidernet.io/routes"
 ROUTES_MAX: Final = 256
-"""Limit of routes in one annotation. The endpoint and each event of the endpoint store them."""
+"""Limit of routes in one annotation. Each event of the endpoint stores all routes."""
 
 DEFAULT_IPV4: Final = "0.0.0.0/0"
 DEFAULT_IPV6: Final = "::/0"

@@ -1,6 +1,6 @@
 """The steps that bring all automatic pools of an application to the desired state.
 
-Pure. The steps are commands, which are decided again, under guards, when they are applied. A
+Pure. The steps are commands; a command is decided again when the command is applied. A
 reclaimable pool is deleted in two cases: the Pod template no longer requests the pool, or another
 application of the same name has replaced the pool's application. The deletion waits until no
 address of the pool is claimed (docs/reference/automatic-pool-rules.md).
@@ -40,10 +40,10 @@ StepAction = Literal[Action, "delete", "retire", "wait", "refuse"]
 class ReconcileStep(NamedTuple):
     """One step, or the reason why the step cannot be made.
 
-    ``command`` is None for ``refuse``, and for ``wait``: the pool is to be deleted, but addresses
-    of the pool are still claimed. ``again``: the step may succeed later without a change of the
-    template or subnet. ``subnet``: the SpiderSubnet of ``addresses``; in a step ``refuse``, the
-    SpiderSubnet that has too few free addresses.
+    ``command`` is None for ``refuse`` and for ``wait`` (claims delay the deletion of the pool).
+    ``again``: the step may succeed later without a change of the template or subnet. ``subnet``:
+    the SpiderSubnet of ``addresses``; in a step ``refuse``, the SpiderSubnet that has too few free
+    addresses.
     """
 
     action: StepAction

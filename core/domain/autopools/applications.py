@@ -145,7 +145,7 @@ def application_in(record: RecordDefined) -> Application | None:
 
 
 def record_key(key: ApplicationKey) -> tuple[str, str, str] | None:
-    """The key of an application's record; None for a third-party controller, without a record."""
+    """The key of an application's record; None for a third-party controller."""
     if BUILT_IN.get(key.kind) != key.api_version:
         return None
     return key.kind, key.namespace, key.name

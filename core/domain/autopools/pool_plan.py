@@ -36,7 +36,7 @@ from core.domain.validation.normalization import normalise_network
 from core.errors import RefusalKind, Refused
 
 NAMES_TRIED_MAX: Final = 16
-"""Limit of names that are tried for a new pool, because other pools may have the same names."""
+"""Limit of names to try for a new pool; other pools may have the first names."""
 
 INSUFFICIENT_SUBNET: Final = "insufficient-subnet"
 SCALE_DOWN: Final = "scale-down"

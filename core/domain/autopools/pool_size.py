@@ -16,7 +16,7 @@ NUMBER_MAX: Final = 2**63 - 1
 """The largest number: Spiderpool uses a signed 64-bit integer."""
 
 REDUNDANT_NUMBER_KEY: Final = "clusterSubnetAutoPoolDefaultRedundantIPNumber"
-"""The configuration key that Spiderpool reads; precedes ``FLEXIBLE_NUMBER_KEY``."""
+"""The configuration key that Spiderpool reads; overrides ``FLEXIBLE_NUMBER_KEY``."""
 
 FLEXIBLE_NUMBER_KEY: Final = "clusterSubnetDefaultFlexibleIPNumber"
 """The configuration key that Spiderpool's chart writes and its documentation names."""

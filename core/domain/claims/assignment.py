@@ -20,11 +20,11 @@ from core.domain.validation.common_rules import ObjectReference
 from core.errors import Refusal, Refused
 
 SUBNETS_MAX: Final = 1_024
-"""Limit of cached prefix lengths of pools' subnets; every ADD needs a prefix length."""
+"""Limit of cached prefix lengths."""
 
 
 class PoolAvailability(NamedTuple):
-    """A pool and its usable addresses: not excluded, reserved or quarantined."""
+    """A pool and its usable addresses (neither excluded, reserved nor quarantined)."""
 
     pool: Pool
     usable: AddressSet

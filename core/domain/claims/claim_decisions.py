@@ -4,8 +4,7 @@
     claim             builds the event that claims the chosen addresses
     decide_release    decides which claims a DEL ends
 
-The caller chooses the addresses and compares revisions. The invariants I3 and I7 are in
-docs/contributing/architecture.md.
+The caller chooses the addresses. The invariants I3 and I7 are in docs/contributing/architecture.md.
 
 In the unnamed mode, the Pod's annotation lists NICs without interface names. The list items are
 numbered "0", "1", ...
@@ -55,8 +54,8 @@ class Repeat(NamedTuple):
 class EndpointUpdate(NamedTuple):
     """The endpoint changes, but its addresses stay.
 
-    The cause is a new sandbox, an ADD that names a NIC (see ``Nic.interface``), or the holder's
-    next Pod.
+    The cause is a new sandbox, an ADD that names a NIC (see ``Nic.interface``), or a new Pod of the
+    same holder.
     """
 
     event: EndpointChanged
@@ -71,9 +70,9 @@ class ClaimPlan(NamedTuple):
     why       why the claims end: the endpoint belonged to an older Pod (``superseded``), has pools
               that the Pod's template no longer lists (``pools-changed``), or has addresses that
               cannot be claimed again (``repair``)
-    listed    the NICs that are created again, each with only the addresses whose pools the template
-              still lists. These addresses stay claimed. Each NIC has the interface name of the
-              selection ("0", "1", ... in the unnamed mode).
+    listed    the replaced NICs, each with only the addresses whose pools the template still lists.
+              These addresses stay claimed. Each NIC has the interface name of the selection
+              ("0", "1", ... in the unnamed mode).
     """
 
     keep: tuple[Nic, ...]
@@ -133,8 +132,8 @@ def decide_add(
     (``nics_with_changed_pools``). ``lost``: indexes of the NICs whose addresses cannot be claimed
     again (``core.domain.fixed.retrieval``). The claims of all these NICs end in the transaction
     that replaces the NICs, except claims in pools that ``requested`` still lists. A Pod that
-    repeats an ADD keeps its addresses, even if a changed setting of fixed addresses has changed the
-    name of the holder.
+    repeats an ADD keeps its addresses, even if a new setting of fixed addresses gives the holder
+    another name.
     """
     if pod.alive is False:
         raise AllocationError(  # Spiderpool's text, which users search for
@@ -164,7 +163,7 @@ def decide_add(
 def _replacement(
     endpoint: Endpoint, replaced: frozenset[int], requested: Candidates | None, why: EndReason
 ) -> ClaimPlan:
-    """The plan that creates the ``replaced`` NICs again, with addresses of still listed pools."""
+    """The plan that replaces NICs. Addresses of pools in ``requested`` stay claimed."""
     keep: list[Nic] = []
     listed: list[Nic] = []
     ended: list[tuple[str, str]] = []
@@ -282,8 +281,8 @@ def claim(
     ``passed_over``: the candidate pools that a rule rejected or that were full.
 
     In the unnamed mode, the interfaces of ``chosen`` are "0", "1", ... NIC "0" gets the name eth0.
-    The other NICs have no name ("") until an ADD names them: an ADD for a new interface names the
-    first NIC without a name. Raises WrongInput for more NICs than one transaction can release.
+    The other NICs have no name ("") at first; an ADD for a new interface names the first NIC
+    without a name. Raises WrongInput for more NICs than one transaction can release.
     """
     if len(claim_plan.keep) + len(chosen) > NICS_MAX:
         raise WrongInput(
@@ -296,7 +295,7 @@ def claim(
     if position is not None:
         nics[position] = nics[position].attached(attachment)
     namespace, name = pod.endpoint_key
-    # The endpoint of an IPAMClaim is named like the IPAMClaim, and owned by the Pod that uses it.
+    # The endpoint of an IPAMClaim has the name of the IPAMClaim; the owner is the Pod.
     owner = None if pod.ipam_claim else pod.owner
     owner_kind, owner_name = ("Pod", pod.name) if owner is None else (owner.kind, owner.name)
     endpoint = Endpoint(
@@ -334,7 +333,7 @@ def decide_release(
 
     See docs/reference/address-assignment.md, "DEL".
 
-    ``uid``: the UID of the Pod, "" if unknown. ``alive``: None if unknown; the DEL then decides.
+    ``uid``: the UID of the Pod, "" if unknown. ``alive``: None (unknown) counts as False.
     ``validity``: None if the addresses are not fixed. Fixed addresses stay unless the owner is
     proved to be deleted. ``migrating``: the Pod is the target of a VM live migration; fixed
     addresses then stay until reclaim finds that the source Pod has ended too.

@@ -38,7 +38,7 @@ VERDICTS_MAX: Final = 48
 """Limit of verdicts in one event; further verdicts are only counted."""
 
 MESSAGE_CHARS_MAX: Final = 1_000
-"""Limit of characters of the message in one event, and of characters of the remedy."""
+"""Limit of characters of a message; a remedy has the same limit."""
 
 _REASONS: Final[tuple[tuple[type[AllocationError], str], ...]] = (
     (PoolPending, "pool-pending"),
@@ -57,7 +57,7 @@ _OTHER_REASON: Final = "other"
 
 
 class RefusedAdd(NamedTuple):
-    """An event to write, and the cause of the newest refusal that it counts."""
+    """An event to write, and the cause of the newest refusal that the event counts."""
 
     event: AllocationRefused
     cause: Cause

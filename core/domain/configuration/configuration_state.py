@@ -33,8 +33,8 @@ class FeatureSwitches(NamedTuple):
 class Configuration(NamedTuple):
     """The state without claims.
 
-    The key of an object is its name; of a record (kind, namespace, name); of a quarantine the
-    address. While ``subnets_enabled`` is False, pools belong to no subnet.
+    Keys: a record has (kind, namespace, name), a quarantine the address, other objects the name.
+    While ``subnets_enabled`` is False, pools belong to no subnet.
     """
 
     pools: Mapping[str, Pool]
@@ -112,7 +112,7 @@ def unreserved_addresses(pool: Pool, reservations: Mapping[str, Reservation]) ->
 def claimable_addresses(
     pool: Pool, reservations: Mapping[str, Reservation], quarantine: Mapping[str, Quarantine]
 ) -> AddressSet:
-    """The pool's addresses that are neither reserved nor quarantined; some may be claimed."""
+    """The pool's addresses that are neither reserved nor quarantined; claimed ones included."""
     quarantined = [entry.address for entry in quarantine.values() if entry.family == pool.family]
     return unreserved_addresses(pool, reservations) - AddressSet.from_items(
         quarantined, pool.family

@@ -1,8 +1,8 @@
 """Decides a configuration command: returns the events of the command, or raises Refused.
 
 Pure. The admission webhook, ``apply --dry-run``, ``simulate`` and the command itself call the same
-``decide``. The caller first calls ``removed_addresses``, and reads the claims of these addresses
-for ``decide``. The transaction of the caller then guards the same addresses.
+``decide``. Before ``decide``, the caller reads the claims of ``removed_addresses``. The
+transaction of the caller then guards ``addresses_to_guard``.
 
 A repeated command has no event, for example if a retiring pool is retired. The deletion of an
 unknown object is refused.
@@ -105,10 +105,7 @@ def removed_addresses(configuration: Configuration, command: Command) -> Address
 def _removed_by_auto_pool(
     configuration: Configuration, command: ApplyAutoPool
 ) -> AddressSet | None:
-    """The addresses that the command may remove from the pool; None: the pool does not shrink.
-
-    Which addresses are claimed, and so stay, is not known yet. So these are all of the pool.
-    """
+    """All addresses of a pool that shrinks, because claims are not known yet; else None."""
     desired = command.desired
     pool = find_pool(desired.scope, desired.uid, configuration.pools.values())
     if pool is None or pool_addresses(pool).size <= desired.size:

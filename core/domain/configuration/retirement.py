@@ -31,7 +31,7 @@ from core.domain.validation.common_rules import ObjectReference, require, unknow
 from core.errors import Refusal
 
 InUse = Literal["wait", "refuse"]
-"""What the deletion of a pool with claims, or of a subnet with pools, does."""
+"""Whether the deletion waits or is refused if a pool has claims, or a subnet has pools."""
 
 
 def deletion_command(kind: Retirable, name: str, in_use: InUse) -> Command:
