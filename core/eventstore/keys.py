@@ -109,7 +109,7 @@ class Keys:
         return prefix, range_end(prefix)
 
     def prefix_of(self, key: bytes) -> str:
-        """The first part of a key after the root: its kind."""
+        """The kind of a key: the first part after the root."""
         return key[len(self.root) :].partition(b"/")[0].decode()
 
     def log(self, writer: str, seq: int) -> bytes:
@@ -121,7 +121,7 @@ class Keys:
         return self.root + f"head/{writer}".encode()
 
     def of_address(self, family: Family, value: int) -> AddressKeys:
-        """The three keys of an address; faster than three calls."""
+        """The three keys of an address; faster than ``ip``, ``cool_down`` and ``quarantine``."""
         name = b"%d/%032x" % (family, value)
         root = self.root
         return AddressKeys(
@@ -224,7 +224,7 @@ class Keys:
     def check_address(self, key: bytes, prefix: str) -> Address:
         """The address of an ``ip/``, ``rest/`` or ``quarantine/`` key. Raises ValueError."""
         start = self.root + prefix.encode() + b"/"
-        tail = key[len(start) :]  # splitting would slow down a scan, which checks every claim
+        tail = key[len(start) :]  # splitting would slow down a scan of all claims
         family, digits = tail[:2], tail[2:]
         bits = _FAMILY_BITS.get(family)
         malformed = len(digits) != _ADDRESS_DIGITS or digits.translate(None, _HEXADECIMAL_BYTES)

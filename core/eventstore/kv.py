@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 TXN_OPERATIONS_MAX = 128
-"""The maximum for each list of a transaction: guards, writes and reads.
+"""The maximum length of each list of a transaction (guards, writes, reads).
 
 Equal to etcd's default ``--max-txn-ops``.
 """
@@ -28,8 +28,8 @@ WATCH_SILENT_S_MAX = 15.0
 FROM_NOW: Final = -1
 """The value of ``after`` that starts a watch at the newest revision.
 
-The first batch has the revision of the start and no changes; the caller then reads the current
-state. The revision is the newest one that the etcd member of the watch has received.
+The first batch has no changes. Its ``revision`` is the newest one that the connected etcd member
+has received. The caller then reads the current state.
 
 etcd serves a watch from the newest revision immediately. A watch from an older revision waits up
 to 100 ms for etcd's next pass over such watches.
@@ -37,7 +37,7 @@ to 100 ms for etcd's next pass over such watches.
 
 
 class KeyValue(NamedTuple):
-    """One key at one revision; ``lease`` 0 means none."""
+    """One key at one revision; ``lease`` 0: no lease."""
 
     key: bytes
     value: bytes
@@ -92,7 +92,7 @@ class Get(NamedTuple):
     """Read one key, or with ``end`` the keys in [start, end), at most ``limit`` (0: all).
 
     The result is in the order of the keys. With ``oldest_first``, the store sorts the whole range
-    by the keys' last changes before it applies ``limit``.
+    by ``mod_revision`` before it applies ``limit``.
     """
 
     start: bytes
@@ -170,10 +170,10 @@ class KeyValueStore(Protocol):
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        """Apply all writes if all guards hold, else do the reads ``otherwise``; atomically.
+        """Atomically apply all writes if all guards hold, else do the reads ``otherwise``.
 
-        Raises StoreUnavailable or StoreFull if nothing was written; also OutcomeUnknown and
-        StoreRejected.
+        Raises OutcomeUnknown, StoreRejected. After StoreUnavailable or StoreFull, nothing was
+        written.
         """
         ...
 
@@ -222,7 +222,7 @@ class KeyValueStore(Protocol):
         ...
 
     async def compact(self, revision: int) -> None:
-        """Discard the history before ``revision``; no error if that is already done."""
+        """Discard the history before ``revision``; no error if it was discarded before."""
         ...
 
     async def alarms(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""The key-value store in memory, for fast tests: it behaves as etcd.
+"""The key-value store in memory, for fast tests.
 
-One contract suite tests both stores. An expired lease ends at the next call of the store or of
-``expire``, not at a timer.
+One contract suite tests this store and etcd. An expired lease ends at the next call of the store,
+not at a timer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from core.eventstore.kv import (
 )
 
 LEASE_TTL_S_MIN = 2
-"""The shortest lease in seconds, that of etcd with its default election timeout."""
+"""The shortest lease in seconds, as in etcd with the default election timeout."""
 
 
 class _Version(NamedTuple):
@@ -109,7 +109,7 @@ class MemoryStore:
         after: int,
         is_whole: IsWhole | None = None,  # unused: a batch always has all changes of its revision
     ) -> AsyncIterator[WatchBatch]:
-        """Yield the changes after ``after``, one batch for each revision, and progress."""
+        """Yield the changes after ``after``, one batch per revision; empty batches are progress."""
         wake = asyncio.Event()
         position = self._revision if after == FROM_NOW else after
         if max(position, 1) < self._compacted:
@@ -121,7 +121,7 @@ class MemoryStore:
                 yield WatchBatch(position, ())
             while True:
                 self._begin()
-                # ``compact`` keeps the changes that an open watch has not delivered, as etcd does.
+                # As in etcd, ``compact`` keeps changes that an open watch has not delivered.
                 self._watching[wake] = position
                 wake.clear()
                 newest = self._revision
@@ -180,7 +180,7 @@ class MemoryStore:
             self._forget()
 
     async def alarms(self) -> tuple[str, ...]:
-        """No names: this store has no alarms."""
+        """Empty: this store has no alarms."""
         self._begin()
         return ()
 

@@ -1,10 +1,10 @@
-"""The index of pools and subnets: keys that find them by CIDR, by address and by application.
+"""The index keys of pools and subnets, for look-ups by CIDR, by address and by application.
 
 With the index, a command reads only the pools and subnets that it needs. The transaction that
-changes a pool or subnet also writes the keys that find it. Each topic (pools or subnets) has a
-guard key, whose value is ``COMPLETE_INDEX`` while the index of the topic is complete. A release of
-Orbweaver without the index writes another value, so that ``core.configuration.indexer`` rebuilds
-the index. This module does not call the store.
+changes a pool or subnet also writes the index keys. Each topic (pools or subnets) has a guard key,
+whose value is ``COMPLETE_INDEX`` while the index of the topic is complete. A release of Orbweaver
+without the index writes another value; ``core.configuration.indexer`` then rebuilds the index. This
+module does not call the store.
 
     index/<topic>/<family>/network/<first address>/<prefix length>/<name>
     index/pools/<family>/block/<first address>/<prefix length>/<pool>
@@ -12,13 +12,14 @@ the index. This module does not call the store.
 
 Aligned blocks cover a pool's addresses, like the prefixes of a routing table:
 
-- To find the blocks that contain an address, a look-up reads one prefix of keys for each prefix
+- To find the blocks that contain an address, a look-up reads one range of keys for each prefix
   length.
-- To find the blocks that begin in a range of addresses, a look-up reads a range of keys.
+- To find the blocks that begin in a range of addresses, a look-up reads one range of keys.
 
-etcd counts every key of a range that it reads, so each kind of index key has its own range. If a
-pool needs more than ``BLOCKS_MAX`` blocks, fewer and larger blocks cover it. A look-up then returns
-every pool that has one of the addresses, and possibly pools that have none of them.
+Each kind of index key has its own range, because etcd counts every key of a range that is read.
+
+If a pool needs more than ``BLOCKS_MAX`` blocks, fewer and larger blocks cover it. A look-up may
+then also return pools that have none of the addresses.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ BLOCKS_MAX: Final = 48
 """The maximum number of blocks of one pool: one transaction replaces all of them."""
 
 LOOKUP_RANGES_MAX: Final = 24
-"""The maximum number of address ranges in one look-up; further ranges are joined to neighbours."""
+"""The maximum number of address ranges in one look-up; if there are more, neighbours are joined."""
 
 TOPICS: Final[tuple[Topic, ...]] = get_args(Topic)
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
@@ -59,7 +60,7 @@ _DIGITS: Final = 32
 _PARTS: Final = {"network": 3, "block": 3}
 """Kind -> the number of parts that follow the kind in a key.
 
-``application`` is missing: those parts come from labels and are not checked.
+``application`` is missing, because its parts come from labels and are not checked.
 """
 
 
@@ -87,9 +88,9 @@ class Index:
         return self._prefix, range_end(self._prefix)
 
     def entries(self, value: Pool | Subnet | None) -> dict[bytes, bytes]:
-        """The keys that find this pool or subnet, with their values.
+        """The index keys of a pool or subnet, with empty values.
 
-        Empty for a value of the other family or with invalid addresses.
+        {} if ``value`` has invalid addresses or the other family.
         """
         if value is None or value.family != self.family:
             return {}
@@ -110,7 +111,7 @@ class Index:
         return self._under(self._block("network", cidr.first, cidr.prefix_length))
 
     def overlapping(self, cidr: Cidr) -> list[Get]:
-        """The reads that find objects with another CIDR that overlaps ``cidr``."""
+        """The reads that find objects whose CIDR overlaps ``cidr`` and differs from it."""
         longer = self._block("network", cidr.first, cidr.prefix_length + 1)
         return [
             *self._containing("network", cidr.first, range(cidr.prefix_length)),
@@ -125,7 +126,7 @@ class Index:
     def owners(self, addresses: AddressSet, cidr: Cidr | None = None) -> list[Get]:
         """The reads that find pools that may have one of these addresses.
 
-        ``cidr``: the CIDR of the pools, if it is known.
+        ``cidr``: the CIDR of the pools, if known.
         """
         shortest = 0 if cidr is None else cidr.prefix_length
         lengths = range(shortest, ADDRESS_BITS[self.family] + 1)
@@ -177,7 +178,7 @@ class Index:
 def blocks_of(addresses: AddressSet) -> list[tuple[int, int]]:
     """(first address, prefix length) of at most ``BLOCKS_MAX`` aligned blocks that cover the set.
 
-    If an exact cover needs more blocks, the smallest block size doubles until the maximum suffices.
+    If an exact cover needs more blocks, the smallest block size doubles until they suffice.
     """
     bits = ADDRESS_BITS[addresses.family]
     for low in range(bits + 1):

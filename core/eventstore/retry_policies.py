@@ -19,13 +19,13 @@ from core.errors import (
 from core.process.retry import is_retryable
 
 SETTLE_S_MAX = 8.0
-"""Seconds of attempts to read the outcome of a transaction; then OutcomeUnknown is raised."""
+"""Maximum seconds of attempts to read the outcome of a transaction."""
 
 LOST_RACE_S_MAX = 8.0
-"""Seconds of retries of a command after lost races; every try reads the current state first."""
+"""Maximum seconds of retries of a command after lost races."""
 
 UNAVAILABLE_S_MAX = 5.0
-"""Seconds of retries of a read or a command while etcd is not available."""
+"""Maximum seconds of retries while etcd is not available."""
 
 
 def _is_retryable(error: BaseException) -> bool:
@@ -40,7 +40,7 @@ def _is_full(error: BaseException) -> bool:
 def retry_unknown_outcome() -> AsyncRetrying:
     """Retries the request that reads the outcome of an earlier transaction.
 
-    The request is idempotent, so it is also retried if its answer is lost.
+    The request is idempotent, so it is retried even after OutcomeUnknown.
     """
     return AsyncRetrying(
         retry=retry_if_exception(

@@ -18,7 +18,7 @@ AGENT_USER: Final = "orbweaver-agent"
 """The etcd user of agents: the common name of their client certificate."""
 
 CONTROLLER_USER: Final = "orbweaver-controller"
-"""The etcd user of controllers, of the chart's hooks, and of orbctl in the Pods of either."""
+"""The etcd user of controllers, of the Helm chart's hooks, and of orbctl in these Pods."""
 
 ROOT_USER: Final = "root"
 """The user that etcd requires to enable authentication; its role has the same name."""

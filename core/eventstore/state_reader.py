@@ -1,10 +1,10 @@
 """Read the state keys of etcd into a ledger, at one revision.
 
-The events up to that revision produce an equal ledger (I5); ``orbctl verify`` compares the two
-ledgers. A projection starts from a ledger and then follows the log.
+The events of the log up to that revision must produce the same ledger (I5). ``orbctl verify``
+checks this.
 
 A key or value that cannot be decoded is skipped, reported to ``faults`` and listed in
-``Ledger.undecodable``. Before code treats an object as missing, it must check this list.
+``Ledger.undecodable``. Check this set before you treat an object as missing.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -42,7 +42,7 @@ T = TypeVar("T")
 STATE_KINDS = (*CONFIGURATION_KINDS, CLAIM_KEYS, ENDPOINT_KEYS, GUID_CLAIM_KEYS)
 
 DECODED_AT_ONCE_MAX: Final = 2_000
-"""Values decoded before other tasks run: some 10 ms, so that leases are renewed in time."""
+"""Values decoded (about 10 ms) before other tasks run, such as lease renewals."""
 
 
 async def read_configuration(
@@ -87,7 +87,7 @@ def add_configuration(
 
 
 def _keep_quarantined(keys: Keys, ledger: Ledger, kvs: Iterable[KeyValue]) -> None:
-    """Quarantine the address of each key, because the value may be undecodable."""
+    """Quarantine the address of each key, even if the value cannot be decoded."""
     for address in keys.addresses_in((kv.key for kv in kvs), "quarantine"):
         text = str(address)
         ledger.quarantine[text] = Quarantine(text, address.family, reason="cannot be read")

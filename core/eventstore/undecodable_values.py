@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from core.errors import OrbweaverError
 
 FAULTS_MAX: Final = 1_000
-"""The most faults in the registry; further faults are only counted."""
+"""Maximum number of faults in the registry; further faults are only counted."""
 
 LIMIT: Final = "limit"
 """The kind of a fault that reports a reached limit."""
@@ -38,7 +38,7 @@ class Faults:
     """The registry of the contained faults of one process.
 
     ``unnamed``: the number of faults beyond ``FAULTS_MAX``, which ``by_key`` does not contain.
-    ``logged``: False if the caller of the reader reports the faults.
+    ``logged``: whether to log each new fault.
     """
 
     def __init__(self, *, logged: bool = True) -> None:

@@ -1,7 +1,7 @@
 """Remove the fields that a newer version added to a value, so that this version can decode it.
 
 A version adds fields only at the end of an array, with a default (CONTRIBUTING.md). Every other
-difference remains an error. Removing fields is slow, so decoders first try without.
+difference remains an error. Removal is slow, so decoders call ``trimmed`` only after an error.
 """
 
 # ruff: noqa: ANN401 - plain data and type hints can be of any type
@@ -43,7 +43,7 @@ def _trimmed_array(value: list[Any], kind: Any) -> list[Any]:
 
 
 def _array_kind(kind: Any) -> Any:
-    """The member of a union that is an array; a union has at most one."""
+    """The array type of a union (a union has at most one), or ``kind`` itself."""
     if not isinstance(kind, types.UnionType) and typing.get_origin(kind) is not typing.Union:
         return kind
     options = typing.get_args(kind)

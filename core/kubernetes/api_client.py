@@ -38,7 +38,7 @@ REQUEST_DEADLINE_S: Final = 30.0
 """Seconds from a request to the end of its response."""
 
 PAGE_OBJECTS: Final = 200
-"""Objects in one page of a list: few, because Python keeps the memory of the largest page."""
+"""Objects in one page of a list; Python does not return the memory of a page to the system."""
 
 WATCH_S: Final = 40
 """Seconds after which the server ends a watch; the informer then begins the next one."""
@@ -46,7 +46,7 @@ WATCH_S: Final = 40
 SILENCE_S_MAX: Final = WATCH_S + 5.0
 """Seconds without any data after which a watch counts as broken and is restarted.
 
-client-go waits as long: 30 s without a frame, then 15 s for the response to a ping. The kernel
+As in client-go: 30 s without a frame, then 15 s for the response to a ping. The kernel
 usually detects a dead peer earlier (``core.kubernetes.http_connection.DEAD_PEER_S``).
 """
 
@@ -54,10 +54,10 @@ WATCH_OPEN_S_MAX: Final = 10.0
 """Seconds from the request for a watch to the head of its response."""
 
 MESSAGE_CHARS_MAX: Final = 1_000
-"""The most characters of the server's message that an error quotes."""
+"""Maximum characters of the server's message in an error."""
 
 NAME_CHARS_MAX: Final = 64
-"""The most characters of a wrong name that an error quotes."""
+"""Maximum characters of a wrong name in an error."""
 
 _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"
@@ -151,7 +151,7 @@ class Api:
     def server_clock_s(self) -> float:
         """The server's Unix time; before the first response, the Unix time of this machine.
 
-        After the first response, the clock does not go back.
+        After the first response, the clock does not go backwards.
         """
         return time.time() if self._ahead_s is None else time.monotonic() + self._ahead_s
 
@@ -191,7 +191,7 @@ class Api:
         return Listed(items, version)
 
     async def names(self, path: str) -> set[str]:
-        """The names of the objects in a collection; the server sends only their metadata."""
+        """The names of the objects in a collection; requests only metadata."""
         return {
             item["metadata"]["name"]
             async for page in self.pages(path, _METADATA)
@@ -215,7 +215,7 @@ class Api:
         return await self._request("POST", _with_query(path, _managed_by(manager)), body)
 
     async def apply(self, path: str, body: Mapping[str, object], manager: str) -> Object:
-        """Server-side apply: set the fields of ``body``, remove other fields of the manager.
+        """Server-side apply: set the fields of ``body``, remove other fields that ``manager`` owns.
 
         Creates a missing object, unless ``body`` has a UID. ``manager`` also takes over the fields
         of ``body`` that other managers own.
@@ -226,7 +226,7 @@ class Api:
     async def merge(self, path: str, body: Mapping[str, object], manager: str = "") -> Object:
         """Merge ``body`` into the object. ``manager`` as in ``create``.
 
-        Raises ApiConflict if ``body`` has a ``resourceVersion`` and the object has another one.
+        Raises ApiConflict if ``body`` has a ``resourceVersion`` that is not the object's.
         """
         return await self._request("PATCH", _with_query(path, _managed_by(manager)), body, _MERGE)
 
@@ -303,7 +303,7 @@ class Api:
     def _set_clock(self, date: str) -> None:
         """Set the clock from the header ``Date`` of a response.
 
-        The header is cut to whole seconds, so the largest difference to our clock is the best one.
+        The header is truncated to whole seconds, so the largest difference seen is the most exact.
         """
         if date == self._date:
             return
@@ -348,7 +348,7 @@ def _change(line: bytes, path: str) -> WatchEvent:
 
 
 def _read(decoder: msgspec.json.Decoder[T], text: bytes, path: str) -> T:
-    """Decode a response. Raises ApiUnavailable for other text, such as the page of a proxy."""
+    """Decode a response. Raises ApiUnavailable for undecodable text, such as a proxy's page."""
     try:
         return decoder.decode(text)
     except msgspec.DecodeError as error:

@@ -19,13 +19,13 @@ import msgspec
 from core.kubernetes.tokens import NoAccess
 
 PLUGIN_S_MAX: Final = 60.0
-"""Seconds that a plugin may take, for example to call a server. It cannot prompt a user."""
+"""Maximum seconds of one run of the plugin."""
 
 EXPIRES_EARLY: Final = timedelta(seconds=10)
-"""A credential is replaced this long before it expires, because a request takes time."""
+"""A credential is replaced this long before it expires."""
 
 ERROR_CHARS_MAX: Final = 1_000
-"""The most characters of a failed plugin's output that an error quotes."""
+"""Maximum characters of a failed plugin's output in an error."""
 
 
 class _Status(msgspec.Struct, rename="camel"):
@@ -41,9 +41,9 @@ class _ExecCredential(msgspec.Struct, rename="camel"):
 
 
 class CredentialPlugin:
-    """A plugin, and the credential that it printed last. Raises NoAccess.
+    """A plugin and the last credential that the plugin printed. All methods raise NoAccess.
 
-    ``settings``: the field ``exec`` of a user. ``directory``: where the kubeconfig is.
+    ``settings``: the field ``exec`` of a kubeconfig's user. ``directory``: where the kubeconfig is.
     """
 
     def __init__(self, settings: Mapping[str, Any], directory: Path) -> None:
@@ -65,7 +65,7 @@ class CredentialPlugin:
         return f"Bearer {token}" if token else ""
 
     async def certificate(self) -> tuple[bytes, bytes]:
-        """The certificate and key that the plugin printed, as PEM; both b"" without them."""
+        """The PEM certificate and key that the plugin printed; (b"", b"") without a certificate."""
         status = await self._current()
         return status.client_certificate_data.encode(), status.client_key_data.encode()
 

@@ -18,13 +18,13 @@ from core.kubernetes.kubeconfig import ClusterAccess
 from core.process import tracing
 
 CONNECTIONS_MAX: Final = 100
-"""The most connections of one session; each watch needs one."""
+"""Maximum connections of one session; each watch uses one connection."""
 
 READ_BYTES: Final = 2**21
 """Bytes of the read buffer. A watch sends each object in one line, which may have 1.5 MB."""
 
 CLOSE_S: Final = 0.1
-"""Seconds in which closing TLS connections may send their last record."""
+"""Seconds to wait until TLS connections are closed."""
 
 DEAD_PEER_S: Final = 10
 """Seconds without an acknowledged packet after which a connection is closed."""
@@ -37,7 +37,7 @@ _PROBES: Final = 3
 
 
 def tcp_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A TCP socket that detects a dead peer within ``DEAD_PEER_S``, even if it is idle."""
+    """A TCP socket that detects a dead peer within ``DEAD_PEER_S``, also when no data is sent."""
     family, kind, protocol, _, _ = address
     new_socket = socket.socket(family, kind, protocol)
     new_socket.setblocking(False)
@@ -103,7 +103,7 @@ class Connection:
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
-        # TLS connections end some time after ``close``. Without this pause, asyncio would warn.
+        # TLS connections end after the session's ``close`` returns. Without a pause, asyncio warns.
         await asyncio.sleep(CLOSE_S)
 
 

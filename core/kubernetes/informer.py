@@ -1,8 +1,8 @@
 """An informer: keeps a copy of one collection by list and watch, and reports changed objects.
 
-Listeners receive the keys of changed objects, not the changes (level-triggered). No change is lost
-when a watch ends, because the next list shows every difference. Handlers receive a ``Transition``
-for each change.
+Listeners receive the keys of changed objects, not the changes (level-triggered). Handlers receive a
+``Transition`` for each change. After a watch has ended, the next watch begins at the last version.
+If the server has discarded this version, a list shows which objects have changed.
 
 If the CRD of the collection is not installed, the informer waits for the CRD and sets ``fault``. It
 does not treat the collection as empty.
@@ -41,7 +41,7 @@ STALE_S_MAX: Final = SILENCE_S_MAX + PAUSE_S_MAX
 """A reflector is stuck if for so many seconds no response arrived and no request failed."""
 
 OBJECTS_MAX: Final = 100_000
-"""The most objects of one collection."""
+"""Maximum number of objects in one collection."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ class Reflector(Generic[T]):
 def reflector_task(
     name: str, run: Callable[[], Coroutine[Any, Any, object]], reflectors: Sequence[Reflector[Any]]
 ) -> TaskSpec:
-    """The supervised task ``run``, which runs the reflectors; unhealthy if one reflector is."""
+    """The supervised task ``run`` of the reflectors; unhealthy if a reflector is unhealthy."""
     return TaskSpec(
         name,
         run,

@@ -152,5 +152,5 @@ def _read(path: Path) -> bytes:
 
 
 def _text(pem: bytes) -> str:
-    """The authorities as ASCII, as Python's ssl requires; drops other characters of comments."""
+    """The authorities as ASCII, as Python's ssl requires; only comments have other characters."""
     return pem.decode("ascii", "ignore")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 TOKEN_FILE_S: Final = 60.0
-"""Seconds between two reads of a token file; kubelet rotates a token long before it expires."""
+"""Seconds between two reads of a token file."""
 
 
 class NoAccess(OSError):

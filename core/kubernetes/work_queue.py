@@ -38,7 +38,7 @@ class WorkQueue(Generic[T]):
 
     @property
     def empty(self) -> bool:
-        """Whether no key is queued or waits for a retry."""
+        """Whether no key is queued and no key waits for a retry."""
         return not self._queued and not self.failing
 
     def add(self, keys: Iterable[T]) -> None:

@@ -79,7 +79,7 @@ def apply_command(body: Body) -> Command:
 
 
 def delete_command(body: Body) -> Command:
-    """The command that deletes an object, made from its kind, namespace and name."""
+    """The command that deletes an object; reads only kind, namespace and name."""
     match body:
         case PoolManifest():
             return DeletePool(body.metadata.name)

@@ -18,13 +18,13 @@ from core.errors import BadInput
 
 TEXT_BYTES_MAX: Final = 8 * 1024 * 1024
 DOCUMENTS_MAX: Final = 10_000
-"""The most bytes and the most documents of one text."""
+"""Maximum bytes and maximum number of documents of one text."""
 
 DOCUMENT_VALUES_MAX: Final = 200_000
-"""The most values in one document, including keys; the values behind an alias count each time."""
+"""Maximum number of values in one document, including keys and the values of each alias."""
 
 DOCUMENT_DEPTH_MAX: Final = 64
-"""The most nested levels of lists and mappings."""
+"""Maximum number of nested levels of lists and mappings."""
 
 _QUOTED_CHARS_MAX: Final = 80
 _TAG: Final = "tag:yaml.org,2002:"

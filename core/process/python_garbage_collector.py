@@ -5,8 +5,8 @@ run many times and double the decoding time. The pause lasts some seconds at mos
 
 ``raise_gc_threshold``: at Python's default threshold, the collector would run for every segment of
 a replay and take a sixth of the replay's time. The agent and ``orbctl`` use
-``COLLECT_AFTER_OBJECTS``. Controllers use half of this threshold: responses of the API server leave
-cycles, which would take a fifth more memory at the full threshold.
+``COLLECT_AFTER_OBJECTS``. Controllers use half of this threshold, because API responses leave
+cycles: the full threshold would cost a fifth more memory.
 
 ``freeze_current_objects``: a full collection traverses some 50,000 objects of imported modules,
 which blocks the event loop for 30 to 80 ms and frees nothing.
@@ -27,7 +27,7 @@ COLLECT_AFTER_OBJECTS: Final = 20_000
 """New container objects after which the collector runs; Python's default is 700."""
 
 CONTROLLER_COLLECT_AFTER_OBJECTS: Final = 10_000
-"""The threshold of a controller. A lower one costs CPU time and saves no memory."""
+"""The threshold of a controller. A lower threshold costs CPU time and saves no memory."""
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def gc_paused() -> Iterator[None]:
 
 
 def freeze_current_objects() -> None:
-    """Exclude all current objects from collection; call it once after the start of a process.
+    """Exclude all current objects from collection. Call once, after the start of a process.
 
     A frozen object is freed when nothing refers to it, but not if it is part of a cycle.
     """

@@ -31,7 +31,7 @@ _NO_ANNOTATIONS: Final[dict[str, str]] = {}
 
 
 def application_of(kind: str, item: Object) -> Application:
-    """The object as an application. ``kind`` is passed: objects in a list lack this field."""
+    """The object as an application. ``kind`` is a parameter: objects in a list lack this field."""
     metadata = item["metadata"]
     key = ApplicationKey(BUILT_IN[kind], kind, metadata["namespace"], metadata["name"])
     spec = item.get("spec") or {}

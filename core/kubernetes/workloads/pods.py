@@ -99,7 +99,7 @@ def _claims(metadata: Object) -> Mapping[str, str]:
 
 
 def node_state(node: Object) -> NodeState:
-    """A Node; ``ready`` is its condition Ready."""
+    """The name of a Node, and whether the condition Ready is true."""
     conditions = (node.get("status") or {}).get("conditions") or ()
     ready = any(
         condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
@@ -108,7 +108,7 @@ def node_state(node: Object) -> NodeState:
 
 
 def unix_s(text: str) -> float:
-    """A time of the API as Unix seconds."""
+    """A timestamp of the Kubernetes API in Unix seconds."""
     return datetime.fromisoformat(text).timestamp()
 
 

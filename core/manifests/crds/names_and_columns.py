@@ -3,7 +3,7 @@
 See docs/reference/custom-resource-rules.md, "Kinds".
 
 The definitions equal Spiderpool's, with these additions: descriptions, CEL rules, selectable
-fields, and ``status.conditions``. SpiderReservedIPs have no status in Spiderpool.
+fields, ``status.conditions``, and the status of SpiderReservedIPs.
 
 The annotation ``helm.sh/resource-policy: keep`` keeps the CRDs, and therefore all pools, when the
 chart is uninstalled.

@@ -2,8 +2,8 @@
 
 host-local is the IPAM plugin of the CNI project. For each address in use, host-local writes a file.
 The file has the address as its name, and contains the container id and the interface. An address
-belongs to the Pod on the same node whose status has the address. If the configuration of a network
-has no ranges, its ranges are the node's podCIDRs, which flannel and kubenet pass to host-local.
+belongs to the Pod on the same node whose status has the address. For a network without configured
+ranges, the ranges are the node's podCIDRs, which flannel and kubenet pass to host-local.
 
 Every address of a living Pod is taken over, even without a file: a lost file does not make an
 address free (I6 of docs/contributing/architecture.md). An address without a living Pod is not
@@ -53,7 +53,7 @@ from core.manifests.spiderpool import Dump, convert
 IPAM_TYPE: Final = "host-local"
 LAST_RESERVED: Final = "last_reserved_ip."
 LOCK: Final = "lock"
-"""Files without an address as their name: the last assigned address, and a lock."""
+"""Files that are not named after an address: the last assigned address, and a lock."""
 
 CONTAINER_ID_CHARS: Final = 12
 """The number of characters of a container id that findings show, as container runtimes do."""
@@ -137,7 +137,7 @@ class _AddressFile(NamedTuple):
 
 
 def data_directories(texts: Iterable[tuple[str, str]]) -> set[str]:
-    """Each ``dataDir`` of host-local in these configurations, (path, text). Raises BadInput."""
+    """Each ``dataDir`` of host-local in these (path, configuration) pairs. Raises BadInput."""
     return {
         directory
         for path, text in texts
@@ -194,7 +194,7 @@ def _ranges_of_network(value: object, location: str) -> Iterator[_NetworkRange]:
 
 
 def _ranges_of_node(node: NodeFiles, pod_cidrs: Iterable[Cidr]) -> Iterator[_NetworkRange]:
-    """The ranges in the node's configurations, and the podCIDRs that other networks use."""
+    """The configured ranges of the node, and podCIDRs for networks without configured range."""
     configured = [
         network_range
         for path, text in node.configurations
@@ -324,8 +324,8 @@ def _serving(
 ) -> _NetworkRange | None:
     """The range that serves an address; None if no range does.
 
-    Ranges of ``network`` come first, then other ranges that the node uses, then ranges of other
-    nodes that have the address.
+    In this order: a range of ``network`` on the node, another range on the node, any range that
+    offers the address.
     """
     on_node = [network_range for network_range in ranges if network_range.serves(node, address)]
     of_network = [network_range for network_range in on_node if network_range.network == network]
@@ -365,7 +365,7 @@ def _addresses_without_file(
     pods: Mapping[PodKey, ForeignPod],
     findings: list[Finding],
 ) -> Iterator[PodAddress]:
-    """The addresses of living Pods in these ranges without a file on the Pod's node."""
+    """The addresses of living Pods in these ranges for which the Pod's node has no file."""
     with_file = {(file.node, file.address) for file in files}
     for key, pod in pods.items():
         for address, (interface, _) in pod.interfaces.items():

@@ -64,7 +64,7 @@ def read_node_slices(values: Iterable[tuple[str, object]]) -> list[NodeSlice]:
 
 
 def slice_of(name: str, cidr: Cidr, slices: Sequence[NodeSlice]) -> NodeSlice | None:
-    """The slice with the CIDR of an IPPool and with a node that is in the IPPool's name.
+    """The slice with the CIDR ``cidr`` and a node whose name is part of the IPPool's ``name``.
 
     The rest of the IPPool's name differs between releases of Whereabouts.
     """

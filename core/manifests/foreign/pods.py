@@ -89,7 +89,7 @@ class PodAddress(NamedTuple):
 
 
 def read_pods(values: Iterable[tuple[str, object]]) -> dict[PodKey, ForeignPod]:
-    """The Pods that may hold addresses: without ended Pods and Pods in the host network.
+    """The Pods that may hold addresses: neither ended nor in the host network.
 
     Raises BadInput.
     """

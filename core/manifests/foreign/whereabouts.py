@@ -85,7 +85,7 @@ class _Ipam(_Range, frozen=True):
 class _NetworkRange(NamedTuple):
     """A range of a network. ``name``: NAMESPACE/NAME. ``pool``: the name of the range's IPPool.
 
-    ``is_sliced``: each node has a part of ``cidr``; Whereabouts then ignores the bounds.
+    ``is_sliced``: each node has a part of ``cidr``; range_start and range_end are ignored.
     """
 
     name: str
@@ -159,7 +159,7 @@ def _pool(
     }
     routes = {network.routes for network in own_networks if network.routes}
     gateway = gateways.pop() if len(gateways) == 1 else ""
-    if gateway:  # Whereabouts may have assigned the gateway's address to a Pod: then keep it
+    if gateway:  # the gateway's address stays in the pool if a Pod has it
         reserved = {read_address(gateway, where).value} - set(allocated)
         addresses -= AddressSet.from_values(reserved, cidr.family)
     pool = Pool(
@@ -176,7 +176,7 @@ def _pool(
 
 
 def _uses(network: _NetworkRange, pool: str, node_slice: NodeSlice | None) -> bool:
-    """Whether a network uses the IPPool ``pool``, which belongs to ``node_slice``, if any."""
+    """Whether a network uses an IPPool. ``node_slice``: the IPPool's slice, None for none."""
     if node_slice is not None and network.is_sliced:
         return network.cidr == node_slice.network_range
     return network.pool == pool

@@ -13,6 +13,6 @@
 See docs/reference/custom-resources.md.
 
 ``kubectl explain`` prints the descriptions. CEL rules are an early check in the API server. They
-accept every object that ``core.domain.configuration.decisions`` accepts, and may accept more,
-because ``decisions`` checks every object.
+must accept every object that ``core.domain.configuration.decisions`` accepts. They may accept more
+objects, which ``decisions`` then rejects.
 """

@@ -1,9 +1,9 @@
 """Fields with addresses, and their CEL rules.
 
-CEL's address functions are stricter than Spiderpool in one case. They reject IPv4-mapped addresses
-(``::ffff:10.0.0.1``), which are IPv4 here (docs/reference/admission.md, "Addresses and ranges"). So
-every rule accepts texts with ``ffff:``, and only the domain checks these texts. CEL cannot compare
-addresses, so only the domain detects reversed ranges and overlaps.
+CEL's address functions reject IPv4-mapped addresses (``::ffff:10.0.0.1``), which are IPv4 here and
+in Spiderpool (docs/reference/admission.md, "Addresses and ranges"). So every rule accepts texts
+with ``ffff:``, and only the domain checks these texts. CEL cannot compare addresses, so only the
+domain detects reversed ranges and overlaps.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from core.manifests.kinds.fields import (
 )
 
 ITEMS_MAX: Final = 8192
-"""The most items of ``ips`` or ``excludeIPs``; an item may be a range of any size."""
+"""Maximum number of items of ``ips`` or ``excludeIPs``; an item may be a range of any size."""
 
 ITEM_CHARS_MAX: Final = 91
-"""The most characters of an item: two addresses in their longest form and a hyphen."""
+"""Maximum characters of an item: two addresses in their longest form and a hyphen."""
 
 ADDRESS_CHARS_MAX: Final = 45
 CIDR_CHARS_MAX: Final = 49
-"""The most characters of an address, and of a CIDR."""
+"""Maximum characters of an address, and of a CIDR."""
 
 ITEM_PATTERN: Final = "^[0-9A-Fa-f:.]+(-[0-9A-Fa-f:.]+)?$"
 MAPPED: Final = "matches('(?i)ffff:')"

@@ -13,7 +13,7 @@ from core.manifests.kinds.addresses import ADDRESS_CHARS_MAX, CIDR_CHARS_MAX, is
 from core.manifests.kinds.fields import ROUTES_MAX, ValidationRule, described
 
 NETWORKS_MAX: Final = 256
-"""The most destinations in ``hijackCIDR``."""
+"""Maximum number of destinations in ``hijackCIDR``."""
 
 _NETWORK_RULE: Final = ValidationRule(
     f"isCIDR(self) || {is_address('self')}", "must be an address or a CIDR"
@@ -47,7 +47,7 @@ Network = Annotated[
 
 
 DURATION_CHARS_MAX: Final = 32
-"""The most characters of a duration."""
+"""Maximum characters of a duration."""
 
 
 class DetectOptions(Struct, rename="camel", frozen=True):

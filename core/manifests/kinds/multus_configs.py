@@ -1,4 +1,4 @@
-"""SpiderMultusConfig: a network of Multus. A NetworkAttachmentDefinition is made from it.
+"""SpiderMultusConfig: a network of Multus, the source of a NetworkAttachmentDefinition.
 
 See docs/reference/custom-resources.md, "SpiderMultusConfig".
 """
@@ -229,7 +229,7 @@ IPOIB_RULES: Final = (
 
 
 class Trunk(Struct, rename="camel", frozen=True):
-    """Allowed VLANs: one VLAN, or a range of them."""
+    """Allowed VLANs: one VLAN, or a range of VLANs."""
 
     min_id: LowestVlanId = field(default=None, name="minID")
     max_id: HighestVlanId = field(default=None, name="maxID")

@@ -1,6 +1,6 @@
 """SpiderIPPool, SpiderSubnet and SpiderReservedIP: the user's spec and the reported status.
 
-``status`` is written from the projection of the log; the manifest parser ignores it.
+Orbweaver writes ``status`` from the event log; the manifest parser ignores ``status``.
 """
 
 from __future__ import annotations
