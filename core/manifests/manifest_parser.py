@@ -1,7 +1,7 @@
 """Parse YAML text into typed manifests.
 
 An unknown field is an error in a custom resource, and is ignored in other objects (Pod, Node, ...).
-A ``List``, which ``kubectl get -o yaml`` prints, is replaced by its items. Raises only
+A ``List`` (printed by ``kubectl get -o yaml``) is replaced by the items of the list. Raises only
 ``BadInput``, which names the document and the field.
 """
 

@@ -1,7 +1,6 @@
 """Writes domain values as manifests, for ``orbctl get -o yaml``.
 
-Empty fields are left out, except fields with a default in the schema. Parsing the manifest gives
-the same value again.
+Most empty fields are left out. Parsing a manifest gives the same value again.
 """
 
 from __future__ import annotations
@@ -38,22 +37,22 @@ class Allocation(NamedTuple):
 
 
 class PoolStatus(NamedTuple):
-    """The claims of a pool, for its manifest. ``allocations``: address -> Pod; may be empty."""
+    """The claims of a pool. ``allocations``: address -> Pod."""
 
     allocated_count: int = 0
     allocations: Mapping[str, Allocation] = {}
 
 
 class SubnetStatus(NamedTuple):
-    """The pools of a subnet (``core.domain.subnets.subnet_model``), for its manifest."""
+    """The pools of a subnet."""
 
     allocated_count: int = 0
     shares: Sequence[Share] = ()
 
 
 Value: TypeAlias = Pool | Subnet | Reservation | RecordDefined
-"""The types with a manifest. ``RecordDefined`` is the event with the stored fields of an object of
-another kind, such as a Pod or a SpiderCoordinator."""
+"""The types with a manifest. ``RecordDefined`` is an object of any other kind, such as a Pod or a
+SpiderCoordinator."""
 
 
 def to_manifest(value: Value, status: PoolStatus | SubnetStatus | None = None) -> Plain:
@@ -155,7 +154,7 @@ def _network(value: Pool | Subnet) -> Plain:
 
 
 def _status(pool: Pool, status: PoolStatus) -> Plain:
-    """The status of a pool; ``allocatedIPs`` is JSON text, absent when nothing is allocated.
+    """The status of a pool; ``allocatedIPs`` is JSON text.
 
     See docs/reference/custom-resource-rules.md, "SpiderIPPool".
     """

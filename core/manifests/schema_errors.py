@@ -68,7 +68,7 @@ def explain(
 
 
 def find_unknown_field(schema: type[msgspec.Struct], value: object) -> FieldFault | None:
-    """The first field of ``value`` that is not in the schema, as a fault; None if there is none."""
+    """The fault of the first field that is not in the schema; None if every field is."""
     known = frozenset(known_paths(schema))
     for path, name in _fields_in(value, ""):
         if _joined(_INDEX.sub("", path), name) not in known:

@@ -1,7 +1,6 @@
 """The kinds that can be parsed, each with its apiVersion and fields.
 
-``null`` means "not specified", as in Kubernetes. The domain values set the defaults of the schema
-(``default`` and ``disable`` are false).
+A field that is ``null`` counts as missing, as in Kubernetes.
 """
 
 from __future__ import annotations

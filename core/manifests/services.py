@@ -10,10 +10,10 @@ from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpo
 from core.manifests.kinds.services import EndpointSpec, PortSpec, ServiceSpec, SliceBody
 
 SERVICE_NAME_LABEL: Final = "kubernetes.io/service-name"
-"""The label of an EndpointSlice whose value is the name of the Service."""
+"""The label of an EndpointSlice with the name of the Service."""
 
 AFFINITY_S: Final = 10_800
-"""The default seconds for which session affinity keeps a client on one backend."""
+"""The default timeout of session affinity, in seconds."""
 
 NO_CLUSTER_IP: Final = ("", "None")
 CLIENT_IP_AFFINITY: Final = "ClientIP"

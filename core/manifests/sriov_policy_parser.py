@@ -1,4 +1,4 @@
-"""Parses SriovNetworkNodePolicies from YAML or an API server. Raises BadInput with the field."""
+"""Parses SriovNetworkNodePolicies from YAML or an API server. Raises BadInput."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renders the SriovNetworkNodeState of a node: the desired NICs as spec, the NICs as status."""
+"""Renders the SriovNetworkNodeState of a node: desired NICs as spec, actual NICs as status."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ drained. A Node has the label while the Node is cordoned for a drain
 (``ops.kubernetes.node_drainer``)."""
 
 BLOCKING_PODS: Final = "sriov.spidernet.io/blocking-pods"
-"""Annotation: a JSON list of Pods (``namespace/name``) that use virtual functions to be removed."""
+"""Annotation: a JSON list of Pods (``namespace/name``) whose virtual functions must be removed."""
 
 ERROR_CHARS_MAX: Final = 4_096
 """The most characters of ``lastSyncError``; a longer text is cut."""
 
 
 class SyncResult(NamedTuple):
-    """The result of the agent's last attempt to apply the plan.
+    """The result of the agent's last attempt to apply the desired state.
 
     ``status``: SUCCEEDED, IN_PROGRESS or FAILED. ``error``: the refusal or failure, "" for none.
     """

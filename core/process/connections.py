@@ -31,7 +31,7 @@ HEAD_S_MAX: Final = 10.0
 """Seconds from the connection, or from its TLS handshake, to the end of the first request head."""
 
 IDLE_S_MAX: Final = 30.0
-"""Seconds from a response to the next request, including the time to read the response."""
+"""Seconds from a response to the next request."""
 
 HANDSHAKE_S_MAX: Final = 5.0
 """Seconds that a TLS handshake may take."""
@@ -39,8 +39,7 @@ HANDSHAKE_S_MAX: Final = 5.0
 END_S_MAX: Final = 1.0
 """Seconds that ``end`` waits for running requests.
 
-Short, because callers of ``end`` have already waited for the requests, and the shutdown of the
-process must end within 30 s.
+Short, because callers of ``end`` have already waited for the requests.
 """
 
 BACKLOG: Final = 128
@@ -87,7 +86,7 @@ class ConnectionCounts:
         self._log_rarely(port, f"a malformed request: {text}; {self.malformed} so far")
 
     def _log_rarely(self, port: str, text: str, level: int = logging.WARNING) -> None:
-        # Details follow a colon and counts a semicolon: texts that differ only there are equal.
+        # Ignore details (after a colon) and counts (after a semicolon).
         message = f"{port} {text.partition(':')[0].partition(';')[0]}"
         now = self._monotonic()
         if now - self._logged.get(message, -LOG_EVERY_S) >= LOG_EVERY_S:

@@ -22,17 +22,17 @@ KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
 """``true`` if the process uses the cluster in which the process itself runs."""
 
 MULTUS_NAMESPACE: Final = "ORBWEAVER_MULTUS_NAMESPACE"
-"""The namespace of a default network that an annotation names without a namespace (Multus's
-``multusNamespace``)."""
+"""The namespace of a default network whose annotation has only a name (``multusNamespace`` of
+Multus)."""
 
 COORDINATOR_NAMES: Final = (
     "SPIDERPOOL_COORDINATOR_DEFAULT_NAME",
     "SPIDERPOOL_COORDINATOR_DEAFULT_NAME",
 )
-"""The SpiderCoordinator's name; the first variable that is set is used.
+"""Variables with the name of the SpiderCoordinator; the first variable that is set is used.
 
-Spiderpool's documents use the first spelling. Spiderpool's code and existing manifests use the
-second spelling, which is a mistake.
+Spiderpool's documents use the first name. Spiderpool's code and existing manifests use the second
+name, which is misspelt.
 """
 
 ETCD_VARIABLES: Final = {
@@ -55,7 +55,7 @@ CLUSTER_VARIABLES: Final = {
 ETCD_PASSWORD: Final = "ORBWEAVER_ETCD_PASSWORD"  # noqa: S105  # the name of a variable
 """The password of etcd's user.
 
-The password has no command-line option, because other users of the machine can read a command line.
+There is no command-line option, because other users of the machine can read command lines.
 """
 
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
@@ -80,10 +80,7 @@ class EnvironmentVariables:
         return value or default
 
     def first(self, names: Sequence[str], default: str) -> tuple[str, str]:
-        """(value, name) of the first variable that has a value.
-
-        If no variable has a value, the default and the last name.
-        """
+        """(value, name) of the first variable that has a value, else (default, last name)."""
         first_set = next((name for name in names if self.text(name)), names[-1])
         return self.text(first_set, default), first_set
 
@@ -120,19 +117,16 @@ class EnvironmentVariables:
         return self.number(name, default, PORT_MAX)
 
     def kubeconfig(self) -> str | None:
-        """The path of the kubeconfig.
-
-        "" for the service account of the Pod, None if the process does not use Kubernetes.
-        """
+        """The path of the kubeconfig; "" means the Pod's service account, None no Kubernetes."""
         path = self.text(KUBECONFIG_VARIABLE)
         return path if path or self.boolean(KUBERNETES, default=False) else None
 
     def texts(
         self, variables: Mapping[str, str], defaults: Mapping[str, str] = {}
     ) -> dict[str, str]:
-        """Name -> value, for a table of name -> variable.
+        """Read variables (name -> variable); return name -> value.
 
-        ``defaults``: name -> the value if the variable is not set; "" for other names.
+        A variable that is not set has the value in ``defaults``, else "".
         """
         return {
             name: self.text(variable, defaults.get(name, ""))

@@ -1,7 +1,6 @@
 """The log of a process: one JSON object per line on standard error.
 
-``extra={"fields": {...}}`` adds members to a line. No secret is logged: the text form of settings
-leaves passwords out.
+``extra={"fields": {...}}`` adds members to a line. No secret is logged.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class JsonLines(logging.Formatter):
 def timestamp(seconds: float) -> str:
     """Unix seconds as RFC 3339 in UTC, with milliseconds."""
     fraction, whole = modf(seconds)
-    # Rounding may give a full second, which is added to the whole seconds.
+    # Rounding may give 1,000,000 microseconds, which are a whole second.
     extra_second, microseconds = divmod(round(fraction * 1_000_000), 1_000_000)
     return f"{_second(int(whole) + extra_second)}.{microseconds // 1_000:03d}Z"
 
@@ -64,7 +63,7 @@ def _second(whole: int) -> str:
 
 
 def set_up_logging(level: str, stream: TextIO = sys.stderr) -> None:
-    """Write the log records of this process from ``level`` up to the stream, as JSON lines."""
+    """Write log records of at least this level to the stream, as JSON lines."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=LOG_LEVELS[level], handlers=[handler], force=True)

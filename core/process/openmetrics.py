@@ -2,7 +2,7 @@
 
 Imported only where metrics are enabled, because OpenTelemetry's SDK adds 0.1 s to the start. In a
 process that exports traces, OpenMetrics has exemplars: the trace ids of measured requests.
-OpenTelemetry's Prometheus exporter drops exemplars, so this module adds the exemplars again.
+OpenTelemetry's Prometheus exporter drops exemplars, so this module adds the exemplars.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from core.process.tcp_port import METRICS_CONNECTIONS_MAX, TcpPort
 from core.process.tracing import current_tracer
 
 SERVICE_NAME: Final = "spiderpool.spidernet.io"
-"""The service name of the metrics, by which Spiderpool's dashboards select."""
+"""The service name of the metrics; Spiderpool's dashboards select by this name."""
 
 _NANOSECONDS: Final = 1_000_000_000
 _SECONDS: Final = "_seconds"
@@ -176,7 +176,7 @@ def _exemplars_of(data: MetricsData) -> Iterator[tuple[Series, Sequence[Exemplar
 
 
 def _series(name: str, labels: Mapping[str, object]) -> Series:
-    # The exporter adds labels that only other series have, with the value "".
+    # The exporter adds missing labels of other series, with the value "".
     own_labels = {
         (key, str(value))
         for key, value in labels.items()

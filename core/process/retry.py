@@ -35,7 +35,7 @@ def is_retryable(error: BaseException) -> bool:
 
 
 class Backoff:
-    """The pauses between the tries of one task: doubled up to ``max_s``, or constant without it.
+    """The pauses between the tries of one task: doubled up to ``max_s``, or all ``first_s``.
 
     Each pause is shortened at random by up to the fraction ``jitter``, so that many clients do not
     retry at the same time.

@@ -84,7 +84,7 @@ class SdkSpan:
 class SdkTracer:
     """Makes spans that end with their ``with`` blocks; ended spans go to ``processor``.
 
-    An exception marks the span as failed. CancelledError does so too, because deadlines raise it.
+    An exception marks the span as failed. So does CancelledError, which deadlines raise.
     ``instance``: this process's id within the service. ``attributes``: added to the resource.
     """
 
@@ -166,7 +166,7 @@ def exporting_to(
 
 
 class _BatchProcessor(BatchSpanProcessor):
-    """Shuts down within ``CLOSE_S_MAX``; the SDK's class may take the 30 s of a Pod's shutdown."""
+    """Shuts down within ``CLOSE_S_MAX``; the SDK's class may take 30 s."""
 
     def shutdown(self) -> None:
         self._batch_processor.shutdown(timeout_millis=round(CLOSE_S_MAX * 1000))
@@ -205,7 +205,7 @@ def _otlp_exporter(endpoint: str) -> SpanExporter:
             remedy="run pip install '.[otlp]' in a clone of Orbweaver, or leave"
             " orbweaver.tracesEndpoint out",
         ) from None
-    # The exporter uses TLS only for https. A unix socket has neither scheme.
+    # The exporter chooses TLS by http or https; a unix socket has neither scheme.
     insecure = True if endpoint.startswith("unix:") else None
     exporter: SpanExporter = module.OTLPSpanExporter(endpoint=endpoint, insecure=insecure)
     return exporter

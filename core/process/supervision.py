@@ -9,7 +9,7 @@ A task that follows a remote source may report the age of its data. The health c
 age exceeds ``stale_s``. The task is restarted only at ``STUCK_FACTOR`` times ``stale_s``, which
 leaves time for the task's own retries.
 
-``BackgroundTasks`` runs short-lived tasks that end by themselves.
+``BackgroundTasks`` runs short-lived tasks.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ STOP_S_MAX: Final = 5.0
 """Seconds that a cancelled run may take to end. ``close`` waits twice as long for all tasks."""
 
 RESTARTS_MAX: Final = 20
-"""The most consecutive restarts of a controller's task, which take about six minutes.
+"""The most consecutive restarts of a controller's task.
 
-After that, another controller replica takes over.
+The restarts take about six minutes. Then another controller replica takes over.
 """
 
 EXIT_TASK_ENDED: Final = 4
@@ -212,12 +212,12 @@ class _SupervisedTask:
         return self._stuck_in_s(now) < 0
 
     def next_check_s(self, now: float) -> float | None:
-        """Seconds until the next check whether the task is stuck; None if it reports no age."""
+        """Seconds until the next check whether the task is stuck; None if ``age_s`` is None."""
         stuck_in_s = self._stuck_in_s(now)
         return None if stuck_in_s == math.inf else max(stuck_in_s, STALE_CHECK_S)
 
     def _stuck_in_s(self, now: float) -> float:
-        """Seconds until the task counts as stuck, if it receives nothing until then."""
+        """Seconds until the task counts as stuck, if the task receives nothing."""
         if self.spec.age_s is None:
             return math.inf
         silent_s = min(self.spec.age_s(), now - self._started_at)

@@ -1,7 +1,7 @@
 """Closes resources in reverse order, even when some of them fail to close.
 
 Push each step when its resource is opened: then a start that fails halfway leaves nothing open. A
-step that raises, or takes longer than ``STEP_S_MAX``, is logged and counted; the next step runs.
+step that raises, or takes longer than ``STEP_S_MAX``, is logged; the next step runs.
 """
 
 from __future__ import annotations

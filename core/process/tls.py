@@ -2,8 +2,8 @@
 
 Since Python 3.13, certificates must follow RFC 5280 strictly (``VERIFY_X509_STRICT``). The strict
 check refuses authorities without the key-usage extension, such as those that ``openssl req -x509``
-creates. Many clusters have such authorities, and Go programs (kubelet, kubectl) accept them, so we
-do too. Chains, names and dates are still verified.
+creates. Many clusters have such authorities, and Go programs (kubelet, kubectl) accept them.
+Chains, names and dates are still verified.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def headers() -> dict[str, str]:
 
 
 def in_current_context(call: Callable[[], T]) -> Callable[[], T]:
-    """Wrap a function that another thread will call, so that it has the current span."""
+    """Wrap a function that another thread will call, so that the call has the current span."""
     return call if _tracer is None else partial(copy_context().run, call)
 
 
@@ -150,7 +150,7 @@ def trace_context(traceparent: str, tracestate: str, baggage: str) -> TraceConte
 def outgoing_context(request_traceparent: str) -> TraceContext:
     """The trace context to send to other processes: the context of the current span.
 
-    Without a current span, ``request_traceparent`` is sent, which the caller of the request sent.
+    Without a current span, the caller's ``request_traceparent`` is passed on.
     """
     context = TraceContext(**headers())
     if context.traceparent:
@@ -161,7 +161,7 @@ def outgoing_context(request_traceparent: str) -> TraceContext:
 def caller_traceparent(request_traceparent: str) -> str:
     """The traceparent for the events of a request: the traceparent of the current span.
 
-    Without a current span it is ``request_traceparent``, which the caller of the request sent.
+    Without a current span, it is the caller's ``request_traceparent``.
     """
     span = current_span()
     return valid_traceparent(request_traceparent) if span is None else span.traceparent

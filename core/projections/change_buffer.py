@@ -1,7 +1,7 @@
 """The names of changed objects of a projection, kept until a reader takes them.
 
 The reader gets names, not differences, and reads the current state of the named objects. So a
-reader that is late or starts again still gets every change.
+late reader still sees the result of every change.
 
 A refused ADD for an IPAMClaim changes no state, so the buffer has the event itself. A rebuild of
 the projection adds no such events.

@@ -2,8 +2,8 @@
 
 The view has pools, subnets, reservations, quarantines and records of applied objects. It has no
 claims, so that thousands of agents do not each receive every allocation. The view may be stale. A
-decision uses one ``ConfigurationSnapshot``, and its transaction is guarded by the revisions of this
-snapshot. So a stale view causes a second try, not a wrong claim (I2).
+decision reads one ``ConfigurationSnapshot``. The decision's transaction is guarded by the revisions
+in this snapshot, so a stale view causes a second try, not a wrong claim (I2).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -52,7 +52,7 @@ V = TypeVar("V")
 PREFIXES = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
 """The prefixes of the watched keys.
 
-Each command writes the objects and the guard key of a topic, such as ``guard/pools/4``, in one
+A command writes objects and the guard key of their topic, such as ``guard/pools/4``, in one
 transaction. So the revision of the guard key is the revision of the last command for the topic.
 """
 
@@ -78,7 +78,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class StoredPool(NamedTuple):
-    """A pool and the revision of its key, which guards every claim in the pool."""
+    """A pool, and the revision of its key. The revision guards every claim in the pool."""
 
     pool: Pool
     revision: int
@@ -95,8 +95,8 @@ class ConfigurationSnapshot:
     """The configuration at one revision; it does not change after it is published.
 
     ``undecodable``: the keys whose values cannot be decoded, relative to the cluster's prefix.
-    ``unknown_reservations``: those undecodable keys of reservations that may reserve any address.
-    While there is one, no address of any pool is allocated (I2, docs/contributing/decisions/0022).
+    ``unknown_reservations``: undecodable reservations that may reserve any address. While this dict
+    is not empty, no address is allocated (I2, docs/contributing/decisions/0022).
     """
 
     def __init__(self) -> None:
@@ -199,7 +199,7 @@ class ConfigurationView:
         await self._supervisor.end(VIEW_TASK)
 
     def age_s(self) -> float:
-        """Seconds since etcd's last progress notification."""
+        """Seconds since the last response of etcd."""
         return time.monotonic() - self._last_response
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
@@ -224,8 +224,8 @@ class ConfigurationView:
     async def freshen(self) -> bool:
         """Wait until the view has caught up with etcd; return whether the view was behind.
 
-        Called before a refusal, which a newer configuration may prevent. Raises NotReady,
-        StoreUnavailable.
+        Called before a refusal, because a newer configuration may allow the request. Raises
+        NotReady, StoreUnavailable.
         """
         kvs = (await self._store.read([Get(*self._keys.range_of("guard"))])).ranges[0].kvs
         newest = {kv.key: kv.mod_revision for kv in kvs}
@@ -241,7 +241,7 @@ class ConfigurationView:
     async def _load(self) -> None:
         result = await self._store.read([Get(*self._keys.range_of(prefix)) for prefix in PREFIXES])
         loaded = ConfigurationSnapshot()
-        # Guards are last in PREFIXES. They are applied first, because ``put`` reads them.
+        # Reversed: guards are last in PREFIXES, and ``put`` reads the guards.
         for answer in reversed(result.ranges):
             for kv in answer.kvs:
                 is_first_version = kv.create_revision == kv.mod_revision
@@ -341,8 +341,8 @@ class _ChangeApplier:
     ) -> None:
         """Apply one change.
 
-        ``knows_previous``: whether the snapshot has the previous value of the key, or there was
-        none.
+        ``knows_previous``: whether the snapshot has the previous value of the key, or the key is
+        new.
         """
         key, value, revision = change
         text = key_text(self._keys, key)
@@ -380,7 +380,7 @@ class _ChangeApplier:
                 _set_or_remove(snapshot.subnets, name, SUBNET_KEYS.read(keys, key, value, faults))
             case "reservation":
                 reservation = RESERVATION_KEYS.read(keys, key, value, faults)
-                if reservation is not None:  # the previous addresses stay reserved otherwise
+                if reservation is not None:  # else the previous addresses stay reserved
                     snapshot.reservations[name] = reservation
             case "quarantine":
                 self._quarantine(snapshot, key, QUARANTINE_KEYS.read(keys, key, value, faults))

@@ -1,7 +1,7 @@
 """A fork: a copy of the state on which commands are tried; nothing is written to etcd.
 
-``apply --dry-run`` and ``simulate`` use it. Each command is decided with the real ``decide``, and
-its events are applied to the copy. No I/O.
+``apply --dry-run`` and ``simulate`` use a fork. Each command is decided with ``decide``, and the
+events are applied to the copy. No I/O.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _CAUSE = Cause("fork")
 class SimulatedStep(NamedTuple):
     """The result of one command: events if the command is accepted, refusals if not.
 
-    ``blocking``: the claims of addresses that a refused command would have removed. ``changed``:
+    ``blocking``: the claimed addresses that a refused command would have removed. ``changed``:
     the fields of an existing pool, subnet or reservation that the command changes.
     """
 
@@ -98,8 +98,7 @@ class Fork:
     def apply(self, command: Command) -> SimulatedStep:
         """Apply one command; a refused command does not change the fork.
 
-        A command that changes only a limited number of pools at a time is repeated until it changes
-        none.
+        A command whose pools do not fit into one transaction is repeated until no pool changes.
         """
         step = last = self._try(command)
         while must_repeat(command, last.events):
@@ -156,10 +155,10 @@ class Fork:
         ]
 
     def affected_holders(self) -> Iterator[Holding]:
-        """The holders of addresses that the commands have reserved or quarantined.
+        """The holders that the commands affect; every holder keeps its address.
 
-        Also the holders in pools whose gateway or routes the commands have changed. Every holder
-        keeps its address; ``why`` states the effect.
+        The commands have reserved or quarantined the address, or have changed the gateway or the
+        routes of the pool.
         """
         ledger = self._projection.ledger
         for family in (V4, V6):
@@ -232,7 +231,7 @@ def _newly_reserved(
 
 
 def _kept_settings(before: Pool, after: Pool) -> str:
-    """The old settings that a Pod keeps until the Pod is created again, as text."""
+    """The old settings that a running Pod keeps, as text."""
     parts = []
     if before.gateway != after.gateway:
         parts.append(f"gateway {before.gateway}" if before.gateway else "no gateway")

@@ -52,7 +52,7 @@ class PoolTally:
         self.pool = pool
         self.claimed = claimed
         self._total = pool_addresses(pool).size
-        self._usable = unreserved_addresses(pool, reservations)  # quarantined ones included
+        self._usable = unreserved_addresses(pool, reservations)  # includes quarantined addresses
         self._quarantined = {value for value in quarantined if value in self._usable}
         taken = AddressSet.from_values(claimed | self._quarantined, pool.family)
         self.free = FreeIntervals(self._usable - taken)

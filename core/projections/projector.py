@@ -40,7 +40,7 @@ REBUILD_PAUSE_S = 2.0
 
 
 class Lag(NamedTuple):
-    """The lag behind the log: the number of unread segments, and the seconds since it was 0."""
+    """The number of unread segments of the log, and the seconds since this number was 0."""
 
     segments: int
     seconds: float
@@ -50,7 +50,7 @@ NO_LAG = Lag(0, 0.0)
 
 
 class Projector:
-    """Updates ``projection``. A rebuild replaces this object: do not keep a reference to it.
+    """Updates ``projection``. A rebuild replaces the projection: do not keep a reference to it.
 
     ``rebuilds``: how often the state keys were read. ``events``: how many events were applied.
     """

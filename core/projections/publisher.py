@@ -1,9 +1,9 @@
 """The publisher: writes the checkpoint, which is the position of the leader's projection.
 
-The checkpoint is only a report for users (``orbctl status``). A write is guarded by the leader's
-fence, and by the revision of the checkpoint to replace. So a paused former leader cannot write. If
-a guard fails, the stored checkpoint is read, and is replaced only after the projection has passed
-the stored position. A checkpoint that cannot be decoded is reported and replaced.
+The checkpoint is only a report for users (``orbctl status``). A write fails if
+this process no longer leads, or if another process has written a checkpoint. The checkpoint of the
+other process is replaced only after the projection has passed the position in that checkpoint. A
+checkpoint that cannot be decoded is reported and replaced.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CHECKPOINT_NAME = "projector"
 
 
 class Checkpoint(NamedTuple):
-    """The position of the leader's projection: the leader has applied all events up to it.
+    """The leader has applied all events up to ``position``.
 
     ``at_ms``: when ``writer`` wrote the checkpoint.
     """
@@ -114,8 +114,8 @@ class Publisher:
         """Write the position of the projection.
 
         If another process has written a checkpoint since the last call, this call writes nothing
-        and reads that checkpoint. The next call replaces an older checkpoint. Raises
-        StoreUnavailable, StoreRejected, and LostRace if the fence is lost.
+        and reads that checkpoint. Raises StoreUnavailable, StoreRejected, and LostRace if the
+        fence is lost.
         """
         position, events = self._projector.projection.position, self._projector.events
         if position > self._stored.position:

@@ -4,9 +4,8 @@ See docs/reference/configuration.md, "conf.yml".
 
 A slot is one unit of an extended resource (``core.domain.slots``). Agents advertise the resources
 that this key defines, and the Pod webhook requests slots. Agents and controllers do not start with
-an invalid value. Selectors have the keys of Kubernetes (``matchLabels``, ``matchExpressions``),
-which Spiderpool ignores. Unknown keys of a selector are refused: if they were ignored, the selector
-would be empty and match every node.
+an invalid value. Unknown keys of a node selector are refused: if such a key were ignored, the
+selector could be empty and match every node.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ class AdvertisementConf(
 
 
 class AffinityConf(msgspec.Struct, frozen=True, rename="camel"):
-    """The nodes with a device plugin."""
+    """Selects the nodes on which the device plugin runs."""
 
     node_selector: SelectorSpec = SelectorSpec()
 
@@ -122,7 +121,7 @@ class DeviceSettings(NamedTuple):
 def device_settings(
     conf: DevicePluginConf, *, has_provider: bool, vf_prefix: str = "", rdma_config: str = ""
 ) -> DeviceSettings | None:
-    """The settings of the device plugin; None if the plugin has no resources. Raises BadInput.
+    """The settings of the device plugin; None if the plugin is not needed. Raises BadInput.
 
     Without ``has_provider``, rules for slots of the network provider are ignored. ``conf.enabled``
     enables only slots; virtual functions and shared RDMA devices have their own settings.

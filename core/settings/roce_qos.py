@@ -1,7 +1,7 @@
 """``orbweaver.roceQos`` of conf.yml: quality of service of RoCE NICs.
 
-The first rule that matches a NIC applies. Every key has a default: ``[{}]`` sets the same values as
-Spiderpool's script for lossless RoCE without variables. Example:
+The first rule that matches a NIC applies. Every key has a default: ``[{}]`` sets the defaults of
+Spiderpool's script for lossless RoCE. Example:
 
     [{nics: [ens*f0np0], nodeSelector: {network: roce}, rdmaPriority: 5, cnpPriority: 6}]
 """
@@ -39,7 +39,7 @@ _TrafficClass = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
 class RoceQosConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """One rule. The default of a DSCP is eight times the priority with the same prefix.
+    """One rule. By default, a DSCP is 8 * priority, such as ``rdma_dscp`` = 8 * ``rdma_priority``.
 
     ``cnp``: congestion notification packets. ``pfc``: priority flow control.
     """

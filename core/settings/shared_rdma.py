@@ -4,8 +4,8 @@
      "configList": [{"resourcePrefix": "spidernet.io", "resourceName": "shared_cx5_gpu1",
                      "rdmaHcaMax": 100, "selectors": {"ifNames": ["enp11s0f0np0"]}}]}
 
-The old format, of Spiderpool 0.9 and older, has one resource. The fields of the resource are beside
-``periodicUpdateInterval``, and ids are separated by commas.
+In the old format (Spiderpool 0.9 and older), the file has the fields of a single resource, and ids
+are separated by commas.
 
 An unknown field is refused: if a misspelt selector were ignored, every device would match.
 ``periodicUpdateInterval`` has no effect, because devices are read every few seconds.
@@ -98,7 +98,7 @@ def shared_rdma_rules(text: bytes) -> tuple[SharedRdmaRule, ...]:
 
 
 def _old_item(conf: RdmaDevicesConf) -> Iterator[SharedRdmaConf]:
-    """The resource of an old configuration; none if its fields are not set."""
+    """Yield the resource of an old configuration, if there is one."""
     if conf.resource_name or conf.vendors or conf.device_ids:
         selectors = RdmaSelectorsConf(_split(conf.vendors), _split(conf.device_ids))
         name = conf.resource_name or _OLD_NAME

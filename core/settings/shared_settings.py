@@ -16,7 +16,7 @@ from core.settings.conf_file import COOL_DOWN_S_MAX, ConfFile, OrbweaverConf
 CONF_PATH: Final = "/tmp/spiderpool/config-map/conf.yml"  # noqa: S108  # docs/reference/configuration.md, "conf.yml"
 CONF_NAME: Final = "conf.yml"
 DAEMON: Final = "daemon"
-"""The command in Spiderpool's command lines; our programs also run the daemon without it."""
+"""The command in Spiderpool's command lines; our programs do not require this command."""
 
 
 def add_daemon_options(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """``orbweaver.sriov`` of conf.yml: virtual functions that SriovNetworkNodePolicies define.
 
-Agents apply the policies. Controllers drain nodes for these changes. Agents and controllers do not
-start with an invalid value.
+Agents apply the policies, and controllers drain nodes. Agents and controllers do not start with an
+invalid value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KEY: Final = "orbweaver.sriov"
 
 
 class SriovConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """The keys under ``orbweaver.sriov``; ``node_selector`` has labels."""
+    """The keys under ``orbweaver.sriov``."""
 
     enabled: bool = False
     resource_prefix: str = RESOURCE_GROUP

@@ -1,8 +1,6 @@
 """Manifests of records: Pod, Namespace, Node and the built-in applications.
 
-Without Kubernetes, an operator applies these manifests in place of the API server's objects. Of a
-Pod, Namespace or Node, only the metadata is read. Of an application, the metadata, the size and the
-Pod template are read.
+Without an API server, an administrator applies these manifests. Unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from core.manifests.kinds.fields import Int64
 
 
 class OwnerReference(Struct, rename="camel", frozen=True):
-    """An entry of ``metadata.ownerReferences``; other fields are ignored."""
+    """An entry of ``metadata.ownerReferences``."""
 
     kind: str = ""
     name: str = ""
@@ -24,7 +22,7 @@ class OwnerReference(Struct, rename="camel", frozen=True):
 
 
 class OpenMetadata(Struct, rename="camel", frozen=True):
-    """``metadata`` of an object; other fields are ignored."""
+    """``metadata`` of an object; unknown fields are ignored."""
 
     name: str
     uid: str | None = None
@@ -71,7 +69,7 @@ class Ordinals(Struct, rename="camel", frozen=True):
 
 
 class WorkloadSpec(Struct, rename="camel", frozen=True):
-    """``spec`` of an application, and of the Job template of a CronJob."""
+    """``spec`` of an application or of a CronJob's Job template."""
 
     replicas: Int64 | None = None
     ordinals: Ordinals | None = None

@@ -8,7 +8,7 @@
     nad_renderer.py        renders a SpiderMultusConfig as a NAD
     network_parser.py      parses SpiderMultusConfigs and SpiderCoordinators
     pod_networks.py        adds networks and devices to a new Pod
-    pod_slots.py           adds requests for slots to a new Pod
+    pod_slots.py           adds requests for extended resources to a new Pod
     gojson.py              writes JSON as Go does, because NADs are compared byte by byte
 
 See docs/reference/admission.md, "SpiderMultusConfig" and "Pods", and

@@ -2,10 +2,9 @@
 
 See docs/reference/admission.md, "SpiderCoordinator".
 
-The rules apply to a SpiderCoordinator and to ``spec.coordinator`` of a SpiderMultusConfig. Only a
-SpiderCoordinator must have podCIDRType, which the caller checks. Values that Spiderpool accepts but
-no network can use, such as an address with a zone, are refused. An IPv4-mapped address counts as
-IPv6, as in agents.
+The rules apply to a SpiderCoordinator and to ``spec.coordinator`` of a SpiderMultusConfig. The
+caller checks that a SpiderCoordinator has podCIDRType. Values that Spiderpool accepts but no
+network can use, such as an address with a zone, are refused. An IPv4-mapped address counts as IPv6.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ EXPONENT_FROM: Final = 1e21
 ECMAScript."""
 
 DEPTH_MAX: Final = 64
-"""The most nested levels of lists and objects."""
+"""How many levels of lists and objects may be nested."""
 
 _ESCAPES: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 

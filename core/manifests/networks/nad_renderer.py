@@ -2,11 +2,10 @@
 
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
-The plugin chain is ``ifacer?, main, rdma?, user's plugins, coordinator?, tuning?``. The NAD is
-identical to Spiderpool's byte for byte, so that a migration changes no NAD: key order and empty
-fields are Spiderpool's, and hostRuleTable and podCIDRType are left out. There is one exception:
-hostRPFilter and detectOptions are written if they are set, because our agent reads both from the
-NAD. detectIPConflict and detectGateway have the positions of Spiderpool 1.0.
+The plugins are ``ifacer?, main, rdma?, user's plugins, coordinator?, tuning?`` (``?``: optional).
+The NAD is identical to Spiderpool's byte for byte, so that a migration changes no NAD. There is one
+exception: our agent reads hostRPFilter and detectOptions from the NAD, so both fields are written
+if they are set.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ RESOURCE_NAME: Final = "k8s.v1.cni.cncf.io/resourceName"
 OVS_RESOURCES: Final = "ovs-cni.network.kubevirt.io"
 CNI_VERSION_DEFAULT: Final = "0.3.1"
 BOND_MASTERS_MIN: Final = 2
-"""A network with at least this many masters bonds the masters."""
+"""A network with at least this many masters uses a bond."""
 
 Plugin = dict[str, Json]
 
@@ -60,9 +59,9 @@ def attachment_name(name: str, annotations: Mapping[str, str]) -> str:
 
 
 def render(name: str, annotations: Mapping[str, str], spec: MultusConfigSpec) -> NetworkAttachment:
-    """The NAD of a valid spec with defaults.
+    """The NAD of a spec whose defaults are set.
 
-    Raises BadInput for a bad item of ``chainCNIJsonData``.
+    Raises BadInput for an invalid item of ``chainCNIJsonData``.
     """
     nad_name = attachment_name(name, annotations)
     if spec.cni_type == CUSTOM_TYPE:
@@ -200,7 +199,7 @@ def _coordinator(spec: CoordinatorSpec) -> Plugin:
         ("mode", spec.mode, bool(spec.mode)),
         ("type", "coordinator", True),
         ("podDefaultRouteNic", spec.pod_default_route_nic, bool(spec.pod_default_route_nic)),
-        # As in Spiderpool, which writes podRPFilter only if podCIDRType is set.
+        # Spiderpool writes podRPFilter only if podCIDRType is set.
         ("podRPFilter", spec.pod_rp_filter, spec.pod_cidr_type is not None),
         ("hostRPFilter", spec.host_rp_filter, spec.host_rp_filter is not None),
         ("detectOptions", _options(spec.detect_options), spec.detect_options is not None),

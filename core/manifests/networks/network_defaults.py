@@ -2,14 +2,13 @@
 
 See docs/reference/admission.md, "SpiderMultusConfig".
 
-Only missing fields are set, so a second call changes nothing. There are two exceptions, which are
-visible in NADs and follow Spiderpool:
+Missing fields are set, with two special cases from Spiderpool:
 
 - If the coordinator block is missing, the first call adds the block without txQueueLen. A second
   call adds txQueueLen.
 - For ``custom``, the coordinator block is removed and ``enableCoordinator`` becomes false.
 
-The blocks of other cniTypes than the chosen one are not changed; validation refuses them.
+A block that does not belong to the cniType is not changed; validation refuses such a block.
 """
 
 from __future__ import annotations
@@ -95,7 +94,7 @@ def _completed_block(block: Struct) -> Struct:
 
 
 def _with_bond(block: T) -> T:
-    """The block; if it has a bond, the bond gets its defaults."""
+    """Set the defaults of the bond, if the block has a bond."""
     bond = getattr(block, "bond", None)
     if bond is None:
         return block

@@ -181,9 +181,9 @@ class _TypeRules:
                 yield from self.refuse("Forbidden", "foreign-block", message, "spec.cniType")
 
     def injections(self, block: InjectableBlock | None) -> Iterator[Refusal]:
-        """A network to inject has pools if it has a resource name.
+        """A network with an injection annotation has pools if it has a resource name.
 
-        For RDMA injection, the network must have a resource name.
+        RDMA injection requires a resource name.
         """
         for key in INJECTION_ANNOTATIONS:
             if key not in self._annotations:
@@ -227,7 +227,7 @@ class _TypeRules:
         yield from self.required(sriov.resource_name, "resourceName")
 
     def ovs(self, ovs: OvsSpec) -> Iterator[Refusal]:
-        """ovs: VLANs are in range, and each trunk with a maxID has a minID up to maxID."""
+        """ovs: VLANs are in range, and each trunk with maxID has minID <= maxID."""
         yield from self._vlan_and_mtu(ovs.vlan, mtu=None)
         for index, trunk in enumerate(ovs.trunk or ()):
             for vlan in (trunk.min_id, trunk.max_id, trunk.id):

@@ -2,9 +2,9 @@
 
 See docs/reference/admission.md, "Pods".
 
-An annotation of a Pod, or else of its Namespace, has the value of a network label. Every network
-with that label value is written to the Pod's Multus annotation. The devices of these networks are
-added to the limits of the first container. Raises BadInput if the Pod could not start.
+An injection annotation of a Pod, or else of its Namespace, requests networks. Every network that
+has a label with this key and value is written to the Pod's Multus annotation. The devices of these
+networks are added to the limits of the first container.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ JsonObject = Mapping[str, Any]
 class InjectableNetwork(NamedTuple):
     """A network that may be injected into Pods.
 
-    ``labels``: select the network. The webhook of SpiderMultusConfigs copies the annotation for the
-    injection into a label.
+    ``labels``: include copies of the network's injection annotations.
     ``nad``: the name of the network's NetworkAttachmentDefinition; "" means ``name``.
     """
 
@@ -95,8 +94,8 @@ def inject(
 def _devices(blocks: Iterable[InjectableBlock]) -> Mapping[str, int]:
     """Extended resource -> the number of devices that the networks need.
 
-    Each SR-IOV network needs a virtual function of its own. All other networks of a resource share
-    one device.
+    Each SR-IOV network needs a virtual function of its own. Networks of other cniTypes share one
+    device of each resource.
     """
     numbers: dict[str, int] = {}
     for block in blocks:
@@ -160,7 +159,7 @@ def _block(network: InjectableNetwork, key: str) -> InjectableBlock:
 
 
 def _interface(block: InjectableBlock) -> str:
-    """The sort key of a network: the master, the bond of several masters, or the SR-IOV device."""
+    """The sort key of a network: the master, the bond, or the SR-IOV resource."""
     match block:
         case LinkSpec():
             if len(block.master) >= BOND_MASTERS_MIN and block.bond is not None:

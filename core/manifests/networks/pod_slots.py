@@ -3,11 +3,10 @@
 See docs/reference/admission.md, "Pods".
 
 A slot is one unit of an extended resource that agents advertise (``core.domain.slots``). Slots keep
-a Pod off nodes that lack the NICs of the Pod's networks. They also keep a Pod off nodes to which
+a Pod off nodes that lack the NICs of the Pod's networks. Slots also keep a Pod off nodes to which
 the network provider can bind no more addresses. The networks are read from the Pod's Multus
 annotations, after step A (``core.manifests.networks.pod_networks``) has added injected networks.
-Unknown networks and malformed annotations are ignored here, because Multus reports them. No Pod is
-refused.
+No Pod is refused: Multus reports unknown networks and malformed annotations.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class SlotSettings(NamedTuple):
     ``request_nic_slots``: whether a Pod requests one slot for each master of its networks.
     ``provider_resource``: the resource of the network provider's slots, "" for none. A Pod requests
     one slot for each network whose addresses the provider binds. ``default_network_namespace``: the
-    namespace of a default network that the annotation names without a namespace.
+    namespace of a default network whose annotation has only a name.
     """
 
     request_nic_slots: bool = False
@@ -90,7 +89,7 @@ def _networks_of(
 
 
 def _masters(network: InjectableNetwork) -> Iterator[str]:
-    """The NICs of a node that a network uses: its master, or all masters of a bond."""
+    """The masters of a network."""
     spec = network.spec
     links = {"macvlan": spec.macvlan, "ipvlan": spec.ipvlan, "vlan": spec.vlan}
     link = links.get(spec.cni_type or "")
