@@ -213,10 +213,6 @@ class Agent:
         self._opened.push("virtual functions", self.sriov.close)
 
     def _start_device_plugin(self) -> None:
-        """Start the device plugin, if enabled.
-
-        After a boot, a Pod that needs a device can start only when the plugin offers the device.
-        """
         settings, parts = self.settings.devices, self.parts
         if settings is None:
             return

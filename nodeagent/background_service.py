@@ -8,10 +8,7 @@ from core.process.supervision import Supervisor, TaskSpec
 
 
 class BackgroundService:
-    """A started feature with one supervised task.
-
-    ``on_close`` runs after the task has ended. None: there is nothing to close.
-    """
+    """A started feature with one supervised task."""
 
     def __init__(
         self,

@@ -86,7 +86,7 @@ class AgentParts(NamedTuple):
 
 
 class AgentSources(NamedTuple):
-    """Parts that the caller passes to ``compose``. In a cluster, they read from the API server.
+    """Parts that the caller passes to ``compose``. In a cluster, these parts use the API server.
 
     ``facts``: None: facts come from the records that ``orbctl apply`` has stored.
     ``networks``: None: there is no network provider.
@@ -136,7 +136,7 @@ def compose(
     on_fenced: Callable[[WriterFenced], None],
     monotonic: Callable[[], float],
 ) -> AgentParts:
-    """Build all parts. ``plain_store``: the store before it is observed for metrics and health."""
+    """Build all parts. An ``ObservedStore`` wraps ``plain_store`` for metrics and health."""
     base = _base(settings, plain_store, sources, on_fenced, monotonic)
     detector, connections = Detector(base.executor), ConnectionCounts()
     withdrawal_handler = _withdrawal_handler(base)

@@ -175,7 +175,7 @@ class Installation:
         link = attach(program_fd, cgroup_fd, hook.number)
         if path is not None:
             try:
-                # Detach the old link only now that the new link is attached.
+                # The new link must be attached before the old link is detached.
                 _end_link(path)
                 pin(link, path)
             except BaseException:

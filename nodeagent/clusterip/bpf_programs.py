@@ -8,7 +8,7 @@ socket's destination among the frontends:
 - If the frontend has no backends, they refuse the call.
 - If the destination is not a frontend, they change nothing.
 
-The programs of ``recvmsg`` and ``getpeername`` write the frontend's address back.
+The programs of ``recvmsg`` and ``getpeername`` replace the backend's address by the frontend's.
 
 The backends of one frontend form a group, which has a number.
 
@@ -116,7 +116,7 @@ class DesiredPrograms(NamedTuple):
     """Options of the programs.
 
     ``skipped_netns``: the cookie of a network namespace whose sockets are not changed; 0: none.
-    ``econnrefused``: refuse calls with ECONNREFUSED instead of EPERM. Older kernels cannot.
+    ``econnrefused``: refuse calls with ECONNREFUSED instead of EPERM; not on older kernels.
     """
 
     skipped_netns: int
@@ -220,7 +220,7 @@ def _choose(attempt: int) -> Iterator[Line]:
 
 
 def _reuse_backend(chance: str) -> Iterator[Line]:
-    """Jump to ``chosen`` with the client's last backend, or to ``chance`` if it has none."""
+    """Jump to ``chosen`` if the client's last backend is still valid, else to ``chance``."""
     yield store(Size.DOUBLE, _FP, _CLIENT, _COOKIE)
     yield from _copy_to_stack(_FP, _FRONTEND, _CLIENT + 8, 20)
     yield store_number(Size.WORD, _FP, _CLIENT + 28, 0)

@@ -1,4 +1,4 @@
-"""Starts to serve ClusterIPs by BPF programs, or removes pinned programs if that is disabled."""
+"""Starts to serve ClusterIPs by BPF programs, or removes pinned programs if disabled."""
 
 from __future__ import annotations
 

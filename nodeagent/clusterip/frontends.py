@@ -22,7 +22,7 @@ OTHER_PROXY: Final = "service.kubernetes.io/service-proxy-name"
 """The label of a Service that another proxy serves."""
 
 PROTOCOLS: Final = {"TCP": 6, "UDP": 17}
-"""IP protocol numbers of the protocols that have BPF hooks; SCTP has none."""
+"""IP protocol numbers of the protocols that have BPF hooks (SCTP has no hook)."""
 
 IPV4_MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
 """The prefix of an IPv4-mapped IPv6 address."""

@@ -31,14 +31,14 @@ FRONTENDS_MAX: Final = 65_536
 """Frontends of all Services. Frontends beyond this limit are left out and reported."""
 
 BACKENDS_MAX: Final = 131_072
-"""Backends of all frontends. The map has room for twice as many: a plan writes the new backends
-before it removes the old backends."""
+"""Backends of all frontends. The map has twice this size, because a plan writes the new
+backends before it removes the old backends."""
 
 REVERSED_MAX: Final = 65_536
-"""Sockets that use a Service. If the map is full, the kernel removes the least recently used."""
+"""Entries of ``reversed``. If the map is full, the kernel removes the least recently used entry."""
 
 CLIENTS_MAX: Final = 16_384
-"""Clients with affinity. If the map is full, the kernel removes the least recently used."""
+"""Entries of ``affinity``. If the map is full, the kernel removes the least recently used entry."""
 
 FRONTEND: Final = Struct("=16s2sBx")
 HEAD: Final = Struct("=III")

@@ -1,4 +1,4 @@
-"""Plans the map writes from the stored contents to the desired ones, in order. Pure.
+"""Plans the writes that change the maps from the stored to the desired contents. Pure.
 
 A changed frontend gets a new group of backends:
 1. The backends of the new group are written.
@@ -40,8 +40,8 @@ class Entry(NamedTuple):
 class Contents(NamedTuple):
     """The contents of the maps.
 
-    An agent that is killed while it writes a plan can leave two kinds of remains: slots and members
-    that belong to no frontend (orphaned), and frontends with missing slots or members (broken).
+    Broken frontends lack slots or members. Orphaned slots and members belong to no complete
+    frontend.
     """
 
     entries: Mapping[Frontend, Entry] = {}
@@ -102,7 +102,7 @@ def fit(
 
 
 def contents_of(stored: StoredMaps) -> Contents:
-    """Sort stored entries into complete frontends and remains of interrupted plans."""
+    """Sort stored entries into complete frontends, broken frontends and orphans."""
     entries, broken = {}, set()
     slots, members = set(stored.backends), set(stored.members)
     for frontend, head in stored.services.items():

@@ -14,8 +14,8 @@ KUBELET_CGROUPS: Final = (
     "kubelet.slice/kubelet-kubepods.slice",
     "kubelet/kubepods",
 )
-"""Usual names of the Pods' control group, with kubelet's systemd driver or its cgroupfs driver. A
-group with another name must be configured."""
+"""Names of the Pods' control group, as kubelet's systemd and cgroupfs drivers create it. A group
+with any other name must be configured."""
 
 BPFFS: Final = "/sys/fs/bpf"
 _CGROUP2_FILE: Final = "cgroup.controllers"

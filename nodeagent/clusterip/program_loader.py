@@ -1,4 +1,4 @@
-"""Loads the BPF programs into the kernel: to attach them, or to test whether the kernel can."""
+"""Loads the BPF programs into the kernel: to attach them, or to test kernel support."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class ClusterIpReconciler:
         self._limit = ""
 
     async def run(self) -> None:
-        """Reconcile after each change of the source."""
+        """Reconcile after each change of the source, and every ``CHECK_S`` seconds."""
         pause_s = PAUSE_S_MIN
         while True:
             try:
@@ -120,7 +120,7 @@ class ClusterIpReconciler:
             return
 
     def _apply(self, fitted: Fitted) -> None:
-        # This thread goes on if its task is cancelled, so ``close`` may have run already.
+        # Cancelling the task does not stop this thread, so ``close`` may have run already.
         with self._lock:
             if self._closed:
                 return
@@ -140,10 +140,7 @@ class ClusterIpReconciler:
         self._contents = after
 
     def _attach(self, installation: Installation) -> None:
-        """Attach the programs to the Pods' control group if they are not attached to it.
-
-        The control group can have been removed and created again.
-        """
+        """Attach the programs to the Pods' control group, which may have been recreated."""
         try:
             cgroup = pods_cgroup(self._location.cgroup)
         except (DatapathError, BadInput):

@@ -1,4 +1,4 @@
-"""Sources of Services: the interface, an index, and the source without Kubernetes.
+"""Sources of Services: the interface, an index, and the source for agents without Kubernetes.
 
 Without Kubernetes, an operator applies manifests of Service and EndpointSlice; the event log stores
 the manifests as records. With Kubernetes, ``nodeagent.kubernetes.service_watch`` has the source.
@@ -38,7 +38,7 @@ class _LabelledService(NamedTuple):
 
 
 class ServiceIndex:
-    """Services and EndpointSlices by name. Only changed Services are computed again."""
+    """Services and EndpointSlices by name. ``frontends`` recomputes only changed Services."""
 
     def __init__(self, node: str) -> None:
         self._node = node

@@ -1,7 +1,7 @@
 """CNI calls as the executables send them, checked as libcni's ``skel`` does.
 
 A returned call has all variables that the command needs. All names in the call can be parts of etcd
-keys. The network namespace may not exist.
+keys. The network namespace is not opened.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ IGNORE_UNKNOWN: Final = "IgnoreUnknown"
 ADDRESS: Final = "IP"
 TRACEPARENT: Final = "TRACEPARENT"
 """The trace context: an environment variable, or an argument of CNI_ARGS. A runtime that uses one
-environment for all calls can only use CNI_ARGS."""
+environment for all calls must use CNI_ARGS."""
 
 _TRUE: Final = ("1", "true")
 _FALSE: Final = ("0", "false")

@@ -77,8 +77,8 @@ _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
 )
 """The CNI error code of each error class. The first matching class gives the code.
 
-A retryable error has the code TRY_AGAIN_LATER instead. The exception are the subclasses of
-``AllocationError`` in this list: users match the codes of these classes.
+A retryable error has the code TRY_AGAIN_LATER instead. Only subclasses of ``AllocationError`` in
+this list keep their codes, because users match these codes.
 """
 
 

@@ -35,7 +35,7 @@ POOLS_MAX: Final = 256
 """The most pool names in one list."""
 
 ATTACHMENTS_MAX: Final = 20_000
-"""The most attachments in one GC. About as many fit into one request frame."""
+"""The most attachments in one GC. One request frame holds about this number."""
 
 CACHED_MAX: Final = 64
 """The most cached configurations. A node has few networks."""
@@ -144,7 +144,7 @@ def read_netconf(data: bytes) -> NetConf:
 
 
 def version_in(data: bytes) -> str:
-    """The CNI version of a configuration; the latest version if it has no supported version.
+    """The CNI version of a configuration; the latest version if that is absent or unsupported.
 
     Error objects need a version even if the configuration cannot be read.
     """
@@ -227,9 +227,9 @@ def _check(conf: NetConf) -> None:
 
 
 def normalized(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """Remove members that are null, and write known names as ``names`` does.
+    """Remove null members, and correct the case of known names.
 
-    ``names``: the name of each known member by the lowercase name.
+    ``names`` maps each lowercase name to the known name.
     """
     members = {names.get(key.lower(), key): value for key, value in document.items()}
     return {key: value for key, value in members.items() if value is not None}

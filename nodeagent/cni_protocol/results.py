@@ -21,7 +21,7 @@ _encode: Final = msgspec.json.Encoder().encode
 _indent: Final = msgspec.json.format
 
 SHAPES_MAX: Final = 256
-"""The most cached shapes. A shape is a result without addresses; each pool of a network has one."""
+"""The most cached shapes. A shape is a result without addresses; each pool has its own shape."""
 
 _ADDRESS: Final = "<address>"
 

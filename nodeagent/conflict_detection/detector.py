@@ -1,7 +1,7 @@
 """Probes the addresses and gateways of a NIC before the Pod uses it, and announces addresses.
 
-IPv4 and IPv6 are probed at the same time, within a time limit. If a probe cannot be made, it raises
-DetectionFailed; it never counts as "no conflict". The caller decides what happens to the addresses.
+IPv4 and IPv6 are probed at the same time, within a time limit. A failed probe raises
+DetectionFailed and never counts as "no conflict". The caller decides what happens to the addresses.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 DETECTION_S_MAX: Final = 8.0
 """The time limit of one probe in seconds. With default options, the waits of a probe take at most
-2.6 s; the other seconds are for a busy node. ``limit_s`` extends the limit for longer probes."""
+2.6 s; the rest is for a busy node. ``limit_s`` extends the limit for longer probes."""
 
 PROBE: Final = "ipam.probe"
 """The name of the span of a probe."""
@@ -442,10 +442,10 @@ def _text_of(error: Exception, limit_s: float) -> str:
 
 
 def local_addresses(addresses: Iterable[str]) -> dict[str, str]:
-    """The given addresses that the node itself has, each with the MAC address of its link or "".
+    """Map each given address that the node itself has to the link's MAC address, or to "".
 
-    Frames of a macvlan or ipvlan do not reach the master of that interface. A probe therefore
-    cannot find the node's own addresses. Call this function in the node's network namespace.
+    Probes cannot find these addresses: frames of a macvlan or ipvlan do not reach the master. Call
+    this function in the node's network namespace.
     Raises NetlinkRefused, NetlinkLost, OSError.
     """
     with NetlinkSession.open() as session:

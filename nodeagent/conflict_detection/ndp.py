@@ -24,7 +24,7 @@ ADVERTISEMENT: Final = 136
 UNSPECIFIED_ADDRESS: Final = bytes(16)
 ALL_NODES: Final = bytes.fromhex("ff020000000000000000000000000001")
 SOLICITED_NODE_PREFIX: Final = bytes.fromhex("ff0200000000000000000001ff")
-"""The prefix of a solicited-node group (RFC 4291 2.7.1). Three bytes of the address follow."""
+"""The prefix of a solicited-node group (RFC 4291 2.7.1). The address's last three bytes follow."""
 
 _IPV6: Final = struct.Struct("!IHBB16s16s")
 _MESSAGE: Final = struct.Struct("!BBHI16s")
@@ -61,7 +61,7 @@ class Solicitation(NamedTuple):
 
 
 class Advertisement(NamedTuple):
-    """Says the MAC address of ``target``.
+    """A message that gives the MAC address of ``target``.
 
     ``link``: the target link-layer address option; b"": none.
     """

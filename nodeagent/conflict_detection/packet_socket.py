@@ -2,8 +2,8 @@
 
 A frame that arrives before the end of a probe counts even if the event loop reads the frame late.
 
-Dedicated threads close packet sockets: closing one takes 8 to 24 ms, because the kernel waits for
-all CPUs.
+Dedicated threads close packet sockets: closing a socket takes 8 to 24 ms, because the kernel
+waits for all CPUs.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def open_packet_sockets(
 
 
 class MasterLink(NamedTuple):
-    """The master of an ipvlan: a link of the node. ``mac``: the MAC address that both have."""
+    """The master of an ipvlan: a link of the node. ``mac``: the MAC address of both links."""
 
     ifindex: int
     mac: bytes
@@ -344,7 +344,7 @@ def _hardware(raw_socket: socket.socket, interface: str) -> tuple[int, bytes]:
 def _received_frames(raw_socket: socket.socket) -> Iterator[bytes]:
     """Received frames, at most ``FRAMES_PER_READ_MAX``.
 
-    An error of the socket ends the frames. If the NIC is down, sending the next frame raises.
+    A socket error ends the iteration. If the NIC is down, the next send raises OSError.
     """
     for _ in range(FRAMES_PER_READ_MAX):
         try:

@@ -1,7 +1,6 @@
 """Probes and announcements of each address family, behind one interface.
 
-IPv4 uses ARP (RFC 5227). IPv6 uses neighbour discovery (RFC 4861, RFC 4862). The probed address is
-not on the interface yet.
+IPv4 uses ARP (RFC 5227). IPv6 uses neighbour discovery (RFC 4861, RFC 4862).
 
 - A conflict probe has the unspecified source address (0.0.0.0, ::), so that neighbour caches do not
   change.

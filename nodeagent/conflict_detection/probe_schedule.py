@@ -15,7 +15,7 @@ from core.manifests.networks.detect_options import DetectionTiming
 CONFLICT_WINDOW_S: Final = 0.1
 """The window of the conflict probes of an address, in seconds.
 
-Answers usually arrive within 0.1 ms. The times in RFC 5227 are seconds, and would delay every Pod.
+Answers usually arrive within 0.1 ms. The waits of RFC 5227 take seconds and would delay every Pod.
 See docs/reference/coordinator.md, "Conflict and gateway detection".
 """
 
@@ -30,7 +30,7 @@ GATEWAY_PROBES: Final = 5
 
 PROBES_MAX: Final = 20
 WINDOW_S_MAX: Final = 10.0
-"""The longest window in seconds. The deadline of an ADD is 30 s: it leaves time for two windows
+"""The longest window in seconds. The 30 s deadline of an ADD leaves time for two windows
 (conflicts and gateway), the wait for a carrier, and delays on a busy node."""
 
 _RATIO_DIGITS: Final = 9

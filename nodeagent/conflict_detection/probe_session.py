@@ -4,9 +4,9 @@
                      │                                   │            │
              another host ──▶ ConflictFound ◀── another host     window over ──▶ GatewaySilent
 
-The window of a phase is the time for its probes and their answers. It contains several probes,
-because a probe or an answer may be lost. Probing for conflicts comes first, because a gateway probe
-writes the address into neighbour caches. All times are monotonic clock seconds.
+The window of a phase is the time for probes and answers. A phase sends several probes, because a
+probe or an answer may be lost. Probing for conflicts comes first, because a gateway probe writes
+the address into neighbour caches. All times are monotonic clock seconds.
 """
 
 from __future__ import annotations

@@ -48,8 +48,7 @@ CARRIER_POLL_S: Final = 0.001
 """Seconds between two polls of the host veth's carrier."""
 
 CARRIER_POLLS_MAX: Final = 200
-"""After this number of polls, the ADD continues without a carrier. Packets that the kernel drops
-until then are retransmitted by their protocols."""
+"""After this number of polls, the ADD continues without a carrier."""
 
 
 class AttachRequest(NamedTuple):
@@ -162,11 +161,11 @@ class Engine:
     def _set_up(self, request: AttachRequest, sessions: StackSessions) -> AttachResult:
         settings, interface = request.settings, request.attachment.interface
         pod_stack = read_pod(sessions.pod, interface)
-        # In mode underlay, the agent creates a veth pair with the Pod's first NIC.
+        # In mode underlay, the ADD of the Pod's first NIC also creates a veth pair.
         decision = decide_nic_setup(settings, pod_stack)
         has_own_veth = decision.mode == "underlay" and decision.first
         if has_own_veth and pod_stack.link(POD_VETH) is not None:
-            # An unfinished ADD left this veth pair. Its routes are not routes of the Pod.
+            # An unfinished ADD left this veth pair. Its routes must not count as the Pod's.
             self._veth_pairs.remove(request.attachment.container, sessions.pod, sessions.host)
             pod_stack = read_pod(sessions.pod, interface)
         mac = mac_of(settings, pod_stack)
@@ -183,7 +182,7 @@ class Engine:
             self._records.put(record)
             changed = self._apply(record, sessions, done)
             if changed != record.plan:
-                # Record it again, so that a DEL does not undo steps whose object existed before.
+                # Without this, a DEL would undo steps whose object existed before the ADD.
                 self._records.put(msgspec.structs.replace(record, plan=changed))
         except Exception:
             for session, step in reversed(done):
@@ -272,8 +271,8 @@ class Engine:
     def is_orphaned(self, recorded: AttachmentRecord) -> bool:
         """Whether a record's NIC is certainly gone. Raises DatapathError, OSError.
 
-        The host veth disappears together with the Pod's namespace. A missing namespace path proves
-        nothing: the path may not be mounted in this process.
+        The host veth disappears together with the Pod's namespace. A missing namespace path is
+        no proof: this process may lack the mount.
         """
         with self._executor.session(self._node) as host:
             if host.ask(requests.get_link_by_index(recorded.host_veth)) is None:

@@ -1,4 +1,4 @@
-"""Computes the attachment plan of a NIC: the netlink requests that set it up. Pure.
+"""Computes the attachment plan of a NIC: the netlink requests that set the NIC up. Pure.
 
 docs/reference/coordinator.md specifies order, tables, priorities and preferred sources
 (RTA_PREFSRC) of the requests. Policy routing between NICs is in ``policy_routing``. The same input
@@ -82,8 +82,8 @@ def plan(
         for family in pod.families:
             priorities.reserve(family, RULE_PRIORITY)
     if settings.tune_pod_routes and (decision.mode == "overlay" or not decision.first):
-        # In overlay mode, ``host_routes`` use the Pod's first NIC. Tuning can move the routes of
-        # this NIC to another table, so it must also get the routes of this plan.
+        # In overlay mode, ``host_routes`` lead over the Pod's first NIC. Tuning can move the routes
+        # of the first NIC to another table, so ``tuning_steps`` needs the planned routes too.
         main_routes = tuple(route for route in host_routes if route.table == RT_TABLE_MAIN)
         pod_with_routes = pod._replace(routes=(*pod.routes, *main_routes))
         steps += tuning_steps(settings, decision, pod_with_routes, priorities, expected)
@@ -99,7 +99,7 @@ def plan(
 def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
     """The NIC's new MAC address; b"" if ``podMACPrefix`` is not set.
 
-    It is ``podMACPrefix`` and the last four bytes of the NIC's first IP address
+    The address is ``podMACPrefix`` and the last four bytes of the NIC's first IP address
     (docs/reference/coordinator.md, "MAC address"). Raises BadInput for ipvlan and InfiniBand.
     """
     if not settings.mac_prefix:
@@ -123,7 +123,7 @@ def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
 def _preferred_source(settings: CoordinatorSettings, pod: PodStack) -> Address | None:
     """The first IPv4 address of the Pod's first NIC; None if that NIC has no IPv4 address.
 
-    IPv6 routes have no preferred source, because old kernels refuse it.
+    Old kernels refuse a preferred source in IPv6 routes.
     """
     first = pod.link(settings.first_nic)
     if first is None:

@@ -55,7 +55,7 @@ class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
 
     ``device`` and ``inode``: the identity of the network namespace.
     ``link``, ``pod_veth`` and ``host_veth``: the interface indexes of the NIC and of both ends of
-    the veth pair. The Pod is the same if these five numbers are unchanged.
+    the veth pair. The Pod is the same if identity and indexes are unchanged.
     ``own_veth``: whether the coordinator created the veth pair for this NIC.
     ``fingerprint``: ``AttachRequest.fingerprint`` of the ADD.
     ``mac``: the NIC's new MAC address; b"": unchanged.
@@ -113,10 +113,7 @@ class AttachmentRecords:
             ) from error
 
     def get(self, container: str, interface: str) -> AttachmentRecord | None:
-        """The record of an attachment; None if there is no readable record.
-
-        A record that cannot be read is reported as a fault.
-        """
+        """The record of an attachment; None if there is no readable record."""
         record = self._read(self._path(container, interface))
         if record is None or (record.container, record.interface) != (container, interface):
             return None

@@ -10,7 +10,7 @@ from nodeagent.netlink.values import KernelRoute, Neighbour, RoutingRule
 
 
 class PlanStep(NamedTuple):
-    """One change. ``undo`` None: the change is not undone, or it disappears with the Pod."""
+    """One change. ``undo`` None: the change stays, or ends with the Pod."""
 
     do: Request
     undo: Request | None = None

@@ -9,7 +9,7 @@ from nodeagent.netlink.values import RoutingRule
 
 
 def remove_host_rules(netlink: NetlinkSession, table: int) -> list[RoutingRule]:
-    """Remove the rule of each family without a route in the table. Return the removed rules.
+    """If the table has no route of a family, remove that family's rule. Return the removed rules.
 
     A route in the table belongs to a Pod that still runs. Raises NetlinkRefused or NetlinkLost.
     """

@@ -35,7 +35,7 @@ class _NeighbourKey(NamedTuple):
 
 
 def differences(steps: Sequence[PlanStep], session: NetlinkSession) -> list[str]:
-    """One text for each object that is missing, and for each object that must not exist.
+    """One text for each object that is missing, and for each object that exists but must not.
 
     Raises the errors of ``NetlinkSession.listing``.
     """

@@ -26,7 +26,8 @@ _UNDERLAY_BASE: Final = 98
 the Pod. Example: with eth0, veth0 and net1, the table of net1 is 98 + 3."""
 
 _OVERLAY_BASE: Final = 99
-"""The same for overlay mode. Example: with eth0, net1 and net2, the table of net2 is 99 + 3."""
+"""In overlay mode, this number replaces ``_UNDERLAY_BASE``. Example: with eth0, net1 and net2, the
+table of net2 is 99 + 3."""
 
 _LINKS_OF_FIRST_OVERLAY: Final = 2
 """The number of the Pod's broadcast links when the first overlay NIC is set up: the NIC of the

@@ -36,7 +36,7 @@ def tuning_steps(
     priorities: Priorities,
     expected: frozenset[str],
 ) -> Iterator[PlanStep]:
-    """The steps of the tuning. There are no steps if no other NIC has a default route.
+    """The steps of the tuning; no steps if ``default_nic`` returns None.
 
     ``decision``: mode and table of the NIC of this call. ``expected``: NICs that the Pod gets
     later. Raises BadInput if the default-route NIC neither exists nor is expected.
@@ -54,7 +54,7 @@ def tuning_steps(
             )
         # The ADD of the configured NIC will change the default route of main.
         configured = ""
-    # If main keeps the default route of the existing NIC, the NIC of this call leaves main.
+    # If ``default`` keeps its default route in main, the NIC of this call leaves main.
     moved_nic = pod.interface if configured in ("", default.name) else default
     if configured == pod.interface.name:
         yield from _rules(pod, default, decision.table, priorities)
@@ -67,9 +67,9 @@ def tuning_steps(
 
 
 def default_nic(pod: PodStack) -> Link | None:
-    """Another NIC than that of this call with a default route in main; None if there is none.
+    """A NIC with a default route in main, except the NIC of this call; None: there is none.
 
-    If there are several NICs, the NIC with the lowest interface index.
+    Of several NICs, the NIC with the lowest interface index is returned.
     """
     default_routes = [route for route in _routes_of_families(pod) if route.is_default]
     with_default = {ifindex for route in default_routes for ifindex in route.links}
@@ -110,7 +110,7 @@ def _move_routes(pod: PodStack, nic: Link, table: int) -> Iterator[PlanStep]:
         narrowed = _narrowed(route, nic.ifindex)
         copy = _copy(narrowed, table)
         if route.is_default:
-            # The table has one default route, so it needs no metric. The kernel sets the source.
+            # A table with one default route needs no metric. The kernel sets the source.
             yield route_step(copy._replace(source=None, metric=0))
             yield from _remove_next_hop(route, narrowed, nic.ifindex)
         else:

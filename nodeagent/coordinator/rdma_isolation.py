@@ -55,7 +55,7 @@ class RdmaIsolation:
     def device_of(self, namespace: NetworkNamespace, interface: str) -> str:
         """The device to move for a NIC of a Pod; "" if the device is already in the Pod.
 
-        The NIC's PCI address leads to the device. Raises DatapathError.
+        The device is found by the NIC's PCI address. Raises DatapathError.
         """
         try:
             with self._socket(self._node) as node_socket:
@@ -96,7 +96,7 @@ class RdmaIsolation:
         raise DatapathError(text, subject=name, remedy=FIND_DEVICE)
 
     def give_back(self, name: str, namespace: NetworkNamespace) -> None:
-        """Move a device back to the node. Ignores errors: the kernel does the same later."""
+        """Move a device back to the node. Ignores errors: the kernel moves it back later."""
         with suppress(OSError, DatapathError):
             self._transfer(name, namespace, self._node)
 

@@ -6,8 +6,8 @@ See docs/reference/coordinator.md, "Reply path". There are three rules in the Po
 2. Store the mark in the connection.
 3. Mark the packets that the Pod sends in a connection with this mark.
 
-Other packets keep the mark that the Pod has set (SO_MARK). nftables adds the rules in one
-transaction. If the kernel has no nftables, the node's iptables adds the rules.
+Packets of other connections keep the mark that the Pod has set (SO_MARK). nftables adds the rules
+in one transaction. If the kernel has no nftables, the node's iptables adds the rules.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ _EARLIER_RULES: Final = {
     _EXPECTED_RULES[-1]: "output ct meta",
     _IPTABLES_RULES[-1]: "OUTPUT -j CONNMARK --restore-mark",
 }
-"""A current rule, and the rule that earlier versions added instead. CHECK also accepts the earlier
-rule: a Pod that is older than the upgrade has it."""
+"""Current rules, with the rules that earlier versions added instead. CHECK also accepts the earlier
+rules, because Pods that started before the upgrade have them."""
 
 
 class ReplyMarkRules(Protocol):
@@ -191,7 +191,7 @@ class IptablesReplyMarkRules(ReplyMarkRules):
 
 
 class PreferredReplyMarkRules(ReplyMarkRules):
-    """Rules of nftables; rules of iptables once the kernel has refused nftables as unsupported."""
+    """Uses nftables, or iptables once the kernel has refused nftables as unsupported."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._iptables = IptablesReplyMarkRules(executor)

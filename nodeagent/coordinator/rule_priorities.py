@@ -1,8 +1,7 @@
 """Computes the priority that the kernel would assign to a rule. Pure.
 
 The kernel subtracts one from the priority of the second rule in its list
-(``fib_default_rule_pref``). Requests have an explicit priority: if such a request is repeated, the
-kernel does not add a second rule.
+(``fib_default_rule_pref``). With an explicit priority, a repeated request adds no second rule.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The coordinator's settings. Sources: the network configuration, the cluster, built-in values.
 
-See docs/reference/coordinator.md, "Inputs", docs/reference/cni-configuration.md, "coordinator".
+See docs/reference/coordinator.md, "Inputs", and docs/reference/cni-configuration.md, "coordinator".
 Lists are not merged: the first list that is not empty is used.
 """
 
@@ -25,7 +25,7 @@ from nodeagent.netlink.values import host_prefix
 
 MODES: Final = ("auto", "underlay", "overlay", "disable")
 DISABLED: Final = "disabled"
-"""The spelling of the mode ``disable`` in the CRD. Spiderpool's plugin does not accept it.
+"""The spelling of the mode ``disable`` in the CRD. Spiderpool's plugin rejects this spelling.
 
 See docs/reference/coordinator.md, "Inputs".
 """
@@ -128,7 +128,7 @@ class CoordinatorSettings(NamedTuple):
     ``mac_prefix``: b"": do not change the MAC address.
     ``hijacked``: networks that the Pod reaches through the node: first the overlay's networks, then
     the Services' networks, then the user's networks (``hijackCIDR``).
-    ``hijack_further_nics``: whether the tables of further NICs get routes to these networks too.
+    ``hijack_further_nics``: whether the tables of further NICs get routes to ``hijacked`` too.
     ``rp_filter``, ``host_rp_filter``: the values in the Pod and on the node. None: do not change.
     ``rdma_isolation``: whether to move the NIC's RDMA device into the Pod.
     """

@@ -64,7 +64,7 @@ def read_host(session: NetlinkSession, pod: PodStack, table: int) -> HostStack:
     removals = [requests.clear_route(host_prefix(address), table) for address in pod.nic_addresses]
     lookups = [requests.get_route(address) for address in addresses]
     outcomes = session.apply([*removals, *lookups])[len(removals) :]
-    # The source address that the node uses for packets to each address of the Pod. These addresses
+    # The source address that the node uses for packets to each address of the Pod. The sources
     # come first in ``node_addresses``, because ``HostStack.gateway`` returns the first address.
     sources = [
         replies.route(memoryview(outcome.answer)).source for outcome in outcomes if outcome.answer
@@ -143,7 +143,7 @@ def _is_node_link(session: NetlinkSession, ifindex: int) -> bool:
 
 
 def _neighbours_for(session: NetlinkSession, addresses: Iterable[Address]) -> list[Neighbour]:
-    """The neighbour entries of these addresses. A node can have thousands of other entries."""
+    """The neighbour entries of these addresses. Possibly thousands of others are not decoded."""
     packed = [packed_address(address) for address in addresses]
     has_address = re.compile(b"|".join(map(re.escape, packed))).search
 

@@ -1,7 +1,7 @@
 """The veth pair of an underlay Pod: one end in the Pod, the other on the node.
 
-The name of the host veth contains the container id, so that a repeated ADD and a DEL without an
-attachment record find the host veth. Calls block.
+The name of the host veth contains the container id. By this name, a repeated ADD finds the host
+veth, and so does a DEL without an attachment record. Calls block.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nodeagent.netlink.values import Mac
 HOST_VETH_PREFIX: Final = "veth"
 HOST_VETH_ID_CHARACTERS: Final = 11
 """Characters of the container id in the name of the host veth. With the prefix, the name has 15
-characters. Linux does not allow longer names."""
+characters, the most that Linux allows."""
 
 MAC_BYTES: Final = 6
 

@@ -30,7 +30,7 @@ KUBELET_POLL_S: Final = 0.25
 """Seconds between two polls of kubelet's socket."""
 
 RESOURCES_MAX: Final = 256
-"""The most resources of one node. Each has a gRPC server, a socket, and a stream to kubelet."""
+"""The most resources of one node. Each resource has a server, a socket, and a stream to kubelet."""
 
 _MORE: Final = "further resources of this node"
 
@@ -38,7 +38,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class OfferSource(Protocol):
-    """Reads the offers of some resources, such as those of the virtual functions of a NIC."""
+    """Reads the offers of some resources, for example of virtual functions."""
 
     @property
     def name(self) -> str:
@@ -116,8 +116,8 @@ class DeviceAdvertiser:
     def _merged(self, faults: dict[str, str]) -> dict[str, Offer]:
         """The offers of all sources, one for each resource.
 
-        If two sources offer a resource, the first offer is used. Faults of the other offers are
-        added to ``faults``.
+        If two sources offer a resource, the first offer is used. ``faults`` gets the reasons
+        why offers are left out.
         """
         merged: dict[str, Offer] = {}
         for source, offers in self._offers.items():
