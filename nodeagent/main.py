@@ -145,8 +145,8 @@ async def _run(settings: Settings, opened: Teardown) -> int:
 
 async def _start_and_serve(agent: Agent) -> None:
     await agent.start()
-    # Without these two calls, garbage collections take a tenth of the CPU time: each of them
-    # traverses all modules and the agent's state. They find little, because ADDs create no cycles.
+    # Without these two calls, garbage collections take a tenth of the CPU time: each collection
+    # traverses all modules and the agent's state. ADDs create no cycles to collect.
     freeze_current_objects()
     raise_gc_threshold()
     await asyncio.Event().wait()

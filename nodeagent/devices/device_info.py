@@ -28,8 +28,8 @@ class DeviceInfoFiles(NamedTuple):
     def write(self, resource: str, address: str, parent: str, rdma: str) -> None:
         """Write the file of the virtual function at PCI address ``address``.
 
-        ``parent``: the PCI address of the physical function. ``rdma``: the name of the virtual
-        function's RDMA device. "" means none.
+        ``parent``: the PCI address of the physical function, or "". ``rdma``: the name of the
+        virtual function's RDMA device, or "".
         """
         pci = {"pci-address": address}
         if parent:

@@ -26,7 +26,7 @@ REGISTER_S_MAX: Final = 10.0
 """Seconds that kubelet has to accept a registration."""
 
 WITHDRAWAL_S_MAX: Final = 2.0
-"""Seconds that kubelet has to receive the empty list."""
+"""Seconds that a withdrawn plugin gives kubelet to receive the empty list of devices."""
 
 PATH_BYTES_MAX: Final = 107
 """Bytes of a socket's path (unix(7))."""
@@ -94,7 +94,7 @@ class DevicePlugin:
             self._wake()
 
     async def keep_registered(self) -> str:
-        """Serve and register the resource unless this is done. Returns a fault as text, or ""."""
+        """Serve and register the resource if necessary. Returns a fault as text, or ""."""
         if self._served_socket is None or file_identity(self.path) != self._served_socket:
             self._registered_kubelet = None
             if fault := await self._open():
@@ -179,7 +179,7 @@ class DevicePlugin:
         return ""
 
     async def _stop(self, grace_s: float | None) -> None:
-        """Stop the server. After a cancelled call, the next call of ``_stop`` stops the server."""
+        """Stop the server. If this call is cancelled, the server stops at the next call."""
         self._registered_kubelet = None
         if self._server is not None:
             await self._server.stop(grace_s)

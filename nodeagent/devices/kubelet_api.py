@@ -1,9 +1,9 @@
 """The messages and names of kubelet's device plugin API, v1beta1.
 
 The table of messages is in the notation of ``core.protobuf`` (``*``: repeated; ``%``: a map of
-strings). The table is written by hand, because no package has typed messages and generated code
-cannot be reviewed. The field numbers are from kubelet's api.proto, and never change. Received
-fields that are not in the table are ignored.
+strings). The table is written by hand, because generated code cannot be reviewed. The field
+numbers are from kubelet's api.proto, and never change. Received fields that are not in the table
+are ignored.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Finds the character devices that a container needs for a PCI device. Reads /sys only.
 
-The character devices are looked up each time that a container gets the PCI device, because their
-numbers may change while a Pod has the RDMA device. The file rdma_cm is returned only if it exists:
-a container runtime does not start a container with a missing file.
+The character devices are looked up for each container, because the numbers in the file names may
+change. The file rdma_cm is returned only if it exists: a container runtime does not start a
+container with a missing file.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class PciFiles(NamedTuple):
 
 
 def rdma_character_devices(sysfs: Path, names: list[str]) -> tuple[DeviceFile, ...]:
-    """The files below /dev/infiniband with these names, after rdma_cm if it exists.
+    """rdma_cm (if it exists), then the files below /dev/infiniband with these names.
 
     Returns no files if there are no names, because rdma_cm alone is of no use.
     """

@@ -54,7 +54,7 @@ def uplinks(session: NetlinkSession, own_addresses: Collection[str] = ()) -> set
     """Names of the links that carry the node's own traffic. Raises DatapathError.
 
     ``own_addresses``: the addresses in the Node object, and the local addresses of the node's
-    connections to the API server, both without prefix lengths.
+    connections to the API server, without prefix lengths.
     """
     uplink_indexes = [
         address.link for address in session.addresses() if str(address.address) in own_addresses
@@ -170,7 +170,7 @@ def rdma_devices(device: Path) -> tuple[str, ...]:
 
 
 def _mac(link: Path) -> str:
-    """The hardware address of a link. For InfiniBand: the GUID, the last 8 bytes."""
+    """The hardware address of a link. For InfiniBand: the last 8 bytes (the GUID)."""
     address = _text(link / "address")
     parts = address.split(":")
     return ":".join(parts[-_GUID_BYTES:]) if len(parts) > _GUID_BYTES else address

@@ -1,7 +1,7 @@
 """Offers the slots of a node as extended resources, by the rules of conf.yml.
 
 Slots limit the number of Pods that use a node's NICs (docs/how-to/limit-pods-by-nic.md). To
-kubelet, a slot is a device; no file in /dev belongs to it.
+kubelet, a slot is a device. A slot has no file in /dev.
 """
 
 from __future__ import annotations

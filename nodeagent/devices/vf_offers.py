@@ -43,7 +43,7 @@ class VfInventory(Protocol):
 
 
 Info = dict[str, dict[str, str]]
-"""One device in the variable ``..._INFO``: group, such as "rdma" -> field -> value."""
+"""A device's value in the variable ``..._INFO``: group (such as "rdma") -> field -> value."""
 
 
 class VfOffer(NamedTuple):

@@ -21,7 +21,7 @@ from nodeagent.ebpf import numbers as n
 
 LOG_BYTES: Final = 1 << 20
 LOG_CHARACTERS_MAX: Final = 2_000
-"""Characters of the verifier's log in an error text: the last ones, which describe the fault."""
+"""Characters of the verifier's log in an error text. The end of the log describes the fault."""
 
 LICENSE: Final = b"Apache-2.0\0"
 """The license of each program. The programs call no helper function that requires the GPL."""
@@ -192,7 +192,7 @@ def link_info(link: int) -> LinkInfo:
 
 
 def pin(fd: int, path: Path) -> None:
-    """Pin a map or link at a path of a bpffs, so that it outlasts the agent. Raises BpfRefused."""
+    """Pin a map or link in a bpffs. A pinned object outlasts the agent. Raises BpfRefused."""
     text = _path(path)
     _bpf(n.BPF_OBJ_PIN, _OBJECT.pack(_address(text), fd, 0), f"pin {path}")
 

@@ -1,6 +1,6 @@
 """eBPF instructions as values: a program is a list of instructions and jump labels. Pure.
 
-The instruction set is that of RFC 9669. Jumps and map accesses use names, so a program can be
+The instruction set is RFC 9669. Jumps and map accesses use names, so a program can be
 compared and printed before its maps exist. ``assemble`` encodes a program.
 """
 
@@ -25,7 +25,7 @@ _WIDE: Final = n.BPF_LD | n.BPF_DW | n.BPF_IMM
 
 
 class Register(IntEnum):
-    """R0: result. R1-R5: arguments, lost in a call. R6-R9: kept in a call. FP: end of the stack."""
+    """R0: result. R1-R5: arguments, lost in a call. R6-R9: kept in a call. FP: frame pointer."""
 
     R0 = 0
     R1 = 1
@@ -135,7 +135,7 @@ def load_wide(to: Register, number: int) -> Instruction:
 
 
 def load_map(to: Register, name: str) -> Instruction:
-    """``to`` = the map of that name."""
+    """``to`` = the map ``name``."""
     return Instruction(_WIDE, f"{to} = map {name}", to, n.BPF_PSEUDO_MAP_FD, map=name)
 
 

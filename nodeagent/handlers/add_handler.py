@@ -45,7 +45,7 @@ Allocate = Callable[[AddRequest, RequestFacts], Awaitable[Added]]
 """Claims the addresses of an ADD like ``Allocator.allocate``. May wait for pools or bindings."""
 
 OnRefused = Callable[[PodFacts, str, AllocationError, Cause], None]
-"""Gets the Pod, NIC, error and cause of a failed ADD before the answer, so it must be fast."""
+"""Gets the Pod, NIC, error and cause of a failed ADD. Must be fast: the answer waits."""
 
 CallResult = tuple[bytes, dict[str, object]]
 """Standard output of a CNI call, and fields for the plugin's log line of the call."""
@@ -146,7 +146,7 @@ class AddHandler:
             running.tries = added.tries
             if span is not None:
                 _describe_added(span, added)
-            # ``fresh``: this ADD claimed the addresses. It did not repeat an earlier ADD.
+            # ``fresh``: this ADD claimed the addresses; no earlier ADD did.
             if added.fresh and POD_ROUTES in facts.pod.annotations:
                 _log_unmatched(facts.pod, added.endpoint)
             return added._replace(migrating=True) if facts.pod.migrating else added

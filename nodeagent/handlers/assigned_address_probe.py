@@ -94,7 +94,7 @@ class AssignedAddressProbe:
 
 
 def assigned_nic(previous: dict[str, Any], interface: str) -> Nic:
-    """The NIC with the first address of each family in a prevResult, and the address's gateway.
+    """The NIC with the first address of each family in a prevResult, and with their gateways.
 
     Raises CniFailure with code 7.
     """

@@ -49,7 +49,7 @@ WITHDRAW_S_MAX: Final = 5.0
 """Seconds that a cancelled ADD may take to release its addresses."""
 
 PROBE_ERRORS: Final = (AddressConflict, GatewayUnreachable, DetectionFailed)
-"""Errors of a probe, which comes after the claim of the addresses."""
+"""Errors of a probe."""
 
 AllocateAddresses = Callable[[AddRequest, float], Awaitable[Added]]
 
@@ -86,7 +86,7 @@ class ConflictProbe:
         return switches._replace(conflicts=False) if switches.gateway else None
 
     def announce_later(self, netns: str, nic: Nic) -> None:
-        """Announce addresses that were not probed, in the background."""
+        """In the background, announce addresses that were not probed."""
         self._detector.announce_later(netns, nic)
 
     async def allocate_and_probe(
@@ -148,7 +148,7 @@ class ConflictProbe:
             raise
 
     async def _withdraw(self, request: AddRequest, result: DetectionResult) -> None:
-        """Release the addresses after a conflict, or after the silence of a gateway.
+        """Release the addresses after a conflict, or if a gateway did not answer.
 
         Returns if the ADD may allocate again. Otherwise raises the ADD's error.
         """
@@ -191,7 +191,7 @@ async def _allocate_next(
 
 
 def nic_of(added: Added, interface: str) -> Nic:
-    """The NIC of an interface. Raises CniFailure if it has no address."""
+    """The NIC of an interface. Raises CniFailure if the interface has no address."""
     nic = added.endpoint.find(interface)
     if nic is None or not (nic.ipv4 or nic.ipv6):
         raise CniFailure(

@@ -45,8 +45,8 @@ ProbeAssigned = Callable[[Call, DetectionSwitches], Awaitable[None]]
 """Raises if another host uses an address of the interface, or a gateway does not answer."""
 
 COORDINATOR_THREADS: Final = 8
-"""Calls that run concurrently. More than one is useful although the kernel's RTNL lock allows one
-change at a time, because a DEL spends most of its time outside the lock."""
+"""Calls that run concurrently. The kernel's RTNL lock allows one change at a time, but a DEL spends
+most of its time outside the lock."""
 
 ATTACH: Final = "coordinator.attach"
 DETACH: Final = "coordinator.detach"
@@ -125,7 +125,7 @@ class CoordinatorHandler:
             return result
 
     def fault(self) -> NotReady | None:
-        """Why an ADD cannot be handled now; None if it can."""
+        """Why ADDs cannot be handled now; None if ADDs can be handled."""
         try:
             self._cluster.current_settings()
         except NotReady as error:
@@ -142,7 +142,7 @@ class CoordinatorHandler:
         return merge_settings(pod_settings, self._cluster.current_settings())
 
     async def handle_delete(self, call: Call, conf: UnparsedSettings) -> bool:
-        """Revert the set-up of a NIC. Returns False if there was none. Raises DatapathError."""
+        """Revert the set-up of a NIC. Returns False if there is no set-up. Raises DatapathError."""
         settings = self._settings_or_default(conf)
         if settings.mode == "disable":
             return False
@@ -167,7 +167,7 @@ class CoordinatorHandler:
     async def handle_gc(self, call: Call) -> AttachmentGcResult:
         """Remove attachments that the runtime does not list, if there is evidence (I6).
 
-        ``missing_attachments`` says what evidence is. GC continues after errors. Raises CniFailure
+        Evidence: see ``missing_attachments``. GC continues after errors. Raises CniFailure
         if the list of valid attachments is missing, or with all errors at the end.
         """
         valid = valid_attachments(call.conf)
@@ -270,7 +270,7 @@ class CoordinatorHandler:
 
 
 class _HeldLock:
-    """A container's held lock. ``work``: the call in a worker thread; it may outlive the caller."""
+    """A container's held lock. ``work``: a worker thread's call, which may outlive the caller."""
 
     work: Future[Any] | None = None
 

@@ -28,7 +28,7 @@ from nodeagent.telemetry.metrics import WorkCounts
 RELEASE: Final = "ipam.release"
 
 CONFIRMATIONS_MAX: Final = 3
-"""How often one DEL asks the API server: again if the endpoint has changed meanwhile."""
+"""How often one DEL may ask the API server. A DEL asks again if the endpoint has changed."""
 
 
 class Deleted(NamedTuple):
@@ -105,7 +105,7 @@ class DeleteHandler:
 class _ReleasePolicy:
     """Decides whether a DEL releases an endpoint.
 
-    ``decide`` uses watched objects. If they do not prove enough for a release, ``decide`` keeps the
+    ``decide`` uses watched objects. Without proof that a release is allowed, ``decide`` keeps the
     endpoint, and ``confirm_undecided`` asks the API server. Then ``decide`` runs again, with the
     answer (I6).
     """
@@ -161,7 +161,7 @@ class _ReleasePolicy:
         return decide_release(
             endpoint,
             request.attachment,
-            request.pod.uid,  # from the runtime, which may send none
+            request.pod.uid,  # from the runtime; may be empty
             alive=liveness.alive,
             validity=validity,
             migrating=self._migrating,

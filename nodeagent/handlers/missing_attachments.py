@@ -24,8 +24,8 @@ from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFa
 from nodeagent.cni_protocol.netconf import NetConf
 
 GC_TWICE_S: Final = 60.0
-"""An attachment that GC calls omit for so many seconds counts as deleted. Creating a sandbox takes
-less time."""
+"""Seconds after which an attachment that all GC calls omit counts as deleted. Creating a sandbox
+takes less time."""
 
 MISSED_MAX: Final = 10_000
 """Missing attachments in memory. A node has hundreds of attachments."""
@@ -39,7 +39,7 @@ Sandbox = tuple[str, str]
 
 
 class MissingAttachments:
-    """Stores the attachments that the last GC of each network omitted, and since when."""
+    """Stores the attachments that the last GC of each network omitted, and the first omission."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
@@ -50,7 +50,7 @@ class MissingAttachments:
         return GcPass(self, network, self._missed.get(network, {}), self._monotonic())
 
     def remember(self, network: str, missed: dict[Sandbox, float]) -> None:
-        """Store the missing attachments of a network; at most ``MISSED_MAX`` of all networks."""
+        """Store the missing attachments of a network; at most ``MISSED_MAX`` for all networks."""
         self._missed.pop(network, None)
         free = max(MISSED_MAX - sum(map(len, self._missed.values())), 0)
         if len(missed) > free:
@@ -99,7 +99,7 @@ class GcPass:
 def valid_attachments(conf: NetConf) -> frozenset[Sandbox]:
     """The valid attachments of a GC call. Raises CniFailure.
 
-    libcni sends the list under two keys (SPEC.md 1.1.0, GC). The result is the union.
+    libcni sends the list under two keys (SPEC.md 1.1.0, GC). The result has the entries of both.
     """
     if conf.valid_attachments is None and conf.attachments is None:
         raise CniFailure(
@@ -127,7 +127,7 @@ def incomplete(what: str, errors: list[str], done: int) -> CniFailure:
 def is_netns_gone(path: str) -> bool:
     """Whether it is certain that the network namespace at a path does not exist any more.
 
-    True only if the directory of the path exists, but not the path. The result is False for a path
+    True only if the parent directory exists but the path does not. The result is False for a path
     below /proc, which may belong to a process of another PID namespace.
     """
     if not path.startswith("/") or path.startswith("/proc/"):

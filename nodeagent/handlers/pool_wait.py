@@ -132,9 +132,9 @@ class WaitingAllocator:
                     return
 
     def _is_outdated(self, application: Application, pod: PodFacts) -> bool:
-        """Whether this Pod requests another size of its application's existing pool.
+        """Whether an existing pool of the application has another size than this Pod requests.
 
-        False for built-in kinds of applications: the controllers watch them and resize the pools.
+        False for built-in kinds of applications, whose pools the controllers resize.
         """
         if is_built_in(application.key):
             return False

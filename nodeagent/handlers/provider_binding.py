@@ -107,7 +107,7 @@ class BindingAllocator:
     async def _admit(self, request: AddRequest, pod: PodFacts) -> None:
         """Raise NotReady while addresses of an earlier binding are being released.
 
-        If an earlier Pod of the same name has the binding, its addresses are handed over first.
+        If an earlier Pod of the same name has the binding, the binding's addresses are handed over.
         """
         binding = (await self._bindings.find(pod.endpoint_key)).binding
         if binding is None:
@@ -132,10 +132,7 @@ class BindingAllocator:
     async def _request_binding(
         self, binding_request: BindingRequest, pod: PodFacts, traceparent: str, end_time: float
     ) -> _StoredRequest:
-        """Write the binding request for the controllers, unless the addresses are bound.
-
-        ``traceparent``: from the caller.
-        """
+        """Write the binding request for the controllers, unless the addresses are bound."""
         stored = await self._bindings.find(binding_request.key)
         binding = stored.binding
         if binding is not None:
@@ -145,7 +142,7 @@ class BindingAllocator:
                 raise _still_releasing(binding)
             if binding.is_ending:
                 raise _still_releasing(binding)
-            # The binding keeps the Pod for which it was made. See ``_is_valid_for``.
+            # A binding keeps its first Pod. See ``_is_valid_for``.
             binding_request = binding_request._replace(
                 uid=binding.request.uid, pod=binding.request.pod
             )

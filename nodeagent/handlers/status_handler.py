@@ -52,7 +52,7 @@ STATUS_CACHED_S: Final = 2.0
 """Seconds for which a result is cached."""
 
 NETWORKS_MAX: Final = 64
-"""Cached results. Each network of the node has one."""
+"""Cached results, one for each network configuration."""
 
 QUARANTINED_PER_READ: Final = 120
 """Quarantined addresses in one read. By default etcd allows 128 operations in a transaction."""

@@ -6,8 +6,8 @@ See docs/reference/address-assignment.md, "Batch release".
 ``withdraw_nic`` follows the agent's own probe, which finds the MAC addresses of conflicting hosts.
 
 An address that a conflicting host uses is quarantined before its release, so that no Pod gets the
-address in between. Fixed addresses are not released. Other addresses are released only if the Pod
-that has them has the UID of the request.
+address. Fixed addresses are not released. Other addresses are released only if the Pod that has the
+addresses has the UID of the request.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def _other_nics(endpoint: Endpoint, attachment: Attachment) -> tuple[Nic, ...]:
 
     The position of an unnamed NIC selects its entry in the Pod's annotation
     (docs/reference/pool-selection.md, "Several NICs"). The removal of the attachment's NIC would
-    move later NICs to other entries, so unnamed NICs among them are not kept.
+    move later NICs to other entries, so later NICs without a name are not kept.
     """
     names = [nic.interface for nic in endpoint.nics]
     index = names.index(attachment.interface) if attachment.interface in names else len(names)

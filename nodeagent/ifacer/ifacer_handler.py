@@ -1,7 +1,7 @@
 """Handles calls of the executable ``ifacer``: an ADD creates links and returns an empty result.
 
-The executable answers DEL, CHECK, GC and STATUS itself, because no link is ever removed. An ADD
-does not need etcd, so links can be created before the agent is ready to allocate addresses.
+The executable answers DEL, CHECK, GC and STATUS itself. No link is ever removed. An ADD does not
+need etcd, so links can be created before the agent is ready to allocate addresses.
 """
 
 from __future__ import annotations

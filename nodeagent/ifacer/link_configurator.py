@@ -1,8 +1,8 @@
 """Creates master interfaces: the bonds and VLANs on which Pods' NICs are made.
 
 A call has up to ``ROUNDS_MAX`` rounds, until no step is left. Each round reads the node's links,
-computes the next steps (``link_plan``), and applies the steps. So a round includes changes that
-other processes have made. The calls on a node run one after the other.
+computes the next steps (``link_plan``), and applies the steps. A round
+therefore includes earlier changes by other processes. The calls on a node run one after the other.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from nodeagent.netlink.values import Link
 class NodeLinks(NamedTuple):
     """The node's links. ``in_use``: indexes of links with addresses that are not link-local.
 
-    ``is_new_bond``: this call created the bond, so it gets all configured members.
+    ``is_new_bond``: this call created the bond, so the bond gets all configured members.
     """
 
     links: tuple[Link, ...]

@@ -93,8 +93,8 @@ async def connect_cluster(
 ) -> Cluster | None:
     """Start to watch the configured cluster. Returns None if no cluster is configured.
 
-    Does not wait for an answer of the API server. ``supervisor``: runs the watches, by default a
-    new one. Raises BadInput without credentials.
+    Does not wait for an answer of the API server. ``supervisor``: runs the watches; None: a
+    new supervisor. Raises BadInput if credentials are missing.
     """
     if settings.kubeconfig is None:
         return None

@@ -1,8 +1,8 @@
 """Facts about Pods from the API server: watched objects, and single reads.
 
 The agent watches the Node on which it runs, the Pods of this Node, all Namespaces and all
-StatefulSets. kubelet is often faster than the watch of Pods. An ADD waits briefly until the watch
-delivers its Pod; after that it reads the Pod from the API server.
+StatefulSets. kubelet is often faster than the watch of Pods. An ADD waits briefly for the watch to
+deliver its Pod. If the Pod is not delivered, the ADD reads the API server.
 
 Watched objects alone can decide to keep an address. Before an address is released, the agent reads
 the API server, unless the watch has reported the end of the Pod (I6).
@@ -205,7 +205,7 @@ class KubernetesFactsSource:
         return validity_of(kind, *endpoint.key, self._owners)
 
     async def confirm_endpoint(self, endpoint: Endpoint) -> Validity | None:
-        """Like ``endpoint_validity``, but reads the API server unless the addresses are needed."""
+        """Like ``endpoint_validity``, but reads the API server unless watches show a need."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         watched = self.endpoint_validity(endpoint)
         if kind is None or watched is None or watched.state == "valid":

@@ -104,7 +104,7 @@ class KubernetesNetworks:
 
 
 def cached_network(config: Object) -> CachedNetwork:
-    """The cached part of a SpiderMultusConfig. If it is unreadable, the network has no type."""
+    """The cached part of a SpiderMultusConfig. An unreadable object gets no CNI type."""
     metadata = config["metadata"]
     try:
         network = network_of(config)

@@ -136,9 +136,9 @@ class OwnerCache:
         return _NOT_WATCHED
 
     async def read_owners(self, kind: FixedKind, namespace: str, name: str) -> KnownOwners:
-        """Read the owners of an endpoint from the API server. ``kind``: of the fixed address.
+        """Read the owners of an endpoint from the API server.
 
-        ``namespace``, ``name``: of the endpoint.
+        ``kind``: the kind of the fixed addresses. ``namespace``, ``name``: the endpoint's key.
         """
         if kind == "ipamclaim":
             key = namespace, claim_of_endpoint(name)

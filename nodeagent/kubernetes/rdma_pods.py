@@ -39,7 +39,7 @@ class CachedPod(NamedTuple):
 
 
 class RdmaPodWatch:
-    """The Pods of a node with RDMA devices. ``run`` keeps them up to date."""
+    """A node's Pods that have RDMA devices. ``run`` keeps the Pods up to date."""
 
     def __init__(self, api: Api, node: str) -> None:
         self.pods = Reflector(

@@ -52,7 +52,7 @@ class KubernetesServices:
         """Wait for a change of Services or EndpointSlices."""
         await self._changed.wait()
         if not (self.services.listed.is_set() and self.slices.listed.is_set()):
-            self._changed.clear()  # ``frontends`` returns None then, and does not clear the event
+            self._changed.clear()  # until then, ``frontends`` does not clear the event
 
     def _on_services(self, keys: set[ObjectKey]) -> None:
         for key in keys:

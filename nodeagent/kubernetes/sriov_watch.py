@@ -1,6 +1,6 @@
 """Watches SriovNetworkNodePolicies, this Node and its SriovNetworkNodeState; writes the state.
 
-Policies of all namespaces apply. The facts about the state:
+Policies of all namespaces apply. Facts about the state:
 
 - The state is in the agent's namespace and has the node's name.
 - ``spec`` lists the NICs that this node's agent manages.

@@ -71,7 +71,7 @@ some drivers, such as ice, report a number above 0 if no change was needed."""
 
 
 def read_dcb(session: NetlinkSession, link: str) -> DcbSettings | None:
-    """The DCB settings of a link; None without DCB. Raises NetlinkRefused, NetlinkLost."""
+    """A link's DCB settings; None if the link has no DCB. Raises NetlinkRefused, NetlinkLost."""
     ieee = _read(session, link)
     if ieee is None:
         return None
@@ -112,7 +112,7 @@ def set_ets(session: NetlinkSession, link: str, ets: EtsSettings) -> None:
 
 
 def set_trust(session: NetlinkSession, link: str, trust: Trust) -> None:
-    """Set which field of a packet has the priority. Raises NetlinkRefused, NetlinkLost."""
+    """Set which field of a packet determines its priority. Raises NetlinkRefused, NetlinkLost."""
     table = nested(_TRUST_TABLE, _TRUST_ATTRIBUTES[trust])
     _change(session, link, _IEEE_SET, "set trust of", table)
 
@@ -130,8 +130,8 @@ def remove_dscp_priorities(
     """Remove entries from the table of DSCP priorities. A missing entry is not an error.
 
     Each entry is removed by its own request, because the kernel stops at the first missing entry.
-    Entries may be missing because some drivers remove the old entry of a DSCP when they add a new
-    one. Raises NetlinkRefused, NetlinkLost.
+    Some drivers remove the old entry of a DSCP when a new entry is added. Raises NetlinkRefused,
+    NetlinkLost.
     """
     for entry in entries:
         try:

@@ -25,7 +25,7 @@ from nodeagent.netlink.codec import (
 
 NETLINK_GENERIC: Final = 16
 ANSWER_S_MAX: Final = 120.0
-"""Seconds that a driver may take to change the mode, which resets the NIC."""
+"""Seconds that a driver may take to change the mode. The change resets the NIC."""
 
 LEGACY_MODE: Final = 0
 SWITCHDEV_MODE: Final = 1

@@ -58,7 +58,7 @@ def statistics(netns_socket: socket.socket, link: str) -> dict[str, int]:
     if count > STATISTICS_MAX:
         raise OSError(EFBIG, f"{link} has {count} statistics, more than {STATISTICS_MAX}")
     # The kernel writes all statistics, even beyond the end of the buffer. So the buffer has room
-    # for statistics that are added meanwhile.
+    # for statistics that are added after the count was read.
     capacity = 2 * count + 64
     request = _STRINGS.pack(_GSTRINGS, _STATISTICS_SET, count)
     names = _ask(netns_socket, link, request + bytes(capacity * _NAME_BYTES))
