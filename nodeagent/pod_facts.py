@@ -78,7 +78,7 @@ class FactsSource(Protocol):
         ...
 
     async def confirm_current(self, reference: PodReference) -> None:
-        """Confirm that the Pod still exists, before it takes over an earlier Pod's addresses.
+        """Confirm that the Pod exists, before the Pod takes over an earlier Pod's addresses.
 
         Raises WrongInput if another Pod or no Pod has the name, NotReady if the API server does not
         answer.
@@ -86,7 +86,7 @@ class FactsSource(Protocol):
         ...
 
     def liveness(self, reference: PodReference) -> Liveness | None:
-        """Whether a Pod runs, by cached facts; None if the API server must be read."""
+        """Whether a Pod runs, from cached facts; None if the API server must be read."""
         ...
 
     async def confirm_liveness(self, reference: PodReference) -> Liveness:
@@ -104,7 +104,7 @@ class FactsSource(Protocol):
     def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
         """Whether a replica or VM still needs a fixed endpoint; None if the endpoint is not fixed.
 
-        The state comes from cached facts: only "valid" is certain.
+        The state comes from cached facts; confirm every state but "valid" (``confirm_endpoint``).
         """
         ...
 
@@ -149,7 +149,7 @@ class StandaloneFactsSource:
                 raise LogCorrupt(why, subject=key, remedy=remedy)
 
     async def confirm_current(self, reference: PodReference) -> None:
-        """Do nothing: without an API server this cannot be checked."""
+        """Do nothing: there is no API server to ask."""
 
     def liveness(self, reference: PodReference) -> Liveness:
         """Always unknown."""
@@ -180,7 +180,7 @@ class StandaloneFactsSource:
         return NodeFacts(self._node, record.labels, known=True)
 
     def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
-        """The state by the record of the StatefulSet or VM, or by the records of its Pods."""
+        """The state from the StatefulSet's or VM's record; if unknown, from Pod records."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         if kind is None:
             return None
@@ -210,7 +210,7 @@ class StandaloneFactsSource:
         return self.endpoint_validity(endpoint)
 
     def _unread_record(self, kind: FixedKind, endpoint: Endpoint) -> UndecodableKey | None:
-        """An unreadable record that may make the endpoint valid; then the address is kept (I6)."""
+        """An unreadable record that may make the endpoint valid: the address must be kept (I6)."""
         unread = self._view.current.undecodable
         if not unread:
             return None

@@ -248,10 +248,7 @@ class RunningRequest:
             self._task.cancel()
 
     def _exceeded(self, kind: type[BaseException] | None) -> DeadlineExceeded | None:
-        """The error that replaces the cancellation; None if the task was also cancelled elsewhere.
-
-        ``asyncio.timeout`` does the same.
-        """
+        """The error in place of the cancellation; None if the task was also cancelled elsewhere."""
         assert self._task is not None, "only a request that was entered expires"
         if self._task.uncancel() > self._cancelling or kind is not asyncio.CancelledError:
             return None

@@ -29,7 +29,7 @@ _log: Final = logging.getLogger(__name__)
 async def master_addresses(
     executor: NetnsExecutor, netns: str, interface: str
 ) -> tuple[str, ...] | None:
-    """The addresses of the master of a Pod's VF; None without a master or on a timeout."""
+    """The addresses of the master of a Pod's VF; None without a master or after an error."""
     try:
         async with asyncio.timeout(READ_S_MAX):
             with NetworkNamespace.open(netns) as namespace:
@@ -54,7 +54,7 @@ def bus_device(interface: str) -> str:
 
 
 def master_of(device: str, sysfs: Path = SYSFS) -> str | None:
-    """The link of a VF's physical function; None if the device is not a VF."""
+    """The link of a VF's physical function; None if the link does not exist."""
     links = sysfs / "bus/pci/devices" / device / "physfn/net"
     if not links.is_dir():
         return None
@@ -74,7 +74,7 @@ def is_representor(link: Path) -> bool:
 
 
 def addresses_of(executor: NetnsExecutor, name: str) -> tuple[str, ...]:
-    """The addresses of a link in the agent's namespace; none without the link.
+    """The addresses of a link in the agent's namespace; empty if the link is missing.
 
     Raises DatapathError.
     """

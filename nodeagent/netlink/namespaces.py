@@ -50,7 +50,7 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class NamespaceIdentity(NamedTuple):
-    """Device and inode, which are the same for every path to a namespace."""
+    """Device and inode, which are the same for every path to the namespace."""
 
     device: int
     inode: int
@@ -230,7 +230,7 @@ class NetnsExecutor:
     def _run_in_calling_thread(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
         """Enter the namespace, run ``work``, and return to ``own_namespace``.
 
-        A thread that fails to return can still enter the namespace of its next call.
+        If the return fails, the thread still enters the namespace of the next call.
         """
         if self._is_current(namespace):
             return work()

@@ -37,7 +37,7 @@ from nodeagent.netlink.requests import AF_OF
 
 NETLINK_NETFILTER: Final = 12
 UNSUPPORTED: Final = frozenset({EAFNOSUPPORT, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT})
-"""Errors of a kernel without nftables, or without one of the expressions."""
+"""Errors of a kernel that lacks nftables or an expression of a rule."""
 
 _SUBSYSTEM: Final = 10
 _BATCH_BEGIN: Final = 0x10
@@ -61,7 +61,7 @@ _CMP_NEQ: Final = 1
 PREROUTING: Final = 0
 OUTPUT: Final = 3
 MANGLE: Final = -150
-"""The priority of iptables' mangle table; its chains run after connection tracking."""
+"""The priority of iptables' mangle table: later than connection tracking."""
 
 META_MARK: Final = 3
 META_IIFNAME: Final = 6
@@ -102,7 +102,7 @@ def create_tables(
 ) -> None:
     """Create a table of this name for each family. Raises NetlinkRefused, NetlinkLost.
 
-    If a table of this name exists, the errno is EEXIST. The kernel takes 10-20 ms to refuse.
+    If a table of this name exists, the kernel refuses with EEXIST after 10-20 ms.
     """
     create = _Command(_NEWTABLE, attribute_text(1, name), n.NLM_F_CREATE | n.NLM_F_EXCL)
     _commit(netlink, families, (create, *_chain_commands(name, chains)))

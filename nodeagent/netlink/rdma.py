@@ -1,4 +1,4 @@
-"""Reads RDMA devices with their ports, links and counters, and moves them between namespaces.
+"""Reads RDMA devices, ports, links and counters; moves RDMA devices between namespaces.
 
 See include/uapi/rdma/rdma_netlink.h. In exclusive mode each device is in one network namespace; in
 shared mode every namespace has all devices. Changes need CAP_NET_ADMIN.
@@ -90,7 +90,7 @@ class RdmaSocket:
 
     @classmethod
     def open(cls, executor: NetnsExecutor, namespace: NetworkNamespace) -> Self | None:
-        """A socket in a namespace; None if the kernel refuses it, for example without RDMA.
+        """A socket in a namespace; None if the kernel refuses, for example without RDMA.
 
         Raises the errors of ``NetnsExecutor.run``.
         """

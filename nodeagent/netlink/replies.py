@@ -52,7 +52,7 @@ def link_address(body: memoryview) -> LinkAddress:
     """Decode an ``RTM_NEWADDR``."""
     family, length, flags, scope, number = IFADDRMSG.unpack_from(body)
     values = attributes(body[IFADDRMSG.size :])
-    # Of a point-to-point link, IFA_LOCAL is the local address and IFA_ADDRESS the peer's.
+    # On a point-to-point link, IFA_ADDRESS is the address of the peer.
     value = values[n.IFA_LOCAL] if n.IFA_LOCAL in values else values[n.IFA_ADDRESS]
     address = _address(FAMILY_OF[family], value)
     return LinkAddress(number, address, length, scope, u32(values.get(n.IFA_FLAGS), flags))

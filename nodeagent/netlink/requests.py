@@ -109,8 +109,8 @@ class VethEnd(NamedTuple):
 def add_veth(near: VethEnd, far: VethEnd, *, mtu: int, far_netns_fd: int) -> Request:
     """Create a veth pair: the near end is up; the far end is down, in another namespace.
 
-    The far end is created in its namespace, because a later move takes 12-20 ms. The kernel creates
-    the far end before the near end, so the far end has no peer and cannot be up.
+    A later move of the far end to that namespace would take 12-20 ms. The kernel creates the far
+    end first: without a peer, the far end cannot be up.
     """
     up = IFINFOMSG.pack(0, 0, 0, n.IFF_UP, n.IFF_UP)
     far_netns = attribute_u32(n.IFLA_NET_NS_FD, far_netns_fd)
@@ -149,7 +149,7 @@ def set_tx_queue_len(link: int, length: int) -> Request:
 
 
 def set_master(link: int, master: int) -> Request:
-    """Add a link to a bridge or bond; master 0 removes it."""
+    """Add a link to a bridge or bond; master 0 removes the link."""
     body = IFINFOMSG.pack(0, 0, link, 0, 0) + attribute_u32(n.IFLA_MASTER, master)
     return Request(n.RTM_NEWLINK, 0, body, f"set master {master} of link", link)
 
@@ -313,7 +313,7 @@ def _packed_gateway(gateway: Address, family: Family) -> bytes:
 
 
 def clear_route(destination: Cidr, table: int) -> Request:
-    """Delete the route to a destination, with any next hop; a missing route is not an error."""
+    """Delete the route to a destination, whatever the next hop; a missing route is not an error."""
     family = destination.family
     wildcards = (0, n.RT_SCOPE_NOWHERE, 0, 0)
     body = RTMSG.pack(AF_OF[family], destination.prefix_length, 0, 0, n.RT_TABLE_UNSPEC, *wildcards)
@@ -392,13 +392,13 @@ def all_links() -> Request:
 
 
 def all_addresses(family: Family | None = None) -> Request:
-    """List the addresses of one family, or of both if ``family`` is None."""
+    """List the addresses of a family (None: both families)."""
     body = IFADDRMSG.pack(_af(family), 0, 0, 0, 0)
     return Request(n.RTM_GETADDR, n.NLM_F_DUMP, body, f"list {_family_text(family)}addresses")
 
 
 def all_routes(family: Family | None, table: int) -> Request:
-    """List the routes of one family, or of both if ``family`` is None. ``table`` 0: all tables."""
+    """List the routes of a family (None: both families) in a table (0: all tables)."""
     body = RTMSG.pack(_af(family), 0, 0, 0, 0, 0, 0, 0, 0)
     if table:
         body += attribute_u32(n.RTA_TABLE, table)
@@ -408,13 +408,13 @@ def all_routes(family: Family | None, table: int) -> Request:
 
 
 def all_rules(family: Family | None = None) -> Request:
-    """List the policy rules of one family, or of both if ``family`` is None."""
+    """List the policy rules of a family (None: both families)."""
     body = FIB_RULE_HDR.pack(_af(family), 0, 0, 0, 0, 0, 0, 0, 0)
     return Request(n.RTM_GETRULE, n.NLM_F_DUMP, body, f"list {_family_text(family)}rules")
 
 
 def all_neighbours(family: Family | None = None) -> Request:
-    """List the neighbour entries of one family, or of both if ``family`` is None."""
+    """List the neighbour entries of a family (None: both families)."""
     body = NDMSG.pack(_af(family), 0, 0, 0, 0)
     return Request(n.RTM_GETNEIGH, n.NLM_F_DUMP, body, f"list {_family_text(family)}neighbours")
 

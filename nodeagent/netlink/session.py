@@ -30,7 +30,7 @@ from nodeagent.netlink.values import KernelRoute, Link, LinkAddress, Neighbour, 
 T = TypeVar("T")
 
 SEND_REQUESTS_MAX: Final = 128
-"""Requests in one send; the answers fit into any kernel's smallest receive buffer."""
+"""Requests in one send; the answers fit into the smallest receive buffer of any kernel."""
 
 SEND: Final = "netlink send"
 """The name of the tracing span of one send."""
@@ -39,7 +39,7 @@ SEND_TRIES_MAX: Final = 4
 """Sends of the same requests without any answer; then the session raises NetlinkLost."""
 
 LISTING_TRIES_MAX: Final = 16
-"""Tries of one listing, because changes can interrupt it; a try takes about a millisecond."""
+"""Tries of one listing; a change of the listed objects interrupts a try."""
 
 RECEIVE_BYTES: Final = 1 << 16
 RECEIVE_BUFFER_BYTES: Final = 1 << 20
@@ -67,7 +67,7 @@ class _Interrupted(Exception):
 
 
 class NetlinkSession:
-    """An rtnetlink socket of one namespace. ``kernel_s``: seconds of its sends and receives."""
+    """An rtnetlink socket of one namespace. ``kernel_s``: seconds spent in send and receive."""
 
     def __init__(self, netlink: socket.socket) -> None:
         self._socket = netlink
@@ -110,8 +110,8 @@ class NetlinkSession:
     def apply(self, batch: Sequence[Request]) -> list[RequestOutcome]:
         """Send requests, in order; tolerated errors count as success.
 
-        The kernel also executes the requests after a refused request. Raises NetlinkRefused with
-        the first refusal, NetlinkLost.
+        The kernel also executes the requests that follow a refused request. Raises NetlinkLost,
+        or NetlinkRefused with the first refusal.
         """
         outcomes = self.attempt(batch)
         for request, outcome in zip(batch, outcomes, strict=True):
@@ -231,7 +231,7 @@ class NetlinkSession:
         name: bytes = IFREQ_INDEX.unpack(answer)[0]
         return name.rstrip(b"\0").decode(errors="replace")
 
-    # If ``family`` is None, these methods list both families, IPv4 first.
+    # If ``family`` is None, the next four methods list both families, IPv4 first.
 
     def addresses(self, family: Family | None = None) -> list[LinkAddress]:
         """Every address. Raises the errors of ``listing``."""
@@ -265,7 +265,7 @@ class NetlinkSession:
     def _of_family(
         self, request: Request, read: Callable[[memoryview], T | None], family: Family | None
     ) -> list[T]:
-        # A kernel without IPv6 may list entries of other families.
+        # A kernel without IPv6 may also list entries of families that were not requested.
         families = requests.AF_OF.values() if family is None else (requests.AF_OF[family],)
 
         def read_if_of_family(body: memoryview) -> T | None:
@@ -317,7 +317,7 @@ class NetlinkSession:
             self.kernel_s += time.perf_counter() - started
 
     def _receive(self) -> memoryview | None:
-        """The next datagram; None if the queue is empty. ``_overrun`` is set after a loss."""
+        """The next datagram; None if the queue is empty. Sets ``_overrun`` after a loss."""
         started = time.perf_counter()
         try:
             while True:
@@ -346,7 +346,7 @@ class NetlinkSession:
 
 
 def check(request: Request, outcome: RequestOutcome) -> None:
-    """Raise NetlinkRefused if the request failed with an error that it does not tolerate."""
+    """Raise NetlinkRefused if the request failed with an error that is not tolerated."""
     number = outcome.errno
     if not number or number in request.tolerated:
         return

@@ -1,6 +1,6 @@
 """Values of a network stack: links, addresses, routes, rules and neighbours.
 
-The same classes describe what the kernel has and what is written to it, so the two can be compared.
+The same classes hold values read from the kernel and values to be written, for comparison.
 A field ``link`` is an ifindex.
 """
 
@@ -28,7 +28,7 @@ Mac = bytes
 INFINIBAND_ADDRESS_BYTES: Final = 20
 """The length of an InfiniBand link's hardware address (INFINIBAND_ALEN).
 
-The address has 4 bytes of flags and queue pair number, 8 of the subnet, and 8 of the port's GUID.
+The address has 4 bytes of flags and queue pair number, 8 bytes of subnet, 8 bytes of port GUID.
 """
 
 
@@ -97,8 +97,8 @@ class Hop(NamedTuple):
 class KernelRoute(NamedTuple):
     """A route. A multipath route has ``hops``, and does not use ``link`` and ``gateway``.
 
-    ``metric`` is RTA_PRIORITY; for IPv6 the kernel replaces 0 by 1024. ``metrics``: RTA_METRICS as
-    bytes, which a copy of the route keeps.
+    ``metric`` is RTA_PRIORITY; for IPv6 the kernel replaces 0 by 1024. ``metrics`` is RTA_METRICS,
+    as bytes.
     """
 
     destination: Cidr
@@ -138,7 +138,7 @@ class KernelRoute(NamedTuple):
 
 
 class RoutingRule(NamedTuple):
-    """A policy rule. If ``mark`` is set and ``mask`` is 0, all bits are compared."""
+    """A policy rule. If ``mark`` is set and ``mask`` is 0, all bits of the mark are compared."""
 
     family: Family
     table: int

@@ -35,7 +35,7 @@ NAMESPACES_MAX: Final = 4_096
 """Namespaces that one call of ``read`` opens."""
 
 READ_S_MAX: Final = 5.0
-"""Seconds of one call of ``read``; then it opens no further namespace."""
+"""Seconds after which a call of ``read`` opens no further namespace."""
 
 ROUTE_DESTINATIONS: Final[tuple[Address, ...]] = (
     parse_address("1.0.0.0"),
@@ -130,7 +130,7 @@ class CounterReader:
     def _ports(
         self, rdma_socket: RdmaSocket, namespace: NetworkNamespace
     ) -> tuple[RdmaPortLink, ...]:
-        """The ports of a namespace that have a link in it."""
+        """The ports that have a link in the namespace."""
         ports = [
             (device, port) for device in rdma_socket.devices() for port in rdma_socket.ports(device)
         ]
@@ -163,7 +163,7 @@ class CounterReader:
         """The GUID of a port.
 
         If a device has several ports, such as a ConnectX-3, the GUIDs of the ports are only in
-        /sys. If a device has one port, the device's GUID is the port's.
+        /sys. A single port has the GUID of the device.
         """
         if is_own_namespace:
             gid = self._sysfs / "class/infiniband" / device.name / f"ports/{port.number}/gids/0"
@@ -192,7 +192,7 @@ class CounterReader:
             device.system_guid,
             NO_COUNTERS if counters is None else counters,
         )
-        # Many drivers do not support all of these requests.
+        # Many drivers support only some of these requests.
         with suppress(OSError):
             port_link = port_link._replace(statistics=ethtool.statistics(netns_socket, port.link))
         with suppress(OSError):
@@ -205,7 +205,7 @@ class CounterReader:
         return port_link
 
     def _links_by_guid(self, namespace: NetworkNamespace) -> dict[int, str]:
-        """Link names by the GUID that is derived from their MAC address."""
+        """Link names by the GUID that is derived from the link's MAC address."""
         with self._executor.session(namespace) as session:
             return {guid_of(link.mac): link.name for link in session.links() if link.mac}
 
@@ -236,7 +236,7 @@ def _counters_in(directory: Path) -> dict[str, int]:
 
 
 def _traffic_class(directory: Path) -> int:
-    """The traffic class of the device's packets; 0 if none is set or it is unknown."""
+    """The traffic class of the device's packets; 0 if unset or unknown."""
     try:
         match = _TRAFFIC_CLASS.search((directory / "tc/1/traffic_class").read_text("ascii"))
     except (OSError, ValueError):

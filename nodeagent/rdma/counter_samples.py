@@ -35,7 +35,7 @@ Labels = tuple[tuple[str, str], ...]
 class Samples(NamedTuple):
     """Values by name (without ``rdma_`` and ``_total``), then by the text of the labels.
 
-    ``left_out``: the number of samples beyond ``SAMPLES_MAX``, which ``values`` does not have.
+    ``left_out``: the number of samples beyond ``SAMPLES_MAX``.
     """
 
     values: dict[str, dict[str, int]]

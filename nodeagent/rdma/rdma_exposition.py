@@ -23,7 +23,7 @@ REFRESH_S_MAX: Final = 1.0
 """Seconds that a scrape waits for a new reading."""
 
 STALE_S_MAX: Final = 60.0
-"""Seconds after which a reading is not returned. Old counters look as if traffic had stopped."""
+"""Seconds after which a reading is not returned: unchanged counters look like stopped traffic."""
 
 _log: Final = logging.getLogger(__name__)
 

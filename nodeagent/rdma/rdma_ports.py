@@ -12,7 +12,7 @@ NO_COUNTERS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class RdmaPortLink(NamedTuple):
-    """One port of an RDMA device, and the link that it uses.
+    """One port of an RDMA device, and the port's link.
 
     ``counters`` come from the kernel, ``statistics`` from the link's driver. ``parent``: the link
     of the physical function, "" if the link is not a virtual function.
@@ -30,7 +30,7 @@ class RdmaPortLink(NamedTuple):
 
     @property
     def is_root(self) -> bool:
-        """Whether the device is that of a card's first physical function: its GUIDs are equal."""
+        """Whether both GUIDs are equal, as they are for the first physical function of a card."""
         return self.node_guid == self.system_guid
 
 

@@ -2,8 +2,8 @@
 
 ``class/net/<link>/ecn`` and ``class/infiniband/<device>/tc`` are files of NVIDIA's DOCA-OFED.
 ``kernel/config/rdma_cm`` is the configfs directory of the RDMA connection manager (RDMA CM; see the
-kernel's Documentation/ABI/testing/configfs-rdma_cm). If a directory with the name of an RDMA device
-is created there, the kernel creates the device's files in it.
+kernel's Documentation/ABI/testing/configfs-rdma_cm). When a directory with the name of an RDMA
+device is created in ``rdma_cm``, the kernel adds the files of the device.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class QosFiles:
         return self._sysfs.read(directory / "type") == _ETHERNET and not is_representor(directory)
 
     def bond(self, link: str) -> str:
-        """The bond that the link is, or that it belongs to; "" if there is none."""
+        """The bond of a link, or the link itself if the link is a bond; else ""."""
         directory = self._link(link)
         master = directory / "master"
         bond = master.resolve() if master.exists() else directory

@@ -3,7 +3,8 @@
 Each round reads the node's labels and NICs, and carries out a plan. The kernel does not report
 changes of these settings, so there is a round every ``DRIFT_S``. A change may interrupt the link
 for a short time. So if another program, such as an LLDP daemon, undoes a change ``REPEATS_MAX``
-times, the agent repeats the change only rarely. A failed change does not prevent other changes.
+times, the agent repeats the change only every ``HOLD_ROUNDS``. A failed change does not prevent
+other changes.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class QosHardware(Protocol):
-    """The RoCE NICs of a node; its methods block."""
+    """The RoCE NICs of a node. The methods block."""
 
     def read(self) -> tuple[RoceNic, ...]:
         """Every RoCE NIC. Raises DatapathError, OSError."""
@@ -102,11 +103,11 @@ class QosReconciler:
         return True
 
     def faults_by_nic(self) -> Mapping[str, int]:
-        """The failed changes of each selected NIC; 1 for each NIC if the NICs cannot be read."""
+        """The number of failed changes of each selected NIC; 1 if the NICs cannot be read."""
         return {**dict.fromkeys(self.plan.desired, 0), **self._faulty}
 
     def gaps_by_nic(self) -> Mapping[str, int]:
-        """The number of settings of each selected NIC that its driver does not support."""
+        """The number of settings that the driver does not support, for each selected NIC."""
         counts = Counter(gap.nic for gap in self.plan.gaps)
         return {nic: counts[nic] for nic in self.plan.desired}
 

@@ -62,7 +62,7 @@ class RoceNics:
             )
 
     def carry_out(self, change: QosChange) -> None:
-        """Carry out one change; it may be repeated. Raises DatapathError, OSError."""
+        """Carry out one change; a change may be repeated. Raises DatapathError, OSError."""
         match change:
             case EnableEcn(nic, point, priority):
                 self._files.enable_ecn(nic, point, priority)

@@ -27,7 +27,7 @@ from nodeagent.telemetry.plugin_log import (
 )
 
 NETWORK_FILES_MAX: Final = 64
-"""Log files that network configurations may name; further lines go to the default file."""
+"""Log files of network configurations; lines for further files go to the default file."""
 
 WARNED_MAX: Final = 64
 """Refused paths that are logged, each once."""
@@ -46,7 +46,7 @@ class LogDirectory:
         self._warned: set[str] = set()
 
     def file_for(self, path: str) -> str:
-        """``path`` of a network configuration if the path is allowed, else the default file."""
+        """``path`` of a network configuration if allowed, else the default file."""
         if not path:
             return self._default
         path = os.path.normpath(path)

@@ -1,9 +1,9 @@
 """Answers CNI calls of every command. A failure is answered with a CNI error object.
 
-A DEL returns "try again later" after a retryable error, and while its endpoint cannot be decoded:
-only a newer agent or a repair can then release the addresses. Other errors of a DEL are logged, and
-the DEL succeeds (docs/reference/cni-configuration.md, "spiderpool"). Otherwise the runtime could
-not delete the sandbox, and the Pod would never end. GC releases the addresses later.
+A DEL returns "try again later" after a retryable error, and while the endpoint of the Pod cannot
+be decoded. Other errors of a DEL are logged, and the DEL succeeds: a DEL that fails for ever would
+prevent the end of the Pod. GC releases the addresses later. See
+docs/reference/cni-configuration.md, "spiderpool".
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from nodeagent.servers.framed_server import Answer
 _log: Final = logging.getLogger(__name__)
 
 PLUGIN_VARIABLE: Final = "ORBWEAVER_PLUGIN"
-"""The environment variable with the executable's name, which ``spiderpool`` does not set.
+"""The environment variable with the executable's name. ``spiderpool`` does not set the variable.
 
 See docs/reference/cni-executables.md.
 """

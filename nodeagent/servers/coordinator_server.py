@@ -1,4 +1,4 @@
-"""Answers calls of the executable ``coordinator``, each with a line in the coordinator's log.
+"""Answers calls of the executable ``coordinator``, and logs each call in the coordinator's log.
 
 The result of ADD is prevResult, with the NIC's new MAC address if ADD changed the address. ADD
 needs a ready agent, because ADD reads the Pod's annotations. DEL and CHECK do not need etcd.
@@ -45,7 +45,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 
 
 class LogOptions(msgspec.Struct, frozen=True, rename="camel"):
-    """``logOptions`` of a network configuration. A number 0 is not set."""
+    """``logOptions`` of a network configuration. A number 0 means "not set"."""
 
     log_level: str = "debug"
     log_file: str = ""
@@ -55,7 +55,7 @@ class LogOptions(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CoordinatorServer:
-    """Answers the calls of its executable."""
+    """Answers the calls of ``coordinator``."""
 
     def __init__(
         self,

@@ -5,10 +5,10 @@ See docs/reference/cni-executables.md.
     request   "OWC1" | u32 n | n bytes: environment block, then standard input, unchanged
     answer    u8 exit status | u32 n | n bytes: standard output
 
-Every Pod is created through this socket. To be fast, it uses no streams, transports or HTTP.
-Usually the request has arrived when the connection is accepted, so that one read and one write
-serve it. If the caller closes the connection before the request starts, the request is dropped. A
-request that has started continues to its end.
+Every Pod is created through this socket. To be fast, the server uses no streams, transports or
+HTTP. Usually the whole request has arrived when the connection is accepted. If the caller closes
+the connection before the request starts, the request is dropped. A request that has started
+continues to its end.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ ACCEPT_PAUSE_S: Final = 1.0
 
 NAME: Final = "framed socket"
 TIMEOUT_CHECK_S: Final = 1.0
-"""Seconds between two checks for late callers."""
+"""Seconds between two checks for timeouts."""
 
 TIMEOUT_TASK: Final = "cni-request-timeouts"
-"""The name of the supervised task that closes the connections of late callers."""
+"""The name of the supervised task that closes overdue connections (``REQUEST_S_MAX``)."""
 
 Answer = tuple[int, bytes]
 AnswerCall = Callable[[bytes, bytes, HasHungUp], Awaitable[Answer]]
@@ -148,7 +148,7 @@ class FramedServer:
         connection.abort()
 
     async def _close_late(self) -> None:
-        """Close late connections; one task costs less than a timer for each connection."""
+        """Close overdue connections; one task costs less than a timer for each connection."""
         loop = asyncio.get_running_loop()
         while True:
             await self.occupied.wait()

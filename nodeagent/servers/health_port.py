@@ -1,7 +1,7 @@
 """The agent's health port; see docs/reference/configuration.md, "Ports and health paths".
 
-Liveness fails only if a restart helps: after another process took over the agent's writer, which
-fences the agent. An agent that waits for etcd is alive, but not ready.
+Liveness fails only if a restart helps: when the agent is fenced, because another process took over
+the agent's writer. An agent that waits for etcd is alive, but not ready.
 """
 
 from __future__ import annotations

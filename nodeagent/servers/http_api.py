@@ -248,7 +248,7 @@ class HttpApi:
     def _check_request(self, request: web.Request) -> HasHungUp:
         """Check that the caller is connected and the agent is ready.
 
-        Raises CallerGone, and the agent's fault if it is not ready.
+        Raises CallerGone, and the agent's fault if the agent is not ready.
         """
 
         def has_hung_up() -> bool:

@@ -149,5 +149,5 @@ def _required(name: str) -> HttpRefusal:
 
 
 def _unparsable(name: str, why: str) -> HttpRefusal:
-    # Spiderpool's text. For a parameter the quotes contain the value; for a body they are empty.
+    # Spiderpool's text. For a parameter the quotes contain the value; for a body nothing.
     return HttpRefusal(400, f'parsing {name} body from "" failed, because {why}')

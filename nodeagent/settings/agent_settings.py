@@ -22,7 +22,7 @@ from nodeagent.sriov_master_addresses import SYSFS
 
 SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
 FRAMED_SUFFIX: Final = ".fast"
-"""The suffix that turns the path of the HTTP socket into that of the framed socket."""
+"""The suffix that turns the path of the HTTP socket into the path of the framed socket."""
 
 DEFAULT_CLUSTER: Final = "default"
 HEALTH_PORT: Final = 5710

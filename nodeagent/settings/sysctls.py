@@ -1,6 +1,6 @@
-"""Sets sysctls of the node when the agent starts, if that is enabled.
+"""Sets sysctls of the node when the agent starts, if ``tune_sysctls`` is set.
 
-See docs/reference/coordinator.md, "Sysctls". A key is set if one of its address families is
+See docs/reference/coordinator.md, "Sysctls". A key is set if an address family of the key is
 enabled. A key that the kernel does not have is skipped with a warning. The agent does not restore
 the old values.
 """

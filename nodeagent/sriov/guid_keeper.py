@@ -37,7 +37,7 @@ class GuidKeeper:
     ) -> Mapping[str, str]:
         """Release GUIDs of removed virtual functions, and assign the GUIDs of the plan.
 
-        Returns error texts by name of the NICs that must not be changed now.
+        Returns error texts, by NIC name, for NICs that must not be changed now.
         """
         if self._has_no_records and not any(nic.link_type == INFINIBAND for nic in nics):
             return {}

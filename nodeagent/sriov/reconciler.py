@@ -4,9 +4,10 @@ Each round reads policies, labels and NICs, carries out a plan, and reports. The
 each change of the configuration, and every ``DRIFT_S``, because other programs or a reboot may
 change the NICs.
 
-The virtual functions of running Pods are never removed. A change waits until no Pod uses them, and
-requests a drain of the node if drains are enabled. Before a round changes NICs, it writes their
-addresses to the API server, so that the agent knows after a restart which NICs it may change.
+The virtual functions of running Pods are never removed. A change that would remove them waits, and
+requests a drain of the node if drains are enabled. Before a round changes NICs, it writes the NICs'
+addresses to the API server. Of a NIC without a policy, the agent removes the virtual functions only
+if the address of the NIC was written.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 Switch: TypeAlias = SetVfTrust | SetVfSpoofCheck
-"""A setting that is on or off. Some drivers do not show its value."""
+"""A setting that is on or off. Some drivers do not show the value."""
 
 
 class _SwitchKey(NamedTuple):
@@ -167,7 +168,7 @@ class SriovReconciler:
         self._withdrawal_s = withdrawal_s
         self._listeners: list[Callable[[], None]] = []
         self._switched: dict[_SwitchKey, Switch] = {}
-        """The switches that were set, because some drivers do not show a switch."""
+        """The last action that set each switch."""
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call the listener, in the event loop, when ``vfs_by_resource`` has changed."""
@@ -210,8 +211,8 @@ class SriovReconciler:
         guid_file = await self._hardware.guid_file()
         plan = self._plan(configuration, nics, guid_file)
         if self._has_offered_vfs(_recounted(plan)):
-            # First withdraw the virtual functions of these NICs from kubelet. Then read the NICs
-            # again, because kubelet may just have given a virtual function to a Pod.
+            # First withdraw from kubelet the virtual functions to remove. Then read the NICs again,
+            # because kubelet may just have given a virtual function to a Pod.
             self._set_devices(_devices(plan, nics))
             await asyncio.sleep(self._withdrawal_s)
             nics = await self._hardware.nics(configuration.own_addresses)

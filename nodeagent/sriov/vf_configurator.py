@@ -1,7 +1,7 @@
 """Carries out one action of a plan, such as setting the number of virtual functions (VFs) of a NIC.
 
-New virtual functions are created without a driver, because a driver reads the hardware address when
-it binds. An action may be repeated.
+New virtual functions are created without a driver: the hardware address must be set before a driver
+binds. An action may be repeated.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads and sets what only netlink has: addresses, trust and spoof check of VFs; eswitch modes.
 
 See include/uapi/linux/if_link.h, IFLA_VFINFO_LIST. A VF's settings are made at the physical
-function, because a Pod that has the VF cannot change them there.
+function, where a Pod that has the VF cannot change the settings.
 """
 
 from __future__ import annotations
