@@ -112,7 +112,7 @@ class Ledger:
     ``apply`` does not check events; ``core.domain.log_checker`` does.
 
     ``undecodable``: state keys, without the cluster's prefix, whose values could not be decoded.
-    Such an object exists; that the ledger does not have it is not evidence for a release (I6).
+    These objects exist, so their absence from the ledger is not evidence for a release (I6).
     """
 
     __slots__ = (

@@ -4,8 +4,8 @@ Growth is modelled as independent steps around a mean. The time until no address
 from Student's prediction interval for a sum of future steps (Hahn and Meeker, Statistical
 Intervals, chapter 4). There is no forecast if the mean may be zero.
 
-A step is a day. The history is a number of whole weeks, so that the usual course of a day or a week
-does not look like a trend. Single peaks are smoothed. There are two exceptions:
+Single peaks are smoothed. A step is a day. The history is a number of whole weeks, so that the
+usual course of a day or a week does not look like a trend. There are two exceptions:
 
 - Only the last week is used if the last week differs from the weeks before.
 - Only the last day is used, in steps of an hour, if the growth of the last day is far above the
@@ -45,7 +45,7 @@ If the last day has more growth, only the last day is used.
 """
 
 PEAK_SPREADS: Final = 2.0
-"""A level is a peak if it differs from its neighbours by more spreads (median-based)."""
+"""Standard deviations of steps; a level that is further from the running median is a peak."""
 
 HORIZON_S: Final = 5 * 365 * 86_400.0
 """Seconds; a pool that becomes full later gets no forecast."""
@@ -106,7 +106,7 @@ HORIZONS: Final = (
 """The horizons from near to far; ``later`` is unbounded."""
 
 FULL_SOON_S: Final = 3 * _DAY_S
-"""A pool that will be full within this time is full soon. The alert uses the same time."""
+"""A pool that will be full within this time is full soon, as in the alert."""
 
 
 class _Window(NamedTuple):
@@ -194,7 +194,7 @@ def without_peaks(levels: Sequence[int]) -> list[int]:
     """The levels, with each single peak or dip replaced by the median of the level and neighbours.
 
     Running medians of three with Tukey's rule for the last level (Tukey, Exploratory Data Analysis,
-    chapter 7). A lasting step is kept.
+    chapter 7). A change of level that lasts is kept.
     """
     steps = [after - before for before, after in pairwise(levels)]
     middle = median(steps)

@@ -1,19 +1,18 @@
 """The history checker: checks the invariants of a log.
 
-Each event is checked against the state before the event, then applied to the state. A violation
-does not stop the check: the event is applied as every reader of the log applies it. Only an event
-with an unknown NIC index is skipped. Pure.
+Each event is checked against the state before the event, then applied to the state. Only an event
+with an unknown NIC index is not applied. Pure.
 
 A violation has one of these rules:
 
     order         an event is out of order (by position and index in the segment), a segment
                   has two writers, or the epoch of a writer has decreased
     shape         an event has an unknown NIC index or an invalid address
-    I1            an address or GUID is claimed, but another holder has claimed it before
+    I1            an event claims an address or GUID that another holder has
     I2            an address is claimed, but the pool does not offer the address at that time
     I3            a release names a claim or a revision that does not exist
-    I4            the addresses of an endpoint's NICs differ from the claims of the endpoint
-    pool-empty    a pool is deleted and has claims, or a deleted or retired pool does not exist
+    I4            after the event, an endpoint's NICs and claims have different addresses
+    pool-empty    an event deletes a pool with claims, or deletes or retires a missing pool
     pool-shrink   a pool loses an address that is claimed
     pool-overlap  two pools of a family offer the same address
     subnet-...    see ``core.domain.subnets.subnet_checks``
@@ -366,7 +365,7 @@ class _OfferedAddresses:
         return cached
 
     def forget(self, event: Event) -> None:
-        """Remove the sets that this event changes from the cache."""
+        """Remove from the cache the sets that this event changes."""
         if isinstance(event, PoolDeleted):
             self._pools.pop(event.name, None)
         elif isinstance(event, ReservationDefined | ReservationDeleted):

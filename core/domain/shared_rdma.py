@@ -35,7 +35,7 @@ class RdmaSelectors(NamedTuple):
 
 
 class SharedRdmaRule(NamedTuple):
-    """A resource with ``slots`` shares of the selected devices."""
+    """A resource with ``slots`` units. The units share the selected devices."""
 
     resource: str
     slots: int

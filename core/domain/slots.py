@@ -60,7 +60,7 @@ class DeviceRules(NamedTuple):
     nics: tuple[NicRule, ...] = ()
 
     def needs_labels(self) -> bool:
-        """Whether the slots of a node depend on its labels."""
+        """Whether the slots of a node depend on the node's labels."""
         rules: tuple[SubEniRule | NicRule, ...] = (*self.sub_eni, *self.nics)
         selectors = [self.nodes, *(rule.nodes for rule in rules)]
         return not all(selector.is_empty() for selector in selectors)
@@ -128,7 +128,7 @@ def resource_fault(name: str) -> str:
 def offered_slots(
     rules: DeviceRules, labels: Mapping[str, str] | None, nics: Iterable[HostNic]
 ) -> dict[str, SlotResource] | None:
-    """Resource -> slots of a node. None if a rule needs ``labels``, which are None."""
+    """Resource -> slots of a node. None: ``labels`` is None, but a rule needs labels."""
     if labels is None:
         if rules.needs_labels():
             return None
@@ -157,7 +157,7 @@ def _nic_slots(
 
 
 def _masters(rules: DeviceRules, nics: Iterable[HostNic]) -> Iterator[str]:
-    """The links that can get slots. Unless a rule names links, only links with a device can."""
+    """The links that can get slots; only links with a device, if no rule names links."""
     only_devices = not any(rule.include for rule in rules.nics)
     for nic in nics:
         is_master = not nic.is_loopback and not nic.name.startswith(_NOT_MASTERS)

@@ -21,10 +21,10 @@ from core.domain.model import FixedKind, Owner
 STATEFUL_SET: Final = "StatefulSet"
 VM_INSTANCE: Final = "VirtualMachineInstance"
 CLAIM_SUFFIX: Final = ".ipamclaim"
-"""The end of the name of an IPAMClaim's endpoint. It keeps the name apart from those of Pods."""
+"""The suffix in the name of an IPAMClaim's endpoint, to distinguish the name from Pod names."""
 
 ORDINAL_DIGITS_MAX: Final = 18
-"""The most digits of an ordinal."""
+"""The maximum number of digits of an ordinal."""
 
 _REPLICA: Final = re.compile(r"(.*)-([0-9]+)\Z", re.DOTALL)
 _OWNERS: Final[Mapping[tuple[str, str], FixedKind]] = {
@@ -103,8 +103,7 @@ def claim_of_endpoint(endpoint: str) -> str:
 def kind_of_pod(name: str, owner: Owner | None, switches: FixedAddressSwitches) -> FixedKind | None:
     """The kind of a Pod's fixed addresses; None: not fixed. ``owner``: the Pod's controller.
 
-    A kind of the same name in another API group has no fixed addresses, nor has a StatefulSet's Pod
-    whose name is not the name of a replica.
+    The owner's API version must match, and a StatefulSet's Pod must have the name of a replica.
     """
     if owner is None:
         return None
@@ -138,7 +137,7 @@ class StatefulSetState(NamedTuple):
 
 
 class VmiState(NamedTuple):
-    """A VirtualMachineInstance; ``of_vm``: a VirtualMachine controls it."""
+    """A VirtualMachineInstance; ``of_vm``: a VirtualMachine controls the instance."""
 
     namespace: str
     name: str

@@ -18,7 +18,7 @@ from core.domain.selection.multus import CLAIM_REFERENCE, NETWORKS_ANNOTATION, p
 from core.errors import BadInput
 
 CLAIM_CHARS_MAX: Final = SUBDOMAIN_CHARS_MAX - len(CLAIM_SUFFIX)
-"""Characters of an IPAMClaim's name. With the suffix, it must be a valid name of an endpoint."""
+"""Maximum characters of an IPAMClaim's name, so that the endpoint's name is valid."""
 
 NO_CLAIMS: Final[Mapping[str, str]] = {}
 
@@ -27,7 +27,7 @@ def claims_of(annotations: Mapping[str, str], namespace: str) -> Mapping[str, st
     """NIC -> IPAMClaim. A NIC has two keys: the interface, and the index in the annotation.
 
     Invalid names of IPAMClaims are left out. The result is empty if the annotation cannot be
-    parsed: Multus rejects the Pod.
+    parsed, because Multus rejects such a Pod.
     """
     text = annotations.get(NETWORKS_ANNOTATION, "")
     if CLAIM_REFERENCE not in text:
@@ -45,7 +45,7 @@ def claims_of(annotations: Mapping[str, str], namespace: str) -> Mapping[str, st
 
 
 def pod_of_nic(pod: PodFacts, interface: str) -> PodFacts:
-    """The Pod's facts for this NIC. If the NIC has an IPAMClaim, the facts name its endpoint."""
+    """The Pod's facts for this NIC, with the endpoint of the NIC's IPAMClaim, if any."""
     claim = pod.claims.get(interface, "")
     if not claim:
         return pod

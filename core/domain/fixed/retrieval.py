@@ -2,9 +2,8 @@
 
 See docs/reference/fixed-address-rules.md, "Retrieval".
 
-The Pod gets back every address that the endpoint's holder has claimed; pool selection is not
-repeated. An address without a claim is claimed again if the address is available. Otherwise, the
-NIC gets new addresses. Pure.
+The Pod gets back every address that the endpoint's holder has claimed. An address without a claim
+is claimed again if the address is available. Otherwise, the NIC gets new addresses. Pure.
 """
 
 from __future__ import annotations

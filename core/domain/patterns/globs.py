@@ -2,7 +2,7 @@ r"""Wildcards in pool names, with the meaning of Go's ``path/filepath.Match`` on
 
 The results are those of Spiderpool (docs/reference/pool-selection.md, "Families and wildcards"):
 ``*`` and ``?`` do not match ``/``, ``[a-z]`` and ``[^a-z]`` match one character, ``\`` escapes. A
-malformed pattern is refused for every name, as in Go's ``path.Match``.
+malformed pattern is refused, whatever the name is.
 
 The stars of a pattern separate chunks. Each element of a chunk matches exactly one character. A
 chunk matches at the leftmost possible position.

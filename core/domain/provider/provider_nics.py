@@ -42,7 +42,7 @@ def is_bound_by_provider(cni_type: str, vlan_mode: str) -> bool:
 
 
 def parents_of(nics: Iterable[NicConfiguration]) -> dict[str, str]:
-    """Interface -> MAC address of the master, of NICs that the provider binds. Raises BadInput."""
+    """Interface -> MAC address of the master, for NICs that the provider binds. Raises BadInput."""
     parents = {}
     for nic in nics:
         if not is_bound_by_provider(nic.cni_type, nic.vlan_mode):

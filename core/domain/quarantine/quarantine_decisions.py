@@ -96,7 +96,7 @@ def _canonical_address(command: LiftQuarantine | ReturnAddress) -> str:
 
 
 def _host_rule(subject: ObjectReference, host: ConflictingHost) -> Iterator[Refusal]:
-    """The texts of the conflicting host are not too long, and ``seen_ms`` is valid."""
+    """Refuse a text of the conflicting host that is too long, and an invalid ``seen_ms``."""
     for field in ("mac", "seen_by", "node", "interface"):
         yield from note_rule(subject, field, getattr(host, field))
     if not 0 <= host.seen_ms <= SEEN_MS_MAX:

@@ -61,7 +61,7 @@ class ReclaimVerdict(NamedTuple):
     ``finding``: the reason for a release; None: the addresses are kept.
     ``until_s``: when the verdict may change, in Unix seconds; 0: unknown.
     ``direct``: one observation is enough.
-    ``span_s``: the shortest time from the first to the last observation, if one is not enough.
+    ``span_s``: the shortest time from the first to the last observation, unless ``direct``.
     ``unanswered``: the addresses are kept because the API server did not answer.
     """
 
@@ -124,7 +124,7 @@ def judge_deleted(to_verify: PodToVerify, text: str, context: VerdictContext) ->
 def unless_in_use(
     verdict: ReclaimVerdict, to_verify: PodToVerify, cluster: ClusterLookup
 ) -> ReclaimVerdict:
-    """The verdict; but keep the addresses if a living Pod reports one or has the holder's UID."""
+    """The verdict; or to keep, if a living Pod reports an address or has the holder's UID."""
     if verdict.finding is None:
         return verdict
     for address in to_verify.addresses:
@@ -308,8 +308,7 @@ def _node_text(name: str, state: str, allowed: bool) -> str:  # noqa: FBT001  # 
 def deletion_deadline(pod: PodState, deletion_s: float, settings: ReclaimSettings) -> float:
     """When a Pod that is being deleted must have ended, in Unix seconds.
 
-    This is one grace period after ``deletion_s``, the deletionTimestamp. See
-    docs/reference/reclaim-rules.md, "Deadlines".
+    ``deletion_s``: the deletionTimestamp. See docs/reference/reclaim-rules.md, "Deadlines".
     """
     return deletion_s + pod.deletion_grace_s + settings.extra_delay_s
 
@@ -411,7 +410,7 @@ def _deadline(
 
 
 class PodDeadlines:
-    """Deadlines by Pod UID, at most ``deadlines_max``. The scan checks the other Pods."""
+    """Deadlines by Pod UID, at most ``deadlines_max``. The scan checks Pods without a deadline."""
 
     __slots__ = ("_deadlines", "_deadlines_max", "dropped")
 
@@ -430,8 +429,8 @@ class PodDeadlines:
     def put(self, new: ReclaimDeadline) -> bool:
         """Store a deadline; returns False if the capacity is reached.
 
-        The new deadline replaces an earlier deadline of the same Pod, but keeps ``seen``. A
-        reported deletion is different: it has a new ``seen``, and no later deadline replaces it.
+        The new deadline replaces an earlier deadline of the same Pod, with the earlier ``seen``.
+        The deadline of a reported deletion has its own ``seen``, and is never replaced.
         """
         old = self._deadlines.get(new.uid)
         if old is None and len(self._deadlines) >= self._deadlines_max:

@@ -6,9 +6,10 @@ server, or the report of an operator. Otherwise, two observations are required:
 - with the same finding about the same endpoint and claims,
 - at least ``OBSERVATION_GAP_S`` apart, by the monotonic clock of one observer.
 
-``ClusterLookup`` may report that an object does not exist only after a complete listing of its
-kind. The listing must be taken after the claims were read: a Pod exists before its ADD, so the
-listing has the living holder of every claim. A listing of ``NEVER_EMPTY`` kinds must have objects.
+``ClusterLookup`` may report that an object does not exist only after a complete listing of the
+object's kind. The listing must be taken after the claims were read: a Pod exists before its ADD, so
+the listing has the living holder of every claim. An empty listing of a ``NEVER_EMPTY`` kind is not
+evidence.
 
 Pure: the caller reads objects and clocks.
 
@@ -46,7 +47,7 @@ OBSERVATIONS_MIN: Final = 2
 OBSERVATION_GAP_S: Final = 10.0
 """The shortest time from the first to the last observation, in seconds.
 
-A listing may be out of date and an ADD may be in progress, but both for less than this time.
+A listing is out of date for less than this time, and an ADD takes less than this time.
 """
 
 EVIDENCE_CHARS_MAX: Final = 512
@@ -174,8 +175,7 @@ class NodeState(NamedTuple):
 class ClusterLookup(OwnerLookup, Protocol):
     """The state of the cluster. The state does not change while a plan is made.
 
-    A method that returns None may use an incomplete listing, because its result is only used to
-    keep addresses.
+    Methods that return None if nothing is found may use incomplete listings: None is not evidence.
     """
 
     @property
@@ -192,7 +192,7 @@ class ClusterLookup(OwnerLookup, Protocol):
         ...
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """A Pod of the VM instance or IPAMClaim that has not ended; None: not found.
+        """A Pod that has not ended, of the VM instance or IPAMClaim; None: not found.
 
         ``name``: the name of the endpoint.
         """
@@ -295,7 +295,7 @@ def observe(
 ) -> Observation:
     """Add one observation to ``before``.
 
-    The count starts again if the finding, the fence or the observer differs.
+    The count restarts at 1 if the finding, the fence or the observer differs.
     """
     if before is None or (before.finding, before.fence) != (finding, fence):
         return Observation(finding, fence, at, at)

@@ -1,7 +1,7 @@
 """Plan the releases of claims, with the evidence (I6); give the reason for each kept claim. Pure.
 
 ``plan_scan`` checks all endpoints and claims, in linear time. ``check_deadline`` checks one Pod
-whose deadline has expired. A release compares the revisions of the claims with the plan (I3).
+whose deadline has expired. A release requires the claim revisions of the plan (I3).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -43,13 +43,13 @@ from core.domain.reclaim.evidence import (
 from core.domain.reclaim.settings import ReclaimSettings
 
 STEPS_MAX: Final = 50_000
-"""Steps of one plan. The next scan plans the other steps."""
+"""Maximum steps of one plan. The next scan plans any further steps."""
 
 CLAIMS_A_STEP_MAX: Final = 32
-"""Claims without an endpoint in one step. The step must fit into one transaction."""
+"""Maximum claims without an endpoint in one step. The step must fit into one transaction."""
 
 OBSERVATIONS_MAX: Final = 100_000
-"""Observations that a plan keeps for the next scan."""
+"""Maximum observations that a plan keeps for the next scan."""
 
 Observations = Mapping[ObservationSubject, Observation]
 Claims = tuple[tuple[str, RevisedClaim], ...]
@@ -96,10 +96,9 @@ class KeptClaims(NamedTuple):
 class ReclaimPlan(NamedTuple):
     """The result of one scan.
 
-    ``deadlines``: the deadlines of Pods that the scan has found.
+    ``deadlines``: the deadlines that the scan has found.
     ``observations``: the argument ``before`` of the next scan.
-    ``next_scan_s``: when a scan may release more addresses, in Unix seconds; None: a scan before
-    the regular time is not needed.
+    ``next_scan_s``: when to scan before the regular time, in Unix seconds; None: not needed.
     """
 
     steps: tuple[ReclaimStep, ...]

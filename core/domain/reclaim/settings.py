@@ -13,17 +13,17 @@ from typing import Final, NamedTuple
 class ReclaimSettings(NamedTuple):
     """The settings of reclaim. Times are seconds.
 
-    ``on_ready_node``, ``on_not_ready_node``: reclaim from terminating Pods on such nodes.
+    ``on_ready_node``, ``on_not_ready_node``: reclaim from terminating or ended Pods on such nodes.
     ``running_without_address``: reclaim from running Pods that report no address.
-    ``workers``: changes of Pods that are processed at once.
-    ``deadlines_max``: Pods with a deadline.
+    ``workers``: changes of Pods that are processed at the same time.
+    ``deadlines_max``: maximum number of Pods with a deadline.
     ``scan_interval_s``: time between two regular scans.
     ``deadline_interval_s``: time between two tries to reclaim from one Pod.
-    ``queue_max``: changes of Pods in the queue.
+    ``queue_max``: maximum number of changes of Pods in the queue.
     ``queue_wait_s``: the longest time that a change waits for a place in the queue.
     ``on_demand_gap_s``: time between two scans on demand.
     ``extra_delay_s``: time that is added to each deadline.
-    ``tries_max``: tries to reclaim from one Pod.
+    ``tries_max``: maximum number of tries to reclaim from one Pod.
     ``stateful_sets``, ``vms``, ``ipam_claims``: whether such owners have fixed addresses
     (enableStatefulSet, enableKubevirtStaticIP, orbweaver.ipamClaims).
     ``outdated_endpoints``: whether an endpoint without a claim is removed even if the Pod is

@@ -4,7 +4,7 @@ Terms:
 
 - Priority and PFC: IEEE 802.1Q. DSCP: RFC 2474.
 - ``traffic_class``: the byte of the IP header that has the DSCP in the upper six bits.
-- ETS class: a traffic class of IEEE 802.1Qaz, which is a different thing.
+- ETS class: a traffic class of IEEE 802.1Qaz, unrelated to ``traffic_class``.
 - CNP: congestion notification packet, sent by a NIC that receives a congestion mark.
 """
 
@@ -39,7 +39,7 @@ class EtsSettings(NamedTuple):
     """ETS classes and bandwidths.
 
     ``classes``: the class of each priority.
-    ``bandwidths``: the share of each class in percent; None: strict priority, sent before others.
+    ``bandwidths``: the share of each class in percent; None: strict priority.
     ``classes_max``: the number of classes that the driver supports.
     """
 
@@ -88,7 +88,7 @@ class RoceQos(NamedTuple):
 
     @property
     def dscp_priorities(self) -> frozenset[DscpPriority]:
-        """The priority of each DSCP: the upper three bits, except for RoCE packets and CNPs."""
+        """The priority of each DSCP: the upper three bits, except for ``dscp`` and ``cnp_dscp``."""
         priorities = {dscp: dscp // DSCPS_OF_A_PRIORITY for dscp in DSCPS}
         priorities |= {self.dscp: self.priority, self.cnp_dscp: self.cnp_priority}
         return frozenset(DscpPriority(*item) for item in priorities.items())
@@ -140,7 +140,7 @@ class EcnSettings(NamedTuple):
 
 
 class RocePort(NamedTuple):
-    """A port of an RDMA device. A traffic class is ``UNSET`` if it is not set.
+    """A port of an RDMA device. A traffic class may be ``UNSET``.
 
     ``traffic_class``: for all queue pairs; None: the driver does not have the setting.
     ``cm_traffic_class``: for connections made by the RDMA connection manager; None: the module of
@@ -154,7 +154,7 @@ class RocePort(NamedTuple):
 
 
 class RoceNic(NamedTuple):
-    """A link with RDMA devices, or a member of a bond with RDMA devices.
+    """A link that has RDMA devices, or is a member of a bond that has RDMA devices.
 
     ``dcb``, ``ecn``: None: the driver does not support these settings.
     ``master``: the physical function of a virtual function, or the bond of a member.

@@ -116,7 +116,7 @@ def no_candidate(pod: PodFacts, interface: str, candidates: Candidates) -> NoPoo
 
 
 def no_item_left(selection: Selection) -> NoPoolAvailable:
-    """The error if an ADD requests a NIC, but all items are used by NICs of the endpoint."""
+    """The error if NICs of the Pod use all items of the annotation, and an ADD needs one more."""
     source, count = SOURCE_TEXTS[selection.source], len(selection.nics)
     return NoPoolAvailable(
         f"no IPPool available, {source} has {count} items, and NICs of the Pod use them all",

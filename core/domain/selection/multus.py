@@ -53,7 +53,7 @@ def resolve(interface: str, pod: PodFacts, settings: SelectionSettings) -> Resol
     """The network of a NIC. Never raises.
 
     ``interface``: the name of the interface, or the index of the NIC if the annotation ``ippools``
-    names no interfaces. Problems have the texts of Spiderpool, because users match them.
+    names no interfaces. Problems have the texts of Spiderpool.
     """
     try:
         if interface in (CLUSTER_INTERFACE, "0"):
@@ -75,7 +75,7 @@ def names_network(entry: str, network: str, settings: SelectionSettings) -> bool
 
 
 def parse_networks(text: str, default_namespace: str) -> list[NetworkSelectionElement]:
-    """Parse a JSON list, or items ``namespace/name@interface`` with commas. Raises BadInput."""
+    """Parse a JSON list, or ``namespace/name@interface`` separated by commas. Raises BadInput."""
     if _JSON_MARKS.isdisjoint(text):
         networks = [_from_short_form(item.strip(), default_namespace) for item in text.split(",")]
     else:

@@ -1,4 +1,4 @@
-"""Parse the annotations that name pools, and report malformed ones.
+"""Parse the annotations that name pools, and report malformed annotations.
 
 See docs/reference/pool-selection.md, "Annotations". The pools may not exist.
 """

@@ -16,7 +16,7 @@ from core.domain.model import Pool
 from core.domain.patterns import globs
 
 PATTERNS_MAX: Final = 256
-"""Patterns whose matches a catalog caches. The cache is emptied before it has more patterns."""
+"""Maximum patterns whose matches a catalog caches. A full cache is emptied."""
 
 _Default = TypeVar("_Default")
 

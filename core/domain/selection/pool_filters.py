@@ -176,7 +176,7 @@ def check_pod(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
 
 
 def check_multus_name(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
-    """Accept a pool for the NIC's net-attach-def; reject a pool for others (rule h)."""
+    """Accept a pool for the NIC's net-attach-def; reject a pool for other ones (rule h)."""
     if not pool.multus_names:
         return None
     network, problem = filter_input.network
@@ -249,7 +249,7 @@ def _application(parts: Iterable[str]) -> str:
 
 
 def _is_in(text: str, subnet: addresses.Cidr) -> bool:
-    """Whether an address, with or without prefix length, is in the subnet; False: malformed."""
+    """Whether an address, with or without prefix length, is in the subnet; False if malformed."""
     try:
         family, value = addresses.parse_address(text.partition("/")[0])
     except AddressSyntaxError:

@@ -8,8 +8,8 @@ See docs/reference/pool-selection.md. The steps are:
 4. Filter the pools (``pool_filters``).
 5. Sort the pools.
 
-The result is a list of demands: a NIC and a family that need an address, with one or more pools.
-These pools may be full.
+The result is a list of demands. A demand is a NIC and a family that need an address, with one or
+more pools. The pools may be full.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def _automatic_pool(
 
 
 def from_pod_ippools(context: Context) -> Candidates | None:
-    """Level 2: a list of NICs. The first ADD allocates all NICs."""
+    """Level 2: the pools of several NICs. The first ADD allocates all of these NICs."""
     pod = context.facts.pod
     if POD_IPPOOLS not in pod.annotations:
         return None
@@ -169,7 +169,7 @@ def from_pod_ippools(context: Context) -> Candidates | None:
 
 
 def from_pod_ippool(context: Context) -> Candidates | None:
-    """Level 3: pools for the requested NIC."""
+    """Level 3: the pools of the requested NIC."""
     pod, request = context.facts.pod, context.request
     if POD_IPPOOL not in pod.annotations:
         return None

@@ -1,9 +1,10 @@
 """A cache of selections: Pods of one template on one node select the same pools.
 
 The key of the cache is the request and the facts, without the Pod's name and UID. A new catalog of
-pools empties the cache. Two results are not cached:
+pools empties the cache. These results are not cached:
 
-- Failures, because the text contains the Pod's name.
+- Failures, because the error text contains the Pod's name.
+- Selections for Pods that keep addresses.
 - Selections of automatic pools, because an automatic pool may belong to one Pod.
 """
 
@@ -20,7 +21,7 @@ from core.domain.selection.pool_selection import select
 from core.domain.selection.selection_request import Selection, SelectionRequest, SelectionSettings
 
 SELECTIONS_MAX: Final = 32
-"""Cached selections. The cache is emptied before it has more selections."""
+"""Maximum cached selections. A full cache is emptied."""
 
 NO_FAMILIES_KEPT: Final[frozenset[tuple[str, Family]]] = frozenset()
 """The value of ``kept_families`` if the Pod keeps no addresses."""

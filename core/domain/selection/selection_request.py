@@ -79,7 +79,7 @@ class SelectionSettings(NamedTuple):
 
 
 class NicPools(NamedTuple):
-    """The pools requested for one NIC, before the filters. Families without pools are left out."""
+    """The pools requested for one NIC, before the filters. (): no pool of this family."""
 
     interface: str
     ipv4: tuple[str, ...] = ()

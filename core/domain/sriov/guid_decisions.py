@@ -1,7 +1,7 @@
 """Decide which GUIDs are assigned to the virtual functions of a node, and which are released. Pure.
 
-No two virtual functions of the cluster have the same GUID, because each of them would receive the
-other's traffic. A GUID is assigned before it is set on a virtual function. The GUID is released
+Two virtual functions of the cluster must not have the same GUID: each would receive the other's
+traffic. A GUID is assigned before it is set on a virtual function. The GUID is released
 when the NIC shows that the virtual function does not exist. Unreadable NICs release no GUID (I6).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
@@ -46,7 +46,8 @@ def requested_guids(
 ) -> list[VfGuid]:
     """The GUIDs that ``plan`` sets, and the GUIDs that an earlier plan has set.
 
-    The ``mac`` of an InfiniBand function is its GUID. NICs in ``plan.drain`` are not changed yet.
+    The ``mac`` of an InfiniBand function is its GUID. NICs in ``plan.drain`` get no new GUIDs
+    before the drain.
     """
     by_address = {nic.address: nic for nic in nics if nic.link_type == INFINIBAND}
     changes = [
@@ -92,7 +93,7 @@ def ended_guids(
 
 
 def replaced_guids(held: Iterable[VfGuid], plan: NodePlan) -> Iterator[VfGuid]:
-    """The GUIDs of virtual functions that the plan removes or creates again."""
+    """The GUIDs of virtual functions that the plan removes or recreates."""
     changed_nics = {
         action.address
         for action in plan.actions

@@ -1,8 +1,7 @@
 """SR-IOV policies, and the physical and virtual functions of a node, as plain values.
 
-A policy is an SriovNetworkNodePolicy. Its fields have the meaning that the SR-IOV network operator
-gives them: a lower number is a higher priority, and ``ens1f0#0-3`` names virtual functions 0 to 3
-of a NIC.
+A policy is an SriovNetworkNodePolicy. The fields mean the same as in the SR-IOV network operator:
+a lower number is a higher priority, and ``ens1f0#0-3`` names virtual functions 0 to 3 of a NIC.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ class NicName(NamedTuple):
 
 
 class NicSelector(NamedTuple):
-    """The NICs of a policy, which match every non-empty field."""
+    """Selects the NICs of a policy. A NIC must match every non-empty field."""
 
     names: tuple[NicName, ...] = ()
     vendor: str = ""
@@ -130,8 +129,8 @@ class VirtualFunction(NamedTuple):
 class PhysicalFunction(NamedTuple):
     """A NIC of a node that can have virtual functions. ``address``: the PCI address.
 
-    ``is_uplink``: the NIC carries the traffic of the node itself. ``mac``: the GUID of an
-    InfiniBand NIC. ``has_carrier``: a port is up and has a signal.
+    ``is_uplink``: the NIC carries the traffic of the node itself. ``mac``: the MAC address, or the
+    GUID of an InfiniBand NIC. ``has_carrier``: a port is up and has a signal.
     """
 
     name: str

@@ -18,7 +18,7 @@ class VfDevice(NamedTuple):
 
     ``resource``: the policy's resourceName, without a prefix. ``address``: the PCI address.
     ``number``: the index on the physical function. ``link`` and ``rdma``: network interface and
-    RDMA devices in the node's namespace. ``is_rdma``: the policy requires an RDMA device.
+    RDMA devices in the node's network namespace. ``is_rdma``: the policy requires an RDMA device.
     ``is_ready``: the driver has the type that the policy requires.
     """
 

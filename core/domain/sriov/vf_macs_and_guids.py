@@ -1,7 +1,7 @@
 """The hardware addresses of virtual functions: MAC addresses, and GUIDs of InfiniBand. Pure.
 
-The same NIC and number always give the same address, so a virtual function that is created again
-keeps its address.
+The same NIC and number always give the same address, so a recreated virtual function has the same
+address.
 """
 
 from __future__ import annotations

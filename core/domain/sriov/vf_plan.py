@@ -1,8 +1,8 @@
 """Plan the actions that create the virtual functions of policies on a node's NICs.
 
 The same policies, labels and NICs give the same actions in the same order. After all actions, the
-next plan is empty. A NIC that carries the node's own traffic is never changed. A part of a policy
-that cannot be carried out is a refusal. All other parts are still carried out.
+next plan is empty. A physical function that carries the node's own traffic is never changed. A part
+of a policy that cannot be carried out is a refusal. All other parts are still carried out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from core.domain.sriov.vf_macs_and_guids import assigned_mac
 _UNSET_MACS: Final = (
     "00:00:00:00:00:00",
     "00:00:00:00:00:00:00:00",
-    "ff:ff:ff:ff:ff:ff:ff:ff",  # set by the CNI plugin ib-sriov in place of no GUID
+    "ff:ff:ff:ff:ff:ff:ff:ff",  # the CNI plugin ib-sriov sets this if there is no GUID
 )
 NO_GUID_FILE: Final = GuidFile()
 
@@ -68,7 +68,7 @@ class DesiredNic(NamedTuple):
 
 
 class SetVfCount(NamedTuple):
-    """Set the number of virtual functions. The kernel requires 0 between two other numbers.
+    """Set the number of virtual functions. The kernel allows only changes from 0 or to 0.
 
     New virtual functions have no driver until their hardware address is set.
     """
@@ -333,7 +333,7 @@ def _change_refusal(
 ) -> SriovRefusal | None:
     """Why the NIC must not be changed, or None.
 
-    The refusal names the policy "-" if no policy wants virtual functions on the NIC.
+    The refusal names the policy "-" if no policy selects virtual functions of the NIC.
     """
     policy = next((group.policy for group in target.groups), "-")
     if target.externally_managed and len(nic.vfs) < target.vfs:
@@ -359,7 +359,7 @@ def _guid_refusal(
 ) -> SriovRefusal | None:
     """Refuse the NIC if the file of GUIDs exists and lacks a GUID for one of the actions.
 
-    No derived GUID is set instead, because the subnet manager has no partition for it.
+    A derived GUID is not used, because the subnet manager has no partition for a derived GUID.
     """
     if nic.link_type != INFINIBAND or not guid_file.exists:
         return None
@@ -426,8 +426,8 @@ def _vf_actions(
     """The actions of a virtual function: hardware address, trust, spoof check, driver, MTU.
 
     The hardware address is set before the driver is bound, because drivers read the address when
-    they bind. Trust and spoof check are set first, too, so that no Pod gets the virtual function
-    without these settings.
+    they bind. Trust and spoof check are also set before the driver is bound: no Pod may get the
+    virtual function without these settings.
     """
     if vf.is_used:
         return
