@@ -38,7 +38,7 @@ HIDDEN: Final = frozenset(
 
 
 def timeline(events: list[HistoryEvent], *, wide: bool = False) -> list[tuple[str, ...]]:
-    """A row for each event: number, time, time since the start, type, fields.
+    """A row for each event: number, time, time since the first event, type, fields.
 
     Fields with default values are left out. Fields in ``HIDDEN`` are shown only if ``wide``.
     """
@@ -83,7 +83,7 @@ def execution_row(head: RunHead, now_ms: int) -> tuple[str, ...]:
 
 
 def _waits_for(head: RunHead) -> str:
-    """The reason of a closed or paused run, or what an open run waits for."""
+    """The reason stored in the run; without a reason, what an open run waits for."""
     if not head.is_open:
         return head.reason or "-"
     if head.reason:

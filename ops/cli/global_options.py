@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from core.eventstore.kv import KeyValueStore
 
 WHO_VARIABLE: Final = "ORBWEAVER_WHO"
-"""The environment variable with the caller's user and host if orbctl runs in a Pod."""
+"""The environment variable that passes the caller's ``user@host`` to orbctl in a Pod."""
 
 WHO_CHARACTERS_MAX: Final = 128
 

@@ -50,7 +50,7 @@ class ForeignSystem(NamedTuple):
     """Another IPAM. ``collections``: API path -> kind of the objects at the path.
 
     Objects that show an address in use are listed before objects that show the address as free. So
-    an address that changes during the listing can be seen twice, but cannot be missed.
+    an address whose state changes during the listing is not missed.
     """
 
     collections: Mapping[str, str]
@@ -98,7 +98,7 @@ HOST_LOCAL_COLLECTIONS: Final = {
 def dump_reader(
     system: ForeignSystem, files: Sequence[str], kubeconfig: str, context: str
 ) -> ReadDump:
-    """Return a function that reads objects from the files, or without files from the cluster.
+    """Return a function that reads objects from the files or, without files, from the cluster.
 
     Raises BadInput if a file cannot be read, or if files are combined with a kubeconfig or context.
     """

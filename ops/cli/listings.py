@@ -109,7 +109,7 @@ class SubnetLine(NamedTuple):
 
 
 def subnet_listing(lines: Sequence[SubnetLine], manifests: Sequence[Plain] = ()) -> ObjectListing:
-    """Rows of subnets. An allocated address of a subnet is an address of one of the pools."""
+    """Rows of subnets. An address counts as allocated if it is in a pool of the subnet."""
     rows = [
         (
             subnet.name,
@@ -143,7 +143,7 @@ def reservation_listing(reservations: Sequence[Reservation]) -> ObjectListing:
 def endpoint_listing(
     endpoints: Sequence[Endpoint], *, namespaced: bool, every_nic: bool = False
 ) -> ObjectListing:
-    """Rows of endpoints: one for the first NIC, as in kubectl, or one for every NIC."""
+    """Rows of endpoints. Without ``every_nic``, only the first NIC has a row, as in kubectl."""
     rows, shown = [], []
     for endpoint in endpoints:
         for nic in endpoint.nics if every_nic else endpoint.nics[:1]:
@@ -174,7 +174,7 @@ def quarantine_listing(quarantines: Sequence[Quarantine]) -> ObjectListing:
 
 
 def _end_of_quarantine(quarantine: Quarantine) -> str:
-    """How the quarantine ends: "when silent", after probes find no host; "by hand", by a user."""
+    """How the quarantine ends. "when silent": probes find no host; "by hand": a user ends it."""
     return "by hand" if quarantine.conflicting_host is None else "when silent"
 
 

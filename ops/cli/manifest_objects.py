@@ -112,7 +112,7 @@ def read_results(
 
 
 def read_value(value: object, location: str, command_of: CommandOf) -> Result:
-    """The result for one object; errors are returned, not raised. Prints why it is skipped."""
+    """The result for one object; errors are returned, not raised. Prints the reason for a skip."""
     try:
         reason = skip_reason(value)
         if reason:
@@ -146,7 +146,7 @@ def ineffective_fields(value: object) -> Iterator[tuple[str, str]]:
 
 
 def skip_reason(value: object) -> str:
-    """Why an object is skipped; "" for a stored kind, and for a likely misspelt stored kind."""
+    """Why an object is skipped; "" if the kind is stored, or is probably misspelt."""
     if not isinstance(value, Mapping):
         return ""
     kind, version = value.get("kind"), value.get("apiVersion")

@@ -23,7 +23,7 @@ COMPLETION_S_MAX: Final = 1.0
 """Seconds that a completion may take. After this time, no names are offered."""
 
 NAMES_MAX: Final = 2_000
-"""The most names that one completion offers."""
+"""The largest number of names that one completion offers."""
 
 
 def complete_kind(incomplete: str) -> list[str]:

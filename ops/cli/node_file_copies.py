@@ -20,7 +20,7 @@ NETWORKS_PATH: Final = "var/lib/cni/networks"
 
 CONFIGURATION_BYTES_MAX: Final = 1024 * 1024
 RESERVATION_BYTES_MAX: Final = 4096
-"""The size limit of a host-local reservation: a container's id and an interface's name."""
+"""The size limit of a host-local reservation, which has a container's id and a NIC's name."""
 
 FILES_MAX: Final = 131_072
 """The largest number of files in one directory: one for each address of two /16 subnets."""

@@ -24,7 +24,7 @@ from ops.manifests import pool_manifest, subnet_manifest
 class ObjectSelection(NamedTuple):
     """The objects that a command names. ``name`` "": all; ``namespace`` "": all namespaces.
 
-    ``needs_manifests``: make manifests for a table too, for selectors. ``times_until_full``: pool
+    ``needs_manifests``: selectors need manifests, even for a table. ``times_until_full``: pool
     name -> the time until the pool is full, for the wide table.
     """
 

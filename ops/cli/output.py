@@ -27,7 +27,7 @@ PLAIN_WIDTH: Final = 10_000
 """Width of a table in characters: large enough that no row is shortened or wrapped."""
 
 _TRAILING_SPACES: Final = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
-"""Spaces at the end of a line. The group matches colour codes after the spaces, which are kept."""
+"""Spaces at the end of a line. The group keeps colour codes that follow the spaces."""
 
 
 class TableColumn(NamedTuple):
@@ -65,10 +65,7 @@ def show(listing: ObjectListing, output: Output, *, single: bool = False) -> Non
 
 
 def show_value(value: object, output: Output) -> None:
-    """Print a value: as JSON, through a template, or for all other formats as YAML.
-
-    Raises BadInput.
-    """
+    """Print a value as JSON or through a template; otherwise as YAML. Raises BadInput."""
     match output.format:
         case Format.JSON:
             print(json.dumps(value, indent=2, ensure_ascii=False))
@@ -88,7 +85,7 @@ def show_table(
     *,
     header: bool = True,
 ) -> None:
-    """Print a table without lines, as kubectl does, or as CSV."""
+    """Print a table without borders, as kubectl does, or as CSV."""
     shown = [index for index, column in enumerate(columns) if output.is_wide or not column.wide]
     if output.format is Format.CSV:
         writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -103,7 +100,7 @@ def show_table(
 def table_of(
     columns: Sequence[TableColumn], rows: Iterable[Sequence[str]], *, header: bool = True
 ) -> Table:
-    """A table without lines, of all columns."""
+    """A table of all columns, without borders."""
     table = Table(
         box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold", show_header=header
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 ReadPodFacts = Callable[["Ledger", "Moment"], Awaitable["ClusterLookup"]]
-"""Takes a ledger and the time at which it was read; returns the facts about its Pods."""
+"""Takes a ledger and the time at which it was read; returns the facts about the ledger's Pods."""
 
 
 @asynccontextmanager

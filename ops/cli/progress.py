@@ -13,7 +13,7 @@ from typing import Final
 from core.domain.events import Recorded
 
 Advance = Callable[[int, int], None]
-"""Takes the amount done so far and the total amount; a total of 0 is unknown."""
+"""Takes the amount done so far and the total amount; a total of 0 means unknown."""
 
 REFRESHES_PER_S: Final = 4
 

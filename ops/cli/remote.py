@@ -308,7 +308,7 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
 
 
 def _kubectl_output(command: Sequence[str], stdin: str = "") -> str:
-    """The output of kubectl. Raises OrbweaverError if kubectl fails, and after a timeout."""
+    """The output of kubectl. Raises OrbweaverError if kubectl fails or times out."""
     if shutil.which(command[0]) is None:
         raise NotFound(f"{command[0]} is not on PATH", subject="PATH", remedy="install kubectl")
     try:

@@ -104,7 +104,7 @@ class ClusterSession:
             await writer.close()
 
     async def read(self, action: Callable[[], Awaitable[T]]) -> T:
-        """Run a long read; repeat the read after Compacted. Raises Compacted."""
+        """Run a long read; repeat the read after Compacted. The last attempt raises Compacted."""
 
         async def read_once() -> T:  # tenacity awaits coroutine functions, not lambdas
             return await action()

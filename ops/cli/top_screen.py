@@ -22,9 +22,9 @@ from ops.cli.output import TableColumn, counted, duration, moment, table_of
 
 REFRESH_S: Final = 0.5
 IDLE_S: Final = 1.0
-"""Seconds to wait for a change after ``REFRESH_S``.
+"""Seconds, after ``REFRESH_S``, until the screen is drawn even without a change.
 
-Without a change the screen is drawn too, because rates go down without an event.
+Rates go down without an event.
 """
 
 QUIT_KEYS: Final = (b"q", b"Q", b"\x03", b"\x1b")

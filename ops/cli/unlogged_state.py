@@ -36,7 +36,7 @@ class CoolDownMark(NamedTuple):
 
 
 async def read_cool_down(session: ClusterSession, address: Address) -> CoolDownMark | None:
-    """Read the cool-down of an address; None if it has none. Raises StoreUnavailable."""
+    """Read the cool-down of an address; None without a cool-down. Raises StoreUnavailable."""
     key = session.keys.cool_down(*address)
     mark = (await session.store.read([Get(key)])).ranges[0].first
     if mark is None:

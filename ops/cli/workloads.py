@@ -25,7 +25,7 @@ Kubeconfig = Annotated[
 ]
 
 Applications = Mapping["ApplicationKey", "Application | MissingOwner"]
-"""Applications that request or have automatic pools, or the reason why one was not found."""
+"""Each application that requests or has automatic pools, or why it was not found."""
 
 
 async def read_applications(kubeconfig: str, ledger: Ledger) -> Applications | None:

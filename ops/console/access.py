@@ -17,10 +17,10 @@ from core.errors import AccessDenied, Unauthenticated
 from core.kubernetes.api_client import Api
 
 CONSOLE_PATH: Final = "/orbweaver/console"
-"""The non-resource URL that a ClusterRole must allow to get."""
+"""Users need a ClusterRole with the verb get on this non-resource URL."""
 
 ACTIONS_PATH: Final = f"{CONSOLE_PATH}/workflows"
-"""The non-resource URL that a ClusterRole must allow to post, for signals and retries."""
+"""Signals and retries need a ClusterRole with the verb post on this non-resource URL."""
 
 ACCEPTED_S: Final = 60.0
 """Seconds until an accepted token is reviewed again."""

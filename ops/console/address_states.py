@@ -54,7 +54,7 @@ class PoolConfiguration(NamedTuple):
 class PoolStates(NamedTuple):
     """A pool at an instant. ``states`` are disjoint.
 
-    ``resting``: address as a number -> its cool-down; the address may have any state.
+    ``resting``: address as a number -> its cool-down; no such address is allocated.
     ``total``: the size of ips without excludeIPs.
     """
 
@@ -114,8 +114,8 @@ def resting_at(
 ) -> dict[int, Resting]:
     """The addresses, as numbers, that were released less than ``cool_down_s`` ago.
 
-    Addresses in ``held`` are left out. The source is the releases in the log. In etcd, a cool-down
-    can be longer after the release of an older Pod of the same name (``core.allocation.cooldown``).
+    Addresses in ``held`` are left out. The cool-down in etcd can be longer than ``cool_down_s``
+    (``core.allocation.cooldown``).
     """
     log, table = instant.log, instant.log.table(pool.name)
     cool_down_ms = int(cool_down_s * 1000)

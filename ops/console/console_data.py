@@ -67,7 +67,7 @@ class ConsoleSource:
         return await self.log.at_time(time_ms_of(at, "at"))
 
     def pools(self, instant: LogInstant) -> PoolsAt:
-        """The pools of an instant, cached for the last instants."""
+        """The pools of an instant, cached for the most recently used instants."""
         # Present forecasts and cool-downs change with time, so present pools are cached for 1 s.
         key = instant.position, instant.time_ms // 1000 if instant.is_now else instant.time_ms
         pools = self._pools.pop(key, None)

@@ -1,6 +1,6 @@
 """Serves the console in every controller, with the certificate of the controller's webhooks.
 
-The event log is not read before a page needs the log, so an unused console costs nothing.
+The event log is read only when a page needs the log.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class EventReader:
         self._changed.set()
 
     def _advance(self, recorded: Recorded | Gap) -> bool:
-        """Whether this is a gap or a newer event. The newer event becomes the last event."""
+        """Whether this is a gap or an event after ``_last``. Such an event becomes ``_last``."""
         if isinstance(recorded, Gap):
             return True
         event_position = EventPosition(recorded.position, recorded.index_in_segment)
@@ -127,8 +127,8 @@ class EventFeed:
         try:
             await self._start()
             missed = await self._missed(after) if after is not None else []
-            # ``live`` has the events since the start of the watch. No await from here on: an event
-            # between the two readers would be lost.
+            # ``live`` has the events since the start of the watch. No await until ``reader``
+            # replaces ``live``: an event in between would be lost.
             lost = [] if live.is_open else [Gap(self._begun)]
             reader.begin([*missed, *live.take(), *lost])
             self._readers.discard(live)

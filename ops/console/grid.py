@@ -1,4 +1,4 @@
-"""The address grid of a pool: a cell for each address, or for each range with its counts. Pure."""
+"""The address grid of a pool: a cell for each address, or for each range of addresses. Pure."""
 
 from __future__ import annotations
 

@@ -41,10 +41,9 @@ T = TypeVar("T")
 
 UNREADABLE_SHOWN_MAX: Final = 20
 NEWEST_HEADS_MAX: Final = 64
-"""How many writer heads are searched for the newest event, the last changed heads first.
+"""How many writer heads are searched for the newest event, the most recently changed first.
 
-A head is a key with the number of the writer's newest segment. A head can change without an event,
-so the last changed head may not lead to the newest event.
+A head can change without a new event, so one head is not enough.
 """
 
 
@@ -116,7 +115,7 @@ async def _read(session: ClusterSession) -> ClusterStatus:
         scope: keys_in_scope.count for scope, keys_in_scope in zip(scopes, counts, strict=True)
     }
     status.archive = read(CURSOR_KEYS, cursor)
-    # Writer -> number of the last archived segment, which replaces a head that cannot be decoded.
+    # Writer -> number of the last archived segment, used if the head cannot be decoded.
     sealed = status.archive.seqs if status.archive else {}
     status.heads = await read_heads(session.store, keys, heads.kvs, result.revision, faults, sealed)
     position = status.archive.position if status.archive else 0

@@ -61,7 +61,7 @@ class TraceTarget(NamedTuple):
 class Traced(NamedTuple):
     """The paths for one target.
 
-    ``backend``: where sockets connect, as text, if the target is a ClusterIP; else "".
+    ``backend``: for a ClusterIP, a text about the backends; for any other target, "".
     """
 
     target: TraceTarget

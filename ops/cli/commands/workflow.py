@@ -418,7 +418,7 @@ def _filter(workflow_type: str, status: list[str], attribute: list[str]) -> Filt
 
 
 def _started_ms(since: str, until: str, now_ms: int) -> tuple[int, int]:
-    """The first and the last start time in Unix milliseconds; 0: no bound. Raises BadInput."""
+    """``since`` and ``until`` in Unix milliseconds; 0: no bound. Raises BadInput."""
     return (
         parse_time(since, now_ms) if since else 0,
         parse_time(until, now_ms) if until else 0,
