@@ -29,7 +29,7 @@ STORE_BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 
 
 class ExpositionSource(Protocol):
-    """A source of additional metrics. An implementation limits the number of samples."""
+    """A source of additional metrics. An implementation must limit the number of samples."""
 
     async def text(self) -> bytes:
         """The metrics as Prometheus text."""

@@ -1,7 +1,7 @@
 """The metrics of the agent: Spiderpool's metrics and new metrics (docs/reference/metrics.md).
 
-Counts are plain integers that a scrape reads, so an ADD calls no counter instruments. A histogram
-records each value; ``telemetry.exposition`` sets the histograms. Labels never contain Pod names.
+Counts are plain integers that a scrape reads, so an ADD calls no counter instruments. Labels never
+contain Pod names.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Durations:
 
 
 class WorkCounts:
-    """Counts of ADDs or of DELs. ``histograms``: first of durations, then of waits."""
+    """Counts of ADDs, or of DELs. ``histograms``: durations, waits; None without ``Exposition``."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -3,7 +3,7 @@
 The network configuration sets file, level and rotation (docs/reference/cni-configuration.md,
 "spiderpool").
 
-The agent runs as root, and a user may write a network configuration. So this module writes only
+A user may choose the path of the file, and the agent writes as root. So this module writes only
 regular files and follows no symbolic links; ``servers.call_log_lines`` limits the files to one
 directory.
 
@@ -37,7 +37,7 @@ KEPT_FILES: Final = 10
 """Default rotation (docs/reference/cni-configuration.md, "spiderpool")."""
 
 FLUSH_S: Final = 0.2
-"""Seconds that the thread collects lines before it writes them."""
+"""Seconds that the thread collects lines before a write."""
 
 CLOSE_S_MAX: Final = 5.0
 LINES_WAITING_MAX: Final = 10_000
@@ -49,7 +49,7 @@ FILES_MAX: Final = 1_000
 
 FILES_OPEN_MAX: Final = 16
 RETRY_S: Final = 60.0
-"""Seconds without a write to a file after an error."""
+"""Seconds for which the lines of a file are discarded after a write error."""
 
 _DAY_S: Final = 86_400.0
 _PRIVATE: Final = 0o600
@@ -160,7 +160,7 @@ class PluginLog:
 
 
 class RotatingFile(logging.handlers.RotatingFileHandler):
-    """A rotated log file, readable only by root. Old files are also deleted by age."""
+    """A rotated log file, readable only by root. Old files are deleted by number and by age."""
 
     def __init__(self, target: LogTarget) -> None:
         path = Path(target.path)
@@ -195,7 +195,7 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
 
 
 def _open_regular(path: str, flags: int) -> int:
-    """Open a regular file. A symbolic link is refused, and a FIFO does not block."""
+    """Open a regular file. Raises OSError for any other file, and does not block on a FIFO."""
     file = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW, _PRIVATE)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)

@@ -73,8 +73,8 @@ class Trial(NamedTuple):
 class Explanation(NamedTuple):
     """What an ADD of a Pod would do now.
 
-    ``held``: the existing endpoint of the Pod. ``repeats``: an ADD would return the addresses of
-    ``held`` and claim none. ``outlook``: what an ADD does with the addresses of ``held``, as text.
+    ``held``: the existing endpoint of the Pod. ``repeats``: an ADD would return only the addresses
+    of ``held``. ``outlook``: what an ADD does with the addresses of ``held``, as text.
     ``unmatched_routes``: routes of the Pod's annotation that match no NIC of this ADD.
     """
 
@@ -142,7 +142,6 @@ async def explain_add(
     attachment = Attachment(container="", interface=request.interface)
     decision = decide_add(facts.pod, attachment, held, changed=changed, requested=requested)
     outlook = _outlook(facts.pod, decision, moves=bool(changed))
-    # The ADD keeps an address whose pool the Pod template still lists.
     listed_families = decision.listed_families if isinstance(decision, ClaimPlan) else frozenset()
     try:
         selection = select(request, facts, snapshot.catalog, DEFAULT_SETTINGS, listed_families)
@@ -187,7 +186,7 @@ def changed_by_template(
 ) -> tuple[frozenset[int], Candidates | None]:
     """The indexes of NICs whose pools changed in the StatefulSet's Pod template, and the new pools.
 
-    If the pools of the template cannot be read, no NIC counts as changed.
+    If the pools of the template cannot be determined, no NIC counts as changed.
     """
     if held is None or facts.pod.fixed != "statefulset" or held.holder != holder_of(facts.pod):
         return frozenset(), None
@@ -210,11 +209,10 @@ def _outlook(pod: PodFacts, decision: Repeat | EndpointUpdate | ClaimPlan, *, mo
 
 
 class _DryAdd:
-    """Finds the addresses that one ADD would claim, a different address for each NIC.
+    """Finds the addresses that one ADD would claim. Each NIC gets a different address.
 
-    An ADD may claim an address that the same ADD releases. If this Pod held the released address,
-    the ADD tries the released address first. If an older Pod of the same name held the released
-    address, the ADD tries the released address last.
+    An ADD may claim an address that the same ADD releases. The ADD tries this address first
+    if this Pod held the address, and last if an older Pod of the same name held the address.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ POOL_COLUMNS: Final = (
 class ApplicationLine(NamedTuple):
     """One application. ``steps``: pending changes; ``held``: number of claims by pool name.
 
-    ``application`` None: there is no record, or ``missing`` has the reason.
+    ``application`` None: ``missing`` has the reason. If ``missing`` is None too, no record exists.
     """
 
     key: ApplicationKey

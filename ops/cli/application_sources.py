@@ -51,7 +51,7 @@ async def _listed_applications(source: KubernetesApplications, ledger: Ledger) -
     if fault:
         typer.echo(f"warning: not all applications can be listed: {fault}", err=True)
     for key in sorted(pool_owners - applications.keys()):
-        # After a fault the list is incomplete: a missing application is not certainly deleted.
+        # After a fault the list is incomplete: a missing application may still exist.
         applications[key] = (
             MissingOwner(certain=False, why=fault) if fault else await source.find(key)
         )

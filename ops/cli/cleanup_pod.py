@@ -1,8 +1,8 @@
 """Cleans a node with a temporary Pod, for ``orbctl node clean NODE``.
 
 The Pod has the image, mounts and capabilities of an agent, from the Pod template of the agents'
-DaemonSet. The Pod is created only if no agent runs on the node, because the Pod removes the sockets
-of the agent. The Pod runs once with a deadline, and is deleted at the end.
+DaemonSet. The Pod is created only if no agent runs on the node, because cleaning removes the
+agent's sockets. The Pod runs once with a deadline, and is deleted at the end.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ POD_NAME: Final = "orbweaver-node-clean-"
 """The prefix of the Pod's name; the API server appends random characters."""
 
 POD_COMPONENT: Final = "node-clean"
-"""The component label of the Pod. Agents have another label, so no DaemonSet adopts the Pod."""
+"""The component label of the Pod: not ``agent``, so that the DaemonSet does not adopt the Pod."""
 
 EXCLUDED: Final = "orbweaver.io/agent"
-"""The label that keeps agents off a node, by the chart's default affinity."""
+"""The chart's default affinity keeps agents off a node if this label is ``disabled``."""
 
 CLEAN_DEADLINE_S: Final = 60
 """activeDeadlineSeconds of the Pod; cleaning takes a few seconds."""
@@ -42,7 +42,7 @@ ENDED: Final = ("Succeeded", "Failed")
 """Phases of a Pod that has ended."""
 
 OPTIONS: Final = ("--host-table", "--socket")
-"""Options of ``node clean`` that the Pod accepts. The Pod's mounts fix the directories."""
+"""Options of ``node clean`` for the Pod. Directory options are refused: the mounts are fixed."""
 
 CONTAINERS: Final = ("agent", "install")
 """Containers of the template whose mounts and capabilities the Pod gets."""

@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 INHERITED_OPTIONS: Final = "ops.cli.inherited_options"
-"""Key in ``context.meta`` of the group options that follow a command (name -> value)."""
+"""Key in ``context.meta`` of the group options given after a command (name -> value)."""
 
 SHOWN_EVERYWHERE: Final = frozenset({"output"})
 """Options of the group that the help of each command lists too."""
@@ -55,7 +55,7 @@ class CommandGroup(TyperGroup):
         ctx: Any,  # noqa: ANN401  # typer does not export its type
         args: list[str],
     ) -> tuple[str | None, Any, list[str]]:
-        """Import the command that the arguments name; return it and the other arguments."""
+        """Import the command that the arguments name; return name, command, other arguments."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command if name is None else self.command(name), rest
 

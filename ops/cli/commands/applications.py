@@ -87,7 +87,7 @@ async def _describe(session: ClusterSession, line: ApplicationLine) -> None:
 
 
 async def _workflow(session: ClusterSession, line: ApplicationLine) -> str:
-    """The newest execution of the workflow that manages the application's pools; "" for none."""
+    """The id and status of the application's workflow; "" for none."""
     name = workflow_id(line.key)
     try:
         head = await find_run(session.store, WorkflowKeys(session.keys), name)

@@ -1,8 +1,7 @@
 """``orbctl assign``: allocate the listed addresses to a Pod.
 
-For a Pod that uses addresses without a claim, or that needs certain addresses. All rules of claims
-apply, except affinity. Either all addresses are claimed or none. The next ADD of the Pod returns
-these addresses.
+For a Pod that uses addresses without a claim, or for a Pod that needs certain addresses. All rules
+of claims apply, except affinity. The next ADD of the Pod returns these addresses.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PORT: Final = 5728
 LOOPBACK: Final = "127.0.0.1"
 TOKEN_BYTES: Final = 24
-"""Random bytes in the token, which keeps other users of this machine from changing executions."""
+"""Random bytes in the token that keeps other users of this machine from changing executions."""
 
 
 def console(
@@ -91,7 +91,7 @@ async def _serve(session: ClusterSession, port: int, *, has_actions: bool) -> No
 
 
 async def _read_ahead(log: IndexedLog) -> None:
-    """Read the log now, so that the first page does not wait for it."""
+    """Read the log before the first page is requested."""
     index = await log.newest()
     print(f"{index.clock.events:,} events are indexed; Ctrl-C ends the console", flush=True)
 

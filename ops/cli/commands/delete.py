@@ -1,7 +1,7 @@
 """``orbctl delete``: remove pools, subnets, reservations and records.
 
-A pool with claims or a subnet with pools is not deleted. With ``--drain``, the pool gets no new
-claims and is deleted when its last claim is released. A subnet is deleted after its last pool.
+A pool with claims or a subnet with pools is not deleted. With ``--drain``, a pool gets no new
+claims and is deleted after its last claim; a subnet is deleted after its last pool.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ async def _delete(session: ClusterSession, command: Command, drain_s: float | No
 async def _drain(
     session: ClusterSession, command: DeletePool | DeleteSubnet, drain_s: float
 ) -> None:
-    """Retire a pool or subnet, and delete it when it is empty. Raises Refused after ``drain_s``."""
+    """Retire a pool or subnet, then delete it. Raises Refused if it is in use after ``drain_s``."""
     is_pool = isinstance(command, DeletePool)
     retire = RetirePool(command.name) if is_pool else RetireSubnet(command.name)
     if await write_command(session, retire):
@@ -186,7 +186,7 @@ async def _drain(
 
 
 async def _delete_empty_pools(session: ClusterSession, subnet: str) -> None:
-    """Delete the pools of a subnet that have no claim. Raises Refused if a pool has claims."""
+    """Delete the empty pools of a subnet. Raises Refused if a pool has claims."""
     scopes = ScopeReader(session.store, session.keys)
     scope = await scopes.read(DeleteSubnet(subnet), may_write=False)
     refused: Refused | None = None

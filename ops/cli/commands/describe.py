@@ -58,7 +58,7 @@ ROWS_SHOWN_MAX: Final = 20
 """The largest number of holders or pools that are shown without ``-o wide``."""
 
 ENTRIES_SHOWN_MAX: Final = 10
-"""The number of the newest history entries that are shown."""
+"""The largest number of history entries that are shown; older entries are only counted."""
 
 INTERVALS_SHOWN_MAX: Final = 8
 """The largest number of intervals of an address set that are shown."""

@@ -1,8 +1,8 @@
-"""``orbctl events``: the newest events of the log, and new ones as they are written.
+"""``orbctl events``: the newest events of the log, and new events as they are written.
 
 Past events are read at one etcd revision. ``--follow`` continues from this revision, so that every
-event is shown. Without ``--since``, only the newest archive files are searched, and a note reports
-the number of events that were not searched. Writes nothing.
+event is shown. Without ``--since``, old archive files are not searched, and a note reports the
+number of events in these files. Writes nothing.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class _Period(NamedTuple):
 async def _past(
     session: ClusterSession, conditions: EventFilter, period: _Period, limit: int
 ) -> tuple[list[Match], Cursor, int]:
-    """The newest matching events, a cursor for new events, and the number not searched."""
+    """The newest matching events, a cursor for new events, and the number of unsearched events."""
     unreadable = UnreadPartList()
     view = await open_log(session.store, session.keys, session.archive, unread=unreadable)
     if period.after_ms:

@@ -192,7 +192,7 @@ async def _why_kept(
 
 
 def is_address(text: str) -> bool:
-    """Whether the text is an address; otherwise the text is the name of a Pod."""
+    """Whether the text is an IP address."""
     try:
         parse_address(text)
     except AddressSyntaxError:

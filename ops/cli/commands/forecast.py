@@ -90,7 +90,7 @@ def forecast_command(
 
 
 async def times_until_full(session: ClusterSession) -> dict[str, str]:
-    """The rounded time until each pool is full, such as <7d; only pools with a forecast.
+    """Pool name -> rounded time until the pool is full, such as <7d; only pools with a forecast.
 
     Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
     """

@@ -1,10 +1,10 @@
-"""``orbctl gc``: releases leaked addresses, and shows why others are kept.
+"""``orbctl gc``: releases leaked addresses, and shows why other claims are kept.
 
 A release needs evidence that was observed twice:
 
 - With Kubernetes (``--kubeconfig``): the answer of the API server.
-- Without Kubernetes: a deleted record, or a claim that contradicts the state. A missing record is
-  not evidence.
+- Without Kubernetes: a deleted record, or a claim that contradicts the stored state. A missing
+  record is not evidence.
 
 One observation is enough if the operator names the Pod or node (``--gone``, ``--gone-node``).
 

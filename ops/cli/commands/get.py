@@ -220,7 +220,7 @@ async def _read(
 async def _counted_pools(
     session: ClusterSession, ledger: Ledger, selection: ObjectSelection
 ) -> ObjectListing:
-    """The table of pools. etcd counts the claims without returning them. Raises NotFound."""
+    """The table of pools. etcd counts the claims, so no claims are read. Raises NotFound."""
     pools = [pool for name, pool in sorted(ledger.pools.items()) if selection.selects(name)]
     if selection.name and not pools:
         raise selection.not_found()

@@ -1,4 +1,4 @@
-"""``orbctl import``: takes over the addresses of another IPAM while its Pods run.
+"""``orbctl import``: takes over the addresses of another IPAM while the Pods run.
 
 The objects of the other IPAM are read from an API server, or from files with the output of kubectl.
 The import can be repeated: objects that were imported before are not changed. At the end, the
@@ -184,7 +184,7 @@ def _take_over(context: typer.Context, read: ReadDump, *, dry_run: bool, yes: bo
 async def _simulate(
     session: ClusterSession, complete: TakeoverPlan
 ) -> tuple[TakeoverPlan, list[Refusal]]:
-    """The rest of the plan that must still be carried out, and the refusals of a simulation."""
+    """The part of the plan that is not carried out yet, and the refusals of its simulation."""
     ledger = await read_ledger(session.store, session.keys)
     report_unreadable_keys(ledger)
     plan = remaining(complete, ledger.pools, ledger.endpoints)
@@ -220,7 +220,7 @@ async def _carry_out(session: ClusterSession, plan: TakeoverPlan) -> TakeoverRes
 
 
 async def _missing(session: ClusterSession, plan: TakeoverPlan) -> list[str]:
-    """The addresses of the plan that are not claimed by the planned holder."""
+    """The addresses of the plan without a claim by the planned holder in the planned pool."""
     claims = (await read_ledger(session.store, session.keys)).claims
     return [
         address

@@ -1,6 +1,6 @@
 """``orbctl nad``: prints the NetworkAttachmentDefinitions of SpiderMultusConfigs.
 
-It needs no cluster: use it for reviews, in a pipeline, or if the NADs of a cluster are in git.
+Needs no cluster, so the command can run in a pipeline.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def list_(context: typer.Context) -> None:
 
 
 async def _notes(session: ClusterSession, text: str) -> list[str]:
-    """Notes about a quarantined address that no pool contains or that a Pod holds."""
+    """Notes for the user if no pool contains the address, or if a Pod holds the address."""
     address, ledger = parse_address(text), Ledger()
     await read_configuration(session.store, session.keys, ledger)
     pools = [pool for pool in ledger.pools.values() if pool.family == address.family]

@@ -84,7 +84,7 @@ class AutomaticPoolPlan(NamedTuple):
 
 
 class SimulationResult(NamedTuple):
-    """The result of a simulation. ``affected``: at most ``HOLDINGS_SHOWN_MAX`` + 1 holders."""
+    """The result of a simulation. ``affected``: the holders to list, and one more if any."""
 
     steps: list[SimulatedStep]
     plans: list[AutomaticPoolPlan]
