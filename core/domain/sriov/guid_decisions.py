@@ -72,7 +72,10 @@ def requested_guids(
 def ended_guids(
     held: Iterable[VfGuid], plan: NodePlan, nics: Iterable[PhysicalFunction]
 ) -> Iterator[tuple[VfGuid, GuidReleaseReason]]:
-    """Yield each ``held`` GUID that no virtual function has or gets, with the reason."""
+    """Yield each ``held`` GUID that ends, with the reason.
+
+    "removed": its virtual function is gone. "replaced": the virtual function has another held GUID.
+    """
     by_address = {nic.address: nic for nic in nics}
     planned = {
         (action.address, action.vf, action.mac)
