@@ -185,7 +185,7 @@ _PRECEDENCE: Final[tuple[AddressState, ...]] = (
     "excluded",
     "outside",
 )
-"""If several pools list an address, the answer has the first of its states in this order."""
+"""If several pools list an address, the answer has the state that is first in this order."""
 
 
 def namespace_and_name(pod: str) -> Document:
@@ -302,7 +302,7 @@ def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
         pool = log.pools.get(name, position)
         if pool is not None:
             yield from (f"IPPool {name} {text}." for text in _traits(pool))
-    # The console does not know the agents' settings: assume that every kind is enabled.
+    # The console cannot read the agents' settings: assume every kind of fixed address.
     kind = kind_of_holder(endpoint.holder, FixedSettings(ipam_claims=True))
     if kind is None:
         yield "The addresses belong to this Pod and are released when it ends."
@@ -312,7 +312,7 @@ def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
 
 
 def _traits(pool: Pool) -> Iterator[str]:
-    """Predicates of sentences about the Pods that a pool serves."""
+    """The ends of sentences that begin with the name of the pool."""
     if pool.default:
         yield "is a default pool: it serves Pods that name no pool"
     if pool.node_names or pool.node_affinity:

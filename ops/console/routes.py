@@ -164,7 +164,7 @@ async def _search(source: ConsoleSource, instant: LogInstant, query: ConsoleQuer
     search_fault = ""
     try:
         executions = await matching_executions(executions_at(source, instant), text, trace_of(text))
-    # The answer still has the objects of the log.
+    # Without executions, the answer still has the objects of the log.
     except (StoreError, LimitExceeded) as error:
         search_fault = f"workflows: {error}"
     return search(instant, text, limit, executions) | {"leftOut": search_fault}

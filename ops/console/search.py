@@ -31,7 +31,7 @@ HITS_EXAMINED_MAX: Final = 5_000
 """The largest number of Pod rows that a search reads from the index, newest first."""
 
 POOL_HITS_EXAMINED_MIN: Final = 50
-"""Pod rows that a search may read in each pool, even beyond ``HITS_EXAMINED_MAX`` in total."""
+"""Pod rows that a search may read in each pool, even if the total exceeds ``HITS_EXAMINED_MAX``."""
 
 KIND_CHARS_MIN: Final = 4
 """The shortest prefix of a kind's name that finds all objects of the kind."""
@@ -43,7 +43,7 @@ _LOW_HALF: Final = 2**64 - 1
 
 
 class Hit(NamedTuple):
-    """An object that matches. ``ended``: the position of its end; ``OPEN_END`` if it exists."""
+    """An object that matches. ``ended``: the position of the object's end, or ``OPEN_END``."""
 
     kind: str
     name: str
@@ -209,7 +209,7 @@ def _names_kind(text: str, words: Sequence[str]) -> bool:
 
 
 def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:
-    """Pods whose ADD was refused. The index of a pool has no row of a Pod without an address."""
+    """Pods whose ADD was refused. The index of a pool has no rows for such Pods."""
     refusals, position = instant.log.refusals, instant.position
     for pod in refusals.names():
         refusal = refusals.get(pod, position)

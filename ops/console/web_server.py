@@ -174,8 +174,8 @@ class ConsoleServer:
                 hdrs.CACHE_CONTROL: "no-cache",
                 hdrs.VARY: hdrs.AUTHORIZATION,
             }
-            # A past state never changes, so clients may cache it. This is not safe with access
-            # control: a user who has lost access could still read the cache.
+            # A past state never changes, so clients may cache it. With access control they may
+            # not: a user who has lost access could still read the cache.
             if query.text("at").isdecimal() and isinstance(self._access, OpenAccess):
                 immutable = f"private, max-age={IMMUTABLE_S}, immutable"
                 headers[hdrs.CACHE_CONTROL] = immutable
@@ -248,7 +248,7 @@ class ConsoleServer:
 
 
 def _messages(events: Sequence[Recorded | Gap], conditions: EventConditions) -> bytes:
-    """Encode events; without events, a comment that makes proxies keep the connection open."""
+    """Encode events. Without events, encode a comment: it keeps proxies from disconnecting."""
     messages = []
     for recorded in events:
         if isinstance(recorded, Gap):

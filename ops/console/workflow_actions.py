@@ -1,8 +1,8 @@
 """Retries and signals workflow executions. All other parts of the console only read.
 
-An action needs a JSON body, and a bearer token with the right to post to ``access.ACTIONS_PATH``. A
-page of another origin can send neither, because this server permits no CORS request. The history of
-the execution records the user.
+An action needs a JSON body, and a bearer token with the right to post to ``access.ACTIONS_PATH``.
+This server permits no CORS request, so a page of another origin cannot send an action. The history
+of the execution records the user.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TEXT_CHARS_MAX: Final = 1_024
 """The longest reason of a retry, and the longest name of a signal."""
 
 NESTING_MAX: Final = 64
-"""Levels of lists and objects in a signal's arguments. Some JSON parsers reject more."""
+"""Levels of lists and objects in a signal's arguments. Some JSON parsers reject deeper texts."""
 
 _SAME_ORIGIN: Final = frozenset(("same-origin", "none"))
 _log: Final = logging.getLogger(__name__)

@@ -81,7 +81,7 @@ def _missing(executions: PastExecutions, instant: LogInstant) -> list[str]:
     """Sentences about executions that existed at the instant but are not in the answer."""
     sentences = []
     log = instant.log
-    # A complete log has no deleted execution if it began after ``deleted_before_ms``.
+    # If the log is complete and began after ``deleted_before_ms``, no execution was deleted.
     is_older = log.first_position > 0 or log.clock.first[1] < executions.deleted_before_ms
     if executions.deleted_before_ms and is_older:
         when = second_text(executions.deleted_before_ms)
@@ -189,7 +189,7 @@ def _waits_for(head: RunHead) -> str:
 def _pending(
     head: RunHead, attempts: Mapping[int, Attempt] | None, events: list[HistoryEvent]
 ) -> list[Document]:
-    """The pending activities. ``attempts``: None for a past instant: histories have no attempts."""
+    """The pending activities. ``attempts``: None for a past instant."""
     names = {
         event.attributes.activity_id: event.attributes.activity_type
         for event in events

@@ -1,4 +1,4 @@
-"""The process ``orbweaver-controller``: projector, archive, metrics; one replica leads.
+"""The process ``orbweaver-controller``; one of its replicas leads.
 
     main.py         the entry point: daemon or hook
     daemon.py       options, settings, event loop, signals, exit codes
@@ -7,7 +7,7 @@
     controller.py   creates, starts and stops the parts of a replica
     link_prober.py  probes whether another host on a link uses a quarantined address
     observer.py     polls lag, leader, scan and etcd
-    forecaster.py   forecasts when pools and subnets are full
+    forecaster.py   forecasts when pools and subnets will be full
     health.py       /livez and /readyz
     metrics.py      metrics for Prometheus
     job_metrics.py  the metrics of the jobs

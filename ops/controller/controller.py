@@ -77,7 +77,7 @@ class Controller:
         self.supervisor = supervisor or Supervisor()
         self.leader_supervisor = Supervisor()
         self.console_supervisor = Supervisor()
-        """Separate, because a replica stays ready if its console fails."""
+        """Separate, so that a replica whose console fails stays ready."""
         self.connections = ConnectionCounts()
         self._teardown = Teardown()
         faults = Faults()
@@ -167,7 +167,7 @@ class Controller:
         return self._teardown.failures
 
     def supervised(self) -> list[HealthCheck]:
-        """The health of every task of this replica, including those of the leader."""
+        """The health of the tasks of this replica; tasks of the console are left out."""
         supervisors = [self.supervisor, self.leader_supervisor]
         if self.kubernetes is not None:
             supervisors.append(self.kubernetes.tasks)
@@ -176,7 +176,7 @@ class Controller:
         return [check for supervisor in supervisors for check in supervisor.health()]
 
     def _tasks(self) -> Iterator[TaskSpec]:
-        """The tasks of every replica. The process ends if a task exceeds ``RESTARTS_MAX``."""
+        """The tasks of every replica. The process ends if a task exceeds its limit of restarts."""
         projector, observer = self.projector, self.observer
         yield TaskSpec(
             "projector",

@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Create the parser. argparse, because typer would use memory while the daemon runs."""
+    """Create the parser, without typer, which would use memory while the daemon runs."""
     parser = argparse.ArgumentParser(
         PROGRAM,
         allow_abbrev=False,
@@ -126,7 +126,7 @@ def _tracer(settings: ControllerSettings) -> SdkTracer | None:
 
 
 def _fix_malloc_threshold() -> None:
-    """Keep glibc from raising its threshold, which would cost a controller a megabyte.
+    """Fix glibc's threshold at ``LARGE_BYTES``, which saves a controller a megabyte.
 
     A TLS connection has a buffer of 256 KiB. When the first buffer is freed, glibc raises the
     threshold, and later buffers stay in the heap.

@@ -1,4 +1,4 @@
-"""Forecasts when pools and subnets are full, for metrics and for the status of pools.
+"""Forecasts when pools and subnets will be full, for metrics and for the status of pools.
 
 Only the leader makes forecasts. If the log cannot be read, there are no forecasts until the next
 period.

@@ -1,8 +1,7 @@
 """The metrics of the jobs: scans, releases, changes of Pods, executions.
 
 Every replica reports the scan's status, which is stored in etcd. A counter counts the work of one
-process. ``spiderpool_ip_gc_...`` counts the releases of single Pods, as in Spiderpool, but not the
-releases by scans.
+process. ``spiderpool_ip_gc_...`` counts the releases of single Pods, but not the releases by scans.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Probes quarantined addresses by ARP and neighbour discovery, on a link of the Pods.
+"""Probes quarantined addresses by ARP and neighbour discovery, on a link that Pods use.
 
 Probes have no source address (RFC 5227, RFC 4862), so neighbour caches do not change. The gateway
 is probed first: if the gateway does not answer, a missing answer from the address proves nothing

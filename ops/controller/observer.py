@@ -27,10 +27,8 @@ from workflows.jobs.reclaim.scan import ScanStatus, read_scan_status, scan_key
 
 OBSERVE_PERIOD_S: Final = 2.0
 VACANT_PERIOD_S: Final = 0.1
-"""The period while no controller leads."""
-
 QUIET_PERIOD_S: Final = 10.0
-"""The period of a healthy and idle cluster; kubelet's default probe period is the same."""
+"""The same as kubelet's default probe period."""
 
 STALE_S_MAX: Final = 30.0
 """Seconds after which an observation is stale. Even a slow etcd is observed in less time."""

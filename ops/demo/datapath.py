@@ -1,7 +1,7 @@
 """The steps of the demo that need certain features of the kernel: node to Pod, and a Service.
 
-The features are reply marks (firewall rules that send the answers of a Pod to its node back through
-the veth pair), and eBPF programs with control groups. A step without its feature is skipped.
+The features are reply marks (firewall rules that route a Pod's answers to its node through the veth
+pair), and eBPF programs with control groups. A step without its feature is skipped.
 """
 
 from __future__ import annotations

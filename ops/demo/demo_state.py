@@ -43,7 +43,7 @@ class DemoState:
         self.laboratory = laboratory
         self.pods: dict[str, Sandbox] = {}
         self.stored_time = ""
-        """The time of the last ``store_time``, ISO 8601. Later steps query this state."""
+        """The time of the last ``store_time``, ISO 8601; later steps query the log at this time."""
 
     @property
     def node_a(self) -> Node:
@@ -134,7 +134,7 @@ class DemoState:
         self.printer.output(result.stdout)
 
     def endpoints(self) -> dict[str, list[str]]:
-        """The addresses of each Pod in etcd."""
+        """Pod -> the addresses that etcd has for the Pod."""
         document = json.loads(self.run_quietly(f"get endpoints -n {DEMO_NAMESPACE} -o json"))
         return {item["metadata"]["name"]: sorted(_addresses(item)) for item in document["items"]}
 

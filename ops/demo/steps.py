@@ -46,8 +46,8 @@ def start(state: DemoState) -> None:
     printer.command(
         f"etcd --listen-client-urls http://{laboratory.etcd.endpoint} ...", place="etcd"
     )
-    # Pods do not need the controller (I8 of docs/contributing/architecture.md), so the steps wait
-    # for it only when a node is lost.
+    # Pods do not need the controller (I8 of docs/contributing/architecture.md), so only
+    # ``lose_node`` waits for the controller.
     laboratory.controller.start()
     rows = []
     for name in ("node-a", "node-b"):

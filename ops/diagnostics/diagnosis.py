@@ -153,7 +153,7 @@ def _nic(nic: MasterNic) -> Iterator[Diagnosis]:
 
 
 def _roce(state: RoceNicState) -> Diagnosis:
-    """A rule for nodes with labels gives no warning: the labels of this node are unknown."""
+    """A rule with node labels gives no warning: the labels of this node are unknown."""
     check = f"RoCE QoS of {state.nic}"
     if not state.differences and not state.gaps:
         return Diagnosis(check, "ok", state.found)

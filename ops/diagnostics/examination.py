@@ -1,4 +1,4 @@
-"""Reads the state of a node on which the interfaces of Pods depend. Changes nothing.
+"""Reads the parts of a node's state that the interfaces of Pods need. Changes nothing.
 
 If a part of the state cannot be read, the error is added to ``faults``, and the other parts are
 still read.
@@ -42,7 +42,7 @@ POD_VARIABLE: Final = "KUBERNETES_SERVICE_HOST"
 """An environment variable that Kubernetes sets in every container."""
 
 SYSFS_VARIABLE: Final = "ORBWEAVER_SYSFS"
-"""The variable with the path at which an agent's Pod has the node's /sys; set by the chart."""
+"""The chart sets this variable to the path of the node's /sys in an agent's Pod."""
 
 
 class GatewayAnswer(NamedTuple):
@@ -75,7 +75,7 @@ class Examination(NamedTuple):
 
 
 class _Reader:
-    """Reads the state. A part that cannot be read stays empty, and adds a text to ``faults``."""
+    """Reads the state. Parts that cannot be read stay empty."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._executor = executor

@@ -54,7 +54,7 @@ def _hardware_of(device: Path, rdma: tuple[str, ...]) -> Hardware:
         device.name,
         _number(device / "sriov_numvfs"),
         _number(device / "sriov_totalvfs"),
-        # /sys has the RDMA device of an InfiniBand NIC; netlink does not report the link.
+        # Netlink reports no link for the RDMA device of an InfiniBand NIC, so read /sys.
         rdma or rdma_devices(device),
     )
 
@@ -64,7 +64,7 @@ def _number(path: Path) -> int:
 
 
 def _pci_address_reader(links: tuple[str, ...]) -> Callable[[], dict[str, str]]:
-    """A function that reads the PCI address of each link in its thread's network namespace."""
+    """A function that reads the PCI address of each link in the current network namespace."""
 
     def read() -> dict[str, str]:
         pci_addresses = {}

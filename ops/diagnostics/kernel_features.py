@@ -158,7 +158,7 @@ def _cluster_ips() -> Iterator[KernelFeature]:
 
 @contextmanager
 def _trial_namespace() -> Iterator[NetworkNamespace]:
-    """Create a namespace without a name; the kernel removes it with its last descriptor."""
+    """Create a namespace without a name; the kernel removes it after the ``with`` block."""
     with ThreadPoolExecutor(max_workers=1) as temporary:
         namespace = temporary.submit(_new_namespace).result()
     with namespace:

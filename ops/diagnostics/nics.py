@@ -12,7 +12,7 @@ from nodeagent.netlink.values import Link, mac_text
 MASTER_KINDS: Final = ("", "bond", "vlan", "bridge", "team", "openvswitch", "veth", "macvlan")
 """Kinds of links that can be a master; "" is a NIC. Inside containers a veth can be a master."""
 
-_IF_OPER_UNKNOWN: Final = 0  # include/uapi/linux/if.h; the state of links that report none
+_IF_OPER_UNKNOWN: Final = 0  # include/uapi/linux/if.h; of links that report no state
 _ETHERNET_MAC_BYTES: Final = 6
 
 

@@ -36,7 +36,7 @@ class RoceNicState(NamedTuple):
 
 
 def roce_states(nics: Collection[RoceNic], rules: Collection[RoceQosRule]) -> list[RoceNicState]:
-    """The state of each NIC that has a port or differs from its rule."""
+    """The states of NICs that have a port or differ from their rule."""
     states = [_state(nic, rules) for nic in nics]
     pairs = zip(nics, states, strict=True)
     return [state for nic, state in pairs if nic.has_port or state.differences]

@@ -9,14 +9,15 @@
     translator.py                      applies the custom resources to the log
     status_reports.py                  the content of status and of SpiderEndpoints
     status_reporter.py                 writes the projection into custom resources
-    pool_status_writer.py              the only writer of the status of an object
+    pool_status_writer.py              writes the status of pools, subnets and reservations
     network_attachment_definitions.py  the NetworkAttachmentDefinitions of SpiderMultusConfigs
     cidrs.py                           finds the CIDRs of a cluster's Pods and Services
     coordinator_status.py              the status of the SpiderCoordinator
     ipam_claim_status.py               the status of IPAMClaims
     node_drainer.py                    cordons and drains nodes
     leader_lease.py                    reports the leader in a Lease
-    cleanup.py, default_objects.py     jobs of the chart: after uninstallation, after installation
+    cleanup.py                         removes webhooks and finalizers after an uninstallation
+    default_objects.py                 creates the default objects of a new installation
     admission/                         the webhooks
     certificates/                      the certificate of the webhooks
     watches/                           Pods, Nodes and applications for the workflows

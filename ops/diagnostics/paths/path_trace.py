@@ -25,7 +25,7 @@ CHILD_KINDS: Final = ("macvlan", "ipvlan", "vlan")
 
 ExitPath = Literal["nowhere", "itself", "node", "by node", "by nic"]
 """How a packet leaves the Pod: not at all, only to the Pod itself, to the node, through the node,
-or by a NIC of the Pod past the node."""
+or past the node by a NIC of the Pod."""
 
 
 class PathHop(NamedTuple):

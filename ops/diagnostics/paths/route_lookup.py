@@ -53,7 +53,7 @@ class RouteResult(NamedTuple):
     """The kernel's decision about a packet.
 
     ``source``: the source address that the stack would choose. ``neighbour``: MAC address and state
-    of the next hop's neighbour entry; "" if the next hop needs none. ``why_not``: why the kernel
+    of the next hop's neighbour entry; "" if none is needed. ``why_not``: why the kernel
     drops the packet, or "".
     """
 
@@ -72,7 +72,7 @@ class RouteResult(NamedTuple):
 
 
 class Stack:
-    """The network stack of a netlink session. ``name``: its name in the output."""
+    """The network stack of a netlink session. ``name``: for the output."""
 
     def __init__(self, name: str, session: NetlinkSession) -> None:
         self.name = name

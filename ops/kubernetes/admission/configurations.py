@@ -4,8 +4,7 @@ See docs/reference/admission.md, "Webhook configurations".
 
 Deletions of pools and subnets are reviewed. Unless ``guards_deletion`` is set, the webhook only
 warns, and a deletion succeeds even while no controller runs. ``matchConditions`` exclude updates
-that change neither the spec nor labels, such as the removal of a finalizer, so these updates need
-no running controller.
+that change neither the spec nor labels: a finalizer can be removed while no controller runs.
 """
 
 from __future__ import annotations
@@ -133,7 +132,7 @@ def _changed(kind: str) -> str:
 
 
 def _pod_webhook(client: WebhookClientConfig, injection: InjectionSettings) -> Object:
-    """The Pod webhook, for the namespaces of its settings."""
+    """The Pod webhook, for the namespaces that ``injection`` selects."""
     name = "kubernetes.io/metadata.name"
     selections = [("NotIn", injection.exclude), ("In", injection.include)]
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"]}

@@ -53,7 +53,7 @@ def defaulted(body: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Sub
 
 
 def _with_uid(body: Object) -> Object:
-    """The object with a UID; "" during the creation of the object."""
+    """The object; with the UID "" if it is being created."""
     return body | {"metadata": {"uid": ""} | body["metadata"]}
 
 

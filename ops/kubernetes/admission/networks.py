@@ -66,14 +66,14 @@ def defaulted_coordinator(body: Object) -> Object:
         msgspec.convert(spec, CoordinatorSpec)  # the API server checks the schema after mutation
         _write_prefixes(spec)
     except (msgspec.ValidationError, AddressSyntaxError):
-        return after  # validation refuses it
+        return after  # validation refuses the object
     finalizers = metadata.get("finalizers") or []
     metadata["finalizers"] = [*dict.fromkeys((*finalizers, FINALIZER))]
     return after
 
 
 def defaulted_network(body: Object) -> Object:
-    """A copy with the defaults of its cniType, and with the labels that select it for injection."""
+    """A copy with the defaults of the cniType and the labels for injection into Pods."""
     after = copy.deepcopy(body)
     try:
         network = network_of(body)
@@ -160,7 +160,7 @@ def _prefix(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON
-    """JSON without nulls and empty lists; required lists are kept, because the rules check them."""
+    """JSON without nulls and empty lists. Required lists are kept: the rules check them."""
     if isinstance(value, dict):
         return {
             key: _plain(item)

@@ -33,16 +33,16 @@ from ops.kubernetes.admission.reviews import AdmissionRequest
 from ops.kubernetes.translated_kinds import TranslatedKind, command_of
 
 STORING_S_MAX: Final = 75.0
-"""Seconds from a review until the API server has stored the object, at most.
+"""The longest time in seconds from a review until the API server has stored the object.
 
 The sum of the API server's request timeout, 60 s, and a margin.
 """
 
 SWEEP_S: Final = 10.0
-"""Seconds between two sweeps of completed admissions."""
+"""Seconds between two calls of ``sweep``."""
 
 SWEPT_MAX: Final = 100
-"""Pending admissions of one sweep; each needs at most one request to the API server."""
+"""Pending admissions that one sweep checks; each needs at most one request to the API server."""
 
 _KINDS: Final = {"pool": TranslatedKind.POOL, "subnet": TranslatedKind.SUBNET}
 _log: Final = logging.getLogger(__name__)

@@ -152,7 +152,7 @@ def _check_object(body: Object | None, request: _Request) -> None:
 
 
 def allowed(uid: str, patch: Sequence[Object] = (), warnings: Sequence[str] = ()) -> bytes:
-    """A response that allows the request, with a patch, or with warnings for its client."""
+    """A response that allows the request. ``warnings``: for the client of the API server."""
     response: Object = {"uid": uid, "allowed": True}
     if warnings:
         response["warnings"] = list(warnings)
