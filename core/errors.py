@@ -54,7 +54,7 @@
     ├── ProviderError               the network provider failed; outcome unknown  (retryable)
     │   └── ProviderRefused         the network provider rejected the request
     └── ExecutionError              a request to a workflow execution failed
-        ├── ExecutionNotFound       no open execution has this id, or no execution at all
+        ├── ExecutionNotFound       no execution has this id, or only a closed one
         ├── AlreadyStarted          the workflow id is in use, and the id policy forbids reuse
         ├── ExecutionFailed         the execution failed, or was cancelled or terminated
         ├── CallRejected            the execution rejected a query, update, pause or retry
@@ -280,7 +280,7 @@ class CallerGone(RequestError):
 
 
 class Unauthenticated(RequestError):
-    """The request has no token, or none that the API server accepts."""
+    """The request has no token, or the API server rejects the token."""
 
 
 class AccessDenied(RequestError):
@@ -388,7 +388,7 @@ class NetlinkRefused(DatapathError):
 
 
 class BpfRefused(DatapathError):
-    """The kernel refused an eBPF map, program or link; ``errno`` is 0 if it returned none."""
+    """The kernel refused an eBPF map, program or link; ``errno`` is 0 if none was given."""
 
     def __init__(self, message: str, *, errno: int, subject: str = "", remedy: str = "") -> None:
         super().__init__(message, subject=subject, remedy=remedy)
@@ -442,9 +442,9 @@ class ApiRejected(ApiError):
 
 
 class TaskEnded(OrbweaverError):
-    """A supervised task ended and has no restarts left; ``subject`` is its name.
+    """A supervised task ended and has no restarts left; ``subject`` is the task's name.
 
-    The process exits, or the leader term that the task belongs to ends.
+    The error ends the process or the task's leader term.
     """
 
     retryable = True
@@ -467,7 +467,7 @@ class ExecutionError(OrbweaverError):
 
 
 class ExecutionNotFound(ExecutionError):
-    """No execution has this id, or it is closed and the request needs an open one."""
+    """No execution has this id, or the request needs an open execution but found a closed one."""
 
 
 class AlreadyStarted(ExecutionError):

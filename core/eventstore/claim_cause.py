@@ -24,7 +24,7 @@ CLAIMED_BY: Final = "claimed-by"
 """The kind of a link to the span of the ADD that claimed an address."""
 
 LINK_S_MAX: Final = 0.5
-"""Seconds that a release waits for the claim's event; then the span of the release has no link."""
+"""Seconds that a release waits for the claim's event. After a timeout, no link is set."""
 
 
 async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Cause | None:
@@ -61,7 +61,7 @@ def link_attributes(claim: Claim) -> dict[str, str]:
 async def link_to_claim(span: Span, store: KeyValueStore, keys: Keys, ended: Release) -> None:
     """Link the span of a release to the span of the ADD that made the claim.
 
-    Sets no link if etcd no longer has the event of the claim.
+    Sets no link if the event cannot be read.
     """
     at = ended.claim_revision
     with suppress(TimeoutError, OrbweaverError):

@@ -8,8 +8,8 @@
 Decoding is strict: malformed bytes and impossible values raise LogCorrupt. Decoding ignores only
 fields that a newer version has added at the end of an array.
 
-A ``KeyKind`` decodes the value of a key; the error names the key. ``core.kinds`` has the table of
-all kinds.
+A ``KeyKind`` decodes the value of a key, and names the key in errors. ``core.kinds`` lists all
+kinds.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def decode_segment(data: bytes, *, writer: str, position: int) -> list[Recorded]
 
 
 def error_text(error: Exception) -> str:
-    """The text of a decoding error, after the name of the error class if the text is unclear."""
+    """The text of a decoding error, with the class name unless it is a ValueError or OSError."""
     if isinstance(error, ValueError | OSError):
         return str(error)
     return f"{type(error).__name__}: {error}"
@@ -305,8 +305,7 @@ class KeyKind(Generic[T]):
     ``prefix``: the beginning of every key of the kind, after the cluster's root.
     ``readers``: the processes that read these keys.
     ``remedy``: the remedy of decoding errors. The default is for state keys.
-    ``key_of``: builds the key of a value; ``decode`` raises LogCorrupt for a value under another
-    key.
+    ``key_of``: builds the key of a value; ``decode`` raises LogCorrupt if the value's key differs.
     ``check_key``: raises ValueError for a key that no version writes.
     """
 

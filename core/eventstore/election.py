@@ -187,7 +187,7 @@ class Election:
                 return
 
     async def _serve(self, term: LeaderTerm, valid_until: float, work: Work) -> bool:
-        """Run the work and renew the lease until either ends. Returns whether the work ended."""
+        """Run the work until the work or the lease ends. Returns whether the work ended."""
         working = asyncio.ensure_future(work(term))
         keeping = asyncio.ensure_future(self._keep(term.lease, valid_until))
         finished = False
@@ -204,7 +204,7 @@ class Election:
 
     async def _keep(self, lease: int, valid_until: float) -> None:
         """Renew the lease. Returns when the lease has ended, or may end before the next renewal."""
-        # until_tick_s: the pause is at most one period, and ends when other periodic tasks wake.
+        # until_tick_s: renew when the other periodic tasks of the process wake.
         pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
         while True:
             await asyncio.sleep(pause)

@@ -1,8 +1,8 @@
 """Group commit: queued proposals are committed together, one transaction at a time.
 
 A ``Proposal`` has events, guards, writes and reads. If a guard fails, the caller gets ``Lost`` with
-the results of the reads. A ``TransactionBatch`` joins proposals that do not touch each other's
-keys, within etcd's limits.
+the results of the reads. A ``TransactionBatch`` joins proposals within etcd's limits. No proposal
+of a batch writes a key that another proposal of the batch guards or writes.
 
 Proposals that arrive while a transaction is in flight go into the next transaction. A lone proposal
 is committed immediately. After a failed transaction, a second request reads the guarded keys
@@ -63,10 +63,7 @@ NO_PROPOSAL_READS: Final[Reads] = tuple
 
 
 class Proposal(NamedTuple):
-    """Events with their guards and writes. If a guard fails, ``Lost`` has the results of ``reads``.
-
-    A read also shows the state of the guarded key at which the read starts.
-    """
+    """Events, guards and writes. If a guard fails, ``Lost`` has the results of ``reads``."""
 
     drafts: tuple[EventDraft, ...]
     guards: tuple[Guard, ...]
@@ -77,8 +74,8 @@ class Proposal(NamedTuple):
 class Lost(NamedTuple):
     """A guard failed.
 
-    ``current``: the value of each guarded key. ``reads``: the results of the proposal's reads. Both
-    mappings are as of ``revision``. Both are empty if the proposal guards or deletes a range.
+    ``current``: the value of each guarded key at ``revision``. ``reads``: the results of the
+    proposal's reads. ``current`` and ``reads`` are empty if the proposal guards or deletes a range.
     """
 
     revision: int
@@ -127,7 +124,7 @@ class TransactionBatch:
         return list(self._guards)
 
     def gets(self) -> list[Get]:
-        """The reads after a failure: the proposals' reads, and the remaining guarded keys."""
+        """The reads after a failure: the proposals' reads, and the guarded keys without a read."""
         if self.alone:
             return []
         gets: dict[Get, None] = {}
@@ -330,7 +327,8 @@ class GroupCommit:
         """
         if self._running is not None:
             self._running.cancel()
-            self._running = None  # a task cancelled before its first step does not reset it
+            # A task that is cancelled before its first step does not reset ``_running``.
+            self._running = None
         self._fail_all(error)
 
     async def _run(self) -> None:
@@ -365,8 +363,8 @@ class GroupCommit:
     def _take(self) -> tuple[TransactionBatch, list[_Waiting]]:
         """Fill a batch from the queue. Proposals that do not fit stay in the queue, in order.
 
-        Proposals whose guards held in a failed transaction get a batch of their own: a new proposal
-        could lose and make the transaction fail again.
+        Proposals whose guards held in a failed transaction are not joined with new proposals: a new
+        proposal could lose and make the transaction fail again.
         """
         batch = TransactionBatch()
         members: list[_Waiting] = []

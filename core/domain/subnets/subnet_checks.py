@@ -1,7 +1,7 @@
 """The rules about subnets in the history checker (``core.domain.log_checker``).
 
     subnet-share    a pool has addresses outside its subnet, or the subnet in its label is missing
-                    or has another CIDR
+                    or has another CIDR than the pool
     subnet-overlap  the CIDRs of two subnets overlap
     subnet-empty    a deleted subnet has pools or does not exist
 
@@ -29,7 +29,7 @@ Finding: TypeAlias = tuple[str, str, str]
 
 
 def check_share(pool: Pool, ledger: Ledger) -> Iterator[Finding]:
-    """Check a created or changed pool. A pool whose label names no subnet has no findings."""
+    """Check a created or changed pool. A pool without a subnet label has no findings."""
     name = owner_subnet_name(pool)
     if not name:
         return

@@ -40,7 +40,7 @@ class SubnetCounts(NamedTuple):
 
 
 def owner_subnet_name(pool: Pool) -> str:
-    """The name of the subnet to which the pool belongs; "" if there is no such subnet."""
+    """The name of the subnet in the pool's label; "" without the label."""
     return pool.labels.get(OWNER_SUBNET, "")
 
 
@@ -70,12 +70,11 @@ def pools_of_subnet(subnet: str, pools: Mapping[str, Pool]) -> list[Pool]:
 
 
 def adopt(pool: Pool, subnets: Mapping[str, Subnet], existing: Pool | None = None) -> Pool:
-    """Set the label of the pool's subnet, and copy a missing gateway or missing routes.
+    """Label the pool with the subnet of the same CIDR. Without such a subnet, remove the label.
 
-    Gateway and routes are copied from the subnet. If the stored pool ``existing`` has the label,
-    both are copied from ``existing``, because the subnet may have changed. A pool that has the
-    label is returned unchanged: a gateway that a user removed stays removed. If no subnet has the
-    pool's CIDR, the label is removed.
+    A missing gateway and missing routes are copied from the subnet, or from the stored pool
+    ``existing`` if ``existing`` has the label. A pool that already has the label is returned
+    unchanged: a gateway that a user removed stays removed.
     """
     subnet = subnet_for(pool, subnets)
     if subnet is None:

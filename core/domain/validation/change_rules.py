@@ -1,7 +1,7 @@
 """The validation rules of UPDATE and DELETE.
 
-See docs/reference/admission.md, "SpiderIPPool" and "SpiderReservedIP". The caller reads all claims
-of the removed addresses and passes these claims to the rules.
+See docs/reference/admission.md, "SpiderIPPool" and "SpiderReservedIP". The caller passes the claims
+of all addresses that the command removes.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _claims_in(
 
 
 def _further_claims(claims: list[tuple[str, Claim]]) -> str:
-    """Text about the claims after the first claim: their number, and the first of them."""
+    """The number and a bounded list of the claims after the first claim, for a message."""
     further = claims[1:]
     if not further:
         return ""

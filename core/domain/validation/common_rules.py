@@ -78,7 +78,7 @@ def unknown(subject: ObjectReference) -> Refused:
 
 
 def shortened(text: str, characters: int = _QUOTED_CHARS_MAX) -> str:
-    """The text; a longer text is cut after ``characters`` characters."""
+    """The text, cut after ``characters`` characters."""
     return text if len(text) <= characters else f"{text[:characters]}..."
 
 
@@ -101,7 +101,7 @@ def family_of_item(text: str) -> Family | None:
 def resolve_family(
     ip_version: int | None, derived: Family | None, subject: ObjectReference, source: str
 ) -> Family:
-    """First half of rule 1: the IP version is ``ip_version``, or ``derived`` if that is None.
+    """First half of rule 1: ``ip_version``, or ``derived`` if ``ip_version`` is None.
 
     See docs/reference/admission.md, "SpiderIPPool".
 

@@ -1,7 +1,7 @@
 """The rules of pools and reservations in docs/reference/admission.md.
 
-This module has rules 2 to 4 of "SpiderIPPool" and the rules of "SpiderReservedIP". The numbers in
-the docstrings are those of admission.md. Rule 5 is in ``core.domain.validation.subnet_rules``.
+This module has rules 2 to 4 of "SpiderIPPool" and the rules of "SpiderReservedIP". Docstrings use
+the numbers of admission.md. Rule 5 is in ``core.domain.validation.subnet_rules``.
 
 As in Spiderpool:
 
@@ -9,7 +9,7 @@ As in Spiderpool:
 - default routes and duplicates in ``dst`` are found by comparing texts.
 
 All other comparisons parse the addresses and compare ranges. A stored pool with malformed addresses
-blocks changes only of pools with the same CIDR. A reservation may be empty, may overlap other
+blocks only changes of pools with the same CIDR. A reservation may be empty, may overlap other
 reservations, and may contain claimed addresses.
 """
 
@@ -200,7 +200,7 @@ def _fault_of_destination(route: Route, destinations: set[str], cidr: Cidr) -> s
 
 
 def _fault_of_address(text: str, cidr: Cidr) -> str:
-    """Why the text is not an address of the CIDR; "" if it is one."""
+    """Why the text is not an address of the CIDR; "" without a fault."""
     try:
         address = parse_address(text)
     except AddressSyntaxError as error:
@@ -213,7 +213,7 @@ def _fault_of_address(text: str, cidr: Cidr) -> str:
 
 
 def _pod_affinity_rule(subject: ObjectReference, pool: Pool) -> Iterator[Refusal]:
-    """Rule 4: the selector must be valid; in an automatic pool, it has only application labels."""
+    """Rule 4: the selector must be valid, and in an automatic pool use only application labels."""
     selector, field = pool.pod_affinity, "spec.podAffinity"
     if selector is None:
         return
@@ -240,7 +240,7 @@ def _overlaps(pool: Pool, cidr: Cidr, other: Pool) -> bool:
 
 
 def overlaps(cidr: Cidr, other: Pool | Subnet) -> bool:
-    """Whether ``cidr`` overlaps the CIDR of ``other``. Both must have the same family."""
+    """Whether ``cidr`` overlaps the CIDR of ``other``. The families must be equal."""
     try:
         other_cidr = cidr_of_subnet(other.subnet)
     except AddressSyntaxError:
@@ -263,7 +263,7 @@ def cidr_of_subnet(text: str) -> Cidr:
 
 
 def items_rule(subject: ObjectReference, reservation: Reservation) -> Iterator[Refusal]:
-    """Every item of ``ips`` must be an address or range of the family; all faults are reported."""
+    """Every item of ``ips`` must be an address or range of the reservation's family."""
     for index, text in enumerate(reservation.ips):
         try:
             family = parse_range(text).family

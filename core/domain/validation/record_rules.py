@@ -1,7 +1,7 @@
 """The rules of records and of quarantined addresses.
 
 A record is an object that a user applies in standalone mode, such as a Pod or a Node. Container
-runtimes choose some of the names, so a name need not be a DNS name. A name becomes part of a key.
+runtimes choose some of the names, so a name need not be a DNS name, but must be valid in a key.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from core.errors import Refusal
 PROTOCOLS: Final = ("TCP", "UDP", "SCTP")
 PORT_MAX: Final = 65_535
 AFFINITY_S_MAX: Final = 86_400
-"""The limit of Kubernetes: one day."""
+"""The longest timeout of a session affinity: one day, as in Kubernetes."""
 
 ENDPOINTS_MAX: Final = 1_000
 """The most endpoints of one slice; the limit of Kubernetes."""

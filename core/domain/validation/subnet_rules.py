@@ -79,7 +79,7 @@ def pools_inside_rule(
 
 
 def subnet_content_rules(subject: ObjectReference, subnet: Subnet) -> Iterator[Refusal]:
-    """The first refusal of items, gateway and routes. The caller must check the CIDR first."""
+    """The first refusal about items, gateway or routes. The caller must check the CIDR first."""
     cidr = cidr_of_subnet(subnet.subnet)
     rules = chain(
         _items_rule(subject, subnet, cidr),

@@ -3,7 +3,7 @@
     client.py              EtcdStore, the ``KeyValueStore`` itself
     calls.py               one call: endpoint, token, deadline, errors
     reads.py               reading large ranges in pages at one revision
-    watch.py               one watch over several ranges that survives its connection
+    watch.py               one watch over several ranges that survives broken connections
     channel.py             a channel to each endpoint; after a failure another endpoint is used
     http2/                 a client of gRPC over HTTP/2
     lease_renewals.py      renewals of leases on one stream

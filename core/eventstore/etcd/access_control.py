@@ -1,8 +1,7 @@
 """Enable etcd's access control: create roles and users, and require authentication.
 
 The client must be ``root``: by the common name of the client certificate, or by user and password.
-A repeated call updates changed permissions. Other users and roles are kept, and authentication is
-never disabled.
+A repeated call updates changed permissions. Users and roles that the call does not name are kept.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ class _Control:
             grant.perm.key, grant.perm.range_end = permission.start, permission.end
             grant.perm.permType = messages.READWRITE if permission.may_write else messages.READ
             await self.call("role_grant", grant)
-        # The grant above has replaced the permission of a range whose type has changed.
+        # A grant replaces the permission of its range, so a changed type needs no revocation.
         ranges = {(permission.start, permission.end) for permission in desired}
         for permission in sorted(current - desired):
             if (permission.start, permission.end) not in ranges:

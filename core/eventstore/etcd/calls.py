@@ -104,7 +104,7 @@ class Calls:
         return answer
 
     async def open_watch(self) -> tuple[EndpointChannel, StreamingCall]:
-        """A channel and a new watch stream on it. Raises CallFailed."""
+        """A channel, and a new watch stream on the channel. Raises CallFailed."""
         self._check_open()
         channel = await self._endpoints.ready()
         metadata = self._tokens.metadata or await self._tokens.renew(channel, stale=None)
@@ -114,7 +114,7 @@ class Calls:
             raise as_call_failed(error) from error
 
     def watch_failed(self, channel: EndpointChannel, failure: CallFailure) -> None:
-        """Make the next ``open_watch`` use another endpoint, or after STALE_TOKEN a new token."""
+        """After STALE_TOKEN, request a new token for the next watch; else use another endpoint."""
         if failure.state is CallState.STALE_TOKEN:
             self._tokens.forget()
         else:
@@ -182,8 +182,8 @@ class Calls:
             except CallFailed as failed:
                 if failed.failure.state is not CallState.STALE_TOKEN:
                     raise
-            # etcd checks the identity first, so nothing was written. A certificate has no token to
-            # renew: etcd rejects it only while etcd applies a change of roles.
+            # etcd checks the token first, so nothing was written. A client with a certificate has
+            # no token to renew, and gets this error only during a change of roles.
             if self._tokens.renewable:
                 metadata = await self._tokens.renew(channel, metadata)
             return await self._send(channel, method, request, timeout_s, metadata)

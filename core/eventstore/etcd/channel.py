@@ -48,7 +48,7 @@ class EndpointChannel:
     async def call(
         self, method: Method, request: messages.Request, *, timeout_s: float, metadata: Metadata
     ) -> Any:
-        """Send one request and return the message of its answer. Raises RpcError."""
+        """Send one request and return the decoded answer. Raises RpcError."""
         content = request if isinstance(request, bytes) else request.SerializeToString()
         if method == "keep":  # renewals of leases share one stream
             answer = await self._keep_alives.renew(content, timeout_s=timeout_s, metadata=metadata)
@@ -108,7 +108,7 @@ class Endpoints:
         return connected
 
     def failed(self, channel: EndpointChannel) -> None:
-        """Make the next endpoint the current one, unless ``channel`` is no longer the current."""
+        """If ``channel`` is the current channel, make the next channel the current one."""
         if self._channels[self._current] is channel:
             self._current = (self._current + 1) % len(self._channels)
 
@@ -138,7 +138,7 @@ class Endpoints:
                 return
             channels = await asyncio.to_thread(_channels, self._settings)
         except (OSError, BadInput):
-            return  # a rotation may be in progress, and the present certificates still valid
+            return  # a rotation may be in progress; keep the present certificates
         _close(self._channels)
         self._certificates, self._channels = certificates, channels
 

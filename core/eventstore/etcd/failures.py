@@ -98,8 +98,8 @@ _REJECTING_CODES = frozenset(
 )
 
 # The gRPC server checks this limit before etcd gets the request, so nothing was written. The status
-# RESOURCE_EXHAUSTED alone would not prove that: "database space exceeded" has the same status, and
-# may arrive although the write was applied.
+# RESOURCE_EXHAUSTED is not sufficient: "database space exceeded" has the same status, and may
+# arrive although the write was applied.
 _TOO_LARGE_TO_RECEIVE = "grpc: received message larger than max"
 
 

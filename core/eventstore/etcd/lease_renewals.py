@@ -1,9 +1,8 @@
 """Renew leases on one stream for each endpoint. The stream stays open between renewals.
 
 etcd's API renews leases only on a stream. Opening a stream takes several times as long as a
-renewal, and a controller renews twice a second. etcd answers requests in order, so one request is
-in flight at a time. A stream is closed after a failure, a timeout or a cancelled caller: a late
-answer would otherwise count as the answer to the next request.
+renewal. One request is in flight at a time. A stream is closed after a failure, a timeout or a
+cancelled caller: a late answer would otherwise count as the answer to the next request.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Maintain etcd's members: defragment the databases, and disarm the alarm NOSPACE.
 
-With authentication, only the user ``root`` may defragment. Controllers may disarm.
+With authentication, only the user ``root`` may defragment. Controllers may disarm the alarm.
 """
 
 from __future__ import annotations

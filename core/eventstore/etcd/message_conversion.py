@@ -26,7 +26,7 @@ _key_value = KeyValue._make
 
 
 def check_operations(*lists: Sequence[object]) -> None:
-    """Raise StoreRejected for more operations than etcd accepts, before anything is sent."""
+    """Raise StoreRejected if a list has more operations than etcd accepts."""
     longest = max(len(operations) for operations in lists)
     if longest > TXN_OPERATIONS_MAX:
         raise StoreRejected(
@@ -75,15 +75,14 @@ def range_result(response: messages.RangeResponse) -> RangeResult:
 def alarm_names(response: Any) -> tuple[str, ...]:
     """The alarms in the status of a member.
 
-    The texts have the form "memberID:... alarm:NOSPACE". The status is read from one member, while
-    a request for alarms goes through the consensus, as a write does.
+    The texts have the form "memberID:... alarm:NOSPACE".
     """
     names = (text.partition("alarm:")[2].strip() for text in response.errors)
     return tuple(sorted({name for name in names if name}))
 
 
 def changes_after(response: messages.WatchResponse, revision: int) -> list[KeyChange]:
-    """The changes of a watch message after ``revision``."""
+    """The changes of a watch message that are newer than ``revision``."""
     changes = []
     for event in response.events:
         kv = event.kv

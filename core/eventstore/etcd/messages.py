@@ -1,7 +1,7 @@
 """The messages of etcd (rpc.proto, kv.proto, auth.proto) that this package uses, and their types.
 
 ``_TABLE`` has the name, the number and the type of each used field; "*" is a repeated field.
-Decoding skips other fields. A test compares the table with generated stubs.
+Decoding skips fields that are not in the table. A test compares the table with generated stubs.
 """
 
 from __future__ import annotations

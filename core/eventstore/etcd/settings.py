@@ -73,7 +73,7 @@ etcd closes connections of clients that ping more often than every 5 s.
 """
 
 KEEPALIVE_TIMEOUT_S = 3.0
-"""Seconds after which a connection whose ping was not answered counts as dead."""
+"""Seconds to wait for the answer to a ping, before the connection counts as dead."""
 
 RECONNECT_MIN_S = 0.1
 """The longest pause after the first failed attempt to connect to an endpoint, in seconds.

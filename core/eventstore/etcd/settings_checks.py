@@ -23,7 +23,7 @@ PASSWORD_BYTES_MAX = 4_096
 
 
 class Access(NamedTuple):
-    """One text for each setting: either the value ("" if not set) or the name in error messages.
+    """The value of each setting ("" if not set), or the name of each setting in error messages.
 
     The value of ``endpoints`` is a list with commas.
     """

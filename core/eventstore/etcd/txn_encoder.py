@@ -146,7 +146,7 @@ def _range(tags: bytes, get: Get, at: bytes = b"") -> tuple[bytes, ...]:
 
 @lru_cache(maxsize=HEADS_MAX)
 def _operation_head(tags: bytes, key_bytes: int, after: int) -> bytes:
-    """The bytes of an operation before the key. ``tags``: of the branch and of the operation."""
+    """The bytes of an operation before the key. ``tags``: branch, then operation."""
     key_head = _KEY + _number(key_bytes)
     length = len(key_head) + key_bytes + after
     operation = tags[1:] + _number(length)

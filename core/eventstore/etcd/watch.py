@@ -224,7 +224,7 @@ class _Stream:
             raise CallFailed(
                 CallFailure(CallState.UNKNOWN, "a watch was not created in time")
             ) from error
-        # Not earlier: before all watches exist, a progress answer may overtake changes.
+        # Before all watches exist, a progress answer may overtake changes.
         self._requesting = asyncio.create_task(self._request_progress())
         return after
 

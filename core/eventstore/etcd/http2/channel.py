@@ -26,7 +26,7 @@ _UNIX: Final = "unix:"
 
 
 class Channel:
-    """Makes calls to ``target`` (``host:port`` or ``unix:path``), over TLS with an SSL context."""
+    """Makes calls to ``target`` (``host:port`` or ``unix:path``), over TLS with a ``context``."""
 
     def __init__(self, target: str, context: ssl.SSLContext | None) -> None:
         self.target = target

@@ -1,7 +1,7 @@
 """One HTTP/2 connection of a client (RFC 9113): settings, streams, and closing.
 
 A stream that the server certainly did not process ends with an RpcError whose ``processed`` is
-False. These streams are the refused streams, and the streams after the last stream of GOAWAY.
+False: a refused stream, or a stream with a higher id than the last stream in GOAWAY.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class Http2Connection(asyncio.Protocol):
         self._write(frames.encode_frame(frames.PING, flags=0, stream_id=0, payload=bytes(8)))
 
     def on_silence(self, seconds: float) -> None:
-        """End a connection whose ping was not answered in ``seconds``."""
+        """End a connection whose ping was not answered within ``seconds``."""
         self.close(_lost(f"etcd did not answer a ping within {seconds:g} s"))
 
     def _on_frame(self, received: Frame) -> None:
@@ -193,7 +193,7 @@ class Http2Connection(asyncio.Protocol):
             self._received = 0
         call = self._streams.get(received.stream_id)
         if call is None:
-            return  # the server sent this frame before it knew that the stream had ended
+            return  # the server sent this frame before it received our RST_STREAM
         if size:
             call.on_data(frames.without_padding(received), size)
         if received.flags & frames.END_STREAM and self._streams.get(received.stream_id) is call:

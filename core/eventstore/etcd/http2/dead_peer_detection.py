@@ -2,8 +2,7 @@
 
 Pings are sent only while a call is in flight. etcd closes the connection of a client that pings
 without a call, or more often than every 5 s. A connection that regularly receives data, such as the
-progress of a watch, is not pinged. Resetting a timer for all data would take time: instead, the
-timer's callback checks when the last data arrived.
+progress of a watch, is not pinged.
 """
 
 from __future__ import annotations

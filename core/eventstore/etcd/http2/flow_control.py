@@ -1,7 +1,7 @@
 """Flow control of a connection and its streams (RFC 9113, section 5.2).
 
-The constants are the sizes of our receive windows. ``stream`` and ``connection`` widen the receive
-windows as answers are read. ``SendQueue`` observes the send windows, which the server widens.
+The modules ``stream`` and ``connection`` widen the receive windows as answers are read.
+``SendQueue`` observes the send windows, which the server widens.
 
 A message that fits into the windows is written immediately. Of a larger message, the part that fits
 is written, and the remainder waits for the server's WINDOW_UPDATE. Streams take turns, so that a

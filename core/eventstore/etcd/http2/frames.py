@@ -177,7 +177,7 @@ def read_number(received: Frame) -> int:
 
 
 def read_goaway(payload: bytes) -> tuple[int, int, str]:
-    """The content of a GOAWAY frame: the last stream that the peer processes, code and message.
+    """The last stream that the peer processes, the code and the message of a GOAWAY frame.
 
     Raises ProtocolError.
     """

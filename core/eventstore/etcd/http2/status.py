@@ -1,7 +1,6 @@
 """The status codes of gRPC, and the error of a failed call.
 
-Sources: statuscodes.md of gRPC; and for an answer with only an HTTP status,
-http-grpc-status-mapping.md of gRPC.
+Sources in gRPC: statuscodes.md; http-grpc-status-mapping.md for answers with only an HTTP status.
 """
 
 from __future__ import annotations

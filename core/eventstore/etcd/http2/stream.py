@@ -77,7 +77,7 @@ class RpcCall(ABC):
                 self.on_end(error)
 
     def on_data(self, content: bytes, size: int) -> None:
-        """Handle the content of a DATA frame. ``size``: bytes that the frame used of the window."""
+        """Handle the content of a DATA frame. ``size``: the frame's bytes with padding."""
         if not self._buffer and _is_whole_message(content):
             self._on_message(content[PREFIX_BYTES:])
         else:
@@ -224,7 +224,7 @@ class StreamingCall(RpcCall):
         self.on_end(RpcError(StatusCode.CANCELLED, "the stream was closed"))
 
     def on_end(self, error: RpcError | None) -> None:
-        """Record the end of the stream; ``receive`` reports it after the last message."""
+        """Record the end of the stream; ``receive`` reports the end after the last message."""
         if not self.done:
             self.done, self._end = True, error
             self._wake()
