@@ -39,7 +39,7 @@ class Cidrs(NamedTuple):
     services: tuple[str, ...] = ()
 
     def or_else(self, other: Cidrs) -> Cidrs:
-        """These CIDRs; if those of Pods or Services are unknown, the ones of ``other``."""
+        """These CIDRs; unknown CIDRs of Pods or Services are taken from ``other``."""
         return Cidrs(self.pods or other.pods, self.services or other.services)
 
 

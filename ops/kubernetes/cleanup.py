@@ -1,4 +1,4 @@
-"""Cleans up after an uninstallation, so that webhooks and finalizers block no deletion.
+"""Cleans up after an uninstallation, so that webhooks and finalizers do not block deletions.
 
 1. Delete the webhook configurations, because the webhook server has stopped.
 2. Wait until the Lease has no holder: a running controller could add finalizers again.
@@ -6,7 +6,7 @@
 4. Delete the Lease and the Secret.
 5. Wait until a DaemonSet of the chart has cleaned each node.
 
-Missing objects are not an error, and the cleanup can run again.
+The cleanup is idempotent; missing objects are not an error.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def stamp_of(directory: Path) -> Stamp:
 
 
 def mirror(source: Path, target: Path) -> list[str]:
-    """Copy the configurations of ``source`` to ``target``; return the names that have changed.
+    """Copy the configurations of ``source`` to ``target``; return the names of changed files.
 
     Each file is replaced atomically. Copies without a source are deleted. Raises BadInput, OSError.
     """

@@ -51,7 +51,7 @@ class CoordinatorRecords:
             _log.warning("SpiderCoordinator %s is not recorded: %s", name, error)
 
     def _command(self, name: str) -> Command | None:
-        """The command that makes the record equal the object; None if there is neither."""
+        """The command that makes the record equal the object; None without object and record."""
         body = self._informer.objects.get(("", name))
         if body is not None:
             return ApplyRecord(record_of(body))

@@ -4,7 +4,7 @@ See docs/reference/custom-resource-rules.md, "SpiderCoordinator". Agents read th
 CIDRs cannot be found, the phase is NotReady: new Pods wait, and running Pods are not changed.
 
 The status is computed when the object or the node's CNI configurations change, and once a minute,
-because other sources of the CIDRs are not watched.
+because the remaining sources of the CIDRs are not watched.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Coordinators:
         body["metadata"] = {key: coordinator["metadata"][key] for key in ("name", "uid")}
         name = coordinator["metadata"]["name"]
         await self._api.apply(f"{COORDINATORS_PATH}/{name}/status", body, MANAGER)
-        if failure is not None:  # after the status, so that retries of its write create one Event
+        if failure is not None:  # last, so that retries of the status write create one Event
             await self._objects.create_event(coordinator, failure)
 
     async def _release(self, coordinator: Object) -> None:
@@ -135,7 +135,7 @@ class Coordinators:
             await self._api.merge(f"{COORDINATORS_PATH}/{metadata['name']}", body)
 
     async def _find(self, coordinator: Object) -> Cidrs:
-        """The CIDRs by podCIDRType. Raises BadInput; ``subject`` is the reason of the Event."""
+        """The CIDRs for podCIDRType. Raises BadInput; ``subject`` is the reason of the Event."""
         configured = coordinator["spec"].get("podCIDRType", "auto")
         kind = configured
         if configured == "auto":
@@ -182,7 +182,7 @@ class Coordinators:
         return prefixes
 
     async def _cilium(self) -> tuple[str, ...]:
-        """The Pod CIDRs by Cilium's IPAM mode. Raises BadInput."""
+        """The Pod CIDRs for Cilium's IPAM mode. Raises BadInput."""
         namespace, _, name = self._settings.cilium.partition("/")
         config_map = await self._get(CONFIG_MAP.format(namespace, name))
         if config_map is None:

@@ -88,7 +88,7 @@ class ObjectWriter:
 
 
 def identity(kind: TranslatedKind, stored: Object) -> Object:
-    """The identity of an object. With a UID, apply does not create a deleted object again."""
+    """The identity of an object. The UID prevents apply from recreating a deleted object."""
     metadata = {"name": stored["metadata"]["name"], "uid": stored["metadata"]["uid"]}
     return {"apiVersion": stored["apiVersion"], "kind": kind.title, "metadata": metadata}
 

@@ -1,4 +1,4 @@
-"""Computes the fields that the custom resource of a pool inherits from its subnet. Pure.
+"""Computes the fields that the custom resource of a pool inherits from a subnet. Pure.
 
 The pool in the event log already has the fields. A field that a user has written is never replaced.
 See docs/reference/admission.md, "SpiderIPPool", step 4 of the mutation.
@@ -36,7 +36,7 @@ def inherited_fields(body: Object, pool: Pool, subnet: Subnet | None) -> Object:
 
 
 def _owner_fields(metadata: Object, subnet: Subnet) -> Object:
-    """The subnet's label if missing; the subnet as owner if the pool has no controller."""
+    """The missing label of the subnet; an ownerReference if the pool has no controller."""
     missing: Object = {}
     if (metadata.get("labels") or {}).get(OWNER_SUBNET) != subnet.name:
         missing["labels"] = {OWNER_SUBNET: subnet.name}

@@ -1,10 +1,10 @@
 """Writes the status of IPAMClaims: the addresses of a claim, and the Pod of its last ADD.
 
 The Network Plumbing Working Group defines IPAMClaims (``k8s.cni.cncf.io/v1alpha1``); their CRD may
-be missing. Only claims that an ADD has named are written, because another IPAM may serve others.
+be missing. Only claims that an ADD has named are written, because another IPAM may serve the rest.
 
 The condition ``IPsAllocated`` and its reasons SuccessfulAllocation and SubnetExhausted are those of
-OVN-Kubernetes, which other programs already use.
+OVN-Kubernetes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ REASONS: Final[Mapping[str, str]] = {
     "used-out": "SubnetExhausted",
     "conflict": "IPAddressConflict",
 }
-"""Reason of a refused ADD -> reason of the condition. Other reasons are put in CamelCase."""
+"""Reason of a refused ADD -> reason of the condition. Missing reasons are put in CamelCase."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class ClaimReporter:
             await self._api.merge(
                 path, {"metadata": resource_version(stored), "status": status}, STATUS_MANAGER
             )
-        except (ApiNotFound, ApiRejected) as error:  # only a change of the claim can help
+        except (ApiNotFound, ApiRejected) as error:  # no retry before the next change
             _log.warning("cannot write the status of IPAMClaim %s: %s", "/".join(key), error)
         except ApiError as error:
             _log.warning("will write the status of IPAMClaim %s later: %s", "/".join(key), error)

@@ -1,7 +1,7 @@
 """The Kubernetes tasks of a leading controller.
 
-The translator applies custom resources to the log; other tasks write status, networks,
-SpiderCoordinators and the Lease.
+The translator applies custom resources to the log. The other tasks write statuses,
+NetworkAttachmentDefinitions, records of SpiderCoordinators, and the Lease.
 """
 
 from __future__ import annotations

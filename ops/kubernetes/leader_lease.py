@@ -50,7 +50,7 @@ class LeaseReport:
     async def renew(self) -> None:
         """Renew the Lease once. Raises ApiError."""
         lease = await self._read()
-        now = _micro_time(self._api.server_clock_s)  # known after the answer to _read
+        now = _micro_time(self._api.server_clock_s)  # _read has set the clock
         spec: Object = {
             "holderIdentity": self._term.name,
             "leaseDurationSeconds": self._settings.duration_s,
@@ -74,7 +74,7 @@ class LeaseReport:
         await self._merge(lease, spec)
 
     async def release(self) -> None:
-        """Clear the holder if this term has renewed the Lease last. Raises ApiError."""
+        """Clear the holder if this term was the last to renew the Lease. Raises ApiError."""
         lease = await self._read()
         if lease is not None and self._epoch(lease) == self._term.epoch:
             spec = {"holderIdentity": "", "leaseDurationSeconds": 1}

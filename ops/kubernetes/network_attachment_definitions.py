@@ -3,8 +3,8 @@
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
 The network is the controller of its NAD, so the garbage collector deletes the NAD with the network.
-A NAD without an owner is adopted. A NAD of another network is not changed; an Event reports that.
-Without Multus, NADs have no CRD; an Event of each network reports that.
+A NAD without an owner is adopted. A NAD of another network is not changed, and an Event reports
+the conflict. Without Multus, NADs have no CRD, and each network gets an Event.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NAD_VERSION: Final = "k8s.cni.cncf.io/v1"
 NADS: Final = f"/apis/{NAD_VERSION}/network-attachment-definitions"
 NADS_PATH: Final = f"/apis/{NAD_VERSION}/namespaces/{{}}/network-attachment-definitions"
 RESYNC_S: Final = 60.0
-"""Seconds between two reconciliations of all networks, which revert manual changes of NADs."""
+"""Seconds between two reconciliations of all networks, to revert manual changes of NADs."""
 
 
 class Attachments:

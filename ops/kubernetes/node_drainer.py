@@ -27,7 +27,7 @@ CORDONED: Final = "cordoned"
 WAS_UNSCHEDULABLE: Final = "was-unschedulable"
 """The two values of the label on a cordoned Node.
 
-``CORDONED``: the Node was schedulable before. ``WAS_UNSCHEDULABLE``: the Node was not.
+``CORDONED``: the Node was schedulable before. ``WAS_UNSCHEDULABLE``: it was unschedulable.
 """
 
 NODES: Final = "/api/v1/nodes"
@@ -111,7 +111,7 @@ class KubernetesNodeDrainer:
         await self._set_state(node, IDLE)
 
     async def _evict(self, path: str, pod: Object) -> list[str]:
-        """Begin to evict a Pod; return the failure, or [] without a failure."""
+        """Begin to evict a Pod; return [failure], or [] if the eviction began."""
         metadata = {key: pod["metadata"][key] for key in ("namespace", "name")}
         eviction = {
             "apiVersion": "policy/v1",

@@ -39,7 +39,7 @@ class ObjectFinalizer:
     async def drain(self, kind: TranslatedKind, name: str) -> str:
         """Retire the object, and delete it if it has no claims.
 
-        Returns why it cannot be deleted yet, "" if it was deleted. Raises ApiError, StoreError,
+        Returns why deletion must wait, "" if the object was deleted. Raises ApiError, StoreError,
         NotReady.
         """
         if value_in_log(self._commands.ledger, kind, name) is None:

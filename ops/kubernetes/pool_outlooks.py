@@ -1,7 +1,7 @@
 """The outlook of each pool: the horizon (a coarse time) in which the pool is expected to be full.
 
 The leader's forecaster updates the outlooks, and the reporter writes them as condition FullSoon. A
-pool is reported again only if its horizon has changed, so that small changes cost no write. Pure.
+pool is reported again only if its horizon has changed, which saves writes. Pure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from core.audit.pool_growth import GrowthSubject
 from core.domain.forecast import Forecast, Horizon, NoTrend, horizon_of
 
 Outlooks: TypeAlias = Mapping[str, Horizon | None]
-"""Pool -> horizon; None without a trend; no entry without a forecast yet."""
+"""Pool -> horizon; None without a trend. Pools without a forecast are missing."""
 
 
 class PoolOutlooks:

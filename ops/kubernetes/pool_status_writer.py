@@ -2,11 +2,10 @@
 
 The translator sets the conditions about the spec; the reporter sets the fields and conditions about
 addresses. This module merges these two parts into one status and applies it with one field manager.
-After a change of leader, each part stays unchanged until the translator or the reporter has
-processed the object.
+After a change of leader, a part stays unchanged until the new leader has processed the object.
 
-A write contains the resourceVersion of the object that it was computed from, so that the API server
-refuses late writes of a former leader.
+A write contains the resourceVersion of the watched object, so that the API server refuses late
+writes of a former leader.
 """
 
 from __future__ import annotations
@@ -173,7 +172,7 @@ def _own_part(kind: TranslatedKind, stored: Object) -> Object:
 def _removal_patch(kind: TranslatedKind, applied: Object, desired: Object) -> Object:
     """The patch that removes this writer's fields and conditions that are not desired, or {}.
 
-    Apply does not remove those that an earlier build applied with another field manager.
+    Apply does not remove fields that an earlier build applied with another field manager.
     """
     applied_part = _own_part(kind, applied)
     patch: Object = {

@@ -35,7 +35,7 @@ RECORD_INTERVAL_S: Final = 60.0
 """Seconds between two rounds. A round writes at most one event of an application."""
 
 EVENTS_PER_ROUND_MAX: Final = 512
-"""The largest number of events of one round; further applications follow in the next rounds."""
+"""The largest number of events of one round; the remaining events follow in the next rounds."""
 
 BATCH_EVENTS_MAX: Final = 64
 """The largest number of events in one proposal, because etcd limits the size of requests."""
@@ -74,7 +74,7 @@ class ScaleRecorder:
         try:
             await writer.open()
             self._sizes = await self._recorded_sizes()
-            # Without a recorded size, later sizes are compared with the present size.
+            # An application without a recorded size begins with its present size.
             for application in self._held():
                 self._sizes.setdefault(_owner(application), replicas_of(application))
             while True:
@@ -98,7 +98,7 @@ class ScaleRecorder:
         ][:EVENTS_PER_ROUND_MAX]
         for begin in range(0, len(changed), BATCH_EVENTS_MAX):
             batch = changed[begin : begin + BATCH_EVENTS_MAX]
-            # ``scale_of`` returns an event for each built-in application, and ``_held`` no other.
+            # ``scale_of`` returns None only for custom kinds, which ``_held`` omits.
             events = [event for event in map(scale_of, batch) if event is not None]
             drafts = [EventDraft(writer.event_id(), CAUSE, event) for event in events]
             await writer.append(Proposal(tuple(drafts), guards=(), writes=()))

@@ -39,7 +39,7 @@ class SecretSettings(NamedTuple):
 
 
 class InjectionSettings(NamedTuple):
-    """The Pod webhook. It applies to namespaces in ``include`` (all if empty), not in ``exclude``.
+    """The Pod webhook. It applies to namespaces in ``include`` (all if empty), except ``exclude``.
 
     ``slots``: the device resources that the webhook requests for the networks of a Pod.
     """
@@ -67,7 +67,7 @@ class WebhookSettings(NamedTuple):
 class CoordinatorReconcilerSettings(NamedTuple):
     """The SpiderCoordinator to reconcile, and the sources of its status.
 
-    ``cni_directory``: the node's CNI configurations. ``cilium``: namespace/name of a ConfigMap.
+    ``cni_directory``: the node's CNI files. ``cilium``: Cilium's ConfigMap (namespace/name).
     """
 
     name: str = "default"

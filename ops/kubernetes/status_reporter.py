@@ -1,12 +1,12 @@
 """The reporter: writes the state of the projection into custom resources.
 
-The reporter works in rounds, with a pause between two rounds. In a round it compares each object
-that may differ with the projection, and writes the differences. Failed writes are retried in the
-next round. Reports are never read back.
+The reporter works in rounds, with a pause between two rounds. In a round the reporter compares
+changed objects with the projection, and writes the differences. Failed writes are retried in the
+next round.
 
 SpiderEndpoints are written with create and merge, which cost the API server less than apply. A
-merge contains the resourceVersion that it was computed from, so that late writes of a former leader
-are refused. ``pool_status_writer`` writes the status of pools, subnets and reservations.
+merge contains the resourceVersion of the watched object, so that the API server refuses late writes
+of a former leader. ``pool_status_writer`` writes the status of pools, subnets and reservations.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ GATHERING_S: Final = ROUND_S
 CONCURRENT_WRITES_MAX: Final = 32
 """The largest number of concurrent requests.
 
-Concurrent requests cost API server and etcd half the CPU of sequential requests. More than 32 save
-hardly any CPU. Each request has a connection, which needs some 0.1 MB of the controller's memory.
+Concurrent requests cost API server and etcd half the CPU of sequential requests. A higher limit
+saves hardly more CPU. Each connection needs some 0.1 MB of the controller's memory.
 """
 
 REJECTED_S: Final = 60.0

@@ -42,7 +42,7 @@ REPORT_ANNOTATION: Final = "orbweaver.io/report"
 class StatusReport(NamedTuple):
     """The reported status of an object: fields and conditions.
 
-    ``unknown``: the types of conditions that stay unchanged, because they are not known now.
+    ``unknown``: the types of conditions that stay unchanged, because the new value is unknown.
     """
 
     fields: Object
@@ -104,8 +104,8 @@ def subnet_report(ledger: Ledger, name: str) -> StatusReport | None:
 def endpoint_report(ledger: Ledger, key: EndpointKey) -> Object | None:
     """The SpiderEndpoint of an endpoint; None if the endpoint is not in the ledger.
 
-    The finalizer keeps the SpiderEndpoint until the addresses are released. A Pod with fixed
-    addresses is not its owner, so that the SpiderEndpoint outlives the Pod.
+    The finalizer keeps the SpiderEndpoint until the addresses are released. A SpiderEndpoint
+    with fixed addresses has no owner, because it must outlive the Pod.
     """
     endpoint = ledger.endpoints.get(key)
     if endpoint is None:
@@ -150,7 +150,6 @@ def _count_conditions(counts: PoolCounts) -> list[DesiredCondition]:
 
 
 def _full_soon(horizon: Horizon) -> DesiredCondition:
-    """The condition FullSoon."""
     is_soon = horizon.below_s <= FULL_SOON_S
     if horizon.short == "full":
         message = "the pool is full"

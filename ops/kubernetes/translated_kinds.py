@@ -1,4 +1,4 @@
-"""The custom resources that are translated: paths of each kind, and the command for each object."""
+"""The custom resources that the translator applies: paths of kinds, and commands of objects."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 The translator compares each object that may differ with the log, and applies the difference. A
 failed object is retried later and does not block others. A refusal becomes a condition and an Event
-of the object. The object is retried after changes of other objects, because most rules compare
-objects.
+of the object. A refused object is retried after changes of other objects, because most rules
+compare objects.
 
 Only values that came from a custom resource are retired (``translated_kinds.UID_ANNOTATION``).
 """
@@ -185,7 +185,7 @@ class Translator:
         return reason
 
     async def _await_drained(self) -> None:
-        """Queue draining objects when they have no claims any more."""
+        """Queue draining objects that are no longer in use."""
         while True:
             await self._commands.projector.wait_for(lambda: any(self._drained()))
             self._work.add(list(self._drained()))

@@ -1,6 +1,6 @@
 """Applies the commands of the translator: decides on the projection first, then on etcd.
 
-Most commands change nothing, and the projection is enough to find that out. All other commands are
+Most commands change nothing in the projection, and are not decided on etcd. Other commands are
 decided again on the state in etcd. After a change ``apply`` waits for the projection, so that the
 next decision includes the change.
 """

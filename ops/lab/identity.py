@@ -1,6 +1,6 @@
 """The identity of a laboratory: a process id and a serial number, which all its names contain.
 
-The directory of a laboratory has the start time of its process, because process ids are reused.
+The directory of a laboratory stores the start time of its process, because process ids are reused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The laboratory: a context manager that creates the network and etcd, and removes everything.
 
-Everything is removed after an error or Ctrl-C too. A new laboratory removes what killed
-laboratories left.
+Everything is removed after an error or Ctrl-C too.
 """
 
 from __future__ import annotations
@@ -134,7 +133,7 @@ class Laboratory:
 
     def sandbox(self, pod: str, namespace: str = "default", uid: str = "") -> Sandbox:
         """Create the network namespace of a Pod, without an ADD. Raises LabFailed."""
-        # Each sandbox has a new name, so that a late DEL of an earlier sandbox does not change it.
+        # Each sandbox has a new name, so that a late DEL does not remove a newer sandbox.
         self._sandbox_counts[pod] += 1
         count = self._sandbox_counts[pod]
         number = f"-{count}" if count > 1 else ""

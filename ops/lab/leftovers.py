@@ -63,7 +63,7 @@ def resources_of(identity: LabIdentity) -> LabResources:
 
 
 def remove_dead() -> list[LabIdentity]:
-    """Remove the laboratories whose process has ended; return them. Raises LabFailed."""
+    """Remove the laboratories whose process has ended; return the identities. Raises LabFailed."""
     with _machine_lock():
         dead = [identity for identity in _known() if not identity.is_alive()]
         for identity in dead:

@@ -41,7 +41,7 @@ class NamedNamespace:
 
     def create(self) -> None:
         """Create the namespace, with its loopback interface up. Raises LabFailed."""
-        # Not with pyroute2, which would fork this process. This process has several threads.
+        # pyroute2 would fork this process, which has several threads.
         run(["ip", "netns", "add", self.name])
         self.netlink(lambda route: route.link("set", index=_LOOPBACK, state="up"))
 

@@ -36,7 +36,7 @@ from ops.kubernetes.translated_kinds import (
 )
 
 WARNING_S_MAX: Final = 2.0
-"""Seconds after which a deletion is allowed without a warning."""
+"""Seconds to find the uses of an object. After a timeout there is no warning."""
 
 WARNING_CHARS_MAX: Final = 256
 """The API server may cut longer warnings."""
@@ -137,10 +137,7 @@ class AdmissionValidator:
             raise Refused((refusal,))
 
     async def warnings(self, admission_request: AdmissionRequest) -> tuple[str, ...]:
-        """Warnings that an allowed deletion waits until the object is no longer in use.
-
-        () if the state in etcd cannot be read.
-        """
+        """Warnings about uses that delay an allowed deletion; () if etcd cannot be read."""
         if admission_request.operation != DELETE or self._guards_deletion:
             return ()
         try:
@@ -201,7 +198,7 @@ def _require_same_family(admission_request: AdmissionRequest) -> None:
 
 
 def _already_exists(admission_request: AdmissionRequest) -> Refusal:
-    """The refusal of a name in use, with the text of the API server."""
+    """The refusal of a name in use, in the words of the API server."""
     plural = f"{admission_request.kind.lower()}s"
     name = admission_request.object["metadata"]["name"]
     message = f'{plural}.spiderpool.spidernet.io "{name}" already exists'
@@ -218,7 +215,7 @@ def _terminating_refusals(admission_request: AdmissionRequest) -> tuple[Refusal,
 
 
 def _identified(admission_request: AdmissionRequest) -> Object:
-    """The object; if it has no UID, with the UID of the review."""
+    """The object, with the UID of the review if the object has none."""
     body = admission_request.object
     return body | {"metadata": {"uid": admission_request.uid} | body["metadata"]}
 

@@ -46,7 +46,7 @@ ANSWER_S_MAX: Final = 8.0
 """Seconds after which a review fails. The API server waits 10 s for the answer."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
-"""The largest body of a review: two versions of an object, which etcd limits to 1.5 MiB."""
+"""A review has two versions of an object. etcd limits an object to 1.5 MiB."""
 
 CONNECTIONS_MAX: Final = 256
 """The largest number of connections. Each API server uses a few."""
@@ -198,7 +198,7 @@ def _handler(
             _log.warning("%s %s: %s", admission_request.kind, admission_request.name, message)
             body = failed(admission_request.uid, message)
         except Exception as error:  # noqa: BLE001  # the API server needs an answer
-            # The user sees this message; after an HTTP error, only the name of the webhook.
+            # The user sees this message; an HTTP error would show only the name of the webhook.
             _log.exception(
                 "the review of %s %s failed", admission_request.kind, admission_request.name
             )

@@ -35,7 +35,7 @@ RECONCILE_S: Final = 60.0
 
 RETRY_S: Final = 2.0
 TRIES_MAX: Final = 8
-"""The largest number of passes of one reconciliation. A pass without changes is the last one."""
+"""The largest number of passes of one reconciliation. A pass without changes is the last."""
 
 SECRETS_PATH: Final = "/api/v1/namespaces/{}/secrets"
 CONFIGURATIONS: Final = tuple(
@@ -57,7 +57,7 @@ class CertificateKeeper:
         self._request = CertificateRequest(COMMON_NAME, settings.names)
 
     async def open(self) -> None:
-        """Reconcile until it succeeds once: then the files exist."""
+        """Reconcile until the first success, which writes the files."""
         backoff = Backoff(RETRY_S)
         while not await self._try_reconcile():
             await backoff.wait()

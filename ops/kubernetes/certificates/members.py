@@ -1,11 +1,11 @@
 """Issues the certificates of an embedded etcd, in Secrets: authority, members and clients.
 
-The common name of a client's certificate is its user in etcd (``core.eventstore.roles``). The
-reader of metrics has a certificate but no user in etcd.
+A client's user in etcd is the common name of the client's certificate (``core.eventstore.roles``).
+The reader of metrics has a certificate but no user in etcd.
 
 A Job of the chart issues certificates before an installation and before every upgrade. The
-authority is replaced only if it is unusable, because the certificates of all members and clients
-then change together, which interrupts etcd.
+authority is replaced only if it is unusable, because the replacement of all certificates interrupts
+etcd.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _stored(authority: KeyPair, issued: KeyPair) -> StoredAuthorities:
 
 def _member(domain: str) -> CertificateRequest:
     # A member resolves the names in a peer's certificate and compares them with the peer's address.
-    # For a name with an asterisk it needs reverse look-ups, which not every DNS server supports.
+    # A name with an asterisk requires reverse look-ups, which not every DNS server supports.
     service = domain.partition(".")[0]
     members = (f"{service}-{number}.{domain}" for number in range(MEMBERS_MAX))
     names = (domain, *members, f"*.{domain}", "localhost", "127.0.0.1", "::1")
@@ -100,7 +100,7 @@ class _Secrets:
         self._read: dict[str, Object] = {}
 
     async def read(self, name: str) -> KeyPair | None:
-        """The certificate of a Secret; None if it does not exist or is unusable."""
+        """The certificate and key of a Secret; None if missing or unusable."""
         try:
             secret = self._read[name] = await self._api.get(f"{self._path}/{name}")
         except ApiNotFound:

@@ -135,7 +135,7 @@ class ApiServerLookup:
         return launchers
 
     def _current(self, watched: Iterable[PodState]) -> Iterable[PodState]:
-        """Replace watched Pods by Pods that were read, and drop Pods that do not exist."""
+        """Replace watched Pods by Pods that were read, and drop Pods that no longer exist."""
         for pod in watched:
             answer = self._pods.get((pod.namespace, pod.name))
             if isinstance(answer, PodState):

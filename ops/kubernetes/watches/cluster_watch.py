@@ -65,7 +65,7 @@ class ClusterWatch:
                 yield _status("pools", collection)
 
     async def close(self) -> None:
-        """Close every connection. Call it after the end of ``run``."""
+        """Close every connection, after ``run`` has ended."""
         await self.api.close()
 
 

@@ -21,7 +21,7 @@ from core.process.concurrency import until_all
 T = TypeVar("T")
 
 READS_MAX: Final = 200
-"""The largest number of objects that are read one by one; for more, all objects are listed."""
+"""Above this number of requested objects, all objects are listed instead of read one by one."""
 
 CONCURRENT_READS_MAX: Final = 16
 

@@ -48,8 +48,8 @@ class ThirdParties:
     async def find(self, key: ApplicationKey) -> MissingOwner:
         """Find out whether a custom resource exists. ``certain``: it does not.
 
-        The result is a MissingOwner in any case, because a custom resource has no known field for
-        the number of its Pods.
+        ``certain`` means that the third party does not exist. An existing third party is also
+        returned as MissingOwner, because its object does not have the number of Pods.
         """
         object_key = key.namespace, key.name
         try:

@@ -74,7 +74,7 @@ class ApiServerFactsSource:
         """See ``ReclaimFactsSource``. Raises NotReady before Pods and Nodes were listed once."""
         if not (self.pods.seen.listed.is_set() and self.nodes.seen.listed.is_set()):
             raise NotReady(self.pods.fault or self.nodes.fault, remedy=LIST_REMEDY)
-        # The scan of one endpoint follows a change that the watch may not have yet, so read all.
+        # The scan of one endpoint follows a change that the watch may not have: read every holder.
         is_single = len(ledger.endpoints) <= 1
         watched = WatchedObjects(self.table.named, self._of_uid, self.owners.seen())
         lookups = plan_lookups(ledger, self._switches, watched, read_all=is_single)
@@ -110,7 +110,7 @@ class ApiServerFactsSource:
             self._listeners.discard(changes)
 
     async def _read_pods(self, keys: frozenset[ObjectKey]) -> PodAnswers:
-        """Read Pods. All are unknown if the watch has no Pods or no Nodes at all."""
+        """Read Pods. All Pods are unknown if the watch has no Pods or no Nodes at all."""
         for collection in (self.pods, self.nodes):
             if not collection.seen.objects:
                 why = f"the API server returned no {collection.kind} at all; every cluster has some"
@@ -123,7 +123,7 @@ class ApiServerFactsSource:
         """The Pods of these VM instances and IPAMClaims, and the endpoints that are unknown.
 
         The name of such a Pod does not contain the name of its VM or claim, so all Pods of the
-        namespace are listed. If that fails, the endpoints of the namespace are unknown.
+        namespace are listed. If the list fails, the endpoints of the namespace are unknown.
         """
         launchers: dict[ObjectKey, PodState] = {}
         doubts: dict[ObjectKey, MissingOwner] = {}

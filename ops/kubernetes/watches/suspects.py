@@ -1,8 +1,8 @@
 """Plans which Pods and owners a reclaim scan must read from the API server. Pure.
 
 A holder is the Pod, replica, VM instance or IPAMClaim that claims belong to. A holder is not read
-if a watch shows that the holder keeps its addresses: a living Pod, or an owner that needs fixed
-addresses. All other holders are suspects, which are read.
+if a watch shows a living Pod, or an owner that needs the fixed addresses. All other holders are
+suspects, which are read.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _ALL: Final = FixedSettings(ipam_claims=True)
 class SuspectHolder(NamedTuple):
     """A holder to read: the UIDs of its Pods, and the kinds of its fixed addresses.
 
-    ``is_shared``: the holder is a VM instance or IPAMClaim, even if fixed addresses of these kinds
-    are switched off. Two Pods share its addresses in a migration.
+    ``is_shared``: two Pods may share the addresses, because the holder is a VM instance or
+    IPAMClaim. Set even if fixed addresses of these kinds are switched off.
     """
 
     uids: frozenset[str] = frozenset()
@@ -127,7 +127,7 @@ def _orphaned_holders(
 def _merged(
     former: SuspectHolder, holder: str, uid: str, switches: FixedAddressSwitches
 ) -> SuspectHolder:
-    """The former value with the UIDs and the kind of another holder of the same name."""
+    """``former`` with the UIDs and the kind of another holder of the same name."""
     uids = {uid, holder_uid(holder)} - {""}
     kind = kind_of_holder(holder, switches)
     kinds = {kind} if kind else set()
