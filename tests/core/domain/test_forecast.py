@@ -71,7 +71,7 @@ def steady(growth: SimulatedGrowth, random_: random.Random) -> list[int]:
 
 
 def with_a_peak(growth: SimulatedGrowth, random_: random.Random) -> list[int]:
-    """A batch of Jobs that starts and ends within a day."""
+    """Steady growth, and a batch of Jobs that starts and ends within a day."""
     hours = steady(growth, random_)
     start_hour = random_.randrange(len(hours) - HOURS_PER_DAY)
     peak = round(growth.drift * random_.uniform(10, 40))
@@ -176,7 +176,7 @@ def test_a_daily_cycle_is_not_a_trend() -> None:
 
 def test_a_peak_is_smoothed_and_a_lasting_step_is_kept() -> None:
     assert without_peaks([0, 2, 3, 90, 6, 8, 9]) == [0, 2, 3, 6, 6, 8, 9]
-    # Rule for the last level: the median of 90, 8 and the extrapolation 3 * 8 - 2 * 6 = 12.
+    # The last level becomes the median of 90, 8 and the extrapolation 3 * 8 - 2 * 6 = 12.
     assert without_peaks([0, 2, 3, 5, 6, 8, 90]) == [0, 2, 3, 5, 6, 8, 12]
     assert without_peaks([0, 0, 50, 50, 50, 50]) == [0, 0, 50, 50, 50, 50]
 

@@ -356,7 +356,7 @@ def test_every_rule_has_a_log_that_violates_it() -> None:
     assert violated_rules | {"order"} == set(CHECKER_RULES)  # DISORDERED violates "order"
 
 
-def test_a_holder_may_repeat_its_claim_after_its_pool_was_retired() -> None:
+def test_a_holder_may_repeat_a_claim_after_the_pool_was_retired() -> None:
     events: list[Event] = [
         PoolDefined(POOL),
         PoolDefined(IPV6_POOL),

@@ -41,7 +41,7 @@ async def lose(node: NodeHarness, address: str) -> None:
     await node.store.commit([], [Delete(node.keys.ip_of(address))])
 
 
-async def test_an_add_restores_the_missing_claim_and_keeps_the_other_claim(
+async def test_an_add_restores_the_missing_claim_and_keeps_the_ipv6_claim(
     damaged_node: NodeHarness,
 ) -> None:
     added = await damaged_node.add(replica("2"))
@@ -105,7 +105,7 @@ async def test_a_lost_address_in_quarantine_is_replaced(
     assert (await damaged_node.read_ledger()).claims.keys() == addresses(added)
 
 
-async def test_an_add_without_a_free_address_fails_and_keeps_the_other_claim(
+async def test_an_add_without_a_free_address_fails_and_keeps_the_ipv6_claim(
     damaged_node: NodeHarness,
 ) -> None:
     await damaged_node.apply(ApplyReservation(Reservation("ipv4", 4, (IPV4, "10.6.0.8"))))

@@ -52,9 +52,9 @@ CAUSE = Cause("reclaim-test")
 class ReclaimHarness:
     """A scripted cluster and a store.
 
-    ``agents``: the allocators by name: the name of a node, ``operator`` or ``controller``.
-    ``released``, ``kept``: the addresses that reclaim has released and kept since the last scan
-    began; ``kept`` maps each address to the reason.
+    ``agents``: allocators. A key is the name of a node, ``operator`` or ``controller``.
+    ``released``: the addresses that reclaim has released since the last scan began.
+    ``kept``: the addresses that reclaim has kept since the last scan began, with reasons.
     """
 
     cluster_name = "test"
@@ -350,7 +350,7 @@ class ReclaimHarness:
     # Helpers
 
     async def agent(self, name: str) -> NodeHarness:
-        """The allocator with this name and a current view; the first call starts the allocator."""
+        """Return the allocator with this name; start a missing allocator, and refresh the view."""
         async with self._starting:  # concurrent commands must not start the same agent twice
             if name not in self.agents:
                 self.agents[name] = await self._new_agent(name).__aenter__()

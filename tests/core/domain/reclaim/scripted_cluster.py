@@ -114,7 +114,7 @@ def split(text: str) -> tuple[str, str]:
 
 
 def owner_of(text: str) -> Owner | None:
-    """The owner of a text such as ``StatefulSet/web`` or ``vm/vm-a``; None for ""."""
+    """The owner from a text such as ``StatefulSet/web`` or ``vm/vm-a``; None for ""."""
     kind, _, name = text.partition("/")
     if kind == "vm":
         return Owner(VMI, name, api_version="kubevirt.io/v1")

@@ -67,7 +67,7 @@ def deadline_after(
         ),
     ],
 )  # fmt: skip
-def test_a_deleted_or_finished_pod_starts_a_deadline(
+def test_a_deleting_deleted_or_finished_pod_starts_a_deadline(
     pod: PodState, settings: ReclaimSettings, reason: str, deadline_s: float, *, deleted: bool
 ) -> None:
     deadline = deadline_after(pod, settings, deleted=deleted)
@@ -148,7 +148,7 @@ def test_the_number_of_deadlines_is_bounded_and_dropped_deadlines_are_counted() 
     assert deadlines.put(entries[2])
 
 
-def test_the_next_deadline_of_a_pod_keeps_the_first_observation_and_a_deletion() -> None:
+def test_a_repeated_deadline_keeps_the_first_observation_and_does_not_replace_a_deletion() -> None:
     deadlines = PodDeadlines(9)
     deadline = ReclaimDeadline(
         ("shop", "a"), "a", uid="1", node="n1", reason="deleting", seen=moment(1), deadline_s=60.0
@@ -182,7 +182,7 @@ def test_due_deadlines_are_ordered_by_time() -> None:
     assert [due.uid for due in deadlines.due(20.0)] == ["a", "b"]
 
 
-def test_a_reported_deletion_is_released_after_one_listing() -> None:
+def test_a_reported_deletion_releases_the_address_after_one_listing() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "1", IP)
     deadline = ReclaimDeadline(

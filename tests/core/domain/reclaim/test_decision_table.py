@@ -189,7 +189,7 @@ def test_if_no_owners_were_listed_the_validity_of_an_address_is_unknown() -> Non
     assert validity_of("vm", "shop", "a", facts).state == "unknown"
 
 
-def test_only_statefulsets_of_apps_and_kubevirt_instances_have_fixed_addresses() -> None:
+def test_only_apps_stateful_sets_and_kubevirt_instances_have_fixed_addresses() -> None:
     settings = ReclaimSettings()
     kruise = Owner("StatefulSet", "db", api_version="apps.kruise.io/v1beta1")
     vmi = Owner("VirtualMachineInstance", "a", api_version="kubevirt.io/v1")

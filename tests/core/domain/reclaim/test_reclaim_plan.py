@@ -91,7 +91,7 @@ def ledgers(draw: st.DrawFn) -> Ledger:
 
 
 @given(ledgers(), pod_lists, sets, switches)
-def test_no_address_of_a_running_pod_is_released(
+def test_no_address_of_a_living_pod_is_released(
     ledger: Ledger,
     listed: list[PodState],
     owners: list[StatefulSetState],

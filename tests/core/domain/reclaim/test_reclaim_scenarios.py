@@ -3,7 +3,7 @@
 See docs/reference/reclaim-rules.md, "Scan" and "Scenarios"; docs/contributing/compatibility.md,
 G00001 to G00012.
 
-A line that begins with "> " is a command of ``ReclaimHarness``; the lines below it are its output.
+A line that begins with "> " is a command of ``ReclaimHarness``. The lines below are the output.
 ``ORBWEAVER_REWRITE=1`` rewrites the outputs. Review every difference before you commit.
 """
 

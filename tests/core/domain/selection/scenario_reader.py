@@ -1,6 +1,6 @@
 """Reads the scenario files of pool selection. A file is a YAML list of scenarios.
 
-A scenario has the existing pools, the Pod, and the expected selection. Fields have the names of the
+A scenario has the existing pools, the Pod, and the expected selection. Fields are named as in the
 custom resources. Defaults: IPv4 pools without rules, Pod shop/web-0 on node-1, NIC eth0. Unknown
 keys are refused.
 """

@@ -92,7 +92,7 @@ OTHER_NAMESPACE = SelectionSettings(agent_namespace="networking", multus_namespa
         ("kube-system/blue", {"kube-system/blue"}),
     ],
 )
-def test_a_multus_name_without_namespace_is_in_the_namespace_of_multus_or_the_agent(
+def test_a_multus_name_without_namespace_matches_the_namespaces_of_multus_and_the_agent(
     entry: str, networks: set[str]
 ) -> None:
     all_networks = {f"{namespace}/blue" for namespace in ("kube-system", "networking", "shop")}

@@ -71,7 +71,7 @@ def test_the_cache_of_matches_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert catalog.matching("a*", 4) == ("a1",)
 
 
-def test_a_malformed_pattern_is_refused_if_the_family_has_a_pool() -> None:
+def test_a_malformed_pattern_is_refused_only_if_the_family_has_a_pool() -> None:
     catalog = PoolCatalog(pools("a"))
 
     with pytest.raises(globs.BadPattern):

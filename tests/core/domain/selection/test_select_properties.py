@@ -119,7 +119,7 @@ def outcome(facts: RequestFacts, pools_by_name: dict[str, Pool]) -> Selection | 
 
 
 @given(pools(), facts(), st.randoms(use_true_random=False))
-def test_the_order_of_the_mapping_changes_nothing(
+def test_the_order_of_the_pools_does_not_change_the_outcome(
     pools_by_name: dict[str, Pool], facts: RequestFacts, shuffler: random.Random
 ) -> None:
     shuffled = list(pools_by_name.items())

@@ -4,7 +4,7 @@ The keys of an expected selection:
 
 - ``try``: the pools of each NIC and family, in the order in which an ADD tries the pools;
 - ``source``: what named the pools;
-- ``unnamed``: whether the annotation names no interfaces;
+- ``unnamed``: true if the annotation names no interfaces;
 - ``clean``: the NICs without a default gateway;
 - ``rejected``: the reason for each rejected pool;
 - ``rules``: the rule that accepted or rejected each pool.

@@ -140,7 +140,7 @@ def test_without_requests_every_cordoned_node_is_uncordoned() -> None:
     assert plan.records == {}
 
 
-def test_without_a_named_pod_nothing_is_evicted() -> None:
+def test_a_drain_request_without_pods_has_no_steps() -> None:
     assert (
         plan_drains(
             [DrainRequest("a")], cordoned=["a"], records={}, now_s=NOW, max_unavailable=1

@@ -1,4 +1,4 @@
-"""Which GUIDs a plan requests, which GUIDs end, and which GUIDs conflict."""
+"""Which GUIDs a plan requests, which assignments of GUIDs end, and which GUIDs conflict."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_guid_that_is_already_set_is_requested_only_if_the_file_has_it() -> No
 
 
 @pytest.mark.parametrize("unset", ["00:00:00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff:ff:ff"])
-def test_a_bound_virtual_function_without_a_guid_gets_a_guid_and_its_driver_again(
+def test_a_bound_virtual_function_without_a_guid_gets_a_guid_and_is_bound_again(
     unset: str,
 ) -> None:
     plan = planned(nic_with_vfs(unset, SECOND_GUID))

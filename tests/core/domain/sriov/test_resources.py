@@ -30,7 +30,7 @@ def desired(*groups: VfGroup) -> DesiredNic:
     return DesiredNic(NIC.name, NIC.address, vfs=4, groups=groups)
 
 
-def test_a_device_has_the_fields_of_its_virtual_function_group_and_nic() -> None:
+def test_a_device_has_the_fields_of_its_nic_its_group_and_its_virtual_function() -> None:
     group = VfGroup("rail", policy="p", vfs=VfRange(0, last=0), is_rdma=True, exclude_topology=True)
 
     assert vf_devices([desired(group)], [NIC]) == {

@@ -52,7 +52,7 @@ def named(*names: str) -> NicSelector:
 
 
 def policy(name: str = "roce", vfs: int = 2, *names: str) -> NodePolicy:
-    """A policy for NICs of these names, by default ``ens1f0``. The resource is also ``name``."""
+    """A policy for the NICs ``names`` (default: ``ens1f0``). ``name`` also names the resource."""
     return NodePolicy(name, name, vfs=vfs, nics=named(*(names or ("ens1f0",))))
 
 
@@ -62,7 +62,7 @@ def lines(plan: NodePlan) -> list[str]:
 
 
 def vfs(count: int, **fields: object) -> tuple[VirtualFunction, ...]:
-    """Virtual functions that the driver of the kernel has bound."""
+    """Virtual functions that are bound to the kernel driver."""
     functions = [
         VirtualFunction(
             number,
@@ -465,5 +465,5 @@ def test_the_order_of_policies_and_nics_does_not_change_the_plan() -> None:
     plan = plan_node(policies, labels={}, nics=nics)
 
     assert plan == plan_node(policies[::-1], labels={}, nics=nics[::-1])
-    # 8 NICs: MTU and numVfs. 16 virtual functions of each NIC: MAC, driver and MTU.
+    # Each of 8 NICs has 2 actions. Each of 16 virtual functions of a NIC has 3 actions.
     assert len(plan.actions) == 8 * (2 + 16 * 3)

@@ -68,7 +68,7 @@ class ConfigurationHarness:
         command: Command | Subnet | Pool | Reservation,
         claimed: Mapping[str, Claim] | None = None,
     ) -> list[Refusal]:
-        """The refusals of a command, without applying it."""
+        """Return the refusals of a command; do not apply the command."""
         try:
             decide(self.configuration, as_command(command), claimed=claimed or {})
         except Refused as error:

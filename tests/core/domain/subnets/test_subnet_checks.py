@@ -111,7 +111,7 @@ def test_the_addresses_of_a_new_pool_must_be_inside_its_subnet(
     assert ConfigurationHarness(SUBNET4).refusal_summaries(pool) == refusals
 
 
-def test_addresses_that_the_subnet_excludes_are_refused_to_a_manual_pool() -> None:
+def test_a_manual_pool_with_an_address_that_its_subnet_excludes_is_refused() -> None:
     state = ConfigurationHarness(SUBNET4._replace(exclude_ips=("10.7.0.15",)))
 
     (refusal,) = state.refusals(BLUE_POOL)
@@ -197,13 +197,13 @@ def test_all_fields_of_an_automatic_pool_except_its_addresses_can_be_edited() ->
     )
 
 
-def test_an_automatic_pool_without_its_labels_becomes_a_manual_pool() -> None:
+def test_an_automatic_pool_becomes_manual_when_its_labels_are_removed() -> None:
     state = ConfigurationHarness(SUBNET4, BLUE_POOL, BLUE_POOL._replace(labels=AUTO_POOL_LABELS))
 
     assert state.refusal_summaries(BLUE_POOL._replace(ips=("10.7.0.10",))) == []
 
 
-def test_only_the_address_in_use_is_reported_if_others_are_outside_of_the_subnet() -> None:
+def test_only_an_address_in_use_is_reported_if_other_addresses_are_outside_of_the_subnet() -> None:
     state = ConfigurationHarness(SUBNET4, BLUE_POOL)
 
     refusals = state.refusals(

@@ -1,6 +1,6 @@
 """With ``enableSpiderSubnet: false``, pools have no subnet.
 
-With ``true``, a subnet adopts a pool, and only then the pool inherits gateway and routes.
+With ``true``, a pool inherits gateway and routes only when a subnet adopts the pool.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Peer:
         return matching
 
     async def requests(self, count: int = 1) -> list[int]:
-        """Wait for at least ``count`` requests; return the streams of all requests."""
+        """Wait for at least ``count`` requests; return the stream IDs of all requests."""
         return [frame.stream_id for frame in await self.wait_for(of_kind(frames.HEADERS), count)]
 
     async def read(self) -> None:

@@ -47,7 +47,7 @@ async def failure_of(call: asyncio.Task[bytes]) -> RpcError:
     return caught.value
 
 
-async def test_answers_in_another_order_and_in_single_bytes_reach_their_callers() -> None:
+async def test_answers_in_reverse_order_and_in_single_bytes_reach_their_callers() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
         calls = [start_call(channel, b"%d" % number) for number in range(20)]
@@ -61,7 +61,7 @@ async def test_answers_in_another_order_and_in_single_bytes_reach_their_callers(
         channel.close()
 
 
-async def test_a_request_has_its_content_and_ends_the_stream_of_the_client() -> None:
+async def test_a_request_has_the_content_and_ends_the_clients_side_of_the_stream() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
         call = start_call(channel, b"content")

@@ -93,9 +93,9 @@ async def test_a_closed_channel_fails_open_calls_and_refuses_new_calls() -> None
 
 
 def pretend_silence(channel: Channel) -> None:
-    """Shift the time of the last received data by a minute.
+    """Set the time of the last received data back by a minute.
 
-    After silence, the next call first checks that the server has the connection open.
+    After such a silence, a call first checks that the connection is still open.
     """
     channel._connection._keepalive._received_at -= 60  # type: ignore[union-attr]
 

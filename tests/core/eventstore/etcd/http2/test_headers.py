@@ -26,7 +26,7 @@ values = st.text(string.ascii_letters + string.digits + "/=+.:", max_size=20_000
 
 
 @given(values, st.lists(st.tuples(names, values), max_size=3), st.integers(0, 10**7), st.booleans())
-def test_a_decoder_reads_request_headers_with_a_dynamic_table_of_size_0(
+def test_request_headers_are_decoded_and_set_the_dynamic_table_to_size_0(
     path: str,
     metadata: list[tuple[str, str]],
     timeout_ms: int,

@@ -99,7 +99,7 @@ async def test_a_slow_reader_delays_only_its_own_stream() -> None:
         channel.close()
 
 
-async def test_a_closed_stream_is_ended_at_the_server() -> None:
+async def test_a_cancelled_stream_is_reset_at_the_server() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
         call = await channel.stream("/s/M", metadata=CALL_METADATA)
