@@ -1,4 +1,4 @@
-"""Makes manifests of objects with their status, for ``-o json`` and ``-o yaml``.
+"""Converts objects and their status to manifests, for ``-o json`` and ``-o yaml``.
 
 Pools, subnets and endpoints become custom resources (docs/reference/custom-resources.md). A
 quarantine becomes a plain JSON object.

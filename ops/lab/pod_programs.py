@@ -3,8 +3,8 @@
     python -m ops.lab.pod_programs serve NAME PORT
     python -m ops.lab.pod_programs ask ADDRESS PORT TIMES
 
-``ask`` prints one JSON object: the peer's address as the socket returns it, and the number of
-answers for each name. The module imports only the standard library, to start quickly.
+``ask`` prints one JSON object: the server's address and port, and the number of answers for each
+name. The module imports only the standard library, to start quickly.
 """
 
 from __future__ import annotations

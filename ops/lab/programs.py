@@ -1,4 +1,4 @@
-"""Checks for the programs that a laboratory needs, and runs programs with a deadline."""
+"""Finds the programs that a laboratory needs, and runs programs with a deadline."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def attempt(
     directory: Path | None = None,
     deadline_s: float = RUN_DEADLINE_S,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program, which may fail. Raises LabFailed after the deadline."""
+    """Run a program and return any result, also a failure. Raises LabFailed after the deadline."""
     try:
         return subprocess.run(
             command,

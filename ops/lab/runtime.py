@@ -5,7 +5,7 @@ and DEL receive the stored result as prevResult. GC receives the stored attachme
 attachments. Plugins run in the network namespace of the node.
 
 Debian's macvlan 1.1.1 supports CNI up to 1.0.0, which has neither GC nor STATUS. For these two
-verbs, the runtime runs the IPAM plugin directly with version 1.1.0, as a newer macvlan does.
+verbs, the runtime runs the IPAM plugin directly with version 1.1.0, as a newer macvlan would.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class ContainerRuntime:
         self._run(IPAM, {"CNI_COMMAND": "STATUS"}, self._ipam_conf())
 
     def allocate(self, sandbox: Sandbox) -> dict[str, Any]:
-        """Run ADD of the IPAM plugin only, as macvlan calls it. Raises CniFailed."""
+        """Run ADD of the IPAM plugin only, with macvlan's configuration. Raises CniFailed."""
         return self._run(IPAM, self._environment("ADD", sandbox), self._netconf())
 
     def add_vlan(self, sandbox: Sandbox, interface: str, vlan: int) -> None:

@@ -35,7 +35,7 @@ SRIOV: Final = (
     *("sriov.install", "sriov.resourcePrefix"),
     *(f"sriov.operatorConfig.{name}" for name in ("configDaemonNodeSelector", "disableDrain")),
 )
-"""Paths that the result has, too, if the release has ``sriov.install``."""
+"""Further paths that the result has if ``sriov.install`` is true."""
 
 SRIOV_OF_THE_OPERATOR: Final = (
     *("name", "replicas", "hostnetwork", "image", "resources", "priorityClassName"),

@@ -12,7 +12,7 @@ NO_HOLDER = "-"
 
 
 class AddressDifference(NamedTuple):
-    """One address, with "POOL, HOLDER" in each system; "-" if the system does not use it."""
+    """One address, with "POOL, HOLDER" in each system; "-" where the address is unused."""
 
     address: str
     spiderpool: str

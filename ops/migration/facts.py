@@ -1,4 +1,4 @@
-"""The facts about a cluster with Spiderpool from which its migration is planned."""
+"""The facts about a cluster with Spiderpool that a migration plan needs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class DeployedWorkload(NamedTuple):
         return f"{self.kind} {self.namespace}/{self.name}"
 
     def runs(self, image: str) -> bool:
-        """Whether a container's image has this name, in any registry."""
+        """Whether a container runs the image of this name, from any registry."""
         return any(_repository(text) == image for text in self.containers.values())
 
 

@@ -25,7 +25,7 @@ CHART: Final = "spiderpool"
 RELEASES: Final = "/api/v1/secrets?labelSelector=owner%3Dhelm"
 RELEASE_TYPE: Final = "helm.sh/release.v1"
 RELEASE_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Bytes of an unpacked release at most."""
+"""The maximum size of an unpacked release."""
 
 GROUP: Final = API_VERSION.partition("/")[0]
 NETWORKS: Final = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions"

@@ -53,7 +53,7 @@ class PlanFinding(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A migration plan. ``values``: for Orbweaver's chart; None without a Helm release."""
+    """A migration plan. ``values``: values for Orbweaver's chart; None without a Helm release."""
 
     findings: tuple[PlanFinding, ...]
     steps: tuple[str, ...]
@@ -72,8 +72,8 @@ class Plan(NamedTuple):
 def plan_migration(facts: Facts) -> Plan | None:
     """Make the plan; None for a cluster without Spiderpool.
 
-    A cluster that has only the CustomResourceDefinitions has Spiderpool, unless Orbweaver's agents
-    run: Orbweaver uses the same definitions.
+    A cluster that has only the CustomResourceDefinitions counts as a cluster with Spiderpool,
+    unless Orbweaver's agents run: Orbweaver uses the same definitions.
     """
     agent = workload_with(facts, AGENT_IMAGE)
     is_ours = workload_with(facts, OUR_AGENT_IMAGE) is not None

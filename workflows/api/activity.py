@@ -66,7 +66,7 @@ def defn(*, name: str = "") -> Callable[[F], F]:
     def decorate(function: F) -> F:
         type_name = name or function.__name__
         setattr(function, ROLE_ATTRIBUTE, HandlerRole("activity", type_name))
-        # ``activity_definition`` defines a method later, because this needs the method's object.
+        # ``activity_definition`` defines methods: the method's object does not exist here yet.
         if "." not in function.__qualname__.rpartition("<locals>.")[2]:
             handler = handler_of(function, type_name, method=False)
             setattr(function, DEFINITION_ATTRIBUTE, define_activity(type_name, handler))

@@ -48,12 +48,12 @@ class ChildHandle(ExternalHandle):
         return self._closed.__await__()
 
     async def cancel(self) -> None:
-        """Cancel the child under ``ChildOptions.cancellation``; await the handle to see the end."""
+        """Cancel the child under ``ChildOptions.cancellation``. Await the handle for the result."""
         self._closed.cancel()
 
 
 def external(workflow_type: str, workflow_id: str, run_id: str = "") -> ExternalHandle:
-    """The handle of an execution that is not a child of this one."""
+    """The handle of an execution that is not a child of the current execution."""
     return ExternalHandle(workflow_type, workflow_id, run_id)
 
 
@@ -68,7 +68,7 @@ async def start_child(
 async def execute_child(
     workflow: str | type[Any], *args: object, options: ChildOptions = ChildOptions()
 ) -> Any:  # noqa: ANN401 - the result of the child
-    """Run a child and return the result. Raises ChildWorkflowError for any other end."""
+    """Run a child and return the result. Raises ChildWorkflowError unless the child completes."""
     return await _futures(workflow, args, options).closed
 
 

@@ -127,7 +127,7 @@ class Task(Future[T]):
         return True
 
     def close(self) -> None:
-        """Close the coroutine at the ``await`` that it has reached."""
+        """Close the coroutine at its current ``await``."""
         self._loop.tasks.pop(self, None)
         self._coroutine.close()
 

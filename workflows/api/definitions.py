@@ -349,7 +349,8 @@ def _function_of(member: object) -> types.FunctionType | None:
 def _named(code: types.CodeType, names: dict[str, Any], attributes: set[str]) -> Iterator[object]:
     """All objects that the code names, directly or as attributes of modules and classes.
 
-    Adds the name of every attribute to ``attributes``, because the object is often unknown.
+    Adds the name of every attribute to ``attributes``, because the attribute's object is often
+    unknown.
     """
     reached: Any = None
     module: Any = None

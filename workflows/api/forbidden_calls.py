@@ -1,8 +1,8 @@
 """Functions that workflow code may not call, because their results differ in replay.
 
 When a workflow type is registered, ``workflows.api.definitions`` searches its code for forbidden
-functions. While code runs, ``workflows.interpreter.guard`` rejects calls that the search did not
-find.
+functions. While workflow code runs, ``workflows.interpreter.guard`` rejects calls that the search
+did not find.
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ _BY_FUNCTION = _by_function()
 
 
 def reason_against(value: object) -> str:
-    """Why workflow code may not use ``value``, and what to use instead; "" if it may."""
+    """Why workflow code may not use ``value``, and what to use instead; "" if allowed."""
     if value is os.environ:
         return f"os.environ: use {_ACTIVITY}"
     if callable(value) and type(value).__hash__ is not None:
-        # A module that was imported while workflow code ran has the guard's wrappers.
+        # A module that was imported while workflow code ran has the guard's wrappers of functions.
         return _BY_FUNCTION.get(value) or _BY_FUNCTION.get(getattr(value, "__wrapped__", None), "")
     return ""

@@ -22,7 +22,7 @@ from workflows.api.options import ActivityOptions, ChildOptions
 
 
 class ExecuteWorkflowInput(NamedTuple):
-    """A call of ``function``, the workflow function."""
+    """A call of the workflow function."""
 
     workflow_type: str
     function: Callable[..., Any]
@@ -115,7 +115,7 @@ class WorkflowInbound:
         self.inner = inner
 
     def init(self, outbound: WorkflowOutbound) -> None:
-        """Called at the start of the run. To intercept requests, pass on a link to ``outbound``."""
+        """Called at the start of the run. To intercept requests, wrap ``outbound`` in a link."""
         self.inner.init(outbound)
 
     async def execute_workflow(self, call: ExecuteWorkflowInput) -> Any:  # noqa: ANN401 - the workflow's

@@ -48,8 +48,8 @@ class WorkflowInfo(NamedTuple):
     """The data of a run, at the current workflow task.
 
     ``continued_run_id``: the run that continued as this run, "" for none. ``first_run_id``: the
-    first run of the chain of such runs. ``trigger``: the id of the log event that caused the start.
-    ``memo``: constant data that the caller attached to the execution.
+    first run of the continue-as-new chain. ``trigger``: the id of the log event that caused the
+    start. ``memo``: constant data that the caller attached to the execution.
     """
 
     workflow_type: str

@@ -133,7 +133,7 @@ def _future(awaitable: Awaitable[T]) -> Future[T]:
 
 
 async def _wait_ended(future: Future[Any]) -> None:
-    """Wait until a future is done, and ignore its error. The wait itself can be cancelled."""
+    """Wait until a future is done, and ignore its error. Raises only if the wait is cancelled."""
     try:
         await future
     except CancelledError:

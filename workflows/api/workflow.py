@@ -175,7 +175,7 @@ def random() -> Random:
 
 
 def uuid4() -> uuid.UUID:
-    """A random id that is the same in every replay."""
+    """A random UUID that is the same in every replay."""
     return uuid.UUID(int=random().getrandbits(128), version=4)
 
 
@@ -185,12 +185,12 @@ def is_replaying() -> bool:
 
 
 def patched(patch_id: str) -> bool:
-    """Whether changed code may run: False in a run that passed this call before the change."""
+    """Whether changed code may run: False in a run that executed the old code at this place."""
     return current().patched(patch_id, deprecated=False)
 
 
 def deprecate_patch(patch_id: str) -> None:
-    """Declare that no run without the patch is left, so that the old branch can be deleted."""
+    """Declare that no run without the patch is left, so that the old code can be deleted."""
     current().patched(patch_id, deprecated=True)
 
 
@@ -217,7 +217,7 @@ def continue_as_new(*args: object, workflow_type: str = "") -> NoReturn:
 
 
 def set_signal_handler(name: str, function: Callable[..., Any] | None) -> None:
-    """Set the handler of signals of ``name``, also of waiting signals; None removes the handler."""
+    """Set the handler of waiting and future signals of ``name``; None removes the handler."""
     current().set_handler("signal", name, function)
 
 
@@ -245,7 +245,7 @@ def start_activity(  # noqa: D418 - tests/tidy wants every public name documente
 def start_activity(  # noqa: D418 - tests/tidy wants every public name documented
     activity: str | Callable[..., T], *args: object, options: ActivityOptions
 ) -> Future[T]:
-    """A plain activity, or one by name."""
+    """A plain activity, or the name of an activity."""
 
 
 def start_activity(
@@ -273,7 +273,7 @@ async def execute_activity(  # noqa: D418 - tests/tidy wants every public name d
 async def execute_activity(  # noqa: D418 - tests/tidy wants every public name documented
     activity: str | Callable[..., T], *args: object, options: ActivityOptions
 ) -> T:
-    """A plain activity, or one by name."""
+    """A plain activity, or the name of an activity."""
 
 
 async def execute_activity(

@@ -76,7 +76,7 @@ OnDue = Callable[[], None]
 
 
 class Deadline:
-    """One deadline; ``on_due`` is None once it is due or cancelled."""
+    """One deadline. ``on_due`` is None once the deadline is due or cancelled."""
 
     __slots__ = ("_deadlines", "on_due")
 

@@ -145,7 +145,7 @@ class Client:
         signal_args: Sequence[object] = (),
         options: StartOptions = StartOptions(),
     ) -> WorkflowHandle:
-        """Signal the open execution; if none is open, start one with the signal in one transaction.
+        """Signal the open execution, or start an execution with the signal in one transaction.
 
         Raises the errors of ``start`` and ``signal``.
         """

@@ -1,4 +1,4 @@
-"""The calls of a client as transactions: the innermost link below its interceptors.
+"""The calls of a client as transactions: the innermost link of the client's chain.
 
 Every message has its own key, so clients do not contend with each other. Every accepted signal is
 recorded in the history. This needs two guards: a signal fails once the run is closed, and a run
@@ -346,7 +346,7 @@ class ClientCalls(ClientOutbound):
         return isinstance(outcome, Committed)
 
     async def send(self, workflow_id: str, message: Message) -> str:
-        """Store a message to an execution; returns its id.
+        """Store a message to an execution. Returns the id of the message.
 
         Raises StoreUnavailable, OutcomeUnknown.
         """
@@ -359,7 +359,7 @@ class ClientCalls(ClientOutbound):
     async def open_head(self, workflow_id: str, limit: int = INBOX_MESSAGES_MAX) -> RunHead:
         """The head of the open run.
 
-        Raises ExecutionNotFound, UnusableValue, LimitExceeded for an inbox of ``limit`` messages.
+        Raises ExecutionNotFound, UnusableValue, and LimitExceeded if ``limit`` messages wait.
         """
         head = await self._find_open(workflow_id, limit)
         if head is None:

@@ -213,7 +213,7 @@ class Completions:
                 future.set_exception(error)
 
     async def _read_all(self) -> int:
-        """Read all closed runs, and make the other waiters read again. Returns the revision."""
+        """Read all closed runs. Waiters for other runs read again. Returns the revision."""
         result: ReadResult = await self._store.read([Get(*self._keys.range_of("closed"))])
         self._watched_revision = result.revision
         for kv in result.ranges[0].kvs:

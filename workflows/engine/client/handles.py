@@ -1,7 +1,7 @@
 """The handles of an execution and of an update, which ``start`` and ``start_update`` return.
 
-The caller names a signal, query or update by its name, or by the method that handles it. A call by
-method has the return type of the method.
+The caller passes the name of a signal, query or update, or the method that handles it. With a
+method, the result has the method's return type.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ class WorkflowHandle(NamedTuple):
     async def query(  # noqa: D418 - tests/tidy wants every public name documented
         self, query: str, *args: object
     ) -> Payload:
-        """A query by its name: plain data."""
+        """With the name of the query: the result is plain data."""
 
     @overload
     async def query(  # noqa: D418 - tests/tidy wants every public name documented
         self, query: Callable[..., T], *args: object
     ) -> T:
-        """A query by its method: what the method returns."""
+        """With the method: the result is what the method returns."""
 
     async def query(self, query: str | Callable[..., Any], *args: object) -> Any:
         """See ``Client.query``."""
@@ -83,19 +83,19 @@ class WorkflowHandle(NamedTuple):
     async def update(  # noqa: D418 - tests/tidy wants every public name documented
         self, update: str, *args: object
     ) -> Payload:
-        """An update by its name: plain data."""
+        """With the name of the update: the result is plain data."""
 
     @overload
     async def update(  # noqa: D418 - tests/tidy wants every public name documented
         self, update: Callable[..., Awaitable[T]], *args: object
     ) -> T:
-        """An update by its async method: what the method returns."""
+        """With an async method: the result is what the method returns."""
 
     @overload
     async def update(  # noqa: D418 - tests/tidy wants every public name documented
         self, update: Callable[..., T], *args: object
     ) -> T:
-        """An update by its plain method: what the method returns."""
+        """With a plain method: the result is what the method returns."""
 
     async def update(self, update: str | Callable[..., Any], *args: object) -> Any:
         """See ``Client.update``."""
@@ -105,7 +105,7 @@ class WorkflowHandle(NamedTuple):
     async def start_update(  # noqa: D418 - tests/tidy wants every public name documented
         self, update: str, *args: object, wait_for_stage: UpdateStage = ..., update_id: str = ...
     ) -> UpdateHandle[Payload]:
-        """An update by its name: plain data."""
+        """With the name of the update: the result is plain data."""
 
     @overload
     async def start_update(  # noqa: D418 - tests/tidy wants every public name documented
@@ -115,7 +115,7 @@ class WorkflowHandle(NamedTuple):
         wait_for_stage: UpdateStage = ...,
         update_id: str = ...,
     ) -> UpdateHandle[T]:
-        """An update by its async method: what the method returns."""
+        """With an async method: the result is what the method returns."""
 
     @overload
     async def start_update(  # noqa: D418 - tests/tidy wants every public name documented
@@ -125,7 +125,7 @@ class WorkflowHandle(NamedTuple):
         wait_for_stage: UpdateStage = ...,
         update_id: str = ...,
     ) -> UpdateHandle[T]:
-        """An update by its plain method: what the method returns."""
+        """With a plain method: the result is what the method returns."""
 
     async def start_update(
         self,

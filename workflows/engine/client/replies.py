@@ -1,4 +1,4 @@
-"""Waits for replies to a client's queries and updates, and reads the replies.
+"""Waits for the replies to a client's queries and updates.
 
 A worker writes the reply to the reply key of the message. If the worker dies before the write, only
 the history has the result of an update. So a caller without a reply also polls the history.
@@ -25,7 +25,7 @@ from workflows.model.policies import UpdateStage
 
 POLL_S = 1.0
 POLL_S_MAX = 15.0
-"""Seconds between two reads of the history: at first, and at most."""
+"""The longest pause between two reads of the history, in seconds; ``POLL_S`` is the first."""
 
 CLOSED_BEFORE: Final = "the execution closed before the update reached it"
 """The reason of a rejected update."""
@@ -100,7 +100,7 @@ async def earlier_update(
     update_id: str,
     stage: UpdateStage = UpdateStage.COMPLETED,
 ) -> Reply | None:
-    """As ``recorded_update``, but None if no run has the update, so that it can be sent."""
+    """As ``recorded_update``, but None if no run has the update: the caller can send it."""
     head = _run_with(update_id, *await read_heads(store, keys, workflow_id))
     return None if head is None else await _reply_in(store, keys, head, update_id, stage)
 

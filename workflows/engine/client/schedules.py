@@ -45,7 +45,7 @@ _OPEN = (ExecutionStatus.RUNNING, ExecutionStatus.PAUSED)
 
 
 class ListedSchedule(NamedTuple):
-    """One row of a list. ``next_time``: ISO 8601, "" for a schedule that is paused or not begun."""
+    """One row of a list. ``next_time``: the next start in ISO 8601, "" for none."""
 
     schedule_id: str
     workflow_type: str

@@ -35,7 +35,7 @@ HEADS_MAX = 1_000_000
 class AttributeRange(NamedTuple):
     """A range of a search attribute, [``at_least``, ``below``); None: no limit.
 
-    A value that cannot be compared with a limit is outside.
+    A value that cannot be compared with a limit is outside the range.
     """
 
     name: str

@@ -42,7 +42,7 @@ HISTORIES_PER_READ = 64
 """Histories of one read; etcd accepts 128 operations."""
 
 LACKING_MS_MIN = 60_000
-"""A list is incomplete if it lacks the runs of a period longer than these milliseconds."""
+"""A shorter period of deleted runs is not reported."""
 
 ARCHIVED_CACHED_MAX = 4_096
 """Heads of archived executions in memory; an archived head never changes."""
@@ -53,7 +53,7 @@ class PastExecutions(NamedTuple):
 
     ``not_read``: the number of archived runs beyond ``ARCHIVED_READ_MAX``. ``unreadable``: the
     number of runs with damaged data. ``deleted_before_ms``: runs that closed before this time were
-    deleted; 0: the list lacks no deleted run.
+    deleted; 0: no run of the list was deleted.
     """
 
     heads: Sequence[RunHead]
@@ -88,7 +88,7 @@ class ArchivedHeads:
 
 
 class PastVisibility:
-    """Reads executions as they were at ``at_ms``; ``now_ms``: the present, for the retention."""
+    """Reads executions as they were at ``at_ms``. ``now_ms``: the present time."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class PastVisibility:
         return execution[1] if execution is not None else []
 
     def _deleted_before_ms(self) -> int:
-        """The time before which closed runs were deleted; 0 if the list lacks no deleted run."""
+        """The time before which closed runs were deleted; 0 if no run of the list was deleted."""
         kept_s = ARCHIVE_RETENTION_S if self._archive.files.exists() else RETENTION_S
         deleted_before_ms = self._now_ms - round(kept_s * 1000)
         lacking_ms = deleted_before_ms - self._closed_after_ms

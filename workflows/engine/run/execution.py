@@ -91,7 +91,7 @@ class ExecutionOwner(NamedTuple):
 
 
 class Execution:
-    """The open run of one id. ``revision``: that of the head's key, 0 before the key exists."""
+    """The open run of one id. ``revision``: of the head's key, 0 before the key exists."""
 
     def __init__(
         self, parts: ExecutionParts, owner: ExecutionOwner, head: RunHead, revision: int
@@ -150,7 +150,7 @@ class Execution:
             self.wake()
 
     def wake(self) -> None:
-        """Start a step if one is due and none is running."""
+        """Start a step if there is work and no step is running."""
         if self.running_step is None and not self._stopped and self._has_work:
             self.running_step = asyncio.get_running_loop().create_task(self._work())
 
@@ -222,7 +222,7 @@ class Execution:
         self._list_obstacle(error)
 
     def _list_obstacle(self, value: UnusableValue) -> None:
-        """List why the execution does not proceed, and try again later."""
+        """List ``value`` among the worker's faults, and try again later."""
         self._clear_obstacle()
         self._obstacle = RunObstacle(
             self._store.faults, self._deadlines, value, self.head.workflow_id, self._try_again
@@ -341,7 +341,7 @@ class Execution:
             await self._reply_to_queries(batch.messages)
 
     async def _reset(self, message: InboxMessage) -> None:
-        """Execute a reset by the shard. If the reset fails, put the request back into the inbox."""
+        """Pass a reset to the shard. If the reset fails, put the request back into the inbox."""
         lost: Lost | None = None
         try:
             lost = await self._owner.reset(self, message)

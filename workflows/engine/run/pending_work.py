@@ -196,7 +196,7 @@ class PendingActivities:
 
 
 def _scheduled_activities(history: Iterable[HistoryEvent], head: RunHead) -> dict[int, _Scheduled]:
-    """The activities of a run. The timeouts start again when a user resumes or resets the run."""
+    """The activities of a run. A resume or reset of the run restarts their timeouts."""
     scheduled: dict[int, _Scheduled] = {}
     for event in history:
         match event.attributes:

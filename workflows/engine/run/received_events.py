@@ -89,7 +89,7 @@ def record_timer_fired(draft: HistoryDraft, timer_id: int) -> None:
     timer = next((timer for timer in draft.head.timers if timer.timer_id == timer_id), None)
     if timer is None:
         return
-    # The time of the run reaches that of the timer, even if the wall clock was set back.
+    # The time of the run must reach the timer's time, even if the wall clock was set back.
     draft.now_ms = max(draft.now_ms, timer.fire_ms)
     draft.add(ev.TimerFired(timer_id))
     timers = tuple(timer for timer in draft.head.timers if timer.timer_id != timer_id)

@@ -132,7 +132,7 @@ def _ending(store: ExecutionStore, head: RunHead, reset: Reset, now_ms: int) -> 
 
 
 def _head(events: Sequence[ev.HistoryEvent], base: RunHead, reset: Reset, now_ms: int) -> RunHead:
-    """The head of the new run. The timeouts of the run and of the execution start again."""
+    """The head of the new run. The timeouts of the run and of the execution count from now."""
     head = head_of_history(events)
     return head._replace(
         run_id=reset.new_run_id,

@@ -30,7 +30,7 @@ _RETRYING = Retrying()
 """A part of ``RetryCallState`` that tenacity requires; runs nothing."""
 
 TIMEOUTS_OF_ALL_ATTEMPTS = (TimeoutType.SCHEDULE_TO_CLOSE, TimeoutType.SCHEDULE_TO_START)
-"""Timeouts that limit all attempts together; reaching one ends the activity."""
+"""Timeouts after which there is no further attempt."""
 
 
 def wait_of(policy: RetryPolicy) -> wait_base:
