@@ -175,9 +175,9 @@ class Telemetry:
         cause: str = "",
         link_attributes: Attributes | None = None,
     ) -> str:
-        """Record a span of a client's call without a reply. Returns the traceparent to pass on.
+        """Record a span of a client's call that has no reply. Returns the traceparent to pass on.
 
-        ``cause``: the traceparent of a linked span, or "". ``link_attributes``: of this link.
+        ``cause``: the traceparent of a linked span, or "". ``link_attributes``: of the link.
         """
         if self._tracer is None:
             return cause
@@ -193,8 +193,8 @@ class Telemetry:
         """Record a span of a run. Returns the traceparent of the span. Requires ``traces``.
 
         ``caller``: the traceparent of the handled message. With "", the span belongs to the trace
-        of the start. If the run continues an earlier run as new, the span begins a trace that is
-        linked to the trace of the start, because a workflow may continue for months.
+        of the execution's start. In a run that continues an earlier run as new, the span begins a
+        new trace with a link to the trace of the start: a single trace could grow for months.
         """
         assert self._tracer is not None, "spans require a tracer provider"
         parent, cause = _origin(head)

@@ -11,8 +11,8 @@ functions are therefore restored at the end of the loop's pass, not at the end o
 The deadlock detector ends workflow code that runs for too long without awaiting. A turn is the code
 that runs from one event until all tasks await. A thread checks all turns a few times within the
 limit, and raises DeadlockError inside a turn that exceeds the limit. The limit is CPU time of the
-turn's thread, so that a busy or suspended machine fails no turn. The CPU time counts from the first
-check of a turn. The detector can end Python code that loops, but not a C function that blocks.
+turn's thread, so that a turn does not fail on a busy or suspended machine. The CPU time counts from
+the first check of a turn. The detector can end a loop in Python, but not a C function that blocks.
 """
 
 from __future__ import annotations

@@ -260,7 +260,7 @@ NO_SUCH_EXECUTION = "NoSuchExecution"
 
 
 def signals_first(batch: Sequence[ev.HistoryEvent]) -> list[ev.HistoryEvent]:
-    """Put signals first, before the events that resume waiting code."""
+    """Put signals before the events that resume waiting code."""
     if len(batch) == 1:
         return list(batch)
     return sorted(batch, key=lambda event: type(event.attributes) is not SIGNAL)
@@ -336,10 +336,7 @@ def _apply_to_external(run: Run, event: ev.Attributes) -> bool:
 def _run_task(
     run: Run, started: ev.HistoryEvent, batch: Sequence[ev.HistoryEvent], *, replaying: bool
 ) -> None:
-    """Run one workflow task with the events of its batch.
-
-    ``started``: the WorkflowTaskStarted event that opens the task.
-    """
+    """Run the workflow task of ``started`` with the events of ``batch``."""
     run.begin(started, replaying=replaying)
     if any(isinstance(event.attributes, ev.WorkflowExecutionStarted) for event in batch):
         _turn(run, run.create)  # before the handlers of signals run

@@ -31,7 +31,7 @@ from workflows.model.payloads import Payload, to_payload
 class Messages:
     """The handlers of one run, and the signals that wait for a handler.
 
-    ``on_error`` is called with an exception of a handler that must fail the run or the workflow
+    ``on_error`` is called with a handler's exception that must fail the run or the workflow
     task. ``running``: the number of signal and update handlers that have not returned.
     """
 
@@ -135,7 +135,7 @@ class Messages:
         return await self._inbound.handle_update_handler(message)
 
     def query(self, name: str, args: Sequence[Payload]) -> Payload:
-        """The result of a query's handler, which only reads. Raises QueryError."""
+        """The result of a query's handler, which may only read. Raises QueryError."""
         handler = self._queries.get(name)
         if handler is None:
             names = ", ".join(self.queries) or "none"
@@ -170,7 +170,7 @@ class Messages:
     def _message(
         self, name: str, handler: Handler, payloads: Sequence[Payload], update_id: str = ""
     ) -> HandleMessageInput:
-        """The input of the inbound chain. Raises PayloadError."""
+        """The input of the inbound interceptors. Raises PayloadError."""
         function = partial(handler.function, self._instance)
         return HandleMessageInput(name, function, handler.arguments(payloads), update_id)
 
@@ -199,4 +199,4 @@ def _ignore_error(_: BaseException) -> None:
 
 
 def _accept(*_: object) -> None:
-    """The validator of updates without a validator: accept every update."""
+    """The default validator: accept every update."""

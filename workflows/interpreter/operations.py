@@ -195,7 +195,7 @@ class OpenOperations:
         return self._last
 
     def start(self, number: int, request: OperationRequest) -> Operation:
-        """Issue the command of an operation; it is open until its outcome is known."""
+        """Issue the command of an operation, and open the operation."""
         self._commands.issue(request.command)
         return self.listen(number, request)
 

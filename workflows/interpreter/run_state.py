@@ -1,7 +1,7 @@
 """The state of one run: its code, its pending operations, its commands.
 
-``Run`` implements the functions of ``workflows.api.workflow``. The interpreter passes it one event
-after another and takes its commands.
+``Run`` implements the functions of ``workflows.api.workflow``. The interpreter passes events to the
+run, one after another, and takes the run's commands.
 """
 
 from __future__ import annotations
@@ -290,15 +290,15 @@ class Run:
         )
 
     def _check_id(self, workflow_id: str) -> None:
-        """Check a workflow id, unless its history is replayed. Raises LimitExceeded."""
+        """Check a workflow id, except during replay. Raises LimitExceeded."""
         if not self.replaying and not is_id(workflow_id):
             raise LimitExceeded(f"{workflow_id[:64]!r} is not a valid workflow id: use {ID_RULE}")
 
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
         """Whether the new code of a patch runs: outside replay, or if the history has the marker.
 
-        The first result counts for the whole run. If it is True, a marker is recorded, except by a
-        query or validator.
+        The first result counts for the whole run, and True is recorded as a marker. A query or
+        validator records nothing.
         """
         is_recorded = patch_id in self.known_patches
         if patch_id in self._patches or self.commands.reader:

@@ -1,7 +1,7 @@
 """Options of the activities of jobs, and texts for the queries of jobs.
 
-The options limit the total time of an activity's attempts, not the number of attempts. After that
-time the execution reports the failure, continues, and repeats the activity later.
+The options limit the total time of an activity's attempts, not the number of attempts. After the
+total time the execution reports the failure, continues, and repeats the activity later.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The inbox of one execution: the inputs of its next steps, and the replies to its callers.
 
 A step processes one batch, because the size of a transaction in etcd is limited. Queries and
-updates are taken after all other messages. Workflow code runs only when all other messages are
-recorded (``InboxBatch.is_whole``): otherwise a run could close without them.
+updates are taken after all other messages. Workflow code runs only in a step that leaves no
+other message (``InboxBatch.is_whole``): otherwise a run could close without that message.
 
 The reply to a query or update is written under the caller's lease, so that an unread reply expires.
 Replies are not part of the group commit, because the expired lease of one caller would fail the
@@ -48,10 +48,7 @@ from workflows.model.payloads import payload_bytes
 from workflows.model.policies import ExecutionStatus, UpdateStage
 
 BATCH_MAX = 24
-"""Items of one kind in a batch. Kinds: queries and updates, other messages, activity outcomes.
-
-An item needs up to two writes.
-"""
+"""Items of one kind in a batch. Kinds: queries and updates, other messages, activity outcomes."""
 
 BATCH_BYTES_MAX = 128 * 1024
 """Bytes of the items of one kind in a batch. A single item may be larger."""
@@ -134,7 +131,7 @@ class RunInbox:
 def record_batch(
     store: ExecutionStore, head: RunHead, batch: InboxBatch, now_ms: int
 ) -> HistoryDraft:
-    """A draft with the events of a batch. Messages that cannot be recorded leave ``batch``."""
+    """A draft with a batch's events. Removes messages that cannot be recorded from ``batch``."""
     while True:
         draft = store.draft(head, now_ms)
         unusable = _record_messages(store, draft, batch.messages)
@@ -185,7 +182,7 @@ def _split(arrived: Sequence[T], size: Callable[[T], int]) -> tuple[list[T], lis
 
 
 def rejection(why: str, kind: str = "Refused") -> Reply:
-    """The reply to a call that was not executed."""
+    """The reply to a query or update that was not executed."""
     failure = Failure(FailureKind.APPLICATION, why, kind)
     return Reply(failure=failure, rejected=True)
 
@@ -199,7 +196,7 @@ class ReplyWriter:
         self.tasks: set[asyncio.Task[None]] = set()
 
     def write(self, pending: PendingReply) -> None:
-        """Write a reply, unless the caller's lease has expired."""
+        """Write a reply under the caller's lease, if the caller has one."""
         if pending.lease:
             task = asyncio.ensure_future(self._write(pending))
             self.tasks.add(task)

@@ -89,7 +89,7 @@ class InterpreterCache:
 TYPE_REMEDY = (
     "run a worker that has this code, or end the execution with `orbctl workflow terminate`"
 )
-"""The remedy for an execution that needs a workflow type, or newer code, that this worker lacks."""
+"""The remedy for an execution whose code this worker lacks."""
 
 
 class Interpreters(NamedTuple):

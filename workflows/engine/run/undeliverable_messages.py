@@ -45,7 +45,7 @@ def reuse_allowed(policy: IdReusePolicy, last: ExecutionStatus | None) -> bool:
 
 
 async def may_start(store: ExecutionStore, start: Start) -> bool:
-    """Whether the child's reuse policy allows the id after closed runs. Raises StoreUnavailable."""
+    """Whether the reuse policy of ``start`` allows a new run of the id. Raises StoreUnavailable."""
     if start.reuse is IdReusePolicy.ALLOW_DUPLICATE:
         return True
     _, closed = await read_heads(store.kv, store.keys, start.started.workflow_id)
@@ -53,7 +53,7 @@ async def may_start(store: ExecutionStore, start: Start) -> bool:
 
 
 class UndeliverableMessages:
-    """Handles a worker's messages to ids without an open run."""
+    """Handles messages to workflow ids without an open run."""
 
     def __init__(
         self, store: ExecutionStore, interpreters: Interpreters, replies: ReplyWriter

@@ -92,8 +92,8 @@ class ExecutionFiles:
     def runs_closed_after(self, after_ms: int) -> set[str]:
         """The ids of archived runs in the folders of days that ended after ``after_ms``.
 
-        Includes all files in the directory itself. At most ``FILES_LISTED_MAX`` ids, oldest days
-        first.
+        Includes all runs in the directory itself. Reads at most ``FILES_LISTED_MAX`` names, those
+        of the oldest days first.
         """
         days = [day for day in self._days() if _end_ms(day.name) > after_ms]
         names = (file.name for folder in [*days, self._directory] for file in _files(folder))

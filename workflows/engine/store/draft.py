@@ -32,7 +32,7 @@ from workflows.model.limits import PAYLOAD_WARN_BYTES
 from workflows.model.policies import ExecutionStatus, ParentClosePolicy
 
 WRITES_MAX = 110
-"""Writes of one workflow task. etcd allows 128 in a transaction, and the engine needs some."""
+"""Writes of one workflow task. etcd allows 128 in a transaction; the engine adds its own."""
 
 BYTES_MAX = 640 * 1024
 """Bytes of one workflow task's events and messages. etcd allows 1.5 MiB in a transaction."""

@@ -173,7 +173,7 @@ async def find_run(
 ) -> RunHead:
     """The head of a run. Without a run id: of the open run, else of the newest closed run.
 
-    Raises ExecutionNotFound.
+    Raises ExecutionNotFound, StoreUnavailable, UnusableValue.
     """
     opened, closed = await read_heads(store, keys, workflow_id)
     candidates = [*closed, opened] if opened is not None else closed

@@ -2,14 +2,14 @@
 
     workflow/<queue>/wake/inbox/<shard>/<id>/<message>   a message to an execution
     workflow/<queue>/wake/mail/<shard>/<id>              signal fence: rewritten with every signal
-    workflow/<queue>/wake/owner/<shard>                  the owner of the shard, under its lease
+    workflow/<queue>/wake/owner/<shard>                  a shard's owner, under the owner's lease
     workflow/<queue>/wake/worker/<name>                  a worker that runs, under its lease
     workflow/<queue>/open/<shard>/<id>                   head of the open run of an id
     workflow/<queue>/closed/<shard>/<id>/<run>           head of a closed run, until retention
     workflow/<queue>/event/<shard>/<run>/<first event>   segment: the events of one transaction
-    workflow/<queue>/attempt/<shard>/<run>/<activity>    an activity after its first attempt
+    workflow/<queue>/attempt/<shard>/<run>/<activity>    an activity after a failure or heartbeat
     workflow/<queue>/reply/<message>                     reply to a query or update, under a lease
-    workflow/<queue>/commit/<session>                    the fence of one process
+    workflow/<queue>/commit/<session>                    the fence of a session
     workflow/<queue>/type/<name>                         a workflow type that a worker registered
 
 A shard has 2 hexadecimal digits, an event or activity 8, a run or message 32. Ids of runs and
@@ -101,7 +101,7 @@ class WorkflowKeys:
         return prefix, range_end(prefix)
 
     def signal_fence(self, workflow_id: str) -> bytes:
-        """The signal fence: each signal of a client rewrites it, and closing a run compares it."""
+        """The signal fence. A client's signal rewrites the fence; closing a run compares it."""
         return b"%swake/mail/%s" % (self.root, _shard_and_id(workflow_id))
 
     def owner(self, shard: int) -> bytes:
@@ -125,7 +125,7 @@ class WorkflowKeys:
         return b"%sevent/%s%08x" % (self.root, _shard_and_run(workflow_id, run_id), first)
 
     def attempt(self, workflow_id: str, run_id: str, activity_id: int) -> bytes:
-        """The state of an activity after its first attempt."""
+        """The state of an activity after a failed attempt or a heartbeat."""
         return b"%sattempt/%s%08x" % (self.root, _shard_and_run(workflow_id, run_id), activity_id)
 
     def reply(self, message: str) -> bytes:

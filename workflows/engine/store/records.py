@@ -111,7 +111,7 @@ class RunHead(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """The stored state of an activity that has had an attempt or a heartbeat.
+    """The stored state of an activity after a failed attempt or a heartbeat.
 
     ``attempt``: the number of the current or next attempt. ``not_before_ms``: the earliest start of
     that attempt. ``details``: from the last heartbeat.
@@ -168,8 +168,8 @@ class RequestCancel(NamedTuple):
 class Terminate(NamedTuple):
     """End the run without running its code.
 
-    ``parents``: end the run only if one of these runs has started it. A parent that does not know
-    the run id of its child sends ``parents`` instead of ``run_id``.
+    ``parents``: end the run only if one of these parent runs started it. A parent that does not
+    know the run id of its child sends ``parents`` instead of ``run_id``.
     """
 
     reason: str

@@ -1,9 +1,9 @@
 """A session: the lease of one process, a fence, and the committer of the process's writes.
 
-The fence is the key ``commit/<name>`` under the lease. Every transaction compares and rewrites the
-fence, so a process whose lease has expired writes nothing. If the answer to a transaction is lost,
-the fence shows whether the transaction was committed. By the process's own clock the session ends
-before the lease can expire in etcd, so that activities stop in time.
+The fence is the key ``commit/<name>`` under the lease. Every transaction of the committer compares
+and rewrites the fence, so the committer writes nothing after the lease has expired. If the answer
+to a transaction is lost, the fence shows whether the transaction was committed. The session ends
+before the lease can expire in etcd: activities are cancelled before another process starts them.
 
 ``Committer`` commits proposals in groups. While the store is unavailable, proposals wait, at most
 until the session ends.
@@ -349,7 +349,7 @@ def _fence_of(value: bytes) -> SessionFence:
 
 
 class ClientSession:
-    """The session of one client: opened when it is first used, and again after it was lost."""
+    """The session of one client, opened at the first use and again after each loss."""
 
     def __init__(self, store: KeyValueStore, keys: WorkflowKeys, name: str) -> None:
         self._store = store

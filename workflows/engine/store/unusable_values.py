@@ -1,7 +1,7 @@
 """Faults: stored values that this worker cannot use, each with a reason and a remedy.
 
 A fault belongs to one key. The worker leaves the object of the key unchanged and proceeds with all
-other objects. Metrics, health and commands show the faults in the registry of the process
+other objects. Metrics, health and commands show all faults of the process
 (``core.eventstore.undecodable_values``).
 """
 

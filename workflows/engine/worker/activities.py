@@ -42,7 +42,7 @@ class Slots:
         self._queue: deque[asyncio.Event] = deque()
 
     def take(self, wake: asyncio.Event) -> bool:
-        """Take a slot, or return False. Then ``wake`` is set when a slot becomes free."""
+        """Take a slot. If no slot is free, return False, and set ``wake`` when one becomes free."""
         if self._free_count and (not self._queue or self._queue[0] is wake):
             self._free_count -= 1
             self.leave(wake)
@@ -168,7 +168,7 @@ class RunningActivity:
             await self._store(self._activity.scheduled.activity_id, self.state)
             self.recorded = True
         except OrbweaverError:
-            return  # the session has ended, and this attempt with it
+            return  # the session has ended
 
     async def _run(self) -> None:
         outcome = await self._until_closed()
@@ -253,7 +253,7 @@ class RunningActivity:
         try:
             return await self._attempt()
         finally:
-            if not self._is_in_thread:  # a thread keeps its slot until it ends
+            if not self._is_in_thread:  # a thread keeps its slot until the thread ends
                 slots.release()
 
     async def _take_slot(self, slots: Slots) -> Failure | None:
@@ -392,7 +392,7 @@ class _CallFunction(ActivityInbound):
 class ActivityHost:
     """Runs the activities of one worker.
 
-    ``attempts``: the tasks of running attempts. ``running``: the tasks of started activities.
+    ``attempts``: the tasks of running attempts. ``running``: the tasks of activities.
     """
 
     def __init__(

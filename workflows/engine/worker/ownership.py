@@ -113,13 +113,13 @@ class Ownership:
                 self._ignore_unleased(kv)
 
     def apply_change(self, change: KeyChange) -> bool:
-        """Apply a change of an owner key or worker key. Returns whether it had an effect."""
+        """Apply a change of a key. Returns whether an owner or a worker has changed."""
         before = dict(self._owners), set(self._workers)
         self._set(change.key, change.value)
         return before != (self._owners, self._workers)
 
     async def balance(self, stored: Iterable[KeyValue]) -> None:
-        """Claim and release until the plan is empty; ``stored``: all owner keys and worker keys.
+        """Claim and release shards by ``plan``; ``stored``: all owner keys and worker keys.
 
         Raises SessionLost, and the errors of ``start_shard``.
         """

@@ -88,7 +88,7 @@ class ClosedRuns:
         self._is_read = True
 
     def take_due(self, before_ms: int, closed_max: int) -> tuple[int, str, str] | None:
-        """Remove and return the oldest run if it closed by ``before_ms`` or there are too many."""
+        """Remove and return the oldest run, if closed by ``before_ms`` or above ``closed_max``."""
         if self._heap and (self._heap[0][0] <= before_ms or len(self._heap) > closed_max):
             return heapq.heappop(self._heap)
         return None
@@ -101,7 +101,7 @@ def _entry(head: RunHead) -> tuple[int, str, str]:
 async def retire(
     store: ExecutionStore, closed: ClosedRuns, fence: Unchanged, archive: Archive
 ) -> int:
-    """Archive a shard's executions that are due, at most those of one step.
+    """Archive the due executions of a shard, at most ``RETIRED_PER_STEP_MAX``.
 
     Returns the number of archived executions. ``fence`` fails once the shard has another owner.
     Raises SessionLost, StoreUnavailable, OSError.
@@ -148,7 +148,7 @@ async def _retire_one(
 
 
 async def prune(store: ExecutionStore, archive: Archive) -> int:
-    """Delete archive files that are too old, at most those of one step.
+    """Delete archive files older than ``archive_retention_s``, at most those of one step.
 
     Returns the number of deleted files. Raises OSError.
     """

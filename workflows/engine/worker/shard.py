@@ -1,7 +1,7 @@
 """The executions of one shard, while this worker owns the shard.
 
-Loading reads the heads of open runs, attempts, inboxes, and signal fences (keys that every signal
-to an execution rewrites). Afterwards the watch delivers new messages and signals. What the watch
+Loading reads attempts, inboxes, signal fences (keys that every signal to an execution rewrites),
+and the heads of open runs. Afterwards the watch delivers new messages and signals. What the watch
 delivers during loading is queued. Every transaction has the shard's fence as a guard, so this
 worker writes nothing once the shard has another owner.
 """
@@ -61,7 +61,7 @@ class UnusableHeads:
         return self._keys[workflow_id]
 
     def skips(self, workflow_id: str, revision: int) -> bool:
-        """Whether a message or signal is skipped for an unusable head. Notes ``revision``."""
+        """Whether messages and signals to an execution are skipped. Notes ``revision``."""
         if workflow_id not in self._keys:
             return False
         newest = max(revision, self._skipped_revisions.get(workflow_id, 0))
@@ -89,7 +89,7 @@ class UnusableHeads:
 
 
 class Shard:
-    """One shard, from one claim by this worker until it is stopped.
+    """One shard, from a claim by this worker until ``stop``.
 
     ``run_closed`` is called after a run has closed, and ``lost`` when the shard has another owner.
     """
@@ -196,7 +196,7 @@ class Shard:
         self._store.faults.clear(key)
         for kv in inbox:
             if keys.inbox_parts(kv.key)[1] == workflow_id:
-                self._deliver(kv.key, kv.value, revision=0)  # not compared: read with the head
+                self._deliver(kv.key, kv.value, revision=0)  # 0: the message was read with the head
         if execution is not None:
             execution.note_signal(signal_fence[0].mod_revision if signal_fence else 0)
             execution.resume_in_step()
@@ -368,7 +368,7 @@ class Shard:
             execution.deliver(message)
         elif start.reserved:
             # The client has written the head in the transaction of this message. An older run of
-            # the id is closed, even if this shard has not noticed it yet.
+            # the id is closed, even if this shard still has an execution of that run.
             head = reserved_head(start.started, start.at_ms)
             self._begin(head, message.revision, message, execution)
         elif execution is not None:

@@ -1,7 +1,7 @@
 """The work of one session of a worker: claim a share of the shards, and run their executions.
 
-A worker whose session has expired writes nothing, because all writes go through the committer of
-the session.
+All writes except replies go through the session's committer, which commits nothing after the
+session has expired.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ DRAIN_S_MAX = 5.0
 """Seconds that a closing worker waits for running activities, and then again for running steps."""
 
 CHANGES_PER_PASS = 16
-"""Changes of the store that one pass of the event loop handles. A pass may handle more changes,
-because it does not split the changes of one execution.
+"""Changes of the store that one pass of the event loop handles before woken executions run.
 
-Between two passes, the transaction of the woken executions starts.
+The changes of one execution are not split, so a pass may handle more changes.
 """
 
 _log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """The activities of archiving: check the live log, archive its segments, delete old archive files.
 
-An activity may be repeated: it finishes the work of an interrupted attempt. The revision of the
+A repeated activity finishes the work of an interrupted attempt. The revision of the
 archive cursor guards every transaction, so only one of two concurrent activities has an effect.
 """
 
@@ -64,7 +64,7 @@ class ArchiveActivities:
 
     @property
     def live_segments(self) -> int:
-        """Live segments at this process's last check; 0 if older than ``CHECK_STALE_S``."""
+        """Live segments at this process's last check; 0 after ``CHECK_STALE_S``."""
         return self._live if self._now_s() - self._checked_s <= CHECK_STALE_S else 0
 
     @property

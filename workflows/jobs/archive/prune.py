@@ -37,5 +37,5 @@ class PruneArchive:
 
     @workflow.run
     async def run(self) -> PruneResult:
-        """Delete the files beyond the retention: too old, or too many bytes."""
+        """Delete the files that exceed the age or the total bytes of the retention."""
         return await workflow.execute_activity(ArchiveActivities.prune, options=_STEP)

@@ -70,7 +70,7 @@ class AutoPools:
     async def run(
         self, key: ApplicationKey, progress: ApplicationProgress = ApplicationProgress()
     ) -> ApplicationProgress:
-        """Reconcile until no problem remains; the result lists the executed steps."""
+        """Reconcile while a problem may be solved later; the result lists the executed steps."""
         self._progress = progress
         workflow.set_signal_handler(WAKE_SIGNAL, self._wake)
         while True:
@@ -100,7 +100,7 @@ class AutoPools:
         self._is_requested = True
 
     async def _reconcile(self, key: ApplicationKey) -> bool:
-        """Reconcile once. Returns whether no problem remains that may be solved later."""
+        """Reconcile once. Returns False while a problem may be solved later."""
         self._phase = "looking"  # published: users see the name of the phase
         try:
             result = await workflow.execute_activity(
