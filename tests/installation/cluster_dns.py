@@ -2,8 +2,8 @@
 
     python -m tests.installation.cluster_dns KUBECONFIG ADDRESS
 
-The records are from EndpointSlices. The slices are cached for ``TTL_S``, because members and
-clients of etcd query many times a second while a name has no address.
+The records are from EndpointSlices. Slices and responses are cached for ``TTL_S``, because members
+and clients of etcd query many times a second while a name has no address.
 """
 
 from __future__ import annotations
@@ -30,23 +30,34 @@ DOMAIN: Final = "cluster.local"
 PORT: Final = 53
 TTL_S: Final = 1
 SLICES: Final = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
+ID_BYTES: Final = 2
+"""The length of the query ID, with which queries and responses begin (RFC 1035, section 4.1.1)."""
+
+RESPONSES_MAX: Final = 1_000
+"""The most cached responses."""
+
 NAME: Final = re.compile(
     rf"(?:(?P<host>[^.]+)\.)?(?P<service>[^.]+)\.(?P<namespace>[^.]+)\.svc\.{re.escape(DOMAIN)}\."
 )
 
 
 class Resolver(asyncio.DatagramProtocol):
-    """Answers each query in a separate task."""
+    """Answers each query in a separate task, or with the response to an equal query."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self._tasks: set[asyncio.Task[None]] = set()
         self._slices: dict[str, tuple[float, list[dict[str, Any]]]] = {}
+        self._responses: dict[bytes, tuple[float, bytes]] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, address: Any) -> None:
+        sent_at, response = self._responses.get(data[ID_BYTES:], (-math.inf, b""))
+        if time.monotonic() - sent_at < TTL_S:
+            self._transport.sendto(data[:ID_BYTES] + response, address)
+            return
         task = asyncio.create_task(self._answer(data, address))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -62,7 +73,11 @@ class Resolver(asyncio.DatagramProtocol):
             answer.set_rcode(dns.rcode.NXDOMAIN)
         elif question.rdtype == dns.rdatatype.A:
             answer.answer.append(dns.rrset.from_text(question.name, TTL_S, "IN", "A", *addresses))
-        self._transport.sendto(answer.to_wire(), address)
+        response = answer.to_wire()
+        if len(self._responses) >= RESPONSES_MAX:
+            self._responses.clear()
+        self._responses[data[ID_BYTES:]] = time.monotonic(), response[ID_BYTES:]
+        self._transport.sendto(response, address)
 
     async def _addresses_of(self, name: str) -> list[str]:
         """The addresses of a domain name; none if the name does not exist."""
