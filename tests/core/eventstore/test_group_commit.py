@@ -85,7 +85,7 @@ async def test_a_fence_during_the_retry_of_a_refused_batch_fails_all_its_proposa
     assert harness.transactions == 2
 
 
-async def test_a_failure_of_the_store_fails_only_the_proposals_of_the_transaction() -> None:
+async def test_a_failure_of_the_store_fails_only_the_proposals_of_the_failed_transaction() -> None:
     harness = GroupCommitHarness()
     harness.failures.append(StoreUnavailable("away"))
     first = harness.put("a")
@@ -98,7 +98,7 @@ async def test_a_failure_of_the_store_fails_only_the_proposals_of_the_transactio
 async def test_a_fenced_writer_fails_all_waiting_proposals() -> None:
     harness = GroupCommitHarness()
     harness.failures.append(WriterFenced("another process"))
-    answers = [harness.put("same") for _ in range(3)]  # one key needs three transactions
+    answers = [harness.put("same") for _ in range(3)]  # would need three transactions
     results = await asyncio.gather(*answers, return_exceptions=True)
 
     assert [type(result) for result in results] == [WriterFenced] * 3

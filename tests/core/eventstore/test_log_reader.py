@@ -1,4 +1,4 @@
-"""Reading the log: order, catching up, following, and detection of gaps."""
+"""The log is read in order. A missing segment raises LogGap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The writer: group commit, lost races, unknown outcomes, fencing.
+"""A writer groups commits, reads unknown outcomes back, and stops when it is fenced.
 
 ``harness.proposal(name)`` writes the key ``name``, by default only if the key does not exist.
 """
@@ -56,7 +56,7 @@ async def test_a_lone_append_is_one_transaction(harness: WriterHarness) -> None:
     assert len(await event_ids(harness)) == 1
 
 
-async def test_proposals_that_arrive_during_a_transaction_share_the_next_one(
+async def test_concurrent_proposals_need_at_most_two_transactions(
     harness: WriterHarness,
 ) -> None:
     outcomes = await asyncio.gather(
@@ -132,7 +132,7 @@ async def test_a_lost_proposal_returns_a_range_that_starts_at_its_guarded_key(
     assert lost.current[harness.keys.meta("m1")] == lost.reads[window].kvs[0]
 
 
-async def test_a_lost_race_that_cannot_be_read_has_written_nothing(
+async def test_a_failed_read_after_a_lost_race_raises_unavailable_and_nothing_is_written(
     harness: WriterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.writer.append(harness.proposal("m1"))
@@ -202,7 +202,7 @@ async def test_the_outcome_of_a_failed_commit_is_read_back_and_returned(
 async def test_faults_while_an_outcome_is_read_back_do_not_change_the_outcome(
     harness: WriterHarness, faults: list[Fault]
 ) -> None:
-    # The first fault hits the append, the later faults hit the commits that read its outcome.
+    # The first fault hits the append. The later faults hit the commits that read the outcome.
     harness.store.fail_next_commits(*faults)
     applied = faults[0] is Fault.ANSWER_LOST
 
@@ -257,7 +257,7 @@ async def test_an_outcome_stays_unknown_when_reading_it_back_is_refused(
     async def lose_and_refuse(
         guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        # Commit 1 is by ``open``, 2 writes the proposals, and 3 reads their outcome back.
+        # Commit 1 opens the writer. Commit 2 has the proposals. Commit 3 reads the outcome back.
         if harness.store.commits == 2:
             harness.store.commits += 1
             raise StoreRejected("the role was taken away")
@@ -312,7 +312,7 @@ async def test_cancelling_an_append_leaves_no_gap_in_the_log(harness: WriterHarn
     await asyncio.gather(second, return_exceptions=True)
     await harness.writer.append(harness.proposal("c"))
 
-    assert len(await event_ids(harness)) in (2, 3)  # b may already have been in the transaction
+    assert len(await event_ids(harness)) in (2, 3)  # b may have joined before it was cancelled
     segments, _ = await LogReader(harness.memory, harness.keys).catch_up(LOG_START)
     assert [segment.seq for segment in segments] == list(range(1, len(segments) + 1))
 

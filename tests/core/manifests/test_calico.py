@@ -33,7 +33,7 @@ def read(*objects: RawObject) -> Dump:
     return read_calico((f"object {index}", value) for index, value in enumerate(objects))
 
 
-def test_an_address_of_a_block_belongs_to_the_pod_in_its_attributes() -> None:
+def test_an_address_belongs_to_the_pod_in_the_attributes_of_the_block() -> None:
     used = block("10.6.0.64/30", [None, 1, 0, None], TUNNEL, POD)
 
     cluster = read(ip_pool(), used, running_pod("web-0")).cluster

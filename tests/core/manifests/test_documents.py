@@ -1,4 +1,4 @@
-"""Any text is read within size limits or raises BadInput."""
+"""A text is read, or raises BadInput if it is malformed or too large."""
 
 from __future__ import annotations
 

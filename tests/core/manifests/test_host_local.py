@@ -206,7 +206,7 @@ def test_an_address_of_a_living_pod_outside_of_every_range_is_reported() -> None
     assert findings_of(cluster) == [(what, done)]
 
 
-def test_a_pod_in_a_range_on_a_node_without_a_folder_is_refused() -> None:
+def test_a_pod_in_a_range_is_refused_if_its_node_has_no_folder() -> None:
     """Without the folder, the pool could allocate addresses that the node already uses."""
     text = r"shop/web-0 has 10\.6\.0\.5 .* node node-a\.example\.com has no folder"
     with pytest.raises(BadInput, match=text) as refused:

@@ -1,4 +1,4 @@
-"""A SriovNetworkNodeState has the fields of the SR-IOV network operator."""
+"""A SriovNetworkNodeState has the fields that the SR-IOV network operator defines."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_a_gateway_in_the_range_is_excluded_unless_a_pod_uses_it() -> None:
 
     assert read(free, lan).pools[0].pool.ips == ("10.6.0.2-10.6.0.6",)
     pool_of_used = read(used, lan, running_pod("web-0")).pools[0].pool
-    # The gateway is among the addresses, so a rule refuses this pool later.
+    # Validation refuses this pool later, because the pool contains its gateway.
     assert pool_of_used.ips == ("10.6.0.1-10.6.0.6",)
 
 
@@ -148,10 +148,10 @@ def test_a_named_network_has_pools_of_its_own() -> None:
 
 
 def test_the_slice_of_a_node_is_a_pool_of_only_that_node() -> None:
-    """Two releases of Whereabouts name the pool of a slice differently; the test has both names.
+    """The two pools are named as in two releases of Whereabouts.
 
-    A slice has the exclusions of the range, but not the start of the range. A slice that does not
-    contain the gateway has no gateway.
+    The exclusions of the range apply to a slice, but ``range_start`` does not. Only the slice that
+    contains the gateway has a gateway.
     """
     lan = network(
         "lan",

@@ -21,7 +21,7 @@ async def test_a_period_ends_when_the_loop_clock_is_a_multiple_of_the_period(
     assert until_tick_s(period_s) == pytest.approx(left_s)
 
 
-async def test_a_timer_that_is_a_little_early_does_not_fire_twice(
+async def test_a_wait_that_starts_just_before_a_tick_skips_that_tick(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 103.999)

@@ -282,7 +282,7 @@ async def test_a_body_that_cannot_be_decompressed_gets_4xx(
         ("zstd", b"x", 415),
     ],
 )
-async def test_a_webhook_refuses_a_body_that_it_cannot_decompress_within_its_limit(
+async def test_a_webhook_refuses_a_body_that_cannot_be_decompressed_within_the_limit(
     caplog: pytest.LogCaptureFixture, encoding: str, data: bytes, status: int
 ) -> None:
     # The webhook uses these parts only after it has decoded a body.

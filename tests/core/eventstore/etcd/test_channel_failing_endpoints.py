@@ -19,7 +19,7 @@ pytestmark = pytest.mark.etcd
 
 DEADLINE_S = 60.0
 ROUNDS = 8
-"""Stores to open, so that very likely every endpoint is the first one of some store."""
+"""Stores that a test opens, because each store starts with a random endpoint."""
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ async def test_a_write_to_a_hung_member_is_unknown_and_the_next_write_uses_anoth
 ) -> None:
     store = open_store(EtcdSettings(three_member_etcd.endpoints, write_deadline_s=0.5))
     await store.commit([], [Put(b"k", b"before")])
-    # Not the leader: after a loss of the leader, the next write would wait for an election.
+    # A follower is paused, because a loss of the leader would delay the next write.
     paused_member = next(
         member for member in three_member_etcd.members if member is not three_member_etcd.leader()
     )

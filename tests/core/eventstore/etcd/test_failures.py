@@ -100,7 +100,7 @@ def test_a_read_with_an_unknown_outcome_raises_unavailable_or_timeout() -> None:
     assert type(deadline_error) is StoreTimeout
 
 
-def test_eight_status_codes_are_definite_without_an_error_text() -> None:
+def test_eight_status_codes_without_error_text_tell_that_nothing_was_written() -> None:
     definite = {CallState.NOTHING_WRITTEN, CallState.REJECTED}
 
     states = {code: classify(code, "").state for code in StatusCode}

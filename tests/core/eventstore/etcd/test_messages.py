@@ -19,11 +19,11 @@ STUBS = {
     for file in (rpc_pb2, kv_pb2, auth_pb2)
     for name, message in file.DESCRIPTOR.message_types_by_name.items()
 }
-"""etcd's messages as the package etcd3 defines them, generated from etcd's own files."""
+"""The messages of the package etcd3, by name."""
 
 
 def described(field: FieldDescriptor) -> tuple[int, bool, str]:
-    """The number, whether the field is repeated, and the type: int32 for an enumeration."""
+    """The number, whether the field is repeated, and the type. Enumerations count as int32."""
     if field.message_type is not None:
         kind = str(field.message_type.name)
     elif field.type == FieldDescriptor.TYPE_ENUM:

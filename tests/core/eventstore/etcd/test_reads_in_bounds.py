@@ -37,7 +37,7 @@ async def store(
 def disturb(
     monkeypatch: pytest.MonkeyPatch, store: EtcdStore, *, read_count: int, compact: bool
 ) -> list[str]:
-    """Rewrite all keys after the first page of each of the next ``read_count`` read attempts.
+    """After the first page of each of the next ``read_count`` read attempts, rewrite all keys.
 
     With ``compact``, also compact the older revisions. Return a list that collects the range calls.
     """
@@ -90,7 +90,7 @@ async def test_a_read_starts_again_when_its_revision_is_compacted(
 async def test_a_read_raises_compacted_when_the_revision_of_every_attempt_is_compacted(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disturb(monkeypatch, store, read_count=100, compact=True)  # more than the attempts of a read
+    disturb(monkeypatch, store, read_count=100, compact=True)  # a read has fewer attempts
 
     with pytest.raises(Compacted) as caught:
         await store.read([ALL_KEYS])

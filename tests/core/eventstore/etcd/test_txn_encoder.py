@@ -1,4 +1,4 @@
-"""Transactions have the same bytes as those that the package etcd3 encodes."""
+"""Our encoder and the package etcd3 encode a transaction to the same bytes."""
 
 from __future__ import annotations
 

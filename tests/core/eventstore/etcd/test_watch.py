@@ -23,7 +23,7 @@ one_and_two_ranges = pytest.mark.parametrize("ranges", [ONE_RANGE, TWO_RANGES], 
 
 
 async def put_pairs(store: EtcdStore, numbers: Sequence[int]) -> list[int]:
-    """Write each number under both prefixes at one revision; return the revisions."""
+    """Write each number under both prefixes, one revision for each number; return the revisions."""
     revisions = []
     for number in numbers:
         writes = [Put(b"/a/%d" % number, b""), Put(b"/b/%d" % number, b"")]
@@ -199,7 +199,7 @@ def has_both(changes: Sequence[KeyChange]) -> bool:
 
 
 async def changes_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
-    """The revisions of all changes until ``last`` is among them, confirmed or not."""
+    """The revisions of all changes up to ``last``, including unconfirmed changes."""
     revisions: list[int] = []
     async with asyncio.timeout(DEADLINE_S):
         while last not in revisions:

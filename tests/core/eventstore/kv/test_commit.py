@@ -103,7 +103,7 @@ async def test_nothing_newer_holds_for_an_empty_range(subject: Subject) -> None:
     assert await holds(subject, NothingNewer(*subject.range("b", "c"), 0))
 
 
-async def test_nothing_newer_holds_from_the_revision_of_the_newest_key_on(
+async def test_nothing_newer_fails_before_the_last_write_in_its_range_and_holds_at_it(
     subject: Subject,
 ) -> None:
     old = await put(subject, "b1", "b2")

@@ -1,4 +1,4 @@
-"""Reads and watches before the compacted revision raise Compacted; later ones succeed."""
+"""Reads and watches before the compacted revision raise Compacted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated faults behave as documented, on any store."""
+"""``FaultyStore`` simulates faults on any store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.faulty_store import Fault, FaultyStore
         (Fault.REFUSED, StoreUnavailable, False),
     ],
 )
-async def test_a_fault_affects_one_commit_and_writes_as_documented(
+async def test_a_fault_fails_one_commit_and_only_a_lost_answer_leaves_a_write(
     subject: Subject, fault: Fault, error: type[Exception], *, is_written: bool
 ) -> None:
     store = FaultyStore(subject.store)

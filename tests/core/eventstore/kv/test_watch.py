@@ -186,7 +186,7 @@ async def test_a_watch_over_several_ranges_returns_complete_revisions_in_order(
     start = await now(subject)
     expected = []
     for number in range(50):
-        # In each revision, one of the three ranges has no key.
+        # Each revision leaves one of the three ranges unchanged.
         names = [f"{area}{number:02}" for area in "abc" if (number + ord(area)) % 3]
         expected.append((await put(subject, *names), names))
     ranges = [subject.range("c", "d"), subject.range("a", "b"), subject.range("b", "c")]

@@ -236,7 +236,7 @@ def test_a_custom_configuration_is_unchanged_or_absent_if_empty(
     assert config("c", {"customCNI": text}) == rendered
 
 
-def test_every_field_of_the_coordinator_is_rendered() -> None:
+def test_coordinator_fields_are_rendered_except_host_rule_table_and_pod_cidr_type() -> None:
     coordinator = {
         "mode": "underlay",
         "hijackCIDR": ["10.9.0.0/16"],
@@ -281,7 +281,7 @@ def test_names_and_versions_come_from_annotations() -> None:
     assert rendered.config.startswith('{"cniVersion":"1.0.0","name":"conf-a",')
 
 
-def test_filling_in_the_defaults_twice_changes_nothing() -> None:
+def test_filling_in_the_defaults_a_second_time_changes_nothing() -> None:
     incomplete = {"cniType": "vlan", "vlan": {"master": ["ens3"]}, "coordinator": {}}
     spec = completed(msgspec.convert(incomplete, MultusConfigSpec))
 

@@ -30,8 +30,8 @@ def refusals_of(
 ) -> list[tuple[str, str]]:
     """Return rule and field of every refusal, in order.
 
-    ``before``: the annotations before an update, or None for a new network. ``__`` in the name of
-    one of the ``annotations`` stands for ``/``.
+    ``before``: the annotations before an update, or None for a new network. In an annotation
+    name, ``__`` stands for ``/``.
     """
     completed_spec = completed(msgspec.convert(spec, MultusConfigSpec))
     full_annotations = {key.replace("__", "/"): value for key, value in annotations.items()}

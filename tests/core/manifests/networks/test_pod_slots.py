@@ -41,7 +41,7 @@ def pod(*containers: dict[str, Any], **annotations: str) -> dict[str, Any]:
 
 
 def requested(pod: dict[str, Any], container: int = 0) -> dict[str, str]:
-    """The limits of a container, by resource. The requests must be equal."""
+    """The limits of a container, by resource. The requests must equal the limits."""
     resources = pod["spec"]["containers"][container].get("resources", {})
     assert resources.get("limits") == resources.get("requests")
     limits = resources.get("limits") or {}
