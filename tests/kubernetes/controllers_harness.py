@@ -104,7 +104,7 @@ class ControllersHarness:
     async def start_controller(
         self, name: str = "one", *, leads: bool = True, anonymous: bool = False
     ) -> Replica:
-        """Start another controller, and wait until it works.
+        """Start a controller, and wait until its worker runs.
 
         ``leads``: run the tasks of a leader. ``anonymous``: connect without credentials.
         """

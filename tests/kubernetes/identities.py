@@ -37,7 +37,7 @@ def apply_permissions(server: ApiServer, rendered: list[Object]) -> None:
 def kubeconfig_of(
     server: ApiServer, account: str, directory: Path, pod: Object | None = None
 ) -> Path:
-    """Write a kubeconfig with a new token of the account; return its path.
+    """Write a kubeconfig with a new token of the account; return the file's path.
 
     ``pod``: the Pod to which the token is bound.
     """

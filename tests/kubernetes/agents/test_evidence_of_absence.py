@@ -1,6 +1,6 @@
 """An agent releases no address of a Pod or replica that may still exist.
 
-This is I6 of docs/contributing/architecture.md. The fixture ``shop`` is the API server.
+Invariant I6 of docs/contributing/architecture.md. The fixture ``shop`` is the API server.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ async def test_a_pod_missing_from_the_cache_keeps_its_address_until_the_pod_is_d
     assert not await agent.claims()
 
 
-async def test_a_del_releases_while_the_api_server_is_down_if_the_watch_reported_the_deletion(
+async def test_a_del_releases_an_address_without_the_api_server_if_the_watch_reported_the_deletion(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = await create_pod_with_address(agent, shop, "web")
@@ -183,7 +183,7 @@ async def test_a_del_releases_while_the_api_server_is_down_if_the_watch_reported
 async def test_a_late_add_of_a_deleted_pod_is_refused_when_a_new_pod_has_the_same_name(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    """The watch is interrupted, so the cache still has the deleted Pod."""
+    """The watch is stopped, so the cache still has the deleted Pod."""
     older = await create_pod_with_address(agent, shop, "web")
     await until(lambda: ("shop", "web") in cluster.facts.pods.objects)
     await cluster.stop_watching()

@@ -1,7 +1,6 @@
 """An agent reads facts about Pods from its cache, or from a real API server.
 
-``KubernetesFactsSource`` caches Pods, Namespaces, Nodes and StatefulSets. It reads an object that
-is not in the cache from the API server.
+``KubernetesFactsSource`` caches Pods, Namespaces, Nodes and StatefulSets.
 """
 
 from __future__ import annotations
@@ -214,7 +213,7 @@ async def test_a_running_pod_keeps_its_address_over_a_del_until_the_pod_is_delet
     assert not await agent.claims()
 
 
-async def test_a_del_releases_an_address_when_only_the_watch_missed_the_deletion_of_the_pod(
+async def test_a_del_releases_the_address_of_a_deleted_pod_that_is_still_in_the_cache(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = create_pod(shop, "web", NODE_NAME)

@@ -51,7 +51,7 @@ VALUES = {"spiderpoolAgent": {"prometheus": {"enabled": True, "enabledRdmaMetric
 
 @pytest.fixture
 def shop(server: ApiServer) -> Iterator[ApiServer]:
-    """The API server with both kinds of owners, and the chart's permissions for RDMA metrics."""
+    """Serve PyTorchJob and Secretive, with the chart's permissions for RDMA metrics."""
     delete_workloads(server)
     apply_permissions(server, render_objects(VALUES))
     define_kind(server, *KUBEFLOW, "PyTorchJob", "pytorchjobs")
@@ -161,7 +161,7 @@ async def test_a_pod_is_indexed_without_an_owner_if_its_top_owner_cannot_be_read
         create_rdma_pod(shop, "of-unserved-kind", 20, unserved)
         of_earlier_uid = missing_owner | {"metadata": {"name": "train", "uid": "0"}}
         create_rdma_pod(shop, "of-earlier-uid", 21, of_earlier_uid)
-        # Owners are read in this order: when the owner of ``web-1`` is known, all have been read.
+        # Owners are read in the order of creation, so the owner of ``web-1`` is read last.
         create_rdma_pod(shop, "web-1", 22, create_workload(shop, "ReplicaSet", "web"))
 
     await asyncio.to_thread(create_objects)

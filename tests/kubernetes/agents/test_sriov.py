@@ -262,7 +262,7 @@ async def test_the_configuration_names_the_daemon_of_an_sriov_operator_on_the_no
 
 @pytest.fixture
 def operator_definition(shop: ApiServer) -> Iterator[None]:
-    """The CRD SriovNetworkNodeState of the SR-IOV operator, without the fields of Orbweaver."""
+    """The CRD SriovNetworkNodeState of the SR-IOV operator: no ``trust``, no ``spoofChk``."""
     original = shop.request("GET", STATES_CRD_PATH).body["spec"]
     changed = copy.deepcopy(original)
     del vf_fields(changed)["trust"], vf_fields(changed)["spoofChk"]
@@ -282,7 +282,7 @@ def operator_definition(shop: ApiServer) -> Iterator[None]:
 
 
 def vf_fields(definition: Object) -> Object:
-    """The schemas of the fields of a virtual function in the status."""
+    """The schemas of a virtual function's fields in the status."""
     schema = definition["versions"][0]["schema"]["openAPIV3Schema"]
     interfaces = schema["properties"]["status"]["properties"]["interfaces"]
     fields: Object = interfaces["items"]["properties"]["Vfs"]["items"]["properties"]

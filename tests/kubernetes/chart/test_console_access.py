@@ -34,7 +34,7 @@ CONTROLLER = "orbweaver-controller"
 VIEWER, OPERATOR, WITHOUT_ROLE = "console-viewer", "console-operator", "console-without-role"
 RBAC = "rbac.authorization.k8s.io"
 ROLES = {VIEWER: f"{CONTROLLER}-console", OPERATOR: f"{CONTROLLER}-console-workflows"}
-"""Service account -> its ClusterRole of the chart."""
+"""Service account -> ClusterRole of the chart."""
 
 VALUES = {"orbweaver": {"console": {"enabled": True, "workflowActions": True}}}
 

@@ -1,4 +1,4 @@
-"""The chart's etcd serves clients that have a certificate, with three members.
+"""The chart's etcd, with three members, serves only clients that have a certificate.
 
 Each member is a process with its own IP address; no kubelet or container runs.
 """
@@ -37,7 +37,7 @@ WAIT_S_MAX = 60.0
 CERTIFICATE_VARIABLES = ("ORBWEAVER_ETCD_CERT_FILE", "ORBWEAVER_ETCD_KEY_FILE")
 ORBCTL = str(Path(sys.executable).with_name("orbctl"))
 CONTROLLER_PROGRAM = str(Path(sys.executable).with_name("orbweaver-controller"))
-# Workloads (kind, name) whose etcd variables orbctl gets.
+# (kind, name) of workloads; orbctl runs with the etcd variables of one workload.
 CONTROLLER = ("Deployment", "orbweaver-controller")
 AGENT = ("DaemonSet", "orbweaver-agent")
 FETCH_SCRIPT = """
@@ -166,7 +166,7 @@ class EtcdMembers:
     def _container_environment(
         self, container: dict[str, Any], known: dict[str, str]
     ) -> dict[str, str]:
-        """The variables of a container, with paths in the test's directory for mount paths.
+        """The variables of a container; paths in the test's directory replace mount paths.
 
         ``known``: variables whose values Kubernetes would set, such as the address of the Pod.
         """

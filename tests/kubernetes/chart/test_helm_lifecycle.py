@@ -39,7 +39,7 @@ VALIDATING_PATH = f"{CONFIGURATION_PATHS['ValidatingWebhookConfiguration']}/spid
 
 @pytest.fixture
 def installed(server: ApiServer) -> Iterator[Any]:
-    """The Helm configuration of an installed release without Jobs."""
+    """Install the chart; yield the Helm configuration."""
     with helm.Config(kubeconfig_path=server.kubeconfig, namespace=RELEASE_NAMESPACE) as config:
         config.install(
             CHART_FOLDER,
@@ -121,7 +121,7 @@ async def test_an_upgrade_keeps_the_secret_and_the_ca_bundles(
     name = "spiderippool.spiderpool.spidernet.io"
     assert after[name]["rules"][0]["operations"] == ["CREATE", "UPDATE", "DELETE"]
     assert read_secret(server) == secret_before
-    # With the new value, deletions are refused, and the webhooks that warned about them are gone.
+    # The new value refuses deletions, so the webhooks that warn about deletions are removed.
     warning_webhooks = {webhook for webhook in before if "-deletion." in webhook}
     assert before.keys() - after.keys() == warning_webhooks
     for webhook, configuration in after.items():

@@ -1,4 +1,4 @@
-"""The permissions of the chart suffice for its processes, and allow nothing in ``FORBIDDEN``."""
+"""The chart's permissions suffice for the chart's processes, and allow nothing in ``FORBIDDEN``."""
 
 from __future__ import annotations
 

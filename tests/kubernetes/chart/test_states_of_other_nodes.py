@@ -1,4 +1,4 @@
-"""The token of an agent's Pod allows writes only to the SriovNetworkNodeState of its node."""
+"""The token of an agent's Pod allows writes only to the SriovNetworkNodeState of the Pod's node."""
 
 from __future__ import annotations
 

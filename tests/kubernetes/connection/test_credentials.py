@@ -59,7 +59,7 @@ async def server() -> AsyncIterator[RecordingServer]:
 
 
 def write_kubeconfig(directory: Path, server: str, user: Any, **cluster: Any) -> str:
-    """Write a kubeconfig with this user and these fields of the cluster; return its path.
+    """Write a kubeconfig with this user and these fields of the cluster; return the file's path.
 
     The context ``as-other`` has another user, with the token ``other``.
     """
@@ -139,7 +139,7 @@ async def test_a_request_carries_the_credentials_of_the_kubeconfig(
     assert server.authorizations == [sent]
 
 
-async def test_a_named_context_is_used_instead_of_the_current_one(
+async def test_a_named_context_is_used_instead_of_the_current_context(
     server: RecordingServer, tmp_path: Path
 ) -> None:
     await send_requests(write_kubeconfig(tmp_path, server.url, {"token": "secret"}), "as-other")
@@ -147,7 +147,7 @@ async def test_a_named_context_is_used_instead_of_the_current_one(
     assert server.authorizations == ["Bearer other"]
 
 
-async def test_a_rotated_token_file_is_read_again_and_a_deleted_file_keeps_its_last_token(
+async def test_a_token_file_is_read_again_and_its_last_token_is_used_after_the_file_is_deleted(
     server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokens, "TOKEN_FILE_S", 0.0)  # read the file before each request

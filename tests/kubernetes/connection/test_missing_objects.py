@@ -1,6 +1,6 @@
 """``Api.find`` returns None only if an API server answers that the object does not exist.
 
-A 404 for an unknown path, or from another server, raises ``ApiNotServed``.
+A 404 for an unknown path, or from a server that is not an API server, raises ``ApiNotServed``.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ async def proxy(requests: list[str]) -> AsyncIterator[str]:
 
 
 def write_kubeconfig(directory: Path, server: str, **cluster: Any) -> str:
-    """Write a kubeconfig with these fields of the cluster; return its path."""
+    """Write a kubeconfig with these fields of the cluster; return the file's path."""
     path = directory / "kubeconfig"
     document = {
         "apiVersion": "v1",

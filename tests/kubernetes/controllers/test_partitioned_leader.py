@@ -1,7 +1,7 @@
 """Requests that a partitioned leader sent arrive after another controller has become leader.
 
-etcd refuses the requests, because each compares the sender's key with the current leader's key. The
-API server refuses the requests, because their resourceVersions are old.
+etcd refuses a request if the sender's key is not the current leader's key. The API server refuses a
+request with an old resourceVersion.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.etcd, pytest.mark.slow]
 LEASE_PATH = "/apis/coordination.k8s.io/v1/namespaces/default/leases/spiderpool-controller-leases"
 ENDPOINTS_PATH = f"/apis/{API_VERSION}/namespaces/shop/spiderendpoints"
 LEASE_TTL_S = 4
-"""TTL of the leader's etcd lease; a leader must write the effects of a change in less time."""
+"""TTL of the leader's lease in etcd."""
 
 
 class ConnectedController:
@@ -131,7 +131,7 @@ class PartitionHarness:
         }
 
     async def checkpointed_by(self) -> str:
-        """The controller that last wrote the checkpoint, its position in the event log."""
+        """The controller that last wrote the checkpoint (a position in the event log)."""
         key = self.node.keys.meta(CHECKPOINT_NAME)
         (kv,) = (await self.node.store.read([Get(key)])).ranges[0].kvs
         return CHECKPOINT_CODEC.decode(kv.value).writer

@@ -1,9 +1,8 @@
 """The controller creates a NetworkAttachmentDefinition (NAD) for each network.
 
-A network is a SpiderMultusConfig.
-``networks.until`` waits for a condition on the NAD ``net``; ``until(bool)``
-waits until this NAD exists. Without an API server, the tests run against the package kmock, except
-those with the mark ``simulated(lacks=...)``.
+A network is a SpiderMultusConfig. ``networks.until`` waits for a condition on the NAD ``net``;
+``until(bool)`` waits until this NAD exists. Without an API server, the tests run against the
+package kmock, except tests with the mark ``simulated(lacks=...)``.
 """
 
 from __future__ import annotations
@@ -144,7 +143,7 @@ async def test_an_existing_nad_without_an_owner_becomes_the_nad_of_the_network(
     assert "old" not in nad["metadata"].get("annotations", {})
 
 
-async def test_a_nad_of_another_network_is_not_changed_and_an_event_reports_it(
+async def test_a_nad_of_another_network_is_not_changed_and_an_event_names_that_network(
     networks: Networks,
 ) -> None:
     await networks.create(macvlan())

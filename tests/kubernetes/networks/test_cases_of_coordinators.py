@@ -153,7 +153,7 @@ async def test_the_flags_of_the_controller_manager_are_used_when_there_is_no_kub
 async def test_the_status_has_no_cidrs_while_not_ready_and_the_same_cidrs_when_synced_again(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
-    """V00006, V00008, V00011. The type ``cilium`` is NotReady, because it has no source."""
+    """V00006, V00008, V00011. Cilium has no ConfigMap, so the type ``cilium`` is NotReady."""
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator(podCIDRType="cluster"))
     first = await status(server, "Synced")

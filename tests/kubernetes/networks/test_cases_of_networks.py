@@ -43,7 +43,7 @@ def with_coordinator(**settings: Any) -> Object:
 
 
 def annotated(config: Object, **annotations: str) -> Object:
-    """The network with annotations, given by their short names."""
+    """Annotate the network; each keyword is the short name of an annotation."""
     keys = {
         "cr_name": CR_NAME,
         "version": CNI_VERSION,

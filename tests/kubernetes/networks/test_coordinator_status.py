@@ -1,7 +1,7 @@
 """The controller writes the status of a SpiderCoordinator on a real API server.
 
 The CIDRs in the status come from objects of kubeadm, of the overlay and of the API server. Without
-an API server, the tests run against the package kmock, except those with the mark
+an API server, the tests run against the package kmock, except tests with the mark
 ``simulated(lacks=...)``.
 """
 

@@ -2,8 +2,7 @@
 
 An id such as L00008 is the case's id in docs/contributing/compatibility.md. A
 kube-controller-manager runs only its garbage collector and its namespace controller; no kubelet
-runs. ``node.add`` and ``node.delete`` run the ADD and the DEL of a Pod, without a Pod in the API
-server.
+runs.
 """
 
 from __future__ import annotations
@@ -106,8 +105,8 @@ async def test_the_endpoint_of_a_statefulsets_replica_stays_when_its_pod_is_dele
     await cluster.until(lambda: endpoint(server, "db-0")["kind"] == "SpiderEndpoint")
 
     delete_pod(server, "db-0")
-    # The collector deletes the endpoint web-0, because no Pod has the UID of its owner. This shows
-    # that the collector has run.
+    # The endpoint web-0 names an owner that does not exist. The deletion of web-0 shows that
+    # the collector has run.
     await cluster.until(lambda: "deletionTimestamp" in endpoint(server, "web-0")["metadata"])
 
     assert "deletionTimestamp" not in endpoint(server, "db-0")["metadata"]

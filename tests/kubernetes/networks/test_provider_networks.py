@@ -43,7 +43,7 @@ SELECTION = SelectionSettings(multus_cluster_network="default/auto", agent_names
 
 
 def pod_with(**annotations: object) -> PodFacts:
-    """A Pod with annotations, given by their short names."""
+    """A Pod with annotations; each keyword is the short name of an annotation."""
     names = {"networks": NETWORKS_ANNOTATION, "default": DEFAULT_NETWORK}
     return PodFacts(
         "shop",

@@ -1,7 +1,7 @@
 """Spiderpool's end-to-end cases about pools, subnets and reservations, on a real API server.
 
 An id such as I00009 is the case's id in docs/contributing/compatibility.md. All requests pass the
-webhooks. ``create`` and ``replace`` of ``webhooks`` return "" or the reason of a refusal.
+webhooks. ``webhooks.create`` and ``webhooks.replace`` return "" or the reason of a refusal.
 ``cluster.ledger`` is the state that the controller has read from the event log. The default name of
 a pool is "blue", of a subnet "wide", and of a reservation "kept".
 """
@@ -57,7 +57,7 @@ async def create_until_ready(webhooks: Webhooks, body: Object) -> None:
 async def until_status(
     cluster: TranslatorHarness, kind: str, name: str, holds: Callable[[Object], object]
 ) -> None:
-    """Wait until ``holds`` accepts the status of an object; {} if the object has no status."""
+    """Wait until ``holds`` accepts the status of an object, or {} if there is no status."""
     await cluster.until(lambda: holds(get(cluster.server, kind, name).get("status") or {}))
 
 

@@ -37,7 +37,7 @@ def test_the_committed_sriov_definition_equals_the_generated_one(kind: CustomRes
     assert committed == definition_of(kind), "run `orbctl crds --sriov --directory` on the files"
 
 
-def test_the_crd_chart_has_no_other_templates() -> None:
+def test_the_crd_chart_has_one_template_for_each_kind() -> None:
     assert {path.stem for path in CRD_TEMPLATES.iterdir()} == {
         kind.plural for kind in CUSTOM_RESOURCE_KINDS
     }
@@ -58,7 +58,7 @@ def test_every_field_has_a_description(kind: CustomResourceKind) -> None:
 
 
 def fields_of(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
-    """Yield the path and the schema of every property below ``schema``; ``path`` is the prefix."""
+    """Yield the path and the schema of every property below ``schema``, whose path is ``path``."""
     for name, inner in schema.get("properties", {}).items():
         yield f"{path}.{name}", inner
         yield from fields_of(inner, f"{path}.{name}")

@@ -52,7 +52,7 @@ def create_spiderpool_objects(server: ApiServer) -> None:
     """Create two pools, a reservation, and the endpoints of ten Pods and of a replica.
 
     The replica's pool ``six`` is disabled. The endpoint of web-19 is in deletion. The pool ``lan``
-    has allocated 10.6.0.30 to a Pod that is gone, and 10.6.0.12 to a Pod although it is reserved.
+    has allocated 10.6.0.30 to a Pod that is gone, and the reserved 10.6.0.12 to web-12.
     """
     leaked = {"10.6.0.30": "shop/gone-0 uid-gone-0"}
     create_with_status(

@@ -1,7 +1,7 @@
 """``orbctl migrate check``, ``values`` and ``compare`` on recorded objects of a real Spiderpool.
 
 ``recorded/spiderpool.json`` was read from a cluster of Spiderpool 1.2.1 with six Pods and with
-Multus in its agents (tests/installation). UIDs, certificates and the manifest of the Helm release
+Multus in the agents (tests/installation). UIDs, certificates and the manifest of the Helm release
 are left out.
 """
 

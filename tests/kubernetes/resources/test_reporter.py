@@ -1,8 +1,8 @@
 """The reporter writes SpiderEndpoints, and the status of pools and subnets, from the event log.
 
-``node.add`` and ``node.delete`` run the ADD and the DEL of a Pod, without a Pod in the API server.
+``node.add`` and ``node.delete`` run an ADD and a DEL; the tests create no Pod in the API server.
 The controller's translator turns custom resources into events of the log. Without an API server,
-the tests run against kmock, except those with the mark ``simulated(lacks=...)``.
+the tests run against kmock, except tests with the mark ``simulated(lacks=...)``.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from tests.support.kubernetes import ApiServer
 pytestmark = pytest.mark.simulated(lacks="kmock does not simulate field managers")
 
 OLD_MANAGER: str = "orbweaver-translator"
-"""The field manager of conditions in earlier versions."""
+"""The field manager of conditions in earlier versions of Orbweaver."""
 
 
 @pytest.fixture
