@@ -1,8 +1,9 @@
 """Fixtures, pytest hooks and hypothesis settings of all tests.
 
-A test fails if etcd is missing. In CI a test also fails if a program in ``INSTALLED_IN_CI``
-(``tests/support/parts.py``) is missing. If another optional part is missing, its tests are skipped.
-The last lines of a run list the missing parts and how to install them.
+A test that needs etcd fails without etcd. In CI a test also fails if a program in
+``INSTALLED_IN_CI`` (``tests/support/parts.py``) is missing. If another optional part is
+missing, the tests that need the part are skipped. The last lines of a run list the missing parts
+and how to install them.
 """
 
 from __future__ import annotations
@@ -57,6 +58,6 @@ def pytest_configure(config: pytest.Config) -> None:
 SLOW_IS_FINE = (HealthCheck.too_slow,)
 settings.register_profile("local", deadline=None, suppress_health_check=SLOW_IS_FINE)
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
-# Under an emulator (make test-arm64) an example takes twenty times as long.
+# An emulator (make test-arm64) is twenty times slower than the machine.
 settings.register_profile("emulated", settings.get_profile("local"), max_examples=5)
 settings.load_profile("ci" if os.environ.get("CI") else "local")

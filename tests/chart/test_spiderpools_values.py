@@ -169,7 +169,7 @@ def keys_of(leaf: str) -> list[str]:
 
 
 def rendered_once(values: Object) -> dict[str, str]:
-    """Call ``render_templates``, only once for equal values."""
+    """Return ``render_templates(values)``, cached."""
     return _rendered(json.dumps(values, sort_keys=True))
 
 

@@ -1,4 +1,4 @@
-"""``values.schema.json`` and the templates refuse invalid values with an error that names them."""
+"""``values.schema.json`` and the templates refuse invalid values; the error names the value."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_an_upgrade_from_the_first_version_adds_the_defaults_of_later_keys(
     assert dump_objects(upgraded) == dump_objects(render_objects(overlaid(FIRST_DEFAULTS, values)))
 
 
-def test_a_missing_key_gets_its_default_if_its_section_exists(tmp_path: Path) -> None:
+def test_a_key_missing_in_an_existing_section_gets_the_default(tmp_path: Path) -> None:
     earlier = copy.deepcopy(CURRENT_DEFAULTS)
     for key in later_keys(CURRENT_DEFAULTS, FIRST_DEFAULTS):
         if "image" not in key:  # the schema requires an image's repository

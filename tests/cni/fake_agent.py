@@ -47,7 +47,7 @@ class FakeAgent:
     - ``requests``: the requests read so far.
     - ``arrived``: set after the first request.
     - ``trailing``: the bytes that ``reading_once`` received.
-    - ``trailing_received``: set after ``trailing``.
+    - ``trailing_received``: set once ``trailing`` is set.
     """
 
     def __init__(self, path: Path, behave: Callable[[FakeAgent, socket.socket], None]) -> None:
@@ -139,7 +139,7 @@ def reading_slowly(answer: bytes) -> Behaviour:
 
 
 def hanging(agent: FakeAgent, connection: socket.socket) -> None:
-    """Read the request and send no answer until the caller closes the connection."""
+    """Read the request, send no answer, and wait until the caller closes the connection."""
     agent.read(connection)
     reading_once(agent, connection)
 

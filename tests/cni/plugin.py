@@ -112,7 +112,7 @@ class Spiderpool:
 
 
 class Ifacer(Spiderpool):
-    """The executable ``ifacer``; the options are at the top level of the netconf."""
+    """The executable ``ifacer``; socket and log file are at the top level of the netconf."""
 
     name = "ifacer"
 

@@ -25,7 +25,7 @@ class Refused(Exception):
 
 
 def build(output: Path, *flags: str) -> None:
-    """Compile ``harness.c``, which does not call every function of the program."""
+    """Compile ``harness.c``."""
     command = [*compiler(), *WARNINGS, "-Wno-unused-function", *flags, "-o", str(output)]
     subprocess.run([*command, str(SOURCE)], check=True, capture_output=True, text=True)
 
@@ -39,7 +39,7 @@ def _library() -> ctypes.CDLL:
 
 
 def framed_socket_path(netconf: bytes) -> bytes:
-    """The path of the socket that the program connects to with a netconf. Raises Refused."""
+    """Return the socket path that the program uses for a netconf. Raises Refused."""
     path = ctypes.create_string_buffer(PATH_BYTES)
     message = ctypes.create_string_buffer(MESSAGE_BYTES)
     size = ctypes.c_size_t

@@ -91,7 +91,7 @@ def test_connecting_to_an_agent_with_a_full_queue_of_connections_times_out(
         ("STATUS", 50, UNHEALTHY),
     ],
 )
-def test_a_hung_agent_ends_the_call_at_its_deadline(
+def test_a_call_to_a_hung_agent_fails_at_the_deadline(
     spiderpool: Spiderpool, verb: str, code: int, prefix: str
 ) -> None:
     install_with_short_deadlines(spiderpool)
@@ -116,10 +116,10 @@ def test_an_answer_that_ends_early_fails_the_call(spiderpool: Spiderpool, length
 
 @pytest.mark.parametrize(
     "answer",
-    # The bytes 1 to 4 are the length; the limit is 4 MiB.
+    # Byte 0 is the exit status, and bytes 1 to 4 are the length; the limit is 4 MiB.
     [b"HTTP/1.1 400 Bad Request\r\n\r\n", answer_frame(0, b"")[:1] + b"\xff" * 4, b"\0\0\x40\0\1"],
 )
-def test_an_answer_that_announces_more_than_4_mib_is_not_an_answer_of_the_agent(
+def test_an_announced_length_over_4_mib_is_reported_as_not_an_answer_of_the_agent(
     spiderpool: Spiderpool, answer: bytes
 ) -> None:
     with spiderpool.agent(answering(answer)):
@@ -217,7 +217,7 @@ def test_a_call_without_standard_output_sends_the_agent_nothing_after_the_reques
         ("null", "1.1.0"),
     ],
 )
-def test_an_error_object_has_the_version_of_the_netconf_or_else_the_newest(
+def test_an_error_object_has_the_version_of_the_netconf_or_1_1_0_without_a_version(
     spiderpool: Spiderpool, requested: str, printed: str
 ) -> None:
     ipam = json.loads(spiderpool.netconf())["ipam"]

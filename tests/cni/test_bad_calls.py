@@ -28,7 +28,7 @@ def test_the_error_of_a_missing_command_names_the_variable(
 
 
 @pytest.mark.parametrize("verb", ["add", "DELETE", "ADD ", "\ud800", "A" * 10_000])
-def test_the_error_of_an_unknown_command_has_its_value(spiderpool: Spiderpool, verb: str) -> None:
+def test_the_error_of_an_unknown_command_has_the_value(spiderpool: Spiderpool, verb: str) -> None:
     raw = verb.encode(errors="surrogatepass")
 
     error = error_of(spiderpool.call(env={b"CNI_COMMAND": raw}))

@@ -61,7 +61,7 @@ def test_the_program_has_no_cpuid_instruction() -> None:
     assert "cpuid" not in disassembled
 
 
-def test_the_compiler_is_that_of_the_variable_cc_or_else_gcc_if_musl_is_missing(
+def test_cc_selects_the_compiler_and_without_cc_and_musl_the_compiler_is_gcc(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CC", f"{ARM64_COMPILER} -O3")
@@ -145,6 +145,7 @@ def test_the_program_does_not_crash_on_random_inputs_and_prints_json(tmp_path: P
         check=False,
     )
 
+    # The program aborts if an error object is not JSON.
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout == f"tried {RANDOM_INPUTS} inputs\n"
 

@@ -1,4 +1,4 @@
-"""The executable ``coordinator``: the same program with another name, netconf and log."""
+"""The executable ``coordinator``: its name, netconf and log."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_error_of_a_call_without_an_answer_names_the_failed_operation(
 def test_log_options_set_the_level_and_have_no_effect_if_they_are_a_list(
     coordinator: Coordinator,
 ) -> None:
-    # This is the default log file; ``logFile`` names the same file.
+    # ``logFile`` names the default log file.
     coordinator.install(LOG_DIRECTORY=c_string(coordinator.directory))
     coordinator.log_path = coordinator.directory / "coordinator.log"
     options = {"logFile": str(coordinator.log_path), "logLevel": "fatal"}

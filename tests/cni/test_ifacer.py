@@ -1,4 +1,4 @@
-"""The executable ``ifacer``: the same program under another name."""
+"""The executable ``ifacer``: its name, verbs and versions."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def test_a_call_without_an_answer_logs_a_line(spiderpool: Spiderpool) -> None:
     assert json.loads(spiderpool.log_path.read_text())["code"] == TRY_AGAIN_LATER
 
 
-def test_a_call_that_the_agent_has_answered_is_not_logged_again(spiderpool: Spiderpool) -> None:
+def test_a_call_that_the_agent_has_answered_is_not_logged(spiderpool: Spiderpool) -> None:
     with spiderpool.agent(answering(answer_frame(1, b'{"code": 999}'))):
         result = spiderpool.call()
 

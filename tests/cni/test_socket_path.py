@@ -1,4 +1,4 @@
-"""The program finds the same socket path in a netconf as a JSON parser.
+"""The program finds the socket path in a netconf that a JSON parser finds.
 
 The program searches the text for the key, and parses the netconf only if necessary. It connects to
 the path with ".fast" appended. CNI error codes: 6 content cannot be decoded, 7 invalid network

@@ -1,8 +1,8 @@
 """Applies the YAML of Spiderpool's public documents and records the outcome for each object.
 
 ``ORBWEAVER_SPIDERPOOL_REPOSITORY`` names the git repository of the documents. A *block* is a fenced
-``yaml`` block, a here-document for kubectl, or an object that kubectl printed. Variables that a
-shell block of the page sets are substituted.
+``yaml`` block, a here-document for kubectl, or an object that kubectl printed. Shell variables
+that the page sets are substituted.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def blocks(file: str, text: str) -> Iterator[Block]:
 
 
 def _manifests_in(language: str, body: str, variables: dict[str, str]) -> Iterator[str]:
-    """Yield the manifests in a fence; add variables that a shell block sets to ``variables``."""
+    """Yield the manifests in a fence; store the variables of a shell block in ``variables``."""
     if language in ("yaml", "yml"):
         yield body
     elif language in _SHELL_LANGUAGES:
@@ -130,7 +130,7 @@ def _printed_object(body: str) -> Iterator[str]:
 
 
 def _value(used: re.Match[str], variables: Mapping[str, str]) -> str:
-    """The value of a variable; unchanged text if the page does not set the variable."""
+    """The value of a variable; the matched text if the page does not set the variable."""
     return variables.get(used[1] or used[2], used[0])
 
 

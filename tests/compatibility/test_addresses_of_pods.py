@@ -1,4 +1,4 @@
-"""Cases of Spiderpool's tests about the addresses that a Pod gets, run against a whole agent.
+"""Cases of Spiderpool's tests about the addresses that a Pod gets, run against a complete agent.
 
 An id such as E00001 is the case's id in docs/contributing/compatibility.md.
 """
@@ -28,7 +28,7 @@ OWNER_FIELDS = {
 
 IPV4_CIDR = "10.6.0.0/16"
 POOLS = {"v4": (IPV4_CIDR, "10.6.0.10"), "v6": ("fd00:6::/64", "fd00:6::10")}
-"""Address family -> subnet and address of its default pool."""
+"""Address family -> subnet and only address of the default pool."""
 
 
 async def pool_by_address(agent: AgentHarness) -> dict[str, str]:

@@ -48,7 +48,7 @@ async def nodes(settings: Settings) -> AsyncIterator[dict[str, AgentHarness]]:
 
 
 async def add_pod(nodes: dict[str, AgentHarness], name: str, network: str, node: str) -> list[str]:
-    """Declare a Pod of a network and run its ADD on a node; return the addresses of the Pod."""
+    """Declare a Pod of a network and run the ADD on a node; return the addresses of the Pod."""
     await nodes["node-1"].pod(name, {DEFAULT_NETWORK: network}, owner_kind="StatefulSet")
     await nodes[node].process.parts.view.freshen()  # read the Pod from the log
     return await nodes[node].add(name)

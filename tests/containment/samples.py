@@ -1,4 +1,4 @@
-"""A readable key and value of each kind of key in etcd, and four ways to spoil a value.
+"""A key with a readable value for each kind of key in etcd, and four ways to spoil a value.
 
 ``ALL_KINDS`` is the product's table of kinds; ``VALID_SAMPLES`` has a sample for each kind. ``vic``
 (victim) is the name of objects whose values tests spoil; ``ghost`` is a writer that does not run.

@@ -33,7 +33,7 @@ LOADED: Final = (
     *("pool", "subnet", "reservation", "quarantine", "record", "claim", "endpoint"),
     *("writer head", "need", "application view"),
 )
-"""Kinds that a controller reads when it starts. It must report unreadable keys of these kinds."""
+"""Kinds that a controller reads when it starts, and whose unreadable keys it must report."""
 
 
 @asynccontextmanager

@@ -133,7 +133,7 @@ async def test_the_archiver_seals_the_log_up_to_an_unreadable_event(
     await write_newer_event(node, name, version, body)
     await node.add(pod("web-1"))
 
-    # The first call seals the segments before the event; the second finds none to seal.
+    # The first call seals the segments before the event; the second call finds none to seal.
     for _ in range(2):
         with pytest.raises(LogCorrupt, match=NEW_WRITER):
             await archiver.seal()
@@ -197,7 +197,7 @@ def test_additional_fields_of_a_segment_are_ignored() -> None:
     assert Ledger().apply_all([event]).pools == {"b": NEW_POOL}
 
 
-async def test_missing_fields_at_the_end_of_a_value_get_their_defaults_or_are_an_error(
+async def test_missing_optional_fields_get_the_defaults_and_missing_required_fields_are_an_error(
     node: NodeHarness,
 ) -> None:
     version, fields = msgpack.unpackb(POOL_CODEC.encode(NEW_POOL))
@@ -210,7 +210,7 @@ async def test_missing_fields_at_the_end_of_a_value_get_their_defaults_or_are_an
         CLAIM_CODEC.decode(msgpack.packb([1, ["a pool alone"]]))
 
 
-async def test_an_unreadable_head_stops_no_other_writer_and_is_repaired_when_its_writer_opens(
+async def test_other_writers_continue_despite_an_unreadable_head_which_is_repaired_at_the_next_open(
     node: NodeHarness, tmp_path: Path
 ) -> None:
     await node.add(pod("web-0"))

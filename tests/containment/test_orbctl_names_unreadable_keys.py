@@ -25,7 +25,7 @@ LISTED: Final = {
     "record": "records",
     "endpoint": "endpoints",
 }
-"""Kinds that ``orbctl get`` lists, with the name of the list."""
+"""Kind of key -> argument of ``orbctl get`` that lists the kind."""
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def _json(orbctl: OrbctlHarness, *words: str) -> Any:
 
 
 @pytest.mark.parametrize("case", FAULT_CASES, ids=case_id)
-def test_status_verify_and_get_name_the_unreadable_key_and_show_the_others(
+def test_status_verify_and_get_name_the_unreadable_key_and_show_other_values(
     case: Case, orbctl: OrbctlHarness
 ) -> None:
     _spoil(orbctl, case)

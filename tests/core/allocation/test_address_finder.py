@@ -1,4 +1,4 @@
-"""The finder is exact: it returns a free address if one exists, otherwise None."""
+"""The finder is exact: it returns a free address, else an address in cool-down, else None."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.eventstore.kv import Delete, Get, Put, ReadResult, Write
 from core.eventstore.memory_store import MemoryStore
 
 BASE = 10 << 24
-"""The value of 10.0.0.0; tests name addresses by their offsets from it."""
+"""The value of 10.0.0.0. The offsets in the tests count from ``BASE``."""
 WRITES_AT_ONCE = 100
 KEYS = Keys("test")
 
@@ -59,7 +59,7 @@ def small_reads() -> Iterator[None]:
 
 @settings(max_examples=60)
 @given(offsets, offsets, offsets, st.sets(st.integers(0, 400), max_size=5), st.text(max_size=4))
-def test_a_free_address_is_found_if_and_only_if_there_is_one(
+def test_a_free_address_is_found_or_else_an_address_in_cool_down(
     members: set[int], claimed: set[int], released: set[int], avoid: set[int], seed: str
 ) -> None:
     cooling_down = released - claimed
@@ -91,7 +91,7 @@ def test_the_only_free_address_of_a_large_pool_is_found() -> None:
 
 @settings(max_examples=60)
 @given(offsets, offsets, offsets, st.sets(st.integers(0, 400), max_size=5), st.integers(0, 400))
-def test_a_read_returns_only_free_addresses_and_all_of_them_if_they_are_few(
+def test_a_read_returns_all_free_addresses_up_to_the_limit_and_no_others(
     members: set[int], claimed: set[int], released: set[int], avoid: set[int], rank: int
 ) -> None:
     cooling_down = released - claimed

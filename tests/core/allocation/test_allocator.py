@@ -44,7 +44,7 @@ async def test_an_add_claims_one_address_of_each_family_in_one_event(node: NodeH
     assert set((await check_everything(node)).claims) == addresses(added)
 
 
-async def test_a_repeated_add_writes_nothing_and_returns_the_same(node: NodeHarness) -> None:
+async def test_a_repeated_add_writes_nothing_and_returns_the_endpoint(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     first = await node.add(pod("web-0"))
     before = await node.log()
@@ -172,7 +172,7 @@ async def test_an_add_of_two_addresses_from_a_pool_of_one_address_claims_nothing
     await node.add(pod("web-1"), request=SelectionRequest("eth0", default_ipv4_pools=("a",)))
 
 
-async def test_a_new_pod_of_the_same_name_replaces_the_maximum_of_addresses(
+async def test_a_new_pod_can_replace_a_pod_of_the_same_name_with_the_maximum_of_addresses(
     node: NodeHarness,
 ) -> None:
     """The new claims and the releases must fit into one transaction."""

@@ -2,7 +2,7 @@
 
 Each file in ``scripts/`` runs on a new memory store, with ``addressOrder`` sequential. A line that
 begins with "> " calls a method of ``AllocationHarness``; the output follows.
-``ORBWEAVER_REWRITE=1`` rewrites the outputs.
+``ORBWEAVER_REWRITE=1`` rewrites the outputs. Options of the commands:
 
 - ``box``: the sandbox.
 - ``pools`` and ``nics``: the Pod's annotations ``ippool`` and ``ippools``.

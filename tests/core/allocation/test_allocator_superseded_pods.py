@@ -15,7 +15,7 @@ from tests.support.node_harness import NodeHarness, addresses, check_everything,
 IPPOOLS = "ipam.spidernet.io/ippools"
 
 
-async def test_a_new_pod_of_the_same_name_supersedes_the_old_one(node: NodeHarness) -> None:
+async def test_a_new_pod_of_the_same_name_supersedes_the_old_pod(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     old = await node.add(pod("web-0", "uid-old"))
 

@@ -57,7 +57,7 @@ async def refusing_rules(node: NodeHarness, endpoint: Endpoint) -> list[str]:
     return [refusal.rule for refusal in refused.value.refusals]
 
 
-async def test_both_families_are_claimed_in_one_event(node: NodeHarness) -> None:
+async def test_addresses_of_both_families_are_claimed(node: NodeHarness) -> None:
     await define_pools(node)
     assigned = await assign(node, endpoint_with("web-0", "10.6.0.5", "fd00:6::5"))
 
@@ -146,7 +146,7 @@ async def test_an_address_that_is_not_usable_in_its_pool_is_refused(node: NodeHa
     assert not (await check_everything(node)).claims
 
 
-async def test_a_closed_or_absent_pool_is_refused(node: NodeHarness) -> None:
+async def test_an_assignment_from_a_closed_or_absent_pool_is_refused(node: NodeHarness) -> None:
     assert await refusing_rules(node, endpoint_with("web-0", "10.6.0.5")) == ["no-pool"]
     await define_pools(node)
     await node.add(pod("holder"))

@@ -1,4 +1,4 @@
-"""Requests of one process never claim the same address, and wait for each other."""
+"""Requests of one process never claim the same address; a request can wait for another to end."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """In nearly full pools, requests share one read and take different free addresses.
 
 ``FreeAddresses`` keeps a list of free addresses for each nearly full or contended pool. The
-allocator takes addresses from the list instead of picking addresses without a read.
+allocator takes addresses from the list.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FREE = 6
 POOL = pool("blue", f"10.6.0.1-10.6.0.{SIZE}")
 BASE = 10 << 24
 USABLE = AddressSet(4, ((BASE, BASE + 99),))
-"""A hundred addresses from 10.0.0.0; tests name them by their offsets."""
+"""The addresses 10.0.0.0 to 10.0.0.99; a test names an address by the offset from ``BASE``."""
 KEYS = Keys("test")
 NODES = 8
 
@@ -331,7 +331,7 @@ async def test_the_number_of_lists_is_bounded(
     for name in ("red", "green", "blue"):
         await free_lists.read_and_take(name, USABLE, ())
 
-    # The oldest list, of pool red, was dropped. A request must use a list of few free addresses.
+    # The oldest list, of pool red, was dropped. Lists with few free addresses must be used.
     assert [free_lists.note_choice(name) for name in ("red", "green", "blue")] == [
         False,
         True,

@@ -103,7 +103,7 @@ async def test_a_running_recorder_writes_a_refusal_and_close_writes_the_repetiti
         async for segments, _ in reader.follow(cursor):
             if segments:
                 break
-    recorder.note(pod("web-1"), "eth0", POOL_IS_FULL, Cause("agent"))  # waits for its window
+    recorder.note(pod("web-1"), "eth0", POOL_IS_FULL, Cause("agent"))  # waits until the window ends
     running.cancel()
     await asyncio.wait({running})
 

@@ -239,7 +239,7 @@ async def test_a_released_pod_gets_the_same_address_during_the_cool_down(
     await check_everything(node)
 
 
-async def test_if_its_previous_address_is_claimed_a_pod_gets_another_address_in_cool_down(
+async def test_a_pod_whose_previous_address_is_claimed_gets_another_address_in_cool_down(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
@@ -297,7 +297,7 @@ class _BusyStore(MemoryStore):
         return await super().commit(guards, writes, otherwise)
 
 
-async def test_claims_between_the_ranges_of_a_pool_do_not_delay_its_deletion(
+async def test_claims_between_the_ranges_of_a_pool_do_not_prevent_deleting_the_pool(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
@@ -315,7 +315,7 @@ async def test_claims_between_the_ranges_of_a_pool_do_not_delay_its_deletion(
         assert set(node.view.current.pools) == {"b"}
 
 
-async def test_a_retired_pool_gives_no_address_and_can_be_deleted_when_it_is_empty(
+async def test_a_retired_pool_gives_no_address_and_can_be_deleted_when_empty(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"), pool("b", "10.6.1.10-10.6.1.20"))

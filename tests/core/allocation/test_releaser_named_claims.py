@@ -1,4 +1,4 @@
-"""A reclaim step releases exactly the claims that the step names, and no changed claim."""
+"""A reclaim step releases the claims that the step names, or nothing if a claim has changed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def planned_steps(node: NodeHarness) -> tuple[ReclaimStep, ...]:
     return steps
 
 
-async def test_a_step_releases_its_addresses_with_its_evidence_in_the_log(
+async def test_a_step_releases_its_addresses_and_logs_the_evidence(
     node: NodeHarness,
 ) -> None:
     added = await node.add(WEB)

@@ -77,7 +77,7 @@ async def test_an_interrupted_takeover_is_continued(node: NodeHarness) -> None:
     assert len((await check_everything(node)).claims) == PODS
 
 
-async def test_a_running_pod_keeps_its_address_until_its_del(
+async def test_a_running_pod_keeps_its_address_until_the_del(
     node: NodeHarness,
 ) -> None:
     await carry_out(node, plan_of_300_pods())

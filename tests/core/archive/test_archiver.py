@@ -87,7 +87,7 @@ async def test_segments_up_to_the_sealed_position_leave_etcd_and_later_segments_
     assert cursor.position == positions[3]
 
 
-async def test_sealing_a_quiet_log_again_makes_no_file(archived_cluster: ArchivedCluster) -> None:
+async def test_sealing_a_sealed_log_again_makes_no_file(archived_cluster: ArchivedCluster) -> None:
     assert await archived_cluster.seal() == 1
     assert await archived_cluster.seal() == 0
     assert len(archived_cluster.files.names()) == 3  # segments, index and snapshot of one seal
@@ -157,7 +157,7 @@ async def test_sealed_segments_are_deleted_in_bounded_transactions(tmp_path: Pat
     cluster = ArchivedCluster(counting, tmp_path)
     sealed = await Archiver(counting, TEST_KEYS, cluster.files).seal()
     assert sealed.deleted == sealed.segments == DELETED_SEGMENTS_MAX * 2 + 10
-    assert counting.commits == 1 + 3  # one of the cursor, three of deletions
+    assert counting.commits == 1 + 3  # one for the cursor, three for deletions
     assert await cluster.live_segments() == 0
 
 

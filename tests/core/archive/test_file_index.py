@@ -35,7 +35,7 @@ def test_every_block_with_a_token_is_found(blocks: list[list[str]], searched: st
     assert blocks_found == [block for block, names in enumerate(blocks) if searched in names]
 
 
-def test_tokens_with_the_same_hash_return_the_blocks_of_both(
+def test_a_search_returns_the_blocks_of_all_tokens_with_the_same_hash(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(index_module, "token_key", lambda _: 1 << index_module.BLOCK_BITS)

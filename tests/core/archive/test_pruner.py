@@ -126,7 +126,7 @@ async def test_a_pruned_log_cannot_be_exported(tmp_path: Path) -> None:
         await export_raw(await cluster.view(), TEST_KEYS.cluster, io.BytesIO())
 
 
-async def test_a_changed_snapshot_prevents_pruning_and_verify_reports_it(tmp_path: Path) -> None:
+async def test_a_changed_snapshot_prevents_pruning_and_fails_verify(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
     second_name = (await cluster.view()).sealed.summaries()[1].link.base + SNAPSHOT_SUFFIX
     path = tmp_path / second_name
