@@ -1,9 +1,9 @@
 """The worker of all jobs inside a controller; every replica has one.
 
-When a replica starts, it starts the executions that exist once per cluster, unless they are open,
-and signals its settings to these executions. The worker that owns the shard of an execution runs
-the execution. When a worker dies, another worker takes over. The leader also follows changes of
-Pods, applications and bindings, and starts executions for them.
+Each replica starts the executions that exist once per cluster, unless these are open, and signals
+the settings of the replica to them. The worker that owns the shard of an execution runs the
+execution. When a worker dies, another worker takes over the shard. The leader also follows changes
+of Pods, applications and bindings, and starts executions after such changes.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.jobs.shard_writers import Releases, ShardWriters
 
 REQUIRED_EXECUTIONS: Final = (required_retirements, required_probes)
-"""The functions that return the executions which the leader's ``ExecutionKeeper`` keeps running."""
+"""The functions that return the executions for the leader's ``ExecutionKeeper``."""
 
 VIEW_PAUSE_S: Final = 0.2
 VIEW_PAUSE_S_MAX: Final = 5.0

@@ -4,8 +4,8 @@ Only a recorded deletion proves that an object is gone: a missing record proves 
 gone when its record or the record of its node was deleted. A newer record of the same object, or a
 newer claim of the Pod, revokes the deletion. A StatefulSet with a deleted record has no replicas.
 
-``Deletions`` reads deletions from the live log. A deletion that was archived unread is unknown, so
-it frees no address.
+``Deletions`` reads deletions from the live log. A deletion that was archived before it was read
+frees no address.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Deletions:
         """Read new segments. Raises StoreUnavailable.
 
         An unreadable segment may define a deleted record again, so all earlier deletions are
-        dropped. Without a deletion no address is freed.
+        dropped.
         """
         segments, self._cursor = await self._new_segments()
         for segment in segments:
@@ -95,7 +95,7 @@ class Deletions:
             try:
                 return await self._reader.catch_up(self._cursor)
             except LogGap:
-                # Part of the log was archived unread: start again with the live log.
+                # Part of the log was archived before it was read: start again with the live log.
                 self.deleted.clear()
         return await self._reader.live()
 
@@ -135,7 +135,7 @@ NOT_LISTED: Final = "Pods are not listed in standalone mode: DEL, GC or an opera
 class RecordLookup(RecordOwners):
     """The ``ClusterLookup`` of standalone mode: from deleted records and an operator's notice.
 
-    The notice reports Pods as gone, or nodes with all of their Pods. One report is enough evidence.
+    The notice reports Pods as gone, or all Pods of a node. No second report is needed.
     """
 
     __slots__ = ("_claimed", "_deleted", "_endpoints", "_notice", "_recorded", "observed_at")
@@ -156,7 +156,7 @@ class RecordLookup(RecordOwners):
         self._recorded = _recorded_pods(ledger, self._deleted)
 
     def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """Gone if the operator reports it, or if the record of the Pod or node was deleted.
+        """Gone if the operator reports the Pod, or if the record of the Pod or node was deleted.
 
         Otherwise unknown. A claim of the Pod that is newer than the deletion revokes the deletion.
         """
@@ -190,7 +190,7 @@ class RecordLookup(RecordOwners):
         return MissingOwner(certain=True, why=why, direct=True)  # direct: one report is enough
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """The recorded state; gone if the record was deleted, unknown if none was recorded."""
+        """The recorded state; gone if the record was deleted, unknown without a record."""
         key: RecordKey = STATEFUL_SET, namespace, name
         deletion = self._deleted.get(key)
         if deletion is None:
@@ -220,7 +220,7 @@ class RecordLookup(RecordOwners):
 def _deletions_about(
     ledger: Ledger, deletions: Mapping[RecordKey, Deletion]
 ) -> Iterable[tuple[RecordKey, Deletion]]:
-    """Deletions of the ledger's Pods, nodes and StatefulSets, unless recorded again.
+    """Deletions of the ledger's Pods, nodes and StatefulSets that were not recorded again.
 
     The cost is linear in the smaller of the two arguments.
     """
@@ -338,7 +338,7 @@ class StandaloneReclaimFactsSource:
         return EndpointsByNode(result.revision, by_node)
 
     def _decodable(self, kvs: Iterable[KeyValue]) -> Iterator[Endpoint]:
-        """The endpoints that can be decoded. Other endpoints are logged."""
+        """The endpoints that can be decoded. Undecodable endpoints are logged."""
         for kv in kvs:
             try:
                 yield ENDPOINT_KEYS.decode(self._keys, kv.key, kv.value)

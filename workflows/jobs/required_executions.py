@@ -1,9 +1,9 @@
 """Start and signal the executions that the projection requires.
 
-The leader runs the ``ExecutionKeeper``. When the projection changes, it signals every execution
-whose ``version`` has changed, and starts the execution if it is not open. Every
-``RESTART_PERIOD_S`` it starts all required executions that are not open, for example because a user
-has ended them.
+The leader runs the ``ExecutionKeeper``. When the projection changes, the keeper signals every
+execution whose ``version`` has changed, and starts the execution if it is not open. Every
+``RESTART_PERIOD_S`` the keeper starts all required executions that are not open, for example
+because a user has ended them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ RequiredExecutions = Callable[[Projection], Iterable[RequiredExecution]]
 async def ensure_execution(client: Client, required: RequiredExecution) -> None:
     """Signal an execution. If ``starts``, start the execution unless it is open.
 
-    Raises LogCorrupt and LimitExceeded of this execution alone, StoreUnavailable, OutcomeUnknown.
+    Raises LogCorrupt, LimitExceeded, StoreUnavailable, OutcomeUnknown.
     """
     if required.starts:
         await client.signal_with_start(

@@ -45,10 +45,10 @@ class ShardWriters:
         self._opening = asyncio.Lock()
 
     async def apply(self, command: Command) -> Applied:
-        """Decide and commit a command, with the current execution as its cause.
+        """Decide and commit a command, with the current execution as the cause.
 
-        Raises StoreUnavailable, OutcomeUnknown, LostRace, which are retryable, and ApplicationError
-        of type ``REFUSED``, which is not.
+        Raises StoreUnavailable, OutcomeUnknown, LostRace. A forbidden command raises
+        ApplicationError of type ``REFUSED``, which is not retried.
         """
         try:
             async with self.current_writer() as (writer, cause):
@@ -127,7 +127,7 @@ class Releases:
         self.lost = 0
 
     async def make(self, step: ReclaimStep) -> Released:
-        """Make a release for the current activity. Raises as ``Releaser``, and WriterFenced."""
+        """Make a release for the current activity. Raises as ``Releaser.reclaim``, and LostRace."""
         provider = None if self._handover is None else self._handover.hand_over
         try:
             async with self._writers.current_writer() as (writer, cause):

@@ -1,8 +1,8 @@
 """The commands of workflow code.
 
-A command has the type and the data of the attributes of its event, so that replay compares the two
-directly. Only ``new_run_id`` of a ContinuedAsNew is set by the engine. ``COMMAND_NAMES`` has
-Temporal's names of commands, for messages.
+A command is the attributes of the event that records the command, so that replay compares both
+directly. The engine sets only ``new_run_id`` of WorkflowExecutionContinuedAsNew. ``COMMAND_NAMES``
+has Temporal's names of commands, for messages.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ IDENTITY_FIELDS: dict[type[Command], tuple[str, ...]] = {
 }
 """The fields in which a replayed command must equal its event.
 
-Other fields may change between versions of the code: the recorded values are used.
+In other fields the command may differ: the recorded values are used.
 """
 
 

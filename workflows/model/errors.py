@@ -5,7 +5,7 @@
     │   ├── ApplicationError        raised by workflow and activity code, with retry options
     │   ├── ActivityError           an activity failed and is not retried
     │   ├── ChildWorkflowError      a child failed, timed out or was terminated
-    │   ├── TimeoutError            one of the four timeouts, or a wait with a timeout
+    │   ├── TimeoutError            an activity timeout, or a wait with a timeout
     │   └── TerminatedError         the execution was terminated
     ├── WorkflowTaskError           fails the workflow task: the execution waits for corrected code
     │   ├── NonDeterminismError     the code differs from the history
@@ -14,7 +14,7 @@
     │   ├── ForbiddenCallError      workflow code used a clock, randomness or I/O
     │   ├── UnhandledError          workflow code raised an exception that is not a FailureError
     │   └── HistoryError            missing, repeated or unknown events
-    ├── QueryError                  an unknown query, or a query that failed or tried a change
+    ├── QueryError                  a query that is unknown, fails, or tries a change
     ├── PayloadError                a value that cannot be stored or read
     └── LimitExceeded               a limit of workflows.model.limits was reached
     CancelledError                  a BaseException: ``except Exception`` does not catch it
@@ -96,7 +96,7 @@ class TerminatedError(FailureError):
 
 
 class CancelledError(BaseException):
-    """The task, or what it awaits, was cancelled."""
+    """The task, or what the task awaits, was cancelled."""
 
 
 class WorkflowTaskError(WorkflowError):

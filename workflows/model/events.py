@@ -85,7 +85,7 @@ class WorkflowExecutionTimedOut(NamedTuple):
 
 
 class WorkflowExecutionCanceled(NamedTuple):
-    """The run was asked to cancel, and its function ended with a CancelledError."""
+    """The workflow function raised CancelledError after a cancel request."""
 
     message: str = ""
 
@@ -108,7 +108,7 @@ class WorkflowExecutionContinuedAsNew(NamedTuple):
 
 
 class WorkflowExecutionSignaled(NamedTuple):
-    """A signal was received. Signals with a known ``request_id`` are not recorded."""
+    """A signal was received. A repeated ``request_id`` adds no event."""
 
     signal_name: str
     args: tuple[Payload, ...] = ()
@@ -125,7 +125,7 @@ class WorkflowExecutionCancelRequested(NamedTuple):
 
 
 class WorkflowExecutionPaused(NamedTuple):
-    """The execution waits until a user retries, resets or terminates it.
+    """The execution waits until a user retries, resets, cancels or terminates it.
 
     ``activity_id``: the activity that caused the pause; 0: another cause.
     """
@@ -288,7 +288,7 @@ class TimerCanceled(NamedTuple):
 
 
 class MarkerRecorded(NamedTuple):
-    """A decision that replay repeats. ``marker_name``: "patch", ``key``: the patch id."""
+    """A decision that replay repeats. ``marker_name``: "patch". ``key``: the patch id."""
 
     marker_name: str
     key: str
@@ -384,7 +384,7 @@ class ExternalWorkflowExecutionSignaled(NamedTuple):
 
 
 class RequestCancelExternalWorkflowExecutionInitiated(NamedTuple):
-    """The run requested a cancellation. ``child_id`` 0: of an execution that is not its child."""
+    """The run requested a cancellation. ``child_id`` 0: the other execution is not a child."""
 
     request_id: int
     workflow_type: str

@@ -27,10 +27,10 @@ class FailureKind(StrEnum):
 class Failure(NamedTuple):
     """One failure with its cause.
 
-    ``type``: the type of the application failure, the activity or the child; for a timeout its
-    name. Retry policies compare it.
+    ``type``: the type of the application failure, activity, child or timeout. Retry policies
+    compare ``type``.
     ``subject``: the id of the activity or child.
-    ``next_retry_delay_s``: 0: use the pause of the retry policy.
+    ``next_retry_delay_s`` 0: use the pause of the retry policy.
     ``retry_state``: why an activity or child is not retried (``RetryState``).
     """
 
@@ -46,7 +46,7 @@ class Failure(NamedTuple):
 
 
 def failure_of(error: BaseException, *, depth: int = 0) -> Failure:
-    """The data of an exception. A class of another module becomes an application failure."""
+    """The data of an exception. Exceptions outside ``errors`` become application failures."""
     message = str(error)[:FAILURE_MESSAGE_CHARS_MAX]
     cause = None
     if error.__cause__ is not None and depth < FAILURE_DEPTH_MAX:

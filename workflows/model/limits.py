@@ -11,7 +11,7 @@ HISTORY_EVENTS_MAX = 4096
 """Events of one run. A run with more events is paused."""
 
 HISTORY_EVENTS_SUGGEST = 3072
-"""A run with this many events is advised to continue as new."""
+"""A run with this many events or more is advised to continue as new."""
 
 HISTORY_BYTES_MAX = 4 * 1024 * 1024
 """Encoded bytes of one run's history. A run with more bytes is paused."""
@@ -20,7 +20,7 @@ HISTORY_BYTES_SUGGEST = 3 * 1024 * 1024
 """A run with more bytes is advised to continue as new."""
 
 PAYLOAD_WARN_BYTES = 8 * 1024
-"""An event with this many bytes is logged."""
+"""An event with this many bytes or more is logged."""
 
 PAYLOAD_ERROR_BYTES = 64 * 1024
 """Bytes of all arguments of one call, or of the result."""
@@ -41,7 +41,7 @@ PENDING_TIMERS_MAX = 1_000
 """Timers of one run that have neither fired nor been cancelled."""
 
 TIMER_S_MAX = 100 * 366 * 86_400.0
-"""Seconds of one timer. The end of a longer timer may exceed 64 bits."""
+"""Seconds of one timer. The end of a longer timer, in milliseconds, may exceed 64 bits."""
 
 PENDING_CHILDREN_MAX = 1_000
 """Children of one run that have not closed."""

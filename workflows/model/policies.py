@@ -20,8 +20,8 @@ class RetryPolicy(NamedTuple):
     ``non_retryable``: types of application failures that are not retried.
 
     ``pause_when_exhausted``: after the last attempt the execution pauses until a user acts.
-    Otherwise the failure is raised in workflow code, as in Temporal. None is recorded as False. In
-    an event that is older than this field, None means True.
+    Otherwise the failure is raised in workflow code, as in Temporal. None is recorded as False. A
+    recorded None comes from an event that is older than this field, and means True.
     """
 
     initial_interval_s: float = 1.0

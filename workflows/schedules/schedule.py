@@ -82,8 +82,8 @@ class ScheduleSpec(NamedTuple):
 class ScheduleAction(NamedTuple):
     """The start of a workflow.
 
-    ``workflow_id``: the beginning of the execution's id, by default the schedule's id. The
-    execution of 2026-12-01 03:00 has the id ``<workflow_id>-2026-12-01T03:00:00Z``.
+    ``workflow_id``: the prefix of the execution's id, by default the schedule's id. The
+    execution for 2026-12-01 03:00 has the id ``<workflow_id>-2026-12-01T03:00:00Z``.
     """
 
     workflow_type: str
@@ -99,7 +99,7 @@ class SchedulePolicy(NamedTuple):
 
     ``catchup_window_s``: seconds that a start may be late. Later starts are missed.
     ``pause_on_failure``: an action that fails or times out pauses the schedule. Under ALLOW_ALL
-    this ends for a running action when the scheduler continues as new.
+    only actions that the current run of the scheduler has started can pause the schedule.
     """
 
     overlap: OverlapPolicy = OverlapPolicy.SKIP

@@ -120,7 +120,7 @@ class Scheduler:
             self._change(paused=False, note=note, handled_ms=_now_ms())
 
     def _trigger(self) -> None:
-        """Start the action now, with a unique time, because the id contains the time."""
+        """Start the action now, at a unique time, because the execution id contains the time."""
         overlap, running = self._current.policy.overlap, self._running
         used_ms = [*running, *self._progress.buffered]
         at_ms = max([_now_ms(), *(at + 1 for at in used_ms)])

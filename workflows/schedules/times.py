@@ -107,7 +107,7 @@ def take_due(
         return before
     earliest_ms = now_ms - round(schedule.policy.catchup_window_s * 1000)
     not_missed = [at_ms for at_ms in times if at_ms >= earliest_ms]
-    # If all times were missed, the next task begins at the catch-up window.
+    # If all times were missed, the next task begins at the start of the catch-up window.
     handled_ms = times[-1] if not_missed else max(times[-1], earliest_ms - 1)
     progress = before._replace(
         handled_ms=handled_ms,
@@ -141,7 +141,7 @@ def _next_of(interval: ScheduleInterval, after_ms: int) -> int:
 
 
 def _cron(expression: str, after_ms: int) -> CronSim:
-    """The times of a cron expression. Raises CronSimError, also for six fields."""
+    """The times of a cron expression of five fields. Raises CronSimError."""
     fields = _CRON_NAMES.get(expression, expression)
     if len(fields.split()) != _CRON_FIELDS:
         raise CronSimError("Wrong number of fields")

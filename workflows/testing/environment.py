@@ -48,7 +48,7 @@ class StuckError(WorkflowError):
 
 
 class WorkflowEnvironment:
-    """One worker, one client and one clock. ``slots``: async activities that run concurrently."""
+    """One worker, one client and one clock. ``slots``: limit of concurrent async activities."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class WorkflowEnvironment:
         return self._clock.now_ms()
 
     async def spend(self, seconds: float) -> None:
-        """For activities: take this many skipped seconds. ``math.inf`` never returns."""
+        """For activities: wait until the clock has skipped ``seconds``. ``math.inf``: forever."""
         await self._clock.wait(asyncio.Event(), seconds)
 
     async def execute(
@@ -157,7 +157,7 @@ class WorkflowEnvironment:
         self._clock.move_to(until_ms)
 
     async def run_until(self, condition: Callable[[], bool]) -> None:
-        """Skip time until ``condition()`` holds. Raises StuckError if it never will."""
+        """Skip time until ``condition()`` holds. Raises StuckError if no timer is left."""
         await self.settle()
         while not condition():
             due_ms = self._clock.next_due_ms()

@@ -35,7 +35,7 @@ class TimeSkippingHandle:
         return events
 
     async def event_types(self) -> list[str]:
-        """The names of the newest run's events, without the workflow tasks."""
+        """The names of the newest run's events, except workflow task events."""
         names = [event.event_type for event in await self.history()]
         return [name for name in names if not name.startswith("WorkflowTask")]
 

@@ -20,7 +20,7 @@ class _Sleeper(NamedTuple):
 
 
 class SkippingClock:
-    """Starts at ``start_ms``, in milliseconds since 1970. A task waits for one time only."""
+    """Starts at ``start_ms``, in milliseconds since 1970. Each task can wait for only one time."""
 
     def __init__(self, start_ms: int) -> None:
         self._start_ms = start_ms

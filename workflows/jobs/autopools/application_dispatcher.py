@@ -1,10 +1,9 @@
 """Start and signal the executions that reconcile automatic pools.
 
-When applications or pools change, ``_sweep`` makes the same plan as the activity. An application
-gets an execution only if the plan has steps. The report of a waiting execution names the subnets
-and pools that the execution waits for. The dispatcher signals the execution when the configuration
-changes, or when an address of such a pool is released. If a signal is lost, the execution retries
-after its own ``RETRY_S``.
+When applications or pools change, ``_sweep`` plans the changes of pools. An application gets an
+execution only if the plan has steps. The report of a waiting execution names the subnets and pools
+that the execution waits for. The dispatcher signals the execution when the configuration changes,
+or when an address of a named pool is released. A lost signal only delays the execution.
 """
 
 from __future__ import annotations
@@ -232,7 +231,7 @@ class ApplicationDispatcher:
             await asyncio.sleep(SWEEP_GAP_S)
 
     async def _sweep(self, pending: set[ApplicationKey], snapshot: ConfigurationSnapshot) -> None:
-        """Signal the executions of pending and of changed applications."""
+        """Signal the execution of each application that is pending or has changed."""
         changed: dict[ApplicationKey, LastReconciled] = await retry_unavailable()(
             self._find_changed, snapshot
         )
@@ -275,9 +274,9 @@ class ApplicationDispatcher:
         return changed
 
     def _forget_settled(self, snapshot: ConfigurationSnapshot) -> None:
-        """Compare an application again once the view includes its last reconciliation.
+        """Compare an application again once the view includes the last reconciliation.
 
-        Equal pools do not mean that nothing changed: a pool may have been created and deleted.
+        Equal pools may hide a change: a pool may have been created and deleted meanwhile.
         """
         for key, changed_at in list(self._settled.items()):
             if changed_at <= snapshot.changed_at:

@@ -24,7 +24,7 @@ class ApplicationsSource(Protocol):
     """The source of the cluster's applications."""
 
     async def listed(self) -> None:
-        """Return once ``known`` is as complete as it can be."""
+        """Return once all applications are listed, or after a time limit."""
         ...
 
     def known(self) -> Mapping[ApplicationKey, Application]:

@@ -64,11 +64,11 @@ FOLLOWS_SIZE: Final = frozenset({"create", "grow", "shrink"})
 DONE: Final = "done"
 UNCHANGED: Final = "unchanged"
 Outcome: TypeAlias = str | ReconcileStep
-"""Of an applied step: ``DONE``, ``UNCHANGED``, or the refused step with the reason."""
+"""The outcome of a step: ``DONE``, ``UNCHANGED``, or the refused step with the reason."""
 
 
 class ReconcileResult(NamedTuple):
-    """Executed steps, and differences that remain from the desired pools."""
+    """Executed steps, and the remaining differences from the desired pools."""
 
     position: int
     done: tuple[str, ...] = ()
@@ -125,8 +125,7 @@ class AutoPoolActivities:
     async def reconcile(self, key: ApplicationKey) -> ReconcileResult:
         """Plan and apply until no step of a plan can be applied.
 
-        Raises StoreUnavailable, OutcomeUnknown, LostRace, NotReady, WriterFenced. A retry may
-        succeed.
+        Raises StoreUnavailable, OutcomeUnknown, LostRace, NotReady. A retry may succeed.
         """
         done: list[str] = []
         for _ in range(PASSES_MAX):
@@ -159,7 +158,7 @@ class AutoPoolActivities:
         await planner.view.freshen()
         changed_at = planner.view.current.changed_at
         application = request if isinstance(current, MissingOwner) else current
-        # Read only subnets and pools of this application: the cost must not grow with others.
+        # Read only subnets and pools of this application: the cost must not grow with the cluster.
         configuration = await self._scopes.read_application(key, named_subnets(application))
         pools = [
             pool for pool in configuration.pools.values() if application_of(pool.labels) == key

@@ -31,7 +31,7 @@ class DrainActivities:
 
     @activity.defn(name="sriov-drain-evict")
     async def evict(self, node: str, pods: tuple[str, ...]) -> tuple[str, ...]:
-        """Evict Pods. Returns for each Pod that stays why, such as a PodDisruptionBudget."""
+        """Evict Pods. Returns a reason for each Pod that stays, such as a PodDisruptionBudget."""
         return await self._drainer.evict(node, pods)
 
     @activity.defn(name="sriov-drain-uncordon")

@@ -10,14 +10,14 @@ from core.domain.sriov.drain_plan import DrainRequest
 OBSERVATION_BYTES_MAX: Final = 48 * 1024
 """Maximum bytes of an observation in JSON.
 
-The observation and the records of its nodes must fit into one payload.
+Observation and drain records must fit into one payload.
 """
 
 PODS_OBSERVED_MAX: Final = 64
 """Maximum number of Pods of one node in an observation. Later observations list the rest."""
 
 _NODE_BYTES: Final = 40
-"""Bytes that a node adds to an observation and the records, without the names of node and Pods."""
+"""Bytes of a node in observation and drain records, without the names of the node and Pods."""
 
 _POD_BYTES: Final = 3
 """Bytes that a Pod adds to an observation, without its name: quotes and a comma."""

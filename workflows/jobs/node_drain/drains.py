@@ -2,8 +2,8 @@
 
 A cluster has one execution. Each round reads the drain requests that agents write to their
 SriovNetworkNodeStates, and executes a plan. The cordoned nodes are read from the cluster, so that a
-lost execution leaves no node cordoned. A failed step is planned again in the next round. After a
-failed uncordon, the round cordons no further node.
+new execution uncordons the nodes of a lost execution. A failed step is planned again in the next
+round. After a failed uncordon, the round cordons no further node.
 
 A drain that takes too long is given up: the node is uncordoned, and drained again later.
 """

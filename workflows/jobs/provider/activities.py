@@ -1,6 +1,6 @@
 """The activities of a provider binding: requests to the provider, writes to endpoints and claims.
 
-All are idempotent: requests name addresses, and releases name the revisions of the claims.
+All activities are idempotent.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class ProviderActivities:
     async def _write_state(
         self, request: BindingRequest, state: Literal["bound", "failed"], why: str
     ) -> None:
-        """Write the state of the binding, unless the agent has changed its request."""
+        """Write the state of the binding, unless the agent has changed the request."""
         async with self._writers.current_writer() as (writer, cause):
             while (stored := await self._bindings.find(request.key)).binding is not None:
                 binding = stored.binding

@@ -1,13 +1,13 @@
 """The workflow of a provider binding: the provider binds the claimed addresses of a Pod.
 
 Binding: the provider binds the addresses, and the endpoint records their MAC addresses and VLANs.
-All addresses are released if binding fails, takes too long, or outlasts the claims.
+All addresses are released if binding fails or takes too long, or if the claims end first.
 
 Releasing: the provider releases every address, then the claims are released. If the provider fails,
 the claims stay, so that no other Pod gets the addresses. After the last attempt the execution is
 paused.
 
-A Pod has one execution at a time. If a release is requested during binding, the same run does it.
+A Pod has one execution at a time. If a release is requested during binding, the same run releases.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GIVE_BACK: Final = "give_back"
 """The signal to release all addresses."""
 
 CALL_S_MAX: Final = 110.0
-"""Maximum seconds of one attempt. The settings limit its HTTP request to less than 100 s."""
+"""Maximum seconds of one attempt. The settings limit an HTTP request to less than 100 s."""
 
 RECORD_S_MAX: Final = 30.0
 """Maximum seconds of one attempt to write to etcd."""

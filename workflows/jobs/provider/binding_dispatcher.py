@@ -2,8 +2,8 @@
 
 The dispatcher runs in the leader. It follows the bindings that agents write
 (``core.allocation.bindings``). Every ``CLAIM_CHECK_S`` it also checks the claims of all bound
-addresses, and requests a release where the claims have ended: a user has released them, or another
-Pod of the same name has replaced them. A repeated start of an execution changes nothing.
+addresses, and requests a release where the claims have ended. A repeated start of an execution
+changes nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WATCH_PAUSE_S: Final = 0.5
 """Seconds before the watch of the bindings is started again."""
 
 UNCHANGED_PAUSE_S: Final = 1.0
-"""Seconds before an unchanged binding gets another execution, and before a retry."""
+"""Seconds before an unchanged binding gets another execution, and after a failure."""
 
 CLAIM_CHECK_S: Final = 300.0
 """Seconds between two checks of the claims of all bound addresses."""

@@ -31,7 +31,7 @@ TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 RESPONSE_BYTES_MAX: Final = 1 << 20
 
 BUDGET_S_MIN: Final = 48.0
-"""Seconds that must remain until the caller's deadline when a request is sent."""
+"""Minimum seconds until the caller's deadline when an allocate request is sent."""
 
 ERROR_CHARS_MAX: Final = 200
 """Maximum bytes of an error response that an error text quotes."""
@@ -211,7 +211,7 @@ def _span_attributes(url: str) -> tracing.Attributes:
 
 
 def _check_status(status: int, data: bytes, url: str, accepted: frozenset[int]) -> None:
-    """Raise ProviderRefused for 4xx, ProviderError for all else except 2xx and ``accepted``."""
+    """Accept 2xx and ``accepted``. Raise ProviderRefused for 4xx, ProviderError for the rest."""
     if 200 <= status < 300 or status in accepted:
         return
     text = data[:ERROR_CHARS_MAX].decode(errors="replace")

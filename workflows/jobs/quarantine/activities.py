@@ -1,7 +1,7 @@
 """The activities of one quarantine: check it, probe the address, lift the quarantine.
 
-Each activity names the conflicting host of the quarantine, so that a late attempt does not change
-another quarantine of the same address.
+Each activity gets the conflicting host of the quarantine, so that a late attempt does not change a
+later quarantine of the same address.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class ProbeQuarantine:
 
     @workflow.query
     def status(self) -> dict[str, Payload]:
-        """The conflicting host, the results of the probes, and when the next one is due."""
+        """The conflicting host, the results of the probes, and when the next probe is due."""
         progress = self._progress
         return {
             "address": self._quarantined.address,

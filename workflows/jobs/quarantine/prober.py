@@ -42,7 +42,7 @@ NO_PROBER: Final = "no interface to probe from is configured: set ORBWEAVER_PROB
 
 
 class NoProber:
-    """For a controller without an interface on the Pods' links: an operator lifts quarantines."""
+    """The prober of a controller without an interface on the Pods' links."""
 
     async def probe(self, target: ProbeTarget) -> ProbeResult:
         """Always ``unable``."""

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from workflows.jobs.quarantine.prober import ProbeResult
 
 SILENT_PROBES: Final = 3
-"""One silent probe is not enough: machines sleep."""
+"""More than 1, because a sleeping machine does not answer."""
 
 PAUSE_S: Final = 300.0
 """Seconds before the first probe, and after a silent probe."""

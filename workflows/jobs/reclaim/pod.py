@@ -2,13 +2,13 @@
 
 ``ChangeListener`` receives changes of Pods; only the leader runs it. It misses changes while there
 is no leader, when the watch fails, and when the queue is full. So it requests a scan of all claims
-whenever the watch starts. A missing change is never evidence.
+whenever the watch starts.
 
-The workflow ``ReclaimPod`` has one execution for each Pod, which a change or a scan starts. If the
-activity keeps failing, the Pod is left to the next scan.
+A change or a scan starts one execution of the workflow ``ReclaimPod`` for each Pod. If the activity
+keeps failing, the Pod is left to the next scan.
 
-The activity reads only one Pod with endpoint and claims, so the cost does not grow with the
-cluster. If another process made the first observation, this process replaces the observation,
+The activity reads only the endpoint and the claims of one Pod, so the cost does not grow with the
+cluster. If another process observed the Pod first, this process replaces the observation,
 because the clocks of two processes cannot be compared. The release is then up to
 ``OBSERVATION_GAP_S`` later.
 """
@@ -66,10 +66,10 @@ FAULTS: Final = (OrbweaverError, WorkflowError)
 """Failures of etcd, of the source of changes, and of executions that reject signals."""
 
 FindCause = Callable[[RevisedClaim], Awaitable[Cause | None]]
-"""Returns the cause of the event that made a claim, with the trace of the ADD, or None."""
+"""Returns the cause of the event that made a claim. The cause has the trace of the ADD."""
 
 TRIGGERED_BY: Final = "triggered-by"
-"""The kind of link from an execution to the change of the Pod, if the ADD is unknown."""
+"""The kind of the trace link to the change of a Pod, used if the ADD is unknown."""
 
 FOLLOWING_PODS: Final = "following changes of Pods"
 """Logged when the watch of Pods starts. Tests wait for this line."""
@@ -158,7 +158,7 @@ def workflow_id(deadline: ReclaimDeadline) -> str:
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class ReclaimPod:
-    """The workflow of one Pod, until the deadline after which its addresses may be released."""
+    """The workflow that releases the addresses of one Pod."""
 
     def __init__(self) -> None:
         self._newer: ReclaimDeadline | None = None
@@ -202,9 +202,9 @@ def _options(retry_s: float) -> workflow.ActivityOptions:
 
 
 def _newest(deadline: ReclaimDeadline, newer: ReclaimDeadline | None) -> ReclaimDeadline:
-    """``newer``, unless ``deadline`` is for a reported deletion.
+    """``newer``, with the first observation of ``deadline``.
 
-    The first observation of ``deadline`` is kept, unless ``newer`` is for a reported deletion.
+    A deadline for a reported deletion is returned unchanged.
     """
     if newer is None or deadline.reason == "deleted":
         return deadline
@@ -219,7 +219,7 @@ def _next_deadline(deadline: ReclaimDeadline, outcome: PodOutcome) -> ReclaimDea
 
 
 class DeadlineCause(NamedTuple):
-    """The cause of a deadline: the event of a change, its trace, and a claim of the Pod."""
+    """The cause of a deadline: a change event, the trace of that event, and a claim of the Pod."""
 
     trigger: str = ""
     traceparent: str = ""

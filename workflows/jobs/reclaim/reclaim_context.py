@@ -32,7 +32,7 @@ class PodChange(NamedTuple):
     """A Pod or its Node was created or changed, or the Pod was deleted.
 
     ``deletion_report``: the text of an authoritative report that the Pod was deleted, such as a
-    delete event. With such a report, ``pod`` is the last state.
+    delete event. With such a report, ``pod`` is the last state of the Pod.
     ``trigger`` and ``traceparent``: the log event behind the change, and the trace of this event.
     All three are "" if absent.
     """
@@ -63,7 +63,7 @@ class ReclaimFactsSource(Protocol):
         ...
 
     async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
-        """Those of ``nodes`` that certainly do not exist."""
+        """The names in ``nodes`` of Nodes that certainly do not exist."""
         ...
 
     def changes(self) -> AsyncIterator[Change]:

@@ -67,8 +67,9 @@ _RELEASE: Final = step_options(CHUNK_S, CHUNK_ATTEMPTS_S)
 class ScanSettings(NamedTuple):
     """The settings of a scan.
 
-    ``interval_s``: seconds between two regular scans. ``on_demand_gap_s``: seconds from a scan to a
-    scan that ``scan-now`` requests. ``chunks_at_once``: chunks that are released concurrently.
+    ``interval_s``: seconds between two regular scans. ``on_demand_gap_s``: minimum seconds between
+    a scan and the scan that ``scan-now`` requests. ``chunks_at_once``: chunks that are released
+    concurrently.
     """
 
     interval_s: float = 600.0
@@ -86,11 +87,11 @@ def scan_settings(settings: ReclaimSettings) -> ScanSettings:
 
 
 class ScanCounts(NamedTuple):
-    """Counts since the execution began, except ``kept``, ``observed`` and ``paused``.
+    """Counts since the execution began, and the last scan's ``kept``, ``observed``, ``paused``.
 
-    These three count for the last scan. ``kept``: endpoints that were not released, including
-    healthy endpoints. ``observed``: kept endpoints with one observation so far. ``paused``: failed
-    releases. ``late``: releases that found nothing left to release.
+    ``kept``: endpoints that were not released, including healthy endpoints. ``observed``: kept
+    endpoints with one observation so far. ``paused``: failed releases. ``late``: releases that
+    found nothing left to release.
     """
 
     scans: int = 0
@@ -110,7 +111,7 @@ class ScanCounts(NamedTuple):
 class ContinuedScan(NamedTuple):
     """The state that passes from scan to scan and from run to run.
 
-    ``state`` and ``outdated``: the scan states of the last scan and of the scan before the last.
+    ``state`` and ``outdated``: the states of the last scan and of the scan before the last scan.
     ``last_s``: the time of the last scan. ``next_s``: when the next kept claim may be released, 0
     if unknown. Both times are in Unix seconds.
     """

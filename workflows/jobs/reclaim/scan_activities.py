@@ -1,8 +1,8 @@
 """The activities of the reclaim scan: one scan of all claims, and one chunk of releases.
 
-A scan reads the claims first and the cluster afterwards, in one activity, because neither fits into
-a payload. A release applies only to the values that the scan has read (I3), so a repeated or late
-release changes nothing. The next scan plans failed releases again.
+A scan reads the claims first and the cluster afterwards, in one activity, because the claims do not
+fit into a payload. A release applies only to the values that the scan has read (I3), so a repeated
+or late release changes nothing. The next scan plans failed releases again.
 
 A scan also releases the InfiniBand GUIDs of deleted nodes. One process must observe twice,
 ``OBSERVATION_GAP_S`` apart, that the API server has no such Node (I6).
@@ -37,7 +37,7 @@ STATE_TTL_S_MIN: Final = 3_600
 """Minimum seconds for which a scan state is stored."""
 
 STATE_TTL_INTERVALS: Final = 3
-"""Scan intervals for which a scan state is stored: longer than a controller takes to restart."""
+"""Scan intervals for which a scan state is stored. A controller restarts in less time."""
 
 ATTEMPTS_MAX: Final = 3
 """Maximum number of attempts at a chunk of releases."""
@@ -97,7 +97,7 @@ class GuidReclaim:
         self._missing: dict[str, Moment] = {}
 
     async def release(self, context: ReclaimContext, ledger: Ledger, read_at: Moment) -> float:
-        """Release the GUIDs of nodes that were missing twice.
+        """Release the GUIDs of nodes that were missing in two scans.
 
         ``read_at``: when the ledger was read. Returns when another scan may release more, in Unix
         seconds, or 0.
@@ -194,7 +194,7 @@ class ReclaimActivities:
 
     @activity.defn(name="reclaim-release")
     async def release(self, state: ScanStateRef, part: int) -> ChunkResult:
-        """Make one part of the releases of a scan state.
+        """Make the releases in one part of a scan state.
 
         All releases are tried. Then the first retryable error is raised, with the finished releases
         in the heartbeat details. The last of ``ATTEMPTS_MAX`` attempts returns the failures

@@ -2,7 +2,7 @@
 
 A retiring pool gets no new claims and is deleted after its last claim has ended. A retiring subnet
 is deleted after its last pool. A step never begins a retirement, so a late or repeated step does
-not change an object that was reinstated or created again.
+not change an object that is not retiring.
 """
 
 from __future__ import annotations

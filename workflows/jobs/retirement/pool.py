@@ -76,8 +76,8 @@ class PoolRetirement:
 async def take_step(waiting: RetirementWait, kind: Retirable, name: str) -> str:
     """Take one step towards the deletion of a pool or subnet.
 
-    Returns the state after the step: ``held`` if claims or pools block the deletion or all attempts
-    failed, ``gone`` if the object was deleted, ``serving`` if it is not retiring.
+    Returns the state after the step. ``held``: claims or pools block the deletion, or all attempts
+    failed. ``gone``: the object was deleted. ``serving``: the object is not retiring.
     """
     waiting.note_step()
     try:
@@ -92,6 +92,6 @@ async def take_step(waiting: RetirementWait, kind: Retirable, name: str) -> str:
 
 
 async def reinstate(waiting: RetirementWait, kind: Retirable, name: str) -> RetirementResult:
-    """Reinstate a pool or subnet. Raises ActivityError if attempts fail or a rule forbids it."""
+    """Reinstate a pool or subnet. Raises ActivityError, for example if a rule forbids this."""
     await workflow.execute_activity(RetirementActivities.reinstate, kind, name, options=STEP)
     return RetirementResult("serving", waiting.took_s())

@@ -20,7 +20,7 @@ from workflows.jobs.retirement.subnet import SubnetRetirement
 
 
 def required_retirements(projection: Projection) -> Iterator[RequiredExecution]:
-    """An execution for each retiring object, which is signalled when the object becomes empty."""
+    """An execution for each retiring object, signalled when the object becomes empty."""
     ledger = projection.ledger
     retiring = {name for name, subnet in ledger.subnets.items() if subnet.retiring}
     for name in retiring:

@@ -18,7 +18,7 @@ HOLDERS_SHOWN_MAX: Final = 20
 """Maximum number of claims that ``RemainingClaims`` names."""
 
 POOLS_NAMED_MAX: Final = 100
-"""Maximum number of pools that ``RemainingClaims`` names. Only these get a child execution."""
+"""Maximum number of pools that ``RemainingClaims`` names. Only named pools get a child."""
 
 AtDeadline = Literal["wait", "reinstate"]
 """What happens at the deadline; see ``RetirementRequest``."""
@@ -44,7 +44,7 @@ class RetirementRequest(NamedTuple):
 
 
 class BlockingClaim(NamedTuple):
-    """A claim that blocks the deletion. ``position``: the position of its event in the log."""
+    """A claim that blocks the deletion. ``position``: the log position of the claim's event."""
 
     address: str
     pod: str
@@ -56,7 +56,7 @@ class RemainingClaims(NamedTuple):
 
     ``state``: ``held`` if claims or pools block the deletion, ``serving`` if the object is not
     retiring, ``gone`` if it was deleted. ``claims`` and ``pool_count`` count the blocking claims
-    and pools. ``holders`` and ``pools`` name a limited number.
+    and pools. ``holders`` and ``pools`` name some of these.
     """
 
     state: Literal["held", "serving", "gone"] = "held"

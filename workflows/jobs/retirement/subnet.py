@@ -1,8 +1,8 @@
 """The retirement of a subnet: its pools are deleted by child executions, then the subnet.
 
 All pools retire with the subnet. A limited number of pools have a child execution at a time. A pool
-that was retiring before keeps its own execution. Cancelling the retirement of the subnet reinstates
-the subnet, then the pools with a child execution.
+that was retiring before the subnet keeps its own execution. Cancelling the retirement of the subnet
+reinstates the subnet, then the pools with a child execution.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ CHILDREN_END_S: Final = 300.0
 class SubnetRetirement:
     """The workflow of one retiring subnet.
 
-    ``_children``: name of a pool with a child execution -> whether this run started the child. Only
-    then this run is notified of the end of the child.
+    ``_children``: name of a pool with a child execution -> whether this run started the child.
+    Only the run that started a child is notified when the child ends.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class SubnetRetirement:
                 await workflow.shield(self._start_child(name))
 
     async def _start_child(self, name: str) -> None:
-        """Start the child of a pool, shielded, so that ``_reinstate`` finds each child."""
+        """Start the child of a pool. Shield the call, so that ``_reinstate`` finds the child."""
         request = RetirementRequest(name, ordered_by=workflow.info().workflow_id)
         self._is_starting = True
         try:
