@@ -97,7 +97,7 @@ class TranslatorHarness:
                 await running
 
     async def refresh_node_view(self) -> None:
-        """Let the node read the whole log before the next ADD."""
+        """Bring the node's view up to date with the log."""
         await self.node.view.freshen()
 
     def leave_running(self) -> asyncio.Task[None]:

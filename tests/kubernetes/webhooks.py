@@ -1,4 +1,4 @@
-"""The webhook server of a cluster, and its registration at the API server."""
+"""The webhook server of a cluster, registered at the API server."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Webhooks:
         return "" if answer.status == 200 else answer.message
 
     def review_request(self, operation: str, body: Object, old: Object | None = None) -> Object:
-        """An AdmissionRequest as an API server would send it."""
+        """The AdmissionRequest that an API server sends for this operation."""
         group, _, version = API_VERSION.partition("/")
         return {
             "uid": "r-1",
@@ -112,7 +112,7 @@ class Webhooks:
         return await self.send_review("validate", body["kind"], request)
 
     async def send_review(self, verb: str, kind: str, review_request: Object) -> Object:
-        """Send a review to a webhook of a kind; return the response.
+        """Send a review to the webhook of ``kind``; return the response.
 
         ``verb``: "mutate" or "validate".
         """

@@ -1,4 +1,4 @@
-"""Pods and their owners as kubelet and controllers write them."""
+"""Create Pods and workloads as kubelet and controllers do."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ CLONE_SETS_PATH = "/apis/apps.kruise.io/v1alpha1/namespaces/shop/clonesets"
 
 @pytest.fixture
 async def controllers(server: ApiServer) -> AsyncIterator[ControllersHarness]:
-    """A harness with the subnet ``shop-v4``, before the first controller starts."""
+    """A harness with the subnet ``shop-v4`` and without a running controller."""
     async with ControllersHarness(server) as harness:
         await harness.node.apply(ApplySubnet(SUBNET))
         yield harness
@@ -105,7 +105,7 @@ def create_pod_of(server: ApiServer, deployment: Object, name: str) -> Object:
     return create_pod(server, name, NODE_NAME, replica_set, annotations=REQUESTS_POOL)
 
 
-async def test_the_pool_of_a_deployment_grows_shrinks_and_is_deleted_with_it(
+async def test_a_pool_grows_shrinks_and_is_deleted_with_its_deployment(
     server: ApiServer, controllers: ControllersHarness, agent: AgentHarness
 ) -> None:
     await controllers.start_controller()
@@ -233,7 +233,7 @@ async def test_a_pool_stays_when_the_controller_may_not_read_its_deleted_applica
     assert await pools_of(controllers, "web") == [pool]
 
 
-async def test_the_pool_of_a_third_party_application_is_created_for_its_pod_and_deleted_with_it(
+async def test_a_third_party_pod_gets_a_pool_that_is_deleted_with_the_application(
     server: ApiServer, controllers: ControllersHarness, agent: AgentHarness
 ) -> None:
     define_kind(server, "apps.kruise.io", "v1alpha1", "CloneSet", "clonesets")

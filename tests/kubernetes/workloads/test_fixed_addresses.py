@@ -2,7 +2,7 @@
 
 An owner is a StatefulSet or a VM of KubeVirt. A launcher is the Pod in which a VM runs. No DEL
 arrives in these tests: controllers release the addresses of deleted Pods and deleted owners.
-``status["suspects"]`` is the number of Pods that were missing in one scan so far.
+``status["suspects"]`` is the number of endpoints that wait for a second scan.
 ``until_claimed(*addresses)`` waits until exactly ``addresses`` are claimed.
 """
 

@@ -1,4 +1,4 @@
-"""A Pod that names an IPAMClaim gets the address of the claim; a new Pod gets the same address.
+"""All Pods that name the same IPAMClaim get the address of the claim.
 
 IPAMClaim is a kind of the Network Plumbing Working Group. A launcher is the Pod in which a virtual
 machine runs.
@@ -317,7 +317,7 @@ async def test_the_status_says_why_a_claim_has_no_address_until_it_gets_an_addre
 async def reporting(
     server: ApiServer, controllers: ControllersHarness
 ) -> AsyncIterator[ClaimReporter]:
-    """A reporter of the addresses and refusals that are recorded from now on."""
+    """Run a reporter, which writes addresses and refusals into the status of claims."""
     projector = Projector(controllers.store, controllers.node.keys)
     api = Api(await open_connection(str(server.kubeconfig)))
     reporter = ClaimReporter(api, projector, round_s=0.01)

@@ -84,7 +84,7 @@ async def test_a_repeated_cordon_or_uncordon_changes_nothing(
 ) -> None:
     create_drain_request(shop, "shop/web-0")
 
-    # The Pods of a request are observed only while the Node is cordoned.
+    # ``observe`` returns the Pods of a drain request only while the Node is cordoned.
     assert (await drainer.observe()).requests == (DrainRequest(NODE),)
     for _ in range(2):
         await drainer.cordon(NODE)

@@ -2,7 +2,7 @@
 
 A controller releases an address after a watch event about the deletion of the Pod, or after two
 scans that do not find the Pod. A scan compares the Pods in the event log with the Pods in the API
-server. ``status["suspects"]`` is the number of Pods that were missing in one scan so far.
+server. ``status["suspects"]`` is the number of endpoints that wait for a second scan.
 ``until_claimed(*addresses)`` waits until exactly ``addresses`` are claimed.
 """
 
@@ -185,7 +185,7 @@ async def test_a_deleted_namespace_releases_the_addresses_of_its_pods(
     for number in range(5):
         await controllers.add(create_pod(server, f"stall-{number}", NODE_NAME, namespace="fair"))
 
-    # The namespace controller and kubelets delete the objects; no DEL arrives.
+    # In a cluster, the namespace controller and kubelets do this. No DEL arrives.
     server.request("DELETE", "/api/v1/namespaces/fair")
     server.request("DELETE", "/api/v1/namespaces/fair/pods?gracePeriodSeconds=0")
 
@@ -240,7 +240,7 @@ async def test_a_deleted_node_releases_the_addresses_of_its_pods(
     for number in range(1, 4):
         await controllers.add(create_pod(server, f"web-{number}", "node-2"))
 
-    # The Pod garbage collector force-deletes Pods of a deleted Node.
+    # In a cluster, the Pod garbage collector deletes the Pods of a deleted Node.
     server.request("DELETE", "/api/v1/nodes/node-2")
     for number in range(1, 4):
         delete_pod(server, f"web-{number}")

@@ -70,7 +70,7 @@ class Recording(NamedTuple):
     task: asyncio.Future[None]
 
     async def two_rounds(self) -> None:
-        """Wait until the recorder has compared the applications twice more."""
+        """Wait until the recorder has finished two more rounds."""
         rounds = self.recorder.rounds
         await until(lambda: self.recorder.rounds > rounds + 1)
 

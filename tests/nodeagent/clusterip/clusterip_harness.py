@@ -36,11 +36,7 @@ AF: Final = {4: sockets.AF_INET, 6: sockets.AF_INET6}
 
 
 class ClusterIPHarness:
-    """A namespace, a control group and servers.
-
-    ``bpffs``: the path for ``mount_bpffs``. ``named`` and ``inside``: the namespace, for commands
-    and for sockets.
-    """
+    """``named``: the namespace, for commands. ``inside``: the same namespace, for sockets."""
 
     def __init__(self, directory: Path) -> None:
         self._stack = ExitStack()
@@ -67,7 +63,7 @@ class ClusterIPHarness:
         self._stack.callback(run, ["umount", str(self.bpffs)])
 
     def install(self, desired: DesiredPrograms = DesiredPrograms(skipped_netns=0)) -> Installation:
-        """Install the programs and maps, attached to the control group."""
+        """Install the maps and the programs; attach the programs to the control group."""
         installation = Installation.open(self.bpffs)
         self._stack.callback(installation.close)
         installation.attach(self.cgroup, desired)

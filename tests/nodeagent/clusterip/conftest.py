@@ -44,5 +44,5 @@ def harness(cluster_ip_can_run: None, tmp_path: Path) -> Iterator[ClusterIPHarne
 
 @pytest.fixture
 def installation(harness: ClusterIPHarness) -> Installation:
-    """The attached programs, not pinned."""
+    """Programs that are attached but not pinned."""
     return harness.install()

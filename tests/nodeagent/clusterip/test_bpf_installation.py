@@ -81,7 +81,7 @@ def kill(agent: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def pinned(harness: ClusterIPHarness) -> ClusterIPHarness:
-    """A harness with pinned programs that serve one backend; the agent was killed."""
+    """A harness with pinned programs that serve one backend, after an agent was killed."""
     harness.mount_bpffs()
     harness.server(BACKEND_ADDRESSES[4][0])
     installation = harness.install()

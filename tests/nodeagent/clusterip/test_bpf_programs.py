@@ -1,6 +1,6 @@
 """The BPF programs as text, and the assembler that encodes them.
 
-The files in ``programs`` are complete programs. After an intended change run the test with
+Each file in ``programs`` is the text of one program. After an intended change run the test with
 REWRITE_PLANS=1, and review the changed files before you commit them.
 
 ``skipped_netns`` is the cookie of a network namespace whose sockets the programs do not change; 0
@@ -100,7 +100,6 @@ def test_programs_of_both_families_use_the_same_frontend_key() -> None:
 @pytest.mark.parametrize(
     ("instruction", "expected"),
     [
-        # The bytes follow RFC 9669, section 3 and later.
         (put(Register.R0, 1), "b700000001000000"),
         (copy(Register.R6, Register.R1), "bf16000000000000"),
         (compute(n.BPF_ADD, Register.R2, -24), "07020000e8ffffff"),

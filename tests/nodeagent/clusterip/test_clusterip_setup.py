@@ -48,10 +48,9 @@ endpoints: [{{addresses: [{BACKEND_ADDRESSES[4][0]}]}}]
 
 
 def connect_outcome(harness: ClusterIPHarness, address: str = SERVICE_ADDRESS[4]) -> str:
-    """Connect to the Service: "served", or the name of the error.
+    """Connect to the Service; return "served" or the name of the error.
 
-    A Service without backends gives ConnectionRefusedError; an address without a Service has no
-    route (OSError).
+    ConnectionRefusedError: the Service has no backends. OSError: no Service has this address.
     """
     with harness.socket(6 if ":" in address else 4) as client:
         try:
@@ -154,7 +153,7 @@ async def test_programs_are_attached_when_the_control_group_is_created(
     later.rmdir()
 
 
-async def test_a_refused_write_is_retried_from_the_stored_contents(
+async def test_a_refused_write_is_retried_from_the_current_contents_of_the_maps(
     harness: ClusterIPHarness,
     settings: Settings,
     store: MemoryStore,

@@ -1,4 +1,4 @@
-"""Planned writes to the eBPF maps of Services, for any frontends and any point of a crash."""
+"""Planned writes to the eBPF maps of Services, for any frontends and a crash after any write."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def after(stored: StoredMaps, steps: MapPlan, count: int | None = None) -> Store
 
 
 def served(stored: StoredMaps) -> dict[Frontend, BackendGroup]:
-    """The frontends in the maps. Each lookup of the programs must succeed."""
+    """The frontends in the maps. All backends and members of a frontend must exist."""
     groups = {}
     for frontend, (group, size, affinity_s) in stored.services.items():
         group_backends = tuple(stored.backends[Slot(group, number)] for number in range(size))

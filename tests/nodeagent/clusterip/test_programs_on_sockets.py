@@ -122,7 +122,7 @@ def test_affinity_ends_after_the_time_of_the_service(
     ((client, chosen),) = list(affinity.items())
     backends = set()
     for _ in range(CONNECTIONS):
-        # The last eight bytes are the time of the last connection; 0 is the start of the machine.
+        # Set the time of the last connection (the last eight bytes) to the start of the machine.
         affinity.put(client, chosen[:24] + bytes(8))
         backends.add(chosen_backend(servers, harness, 4))
     assert len(backends) == len(servers)

@@ -90,7 +90,7 @@ def test_packets_go_from_the_address_of_the_pod_to_the_address_of_the_backend(
 
 
 @FAMILIES
-def test_a_pod_reaches_itself_by_its_own_service(
+def test_a_pod_that_is_the_backend_of_a_service_reaches_itself_by_the_service(
     harness: ClusterIPHarness,
     installation: Installation,
     datacentre: Datacentre,
@@ -107,7 +107,7 @@ def test_a_pod_reaches_itself_by_its_own_service(
 
 
 @FAMILIES
-def test_a_pod_reaches_a_backend_on_its_own_node(
+def test_a_pod_reaches_a_backend_at_the_address_of_its_node(
     harness: ClusterIPHarness,
     installation: Installation,
     datacentre: Datacentre,

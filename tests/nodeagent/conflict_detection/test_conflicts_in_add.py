@@ -235,7 +235,7 @@ async def test_with_detection_disabled_addresses_are_not_probed(
         assert node.process.parts.detector.counts.probes == 0
 
 
-async def test_a_conflict_on_one_interface_does_not_change_the_address_of_another(
+async def test_a_conflict_on_one_interface_does_not_change_the_address_of_another_interface(
     link: Link, run_agent: AgentRunner
 ) -> None:
     link.station("10.7.0.10/24")

@@ -130,7 +130,7 @@ async def test_with_ipv6_disabled_in_the_namespace_conflicting_hosts_are_still_f
 
 @needs_packet_groups
 async def test_a_macvlan_receives_answers(link: Link, detector: Detector) -> None:
-    """A macvlan receives multicast frames only of groups that it has joined."""
+    """A macvlan receives a multicast frame only if it has joined the group."""
     conflicting_host = link.station("10.6.0.17/24", "fd00:6::11/64")
     node, pod = link.station(), link.station()
     replace_by_macvlan(pod, node)
@@ -318,7 +318,7 @@ def replace_by_macvlan(pod: Station, node: Station) -> None:
     """Replace the Pod's eth0 by a macvlan on the node's eth0."""
     pod_netns, node_netns = Path(pod.netns).name, Path(node.netns).name
     ip("-n", pod_netns, "link", "delete", "eth0")
-    # Kernels before 6.14 require that the new link's name is free on the node, too.
+    # Kernels before 6.14 require that no link of the node has the name of the new link.
     child = ("link", "eth0", "name", "mv0", "netns", pod_netns, "type", "macvlan", "mode", "bridge")
     ip("-n", node_netns, "link", "add", *child)
     ip("-n", pod_netns, "link", "set", "mv0", "name", "eth0")

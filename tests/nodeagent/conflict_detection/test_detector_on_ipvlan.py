@@ -78,7 +78,7 @@ async def test_conflicting_hosts_are_found_through_the_master(link: Link) -> Non
 async def test_a_master_that_is_not_on_this_node_is_a_failure(
     link: Link, detector: Detector
 ) -> None:
-    """The fixture ``detector`` runs in another namespace than the master."""
+    """The fixture ``detector`` does not run in the namespace of the master."""
     pod = ipvlan_on(link.station(), link)
 
     with pytest.raises(DetectionFailed, match="master"):

@@ -78,7 +78,7 @@ def test_an_ipv6_probe_is_sent_from_the_unspecified_address_to_the_solicited_nod
     )
 
 
-def test_an_unsolicited_advertisement_goes_to_all_nodes_and_overrides() -> None:
+def test_an_unsolicited_advertisement_goes_to_all_nodes_and_has_the_override_flag() -> None:
     message = Advertisement(ADDRESS6, ALL_NODES, ADDRESS6, OUR_MAC, override=True)
     assert encode_advertisement(message, OUR_MAC).hex(" ") == (
         "33 33 00 00 00 01 02 00 0a 06 00 11 86 dd 60 00 00 00 00 20 3a ff "

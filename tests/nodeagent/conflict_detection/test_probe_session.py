@@ -163,7 +163,7 @@ def test_detect_options_cannot_raise_the_number_of_probes_above_the_limit() -> N
 
 
 @BOTH_CODECS
-def test_without_a_gateway_and_answers_the_address_is_free(
+def test_without_a_gateway_and_without_answers_the_address_is_free(
     codec: ProbeCodec, probe_request: ProbeRequest, conflicting_host: bytes, router: bytes
 ) -> None:
     state, _ = run_without_answers(

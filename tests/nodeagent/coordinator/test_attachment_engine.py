@@ -1,6 +1,6 @@
 """A repeated ADD has the same result, a failed ADD reverts its changes, a DEL reverts an ADD.
 
-This also holds after changes by other programs, crashes and errors of the kernel.
+This also holds after crashes, errors of the kernel and changes by other programs.
 
 The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
 ``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
@@ -225,7 +225,6 @@ def test_del_reverts_all_changes_on_the_node_and_in_the_pod(
     before_second = stable_state(network_pod.inside), stable_state(network_node.inside)
     network_pod.add("net1", podDefaultRouteNic="net1", **CONF)
     assert network_pod.delete("net1")
-    # The states include the MAC addresses.
     assert (stable_state(network_pod.inside), stable_state(network_node.inside)) == before_second
     network_pod.inside.ip("link", "delete", "net1")
     assert network_pod.delete()
@@ -264,7 +263,7 @@ def test_a_late_del_does_not_change_another_pod_with_the_same_namespace_path(
     network_pod: NetworkPod, network_node: NetworkNode, network: NetworkHarness
 ) -> None:
     network_pod.add(**CONF)
-    # The kernel deletes a namespace later, so the main plugin deletes the macvlan first.
+    # The kernel deletes the links of a deleted namespace only later.
     network_pod.inside.ip("link", "delete", "eth0")
     network_pod.inside.delete()
     network_pod.inside.create()

@@ -246,7 +246,7 @@ def test_of_a_multipath_default_route_only_the_next_hop_over_the_new_nic_is_move
 def test_mode_and_table_depend_on_the_links_of_the_pod(
     interface: Link, links: tuple[Link, ...], conf: dict[str, Any], expected_setup: NicSetup
 ) -> None:
-    # A link that is down and a tunnel do not count as NICs.
+    # Tunnels, and links that are down, do not count as NICs.
     ignored = (Link(20, "tunl0", IFF_UP), Link(21, "off", IFF_BROADCAST | IFF_MULTICAST))
     settings = effective_settings(read_settings(conf), UnparsedSettings())
     assert decide_nic_setup(settings, pod_with(interface, *links, *ignored)) == expected_setup

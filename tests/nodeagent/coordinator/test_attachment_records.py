@@ -53,5 +53,5 @@ def test_a_namespace_whose_path_cannot_be_looked_up_does_not_count_as_deleted(pa
     assert not is_netns_gone(path)
 
 
-def test_a_namespace_that_is_missing_in_an_existing_directory_is_deleted(tmp_path: Path) -> None:
+def test_a_namespace_missing_in_an_existing_directory_counts_as_deleted(tmp_path: Path) -> None:
     assert is_netns_gone(str(tmp_path / "pod"))

@@ -152,7 +152,7 @@ def test_adds_of_two_agents_at_the_same_time_create_each_object_once(
 def test_requests_whose_answers_were_lost_are_repeated(
     network_pod: NetworkPod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A repeated ADD gets an answer for each object that exists already.
+    # A repeated ADD gets many answers: one for each object that exists already.
     open_session, exchange = NetlinkSession.open, NetlinkSession._exchange
     lost = 0
 

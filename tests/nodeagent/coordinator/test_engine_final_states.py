@@ -1,8 +1,8 @@
 """After an ADD the rules, routes and neighbours in the kernel are those of the documentation.
 
 See docs/reference/coordinator.md, "Tuning of routes". Table 100 of a Pod is for replies (underlay)
-or for eth0 (overlay). Each further NIC has a table from 101 on, and a default route with metric 100
-(IPv6: 2048). Table 500 of the node has the routes to Pods.
+or for eth0 (overlay). Each further NIC has a table from 101 on. Table 500 of the node has the
+routes to Pods. Before an ADD, a further NIC has a default route with metric 100 (IPv6: 2048).
 
 The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
 ``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
@@ -254,7 +254,6 @@ def test_a_default_route_nic_that_is_added_later_gets_the_default_route(
     network: NetworkHarness, network_node: NetworkNode
 ) -> None:
     pod = calico_pod(network, network_node)
-    # The first argument is the NIC of the ADD. The other arguments are NICs of later ADDs.
     pod.add("net1", "net2", podDefaultRouteNic="net2", **COORDINATOR_CONF)
     pod.macvlan("net2", "10.7.0.101/24")
     pod.add("net2", "net1", "net2", podDefaultRouteNic="net2", **COORDINATOR_CONF)
@@ -354,7 +353,7 @@ def test_for_a_pod_with_ipv6_only_ipv6_is_enabled(
 ) -> None:
     pod = network.pod(network_node)
     pod.macvlan("eth0", "fd00:6::101/64")
-    # A new veth pair has no IPv6 unless the ADD enables IPv6.
+    # With this default, a new veth pair has IPv6 disabled.
     pod.inside.set_sysctl("net/ipv6/conf/default/disable_ipv6", "1")
     pod.add(vethLinkAddress="169.254.100.1", **COORDINATOR_CONF)
     assert rules(pod.inside) == []

@@ -1,4 +1,4 @@
-"""Many Pods are added and deleted, concurrently and in sequence; no object of a Pod is left.
+"""Concurrent and sequential ADDs and DELs leave no object of a Pod.
 
 The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
 ``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.

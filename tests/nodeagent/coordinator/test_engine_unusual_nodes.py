@@ -1,4 +1,4 @@
-"""ADDs of Pods and nodes with unusual names, addresses and leftovers.
+"""ADDs for Pods and nodes that have unusual names, unusual addresses or stale objects.
 
 The fixture ``network_pod`` is a Pod with a macvlan eth0 (10.6.0.101, fd00:6::101), and
 ``network_node`` is its node (10.6.0.11, fd00:6::11). The coordinator has not set up the Pod yet.
@@ -169,7 +169,7 @@ def test_addresses_of_bridges_and_tunnels_of_other_programs_are_not_node_address
 def test_a_stale_route_to_the_pods_address_does_not_change_the_pods_route_to_the_node(
     network: NetworkHarness, network_node: NetworkNode, network_pod: NetworkPod
 ) -> None:
-    # The route of a deleted Pod matches before table main, and has another source address.
+    # Table 500 precedes table main, so the node's route to the Pod has the source 192.0.2.77.
     batch(
         network_node.inside,
         "link add dead type veth peer dead-2",
