@@ -71,7 +71,7 @@ def plugin_lines(node: Node) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_a_pod_and_its_node_reach_each_other_after_an_add_of_the_chain(
+def test_a_pod_and_its_node_reach_each_other_after_an_add_of_both_plugins(
     node: Node, sandbox: Sandbox
 ) -> None:
     result = node.runtime.add(sandbox)
@@ -80,7 +80,7 @@ def test_a_pod_and_its_node_reach_each_other_after_an_add_of_the_chain(
     assert sandbox.reaches(node.address)
     for address in sandbox.addresses:
         assert node.namespace.attempt("ping", "-c", "1", "-W", "2", address).returncode == 0
-    # The address 10.6.0.x follows podMACPrefix.
+    # The MAC address is podMACPrefix, followed by the IPv4 address 10.6.0.x.
     assert result["interfaces"][0]["mac"].startswith("0a:1b:0a:06:00:")
     node.runtime.check(sandbox)
     assert add_again(node, sandbox) == result

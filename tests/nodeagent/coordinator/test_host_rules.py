@@ -1,4 +1,4 @@
-"""``remove_host_rules`` deletes the coordinator's rule of each family without Pods on the node."""
+"""The coordinator's rule of an IP family is deleted if the table has no route of this family."""
 
 from __future__ import annotations
 

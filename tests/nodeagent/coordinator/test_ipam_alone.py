@@ -1,8 +1,8 @@
 """The IPAM plugin with the main plugin of another CNI, and without coordinator.
 
 The tests cover Spiderpool's scenarios S04 and S05 (docs/contributing/compatibility-datapath.md).
-The CNI version is as old as in 10-calico.conflist and 10-weave.conflist. The main plugin is the
-standard bridge.
+The main plugin is the standard bridge. The CNI version is an old one, as in 10-calico.conflist and
+10-weave.conflist.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CNI_VERSION: Final = "0.3.0"
 
 
 class Scenario(NamedTuple):
-    """A pool of Spiderpool's documents, with ``total`` addresses."""
+    """A pool from Spiderpool's documents, with ``total`` addresses."""
 
     subnet: str
     ips: str
@@ -51,7 +51,7 @@ SCENARIOS: Final = {
 
 
 class BridgedNode:
-    """A node with an agent, and a bridge of Pods and the uplink eth0."""
+    """A node with an agent, and with a bridge that connects eth0 and the Pods."""
 
     def __init__(self, node: NetworkNode, agent: AgentHarness, plugins: Path) -> None:
         self.node = node
@@ -93,7 +93,7 @@ def scenario(request: pytest.FixtureRequest) -> Scenario:
 async def bridged_nodes(
     network: NetworkHarness, scenario: Scenario
 ) -> AsyncIterator[tuple[BridgedNode, BridgedNode]]:
-    """Two nodes whose agents share a store, and a router with the address ``gateway``."""
+    """Two nodes whose agents share a store, and a router with the scenario's gateway address."""
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     plugins = directory / "bin"
     installer.install(plugins, directory / "net.d")
@@ -117,7 +117,7 @@ async def bridged_nodes(
     shutil.rmtree(directory)
 
 
-async def test_pods_of_another_main_plugin_get_addresses_of_a_pool_without_a_gateway(
+async def test_pods_of_the_bridge_plugin_get_addresses_of_a_pool_without_a_gateway(
     network: NetworkHarness, bridged_nodes: tuple[BridgedNode, BridgedNode], scenario: Scenario
 ) -> None:
     first, second = bridged_nodes

@@ -135,7 +135,7 @@ def test_an_ipvlan_pod_and_a_host_outside_reach_each_other(pods: Pods, family: i
 def test_a_reply_of_an_ipvlan_pod_to_a_node_port_goes_through_the_node(
     pods: Pods, family: int
 ) -> None:
-    # The node keeps the client's address. A reply by the gateway of eth0 would be lost.
+    # The node keeps the client's address. A reply through eth0's gateway would be lost.
     client_seen = pods.client_seen(pods.outside, 0, family, pods.nodes[0].addresses[family])
     assert client_seen == OUTSIDE_ADDRESSES[family]
 
@@ -182,7 +182,7 @@ def test_a_switch_that_knows_only_the_nodes_forwards_ipvlan_but_not_macvlan(
 
 
 class SecondNetwork:
-    """A second network of the nodes, untagged or a VLAN, with a router."""
+    """A second network of the nodes, with a router; ``tagged`` makes the network a VLAN."""
 
     def __init__(self, network: NetworkHarness, *, tagged: bool) -> None:
         self.network = network
@@ -214,7 +214,7 @@ class SecondNetwork:
 
 
 def create_links(node: NetworkNode, *interfaces: str, **fields: Any) -> str:
-    """Create links as ifacer does. Return the name of the link that is macvlan's parent."""
+    """Create links as ifacer does, and return the parent link for a macvlan interface."""
     conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
     links = read_conf(json.dumps(conf).encode()).links
     assert links is not None
@@ -280,7 +280,7 @@ def test_pods_on_a_master_in_a_vrf_reach_their_node(
     pod = network.pod(node)
     pod.macvlan("eth0", "10.8.0.101/24", "fd00:8::101/64", parent="ens3")
     pod.add(**CONF)
-    # The kernel's rule for VRFs has the priority of the coordinator's rule.
+    # The kernel's rule for VRFs has the same priority as the coordinator's rule.
     assert rules(node.inside) == [
         "1000: from all lookup [l3mdev-table]",
         "1000: from all lookup 500",

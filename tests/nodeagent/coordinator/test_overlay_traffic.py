@@ -43,7 +43,7 @@ _ports: Final = itertools.count(2_000)
 
 
 class Overlay:
-    """CM on the first node, C and M on the second; each node has routes to the other's Pods."""
+    """CM on node n1; C and M on node n2. Each node has routes to the overlay Pods of the other."""
 
     def __init__(self, network: NetworkHarness, default_nic: str) -> None:
         self.network = network
@@ -166,7 +166,7 @@ def test_every_further_nic_answers_the_connections_that_it_received(
     other = network.underlay(network.node("n2"), 102, **CONF)
     addresses = []
     for number in range(1, further + 1):
-        # These addresses are in the second network, so connections come through the router.
+        # Connections to the networks of these addresses come through the router.
         four, six = f"10.7.0.{100 + number}", f"fd00:7::{100 + number}"
         pod.macvlan(f"net{number}", f"{four}/24", f"{six}/64")
         assert pod.add(f"net{number}", **CONF, **settings).table == 100 + number

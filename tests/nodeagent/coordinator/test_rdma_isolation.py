@@ -165,7 +165,7 @@ def test_a_failed_add_returns_the_device(rdma: Rdma, network_pod: NetworkPod) ->
 
 
 @pytest.mark.parametrize("link", ["eth0", ""])
-def test_a_device_that_another_plugin_moved_is_not_moved(
+def test_a_device_that_another_plugin_moved_stays_in_the_pod(
     rdma: Rdma, network_pod: NetworkPod, link: str
 ) -> None:
     """``link``: the link of the device's port; "" for an InfiniBand port."""

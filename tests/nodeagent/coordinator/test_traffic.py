@@ -107,7 +107,7 @@ def test_a_pod_and_another_node_reach_each_other(
 
 
 @FAMILIES
-def test_a_pod_reaches_a_service_whose_backend_is_elsewhere(
+def test_a_pod_reaches_a_service_whose_backend_is_on_another_node(
     network: NetworkHarness, pods: Pods, family: int
 ) -> None:
     pod, backend = pods.pods

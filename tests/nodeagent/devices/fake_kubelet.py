@@ -1,6 +1,6 @@
 """A kubelet that accepts registrations of device plugins, connects to them, and reads their lists.
 
-No code is shared with the agent's table of messages, so that tests find errors in this table.
+This file does not use the agent's table of messages, so that tests find errors in the table.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Kubelet:
     The keys of all mappings are resources.
 
     - ``devices``: the devices of the last list received
-    - ``lists_sent``: the lengths of all lists received
+    - ``lists_sent``: the length of each list received
     - ``unhealthy``: the unhealthy devices of the last list
     - ``numa_nodes``: device -> NUMA node
     - ``registered``: the resource of each registration

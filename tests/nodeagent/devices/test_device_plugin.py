@@ -1,6 +1,6 @@
 """A device plugin registers, lists, allocates and withdraws resources over a kubelet's sockets.
 
-The devices of these resources are *slots*: each lets one more Pod use a NIC or network provider.
+The devices of these resources are *slots*: a slot lets one Pod use a NIC or network provider.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.nodeagent.devices.fake_kubelet import Kubelet
 ETH1 = "spidernet.io/eth1-nic"
 SUB_ENI = "spidernet.io/sub-eni"
 SLOTS = "the slots of this node"
-"""The key of a fault while slots are read. The key of any other fault is a resource."""
+"""The key in ``faults`` while the slots cannot be read."""
 
 RULES = DeviceRules(sub_eni=(SubEniRule(slots=2),), nics=(NicRule(slots=3, include=("eth*",)),))
 ROUND_S = 0.02

@@ -30,7 +30,7 @@ SUB_ENI = "spidernet.io/sub-eni"
 
 
 def device_metrics(metrics: AgentMetrics) -> dict[str, float]:
-    """The values of the device metrics, by their names without the common prefix."""
+    """Name of a device metric, without the prefix -> value."""
     prefix = "orbweaver_devices_"
     return {
         reading.name.removeprefix(prefix): reading.value()

@@ -1,4 +1,4 @@
-"""Rules, labels and NICs of a node decide which resources it offers, and how many slots."""
+"""Rules, labels and NICs of a node decide which resources the node offers, and how many slots."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def trees() -> list[Path]:
     ids=lambda tree: tree if isinstance(tree, str) else f"recorded-{tree.parent.name}",
 )
 def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A tree, written now or recorded."""
+    """A /sys tree, written by the test or recorded."""
     if isinstance(request.param, Path):
         return request.param
     MACHINE_WRITERS[request.param](tmp_path / "sys")

@@ -1,4 +1,4 @@
-"""Virtual functions of policies are offered to a kubelet and allocated to containers."""
+"""Virtual functions that policies select are offered to a kubelet and allocated to containers."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ async def test_a_function_without_its_driver_rdma_device_or_carrier_is_unhealthy
         await kubelet.until(lambda: kubelet.unhealthy == {RDMA: VFS[:1], DPDK: []})
 
 
-async def test_a_function_in_a_pod_stays_on_the_list_without_link_and_rdma_device(
+async def test_a_function_whose_link_is_in_a_pod_stays_listed_and_healthy(
     node: Node, kubelet: Kubelet
 ) -> None:
     vf = node.vfs[0]
@@ -213,7 +213,7 @@ async def test_a_function_in_a_pod_stays_on_the_list_without_link_and_rdma_devic
     assert (kubelet.lists_sent[RDMA], kubelet.unhealthy[RDMA]) == ([2], [])
 
 
-async def test_a_deleted_policy_withdraws_its_resource_but_unknown_functions_do_not(
+async def test_a_deleted_policy_withdraws_its_resource_and_unknown_functions_stay_offered(
     node: Node, kubelet: Kubelet
 ) -> None:
     known_resources: list[str] = []
@@ -273,7 +273,7 @@ async def test_after_a_restart_of_kubelet_resources_are_registered_before_the_ne
     await advertiser.close()
 
 
-async def test_wake_offers_changed_policies_before_the_next_round(
+async def test_wake_applies_changed_policies_before_the_next_round(
     node: Node, kubelet: Kubelet
 ) -> None:
     advertiser = DeviceAdvertiser([node.source()], kubelet.directory, round_s=3_600)

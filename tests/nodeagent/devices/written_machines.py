@@ -28,7 +28,7 @@ CNP_PRIORITY: Final = 6
 
 
 class CardKind(NamedTuple):
-    """A kind of card. ``device``: its PCI device ID; ``rdma``: the prefix of its RDMA devices."""
+    """A kind of card. ``device``: the PCI device ID; ``rdma``: the prefix of RDMA device names."""
 
     vendor: str
     device: str
@@ -78,7 +78,7 @@ class Machine:
             (root / directory).mkdir(parents=True)
 
     def card(self, kind: CardKind, name: str, state: str = "4: ACTIVE") -> None:
-        """Add a card with one port, its link ``name`` and its RDMA device."""
+        """Add a card with one port, the link ``name`` and one RDMA device."""
         number, self.number = self.number, self.number + 1
         address = f"0000:{0x10 + number:02x}:00.0"
         device = self.root / "devices/pci0000:00" / address
@@ -166,7 +166,7 @@ class Machine:
 
 
 def training_node(machine: Machine) -> None:
-    """Eight cards of RoCE, two more in a bond, and links without a PCI device."""
+    """Eight RoCE cards, a bond of two other cards, and links without a PCI device."""
     for number in range(8):
         machine.card(CONNECTX7, f"rail{number}", "4: ACTIVE" if number else "1: DOWN")
     machine.card(E810, "ens1f0")
@@ -176,7 +176,7 @@ def training_node(machine: Machine) -> None:
 
 
 def infiniband_node(machine: Machine) -> None:
-    """Four adapters of InfiniBand, and a card of Ethernet without ECN files."""
+    """Four InfiniBand cards, and an Ethernet card without ECN files."""
     for number in range(4):
         machine.card(CONNECTX6_INFINIBAND, f"ibs{number}")
     machine.card(CONNECTX7._replace(has_ecn_files=False), "ens2f0")

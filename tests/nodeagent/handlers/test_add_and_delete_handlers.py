@@ -129,7 +129,7 @@ async def test_a_repeated_add_returns_the_same_result_and_writes_nothing(
 
     assert second == first
     assert len(await agent.claims()) == 1
-    # The transaction requires that the Pod has no endpoint, so it commits nothing.
+    # The transaction of the second ADD writes nothing, because the keys exist already.
     assert agent.process.parts.writer.transactions == transactions + 1
 
 
@@ -190,7 +190,7 @@ async def test_without_cni_args_the_pod_has_the_name_of_its_container(agent: Age
     assert await agent.claims() == {}
 
 
-async def test_a_delete_without_uid_is_fenced_by_its_container(agent: AgentHarness) -> None:
+async def test_a_delete_without_uid_releases_only_its_own_container(agent: AgentHarness) -> None:
     await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     await agent.add(CNI_CONTAINERID="new")
     args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0"

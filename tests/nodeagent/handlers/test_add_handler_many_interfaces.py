@@ -19,7 +19,7 @@ async def create_two_pools(agent: AgentHarness) -> None:
 
 
 def items(*interfaces: str) -> list[dict[str, Any]]:
-    """The annotation for one interface in pool a and one in pool b; "": an unnamed interface."""
+    """The annotation for an interface in pool a and one in pool b; "" means no name."""
     pools = ("a", "b")
     return [
         {"ipv4": [pool]} | ({"interface": name} if name else {})

@@ -272,7 +272,7 @@ async def test_gc_detaches_a_pod_that_is_missing_twice_gc_twice_s_apart(
 ) -> None:
     await coordinator_handler.handle_add(call(network_pod), NO_SETTINGS)
     assert (await coordinator_handler.handle_gc(gc_call(network_pod))).missing == 0
-    for _ in range(2):  # the second of these GCs comes too early
+    for _ in range(2):  # the second GC runs less than GC_TWICE_S after the first
         detached = await coordinator_handler.handle_gc(gc_call())
         assert (detached.removed, detached.missing) == ((), 1)
     clock.now += GC_TWICE_S
@@ -362,7 +362,7 @@ def links_of(network: NetworkHarness, node: NetworkNode) -> list[Link]:
 
 
 def tables_of(node: NetworkNode) -> tuple[list[str], list[str]]:
-    """The node's neighbours and routes to Pods, sorted: the kernel lists them in any order."""
+    """The node's neighbours and routes to Pods, sorted, because the kernel's order varies."""
     neighbours, routes = node.inside.ip("neigh"), node.inside.ip("route", "show", "table", "500")
     return sorted(neighbours.splitlines()), sorted(routes.splitlines())
 

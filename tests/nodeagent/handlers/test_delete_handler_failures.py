@@ -45,7 +45,7 @@ async def test_a_delete_whose_commits_are_lost_fails_although_etcd_answers_reads
                 await asyncio.sleep(0)
 
         reads = asyncio.create_task(read_claims_repeatedly())
-        faulty.fail_next_commits(*[Fault.REQUEST_LOST] * 1_000)  # more than the DEL tries
+        faulty.fail_next_commits(*[Fault.REQUEST_LOST] * 1_000)  # more commits than the DEL tries
         error = (await node.call("DEL")).error
         faulty.heal()
         reads.cancel()

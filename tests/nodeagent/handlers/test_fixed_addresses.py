@@ -1,7 +1,7 @@
-"""Calls on the agent's socket keep or release fixed addresses, while records change.
+"""Calls to the agent keep or release fixed addresses while Pods and StatefulSets change.
 
-A fixed address belongs to a replica of a StatefulSet or to a VM, and outlives the Pod. Without
-other variables, a call for Pod NAME has the container c-NAME and the UID uid-NAME.
+A fixed address belongs to a replica of a StatefulSet or to a VM, and outlives the Pod. By
+default, a call for Pod NAME has the container c-NAME and the UID uid-NAME.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ async def test_a_conflict_release_keeps_the_address_of_a_replica_whose_pod_recor
 
 
 class ScriptedFacts(StandaloneFactsSource):
-    """Facts of the records, but tests set the liveness of Pods and the validity of endpoints."""
+    """Facts from records; tests set the liveness of Pods and the validity of endpoints."""
 
     alive: bool | None = None
     validity: Validity | None = None
@@ -332,7 +332,7 @@ async def test_an_unknown_validity_keeps_the_address(
     assert len(await node.claims()) == 1
 
 
-async def test_gc_releases_only_replicas_that_are_not_desired(
+async def test_gc_releases_an_address_only_if_its_replica_is_not_desired(
     scripted: tuple[AgentHarness, ScriptedFacts], tmp_path: Path
 ) -> None:
     node, source = scripted

@@ -1,4 +1,4 @@
-"""GC releases attachments of its own node and network, and only on evidence.
+"""GC releases an attachment only on its own node, in its own network, and with evidence.
 
 By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
 """

@@ -76,7 +76,7 @@ async def test_a_refused_add_is_an_event_with_its_pod_cause_and_verdicts(
 
 
 class HeldStore(MemoryStore):
-    """A store whose transactions wait for ``may_commit``; ``waiting``: the number that waited."""
+    """A store whose transactions wait for ``may_commit``; ``waiting``: how many waited."""
 
     def __init__(self) -> None:
         super().__init__()

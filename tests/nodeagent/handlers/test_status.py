@@ -1,4 +1,4 @@
-"""STATUS returns 50 if no ADD can succeed, and 51 if an address in use is quarantined.
+"""STATUS returns 50 if no ADD can succeed, and 51 if a Pod of the node has a quarantined address.
 
 By default, a call of the fixture ``agent`` is for eth0 of Pod shop/web-0, container c-web-0.
 """

@@ -49,7 +49,7 @@ class Host:
         await self.configurator.prepare(links)
 
     def another_process(self) -> LinkConfigurator:
-        """A configurator that shares no lock with the first."""
+        """A configurator that shares no lock with ``configurator``."""
         return LinkConfigurator(self._executor, self._namespace)
 
     def ip(self, *arguments: str) -> str:
@@ -154,7 +154,7 @@ async def test_a_bond_gets_its_mode_options_and_members(host: Host) -> None:
 
 
 async def test_the_active_member_is_set_only_if_its_link_is_usable(host: Host) -> None:
-    """Spiderpool sets the active member before the bond has members, which no kernel accepts."""
+    """Spiderpool sets the active member before the members, but no kernel accepts this order."""
     bond = {"name": "bd0", "mode": 1, "options": "miimon=100;active_slave=ens4"}
     await host.prepare("ens3", "ens4", bond=bond)
     assert host.link("bd0")["linkinfo"]["info_data"]["active_slave"] == "ens4"
@@ -231,7 +231,7 @@ async def test_a_nic_that_belongs_to_another_link_is_refused(host: Host) -> None
 
 
 async def test_concurrent_calls_create_each_link_once(host: Host) -> None:
-    """Several processes may create the links of one node, and share no lock."""
+    """Several processes without a common lock may create links of one node."""
     links = read_conf(
         json.dumps({
             "interfaces": ["ens3", "ens4"], "vlanID": 9, "bond": {"name": "bd0", "mode": 1},

@@ -1,4 +1,4 @@
-"""Packed messages are compared with pyroute2, an independent implementation."""
+"""Netlink messages are compared with those of pyroute2, an independent implementation."""
 
 from __future__ import annotations
 

@@ -33,9 +33,9 @@ HEADER = struct.Struct("=IHHII")
 
 
 class ScriptedKernel:
-    """Answers requests for the family, and devlink commands, on a pair of sockets.
+    """Answers requests for the family devlink, and devlink commands, on a socket pair.
 
-    ``errno``: in the acknowledgement of a command. ``answer``: the attributes sent before the
+    ``errno``: acknowledges every command. ``answer``: the attributes sent before an
     acknowledgement.
     """
 

@@ -267,7 +267,7 @@ def test_an_invalid_sysctl_value_or_name_is_refused(
 def test_a_function_whose_caller_timed_out_is_not_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A late run would leak descriptors, and would write after the caller's error."""
+    """A function that ran late would leak descriptors, and would write after the caller's error."""
     monkeypatch.setattr(namespaces, "CALL_S_MAX", 0.01)
     executor, may_end = NetnsExecutor(), threading.Event()
     runs: list[int] = []
