@@ -42,7 +42,7 @@ EVICTION_SIGNALS: Final = (
     "imagefs.available",
     "imagefs.inodesFree",
 )
-"""Signals of the machine's free memory and disk space, which must not evict Pods."""
+"""kubelet's eviction signals. Low memory or disk space must not evict Pods."""
 
 HEARTBEAT_INTERVAL: Final = "1s"
 """A short interval, so that the loss of a node is detected soon."""
@@ -122,7 +122,7 @@ class KubeNode:
 
     @property
     def pods_cgroup(self) -> Path:
-        """The control group of the node's Pods, in the cgroup v2 hierarchy if there is one."""
+        """The control group of the node's Pods, in the cgroup v2 hierarchy if mounted."""
         (hierarchy, *_) = (*cgroup2_mounts(), str(CONTROL_GROUPS))
         return Path(f"{hierarchy}{self._groups}")
 

@@ -1,8 +1,8 @@
 """A Kubernetes cluster on one machine: control plane, two nodes, our controller and agents.
 
 The fabric is the laboratory's simulated network. Each node has an uplink to the fabric.
-Pods of ``node-a`` get a macvlan interface on the uplink, and the coordinator runs.
-Pods of ``node-b`` get a port of a bridge on a second uplink, and the coordinator does not run.
+Pods of ``node-a`` use macvlan on the uplink, and the coordinator plugin.
+Pods of ``node-b`` use a bridge on a second uplink, without the coordinator plugin.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ POLL_S: Final = 0.05
 """Seconds between two checks of a condition."""
 
 SETTINGS: Final = {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
-"""A released address may be allocated again at once, because tests share few addresses."""
+"""Settings without a cool-down, because tests share few addresses."""
 
 SLOT_ADVERTISEMENT: Final = {
     "subENI": {
@@ -68,7 +68,7 @@ CONF_WITH_DEVICE_PLUGIN: Final = chart_settings.conf(
 COORDINATOR: Final = manifest(
     API_VERSION, "SpiderCoordinator", "default", spec={"podCIDRType": "none"}
 )
-"""The default SpiderCoordinator of an installation."""
+"""The SpiderCoordinator that ``set_coordinator()`` without arguments restores."""
 
 SECOND_UPLINK: Final = "eth1"
 POD_BRIDGE: Final = "br-pods"
@@ -186,7 +186,7 @@ class KubernetesCluster:
         )
 
     def allocatable(self, node: str, resource: str) -> int | None:
-        """The allocatable number of ``spidernet.io/<resource>``; None if the node has none."""
+        """The allocatable number of ``spidernet.io/<resource>``; None if not advertised."""
         status = self.server.request("GET", f"/api/v1/nodes/{node}").body["status"]
         found = status["allocatable"].get(f"spidernet.io/{resource}")
         return None if found is None else int(found)
@@ -233,7 +233,7 @@ class KubernetesCluster:
         self.until(lambda: names <= self.store_reader.read_ledger().pools.keys(), f"pools {names}")
 
     def set_coordinator(self, phase: str = "Synced", **spec: object) -> None:
-        """Replace the settings of the SpiderCoordinator, and wait until its phase is ``phase``.
+        """Replace the settings of the SpiderCoordinator, and wait for the phase ``phase``.
 
         Settings that are not in ``spec`` get the values of ``COORDINATOR``.
         """
@@ -320,7 +320,7 @@ class KubernetesCluster:
         assert self.store_reader.find_violations() == []
 
     def _delete_collection(self, path: str) -> None:
-        """Delete all objects of a collection, and wait until the API server has none of them.
+        """Delete all objects of a collection, and wait until the collection is empty.
 
         Without the wait, the next test could change an object that is still being deleted.
         """

@@ -28,7 +28,7 @@ NADS_PATH: Final = (
 
 
 def why_missing() -> str:
-    """Why Multus cannot run on this machine; "" if it can."""
+    """Why Multus cannot run on this machine; "" if Multus can run."""
     if any((directory / PROGRAM).exists() for directory in PLUGIN_DIRECTORIES):
         return ""
     directories = " and ".join(map(str, PLUGIN_DIRECTORIES))

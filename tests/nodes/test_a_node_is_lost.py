@@ -34,7 +34,7 @@ def test_addresses_of_a_lost_node_are_released_and_stay_released_when_the_node_r
     cluster.lose_node("node-b")
 
     def ready_on_other_node() -> dict[str, str]:
-        """Address -> Pod, once four Pods on node-a are ready; before, an empty dict."""
+        """Address -> Pod on node-a; empty until four Pods on node-a are ready."""
         found = [pod for pod in cluster.pods("web") if pod.ready and pod.node == "node-a"]
         return {pod.addresses[0]: pod.name for pod in found} if len(found) == 4 else {}
 

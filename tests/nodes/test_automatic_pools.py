@@ -53,7 +53,7 @@ def test_an_automatic_pool_is_resized_and_deleted_with_its_deployment(
     assert cluster.until(lambda: pool_sizes(cluster) == [("2", "1")], "one of two")
 
     def subnet_sizes() -> list[tuple[str, str]]:
-        """Total and allocated addresses of each subnet; a pool's addresses are allocated."""
+        """Total and allocated addresses of each subnet; addresses in a pool count as allocated."""
         return [
             (row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.kubectl_get("ss")
         ]

@@ -195,7 +195,7 @@ def test_settings_of_a_network_override_the_settings_of_the_spidercoordinator(
         cluster.apply(pod("alpha", networks, node=NODE))
         cluster.wait_for_pods(1)
 
-        # eth0 and veth0 have settings of the network ``own``; net1 has the SpiderCoordinator's.
+        # The network ``own`` configures eth0 and veth0; the SpiderCoordinator configures net1.
         assert link(cluster, "alpha", "eth0")["address"].startswith("0a:2b:")
         assert link(cluster, "alpha", "veth0")["mtu"] == 1300
         assert link(cluster, "alpha", "net1")["address"].startswith("0a:1b:")

@@ -111,7 +111,7 @@ POOLS_BY_INTERFACE = {
         ]
     ),
 }
-"""Annotations that assign a pool to each interface by name; ``lan1`` belongs to ``second``."""
+"""Annotations that assign a pool to each interface by name; ``lan1`` is on network ``second``."""
 
 POOLS_IN_ORDER = {
     NETWORKS_ANNOTATION: json.dumps(
@@ -122,7 +122,7 @@ POOLS_IN_ORDER = {
 """Annotations with the pools in the order of the interfaces, without names of interfaces."""
 
 POOLS_OF_NETWORKS = {NETWORKS_ANNOTATION: f"{SHOP_NAMESPACE}/second, {SHOP_NAMESPACE}/third"}
-"""An annotation that names only networks; the pools are those of ``POOL_OF_NETWORK``."""
+"""An annotation that names only networks; ``POOL_OF_NETWORK`` has their pools."""
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,6 @@ def test_a_pod_gets_addresses_and_routes_for_each_of_its_nics(
     cluster.until(lambda: len(nics_of(cluster, "web")) == 3, "the endpoint")
     nics = nics_of(cluster, "web")
 
-    # One NIC of each network, with an address of the network's pool.
     assert {nic.interface: nic.pool for nic in nics} == {
         "eth0": "green",
         second_nic: "red",

@@ -55,7 +55,7 @@ def restart_agent_until_slots(cluster: KubernetesCluster, conf: str, slots: int 
 
 
 def change_time_ns(socket: Path) -> int:
-    """The time of the last change of a socket file in nanoseconds; 0 without the file."""
+    """The time of the last change of a socket file in nanoseconds; 0 if the file does not exist."""
     try:
         return socket.stat().st_ctime_ns
     except FileNotFoundError:

@@ -10,7 +10,7 @@ from tests.nodes.workloads import SHOP_NAMESPACE, annotated_with_pool, deploymen
 from tests.support.audit import READ_VERBS
 
 NODE_STATES = "sriovnetworknodestates"
-"""A resource that agents write in tests of virtual functions, which share this cluster."""
+"""A resource that agents write in other tests on this cluster."""
 
 PODS = 10
 

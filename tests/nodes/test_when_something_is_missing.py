@@ -86,7 +86,7 @@ def test_a_pod_waits_with_an_event_for_the_agent_of_its_node(cluster: Kubernetes
     assert cluster.claims().keys() == {*alpha.addresses, *beta.addresses}
 
 
-def test_a_killed_sandbox_is_replaced_with_the_same_address_while_the_api_server_is_away(
+def test_a_killed_sandbox_gets_a_successor_with_the_same_address_without_the_api_server(
     cluster: KubernetesCluster,
 ) -> None:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.29"))

@@ -141,7 +141,6 @@ def test_force_deleted_pods_of_a_deployment_release_all_addresses(
 ) -> None:
     cluster.apply_pools(pool("green", "10.6.0.20-10.6.0.59"))
     cluster.apply(deployment("web", 12, annotated_with_pool("green")))
-    # The Pods are deleted when about half of the Pods have an address.
     cluster.until(lambda: len(cluster.claims()) >= 6, "six claims")
 
     kubectl_in_shop(cluster, "delete", "deployment", "web", "--cascade=foreground", "--wait=false")

@@ -52,7 +52,7 @@ def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spe
     return {
         "automountServiceAccountToken": False,
         "dnsPolicy": "Default",
-        # Short, because an address without a DEL is reclaimed only after the grace period.
+        # An address without a CNI DEL is reclaimed only after this period.
         "terminationGracePeriodSeconds": 1,
         "enableServiceLinks": False,
         "containers": [container],

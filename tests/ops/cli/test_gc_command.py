@@ -26,7 +26,7 @@ KEYS = Keys(CLUSTER_NAME)
 def orbctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrbctlHarness:
     """A harness of orbctl with two Pods on two nodes, and a replica of a StatefulSet.
 
-    A pause of ``orbctl gc`` advances the clock and takes no time.
+    A pause of ``orbctl gc`` advances the harness's clock instead of waiting.
     """
     harness = OrbctlHarness(tmp_path / "archive")
     harness.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
@@ -58,7 +58,7 @@ def collect(orbctl: OrbctlHarness, *arguments: str) -> CommandResult:
 
 
 def write_orphaned_claim(orbctl: OrbctlHarness) -> None:
-    """Write a claim of an older Pod web-1."""
+    """Write a claim of an older Pod that was also named web-1."""
 
     async def write() -> None:
         path = KEYS.endpoint("shop", "web-1")

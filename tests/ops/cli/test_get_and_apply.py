@@ -103,7 +103,7 @@ async def test_a_command_whose_writer_is_fenced_writes_again_with_a_new_epoch() 
     async def write(writer: Writer) -> str:
         epochs.append(writer.epoch)
         if len(epochs) == 1:
-            # Another run of orbctl opens a writer of the same name, which fences this writer.
+            # Another run of orbctl fences this writer by opening a writer of the same name.
             await Writer(cluster.store, cluster.keys, writer.name).open()
         applied = await cluster.configurator(writer).apply(
             QuarantineAddress("10.0.0.1", "x"), cluster.cause

@@ -71,7 +71,7 @@ print([name for name in {SLOW_MODULES!r} if name in sys.modules])
     assert completed.stdout.strip() == "[]"
 
 
-def test_help_names_every_command_and_exit_code() -> None:
+def test_help_names_commands_and_exit_codes() -> None:
     completed = orbctl("--help", COLUMNS="200")
 
     assert completed.returncode == 0
@@ -89,7 +89,7 @@ def test_the_summary_of_a_command_is_the_first_line_of_its_help(name: str) -> No
 
 
 def leaves(group: Any, *path: str) -> Iterator[tuple[str, Any]]:
-    """The words and the command of every command that is not a group."""
+    """The full name and the command of every command without subcommands."""
     for name in group.commands:
         command = group.command(name) if isinstance(group, CommandGroup) else group.commands[name]
         words = (*path, name)

@@ -27,7 +27,7 @@ Kubectl = Callable[[Sequence[str]], str]
 
 
 def scripted_kubectl(*pods: dict[str, object]) -> tuple[list[list[str]], Kubectl]:
-    """Return a list of calls, and a fake kubectl that records calls and lists these Pods."""
+    """The list of recorded calls, and a fake kubectl that returns these Pods."""
     calls: list[list[str]] = []
 
     def kubectl(command: Sequence[str]) -> str:
@@ -87,7 +87,7 @@ def test_a_command_runs_through_kubectl_unless_it_is_local_or_names_an_etcd(
 ) -> None:
     """``as_plugin``: the command is called as ``kubectl orb`` instead of ``orbctl``.
 
-    ``gc`` and ``import`` use --context or --kubeconfig for another purpose than to find the Pod.
+    --context and --kubeconfig alone do not make ``gc`` and ``import`` run through kubectl.
     """
     variables = {"ORBWEAVER_ETCD_ENDPOINTS": etcd} if etcd else {}
 
@@ -174,7 +174,7 @@ def test_a_cluster_without_a_controller_is_an_error() -> None:
 
 
 class NodeCluster:
-    """A fake kubectl for a cluster with these nodes and agents, and two Pods."""
+    """A fake kubectl for these nodes and agents, and the Pods ``web-0`` and ``pending``."""
 
     def __init__(self, *agents: dict[str, object], nodes: str = "worker-7") -> None:
         self.calls: list[str] = []

@@ -1,4 +1,4 @@
-"""``orbctl get`` selects and prints our objects with the options of kubectl."""
+"""``orbctl get`` selects and prints objects with the options of kubectl."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_existing_objects_are_printed_although_another_is_missing(harness: Orbct
     assert "nope" in result.err
 
 
-def test_several_objects_are_printed_as_a_list_and_one_object_alone(harness: OrbctlHarness) -> None:
+def test_only_several_objects_are_printed_as_a_list(harness: OrbctlHarness) -> None:
     document = json.loads(harness.orbctl("get", "pools,reservations", "-o", "json").out)
 
     assert document["kind"] == "List"

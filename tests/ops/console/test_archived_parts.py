@@ -101,7 +101,7 @@ async def test_a_damaged_block_of_the_archive_is_left_out_and_named(
     assert [item["subject"] for item in new_events["items"]] == ["pod/shop/after-the-damage"]
 
 
-async def test_the_extent_of_the_log_begins_with_the_first_archive_file_even_if_it_is_damaged(
+async def test_the_extent_of_the_log_includes_a_damaged_first_archive_file(
     archived_cluster: ArchivedCluster,
 ) -> None:
     log = await archived_log(archived_cluster)
@@ -129,7 +129,7 @@ async def test_a_restored_part_of_the_archive_is_read_and_no_longer_listed_as_un
     ]
     monkeypatch.setattr("core.audit.indexed_log.FRESH_S", 0.0)
     await log.now()
-    assert len(log.unread) == 1  # not read again before UNREAD_RECHECK_S
+    assert len(log.unread) == 1  # the part is read again after UNREAD_RECHECK_S
 
     monkeypatch.setattr("core.audit.indexed_log.UNREAD_RECHECK_S", 0.0)
     await log.now()

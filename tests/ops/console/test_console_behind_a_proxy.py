@@ -92,7 +92,7 @@ async def test_every_request_of_a_browser_stays_below_the_path(
 
         await page.evaluate(f"location.hash = '#/addresses/{HELD_ADDRESS}?at=2026-01-01T12:03:00Z'")
         await page.expect("document.body.innerText.includes('allocated to shop/web-1')")
-        assert page.errors == []  # the policy of the page has blocked nothing
+        assert page.errors == []  # the Content-Security-Policy blocked nothing
         foreign_requests = [
             request for request in page.requests if not request.startswith((url, "data:"))
         ]

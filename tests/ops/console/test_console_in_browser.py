@@ -67,7 +67,7 @@ VERDICT = "(document.querySelector('.verdict')?.innerText ?? '')"
 
 
 class TokenAccess:
-    """Accepts ``TOKEN``, denies ``REFUSED_TOKEN``, and rejects every other request."""
+    """Accepts ``TOKEN``; raises AccessDenied for ``REFUSED_TOKEN``, otherwise Unauthenticated."""
 
     async def check(self, headers: Mapping[str, str]) -> str:
         if headers.get("Authorization") == f"Bearer {REFUSED_TOKEN}":

@@ -115,7 +115,7 @@ async def test_a_wrong_request_gets_a_code_and_a_message(
     assert reply.json["error"]["message"]
 
 
-async def test_only_static_files_are_served_with_security_headers(console: Console) -> None:
+async def test_only_static_files_are_served_and_have_security_headers(console: Console) -> None:
     page = await console.reply("/")
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]

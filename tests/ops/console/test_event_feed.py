@@ -23,7 +23,7 @@ BEGIN = EventPosition(0, 0)
 
 
 class BreakingStore(FaultyStore):
-    """A store that also fails watches while the store is unavailable."""
+    """A FaultyStore that also fails watches while unavailable."""
 
     async def watch(
         self,

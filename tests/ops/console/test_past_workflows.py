@@ -1,4 +1,4 @@
-"""Workflows at a past instant: lists, histories, archived executions, and notes on missing ones."""
+"""Workflows at a past instant: lists, histories, and archived or missing executions."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class ReadersOnly:
 
 
 class Reply(NamedTuple):
-    """The status of a response, and the code of its error ("" without one)."""
+    """The status of a response, and its error code; "" for no error."""
 
     status: int
     code: str

@@ -17,6 +17,7 @@ from tests.support.node_harness import NodeHarness, pod, pool
 
 pytestmark = pytest.mark.etcd
 
+# In metric names, "news" means changes of Pods.
 METRICS = (
     "orbweaver_reclaim_scan_age_seconds",
     "orbweaver_reclaim_scan_failed",
@@ -31,7 +32,6 @@ METRICS = (
     "spiderpool_ip_gc_failure_counts_total",
     "workflow_completed_total",
 )
-# In metric names, "news" means changes of Pods.
 WEB = RecordDefined("Pod", "shop", "web-0")
 
 
@@ -59,7 +59,7 @@ async def test_the_address_of_a_deleted_pod_without_a_del_is_reclaimed_and_count
 
 
 async def until_metrics_exist(controller: ControllerProcess) -> None:
-    """Wait until every metric of the jobs exists; some are refreshed periodically."""
+    """Wait until every metric of the jobs exists."""
 
     async def missing() -> set[str]:
         _, scraped = await asyncio.to_thread(controller.get, controller.metrics, "/metrics")
