@@ -1,7 +1,7 @@
 """Answers CNI calls of every command. A failure is answered with a CNI error object.
 
 A DEL returns "try again later" after a retryable error, and while the endpoint of the Pod cannot
-be decoded. Other errors of a DEL are logged, and the DEL succeeds: a DEL that fails for ever would
+be decoded. Other errors of a DEL are logged, and the DEL succeeds: a DEL that always fails would
 prevent the end of the Pod. GC releases the addresses later. See
 docs/reference/cni-configuration.md, "spiderpool".
 """

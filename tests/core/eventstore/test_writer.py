@@ -56,7 +56,7 @@ async def test_a_lone_append_is_one_transaction(harness: WriterHarness) -> None:
     assert len(await event_ids(harness)) == 1
 
 
-async def test_concurrent_proposals_need_at_most_two_transactions(
+async def test_concurrent_proposals_use_at_most_two_transactions(
     harness: WriterHarness,
 ) -> None:
     outcomes = await asyncio.gather(
