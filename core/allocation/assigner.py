@@ -81,10 +81,10 @@ class Assigner:
             return stored, frozenset()
         await self._view.freshen()
         pools = _availability(endpoint, self._view.current)
-        reclaimable, lost = retrieve(endpoint, states.claims, pools)
-        if not reclaimable:
+        claimable, lost = retrieve(endpoint, states.claims, pools)
+        if not claimable:
             return stored, lost
-        event = AddressesClaimed(endpoint, new_nics=reclaimable)
+        event = AddressesClaimed(endpoint, new_nics=claimable)
         states = states._replace(stored=stored)  # guard the endpoint that the caller has read
         revision = await self._commit(states, event, self._view.current, cause)
         return StoredEndpoint(endpoint, revision), lost

@@ -45,8 +45,8 @@ class PodStack(NamedTuple):
 class HostStack(NamedTuple):
     """The node's stack.
 
-    ``node_addresses``: the node's addresses that the Pod must reach, without duplicates. For each
-    family, the gateway comes first (docs/reference/coordinator.md, "Node addresses").
+    ``node_addresses``: the node's addresses that the Pod must reach, without duplicates. The first
+    of each family is ``gateway`` (docs/reference/coordinator.md, "Node addresses").
     ``stale``: the node's neighbour entries that earlier Pods left for the Pod's addresses.
     """
 

@@ -67,7 +67,7 @@ HEALTH: Final = f"{BASE_PATH}/ipam/healthy"
 
 SWITCHED_OFF: Final = 521
 STATEFUL: Final = 522
-"""Spiderpool's status codes of a refused batch release."""
+"""Spiderpool's codes of refused batch releases: by a setting, and for Pods of StatefulSets."""
 
 NO_NETWORK: Final = ""
 """HTTP requests do not name a network."""
@@ -80,7 +80,7 @@ _STATUS: Final = {
     Withdrawal.SWITCHED_OFF: SWITCHED_OFF,
     Withdrawal.STATEFUL: STATEFUL,
 }
-"""Status codes by outcome. ``WithdrawalHandler.withdraw_endpoint`` does not return TOO_MANY."""
+"""Status codes by outcome; the other outcome, TOO_MANY, does not occur here."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -248,7 +248,7 @@ class HttpApi:
     def _check_request(self, request: web.Request) -> HasHungUp:
         """Check that the caller is connected and the agent is ready.
 
-        Raises CallerGone, and the agent's fault if the agent is not ready.
+        Raises CallerGone, or the error that says why the agent is not ready.
         """
 
         def has_hung_up() -> bool:

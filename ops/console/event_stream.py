@@ -108,7 +108,7 @@ class EventFeed:
         self._tasks = BackgroundTasks("event feed")
         self._watch: asyncio.Task[None] | None = None
         self._following = asyncio.Event()
-        self._begun = 0  # the position after which the watch reads the next events
+        self._begun = 0  # the position up to which the watch has read
 
     @asynccontextmanager
     async def open(self, after: EventPosition | None) -> AsyncIterator[EventReader]:
@@ -127,8 +127,8 @@ class EventFeed:
         try:
             await self._start()
             missed = await self._missed(after) if after is not None else []
-            # ``live`` has the events since the start of the watch. No await until ``reader``
-            # replaces ``live``: an event in between would be lost.
+            # ``live`` has the events since the start of the watch. There must be no await until
+            # ``reader`` replaces ``live``, because events in between would be lost.
             lost = [] if live.is_open else [Gap(self._begun)]
             reader.begin([*missed, *live.take(), *lost])
             self._readers.discard(live)
@@ -162,7 +162,7 @@ class EventFeed:
             ) from None
 
     async def _missed(self, after: EventPosition) -> list[Recorded | Gap]:
-        """The events in memory after a position; a gap first if older events are not in memory."""
+        """The events after a position. A gap replaces the oldest if they are not in memory."""
         index = (await self._log.at_position(self._begun)).log
         recent = [*index.recent]
         events: list[Recorded | Gap] = [
@@ -171,7 +171,7 @@ class EventFeed:
             if EventPosition(recorded.position, recorded.index_in_segment) > after
         ]
         begin = recent[0].position if recent else index.position
-        # ``recent`` has every event of the index, and the index begins before ``after``.
+        # True if ``recent`` has every event of the index, and the index begins before ``after``.
         has_all = index.clock.events <= len(recent) and after.position >= index.first_position
         return events if has_all or begin <= after.position else [Gap(begin), *events]
 

@@ -56,7 +56,7 @@ def parse_event_position(text: str, subject: str = "cursor") -> EventPosition:
         raise BadInput(
             f"{text[:64]!r} is not a valid {subject} (expected POSITION.INDEX)",
             subject=subject,
-            remedy="pass the cursor of the previous page, or the id of the last event received",
+            remedy="pass the cursor that the previous page returned, or the id of the last event",
         )
     return EventPosition(int(position), int(index) if dot else _AFTER_LAST)
 

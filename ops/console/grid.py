@@ -59,7 +59,7 @@ def _bound(text: str, pool: Pool, subject: str) -> int:
             f"{text} is an IPv{address.family} address, but pool {pool.name} has only IPv"
             f"{pool.family} addresses",
             subject=subject,
-            remedy=f"use an IPv{pool.family} address, or leave {subject} out",
+            remedy=f"use an IPv{pool.family} address, or leave out the parameter {subject}",
         )
     return address.value
 

@@ -47,7 +47,7 @@ class PageRequest(NamedTuple):
             raise BadInput(
                 f"{self.cursor[:64]!r} is not a cursor",
                 subject="cursor",
-                remedy="pass the cursor of the previous page",
+                remedy="pass the cursor that the previous page returned",
             )
         return int(self.cursor)
 

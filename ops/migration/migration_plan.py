@@ -35,7 +35,7 @@ class MigrationDeadline(StrEnum):
     """The time by which a finding must be resolved.
 
     BEFORE_SWITCH: before Spiderpool stops. BEFORE_REMOVAL: before Spiderpool's Helm release is
-    removed.
+    removed. NONE: for information.
     """
 
     BEFORE_SWITCH = "before the switch"
@@ -121,8 +121,8 @@ def _release_findings(release: HelmRelease | None) -> Iterator[PlanFinding]:
             MigrationDeadline.BEFORE_SWITCH,
             f"Helm release {release.namespace}/{release.name}",
             f"revision {release.revision} has the status {release.status}, expected {SETTLED}",
-            f"run helm rollback {release.name} -n {release.namespace} first: the values of"
-            " the release then are those of the cluster",
+            f"run helm rollback {release.name} -n {release.namespace} first, so that Helm shows"
+            " the values of what runs",
         )
 
 
@@ -138,14 +138,14 @@ def _multus_findings(facts: Facts, agent: DeployedWorkload | None) -> Iterator[P
         for workload in facts.workloads
         if workload is not agent and _is_multus(workload)
     ]
-    moved = f"; {', '.join(others)} runs already" if others else ""
+    moved = f". Another Multus runs: {', '.join(others)}" if others else ""
     install = "" if others else "install the chart with orbweaver.standby=true, then "
     yield PlanFinding(
         MigrationDeadline.BEFORE_SWITCH,
         f"Multus in {agent.title}",
-        f"container {container} ends with the agents, and its kubeconfig has a token of"
-        f" ServiceAccount {agent.service_account}; without Multus no Pod of the cluster"
-        f" starts{moved}",
+        f"container {container} ends when the agents end, and its kubeconfig has a token of"
+        f" ServiceAccount {agent.service_account}, which is removed; without Multus no Pod of the"
+        f" cluster starts{moved}",
         f'{install}remove the container from the DaemonSet: step "Move Multus" of {GUIDE}',
     )
     if container in agent.stop_hooks:
@@ -207,8 +207,8 @@ def _software_findings(facts: Facts) -> Iterator[PlanFinding]:
             title,
             what,
             "copy rdma.rdmaSharedDevicePlugin from the values of that release to those of"
-            " Orbweaver's chart, so that agents offer the same devices. Upgrade Orbweaver when that"
-            " release is removed, not earlier: two plugins must not offer one resource",
+            " Orbweaver's chart, so that agents offer the same devices. Upgrade Orbweaver after"
+            " that release was removed: two plugins must not offer one resource",
         )
 
 
@@ -228,7 +228,7 @@ def _values_findings(release: HelmRelease | None) -> Iterator[PlanFinding]:
             MigrationDeadline.NONE,
             "values",
             "`orbctl migrate values` does not print these values, because they are for Spiderpool's"
-            f" own programs, or for software that this plan names: {', '.join(dropped)}",
+            f" own programs, or for other software: {', '.join(dropped)}",
         )
 
 

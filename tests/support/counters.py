@@ -1,7 +1,7 @@
 """Counts executions, kills and violations of the workflow fault tests.
 
-The end of a test run prints the sums, to show that faults did happen. The hooks here are hooks of
-``tests/conftest.py``.
+The end of a test run prints the sums, to show that faults did happen. ``tests/conftest.py``
+imports the hooks, so that pytest finds them.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def run_script(
 ) -> subprocess.CompletedProcess[str]:
     """Run lines of a document with bash -e; return standard output and error together.
 
-    ``inside``: the command that runs another command at the place of the test; may be empty.
+    ``inside``: the beginning of the command, such as ``ip netns exec NAME``; may be empty.
     """
     return subprocess.run(
         [*inside, "bash", "-e", "-c", script],

@@ -6,7 +6,7 @@ files with tests marked ``uml``, which share one virtual machine.
 The tests of a folder may share programs that start slowly (a cluster, an API server, etcd). Tests
 of different folders run concurrently and must not share names, ports, processes or mounts.
 
-The hooks here are hooks of ``tests/conftest.py``.
+``tests/conftest.py`` imports the hooks, so that pytest finds them.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The first test marked ``uml`` boots the machine, whose root is the host's file s
 pytest inside the machine runs all tests marked ``uml`` and writes reports as JSON lines. The pytest
 outside then reports these results for the tests.
 
-The hooks here are hooks of ``tests/conftest.py``.
+``tests/conftest.py`` imports the hooks, so that pytest finds them.
 """
 
 from __future__ import annotations

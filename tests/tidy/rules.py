@@ -134,7 +134,7 @@ def the_domain_is_pure(file: Source) -> Iterator[Finding]:
 
 
 def cni_build_needs_no_package(file: Source) -> Iterator[Finding]:
-    """``cni`` imports only the standard library, because the build has no other packages."""
+    """Python in ``cni`` builds the C program; no package is installed where it runs."""
     if file.package != "cni":
         return
     for name, line in _imports(file.tree):
@@ -193,7 +193,7 @@ def formats_state_their_byte_order(file: Source) -> Iterator[Finding]:
         first = node.args[0]
         if isinstance(first, ast.JoinedStr):
             first = first.values[0]
-        # The value of a variable is unknown here, so only literals are checked.
+        # A variable is not checked. An f-string that begins with a value has no byte order.
         is_literal = isinstance(first, ast.FormattedValue) or (
             isinstance(first, ast.Constant) and isinstance(first.value, str)
         )

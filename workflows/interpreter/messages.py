@@ -31,8 +31,8 @@ from workflows.model.payloads import Payload, to_payload
 class Messages:
     """The handlers of one run, and the signals that wait for a handler.
 
-    ``on_error`` is called with a handler's exception that must fail the run or the workflow
-    task. ``running``: the number of signal and update handlers that have not returned.
+    ``on_error`` is called if an exception of a handler ends the run or the workflow task.
+    ``running``: the number of signal and update handlers that have not returned.
     """
 
     def __init__(

@@ -115,7 +115,9 @@ class Run:
         except WorkflowTaskError:
             raise
         except Exception as error:
-            raise UnhandledError(f"{self.definition.name}() failed: {error!r}") from error
+            raise UnhandledError(
+                f"creating an object of workflow {self.definition.name} failed: {error!r}"
+            ) from error
         self.messages.bind(self._instance)
 
     def start_main(self) -> None:

@@ -135,7 +135,7 @@ NOT_LISTED: Final = "Pods are not listed in standalone mode: DEL, GC or an opera
 class RecordLookup(RecordOwners):
     """The ``ClusterLookup`` of standalone mode: from deleted records and an operator's notice.
 
-    The notice reports Pods as gone, or all Pods of a node. No second report is needed.
+    The notice reports Pods as gone, or all Pods of a node. One notice is enough for a release.
     """
 
     __slots__ = ("_claimed", "_deleted", "_endpoints", "_notice", "_recorded", "observed_at")
@@ -278,7 +278,7 @@ class StandaloneReclaimFactsSource:
         self._deletions = Deletions(store, keys)
 
     async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
-        """See ``ReclaimFactsSource``. Always empty: standalone mode has no GUIDs to reclaim."""
+        """See ``ReclaimFactsSource``. Always empty: only the release of GUIDs uses it."""
         return frozenset()
 
     async def facts(
@@ -296,7 +296,7 @@ class StandaloneReclaimFactsSource:
         by_node = NOTHING_READ
         async for segments, _ in self._reader.follow(await self._reader.cursor_now()):
             if not segments:
-                by_node = NOTHING_READ  # all deletions were read: free the memory
+                by_node = NOTHING_READ  # all deletions were read: free the endpoints
             for recorded in events_of_record_segments(segments):
                 event = recorded.event
                 if not isinstance(event, RecordDeleted):

@@ -258,6 +258,6 @@ def _pod_key(podref: str, where: str) -> PodKey:
             f"{where}: the podref of an allocation names no Pod: expected NAMESPACE/NAME,"
             f" found {podref[:64]!r}",
             subject="allocations",
-            remedy="delete the allocation, or upgrade to Whereabouts 0.5, which writes the Pod",
+            remedy="delete the allocation, or upgrade to Whereabouts 0.5, which writes podref",
         )
     return namespace, name

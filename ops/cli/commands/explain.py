@@ -134,7 +134,7 @@ async def _explain_past(session: ClusterSession, question: _Question, as_of: str
         raise BadInput("--as-of takes a Pod, not an address", subject=name, remedy=remedy)
     if question.is_hypothetical:
         raise BadInput(
-            "--as-of shows what an ADD got, so it takes a Pod and no other option",
+            "--as-of shows what an ADD got: options of a hypothetical ADD have no meaning",
             subject="--as-of",
             remedy="leave out --request, --node, --uid, --ipv4-pool and --ipv6-pool",
         )

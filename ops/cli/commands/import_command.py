@@ -234,7 +234,7 @@ async def _missing(session: ClusterSession, plan: TakeoverPlan) -> list[str]:
 def _show(plan: TakeoverPlan, skipped: dict[str, int], *, wide: bool) -> None:
     print_heading(f"To take over: {_counted(plan)}")
     for kind, number in sorted(skipped.items()):
-        print(f"{counted(number, kind)} skipped: no addresses")
+        print(f"{counted(number, kind)} skipped: objects of this kind have no addresses")
     if plan.findings:
         print_heading(f"\nInconsistencies: {counted(len(plan.findings), 'finding')}")
         shown = plan.findings if wide else plan.findings[:FINDINGS_SHOWN_MAX]

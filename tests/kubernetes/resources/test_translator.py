@@ -245,7 +245,7 @@ async def test_a_change_after_a_restart_of_the_api_server_is_applied(
     await cluster.until(lambda: ips_of_blue(cluster) == ("10.6.0.20",))
 
 
-@pytest.mark.simulated(lacks="kmock does not simulate writes that change nothing")
+@pytest.mark.simulated(lacks="kmock gives an object a new version if a write changes nothing")
 async def test_a_restarted_translator_writes_nothing_if_no_resource_has_changed(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:

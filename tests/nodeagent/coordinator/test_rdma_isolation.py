@@ -54,7 +54,7 @@ def rdma(
     kernel = Kernel(EXCLUSIVE_MODE)
     node, pod = network_node.namespace.identity, network.open_namespace(network_pod.inside).identity
     kernel.devices = {node: (DEVICE,), pod: ()}
-    # The last argument: the virtual function is the PCI device of every link.
+    # The last argument finds the PCI device of a link: here always the virtual function.
     mover = RdmaIsolation(
         network.executor, network_node.namespace, PciFiles(tree.root), kernel.open, lambda _: VF
     )
@@ -130,7 +130,7 @@ def test_a_repeated_del_removes_the_record_that_a_crashed_del_left(
 def test_gc_returns_the_device_of_a_deleted_pod_and_not_that_of_a_later_pod(
     rdma: Rdma, network: NetworkHarness, network_pod: NetworkPod
 ) -> None:
-    """GC calls ``detach`` without the name of the first NIC."""
+    """As in GC, ``detach`` gets "" for the name of the first NIC."""
     network_pod.add(rdmaIsolation=True)
 
     assert network_pod.node.engine.detach(network_pod.attachment(), "")

@@ -176,7 +176,7 @@ def test_without_kubernetes_variables_there_is_no_kubeconfig(tmp_path: Path) -> 
 
 
 def test_the_coordinator_name_is_default_unless_set_or_disabled(tmp_path: Path) -> None:
-    """Spiderpool's documents name DEFAULT_NAME; Spiderpool's code reads DEAFULT_NAME."""
+    """The name of the variable is misspelt in Spiderpool's code: DEAFULT_NAME. Both are read."""
 
     def name(**variables: str) -> str:
         return load_settings(str(tmp_path / "none"), NODE | variables).coordinator_name

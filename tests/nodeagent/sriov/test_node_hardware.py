@@ -47,7 +47,7 @@ def test_the_address_towards_the_api_server_is_the_local_address(server: str, ad
         (None, [False, True, True, False]),
     ],
 )
-def test_functions_of_pods_are_used_and_vfio_functions_too_while_kubelet_does_not_answer(
+def test_vfs_of_pods_and_without_an_answer_of_kubelet_vfs_with_vfio_are_used(
     pods: dict[str, str] | None, used: list[bool]
 ) -> None:
     (nic,) = with_pods([NIC], pods)

@@ -112,8 +112,8 @@ def closed_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
     try:
         head = HEAD_CODEC.decode(kv.value)
         if keys.closed(head.workflow_id, head.run_id) != kv.key:
-            got = f"run {head.run_id} of {head.workflow_id!r}"
-            raise ValueError(f"expected the head of the run in the key, got that of {got}")
+            got = f"run {head.run_id} of workflow {head.workflow_id!r}"
+            raise ValueError(f"expected the head of the run that the key names, got {got}")
         if head.is_open:
             raise ValueError(f"expected the status of a closed run, got {head.status}")
     except DECODING_ERRORS as error:

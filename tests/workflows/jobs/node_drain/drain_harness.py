@@ -16,7 +16,7 @@ class ScriptedCluster:
 
     ``pods``: node -> Pods to evict. ``not_evictable``: Pods that cannot be evicted. ``steps``: the
     requested changes. ``failures``: the number of observations that fail before one succeeds.
-    ``failing_nodes``: nodes on which evictions and uncordoning fail.
+    ``failing_nodes``: nodes on which evictions and uncordoning fail; these are not in ``steps``.
     """
 
     def __init__(self, **pods: list[str]) -> None:
