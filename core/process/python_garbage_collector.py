@@ -11,6 +11,8 @@ cycles: the full threshold would cost a fifth more memory.
 ``freeze_current_objects``: a full collection traverses some 50,000 objects of imported modules,
 which blocks the event loop for 30 to 80 ms and frees nothing.
 
+``prepare_short_run``: the raised threshold and no final collection, for programs that end soon.
+
 ``skip_final_collection``: when a process exits, Python collects all objects, which the kernel
 would free anyway. This collection took a quarter of the CPU time of ``orbctl status``.
 """
@@ -59,3 +61,9 @@ def raise_gc_threshold(after_objects: int = COLLECT_AFTER_OBJECTS) -> None:
 def skip_final_collection() -> None:
     """Make Python skip its garbage collection at the exit of the process."""
     atexit.register(gc.freeze)
+
+
+def prepare_short_run() -> None:
+    """Let the collector run seldom, and not at the exit: for a program that ends soon."""
+    raise_gc_threshold()
+    skip_final_collection()

@@ -13,7 +13,7 @@ import shlex
 import sys
 from typing import Final
 
-from core.process.python_garbage_collector import raise_gc_threshold, skip_final_collection
+from core.process.python_garbage_collector import prepare_short_run
 from ops.cli.commands.program import COMPLETE_VARIABLE
 from ops.cli.global_options import ProcessContext
 from ops.cli.main import run
@@ -27,8 +27,7 @@ FILES: Final = ":0"
 
 def main() -> None:
     """Entry point of the console script."""
-    raise_gc_threshold()
-    skip_final_collection()
+    prepare_short_run()
     words = ["orbctl", *sys.argv[1:]]
     os.environ[COMPLETE_VARIABLE] = "complete_bash"
     os.environ["COMP_WORDS"] = shlex.join(words)

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from core.errors import OrbweaverError
-from core.process.python_garbage_collector import raise_gc_threshold, skip_final_collection
+from core.process.python_garbage_collector import prepare_short_run
 from ops.cli import remote
 from ops.cli.command_line import program_of
 from ops.cli.exit_codes import Exit, report
@@ -45,8 +45,7 @@ def run(
 
 def main() -> None:
     """Entry point of the console scripts."""
-    raise_gc_threshold()
-    skip_final_collection()
+    prepare_short_run()
     as_plugin = Path(sys.argv[0]).name == PLUGIN
     arguments, process = sys.argv[1:], ProcessContext()
     # Remote: ``kubectl exec`` runs orbctl in a Pod of Orbweaver.

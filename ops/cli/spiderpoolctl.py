@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.cli import get_docs_for_click
 
-from core.process.python_garbage_collector import raise_gc_threshold, skip_final_collection
+from core.process.python_garbage_collector import prepare_short_run
 from ops.cli import main as orbctl
 from ops.cli.command_group import CommandGroup
 from ops.cli.commands import assign, describe, gc, get, release
@@ -103,8 +103,7 @@ def run(arguments: Sequence[str], process: ProcessContext) -> int:
 
 def main() -> None:
     """Entry point of the console script."""
-    raise_gc_threshold()
-    skip_final_collection()
+    prepare_short_run()
     sys.exit(run(sys.argv[1:], ProcessContext()))
 
 
