@@ -1,12 +1,7 @@
 """Compiles ``plugin.c``, which is installed as ``spiderpool``, ``coordinator`` and ``ifacer``.
 
-The program is static and position-independent, and needs no library or interpreter on the node. The
-same source and compiler produce the same bytes. This module uses the standard library only: the
-build of the wheel runs it before any dependency is installed.
-
-The program is linked with musl where musl is installed. glibc executes CPUID about thirty times
-before ``main``. In a virtual machine the hypervisor emulates CPUID, so that with glibc these calls
-take two thirds of the program's CPU time.
+The program is static, and the build is reproducible. Import only the standard library here: the
+build of the wheel runs this module before any dependency is installed.
 
     python -m cni.build [OUTPUT]      CC sets the compiler, such as aarch64-linux-gnu-gcc
 """
@@ -23,7 +18,6 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("plugin.c")
 PROGRAM_PATH = Path(__file__).with_name("plugin")
-"""The compiled program, which is not under version control."""
 
 WARNINGS = ("-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Werror")
 COMPILER_FLAGS = (
@@ -37,7 +31,11 @@ COMPILER_FLAGS = (
     f"-ffile-prefix-map={SOURCE.parent}=cni",
 )
 MUSL_COMPILER = "musl-gcc"
-"""A wrapper around gcc, from Debian's package musl-tools."""
+"""From Debian's package musl-tools.
+
+glibc executes CPUID about thirty times before ``main``: in a virtual machine, two thirds of the
+program's CPU time.
+"""
 
 COMPILE_S_MAX = 120
 
@@ -66,8 +64,7 @@ def compile_plugin(
 ) -> None:
     """Compile ``plugin.c`` to ``output``. Raises CompilerFailed.
 
-    ``constants``: values of limits in the source, set by tests. ``command``: the compiler's
-    command; if empty, ``musl_compiler()``.
+    ``constants``: limits in the source, set by tests. ``command``: default ``musl_compiler()``.
     """
     definitions = [f"-D{name}={value}" for name, value in (constants or {}).items()]
     temporary = output.with_name(f".{output.name}.{os.getpid()}")

@@ -1,8 +1,4 @@
-"""The request of one ADD, created by the server that receives it.
-
-The request passes through ``serve_frame``, ``answer_call``, ``handle_add``, ``allocate_addresses``,
-``allocate_or_wait`` and ``allocate``.
-"""
+"""The request of one ADD."""
 
 from __future__ import annotations
 
@@ -19,12 +15,12 @@ HasHungUp = Callable[[], bool]
 
 
 def never_hung_up() -> bool:
-    """The value of ``has_hung_up`` for a request without a connection."""
+    """The ``has_hung_up`` of a request without a connection."""
     return False
 
 
 class AddRequest(NamedTuple):
-    """The Pod, the attachment and the requested pools. The events store ``cause``."""
+    """An ADD of one attachment. The events store ``cause``."""
 
     pod: PodReference
     attachment: Attachment

@@ -1,14 +1,8 @@
-"""Search for free addresses by reading etcd. A /16 takes a few milliseconds.
+"""Search for free addresses by reading etcd.
 
-One request reads all keys of a pool with at most ``READ_KEYS_MAX`` addresses. A larger pool is
-searched in parts:
-
-1. Split the pool into ``PARTS_MAX`` parts. One request counts the claims and cool-down marks of
-   each part.
-2. Read the parts that may have free addresses, until ``VALUES_MAX`` free addresses are known.
-3. Split a part again if it has more than ``READ_KEYS_MAX`` claims and marks.
-
-All reads of a search have one revision: "none" means that no address was free at that revision.
+One request reads a pool of at most ``READ_KEYS_MAX`` addresses. A larger pool is split into parts:
+one request counts the claims and cool-down marks of each part, then the parts that may have free
+addresses are read. All reads of a search have the same revision.
 """
 
 from __future__ import annotations
@@ -23,26 +17,22 @@ from core.eventstore.keys import COOL_DOWN_PREFIX, Keys
 from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore, RangeResult
 
 PARTS_MAX = 60
-"""Parts in one request. A part needs two operations, and etcd accepts 128 in a request."""
+"""Each part needs two operations, and etcd accepts 128 in a request."""
 
 READ_KEYS_MAX = 1_200
-"""The most addresses of a pool, or claims and marks of a part, that one read covers."""
+"""The most addresses of a pool, or claims and marks of a part, that one request reads."""
 
 COOL_DOWN_READ_MIN = 64
-"""The number of cool-down marks in the first read of marks."""
 
 COOL_DOWN_READ_GROWTH = 8
-"""Each further read of cool-down marks is larger by this factor."""
 
 VALUES_MAX = 256
-"""The maximum number of free addresses that one search returns."""
 
 
 class FreeAddress(NamedTuple):
     """A free address.
 
-    ``cool_down_revision``: the revision of the address's cool-down mark (0: no mark). A claim of
-    the address deletes the mark.
+    ``cool_down_revision``: the revision of its cool-down mark, which a claim deletes (0: no mark).
     """
 
     value: int
@@ -50,7 +40,7 @@ class FreeAddress(NamedTuple):
 
 
 class FreeRead(NamedTuple):
-    """Addresses that were free at ``revision``, at most ``VALUES_MAX``.
+    """At most ``VALUES_MAX`` addresses that were free at ``revision``.
 
     ``estimated_count``: about how many addresses were free; 0 if ``values`` is empty.
     ``passed_over``: some free addresses were left out because this process is claiming them.
@@ -70,7 +60,7 @@ class CoolingDown(NamedTuple):
 
 
 class _Scan:
-    """The free addresses that one search has found so far, as of ``revision`` (0: nothing read)."""
+    """What one search has read so far, at ``revision`` (0: nothing read)."""
 
     __slots__ = ("avoid", "passed_over", "revision", "values")
 
@@ -81,8 +71,7 @@ class _Scan:
         self.passed_over = False
 
     def add_free(self, part: AddressSet, taken: Container[int]) -> None:
-        """Add at most ``READ_KEYS_MAX`` free addresses of the part."""
-        left = READ_KEYS_MAX
+        addresses_left = READ_KEYS_MAX
         for first, last in part:
             for value in range(first, last + 1):
                 if value in taken:
@@ -91,24 +80,19 @@ class _Scan:
                     self.passed_over = True
                     continue
                 self.values.append(value)
-                left -= 1
-                if not left:
+                addresses_left -= 1
+                if not addresses_left:
                     return
 
 
 class _CountedPart(NamedTuple):
-    """A part of a pool. ``taken``: how many claims and cool-down marks are in its range."""
-
     part: AddressSet
     taken: int
 
     @property
     def free(self) -> int:
-        """An estimate of the number of free addresses. It is 0 only if no address is free.
-
-        The estimate is at least 1 for a part with gaps, such as reserved addresses: ``taken``
-        includes claims in the gaps, so that only a read shows that the part is full.
-        """
+        """An estimate of the number of free addresses. It is 0 only if no address is free."""
+        # ``taken`` may include claims in the gaps: only a read shows that the part is full.
         has_gaps = len(self.part.intervals) > 1
         return max(self.part.size - self.taken, 1 if has_gaps else 0)
 
@@ -132,10 +116,9 @@ class Finder:
         return cooling_down.addresses[0] if cooling_down.addresses else None
 
     async def free(self, usable: AddressSet, start: int, avoid: Container[int]) -> FreeRead:
-        """Addresses that have neither a claim nor a cool-down mark.
+        """Addresses without claim and cool-down mark, from about index ``start`` of ``usable``.
 
-        ``start``: the index in ``usable`` near which the result begins. Raises StoreUnavailable,
-        LostRace.
+        Raises StoreUnavailable, LostRace.
         """
         scan = _Scan(avoid)
         if usable.size <= READ_KEYS_MAX:
@@ -152,11 +135,7 @@ class Finder:
         return FreeRead(scan.revision, values, estimate if values else 0, scan.passed_over)
 
     async def count(self, addresses: AddressSet) -> int:
-        """The number of claims of these addresses.
-
-        If the set has more intervals than one read can have, neighbouring intervals are joined.
-        Claims between joined intervals are then counted too.
-        """
+        """The number of claims. Of very many intervals, also claims in small gaps are counted."""
         spans = addresses.covering_intervals(TXN_OPERATIONS_MAX)
         parts = (AddressSet(addresses.family, (span,)) for span in spans)
         gets = [self._get("ip", part, count_only=True) for part in parts]
@@ -165,7 +144,7 @@ class Finder:
     async def cooling_down(
         self, usable: AddressSet, avoid: Container[int], revision: int
     ) -> CoolingDown:
-        """The usable addresses that were longest in cool-down at ``revision``.
+        """The usable addresses that were longest in cool-down at ``revision``; may omit others.
 
         Raises StoreUnavailable, LostRace.
         """
@@ -189,10 +168,7 @@ class Finder:
             get = get._replace(limit=get.limit * COOL_DOWN_READ_GROWTH)
 
     async def _in_parts(self, parts: Sequence[AddressSet], scan: _Scan) -> int:
-        """Count claims and marks by part; read parts until ``VALUES_MAX`` free addresses are known.
-
-        Returns an estimate of the number of free addresses in all parts.
-        """
+        """Returns an estimate of the number of free addresses in all parts."""
         gets = [
             self._get(prefix, part, count_only=True)
             for part in parts
@@ -222,7 +198,6 @@ class Finder:
             scan.add_free(part, self._values("ip", claims) | self._values(COOL_DOWN_PREFIX, marks))
 
     async def _at(self, gets: Sequence[Get], scan: _Scan) -> Sequence[RangeResult]:
-        """Read at the revision of the scan. The first read of the scan sets this revision."""
         try:
             answer = await self._store.read(gets, revision=scan.revision)
         except Compacted as error:
@@ -245,7 +220,6 @@ class Finder:
 
 
 def _batches(counted_parts: Sequence[_CountedPart]) -> Iterator[list[_CountedPart]]:
-    """Group the parts to read together. A part with over ``READ_KEYS_MAX`` claims is alone."""
     batch: list[_CountedPart] = []
     taken = free = 0
     for counted in counted_parts:

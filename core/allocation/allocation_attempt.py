@@ -1,7 +1,7 @@
-"""One attempt of an ADD: the tries on one snapshot of the configuration.
+"""The tries of one ADD on one snapshot of the configuration.
 
-Pool selection, address choice and guards use the same snapshot, so the guards have the revisions on
-which the choice was made. An attempt ends when a guard shows that the configuration has changed.
+Choices and guards use the same snapshot: the guards have the revisions on which a choice was made.
+The attempt ends when a guard shows that the configuration has changed.
 """
 
 from __future__ import annotations
@@ -31,15 +31,11 @@ from core.eventstore.kv import Get, RangeResult
 from core.projections.configuration_view import ConfigurationSnapshot
 
 SearchKey = tuple[str, Family, str]
-"""(interface, family, pool) of a search."""
+"""(interface, family, pool)."""
 
 
 class PickedAddress(NamedTuple):
-    """One address of a try, and the search that picked it.
-
-    ``is_listed``: a read has found the address free (order "spread"). After a lost race, the window
-    to read (``core.allocation.proposals``) is this address alone.
-    """
+    """An address of a try. ``is_listed``: a read has found it free (order "spread")."""
 
     demand: Demand
     pool: str
@@ -55,12 +51,12 @@ class PickedAddress(NamedTuple):
 
 
 class AttemptConstraints(NamedTuple):
-    """Addresses that a try must not pick, and addresses that the try may take over.
+    """What a try must not pick, and what it may take over.
 
     ``claiming``: addresses that requests of this process are claiming, this try included.
     ``picked``: addresses that this try has picked. ``ending``: older claims that end with this try.
-    If ``is_same_holder``, the try takes over the addresses of ``ending`` first. Otherwise these
-    addresses come last, because the sandbox of an older Pod may still use them.
+    The try takes over their addresses first if ``is_same_holder``; else last, because the sandbox
+    of an older Pod may still use them.
     """
 
     claiming: AddressesBeingClaimed
@@ -79,7 +75,7 @@ class AttemptConstraints(NamedTuple):
 
 
 class AddressSources(NamedTuple):
-    """Lists of free addresses, reads of etcd, and the limit of claims in a pool."""
+    """Where a try finds addresses."""
 
     free: FreeAddresses
     finder: Finder
@@ -89,10 +85,8 @@ class AddressSources(NamedTuple):
 class AllocationAttempt:
     """Tries of one ADD on one snapshot.
 
-    ``listed``: the NICs whose addresses the Pod keeps (``ClaimPlan.listed``). ``seed``: the holder;
-    the start address of a search depends on the seed. ``_own_marks``: the revisions of cool-down
-    marks that the holder may ignore, because the holder itself released the addresses. ``_full``:
-    the reason why a search finds no address.
+    ``listed``: the NICs whose addresses the Pod keeps. ``seed``: the holder of the claims.
+    ``_own_marks``: revisions of cool-down marks that the holder may ignore: it left them itself.
     """
 
     __slots__ = (
@@ -131,7 +125,7 @@ class AllocationAttempt:
     ) -> PickedAddress:
         """Pick an address from the first of the demand's pools that has one.
 
-        Raises StoreUnavailable, AddressesUsedOut if reads have shown that all pools are full, and
+        Raises StoreUnavailable; AddressesUsedOut if reads have shown that all pools are full;
         LostRace if other requests of this process are claiming the last addresses.
         """
         taken_over = self._take_over(demand, constraints) if constraints.ending else None
@@ -188,7 +182,7 @@ class AllocationAttempt:
         return first_rejections(map(self._final_verdict, self.selection.verdicts))
 
     def learn(self, picked: Iterable[PickedAddress], lost: Lost, free: FreeAddresses) -> None:
-        """Record the addresses and windows that were read after a lost race."""
+        """Learn what the transaction has read after a lost race."""
         for address in picked:
             is_taken = lost.current[self._keys.ip(*address.choice.address)] is not None
             if address.is_listed or is_taken:
@@ -197,11 +191,11 @@ class AllocationAttempt:
             self._learn_window(address, lost.reads[claims], lost.reads[marks])
 
     def reads(self, picked: Iterable[PickedAddress]) -> list[Get]:
-        """The reads after a lost race: the window of each picked address."""
+        """What a transaction reads if it loses a race: the window of each picked address."""
         return [get for address in picked for get in self._window(address)]
 
     def is_outdated(self, picked: Iterable[PickedAddress], lost: Lost) -> bool:
-        """Whether the transaction read a newer configuration than this attempt's snapshot."""
+        """Whether the snapshot is older than the configuration that the transaction read."""
         return not self.is_current(self.snapshot, picked, lost)
 
     def is_current(
@@ -214,7 +208,7 @@ class AllocationAttempt:
         return window_reads(self._keys, picked.choice.address, picked.window_last)
 
     def _allowed_search(self, key: SearchKey, limit: RecordLimit) -> Search | None:
-        """The search in a pool; None if claims must be counted or the pool cannot be decoded."""
+        """None if claims must be counted or the pool cannot be decoded."""
         try:
             search = self._search(key)
         except (AddressSyntaxError, LogCorrupt):
@@ -241,7 +235,6 @@ class AllocationAttempt:
         return search
 
     def _take_over(self, demand: Demand, constraints: AttemptConstraints) -> PickedAddress | None:
-        """Pick an address of the demand's pools whose older claim ends with this try."""
         for pool in demand.pools:
             for claim in constraints.ending:
                 address = parse_address(claim.address)
@@ -263,7 +256,6 @@ class AllocationAttempt:
         constraints: AttemptConstraints,
         free: FreeAddresses,
     ) -> PickedAddress | None:
-        """Pick the next address of the search, or of the pool's list, without a read."""
         avoid = constraints.claiming.values[demand.family]
         # With sequential order no list is used: a list may lack the lowest free address.
         uses_list = self._order == "spread" and free.note_choice(pool)
@@ -285,7 +277,6 @@ class AllocationAttempt:
         constraints: AttemptConstraints,
         sources: AddressSources,
     ) -> PickedAddress | None:
-        """Pick an address that a read has found free; None if the read has found no address."""
         free = await self._find(search, constraints, sources, pool)
         return free and self._picked(demand, pool, search, free)
 
@@ -298,13 +289,12 @@ class AllocationAttempt:
     async def _find(
         self, search: Search, constraints: AttemptConstraints, sources: AddressSources, pool: str
     ) -> FreeAddress | None:
-        """Read an address from etcd. Raises StoreUnavailable, LostRace."""
         family = search.usable.family
         avoid = constraints.claiming.values[family]
         if self._order == "spread":
             taken = await sources.free.read_and_take(pool, search.usable, avoid)
         else:
-            # ``find`` does not report whether it passed over addresses: assume that it did.
+            # ``find`` does not report ``passed_over``: assume that it passed over addresses.
             taken = TakeResult(await sources.finder.find(search, avoid), passed_over=True)
         if taken.address is not None or not taken.passed_over:
             return taken.address
@@ -314,8 +304,7 @@ class AllocationAttempt:
             if other.demand.family == family
         }
         if await sources.finder.find(search, picked) is not None:
-            # Other requests of this process are claiming the last free addresses, and may still
-            # fail.
+            # The requests that are claiming the last free addresses may still fail.
             await constraints.claiming.next_end()
             raise LostRace(
                 f"the last free addresses of IPPool {pool} are being claimed", subject=pool
@@ -349,7 +338,6 @@ class AllocationAttempt:
     def _is_current_for(
         self, snapshot: ConfigurationSnapshot, picked: PickedAddress, lost: Lost
     ) -> bool:
-        """Whether the snapshot is as new as the pool, reservations and quarantine of ``lost``."""
         pool = snapshot.pools.get(picked.pool)
         stored_pool = lost.current[self._keys.pool(picked.pool)]
         if stored_pool is None:
@@ -369,13 +357,11 @@ class AllocationAttempt:
         )
 
     def _used_out(self, demand: Demand) -> AllocationError:
-        """The error of a demand whose pools are all full."""
         reasons = [self._full[demand.interface, demand.family, pool] for pool in demand.pools]
         verdicts = tuple(map(self._final_verdict, self.selection.verdicts))
         return with_standard_mode_prefix(used_out(demand, reasons, verdicts), self.selection.source)
 
     def _final_verdict(self, verdict: CandidateVerdict) -> CandidateVerdict:
-        """The verdict of selection, changed to a rejection if the pool is full."""
         reason = self._full.get((verdict.interface, verdict.family, verdict.pool))
         if reason is None:
             return verdict

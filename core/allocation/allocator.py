@@ -1,9 +1,9 @@
 """ADD: claim the addresses of a request in one transaction.
 
 The first try reads nothing: it assumes that the endpoint does not exist and that the picked address
-is free. If a guard fails, the transaction reads the current values of the guarded keys, and the
-next try uses these values. A repeated ADD returns the addresses of the first ADD (I7). A pool is
-reported as full only after a read of etcd. A failed request claims no address (I4).
+is free. If a guard fails, the transaction reads the current values of the guarded keys for the next
+try. A repeated ADD returns the addresses of the first ADD (I7). A pool is reported as full only
+after a read of etcd.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -73,11 +73,11 @@ _ENDING_REASONS: Final[dict[EndReason, str]] = {
     "pools-changed": "addresses of other pools",
     "repair": "addresses in place of those that it has lost",
 }
-"""The reason why older claims end -> what the new Pod requests, for the evidence in the log."""
+"""Why older claims end -> what the new Pod requests, for the evidence in the log."""
 
 
 TRIES_AT_ONCE_MAX: Final = 16
-"""Tries without a wait after lost races. Before each later try, wait a random time."""
+"""Tries after lost races without a wait. Before each later try, wait a random time."""
 
 
 class AllocatorSettings(NamedTuple):
@@ -89,15 +89,18 @@ class AllocatorSettings(NamedTuple):
 
 
 Confirm = Callable[[PodReference], Awaitable[None]]
-"""Checks with the API server that the Pod has this UID. Called before claims of an older Pod with
-the same name are released. Raises NotReady or WrongInput if the UID cannot be confirmed."""
+"""Checks with the API server that the Pod has this UID.
+
+Raises NotReady or WrongInput if the UID cannot be confirmed. Called before claims of an older Pod
+with the same name are released.
+"""
 
 
 class Added(NamedTuple):
-    """The endpoint after the ADD. ``fresh``: this ADD claimed addresses.
+    """The endpoint after an ADD. ``fresh``: this ADD claimed addresses.
 
-    ``migrating``: another virt-launcher of the VM still uses the addresses, and a probe would
-    report that virt-launcher as a conflict.
+    ``migrating``: another virt-launcher of the VM still uses the addresses. A probe would report it
+    as a conflict.
     """
 
     endpoint: Endpoint
@@ -109,8 +112,7 @@ class Added(NamedTuple):
 class _Progress:
     """The state of one ADD over all tries.
 
-    ``has_read_state``: the endpoint and the configuration were read from etcd. A refusal after this
-    read is final.
+    ``has_read_state``: endpoint and configuration were read, so that a refusal is final.
     """
 
     __slots__ = ("attempt", "facts", "has_read_state", "request", "stored", "tries")
@@ -158,8 +160,8 @@ class Allocator:
     async def allocate(self, request: AddRequest, facts: RequestFacts) -> Added:
         """Claim the addresses of the request, or return the addresses that the Pod has already.
 
-        Raises AllocationError and its kinds, StoreUnavailable, OutcomeUnknown, Overloaded,
-        NotReady.
+        A failed request claims no address (I4). Raises AllocationError and its kinds,
+        StoreUnavailable, OutcomeUnknown, Overloaded, NotReady.
         """
         progress = _Progress(request, facts)
         try:
@@ -168,7 +170,7 @@ class Allocator:
             return await self._try_again(progress)
 
     async def _try_again(self, progress: _Progress) -> Added:
-        """Try again, at first without a wait, because a lost race has read the current values."""
+        # At first without a wait, because a lost race has read the current values.
         for _ in range(TRIES_AT_ONCE_MAX):
             try:
                 return await self._try(progress)
@@ -205,10 +207,7 @@ class Allocator:
             return await self._try(progress)
 
     async def _read_state(self, progress: _Progress) -> None:
-        """Read the endpoint from etcd and bring the view up to date, before an ADD fails.
-
-        If the endpoint of this Pod exists, the ADD is a repeated ADD and succeeds (I7).
-        """
+        """Before an ADD fails: read its endpoint (a repeated ADD succeeds, I7); update the view."""
         await self._read_endpoint(progress)
         await self._view.freshen()
         progress.attempt = None
@@ -217,10 +216,7 @@ class Allocator:
     async def _retrieve(
         self, progress: _Progress, endpoint: Endpoint
     ) -> Repeat | EndpointUpdate | ClaimPlan:
-        """Decide an ADD of a Pod whose endpoint has fixed addresses.
-
-        See docs/reference/fixed-address-rules.md, "Retrieval" and "Changed pools".
-        """
+        """See docs/reference/fixed-address-rules.md, "Retrieval" and "Changed pools"."""
         pod, request = progress.facts.pod, progress.request
         lost: frozenset[int] = frozenset()
         if endpoint.uid != pod.uid:
@@ -231,8 +227,7 @@ class Allocator:
                 await self._read_endpoint(progress)
                 raise
         if lost and self._candidates(progress).unnamed:
-            # Pools without an interface name are assigned to NICs by index. Replacing only some
-            # NICs would change the indexes.
+            # Pools without an interface name belong to NICs by index: replace all NICs or none.
             lost = frozenset(range(len(endpoint.nics)))
         changed = await self._changed_nics(progress, endpoint)
         requested = self._candidates(progress) if changed or lost else None
@@ -241,7 +236,6 @@ class Allocator:
         )
 
     async def _changed_nics(self, progress: _Progress, endpoint: Endpoint) -> frozenset[int]:
-        """Indexes of NICs whose pools have changed; empty for VMs."""
         attachment = progress.request.attachment
         if progress.facts.pod.fixed != "statefulset" or has_attached(endpoint, attachment):
             return frozenset()  # VMs: docs/reference/fixed-address-rules.md, "KubeVirt"
@@ -252,7 +246,6 @@ class Allocator:
         return nics_with_changed_pools(endpoint, self._candidates(progress), attachment)
 
     def _candidates(self, progress: _Progress) -> Candidates:
-        """The candidate pools of the newest snapshot."""
         catalog, settings = self._view.current.catalog, self._settings.selection
         return requested_pools(progress.request.selection, progress.facts, catalog, settings)
 
@@ -265,19 +258,20 @@ class Allocator:
         return Added(event.endpoint, fresh=False, tries=progress.tries)
 
     async def _claim(self, progress: _Progress, claim_plan: ClaimPlan) -> Added:
-        """Pick the addresses that the plan needs, and claim them in one transaction."""
-        ending: Sequence[Release] = ()
-        staying: Sequence[Release] = ()
+        ending_claims: Sequence[Release] = ()
+        staying_claims: Sequence[Release] = ()
         ends_claims = bool(claim_plan.ended or claim_plan.listed)
         if ends_claims:
-            claim_plan, ending, staying = await self._read_claims(progress, claim_plan)
+            claim_plan, ending_claims, staying_claims = await self._read_claims(
+                progress, claim_plan
+            )
         attempt = self._attempt(progress, claim_plan)
         demands = unmet_demands(attempt.selection, claim_plan.keep)
         if not demands and not claim_plan.listed:
             raise with_standard_mode_prefix(no_item_left(attempt.selection))
         picked: list[PickedAddress] = []  # in ``_claiming`` until this try ends
         is_same_holder = claim_plan.why != "superseded"
-        constraints = AttemptConstraints(self._claiming, picked, ending, is_same_holder)
+        constraints = AttemptConstraints(self._claiming, picked, ending_claims, is_same_holder)
         try:
             for demand in demands:
                 address = await attempt.pick(demand, constraints, self._sources)
@@ -291,10 +285,10 @@ class Allocator:
                 attempt.selection.source,
                 attempt.passed_over(),
             )
-            proposal = self._proposal(progress, attempt, event, picked, staying)
+            proposal = self._proposal(progress, attempt, event, picked, staying_claims)
             if ends_claims:
                 outcome = await self._append_with_release(
-                    progress, proposal, claim_plan, ending, picked
+                    progress, proposal, claim_plan, ending_claims, picked
                 )
             else:
                 outcome = await self._writer.append(proposal)
@@ -312,14 +306,13 @@ class Allocator:
         attempt: AllocationAttempt,
         event: AddressesClaimed,
         picked: Sequence[PickedAddress],
-        staying: Sequence[Release],
+        staying_claims: Sequence[Release],
     ) -> Proposal:
-        """The transaction of the claim, guarded by the claims in ``staying``."""
         choices = [address.choice for address in picked]
         pools = [(address.pool, address.demand.family) for address in picked]
         guards = configuration_guards(self._keys, attempt.snapshot, pools)
-        if staying:
-            guards += claim_guards(self._keys, staying)
+        if staying_claims:
+            guards += claim_guards(self._keys, staying_claims)
         draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
         return claim_proposal(
             self._keys, draft, progress.stored, choices, guards, lambda: attempt.reads(picked)
@@ -328,20 +321,16 @@ class Allocator:
     async def _read_claims(
         self, progress: _Progress, claim_plan: ClaimPlan
     ) -> tuple[ClaimPlan, Sequence[Release], Sequence[Release]]:
-        """Read the claims of the plan. Returns the plan, the claims that end, the claims that stay.
-
-        A claim stays if its NIC is in ``claim_plan.listed``.
-        """
+        """Returns the plan, the claims that end, and the claims that stay (of listed NICs)."""
         listed = [pair for nic in claim_plan.listed for pair in nic.addresses()]
         addresses = [address for address, _ in (*claim_plan.ended, *listed)]
         claims = await self._releaser.read_claims(progress.facts.pod.endpoint_key, addresses)
         claim_plan = claim_plan.with_claims({claim.address: claim.holder for claim in claims})
         stay = {address for nic in claim_plan.listed for address, _ in nic.addresses()}
-        ending = [claim for claim in claims if claim.address not in stay]
-        return claim_plan, ending, [claim for claim in claims if claim.address in stay]
+        ending_claims = [claim for claim in claims if claim.address not in stay]
+        return claim_plan, ending_claims, [claim for claim in claims if claim.address in stay]
 
     def _attempt(self, progress: _Progress, claim_plan: ClaimPlan) -> AllocationAttempt:
-        """The current attempt, else a new attempt on the newest snapshot."""
         if progress.attempt is None or progress.attempt.listed != claim_plan.listed:
             facts, settings, snapshot = progress.facts, self._settings, self._view.current
             selection = self._selections.select(
@@ -365,14 +354,9 @@ class Allocator:
         progress: _Progress,
         proposal: Proposal,
         claim_plan: ClaimPlan,
-        ending: Sequence[Release],
+        ending_claims: Sequence[Release],
         picked: Sequence[PickedAddress],
     ) -> Outcome:
-        """Append the claim and the release of older claims in one transaction.
-
-        Addresses of an older Pod get a long cool-down, because the older Pod's sandbox may still
-        run.
-        """
         endpoint = progress.stored.endpoint
         assert endpoint is not None, "only claims of an existing endpoint end"
         is_of_another_pod = endpoint.uid != progress.facts.pod.uid
@@ -381,24 +365,23 @@ class Allocator:
             await self._confirm(progress.request.pod)
         evidence = f"Pod {progress.facts.pod.uid} requests {_ENDING_REASONS[claim_plan.why]}"
         event = AddressesReleased(
-            *endpoint.key, tuple(ending), claim_plan.remaining, claim_plan.why, evidence
+            *endpoint.key, tuple(ending_claims), claim_plan.remaining, claim_plan.why, evidence
         )
         draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
         choices = [address.choice for address in picked]
-        # Addresses whose older claim the new claim replaces.
-        claimed = {str(choice.address) for choice in choices if choice.claim_revision}
+        claimed_again = {str(choice.address) for choice in choices if choice.claim_revision}
 
         def claim_and_release(lease: int) -> Proposal:
-            return with_release(proposal, release_in_claim(self._keys, draft, lease, claimed))
+            return with_release(proposal, release_in_claim(self._keys, draft, lease, claimed_again))
 
-        if not ending:
+        if not ending_claims:
             return await self._writer.append(claim_and_release(NO_LEASE))
+        # The sandbox of an older Pod may still run: its addresses get a long cool-down.
         is_of_older_pod = claim_plan.why == "superseded"
         cooldown = self._cooldown.of_older_pods if is_of_older_pod else self._cooldown
         return await cooldown.append(self._writer, claim_and_release)
 
     async def _read_endpoint(self, progress: _Progress) -> None:
-        """Read the endpoint from etcd for the next try."""
         key = self._keys.endpoint(*progress.facts.pod.endpoint_key)
         progress.stored = StoredEndpoint.of(*(await self._store.read([Get(key)])).ranges[0].kvs)
 
@@ -415,7 +398,7 @@ class Allocator:
         picked: list[PickedAddress],
         lost: Lost,
     ) -> LostRace:
-        """Store for the next try what the lost transaction has read. Returns the error to raise."""
+        """Keep for the next try what the lost transaction has read. Returns the error to raise."""
         attempt.learn(picked, lost, self._free)
         if attempt.is_outdated(picked, lost):
             progress.attempt = None

@@ -1,7 +1,6 @@
 """Claim addresses that the caller names, all of them or none.
 
-The callers are operators, the takeover from another IPAM, and ADDs of Pods whose fixed addresses
-have lost their claims.
+The callers are operators, takeovers, and ADDs of Pods whose fixed addresses have lost their claims.
 """
 
 from __future__ import annotations
@@ -39,8 +38,6 @@ class Assigned(NamedTuple):
 
 
 class _AddressStates(NamedTuple):
-    """A stored endpoint, and the state of the requested addresses."""
-
     stored: StoredEndpoint
     claims: Mapping[Address, Claim]
     claim_revisions: Mapping[Address, int]
@@ -101,7 +98,6 @@ class Assigner:
         return Assigned(event.endpoint, await self._commit(states, event, snapshot, cause))
 
     async def _read(self, key: EndpointKey, addresses: Sequence[Address]) -> _AddressStates:
-        """Read the endpoint, the claims and the cool-down marks at one revision."""
         keys = self._keys
         gets = [
             Get(keys.endpoint(*key)),
@@ -125,7 +121,6 @@ class Assigner:
         snapshot: ConfigurationSnapshot,
         cause: Cause,
     ) -> int:
-        """Claim the unclaimed addresses of the event's new NICs; guard the existing claims."""
         pools = {
             parse_address(text): pool
             for index in event.new_nics
@@ -150,8 +145,8 @@ class Assigner:
         outcome = await self._writer.append(proposal)
         if isinstance(outcome, Lost):
             name = f"{event.endpoint.namespace}/{event.endpoint.name}"
-            what = f"endpoint {name}, its addresses or their pools have changed meanwhile"
-            raise LostRace(what, subject=name)
+            problem = f"endpoint {name}, its addresses or their pools have changed meanwhile"
+            raise LostRace(problem, subject=name)
         return outcome.revision
 
 

@@ -1,12 +1,12 @@
-"""Bindings: the state of addresses that a network provider binds, shared by agent and controller.
+"""Bindings: the state of addresses that a network provider binds.
 
 The key of a binding is written before the provider is called, and deleted after the provider has
 unbound the addresses. The states, and what writes them:
 
-    asked      an ADD requests the bind                          the agent
-    bound      the provider has bound the addresses              the workflow
-    failed     the bind failed and is being undone               the workflow
-    returning  the provider must unbind the addresses            the releasing process
+    asked      an ADD requests the bind              the agent
+    bound      the addresses are bound               the workflow
+    failed     the bind failed and is being undone   the workflow
+    returning  the addresses must be unbound         the releasing process
 
 Every write is guarded by the revision that was read.
 """
@@ -41,13 +41,11 @@ from core.process.tracing import TraceContext
 State = Literal["asked", "bound", "failed", "returning"]
 
 WHY_CHARS_MAX: Final = 1_000
-"""Characters of ``Binding.why``; a longer text is cut."""
 
 
 class BindingRequest(NamedTuple):
     """A request to bind the addresses of one endpoint.
 
-    ``claims``: the claims of the addresses, which end after the provider has unbound the addresses.
     ``deadline_ms``: when the ADD stops waiting for the bind (Unix milliseconds).
     """
 
@@ -67,7 +65,7 @@ class BindingRequest(NamedTuple):
 
     @property
     def workflow_id(self) -> str:
-        """The id of the workflow. Bind and unbind share one id, so that they never overlap."""
+        """The id of the workflow. Bind and unbind share it, so that they never overlap."""
         return f"external/{self.namespace}/{self.endpoint}/{self.uid}"
 
     def event(self, state: str, why: str = "") -> BindingChanged:
@@ -85,7 +83,7 @@ class BindingRequest(NamedTuple):
         )
 
     def covers(self, other: BindingRequest) -> bool:
-        """Whether a bind of this request also binds the addresses of the other request."""
+        """Whether this request has the Pod, all addresses and all claims of the other request."""
         return self.uid == other.uid and (
             set(self.addresses) >= set(other.addresses) and set(self.claims) >= set(other.claims)
         )
@@ -95,7 +93,6 @@ class Binding(NamedTuple):
     """A binding. ``why``: the failure, or the evidence for the release.
 
     ``gone``: container IDs of sandboxes that ended while another sandbox had NICs of the endpoint.
-    ``trace``: the trace context of the ADD.
     """
 
     request: BindingRequest
@@ -112,7 +109,7 @@ class Binding(NamedTuple):
 
 
 class StoredBinding(NamedTuple):
-    """A binding and the revision of its key; None and 0: no binding is stored."""
+    """A binding as read. ``revision``: of its key; 0: no binding is stored."""
 
     binding: Binding | None = None
     revision: int = 0
@@ -141,7 +138,7 @@ BINDING_KEYS: Final[KeyKind[Binding]] = KeyKind(
 
 
 class BindingStore:
-    """Reads and writes bindings. Raises StoreUnavailable, and OutcomeUnknown in writes."""
+    """Bindings in etcd. Raises StoreUnavailable, and OutcomeUnknown in writes."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
@@ -164,7 +161,7 @@ class BindingStore:
     def proposal(
         self, stored: StoredBinding, binding: Binding | None, draft: EventDraft
     ) -> Proposal:
-        """The transaction of an event and the new binding; None deletes the stored binding."""
+        """The transaction of an event and the new binding. None deletes the stored binding."""
         assert stored.binding is not None, "a binding that is not stored does not change"
         name = self._keys.binding(*stored.binding.request.key)
         if binding is None:

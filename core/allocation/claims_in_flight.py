@@ -14,7 +14,6 @@ from typing import Final
 from core.domain.addresses.ip_address import Address, Family
 
 WAIT_S_MAX: Final = 0.25
-"""The maximum time that a request waits for another request to end."""
 
 
 class AddressesBeingClaimed:
@@ -22,11 +21,10 @@ class AddressesBeingClaimed:
 
     def __init__(self) -> None:
         self.values: dict[Family, set[int]] = {4: set(), 6: set()}
-        """The addresses by family."""
         self._end: asyncio.Event | None = None
 
     def add(self, address: Address) -> None:
-        """Add the address that a transaction is to claim."""
+        """Add an address that a transaction is to claim."""
         self.values[address.family].add(address.value)
 
     def remove(self, addresses: Collection[Address]) -> None:

@@ -1,9 +1,7 @@
 """Cool-down: a released address is not claimed again for a while if its pool has free addresses.
 
-A cool-down mark is a key with an etcd lease. etcd deletes the mark by etcd's clock, so that a wrong
-clock of a node cannot shorten the cool-down. Releases within a few seconds share a lease. If all
-unclaimed addresses of a pool are in cool-down, ``Finder`` takes the address that is longest in
-cool-down.
+A cool-down mark is a key with an etcd lease: a node's wrong clock cannot shorten the cool-down. If
+no other address is free, ``Finder`` takes the address that is longest in cool-down.
 """
 
 from __future__ import annotations
@@ -21,23 +19,20 @@ from core.process.concurrency import SharedWork
 from core.process.supervision import BackgroundTasks
 
 COOL_DOWN_S = 30
-"""The default cool-down in seconds: longer than a neighbour keeps using a stale ARP entry."""
+"""Longer than a neighbour keeps using a stale ARP entry."""
 
 OLDER_PODS_S = 300
-"""The shortest cool-down, in seconds, of the addresses of an older Pod of the same name.
+"""The shortest cool-down of the addresses of an older Pod of the same name.
 
-No DEL has confirmed that the older Pod's sandbox has ended: after a forced deletion the sandbox
-runs until kubelet stops it. Kubernetes evicts Pods of an unreachable node after the same time.
+After a forced deletion, the Pod's sandbox runs until kubelet stops it. Kubernetes evicts Pods of an
+unreachable node after the same time.
 """
 
 LEASE_SHARED_S = 10.0
-"""Seconds for which releases share a lease. The first mark of a lease lasts longer by this time."""
+"""Releases share a lease for this time. The first mark of a lease lasts longer by this time."""
 
 AHEAD_S = 2.0
-"""If less than this is left of ``LEASE_SHARED_S``, a release begins to grant the next lease.
-
-Later releases then do not wait for the grant.
-"""
+"""With less than this left of ``LEASE_SHARED_S``, a release begins to grant the next lease."""
 
 NO_LEASE: Final = 0
 """The lease id that means: no cool-down."""
@@ -64,7 +59,7 @@ class CoolDown:
 
     @property
     def of_older_pods(self) -> CoolDown:
-        """The cool-down of addresses of an older Pod of the same name."""
+        """The cool-down for addresses of an older Pod of the same name."""
         if self._of_older_pods is None:
             seconds = max(self.seconds, OLDER_PODS_S)
             self._of_older_pods = CoolDown(self._store, seconds, monotonic=self._monotonic)
@@ -73,8 +68,8 @@ class CoolDown:
     async def append(self, writer: Writer, build: Callable[[int], Proposal]) -> Outcome:
         """Append a proposal with cool-down marks; see ``Writer.append``.
 
-        ``build``: returns the proposal, whose marks have the given lease. If the lease has ended,
-        for example while this machine was suspended, one new lease is tried.
+        ``build`` receives the lease. If etcd has ended the lease (this machine was
+        suspended), ``build`` is called once more with a new lease.
         """
         lease = await self.lease()
         try:
@@ -93,7 +88,7 @@ class CoolDown:
         return self._lease
 
     def grant_ahead(self) -> None:
-        """Begin to grant the next lease, without waiting, if the current lease ends soon."""
+        """Begin to grant the next lease if the current lease ends soon. Does not wait."""
         is_granting = bool(self._ahead)
         if self.seconds and not is_granting and self._lasts_s() <= AHEAD_S:
             self._ahead.start(self._try_to_grant())
@@ -108,10 +103,8 @@ class CoolDown:
         self._until = now + LEASE_SHARED_S
 
     def _lasts_s(self) -> float:
-        """The seconds for which new marks may still use the lease."""
         return self._until - self._monotonic()
 
     def _forget(self, lease: int) -> None:
-        """Do not use this lease for further marks."""
         if lease == self._lease:
             self._until = float("-inf")

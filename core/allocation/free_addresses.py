@@ -1,13 +1,8 @@
-"""Lists of free addresses, for pools where an address picked without a read is usually in use.
+"""Lists of free addresses, for pools that are nearly full or in which many agents claim.
 
-Such a pool is nearly full, or many agents claim from it at the same time. One read (``Finder``)
-then serves all waiting requests of this process: each request takes the next address of the list.
-The lists of different agents start at different addresses, so that agents rarely choose the same
-address.
-
-A list is only a hint: the guards of the transaction decide. Only a read that began after the
-request proves that a pool has no free address. Claims are not watched, because each agent would
-receive every allocation of every pool.
+One read (``Finder``) serves all waiting requests of this process. A list is only a hint: the guards
+of the transaction decide. Only a read that began after the request proves that a pool is full.
+Claims are not watched: each agent would receive every allocation of every pool.
 """
 
 from __future__ import annotations
@@ -26,34 +21,34 @@ from core.errors import LostRace
 from core.process.concurrency import SharedWork
 
 SCARCE_S: Final = 60.0
-"""Seconds for which a pool counts as nearly full after a read has found few free addresses."""
+"""The time for which a pool counts as nearly full after a read has found few free addresses."""
 
 CONTENDED_S: Final = 1.0
-"""Seconds for which a pool counts as contended after its last lost race."""
+"""The time for which a pool counts as contended after its last lost race."""
 
 LOSSES_MIN: Final = 3
-"""Lost races, each within ``CONTENDED_S`` of the previous, after which a pool counts as contended.
+"""Lost races after which a pool counts as contended: they cost as much as one read.
 
-Lost races for listed addresses are not counted. This many lost races cost as much as one read.
+Each follows the previous within ``CONTENDED_S``. Races for listed addresses do not count.
 """
 
 CONTENDED_CHOICES: Final = 100
-"""Picks after which lost races are counted anew: a list saves time only if many races are lost."""
+"""Picks after which lost races are counted anew."""
 
 READS_MAX: Final = 8
-"""Reads of one request. The request fails if other requests take all addresses of every read."""
+"""Reads of one request, which fails if others take all addresses of every read."""
 
 ADDRESSES_MAX: Final = 1_024
-"""Addresses in one list. If the list is full, a new address replaces the first address."""
+"""Addresses in one list. A further address replaces the first."""
 
 POOLS_MAX: Final = 256
-"""Pools that may have a list. The list of a further pool replaces the oldest list."""
+"""Pools with a list. The list of a further pool replaces the oldest list."""
 
 
 class TakeResult(NamedTuple):
     """The result of a read. ``address`` None: there is no free address that may be taken.
 
-    ``passed_over``: some addresses were left out because this process is claiming them.
+    ``passed_over``: as in ``FreeRead``.
     """
 
     address: FreeAddress | None
@@ -61,17 +56,14 @@ class TakeResult(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """Whether a read has found an address; ``passed_over`` as in ``TakeResult``."""
-
     any_found: bool
     passed_over: bool
 
 
 class _Pool:
-    """One pool: its list as of ``revision``, used without another read until ``listed_until``.
+    """The list of one pool as of ``revision``, used without another read until ``listed_until``.
 
     ``losses``: lost races for addresses picked without a read, among the last ``choices`` picks.
-    ``lost_at``: the time of the last lost race. ``reads``: the reads that have begun.
     """
 
     __slots__ = (
@@ -93,8 +85,7 @@ class _Pool:
 class FreeAddresses:
     """The lists of one process.
 
-    ``name``: the writer's name, from which the start of each list is derived. ``monotonic``: the
-    clock, in seconds.
+    ``name``: the writer's name. Lists of different writers start at different addresses.
     """
 
     def __init__(self, finder: Finder, name: str, monotonic: Callable[[], float]) -> None:
@@ -105,7 +96,7 @@ class FreeAddresses:
         self._reads: SharedWork[tuple[str, int, AddressSet], _Read] = SharedWork()
 
     def note_choice(self, pool: str) -> bool:
-        """Count one pick in the pool, and return whether to use the pool's list."""
+        """Count one pick in the pool. Returns whether to use the pool's list."""
         pool_list = self._pools.get(pool)
         if pool_list is None:
             return False
@@ -113,9 +104,9 @@ class FreeAddresses:
         return self._is_used(pool_list)
 
     def take(self, pool: str, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
-        """Remove and return the next address of the list; None if the list is empty.
+        """Remove and return the next free address of the list; None if the list is empty.
 
-        Returns None if the next address is in cool-down: ``read_and_take`` may find a free address.
+        None also if the next address is in cool-down: ``read_and_take`` may find a free address.
         """
         pool_list = self._pools.get(pool)
         if pool_list is None or (pool_list.addresses and pool_list.addresses[0].cool_down_revision):
@@ -143,7 +134,7 @@ class FreeAddresses:
         raise LostRace(f"the last free addresses of IPPool {pool} are being claimed", subject=pool)
 
     def record_lost_race(self, pool: str, revision: int, *, is_listed: bool) -> None:
-        """Record a lost race: at ``revision``, another agent had claimed the picked address.
+        """Record that another agent had claimed the picked address at ``revision``.
 
         ``is_listed``: the address was from the list. A list older than ``revision`` is emptied.
         """
@@ -185,8 +176,7 @@ class FreeAddresses:
             pool_list.addresses.extend(addresses)
             now = self._monotonic()
             is_contended = now - pool_list.lost_at <= CONTENDED_S
-            # Addresses in cool-down keep their order (the longest first), unless the pool is
-            # contended.
+            # Addresses in cool-down stay oldest first, unless the pool is contended.
             if addresses and (free.values or is_contended):
                 pool_list.addresses.rotate(-spread_index(seed, len(addresses)))
             if is_scarce(free.estimated_count, usable.size):

@@ -1,8 +1,7 @@
 """Assign and release the GUIDs of one node's virtual functions, with events in the log.
 
-A transaction writes the events, the claim of each GUID, and the list of GUIDs of each affected
-node. It commits only if the values that were read have not changed, so a GUID has one holder (I1)
-and the keys equal the state that the log gives (I5). A repeated call changes nothing.
+A transaction commits only if the values that were read have not changed: a GUID has one holder
+(I1), and the keys equal the fold of the log (I5). A repeated call changes nothing.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -31,15 +30,13 @@ from core.eventstore.kv import Absent, Delete, Get, KeyValueStore, Put, Unchange
 from core.eventstore.writer import Writer
 
 GUIDS_IN_TRANSACTION_MAX: Final = 48
-"""GUIDs in one transaction. Each needs up to two writes: its claim, and a former node's list."""
+"""Each GUID needs up to two writes: its claim, and a former node's list."""
 
 ATTEMPTS_MAX: Final = 4
-"""Attempts of one transaction. An attempt fails if another agent has changed the same keys."""
+"""An attempt fails if another agent has changed the same keys."""
 
 
 class _Read(NamedTuple):
-    """The claims by GUID, and the revision of each key that exists."""
-
     claims: Mapping[str, GuidClaim]
     revisions: Mapping[bytes, int]
 
@@ -74,7 +71,7 @@ class GuidRegistry:
         return conflicts
 
     async def release(self, ended: Iterable[tuple[VfGuid, GuidReleaseReason]]) -> None:
-        """Release GUIDs of this node, each with a reason."""
+        """Release GUIDs of this node."""
         by_reason: dict[GuidReleaseReason, list[VfGuid]] = {}
         for guid, reason in ended:
             by_reason.setdefault(reason, []).append(guid)
@@ -104,7 +101,7 @@ class GuidRegistry:
         raise self._lost_race()
 
     async def _commit(self, events: Sequence[GuidEvent], read: _Read) -> bool:
-        """Append the events and write their keys; False if another agent changed a key first."""
+        """Returns False if another agent changed a key first."""
         if not events:
             return True
         nodes = sorted({event.node for event in events})
@@ -122,7 +119,7 @@ class GuidRegistry:
         claims: Mapping[str, GuidClaim],
         revisions: Mapping[bytes, int],
     ) -> Proposal:
-        """The transaction. ``claims``: after the events. ``revisions``: before the events."""
+        """``claims``: after the events. ``revisions``: before the events."""
         keys = self._keys
         writes: dict[bytes, Write] = {}
         for event in events:
@@ -141,7 +138,6 @@ class GuidRegistry:
         return Proposal(tuple(drafts), tuple(guards), tuple(writes.values()))
 
     async def _read(self, keys: Sequence[bytes]) -> _Read:
-        """Read keys of GUID claims and keys of GUID lists."""
         result = await self._store.read([Get(key) for key in keys])
         claims: dict[str, GuidClaim] = {}
         revisions: dict[bytes, int] = {}

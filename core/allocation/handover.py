@@ -1,8 +1,7 @@
 """Hand endpoints over to the network provider, which unbinds the addresses before their release.
 
-A handover is one transaction, guarded by the endpoint and the binding that were read. After the
-handover, a workflow calls the provider and then releases the addresses. ``Releaser`` calls
-``Handover.hand_over`` first, and itself releases only endpoints without a binding.
+A handover is guarded by the endpoint and the binding that were read. Afterwards a workflow calls
+the provider and then releases the addresses.
 """
 
 from __future__ import annotations
@@ -35,8 +34,6 @@ SHARED: Final = (
 
 
 class _BoundEndpoint(NamedTuple):
-    """An endpoint and its binding, at one revision."""
-
     endpoint: StoredEndpoint
     binding: StoredBinding
 
@@ -54,14 +51,13 @@ class Handover:
     ) -> Released | None:
         """Hand over the bound addresses of an endpoint; None: no binding is stored.
 
-        A repeated call changes nothing. ``decide``: whether the endpoint's claims end; not called
-        if only the binding exists, which is then handed over.
-        Raises StoreUnavailable, OutcomeUnknown, and LostRace after the last try.
+        A repeated call changes nothing. ``decide`` is not called if only the binding exists. Raises
+        StoreUnavailable, OutcomeUnknown, and LostRace after the last try.
         """
-        handed: Released | None = await retry_lost_races()(
+        result: Released | None = await retry_lost_races()(
             self._hand_over_once, key, decide, reason, evidence
         )
-        return handed
+        return result
 
     async def _hand_over_once(
         self, key: EndpointKey, decide: DecideRelease, reason: ReleaseReason, evidence: str
@@ -83,24 +79,21 @@ class Handover:
             )
         if binding.is_ending:
             return Released((), UNBINDING)
-        returning = Binding(request, "returning", evidence, reason)
+        returning_binding = Binding(request, "returning", evidence, reason)
         guard = endpoint_guard(self._keys.endpoint(*key), bound.endpoint)
-        if not await self._bindings.write(bound.binding, returning, guard):
+        if not await self._bindings.write(bound.binding, returning_binding, guard):
             raise endpoint_lost_race(key)
         return Released((), HANDED_OVER)
 
     async def _record_ended_sandbox(
         self, bound: _BoundEndpoint, decision: ReleaseDecision
     ) -> Released:
-        """Record the container ID of a sandbox that has ended.
-
-        The provider unbinds all addresses together, after the last sandbox has ended.
-        """
+        """Note the sandbox's container. The provider unbinds after the last sandbox has ended."""
         endpoint, binding = bound.endpoint.endpoint, bound.binding.binding
         assert endpoint is not None
         assert binding is not None
-        ended = {nic.container for nic in endpoint.nics if nic not in decision.keep}
-        gone = tuple(sorted(ended.union(binding.gone)))
+        ended_containers = {nic.container for nic in endpoint.nics if nic not in decision.keep}
+        gone = tuple(sorted(ended_containers.union(binding.gone)))
         if gone != binding.gone and not await self._bindings.write(
             bound.binding, binding._replace(gone=gone)
         ):
@@ -114,17 +107,11 @@ class Handover:
 
 
 def _has_live_sandbox(binding: Binding, decision: ReleaseDecision) -> bool:
-    """Whether a sandbox that has not ended has NICs of the endpoint.
-
-    A NIC has no container ("") until its first ADD.
-    """
+    # A NIC has no container ("") until its first ADD.
     return any(nic.container not in ("", *binding.gone) for nic in decision.keep)
 
 
 async def read_revisions(store: KeyValueStore, keys: Keys, endpoint: Endpoint) -> ClaimRevisions:
-    """The (address, etcd revision) pairs of the endpoint's current claims.
-
-    Raises StoreUnavailable, LogCorrupt.
-    """
+    """The endpoint's claims as (address, revision). Raises StoreUnavailable, LogCorrupt."""
     addresses = [address for address, _ in endpoint.addresses()]
     return revisions_of_claims(await read_claims(store, keys, endpoint.key, addresses))

@@ -1,9 +1,8 @@
-"""Requests for automatic pools, and reports about automatic pools.
+"""Requests for automatic pools, written by agents, and reports, written by controllers.
 
-An agent writes a request if an ADD has no pool. The controller that reconciles the application
-writes a report. The keys have leases; if a key is lost, an ADD waits longer.
+The keys have leases; if a key is lost, an ADD waits longer.
 
-    need/<application>               the application of a Pod
+    need/<application>               the request: the application of a Pod
     view/application/<application>   the report, with the revision that was reconciled
 """
 
@@ -26,10 +25,9 @@ REPORT_TTL_S: Final = 900
 """Longer than the time between two reconciles of a waiting application."""
 
 PROBLEM_CHARS_MAX: Final = 1_000
-"""Characters of one reason or remedy."""
+"""The longest reason or remedy."""
 
 PROBLEMS_MAX: Final = 64
-"""Problems in one report."""
 
 
 class Problem(NamedTuple):
@@ -52,9 +50,8 @@ class Problem(NamedTuple):
 class ReconcileReport(NamedTuple):
     """The result of a reconcile; without ``problems`` the pools are as desired.
 
-    ``position``: the revision of etcd at which the application was reconciled. ``configuration``:
-    the revision of the newest change of the configuration at that time. ``workflow``: the id of the
-    workflow that reconciles the application.
+    ``position``: the revision of etcd that was reconciled. ``configuration``: the revision of the
+    newest change of the configuration at that time.
     """
 
     position: int
@@ -92,17 +89,14 @@ REPORT_KEYS: Final[KeyKind[ReconcileReport]] = KeyKind(
 
 
 class PoolRequests:
-    """Writes and reads requests and reports."""
+    """Requests and reports in etcd."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
         self._keys = keys
 
     async def put(self, application: Application) -> int:
-        """Request pools for an ADD that waits; returns the revision of the request.
-
-        Raises StoreUnavailable, OutcomeUnknown.
-        """
+        """Write the request; returns its revision. Raises StoreUnavailable, OutcomeUnknown."""
         lease = await self._store.grant_lease(POOL_REQUEST_TTL_S)
         put = Put(
             self._keys.pool_request(str(application.key)),
@@ -112,10 +106,7 @@ class PoolRequests:
         return (await self._store.commit([], [put])).revision
 
     async def find(self, key: ApplicationKey) -> tuple[Application | None, int]:
-        """Read the application's request (None: no request); returns also the revision of the read.
-
-        Raises StoreUnavailable.
-        """
+        """The request (None: no request) and the revision of the read. Raises StoreUnavailable."""
         result = await self._store.read([Get(self._keys.pool_request(str(key)))])
         kvs = result.ranges[0].kvs
         return (POOL_REQUEST_CODEC.decode(kvs[0].value) if kvs else None), result.revision

@@ -1,14 +1,10 @@
 """Build the transactions of events about addresses: writes and guards. Pure.
 
-``core.domain.evolution`` computes the values of state keys (I5). The guards ensure:
+The guards ensure that a chosen address is unclaimed and not quarantined, that its pool and the
+reservations have not changed (I2), and that a release ends only the claims that it names (I3).
 
-- A chosen address is unclaimed and not quarantined, and its cool-down mark has not changed.
-- The address's pool and the reservations have not changed since the decision (I2).
-- A release ends only the claims that it names (I3).
-
-A window is a picked address and the addresses after it. If a guard of a claim fails, the
-transaction reads the claims and cool-down marks in the window, and the next try avoids these
-addresses.
+If a guard of a claim fails, the transaction reads a window: the claims and cool-down marks of the
+picked address and the addresses after it. The next try avoids these addresses.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -30,14 +26,14 @@ from core.eventstore.kv import Absent, Delete, Get, Guard, KeyValue, Put, Unchan
 from core.projections.configuration_view import ConfigurationSnapshot
 
 WINDOW_KEYS_MAX = 64
-"""The maximum number of claims, and of cool-down marks, that are read in one window."""
+"""The most claims, and the most cool-down marks, in one window."""
 
 
 class AddressChoice(NamedTuple):
     """An address to claim.
 
-    ``cool_down_revision``: the revision of the cool-down mark that the claim deletes (0: no mark).
-    ``claim_revision``: the revision of the older claim that the claim replaces (0: no claim).
+    ``cool_down_revision``: of the cool-down mark that the claim deletes (0: no mark).
+    ``claim_revision``: of the older claim that the claim replaces (0: no older claim).
     """
 
     address: Address
@@ -59,14 +55,14 @@ def window_reads(keys: Keys, address: Address, last: int) -> tuple[Get, Get]:
 
 
 class StoredEndpoint(NamedTuple):
-    """An endpoint and the revision of its key, as read; None and 0: no endpoint is stored."""
+    """An endpoint as read. ``revision``: of its key; 0: no endpoint is stored."""
 
     endpoint: Endpoint | None = None
     revision: int = 0
 
     @classmethod
     def of(cls, kv: KeyValue | None = None) -> StoredEndpoint:
-        """Decode the value of an endpoint's key, if it exists. Raises LogCorrupt."""
+        """Decode the value of an endpoint's key. Raises LogCorrupt."""
         return cls() if kv is None else cls(ENDPOINT_CODEC.decode(kv.value), kv.mod_revision)
 
 
@@ -80,17 +76,14 @@ def endpoint_lost_race(key: EndpointKey) -> LostRace:
 
 
 def endpoint_guard(name: bytes, stored: StoredEndpoint) -> Guard:
-    """The guard that the endpoint with this key has not changed since it was read."""
+    """The guard that the endpoint has not changed since it was read."""
     return Unchanged(name, stored.revision) if stored.revision else Absent(name)
 
 
 def configuration_guards(
     keys: Keys, snapshot: ConfigurationSnapshot, pools: Iterable[tuple[str, Family]]
 ) -> list[Guard]:
-    """The guards that pools and reservations still have the revisions of the snapshot.
-
-    ``pools``: the pool and the IP family of each address to claim.
-    """
+    """The guards that pools and reservations still have the revisions of the snapshot (I2)."""
     guards: dict[Guard, None] = {}
     for pool_and_family in pools:
         pair = snapshot.pool_guards.get(pool_and_family)
@@ -113,10 +106,10 @@ def claim_proposal(
     further_guards: Iterable[Guard],
     reads: Reads = NO_PROPOSAL_READS,
 ) -> Proposal:
-    """The transaction that claims the chosen addresses, all or none (I4).
+    """Claim the chosen addresses, all or none (I4).
 
-    ``stored``: the endpoint before the claim. ``further_guards``: guards of the configuration and
-    of other claims. ``reads``: returns what the transaction reads if a guard fails.
+    ``stored``: the endpoint before the claim. ``further_guards``: of the configuration and of other
+    claims. ``reads``: what to read if a guard fails.
     """
     event = draft.event
     assert isinstance(event, AddressesClaimed)
@@ -126,7 +119,7 @@ def claim_proposal(
     writes: list[Write] = [Put(name, ENDPOINT_CODEC.encode(endpoint))]
     for (family, value), cool_down_revision, claim_revision in choices:
         ip, cool_down, quarantine = keys.of_address(family, value)
-        if not claim_revision:  # else the release guards the claim that ends
+        if not claim_revision:  # otherwise the release guards the older claim
             guards.append(Absent(ip))
         guards.append(Unchanged(cool_down, cool_down_revision))
         guards.append(Absent(quarantine))
@@ -148,7 +141,7 @@ def with_release(claim: Proposal, release: Proposal) -> Proposal:
 
 
 def change_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint) -> Proposal:
-    """The transaction that writes a changed endpoint."""
+    """Write a changed endpoint."""
     event = draft.event
     assert isinstance(event, EndpointChanged)
     name = keys.endpoint(*event.endpoint.key)
@@ -157,9 +150,9 @@ def change_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint) -> Pr
 
 
 def release_proposal(keys: Keys, draft: EventDraft, stored: StoredEndpoint, lease: int) -> Proposal:
-    """The transaction that ends the named claims (I3), and writes or deletes the endpoint.
+    """End the named claims (I3), and write or delete the endpoint.
 
-    ``lease``: the lease of the cool-down marks (0: no cool-down).
+    ``lease``: of the cool-down marks (0: no cool-down).
     """
     event = draft.event
     assert isinstance(event, AddressesReleased)
@@ -178,8 +171,7 @@ def release_in_claim(
 ) -> Proposal:
     """The part of a claim's transaction that ends older claims.
 
-    ``claimed``: addresses that the same transaction claims again. ``lease``: as in
-    ``release_proposal``.
+    ``claimed``: addresses that the same transaction claims again.
     """
     event = draft.event
     assert isinstance(event, AddressesReleased)
@@ -189,7 +181,7 @@ def release_in_claim(
 
 
 def claim_guards(keys: Keys, claims: Sequence[Release]) -> tuple[Guard, ...]:
-    """The guards that each claim still has the revision in ``claims``."""
+    """The guards that the claims still have their revisions."""
     return tuple(Unchanged(keys.ip_of(claim.address), claim.claim_revision) for claim in claims)
 
 

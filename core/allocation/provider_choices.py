@@ -16,7 +16,6 @@ from core.domain.model import Nic
 
 _ENDED = "its claims have ended"
 _UNCHANGED = "the endpoint has these choices already"
-"""Reasons why ``record_choices`` leaves the endpoint as it is."""
 
 
 class ProviderChoice(NamedTuple):
@@ -35,9 +34,8 @@ async def record_choices(
 ) -> bool:
     """Write the choices into the endpoint; returns False if ``claims`` have ended.
 
-    ``choices``: the IPv4 address of a NIC -> the choice for the NIC.
-
-    Raises StoreUnavailable, OutcomeUnknown, and LostRace after the last try.
+    ``choices``: by the IPv4 address of the NIC. Raises StoreUnavailable, OutcomeUnknown, and
+    LostRace after the last try.
     """
 
     def decide(state: EndpointState) -> EndpointChanged | str:

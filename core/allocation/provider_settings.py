@@ -1,9 +1,6 @@
-"""The settings of the network provider.
+"""The settings of the network provider: a cloud API that binds each address to a NIC. Pure.
 
 See docs/reference/configuration.md, "conf.yml", ``iaasNetworkProvider``.
-
-Some clouds require that their API binds each address to a NIC. Agents and controllers read the
-same keys of the ConfigMap and do not start with an invalid value. Pure.
 """
 
 from __future__ import annotations
@@ -15,10 +12,10 @@ from urllib.parse import urlsplit
 from core.errors import BadInput
 
 REQUEST_TIMEOUT_S: Final = 50.0
-"""The default of ``httpRequestTimeout``, in seconds."""
+"""The default of ``httpRequestTimeout``."""
 
 REQUEST_TIMEOUT_S_MAX: Final = 100.0
-"""``httpRequestTimeout`` must be below this, in seconds."""
+"""``httpRequestTimeout`` must be below this."""
 
 _PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -58,7 +55,7 @@ def _checked_url(text: str) -> str:
 
 
 def _timeout_s(text: str) -> float:
-    """Parse a duration in the syntax of Go, such as ``1m30s``. Raises BadInput."""
+    """Parse a duration in Go's syntax, such as ``1m30s``. Raises BadInput."""
     key = "iaasNetworkProvider.httpRequestTimeout"
     if not re.fullmatch(f"({_PART.pattern})+", text):
         raise BadInput(

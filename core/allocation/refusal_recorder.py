@@ -1,8 +1,7 @@
 """Write refused ADDs to the log in the background, so that no ADD waits for the write.
 
-``note`` counts and queues a refusal; ``run`` appends the events. Equal refusals within a time
-window become one event with a count (``RefusalWindows``). An event that does not fit into the
-queue, or cannot be written, is dropped and counted. No write is retried.
+Equal refusals within a time window become one event with a count. An event that cannot be queued or
+written is dropped and counted. No write is retried.
 """
 
 from __future__ import annotations
@@ -24,40 +23,39 @@ from core.eventstore.group_commit import Proposal
 from core.eventstore.writer import Writer
 
 QUEUE_EVENTS_MAX: Final = 256
-"""The maximum number of events that wait to be written."""
 
 BATCH_EVENTS_MAX: Final = 16
-"""Events in one proposal: far below the request limit of etcd, even with the longest texts."""
+"""Far below the request limit of etcd, even with the longest texts."""
 
 CLOSE_S_MAX: Final = 2.0
-"""Time limit for writing the last events when the process ends."""
+"""The time limit of ``close``."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class RefusalRecorder:
-    """Records the refused ADDs of one agent; ``failed``: how many could not be written."""
+    """Records the refused ADDs of one agent. ``failed``: how many could not be written."""
 
     def __init__(self, writer: Writer, now_s: Callable[[], float] = time.monotonic) -> None:
         self._writer = writer
         self._now_s = now_s
         self._windows = RefusalWindows()
         self._pending: deque[RefusedAdd] = deque()
-        self._noted = asyncio.Event()
+        self._refusal_noted = asyncio.Event()
         self.failed = 0
 
     @property
     def dropped(self) -> int:
-        """The number of refusals missing from the log: too many at once, or the write failed."""
+        """The number of refusals missing from the log."""
         return self.failed + self._windows.overflows
 
     def note(self, pod: PodFacts, interface: str, error: AllocationError, cause: Cause) -> None:
-        """Count one refused ADD of a NIC."""
+        """Count and queue one refused ADD of a NIC."""
         refused = RefusedAdd(refusal_of(pod, interface, error), cause)
         first_of_window = self._windows.note(refused, self._now_s())
         if first_of_window is not None:
             self._queue(first_of_window)
-        self._noted.set()
+        self._refusal_noted.set()
 
     async def run(self) -> None:
         """Write the noted refusals, until cancelled."""
@@ -66,7 +64,7 @@ class RefusalRecorder:
             await self.write_due()
 
     async def write_due(self) -> None:
-        """Write the events of new windows, and of windows that have ended."""
+        """Write the events of new and of ended windows."""
         for refused in self._windows.end_windows(self._now_s()):
             self._queue(refused)
         await self._write_pending()
@@ -80,13 +78,12 @@ class RefusalRecorder:
                 await self._write_pending()
 
     async def _wait(self) -> None:
-        """Wait until a refusal is noted or a window ends."""
         end_s = self._windows.next_end_s
         seconds = None if end_s is None else max(end_s - self._now_s(), 0.0)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._noted.wait()
-        self._noted.clear()
+                await self._refusal_noted.wait()
+        self._refusal_noted.clear()
 
     def _queue(self, refused: RefusedAdd) -> None:
         if len(self._pending) >= QUEUE_EVENTS_MAX:

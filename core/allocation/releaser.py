@@ -1,13 +1,9 @@
 """Change one endpoint and its claims, above all to release addresses.
 
-``EndpointWriter`` reads the endpoint and its claims, decides, and commits if the revisions that
-were read have not changed (I3); after a lost race it starts again. The decision is a pure function
-of the values that were read.
-
-``Releaser`` releases for DEL, GC, operators, reclaim and the network provider. Addresses that a
-network provider has bound are handed over instead (``core.allocation.handover``). If the claims
-have ended already, the release succeeds without a write (I7). Reclaim and the network provider name
-each claim by its revision, so that a late or repeated release changes nothing (I3).
+Read, decide (a pure function), commit: a change commits only if the revisions that were read have
+not changed (I3). After a lost race, start again. A release of claims that have ended succeeds
+without a write (I7). Reclaim and the network provider name each claim by its revision, so that a
+late release changes nothing.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -47,7 +43,7 @@ ClaimRevisions = tuple[tuple[str, int], ...]
 
 
 class EndpointState(NamedTuple):
-    """An endpoint and its claims, each with the revision that was read."""
+    """An endpoint and its claims, with the revisions that were read."""
 
     stored: StoredEndpoint
     claims: tuple[Release, ...] = ()
@@ -65,11 +61,11 @@ class EndpointState(NamedTuple):
 
 Change = AddressesReleased | EndpointChanged
 DecideChange = Callable[[EndpointState], Change | str]
-"""Returns the event to write, or the reason why nothing is written."""
+"""Returns the event, or the reason why nothing is written."""
 
 
 class Changed(NamedTuple):
-    """The event that was written at ``revision``; None and 0: nothing was written (``why``)."""
+    """The written event and its revision; None: nothing was written, because of ``why``."""
 
     event: Change | None
     revision: int = 0
@@ -84,7 +80,7 @@ def revisions_of_claims(claims: Sequence[Release]) -> ClaimRevisions:
 def claims_in(
     addresses: Sequence[str], ranges: Sequence[RangeResult], key: EndpointKey
 ) -> tuple[Release, ...]:
-    """The claims of these addresses that belong to the endpoint. Raises LogCorrupt.
+    """The endpoint's claims of these addresses. Raises LogCorrupt.
 
     ``ranges``: the result of reading the claim key of each address.
     """
@@ -108,7 +104,6 @@ async def read_claims(
 
 
 async def _retried(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return the result of ``attempt``; retry after a lost race, or while etcd is unavailable."""
     try:
         return await attempt()  # without a retry policy, for speed
     except (LostRace, StoreUnavailable):
@@ -117,10 +112,7 @@ async def _retried(attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 class EndpointWriter:
-    """Changes endpoints with one writer; several calls may run at the same time.
-
-    ``lost_races``: transactions that failed because another writer was faster.
-    """
+    """Changes endpoints. Several calls may run at the same time."""
 
     def __init__(
         self, store: KeyValueStore, keys: Keys, writer: Writer, cooldown: CoolDown
@@ -141,7 +133,7 @@ class EndpointWriter:
         return await _retried(partial(self._change_once, key, addresses, decide, cause))
 
     async def read_claims(self, key: EndpointKey, addresses: Sequence[str]) -> tuple[Release, ...]:
-        """The endpoint's claims of these addresses, each with its revision."""
+        """See the function ``read_claims``."""
         return await read_claims(self._store, self._keys, key, addresses)
 
     async def read(self, key: EndpointKey) -> EndpointState:
@@ -156,7 +148,7 @@ class EndpointWriter:
     async def commit(
         self, key: EndpointKey, state: EndpointState, event: Change, cause: Cause
     ) -> int:
-        """Write the event if the endpoint and the claims have not changed; returns the revision.
+        """Write the event if endpoint and claims have not changed; returns the revision.
 
         Raises LostRace, StoreUnavailable, OutcomeUnknown.
         """
@@ -188,14 +180,13 @@ class EndpointWriter:
 
 
 ENDPOINTS_MAX: Final = 512
-"""Endpoints in the cache: more than a node has Pods. A further endpoint replaces the oldest."""
+"""More than a node has Pods. A further endpoint replaces the oldest."""
 
 
 class EndpointCache:
-    """A cache of the endpoints that this process has claimed or read last, with their claims.
+    """A cache of endpoints with their claims, so that a release need not read etcd.
 
-    With an entry, a release reads nothing from etcd. The entry may be stale: the guards of the
-    release compare the revisions (I3). If a guard fails, the release reads etcd.
+    An entry may be stale: if a guard of the release then fails (I3), the release reads etcd.
     """
 
     def __init__(self) -> None:
@@ -223,7 +214,6 @@ class EndpointCache:
 
 
 def _with_claims(stored: StoredEndpoint) -> EndpointState:
-    """Add the claims of the endpoint's transaction, which ``put_claimed`` leaves out."""
     endpoint, revision = stored
     assert endpoint is not None, "put_claimed stores an endpoint"
     claims = (
@@ -238,7 +228,7 @@ RECLAIMED: Final = "reclaimed"
 
 
 class ReleaseRequest(NamedTuple):
-    """A release needs a reason and evidence (I6). ``keep``: NICs that are not released."""
+    """A release needs reason and evidence (I6). ``keep``: NICs that are not released."""
 
     reason: ReleaseReason
     evidence: str
@@ -247,7 +237,7 @@ class ReleaseRequest(NamedTuple):
 
 
 class Released(NamedTuple):
-    """The released addresses. ``revision``: the revision of the release; 0: nothing was written."""
+    """The released addresses. ``revision`` 0: nothing was written."""
 
     addresses: tuple[str, ...]
     why: str
@@ -255,21 +245,22 @@ class Released(NamedTuple):
 
 
 DecideRelease = Callable[[Endpoint], ReleaseDecision]
-"""Decides from the endpoint whether its claims end."""
+"""Decides whether the claims of the endpoint end."""
 
 ProviderRelease = Callable[
     [EndpointKey, DecideRelease, ReleaseReason, str], Awaitable[Released | None]
 ]
-"""``Handover.hand_over``: (endpoint, decision, reason, evidence) -> the result; None: no address of
-the endpoint is bound by a network provider.
+"""``Handover.hand_over``: (endpoint, decision, reason, evidence) -> the result.
+
+None: no address of the endpoint is bound by a network provider.
 """
 
 
 class Releaser(EndpointWriter):
-    """Releases addresses with one writer; several calls may run at the same time.
+    """Releases addresses. Several calls may run at the same time.
 
-    ``provider``: releases addresses that a network provider has bound; None: there is no provider.
-    Every release raises the errors of ``EndpointWriter.change``.
+    Every release raises the errors of ``EndpointWriter.change``. Addresses that a network provider
+    has bound are handed over to ``provider`` instead.
     """
 
     def __init__(
@@ -295,16 +286,17 @@ class Releaser(EndpointWriter):
             decision = decide(endpoint)
             return decision._replace(keep=request.keep or decision.keep)
 
-        handed = await self.hand_over(key, decide_with_kept_nics, request.reason, request.evidence)
-        if handed is not None:
-            return handed
+        handover_result = await self.hand_over(
+            key, decide_with_kept_nics, request.reason, request.evidence
+        )
+        if handover_result is not None:
+            return handover_result
         return await _retried(partial(self._release_once, key, decide_with_kept_nics, request))
 
     async def reclaim(self, step: ReclaimStep, cause: Cause) -> Released:
-        """Release the claims that the step names, if endpoint and claims match the step's fence.
+        """Release the claims of the step, if endpoint and claims match the step's fence.
 
-        A claim of another Pod stays, even if the endpoint lists the address
-        (docs/reference/reclaim-rules.md, "Addresses in use").
+        A claim of another Pod stays (docs/reference/reclaim-rules.md, "Addresses in use").
         """
         evidence = str(step.evidence)
 
@@ -318,9 +310,9 @@ class Releaser(EndpointWriter):
             return AddressesReleased(*step.key, state.claims, nics, "reclaimed", evidence)
 
         if step.ends_endpoint:
-            handed = await self.hand_over(step.key, admit, "reclaimed", evidence)
-            if handed is not None:
-                return handed
+            handover_result = await self.hand_over(step.key, admit, "reclaimed", evidence)
+            if handover_result is not None:
+                return handover_result
         addresses = [address for address, _ in step.fence.claims]
         done = await self.release_claims(step.key, addresses, decide, cause)
         return done._replace(why=RECLAIMED) if done.revision else done
@@ -333,9 +325,9 @@ class Releaser(EndpointWriter):
         evidence: str,
         cause: Cause,
     ) -> Released:
-        """End the given claims that still exist; the endpoint keeps its other NICs.
+        """End those of the claims that still exist; the endpoint keeps its other NICs.
 
-        The network provider has unbound the addresses already, so they are not handed over.
+        The network provider must have unbound the addresses.
         """
 
         def decide(state: EndpointState) -> AddressesReleased | str:
@@ -352,7 +344,7 @@ class Releaser(EndpointWriter):
     async def hand_over(
         self, key: EndpointKey, decide: DecideRelease, reason: ReleaseReason, evidence: str
     ) -> Released | None:
-        """Call ``Handover.hand_over``; returns None without a network provider."""
+        """Call ``Handover.hand_over``; None without a network provider."""
         if self._provider is None:
             return None
         return await self._provider(key, decide, reason, evidence)
@@ -360,7 +352,7 @@ class Releaser(EndpointWriter):
     async def release_claims(
         self, key: EndpointKey, addresses: Sequence[str], decide: DecideChange, cause: Cause
     ) -> Released:
-        """Write the AddressesReleased that ``decide`` returns for the claims of these addresses."""
+        """Like ``change``. ``decide`` returns AddressesReleased, or why nothing is released."""
         event, revision, why = await self.change(key, addresses, decide, cause)
         if event is None:
             return Released((), why)
@@ -370,10 +362,6 @@ class Releaser(EndpointWriter):
     async def _release_once(
         self, key: EndpointKey, decide: DecideRelease, request: ReleaseRequest
     ) -> Released:
-        """Decide on the cached endpoint, and commit the release.
-
-        The endpoint is read from etcd if it is not cached, or if nothing would be released.
-        """
         self._cooldown.grant_ahead()  # so that later releases do not wait for a lease
         state = self.cache.pop(key)
         decision = None if state is None else _decide(state, decide)
@@ -383,13 +371,13 @@ class Releaser(EndpointWriter):
         if decision is None:
             return Released((), "there is no endpoint")
         if decision.needs_check:
-            # The caller checks with the API server, and calls again. This state is cached, so that
-            # the second call ends only these claims (I3).
+            # The caller checks with the API server, and calls again. The cached state makes the
+            # second call end only these claims (I3).
             self.cache.put(key, state)
         if not decision.ends:
             return Released((), decision.why)
-        kept = {address for nic in decision.keep for address, _ in nic.addresses()}
-        ending = tuple(claim for claim in state.claims if claim.address not in kept)
+        kept_addresses = {address for nic in decision.keep for address, _ in nic.addresses()}
+        ending = tuple(claim for claim in state.claims if claim.address not in kept_addresses)
         evidence = "; ".join(filter(None, (request.evidence, decision.evidence)))
         event = AddressesReleased(*key, ending, decision.keep, request.reason, evidence)
         revision = await self.commit(key, state, event, request.cause)
@@ -403,12 +391,10 @@ class Releaser(EndpointWriter):
 
 
 def _decide(state: EndpointState, decide: DecideRelease) -> ReleaseDecision | None:
-    """The decision; None if there is no endpoint."""
     return None if state.endpoint is None else decide(state.endpoint)
 
 
 def _nics_without(endpoint: Endpoint | None, ending: Sequence[Release]) -> tuple[Nic, ...]:
-    """The NICs of the endpoint that have none of these addresses."""
     addresses = {claim.address for claim in ending}
     nics = () if endpoint is None else endpoint.nics
     return tuple(

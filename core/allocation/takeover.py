@@ -1,8 +1,7 @@
 """Carry out the plan of a takeover from another IPAM, such as Spiderpool's or Calico's.
 
-The order of the steps: pools, then claims, then reservations and the disabling of pools. A repeated
-step changes nothing: after an interruption, run the takeover again. A refused step does not stop
-the other steps.
+The order: pools, claims, reservations, disabling of pools. A repeated step changes nothing: after
+an interruption, run the takeover again.
 """
 
 from __future__ import annotations
@@ -48,7 +47,10 @@ class TakeoverRun:
         self._refused: list[Refused] = []
 
     async def carry_out(self, plan: TakeoverPlan) -> TakeoverResult:
-        """Apply all steps in order. Raises StoreUnavailable, OutcomeUnknown, LostRace."""
+        """Apply all steps. A refused step does not stop the other steps.
+
+        Raises StoreUnavailable, OutcomeUnknown, LostRace.
+        """
         commands = await self._apply(plan.first)
         endpoints = await self._claim(plan.endpoints)
         commands += await self._apply(plan.last)

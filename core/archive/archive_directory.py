@@ -1,7 +1,4 @@
-"""The directory of archive files, behind a protocol that an object store could implement too.
-
-``write`` is atomic and never replaces a file. The file is durable when ``write`` returns.
-"""
+"""The directory of archive files, behind a protocol that an object store could implement too."""
 
 from __future__ import annotations
 
@@ -15,14 +12,14 @@ from typing import Protocol
 from core.errors import LogCorrupt
 
 PARTIAL_SUFFIX = ".partial"
-"""The suffix of a file while the file is being written. Partial files are not read."""
+"""Marks a file that is being written. Such a file is not read."""
 
 
 class Files(Protocol):
     """Named, immutable files without subdirectories."""
 
     def names(self) -> list[str]:
-        """The sorted names of all complete files."""
+        """The sorted names of complete files."""
         ...
 
     def partials(self) -> list[str]:
@@ -30,7 +27,7 @@ class Files(Protocol):
         ...
 
     def write(self, name: str, chunks: Iterable[bytes]) -> None:
-        """Create the file, atomically and durably. Raises FileExistsError, OSError."""
+        """Create the file atomically; durable on return. Raises FileExistsError, OSError."""
         ...
 
     def view(self, name: str) -> memoryview:
@@ -38,7 +35,7 @@ class Files(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Delete a complete or partial file. A missing file is ignored."""
+        """Delete a complete or partial file, if it exists."""
         ...
 
 
@@ -49,14 +46,14 @@ class LocalFiles:
         self._directory = directory
 
     def names(self) -> list[str]:
-        """The sorted names of all complete files."""
+        """See ``Files.names``."""
         if not self._directory.is_dir():
             return []
         names = (entry.name for entry in self._directory.iterdir() if entry.is_file())
         return sorted(name for name in names if not name.endswith(PARTIAL_SUFFIX))
 
     def write(self, name: str, chunks: Iterable[bytes]) -> None:
-        """Write a partial file, fsync it, link it to its name, fsync the directory."""
+        """See ``Files.write``."""
         self._directory.mkdir(parents=True, exist_ok=True)
         partial = self._directory / f"{name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}"
         try:
@@ -71,7 +68,7 @@ class LocalFiles:
         self._sync_directory()
 
     def view(self, name: str) -> memoryview:
-        """A read-only memory map of the file."""
+        """See ``Files.view``."""
         try:
             with (self._directory / name).open("rb") as file:
                 return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -84,11 +81,11 @@ class LocalFiles:
             raise LogCorrupt(f"archive file {name} {why}", subject=name, remedy=remedy) from error
 
     def remove(self, name: str) -> None:
-        """Unlink the file."""
+        """See ``Files.remove``."""
         (self._directory / name).unlink(missing_ok=True)
 
     def partials(self) -> list[str]:
-        """The sorted names of files that are being written, or whose writer crashed."""
+        """See ``Files.partials``."""
         if not self._directory.is_dir():
             return []
         paths = self._directory.glob(f"*{PARTIAL_SUFFIX}")

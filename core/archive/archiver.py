@@ -1,18 +1,12 @@
 """The archiver: moves the old part of the log from etcd into files, so that etcd stays small.
 
 A segment has the events of one transaction of one writer. Segments in etcd are called live,
-segments in files are called sealed.
+segments in files are called sealed. For each file: write the file, commit the cursor (how far the
+log is sealed) guarded by its revision, delete the sealed segments from etcd. After the last
+file, compact etcd.
 
-The steps of a seal, for each file:
-
-1. Read the segments.
-2. Write the index, the snapshot and the segments file.
-3. Commit the cursor (how far the log is sealed), guarded by its revision.
-4. Delete the sealed segments from etcd, in bounded transactions.
-
-After the last file, compact etcd. A crash between two steps loses nothing: the next seal removes
-files that do not belong to the archive, and deletes sealed segments that are still in etcd. If two
-archivers run concurrently, one of them fails to commit the cursor, and removes its new files.
+A crash loses nothing: the next seal removes leftover files, and deletes sealed segments from etcd.
+If two archivers run at the same time, one fails to commit the cursor, and removes its new files.
 """
 
 from __future__ import annotations
@@ -35,38 +29,35 @@ from core.eventstore.log_reader import RANGES_PER_READ_MAX, Segment
 from core.eventstore.writer import unix_ms
 
 LIVE_SEGMENTS_MAX = 20_000
-"""Live segments at which sealing is due: some 60 MB of a busy cluster, 7 MB of an idle cluster."""
+"""Sealing is due at this number: some 60 MB of a busy cluster."""
 
 LIVE_EVENTS_MAX = 200_000
-"""Live events at which sealing is due: reading and applying them takes a second."""
+"""Sealing is due at this number: to read and apply these events takes a second."""
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
-"""Raw bytes of segments after which a file is full: some 200,000 events."""
+"""Raw bytes at which a file is full: some 200,000 events."""
 
 DELETED_SEGMENTS_MAX = 1_000
-"""The most segments that one transaction deletes, in a few milliseconds."""
+"""The most segments that one transaction deletes."""
 
 
 class _SegmentRange(NamedTuple):
-    """The segments ``first`` to ``last`` of one writer."""
-
     writer: str
     first: int
     last: int
 
 
 class _Deletion(NamedTuple):
-    """The number of deleted segments, and the revision of the last deletion (0: none)."""
+    """``revision``: of the last deletion (0: nothing was deleted)."""
 
     segments: int
     revision: int
 
 
 class SealResult(NamedTuple):
-    """The result of one call of ``seal``, with the counts of this call.
+    """The result of one seal, with its counts. Every segment up to ``position`` is sealed.
 
-    Every segment up to ``position`` is sealed. ``superseded``: another archiver has committed the
-    cursor first.
+    ``superseded``: another archiver has committed the cursor first.
     """
 
     position: int
@@ -78,7 +69,7 @@ class SealResult(NamedTuple):
 
 
 def needs_sealing(live_segments: int, live_events: int = 0) -> bool:
-    """Whether the live log has reached a limit; pass 0 for an unknown count."""
+    """Whether sealing is due; pass 0 for an unknown count."""
     return live_segments >= LIVE_SEGMENTS_MAX or live_events >= LIVE_EVENTS_MAX
 
 
@@ -130,7 +121,7 @@ class Archiver:
         return run.report()
 
     async def _seal_files(self, run: _Run, view: LogView, upto: int) -> bool:
-        """Seal file after file; False if another archiver has committed the cursor first."""
+        """Returns False if another archiver has committed the cursor first."""
         now_ms = self._now_ms()
         builder: FileBuilder | None = None
         async for segments in view.live.segments(0, upto):
@@ -151,15 +142,11 @@ class Archiver:
         return builder is None or await self._finish_file(run, builder, now_ms)
 
     def _begin_file(self, stored: StoredCursor) -> FileBuilder:
-        """Begin the next file of the archive, from the state at the archive's end."""
         before = SealedLog(self._files, stored.cursor).fold()
         return FileBuilder(self._keys.cluster, stored.cursor, before, self._file_bytes_max)
 
     async def _finish_file(self, run: _Run, builder: FileBuilder, now_ms: int) -> bool:
-        """Write the files, commit the cursor, delete the segments from etcd.
-
-        Returns False if another archiver has committed the cursor first.
-        """
+        """Returns False if another archiver has committed the cursor first."""
         built = await asyncio.to_thread(builder.finish, now_ms)
         for name, chunks in built.parts:
             await asyncio.to_thread(self._files.write, name, chunks)
@@ -174,7 +161,6 @@ class Archiver:
         return True
 
     async def _commit(self, revision: int, cursor: bytes) -> TxnResult:
-        """Put the cursor if its key has this revision (0: if the key does not exist)."""
         key = cursor_key(self._keys)
         guard: Guard = Unchanged(key, revision) if revision else Absent(key)
         try:
@@ -186,17 +172,14 @@ class Archiver:
             return await self._store.commit([guard], [Put(key, cursor)])
 
     async def _delete(self, stored: StoredCursor, firsts: Mapping[str, int]) -> _Deletion:
-        """Delete sealed segments of these writers.
-
-        ``firsts``: writer -> the number of the first segment to delete. The guard ensures that the
-        archive has the segments.
-        """
+        """Delete sealed segments. ``firsts``: writer -> the first segment to delete."""
         deleted = revision = 0
         for batch in _deletion_batches(await self._undeleted(stored, firsts)):
             writes = [
                 Delete(self._keys.log(writer, first), self._keys.log(writer, last + 1))
                 for writer, first, last in batch
             ]
+            # While the cursor is unchanged, the archive has these segments.
             guard = Unchanged(cursor_key(self._keys), stored.revision)
             result = await self._store.commit([guard], writes)
             if not result.succeeded:
@@ -208,7 +191,6 @@ class Archiver:
     async def _undeleted(
         self, stored: StoredCursor, firsts: Mapping[str, int]
     ) -> list[_SegmentRange]:
-        """The sealed segments that are still in etcd."""
         writers = list(firsts)
         ranges: list[_SegmentRange] = []
         for start in range(0, len(writers), RANGES_PER_READ_MAX):
@@ -228,8 +210,6 @@ class Archiver:
 
 
 class _Run:
-    """The cursor and the counts of one call of ``seal``."""
-
     def __init__(self, stored: StoredCursor) -> None:
         self.stored = stored
         self.revision = 0
@@ -252,12 +232,10 @@ class _Run:
 
 
 def _first_seqs(stored: StoredCursor) -> dict[str, int]:
-    """Writer -> 1, the number of every writer's first segment."""
     return dict.fromkeys(stored.cursor.seqs, 1)
 
 
 def _deletion_batches(ranges: list[_SegmentRange]) -> Iterator[list[_SegmentRange]]:
-    """Split and group the ranges: at most ``DELETED_SEGMENTS_MAX`` segments in a batch."""
     batch: list[_SegmentRange] = []
     size = 0
     for writer, first, last in ranges:

@@ -1,12 +1,8 @@
 """Finds and deletes leftovers: files of interrupted or superseded archivers.
 
-A leftover is deleted only if the archive certainly has or has pruned its segments:
-
-- The file number in the leftover's name is not above the number in the cursor. An archiver may
-  still be writing a file with a higher number.
-- The hash at the end of its segments file, if any, is the archive's hash at the same position.
-
-Other leftovers are kept, for example files from before etcd was restored from an older backup.
+A leftover is deleted only if the archive certainly has or has pruned its segments: the hash at the
+end of its segments file, if any, is the archive's hash at the same position. Other leftovers are
+kept, such as files from before etcd was restored from a backup.
 """
 
 from __future__ import annotations
@@ -41,6 +37,7 @@ def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> LeftoverFil
         base = name.partition(".")[0]
         if name == first_snapshot or not name.startswith(prefix):
             continue
+        # An archiver may still be writing a file with a number above the number in the cursor.
         if base not in chain_files and number_of(base) in sealed_numbers:
             leftovers.setdefault(base, []).append(name)
     redundant: list[str] = []
@@ -55,16 +52,15 @@ def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> LeftoverFil
 
 
 def remove_leftovers(files: Files, sealed: SealedLog, cluster: str) -> None:
-    """Remove redundant files, the oldest first. Raises LogCorrupt, OSError.
+    """Remove redundant files. Raises LogCorrupt, OSError.
 
-    In this order, the pruned files that remain after an interruption still form a chain.
+    Oldest first: the pruned files that remain after an interruption still form a chain.
     """
     for name in find_leftovers(files, sealed, cluster).redundant:
         files.remove(name)
 
 
 def _pruned_files(files: Files, sealed: SealedLog) -> set[str]:
-    """The pruned files that still exist, found along the chain from the last pruned file."""
     pruned_files: set[str] = set()
     link, number = sealed.cursor.pruned.last, sealed.cursor.pruned.files
     names = set(files.names())
@@ -80,7 +76,7 @@ def _pruned_files(files: Files, sealed: SealedLog) -> set[str]:
 
 def _is_on_chain(files: Files, sealed: SealedLog, base: str) -> bool:
     try:
-        no_digest = b""  # the digest of a leftover is unknown
+        no_digest = b""  # a leftover's digest is unknown
         file = SealedFile(files.view(base + SEGMENTS_SUFFIX), FileLink(base, no_digest))
         return chain_at(sealed, file.header.last_position) == file.chain_end
     except LogCorrupt:

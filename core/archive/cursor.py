@@ -1,8 +1,7 @@
-"""The archive cursor: one key in etcd with the end of the archive and the name of its last file.
+"""The archive cursor: a key in etcd with the end of the archive and the name of its last file.
 
-The cursor names the last file, and each file names the file before it. Every other file of the
-directory is a leftover. A guarded transaction moves the cursor forward, after the new files are
-durable and before any segment is deleted.
+Each file names the file before it; other files are leftovers. The cursor moves forward, guarded,
+after the new files are durable and before any segment is deleted.
 """
 
 from __future__ import annotations
@@ -26,10 +25,9 @@ _CLUSTER_DIGITS: Final = 8
 
 
 class PrunedPart(NamedTuple):
-    """The pruned part of the archive: its first ``files`` files, up to ``last``.
+    """The deleted part of the archive: its first ``files`` files, up to ``last``.
 
-    States before ``position`` cannot be read any more. ``chain``: the hash chain at ``position``.
-    ``snapshot_digest``: the digest of the kept snapshot at ``position``.
+    ``chain``: the hash chain at ``position``. ``snapshot_digest``: of the kept snapshot there.
     """
 
     files: int
@@ -48,7 +46,7 @@ class ArchiveCursor(NamedTuple):
     """The sealed part of the log: everything up to ``position``, in ``files`` files up to ``last``.
 
     ``seqs``: the last sealed seq of each writer. ``chain`` and ``clock_ms``: the hash chain and the
-    log's clock after the last sealed segment. ``pruned``: the part that was deleted.
+    log's clock at ``position``.
     """
 
     files: int
@@ -83,7 +81,7 @@ CURSOR_KEYS: Final[KeyKind[ArchiveCursor]] = KeyKind(
 
 
 class StoredCursor(NamedTuple):
-    """The cursor and the revision of its key (0: etcd has no cursor yet)."""
+    """A cursor as read. ``revision`` 0: etcd has no cursor yet."""
 
     cursor: ArchiveCursor
     revision: int
@@ -95,7 +93,7 @@ def cursor_key(keys: Keys) -> bytes:
 
 
 async def read_cursor(store: KeyValueStore, keys: Keys, *, revision: int = 0) -> StoredCursor:
-    """The cursor, now or as of a revision. Raises StoreUnavailable, LogCorrupt."""
+    """The cursor as of a revision (0: now). Raises StoreUnavailable, LogCorrupt."""
     result = await store.read([Get(cursor_key(keys))], revision=revision)
     kv = result.ranges[0].first
     if kv is None:
@@ -115,6 +113,6 @@ def new_base(cluster: str, number: int, position: int) -> str:
 
 
 def number_of(name: str) -> int:
-    """The file number in a name of ``new_base``, with or without a suffix; -1 for other names."""
+    """The file number in a name, with or without a suffix; -1 for other names."""
     match = _NAME.match(name)
     return int(match["number"]) if match else -1

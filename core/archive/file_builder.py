@@ -1,7 +1,7 @@
 """Builds one archive file, its index and its snapshot from segments, in bounded memory.
 
-Every added segment is decoded and applied to the ledger (the state that the log gives), so only
-readable segments are sealed. The ledger after the last segment is the snapshot of the file.
+Every segment is applied to the ledger (the state that the log gives): only readable segments are
+sealed, and the final ledger is the snapshot.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core.eventstore.log_reader import Segment
 
 
 class BuiltFile(NamedTuple):
-    """The files to write (name and chunks), in this order, and the cursor to commit afterwards.
+    """A file that is ready: write ``parts`` (name and chunks) in order, then commit ``cursor``.
 
     ``ranges``: writer -> the numbers of its first and its last segment in the file.
     """
@@ -45,10 +45,7 @@ class FileBuilder:
     def __init__(
         self, cluster: str, cursor: ArchiveCursor, before: ArchiveSnapshot, bytes_max: int
     ) -> None:
-        """``cursor``: the end of the archive before this file.
-
-        ``before``: the state at ``cursor``. The added segments change the ledger of this state.
-        """
+        """``cursor``: the archive's end. ``before``: the state there; its ledger is changed."""
         assert before.ledger.position == cursor.position, (before.ledger.position, cursor.position)
         self._cluster = cluster
         self._cursor = cursor
@@ -72,9 +69,8 @@ class FileBuilder:
     def take(self, segments: Sequence[Segment], read_at_ms: int) -> Sequence[Segment]:
         """Add segments in log order; return the segments that do not fit into the file.
 
-        ``read_at_ms``: when the segments were read. No event sets the log's clock to a later time.
-        Raises LogGap: do not call ``finish`` afterwards. Raises LogCorrupt for an unreadable
-        segment: ``finish`` writes the earlier segments, if ``is_usable``.
+        ``read_at_ms``: when the segments were read. Raises LogGap: do not call ``finish``. Raises
+        LogCorrupt for an unreadable segment: if ``is_usable``, ``finish`` writes the earlier ones.
         """
         for count, segment in enumerate(segments):
             if self.is_full:

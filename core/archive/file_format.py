@@ -1,8 +1,6 @@
 """The format of an archive file: segments of all writers in log order, in blocks.
 
-A segment has the events of one transaction of one writer. In etcd a segment is the value of a key,
-encoded as msgpack (``core.eventstore.codec``). In a file a segment is a row of four fields, and the
-field ``data`` has the bytes of the value.
+A segment has the events of one transaction of one writer.
 
     magic        8 bytes, ``ORBSEG01``
     header       length as 4 bytes, then msgpack: ``FileHeader``
@@ -11,15 +9,14 @@ field ``data`` has the bytes of the value.
     footer       offset and length of the trailer (8 and 4 bytes), sha256 over header and trailer
     magic        8 bytes, ``ORBSEGEN``
 
-Numbers outside msgpack are big-endian. ``seq`` numbers the segments of one writer, from 1.
+Numbers outside msgpack are big-endian. ``seq`` numbers the segments of one writer, from 1. ``data``
+has the bytes of the segment's value in etcd.
 
-The hash chain is over segments and not over files: the hashes of a log do not depend on the sizes
-of its files.
+The hash chain is over segments, so that the hashes do not depend on the sizes of the files.
 
-The digest in the footer identifies the file. The header of the next file contains the digest; the
-archive cursor in etcd contains the digest of the newest file. The digest covers the table of
-blocks, which has the hash before each block. So a reader detects a changed byte in a block without
-reading the whole file.
+The digest in the footer identifies the file; the next file's header, or the archive cursor in etcd,
+has a copy. The digest covers the table of blocks, which has the hash before each block: a reader
+can verify a block without reading the whole file.
 """
 
 from __future__ import annotations
@@ -39,7 +36,6 @@ from core.eventstore.kv import REQUEST_BYTES_MAX
 from core.eventstore.log_reader import Segment
 
 CHAIN_START: Final = bytes(32)
-"""The hash before the first segment of a log."""
 
 _SEGMENT_PREFIX: Final = Struct(">QQH")
 
@@ -60,12 +56,11 @@ def chained(previous: bytes, segments: Iterable[Segment]) -> bytes:
 FORMAT_VERSION = 1
 
 BLOCK_BYTES = 128 * 1024
-"""Raw bytes at which a block is closed. Smaller blocks compress badly. Larger blocks make the read
-of one segment slow."""
+"""Raw bytes at which a block is closed. Smaller blocks compress badly; larger blocks are slow to
+read for one segment."""
 
 BLOCK_BYTES_MAX = BLOCK_BYTES + 2 * REQUEST_BYTES_MAX
-"""Limit of the raw bytes of a block, with a margin. The last segment of a block may be as large as
-one request to etcd."""
+"""The last segment of a block may be as large as one request to etcd."""
 
 ZSTD_LEVEL = 3
 
@@ -79,7 +74,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class FileLink(NamedTuple):
-    """A file. ``base``: the name without the suffix ("": no file). ``digest``: see the module."""
+    """A file. ``base``: the name without the suffix ("": no file)."""
 
     base: str
     digest: bytes
@@ -89,12 +84,10 @@ NO_FILE: Final = FileLink(base="", digest=b"")
 
 
 class FileHeader(NamedTuple):
-    """The header of a file.
+    """The header of a file. Times are Unix milliseconds. ``number``: counts files from 1.
 
-    ``number``: counts files from 1. ``previous``: the file before this file. ``ranges``: writer ->
-    first and last seq. ``chain_start``: the hash before the first segment. ``clock_ms``: the log's
-    clock at the end of the file (``core.archive.replay``). ``sealed_at_ms``: when the archiver
-    wrote the file. Times are Unix milliseconds.
+    ``ranges``: writer -> first and last seq. ``chain_start``: the hash before the first segment.
+    ``clock_ms``: the log's clock (``core.archive.replay``) at the end of the file.
     """
 
     version: int
@@ -124,10 +117,7 @@ class Block(NamedTuple):
 
 
 class FileTrailer(NamedTuple):
-    """The table of blocks, and the hash after the last segment.
-
-    ``index_digest``, ``snapshot_digest``: the digests of the file's index and snapshot.
-    """
+    """The end of a file. ``chain_end``: the hash after the last segment."""
 
     blocks: tuple[Block, ...]
     chain_end: bytes
@@ -161,7 +151,7 @@ class BlockWriter:
 
     @property
     def raw_bytes(self) -> int:
-        """Raw bytes of all added segments."""
+        """The raw bytes of all added segments."""
         return self._closed_bytes + self._pending_bytes
 
     def add(self, segment: Segment) -> None:
@@ -208,9 +198,9 @@ class SealedFile:
     """A file for reading. Opening verifies header and table; reading a block verifies the block."""
 
     def __init__(self, view: memoryview, link: FileLink) -> None:
-        """Open a file. Raises LogCorrupt if header and table do not match ``link.digest``.
+        """Raises LogCorrupt if header and table do not match the digest in footer and link.
 
-        If the link has no digest, header and table are compared with the digest in the footer.
+        ``link.digest`` empty: only the footer is compared.
         """
         self.base = link.base
         self._view = view
@@ -237,7 +227,7 @@ class SealedFile:
 
     @cached_property
     def trailer(self) -> FileTrailer:
-        """The table of blocks and the last hash."""
+        """Decoded at the first use. Raises LogCorrupt."""
         return self._decode(_trailer_decoder, self._trailer)
 
     def segments(self, number: int) -> list[Segment]:

@@ -2,19 +2,7 @@
 
 The format is eight bytes ``ORBIDX01``, then a sorted list of 8-byte big-endian numbers. A number
 has 44 bits of blake2b over a token (a text that names a subject), then 20 bits of block number.
-Readers search the mapped file by bisection. If two tokens have the same bits, a reader reads too
-many blocks, and removes the surplus events after decoding. Without an index, a reader reads every
-block.
-
-Tokens, and the events that each token finds:
-
-    address A                claims, releases, quarantines and bindings of the address
-    pod NS/NAME, uid UID     claims, releases, refused ADDs and bindings of the Pod
-    pool NAME, subnet NAME   definition, retirement, deletion
-    use NAME                 claims and releases in the pool
-
-An event with an endpoint has the tokens of all addresses of the endpoint: a move to another Pod
-belongs in the history of each address.
+Two tokens may have the same bits: readers remove surplus events after decoding.
 """
 
 from __future__ import annotations
@@ -46,20 +34,21 @@ from core.domain.model import Pool, Quarantine, Subnet
 
 BLOCK_BITS: Final = 20
 BLOCKS_MAX: Final = 1 << BLOCK_BITS
-"""The most blocks of one file."""
 
 INDEX_MAGIC: Final = b"ORBIDX01"
-"""Identifies the format."""
 
 _HASH_BYTES: Final = 6
 _HASH_SHIFT: Final = 48 - 44  # an entry has 44 of the 48 hash bits
 _ENTRY_BYTES: Final = 8
 _UID_HOLDER: Final = "pod/"
-"""The prefix of a holder that is one Pod. The Pod's UID follows the prefix."""
+"""The prefix of a Pod's UID in the name of a holder."""
 
 
 def tokens_of(event: Event) -> Iterator[str]:
-    """The tokens of an event's subjects."""
+    """The tokens of an event's subjects.
+
+    All addresses of an endpoint get a token: a move to another Pod belongs in each history.
+    """
     match event:
         case AddressesClaimed(endpoint) | EndpointChanged(endpoint):
             yield f"pod {endpoint.namespace}/{endpoint.name}"

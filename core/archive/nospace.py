@@ -1,11 +1,9 @@
 """Archiving while etcd's database is full (alarm NOSPACE).
 
-A full etcd allows reads, deletions and compaction, and refuses every put. The limit applies to the
-database file of each member. The file shrinks only if compaction is followed by defragmentation.
-
-A seal moves the oldest part of the log from etcd to a file. The seal needs only one put, for the
-archive's cursor. If the put fails, space is freed: delete the reserve (a key that only occupies
-space), compact, defragment, disarm the alarm. Then the put is retried.
+A full etcd allows reads, deletions and compaction, but no put. A seal needs one put, for the
+cursor. If this put fails, space is freed, and the put is retried. To free space: delete the reserve
+(a key that only occupies space), compact, defragment, disarm the alarm. A member's database file
+shrinks only if defragmentation follows compaction.
 """
 
 from __future__ import annotations
@@ -76,7 +74,7 @@ class FullLogArchiver:
         )
 
     async def seal(self, upto: int | None = None) -> SealedFull:
-        """Seal, and free space for the seal. Then defragment and create the reserve.
+        """Seal, then defragment and create the reserve.
 
         Raises the errors of ``Archiver.seal``, and StoreFull if there is still no space.
         """
@@ -94,10 +92,9 @@ class FullLogArchiver:
         return SealedFull(self._difference(before, after), self._may_defragment)
 
     async def _seal_all(self, before: ArchiveCursor, upto: int | None) -> None:
-        """Seal until no segment is left to seal.
+        """Seal until nothing is left. Raises the error of a call that sealed no file.
 
-        Freeing space compacts the revision that the archiver reads, so one call may seal only one
-        file. Raises the error of a call that sealed no file.
+        Freeing space compacts the revision that the archiver reads: a call may seal only one file.
         """
         position = before.position
         while True:
@@ -117,7 +114,7 @@ class FullLogArchiver:
         await self._maintenance.disarm()
 
     async def _defragment(self) -> None:
-        """Defragment. Without permission, continue: an administrator may have defragmented."""
+        """Without permission, continue: an administrator may have defragmented."""
         try:
             await self._maintenance.defragment()
         except StoreRejected:

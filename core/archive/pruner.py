@@ -1,12 +1,8 @@
 """Pruning: deletes the oldest files of the archive, by age and by size.
 
-The snapshot of the last deleted file is kept. The archive's cursor (a key in etcd) has the digest
-of this snapshot and the hash chain at the end of the deleted file, so that readers can verify the
-remaining files. Older states cannot be read any more.
-
-The cursor is committed first, guarded by its revision. Then the files are deleted, the oldest
-first. After a crash in between, the next prune or seal deletes the rest of these files. The newest
-file is never deleted.
+The cursor is committed first: after a crash, the next prune or seal deletes the files. The snapshot
+of the last deleted file is kept; the cursor has its digest and the hash chain, so that readers can
+verify the remaining files. The newest file is never deleted.
 """
 
 from __future__ import annotations
@@ -32,17 +28,15 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore, Put, Unchanged
 
 ARCHIVE_BYTES_MAX: Final = 64 * 1024**3
-"""The default of ``Retention.bytes_max``: some two billion events, years of a large cluster."""
+"""Some two billion events, years of a large cluster."""
 
 FILES_KEPT_MIN: Final = 1
-"""The fewest files that pruning leaves."""
 
 
 class Retention(NamedTuple):
     """The limits of the archive; 0: no limit.
 
-    Files that were sealed more than ``age_s`` ago are deleted. The oldest files are deleted until
-    all files together need at most ``bytes_max`` on disk.
+    ``age_s``: the age of a file, since it was sealed. ``bytes_max``: all files together, on disk.
     """
 
     age_s: float = 0.0
@@ -50,10 +44,9 @@ class Retention(NamedTuple):
 
 
 class PruneResult(NamedTuple):
-    """The result of one call. ``files``: the number of deleted files.
+    """The result of one prune. States before ``position`` cannot be read any more.
 
-    States before ``position`` cannot be read any more. ``superseded``: another process has changed
-    the cursor, so nothing was deleted; call again.
+    ``superseded``: another process has changed the cursor, so nothing was deleted; call again.
     """
 
     position: int
@@ -63,7 +56,7 @@ class PruneResult(NamedTuple):
 
 
 class SizedFile(NamedTuple):
-    """A file of the archive, and its size on disk together with its index and snapshot."""
+    """A file of the archive. ``size``: on disk, together with the file's index and snapshot."""
 
     summary: FileSummary
     size: int
@@ -85,7 +78,7 @@ def count_surplus(files: Sequence[SizedFile], retention: Retention, now_ms: int)
 
 
 def sized_files(sealed: SealedLog) -> list[SizedFile]:
-    """Every file of the archive with its size, oldest first. Raises LogCorrupt."""
+    """Every file with its size, oldest first. Raises LogCorrupt."""
     return [SizedFile(summary, sealed.bytes_of(summary.link)) for summary in sealed.summaries()]
 
 
@@ -101,8 +94,6 @@ class Pruner:
         self, retention: Retention, now_ms: int, *, files: int | None = None
     ) -> PruneResult:
         """Delete the files beyond the retention; if ``files`` is given, this many oldest files.
-
-        Leftovers of an earlier crash are deleted first.
 
         Raises StoreUnavailable, OutcomeUnknown (call again), LogCorrupt, OSError.
         """
@@ -124,7 +115,6 @@ class Pruner:
         return PruneResult(part.position, count, sum(file.size for file in all_files[:count]))
 
     def _pruned_part(self, sealed: SealedLog, last: FileSummary) -> PrunedPart:
-        """The pruned part up to this file. Raises LogCorrupt if the snapshot is lost or changed."""
         file = sealed.open(last.link)
         snapshot_name = last.link.base + SNAPSHOT_SUFFIX
         if sealed.snapshot(last.link) is None:
@@ -138,7 +128,7 @@ class Pruner:
         return PrunedPart(last.number, last.link, last.last_position, file.chain_end, digest)
 
     async def _commit(self, stored: StoredCursor, part: PrunedPart) -> SealedLog | None:
-        """Commit the pruned part. Returns the remaining archive; None if the cursor has changed."""
+        """Returns the remaining archive; None if the cursor has changed."""
         key = cursor_key(self._keys)
         cursor = stored.cursor._replace(pruned=part)
         guard = Unchanged(key, stored.revision)

@@ -1,18 +1,11 @@
 """Replay: reads the archive and the live log (the newest segments, in etcd) as one stream.
 
-A ``LogView`` is the complete log as of one revision. The cursor and every writer's head are read at
-this revision, so the live log continues exactly where the archive ends. The hash chain verifies
-blocks of the archive; sequence numbers verify live segments. To begin in the middle of the log,
-start from ``sealed.snapshot_before``.
-
-Segments are read in batches, but decoded one at a time, just before their events are applied.
-Decoding a whole batch at once takes two to three times as long, because of the processor's cache
-and the garbage collector.
+The cursor and every writer's head are read at one revision: the live log continues exactly where
+the archive ends.
 
 The log is ordered by revisions, never by clocks. To find the state at a time, readers use the log's
-clock: the highest ``recorded_at_ms`` so far. No event sets this clock to a time after the event
-was sealed or read (``advance_clock``). So a writer whose clock is ahead distorts the log's clock
-only until the next seal.
+clock: the highest ``recorded_at_ms`` so far, but at most the time when the event was sealed or
+read. So a writer whose clock is ahead distorts the log's clock only until the next seal.
 """
 
 from __future__ import annotations
@@ -34,7 +27,10 @@ from core.eventstore.writer import unix_ms
 
 
 class SegmentBatch(NamedTuple):
-    """Consecutive segments. ``read_at_ms``: when they were sealed; for live segments, when read."""
+    """Consecutive segments.
+
+    ``read_at_ms``: when the segments were sealed; for live segments, when they were read.
+    """
 
     segments: list[Segment]
     read_at_ms: int
@@ -51,18 +47,15 @@ class LogView:
 
     @property
     def unread(self) -> UnreadPartList | None:
-        """The unreadable parts that were skipped; None if an unreadable part raises an error."""
+        """The unreadable parts that were skipped; None: an unreadable part raises LogCorrupt."""
         return self.sealed.unread
 
     def events_of(self, segment: Segment) -> list[Recorded]:
-        """The events of a segment.
-
-        For an unreadable segment, raises LogCorrupt; if ``unread`` is set, returns no events.
-        """
+        """Raises LogCorrupt for an unreadable segment; if ``unread`` is set, returns no events."""
         return segment.events() if self.unread is None else self.unread.events_of(segment)
 
     async def batches(self, after: int = 0, upto: int | None = None) -> AsyncIterator[SegmentBatch]:
-        """Every segment with a position in (after, upto], in log order, in small batches.
+        """The segments with positions in (after, upto], in log order.
 
         Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
         """
@@ -82,7 +75,10 @@ class LogView:
     async def events(
         self, after: int = 0, upto: int | None = None
     ) -> AsyncIterator[list[Recorded]]:
-        """The events of ``batches``, one segment at a time."""
+        """The events of ``batches``, one segment at a time.
+
+        Decoding a whole batch at once takes two to three times as long.
+        """
         async for batch in self.batches(after, upto):
             for segment in batch.segments:
                 yield self.events_of(segment)
@@ -99,8 +95,7 @@ async def open_log(
 ) -> LogView:
     """The complete log as of the current revision. Raises StoreUnavailable, LogCorrupt.
 
-    ``unread``: receives unreadable parts, which are then skipped. If ``unread`` is None, the read
-    of an unreadable part raises LogCorrupt.
+    ``unread``: receives unreadable parts, which are then skipped; None: they raise LogCorrupt.
     """
     result = await store.read([Get(cursor_key(keys)), Get(*keys.range_of("head"))])
     cursor_kvs, head_kvs = (answer.kvs for answer in result.ranges)
@@ -125,7 +120,7 @@ async def open_log(
 
 
 def _check_order(seqs: dict[str, int], segments: list[Segment]) -> None:
-    """Check that segments continue their writer's last seq in ``seqs``. Raises LogGap."""
+    """Compare with each writer's last seq in ``seqs``, and update it. Raises LogGap."""
     for segment in segments:
         writer = segment.writer
         expected = seqs.get(writer, 0) + 1
@@ -139,7 +134,7 @@ def _check_order(seqs: dict[str, int], segments: list[Segment]) -> None:
 
 
 def advance_clock(clock_ms: int, recorded: Recorded, read_at_ms: int) -> int:
-    """The log's clock after this event. ``read_at_ms``: as in ``SegmentBatch``."""
+    """The log's clock after this event. No event sets the clock later than ``read_at_ms``."""
     stamp = recorded.recorded_at_ms
     if stamp <= clock_ms:
         return clock_ms

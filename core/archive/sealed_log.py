@@ -1,7 +1,7 @@
 """Reads the sealed part of a log: its files, snapshots and indexes.
 
-The files form a chain: the cursor has name and digest of the last file, and each file has name and
-digest of the file before it. Any mismatch raises LogCorrupt. Files outside the chain are not read.
+The cursor has name and digest of the last file, each file those of the file before it. Any mismatch
+raises LogCorrupt. Files outside this chain are not read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core.eventstore.log_reader import Segment
 
 
 class FileSummary(NamedTuple):
-    """One file of the chain. Times are Unix milliseconds (``core.archive.replay``)."""
+    """One file of the chain. Times are Unix milliseconds."""
 
     link: FileLink
     number: int
@@ -42,8 +42,7 @@ class FileSummary(NamedTuple):
 class SealedLog:
     """The archive files up to one cursor.
 
-    ``unread``: receives unreadable blocks, which are then skipped. If ``unread`` is None, an
-    unreadable block raises LogCorrupt.
+    ``unread``: receives unreadable blocks, which are skipped; None: they raise LogCorrupt.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class SealedLog:
         self._summaries: list[FileSummary] | None = None
 
     def summaries(self) -> list[FileSummary]:
-        """Every file of the chain, oldest first. Raises LogCorrupt."""
+        """Every file, oldest first. Raises LogCorrupt."""
         if self._summaries is None:
             summaries = [_summary(file) for file in self._files_backwards()]
             self._summaries = summaries[::-1]
@@ -89,7 +88,7 @@ class SealedLog:
         return size
 
     def index(self, link: FileLink) -> memoryview | None:
-        """The index of a file; None if the index is lost or has an unknown format."""
+        """None if the index is lost or has an unknown format."""
         try:
             index = self._files.view(link.base + INDEX_SUFFIX)
         except LogCorrupt:
@@ -97,7 +96,7 @@ class SealedLog:
         return index if bytes(index[: len(INDEX_MAGIC)]) == INDEX_MAGIC else None
 
     def snapshot(self, link: FileLink) -> ArchiveSnapshot | None:
-        """The snapshot of a file; None if the snapshot is lost or was changed."""
+        """None if the snapshot is lost or was changed."""
         name = link.base + SNAPSHOT_SUFFIX
         try:
             data = self._files.view(name)
@@ -108,7 +107,7 @@ class SealedLog:
         return decode_snapshot(data, name=name)
 
     def fold(self) -> ArchiveSnapshot:
-        """The state at the end of the archive, from the newest snapshot and later segments."""
+        """The state at the end of the archive."""
         ledger = self.snapshot_before(self.cursor.position).ledger
         for _, segments in self.segments(ledger.position, self.cursor.position):
             for segment in segments:
@@ -116,14 +115,11 @@ class SealedLog:
         return ArchiveSnapshot(ledger, self.cursor.seqs, self.cursor.chain, self.cursor.clock_ms)
 
     def snapshot_before(self, position: int) -> ArchiveSnapshot:
-        """The newest snapshot at or before ``position``; ``first_state`` without such a snapshot.
-
-        A missing or changed snapshot is skipped.
-        """
+        """The newest usable snapshot at or before ``position``, else ``first_state``."""
         return self._newest([file for file in self.summaries() if file.last_position <= position])
 
     def snapshot_at_time(self, time_ms: int) -> ArchiveSnapshot:
-        """The newest snapshot whose ``clock_ms`` is at most ``time_ms``; else ``first_state``."""
+        """The newest usable snapshot with ``clock_ms`` up to ``time_ms``, else ``first_state``."""
         return self._newest([file for file in self.summaries() if file.clock_ms <= time_ms])
 
     def segments(self, after: int, upto: int) -> Iterator[tuple[FileSummary, list[Segment]]]:
@@ -139,10 +135,7 @@ class SealedLog:
                 yield summary, segments
 
     def segments_with_any(self, tokens: list[str]) -> Iterator[list[Segment]]:
-        """The segments of blocks that may have events of one of the tokens, in log order.
-
-        A token names a subject of events, such as a Pod or a pool (``core.archive.file_index``).
-        """
+        """The segments of blocks that may have events of one of the tokens, in log order."""
         for summary in self.summaries():
             file = self.open(summary.link)
             index = self.index(summary.link)
@@ -187,8 +180,8 @@ class SealedLog:
             expected -= 1
         if chain != pruned.chain or link.base != pruned.last.base:
             raise LogCorrupt(
-                "the oldest file of the archive does not follow the pruned part (if nothing was"
-                " pruned: does not begin the log)",
+                "the oldest archive file does not begin where the pruned part of the archive ends"
+                " (if nothing was pruned: at the start of the log)",
                 subject="archive",
                 remedy="restore the archive from a copy",
             )

@@ -1,9 +1,7 @@
 """Snapshots: the ledger (the state that the log gives) at the end of an archive file.
 
-A replay can start from a snapshot. The file is a zstd frame with the msgpack of
-``_StoredSnapshot``. A snapshot is made from the log, never from the state keys in etcd: the
-previous snapshot is verified, and the segments of the archive file are applied to it. The trailer
-of the archive file has the digest of the snapshot.
+The file is a zstd frame with the msgpack of ``_StoredSnapshot``. A snapshot is made from the log,
+never from the state keys in etcd. The trailer of the archive file has the snapshot's digest.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from core.eventstore.unknown_fields import trimmed
 
 SNAPSHOT_VERSION = 1
 SNAPSHOT_BYTES_MAX = 4 * 1024**3
-"""Limit of the raw bytes of a snapshot: some ten million claims."""
+"""Limit of the raw bytes: some ten million claims."""
 
 _ZSTD_LEVEL = 3
 
@@ -34,8 +32,8 @@ SNAPSHOT_REMEDY = "restore it from a copy of the archive"
 class ArchiveSnapshot(NamedTuple):
     """The state after all events up to ``ledger.position``.
 
-    ``seqs``: writer -> number of its last segment. ``chain`` and ``clock_ms``: the hash chain and
-    the log's clock at ``ledger.position``.
+    ``seqs``: writer -> number of its last segment. ``chain``, ``clock_ms``: the hash chain and the
+    log's clock at ``ledger.position``.
     """
 
     ledger: Ledger
@@ -70,7 +68,7 @@ _decoder = msgspec.msgpack.Decoder(_StoredSnapshot)
 
 
 def encode_snapshot(snapshot: ArchiveSnapshot) -> bytes:
-    """The bytes of the file; the same log always gives the same bytes."""
+    """The bytes of the file. The same log always gives the same bytes."""
     ledger = snapshot.ledger
     stored = _StoredSnapshot(
         SNAPSHOT_VERSION,
@@ -116,7 +114,7 @@ def decode_snapshot(data: memoryview | bytes, *, name: str) -> ArchiveSnapshot:
 
 
 def _decode_stored(raw: bytes) -> _StoredSnapshot:
-    """Decode a snapshot. Ignores fields that a newer release has added at the end."""
+    """Ignores fields that a newer release has added at the end."""
     try:
         return _decoder.decode(raw)
     except msgspec.ValidationError:

@@ -1,7 +1,7 @@
 """Parts of a log that cannot be read.
 
-A reader for queries skips unreadable parts and reports them. A reader that changes or verifies the
-log raises an error.
+A reader for queries skips and reports these parts. A reader that changes or verifies the log raises
+an error.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from core.errors import LogCorrupt
 from core.eventstore.log_reader import Segment
 
 UNREAD_PARTS_MAX: Final = 100
-"""The most parts that a reader lists."""
 
 UNREAD_PARTS_COUNTED_MAX: Final = 10_000
-"""The most further parts that a reader counts without listing them."""
 
 
 class UnreadPart(NamedTuple):
@@ -34,7 +32,7 @@ class UnreadPart(NamedTuple):
 
 
 class UnreadPartList:
-    """The parts that one reader has skipped. A part that is skipped twice is listed once."""
+    """The parts that one reader has skipped."""
 
     def __init__(self) -> None:
         self._parts: dict[tuple[int, int], UnreadPart] = {}

@@ -1,4 +1,4 @@
-"""Compact storage of many texts: ``TextColumn``, and ``Names`` for texts that repeat. No I/O."""
+"""Compact storage of many texts. No I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 
 class TextColumn:
-    """Texts by row, in one buffer. Each text needs 8 bytes more than its UTF-8 form."""
+    """Texts by row, in one buffer. A text needs 8 bytes beside its UTF-8 form."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -32,10 +32,7 @@ class TextColumn:
         self._ends.append(len(self._data))
 
     def rows_with(self, text: str, rows_max: int, before: int | None = None) -> Iterator[int]:
-        """At most ``rows_max`` rows whose text contains ``text``, newest first.
-
-        ``before``: search only rows before this row.
-        """
+        """At most ``rows_max`` rows below ``before`` that contain ``text``, newest first."""
         rows = len(self) if before is None else before
         pattern, end = text.encode(), self._ends[rows - 1] if rows else 0
         while rows_max and (at := self._data.rfind(pattern, 0, end)) >= 0:
@@ -49,7 +46,7 @@ class TextColumn:
 
 
 class Names:
-    """Numbers for texts that repeat, such as names of nodes."""
+    """Numbers for texts that repeat."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}

@@ -1,7 +1,7 @@
 """Compares two states of one cluster by the names of objects and addresses. Pure.
 
-If an object was deleted and created again between the two states, the comparison does not show
-the deletion; the history of the object does (``core.audit.history``).
+If an object was deleted and created again between the two states, the comparison does not show the
+deletion; the object's history does.
 """
 
 from __future__ import annotations
@@ -67,12 +67,10 @@ def _objects(
 
 
 def _by_path(ledger: Ledger) -> dict[str, RecordDefined]:
-    """The records by KIND/NAMESPACE/NAME, or KIND/NAME without a namespace."""
     return {"/".join(filter(None, path)): record for path, record in ledger.records.items()}
 
 
 def _change(kind: ComparedKind, name: str, old: str, new: str) -> Iterator[Change]:
-    """Yield the difference between two texts, if any; "": the object does not exist."""
     if old == new:
         return
     if old and new:
@@ -95,8 +93,8 @@ def _function(claim: GuidClaim | None) -> str:
     return f"virtual function {claim.vf} of {claim.nic} on {claim.node}" if claim else ""
 
 
-def _holder(held: RevisedClaim | None) -> str:
-    if held is None:
+def _holder(revised_claim: RevisedClaim | None) -> str:
+    if revised_claim is None:
         return ""
-    claim = held.claim
+    claim = revised_claim.claim
     return f"{claim.namespace}/{claim.pod} ({claim.holder}), pool {claim.pool}"

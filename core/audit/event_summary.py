@@ -1,7 +1,4 @@
-"""Summarises an event in one line, for ``EventFilter`` and for users who follow the log. Pure.
-
-``core.audit.log_export.line_of`` returns the complete event.
-"""
+"""Summarises an event in one line, for filters and users. Pure."""
 
 from __future__ import annotations
 
@@ -30,10 +27,7 @@ from core.errors import BadInput
 
 
 class EventSummary(NamedTuple):
-    """One event in one line. ``subject`` has the form that ``orbctl history`` accepts.
-
-    ``pools`` and ``addresses``: the pools and addresses that the event names.
-    """
+    """One event in one line. ``subject`` has the form that ``orbctl history`` accepts."""
 
     type: str
     subject: str
@@ -44,7 +38,7 @@ class EventSummary(NamedTuple):
 
 
 def check_types(names: Iterable[str], subject: str) -> tuple[str, ...]:
-    """Return the names if they are event types; otherwise raise BadInput with this subject."""
+    """Return the names; raise BadInput if one is not an event type."""
     checked = tuple(names)
     for name in checked:
         if name not in EVENT_TYPES:
@@ -170,7 +164,7 @@ def binding_in_words(event: BindingChanged) -> str:
 
 
 def refusal_in_words(event: AllocationRefused) -> str:
-    """The reason and the message of a refused ADD, and how often the ADD was refused."""
+    """The reason, the count (if above 1) and the message of a refused ADD."""
     repeated = f" ({event.times} times)" if event.times > 1 else ""
     return f"{event.reason}{repeated}: {event.message}"
 

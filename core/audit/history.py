@@ -1,9 +1,7 @@
 """History: the holders of an address, the addresses of a Pod, the changes of a pool.
 
-A history is read from the archive and the live log, never from the state keys. The archive's index
-names the blocks that may have events of the subject. Segments without the subject's name are not
-decoded. So a history takes milliseconds even if the log is long. Only kinds of subjects that are
-not in ``INDEXED_SUBJECTS`` need a scan of the complete log.
+A history is read from the log, never from the state keys. Segments without the subject's name are
+not decoded. Kinds that are not in ``INDEXED_SUBJECTS`` need a scan of the complete log.
 """
 
 from __future__ import annotations
@@ -58,10 +56,7 @@ def _collector(subject: HistorySubject) -> ObjectHistory | GuidHistory | _Holdin
 
 
 async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
-    """The entries with this UID in the history of the Pod's namespace and name.
-
-    Events cannot be selected by UID alone: the release of a StatefulSet replica has no UID.
-    """
+    """Events cannot be selected by UID alone: the release of a StatefulSet replica has no UID."""
     keys: dict[EndpointKey, None] = {}
     async for recorded in events_about(view, subject):
         match recorded.event:
@@ -109,7 +104,7 @@ def _matching(
 ANY_CLAIM: Final = 0
 """In the history of a node: the ``claim_revision`` of a holding that moved to the node.
 
-The revision of the claim is unknown. Any release of the address ends the holding.
+Any release of the address ends such a holding.
 """
 
 
@@ -121,8 +116,6 @@ class _OpenHolding(NamedTuple):
 
 
 class _Holdings(EntryList):
-    """Collects the holdings, quarantines, refused ADDs and bindings of a subject."""
-
     def __init__(self, subject: HistorySubject) -> None:
         super().__init__(subject)
         self._open: dict[str, _OpenHolding] = {}
@@ -154,7 +147,7 @@ class _Holdings(EntryList):
                 pass
 
     def open_entries(self) -> list[HistoryEntry]:
-        entries = [held.entry for held in self._open.values()]
+        entries = [holding.entry for holding in self._open.values()]
         return entries if self._quarantined is None else [*entries, self._quarantined]
 
     def _concerns(self, address: str, pool: str, endpoint: Endpoint) -> bool:
@@ -197,14 +190,14 @@ class _Holdings(EntryList):
         return parsed.family == cidr.family and cidr.first <= parsed.value <= cidr.last
 
     def _begin(self, address: str, pool: str, endpoint: Endpoint, recorded: Recorded) -> None:
-        held = self._open.get(address)
+        holding = self._open.get(address)
         began = stamp_of(recorded)
-        if held is not None:
-            entry = held.entry
+        if holding is not None:
+            entry = holding.entry
             holder = (entry.holder, entry.namespace, entry.pod)
             if holder == (endpoint.holder, *endpoint.key):
                 # The same holder has claimed the address again, for example by a repair.
-                self._open[address] = held._replace(claim_revision=recorded.position)
+                self._open[address] = holding._replace(claim_revision=recorded.position)
                 return
             self._end(address, began, "taken")
         entry = _held_entry(address, pool, endpoint, began)
@@ -212,25 +205,27 @@ class _Holdings(EntryList):
 
     def _end_released(self, event: AddressesReleased, ended: Stamp) -> None:
         for release in event.releases:
-            held = self._open.get(release.address)
-            if held is not None and held.claim_revision in (release.claim_revision, ANY_CLAIM):
+            holding = self._open.get(release.address)
+            if holding is not None and holding.claim_revision in (
+                release.claim_revision,
+                ANY_CLAIM,
+            ):
                 self._end(release.address, ended, event.reason, event.evidence)
 
     def _move(self, endpoint: Endpoint, recorded: Recorded) -> None:
-        """End holdings that have moved to a new Pod or node, and begin them there."""
         stamp = stamp_of(recorded)
         for address, pool in endpoint.addresses():
-            held = self._open.get(address)
-            if held is None and self.subject == ("node", endpoint.node):
+            holding = self._open.get(address)
+            if holding is None and self.subject == ("node", endpoint.node):
                 entry = _held_entry(address, pool, endpoint, stamp)
                 self._open[address] = _OpenHolding(entry, ANY_CLAIM)
-            if held is None or (held.entry.namespace, held.entry.pod) != endpoint.key:
+            if holding is None or (holding.entry.namespace, holding.entry.pod) != endpoint.key:
                 continue
-            if (held.entry.uid, held.entry.node) != (endpoint.uid, endpoint.node):
+            if (holding.entry.uid, holding.entry.node) != (endpoint.uid, endpoint.node):
                 self._end(address, stamp, "moved")
                 if self._concerns(address, pool, endpoint):
-                    entry = _held_entry(address, held.entry.pool, endpoint, stamp)
-                    self._open[address] = held._replace(entry=entry)
+                    entry = _held_entry(address, holding.entry.pool, endpoint, stamp)
+                    self._open[address] = holding._replace(entry=entry)
 
     def _end(self, address: str, ended: Stamp, reason: str, evidence: str = "") -> None:
         entry = self._open.pop(address).entry

@@ -1,6 +1,6 @@
 """The subject and the entries of a history.
 
-A holding is the period in which one Pod has an address: from claim to release.
+A holding is the period in which one Pod has an address.
 """
 
 from __future__ import annotations
@@ -78,13 +78,10 @@ ENTRIES_MAX = 100_000
 """The most completed entries of one history. Older entries are omitted and counted."""
 
 _NOT_NAMED_IN_EVENTS: Final = frozenset(("cidr", "node"))
-"""Kinds of subjects whose names may be absent from events.
-
-A release does not have the name of the node, and no event has a CIDR.
-"""
+"""A release does not have the name of the node, and no event has a CIDR."""
 
 INDEXED_SUBJECTS: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
-"""Kinds of subjects in the archive's index. For other kinds, every sealed segment is searched."""
+"""The kinds in the archive's index."""
 
 _IPV4_OR_CIDR: Final = re.compile(r"[0-9.]*\.[0-9.]*(/[0-9]+)?\Z")
 SUBJECT_FORMS: Final = (
@@ -97,7 +94,7 @@ _SLASHES: Final[dict[str, tuple[int, ...]]] = {
     "application": (1,),
     "record": (1, 2),
 }
-"""Kind -> the allowed numbers of slashes in a name. Names of all other kinds have no slash."""
+"""Kind -> the allowed numbers of slashes in a name; 0 for other kinds."""
 _UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 
@@ -105,16 +102,12 @@ _TRACE_ID: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 class HistorySubject(NamedTuple):
     """The subject of a history. The kind decides which entries the history has.
 
-    ``address``: holdings, quarantines and bindings of the address.
-    ``pod``: holdings, refused ADDs and bindings of all Pods with this ``NAMESPACE/NAME``.
-    ``uid``: holdings, refused ADDs and bindings of the one Pod with this UID.
-    ``node``: holdings, refused ADDs and bindings of the Pods on the node.
-    ``use``: holdings of the addresses of the pool with this name.
-    ``cidr``: holdings of the addresses in the CIDR.
+    ``address``: holdings, quarantines, bindings.
+    ``pod`` (``NAMESPACE/NAME``), ``uid``, ``node``: holdings, refused ADDs, bindings of the Pods.
+    ``use`` (a pool), ``cidr``: holdings.
     ``pool``, ``subnet``, ``reservation``: changes of the object.
-    ``record``: changes of the record; the name is ``KIND/NAME`` or ``KIND/NAMESPACE/NAME``.
-    ``application``: changes of the record, Pod count and automatic pools of the application; the
-    name is ``NAMESPACE/NAME``.
+    ``record``: changes of ``KIND/NAME`` or ``KIND/NAMESPACE/NAME``.
+    ``application`` (``NAMESPACE/NAME``): changes of its record, Pod count and automatic pools.
     ``guid``: the virtual functions that had the GUID.
     """
 
@@ -130,10 +123,8 @@ class HistorySubject(NamedTuple):
         return f"{self.kind} {self.name}"
 
     def may_be_in(self, data: bytes) -> bool:
-        """Whether a segment may have an event of the subject.
-
-        The name is searched in the encoded segment, because msgpack stores texts unchanged.
-        """
+        """Whether an encoded segment may have an event of the subject."""
+        # msgpack stores texts unchanged.
         if self.kind in _NOT_NAMED_IN_EVENTS:
             return True
         if self.name.rpartition("/")[2].encode() not in data:
@@ -156,23 +147,16 @@ class Stamp(NamedTuple):
 
 
 class HistoryEntry(NamedTuple):
-    """A state from ``began`` to ``ended``, or a change at ``began``.
-
-    The kinds ``held`` (a holding) and ``quarantined`` are states. All other kinds are changes;
-    ``binding`` is a change at a network provider.
+    """A state (``held``, ``quarantined``) from ``began`` to ``ended``, or a change at ``began``.
 
     ``subject``: the address or the object; "" for a refused ADD.
     ``ended``: None for a change, and for a state that has not ended.
-    ``reason`` and ``evidence``: copied from the event. They say why the holding ended, why the
-    quarantine began, or why the ADD was refused. For a binding, ``reason`` is the state. For a
+    ``reason``, ``evidence``: copied from the event; for a binding, ``reason`` is the state. For a
     holding, two reasons are not from an event:
 
     - ``moved``: the holder kept the address with another Pod or node.
     - ``taken``: another holder claimed the address before the release. This violates invariant I1
       (docs/contributing/architecture.md).
-
-    ``text``: a description of the object or of the change.
-    ``refusal``: the event of a refused ADD.
     """
 
     kind: EntryKind
@@ -200,10 +184,7 @@ class History(NamedTuple):
 
 
 class EntryList:
-    """Base class of collectors, which receive the events of the log and add entries.
-
-    A subclass that has states overrides ``open_entries``.
-    """
+    """Base class of collectors. A subclass that has states overrides ``open_entries``."""
 
     def __init__(self, subject: HistorySubject) -> None:
         self.subject = subject
@@ -220,18 +201,15 @@ class EntryList:
         return []
 
     def history(self) -> History:
-        """All entries, in the order in which they began."""
+        """The completed and the open entries, in the order in which they began."""
         entries = sorted([*self._completed, *self.open_entries()], key=lambda entry: entry.began)
         return History(self.subject, tuple(entries), self._count - len(self._completed))
 
 
 def parse_subject(text: str) -> HistorySubject:
-    """Parse a subject in the form that a user types. Raises BadInput.
+    """Parse a form of ``SUBJECT_FORMS``, ``pod/NAMESPACE/NAME`` or ``uid/UID``. Raises BadInput.
 
-    Forms: an address or a CIDR; ``NS/NAME`` or ``pod/NS/NAME``; a UID or ``uid/UID``;
-    ``pool/NAME``, ``use/NAME``, ``guid/GUID``, ``subnet/NAME``, ``reservation/NAME``,
-    ``node/NAME``, ``coordinator/NAME``, ``application/NS/NAME``, ``record/KIND/NAME``,
-    ``record/KIND/NS/NAME``. Any other single word is a pool.
+    Any other single word is a pool.
     """
     kind, _, name = text.partition("/")
     parts = name.split("/")
@@ -257,7 +235,6 @@ def parse_subject(text: str) -> HistorySubject:
 
 
 def _address_or_cidr(text: str) -> HistorySubject:
-    """An address or a CIDR. Raises BadInput."""
     if "/" not in text:
         return HistorySubject("address", str(require_address(text)))
     try:
@@ -290,7 +267,6 @@ def _guid(text: str) -> str:
 
 
 def _named(kind: SubjectKind, name: str, text: str) -> HistorySubject:
-    """The subject with this name. ``text``: what the user typed. Raises BadInput."""
     slashes = _SLASHES.get(kind, (0,))
     if not all(name.split("/")) or name.count("/") not in slashes:
         raise BadInput(

@@ -1,8 +1,7 @@
 """A table of the holdings of one pool: which holder had which address, between which positions.
 
-A row is one holding; rows are in the order in which the holdings began. The table has a column for
-each value, so that a row needs about 100 bytes, a tenth of an object. No I/O;
-``core.audit.log_index`` fills the table.
+A row is one holding; rows are in the order in which the holdings began. Columns make a row small:
+about 100 bytes. No I/O.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ OPEN_END: Final = 2**64 - 1
 """The end position of a holding that has not ended."""
 
 HALF_BITS: Final = 64
-"""Bits of a column of addresses. An address has up to 128 bits, which need two columns."""
+"""An address has up to 128 bits, which need two columns."""
 
 _HALF: Final = 2**HALF_BITS - 1
 
@@ -29,7 +28,7 @@ class Holder(NamedTuple):
     """The holder of an address.
 
     ``pod``: NAMESPACE/NAME. ``mac``: 48 bits, 0 if unknown. ``trace``: the low 64 bits of the trace
-    id of the ADD. ``revision``: the revision of the claim.
+    id of the ADD. ``revision``: of the claim.
     """
 
     pod: str
@@ -42,10 +41,7 @@ class Holder(NamedTuple):
 
 
 class HoldingRow(NamedTuple):
-    """A row. ``value``: the address as a number. ``began`` and ``ended``: positions.
-
-    ``ended`` is ``OPEN_END`` while the holding lasts.
-    """
+    """A row. ``value``: the address as a number. ``began``, ``ended``: positions."""
 
     value: int
     began: int
@@ -54,7 +50,7 @@ class HoldingRow(NamedTuple):
 
 
 class HoldingTable:
-    """The holdings of one pool. ``names`` may be shared with the tables of other pools."""
+    """The holdings of one pool. ``names`` may be shared with other tables."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
@@ -72,7 +68,7 @@ class HoldingTable:
         return len(self._began)
 
     def begin(self, value: int, position: int, holder: Holder) -> None:
-        """Begin a holding of the address at this position; end the current holding, if any."""
+        """Begin a holding of the address; end the current holding, if any."""
         self.end(value, position)
         self._open[value] = len(self._began)
         self._high.append(value >> HALF_BITS)
@@ -102,7 +98,7 @@ class HoldingTable:
         return None if row is None else self.holder(row)
 
     def revision_now(self, value: int) -> int:
-        """The revision of the current claim of an address; 0 if the address is unclaimed."""
+        """The revision of the current claim of an address; 0: the address is unclaimed."""
         row = self._open.get(value)
         return 0 if row is None else self._revisions[row]
 
@@ -132,7 +128,7 @@ class HoldingTable:
         return next((row for row in self.rows_at(position) if self.value(row) == value), None)
 
     def ended(self, row: int) -> int:
-        """The position at which the holding of a row ended."""
+        """The position at which the holding ended."""
         return self._ended[row]
 
     def value(self, row: int) -> int:
@@ -148,10 +144,7 @@ class HoldingTable:
         return bisect_right(self._began, position)
 
     def rows_at(self, position: int) -> list[int]:
-        """The rows of the holdings at the position, ascending.
-
-        The result of the last call is cached, because one query needs it several times.
-        """
+        """The rows of the holdings at the position, ascending. The last result is cached."""
         cache_key = position, len(self._began), len(self._ends)
         if self._cached_rows[0] != cache_key:
             ends = self._ended[: bisect_right(self._began, position)]
@@ -210,7 +203,7 @@ class HoldingTable:
                 yield kind, self._names[number], row
 
     def rows_with_mac(self, mac: int) -> Iterator[int]:
-        """The rows of this MAC address, ascending."""
+        """The rows of a MAC address, ascending."""
         return rows_of(self._macs, mac)
 
     def rows_with_trace(self, trace: int) -> Iterator[int]:

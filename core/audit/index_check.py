@@ -1,8 +1,7 @@
-"""Checks that every key can be decoded, and that the indexes of pools and subnets are complete.
+"""Checks that every key can be decoded, and that the indexes of pools and subnets are right.
 
-A transaction that changes a pool or subnet also writes its index entries, so only a manual change
-of etcd makes an index wrong. The check for overlapping pools would miss a pool without index
-entries. A repair marks the index as incomplete, and the next command rebuilds it.
+Only a manual change of etcd makes an index wrong. The check for overlapping pools would miss a pool
+without index entries.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ async def check_index(
 async def find_undecodable_keys(
     store: KeyValueStore, keys: Keys, kinds: Iterable[KeyKind[Any]], revision: int = 0
 ) -> list[ContainedFault]:
-    """The keys that cannot be decoded, by kind and key. Raises StoreUnavailable, Compacted."""
+    """The keys that cannot be decoded. Raises StoreUnavailable, Compacted."""
     faults: list[ContainedFault] = []
     for kind in kinds:
         result = await store.read([Get(*kind.range(keys))], revision=revision)

@@ -1,9 +1,7 @@
 """Finds the index in memory that has the state of a log at an instant.
 
-A window is the part of the log that one ``LogIndex`` covers. The newest window begins with up to
-``WINDOW_EVENTS_MAX`` events, and each query first adds the new events of the log. For an earlier
-instant, one archive file is read as a window, from the snapshot before the instant. The last
-``OLD_WINDOWS_MAX`` of these windows are kept.
+One ``LogIndex`` covers a window of the log. Each query first adds new events to the newest window.
+For an earlier instant, one archive file is read as a window, from the snapshot before the instant.
 """
 
 from __future__ import annotations
@@ -28,17 +26,17 @@ from core.eventstore.writer import unix_ms
 from core.process.concurrency import SharedWork
 
 WINDOW_EVENTS_MAX: Final = 2_000_000
-"""The most events in a new index: some 150 MB. An index that has grown by half is replaced; during
-the replacement, both indexes are in memory."""
+"""The most events in a new index: some 150 MB. An index that has grown by half is replaced;
+meanwhile both are in memory."""
 
 OLD_WINDOWS_MAX: Final = 2
-"""The most earlier windows in memory, each with some 200,000 events (an archive file)."""
+"""The most earlier windows in memory, each one archive file."""
 
 FRESH_S: Final = 0.2
-"""The shortest time between two reads of the end of the log, in seconds."""
+"""The shortest time between two reads of the end of the log."""
 
 UNREAD_RECHECK_S: Final = 30.0
-"""Seconds between two tries to read the unreadable parts of the log again."""
+"""The shortest time between two tries to read unreadable parts."""
 
 TRIES_MAX: Final = 3
 """The most tries to read new events. A try fails if an archiver seals the events meanwhile."""
@@ -47,8 +45,7 @@ TRIES_MAX: Final = 3
 class LogInstant(NamedTuple):
     """An instant of the log, and the index that has the state at this instant.
 
-    ``time_ms``: the requested time, or the log's clock at a requested position; 0 before the first
-    event.
+    ``time_ms``: the requested time, or the log's clock at the requested position.
     """
 
     log: LogIndex
@@ -74,7 +71,7 @@ class IndexedLog:
         self._files = files
         self._window_events_max = window_events_max
         self.unread = UnreadPartList()
-        """The parts of the log that cannot be read. The indexes lack the events of these parts."""
+        """The parts of the log that cannot be read. The indexes lack their events."""
         self._view: LogView | None = None
         self._index: LogIndex | None = None
         self._next: LogIndex | None = None  # the replacement of ``_index``, until it has been read
@@ -146,7 +143,6 @@ class IndexedLog:
         return self._part(index, after, upto).events(after, upto)
 
     def _part(self, index: LogIndex, after: int, upto: int) -> LogView:
-        """The view with only the live segments in (after, upto]."""
         view = self.view
         # ``begin``: writer -> the number of the writer's last segment up to ``after``.
         live, begin = view.live, index.seqs_at(after)
@@ -186,7 +182,6 @@ class IndexedLog:
         return index
 
     async def _has_readable_part(self, view: LogView) -> bool:
-        """Whether an unread part can be read now. Tries once in ``UNREAD_RECHECK_S``."""
         now = asyncio.get_running_loop().time()
         if not len(self.unread) or now - self._rechecked_at < UNREAD_RECHECK_S:
             return False
@@ -200,10 +195,7 @@ class IndexedLog:
         return False
 
     async def _index_to_read(self, view: LogView) -> LogIndex:
-        """The current index, or the new index that will replace it.
-
-        An index is replaced if it has too many events, or if events after its end were pruned.
-        """
+        """The current index; a new one if it is too large, or events after its end were pruned."""
         events_max = self._window_events_max + self._window_events_max // 2 + LIVE_EVENTS_MAX
         pruned = view.sealed.cursor.pruned.position
         index = self._index
@@ -214,7 +206,6 @@ class IndexedLog:
         return self._next
 
     def _begin(self, view: LogView) -> LogIndex:
-        """Begin an index at the snapshot before the newest ``window_events_max`` sealed events."""
         remaining_events = self._window_events_max
         base = view.sealed.cursor.position
         for file in reversed(view.sealed.summaries()):
@@ -225,7 +216,7 @@ class IndexedLog:
         return LogIndex(view.sealed.first_state())
 
     async def _older(self, position: int) -> LogIndex:
-        """The index of an earlier window that has this position. Raises PrunedAway."""
+        """Raises PrunedAway."""
         self._check_not_pruned(position)
         for index in self._old.values():
             # The last position of a window belongs to the next window.

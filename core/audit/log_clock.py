@@ -1,7 +1,6 @@
 """Converts between positions of a log and times of the log's clock. No I/O.
 
-The clock never goes back (``core.archive.replay.advance_clock``), so bisection finds a position or
-a time. A ``LogClock`` has 24 bytes for each segment.
+The clock never goes back, so that bisection finds a position or a time.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ from typing import NamedTuple
 
 
 class Bucket(NamedTuple):
-    """A period from ``begin_ms`` to the next bucket's ``begin_ms``.
+    """A period that ends where the next bucket begins.
 
-    ``position``: the last position before the period. ``events``: the number of events in the
-    period.
+    ``position``: the last position before the period. ``events``: the number of events in it.
     """
 
     begin_ms: int
@@ -24,10 +22,7 @@ class Bucket(NamedTuple):
 
 
 class LogClock:
-    """The log's clock after each segment.
-
-    ``base_position`` and ``base_ms``: the position and the clock before the first segment.
-    """
+    """The log's clock after each segment. ``base_*``: before the first segment."""
 
     def __init__(self, base_position: int = 0, base_ms: int = 0) -> None:
         self.base_position = base_position
@@ -49,17 +44,17 @@ class LogClock:
 
     @property
     def position(self) -> int:
-        """The position of the last segment; without segments, of the base."""
+        """The position of the last segment, else of the base."""
         return self._positions[-1] if self._positions else self.base_position
 
     @property
     def clock_ms(self) -> int:
-        """The clock after the last segment; without segments, of the base."""
+        """The clock after the last segment, else of the base."""
         return self._clocks[-1] if self._clocks else self.base_ms
 
     @property
     def first(self) -> tuple[int, int]:
-        """The position and the clock of the first segment; without segments, of the base."""
+        """The position and the clock of the first segment, else of the base."""
         if self._positions:
             return self._positions[0], self._clocks[0]
         return self.base_position, self.base_ms
@@ -77,17 +72,14 @@ class LogClock:
         return self._positions[index] if index >= 0 else self.base_position
 
     def position_before(self, position: int, segments: int) -> int:
-        """The position before the last ``segments`` segments that end at or before ``position``."""
+        """The position before the last ``segments`` segments up to ``position``."""
         index = bisect_right(self._positions, position) - segments - 1
         return self._positions[index] if index >= 0 else self.base_position
 
     def density(
         self, buckets: int, begin_ms: int | None = None, end_ms: int | None = None
     ) -> list[Bucket]:
-        """Count the events in up to ``buckets`` equal parts of a period.
-
-        The default is the period of all segments.
-        """
+        """Count the events in up to ``buckets`` equal parts of a period (default: all segments)."""
         if not self._positions:
             return []
         begin = self._clocks[0] if begin_ms is None else begin_ms
