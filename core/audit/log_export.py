@@ -1,13 +1,11 @@
 """Exports the log to a file, as JSON lines or in raw form.
 
-    lines    one event per line, as JSON with field names: for people, jq and spreadsheets
-    raw      a stream of msgpack arrays: first ["orbweaver-log", 1, cluster, revision], then
-             [position, writer, seq, data] for each segment, last [count, chain]
+    raw    a stream of msgpack arrays: first ["orbweaver-log", 1, cluster, revision], then
+           [position, writer, seq, data] for each segment, last [count, chain]
 
-The raw form has every byte of the log. ``count`` is the number of segments. ``chain`` is the hash
-chain over the segments, as in ``core.archive.cursor``. ``import_log`` yields the segments of a raw
-export; no etcd is needed. A log cannot be written into another etcd: release events name etcd
-revisions, and the other etcd would assign new revisions.
+``count``: the number of segments. ``chain``: their hash chain, as in ``core.archive.cursor``.
+
+A log cannot be written into another etcd: release events name etcd revisions.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from core.eventstore.log_reader import Segment
 RAW_FORMAT: Final = "orbweaver-log"
 RAW_VERSION: Final = 1
 ITEM_BYTES_MAX = 2 * REQUEST_BYTES_MAX
-"""Limit of one array of a raw export. One request to etcd writes a segment."""
+"""Limit of one array of a raw export."""
 
 _json = msgspec.json.Encoder()
 _raw = msgspec.msgpack.Encoder()
@@ -39,7 +37,7 @@ _EXPORTED_NAMES: Final = {"conflicting_host": "stranger"}
 
 
 async def export_lines(events: AsyncIterator[list[Recorded]], out: TextIO) -> int:
-    """Write one line for each event; return their number."""
+    """Write one line for each event; return the number of lines."""
     count = 0
     async for batch in events:
         out.writelines(f"{line_of(recorded)}\n" for recorded in batch)
@@ -73,8 +71,8 @@ async def export_raw(
 ) -> int:
     """Write the complete log in raw form; return the number of segments.
 
-    ``on_progress`` receives two positions: of the last segment written, and of the end of the log.
-    Raises BadInput if the archive was pruned.
+    ``on_progress`` receives the position of the last written segment, and the position of the
+    log's end. Raises BadInput if the archive was pruned.
     """
     if view.sealed.cursor.pruned.files:
         raise BadInput(
@@ -95,10 +93,10 @@ async def export_raw(
 
 
 def import_log(source: BinaryIO) -> Iterator[Segment]:
-    """Yield the segments of a raw export.
+    """Yield the segments of a raw export, without etcd; check the count and the chain last.
 
-    The count and the chain are checked after the last segment. Raises BadInput if the file is not a
-    raw export, and LogCorrupt if the export is incomplete or was changed.
+    Raises BadInput if the file is not a raw export, and LogCorrupt if the export is incomplete or
+    was changed.
     """
     items = _items(source)
     try:
@@ -144,7 +142,6 @@ def _segment(item: list[object]) -> Segment:
 
 
 def _with_field_names(value: object) -> object:
-    """Convert named tuples to dicts of their fields, recursively."""
     if isinstance(value, tuple):
         fields = getattr(value, "_fields", None)
         parts = [_with_field_names(part) for part in value]

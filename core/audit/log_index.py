@@ -1,9 +1,7 @@
-"""An index in memory of the state at every position of a log: queries take milliseconds.
+"""An index in memory of the states at all positions of a log: queries take milliseconds.
 
-A ``LogIndex`` begins at a snapshot; each ``read`` adds the new events. The index keeps holdings
-(which Pod had which address from when to when), versions of configuration objects, and the time at
-each position. Other details, such as the routes of a Pod or the evidence of a release, are read
-from the log (``core.audit.history``). Nothing here writes to etcd.
+The index has the addresses that Pods held, the versions of configuration objects, and the time at
+each position. ``core.audit.history`` reads other details from the log.
 """
 
 from __future__ import annotations
@@ -51,10 +49,9 @@ from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subn
 from core.eventstore.log_reader import Segment
 
 EVENTS_PER_STEP: Final = 2_000
-"""Number of events after which ``LogIndex.read`` lets other tasks of the process run."""
+"""``LogIndex.read`` lets other tasks run after this number of events."""
 
 RECENT_EVENTS: Final = 1_000
-"""Number of newest events that are kept, for clients that follow the log."""
 
 _TRACE: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{16}([0-9a-f]{16})-")
 _TYPES: Final = tuple(TYPE_NAMES.values())
@@ -70,7 +67,7 @@ class RefusedPod(NamedTuple):
 
 
 class LogIndex:
-    """The states from ``first_position`` (the snapshot's position) up to ``position``."""
+    """The states from ``first_position`` to ``position``."""
 
     def __init__(self, base: ArchiveSnapshot) -> None:
         self.first_position = self.position = base.ledger.position
@@ -87,16 +84,16 @@ class LogIndex:
         """Writer -> the positions of its segments."""
         self.recent: deque[Recorded] = deque(maxlen=RECENT_EVENTS)
         self._names = Names()
-        # Trace id, position and type of each event with a trace. Claim events are in ``holdings``.
+        # Claims are not here: their traces are in ``holdings``.
         self._traces, self._trace_positions, self._trace_types = array("Q"), array("Q"), array("B")
         self._seqs = dict(base.seqs)
         self._skipped: dict[str, list[tuple[int, int]]] = {}
-        """Writer -> pairs (position, number of unreadable segments skipped up to the position)."""
+        """Writer -> pairs (position, number of unreadable segments skipped so far)."""
         self._clock_ms = base.clock_ms
         self._begin(base.ledger)
 
     async def read(self, view: LogView, upto: int | None = None) -> None:
-        """Read the new events of the view up to position ``upto``; None means the end of the view.
+        """Index the new events up to position ``upto``; None means the end of the view.
 
         Raises LogCorrupt, LogGap, Compacted, StoreUnavailable. After an error, the next call
         continues after the last indexed segment.
@@ -119,17 +116,17 @@ class LogIndex:
                     await asyncio.sleep(0)
 
     def _count(self, segment: Segment) -> None:
-        """Add the segment to its writer's positions; count segments skipped before the segment."""
+        """Add the segment to its writer; count the segments skipped before it."""
         writer, positions = segment.writer, self.writers[segment.writer]
-        skipped = segment.seq - 1 - len(positions) - self._seqs.get(writer, 0)
+        skipped_count = segment.seq - 1 - len(positions) - self._seqs.get(writer, 0)
         counts = self._skipped.get(writer)
-        known_skipped = counts[-1][1] if counts else 0
-        if skipped > known_skipped:
-            self._skipped.setdefault(writer, []).append((segment.position, skipped))
+        known_count = counts[-1][1] if counts else 0
+        if skipped_count > known_count:
+            self._skipped.setdefault(writer, []).append((segment.position, skipped_count))
         positions.append(segment.position)
 
     def table(self, pool: str) -> HoldingTable:
-        """The holdings of a pool; an empty table if the pool had none."""
+        """The holdings of a pool."""
         return self.holdings.get(pool) or HoldingTable(self._names)
 
     def written_by(self, writer: str, position: int) -> tuple[int, int]:
@@ -139,16 +136,15 @@ class LogIndex:
         return count, positions[count - 1] if count else 0
 
     def seqs_at(self, position: int) -> dict[str, int]:
-        """Writer -> sequence number of the writer's last segment up to a position."""
-        written = {writer: self.written_by(writer, position)[0] for writer in self.writers}
+        """Writer -> sequence number of its last segment up to a position."""
+        segment_counts = {writer: self.written_by(writer, position)[0] for writer in self.writers}
         return self._seqs | {
             writer: self._seqs.get(writer, 0) + count + self._skipped_by(writer, position)
-            for writer, count in written.items()
+            for writer, count in segment_counts.items()
         }
 
     def _skipped_by(self, writer: str, position: int) -> int:
-        """How many of a writer's segments were skipped up to the position."""
-        counts = [skipped for at, skipped in self._skipped.get(writer, ()) if at <= position]
+        counts = [number for at, number in self._skipped.get(writer, ()) if at <= position]
         return counts[-1] if counts else 0
 
     def events_with_trace(self, trace: int) -> Iterator[tuple[int, str]]:
@@ -192,7 +188,7 @@ class LogIndex:
     def _apply(self, recorded: Recorded) -> None:
         event, position = recorded.event, recorded.position
         trace = _TRACE.match(recorded.cause.traceparent)
-        trace_id = int(trace[1], 16) if trace else 0  # the low 64 bits
+        trace_id = int(trace[1], 16) if trace else 0
         if trace_id and not isinstance(event, AddressesClaimed):
             self._traces.append(trace_id)
             self._trace_positions.append(position)
@@ -224,7 +220,7 @@ class LogIndex:
                 self._table(pool).begin(parse_address(address).value, position, holder)
 
     def _move(self, endpoint: Endpoint, position: int) -> None:
-        """Begin a new holding for each address whose holder's data, e.g. the node, has changed."""
+        """Begin a new holding for each address whose data, e.g. the node, has changed."""
         pod = f"{endpoint.namespace}/{endpoint.name}"
         for nic in endpoint.nics:
             for address, pool in nic.addresses():
@@ -256,7 +252,7 @@ class LogIndex:
                 self.coordinators.define(name, at, event)
             case RecordDeleted(kind=kind, name=name) if kind == COORDINATOR_KIND:
                 self.coordinators.define(name, at, None)
-            case _:  # other events and records are not indexed
+            case _:
                 pass
 
 

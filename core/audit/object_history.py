@@ -1,7 +1,7 @@
 """The history of one pool, subnet, reservation, record or application.
 
-The history of an application has three kinds of changes: of the application's record, of the
-number of Pods, and of the automatic pools. No I/O: the caller passes the events one by one.
+The history of an application has the changes of its record, its number of Pods, and its automatic
+pools.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from core.domain.events import (
 from core.domain.model import Pool, Reservation, Route, Subnet, Workload
 
 OBJECT_KINDS: Final = frozenset(("pool", "subnet", "reservation", "record", "application"))
-"""The kinds of subjects whose history is an ``ObjectHistory``."""
 
 ConfigurationObject = Pool | Subnet | Reservation | RecordDefined
 
@@ -73,7 +72,6 @@ class ObjectHistory(EntryList):
             self._add("deleted", change, recorded)
 
     def _take_size(self, recorded: Recorded, event: ApplicationScaled) -> None:
-        """Keep the event as a possible cause of later events; add an entry if the size is new."""
         self._last_scaling = recorded
         subject = HistorySubject("application", f"{event.namespace}/{event.name}")
         if self.subject == subject and event != self._size:
@@ -82,7 +80,7 @@ class ObjectHistory(EntryList):
             self.add(HistoryEntry("scaled", self.subject.name, at, text=size_in_words(event)))
 
     def _because(self, recorded: Recorded) -> str:
-        """The text ", because ..." if the last scaling caused the event, else ""."""
+        """The text ", because ...", or "" if the last scaling is not the cause."""
         scaling = self._last_scaling
         if scaling is None or scaling.event_id != recorded.cause.causation_id:
             return ""
@@ -169,7 +167,6 @@ def _kind_of(
 
 
 def _path(*parts: str) -> str:
-    """Kind, namespace (if any) and name of a record, joined by "/"."""
     return "/".join(part for part in parts if part)
 
 
@@ -186,12 +183,12 @@ def describe_object(value: ConfigurationObject) -> str:
 
 
 def changes_between(before: ConfigurationObject, after: ConfigurationObject) -> str:
-    """The fields that differ, with their old and new values."""
+    """The fields that differ, with old and new values."""
     return changed_fields(before, after, "{field}: {old} -> {new}")
 
 
 def changed_fields(before: ConfigurationObject, after: ConfigurationObject, form: str) -> str:
-    """Each field that differs; ``form`` is a format string with ``field``, ``old`` and ``new``."""
+    """The fields that differ; ``form`` formats ``field``, ``old`` and ``new``."""
     old_fields, new_fields = _fields(before), _fields(after)
     texts = []
     for field in {**old_fields, **new_fields}:
@@ -202,7 +199,6 @@ def changed_fields(before: ConfigurationObject, after: ConfigurationObject, form
 
 
 def _fields(value: ConfigurationObject) -> dict[str, object]:
-    """The fields of an object; the coordinator's fields replace the field ``coordinator``."""
     fields = value._asdict()
     coordinator = fields.pop("coordinator", None)
     return fields if coordinator is None else fields | coordinator.fields()

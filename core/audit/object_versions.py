@@ -1,4 +1,4 @@
-"""Finds the version of a configuration object that was valid at a log position. No I/O."""
+"""The versions of configuration objects, by log position."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ V = TypeVar("V")
 
 
 class Version(NamedTuple, Generic[V]):
-    """The value of an object from ``position`` on; None if the object was deleted."""
+    """The value of an object from ``position`` on; None: the object was deleted."""
 
     position: int
     value: V | None
 
 
 class VersionTable(Generic[K, V]):
-    """The versions of objects of one kind, by name, in log order."""
+    """The versions of objects of one kind, by name."""
 
     def __init__(self) -> None:
         self._versions: dict[K, list[Version[V]]] = {}
 
     def define(self, name: K, position: int, value: V | None) -> None:
-        """Add the object's value from a position on; None if the object was deleted."""
+        """Add a version; ``value`` None: the object was deleted."""
         versions = self._versions.setdefault(name, [])
         if versions and versions[-1].position == position:
             versions[-1] = Version(position, value)  # the last event at a position wins
@@ -37,7 +37,7 @@ class VersionTable(Generic[K, V]):
         return versions[-1].value if versions else None
 
     def current_or_deleted(self, name: K) -> V | None:
-        """The newest value, or the value before the deletion; None if the object never existed."""
+        """The newest value, or the value before the deletion."""
         versions = self._versions.get(name, [])
         values = (version.value for version in reversed(versions))
         return next((value for value in values if value is not None), None)
@@ -62,15 +62,15 @@ class VersionTable(Generic[K, V]):
         return versions[max(begin - 1, 0) : end]
 
     def at(self, position: int) -> dict[K, V]:
-        """The values of all objects at a position, by name."""
+        """The values of all objects at a position."""
         pairs = ((name, self.get(name, position)) for name in self._versions)
         return {name: value for name, value in pairs if value is not None}
 
     def first_position(self, name: K) -> int:
-        """The position of the object's first version; 0 if no version exists."""
+        """The position of the first version; 0 if no version exists."""
         versions = self._versions.get(name)
         return versions[0].position if versions else 0
 
     def names(self) -> Iterator[K]:
-        """The names of all objects, deleted ones included."""
+        """The names of all objects, including deleted objects."""
         return iter(self._versions)

@@ -1,12 +1,11 @@
 """Finds changes that an agent made to endpoints or GUIDs of another node.
 
-All agents share one etcd role (``core.eventstore.roles``), so etcd cannot prevent such a change.
-The log shows the change: every event names its writer, and an agent's writer name is the name of
-the node. Controllers and orbctl may change the endpoints of every node. Pure; checks one segment at
-a time.
+etcd cannot prevent such changes, because all agents share one etcd role. The log shows them: every
+event names its writer, and an agent's writer name is the name of its node. Controllers and orbctl
+may change the endpoints of every node.
 
-This check does not find an event that an agent wrote under the writer name of another agent. Such
-an event fences the other agent, which then exits with an error.
+An event that an agent wrote under another agent's writer name is not found. Such an event
+fences the other agent.
 """
 
 from __future__ import annotations
@@ -27,22 +26,21 @@ from core.domain.log_checker import Violation
 from core.eventstore.keys import CONTROLLER_WRITERS
 
 WRITER: Final = "writer"
-"""The name of this rule in a report of violations."""
+"""The name of this rule in reports."""
 
 _FORMER_CONTROLLERS: Final = re.compile(r"(jobs-[0-9a-f]{2}|orbctl-\d+|kubernetes|admission)\Z")
-"""The writer names of controllers and orbctl in versions that had no ``CONTROLLER_WRITERS``."""
+"""Writer names of controllers and orbctl in versions that had no ``CONTROLLER_WRITERS``."""
 
 
 def foreign_changes(events: Sequence[Recorded], before: Ledger) -> list[Violation]:
-    """The changes in one segment that an agent made to endpoints and GUIDs of another node.
+    """The changes in one segment that an agent made to endpoints or GUIDs of another node.
 
-    ``before``: the ledger before the segment. A release is allowed if the segment also has a claim
-    of the same endpoint: the Pod then takes over the addresses of a deleted Pod with the same name,
-    which ran on another node.
+    ``before``: the ledger before the segment. The release of an endpoint is allowed if the segment
+    also claims or changes the endpoint: a new Pod of the same name then takes over the addresses.
     """
     if not events or _is_controller(events[0].writer):
         return []
-    claimed = {
+    changed_endpoints = {
         recorded.event.endpoint.key
         for recorded in events
         if isinstance(recorded.event, AddressesClaimed | EndpointChanged)
@@ -52,7 +50,10 @@ def foreign_changes(events: Sequence[Recorded], before: Ledger) -> list[Violatio
         event, what = recorded.event, "an endpoint"
         if isinstance(event, AddressesClaimed | EndpointChanged):
             key, node = event.endpoint.key, event.endpoint.node
-        elif isinstance(event, AddressesReleased) and (event.namespace, event.name) not in claimed:
+        elif (
+            isinstance(event, AddressesReleased)
+            and (event.namespace, event.name) not in changed_endpoints
+        ):
             key = (event.namespace, event.name)
             endpoint = before.endpoints.get(key)
             node = "" if endpoint is None else endpoint.node

@@ -1,7 +1,6 @@
 """Reads the results of past ADDs of one Pod from the log.
 
-Claim events and refusal events contain the decision of pool selection. To explain an ADD, neither
-the state before the ADD nor the Pod object is needed.
+The events contain the decision of pool selection. The Pod object is not needed.
 """
 
 from __future__ import annotations
@@ -24,13 +23,12 @@ from core.domain.model import Endpoint
 
 
 class LogMoment(NamedTuple):
-    """The last position and the last time (Unix ms) that are read; None means no limit."""
+    """The last position and the last time (Unix ms) to read; None: no limit."""
 
     position: int | None = None
     time_ms: int | None = None
 
     def includes(self, recorded: Recorded) -> bool:
-        """Whether the event is within both limits."""
         if self.position is not None and recorded.position > self.position:
             return False
         return self.time_ms is None or recorded.recorded_at_ms <= self.time_ms
@@ -40,14 +38,12 @@ NOW: Final = LogMoment()
 
 
 class PastAdds(NamedTuple):
-    """The results of a Pod's ADDs since the newest event that left the Pod without an address.
+    """The results of a Pod's ADDs since the Pod last had no address.
 
-    claims      the claim events
-    refused     the event of the newest refused ADD after the newest claim event
+    refused     the newest refused ADD after the newest claim event
     released    the event that left the Pod without an address; None if the Pod has an address
-    endpoint    None if the Pod has no address
-    binding     the newest event about the binding of the addresses at a network provider; None if
-                that event says that the addresses were unbound
+    binding     the newest event about the binding of the addresses at a network provider; None
+                after the addresses were unbound
     """
 
     claims: tuple[Recorded, ...] = ()
@@ -58,7 +54,7 @@ class PastAdds(NamedTuple):
 
     @property
     def has_source(self) -> bool:
-        """Whether the newest claim event states which level of pool selection named the pools."""
+        """Whether the newest claim event names the level of pool selection."""
         event = self.claims[-1].event if self.claims else None
         return isinstance(event, AddressesClaimed) and bool(event.source)
 
@@ -73,15 +69,14 @@ async def read_past_adds(view: LogView, pod: EndpointKey, moment: LogMoment = NO
 
 
 def _after(adds: PastAdds, recorded: Recorded, pod: EndpointKey) -> PastAdds:
-    """The results after the event ``recorded``."""
     match recorded.event:
         case AddressesClaimed(endpoint) if endpoint.key == pod:
             return PastAdds((*adds.claims, recorded), endpoint=endpoint, binding=adds.binding)
         case EndpointChanged(endpoint) if endpoint.key == pod:
             return adds._replace(endpoint=endpoint)
         case AddressesReleased(namespace, name) as event if (namespace, name) == pod:
-            kept = evolve_endpoint(adds.endpoint, event)
-            return adds._replace(endpoint=kept) if kept else PastAdds(released=recorded)
+            after = evolve_endpoint(adds.endpoint, event)
+            return adds._replace(endpoint=after) if after else PastAdds(released=recorded)
         case AllocationRefused(namespace, name) if (namespace, name) == pod:
             return adds._replace(refused=recorded)
         case BindingChanged(namespace, name) as event if (namespace, name) == pod:

@@ -1,8 +1,7 @@
 """Hourly net growth of every pool and subnet, computed from the log.
 
-The growth of a pool is the number of its claims minus the number of its releases. The growth of a
-subnet is the number of addresses that pools took from the subnet minus the number that pools
-returned. Nothing here writes to etcd.
+The growth of a pool is its claims minus its releases. The growth of a subnet is the number of
+addresses that pools took from it minus the number that pools returned.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class GrowthSubject(NamedTuple):
 
 
 class _Share(NamedTuple):
-    """How many addresses a pool has from a subnet; ``subnet`` is "" if the pool has no subnet."""
+    """The number of addresses that a pool has from a subnet; ``subnet`` is "" without a subnet."""
 
     subnet: str
     size: int
@@ -48,23 +47,21 @@ _NO_SUBNET: Final = _Share(subnet="", size=0)
 
 
 class GrowthLog:
-    """Net growth in each hour. ``position``: the position of the last segment that was read."""
+    """Net growth in each hour, up to ``position``."""
 
     def __init__(self) -> None:
         self.position = 0
         self._clock_ms = 0
         self._first_hours: dict[GrowthSubject, int] = {}
-        """Pool or subnet -> the first hour of its history, in hours since 1970."""
+        """In hours since 1970."""
         self._net: defaultdict[GrowthSubject, dict[int, int]] = defaultdict(dict)
-        """Pool or subnet -> hour -> net growth in the hour."""
+        """Subject -> hour -> net growth."""
         self._shares: dict[str, _Share] = {}
-        """Pool that has a subnet -> its current share."""
 
     async def read(self, view: LogView, now_ms: int) -> None:
         """Read the new events of the log; the first call begins ``HOURS_MAX`` hours ago.
 
-        Unreadable segments that the view skips are not counted. Raises LogCorrupt, LogGap,
-        Compacted, StoreUnavailable.
+        Raises LogCorrupt, LogGap, Compacted, StoreUnavailable.
         """
         first_hour = now_ms // HOUR_MS - HOURS_MAX
         if not self.position:
@@ -79,14 +76,14 @@ class GrowthLog:
         self._drop_before(first_hour)
 
     def net_growth(self, subject: GrowthSubject, now_ms: int) -> list[int]:
-        """The growth in each complete hour of the subject's history, oldest hour first."""
+        """The growth in each complete hour, oldest hour first."""
         this_hour = now_ms // HOUR_MS
         first = max(self._first_hours.get(subject, this_hour), this_hour - HOURS_MAX)
         net = self._net.get(subject, {})
         return [net.get(hour, 0) for hour in range(first, this_hour)]
 
     def _begin(self, view: LogView, begin_ms: int) -> None:
-        """Start from the newest snapshot not after ``begin_ms``, else at the start of the log."""
+        """Start at the newest snapshot not after ``begin_ms``."""
         snapshot = view.sealed.snapshot_at_time(begin_ms)
         self.position, self._clock_ms = snapshot.ledger.position, snapshot.clock_ms
         hour = snapshot.clock_ms // HOUR_MS
@@ -119,7 +116,6 @@ class GrowthLog:
                 pass
 
     def _set_share(self, pool: str, after: _Share, hour: int) -> None:
-        """Change a pool's share, and count the change as growth of the old and the new subnet."""
         before = self._shares.get(pool, _NO_SUBNET)
         if after.subnet:
             self._shares[pool] = after

@@ -1,8 +1,6 @@
-"""The activity of the last minute: claims, releases and refusals, by pool and by writer.
+"""The claims, releases and refusals of the last minute, by pool and by writer.
 
-Events are counted by the second of ``recorded_at_ms``. An event from a writer whose clock is ahead
-can have a time in the future; such an event is counted too. No I/O. Memory is bounded: one minute
-of counts, and the newest refusals.
+Events with times in the future, from a writer whose clock is ahead, are counted too.
 """
 
 from __future__ import annotations
@@ -14,10 +12,8 @@ from typing import Final, Literal, NamedTuple
 from core.domain.events import AddressesClaimed, AddressesReleased, AllocationRefused, Recorded
 
 WINDOW_S: Final = 60
-"""Seconds for which the counts of events are kept."""
 
 REFUSALS_MAX: Final = 20
-"""Number of newest refusals that are kept."""
 
 CountKind = Literal["claimed", "released", "refused", "event"]
 
@@ -32,7 +28,7 @@ class RecentRefusal(NamedTuple):
 
 
 class PoolActivity(NamedTuple):
-    """Addresses claimed and released, and ADDs refused, in the last minute."""
+    """Addresses claimed and released, and ADDs refused."""
 
     claimed: int
     released: int
@@ -40,23 +36,22 @@ class PoolActivity(NamedTuple):
 
 
 class Minute(NamedTuple):
-    """The counts of one minute. The keys of ``sums`` are (kind, pool), or ("event", writer)."""
+    """The counts of one minute, by (kind, pool) or ("event", writer)."""
 
     sums: Counter[tuple[CountKind, str]]
 
     def of_pool(self, pool: str) -> PoolActivity:
-        """The activity of one pool. Refused ADDs without a candidate pool count for pool ""."""
+        """Refused ADDs without a candidate pool count for pool ""."""
         return PoolActivity(
             self.sums["claimed", pool], self.sums["released", pool], self.sums["refused", pool]
         )
 
     def events_of(self, writer: str) -> int:
-        """The number of events of one writer."""
         return self.sums["event", writer]
 
 
 class Activity:
-    """Counts the events of the last minute and keeps the newest refusals.
+    """The counts of the last minute, and the newest refusals.
 
     ``newest_ms``: the time of each writer's newest event.
     """
@@ -85,7 +80,7 @@ class Activity:
                     self._note_refusal(refused, recorded.recorded_at_ms, counts)
 
     def minute(self, now_ms: int) -> Minute:
-        """The counts of the minute before this time; events with later times are included."""
+        """The counts of the minute before ``now_ms``; events with later times are included."""
         total: Counter[tuple[CountKind, str]] = Counter()
         for second, counts in self._seconds.items():
             if second > now_ms // 1000 - WINDOW_S:
@@ -93,9 +88,9 @@ class Activity:
         return Minute(total)
 
     def _counts_at(self, second: int) -> Counter[tuple[CountKind, str]]:
-        """The counter of a second, which the caller updates.
+        """The counter of a second, for the caller to update. Deletes counters before the window.
 
-        Deletes counters older than ``WINDOW_S``; a new counter for such a second is not kept.
+        A new counter for a second before the window is not kept.
         """
         if second > self._last_s:
             self._last_s = second

@@ -1,19 +1,15 @@
 """Restores the state keys from the log, after ``core.audit.verify`` has found differences.
 
-A step is one transaction. It repairs one key, or the claims of one endpoint. If a key has changed
-since the differences were found, the step does nothing and is reported; run ``verify`` again.
+A step is one transaction. If a key has changed since the differences were found, the step does
+nothing; run ``verify`` again.
 
-A step for a pool, subnet, reservation, record, quarantine or endpoint writes no event, because the
-log already has the event. The step also rewrites the guard keys of the kind, if any, so that a
-concurrent allocation that read the old value fails. A key that has no event in the log is deleted.
+A step for claims writes an event: the write changes the revision of the claim's key, and a later
+release must name this revision. Other steps write no event, because the log already has it. They
+rewrite the guard keys of the kind, if any, so that a
+concurrent allocation that read the old value fails.
 
-A step for claims writes an event. Writing the key of a claim changes the key's revision, and a
-later release must name the new revision. Therefore the event ``AddressesClaimed`` claims the
-address again, for the same endpoint and holder.
-
-One inconsistency of the log is repaired: the release of an endpoint did not list a claim, because
-the key of the claim had been deleted manually. The repair writes the missing release, with the
-reason ``repair``. Every other inconsistency of the log is left to the user.
+A claim that has no key, and that no endpoint lists, is released with the reason ``repair``.
+Every other inconsistency of the log is left to the user.
 """
 
 from __future__ import annotations
@@ -42,7 +38,7 @@ _TOPICS: Final[Mapping[str, str]] = {
     "quarantine": "quarantine",
     "record": "records",
 }
-"""Prefix of a state key -> the topic of the guard keys that change with the state key."""
+"""Prefix of a state key -> topic of its guard keys."""
 
 _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
@@ -50,8 +46,7 @@ _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 class RepairStep(NamedTuple):
     """One transaction of a repair.
 
-    ``event`` is appended to the log. A step that has neither writes nor an event is left to the
-    user; ``text`` states what to do.
+    A step without writes and without an event is for the user; ``text`` states what to do.
     """
 
     text: str
@@ -61,7 +56,6 @@ class RepairStep(NamedTuple):
 
     @property
     def is_possible(self) -> bool:
-        """Whether ``repair`` can execute this step."""
         return bool(self.writes) or self.event is not None
 
 
@@ -92,11 +86,11 @@ def plan_repair(
     for key, claims in differing_claims.items():
         steps += _claim_again(ledger, key, claims, state, keys)
     # A step for the claims of an endpoint also writes the endpoint.
-    written = {write.key for step in steps for write in step.writes if isinstance(write, Put)}
+    written_keys = {write.key for step in steps for write in step.writes if isinstance(write, Put)}
     steps += [
         _restore(difference, keys)
         for difference in differences
-        if difference.kind == "endpoint" and difference.key not in written
+        if difference.kind == "endpoint" and difference.key not in written_keys
     ]
     return tuple(steps)
 
@@ -106,8 +100,7 @@ async def plan_heads(
 ) -> tuple[RepairStep, ...]:
     """The steps that restore undecodable head keys from the log. Raises StoreUnavailable.
 
-    A head key has the number of the writer's last segment. ``sealed``: writer -> the number of the
-    writer's last segment in the archive.
+    ``sealed``: writer -> the number of its last segment in the archive.
     """
     steps: list[RepairStep] = []
     for kv in (await store.read([Get(*keys.range_of("head"))], revision=revision)).ranges[0].kvs:
@@ -155,14 +148,17 @@ async def _execute(
     if event is None:
         return (await store.commit(step.guards, step.writes)).succeeded
     event_id = writer.event_id()
-    made = claims_made(event, event_id) if isinstance(event, AddressesClaimed) else ()
-    claims = [Put(keys.ip_of(address), CLAIM_CODEC.encode(claim)) for address, claim in made]
-    proposal = Proposal((EventDraft(event_id, cause, event),), step.guards, (*step.writes, *claims))
+    new_claims = claims_made(event, event_id) if isinstance(event, AddressesClaimed) else ()
+    claim_writes = [
+        Put(keys.ip_of(address), CLAIM_CODEC.encode(claim)) for address, claim in new_claims
+    ]
+    proposal = Proposal(
+        (EventDraft(event_id, cause, event),), step.guards, (*step.writes, *claim_writes)
+    )
     return not isinstance(await writer.append(proposal), Lost)
 
 
 def _restore(difference: Difference, keys: Keys) -> RepairStep:
-    """The step that writes or deletes one key of any kind except claims."""
     guard = _guard(difference.key, difference.found_revision)
     guard_writes = _guard_writes(difference, keys)
     if difference.expected is None:
@@ -177,28 +173,28 @@ def _restore(difference: Difference, keys: Keys) -> RepairStep:
 def _claim_again(
     ledger: Ledger, key: EndpointKey, claims: list[Difference], state: State, keys: Keys
 ) -> list[RepairStep]:
-    """The steps that write the claims of one endpoint again, together with the endpoint."""
     endpoint = ledger.endpoints.get(key)
-    differing = {claim.name for claim in claims}
+    differing_addresses = {claim.name for claim in claims}
     nics: list[int] = []
-    rewritten: set[str] = set()
+    rewritten_addresses: set[str] = set()
     for index, nic in enumerate(endpoint.nics if endpoint else ()):
         addresses = {address for address, _ in nic.addresses()}
-        if addresses & differing and _is_claimed_by(ledger, endpoint, nic):
+        if addresses & differing_addresses and _is_claimed_by(ledger, endpoint, nic):
             nics.append(index)
-            rewritten |= addresses
+            rewritten_addresses |= addresses
     steps = [
         _missing_release(ledger, key, claim, state, keys)
         for claim in claims
-        if claim.name not in rewritten
+        if claim.name not in rewritten_addresses
     ]
     if endpoint is None or not nics:
         return steps
     endpoint_key = keys.endpoint(*key)
-    guarded = [endpoint_key, *(keys.ip_of(address) for address in sorted(rewritten))]
+    guarded_keys = [endpoint_key, *(keys.ip_of(address) for address in sorted(rewritten_addresses))]
+    addresses_text = ", ".join(sorted(differing_addresses & rewritten_addresses))
     step = RepairStep(
-        f"write the claim of {', '.join(sorted(differing & rewritten))} by {'/'.join(key)} again",
-        tuple(_guard(guarded_key, _revision(state, guarded_key)) for guarded_key in guarded),
+        f"write the claim of {addresses_text} by {'/'.join(key)} again",
+        tuple(_guard(guarded_key, _revision(state, guarded_key)) for guarded_key in guarded_keys),
         (Put(endpoint_key, ENDPOINT_CODEC.encode(endpoint)),),
         AddressesClaimed(endpoint, tuple(nics)),
     )
@@ -208,10 +204,7 @@ def _claim_again(
 def _missing_release(
     ledger: Ledger, key: EndpointKey, difference: Difference, state: State, keys: Keys
 ) -> RepairStep:
-    """The step that releases a claim that has no key and that the endpoint does not list.
-
-    If the claim has a key or the endpoint lists the claim, the step is for the user.
-    """
+    """Leaves the claim to the user if it has a key or the endpoint lists it."""
     endpoint = ledger.endpoints.get(key)
     endpoint_addresses = dict(endpoint.addresses()) if endpoint is not None else {}
     path = "/".join(key)
@@ -221,8 +214,10 @@ def _missing_release(
             " events (see `orbctl verify`); find out which Pod uses the address, and release it"
             " manually"
         )
-    held = ledger.claims[difference.name]
-    release = Release(difference.name, held.claim.pool, held.claim.holder, held.revision)
+    ledger_claim = ledger.claims[difference.name]
+    release = Release(
+        difference.name, ledger_claim.claim.pool, ledger_claim.claim.holder, ledger_claim.revision
+    )
     nics = endpoint.nics if endpoint is not None else ()
     evidence = "the claim has no key, and no endpoint lists it"
     endpoint_key = keys.endpoint(*key)
@@ -234,27 +229,23 @@ def _missing_release(
 
 
 def _is_claimed_by(ledger: Ledger, endpoint: Endpoint | None, nic: Nic) -> bool:
-    """Whether the log has a claim of this endpoint for every address of the NIC."""
     for address, pool in nic.addresses():
-        held = ledger.claims.get(address)
-        if held is None or endpoint is None:
+        ledger_claim = ledger.claims.get(address)
+        if ledger_claim is None or endpoint is None:
             return False
-        claim = held.claim
-        claimed = (claim.pool, claim.holder, claim.namespace, claim.pod)
-        if claimed != (pool, endpoint.holder, endpoint.namespace, endpoint.name):
+        claim = ledger_claim.claim
+        claim_fields = (claim.pool, claim.holder, claim.namespace, claim.pod)
+        if claim_fields != (pool, endpoint.holder, endpoint.namespace, endpoint.name):
             return False
     return True
 
 
 def _guard_writes(difference: Difference, keys: Keys) -> tuple[Write, ...]:
-    """The writes of the guard keys that must change together with the differing key.
-
-    ``core.configuration.configurator`` writes the same guard keys for a command.
-    """
+    """The writes of the guard keys, as in ``core.configuration.configurator``."""
     topic = _TOPICS.get(difference.kind)
     if topic is None:
         return ()
-    if topic == "records":  # records have no IP family: they share the guard key of family 4
+    if topic == "records":  # the guard key of records has family 4
         return (Put(keys.guard(topic, 4), b""),)
     values = (difference.expected, difference.found)
     with_family = Pool | Quarantine | Reservation | Subnet
@@ -267,5 +258,5 @@ def _guard(key: bytes, revision: int) -> Guard:
 
 
 def _revision(state: State, key: bytes) -> int:
-    found = state.get(key)
-    return 0 if found is None else found.mod_revision
+    kv = state.get(key)
+    return 0 if kv is None else kv.mod_revision

@@ -1,8 +1,7 @@
-"""Reads the state at a position or a time, from the nearest snapshot and the events after it.
+"""Reads the state at a position or a time.
 
-A time is compared with the log's clock: the highest timestamp of the events so far
-(``core.archive.replay``). The state at a time is the state before the first event that moves the
-clock past the time. Nothing here writes to etcd.
+A time is compared with the log's clock: the highest timestamp of the events so far. The state at a
+time is the state before the first event that moves the clock past the time.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from core.errors import BadInput
 
 
 async def as_of_position(view: LogView, position: int) -> Ledger:
-    """The state after every event up to a position (an etcd revision).
+    """The state after every event up to a position.
 
     Raises LogCorrupt, LogGap, Compacted. Raises BadInput if the log has not reached the position,
     or if the state at the position was pruned.
@@ -34,11 +33,11 @@ async def as_of_position(view: LogView, position: int) -> Ledger:
 async def as_of_time(view: LogView, time_ms: int) -> Ledger:
     """The state when the log's clock was at ``time_ms`` (Unix milliseconds).
 
-    Raises LogCorrupt, LogGap, Compacted, and BadInput if the state at the time was pruned.
+    Raises LogCorrupt, LogGap, Compacted, and BadInput if the state was pruned.
     """
     snapshot = view.sealed.snapshot_at_time(time_ms)
     if snapshot.clock_ms > time_ms:
-        # The time is before every kept snapshot: an error after pruning, else the empty state.
+        # The time is before every snapshot: an error after pruning, else the empty state.
         _require_kept(view, position=-1)
     ledger, clock_ms = snapshot.ledger, snapshot.clock_ms
     async for batch in view.batches(ledger.position):
@@ -52,7 +51,6 @@ async def as_of_time(view: LogView, time_ms: int) -> Ledger:
 
 
 def _require_kept(view: LogView, position: int) -> None:
-    """Raise BadInput if the state at this position was pruned from the archive."""
     pruned = view.sealed.cursor.pruned
     if pruned.files and position < pruned.position:
         raise BadInput(

@@ -1,7 +1,6 @@
 """Compares the state keys in etcd with a ledger: the state that the log implies.
 
-An undecodable value or a malformed key is reported like any other difference. Pure, except
-``read_state``.
+An undecodable value or a malformed key is reported like any other difference.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ STATE_CODECS: Final[Mapping[str, StateCodec[Any]]] = {
     "guid": GUID_CLAIM_CODEC,
     "node-guids": NODE_GUIDS_CODEC,
 }
-"""Prefix of a state key -> the codec of its value. Differences are listed in this order."""
+"""By the prefix of the state key. Differences are listed in this order."""
 
 
 class Unreadable(NamedTuple):
@@ -54,7 +53,7 @@ class Unreadable(NamedTuple):
 class Expected(NamedTuple):
     """The value that the log implies for a key.
 
-    ``revision``: the etcd revision that the key of a claim must have; 0 means any revision.
+    ``revision``: the revision that the key of a claim must have; 0: any revision.
     """
 
     kind: str
@@ -65,8 +64,8 @@ class Expected(NamedTuple):
 class Difference(NamedTuple):
     """A key whose value or revision differs from the log; ``kind`` is the key's prefix.
 
-    ``expected`` is None if the log implies no key. ``found`` is None if etcd has no key, and
-    ``Unreadable`` if the value cannot be decoded. ``expected_revision`` 0 means any revision.
+    ``expected`` None: the log implies no key. ``found`` None: etcd has no key.
+    ``expected_revision`` 0: any revision.
     """
 
     kind: str
@@ -89,7 +88,6 @@ class Difference(NamedTuple):
 
 
 State = Mapping[bytes, KeyValue]
-"""The state keys in etcd, each with its value and revision."""
 
 
 async def read_state(store: KeyValueStore, keys: Keys, revision: int) -> State:
@@ -109,15 +107,15 @@ def compare(ledger: Ledger, state: State, keys: Keys) -> list[Difference]:
         for key, item in expected.items()
         if not _agrees(item, state.get(key))
     ]
-    unexpected = [kv for key, kv in state.items() if key not in expected]
-    differences += [_difference(kv.key, expected=None, kv=kv, keys=keys) for kv in unexpected]
+    unexpected_kvs = [kv for key, kv in state.items() if key not in expected]
+    differences += [_difference(kv.key, expected=None, kv=kv, keys=keys) for kv in unexpected_kvs]
     kinds = list(STATE_CODECS)
     differences.sort(key=lambda item: (kinds.index(item.kind), item.key))
     return differences
 
 
 def expected_state(ledger: Ledger, keys: Keys) -> Iterator[tuple[bytes, Expected]]:
-    """The state keys that the ledger implies, with their values."""
+    """The state keys and values that the ledger implies."""
     for subnet in ledger.subnets.values():
         yield keys.subnet(subnet.name), Expected("subnet", subnet)
     for pool in ledger.pools.values():
@@ -128,8 +126,10 @@ def expected_state(ledger: Ledger, keys: Keys) -> Iterator[tuple[bytes, Expected
         yield keys.record(*path), Expected("record", record)
     for endpoint in ledger.endpoints.values():
         yield keys.endpoint(*endpoint.key), Expected("endpoint", endpoint)
-    for address, held in ledger.claims.items():
-        yield from _with_key(address, Expected("ip", held.claim, held.revision), keys)
+    for address, ledger_claim in ledger.claims.items():
+        yield from _with_key(
+            address, Expected("ip", ledger_claim.claim, ledger_claim.revision), keys
+        )
     for address, quarantine in ledger.quarantine.items():
         yield from _with_key(address, Expected("quarantine", quarantine), keys)
     for guid, holder in ledger.guids.items():
@@ -139,11 +139,10 @@ def expected_state(ledger: Ledger, keys: Keys) -> Iterator[tuple[bytes, Expected
 
 
 def _with_key(address: str, expected: Expected, keys: Keys) -> Iterator[tuple[bytes, Expected]]:
-    """Yield the key of an address and the expected value; nothing if the address is invalid."""
     try:
         key_of = keys.ip_of if expected.kind == "ip" else keys.quarantine_of
         yield key_of(address), expected
-    except AddressSyntaxError:  # ``core.domain.log_checker`` reports the event with such an address
+    except AddressSyntaxError:  # ``core.domain.log_checker`` reports such an address
         return
 
 
@@ -172,15 +171,14 @@ def _difference(
     )
 
 
-def _decoded(kind: str, found: KeyValue) -> object:
+def _decoded(kind: str, kv: KeyValue) -> object:
     try:
-        return STATE_CODECS[kind].decode(found.value)
+        return STATE_CODECS[kind].decode(kv.value)
     except LogCorrupt as error:
         return Unreadable(error.message)
 
 
 def _name(key: bytes, kind: str, keys: Keys) -> str:
-    """The readable part of a key: an address, or a name with its namespace."""
     tail = key[len(keys.prefix(kind)) :].decode(errors="replace")
     if kind not in {"ip", "quarantine"}:
         return tail

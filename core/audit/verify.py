@@ -1,8 +1,7 @@
 """Checks that the log is complete, satisfies the invariants, and agrees with the state keys.
 
-Reads the archive files (with index, snapshot and hash chain), the live log, and the state keys at
-the end of the log. Keys that are not state keys are only decoded. Works on a running system,
-without locks. Never writes; ``core.audit.repair`` executes the plan in the report.
+Reads the archive, the live log, and the state keys at the end of the log. Works on a running
+system, without locks. Never writes; ``core.audit.repair`` executes the plan.
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -33,10 +32,10 @@ from core.eventstore.log_reader import Segment
 from core.eventstore.undecodable_values import ContainedFault
 
 ROUNDS_MAX = 5
-"""Limit of attempts to read. Another attempt begins if etcd has compacted the revision to read."""
+"""Limit of attempts to read; another begins if etcd has compacted the revision to read."""
 
 FINDINGS_MAX = 1_000
-"""Limit of the violations that a report lists; the differences have the same limit."""
+"""Limit of the violations in a report, and of the differences."""
 
 EVENT_REMEDY: Final = (
     "run the version of Orbweaver that wrote the event; if it cannot apply the event either,"
@@ -60,7 +59,7 @@ class VerificationReport(NamedTuple):
 
     ``folded``: the log was read to its end; if False, the state keys were not compared.
     ``violations`` and ``differences`` have at most ``FINDINGS_MAX`` items; the counts have no
-    limit. ``notes``: remarks that are not faults. ``unreadable``: keys that cannot be decoded.
+    limit. ``notes`` are not faults.
     """
 
     revision: int
@@ -79,7 +78,6 @@ class VerificationReport(NamedTuple):
 
     @property
     def is_clean(self) -> bool:
-        """Whether the log was read to its end and no fault was found."""
         findings = (self.faults, self.violations, self.differences, self.unreadable)
         return self.folded and not any(findings)
 
@@ -93,9 +91,9 @@ async def verify(
 ) -> VerificationReport:
     """Read the log and the keys, and report the faults.
 
-    ``kinds``: the kinds of keys to decode besides state keys. ``on_progress`` receives two
-    positions: the position that was reached, and the end of the log.
-    Raises StoreUnavailable, and Compacted if etcd compacts the log faster than it can be read.
+    ``kinds``: the keys to decode besides state keys. ``on_progress`` receives the position that was
+    reached, and the log's end. Raises StoreUnavailable, and Compacted if etcd compacts the log
+    faster than it can be read.
     """
     run = _Run(keys, files, kinds, on_progress)
     for round_ in range(ROUNDS_MAX):
@@ -124,7 +122,7 @@ class _Run:
         self._kinds = kinds
         self._unreadable: tuple[ContainedFault, ...] = ()
         self._checker = Checker()
-        self._files_seen = 0
+        self._file_count = 0
         self._last_file = 0
         self._segments = 0
         self._events = 0
@@ -151,13 +149,12 @@ class _Run:
         return self._report(view.revision, differences=differences, plan=plan)
 
     async def _read_log(self, view: LogView) -> None:
-        """Check archive and live log, and apply their events to the checker's ledger."""
         self._last_position = view.revision
         self._skip_pruned_part(view.sealed)
         for summary in view.sealed.summaries():
             if summary.number <= self._last_file:
                 continue
-            self._files_seen += 1
+            self._file_count += 1
             self._last_file = summary.number
             self._check_index_file(view.sealed, summary)
             self._check_file(view.sealed, summary)
@@ -171,7 +168,7 @@ class _Run:
             self._checker = Checker(sealed.first_state().ledger)
 
     def _check_file(self, sealed: SealedLog, summary: FileSummary) -> None:
-        """Check one file; if it is corrupt, continue with the state in its snapshot."""
+        """After a corrupt file, continue with the state in its snapshot."""
         after = self._checker.ledger.position
         try:
             for _, segments in sealed.segments(after, summary.last_position):
@@ -202,7 +199,7 @@ class _Run:
             self._violations += violations[: FINDINGS_MAX - len(self._violations)]
 
     def _check_event(self, recorded: Recorded) -> list[Violation]:
-        """Check and apply one event. Raises LogCorrupt if the event cannot be applied."""
+        """Raises LogCorrupt if the event cannot be applied."""
         try:
             return self._checker.check(recorded)
         except DECODING_ERRORS as error:
@@ -253,7 +250,7 @@ class _Run:
         all_differences = differences or []
         return VerificationReport(
             revision,
-            self._files_seen,
+            self._file_count,
             self._segments,
             self._events,
             folded,

@@ -1,7 +1,7 @@
 """Pending admissions in etcd: objects that a webhook has admitted, maybe not in the log yet.
 
-An admission is written only if no other admission was written since the caller read all admissions.
-Therefore the later of two concurrent reviews fails with LostRace, also in different replicas.
+An admission is written only if no other was written since the caller read all admissions. Therefore
+the later of two concurrent reviews fails with LostRace, also in different replicas.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from core.eventstore.kv import Delete, Get, KeyValueStore, NothingNewer, Put
 
 KEY_PREFIX: Final = "admitted"
 PENDING_MAX: Final = 10_000
-"""Limit for a cluster. Pending admissions accumulate while no controller is leader."""
+"""Limit for a cluster. Admissions accumulate while no controller is leader."""
 
 
 def _check(admission: PendingAdmission) -> None:
-    """Raise ValueError if the admission is invalid."""
     if (admission.pool is None) == (admission.subnet is None):
         raise ValueError("the admission must have exactly one of pool and subnet")
     check_pool(admission.value)
@@ -96,7 +95,7 @@ class AdmissionStore:
         await self._store.commit([], [Delete(_admission_key(self._keys, admission))])
 
     async def remove_written(self, value: Pool | Subnet) -> None:
-        """Delete the admissions of an object that is in the log with the admitted addresses.
+        """Delete the admissions that have the addresses of an object in the log.
 
         Raises StoreError.
         """
@@ -104,10 +103,10 @@ class AdmissionStore:
         result = await self._store.read([Get(*self._keys.range_of(KEY_PREFIX, kind, value.name))])
         for kv in result.ranges[0].kvs:
             try:
-                admitted = ADMISSION_KEYS.decode(self._keys, kv.key, kv.value).value
+                admitted_value = ADMISSION_KEYS.decode(self._keys, kv.key, kv.value).value
             except LogCorrupt:
-                continue  # ``read`` logs a warning
-            if extent_of(admitted) == extent_of(value):
+                continue
+            if extent_of(admitted_value) == extent_of(value):
                 await self._store.commit([], [Delete(kv.key)])
 
     async def in_log(self, admissions: Sequence[PendingAdmission]) -> list[PendingAdmission]:
@@ -115,15 +114,14 @@ class AdmissionStore:
 
         Raises StoreError, LogCorrupt.
         """
-        in_log = []
+        logged_admissions = []
         for admission in admissions:
             stored = await self._stored(admission)
             if stored is not None and extent_of(stored) == extent_of(admission.value):
-                in_log.append(admission)
-        return in_log
+                logged_admissions.append(admission)
+        return logged_admissions
 
     async def _stored(self, admission: PendingAdmission) -> Pool | Subnet | None:
-        """The stored pool or subnet that has the name of the admitted object."""
         name = admission.value.name
         key = self._keys.pool(name) if admission.pool is not None else self._keys.subnet(name)
         kv = (await self._store.read([Get(key)])).ranges[0].first

@@ -1,7 +1,7 @@
 """Reads the objects that are needed to decide a command, all at one revision.
 
-For most commands, these are the named object and the objects that may overlap the named object. If
-the command is malformed, all objects are read.
+For most commands, these are the named object and the objects that may overlap it. For a malformed
+command, all objects are read.
 """
 
 from __future__ import annotations
@@ -65,14 +65,13 @@ from core.eventstore.pool_index import (
 from core.eventstore.state_reader import add_configuration, read_configuration
 
 ALL_INDEXES: Final = tuple(product(TOPICS, FAMILIES))
-"""Every (topic, family) that has an index."""
 
 
 class Scope(NamedTuple):
     """The objects that were read at ``position``.
 
-    ``indexed``: the guard keys (``Keys.guard``) of the topics (pools or subnets) whose index is
-    complete. ``undecodable``: keys whose values cannot be decoded (``Ledger.undecodable``).
+    ``indexed``: the guard keys of the topics (pools or subnets) whose index is complete.
+    ``undecodable``: keys whose values cannot be decoded.
     """
 
     position: int
@@ -82,7 +81,7 @@ class Scope(NamedTuple):
 
 
 class _UnknownScope(Exception):
-    """The command is malformed, so all objects must be read."""
+    """The command is malformed: all objects must be read."""
 
 
 class ScopeReader:
@@ -111,7 +110,7 @@ class ScopeReader:
     async def read_application(
         self, application: ApplicationKey, subnets: Iterable[str]
     ) -> Configuration:
-        """The application's automatic pools, and the objects needed to plan pools in ``subnets``.
+        """The application's automatic pools, and what plans of pools in ``subnets`` need.
 
         Raises the errors of ``read``.
         """
@@ -142,7 +141,7 @@ class ScopeReader:
 
 
 class _ScopeLoad:
-    """Reads one scope into ``ledger``. All reads are at the revision of the first read."""
+    """All reads are at the revision of the first read."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
         self._store = store
@@ -151,7 +150,7 @@ class _ScopeLoad:
         self.indexed: set[bytes] = set()
 
     async def for_command(self, command: Command) -> None:
-        """Read the objects that the command needs. Raises _UnknownScope, IndexIncomplete."""
+        """Raises _UnknownScope, IndexIncomplete."""
         match command:
             case ApplyPool(pool):
                 await self._for_pool(pool)
@@ -173,7 +172,6 @@ class _ScopeLoad:
                 await self._read(*self._get_object_of(command))
 
     async def all_objects(self) -> None:
-        """Read the whole configuration, at the revision of the first read."""
         if not self.ledger.position:
             await self._read()
         await read_configuration(
@@ -181,12 +179,11 @@ class _ScopeLoad:
         )
 
     def _get_object_of(self, command: Command) -> Iterator[Get]:
-        """The ``Get`` of the only object that the command needs; nothing if the name is invalid."""
         keys = self._keys
         match command:
             case RetirePool(name) | DeletePool(name) | DropAutoPool(name):
                 yield from self._get("pool", name)
-            case AdvanceRetirement(_, name):  # a pool: ``for_command`` handles subnets
+            case AdvanceRetirement(_, name):  # of a pool: ``for_command`` handles subnets
                 yield from self._get("pool", name)
             case DeleteReservation(name):
                 yield from self._get("reservation", name)
@@ -207,7 +204,6 @@ class _ScopeLoad:
                 raise _UnknownScope
 
     async def _for_pool(self, desired: Pool) -> None:
-        """Read the pool with this name, the subnet with this CIDR, and pools that may overlap."""
         pool, cidr = _parsed_pool(desired)
         pools, subnets = self._index("pools", pool.family), self._index("subnets", pool.family)
         pool_gets = [*pools.overlapping(cidr), *pools.owners(pool_addresses(pool), cidr)]
@@ -219,7 +215,6 @@ class _ScopeLoad:
         await self._read_objects("pool", pools.names_in(*results[: len(pool_gets)]))
 
     async def _for_subnet(self, desired: Subnet) -> None:
-        """Read the subnet with this name, and the pools and subnets that overlap ``desired``."""
         cidr, family = _cidr_of(desired), desired.family
         pools, subnets = self._index("pools", family), self._index("subnets", family)
         pool_gets = [pools.with_cidr(cidr), *pools.overlapping(cidr)]
@@ -231,7 +226,6 @@ class _ScopeLoad:
         await self._read_objects("subnet", subnets.names_in(*subnet_results))
 
     async def _for_auto_pool(self, desired: DesiredPool) -> None:
-        """Read an automatic pool, all reservations, and the subnet's pools and quarantine."""
         scope, keys = desired.scope, self._keys
         names = (
             pool_name(scope, desired.uid, attempt) for attempt in range(1, NAMES_TRIED_MAX + 1)
@@ -246,7 +240,6 @@ class _ScopeLoad:
             await self._pools_and_quarantine_in(subnet)
 
     async def for_address(self, address: Address) -> None:
-        """Read the pools that may have the address, and the subnets that contain the address."""
         family, value = address
         pools, subnets = self._index("pools", family), self._index("subnets", family)
         pool_gets = pools.owners(AddressSet.from_values((value,), family))
@@ -256,7 +249,6 @@ class _ScopeLoad:
         await self._read_objects("subnet", subnets.names_in(*results[len(pool_gets) :]))
 
     async def for_application(self, application: ApplicationKey, subnets: Sequence[str]) -> None:
-        """Read the application's pools, all reservations, and ``subnets`` with all their pools."""
         indexes = self._index("pools", 4), self._index("pools", 6)
         results = await self._read(
             *(index.of_application(application) for index in indexes),
@@ -270,7 +262,6 @@ class _ScopeLoad:
             await self._pools_and_quarantine_in(subnet)
 
     async def _pools_and_quarantine_in(self, subnet: Subnet) -> None:
-        """Read the pools that overlap the subnet's CIDR, and the quarantine in this CIDR."""
         cidr, pools = _cidr_of(subnet), self._index("pools", subnet.family)
         self._require_complete(pools)
         *results, _ = await self._read(
@@ -284,7 +275,6 @@ class _ScopeLoad:
         await self._read_objects("pool", pools.names_in(*results))
 
     async def _subnet_with_pools(self, name: str) -> None:
-        """Read a subnet and its pools: the pools with the same CIDR."""
         await self._read(*self._get("subnet", name))
         subnet = self.ledger.subnets.get(name)
         if subnet is None:
@@ -298,7 +288,6 @@ class _ScopeLoad:
         await self._read(*chain.from_iterable(self._get(prefix, name) for name in names))
 
     def _get(self, prefix: str, name: str) -> Iterator[Get]:
-        """The ``Get`` of an object; nothing if the name is invalid."""
         if name and _can_be_keys(name):
             yield Get(self._keys.range_of(prefix)[0] + name.encode())
 
@@ -306,16 +295,12 @@ class _ScopeLoad:
         return Index(self._keys, topic, family)
 
     def _require_complete(self, *indexes: Index) -> None:
-        """Raise IndexIncomplete if an index is incomplete."""
         for index in indexes:
             if self._keys.guard(index.topic, index.family) not in self.indexed:
                 raise IndexIncomplete(index.topic, index.family)
 
     async def _read(self, *gets: Get) -> list[RangeResult]:
-        """Read all ranges at one revision, and add their objects to the ledger.
-
-        The first read also finds out which indexes are complete.
-        """
+        """Add the objects to the ledger; the first read also finds the complete indexes."""
         if self.ledger.position:
             results = await self._read_ranges(gets)
         else:
@@ -330,18 +315,17 @@ class _ScopeLoad:
         return results[: len(gets)]
 
     async def _read_ranges(self, gets: Sequence[Get]) -> list[RangeResult]:
-        """Read the ranges in as few transactions as possible."""
         results: list[RangeResult] = []
         for start in range(0, len(gets), TXN_OPERATIONS_MAX):
-            part = gets[start : start + TXN_OPERATIONS_MAX]
-            response = await self._store.read(part, revision=self.ledger.position)
+            batch = gets[start : start + TXN_OPERATIONS_MAX]
+            response = await self._store.read(batch, revision=self.ledger.position)
             self.ledger.position = response.revision
             results += response.ranges
         return results
 
 
 def _parsed_pool(desired: Pool) -> tuple[Pool, Cidr]:
-    """The pool as it will be stored, and its CIDR. Raises _UnknownScope if a text is malformed."""
+    """The pool as it will be stored, and its CIDR. Raises _UnknownScope."""
     pool = normalise_network(desired)
     try:
         pool_addresses(pool)
@@ -351,7 +335,7 @@ def _parsed_pool(desired: Pool) -> tuple[Pool, Cidr]:
 
 
 def _cidr_of(value: Pool | Subnet) -> Cidr:
-    """The CIDR of a pool or subnet. Raises _UnknownScope if the CIDR is not canonical."""
+    """Raises _UnknownScope if the CIDR is not canonical."""
     try:
         cidr = parse_cidr(value.subnet)
     except AddressSyntaxError:
@@ -362,5 +346,4 @@ def _cidr_of(value: Pool | Subnet) -> Cidr:
 
 
 def _can_be_keys(*texts: str) -> bool:
-    """Whether these names are valid parts of keys; an empty namespace is valid."""
     return all(len(text) <= SUBDOMAIN_CHARS_MAX and is_name(text) for text in texts if text)

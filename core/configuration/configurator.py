@@ -1,13 +1,12 @@
 """Applies commands about pools, subnets, reservations, quarantine and records.
 
 A command is an optimistic transaction: it commits only if the objects that it has read have not
-changed. ``core.configuration.command_scope`` reads only the objects that the command may affect.
+changed. Every change in a topic (pools, subnets, reservations) rewrites the topic's guard key for
+the IP family, and requires unchanged guard keys of all topics that the rules read. Therefore only
+one of two concurrent commands can create overlapping objects.
 
-Each topic (pools, subnets, reservations) has one guard key for each IP family. Every change in the
-topic rewrites the guard key. A transaction also requires unchanged guard keys of all topics that
-the rules read. Therefore only one of two concurrent commands can create overlapping objects. A
-transaction that removes addresses from a pool also requires that no claim of the removed addresses
-was written (invariant I2 of docs/contributing/architecture.md).
+A transaction that removes addresses from a pool fails if a claim of a removed address was written
+since the read (invariant I2 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from core.eventstore.writer import Writer
 from core.process import tracing
 
 RANGE_GUARDS_MAX = 64
-"""Limit of range guards in one transaction. Above the limit, neighbouring intervals are joined."""
+"""Limit for one transaction; further intervals are joined."""
 
 _GUARDED_TOPICS: Final[Mapping[str, tuple[str, ...]]] = {
     "pools": ("pools", "subnets", "reservations"),
@@ -51,8 +50,7 @@ _GUARDED_TOPICS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Topic of a change -> topics that must not have changed since the read.
 
-Pools depend on reservations because an automatic pool takes no reserved address. Commands on
-objects of other topics read only the object itself.
+Pools depend on reservations, because an automatic pool takes no reserved address.
 """
 
 
@@ -64,7 +62,7 @@ class Applied(NamedTuple):
 
 
 class Configurator:
-    """Applies commands to the configuration in etcd, or tries them without writing."""
+    """Applies commands to the configuration in etcd."""
 
     def __init__(
         self,
@@ -87,9 +85,9 @@ class Configurator:
     ) -> Applied:
         """Decide and commit. Raises Refused, StoreUnavailable, OutcomeUnknown, LostRace.
 
-        ``observed``: the event that caused the command. If the command has events, ``observed`` is
-        written before them. A command that changes too many pools for one transaction is committed
-        in several transactions. After an error, apply the command again: it continues.
+        ``observed``: the event that caused the command; written before the command's events, if
+        there are any. A command that changes many pools takes several transactions. After an error,
+        apply the command again: it continues.
         """
         with tracing.span(f"ipam.apply {type(command).__name__}") as span:
             if span is not None and not cause.traceparent:
@@ -112,7 +110,7 @@ class Configurator:
     async def dry_run_beside(self, command: Command, pending: Iterable[PendingAdmission]) -> DryRun:
         """The result of ``dry_run``, and the pending admissions that conflict with the command.
 
-        ``pending``: objects that a webhook has admitted, maybe not in the log yet. Raises Refused.
+        Raises Refused.
         """
         scope = await self._scopes.read(command, may_write=False)
         configuration = scope.configuration
@@ -147,7 +145,7 @@ class Configurator:
             writes |= {_key_of(write): write for write in effect.index_writes}
             if effect.topic:
                 guard_key = self._keys.guard(effect.topic, effect.family)
-                # The value of the guard key marks whether the topic's index is complete.
+                # The value marks whether the topic's index is complete.
                 writes[guard_key] = Put(
                     guard_key, COMPLETE_INDEX if guard_key in scope.indexed else b""
                 )
@@ -173,13 +171,12 @@ class Configurator:
         return Applied(events, outcome.revision)
 
     async def _claimed(self, removed: AddressSet | None, at: int) -> Mapping[str, Claim]:
-        """The claims of the removed addresses at revision ``at``."""
         if removed is None:
             return {}
         return await read_claims(self._store, self._keys, removed, revision=at)
 
     def _range_guards(self, removed: AddressSet | None, at: int) -> list[Guard]:
-        """Guards that fail if a claim of a removed address was written after revision ``at``."""
+        """Guards against claims written after revision ``at``."""
         if not removed:
             return []
         key = self._keys.ip
@@ -195,7 +192,6 @@ def _key_of(write: Write) -> bytes:
 
 
 def _require_decodable(undecodable: Container[str], key: str) -> None:
-    """Raise LogCorrupt if the command would overwrite a value that cannot be decoded."""
     if key in undecodable:
         message = f"the command was not applied: the stored value of {key} cannot be decoded"
         raise LogCorrupt(message, subject=key, remedy=STATE_REMEDY)
@@ -207,7 +203,7 @@ def _refusals(
     claimed: Mapping[str, Claim],
     pending: Iterable[PendingAdmission],
 ) -> tuple[Refusal, ...]:
-    """The refusals that the command would get if the pending admissions were in the log."""
+    """The refusals if the pending admissions were in the log."""
     for changed in with_admitted(configuration, pending):
         try:
             decide(changed, command, claimed)

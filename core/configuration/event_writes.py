@@ -1,8 +1,8 @@
-"""The writes of a configuration event: the state key, the index, and the guard key. Pure.
+"""The writes of a configuration event: the state key, the index, and the guard key.
 
-``core.domain.evolution`` computes the value of the state key, as it does for every reader of the
-log (invariant I5 of docs/contributing/architecture.md). Every change in a topic (pools, subnets,
-...) writes the guard key of the topic and IP family: of two concurrent decisions, one then fails.
+``core.domain.evolution`` computes the value of the state key, as for every reader of the log (I5 of
+docs/contributing/architecture.md). Every change in a topic writes the topic's guard key, so that
+one of two concurrent decisions fails.
 """
 
 from __future__ import annotations
@@ -46,9 +46,8 @@ SubnetEvent = SubnetDefined | SubnetRetired | SubnetDeleted
 class Effect(NamedTuple):
     """The writes of an event. ``write``: the write of the state key.
 
-    ``topic`` and ``family`` name the guard key to write; topic "" means no guard key. Records have
-    no family, and use the guard key of family 4. ``index_writes``: the changes of the index of
-    pools or subnets.
+    ``topic`` and ``family`` name the guard key to write; topic "" means none. Records have no
+    family, and use the guard key of family 4.
     """
 
     write: Write
@@ -112,7 +111,6 @@ def _indexed(
     before: Pool | Subnet | None,
     after: Pool | Subnet | None,
 ) -> Effect:
-    """The effect of writing a pool or subnet, with the changes of the index entries."""
     family = _family(after, before)
     index = Index(keys, topic, family)
     old, new = index.entries(before), index.entries(after)

@@ -1,12 +1,10 @@
-"""Rebuilds an incomplete index of pools or subnets (``core.eventstore.pool_index``).
+"""Rebuilds an incomplete index of pools or subnets.
 
-A repair makes an index incomplete. A version of Orbweaver that has no index also makes the index
-incomplete when it writes pools or subnets.
+A repair, or a write by a version of Orbweaver without indexes, makes an index incomplete.
 
-The build first rewrites the guard key of the topic (pools or subnets). Every later step requires an
-unchanged guard key; the last step marks the index as complete in the guard key. Every change in the
-topic also rewrites the guard key. Therefore a change in the topic ends the build, and of two
-concurrent builds only the later build continues.
+The build rewrites the topic's guard key first. Every later step requires an unchanged guard key;
+the last step marks the index as complete. Every change in the topic rewrites the guard key, too.
+Therefore a change in the topic or a later build ends this build.
 """
 
 from __future__ import annotations
@@ -24,13 +22,13 @@ from core.eventstore.kv import Delete, Get, KeyValueStore, Put, Unchanged, Write
 from core.eventstore.pool_index import COMPLETE_INDEX, Index, Topic
 
 WRITES_PER_STEP_MAX: Final = 120
-"""The most index entries that one transaction writes; etcd allows 128 operations."""
+"""Limit of index entries in one transaction; etcd allows 128 operations."""
 
 
 async def build_index(store: KeyValueStore, keys: Keys, topic: Topic, family: Family) -> None:
     """Write the whole index of a topic and family.
 
-    Raises StoreUnavailable, OutcomeUnknown, and LostRace if the topic changes during the build.
+    Raises StoreUnavailable, OutcomeUnknown, and LostRace if the topic changes.
     """
     index, guard_key = Index(keys, topic, family), keys.guard(topic, family)
     kind: KeyKind[Pool] | KeyKind[Subnet] = POOL_KEYS if topic == "pools" else SUBNET_KEYS
@@ -44,13 +42,13 @@ async def build_index(store: KeyValueStore, keys: Keys, topic: Topic, family: Fa
             entries |= index.entries(kind.decode(keys, kv.key, kv.value))
     writes: list[Write] = [Put(key, value) for key, value in entries.items()]
     for start in range(0, len(writes), WRITES_PER_STEP_MAX):
-        part = writes[start : start + WRITES_PER_STEP_MAX]
-        await _write(store, guard_key, build_revision, part)
+        batch = writes[start : start + WRITES_PER_STEP_MAX]
+        await _write(store, guard_key, build_revision, batch)
     await _write(store, guard_key, build_revision, [Put(guard_key, COMPLETE_INDEX)])
 
 
 async def _write(store: KeyValueStore, guard_key: bytes, revision: int, writes: list[Write]) -> int:
-    """Write if the guard key still has this revision; return the revision of the write."""
+    """Write if the guard key has this revision; return the revision of the write."""
     result = await store.commit([Unchanged(guard_key, revision)], writes)
     if not result.succeeded:
         raise LostRace(

@@ -1,7 +1,6 @@
-"""Notes for the agents about pools that exist in Kubernetes, but that the rules refuse.
+"""Notes about pools that exist in Kubernetes, but that the rules refuse.
 
-Agents read only etcd, where a refused pool does not exist. Without the note, an ADD that names the
-pool would report only that the pool does not exist.
+Agents read only etcd, where a refused pool does not exist; they take the reason from the note.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from core.eventstore.kv import Delete, Get, KeyValueStore, Put
 
 KEY_PREFIX: Final = "refused"
 TEXT_CHARS_MAX: Final = 1_000
-"""The most characters of the reason in a note."""
 
 
 class RefusedPool(NamedTuple):
@@ -44,21 +42,21 @@ class RefusalNotes:
         self._keys = keys
 
     async def add(self, name: str, why: str) -> None:
-        """Write the note about a refused pool."""
+        """Write a note."""
         value = REFUSED_POOL_CODEC.encode(RefusedPool(name, why[:TEXT_CHARS_MAX]))
         await self._store.commit([], [Put(self._keys.refused(name), value)])
 
     async def remove(self, name: str) -> None:
-        """Delete the note if there is one."""
+        """Delete the note."""
         await self._store.commit([], [Delete(self._keys.refused(name))])
 
     async def names(self) -> set[str]:
-        """The names of the pools that have a note, even if the note cannot be decoded."""
+        """The pools that have a note, even an undecodable note."""
         result = await self._store.read([Get(*self._keys.range_of(KEY_PREFIX), keys_only=True)])
         return {kv.key.rpartition(b"/")[2].decode(errors="replace") for kv in result.ranges[0].kvs}
 
     async def explained(self, error: AllocationError, name: str) -> AllocationError:
-        """Add the reason to the error about a missing pool, if the pool was refused."""
+        """The error about a missing pool, with the reason if the pool was refused."""
         kv = (await self._store.read([Get(self._keys.refused(name))])).ranges[0].first
         if kv is None:
             return error

@@ -1,4 +1,4 @@
-"""A SpiderCoordinator as the log stores it, so that users can see the history of the object.
+"""A SpiderCoordinator as the log stores it, so that users can see its history.
 
 Agents read the Kubernetes object; no decision depends on the stored value.
 """
@@ -13,7 +13,7 @@ COORDINATOR_KIND: Final = "SpiderCoordinator"
 class Coordinator(NamedTuple):
     """The ``spec`` and ``status`` of a SpiderCoordinator.
 
-    ``settings``: the fields of the ``spec``, each as JSON text.
+    ``settings``: the ``spec``, each field as JSON text.
     """
 
     settings: dict[str, str] = {}

@@ -1,9 +1,7 @@
 """Devices that a device plugin offers to kubelet, and what a container with a device gets.
 
 An ``Offer`` is one extended resource: slots of a NIC, virtual functions, or shares of RDMA devices.
-kubelet sends the ids of the chosen devices, and the plugin returns environment variables and device
-files for the container. Programs in containers expect the variable names of the SR-IOV device
-plugin.
+The environment variables have the names of the SR-IOV device plugin, which programs expect.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ class Device(NamedTuple):
 
 
 class DeviceFile(NamedTuple):
-    """A character device of the host; it has the same ``path`` in the container."""
+    """A character device, with the same ``path`` on the host and in the container."""
 
     path: str
     permissions: str = READ_WRITE_MKNOD
@@ -40,7 +38,7 @@ class DeviceAllocation(NamedTuple):
 
 
 class Offer(Protocol):
-    """The devices of one resource. Equal offers have equal devices."""
+    """The devices of one extended resource. Equal offers have equal devices."""
 
     @property
     def size(self) -> int:
@@ -51,15 +49,13 @@ class Offer(Protocol):
         """Every device, in a stable order."""
         ...
 
-    def has(self, device: str, /) -> bool:
-        """Whether ``device`` is the id of one of ``devices``."""
-        ...
+    def has(self, device: str, /) -> bool: ...
 
     def allocation(self, devices: Sequence[str], /) -> DeviceAllocation:
-        """The variables and files of a container with these devices. Raises OSError."""
+        """What a container with these devices gets. Raises OSError."""
         ...
 
 
 def pci_variable(resource: str) -> str:
-    """The variable that lists the PCI addresses of a resource such as ``spidernet.io/vf``."""
+    """The variable with the PCI addresses of a resource such as ``spidernet.io/vf``."""
     return "_".join((_PCI_VARIABLE, *resource.replace(".", "_").upper().split("/", 1)))

@@ -1,12 +1,10 @@
 """The event types of the log, the metadata of each event, and upcasters of old versions.
 
-An event is an immutable fact, named in the past tense. Its name in the log is
-``TYPE_NAMES[type(event)]``. An event has all data that a reader needs to compute the next state.
+An event has all data that a reader needs to compute the next state.
 
-A field may be added at the end with a default. Any other change of a type needs a higher schema
-version in ``EVENT_VERSIONS`` and an upcaster in ``UPCASTERS``: a function from the old body to the
-new body. A body is plain msgpack data: lists, maps, texts. An upcaster is never removed, because
-logs keep old events.
+A field may be added at the end with a default. Any other change of a type needs a higher version in
+``EVENT_VERSIONS`` and an upcaster in ``UPCASTERS``. An upcaster is never removed, because logs keep
+old events.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ ReleaseReason = Literal[
     "superseded",  # a new Pod of the same name requested addresses
     "pools-changed",  # the Pod template no longer lists the pools of fixed addresses
     "conflict",  # another host uses the address
-    "gc",  # the runtime's list of valid attachments does not have the attachment
+    "gc",  # the runtime's list of valid attachments lacks the attachment
     "operator",  # a user released the address
     "reclaimed",  # the reclaim workflow found that the address had leaked
     "unbound",  # the network provider could not bind the address, or bound another address
@@ -33,10 +31,10 @@ ReleaseReason = Literal[
 ]
 
 GuidReleaseReason = Literal[
-    "removed",  # the virtual function or its NIC was removed
+    "removed",  # the virtual function or its NIC is gone
     "replaced",  # the virtual function has another GUID
-    "moved",  # the NIC of the virtual function is in another node or slot
-    "node-deleted",  # the Node does not exist any more
+    "moved",  # the NIC is in another node or slot
+    "node-deleted",
 ]
 
 
@@ -53,7 +51,7 @@ class PoolRetired(NamedTuple):
 
 
 class PoolDeleted(NamedTuple):
-    """A pool was deleted; it had no claims."""
+    """A pool without claims was deleted."""
 
     name: str
 
@@ -71,7 +69,7 @@ class SubnetRetired(NamedTuple):
 
 
 class SubnetDeleted(NamedTuple):
-    """A subnet was deleted; no pool belonged to it."""
+    """A subnet without pools was deleted."""
 
     name: str
 
@@ -108,13 +106,6 @@ class RecordDefined(NamedTuple):
                       ``EndpointSlice`` or a built-in kind of application; in Kubernetes
                       ``SpiderCoordinator``
     owner_*           the controller of a Pod or application, "" for none
-    replicas          ``spec.replicas`` of an application that has this field
-    ordinals_start    ``spec.ordinals.start`` of a StatefulSet
-    uid               the UID of an application or SpiderCoordinator
-    workload          the Pod template and other fields of an application
-    service           the content of a Service
-    slice             the content of an EndpointSlice
-    coordinator       the content of a SpiderCoordinator
     """
 
     kind: str
@@ -144,9 +135,9 @@ class RecordDeleted(NamedTuple):
 
 
 class PoolVerdict(NamedTuple):
-    """Whether one candidate pool was accepted; the short form of ``CandidateVerdict``.
+    """Whether one candidate pool was accepted.
 
-    ``rule``: the name of the rule that decided. ``detail``: the value that did not match.
+    ``rule``: the rule that decided. ``detail``: the value that did not match.
     """
 
     interface: str
@@ -160,11 +151,10 @@ class PoolVerdict(NamedTuple):
 class AddressesClaimed(NamedTuple):
     """All addresses of one request were claimed.
 
-    ``endpoint``: the endpoint after the claim. ``new_nics``: the indexes in ``endpoint.nics`` of
-    the NICs that this event adds. ``source``: the level of pool selection that named the pools; ""
-    if the addresses did not come from pool selection (`orbctl assign`, an import, a repair), or if
-    the event is older than the field. ``passed_over``: candidate pools that a rule rejected or that
-    were full.
+    ``new_nics``: the indexes in ``endpoint.nics`` of the added NICs. ``source``: the level of pool
+    selection that named the pools; "" without a selection (`orbctl assign`, an import, a repair),
+    or in an event older than the field. ``passed_over``: candidate pools that a rule rejected or
+    that were full.
     """
 
     endpoint: Endpoint
@@ -174,10 +164,10 @@ class AddressesClaimed(NamedTuple):
 
 
 class EndpointChanged(NamedTuple):
-    """An endpoint changed, but its addresses stayed. ``endpoint``: the state after the event.
+    """An endpoint changed, but its addresses stayed.
 
-    Causes: a new sandbox, the first ADD for a NIC that has no interface name yet (``Nic``), or a
-    new Pod with the same fixed addresses (another UID, perhaps another node).
+    Causes: a new sandbox, the first ADD for a NIC without an interface name, or a new Pod with
+    the same fixed addresses (another UID, perhaps another node).
     """
 
     endpoint: Endpoint
@@ -207,7 +197,6 @@ class AddressesReleased(NamedTuple):
     evidence: str = ""
 
     def addresses(self) -> tuple[str, ...]:
-        """The addresses whose claims end."""
         return tuple(release.address for release in self.releases)
 
 
@@ -217,9 +206,8 @@ class AllocationRefused(NamedTuple):
     name, holder       of the endpoint that the ADD would have created
     reason             a reason that ``core.domain.claims.refused_adds`` defines
     message, remedy    as in the result of the ADD; cut if long
-    source             the level of pool selection that named the pools, "" if no level did
-    verdicts           the verdicts on candidate pools
-    left_out           how many further verdicts were left out
+    source             the level of pool selection that named the pools, "" for none
+    left_out           the number of omitted verdicts
     times              the number of refused ADDs that the event counts
     pod                the Pod's name if the endpoint has another name (as with an IPAMClaim)
     """
@@ -258,9 +246,9 @@ class ApplicationScaled(NamedTuple):
 class BindingChanged(NamedTuple):
     """The binding of an endpoint's addresses at a network provider has changed.
 
-    ``name``: the name of the endpoint. ``state``: the new state, a key of ``BINDING_WORDS``.
-    ``why``: the failure, or the evidence for the release. The binding has its own key in etcd; no
-    reader computes the binding from this event.
+    ``state``: the new state, a key of ``BINDING_WORDS``. ``why``: the failure, or the evidence for
+    the release. The binding has its own key in etcd; no reader computes the binding from this
+    event.
     """
 
     namespace: str
@@ -284,7 +272,7 @@ BINDING_WORDS: Final[dict[str, str]] = {
 
 
 class GuidsAssigned(NamedTuple):
-    """GUIDs were assigned to InfiniBand virtual functions; the node's agent sets the GUIDs next."""
+    """GUIDs were assigned to InfiniBand virtual functions."""
 
     node: str
     guids: tuple[VfGuid, ...]
@@ -322,7 +310,6 @@ Event = (
 )
 
 SCHEMA_VERSION = 1
-"""The schema version of every event type that has not changed yet."""
 
 EVENT_TYPES: dict[str, type[Event]] = {
     "pool-defined": PoolDefined,
@@ -352,7 +339,7 @@ TYPE_NAMES: dict[type[Event], str] = {kind: name for name, kind in EVENT_TYPES.i
 
 
 class Cause(NamedTuple):
-    """The actor of an event, and what caused the event: a request, an earlier event."""
+    """The actor of an event, and the request or event that caused it."""
 
     actor: str
     correlation_id: str = ""
@@ -377,11 +364,11 @@ class Recorded(NamedTuple):
 
 
 EVENT_VERSIONS: dict[str, int] = dict.fromkeys(EVENT_TYPES, SCHEMA_VERSION)
-"""Name in the log -> the current schema version."""
+"""Name in the log -> schema version."""
 
 Upcaster = Callable[[list[object]], list[object]]
 UPCASTERS: dict[tuple[str, int], Upcaster] = {}
-"""(name in the log, version) -> the function from a body of this version to the next version."""
+"""(name in the log, version) -> function from a body of this version to the next version."""
 
 
 def upcast(

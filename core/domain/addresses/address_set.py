@@ -1,8 +1,7 @@
 """Sets of addresses as sorted, disjoint, non-adjacent closed intervals.
 
-A set has one IP family, is immutable, and is hashable. Time and space are at most linear in the
-number of intervals, so that a set of all IPv6 addresses costs as little as a /30. The syntax of
-address lists: docs/reference/admission.md, "Addresses and ranges".
+Time and space are at most linear in the number of intervals. Syntax of address lists:
+docs/reference/admission.md, "Addresses and ranges".
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ Interval: TypeAlias = tuple[int, int]
 """``(first, last)``, both included."""
 
 CLAMPED_SIZE_MAX: Final = 2**63 - 1
-"""The largest count in a status field: a status field is a signed 64-bit integer."""
+"""The largest count in a status field."""
 
-_REPR_INTERVALS_MAX: Final = 6  # intervals that ``repr`` shows
+_REPR_INTERVALS_MAX: Final = 6
 
 
 class AddressSet:
-    """Addresses of one family. ``len()`` is missing because it cannot return the size of a /64."""
+    """Addresses of one family, immutable. No ``len()``: it cannot return the size of a /64."""
 
     __slots__ = ("_cached_cumulative_sizes", "_family", "_intervals", "_starts")
 
@@ -43,7 +42,7 @@ class AddressSet:
     _cached_cumulative_sizes: tuple[int, ...] | None
 
     def __init__(self, family: Family, intervals: tuple[Interval, ...] = ()) -> None:
-        """``intervals`` must be sorted, disjoint and not adjacent; see ``from_intervals``."""
+        """``intervals`` must be sorted, disjoint and not adjacent; else use ``from_intervals``."""
         self._family = family
         self._intervals = intervals
         self._starts = None
@@ -53,8 +52,7 @@ class AddressSet:
     def from_items(cls, texts: Iterable[str], family: Family) -> AddressSet:
         """Parse ``A`` or ``A-B`` items, in any order; items may overlap.
 
-        Raises AddressSyntaxError for the first item that is malformed, reversed, or not of
-        ``family``.
+        Raises AddressSyntaxError for an item that is malformed, reversed, or not of ``family``.
         """
         intervals = []
         for text in texts:
@@ -66,9 +64,9 @@ class AddressSet:
 
     @classmethod
     def from_intervals(cls, intervals: Iterable[Interval], family: Family) -> AddressSet:
-        """Build from ``(first, last)`` pairs, in any order; pairs may overlap.
+        """Build from ``(first, last)`` pairs in any order; pairs may overlap.
 
-        Raises ValueError for a pair that is reversed or outside the family's address space.
+        Raises ValueError for a pair that is reversed or outside the family.
         """
         pairs = list(intervals)
         for first, last in pairs:
@@ -78,26 +76,28 @@ class AddressSet:
 
     @classmethod
     def from_values(cls, values: Iterable[int], family: Family) -> AddressSet:
-        """Build from single addresses in any order.
+        """Build from addresses in any order.
 
-        Raises ValueError for an address outside the family's address space.
+        Raises ValueError for an address outside the family.
         """
-        ordered = sorted(values)  # numbers sort five times faster than pairs
-        if ordered and not 0 <= ordered[0] <= ordered[-1] <= VALUE_MAX[family]:
-            raise ValueError(f"{ordered[0]} to {ordered[-1]} are not IPv{family} addresses")
+        sorted_values = sorted(values)  # numbers sort five times faster than pairs
+        if sorted_values and not 0 <= sorted_values[0] <= sorted_values[-1] <= VALUE_MAX[family]:
+            raise ValueError(
+                f"{sorted_values[0]} to {sorted_values[-1]} are not IPv{family} addresses"
+            )
         intervals: list[Interval] = []
         first = last = -2  # a sentinel, adjacent to no address
-        for value in ordered:
+        for value in sorted_values:
             if value > last + 1:
                 intervals.append((first, last))
                 first = value
             last = value
         intervals.append((first, last))
-        return cls(family, tuple(intervals[1:]))  # without the sentinel
+        return cls(family, tuple(intervals[1:]))
 
     @classmethod
     def from_cidr(cls, cidr: Cidr) -> AddressSet:
-        """All addresses of a prefix, including the first and the last address."""
+        """All addresses of a prefix."""
         return cls(cidr.family, ((cidr.first, cidr.last),))
 
     @property
@@ -107,7 +107,7 @@ class AddressSet:
 
     @property
     def intervals(self) -> tuple[Interval, ...]:
-        """The intervals, ascending; no two overlap or touch."""
+        """The intervals, ascending."""
         return self._intervals
 
     def __iter__(self) -> Iterator[Interval]:
@@ -126,31 +126,26 @@ class AddressSet:
         return hash((self._family, self._intervals))
 
     def __repr__(self) -> str:
-        shown = self._intervals[:_REPR_INTERVALS_MAX]
-        items = [format_range(self._family, first, last) for first, last in shown]
-        hidden = len(self._intervals) - len(shown)
-        if hidden:
-            items.append(f"... {hidden} more")
+        shown_intervals = self._intervals[:_REPR_INTERVALS_MAX]
+        items = [format_range(self._family, first, last) for first, last in shown_intervals]
+        hidden_count = len(self._intervals) - len(shown_intervals)
+        if hidden_count:
+            items.append(f"... {hidden_count} more")
         return f"<AddressSet IPv{self._family} [{', '.join(items)}] of {self.size}>"
 
     def to_items(self) -> list[str]:
-        """The fewest ``A`` or ``A-B`` texts that describe this set, ascending."""
+        """The fewest ``A`` or ``A-B`` texts, ascending."""
         return [format_range(self._family, first, last) for first, last in self._intervals]
-
-    # Size and order
 
     @property
     def size(self) -> int:
-        """Exact number of addresses."""
+        """The number of addresses."""
         cumulative = self._cumulative_sizes()
         return cumulative[-1] if cumulative else 0
 
     @property
     def clamped_size(self) -> int:
-        """The number of addresses, at most 2**63 - 1, for a status field.
-
-        See docs/reference/limits.md, "Counts".
-        """
+        """``size``, at most ``CLAMPED_SIZE_MAX``."""
         return min(self.size, CLAMPED_SIZE_MAX)
 
     def __contains__(self, value: int) -> bool:
@@ -166,16 +161,16 @@ class AddressSet:
         return self._intervals[-1][1]
 
     def nth(self, index: int) -> int:
-        """The address at ``index`` in ascending order. Raises IndexError outside 0..size-1."""
+        """The address at ``index``, ascending. Raises IndexError outside 0..size-1."""
         cumulative = self._cumulative_sizes()
         if not cumulative or not 0 <= index < cumulative[-1]:
             raise IndexError(f"no member {index} in a set of {self.size} addresses")
         position = bisect_right(cumulative, index)
-        # ``cumulative`` counts up to the end of each interval: count back from the end.
+        # ``cumulative`` counts up to the end of the interval: count back.
         return self._intervals[position][1] - (cumulative[position] - index - 1)
 
     def rank(self, value: int) -> int:
-        """The number of members below ``value``; ``value`` need not be a member."""
+        """The number of members below ``value``, which need not be a member."""
         index = self._interval_at_or_before(value)
         if index < 0:
             return 0
@@ -195,10 +190,10 @@ class AddressSet:
         cumulative = self._cumulative_sizes()
         low = bisect_right(cumulative, index)
         high = bisect_right(cumulative, end - 1)
-        inside = list(self._intervals[low : high + 1])
-        inside[-1] = (inside[-1][0], self.nth(end - 1))
-        inside[0] = (self.nth(index), inside[0][1])
-        return AddressSet(self._family, tuple(inside))
+        window_intervals = list(self._intervals[low : high + 1])
+        window_intervals[-1] = (window_intervals[-1][0], self.nth(end - 1))
+        window_intervals[0] = (self.nth(index), window_intervals[0][1])
+        return AddressSet(self._family, tuple(window_intervals))
 
     def split(self, parts: int) -> list[AddressSet]:
         """Cut into at most ``parts`` consecutive non-empty sets whose sizes differ by one at most.
@@ -215,8 +210,8 @@ class AddressSet:
     def covering_intervals(self, count: int) -> list[Interval]:
         """At most ``count`` intervals that cover the set.
 
-        If the set has more than ``count`` intervals, neighbours are joined, and the gaps between
-        the joined intervals are covered too. Raises ValueError when ``count`` is not positive.
+        If the set has more intervals, neighbours are joined, and the gaps between them are covered
+        too. Raises ValueError when ``count`` is not positive.
         """
         if count < 1:
             raise ValueError(f"cannot cover a set with {count} intervals")
@@ -224,8 +219,6 @@ class AddressSet:
         starts = range(0, len(self._intervals), group_size)
         groups = (self._intervals[start : start + group_size] for start in starts)
         return [(group[0][0], group[-1][1]) for group in groups]
-
-    # Set operations
 
     def __or__(self, other: AddressSet) -> AddressSet:
         self._require_same_family(other)
@@ -255,8 +248,6 @@ class AddressSet:
         self._require_same_family(other)
         return next(_difference(self._intervals, other._intervals), None) is None
 
-    # Index, built on first use: the set operations do not need the index
-
     def _interval_at_or_before(self, value: int) -> int:
         starts = self._starts
         if starts is None:
@@ -264,7 +255,7 @@ class AddressSet:
         return bisect_right(starts, value) - 1
 
     def _cumulative_sizes(self) -> tuple[int, ...]:
-        """The number of members up to and including each interval."""
+        """The number of members up to the end of each interval."""
         cumulative = self._cached_cumulative_sizes
         if cumulative is None:
             sizes = [last - first + 1 for first, last in self._intervals]
@@ -277,22 +268,21 @@ class AddressSet:
 
 
 def _merged(intervals: list[Interval]) -> tuple[Interval, ...]:
-    # A union passes two sorted lists one after the other: sort() merges them in linear time.
+    # A union passes two sorted lists: sort() merges them in linear time.
     intervals.sort()
-    merged: list[Interval] = []
+    merged_intervals: list[Interval] = []
     end = -2  # a sentinel, adjacent to no interval
     for first, last in intervals:
         if first > end + 1:
-            merged.append((first, last))
+            merged_intervals.append((first, last))
             end = last
         elif last > end:
-            merged[-1] = (merged[-1][0], last)
+            merged_intervals[-1] = (merged_intervals[-1][0], last)
             end = last
-    return tuple(merged)
+    return tuple(merged_intervals)
 
 
 def _difference(intervals: tuple[Interval, ...], cuts: tuple[Interval, ...]) -> Iterator[Interval]:
-    """The parts of ``intervals`` outside all cuts, ascending, in one pass over both arguments."""
     index, count = 0, len(cuts)
     for first, last in intervals:
         start = first
@@ -309,7 +299,6 @@ def _difference(intervals: tuple[Interval, ...], cuts: tuple[Interval, ...]) -> 
 
 
 def _overlaps(left: tuple[Interval, ...], right: tuple[Interval, ...]) -> Iterator[Interval]:
-    """The common parts, ascending, in one pass over both arguments."""
     left_index = right_index = 0
     while left_index < len(left) and right_index < len(right):
         left_first, left_last = left[left_index]

@@ -1,11 +1,10 @@
-"""Chooses an address in a pool without reading all claims of the pool.
+"""Chooses an address in a pool without reading all claims of the pool. Deterministic.
 
-    spread        the default. The search begins at a hash of the holder, so that writers on many
-                  nodes rarely choose the same address.
+    spread        the default: searches from a hash of the holder on, so that writers on many nodes
+                  rarely choose the same address
     sequential    the lowest free address, as in Spiderpool
 
-A search knows only the claims that reads and failed transactions have returned (``Search.learn``).
-If ``Search.next`` returns None, the caller reads more claims from etcd. Pure and deterministic.
+A search knows only the claims that reads and failed transactions have returned.
 
 A window is a tried address and the usable addresses after it. A transaction that fails reads the
 claims and cool-down marks in the window.
@@ -22,7 +21,6 @@ from core.domain.addresses.address_set import AddressSet
 AddressOrder = Literal["spread", "sequential"]
 
 WINDOW_ADDRESSES = 32
-"""The number of usable addresses in a window."""
 
 SCARCE_SHARE = 1 / 8
 """If at most this share of a pool is free, an address chosen without a read is usually in use."""
@@ -59,13 +57,12 @@ class Search:
         self.order = order
         self.seed = seed
         self.has_free_address = False
-        """Whether ``next`` returns an address that a read found free (``offer``)."""
+        """Whether ``next`` returns an address that a read found free."""
         self.start = 0
-        """The rank in ``usable`` where this search begins."""
+        """The rank in ``usable`` where the search begins."""
         self._first: int | None = None
         """The only address that ``next`` returns before the first read."""
         self.size = usable.size
-        """The number of usable addresses."""
         if order == "spread" and self.size:
             self.start = spread_index(seed, self.size)
             self._first = usable.nth(self.start)
@@ -74,7 +71,7 @@ class Search:
         """The usable addresses in the range of the last read; None before the first read."""
 
     def next(self, avoid: Container[int]) -> int | None:
-        """An address that no read has found taken; None if the caller has to read etcd first.
+        """An address that no read has found taken; None if the caller must read etcd first.
 
         In ``spread`` order, the result is also None if few addresses are free, because other
         writers would choose the same addresses. ``avoid``: addresses that other requests of this
@@ -83,11 +80,11 @@ class Search:
         if self._read is None:
             return None if self._first in avoid else self._first
         values = (value for first, last in self._read for value in range(first, last + 1))
-        free = (value for value in values if value not in self._taken and value not in avoid)
+        free_values = (value for value in values if value not in self._taken and value not in avoid)
         if self.order == "sequential":
-            return next(free, None)
+            return next(free_values, None)
         # Not the first free address: requests with an overlapping window would choose it too.
-        choices = list(free)
+        choices = list(free_values)
         if is_scarce(len(choices), self._read.size):
             return None
         return choices[spread_index(self.seed, len(choices))]
@@ -98,13 +95,13 @@ class Search:
         return usable.nth(min(usable.rank(value) + WINDOW_ADDRESSES, usable.size) - 1)
 
     def learn(self, first: int, last: int, taken: Iterable[int]) -> None:
-        """Record that a read of [first, last] found exactly the addresses ``taken`` in use."""
+        """Record that a read of [first, last] found exactly ``taken`` in use."""
         self.has_free_address = False
         self._taken.update(taken)
         self._read = self.usable & AddressSet(self.usable.family, ((first, last),))
 
     def offer(self, value: int) -> None:
-        """Record an address that a read found free. ``next`` then returns this address."""
+        """Record an address that a read found free. ``next`` then returns it."""
         self.has_free_address = True
         self._taken.discard(value)
         self._read = AddressSet(self.usable.family, ((value, value),))

@@ -1,11 +1,10 @@
-"""Parses and formats IP addresses, ranges and prefixes. Addresses are plain integers.
+"""Parses and formats IP addresses, ranges and prefixes.
 
-Each address has one canonical text. The parser is as strict as Spiderpool's: no spaces, no leading
-zeros in IPv4 octets, no zones (docs/reference/admission.md, "Addresses and ranges").
+The parser is as strict as Spiderpool's: no spaces, no leading zeros in IPv4 octets, no zones
+(docs/reference/admission.md, "Addresses and ranges").
 
-An IPv4-mapped text (``::ffff:a.b.c.d``, RFC 4291 section 2.5.5.2) is read as an IPv4 address. In
-the fields of a SpiderCoordinator such a text is IPv6; the ``parse_written_*`` functions read these
-fields.
+An IPv4-mapped text (``::ffff:a.b.c.d``, RFC 4291 section 2.5.5.2) is read as an IPv4 address. The
+``parse_written_*`` functions, for the fields of a SpiderCoordinator, read it as IPv6.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ VALUE_MAX: Final[dict[Family, int]] = {V4: 2**32 - 1, V6: 2**128 - 1}
 
 _MAPPED_PREFIX: Final = 0xFFFF  # the upper 96 bits of ::ffff:0:0/96
 _MAPPED_PREFIX_BITS: Final = 96
-_PREFIX_DIGITS_MAX: Final = 3  # leading zeros are not counted
-_QUOTED_CHARS_MAX: Final = 80  # limit of the part of a wrong text that a message quotes
+_PREFIX_DIGITS_MAX: Final = 3  # without leading zeros
+_QUOTED_CHARS_MAX: Final = 80
 
 
 class SyntaxFault(StrEnum):
-    """Why a text was refused. An error message is the quoted text and one of these values."""
+    """Why a text was refused; a part of the error message."""
 
     NOT_AN_ADDRESS = "is not an IP address"
     ZONE = "carries a zone, which no pool or route can use"
@@ -45,17 +44,17 @@ class SyntaxFault(StrEnum):
 
 
 class AddressSyntaxError(ValueError):
-    """A text that is not an address, range or prefix. ``text``: the input, ``fault``: the cause."""
+    """A text that is not an address, range or prefix."""
 
     def __init__(self, text: str, fault: SyntaxFault) -> None:
-        shown = text if len(text) <= _QUOTED_CHARS_MAX else text[:_QUOTED_CHARS_MAX] + "..."
-        super().__init__(f"{shown!r} {fault}")
+        quoted_text = text if len(text) <= _QUOTED_CHARS_MAX else text[:_QUOTED_CHARS_MAX] + "..."
+        super().__init__(f"{quoted_text!r} {fault}")
         self.text = text
         self.fault = fault
 
 
 class Address(NamedTuple):
-    """One address: ``value`` is the big-endian integer of its 32 or 128 bits."""
+    """One address. ``value``: the big-endian integer of the 32 or 128 bits."""
 
     family: Family
     value: int
@@ -65,7 +64,7 @@ class Address(NamedTuple):
 
 
 class AddressRange(NamedTuple):
-    """All addresses from ``first`` to ``last``, both included, ``first <= last``."""
+    """All addresses from ``first`` to ``last``, both included."""
 
     family: Family
     first: int
@@ -76,7 +75,7 @@ class AddressRange(NamedTuple):
 
 
 class Cidr(NamedTuple):
-    """A prefix: its bounds (both included), its length in bits, and the address as written."""
+    """A prefix from ``first`` to ``last``, both included. ``address``: as written."""
 
     family: Family
     first: int
@@ -85,19 +84,15 @@ class Cidr(NamedTuple):
     address: int
 
     def __str__(self) -> str:
-        """The canonical text of the prefix, host bits dropped."""
         return f"{format_address(self.family, self.first)}/{self.prefix_length}"
 
     def text_with_host_bits(self) -> str:
-        """Canonical text that keeps the address as written, such as ``10.0.0.7/24``."""
+        """Canonical text that keeps the host bits, such as ``10.0.0.7/24``."""
         return f"{format_address(self.family, self.address)}/{self.prefix_length}"
 
 
 def parse_address(text: str) -> Address:
-    """Read one address; IPv4-mapped text gives family 4.
-
-    Raises AddressSyntaxError.
-    """
+    """Read one address; IPv4-mapped text gives family 4. Raises AddressSyntaxError."""
     try:
         if ":" not in text:
             return Address(V4, int.from_bytes(inet_pton(AF_INET, text), "big"))
@@ -110,7 +105,7 @@ def parse_address(text: str) -> Address:
 
 
 def require_address(text: str, subject: str = "address") -> Address:
-    """Read one address that a user has written in the field ``subject``. Raises BadInput."""
+    """Read an address from the field ``subject``. Raises BadInput."""
     try:
         return parse_address(text)
     except AddressSyntaxError as error:
@@ -118,9 +113,9 @@ def require_address(text: str, subject: str = "address") -> Address:
 
 
 def parse_written_address(text: str) -> Address:
-    """Read one address of a coordinator field; IPv4-mapped text gives family 6.
+    """Read an address of a SpiderCoordinator; IPv4-mapped text gives family 6.
 
-    See docs/reference/admission.md, "SpiderCoordinator". Raises AddressSyntaxError.
+    Raises AddressSyntaxError.
     """
     family, value = parse_address(text)
     if family == V4 and ":" in text:
@@ -129,9 +124,9 @@ def parse_written_address(text: str) -> Address:
 
 
 def format_address(family: Family, value: int) -> str:
-    """Canonical text: dotted IPv4; IPv6 as in RFC 5952 (IPv4-mapped values as in section 5).
+    """Canonical text, for IPv6 as in RFC 5952 (IPv4-mapped values: section 5).
 
-    Raises OverflowError when ``value`` does not fit the family.
+    Raises OverflowError outside the family.
     """
     if family == V4:
         return inet_ntop(AF_INET, value.to_bytes(4, "big"))
@@ -142,10 +137,7 @@ def format_address(family: Family, value: int) -> str:
 
 
 def parse_range(text: str) -> AddressRange:
-    """Read an item of an address list: ``A`` or ``A-B`` with A <= B, one family, no CIDR form.
-
-    See docs/reference/admission.md, "Addresses and ranges". Raises AddressSyntaxError.
-    """
+    """Read ``A`` or ``A-B`` with A <= B, of one family, no CIDR. Raises AddressSyntaxError."""
     first_text, dash, last_text = text.partition("-")
     try:
         family, first = parse_address(first_text)
@@ -169,12 +161,11 @@ def format_range(family: Family, first: int, last: int) -> str:
 
 
 def parse_cidr(text: str) -> Cidr:
-    """Read ``address/length``; host bits are allowed and kept in ``Cidr.address``.
+    """Read ``address/length``; host bits are kept in ``Cidr.address``.
 
-    Leading zeros in the length are ignored. An IPv4-mapped prefix of 96 bits or more is an IPv4
-    prefix: ``::ffff:11.0.0.0/104`` is 11.0.0.0/8. An IPv4-mapped prefix of fewer bits is refused,
-    because it contains addresses of both families. A text is canonical if it equals ``str()`` of
-    the result. Raises AddressSyntaxError.
+    Leading zeros in the length are ignored. ``::ffff:11.0.0.0/104`` is 11.0.0.0/8; an IPv4-mapped
+    prefix of fewer than 96 bits is refused, because it contains addresses of both families. A text
+    is canonical if it equals ``str()`` of the result. Raises AddressSyntaxError.
     """
     address_text, length = _prefix_parts(text)
     family, value = _address_part(text, address_text)
@@ -186,10 +177,9 @@ def parse_cidr(text: str) -> Cidr:
 
 
 def parse_written_cidr(text: str) -> Cidr:
-    """Read a prefix of a coordinator field; IPv4-mapped text gives family 6.
+    """Read a prefix of a SpiderCoordinator; IPv4-mapped text gives family 6.
 
-    Leading zeros in the length are refused. See docs/reference/admission.md, "Addresses and ranges"
-    and "SpiderCoordinator". Raises AddressSyntaxError.
+    Leading zeros in the length are refused. Raises AddressSyntaxError.
     """
     address_text, length = _prefix_parts(text)
     if not text.endswith(f"/{length}"):
@@ -217,11 +207,11 @@ def _prefix_parts(text: str) -> tuple[str, int]:
     address_text, slash, digits = text.partition("/")
     if not slash:
         raise AddressSyntaxError(text, SyntaxFault.NOT_A_PREFIX)
-    significant = digits.lstrip("0")
+    significant_digits = digits.lstrip("0")
     # str.isdigit() and int() also accept the digits of other scripts.
-    if not (digits.isascii() and digits.isdigit()) or len(significant) > _PREFIX_DIGITS_MAX:
+    if not (digits.isascii() and digits.isdigit()) or len(significant_digits) > _PREFIX_DIGITS_MAX:
         raise AddressSyntaxError(text, SyntaxFault.PREFIX_LENGTH)
-    return address_text, int(significant or "0")
+    return address_text, int(significant_digits or "0")
 
 
 def _address_part(text: str, address_text: str) -> Address:

@@ -1,12 +1,11 @@
 """Routes of a Pod: parses the annotation, distributes routes to NICs, lists routes for a result.
 
-See docs/reference/pool-selection.md, "Routes" and docs/reference/annotations.md, "Annotations of
-Pods". Routes of the annotation stay as written, with host bits, duplicates and default routes.
+Routes of the annotation stay as written, with host bits, duplicates and default routes. An endpoint
+does not store the default route through the gateway; ``result_routes`` adds it unless
+``Nic.clean_gateway`` is set. Order in a result: IPv4 before IPv6; in a family, routes of the pool,
+of the annotation, the default route.
 
-The result of an ADD lists the IPv4 routes of a NIC before the IPv6 routes. In each family, the
-order is: routes of the pool, routes of the annotation, the default route through the gateway. An
-endpoint does not store the default route; ``result_routes`` adds the default route unless
-``Nic.clean_gateway`` is set.
+See docs/reference/pool-selection.md, "Routes".
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from core.errors import BadInput
 
 POD_ROUTES: Final = "ipam.spidernet.io/routes"
 ROUTES_MAX: Final = 256
-"""Limit of routes in one annotation. Each event of the endpoint stores all routes."""
+"""Limit of routes in one annotation: each event of the endpoint stores all routes."""
 
 DEFAULT_IPV4: Final = "0.0.0.0/0"
 DEFAULT_IPV6: Final = "::/0"
 
 
 def requested_routes(pod: PodFacts) -> tuple[Route, ...]:
-    """The routes of the Pod's annotation, as written. Raises WrongInput."""
+    """The routes of the Pod's annotation. Raises WrongInput."""
     if POD_ROUTES not in pod.annotations:
         return ()
     try:
@@ -43,14 +42,14 @@ def requested_routes(pod: PodFacts) -> tuple[Route, ...]:
 def distribute_routes(
     nics: Sequence[Nic], pools: Mapping[str, Pool], requested: Iterable[Route]
 ) -> list[Nic]:
-    """Add the routes of the NICs' pools, then the routes of the Pod's annotation, to the NICs.
+    """Add the routes of the pools, then the routes of the annotation, to the NICs.
 
-    A route of the annotation goes to the first NIC whose subnet contains the route's gateway. If no
-    subnet contains the gateway, the route is dropped (``unmatched_routes``). ``pools`` has every
-    pool of the NICs.
+    A route of the annotation goes to the first NIC whose subnet contains the route's gateway;
+    without such a NIC, the route is dropped (``unmatched_routes``). ``pools`` has every pool of the
+    NICs.
     """
     requested = tuple(requested)
-    # Two lists for each NIC, IPv4 then IPv6, in the order of ``_nic_subnets``.
+    # Two lists for each NIC, in the order of ``_nic_subnets``.
     routes = [
         list(pools[pool].routes or ()) if pool else []
         for nic in nics
@@ -78,7 +77,7 @@ def unmatched_routes(nics: Sequence[Nic], requested: Iterable[Route]) -> tuple[R
 
 
 def result_routes(nic: Nic) -> tuple[Route, ...]:
-    """The stored routes and the default routes of a NIC, in the order of an ADD result."""
+    """The routes of a NIC, with default routes, in the order of an ADD result."""
     ipv4_routes = [route for route in nic.routes if not _is_ipv6(route)]
     ipv6_routes = [route for route in nic.routes if _is_ipv6(route)]
     return (

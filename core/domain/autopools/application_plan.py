@@ -1,7 +1,6 @@
 """The steps that bring all automatic pools of an application to the desired state.
 
-Pure. The steps are commands; a command is decided again when the command is applied. A
-reclaimable pool is deleted in two cases: the Pod template no longer requests the pool, or another
+A reclaimable pool is deleted if the Pod template no longer requests the pool, or if another
 application of the same name has replaced the pool's application. The deletion waits until no
 address of the pool is claimed (docs/reference/automatic-pool-rules.md).
 """
@@ -42,8 +41,7 @@ class ReconcileStep(NamedTuple):
 
     ``command`` is None for ``refuse`` and for ``wait`` (claims delay the deletion of the pool).
     ``again``: the step may succeed later without a change of the template or subnet. ``subnet``:
-    the SpiderSubnet of ``addresses``; in a step ``refuse``, the SpiderSubnet that has too few free
-    addresses.
+    the SpiderSubnet of ``addresses``; in a step ``refuse``, the subnet with too few free addresses.
     """
 
     action: StepAction
@@ -64,29 +62,29 @@ def plan_application(
     *,
     enabled: bool = True,
 ) -> tuple[ReconcileStep, ...]:
-    """The steps for an existing application; no steps if all pools are in the desired state.
+    """The steps for an existing application.
 
-    ``claimed``: address -> claim, for all claims in the application's pools; claims in other pools
-    are ignored. ``default``: the number of addresses if the template has no number. ``enabled``:
-    whether the cluster creates automatic pools. Deletions come first, so that later steps can use
-    the addresses of deleted pools. If the template cannot be parsed, the only step is a refusal.
+    ``claimed``: address -> claim, for all claims in the application's pools. ``default``: the
+    number of addresses if the template has no number. ``enabled``: whether the cluster creates
+    automatic pools. Deletions come first, so that later steps can use the addresses. A template
+    that cannot be parsed is refused.
     """
     try:
         desired_pools = _desired_pools(application, default, enabled=enabled)
     except WrongInput as error:
         return (refused_step(pool="", error=error),)
     steps = list(_undesired_pool_steps(application, configuration, claimed, desired_pools))
-    deleted = {step.pool for step in steps if step.action == "delete"}
-    pools = {name: pool for name, pool in configuration.pools.items() if name not in deleted}
-    remaining = configuration._replace(pools=pools)
+    deleted_names = {step.pool for step in steps if step.action == "delete"}
+    pools = {name: pool for name, pool in configuration.pools.items() if name not in deleted_names}
+    remaining_configuration = configuration._replace(pools=pools)
     for desired in desired_pools:
         if configuration.enabled(desired.scope.family):
-            steps += _desired_pool_steps(desired, remaining, claimed)
+            steps += _desired_pool_steps(desired, remaining_configuration, claimed)
     return tuple(steps)
 
 
 def named_subnets(application: Application | None) -> frozenset[str]:
-    """The subnets that the Pod template names; empty if the template cannot be parsed."""
+    """The subnets in the Pod template; empty if the template cannot be parsed."""
     try:
         request = application and read_request(application.annotations, str(application))
     except WrongInput:
@@ -101,11 +99,11 @@ def plan_deleted_application(
 ) -> tuple[ReconcileStep, ...]:
     """The steps for a deleted application: its reclaimable pools are retired, then deleted.
 
-    A retired pool gets no new claims, and is deleted when all claims of the pool have ended.
-    The caller has checked that no workload of the same kind, namespace and name exists.
+    A pool is deleted when its claims have ended. The caller has checked that no workload of the
+    same kind, namespace and name exists.
     """
     pools = (pool for _, pool in sorted(configuration.pools.items()))
-    reclaimable = [
+    reclaimable_pools = [
         pool
         for pool in pools
         if application_of(pool.labels) is not None
@@ -113,13 +111,12 @@ def plan_deleted_application(
         and is_reclaimable(pool.labels)
     ]
     reason = "its application was deleted"
-    return tuple(_drop_step(pool, claimed, reason, retire=True) for pool in reclaimable)
+    return tuple(_drop_step(pool, claimed, reason, retire=True) for pool in reclaimable_pools)
 
 
 def _desired_pools(
     application: Application, default: IpNumber, *, enabled: bool
 ) -> tuple[DesiredPool, ...]:
-    """The desired pool of each NIC and family. Raises WrongInput."""
     if skip_reason(application):
         return ()
     request = read_request(application.annotations, str(application))
@@ -137,7 +134,6 @@ def _desired_pools(
 
 
 def _pool_scopes(application: Application, request: SubnetRequest) -> Iterator[PoolScope]:
-    """The scope of each pool of the application, IPv4 before IPv6 for each NIC."""
     for nic in request.nics:
         for family, subnet in nic.families():
             yield PoolScope(application.key, nic.interface, family, subnet)
@@ -149,7 +145,6 @@ def _undesired_pool_steps(
     claimed: Mapping[str, Claim],
     desired_pools: tuple[DesiredPool, ...],
 ) -> Iterator[ReconcileStep]:
-    """The steps for pools of the application that are not desired any more."""
     pools = configuration.pools
     desired_names = {
         pool.name
@@ -209,7 +204,7 @@ _REASONS: Final[Mapping[Action, str]] = {
 
 
 def refused_step(pool: str, error: OrbweaverError, subnet: str = "") -> ReconcileStep:
-    """The step that reports a refused pool, with the remedy."""
+    """The step that reports a refused pool."""
     refusals = error.refusals if isinstance(error, Refused) else ()
     rules = {refusal.rule for refusal in refusals}
     text = "; ".join(refusal.message for refusal in refusals) or error.message

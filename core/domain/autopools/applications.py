@@ -1,12 +1,10 @@
-"""Applications: the controllers whose Pods use automatic pools, as plain values.
+"""Applications: the controllers whose Pods use automatic pools.
 
-The number of Pods is known for the six built-in kinds. Any other owner is a third-party controller,
-whose number of Pods is unknown. A Pod without an owner is an orphan Pod
-(docs/reference/automatic-pool-rules.md, "Size" and "Who creates pools"). Pure.
+The number of Pods is known for six built-in kinds; any other owner is a third-party controller. See
+docs/reference/automatic-pool-rules.md, "Size".
 
-In standalone mode, records (stored manifests) replace API objects. Only the built-in kinds have
-records; a field that a manifest lacks gets the API server's default. Any other owner is known only
-from the ownerReferences of Pods.
+In standalone mode, records (stored manifests) of built-in kinds replace API objects; a field that a
+manifest lacks gets the API server's default.
 """
 
 from __future__ import annotations
@@ -22,11 +20,9 @@ from core.domain.request_facts import PodFacts
 from core.errors import WrongInput
 
 REPLICATED_KINDS: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet"})
-"""Kinds with ``spec.replicas``."""
 
 CRON_JOB: Final = "CronJob"
 RUN_TO_COMPLETION: Final = frozenset({"Job", CRON_JOB})
-"""Kinds with ``spec.completions`` and ``spec.parallelism``."""
 
 DAEMON_SET: Final = "DaemonSet"
 _APPS: Final = "apps/v1"
@@ -35,7 +31,6 @@ BUILT_IN: Final = {
     **dict.fromkeys((*sorted(REPLICATED_KINDS), DAEMON_SET), _APPS),
     **dict.fromkeys(sorted(RUN_TO_COMPLETION), _BATCH),
 }
-"""Built-in kind -> its apiVersion."""
 
 PARENT_KINDS: Final = {"ReplicaSet": (_APPS, "Deployment"), "Job": (_BATCH, CRON_JOB)}
 """Kind of a child -> (apiVersion, kind) of the owner that gets the pools instead of the child."""
@@ -44,7 +39,7 @@ PARENT_KINDS: Final = {"ReplicaSet": (_APPS, "Deployment"), "Job": (_BATCH, CRON
 class Application(NamedTuple):
     """One workload. ``annotations``: the annotations of the innermost Pod template.
 
-    ``controller``: (api version, kind) of the controller that owns the workload; ("", "") for none.
+    ``controller``: (api version, kind) of the owner; ("", "") for none.
     """
 
     key: ApplicationKey
@@ -66,7 +61,7 @@ def application_key(pod: PodFacts) -> ApplicationKey:
 
 
 def application_of_pod(pod: PodFacts) -> Application:
-    """The application of a Pod, with only the fields that are known from the Pod."""
+    """The application, with only the fields that the Pod has."""
     annotations = {
         key: text for key, text in pod.annotations.items() if key.startswith(LABEL_PREFIX)
     }
@@ -80,7 +75,7 @@ def is_built_in(key: ApplicationKey) -> bool:
 
 
 def replicas_of(application: Application) -> int:
-    """The number of Pods that the application specifies; 0 for a third-party controller."""
+    """The specified number of Pods; 0 for a third-party controller."""
     kind, scale = application.key.kind, application.scale
     if not is_built_in(application.key):
         return 0
@@ -100,7 +95,7 @@ def scale_of(application: Application) -> ApplicationScaled | None:
 
 
 def require_controller(key: ApplicationKey) -> None:
-    """Raise WrongInput for an orphan Pod: a Pod without a controller."""
+    """Raise WrongInput for a Pod without a controller."""
     if (key.api_version, key.kind) == ("v1", "Pod"):
         raise WrongInput(
             "wrong input, SpiderSubnet feature doesn't support no-controller pod",
@@ -110,7 +105,7 @@ def require_controller(key: ApplicationKey) -> None:
 
 
 def skip_reason(application: Application) -> str:
-    """Why the application gets no pool; "" if the application gets a pool."""
+    """Why the application gets no pool; "" if it gets a pool."""
     if application.host_network:
         return "its Pods use hostNetwork"
     parent = PARENT_KINDS.get(application.key.kind)
@@ -120,19 +115,19 @@ def skip_reason(application: Application) -> str:
 
 
 OWNERS_MAX: Final = 2
-"""Most steps from a Pod to its top controller: Pod -> ReplicaSet -> Deployment."""
+"""From a Pod to its top controller: Pod -> ReplicaSet -> Deployment."""
 
 Records = Mapping[tuple[str, str, str], RecordDefined]
-"""(kind, namespace, name) -> a record of standalone mode."""
+"""(kind, namespace, name) -> record."""
 
 
 def derived_uid(key: ApplicationKey) -> str:
-    """A UID for an application whose UID is not known, derived from the key."""
+    """A replacement for an unknown UID."""
     return blake2b(str(key).encode(), digest_size=8).hexdigest()
 
 
 def application_in(record: RecordDefined) -> Application | None:
-    """The application that a record describes; None for a record of another kind."""
+    """The application of a record; None for another kind of record."""
     workload = record.workload
     if workload is None:
         return None
@@ -145,7 +140,7 @@ def application_in(record: RecordDefined) -> Application | None:
 
 
 def record_key(key: ApplicationKey) -> tuple[str, str, str] | None:
-    """The key of an application's record; None for a third-party controller."""
+    """The key in ``Records``; None for a third-party controller."""
     if BUILT_IN.get(key.kind) != key.api_version:
         return None
     return key.kind, key.namespace, key.name
@@ -163,7 +158,7 @@ def top_controller(owner: Owner, records: Records) -> Owner:
             break
         parent = (record.owner_api_version, record.owner_kind)
         if PARENT_KINDS.get(owner.kind) != parent:
-            break  # for example a ReplicaSet of an Argo Rollout: the chain ends at the ReplicaSet
+            break  # for example a ReplicaSet of an Argo Rollout
         owner = Owner(record.owner_kind, record.owner_name, owner.namespace, parent[0])
     record = _record_of(owner, records)
     key = ApplicationKey(owner.api_version, owner.kind, owner.namespace, owner.name)

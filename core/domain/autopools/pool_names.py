@@ -1,8 +1,7 @@
 """The names, labels and affinities of automatic pools.
 
-See docs/reference/automatic-pool-rules.md, "Names and labels", and docs/reference/annotations.md,
-"Labels of pools and subnets". The labels identify the application of a pool; the name is only for
-people.
+The labels identify the application; the name is only for people. See
+docs/reference/automatic-pool-rules.md, "Names and labels".
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from core.domain.name_syntax import SUBDOMAIN_CHARS_MAX
 from core.domain.patterns.labels import LabelSelector
 
 UID_CHARS_MAX: Final = 5
-"""A pool's name contains this many characters of the last group of the application's UID."""
 
 LABEL_PREFIX: Final = "ipam.spidernet.io/"
 OWNER_SUBNET: Final = f"{LABEL_PREFIX}owner-spider-subnet"
@@ -23,13 +21,13 @@ OWNER_GV: Final = f"{LABEL_PREFIX}owner-application-gv"
 OWNER_KIND: Final = f"{LABEL_PREFIX}owner-application-kind"
 OWNER_NAMESPACE: Final = f"{LABEL_PREFIX}owner-application-namespace"
 OWNER_NAME: Final = f"{LABEL_PREFIX}owner-application-name"
-"""A pool with this label is an automatic pool."""
+"""A pool with this label is automatic."""
 OWNER_UID: Final = f"{LABEL_PREFIX}owner-application-uid"
 INTERFACE: Final = f"{LABEL_PREFIX}interface"
 RECLAIM_LABEL: Final = f"{LABEL_PREFIX}ippool-reclaim"
 IP_VERSION: Final = f"{LABEL_PREFIX}ip-version"
 IP_NUMBER: Final = f"{LABEL_PREFIX}ippool-ip-number"
-"""An annotation of Pod templates and of automatic pools."""
+"""An annotation of Pod templates and automatic pools, not a label."""
 
 APPLICATION_KEYS: Final = tuple(
     f"{LABEL_PREFIX}app-{part}"
@@ -64,7 +62,7 @@ class PoolScope(NamedTuple):
 
 
 def scope_labels(scope: PoolScope) -> dict[str, str]:
-    """The labels that select the pools of a NIC and family, for any UID of the application."""
+    """The labels of a scope, for any UID of the application."""
     application = scope.application
     return {
         OWNER_SUBNET: scope.subnet,
@@ -83,14 +81,14 @@ def owner_labels(uid: str, *, reclaim: bool) -> dict[str, str]:
 
 
 def affinity(application: ApplicationKey) -> LabelSelector:
-    """The selector that matches the Pods of this application and no others."""
+    """Selects exactly the Pods of this application."""
     group, _, version = application.api_version.rpartition("/")  # "v1" is version v1 of group ""
     parts = (group, version, *application[1:])
     return LabelSelector(dict(zip(APPLICATION_KEYS, parts, strict=True)))
 
 
 def pool_name(scope: PoolScope, uid: str, attempt: int = 1) -> str:
-    """``auto4-web-eth0-1f2e3``; the second and later attempts end in ``-2``, ``-3``, ...
+    """``auto4-web-eth0-1f2e3``; later attempts end in ``-2``, ``-3``, ...
 
     The application's name is cut so that the pool's name is a valid DNS subdomain.
     """
@@ -102,7 +100,7 @@ def pool_name(scope: PoolScope, uid: str, attempt: int = 1) -> str:
 
 
 def application_of(labels: Mapping[str, str]) -> ApplicationKey | None:
-    """The application of a pool with these labels; None if the pool is not automatic."""
+    """The application of a pool; None if the pool is not automatic."""
     if OWNER_NAME not in labels:
         return None
     gv = labels.get(OWNER_GV, "").replace("_", "/")
@@ -111,7 +109,7 @@ def application_of(labels: Mapping[str, str]) -> ApplicationKey | None:
 
 
 def scope_of(labels: Mapping[str, str], family: Family) -> PoolScope | None:
-    """The scope of an automatic pool with these labels; None if a label is missing."""
+    """The scope of an automatic pool; None if a label is missing."""
     application = application_of(labels)
     if application is None or INTERFACE not in labels or OWNER_SUBNET not in labels:
         return None

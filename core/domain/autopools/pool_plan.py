@@ -1,9 +1,9 @@
 """Plans one automatic pool: creates the pool, adds or removes addresses, changes labels.
 
-Pure (docs/reference/automatic-pool-rules.md, "Planning"). Only the pool itself records which
-addresses it has taken from the subnet, so that no address can leak. A repeated plan changes
-nothing. Because of the transaction's guards (``core.domain.configuration.decisions``), two plans
-cannot take the same address.
+Only the pool itself records its addresses, so that no address can leak. A repeated plan
+changes nothing. Two plans cannot take the same address, because the transaction has guards.
+
+See docs/reference/automatic-pool-rules.md, "Planning".
 """
 
 from __future__ import annotations
@@ -36,12 +36,11 @@ from core.domain.validation.normalization import normalise_network
 from core.errors import RefusalKind, Refused
 
 NAMES_TRIED_MAX: Final = 16
-"""Limit of names to try for a new pool; other pools may have the first names."""
 
 INSUFFICIENT_SUBNET: Final = "insufficient-subnet"
 SCALE_DOWN: Final = "scale-down"
 RETRIED_RULES: Final = frozenset({INSUFFICIENT_SUBNET, SCALE_DOWN})
-"""Rules whose refusal ends when addresses are released, without a change by the user."""
+"""Rules whose refusal ends when addresses are released."""
 
 Action = Literal["create", "grow", "shrink", "adopt", "refresh", "none"]
 
@@ -61,7 +60,7 @@ class DesiredPool(NamedTuple):
 
 
 class PoolPlan(NamedTuple):
-    """The pool before and after the plan. ``before`` None: the pool does not exist yet.
+    """The pool before and after the plan; ``before`` None: the pool does not exist yet.
 
     ``action`` names the change of addresses; if the addresses stay, the change of labels.
     """
@@ -72,7 +71,6 @@ class PoolPlan(NamedTuple):
 
     @property
     def addresses(self) -> AddressSet:
-        """The addresses that are added to the pool or removed from it."""
         after = pool_addresses(self.pool)
         if self.before is None:
             return after
@@ -81,9 +79,9 @@ class PoolPlan(NamedTuple):
 
 
 def find_pool(scope: PoolScope, uid: str, pools: Iterable[Pool]) -> Pool | None:
-    """The application's own pool in a scope, else a pool that the application may adopt.
+    """The application's own pool in a scope, else a pool that it may adopt.
 
-    A reclaimable pool with another UID is skipped, because it is deleted with its own application.
+    A reclaimable pool with another UID is skipped: it is deleted with its own application.
     """
     labels = scope_labels(scope)
     candidates = [
@@ -112,8 +110,10 @@ def plan_pool(
     if surplus > 0:
         return PoolPlan("shrink", existing, _shrunk(pool, surplus, claimed))
     if surplus < 0:
-        added = _take(-surplus, desired, subnet, configuration, existing.name)
-        return PoolPlan("grow", existing, _with_addresses(pool, pool_addresses(pool) | added))
+        added_addresses = _take(-surplus, desired, subnet, configuration, existing.name)
+        return PoolPlan(
+            "grow", existing, _with_addresses(pool, pool_addresses(pool) | added_addresses)
+        )
     if existing.labels.get(OWNER_UID) != desired.uid:
         return PoolPlan("adopt", existing, pool)
     return PoolPlan("none" if pool == existing else "refresh", existing, pool)
@@ -141,7 +141,6 @@ def _subnet(desired: DesiredPool, configuration: Configuration) -> Subnet:
 
 
 def _new_pool(desired: DesiredPool, subnet: Subnet, configuration: Configuration) -> Pool:
-    """A new pool, with the gateway and the routes that the subnet has now."""
     name = _free_name(desired, configuration.pools)
     addresses = _take(desired.size, desired, subnet, configuration, name)
     pool = Pool(
@@ -156,7 +155,6 @@ def _new_pool(desired: DesiredPool, subnet: Subnet, configuration: Configuration
 
 
 def _free_name(desired: DesiredPool, pools: Mapping[str, Pool]) -> str:
-    """The first name that no pool has. Raises Refused."""
     for attempt in range(1, NAMES_TRIED_MAX + 1):
         name = pool_name(desired.scope, desired.uid, attempt)
         if name not in pools:
@@ -172,57 +170,52 @@ def _free_name(desired: DesiredPool, pools: Mapping[str, Pool]) -> str:
 def _take(
     count: int, desired: DesiredPool, subnet: Subnet, configuration: Configuration, name: str
 ) -> AddressSet:
-    """The ``count`` lowest addresses of the subnet that can be added to a pool. Raises Refused.
-
-    These are addresses that no pool has and that are neither reserved nor quarantined.
-    """
+    """The ``count`` lowest available addresses of the subnet. Raises Refused."""
     family = subnet.family
-    quarantined = (
+    quarantined_values = (
         parse_address(quarantine.address).value
         for quarantine in configuration.quarantine.values()
         if quarantine.family == family
     )
-    free = pool_addresses(subnet) - addresses_of_pools(
+    free_addresses = pool_addresses(subnet) - addresses_of_pools(
         subnet, same_cidr(subnet, configuration.pools)
     )
-    free -= reserved_addresses(configuration.reservations, family)
-    free -= AddressSet.from_values(quarantined, family)
-    if free.size < count:
+    free_addresses -= reserved_addresses(configuration.reservations, family)
+    free_addresses -= AddressSet.from_values(quarantined_values, family)
+    if free_addresses.size < count:
         message = (
-            f"insufficient subnet FreeIPs, required '{count}' but only left '{free.size}'"
+            f"insufficient subnet FreeIPs, required '{count}' but only left '{free_addresses.size}'"
             f" in SpiderSubnet/{desired.scope.subnet}"
         )
         remedy = "add addresses to the subnet, or take some from its other pools"
         raise _refused(
             ObjectReference("SpiderIPPool", name), "Forbidden", INSUFFICIENT_SUBNET, message, remedy
         )
-    return free.window(0, count)
+    return free_addresses.window(0, count)
 
 
 def _shrunk(pool: Pool, surplus: int, claimed: Mapping[str, Claim]) -> Pool:
     """The pool without ``surplus`` of its lowest unclaimed addresses. Raises Refused."""
     addresses = pool_addresses(pool)
-    parsed = [parse_address(address) for address in claimed]
-    used = AddressSet.from_values(
-        (address.value for address in parsed if address.family == pool.family), pool.family
+    claimed_addresses = [parse_address(address) for address in claimed]
+    used_addresses = AddressSet.from_values(
+        (address.value for address in claimed_addresses if address.family == pool.family),
+        pool.family,
     )
-    unused = addresses - used
-    if unused.size < surplus:
+    unused_addresses = addresses - used_addresses
+    if unused_addresses.size < surplus:
         message = (
             f"failed to scale down by {surplus}: IPPool available free IPs are not enough,"
-            f" {unused.size} of {addresses.size} addresses are free"
+            f" {unused_addresses.size} of {addresses.size} addresses are free"
         )
         remedy = "the pool shrinks by itself when Pods of the application have ended"
         subject = ObjectReference("SpiderIPPool", pool.name)
         raise _refused(subject, "Forbidden", SCALE_DOWN, message, remedy)
-    return _with_addresses(pool, addresses - unused.window(0, surplus))
+    return _with_addresses(pool, addresses - unused_addresses.window(0, surplus))
 
 
 def _labelled(pool: Pool, desired: DesiredPool) -> Pool:
-    """The pool with the labels and the annotation of an automatic pool.
-
-    Labels that other programs have set are kept; other annotations are removed.
-    """
+    """The pool with its labels. Labels of other programs are kept, other annotations removed."""
     labels = {
         **pool.labels,
         **scope_labels(desired.scope),

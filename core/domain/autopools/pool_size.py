@@ -1,6 +1,6 @@
 """The size of an automatic pool, computed in the same way by agents and controllers.
 
-See docs/reference/automatic-pool-rules.md, "Annotations of the Pod template" and "Size".
+See docs/reference/automatic-pool-rules.md, "Size".
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from core.domain.autopools.applications import Application, is_built_in, replica
 from core.errors import BadInput, WrongInput
 
 NUMBER_MAX: Final = 2**63 - 1
-"""The largest number: Spiderpool uses a signed 64-bit integer."""
 
 REDUNDANT_NUMBER_KEY: Final = "clusterSubnetAutoPoolDefaultRedundantIPNumber"
 """The configuration key that Spiderpool reads; overrides ``FLEXIBLE_NUMBER_KEY``."""
 
 FLEXIBLE_NUMBER_KEY: Final = "clusterSubnetDefaultFlexibleIPNumber"
-"""The configuration key that Spiderpool's chart writes and its documentation names."""
+"""The key in Spiderpool's chart and documentation."""
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,32}\Z")
 
@@ -35,7 +34,6 @@ class IpNumber(NamedTuple):
 
 
 AS_MANY_AS_REPLICAS: Final = IpNumber(0, is_flexible=True)
-"""The number if neither the Pod template nor the cluster's configuration has a number."""
 
 
 def read_number(text: str) -> IpNumber:
@@ -68,9 +66,9 @@ def default_number(settings: Mapping[str, object]) -> IpNumber:
 
 
 def pool_size(application: Application, number: IpNumber | None, default: IpNumber) -> int:
-    """The number of addresses of each pool of an application. Raises WrongInput.
+    """The number of addresses of each pool. Raises WrongInput.
 
-    ``number`` None: the Pod template has no annotation ``ippool-ip-number``.
+    ``number`` None: the template has no annotation ``ippool-ip-number``.
     """
     if number is None and not is_built_in(application.key):
         raise WrongInput(  # Spiderpool's text; +N needs the number of Pods, which is unknown
@@ -79,16 +77,12 @@ def pool_size(application: Application, number: IpNumber | None, default: IpNumb
             remedy="annotate ipam.spidernet.io/ippool-ip-number in the Pod template with a number"
             " of addresses, such as 5",
         )
-    chosen = default if number is None else number
-    return chosen.amount + (replicas_of(application) if chosen.is_flexible else 0)
+    chosen_number = default if number is None else number
+    return chosen_number.amount + (replicas_of(application) if chosen_number.is_flexible else 0)
 
 
 class AutoPoolSettings(NamedTuple):
-    """The cluster's settings of automatic pools.
-
-    ``enabled``: whether automatic pools are created. ``default``: the number of addresses for a
-    template without the annotation ``ippool-ip-number``.
-    """
+    """The cluster's settings of automatic pools."""
 
     enabled: bool = True
     default: IpNumber = AS_MANY_AS_REPLICAS

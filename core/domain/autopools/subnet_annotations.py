@@ -1,8 +1,9 @@
-"""Parse the subnet annotations of a Pod template: ``subnets``, ``subnet`` and ``ippool-ip-number``.
+"""Parses the annotations ``subnets``, ``subnet`` and ``ippool-ip-number``.
 
-See docs/reference/automatic-pool-rules.md, "Annotations of the Pod template". Only the texts are
-checked, not whether the subnets exist. Agents parse the annotations of Pods, and controllers parse
-the annotations of Pod templates, with the same function.
+Agents parse the annotations of Pods, and controllers those of Pod templates. Whether the subnets
+exist is not checked.
+
+See docs/reference/automatic-pool-rules.md, "Annotations of the Pod template".
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ class NicSubnets(NamedTuple):
 
 
 class SubnetRequest(NamedTuple):
-    """A parsed request for automatic pools: one pool for each NIC and family.
+    """A request for automatic pools: one pool for each NIC and family.
 
-    ``number``: the number of addresses in each pool (``ippool-ip-number``); None means the
-    cluster's default. ``reclaim``: whether the pools are deleted with the application.
+    ``number``: the number of addresses of each pool; None means the cluster's default. ``reclaim``:
+    whether the pools are deleted with the application.
     """
 
     nics: tuple[NicSubnets, ...]
@@ -49,19 +50,18 @@ class SubnetRequest(NamedTuple):
     reclaim: bool = True
 
     def find(self, interface: str) -> NicSubnets | None:
-        """The NIC with this interface name, or None."""
         return next((nic for nic in self.nics if nic.interface == interface), None)
 
 
 def requests_pools(annotations: Mapping[str, str]) -> bool:
-    """Whether the annotations request automatic pools, even if the request cannot be parsed."""
+    """Whether the annotations request automatic pools, even if they cannot be parsed."""
     return POD_SUBNETS in annotations or POD_SUBNET in annotations
 
 
 def read_request(annotations: Mapping[str, str], subject: str) -> SubnetRequest | None:
     """The request of a Pod or Pod template; None if the annotations request no pools.
 
-    The annotation ``subnets`` overrides ``subnet``. Raises WrongInput with this ``subject``.
+    ``subnets`` overrides ``subnet``. Raises WrongInput with this ``subject``.
     """
     if POD_SUBNETS in annotations:
         key, parse = POD_SUBNETS, _parse_list

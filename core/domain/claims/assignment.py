@@ -1,8 +1,7 @@
-"""Assignments: claims of given addresses, for an operator or an import from another IPAM.
+"""Claims of given addresses, for an operator or an import from another IPAM.
 
-The addresses must be free and usable in their pools. Either all given addresses are claimed, or no
-address. Affinity is not checked, because the caller has chosen the pool. Pure: the caller passes
-the stored state.
+Either all given addresses are claimed, or none. Affinity is not checked, because the caller has
+chosen the pool.
 """
 
 from __future__ import annotations
@@ -20,18 +19,16 @@ from core.domain.validation.common_rules import ObjectReference
 from core.errors import Refusal, Refused
 
 SUBNETS_MAX: Final = 1_024
-"""Limit of cached prefix lengths."""
 
 
 class PoolAvailability(NamedTuple):
-    """A pool and its usable addresses (neither excluded, reserved nor quarantined)."""
+    """A pool and its addresses that are neither excluded, reserved nor quarantined."""
 
     pool: Pool
     usable: AddressSet
 
     @property
     def is_closed(self) -> bool:
-        """Whether no address of the pool can be claimed."""
         return self.pool.disabled or self.pool.retiring
 
     def contains(self, address: Address) -> bool:
@@ -52,10 +49,7 @@ _NO_ADDRESS: Final = ("", "", "")
 def nic_with(
     interface: str, addresses: Iterable[tuple[Pool, int]], *, clean_gateway: bool = False
 ) -> Nic:
-    """A NIC with these addresses, at most one of each family.
-
-    The pool of an address gives the prefix length and the gateway.
-    """
+    """A NIC with at most one address of each family; the pool gives the prefix and gateway."""
     ipv4 = ipv6 = _NO_ADDRESS
     for pool, value in addresses:
         cidr = f"{format_address(pool.family, value)}/{_prefix_length(pool.subnet)}"
@@ -74,7 +68,7 @@ def _prefix_length(subnet: str) -> int:
 def decide_assignment(
     desired: Endpoint, stored: StoredState, pools: Mapping[str, PoolAvailability]
 ) -> AddressesClaimed | None:
-    """The claim of the addresses that the endpoint lacks; None if no address is missing.
+    """The claim of the missing addresses; None if no address is missing.
 
     The endpoint keeps NICs that ``desired`` does not list. Raises Refused.
     """
@@ -82,18 +76,18 @@ def decide_assignment(
     if endpoint is not None and endpoint.holder != desired.holder:
         raise Refused((_other_pod_refusal(desired, endpoint),))
     nics = () if endpoint is None else endpoint.nics
-    missing = [nic for nic in desired.nics if not _is_stored(nic, nics)]
+    missing_nics = [nic for nic in desired.nics if not _is_stored(nic, nics)]
     refusals = [
         refusal
-        for nic in missing
+        for nic in missing_nics
         for refusal in _nic_refusals(desired, nic, nics, stored.claims, pools)
     ]
-    refusals += _duplicate_refusals(desired, missing)
+    refusals += _duplicate_refusals(desired, missing_nics)
     if refusals:
         raise Refused(tuple(refusals))
-    if not missing:
+    if not missing_nics:
         return None
-    after = desired._replace(nics=(*nics, *missing))
+    after = desired._replace(nics=(*nics, *missing_nics))
     return AddressesClaimed(after, tuple(range(len(nics), len(after.nics))))
 
 
@@ -115,7 +109,6 @@ def _is_stored(nic: Nic, nics: tuple[Nic, ...]) -> bool:
 
 
 def _duplicate_refusals(desired: Endpoint, missing: Iterable[Nic]) -> Iterator[Refusal]:
-    """Refuse an address that several NICs request."""
     counts = Counter(address for nic in missing for address, _ in nic.addresses())
     for address, count in counts.items():
         if count > 1:

@@ -1,10 +1,8 @@
-"""Decide what an ADD or a DEL changes in an endpoint. Pure.
+"""Decides what an ADD or a DEL changes in an endpoint.
 
-    decide_add        classifies an ADD: a repeat, an update without new addresses, or a claim
-    claim             builds the event that claims the chosen addresses
-    decide_release    decides which claims a DEL ends
-
-The caller chooses the addresses. The invariants I3 and I7 are in docs/contributing/architecture.md.
+``decide_add`` classifies an ADD. The caller chooses the addresses, and ``claim`` builds the event.
+``decide_release`` decides which claims a DEL ends. No I/O. Invariants I3 and I7:
+docs/contributing/architecture.md.
 
 In the unnamed mode, the Pod's annotation lists NICs without interface names. The list items are
 numbered "0", "1", ...
@@ -36,17 +34,13 @@ from core.domain.selection.selection_request import (
 from core.errors import AllocationError, WrongInput
 
 FIRST_INTERFACE = "eth0"
-"""The interface of item 0 in an unnamed multi-NIC list.
-
-See docs/reference/pool-selection.md, "Several NICs".
-"""
+"""The interface of item 0 in the unnamed mode."""
 
 EndReason = Literal["superseded", "pools-changed", "repair"]
-"""Why an ADD ends claims. The release event has the same reason."""
 
 
 class Repeat(NamedTuple):
-    """All claims exist already, so the ADD returns the endpoint and writes nothing (I7)."""
+    """All claims exist already: the ADD returns the endpoint and writes nothing (I7)."""
 
     endpoint: Endpoint
 
@@ -54,8 +48,7 @@ class Repeat(NamedTuple):
 class EndpointUpdate(NamedTuple):
     """The endpoint changes, but its addresses stay.
 
-    The cause is a new sandbox, an ADD that names a NIC (see ``Nic.interface``), or a new Pod of the
-    same holder.
+    The cause is a new sandbox, an ADD that names a NIC, or a new Pod of the same holder.
     """
 
     event: EndpointChanged
@@ -68,11 +61,10 @@ class ClaimPlan(NamedTuple):
     holder    the holder of all addresses after the ADD
     ended     (address, pool) pairs whose claims end in the same transaction
     why       why the claims end: the endpoint belonged to an older Pod (``superseded``), has pools
-              that the Pod's template no longer lists (``pools-changed``), or has addresses that
-              cannot be claimed again (``repair``)
-    listed    the replaced NICs, each with only the addresses whose pools the template still lists.
-              These addresses stay claimed. Each NIC has the interface name of the selection
-              ("0", "1", ... in the unnamed mode).
+              that the template no longer lists (``pools-changed``), or has addresses that cannot
+              be claimed again (``repair``)
+    listed    the replaced NICs, with only the addresses whose pools the template still lists;
+              these addresses stay claimed; the interface names are those of the selection
     """
 
     keep: tuple[Nic, ...]
@@ -83,12 +75,12 @@ class ClaimPlan(NamedTuple):
 
     @property
     def remaining(self) -> tuple[Nic, ...]:
-        """The endpoint's NICs after claims have ended and before new addresses are claimed."""
+        """The NICs after claims have ended and before new addresses are claimed."""
         return (*self.keep, *map(_with_stored_name, self.listed))
 
     @property
     def listed_families(self) -> frozenset[tuple[str, Family]]:
-        """The (interface, family) pairs of ``listed``, which need no new address."""
+        """(interface, family) pairs that need no new address."""
         return frozenset(
             (nic.interface, parse_address(address).family)
             for nic in self.listed
@@ -128,12 +120,10 @@ def decide_add(
 ) -> Repeat | EndpointUpdate | ClaimPlan:
     """Classify an ADD. Raises AllocationError for a Pod that has ended.
 
-    ``changed``: indexes of the NICs with a pool that the Pod no longer requests
-    (``nics_with_changed_pools``). ``lost``: indexes of the NICs whose addresses cannot be claimed
-    again (``core.domain.fixed.retrieval``). The claims of all these NICs end in the transaction
-    that replaces the NICs, except claims in pools that ``requested`` still lists. A Pod that
-    repeats an ADD keeps its addresses, even if a new setting of fixed addresses gives the holder
-    another name.
+    ``changed``: indexes of the NICs with a pool that the Pod no longer requests. ``lost``: indexes
+    of the NICs whose addresses cannot be claimed again. The claims of these NICs end, except in
+    pools that ``requested`` still lists. A repeated ADD keeps its addresses, even if new settings
+    give the holder another name.
     """
     if pod.alive is False:
         raise AllocationError(  # Spiderpool's text, which users search for
@@ -155,7 +145,7 @@ def decide_add(
     nics = list(endpoint.nics)
     nics[position] = nics[position].attached(attachment)
     after = endpoint._replace(uid=pod.uid, node=pod.node, nics=tuple(nics))
-    if pod.ipam_claim:  # the Pod that uses an IPAMClaim owns the IPAMClaim's endpoint
+    if pod.ipam_claim:  # the Pod owns the endpoint of its IPAMClaim
         after = after._replace(owner_name=pod.name)
     return Repeat(endpoint) if after == endpoint else EndpointUpdate(EndpointChanged(after))
 
@@ -163,7 +153,6 @@ def decide_add(
 def _replacement(
     endpoint: Endpoint, replaced: frozenset[int], requested: Candidates | None, why: EndReason
 ) -> ClaimPlan:
-    """The plan that replaces NICs. Addresses of pools in ``requested`` stay claimed."""
     keep: list[Nic] = []
     listed: list[Nic] = []
     ended: list[tuple[str, str]] = []
@@ -195,18 +184,18 @@ def nics_with_changed_pools(
     """The indexes of the NICs whose pools the template no longer lists.
 
     Only the NIC of the ADD is compared. In the unnamed mode, every NIC is compared with the list
-    item of the same index, and one difference selects all NICs. A family that the template has
-    added is not a change (docs/reference/fixed-address-rules.md, "Changed pools"). NICs that this
-    sandbox already has are never selected.
+    item of the same index, and one difference selects all NICs. NICs that this sandbox already has
+    are never selected. A family that the template has added is not a change. See
+    docs/reference/fixed-address-rules.md, "Changed pools".
     """
     items = _items_of(endpoint, requested)
     if requested.unnamed:
         if any(nic.container == attachment.container != "" for nic in endpoint.nics):
             return frozenset()
-        changed = len(endpoint.nics) > len(items) or any(
+        is_changed = len(endpoint.nics) > len(items) or any(
             _lists_differ(endpoint.nics[index], pools) for index, pools in items.items()
         )
-        return frozenset(range(len(endpoint.nics))) if changed else frozenset()
+        return frozenset(range(len(endpoint.nics))) if is_changed else frozenset()
     if has_attached(endpoint, attachment):
         return frozenset()
     return frozenset(
@@ -217,7 +206,7 @@ def nics_with_changed_pools(
 
 
 def _items_of(endpoint: Endpoint, requested: Candidates | None) -> dict[int, NicPools]:
-    """The pools that are requested for the endpoint's NICs, by the index of the NIC.
+    """Index of a NIC -> the pools requested for it.
 
     In the unnamed mode, the NICs correspond to the first items that name pools.
     """
@@ -237,34 +226,33 @@ def _lists_differ(nic: Nic, pools: NicPools) -> bool:
 
 
 def _still_listed(nic: Nic, pools: NicPools) -> Nic | None:
-    """The NIC with only the addresses of requested pools; None if no address is left."""
+    """None if no address is left."""
     listed = _families_of(nic, ipv4=nic.ipv4_pool in pools.ipv4, ipv6=nic.ipv6_pool in pools.ipv6)
     return listed and listed._replace(interface=pools.interface)
 
 
 def _families_of(nic: Nic, *, ipv4: bool, ipv6: bool) -> Nic | None:
-    """The NIC with only the addresses of these families; None if no address is left."""
-    part = Nic(nic.interface)
+    """None if no address is left."""
+    partial_nic = Nic(nic.interface)
     if ipv4:
-        part = part._replace(ipv4=nic.ipv4, ipv4_pool=nic.ipv4_pool)
+        partial_nic = partial_nic._replace(ipv4=nic.ipv4, ipv4_pool=nic.ipv4_pool)
     if ipv6:
-        part = part._replace(ipv6=nic.ipv6, ipv6_pool=nic.ipv6_pool)
-    return part if part.addresses() else None
+        partial_nic = partial_nic._replace(ipv6=nic.ipv6, ipv6_pool=nic.ipv6_pool)
+    return partial_nic if partial_nic.addresses() else None
 
 
 def unmet_demands(selection: Selection, keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
-    """The demands whose NIC the endpoint does not have yet.
-
-    In the unnamed mode, the endpoint's NICs correspond to the first items that name pools.
-    """
+    """The demands whose NIC the endpoint does not have yet."""
     if not keep:
         return selection.demands
     if selection.unnamed:
         items = list(dict.fromkeys(demand.interface for demand in selection.demands))
-        existing = set(items[: len(keep)])
+        existing_interfaces = set(items[: len(keep)])
     else:
-        existing = {nic.interface for nic in keep}
-    return tuple(demand for demand in selection.demands if demand.interface not in existing)
+        existing_interfaces = {nic.interface for nic in keep}
+    return tuple(
+        demand for demand in selection.demands if demand.interface not in existing_interfaces
+    )
 
 
 def claim(
@@ -277,12 +265,11 @@ def claim(
 ) -> AddressesClaimed:
     """Build the event of a claim. ``chosen``: the new NICs with their addresses.
 
-    ``source``: the level of pool selection that named the pools, "" without a selection.
-    ``passed_over``: the candidate pools that a rule rejected or that were full.
+    ``source`` and ``passed_over``: see ``AddressesClaimed``.
 
-    In the unnamed mode, the interfaces of ``chosen`` are "0", "1", ... NIC "0" gets the name eth0.
-    The other NICs have no name ("") at first; an ADD for a new interface names the first NIC
-    without a name. Raises WrongInput for more NICs than one transaction can release.
+    In the unnamed mode, NIC "0" gets the name eth0. The other NICs have no name at first; an ADD
+    for a new interface names the first NIC without a name. Raises WrongInput for more NICs than one
+    transaction can release.
     """
     if len(claim_plan.keep) + len(chosen) > NICS_MAX:
         raise WrongInput(
@@ -306,11 +293,11 @@ def claim(
 
 
 class ReleaseDecision(NamedTuple):
-    """Whether the claims of an endpoint end.
+    """Whether the claims of an endpoint end, except the claims of the NICs in ``keep``.
 
-    ``ends``: the claims end, except the claims of the NICs in ``keep``. ``evidence``: a proof,
-    besides the DEL, that the addresses are no longer needed. ``needs_check``: the claims do not end
-    yet; the caller must read the API server and decide again.
+    ``evidence``: a proof, besides the DEL, that the addresses are no longer needed.
+    ``needs_check``: the claims do not end yet; the caller must read the API server and decide
+    again.
     """
 
     ends: bool
@@ -331,17 +318,15 @@ def decide_release(
 ) -> ReleaseDecision:
     """Decide whether a DEL of this attachment ends claims of the endpoint.
 
-    See docs/reference/address-assignment.md, "DEL".
-
     ``uid``: the UID of the Pod, "" if unknown. ``alive``: None (unknown) counts as False.
-    ``validity``: None if the addresses are not fixed. Fixed addresses stay unless the owner is
+    ``validity``: None if the addresses are not fixed; fixed addresses stay unless the owner is
     proved to be deleted. ``migrating``: the Pod is the target of a VM live migration; fixed
     addresses then stay until reclaim finds that the source Pod has ended too.
 
     A DEL for another UID or an older sandbox is late and ends nothing (I3). The first DEL of a
     sandbox ends all claims of the sandbox, even if the DEL names a NIC that was never added. The
-    NICs of another sandbox of the Pod stay claimed. If the other sandbox has not attached the NIC
-    of the DEL yet, the DEL ends nothing.
+    NICs of another sandbox of the Pod stay claimed; if that sandbox has not attached the NIC of the
+    DEL yet, the DEL ends nothing. See docs/reference/address-assignment.md, "DEL".
     """
     if alive:
         return ReleaseDecision(ends=False, why="the Pod is alive")
@@ -381,7 +366,6 @@ def _released_by(endpoint: Endpoint, attachment: Attachment, uid: str) -> Releas
 
 
 def _with_stored_name(nic: Nic) -> Nic:
-    """The NIC with the name that the endpoint stores instead of an item number."""
     if not nic.interface.isdigit():
         return nic
     return nic._replace(interface=FIRST_INTERFACE if nic.interface == "0" else "")

@@ -1,9 +1,8 @@
 """Refused ADDs: the event of a refusal, and which refusals become events.
 
-The runtime repeats the ADD of a Pod that gets no addresses. The first refusal for a holder, NIC and
-reason immediately becomes an event, and opens a window of a minute. Further refusals are counted,
-and become one event when the window ends. So the log has at most one event a minute for each
-holder, NIC and reason. Pure: the caller passes the time and writes the events.
+The runtime repeats a refused ADD. For each holder, NIC and reason, the first refusal becomes an
+event immediately, and opens a window of a minute. Later refusals are counted, and become one event
+when the window ends.
 """
 
 from __future__ import annotations
@@ -29,16 +28,13 @@ from core.errors import (
 )
 
 WINDOW_S: Final = 60.0
-"""Seconds in which the log gets at most one event for a holder, NIC and reason."""
 
 WINDOWS_MAX: Final = 256
-"""Limit of open windows. A node starts far fewer Pods in a minute."""
 
 VERDICTS_MAX: Final = 48
-"""Limit of verdicts in one event; further verdicts are only counted."""
 
 MESSAGE_CHARS_MAX: Final = 1_000
-"""Limit of characters of a message; a remedy has the same limit."""
+"""Limit of a message, and of a remedy."""
 
 _REASONS: Final[tuple[tuple[type[AllocationError], str], ...]] = (
     (PoolPending, "pool-pending"),
@@ -50,7 +46,7 @@ _REASONS: Final[tuple[tuple[type[AllocationError], str], ...]] = (
     (DetectionFailed, "detection-failed"),
     (RetriesExhausted, "retries-exhausted"),
 )
-"""(class, reason in the event); a subclass comes before its base class."""
+"""A subclass comes before its base class."""
 
 _MISSING_POOL: Final = "missing-pool"
 _OTHER_REASON: Final = "other"
@@ -89,10 +85,7 @@ def _reason_of(error: AllocationError) -> str:
 
 
 class _Window(NamedTuple):
-    """The refusals of one holder, NIC and reason until ``ends_s``.
-
-    ``newest``: the last refusal; ``uncounted``: how many refusals are in no event yet.
-    """
+    """The refusals of one holder, NIC and reason. ``uncounted``: how many are in no event yet."""
 
     ends_s: float
     newest: RefusedAdd
@@ -105,7 +98,7 @@ class RefusalWindows:
     def __init__(self) -> None:
         self.overflows = 0
         self._windows: dict[tuple[str, str, str], _Window] = {}
-        """Open windows, ordered by their ends."""
+        """Ordered by their ends."""
 
     @property
     def next_end_s(self) -> float | None:
@@ -113,7 +106,7 @@ class RefusalWindows:
         return next((window.ends_s for window in self._windows.values()), None)
 
     def note(self, refused: RefusedAdd, now_s: float) -> RefusedAdd | None:
-        """Count a refusal. Returns the event to write immediately, or None."""
+        """Count a refusal. Return the event to write immediately, or None."""
         event = refused.event
         key = (event.holder, event.interface, event.reason)
         window = self._windows.get(key)
@@ -127,7 +120,7 @@ class RefusalWindows:
         return refused
 
     def end_windows(self, now_s: float) -> Iterator[RefusedAdd]:
-        """Yield the events of the windows that have ended; each event opens the next window."""
+        """Yield the events of ended windows; each event opens the next window."""
         for key, window in list(self._windows.items()):
             if window.ends_s > now_s:
                 return
@@ -137,7 +130,7 @@ class RefusalWindows:
                 yield _counted(window)
 
     def close_all(self) -> Iterator[RefusedAdd]:
-        """Close all windows, and yield the events of refusals that are in no event yet."""
+        """Close all windows; yield the events of refusals that are in no event yet."""
         windows = list(self._windows.values())
         self._windows.clear()
         yield from (_counted(window) for window in windows if window.uncounted)

@@ -1,12 +1,11 @@
-"""Plans a takeover: the import of all data of another IPAM, here "the other system". Pure.
+"""Plans a takeover: the import of all data of another IPAM, here "the other system".
 
-The other system stores an address twice: in the pool's ``status.allocatedIPs``, whose entries are
-called records here, and in the Pod's endpoint. Each difference between a record and an endpoint is
-a finding to report. A plan takes over every address that a Pod may use, and no address twice.
+The other system stores an address twice: in a record, which is an entry of the pool's
+``status.allocatedIPs``, and in the Pod's endpoint. Each difference is a finding. A plan takes over
+every address that a Pod may use, and no address twice.
 
-A running Pod may have an address of a disabled pool, or an address that was reserved later.
-Therefore all pools are created enabled. After the claims, pools are disabled and reservations are
-created.
+A running Pod may have a reserved address, or an address of a disabled pool. Therefore all pools are
+created enabled. After the claims, pools are disabled and reservations are created.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ Key = tuple[str, str]
 
 
 class AllocatedIP(NamedTuple):
-    """A record, one entry of ``status.allocatedIPs`` of a pool: an address and its Pod."""
+    """A record: an address and its Pod."""
 
     address: str
     pool: str
@@ -41,12 +40,11 @@ class AllocatedIP(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """The key of the endpoint that should have the address."""
         return self.namespace, self.pod
 
 
 Records = dict[tuple[str, str], AllocatedIP]
-"""(address, pool) -> the pool's record for this address."""
+"""(address, pool) -> record."""
 
 
 class ForeignPool(NamedTuple):
@@ -88,12 +86,11 @@ class TakeoverPlan(NamedTuple):
 
     @property
     def addresses(self) -> int:
-        """The number of addresses that the plan claims."""
         return sum(len(endpoint.addresses()) for endpoint in self.endpoints)
 
 
 def plan_takeover(cluster: ForeignCluster) -> TakeoverPlan:
-    """Plan the takeover of all data of the other system."""
+    """Plan the takeover of all data."""
     pools = [foreign.pool for foreign in cluster.pools]
     records = {
         (record.address, record.pool): record
@@ -106,8 +103,10 @@ def plan_takeover(cluster: ForeignCluster) -> TakeoverPlan:
         for key, endpoint in _without_duplicates(cluster.endpoints, records, findings).items()
     }
     findings += _record_differences(endpoints.values(), records)
-    taken = {address for endpoint in endpoints.values() for address, _ in endpoint.addresses()}
-    orphans = _orphans(records.values(), endpoints, taken, findings)
+    taken_addresses = {
+        address for endpoint in endpoints.values() for address, _ in endpoint.addresses()
+    }
+    orphans = _orphans(records.values(), endpoints, taken_addresses, findings)
     by_name = {pool.name: pool for pool in pools}
     return TakeoverPlan(
         first=(
@@ -131,19 +130,19 @@ def remaining(
 
     An existing pool is enabled again only if a missing claim needs an address of the pool.
     """
-    missing = tuple(
+    missing_endpoints = tuple(
         endpoint
         for endpoint in plan.endpoints
-        if (existing := endpoints.get(endpoint.key)) is None
-        or not set(endpoint.addresses()) <= set(existing.addresses())
+        if (existing_endpoint := endpoints.get(endpoint.key)) is None
+        or not set(endpoint.addresses()) <= set(existing_endpoint.addresses())
     )
-    used = {pool for endpoint in missing for _, pool in endpoint.addresses()}
+    used_pools = {pool for endpoint in missing_endpoints for _, pool in endpoint.addresses()}
     first = tuple(
         command
         for command in plan.first
         if not isinstance(command, ApplyPool)
         or command.pool.name not in pools
-        or command.pool.name in used
+        or command.pool.name in used_pools
     )
     last = tuple(
         command
@@ -152,7 +151,7 @@ def remaining(
         or command.name not in pools
         or not pools[command.name].retiring
     )
-    return plan._replace(first=first, endpoints=missing, last=last)
+    return plan._replace(first=first, endpoints=missing_endpoints, last=last)
 
 
 def _without_duplicates(
@@ -160,58 +159,56 @@ def _without_duplicates(
     records: Records,
     findings: list[Finding],
 ) -> dict[Key, Endpoint]:
-    """Key -> endpoint, so that no two endpoints have the same address.
-
-    Of several endpoints with the same address, one is taken over: the endpoint that the pool's
-    record names, else the first endpoint.
-    """
+    """Of endpoints with the same address, keep the recorded one, else the first."""
     holders: dict[str, list[Endpoint]] = defaultdict(list)
     for endpoint in endpoints:
         for address, _ in endpoint.addresses():
             holders[address].append(endpoint)
-    skipped: dict[Key, str] = {}
-    for address, sharing in holders.items():
-        for endpoint in _skipped_endpoints(sharing, address, records):
-            skipped.setdefault(endpoint.key, address)
-    for (namespace, name), address in skipped.items():
+    skipped_endpoints: dict[Key, str] = {}
+    for address, sharing_endpoints in holders.items():
+        for endpoint in _skipped_endpoints(sharing_endpoints, address, records):
+            skipped_endpoints.setdefault(endpoint.key, address)
+    for (namespace, name), address in skipped_endpoints.items():
         what = f"has {address}, which another Pod has too"
         done = "not taken over: restart this Pod, it gets another address"
         findings.append(Finding(f"SpiderEndpoint/{namespace}/{name}", what, done))
-    return {endpoint.key: endpoint for endpoint in endpoints if endpoint.key not in skipped}
+    return {
+        endpoint.key: endpoint for endpoint in endpoints if endpoint.key not in skipped_endpoints
+    }
 
 
-def _skipped_endpoints(sharing: list[Endpoint], address: str, records: Records) -> list[Endpoint]:
-    """The endpoints that share the address, without the endpoint that is taken over."""
-    recorded = [
+def _skipped_endpoints(
+    sharing_endpoints: list[Endpoint], address: str, records: Records
+) -> list[Endpoint]:
+    recorded_endpoints = [
         endpoint
-        for endpoint in sharing
+        for endpoint in sharing_endpoints
         for text, pool in endpoint.addresses()
         if text == address
         and (text, pool) in records
         and (records[text, pool].key, records[text, pool].uid) == (endpoint.key, endpoint.uid)
     ]
-    taken_over = recorded[0] if recorded else sharing[0]
-    return [endpoint for endpoint in sharing if endpoint is not taken_over]
+    kept_endpoint = recorded_endpoints[0] if recorded_endpoints else sharing_endpoints[0]
+    return [endpoint for endpoint in sharing_endpoints if endpoint is not kept_endpoint]
 
 
 def _with_distinct_addresses(endpoint: Endpoint, findings: list[Finding]) -> Endpoint:
     """The endpoint, with each address on one NIC only.
 
-    Spiderpool gives the same address to all NICs of a Pod that use one pool
-    (docs/reference/address-assignment.md, "Choosing an address").
+    Spiderpool gives the same address to all NICs of a Pod that use one pool.
     """
-    used: set[str] = set()
+    used_addresses: set[str] = set()
     nics: list[Nic] = []
     for nic in endpoint.nics:
         remaining_nic = nic
         for address, _ in nic.addresses():
-            if address in used:
+            if address in used_addresses:
                 remaining_nic = _without(remaining_nic, address)
                 subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
                 what = f"has {address} on another NIC too: {nic.interface or 'one without a name'}"
                 done = "taken over for the first NIC: restart this Pod for another address"
                 findings.append(Finding(subject, what, done))
-            used.add(address)
+            used_addresses.add(address)
         if remaining_nic is nic or remaining_nic.addresses():
             nics.append(remaining_nic)
     return endpoint._replace(nics=tuple(nics))
@@ -224,7 +221,6 @@ def _without(nic: Nic, address: str) -> Nic:
 
 
 def _record_differences(endpoints: Iterable[Endpoint], records: Records) -> Iterator[Finding]:
-    """A finding for each difference between an endpoint and the records of its pools."""
     for endpoint in endpoints:
         subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
         for address, pool in endpoint.addresses():
@@ -243,17 +239,16 @@ def _record_differences(endpoints: Iterable[Endpoint], records: Records) -> Iter
 def _orphans(
     records: Iterable[AllocatedIP],
     endpoints: dict[Key, Endpoint],
-    taken: set[str],
+    taken_addresses: set[str],
     findings: list[Finding],
 ) -> list[AllocatedIP]:
-    """The records to take over whose addresses no endpoint has.
+    """The records whose addresses no endpoint has; extends ``taken_addresses`` and ``findings``.
 
-    If the Pod has an endpoint without the recorded address, the address has leaked and is not taken
-    over.
+    An address that the Pod's endpoint lacks has leaked, and is not taken over.
     """
-    orphans = []
+    orphan_records = []
     for record in records:
-        if record.address in taken:
+        if record.address in taken_addresses:
             continue
         subject = f"SpiderIPPool/{record.pool}"
         if record.key in endpoints:
@@ -261,15 +256,14 @@ def _orphans(
             what = f"{record.address} is recorded for {pod}, which has other addresses"
             findings.append(Finding(subject, what, "leaked: not taken over"))
             continue
-        taken.add(record.address)
-        orphans.append(record)
+        taken_addresses.add(record.address)
+        orphan_records.append(record)
         what = f"{record.address} is recorded for {'/'.join(record.key)}, which has no endpoint"
         findings.append(Finding(subject, what, "kept for the Pod until it is proved to be gone"))
-    return orphans
+    return orphan_records
 
 
 def _endpoints_of(records: Iterable[AllocatedIP], pools: dict[str, Pool]) -> Iterator[Endpoint]:
-    """Endpoints built from records: NICs without a name, each with one address of each family."""
     by_pod: dict[Key, list[AllocatedIP]] = defaultdict(list)
     for record in records:
         by_pod[record.key].append(record)

@@ -1,8 +1,7 @@
 """Pools and subnets that a webhook has admitted and that may not be in the log yet.
 
-The API server stores an object after the webhooks have admitted the object. Then the controller
-writes the object to the log. Until then the object is a pending admission. The next review is
-decided twice: on the log as it is, and on the log with every pending admission added. Pure.
+Such an object is a pending admission, until the controller has written it to the log. The next
+review is decided twice: on the log as it is, and on the log with every pending admission added.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ from core.errors import Refusal
 class PendingAdmission(NamedTuple):
     """An admitted object as it will be in the log: a ``pool`` or a ``subnet``.
 
-    ``review``: the UID of the admitted request. ``uid`` and ``generation``: fields of the object.
-    ``admitted_at_s``: Unix seconds by the API server's clock.
+    ``review``: the UID of the request. ``admitted_at_s``: Unix seconds by the API server's clock.
     """
 
     review: str
@@ -35,14 +33,12 @@ class PendingAdmission(NamedTuple):
 
     @property
     def value(self) -> Pool | Subnet:
-        """The pool or the subnet."""
         value = self.pool if self.pool is not None else self.subnet
         assert value is not None, self
         return value
 
     @property
     def kind(self) -> str:
-        """``pool`` or ``subnet``."""
         return "pool" if self.pool is not None else "subnet"
 
 
@@ -63,14 +59,14 @@ class AdmissionConflict(NamedTuple):
 
 
 class DryRun(NamedTuple):
-    """The events that a command would cause, and the pending admissions that forbid the command."""
+    """The events that a command would cause, and the pending admissions that forbid it."""
 
     events: tuple[Event, ...]
     conflicts: tuple[AdmissionConflict, ...] = ()
 
 
 def extent_of(value: Pool | Subnet) -> Extent:
-    """The extent of a normalised pool or subnet."""
+    """The extent of a normalised object."""
     return Extent(value.family, value.subnet, value.ips, value.exclude_ips)
 
 
@@ -88,21 +84,21 @@ def admitted_value(command: Command, events: Iterable[Event]) -> Pool | Subnet |
 def overlapping_admissions(
     command: Command, pending: Iterable[PendingAdmission]
 ) -> list[PendingAdmission]:
-    """The admissions of other objects whose CIDR overlaps the command's pool or subnet."""
+    """The admissions of other objects that overlap the command's pool or subnet."""
     match command:
         case ApplyPool(value) | ApplySubnet(value):
             kind = "pool" if isinstance(value, Pool) else "subnet"
         case _:
             return []
     cidr = cidr_of_subnet(value.subnet)
-    affected = []
+    admissions = []
     for admission in pending:
         other = cidr_of_subnet(admission.value.subnet)
         overlaps = other.first <= cidr.last and cidr.first <= other.last
         is_same_object = (admission.kind, admission.value.name) == (kind, value.name)
         if other.family == cidr.family and overlaps and not is_same_object:
-            affected.append(admission)
-    return affected
+            admissions.append(admission)
+    return admissions
 
 
 def with_admitted(

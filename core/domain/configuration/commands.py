@@ -1,8 +1,4 @@
-"""Commands that change the configuration, as plain values.
-
-``core.domain.configuration.decisions`` turns a command into events or refuses it. Allocation and
-release are in ``core.domain.claims.claim_decisions``.
-"""
+"""Commands that change the configuration; see ``core.domain.configuration.decisions``."""
 
 from __future__ import annotations
 
@@ -34,8 +30,8 @@ class DeletePool(NamedTuple):
 class ApplySubnet(NamedTuple):
     """Create or replace the subnet; ``subnet.retiring`` is ignored.
 
-    The subnet adopts the pools with the same CIDR that have no subnet. Each command adopts a
-    limited number of pools: repeat the command until it causes no event.
+    The subnet adopts the pools that have its CIDR and no subnet. Each command adopts a limited
+    number of pools: repeat the command until it causes no event.
     """
 
     subnet: Subnet
@@ -64,11 +60,10 @@ class Reinstate(NamedTuple):
 
 
 class AdvanceRetirement(NamedTuple):
-    """Continue the retirement of a pool or subnet.
+    """Continue the retirement of a pool or subnet; no event if the object is not retiring.
 
-    A retiring pool is deleted if the pool has no claims. A retiring subnet is deleted if no pool
-    belongs to the subnet; else each command retires a limited number of the subnet's pools. There
-    is no event if the object is not retiring or does not exist.
+    A pool without claims or a subnet without pools is deleted. For a subnet with pools, each
+    command retires a limited number of the pools.
     """
 
     kind: Retirable
@@ -76,7 +71,7 @@ class AdvanceRetirement(NamedTuple):
 
 
 class ApplyAutoPool(NamedTuple):
-    """Create, resize or adopt an application's pool. The decision chooses the addresses."""
+    """Create, resize or adopt an application's pool."""
 
     desired: DesiredPool
 
@@ -84,7 +79,7 @@ class ApplyAutoPool(NamedTuple):
 class DropAutoPool(NamedTuple):
     """Delete an automatic pool if it has no claims and still belongs to this ``uid``.
 
-    If ``retire`` is set, a pool with claims begins to retire. In all other cases there is no event.
+    If ``retire`` is set, a pool with claims begins to retire. Otherwise there is no event.
     """
 
     name: str
@@ -99,7 +94,7 @@ class ApplyReservation(NamedTuple):
 
 
 class DeleteReservation(NamedTuple):
-    """Delete the reservation; its addresses can be claimed again."""
+    """Delete the reservation."""
 
     name: str
 
@@ -118,7 +113,7 @@ class QuarantineAddress(NamedTuple):
 
 
 class LiftQuarantine(NamedTuple):
-    """Lift the quarantine; the address can be claimed again."""
+    """Lift the quarantine."""
 
     address: str
     reason: str = ""

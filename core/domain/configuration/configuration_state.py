@@ -1,8 +1,7 @@
 """The configuration that decisions use, and the address sets of pools.
 
-The key of a cached address set is the content of the pool's lists, not the pool's name, so that a
-changed pool never gets an old set. Addresses are never enumerated: ranges of any size cost the same
-(docs/reference/admission.md, "Addresses and ranges").
+Address sets are cached by the content of the pool's lists, not by the pool's name: a changed pool
+never gets an old set.
 """
 
 from __future__ import annotations
@@ -19,11 +18,10 @@ from core.domain.evolution import Ledger
 from core.domain.model import Pool, Quarantine, Reservation, Subnet
 
 ADDRESS_SETS_MAX: Final = 16_384
-"""Size of each cache; the least recently used set is dropped first."""
 
 
 class FeatureSwitches(NamedTuple):
-    """The cluster's switches: enableIPv4, enableIPv6, enableSpiderSubnet."""
+    """The cluster's settings enableIPv4, enableIPv6, enableSpiderSubnet."""
 
     ipv4: bool = True
     ipv6: bool = True
@@ -48,7 +46,7 @@ class Configuration(NamedTuple):
 
     @classmethod
     def of(cls, ledger: Ledger, switches: FeatureSwitches = FeatureSwitches()) -> Configuration:
-        """A view of the ledger's maps: the configuration changes with the ledger."""
+        """A view: the configuration changes with the ledger."""
         return cls(
             ledger.pools,
             ledger.reservations,
@@ -66,15 +64,11 @@ class Configuration(NamedTuple):
         return self.subnets if self.subnets_enabled else {}
 
     def enabled(self, family: Family) -> bool:
-        """Whether the cluster uses this family."""
         return self.ipv4_enabled if family == 4 else self.ipv6_enabled
 
 
 def pool_addresses(pool: Pool | Subnet) -> AddressSet:
-    """The addresses of a pool or subnet: ``ips`` without ``excludeIPs``.
-
-    Raises AddressSyntaxError for an item that cannot be parsed. ``decide`` refuses such items.
-    """
+    """``ips`` without ``excludeIPs``. Raises AddressSyntaxError."""
     return _difference(pool.family, pool.ips, pool.exclude_ips)
 
 
@@ -88,11 +82,11 @@ def readable_addresses(pool: Pool | Subnet) -> AddressSet:
 
 
 def _readable(family: Family, items: tuple[str, ...]) -> AddressSet:
-    readable = AddressSet(family)
+    readable_set = AddressSet(family)
     for item in items:
         with suppress(AddressSyntaxError):
-            readable |= AddressSet.from_items((item,), family)
-    return readable
+            readable_set |= AddressSet.from_items((item,), family)
+    return readable_set
 
 
 def reserved_addresses(reservations: Mapping[str, Reservation], family: Family) -> AddressSet:
@@ -112,17 +106,18 @@ def unreserved_addresses(pool: Pool, reservations: Mapping[str, Reservation]) ->
 def claimable_addresses(
     pool: Pool, reservations: Mapping[str, Reservation], quarantine: Mapping[str, Quarantine]
 ) -> AddressSet:
-    """The pool's addresses that are neither reserved nor quarantined; claimed ones included."""
-    quarantined = [entry.address for entry in quarantine.values() if entry.family == pool.family]
+    """The pool's addresses that are neither reserved nor quarantined, even if claimed."""
+    quarantined_items = [
+        entry.address for entry in quarantine.values() if entry.family == pool.family
+    ]
     return unreserved_addresses(pool, reservations) - AddressSet.from_items(
-        quarantined, pool.family
+        quarantined_items, pool.family
     )
 
 
 def _reserved_lists(
     reservations: Mapping[str, Reservation], family: Family
 ) -> tuple[tuple[str, ...], ...]:
-    """The ``ips`` of each reservation of the family."""
     return tuple(
         reservation.ips for reservation in reservations.values() if reservation.family == family
     )

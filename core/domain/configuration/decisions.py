@@ -1,8 +1,8 @@
 """Decides a configuration command: returns the events of the command, or raises Refused.
 
-Pure. The admission webhook, ``apply --dry-run``, ``simulate`` and the command itself call the same
-``decide``. Before ``decide``, the caller reads the claims of ``removed_addresses``. The
-transaction of the caller then guards ``addresses_to_guard``.
+No I/O: webhook, ``apply --dry-run``, ``simulate`` and command call the same ``decide``. Before
+``decide``, the caller reads the claims of ``removed_addresses``. The caller's transaction then
+guards ``addresses_to_guard``.
 
 A repeated command has no event, for example if a retiring pool is retired. The deletion of an
 unknown object is refused.
@@ -92,14 +92,14 @@ def removed_addresses(configuration: Configuration, command: Command) -> Address
         return _removed_by_auto_pool(configuration, command)
     if not isinstance(command, ApplyPool):
         return None
-    existing = configuration.pools.get(command.pool.name)
-    if existing is None or existing.family != command.pool.family:
+    existing_pool = configuration.pools.get(command.pool.name)
+    if existing_pool is None or existing_pool.family != command.pool.family:
         return None
     try:
-        remaining = pool_addresses(normalise_network(command.pool))
+        remaining_addresses = pool_addresses(normalise_network(command.pool))
     except AddressSyntaxError:
         return None
-    return (readable_addresses(existing) - remaining) or None
+    return (readable_addresses(existing_pool) - remaining_addresses) or None
 
 
 def _removed_by_auto_pool(
@@ -114,7 +114,7 @@ def _removed_by_auto_pool(
 
 
 def addresses_to_guard(configuration: Configuration, events: Iterable[Event]) -> AddressSet | None:
-    """The addresses that the events remove from pools. The transaction must guard the addresses."""
+    """The addresses that the events remove from pools; the transaction must guard them."""
     all_removed: AddressSet | None = None
     for event in events:
         match event:
@@ -205,10 +205,6 @@ def _decide_auto_pool(
     command: ApplyAutoPool | DropAutoPool,
     claimed: Mapping[str, Claim],
 ) -> tuple[Event, ...]:
-    """Plan the automatic pool on this configuration, then validate it like any other pool.
-
-    See docs/reference/automatic-pool-rules.md, "Planning".
-    """
     if isinstance(command, DropAutoPool):
         return _drop_auto_pool(configuration, command, claimed)
     _, before, pool = plan_pool(command.desired, configuration, claimed)
@@ -227,7 +223,7 @@ def _decide_auto_pool(
 def _drop_auto_pool(
     configuration: Configuration, command: DropAutoPool, claimed: Mapping[str, Claim]
 ) -> tuple[Event, ...]:
-    """Delete or retire the pool if it is still the automatic pool of this owner; else no event."""
+    """No event if the pool has another owner now, or is not automatic."""
     pool = configuration.pools.get(command.name)
     if pool is None or OWNER_NAME not in pool.labels or pool.labels.get(OWNER_UID) != command.uid:
         return ()
@@ -275,7 +271,6 @@ def _delete_pool(
 
 
 def _apply_reservation(configuration: Configuration, desired: Reservation) -> tuple[Event, ...]:
-    """Create or change a reservation (docs/reference/admission.md, "SpiderReservedIP")."""
     subject = ObjectReference("SpiderReservedIP", desired.name)
     require(object_name_rule(subject))
     require(size_rule(subject, desired, desired.labels, desired.annotations))
@@ -292,7 +287,6 @@ def _apply_reservation(configuration: Configuration, desired: Reservation) -> tu
 
 
 def _apply_record(configuration: Configuration, record: RecordDefined) -> tuple[Event, ...]:
-    """Store a copy of a Kubernetes object, such as a Pod or a Node in standalone mode."""
     subject = ObjectReference(record.kind, record.name, record.namespace)
     require(record_rules(subject, record))
     require(size_rule(subject, record, record.labels, record.annotations))

@@ -1,8 +1,8 @@
-"""Decide how a retirement continues and ends: the pool or subnet is deleted, or serves again.
+"""Decides how a retirement continues and ends.
 
-Called by ``core.domain.configuration.decisions`` for ``AdvanceRetirement`` and ``Reinstate``.
-Controllers repeat these two commands, and may send a command late. Therefore the commands never
-change an object that is not retiring, for example a new object of the same name.
+Controllers repeat the commands ``AdvanceRetirement`` and ``Reinstate``, and may send them late.
+Therefore the commands never change an object that is not retiring, for example a new object of the
+same name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from core.domain.validation.common_rules import ObjectReference, require, unknow
 from core.errors import Refusal
 
 InUse = Literal["wait", "refuse"]
-"""Whether the deletion waits or is refused if a pool has claims, or a subnet has pools."""
+"""What a deletion does while the object has claims or pools."""
 
 
 def deletion_command(kind: Retirable, name: str, in_use: InUse) -> Command:
@@ -106,7 +106,6 @@ def _reinstate(configuration: Configuration, command: Reinstate) -> tuple[Event,
 def _serving_subnet_rule(
     subject: ObjectReference, pool: Pool, configuration: Configuration
 ) -> Iterator[Refusal]:
-    """A pool cannot serve again while its subnet is retiring."""
     subnet = configuration.subnets.get(owner_subnet_name(pool))
     if subnet is not None and subnet.retiring:
         message = f"its subnet {subnet.name} is being retired, with all pools of the subnet"
