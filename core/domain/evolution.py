@@ -1,10 +1,7 @@
 """Compute the state after an event.
 
-The writer and the ``Ledger`` share the ``evolve_*`` functions and ``claims_made``. The writer
-computes the state keys of a transaction; the ledger computes the state from a log. So the state
-keys equal the state that the log gives (I5).
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+The writer and the ``Ledger`` share these functions, so that the stored state equals the state that
+the log gives (I5 in docs/contributing/architecture.md, "Invariants").
 """
 
 from __future__ import annotations
@@ -45,7 +42,7 @@ RecordKey = tuple[str, str, str]
 
 
 class RevisedClaim(NamedTuple):
-    """A claim and its revision. A release must name the revision (I3)."""
+    """A claim and its revision, which a release must name (I3)."""
 
     claim: Claim
     revision: int
@@ -57,10 +54,10 @@ def evolve_endpoint(
     """The endpoint after the event; None: deleted."""
     if not isinstance(event, AddressesReleased):
         return event.endpoint
-    kept_nics = event.nics
-    if endpoint is None or not kept_nics:
+    remaining_nics = event.nics
+    if endpoint is None or not remaining_nics:
         return None
-    return endpoint._replace(nics=kept_nics)
+    return endpoint._replace(nics=remaining_nics)
 
 
 def evolve_pool(pool: Pool | None, event: PoolDefined | PoolRetired | PoolDeleted) -> Pool | None:
@@ -84,7 +81,7 @@ def evolve_subnet(
 
 
 def evolve_guids(guids: dict[str, GuidClaim], event: GuidsAssigned | GuidsReleased) -> None:
-    """Apply the event to ``guids`` in place. A release of another holder's GUID is ignored."""
+    """Change ``guids`` in place. A release of another holder's GUID is ignored."""
     for guid, nic, nic_guid, vf in event.guids:
         claim = GuidClaim(event.node, nic, nic_guid, vf)
         if isinstance(event, GuidsAssigned):
@@ -96,7 +93,7 @@ def evolve_guids(guids: dict[str, GuidClaim], event: GuidsAssigned | GuidsReleas
 def claims_made(event: AddressesClaimed, event_id: str) -> tuple[tuple[str, Claim], ...]:
     """The (address, claim) pairs that the event adds."""
     endpoint = event.endpoint
-    # A list is faster than a generator; a replay of a log calls this function for every claim.
+    # A list is faster than a generator, and a replay calls this for every claim.
     return tuple(
         [
             (address, Claim(pool, endpoint.holder, endpoint.namespace, endpoint.name, event_id))
@@ -107,7 +104,7 @@ def claims_made(event: AddressesClaimed, event_id: str) -> tuple[tuple[str, Clai
 
 
 class Ledger:
-    """The whole state after the events of a log up to ``position``.
+    """The state after the events of a log up to ``position``.
 
     ``apply`` does not check events; ``core.domain.log_checker`` does.
 
@@ -133,7 +130,7 @@ class Ledger:
         self.undecodable: set[str] = set()
 
     def apply(self, recorded: Recorded) -> None:
-        """Apply one event; the caller passes events in log order."""
+        """Apply one event. The caller passes events in log order."""
         event = recorded.event
         if isinstance(event, AddressesClaimed):
             for address, claim in claims_made(event, recorded.event_id):
@@ -148,7 +145,7 @@ class Ledger:
         self.position = recorded.position
 
     def apply_all(self, events: Iterable[Recorded]) -> Ledger:
-        """Apply the events; returns the ledger itself."""
+        """Apply the events; return the ledger itself."""
         for recorded in events:
             self.apply(recorded)
         return self

@@ -1,17 +1,12 @@
-"""Forecast when a pool or subnet will be full: a time interval, or no trend.
+"""Forecast when a pool or subnet will be full. Pure.
 
-Growth is modelled as independent steps around a mean. The time until no address is left follows
-from Student's prediction interval for a sum of future steps (Hahn and Meeker, Statistical
-Intervals, chapter 4). There is no forecast if the mean may be zero.
+The forecast is Student's prediction interval for the sum of future steps of growth (Hahn and
+Meeker, Statistical Intervals, chapter 4). Growth is measured by claims, because a resize also
+changes the free addresses.
 
-Single peaks are smoothed. A step is a day. The history is a number of whole weeks, so that the
-usual course of a day or a week does not look like a trend. There are two exceptions:
-
-- Only the last week is used if the last week differs from the weeks before.
-- Only the last day is used, in steps of an hour, if the growth of the last day is far above the
-  mean, or if the history is shorter than a week.
-
-Growth is measured by claims, because free addresses also change when a pool is resized. Pure.
+The history is whole weeks in steps of a day, so that the usual course of a day or a week does not
+look like a trend. Only the last week is used if it differs from the weeks before. Only the last day
+is used, in steps of an hour, after a surge or without a whole week of history.
 """
 
 from __future__ import annotations
@@ -27,34 +22,26 @@ HOURS_PER_DAY: Final = 24
 HOURS_PER_WEEK: Final = 7 * HOURS_PER_DAY
 WEEKS_MAX: Final = 4
 HOURS_MAX: Final = WEEKS_MAX * HOURS_PER_WEEK
-"""Hours of history that a forecast uses."""
 
 COVERAGE: Final = 0.8
-"""The probability that the interval contains the time at which the pool becomes full."""
 
 CHANGE_ERRORS: Final = 1.6
-"""The largest difference between the last week and the earlier weeks, in standard errors.
-
-If the difference is larger, the earlier weeks are not used.
-"""
+"""If the last week differs by more standard errors, earlier weeks are ignored."""
 
 SURGE_SPREADS: Final = 3.0
-"""The most growth of the last day above the mean, in standard deviations.
-
-If the last day has more growth, only the last day is used.
-"""
+"""If the last day exceeds the mean by more standard deviations, only the last day is used."""
 
 PEAK_SPREADS: Final = 2.0
-"""Standard deviations of steps; a level that is further from the running median is a peak."""
+"""A level that differs by more standard deviations from the running median is a peak."""
 
 HORIZON_S: Final = 5 * 365 * 86_400.0
-"""Seconds; a pool that becomes full later gets no forecast."""
+"""A pool that becomes full later gets no forecast."""
 
 LATEST_S_MAX: Final = 10 * HORIZON_S
-"""Seconds; a pool whose interval ends later gets no forecast, because the growth may be chance."""
+"""A pool whose interval ends later gets no forecast, because the growth may be chance."""
 
 _MAD_TO_SIGMA: Final = 1.4826
-"""Standard deviation / median absolute deviation, of a normal distribution."""
+"""Standard deviation / median absolute deviation."""
 
 _HOUR_S: Final = 3600.0
 
@@ -62,7 +49,7 @@ _HOUR_S: Final = 3600.0
 class Forecast(NamedTuple):
     """Seconds from now until no address is left.
 
-    ``earliest_s`` and ``latest_s``: the bounds of the interval with the probability ``COVERAGE``.
+    ``earliest_s``, ``latest_s``: the interval with the probability ``COVERAGE``.
     ``expected_s``: the time if the growth stays at the mean.
     ``per_day``: the mean growth in addresses a day.
     ``days``: the length of the history.
@@ -76,17 +63,16 @@ class Forecast(NamedTuple):
 
 
 class NoTrend(NamedTuple):
-    """There is no forecast; ``reason`` says why."""
+    """The reason for no forecast."""
 
     reason: str
 
 
 FULL_NOW: Final = Forecast(earliest_s=0.0, expected_s=0.0, latest_s=0.0, per_day=0.0, days=0)
-"""The forecast if no address is left."""
 
 
 class Horizon(NamedTuple):
-    """A range of forecasts: full in less than ``below_s`` seconds. ``short``: name in tables."""
+    """A range of forecasts, up to ``below_s``. ``short``: name in tables."""
 
     name: str
     short: str
@@ -103,19 +89,17 @@ HORIZONS: Final = (
     Horizon("within-a-quarter", "<90d", 90 * _DAY_S),
     Horizon("later", ">90d", math.inf),
 )
-"""The horizons from near to far; ``later`` is unbounded."""
+"""From near to far."""
 
 FULL_SOON_S: Final = 3 * _DAY_S
-"""A pool that will be full within this time is full soon, as in the alert."""
+"""Full within this time is full soon, as in the alert."""
 
 
 class _Window(NamedTuple):
-    """The growth in the last ``hours`` of the history."""
-
     hours: int
     step_hours: int
     mean: float
-    """Mean growth of an hour."""
+    """Per hour."""
     sigma: float
     """Standard deviation of the growth of a step."""
 
@@ -125,7 +109,6 @@ class _Window(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Standard error of ``mean``."""
         return self.sigma / math.sqrt(self.steps) / self.step_hours
 
     def differs_from(self, other: _Window) -> bool:
@@ -136,7 +119,7 @@ def forecast_exhaustion(net_growth: Sequence[int], left: int) -> Forecast | NoTr
     """Forecast when the ``left`` addresses are used up.
 
     ``net_growth``: claims minus releases of each hour since the pool or subnet was created, oldest
-    first. The last hour ends now. Only the last ``HOURS_MAX`` hours are used.
+    first. The last hour ends now.
     """
     if left <= 0:
         return FULL_NOW
@@ -167,7 +150,6 @@ def horizon_of(outlook: Forecast | NoTrend) -> Horizon | None:
 
 
 def _window_of(hourly: Sequence[int]) -> _Window:
-    """The longest window that describes the current growth."""
     day = _measured(hourly[-HOURS_PER_DAY:], step_hours=1)
     weeks = len(hourly) // HOURS_PER_WEEK
     if not weeks:
@@ -191,10 +173,9 @@ def _measured(hourly: Sequence[int], step_hours: int) -> _Window:
 
 
 def without_peaks(levels: Sequence[int]) -> list[int]:
-    """The levels, with each single peak or dip replaced by the median of the level and neighbours.
+    """The levels without single peaks and dips. A change of level that lasts is kept.
 
-    Running medians of three with Tukey's rule for the last level (Tukey, Exploratory Data Analysis,
-    chapter 7). A change of level that lasts is kept.
+    Source: Tukey, Exploratory Data Analysis, chapter 7.
     """
     steps = [after - before for before, after in pairwise(levels)]
     middle = median(steps)
@@ -214,10 +195,9 @@ def without_peaks(levels: Sequence[int]) -> list[int]:
 def _crossings(window: _Window, left: int, quantile: float) -> tuple[float, float]:
     """The hours after which the upper and the lower bound of the growth reach ``left``.
 
-    After t steps the growth is within ``m t ± q s sqrt(t + t²/n)``: m and s are the mean and the
-    standard deviation of the n steps of the window, and q is the quantile. Setting the growth equal
-    to ``left`` and squaring gives a quadratic equation in t with two roots. The roots are real,
-    because m exceeds q s / sqrt(n).
+    After t steps, the growth is within ``m t ± q s sqrt(t + t²/n)``: m is the mean and s the
+    standard deviation of n steps, q the quantile. Squaring gives a quadratic equation in t. Its
+    roots are real, because m exceeds q s / sqrt(n).
     """
     mean = window.mean * window.step_hours
     chance = (quantile * window.sigma) ** 2

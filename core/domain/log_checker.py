@@ -1,15 +1,12 @@
-"""The history checker: checks the invariants of a log.
+"""Check the invariants of a log of events (the history checker). Pure.
 
-Each event is checked against the state before the event, then applied to the state. Only an event
-with an unknown NIC index is not applied. Pure.
+Each event is checked against the state before the event, then applied. Only an event with an
+unknown NIC index is not applied. A violation has one of these rules:
 
-A violation has one of these rules:
-
-    order         an event is out of order (by position and index in the segment), a segment
-                  has two writers, or the epoch of a writer has decreased
+    order         an event is out of order, a segment has two writers, or an epoch has decreased
     shape         an event has an unknown NIC index or an invalid address
     I1            an event claims an address or GUID that another holder has
-    I2            an address is claimed, but the pool does not offer the address at that time
+    I2            a claimed address is not offered by the pool at that time
     I3            a release names a claim or a revision that does not exist
     I4            after the event, an endpoint's NICs and claims have different addresses
     pool-empty    an event deletes a pool with claims, or deletes or retires a missing pool
@@ -75,11 +72,11 @@ CHECKER_RULES: Final = (
 )  # fmt: skip
 
 K = TypeVar("K")
-_EVENT_ID_PARTS: Final = 3  # <writer>.<epoch>.<count>
+_EVENT_ID_PARTS: Final = 3  # <writer>.<epoch>.<count>, in hexadecimal
 
 
 class Violation(NamedTuple):
-    """A rule that the event at ``position`` and ``index_in_segment`` violates."""
+    """A rule that an event violates."""
 
     position: int
     index_in_segment: int
@@ -92,25 +89,26 @@ class Violation(NamedTuple):
 
 
 class Checker:
-    """Checks a log event by event; ``ledger`` is the state after the events so far."""
+    """A checker of one log, event by event; ``ledger`` is the state after the events so far."""
 
     def __init__(self, ledger: Ledger | None = None) -> None:
-        """Start with an empty log, or after the events of a ledger that was checked before."""
+        """``ledger``: a state that was checked before."""
         self.ledger = Ledger() if ledger is None else ledger
         self._order = _OrderCheck(self.ledger.position)
         self._offers = _OfferedAddresses(self.ledger)
-        # Claimed addresses by endpoint and by pool; dicts are used as ordered sets.
+        # Claimed addresses; dicts are used as ordered sets.
         self._by_endpoint: dict[EndpointKey, dict[str, None]] = {}
         self._by_pool: dict[str, dict[str, None]] = {}
         for address, claim in self.ledger.claims.items():
             self._index(address, claim)
 
     def check(self, recorded: Recorded) -> list[Violation]:
-        """Apply the event to the ledger, and return the violations."""
+        """Apply the event to the ledger; return the violations."""
         findings = list(self._order.check(recorded))
-        missing = _missing_nics(recorded.event)
-        if missing:
-            text = f"new_nics lists NICs {missing}, which the endpoint lacks; the event is skipped"
+        missing_nics = _missing_nics(recorded.event)
+        if missing_nics:
+            absent = f"NICs {missing_nics}, which the endpoint lacks"
+            text = f"new_nics lists {absent}; the event is skipped"
             findings.append((SHAPE, recorded.event_id, text))
         else:
             findings += self._check_event(recorded.event)
@@ -291,11 +289,7 @@ class Checker:
 
 
 class _OrderCheck:
-    """Checks the order of events, the writer of a segment, and the epochs of writers.
-
-    The epoch is in event ids of the form ``<writer>.<epoch>.<count>``, with hexadecimal numbers.
-    An event id of another form has no epoch.
-    """
+    """Checks the order of events, the writer of a segment, and the epochs of writers."""
 
     def __init__(self, position: int) -> None:
         self._position = position
@@ -335,7 +329,7 @@ class _OrderCheck:
 
 
 class _OfferedAddresses:
-    """The address sets of pools and reservations, cached until an event changes them."""
+    """Address sets, cached until an event changes them."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -343,29 +337,26 @@ class _OfferedAddresses:
         self._reserved: dict[Family, AddressSet] = {}
 
     def of_pool(self, pool: Pool) -> AddressSet:
-        """The addresses of the pool; empty if an item cannot be parsed."""
         cached = self._pools.get(pool.name)
         if cached is None or cached[0] is not pool:
             try:
                 cached = (pool, pool_addresses(pool))
-            except AddressSyntaxError:  # reported where the pool was defined
+            except AddressSyntaxError:  # reported when the pool was defined
                 cached = (pool, AddressSet(pool.family))
             self._pools[pool.name] = cached
         return cached[1]
 
     def reserved(self, family: Family) -> AddressSet:
-        """The addresses in all reservations of a family."""
         cached = self._reserved.get(family)
         if cached is None:
             cached = self._reserved[family] = AddressSet(family)
             for name, reservation in self._ledger.reservations.items():
-                with suppress(AddressSyntaxError):  # reported where the reservation was defined
+                with suppress(AddressSyntaxError):  # reported when the reservation was defined
                     cached |= reserved_addresses({name: reservation}, family)
             self._reserved[family] = cached
         return cached
 
     def forget(self, event: Event) -> None:
-        """Remove from the cache the sets that this event changes."""
         if isinstance(event, PoolDeleted):
             self._pools.pop(event.name, None)
         elif isinstance(event, ReservationDefined | ReservationDeleted):
@@ -428,7 +419,6 @@ def _epoch(recorded: Recorded) -> int | None:
 
 
 def _discard(holders: dict[K, dict[str, None]], key: K, address: str) -> None:
-    """Remove an address under ``key``; remove the key after the last address."""
     members = holders.get(key)
     if members is not None:
         members.pop(address, None)

@@ -1,7 +1,7 @@
 """The domain objects: pool, subnet, reservation, quarantine, claim, NIC, endpoint, holder.
 
-The codec writes a ``NamedTuple`` as a msgpack array. So a new field is added at the end and has a
-default: old logs stay readable. Addresses are canonical text.
+Add a new field of a ``NamedTuple`` at the end, with a default: logs store msgpack arrays, and old
+logs stay readable. Addresses are canonical text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Route(NamedTuple):
 class Pool(NamedTuple):
     """A SpiderIPPool. See docs/reference/custom-resources.md, "SpiderIPPool".
 
-    ``routes``: None: the pool uses the routes of the subnet; (): no routes.
+    ``routes``: None: the routes of the subnet; (): no routes.
     ``retiring``: deletion has begun. New claims are refused; releases are accepted.
     """
 
@@ -52,10 +52,8 @@ class Pool(NamedTuple):
 class Subnet(NamedTuple):
     """A SpiderSubnet: addresses that are divided among pools.
 
-    See docs/reference/custom-resources.md, "SpiderSubnet".
-
-    The share of a pool is stored only in the pool (``core.domain.subnets.subnet_model``).
-    ``retiring``: deletion has begun.
+    See docs/reference/custom-resources.md, "SpiderSubnet". The share of a pool is stored only in
+    the pool. ``retiring``: deletion has begun.
     """
 
     name: str
@@ -71,7 +69,7 @@ class Subnet(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """A SpiderReservedIP: addresses that cannot be claimed from a pool."""
+    """A SpiderReservedIP: addresses that cannot be claimed."""
 
     name: str
     family: Family
@@ -81,12 +79,10 @@ class Reservation(NamedTuple):
 
 
 class ConflictingHost(NamedTuple):
-    """Another host that uses an address of a pool, as found by a probe.
+    """Another host that uses an address of a pool. "" or 0: unknown.
 
-    ``mac``: the MAC address in the host's reply.
     ``seen_by``: the actor that found the host, on ``node`` and ``interface``.
-    ``seen_ms``: the time in Unix milliseconds, by the clock of the actor.
-    An unknown field is "" or 0.
+    ``seen_ms``: Unix milliseconds, by the clock of the actor.
     """
 
     mac: str = ""
@@ -97,10 +93,9 @@ class ConflictingHost(NamedTuple):
 
 
 class Quarantine(NamedTuple):
-    """An address that cannot be claimed. ``evidence``: what was observed (a MAC address, a node).
+    """An address that cannot be claimed. ``evidence``: what was observed.
 
-    ``conflicting_host``: None: a user has quarantined the address; only a user can lift this
-    quarantine.
+    ``conflicting_host``: None: only a user can lift the quarantine.
     """
 
     address: str
@@ -111,7 +106,7 @@ class Quarantine(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """One CNI attachment; the container runtime sends these fields in DEL and GC."""
+    """One CNI attachment, as in DEL and GC."""
 
     container: str
     interface: str
@@ -120,11 +115,7 @@ class Attachment(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The claim of an address.
-
-    ``pod``: the name of the endpoint (``Endpoint.name``).
-    ``event``: the id of the event that made the claim.
-    """
+    """The claim of an address. ``pod``: the name of the endpoint. ``event``: an event id."""
 
     pool: str
     holder: str
@@ -138,10 +129,9 @@ class Nic(NamedTuple):
 
     See docs/reference/custom-resource-rules.md, "SpiderEndpoint", ``current.ips[]``.
 
-    ``interface``: "": not known before the ADD.
-    ``ipv4`` and ``ipv6``: an address with prefix length; "": none.
+    ``interface``, ``container``: "" before the ADD.
+    ``ipv4``, ``ipv6``: an address with prefix length; "": none.
     ``clean_gateway``: the NIC gets no default route.
-    ``container``: "" before the ADD.
     """
 
     interface: str
@@ -160,27 +150,26 @@ class Nic(NamedTuple):
     netns: str = ""
 
     def attached(self, attachment: Attachment) -> Nic:
-        """The NIC with the container, interface, network and netns of this attachment."""
+        """The NIC with the fields of this attachment."""
         # Every ADD calls this; ``_replace`` takes three times as long.
         container, interface, network, netns = attachment
         return Nic._make((interface, *self[1:-3], container, network, netns))
 
     def cidrs(self) -> list[str]:
-        """The NIC's addresses with prefix length."""
+        """The addresses with prefix length."""
         return [cidr for cidr in (self.ipv4, self.ipv6) if cidr]
 
     def addresses(self) -> tuple[tuple[str, str], ...]:
-        """The (address, pool) pairs of the NIC; addresses without prefix length."""
+        """The (address, pool) pairs; addresses without prefix length."""
         pairs = ((self.ipv4, self.ipv4_pool), (self.ipv6, self.ipv6_pool))
         # A scan calls this for every NIC; a generator takes twice as long as a list.
         return tuple([(cidr.partition("/")[0], pool) for cidr, pool in pairs if cidr])
 
 
 class Scale(NamedTuple):
-    """The size of a workload. None: the workload does not specify the field.
+    """The size of a workload. None: not specified.
 
     ``desired``: ``status.desiredNumberScheduled`` of a DaemonSet.
-    ``completions`` and ``parallelism``: of a Job, or of the Job template of a CronJob.
     """
 
     replicas: int | None = None
@@ -190,7 +179,7 @@ class Scale(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """Fields of a workload object. ``annotations``: of the Pod template."""
+    """A workload object. ``annotations``: of the Pod template."""
 
     annotations: dict[str, str] = {}
     scale: Scale = Scale()
@@ -210,7 +199,7 @@ class Owner(NamedTuple):
 class Endpoint(NamedTuple):
     """A SpiderEndpoint: the NICs of one holder, with all addresses that the holder has claimed.
 
-    ``name``: the name of the Pod or VM, or the name of the IPAMClaim with a suffix.
+    ``name``: of the Pod or VM, or of the IPAMClaim with a suffix.
     """
 
     namespace: str
@@ -224,15 +213,13 @@ class Endpoint(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str]:
-        """(namespace, name) of the endpoint."""
         return self.namespace, self.name
 
     def addresses(self) -> tuple[tuple[str, str], ...]:
-        """Every (address, pool) pair of every NIC."""
+        """The (address, pool) pairs of all NICs."""
         return tuple(pair for nic in self.nics for pair in nic.addresses())
 
     def find(self, interface: str) -> Nic | None:
-        """The NIC with this interface; None: there is no such NIC."""
         for nic in self.nics:
             if nic.interface == interface:
                 return nic
@@ -245,5 +232,5 @@ def pod_holder(uid: str) -> str:
 
 
 def stateful_holder(kind: FixedKind, namespace: str, name: str) -> str:
-    """The holder of fixed addresses: a replica, VM or IPAMClaim."""
+    """The holder of fixed addresses."""
     return f"{kind}/{namespace}/{name}"

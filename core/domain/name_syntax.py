@@ -6,10 +6,7 @@ import string
 from typing import Final
 
 SUBDOMAIN_CHARS_MAX: Final = 253
-"""Maximum length of a DNS subdomain (RFC 1123).
-
-The name of an object and the prefix of a label key are DNS subdomains.
-"""
+"""Characters of an object name or of a label key's prefix (RFC 1123)."""
 
 _ALPHANUMERIC: Final = frozenset(string.ascii_letters + string.digits)
 _NAME_CHARS: Final = _ALPHANUMERIC | frozenset("-_.")
@@ -28,7 +25,7 @@ def is_name(text: str) -> bool:
 
 
 def is_dns_label(text: str) -> bool:
-    """Whether the text is one part of a DNS name in lower case, of any length."""
+    """Whether the text is one part of a lower-case DNS name. The length is not checked."""
     return (
         bool(text)
         and text[0] in _LOWER_ALPHANUMERIC

@@ -1,7 +1,7 @@
 """Facts: the fields of a request's Pod, Namespace and Node that pool selection and claims use.
 
-In Kubernetes, facts come from watched objects. In standalone mode, facts come from CNI_ARGS and
-from records: manifests of Pods, Namespaces and Nodes that a user has stored by ``orbctl apply``.
+In standalone mode, facts come from CNI_ARGS and from records: manifests that users have stored by
+``orbctl apply``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from core.domain.model import FixedKind, Owner
 
 
 class PodReference(NamedTuple):
-    """The Pod that a request names; "": the request does not have the field."""
+    """The Pod that a request names."""
 
     namespace: str = ""
     name: str = ""
@@ -22,11 +22,9 @@ class PodReference(NamedTuple):
 
 
 class PodFacts(NamedTuple):
-    """One Pod.
+    """One Pod. ``owner``: the top controller (Deployment, not ReplicaSet).
 
-    ``owner``: the top controller (Deployment, not ReplicaSet).
-    ``fixed``: the kind of fixed addresses; None: not fixed.
-    ``endpoint_name``: the name of the endpoint; "": the Pod's name.
+    ``fixed``: None: not fixed. ``endpoint_name``: "": the Pod's name.
     """
 
     namespace: str
@@ -37,29 +35,25 @@ class PodFacts(NamedTuple):
     annotations: dict[str, str] = {}
     owner: Owner | None = None
     alive: bool | None = None
-    """Whether the Pod is alive (docs/reference/pool-selection.md, "Living Pods").
-
-    None: unknown; an ADD is not refused.
-    """
+    """See docs/reference/pool-selection.md, "Living Pods". None: unknown; an ADD is not refused."""
     fixed: FixedKind | None = None
     endpoint_name: str = ""
     known: bool = True
-    """False: the Pod has no object or record; only namespace, name and UID are known."""
+    """False: no object or record; only namespace, name and UID are known."""
     migrating: bool = False
-    """Whether the Pod is the target of a live migration whose source still uses the addresses."""
+    """The target of a live migration whose source still uses the addresses."""
     claims: Mapping[str, str] = {}
-    """NIC -> IPAMClaim, as returned by ``ipam_claims.claims_of``."""
+    """NIC -> IPAMClaim."""
     ipam_claim: str = ""
-    """The IPAMClaim of the requested NIC, as set by ``ipam_claims.pod_of_nic``."""
+    """The IPAMClaim of the requested NIC."""
 
     @property
     def endpoint_key(self) -> tuple[str, str]:
-        """(namespace, name) of the Pod's endpoint."""
         return self.namespace, self.endpoint_name or self.name
 
 
 class NamespaceFacts(NamedTuple):
-    """One Namespace. ``known``: False: no object or record; labels and annotations are empty."""
+    """One Namespace. ``known`` False: no object or record."""
 
     name: str
     labels: dict[str, str] = {}
@@ -68,7 +62,7 @@ class NamespaceFacts(NamedTuple):
 
 
 class NodeFacts(NamedTuple):
-    """One Node. ``known``: False: no object or record; labels are empty."""
+    """One Node. ``known`` False: no object or record."""
 
     name: str
     labels: dict[str, str] = {}

@@ -8,7 +8,7 @@ from core.domain.addresses.ip_address import Family
 
 
 class ServicePort(NamedTuple):
-    """A port of a Service or of its endpoints. Matching ports have the same ``name``."""
+    """A port. Ports of a Service and its endpoints match by ``name``."""
 
     port: int
     protocol: str = "TCP"
@@ -16,10 +16,10 @@ class ServicePort(NamedTuple):
 
 
 class Service(NamedTuple):
-    """A Service. ``addresses``: its ClusterIPs, none for a headless Service.
+    """A Service. ``addresses``: the ClusterIPs; (): headless.
 
-    ``affinity_s``: the seconds for which a client keeps its backend, 0 without session affinity.
-    ``local``: only backends on the client's node are used.
+    ``affinity_s``: seconds for which a client keeps its backend; 0: no session affinity.
+    ``local``: use only backends on the client's node.
     """
 
     addresses: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class SliceEndpoint(NamedTuple):
 
 
 class EndpointSlice(NamedTuple):
-    """Some of the endpoints of ``service``, all of one family."""
+    """Some of the endpoints of ``service``."""
 
     service: str
     family: Family

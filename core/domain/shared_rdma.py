@@ -1,8 +1,7 @@
-"""RDMA devices that many Pods share: the devices of a node that a rule selects.
+"""The RDMA devices of a node that many Pods share. Pure.
 
-A rule is an item in the configuration of the RDMA shared device plugin. A device must match one
-value of each non-empty selector. Pure: the caller passes the RDMA devices in the node's network
-namespace.
+A rule is an item in the configuration of the RDMA shared device plugin. The caller passes the RDMA
+devices in the node's network namespace.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 RULES_MAX: Final = 64
-"""The maximum number of rules of a cluster."""
 
 SELECTED_MAX: Final = 256
-"""The maximum number of values in one selector."""
+"""Values in one selector."""
 
 
 class RdmaSelectors(NamedTuple):
-    """Conditions for devices. ``vendors``, ``devices``: PCI ids, hexadecimal in lower case.
+    """Conditions for devices: a device must match one value of each non-empty selector.
 
+    ``vendors``, ``devices``: PCI ids, hexadecimal in lower case.
     ``link_types``: ``ether`` or ``infiniband``.
     """
 
@@ -30,12 +29,11 @@ class RdmaSelectors(NamedTuple):
     link_types: tuple[str, ...] = ()
 
     def is_empty(self) -> bool:
-        """Whether no selector is set, so that every device matches."""
         return not any(self)
 
 
 class SharedRdmaRule(NamedTuple):
-    """A resource with ``slots`` units. The units share the selected devices."""
+    """A resource whose ``slots`` units share the selected devices."""
 
     resource: str
     slots: int
@@ -43,7 +41,7 @@ class SharedRdmaRule(NamedTuple):
 
 
 class HostRdmaDevice(NamedTuple):
-    """An RDMA device of a node. ``is_active``: the link of one of its ports is up."""
+    """An RDMA device of a node. ``is_active``: a port is up."""
 
     name: str
     vendor: str = ""

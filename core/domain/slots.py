@@ -1,10 +1,7 @@
-"""Slots: extended resources that limit the number of Pods on a node.
+"""Slots: extended resources that limit the number of Pods on a node. Pure.
 
-See docs/reference/configuration.md, "conf.yml", and docs/reference/networks.md, "Slots".
-
-Agents advertise slots to kubelet, and the Pod webhook adds requests for slots. So Kubernetes
-schedules a Pod only to a node with a free slot. The slots of a NIC show that the node has this NIC.
-The slots of a network provider limit how many addresses the provider binds to the node. Pure.
+See docs/reference/networks.md, "Slots". Agents advertise slots to kubelet, and the Pod webhook adds
+requests for slots, so that a Pod is scheduled only to a node with a free slot.
 """
 
 from __future__ import annotations
@@ -18,25 +15,25 @@ from core.domain.patterns.labels import LabelSelector, key_faults, matches
 
 RESOURCE_GROUP: Final = "spidernet.io"
 SUB_ENI: Final = f"{RESOURCE_GROUP}/sub-eni"
-"""The default resource name of a network provider's slots."""
+"""The default resource of a network provider's slots."""
 
 NIC_SLOTS: Final = 10_000
-"""The default number of slots of a NIC, which is more than the Pods of a node."""
+"""More than the Pods of a node."""
 
 SLOTS_MAX: Final = 100_000
-"""Maximum slots of a resource. kubelet accepts a list of 4 MiB, and a slot needs about 40 bytes."""
+"""kubelet accepts a list of 4 MiB, and a slot needs about 40 bytes."""
 
 _DIGITS_MAX: Final = len(str(SLOTS_MAX))
 _NOT_MASTERS: Final = ("cni", "flannel", "veth", "docker", "br-", "virbr", "tun", "tap")
 """Prefixes of names of links that are never a master interface."""
 
 _SUB_ENI_SLOT: Final = "sub-eni"
-_NATIVE: Final = "kubernetes.io"  # the domain of Kubernetes' own resources
-_QUOTA: Final = "requests."  # the prefix of resources in a ResourceQuota
+_NATIVE: Final = "kubernetes.io"
+_QUOTA: Final = "requests."  # the prefix in a ResourceQuota
 
 
 class SubEniRule(NamedTuple):
-    """A number of slots of a provider's resource on each selected node. 0 is allowed."""
+    """Slots of a provider's resource on each selected node."""
 
     resource: str = SUB_ENI
     slots: int = 0
@@ -44,7 +41,7 @@ class SubEniRule(NamedTuple):
 
 
 class NicRule(NamedTuple):
-    """A number of slots for each NIC whose name matches. ``include`` empty: all names match."""
+    """Slots of each NIC whose name matches. Empty ``include``: all names."""
 
     slots: int = NIC_SLOTS
     nodes: LabelSelector = LabelSelector()
@@ -60,7 +57,6 @@ class DeviceRules(NamedTuple):
     nics: tuple[NicRule, ...] = ()
 
     def needs_labels(self) -> bool:
-        """Whether the slots of a node depend on the node's labels."""
         rules: tuple[SubEniRule | NicRule, ...] = (*self.sub_eni, *self.nics)
         selectors = [self.nodes, *(rule.nodes for rule in rules)]
         return not all(selector.is_empty() for selector in selectors)
@@ -75,33 +71,25 @@ class HostNic(NamedTuple):
 
 
 class SlotResource(NamedTuple):
-    """The slots of one resource, as an ``Offer`` of the device plugin.
-
-    Device ids: ``<slot>-0`` to ``<slot>-<slots-1>``.
-    """
+    """The slots of one resource (an ``Offer``), with ids ``<slot>-0`` to ``<slot>-<slots-1>``."""
 
     slot: str
     slots: int
 
     @property
     def size(self) -> int:
-        """The number of slots."""
         return self.slots
 
     def devices(self) -> list[Device]:
-        """All slots, healthy and without a NUMA node."""
         return [Device(name) for name in self.ids()]
 
     def allocation(self, _: Sequence[str], /) -> DeviceAllocation:
-        """No variables and no files: a slot is only a number."""
         return DeviceAllocation()
 
     def ids(self) -> list[str]:
-        """The device id of each slot."""
         return [f"{self.slot}-{number}" for number in range(self.slots)]
 
     def has(self, device: str, /) -> bool:
-        """Whether ``device`` is one of ``ids``, without building the list."""
         slot, _, number = device.rpartition("-")
         if slot != self.slot or not number.isdecimal() or len(number) > _DIGITS_MAX:
             return False
@@ -109,13 +97,13 @@ class SlotResource(NamedTuple):
 
 
 def nic_resource(link: str) -> str:
-    """The resource name of a NIC's slots, or "" if Kubernetes rejects the name."""
+    """The resource of a NIC's slots, or "" if Kubernetes rejects the name."""
     name = f"{RESOURCE_GROUP}/{link}-nic"
     return "" if resource_fault(name) else name
 
 
 def resource_fault(name: str) -> str:
-    """Why Kubernetes rejects this name of an extended resource, or "" if the name is valid."""
+    """Why Kubernetes rejects this name, or ""."""
     domain, slash, _ = name.rpartition("/")
     if not slash:
         return f"resource {name!r} has no domain; an example with a domain is {SUB_ENI}"
@@ -146,7 +134,7 @@ def offered_slots(
 def _nic_slots(
     matching: list[NicRule], rules: DeviceRules, nics: Iterable[HostNic]
 ) -> dict[str, SlotResource]:
-    """The slots of NICs. If several rules match a NIC, the greatest number of slots is used."""
+    """If several rules match a NIC, the greatest number of slots is used."""
     offered = {}
     for link in _masters(rules, nics):
         slots = [rule.slots for rule in matching if _matches_name(rule, link)]

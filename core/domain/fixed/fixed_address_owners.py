@@ -1,10 +1,7 @@
-"""Owners of fixed addresses: replicas of StatefulSets, VMs and IPAMClaims.
+"""Owners of fixed addresses: replicas of StatefulSets, VMs and IPAMClaims. Pure.
 
-A setting switches each kind of owner on or off. See docs/reference/address-assignment.md, "Life of
-an endpoint". An IPAMClaim has its own endpoint (``core.domain.fixed.ipam_claims``).
-
-``OwnerLookup`` returns the object of an owner, or a ``MissingOwner``. A ``MissingOwner`` is
-evidence for a release only if it is ``certain``. Pure: the caller reads the objects.
+See docs/reference/address-assignment.md, "Life of an endpoint". Only a ``certain`` ``MissingOwner``
+is evidence for a release.
 """
 
 from __future__ import annotations
@@ -21,10 +18,9 @@ from core.domain.model import FixedKind, Owner
 STATEFUL_SET: Final = "StatefulSet"
 VM_INSTANCE: Final = "VirtualMachineInstance"
 CLAIM_SUFFIX: Final = ".ipamclaim"
-"""The suffix in the name of an IPAMClaim's endpoint, to distinguish the name from Pod names."""
+"""The end of the name of an IPAMClaim's endpoint, to distinguish it from names of Pods."""
 
 ORDINAL_DIGITS_MAX: Final = 18
-"""The maximum number of digits of an ordinal."""
 
 _REPLICA: Final = re.compile(r"(.*)-([0-9]+)\Z", re.DOTALL)
 _OWNERS: Final[Mapping[tuple[str, str], FixedKind]] = {
@@ -42,29 +38,20 @@ KEPT_UNTIL: Final[Mapping[FixedKind, str]] = {
     "vm": "until the VM is deleted",
     "ipamclaim": "until the IPAMClaim is deleted",
 }
-"""Kind of owner -> text that says until when the addresses are kept."""
+"""Until when the addresses are kept, as text."""
 
 
 class FixedAddressSwitches(Protocol):
-    """The settings enableStatefulSet, enableKubevirtStaticIP and orbweaver.ipamClaims.
-
-    See docs/reference/configuration.md, "conf.yml".
-    """
+    """The settings enableStatefulSet, enableKubevirtStaticIP and orbweaver.ipamClaims."""
 
     @property
-    def stateful_sets(self) -> bool:
-        """Whether replicas have fixed addresses."""
-        ...
+    def stateful_sets(self) -> bool: ...
 
     @property
-    def vms(self) -> bool:
-        """Whether VMs have fixed addresses."""
-        ...
+    def vms(self) -> bool: ...
 
     @property
-    def ipam_claims(self) -> bool:
-        """Whether the NICs of IPAMClaims have fixed addresses."""
-        ...
+    def ipam_claims(self) -> bool: ...
 
 
 class FixedSettings(NamedTuple):
@@ -83,7 +70,7 @@ class Replica(NamedTuple):
 
 
 def replica_of(name: str) -> Replica | None:
-    """Parse a name ``<StatefulSet>-<ordinal>``; None: the name has another form."""
+    """Parse ``<StatefulSet>-<ordinal>``; None: the name has another form."""
     match = _REPLICA.match(name)
     if match is None or len(match[2]) > ORDINAL_DIGITS_MAX:
         return None
@@ -91,19 +78,19 @@ def replica_of(name: str) -> Replica | None:
 
 
 def endpoint_of_claim(claim: str) -> str:
-    """The name of the endpoint of an IPAMClaim."""
+    """The name of an IPAMClaim's endpoint."""
     return f"{claim}{CLAIM_SUFFIX}"
 
 
 def claim_of_endpoint(endpoint: str) -> str:
-    """The name of the IPAMClaim of this endpoint."""
+    """The name of the endpoint's IPAMClaim."""
     return endpoint.removesuffix(CLAIM_SUFFIX)
 
 
 def kind_of_pod(name: str, owner: Owner | None, switches: FixedAddressSwitches) -> FixedKind | None:
     """The kind of a Pod's fixed addresses; None: not fixed. ``owner``: the Pod's controller.
 
-    The owner's API version must match, and a StatefulSet's Pod must have the name of a replica.
+    The owner's API version must match. A StatefulSet's Pod must have the name of a replica.
     """
     if owner is None:
         return None
@@ -128,7 +115,7 @@ def _switched_on(kind: FixedKind | None, switches: FixedAddressSwitches) -> Fixe
 
 
 class StatefulSetState(NamedTuple):
-    """A StatefulSet that exists or is being deleted. ``start``: spec.ordinals.start."""
+    """A StatefulSet. ``start``: spec.ordinals.start."""
 
     namespace: str
     name: str
@@ -137,7 +124,7 @@ class StatefulSetState(NamedTuple):
 
 
 class VmiState(NamedTuple):
-    """A VirtualMachineInstance; ``of_vm``: a VirtualMachine controls the instance."""
+    """A VirtualMachineInstance. ``of_vm``: a VM controls the instance."""
 
     namespace: str
     name: str
@@ -164,8 +151,8 @@ class IpamClaimState(NamedTuple):
 class MissingOwner(NamedTuple):
     """A Pod, Node or owner that was not found.
 
-    ``certain``: True: the object does not exist; False: unknown.
-    ``direct``: a person has reported that the object is gone, so that one observation is enough.
+    ``certain``: the object does not exist; False: unknown.
+    ``direct``: a person has reported the deletion, so one observation is enough.
     ``unanswered``: the API server did not answer; a later request may succeed.
     """
 
@@ -176,34 +163,25 @@ class MissingOwner(NamedTuple):
 
 
 class OwnerLookup(Protocol):
-    """Finds owners by namespace and name."""
+    """A lookup of owners by namespace and name."""
 
-    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """The StatefulSet of that name."""
-        ...
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner: ...
 
-    def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
-        """The VM instance of that name."""
-        ...
+    def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner: ...
 
-    def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
-        """The VM of that name."""
-        ...
+    def vm(self, namespace: str, name: str) -> VmState | MissingOwner: ...
 
-    def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
-        """The IPAMClaim of that name."""
-        ...
+    def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner: ...
 
 
 NOT_READ: Final = MissingOwner(certain=False, why="its owner was not read")
 
 T = TypeVar("T")
 OwnersByName = Mapping[tuple[str, str], T | MissingOwner]
-"""(namespace, name) -> owner."""
 
 
 class KnownOwners:
-    """``OwnerLookup`` from owners that have been read or watched."""
+    """An ``OwnerLookup`` of the owners that have been read or watched."""
 
     __slots__ = ("_claims", "_sets", "_vmis", "_vms")
 
@@ -220,19 +198,19 @@ class KnownOwners:
         self._claims = claims
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """The StatefulSet of that name."""
+        """Find a StatefulSet."""
         return self._sets.get((namespace, name), NOT_READ)
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
-        """The VM instance of that name."""
+        """Find a VM instance."""
         return self._vmis.get((namespace, name), NOT_READ)
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
-        """The VM of that name."""
+        """Find a VM."""
         return self._vms.get((namespace, name), NOT_READ)
 
     def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
-        """The IPAMClaim of that name."""
+        """Find an IPAMClaim."""
         return self._claims.get((namespace, name), NOT_READ)
 
 
@@ -240,9 +218,9 @@ NO_RECORD: Final = MissingOwner(certain=False, why="owners are unknown in standa
 
 
 class RecordOwners:
-    """``OwnerLookup`` from the records of standalone mode.
+    """The ``OwnerLookup`` of standalone mode. Of all owners, only StatefulSets have records.
 
-    A StatefulSet may exist without a record, so a missing record is not evidence.
+    A StatefulSet may exist without a record, so a missing record is not evidence for a release.
     """
 
     __slots__ = ("_records",)
@@ -251,20 +229,20 @@ class RecordOwners:
         self._records = records
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
-        """The StatefulSet of that name, if it has a record."""
+        """Find a StatefulSet."""
         record = self._records.get((STATEFUL_SET, namespace, name))
         if record is None:
             return NO_RECORD
         return StatefulSetState(namespace, name, record.replicas, record.ordinals_start)
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
-        """Unknown: there are no records of VM instances."""
+        """Always unknown."""
         return NO_RECORD
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
-        """Unknown: there are no records of VMs."""
+        """Always unknown."""
         return NO_RECORD
 
     def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
-        """Unknown: there are no records of IPAMClaims."""
+        """Always unknown."""
         return NO_RECORD

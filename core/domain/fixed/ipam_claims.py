@@ -1,9 +1,7 @@
-"""Find the IPAMClaims in the networks annotation of a Pod, and the NIC of each IPAMClaim.
+"""Find the IPAMClaims in the networks annotation of a Pod. Pure.
 
-``ipam-claim-reference`` in a network selection element names an IPAMClaim of the Pod's namespace
-(``k8s.cni.cncf.io/v1alpha1``, the Network Plumbing Working Group's standard for persistent
-addresses of VMs on secondary networks). The IPAMClaim has its own endpoint, which keeps the
-addresses of the NIC when the Pod is deleted. Pure; the IPAMClaim may not exist.
+The endpoint of an IPAMClaim (``k8s.cni.cncf.io/v1alpha1``, a standard of the Network Plumbing
+Working Group) keeps the addresses of one NIC when the Pod is deleted. The IPAMClaim may not exist.
 """
 
 from __future__ import annotations
@@ -17,8 +15,7 @@ from core.domain.request_facts import PodFacts
 from core.domain.selection.multus import CLAIM_REFERENCE, NETWORKS_ANNOTATION, parse_networks
 from core.errors import BadInput
 
-CLAIM_CHARS_MAX: Final = SUBDOMAIN_CHARS_MAX - len(CLAIM_SUFFIX)
-"""Maximum characters of an IPAMClaim's name, so that the endpoint's name is valid."""
+CLAIM_CHARS_MAX: Final = SUBDOMAIN_CHARS_MAX - len(CLAIM_SUFFIX)  # for a valid endpoint name
 
 NO_CLAIMS: Final[Mapping[str, str]] = {}
 
@@ -26,8 +23,8 @@ NO_CLAIMS: Final[Mapping[str, str]] = {}
 def claims_of(annotations: Mapping[str, str], namespace: str) -> Mapping[str, str]:
     """NIC -> IPAMClaim. A NIC has two keys: the interface, and the index in the annotation.
 
-    Invalid names of IPAMClaims are left out. The result is empty if the annotation cannot be
-    parsed, because Multus rejects such a Pod.
+    Invalid names are left out. The result is empty if the annotation cannot be parsed, because
+    Multus rejects such a Pod.
     """
     text = annotations.get(NETWORKS_ANNOTATION, "")
     if CLAIM_REFERENCE not in text:
@@ -45,7 +42,7 @@ def claims_of(annotations: Mapping[str, str], namespace: str) -> Mapping[str, st
 
 
 def pod_of_nic(pod: PodFacts, interface: str) -> PodFacts:
-    """The Pod's facts for this NIC, with the endpoint of the NIC's IPAMClaim, if any."""
+    """The Pod's facts for this NIC: with the endpoint of the NIC's IPAMClaim, if any."""
     claim = pod.claims.get(interface, "")
     if not claim:
         return pod

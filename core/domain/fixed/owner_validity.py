@@ -1,7 +1,6 @@
-"""Decide whether the replica, VM or IPAMClaim that owns a fixed address still exists.
+"""Decide whether the owner of a fixed address still exists.
 
-A replica exists if the ordinal in the name is in the StatefulSet's range
-(docs/reference/fixed-address-rules.md, "Wanted addresses"). An address with an unknown owner is
+See docs/reference/fixed-address-rules.md, "Wanted addresses". An address with an unknown owner is
 kept.
 """
 
@@ -20,7 +19,7 @@ from core.domain.model import FixedKind
 
 
 class Validity(NamedTuple):
-    """Whether a fixed address has an owner. ``why``: the reason, as evidence for a release.
+    """Whether the owner of a fixed address exists. ``why``: evidence for a release.
 
     ``unanswered``: the API server did not answer; a later request may succeed.
     """
@@ -31,12 +30,12 @@ class Validity(NamedTuple):
 
     @property
     def keeps(self) -> bool:
-        """Whether the address is kept: the owner exists or is unknown."""
+        """Whether the owner exists or is unknown."""
         return self.state != "invalid"
 
 
 def validity_of(kind: FixedKind, namespace: str, name: str, owners: OwnerLookup) -> Validity:
-    """Whether the replica, VM or IPAMClaim that owns a fixed address still exists."""
+    """Whether the owner of a fixed address still exists."""
     return _RULES[kind](namespace, name, owners)
 
 
@@ -46,11 +45,11 @@ def _replica(namespace: str, name: str, owners: OwnerLookup) -> Validity:
         return Validity("invalid", f"{name} is not the name of a replica")
     owner = owners.stateful_set(namespace, replica.stateful_set)
     if isinstance(owner, MissingOwner):
-        return _missing(owner)
+        return _validity_without_owner(owner)
     last = owner.start + owner.replicas - 1
     replicas = f"StatefulSet {namespace}/{owner.name} has {_range(owner.start, last)}"
-    inside = owner.start <= replica.ordinal <= last
-    return Validity("valid" if inside else "invalid", replicas)
+    is_in_range = owner.start <= replica.ordinal <= last
+    return Validity("valid" if is_in_range else "invalid", replicas)
 
 
 def _range(first: int, last: int) -> str:
@@ -63,14 +62,14 @@ def _machine(namespace: str, name: str, owners: OwnerLookup) -> Validity:
     instance = owners.vmi(namespace, name)
     if isinstance(instance, MissingOwner):
         if not instance.certain:
-            return _missing(instance)
+            return _validity_without_owner(instance)
     elif not instance.deleting:
         return Validity("valid", f"VM instance {namespace}/{name} exists")
     elif not instance.of_vm:
         return Validity("invalid", f"VM instance {namespace}/{name} is being deleted and has no VM")
     machine = owners.vm(namespace, name)
     if isinstance(machine, MissingOwner):
-        return _missing(machine)
+        return _validity_without_owner(machine)
     if machine.deleting:
         return Validity("invalid", f"VM {namespace}/{name} is being deleted")
     return Validity("valid", f"VM {namespace}/{name} exists")
@@ -79,13 +78,13 @@ def _machine(namespace: str, name: str, owners: OwnerLookup) -> Validity:
 def _claim(namespace: str, name: str, owners: OwnerLookup) -> Validity:
     claim = owners.ipam_claim(namespace, claim_of_endpoint(name))
     if isinstance(claim, MissingOwner):
-        return _missing(claim)
+        return _validity_without_owner(claim)
     if claim.deleting:
         return Validity("invalid", f"IPAMClaim {namespace}/{claim.name} is being deleted")
     return Validity("valid", f"IPAMClaim {namespace}/{claim.name} exists")
 
 
-def _missing(missing: MissingOwner) -> Validity:
+def _validity_without_owner(missing: MissingOwner) -> Validity:
     if missing.certain:
         return Validity("invalid", missing.why)
     return Validity("unknown", missing.why, missing.unanswered)

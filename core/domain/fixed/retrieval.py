@@ -1,9 +1,7 @@
-"""Find the addresses of a fixed endpoint that the next Pod gets back.
+"""Find the addresses of a fixed endpoint that the next Pod gets back. Pure.
 
-See docs/reference/fixed-address-rules.md, "Retrieval".
-
-The Pod gets back every address that the endpoint's holder has claimed. An address without a claim
-is claimed again if the address is available. Otherwise, the NIC gets new addresses. Pure.
+See docs/reference/fixed-address-rules.md, "Retrieval". An address without a claim is claimed again
+if possible. Otherwise, the NIC gets new addresses.
 """
 
 from __future__ import annotations
@@ -29,10 +27,10 @@ class Retrieval(NamedTuple):
 def retrieve(
     endpoint: Endpoint, claims: Mapping[Address, Claim], pools: Mapping[str, PoolAvailability]
 ) -> Retrieval:
-    """Find the endpoint's NICs with a missing claim.
+    """Find the NICs with a missing claim.
 
-    ``claims``: all claims of the endpoint's addresses, by any holder.
-    ``pools``: the existing pools of the endpoint; a disabled or retiring pool is closed.
+    ``claims``: all claims of the addresses, by any holder. ``pools``: the existing pools of the
+    endpoint; a disabled or retiring pool is closed.
     """
     reclaimable: list[int] = []
     lost: list[int] = []
@@ -53,7 +51,7 @@ def retrieve(
 def missing_claims(
     nic: Nic, endpoint: Endpoint, claims: Mapping[Address, Claim]
 ) -> tuple[tuple[Address, str], ...]:
-    """The (address, pool) pairs of the NIC that the endpoint's holder has not claimed."""
+    """The (address, pool) pairs that the endpoint's holder has not claimed."""
     pairs = ((parse_address(text), pool) for text, pool in nic.addresses())
     return tuple(
         (address, pool)

@@ -1,11 +1,7 @@
 r"""Wildcards in pool names, with the meaning of Go's ``path/filepath.Match`` on Unix.
 
-The results are those of Spiderpool (docs/reference/pool-selection.md, "Families and wildcards"):
-``*`` and ``?`` do not match ``/``, ``[a-z]`` and ``[^a-z]`` match one character, ``\`` escapes. A
-malformed pattern is refused, whatever the name is.
-
-The stars of a pattern separate chunks. Each element of a chunk matches exactly one character. A
-chunk matches at the leftmost possible position.
+See docs/reference/pool-selection.md, "Families and wildcards". ``*`` and ``?`` do not match ``/``.
+A malformed pattern is refused, whatever the name is.
 """
 
 from __future__ import annotations
@@ -14,11 +10,11 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 SEPARATOR: Final = "/"
-_PARSED_PATTERNS_MAX: Final = 256  # cached, because each pattern is compared with every pool
+_PARSED_PATTERNS_MAX: Final = 256  # each pattern is compared with every pool
 
 
 class BadPattern(ValueError):
-    """A malformed ``pattern``; ``reason`` says why it is malformed."""
+    """A malformed pattern."""
 
     def __init__(self, pattern: str, reason: str) -> None:
         super().__init__(f"syntax error in pattern {pattern!r}: {reason}")
@@ -27,7 +23,7 @@ class BadPattern(ValueError):
 
 
 class _CharacterClass(NamedTuple):
-    """One element: matches a character inside the ranges; if ``negated``, a character outside."""
+    """One element of a chunk, which matches exactly one character."""
 
     ranges: tuple[tuple[str, str], ...]
     negated: bool = False
@@ -38,7 +34,7 @@ class _CharacterClass(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """The elements between two stars. ``after_star``: a star precedes the elements."""
+    """The elements between two stars."""
 
     after_star: bool
     elements: tuple[_CharacterClass, ...]
@@ -55,12 +51,12 @@ _ANY: Final = _CharacterClass(((SEPARATOR, SEPARATOR),), negated=True)
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a pool name is a pattern: it contains ``*``, ``?``, or both ``[`` and ``]``."""
+    """Whether a pool name contains ``*``, ``?``, or both ``[`` and ``]``."""
     return "*" in name or "?" in name or ("[" in name and "]" in name)
 
 
 def match(pattern: str, name: str) -> bool:
-    """Whether the pattern matches the whole of ``name``. Raises BadPattern."""
+    """Whether the whole of ``name`` matches. Raises BadPattern."""
     chunks = _parse(pattern)
     start = 0
     for index, chunk in enumerate(chunks):
@@ -75,10 +71,7 @@ def match(pattern: str, name: str) -> bool:
 
 
 def _first_fit(chunk: _Chunk, name: str, start: int, *, at_end: bool) -> int:
-    """The leftmost index from ``start`` on at which the chunk fits; -1: none.
-
-    ``at_end``: the chunk must reach the end of the name.
-    """
+    """The leftmost index at which the chunk fits; -1: none."""
     while True:
         if chunk.fits(name, start) and (not at_end or start + len(chunk.elements) == len(name)):
             return start
@@ -122,7 +115,7 @@ def _element(pattern: str, position: int) -> tuple[_CharacterClass, int]:
 
 
 def _bracketed(pattern: str, position: int) -> tuple[_CharacterClass, int]:
-    """Parse a character class; ``position`` is after the ``[``."""
+    """The class and the next position. ``position``: after the ``[``."""
     negated = pattern.startswith("^", position)
     if negated:
         position += 1
@@ -137,7 +130,7 @@ def _bracketed(pattern: str, position: int) -> tuple[_CharacterClass, int]:
 
 
 def _class_character(pattern: str, position: int) -> tuple[str, int]:
-    """Parse one character of a character class; return (character, next position)."""
+    """One character of a class, and the next position."""
     if pattern.startswith(("-", "]"), position):
         found = pattern[position]
         message = f"'{found}' has a special meaning in '[...]'; write '\\{found}' to match it there"

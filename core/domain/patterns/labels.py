@@ -1,7 +1,6 @@
-"""Label selectors as plain values: match labels, explain a mismatch, validate a selector.
+"""Label selectors with the rules of Kubernetes. An empty selector matches everything.
 
-The rules are those of Kubernetes (its documentation, "Labels and Selectors" and "Object Names";
-docs/reference/admission.md, "SpiderIPPool", rule 4). An empty selector matches everything.
+See docs/reference/admission.md, "SpiderIPPool", rule 4.
 """
 
 from __future__ import annotations
@@ -18,10 +17,9 @@ DOES_NOT_EXIST: Final = "DoesNotExist"
 OPERATORS: Final = (IN, NOT_IN, EXISTS, DOES_NOT_EXIST)
 
 NAME_BYTES_MAX: Final = 63
-"""The longest name in a label key, without the prefix, in bytes; the limit of Kubernetes."""
+"""The limit of Kubernetes for the name in a label key, without the prefix."""
 
 VALUE_BYTES_MAX: Final = 63
-"""The longest label value, in bytes; the limit of Kubernetes."""
 
 _NAME_SYNTAX: Final = (
     "may have only letters, digits, '-', '_' and '.', and must begin and end with a letter or digit"
@@ -31,7 +29,7 @@ ProblemKind: TypeAlias = Literal["Invalid", "Required", "Forbidden"]
 
 
 class Requirement(NamedTuple):
-    """One condition on one key. ``operator`` may be invalid; ``problems`` checks it."""
+    """One condition on one key. ``operator`` may be invalid."""
 
     key: str
     operator: str
@@ -44,18 +42,17 @@ class Requirement(NamedTuple):
 
 
 class LabelSelector(NamedTuple):
-    """All conditions must hold. ``match_labels``: key -> required value."""
+    """A label selector. All conditions must hold."""
 
     match_labels: Mapping[str, str] = {}
     match_expressions: tuple[Requirement, ...] = ()
 
     def is_empty(self) -> bool:
-        """Whether the selector has no condition."""
         return not self.match_labels and not self.match_expressions
 
 
 class LabelProblem(NamedTuple):
-    """A validation error. ``kind``: the error type of Kubernetes. ``path``: the invalid field."""
+    """A validation error. ``kind``: the error type of Kubernetes."""
 
     kind: ProblemKind
     path: str
@@ -63,15 +60,12 @@ class LabelProblem(NamedTuple):
 
 
 def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
-    """Whether ``labels`` meet every condition of the selector.
-
-    A condition with an unknown operator or a wrong number of values is never met.
-    """
+    """Whether ``labels`` meet every condition. An invalid condition is never met."""
     return _first_unmet(selector, labels) is None
 
 
 def explain_mismatch(selector: LabelSelector, labels: Mapping[str, str]) -> str:
-    """Describe the first unmet condition and the actual value; empty if all are met."""
+    """The first unmet condition and the actual value; "": all are met."""
     unmet = _first_unmet(selector, labels)
     if unmet is None:
         return ""
@@ -83,10 +77,7 @@ def explain_mismatch(selector: LabelSelector, labels: Mapping[str, str]) -> str:
 
 
 def problems(selector: LabelSelector, path: str) -> list[LabelProblem]:
-    """All errors that the validation of Kubernetes finds. ``path``: the field of the selector.
-
-    A key or value may have several errors.
-    """
+    """The errors of a selector. ``path``: its field."""
     faults = []
     for key, value in sorted(selector.match_labels.items()):
         texts = [*key_faults(key), *_value_faults(value)]
@@ -97,11 +88,7 @@ def problems(selector: LabelSelector, path: str) -> list[LabelProblem]:
 
 
 def key_faults(key: str) -> Iterator[str]:
-    """The errors of a key. A valid key is a qualified name of Kubernetes.
-
-    A qualified name is a name of 1 to 63 bytes, optionally after a DNS subdomain and "/". Names of
-    extended resources have the same form.
-    """
+    """The errors of a label key or of an extended resource's name (both: qualified names)."""
     prefix, slash, name = key.rpartition("/")
     if "/" in prefix:
         yield f"key '{key}' has more than one '/'"
@@ -140,7 +127,6 @@ def _is_met(requirement: Requirement, labels: Mapping[str, str]) -> bool:
 
 
 def _is_well_formed(requirement: Requirement) -> bool:
-    """Whether the operator exists and allows this number of values."""
     if requirement.operator in (IN, NOT_IN):
         return bool(requirement.values)
     return requirement.operator in (EXISTS, DOES_NOT_EXIST) and not requirement.values
@@ -170,7 +156,6 @@ def _subdomain_faults(key: str, prefix: str) -> Iterator[str]:
 
 
 def _value_faults(value: str) -> Iterator[str]:
-    """The errors of a label value. A valid value is empty or has the form of a key's name."""
     if _byte_length(value) > VALUE_BYTES_MAX:
         yield f"value '{value}' has more than {VALUE_BYTES_MAX} bytes"
     if value and not is_name(value):

@@ -17,10 +17,7 @@ VLAN_MODE: Final = "auto"
 
 
 class NicConfiguration(NamedTuple):
-    """Fields of one NIC's SpiderMultusConfig.
-
-    ``parent_mac``: the MAC address of the master, which is the NIC's interface on the host.
-    """
+    """Fields of one NIC's SpiderMultusConfig. ``parent_mac``: the MAC address of the master."""
 
     interface: str
     cni_type: str = ""
@@ -29,7 +26,7 @@ class NicConfiguration(NamedTuple):
 
 
 class ProviderAddress(NamedTuple):
-    """One address that the provider binds to a master on the host."""
+    """One address that the provider binds to a master."""
 
     address: str
     subnet: str
@@ -37,12 +34,12 @@ class ProviderAddress(NamedTuple):
 
 
 def is_bound_by_provider(cni_type: str, vlan_mode: str) -> bool:
-    """Whether the provider binds the NIC: cniType vlan with vlanMode auto."""
+    """Whether the provider binds NICs of this type and mode."""
     return (cni_type, vlan_mode) == (CNI_TYPE, VLAN_MODE)
 
 
 def parents_of(nics: Iterable[NicConfiguration]) -> dict[str, str]:
-    """Interface -> MAC address of the master, for NICs that the provider binds. Raises BadInput."""
+    """NIC that the provider binds -> MAC address of the master. Raises BadInput."""
     parents = {}
     for nic in nics:
         if not is_bound_by_provider(nic.cni_type, nic.vlan_mode):
@@ -58,7 +55,7 @@ def parents_of(nics: Iterable[NicConfiguration]) -> dict[str, str]:
 
 
 def addresses_of(endpoint: Endpoint, parents: Mapping[str, str]) -> tuple[ProviderAddress, ...]:
-    """The addresses that the provider binds: the IPv4 addresses of the NICs in ``parents``."""
+    """The IPv4 addresses of the NICs in ``parents``."""
     return tuple(
         ProviderAddress(
             nic.ipv4.partition("/")[0],

@@ -1,12 +1,7 @@
 """Decide whether the quarantine of an address begins or ends.
 
-There are two kinds of quarantine:
-
-- With a ``conflicting_host``: a probe found the host, and the quarantine ends when a probe no
-  longer finds the host. ``ReturnAddress`` names the host, so that a late command cannot end a newer
-  quarantine.
-- Without a ``conflicting_host``: a user has made the quarantine, and only a user can lift it. A
-  user's quarantine replaces a quarantine with a ``conflicting_host``.
+A probe makes and ends a quarantine with a ``conflicting_host``. Only a user makes and lifts a
+quarantine without a ``conflicting_host``, which replaces the quarantine of a probe.
 """
 
 from __future__ import annotations
@@ -25,11 +20,11 @@ from core.domain.validation.record_rules import address_rule, note_rule, reason_
 from core.errors import Refusal
 
 SEEN_MS_MAX: Final = 253_402_300_799_999
-"""The end of the year 9999, in Unix milliseconds."""
+"""The end of the year 9999."""
 
 
 def evidence_text(quarantine: Quarantine) -> str:
-    """The evidence of a quarantine and the fields of its conflicting host, as text."""
+    """The evidence and the conflicting host, as text."""
     host = quarantine.conflicting_host
     if host is None:
         return quarantine.evidence
@@ -42,7 +37,10 @@ def evidence_text(quarantine: Quarantine) -> str:
 def decide_quarantine(
     configuration: Configuration, command: QuarantineAddress | LiftQuarantine | ReturnAddress
 ) -> tuple[Event, ...]:
-    """The event of the command, or no event. Raises Refused."""
+    """The event of the command, or no event. Raises Refused.
+
+    ``ReturnAddress`` names the host, so that a late command cannot end a newer quarantine.
+    """
     match command:
         case QuarantineAddress():
             return _quarantine(configuration, command)
@@ -88,7 +86,7 @@ def _return(configuration: Configuration, command: ReturnAddress) -> tuple[Event
 
 
 def _canonical_address(command: LiftQuarantine | ReturnAddress) -> str:
-    """Check the command, and return the address as canonical text. Raises Refused."""
+    """Check the command; return the address as canonical text. Raises Refused."""
     subject = ObjectReference("Quarantine", command.address)
     reason = note_rule(subject, "reason", command.reason)
     require(chain(address_rule(subject, command.address), reason))
@@ -96,7 +94,6 @@ def _canonical_address(command: LiftQuarantine | ReturnAddress) -> str:
 
 
 def _host_rule(subject: ObjectReference, host: ConflictingHost) -> Iterator[Refusal]:
-    """Refuse a text of the conflicting host that is too long, and an invalid ``seen_ms``."""
     for field in ("mac", "seen_by", "node", "interface"):
         yield from note_rule(subject, field, getattr(host, field))
     if not 0 <= host.seen_ms <= SEEN_MS_MAX:

@@ -1,16 +1,9 @@
-"""The rules of reclaim: the decision table of a scan, and the deadline after a change of a Pod.
+"""The rules of reclaim: the decision table of a scan, and deadlines after changes of Pods.
 
-``judge`` applies the decision table (docs/reference/reclaim-rules.md, "Scan") to one holder of
-addresses: a stateless Pod, or the owner of fixed addresses. The verdict is to release or to keep
-the addresses. A verdict is one observation; ``evidence`` decides whether one observation is enough.
-Addresses that a living Pod uses are kept (docs/reference/reclaim-rules.md, "Addresses in use").
-
-``deadline_of`` decides after a change of a Pod whether a deadline starts
-(docs/reference/reclaim-rules.md, "Deadlines"). ``PodDeadlines`` stores deadlines. After a deadline,
-``reclaim_plan.check_deadline`` checks the Pod again before a release.
-
-The endpoint of a VM has the name of the VM instance, not the name of the launcher Pod
-(docs/reference/fixed-address-rules.md, "KubeVirt").
+See docs/reference/reclaim-rules.md, "Scan", "Addresses in use" and "Deadlines". ``judge`` gives a
+verdict, which is one observation; ``evidence`` decides whether one is enough. After a deadline,
+``reclaim_plan.check_deadline`` checks the Pod again. The endpoint of a VM has the name of the VM
+instance, not of the launcher Pod.
 """
 
 from __future__ import annotations
@@ -34,7 +27,7 @@ from core.domain.reclaim.evidence import (
 from core.domain.reclaim.settings import ReclaimSettings
 
 SHARING_OWNERS: Final[Mapping[FixedKind, str]] = {"vm": "VM", "ipamclaim": "IPAMClaim"}
-"""Kinds of owners whose addresses two Pods use during a migration -> name in texts."""
+"""Owners whose addresses two Pods use during a migration -> name in texts."""
 
 
 class PodToVerify(NamedTuple):
@@ -42,8 +35,7 @@ class PodToVerify(NamedTuple):
 
     ``namespace`` and ``name``: of the endpoint.
     ``uid``: the UID of the Pod; "": unknown.
-    ``fixed``: the kind of fixed addresses; None: not fixed.
-    ``addresses``: the addresses to release or keep.
+    ``fixed``: None: not fixed.
     ``claimed_by``: the UID in the claims; "": the addresses are fixed.
     """
 
@@ -61,8 +53,8 @@ class ReclaimVerdict(NamedTuple):
     ``finding``: the reason for a release; None: the addresses are kept.
     ``until_s``: when the verdict may change, in Unix seconds; 0: unknown.
     ``direct``: one observation is enough.
-    ``span_s``: the shortest time from the first to the last observation, unless ``direct``.
-    ``unanswered``: the addresses are kept because the API server did not answer.
+    ``span_s``: the shortest time between observations, unless ``direct``.
+    ``unanswered``: the API server did not answer.
     """
 
     finding: Finding | None
@@ -74,7 +66,7 @@ class ReclaimVerdict(NamedTuple):
 
 
 class VerdictContext(NamedTuple):
-    """All data on which a verdict depends. ``now_s``: the current time in Unix seconds."""
+    """All data on which a verdict depends. ``now_s``: Unix seconds."""
 
     cluster: ClusterLookup
     settings: ReclaimSettings
@@ -82,12 +74,11 @@ class VerdictContext(NamedTuple):
 
 
 def keep(why: str, until_s: float = 0.0) -> ReclaimVerdict:
-    """The verdict to keep the addresses. ``until_s``: as in ``ReclaimVerdict``."""
+    """The verdict to keep the addresses."""
     return ReclaimVerdict(finding=None, why=why, until_s=until_s)
 
 
 def _keep_fixed(validity: Validity) -> ReclaimVerdict:
-    """The verdict to keep fixed addresses. The owner exists or is unknown."""
     why = f"fixed: {validity.why}"
     return ReclaimVerdict(finding=None, why=why, unanswered=validity.unanswered)
 
@@ -104,7 +95,7 @@ def judge(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
 
 
 def judge_deleted(to_verify: PodToVerify, text: str, context: VerdictContext) -> ReclaimVerdict:
-    """The verdict after the API server has reported the deletion of the holder's Pod."""
+    """The verdict after a reported deletion of the holder's Pod."""
     if to_verify.fixed is not None:
         validity = validity_of(
             to_verify.fixed, to_verify.namespace, to_verify.name, context.cluster
@@ -112,7 +103,7 @@ def judge_deleted(to_verify: PodToVerify, text: str, context: VerdictContext) ->
         if validity.keeps:
             return _keep_fixed(validity)
     if to_verify.fixed is not None and to_verify.fixed in SHARING_OWNERS:
-        # During a migration, a VM or IPAMClaim has two Pods.
+        # During a migration, the owner has two Pods.
         other = context.cluster.launcher(to_verify.namespace, to_verify.name)
         if other is not None and other.uid != to_verify.uid:
             return keep(
@@ -124,7 +115,7 @@ def judge_deleted(to_verify: PodToVerify, text: str, context: VerdictContext) ->
 def unless_in_use(
     verdict: ReclaimVerdict, to_verify: PodToVerify, cluster: ClusterLookup
 ) -> ReclaimVerdict:
-    """The verdict; or to keep, if a living Pod reports an address or has the holder's UID."""
+    """The verdict, or to keep if a living Pod reports an address or has the holder's UID."""
     if verdict.finding is None:
         return verdict
     for address in to_verify.addresses:
@@ -145,9 +136,8 @@ def _by_name(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
     if isinstance(pod, MissingOwner):
         if not pod.certain:
             return ReclaimVerdict(finding=None, why=pod.why, unanswered=pod.unanswered)
-        # The launcher Pod of a VM does not have the name of the endpoint: search for the UID. After
-        # a failed migration, the Pod with the UID (the target) is gone, but the source still runs:
-        # search for any launcher Pod of the VM.
+        # A launcher Pod does not have the name of the endpoint, so search for the UID. After a
+        # failed migration, the Pod with the UID (the target) is gone, but the source still runs.
         launcher = context.cluster.pod_of_uid(to_verify.uid) if to_verify.uid else None
         if launcher is None and to_verify.fixed in SHARING_OWNERS:
             launcher = context.cluster.launcher(to_verify.namespace, to_verify.name)
@@ -167,7 +157,6 @@ def _by_name(to_verify: PodToVerify, context: VerdictContext) -> ReclaimVerdict:
 def _absent(
     to_verify: PodToVerify, missing: MissingOwner, context: VerdictContext
 ) -> ReclaimVerdict:
-    """The verdict if the Pod does not exist."""
     if to_verify.fixed is None:
         # ``direct``: a person has run ``orbctl gc --gone``.
         return ReclaimVerdict("pod-gone", missing.why, direct=missing.direct)
@@ -190,7 +179,7 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -
         # ``pod`` may use the address without reporting it.
         other = f"Pod {_path(pod)} of the same {SHARING_OWNERS[fixed]}"
         return keep(f"{validity.why}, but {other} still exists")
-    if fixed == "ipamclaim":  # a secondary network, whose addresses are not in the Pod's status
+    if fixed == "ipamclaim":  # the Pod's status lacks addresses of secondary networks
         return _keep_fixed(validity)
     if pod.ips:
         return ReclaimVerdict("uid-changed", f"{text}; the Pod got {', '.join(pod.ips)} instead")
@@ -200,18 +189,12 @@ def _other_uid(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -
 
 
 def _kind(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> FixedKind | None:
-    """The kind of the fixed addresses; None: not fixed."""
     if to_verify.fixed == "ipamclaim":
         return to_verify.fixed
     return pod.fixed(context.settings) or to_verify.fixed
 
 
 def _living(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> ReclaimVerdict:
-    """The verdict for a living Pod: keep the addresses.
-
-    The setting ``running_without_address`` releases the addresses of a running stateless Pod that
-    reports no address.
-    """
     is_fixed = _kind(to_verify, pod, context) is not None
     if pod.ips or pod.phase != "Running" or is_fixed:
         return keep("its Pod is living")
@@ -223,7 +206,6 @@ def _living(to_verify: PodToVerify, pod: PodState, context: VerdictContext) -> R
 def _fixed(
     to_verify: PodToVerify, fixed: FixedKind, pod: PodState, context: VerdictContext
 ) -> ReclaimVerdict:
-    """The verdict for a Pod with fixed addresses that is being deleted or has finished."""
     validity = validity_of(fixed, to_verify.namespace, to_verify.name, context.cluster)
     if validity.keeps:
         return _keep_fixed(validity)
@@ -236,7 +218,6 @@ def _fixed(
 
 
 def _stateless(pod: PodState, context: VerdictContext) -> ReclaimVerdict:
-    """The verdict for a stateless Pod that is being deleted or has finished."""
     if pod.deletion_s is None:
         return _finished(pod, context)
     until_s = deletion_deadline(pod, pod.deletion_s, context.settings)
@@ -247,13 +228,9 @@ def _stateless(pod: PodState, context: VerdictContext) -> ReclaimVerdict:
 
 
 def _finished(pod: PodState, context: VerdictContext) -> ReclaimVerdict:
-    """The verdict for a finished stateless Pod: release the addresses after the grace period.
-
-    The grace period begins when the last container ends. If this time is unknown, the grace period
-    begins with the first observation.
-    """
     ending = "was evicted" if pod.reason == EVICTED else pod.phase.lower()
     text = f"Pod {_path(pod)} {ending}"
+    # The grace period begins when the last container ends, or else with the first observation.
     ended_s = finished_at(pod)
     grace_s = pod.grace_s + context.settings.extra_delay_s
     if ended_s is None:
@@ -287,7 +264,7 @@ def _if_node_allows(
 def node_allows(
     pod: PodState, cluster: ClusterLookup, settings: ReclaimSettings
 ) -> tuple[bool, str]:
-    """(Whether the state of the node allows to reclaim from a stateless Pod, this state as text).
+    """(Whether the node of a stateless Pod allows a release, the state of the node as text).
 
     See docs/reference/reclaim-rules.md, "Node switches".
     """
@@ -306,10 +283,7 @@ def _node_text(name: str, state: str, allowed: bool) -> str:  # noqa: FBT001  # 
 
 
 def deletion_deadline(pod: PodState, deletion_s: float, settings: ReclaimSettings) -> float:
-    """When a Pod that is being deleted must have ended, in Unix seconds.
-
-    ``deletion_s``: the deletionTimestamp. See docs/reference/reclaim-rules.md, "Deadlines".
-    """
+    """When a Pod must have ended, in Unix seconds. ``deletion_s``: the deletionTimestamp."""
     return deletion_s + pod.deletion_grace_s + settings.extra_delay_s
 
 
@@ -330,7 +304,7 @@ class ReclaimDeadline(NamedTuple):
 
     ``seen``: when the change of the Pod was first observed.
     ``deadline_s``: when the grace period of the Pod ends.
-    ``report``: the evidence for the deletion, as text.
+    ``report``: the evidence for the deletion.
     """
 
     endpoint: EndpointKey
@@ -344,17 +318,14 @@ class ReclaimDeadline(NamedTuple):
 
     @property
     def expires_s(self) -> float:
-        """When to check the Pod.
-
-        Without a reported deletion, the check must be late enough for a second observation.
-        """
+        """When to check the Pod; without a reported deletion, late enough to observe it twice."""
         if self.reason == "deleted":
             return self.deadline_s
         return max(self.deadline_s, self.seen.unix_s + OBSERVATION_GAP_S)
 
 
 class NoDeadline(NamedTuple):
-    """No deadline starts; ``why`` is the reason."""
+    """The reason why no deadline starts."""
 
     why: str
 
@@ -369,8 +340,7 @@ def deadline_of(
 ) -> ReclaimDeadline | NoDeadline:
     """The deadline that a change of a Pod starts, or the reason for no deadline.
 
-    ``deleted``: the report that the Pod was deleted, as text. After a deletion, ``pod`` is the last
-    state of the Pod.
+    ``deleted``: the report that the Pod was deleted, as text; ``pod`` is then the Pod's last state.
     """
     if not settings.enabled:
         return NoDeadline("reclaiming is disabled")
@@ -410,15 +380,14 @@ def _deadline(
 
 
 class PodDeadlines:
-    """Deadlines by Pod UID, at most ``deadlines_max``. The scan checks Pods without a deadline."""
+    """Deadlines by Pod UID, at most ``deadlines_max``. The scan checks all other Pods."""
 
     __slots__ = ("_deadlines", "_deadlines_max", "dropped")
 
     def __init__(self, deadlines_max: int) -> None:
         self._deadlines: dict[str, ReclaimDeadline] = {}
         self._deadlines_max = deadlines_max
-        self.dropped = 0
-        """The number of Pods without a deadline because the capacity was reached."""
+        self.dropped = 0  # Pods without a deadline, because the capacity was reached
 
     def __len__(self) -> int:
         return len(self._deadlines)
@@ -427,10 +396,10 @@ class PodDeadlines:
         return iter(self._deadlines.values())
 
     def put(self, new: ReclaimDeadline) -> bool:
-        """Store a deadline; returns False if the capacity is reached.
+        """Store a deadline; return False if the capacity is reached.
 
-        The new deadline replaces an earlier deadline of the same Pod, with the earlier ``seen``.
-        The deadline of a reported deletion has its own ``seen``, and is never replaced.
+        A new deadline replaces the Pod's earlier deadline and keeps the earlier ``seen``. The
+        deadline of a reported deletion has its own ``seen`` and is never replaced.
         """
         old = self._deadlines.get(new.uid)
         if old is None and len(self._deadlines) >= self._deadlines_max:
@@ -443,7 +412,7 @@ class PodDeadlines:
         return True
 
     def forget(self, uid: str) -> None:
-        """Remove the deadline of the Pod, if any."""
+        """Remove the deadline of the Pod."""
         self._deadlines.pop(uid, None)
 
     def due(self, now_s: float) -> list[ReclaimDeadline]:

@@ -1,19 +1,8 @@
-"""Evidence for a release: the state of the cluster, and the number of observations.
+"""Evidence for a release (I6 in docs/contributing/architecture.md, "Invariants"). Pure.
 
-A release requires evidence (I6). A reported deletion is enough evidence: a delete event of the API
-server, or the report of an operator. Otherwise, two observations are required:
-
-- with the same finding about the same endpoint and claims,
-- at least ``OBSERVATION_GAP_S`` apart, by the monotonic clock of one observer.
-
-``ClusterLookup`` may report that an object does not exist only after a complete listing of the
-object's kind. The listing must be taken after the claims were read: a Pod exists before its ADD, so
-the listing has the living holder of every claim. An empty listing of a ``NEVER_EMPTY`` kind is not
-evidence.
-
-Pure: the caller reads objects and clocks.
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+A reported deletion is enough evidence. Otherwise, a release requires two observations with the same
+finding about the same endpoint and claims, at least ``OBSERVATION_GAP_S`` apart by the monotonic
+clock of one observer.
 """
 
 from __future__ import annotations
@@ -35,46 +24,38 @@ Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 Kind = Literal[
     "Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine", "IPAMClaim"
 ]
-"""Kinds of objects whose state reclaim reads."""
 
 EVICTED: Final = "Evicted"
 NEVER_EMPTY: Final[frozenset[Kind]] = frozenset({"Pod", "Node"})
-"""Kinds that always have an object, because the controller is a Pod on a Node."""
+"""These kinds always have an object: the controller is a Pod on a Node."""
 
 OBSERVATIONS_MIN: Final = 2
-"""The number of observations that are enough for a release without a reported deletion."""
 
 OBSERVATION_GAP_S: Final = 10.0
-"""The shortest time from the first to the last observation, in seconds.
-
-A listing is out of date for less than this time, and an ADD takes less than this time.
-"""
+"""A listing is out of date for less than this time, and an ADD takes less than this time."""
 
 EVIDENCE_CHARS_MAX: Final = 512
-"""The longest text of a finding in an event, in characters."""
 
 
 Finding = Literal[
-    "pod-gone",  # no Pod of that name
+    "pod-gone",
     "uid-changed",  # a Pod with another UID has the name
-    "owner-gone",  # the replica, VM or IPAMClaim does not exist
+    "owner-gone",
     "stuck-terminating",  # the Pod still exists after twice the grace period
     "terminating-without-address",  # the Pod is being deleted and reports no address
-    "finished",  # the Pod succeeded, failed or was evicted, and the grace period has passed
-    "no-address",  # the Pod runs and reports no address; only if a setting enables this finding
-    "no-claim",  # the endpoint has no claim
+    "finished",  # the grace period after the Pod's end has passed
+    "no-address",  # the Pod runs and reports no address; only if a setting enables this
+    "no-claim",
     "deleted",  # the API server reported the deletion of the Pod
 ]
 Source = Literal["event", "listing", "operator"]
-"""The source of evidence: a delete event of the API server, listings, or an operator's report."""
 
 
 class Moment(NamedTuple):
     """The time of an observation, by two clocks.
 
-    ``unix_s``: by the wall clock, which may be set back or forward.
-    ``steady_s``: by the monotonic clock of ``observer``. The clocks of two observers cannot be
-    compared.
+    ``unix_s``: by the wall clock, which may be changed.
+    ``steady_s``: by the monotonic clock of ``observer``.
     """
 
     unix_s: float
@@ -88,34 +69,30 @@ class Moment(NamedTuple):
         return max(self.steady_s - earlier.steady_s, 0.0)
 
     def is_before(self, other: Moment) -> bool:
-        """Whether this time is earlier than ``other``; true if the observers differ."""
+        """Whether this time is earlier; true if the observers differ."""
         return self.observer != other.observer or self.steady_s < other.steady_s
 
 
 class Observer(NamedTuple):
-    """A process that observes the cluster.
-
-    ``now_s`` returns Unix seconds. ``steady_s`` returns seconds of the monotonic clock.
-    """
+    """A process that observes the cluster. ``now_s``: Unix time. ``steady_s``: monotonic time."""
 
     name: str
     now_s: Callable[[], float]
     steady_s: Callable[[], float]
 
     def moment(self) -> Moment:
-        """The current time by both clocks."""
         return Moment(self.now_s(), self.name, self.steady_s())
 
 
 class PodState(NamedTuple):
-    """One Pod. Times are Unix seconds, grace periods are seconds.
+    """One Pod. Times are Unix seconds.
 
     ``owner``: the direct controller.
-    ``deletion_s``: the deletionTimestamp, which includes the grace period ``deletion_grace_s``;
-    None: the Pod is not being deleted.
+    ``deletion_s``: the deletionTimestamp, which includes ``deletion_grace_s``; None: the Pod is not
+    being deleted.
     ``grace_s``: spec.terminationGracePeriodSeconds.
     ``finished_s``: when each container finished.
-    ``claims``: the IPAMClaims in the networks annotation.
+    ``claims``: the IPAMClaims of the Pod.
     """
 
     namespace: str
@@ -136,17 +113,15 @@ class PodState(NamedTuple):
 
     @property
     def is_final(self) -> bool:
-        """Whether the Pod's phase is final: Succeeded or Failed."""
         return self.phase in ("Succeeded", "Failed")
 
     @property
     def is_living(self) -> bool:
-        """Whether the Pod is neither being deleted nor finished."""
         return self.deletion_s is None and not self.is_final
 
     @property
     def may_restart(self) -> bool:
-        """Whether the Pod's phase is final, but the restart policy may start the Pod again.
+        """Whether the finished Pod may start again.
 
         See docs/reference/pool-selection.md, "Living Pods".
         """
@@ -155,11 +130,11 @@ class PodState(NamedTuple):
         return self.phase == "Failed" and self.restart_policy != "Never" and self.reason != EVICTED
 
     def fixed(self, switches: FixedAddressSwitches) -> FixedKind | None:
-        """The kind of the Pod's fixed addresses; None: not fixed."""
+        """The kind of fixed addresses, if any."""
         return kind_of_pod(self.name, self.owner, switches)
 
     def endpoint_key(self, switches: FixedAddressSwitches) -> tuple[str, str]:
-        """(namespace, name) of the Pod's endpoint. A VM's endpoint has the VM instance's name."""
+        """(namespace, name) of the endpoint. A VM's endpoint has the VM instance's name."""
         if self.owner is not None and self.fixed(switches) == "vm":
             return self.namespace, self.owner.name
         return self.namespace, self.name
@@ -173,42 +148,33 @@ class NodeState(NamedTuple):
 
 
 class ClusterLookup(OwnerLookup, Protocol):
-    """The state of the cluster. The state does not change while a plan is made.
+    """The state of the cluster, which does not change while a plan is made.
 
-    Methods that return None if nothing is found may use incomplete listings: None is not evidence.
+    An object is certainly missing only if a complete listing of its kind lacks it. The listing must
+    be taken after the claims were read: a Pod exists before its ADD. An empty listing of a
+    ``NEVER_EMPTY`` kind is not evidence. None is not evidence: the listing may be incomplete.
     """
 
     @property
-    def observed_at(self) -> Moment:
-        """The time of the observation."""
-        ...
+    def observed_at(self) -> Moment: ...
 
-    def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
-        """The Pod of that name."""
-        ...
+    def pod(self, namespace: str, name: str) -> PodState | MissingOwner: ...
 
-    def pod_of_uid(self, uid: str) -> PodState | None:
-        """The Pod of that UID; None: not found."""
-        ...
+    def pod_of_uid(self, uid: str) -> PodState | None: ...
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """A Pod that has not ended, of the VM instance or IPAMClaim; None: not found.
-
-        ``name``: the name of the endpoint.
-        """
+        """A Pod that has not ended, of the VM or IPAMClaim with this endpoint."""
         ...
 
     def reporter(self, address: str) -> PodState | None:
-        """A living Pod that has the address in its status; None: not found."""
+        """A living Pod that has the address in its status."""
         ...
 
-    def node(self, name: str) -> NodeState | MissingOwner:
-        """The Node of that name."""
-        ...
+    def node(self, name: str) -> NodeState | MissingOwner: ...
 
 
 class DeletionNotice(NamedTuple):
-    """Pods and nodes that an operator reports as gone. ``actor``: the operator."""
+    """Pods and nodes that an operator (``actor``) reports as gone."""
 
     actor: str
     reason: str
@@ -217,10 +183,7 @@ class DeletionNotice(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """Why an address may be released. Times are Unix seconds.
-
-    ``text``: the finding in words. ``times``: the number of observations.
-    """
+    """Why an address may be released. ``times``: the number of observations."""
 
     finding: Finding
     text: str
@@ -237,11 +200,9 @@ class Evidence(NamedTuple):
 
 
 class ReclaimFence(NamedTuple):
-    """The state on which the decision for a release depends.
+    """The state on which a release depends. If the state has changed, nothing is released (I3).
 
-    If the state changes before the release, the release does nothing (I3).
-    ``holder``: "": there was no endpoint.
-    ``claims``: the (address, revision) pairs.
+    ``holder``: "": there was no endpoint. ``claims``: the (address, revision) pairs.
     """
 
     uid: str
@@ -250,7 +211,7 @@ class ReclaimFence(NamedTuple):
     claims: tuple[tuple[str, int], ...]
 
     def matches(self, endpoint: Endpoint | None) -> bool:
-        """Whether the endpoint has not changed since the decision."""
+        """Whether the endpoint is the same. Claims are not compared."""
         if endpoint is None:
             return not self.holder
         return (
@@ -265,14 +226,14 @@ class ObservationSubject(NamedTuple):
 
     key: EndpointKey
     orphan: str = ""
-    """The holder of claims that no endpoint lists; "": the subject is an endpoint."""
+    """The holder of claims that no endpoint lists."""
 
     part: int = 0
-    """The index of the transaction, if the claims of ``orphan`` need several transactions."""
+    """The index of the transaction, if the claims need several."""
 
 
 class Observation(NamedTuple):
-    """A finding, observed ``times`` times in the same state (``fence``)."""
+    """A finding, observed ``times`` times in the same state."""
 
     finding: Finding
     fence: ReclaimFence
@@ -282,21 +243,16 @@ class Observation(NamedTuple):
 
     @property
     def span_s(self) -> float:
-        """Seconds from the first to the last observation."""
         return self.last.since(self.first)
 
     def is_enough(self, span_s: float) -> bool:
-        """Whether there are ``OBSERVATIONS_MIN`` observations in ``span_s`` seconds or more."""
         return self.span_s >= span_s and self.times >= OBSERVATIONS_MIN
 
 
 def observe(
     before: Observation | None, finding: Finding, fence: ReclaimFence, at: Moment
 ) -> Observation:
-    """Add one observation to ``before``.
-
-    The count restarts at 1 if the finding, the fence or the observer differs.
-    """
+    """Add one observation. The count restarts at 1 if finding, fence or observer differs."""
     if before is None or (before.finding, before.fence) != (finding, fence):
         return Observation(finding, fence, at, at)
     if at == before.last:
@@ -309,7 +265,7 @@ def observe(
 def fence_of(
     endpoint: Endpoint | None, claims: tuple[tuple[str, RevisedClaim], ...]
 ) -> ReclaimFence:
-    """The fence of a decision about this endpoint and these claims."""
+    """The fence of a decision about the endpoint and claims."""
     revisions = tuple((address, claim.revision) for address, claim in claims)
     if len(revisions) > 1:
         revisions = tuple(sorted(revisions))
@@ -319,7 +275,7 @@ def fence_of(
 
 
 def containers_of(endpoint: Endpoint) -> tuple[str, ...]:
-    """The container IDs of the sandboxes that have NICs of the endpoint."""
+    """The endpoint's container IDs, sorted."""
     if len(endpoint.nics) == 1:  # a fast path: a scan calls this for every endpoint
         container = endpoint.nics[0].container
         return (container,) if container else ()
@@ -327,7 +283,7 @@ def containers_of(endpoint: Endpoint) -> tuple[str, ...]:
 
 
 def utc(unix_s: float) -> str:
-    """A time as text in UTC, to the second; as a number if the year is out of range."""
+    """A time in UTC, to the second; as a number if the year is out of range."""
     try:
         at = datetime.fromtimestamp(int(unix_s), UTC)
     except (OverflowError, ValueError, OSError):

@@ -1,7 +1,6 @@
-"""Plan the releases of claims, with the evidence (I6); give the reason for each kept claim. Pure.
+"""Plan the releases of claims, with the evidence (I6), or the reason to keep claims. Pure.
 
-``plan_scan`` checks all endpoints and claims, in linear time. ``check_deadline`` checks one Pod
-whose deadline has expired. A release requires the claim revisions of the plan (I3).
+A scan takes linear time. A release requires the claim revisions of the plan (I3).
 
 Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
@@ -43,13 +42,12 @@ from core.domain.reclaim.evidence import (
 from core.domain.reclaim.settings import ReclaimSettings
 
 STEPS_MAX: Final = 50_000
-"""Maximum steps of one plan. The next scan plans any further steps."""
+"""The next scan plans any further steps."""
 
 CLAIMS_A_STEP_MAX: Final = 32
-"""Maximum claims without an endpoint in one step. The step must fit into one transaction."""
+"""The claims of a step must fit into one transaction."""
 
 OBSERVATIONS_MAX: Final = 100_000
-"""Maximum observations that a plan keeps for the next scan."""
 
 Observations = Mapping[ObservationSubject, Observation]
 Claims = tuple[tuple[str, RevisedClaim], ...]
@@ -58,10 +56,7 @@ PLAN_FULL: Final = f"the plan is full ({STEPS_MAX} steps); the next scan continu
 
 
 class ReclaimStep(NamedTuple):
-    """One release: the addresses of an endpoint, or claims that no endpoint lists.
-
-    ``fence``: the state that the release compares with the current state.
-    """
+    """One release: of an endpoint, or of claims that no endpoint lists."""
 
     subject: ObservationSubject
     addresses: tuple[str, ...]
@@ -70,20 +65,18 @@ class ReclaimStep(NamedTuple):
 
     @property
     def key(self) -> EndpointKey:
-        """(namespace, name) of the endpoint."""
         return self.subject.key
 
     @property
     def ends_endpoint(self) -> bool:
-        """Whether the step deletes the endpoint."""
         return not self.subject.orphan
 
 
 class KeptClaims(NamedTuple):
-    """Claims that are kept, and why.
+    """Claims that are kept.
 
     ``until_s``: when the verdict may change, in Unix seconds; 0: unknown.
-    ``unanswered``: the API server did not answer; a later request may succeed.
+    ``unanswered``: the API server did not answer.
     """
 
     key: EndpointKey
@@ -94,11 +87,9 @@ class KeptClaims(NamedTuple):
 
 
 class ReclaimPlan(NamedTuple):
-    """The result of one scan.
+    """The result of one scan. ``observations``: for the next scan.
 
-    ``deadlines``: the deadlines that the scan has found.
-    ``observations``: the argument ``before`` of the next scan.
-    ``next_scan_s``: when to scan before the regular time, in Unix seconds; None: not needed.
+    ``next_scan_s``: when to scan before the regular time, in Unix seconds.
     """
 
     steps: tuple[ReclaimStep, ...]
@@ -111,8 +102,7 @@ class ReclaimPlan(NamedTuple):
 class _Holding(NamedTuple):
     """An endpoint with its claims, or claims of one holder that no endpoint lists.
 
-    ``endpoint``: for claims that no endpoint lists, the endpoint of the same name; None: missing.
-    ``addresses``: the addresses in ``claims``; without claims, the addresses of the endpoint.
+    ``endpoint``: for claims that no endpoint lists, the endpoint of the same name, if any.
     ``superseded``: no endpoint lists the claims, and the claims of ``endpoint`` are newer.
     """
 
@@ -124,13 +114,11 @@ class _Holding(NamedTuple):
 
     @property
     def holder(self) -> str:
-        """The holder to verify."""
         if self.subject.orphan or self.endpoint is None:
             return self.subject.orphan
         return self.endpoint.holder
 
     def to_verify(self, settings: ReclaimSettings) -> PodToVerify:
-        """The argument of the functions in ``decision_table``."""
         holder, endpoint = self.holder, self.endpoint
         uid_in_claims = holder_uid(holder)
         uid = uid_in_claims
@@ -155,8 +143,8 @@ def check_deadline(
 ) -> ReclaimStep | KeptClaims | None:
     """Check a Pod whose deadline has expired; None: the endpoint does not exist.
 
-    A reported deletion is enough evidence. Otherwise, the change of the Pod was the first
-    observation, and this check is the second observation.
+    Without a reported deletion, the change of the Pod was the first observation, and this check is
+    the second.
     """
     endpoint = ledger.endpoints.get(deadline.endpoint)
     if endpoint is None:
@@ -185,8 +173,6 @@ def check_deadline(
 
 
 class _Scan:
-    """Collects the results of one scan."""
-
     def __init__(self, context: VerdictContext, before: Observations) -> None:
         self._context = context
         self._before = before
@@ -197,7 +183,6 @@ class _Scan:
         self._waits_until_s: list[float] = []
 
     def check(self, holding: _Holding) -> None:
-        """Add a step to the plan, or the reason to keep the claims."""
         to_verify = holding.to_verify(self._context.settings)
         verdict = _inconsistency(holding, to_verify, self._context)
         verdict = verdict or judge(to_verify, self._context)
@@ -219,7 +204,6 @@ class _Scan:
             self._steps.append(_step(holding, evidence, observation.fence))
 
     def plan(self) -> ReclaimPlan:
-        """The plan of all holdings that were checked."""
         return ReclaimPlan(
             tuple(self._steps),
             tuple(self._kept),
@@ -244,7 +228,7 @@ class _Scan:
             self._waits_until_s.append(verdict.until_s)
 
     def _add_deadline(self, to_verify: PodToVerify) -> bool:
-        """Add the deadline of the Pod, if any, to the plan; returns whether there is a deadline."""
+        """Add the deadline of the Pod, if any; return whether there is one."""
         cluster, settings, _ = self._context
         pod = cluster.pod(to_verify.namespace, to_verify.name)
         if isinstance(pod, PodState) and pod.uid == to_verify.uid:
@@ -294,7 +278,6 @@ def _all_holdings(ledger: Ledger) -> Iterator[_Holding]:
 
 
 def _has_undecodable_claim(endpoint: Endpoint, undecodable: Collection[str]) -> bool:
-    """Whether a claim of the endpoint cannot be decoded."""
     return any(
         "ip/{}/{:032x}".format(*parse_address(address)) in undecodable
         for address, _ in endpoint.addresses()
@@ -304,11 +287,9 @@ def _has_undecodable_claim(endpoint: Endpoint, undecodable: Collection[str]) -> 
 def _is_superseded(
     orphans: list[tuple[str, RevisedClaim]], endpoint: Endpoint, claims: Claims
 ) -> bool:
-    """Whether a newer Pod has the name: ``claims`` of the endpoint are newer than ``orphans``.
-
-    False for the endpoint of a VM, because the endpoint does not have the name of a Pod.
-    """
+    """Whether a newer Pod has the name, so that its ``claims`` are all newer than ``orphans``."""
     holder = orphans[0][1].claim.holder
+    # The endpoint of a VM does not have the name of a Pod.
     if not holder_uid(holder) or holder == endpoint.holder or endpoint.holder.startswith("vm/"):
         return False
     newest = max(revised.revision for _, revised in orphans)
@@ -327,7 +308,6 @@ def _holding_of(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> _Hold
 
 
 def _listed_claims(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> Claims:
-    """The claims of the endpoint's addresses by the endpoint's holder."""
     listed: dict[str, RevisedClaim] = {}
     for nic in endpoint.nics:
         for cidr in (nic.ipv4, nic.ipv6):
@@ -349,11 +329,7 @@ def _is_of(claim: Claim, endpoint: Endpoint) -> bool:
 def _inconsistency(
     holding: _Holding, to_verify: PodToVerify, context: VerdictContext
 ) -> ReclaimVerdict | None:
-    """The verdict if an endpoint and its claims are inconsistent; None: consistent.
-
-    There are two inconsistencies: an endpoint without a claim, and a claim of an older Pod of the
-    same name. The ADD of the newer Pod should have released this claim.
-    """
+    """The verdict if endpoint and claims are inconsistent; None: consistent."""
     endpoint = holding.endpoint
     if endpoint is None:
         return None
@@ -361,6 +337,7 @@ def _inconsistency(
         return ReclaimVerdict("no-claim", f"endpoint {'/'.join(endpoint.key)} has no claim")
     if not holding.superseded:
         return None
+    # The ADD of the newer Pod should have released this claim.
     newer = f"a newer Pod {'/'.join(endpoint.key)} (UID {endpoint.uid}) has this name"
     verdict = ReclaimVerdict("uid-changed", f"{newer}; the claim belongs to {holding.holder}")
     return unless_in_use(verdict, to_verify, context.cluster)

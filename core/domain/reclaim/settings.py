@@ -1,7 +1,4 @@
-"""The settings of reclaim, with defaults and environment variables.
-
-See docs/reference/reclaim-rules.md, "Settings". The caller reads the environment.
-"""
+"""The settings of reclaim. See docs/reference/reclaim-rules.md, "Settings"."""
 
 from __future__ import annotations
 
@@ -16,18 +13,13 @@ class ReclaimSettings(NamedTuple):
     ``on_ready_node``, ``on_not_ready_node``: reclaim from terminating or ended Pods on such nodes.
     ``running_without_address``: reclaim from running Pods that report no address.
     ``workers``: changes of Pods that are processed at the same time.
-    ``deadlines_max``: maximum number of Pods with a deadline.
-    ``scan_interval_s``: time between two regular scans.
     ``deadline_interval_s``: time between two tries to reclaim from one Pod.
-    ``queue_max``: maximum number of changes of Pods in the queue.
+    ``tries_max``: tries to reclaim from one Pod.
     ``queue_wait_s``: the longest time that a change waits for a place in the queue.
     ``on_demand_gap_s``: time between two scans on demand.
     ``extra_delay_s``: time that is added to each deadline.
-    ``tries_max``: maximum number of tries to reclaim from one Pod.
-    ``stateful_sets``, ``vms``, ``ipam_claims``: whether such owners have fixed addresses
-    (enableStatefulSet, enableKubevirtStaticIP, orbweaver.ipamClaims).
-    ``outdated_endpoints``: whether an endpoint without a claim is removed even if the Pod is
-    living (enableCleanOutdatedEndpoint).
+    ``stateful_sets``, ``vms``, ``ipam_claims``: whether such owners have fixed addresses.
+    ``outdated_endpoints``: whether to remove an endpoint without a claim even if the Pod is living.
     """
 
     enabled: bool = True
@@ -68,4 +60,4 @@ RECLAIM_VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
         "tries_max": "SPIDERPOOL_GC_PODENTRY_MAX_RETRIES",
     }
 )
-"""Field -> environment variable of the controller, with the name that Spiderpool uses."""
+"""Field -> environment variable of the controller, as in Spiderpool."""

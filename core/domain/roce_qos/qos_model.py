@@ -1,11 +1,9 @@
 """Desired and current QoS settings of RoCE NICs: trust, PFC, ECN, traffic classes.
 
-Terms:
-
 - Priority and PFC: IEEE 802.1Q. DSCP: RFC 2474.
-- ``traffic_class``: the byte of the IP header that has the DSCP in the upper six bits.
+- ``traffic_class``: the byte of the IP header with the DSCP in the upper six bits.
 - ETS class: a traffic class of IEEE 802.1Qaz, unrelated to ``traffic_class``.
-- CNP: congestion notification packet, sent by a NIC that receives a congestion mark.
+- CNP: congestion notification packet.
 """
 
 from __future__ import annotations
@@ -18,27 +16,26 @@ from core.domain.patterns import globs
 PRIORITIES: Final = range(8)
 DSCPS: Final = range(64)
 DSCP_BITS_BELOW: Final = 2
-"""The number of bits below the DSCP in a traffic class: the two bits of ECN."""
+"""The two bits of ECN."""
 
 DSCPS_OF_A_PRIORITY: Final = 8
-"""The number of DSCPs with the same upper three bits, which have the same priority by default."""
+"""The upper three bits of a DSCP are the default priority."""
 
 TRUST_DSCP: Final = "dscp"
 TRUST_PCP: Final = "pcp"
 Trust = Literal["dscp", "pcp"]
-"""The field of a packet that gives the priority: the DSCP, or the PCP of the VLAN tag."""
+"""The field that gives the priority: the DSCP, or the PCP of the VLAN tag."""
 
 ETS_CLASSES: Final = 3
-"""The number of ETS classes: one for RoCE packets, one for CNPs, and one for all other packets."""
+"""For RoCE packets, CNPs, and other packets."""
 
 UNSET: Final = -1
-"""The value of a setting that the driver supports, but that is not set."""
+"""The driver supports the setting, but it is not set."""
 
 
 class EtsSettings(NamedTuple):
-    """ETS classes and bandwidths.
+    """ETS classes and bandwidths. ``classes``: the class of each priority.
 
-    ``classes``: the class of each priority.
     ``bandwidths``: the share of each class in percent; None: strict priority.
     ``classes_max``: the number of classes that the driver supports.
     """
@@ -73,10 +70,7 @@ class RoceQos(NamedTuple):
 
     @property
     def ets(self) -> EtsSettings | None:
-        """Class 1 for packets that are not dropped, class 2 (strict) for CNPs, class 0 for others.
-
-        None: do not change ETS.
-        """
+        """Class 1: lossless packets; class 2: CNPs (strict); class 0: others. None: keep ETS."""
         if self.bandwidth is None:
             return None
         lossless = {self.priority, *self.pfc}
@@ -88,16 +82,15 @@ class RoceQos(NamedTuple):
 
     @property
     def dscp_priorities(self) -> frozenset[DscpPriority]:
-        """The priority of each DSCP: the upper three bits, except for ``dscp`` and ``cnp_dscp``."""
         priorities = {dscp: dscp // DSCPS_OF_A_PRIORITY for dscp in DSCPS}
         priorities |= {self.dscp: self.priority, self.cnp_dscp: self.cnp_priority}
         return frozenset(DscpPriority(*item) for item in priorities.items())
 
 
 class RoceQosRule(NamedTuple):
-    """Settings for NICs that match a pattern in ``nics``, on nodes with the labels ``nodes``.
+    """Settings for NICs that match a pattern, on nodes with these labels.
 
-    Empty ``nics`` matches all NICs; empty ``nodes`` matches all nodes.
+    An empty field matches all.
     """
 
     qos: RoceQos
@@ -106,17 +99,16 @@ class RoceQosRule(NamedTuple):
 
 
 class DscpPriority(NamedTuple):
-    """One entry of a NIC's table DSCP -> priority."""
+    """An entry of a NIC's table DSCP -> priority."""
 
     dscp: int
     priority: int
 
 
 class DcbSettings(NamedTuple):
-    """The settings of a NIC, read by DCB netlink. None: the driver does not have the setting.
+    """The settings of a NIC, read by DCB netlink. None: unsupported by the driver.
 
-    ``pfc``: the priorities with PFC.
-    ``trust``: the fields that the NIC trusts, in order. A NIC without this setting trusts DSCPs if
+    ``trust``: the trusted fields, in order. Without this setting, the NIC trusts DSCPs if
     ``dscp_priorities`` has entries.
     """
 
@@ -127,10 +119,9 @@ class DcbSettings(NamedTuple):
 
 
 class EcnSettings(NamedTuple):
-    """The ECN settings of a NIC. None: the driver does not have the setting.
+    """The ECN settings of a NIC. None: unsupported by the driver.
 
-    ``notification``: the priorities with ECN when the NIC receives.
-    ``reaction``: the priorities with ECN when the NIC sends.
+    ``notification``, ``reaction``: the priorities with ECN when the NIC receives or sends.
     """
 
     notification: frozenset[int]
@@ -142,9 +133,8 @@ class EcnSettings(NamedTuple):
 class RocePort(NamedTuple):
     """A port of an RDMA device. A traffic class may be ``UNSET``.
 
-    ``traffic_class``: for all queue pairs; None: the driver does not have the setting.
-    ``cm_traffic_class``: for connections made by the RDMA connection manager; None: the module of
-    the connection manager is not loaded.
+    ``traffic_class``: for all queue pairs; None: unsupported by the driver.
+    ``cm_traffic_class``: for connections of the RDMA connection manager; None: module not loaded.
     """
 
     device: str
@@ -156,10 +146,9 @@ class RocePort(NamedTuple):
 class RoceNic(NamedTuple):
     """A link that has RDMA devices, or is a member of a bond that has RDMA devices.
 
-    ``dcb``, ``ecn``: None: the driver does not support these settings.
+    ``dcb``, ``ecn``: None: unsupported by the driver.
     ``master``: the physical function of a virtual function, or the bond of a member.
-    ``has_port``: False for a virtual function or a bond. Only the physical function, or the members
-    of the bond, have DCB and ECN settings.
+    ``has_port``: False for a virtual function or a bond, which has no DCB and ECN settings.
     """
 
     name: str
@@ -173,7 +162,7 @@ class RoceNic(NamedTuple):
 def qos_of(
     rules: Collection[RoceQosRule], labels: Mapping[str, str], nic: RoceNic
 ) -> RoceQos | None:
-    """The settings of the first rule that matches the NIC or the NIC's master; None: no rule does.
+    """The settings of the first rule that matches the NIC or its master; None: no rule does.
 
     ``labels``: the labels of the node.
     """

@@ -1,8 +1,7 @@
 """Plan the changes that bring a node's RoCE NICs to the settings of the rules.
 
-The plan is deterministic. After the changes are made, the next plan has no changes. A setting that
-a driver does not support is a gap; all other settings are made. Virtual functions and bonds have
-only traffic classes.
+The plan is deterministic. After the changes, the next plan has no changes. A setting that a driver
+does not support is a gap, and all other settings are made.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from core.domain.roce_qos.qos_model import (
     qos_of,
 )
 
-NOTIFICATION_POINT: Final = "roce_np"
-REACTION_POINT: Final = "roce_rp"
+NOTIFICATION_POINT: Final = "roce_np"  # the NIC receives
+REACTION_POINT: Final = "roce_rp"  # the NIC sends
 CNP_DSCP: Final = "cnp_dscp"
 CNP_PRIORITY: Final = "cnp_802p_prio"
 
@@ -53,7 +52,7 @@ class AddDscpPriorities(NamedTuple):
 
 
 class RemoveDscpPriorities(NamedTuple):
-    """Remove entries from the table DSCP -> priority. A missing entry is not an error."""
+    """Remove entries; a missing entry is not an error."""
 
     nic: str
     entries: tuple[DscpPriority, ...]
@@ -63,7 +62,7 @@ class RemoveDscpPriorities(NamedTuple):
 
 
 class SetEts(NamedTuple):
-    """Set the ETS class of each priority, and the bandwidth of each ETS class."""
+    """Set ETS classes and bandwidths."""
 
     nic: str
     ets: EtsSettings
@@ -73,7 +72,7 @@ class SetEts(NamedTuple):
 
 
 class SetPfc(NamedTuple):
-    """Enable PFC for these priorities, and disable PFC for all other priorities."""
+    """Enable PFC for these priorities only."""
 
     nic: str
     priorities: tuple[int, ...]
@@ -83,10 +82,7 @@ class SetPfc(NamedTuple):
 
 
 class EnableEcn(NamedTuple):
-    """Enable ECN of a priority.
-
-    ``point``: ``NOTIFICATION_POINT`` (the NIC receives) or ``REACTION_POINT`` (the NIC sends).
-    """
+    """Enable ECN of a priority."""
 
     nic: str
     point: str
@@ -108,7 +104,7 @@ class SetCnp(NamedTuple):
 
 
 class SetTrafficClass(NamedTuple):
-    """Set the traffic class of all queue pairs of an RDMA device's port."""
+    """Set the traffic class of all queue pairs."""
 
     nic: str
     device: str
@@ -120,7 +116,7 @@ class SetTrafficClass(NamedTuple):
 
 
 class SetCmTrafficClass(NamedTuple):
-    """Set the traffic class of connections that the RDMA connection manager makes on a port."""
+    """Set the traffic class of connections of the RDMA connection manager."""
 
     nic: str
     device: str
@@ -145,7 +141,7 @@ QosChange: TypeAlias = (
 
 
 class QosGap(NamedTuple):
-    """A setting that the driver or the kernel does not support. ``reason``: the cause or remedy."""
+    """A setting that the driver or the kernel does not support."""
 
     nic: str
     setting: str
@@ -156,7 +152,7 @@ class QosGap(NamedTuple):
 
 
 class QosPlan(NamedTuple):
-    """The plan of a node. ``desired``: NIC -> settings, for NICs that a rule matches."""
+    """The plan of a node. ``desired``: NIC -> settings."""
 
     desired: Mapping[str, RoceQos]
     changes: tuple[QosChange, ...] = ()
@@ -166,7 +162,7 @@ class QosPlan(NamedTuple):
 def plan_qos(
     rules: Collection[RoceQosRule], labels: Mapping[str, str], nics: Collection[RoceNic]
 ) -> QosPlan:
-    """Plan the changes of a node. ``labels``: the labels of the node."""
+    """Plan the changes of a node. ``labels``: of the node."""
     selected = [(nic, qos) for nic in nics if (qos := qos_of(rules, labels, nic)) is not None]
     steps = [step for nic, qos in selected for step in _steps(nic, qos)]
     return QosPlan(
@@ -194,11 +190,11 @@ def _dcb_steps(nic: RoceNic, qos: RoceQos) -> Iterator[QosChange | QosGap]:
         return
     table = nic.dcb.dscp_priorities
     target = qos.dscp_priorities if qos.trust == TRUST_DSCP else frozenset()
-    if missing := tuple(sorted(target - table)):
-        yield AddDscpPriorities(nic.name, missing)
-    if wrong := tuple(sorted(table - target)):
-        yield RemoveDscpPriorities(nic.name, wrong)
-    # A NIC may trust several fields. Only the first field is compared.
+    if missing_entries := tuple(sorted(target - table)):
+        yield AddDscpPriorities(nic.name, missing_entries)
+    if wrong_entries := tuple(sorted(table - target)):
+        yield RemoveDscpPriorities(nic.name, wrong_entries)
+    # A NIC may trust several fields; only the first is compared.
     if nic.dcb.trust is not None and nic.dcb.trust[:1] != (qos.trust,):
         yield SetTrust(nic.name, qos.trust)
     yield from _ets_steps(nic.name, nic.dcb, qos)
@@ -246,7 +242,7 @@ def _port_steps(nic: str, port: RocePort, qos: RoceQos) -> Iterator[QosChange | 
 
 
 def ets_text(ets: EtsSettings) -> str:
-    """The priorities and the share of each used class, such as ``0,1: 50%, 5: strict``."""
+    """Priorities and shares, such as ``0,1: 50%, 5: strict``."""
     texts = []
     for number in sorted(set(ets.classes)):
         priorities = [str(priority) for priority in PRIORITIES if ets.classes[priority] == number]
@@ -257,7 +253,7 @@ def ets_text(ets: EtsSettings) -> str:
 
 
 def _entries_text(entries: tuple[DscpPriority, ...]) -> str:
-    """Entries in the form of iproute2. Consecutive DSCPs with the same priority are a range."""
+    """Entries in the form of iproute2."""
     ranges: list[list[int]] = []  # [first DSCP, last DSCP, priority]
     for dscp, priority in entries:
         if ranges and ranges[-1][1:] == [dscp - 1, priority]:

@@ -36,13 +36,10 @@ STANDARD_MODE: Final = "failed to allocate IP addresses in standard mode: "
 """Spiderpool's prefix for errors of an ADD that claims new addresses; users search for it."""
 
 MISSING: Final = "missing"
-"""The rule that rejects a pool that does not exist."""
 
 FREE_ADDRESS: Final = "free-address"
-"""The rule that rejects a pool without a free address."""
 
 DUPLICATE: Final = "duplicate"
-"""The rule that rejects a pool if the pool is named twice for one NIC."""
 
 _REASONS: Final = {
     MISSING: "no IPPool has this name",
@@ -57,7 +54,7 @@ _REASONS: Final = {
     "master-subnet": "no address of the NIC's master interface is in its subnet",
     "malformed": "its subnet cannot be read",
 }
-"""Rule -> reason of a rejection, used if the event has no detail."""
+"""Rule -> reason, used if the verdict has no detail."""
 
 SOURCE_TEXTS: Final[dict[str, str]] = {
     SOURCE_POD_SUBNETS: f"Pod annotation '{POD_SUBNETS}' or '{POD_SUBNET}'",
@@ -70,15 +67,12 @@ SOURCE_TEXTS: Final[dict[str, str]] = {
 
 
 def with_standard_mode_prefix(error: AllocationError, source: str = "") -> AllocationError:
-    """The error with the prefix ``STANDARD_MODE``.
-
-    ``source``: the level of ``pool_sources`` that named the pools; "": none.
-    """
+    """The error with the prefix ``STANDARD_MODE``."""
     return error.with_message(STANDARD_MODE + error.message, source=source)
 
 
 def aggregate(reasons: Iterable[str]) -> str:
-    """The distinct reasons as one text: ``a``, or ``[a, b]`` for several reasons."""
+    """The distinct reasons as ``a`` or ``[a, b]``."""
     distinct = list(dict.fromkeys(reasons))
     return distinct[0] if len(distinct) == 1 else f"[{', '.join(distinct)}]"
 
@@ -89,12 +83,12 @@ def bracketed(names: Iterable[str]) -> str:
 
 
 def pod_subject(pod: PodFacts) -> str:
-    """The subject of an error about this Pod."""
+    """The subject of errors about this Pod."""
     return f"Pod/{pod.namespace}/{pod.name}"
 
 
 def no_rule(unreadable: Mapping[str, str] | None = None) -> NoPoolAvailable:
-    """The error if no level names a pool. ``unreadable``: pool that cannot be decoded -> why."""
+    """The error if no source names a pool. ``unreadable``: undecodable pool -> why."""
     remedy = "name IPPools in an annotation or the CNI configuration, or mark one as default"
     if unreadable:
         why = aggregate(unreadable.values())
@@ -105,7 +99,7 @@ def no_rule(unreadable: Mapping[str, str] | None = None) -> NoPoolAvailable:
 
 
 def no_candidate(pod: PodFacts, interface: str, candidates: Candidates) -> NoPoolAvailable:
-    """The error if the selected level names no pool for the requested NIC."""
+    """The error if the requested NIC has no pool."""
     source = SOURCE_TEXTS[candidates.source]
     relevant = aggregate(note.text for note in candidates.notes)
     return NoPoolAvailable(
@@ -116,7 +110,7 @@ def no_candidate(pod: PodFacts, interface: str, candidates: Candidates) -> NoPoo
 
 
 def no_item_left(selection: Selection) -> NoPoolAvailable:
-    """The error if NICs of the Pod use all items of the annotation, and an ADD needs one more."""
+    """The error if all items of the annotation are used."""
     source, count = SOURCE_TEXTS[selection.source], len(selection.nics)
     return NoPoolAvailable(
         f"no IPPool available, {source} has {count} items, and NICs of the Pod use them all",
@@ -137,10 +131,7 @@ def duplicate_pool(pod: PodFacts, interface: str, family: Family, name: str) -> 
 
 
 def missing_pool(interface: str, family: Family, name: str, why: str = "") -> AllocationError:
-    """The error if a named pool does not exist.
-
-    ``why``: the reason if the pool is stored, but cannot be decoded.
-    """
+    """The error if a named pool does not exist. ``why``: why it cannot be decoded."""
     remedy = f"create {FAMILY_NAMES[family]} IPPool {name} or correct the name"
     message = f'failed to get original IPPool {name}: SpiderIPPool "{name}" not found'
     if why:
@@ -155,7 +146,7 @@ def missing_pool(interface: str, family: Family, name: str, why: str = "") -> Al
 
 
 def missing_pool_of(error: AllocationError) -> str:
-    """The name of the missing pool that caused the error; "": the error has another cause."""
+    """The missing pool that caused the error, or ""."""
     verdicts = (verdict for verdict in error.verdicts if isinstance(verdict, CandidateVerdict))
     return next((verdict.pool for verdict in verdicts if verdict.rule == MISSING), "")
 
@@ -165,7 +156,7 @@ def all_filtered_out(
 ) -> NoPoolAvailable:
     """The error if all pools of one NIC and family are rejected.
 
-    ``rejected``: the verdicts on these pools. ``verdicts``: all verdicts of the request.
+    ``verdicts``: all verdicts of the request.
     """
     rejected = tuple(rejected)
     names = bracketed(verdict.pool for verdict in rejected)
@@ -182,7 +173,7 @@ def all_filtered_out(
 def used_out(
     demand: Demand, reasons: Iterable[str], verdicts: tuple[CandidateVerdict, ...]
 ) -> AddressesUsedOut:
-    """The error if all pools of a demand are full. ``reasons``: one for each pool."""
+    """The error if all pools of a demand are full."""
     return AddressesUsedOut(
         f"failed to allocate any {FAMILY_NAMES[demand.family]} IP address to NIC {demand.interface}"
         f" from IPPools {bracketed(demand.pools)}: {aggregate(reasons)}",
@@ -193,7 +184,7 @@ def used_out(
 
 
 def describe_verdicts(verdicts: Iterable[CandidateVerdict]) -> Iterator[str]:
-    """One line for each verdict: the pool, the decision, the rule and the reason."""
+    """One line for each verdict."""
     for verdict in verdicts:
         if verdict.accepted:
             yield f"  {verdict.pool}: accepted by {verdict.rule}"
@@ -204,7 +195,7 @@ def describe_verdicts(verdicts: Iterable[CandidateVerdict]) -> Iterator[str]:
 
 
 def reason_of(verdict: PoolVerdict) -> str:
-    """Why a pool was rejected: the detail of the verdict, or else a text for the rule."""
+    """Why a pool was rejected."""
     return verdict.detail or _REASONS.get(verdict.rule, f"the rule {verdict.rule}")
 
 

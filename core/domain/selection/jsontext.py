@@ -1,12 +1,8 @@
-"""Parse the JSON of annotations, as tolerantly as Spiderpool does.
+"""Parse the JSON of annotations, as tolerantly as Spiderpool does. null is the empty value.
 
-See docs/reference/pool-selection.md, "Annotations":
-
-- Keys are compared without regard to case. Of several equal keys, the last key is used.
-- null is the empty value.
-- NaN and Infinity are refused.
-
-Every error is a BadInput without the name of the annotation.
+See docs/reference/pool-selection.md, "Annotations". Keys have any case, and the last of several
+equal keys is used. Every error is a BadInput, which names the value (``what``), but not the
+annotation.
 """
 
 from __future__ import annotations
@@ -17,7 +13,7 @@ from typing import Final
 from core.errors import BadInput
 
 JSON_CHARS_MAX: Final = 262_144
-"""The longest text that is parsed. Kubernetes limits all annotations of an object to 256 KiB."""
+"""Kubernetes limits all annotations of an object to 256 KiB."""
 
 _KINDS: Final[dict[type, str]] = {
     str: "a string",
@@ -30,7 +26,7 @@ _KINDS: Final[dict[type, str]] = {
 
 
 def parse(text: str) -> object:
-    """Parse a JSON document, and change keys to lower case. Raises BadInput."""
+    """Parse a JSON document, and change keys to lower case."""
     if len(text) > JSON_CHARS_MAX:
         raise BadInput(f"JSON has {len(text)} characters, more than {JSON_CHARS_MAX}")
     try:
@@ -42,7 +38,7 @@ def parse(text: str) -> object:
 
 
 def items(value: object, what: str) -> list[object]:
-    """The items of a list; null is an empty list. ``what``: the value's name in the error."""
+    """The items of a list."""
     if value is None:
         return []
     if not isinstance(value, list):
@@ -51,7 +47,7 @@ def items(value: object, what: str) -> list[object]:
 
 
 def members(value: object, what: str) -> dict[str, object]:
-    """The members of an object; null is an empty object. Raises BadInput."""
+    """The members of an object."""
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -60,24 +56,24 @@ def members(value: object, what: str) -> dict[str, object]:
 
 
 def text(value: object, what: str) -> str:
-    """A string; null is the empty string. Raises BadInput."""
+    """A string."""
     if value is None:
         return ""
     if not isinstance(value, str):
         raise BadInput(f"{what} must be a string, not {_kind(value)}")
     if value.isascii():
         return value
-    # JSON may contain an escaped half of a surrogate pair, which has no UTF-8 form.
+    # JSON may contain half of a surrogate pair, which has no UTF-8 form.
     return value.encode("utf-8", "replace").decode("utf-8")
 
 
 def texts(value: object, what: str) -> tuple[str, ...]:
-    """A list of strings; null is an empty list. Raises BadInput."""
+    """A list of strings."""
     return tuple(text(member, f"each member of {what}") for member in items(value, what))
 
 
 def flag(value: object, what: str) -> bool:
-    """A boolean; null is False. Raises BadInput."""
+    """A boolean."""
     if value is None:
         return False
     if not isinstance(value, bool):

@@ -14,7 +14,6 @@ from core.domain.selection.selection_request import CLUSTER_INTERFACE, Selection
 from core.errors import BadInput
 
 CLAIM_REFERENCE: Final = "ipam-claim-reference"
-"""Key of a network selection element: the name of an IPAMClaim."""
 
 DEFAULT_NETWORK: Final = "v1.multus-cni.io/default-network"
 NETWORKS_ANNOTATION: Final = "k8s.v1.cni.cncf.io/networks"
@@ -24,11 +23,7 @@ _JSON_MARKS: Final = frozenset('[{"')
 
 
 class NetworkSelectionElement(NamedTuple):
-    """One network in an annotation.
-
-    ``interface``: the interface of the NIC; "": not specified.
-    ``claim``: the IPAMClaim that owns the addresses of the NIC; "": none.
-    """
+    """One network in an annotation. ``claim``: its IPAMClaim."""
 
     namespace: str
     name: str
@@ -40,7 +35,7 @@ class NetworkSelectionElement(NamedTuple):
 
 
 class Resolution(NamedTuple):
-    """The net-attach-def of a NIC (``namespace/name``), or the problem that was found.
+    """The net-attach-def of a NIC (``namespace/name``), or the problem.
 
     Both are "" for the NIC of the cluster network if Multus has no cluster network.
     """
@@ -50,10 +45,9 @@ class Resolution(NamedTuple):
 
 
 def resolve(interface: str, pod: PodFacts, settings: SelectionSettings) -> Resolution:
-    """The network of a NIC. Never raises.
+    """The network of a NIC. Never raises. Problems have the texts of Spiderpool.
 
-    ``interface``: the name of the interface, or the index of the NIC if the annotation ``ippools``
-    names no interfaces. Problems have the texts of Spiderpool.
+    ``interface``: the name, or the index of the NIC if the annotation names no interfaces.
     """
     try:
         if interface in (CLUSTER_INTERFACE, "0"):
@@ -64,9 +58,9 @@ def resolve(interface: str, pod: PodFacts, settings: SelectionSettings) -> Resol
 
 
 def names_network(entry: str, network: str, settings: SelectionSettings) -> bool:
-    """Whether an entry of ``multusName`` names the net-attach-def ``network`` (``namespace/name``).
+    """Whether an entry of ``multusName`` names the net-attach-def ``network``.
 
-    An entry without a namespace matches the namespace of Multus and the namespace of the agent.
+    An entry without a namespace matches the namespaces of Multus and of the agent.
     """
     if "/" in entry:
         return entry == network

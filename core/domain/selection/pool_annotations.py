@@ -1,6 +1,6 @@
-"""Parse the annotations that name pools, and report malformed annotations.
+"""Parse the annotations that name pools. The pools may not exist.
 
-See docs/reference/pool-selection.md, "Annotations". The pools may not exist.
+See docs/reference/pool-selection.md, "Annotations".
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ AUTO_POOLS_DISABLED: Final = (
     f"it's invalid to use '{POD_SUBNETS}' or '{POD_SUBNET}' annotation when Auto-Pool feature is"
     " disabled"
 )
-"""The text of Spiderpool, because scripts of users search for it."""
+"""Spiderpool's text; users search for it."""
 
 POD_IPPOOLS: Final = "ipam.spidernet.io/ippools"
 POD_IPPOOL: Final = "ipam.spidernet.io/ippool"
@@ -53,7 +53,7 @@ def read_ippool(pod: PodFacts, interface: str, *, clean_gateway: bool) -> NicPoo
 
 
 def read_namespace_pools(namespace: NamespaceFacts, key: str) -> tuple[str, ...]:
-    """Parse the list of default pools in the annotation ``key``; (): there is no such annotation.
+    """Parse the list of default pools in the annotation ``key``; (): no such annotation.
 
     Raises AllocationError; WrongInput is only for errors in the Pod.
     """

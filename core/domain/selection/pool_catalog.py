@@ -1,7 +1,6 @@
-"""The catalog of all pools for selection: by name, by family, default pools, automatic pools.
+"""The catalog of all pools for selection. Lists of names are sorted.
 
-A catalog caches lists of pools. So the mapping of pools must not change: a changed pool needs a new
-catalog.
+Lists are cached, so the mapping of pools must not change: a changed pool needs a new catalog.
 """
 
 from __future__ import annotations
@@ -15,14 +14,13 @@ from core.domain.autopools.pool_names import PoolScope, scope_of
 from core.domain.model import Pool
 from core.domain.patterns import globs
 
-PATTERNS_MAX: Final = 256
-"""Maximum patterns whose matches a catalog caches. A full cache is emptied."""
+PATTERNS_MAX: Final = 256  # a full cache of patterns is emptied
 
 _Default = TypeVar("_Default")
 
 
 class PoolCatalog(Mapping[str, Pool]):
-    """Pools by name, read-only. ``unreadable``: stored pools that cannot be decoded, and why."""
+    """Pools by name, read-only. ``unreadable``: stored pools that cannot be decoded -> why."""
 
     def __init__(
         self, pools: Mapping[str, Pool], unreadable: Mapping[str, str] | None = None
@@ -33,7 +31,6 @@ class PoolCatalog(Mapping[str, Pool]):
 
     @classmethod
     def of(cls, pools: Mapping[str, Pool]) -> PoolCatalog:
-        """A catalog of these pools; returns ``pools`` if ``pools`` is a catalog."""
         return pools if isinstance(pools, PoolCatalog) else cls(pools)
 
     def __getitem__(self, name: str) -> Pool:
@@ -50,12 +47,11 @@ class PoolCatalog(Mapping[str, Pool]):
     @overload
     def get(self, name: str, /, default: Pool | _Default) -> Pool | _Default: ...
     def get(self, name: str, /, default: object = None) -> object:
-        """The pool, or the default. Faster than ``Mapping.get``."""
+        """Faster than ``Mapping.get``."""
         return self._pools.get(name, default)
 
     @cached_property
     def defaults(self) -> dict[Family, tuple[str, ...]]:
-        """Names of the pools marked as default, by family, sorted."""
         return {
             family: tuple(name for name in names if self._pools[name].default)
             for family, names in self.names.items()
@@ -63,7 +59,7 @@ class PoolCatalog(Mapping[str, Pool]):
 
     @cached_property
     def automatic(self) -> dict[PoolScope, tuple[str, ...]]:
-        """Names of the automatic pools that are not retiring, by scope, sorted."""
+        """The automatic pools that are not retiring."""
         names_by_scope: dict[PoolScope, list[str]] = {}
         for name, pool in sorted(self._pools.items()):
             scope = None if pool.retiring else scope_of(pool.labels, pool.family)
@@ -73,7 +69,6 @@ class PoolCatalog(Mapping[str, Pool]):
 
     @cached_property
     def names(self) -> dict[Family, tuple[str, ...]]:
-        """Names of the pools of each known family, sorted."""
         return {
             family: tuple(
                 sorted(name for name, pool in self._pools.items() if pool.family == family)
@@ -82,7 +77,7 @@ class PoolCatalog(Mapping[str, Pool]):
         }
 
     def matching(self, pattern: str, family: Family) -> tuple[str, ...]:
-        """Names of the family's pools that match a wildcard, sorted. Raises globs.BadPattern."""
+        """The pools that match a wildcard. Raises globs.BadPattern."""
         key = (pattern, family)
         names = self._matches.get(key)
         if names is None:

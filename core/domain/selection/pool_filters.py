@@ -1,7 +1,7 @@
 """The filters of pools: rules that accept or reject one pool for one NIC.
 
-See docs/reference/pool-selection.md, "Filters". The first rule that returns a decision decides; all
-later rules are skipped. The filters ignore whether a pool is full.
+See docs/reference/pool-selection.md, "Filters". The first rule that returns a decision decides. The
+filters ignore whether a pool is full.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from core.domain.selection.selection_request import (
 class FilterDecision(NamedTuple):
     """The decision of a rule.
 
-    ``rule``: the name of the rule. Events store it, so a name must not change.
+    ``rule``: stored in events, so a name must not change.
     ``reason``: the text in the error of the ADD; most texts are Spiderpool's.
-    ``detail``: the value that did not match, for ``orbctl explain``.
+    ``detail``: the value that did not match.
     """
 
     accepted: bool
@@ -46,7 +46,7 @@ _ACCEPTED_MULTUS_NAME: Final = FilterDecision(accepted=True, rule="multus-name")
 
 
 class FilterInput:
-    """One NIC and family of one request, with all data that the rules read.
+    """The data that the rules read, for one NIC and family.
 
     ``is_requested``: the ADD is for this NIC. An ADD may allocate several NICs.
     """
@@ -78,7 +78,7 @@ Rule: TypeAlias = Callable[[Pool, FilterInput], FilterDecision | None]
 
 
 def apply_rules(pool: Pool, filter_input: FilterInput) -> FilterDecision:
-    """The decision of the first rule that returns a decision; otherwise the pool is accepted."""
+    """The first decision that a rule returns. If no rule returns one, the pool is accepted."""
     for rule in RULES:
         decision = rule(pool, filter_input)
         if decision is not None:
@@ -96,7 +96,7 @@ def check_state(pool: Pool, _: FilterInput) -> FilterDecision | None:
 
 
 def check_family(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
-    """Reject a pool of the other family or an unknown family (rules c and d)."""
+    """Reject a pool of another or an unknown family (rules c and d)."""
     if pool.family == filter_input.family:
         return None
     if pool.family not in FAMILY_NAMES:
@@ -153,7 +153,7 @@ def check_namespace(pool: Pool, filter_input: FilterInput) -> FilterDecision | N
 def check_pod(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
     """Reject a pool for other Pods (rule g).
 
-    An automatic pool is accepted for Pods of the pool's application, and rejected for other Pods.
+    An automatic pool is accepted for Pods of the pool's application.
     """
     if pool.pod_affinity is None:
         return None
@@ -169,14 +169,14 @@ def check_pod(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
         return _ACCEPTED_AUTO_POOL
     return _rejected(
         "auto-pool",
-        # The spelling is Spiderpool's, because users search for this text.
+        # Spiderpool's spelling: users search for this text.
         f"unmatched Pod annifity of auto-created IPool {pool.name}",
         f"made for {_application(expected)}, the Pod belongs to {_application(actual)}",
     )
 
 
 def check_multus_name(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
-    """Accept a pool for the NIC's net-attach-def; reject a pool for other ones (rule h)."""
+    """Accept a pool for the NIC's net-attach-def; reject a pool for others (rule h)."""
     if not pool.multus_names:
         return None
     network, problem = filter_input.network
@@ -202,7 +202,7 @@ def check_multus_name(pool: Pool, filter_input: FilterInput) -> FilterDecision |
 def check_master_subnet(pool: Pool, filter_input: FilterInput) -> FilterDecision | None:
     """Reject a pool that is not in a subnet of the NIC's master (rule i).
 
-    Only the requested NIC is checked: the agent has read only the master of this NIC.
+    Only the requested NIC is checked, because the agent reads only the master of this NIC.
     """
     request = filter_input.request
     if not request.match_master_subnet or not filter_input.is_requested:
@@ -236,7 +236,6 @@ RULES: Final[tuple[Rule, ...]] = (
     check_multus_name,
     check_master_subnet,
 )
-"""All rules, in the order of application."""
 
 
 def _rejected(rule: str, reason: str, detail: str = "") -> FilterDecision:
@@ -249,7 +248,6 @@ def _application(parts: Iterable[str]) -> str:
 
 
 def _is_in(text: str, subnet: addresses.Cidr) -> bool:
-    """Whether an address, with or without prefix length, is in the subnet; False if malformed."""
     try:
         family, value = addresses.parse_address(text.partition("/")[0])
     except AddressSyntaxError:

@@ -1,15 +1,7 @@
 """Pool selection: the pools that can serve a request, with the reason for each decision.
 
-See docs/reference/pool-selection.md. The steps are:
-
-1. Collect the names of pools (``pool_sources``).
-2. Drop disabled families and expand wildcards (``wildcards``).
-3. Read the pools.
-4. Filter the pools (``pool_filters``).
-5. Sort the pools.
-
-The result is a list of demands. A demand is a NIC and a family that need an address, with one or
-more pools. The pools may be full.
+See docs/reference/pool-selection.md. The steps: collect names (``pool_sources``), expand wildcards
+(``wildcards``), read, filter (``pool_filters``), sort. The pools of the result may be full.
 """
 
 from __future__ import annotations
@@ -47,7 +39,7 @@ def select(
     """Select the pools to try for every NIC that this request allocates.
 
     ``pools``: a ``PoolCatalog`` is faster for several selections.
-    ``kept_families``: the (interface, family) pairs that need no pool, because the Pod keeps the
+    ``kept_families``: (interface, family) pairs that need no pool, because the Pod keeps the
     addresses.
 
     Raises WrongInput, NoPoolAvailable, or AllocationError for a missing pool, a malformed wildcard
@@ -73,10 +65,8 @@ def requested_pools(
 ) -> Candidates:
     """The requested pools before the filters, to find out whether the request has changed.
 
-    See docs/reference/fixed-address-rules.md, "Changed pools".
-
-    A pool of the result may not exist, and a list may be empty. Raises the errors of ``select``,
-    without the prefix.
+    See docs/reference/fixed-address-rules.md, "Changed pools". A pool may not exist, and a list may
+    be empty. Raises the errors of ``select``, without the prefix.
     """
     return _collect(Context(request, facts, PoolCatalog.of(pools), settings))
 
@@ -86,8 +76,7 @@ def _collect(context: Context) -> Candidates:
     pod = context.facts.pod
     if not pod.claims:
         return requested
-    # A request allocates the NICs of one endpoint: either all NICs of the IPAMClaim, or all NICs
-    # without an IPAMClaim.
+    # A request allocates the NICs of one endpoint: of an IPAMClaim, or all NICs without IPAMClaim.
     nics = tuple(
         nic for nic in requested.nics if pod.claims.get(nic.interface, "") == pod.ipam_claim
     )
@@ -136,7 +125,6 @@ def _filter(
 
 
 def _check_requested_nic(requested: Candidates, context: Context) -> None:
-    """Raise NoPoolAvailable if the requested NIC has no pool."""
     nic = requested.requested_nic(context.request)
     nics = requested.nics if nic is None else (nic,)
     if not any(pools.ipv4 or pools.ipv6 for pools in nics):
@@ -183,16 +171,13 @@ def _apply_rules(
 
 
 def first_rejections(verdicts: Iterable[CandidateVerdict]) -> tuple[PoolVerdict, ...]:
-    """The first ``PASSED_OVER_MAX`` rejections, in the form of events."""
+    """The first ``PASSED_OVER_MAX`` rejections."""
     rejected = [verdict for verdict in verdicts if not verdict.accepted]
     return tuple(verdict.short() for verdict in rejected[:PASSED_OVER_MAX])
 
 
 def specificity(pool: Pool) -> int:
-    """How specific a pool is: a number with one bit for each field that is set.
-
-    The field with the highest bit counts most.
-    """
+    """A number with one bit for each field that is set. The highest bit counts most."""
     return (
         (pool.pod_affinity is not None) << 5
         | bool(pool.node_names) << 4
@@ -204,10 +189,9 @@ def specificity(pool: Pool) -> int:
 
 
 def sorted_by_specificity(pools: list[Pool]) -> tuple[str, ...]:
-    """The names of the pools, sorted by ``specificity`` from high to low.
+    """The names of the pools, the most specific first.
 
-    See docs/reference/pool-selection.md, "Order of pools". Pools with the same specificity keep
-    their order.
+    See docs/reference/pool-selection.md, "Order of pools". Equally specific pools keep their order.
     """
     if len(pools) > 1:
         pools = sorted(pools, key=specificity, reverse=True)  # also stable with reverse

@@ -1,8 +1,7 @@
 """The sources of pool names: six levels. Only the first level that applies is used.
 
-See docs/reference/pool-selection.md, "Precedence". Both families use the same level. Each level is
-one function in ``LEVELS``, which returns None if the level does not apply. Names are returned as
-written: they may contain wildcards, and the pools may not exist.
+See docs/reference/pool-selection.md, "Precedence". A function in ``LEVELS`` returns None if its
+level does not apply. Names may contain wildcards, and the pools may not exist.
 """
 
 from __future__ import annotations
@@ -104,7 +103,6 @@ def from_pod_subnets(context: Context) -> Candidates | None:
 
 
 def _requested_nic(context: Context) -> NicSubnets:
-    """The subnets of the requested NIC. Raises WrongInput, NoPoolAvailable."""
     pod, interface = context.facts.pod, context.request.interface
     subject = error_texts.pod_subject(pod)
     request = read_request(pod.annotations, subject)
@@ -126,10 +124,6 @@ def _requested_nic(context: Context) -> NicSubnets:
 def _automatic_pool(
     context: Context, interface: str, family: Family, subnet: str
 ) -> tuple[str, ...]:
-    """A tuple with the name of the application's automatic pool. Raises NoPoolAvailable.
-
-    If the application's UID is known, pools of applications with other UIDs are ignored.
-    """
     pod = context.facts.pod
     application = application_key(pod)
     scope = PoolScope(application, interface, family, subnet)
@@ -160,7 +154,7 @@ def _automatic_pool(
 
 
 def from_pod_ippools(context: Context) -> Candidates | None:
-    """Level 2: the pools of several NICs. The first ADD allocates all of these NICs."""
+    """Level 2: the pools of several NICs, which the first ADD allocates."""
     pod = context.facts.pod
     if POD_IPPOOLS not in pod.annotations:
         return None
@@ -188,7 +182,7 @@ def from_namespace(context: Context) -> Candidates | None:
 
 
 def from_cni_conf(context: Context) -> Candidates | None:
-    """Level 5: the default pools in the CNI configuration of the network."""
+    """Level 5: the default pools in the CNI configuration."""
     request = context.request
     return _for_request(
         request, SOURCE_CNI_CONF, request.default_ipv4_pools, request.default_ipv6_pools
@@ -196,7 +190,7 @@ def from_cni_conf(context: Context) -> Candidates | None:
 
 
 def from_default_pools(context: Context) -> Candidates | None:
-    """Level 6: all pools marked as default, sorted by name."""
+    """Level 6: all pools marked as default."""
     defaults = context.catalog.defaults
     return _for_request(context.request, SOURCE_DEFAULT_POOLS, defaults[V4], defaults[V6])
 
@@ -209,7 +203,6 @@ LEVELS: Final[tuple[Level, ...]] = (
     from_cni_conf,
     from_default_pools,
 )
-"""The levels in order of precedence."""
 
 
 def _for_request(

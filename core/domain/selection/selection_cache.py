@@ -1,11 +1,8 @@
 """A cache of selections: Pods of one template on one node select the same pools.
 
-The key of the cache is the request and the facts, without the Pod's name and UID. A new catalog of
-pools empties the cache. These results are not cached:
-
-- Failures, because the error text contains the Pod's name.
-- Selections for Pods that keep addresses.
-- Selections of automatic pools, because an automatic pool may belong to one Pod.
+The key has no name or UID of the Pod. A new catalog of pools empties the cache. Failures are not
+cached, because the error text contains the Pod's name; nor are selections of automatic pools,
+because an automatic pool may belong to one Pod.
 """
 
 from __future__ import annotations
@@ -21,10 +18,9 @@ from core.domain.selection.pool_selection import select
 from core.domain.selection.selection_request import Selection, SelectionRequest, SelectionSettings
 
 SELECTIONS_MAX: Final = 32
-"""Maximum cached selections. A full cache is emptied."""
+"""A full cache is emptied."""
 
 NO_FAMILIES_KEPT: Final[frozenset[tuple[str, Family]]] = frozenset()
-"""The value of ``kept_families`` if the Pod keeps no addresses."""
 
 _AUTO_POOL_ANNOTATIONS: Final = frozenset((POD_SUBNETS, POD_SUBNET))
 
@@ -59,7 +55,6 @@ class SelectionMemo:
 
 
 def _key(request: SelectionRequest, facts: RequestFacts) -> Hashable:
-    """The data on which a selection depends, except for pools and settings."""
     pod, namespace, node = facts
     return (
         request,

@@ -1,6 +1,6 @@
 """The values of pool selection: the request, the requested pools, the result.
 
-Lists of pool names are in the order in which the pools are tried.
+Pool names are in the order in which the pools are tried.
 """
 
 from __future__ import annotations
@@ -16,20 +16,18 @@ CLUSTER_INTERFACE: Final = "eth0"
 """The NIC of the cluster network; index "0" in unnamed mode."""
 
 NICS_MAX: Final = 24
-"""Maximum number of NICs of one Pod. One transaction must be able to release all addresses."""
+"""One transaction must release all addresses of a Pod."""
 
 ADDRESSES_MAX: Final = 24
-"""Maximum number of addresses that are claimed together.
+"""A transaction has fewer than 128 guards, and an address may need five.
 
-A transaction has at most 128 guards, and an address may need five: for the claim, the cool-down,
-the quarantine, the pool, and an older claim that is replaced.
+The guards: the claim, the cool-down, the quarantine, the pool, an older claim that is replaced.
 """
 
 PASSED_OVER_MAX: Final = 16
-"""Maximum number of rejected candidates in the event of a claim."""
+"""Rejected pools in an event."""
 
 DETAIL_CHARS_MAX: Final = 200
-"""Maximum characters of the ``detail`` of a verdict in an event."""
 
 FAMILY_NAMES: Final[dict[Family, str]] = {V4: "IPv4", V6: "IPv6"}
 
@@ -44,9 +42,9 @@ SOURCE_DEFAULT_POOLS: Final = "default-pools"
 class SelectionRequest(NamedTuple):
     """The part of a CNI ADD that selection uses.
 
-    ``clean_gateway``: the NIC gets no default route. ``match_master_subnet``: the pool must be in a
-    subnet of the NIC's SR-IOV master. ``master_addresses``, for ``match_master_subnet``: addresses
-    of the master, with or without prefix length; None if unreadable.
+    ``clean_gateway``: the NIC gets no default route.
+    ``match_master_subnet``: the pool must be in a subnet of the NIC's SR-IOV master.
+    ``master_addresses``: with or without prefix length; None if unreadable.
     """
 
     interface: str
@@ -60,9 +58,7 @@ class SelectionRequest(NamedTuple):
 class SelectionSettings(NamedTuple):
     """The cluster's settings that affect selection.
 
-    ``multus_namespace``: the namespace of a default network that is named without a namespace.
-
-    See docs/reference/configuration.md, "conf.yml" and "Agent".
+    ``multus_namespace``: of a default network that is named without a namespace.
     """
 
     ipv4_enabled: bool = True
@@ -74,12 +70,11 @@ class SelectionSettings(NamedTuple):
     multus_namespace: str = "kube-system"
 
     def enabled(self, family: Family) -> bool:
-        """Whether the cluster uses this family."""
         return self.ipv4_enabled if family == V4 else self.ipv6_enabled
 
 
 class NicPools(NamedTuple):
-    """The pools requested for one NIC, before the filters. (): no pool of this family."""
+    """The pools requested for one NIC, before the filters."""
 
     interface: str
     ipv4: tuple[str, ...] = ()
@@ -95,7 +90,7 @@ class NicPools(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A remark about the selection of one NIC, such as a pattern that matches no pool."""
+    """A remark about the selection of one NIC."""
 
     interface: str
     text: str
@@ -104,8 +99,8 @@ class Note(NamedTuple):
 class Candidates(NamedTuple):
     """The pools that one source names, for all NICs that are allocated together.
 
-    ``source``: one of ``SOURCE_*``. ``unnamed``: the annotation names no interfaces, so ``nics``
-    has "0", "1", ... instead (docs/reference/annotations.md, "Unnamed interfaces").
+    ``unnamed``: the annotation names no interfaces, so ``nics`` has "0", "1", ... instead
+    (docs/reference/annotations.md, "Unnamed interfaces").
     """
 
     source: str
@@ -114,18 +109,16 @@ class Candidates(NamedTuple):
     notes: tuple[Note, ...] = ()
 
     def find(self, interface: str) -> NicPools | None:
-        """The NIC of that name (index in unnamed mode), or None."""
         return next((nic for nic in self.nics if nic.interface == interface), None)
 
     def requested_nic(self, request: SelectionRequest) -> NicPools | None:
-        """The NIC of this request, or None. Unnamed mode finds only the ``CLUSTER_INTERFACE``."""
         if not self.unnamed:
             return self.find(request.interface)
         return self.nics[0] if request.interface == CLUSTER_INTERFACE else None
 
 
 class Demand(NamedTuple):
-    """One requested address, and one or more pools in the order in which they are tried."""
+    """A NIC and a family that need an address, and one or more pools to try in this order."""
 
     interface: str
     family: Family
@@ -134,11 +127,7 @@ class Demand(NamedTuple):
 
 
 class CandidateVerdict(NamedTuple):
-    """Whether one candidate pool was accepted.
-
-    ``rule``: the stable name of the rule that decided. ``reason``: the text in the error of the
-    ADD, "" for an accepted pool. ``detail``: the value that did not match, for ``orbctl explain``.
-    """
+    """The ``FilterDecision`` about one pool."""
 
     interface: str
     family: Family
@@ -149,13 +138,13 @@ class CandidateVerdict(NamedTuple):
     detail: str = ""
 
     def short(self) -> PoolVerdict:
-        """The verdict as events store it, without ``reason``."""
+        """The verdict as events store it."""
         interface, family, pool, accepted, rule, _, detail = self
         return PoolVerdict(interface, family, pool, accepted, rule, detail[:DETAIL_CHARS_MAX])
 
     @classmethod
     def from_short(cls, verdict: PoolVerdict) -> CandidateVerdict:
-        """The verdict of an event. ``reason`` is ""."""
+        """The verdict of an event, without ``reason``."""
         interface, family, pool, accepted, rule, detail = verdict
         return cls(interface, family, pool, accepted, rule, "", detail)
 
@@ -163,9 +152,9 @@ class CandidateVerdict(NamedTuple):
 class Selection(NamedTuple):
     """The result of a selection. ``nics``: the candidates before the filters.
 
-    ``demands`` and ``verdicts``: by NIC in the user's order, IPv4 before IPv6. ``routes``: all
-    routes of the Pod's annotation. ``passed_over``: the first ``PASSED_OVER_MAX`` rejected
-    candidates, for the event of the claim.
+    ``demands``, ``verdicts``: by NIC in the user's order, IPv4 before IPv6.
+    ``routes``: all routes of the Pod's annotation.
+    ``passed_over``: the first ``PASSED_OVER_MAX`` rejected candidates, for the event of the claim.
     """
 
     source: str

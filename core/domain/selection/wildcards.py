@@ -1,9 +1,8 @@
 """Expand the requested pool names: drop disabled families, replace patterns by matching pools.
 
-See docs/reference/pool-selection.md, "Families and wildcards". Malformed patterns of a disabled
-family are ignored. A pattern is replaced by the matching pools of its family, sorted by name. A
-pool that is also listed by name keeps the listed position. A pool that two patterns match gets the
-position of the first pattern. Listed names stay, even if the pool does not exist.
+See docs/reference/pool-selection.md, "Families and wildcards". The pools of a pattern are sorted by
+name, without pools that are listed by name or that an earlier pattern matches. Listed names stay,
+even if the pool does not exist.
 """
 
 from __future__ import annotations
@@ -37,7 +36,6 @@ def resolve(
 
 
 def _is_plain(nic: NicPools, settings: SelectionSettings) -> bool:
-    """Whether the NIC names pools, but no pattern and no disabled family."""
     lists = list(nic.lists())
     return bool(lists) and all(
         settings.enabled(family) and not any(map(globs.is_pattern, names))
@@ -93,5 +91,5 @@ def _matching(pattern: str, family: Family, catalog: PoolCatalog) -> tuple[str, 
             f"failed to match wildcard: {FAMILY_NAMES[family]} PoolName pattern '{pattern}', "
             f"character '{first}', error: syntax error in pattern",
             subject=f"pattern {pattern}",
-            remedy="close each '[' with a ']' and escape a literal one with a backslash",
+            remedy="close each '[' with a ']'; to match a '[' itself, write '\\['",
         ) from None

@@ -1,9 +1,9 @@
-"""Plan which nodes are cordoned, drained and uncordoned to change their virtual functions. Pure.
+"""Plan which nodes are cordoned, drained and uncordoned to change virtual functions. Pure.
 
 Only Pods that use virtual functions to be changed are evicted. If these Pods are not gone within
-``DRAIN_S_MAX``, the drain is given up: the node is uncordoned, and drained again later. So a Pod
-that cannot be evicted does not keep the node out of service. Nodes that were never drained come
-first, then nodes whose drain was given up longest ago.
+``DRAIN_S_MAX``, the drain is given up, so that a Pod that cannot be evicted does not keep the node
+out of service. The node is uncordoned, and drained again later. Nodes without a given-up drain come
+first.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from itertools import accumulate
 from typing import Final, NamedTuple, TypeAlias
 
 DRAIN_S_MAX: Final = 900.0
-"""Seconds until a drain is given up and the node is uncordoned unchanged."""
+"""Seconds until a drain is given up."""
 
 RETRY_S: Final = 1_800.0
-"""Seconds after a drain was given up until the node is drained again."""
+"""Seconds until the next drain after a drain was given up."""
 
 UNSEEN_BYTES_MAX: Final = 12 * 1024
-"""Maximum bytes of records of nodes that wait for a new drain but have no request."""
+"""Bytes of the records that are kept for nodes without a request."""
 
 _RECORD_BYTES: Final = 40
 """Bytes of a record in JSON, without the name of the node."""
@@ -33,7 +33,7 @@ class DrainRequest(NamedTuple):
 
 
 class DrainRecord(NamedTuple):
-    """When a drain began, and when it was given up (0: not given up). Unix seconds."""
+    """When a drain began and was given up, in Unix seconds (0: not given up)."""
 
     began_s: float
     given_up_s: float = 0.0
@@ -53,7 +53,7 @@ class EvictPods(NamedTuple):
 
 
 class UncordonNode(NamedTuple):
-    """Make a node schedulable again, unless it was unschedulable before the drain."""
+    """Make a node schedulable, unless it was unschedulable before the drain."""
 
     node: str
 
@@ -78,69 +78,77 @@ def plan_drains(
     *,
     requests_truncated: bool = False,
 ) -> DrainPlan:
-    """Plan the next steps. ``cordoned``: nodes that steps of earlier plans have cordoned.
+    """Plan the next steps. ``cordoned``: nodes that earlier plans have cordoned.
 
     ``max_unavailable`` 0: every cordoned node is uncordoned, and no node is drained.
-    ``further_cordoned``: the number of cordoned nodes that are left out of ``cordoned``.
-    ``requests_truncated``: requests are left out, so records of nodes without a request are kept.
+    ``further_cordoned``: the number of cordoned nodes that are not in ``cordoned``.
+    ``requests_truncated``: some requests are missing, so records of nodes without a request are
+    kept.
     """
-    needed = {request.node: request for request in requests if max_unavailable}
-    given_up = {
-        node: record for node, record in records.items() if node in needed and record.given_up_s
+    requests_by_node = {request.node: request for request in requests if max_unavailable}
+    given_up_records = {
+        node: record
+        for node, record in records.items()
+        if node in requests_by_node and record.given_up_s
     }
     if requests_truncated and max_unavailable:
-        given_up = _unseen(records, needed, cordoned) | given_up
+        without_request = _records_without_request(records, requests_by_node, cordoned)
+        given_up_records = without_request | given_up_records
     steps: list[DrainStep] = []
-    draining: dict[str, DrainRecord] = {}
+    draining_records: dict[str, DrainRecord] = {}
     for node in sorted(cordoned):
-        if node not in needed:
+        if node not in requests_by_node:
             steps.append(UncordonNode(node))
             continue
         record = records.get(node, DrainRecord(now_s))
         if record.given_up_s or now_s - record.began_s >= DRAIN_S_MAX:
             steps.append(UncordonNode(node))
-            given_up[node] = record._replace(given_up_s=record.given_up_s or now_s)
+            given_up_records[node] = record._replace(given_up_s=record.given_up_s or now_s)
             continue
-        draining[node] = record
-        if needed[node].pods:
-            steps.append(EvictPods(node, needed[node].pods))
-    for node in _next_nodes(needed, cordoned, given_up, now_s):
-        if len(draining) + further_cordoned >= max_unavailable:
+        draining_records[node] = record
+        if requests_by_node[node].pods:
+            steps.append(EvictPods(node, requests_by_node[node].pods))
+    for node in _next_nodes(requests_by_node, cordoned, given_up_records, now_s):
+        if len(draining_records) + further_cordoned >= max_unavailable:
             break
         steps.append(CordonNode(node))
-        draining[node] = DrainRecord(now_s)
-        given_up.pop(node, None)
-    return DrainPlan(tuple(steps), given_up | draining)
+        draining_records[node] = DrainRecord(now_s)
+        given_up_records.pop(node, None)
+    return DrainPlan(tuple(steps), given_up_records | draining_records)
 
 
-def _unseen(
-    records: Mapping[str, DrainRecord], needed: Collection[str], cordoned: Collection[str]
+def _records_without_request(
+    records: Mapping[str, DrainRecord],
+    nodes_with_request: Collection[str],
+    cordoned: Collection[str],
 ) -> dict[str, DrainRecord]:
-    """The newest records of nodes without a request, up to ``UNSEEN_BYTES_MAX``."""
-    unseen = sorted(
+    """The newest records of given-up drains, up to ``UNSEEN_BYTES_MAX``."""
+    without_request = sorted(
         (-record.given_up_s, node)
         for node, record in records.items()
-        if record.given_up_s and node not in needed and node not in cordoned
+        if record.given_up_s and node not in nodes_with_request and node not in cordoned
     )
-    ends = accumulate(len(node) + _RECORD_BYTES for _, node in unseen)
+    ends = accumulate(len(node) + _RECORD_BYTES for _, node in without_request)
     return {
         node: records[node]
-        for (_, node), end in zip(unseen, ends, strict=True)
+        for (_, node), end in zip(without_request, ends, strict=True)
         if end <= UNSEEN_BYTES_MAX
     }
 
 
 def _next_nodes(
-    needed: Collection[str],
+    nodes: Collection[str],
     cordoned: Collection[str],
-    given_up: Mapping[str, DrainRecord],
+    given_up_records: Mapping[str, DrainRecord],
     now_s: float,
 ) -> Iterator[str]:
-    for node in sorted(needed, key=lambda node: (_given_up_s(node, given_up), node)):
-        waits = node in given_up and now_s - given_up[node].given_up_s < RETRY_S
-        if node not in cordoned and not waits:
+    for node in sorted(nodes, key=lambda node: (_given_up_s(node, given_up_records), node)):
+        is_waiting = (
+            node in given_up_records and now_s - given_up_records[node].given_up_s < RETRY_S
+        )
+        if node not in cordoned and not is_waiting:
             yield node
 
 
-def _given_up_s(node: str, given_up: Mapping[str, DrainRecord]) -> float:
-    return given_up[node].given_up_s if node in given_up else 0.0
+def _given_up_s(node: str, given_up_records: Mapping[str, DrainRecord]) -> float:
+    return given_up_records[node].given_up_s if node in given_up_records else 0.0

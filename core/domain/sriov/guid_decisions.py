@@ -1,10 +1,8 @@
-"""Decide which GUIDs are assigned to the virtual functions of a node, and which are released. Pure.
+"""Decide which GUIDs are assigned to virtual functions, and which are released. Pure.
 
-Two virtual functions of the cluster must not have the same GUID: each would receive the other's
-traffic. A GUID is assigned before it is set on a virtual function. The GUID is released
-when the NIC shows that the virtual function does not exist. Unreadable NICs release no GUID (I6).
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+Two virtual functions with the same GUID would receive each other's traffic. A GUID is assigned
+before it is set, and released when the NIC shows that the virtual function does not exist.
+Unreadable NICs release no GUID (I6 in docs/contributing/architecture.md, "Invariants").
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ GuidEvent = GuidsAssigned | GuidsReleased
 
 
 class GuidConflict(NamedTuple):
-    """A requested GUID that another virtual function has."""
+    """A requested GUID of another virtual function."""
 
     requested: VfGuid
     holder: GuidClaim
@@ -44,12 +42,12 @@ class GuidDecision(NamedTuple):
 def requested_guids(
     plan: NodePlan, nics: Iterable[PhysicalFunction], guid_file: GuidFile
 ) -> list[VfGuid]:
-    """The GUIDs that ``plan`` sets, and the GUIDs that an earlier plan has set.
+    """The GUIDs that this plan sets, and the GUIDs that an earlier plan has set.
 
-    The ``mac`` of an InfiniBand function is its GUID. NICs in ``plan.drain`` get no new GUIDs
-    before the drain.
+    NICs in ``plan.drain`` get no new GUIDs before the drain.
     """
     by_address = {nic.address: nic for nic in nics if nic.link_type == INFINIBAND}
+    # The ``mac`` of an InfiniBand function is its GUID.
     changes = [
         VfGuid(action.mac, action.address, by_address[action.address].mac, action.vf)
         for action in plan.actions
@@ -70,11 +68,11 @@ def requested_guids(
 
 
 def ended_guids(
-    held: Iterable[VfGuid], plan: NodePlan, nics: Iterable[PhysicalFunction]
+    held_guids: Iterable[VfGuid], plan: NodePlan, nics: Iterable[PhysicalFunction]
 ) -> Iterator[tuple[VfGuid, GuidReleaseReason]]:
-    """Yield each ``held`` GUID that ends, with the reason.
+    """Yield the GUIDs to release, with the reason. ``held_guids``: the GUIDs of the node.
 
-    "removed": its virtual function is gone. "replaced": the virtual function has another held GUID.
+    "removed": the virtual function is gone. "replaced": it has another GUID of ``held_guids``.
     """
     by_address = {nic.address: nic for nic in nics}
     planned = {
@@ -82,8 +80,8 @@ def ended_guids(
         for action in plan.actions
         if isinstance(action, SetVfMac)
     }
-    held = list(held)
-    for guid in held:
+    held_guids = list(held_guids)
+    for guid in held_guids:
         nic = by_address.get(guid.nic)
         # A NIC without its own address was not read completely.
         if nic is None or not nic.mac or (guid.nic, guid.vf, guid.guid) in planned:
@@ -91,18 +89,18 @@ def ended_guids(
         vf = next((vf for vf in nic.vfs if vf.number == guid.vf), None)
         if nic.mac != guid.nic_guid or vf is None:
             yield guid, "removed"
-        elif vf.mac != guid.guid and guid._replace(guid=vf.mac) in held:
+        elif vf.mac != guid.guid and guid._replace(guid=vf.mac) in held_guids:
             yield guid, "replaced"
 
 
-def replaced_guids(held: Iterable[VfGuid], plan: NodePlan) -> Iterator[VfGuid]:
+def replaced_guids(held_guids: Iterable[VfGuid], plan: NodePlan) -> Iterator[VfGuid]:
     """The GUIDs of virtual functions that the plan removes or recreates."""
     changed_nics = {
         action.address
         for action in plan.actions
         if isinstance(action, SetVfCount) and action.nic not in plan.drain
     }
-    return (guid for guid in held if guid.nic in changed_nics)
+    return (guid for guid in held_guids if guid.nic in changed_nics)
 
 
 def decide_assignment(
@@ -156,7 +154,7 @@ def guid_of(text: str, claim: GuidClaim) -> VfGuid:
 
 
 def guids_by_node(claims: Mapping[str, GuidClaim]) -> Iterator[NodeGuids]:
-    """The GUIDs of each node, sorted as they are stored."""
+    """The GUIDs of each node, sorted."""
     nodes: dict[str, list[VfGuid]] = {}
     for text, claim in claims.items():
         nodes.setdefault(claim.node, []).append(guid_of(text, claim))

@@ -1,10 +1,9 @@
-"""The file with the GUIDs of a node's InfiniBand virtual functions.
+"""The file with the GUIDs of a node's InfiniBand virtual functions. Pure.
 
-The SR-IOV network operator defines format and path: a JSON list with one entry for each NIC. An
-entry has the PCI address or the GUID of the NIC, and a list or a range of GUIDs. Virtual function 0
-gets the first GUID. If several entries name one NIC, an entry by PCI address takes precedence over
-an entry by GUID, and an earlier entry over a later entry. Entries of other nodes' NICs are ignored,
-so that all nodes can have the same file. Pure.
+The SR-IOV network operator defines the format: a JSON list with one entry for each NIC. An entry
+has the PCI address or the GUID of the NIC, and a list or a range of GUIDs. Virtual function 0 gets
+the first GUID. An entry by PCI address takes precedence over an entry by GUID, and an earlier
+entry over a later one. NICs of other nodes are ignored, so that all nodes can have the same file.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from core.domain.sriov.model import PhysicalFunction
 
 GUID_FILE: Final = "/etc/sriov-operator/infiniband/guids"
 GUID_FILE_BYTES_MAX: Final = 4 * 1024**2
-"""Maximum bytes of the file, enough for about 100,000 GUIDs in lists."""
+"""Enough for about 100,000 GUIDs."""
 
 _GUID_BYTES: Final = 8
 _LINK_ADDRESS_BYTES: Final = 20  # of an InfiniBand link, with the GUID at the end
@@ -28,14 +27,13 @@ _DIGITS: Final = re.compile(r"[0-9a-f]{16}")
 
 
 class GuidEntry(NamedTuple):
-    """The GUIDs of one NIC: a list, or from ``first`` to ``last``, both included."""
+    """The GUIDs of one NIC: a list, or ``first`` to ``last``, both included."""
 
     guids: tuple[str, ...] = ()
     first: int = 0
     last: int = -1
 
     def guid_of(self, vf: int) -> str | None:
-        """The GUID of a virtual function, or None if the entry has too few GUIDs."""
         if vf < len(self.guids):
             return self.guids[vf]
         number = self.first + vf
@@ -45,7 +43,7 @@ class GuidEntry(NamedTuple):
 class GuidFile(NamedTuple):
     """The parsed file. ``entries``: by PCI address or GUID of a NIC.
 
-    ``exists`` False: the node has no such file. ``fault``: why the file cannot be used.
+    ``fault``: why the file cannot be used.
     """
 
     exists: bool = False
@@ -53,13 +51,12 @@ class GuidFile(NamedTuple):
     fault: str = ""
 
     def guid_of(self, nic: PhysicalFunction, vf: int) -> str | None:
-        """The GUID of a virtual function of a NIC, or None if the file has no GUID."""
         entry = self.entries.get(nic.address) or self.entries.get(nic.mac)
         return None if entry is None else entry.guid_of(vf)
 
 
 def parse_guid_file(text: str) -> GuidFile:
-    """Parse the file. If one entry is faulty, no entry is used (``GuidFile.fault``)."""
+    """Parse the file. If one entry is faulty, no entry is used."""
     try:
         items = json.loads(text)
         if not isinstance(items, list):
@@ -83,10 +80,8 @@ def _entry(number: int, item: object) -> tuple[str, GuidEntry]:
 
 
 def _parsed(item: Mapping[str, object]) -> tuple[str, GuidEntry]:
-    """The PCI address or GUID of a NIC, and the entry.
-
-    Two fields have two names each, because documents and code of the operator differ.
-    """
+    """The PCI address or GUID of a NIC, and the entry. Raises ValueError, TypeError."""
+    # Two fields have two names each, because documents and code of the operator differ.
     address = _text(item, "pciAddress", "pci_address")
     nic_guid = _text(item, "pfGuid", "pf_guid")
     if bool(address) == bool(nic_guid):
@@ -113,7 +108,7 @@ def _text(item: Mapping[str, object], *names: str) -> str:
 
 
 def parse_guid(value: object) -> str:
-    """A GUID, or the GUID in a link address, in the stored form. Raises ValueError."""
+    """A GUID, or the GUID at the end of a link address, in the stored form. Raises ValueError."""
     digits = _SEPARATORS.sub("", value.strip().lower()) if isinstance(value, str) else ""
     digits = digits[-2 * _GUID_BYTES :] if len(digits) == 2 * _LINK_ADDRESS_BYTES else digits
     if not _DIGITS.fullmatch(digits) or (len(set(digits)) == 1 and digits[0] in "0f"):

@@ -1,7 +1,7 @@
-"""SR-IOV policies, and the physical and virtual functions of a node, as plain values.
+"""SR-IOV policies, and the physical and virtual functions of a node.
 
-A policy is an SriovNetworkNodePolicy. The fields mean the same as in the SR-IOV network operator:
-a lower number is a higher priority, and ``ens1f0#0-3`` names virtual functions 0 to 3 of a NIC.
+The fields mean the same as in the SR-IOV network operator: a lower number is a higher priority, and
+``ens1f0#0-3`` names virtual functions 0 to 3 of a NIC.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ LINK_TYPES: Final = (ETHERNET, INFINIBAND)
 LinkType: TypeAlias = Literal["eth", "ib"]
 
 VFS_MAX: Final = 1_024
-"""Maximum number of virtual functions of one NIC. Current NICs have at most 256."""
+"""Current NICs have at most 256."""
 
 NICS_MAX: Final = 256
-"""The maximum number of NICs of one node."""
+"""NICs of one node."""
 
 PRIORITY_MAX: Final = 99
-"""The number of the lowest priority of a policy."""
+"""The lowest priority."""
 
 MTU_MAX: Final = 65_535
 
 ETHERNET_SETTINGS: Final = "trust and spoofChk"
 SWITCH_TEXTS: Final[Mapping[bool | None, str]] = {None: "", True: "on", False: "off"}
-"""The values of ``ETHERNET_SETTINGS`` as users write them."""
+"""Values of trust and spoofChk."""
 
 _GUID: Final = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){7}")
 _RANGE: Final = re.compile(
@@ -45,7 +45,7 @@ _RESOURCE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 
 
 class VfRange(NamedTuple):
-    """Virtual functions ``first`` to ``last`` of a NIC, both included."""
+    """Virtual functions ``first`` to ``last``, both included."""
 
     first: int
     last: int
@@ -54,12 +54,11 @@ class VfRange(NamedTuple):
         return f"{self.first}-{self.last}"
 
     def overlaps(self, other: VfRange) -> bool:
-        """Whether the two ranges have a virtual function in common."""
         return self.first <= other.last and other.first <= self.last
 
 
 class NicName(NamedTuple):
-    """An item of ``pfNames``: a NIC. ``vfs`` None: all virtual functions of the NIC."""
+    """An item of ``pfNames``. ``vfs`` None: all virtual functions of the NIC."""
 
     name: str
     vfs: VfRange | None = None
@@ -82,7 +81,6 @@ class NodePolicy(NamedTuple):
     """An SriovNetworkNodePolicy. ``vfs``: the number of virtual functions of each NIC.
 
     ``mtu`` 0, ``eswitch_mode`` "", ``trust`` and ``spoof_check`` None: the current value is kept.
-    ``resource``: the name of the resource, without prefix.
     """
 
     name: str
@@ -106,9 +104,10 @@ class VirtualFunction(NamedTuple):
     """A virtual function of a node. ``is_used``: a Pod uses the virtual function.
 
     ``driver`` "", ``numa_node`` -1, ``iommu_group`` "" and ``vlan`` 0: none. ``mac`` "": unknown.
-    ``rdma``: RDMA devices in the node's network namespace. ``trust``: the virtual function may
-    become promiscuous and change its MAC address. ``spoof_check``: the NIC drops packets with a
-    foreign source address. ``trust`` and ``spoof_check`` None: unknown or not supported.
+    ``rdma``: RDMA devices in the node's network namespace.
+    ``trust``: the virtual function may become promiscuous and change its MAC address.
+    ``spoof_check``: the NIC drops packets with a foreign source address.
+    ``trust``, ``spoof_check`` None: unknown or not supported.
     """
 
     number: int
@@ -129,8 +128,9 @@ class VirtualFunction(NamedTuple):
 class PhysicalFunction(NamedTuple):
     """A NIC of a node that can have virtual functions. ``address``: the PCI address.
 
-    ``is_uplink``: the NIC carries the traffic of the node itself. ``mac``: the MAC address, or the
-    GUID of an InfiniBand NIC. ``has_carrier``: a port is up and has a signal.
+    ``is_uplink``: the NIC carries the traffic of the node itself.
+    ``mac``: the MAC address, or the GUID of an InfiniBand NIC.
+    ``has_carrier``: a port is up and has a signal.
     """
 
     name: str
@@ -171,26 +171,26 @@ class GuidClaim(NamedTuple):
     vf: int
 
     def is_same_function(self, other: VfGuid) -> bool:
-        """Whether both name the same virtual function, even if the NIC was moved."""
+        """Whether the virtual function is the same, even if the NIC was moved."""
         return bool(other.nic_guid) and (self.nic_guid, self.vf) == (other.nic_guid, other.vf)
 
 
 class NodeGuids(NamedTuple):
-    """The GUIDs of a node's virtual functions, by NIC and number."""
+    """The GUIDs of a node's virtual functions."""
 
     node: str
     guids: tuple[VfGuid, ...]
 
 
 class PolicyProblem(NamedTuple):
-    """Why the value of a field is invalid on every node."""
+    """Why a field is invalid on every node."""
 
     field: str
     message: str
 
 
 def parse_nic_name(text: str) -> NicName | None:
-    """Parse an item of ``pfNames``. Returns None if the item is malformed."""
+    """Parse an item of ``pfNames``; None: the item is malformed."""
     match = _RANGE.fullmatch(text)
     if match is None:
         return None
@@ -206,7 +206,7 @@ def is_guid(text: str) -> bool:
 
 
 def policy_problems(policy: NodePolicy) -> list[PolicyProblem]:
-    """The fields of a policy that are invalid on every node."""
+    """The fields that are invalid on every node."""
     problems = [
         *_outside("priority", policy.priority, 0, PRIORITY_MAX),
         *_outside("numVfs", policy.vfs, 0, VFS_MAX),

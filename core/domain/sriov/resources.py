@@ -1,7 +1,6 @@
-"""The virtual functions of each extended resource of a node, for the device plugin.
+"""The virtual functions of each extended resource of a node, for the device plugin. Pure.
 
-A resource has the virtual functions of all policies that name the resource, including virtual
-functions that Pods use. Pure.
+Virtual functions that Pods use are included.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ from core.domain.sriov.vf_plan import DesiredNic, VfGroup
 
 
 class VfDevice(NamedTuple):
-    """A virtual function of a resource.
+    """A virtual function of a resource. ``address``: the PCI address.
 
-    ``resource``: the policy's resourceName, without a prefix. ``address``: the PCI address.
-    ``number``: the index on the physical function. ``link`` and ``rdma``: network interface and
-    RDMA devices in the node's network namespace. ``is_rdma``: the policy requires an RDMA device.
+    ``link``, ``rdma``: interface and RDMA devices in the node's network namespace.
+    ``is_rdma``: the policy requires an RDMA device.
     ``is_ready``: the driver has the type that the policy requires.
     """
 
@@ -46,8 +44,8 @@ def vf_devices(
 ) -> Mapping[str, tuple[VfDevice, ...]]:
     """Resource -> existing virtual functions, sorted by PCI address.
 
-    ``desired``: the NICs of the node's plan. A resource without virtual functions is in the result,
-    too, and so stays registered while virtual functions are created.
+    A resource without virtual functions is in the result, so that the resource stays registered
+    while virtual functions are created.
     """
     by_address = {nic.address: nic for nic in nics}
     devices: dict[str, list[VfDevice]] = {}

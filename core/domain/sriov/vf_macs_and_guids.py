@@ -1,7 +1,6 @@
 """The hardware addresses of virtual functions: MAC addresses, and GUIDs of InfiniBand. Pure.
 
-The same NIC and number always give the same address, so a recreated virtual function has the same
-address.
+The same NIC and number always give the same address, so a recreated virtual function keeps it.
 """
 
 from __future__ import annotations
@@ -16,11 +15,8 @@ _LOCAL_UNICAST: Final = 0x02  # bits of the first byte: locally administered, no
 
 
 def default_mac(nic: PhysicalFunction, vf: int) -> str:
-    """A hardware address for a virtual function, derived from the hardware address of the NIC.
-
-    For Ethernet, the PCI address is used, too, because NICs in one bond have the same MAC address.
-    For InfiniBand, the GUID of the NIC is unique.
-    """
+    """A hardware address for a virtual function, derived from that of the NIC."""
+    # NICs in one bond have the same MAC address, so the PCI address is used, too. GUIDs are unique.
     is_infiniband = nic.link_type == INFINIBAND
     seed = f"{nic.mac} {vf}" if is_infiniband else f"{nic.mac} {nic.address} {vf}"
     digest = hashlib.sha256(seed.encode()).digest()

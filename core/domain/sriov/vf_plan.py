@@ -1,8 +1,8 @@
 """Plan the actions that create the virtual functions of policies on a node's NICs.
 
-The same policies, labels and NICs give the same actions in the same order. After all actions, the
-next plan is empty. A physical function that carries the node's own traffic is never changed. A part
-of a policy that cannot be carried out is a refusal. All other parts are still carried out.
+The plan is deterministic. After all actions, the next plan is empty. A NIC that carries the node's
+own traffic is never changed. A part of a policy that cannot be carried out is a refusal; all other
+parts are carried out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NO_GUID_FILE: Final = GuidFile()
 class VfGroup(NamedTuple):
     """Virtual functions of one NIC that belong to one resource.
 
-    ``mtu`` 0, ``trust`` and ``spoof_check`` None: the current setting is kept.
+    ``mtu`` 0, ``trust`` and ``spoof_check`` None: keep the current setting.
     """
 
     resource: str
@@ -52,11 +52,11 @@ class VfGroup(NamedTuple):
 
 
 _NO_GROUP: Final = VfGroup(resource="", policy="", vfs=VfRange(0, 0))
-"""The settings of virtual functions that no policy selects."""
+"""For virtual functions that no policy selects."""
 
 
 class DesiredNic(NamedTuple):
-    """The desired state of a NIC. ``mtu`` 0 or ``eswitch_mode`` "": the current value is kept."""
+    """The desired state of a NIC. ``mtu`` 0 or ``eswitch_mode`` "": keep the current value."""
 
     nic: str
     address: str
@@ -93,7 +93,7 @@ class SetEswitchMode(NamedTuple):
 
 
 class SetMtu(NamedTuple):
-    """Set the MTU of a virtual function. ``vf`` None: of the physical function."""
+    """Set the MTU. ``vf`` None: of the physical function."""
 
     nic: str
     address: str
@@ -105,7 +105,7 @@ class SetMtu(NamedTuple):
 
 
 class SetVfMac(NamedTuple):
-    """Set the hardware address of a virtual function, the GUID on InfiniBand."""
+    """Set the hardware address: the GUID on InfiniBand."""
 
     nic: str
     address: str
@@ -141,7 +141,7 @@ class SetVfSpoofCheck(NamedTuple):
 
 
 class BindDriver(NamedTuple):
-    """Bind a virtual function to a driver. ``driver`` "": the kernel chooses the driver."""
+    """Bind a driver. ``driver`` "": the kernel chooses."""
 
     nic: str
     address: str
@@ -158,7 +158,7 @@ Action: TypeAlias = (
 
 
 class SriovRefusal(NamedTuple):
-    """A part of a policy that is not carried out, with reason and remedy."""
+    """A part of a policy that is not carried out."""
 
     policy: str
     nic: str
@@ -171,7 +171,7 @@ class SriovRefusal(NamedTuple):
 
 
 class NodePlan(NamedTuple):
-    """The plan of a node. ``drain``: NICs that lose virtual functions that Pods use."""
+    """The plan of a node. ``drain``: NICs that lose virtual functions in use."""
 
     desired: tuple[DesiredNic, ...] = ()
     actions: tuple[Action, ...] = ()
@@ -186,7 +186,7 @@ def plan_node(
     managed: Collection[str] = (),
     guid_file: GuidFile = NO_GUID_FILE,
 ) -> NodePlan:
-    """Plan a node. ``managed``: PCI addresses of NICs that policies have changed before."""
+    """Plan a node. ``managed``: PCI addresses of NICs that policies changed before."""
     refusals: list[SriovRefusal] = []
     desired: dict[str, DesiredNic] = {}
     by_address = sorted(nics, key=lambda nic: nic.address)
@@ -228,13 +228,10 @@ def plan_node(
     return NodePlan(ordered, tuple(actions), tuple(refusals), tuple(drain))
 
 
-# ---------------------------------------------------------------------------- the desired state
-
-
 def _apply(
     policy: NodePolicy, nics: Sequence[PhysicalFunction], desired: dict[str, DesiredNic]
 ) -> Iterator[SriovRefusal]:
-    """Add the virtual functions of a policy to ``desired``, after policies of higher priority."""
+    """Add the policy to ``desired``. The caller applies policies of higher priority first."""
     for nic in nics:
         ranges = _ranges(policy, nic)
         if not ranges:
@@ -252,7 +249,7 @@ def _apply(
                 policy.name,
                 nic.name,
                 f"{ETHERNET_SETTINGS} exist only for Ethernet, and the NIC is InfiniBand",
-                "leave them out, or set linkType eth",
+                f"remove {ETHERNET_SETTINGS} from the policy, or set linkType eth",
             )
             continue
         target = desired.get(nic.address) or DesiredNic(
@@ -325,16 +322,10 @@ def _conflict(policy: NodePolicy, target: DesiredNic, ranges: Sequence[VfRange])
     return ""
 
 
-# ---------------------------------------------------------------------------------- the actions
-
-
 def _change_refusal(
     nic: PhysicalFunction, target: DesiredNic, actions: Sequence[Action]
 ) -> SriovRefusal | None:
-    """Why the NIC must not be changed, or None.
-
-    The refusal names the policy "-" if no policy selects virtual functions of the NIC.
-    """
+    """Why the NIC must not be changed. Policy "-": no policy selects its virtual functions."""
     policy = next((group.policy for group in target.groups), "-")
     if target.externally_managed and len(nic.vfs) < target.vfs:
         return SriovRefusal(
@@ -357,12 +348,9 @@ def _change_refusal(
 def _guid_refusal(
     nic: PhysicalFunction, target: DesiredNic, actions: Sequence[Action], guid_file: GuidFile
 ) -> SriovRefusal | None:
-    """Refuse the NIC if the file of GUIDs exists and lacks a GUID for one of the actions.
-
-    A derived GUID is not used, because the subnet manager has no partition for a derived GUID.
-    """
     if nic.link_type != INFINIBAND or not guid_file.exists:
         return None
+    # A derived GUID is not used, because the subnet manager has no partition for it.
     missing = [
         action.vf
         for action in actions
@@ -372,21 +360,19 @@ def _guid_refusal(
         return None
     policy = next((group.policy for group in target.groups), "-")
     reason = guid_file.fault or (
-        f"the file of GUIDs has none for {len(missing)} of its virtual functions,"
-        f" the first of which is {missing[0]}"
+        f"the file of GUIDs has no GUID for {len(missing)} virtual functions of the NIC;"
+        f" the first is virtual function {missing[0]}"
     )
     return SriovRefusal(policy, nic.name, reason, f"correct {GUID_FILE}")
 
 
 def _changes_the_nic(action: Action) -> bool:
-    """Whether an action changes the physical function, not only a virtual function."""
     if isinstance(action, SetMtu):
         return action.vf is None
     return isinstance(action, SetVfCount | SetEswitchMode)
 
 
 def _actions(nic: PhysicalFunction, target: DesiredNic, guid_file: GuidFile) -> Iterator[Action]:
-    """The actions of a NIC: first for the physical function, then for each virtual function."""
     is_new = yield from _nic_actions(nic, target)
     present = {} if is_new else {vf.number: vf for vf in nic.vfs}
     groups = {
@@ -396,7 +382,7 @@ def _actions(nic: PhysicalFunction, target: DesiredNic, guid_file: GuidFile) -> 
     }
     for number in range(target.vfs):
         vf = present.get(number) or VirtualFunction(number, address="")
-        # After an interrupted plan, a virtual function that no policy selects may lack a driver.
+        # After an interrupted plan, an unselected virtual function may lack a driver.
         is_unbound = not (target.externally_managed or vf.driver)
         if is_new or number in groups or is_unbound:
             mac = assigned_mac(nic, number, guid_file)
@@ -423,11 +409,10 @@ def _nic_actions(nic: PhysicalFunction, target: DesiredNic) -> Generator[Action,
 def _vf_actions(
     nic: PhysicalFunction, group: VfGroup, vf: VirtualFunction, mac: str
 ) -> Iterator[Action]:
-    """The actions of a virtual function: hardware address, trust, spoof check, driver, MTU.
+    """Yield actions in this order: hardware address, trust, spoof check, driver, MTU.
 
-    The hardware address is set before the driver is bound, because drivers read the address when
-    they bind. Trust and spoof check are also set before the driver is bound: no Pod may get the
-    virtual function without these settings.
+    Drivers read the hardware address when they bind. No Pod may get the virtual function before
+    trust and spoof check are set.
     """
     if vf.is_used:
         return

@@ -84,8 +84,8 @@ def test_a_nic_is_refused_if_the_file_of_guids_is_too_short_or_faulty() -> None:
 
     (refusal,) = too_few_guids.refusals
     assert str(refusal) == (
-        "policy ib for ibs1: the file of GUIDs has none for 2 of its virtual functions, the first"
-        " of which is 2; correct /etc/sriov-operator/infiniband/guids"
+        "policy ib for ibs1: the file of GUIDs has no GUID for 2 virtual functions of the NIC; the"
+        " first is virtual function 2; correct /etc/sriov-operator/infiniband/guids"
     )
     assert "cannot be read: x" in str(faulty.refusals[0])
     assert not too_few_guids.actions + faulty.actions

@@ -175,7 +175,7 @@ def test_trust_of_infiniband_is_refused_and_ethernet_nics_of_the_policy_are_chan
     (refusal,) = plan.refusals
     assert str(refusal) == (
         "policy roce for ens1f1: trust and spoofChk exist only for Ethernet, and the NIC is"
-        " InfiniBand; leave them out, or set linkType eth"
+        " InfiniBand; remove trust and spoofChk from the policy, or set linkType eth"
     )
     (problem,) = policy_problems(node_policy._replace(link_type=INFINIBAND))
     assert problem == PolicyProblem("linkType", "trust and spoofChk exist only for Ethernet")
