@@ -60,9 +60,8 @@
         ├── CallRejected            the execution rejected a query, update, pause or retry
         └── SessionLost             the lease of this process has ended     (retryable)
 
-A text in quotes is the ``sentinel`` of an AllocationError. Each message states what happened to
-which object. The class attribute ``retryable`` states whether a retry can succeed. A test compares
-this tree with the classes.
+A text in quotes is the ``sentinel`` of an AllocationError. A test compares this tree with the
+classes.
 """
 
 from __future__ import annotations
@@ -72,15 +71,18 @@ from typing import ClassVar, Literal, NamedTuple, Self
 RefusalKind = Literal[
     "Invalid", "Forbidden", "NotSupported", "Required", "AlreadyExists", "NotFound", "Internal"
 ]
-"""The way in which a command violates a rule.
+"""How a command violates a rule.
 
-A webhook returns the kind as the cause type of a Kubernetes ``Status``, such as
-``FieldValueInvalid`` for ``Invalid``.
+A webhook returns the kind as a cause type of a Kubernetes ``Status``, such as
+``FieldValueInvalid``.
 """
 
 
 class OrbweaverError(Exception):
-    """Base class. ``subject`` names the object concerned, ``remedy`` states what to do."""
+    """The base class. ``message``: what happened to which object.
+
+    ``subject``: the object. ``remedy``: what to do. ``retryable``: whether a retry can succeed.
+    """
 
     retryable: ClassVar[bool] = False
 
@@ -97,8 +99,8 @@ class OrbweaverError(Exception):
 class Refusal(NamedTuple):
     """One violation of a rule by a command.
 
-    ``subject``: ``Kind/name``. ``field``: a path such as ``spec.ips[0]``. ``rule``: the stable
-    identifier of the rule, such as ``subnet-overlap``.
+    ``subject``: ``Kind/name``. ``field``: a path such as ``spec.ips[0]``. ``rule``: a stable
+    identifier such as ``subnet-overlap``.
     """
 
     kind: RefusalKind
@@ -128,7 +130,7 @@ class BadInput(OrbweaverError):
 
 
 class MalformedReview(BadInput):
-    """Kind, object or namespace of an admission review is wrong; ``uid``: the review's UID."""
+    """An admission review with a wrong kind, object or namespace. ``uid``: the review's UID."""
 
     def __init__(self, message: str, uid: str) -> None:
         super().__init__(message)
@@ -136,7 +138,7 @@ class MalformedReview(BadInput):
 
 
 class PrunedAway(BadInput):
-    """The archive files of the requested time were pruned."""
+    """The requested time is no longer in the archive."""
 
 
 class NotFound(OrbweaverError):
@@ -158,10 +160,10 @@ class StoreTimeout(StoreUnavailable):
 
 
 class StoreFull(StoreError):
-    """The database of etcd is full: no write succeeds until an administrator frees space.
+    """etcd's database is full: no write succeeds until an administrator frees space.
 
-    The request wrote nothing. The class is retryable, because a later try can succeed.
-    ``core.eventstore.retry_policies`` does not retry this error: the policies wait only seconds.
+    The request wrote nothing. A later try can succeed, but the policies in
+    ``core.eventstore.retry_policies`` wait only seconds, so they do not retry this error.
     """
 
     retryable = True
@@ -170,8 +172,8 @@ class StoreFull(StoreError):
 class OutcomeUnknown(StoreError):
     """A write may or may not have been committed; only a read can tell.
 
-    The store never sends the write again. A caller may repeat an operation that first reads the
-    current state. ``is_full``: etcd has reported that the database is full.
+    The store never repeats the write. A caller may repeat an operation that first reads.
+    ``is_full``: etcd has reported that its database is full.
     """
 
     retryable = True
@@ -179,9 +181,9 @@ class OutcomeUnknown(StoreError):
 
 
 class LostRace(StoreError):
-    """A guard of the transaction failed: another writer changed a guarded key first.
+    """Another writer changed a guarded key first; nothing was written.
 
-    Nothing was written. The caller must read the current values before the next try.
+    The caller must read the current values before the next try.
     """
 
     retryable = True
@@ -192,7 +194,7 @@ class StoreRejected(StoreError):
 
 
 class LeaseGone(StoreRejected):
-    """The lease of the request has ended; nothing was written."""
+    """The request's lease has ended; nothing was written."""
 
 
 class Compacted(StoreError):
@@ -211,7 +213,7 @@ class Compacted(StoreError):
 
 
 class WatchTooFarBehind(Compacted):
-    """A watch has ended: too many changes wait for etcd's confirmation; read the state again.
+    """A watch has ended: too many changes waited for etcd's confirmation; read the state again.
 
     ``revision``: the newest revision that the watch has received.
     """
@@ -226,17 +228,17 @@ class WriterFenced(LogError):
 
 
 class LogGap(LogError):
-    """The sequence numbers of a writer's segments are not contiguous."""
+    """The numbers of a writer's segments are not contiguous."""
 
     retryable = True
 
 
 class LogCorrupt(LogError):
-    """A value cannot be decoded, or a segment's hash does not continue the chain."""
+    """A value cannot be decoded, or a segment does not continue the hash chain."""
 
 
 class UnusableValue(LogCorrupt):
-    """A worker of the workflow engine cannot use the value of ``key``. The value is kept."""
+    """A worker cannot use the value of ``key``. The value is kept."""
 
     REMEDY: ClassVar[str] = (
         "run a version that can read this value, or delete the key if it is not needed any more"
@@ -274,25 +276,25 @@ class NotReady(RequestError):
 
 
 class CallerGone(RequestError):
-    """The client closed the connection before the request began; nothing was changed."""
+    """The client disconnected before the request began; nothing was changed."""
 
     retryable = True
 
 
 class Unauthenticated(RequestError):
-    """The request has no token, or the API server rejects the token."""
+    """The token is missing or rejected."""
 
 
 class AccessDenied(RequestError):
-    """The API server accepts the token, but the user has no permission for the request."""
+    """The user of an accepted token has no permission."""
 
 
 class AllocationError(OrbweaverError):
     """An ADD got no addresses.
 
-    ``sentinel`` is the short text that users match on (docs/reference/pool-selection.md, "Error
-    texts"). ``verdicts``: the ``core.domain.selection.selection_request.CandidateVerdict`` of each
-    pool. ``source``: the level of pool selection that named the pools; "" if no level did.
+    ``sentinel``: the text that users match on (docs/reference/pool-selection.md, "Error texts").
+    ``verdicts``: a ``CandidateVerdict`` for each pool. ``source``: the level of pool selection that
+    named the pools; "" if no level did.
     """
 
     sentinel: ClassVar[str] = "unknown"
@@ -311,7 +313,7 @@ class AllocationError(OrbweaverError):
         self.source = source
 
     def with_message(self, message: str, *, remedy: str = "", source: str = "") -> Self:
-        """A copy with this message. An empty remedy or source keeps the present value."""
+        """A copy; an empty remedy or source keeps the present value."""
         return type(self)(
             message,
             subject=self.subject,
@@ -322,7 +324,7 @@ class AllocationError(OrbweaverError):
 
 
 class WrongInput(AllocationError):
-    """An annotation or request cannot be parsed or contradicts itself."""
+    """An annotation or request is malformed or contradicts itself."""
 
     sentinel = "wrong input"
 
@@ -340,7 +342,7 @@ class PoolPending(NoPoolAvailable):
 
 
 class AddressesUsedOut(AllocationError):
-    """Every candidate pool is full, as a read of etcd has confirmed."""
+    """A read of etcd has confirmed that every candidate pool is full."""
 
     sentinel = "all IP addresses used out"
     retryable = True
@@ -361,7 +363,7 @@ class GatewayUnreachable(AllocationError):
 
 
 class DetectionFailed(AllocationError):
-    """The link of a NIC could not be probed: whether an address conflicts is unknown."""
+    """The link could not be probed: whether an address conflicts is unknown."""
 
 
 class RetriesExhausted(AllocationError):
@@ -372,7 +374,7 @@ class RetriesExhausted(AllocationError):
 
 
 class DatapathError(OrbweaverError):
-    """Setting up or reading the network stack failed; ``subject`` is the link or namespace."""
+    """Work on the network stack failed; ``subject`` is the link or namespace."""
 
 
 class NamespaceGone(DatapathError):
@@ -380,7 +382,7 @@ class NamespaceGone(DatapathError):
 
 
 class NetlinkRefused(DatapathError):
-    """The kernel refused one operation; ``errno`` as in include/uapi/asm/errno.h."""
+    """The kernel refused an operation; ``errno``: as in include/uapi/asm/errno.h."""
 
     def __init__(self, message: str, *, errno: int, subject: str = "", remedy: str = "") -> None:
         super().__init__(message, subject=subject, remedy=remedy)
@@ -388,7 +390,7 @@ class NetlinkRefused(DatapathError):
 
 
 class BpfRefused(DatapathError):
-    """The kernel refused an eBPF map, program or link; ``errno`` is 0 if none was given."""
+    """The kernel refused an eBPF map, program or link; ``errno`` is 0 if it gave none."""
 
     def __init__(self, message: str, *, errno: int, subject: str = "", remedy: str = "") -> None:
         super().__init__(message, subject=subject, remedy=remedy)
@@ -396,13 +398,13 @@ class BpfRefused(DatapathError):
 
 
 class NetlinkLost(DatapathError):
-    """The kernel dropped answers or interrupted a dump more often than the limit allows."""
+    """The kernel dropped answers or interrupted a dump too often."""
 
     retryable = True
 
 
 class FirewallBusy(DatapathError):
-    """Another program held the lock of iptables (xtables.lock) until the wait timed out."""
+    """Another program held xtables.lock until the wait timed out."""
 
     retryable = True
 
@@ -418,27 +420,27 @@ class ApiUnavailable(ApiError):
 
 
 class ApiConflict(ApiError):
-    """409: another client changed or created the object first."""
+    """Status 409: another client changed or created the object first."""
 
     retryable = True
 
 
 class ApiExpired(ApiError):
-    """410: the resourceVersion is too old; list again."""
+    """Status 410: the resourceVersion is too old; list again."""
 
     retryable = True
 
 
 class ApiNotFound(ApiError):
-    """404: the object does not exist."""
+    """Status 404: the object does not exist."""
 
 
 class ApiNotServed(ApiNotFound):
-    """404 without an object name: the server does not serve this kind or path."""
+    """Status 404 without an object name: the server does not serve this kind or path."""
 
 
 class ApiRejected(ApiError):
-    """The API server forbids the request, or finds it invalid or too large; a retry fails again."""
+    """The request is forbidden, invalid or too large; a retry fails again."""
 
 
 class TaskEnded(OrbweaverError):
@@ -451,7 +453,7 @@ class TaskEnded(OrbweaverError):
 
 
 class ProviderError(OrbweaverError):
-    """The network provider failed or did not answer: whether it made the change is unknown."""
+    """The network provider failed: whether it made the change is unknown."""
 
     retryable = True
 
@@ -467,7 +469,7 @@ class ExecutionError(OrbweaverError):
 
 
 class ExecutionNotFound(ExecutionError):
-    """No execution has this id, or the request needs an open execution but found a closed one."""
+    """No execution has this id, or the request needs an open one."""
 
 
 class AlreadyStarted(ExecutionError):
@@ -482,7 +484,7 @@ class AlreadyStarted(ExecutionError):
 
 
 class ExecutionFailed(ExecutionError):
-    """The execution closed without a result; ``cause``: the failure of the execution."""
+    """The execution closed without a result; ``cause``: its failure."""
 
     def __init__(self, message: str, *, subject: str, status: str, cause: object = None) -> None:
         super().__init__(message, subject=subject)
@@ -495,6 +497,6 @@ class CallRejected(ExecutionError):
 
 
 class SessionLost(ExecutionError):
-    """The lease of this worker has ended: writes fail; other workers may run the executions."""
+    """This worker's lease has ended: writes fail, and other workers may run the executions."""
 
     retryable = True

@@ -1,8 +1,7 @@
-"""Finds the event that made a claim, and links spans to the ADD that caused it.
+"""Find the event that made a claim, and link spans to the ADD that caused it.
 
-Two small reads find the event in a log of any length. A claim contains the id of its event. One
-transaction writes the claim, the segment of the event and the writer's head. So the head at the
-claim's revision contains the number of the segment.
+Two small reads find the event in a log of any length. One transaction writes the claim, the event's
+segment and the writer's head, so the head at the claim's revision has the segment's number.
 """
 
 from __future__ import annotations
@@ -21,14 +20,12 @@ from core.eventstore.kv import Get, KeyValueStore
 from core.process.tracing import Span
 
 CLAIMED_BY: Final = "claimed-by"
-"""The kind of a link to the span of the ADD that claimed an address."""
 
 LINK_S_MAX: Final = 0.5
-"""Seconds that a release waits for the claim's event. After a timeout, no link is set."""
 
 
 async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Cause | None:
-    """The cause of the event that made a claim; None if etcd no longer has the event.
+    """The cause of the claim's event; None if etcd no longer has the event.
 
     Raises StoreUnavailable, LogCorrupt.
     """
@@ -48,7 +45,7 @@ async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Caus
 
 
 def link_attributes(claim: Claim) -> dict[str, str]:
-    """The attributes of a link to the span of the ADD that made the claim."""
+    """Describe the ADD that made the claim."""
     return {
         "ipam.link": CLAIMED_BY,
         "ipam.event.id": claim.event,
@@ -59,10 +56,7 @@ def link_attributes(claim: Claim) -> dict[str, str]:
 
 
 async def link_to_claim(span: Span, store: KeyValueStore, keys: Keys, ended: Release) -> None:
-    """Link the span of a release to the span of the ADD that made the claim.
-
-    Sets no link if the event cannot be read.
-    """
+    """Link a release to the ADD that made the claim, if etcd answers within ``LINK_S_MAX``."""
     at = ended.claim_revision
     with suppress(TimeoutError, OrbweaverError):
         async with asyncio.timeout(LINK_S_MAX):

@@ -5,11 +5,9 @@
     cause        [actor, correlation_id, causation_id, traceparent]
     state value  [version, value]
 
-Decoding is strict: malformed bytes and impossible values raise LogCorrupt. Decoding ignores only
-fields that a newer version has added at the end of an array.
-
-A ``KeyKind`` decodes the value of a key, and names the key in errors. ``core.kinds`` lists all
-kinds.
+Malformed bytes and impossible values raise LogCorrupt. Fields that a newer version has added at the
+end of an array are ignored. A ``KeyKind`` decodes the value of a key and names the key in errors;
+``core.kinds`` lists all kinds.
 """
 
 from __future__ import annotations
@@ -39,15 +37,11 @@ from core.eventstore.undecodable_values import Faults
 from core.eventstore.unknown_fields import trimmed
 
 SEGMENT_VERSION = 1
-"""The version of the encoding of segments; each event type has a version of its own."""
 
 STATE_VERSION = 1
-"""The version of the encoding of state values."""
 
 SEGMENT_EVENTS_MAX = 126
-"""The most events in one segment. etcd permits 128 operations in a transaction; two of them write
-the segment and the head.
-"""
+"""etcd permits 128 operations in a transaction; two of them write the segment and the head."""
 
 DECODING_ERRORS: Final = (
     ValueError,
@@ -58,9 +52,7 @@ DECODING_ERRORS: Final = (
     OverflowError,
     RecursionError,
 )
-"""The errors that malformed bytes can cause. msgspec's errors and UnicodeDecodeError are
-subclasses of ValueError.
-"""
+"""Malformed bytes cause these errors; msgspec's errors are ValueErrors."""
 
 SEGMENT_REMEDY: Final = (
     "if a newer version wrote it, upgrade this process; else restore a backup of etcd, or of the"
@@ -87,7 +79,7 @@ class EventDraft(NamedTuple):
 
 
 class WriterHead(NamedTuple):
-    """``seq``: the number of the writer's last segment. ``epoch``: the epoch of the process."""
+    """The state of a writer. ``seq``: the last segment's number. ``epoch``: the process's epoch."""
 
     seq: int
     epoch: int
@@ -116,7 +108,7 @@ _body_decoders = {
 
 
 def encode_segment(recorded_at_ms: int, drafts: Sequence[EventDraft]) -> bytes:
-    """Encode the events of one group commit."""
+    """Encode one group commit."""
     assert 0 < len(drafts) <= SEGMENT_EVENTS_MAX, len(drafts)
     records = []
     for draft in drafts:
@@ -126,7 +118,7 @@ def encode_segment(recorded_at_ms: int, drafts: Sequence[EventDraft]) -> bytes:
 
 
 def decode_segment(data: bytes, *, writer: str, position: int) -> list[Recorded]:
-    """Decode a segment; ``position`` is the segment's revision in etcd. Raises LogCorrupt."""
+    """Decode a segment. ``position``: its revision in etcd. Raises LogCorrupt."""
     try:
         segment = _segment_of(data)
         if segment.version != SEGMENT_VERSION:
@@ -164,7 +156,7 @@ def _record_of(fields: list[Any]) -> _Record:
 
 
 def _events_of(segment: _Segment, writer: str, position: int) -> list[Recorded]:
-    """Decode the records. The loop avoids calls, because replays spend most of their time here."""
+    """Replays spend most of their time here, so the loop avoids calls."""
     at, decoders, make = segment.recorded_at_ms, _body_decoders, tuple.__new__
     events = []
     for index, (event_id, name, version, cause, body) in enumerate(segment.records):
@@ -186,14 +178,14 @@ def _upcast(name: str, version: int, body: msgspec.Raw) -> Event:
 
 
 def _decode_newer_event(name: str, version: int, body: msgspec.Raw) -> Event:
-    """Decode an event of a known version to which a newer process has added fields."""
+    """A newer process has added fields to a known version."""
     kind = EVENT_TYPES[name]
     fields = upcast(name, version, _raw_decoder.decode(body))
     return msgspec.convert(trimmed(fields, kind), kind)
 
 
 class StateCodec(Generic[T]):
-    """Encoding of one kind of state value: ``[version, value]``.
+    """The encoding of one kind of state value: ``[version, value]``.
 
     ``check`` raises ValueError for an impossible value of the right type.
     """
@@ -208,11 +200,10 @@ class StateCodec(Generic[T]):
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(tuple[int, kind])  # type: ignore[valid-type]
 
     def encode(self, value: T) -> bytes:
-        """Encode a value."""
         return _encoder.encode((STATE_VERSION, value))
 
     def decode(self, data: bytes) -> T:
-        """Decode the bytes; raises LogCorrupt."""
+        """Raises LogCorrupt."""
         try:
             try:
                 version, value = self._decoder.decode(data)
@@ -232,7 +223,7 @@ class StateCodec(Generic[T]):
         return result
 
     def _decode_newer(self, data: bytes) -> tuple[int, T]:
-        """Decode a value to which a newer process has added fields."""
+        """A newer process has added fields."""
         version, value = _raw_decoder.decode(data)
         if version != STATE_VERSION:
             raise ValueError(f"version {version} is unknown")
@@ -240,7 +231,7 @@ class StateCodec(Generic[T]):
 
 
 def check_pool(pool: Pool | Subnet) -> None:
-    """Check the subnet, the lists, the gateway and the routes of a pool or subnet."""
+    """Raises ValueError for an invalid CIDR, list, gateway or route."""
     if pool.subnet:
         _check_family(parse_cidr(pool.subnet).family, pool.family, pool.subnet)
     pool_addresses(pool)
@@ -252,18 +243,18 @@ def check_pool(pool: Pool | Subnet) -> None:
 
 
 def check_reservation(reservation: Reservation) -> None:
-    """Check the addresses of a reservation."""
+    """Raises ValueError."""
     reserved_addresses({reservation.name: reservation}, reservation.family)
 
 
 def check_quarantine(quarantine: Quarantine) -> None:
-    """Check the address and family of a quarantine."""
+    """Raises ValueError."""
     family = parse_address(quarantine.address).family
     _check_family(family, quarantine.family, quarantine.address)
 
 
 def check_endpoint(endpoint: Endpoint) -> None:
-    """Check the addresses of the NICs of an endpoint."""
+    """Raises ValueError."""
     for nic in endpoint.nics:
         if nic.ipv4:
             _check_family(_family_of(nic.ipv4), 4, nic.ipv4)
@@ -272,21 +263,21 @@ def check_endpoint(endpoint: Endpoint) -> None:
 
 
 def check_guids(node: NodeGuids) -> None:
-    """Check the syntax of a node's GUIDs."""
+    """Raises ValueError."""
     for guid in node.guids:
         if not is_guid(guid.guid):
             raise ValueError(f"{guid.guid[:64]!r} is not a GUID")
 
 
 def check_counts(**counts: int) -> None:
-    """Check that no count is negative."""
+    """Raises ValueError for a negative count."""
     for name, count in counts.items():
         if count < 0:
             raise ValueError(f"{name} is negative ({count})")
 
 
 def _family_of(cidr: str) -> Family:
-    """The family of an address, such as ``10.0.0.1/24``; the prefix length is optional."""
+    """The prefix length is optional."""
     address, _, length = cidr.partition("/")
     family = parse_address(address).family
     if length and not 0 <= int(length) <= ADDRESS_BITS[family]:
@@ -302,11 +293,10 @@ def _check_family(family: Family, expected: Family, text: str) -> None:
 class KeyKind(Generic[T]):
     """One kind of key.
 
-    ``prefix``: the beginning of every key of the kind, after the cluster's root.
-    ``readers``: the processes that read these keys.
-    ``remedy``: the remedy of decoding errors. The default is for state keys.
-    ``key_of``: builds the key of a value; ``decode`` raises LogCorrupt if the value's key differs.
-    ``check_key``: raises ValueError for a key that no version writes.
+    ``prefix``: the beginning of the keys, after the cluster's root. ``readers``: processes that
+    read the keys. ``remedy``: the remedy of decoding errors. ``key_of``: builds the key of a value;
+    ``decode`` raises LogCorrupt if the value is stored at another key. ``check_key``: raises
+    ValueError for a key that no version writes.
     """
 
     __slots__ = ("_check_key", "_decode", "_key_of", "name", "prefix", "readers", "remedy")
@@ -331,7 +321,7 @@ class KeyKind(Generic[T]):
         self._check_key = check_key
 
     def decode(self, keys: Keys, key: bytes, value: bytes) -> T:
-        """Decode the value of a key. Raises LogCorrupt; ``subject`` is the key."""
+        """Raises LogCorrupt, whose ``subject`` is the key."""
         try:
             if self._check_key is not None:
                 self._check_key(keys, key)
@@ -339,7 +329,7 @@ class KeyKind(Generic[T]):
             if self._key_of is not None and self._key_of(keys, decoded) != key:
                 raise ValueError("the value contains the name of another object")
         except LogCorrupt as error:
-            cause = error.__cause__  # the text of ``error`` names no key; ``_error`` adds the key
+            cause = error.__cause__  # ``error`` names no key; ``_error`` adds the key
             why = error_text(cause) if isinstance(cause, DECODING_ERRORS) else error.message
             raise self._error(keys, key, why) from error
         except DECODING_ERRORS as error:
@@ -347,7 +337,7 @@ class KeyKind(Generic[T]):
         return decoded
 
     def read(self, keys: Keys, key: bytes, value: bytes, faults: Faults) -> T | None:
-        """Decode the value of a key. If decoding fails, report the error and return None."""
+        """Decode the value. A decoding error goes to ``faults``, and the result is None."""
         try:
             decoded = self.decode(keys, key, value)
         except OrbweaverError as error:
@@ -377,7 +367,7 @@ POOL_CODEC = StateCodec(Pool, check_pool)
 SUBNET_CODEC = StateCodec(Subnet, check_pool)
 RESERVATION_CODEC = StateCodec(Reservation, check_reservation)
 QUARANTINE_CODEC = StateCodec(Quarantine, check_quarantine)
-RECORD_CODEC = StateCodec(RecordDefined)  # the stored fields of an object that users apply
+RECORD_CODEC = StateCodec(RecordDefined)
 GUID_CLAIM_CODEC = StateCodec(GuidClaim)
 NODE_GUIDS_CODEC = StateCodec(NodeGuids, check_guids)
 HEAD_CODEC = StateCodec(WriterHead, lambda head: check_counts(seq=head.seq, epoch=head.epoch))

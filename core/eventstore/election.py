@@ -1,10 +1,9 @@
 """Leader election: one process at a time does the work of a role; a former leader cannot write.
 
-The leader holds the key ``lease/<role>`` with an etcd lease. The key is written once in a term; the
-revision of the key is the epoch of the term. A transaction with the guard ``LeaderTerm.fence``
-commits only during the term, even if the process was paused. The leader stops its work, by its own
-clock, before the lease can end in etcd. A standby watches the key, and becomes the leader after
-the key is deleted.
+The leader holds the key ``lease/<role>`` with an etcd lease. The key is written once in a term; its
+revision is the epoch of the term. A transaction with the guard ``LeaderTerm.fence`` commits only
+during the term, even if the process was paused. The leader stops its work, by its own clock, before
+the lease can end in etcd. A standby waits until the key is deleted.
 """
 
 from __future__ import annotations
@@ -23,19 +22,15 @@ from core.process.concurrency import until_tick_s
 from core.process.retry import Backoff
 
 LEASE_TTL_S = 6
-"""Seconds that a leader's lease lasts without a renewal.
-
-After a crash of the leader, a standby becomes the leader within this time plus one second.
-"""
+"""After a crash, a standby leads within this time plus one second."""
 
 RENEWALS_PER_TTL = 3
-"""Renewals within the time to live of a lease."""
 
 CAMPAIGN_PAUSE_S = 0.5
-"""Seconds to wait after an error of etcd, and after failed work."""
+"""The pause after an error of etcd, and after failed work."""
 
 WORK_STOP_S_MAX = 5.0
-"""Seconds that the work may take to stop after its term has ended."""
+"""The longest time that the work may take to stop after its term."""
 
 
 class Leader(NamedTuple):
@@ -56,7 +51,7 @@ class LeaderTerm(NamedTuple):
 
     @property
     def fence(self) -> Unchanged:
-        """The guard that holds during this term."""
+        """A guard that fails after the term, even if the process was paused."""
         return Unchanged(self.key, self.epoch)
 
 
@@ -74,10 +69,7 @@ Work = Callable[[LeaderTerm], Awaitable[None]]
 
 
 async def read_leader(store: KeyValueStore, keys: Keys, role: str) -> tuple[Leader, int] | None:
-    """The leader of a role and the epoch of the term; None if there is no leader.
-
-    Raises StoreUnavailable, LogCorrupt.
-    """
+    """The leader and the term's epoch, or None. Raises StoreUnavailable, LogCorrupt."""
     kv = (await store.read([Get(keys.lease(role))])).ranges[0].first
     return (LEADER_KEYS.decode(keys, kv.key, kv.value), kv.mod_revision) if kv else None
 
@@ -104,10 +96,10 @@ class Election:
         self._monotonic = monotonic
 
     async def lead(self, work: Work) -> None:
-        """Campaign for the role and run ``work`` in every term, until ``work`` returns.
+        """Campaign and run ``work`` in every term, until ``work`` returns.
 
-        ``work`` is cancelled when the term ends. After a retryable error of ``work``, the term ends
-        and a new campaign begins. Any other error is raised.
+        ``work`` is cancelled when the term ends. After a retryable error of ``work``, a new
+        campaign begins. Other errors are raised.
         """
         backoff = Backoff(CAMPAIGN_PAUSE_S)
         while True:
@@ -147,10 +139,9 @@ class Election:
             await self._until_vacant(revision)
 
     async def _try(self, lease: int) -> tuple[int, int]:
-        """Try once to become the leader. Returns the epoch of the new term, and a revision.
+        """Try to become the leader. Returns the epoch (0: not elected) and a revision.
 
-        The epoch is 0 if this candidate was not elected. The revision is that of the answer; 0 if
-        it is unknown whether another candidate leads.
+        The revision is that of etcd's answer; 0 if it is unknown whether another candidate leads.
         """
         value, get = LEADER_CODEC.encode(Leader(self.name, unix_ms())), Get(self._key)
         try:
@@ -179,7 +170,7 @@ class Election:
         return kv.mod_revision if kv and kv.lease == lease else 0
 
     async def _until_vacant(self, revision: int) -> None:
-        """Return when the key is deleted after this revision; at once if the revision is 0."""
+        """Wait until the key is deleted after ``revision``. A revision of 0 means no wait."""
         if not revision:
             return
         async for batch in self._store.watch([(self._key, self._key + b"\0")], after=revision):
@@ -188,23 +179,23 @@ class Election:
 
     async def _serve(self, term: LeaderTerm, valid_until: float, work: Work) -> bool:
         """Run the work until the work or the lease ends. Returns whether the work ended."""
-        working = asyncio.ensure_future(work(term))
-        keeping = asyncio.ensure_future(self._keep(term.lease, valid_until))
+        work_task = asyncio.ensure_future(work(term))
+        renewal_task = asyncio.ensure_future(self._keep(term.lease, valid_until))
         finished = False
         try:
-            await asyncio.wait({working, keeping}, return_when=asyncio.FIRST_COMPLETED)
-            finished = working.done()
+            await asyncio.wait({work_task, renewal_task}, return_when=asyncio.FIRST_COMPLETED)
+            finished = work_task.done()
         finally:
-            keeping.cancel()
-            working.cancel()
-            await asyncio.wait({working, keeping}, timeout=WORK_STOP_S_MAX)
-        ended = working if finished else keeping
-        ended.result()
+            renewal_task.cancel()
+            work_task.cancel()
+            await asyncio.wait({work_task, renewal_task}, timeout=WORK_STOP_S_MAX)
+        ended_task = work_task if finished else renewal_task
+        ended_task.result()
         return finished
 
     async def _keep(self, lease: int, valid_until: float) -> None:
-        """Renew the lease. Returns when the lease has ended, or may end before the next renewal."""
-        # until_tick_s: renew when the other periodic tasks of the process wake.
+        """Renew the lease. Return when it has ended, or may end before the next renewal."""
+        # ``until_tick_s`` lets the periodic tasks of the process wake together.
         pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
         while True:
             await asyncio.sleep(pause)

@@ -1,8 +1,8 @@
 """Errors for a full etcd, and a reserve of space for archiving.
 
 The reserve is one large key, which a controller creates. The archive stores a cursor in etcd, but a
-full etcd rejects every put. ``core.archive.nospace`` deletes the reserve, compacts and defragments;
-this frees space for the cursor.
+full etcd rejects every put. ``core.archive.nospace`` deletes the reserve, compacts and defragments
+to free space for the cursor.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ FULL_REMEDY: Final = (
 
 
 def store_full(subject: str = "etcd") -> StoreFull:
-    """The error of a request that wrote nothing because the database of etcd is full."""
+    """The error of a request that wrote nothing."""
     text = f"etcd's database is full (alarm {NOSPACE}) and rejects every write"
     return StoreFull(text, subject=subject, remedy=FULL_REMEDY)
 
 
 def alarm_error(alarms: Sequence[str]) -> StoreError:
-    """The error for the active alarms."""
+    """The error for active alarms."""
     if NOSPACE in alarms:
         return store_full()
     return StoreUnavailable(
@@ -40,9 +40,7 @@ def alarm_error(alarms: Sequence[str]) -> StoreError:
 
 
 RESERVE_BYTES: Final = 1 << 20
-"""Size of the reserve in bytes. The archive's cursor takes 0.2 MB for 5,000 nodes. etcd accepts
-requests up to 1.5 MiB.
-"""
+"""The archive's cursor takes 0.2 MB for 5,000 nodes; etcd's requests are limited to 1.5 MiB."""
 
 RESERVE_KEYS: Final[KeyKind[bytes]] = KeyKind(
     name="reserve",
@@ -54,15 +52,12 @@ RESERVE_KEYS: Final[KeyKind[bytes]] = KeyKind(
 
 
 async def make_reserve(store: KeyValueStore, keys: Keys) -> None:
-    """Create the reserve if it does not exist.
-
-    Raises StoreUnavailable, StoreFull, OutcomeUnknown. A repeated call is harmless.
-    """
+    """Create the reserve if it is missing. Raises StoreUnavailable, StoreFull, OutcomeUnknown."""
     key = keys.meta("reserve")
     if not (await store.read([Get(key, keys_only=True)])).ranges[0].kvs:
         await store.commit([Absent(key)], [Put(key, bytes(RESERVE_BYTES))])
 
 
 async def delete_reserve(store: KeyValueStore, keys: Keys) -> int:
-    """Delete the reserve; a full etcd accepts deletions. Returns the revision of the deletion."""
+    """Possible in a full etcd. Returns the revision."""
     return (await store.commit([], [Delete(keys.meta("reserve"))])).revision

@@ -1,19 +1,14 @@
 """Group commit: queued proposals are committed together, one transaction at a time.
 
-A ``Proposal`` has events, guards, writes and reads. If a guard fails, the caller gets ``Lost`` with
-the results of the reads. A ``TransactionBatch`` joins proposals within etcd's limits. No proposal
-of a batch writes a key that another proposal of the batch guards or writes.
-
-Proposals that arrive while a transaction is in flight go into the next transaction. A lone proposal
-is committed immediately. After a failed transaction, a second request reads the guarded keys
-(docs/contributing/decisions/0030). Proposals whose guards do not hold get ``Lost``. The other
-proposals immediately form the next transaction. A proposal that the store rejects does not affect
-other proposals.
+A ``TransactionBatch`` joins proposals within etcd's limits. Proposals that arrive during a
+transaction go into the next one; a lone proposal is committed immediately. After a failed
+transaction, a second request reads the guarded keys (docs/contributing/decisions/0030). Proposals
+with failed guards get ``Lost``; the others form the next transaction. A proposal that the store
+rejects does not affect other proposals.
 
 Every proposal gets exactly one outcome or error, even if the queue is abandoned or fails. The queue
 never retries a lost race. The owner of the queue (the log's writer or the engine's committer)
-provides ``transact``. This function fences the transaction, and reads the outcome if the answer was
-lost.
+provides ``transact``, which fences the transaction and reads the outcome if the answer was lost.
 """
 
 from __future__ import annotations
@@ -45,19 +40,19 @@ from core.eventstore.kv import (
 from core.process import tracing
 
 GUARDS_MAX = TXN_OPERATIONS_MAX - 1
-"""The most guards of all proposals in one transaction; the owner of the queue adds a fence."""
+"""etcd's limit minus one: the owner of the queue adds a fence."""
 
 WRITES_MAX = TXN_OPERATIONS_MAX - 2
-"""The most writes of all proposals in one transaction; the log's writer adds segment and head."""
+"""etcd's limit minus two: the log's writer adds segment and head."""
 
 BATCH_BYTES_MAX = REQUEST_BYTES_MAX // 2
-"""Half of etcd's limit, because events are in the request twice (segment and state)."""
+"""Half of etcd's limit: events are in the request twice, in segment and state."""
 
 OPERATION_BYTES = 128
-"""Rough size of a key and its operation in a request."""
+"""Rough size of a key and its operation."""
 
 Reads = Callable[[], Sequence[Get]]
-"""Returns the reads of a lost proposal. Each read starts at a key that the proposal guards."""
+"""The reads of a lost proposal; each starts at a key that the proposal guards."""
 
 NO_PROPOSAL_READS: Final[Reads] = tuple
 
@@ -86,8 +81,8 @@ class Lost(NamedTuple):
 class TransactionBatch:
     """Proposals that fit into one transaction, in order of arrival.
 
-    ``alone``: the batch has one proposal, which guards or deletes a range of keys. The batch then
-    accepts no other proposal.
+    No proposal writes a key that another proposal guards or writes. ``alone``: the batch has one
+    proposal, which guards or deletes a range; no other proposal can join.
     """
 
     __slots__ = (
@@ -113,18 +108,18 @@ class TransactionBatch:
 
     @property
     def full(self) -> bool:
-        """Whether no further proposal can be added."""
+        """Whether no proposal can join."""
         return (
             self.alone or len(self.drafts) >= SEGMENT_EVENTS_MAX or len(self.writes) >= WRITES_MAX
         )
 
     @property
     def guards(self) -> list[Guard]:
-        """The guards of all proposals, without duplicates."""
+        """The proposals' guards without duplicates."""
         return list(self._guards)
 
     def gets(self) -> list[Get]:
-        """The reads after a failure: the proposals' reads, and the guarded keys without a read."""
+        """The proposals' reads, and the guarded keys without a read."""
         if self.alone:
             return []
         gets: dict[Get, None] = {}
@@ -135,7 +130,7 @@ class TransactionBatch:
         return list(gets)
 
     def add(self, proposal: Proposal) -> bool:
-        """Add the proposal. Returns False if the proposal does not fit into the batch."""
+        """Returns False if the proposal does not fit."""
         drafts, guards, writes, _ = proposal
         guarded = {guard[0] for guard in guards}  # the key, or the start of a range
         written = {write[0] for write in writes}
@@ -169,17 +164,14 @@ class TransactionBatch:
 
 
 def _has_range(proposal: Proposal) -> bool:
-    """Whether the proposal guards or deletes a range, which may contain keys of other proposals."""
+    """Whether the proposal has a range, which may contain keys of other proposals."""
     return NothingNewer in map(type, proposal.guards) or any(
         isinstance(write, Delete) and write.end for write in proposal.writes
     )
 
 
 def lost_proposals(batch: TransactionBatch, result: TxnResult) -> list[Lost | None]:
-    """For each proposal, ``Lost`` if a guard of the proposal failed, else None.
-
-    ``result`` has the results of the batch's ``gets``.
-    """
+    """For each proposal, ``Lost`` if a guard failed, else None. ``result``: of ``batch.gets``."""
     if batch.alone:
         return [Lost(result.revision, {}, NO_READS)]
     return [_lost_or_none(proposal, result) for proposal in batch.members]
@@ -214,17 +206,17 @@ def _holds(guard: Guard, current: dict[bytes, KeyValue | None]) -> bool:
 
 
 SKIPPED_MAX = 8
-"""After this many proposals that did not fit, a batch counts as full. This bounds the search."""
+"""After so many proposals that do not fit, a batch counts as full. This bounds the search."""
 
 COMMITTED_WITH: Final = "committed-with"
-"""The kind of a link from a proposal's span to the span of the first proposal in the transaction.
+"""The kind of a link to the span of the first proposal in the transaction.
 
-Only the trace of the first proposal contains the transaction.
+Only the trace of this proposal contains the transaction.
 """
 
 
 class Committed(NamedTuple):
-    """The proposal was committed at this revision."""
+    """The proposal was committed in the transaction at ``revision``."""
 
     revision: int
 
@@ -232,9 +224,9 @@ class Committed(NamedTuple):
 Outcome = Committed | Lost
 
 FAILURES_WITHOUT_LOSS_MAX = 16
-"""The most successive transactions that may fail although every guard holds in the second request.
+"""The most successive failed transactions whose guards all hold in the second request.
 
-A guarded key may change back before the second request, but not every time.
+A guarded key may change back in between, but not every time.
 """
 
 Transact = Callable[[TransactionBatch], Awaitable[TxnResult]]
@@ -242,9 +234,9 @@ Transact = Callable[[TransactionBatch], Awaitable[TxnResult]]
 
 
 async def read_failed(store: KeyValueStore, fence: Get, batch: TransactionBatch) -> TxnResult:
-    """Read the fence and the batch's ``gets`` after a failed transaction.
+    """Read the fence and the batch's ``gets`` after a failed transaction, which wrote nothing.
 
-    Raises StoreUnavailable, StoreRejected; the transaction was not applied.
+    Raises StoreUnavailable, StoreRejected.
     """
     gets = [fence, *batch.gets()]
     revision, ranges = await store.read(gets)
@@ -252,9 +244,7 @@ async def read_failed(store: KeyValueStore, fence: Get, batch: TransactionBatch)
     return TxnResult(succeeded=False, revision=revision, reads=reads)
 
 
-class _Waiting(NamedTuple):
-    """A queued proposal. ``answer``: the future outcome. ``origin``: the caller's span."""
-
+class _QueuedProposal(NamedTuple):
     proposal: Proposal
     answer: asyncio.Future[Outcome]
     origin: tracing.Origin | None
@@ -263,9 +253,9 @@ class _Waiting(NamedTuple):
 class GroupCommit:
     """One queue, one transaction in flight.
 
-    After an error of type ``ends`` nothing can be written: every waiting proposal gets the error.
-    ``name``: the queue in error messages. ``depth_max``: the most proposals that may wait.
-    ``passes``: the most passes of the event loop that a transaction waits for further proposals.
+    After an error of type ``ends``, nothing can be written: every waiting proposal gets the error.
+    ``depth_max``: the most proposals that may wait. ``passes``: the most passes of the event loop
+    that a transaction waits for more proposals.
     """
 
     def __init__(
@@ -282,9 +272,9 @@ class GroupCommit:
         self._ends = ends
         self._name = name
         self._depth_max = depth_max
-        self._queue: deque[_Waiting] = deque()
-        self._in_flight: Sequence[_Waiting] = ()
-        self._survivors = 0
+        self._queue: deque[_QueuedProposal] = deque()
+        self._in_flight: Sequence[_QueuedProposal] = ()
+        self._survivor_count = 0
         self._failures_without_loss = 0
         self._running: asyncio.Task[None] | None = None
 
@@ -308,23 +298,20 @@ class GroupCommit:
                 remedy="try again; if the queue stays full, etcd is too slow for this load",
             )
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(proposal, loop.create_future(), origin)
-        self._queue.append(waiting)
+        entry = _QueuedProposal(proposal, loop.create_future(), origin)
+        self._queue.append(entry)
         if self._running is None:
-            # The task works for all callers, so it must not continue the trace of the first caller.
+            # The task works for all callers, so it must not continue the first caller's trace.
             self._running = loop.create_task(self._run(), context=Context())
-        return waiting.answer
+        return entry.answer
 
     async def drain(self) -> None:
-        """Wait for all queued proposals. Cancelling the wait does not cancel the proposals."""
+        """Wait for all proposals. Cancelling the wait does not cancel them."""
         if self._running is not None:
             await asyncio.wait({self._running})
 
     def abandon(self, error: OrbweaverError) -> None:
-        """Stop at once: every proposal gets the error.
-
-        The proposals in flight may or may not be committed.
-        """
+        """Stop at once. Every proposal gets the error; those in flight may still be committed."""
         if self._running is not None:
             self._running.cancel()
             # A task that is cancelled before its first step does not reset ``_running``.
@@ -339,7 +326,7 @@ class GroupCommit:
                 if self._in_flight:
                     await self._commit(batch, self._in_flight)
         except Exception as error:
-            self._fail_all(error)  # a bug in this class; the event loop logs the raised error
+            self._fail_all(error)  # a bug in this class
             raise
         finally:
             if self._running is asyncio.current_task():
@@ -347,44 +334,44 @@ class GroupCommit:
                 self._in_flight = ()
 
     async def _gather(self) -> None:
-        """Let ready callers add proposals for a few passes of the event loop, without a timer.
+        """Let ready callers add proposals for a few passes of the event loop.
 
-        Returns early when as many proposals wait as the last transaction had: under a steady load,
-        no further proposal is to be expected.
+        Returns early when the queue is as long as the last transaction: no further proposal is to
+        be expected under a steady load.
         """
         for _ in range(self._passes):
-            waiting = len(self._queue)
-            if 0 < len(self._in_flight) <= waiting:
+            depth = len(self._queue)
+            if 0 < len(self._in_flight) <= depth:
                 return
             await asyncio.sleep(0)
-            if len(self._queue) == waiting:
+            if len(self._queue) == depth:
                 return
 
-    def _take(self) -> tuple[TransactionBatch, list[_Waiting]]:
-        """Fill a batch from the queue. Proposals that do not fit stay in the queue, in order.
+    def _take(self) -> tuple[TransactionBatch, list[_QueuedProposal]]:
+        """Fill a batch from the queue.
 
-        Proposals whose guards held in a failed transaction are not joined with new proposals: a new
-        proposal could lose and make the transaction fail again.
+        Proposals that do not fit stay in the queue, in order. Survivors of a failed transaction are
+        not joined with new proposals, which could lose and make it fail again.
         """
         batch = TransactionBatch()
-        members: list[_Waiting] = []
-        skipped: list[_Waiting] = []
-        candidates = self._survivors or len(self._queue)
-        self._survivors = 0
+        members: list[_QueuedProposal] = []
+        skipped: list[_QueuedProposal] = []
+        candidates = self._survivor_count or len(self._queue)
+        self._survivor_count = 0
         while candidates and self._queue and not batch.full and len(skipped) < SKIPPED_MAX:
             candidates -= 1
-            waiting = self._queue.popleft()
-            if waiting.answer.done():
+            entry = self._queue.popleft()
+            if entry.answer.done():
                 continue
-            if batch.add(waiting.proposal):
-                members.append(waiting)
+            if batch.add(entry.proposal):
+                members.append(entry)
             else:
-                skipped.append(waiting)
+                skipped.append(entry)
         self._queue.extendleft(reversed(skipped))
         return batch, members
 
-    async def _commit(self, batch: TransactionBatch, members: Sequence[_Waiting]) -> None:
-        """Commit one transaction; answer every member or put it back at the front of the queue."""
+    async def _commit(self, batch: TransactionBatch, members: Sequence[_QueuedProposal]) -> None:
+        """Answer every member, or put it back at the front of the queue."""
         try:
             result = await self._transact_for(batch, members)
         except StoreRejected as error:
@@ -397,9 +384,9 @@ class GroupCommit:
             self._answer_all(batch, members, result)
 
     async def _transact_for(
-        self, batch: TransactionBatch, members: Sequence[_Waiting]
+        self, batch: TransactionBatch, members: Sequence[_QueuedProposal]
     ) -> TxnResult:
-        """Transact in the trace of the first member with a span; link the other members' spans."""
+        """Transact in the trace of the first member with a span; link the others' spans."""
         origins = [member.origin for member in members if member.origin is not None]
         if not origins:
             return await self._transact(batch)
@@ -410,7 +397,7 @@ class GroupCommit:
         return await loop.create_task(_result_of(self._transact(batch)), context=first.context)
 
     def _answer_all(
-        self, batch: TransactionBatch, members: Sequence[_Waiting], result: TxnResult
+        self, batch: TransactionBatch, members: Sequence[_QueuedProposal], result: TxnResult
     ) -> None:
         if result.succeeded:
             self._failures_without_loss = 0
@@ -424,18 +411,18 @@ class GroupCommit:
         for member, lost in zip(reversed(members), reversed(verdicts), strict=True):
             if lost is None:
                 self._queue.appendleft(member)
-                self._survivors += 1
+                self._survivor_count += 1
             else:
                 _answer(member, lost)
 
-    async def _one_by_one(self, members: Sequence[_Waiting], error: StoreRejected) -> None:
-        """Commit each member alone, so that a rejected proposal does not fail the others."""
+    async def _one_by_one(self, members: Sequence[_QueuedProposal], error: StoreRejected) -> None:
+        """A rejected proposal must not fail the others."""
         if len(members) == 1:
             _fail(members, error)
             return
         for member in members:
             if member.answer.done():
-                continue  # withdrawn, or failed because nothing can be written any more
+                continue
             batch = TransactionBatch()
             batch.add(member.proposal)
             await self._commit(batch, [member])
@@ -443,19 +430,19 @@ class GroupCommit:
     def _fail_all(self, error: Exception) -> None:
         _fail([*self._in_flight, *self._queue], error)
         self._queue.clear()
-        self._survivors = self._failures_without_loss = 0
+        self._survivor_count = self._failures_without_loss = 0
 
 
 async def _result_of(transacting: Awaitable[TxnResult]) -> TxnResult:
     return await transacting  # a task runs coroutines, not every awaitable
 
 
-def _answer(member: _Waiting, outcome: Outcome) -> None:
+def _answer(member: _QueuedProposal, outcome: Outcome) -> None:
     if not member.answer.done():
         member.answer.set_result(outcome)
 
 
-def _fail(members: Sequence[_Waiting], error: BaseException) -> None:
+def _fail(members: Sequence[_QueuedProposal], error: BaseException) -> None:
     for member in members:
         if not member.answer.done():
             member.answer.set_exception(error)

@@ -5,7 +5,7 @@
     subnet-overlap  the CIDRs of two subnets overlap
     subnet-empty    a deleted subnet has pools or does not exist
 
-Pure functions. Each function checks one event against the ledger as it was before the event.
+The ledger has the state before the event.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Finding: TypeAlias = tuple[str, str, str]
 
 
 def check_share(pool: Pool, ledger: Ledger) -> Iterator[Finding]:
-    """Check a created or changed pool. A pool without a subnet label has no findings."""
+    """Check a new or changed pool."""
     name = owner_subnet_name(pool)
     if not name:
         return
@@ -42,7 +42,7 @@ def check_share(pool: Pool, ledger: Ledger) -> Iterator[Finding]:
 
 
 def check_subnet(subnet: Subnet, ledger: Ledger) -> Iterator[Finding]:
-    """Check a created or changed subnet."""
+    """Check a new or changed subnet."""
     cidr = _cidr(subnet)
     for other in ledger.subnets.values():
         if other.name != subnet.name and other.family == subnet.family:
@@ -55,7 +55,7 @@ def check_subnet(subnet: Subnet, ledger: Ledger) -> Iterator[Finding]:
 
 
 def check_deletion(name: str, ledger: Ledger) -> Iterator[Finding]:
-    """Check the deletion of a subnet."""
+    """Check a subnet's deletion."""
     if name not in ledger.subnets:
         yield SUBNET_EMPTY, name, "is deleted but does not exist"
     pools = pools_of_subnet(name, ledger.pools)
@@ -80,7 +80,7 @@ def _outside(pool: Pool, subnet: Subnet) -> Iterator[Finding]:
 
 
 def _cidr(subnet: Subnet) -> AddressSet | None:
-    """The CIDR as a set; None if the CIDR is malformed."""
+    """None if the CIDR is malformed."""
     try:
         return AddressSet.from_cidr(parse_cidr(subnet.subnet))
     except AddressSyntaxError:

@@ -1,6 +1,6 @@
 """Decide the events of the commands ApplySubnet, RetireSubnet and DeleteSubnet.
 
-One transaction changes the subnet and its pools. If the pools do not fit into one transaction, the
+One transaction changes the subnet and a limited number of its pools. If more pools must change, the
 caller repeats the command (``must_repeat``). No rule is violated between the transactions.
 """
 
@@ -53,7 +53,7 @@ from core.domain.validation.subnet_rules import (
 def decide_subnet(
     configuration: Configuration, command: ApplySubnet | RetireSubnet | DeleteSubnet
 ) -> tuple[Event, ...]:
-    """The events of a command about a subnet. Raises Refused."""
+    """Decide the events of a command about a subnet. Raises Refused."""
     match command:
         case ApplySubnet(subnet):
             return _apply(configuration, subnet)
@@ -66,13 +66,12 @@ def decide_subnet(
 def must_repeat(command: Command, events: tuple[Event, ...]) -> bool:
     """Whether the caller must repeat the command, because more pools may have to change."""
     pools = (PoolDefined, PoolRetired)
-    # Each of these commands changes only as many pools as fit into one transaction.
+    # Each command changes only as many pools as fit into one transaction.
     is_partial = isinstance(command, ApplySubnet | RetireSubnet | AdvanceRetirement)
     return is_partial and any(isinstance(event, pools) for event in events)
 
 
 def _apply(configuration: Configuration, desired: Subnet) -> tuple[Event, ...]:
-    """Create or change the subnet, and adopt the pools with the same CIDR."""
     subject = ObjectReference("SpiderSubnet", desired.name)
     require(object_name_rule(subject))
     require(size_rule(subject, desired, desired.labels, desired.annotations))
@@ -94,13 +93,14 @@ def _apply(configuration: Configuration, desired: Subnet) -> tuple[Event, ...]:
 
 def _retire(configuration: Configuration, name: str) -> tuple[Event, ...]:
     subnet = _existing(configuration, name)
-    serving = [pool for pool in pools_of_subnet(name, configuration.pools) if not pool.retiring]
-    pool_events = tuple(PoolRetired(pool.name) for pool in _as_many_as_fit(serving))
+    serving_pools = [
+        pool for pool in pools_of_subnet(name, configuration.pools) if not pool.retiring
+    ]
+    pool_events = tuple(PoolRetired(pool.name) for pool in _as_many_as_fit(serving_pools))
     return pool_events if subnet.retiring else (SubnetRetired(name), *pool_events)
 
 
 def _delete(configuration: Configuration, name: str) -> tuple[Event, ...]:
-    """Delete a subnet to which no pool belongs."""
     subnet = _existing(configuration, name)
     subject = ObjectReference("SpiderSubnet", name)
     require(no_pools_rule(subject, pools_of_subnet(subnet.name, configuration.pools)))
@@ -108,10 +108,7 @@ def _delete(configuration: Configuration, name: str) -> tuple[Event, ...]:
 
 
 def _check_new(configuration: Configuration, subject: ObjectReference, subnet: Subnet) -> None:
-    """Check the rules of CREATE in docs/reference/admission.md, "SpiderSubnet". Raises Refused.
-
-    Only the first violated rule is reported.
-    """
+    """Check docs/reference/admission.md, "SpiderSubnet", CREATE. Refused has the first refusal."""
     enabled = configuration.enabled(subnet.family)
     require(family_enabled_rule(subject, subnet.family, enabled=enabled))
     require(cidr_rule(subject, subnet))
@@ -124,7 +121,7 @@ def _check_new(configuration: Configuration, subject: ObjectReference, subnet: S
 def _check_changed(
     configuration: Configuration, subject: ObjectReference, existing: Subnet, subnet: Subnet
 ) -> None:
-    """Check the rules of UPDATE in docs/reference/admission.md, "SpiderSubnet". Raises Refused."""
+    """Check docs/reference/admission.md, "SpiderSubnet", UPDATE. Raises Refused."""
     require(immutable_network_rule(subject, existing, subnet))
     enabled = configuration.enabled(subnet.family)
     require(family_enabled_rule(subject, subnet.family, enabled=enabled))
@@ -134,20 +131,19 @@ def _check_changed(
 
 
 def _adoptions(configuration: Configuration, subnet: Subnet) -> tuple[Event, ...]:
-    """The events that adopt pools with the subnet's CIDR, as many as fit into one transaction."""
     if not configuration.subnets_enabled:
         return ()
     subnets = {subnet.name: subnet}
-    adopted = (
+    adopted_pools = (
         after
         for pool in same_cidr(subnet, configuration.pools)
         if (after := adopt(pool, subnets, pool)) != pool
     )
-    return tuple(PoolDefined(pool) for pool in _as_many_as_fit(adopted))
+    return tuple(PoolDefined(pool) for pool in _as_many_as_fit(adopted_pools))
 
 
 def _as_many_as_fit(pools: Iterable[Pool]) -> Iterator[Pool]:
-    """The first pools that fit into the subnet's transaction, but at least one pool."""
+    """The first pools that fit into one transaction, but at least one pool."""
     size = 0
     for pool in islice(pools, POOLS_PER_STEP_MAX):
         size += encoded_size_max(pool)

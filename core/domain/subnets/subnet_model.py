@@ -1,8 +1,7 @@
 """The relation of subnets and pools: ownership, adoption, and counts of addresses.
 
-A pool belongs to the subnet with the same CIDR, and the pool's label names this subnet. No two
-subnets have the same CIDR. The list of addresses of the pool is the pool's share of the subnet; no
-second copy is stored. All functions are pure and compute with ranges, not with single addresses.
+A pool belongs to the subnet with the same CIDR; the pool's label names this subnet. No two subnets
+have the same CIDR. All functions are pure and compute with ranges, not with single addresses.
 """
 
 from __future__ import annotations
@@ -16,14 +15,12 @@ from core.domain.configuration.configuration_state import pool_addresses
 from core.domain.model import Pool, Subnet
 
 POOLS_PER_STEP_MAX: Final = 64
-"""The most pools that one transaction adopts or retires."""
 
 
 class Share(NamedTuple):
     """The addresses of a subnet that belong to one pool.
 
-    ``application``: the application of an automatic pool, such as ``apps_v1_Deployment_shop_web``;
-    "" for a manual pool.
+    ``application``: of an automatic pool, such as ``apps_v1_Deployment_shop_web``; else "".
     """
 
     pool: str
@@ -32,7 +29,7 @@ class Share(NamedTuple):
 
 
 class SubnetCounts(NamedTuple):
-    """Addresses of a subnet: in total, in pools, in no pool. Each count is 2**63 - 1 at most."""
+    """Addresses of a subnet: in total, in pools, in no pool. Each count is at most 2**63 - 1."""
 
     total: int
     allocated: int
@@ -40,15 +37,12 @@ class SubnetCounts(NamedTuple):
 
 
 def owner_subnet_name(pool: Pool) -> str:
-    """The name of the subnet in the pool's label; "" without the label."""
+    """The subnet in the pool's label; "" without the label."""
     return pool.labels.get(OWNER_SUBNET, "")
 
 
 def subnet_for(pool: Pool, subnets: Mapping[str, Subnet]) -> Subnet | None:
-    """The subnet with the pool's CIDR, even if the subnet is retiring.
-
-    See docs/reference/admission.md, "Answers".
-    """
+    """The subnet with the pool's CIDR, even a retiring one."""
     cidr = (pool.family, pool.subnet)
     return next(
         (subnet for subnet in subnets.values() if (subnet.family, subnet.subnet) == cidr), None
@@ -56,7 +50,7 @@ def subnet_for(pool: Pool, subnets: Mapping[str, Subnet]) -> Subnet | None:
 
 
 def same_cidr(subnet: Subnet, pools: Mapping[str, Pool]) -> Iterator[Pool]:
-    """The pools with the subnet's CIDR, with or without the subnet's label, sorted by name."""
+    """Pools with the subnet's CIDR, with or without its label, sorted by name."""
     cidr = (subnet.family, subnet.subnet)
     for name in sorted(pools):
         pool = pools[name]
@@ -65,16 +59,16 @@ def same_cidr(subnet: Subnet, pools: Mapping[str, Pool]) -> Iterator[Pool]:
 
 
 def pools_of_subnet(subnet: str, pools: Mapping[str, Pool]) -> list[Pool]:
-    """The pools whose label names the subnet, sorted by name."""
+    """Pools whose label names the subnet, sorted by name."""
     return [pool for _, pool in sorted(pools.items()) if owner_subnet_name(pool) == subnet]
 
 
 def adopt(pool: Pool, subnets: Mapping[str, Subnet], existing: Pool | None = None) -> Pool:
-    """Label the pool with the subnet of the same CIDR. Without such a subnet, remove the label.
+    """Label the pool with the subnet of the same CIDR, or remove the label if there is none.
 
-    A missing gateway and missing routes are copied from the subnet, or from the stored pool
-    ``existing`` if ``existing`` has the label. A pool that already has the label is returned
-    unchanged: a gateway that a user removed stays removed.
+    A newly labelled pool gets a missing gateway and missing routes from the subnet, or from the
+    stored pool ``existing`` if that has the label. A gateway that a user removed from a labelled
+    pool stays removed.
     """
     subnet = subnet_for(pool, subnets)
     if subnet is None:
@@ -95,23 +89,25 @@ def adopt(pool: Pool, subnets: Mapping[str, Subnet], existing: Pool | None = Non
 
 
 def shares_of_subnet(subnet: str, pools: Mapping[str, Pool]) -> list[Share]:
-    """The share of each pool of the subnet that has addresses, sorted by pool name."""
+    """The shares of the pools that have addresses, sorted by pool name."""
     return [
-        Share(pool.name, tuple(owned.to_items()), str(application_of(pool.labels) or ""))
+        Share(
+            pool.name, tuple(addresses_of_pool.to_items()), str(application_of(pool.labels) or "")
+        )
         for pool in pools_of_subnet(subnet, pools)
-        if (owned := pool_addresses(pool))
+        if (addresses_of_pool := pool_addresses(pool))
     ]
 
 
 def addresses_of_pools(subnet: Subnet, pools: Iterable[Pool]) -> AddressSet:
-    """All addresses of the pools. All pools must have the family of the subnet."""
+    """All pools must have the subnet's family."""
     intervals = [interval for pool in pools for interval in pool_addresses(pool)]
     return AddressSet.from_intervals(intervals, subnet.family)
 
 
 def count_addresses(subnet: Subnet, pools: Mapping[str, Pool]) -> SubnetCounts:
-    """Count the addresses of a subnet."""
+    """Count a subnet's addresses."""
     total = pool_addresses(subnet)
     allocated = addresses_of_pools(subnet, pools_of_subnet(subnet.name, pools))
-    exact = (total.size, allocated.size, (total - allocated).size)
-    return SubnetCounts(*(min(number, CLAMPED_SIZE_MAX) for number in exact))
+    exact_counts = (total.size, allocated.size, (total - allocated).size)
+    return SubnetCounts(*(min(number, CLAMPED_SIZE_MAX) for number in exact_counts))

@@ -1,7 +1,6 @@
-"""The validation rules of UPDATE and DELETE.
+"""The validation rules of UPDATE and DELETE (docs/reference/admission.md).
 
-See docs/reference/admission.md, "SpiderIPPool" and "SpiderReservedIP". The caller passes the claims
-of all addresses that the command removes.
+The caller passes the claims of all addresses that the command removes.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from core.domain.validation.common_rules import ObjectReference
 from core.errors import Refusal
 
 REFUSAL_ADDRESSES_MAX: Final = 8
-"""The most claimed addresses that a refusal lists; further claimed addresses are only counted."""
 
 RETIRE_FIRST: Final = (
     "retire the pool first and wait until it is empty, or run `orbctl delete --drain`"
@@ -24,7 +22,7 @@ RETIRE_FIRST: Final = (
 
 
 def immutable(subject: ObjectReference, field: str, value: object) -> Refusal:
-    """The refusal to change an immutable field. The text is Spiderpool's."""
+    """The refusal to change an immutable field; Spiderpool's text."""
     message = f"is not changeable; it is {value}"
     remedy = "create an object of another name"
     return subject.refuse("Forbidden", "immutable", field, message, remedy)
@@ -33,7 +31,7 @@ def immutable(subject: ObjectReference, field: str, value: object) -> Refusal:
 def immutable_network_rule(
     subject: ObjectReference, existing: Pool | Subnet, desired: Pool | Subnet
 ) -> Iterator[Refusal]:
-    """The IP version and the CIDR of a pool or subnet are immutable."""
+    """IP version and CIDR are immutable."""
     if desired.family != existing.family:
         yield immutable(subject, "spec.ipVersion", existing.family)
     elif desired.subnet != existing.subnet:
@@ -43,13 +41,13 @@ def immutable_network_rule(
 def immutable_reservation_rule(
     subject: ObjectReference, existing: Reservation, reservation: Reservation
 ) -> Iterator[Refusal]:
-    """The IP version of a reservation is immutable."""
+    """The IP version is immutable."""
     if reservation.family != existing.family:
         yield immutable(subject, "spec.ipVersion", existing.family)
 
 
 def retiring_rule(subject: ObjectReference, existing: Pool, pool: Pool) -> Iterator[Refusal]:
-    """Only labels and annotations of a retiring pool may change."""
+    """Only labels and annotations may change."""
     if existing._replace(labels=pool.labels, annotations=pool.annotations) != pool:
         message = "the pool is being retired: only its labels and annotations may change"
         remedy = "create a pool of another name"
@@ -59,7 +57,7 @@ def retiring_rule(subject: ObjectReference, existing: Pool, pool: Pool) -> Itera
 def addresses_in_use_rule(
     subject: ObjectReference, removed: AddressSet | None, claimed: Mapping[str, Claim]
 ) -> Iterator[Refusal]:
-    """A claimed address must not be removed from its pool. The text is Spiderpool's."""
+    """A claimed address must stay in its pool; Spiderpool's text."""
     claims = _claims_in(removed, claimed)
     if claims:
         address, claim = claims[0]
@@ -72,7 +70,7 @@ def addresses_in_use_rule(
 def empty_pool_rule(
     subject: ObjectReference, addresses: AddressSet | None, claimed: Mapping[str, Claim]
 ) -> Iterator[Refusal]:
-    """A pool must not be deleted while one of its addresses is claimed."""
+    """A pool with claimed addresses must not be deleted."""
     claims = _claims_in(addresses, claimed)
     if claims:
         address, claim = claims[0]
@@ -86,7 +84,6 @@ def empty_pool_rule(
 def _claims_in(
     addresses: AddressSet | None, claimed: Mapping[str, Claim]
 ) -> list[tuple[str, Claim]]:
-    """The claims of these addresses, sorted by address."""
     if addresses is None:
         return []
     inside = []
@@ -98,7 +95,6 @@ def _claims_in(
 
 
 def _further_claims(claims: list[tuple[str, Claim]]) -> str:
-    """The number and a bounded list of the claims after the first claim, for a message."""
     further = claims[1:]
     if not further:
         return ""

@@ -1,8 +1,8 @@
 """Validation rules of every object: name, IP version, size, labels and annotations.
 
 One transaction stores an object twice: in a segment of the event log, and in the object's state
-key. The size limits ensure that both copies fit. In Kubernetes, the API server checks most of these
-rules first. In standalone mode, only this module checks them.
+key. The size limits ensure that both copies fit. In standalone mode, no API server checks these
+rules first.
 """
 
 from __future__ import annotations
@@ -23,26 +23,24 @@ from core.domain.name_syntax import SUBDOMAIN_CHARS_MAX, is_dns_label, is_name
 from core.errors import Refusal, RefusalKind, Refused
 
 OBJECT_BYTES_MAX: Final = 320 * 1024
-"""Limit of the size of an object, as computed by ``encoded_size_max``."""
+"""The limit of ``encoded_size_max``."""
 
 LABELS_BYTES_MAX: Final = 64 * 1024
-"""Limit of the size of all labels together."""
 
 ANNOTATIONS_BYTES_MAX: Final = 256 * 1024
-"""Limit of the size of all annotations together, as in Kubernetes."""
+"""As in Kubernetes."""
 
 REFUSALS_MAX: Final = 32
-"""The most refusals that are reported for one object."""
 
 SUBDOMAIN_SYNTAX: Final = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.',"
     " and must start and end with an alphanumeric character (e.g. 'example.com', regex used for"
     r" validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
-"""The text of Kubernetes for an invalid name. Scripts of users search for this text."""
+"""Kubernetes' text, for which users' scripts search."""
 
-_QUOTED_CHARS_MAX: Final = 80  # of one value that a message quotes
-_MESSAGE_CHARS_MAX: Final = 1000  # of one message
+_QUOTED_CHARS_MAX: Final = 80
+_MESSAGE_CHARS_MAX: Final = 1000
 _VALUE_OVERHEAD_BYTES: Final = 5  # the most that msgpack adds to one value
 
 
@@ -59,13 +57,13 @@ class ObjectReference(NamedTuple):
     def refuse(
         self, kind: RefusalKind, rule: str, field: str, message: str, remedy: str = ""
     ) -> Refusal:
-        """A refusal of a command that changes this object; a long message is cut."""
+        """A refusal about this object."""
         text = shortened(message, _MESSAGE_CHARS_MAX)
         return Refusal(kind, rule, str(self), field, text, remedy)
 
 
 def require(refusals: Iterable[Refusal]) -> None:
-    """Raise Refused with the first ``REFUSALS_MAX`` refusals, if there are any."""
+    """Raise Refused if there are refusals, with the first ``REFUSALS_MAX``."""
     first = tuple(islice(refusals, REFUSALS_MAX))
     if first:
         raise Refused(first)
@@ -78,12 +76,12 @@ def unknown(subject: ObjectReference) -> Refused:
 
 
 def shortened(text: str, characters: int = _QUOTED_CHARS_MAX) -> str:
-    """The text, cut after ``characters`` characters."""
+    """Cut the text after ``characters``."""
     return text if len(text) <= characters else f"{text[:characters]}..."
 
 
 def family_of_subnet(text: str) -> Family | None:
-    """The IP version of a CIDR; None if the CIDR is malformed."""
+    """The IP version of a CIDR; None if malformed."""
     try:
         return parse_cidr(text).family
     except AddressSyntaxError:
@@ -91,7 +89,7 @@ def family_of_subnet(text: str) -> Family | None:
 
 
 def family_of_item(text: str) -> Family | None:
-    """The IP version of an address ``A`` or a range ``A-B``; None if the text is malformed."""
+    """The IP version of an address ``A`` or a range ``A-B``; None if malformed."""
     try:
         return parse_range(text).family
     except AddressSyntaxError:
@@ -101,13 +99,10 @@ def family_of_item(text: str) -> Family | None:
 def resolve_family(
     ip_version: int | None, derived: Family | None, subject: ObjectReference, source: str
 ) -> Family:
-    """First half of rule 1: ``ip_version``, or ``derived`` if ``ip_version`` is None.
+    """``ip_version``, or ``derived`` if ``ip_version`` is None.
 
-    See docs/reference/admission.md, "SpiderIPPool".
-
-    ``source``: the field from which ``derived`` was computed, and the field's value. The error
-    quotes ``source``. Raises Refused: Invalid if ``ip_version`` and ``derived`` are None,
-    NotSupported if the version is not 4 or 6.
+    ``source``: the field from which ``derived`` was computed, and its value, for errors. Raises
+    Refused: Invalid if both versions are None, NotSupported if the version is not 4 or 6.
     """
     family = derived if ip_version is None else ip_version
     if family == V4:
@@ -126,10 +121,7 @@ def resolve_family(
 def family_enabled_rule(
     subject: ObjectReference, family: Family, *, enabled: bool
 ) -> Iterator[Refusal]:
-    """Second half of rule 1: the IP version must be enabled in the cluster.
-
-    See docs/reference/admission.md, "SpiderIPPool".
-    """
+    """The IP version must be enabled in the cluster."""
     if not enabled:
         yield subject.refuse(
             "Forbidden",
@@ -141,7 +133,7 @@ def family_enabled_rule(
 
 
 def object_name_rule(subject: ObjectReference) -> Iterator[Refusal]:
-    """The name of an object must be a DNS subdomain. The text of the refusal is Kubernetes'."""
+    """The name must be a DNS subdomain; Kubernetes' text."""
     name, field = subject.name, "metadata.name"
     if len(name) > SUBDOMAIN_CHARS_MAX:
         message = f"{shortened(name)!r} must be no more than {SUBDOMAIN_CHARS_MAX} characters"
@@ -169,10 +161,7 @@ def size_rule(
     labels: Mapping[str, str],
     annotations: Mapping[str, str],
 ) -> Iterator[Refusal]:
-    """Labels, annotations and the whole object must not exceed their limits.
-
-    Only the first violation is reported.
-    """
+    """Only the first violation is reported."""
     for field, part, limit in (
         ("metadata.labels", labels, LABELS_BYTES_MAX),
         ("metadata.annotations", annotations, ANNOTATIONS_BYTES_MAX),
@@ -187,7 +176,7 @@ def size_rule(
 
 
 def encoded_size_max(value: object) -> int:
-    """An upper bound in bytes of the encoded size of a value."""
+    """An upper bound of the encoded size, in bytes."""
     if isinstance(value, str):
         return len(value.encode("utf-8", "replace")) + _VALUE_OVERHEAD_BYTES
     if isinstance(value, Mapping):

@@ -1,8 +1,6 @@
-"""Normalization: the changes that the mutating webhook makes to an object before validation.
+"""Normalization: the mutating webhook's changes before validation (docs/reference/admission.md).
 
-See docs/reference/admission.md, "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP".
-
-A malformed field stays as written, and validation reports it.
+Validation reports malformed fields; normalization leaves them as they are.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ _CIDR_LABEL_CHARS: Final = str.maketrans(".:/", "---")
 
 
 def normalise_network(network: N) -> N:
-    """The pool or subnet with merged lists of addresses and with the label of its CIDR."""
+    """Merge the lists of addresses and set the label of the CIDR."""
     return network._replace(
         ips=merge_items(network.ips, network.family),
         exclude_ips=merge_items(network.exclude_ips, network.family),
@@ -33,22 +31,19 @@ def normalise_network(network: N) -> N:
 
 
 def cidr_label(subnet: str) -> str:
-    """A CIDR as the value of a label.
-
-    See docs/reference/annotations.md, "Labels of pools and subnets".
-    """
+    """See docs/reference/annotations.md, "Labels of pools and subnets"."""
     return subnet.translate(_CIDR_LABEL_CHARS)
 
 
 def normalise_reservation(reservation: Reservation) -> Reservation:
-    """The reservation with a merged list of addresses."""
+    """Merge the list of addresses."""
     return reservation._replace(ips=merge_items(reservation.ips, reservation.family))
 
 
 def merge_items(items: tuple[str, ...], family: Family) -> tuple[str, ...]:
     """Sort the items, remove duplicates and join ranges.
 
-    A list with a single item or with a malformed item stays as written.
+    A list with a single item or with a malformed item stays as it is.
     """
     if len(items) < 2:
         return items

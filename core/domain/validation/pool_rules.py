@@ -1,16 +1,10 @@
-"""The rules of pools and reservations in docs/reference/admission.md.
+"""The rules of pools and reservations (docs/reference/admission.md).
 
-This module has rules 2 to 4 of "SpiderIPPool" and the rules of "SpiderReservedIP". Docstrings use
-the numbers of admission.md. Rule 5 is in ``core.domain.validation.subnet_rules``.
+Rules 2 to 4 of "SpiderIPPool", and "SpiderReservedIP"; rule 5 is in ``subnet_rules``.
 
-As in Spiderpool:
-
-- a malformed item of a pool's ``ips`` is reported at ``spec.subnet``;
-- default routes and duplicates in ``dst`` are found by comparing texts.
-
-All other comparisons parse the addresses and compare ranges. A stored pool with malformed addresses
-blocks only changes of pools with the same CIDR. A reservation may be empty, may overlap other
-reservations, and may contain claimed addresses.
+As in Spiderpool, a malformed item of ``ips`` is reported at ``spec.subnet``, and destinations of
+routes are compared as texts. A stored pool with malformed addresses blocks only changes of pools
+with the same CIDR. A reservation may contain claimed addresses.
 """
 
 from __future__ import annotations
@@ -37,10 +31,9 @@ from core.domain.validation.common_rules import ObjectReference, shortened
 from core.errors import Refusal
 
 SUBNETS_KEPT_MAX: Final = 16_384
-"""The most parsed CIDRs that are cached. A new pool is compared with every other pool."""
+"""Cached CIDRs; a new pool is compared with every other pool."""
 
 RANGES_SHOWN_MAX: Final = 4
-"""The most ranges that a message lists."""
 
 DEFAULT_ROUTES: Final = ("0.0.0.0/0", "::/0")
 
@@ -48,10 +41,9 @@ DEFAULT_ROUTES: Final = ("0.0.0.0/0", "::/0")
 def subnet_rule(
     subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Rule 2: the CIDR must be canonical, and must not overlap a different CIDR of another pool.
+    """Rule 2: the CIDR must be canonical, and must not overlap another pool's different CIDR.
 
-    Pools whose deletion has begun are compared, too. Only the first overlapping pool by name is
-    reported.
+    Pools whose deletion has begun count, too. The first overlapping pool by name is reported.
     """
     fault = next(cidr_rule(subject, pool), None)
     if fault is not None:
@@ -67,7 +59,7 @@ def subnet_rule(
 
 
 def cidr_rule(subject: ObjectReference, pool: Pool | Subnet) -> Iterator[Refusal]:
-    """First half of rule 2: the CIDR must be canonical and of the object's family."""
+    """The CIDR must be canonical and of the object's family."""
     field = "spec.subnet"
     try:
         cidr = cidr_of_subnet(pool.subnet)
@@ -85,10 +77,7 @@ def cidr_rule(subject: ObjectReference, pool: Pool | Subnet) -> Iterator[Refusal
 def content_rules(
     subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Yield the first refusal of rule 3 and all refusals of rule 4.
-
-    The caller must check ``subnet_rule`` first.
-    """
+    """Rules 3 (first refusal only) and 4. The caller must check ``subnet_rule`` first."""
     yield from islice(_address_rules(subject, pool, pools), 1)
     yield from _pod_affinity_rule(subject, pool)
 
@@ -96,7 +85,7 @@ def content_rules(
 def _address_rules(
     subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Rule 3. Stop at the first refusal: each part assumes that the earlier parts hold."""
+    """Rule 3. The caller must stop at the first refusal: each part assumes the earlier parts."""
     cidr = cidr_of_subnet(pool.subnet)
     yield from _items_rule(subject, pool, cidr)
     yield from _disjoint_rule(subject, pool, pools)
@@ -105,7 +94,7 @@ def _address_rules(
 
 
 def _items_rule(subject: ObjectReference, pool: Pool, cidr: Cidr) -> Iterator[Refusal]:
-    """Rule 3(a): every item of ips and excludeIPs must be well-formed and inside the CIDR."""
+    """Rule 3(a)."""
     for path, rule, message in faulty_items(pool, cidr):
         yield subject.refuse("Invalid", rule, "spec.subnet", f"{path}: {message}")
 
@@ -133,21 +122,21 @@ def _disjoint_rule(
         if name == pool.name:
             continue
         try:
-            common = addresses & pool_addresses(pools[name])
+            common_addresses = addresses & pool_addresses(pools[name])
         except AddressSyntaxError as error:
             message = f"SpiderIPPool/{name} of the same subnet has malformed addresses: {error}"
             remedy = f"correct the addresses of SpiderIPPool/{name}, or delete it"
             yield subject.refuse("Invalid", "pool-unreadable", "spec.subnet", message, remedy)
             return
-        if common:
-            message = f"SpiderIPPool/{name} already has {ranges_text(common)}"
+        if common_addresses:
+            message = f"SpiderIPPool/{name} already has {ranges_text(common_addresses)}"
             remedy = "take these addresses out of one of the two pools"
             yield subject.refuse("Forbidden", "addresses-overlap", "spec.ips", message, remedy)
             return
 
 
 def gateway_rule(subject: ObjectReference, pool: Pool | Subnet, cidr: Cidr) -> Iterator[Refusal]:
-    """Rule 3(c): the gateway must be inside the CIDR and must not be an address of the pool."""
+    """Rule 3(c): the gateway must be inside the CIDR, but not in the pool."""
     if not pool.gateway:
         return
     message = _fault_of_address(pool.gateway, cidr)
@@ -168,10 +157,10 @@ def gateway_rule(subject: ObjectReference, pool: Pool | Subnet, cidr: Cidr) -> I
 
 
 def routes_rule(subject: ObjectReference, pool: Pool | Subnet, cidr: Cidr) -> Iterator[Refusal]:
-    """Rule 3(d): check the destination and the gateway of every route.
+    """Rule 3(d).
 
-    A destination must be of the CIDR's family, must not be a default route, and must be unique.
-    A gateway must be inside the CIDR.
+    A destination must be of the CIDR's family and unique, and must not be a default route. A
+    gateway must be inside the CIDR.
     """
     destinations: set[str] = set()
     for index, route in enumerate(pool.routes or ()):
@@ -213,14 +202,14 @@ def _fault_of_address(text: str, cidr: Cidr) -> str:
 
 
 def _pod_affinity_rule(subject: ObjectReference, pool: Pool) -> Iterator[Refusal]:
-    """Rule 4: the selector must be valid, and in an automatic pool use only application labels."""
+    """Rule 4."""
     selector, field = pool.pod_affinity, "spec.podAffinity"
     if selector is None:
         return
     if OWNER_NAME in pool.labels:
-        foreign = sorted(set(selector.match_labels).difference(APPLICATION_KEYS))
+        foreign_labels = sorted(set(selector.match_labels).difference(APPLICATION_KEYS))
         expressions = ["matchExpressions"] if selector.match_expressions else []
-        for key in (*map(shortened, foreign), *expressions):
+        for key in (*map(shortened, foreign_labels), *expressions):
             message = f"the selector of an automatic pool has only the app-* labels, not {key}"
             yield subject.refuse("Invalid", "auto-pool-affinity", field, message)
         return
@@ -233,23 +222,22 @@ def _pod_affinity_rule(subject: ObjectReference, pool: Pool) -> Iterator[Refusal
 
 
 def _overlaps(pool: Pool, cidr: Cidr, other: Pool) -> bool:
-    """Whether ``cidr``, the CIDR of ``pool``, overlaps a different CIDR of ``other``."""
     if other.family != pool.family or other.subnet == pool.subnet or other.name == pool.name:
         return False
     return overlaps(cidr, other)
 
 
 def overlaps(cidr: Cidr, other: Pool | Subnet) -> bool:
-    """Whether ``cidr`` overlaps the CIDR of ``other``. The families must be equal."""
+    """The families must be equal."""
     try:
         other_cidr = cidr_of_subnet(other.subnet)
     except AddressSyntaxError:
-        return False  # a malformed CIDR has no addresses; ``orbctl verify`` reports the object
+        return False  # ``orbctl verify`` reports the malformed object
     return cidr.first <= other_cidr.last and other_cidr.first <= cidr.last
 
 
 def ranges_text(addresses: AddressSet) -> str:
-    """The first ranges of a set, and the number of further ranges, for a message."""
+    """The first ranges and the number of further ranges."""
     items = addresses.to_items()
     text = ", ".join(items[:RANGES_SHOWN_MAX])
     hidden = len(items) - RANGES_SHOWN_MAX
@@ -263,7 +251,7 @@ def cidr_of_subnet(text: str) -> Cidr:
 
 
 def items_rule(subject: ObjectReference, reservation: Reservation) -> Iterator[Refusal]:
-    """Every item of ``ips`` must be an address or range of the reservation's family."""
+    """Items must be addresses or ranges of the reservation's family."""
     for index, text in enumerate(reservation.ips):
         try:
             family = parse_range(text).family

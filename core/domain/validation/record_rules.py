@@ -1,7 +1,7 @@
 """The rules of records and of quarantined addresses.
 
 A record is an object that a user applies in standalone mode, such as a Pod or a Node. Container
-runtimes choose some of the names, so a name need not be a DNS name, but must be valid in a key.
+runtimes choose some names, so a name need not be a DNS name, but must be valid in a key.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ SERVICE_KINDS: Final = ("Service", "EndpointSlice")
 RECORD_KINDS: Final = ("Pod", "Namespace", "Node", *BUILT_IN, *SERVICE_KINDS, COORDINATOR_KIND)
 NAMESPACED_KINDS: Final = ("Pod", *BUILT_IN, *SERVICE_KINDS)
 
-REPLICAS_MAX: Final = 2**31 - 1
-"""The limit of Kubernetes (int32) for ``spec.replicas`` and ``spec.ordinals.start``."""
+REPLICAS_MAX: Final = 2**31 - 1  # of spec.replicas and spec.ordinals.start: int32, as in Kubernetes
 
 NOTE_BYTES_MAX: Final = 1024
-"""Limit in bytes of a reason or evidence, as for ``note`` of a Kubernetes Event."""
+"""As for ``note`` of a Kubernetes Event."""
 
 
 def record_rules(subject: ObjectReference, record: RecordDefined) -> Iterator[Refusal]:
-    """Check the kind, the name, the namespace, the counts, and the Service or EndpointSlice."""
+    """Kind, names, counts, and the Service or EndpointSlice."""
     if record.kind not in RECORD_KINDS:
         message = f"{shortened(record.kind)!r} is not one of {', '.join(RECORD_KINDS)}"
         yield subject.refuse("NotSupported", "record-kind", "kind", message)
@@ -58,7 +57,7 @@ def _count_rules(subject: ObjectReference, record: RecordDefined) -> Iterator[Re
 
 
 def address_rule(subject: ObjectReference, address: str) -> Iterator[Refusal]:
-    """The text must be one address, not a range or prefix."""
+    """One address, not a range or prefix."""
     try:
         parse_address(address)
     except AddressSyntaxError as error:

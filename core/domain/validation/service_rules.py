@@ -13,14 +13,14 @@ from core.errors import Refusal
 PROTOCOLS: Final = ("TCP", "UDP", "SCTP")
 PORT_MAX: Final = 65_535
 AFFINITY_S_MAX: Final = 86_400
-"""The longest timeout of a session affinity: one day, as in Kubernetes."""
+"""As in Kubernetes."""
 
 ENDPOINTS_MAX: Final = 1_000
-"""The most endpoints of one slice; the limit of Kubernetes."""
+"""As in Kubernetes."""
 
 
 def service_rules(subject: ObjectReference, service: Service) -> Iterator[Refusal]:
-    """Check the ClusterIPs, the ports, and the timeout of the session affinity."""
+    """ClusterIPs, ports, and the timeout of the session affinity."""
     for address in service.addresses:
         yield from _address(subject, "spec.clusterIPs", address)
     yield from _ports(subject, "spec.ports", service.ports)
@@ -31,7 +31,7 @@ def service_rules(subject: ObjectReference, service: Service) -> Iterator[Refusa
 
 
 def slice_rules(subject: ObjectReference, slice_: EndpointSlice) -> Iterator[Refusal]:
-    """Check the Service of a slice, the ports, and the number and addresses of the endpoints."""
+    """The Service's name, ports and endpoints."""
     yield from key_name_rule(subject, slice_.service, "metadata.labels[kubernetes.io/service-name]")
     yield from _ports(subject, "ports", slice_.ports)
     if len(slice_.endpoints) > ENDPOINTS_MAX:

@@ -1,8 +1,7 @@
 """The rules of a subnet and of the pools in it.
 
-See docs/reference/admission.md, "SpiderSubnet", and rule 5 of "SpiderIPPool".
-
-A rule that must read malformed addresses of a stored object returns a refusal of kind Internal.
+See docs/reference/admission.md, "SpiderSubnet", and rule 5 of "SpiderIPPool". Malformed addresses
+in a stored object cause a refusal of kind Internal.
 """
 
 from __future__ import annotations
@@ -29,13 +28,12 @@ from core.domain.validation.pool_rules import (
 from core.errors import Refusal
 
 POOLS_SHOWN_MAX: Final = 8
-"""The most pools that a refusal lists; further pools are only counted."""
 
 
 def subnets_apart_rule(
     subject: ObjectReference, subnet: Subnet, subnets: Mapping[str, Subnet]
 ) -> Iterator[Refusal]:
-    """Two subnets must not overlap. The first overlapping subnet by name is reported."""
+    """The first overlapping subnet by name is reported."""
     cidr = cidr_of_subnet(subnet.subnet)
     for name, other in sorted(subnets.items()):
         if other.family == subnet.family and name != subnet.name and overlaps(cidr, other):
@@ -48,10 +46,10 @@ def subnets_apart_rule(
 def pools_inside_rule(
     subject: ObjectReference, subnet: Subnet, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """Check the pools that overlap the subnet (rule 4 of "SpiderSubnet").
+    """Rule 4 of "SpiderSubnet". The first violation by pool name is reported.
 
-    A pool with the subnet's CIDR must have only addresses of the subnet. A pool with a different
-    CIDR must not overlap the subnet's CIDR. The first violation by pool name is reported.
+    A pool with the subnet's CIDR must have only addresses of the subnet. A pool with another CIDR
+    must not overlap the subnet.
     """
     cidr = cidr_of_subnet(subnet.subnet)
     for name, pool in sorted(pools.items()):
@@ -92,7 +90,7 @@ def subnet_content_rules(subject: ObjectReference, subnet: Subnet) -> Iterator[R
 def retiring_subnet_rule(
     subject: ObjectReference, existing: Subnet, subnet: Subnet
 ) -> Iterator[Refusal]:
-    """Only labels and annotations of a retiring subnet may change."""
+    """Only labels and annotations may change."""
     if existing._replace(labels=subnet.labels, annotations=subnet.annotations) != subnet:
         message = "the subnet is being retired: only its labels and annotations may change"
         remedy = "wait until it is deleted, then create it again"
@@ -102,7 +100,7 @@ def retiring_subnet_rule(
 def shares_kept_rule(
     subject: ObjectReference, subnet: Subnet, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
-    """An address of a pool must stay in the pool's subnet. The first violation is reported."""
+    """A pool's addresses must stay in its subnet. The first violation is reported."""
     addresses = pool_addresses(subnet)
     for pool in same_cidr(subnet, pools):
         try:
@@ -119,7 +117,7 @@ def shares_kept_rule(
 
 
 def no_pools_rule(subject: ObjectReference, pools: Sequence[Pool]) -> Iterator[Refusal]:
-    """A subnet must not be deleted while a pool belongs to it."""
+    """A subnet with pools must not be deleted."""
     if pools:
         names = ", ".join(pool.name for pool in pools[:POOLS_SHOWN_MAX])
         more = len(pools) - POOLS_SHOWN_MAX
@@ -132,10 +130,9 @@ def no_pools_rule(subject: ObjectReference, pools: Sequence[Pool]) -> Iterator[R
 def owner_rules(
     subject: ObjectReference, pool: Pool, existing: Pool | None, subnets: Mapping[str, Subnet]
 ) -> Iterator[Refusal]:
-    """Check the addresses of a pool (docs/reference/admission.md, "SpiderIPPool", rule 5).
+    """Rule 5 of "SpiderIPPool": a pool must have only addresses of its subnet.
 
-    A pool must have only addresses of its subnet. Users must not change the addresses of an
-    automatic pool. A new pool without addresses is always accepted.
+    Users must not change an automatic pool's addresses. A new pool may be empty.
     """
     subnet = subnet_for(pool, subnets)
     addresses = pool_addresses(pool)
@@ -160,7 +157,6 @@ def owner_rules(
 
 
 def _items_rule(subject: ObjectReference, subnet: Subnet, cidr: Cidr) -> Iterator[Refusal]:
-    """Every item of ips and excludeIPs must be well-formed and inside the CIDR."""
     for path, rule, message in faulty_items(subnet, cidr):
         yield subject.refuse("Invalid", rule, path, message)
 
@@ -172,7 +168,7 @@ def _malformed(subject: ObjectReference, name: str, error: AddressSyntaxError) -
 
 
 def _addresses_of(pool: Pool | None) -> AddressSet | None:
-    """The addresses of a pool; None if there is no pool or its addresses are malformed."""
+    """None if there is no pool or its addresses are malformed."""
     try:
         return pool_addresses(pool) if pool is not None else None
     except AddressSyntaxError:

@@ -1,7 +1,7 @@
 """Enable etcd's access control: create roles and users, and require authentication.
 
-The client must be ``root``: by the common name of the client certificate, or by user and password.
-A repeated call updates changed permissions. Users and roles that the call does not name are kept.
+The client must be ``root``. A repeated call updates changed permissions, and keeps other users and
+roles.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.eventstore.etcd.settings import EtcdSettings
 from core.eventstore.roles import ROOT_USER, EtcdRole, Permission
 
 _EXISTS: Final = ("etcdserver: user name already exists", "etcdserver: role name already exists")
-_UNGUESSABLE_BYTES: Final = 32  # of a random password
+_PASSWORD_BYTES: Final = 32
 
 _log: Final = logging.getLogger(__name__)
 
@@ -44,35 +44,36 @@ async def enable_access_control(settings: EtcdSettings, roles: Sequence[EtcdRole
 
 
 class _Control:
-    """Idempotent calls of etcd's Auth service."""
+    """Idempotent calls of etcd's Auth service. They raise StoreUnavailable, StoreRejected."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
     async def call(self, method: Method, request: ProtobufMessage) -> Any:
-        """Make one call. Raises StoreUnavailable, StoreRejected."""
         return await self._calls.repeat(method, request)
 
     async def make_user(self, user: str, role: str) -> None:
-        """Create a user that authenticates by certificate. The random password is not stored."""
-        password = secrets.token_urlsafe(_UNGUESSABLE_BYTES)
+        """Users authenticate by certificate, so the password is random and not stored."""
+        password = secrets.token_urlsafe(_PASSWORD_BYTES)
         await self._make("user_add", messages.AuthUserAddRequest(name=user, password=password))
         await self.call("user_grant", messages.AuthUserGrantRoleRequest(user=user, role=role))
 
     async def make_role(self, role: EtcdRole) -> None:
-        """Create the role if it does not exist, and grant exactly ``role.permissions``."""
+        """The role gets exactly ``role.permissions``."""
         await self._make("role_add", messages.AuthRoleAddRequest(name=role.name))
         response = await self.call("role_get", messages.AuthRoleGetRequest(role=role.name))
-        current = {Permission(perm.key, perm.range_end, _may_write(perm)) for perm in response.perm}
-        desired = set(role.permissions)
-        for permission in sorted(desired - current):
+        current_permissions = {
+            Permission(perm.key, perm.range_end, _may_write(perm)) for perm in response.perm
+        }
+        desired_permissions = set(role.permissions)
+        for permission in sorted(desired_permissions - current_permissions):
             grant = messages.AuthRoleGrantPermissionRequest(name=role.name)
             grant.perm.key, grant.perm.range_end = permission.start, permission.end
             grant.perm.permType = messages.READWRITE if permission.may_write else messages.READ
             await self.call("role_grant", grant)
         # A grant replaces the permission of its range, so a changed type needs no revocation.
-        ranges = {(permission.start, permission.end) for permission in desired}
-        for permission in sorted(current - desired):
+        ranges = {(permission.start, permission.end) for permission in desired_permissions}
+        for permission in sorted(current_permissions - desired_permissions):
             if (permission.start, permission.end) not in ranges:
                 await self.call("role_revoke", _revoke(role.name, permission))
 

@@ -1,7 +1,6 @@
-"""One call to etcd: choose an endpoint, add the token, set a deadline, classify errors, measure.
+"""One call to etcd: endpoint, token, deadline, errors, measurement.
 
-``once`` is for writes: etcd applies the request at most once. ``repeat`` is for reads and other
-idempotent calls: it repeats a failed call at the next endpoint, within a time limit.
+Writes use ``once``: etcd applies the request at most once. Idempotent calls use ``repeat``.
 """
 
 from __future__ import annotations
@@ -29,25 +28,24 @@ from core.process.tracing import Span, child_span
 
 _DATABASE = {"db.system.name": "etcd"}
 _FIRST_WAIT_S = 0.02
-"""The longest pause before the first repetition of a call, in seconds."""
 
 _LAST_ATTEMPT_S = 0.05
-"""The shortest timeout of a repeated call in seconds, even if the deadline is nearer."""
+"""The shortest timeout of a repeated call, even if the deadline is nearer."""
 
 _RETRYABLE_STATES = frozenset({CallState.NOTHING_WRITTEN, CallState.UNKNOWN})
-"""A failure in one of these states may be limited to one endpoint."""
+"""Failures that may be limited to one endpoint."""
 
 
 class CallObserver(Protocol):
-    """Receives the outcome of every call. ``on_call`` must be quick and must not raise."""
+    """A receiver of every call's outcome."""
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
-        """``outcome``: "ok" or the name of an error class. ``method``: such as ``user_add``."""
+        """Must be quick and must not raise. ``outcome``: "ok" or the name of an error class."""
         ...
 
 
 class Calls:
-    """All calls of one store."""
+    """A store's calls."""
 
     def __init__(self, settings: EtcdSettings, observer: CallObserver | None = None) -> None:
         self._settings = settings
@@ -58,16 +56,16 @@ class Calls:
 
     @property
     def closed(self) -> bool:
-        """Whether the store was closed."""
+        """Whether ``close`` was called."""
         return self._closed
 
     @property
     def endpoint(self) -> str:
-        """The endpoint that calls use now, ``host:port``."""
+        """The current endpoint, ``host:port``."""
         return self._endpoints.current.endpoint
 
     async def once(self, method: Method, request: Request) -> Any:
-        """Send a write. Raises StoreUnavailable, OutcomeUnknown, StoreRejected."""
+        """Send a write, once. Raises StoreUnavailable, OutcomeUnknown, StoreRejected."""
         started = time.perf_counter()
         with child_span(METHOD_NAMES[method], "client", _DATABASE) as span:
             try:
@@ -82,10 +80,9 @@ class Calls:
         return answer
 
     async def repeat(self, method: Method, request: Request) -> Any:
-        """Send an idempotent request, and repeat it after a failure that another try may avoid.
+        """Repeat the request after temporary failures, within ``read_deadline_s``.
 
-        Raises StoreUnavailable, StoreRejected, StoreFull, and CallFailed if the revision was
-        compacted.
+        Raises StoreUnavailable, StoreRejected, StoreFull; CallFailed if the revision was compacted.
         """
         started = time.perf_counter()
         with child_span(METHOD_NAMES[method], "client", _DATABASE) as span:
@@ -104,7 +101,7 @@ class Calls:
         return answer
 
     async def open_watch(self) -> tuple[EndpointChannel, StreamingCall]:
-        """A channel, and a new watch stream on the channel. Raises CallFailed."""
+        """Open a watch stream on a channel, and return both. Raises CallFailed."""
         self._check_open()
         channel = await self._endpoints.ready()
         metadata = self._tokens.metadata or await self._tokens.renew(channel, stale=None)
@@ -114,20 +111,19 @@ class Calls:
             raise as_call_failed(error) from error
 
     def watch_failed(self, channel: EndpointChannel, failure: CallFailure) -> None:
-        """After STALE_TOKEN, request a new token for the next watch; else use another endpoint."""
+        """Let the next watch use a new token (STALE_TOKEN) or another endpoint."""
         if failure.state is CallState.STALE_TOKEN:
             self._tokens.forget()
         else:
             self._endpoints.failed(channel)
 
     def observe(self, method: str, started: float, error: Exception | None = None) -> None:
-        """Notify the observer of a call that started at ``started`` (``time.perf_counter``)."""
+        """``started``: from ``time.perf_counter``."""
         if self._observer is not None:
             outcome = type(error).__name__ if error is not None else "ok"
             self._observer.on_call(method, time.perf_counter() - started, outcome)
 
     def _describe(self, span: Span | None, method: Method) -> None:
-        """Set the attributes of the span: the operation and the current endpoint."""
         if span is not None:
             host, _, port = self.endpoint.rpartition(":")
             span.set_attribute("db.operation.name", METHOD_NAMES[method])
@@ -138,7 +134,7 @@ class Calls:
                 span.set_attribute("server.address", self.endpoint.removeprefix("unix:"))
 
     async def close(self) -> None:
-        """Cancel all calls in flight and refuse new ones."""
+        """Cancel calls in flight and refuse new ones."""
         self._closed = True
         await self._endpoints.close()
 
@@ -182,8 +178,8 @@ class Calls:
             except CallFailed as failed:
                 if failed.failure.state is not CallState.STALE_TOKEN:
                     raise
-            # etcd checks the token first, so nothing was written. A client with a certificate has
-            # no token to renew, and gets this error only during a change of roles.
+            # etcd checks the token first, so nothing was written. A client with a certificate gets
+            # this error only during a change of roles.
             if self._tokens.renewable:
                 metadata = await self._tokens.renew(channel, metadata)
             return await self._send(channel, method, request, timeout_s, metadata)

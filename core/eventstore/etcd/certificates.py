@@ -1,7 +1,7 @@
 """The SSL context with the certificate files of the settings.
 
 The files may be rotated while a process runs. ``channel`` compares ``Certificates`` to detect a
-rotation, and makes a new context only after a change.
+rotation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from core.process.tls import without_strict_x509
 
 
 class Certificates(NamedTuple):
-    """The content of the PEM files; None where the settings name no file."""
+    """The contents of the PEM files; None where the settings name no file."""
 
     ca: bytes | None
     cert: bytes | None
@@ -24,7 +24,7 @@ class Certificates(NamedTuple):
 
     @classmethod
     def read(cls, settings: EtcdSettings) -> Self:
-        """Read the files of the settings. Raises OSError."""
+        """Raises OSError."""
         names = (settings.ca_file, settings.cert_file, settings.key_file)
         return cls(*(Path(name).read_bytes() if name else None for name in names))
 
@@ -32,7 +32,7 @@ class Certificates(NamedTuple):
 def ssl_context(settings: EtcdSettings) -> ssl.SSLContext | None:
     """The context for connections to etcd; None without TLS. Raises BadInput, OSError.
 
-    Without a CA file, the context trusts the authorities of the system.
+    Without a CA file, the context trusts the system's authorities.
     """
     if not settings.secure:
         return None

@@ -1,6 +1,6 @@
 """A channel to each endpoint, and the change to the next endpoint after a failure.
 
-A request is sent only over an open connection. If no endpoint can be connected, nothing was sent.
+A request is sent only over an open connection: if no endpoint can be connected, nothing was sent.
 This module never repeats a call.
 """
 
@@ -42,13 +42,13 @@ class EndpointChannel:
         return self._channel.failure
 
     async def connect(self) -> bool:
-        """Connect unless the connection is up. Returns whether the connection is up."""
+        """Connect unless the connection is up. Returns whether it is up."""
         return await self._channel.connect()
 
     async def call(
         self, method: Method, request: messages.Request, *, timeout_s: float, metadata: Metadata
     ) -> Any:
-        """Send one request and return the decoded answer. Raises RpcError."""
+        """Returns the decoded answer. Raises RpcError."""
         content = request if isinstance(request, bytes) else request.SerializeToString()
         if method == "keep":  # renewals of leases share one stream
             answer = await self._keep_alives.renew(content, timeout_s=timeout_s, metadata=metadata)
@@ -64,16 +64,16 @@ class EndpointChannel:
             raise RpcError(StatusCode.INTERNAL, f"the answer is not readable: {error}") from error
 
     async def open_watch(self, metadata: Metadata) -> StreamingCall:
-        """Open a stream for watches. Raises RpcError."""
+        """Raises RpcError."""
         return await self._channel.stream(WATCH_PATH, metadata=metadata)
 
     def close(self) -> None:
-        """Close the connection; calls in flight fail."""
+        """Calls in flight fail."""
         self._channel.close()
 
 
 class Endpoints:
-    """The channels of one store. The first channel is chosen at random, to spread clients."""
+    """The channels of one store. The first channel is chosen at random, to spread the clients."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         if not settings.endpoints:
@@ -82,24 +82,24 @@ class Endpoints:
         self._certificates = Certificates.read(settings)
         self._channels = _channels(settings)
         self._current = secrets.randbelow(len(self._channels))
-        self._connecting: asyncio.Task[EndpointChannel | None] | None = None
+        self._connect_task: asyncio.Task[EndpointChannel | None] | None = None
 
     @property
     def current(self) -> EndpointChannel:
-        """The channel that calls use now."""
+        """The channel for new calls."""
         return self._channels[self._current]
 
     async def ready(self) -> EndpointChannel:
-        """A channel whose connection is up. Raises CallFailed if no endpoint can be connected."""
+        """A connected channel. Raises CallFailed if there is none."""
         channel = self._channels[self._current]
         if channel.is_ready:
             return channel
-        if self._connecting is None or self._connecting.done():
-            self._connecting = asyncio.create_task(self._connect())
-        connecting = self._connecting
-        # Waiting calls share the attempt, so a cancelled call must not cancel the attempt.
-        await asyncio.wait({connecting})
-        connected = None if connecting.cancelled() else connecting.result()
+        if self._connect_task is None or self._connect_task.done():
+            self._connect_task = asyncio.create_task(self._connect())
+        task = self._connect_task
+        # Calls share the attempt, so a cancelled call must not cancel it.
+        await asyncio.wait({task})
+        connected = None if task.cancelled() else task.result()
         if connected is None:
             endpoints = ", ".join(f"{other.endpoint} ({other.failure})" for other in self._channels)
             raise CallFailed(
@@ -108,14 +108,14 @@ class Endpoints:
         return connected
 
     def failed(self, channel: EndpointChannel) -> None:
-        """If ``channel`` is the current channel, make the next channel the current one."""
+        """Use the next channel, if ``channel`` is the current one."""
         if self._channels[self._current] is channel:
             self._current = (self._current + 1) % len(self._channels)
 
     async def close(self) -> None:
-        """Close every channel; calls in flight fail."""
-        if self._connecting is not None:
-            self._connecting.cancel()
+        """Calls in flight fail."""
+        if self._connect_task is not None:
+            self._connect_task.cancel()
         _close(self._channels)
 
     async def _connect(self) -> EndpointChannel | None:
@@ -129,7 +129,7 @@ class Endpoints:
         return None
 
     async def _renew_certificates(self) -> None:
-        """Replace all channels if the certificate files have changed since the last attempt."""
+        """Replace all channels if the certificate files have changed."""
         if not self._settings.secure:
             return
         try:
@@ -138,13 +138,13 @@ class Endpoints:
                 return
             channels = await asyncio.to_thread(_channels, self._settings)
         except (OSError, BadInput):
-            return  # a rotation may be in progress; keep the present certificates
+            return  # a rotation may be in progress
         _close(self._channels)
         self._certificates, self._channels = certificates, channels
 
 
 def _channels(settings: EtcdSettings) -> tuple[EndpointChannel, ...]:
-    """A channel to each endpoint. Raises BadInput, OSError."""
+    """Raises BadInput, OSError."""
     context = ssl_context(settings)
     targets = [
         endpoint.removeprefix("https://").removeprefix("http://").rstrip("/")

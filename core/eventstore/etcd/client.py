@@ -40,13 +40,13 @@ class EtcdStore:
 
     @property
     def endpoint(self) -> str:
-        """The endpoint that calls use now, ``host:port``."""
+        """The current endpoint, ``host:port``."""
         return self._calls.endpoint
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        """Send one etcd transaction, once."""
+        """The transaction is sent once."""
         message_conversion.check_operations(guards, writes, otherwise)
         request = encode_txn(guards, writes, otherwise)
         try:
@@ -68,19 +68,19 @@ class EtcdStore:
                 try:
                     stored = (await self.read([Get(guard.key)])).ranges[0].first
                 except StoreUnavailable:
-                    return False  # a failed read proves nothing about the transaction
+                    return False  # a failed read proves nothing
                 expected = guard.mod_revision if isinstance(guard, Unchanged) else 0
                 return (stored.mod_revision if stored is not None else 0) == expected
         return False
 
     async def alarms(self) -> tuple[str, ...]:
-        """The names of etcd's active alarms, such as NOSPACE. Raises StoreUnavailable."""
+        """Names such as NOSPACE. Raises StoreUnavailable."""
         return message_conversion.alarm_names(
             await self._calls.repeat("status", messages.StatusRequest())
         )
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        """Read all ranges at one revision; several gets become one transaction."""
+        """Read all ranges at one revision; revision 0 means the newest."""
         return await reads.read(self._calls, gets, revision)
 
     def watch(
@@ -94,7 +94,7 @@ class EtcdStore:
         return watch(self._calls, ranges, after, is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:
-        """Grant a lease. The client chooses the lease id, so that the call can be repeated."""
+        """The client chooses the id, so that the call can be repeated."""
         lease = secrets.randbits(_LEASE_ID_BITS) or 1
         request = messages.LeaseGrantRequest(TTL=ttl_s, ID=lease)
         try:
@@ -106,19 +106,19 @@ class EtcdStore:
         return lease
 
     async def keep_lease(self, lease: int) -> int:
-        """Renew the lease once. Returns the remaining seconds; 0 if the lease has expired."""
+        """Renew the lease. Returns the remaining seconds; 0 if expired."""
         answer = await self._calls.repeat("keep", messages.LeaseKeepAliveRequest(ID=lease))
         remaining_s: int = answer.TTL
         return remaining_s
 
     async def lease_left_s(self, lease: int) -> int:
-        """The remaining seconds of a lease, without renewing it; 0 if the lease has expired."""
+        """0 if the lease has expired."""
         request = messages.LeaseTimeToLiveRequest(ID=lease)
         remaining_s: int = (await self._calls.repeat("time_to_live", request)).TTL
-        return max(remaining_s, 0)  # -1: the lease has expired
+        return max(remaining_s, 0)
 
     async def revoke_lease(self, lease: int) -> None:
-        """Revoke the lease. An expired lease is ignored, so the call can be repeated."""
+        """An expired lease is ignored."""
         try:
             await self._calls.repeat("revoke", messages.LeaseRevokeRequest(ID=lease))
         except StoreRejected as error:
@@ -126,7 +126,7 @@ class EtcdStore:
                 raise
 
     async def compact(self, revision: int) -> None:
-        """Discard the history before ``revision``. No error if etcd has discarded it already."""
+        """Discard the history before ``revision``, unless it is already discarded."""
         try:
             await self._calls.repeat("compact", messages.CompactionRequest(revision=revision))
         except CallFailed as failed:
@@ -134,5 +134,5 @@ class EtcdStore:
                 raise read_error(failed.failure, self.endpoint) from failed
 
     async def close(self) -> None:
-        """Close all connections. Calls in flight fail, and later calls raise StoreUnavailable."""
+        """Calls in flight fail; later calls raise StoreUnavailable."""
         await self._calls.close()

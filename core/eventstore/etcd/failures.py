@@ -1,8 +1,7 @@
 """Classify failed calls by their effect on the data.
 
-``classify`` maps a gRPC status and etcd's message to a ``CallState``. A failure that is not listed
-is UNKNOWN, so callers do not repeat a write after an unfamiliar message of a newer etcd. Callers
-find the effect of an unknown outcome by a read (invariant I9 of docs/contributing/architecture.md).
+A failure that is not listed is UNKNOWN, so callers do not repeat a write after an unfamiliar
+message. They find the effect by a read (invariant I9 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -23,26 +22,24 @@ from core.eventstore.full_etcd import store_full
 
 
 class CallState(Enum):
-    """The effect of a failed call on the data."""
+    """A failed call's effect on the data."""
 
     REJECTED = "rejected"
-    """etcd rejected the request, and would reject it again; nothing was written."""
+    """Nothing was written; etcd would reject the request again."""
 
     NOTHING_WRITTEN = "nothing written"
-    """The request did not reach etcd's log. A retry, perhaps at another endpoint, may succeed."""
+    """The request did not reach etcd's log. A retry may succeed."""
 
     STALE_TOKEN = "stale token"  # noqa: S105  # the name of a failure, not a secret
     """Nothing was written; a new token is needed."""
 
     COMPACTED = "compacted"
-    """The requested revision was compacted."""
 
     UNKNOWN = "unknown"
     """A write may have been applied."""
 
 
 NO_SPACE: Final = "etcdserver: mvcc: database space exceeded"
-"""etcd's message when the database has reached the quota (the alarm NOSPACE)."""
 
 
 class CallFailure(NamedTuple):
@@ -65,12 +62,12 @@ class CallFailure(NamedTuple):
 _STALE_TOKEN = (
     "etcdserver: invalid auth token",
     "etcdserver: revision of auth store is old",
-    # No token was sent: authentication was enabled after the token request.
+    # Authentication was enabled after the token request.
     "etcdserver: user name is empty",
 )
 
 _NOT_PROCESSED = (
-    # Errors of etcd's interceptors, which run before etcd processes a request.
+    # etcd returns these errors before it processes the request.
     "etcdserver: no leader",
     "etcdserver: not capable",
     "etcdserver: rpc not supported for learner",
@@ -78,8 +75,8 @@ _NOT_PROCESSED = (
     "etcdserver: too many requests",
 )
 
-# Maintenance calls return these texts with the status UNKNOWN. etcd checks permissions first, so
-# the request had no effect.
+# Maintenance calls return these texts with the status UNKNOWN, but etcd checks permissions first,
+# so the request had no effect.
 _NOT_PERMITTED = ("auth: permission denied", "etcdserver: permission denied")
 
 _LEASE_GONE = "etcdserver: requested lease not found"
@@ -97,14 +94,14 @@ _REJECTING_CODES = frozenset(
     }
 )
 
-# The gRPC server checks this limit before etcd gets the request, so nothing was written. The status
-# RESOURCE_EXHAUSTED is not sufficient: "database space exceeded" has the same status, and may
-# arrive although the write was applied.
+# gRPC checks this limit before etcd gets the request, so nothing was written. The status
+# RESOURCE_EXHAUSTED is not enough: "database space exceeded" has the same status, and may arrive
+# after the write was applied.
 _TOO_LARGE_TO_RECEIVE = "grpc: received message larger than max"
 
 
 def classify(code: StatusCode, details: str) -> CallFailure:
-    """Classify a failed call by its status and message."""
+    """``details``: etcd's message."""
     text = details or code.name
     if details.startswith(_STALE_TOKEN):
         return CallFailure(CallState.STALE_TOKEN, text)
@@ -118,7 +115,7 @@ def classify(code: StatusCode, details: str) -> CallFailure:
 
 
 class CallFailed(Exception):
-    """A failed call. The callers of this package get errors of ``core.errors`` instead."""
+    """A failed call, for this package only: its callers get errors of ``core.errors``."""
 
     def __init__(self, failure: CallFailure) -> None:
         super().__init__(failure.text)
@@ -126,7 +123,7 @@ class CallFailed(Exception):
 
 
 def as_call_failed(error: RpcError) -> CallFailed:
-    """The classified failure of a call."""
+    """Classify an error of the transport."""
     if not error.processed:
         return CallFailed(CallFailure(CallState.NOTHING_WRITTEN, error.details))
     return CallFailed(classify(error.code, error.details))
@@ -148,7 +145,7 @@ def write_error(failure: CallFailure, endpoint: str) -> StoreError:
 
 
 def read_error(failure: CallFailure, endpoint: str) -> StoreError:
-    """The error of a failed read, or of another idempotent call."""
+    """The error of a failed read or other idempotent call."""
     if failure.is_full:
         return store_full(endpoint)
     if failure.timed_out:

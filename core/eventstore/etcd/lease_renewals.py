@@ -1,8 +1,8 @@
 """Renew leases on one stream for each endpoint. The stream stays open between renewals.
 
-etcd's API renews leases only on a stream. Opening a stream takes several times as long as a
-renewal. One request is in flight at a time. A stream is closed after a failure, a timeout or a
-cancelled caller: a late answer would otherwise count as the answer to the next request.
+etcd renews leases only on a stream, and opening a stream takes several times as long as a renewal.
+A failure, a timeout or a cancelled caller closes the stream: a late answer would otherwise count as
+the answer to the next request.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from core.eventstore.etcd.methods import KEEP_ALIVE_PATH
 
 
 class LeaseKeepAlives:
-    """Renews leases on one stream of an endpoint's channel."""
+    """Renews leases on one stream of a channel. One request is in flight at a time."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -23,7 +23,7 @@ class LeaseKeepAlives:
         self._turn = asyncio.Lock()
 
     async def renew(self, request: bytes, *, timeout_s: float, metadata: Metadata) -> bytes:
-        """Send one request and return the answer. Raises RpcError."""
+        """Returns the answer. Raises RpcError."""
         try:
             async with asyncio.timeout(timeout_s), self._turn:
                 return await self._exchange(request, metadata)

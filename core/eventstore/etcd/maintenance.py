@@ -14,22 +14,17 @@ from core.eventstore.etcd.methods import Method
 from core.eventstore.etcd.settings import EtcdSettings
 
 DEFRAGMENT_S_MAX: Final = 120.0
-"""Time limit for one member in seconds. A member rewrites the whole database: 4 GiB take about 40 s
-on a slow disk.
-"""
+"""For one member, which rewrites its whole database: 4 GiB take about 40 s on a slow disk."""
 
 
 class EtcdMaintenance:
-    """Maintains the members at the endpoints of the settings. All calls are idempotent."""
+    """Maintenance of the members of one cluster. All calls are idempotent."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._settings = settings
 
     async def defragment(self) -> None:
-        """Rewrite each member's database without free pages, one member after the other.
-
-        Raises StoreRejected (the user is not root), StoreUnavailable.
-        """
+        """One member after the other. Raises StoreRejected (not root), StoreUnavailable."""
         slow = self._settings._replace(
             read_attempt_s=DEFRAGMENT_S_MAX, read_deadline_s=DEFRAGMENT_S_MAX
         )
@@ -38,7 +33,7 @@ class EtcdMaintenance:
             await _call(member, "defragment", messages.DefragmentRequest())
 
     async def disarm(self) -> None:
-        """Disarm every active alarm NOSPACE. Raises StoreRejected, StoreUnavailable."""
+        """Disarm every active NOSPACE. Raises StoreRejected, StoreUnavailable."""
         answer = await _call(self._settings, "alarm", messages.AlarmRequest())
         for raised in answer.alarms:
             if raised.alarm == messages.ALARM_NOSPACE:

@@ -1,7 +1,4 @@
-"""Convert values of ``core.eventstore.kv`` to etcd's protobuf messages and back, without I/O.
-
-``txn_encoder`` encodes transactions.
-"""
+"""Convert values of ``core.eventstore.kv`` to etcd's protobuf messages and back."""
 
 from __future__ import annotations
 
@@ -21,12 +18,12 @@ from core.eventstore.kv import (
     TxnResult,
 )
 
-_fields = attrgetter(*KeyValue._fields)
+_fields_of = attrgetter(*KeyValue._fields)
 _key_value = KeyValue._make
 
 
 def check_operations(*lists: Sequence[object]) -> None:
-    """Raise StoreRejected if a list has more operations than etcd accepts."""
+    """Raise StoreRejected for more operations than etcd accepts."""
     longest = max(len(operations) for operations in lists)
     if longest > TXN_OPERATIONS_MAX:
         raise StoreRejected(
@@ -37,7 +34,7 @@ def check_operations(*lists: Sequence[object]) -> None:
 
 
 def range_request(get: Get, revision: int) -> messages.ProtobufMessage:
-    """The request of one range at ``revision``; revision 0 means the newest."""
+    """Revision 0 means the newest."""
     request = messages.RangeRequest(
         key=get.start,
         range_end=get.end,
@@ -54,7 +51,7 @@ def range_request(get: Get, revision: int) -> messages.ProtobufMessage:
 
 
 def txn_result(response: messages.TxnResponse, otherwise: Sequence[Get]) -> TxnResult:
-    """Convert the answer of a transaction. ``otherwise``: the reads of the failure branch."""
+    """``otherwise``: the reads of the failure branch."""
     if response.succeeded:
         return TxnResult(succeeded=True, revision=response.header.revision, reads=NO_READS)
     reads = dict(zip(otherwise, range_results(response), strict=True))
@@ -62,27 +59,24 @@ def txn_result(response: messages.TxnResponse, otherwise: Sequence[Get]) -> TxnR
 
 
 def range_results(response: messages.TxnResponse) -> tuple[RangeResult, ...]:
-    """Convert the ranges in the answer of a transaction."""
+    """Convert a transaction's answer."""
     return tuple([range_result(operation.response_range) for operation in response.responses])
 
 
 def range_result(response: messages.RangeResponse) -> RangeResult:
-    """Convert the answer of one range."""
-    kvs = tuple([_key_value(_fields(kv)) for kv in response.kvs])
+    """Convert a range's answer."""
+    kvs = tuple([_key_value(_fields_of(kv)) for kv in response.kvs])
     return RangeResult(kvs, response.count, response.more)
 
 
 def alarm_names(response: Any) -> tuple[str, ...]:
-    """The alarms in the status of a member.
-
-    The texts have the form "memberID:... alarm:NOSPACE".
-    """
+    """The status has texts such as "memberID:1 alarm:NOSPACE"."""
     names = (text.partition("alarm:")[2].strip() for text in response.errors)
     return tuple(sorted({name for name in names if name}))
 
 
 def changes_after(response: messages.WatchResponse, revision: int) -> list[KeyChange]:
-    """The changes of a watch message that are newer than ``revision``."""
+    """Changes newer than ``revision``."""
     changes = []
     for event in response.events:
         kv = event.kv

@@ -1,7 +1,7 @@
-"""The messages of etcd (rpc.proto, kv.proto, auth.proto) that this package uses, and their types.
+"""The fields of etcd's messages (rpc.proto, kv.proto, auth.proto) that this package uses.
 
-``_TABLE`` has the name, the number and the type of each used field; "*" is a repeated field.
-Decoding skips fields that are not in the table. A test compares the table with generated stubs.
+``_TABLE``: name, number and type; "*" is a repeated field. Decoding skips
+other fields. A test compares the table with generated stubs.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ from core.protobuf import Table, message_classes
 
 
 class ProtobufMessage(Protocol):
-    """A protobuf message."""
+    """Any protobuf message."""
 
     def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
-        """The wire format."""
         ...
 
 
 Request = ProtobufMessage | bytes
-"""A request, as a message or encoded."""
+"""A message, or its wire format."""
 
 
 class Header(Protocol):
-    """The header of an answer, with the revision of the store."""
+    """The answer's header, with the store's revision."""
 
     revision: int
 
@@ -41,7 +40,7 @@ class KeyValueMessage(Protocol):
 
 
 class RangeResponse(Protocol):
-    """Answer of a range read."""
+    """A range read's answer."""
 
     header: Header
     kvs: Sequence[KeyValueMessage]
@@ -50,13 +49,13 @@ class RangeResponse(Protocol):
 
 
 class OperationResponse(Protocol):
-    """Answer of one operation of a transaction; only answers of range reads are used."""
+    """The answer of one operation of a transaction; only range reads are used."""
 
     response_range: RangeResponse
 
 
 class TxnResponse(Protocol):
-    """Answer of a transaction."""
+    """A transaction's answer."""
 
     header: Header
     succeeded: bool
@@ -71,7 +70,7 @@ class EventMessage(Protocol):
 
 
 class WatchResponse(Protocol):
-    """One message of a watch stream."""
+    """A message of a watch stream."""
 
     header: Header
     watch_id: int
@@ -176,12 +175,12 @@ CLASSES: Final = message_classes("etcdserverpb", _TABLE)
 
 
 def decoder(message: str) -> Callable[[bytes], Any]:
-    """A function that decodes a message of the table. The function raises DecodeError."""
+    """The decoding function raises DecodeError."""
     read: Callable[[bytes], Any] = CLASSES[message].FromString
     return read
 
 
-# Constructors take fields as keywords. mypy does not check the keywords, but tests with etcd do.
+# Only tests with etcd check the keywords of these constructors.
 AlarmRequest: Final[Any] = CLASSES["AlarmRequest"]
 AuthEnableRequest: Final[Any] = CLASSES["AuthEnableRequest"]
 AuthRoleAddRequest: Final[Any] = CLASSES["AuthRoleAddRequest"]
@@ -203,7 +202,7 @@ WatchCreateRequest: Final[Any] = CLASSES["WatchCreateRequest"]
 WatchProgressRequest: Final[Any] = CLASSES["WatchProgressRequest"]
 WatchRequest: Final[Any] = CLASSES["WatchRequest"]
 
-# Values of ``authpb.Permission.Type``.
+# ``authpb.Permission.Type``
 READ: Final = 0
 READWRITE: Final = 2
 
@@ -214,7 +213,6 @@ SORT_ASCEND: Final = 1
 SORT_MOD: Final = 3
 
 EVENT_DELETE: Final = 1
-"""``mvccpb.Event.DELETE``."""
 
 PROGRESS_WATCH_ID: Final = -1
-"""The watch id of a progress report for all watches of a stream."""
+"""In a progress report for all watches."""

@@ -33,7 +33,7 @@ KEEP_ALIVE_PATH: Final = "/etcdserverpb.Lease/LeaseKeepAlive"
 
 
 class UnaryMethod(NamedTuple):
-    """One method with one request and one answer."""
+    """A method with one request and one answer."""
 
     path: str
     decode: Callable[[bytes], Any]
@@ -68,4 +68,4 @@ METHOD_NAMES: Final[Mapping[Method, str]] = {
     **{method: unary.path.rpartition("/")[2] for method, unary in UNARY_METHODS.items()},
     "keep": KEEP_ALIVE_PATH.rpartition("/")[2],
 }
-"""etcd's own name of each method."""
+"""etcd's own names."""

@@ -1,7 +1,7 @@
 """Validate a user's settings for etcd; an error names the setting.
 
-Agent, controller and orbctl read the same six settings from a file, from environment variables or
-from options. Each program passes the names that its users know, for error messages.
+Each program passes the names that its users know, for error messages: of keys in a file, of
+environment variables or of options.
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ from core.errors import BadInput
 from core.eventstore.etcd.settings import EtcdSettings
 
 ETCD_ENDPOINT = "127.0.0.1:2379"
-"""The default endpoint: an etcd member on the same machine."""
 
 ENDPOINTS_MAX = 32
-"""The most endpoints in the settings."""
 
 PASSWORD_BYTES_MAX = 4_096
-"""The most bytes that are read from the password file."""
 
 
 class Access(NamedTuple):
-    """The value of each setting ("" if not set), or the name of each setting in error messages.
+    """The value of each setting ("" if not set), or the name of each setting in errors.
 
     The value of ``endpoints`` is a list with commas.
     """
@@ -37,9 +34,9 @@ class Access(NamedTuple):
 
 
 def etcd_settings(values: Access, password: str, names: Access) -> EtcdSettings:
-    """Build the settings; ``password`` takes precedence over the password file.
+    """``password`` takes precedence over the password file.
 
-    Raises BadInput; ``subject`` is one of ``names``.
+    Raises BadInput, whose ``subject`` is one of ``names``.
     """
     endpoints = tuple(text.strip() for text in values.endpoints.split(","))
     if not all(endpoints) or len(endpoints) > ENDPOINTS_MAX:

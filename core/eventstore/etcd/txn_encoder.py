@@ -1,7 +1,6 @@
 """Encode a transaction as the bytes of etcd's ``TxnRequest`` (rpc.proto).
 
-The transaction of an ADD has about ten operations. This encoder returns the same bytes as protobuf
-messages, in a fifth of the time.
+The encoder returns the same bytes as protobuf messages, in a fifth of the time.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from typing import Final
 from core.eventstore.kv import Absent, Delete, Get, Guard, Put, Unchanged, Write
 
 HEADS_MAX: Final = 4_096
-"""Size of each cache of encoded numbers or heads. A head is the bytes before a key."""
+"""The size of each cache. A head is the bytes before a key."""
 
-# A tag is the number of the field times 8, plus the type: 0 for a number, 2 for length and bytes.
+# A tag is the field's number times 8, plus the type: 0 for a number, 2 for length and bytes.
 _COMPARE: Final = b"\x0a"
 _SUCCESS: Final = b"\x12"
 _FAILURE: Final = b"\x1a"
@@ -27,7 +26,7 @@ _CHANGED_AT: Final = b"\x30"  # mod_revision
 _OLDER_KEY: Final = b"\x08\x02\x10\x02\x1a"  # result LESS, target MOD, key
 _COMPARE_END: Final = b"\x82\x04"  # range_end
 
-# The operations of RequestOp: request_range, request_put, request_delete_range.
+# RequestOp
 _RANGE: Final = b"\x0a"
 _PUT: Final = b"\x12"
 _DELETE: Final = b"\x1a"
@@ -44,7 +43,7 @@ _COUNT_ONLY: Final = b"\x48\x01"
 
 
 def encode_txn(guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get]) -> bytes:
-    """Encode a transaction. ``otherwise``: the reads if a guard fails."""
+    """``otherwise``: the reads if a guard fails."""
     parts: list[bytes] = []
     for guard in guards:
         parts += _compare(guard)
@@ -56,14 +55,14 @@ def encode_txn(guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequ
 
 
 def encode_reads(gets: Sequence[Get], revision: int) -> bytes:
-    """Encode a transaction that reads ranges at one revision; revision 0 means the newest."""
+    """Read at one revision; 0 means the newest."""
     at = _REVISION + _number(revision) if revision else b""
     return b"".join(part for get in gets for part in _range(_SUCCESS + _RANGE, get, at))
 
 
 @lru_cache(maxsize=HEADS_MAX)
 def _number(value: int) -> bytes:
-    """Encode a number as a protobuf varint: groups of seven bits, the lowest first."""
+    """A protobuf varint."""
     groups = bytearray()
     while value > 0x7F:
         groups.append(value & 0x7F | 0x80)
@@ -116,7 +115,7 @@ def _put(write: Put) -> tuple[bytes, ...]:
 @lru_cache(maxsize=HEADS_MAX)
 def _put_heads(key_bytes: int, value_bytes: int, lease_bytes: int) -> tuple[bytes, bytes]:
     key_head = _KEY + _number(key_bytes)
-    # An empty value is not encoded: protobuf omits fields with default values.
+    # protobuf omits an empty value
     value_head = _VALUE + _number(value_bytes) if value_bytes else b""
     put = len(key_head) + key_bytes + len(value_head) + value_bytes + lease_bytes
     operation = _PUT + _number(put)
@@ -146,7 +145,7 @@ def _range(tags: bytes, get: Get, at: bytes = b"") -> tuple[bytes, ...]:
 
 @lru_cache(maxsize=HEADS_MAX)
 def _operation_head(tags: bytes, key_bytes: int, after: int) -> bytes:
-    """The bytes of an operation before the key. ``tags``: branch, then operation."""
+    # ``tags``: branch, then operation
     key_head = _KEY + _number(key_bytes)
     length = len(key_head) + key_bytes + after
     operation = tags[1:] + _number(length)

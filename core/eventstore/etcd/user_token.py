@@ -16,7 +16,7 @@ from core.eventstore.etcd.settings import EtcdSettings
 
 _AUTH_DISABLED = "etcdserver: authentication is not enabled"
 
-# With this header, a member without a leader fails calls immediately, not after its own timeout.
+# With this header, a member without a leader fails calls immediately.
 _REQUIRE_LEADER: Metadata = (("hasleader", "true"),)
 
 
@@ -32,13 +32,13 @@ class Tokens:
 
     @property
     def renewable(self) -> bool:
-        """Whether a rejected token can be replaced by a new one."""
+        """Whether a rejected token can be replaced: there is a user."""
         return bool(self._user)
 
     async def renew(self, channel: EndpointChannel, stale: Metadata | None) -> Metadata:
         """Replace the metadata ``stale``. Calls that failed concurrently share one new token.
 
-        Raises CallFailed. The state is never UNKNOWN, because a request for a token writes no data.
+        Raises CallFailed, never with the state UNKNOWN: a request for a token writes no data.
         """
         async with self._lock:
             if self.metadata is None or self.metadata is stale:
@@ -46,7 +46,7 @@ class Tokens:
             return self.metadata
 
     def forget(self) -> None:
-        """Request a new token before the next call."""
+        """The next call requests a new token."""
         if self.renewable:
             self.metadata = None
 

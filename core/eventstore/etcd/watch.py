@@ -1,17 +1,14 @@
 """One watch over several ranges, which yields complete revisions and survives broken connections.
 
-All ranges share one stream, with one etcd watch for each range. etcd sends the changes of each
-range separately. A watch of a single range yields every message directly.
+All ranges share one stream, with one etcd watch for each range. A watch of a single range yields
+every message directly. etcd sends the changes of each range separately, so with several ranges a
+revision may arrive in parts. The watch then holds changes back and sends a progress request. etcd's
+answer confirms that all changes up to a revision were sent for all ranges. The watch then yields
+these changes, sorted by revision.
 
-With several ranges, a revision may be incomplete when the first part arrives. The watch holds
-changes back and sends a progress request. The answer of etcd confirms that all changes up to a
-revision have been sent for all ranges. The watch then yields these changes, sorted by revision. A
-burst of changes needs one confirmation.
-
-A caller may pass ``is_whole``, which decides whether the changes of a revision are complete. The
-watch yields a complete revision immediately, without a confirmation. An older revision of another
-range may follow later. The changes of one range stay in order, because etcd sends the revisions of
-a range in order, and all changes of a revision in one message.
+The caller's ``is_whole`` may decide that a revision is complete; the watch then yields it without a
+confirmation. An older revision of another range may follow, but the changes of one range stay in
+order: etcd sends the revisions of a range in order, and a revision's changes in one message.
 
 The stream is read only as fast as the caller consumes the changes.
 """
@@ -60,21 +57,19 @@ from core.process.retry import pause_s
 from core.protobuf import DecodeError
 
 _FIRST_WAIT_S = 0.05
-"""The longest pause before the first attempt to reopen a broken watch, in seconds."""
 
 _decode = messages.decoder("WatchResponse")
 
 Range = tuple[bytes, bytes]
 """[start, end) of keys; an empty end means only the key ``start``."""
 
-_IN_ORDER = attrgetter("mod_revision", "key")
-"""The sort key of changes: by revision, then by key."""
+_REVISION_AND_KEY = attrgetter("mod_revision", "key")
 
 
 async def watch(
     calls: Calls, ranges: Sequence[Range], after: int, is_whole: IsWhole | None = None
 ) -> AsyncIterator[WatchBatch]:
-    """Yield the changes in the ranges after the revision ``after``, which may be ``FROM_NOW``.
+    """Yield the changes after the revision ``after``, which may be ``FROM_NOW``.
 
     Raises Compacted, WatchTooFarBehind, StoreRejected (no permission), and StoreUnavailable after
     the store was closed.
@@ -113,10 +108,7 @@ async def watch(
 
 
 async def oldest_revision(calls: Calls, key: bytes, compacted: int) -> int:
-    """Find the oldest readable revision by a watch from the revision ``compacted``.
-
-    The error of a failed read does not contain the oldest revision. Raises StoreUnavailable.
-    """
+    """The oldest readable revision; only a watch reports it. Raises StoreUnavailable."""
     stream = _Stream(calls)
     try:
         async with asyncio.timeout(READ_ATTEMPT_S):
@@ -149,10 +141,10 @@ def disjoint(ranges: Sequence[Range]) -> list[Range]:
 
 
 class _EarlyRevisions:
-    """Selects complete revisions, which the watch yields without a confirmation by etcd.
+    """Selects revisions that ``is_whole`` accepts.
 
     After a broken connection, the next stream begins at the last confirmed revision, so etcd sends
-    some yielded changes again. ``_passed`` has the last yielded revision of each range.
+    some yielded changes again; ``_passed`` has each range's last yielded revision.
     """
 
     def __init__(self, ranges: Sequence[Range], is_whole: IsWhole) -> None:
@@ -161,7 +153,6 @@ class _EarlyRevisions:
         self._is_whole = is_whole
 
     def new(self, changes: Sequence[KeyChange]) -> list[KeyChange]:
-        """The changes that were not yielded before."""
         return [
             change
             for change in changes
@@ -169,19 +160,19 @@ class _EarlyRevisions:
         ]
 
     def take(self, held: Sequence[KeyChange]) -> list[KeyChange]:
-        """Take the changes of complete revisions, up to the first incomplete revision.
+        """The changes of complete revisions, up to the first incomplete one.
 
         Later revisions must wait, so that the changes of a range stay in order.
         """
-        whole: list[KeyChange] = []
+        complete_changes: list[KeyChange] = []
         for _, group in groupby(held, key=attrgetter("mod_revision")):
             changes = list(group)
             if not self._is_whole(changes):
                 break
-            whole += changes
-        for change in whole:
+            complete_changes += changes
+        for change in complete_changes:
             self._passed[self._range_of(change)] = change.mod_revision
-        return whole
+        return complete_changes
 
     def _range_of(self, change: KeyChange) -> int:
         return bisect_right(self._starts, change.key) - 1
@@ -192,14 +183,14 @@ class _Stream:
 
     def __init__(self, calls: Calls, early: _EarlyRevisions | None = None) -> None:
         self._calls = calls
-        self._early = early
+        self._early_revisions = early
         self._request_timer: asyncio.TimerHandle | None = None
         self._channel: EndpointChannel | None = None
         self._call: StreamingCall | None = None
         self._merging = False
-        self._held: list[KeyChange] = []
+        self._held_changes: list[KeyChange] = []
         self._request_now = asyncio.Event()
-        self._requesting: asyncio.Task[None] | None = None
+        self._progress_task: asyncio.Task[None] | None = None
 
     async def open(self, ranges: Sequence[Range], after: int) -> int:
         """Create one etcd watch per range. Returns the revision after which all changes arrive.
@@ -215,21 +206,21 @@ class _Stream:
                     ranges = ranges[1:]
                 for start, end in ranges:
                     self._send(_create_request(start, end, after))
-                missing = len(ranges)
-                while missing:
+                missing_watches = len(ranges)
+                while missing_watches:
                     response = await self._receive()
-                    missing -= response.created
+                    missing_watches -= response.created
                     self._hold(changes_after(response, after), response.header.revision)
         except TimeoutError as error:
             raise CallFailed(
                 CallFailure(CallState.UNKNOWN, "a watch was not created in time")
             ) from error
-        # Before all watches exist, a progress answer may overtake changes.
-        self._requesting = asyncio.create_task(self._request_progress())
+        # Before all watches exist, etcd's answer may overtake changes.
+        self._progress_task = asyncio.create_task(self._request_progress())
         return after
 
     async def _start_now(self, first: Range) -> int:
-        """Create a watch of the first range at the newest revision. Returns that revision."""
+        """Returns the newest revision."""
         start, end = first
         create = messages.WatchCreateRequest(key=start, range_end=end)
         self._send(messages.WatchRequest(create_request=create))
@@ -243,30 +234,29 @@ class _Stream:
             changes = changes_after(response, position)
             if changes and self._merging:
                 self._hold(changes, response.header.revision)
-                whole = self._take_whole()
-                if whole:
-                    return WatchBatch(position, whole)  # ``position``: the last confirmed revision
+                complete_changes = self._take_whole()
+                if complete_changes:
+                    # ``position``: the last confirmed revision
+                    return WatchBatch(position, complete_changes)
             elif changes:
                 return WatchBatch(changes[-1].mod_revision, tuple(changes))
             elif _is_progress(response) and response.header.revision >= position:
                 return self._release(response.header.revision)
 
     def give_up(self, failure: CallFailure) -> None:
-        """Make the next stream use another endpoint or token."""
         if self._channel is not None:
             self._calls.watch_failed(self._channel, failure)
 
     def close(self) -> None:
-        """End the stream on both sides."""
         if self._request_timer is not None:
             self._request_timer.cancel()
-        if self._requesting is not None:
-            self._requesting.cancel()
+        if self._progress_task is not None:
+            self._progress_task.cancel()
         if self._call is not None:
             self._call.cancel()
 
     async def _receive_in_time(self) -> messages.WatchResponse:
-        """The next message. Raises CallFailed if etcd sends nothing for ``WATCH_SILENT_S_MAX``."""
+        """Raises CallFailed if etcd sends nothing for ``WATCH_SILENT_S_MAX``."""
         try:
             async with asyncio.timeout(WATCH_SILENT_S_MAX):
                 return await self._receive()
@@ -298,9 +288,9 @@ class _Stream:
 
     def _hold(self, changes: Sequence[KeyChange], newest: int) -> None:
         """Hold changes back until etcd confirms their revisions. Raises WatchTooFarBehind."""
-        if self._early is not None:
-            changes = self._early.new(changes)
-        if len(self._held) + len(changes) > WATCH_HELD_CHANGES_MAX:
+        if self._early_revisions is not None:
+            changes = self._early_revisions.new(changes)
+        if len(self._held_changes) + len(changes) > WATCH_HELD_CHANGES_MAX:
             raise WatchTooFarBehind(
                 newest,
                 f"the watch was ended: more than {WATCH_HELD_CHANGES_MAX} changes wait for etcd to"
@@ -308,22 +298,22 @@ class _Stream:
             )
         if not changes:
             return
-        if not self._held:
+        if not self._held_changes:
             self._request_soon()
-        self._held += changes
+        self._held_changes += changes
 
     def _take_whole(self) -> tuple[KeyChange, ...]:
         """Remove and return the held changes that need no confirmation by etcd."""
-        if self._early is None:
+        if self._early_revisions is None:
             return ()
-        self._held.sort(key=_IN_ORDER)
-        whole = self._early.take(self._held)
-        del self._held[: len(whole)]
-        return tuple(whole)
+        self._held_changes.sort(key=_REVISION_AND_KEY)
+        complete_changes = self._early_revisions.take(self._held_changes)
+        del self._held_changes[: len(complete_changes)]
+        return tuple(complete_changes)
 
     def _request_soon(self) -> None:
         """Request progress now, or after ``WATCH_HELD_S`` if ``is_whole`` may save the request."""
-        if self._early is None:
+        if self._early_revisions is None:
             self._request_now.set()
         elif self._request_timer is None:
             loop = asyncio.get_running_loop()
@@ -331,27 +321,27 @@ class _Stream:
 
     def _request_if_held(self) -> None:
         self._request_timer = None
-        if self._held:
+        if self._held_changes:
             self._request_now.set()
 
     def _release(self, revision: int) -> WatchBatch:
         """Remove and return the held changes up to a revision that etcd has confirmed."""
-        self._held.sort(key=_IN_ORDER)
-        ready = [change for change in self._held if change.mod_revision <= revision]
-        self._held = self._held[len(ready) :]
-        if self._held:
+        self._held_changes.sort(key=_REVISION_AND_KEY)
+        confirmed_changes = [
+            change for change in self._held_changes if change.mod_revision <= revision
+        ]
+        self._held_changes = self._held_changes[len(confirmed_changes) :]
+        if self._held_changes:
             self._request_now.set()
-        return WatchBatch(revision, tuple(ready))
+        return WatchBatch(revision, tuple(confirmed_changes))
 
     async def _request_progress(self) -> None:
-        """Request progress periodically, and soon after the first change is held back."""
         request = messages.WatchRequest(progress_request=messages.WatchProgressRequest())
         # ``_receive`` raises the error of a broken stream.
         with suppress(CallFailed):
             while True:
-                # Requests are repeated, because etcd does not answer while a watch catches up.
-                # until_tick_s: requests are sent when other periodic tasks of the process wake.
-                wait_s = WATCH_HELD_S if self._held else until_tick_s(WATCH_PROGRESS_S)
+                # etcd does not answer while a watch catches up, so requests are repeated.
+                wait_s = WATCH_HELD_S if self._held_changes else until_tick_s(WATCH_PROGRESS_S)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await self._request_now.wait()
@@ -361,9 +351,8 @@ class _Stream:
 
 def _create_request(start: bytes, end: bytes, after: int) -> messages.ProtobufMessage:
     # The caller needs the changes from ``after`` + 1, but the watch starts at ``after``;
-    # ``changes_after`` drops the changes of ``after``. A compaction at ``after`` + 1 removes the
-    # deletions of this revision. After such a compaction, etcd accepts a start at ``after`` + 1
-    # although the deletions are missing, but rejects a start at ``after``.
+    # ``changes_after`` drops the changes of ``after``. After a compaction at ``after`` + 1, the
+    # deletions of that revision are missing: etcd accepts a start there, but not at ``after``.
     create = messages.WatchCreateRequest(key=start, range_end=end, start_revision=max(after, 1))
     request: messages.ProtobufMessage = messages.WatchRequest(create_request=create)
     return request
@@ -383,7 +372,6 @@ def _is_progress(response: messages.WatchResponse) -> bool:
 
 
 def _failure_of(reason: str) -> CallFailure:
-    """The failure of a watch that etcd cancelled. ``reason``: the text of a gRPC status."""
     head, _, details = reason.rpartition("desc = ")
     refused = "PermissionDenied" in head
     code = StatusCode.PERMISSION_DENIED if refused else StatusCode.UNKNOWN

@@ -1,14 +1,10 @@
 """A client of gRPC over HTTP/2 on asyncio, with the features that the etcd client needs.
 
-    channel.py              connects to one endpoint and makes calls
-    connection.py           one connection: settings, streams, closing
-    dead_peer_detection.py  pings an idle peer
-    flow_control.py         receive windows, and the queue of data to send
-    stream_table.py         the open streams of a connection
-    stream.py               one call: bytes <-> gRPC messages
-    headers.py              header blocks, without a dynamic table
-    frames.py               encoding and decoding of frames
-    status.py               statuses of gRPC, and the error of a failed call
+    channel.py       connects to one endpoint and makes calls
+    connection.py    one connection: settings, streams, closing
+    stream.py        one call: bytes <-> gRPC messages
+    flow_control.py  the queue of data that waits for a window
+    headers.py       header blocks
 
 docs/contributing/decisions/0028 explains why ``grpc.aio`` is not used.
 """

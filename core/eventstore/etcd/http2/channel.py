@@ -1,8 +1,8 @@
 """A channel to one endpoint: connects on request, and makes calls on the open connection.
 
-A call needs a connection on which the server's settings have arrived. Without such a connection,
-the call fails before anything is sent. After GOAWAY, the open calls of a connection go on, and
-later calls need a new connection. Only ``connect`` connects. The channel never repeats a call.
+A call needs a connection on which the server's settings have arrived; without one, the call fails
+before anything is sent. After GOAWAY, the open calls of a connection go on, and later calls need a
+new connection. Only ``connect`` connects. The channel never repeats a call.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UNIX: Final = "unix:"
 
 
 class Channel:
-    """Makes calls to ``target`` (``host:port`` or ``unix:path``), over TLS with a ``context``."""
+    """A channel to ``target``: ``host:port`` or ``unix:path``. No TLS without a ``context``."""
 
     def __init__(self, target: str, context: ssl.SSLContext | None) -> None:
         self.target = target
@@ -39,18 +39,17 @@ class Channel:
         self._pause_until = 0.0
         self._closed = False
         self.failure = "not tried yet"
-        """Why the last attempt to connect failed."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether a connection is open that accepts calls."""
+        """Whether calls can be made."""
         return self._connection is not None and self._connection.is_usable
 
     async def connect(self) -> bool:
         """Connect unless a connection is open. Returns whether a connection is open.
 
-        After a failed attempt, ``connect`` returns False at once during a pause. The pause grows
-        with every failure, up to ``RECONNECT_MAX_S``.
+        After a failed attempt, returns False at once during a pause, which grows up to
+        ``RECONNECT_MAX_S``.
         """
         loop = asyncio.get_running_loop()
         if self.is_ready:
@@ -76,7 +75,7 @@ class Channel:
     async def unary(
         self, path: str, request: bytes, *, timeout_s: float, metadata: Metadata
     ) -> bytes:
-        """Send one request and return the answer. Raises RpcError."""
+        """Returns the answer. Raises RpcError."""
         connection = self._usable()
         if connection.is_full:
             connection = await self._with_free_stream(connection, timeout_s)
@@ -98,14 +97,14 @@ class Channel:
         return call
 
     def close(self) -> None:
-        """Close every connection; calls in flight fail."""
+        """Calls in flight fail."""
         self._closed = True
         for connection in self._connections:
             connection.close(RpcError(StatusCode.CANCELLED, "the connection was closed"))
         self._connections.clear()
 
     async def _open(self, connection: Http2Connection) -> None:
-        """Open the transport of a connection. Raises OSError, UnicodeError."""
+        """Raises OSError, UnicodeError."""
         loop = asyncio.get_running_loop()
         if self.target.startswith(_UNIX):
             path = self.target.removeprefix(_UNIX).removeprefix("//")
@@ -142,7 +141,6 @@ class Channel:
     async def _with_free_stream(
         self, connection: Http2Connection, timeout_s: float
     ) -> Http2Connection:
-        """Wait until the server accepts another stream on the connection. Raises RpcError."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await connection.wait_for_free_stream()
@@ -161,7 +159,7 @@ class Channel:
 
 
 def _address(target: str) -> tuple[str, int]:
-    """Host and port of ``host:port``, ``[address]:port`` or a host without a port."""
+    """An IPv6 address with a port needs brackets."""
     host, colon, port = target.rpartition(":")
     if not colon or not port.isdecimal() or host.endswith(":"):
         host, port = target, str(DEFAULT_PORT)

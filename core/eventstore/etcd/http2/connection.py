@@ -29,13 +29,13 @@ from core.eventstore.etcd.http2.stream import RpcCall
 from core.eventstore.etcd.http2.stream_table import StreamTable
 
 SILENT_S_MAX: Final = 0.02
-"""After this many seconds without received data, a new call checks that the peer is connected."""
+"""After this silence, a new call checks that the peer is connected."""
 
 PING_ANSWER_S: Final = 0.05
-"""Delay in seconds of the answer to a received PING.
+"""The delay of the answer to a received PING.
 
-etcd sends a PING with every request to measure bandwidth, but only if every earlier PING was
-answered. The delay reduces the number of PING frames.
+To measure bandwidth, etcd sends a PING with every request, but only if every earlier PING was
+answered. So the delay reduces the number of PING frames.
 """
 
 _OUR_SETTINGS: Final = (
@@ -65,7 +65,6 @@ class Http2Connection(asyncio.Protocol):
 
     @property
     def is_usable(self) -> bool:
-        """Whether the connection accepts new calls."""
         return (
             self._end is None
             and not self._is_draining
@@ -76,18 +75,16 @@ class Http2Connection(asyncio.Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Whether the number of open streams has reached the server's limit."""
         return self._streams.is_full
 
     @property
     def is_busy(self) -> bool:
-        """Whether a call is in flight."""
         return bool(self._streams.calls)
 
     def open(self, call: RpcCall, block: bytes, message: bytes | None) -> None:
         """Open the stream of a call. Raises RpcError.
 
-        ``message``: the only message of the call; None if the call sends its messages later.
+        ``message``: the call's only message; None if the call sends its messages later.
         """
         if not self.is_usable:
             raise self._end or _unprocessed("the connection accepts no new calls")
@@ -102,12 +99,12 @@ class Http2Connection(asyncio.Protocol):
         self._keepalive.start()
 
     async def wait_for_free_stream(self) -> None:
-        """Wait until the server accepts another stream, or the connection ends."""
+        """Also returns when the connection ends."""
         while self.is_full and self._end is None:
             await self._streams.wait_for_change()
 
     def close(self, error: RpcError) -> None:
-        """End every call with ``error`` and close the connection. A second call has no effect."""
+        """End every call with ``error``, and the connection. Only the first call has an effect."""
         if self._end is not None:
             return
         self._end = error
@@ -116,7 +113,7 @@ class Http2Connection(asyncio.Protocol):
             call.on_end(error)
         if not self.ready.done():
             self.ready.set_exception(error)
-            self.ready.exception()  # prevents asyncio's warning if ``ready`` is not awaited
+            self.ready.exception()  # marks the error as retrieved, so asyncio does not warn
         if self._transport is not None:
             # close() would wait until a dead peer has received all bytes.
             self._transport.abort()
@@ -125,17 +122,14 @@ class Http2Connection(asyncio.Protocol):
     # For calls (``stream.CallOwner``)
 
     def send(self, call: RpcCall, message: bytes, *, ends: bool) -> None:
-        """Send a message of an open stream."""
         call.half_closed = ends
         self._queue.send(call, _prefixed(message), ends=ends)
 
     def grant(self, call: RpcCall, size: int) -> None:
-        """Permit the server to send ``size`` more bytes on the call's stream."""
         if self._streams.get(call.stream_id) is call:
             self._write(frames.window_update(call.stream_id, size))
 
     def abort(self, call: RpcCall) -> None:
-        """End the stream of a call on both sides, unless the stream has ended."""
         if self._streams.get(call.stream_id) is call:
             self._write(frames.rst_stream(call.stream_id, ErrorCode.CANCEL))
             self._remove(call)
@@ -143,14 +137,12 @@ class Http2Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the preface, our settings and the size of the connection's receive window."""
         self._transport = cast("asyncio.Transport", transport)
         more = CONNECTION_WINDOW_BYTES - frames.WINDOW_INITIAL
         own_frames = frames.settings(_OUR_SETTINGS) + frames.window_update(0, more)
         self._write(frames.PREFACE + own_frames)
 
     def data_received(self, data: bytes) -> None:
-        """Handle every frame that has arrived."""
         if self._end is not None:
             return
         self._keepalive.on_received()
@@ -165,17 +157,15 @@ class Http2Connection(asyncio.Protocol):
             self.close(_lost(f"etcd broke the HTTP/2 protocol: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the open calls; their outcomes are unknown."""
+        """The outcomes of open calls are unknown."""
         self.close(_lost(f"connection lost: {exc}" if exc else "etcd closed the connection"))
 
     # For the keepalive (``dead_peer_detection.Peer``)
 
     def ping(self) -> None:
-        """Send a PING."""
         self._write(frames.encode_frame(frames.PING, flags=0, stream_id=0, payload=bytes(8)))
 
     def on_silence(self, seconds: float) -> None:
-        """End a connection whose ping was not answered within ``seconds``."""
         self.close(_lost(f"etcd did not answer a ping within {seconds:g} s"))
 
     def _on_frame(self, received: Frame) -> None:
@@ -307,7 +297,7 @@ class Http2Connection(asyncio.Protocol):
         frames.GOAWAY: _on_goaway,
         frames.WINDOW_UPDATE: _on_window_update,
     }
-    """Frames of other types are ignored, as RFC 9113 requires."""
+    """RFC 9113: frames of other types are ignored."""
 
 
 def _prefixed(message: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Detect a dead peer: send a PING when no data has arrived for a while.
 
-Pings are sent only while a call is in flight. etcd closes the connection of a client that pings
-without a call, or more often than every 5 s. A connection that regularly receives data, such as the
-progress of a watch, is not pinged.
+Pings are sent only while a call is in flight: etcd closes the connection of a client that pings
+without a call, or more often than every 5 s. A connection that regularly receives data is not
+pinged.
 """
 
 from __future__ import annotations
@@ -14,21 +14,19 @@ from typing import Final, Protocol
 from core.eventstore.etcd.settings import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S
 
 SLACK_S: Final = 0.25
-"""Seconds added to ``KEEPALIVE_S``, so that data sent at this interval arrives before a check."""
+"""Added to ``KEEPALIVE_S``, so that data sent at this interval arrives before a check."""
 
 
 class Peer(Protocol):
-    """The members of a connection that ``Keepalive`` uses."""
+    """A connection. ``is_busy``: whether a call is in flight."""
 
     @property
-    def is_busy(self) -> bool:
-        """Whether a call is in flight."""
+    def is_busy(self) -> bool: ...
 
-    def ping(self) -> None:
-        """Send a PING."""
+    def ping(self) -> None: ...
 
     def on_silence(self, seconds: float) -> None:
-        """Handle a PING that was not answered in time."""
+        """A PING was not answered within ``seconds``."""
 
 
 class Keepalive:
@@ -46,7 +44,7 @@ class Keepalive:
         return time.monotonic() - self._received_at
 
     def start(self) -> None:
-        """Start periodic checks, unless they run. The checks end when no call is in flight."""
+        """Check until no call is in flight."""
         if self._timer is None:
             self._received_at = time.monotonic()
             self._check_in(KEEPALIVE_S)
@@ -57,7 +55,7 @@ class Keepalive:
             self._timer.cancel()
 
     def on_received(self) -> None:
-        """Record the time of received data."""
+        """Call it for all received data."""
         self._received_at = time.monotonic()
 
     def _check_in(self, seconds: float) -> None:

@@ -1,7 +1,4 @@
-"""Encoding and decoding of HTTP/2 frames (RFC 9113, sections 4 and 6).
-
-Pure functions; ``connection`` acts on the frames.
-"""
+"""Encoding and decoding of HTTP/2 frames (RFC 9113, sections 4 and 6)."""
 
 from __future__ import annotations
 
@@ -12,17 +9,13 @@ from typing import Final, NamedTuple
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES: Final = 9
-"""The size of the header of every frame."""
 
 FRAME_BYTES_MAX: Final = 16_384
-"""The largest payload of a frame in bytes, unless the receiver sets a larger MAX_FRAME_SIZE. Our
-settings do not set MAX_FRAME_SIZE.
-"""
+"""The largest payload, unless the receiver sets MAX_FRAME_SIZE; our settings do not."""
 
 STREAM_ID_MAX: Final = (1 << 31) - 1
 WINDOW_MAX: Final = (1 << 31) - 1
-WINDOW_INITIAL: Final = 65_535
-"""The initial size of every window in bytes."""
+WINDOW_INITIAL: Final = 65_535  # bytes
 
 # Types of frames.
 DATA: Final = 0
@@ -53,7 +46,7 @@ MAX_HEADER_LIST_SIZE: Final = 6
 
 
 class ErrorCode(IntEnum):
-    """Error codes of RST_STREAM and GOAWAY (RFC 9113, section 7)."""
+    """Codes of RST_STREAM and GOAWAY (RFC 9113, section 7)."""
 
     NO_ERROR = 0
     PROTOCOL_ERROR = 1
@@ -67,7 +60,7 @@ class ErrorCode(IntEnum):
 
 
 class ProtocolError(Exception):
-    """The peer violated the protocol: the connection ends with this code."""
+    """The peer violated the protocol: the connection ends with ``code``."""
 
     def __init__(self, code: ErrorCode, text: str) -> None:
         super().__init__(text)
@@ -75,7 +68,7 @@ class ProtocolError(Exception):
 
 
 class Frame(NamedTuple):
-    """One frame without its header."""
+    """A frame without its header."""
 
     kind: int
     flags: int
@@ -90,12 +83,12 @@ _PAIR: Final = Struct(">LL")
 
 
 def encode_frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
-    """The bytes of a frame."""
+    """A whole frame."""
     return header(len(payload), kind, flags, stream_id) + payload
 
 
 def header(size: int, kind: int, flags: int, stream_id: int) -> bytes:
-    """The header of a frame with ``size`` bytes of payload."""
+    """The header of a frame. ``size``: bytes of payload."""
     return _HEADER.pack(size >> 16, size & 0xFFFF, kind, flags, stream_id)
 
 
@@ -106,7 +99,7 @@ def settings(values: Iterable[tuple[int, int]]) -> bytes:
 
 
 def window_update(stream_id: int, size: int) -> bytes:
-    """A WINDOW_UPDATE frame: the peer may send ``size`` bytes more."""
+    """The peer may send ``size`` bytes more."""
     return header(size=4, kind=WINDOW_UPDATE, flags=0, stream_id=stream_id) + _NUMBER.pack(size)
 
 
@@ -116,14 +109,14 @@ def rst_stream(stream_id: int, code: ErrorCode) -> bytes:
 
 
 def goaway(code: ErrorCode) -> bytes:
-    """A GOAWAY frame of a client. The last stream is 0, because the server opens no streams."""
+    """A GOAWAY frame. The server opens no streams, so the last stream is 0."""
     return header(size=8, kind=GOAWAY, flags=0, stream_id=0) + _PAIR.pack(0, code)
 
 
 def split(data: bytes) -> tuple[list[Frame], bytes]:
-    """The complete frames at the beginning of ``data``, and the remaining bytes.
+    """The complete frames, and the remaining bytes.
 
-    Raises ProtocolError for a frame that is larger than ``FRAME_BYTES_MAX``.
+    Raises ProtocolError for a frame larger than ``FRAME_BYTES_MAX``.
     """
     frames: list[Frame] = []
     at, end = 0, len(data)
@@ -142,7 +135,7 @@ def split(data: bytes) -> tuple[list[Frame], bytes]:
 
 
 def without_padding(received: Frame) -> bytes:
-    """The payload of a DATA or HEADERS frame without padding. Raises ProtocolError."""
+    """The payload. Raises ProtocolError."""
     content = received.payload
     if not received.flags & (PADDED | PRIORITY_FLAG):
         return content
@@ -157,7 +150,7 @@ def without_padding(received: Frame) -> bytes:
 
 
 def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
-    """The settings of a SETTINGS frame. Raises ProtocolError."""
+    """(setting, value) pairs. Raises ProtocolError."""
     if len(payload) % _SETTING.size:
         text = f"a SETTINGS frame of {len(payload)} bytes: not a multiple of {_SETTING.size}"
         raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, text)
@@ -165,10 +158,7 @@ def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
 
 
 def read_number(received: Frame) -> int:
-    """The number in an RST_STREAM or WINDOW_UPDATE frame: the code or the increment.
-
-    Raises ProtocolError.
-    """
+    """The code of RST_STREAM, the increment of WINDOW_UPDATE. Raises ProtocolError."""
     if len(received.payload) != _NUMBER.size:
         name = "RST_STREAM" if received.kind == RST_STREAM else "WINDOW_UPDATE"
         text = f"a {name} frame of {len(received.payload)} bytes, not {_NUMBER.size}"
@@ -177,10 +167,7 @@ def read_number(received: Frame) -> int:
 
 
 def read_goaway(payload: bytes) -> tuple[int, int, str]:
-    """The last stream that the peer processes, the code and the message of a GOAWAY frame.
-
-    Raises ProtocolError.
-    """
+    """The last processed stream, the code, the message. Raises ProtocolError."""
     if len(payload) < _PAIR.size:
         text = f"a GOAWAY frame of {len(payload)} bytes, fewer than {_PAIR.size}"
         raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, text)

@@ -1,9 +1,7 @@
-"""Header blocks (HPACK, RFC 7541) without a dynamic table, so that blocks are independent.
+"""Header blocks (HPACK, RFC 7541) without a dynamic table.
 
 We send SETTINGS_HEADER_TABLE_SIZE=0, so the server cannot use a dynamic table. The same bytes then
-always decode to the same headers, and decoded blocks can be cached. The blocks that we send use the
-static table, and literals that the server does not index. The ``hpack`` package decodes the
-server's blocks.
+always decode to the same headers, so decoded blocks can be cached.
 """
 
 from __future__ import annotations
@@ -18,42 +16,38 @@ from core.eventstore.etcd.http2 import frames
 from core.eventstore.etcd.http2.frames import ErrorCode, Frame, ProtocolError
 
 Metadata = tuple[tuple[str, str], ...]
-"""(name, value) of each header that a call sends in addition to gRPC's headers."""
+"""(name, value) pairs in addition to gRPC's headers."""
 
 HEADER_LIST_BYTES_MAX: Final = 65_536
-"""The largest header block of a response in bytes, both encoded and decoded."""
+"""The limit of a response, encoded and decoded."""
 
 FRAMES_OF_A_BLOCK_MAX: Final = 64
-"""The most frames (HEADERS and CONTINUATION) of one header block.
-
-``HEADER_LIST_BYTES_MAX`` does not limit empty frames, which RFC 9113, 6.10, permits.
-"""
+"""``HEADER_LIST_BYTES_MAX`` does not limit empty frames (RFC 9113, 6.10)."""
 
 BLOCKS_MAX: Final = 128
-"""The most cached header blocks in each direction."""
 
 _NO_TABLE: Final = b"\x20"  # the size of the dynamic table is 0
 
-# Name and value are one entry of the static table.
+# Entries of the static table with name and value.
 _POST: Final = b"\x83"
 _HTTP: Final = b"\x86"
 _HTTPS: Final = b"\x87"
 
-# The name is an entry of the static table; the value follows as a literal.
+# Entries of the static table with only a name; the value follows.
 _PATH: Final = b"\x04"
 _AUTHORITY: Final = b"\x01"
 _CONTENT_TYPE: Final = b"\x0f\x10"
 
-# Name and value follow as literals; ``_NEVER_INDEXED`` forbids proxies to index the header.
+# Name and value follow; ``_NEVER_INDEXED`` forbids proxies to index the header.
 _LITERAL: Final = b"\x00"
 _NEVER_INDEXED: Final = b"\x10"
 
 _SECRET_NAMES: Final = frozenset({"token"})
-"""Headers that no proxy may index."""
+"""No proxy may index these headers."""
 
 
 class HeaderBlock(NamedTuple):
-    """A complete, encoded header block. ``ends_stream``: the stream ends after the block."""
+    """A complete, encoded header block."""
 
     stream_id: int
     ends_stream: bool
@@ -61,7 +55,7 @@ class HeaderBlock(NamedTuple):
 
 
 class BlockAssembler:
-    """Joins a HEADERS frame and the following CONTINUATION frames into a header block."""
+    """Joins a HEADERS frame and its CONTINUATION frames into a header block."""
 
     def __init__(self) -> None:
         self._first: Frame | None = None
@@ -70,14 +64,11 @@ class BlockAssembler:
 
     @property
     def is_open(self) -> bool:
-        """Whether a block is incomplete. If so, the next frame must be a CONTINUATION."""
+        """Whether the next frame must be a CONTINUATION."""
         return self._first is not None
 
     def add(self, received: Frame) -> HeaderBlock | None:
-        """Add a HEADERS or CONTINUATION frame. Returns the block when it is complete, else None.
-
-        Raises ProtocolError.
-        """
+        """Add a frame. Returns the block when it is complete, else None. Raises ProtocolError."""
         first = self._first
         if received.kind == frames.HEADERS:
             first, content = received, frames.without_padding(received)
@@ -104,7 +95,7 @@ class BlockAssembler:
 class ResponseHeaders(NamedTuple):
     """The headers of a response that calls use.
 
-    A missing text is "". A missing or malformed number is None.
+    A missing text is ""; a missing or malformed number is None.
     """
 
     status: int | None
@@ -117,7 +108,7 @@ class ResponseHeaders(NamedTuple):
 def request_headers(
     path: str, authority: str, metadata: Metadata, timeout_ms: int, *, secure: bool
 ) -> bytes:
-    """Encode the header block of a call; a ``timeout_ms`` of 0 means no deadline."""
+    """A ``timeout_ms`` of 0 means no deadline."""
     pairs = [("te", "trailers"), *metadata]
     if timeout_ms:
         pairs.append(("grpc-timeout", f"{timeout_ms}m"))
@@ -134,7 +125,7 @@ def request_headers(
 
 @lru_cache(maxsize=BLOCKS_MAX)
 def response_headers(block: bytes) -> ResponseHeaders:
-    """Decode the header block of a response. Raises ProtocolError."""
+    """Raises ProtocolError."""
     decoder = hpack.Decoder(max_header_list_size=HEADER_LIST_BYTES_MAX)
     decoder.max_allowed_table_size = 0
     decoder.header_table_size = 0
@@ -157,11 +148,7 @@ def _literal(name: str, value: str) -> bytes:
 
 
 def _text(text: str) -> bytes:
-    """Encode a string without Huffman coding (RFC 7541, 5.2): its length, then its bytes.
-
-    A length below 127 takes one byte. For a longer string, a byte 127 comes first; the length minus
-    127 follows in groups of seven bits.
-    """
+    """Encode a string: RFC 7541, 5.1 and 5.2, without Huffman coding."""
     content = text.encode("ascii")
     size = len(content)
     if size < 0x7F:
@@ -176,5 +163,4 @@ def _text(text: str) -> bytes:
 
 
 def _status_number(text: str | None) -> int | None:
-    """A status of at most three digits; None if the text is missing or malformed."""
     return int(text) if text is not None and text.isdecimal() and len(text) <= 3 else None

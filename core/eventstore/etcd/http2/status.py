@@ -1,4 +1,4 @@
-"""The status codes of gRPC, and the error of a failed call.
+"""gRPC's status codes, and the error of a failed call.
 
 Sources in gRPC: statuscodes.md; http-grpc-status-mapping.md for answers with only an HTTP status.
 """
@@ -10,7 +10,7 @@ from typing import Final
 
 
 class StatusCode(IntEnum):
-    """The status of a call."""
+    """A call's status."""
 
     OK = 0
     CANCELLED = 1
@@ -34,8 +34,8 @@ class StatusCode(IntEnum):
 class RpcError(Exception):
     """A failed call.
 
-    ``processed`` is False only if the server certainly did not process the request. The caller may
-    then repeat even a write.
+    If ``processed`` is False, the server certainly did not process the request; even a write may be
+    repeated.
     """
 
     def __init__(self, code: StatusCode, details: str, *, processed: bool = True) -> None:
@@ -58,7 +58,7 @@ _HTTP_STATUS: Final = {
 
 
 def status_code(number: int) -> StatusCode:
-    """The status code of a number; UNKNOWN for a number that gRPC does not define."""
+    """UNKNOWN for an undefined number."""
     try:
         return StatusCode(number)
     except ValueError:
@@ -66,6 +66,6 @@ def status_code(number: int) -> StatusCode:
 
 
 def http_error(status: int) -> RpcError:
-    """The error for an answer without a gRPC status, such as the answer of a proxy."""
+    """The error for an answer without a gRPC status, such as a proxy's."""
     code = _HTTP_STATUS.get(status, StatusCode.UNKNOWN)
     return RpcError(code, f"HTTP status {status} instead of a gRPC answer")

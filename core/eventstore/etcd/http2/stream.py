@@ -1,9 +1,7 @@
 """One call on a connection: decodes the gRPC messages of a stream.
 
 A gRPC message is a byte 0 (not compressed), four bytes of length, and the content. A message may
-span frames, and a frame may contain several messages. A ``UnaryCall`` has one answer. A
-``StreamingCall`` has a queue of received messages. The receive window grows only while the queue is
-empty.
+span frames, and a frame may contain several messages.
 """
 
 from __future__ import annotations
@@ -18,26 +16,23 @@ from core.eventstore.etcd.http2.headers import ResponseHeaders
 from core.eventstore.etcd.http2.status import RpcError, StatusCode, http_error, status_code
 
 PREFIX_BYTES: Final = 5
-"""The size of a message's prefix: one byte for the compression, four bytes for the length."""
 
 MESSAGE_BYTES_MAX: Final = 1 << 29
-"""The largest accepted message. The pages of reads are far smaller (``settings.PAGE_BYTES``)."""
 
 HTTP_OK: Final = 200
 _CONTENT_TYPE: Final = "application/grpc"
 
 
 class CallOwner(Protocol):
-    """The methods of a connection that ``RpcCall`` uses."""
+    """The part of a connection that ``RpcCall`` uses."""
 
-    def send(self, call: RpcCall, message: bytes, *, ends: bool) -> None:
-        """Send one message of a call."""
+    def send(self, call: RpcCall, message: bytes, *, ends: bool) -> None: ...
 
     def grant(self, call: RpcCall, size: int) -> None:
         """Permit the server to send ``size`` more bytes on the call's stream."""
 
     def abort(self, call: RpcCall) -> None:
-        """End the call's stream on both sides, unless the stream has ended."""
+        """End the stream on both sides, unless it has ended."""
 
 
 class RpcCall(ABC):
@@ -57,16 +52,13 @@ class RpcCall(ABC):
         self._owner = owner
         self._buffer = bytearray()
         self._received = 0
-        self.answered = False
-        """Whether the headers of the answer have arrived."""
-        self.half_closed = False
-        """Whether the last message of the call was given to ``send``."""
+        self.answered = False  # the headers of the answer have arrived
+        self.half_closed = False  # the last message of the call was given to ``send``
         self.send_window = 0
-        """Bytes that the call may send now. ``SendQueue`` maintains the number."""
+        """Bytes that the call may send now; ``SendQueue`` maintains the number."""
         self.stream_id = 0
 
     def on_headers(self, headers: ResponseHeaders, *, ends: bool) -> None:
-        """Handle the headers or trailers of the answer."""
         if ends:
             self.on_end(self._outcome(headers))
         elif not self.answered and not _is_informational(headers):
@@ -77,7 +69,7 @@ class RpcCall(ABC):
                 self.on_end(error)
 
     def on_data(self, content: bytes, size: int) -> None:
-        """Handle the content of a DATA frame. ``size``: the frame's bytes with padding."""
+        """``size``: bytes with padding."""
         if not self._buffer and _is_whole_message(content):
             self._on_message(content[PREFIX_BYTES:])
         else:
@@ -97,7 +89,6 @@ class RpcCall(ABC):
     def _on_message(self, message: bytes) -> None: ...
 
     def _accepts_more(self) -> bool:
-        """Whether the server may send more data."""
         return True
 
     def _grant(self) -> None:
@@ -160,7 +151,6 @@ class UnaryCall(RpcCall):
                 self._owner.abort(self)
 
     def on_end(self, error: RpcError | None) -> None:
-        """Resolve the answer."""
         if self._answer.done():
             return
         if error is None and self._message is None:
@@ -182,7 +172,10 @@ class UnaryCall(RpcCall):
 
 
 class StreamingCall(RpcCall):
-    """Messages in both directions until one side ends the stream."""
+    """A call with messages in both directions.
+
+    The receive window grows only while no received message waits for ``receive``.
+    """
 
     __slots__ = ("_end", "_messages", "_reader", "done")
 
@@ -194,7 +187,7 @@ class StreamingCall(RpcCall):
         self.done = False
 
     def send(self, message: bytes) -> None:
-        """Send one message. Raises RpcError when the stream has ended."""
+        """Raises RpcError after the end."""
         if self.done:
             raise self._end or RpcError(StatusCode.UNAVAILABLE, "the stream has ended")
         self._owner.send(self, message, ends=False)
@@ -219,12 +212,10 @@ class StreamingCall(RpcCall):
         return message
 
     def cancel(self) -> None:
-        """End the stream on both sides."""
         self._owner.abort(self)
         self.on_end(RpcError(StatusCode.CANCELLED, "the stream was closed"))
 
     def on_end(self, error: RpcError | None) -> None:
-        """Record the end of the stream; ``receive`` reports the end after the last message."""
         if not self.done:
             self.done, self._end = True, error
             self._wake()
@@ -254,7 +245,6 @@ def _is_informational(headers: ResponseHeaders) -> bool:
 
 
 def _header_error(headers: ResponseHeaders) -> RpcError | None:
-    """The error if the headers do not belong to a gRPC answer, else None."""
     if headers.status != HTTP_OK and headers.grpc_status is None:
         return http_error(headers.status or 0)
     if not headers.content_type.startswith(_CONTENT_TYPE):

@@ -1,7 +1,4 @@
-"""The open streams of a connection, their ids, and their maximum number.
-
-The streams of a client have odd ids in ascending order (RFC 9113, section 5.1.1).
-"""
+"""The open streams of a connection; their ids are odd and ascending (RFC 9113, 5.1.1)."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from core.eventstore.etcd.http2.stream import RpcCall
 
 
 class StreamTable:
-    """The calls of a connection, by stream id."""
+    """The calls of a connection, by stream id. ``get`` finds a call, or returns None."""
 
     def __init__(self) -> None:
         self._calls: dict[int, RpcCall] = {}
@@ -22,31 +19,30 @@ class StreamTable:
         self._size_max = frames.STREAM_ID_MAX
         self._waiters: deque[asyncio.Future[None]] = deque()
         self.get = self._calls.get
-        """The call of an open stream by its id, or None."""
 
     @property
     def calls(self) -> Collection[RpcCall]:
-        """The calls whose streams are open."""
+        """Calls with an open stream."""
         return self._calls.values()
 
     @property
     def is_full(self) -> bool:
-        """Whether the number of open streams has reached the server's limit."""
+        """Whether the server's limit is reached."""
         return len(self._calls) >= self._size_max
 
     @property
     def is_used_up(self) -> bool:
-        """Whether the connection has no stream id left."""
+        """Whether no stream id is left."""
         return self._next_id > frames.STREAM_ID_MAX
 
     def add(self, call: RpcCall) -> None:
-        """Open a stream for a call."""
+        """Open a stream."""
         call.stream_id = self._next_id
         self._next_id += 2
         self._calls[call.stream_id] = call
 
     def remove(self, call: RpcCall) -> bool:
-        """Remove the stream of a call. Returns whether the stream was in the table."""
+        """Returns whether the stream was open."""
         if self._calls.get(call.stream_id) is not call:
             return False
         del self._calls[call.stream_id]
@@ -55,7 +51,7 @@ class StreamTable:
         return True
 
     def clear(self) -> list[RpcCall]:
-        """Remove all streams. Returns the calls of these streams."""
+        """Returns the removed calls."""
         calls = list(self._calls.values())
         self._calls.clear()
         self._wake(len(self._waiters))
