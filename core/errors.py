@@ -71,11 +71,7 @@ from typing import ClassVar, Literal, NamedTuple, Self
 RefusalKind = Literal[
     "Invalid", "Forbidden", "NotSupported", "Required", "AlreadyExists", "NotFound", "Internal"
 ]
-"""How a command violates a rule.
-
-A webhook returns the kind as a cause type of a Kubernetes ``Status``, such as
-``FieldValueInvalid``.
-"""
+"""How a command violates a rule. A webhook's Status has ``FieldValueInvalid`` for ``Invalid``."""
 
 
 class OrbweaverError(Exception):
