@@ -1,8 +1,7 @@
 """The kinds of keys that ``core`` stores in etcd, each with its decoder.
 
-``orbctl verify`` and ``orbctl status`` decode all keys of these kinds; tests/containment corrupts a
-key of each kind. A test checks that every key of ``core.eventstore.keys.Keys`` has a kind. The
-kinds of the workflow engine are in ``workflows.engine.store.kinds``.
+Every key of ``core.eventstore.keys.Keys`` needs a kind. ``orbctl verify`` decodes all these keys;
+tests/containment corrupts one of each kind.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from core.projections.publisher import CHECKPOINT_KEYS
 SEGMENT_KEYS: Final[KeyKind[list[Recorded]]] = KeyKind(
     name="segment",
     prefix="log",
-    # Decoding does not depend on writer and position, and ``KeyKind`` puts the key into errors.
+    # Writer and position do not matter here: ``KeyKind`` puts the key into errors.
     decode=lambda value: decode_segment(value, writer="", position=0),
     readers=("controller", "orbctl"),
     remedy=SEGMENT_REMEDY,

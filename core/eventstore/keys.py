@@ -1,28 +1,28 @@
 """The layout of etcd: all keys under ``/orbweaver/v1/<cluster>/`` are built and parsed here.
 
 Addresses and sequence numbers are fixed-width hexadecimal, so that a range of addresses is a range
-of keys. Names never contain "/": Kubernetes forbids it, and ``check_name`` checks writer names.
+of keys. Names never contain "/": Kubernetes forbids it, and ``check_name`` checks other names.
 
     log/<writer>/<seq>               segment, 16 hex digits
-    head/<writer>                    number of the last segment, and epoch of the writer
+    head/<writer>                    number of the last segment, epoch of the writer
     ip/<4|6>/<address>               claim, 32 hex digits
     rest/<4|6>/<address>             cool-down mark, under a lease
-    quarantine/<4|6>/<address>       quarantine
-    endpoint/<namespace>/<name>      endpoint
-    pool/<name>, subnet/<name>       configuration
-    reservation/<name>               configuration
+    quarantine/<4|6>/<address>
+    endpoint/<namespace>/<name>
+    pool/<name>, subnet/<name>
+    reservation/<name>
     guid/<guid>                      claim of an InfiniBand GUID, 16 hex digits
-    node-guids/<node>                GUIDs of a node's virtual functions
-    record/<kind>/<namespace>/<name> record (``core.domain.events.RecordDefined``)
+    node-guids/<node>                GUIDs of virtual functions
+    record/<kind>/<namespace>/<name> ``core.domain.events.RecordDefined``
     guard/<topic>/<4|6>              written by each change of the topic; marks a complete index
-    index/<topic>/<4|6>/...          finds pools and subnets (``core.eventstore.pool_index``)
-    view/application/<application>   report of the last reconcile of automatic pools, under a lease
-    admitted/<kind>/<name>/<review>  pool or subnet that a webhook has admitted, not yet in the log
-    refused/<name>                   pool that exists in Kubernetes and breaks a rule
-    need/<application>               request of a CNI ADD for an automatic pool, under a lease
+    index/<topic>/<4|6>/...          ``core.eventstore.pool_index``
+    view/application/<application>   report on automatic pools, under a lease
+    admitted/<kind>/<name>/<review>  admitted by a webhook, not yet in the log
+    refused/<name>                   pool in Kubernetes that breaks a rule
+    need/<application>               request for an automatic pool, under a lease
     binding/<namespace>/<name>       binding of an endpoint by a network provider
-    meta/<name>                      single value: archive cursor, checkpoint, ...
-    lease/<role>                     leader of a role
+    meta/<name>                      single value, such as the archive cursor
+    lease/<role>                     leader
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ _HEXADECIMAL: Final = frozenset("0123456789abcdef")
 CONTROLLER_WRITERS = "Controller."
 """Prefix of the writer names of controllers and of orbctl.
 
-The writer of an agent has the name of its Kubernetes node, which is lower-case (RFC 1123). The
-upper-case prefix keeps writers of controllers outside the key range that an agent may write.
+An agent may write only the logs of writers whose names begin with a digit or a lower-case letter,
+because node names do (RFC 1123).
 """
 
 
 def check_name(name: str, what: str) -> str:
-    """Return the name of a writer, node or cluster; BadInput if it cannot be part of a key."""
+    """Return the name of a writer, node or cluster; BadInput if no key can contain it."""
     if len(name) > SUBDOMAIN_CHARS_MAX or not is_name(name):
         raise BadInput(
             f"{what} {name[:64]!r} is not a name that an etcd key can contain",
@@ -69,21 +69,20 @@ def check_name(name: str, what: str) -> str:
 
 
 def controller_writer(name: str) -> str:
-    """The full name of a writer that belongs to a controller or to orbctl."""
+    """The writer name of a controller or of orbctl."""
     return CONTROLLER_WRITERS + name
 
 
 def range_end(prefix: bytes) -> bytes:
-    """The first key after every key that begins with ``prefix``."""
+    """The first key after all keys with this prefix."""
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
 COOL_DOWN_PREFIX: Final = "rest"
-"""The first part of the keys of cool-down marks."""
 
 
 class AddressKeys(NamedTuple):
-    """The keys of one address: its claim, its cool-down mark, its quarantine."""
+    """The keys of one address."""
 
     ip: bytes
     cool_down: bytes
@@ -104,16 +103,16 @@ class Keys:
         return self.root + "".join(f"{part}/" for part in parts).encode()
 
     def range_of(self, *parts: str) -> tuple[bytes, bytes]:
-        """[start, end) of every key under ``prefix(*parts)``."""
+        """[start, end) of the keys under ``prefix(*parts)``."""
         prefix = self.prefix(*parts)
         return prefix, range_end(prefix)
 
     def prefix_of(self, key: bytes) -> str:
-        """The kind of a key: the first part after the root."""
+        """The first part of a key after the root."""
         return key[len(self.root) :].partition(b"/")[0].decode()
 
     def log(self, writer: str, seq: int) -> bytes:
-        """The key of a segment."""
+        """A segment's key."""
         return self.root + f"log/{writer}/{seq:016x}".encode()
 
     def head(self, writer: str) -> bytes:
@@ -121,7 +120,7 @@ class Keys:
         return self.root + f"head/{writer}".encode()
 
     def of_address(self, family: Family, value: int) -> AddressKeys:
-        """The three keys of an address; faster than ``ip``, ``cool_down`` and ``quarantine``."""
+        """An address's three keys, built in one call for speed."""
         name = b"%d/%032x" % (family, value)
         root = self.root
         return AddressKeys(
@@ -129,35 +128,35 @@ class Keys:
         )
 
     def ip(self, family: Family, value: int) -> bytes:
-        """The key of an address's claim."""
+        """A claim's key."""
         return self.root + b"ip/%d/%032x" % (family, value)
 
     def cool_down(self, family: Family, value: int) -> bytes:
-        """The key of an address's cool-down mark."""
+        """A cool-down mark's key."""
         return self.root + b"rest/%d/%032x" % (family, value)
 
     def quarantine(self, family: Family, value: int) -> bytes:
-        """The key of an address's quarantine."""
+        """A quarantine's key."""
         return self.root + b"quarantine/%d/%032x" % (family, value)
 
     def endpoint(self, namespace: str, name: str) -> bytes:
-        """The key of an endpoint."""
+        """An endpoint's key."""
         return self.root + f"endpoint/{namespace}/{name}".encode()
 
     def pool(self, name: str) -> bytes:
-        """The key of a pool."""
+        """A pool's key."""
         return self.root + f"pool/{name}".encode()
 
     def subnet(self, name: str) -> bytes:
-        """The key of a subnet."""
+        """A subnet's key."""
         return self.root + f"subnet/{name}".encode()
 
     def reservation(self, name: str) -> bytes:
-        """The key of a reservation."""
+        """A reservation's key."""
         return self.root + f"reservation/{name}".encode()
 
     def record(self, kind: str, namespace: str, name: str) -> bytes:
-        """The key of a record (``core.domain.events.RecordDefined``)."""
+        """A record's key."""
         return self.root + f"record/{kind}/{namespace or '-'}/{name}".encode()
 
     def guid(self, guid: str) -> bytes:
@@ -165,39 +164,39 @@ class Keys:
         return self.root + f"guid/{guid.replace(':', '')}".encode()
 
     def node_guids(self, node: str) -> bytes:
-        """The key with the GUIDs of a node's virtual functions."""
+        """The key of a node's GUIDs."""
         return self.root + f"node-guids/{node}".encode()
 
     def guard(self, topic: str, family: Family) -> bytes:
-        """The key that every change of a topic (pools, subnets, ...) writes, for one family."""
+        """The key of a topic's guard."""
         return self.root + f"guard/{topic}/{family}".encode()
 
     def application_view(self, application: str) -> bytes:
-        """The key with the report of the last reconcile of an application's automatic pools."""
+        """The key of the report on automatic pools."""
         return self.root + f"view/application/{application}".encode()
 
     def pool_request(self, application: str) -> bytes:
-        """The key with the request of a CNI ADD for an automatic pool of the application."""
+        """The key of a request for an automatic pool."""
         return self.root + f"need/{application}".encode()
 
     def admitted(self, kind: str, name: str, review: str) -> bytes:
-        """The key of a pool or subnet that a webhook has admitted."""
+        """The key of an admitted pool or subnet."""
         return self.root + f"admitted/{kind}/{name}/{review}".encode()
 
     def refused(self, name: str) -> bytes:
-        """The key of a pool that exists in Kubernetes and breaks a rule."""
+        """A refused pool's key."""
         return self.root + f"refused/{name}".encode()
 
     def binding(self, namespace: str, name: str) -> bytes:
-        """The key of an endpoint's binding by a network provider."""
+        """The key of an endpoint's binding."""
         return self.root + f"binding/{namespace}/{name}".encode()
 
     def meta(self, name: str) -> bytes:
-        """The key of a single value, such as the archive cursor."""
+        """A single value's key."""
         return self.root + f"meta/{name}".encode()
 
     def lease(self, role: str) -> bytes:
-        """The key with the leader of a role."""
+        """The key of a role's leader."""
         return self.root + f"lease/{role}".encode()
 
     def tail(self, key: bytes, *parts: str) -> tuple[str, ...]:
@@ -205,12 +204,12 @@ class Keys:
         return tuple(key[len(self.prefix(*parts)) :].decode().split("/"))
 
     def ip_of(self, address: str) -> bytes:
-        """The claim key of an address given as text."""
+        """The claim key of an address."""
         parsed = parse_address(address)
         return self.ip(parsed.family, parsed.value)
 
     def quarantine_of(self, address: str) -> bytes:
-        """The quarantine key of an address given as text."""
+        """The quarantine key of an address."""
         parsed = parse_address(address)
         return self.quarantine(parsed.family, parsed.value)
 
@@ -224,7 +223,7 @@ class Keys:
     def check_address(self, key: bytes, prefix: str) -> Address:
         """The address of an ``ip/``, ``rest/`` or ``quarantine/`` key. Raises ValueError."""
         start = self.root + prefix.encode() + b"/"
-        tail = key[len(start) :]  # splitting would slow down a scan of all claims
+        tail = key[len(start) :]  # faster than a split
         family, digits = tail[:2], tail[2:]
         bits = _FAMILY_BITS.get(family)
         malformed = len(digits) != _ADDRESS_DIGITS or digits.translate(None, _HEXADECIMAL_BYTES)
@@ -257,7 +256,7 @@ class Keys:
 
     @staticmethod
     def is_writer(name: str) -> bool:
-        """Whether the name is valid for a writer."""
+        """Whether a writer may have this name."""
         return len(name) <= SUBDOMAIN_CHARS_MAX and is_name(name)
 
     def check_guard(self, key: bytes) -> None:
@@ -277,18 +276,18 @@ class Keys:
 
     @staticmethod
     def address_in(key: bytes) -> Address:
-        """The address at the end of an ``ip/``, ``rest/`` or ``quarantine/`` key."""
+        """The address of an ``ip/``, ``rest/`` or ``quarantine/`` key, which must be valid."""
         family: Family = 4 if key[-34:-33] == b"4" else 6
         return Address(family, int(key[-32:], 16))
 
     @staticmethod
     def address_text_in(key: bytes) -> str:
-        """``address_in`` as canonical text; fast, because a ledger may have many claims."""
+        """``address_in`` as canonical text, but faster."""
         if key[-34:-33] == b"4":
             return inet_ntop(AF_INET, bytes.fromhex(key[-8:].decode()))
         return format_address(6, int(key[-32:], 16))
 
 
 def key_text(keys: Keys, key: bytes) -> str:
-    """A key as text, without the cluster's root; bytes that are not UTF-8 are escaped."""
+    """A key as text without the root; bytes that are not UTF-8 are escaped."""
     return key.removeprefix(keys.root).decode(errors="backslashreplace")

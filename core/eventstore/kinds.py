@@ -34,7 +34,6 @@ QUARANTINE_REMEDY: Final = f"{STATE_REMEDY}; until then the address is not alloc
 
 
 def _guard_value(value: bytes) -> bytes:
-    """Check that the value is empty, or says that the index of the topic is complete."""
     if value not in (b"", COMPLETE_INDEX):
         raise ValueError(
             f"expected an empty value or `indexed` in a guard key, found {value[:32]!r}"

@@ -1,7 +1,6 @@
 """The key-value protocol: the operations of a store that the event log uses.
 
-Two stores implement the protocol: etcd (``core.eventstore.etcd``) and memory
-(``core.eventstore.memory_store``). One contract suite tests both stores.
+One contract suite tests both stores, etcd (``core.eventstore.etcd``) and ``memory_store``.
 """
 
 from __future__ import annotations
@@ -11,33 +10,27 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 TXN_OPERATIONS_MAX = 128
-"""The maximum length of each list of a transaction (guards, writes, reads).
-
-Equal to etcd's default ``--max-txn-ops``.
-"""
+"""Limit of each list (guards, writes, reads) of a transaction; etcd's default ``--max-txn-ops``."""
 
 REQUEST_BYTES_MAX = 1_500_000
-"""The largest request in bytes: just under etcd's default ``--max-request-bytes`` (1.5 MiB)."""
+"""Just under etcd's default ``--max-request-bytes`` (1.5 MiB)."""
 
 WATCH_PROGRESS_S = 7.0
-"""Seconds without changes after which a watch yields an empty batch, to show that it is alive."""
+"""Without changes for this time, a watch yields an empty batch."""
 
 WATCH_SILENT_S_MAX = 15.0
-"""Seconds without a batch after which the connection of a watch counts as dead."""
+"""Without a batch for this time, a watch's connection counts as dead."""
 
 FROM_NOW: Final = -1
-"""The value of ``after`` that starts a watch at the newest revision.
+"""The value of ``after`` that starts a watch at the newest revision of the connected etcd member.
 
-The first batch has no changes. Its ``revision`` is the newest one that the connected etcd member
-has received. The caller then reads the current state.
-
-etcd serves a watch from the newest revision immediately. A watch from an older revision waits up
-to 100 ms for etcd's next pass over such watches.
+The first batch has this revision and no changes; the caller then reads the current state. etcd
+delays a watch from an older revision by up to 100 ms.
 """
 
 
 class KeyValue(NamedTuple):
-    """One key at one revision; ``lease`` 0: no lease."""
+    """One key at one revision; ``lease`` 0: none."""
 
     key: bytes
     value: bytes
@@ -53,7 +46,7 @@ class Absent(NamedTuple):
 
 
 class Unchanged(NamedTuple):
-    """Guard: the key's last change has the revision ``mod_revision``; 0: the key does not exist."""
+    """Guard: the key was last changed at ``mod_revision``; 0: the key does not exist."""
 
     key: bytes
     mod_revision: int
@@ -71,7 +64,7 @@ Guard = Absent | Unchanged | NothingNewer
 
 
 class Put(NamedTuple):
-    """Write one key; with a lease, etcd deletes the key when the lease ends."""
+    """Write one key; with a ``lease``, etcd deletes the key when the lease ends."""
 
     key: bytes
     value: bytes
@@ -91,8 +84,8 @@ Write = Put | Delete
 class Get(NamedTuple):
     """Read one key, or with ``end`` the keys in [start, end), at most ``limit`` (0: all).
 
-    The result is in the order of the keys. With ``oldest_first``, the store sorts the whole range
-    by ``mod_revision`` before it applies ``limit``.
+    The result is in key order; ``oldest_first`` sorts the whole range by ``mod_revision`` before
+    ``limit`` applies.
     """
 
     start: bytes
@@ -104,11 +97,7 @@ class Get(NamedTuple):
 
 
 class RangeResult(NamedTuple):
-    """The answer of one ``Get``.
-
-    ``count``: the number of keys in the whole range, also beyond ``limit``. ``more``: whether
-    ``limit`` left out keys.
-    """
+    """The answer of one ``Get``. ``count`` includes keys beyond ``limit``."""
 
     kvs: tuple[KeyValue, ...]
     count: int  # type: ignore[assignment]  # hides tuple.count, which is not called here
@@ -116,12 +105,12 @@ class RangeResult(NamedTuple):
 
     @property
     def first(self) -> KeyValue | None:
-        """The requested key, or the first key of a range; None if there is no key."""
+        """The first key; None if there is no key."""
         return self.kvs[0] if self.kvs else None
 
 
 class TxnResult(NamedTuple):
-    """The result of a transaction, at one ``revision``.
+    """The result of a transaction.
 
     ``reads``: the answers to ``otherwise`` of ``commit``; empty after success.
     """
@@ -135,14 +124,14 @@ NO_READS: Final[Mapping[Get, RangeResult]] = MappingProxyType({})
 
 
 class ReadResult(NamedTuple):
-    """All ranges of one read, at one ``revision``."""
+    """All ranges of one read, at one revision."""
 
     revision: int
     ranges: tuple[RangeResult, ...]
 
 
 class KeyChange(NamedTuple):
-    """One change of a watched key; ``value`` is None if the key was deleted."""
+    """One change of a key; ``value`` is None after a deletion."""
 
     key: bytes
     value: bytes | None
@@ -153,7 +142,7 @@ class WatchBatch(NamedTuple):
     """Changes in order. After this batch the watch is complete up to ``revision``.
 
     A batch without changes reports progress. With ``is_whole``, a batch may also contain all
-    changes of a revision newer than ``revision``.
+    changes of one newer revision.
     """
 
     revision: int
@@ -161,7 +150,7 @@ class WatchBatch(NamedTuple):
 
 
 IsWhole = Callable[[Sequence[KeyChange]], bool]
-"""Whether the given changes of one revision are all changes of the revision."""
+"""Whether these are all changes of their revision."""
 
 
 class KeyValueStore(Protocol):
@@ -172,13 +161,12 @@ class KeyValueStore(Protocol):
     ) -> TxnResult:
         """Atomically apply all writes if all guards hold, else do the reads ``otherwise``.
 
-        Raises OutcomeUnknown, StoreRejected. After StoreUnavailable or StoreFull, nothing was
-        written.
+        Raises OutcomeUnknown, StoreRejected; StoreUnavailable or StoreFull if nothing was written.
         """
         ...
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        """Read all ranges at one revision, the newest (linearizable) by default.
+        """Read all ranges at one revision; 0: the newest (linearizable).
 
         Raises StoreUnavailable, Compacted, StoreRejected.
         """
@@ -193,40 +181,36 @@ class KeyValueStore(Protocol):
     ) -> AsyncIterator[WatchBatch]:
         """Yield every change of the ranges after revision ``after``; resumes after a disconnect.
 
-        ``after`` may be ``FROM_NOW``. While nothing changes, the watch yields an empty batch every
-        ``WATCH_PROGRESS_S``.
+        etcd watches each range separately, so a revision is yielded only after etcd has confirmed
+        that all its changes arrived. A revision that ``is_whole`` accepts is yielded at once,
+        perhaps before older revisions of other ranges. Each range stays in order.
 
-        etcd watches each range separately. Before a revision is yielded, a request to etcd must
-        confirm that all changes of the revision have arrived. A revision that ``is_whole`` accepts
-        is yielded without this request, possibly before older revisions of other ranges. The
-        changes of each range stay in order.
-
-        Raises WatchTooFarBehind, and Compacted if the changes after ``after`` were compacted.
+        Raises WatchTooFarBehind, and Compacted if changes after ``after`` were compacted.
         """
         ...
 
     async def grant_lease(self, ttl_s: int) -> int:
-        """Grant a lease of ``ttl_s`` seconds and return its id."""
+        """Grant a lease and return its id."""
         ...
 
     async def keep_lease(self, lease: int) -> int:
-        """Renew the lease once and return its remaining seconds; 0 if the lease has ended."""
+        """Renew the lease; return its remaining seconds, 0 if it has ended."""
         ...
 
     async def lease_left_s(self, lease: int) -> int:
-        """The remaining seconds of the lease, without renewal; 0 if the lease has ended."""
+        """The remaining seconds of the lease, without renewal; 0 if it has ended."""
         ...
 
     async def revoke_lease(self, lease: int) -> None:
-        """End the lease and delete its keys; no error if the lease has already ended."""
+        """End the lease, if it has not ended, and delete its keys."""
         ...
 
     async def compact(self, revision: int) -> None:
-        """Discard the history before ``revision``; no error if it was discarded before."""
+        """Discard the history before ``revision``; may be repeated."""
         ...
 
     async def alarms(self) -> tuple[str, ...]:
-        """The active alarms that prevent writes, such as NOSPACE. Raises StoreUnavailable."""
+        """The alarms that prevent writes, such as NOSPACE. Raises StoreUnavailable."""
         ...
 
     async def close(self) -> None:
@@ -235,11 +219,11 @@ class KeyValueStore(Protocol):
 
 
 async def watch_value(store: KeyValueStore, key: bytes) -> AsyncGenerator[bytes | None, None]:
-    """Yield the value of a key now and after each change; None if the key does not exist.
+    """Yield the value of a key now and after each change; None for a missing key.
 
     Raises Compacted.
     """
-    # The watch may start at an older revision than the read: skip changes that the read includes.
+    # The watch may start at an older revision than the read: skip changes that the read has.
     batches = store.watch([(key, key + b"\0")], after=FROM_NOW)
     await anext(batches)
     result = await store.read([Get(key)])

@@ -1,15 +1,11 @@
-"""Read the segments of the log in log order. Live segments are those in etcd.
+"""Read the segments of the log in log order, which is the order of etcd revisions.
 
-Log order is the order of etcd revisions. Each writer numbers its segments 1, 2, 3, ..., and the
-writer's head has the number of the last segment. A missing number raises LogGap; the caller then
-continues from the state keys or the archive.
+Each writer numbers its segments 1, 2, 3, ..., and its head has the last number. After LogGap (a
+missing number), the caller continues from the state keys or the archive. Live segments are those in
+etcd.
 
-If a head cannot be decoded, the number of the writer's last segment is taken from the live
-segments, or without a live segment from the archive (``sealed``).
-
-``LiveLog`` reads a window of segments for each writer, all at one revision. It yields the segments
-up to the lowest position at which a window ends: later reads return only segments after this
-position.
+``LiveLog`` reads a window of segments for each writer. It yields segments up to the lowest position
+at which a window ends, because later reads return only segments after this position.
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ RESTORE: Final = "restore a backup of etcd, or of the archive if the segment was
 
 
 class Segment(NamedTuple):
-    """The events of one transaction, encoded as ``data``, at the etcd revision ``position``."""
+    """The encoded events of one transaction, at the etcd revision ``position``."""
 
     position: int
     writer: str
@@ -39,7 +35,7 @@ class Segment(NamedTuple):
     data: bytes
 
     def events(self) -> list[Recorded]:
-        """The events of the segment, in order. Raises LogCorrupt."""
+        """The events in order. Raises LogCorrupt."""
         return decode_segment(self.data, writer=self.writer, position=self.position)
 
 
@@ -64,7 +60,7 @@ def segments_in(
 
 
 def advance(seqs: dict[str, int], segment: Segment) -> None:
-    """Store the segment's number in ``seqs``. Raises LogGap unless the number is the next one."""
+    """Store the segment's number in ``seqs``. Raises LogGap unless it is the next one."""
     expected = seqs.get(segment.writer, 0) + 1
     if segment.seq != expected:
         raise missing_segment(segment.writer, expected, segment.seq, READ_AGAIN)
@@ -85,7 +81,6 @@ def missing_segment(writer: str, expected: int, known: int, remedy: str) -> LogG
 
 
 SEQ_MAX: Final = 2**64 - 1
-"""The largest segment number in a key (16 hexadecimal digits)."""
 
 
 async def read_heads(
@@ -98,8 +93,7 @@ async def read_heads(
 ) -> dict[str, WriterHead]:
     """Decode these heads, by writer. Raises StoreUnavailable, Compacted.
 
-    A head that cannot be decoded is derived from the log at ``revision``. ``sealed``: writer ->
-    number of the last archived segment.
+    An undecodable head is derived from the log. ``sealed``: writer -> last archived segment.
     """
     heads: dict[str, WriterHead] = {}
     for kv in kvs:
@@ -127,28 +121,23 @@ async def head_from_log(
 
 
 SEGMENTS_PER_READ_MAX = 2_000
-"""The maximum number of segments in one read: at most some 60 MB, usually 1 MB."""
+"""At most some 60 MB, usually 1 MB."""
 
 WINDOW_SEGMENTS = 1_000
-"""Segments in the windows of all writers together.
-
-Measured for reading a log: with 4,000, segments of 19 kB take a fifth more CPU time than with
-1,000. With 500, segments of 300 B take a tenth more.
-"""
+"""Of all writers together. Measured: 500 and 4,000 take more CPU time."""
 
 WINDOW_PER_WRITER_MIN = 8
-"""The smallest window of one writer, so that the log of thousands of writers takes few reads."""
+"""Smaller windows would need many reads for thousands of writers."""
 
 RANGES_PER_READ_MAX = 100
-"""The maximum number of ranges in one read; etcd accepts 128."""
+"""etcd accepts 128."""
 
 
 class LiveLog:
     """The live log at one revision.
 
     ``heads``: writer -> number of the last segment. ``sealed``: writer -> number of the last
-    segment to skip, because it was archived or read before. ``remedy``: the remedy in a LogGap;
-    None allows gaps.
+    segment to skip. ``remedy``: the remedy in a LogGap; None allows gaps.
     """
 
     def __init__(
@@ -179,8 +168,7 @@ class LiveLog:
     ) -> AsyncIterator[list[Segment]]:
         """Yield the segments with positions in (after, upto], in order.
 
-        ``upto`` None: up to ``revision``. Raises LogGap for a missing segment, and Compacted if
-        ``revision`` was compacted.
+        ``upto`` None: ``revision``. Raises LogGap, and Compacted if ``revision`` was compacted.
         """
         windows = {
             writer: _Window(self.sealed.get(writer, 0), head)
@@ -200,7 +188,6 @@ class LiveLog:
                 yield batch[first : first + SEGMENTS_PER_READ_MAX]
 
     async def _fill(self, windows: Mapping[str, _Window], size: int) -> None:
-        """Read more segments into the windows that are less than half full."""
         ranges = [
             _Range(writer, window.seq + 1, min(window.seq + size, window.head))
             for writer, window in windows.items()
@@ -214,7 +201,7 @@ class LiveLog:
                 windows[part.writer].seq = part.last
 
     def _read(self, part: _Range, kvs: Sequence[KeyValue]) -> list[Segment]:
-        """The segments of a range. Raises LogGap if one is missing."""
+        """The segments of a range. Raises LogGap for a missing segment if there is a ``remedy``."""
         segments = list(segments_in(self._keys, kvs, self._faults))
         if self._remedy is None:
             return segments
@@ -231,9 +218,9 @@ class LiveLog:
 async def first_live(
     store: KeyValueStore, keys: Keys, heads: Mapping[str, int], revision: int
 ) -> dict[str, int]:
-    """For each writer, the number before the oldest live segment.
+    """For each writer, the number before the oldest live segment, or the head if none is live.
 
-    Without a live segment, the number is that in ``heads``. Raises StoreUnavailable, Compacted.
+    Raises StoreUnavailable, Compacted.
     """
     before = dict(heads)
     names = list(heads)
@@ -251,7 +238,7 @@ async def first_live(
 
 
 def _seq_before(keys: Keys, key: bytes) -> int:
-    """The number before the number in a segment's key; 0 for a malformed key."""
+    """The number before a segment's number; 0 for a malformed key."""
     try:
         return keys.check_segment(key)[1] - 1
     except ValueError:
@@ -259,7 +246,7 @@ def _seq_before(keys: Keys, key: bytes) -> int:
 
 
 class _Range(NamedTuple):
-    """The segments of one writer from ``first`` to ``last``, both included."""
+    """A range of segments of one writer, both ends included."""
 
     writer: str
     first: int
@@ -272,7 +259,7 @@ class _Range(NamedTuple):
 class _Window:
     """The segments of one writer that were read and not taken yet.
 
-    ``seq``: number of the last segment read. ``head``: number of the writer's last segment.
+    ``seq``: the last segment read. ``head``: the writer's last segment.
     """
 
     __slots__ = ("head", "segments", "seq")
@@ -288,17 +275,14 @@ class _Window:
 
     @property
     def end(self) -> int:
-        """The position of the last segment in the window; 0 for an empty window."""
         return self.segments[-1].position if self.segments else 0
 
     def take(self, certain: int) -> Iterator[Segment]:
-        """Remove and yield the segments up to the position ``certain``."""
         while self.segments and self.segments[0].position <= certain:
             yield self.segments.popleft()
 
 
 def _batches(ranges: Sequence[_Range]) -> Iterator[list[_Range]]:
-    """Split the ranges into reads within the limits; a large range gets a read of its own."""
     batch: list[_Range] = []
     total = 0
     for part in ranges:
@@ -313,7 +297,7 @@ def _batches(ranges: Sequence[_Range]) -> Iterator[list[_Range]]:
 
 
 class Cursor(NamedTuple):
-    """How far a reader has read: up to ``position``. ``seqs``: writer -> last segment read."""
+    """A position in the log. ``seqs``: writer -> last segment read."""
 
     position: int
     seqs: dict[str, int]
@@ -331,21 +315,21 @@ class LogReader:
         self._faults = Faults() if faults is None else faults
 
     async def heads(self, *, revision: int = 0) -> tuple[int, dict[str, WriterHead]]:
-        """The revision of the read, and the head of every writer."""
+        """The revision of the read, and every writer's head."""
         result = await self._store.read([Get(*self._keys.range_of("head"))], revision=revision)
         kvs = result.ranges[0].kvs
         heads = await read_heads(self._store, self._keys, kvs, result.revision, self._faults)
         return result.revision, heads
 
     async def cursor_now(self) -> Cursor:
-        """The cursor after the newest committed segment of each writer."""
+        """The cursor after each writer's newest segment."""
         revision, heads = await self.heads()
         return Cursor(revision, {writer: head.seq for writer, head in heads.items()})
 
     async def catch_up(self, cursor: Cursor) -> tuple[list[Segment], Cursor]:
-        """Every live segment after the cursor, in log order, and the new cursor.
+        """The live segments after the cursor, in log order, and the new cursor.
 
-        Raises LogGap when segments after the cursor have left etcd for the archive.
+        Raises LogGap if some of them are no longer in etcd.
         """
         now = await self.cursor_now()
         live = LiveLog(
@@ -361,7 +345,7 @@ class LogReader:
         return segments, Cursor(now.position, {**cursor.seqs, **now.seqs})
 
     async def live(self) -> tuple[list[Segment], Cursor]:
-        """Every live segment, archived or not, and the newest cursor; gaps are allowed."""
+        """Every live segment and the newest cursor; gaps are allowed."""
         now = await self.cursor_now()
         sealed = await first_live(self._store, self._keys, now.seqs, now.position)
         live = LiveLog(

@@ -1,7 +1,6 @@
-"""The key-value store in memory, for fast tests.
+"""The key-value store in memory, for fast tests. One contract suite tests this store and etcd.
 
-One contract suite tests this store and etcd. An expired lease ends at the next call of the store,
-not at a timer.
+Each call first ends the expired leases; there is no timer.
 """
 
 from __future__ import annotations
@@ -39,19 +38,17 @@ from core.eventstore.kv import (
 )
 
 LEASE_TTL_S_MIN = 2
-"""The shortest lease in seconds, as in etcd with the default election timeout."""
+"""As in etcd with the default election timeout."""
 
 
 class _Version(NamedTuple):
-    """A key after its change at ``mod_revision``; ``kv`` is None if the change deleted the key."""
+    """A key after a change; ``kv`` is None if the change deleted the key."""
 
     mod_revision: int
     kv: KeyValue | None
 
 
 class _Lease:
-    """A lease. ``ends_at``: by the store's clock. ``keys``: deleted when the lease ends."""
-
     def __init__(self, ttl_s: int, ends_at: float) -> None:
         self.ttl_s = ttl_s
         self.ends_at = ends_at
@@ -76,7 +73,7 @@ class MemoryStore:
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        """Apply the writes if all guards hold, as one new revision."""
+        """See ``KeyValueStore``."""
         self._begin()
         _check_request(guards, writes, otherwise)
         if not all(self._holds(guard) for guard in guards):
@@ -92,7 +89,7 @@ class MemoryStore:
         return TxnResult(succeeded=True, revision=self._revision, reads=NO_READS)
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        """Read all ranges at one revision, 0 for the newest."""
+        """See ``KeyValueStore``."""
         self._begin()
         _check_request((), (), gets)
         if revision > self._revision:
@@ -109,7 +106,7 @@ class MemoryStore:
         after: int,
         is_whole: IsWhole | None = None,  # unused: a batch always has all changes of its revision
     ) -> AsyncIterator[WatchBatch]:
-        """Yield the changes after ``after``, one batch per revision; empty batches are progress."""
+        """Yield one batch per revision."""
         wake = asyncio.Event()
         position = self._revision if after == FROM_NOW else after
         if max(position, 1) < self._compacted:
@@ -151,27 +148,27 @@ class MemoryStore:
         return self._last_lease
 
     async def keep_lease(self, lease: int) -> int:
-        """Renew the lease once and return its remaining seconds; 0 if the lease has ended."""
+        """See ``KeyValueStore``."""
         self._begin()
-        held = self._leases.get(lease)
-        if held is None:
+        found_lease = self._leases.get(lease)
+        if found_lease is None:
             return 0
-        held.ends_at = self._clock() + held.ttl_s
-        return held.ttl_s
+        found_lease.ends_at = self._clock() + found_lease.ttl_s
+        return found_lease.ttl_s
 
     async def lease_left_s(self, lease: int) -> int:
-        """The remaining seconds of the lease; 0 if the lease has ended."""
+        """See ``KeyValueStore``."""
         self._begin()
-        held = self._leases.get(lease)
-        return 0 if held is None else max(int(held.ends_at - self._clock()), 0)
+        found_lease = self._leases.get(lease)
+        return 0 if found_lease is None else max(int(found_lease.ends_at - self._clock()), 0)
 
     async def revoke_lease(self, lease: int) -> None:
-        """End the lease and delete its keys in one revision."""
+        """See ``KeyValueStore``."""
         self._begin()
         self._end_lease(lease)
 
     async def compact(self, revision: int) -> None:
-        """Discard the history before ``revision``."""
+        """See ``KeyValueStore``."""
         self._begin()
         if revision > self._revision:
             raise _rejected("required revision is a future revision")
@@ -180,29 +177,30 @@ class MemoryStore:
             self._forget()
 
     async def alarms(self) -> tuple[str, ...]:
-        """Empty: this store has no alarms."""
+        """Always empty."""
         self._begin()
         return ()
 
     @property
     def is_followed(self) -> bool:
-        """Whether every open watch has returned all committed changes."""
+        """Whether every open watch has returned all changes."""
         return all(position == self._revision for position in self._watching.values())
 
     async def close(self) -> None:
-        """Close the store: later calls and open watches raise StoreUnavailable."""
+        """Later calls and open watches raise StoreUnavailable."""
         self._closed = True
         self._wake_watches()
 
     def expire(self) -> None:
         """End every expired lease, each in a separate revision."""
         now = self._clock()
-        for lease in [lease_id for lease_id, held in self._leases.items() if held.ends_at <= now]:
-            self._end_lease(lease)
+        expired = [lease_id for lease_id, lease in self._leases.items() if lease.ends_at <= now]
+        for lease_id in expired:
+            self._end_lease(lease_id)
 
     def _begin(self) -> None:
         if self._closed:
-            raise StoreUnavailable("the store was closed", remedy="open a new one")
+            raise StoreUnavailable("the store was closed", remedy="open a new store")
         self.expire()
 
     def _holds(self, guard: Guard) -> bool:
@@ -278,9 +276,9 @@ class MemoryStore:
             self._leases[kv.lease].keys.discard(kv.key)
 
     def _end_lease(self, lease: int) -> None:
-        held = self._leases.pop(lease, None)
-        if held is not None:
-            self._apply([Delete(key) for key in sorted(held.keys)])
+        ended_lease = self._leases.pop(lease, None)
+        if ended_lease is not None:
+            self._apply([Delete(key) for key in sorted(ended_lease.keys)])
 
     def _batches_after(self, position: int) -> list[WatchBatch]:
         first = bisect_right(self._log, position, key=lambda batch: batch.revision)

@@ -1,25 +1,17 @@
 """The index keys of pools and subnets, for look-ups by CIDR, by address and by application.
 
-With the index, a command reads only the pools and subnets that it needs. The transaction that
-changes a pool or subnet also writes the index keys. Each topic (pools or subnets) has a guard key,
-whose value is ``COMPLETE_INDEX`` while the index of the topic is complete. A release of Orbweaver
-without the index writes another value; ``core.configuration.indexer`` then rebuilds the index. This
-module does not call the store.
-
     index/<topic>/<family>/network/<first address>/<prefix length>/<name>
     index/pools/<family>/block/<first address>/<prefix length>/<pool>
     index/pools/<family>/application/<group and version>/<kind>/<namespace>/<application>/<pool>
 
-Aligned blocks cover a pool's addresses, like the prefixes of a routing table:
+The transaction that changes a pool or subnet also writes its index keys. A topic's guard key has
+the value ``COMPLETE_INDEX`` while the topic's index is complete. A release of Orbweaver without the
+index overwrites this value; ``core.configuration.indexer`` then rebuilds the index.
 
-- To find the blocks that contain an address, a look-up reads one range of keys for each prefix
-  length.
-- To find the blocks that begin in a range of addresses, a look-up reads one range of keys.
-
-Each kind of index key has its own range, because etcd counts every key of a range that is read.
-
-If a pool needs more than ``BLOCKS_MAX`` blocks, fewer and larger blocks cover it. A look-up may
-then also return pools that have none of the addresses.
+Aligned blocks cover a pool's addresses, like the prefixes of a routing table. A pool that needs
+more than ``BLOCKS_MAX`` blocks gets larger ones. A look-up may then return pools that have none of
+the addresses. Each kind of index key has its own range, because etcd counts every key of a range
+that is read.
 """
 
 from __future__ import annotations
@@ -45,27 +37,27 @@ from core.eventstore.kv import Get, RangeResult
 Topic = Literal["pools", "subnets"]
 
 COMPLETE_INDEX: Final = b"indexed"
-"""The value of a topic's guard key while the index of the topic is complete."""
+"""The value of a topic's guard key while the topic's index is complete."""
 
 BLOCKS_MAX: Final = 48
-"""The maximum number of blocks of one pool: one transaction replaces all of them."""
+"""Of one pool; one transaction replaces all of them."""
 
 LOOKUP_RANGES_MAX: Final = 24
-"""The maximum number of address ranges in one look-up; if there are more, neighbours are joined."""
+"""If there are more, neighbours are joined."""
 
 TOPICS: Final[tuple[Topic, ...]] = get_args(Topic)
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
 
 _DIGITS: Final = 32
 _PARTS: Final = {"network": 3, "block": 3}
-"""Kind -> the number of parts that follow the kind in a key.
+"""Number of parts after the kind.
 
-``application`` is missing, because its parts come from labels and are not checked.
+``application`` is missing: its parts come from labels and are not checked.
 """
 
 
 class IndexIncomplete(Exception):  # caught where the index is rebuilt
-    """The index of a topic and family is incomplete or cannot be decoded: rebuild it."""
+    """The index is incomplete or cannot be decoded: rebuild it."""
 
     def __init__(self, topic: Topic, family: Family) -> None:
         super().__init__(topic, family)
@@ -88,10 +80,7 @@ class Index:
         return self._prefix, range_end(self._prefix)
 
     def entries(self, value: Pool | Subnet | None) -> dict[bytes, bytes]:
-        """The index keys of a pool or subnet, with empty values.
-
-        {} if ``value`` has invalid addresses or the other family.
-        """
+        """The index keys of an object; {} if it has invalid addresses or the other family."""
         if value is None or value.family != self.family:
             return {}
         try:
@@ -126,7 +115,7 @@ class Index:
     def owners(self, addresses: AddressSet, cidr: Cidr | None = None) -> list[Get]:
         """The reads that find pools that may have one of these addresses.
 
-        ``cidr``: the CIDR of the pools, if known.
+        ``cidr``: the pools' CIDR, if known.
         """
         shortest = 0 if cidr is None else cidr.prefix_length
         lengths = range(shortest, ADDRESS_BITS[self.family] + 1)
@@ -139,14 +128,11 @@ class Index:
         return list(gets)
 
     def of_application(self, application: ApplicationKey) -> Get:
-        """The read that finds the automatic pools of an application."""
+        """The read that finds an application's automatic pools."""
         return self._under(self._application(application))
 
     def names_in(self, *answers: RangeResult) -> list[str]:
-        """The names of the objects that these answers found, without duplicates.
-
-        Raises IndexIncomplete.
-        """
+        """The distinct names of the objects in these answers. Raises IndexIncomplete."""
         try:
             names = [kv.key.rpartition(b"/")[2].decode() for answer in answers for kv in answer.kvs]
         except UnicodeDecodeError as error:
@@ -163,7 +149,6 @@ class Index:
         return self._key(f"{kind}/{first:0{_DIGITS}x}/{length:03d}/")
 
     def _containing(self, kind: str, value: int, lengths: range) -> list[Get]:
-        """For each prefix length, the read of the block that contains an address."""
         gets = []
         for length in lengths:
             low = ADDRESS_BITS[self.family] - length
@@ -176,7 +161,7 @@ class Index:
 
 
 def blocks_of(addresses: AddressSet) -> list[tuple[int, int]]:
-    """(first address, prefix length) of at most ``BLOCKS_MAX`` aligned blocks that cover the set.
+    """At most ``BLOCKS_MAX`` aligned blocks that cover the set: (first address, prefix length).
 
     If an exact cover needs more blocks, the smallest block size doubles until they suffice.
     """
@@ -193,7 +178,7 @@ def blocks_of(addresses: AddressSet) -> list[tuple[int, int]]:
 
 
 def _aligned(addresses: AddressSet, bits: int) -> Iterator[tuple[int, int]]:
-    """(first address, prefix length) of the largest aligned blocks that make up the set."""
+    """The largest aligned blocks that make up the set: (first address, prefix length)."""
     for start, last in addresses:
         first = start
         while first <= last:

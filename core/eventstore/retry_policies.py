@@ -19,13 +19,11 @@ from core.errors import (
 from core.process.retry import is_retryable
 
 SETTLE_S_MAX = 8.0
-"""Maximum seconds of attempts to read the outcome of a transaction."""
+"""Time limit of ``retry_unknown_outcome``."""
 
 LOST_RACE_S_MAX = 8.0
-"""Maximum seconds of retries of a command after lost races."""
 
 UNAVAILABLE_S_MAX = 5.0
-"""Maximum seconds of retries while etcd is not available."""
 
 
 def _is_retryable(error: BaseException) -> bool:
@@ -55,7 +53,7 @@ def retry_unknown_outcome() -> AsyncRetrying:
 
 
 def retry_lost_races(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
-    """Retries after lost races, and while etcd is not available.
+    """Retries a command after lost races, and while etcd is not available.
 
     The pauses are random, so that two processes that lost a race do not collide again.
     """

@@ -1,11 +1,8 @@
 """The etcd roles of agents and controllers, as ranges of keys.
 
-Agents may read all keys of the cluster, and write the keys that CNI calls change. Controllers and
-orbctl may write all keys of the cluster.
-
-etcd identifies a process by the common name of the client certificate. All agents have the same
-common name, so a role cannot prevent an agent from writing the log, claims or endpoints of another
-node. ``orbctl verify`` reports such changes (``core.audit.ownership_check``). Pure.
+Agents may read all keys and write those that CNI calls change. Controllers and orbctl may write all
+keys. All agents are one etcd user, so a role cannot keep an agent from writing the log, claims or
+endpoints of another node. ``orbctl verify`` reports such changes.
 """
 
 from __future__ import annotations
@@ -15,13 +12,13 @@ from typing import Final, NamedTuple
 from core.eventstore.keys import COOL_DOWN_PREFIX, Keys, range_end
 
 AGENT_USER: Final = "orbweaver-agent"
-"""The etcd user of agents: the common name of their client certificate."""
+"""The common name of the agents' client certificate."""
 
 CONTROLLER_USER: Final = "orbweaver-controller"
-"""The etcd user of controllers, of the Helm chart's hooks, and of orbctl in these Pods."""
+"""Also the user of the Helm chart's hooks, and of orbctl in these Pods."""
 
 ROOT_USER: Final = "root"
-"""The user that etcd requires to enable authentication; its role has the same name."""
+"""etcd requires this user to enable authentication."""
 
 _AGENT_PREFIXES: Final = (
     ("ip",),
@@ -34,16 +31,17 @@ _AGENT_PREFIXES: Final = (
     ("need",),
     ("binding",),
 )
-"""Prefixes of the keys that an agent may write, besides its log and head."""
+"""Prefixes of keys that an agent may write, besides its log and head."""
 
 _NODE_NAMES: Final = ((b"0", b":"), (b"a", b"{"))
-"""Ranges [start, end) of the first character of a node name: digits and lower-case letters.
-Writer names of controllers begin with an upper-case letter (``CONTROLLER_WRITERS``).
+"""Ranges [start, end) of the first character of a node name.
+
+The prefix ``CONTROLLER_WRITERS`` is outside these ranges.
 """
 
 
 class Permission(NamedTuple):
-    """The permission of a role for the keys in [start, end)."""
+    """The permission for the keys in [start, end)."""
 
     start: bytes
     end: bytes
@@ -51,7 +49,7 @@ class Permission(NamedTuple):
 
 
 class EtcdRole(NamedTuple):
-    """A role of one cluster and the etcd user that has it."""
+    """A role and the etcd user that has it."""
 
     name: str
     user: str

@@ -1,12 +1,10 @@
 """Read the state keys of etcd into a ledger, at one revision.
 
-The events of the log up to that revision must produce the same ledger (I5). ``orbctl verify``
-checks this.
+The events of the log up to that revision must produce the same ledger (I5,
+docs/contributing/architecture.md); ``orbctl verify`` checks this.
 
-A key or value that cannot be decoded is skipped, reported to ``faults`` and listed in
+Undecodable keys and values are skipped, reported to ``faults`` and listed in
 ``Ledger.undecodable``. Check this set before you treat an object as missing.
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
 """
 
 from __future__ import annotations
@@ -53,7 +51,7 @@ async def read_configuration(
     revision: int = 0,
     faults: Faults | None = None,
 ) -> int:
-    """Read the ``CONFIGURATION_KINDS`` into the ledger; return the revision of the read."""
+    """Read the ``CONFIGURATION_KINDS`` into the ledger; return the revision."""
     gets = [Get(*kind.range(keys)) for kind in CONFIGURATION_KINDS]
     result = await store.read(gets, revision=revision)
     for answer in result.ranges:
@@ -66,7 +64,7 @@ async def read_configuration(
 def add_configuration(
     keys: Keys, ledger: Ledger, kvs: Sequence[KeyValue], faults: Faults | None = None
 ) -> None:
-    """Decode these keys and add them to the ledger; ignore other kinds of keys."""
+    """Add these keys to the ledger; ignore other kinds of keys."""
     decoder = _Decoder(keys, ledger, faults)
     ranges: dict[str, list[KeyValue]] = {kind.prefix: [] for kind in CONFIGURATION_KINDS}
     for kv in kvs:
@@ -94,8 +92,6 @@ def _keep_quarantined(keys: Keys, ledger: Ledger, kvs: Iterable[KeyValue]) -> No
 
 
 class _Decoder:
-    """Decodes values for one ledger."""
-
     def __init__(self, keys: Keys, ledger: Ledger, faults: Faults | None) -> None:
         self._keys = keys
         self._ledger = ledger
@@ -119,8 +115,8 @@ async def read_claims(
 ) -> dict[str, Claim]:
     """The claims of these addresses, at one revision.
 
-    Raises StoreUnavailable, Compacted. Raises LogCorrupt for an undecodable claim, because the
-    claim still holds its address.
+    Raises StoreUnavailable, Compacted. Raises LogCorrupt for an undecodable claim, because it still
+    holds its address.
     """
     if not addresses:
         return {}
@@ -138,7 +134,7 @@ async def read_claims(
 async def read_ledger(
     store: KeyValueStore, keys: Keys, *, revision: int = 0, faults: Faults | None = None
 ) -> Ledger:
-    """Read all state keys at one revision, the newest by default. Raises Compacted."""
+    """Read all state keys at one revision; 0: the newest. Raises Compacted."""
     ledger = Ledger()
     if faults is not None:
         faults.clear_kinds(*(kind.name for kind in STATE_KINDS))
@@ -177,7 +173,7 @@ async def _parts(kvs: Sequence[KeyValue]) -> AsyncIterator[Sequence[KeyValue]]:
 
 
 async def read_endpoint(store: KeyValueStore, keys: Keys, key: EndpointKey) -> Ledger:
-    """Read one endpoint with its claims and the records of its Pod, owner and node.
+    """Read one endpoint with its claims and the records of its Pod, StatefulSet and node.
 
     The claims may be newer than the endpoint, so a release must name the claims' revisions (I3).
     Raises StoreUnavailable, and LogCorrupt if a value cannot be decoded.

@@ -1,8 +1,4 @@
-"""Contained faults: stored values that cannot be decoded and are skipped.
-
-Readers report the keys that they skip. Metrics, health and commands show the faults. Each process
-has one registry. A fault is removed when the key is decoded or deleted.
-"""
+"""The registry of stored values that cannot be decoded and are skipped."""
 
 from __future__ import annotations
 
@@ -14,16 +10,15 @@ from typing import Final, NamedTuple
 from core.errors import OrbweaverError
 
 FAULTS_MAX: Final = 1_000
-"""Maximum number of faults in the registry; further faults are only counted."""
+"""Further faults are only counted."""
 
 LIMIT: Final = "limit"
-"""The kind of a fault that reports a reached limit."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class ContainedFault(NamedTuple):
-    """A stored value that cannot be decoded, or a reached limit. ``why``: the cause."""
+    """A stored value that cannot be decoded, or a reached limit."""
 
     kind: str
     key: str
@@ -35,10 +30,10 @@ class ContainedFault(NamedTuple):
 
 
 class Faults:
-    """The registry of the contained faults of one process.
+    """The contained faults of one process.
 
-    ``unnamed``: the number of faults beyond ``FAULTS_MAX``, which ``by_key`` does not contain.
-    ``logged``: whether to log each new fault.
+    ``unnamed``: the number of faults beyond ``FAULTS_MAX``. ``logged``: whether to log each new
+    fault.
     """
 
     def __init__(self, *, logged: bool = True) -> None:
@@ -53,22 +48,22 @@ class Faults:
         return len(self.by_key)
 
     def by_kind(self) -> Mapping[str, int]:
-        """The number of faults of each kind that has faults."""
+        """The number of faults of each kind."""
         counts = Counter(fault.kind for fault in self.by_key.values())
         if self.unnamed:
             counts["unnamed"] += self.unnamed
         return counts
 
     def report(self, kind: str, key: str, error: OrbweaverError) -> ContainedFault:
-        """Add the fault, and log it if it is new or has changed."""
+        """Add the fault; log it if it is new or has changed."""
         return self._keep(ContainedFault(kind, key, error.message, error.remedy))
 
     def reach_limit(self, name: str, why: str, remedy: str) -> None:
-        """Report that objects are skipped because of a limit; ``name``: the limit's constant."""
+        """Report that objects are skipped because of the limit ``name``, a constant."""
         self._keep(ContainedFault(LIMIT, f"{LIMIT}/{name}", f"{why} ({name})", remedy))
 
     def keep_within(self, name: str) -> None:
-        """Remove the fault of the limit ``name``, which is not reached any more."""
+        """Remove the fault of a limit."""
         self.clear(f"{LIMIT}/{name}")
 
     def clear(self, key: str) -> None:
@@ -76,7 +71,7 @@ class Faults:
         self.by_key.pop(key, None)
 
     def clear_kinds(self, *kinds: str) -> None:
-        """Remove all faults of these kinds. Call it before a read of all keys of these kinds."""
+        """Remove all faults of these kinds. Call it before a read of all their keys."""
         keys = [key for key, fault in self.by_key.items() if fault.kind in kinds]
         for key in keys:
             del self.by_key[key]

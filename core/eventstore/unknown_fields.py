@@ -1,7 +1,7 @@
 """Remove the fields that a newer version added to a value, so that this version can decode it.
 
 A version adds fields only at the end of an array, with a default (CONTRIBUTING.md). Every other
-difference remains an error. Removal is slow, so decoders call ``trimmed`` only after an error.
+difference remains an error.
 """
 
 # ruff: noqa: ANN401 - plain data and type hints can be of any type
@@ -14,9 +14,9 @@ from typing import Any
 
 
 def trimmed(value: Any, kind: Any) -> Any:
-    """``value`` without the trailing array items for which the type ``kind`` has no field.
+    """``value`` without trailing array items for which its type ``kind`` has no field.
 
-    ``value``: plain data, as msgpack decodes it.
+    ``value``: plain data from msgpack. Slow: call it only after a decoding error.
     """
     if isinstance(value, dict):
         arguments = typing.get_args(kind)
@@ -37,7 +37,7 @@ def _trimmed_array(value: list[Any], kind: Any) -> list[Any]:
         return value
     if typing.get_origin(kind) is tuple and arguments[-1] is not Ellipsis:
         known_fields = [trimmed(item, field) for item, field in zip(value, arguments, strict=False)]
-        # New fields are added only to named tuples. The extra items stay, so that decoding fails.
+        # The extra items stay, so that decoding fails: only named tuples get new fields.
         return known_fields + value[len(known_fields) :]
     return [trimmed(item, arguments[0]) for item in value]
 

@@ -1,17 +1,14 @@
 """The writer: appends events to the log and writes the new state in the same transaction.
 
-Group commit (``core.eventstore.group_commit``) combines appends: while one transaction is in
-flight, new appends wait for the next transaction. This module adds the segment and the guard on the
-writer's head.
+While one transaction is in flight, new appends wait for the next
+(``core.eventstore.group_commit``).
 
-An append returns ``Committed`` only if the events are in etcd, and ``Lost`` only if the events will
-never be in etcd (I9). If the answer of etcd is lost, the writer rewrites the head and reads the
-outcome. The rewrite makes a transaction that is still in flight fail.
+An append returns ``Committed`` only if the events are in etcd, and ``Lost`` only if they never will
+be (I9, docs/contributing/architecture.md). If etcd's answer is lost, the writer rewrites the head,
+so that a transaction still in flight fails, and reads the outcome.
 
-A process that opens the writer's name changes the epoch in the head. The process that had the name
-before is then fenced: all its transactions fail.
-
-Invariant I9: docs/contributing/architecture.md, "Invariants".
+A process that opens the writer's name changes the epoch in the head. This fences the process that
+had the name before: all its transactions fail.
 """
 
 from __future__ import annotations
@@ -46,23 +43,21 @@ from core.eventstore.retry_policies import retry_unknown_outcome
 from core.process import tracing
 
 QUEUE_DEPTH_MAX = 4096
-"""Maximum number of proposals that wait for the next transaction."""
 
 GATHERING_PASSES_MAX = 8
 """Passes of the event loop in which ready callers may still add proposals to a transaction.
 
-Measured with 32 callers on two busy cores: 15 claims in a transaction, against 7 without passes,
-and a fifth more claims a second.
+With 32 callers on two busy cores, these passes give a fifth more claims a second.
 """
 
 
 def unix_ms() -> int:
-    """The wall-clock time in Unix ms; the order of events does not depend on it."""
+    """The wall-clock time; the order of events does not depend on it."""
     return time.time_ns() // 1_000_000
 
 
 class Writer:
-    """Appends to the log under one name. At most one transaction is in flight.
+    """Appends to the log under one name, with at most one transaction in flight.
 
     ``on_fenced`` is called when another process has taken over the name.
     """
@@ -98,7 +93,7 @@ class Writer:
 
     @property
     def epoch(self) -> int:
-        """The epoch that ``open`` wrote into the head; 0 before ``open``."""
+        """The epoch in the head; 0 before ``open``."""
         return self._head.epoch
 
     @property
@@ -109,11 +104,8 @@ class Writer:
     async def open(self) -> None:
         """Take over the name; fence the process that had the name before.
 
-        A head that cannot be decoded is restored from the segments in etcd. Raises:
-
-        - StoreUnavailable
-        - WriterFenced if another process opens the name at the same time
-        - LogCorrupt if the head cannot be decoded and etcd has no segment of the writer
+        Raises StoreUnavailable, WriterFenced if another process opens the name at the same time,
+        and LogCorrupt if the head cannot be decoded and etcd has no segment of the writer.
         """
         key = self._keys.head(self.name)
         kv = (await self._store.read([Get(key)])).ranges[0].first
@@ -137,20 +129,16 @@ class Writer:
             return head
 
     def event_id(self) -> str:
-        """A new event id, unique in the log: writer, epoch and a counter."""
+        """A new event id, unique in the log."""
         self._event_counter += 1
         return f"{self.name}.{self._head.epoch:x}.{self._event_counter:x}"
 
     def append(self, proposal: Proposal) -> Awaitable[Outcome]:
         """Append one proposal. To withdraw it, cancel the future before the transaction starts.
 
-        Returns a future, which takes a microsecond less than a coroutine. Raises:
-
-        - NotReady before ``open``
-        - Overloaded
-        - StoreUnavailable if nothing was written
-        - OutcomeUnknown if the outcome could not be read in time
-        - WriterFenced
+        Returns a future, because a coroutine takes a microsecond more. Raises NotReady before
+        ``open``, Overloaded, StoreUnavailable if nothing was written, OutcomeUnknown if the outcome
+        could not be read in time, and WriterFenced.
         """
         if self._fenced is not None:
             raise self._fenced
@@ -165,7 +153,6 @@ class Writer:
         return self._queue.put(proposal)
 
     async def _append_traced(self, proposal: Proposal) -> Outcome:
-        """``append`` within a trace span."""
         with tracing.span("ipam.append", attributes={"ipam.events": len(proposal.drafts)}) as span:
             outcome = await self._queue.put(proposal, tracing.origin())
             if span is not None:
@@ -210,8 +197,8 @@ class Writer:
     async def _settle_lost(self, segment: bytes, unknown: OutcomeUnknown) -> int:
         """The revision of a transaction whose answer was lost.
 
-        Raises StoreUnavailable if the transaction will never be applied, and ``unknown`` if the
-        outcome cannot be read.
+        Raises StoreUnavailable if it will never be applied, and ``unknown`` if its outcome cannot
+        be read.
         """
         try:
             revision = await self._settle(segment)
@@ -228,8 +215,8 @@ class Writer:
     async def _read_outcome(self, segment: bytes, unknown: OutcomeUnknown) -> int:
         """The revision of a transaction to which etcd answered that its database is full.
 
-        The transaction is not in flight any more, so a read shows whether etcd applied it. Raises
-        StoreFull if the transaction was not applied, and ``unknown`` if the read fails.
+        It is not in flight any more, so a read without a rewrite suffices. Raises StoreFull if it
+        was not applied, and ``unknown`` if the read fails.
         """
         self._unsettled = segment
         head, log = self._keys.head(self.name), self._keys.log(self.name, self._head.seq + 1)
@@ -281,8 +268,8 @@ class Writer:
     ) -> int | None:
         """The revision of the segment; None if the segment was not committed.
 
-        Raises WriterFenced. If another process took over the name after the segment was committed,
-        the head revision stays old, so that the next transaction fails.
+        Raises WriterFenced. If another process took over the name after the commit, the head
+        revision stays old, so that the next transaction fails.
         """
         if log_now is not None and log_now.value == segment:
             self._head = WriterHead(self._head.seq + 1, self._head.epoch)
@@ -302,7 +289,7 @@ class Writer:
         return kv.mod_revision
 
     def _decode_head(self, kv: KeyValue | None) -> WriterHead | None:
-        """The decoded head; None if it does not exist or cannot be decoded."""
+        """The head; None if it does not exist or cannot be decoded."""
         with suppress(LogCorrupt):
             return None if kv is None else HEAD_CODEC.decode(kv.value)
         return None

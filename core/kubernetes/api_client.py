@@ -1,7 +1,6 @@
 """Requests to an API server; failures are raised as ApiErrors (``core.errors``).
 
-Objects are JSON data and keep unknown fields. Every request has a deadline. Lists are read in
-pages. No request is retried.
+Every request has a deadline. No request is retried.
 """
 
 from __future__ import annotations
@@ -30,43 +29,38 @@ from core.errors import (
 from core.kubernetes.http_connection import Connection
 
 Object: TypeAlias = dict[str, Any]
-"""An object of the API as JSON data."""
+"""JSON data; unknown fields are kept."""
 
 T = TypeVar("T")
 
 REQUEST_DEADLINE_S: Final = 30.0
-"""Seconds from a request to the end of its response."""
 
 PAGE_OBJECTS: Final = 200
-"""Objects in one page of a list; Python does not return the memory of a page to the system."""
+"""Small, because Python does not return a page's memory to the system."""
 
 WATCH_S: Final = 40
-"""Seconds after which the server ends a watch; the informer then begins the next one."""
+"""The server ends a watch after this time."""
 
 SILENCE_S_MAX: Final = WATCH_S + 5.0
-"""Seconds without any data after which a watch counts as broken and is restarted.
+"""A watch without data for this time counts as broken, as in client-go.
 
-As in client-go: 30 s without a frame, then 15 s for the response to a ping. The kernel
-usually detects a dead peer earlier (``core.kubernetes.http_connection.DEAD_PEER_S``).
+The kernel usually detects a dead peer earlier (``DEAD_PEER_S``).
 """
 
 WATCH_OPEN_S_MAX: Final = 10.0
-"""Seconds from the request for a watch to the head of its response."""
+"""From the request to the head of the response."""
 
 MESSAGE_CHARS_MAX: Final = 1_000
-"""Maximum characters of the server's message in an error."""
 
 NAME_CHARS_MAX: Final = 64
-"""Maximum characters of a wrong name in an error."""
 
 _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"
 _APPLY: Final = "application/apply-patch+yaml"
 _METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-"""The media type of a list of objects with only metadata."""
 
 _UNCHECKED: Final = {"fieldValidation": "Ignore"}
-"""A query without field validation, because the server's warnings are not read."""
+"""Without field validation, because the server's warnings are not read."""
 
 _FAILURES: Final[dict[int, type[OrbweaverError]]] = {
     404: ApiNotFound,
@@ -74,19 +68,18 @@ _FAILURES: Final[dict[int, type[OrbweaverError]]] = {
     410: ApiExpired,
     429: ApiUnavailable,
 }
-"""HTTP status -> error class. Other statuses: ApiUnavailable for 5xx, ApiRejected for the rest."""
+"""Other statuses: ApiUnavailable for 5xx, else ApiRejected."""
 
 _REMEDIES: Final = {
     401: "correct the credentials of this process",
     403: "grant this permission to the identity of this process",
 }
-"""HTTP status -> remedy; "" for other statuses."""
 
 _CONNECTION_REMEDY: Final = "check the API server and the connection to it"
 
 
 class Listed(NamedTuple):
-    """All objects of a collection. ``version``: the ``resourceVersion`` of the collection."""
+    """A collection and its ``resourceVersion``."""
 
     items: list[Object]
     version: str
@@ -104,7 +97,10 @@ class Page(NamedTuple):
 
 
 class WatchEvent(NamedTuple):
-    """``kind`` is ADDED, MODIFIED, DELETED or BOOKMARK; a bookmark has only a version."""
+    """A change of a collection.
+
+    ``kind``: ADDED, MODIFIED, DELETED or BOOKMARK; a bookmark has only a version.
+    """
 
     kind: str
     object: Object
@@ -138,21 +134,17 @@ class Api:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._ahead_s: float | None = None
-        """The server's Unix time minus this machine's monotonic time."""
+        self._ahead_s: float | None = None  # server time minus monotonic time
         self._date = ""
 
     @property
     def server(self) -> str:
-        """The URL of the server."""
+        """The server's URL."""
         return self._connection.server
 
     @property
     def server_clock_s(self) -> float:
-        """The server's Unix time; before the first response, the Unix time of this machine.
-
-        After the first response, the clock does not go backwards.
-        """
+        """The server's Unix time, monotonic after the first response; before it, this machine's."""
         return time.time() if self._ahead_s is None else time.monotonic() + self._ahead_s
 
     async def get(self, path: str) -> Object:
@@ -172,10 +164,7 @@ class Api:
             return None
 
     async def list_if_served(self, path: str) -> Sequence[Object]:
-        """The objects of a collection; empty if the server does not serve the collection.
-
-        Raises ApiError.
-        """
+        """The objects of a collection; empty if it is not served."""
         try:
             return (await self.list(path)).items
         except ApiNotFound:
@@ -191,7 +180,7 @@ class Api:
         return Listed(items, version)
 
     async def names(self, path: str) -> set[str]:
-        """The names of the objects in a collection; requests only metadata."""
+        """The names of a collection's objects; requests only metadata."""
         return {
             item["metadata"]["name"]
             async for page in self.pages(path, _METADATA)
@@ -199,7 +188,7 @@ class Api:
         }
 
     async def pages(self, path: str, accept: str = _JSON) -> AsyncIterator[Page]:
-        """Yield a collection page by page; all pages have the same version."""
+        """Yield a collection page by page, at one version."""
         query = {"limit": str(PAGE_OBJECTS)}
         while True:
             page = _read(
@@ -217,14 +206,13 @@ class Api:
     async def apply(self, path: str, body: Mapping[str, object], manager: str) -> Object:
         """Server-side apply: set the fields of ``body``, remove other fields that ``manager`` owns.
 
-        Creates a missing object, unless ``body`` has a UID. ``manager`` also takes over the fields
-        of ``body`` that other managers own.
+        Creates a missing object, unless ``body`` has a UID. Takes over fields from other managers.
         """
         query = _managed_by(manager) | {"force": "true"}
         return await self._request("PATCH", _with_query(path, query), body, _APPLY)
 
     async def merge(self, path: str, body: Mapping[str, object], manager: str = "") -> Object:
-        """Merge ``body`` into the object. ``manager`` as in ``create``.
+        """Merge ``body`` into the object.
 
         Raises ApiConflict if ``body`` has a ``resourceVersion`` that is not the object's.
         """
@@ -283,10 +271,7 @@ class Api:
         content: str = _JSON,
         accept: str = _JSON,
     ) -> bytes:
-        """Send a request; return the body of the response. Raises an ApiError for status 4xx, 5xx.
-
-        ``content``: the content type of ``body``.
-        """
+        """The body of the response. Raises an ApiError for status 4xx, 5xx."""
         timeout = aiohttp.ClientTimeout(total=REQUEST_DEADLINE_S)
         try:
             async with asyncio.timeout(REQUEST_DEADLINE_S):
@@ -301,9 +286,9 @@ class Api:
         return text
 
     def _set_clock(self, date: str) -> None:
-        """Set the clock from the header ``Date`` of a response.
+        """Set the clock from a response's ``Date``.
 
-        The header is truncated to whole seconds, so the largest difference seen is the most exact.
+        ``Date`` is truncated to whole seconds, so the largest difference seen is the most exact.
         """
         if date == self._date:
             return
@@ -314,7 +299,7 @@ class Api:
 
 
 def segment(name: str) -> str:
-    """A name as one segment of a path. Raises BadInput if no object can have this name."""
+    """A name as one segment of a path. Raises BadInput if no object can have it."""
     if not name or name in (".", "..") or "/" in name or "%" in name:
         raise BadInput(
             f"{name[:NAME_CHARS_MAX]!r} is not the name of an object",
@@ -325,7 +310,7 @@ def segment(name: str) -> str:
 
 
 def _abort(response: aiohttp.ClientResponse) -> None:
-    """Close a running watch without waiting for the closing handshake of TLS."""
+    """Close a watch without waiting for the closing handshake of TLS."""
     connection = response.connection
     if connection is not None and connection.transport is not None:
         connection.transport.abort()
@@ -340,7 +325,7 @@ def _managed_by(manager: str) -> dict[str, str]:
 
 
 def _change(line: bytes, path: str) -> WatchEvent:
-    """Decode a line of a watch. Raises the error in the line as an ApiError, such as ApiExpired."""
+    """Decode a line of a watch. Raises the error in the line as an ApiError."""
     body = _WATCH_LINE.decode(line)
     if body.type == "ERROR":
         raise _failure(body.object.get("code", 500), body.object, path)
@@ -367,7 +352,6 @@ def _raise(status: int, text: bytes, path: str) -> NoReturn:
 
 
 def _failure(status: int, body: Mapping[str, Any], path: str) -> OrbweaverError:
-    """The error for the status of a response; ``body`` is a ``Status`` of the Kubernetes API."""
     default = ApiUnavailable if status >= 500 else ApiRejected
     error_class = _FAILURES.get(status, default)
     if error_class is ApiNotFound and not (body.get("details") or {}).get("name"):
@@ -385,11 +369,7 @@ def _unavailable(path: str, error: Exception) -> ApiUnavailable:
 
 
 class ServedKind(NamedTuple):
-    """A kind that the server serves.
-
-    ``group``: the path of group and version, such as ``/apis/apps/v1``. ``plural``: the name of
-    the collection.
-    """
+    """A kind that the server serves. ``group``: a path, such as ``/apis/apps/v1``."""
 
     group: str
     plural: str
@@ -397,7 +377,7 @@ class ServedKind(NamedTuple):
 
     @property
     def collection(self) -> str:
-        """The path of the collection with the objects of all namespaces."""
+        """The path of the objects in all namespaces."""
         return f"{self.group}/{self.plural}"
 
     def path(self, namespace: str, name: str) -> str:
@@ -407,7 +387,7 @@ class ServedKind(NamedTuple):
 
 
 async def served_kind(api: Api, api_version: str, kind: str) -> ServedKind | None:
-    """Find a kind by discovery; None if the server does not serve the kind. Raises ApiError."""
+    """Find a kind by discovery; None if it is not served. Raises ApiError."""
     group = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     try:
         resources = await api.get(group)

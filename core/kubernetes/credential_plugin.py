@@ -1,7 +1,7 @@
 """Runs the exec credential plugin of a kubeconfig (``client.authentication.k8s.io``).
 
-The plugin prints a credential: a token or a certificate. Shortly before the credential expires, the
-plugin is run again. Error texts contain no tokens.
+The plugin prints a token or a certificate, and is run again shortly before it expires. Error texts
+contain no tokens.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ import msgspec
 from core.kubernetes.tokens import NoAccess
 
 PLUGIN_S_MAX: Final = 60.0
-"""Maximum seconds of one run of the plugin."""
 
 EXPIRES_EARLY: Final = timedelta(seconds=10)
 """A credential is replaced this long before it expires."""
 
 ERROR_CHARS_MAX: Final = 1_000
-"""Maximum characters of a failed plugin's output in an error."""
 
 
 class _Status(msgspec.Struct, rename="camel"):
@@ -41,7 +39,7 @@ class _ExecCredential(msgspec.Struct, rename="camel"):
 
 
 class CredentialPlugin:
-    """A plugin and the last credential that the plugin printed. All methods raise NoAccess.
+    """A plugin and its last credential. All methods raise NoAccess.
 
     ``settings``: the field ``exec`` of a kubeconfig's user. ``directory``: where the kubeconfig is.
     """
@@ -65,7 +63,7 @@ class CredentialPlugin:
         return f"Bearer {token}" if token else ""
 
     async def certificate(self) -> tuple[bytes, bytes]:
-        """The PEM certificate and key that the plugin printed; (b"", b"") without a certificate."""
+        """The PEM certificate and key; (b"", b"") without a certificate."""
         status = await self._current()
         return status.client_certificate_data.encode(), status.client_key_data.encode()
 

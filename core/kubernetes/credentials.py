@@ -1,4 +1,4 @@
-"""Loads credentials for an API server, with their TLS settings (docs/contributing/decisions/0011).
+"""Loads credentials for an API server (docs/contributing/decisions/0011).
 
 Certificates are verified as in kubectl. Keys are not written to disk.
 """
@@ -18,14 +18,13 @@ from core.kubernetes.tokens import NoAccess
 from core.process.tls import without_strict_x509
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""The directory in a Pod with the service account's token and ``ca.crt``."""
 
 
 async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
     """Load the credentials of a kubeconfig; "" means this Pod's service account.
 
-    Sends no request. ``context``: a context of the kubeconfig, "" for the current one. Raises
-    BadInput if the credentials cannot be used.
+    ``context``: "" for the current context. Sends no request. Raises BadInput if the credentials
+    cannot be used.
     """
     if kubeconfig and not await asyncio.to_thread(Path(kubeconfig).is_file):
         raise BadInput(
@@ -60,8 +59,8 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.certificate:
-        # OpenSSL reads keys only from files, so certificate and key are written to a file in
-        # memory. Without the argument ``password``, OpenSSL would prompt on the terminal.
+        # OpenSSL reads keys only from files, so the key is written to a file in memory. Without
+        # the argument ``password``, OpenSSL would prompt on the terminal.
         with os.fdopen(os.memfd_create("client-certificate"), "wb") as file:
             file.write(tls.certificate + b"\n" + tls.key)
             file.flush()

@@ -18,26 +18,24 @@ from core.kubernetes.kubeconfig import ClusterAccess
 from core.process import tracing
 
 CONNECTIONS_MAX: Final = 100
-"""Maximum connections of one session; each watch uses one connection."""
+"""Each watch uses one."""
 
 READ_BYTES: Final = 2**21
-"""Bytes of the read buffer. A watch sends each object in one line, which may have 1.5 MB."""
+"""A watch sends each object in one line, which may have 1.5 MB."""
 
 CLOSE_S: Final = 0.1
-"""Seconds to wait until TLS connections are closed."""
 
 DEAD_PEER_S: Final = 10
-"""Seconds without an acknowledged packet after which a connection is closed."""
+"""A connection without an acknowledged packet for this time is closed."""
 
-# Keep-alive: seconds to the first probe, seconds between probes, and the number of probes. A dead
-# peer is detected after _PROBE_AFTER_S + _PROBES * _PROBE_EVERY_S = DEAD_PEER_S.
+# Keep-alive: _PROBE_AFTER_S + _PROBES * _PROBE_EVERY_S = DEAD_PEER_S.
 _PROBE_AFTER_S: Final = 4
 _PROBE_EVERY_S: Final = 2
 _PROBES: Final = 3
 
 
 def tcp_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A TCP socket that detects a dead peer within ``DEAD_PEER_S``, also when no data is sent."""
+    """A TCP socket that detects a dead peer within ``DEAD_PEER_S``, also without traffic."""
     family, kind, protocol, _, _ = address
     new_socket = socket.socket(family, kind, protocol)
     new_socket.setblocking(False)
@@ -65,13 +63,13 @@ class Connection:
                 socket_factory=tcp_socket,
             ),
             read_bufsize=READ_BYTES,
-            # With True, aiohttp would read .netrc and the proxy variables before every request.
+            # True would read .netrc and the proxy variables before every request.
             trust_env=False,
         )
 
     @property
     def server(self) -> str:
-        """The URL of the server."""
+        """The server's URL."""
         return self._access.server
 
     async def send(
@@ -85,8 +83,7 @@ class Connection:
     ) -> aiohttp.ClientResponse:
         """Send a request; return the response before its body is read.
 
-        ``path`` may have a query. ``content``: the content type of ``body``. Raises aiohttp's
-        errors.
+        ``content``: the content type of ``body``. Raises NoAccess and aiohttp's errors.
         """
         headers = {"Accept": accept, "Content-Type": content, **tracing.headers()}
         if authorization := await self._access.token.authorization():
@@ -108,10 +105,7 @@ class Connection:
 
 
 async def open_connection(kubeconfig: str, context: str = "") -> Connection:
-    """Open a session with the credentials of a kubeconfig. Sends no request.
-
-    Arguments and errors are those of ``access_of``.
-    """
+    """Open a session; no request is sent. Arguments and errors are those of ``access_of``."""
     access = await access_of(kubeconfig, context)
     if not access.server.startswith("https:"):
         return Connection(access, tls=None)
@@ -127,7 +121,7 @@ async def open_connection(kubeconfig: str, context: str = "") -> Connection:
 
 
 def _proxy_of(url: str) -> str | None:
-    """The proxy that the environment sets for this server (``HTTPS_PROXY``, ``NO_PROXY``)."""
+    """The proxy that the environment sets for this server; None for no proxy."""
     server = urlsplit(url)
     if server.hostname and proxy_bypass(server.hostname):
         return None

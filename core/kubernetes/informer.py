@@ -1,15 +1,9 @@
 """An informer: keeps a copy of one collection by list and watch, and reports changed objects.
 
-Listeners receive the keys of changed objects, not the changes (level-triggered). Handlers receive a
-``Transition`` for each change. After a watch has ended, the next watch begins at the last version.
-If the server has discarded this version, a list shows which objects have changed.
+Listeners receive keys of changed objects, not the changes (level-triggered). If the server has
+discarded the version at which the next watch would begin, a list shows what has changed.
 
-If the CRD of the collection is not installed, the informer waits for the CRD and sets ``fault``. It
-does not treat the collection as empty.
-
-``OwnWrites`` recognises changes that this process wrote, by the ``resourceVersion`` in the
-response to the write. If the watch event arrives before the response, the object is reconciled
-once more, without effect.
+A collection whose CRD is not installed sets ``fault`` and never counts as empty.
 """
 
 from __future__ import annotations
@@ -33,27 +27,24 @@ T = TypeVar("T")
 
 PAUSE_S_MIN: Final = 0.1
 PAUSE_S_MAX: Final = 15.0
-"""Bounds of the pause before the next list or watch, in seconds. Each failure doubles the pause,
-which is then shortened at random by up to one half.
-"""
+"""Each failure doubles the pause before the next list or watch."""
 
 STALE_S_MAX: Final = SILENCE_S_MAX + PAUSE_S_MAX
-"""A reflector is stuck if for so many seconds no response arrived and no request failed."""
+"""A reflector is stuck after so long without a response or a failed request."""
 
 OBJECTS_MAX: Final = 100_000
-"""Maximum number of objects in one collection."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 def key_of(item: Object) -> ObjectKey:
-    """The key of an object: its namespace and name."""
+    """The object's namespace and name."""
     metadata = item["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
 
 
 def without_managed_fields(item: Object) -> Object:
-    """The object without ``managedFields``, which make up half of its size."""
+    """Return ``item``; removes ``managedFields`` from it, which are half of its size."""
     item["metadata"].pop("managedFields", None)
     return item
 
@@ -61,8 +52,8 @@ def without_managed_fields(item: Object) -> Object:
 class Transition(NamedTuple, Generic[T]):
     """The stored values of an object before and after a change; None if the object is missing.
 
-    ``reported``: True for a change from a watch event, False for a difference between two lists.
-    An object that is missing in a list was not necessarily deleted.
+    ``reported``: the change came from a watch event. In a difference between two lists, a missing
+    object was not necessarily deleted.
     """
 
     key: ObjectKey
@@ -72,11 +63,11 @@ class Transition(NamedTuple, Generic[T]):
 
 
 class Reflector(Generic[T]):
-    """Keeps ``objects``, a copy of a collection. The copy is complete once ``listed`` is set.
+    """Keeps ``objects``, a copy of a collection, complete once ``listed`` is set.
 
-    Listeners are called with the changed keys, in the event loop, after ``objects`` has changed.
-    ``transform`` makes the value to store from an object. ``first_list_tried`` is set once the
-    first list has succeeded or failed. ``fault``: the last error, "" after a watch has begun.
+    Listeners are called in the event loop, after ``objects`` has changed. ``transform`` makes the
+    value to store. ``first_list_tried`` is set once the first list has succeeded or failed.
+    ``fault``: the last error, "" after a watch has begun.
     """
 
     def __init__(self, api: Api, path: str, transform: Callable[[Object], T]) -> None:
@@ -96,11 +87,11 @@ class Reflector(Generic[T]):
         self._last_response_at = -math.inf
 
     def age_s(self) -> float:
-        """Seconds since the last response of the server or the last failed request."""
+        """Seconds since the last response or the last failed request."""
         return time.monotonic() - self._last_response_at
 
     def listen(self, listener: Callable[[set[ObjectKey]], None]) -> None:
-        """Call the listener with the keys of every later change."""
+        """Call the listener in the event loop with the keys of later changes."""
         self._listeners.append(listener)
 
     def add_handler(self, handler: Callable[[Transition[T]], None]) -> None:
@@ -110,8 +101,8 @@ class Reflector(Generic[T]):
     async def run(self) -> None:
         """List and watch the collection until cancelled.
 
-        An ApiError sets ``fault``, and the request is repeated. Even a missing permission is
-        retried, because the permission may be granted later.
+        Every ApiError sets ``fault`` and is retried: even a missing permission may be granted
+        later.
         """
         while True:
             try:
@@ -123,10 +114,9 @@ class Reflector(Generic[T]):
                 self._version = ""
             except ApiError as error:
                 self._note_failure(error)
-            await self._backoff.wait()  # also after a watch that the server ended immediately
+            await self._backoff.wait()  # also after a watch that the server ended at once
 
     def _note_failure(self, error: ApiError) -> None:
-        """Set ``fault``, and log it if it has changed."""
         fault = str(error)
         if isinstance(error, ApiNotServed):
             fault = f"the API server has no {self.path}: its definition is not installed"
@@ -183,7 +173,7 @@ class Reflector(Generic[T]):
         after = self._transform(change.object)
         self.objects[key], self._versions[key] = after, version
         self._handle_transition(Transition(key, before, after, reported=True))
-        if change.kind == "DELETED":  # handlers first got the object's last state from the event
+        if change.kind == "DELETED":  # handlers first got the last state
             del self.objects[key], self._versions[key]
             self._handle_transition(Transition(key, after, None, reported=True))
         self._notify({key})
@@ -202,7 +192,7 @@ class Reflector(Generic[T]):
 def reflector_task(
     name: str, run: Callable[[], Coroutine[Any, Any, object]], reflectors: Sequence[Reflector[Any]]
 ) -> TaskSpec:
-    """The supervised task ``run`` of the reflectors; unhealthy if a reflector is unhealthy."""
+    """The supervised task ``run``; unhealthy if a reflector is unhealthy."""
     return TaskSpec(
         name,
         run,
@@ -222,9 +212,10 @@ class Informer(Reflector[Object]):
 
 
 class OwnWrites:
-    """Recognises changes of an informer's objects that this process wrote itself.
+    """Recognises changes that this process wrote, by the ``resourceVersion`` in the response.
 
-    Stores at most one write for each object. The next change of the object removes the entry.
+    Stores at most one write for each object. If the watch event arrives before the write is noted,
+    the change counts as another client's: the object is reconciled once more, without effect.
     """
 
     def __init__(self, informer: Informer) -> None:
@@ -232,7 +223,7 @@ class OwnWrites:
         self._written: dict[ObjectKey, str] = {}
 
     def note(self, written: Object) -> None:
-        """Remember the response to a write of this process."""
+        """Remember the response to a write."""
         self._written[key_of(written)] = _version(written)
 
     def changed_by_others(self, keys: Iterable[ObjectKey]) -> set[ObjectKey]:

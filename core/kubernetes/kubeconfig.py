@@ -1,7 +1,7 @@
-"""Reads the address of an API server and the identity to use, from a kubeconfig or this Pod.
+"""Reads an API server's address and the identity to use, from a kubeconfig or this Pod.
 
-Sends no request. An unsupported setting in a kubeconfig is an error, because a process that ignores
-the setting could use another identity than kubectl.
+An unsupported setting is an error: a process that ignores it could use another identity than
+kubectl.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UNSUPPORTED: Final = {
     "as-uid": _NO_IMPERSONATION,
     "as-groups": _NO_IMPERSONATION,
 }
-"""Unsupported fields of a user -> the remedy."""
+"""Field of a user -> remedy."""
 
 Section = Mapping[str, Any]
 
@@ -38,8 +38,7 @@ Section = Mapping[str, Any]
 class Tls(NamedTuple):
     """The TLS settings; certificates and keys are PEM.
 
-    ``authorities``: "" for the authorities of the system. ``server_name``: the name in the server's
-    certificate, "" for the host in the URL.
+    ``authorities``: "" for those of the system. ``server_name``: "" for the host in the URL.
     """
 
     authorities: str = ""
@@ -50,7 +49,7 @@ class Tls(NamedTuple):
 
 
 class ClusterAccess(NamedTuple):
-    """An API server and an identity. ``proxy``: "" for the proxy that the environment sets."""
+    """An API server and an identity. ``proxy``: "" for that of the environment."""
 
     server: str
     tls: Tls
@@ -79,10 +78,7 @@ def read_kubeconfig(path: Path, context: str = "") -> ClusterAccess:
 def read_service_account(
     directory: Path, environment: Mapping[str, str] = os.environ
 ) -> ClusterAccess:
-    """The server and identity of this Pod. ``directory`` has ``token`` and ``ca.crt``.
-
-    Raises NoAccess.
-    """
+    """The server and identity of this Pod. Raises NoAccess."""
     host = environment.get("KUBERNETES_SERVICE_HOST")
     port = environment.get("KUBERNETES_SERVICE_PORT")
     if not host or not port:
@@ -125,7 +121,6 @@ def _token(user: Section, directory: Path) -> TokenSource:
 
 
 def _entry(document: Section, collection: str, kind: str, name: object) -> Section:
-    """The entry with this name in a list of the kubeconfig."""
     for entry in document.get(collection) or ():
         if isinstance(entry, dict) and entry.get("name") == name:
             section = entry.get(kind) or {}
@@ -152,5 +147,5 @@ def _read(path: Path) -> bytes:
 
 
 def _text(pem: bytes) -> str:
-    """The authorities as ASCII, as Python's ssl requires; only comments have other characters."""
+    """Python's ssl requires ASCII; only comments have other characters."""
     return pem.decode("ascii", "ignore")

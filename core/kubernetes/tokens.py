@@ -1,8 +1,4 @@
-"""The ``Authorization`` header of requests: a constant, or made of a token in a file.
-
-kubelet rotates the token in a service account's file, so the file is read every ``TOKEN_FILE_S``.
-Error texts contain no tokens.
-"""
+"""The ``Authorization`` header of requests. Error texts contain no tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 TOKEN_FILE_S: Final = 60.0
-"""Seconds between two reads of a token file."""
+"""A token file is read again after this time, because kubelet rotates the token."""
 
 
 class NoAccess(OSError):
@@ -21,7 +17,7 @@ class NoAccess(OSError):
 
 
 class TokenSource(Protocol):
-    """Returns the ``Authorization`` header for a request."""
+    """Makes the ``Authorization`` header of a request."""
 
     async def authorization(self) -> str:
         """The header's value; "" for a request without the header. Raises NoAccess."""
@@ -29,7 +25,7 @@ class TokenSource(Protocol):
 
 
 class FixedToken:
-    """A constant header; "" if a client certificate or no identity is used."""
+    """A constant header; "" for none."""
 
     def __init__(self, value: str = "") -> None:
         self._value = value
@@ -40,7 +36,7 @@ class FixedToken:
 
 
 def basic(user: str, password: str) -> FixedToken:
-    """HTTP Basic authentication, which some proxies in front of API servers require."""
+    """HTTP Basic authentication, which some proxies require."""
     return FixedToken(f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}")
 
 
@@ -53,7 +49,7 @@ class FileToken:
         self._read_at = float("-inf")
 
     async def authorization(self) -> str:
-        """See ``TokenSource``. If a later read of the file fails, the previous token is used."""
+        """See ``TokenSource``. If a later read fails, the previous token is used."""
         if time.monotonic() - self._read_at >= TOKEN_FILE_S:
             try:
                 token = await asyncio.to_thread(self._path.read_text)

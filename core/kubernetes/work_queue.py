@@ -1,7 +1,6 @@
 """The work queue of a level-triggered controller: keys of objects, reconciled one at a time.
 
-A key is added when its object may have changed; a key that waits already is not added again. A
-failed key is retried after a growing pause and does not delay other keys.
+A failed key is retried after a growing pause.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ T = TypeVar("T", bound=Hashable)
 
 RETRY_S_MIN: Final = 0.25
 RETRY_S_MAX: Final = 30.0
-"""Bounds of the pause before a retry of a key, in seconds; each failure doubles the pause."""
+"""Each failure doubles the pause before the next try."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class WorkQueue(Generic[T]):
-    """A queue of keys for ``reconcile``, which brings an object to its desired state.
+    """A queue of keys without duplicates. A failed key does not delay other keys.
 
     ``name``: for logs. ``failing``: key -> number of failed tries.
     """
@@ -38,7 +37,7 @@ class WorkQueue(Generic[T]):
 
     @property
     def empty(self) -> bool:
-        """Whether no key is queued and no key waits for a retry."""
+        """Whether no key is queued or waits for a retry."""
         return not self._queued and not self.failing
 
     def add(self, keys: Iterable[T]) -> None:
@@ -61,7 +60,7 @@ class WorkQueue(Generic[T]):
                 try:
                     await self._reconcile(key)
                 except Exception as error:
-                    # Errors of every class: a bug must not stop the reconciliation of other keys.
+                    # A bug must not stop the reconciliation of other keys.
                     if ends():
                         raise
                     self._retry_later(key, error)

@@ -1,9 +1,7 @@
 """Makes commands from typed manifests.
 
-Two rules are checked here, because a domain object cannot store the wrong value:
-
-- The IP version must be set or derivable (``resolve_family``).
-- ``gateway: ""`` is an error. In a domain object, "" means no gateway.
+Two inputs are refused here, because a domain object cannot store them: ``gateway: ""``, and a
+missing IP version that cannot be derived.
 """
 
 from __future__ import annotations
@@ -56,10 +54,10 @@ from core.manifests.schemas import Body, RecordBody
 from core.manifests.services import service_of, slice_of
 
 REPLICAS_DEFAULT: Final = 1
-"""The default replicas of a Deployment, ReplicaSet or StatefulSet."""
+"""Of a Deployment, ReplicaSet or StatefulSet."""
 
 DEFAULT_NAMESPACE: Final = "default"
-"""The namespace of a Pod or application whose manifest has no namespace, as in kubectl."""
+"""For a Pod or application without a namespace, as in kubectl."""
 
 
 def apply_command(body: Body) -> Command:
@@ -147,7 +145,7 @@ def _gateway(spec: PoolSpec | SubnetSpec, subject: ObjectReference) -> str:
 
 
 def _routes(specs: Sequence[RouteSpec] | None) -> tuple[Route, ...] | None:
-    """The routes; None if the field is missing: the pool then inherits its subnet's routes."""
+    """None if the field is missing: the pool then inherits its subnet's routes."""
     return None if specs is None else tuple(Route(spec.dst, spec.gw) for spec in specs)
 
 
@@ -204,7 +202,6 @@ def _application(record: RecordDefined, body: WorkloadManifest) -> RecordDefined
 
 
 def _workload(body: WorkloadManifest) -> Workload:
-    """The workload of a manifest; for a CronJob, the template and the size of its Jobs."""
     spec = _spec(body)
     template = spec.template
     metadata = template.metadata if template else None
@@ -220,7 +217,7 @@ def _workload(body: WorkloadManifest) -> Workload:
 
 
 def _spec(body: WorkloadManifest) -> WorkloadSpec:
-    """The spec of an application; for a CronJob, the spec of its Jobs."""
+    """For a CronJob, the spec of its Jobs."""
     spec = body.spec or WorkloadSpec()
     if spec.job_template is not None:
         spec = spec.job_template.spec or WorkloadSpec()

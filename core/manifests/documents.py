@@ -1,8 +1,7 @@
-"""Parse YAML text into plain documents of limited size.
+"""Parse YAML text into plain documents of limited size. Raises only ``BadInput``.
 
-Accepts only the YAML that Kubernetes uses: strings, numbers, booleans, null, lists, mappings. Dates
-stay strings. A duplicate key is an error. The values behind an alias count at each use, so that a
-small text cannot become a large document. Raises only ``BadInput``.
+Accepts only the YAML that Kubernetes uses; dates stay strings. A duplicate key is an error. The
+values behind an alias count at each use, so that a small text cannot become a large document.
 """
 
 from __future__ import annotations
@@ -18,13 +17,11 @@ from core.errors import BadInput
 
 TEXT_BYTES_MAX: Final = 8 * 1024 * 1024
 DOCUMENTS_MAX: Final = 10_000
-"""Maximum bytes and maximum number of documents of one text."""
 
 DOCUMENT_VALUES_MAX: Final = 200_000
-"""Maximum number of values in one document, including keys and the values of each alias."""
+"""Including keys and the values of each alias."""
 
 DOCUMENT_DEPTH_MAX: Final = 64
-"""Maximum number of nested levels of lists and mappings."""
 
 _QUOTED_CHARS_MAX: Final = 80
 _TAG: Final = "tag:yaml.org,2002:"
@@ -75,7 +72,7 @@ def load_yaml(text: str) -> Iterator[Document]:
 
 
 class _Loader(Composer, yaml.CSafeLoader):
-    """Composes nodes in Python from the events of the C parser, and counts them."""
+    """Composes nodes in Python, to count them, from the events of the C parser."""
 
     yaml_constructors: ClassVar = {
         tag: yaml.CSafeLoader.yaml_constructors[tag]
@@ -90,13 +87,11 @@ class _Loader(Composer, yaml.CSafeLoader):
         self._weights: dict[str | None, int] = {}  # anchor -> number of values
 
     def compose_document(self) -> Node | None:
-        """Compose one document; reset the counters."""
         self._values = 0
         self._weights.clear()
         return super().compose_document()
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
-        """Compose and count one value."""
         event = self.peek_event()
         assert isinstance(event, yaml.NodeEvent)
         anchor = event.anchor

@@ -25,13 +25,12 @@ COLLECTION_NAMES: Final[Mapping[str, str]] = {
     "Job": "jobs",
     "CronJob": "cronjobs",
 }
-"""Built-in kind -> the name of its collection."""
 
 _NO_ANNOTATIONS: Final[dict[str, str]] = {}
 
 
 def application_of(kind: str, item: Object) -> Application:
-    """The object as an application. ``kind`` is a parameter: objects in a list lack this field."""
+    """The object as an application. Objects in a list lack ``kind``."""
     metadata = item["metadata"]
     key = ApplicationKey(BUILT_IN[kind], kind, metadata["namespace"], metadata["name"])
     spec = item.get("spec") or {}
@@ -52,7 +51,6 @@ def application_of(kind: str, item: Object) -> Application:
 
 
 def _our_annotations(template: dict[str, Any]) -> dict[str, str]:
-    """The annotations with our prefix in a Pod template."""
     annotations = (template.get("metadata") or {}).get("annotations") or {}
     ours = {key: text for key, text in annotations.items() if key.startswith(LABEL_PREFIX)}
     return ours or _NO_ANNOTATIONS  # a shared empty dict saves memory
@@ -62,14 +60,14 @@ VM = "VirtualMachine"
 
 
 def stateful_set_state(item: Object) -> StatefulSetState:
-    """The replicas of a StatefulSet, and the ordinal of its first replica."""
+    """The state of a StatefulSet."""
     metadata, spec = item["metadata"], item.get("spec") or {}
     start = (spec.get("ordinals") or {}).get("start") or 0
     return StatefulSetState(metadata["namespace"], metadata["name"], spec.get("replicas", 1), start)
 
 
 def vmi_state(vmi: Object) -> VmiState:
-    """The state of a VirtualMachineInstance, and whether a VirtualMachine controls it."""
+    """The state of a VirtualMachineInstance."""
     owner = controller_of(vmi)
     return VmiState(*_named(vmi), of_vm=owner is not None and owner.kind == VM)
 

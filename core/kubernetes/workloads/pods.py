@@ -42,7 +42,7 @@ def cached_part(pod: Object) -> Object:
 def is_alive(pod: Object) -> bool:
     """Whether a Pod runs or will run (docs/reference/pool-selection.md, "Living Pods").
 
-    ``pod``: as ``cached_part`` returns it.
+    ``pod``: a ``cached_part``.
     """
     if "deletionTimestamp" in pod["metadata"]:
         return False
@@ -55,7 +55,7 @@ def is_alive(pod: Object) -> bool:
 
 
 def controller_of(item: Object) -> Owner | None:
-    """The direct controller of an object. Texts are interned: thousands of Pods share them."""
+    """The controller of an object. Texts are interned: thousands of Pods share them."""
     metadata = item["metadata"]
     for owner in metadata.get("ownerReferences") or ():
         if owner.get("controller"):
@@ -99,7 +99,7 @@ def _claims(metadata: Object) -> Mapping[str, str]:
 
 
 def node_state(node: Object) -> NodeState:
-    """The name of a Node, and whether the condition Ready is true."""
+    """The state of a Node."""
     conditions = (node.get("status") or {}).get("conditions") or ()
     ready = any(
         condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
@@ -113,7 +113,7 @@ def unix_s(text: str) -> float:
 
 
 def addresses_of(status: dict[str, Any]) -> Iterator[str]:
-    """The addresses in a Pod's status as canonical text; skips malformed addresses."""
+    """A Pod's addresses as canonical text; skips malformed addresses."""
     texts = [entry.get("ip") for entry in status.get("podIPs") or ()] or [status.get("podIP")]
     for text in texts:
         if not text:
@@ -125,7 +125,6 @@ def addresses_of(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _finish_times(status: dict[str, Any]) -> Iterator[float]:
-    """The times at which the containers of a Pod ended, in Unix seconds."""
     for kind in _STATUSES:
         for container in status.get(kind) or ():
             ended = (container.get("state") or {}).get("terminated") or {}

@@ -1,12 +1,8 @@
-"""The six CustomResourceDefinitions: names, scope, columns and subresources.
+"""The six CustomResourceDefinitions (docs/reference/custom-resource-rules.md, "Kinds").
 
-See docs/reference/custom-resource-rules.md, "Kinds".
-
-The definitions equal Spiderpool's, with these additions: descriptions, CEL rules, selectable
-fields, ``status.conditions``, and the status of SpiderReservedIPs.
-
-The annotation ``helm.sh/resource-policy: keep`` keeps the CRDs, and therefore all pools, when the
-chart is uninstalled.
+They equal Spiderpool's, except for additions such as CEL rules and ``status.conditions``.
+``helm.sh/resource-policy: keep`` keeps the CRDs, and therefore all pools, when the chart is
+uninstalled.
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ from core.manifests.kinds.pools import (
 
 CATEGORY: Final = "spiderpool"
 WIDE_PRIORITY: Final = 10
-"""The priority of columns that only ``-o wide`` shows."""
+"""Of columns that only ``-o wide`` shows."""
 
 
 class PrinterColumn(NamedTuple):
@@ -49,7 +45,7 @@ class PrinterColumn(NamedTuple):
 
 
 class CustomResourceKind(NamedTuple):
-    """One kind: its names, and the schemas of ``spec`` and ``status``."""
+    """The names and schemas of one kind."""
 
     name: str
     short_name: str
@@ -66,23 +62,23 @@ class CustomResourceKind(NamedTuple):
 
     @property
     def singular(self) -> str:
-        """The singular name, such as ``spiderippool``."""
+        """Such as ``spiderippool``."""
         return self.name.lower()
 
     @property
     def plural(self) -> str:
-        """The plural name, such as ``spiderippools`` or ``sriovnetworknodepolicies``."""
+        """Such as ``spiderippools`` or ``sriovnetworknodepolicies``."""
         stem = self.singular.removesuffix("y")
         return f"{stem}ies" if stem != self.singular else f"{stem}s"
 
     @property
     def group(self) -> str:
-        """The API group, such as ``spiderpool.spidernet.io``."""
+        """Such as ``spiderpool.spidernet.io``."""
         return self.api_version.partition("/")[0]
 
     @property
     def version(self) -> str:
-        """The version in the group, such as ``v2beta1``."""
+        """Such as ``v2beta1``."""
         return self.api_version.partition("/")[2]
 
 

@@ -1,8 +1,7 @@
 """The CustomResourceDefinitions of group sriovnetwork.openshift.io, for clusters without them.
 
-Names, scope and fields are those of the SR-IOV network operator, without the fields for vDPA,
-OpenStack and bridges. With ``sriov.install``, the chart installs the definitions that the cluster
-lacks, and does not change existing definitions.
+They lack the SR-IOV network operator's fields for vDPA, OpenStack and bridges. With
+``sriov.install``, the chart installs missing definitions and does not change existing ones.
 """
 
 from __future__ import annotations

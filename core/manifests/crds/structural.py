@@ -1,8 +1,7 @@
 """Makes structural schemas (OpenAPI v3 of Kubernetes) from the structs of ``core.manifests.kinds``.
 
-Types and required fields come from the struct. Descriptions, limits and rules come from
-``core.manifests.kinds.fields.described``. Structural schemas have no references and no null: nested
-structs are written out, and ``X | None`` is an optional field.
+Structural schemas have no references and no null: nested structs are written out, and ``X | None``
+is an optional field.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Parse the objects of Calico's IPAM: IPPools and IPAMBlocks (``crd.projectcalico.org/v1``).
+"""Parse Calico's IPPools and IPAMBlocks (``crd.projectcalico.org/v1``). Raises only ``BadInput``.
 
-A block is a part of a pool that one node uses. ``allocations`` has an item for each address of the
-block: null, or an index into ``attributes``. The attribute at this index names the Pod. Addresses
-in use without a Pod, such as addresses of tunnels, become reservations. Raises only ``BadInput``.
+A block is a part of a pool that one node uses. Each address of a block has an item in
+``allocations``: null, or an index into ``attributes``, where the Pod is named. Addresses in use
+without a Pod, such as those of tunnels, become reservations.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class _BlockManifest(Struct, frozen=True):
 
 
 class _Used(NamedTuple):
-    """An address in use; ``pod`` is None for an address without a Pod."""
+    """An address in use. ``pod``: namespace and name, None for an address without a Pod."""
 
     address: Address
     pod: tuple[str, str] | None
 
 
 def read_calico(values: Iterable[tuple[str, object]]) -> Dump:
-    """Parse pairs of (location, object). Raises BadInput."""
+    """Parse pairs of (location, object)."""
     by_kind, skipped = split_by_kind(values, ("IPPool", "IPAMBlock", "Pod"))
     pools = [_pool(value, location) for location, value in by_kind["IPPool"]]
     allocations, reserved = [], []
@@ -89,7 +89,6 @@ def _pool(value: object, location: str) -> Pool:
 
 
 def _used(value: object, location: str) -> Iterator[_Used]:
-    """Yield the addresses of an IPAMBlock that are in use. Raises BadInput."""
     body = convert(value, _BlockManifest, f"{location} (IPAMBlock)")
     where = f"{location} (IPAMBlock {body.metadata.name})"
     cidr, attributes = read_cidr(body.spec.cidr, where), body.spec.attributes
@@ -110,7 +109,6 @@ def _used(value: object, location: str) -> Iterator[_Used]:
 
 
 def _pool_of(address: Address, pools: Iterable[Pool], location: str) -> str:
-    """The name of the pool that contains an address. Raises BadInput if no pool does."""
     for pool in pools:
         cidr = parse_cidr(pool.subnet)
         if cidr.family == address.family and cidr.first <= address.value <= cidr.last:

@@ -1,17 +1,12 @@
 """Parse the state of host-local: ranges in network configurations, and files on each node.
 
-host-local is the IPAM plugin of the CNI project. For each address in use, host-local writes a file.
-The file has the address as its name, and contains the container id and the interface. An address
-belongs to the Pod on the same node whose status has the address. For a network without configured
-ranges, the ranges are the node's podCIDRs, which flannel and kubenet pass to host-local.
+host-local writes a file for each address in use. The file is named after the address and contains
+the container id and the interface. The address belongs to the living Pod on the same node whose
+status has the address. Every address of a living Pod is taken over, even without a file: a lost
+file does not make the address free (I6, docs/contributing/architecture.md). An address without a
+living Pod is not taken over.
 
-Every address of a living Pod is taken over, even without a file: a lost file does not make an
-address free (I6 of docs/contributing/architecture.md). An address without a living Pod is not
-taken over.
-
-The input has one folder of files for each node. Input that may lack the address of a Pod is
-refused: a Pod's node has no folder, a folder has no node, or a Pod is starting. This module reads
-no files and raises only ``BadInput``.
+Input that may lack the address of a Pod is refused. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -53,10 +48,9 @@ from core.manifests.spiderpool import Dump, convert
 IPAM_TYPE: Final = "host-local"
 LAST_RESERVED: Final = "last_reserved_ip."
 LOCK: Final = "lock"
-"""Files that are not named after an address: the last assigned address, and a lock."""
+"""These files are not named after an address."""
 
 CONTAINER_ID_CHARS: Final = 12
-"""The number of characters of a container id that findings show, as container runtimes do."""
 
 _NOT_IN_A_NAME: Final = re.compile("[^a-z0-9.-]+")
 
@@ -64,8 +58,7 @@ _NOT_IN_A_NAME: Final = re.compile("[^a-z0-9.-]+")
 class NodeFiles(NamedTuple):
     """The files of one node.
 
-    ``configurations``: the network configurations, as (path, text). ``networks``: network -> file
-    name -> text.
+    ``configurations``: (path, text). ``networks``: network -> file name -> text.
     """
 
     node: str
@@ -96,7 +89,7 @@ class _NodeManifest(Struct, frozen=True):
 
 
 class _NetworkRange(NamedTuple):
-    """A range of a network. ``node``: "" for all nodes; ``nad``: NAMESPACE/NAME, "" for none."""
+    """A range of a network. ``node``: "" for all nodes. ``nad``: NAMESPACE/NAME, "" for none."""
 
     network: str
     node: str
@@ -107,21 +100,20 @@ class _NetworkRange(NamedTuple):
     routes: tuple[Route, ...]
 
     def serves(self, node: str, address: Address) -> bool:
-        """Whether this node uses the range, and the address is in the range's subnet."""
         return self.contains(address) and self.node in {"", node}
 
     def contains(self, address: Address) -> bool:
-        """Whether the address is in the range's subnet."""
+        """Whether the address is in the subnet."""
         cidr = self.cidr
         return cidr.family == address.family and cidr.first <= address.value <= cidr.last
 
     def offers(self, address: Address) -> bool:
-        """Whether the address is in the range, which may be smaller than the subnet."""
+        """Whether the range, which may be smaller than the subnet, has the address."""
         return self.contains(address) and address.value in self.addresses
 
     @property
     def pool(self) -> str:
-        """The name of the pool to make: network and subnet, as a DNS name."""
+        """The pool's name, as a DNS name."""
         subnet = str(self.cidr).replace(":", "-").replace("/", "-")
         return _NOT_IN_A_NAME.sub("-", f"{self.network}-{subnet}".lower()).strip("-.")
 
@@ -147,10 +139,7 @@ def data_directories(texts: Iterable[tuple[str, str]]) -> set[str]:
 
 
 def read_host_local(nodes: Sequence[NodeFiles], values: Iterable[tuple[str, object]]) -> Dump:
-    """Make pools and endpoints from the files of nodes and from pairs of (location, object).
-
-    Raises BadInput.
-    """
+    """Make pools and endpoints from the files of nodes and from pairs of (location, object)."""
     by_kind, skipped = split_by_kind(values, ("Pod", "Node", NETWORK_KIND))
     pods = read_pods(by_kind["Pod"])
     pod_cidrs = dict(_pod_cidrs(value, location) for location, value in by_kind["Node"])
@@ -168,8 +157,8 @@ def read_host_local(nodes: Sequence[NodeFiles], values: Iterable[tuple[str, obje
     ]
     findings: list[Finding] = []
     files = [file for node in nodes for file in _address_files(node, findings)]
-    _check_folders({node.node for node in nodes}, pod_cidrs.keys(), ranges, pods)
-    _check_starting(files, ranges, pods)
+    _require_folders({node.node for node in nodes}, pod_cidrs.keys(), ranges, pods)
+    _require_started_pods(files, ranges, pods)
     allocations = [
         *_addresses_with_file(files, ranges, pods, findings),
         *_addresses_without_file(files, ranges, pods, findings),
@@ -194,7 +183,7 @@ def _ranges_of_network(value: object, location: str) -> Iterator[_NetworkRange]:
 
 
 def _ranges_of_node(node: NodeFiles, pod_cidrs: Iterable[Cidr]) -> Iterator[_NetworkRange]:
-    """The configured ranges of the node, and podCIDRs for networks without configured range."""
+    """Networks without configured range use the node's podCIDRs, as with flannel and kubenet."""
     configured = [
         network_range
         for path, text in node.configurations
@@ -214,7 +203,7 @@ def _ranges_of_node(node: NodeFiles, pod_cidrs: Iterable[Cidr]) -> Iterator[_Net
 
 
 def _ranges(network_ipam: NetworkIpam, node: str, nad: str, where: str) -> Iterator[_NetworkRange]:
-    """The ranges of an ``ipam``. An old configuration has one range, at the top level."""
+    """An old configuration has one range, at the top level."""
     ipam = convert(network_ipam.ipam, _Ipam, where)
     routes = tuple(Route(route.dst, route.gw) for route in ipam.routes or ())
     for bounds in (ipam, *chain.from_iterable(ipam.ranges)):
@@ -225,7 +214,7 @@ def _ranges(network_ipam: NetworkIpam, node: str, nad: str, where: str) -> Itera
 def _network_range(
     network_ipam: NetworkIpam, bounds: _Range, routes: tuple[Route, ...], where: str
 ) -> _NetworkRange:
-    """The range, with host-local's defaults: all hosts of the subnet, the first as gateway."""
+    """host-local's defaults: all hosts of the subnet, the first as gateway."""
     cidr = read_cidr(bounds.subnet, where)
     gateway = read_address(bounds.gateway, where) if bounds.gateway else None
     gateway = gateway or Address(cidr.family, cidr.first + 1)
@@ -267,16 +256,13 @@ def _address(name: str) -> Address | None:
         return None
 
 
-def _check_folders(
+def _require_folders(
     folders: set[str],
     nodes: Collection[str],
     ranges: Sequence[_NetworkRange],
     pods: Mapping[PodKey, ForeignPod],
 ) -> None:
-    """Raise BadInput for a folder without a node, and for a Pod whose node has no folder.
-
-    A Pod counts only if it has an address in one of the ranges.
-    """
+    """Refuse a folder without a node, and a Pod of these ranges whose node has no folder."""
     unknown = sorted(folders - set(nodes)) if nodes else []
     if unknown:
         raise BadInput(
@@ -295,12 +281,12 @@ def _check_folders(
                 )
 
 
-def _check_starting(
+def _require_started_pods(
     files: Iterable[_AddressFile],
     ranges: Sequence[_NetworkRange],
     pods: Mapping[PodKey, ForeignPod],
 ) -> None:
-    """Raise BadInput for a file that may belong to a Pod whose status has no address yet."""
+    """Refuse a file that may belong to a Pod whose status has no address yet."""
     pod_addresses = {(pod.node, address) for pod in pods.values() for address in pod.interfaces}
     starting = {pod.node: key for key, pod in pods.items() if not pod.interfaces}
     for file in files:
@@ -322,10 +308,10 @@ def _check_starting(
 def _serving(
     ranges: Sequence[_NetworkRange], node: str, address: Address, network: str = ""
 ) -> _NetworkRange | None:
-    """The range that serves an address; None if no range does.
+    """The range that serves an address, or None.
 
-    In this order: a range of ``network`` on the node, another range on the node, any range that
-    offers the address.
+    Prefers ranges of ``network`` on the node, then other ranges on the node, then ranges that offer
+    the address.
     """
     on_node = [network_range for network_range in ranges if network_range.serves(node, address)]
     of_network = [network_range for network_range in on_node if network_range.network == network]
@@ -340,7 +326,6 @@ def _addresses_with_file(
     pods: Mapping[PodKey, ForeignPod],
     findings: list[Finding],
 ) -> Iterator[PodAddress]:
-    """The addresses with a file, if a living Pod on the file's node has the address."""
     holders = {(pod.node, address): key for key, pod in pods.items() for address in pod.interfaces}
     for file in files:
         key = holders.get((file.node, file.address))
@@ -365,7 +350,6 @@ def _addresses_without_file(
     pods: Mapping[PodKey, ForeignPod],
     findings: list[Finding],
 ) -> Iterator[PodAddress]:
-    """The addresses of living Pods in these ranges for which the Pod's node has no file."""
     with_file = {(file.node, file.address) for file in files}
     for key, pod in pods.items():
         for address, (interface, _) in pod.interfaces.items():
@@ -380,7 +364,6 @@ def _addresses_without_file(
 def _pools(
     ranges: Iterable[_NetworkRange], allocations: Iterable[PodAddress], nodes: set[str]
 ) -> list[Pool]:
-    """A pool for each network and subnet, limited to the nodes that use the subnet."""
     by_pool: defaultdict[str, list[_NetworkRange]] = defaultdict(list)
     for network_range in ranges:
         by_pool[network_range.pool].append(network_range)

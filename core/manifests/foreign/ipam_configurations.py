@@ -1,7 +1,6 @@
-"""Finds the ``ipam`` parts in network configurations, from NetworkAttachmentDefinitions and files.
+"""Finds the ``ipam`` parts of network configurations. Raises only ``BadInput``.
 
 A network configuration is JSON with one plugin or a list of plugins (CNI specification, section 1).
-The modules of the IPAM systems parse the keys in an ``ipam``. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ NETWORK_KIND: Final = "NetworkAttachmentDefinition"
 
 
 class IpamRoute(Struct, frozen=True):
-    """A route of an ``ipam``; other keys are ignored."""
+    """A route of an ``ipam``."""
 
     dst: str = ""
     gw: str = ""
@@ -55,7 +54,7 @@ class NetworkConfiguration(NamedTuple):
 
 
 def read_network(value: object, location: str) -> NetworkConfiguration:
-    """The configuration of a NetworkAttachmentDefinition. Raises BadInput."""
+    """The configuration of a NetworkAttachmentDefinition."""
     body = convert(value, _NetworkManifest, f"{location} ({NETWORK_KIND})")
     name = f"{body.metadata.namespace or 'default'}/{body.metadata.name}"
     return NetworkConfiguration(
@@ -64,7 +63,7 @@ def read_network(value: object, location: str) -> NetworkConfiguration:
 
 
 def ipams_of(text: str, ipam_type: str, where: str) -> Iterator[NetworkIpam]:
-    """Yield each ``ipam`` of this type in a network configuration. Raises BadInput."""
+    """Yield each ``ipam`` of this type in a network configuration."""
     try:
         config = msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
@@ -78,7 +77,7 @@ def ipams_of(text: str, ipam_type: str, where: str) -> Iterator[NetworkIpam]:
 
 
 def read_address(text: str, where: str) -> Address:
-    """Parse an address in a configuration. Raises BadInput."""
+    """Parse an address in a configuration."""
     try:
         return parse_address(text)
     except AddressSyntaxError as error:

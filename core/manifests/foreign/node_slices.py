@@ -1,8 +1,7 @@
 """Parse the NodeSlicePools of Whereabouts (``nodeslicepools.whereabouts.cni.cncf.io/v1alpha1``).
 
-If the ``ipam`` of a network has ``node_slice_size``, Whereabouts divides the network's range among
-the nodes. The part of a node is its slice. Each slice has an IPPool: the IPPool's range is the
-slice, and the IPPool's name contains node and slice. Raises only ``BadInput``.
+With ``node_slice_size`` in the ``ipam`` of a network, Whereabouts divides the network's range among
+the nodes. Each node's part, a slice, has an IPPool with the same range. Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class NodeSlice(NamedTuple):
 
 
 def read_node_slices(values: Iterable[tuple[str, object]]) -> list[NodeSlice]:
-    """The slices of these objects. Raises BadInput."""
+    """The slices of these objects."""
     slices = []
     for location, value in values:
         body = convert(value, _Manifest, f"{location} ({NODE_SLICES})")
@@ -64,9 +63,9 @@ def read_node_slices(values: Iterable[tuple[str, object]]) -> list[NodeSlice]:
 
 
 def slice_of(name: str, cidr: Cidr, slices: Sequence[NodeSlice]) -> NodeSlice | None:
-    """The slice with the CIDR ``cidr`` and a node whose name is part of the IPPool's ``name``.
+    """The slice of an IPPool, found by ``cidr`` and by the node's name in the IPPool's ``name``.
 
-    The rest of the IPPool's name differs between releases of Whereabouts.
+    The rest of ``name`` differs between releases of Whereabouts.
     """
     for node_slice in slices:
         if node_slice.node and node_slice.cidr == cidr and node_slice.node in name:

@@ -1,9 +1,7 @@
-"""Makes endpoints from Pods, for IPAM systems that have no endpoints.
+"""Makes endpoints from Pods, for IPAM systems that have no endpoints. Raises only ``BadInput``.
 
-An allocation in such a system names a Pod. UID, node and owner are in the Pod object. The
-annotation ``k8s.v1.cni.cncf.io/network-status`` has the interface and MAC of an address (Network
-Plumbing Working Group, Multi-Network Specification, section 5). An address that is only in
-``status.podIPs`` belongs to the first interface. Raises only ``BadInput``.
+``NETWORK_STATUS`` (Multi-Network Specification, section 5) has the interface and MAC of an address.
+An address that is only in ``status.podIPs`` belongs to the first interface.
 """
 
 from __future__ import annotations
@@ -33,10 +31,10 @@ from core.manifests.spiderpool import EXPORT_REMEDY, convert
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
 
 FIRST_INTERFACE: Final = "eth0"
-"""The interface of a Pod's default network in every container runtime."""
+"""Of a Pod's default network in every container runtime."""
 
 PodKey = tuple[str, str]
-"""Namespace and name of a Pod."""
+"""Namespace and name."""
 
 T = TypeVar("T")
 
@@ -68,7 +66,7 @@ class _NetworkStatus(Struct, frozen=True):
 
 
 class ForeignPod(NamedTuple):
-    """A Pod that may hold addresses. ``interfaces``: address -> (interface, MAC)."""
+    """A Pod that may have addresses. ``interfaces``: address -> (interface, MAC)."""
 
     namespace: str
     name: str
@@ -80,7 +78,7 @@ class ForeignPod(NamedTuple):
 
 
 class PodAddress(NamedTuple):
-    """An address of a Pod. ``interface`` is "" if the IPAM system does not store it."""
+    """An address of a Pod. ``interface``: "" if the IPAM system does not store it."""
 
     address: Address
     pool: str
@@ -89,10 +87,7 @@ class PodAddress(NamedTuple):
 
 
 def read_pods(values: Iterable[tuple[str, object]]) -> dict[PodKey, ForeignPod]:
-    """The Pods that may hold addresses: neither ended nor in the host network.
-
-    Raises BadInput.
-    """
+    """The Pods that may have addresses: neither ended nor in the host network."""
     pods = {}
     for location, value in values:
         body = convert(value, _PodManifest, f"{location} (Pod)")
@@ -122,7 +117,7 @@ def endpoints_of(
 def split_by_kind(
     values: Iterable[tuple[str, object]], kinds: Sequence[str]
 ) -> tuple[dict[str, list[tuple[str, Any]]], dict[str, int]]:
-    """Group pairs of (location, object) by ``kinds``; count the objects of each other kind."""
+    """Group (location, object) pairs by ``kinds``; count the objects of other kinds."""
     by_kind: dict[str, list[tuple[str, Any]]] = {kind: [] for kind in kinds}
     skipped: Counter[str] = Counter()
     for location, value in values:
@@ -140,10 +135,7 @@ def cluster_of(
     pods: Mapping[PodKey, ForeignPod],
     reservations: Iterable[Reservation] = (),
 ) -> ForeignCluster:
-    """The cluster to import, with an endpoint for each Pod that has allocations.
-
-    An allocation whose Pod is not in ``pods`` becomes a finding.
-    """
+    """The cluster to import. An allocation whose Pod is not in ``pods`` becomes a finding."""
     endpoints, findings = endpoints_of(allocations, pods, {pool.name: pool for pool in pools})
     records: defaultdict[str, list[AllocatedIP]] = defaultdict(list)
     for allocation in allocations:
@@ -159,7 +151,7 @@ def cluster_of(
 
 
 def read_cidr(text: str, where: str) -> Cidr:
-    """Parse a CIDR. Raises BadInput."""
+    """Parse a CIDR."""
     try:
         return parse_cidr(text)
     except AddressSyntaxError as error:
@@ -238,7 +230,7 @@ def _endpoint(
 def _nics(
     interface: str, allocations: Iterable[PodAddress], pools: Mapping[str, Pool]
 ) -> Iterator[Nic]:
-    """Split the addresses of an interface into NICs with at most one address of each family."""
+    """A NIC has at most one address of each family."""
     by_family: dict[int, list[tuple[Pool, int]]] = {4: [], 6: []}
     for allocation in allocations:
         address = allocation.address

@@ -1,9 +1,9 @@
-"""Parse the objects of Whereabouts: IPPools, the networks that use the IPPools, and node slices.
+"""Parse the objects of Whereabouts (``whereabouts.cni.cncf.io/v1alpha1``).
 
-An IPPool (``whereabouts.cni.cncf.io/v1alpha1``) has a range and the allocations from the range. The
-key of an allocation is the offset from the range's address; before release 0.5, the key was the
-address. Bounds, exclusions, gateway and routes are in the ``ipam`` part of a
-NetworkAttachmentDefinition. Raises only ``BadInput``.
+The key of an allocation is the offset from the range's address; before release 0.5, it was the
+address. Bounds, gateway and routes are in the ``ipam`` of a NetworkAttachmentDefinition.
+
+Raises only ``BadInput``.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class _NetworkRange(NamedTuple):
 
 
 def read_whereabouts(values: Iterable[tuple[str, object]]) -> Dump:
-    """Parse pairs of (location, object). Raises BadInput."""
+    """Parse pairs of (location, object)."""
     by_kind, skipped = split_by_kind(values, ("IPPool", "Pod", NETWORK_KIND, NODE_SLICES))
     networks = [
         network
@@ -118,7 +118,7 @@ def read_whereabouts(values: Iterable[tuple[str, object]]) -> Dump:
 
 
 def _require_slices(networks: list[_NetworkRange], slices: list[NodeSlice]) -> None:
-    """Raise BadInput if the slices of a sliced range are missing.
+    """Raise BadInput if slices are missing.
 
     Without its slice, the IPPool of one node would become a pool for all nodes.
     """
@@ -183,7 +183,6 @@ def _uses(network: _NetworkRange, pool: str, node_slice: NodeSlice | None) -> bo
 
 
 def _networks(value: object, location: str) -> Iterator[_NetworkRange]:
-    """The ranges of a network; none if its IPAM is not Whereabouts."""
     network = read_network(value, location)
     for _, raw_ipam in ipams_of(network.text, IPAM_TYPE, network.where):
         ipam = convert(raw_ipam, _Ipam, network.where)
@@ -208,13 +207,12 @@ def _network(name: str, ipam: _Ipam, bounds: _Range, where: str) -> _NetworkRang
 
 
 def _range_cidr(text: str, where: str) -> Cidr:
-    """The CIDR of a range, which may be written FIRST-LAST/LENGTH."""
+    """A range may be written FIRST-LAST/LENGTH."""
     first, dash, last = text.partition("-")
     return read_cidr(f"{first}/{last.partition('/')[2]}" if dash else text, where)
 
 
 def _addresses(bounds: _Range, cidr: Cidr, where: str, *, is_bounded: bool) -> AddressSet:
-    """The addresses to assign: the hosts of the range within the bounds, without exclusions."""
     hosts = _hosts(cidr)
     if not is_bounded:
         bounds = _Range(str(cidr), exclude=bounds.exclude)
@@ -245,7 +243,6 @@ def _hosts(cidr: Cidr) -> AddressSet:
 
 
 def _address(key: str, cidr: Cidr, where: str) -> Address:
-    """The address of an allocation's key: an offset from the range's address, or an address."""
     if key.isdigit():
         return Address(cidr.family, cidr.address + int(key))
     return read_address(key, f"{where}: allocations")

@@ -1,9 +1,9 @@
 """Fields with addresses, and their CEL rules.
 
-CEL's address functions reject IPv4-mapped addresses (``::ffff:10.0.0.1``), which are IPv4 here and
-in Spiderpool (docs/reference/admission.md, "Addresses and ranges"). So every rule accepts texts
-with ``ffff:``, and only the domain checks these texts. CEL cannot compare addresses, so only the
-domain detects reversed ranges and overlaps.
+CEL's address functions reject IPv4-mapped addresses (``::ffff:10.0.0.1``), which are IPv4 here
+(docs/reference/admission.md, "Addresses and ranges"). So every rule accepts texts with ``ffff:``;
+the domain checks them. CEL cannot compare addresses, so only the domain detects reversed ranges
+and overlaps.
 """
 
 from __future__ import annotations
@@ -21,18 +21,17 @@ from core.manifests.kinds.fields import (
 )
 
 ITEMS_MAX: Final = 8192
-"""Maximum number of items of ``ips`` or ``excludeIPs``; an item may be a range of any size."""
+"""Items of ``ips`` or ``excludeIPs``; an item may be a range of any size."""
 
 ITEM_CHARS_MAX: Final = 91
-"""Maximum characters of an item: two addresses in their longest form and a hyphen."""
+"""Two addresses in their longest form and a hyphen."""
 
 ADDRESS_CHARS_MAX: Final = 45
 CIDR_CHARS_MAX: Final = 49
-"""Maximum characters of an address, and of a CIDR."""
 
 ITEM_PATTERN: Final = "^[0-9A-Fa-f:.]+(-[0-9A-Fa-f:.]+)?$"
 MAPPED: Final = "matches('(?i)ffff:')"
-"""CEL: the method call that is true for an IPv4-mapped text."""
+"""CEL: true for an IPv4-mapped text."""
 
 
 def is_address(text: str) -> str:
@@ -46,7 +45,7 @@ def ends_of(item: str) -> tuple[str, str]:
 
 
 def for_both_ends(item: str, rule: str) -> str:
-    """CEL: whether ``rule`` holds for both ends of an item; ``{0}`` in ``rule`` is an end."""
+    """CEL: whether ``rule`` holds for both ends of an item; ``{0}`` is an end."""
     return " && ".join(f"({rule.format(end)})" for end in ends_of(item))
 
 
@@ -87,7 +86,6 @@ IMMUTABLE_FAMILY_RULE: Final = ValidationRule(
 
 
 def _inside(field: str) -> ValidationRule:
-    """The rule that every item of the list ``field`` lies in the subnet."""
     is_inside = "!isIP({0}) || cidr(self.subnet).containsIP({0})"
     return ValidationRule(
         f"!has(self.{field}) || !isCIDR(self.subnet)"

@@ -13,7 +13,7 @@ from core.manifests.kinds.addresses import ADDRESS_CHARS_MAX, CIDR_CHARS_MAX, is
 from core.manifests.kinds.fields import ROUTES_MAX, ValidationRule, described
 
 NETWORKS_MAX: Final = 256
-"""Maximum number of destinations in ``hijackCIDR``."""
+"""Destinations in ``hijackCIDR``."""
 
 _NETWORK_RULE: Final = ValidationRule(
     f"isCIDR(self) || {is_address('self')}", "must be an address or a CIDR"
@@ -47,7 +47,6 @@ Network = Annotated[
 
 
 DURATION_CHARS_MAX: Final = 32
-"""Maximum characters of a duration."""
 
 
 class DetectOptions(Struct, rename="camel", frozen=True):

@@ -1,8 +1,8 @@
 """Descriptions of fields, and the structs that several kinds share.
 
-``described`` adds a description, limits and CEL rules to a field of a CRD. The decoder ignores all
-three. The API server checks values by the CRD. The domain checks all values again, with better
-error texts and also in standalone mode.
+``described`` adds a description, limits and CEL rules to a field of a CRD; the decoder ignores
+them. The API server checks values by the CRD. The domain checks all values again, also in
+standalone mode.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ CEL_RULES: Final = "x-kubernetes-validations"
 """The schema keyword of CEL rules."""
 
 NAMES_MAX: Final = 1024
-"""Maximum number of namespaces, of nodes and of networks in one object."""
+"""Namespaces, nodes or networks in one object."""
 
 NAME_CHARS_MAX: Final = 253
-"""Maximum characters of an object's name in Kubernetes."""
+"""Of an object's name in Kubernetes."""
 
 ROUTES_MAX: Final = 256
 ROUTE_CHARS_MAX: Final = 64
-"""Maximum number of routes of an object, and maximum characters of a route's destination."""
+"""Of a route's destination."""
 
 EXPRESSIONS_MAX: Final = 64
-"""Maximum number of requirements of a label selector."""
+"""Requirements of a label selector."""
 
 CONDITIONS_MAX: Final = 16
 INT64_MAX: Final = 2**63 - 1
