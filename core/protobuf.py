@@ -1,10 +1,4 @@
-"""Makes protobuf message classes from a table, for APIs of which we use only a few messages.
-
-The table maps the name of a message to its fields, and the name of a field to (number, type). A
-type is the name of a scalar or of a message in the table, with "*" in front if the field is
-repeated; "%" is a map from string to string. Fields that are not in the table are ignored when a
-message is decoded.
-"""
+"""Makes protobuf message classes from a table, for APIs of which we use a few messages."""
 
 from __future__ import annotations
 
@@ -17,7 +11,11 @@ from google.protobuf.message import DecodeError
 __all__ = ["DecodeError", "Table", "message_classes"]
 
 Table = Mapping[str, Mapping[str, tuple[int, str]]]
-"""Name of a message -> name of a field -> its number and type."""
+"""Message -> field -> its number and type.
+
+A type is a scalar or a message of the table; "*" in front means repeated, and "%" a map from string
+to string.
+"""
 
 _Field: Final = descriptor_pb2.FieldDescriptorProto
 _SCALARS: Final = {
@@ -32,7 +30,7 @@ _SCALARS: Final = {
 
 
 def message_classes(package: str, table: Table) -> dict[str, Any]:
-    """The class of each message in the table, by message name."""
+    """Message -> its class. Decoding ignores fields that are not in the table."""
     file = descriptor_pb2.FileDescriptorProto(
         name=f"{package}.proto", package=package, syntax="proto3"
     )
@@ -51,7 +49,6 @@ def message_classes(package: str, table: Table) -> dict[str, Any]:
 def _add_field(
     package: str, message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str
 ) -> None:
-    """Add a field to a message; ``kind``: a type of the table."""
     field = message.field.add(name=name, number=number, label=_Field.LABEL_OPTIONAL)
     if kind == "%":
         entry = message.nested_type.add(name=f"{name.title()}Entry")

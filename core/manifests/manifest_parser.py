@@ -1,8 +1,7 @@
 """Parse YAML text into typed manifests.
 
-An unknown field is an error in a custom resource, and is ignored in other objects (Pod, Node, ...).
-A ``List`` (printed by ``kubectl get -o yaml``) is replaced by the items of the list. Raises only
-``BadInput``, which names the document and the field.
+Unknown fields are errors in custom resources, and are ignored in other objects. Raises only
+BadInput.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from core.manifests.schemas import KINDS_NOT_SUPPORTED, MANIFEST_SCHEMAS, Body
 
 
 def read_object(value: object, location: str = "object") -> Body:
-    """Parse an object from YAML or an API server. Raises BadInput, which names ``location``."""
+    """Parse an object. Raises BadInput, which names ``location``."""
     kind = _text_of(value, "kind", location)
     api_version = _text_of(value, "apiVersion", location)
     expected_version, schema = _schema_of(kind, location)
@@ -42,7 +41,7 @@ def read_object(value: object, location: str = "object") -> Body:
 
 
 def objects(text: str) -> Iterator[tuple[str, object]]:
-    """Yield (location, object) for each object of a YAML text. Raises BadInput."""
+    """Yield (location, object) for each object, or each item of a ``List``. Raises BadInput."""
     for number, value in load_yaml(text):
         location = f"document {number}"
         if not (isinstance(value, Mapping) and value.get("kind") == "List"):

@@ -1,7 +1,4 @@
-"""Writes domain values as manifests, for ``orbctl get -o yaml``.
-
-Most empty fields are left out. Parsing a manifest gives the same value again.
-"""
+"""Writes domain values as manifests, for ``orbctl get``; parsing gives the same values again."""
 
 from __future__ import annotations
 
@@ -23,10 +20,9 @@ from core.manifests.schemas import MANIFEST_SCHEMAS
 from core.manifests.services import service_fields, slice_fields
 
 Plain: TypeAlias = dict[str, object]
-"""A manifest as YAML or JSON data."""
 
 _LINE_CHARS_MAX: Final = 2**20
-"""The width of a YAML line: so large that a long text stays on one line, as in kubectl's output."""
+"""The width of a YAML line: a long text stays on one line, as in kubectl's output."""
 
 
 class Allocation(NamedTuple):
@@ -51,12 +47,11 @@ class SubnetStatus(NamedTuple):
 
 
 Value: TypeAlias = Pool | Subnet | Reservation | RecordDefined
-"""The types with a manifest. ``RecordDefined`` is an object of any other kind, such as a Pod or a
-SpiderCoordinator."""
+"""``RecordDefined`` is an object of any other kind, such as a Pod."""
 
 
 def to_manifest(value: Value, status: PoolStatus | SubnetStatus | None = None) -> Plain:
-    """The manifest of a value; only pools and subnets have a status."""
+    """The manifest of a value. ``status`` is used only for pools and subnets."""
     match value:
         case Pool():
             return _pool_manifest(value, status if isinstance(status, PoolStatus) else None)
@@ -70,7 +65,7 @@ def to_manifest(value: Value, status: PoolStatus | SubnetStatus | None = None) -
 
 
 def dump_yaml(manifests: Iterable[Mapping[str, object]]) -> str:
-    """The manifests as one YAML text, with a document for each manifest."""
+    """The manifests as YAML documents."""
     return yaml.dump_all(
         manifests,
         Dumper=_Dumper,
@@ -83,7 +78,7 @@ def dump_yaml(manifests: Iterable[Mapping[str, object]]) -> str:
 
 class _Dumper(yaml.CSafeDumper):
     def ignore_aliases(self, data: object) -> bool:
-        """Always True: a value that occurs twice is written twice, without a YAML alias."""
+        """Write a repeated value again, without a YAML alias."""
         return True
 
 
@@ -132,8 +127,7 @@ def _subnet_manifest(subnet: Subnet, status: SubnetStatus | None) -> Plain:
 def controlled_pools(shares: Sequence[Share]) -> str:
     """``status.controlledIPPools`` as JSON text.
 
-    Only an automatic pool has ``application``. See docs/reference/custom-resource-rules.md,
-    "SpiderSubnet".
+    See docs/reference/custom-resource-rules.md, "SpiderSubnet".
     """
     pools = {
         share.pool: {"ips": list(share.ips)} | _non_empty(application=share.application)
@@ -143,7 +137,6 @@ def controlled_pools(shares: Sequence[Share]) -> str:
 
 
 def _network(value: Pool | Subnet) -> Plain:
-    """The fields that the specs of pools and of subnets have in common."""
     spec: Plain = {"ipVersion": value.family, "subnet": value.subnet}
     spec |= _non_empty(
         ips=list(value.ips), excludeIPs=list(value.exclude_ips), gateway=value.gateway
@@ -154,10 +147,7 @@ def _network(value: Pool | Subnet) -> Plain:
 
 
 def _status(pool: Pool, status: PoolStatus) -> Plain:
-    """The status of a pool; ``allocatedIPs`` is JSON text.
-
-    See docs/reference/custom-resource-rules.md, "SpiderIPPool".
-    """
+    """See docs/reference/custom-resource-rules.md, "SpiderIPPool"."""
     report: Plain = {
         "allocatedIPCount": status.allocated_count,
         "totalIPCount": pool_addresses(pool).clamped_size,
@@ -192,7 +182,6 @@ def _record_manifest(record: RecordDefined) -> Plain:
 
 
 def _coordinator(coordinator: Coordinator) -> Plain:
-    """The ``spec`` and ``status`` of a SpiderCoordinator."""
     spec = {name: msgspec.json.decode(text) for name, text in coordinator.settings.items()}
     status = _non_empty(
         phase=coordinator.phase,
@@ -204,7 +193,6 @@ def _coordinator(coordinator: Coordinator) -> Plain:
 
 
 def _workload(record: RecordDefined, workload: Workload) -> Plain:
-    """``spec`` and ``status`` of an application."""
     scale = workload.scale
     numbers = {
         "replicas": record.replicas if record.kind in REPLICATED_KINDS else None,
@@ -231,5 +219,5 @@ def _selector(selector: LabelSelector) -> Plain:
 
 
 def _non_empty(**fields: object) -> Plain:
-    """The fields without empty, false and None values."""
+    """The fields without None, False, 0 and empty values."""
     return {name: value for name, value in fields.items() if value}

@@ -1,8 +1,4 @@
-"""Explains a schema error: the field, the fault, and a similar field name as the remedy.
-
-Converts msgspec's message (``Expected `str`, got `int` - at `$.spec.ips[1]` ``) to a field path and
-a sentence. A message of an unknown form is not changed.
-"""
+"""Explains a msgspec error: the field, the fault, and a similar field name as the remedy."""
 
 from __future__ import annotations
 
@@ -69,9 +65,9 @@ def explain(
 
 def find_unknown_field(schema: type[msgspec.Struct], value: object) -> FieldFault | None:
     """The fault of the first field that is not in the schema; None if every field is."""
-    known = frozenset(known_paths(schema))
+    paths_of_schema = frozenset(known_paths(schema))
     for path, name in _fields_in(value, ""):
-        if _joined(_INDEX.sub("", path), name) not in known:
+        if _joined(_INDEX.sub("", path), name) not in paths_of_schema:
             return _unknown_field_fault(path, name, schema)
     return None
 
@@ -98,12 +94,14 @@ def _unknown_field_fault(path: str, name: str, schema: type[msgspec.Struct]) -> 
     parent = _INDEX.sub("", path)
     split_paths = [known_path.rpartition(".") for known_path in known]
     siblings = {field for mapping, _, field in split_paths if mapping == parent}
-    same_name = [_joined(mapping, field) for mapping, _, field in split_paths if field == name]
+    same_name_paths = [
+        _joined(mapping, field) for mapping, _, field in split_paths if field == name
+    ]
     fault = FieldFault(_joined(path, shortened(name)), "there is no such field")
-    if close := get_close_matches(name, siblings, n=1, cutoff=_SIMILARITY_MIN):
-        return fault._replace(remedy=f"did you mean {_joined(path, close[0])}?")
-    if same_name:
-        return fault._replace(remedy=f"did you mean {same_name[0]}?")
+    if similar_names := get_close_matches(name, siblings, n=1, cutoff=_SIMILARITY_MIN):
+        return fault._replace(remedy=f"did you mean {_joined(path, similar_names[0])}?")
+    if same_name_paths:
+        return fault._replace(remedy=f"did you mean {same_name_paths[0]}?")
     return fault._replace(remedy=f"known here: {', '.join(sorted(siblings))}")
 
 
@@ -122,7 +120,6 @@ def _paths(schema: type[msgspec.Struct], parent: str) -> Iterator[str]:
 
 
 def _structs_in(annotation: object) -> Iterator[type[msgspec.Struct]]:
-    """The structs in an annotation such as ``Struct | None`` or ``list[Struct] | None``."""
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         yield annotation
     for part in get_args(annotation):
@@ -130,10 +127,10 @@ def _structs_in(annotation: object) -> Iterator[type[msgspec.Struct]]:
 
 
 def _path_with_key(path: str, value: object) -> str:
-    """The path of a value that msgspec refused, as ``path[key]``.
+    """The path with the key, which msgspec does not report.
 
-    msgspec reports ``path[...]``, without the key. All mappings with free keys (such as labels)
-    have strings as values, so msgspec refused the first value that is not a string.
+    All mappings with free keys (such as labels) have strings as values, so msgspec refused the
+    first value that is not a string.
     """
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

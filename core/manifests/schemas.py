@@ -1,4 +1,4 @@
-"""The kinds that can be parsed, each with its apiVersion and fields.
+"""The kinds that can be parsed as manifests.
 
 A field that is ``null`` counts as missing, as in Kubernetes.
 """
@@ -34,4 +34,3 @@ KINDS_NOT_SUPPORTED: Final = (
     "SpiderEndpoint",
     "SpiderMultusConfig",
 )
-"""Kinds of Spiderpool's API group that cannot be parsed as manifests."""

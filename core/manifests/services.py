@@ -1,4 +1,4 @@
-"""Converts the fields of Services and EndpointSlices to domain values and back."""
+"""Converts Services and EndpointSlices to domain values and back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpo
 from core.manifests.kinds.services import EndpointSpec, PortSpec, ServiceSpec, SliceBody
 
 SERVICE_NAME_LABEL: Final = "kubernetes.io/service-name"
-"""The label of an EndpointSlice with the name of the Service."""
 
 AFFINITY_S: Final = 10_800
 """The default timeout of session affinity, in seconds."""
@@ -21,7 +20,6 @@ LOCAL_TRAFFIC: Final = "Local"
 EXTERNAL_NAME: Final = "ExternalName"
 
 Plain = dict[str, Any]
-"""Fields of a manifest as JSON data."""
 
 _FAMILIES: Final[dict[str, Family]] = {"IPv4": 4, "IPv6": 6}
 
@@ -61,7 +59,7 @@ def service_fields(service: Service) -> Plain:
 
 
 def slice_fields(slice_: EndpointSlice) -> Plain:
-    """The fields of an EndpointSlice's manifest, without the label ``SERVICE_NAME_LABEL``."""
+    """The fields of an EndpointSlice's manifest, without ``SERVICE_NAME_LABEL``."""
     return {
         "addressType": f"IPv{slice_.family}",
         "ports": [_port_fields(port) for port in slice_.ports],

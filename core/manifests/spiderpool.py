@@ -1,9 +1,7 @@
 """Parse the objects of a Spiderpool cluster, from kubectl's output or from the API server.
 
-Pools, subnets and reservations are parsed as for ``orbctl apply``. In addition, the allocated
-addresses are read from the status of each pool, and SpiderEndpoints are parsed. See
-docs/reference/custom-resources.md, "SpiderIPPool" to "SpiderEndpoint". Objects of other kinds are
-skipped and counted. Raises only ``BadInput``, which names the document and the field.
+Allocated addresses are read from the status of each pool. Other kinds are skipped and counted.
+See docs/reference/custom-resources.md, "SpiderIPPool" to "SpiderEndpoint".
 """
 
 from __future__ import annotations
@@ -43,10 +41,8 @@ TEXT_BYTES_MAX: Final = 256 * 1024 * 1024
 """The most bytes of one JSON document: enough for about 100,000 SpiderEndpoints."""
 
 SEPARATOR: Final = "\n---\n"
-"""The line between two JSON documents of one text."""
 
 EXPORT_REMEDY: Final = "correct this field, or export the object again with `kubectl get -o yaml`"
-"""The remedy for a malformed field of an exported object."""
 
 READ_KINDS: Final = ("SpiderIPPool", "SpiderSubnet", "SpiderReservedIP", "SpiderEndpoint")
 FIXED_KINDS: Final[Mapping[str, FixedKind]] = {
@@ -54,8 +50,7 @@ FIXED_KINDS: Final[Mapping[str, FixedKind]] = {
     "VirtualMachine": "vm",
     "VirtualMachineInstance": "vm",
 }
-"""``ownerControllerType`` of a SpiderEndpoint that outlives its Pod -> the kind of fixed
-address."""
+"""``ownerControllerType`` of a SpiderEndpoint that outlives its Pod -> kind of fixed address."""
 
 
 class _EndpointManifest(Struct, frozen=True):
@@ -69,14 +64,14 @@ class _AllocatedIPValue(Struct, rename="camel", frozen=True):
 
 
 class Dump(NamedTuple):
-    """The parsed objects of a cluster. ``skipped``: kind -> number of skipped objects."""
+    """The parsed objects. ``skipped``: kind -> number of skipped objects."""
 
     cluster: ForeignCluster
     skipped: dict[str, int]
 
 
 def read_spiderpool(values: Iterable[tuple[str, object]]) -> Dump:
-    """Parse these (location, object) pairs. Raises BadInput."""
+    """Parse (location, object) pairs. Raises BadInput."""
     pools: list[ForeignPool] = []
     subnets: list[Subnet] = []
     reservations: list[Reservation] = []
@@ -104,7 +99,7 @@ def read_spiderpool(values: Iterable[tuple[str, object]]) -> Dump:
 
 
 def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """Yield (location, object) for each object of these JSON or YAML texts. Raises BadInput."""
+    """Yield (location, object) for each object of JSON or YAML texts. Raises BadInput."""
     for text in chain.from_iterable(map(_parts, texts)):
         if not text.lstrip().startswith("{"):
             yield from objects(text)
@@ -130,12 +125,11 @@ def values_in(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(text: str) -> list[str]:
-    """The JSON documents of a text; a YAML text is returned as one part."""
     return text.split(SEPARATOR) if text.lstrip().startswith("{") else [text]
 
 
 def _parse_manifest(value: object, location: str) -> tuple[object, object]:
-    """The parsed manifest, and the pool, subnet or reservation in it. Raises BadInput."""
+    """The parsed manifest, and the pool, subnet or reservation in it."""
     body = read_object(value, location)
     try:
         match apply_command(body):
@@ -151,7 +145,6 @@ def _parse_manifest(value: object, location: str) -> tuple[object, object]:
 
 
 def _allocated_ips(pool: Pool, status: object, location: str) -> tuple[AllocatedIP, ...]:
-    """The entries of a pool's ``status.allocatedIPs``, a JSON text. Raises BadInput."""
     where = f"{location} (SpiderIPPool {pool.name}): status.allocatedIPs"
     text = convert(status or {}, PoolReport, where).allocated_ips
     if not text:
@@ -162,7 +155,7 @@ def _allocated_ips(pool: Pool, status: object, location: str) -> tuple[Allocated
         raise BadInput(
             f"{where}: {error}", subject="status.allocatedIPs", remedy=EXPORT_REMEDY
         ) from None
-    allocated = []
+    entries = []
     for address, value in values.items():
         namespace, _, name = value.pod.partition("/")
         try:
@@ -171,8 +164,8 @@ def _allocated_ips(pool: Pool, status: object, location: str) -> tuple[Allocated
             raise BadInput(
                 f"{where}: {error}", subject="status.allocatedIPs", remedy=EXPORT_REMEDY
             ) from None
-        allocated.append(AllocatedIP(canonical, pool.name, namespace, name, value.pod_uid))
-    return tuple(allocated)
+        entries.append(AllocatedIP(canonical, pool.name, namespace, name, value.pod_uid))
+    return tuple(entries)
 
 
 def _endpoint(value: object, location: str) -> Endpoint:
@@ -180,13 +173,13 @@ def _endpoint(value: object, location: str) -> Endpoint:
     metadata, status = body.metadata, body.status
     namespace, current = metadata.namespace or "default", status.current
     where = f"{location} (SpiderEndpoint {namespace}/{metadata.name})"
-    fixed = FIXED_KINDS.get(status.owner_controller_type)
+    fixed_kind = FIXED_KINDS.get(status.owner_controller_type)
     if any(owner.kind == "Pod" for owner in metadata.owner_references or ()):
-        fixed = None  # Kubernetes deletes the SpiderEndpoint with the Pod
+        fixed_kind = None  # Kubernetes deletes the SpiderEndpoint with the Pod
     holder = (
         pod_holder(current.uid)
-        if fixed is None
-        else stateful_holder(fixed, namespace, metadata.name)
+        if fixed_kind is None
+        else stateful_holder(fixed_kind, namespace, metadata.name)
     )
     return Endpoint(
         namespace,
@@ -217,7 +210,6 @@ def _nic(nic: EndpointNic, where: str) -> Nic:
 
 
 def _cidr(text: str | None, where: str) -> str:
-    """A CIDR in canonical form with its host bits; "" for none."""
     try:
         return parse_cidr(text).text_with_host_bits() if text else ""
     except AddressSyntaxError as error:

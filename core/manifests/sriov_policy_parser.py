@@ -1,4 +1,4 @@
-"""Parses SriovNetworkNodePolicies from YAML or an API server. Raises BadInput."""
+"""Parses SriovNetworkNodePolicies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.manifests.schema_errors import explain
 
 
 def node_policies(text: str) -> Iterator[NodePolicy]:
-    """Every SriovNetworkNodePolicy in the text, in order; other kinds are skipped."""
+    """Yield every SriovNetworkNodePolicy in the text; other kinds are skipped. Raises BadInput."""
     for location, value in objects(text):
         if isinstance(value, Mapping) and value.get("kind") == NODE_POLICY:
             yield node_policy_of(value, location)
@@ -66,12 +66,12 @@ def node_policy_of(value: Mapping[str, object], location: str = "object") -> Nod
         spec.e_switch_mode,
         spec.externally_managed,
         spec.exclude_topology,
-        _switch(spec.trust, "trust", where),
-        _switch(spec.spoof_chk, "spoofChk", where),
+        _on_or_off(spec.trust, "trust", where),
+        _on_or_off(spec.spoof_chk, "spoofChk", where),
     )
 
 
-def _switch(text: str, field: str, where: str) -> bool | None:
+def _on_or_off(text: str, field: str, where: str) -> bool | None:
     """True for ``on``, False for ``off``, None for ""."""
     values = {value: key for key, value in SWITCH_TEXTS.items()}
     if text not in values:

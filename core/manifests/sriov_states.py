@@ -28,29 +28,28 @@ FAILED: Final = "Failed"
 DESIRED_STATE: Final = "sriovnetwork.openshift.io/desired-state"
 CURRENT_STATE: Final = "sriovnetwork.openshift.io/current-state"
 """Annotations. The agent requests a state of its node in ``DESIRED_STATE``; the controller reports
-the state of the node in ``CURRENT_STATE``."""
+the state in ``CURRENT_STATE``."""
 
 IDLE: Final = "Idle"
 DRAIN_REQUIRED: Final = "Drain_Required"
 DRAINING: Final = "Draining"
-"""The values of ``DESIRED_STATE`` and ``CURRENT_STATE``."""
+"""The values of both annotations."""
 
 DRAIN_LABEL: Final = "sriov.spidernet.io/drain"
-"""A SriovNetworkNodeState has this label with the value ``DRAIN_REQUIRED`` while its node must be
-drained. A Node has the label while the Node is cordoned for a drain
-(``ops.kubernetes.node_drainer``)."""
+"""Label of a SriovNetworkNodeState whose node must be drained (value ``DRAIN_REQUIRED``), and of a
+Node that is cordoned for a drain."""
 
 BLOCKING_PODS: Final = "sriov.spidernet.io/blocking-pods"
 """Annotation: a JSON list of Pods (``namespace/name``) whose virtual functions must be removed."""
 
 ERROR_CHARS_MAX: Final = 4_096
-"""The most characters of ``lastSyncError``; a longer text is cut."""
+"""A longer ``lastSyncError`` is cut."""
 
 
 class SyncResult(NamedTuple):
     """The result of the agent's last attempt to apply the desired state.
 
-    ``status``: SUCCEEDED, IN_PROGRESS or FAILED. ``error``: the refusal or failure, "" for none.
+    ``status``: SUCCEEDED, IN_PROGRESS or FAILED. ``error``: "" for none.
     """
 
     status: str

@@ -1,4 +1,4 @@
-"""Reads the body of an HTTP request, with limits on time, received size and decompressed size."""
+"""Reads the body of an HTTP request, with limits on time and size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLAIN: Final = ("", "identity")
 
 
 class BodyRefused(Exception):
-    """The body cannot be read; ``status``: the HTTP status of the response."""
+    """The body cannot be read. ``status``: the HTTP status of the response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -42,9 +42,9 @@ async def read_decompressed_body(request: web.Request, bytes_max: int) -> bytes:
 
 
 def decompressed(data: bytes, encoding: str, bytes_max: int) -> bytes:
-    """Decompress to at most ``bytes_max`` bytes; return unencoded data unchanged.
+    """Decompress to at most ``bytes_max`` bytes. Raises BodyRefused.
 
-    Raises BodyRefused.
+    Data without an encoding is returned unchanged, whatever its size.
     """
     name = encoding.strip().lower()
     if name in _PLAIN or not data:

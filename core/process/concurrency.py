@@ -35,7 +35,7 @@ async def until_all(*coroutines: Coroutine[Any, Any, object]) -> None:
 
 
 class SharedWork(Generic[K, T]):
-    """Runs one call at a time for each key; concurrent callers share the call's result or error.
+    """Runs one call at a time for each key; concurrent callers share its result or error.
 
     Results are not cached. A call is cancelled only when all its callers are cancelled.
     """
@@ -75,14 +75,13 @@ async def _stop(tasks: Sequence[asyncio.Future[object]]) -> None:
 
 
 TICK_SLACK_S: Final = 0.005
-"""Seconds added to a wait: a timer may fire early by up to the resolution of the loop's clock."""
+"""Added to a wait, because a timer may fire early by the resolution of the loop's clock."""
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The loop factory for ``asyncio.Runner``: uvloop's; None if uvloop is not installed.
+    """The loop factory of uvloop; None if uvloop is not installed.
 
-    uvloop needs less processor time than asyncio's loop, and 0.25 MB less memory per TLS
-    connection.
+    uvloop needs less CPU time, and 0.25 MB less memory per TLS connection, than asyncio's loop.
     """
     with suppress(ImportError):
         import uvloop  # noqa: PLC0415  # uvloop may be missing
@@ -94,7 +93,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def until_tick_s(period_s: float) -> float:
     """Seconds until the loop's clock reaches the next multiple of the period.
 
-    Periodic tasks that wait this long wake at the same times, so an idle process wakes less often.
+    Periodic tasks then wake at the same times, so an idle process wakes less often.
     """
     now = asyncio.get_running_loop().time()
     return period_s - (now + TICK_SLACK_S) % period_s + TICK_SLACK_S

@@ -1,14 +1,7 @@
-"""An HTTP server that limits the number and the idle time of its connections.
+"""An HTTP server whose idle clients cannot use up the file descriptors.
 
-The server closes a connection in three cases, so that idle clients do not use up the file
-descriptors:
-
-- ``connections_max`` other connections are open.
-- No complete request head arrives within ``HEAD_S_MAX``.
-- No further request arrives within ``IDLE_S_MAX`` after a response.
-
-Closed connections and malformed requests are counted, and logged at most once in ``LOG_EVERY_S``. A
-malformed request gets status 400.
+The server closes a connection if ``connections_max`` others are open, if no complete request head
+arrives within ``HEAD_S_MAX``, or if no request follows within ``IDLE_S_MAX`` after a response.
 """
 
 from __future__ import annotations
@@ -28,31 +21,27 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 HEAD_S_MAX: Final = 10.0
-"""Seconds from the connection, or from its TLS handshake, to the end of the first request head."""
+"""Time from the connection, or from its TLS handshake, to the end of the first request head."""
 
 IDLE_S_MAX: Final = 30.0
-"""Seconds from a response to the next request."""
+"""Time from a response to the next request."""
 
 HANDSHAKE_S_MAX: Final = 5.0
-"""Seconds that a TLS handshake may take."""
 
 END_S_MAX: Final = 1.0
-"""Seconds that ``end`` waits for running requests.
-
-Short, because callers of ``end`` have already waited for the requests.
-"""
+"""How long ``HttpServer.end`` waits for requests: not long, as its callers have waited before."""
 
 BACKLOG: Final = 128
 """The most TCP connections that the kernel queues until the server accepts them."""
 
 LOG_EVERY_S: Final = 60.0
-"""Seconds in which equal texts about one port are logged once."""
+"""In this time, equal texts about one port are logged once."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class ConnectionCounts:
-    """Counts and logs closed connections and refused requests, for all ports of a process."""
+    """Counts and logs closed connections and refused requests of all ports of a process."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.refused = 0
@@ -63,24 +52,24 @@ class ConnectionCounts:
         self._logged: dict[str, float] = {}
 
     def refuse(self, port: str, reason: str) -> None:
-        """Count and log a connection that was refused for this reason."""
+        """Count a refused connection."""
         self.refused += 1
         self._log_rarely(port, f"a connection was refused: {reason}; {self.refused} so far")
 
     def time_out(self, port: str) -> None:
-        """Count and log a connection that was closed because it was idle for too long."""
+        """Count a connection that was idle for too long."""
         self.timed_out += 1
         text = f"an idle connection was closed; {self.timed_out} so far"
         self._log_rarely(port, text, level=logging.INFO)
 
     def abandon(self, port: str) -> None:
-        """Count and log a request whose caller disconnected before the request was started."""
+        """Count a request whose caller disconnected before the request was started."""
         self.abandoned += 1
         text = f"a request was dropped: its caller had disconnected; {self.abandoned} so far"
         self._log_rarely(port, text, level=logging.INFO)
 
     def note_malformed(self, port: str, error: BaseException) -> None:
-        """Count and log a request that is not valid HTTP."""
+        """Count a request that is not valid HTTP."""
         self.malformed += 1
         text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         self._log_rarely(port, f"a malformed request: {text}; {self.malformed} so far")
@@ -95,7 +84,7 @@ class ConnectionCounts:
 
 
 class HttpServer:
-    """Serves an application on one port or socket. ``name``: the name of the port in logs."""
+    """Serves an application on one port or socket; ``name`` is the port's name in logs."""
 
     def __init__(
         self,
@@ -154,7 +143,7 @@ class HttpServer:
             self._server.close()
 
     async def end(self) -> None:
-        """Close the remaining connections."""
+        """Stop listening, and close the remaining connections."""
         self.close()
         await self._runner.cleanup()
 

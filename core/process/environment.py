@@ -1,8 +1,7 @@
 """Environment variables, parsed as in Spiderpool.
 
-See docs/reference/configuration.md, "Environment variables".
-
-Values are trimmed. A value that cannot be used raises BadInput, which names the variable.
+See docs/reference/configuration.md, "Environment variables". A value that cannot be used raises
+BadInput.
 """
 
 from __future__ import annotations
@@ -16,24 +15,20 @@ _TRUE: Final = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE: Final = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 PORT_MAX: Final = 65_535
 KUBECONFIG_VARIABLE: Final = "ORBWEAVER_KUBECONFIG"
-"""The path of a kubeconfig for the cluster that the process uses."""
 
 KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
-"""``true`` if the process uses the cluster in which the process itself runs."""
+"""``true`` if the process uses the cluster in which it runs."""
 
 MULTUS_NAMESPACE: Final = "ORBWEAVER_MULTUS_NAMESPACE"
-"""The namespace of a default network whose annotation has only a name (``multusNamespace`` of
-Multus)."""
+"""The namespace of a default network whose annotation has only a name: Multus's
+``multusNamespace``."""
 
 COORDINATOR_NAMES: Final = (
     "SPIDERPOOL_COORDINATOR_DEFAULT_NAME",
     "SPIDERPOOL_COORDINATOR_DEAFULT_NAME",
 )
-"""Variables with the name of the SpiderCoordinator; the first variable that is set is used.
-
-Spiderpool's documents use the first name. Spiderpool's code and existing manifests use the second
-name, which is misspelt.
-"""
+"""The first variable that is set is used. Spiderpool's code and existing manifests use the
+misspelt name."""
 
 ETCD_VARIABLES: Final = {
     "endpoints": "ORBWEAVER_ETCD_ENDPOINTS",
@@ -50,13 +45,9 @@ CLUSTER_VARIABLES: Final = {
     "cluster": "ORBWEAVER_CLUSTER",
     "archive": "ORBWEAVER_ARCHIVE_DIR",
 }
-"""The etcd of an Orbweaver cluster, the cluster's name in this etcd, and the archive directory."""
 
 ETCD_PASSWORD: Final = "ORBWEAVER_ETCD_PASSWORD"  # noqa: S105  # the name of a variable
-"""The password of etcd's user.
-
-There is no command-line option, because other users of the machine can read command lines.
-"""
+"""There is no command-line option, because other users of the machine can read command lines."""
 
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
 
@@ -68,7 +59,7 @@ class EnvironmentVariables:
         self._variables = variables
 
     def text(self, name: str, default: str = "", *, required: bool = False) -> str:
-        """The value, or the default if the variable is missing or empty.
+        """The trimmed value, or the default if the variable is missing or empty.
 
         Raises BadInput if ``required`` and the variable is set to an empty value.
         """
@@ -126,7 +117,7 @@ class EnvironmentVariables:
     ) -> dict[str, str]:
         """Read variables (name -> variable); return name -> value.
 
-        A variable that is not set has the value in ``defaults``, else "".
+        A missing variable has the value in ``defaults``, else "".
         """
         return {
             name: self.text(variable, defaults.get(name, ""))

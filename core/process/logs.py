@@ -1,6 +1,6 @@
 """The log of a process: one JSON object per line on standard error.
 
-``extra={"fields": {...}}`` adds members to a line. No secret is logged.
+``extra={"fields": {...}}`` adds members to a line. Never log a secret.
 """
 
 from __future__ import annotations
@@ -24,10 +24,8 @@ LOG_LEVELS: Final[dict[str, int]] = {
     "fatal": logging.CRITICAL,
     "panic": logging.CRITICAL,
 }
-"""Spiderpool's log levels -> the levels of the standard library."""
 
 SECONDS_MAX: Final = 16
-"""The size of the cache of formatted seconds."""
 
 
 class JsonLines(logging.Formatter):
@@ -51,14 +49,13 @@ class JsonLines(logging.Formatter):
 def timestamp(seconds: float) -> str:
     """Unix seconds as RFC 3339 in UTC, with milliseconds."""
     fraction, whole = modf(seconds)
-    # Rounding may give 1,000,000 microseconds, which are a whole second.
+    # Rounding may give 1,000,000 microseconds: a whole second.
     extra_second, microseconds = divmod(round(fraction * 1_000_000), 1_000_000)
     return f"{_second(int(whole) + extra_second)}.{microseconds // 1_000:03d}Z"
 
 
 @lru_cache(maxsize=SECONDS_MAX)
 def _second(whole: int) -> str:
-    """The second without zone; cached, because many lines share one second."""
     return dt.datetime.fromtimestamp(whole, dt.UTC).isoformat().removesuffix("+00:00")
 
 

@@ -1,8 +1,7 @@
 """The metrics of a process, as Prometheus text or OpenMetrics.
 
-Imported only where metrics are enabled, because OpenTelemetry's SDK adds 0.1 s to the start. In a
-process that exports traces, OpenMetrics has exemplars: the trace ids of measured requests.
-OpenTelemetry's Prometheus exporter drops exemplars, so this module adds the exemplars.
+Import only where metrics are enabled: OpenTelemetry's SDK adds 0.1 s to the start.
+OpenTelemetry's Prometheus exporter drops exemplars (trace ids of requests); this module adds them.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from core.process.tcp_port import METRICS_CONNECTIONS_MAX, TcpPort
 from core.process.tracing import current_tracer
 
 SERVICE_NAME: Final = "spiderpool.spidernet.io"
-"""The service name of the metrics; Spiderpool's dashboards select by this name."""
+"""Spiderpool's dashboards select by this name."""
 
 _NANOSECONDS: Final = 1_000_000_000
 _SECONDS: Final = "_seconds"
@@ -74,9 +73,9 @@ class MetricsRegistry:
         )
 
     def scrape(self, accept: str = "", others: bytes = b"") -> Scrape:
-        """The values of all instruments, followed by ``others``, a Prometheus text.
+        """The values of all instruments, then ``others``, a Prometheus text.
 
-        ``accept``: the scraper's HTTP header ``Accept``.
+        Only a process that exports traces answers with OpenMetrics.
         """
         if not self._is_traced or "openmetrics" not in accept:
             return Scrape(generate_latest(self._registry) + others, CONTENT_TYPE_LATEST)
@@ -89,10 +88,7 @@ class MetricsRegistry:
 
 
 class Instruments:
-    """Creates instruments of one meter.
-
-    Each scrape calls ``value``, or ``values``, which returns an observation for each series.
-    """
+    """Creates instruments of one meter. Each scrape calls ``value`` or ``values``."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
@@ -126,8 +122,8 @@ def metrics_port(
     """The port that Prometheus scrapes; every path returns the metrics."""
 
     async def serve_metrics(request: web.Request) -> web.Response:
-        scraped = scrape(request.headers.get("Accept", ""))
-        body, content_type = scraped if isinstance(scraped, Scrape) else await scraped
+        result = scrape(request.headers.get("Accept", ""))
+        body, content_type = result if isinstance(result, Scrape) else await result
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     app = web.Application()
@@ -148,15 +144,13 @@ class _ExemplarReader(PrometheusMetricReader):
 
 
 class _Families:
-    """The metric families of a registry with exemplars, for prometheus_client's encoders."""
-
     def __init__(self, registry: CollectorRegistry, reader: _ExemplarReader, others: bytes) -> None:
         self._registry = registry
         self._reader = reader
         self._others = others
 
     def collect(self) -> Iterator[Metric]:
-        """Yield each family once."""
+        """Yield each family, with exemplars in histograms."""
         for family in self._registry.collect():
             if family.type == "histogram":
                 _add_exemplars(family, self._reader.exemplars)
@@ -186,7 +180,6 @@ def _series(name: str, labels: Mapping[str, object]) -> Series:
 
 
 def _add_exemplars(family: Metric, exemplars: Mapping[Series, Sequence[Exemplar]]) -> None:
-    """Add to each bucket an exemplar whose value is within the bounds of the bucket."""
     lower = float("-inf")
     for index, sample in enumerate(family.samples):
         if not sample.name.endswith("_bucket"):

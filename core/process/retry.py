@@ -1,7 +1,6 @@
 """Retries without a time limit, and the pauses between them.
 
-``OrbweaverError.retryable`` states which failures are retried. Store calls are retried up to a time
-limit, by ``core.eventstore.retry_policies``.
+Store calls are retried up to a time limit, by ``core.eventstore.retry_policies``.
 """
 
 from __future__ import annotations
@@ -15,16 +14,13 @@ from typing import Final
 from core.errors import OrbweaverError
 
 DOUBLINGS_MAX: Final = 16
-"""The most doublings of a pause; without a limit, ``2.0**n`` would overflow after many failures."""
+"""Without a limit, ``2.0**n`` would overflow after many failures."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 def pause_s(failures: int, first_s: float, max_s: float) -> float:
-    """Seconds to wait after this number of consecutive failures.
-
-    The first pause is ``first_s``. Each further failure doubles the pause, up to ``max_s``.
-    """
+    """The pause after this number of consecutive failures: ``first_s``, doubled up to ``max_s``."""
     doublings = min(max(failures - 1, 0), DOUBLINGS_MAX)
     return min(first_s * 2.0**doublings, max_s)
 
@@ -37,8 +33,8 @@ def is_retryable(error: BaseException) -> bool:
 class Backoff:
     """The pauses between the tries of one task: doubled up to ``max_s``, or all ``first_s``.
 
-    Each pause is shortened at random by up to the fraction ``jitter``, so that many clients do not
-    retry at the same time.
+    ``jitter``: the largest fraction by which a pause is shortened, so that clients do not retry at
+    the same time.
     """
 
     def __init__(self, first_s: float, max_s: float | None = None, *, jitter: float = 0.0) -> None:
@@ -48,7 +44,7 @@ class Backoff:
         self._failures = 0
 
     def reset(self) -> None:
-        """Begin with the first pause again. Call it after a success."""
+        """Begin with the first pause again, after a success."""
         self._failures = 0
 
     def next_s(self) -> float:
@@ -59,17 +55,14 @@ class Backoff:
         return random.uniform(shortest_s, longest_s)  # noqa: S311  # a pause
 
     async def wait(self) -> None:
-        """Wait before the next try."""
+        """Count a failure, and wait before the next try."""
         await asyncio.sleep(self.next_s())
 
 
 async def retry_until_done(
     work: Callable[[], Awaitable[None]], name: str, backoff: Backoff
 ) -> None:
-    """Run ``work`` until it succeeds: repeat it after each retryable error. Raises other errors.
-
-    ``name`` names the work in the log.
-    """
+    """Run ``work`` again after each retryable error, until it succeeds. Raises other errors."""
     while True:
         try:
             await work()

@@ -1,7 +1,7 @@
 """Spans of OpenTelemetry's SDK, exported by OTLP.
 
-Imported only if an endpoint is configured, because the SDK costs time and memory. The SDK drops and
-logs spans that cannot be exported; no request fails.
+Import only if an endpoint is configured: the SDK costs time and memory. The SDK drops and logs
+spans that cannot be exported; no request fails.
 """
 
 from __future__ import annotations
@@ -29,16 +29,12 @@ from core.process.tracing import Attributes, AttributeValue, SpanIds, TraceConte
 
 SCOPE: Final = "orbweaver"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
-"""The version of the semantic conventions that define the names of attributes."""
 
 CLOSE_S_MAX: Final = 2.0
-"""Seconds that a shutdown waits for the collector; spans left after that are dropped."""
+"""The longest wait for the collector at a shutdown; the remaining spans are dropped."""
 
 EXPORTER_MODULE: Final = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
-"""The module of the OTLP exporter.
-
-Imported by name, because the package is optional: type checkers may not find it.
-"""
+"""Imported by name, because the package is optional."""
 
 _KINDS: Final[dict[tracing.SpanKind, SpanKind]] = {
     "internal": SpanKind.INTERNAL,
@@ -50,7 +46,7 @@ _PROPAGATOR: Final = CompositePropagator([_TRACE_CONTEXT, W3CBaggagePropagator()
 
 
 class SdkSpan:
-    """One span, which wraps a span of the SDK."""
+    """A span of the SDK."""
 
     def __init__(self, span: trace.Span) -> None:
         self._span = span
@@ -71,20 +67,17 @@ class SdkSpan:
         self._span.set_status(Status(StatusCode.ERROR, message))
 
     def link(self, traceparent: str, attributes: Attributes) -> None:
-        """Link the span to the span of ``traceparent``.
-
-        The attribute ``ipam.link`` is the kind of the link.
-        """
-        linked = trace.get_current_span(
+        """Link the span to the span of ``traceparent``."""
+        linked_span = trace.get_current_span(
             _TRACE_CONTEXT.extract({"traceparent": traceparent}, Context())
         )
-        self._span.add_link(linked.get_span_context(), attributes)
+        self._span.add_link(linked_span.get_span_context(), attributes)
 
 
 class SdkTracer:
-    """Makes spans that end with their ``with`` blocks; ended spans go to ``processor``.
+    """Makes spans; ended spans go to ``processor``.
 
-    An exception marks the span as failed. So does CancelledError, which deadlines raise.
+    An exception marks the span as failed; so does CancelledError, which deadlines raise.
     ``instance``: this process's id within the service. ``attributes``: added to the resource.
     """
 
@@ -117,11 +110,11 @@ class SdkTracer:
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
-            yield from _failed_by_exceptions(SdkSpan(span))
+            yield from _marked_failed_on_error(SdkSpan(span))
 
     @contextmanager
     def request(self, name: str, caller: TraceContext, attributes: Attributes) -> Iterator[SdkSpan]:
-        """The outermost span of a request; the span and its children have the caller's baggage."""
+        """The outermost span of a request, with the caller's baggage."""
         with _attached(caller, Context()), self.span(name, "server", attributes) as span:
             yield span
 
@@ -173,7 +166,7 @@ class _BatchProcessor(BatchSpanProcessor):
 
 
 def resource_of(attributes: Mapping[str, str]) -> Resource:
-    """The resource of our spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have priority."""
+    """The resource of our spans; OpenTelemetry's environment variables have priority."""
     return Resource.create(dict(attributes)).merge(OTELResourceDetector().detect())
 
 
@@ -187,7 +180,7 @@ def _attached(caller: TraceContext, context: Context) -> Iterator[None]:
         detach(token)
 
 
-def _failed_by_exceptions(span: SdkSpan) -> Iterator[SdkSpan]:
+def _marked_failed_on_error(span: SdkSpan) -> Iterator[SdkSpan]:
     try:
         yield span
     except (Exception, asyncio.CancelledError) as error:

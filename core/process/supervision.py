@@ -1,15 +1,8 @@
 """The supervisor of a process: runs its long-lived tasks and restarts a task that ends.
 
-A supervised task must run until the supervisor is closed. A task that ends earlier is restarted
-after a pause, which doubles with each restart. The health check of the task fails until the new run
-has lasted as long as the pause. When a task has used up its restarts, ``wait_failed`` raises
-``TaskEnded``.
-
-A task that follows a remote source may report the age of its data. The health check fails when the
-age exceeds ``stale_s``. The task is restarted only at ``STUCK_FACTOR`` times ``stale_s``, which
-leaves time for the task's own retries.
-
-``BackgroundTasks`` runs short-lived tasks.
+A task that ends is restarted after a pause, which doubles with each restart. Its health check fails
+until the new run has lasted as long as the pause. When the restarts are used up, ``wait_failed``
+raises TaskEnded. A task whose data is too old is restarted too (``STUCK_FACTOR``).
 """
 
 from __future__ import annotations
@@ -25,39 +18,40 @@ from core.errors import NotReady, OrbweaverError, TaskEnded
 
 BACKOFF_S_MIN: Final = 0.1
 BACKOFF_S_MAX: Final = 30.0
-"""Bounds of the pause before a restart, in seconds."""
+"""The pause before a restart doubles between these bounds."""
 
 STUCK_FACTOR: Final = 4
-"""A task is restarted when its data is older than this many times ``stale_s``."""
+"""A task is restarted when its data is older than this many times ``stale_s``.
 
-STEADY_S: Final = 60.0
-"""After a run of this many seconds, the next restart has the shortest pause again."""
-
-STALE_CHECK_S: Final = 1.0
-"""The shortest time between two checks whether a task is stuck, in seconds."""
-
-STOP_S_MAX: Final = 5.0
-"""Seconds that a cancelled run may take to end. ``close`` waits twice as long for all tasks."""
-
-RESTARTS_MAX: Final = 20
-"""The most consecutive restarts of a controller's task.
-
-The restarts take about six minutes. Then another controller replica takes over.
+Until then, the task has time to retry by itself.
 """
 
+STEADY_S: Final = 60.0
+"""After a run of this length, the next restart has the shortest pause again."""
+
+STALE_CHECK_S: Final = 1.0
+"""The shortest time between two checks whether a task is stuck."""
+
+STOP_S_MAX: Final = 5.0
+"""How long a cancelled run may take to end; ``Supervisor.close`` waits twice as long."""
+
+RESTARTS_MAX: Final = 20
+"""Limit for the tasks of a controller. After these restarts (about six minutes), another replica
+takes over."""
+
 EXIT_TASK_ENDED: Final = 4
-"""The exit code of a process if one of its tasks has used up its restarts."""
+"""The exit code of a process whose task has used up its restarts."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class TaskSpec(NamedTuple):
-    """A task to supervise, and when its health check fails.
+    """A task that must run until the supervisor is closed.
 
     ``run`` returns a new coroutine for each start. ``restarts_max`` limits consecutive restarts
     (None: no limit). After an error of a class in ``fatal``, the task is not restarted. ``age_s``
-    returns the seconds since the task last received data; above ``stale_s`` the health check fails.
-    ``fault`` returns why the task receives no data now, "" if the task receives data.
+    returns the seconds since the last data; above ``stale_s`` the health check fails. ``fault``
+    returns why no data arrives, else "".
     """
 
     name: str
@@ -70,14 +64,14 @@ class TaskSpec(NamedTuple):
 
 
 class HealthCheck(NamedTuple):
-    """The health of a task or another part of a process; ``fault`` is None if the part works."""
+    """The health of a task or another part of a process; ``fault`` None means healthy."""
 
     name: str
     fault: OrbweaverError | None
 
 
 class Supervisor:
-    """Runs tasks until ``close``. The object may be created before the event loop runs."""
+    """Runs tasks until ``close``. May be created before the event loop runs."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -91,7 +85,7 @@ class Supervisor:
         if spec.name in self._supervised:
             raise ValueError(f"a task named {spec.name!r} is supervised already")
         supervised = self._supervised[spec.name] = _SupervisedTask(spec, self._monotonic())
-        supervised.task = asyncio.create_task(self._keep(supervised), name=spec.name)
+        supervised.task = asyncio.create_task(self._run_and_restart(supervised), name=spec.name)
 
     async def end(self, name: str) -> None:
         """Cancel one task and wait for its end; an unknown name is ignored."""
@@ -100,10 +94,7 @@ class Supervisor:
             await _stop([supervised])
 
     async def close(self) -> None:
-        """Cancel every task, the last started first, and wait for all.
-
-        After that, ``start`` may be called again.
-        """
+        """Cancel every task, the last started first, and wait; ``start`` works again after that."""
         supervised_tasks = list(reversed(self._supervised.values()))
         self._supervised.clear()
         await _stop(supervised_tasks)
@@ -117,21 +108,23 @@ class Supervisor:
         raise self._failure
 
     def health(self) -> list[HealthCheck]:
-        """Every task in the order of its start, with its fault."""
+        """Every task in the order of its start."""
         now = self._monotonic()
         return [
             HealthCheck(supervised.spec.name, supervised.fault(now))
             for supervised in self._supervised.values()
         ]
 
-    async def _keep(self, supervised: _SupervisedTask) -> None:
+    async def _run_and_restart(self, supervised: _SupervisedTask) -> None:
         spec = supervised.spec
         while True:
             supervised.begin(self._monotonic())
             error = await self._run_once(supervised)
             supervised.note_end(error, self._monotonic(), stale=isinstance(error, _Stale))
-            used_up = spec.restarts_max is not None and supervised.ends > spec.restarts_max
-            if used_up or isinstance(error, spec.fatal):
+            has_no_restart_left = (
+                spec.restarts_max is not None and supervised.ends > spec.restarts_max
+            )
+            if has_no_restart_left or isinstance(error, spec.fatal):
                 self._give_up(spec, error)
                 return
             self.restarts += 1
@@ -141,24 +134,26 @@ class Supervisor:
             await asyncio.sleep(supervised.pause_s)
 
     async def _run_once(self, supervised: _SupervisedTask) -> BaseException | None:
-        """Run the task once; return the error that ended the run.
+        """Return the error that ended the run.
 
         Raises CancelledError only if the supervisor cancels the task.
         """
-        running = asyncio.ensure_future(_started(supervised.spec.run))
+        current_run = asyncio.ensure_future(_started(supervised.spec.run))
         try:
-            while not running.done():
-                await asyncio.wait({running}, timeout=supervised.next_check_s(self._monotonic()))
-                if not running.done() and supervised.is_stuck(self._monotonic()):
+            while not current_run.done():
+                await asyncio.wait(
+                    {current_run}, timeout=supervised.next_check_s(self._monotonic())
+                )
+                if not current_run.done() and supervised.is_stuck(self._monotonic()):
                     stale = _Stale(supervised.staleness())
-                    running.cancel()
-                    await asyncio.wait({running})  # two runs at a time would do the work twice
+                    current_run.cancel()
+                    await asyncio.wait({current_run})  # two runs at a time would do the work twice
                     return stale
         finally:
-            if not running.done():
-                running.cancel()
-                await asyncio.wait({running}, timeout=STOP_S_MAX)
-            error = _end_of(running)
+            if not current_run.done():
+                current_run.cancel()
+                await asyncio.wait({current_run}, timeout=STOP_S_MAX)
+            error = _error_of(current_run)
         return error
 
     def _give_up(self, spec: TaskSpec, error: BaseException | None) -> None:
@@ -173,8 +168,6 @@ class Supervisor:
 
 
 class _SupervisedTask:
-    """A supervised task: its current run, and how its last run ended."""
-
     def __init__(self, spec: TaskSpec, now: float) -> None:
         self.spec = spec
         self.task: asyncio.Task[None] | None = None
@@ -208,16 +201,15 @@ class _SupervisedTask:
         return NotReady(f"{spec.name}: {reason}") if reason else None
 
     def is_stuck(self, now: float) -> bool:
-        """Whether this run has received nothing for too long."""
         return self._stuck_in_s(now) < 0
 
     def next_check_s(self, now: float) -> float | None:
-        """Seconds until the next check whether the task is stuck; None if ``age_s`` is None."""
+        """Seconds until the next check whether the task is stuck; None without ``age_s``."""
         stuck_in_s = self._stuck_in_s(now)
         return None if stuck_in_s == math.inf else max(stuck_in_s, STALE_CHECK_S)
 
     def _stuck_in_s(self, now: float) -> float:
-        """Seconds until the task counts as stuck, if the task receives nothing."""
+        """Seconds until the task counts as stuck, if it receives nothing."""
         if self.spec.age_s is None:
             return math.inf
         silent_s = min(self.spec.age_s(), now - self._started_at)
@@ -230,11 +222,11 @@ class _SupervisedTask:
 
 
 class _Stale(Exception):
-    """A run was cancelled because it received nothing for too long."""
+    """A run received nothing for too long."""
 
 
 class BackgroundTasks:
-    """Runs short-lived tasks and logs their failures; ``close`` cancels the running ones."""
+    """Runs short-lived tasks and logs their failures."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -267,8 +259,8 @@ class BackgroundTasks:
             _log.error("background task %s failed", task.get_name(), exc_info=task.exception())
 
 
-def _end_of(running: asyncio.Future[None]) -> BaseException | None:
-    """The error that ended a task. Reading the error prevents a second log entry by asyncio."""
+def _error_of(running: asyncio.Future[None]) -> BaseException | None:
+    """The error that ended a run. Reading the error prevents a second log entry by asyncio."""
     if not running.done():
         return None
     return asyncio.CancelledError() if running.cancelled() else running.exception()
@@ -286,8 +278,8 @@ async def _stop(supervised_tasks: list[_SupervisedTask]) -> None:
             supervised.task.cancel()
     if not tasks:
         return
-    _, running = await asyncio.wait(tasks, timeout=2 * STOP_S_MAX)
-    for task in running:
+    _, running_tasks = await asyncio.wait(tasks, timeout=2 * STOP_S_MAX)
+    for task in running_tasks:
         _log.error("task %s did not end in time after its cancellation", task.get_name())
 
 

@@ -1,4 +1,4 @@
-"""A TCP port that serves an HTTP application of the agent or the controller."""
+"""A TCP port that serves an HTTP application."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from core.process.supervision import HealthCheck
 
 HEALTH_CONNECTIONS_MAX: Final = 128
 METRICS_CONNECTIONS_MAX: Final = 64
-"""The most open connections of a health port, and of a metrics port."""
 
 
 class TcpPort:
@@ -33,10 +32,7 @@ class TcpPort:
     async def open(
         self, address: str, port: int, setting: str, tls: ssl.SSLContext | None = None
     ) -> None:
-        """Listen; port 0 means a free port.
-
-        Raises BadInput, whose ``subject`` is ``setting``.
-        """
+        """Listen; port 0 means a free port. Raises BadInput, whose ``subject`` is ``setting``."""
         try:
             await self._server.listen(address, port, tls)
         except OSError as error:
@@ -52,7 +48,7 @@ class TcpPort:
         return self._server.port
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Stop listening and close the connections."""
         await self._server.end()
 
 

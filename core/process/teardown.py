@@ -1,8 +1,4 @@
-"""Closes resources in reverse order, even when some of them fail to close.
-
-Push each step when its resource is opened: then a start that fails halfway leaves nothing open. A
-step that raises, or takes longer than ``STEP_S_MAX``, is logged; the next step runs.
-"""
+"""Closes resources in reverse order, even if a step fails or takes too long."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from functools import partial
 from typing import Final
 
 STEP_S_MAX: Final = 25.0
-"""Seconds that one step may take: fewer than the grace period of a Pod (30 s)."""
+"""The time of one step: shorter than the grace period of a Pod (30 s)."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -28,7 +24,10 @@ class Teardown:
         self._stack = AsyncExitStack()
 
     def push(self, name: str, close: Callable[[], object]) -> None:
-        """Add a step; ``close`` is a function or a coroutine function without arguments."""
+        """Add a step; ``close`` is a function or a coroutine function.
+
+        Push a step when its resource is opened, so that a failed start leaves nothing open.
+        """
         self._stack.push_async_callback(self._step, name, close)
 
     def push_blocking(self, name: str, close: Callable[[], object]) -> None:
@@ -42,9 +41,9 @@ class Teardown:
     async def _step(self, name: str, close: Callable[[], object]) -> None:
         try:
             async with asyncio.timeout(STEP_S_MAX):
-                closing = close()
-                if inspect.isawaitable(closing):
-                    await closing
+                result = close()
+                if inspect.isawaitable(result):
+                    await result
         except Exception as error:  # noqa: BLE001  # the steps after this one must run
             self.failures.append(name)
             text = "cannot close %s: %s: %s; closing the remaining resources"

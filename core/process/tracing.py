@@ -1,9 +1,7 @@
 """Spans of this process, and the trace contexts of its callers.
 
-A process that exports traces sets its tracer (``core.process.spans``) before it creates its other
-objects. Without a tracer, the functions here make no span and OpenTelemetry is not imported.
-
-Names and attributes: docs/reference/traces.md.
+Set the tracer (``core.process.spans``) before other objects are created. Without a tracer, no span
+is made and OpenTelemetry is not imported. Names and attributes: docs/reference/traces.md.
 """
 
 from __future__ import annotations
@@ -25,10 +23,10 @@ Attributes = Mapping[str, AttributeValue]
 SpanKind = Literal["internal", "client", "server"]
 
 BAGGAGE_CHARACTERS_MAX: Final = 8_192
-"""The longest baggage; longer baggage is dropped. W3C's Recommendation has the same limit."""
+"""The limit of W3C's Recommendation; longer baggage is dropped."""
 
 TRACESTATE_CHARACTERS_MAX: Final = 8_192
-"""The longest tracestate; a longer one is dropped. W3C requires a limit of at least 512."""
+"""Longer tracestate is dropped. W3C requires a limit of at least 512."""
 
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z"
@@ -36,7 +34,7 @@ _TRACEPARENT: Final = re.compile(
 
 
 class TraceContext(NamedTuple):
-    """The W3C headers of a caller, each "" if it is missing."""
+    """The W3C headers of a caller, "" for a missing header."""
 
     traceparent: str = ""
     tracestate: str = ""
@@ -44,7 +42,7 @@ class TraceContext(NamedTuple):
 
 
 class SpanIds(NamedTuple):
-    """The ids of the current span in hexadecimal, as log lines and exemplars contain them."""
+    """The ids of a span in hexadecimal; the field names are OpenTelemetry's."""
 
     trace_id: str
     span_id: str
@@ -55,7 +53,6 @@ Span: TypeAlias = "SdkSpan"
 Tracer: TypeAlias = "SdkTracer"
 
 NO_SPAN: Final[AbstractContextManager[Span | None]] = nullcontext()
-"""Takes the place of a span if nothing is traced."""
 
 _NO_ATTRIBUTES: Final[Attributes] = {}
 _tracer: Tracer | None = None
@@ -68,7 +65,7 @@ def set_tracer(tracer: Tracer | None) -> None:
 
 
 def current_tracer() -> Tracer | None:
-    """The tracer of the process; None if the process does not export traces."""
+    """The tracer of the process; None if it exports no traces."""
     return _tracer
 
 
@@ -82,7 +79,7 @@ def span(
 def child_span(
     name: str, kind: SpanKind = "internal", attributes: Attributes = _NO_ATTRIBUTES
 ) -> AbstractContextManager[Span | None]:
-    """A child of the current span. Without a current span, as in periodic work, no span is made."""
+    """A child of the current span. Without a current span, no span is made."""
     if _tracer is None or _tracer.current() is None:
         return NO_SPAN
     return _tracer.span(name, kind, attributes)
@@ -104,7 +101,7 @@ def current_ids() -> SpanIds | None:
 
 
 def log_fields() -> dict[str, str]:
-    """The ids of the current span as members of a log line, with OpenTelemetry's names."""
+    """The ids of the current span as members of a log line."""
     ids = current_ids()
     return {} if ids is None else ids._asdict()
 
@@ -115,12 +112,12 @@ def headers() -> dict[str, str]:
 
 
 def in_current_context(call: Callable[[], T]) -> Callable[[], T]:
-    """Wrap a function that another thread will call, so that the call has the current span."""
+    """Wrap a function for a call in another thread, so that the call has the current span."""
     return call if _tracer is None else partial(copy_context().run, call)
 
 
 class Origin(NamedTuple):
-    """The span and context of a caller, for another task that works for this caller."""
+    """The span and context of a caller, for a task that works for the caller."""
 
     span: Span
     context: Context
@@ -148,10 +145,7 @@ def trace_context(traceparent: str, tracestate: str, baggage: str) -> TraceConte
 
 
 def outgoing_context(request_traceparent: str) -> TraceContext:
-    """The trace context to send to other processes: the context of the current span.
-
-    Without a current span, the caller's ``request_traceparent`` is passed on.
-    """
+    """The context for other processes: the current span's, else only ``request_traceparent``."""
     context = TraceContext(**headers())
     if context.traceparent:
         return context
@@ -159,10 +153,7 @@ def outgoing_context(request_traceparent: str) -> TraceContext:
 
 
 def caller_traceparent(request_traceparent: str) -> str:
-    """The traceparent for the events of a request: the traceparent of the current span.
-
-    Without a current span, it is the caller's ``request_traceparent``.
-    """
+    """The traceparent for events: the current span's, else ``request_traceparent``."""
     span = current_span()
     return valid_traceparent(request_traceparent) if span is None else span.traceparent
 

@@ -1,10 +1,8 @@
 """The names of changed objects of a projection, kept until a reader takes them.
 
-The reader gets names, not differences, and reads the current state of the named objects. So a
-late reader still sees the result of every change.
-
-A refused ADD for an IPAMClaim changes no state, so the buffer has the event itself. A rebuild of
-the projection adds no such events.
+The reader gets names, and reads the current state of the named objects. So a late
+reader still sees the result of every change. A refused ADD for an IPAMClaim changes no state, so
+the buffer keeps the event. A rebuild of the projection adds no such events.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from core.domain.evolution import EndpointKey, Ledger
 
 
 class ChangeBuffer:
-    """The changes for one reader, filled by ``core.projections.projector.Projector.follow``."""
+    """The changes for one reader, filled by ``Projector.follow``."""
 
     __slots__ = ("endpoints", "pools", "refusals", "subnets")
 
@@ -27,13 +25,13 @@ class ChangeBuffer:
 
     def take(self) -> ChangeBuffer:
         """Return all changes and clear the buffer."""
-        taken = ChangeBuffer()
-        taken.add(self)
+        changes = ChangeBuffer()
+        changes.add(self)
         self.pools.clear()
         self.subnets.clear()
         self.endpoints.clear()
         self.refusals.clear()
-        return taken
+        return changes
 
     def add(self, other: ChangeBuffer) -> None:
         """Add all changes of another buffer."""

@@ -1,11 +1,9 @@
 """An agent's view of the configuration, updated by a watch.
 
-The view has pools, subnets, reservations, quarantines and records of applied objects. It has no
-claims, so that thousands of agents do not each receive every allocation. The view may be stale. A
-decision reads one ``ConfigurationSnapshot``. The decision's transaction is guarded by the revisions
-in this snapshot, so a stale view causes a second try, not a wrong claim (I2).
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+The view has no claims, so that thousands of agents do not each receive every allocation. The view
+may be stale. A decision's transaction checks the revisions of its
+``ConfigurationSnapshot``, so a stale view causes a second try, not a wrong claim (invariant I2,
+docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -50,10 +48,10 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 PREFIXES = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
-"""The prefixes of the watched keys.
+"""The watched keys.
 
 A command writes objects and the guard key of their topic, such as ``guard/pools/4``, in one
-transaction. So the revision of the guard key is the revision of the last command for the topic.
+transaction. So the revision of the guard key is the revision of the topic's last command.
 """
 
 GUARDED_PREFIXES: Final = {
@@ -63,16 +61,14 @@ GUARDED_PREFIXES: Final = {
     "quarantine": "quarantine",
     "records": "record",
 }
-"""Topic of a guard key -> the prefix of the objects that change with this guard key."""
+"""Topic of a guard key -> the prefix of its objects."""
 
 CATCH_UP_S_MAX = 5.0
-"""Seconds that a request waits for the view to reach the revision of etcd."""
+"""The longest wait of a request until the view has reached the revision of etcd."""
 
 VIEW_TASK: Final = "configuration-view"
-"""The name of the task that watches the configuration."""
 
 RELOAD_PAUSE_S = 0.5
-"""Seconds between two tries to load the configuration again."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -94,9 +90,9 @@ class UndecodableKey(NamedTuple):
 class ConfigurationSnapshot:
     """The configuration at one revision; it does not change after it is published.
 
-    ``undecodable``: the keys whose values cannot be decoded, relative to the cluster's prefix.
-    ``unknown_reservations``: undecodable reservations that may reserve any address. While this dict
-    is not empty, no address is allocated (I2, docs/contributing/decisions/0022).
+    ``undecodable``: the keys whose values cannot be decoded, without the cluster's prefix.
+    ``unknown_reservations``: undecodable reservations, which may reserve any address. While there
+    is one, no address is allocated (I2, docs/contributing/decisions/0022).
     """
 
     def __init__(self) -> None:
@@ -121,7 +117,7 @@ class ConfigurationSnapshot:
             for key, undecodable in self.undecodable.items()
             if undecodable.fault.kind == POOL_KEYS.name
         }
-        return PoolCatalog({name: held.pool for name, held in self.pools.items()}, unreadable)
+        return PoolCatalog({name: stored.pool for name, stored in self.pools.items()}, unreadable)
 
     @property
     def changed_at(self) -> int:
@@ -131,7 +127,7 @@ class ConfigurationSnapshot:
     def usable(self, name: str) -> AddressSet:
         """The addresses of the pool that are not excluded, reserved or quarantined.
 
-        Raises LogCorrupt while the reserved addresses are unknown (``unknown_reservations``).
+        Raises LogCorrupt while the reserved addresses are unknown.
         """
         fault = next(iter(self.unknown_reservations.values()), None)
         if fault is not None:
@@ -148,7 +144,7 @@ class ConfigurationSnapshot:
         return usable
 
     def successor(self) -> ConfigurationSnapshot:
-        """A copy for the next revision. The copy may be changed until it is published."""
+        """A copy that may be changed until it is published."""
         copy = ConfigurationSnapshot()
         copy.revision = self.revision
         copy.pools = dict(self.pools)
@@ -163,10 +159,7 @@ class ConfigurationSnapshot:
 
 
 class ConfigurationView:
-    """Watches the configuration; ``current`` is the newest snapshot.
-
-    ``supervisor`` runs the watch; without one, the view creates a supervisor.
-    """
+    """Watches the configuration; ``current`` is the newest snapshot."""
 
     def __init__(
         self,
@@ -222,16 +215,18 @@ class ConfigurationView:
         return self.current
 
     async def freshen(self) -> bool:
-        """Wait until the view has caught up with etcd; return whether the view was behind.
+        """Wait until the view has caught up with etcd; return whether it was behind.
 
-        Called before a refusal, because a newer configuration may allow the request. Raises
-        NotReady, StoreUnavailable.
+        Call before a refusal: a newer configuration may allow the request. Raises NotReady,
+        StoreUnavailable.
         """
         kvs = (await self._store.read([Get(*self._keys.range_of("guard"))])).ranges[0].kvs
-        newest = {kv.key: kv.mod_revision for kv in kvs}
+        newest_revisions = {kv.key: kv.mod_revision for kv in kvs}
 
         def is_behind() -> bool:
-            return any(self.current.guards.get(key, 0) < newest[key] for key in newest)
+            return any(
+                self.current.guards.get(key, 0) < newest_revisions[key] for key in newest_revisions
+            )
 
         if not is_behind():
             return False
@@ -240,19 +235,19 @@ class ConfigurationView:
 
     async def _load(self) -> None:
         result = await self._store.read([Get(*self._keys.range_of(prefix)) for prefix in PREFIXES])
-        loaded = ConfigurationSnapshot()
+        snapshot = ConfigurationSnapshot()
         # Reversed: guards are last in PREFIXES, and ``put`` reads the guards.
         for answer in reversed(result.ranges):
             for kv in answer.kvs:
                 is_first_version = kv.create_revision == kv.mod_revision
                 self._changes.put(
-                    loaded,
+                    snapshot,
                     KeyChange(kv.key, kv.value, kv.mod_revision),
                     knows_previous=is_first_version,
                 )
-        loaded.revision = self._loaded_revision = result.revision
+        snapshot.revision = self._loaded_revision = result.revision
         self._last_response = time.monotonic()
-        await self._publish(loaded)
+        await self._publish(snapshot)
         self.ready = True
 
     async def _follow(self) -> None:
@@ -266,7 +261,7 @@ class ConfigurationView:
             except Compacted:
                 self.ready = False
             except OrbweaverError as error:
-                self._fail(error)
+                self._note_failure(error)
             await self._reload()
 
     async def _advance(self, batch: WatchBatch) -> None:
@@ -282,20 +277,20 @@ class ConfigurationView:
         await self._publish(successor)
 
     async def _reload(self) -> None:
-        """Load again, and retry without a time limit; meanwhile the agent is not ready.
+        """Load again until this succeeds; meanwhile the agent is not ready.
 
-        Errors that only an administrator can correct, such as a missing permission, are retried
-        too: a view that has stopped would look like a configuration that does not change.
+        Errors that only an administrator can correct are retried too: a view that has stopped would
+        look like a configuration that does not change.
         """
         backoff = Backoff(RELOAD_PAUSE_S)
         while not self.ready:
             try:
                 await self._load()
             except OrbweaverError as error:
-                self._fail(error)
+                self._note_failure(error)
                 await backoff.wait()
 
-    def _fail(self, error: OrbweaverError) -> None:
+    def _note_failure(self, error: OrbweaverError) -> None:
         self.ready = False
         _log.warning("the watch of the configuration failed; the view may be stale: %s", error)
 
@@ -308,24 +303,23 @@ class ConfigurationView:
 def is_whole_command(keys: Keys, changes: Iterable[KeyChange]) -> bool:
     """Whether ``changes`` are all changes of their revision under ``PREFIXES``.
 
-    A command changes objects and the guard key of their topic in one transaction. The changes under
-    one prefix arrive together. So if the objects or the guard key are missing, either further
-    changes follow, or no command wrote the changes.
+    The changes under one prefix arrive together. So if the objects or their guard key are missing,
+    either further changes follow, or no command wrote the changes.
     """
-    changed: set[str] = set()
-    guarded: set[str] = set()
+    changed_prefixes: set[str] = set()
+    guarded_prefixes: set[str] = set()
     for change in changes:
         prefix, _, name = change.key[len(keys.root) :].partition(b"/")
         if prefix == b"guard":
             topic = name.partition(b"/")[0].decode("utf-8", "replace")
-            guarded.add(GUARDED_PREFIXES.get(topic, ""))
+            guarded_prefixes.add(GUARDED_PREFIXES.get(topic, ""))
         else:
-            changed.add(prefix.decode("utf-8", "replace"))
-    return changed == guarded
+            changed_prefixes.add(prefix.decode("utf-8", "replace"))
+    return changed_prefixes == guarded_prefixes
 
 
 class _ChangeApplier:
-    """Applies changes to a snapshot; a value that cannot be decoded is left out and reported."""
+    """Applies changes to a snapshot; leaves out and reports values that cannot be decoded."""
 
     def __init__(self, keys: Keys, faults: Faults) -> None:
         self._keys = keys
@@ -341,8 +335,7 @@ class _ChangeApplier:
     ) -> None:
         """Apply one change.
 
-        ``knows_previous``: whether the snapshot has the previous value of the key, or the key is
-        new.
+        ``knows_previous``: whether the snapshot has the previous value, or the key is new.
         """
         key, value, revision = change
         text = key_text(self._keys, key)
@@ -352,7 +345,7 @@ class _ChangeApplier:
             self._faults.clear(text)
             self._remove(snapshot, key, text)
             return
-        fault = self._read(snapshot, key, value, revision)
+        fault = self._decode_and_store(snapshot, key, value, revision)
         if fault is None:
             return
         snapshot.undecodable[text] = UndecodableKey(fault, revision)
@@ -365,10 +358,10 @@ class _ChangeApplier:
         if fault.kind == RESERVATION_KEYS.name and is_reserving:
             snapshot.unknown_reservations[text] = fault
 
-    def _read(
+    def _decode_and_store(
         self, snapshot: ConfigurationSnapshot, key: bytes, value: bytes, revision: int
     ) -> ContainedFault | None:
-        """Decode a value and store it in the snapshot; return the fault of an undecodable value."""
+        """Return the fault of a value that cannot be decoded."""
         keys, faults = self._keys, self._faults
         text = key_text(keys, key)
         prefix, _, name = text.partition("/")
@@ -383,7 +376,9 @@ class _ChangeApplier:
                 if reservation is not None:  # else the previous addresses stay reserved
                     snapshot.reservations[name] = reservation
             case "quarantine":
-                self._quarantine(snapshot, key, QUARANTINE_KEYS.read(keys, key, value, faults))
+                self._store_quarantine(
+                    snapshot, key, QUARANTINE_KEYS.read(keys, key, value, faults)
+                )
             case "record":
                 record = RECORD_KEYS.read(keys, key, value, faults)
                 _set_or_remove(snapshot.records, _record_path(name), record)
@@ -392,7 +387,7 @@ class _ChangeApplier:
                 GUARD_KEYS.read(keys, key, value, faults)
         return faults.by_key.get(text)
 
-    def _quarantine(
+    def _store_quarantine(
         self, snapshot: ConfigurationSnapshot, key: bytes, quarantine: Quarantine | None
     ) -> None:
         """Store a quarantine; if its value cannot be decoded, the address in the key is enough."""
@@ -420,16 +415,13 @@ class _ChangeApplier:
                 snapshot.guards.pop(key, None)
 
     def _is_of_a_command(self, snapshot: ConfigurationSnapshot, revision: int) -> bool:
-        """Whether a command may have written the reservation at ``revision``.
-
-        A command also changes a guard key of the reservations.
-        """
+        """Whether a command, which also changes a guard key, may have written the reservation."""
         guards = (self._keys.guard("reservations", 4), self._keys.guard("reservations", 6))
         return any(snapshot.guards.get(guard, 0) >= revision for guard in guards)
 
 
 def _record_path(key_suffix: str) -> tuple[str, str, str]:
-    """Kind, namespace and name in the key of a record; the key has "-" for no namespace."""
+    """Kind, namespace and name; the key has "-" for no namespace."""
     kind, _, path = key_suffix.partition("/")
     namespace, _, name = path.partition("/")
     return kind, "" if namespace == "-" else namespace, name

@@ -1,7 +1,6 @@
 """A fork: a copy of the state on which commands are tried; nothing is written to etcd.
 
-``apply --dry-run`` and ``simulate`` use a fork. Each command is decided with ``decide``, and the
-events are applied to the copy. No I/O.
+``apply --dry-run`` and ``simulate`` use a fork. No I/O.
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ _CAUSE = Cause("fork")
 
 
 class SimulatedStep(NamedTuple):
-    """The result of one command: events if the command is accepted, refusals if not.
+    """The result of one command: events if it is accepted, refusals if not.
 
-    ``blocking``: the claimed addresses that a refused command would have removed. ``changed``:
-    the fields of an existing pool, subnet or reservation that the command changes.
+    ``blocking``: claimed addresses that a refused command would have removed. ``changed``: fields
+    of an existing object that the command changes.
     """
 
     command: Command
@@ -98,12 +97,13 @@ class Fork:
     def apply(self, command: Command) -> SimulatedStep:
         """Apply one command; a refused command does not change the fork.
 
-        A command whose pools do not fit into one transaction is repeated until no pool changes.
+        A command whose pools do not fit into one transaction is repeated until no pool
+        changes.
         """
-        step = last = self._try(command)
-        while must_repeat(command, last.events):
-            last = self._try(command)
-            step = step._replace(events=step.events + last.events)
+        step = last_step = self._try(command)
+        while must_repeat(command, last_step.events):
+            last_step = self._try(command)
+            step = step._replace(events=step.events + last_step.events)
         return step
 
     def _try(self, command: Command) -> SimulatedStep:
@@ -155,14 +155,12 @@ class Fork:
         ]
 
     def affected_holders(self) -> Iterator[Holding]:
-        """The holders that the commands affect; every holder keeps its address.
-
-        The commands have reserved or quarantined the address, or have changed the gateway or the
-        routes of the pool.
-        """
+        """The holders that the commands affect; every holder keeps its address."""
         ledger = self._projection.ledger
         for family in (V4, V6):
-            reserved = _newly_reserved(family, self._reservations_before, ledger.reservations)
+            reserved = _new_reserved_addresses(
+                family, self._reservations_before, ledger.reservations
+            )
             why = "reserved: stays claimed, and cannot be claimed again after its release"
             yield from self._holdings_in(reserved, why)
         for address in sorted(ledger.quarantine.keys() - self._quarantine_before.keys()):
@@ -171,7 +169,7 @@ class Fork:
                 yield _holding_of(address, revised, "quarantined while it is held")
         for name, before in sorted(self._pools_before.items()):
             after = ledger.pools.get(name)
-            why = _kept_settings(before, after) if after else ""
+            why = _old_settings(before, after) if after else ""
             if why:
                 tally = self._projection.tallies[name]
                 values = AddressSet.from_values(tally.claimed, tally.pool.family)
@@ -179,7 +177,7 @@ class Fork:
 
     def _apply_event(self, event: Event) -> None:
         position = self._projection.ledger.position + 1
-        # The event is in no log, so only the position and the event have real values.
+        # The event is in no log: only its position and the event are real.
         recorded = Recorded(
             position,
             index_in_segment=0,
@@ -192,7 +190,6 @@ class Fork:
         self._projection.apply(recorded)
 
     def _holdings_in(self, addresses: AddressSet | None, why: str = "") -> Iterator[Holding]:
-        """The claimed addresses of a set, with their holders."""
         if not addresses:
             return
         ledger = self._projection.ledger
@@ -207,15 +204,15 @@ class Fork:
 
 def _fields_changed(ledger: Ledger, event: Event) -> list[str]:
     if isinstance(event, PoolDefined):
-        return _differing(ledger.pools.get(event.pool.name), event.pool)
+        return _differing_fields(ledger.pools.get(event.pool.name), event.pool)
     if isinstance(event, SubnetDefined):
-        return _differing(ledger.subnets.get(event.subnet.name), event.subnet)
+        return _differing_fields(ledger.subnets.get(event.subnet.name), event.subnet)
     if isinstance(event, ReservationDefined):
-        return _differing(ledger.reservations.get(event.reservation.name), event.reservation)
+        return _differing_fields(ledger.reservations.get(event.reservation.name), event.reservation)
     return []
 
 
-def _differing(
+def _differing_fields(
     before: Pool | Reservation | Subnet | None, after: Pool | Reservation | Subnet
 ) -> list[str]:
     if before is None:
@@ -224,14 +221,14 @@ def _differing(
     return [field for field, old, new in pairs if old != new]
 
 
-def _newly_reserved(
+def _new_reserved_addresses(
     family: Family, before: dict[str, Reservation], after: dict[str, Reservation]
 ) -> AddressSet:
     return reserved_addresses(after, family) - reserved_addresses(before, family)
 
 
-def _kept_settings(before: Pool, after: Pool) -> str:
-    """The old settings that a running Pod keeps, as text."""
+def _old_settings(before: Pool, after: Pool) -> str:
+    """The old settings that a running Pod keeps, as text; "" for none."""
     parts = []
     if before.gateway != after.gateway:
         parts.append(f"gateway {before.gateway}" if before.gateway else "no gateway")

@@ -1,8 +1,6 @@
-"""The free addresses of one pool as intervals that change one address at a time.
+"""The free addresses of one pool, as intervals that change one address at a time.
 
-A change of an ``AddressSet`` takes time linear in its intervals, too long for each single claim.
-Here a change is a binary search and a shift inside two lists: microseconds with tens of thousands
-of intervals.
+A change takes microseconds; a change of an ``AddressSet`` takes time linear in its intervals.
 """
 
 from __future__ import annotations
@@ -37,9 +35,9 @@ class FreeIntervals:
             return
         first, last = self._firsts[index], self._lasts[index]
         halves = ((first, value - 1), (value + 1, last))
-        remaining = [(low, high) for low, high in halves if low <= high]
-        self._firsts[index : index + 1] = [low for low, _ in remaining]
-        self._lasts[index : index + 1] = [high for _, high in remaining]
+        remaining_intervals = [(low, high) for low, high in halves if low <= high]
+        self._firsts[index : index + 1] = [low for low, _ in remaining_intervals]
+        self._lasts[index : index + 1] = [high for _, high in remaining_intervals]
         self.size -= 1
 
     def add(self, value: int) -> None:
@@ -47,7 +45,7 @@ class FreeIntervals:
         index = bisect_right(self._firsts, value)
         if index and value <= self._lasts[index - 1]:
             return
-        # The replaced intervals are [begin, end): the neighbours that are adjacent to the address.
+        # [begin, end) are the intervals adjacent to the address; one new interval replaces them.
         begin = end = index
         first = last = value
         if index > 0 and self._lasts[index - 1] == value - 1:

@@ -1,10 +1,10 @@
 """The counters and free addresses of one pool, updated claim by claim.
 
-A claim, a release or a quarantine takes a look-up, not a scan. Only a change of the pool, or of
-reservations in the pool, requires a new tally. No I/O.
+Only a change of the pool, or of reservations in the pool, requires a new tally; other changes are
+look-ups, not scans. No I/O.
 
-    total      = reserved + quarantined + assignable
-    assignable = free + claimed addresses that are neither reserved nor quarantined
+total      = reserved + quarantined + assignable
+assignable = free + claimed addresses that are neither reserved nor quarantined
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ class PoolCounts(NamedTuple):
     """Numbers of addresses of a pool by state, each 2**63 - 1 at most.
 
     ``total``: ips without excludeIPs. ``claimed``: all claims, including claims of addresses that
-    the pool no longer contains. The other fields count only addresses of ``total``. ``reserved``:
-    reserved addresses. ``quarantined``: addresses in quarantine that are not reserved. ``free``:
-    addresses that are not claimed, reserved or quarantined.
+    the pool no longer contains. The other fields count only addresses of ``total``.
+    ``quarantined``: in quarantine and not reserved. ``free``: not claimed, reserved or quarantined.
     """
 
     total: int
@@ -54,8 +53,8 @@ class PoolTally:
         self._total = pool_addresses(pool).size
         self._usable = unreserved_addresses(pool, reservations)  # includes quarantined addresses
         self._quarantined = {value for value in quarantined if value in self._usable}
-        taken = AddressSet.from_values(claimed | self._quarantined, pool.family)
-        self.free = FreeIntervals(self._usable - taken)
+        taken_addresses = AddressSet.from_values(claimed | self._quarantined, pool.family)
+        self.free = FreeIntervals(self._usable - taken_addresses)
 
     def is_changed_by(self, reservations: Mapping[str, Reservation]) -> bool:
         """Whether these reservations change which addresses of the pool are reserved."""
@@ -90,11 +89,11 @@ class PoolTally:
     @property
     def counts(self) -> PoolCounts:
         """The current counters."""
-        exact = (
+        exact_counts = (
             self._total,
             len(self.claimed),
             self._total - self._usable.size,
             len(self._quarantined),
             self.free.size,
         )
-        return PoolCounts(*(min(count, CLAMPED_SIZE_MAX) for count in exact))
+        return PoolCounts(*(min(count, CLAMPED_SIZE_MAX) for count in exact_counts))

@@ -74,7 +74,7 @@ class Projection:
             case ReservationDefined() | ReservationDeleted():
                 self._apply_reservation(recorded, event)
             case AllocationRefused(namespace, name) if name.endswith(CLAIM_SUFFIX):
-                # The endpoint of an IPAMClaim: the status of the IPAMClaim shows the refusal.
+                # An IPAMClaim shows the refusal in its status.
                 self.ledger.apply(recorded)
                 for changes in self.followers:
                     changes.refusals[namespace, name] = event
@@ -106,7 +106,6 @@ class Projection:
     def _apply_reservation(
         self, recorded: Recorded, event: ReservationDefined | ReservationDeleted
     ) -> None:
-        """Recount only the pools with addresses that the event reserves or frees."""
         name = event.reservation.name if isinstance(event, ReservationDefined) else event.name
         before = self.ledger.reservations.get(name)
         self.ledger.apply(recorded)
@@ -115,15 +114,15 @@ class Projection:
             for reservation in (before, self.ledger.reservations.get(name))
             if reservation is not None
         ]
-        affected = [
+        affected_sets = [
             reserved_addresses({name: reservation}, reservation.family)
             for reservation in reservations
         ]
         for pool_name, tally in list(self.tallies.items()):
             addresses = pool_addresses(tally.pool)
             is_affected = any(
-                changed.family == addresses.family and not addresses.isdisjoint(changed)
-                for changed in affected
+                affected.family == addresses.family and not addresses.isdisjoint(affected)
+                for affected in affected_sets
             )
             if is_affected and tally.is_changed_by(self.ledger.reservations):
                 self._recount(pool_name)
@@ -131,7 +130,6 @@ class Projection:
     def _update_tallies(
         self, address: str, before: RevisedClaim | None, after: RevisedClaim | None
     ) -> None:
-        """Update the tally of the pool in the old claim, and of the pool in the new claim."""
         if before is after:
             return
         value = parse_address(address).value
@@ -149,7 +147,7 @@ class Projection:
             self._mark_pool(pool)
 
     def _mark_pools_of_new_pod(self, before: Endpoint | None, after: Endpoint | None) -> None:
-        """Mark the pools of an endpoint with a new Pod, because the status of a pool names Pods."""
+        """Mark the pools of a new Pod, because the status of a pool names Pods."""
         if before is not None and after is not None and before.uid != after.uid:
             for _, pool in after.addresses():
                 self._mark_pool(pool)
@@ -176,7 +174,6 @@ class Projection:
                 self._mark_pool(name)
 
     def _redefine(self, name: str) -> None:
-        """Update a created, changed or deleted pool; mark its old subnet and its new subnet."""
         before = self.tallies.get(name)
         for pool in (before and before.pool, self.ledger.pools.get(name)):
             if pool and (subnet := owner_subnet_name(pool)):
@@ -192,7 +189,6 @@ class Projection:
             changes.subnets.add(name)
 
     def _recount(self, name: str) -> None:
-        """Build the tally of a pool again; remove the tally of a deleted pool."""
         self._mark_pool(name)
         pool = self.ledger.pools.get(name)
         if pool is None:

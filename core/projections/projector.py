@@ -1,15 +1,14 @@
 """The projector: keeps a ``Projection`` up to date with the log.
 
 The projector reads the state keys at one revision and applies the events after this revision. State
-keys equal the state computed from the log (invariant I5 of docs/contributing/architecture.md).
-After an interruption the projector continues from its cursor. If the next segments have been moved
-to the archive, the projector reads the state keys again. Every replica of the controller runs a
-projector, so that a new leader is up to date immediately.
+keys equal the state computed from the log (invariant I5, docs/contributing/architecture.md). After
+an interruption the projector continues from its cursor, or reads the state keys again if the next
+segments are in the archive. Every controller replica runs a projector, so that a new leader is up
+to date.
 
-An event that this release cannot apply (malformed, or of a newer release) is listed in ``faults``.
-The transaction of the event has also written the state keys, so the projector reads the state keys
-again. The projection stays correct, and is at most ``REBUILD_PAUSE_S`` late
-(docs/contributing/decisions/0022).
+An event that this release cannot apply is listed in ``faults``. The event's transaction has also
+written the state keys, so the projector reads them again. The projection stays correct, and is at
+most ``REBUILD_PAUSE_S`` late (docs/contributing/decisions/0022).
 """
 
 from __future__ import annotations
@@ -33,10 +32,9 @@ from core.projections.change_buffer import ChangeBuffer
 from core.projections.projection import Projection
 
 UNAVAILABLE_PAUSE_S = 0.5
-"""Seconds between two attempts while etcd is not available."""
 
 REBUILD_PAUSE_S = 2.0
-"""The shortest time between two rebuilds because of events that cannot be applied, in seconds."""
+"""The shortest time between two rebuilds because of events that cannot be applied."""
 
 
 class Lag(NamedTuple):
@@ -50,7 +48,7 @@ NO_LAG = Lag(0, 0.0)
 
 
 class Projector:
-    """Updates ``projection``. A rebuild replaces the projection: do not keep a reference to it.
+    """Updates ``projection``, which a rebuild replaces: do not keep a reference to it.
 
     ``rebuilds``: how often the state keys were read. ``events``: how many events were applied.
     """
@@ -123,16 +121,17 @@ class Projector:
     async def measure_lag(self) -> Lag:
         """Compare the cursor with the newest segment of each writer. Raises StoreUnavailable."""
         _, heads = await self._reader.heads()
-        applied = self.cursor.seqs
-        behind = sum(head.seq - applied.get(writer, 0) for writer, head in heads.items())
+        applied_seqs = self.cursor.seqs
+        unread_segments = sum(
+            head.seq - applied_seqs.get(writer, 0) for writer, head in heads.items()
+        )
         now = self._monotonic()
-        if self.ready and behind <= 0:
+        if self.ready and unread_segments <= 0:
             self._without_lag_at = now
             return NO_LAG
-        return Lag(max(behind, 0), now - self._without_lag_at)
+        return Lag(max(unread_segments, 0), now - self._without_lag_at)
 
     async def _resume(self) -> None:
-        """Continue from the cursor, or rebuild from the state keys."""
         if self.ready and not self._is_stale:
             await self._advance(*await self._reader.catch_up(self.cursor))
         else:
@@ -163,7 +162,7 @@ class Projector:
         await self._notify()
 
     def _apply(self, segment: Segment) -> None:
-        """Apply the events of a segment. Raises LogCorrupt, after which a rebuild is needed."""
+        """Raises LogCorrupt, after which a rebuild is needed."""
         try:
             events = segment.events()
             self.projection.apply_all(events)

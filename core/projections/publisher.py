@@ -1,9 +1,8 @@
 """The publisher: writes the checkpoint, which is the position of the leader's projection.
 
-The checkpoint is only a report for users (``orbctl status``). A write fails if
-this process no longer leads, or if another process has written a checkpoint. The checkpoint of the
-other process is replaced only after the projection has passed the position in that checkpoint. A
-checkpoint that cannot be decoded is reported and replaced.
+The checkpoint is only a report, for ``orbctl status``. A write fails if this process no longer
+leads, or if another process has written a checkpoint. That checkpoint is replaced only after the
+projection has passed its position.
 """
 
 from __future__ import annotations
@@ -20,14 +19,10 @@ from core.eventstore.writer import unix_ms
 from core.projections.projector import Projector
 
 CHECKPOINT_NAME = "projector"
-"""The name of the checkpoint under ``meta/``."""
 
 
 class Checkpoint(NamedTuple):
-    """The leader has applied all events up to ``position``.
-
-    ``at_ms``: when ``writer`` wrote the checkpoint.
-    """
+    """The leader ``writer`` had applied all events up to ``position`` at ``at_ms``."""
 
     position: int
     at_ms: int
@@ -40,7 +35,6 @@ CHECKPOINT_CODEC = StateCodec(
 )
 
 REWRITTEN: Final = "the leading controller writes it again by itself"
-"""The remedy for a checkpoint that cannot be decoded."""
 
 CHECKPOINT_KEYS: Final[KeyKind[Checkpoint]] = KeyKind(
     name="projector checkpoint",
@@ -51,7 +45,7 @@ CHECKPOINT_KEYS: Final[KeyKind[Checkpoint]] = KeyKind(
 )  # fmt: skip
 
 CHECKPOINT_PERIOD_S = 1.0
-"""The shortest time between two checkpoints, in seconds."""
+"""The shortest time between two checkpoints."""
 
 NO_CHECKPOINT = Checkpoint(position=0, at_ms=0, writer="")
 
@@ -111,11 +105,9 @@ class Publisher:
             await self._commit(fence, Delete(*views))
 
     async def publish(self, fence: Unchanged) -> None:
-        """Write the position of the projection.
+        """Write the position; if another process has written a checkpoint, only adopt that one.
 
-        If another process has written a checkpoint since the last call, this call writes nothing
-        and reads that checkpoint. Raises StoreUnavailable, StoreRejected, and LostRace if the
-        fence is lost.
+        Raises StoreUnavailable, StoreRejected, and LostRace if the fence is lost.
         """
         position, events = self._projector.projection.position, self._projector.events
         if position > self._stored.position:
@@ -148,10 +140,10 @@ class Publisher:
         except OutcomeUnknown:
             # etcd may still apply the transaction later, but not over a newer checkpoint.
             answers = dict(zip(gets, (await self._store.read(gets)).ranges, strict=True))
-        lead, stored = answers[lead_get].first, answers[stored_get].first
-        if (lead.mod_revision if lead else 0) != fence.mod_revision:
+        lead_kv, stored_kv = answers[lead_get].first, answers[stored_get].first
+        if (lead_kv.mod_revision if lead_kv else 0) != fence.mod_revision:
             raise LostRace("this process is no longer the leader", subject=self._name)
-        self._adopt_stored(stored)
+        self._adopt_stored(stored_kv)
         return 0
 
     def _adopt_stored(self, kv: KeyValue | None) -> None:

@@ -1,9 +1,8 @@
 """The schema of conf.yml: Spiderpool's keys, and our own under ``orbweaver``.
 
-See docs/reference/configuration.md, "conf.yml".
-
-A missing key has the default of the chart. Unknown top-level keys are ignored, because other
-processes read the file too. Unknown keys under ``orbweaver`` are refused. Errors name the key.
+Unknown top-level keys are ignored, because other processes read the file too; unknown keys under
+``orbweaver`` are refused. A missing key has the default of the chart. See
+docs/reference/configuration.md, "conf.yml".
 """
 
 from __future__ import annotations
@@ -20,13 +19,10 @@ from core.settings.roce_qos import RULES_MAX, RoceQosConf
 from core.settings.sriov import SriovConf
 
 CONF_BYTES_MAX: Final = 1 << 20
-"""The most bytes of conf.yml."""
 
 ENDPOINTS_MAX: Final = 32
-"""The most endpoints of etcd."""
 
 COOL_DOWN_S_MAX: Final = 86_400
-"""The longest cool-down of a released address, in seconds."""
 
 _Endpoints = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=ENDPOINTS_MAX)]
 
@@ -184,7 +180,7 @@ def parse_conf(text: bytes, path: str) -> ConfFile:
 
 
 def _without_null(value: object) -> object:
-    """The value without the keys whose value is null: ``key:`` in YAML means an absent key."""
+    """``key:`` in YAML means an absent key."""
     if isinstance(value, dict):
         return {key: _without_null(inner) for key, inner in value.items() if inner is not None}
     return value

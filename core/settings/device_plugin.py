@@ -1,11 +1,8 @@
 """``agent.networkResourcePlugin`` of conf.yml: its schema and its checks.
 
-See docs/reference/configuration.md, "conf.yml".
-
-A slot is one unit of an extended resource (``core.domain.slots``). Agents advertise the resources
-that this key defines, and the Pod webhook requests slots. Agents and controllers do not start with
-an invalid value. Unknown keys of a node selector are refused: if such a key were ignored, the
-selector could be empty and match every node.
+A slot is one unit of an extended resource (``core.domain.slots``). Agents advertise slots, and the
+Pod webhook requests slots. Unknown keys of a node selector are refused: an ignored key could leave
+an empty selector, which matches every node. See docs/reference/configuration.md, "conf.yml".
 """
 
 from __future__ import annotations
@@ -31,13 +28,10 @@ from core.errors import BadInput
 from core.manifests.kinds.fields import SelectorSpec, selector_of
 
 KUBELET_DIRECTORY: Final = "/var/lib/kubelet"
-"""The default of kubelet's root directory."""
 
 RULES_MAX: Final = 64
-"""The most rules in ``subENI``, and the most rules in ``masterNIC``."""
 
 PATTERNS_MAX: Final = 256
-"""The most patterns in one list of a rule."""
 
 _KEY: Final = "agent.networkResourcePlugin"
 _ADVERTISED: Final = f"{_KEY}.resourceAdvertisement"
@@ -106,10 +100,10 @@ class AgentConf(msgspec.Struct, frozen=True, rename={"devices": "networkResource
 
 
 class DeviceSettings(NamedTuple):
-    """The settings of the device plugin. ``kubelet``: kubelet's root directory.
+    """The settings of the device plugin.
 
-    ``vf_prefix``: the prefix of the resource names of virtual functions; "" if none are advertised.
-    ``rdma_config``: the configuration file of shared RDMA devices; None if none are advertised.
+    ``kubelet``: kubelet's root directory. ``vf_prefix``: the prefix of resource names of
+    virtual functions; "" for none. ``rdma_config``: the file of shared RDMA devices; None for none.
     """
 
     rules: DeviceRules
@@ -121,10 +115,10 @@ class DeviceSettings(NamedTuple):
 def device_settings(
     conf: DevicePluginConf, *, has_provider: bool, vf_prefix: str = "", rdma_config: str = ""
 ) -> DeviceSettings | None:
-    """The settings of the device plugin; None if the plugin is not needed. Raises BadInput.
+    """The settings of the device plugin; None if it is not needed. Raises BadInput.
 
     Without ``has_provider``, rules for slots of the network provider are ignored. ``conf.enabled``
-    enables only slots; virtual functions and shared RDMA devices have their own settings.
+    enables only slots.
     """
     kubelet = kubelet_directory(conf.kubelet_root_dir)
     rules = _rules(conf, has_provider=has_provider) if conf.enabled else DeviceRules()
@@ -195,7 +189,7 @@ def check_patterns(patterns: Iterable[str], key: str) -> None:
 
 
 def kubelet_directory(root: str) -> Path:
-    """Kubelet's root directory from ``kubeletRootDir``, or the default. Raises BadInput."""
+    """Kubelet's root directory: ``root``, or the default for "". Raises BadInput."""
     path = Path(root or KUBELET_DIRECTORY)
     if not path.is_absolute():
         raise BadInput(

@@ -1,8 +1,7 @@
 """``orbweaver.rdmaMode`` of conf.yml: whether network namespaces share the RDMA devices of a node.
 
-``shared``: every network namespace has all devices, which is the kernel's default. ``exclusive``:
-each device is in one network namespace, so that a Pod can have its own device (``rdmaIsolation`` of
-a network). An empty value does not change the mode of the node.
+``shared``: every namespace has all devices, the kernel's default. ``exclusive``: each device is in
+one namespace, so that a Pod can have its own device. "": the mode is not changed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """``orbweaver.roceQos`` of conf.yml: quality of service of RoCE NICs.
 
 The first rule that matches a NIC applies. Every key has a default: ``[{}]`` sets the defaults of
-Spiderpool's script for lossless RoCE. Example:
-
-    [{nics: [ens*f0np0], nodeSelector: {network: roce}, rdmaPriority: 5, cnpPriority: 6}]
+Spiderpool's script for lossless RoCE.
 """
 
 from __future__ import annotations
@@ -25,10 +23,8 @@ from core.errors import BadInput
 from core.settings.device_plugin import check_patterns
 
 RULES_MAX: Final = 32
-"""The most rules."""
 
 NICS_MAX: Final = 64
-"""The most patterns of one rule."""
 
 _KEY: Final = "orbweaver.roceQos"
 

@@ -1,14 +1,11 @@
 """Reads the configuration of shared RDMA devices, in the format of the RDMA shared device plugin.
 
-    {"periodicUpdateInterval": 300,
-     "configList": [{"resourcePrefix": "spidernet.io", "resourceName": "shared_cx5_gpu1",
+    {"configList": [{"resourcePrefix": "spidernet.io", "resourceName": "shared_cx5_gpu1",
                      "rdmaHcaMax": 100, "selectors": {"ifNames": ["enp11s0f0np0"]}}]}
 
 In the old format (Spiderpool 0.9 and older), the file has the fields of a single resource, and ids
-are separated by commas.
-
-An unknown field is refused: if a misspelt selector were ignored, every device would match.
-``periodicUpdateInterval`` has no effect, because devices are read every few seconds.
+are separated by commas. Unknown fields are refused: if a misspelt selector were ignored, every
+device would match. ``periodicUpdateInterval`` has no effect: devices are read every few seconds.
 """
 
 from __future__ import annotations
@@ -23,11 +20,9 @@ from core.domain.slots import RESOURCE_GROUP, SLOTS_MAX, resource_fault
 from core.errors import BadInput
 
 CONFIG_BYTES_MAX: Final = 1 << 20
-"""The most bytes of the file."""
 
 _OLD_NAME: Final = "hca_shared_devices"
 _OLD_SLOTS: Final = 500
-"""The defaults of ``resourceName`` and ``rdmaHcaMax`` in the old format."""
 
 _LINK_TYPES: Final = ("ether", "infiniband")
 
@@ -89,16 +84,17 @@ def shared_rdma_rules(text: bytes) -> tuple[SharedRdmaRule, ...]:
     items = conf.config_list if conf.config_list is not None else tuple(_old_item(conf))
     rules = tuple(_rule(item, f"configList[{number}]") for number, item in enumerate(items))
     names = [rule.resource for rule in rules]
-    repeated = next((name for name in names if names.count(name) > 1), "")
-    if repeated:
+    repeated_name = next((name for name in names if names.count(name) > 1), "")
+    if repeated_name:
         raise BadInput(
-            f"resource {repeated} occurs twice", subject="configList", remedy="rename one of them"
+            f"resource {repeated_name} occurs twice",
+            subject="configList",
+            remedy="rename one of them",
         )
     return rules
 
 
 def _old_item(conf: RdmaDevicesConf) -> Iterator[SharedRdmaConf]:
-    """Yield the resource of an old configuration, if there is one."""
     if conf.resource_name or conf.vendors or conf.device_ids:
         selectors = RdmaSelectorsConf(_split(conf.vendors), _split(conf.device_ids))
         name = conf.resource_name or _OLD_NAME

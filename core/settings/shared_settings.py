@@ -1,4 +1,4 @@
-"""Settings of both agents and controllers: address order, cool-down, traces, network provider."""
+"""Settings of both agents and controllers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.settings.conf_file import COOL_DOWN_S_MAX, ConfFile, OrbweaverConf
 CONF_PATH: Final = "/tmp/spiderpool/config-map/conf.yml"  # noqa: S108  # docs/reference/configuration.md, "conf.yml"
 CONF_NAME: Final = "conf.yml"
 DAEMON: Final = "daemon"
-"""The command in Spiderpool's command lines; our programs do not require this command."""
+"""The command in Spiderpool's command lines; our programs accept it, and do not require it."""
 
 
 def add_daemon_options(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +51,7 @@ def address_order(conf: OrbweaverConf, env: EnvironmentVariables) -> AddressOrde
 def cool_down_s(conf: OrbweaverConf, env: EnvironmentVariables) -> int:
     """The cool-down of released addresses in seconds. Raises BadInput.
 
-    The default for sequential order is 0, because users of this order expect the lowest free
-    address.
+    The default is 0 for sequential order, whose users expect the lowest free address.
     """
     default = 0 if address_order(conf, env) == "sequential" else COOL_DOWN_S
     seconds = default if conf.cool_down_seconds is None else conf.cool_down_seconds
@@ -62,8 +61,7 @@ def cool_down_s(conf: OrbweaverConf, env: EnvironmentVariables) -> int:
 def traces_endpoint(conf: OrbweaverConf, env: EnvironmentVariables) -> str:
     """The OTLP endpoint to which spans are sent; "" for none. Raises BadInput.
 
-    OpenTelemetry's endpoint variables are used only if neither ORBWEAVER_TRACES_ENDPOINT nor
-    conf.yml has an endpoint.
+    OpenTelemetry's variables are used only if Orbweaver's settings have no endpoint.
     """
     exporter = env.text("OTEL_TRACES_EXPORTER", "otlp")
     if exporter == "none" or env.boolean("OTEL_SDK_DISABLED", default=False):
@@ -80,10 +78,7 @@ def traces_endpoint(conf: OrbweaverConf, env: EnvironmentVariables) -> str:
 
 
 def provider_of(conf: ConfFile) -> ProviderSettings | None:
-    """The network provider in conf.yml; None if conf.yml has none.
-
-    Raises BadInput, which names the key.
-    """
+    """The network provider in conf.yml; None if conf.yml has none. Raises BadInput."""
     return provider_settings(
         conf.provider.server_url,
         conf.provider.request_timeout,

@@ -1,8 +1,4 @@
-"""``orbweaver.sriov`` of conf.yml: virtual functions that SriovNetworkNodePolicies define.
-
-Agents apply the policies, and controllers drain nodes. Agents and controllers do not start with an
-invalid value.
-"""
+"""``orbweaver.sriov`` of conf.yml: virtual functions that SriovNetworkNodePolicies define."""
 
 from __future__ import annotations
 
@@ -17,7 +13,6 @@ from core.errors import BadInput
 from core.settings.device_plugin import KUBELET_DIRECTORY, kubelet_directory
 
 NODES_MAX: Final = 1_000
-"""The most nodes that may be drained at a time."""
 
 _KEY: Final = "orbweaver.sriov"
 
@@ -35,9 +30,8 @@ class SriovConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
 class SriovSettings(NamedTuple):
     """The checked settings. ``nodes``: the labels of the nodes to which policies apply.
 
-    ``drain``: whether a node is drained before virtual functions that its Pods use are removed. If
-    False, the removal waits until the Pods have ended. ``max_unavailable``: how many nodes may be
-    drained at a time. ``kubelet``: kubelet's root directory.
+    ``drain``: whether nodes are drained before used virtual functions are removed; if False, the
+    removal waits for the end of the Pods. ``max_unavailable``: the most nodes drained at a time.
     """
 
     resource_prefix: str = RESOURCE_GROUP

@@ -1,7 +1,4 @@
-"""Manifests of records: Pod, Namespace, Node and the built-in applications.
-
-Without an API server, an administrator applies these manifests. Unknown fields are ignored.
-"""
+"""Pods, Namespaces, Nodes and built-in applications; unknown fields are ignored."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ class OwnerReference(Struct, rename="camel", frozen=True):
 
 
 class OpenMetadata(Struct, rename="camel", frozen=True):
-    """``metadata`` of an object; unknown fields are ignored."""
+    """``metadata`` of an object."""
 
     name: str
     uid: str | None = None
@@ -63,13 +60,13 @@ class PodTemplate(Struct, rename="camel", frozen=True):
 
 
 class Ordinals(Struct, rename="camel", frozen=True):
-    """``spec.ordinals`` of a StatefulSet. ``start``: the ordinal of the first replica."""
+    """``spec.ordinals`` of a StatefulSet."""
 
     start: Int64 | None = None
 
 
 class WorkloadSpec(Struct, rename="camel", frozen=True):
-    """``spec`` of an application or of a CronJob's Job template."""
+    """``spec`` of an application or of a Job template."""
 
     replicas: Int64 | None = None
     ordinals: Ordinals | None = None

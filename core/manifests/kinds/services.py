@@ -1,4 +1,4 @@
-"""Service and EndpointSlice: the fields that ClusterIPs need; other fields are ignored."""
+"""Service and EndpointSlice; unknown fields are ignored."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """SriovNetworkNodePolicy and SriovNetworkNodeState, of group sriovnetwork.openshift.io.
 
-Names and meanings of fields are those of the SR-IOV network operator, so that manifests for that
-operator work unchanged.
+The fields are those of the SR-IOV network operator, so that its manifests work unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ NODE_POLICY: Final = "SriovNetworkNodePolicy"
 NODE_STATE: Final = "SriovNetworkNodeState"
 
 SELECTED_MAX: Final = 256
-"""The most entries of ``rootDevices``, and the most entries of ``pfNames``."""
+"""The most entries of ``rootDevices``, and of ``pfNames``."""
 
 NicText = Annotated[
     str,
@@ -147,7 +146,7 @@ class DesiredInterface(Struct, rename="camel", frozen=True, omit_defaults=True):
 
 
 class NodeStateSpec(Struct, rename="camel", frozen=True):
-    """``spec`` of a SriovNetworkNodeState: what all policies of the node request."""
+    """``spec`` of a SriovNetworkNodeState: what the policies of the node request."""
 
     interfaces: Annotated[
         list[DesiredInterface] | None, described("The NICs that policies select.")

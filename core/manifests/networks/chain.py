@@ -1,8 +1,7 @@
-"""Checks the items of ``spec.chainCNIJsonData``: CNI plugins that a user adds to the plugin chain.
+"""Checks ``spec.chainCNIJsonData``: CNI plugins that a user adds to a network.
 
-An item is the JSON text of an object with a non-empty ``type``. Fields of the CNI specification
-must have the specified types (docs/reference/admission.md, "SpiderMultusConfig", rule 5). Keys are
-compared without regard to case, as in Spiderpool.
+See docs/reference/admission.md, "SpiderMultusConfig", rule 5. Keys are compared without regard to
+case, as in Spiderpool.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _TYPES: Final[Mapping[str, type]] = {
     "dns": Mapping,
     "prevresult": Mapping,
 }
-"""Field of the CNI specification in lower case -> its type."""
+"""Keys are in lower case."""
 
 _TYPE_NAMES: Final[Mapping[type, str]] = {str: "a string", Mapping: "an object"}
 

@@ -1,10 +1,7 @@
-"""The validation rules of a coordinator's settings.
+"""The rules for ``spec`` of a SpiderCoordinator and ``spec.coordinator`` of a SpiderMultusConfig.
 
-See docs/reference/admission.md, "SpiderCoordinator".
-
-The rules apply to a SpiderCoordinator and to ``spec.coordinator`` of a SpiderMultusConfig. The
-caller checks that a SpiderCoordinator has podCIDRType. Values that Spiderpool accepts but no
-network can use, such as an address with a zone, are refused. An IPv4-mapped address counts as IPv6.
+See docs/reference/admission.md, "SpiderCoordinator". Values that Spiderpool accepts but no network
+can use, such as an address with a zone, are refused. An IPv4-mapped address counts as IPv6.
 """
 
 from __future__ import annotations
@@ -30,7 +27,10 @@ _MAC_PREFIX: Final = re.compile(r"[0-9A-Fa-f][02468ACEace]:[0-9A-Fa-f]{2}\Z")
 
 
 def coordinator_rules(subject: ObjectReference, spec: CoordinatorSpec) -> Iterator[Refusal]:
-    """Yield every violation, with Spiderpool's field paths and in Spiderpool's order."""
+    """Yield every violation, with Spiderpool's field paths and in Spiderpool's order.
+
+    The caller checks that a SpiderCoordinator has podCIDRType.
+    """
     if spec.pod_cidr_type is not None and spec.pod_cidr_type not in CIDR_TYPES:
         message = f"{shortened(spec.pod_cidr_type)!r} is not one of {', '.join(CIDR_TYPES)}"
         yield subject.refuse("NotSupported", "pod-cidr-type", "spec.podCIDRType", message)

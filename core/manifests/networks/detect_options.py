@@ -1,8 +1,7 @@
-"""Reads ``detectOptions`` of a coordinator: the number of probes, their interval and timeout.
+"""Reads ``detectOptions`` of a coordinator.
 
-See docs/concepts/conflict-detection.md, "Probes of a network". A field that is 0, empty or missing
-becomes None, which means the agent's default. Numbers above the agent's limits are valid here,
-because networks that were written for Spiderpool may have such numbers.
+See docs/concepts/conflict-detection.md, "Probes of a network". Numbers may exceed the agent's
+limits, because Spiderpool accepts such numbers.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class DetectionTiming(NamedTuple):
 
 
 def read_timing(options: DetectOptions) -> DetectionTiming:
-    """Read the options. Raises BadInput; its ``subject`` is the path of the field."""
+    """Read the options; 0 and "" become None. Raises BadInput; ``subject`` is the field's path."""
     retries = options.retries or 0
     if retries < 0:
         raise _invalid(

@@ -1,4 +1,4 @@
-"""Writes JSON as Go's encoder does: keys in the given order, no spaces, ``<>&`` escaped."""
+"""Writes JSON as Go's encoder does, because NADs are compared byte by byte."""
 
 from __future__ import annotations
 
@@ -14,20 +14,16 @@ Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
 PLAIN_FROM: Final = 1e-6
 EXPONENT_FROM: Final = 1e21
-"""Numbers from ``PLAIN_FROM`` to below ``EXPONENT_FROM`` have no exponent, as in Go and
-ECMAScript."""
+"""Numbers from ``PLAIN_FROM`` to below ``EXPONENT_FROM`` have no exponent, as in Go."""
 
 DEPTH_MAX: Final = 64
-"""How many levels of lists and objects may be nested."""
+"""The most nested levels of lists and objects."""
 
 _ESCAPES: Final = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 def loads(text: str) -> Json:
-    """Parse JSON. Raises BadInput.
-
-    Every number becomes a float. If a key occurs twice in an object, the last value is used.
-    """
+    """Parse JSON; numbers become floats, and the last of equal keys counts. Raises BadInput."""
     try:
         value: Json = json.loads(
             text,

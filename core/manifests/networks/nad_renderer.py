@@ -1,11 +1,9 @@
-"""Renders a SpiderMultusConfig with its defaults as a NetworkAttachmentDefinition (NAD).
-
-See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
+"""Renders a SpiderMultusConfig as a NetworkAttachmentDefinition (NAD).
 
 The plugins are ``ifacer?, main, rdma?, user's plugins, coordinator?, tuning?`` (``?``: optional).
-The NAD is identical to Spiderpool's byte for byte, so that a migration changes no NAD. There is one
-exception: our agent reads hostRPFilter and detectOptions from the NAD, so both fields are written
-if they are set.
+A NAD equals Spiderpool's byte for byte, so that a migration changes no NAD. Exceptions:
+hostRPFilter and detectOptions, which our agent reads from the NAD. See
+docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 """
 
 from __future__ import annotations
@@ -40,7 +38,6 @@ RESOURCE_NAME: Final = "k8s.v1.cni.cncf.io/resourceName"
 OVS_RESOURCES: Final = "ovs-cni.network.kubevirt.io"
 CNI_VERSION_DEFAULT: Final = "0.3.1"
 BOND_MASTERS_MIN: Final = 2
-"""A network with at least this many masters uses a bond."""
 
 Plugin = dict[str, Json]
 
@@ -59,10 +56,7 @@ def attachment_name(name: str, annotations: Mapping[str, str]) -> str:
 
 
 def render(name: str, annotations: Mapping[str, str], spec: MultusConfigSpec) -> NetworkAttachment:
-    """The NAD of a spec whose defaults are set.
-
-    Raises BadInput for an invalid item of ``chainCNIJsonData``.
-    """
+    """The NAD of a spec whose defaults are set. Raises BadInput for a malformed user's plugin."""
     nad_name = attachment_name(name, annotations)
     if spec.cni_type == CUSTOM_TYPE:
         return NetworkAttachment(nad_name, dict(annotations), spec.custom_cni or None)
@@ -88,7 +82,6 @@ def _plugins(spec: MultusConfigSpec) -> list[Json]:
 
 
 def _main(spec: MultusConfigSpec) -> list[Json]:
-    """Render ifacer if needed, the main plugin, and rdma if needed."""
     match spec.cni_type:
         case "macvlan" if spec.macvlan is not None:
             ipam = _ipam(spec, spec.macvlan.ippools)
@@ -109,7 +102,6 @@ def _main(spec: MultusConfigSpec) -> list[Json]:
 
 
 def _ipam(spec: MultusConfigSpec, pools: NetworkPools | None) -> Plugin:
-    """``{"ipam": ...}``, or an empty mapping if ``disableIPAM`` is set."""
     if spec.disable_ipam:
         return {}
     ipam: Plugin = {"type": "spiderpool"}
@@ -122,7 +114,6 @@ def _ipam(spec: MultusConfigSpec, pools: NetworkPools | None) -> Plugin:
 
 
 def _link(link: LinkSpec, kind: Plugin, mode: Plugin, ipam: Plugin) -> list[Json]:
-    """ifacer, if needed, and the main plugin with the fields of ``kind``, ``mode`` and ``ipam``."""
     vlan = link.vlan_id or 0
     master = master_of(link) + (f".{vlan}" if vlan else "")
     main = {**kind, "master": master, **mode, "mtu": link.mtu, **ipam}
@@ -137,14 +128,13 @@ def _vlan(link: VlanSpec, ipam: Plugin) -> list[Json]:
 
 
 def master_of(link: LinkSpec) -> str:
-    """The host interface that the network uses: the master, or the bond of several masters."""
+    """The host interface of the network: its only master, or the bond of its masters."""
     if len(link.master) >= BOND_MASTERS_MIN and link.bond is not None:
         return link.bond.name
     return link.master[0]
 
 
 def _ifacer(link: LinkSpec, vlan: int) -> list[Json]:
-    """The plugin ifacer, if the host needs a VLAN or a bond for the network."""
     if not vlan and len(link.master) < BOND_MASTERS_MIN:
         return []
     ifacer: Plugin = {"vlanID": vlan} if vlan else {}
@@ -157,11 +147,11 @@ def _ifacer(link: LinkSpec, vlan: int) -> list[Json]:
 
 def _sriov(sriov: SriovSpec, ipam: Plugin) -> list[Json]:
     rates = {"min_tx_rate": sriov.min_tx_rate_mbps, "max_tx_rate": sriov.max_tx_rate_mbps}
-    switches = {"trust": sriov.trust, "spoofchk": sriov.spoof_chk}
-    chosen = {key: value for key, value in switches.items() if value}
-    main = {"vlan": sriov.vlan_id, **rates, **chosen, "type": "sriov", **ipam}
-    isolated = sriov.rdma_isolation or sriov.enable_rdma
-    return [main, *([{"type": "rdma"}] if isolated else [])]
+    settings = {"trust": sriov.trust, "spoofchk": sriov.spoof_chk}
+    non_empty_settings = {key: value for key, value in settings.items() if value}
+    main = {"vlan": sriov.vlan_id, **rates, **non_empty_settings, "type": "sriov", **ipam}
+    has_rdma_plugin = sriov.rdma_isolation or sriov.enable_rdma
+    return [main, *([{"type": "rdma"}] if has_rdma_plugin else [])]
 
 
 def _ib_sriov(ib: IbSriovSpec, ipam: Plugin) -> Plugin:
@@ -186,7 +176,6 @@ def _trunk(trunk: Trunk) -> Plugin:
 
 
 def _coordinator(spec: CoordinatorSpec) -> Plugin:
-    """The coordinator plugin. ``fields`` has (key, value, whether the key is written)."""
     routes = [{"dst": route.dst, "gw": route.gw} for route in spec.policy_routes or ()]
     fields: Sequence[tuple[str, Json, bool]] = (
         ("txQueueLen", spec.tx_queue_len, spec.tx_queue_len is not None),
@@ -202,14 +191,14 @@ def _coordinator(spec: CoordinatorSpec) -> Plugin:
         # Spiderpool writes podRPFilter only if podCIDRType is set.
         ("podRPFilter", spec.pod_rp_filter, spec.pod_cidr_type is not None),
         ("hostRPFilter", spec.host_rp_filter, spec.host_rp_filter is not None),
-        ("detectOptions", _options(spec.detect_options), spec.detect_options is not None),
+        ("detectOptions", _detect_options(spec.detect_options), spec.detect_options is not None),
         ("hijackCIDR", spec.hijack_cidr, bool(spec.hijack_cidr)),
         ("policyRoutes", routes, bool(routes)),
     )
     return {name: value for name, value, is_written in fields if is_written}
 
 
-def _options(options: DetectOptions | None) -> Plugin:
+def _detect_options(options: DetectOptions | None) -> Plugin:
     if options is None:
         return {}
     fields = {"retries": options.retries, "interval": options.interval, "timeout": options.timeout}

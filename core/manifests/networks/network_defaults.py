@@ -1,14 +1,6 @@
 """Sets the defaults of a SpiderMultusConfig, for the mutating webhook.
 
 See docs/reference/admission.md, "SpiderMultusConfig".
-
-Missing fields are set, with two special cases from Spiderpool:
-
-- If the coordinator block is missing, the first call adds the block without txQueueLen. A second
-  call adds txQueueLen.
-- For ``custom``, the coordinator block is removed and ``enableCoordinator`` becomes false.
-
-A block that does not belong to the cniType is not changed; validation refuses such a block.
 """
 
 from __future__ import annotations
@@ -33,7 +25,6 @@ from core.manifests.kinds.multus_configs import (
 
 T = TypeVar("T", bound=Struct)
 InjectableBlock = LinkSpec | SriovSpec | IbSriovSpec | IpoibSpec
-"""The blocks of networks that the Pod webhook may inject."""
 
 CUSTOM_TYPE: Final = "custom"
 RDMA_INJECTION: Final = "cni.spidernet.io/rdma-resource-inject"
@@ -46,7 +37,7 @@ See docs/reference/annotations.md, "Annotations of a SpiderMultusConfig".
 
 
 def completed(spec: MultusConfigSpec) -> MultusConfigSpec:
-    """The spec with defaults for its missing fields."""
+    """The spec with defaults for its missing fields; ``custom`` loses the coordinator block."""
     kind = spec.cni_type or CUSTOM_TYPE
     changes: dict[str, Any] = {"cni_type": kind}
     if spec.chain_cni_json_data is None:
@@ -94,7 +85,6 @@ def _completed_block(block: Struct) -> Struct:
 
 
 def _with_bond(block: T) -> T:
-    """Set the defaults of the bond, if the block has a bond."""
     bond = getattr(block, "bond", None)
     if bond is None:
         return block
@@ -102,11 +92,7 @@ def _with_bond(block: T) -> T:
 
 
 def _coordinator(spec: CoordinatorSpec | None) -> CoordinatorSpec:
-    """The coordinator block with defaults.
-
-    A new block gets an empty vethLinkAddress; an existing block gets txQueueLen. See
-    docs/reference/admission.md, "SpiderMultusConfig".
-    """
+    """As in Spiderpool, a new block has no txQueueLen until a second call."""
     if spec is None:
         spec = CoordinatorSpec(veth_link_address="")
     else:
@@ -117,7 +103,6 @@ def _coordinator(spec: CoordinatorSpec | None) -> CoordinatorSpec:
 
 
 def _complete(struct: T, **values: Any) -> T:  # noqa: ANN401  # fields of any type
-    """Set these values in the fields that are None."""
     return structs.replace(struct, **_filled(struct, values))
 
 

@@ -1,8 +1,7 @@
 """Parses SpiderMultusConfigs and SpiderCoordinators from decoded YAML or JSON.
 
-``network_of`` ignores unknown fields, so that an agent can read a network of a newer version.
-``checked_network`` and ``checked_coordinator`` refuse unknown fields, which would have no effect.
-All functions raise BadInput, which names the document and the field.
+The ``checked_...`` functions refuse unknown fields, which would have no effect. ``network_of``
+ignores them, so that an agent can read a network of a newer version.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def checked_coordinator(
 
 
 def network_of(value: Mapping[str, object], location: str = "object") -> ReviewedNetwork:
-    """Parse a SpiderMultusConfig from YAML or an API server. Raises BadInput."""
+    """Parse a SpiderMultusConfig; unknown fields are ignored. Raises BadInput."""
     try:
         manifest = msgspec.convert(value, _Manifest)
     except msgspec.ValidationError as error:
@@ -85,7 +84,6 @@ def _require_version(version: str, where: str) -> None:
 
 
 def _require_known(value: Mapping[str, object], schema: type[Struct], where: str) -> None:
-    """Raise BadInput for the first field that the kind does not have."""
     for member in value:
         if member not in _MEMBERS:
             message = f"{where}: {str(member)[:80]}: there is no such field"

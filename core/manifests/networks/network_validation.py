@@ -1,9 +1,7 @@
 """The validation rules of a SpiderMultusConfig, for the validating webhook.
 
-See docs/reference/admission.md, "SpiderMultusConfig".
-
-Field paths are Spiderpool's. Specs that crash Spiderpool, and specs that no network can use, are
-refused too. The caller sets the defaults of the spec first.
+See docs/reference/admission.md, "SpiderMultusConfig". Field paths are Spiderpool's.
+Specs that crash Spiderpool, and specs that no network can use, are refused too.
 """
 
 from __future__ import annotations
@@ -56,7 +54,7 @@ PATHS: Final = {
     "ovs": "spec.ovsConfig",
     "custom": "spec.customCniTypeConfig",
 }
-"""cniType -> the field path of violations in the cniType's block, as in Spiderpool."""
+"""cniType -> the field path of violations in the block of the cniType."""
 
 _OUT_OF_RANGE: Final = f"is out of range: set a number from 0 (untagged) to {VLAN_MAX}"
 
@@ -75,7 +73,7 @@ class ReviewedNetwork(NamedTuple):
 
 
 def network_rules(network: ReviewedNetwork) -> Iterator[Refusal]:
-    """Yield every violation, in Spiderpool's order; the webhook reports the first one."""
+    """Yield every violation, in Spiderpool's order. The caller sets the defaults of the spec."""
     subject = ObjectReference(MULTUS_CONFIG_KIND, network.name, network.namespace)
     yield from _annotation_rules(subject, network)
     yield from _type_rules(_TypeRules(subject, network))
@@ -113,10 +111,6 @@ def _annotation_rules(subject: ObjectReference, network: ReviewedNetwork) -> Ite
 
 
 def _type_rules(checks: _TypeRules) -> Iterator[Refusal]:
-    """The rules of the chosen cniType, in order.
-
-    See docs/reference/admission.md, "SpiderMultusConfig".
-    """
     spec = checks.spec
     rules: tuple[Iterator[Refusal], ...]
     match checks.kind:
@@ -151,7 +145,7 @@ def _type_rules(checks: _TypeRules) -> Iterator[Refusal]:
 
 
 class _TypeRules:
-    """The rules of one spec. A method's docstring states a rule; the method yields violations."""
+    """The rules of one spec; each public method yields the violations of a rule."""
 
     def __init__(self, subject: ObjectReference, network: ReviewedNetwork) -> None:
         self.spec = network.spec
@@ -163,28 +157,21 @@ class _TypeRules:
     def refuse(
         self, kind: RefusalKind, rule: str, message: str, field: str = ""
     ) -> Iterator[Refusal]:
-        """Yield one violation; the default of ``field`` is the field of the cniType's block."""
         yield self._subject.refuse(kind, rule, field or self._path, message)
 
     def block(self, block: T | None, rules: Callable[[T], Iterator[Refusal]]) -> Iterator[Refusal]:
-        """The block of the cniType is set and follows ``rules``."""
         if block is None:
             message = f"cniType {self.kind} requires {CNI_TYPES[self.kind]}, which is not set"
             return self.refuse("Required", "block-missing", message)
         return rules(block)
 
     def foreign_blocks(self) -> Iterator[Refusal]:
-        """No block of another cniType is set. customCNI counts as set even if it is empty."""
         for name, block in (*CNI_TYPES.items(), (CUSTOM_TYPE, "custom_cni")):
             if name != self.kind and getattr(self.spec, block) is not None:
                 message = f"cniType is {self.kind}: remove the block of cniType {name}"
                 yield from self.refuse("Forbidden", "foreign-block", message, "spec.cniType")
 
     def injections(self, block: InjectableBlock | None) -> Iterator[Refusal]:
-        """A network with an injection annotation has pools if it has a resource name.
-
-        RDMA injection requires a resource name.
-        """
         for key in INJECTION_ANNOTATIONS:
             if key not in self._annotations:
                 continue
@@ -201,10 +188,6 @@ class _TypeRules:
                 yield from self.refuse("Invalid", "inject", message)
 
     def link(self, link: LinkSpec) -> Iterator[Refusal]:
-        """macvlan, ipvlan and vlan: VLAN and MTU are in range, and a master is set.
-
-        Several masters have a bond.
-        """
         if isinstance(link, VlanSpec):
             yield from self._vlan_mode(link)
         yield from self._vlan_and_mtu(link.vlan_id, link.mtu)
@@ -218,7 +201,6 @@ class _TypeRules:
             yield from self.refuse("Invalid", "bond", message)
 
     def sriov(self, sriov: SriovSpec) -> Iterator[Refusal]:
-        """sriov: VLAN and MTU are in range, minTxRateMbps <= maxTxRateMbps, resourceName is set."""
         yield from self._vlan_and_mtu(sriov.vlan_id, sriov.mtu)
         lowest, highest = sriov.min_tx_rate_mbps or 0, sriov.max_tx_rate_mbps or 0
         if lowest > highest:
@@ -227,7 +209,6 @@ class _TypeRules:
         yield from self.required(sriov.resource_name, "resourceName")
 
     def ovs(self, ovs: OvsSpec) -> Iterator[Refusal]:
-        """ovs: VLANs are in range, and each trunk with maxID has minID <= maxID."""
         yield from self._vlan_and_mtu(ovs.vlan, mtu=None)
         for index, trunk in enumerate(ovs.trunk or ()):
             for vlan in (trunk.min_id, trunk.max_id, trunk.id):
@@ -239,7 +220,6 @@ class _TypeRules:
                 yield from self._trunk_range(index, trunk)
 
     def custom(self) -> Iterator[Refusal]:
-        """custom: customCNI is JSON, or not set."""
         try:
             if self.spec.custom_cni:
                 msgspec.json.decode(self.spec.custom_cni)

@@ -1,10 +1,8 @@
 """Injects networks and devices into Pods: step A of the Pod webhook.
 
-See docs/reference/admission.md, "Pods".
-
-An injection annotation of a Pod, or else of its Namespace, requests networks. Every network that
-has a label with this key and value is written to the Pod's Multus annotation. The devices of these
-networks are added to the limits of the first container.
+See docs/reference/admission.md, "Pods". An annotation of a Pod, or else of its Namespace, requests
+all networks with a label of the same key and value. Their names are added to the Pod's Multus
+annotation, and their devices to its first container.
 """
 
 from __future__ import annotations
@@ -32,17 +30,15 @@ from core.manifests.networks.network_defaults import (
 )
 
 INJECTED_MAX: Final = 64
-"""The most networks that are injected into one Pod."""
 
 JsonObject = Mapping[str, Any]
-"""A Kubernetes object as JSON data."""
 
 
 class InjectableNetwork(NamedTuple):
     """A network that may be injected into Pods.
 
-    ``labels``: include copies of the network's injection annotations.
-    ``nad``: the name of the network's NetworkAttachmentDefinition; "" means ``name``.
+    ``labels``: include copies of its injection annotations. ``nad``: the name of its
+    NetworkAttachmentDefinition; "" means ``name``.
     """
 
     namespace: str
@@ -54,58 +50,62 @@ class InjectableNetwork(NamedTuple):
 
 def needs_injection(pod: JsonObject, namespace: JsonObject) -> bool:
     """Whether the Pod or its Namespace requests an injection."""
-    return (_requested(pod) or _requested(namespace)) is not None
+    return (_injection_request(pod) or _injection_request(namespace)) is not None
 
 
 def inject(
     pod: JsonObject, namespace: JsonObject, networks: Sequence[InjectableNetwork]
 ) -> dict[str, Any]:
     """A copy of the Pod with the networks and devices that it requests. Raises BadInput."""
-    request = _requested(pod) or _requested(namespace)
-    after = copy.deepcopy(dict(pod))
+    request = _injection_request(pod) or _injection_request(namespace)
+    changed_pod = copy.deepcopy(dict(pod))
     if request is None:
-        return after
+        return changed_pod
     key, value = request
-    chosen = [network for network in networks if network.labels.get(key) == value]
-    if not chosen:
+    chosen_networks = [network for network in networks if network.labels.get(key) == value]
+    if not chosen_networks:
         raise BadInput(
             f"no SpiderMultusConfig has the annotation {key}: {value}",
             subject=key,
             remedy=f"set the annotation {key} of a SpiderMultusConfig to {value}, or correct the"
             " annotation of the Pod or its Namespace",
         )
-    if len(chosen) > INJECTED_MAX:
-        text = f"annotation {key}: {value} selects {len(chosen)} networks"
+    if len(chosen_networks) > INJECTED_MAX:
+        selection = f"annotation {key}: {value} selects {len(chosen_networks)} networks"
         raise BadInput(
-            f"{text}; a Pod can have at most {INJECTED_MAX}",
+            f"{selection}; a Pod can have at most {INJECTED_MAX}",
             subject=key,
             remedy="change the annotation of some of these SpiderMultusConfigs",
         )
-    blocks = {f"{network.namespace}/{network.name}": _block(network, key) for network in chosen}
-    names = sorted(blocks, key=lambda name: (_interface(blocks[name]), name))
-    metadata = after.setdefault("metadata", {})
+    blocks = {
+        f"{network.namespace}/{network.name}": _required_block(network, key)
+        for network in chosen_networks
+    }
+    names = sorted(blocks, key=lambda name: (_sort_key(blocks[name]), name))
+    metadata = changed_pod.setdefault("metadata", {})
     metadata["annotations"] = (metadata.get("annotations") or {}) | {
         NETWORKS_ANNOTATION: ",".join(names)
     }
-    _limit(after["spec"]["containers"], _devices(blocks[name] for name in names))
-    return after
+    _add_to_limits(
+        changed_pod["spec"]["containers"], _device_counts(blocks[name] for name in names)
+    )
+    return changed_pod
 
 
-def _devices(blocks: Iterable[InjectableBlock]) -> Mapping[str, int]:
-    """Extended resource -> the number of devices that the networks need.
+def _device_counts(blocks: Iterable[InjectableBlock]) -> Mapping[str, int]:
+    """Resource -> number of devices.
 
-    Each SR-IOV network needs a virtual function of its own. Networks of other cniTypes share one
-    device of each resource.
+    Each SR-IOV network needs its own virtual function; other networks share a device.
     """
-    numbers: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for block in blocks:
         resource = _resource(block)
-        if resource and (resource not in numbers or isinstance(block, SriovSpec | IbSriovSpec)):
-            numbers[resource] = numbers.get(resource, 0) + 1
-    return numbers
+        if resource and (resource not in counts or isinstance(block, SriovSpec | IbSriovSpec)):
+            counts[resource] = counts.get(resource, 0) + 1
+    return counts
 
 
-def _requested(item: JsonObject) -> tuple[str, str] | None:
+def _injection_request(item: JsonObject) -> tuple[str, str] | None:
     """The first injection annotation of an object: key and value."""
     annotations = item.get("metadata", {}).get("annotations") or {}
     return next(
@@ -113,11 +113,8 @@ def _requested(item: JsonObject) -> tuple[str, str] | None:
     )
 
 
-def _block(network: InjectableNetwork, key: str) -> InjectableBlock:
-    """The block of the network's cniType.
-
-    Raises BadInput if the block lacks a field that the annotation ``key`` requires.
-    """
+def _required_block(network: InjectableNetwork, key: str) -> InjectableBlock:
+    """Raises BadInput if the block lacks a field that the annotation ``key`` requires."""
     spec = network.spec
     blocks: Mapping[str, InjectableBlock | None] = {
         "macvlan": spec.macvlan,
@@ -158,8 +155,7 @@ def _block(network: InjectableNetwork, key: str) -> InjectableBlock:
     return block
 
 
-def _interface(block: InjectableBlock) -> str:
-    """The sort key of a network: the master, the bond, or the SR-IOV resource."""
+def _sort_key(block: InjectableBlock) -> str:
     match block:
         case LinkSpec():
             if len(block.master) >= BOND_MASTERS_MIN and block.bond is not None:
@@ -172,7 +168,6 @@ def _interface(block: InjectableBlock) -> str:
 
 
 def _resource(block: InjectableBlock) -> str:
-    """The extended resource of the network's device; "" for none."""
     match block:
         case LinkSpec():
             return block.rdma_resource_name or ""
@@ -182,13 +177,10 @@ def _resource(block: InjectableBlock) -> str:
             return block.resource_name or ""
 
 
-def _limit(containers: list[dict[str, Any]], numbers: Mapping[str, int]) -> None:
-    """Add the devices to the limits of the first container.
-
-    A resource that any container already limits is not changed.
-    """
-    for name, number in numbers.items():
+def _add_to_limits(containers: list[dict[str, Any]], counts: Mapping[str, int]) -> None:
+    """Add the devices to the first container, except resources with a limit in any container."""
+    for name, count in counts.items():
         limits = [(item.get("resources") or {}).get("limits") or {} for item in containers]
         if not any(name in amounts for amounts in limits):
             resources = containers[0].setdefault("resources", {})
-            resources["limits"] = (resources.get("limits") or {}) | {name: str(number)}
+            resources["limits"] = (resources.get("limits") or {}) | {name: str(count)}

@@ -1,12 +1,9 @@
 """Adds requests for slots to a Pod: steps B and C of the Pod webhook.
 
-See docs/reference/admission.md, "Pods".
-
-A slot is one unit of an extended resource that agents advertise (``core.domain.slots``). Slots keep
-a Pod off nodes that lack the NICs of the Pod's networks. Slots also keep a Pod off nodes to which
-the network provider can bind no more addresses. The networks are read from the Pod's Multus
-annotations, after step A (``core.manifests.networks.pod_networks``) has added injected networks.
-No Pod is refused: Multus reports unknown networks and malformed annotations.
+A slot is one unit of an extended resource (``core.domain.slots``). Slots keep a Pod off nodes that
+cannot serve its networks. Step A (``core.manifests.networks.pod_networks``) comes first, because
+the networks are read from Multus annotations. No Pod is refused: Multus reports unknown networks
+and malformed annotations. See docs/reference/admission.md, "Pods".
 """
 
 from __future__ import annotations
@@ -27,10 +24,9 @@ DEFAULT_NAMESPACE: Final = "kube-system"
 class SlotSettings(NamedTuple):
     """The slots that the Pod webhook requests.
 
-    ``request_nic_slots``: whether a Pod requests one slot for each master of its networks.
-    ``provider_resource``: the resource of the network provider's slots, "" for none. A Pod requests
-    one slot for each network whose addresses the provider binds. ``default_network_namespace``: the
-    namespace of a default network whose annotation has only a name.
+    ``request_nic_slots``: whether to request a slot for each master. ``provider_resource``: the
+    resource for networks whose addresses the network provider binds; "" for none.
+    ``default_network_namespace``: used if the annotation of a default network has only a name.
     """
 
     request_nic_slots: bool = False
@@ -51,26 +47,26 @@ def with_slots(
     networks: Sequence[InjectableNetwork],
     settings: SlotSettings,
 ) -> dict[str, Any]:
-    """A copy of the Pod with requests for the slots of its networks.
+    """A copy of the Pod that requests the slots of its networks.
 
-    A resource that a container already requests is not changed. ``networks``: all networks of the
+    A resource that a container requests already is not changed. ``networks``: all networks of the
     cluster.
     """
-    after = copy.deepcopy(dict(pod))
+    changed_pod = copy.deepcopy(dict(pod))
     if not may_request_slots(pod, settings):
-        return after
+        return changed_pod
     by_name = {(network.namespace, network.nad or network.name): network for network in networks}
     names = dict.fromkeys(_networks_of(pod, pod_namespace, settings.default_network_namespace))
-    chosen = [by_name[name] for name in names if name in by_name]
+    chosen_networks = [by_name[name] for name in names if name in by_name]
     slots: dict[str, int] = {}
     if settings.request_nic_slots:
-        masters = (nic_resource(link) for network in chosen for link in _masters(network))
+        masters = (nic_resource(link) for network in chosen_networks for link in _masters(network))
         slots |= {resource: 1 for resource in masters if resource}
-    bound_count = sum(map(_is_bound, chosen))
+    bound_count = sum(map(_is_bound, chosen_networks))
     if settings.provider_resource and bound_count:
         slots[settings.provider_resource] = bound_count
-    _request(after["spec"]["containers"], slots)
-    return after
+    _add_requests(changed_pod["spec"]["containers"], slots)
+    return changed_pod
 
 
 def _networks_of(
@@ -89,7 +85,6 @@ def _networks_of(
 
 
 def _masters(network: InjectableNetwork) -> Iterator[str]:
-    """The masters of a network."""
     spec = network.spec
     links = {"macvlan": spec.macvlan, "ipvlan": spec.ipvlan, "vlan": spec.vlan}
     link = links.get(spec.cni_type or "")
@@ -100,17 +95,13 @@ def _masters(network: InjectableNetwork) -> Iterator[str]:
 
 
 def _is_bound(network: InjectableNetwork) -> bool:
-    """Whether a network provider binds the network's addresses."""
     vlan = network.spec.vlan
     mode = (vlan.vlan_mode or "") if vlan is not None else ""
     return is_bound_by_provider(network.spec.cni_type or "", mode)
 
 
-def _request(containers: list[dict[str, Any]], counts: Mapping[str, int]) -> None:
-    """Add the slots to the first container.
-
-    Kubernetes requires equal requests and limits of an extended resource.
-    """
+def _add_requests(containers: list[dict[str, Any]], counts: Mapping[str, int]) -> None:
+    """Kubernetes requires equal requests and limits of an extended resource."""
     for name, count in counts.items():
         if any(name in amounts for container in containers for amounts in _amounts(container)):
             continue
@@ -120,7 +111,6 @@ def _request(containers: list[dict[str, Any]], counts: Mapping[str, int]) -> Non
 
 
 def _amounts(container: Mapping[str, Any]) -> Iterator[Mapping[str, str]]:
-    """Limits and requests of a container."""
     resources = container.get("resources") or {}
     yield resources.get("limits") or {}
     yield resources.get("requests") or {}
