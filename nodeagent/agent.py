@@ -1,15 +1,8 @@
 """Starts and stops the parts of an agent.
 
-Start:
-1. Set up the node and start the enabled features.
-2. Open the servers. They answer "not ready" until the agent is ready.
-3. Open the event writer and the configuration view. Now the agent is ready.
-
-Stop:
-1. Accept no more requests, and wait up to ``DRAIN_S_MAX`` for the running requests.
-2. Close the configuration view, the event writer and telemetry.
-
-If a part fails to start or stop, all other parts are still closed.
+Start: the node's set-up, the servers, the event writer, the configuration view. Stop: accept no
+more requests, wait for the running requests, close all parts. If a part fails to start or stop, all
+other parts are still closed.
 """
 
 from __future__ import annotations
@@ -44,16 +37,16 @@ if TYPE_CHECKING:
     from nodeagent.sriov.sriov_setup import SriovService
 
 DRAIN_S_MAX: Final = 20.0
-"""Seconds that running requests get to end after SIGTERM. Kubelet kills a Pod after 30 s."""
+"""Seconds that running requests get after SIGTERM. Kubelet kills a Pod after 30 s."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class Agent:
-    """One node agent over one store. Create the agent inside the event loop that runs it.
+    """One node agent. Create the agent inside the event loop that runs it.
 
-    ``ended`` is set when the agent must stop. The daemon sets it after a signal. The agent sets it
-    when another process has taken over this node's event writer (``parts.health.fenced``).
+    ``ended`` is set after a signal, or when another process has taken over this node's event
+    writer.
     """
 
     def __init__(
@@ -80,11 +73,11 @@ class Agent:
         self._services = services or RecordSource(self.parts.view, settings.node_name)
 
     async def start(self) -> None:
-        """Start all parts and become ready. Wait for etcd without a time limit.
+        """Start all parts. If a step fails, all opened parts are closed.
 
-        If a step fails, all opened parts are closed. Raises BadInput (a socket or port is not
-        available), DatapathError (a sysctl cannot be set, or the kernel is too old for an enabled
-        feature), WriterFenced, StoreRejected.
+        Waits for etcd without a time limit. Raises BadInput (a socket or port is not available),
+        DatapathError (a sysctl cannot be set, or the kernel is too old), WriterFenced,
+        StoreRejected.
         """
         try:
             await self._prepare_node()
@@ -102,29 +95,28 @@ class Agent:
     async def open_servers(self) -> None:
         """Listen on all sockets and ports. Raises BadInput.
 
-        CNI executables call the framed socket. Spiderpool's API is on the HTTP socket.
-
-        ``stop`` runs the pushed steps in reverse order: end readiness, close the sockets, wait for
-        running requests, end the connections.
+        CNI executables call the framed socket. Spiderpool's API is on the HTTP socket. The servers
+        answer "not ready" until the agent is ready.
         """
-        settings, parts, opened = self.settings, self.parts, self._opened
+        settings, parts, teardown = self.settings, self.parts, self._opened
+        # ``stop`` runs the pushed steps in reverse order: first it ends readiness.
         parts.plugin_log.start()
         address = settings.listen_address
         self.health_port = health_port(parts.health, parts.connections)
-        opened.push("the health port", self.health_port.close)
+        teardown.push("the health port", self.health_port.close)
         await self.health_port.open(address, settings.health_port, "SPIDERPOOL_HEALTH_PORT")
         if settings.metrics_enabled:
             await self._open_metrics(address)
-        opened.push("calls on the framed socket", parts.framed.end)
-        opened.push("calls on the HTTP socket", parts.http.end)
-        opened.push("running requests", self._drain)
+        teardown.push("calls on the framed socket", parts.framed.end)
+        teardown.push("calls on the HTTP socket", parts.http.end)
+        teardown.push("running requests", self._drain)
         framed = self._listen(settings.framed_socket_path)
-        opened.push("the framed socket", parts.framed.close)
+        teardown.push("the framed socket", parts.framed.close)
         await parts.framed.open(framed.socket, SOCKET_BACKLOG)
         http = self._listen(settings.socket_path)
-        opened.push("the HTTP socket", parts.http.close)
+        teardown.push("the HTTP socket", parts.http.close)
         await parts.http.open(http.socket, SOCKET_BACKLOG, parts.connections)
-        opened.push("readiness", self._end_readiness)
+        teardown.push("readiness", self._end_readiness)
 
     async def become_ready(self) -> None:
         """Open the writer and load the view. Raises WriterFenced, StoreRejected."""
@@ -139,7 +131,7 @@ class Agent:
     async def stop(self) -> None:
         """Wait for running requests and close all parts. The caller closes the store.
 
-        A step that fails is logged and listed in ``stop_failures``; the other steps still run.
+        A failed step is added to ``stop_failures``; the other steps still run.
         """
         self.parts.health.stopping = True
         await self._opened.close()
@@ -150,19 +142,19 @@ class Agent:
         return self._opened.failures
 
     def _register_parts_to_close(self) -> None:
-        """Register the parts that exist before the start; ``stop`` closes these parts last."""
-        parts, opened = self.parts, self._opened
-        opened.push_blocking("the plugin log", parts.plugin_log.close)
+        # Pushed before the start, so ``stop`` closes these parts last.
+        parts, teardown = self.parts, self._opened
+        teardown.push_blocking("the plugin log", parts.plugin_log.close)
         tracer = current_tracer()
         if tracer is not None:
-            opened.push_blocking("the tracer", tracer.close)
-        opened.push("the writer", parts.writer.close)
-        opened.push("refused ADDs", parts.refusal_recorder.close)
-        opened.push("the configuration view", parts.view.close)
-        opened.push_blocking("the namespace thread", parts.executor.close)
-        opened.push_blocking("the coordinator's workers", parts.coordinator_handler.close)
-        opened.push("the detector", parts.detector.close)
-        opened.push("supervised tasks", parts.supervisor.close)
+            teardown.push_blocking("the tracer", tracer.close)
+        teardown.push("the writer", parts.writer.close)
+        teardown.push("refused ADDs", parts.refusal_recorder.close)
+        teardown.push("the configuration view", parts.view.close)
+        teardown.push_blocking("the namespace thread", parts.executor.close)
+        teardown.push_blocking("the coordinator's workers", parts.coordinator_handler.close)
+        teardown.push("the detector", parts.detector.close)
+        teardown.push("supervised tasks", parts.supervisor.close)
 
     def _end_readiness(self) -> None:
         self.parts.health.stopping = True
@@ -176,7 +168,6 @@ class Agent:
             )
 
     async def _remove_stale_attachments(self) -> None:
-        """Remove attachments left from before the start. A failure is only logged."""
         try:
             count = await self.parts.coordinator_handler.remove_stale()
         except DatapathError as error:
@@ -251,19 +242,15 @@ class Agent:
         if not self.settings.tune_sysctls:
             return
         selection = self.settings.selection
-        switches: tuple[tuple[Family, bool], ...] = (
+        family_switches: tuple[tuple[Family, bool], ...] = (
             (4, selection.ipv4_enabled),
             (6, selection.ipv6_enabled),
         )
-        families = tuple(family for family, is_enabled in switches if is_enabled)
+        families = tuple(family for family, is_enabled in family_switches if is_enabled)
         executor = self.parts.executor
         await asyncio.to_thread(set_node_sysctls, executor, executor.own_namespace, families)
 
     async def _set_rdma_mode(self) -> None:
-        """Set the configured RDMA mode.
-
-        A failure is only logged, because only networks with ``rdmaIsolation`` need the mode.
-        """
         mode = self.settings.rdma_mode
         if not mode:
             return
@@ -273,10 +260,11 @@ class Agent:
             if await asyncio.to_thread(set_netns_mode, self.parts.executor, mode):
                 _log.info("set the RDMA mode of this node to %s", mode)
         except DatapathError as error:
+            # Not fatal: only networks with ``rdmaIsolation`` need the mode.
             _log.error("%s; %s", error, error.remedy)
 
     async def _open_metrics(self, address: str) -> None:
-        # Imported here, because OpenTelemetry adds 0.1 s to the start.
+        # Imported here: OpenTelemetry adds 0.1 s to the start.
         from core.process.openmetrics import metrics_port  # noqa: PLC0415
         from nodeagent.telemetry.exposition import Exposition  # noqa: PLC0415
 
@@ -309,11 +297,10 @@ class Agent:
         _log.info("ready", extra={"fields": fields})
 
     def _listen(self, path: str) -> ListeningSocket:
-        listening = ListeningSocket(path)
-        self._opened.push(path, listening.remove)
-        return listening
+        listening_socket = ListeningSocket(path)
+        self._opened.push(path, listening_socket.remove)
+        return listening_socket
 
     def _on_fenced(self, error: WriterFenced) -> None:
-        """Stop the agent: another process has taken over this node's event writer."""
         self.parts.health.fenced = error
         self.ended.set()

@@ -1,8 +1,4 @@
-"""Metrics that a scrape reads from the parts of the agent.
-
-The metrics of ADDs and DELs are in ``telemetry.metrics``. Features that are off by default register
-their metrics themselves, as ``sriov.sriov_setup`` does.
-"""
+"""Metrics that a scrape reads from the parts of the agent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A feature of the agent that runs in the background, such as ClusterIPs or the device plugin."""
+"""A feature of the agent that runs in the background."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds the parts of an agent from the settings and connects the parts. Starts no part."""
+"""Builds and connects the parts of an agent. Starts no part."""
 
 from __future__ import annotations
 
@@ -86,14 +86,11 @@ class AgentParts(NamedTuple):
 
 
 class AgentSources(NamedTuple):
-    """Parts that the caller passes to ``compose``. In a cluster, these parts use the API server.
+    """Parts that the caller passes to ``compose``; in a cluster, these parts use the API server.
 
-    ``facts``: None: facts come from the records that ``orbctl apply`` has stored.
-    ``networks``: None: there is no network provider.
-    ``coordinator``: None: the settings of the coordinator come only from conf.yml.
-    ``supervisor``: runs all long-lived tasks of the agent. None: ``compose`` creates a supervisor.
-    ``sriov``: None: virtual functions are not configured.
-    ``server``: the URL of the API server.
+    ``facts`` None: facts come from the records that ``orbctl apply`` has stored. ``coordinator``
+    None: the coordinator's settings come only from conf.yml. ``supervisor`` None: ``compose``
+    creates one. ``server``: the API server's URL.
     """
 
     facts: FactsSource | None = None
@@ -105,12 +102,9 @@ class AgentSources(NamedTuple):
 
 
 STANDALONE_SOURCES: Final = AgentSources()
-"""The sources of an agent without an API server."""
 
 
 class _Base(NamedTuple):
-    """The settings and parts from which the other parts are built."""
-
     settings: Settings
     store: KeyValueStore
     keys: Keys
@@ -140,10 +134,10 @@ def compose(
     base = _base(settings, plain_store, sources, on_fenced, monotonic)
     detector, connections = Detector(base.executor), ConnectionCounts()
     withdrawal_handler = _withdrawal_handler(base)
-    assigned = AssignedAddressProbe(
+    assigned_address_probe = AssignedAddressProbe(
         detector, withdrawal_handler, base.facts, _detection_switches(settings), settings.actor
     )
-    coordinator_handler = _coordinator_handler(base, sources.coordinator, assigned)
+    coordinator_handler = _coordinator_handler(base, sources.coordinator, assigned_address_probe)
     handlers = _cni_handlers(base, sources, detector, withdrawal_handler)
     call_log = CallLog(base.plugin_log, settings.plugin_log_path)
     chained = _chained_plugins(base, coordinator_handler)
@@ -229,10 +223,6 @@ def _provider_release(
 
 
 def _allocation_function(base: _Base, sources: AgentSources) -> Allocate:
-    """The function that allocates addresses.
-
-    The function waits for automatic pools. With a network provider, it also binds the addresses.
-    """
     settings, store, keys = base.settings, base.store, base.keys
     confirm = base.facts.confirm_current
     allocator = Allocator(
@@ -245,7 +235,7 @@ def _allocation_function(base: _Base, sources: AgentSources) -> Allocate:
         AllocatorSettings(settings.address_order, settings.records_max, settings.selection),
         confirm,
     )
-    waiting = WaitingAllocator(
+    waiting_allocator = WaitingAllocator(
         allocator.allocate,
         PoolRequests(store, keys),
         base.view,
@@ -255,11 +245,13 @@ def _allocation_function(base: _Base, sources: AgentSources) -> Allocate:
         refusal_notes=RefusalNotes(store, keys),
     )
     if sources.networks is None:
-        return waiting.allocate_or_wait
+        return waiting_allocator.allocate_or_wait
     from nodeagent.handlers.provider_binding import BindingAllocator  # noqa: PLC0415  # only with a provider
 
-    binding = BindingAllocator(waiting.allocate_or_wait, store, keys, sources.networks, confirm)
-    return binding.allocate_and_bind
+    binding_allocator = BindingAllocator(
+        waiting_allocator.allocate_or_wait, store, keys, sources.networks, confirm
+    )
+    return binding_allocator.allocate_and_bind
 
 
 def _withdrawal_handler(base: _Base) -> WithdrawalHandler:
@@ -292,7 +284,7 @@ def _detection_switches(settings: Settings) -> DetectionSwitches:
 
 
 def _coordinator_handler(
-    base: _Base, defaults: CoordinatorDefaults | None, assigned: AssignedAddressProbe
+    base: _Base, defaults: CoordinatorDefaults | None, assigned_address_probe: AssignedAddressProbe
 ) -> CoordinatorHandler:
     executor = base.executor
     attachment_records = AttachmentRecords(base.settings.datapath_directory, base.view.faults)
@@ -309,7 +301,7 @@ def _coordinator_handler(
         executor,
         base.facts,
         defaults or ConfiguredSettings(base.settings.coordinator),
-        assigned.probe,
+        assigned_address_probe.probe,
         base.monotonic,
     )
 

@@ -1,13 +1,10 @@
-"""BPF maps, programs and links in the kernel: create, find, update and remove them.
+"""BPF maps, programs and links in the kernel. All calls block: use a worker thread.
 
-With a bpffs, maps and links are pinned, so that ClusterIPs are served while no agent runs. The next
-agent opens the pinned maps and keeps their contents. It replaces the program of each pinned link
-atomically. Without a bpffs, maps, programs and links end with the agent.
+With a bpffs, maps and links are pinned: ClusterIPs are served while no agent runs, and the next
+agent keeps the maps' contents. Without a bpffs, maps and links end with the agent.
 
     <bpffs>/orbweaver/v1/<map>      maps of layout version 1; other versions are removed
     <bpffs>/orbweaver/links/<hook>  links
-
-Programs are attached to one control group. All calls block: use a worker thread.
 """
 
 from __future__ import annotations
@@ -76,7 +73,7 @@ class Installation:
 
     @property
     def is_pinned(self) -> bool:
-        """Whether maps and links stay in the kernel after the agent has ended."""
+        """Whether maps and links stay when the agent ends."""
         return self.directory is not None
 
     def read(self) -> StoredMaps:
@@ -119,7 +116,7 @@ class Installation:
             members.remove(map_layout.pack_member(member))
 
     def attach(self, cgroup: Path, desired: DesiredPrograms) -> None:
-        """Attach this agent's programs to a control group. Raises BpfRefused, DatapathError."""
+        """Attach the programs to a control group. Raises BpfRefused, DatapathError."""
         programs = load_programs(self._maps, desired)
         try:
             cgroup_fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -160,18 +157,15 @@ class Installation:
             os.close(self._links.pop())
 
     def _link(self, hook: Hook, program_fd: int, cgroup_fd: int) -> int:
-        """Attach a program to a hook and return the link's descriptor.
-
-        A pinned link of the same control group and hook is reused: its program is replaced.
-        """
+        """Return the link's descriptor. A pinned link of this hook and control group is reused."""
         path = self.directory / LINKS_DIRECTORY / hook.name if self.directory is not None else None
-        pinned = None if path is None else open_pinned(path)
-        if pinned is not None:
-            info = link_info(pinned)
+        pinned_fd = None if path is None else open_pinned(path)
+        if pinned_fd is not None:
+            info = link_info(pinned_fd)
             if (info.cgroup, info.hook) == (os.fstat(cgroup_fd).st_ino, hook.number):
-                exchange(pinned, program_fd)
-                return pinned
-            os.close(pinned)
+                exchange(pinned_fd, program_fd)  # replaces the program atomically
+                return pinned_fd
+            os.close(pinned_fd)
         link = attach(program_fd, cgroup_fd, hook.number)
         if path is not None:
             try:
@@ -184,7 +178,7 @@ class Installation:
         return link
 
     def _remove_other_layouts(self) -> None:
-        """Remove pinned maps of other layout versions. No attached program uses such maps."""
+        """Call it after ``attach``: no program must use maps of other versions."""
         if self.directory is None:
             return
         for path in self.directory.iterdir():
@@ -198,10 +192,10 @@ def served_frontends(bpffs: Path) -> dict[Frontend, BackendGroup]:
     maps: dict[str, Map] = {}
     try:
         for spec in (map_layout.SERVICES, map_layout.BACKENDS, map_layout.MEMBERS):
-            pinned = open_pinned(directory / spec.name)
-            if pinned is None:
+            pinned_fd = open_pinned(directory / spec.name)
+            if pinned_fd is None:
                 return {}
-            maps[spec.name] = Map(spec, pinned)
+            maps[spec.name] = Map(spec, pinned_fd)
         entries = contents_of(Installation(None, maps).read()).entries
         return {frontend: entry.backend_group for frontend, entry in entries.items()}
     finally:
@@ -210,11 +204,11 @@ def served_frontends(bpffs: Path) -> dict[Frontend, BackendGroup]:
 
 
 def remove_pinned_objects(bpffs: Path) -> bool:
-    """Detach and remove pinned links and maps. False if there were none. Raises OSError."""
+    """Remove pinned links and maps. Return False if there were none. Raises OSError."""
     directory = bpffs / PIN_DIRECTORY
     if not directory.is_dir() or not can_pin(directory):
         return False
-    # Remove the links first, so that no program reads maps that are half removed.
+    # Remove the links first, so that no program reads half-removed maps.
     for hook in PROGRAM_HOOKS:
         _end_link(directory / LINKS_DIRECTORY / hook.name)
     shutil.rmtree(directory, ignore_errors=True)
@@ -222,7 +216,6 @@ def remove_pinned_objects(bpffs: Path) -> bool:
 
 
 def _end_link(path: Path) -> None:
-    """Detach and unpin a link. Raises OSError."""
     with suppress(BpfRefused):
         link = open_pinned(path)
         if link is not None:
@@ -234,13 +227,12 @@ def _end_link(path: Path) -> None:
 
 
 def _opened_or_created(spec: MapSpec, directory: Path | None) -> Map:
-    """The map that is pinned in the directory, or a new map."""
     if directory is None:
         return create_map(spec)
     path = directory / MAPS_DIRECTORY / spec.name
-    pinned = open_pinned(path)
-    if pinned is not None:
-        return Map(spec, pinned)
-    created = create_map(spec)
-    pin(created.fd, path)
-    return created
+    pinned_fd = open_pinned(path)
+    if pinned_fd is not None:
+        return Map(spec, pinned_fd)
+    new_map = create_map(spec)
+    pin(new_map.fd, path)
+    return new_map

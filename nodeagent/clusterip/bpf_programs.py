@@ -1,26 +1,17 @@
 """The eight BPF programs, as instructions. Pure.
 
-A frontend is a Service's address and port. The programs of ``connect`` and ``sendmsg`` look up the
-socket's destination among the frontends:
+The programs of ``connect`` and ``sendmsg`` replace a frontend (a Service's address and port) by a
+backend, or refuse the call if the frontend has no backend. The programs of ``recvmsg`` and
+``getpeername`` replace the backend by the frontend. The backends of one frontend form a group.
 
-- If the destination is a frontend, they choose a backend and replace the destination by the
-  backend's address. The replaced frontend is stored in the map ``reversed``.
-- If the frontend has no backends, they refuse the call.
-- If the destination is not a frontend, they change nothing.
+The stack: offset from the frame pointer, then the fields with their sizes in bytes:
 
-The programs of ``recvmsg`` and ``getpeername`` replace the backend's address by the frontend's.
-
-The backends of one frontend form a group, which has a number.
-
-The stack has these keys and values. Each line gives the offset from the frame pointer, then the
-fields with their sizes in bytes ("pad": padding):
-
-    -24  frontend   address 16, port 2, protocol 1, pad                (key of ``services``)
-    -64  socket     cookie 8, backend's address 16, port 2, pad        (key of ``reversed``)
-   -104  client     namespace's cookie 8, frontend 20, pad             (key of ``affinity``)
-   -136  chosen     backend's address 16, port 2, pad, time 8          (value of ``affinity``)
-   -144  slot       group 4, index in the group 4                      (key of ``backends``)
-   -168  member     group 4, backend's address 16, port 2, pad         (key of ``members``)
+    -24  frontend   address 16, port 2, protocol 1, padding            (key of ``services``)
+    -64  socket     cookie 8, backend's address 16, port 2, padding    (key of ``reversed``)
+   -104  client     namespace's cookie 8, frontend 20, padding         (key of ``affinity``)
+   -136  chosen     backend's address 16, port 2, padding, time 8      (value of ``affinity``)
+   -144  slot       group 4, index 4                                   (key of ``backends``)
+   -168  member     group 4, backend's address 16, port 2, padding     (key of ``members``)
 """
 
 from __future__ import annotations
@@ -61,8 +52,7 @@ Direction = Literal["to_backend", "to_service"]
 PASS: Final = 1
 REFUSE: Final = 0
 LOOKUPS_MAX: Final = 2
-"""Attempts to choose a backend in one call. An attempt fails if the agent removes the backend after
-the program has read the frontend."""
+"""Attempts to choose a backend. An attempt fails if the agent removes the backend meanwhile."""
 
 NANOSECONDS: Final = 1_000_000_000
 
@@ -76,13 +66,12 @@ _GROUP_AT: Final = 0
 _SIZE_AT: Final = 4
 _AFFINITY_AT: Final = 8
 
-# Offsets on the stack, as in the docstring of this module.
+# Offsets on the stack. ``_TIME`` is an offset in the value of ``affinity``.
 _FRONTEND: Final = -24
 _SOCKET: Final = -64
 _CLIENT: Final = -104
 _CHOSEN: Final = -136
 _TIME: Final = 24
-"""The offset of the time in the value of ``affinity``."""
 _SLOT: Final = -144
 _MEMBER: Final = -168
 
@@ -115,8 +104,8 @@ PROGRAM_HOOKS: Final = (
 class DesiredPrograms(NamedTuple):
     """Options of the programs.
 
-    ``skipped_netns``: the cookie of a network namespace whose sockets are not changed; 0: none.
-    ``econnrefused``: refuse calls with ECONNREFUSED instead of EPERM; not on older kernels.
+    ``skipped_netns``: cookie of a network namespace whose sockets are not changed; 0: none.
+    ``econnrefused``: refuse calls with ECONNREFUSED instead of EPERM (newer kernels only).
     """
 
     skipped_netns: int
@@ -173,7 +162,6 @@ def _restore_service(family: Family) -> Iterator[Line]:
 
 
 def _store_address(family: Family, at: int) -> Iterator[Line]:
-    """Write the address and port of the socket call to the stack."""
     offset = _ADDRESS_AT[family]
     if family == 4:
         mapped = int.from_bytes(IPV4_MAPPED_PREFIX[8:], sys.byteorder, signed=True)
@@ -220,7 +208,7 @@ def _choose(attempt: int) -> Iterator[Line]:
 
 
 def _reuse_backend(chance: str) -> Iterator[Line]:
-    """Jump to ``chosen`` if the client's last backend is still valid, else to ``chance``."""
+    """Jump to ``chosen`` if the client's last backend is valid, else to ``chance``."""
     yield store(Size.DOUBLE, _FP, _CLIENT, _COOKIE)
     yield from _copy_to_stack(_FP, _FRONTEND, _CLIENT + 8, 20)
     yield store_number(Size.WORD, _FP, _CLIENT + 28, 0)
@@ -244,7 +232,7 @@ def _reuse_backend(chance: str) -> Iterator[Line]:
 
 
 def _store_affinity() -> Iterator[Line]:
-    """Store the client's new backend. ``_reuse_backend`` has put the key on the stack."""
+    """Store the client's backend. ``_reuse_backend`` has put the key on the stack."""
     yield from _copy_to_stack(_BACKEND, 0, _CHOSEN, 20)
     yield store_number(Size.WORD, _FP, _CHOSEN + 20, 0)
     yield call(n.BPF_FUNC_ktime_get_ns, "ktime_get_ns")
@@ -253,14 +241,12 @@ def _store_affinity() -> Iterator[Line]:
 
 
 def _store_reversed() -> Iterator[Line]:
-    """Store which frontend the backend replaces for this socket."""
     yield from _copy_to_stack(_BACKEND, 0, _SOCKET + 8, 20)
     yield from _finish_socket()
     yield from _update(map_layout.REVERSED.name, _SOCKET, _FRONTEND)
 
 
 def _finish_socket() -> Iterator[Line]:
-    """Add the padding and the cookie to the key of ``reversed``."""
     yield store_number(Size.HALF, _FP, _SOCKET + 26, 0)
     yield store_number(Size.WORD, _FP, _SOCKET + 28, 0)
     yield copy(_R1, _CONTEXT)
@@ -269,7 +255,6 @@ def _finish_socket() -> Iterator[Line]:
 
 
 def _replace_address(family: Family, base: Register, at: int) -> Iterator[Line]:
-    """Replace the address and port of the socket call by the address and port in memory."""
     target = _ADDRESS_AT[family]
     for offset in range(12 if family == 4 else 0, 16, 4):
         yield load(Size.WORD, _R1, base, at + offset)
@@ -279,7 +264,6 @@ def _replace_address(family: Family, base: Register, at: int) -> Iterator[Line]:
 
 
 def _copy_to_stack(base: Register, offset: int, at: int, length: int) -> Iterator[Line]:
-    """Copy ``length`` bytes to the stack at offset ``at``, four bytes at a time."""
     for step in range(0, length, 4):
         yield load(Size.WORD, _R1, base, offset + step)
         yield store(Size.WORD, _FP, at + step, _R1)

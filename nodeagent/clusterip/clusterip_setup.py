@@ -1,4 +1,4 @@
-"""Starts to serve ClusterIPs by BPF programs, or removes pinned programs if disabled."""
+"""Starts to serve ClusterIPs, or removes pinned programs if ClusterIPs are disabled."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from nodeagent.telemetry.metrics import AgentMetrics
 COOKIE_BYTES: Final = 8
 
 TASK: Final = "cluster-ips"
-"""The name of the reconciler's supervised task."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -47,10 +46,9 @@ def start_cluster_ips(
     metrics: AgentMetrics,
     supervisor: Supervisor,
 ) -> BackgroundService | None:
-    """Start to serve ClusterIPs. Return None if ClusterIPs are disabled.
+    """Start to serve ClusterIPs, or return None if disabled. Call it in the node's namespace.
 
-    Pinned programs stay after ``close``. Call this function in the node's network namespace.
-    Raises DatapathError if the kernel is too old.
+    Pinned programs stay after ``close``. Raises DatapathError if the kernel is too old.
     """
     if not settings.enabled:
         _remove_pinned(Path(settings.bpffs))
@@ -78,7 +76,7 @@ def _remove_pinned(bpffs: Path) -> None:
 
 
 def own_netns_cookie() -> int:
-    """The cookie that identifies this thread's network namespace. Raises DatapathError."""
+    """The cookie of this thread's network namespace. Raises DatapathError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
             cookie = any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, COOKIE_BYTES)

@@ -1,13 +1,7 @@
 """Computes frontends and their backends from Services and EndpointSlices. Pure.
 
-The rules are kube-proxy's:
-
-- The backends are the ready endpoints. If no endpoint is ready, the backends are the terminating
-  endpoints that still serve.
-- A Service with the internal traffic policy Local uses only backends on this node.
-- A Service with a label that names another proxy is skipped.
-
-NodePorts and external addresses are not served.
+The rules are kube-proxy's: if no endpoint is ready, terminating endpoints that still serve are the
+backends. NodePorts and external addresses are not served.
 """
 
 from __future__ import annotations
@@ -25,7 +19,6 @@ PROTOCOLS: Final = {"TCP": 6, "UDP": 17}
 """IP protocol numbers of the protocols that have BPF hooks (SCTP has no hook)."""
 
 IPV4_MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
-"""The prefix of an IPv4-mapped IPv6 address."""
 
 
 class TransportAddress(NamedTuple):
@@ -40,7 +33,7 @@ class TransportAddress(NamedTuple):
 
 
 class Frontend(NamedTuple):
-    """A Service's address (16 bytes) and port. ``protocol`` is the IP protocol number."""
+    """A Service's address (16 bytes) and port. ``protocol``: the IP protocol number."""
 
     address: bytes
     port: int
@@ -48,7 +41,7 @@ class Frontend(NamedTuple):
 
 
 class BackendGroup(NamedTuple):
-    """The backends of a frontend. ``affinity_s``: seconds of client affinity; 0: no affinity."""
+    """The backends of a frontend. ``affinity_s``: seconds of client affinity; 0: none."""
 
     backends: tuple[TransportAddress, ...] = ()
     affinity_s: int = 0
@@ -57,7 +50,7 @@ class BackendGroup(NamedTuple):
 def frontends_of(
     service: Service, labels: Mapping[str, str], slices: Sequence[EndpointSlice], node: str
 ) -> dict[Frontend, BackendGroup]:
-    """The frontends of one Service on this node, with their backends."""
+    """The frontends of one Service on this node."""
     if OTHER_PROXY in labels:
         return {}
     groups = {}
@@ -104,9 +97,11 @@ def _backends(
         for endpoint in slice_.endpoints
         if not service.local or endpoint.node == node
     ]
-    ready = [(endpoint, number) for endpoint, number in endpoints if endpoint.ready]
-    draining = [(endpoint, number) for endpoint, number in endpoints if _is_draining(endpoint)]
-    for endpoint, number in ready or draining:
+    ready_endpoints = [(endpoint, number) for endpoint, number in endpoints if endpoint.ready]
+    draining_endpoints = [
+        (endpoint, number) for endpoint, number in endpoints if _is_draining(endpoint)
+    ]
+    for endpoint, number in ready_endpoints or draining_endpoints:
         for address in endpoint.addresses:
             yield TransportAddress(packed(address), number)
 

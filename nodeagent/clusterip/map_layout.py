@@ -1,4 +1,4 @@
-"""The BPF maps that programs and agent share: names, sizes, keys and values as bytes. Pure.
+"""The BPF maps: names, sizes, keys and values as bytes. Pure.
 
 A group is the backends of one frontend. The maps, key -> value:
 
@@ -8,10 +8,8 @@ A group is the backends of one frontend. The maps, key -> value:
     affinity   client and frontend          -> backend, time of last use
     reversed   socket and backend           -> replaced frontend
 
-The agent writes the first three maps. The programs write ``affinity`` and ``reversed``.
-
-IPv4 addresses are mapped into IPv6: an IPv6 socket that connects to an IPv4 address finds the same
-entry as an IPv4 socket. Ports are in network byte order.
+The programs write ``affinity`` and ``reversed``, the agent the others. Ports are in network byte
+order. IPv4 addresses are mapped into IPv6: IPv4 and IPv6 sockets find the same entry.
 """
 
 from __future__ import annotations
@@ -24,21 +22,16 @@ from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.calls import MapSpec
 
 VERSION: Final = 1
-"""Increase it with every change of the layout. Each version has its own directory of pinned maps,
-so an agent never reads maps of another layout."""
+"""Increase it with every change of the layout: an agent never reads maps of other versions."""
 
 FRONTENDS_MAX: Final = 65_536
-"""Frontends of all Services. Frontends beyond this limit are left out and reported."""
 
 BACKENDS_MAX: Final = 131_072
-"""Backends of all frontends. The map has twice this size, because a plan writes the new
-backends before it removes the old backends."""
+"""The maps have twice this size: a plan adds new backends before it removes old backends."""
 
 REVERSED_MAX: Final = 65_536
-"""Entries of ``reversed``. If the map is full, the kernel removes the least recently used entry."""
 
 CLIENTS_MAX: Final = 16_384
-"""Entries of ``affinity``. If the map is full, the kernel removes the least recently used entry."""
 
 FRONTEND: Final = Struct("=16s2sBx")
 HEAD: Final = Struct("=III")
@@ -48,11 +41,9 @@ MEMBER: Final = Struct("=I16s2s2x")
 CLIENT_BYTES: Final = 32
 CHOSEN_BYTES: Final = 32
 SOCKET_BYTES: Final = 32
-"""``CLIENT_BYTES`` and ``CHOSEN_BYTES`` are the sizes of the key and the value of ``affinity``.
-``SOCKET_BYTES`` is the size of the key of ``reversed``. ``bpf_programs`` lists the fields."""
+"""``bpf_programs`` lists the fields."""
 
 NOTHING: Final = bytes(4)
-"""The value of each key of ``members``."""
 
 
 _NO_PREALLOC: Final = n.BPF_F_NO_PREALLOC
@@ -75,7 +66,7 @@ MAPS: Final = (SERVICES, BACKENDS, MEMBERS, AFFINITY, REVERSED)
 
 
 class FrontendHead(NamedTuple):
-    """The value of ``services``. ``group`` 0 and ``size`` 0: the frontend has no backends."""
+    """The value of ``services``. ``group`` and ``size`` are 0 if there are no backends."""
 
     group: int
     size: int
@@ -83,21 +74,21 @@ class FrontendHead(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """The key of ``backends``: a group, and the index of a backend in the group."""
+    """The key of ``backends``. ``number``: the backend's index in the group."""
 
     group: int
     number: int
 
 
 class Member(NamedTuple):
-    """The key of ``members``: a backend of a group."""
+    """The key of ``members``."""
 
     group: int
     backend: TransportAddress
 
 
 def pack_frontend(frontend: Frontend) -> bytes:
-    """Encode a frontend as a key of ``services``."""
+    """Encode a key of ``services``."""
     port = frontend.port.to_bytes(2, "big")
     return FRONTEND.pack(frontend.address, port, frontend.protocol)
 
@@ -109,7 +100,7 @@ def unpack_frontend(data: bytes) -> Frontend:
 
 
 def pack_backend(backend: TransportAddress) -> bytes:
-    """Encode a backend as a value of ``backends``."""
+    """Encode a value of ``backends``."""
     return BACKEND.pack(backend.address, backend.port.to_bytes(2, "big"))
 
 
@@ -120,7 +111,7 @@ def unpack_backend(data: bytes) -> TransportAddress:
 
 
 def pack_member(member: Member) -> bytes:
-    """Encode a member as a key of ``members``."""
+    """Encode a key of ``members``."""
     port = member.backend.port.to_bytes(2, "big")
     return MEMBER.pack(member.group, member.backend.address, port)
 

@@ -1,12 +1,8 @@
 """Plans the writes that change the maps from the stored to the desired contents. Pure.
 
-A changed frontend gets a new group of backends:
-1. The backends of the new group are written.
-2. One write switches the frontend to the new group.
-3. The old group is removed.
-
-If a plan is interrupted, each frontend has either all its old or all its new backends. The next
-plan completes the change. Unchanged entries are not written.
+A changed frontend gets a new group of backends; then one write switches the frontend to the group.
+If a plan is interrupted, each frontend has all its old or all its new backends, and the next plan
+completes the change.
 """
 
 from __future__ import annotations
@@ -19,11 +15,7 @@ from nodeagent.clusterip.map_layout import BACKENDS_MAX, FRONTENDS_MAX, Frontend
 
 
 class StoredMaps(NamedTuple):
-    """The entries of the maps in the kernel.
-
-    ``members`` has the backends of frontends with client affinity. The programs look up a client's
-    last backend in ``members`` to check that this backend still exists.
-    """
+    """The entries of the maps in the kernel. ``members``: only frontends with client affinity."""
 
     services: Mapping[Frontend, FrontendHead]
     backends: Mapping[Slot, TransportAddress]
@@ -31,7 +23,7 @@ class StoredMaps(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A served frontend: the number of its group, and its backends."""
+    """The backends of a served frontend, with the number of their group."""
 
     group: int
     backend_group: BackendGroup
@@ -68,10 +60,7 @@ class MapPlan(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """The frontends that fit into the maps, and the frontends that are left out.
-
-    ``limit``: the name of the limit that is exceeded; "" if all frontends fit.
-    """
+    """The frontends that fit into the maps. ``limit``: name of the exceeded limit; "": all fit."""
 
     frontends: Mapping[Frontend, BackendGroup]
     left_out: tuple[Frontend, ...] = ()
@@ -107,10 +96,10 @@ def contents_of(stored: StoredMaps) -> Contents:
     slots, members = set(stored.backends), set(stored.members)
     for frontend, head in stored.services.items():
         backends = [stored.backends.get(Slot(head.group, number)) for number in range(head.size)]
-        present = [backend for backend in backends if backend is not None]
-        entry = Entry(head.group, BackendGroup(tuple(present), head.affinity_s))
+        present_backends = [backend for backend in backends if backend is not None]
+        entry = Entry(head.group, BackendGroup(tuple(present_backends), head.affinity_s))
         entry_members = set(members_of(entry))
-        if len(present) < head.size or not entry_members <= stored.members:
+        if len(present_backends) < head.size or not entry_members <= stored.members:
             broken.add(frontend)
             continue
         entries[frontend] = entry
@@ -129,12 +118,12 @@ def contents_of(stored: StoredMaps) -> Contents:
 
 
 def plan(contents: Contents, desired: Mapping[Frontend, BackendGroup]) -> tuple[MapPlan, Contents]:
-    """The writes that turn the contents into the desired frontends, and the contents afterwards."""
+    """The writes that store the desired frontends, and the contents afterwards."""
     put_backends: dict[Slot, TransportAddress] = {}
     put_members: set[Member] = set()
     put_services: dict[Frontend, FrontendHead] = {}
     entries = {}
-    obsolete: list[Entry] = []
+    obsolete_entries: list[Entry] = []
     group = contents.last_group
     for frontend, backend_group in desired.items():
         before = contents.entries.get(frontend)
@@ -148,15 +137,17 @@ def plan(contents: Contents, desired: Mapping[Frontend, BackendGroup]) -> tuple[
         put_members.update(members_of(after))
         put_services[frontend] = head_of(after)
         if before is not None:
-            obsolete.append(before)
-    obsolete += [entry for frontend, entry in contents.entries.items() if frontend not in desired]
+            obsolete_entries.append(before)
+    obsolete_entries += [
+        entry for frontend, entry in contents.entries.items() if frontend not in desired
+    ]
     steps = MapPlan(
         put_backends,
         frozenset(put_members),
         put_services,
         frozenset((contents.entries.keys() | contents.broken) - desired.keys()),
-        contents.orphaned_slots.union(*map(slots_of, obsolete)),
-        contents.orphaned_members.union(*map(members_of, obsolete)),
+        contents.orphaned_slots.union(*map(slots_of, obsolete_entries)),
+        contents.orphaned_members.union(*map(members_of, obsolete_entries)),
     )
     return steps, Contents(entries, last_group=group)
 

@@ -1,4 +1,4 @@
-"""Finds the control group (version 2) of the Pods' processes, and mounts of bpffs. Reads only."""
+"""Finds the Pods' control group (version 2) and mounts of bpffs. Reads only."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ KUBELET_CGROUPS: Final = (
     "kubelet.slice/kubelet-kubepods.slice",
     "kubelet/kubepods",
 )
-"""Names of the Pods' control group, as kubelet's systemd and cgroupfs drivers create it. A group
-with any other name must be configured."""
+"""As kubelet's systemd and cgroupfs drivers name the group. Other names must be configured."""
 
 BPFFS: Final = "/sys/fs/bpf"
 _CGROUP2_FILE: Final = "cgroup.controllers"
-"""A file that only control groups of version 2 have."""
 
 
 def pods_cgroup(configured: str) -> Path:
-    """The configured control group of Pods. ``configured`` "": kubelet's control group of Pods.
+    """The control group of Pods. ``configured`` "": kubelet's control group of Pods.
 
-    Raises BadInput if the group is not of version 2, DatapathError if the group does not exist.
+    Raises BadInput if the group is not of version 2, DatapathError if it does not exist.
     """
     if configured:
         path = Path(configured)

@@ -1,4 +1,4 @@
-"""Loads the BPF programs into the kernel: to attach them, or to test kernel support."""
+"""Loads the BPF programs into the kernel."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from nodeagent.ebpf.instructions import assemble
 
 
 def load_programs(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int]:
-    """Load all programs. The caller closes the returned descriptors. Raises BpfRefused.
+    """Load all programs. The caller closes the descriptors. Raises BpfRefused.
 
-    If the kernel cannot refuse calls with ECONNREFUSED, the programs refuse calls with EPERM.
+    On older kernels, the programs refuse calls with EPERM instead of ECONNREFUSED.
     """
     try:
         return _loaded(maps, desired)
@@ -28,10 +28,9 @@ def load_programs(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hoo
 
 
 def try_loading(desired: DesiredPrograms) -> int:
-    """Load all programs with maps of one entry, without attaching them.
+    """Load all programs without attaching them, to test the kernel. Raises BpfRefused.
 
     Returns the errno of refused calls: ECONNREFUSED, or EPERM on older kernels.
-    Raises BpfRefused if the kernel cannot load the programs.
     """
     maps: dict[str, Map] = {}
     try:
@@ -56,13 +55,13 @@ def close_programs(programs: Mapping[Hook, int]) -> None:
 
 def _loaded(maps: Mapping[str, Map], desired: DesiredPrograms) -> dict[Hook, int]:
     descriptors = {name: bpf_map.fd for name, bpf_map in maps.items()}
-    loaded: dict[Hook, int] = {}
+    program_fds: dict[Hook, int] = {}
     try:
         for hook in PROGRAM_HOOKS:
             code = assemble(program(hook, desired), descriptors)
             kind = n.BPF_PROG_TYPE_CGROUP_SOCK_ADDR
-            loaded[hook] = load_program(hook.name, kind, hook.number, code)
+            program_fds[hook] = load_program(hook.name, kind, hook.number, code)
     except BaseException:
-        close_programs(loaded)
+        close_programs(program_fds)
         raise
-    return loaded
+    return program_fds

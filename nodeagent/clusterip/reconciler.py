@@ -1,8 +1,6 @@
-"""Keeps the BPF maps of ClusterIPs equal to the Services, and the BPF programs attached.
+"""Keeps the BPF maps equal to the Services, and the BPF programs attached.
 
-One reconciliation handles all changes since the last reconciliation. After an error, reconciliation
-is retried with growing pauses; the same error is logged once. The first write waits until all
-Services have been read. Until then, the map contents of the last agent stay in use.
+Until all Services have been read, the map contents of the last agent stay in use.
 """
 
 from __future__ import annotations
@@ -23,24 +21,19 @@ from nodeagent.clusterip.pod_cgroups import pods_cgroup
 from nodeagent.clusterip.service_sources import ServiceSource
 
 SETTLE_S: Final = 0.05
-"""Seconds between a change and its reconciliation, to collect further changes."""
+"""Seconds to wait after a change, to collect further changes."""
 
 CHECK_S: Final = 10.0
-"""The longest time in seconds between two checks that the programs are attached."""
+"""After this time in seconds, reconcile even without a change: programs may be detached."""
 
 PAUSE_S_MIN: Final = 0.5
 PAUSE_S_MAX: Final = 30.0
-"""The first and the longest pause before a retry, in seconds."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class BpfLocation(NamedTuple):
-    """Where programs are pinned and attached.
-
-    ``cgroup``: the configured control group; "": kubelet's control group of Pods.
-    ``desired``: the options of the programs.
-    """
+    """Where programs are pinned and attached. ``cgroup`` "": kubelet's control group of Pods."""
 
     bpffs: Path
     cgroup: str
@@ -48,10 +41,7 @@ class BpfLocation(NamedTuple):
 
 
 class ClusterIpCounters:
-    """Counts for metrics. ``left_out``: frontends that do not fit into the maps.
-
-    ``attached``: 1 if the programs are attached, else 0.
-    """
+    """Counts for metrics. ``left_out``: frontends that do not fit. ``attached``: 0 or 1."""
 
     def __init__(self) -> None:
         self.frontends = 0
@@ -77,7 +67,7 @@ class ClusterIpReconciler:
         self._limit = ""
 
     async def run(self) -> None:
-        """Reconcile after each change of the source, and every ``CHECK_S`` seconds."""
+        """Reconcile after each change and every ``CHECK_S`` seconds. Retry with growing pauses."""
         pause_s = PAUSE_S_MIN
         while True:
             try:
@@ -99,7 +89,7 @@ class ClusterIpReconciler:
                 installation.close()
 
     async def _reconcile(self) -> bool:
-        """Update maps and links. Return False if the source has not read all Services yet."""
+        """Return False if the source has not read all Services yet."""
         desired = self._source.frontends()
         if desired is None:
             return False
@@ -120,7 +110,7 @@ class ClusterIpReconciler:
             return
 
     def _apply(self, fitted: Fitted) -> None:
-        # Cancelling the task does not stop this thread, so ``close`` may have run already.
+        # Cancelling the task does not stop this thread: ``close`` may have run.
         with self._lock:
             if self._closed:
                 return
@@ -130,7 +120,7 @@ class ClusterIpReconciler:
             self._attach(self._installation)
 
     def _update_maps(self, installation: Installation, fitted: Fitted) -> None:
-        # If the write fails, ``_contents`` stays None, and the next reconciliation reads the maps.
+        # After a failed write, ``_contents`` stays None, and the next round reads the maps.
         contents, self._contents = self._contents, None
         if contents is None:
             contents = contents_of(installation.read())
@@ -140,7 +130,7 @@ class ClusterIpReconciler:
         self._contents = after
 
     def _attach(self, installation: Installation) -> None:
-        """Attach the programs to the Pods' control group, which may have been recreated."""
+        # The control group may have been recreated.
         try:
             cgroup = pods_cgroup(self._location.cgroup)
         except (DatapathError, BadInput):

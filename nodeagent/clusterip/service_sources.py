@@ -1,8 +1,4 @@
-"""Sources of Services: the interface, an index, and the source for agents without Kubernetes.
-
-Without Kubernetes, an operator applies manifests of Service and EndpointSlice; the event log stores
-the manifests as records. With Kubernetes, ``nodeagent.kubernetes.service_watch`` has the source.
-"""
+"""Sources of Services: interface, index, and a source for agents without Kubernetes."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ class ServiceSource(Protocol):
     """The source of this node's frontends."""
 
     def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
-        """All frontends with their backends. None until all Services have been read."""
+        """All frontends. None until all Services have been read."""
         ...
 
     async def changed(self) -> None:
@@ -74,12 +70,12 @@ class ServiceIndex:
     def frontends(self) -> dict[Frontend, BackendGroup]:
         """All frontends. If two Services have the same frontend, the first Service by name wins."""
         for name in self._changed:
-            labelled = self._services.get(name)
-            if labelled is None:
+            labelled_service = self._services.get(name)
+            if labelled_service is None:
                 self._frontends.pop(name, None)
                 continue
             slices = list(self._slices_of.get(name, {}).values())
-            self._frontends[name] = frontends_of(*labelled, slices, self._node)
+            self._frontends[name] = frontends_of(*labelled_service, slices, self._node)
         self._changed.clear()
         merged: dict[Frontend, BackendGroup] = {}
         for name in sorted(self._frontends, reverse=True):
@@ -97,7 +93,7 @@ class RecordSource:
         self._records: dict[tuple[str, str, str], RecordDefined] = {}
 
     def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
-        """The frontends in the current snapshot of the view."""
+        """The frontends in the view's current snapshot."""
         snapshot = self._snapshot = self._view.current
         if not snapshot.revision:
             return None

@@ -1,7 +1,6 @@
 """CNI calls as the executables send them, checked as libcni's ``skel`` does.
 
-A returned call has all variables that the command needs. All names in the call can be parts of etcd
-keys. The network namespace is not opened.
+A returned call has all variables that its command needs. Its names can be parts of etcd keys.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from nodeagent.cni_protocol.netconf import (
 
 COMMANDS: Final = ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION")
 INTERFACE_CHARACTERS_MAX: Final = 15
-"""Characters of an interface name: IFNAMSIZ without the NUL."""
+"""IFNAMSIZ without the NUL."""
 
 NETNS_CHARACTERS_MAX: Final = 4096
 
@@ -46,8 +45,7 @@ INFRA_CONTAINER: Final = "K8S_POD_INFRA_CONTAINER_ID"
 IGNORE_UNKNOWN: Final = "IgnoreUnknown"
 ADDRESS: Final = "IP"
 TRACEPARENT: Final = "TRACEPARENT"
-"""The trace context: an environment variable, or an argument of CNI_ARGS. A runtime that uses one
-environment for all calls must use CNI_ARGS."""
+"""The trace context: a variable, or in CNI_ARGS if all calls share one environment."""
 
 _TRUE: Final = ("1", "true")
 _FALSE: Final = ("0", "false")
@@ -66,14 +64,11 @@ _REQUIRED: Final[dict[str, tuple[str, ...]]] = {
 
 
 NO_ATTACHMENT: Final = Attachment("", "")
-"""The value of ``Call.attachment`` for GC and STATUS."""
+"""``Call.attachment`` of GC and STATUS."""
 
 
 class Call(NamedTuple):
-    """One CNI call. For an ADD of the IPAM plugin, ``AddRequest`` is used instead.
-
-    ``traceparent``: the runtime's trace context; "": none.
-    """
+    """One CNI call. ``traceparent``: the runtime's trace context, or ""."""
 
     command: str
     conf: NetConf
@@ -83,13 +78,12 @@ class Call(NamedTuple):
 
 
 def read_environment(block: bytes) -> tuple[str, dict[str, str]]:
-    """The value of CNI_COMMAND, and all variables.
+    """The value of CNI_COMMAND, and all variables. Raises CniFailure with code 4.
 
-    ``block``: NAME=value entries, each followed by a NUL (docs/reference/cni-executables.md).
-    Raises CniFailure with code 4.
+    ``block``: NAME=value entries, each followed by a NUL.
     """
     entries = block.decode(errors="replace").split("\0")
-    # A list of pairs takes half the time of a loop with tuple unpacking.
+    # For speed: a loop with tuple unpacking takes twice the time.
     variables = dict([entry.partition("=")[::2] for entry in entries if entry])
     command = variables.get("CNI_COMMAND", "")
     if command in COMMANDS:
@@ -102,10 +96,6 @@ def read_environment(block: bytes) -> tuple[str, dict[str, str]]:
 
 
 def _read_conf(command: str, environment: dict[str, str], stdin: bytes) -> NetConf:
-    """Check the variables that the command needs, and read the configuration.
-
-    Raises CniFailure with code 1, 4, 6 or 7.
-    """
     for name in _REQUIRED.get(command, ()):
         if not environment.get(name):
             raise _missing(command, environment)
@@ -155,7 +145,7 @@ def read_add_request(
 
 
 def read_traceparent(environment: dict[str, str]) -> str:
-    """The runtime's trace context, unchecked; "": none."""
+    """The runtime's trace context, unchecked, or ""."""
     traceparent = environment.get(TRACEPARENT, "")
     arguments = environment.get("CNI_ARGS", "")
     if traceparent or TRACEPARENT not in arguments:
@@ -175,7 +165,7 @@ def read_attachment(environment: dict[str, str], conf: NetConf) -> Attachment:
 
 
 def checked_container(container: str) -> str:
-    """The container id. Raises CniFailure with code 4 if it is invalid."""
+    """The container id. Raises CniFailure with code 4."""
     if not is_name(container):
         raise CniFailure(
             INVALID_ENVIRONMENT,
@@ -186,7 +176,7 @@ def checked_container(container: str) -> str:
 
 
 def checked_interface(name: str) -> str:
-    """The interface name. Raises CniFailure with code 4 if Linux does not allow it."""
+    """The interface name. Raises CniFailure with code 4."""
     if len(name) > INTERFACE_CHARACTERS_MAX:
         fault = f"more than {INTERFACE_CHARACTERS_MAX} characters"
     elif name in ("", ".", ".."):
@@ -225,10 +215,7 @@ def _check_version(command: str, version: str) -> None:
 
 
 def read_arguments(text: str, container: str = "") -> PodReference:
-    """The Pod in CNI_ARGS. Raises CniFailure with code 4.
-
-    ``text``: ``KEY=value`` pairs joined by ``;``, read as libcni does.
-    """
+    """The Pod in CNI_ARGS (``KEY=value`` joined by ``;``). Raises CniFailure with code 4."""
     if not text:
         return PodReference(container=container)
     if len(text) > ARGS_CHARACTERS_MAX:

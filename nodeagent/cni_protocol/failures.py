@@ -1,7 +1,6 @@
 """CNI error objects. docs/reference/agent.md lists the codes.
 
-Codes below 100 are those of the CNI specification. Codes from 100 are this project's. The text of
-an error contains no traceback.
+The text of an error contains no traceback.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from core.errors import (
     WrongInput,
 )
 
-# The error table of the CNI specification (SPEC.md 1.1.0, "Error").
+# Codes of the CNI specification (SPEC.md 1.1.0, "Error").
 INCOMPATIBLE_VERSION: Final = 1
 INVALID_ENVIRONMENT: Final = 4
 UNDECODABLE_CODE: Final = 6
@@ -57,10 +56,7 @@ INTERNAL_CODE: Final = 999
 UNHEALTHY_PREFIX: Final = "unhealthy spiderpool-agent backend, failed to check: "
 ALLOCATION_ERROR: Final = "spiderpool IP allocation error: "
 RELEASE_ERROR: Final = "spiderpool IP release error: "
-"""Prefixes of error texts. Users and other systems match these prefixes.
-
-See docs/reference/pool-selection.md, "Error texts".
-"""
+"""Users match these prefixes (docs/reference/pool-selection.md, "Error texts")."""
 
 _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (AddressesUsedOut, USED_OUT),
@@ -75,10 +71,8 @@ _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (DatapathError, DATAPATH_FAILED),
     (BadInput, INVALID_CONFIG),
 )
-"""The CNI error code of each error class. The first matching class gives the code.
-
-A retryable error has the code TRY_AGAIN_LATER instead. Only subclasses of ``AllocationError`` in
-this list keep their codes, because users match these codes.
+"""The first matching class gives the code. A retryable error has TRY_AGAIN_LATER instead; only
+subclasses of ``AllocationError`` keep their codes, because users match these codes.
 """
 
 
@@ -119,7 +113,7 @@ def _code(error: OrbweaverError) -> int:
 
 
 def error_object(version: str, failure: CniFailure) -> bytes:
-    """Encode a failure as JSON, indented by four spaces."""
+    """Encode a failure as JSON."""
     document = {
         "cniVersion": version,
         "code": failure.code,

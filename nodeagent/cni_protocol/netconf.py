@@ -1,8 +1,7 @@
-"""The network configuration on standard input: the fields that an IPAM plugin reads.
+"""The network configuration: the fields that an IPAM plugin reads.
 
 As in Go's JSON package, member names are case-insensitive, null counts as absent, and unknown
-members are ignored. Parsed configurations are cached, because a runtime sends the same bytes for
-every Pod of a network.
+members are ignored.
 """
 
 from __future__ import annotations
@@ -28,20 +27,18 @@ WITH_FAMILIES: Final = ("0.3.0", "0.3.1", "0.4.0")
 """In results of these versions, every address has a ``version``: "4" or "6"."""
 
 NAME_CHARACTERS_MAX: Final = 253
-"""The longest DNS subdomain (RFC 1123). Names in Kubernetes are not longer."""
+"""The longest DNS subdomain (RFC 1123)."""
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
 POOLS_MAX: Final = 256
-"""The most pool names in one list."""
 
 ATTACHMENTS_MAX: Final = 20_000
-"""The most attachments in one GC. One request frame holds about this number."""
+"""One request frame holds about this number."""
 
 CACHED_MAX: Final = 64
-"""The most cached configurations. A node has few networks."""
+"""Configurations are cached: a runtime sends the same bytes for every Pod of a network."""
 
 CACHED_BYTES_MAX: Final = 16_384
-"""The longest configuration that is cached."""
 
 is_name: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{NAME_CHARACTERS_MAX - 1}}}").fullmatch
 """Match a name of a Pod, namespace or network, a UID, or a container id."""
@@ -50,7 +47,6 @@ NAME_HELP: Final = (
     f"use at most {NAME_CHARACTERS_MAX} letters, digits, '.', '_' and '-', the first a letter or"
     " digit"
 )
-"""The remedy for a text that ``is_name`` does not match."""
 
 _Name = Annotated[str, msgspec.Meta(max_length=253)]
 _PoolNames = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=POOLS_MAX)]
@@ -78,7 +74,7 @@ class IpamConf(msgspec.Struct, frozen=True):
 
 
 class ValidAttachment(msgspec.Struct, frozen=True, rename={"container_id": "containerID"}):
-    """One attachment that the runtime lists as valid."""
+    """An attachment that the runtime lists as valid."""
 
     container_id: str = ""
     ifname: str = ""
@@ -97,7 +93,7 @@ class NetConf(
         "attachments": "cni.dev/attachments",
     },
 ):
-    """A network configuration. ``previous``: prevResult; None: there is none."""
+    """A network configuration. ``previous``: prevResult."""
 
     cni_version: str = "0.1.0"
     name: str = ""
@@ -108,10 +104,7 @@ class NetConf(
 
 
 class PreviousAddress(NamedTuple):
-    """An address of prevResult with its prefix length.
-
-    ``interface``: the name of the interface; "": none. ``gateway``: unchecked; "": none.
-    """
+    """An address of prevResult. ``interface`` and the unchecked ``gateway`` can be ""."""
 
     cidr: str
     interface: str
@@ -123,7 +116,6 @@ SEND_JSON: Final = "send the network configuration as a JSON object on standard 
 _NETCONF_NAMES: Final = {name.lower(): name for name in NetConf.__struct_encode_fields__}
 _LOG_COUNTS: Final = ("log_file_max_size", "log_file_max_age", "log_file_max_count")
 _DIGITS_MAX: Final = 10
-"""The most digits of a log limit that is written as text."""
 
 _IPAM_NAMES: Final = {name.lower(): name for name in IpamConf.__struct_encode_fields__}
 _ATTACHMENT_NAMES: Final = {name.lower(): name for name in ValidAttachment.__struct_encode_fields__}
@@ -132,9 +124,9 @@ _cache: dict[bytes, NetConf] = {}
 
 def read_netconf(data: bytes) -> NetConf:
     """Read and check a configuration. Raises CniFailure with code 1, 6 or 7."""
-    cached = _cache.get(data)
-    if cached is not None:
-        return cached
+    cached_conf = _cache.get(data)
+    if cached_conf is not None:
+        return cached_conf
     conf = _read(data)
     if len(data) <= CACHED_BYTES_MAX and conf.previous is None:
         if len(_cache) >= CACHED_MAX:
@@ -144,9 +136,9 @@ def read_netconf(data: bytes) -> NetConf:
 
 
 def version_in(data: bytes) -> str:
-    """The CNI version of a configuration; the latest version if that is absent or unsupported.
+    """The CNI version of a configuration; if absent or unsupported, the latest.
 
-    Error objects need a version even if the configuration cannot be read.
+    Never fails, because every error object needs a version.
     """
     try:
         document = msgspec.json.decode(data)
@@ -227,7 +219,7 @@ def _check(conf: NetConf) -> None:
 
 
 def normalized(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """Remove null members, and correct the case of known names.
+    """Remove null members, and correct the case of names.
 
     ``names`` maps each lowercase name to the known name.
     """
@@ -236,7 +228,7 @@ def normalized(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any
 
 
 def _with_numbers(ipam: dict[str, Any]) -> dict[str, Any]:
-    """Convert log limits to numbers. Spiderpool's documents write log limits as text ("100")."""
+    """Convert log limits: Spiderpool's documents write them as text ("100")."""
     texts = {name: ipam[name] for name in _LOG_COUNTS if isinstance(ipam.get(name), str)}
     numbers = {
         name: int(text)
@@ -251,7 +243,7 @@ def _normalized_attachment(entry: object) -> object:
 
 
 def by_field(error: msgspec.ValidationError) -> str:
-    """The text of an error with the field first. msgspec puts the field last (``- at `$.x```)."""
+    """The text of an error with the field first; msgspec puts it last."""
     text, _, path = str(error).partition(" - at ")
     field = path.strip("`").removeprefix("$").removeprefix(".")
     text = text[:1].lower() + text[1:]

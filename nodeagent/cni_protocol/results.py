@@ -1,7 +1,6 @@
 """CNI results as JSON, as the executables print them.
 
-A result has the addresses of the requested interface, no ``interfaces``, and an empty ``dns``. The
-JSON is indented by four spaces. In CNI versions before 1.0.0, each address has a ``version``. See
+A result has addresses, no ``interfaces``, and an empty ``dns``. See
 docs/reference/cni-configuration.md, "Plugins" and "spiderpool".
 """
 
@@ -21,13 +20,13 @@ _encode: Final = msgspec.json.Encoder().encode
 _indent: Final = msgspec.json.format
 
 SHAPES_MAX: Final = 256
-"""The most cached shapes. A shape is a result without addresses; each pool has its own shape."""
+"""Cached shapes. A shape is a result without addresses; each pool has its own."""
 
 _ADDRESS: Final = "<address>"
 
 
 def add_result(version: str, nic: Nic, cidrs: Sequence[str]) -> bytes:
-    """The result of an ADD for one NIC. ``cidrs``: ``nic.cidrs()``, computed by the caller."""
+    """The result of an ADD for one NIC. ``cidrs``: ``nic.cidrs()``."""
     has_families = bool(nic.ipv4), bool(nic.ipv6)
     gateways = nic.ipv4_gateway, nic.ipv6_gateway
     shape = _shape(version, has_families, gateways, nic.clean_gateway, nic.routes)
@@ -79,12 +78,12 @@ def _result(version: str, nic: Nic) -> bytes:
 
 
 def encode_result(result: dict[str, Any]) -> bytes:
-    """Encode a result of another plugin, such as prevResult, as JSON."""
+    """Encode a result of another plugin."""
     return _indent(_encode(result), indent=4) + b"\n"
 
 
 def version_result(requested: str) -> bytes:
-    """The result of VERSION, in the requested version if this version is supported."""
+    """The result of VERSION, in the requested version if supported."""
     version = requested if requested in CNI_VERSIONS else LATEST_CNI_VERSION
     document = {"cniVersion": version, "supportedVersions": CNI_VERSIONS}
     return _indent(_encode(document), indent=4) + b"\n"

@@ -1,7 +1,6 @@
-"""Encodes and decodes ARP packets (RFC 826, used as in RFC 5227).
+"""Encodes and decodes ARP packets (RFC 826, used as in RFC 5227). Pure.
 
-``decode_arp(encode_arp(packet)) == packet``. Invalid bytes decode to None, because any host on the
-link can send them. Pure.
+Invalid bytes decode to None, because any host on the link can send them.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _IPV4_ON_ETHERNET: Final = (_HARDWARE_ETHERNET, _PROTOCOL_IPV4, *_SIZES)
 
 
 class ArpPacket(NamedTuple):
-    """An ARP packet for IPv4 on Ethernet: MAC addresses have 6 bytes, IP addresses 4."""
+    """An ARP packet for IPv4 on Ethernet. MAC addresses have 6 bytes, IP addresses 4."""
 
     operation: int
     sender_mac: bytes
@@ -40,9 +39,9 @@ class ArpPacket(NamedTuple):
 
 
 def arp_probe(mac: bytes, address: bytes) -> ArpPacket:
-    """A probe for other hosts that use ``address`` (RFC 5227, 2.1.1).
+    """A probe for hosts that use ``address`` (RFC 5227, 2.1.1).
 
-    The sender's IP address is zero, so that no ARP cache on the link changes.
+    The sender's IP address is zero, so that ARP caches do not change.
     """
     return ArpPacket(ARP_REQUEST, mac, NO_IP, NO_MAC, address)
 
@@ -53,10 +52,9 @@ def arp_request(mac: bytes, address: bytes, target: bytes) -> ArpPacket:
 
 
 def arp_announcement(mac: bytes, address: bytes) -> ArpPacket:
-    """An announcement: the IP addresses of sender and target are the same (RFC 5227, 2.3).
+    """An announcement of ``address`` (RFC 5227, 2.3).
 
-    The target's MAC address is all ones, as in Spiderpool (docs/reference/coordinator.md, "MAC
-    address"). Receivers ignore the target's MAC address.
+    The target's MAC address is all ones, as in Spiderpool; receivers ignore it.
     """
     return ArpPacket(ARP_REQUEST, mac, address, BROADCAST_MAC, address)
 

@@ -1,7 +1,7 @@
 """Probes the addresses and gateways of a NIC before the Pod uses it, and announces addresses.
 
-IPv4 and IPv6 are probed at the same time, within a time limit. A failed probe raises
-DetectionFailed and never counts as "no conflict". The caller decides what happens to the addresses.
+A failed probe raises DetectionFailed and never counts as "no conflict". The caller decides what
+happens to the addresses.
 """
 
 from __future__ import annotations
@@ -55,23 +55,19 @@ from nodeagent.netlink.values import mac_text
 T = TypeVar("T")
 
 DETECTION_S_MAX: Final = 8.0
-"""The time limit of one probe in seconds. With default options, the waits of a probe take at most
-2.6 s; the rest is for a busy node. ``limit_s`` extends the limit for longer probes."""
+"""The time limit of a probe. With default options, the waits take at most 2.6 s; the rest is for a
+busy node."""
 
 PROBE: Final = "ipam.probe"
-"""The name of the span of a probe."""
 
 ANNOUNCING_MAX: Final = 1_000
-"""The most announcements in progress in the background. Further announcements are skipped."""
+"""The most announcements in progress. Further announcements are skipped."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class DetectionSwitches(NamedTuple):
-    """The settings enableIPConflictDetection, enableGatewayDetection and announceAddresses.
-
-    See docs/reference/configuration.md, "conf.yml". ``timing``: the detectOptions of a network.
-    """
+    """The detection settings of conf.yml. ``timing``: the detectOptions of a network."""
 
     conflicts: bool = False
     gateway: bool = False
@@ -85,12 +81,12 @@ class DetectionSwitches(NamedTuple):
 
     @property
     def conflict_schedule(self) -> ProbeSchedule:
-        """The times at which conflict probes are sent."""
+        """When conflict probes are sent."""
         return schedule_of_network(CONFLICT_SCHEDULE, self.timing)
 
     @property
     def gateway_schedule(self) -> ProbeSchedule:
-        """The times at which gateway probes are sent."""
+        """When gateway probes are sent."""
         return schedule_of_network(GATEWAY_SCHEDULE, self.timing)
 
     @property
@@ -112,7 +108,7 @@ class DetectionCounters:
 
 
 class ConflictingAddress(NamedTuple):
-    """An allocated address that another host uses. ``mac``: the MAC address of the other host."""
+    """An allocated address, and the MAC address of another host that uses it."""
 
     address: str
     mac: str
@@ -126,15 +122,13 @@ class DetectionResult(NamedTuple):
 
 
 class _NicAddress(NamedTuple):
-    """One address of the NIC, without prefix length. ``gateway`` "": no gateway."""
-
     family: Family
     address: str
     gateway: str
 
     @property
     def target(self) -> tuple[ProbeCodec, bytes]:
-        """The probe codec of the family, and the address in network byte order."""
+        """The codec of the family, and the address in network byte order."""
         return PROBE_CODECS[self.family], _packed(self.address)
 
 
@@ -149,9 +143,8 @@ class Detector:
         self._announcing = BackgroundTasks("announce")
 
     async def probe(self, netns: str, nic: Nic, switches: DetectionSwitches) -> DetectionResult:
-        """Probe the addresses and gateways of a NIC.
+        """Probe addresses and gateways. Announce the addresses if enabled and no fault is found.
 
-        If announcements are enabled and the probe finds no fault, announce the addresses.
         Raises DetectionFailed, Overloaded.
         """
         with child_span(PROBE, attributes=_span_attributes(nic, switches)) as span:
@@ -171,7 +164,7 @@ class Detector:
     async def find_responders(
         self, interface: str, address: str, netns: str = OWN_NAMESPACE_PATH
     ) -> tuple[str, ...]:
-        """Probe an address on an interface; return the MAC addresses of all hosts that answer.
+        """Probe an address; return the MAC addresses of all hosts that answer.
 
         The interface is not changed. Raises DetectionFailed, Overloaded.
         """
@@ -207,10 +200,12 @@ class Detector:
                 self._executor.own_namespace,
                 lambda: local_addresses(nic_address.address for nic_address in nic_addresses),
             )
-            local = await asyncio.wrap_future(call)
-            if local:
+            node_addresses = await asyncio.wrap_future(call)
+            if node_addresses:
                 return DetectionResult(
-                    tuple(ConflictingAddress(address, mac) for address, mac in local.items())
+                    tuple(
+                        ConflictingAddress(address, mac) for address, mac in node_addresses.items()
+                    )
                 )
         with NetworkNamespace.open(netns) as namespace:
             async with self._opened_packet_sockets(
@@ -229,17 +224,17 @@ class Detector:
     async def _opened_packet_sockets(
         self, namespace: NetworkNamespace, interface: str, nic_addresses: tuple[_NicAddress, ...]
     ) -> AsyncIterator[tuple[PacketSocket, ...]]:
-        """Open packet sockets on the NIC, or on the NIC's master if the answers arrive there."""
+        """Sockets on the NIC, or on the NIC's master if the answers arrive there."""
         targets, closer = [nic_address.target for nic_address in nic_addresses], self._closer
 
         def open_on_nic() -> tuple[PacketSocket, ...] | MasterLink:
             return open_in_pod(interface, targets, closer)
 
-        async with self._opened(namespace, open_on_nic, _sockets) as opened:
-            if not isinstance(opened, MasterLink):
-                yield opened
+        async with self._opened(namespace, open_on_nic, _sockets) as sockets_or_master:
+            if not isinstance(sockets_or_master, MasterLink):
+                yield sockets_or_master
                 return
-        master = opened
+        master = sockets_or_master
 
         def open_on_node() -> tuple[PacketSocket, ...]:
             return open_on_master(master, targets, closer)
@@ -285,10 +280,7 @@ class Detector:
         open_sockets: Callable[[], T],
         sockets_of: Callable[[T], Iterable[socket]],
     ) -> AsyncIterator[T]:
-        """Run ``open_sockets`` in the namespace, and close the opened sockets at the end.
-
-        The sockets are also closed if the caller is cancelled while ``open_sockets`` runs.
-        """
+        """Run ``open_sockets`` in the namespace. Close its sockets at the end or if cancelled."""
         self._closer.check_capacity()
         call = asyncio.wrap_future(self._executor.submit(namespace, open_sockets))
         self._opening.add(call)
@@ -304,7 +296,7 @@ class Detector:
         finally:
             if call.done():
                 close()
-            else:  # the caller was cancelled while the thread still runs ``open_sockets``
+            else:  # cancelled while the thread still runs ``open_sockets``
                 call.add_done_callback(close)
 
 
@@ -318,17 +310,16 @@ def _span_attributes(nic: Nic, switches: DetectionSwitches) -> Attributes:
 
 
 def _describe_result(span: Span, result: DetectionResult) -> None:
-    """Set the span's attributes. A conflict does not set the span's status to error."""
     span.set_attribute(
         "detection.conflicting_hosts", [f"{address} {mac}" for address, mac in result.conflicts]
     )
     span.set_attribute("detection.silent_gateways", result.silent_gateways)
 
 
-def _sockets(opened: tuple[PacketSocket, ...] | MasterLink) -> Iterable[socket]:
-    if isinstance(opened, MasterLink):
+def _sockets(sockets_or_master: tuple[PacketSocket, ...] | MasterLink) -> Iterable[socket]:
+    if isinstance(sockets_or_master, MasterLink):
         return ()
-    return [packet_socket.socket for packet_socket in opened]
+    return [packet_socket.socket for packet_socket in sockets_or_master]
 
 
 def _announce(raw_socket: socket, interface: str, nic_addresses: tuple[_NicAddress, ...]) -> None:
@@ -348,7 +339,7 @@ async def _probe_all(
         run_probe(packet_socket, _probe_request(nic_address, packet_socket.mac, switches))
         for packet_socket, nic_address in zip(packet_sockets, nic_addresses, strict=True)
     )
-    # If one probe fails, wait for the other probe: the caller closes both sockets.
+    # If one probe fails, wait for the other: the caller closes both sockets.
     results = await asyncio.gather(*probe_runs, return_exceptions=True)
     findings: list[Finding] = []
     for result in results:
@@ -445,19 +436,20 @@ def local_addresses(addresses: Iterable[str]) -> dict[str, str]:
     """Map each given address that the node itself has to the link's MAC address, or to "".
 
     Probes cannot find these addresses: frames of a macvlan or ipvlan do not reach the master. Call
-    this function in the node's network namespace.
-    Raises NetlinkRefused, NetlinkLost, OSError.
+    it in the node's network namespace. Raises NetlinkRefused, NetlinkLost, OSError.
     """
     with NetlinkSession.open() as session:
         parsed = {text: parse_address(text) for text in addresses}
         routes = {text: session.route_to(address) for text, address in parsed.items()}
-        local = [text for text, route in routes.items() if route and route.kind == RTN_LOCAL]
-        if not local:
+        node_addresses = [
+            text for text, route in routes.items() if route and route.kind == RTN_LOCAL
+        ]
+        if not node_addresses:
             return {}
         macs = {link.ifindex: link.mac for link in session.links()}
         return {
             text: mac_text(macs.get(entry.link, b""))
-            for text in local
+            for text in node_addresses
             for entry in session.addresses(parsed[text].family)
             if entry.address == parsed[text]
         }

@@ -1,6 +1,6 @@
 """The Ethernet header (IEEE 802.3; RFC 894, RFC 2464). Pure.
 
-Frames have no VLAN tag: the kernel removes the tag before a packet socket receives the frame.
+The kernel removes a VLAN tag before a packet socket receives the frame.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HEADER: Final = struct.Struct("!6s6sH")
 
 
 class Ethernet(NamedTuple):
-    """One frame: MAC addresses of 6 bytes, ethertype and payload."""
+    """One frame. MAC addresses have 6 bytes."""
 
     destination: bytes
     source: bytes
@@ -34,7 +34,7 @@ def encode_frame(frame: Ethernet) -> bytes:
 
 
 def decode_frame(data: bytes) -> Ethernet | None:
-    """Decode a frame. None if the bytes are shorter than a header."""
+    """Decode a frame. None if it is shorter than a header."""
     if len(data) < HEADER_BYTES:
         return None
     destination, source, ethertype = _HEADER.unpack_from(data)
@@ -42,5 +42,5 @@ def decode_frame(data: bytes) -> Ethernet | None:
 
 
 def is_station(mac: bytes) -> bool:
-    """Whether a MAC address is an individual address, not zero (IEEE 802, I/G bit)."""
+    """Whether a MAC address is individual and not zero (IEEE 802, I/G bit)."""
     return len(mac) == MAC_BYTES and mac != NO_MAC and not mac[0] & 1

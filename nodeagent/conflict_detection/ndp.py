@@ -1,8 +1,7 @@
 """Encodes and decodes neighbour solicitations and advertisements (RFC 4861 4.3, 4.4; RFC 4443 2.3).
 
-Encodes complete frames with headers and checksum, because the kernel's IPv6 sockets cannot send
-from an address that is not on the link yet. A message that a host must discard (RFC 4861 7.1.1,
-7.1.2) decodes to None. Pure.
+Encodes complete frames: the kernel's IPv6 sockets cannot send from an address that is not on the
+link yet. Pure.
 """
 
 from __future__ import annotations
@@ -24,19 +23,17 @@ ADVERTISEMENT: Final = 136
 UNSPECIFIED_ADDRESS: Final = bytes(16)
 ALL_NODES: Final = bytes.fromhex("ff020000000000000000000000000001")
 SOLICITED_NODE_PREFIX: Final = bytes.fromhex("ff0200000000000000000001ff")
-"""The prefix of a solicited-node group (RFC 4291 2.7.1). The address's last three bytes follow."""
+"""RFC 4291 2.7.1. The address's last three bytes follow."""
 
 _IPV6: Final = struct.Struct("!IHBB16s16s")
 _MESSAGE: Final = struct.Struct("!BBHI16s")
 _PSEUDO: Final = struct.Struct("!16s16sIxxxB")
 _VERSION_6: Final = 6
 _VERSION_SHIFT: Final = 28
-"""The version is in the upper four bits of the first word of the header."""
 
 _NEXT_HEADER_ICMPV6: Final = 58
 _HOP_LIMIT: Final = 255
-"""The required hop limit of a message (RFC 4861 7.1). A router decrements the hop limit, so a
-message with 255 has not passed a router."""
+"""The required hop limit (RFC 4861 7.1): a message with 255 has not passed a router."""
 
 _ROUTER: Final = 1 << 31
 _SOLICITED: Final = 1 << 30
@@ -49,10 +46,10 @@ _MULTICAST: Final = 0xFF
 
 
 class Solicitation(NamedTuple):
-    """A request for the MAC address of ``target``.
+    """A request for the MAC address of ``target``. IP addresses have 16 bytes.
 
-    A solicitation with the unspecified address as ``source`` is a probe (RFC 4862 5.4.2). IP
-    addresses have 16 bytes. ``link``: the source link-layer address option; b"": none.
+    With an unspecified ``source``, the request is a probe (RFC 4862 5.4.2). ``link``: the source
+    link-layer address option, or b"".
     """
 
     source: bytes
@@ -63,7 +60,7 @@ class Solicitation(NamedTuple):
 class Advertisement(NamedTuple):
     """A message that gives the MAC address of ``target``.
 
-    ``link``: the target link-layer address option; b"": none.
+    ``link``: the target link-layer address option, or b"".
     """
 
     source: bytes
@@ -104,10 +101,7 @@ def encode_solicitation(message: Solicitation, mac: bytes) -> bytes:
 
 
 def encode_advertisement(message: Advertisement, mac: bytes, to: bytes = b"") -> bytes:
-    """Encode an advertisement as a frame.
-
-    ``to``: the receiver's MAC address; b"" if ``destination`` is a multicast group.
-    """
+    """Encode a frame. ``to``: the receiver's MAC address; b"" if ``destination`` is multicast."""
     flags = (
         (_ROUTER if message.router else 0)
         | (_SOLICITED if message.solicited else 0)
@@ -120,7 +114,7 @@ def encode_advertisement(message: Advertisement, mac: bytes, to: bytes = b"") ->
 
 
 def decode_message(data: bytes) -> ReceivedMessage | None:
-    """Decode a frame. None if it has no valid solicitation or advertisement."""
+    """Decode a frame. None if a host must discard the message (RFC 4861 7.1.1, 7.1.2)."""
     frame = decode_frame(data)
     if frame is None or frame.ethertype != ETHERTYPE_IPV6 or len(frame.payload) < _IPV6.size:
         return None
@@ -138,10 +132,7 @@ def decode_message(data: bytes) -> ReceivedMessage | None:
 
 
 def checksum(source: bytes, destination: bytes, body: bytes) -> int:
-    """The Internet checksum of pseudo-header and body (RFC 8200 8.1).
-
-    The result is 0 if ``body`` already contains the correct checksum.
-    """
+    """The checksum of pseudo-header and body (RFC 8200 8.1); 0 if ``body`` has a correct one."""
     data = _PSEUDO.pack(source, destination, len(body), _NEXT_HEADER_ICMPV6) + body
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) & ~1]))
     if len(data) % 2:
@@ -187,10 +178,7 @@ def _message(source: bytes, destination: bytes, body: bytes) -> Message | None:
 
 
 def _options(data: bytes) -> Iterator[tuple[int, bytes | None]]:
-    """The kind and the MAC address of each link-layer option.
-
-    If an option has a wrong length, the message is invalid, and the last pair is (0, None).
-    """
+    """Kind and MAC address of each link-layer option; ends with (0, None) if a length is wrong."""
     while data:
         size = data[1] * _OPTION_UNIT_BYTES if len(data) > 1 else 0
         if not 0 < size <= len(data):

@@ -1,10 +1,4 @@
-"""Packet sockets on one NIC: opened in the NIC's network namespace, used from the event loop.
-
-A frame that arrives before the end of a probe counts even if the event loop reads the frame late.
-
-Dedicated threads close packet sockets: closing a socket takes 8 to 24 ms, because the kernel
-waits for all CPUs.
-"""
+"""Packet sockets on one NIC: opened in the NIC's network namespace, used from the event loop."""
 
 from __future__ import annotations
 
@@ -34,19 +28,16 @@ from nodeagent.netlink.session import NetlinkSession
 
 FRAME_BYTES_MAX: Final = 2_048
 FRAMES_PER_READ_MAX: Final = 64
-"""The most frames read in one go. Then the event loop runs other tasks, so that a flood of frames
-does not stop the agent."""
+"""After this number, other tasks run: a flood of frames must not stop the agent."""
 
 CARRIER_S_MAX: Final = 2.0
-"""Seconds that a probe waits for the carrier of the NIC. After this time the probe starts without a
-carrier. The link of a virtual function needs time to come up."""
+"""A probe waits this long for a carrier, then starts anyway. Virtual functions come up slowly."""
 
 CARRIER_POLL_S: Final = 0.005
 
 IPVLAN: Final = "ipvlan"
 
 CLOSERS: Final = 4
-"""Threads that close sockets."""
 
 CLOSING_MAX: Final = 2_000
 """The most sockets that wait to be closed: two for each admitted request."""
@@ -66,15 +57,15 @@ _MREQ: Final = struct.Struct("=iHH8s")
 
 
 class SocketCloser:
-    """Closes sockets in threads, so that callers do not wait."""
+    """Closes sockets in threads: each takes 8 to 24 ms, because the kernel waits for all CPUs."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(CLOSERS, thread_name_prefix="socket-closer")
-        self._waiting = 0
+        self._sockets_to_close = 0
 
     def check_capacity(self) -> None:
         """Raise Overloaded if too many sockets wait to be closed."""
-        if self._waiting >= CLOSING_MAX:
+        if self._sockets_to_close >= CLOSING_MAX:
             raise Overloaded(
                 f"{CLOSING_MAX} packet sockets wait to be closed",
                 subject="closing sockets",
@@ -83,22 +74,19 @@ class SocketCloser:
 
     def close(self, raw_socket: socket.socket) -> None:
         """Close a socket in a thread."""
-        self._waiting += 1
-        self._threads.submit(raw_socket.close).add_done_callback(self._closed)
+        self._sockets_to_close += 1
+        self._threads.submit(raw_socket.close).add_done_callback(self._on_closed)
 
     def end(self) -> None:
-        """Wait until all sockets are closed and the threads have ended. Blocks."""
+        """Wait until all sockets are closed. Blocks."""
         self._threads.shutdown()
 
-    def _closed(self, _: object) -> None:
-        self._waiting -= 1
+    def _on_closed(self, _: object) -> None:
+        self._sockets_to_close -= 1
 
 
 class PacketSocket(NamedTuple):
-    """A packet socket of one family on one NIC.
-
-    ``mac``: the MAC address that the NIC had when the socket was opened.
-    """
+    """A packet socket of one family. ``mac``: the NIC's MAC address when the socket was opened."""
 
     socket: socket.socket
     interface: str
@@ -123,26 +111,26 @@ class PacketSocket(NamedTuple):
 def open_packet_sockets(
     interface: str, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...]:
-    """Open a packet socket for each target. The socket receives frames for the target's address.
+    """Open a packet socket for each target, to receive frames for its address.
 
-    Call this function in the NIC's namespace. Raises OSError if the NIC does not exist, is down, or
-    is not Ethernet; then all sockets are closed.
+    Call it in the NIC's namespace. Raises OSError if the NIC does not exist, is down, or is not
+    Ethernet; then all sockets are closed.
     """
     opened_sockets: list[PacketSocket] = []
     try:
         for codec, address in targets:
-            opened = _open(interface, codec, closer)
-            opened_sockets.append(opened)
-            opened.listen_to(address)
+            packet_socket = _open(interface, codec, closer)
+            opened_sockets.append(packet_socket)
+            packet_socket.listen_to(address)
     except OSError:
-        for opened in opened_sockets:
-            closer.close(opened.socket)
+        for packet_socket in opened_sockets:
+            closer.close(packet_socket.socket)
         raise
     return tuple(opened_sockets)
 
 
 class MasterLink(NamedTuple):
-    """The master of an ipvlan: a link of the node. ``mac``: the MAC address of both links."""
+    """The master of an ipvlan: a link of the node. Both links have the same MAC address."""
 
     ifindex: int
     mac: bytes
@@ -153,8 +141,8 @@ def open_in_pod(
 ) -> tuple[PacketSocket, ...] | MasterLink:
     """Set the NIC up and open sockets on the NIC. If the NIC is an ipvlan, return the master.
 
-    An ipvlan and its master have the same MAC address. An ipvlan receives packets only for its
-    own IP addresses. The master therefore receives the answers to a probe of a new address.
+    An ipvlan receives packets only for its own IP addresses, so the master receives the answers to
+    a probe of a new address.
     """
     set_interface_up(interface)
     with NetlinkSession.open() as session:
@@ -167,26 +155,25 @@ def open_in_pod(
 def open_on_master(
     master: MasterLink, targets: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
 ) -> tuple[PacketSocket, ...]:
-    """Open packet sockets on the master of an ipvlan, in the node's namespace. Raises OSError."""
+    """Open packet sockets on an ipvlan's master, in the node's namespace. Raises OSError."""
     try:
         opened_sockets = open_packet_sockets(socket.if_indextoname(master.ifindex), targets, closer)
     except OSError as error:
         raise OSError(
             f"cannot probe on the master of the interface, link {master.ifindex}: {error}"
         ) from error
-    if any(opened.mac != master.mac for opened in opened_sockets):
-        for opened in opened_sockets:
-            closer.close(opened.socket)
+    if any(packet_socket.mac != master.mac for packet_socket in opened_sockets):
+        for packet_socket in opened_sockets:
+            closer.close(packet_socket.socket)
         raise OSError(f"the master of the interface, link {master.ifindex}, is not on this node")
     return opened_sockets
 
 
 def open_send_socket() -> socket.socket:
-    """Open a packet socket in the calling thread's namespace. Raises OSError.
+    """Open a packet socket in the thread's namespace. Raises OSError.
 
-    The socket can send, but receives nothing until it is bound to a NIC.
+    The socket receives nothing until it is bound to a NIC.
     """
-    # Protocol 0: receive nothing.
     return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
 
 
@@ -206,7 +193,7 @@ def announce(
 
 
 def set_interface_up(interface: str) -> None:
-    """Set a NIC of the calling thread's namespace up. Raises OSError."""
+    """Set a NIC of the thread's namespace up. Raises OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         flags = _flags(any_socket, interface)
         if not flags & _IFF_UP:
@@ -215,7 +202,7 @@ def set_interface_up(interface: str) -> None:
 
 
 async def wait_for_carrier(raw_socket: socket.socket, interface: str) -> None:
-    """Wait until the NIC has a carrier, at most ``CARRIER_S_MAX``."""
+    """Wait for the NIC's carrier, at most ``CARRIER_S_MAX``."""
     loop = asyncio.get_running_loop()
     until = loop.time() + CARRIER_S_MAX
     while not _flags(raw_socket, interface) & _IFF_RUNNING:
@@ -224,35 +211,32 @@ async def wait_for_carrier(raw_socket: socket.socket, interface: str) -> None:
         await asyncio.sleep(CARRIER_POLL_S)
 
 
-async def collect_answers(opened: PacketSocket, address: bytes) -> tuple[bytes, ...]:
-    """Send conflict probes for ``address``. Return the MAC addresses of all hosts that answer.
-
-    Raises OSError.
-    """
-    request = ProbeRequest(address, opened.mac)
+async def collect_answers(packet_socket: PacketSocket, address: bytes) -> tuple[bytes, ...]:
+    """Probe ``address``. Return the MAC addresses of all hosts that answer. Raises OSError."""
+    request = ProbeRequest(address, packet_socket.mac)
     macs: dict[bytes, None] = {}
 
     def collect() -> None:
-        for frame in _received_frames(opened.socket):
-            mac = opened.codec.conflicting_mac(frame, request)
+        for frame in _received_frames(packet_socket.socket):
+            mac = packet_socket.codec.conflicting_mac(frame, request)
             if mac:
                 macs[mac] = None
 
     loop = asyncio.get_running_loop()
-    loop.add_reader(opened.socket, collect)
+    loop.add_reader(packet_socket.socket, collect)
     try:
         for _ in range(CONFLICT_PROBES):
-            opened.send(opened.codec.conflict_probe(request))
+            packet_socket.send(packet_socket.codec.conflict_probe(request))
             await asyncio.sleep(CONFLICT_WINDOW_S / CONFLICT_PROBES)
         collect()
     finally:
-        loop.remove_reader(opened.socket)
+        loop.remove_reader(packet_socket.socket)
     return tuple(macs)
 
 
-async def run_probe(opened: PacketSocket, request: ProbeRequest) -> Finding:
-    """Run one probe to the end. Raises OSError if no frame could be sent."""
-    probe_run = _ProbeRun(opened, request)
+async def run_probe(packet_socket: PacketSocket, request: ProbeRequest) -> Finding:
+    """Run one probe. Raises OSError if no frame could be sent."""
+    probe_run = _ProbeRun(packet_socket, request)
     try:
         return await probe_run.finished
     finally:
@@ -260,22 +244,21 @@ async def run_probe(opened: PacketSocket, request: ProbeRequest) -> Finding:
 
 
 class _ProbeRun:
-    """The state machine of one probe (``probe_session``), driven by a packet socket and a timer."""
+    """The state machine of ``probe_session``, driven by a packet socket and a timer."""
 
-    def __init__(self, opened: PacketSocket, request: ProbeRequest) -> None:
+    def __init__(self, packet_socket: PacketSocket, request: ProbeRequest) -> None:
         self._loop = asyncio.get_running_loop()
-        self._packet_socket = opened
+        self._packet_socket = packet_socket
         self._timer: asyncio.TimerHandle | None = None
         self._sent = 0
         self._fault: OSError | None = None
         self.finished: asyncio.Future[Finding] = self._loop.create_future()
-        self._loop.add_reader(opened.socket, self._on_frames)
-        step = start_probe(request, opened.codec, self._loop.time())
+        self._loop.add_reader(packet_socket.socket, self._on_frames)
+        step = start_probe(request, packet_socket.codec, self._loop.time())
         self._state = step.state
         self._take_step(step)
 
     def stop(self) -> None:
-        """Stop receiving, and cancel the timer."""
         self._loop.remove_reader(self._packet_socket.socket)
         if self._timer is not None:
             self._timer.cancel()
@@ -288,6 +271,7 @@ class _ProbeRun:
                 return
 
     def _on_time(self) -> None:
+        # Frames that arrived before the deadline count even if the loop is late.
         self._on_frames()
         self._take_step(advance(self._state, self._packet_socket.codec, self._loop.time()))
 
@@ -342,10 +326,7 @@ def _hardware(raw_socket: socket.socket, interface: str) -> tuple[int, bytes]:
 
 
 def _received_frames(raw_socket: socket.socket) -> Iterator[bytes]:
-    """Received frames, at most ``FRAMES_PER_READ_MAX``.
-
-    A socket error ends the iteration. If the NIC is down, the next send raises OSError.
-    """
+    """A socket error ends the iteration. If the NIC is down, the next send raises OSError."""
     for _ in range(FRAMES_PER_READ_MAX):
         try:
             yield raw_socket.recv(FRAME_BYTES_MAX)

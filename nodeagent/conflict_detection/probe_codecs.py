@@ -1,14 +1,6 @@
-"""Probes and announcements of each address family, behind one interface.
+"""Probes and announcements of each address family, behind one interface. Pure.
 
-IPv4 uses ARP (RFC 5227). IPv6 uses neighbour discovery (RFC 4861, RFC 4862).
-
-- A conflict probe has the unspecified source address (0.0.0.0, ::), so that neighbour caches do not
-  change.
-- A gateway probe has the probed address as source, so that the gateway answers as it would answer
-  the Pod.
-- Answers count only if the answering MAC address is an individual address (``is_station``).
-
-Pure.
+Answers count only if the MAC address is an individual address (``is_station``).
 """
 
 from __future__ import annotations
@@ -44,10 +36,9 @@ from nodeagent.conflict_detection.probe_schedule import (
 
 
 class ProbeRequest(NamedTuple):
-    """What to probe for one address.
+    """What to probe for one address. IP addresses are bytes in network order.
 
-    IP addresses are bytes in network order. ``mac``: the MAC address of the NIC that probes.
-    ``conflict``: whether to probe for conflicting hosts. ``gateway`` b"": do not probe the gateway.
+    ``mac``: of the NIC that probes. ``gateway`` b"": do not probe the gateway.
     """
 
     address: bytes
@@ -67,23 +58,29 @@ class ProbeCodec(Protocol):
         ...
 
     def conflict_probe(self, request: ProbeRequest) -> bytes:
-        """The frame that probes whether a host uses the address."""
+        """The frame that asks whether a host uses the address.
+
+        Its source is unspecified, so that neighbour caches do not change.
+        """
         ...
 
     def gateway_probe(self, request: ProbeRequest) -> bytes:
-        """The frame that requests the gateway's MAC address."""
+        """The frame that asks for the gateway's MAC address.
+
+        Its source is the probed address, as for the Pod's own traffic.
+        """
         ...
 
     def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The MAC address in the frame if the frame shows a conflicting host, else b""."""
+        """The MAC address of a conflicting host in the frame, else b""."""
         ...
 
     def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The gateway's MAC address if the frame is the gateway's answer, else b""."""
+        """The gateway's MAC address if the frame is its answer, else b""."""
         ...
 
     def announcements(self, address: bytes, mac: bytes) -> tuple[bytes, ...]:
-        """The frames that announce that the address is at the MAC address."""
+        """The frames that announce the address."""
         ...
 
 
@@ -97,11 +94,11 @@ class ArpProbe:
         return encode_arp(arp_probe(request.mac, request.address))
 
     def gateway_probe(self, request: ProbeRequest) -> bytes:
-        """An ARP request from the probed address (RFC 826)."""
+        """An ARP request (RFC 826)."""
         return encode_arp(arp_request(request.mac, request.address, request.gateway))
 
     def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The sender's MAC address if the sender uses or probes the address (RFC 5227, 2.1.1)."""
+        """The MAC address of a host that uses or probes the address (RFC 5227, 2.1.1)."""
         packet = decode_arp(frame)
         if packet is None or not is_station(packet.sender_mac) or packet.sender_mac == request.mac:
             return b""
@@ -110,7 +107,7 @@ class ArpProbe:
         return packet.sender_mac if used == request.address else b""
 
     def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The sender's MAC address in an ARP reply of the gateway."""
+        """The MAC address in an ARP reply."""
         packet = decode_arp(frame)
         if packet is None or packet.operation != ARP_REPLY or packet.sender_ip != request.gateway:
             return b""
@@ -127,19 +124,16 @@ class NdProbe:
     ethertype: Final = ETHERTYPE_IPV6
 
     def conflict_probe(self, request: ProbeRequest) -> bytes:
-        """A solicitation from the unspecified address (RFC 4862, 5.4.2)."""
+        """A solicitation (RFC 4862, 5.4.2)."""
         return encode_solicitation(Solicitation(UNSPECIFIED_ADDRESS, request.address), request.mac)
 
     def gateway_probe(self, request: ProbeRequest) -> bytes:
-        """A solicitation from the probed address (RFC 4861, 7.2.2)."""
+        """A solicitation (RFC 4861, 7.2.2)."""
         message = Solicitation(request.address, request.gateway, request.mac)
         return encode_solicitation(message, request.mac)
 
     def conflicting_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The MAC address of another host that advertises or probes the address, else b"".
-
-        See RFC 4862, 5.4.3 and 5.4.4.
-        """
+        """The MAC address of a host that uses or probes the address (RFC 4862, 5.4.3, 5.4.4)."""
         received = decode_message(frame)
         if received is None or received.message.target != request.address:
             return b""
@@ -150,7 +144,7 @@ class NdProbe:
         return mac if is_station(mac) and mac != request.mac else b""
 
     def gateway_mac(self, frame: bytes, request: ProbeRequest) -> bytes:
-        """The MAC address in an advertisement of the gateway's address."""
+        """The MAC address in an advertisement."""
         received = decode_message(frame)
         if received is None or received.message.target != request.gateway:
             return b""
@@ -159,11 +153,7 @@ class NdProbe:
         return mac if isinstance(message, Advertisement) and is_station(mac) else b""
 
     def announcements(self, address: bytes, mac: bytes) -> tuple[bytes, ...]:
-        """An unsolicited advertisement with override (RFC 4861, 7.2.6), then a solicitation.
-
-        Source and target of the solicitation are the announced address, as in Spiderpool
-        (docs/reference/coordinator.md, "MAC address").
-        """
+        """An unsolicited advertisement (RFC 4861, 7.2.6), then a solicitation as in Spiderpool."""
         advertisement = Advertisement(address, ALL_NODES, address, mac, override=True)
         solicitation = Solicitation(address, address, mac)
         return encode_advertisement(advertisement, mac), encode_solicitation(solicitation, mac)

@@ -1,12 +1,10 @@
-"""The state machine of one probe. Input: times and frames; output: frames and a finding. Pure.
+"""The state machine of one probe. Pure. All times are monotonic clock seconds.
 
     start ──▶ PROBING FOR CONFLICTS ──window over──▶ PROBING THE GATEWAY ──answer──▶ AddressFree
                      │                                   │            │
              another host ──▶ ConflictFound ◀── another host     window over ──▶ GatewaySilent
 
-The window of a phase is the time for probes and answers. A phase sends several probes, because a
-probe or an answer may be lost. Probing for conflicts comes first, because a gateway probe writes
-the address into neighbour caches. All times are monotonic clock seconds.
+The conflict probes come first, because a gateway probe writes the address into neighbour caches.
 """
 
 from __future__ import annotations
@@ -18,10 +16,7 @@ from nodeagent.conflict_detection.probe_schedule import ProbeSchedule
 
 
 class AddressFree(NamedTuple):
-    """No other host uses the address.
-
-    ``gateway``: the gateway's MAC address; b"" if the gateway was not probed.
-    """
+    """No other host uses the address. ``gateway``: the gateway's MAC address, or b""."""
 
     gateway: bytes = b""
 
@@ -42,9 +37,8 @@ Finding: TypeAlias = AddressFree | ConflictFound | GatewaySilent
 class ProbeState(NamedTuple):
     """The state of a probe. ``finding`` is None until the probe has finished.
 
-    ``at_gateway``: whether the gateway is probed now.
-    ``due``: when to call ``advance`` next.
-    ``probes_left``: probes still to send in this window. If 0, the window ends at ``due``.
+    ``at_gateway``: the gateway is probed now. ``due``: when to call ``advance`` next. If
+    ``probes_left`` is 0, the window ends at ``due``.
     """
 
     request: ProbeRequest
@@ -62,7 +56,7 @@ class ProbeStep(NamedTuple):
 
 
 def start_probe(request: ProbeRequest, codec: ProbeCodec, now: float) -> ProbeStep:
-    """Start a probe: the first state, and the first frame."""
+    """The first state and the first frame."""
     if request.conflict:
         probes = request.conflict_schedule.probes
         state = ProbeState(request, at_gateway=False, due=now, probes_left=probes)
@@ -91,9 +85,9 @@ def receive_frame(state: ProbeState, codec: ProbeCodec, frame: bytes) -> ProbeSt
     request = state.request
     if state.finding is not None:
         return state
-    conflicting = codec.conflicting_mac(frame, request) if request.conflict else b""
-    if conflicting:
-        return state._replace(finding=ConflictFound(conflicting))
+    mac = codec.conflicting_mac(frame, request) if request.conflict else b""
+    if mac:
+        return state._replace(finding=ConflictFound(mac))
     gateway = codec.gateway_mac(frame, request) if state.at_gateway else b""
     return state._replace(finding=AddressFree(gateway)) if gateway else state
 

@@ -1,7 +1,4 @@
-"""Announces the addresses of a Pod after its MAC address has changed.
-
-A failure is only logged: the ADD succeeds (docs/reference/coordinator.md, "MAC address").
-"""
+"""Announces the addresses of a Pod after its MAC address has changed."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ class Announcer:
     def announce(
         self, namespace: NetworkNamespace, interface: str, addresses: Iterable[Address]
     ) -> None:
-        """Announce that the addresses are at the NIC's current MAC address."""
+        """Announce the addresses at the NIC's current MAC address. Failures are only logged."""
         targets = [(PROBE_CODECS[address.family], packed_address(address)) for address in addresses]
         try:
             self._closer.check_capacity()

@@ -1,10 +1,8 @@
 """The coordinator's engine: sets up and reverts attachments (read, plan, record, apply).
 
-- A failed ADD reverts its changes.
-- A repeated ADD has the result of the first ADD, also after a crash.
-- A DEL ignores errors of the kernel, and can be repeated.
-
-Calls block: run them in worker threads, one at a time for each container.
+A failed ADD reverts its changes. A repeated ADD has the result of the first ADD, also after a
+crash. A DEL can be repeated. Calls block: run them in worker threads, one at a time for each
+container.
 """
 
 from __future__ import annotations
@@ -45,7 +43,6 @@ from nodeagent.netlink.values import Mac
 
 FINGERPRINT_BYTES: Final = 16
 CARRIER_POLL_S: Final = 0.001
-"""Seconds between two polls of the host veth's carrier."""
 
 CARRIER_POLLS_MAX: Final = 200
 """After this number of polls, the ADD continues without a carrier."""
@@ -68,11 +65,10 @@ class AttachRequest(NamedTuple):
 
 
 class AttachResult(NamedTuple):
-    """The result of an ADD.
+    """The result of an ADD. ``mac``: the NIC's new MAC address, or b"".
 
-    ``mac``: the NIC's new MAC address; b"" if the MAC address was not changed.
-    ``repeated``: whether an earlier ADD has set the NIC up.
-    ``kernel_s``: seconds in rtnetlink system calls.
+    ``repeated``: whether an earlier ADD has set the NIC up. ``kernel_s``: seconds in rtnetlink
+    system calls.
     """
 
     mode: str
@@ -83,7 +79,7 @@ class AttachResult(NamedTuple):
 
 
 class StackSessions(NamedTuple):
-    """Open netlink sessions: one in a Pod's network namespace, one in the node's."""
+    """Netlink sessions in a Pod's network namespace and in the node's."""
 
     namespace: NetworkNamespace
     pod: NetlinkSession
@@ -91,19 +87,16 @@ class StackSessions(NamedTuple):
 
     @property
     def kernel_s(self) -> float:
-        """Seconds in rtnetlink system calls of both sessions."""
+        """Seconds in rtnetlink system calls."""
         return self.pod.kernel_s + self.host.kernel_s
 
 
 Change = tuple[NetlinkSession, PlanStep]
-"""A step that has been applied, and the session that applied the step."""
+"""An applied step, and the session that applied the step."""
 
 
 class Engine:
-    """Sets up and reverts the attachments of one node.
-
-    ``node``: the node's network namespace. ``random_bytes``: the source of MAC addresses.
-    """
+    """Sets up and reverts attachments. ``node``: the node's network namespace."""
 
     def __init__(
         self,
@@ -139,21 +132,18 @@ class Engine:
             ):
                 sessions = StackSessions(namespace, pod, host)
                 self._set_host_rp_filter(request.settings)
-                recorded = self._records.get(attachment.container, attachment.interface)
-                if recorded is not None:
-                    if recorded.fingerprint == request.fingerprint and _is_for_same_pod(
-                        recorded, sessions
+                stored_record = self._records.get(attachment.container, attachment.interface)
+                if stored_record is not None:
+                    if stored_record.fingerprint == request.fingerprint and _is_for_same_pod(
+                        stored_record, sessions
                     ):
-                        self._apply(recorded, sessions, done=[])
-                        return _attach_result(recorded, sessions, repeated=True)
-                    self._revert(recorded, host)
+                        self._apply(stored_record, sessions, done=[])
+                        return _attach_result(stored_record, sessions, repeated=True)
+                    self._revert(stored_record, host)
                 return self._set_up(request, sessions)
 
     def _set_host_rp_filter(self, settings: CoordinatorSettings) -> None:
-        """Set the node's rp_filter if a value is configured.
-
-        Call it before the host veth is created: the new interface inherits the value.
-        """
+        """Call it before the host veth is created: the new veth inherits the value."""
         if settings.host_rp_filter is not None:
             value = str(settings.host_rp_filter)
             write_interface_sysctls(self._executor, self._node, "ipv4", "rp_filter", value)
@@ -161,7 +151,6 @@ class Engine:
     def _set_up(self, request: AttachRequest, sessions: StackSessions) -> AttachResult:
         settings, interface = request.settings, request.attachment.interface
         pod_stack = read_pod(sessions.pod, interface)
-        # In mode underlay, the ADD of the Pod's first NIC also creates a veth pair.
         decision = decide_nic_setup(settings, pod_stack)
         has_own_veth = decision.mode == "underlay" and decision.first
         if has_own_veth and pod_stack.link(POD_VETH) is not None:
@@ -212,10 +201,9 @@ class Engine:
     def _apply(
         self, record: AttachmentRecord, sessions: StackSessions, done: list[Change]
     ) -> AttachmentPlan:
-        """Apply the plan of a record in Pod and node.
+        """Apply a record's plan. Adds applied steps to ``done``, also before an error is raised.
 
-        Applied steps are appended to ``done``, even if an error is raised later. Returns the plan
-        without the undo requests of steps whose object existed before.
+        Returns the plan without the undo requests of steps whose object existed before.
         """
         plan = record.plan
         write_sysctls(self._executor, sessions.namespace, plan.sysctls)
@@ -232,94 +220,103 @@ class Engine:
     # ------------------------------------------------------------------------- DEL and GC
 
     def detach(self, attachment: Attachment, first_nic: str) -> bool:
-        """Revert the set-up of an attachment (DEL). Return False if there was nothing to revert.
+        """Revert an attachment (DEL). Return False if there was nothing to revert.
 
-        If ``first_nic`` has no record, the host veth of the container is removed by name. Raises
-        NetlinkLost, OSError.
+        Ignores errors of the kernel. If ``first_nic`` has no record, the container's host veth is
+        removed by name. Raises NetlinkLost, OSError.
         """
         container, interface = attachment.container, attachment.interface
-        recorded = self._records.get(container, interface)
+        stored_record = self._records.get(container, interface)
         with self._executor.session(self._node) as host:
-            if recorded is None:
+            if stored_record is None:
                 if interface != first_nic:
                     return False
                 (outcome,) = host.attempt([requests.delete_link(host_veth_name(container))])
                 return outcome.errno == 0
-            self._revert(recorded, host)
+            self._revert(stored_record, host)
         return True
 
-    def _revert(self, recorded: AttachmentRecord, host: NetlinkSession) -> None:
-        """Undo the steps of a record in Pod and node, and delete the record. Ignores errors."""
+    def _revert(self, stored_record: AttachmentRecord, host: NetlinkSession) -> None:
+        """Undo the steps of a record, and delete the record. Ignores the kernel's errors."""
         with (
             suppress(DatapathError),
-            NetworkNamespace.open(recorded.netns) as namespace,
+            NetworkNamespace.open(stored_record.netns) as namespace,
             self._executor.session(namespace) as pod,
         ):
             # The path may lead to the namespace of another Pod now.
-            is_same_namespace = tuple(namespace.identity) == (recorded.device, recorded.inode)
-            if recorded.rdma and is_same_namespace:
-                self._rdma.give_back(recorded.rdma, namespace)
-            if _has_veth(recorded, StackSessions(namespace, pod, host)):
-                pod.attempt(_undo(recorded.plan.pod))
-        undoing = _undo(recorded.plan.host)
-        if recorded.own_veth:
+            is_same_namespace = tuple(namespace.identity) == (
+                stored_record.device,
+                stored_record.inode,
+            )
+            if stored_record.rdma and is_same_namespace:
+                self._rdma.give_back(stored_record.rdma, namespace)
+            if _has_veth(stored_record, StackSessions(namespace, pod, host)):
+                pod.attempt(_undo(stored_record.plan.pod))
+        undo_requests = _undo(stored_record.plan.host)
+        if stored_record.own_veth:
             # Delete the host veth by index: its name may have changed.
-            undoing.append(requests.delete_link_by_index(recorded.host_veth))
-        host.attempt(undoing)
-        self._records.remove(recorded.container, recorded.interface)
+            undo_requests.append(requests.delete_link_by_index(stored_record.host_veth))
+        host.attempt(undo_requests)
+        self._records.remove(stored_record.container, stored_record.interface)
 
-    def is_orphaned(self, recorded: AttachmentRecord) -> bool:
+    def is_orphaned(self, stored_record: AttachmentRecord) -> bool:
         """Whether a record's NIC is certainly gone. Raises DatapathError, OSError.
 
-        The host veth disappears together with the Pod's namespace. A missing namespace path is
-        no proof: this process may lack the mount.
+        The host veth ends with the Pod's namespace. A missing namespace path is no proof: this
+        process may lack the mount.
         """
         with self._executor.session(self._node) as host:
-            if host.ask(requests.get_link_by_index(recorded.host_veth)) is None:
+            if host.ask(requests.get_link_by_index(stored_record.host_veth)) is None:
                 return True
         with (
             suppress(DatapathError),
-            NetworkNamespace.open(recorded.netns) as namespace,
+            NetworkNamespace.open(stored_record.netns) as namespace,
             self._executor.session(namespace) as pod,
         ):
-            is_same_namespace = tuple(namespace.identity) == (recorded.device, recorded.inode)
-            return is_same_namespace and pod.ask(requests.get_link_by_index(recorded.link)) is None
+            is_same_namespace = tuple(namespace.identity) == (
+                stored_record.device,
+                stored_record.inode,
+            )
+            return (
+                is_same_namespace
+                and pod.ask(requests.get_link_by_index(stored_record.link)) is None
+            )
         return False
 
     # ------------------------------------------------------------------------------ CHECK
 
     def find_differences(self, attachment: Attachment) -> list[str]:
-        """Compare the kernel with the set-up of the ADD (CHECK): one text for each difference.
+        """Compare the kernel with the ADD's set-up (CHECK): one text for each difference.
 
         Raises DatapathError.
         """
-        recorded = self._records.get(attachment.container, attachment.interface)
-        if recorded is None:
+        stored_record = self._records.get(attachment.container, attachment.interface)
+        if stored_record is None:
             return [f"there is no attachment record of interface {attachment.interface}"]
         with (
             NetworkNamespace.open(attachment.netns) as namespace,
             self._executor.session(namespace) as pod,
             self._executor.session(self._node) as host,
         ):
-            if not _is_for_same_pod(recorded, StackSessions(namespace, pod, host)):
+            if not _is_for_same_pod(stored_record, StackSessions(namespace, pod, host)):
                 return [f"{attachment.netns}: namespace, NIC or veth are not those of the ADD"]
-            texts = _differences(recorded, pod, host)
+            texts = _differences(stored_record, pod, host)
             if texts:
-                # A listing of rules or neighbours can be incomplete, and the kernel does not report
-                # this. Keep only differences that a second reading finds too.
-                again = _differences(recorded, pod, host)
+                # The kernel's listings can be incomplete without an error. Keep only differences
+                # that a second reading finds too.
+                again = _differences(stored_record, pod, host)
                 texts = [text for text in texts if text in again]
-            if recorded.plan.reply_marks:
-                texts += self._reply_mark_rules.missing(namespace, recorded.families)
+            if stored_record.plan.reply_marks:
+                texts += self._reply_mark_rules.missing(namespace, stored_record.families)
             return texts
 
 
 def _apply_steps(
     session: NetlinkSession, steps: Sequence[PlanStep], done: list[Change]
 ) -> tuple[PlanStep, ...]:
-    """Send all steps in one batch. Returns the steps, with ``undo`` None if the object existed.
+    """Send all steps in one batch. Returns them, with ``undo`` None if the object existed before.
 
-    Applied steps are appended to ``done`` before an error is raised.
+    Adds applied steps to ``done`` before an error is raised.
     """
     outcomes = session.attempt([step.do for step in steps])
     recorded_steps = []
@@ -333,7 +330,7 @@ def _apply_steps(
 
 
 def _await_carrier(host: NetlinkSession, host_veth: int) -> None:
-    """Wait until a new host veth has a carrier. Without a carrier the kernel drops packets."""
+    """Wait for a carrier: without a carrier the kernel drops packets."""
     for _ in range(CARRIER_POLLS_MAX):
         answer = host.ask(requests.get_link_by_index(host_veth))
         if answer is None or replies.link(memoryview(answer)).operstate == IF_OPER_UP:
@@ -342,34 +339,35 @@ def _await_carrier(host: NetlinkSession, host_veth: int) -> None:
 
 
 def _differences(
-    recorded: AttachmentRecord, pod: NetlinkSession, host: NetlinkSession
+    stored_record: AttachmentRecord, pod: NetlinkSession, host: NetlinkSession
 ) -> list[str]:
-    return differences(recorded.plan.pod, pod) + differences(recorded.plan.host, host)
+    return differences(stored_record.plan.pod, pod) + differences(stored_record.plan.host, host)
 
 
 def _undo(steps: Sequence[PlanStep]) -> list[requests.Request]:
     return [step.undo for step in reversed(steps) if step.undo is not None]
 
 
-def _is_for_same_pod(recorded: AttachmentRecord, sessions: StackSessions) -> bool:
+def _is_for_same_pod(stored_record: AttachmentRecord, sessions: StackSessions) -> bool:
     """Whether the Pod has the namespace, the NIC and the veth pair of the record."""
-    nic = sessions.pod.link(recorded.interface)
-    return nic is not None and nic.ifindex == recorded.link and _has_veth(recorded, sessions)
+    nic = sessions.pod.link(stored_record.interface)
+    return (
+        nic is not None and nic.ifindex == stored_record.link and _has_veth(stored_record, sessions)
+    )
 
 
-def _has_veth(recorded: AttachmentRecord, sessions: StackSessions) -> bool:
+def _has_veth(stored_record: AttachmentRecord, sessions: StackSessions) -> bool:
     """Whether namespace and veth pair are those of the record.
 
-    Inode numbers are not enough: the kernel reuses them soon. Interface indexes are reused only
-    after 2^31 links.
+    The kernel soon reuses inode numbers, but interface indexes only after 2^31 links.
     """
-    if tuple(sessions.namespace.identity) != (recorded.device, recorded.inode):
+    if tuple(sessions.namespace.identity) != (stored_record.device, stored_record.inode):
         return False
     try:
-        veth = read_veth(sessions.pod, sessions.host, recorded.pod_veth_name)
+        veth = read_veth(sessions.pod, sessions.host, stored_record.pod_veth_name)
     except DatapathError:
         return False
-    return (veth.pod, veth.host) == (recorded.pod_veth, recorded.host_veth)
+    return (veth.pod, veth.host) == (stored_record.pod_veth, stored_record.host_veth)
 
 
 def _attach_result(

@@ -1,8 +1,6 @@
-"""Computes the attachment plan of a NIC: the netlink requests that set the NIC up. Pure.
+"""Computes the netlink requests that set up a NIC. Pure. Each step can be repeated.
 
-docs/reference/coordinator.md specifies order, tables, priorities and preferred sources
-(RTA_PREFSRC) of the requests. Policy routing between NICs is in ``policy_routing``. The same input
-gives the same plan. Each step can be repeated.
+docs/reference/coordinator.md specifies order, tables, priorities and preferred sources.
 """
 
 from __future__ import annotations
@@ -38,8 +36,7 @@ from nodeagent.netlink.values import (
 )
 
 RULE_PRIORITY: Final = 1_000
-"""The priority of two rules. The Pod's rule selects the table of the reply path. The node's rule
-selects the host table (``hostRuleTable``), which has the routes to the node's Pods."""
+"""The priority of the Pod's rule for replies and of the node's rule for the host table."""
 
 REPLY_MARK: Final = 0x1
 """The mark of connections that came in through veth0. Their replies leave through veth0."""
@@ -57,8 +54,8 @@ def plan(
 ) -> AttachmentPlan:
     """The plan of one NIC. ``expected``: names of NICs that the Pod gets later.
 
-    Raises BadInput if the default-route NIC neither exists nor is expected, or if the NIC's MAC
-    address cannot be set (``mac_of``).
+    Raises BadInput if the default-route NIC neither exists nor is expected, or if ``mac_of``
+    raises.
     """
     source = _preferred_source(settings, pod)
     priorities = Priorities(pod.rules)
@@ -82,8 +79,7 @@ def plan(
         for family in pod.families:
             priorities.reserve(family, RULE_PRIORITY)
     if settings.tune_pod_routes and (decision.mode == "overlay" or not decision.first):
-        # In overlay mode, ``host_routes`` lead over the Pod's first NIC. Tuning can move the routes
-        # of the first NIC to another table, so ``tuning_steps`` needs the planned routes too.
+        # In overlay mode, ``host_routes`` lead over the first NIC, and tuning may move them too.
         main_routes = tuple(route for route in host_routes if route.table == RT_TABLE_MAIN)
         pod_with_routes = pod._replace(routes=(*pod.routes, *main_routes))
         steps += tuning_steps(settings, decision, pod_with_routes, priorities, expected)
@@ -99,8 +95,8 @@ def plan(
 def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
     """The NIC's new MAC address; b"" if ``podMACPrefix`` is not set.
 
-    The address is ``podMACPrefix`` and the last four bytes of the NIC's first IP address
-    (docs/reference/coordinator.md, "MAC address"). Raises BadInput for ipvlan and InfiniBand.
+    The last four bytes are those of the NIC's first IP address. Raises BadInput for ipvlan and
+    InfiniBand.
     """
     if not settings.mac_prefix:
         return b""
@@ -121,10 +117,7 @@ def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
 
 
 def _preferred_source(settings: CoordinatorSettings, pod: PodStack) -> Address | None:
-    """The first IPv4 address of the Pod's first NIC; None if that NIC has no IPv4 address.
-
-    Old kernels refuse a preferred source in IPv6 routes.
-    """
+    """Only IPv4: old kernels refuse a preferred source in IPv6 routes."""
     first = pod.link(settings.first_nic)
     if first is None:
         return None
@@ -172,7 +165,7 @@ def _hijack_routes(
     veth: VethPair,
     source: Address | None,
 ) -> Iterator[KernelRoute]:
-    """Routes through the node: to Pods and Services of the cluster, and to ``hijackCIDR``."""
+    """Routes through the node: to Pods and Services, and to ``hijackCIDR``."""
     if not decision.first and not settings.hijack_further_nics:
         return
     table = RT_TABLE_MAIN if decision.first else decision.table
@@ -204,7 +197,6 @@ def _reply_path(
 def _policy_routes(
     settings: CoordinatorSettings, decision: NicSetup, pod: PodStack
 ) -> Iterator[PlanStep]:
-    """The user's ``policyRoutes``: routes over the NIC of this call."""
     # No rule selects the table of the first underlay NIC.
     uses_main = decision.mode == "underlay" and decision.first
     table = RT_TABLE_MAIN if uses_main else decision.table
@@ -229,12 +221,11 @@ def _sysctls(settings: CoordinatorSettings, pod: PodStack, veth_name: str) -> di
     links += [veth_name] if veth_name else []
     values: dict[str, str] = {}
     if 6 in pod.families:
-        # Each link is written too: "all" changes the links only if the value of "all" changes.
-        # The NIC of this call has an IPv6 address, so IPv6 is already enabled there.
+        # Set each link too: "all" reaches the links only if the value of "all" changes.
         names = ["all", "default", *(name for name in links if name != pod.interface.name)]
         values |= {f"net/ipv6/conf/{name}/disable_ipv6": "0" for name in names}
     if settings.rp_filter is not None:
-        # The kernel uses the larger of the value of "all" and the value of the link.
+        # The kernel uses the larger of the values of "all" and the link.
         names = ["all", *links]
         values |= {f"net/ipv4/conf/{name}/rp_filter": str(settings.rp_filter) for name in names}
     return values

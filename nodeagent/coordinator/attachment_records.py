@@ -1,15 +1,9 @@
 """Attachment records: files on the node, each with the changes that an ADD makes in the kernel.
 
-An ADD writes the record before it makes the changes. The DEL reverts the changes and deletes the
-record. If the agent is killed during an ADD, the next ADD continues from the record, or the next
-DEL reverts the changes. CHECK compares the kernel with the record.
-
-A record file is complete or absent: it is written under a temporary name and then renamed. The
-directory belongs on a tmpfs (below /run): a reboot clears the kernel's state, and must clear the
-records too.
-
-A record that cannot be read is kept and reported as a fault. If another agent version wrote the
-record, that version can revert the changes.
+An ADD writes its record before it makes the changes. After a crash, the next ADD continues from the
+record, or the next DEL reverts the changes. Keep the directory on a tmpfs: a reboot clears the
+kernel's state and must clear the records too. An unreadable record is kept and reported as a fault,
+because another agent version may have written it.
 """
 
 from __future__ import annotations
@@ -29,10 +23,8 @@ from nodeagent.coordinator.attachment_steps import AttachmentPlan, PlanStep
 from nodeagent.netlink.requests import Request
 
 RECORDS_MAX: Final = 20_000
-"""The most records that one GC reads. A node has hundreds of records."""
 
 CONTAINER_CHARACTERS_MAX: Final = 128
-"""The most characters of the container id in a file name. Runtimes use ids of 64 characters."""
 
 VERSION: Final = 1
 
@@ -53,13 +45,10 @@ LIMIT_REMEDY: Final = (
 class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
     """The changes that an ADD made for one attachment, or was about to make.
 
-    ``device`` and ``inode``: the identity of the network namespace.
-    ``link``, ``pod_veth`` and ``host_veth``: the interface indexes of the NIC and of both ends of
-    the veth pair. The Pod is the same if identity and indexes are unchanged.
-    ``own_veth``: whether the coordinator created the veth pair for this NIC.
-    ``fingerprint``: ``AttachRequest.fingerprint`` of the ADD.
-    ``mac``: the NIC's new MAC address; b"": unchanged.
-    ``rdma``: the RDMA device that was moved into the Pod; "": none.
+    ``device`` and ``inode`` identify the network namespace. ``link``, ``pod_veth`` and
+    ``host_veth`` are interface indexes. ``own_veth``: whether the coordinator created the veth pair
+    for this NIC. ``mac``: the NIC's new MAC address, or b"".
+    ``rdma``: the RDMA device that was moved into the Pod, or "".
     """
 
     network: str
@@ -94,7 +83,7 @@ class AttachmentRecords:
         self._decode = msgspec.msgpack.Decoder(AttachmentRecord).decode
 
     def put(self, record: AttachmentRecord) -> None:
-        """Write a record. Raises DatapathError if the file cannot be written."""
+        """Write a record. Raises DatapathError."""
         data = self._encode(msgspec.structs.replace(record, plan=_encodable_plan(record.plan)))
         path = self._path(record.container, record.interface)
         temporary = path.with_name(f".{path.name}")
@@ -104,7 +93,7 @@ class AttachmentRecords:
             except FileNotFoundError:
                 self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
                 temporary.write_bytes(data)
-            temporary.rename(path)
+            temporary.rename(path)  # the file is complete or absent
         except OSError as error:
             raise DatapathError(
                 f"cannot write {path}: {error.strerror}",
@@ -180,6 +169,6 @@ def _encodable_step(step: PlanStep) -> PlanStep:
 
 
 def _without_subject(request: Request) -> Request:
-    # Only error texts use the subject. msgpack cannot encode the 128-bit integers in a subject.
+    # Only error texts use the subject, and msgpack cannot encode its 128-bit integers.
     kind, flags, body, verb, _, tolerated = request
     return Request(kind, flags, body, verb, "", tolerated)

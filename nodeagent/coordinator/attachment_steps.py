@@ -1,4 +1,4 @@
-"""The steps of an attachment plan: netlink requests, each with the request that undoes it."""
+"""The steps of an attachment plan: netlink requests with the requests that undo them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class PlanStep(NamedTuple):
 class AttachmentPlan(NamedTuple):
     """The changes of one ADD: ``pod`` in the Pod, ``host`` on the node.
 
-    ``sysctls``: values for the Pod, set before all other changes.
-    ``reply_marks``: whether to add the firewall-mark rules of the reply path to the Pod.
+    ``sysctls`` are set first, in the Pod. ``reply_marks``: whether to add the Pod's firewall-mark
+    rules of the reply path.
     """
 
     pod: tuple[PlanStep, ...]
@@ -30,22 +30,22 @@ class AttachmentPlan(NamedTuple):
 
 
 def route_step(route: KernelRoute) -> PlanStep:
-    """The step that adds a route."""
+    """Add a route."""
     return _reversible(requests.add_route(route))
 
 
 def remove_route_step(route: KernelRoute) -> PlanStep:
-    """The step that removes a route."""
+    """Remove a route."""
     return PlanStep(requests.delete_route(route), requests.append_route(route))
 
 
 def rule_step(rule: RoutingRule) -> PlanStep:
-    """The step that adds a policy rule."""
+    """Add a policy rule."""
     return _reversible(requests.add_rule(rule))
 
 
 def neighbour_step(entry: Neighbour) -> PlanStep:
-    """The step that sets the MAC address of a neighbour."""
+    """Set the MAC address of a neighbour."""
     return _reversible(requests.set_neighbour(entry))
 
 

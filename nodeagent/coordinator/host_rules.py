@@ -13,11 +13,12 @@ def remove_host_rules(netlink: NetlinkSession, table: int) -> list[RoutingRule]:
 
     A route in the table belongs to a Pod that still runs. Raises NetlinkRefused or NetlinkLost.
     """
-    used = {route.family for route in netlink.routes(table=table)}
-    unused = [
+    used_families = {route.family for route in netlink.routes(table=table)}
+    unused_rules = [
         rule
         for rule in netlink.rules()
-        if rule == RoutingRule(rule.family, table, RULE_PRIORITY) and rule.family not in used
+        if rule == RoutingRule(rule.family, table, RULE_PRIORITY)
+        and rule.family not in used_families
     ]
-    netlink.apply([requests.removal(requests.add_rule(rule)) for rule in unused])
-    return unused
+    netlink.apply([requests.removal(requests.add_rule(rule)) for rule in unused_rules])
+    return unused_rules

@@ -1,8 +1,4 @@
-"""Compares the objects in the kernel with the netlink requests of an ADD, for CHECK.
-
-The objects that the ADD added must exist. The objects that the ADD removed must be absent. The
-requests come from the attachment record, as bytes; they are decoded like the kernel's answers.
-"""
+"""Compares the objects in the kernel with the netlink requests of an ADD, for CHECK."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ _ROUTES: Final = (n.RTM_NEWROUTE, n.RTM_DELROUTE)
 
 
 class _NextHop(NamedTuple):
-    """The identity of a route. Metric and protocol are left out: the kernel may fill them in."""
+    """The identity of a route, without metric and protocol: the kernel may fill these in."""
 
     destination: Cidr
     table: int
@@ -35,7 +31,7 @@ class _NeighbourKey(NamedTuple):
 
 
 def differences(steps: Sequence[PlanStep], session: NetlinkSession) -> list[str]:
-    """One text for each object that is missing, and for each object that exists but must not.
+    """One text for each object that is missing, and for each that exists but must not.
 
     Raises the errors of ``NetlinkSession.listing``.
     """

@@ -1,7 +1,4 @@
-"""Decides the coordinator's mode and the routing table of a NIC. Pure.
-
-See docs/reference/coordinator.md, "Modes".
-"""
+"""Decides mode and routing table of a NIC (docs/reference/coordinator.md, "Modes"). Pure."""
 
 from __future__ import annotations
 
@@ -14,28 +11,26 @@ from nodeagent.coordinator.settings import CoordinatorSettings
 Mode = Literal["underlay", "overlay"]
 
 REPLY_TABLE: Final = 100
-"""In underlay mode, the table for replies through veth0. In overlay mode, the table with a copy of
-the first NIC's default route."""
+"""Underlay: the table for replies through veth0. Overlay: the table with a copy of the first NIC's
+default route.
+"""
 
 FIRST_TABLE: Final = 101
-"""The table of a NIC that is ``NicSetup.first``. In underlay mode, eth0 and net1 both use this
-table; a rule selects the table only for net1."""
+"""In underlay mode, eth0 and net1 both use this table; a rule selects it only for net1."""
 
 _UNDERLAY_BASE: Final = 98
-"""In underlay mode, the table of a further NIC is this number plus the number of broadcast links of
-the Pod. Example: with eth0, veth0 and net1, the table of net1 is 98 + 3."""
+"""Add the number of the Pod's broadcast links to get the table of a further NIC: with eth0, veth0
+and net1, the table of net1 is 98 + 3."""
 
 _OVERLAY_BASE: Final = 99
-"""In overlay mode, this number replaces ``_UNDERLAY_BASE``. Example: with eth0, net1 and net2, the
-table of net2 is 99 + 3."""
+"""With eth0, net1 and net2, the table of net2 is 99 + 3."""
 
 _LINKS_OF_FIRST_OVERLAY: Final = 2
-"""The number of the Pod's broadcast links when the first overlay NIC is set up: the NIC of the
-cluster's CNI plugin, and the NIC of this call."""
+"""The NIC of the cluster's CNI plugin, and the NIC of this call."""
 
 
 class NicSetup(NamedTuple):
-    """The set-up of one NIC. ``first``: whether the NIC is the Pod's first NIC in this mode."""
+    """The set-up of one NIC. ``first``: whether it is the Pod's first NIC in this mode."""
 
     mode: Mode
     first: bool

@@ -1,4 +1,4 @@
-"""The network stacks of a Pod and of the node, as ``stack_reader`` reads them."""
+"""The network stacks of a Pod and of the node."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LINK_LOCAL: Final = {4: (0xA9FE0000, 0xFFFF0000), 6: (0xFE80 << 112, 0xFFC0 << 
 
 
 class PodStack(NamedTuple):
-    """The Pod's stack. ``interface``: the NIC of this call. ``routes``: routes in table main."""
+    """The Pod's stack. ``interface``: the NIC of this call. ``routes``: those of table main."""
 
     interface: Link
     links: tuple[Link, ...]
@@ -24,7 +24,7 @@ class PodStack(NamedTuple):
     rules: tuple[RoutingRule, ...]
 
     def link(self, name: str) -> Link | None:
-        """The link with this name; None if it does not exist."""
+        """The link with this name, or None."""
         return next((link for link in self.links if link.name == name), None)
 
     def addresses_of(self, link: int) -> tuple[Address, ...]:
@@ -43,26 +43,25 @@ class PodStack(NamedTuple):
 
 
 class HostStack(NamedTuple):
-    """The node's stack.
+    """The node's stack. ``node_addresses``: the node's addresses that the Pod must reach.
 
-    ``node_addresses``: the node's addresses that the Pod must reach, without duplicates. The first
-    of each family is ``gateway`` (docs/reference/coordinator.md, "Node addresses").
-    ``stale``: the node's neighbour entries that earlier Pods left for the Pod's addresses.
+    The first node address of each family is ``gateway``. ``stale``: neighbour entries that earlier
+    Pods left for the Pod's addresses.
     """
 
     node_addresses: tuple[Address, ...]
     stale: tuple[Neighbour, ...] = ()
 
     def gateway(self, family: Family) -> Address | None:
-        """The node's address to which the Pod sends hijacked traffic; None: no such address."""
+        """The node's address to which the Pod sends hijacked traffic, or None."""
         of_family = (address for address in self.node_addresses if address.family == family)
         return next(of_family, None)
 
 
 class VethPair(NamedTuple):
-    """The veth pair between a Pod and the node. ``pod`` and ``host`` are interface indexes.
+    """The veth pair between a Pod and the node. ``pod`` and ``host``: interface indexes.
 
-    The Pod's end is ``veth0`` in underlay mode, and the Pod's first NIC in overlay mode.
+    The Pod's end is ``veth0`` in underlay mode, and the first NIC in overlay mode.
     """
 
     pod: int
@@ -73,10 +72,7 @@ class VethPair(NamedTuple):
 
 
 def is_pod_address(address: Address) -> bool:
-    """Whether the coordinator uses an address of a Pod: unicast, and not link-local.
-
-    See docs/reference/coordinator.md, "Inputs".
-    """
+    """Whether an address is unicast and not link-local."""
     for values in (_MULTICAST, _LINK_LOCAL):
         prefix, mask = values[address.family]
         if address.value & mask == prefix:

@@ -1,9 +1,6 @@
-"""Reads a Pod's annotations about its NICs: the default-route NIC, and the further NICs.
+"""Reads a Pod's annotations about its NICs.
 
-``ipam.spidernet.io/default-route-nic`` names a NIC. ``k8s.v1.cni.cncf.io/networks`` lists the
-further networks, as JSON or as ``namespace/name@interface`` separated by commas. In this list, the
-NIC of entry N is netN if the entry has no interface (Network Custom Resource Definition De-facto
-Standard 1.2, section 4). An unreadable annotation counts as absent: Multus reports the error.
+An unreadable annotation counts as absent: Multus reports the error.
 """
 
 from __future__ import annotations
@@ -19,12 +16,16 @@ NETWORKS_MAX: Final = 256
 
 
 def default_route_nic(annotations: Mapping[str, str]) -> str:
-    """The NIC for the Pod's default route; "" if there is no annotation."""
+    """The NIC for the Pod's default route, or ""."""
     return annotations.get(DEFAULT_ROUTE_NIC, "").strip()
 
 
 def expected_nics(annotations: Mapping[str, str]) -> frozenset[str]:
-    """The names of the NICs of the Pod's further networks."""
+    """The names of the NICs of the Pod's further networks.
+
+    Entry N without an interface is netN (Network Custom Resource Definition De-facto Standard 1.2,
+    section 4).
+    """
     interfaces = _interfaces(annotations.get(NETWORKS, "").strip())[:NETWORKS_MAX]
     return frozenset(name or f"net{number}" for number, name in enumerate(interfaces, 1))
 

@@ -1,8 +1,7 @@
-"""Policy routing between the NICs of a Pod ("tuning of routes"). Pure.
+"""Policy routing between NICs (docs/reference/coordinator.md, "Tuning of routes"). Pure.
 
-See docs/reference/coordinator.md, "Tuning of routes". One NIC is moved out of table main: its
-routes are copied to another table, and its default routes are removed from main. Main keeps one
-default route and the routes to all connected networks. Rules select a table by source address.
+The routes of one NIC are copied from table main to another table, and the NIC's default routes are
+removed from main. Main keeps one default route. Rules select a table by source address.
 """
 
 from __future__ import annotations
@@ -38,25 +37,25 @@ def tuning_steps(
 ) -> Iterator[PlanStep]:
     """The steps of the tuning; no steps if ``default_nic`` returns None.
 
-    ``decision``: mode and table of the NIC of this call. ``expected``: NICs that the Pod gets
-    later. Raises BadInput if the default-route NIC neither exists nor is expected.
+    ``expected``: NICs that the Pod gets later. Raises BadInput if the default-route NIC neither
+    exists nor is expected.
     """
     default = default_nic(pod)
-    configured = settings.default_route_nic
+    configured_nic = settings.default_route_nic
     if default is None:
         return
-    if configured and pod.link(configured) is None:
-        if configured not in expected:
-            raise BadInput(  # the text of Spiderpool, which users may match
-                f"podDefaultRouteNIC: {configured} don't exist in pod",
+    if configured_nic and pod.link(configured_nic) is None:
+        if configured_nic not in expected:
+            raise BadInput(  # users may match Spiderpool's text
+                f"podDefaultRouteNIC: {configured_nic} don't exist in pod",
                 subject="podDefaultRouteNIC",
                 remedy="name a NIC of this Pod in ipam.spidernet.io/default-route-nic",
             )
         # The ADD of the configured NIC will change the default route of main.
-        configured = ""
+        configured_nic = ""
     # If ``default`` keeps its default route in main, the NIC of this call leaves main.
-    moved_nic = pod.interface if configured in ("", default.name) else default
-    if configured == pod.interface.name:
+    moved_nic = pod.interface if configured_nic in ("", default.name) else default
+    if configured_nic == pod.interface.name:
         yield from _rules(pod, default, decision.table, priorities)
     else:
         yield from _rules(pod, pod.interface, decision.table, priorities)
@@ -67,20 +66,20 @@ def tuning_steps(
 
 
 def default_nic(pod: PodStack) -> Link | None:
-    """A NIC with a default route in main, except the NIC of this call; None: there is none.
+    """The NIC with a default route in main, except the NIC of this call; None: there is none.
 
     Of several NICs, the NIC with the lowest interface index is returned.
     """
     default_routes = [route for route in _routes_of_families(pod) if route.is_default]
     with_default = {ifindex for route in default_routes for ifindex in route.links}
-    others = [
+    other_nics = [
         link
         for link in pod.links
         if link.ifindex in with_default
         and not link.loopback
         and link.ifindex != pod.interface.ifindex
     ]
-    return min(others, default=None)
+    return min(other_nics, default=None)
 
 
 def _routes_of_families(pod: PodStack) -> Iterator[KernelRoute]:
@@ -101,18 +100,17 @@ def _copied_defaults(settings: CoordinatorSettings, pod: PodStack) -> Iterator[P
 
 
 def _move_routes(pod: PodStack, nic: Link, table: int) -> Iterator[PlanStep]:
-    """Copy all routes over a NIC to a table, and remove the NIC's default routes from main."""
     routes = [route for route in _routes_of_families(pod) if nic.ifindex in route.links]
     # Connected networks come first, so that gateways of later routes are reachable.
     for route in sorted(routes, key=lambda route: (route.is_default, route.gateway is not None)):
         if route.destination == _LINK_LOCAL:
             continue
-        narrowed = _narrowed(route, nic.ifindex)
-        copy = _copy(narrowed, table)
+        narrowed_route = _narrowed(route, nic.ifindex)
+        copy = _copy(narrowed_route, table)
         if route.is_default:
             # A table with one default route needs no metric. The kernel sets the source.
             yield route_step(copy._replace(source=None, metric=0))
-            yield from _remove_next_hop(route, narrowed, nic.ifindex)
+            yield from _remove_next_hop(route, narrowed_route, nic.ifindex)
         else:
             yield route_step(copy)
 
@@ -125,14 +123,16 @@ def _narrowed(route: KernelRoute, link: int) -> KernelRoute:
     return route
 
 
-def _remove_next_hop(route: KernelRoute, narrowed: KernelRoute, link: int) -> Iterator[PlanStep]:
-    """Remove one next hop from a route of main."""
+def _remove_next_hop(
+    route: KernelRoute, narrowed_route: KernelRoute, link: int
+) -> Iterator[PlanStep]:
+    """Remove the next hop over ``link`` from a route of main."""
     other_hops = tuple(hop for hop in route.hops if hop.link != link)
     if not other_hops:
         yield remove_route_step(route)
     elif route.family == 6:
         # The kernel stores each next hop of an IPv6 route as a separate route.
-        yield remove_route_step(narrowed)
+        yield remove_route_step(narrowed_route)
     else:
         replacement = _with_hops(route, other_hops)
         yield PlanStep(requests.replace_route(replacement), requests.replace_route(route))

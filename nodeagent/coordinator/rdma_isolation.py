@@ -1,7 +1,6 @@
 """Moves the RDMA device of a virtual function into the Pod's network namespace, and back.
 
-The node must be in RDMA mode exclusive (``rdma system``): each device belongs to one namespace. A
-DEL moves the device back to the node. If the Pod's namespace ends without a DEL, the kernel moves
+The node must be in RDMA mode exclusive. If the Pod's namespace ends without a DEL, the kernel moves
 the device back. A device that the CNI plugin ``rdma`` has moved is not touched. Calls block.
 """
 
@@ -36,7 +35,7 @@ OpenSocket = Callable[[NetnsExecutor, NetworkNamespace], RdmaSocket | None]
 
 
 class RdmaIsolation:
-    """Moves RDMA devices by RDMA netlink. ``node``: the node's network namespace."""
+    """Moves RDMA devices. ``node``: the node's network namespace."""
 
     def __init__(
         self,
@@ -55,7 +54,7 @@ class RdmaIsolation:
     def device_of(self, namespace: NetworkNamespace, interface: str) -> str:
         """The device to move for a NIC of a Pod; "" if the device is already in the Pod.
 
-        The device is found by the NIC's PCI address. Raises DatapathError.
+        Raises DatapathError.
         """
         try:
             with self._socket(self._node) as node_socket:
@@ -78,7 +77,7 @@ class RdmaIsolation:
         )
 
     def move(self, name: str, namespace: NetworkNamespace) -> None:
-        """Move a device from the node to the Pod. Do nothing if the device is already in the Pod.
+        """Move a device from the node to the Pod, unless it is already there.
 
         Raises DatapathError.
         """
@@ -101,13 +100,13 @@ class RdmaIsolation:
             self._transfer(name, namespace, self._node)
 
     def _has_device(self, namespace: NetworkNamespace, interface: str) -> bool:
-        """Whether the Pod has a device that belongs to the NIC, or to no link (InfiniBand)."""
+        """Whether the Pod has a device of the NIC, or of no link (InfiniBand)."""
         with self._socket(namespace) as pod_socket:
             ports = [port for device in pod_socket.devices() for port in pod_socket.ports(device)]
         return any(port.link in {"", interface} for port in ports)
 
     def _transfer(self, name: str, source: NetworkNamespace, target: NetworkNamespace) -> bool:
-        """Move a device. Return False if the device is not in ``source``."""
+        """Return False if the device is not in ``source``."""
         with self._socket(source) as socket:
             for device in socket.devices():
                 if device.name == name:

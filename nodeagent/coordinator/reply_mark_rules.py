@@ -1,13 +1,7 @@
-"""Firewall-mark rules of the reply path: replies to connections from veth0 leave through veth0.
+"""Firewall-mark rules in the Pod: replies to connections from veth0 leave through veth0.
 
-See docs/reference/coordinator.md, "Reply path". There are three rules in the Pod's namespace:
-
-1. Mark the packets of new connections from veth0.
-2. Store the mark in the connection.
-3. Mark the packets that the Pod sends in a connection with this mark.
-
-Packets of other connections keep the mark that the Pod has set (SO_MARK). nftables adds the rules
-in one transaction. If the kernel has no nftables, the node's iptables adds the rules.
+Packets of other connections keep the mark that the Pod has set (SO_MARK). If the kernel has no
+nftables, the node's iptables adds the rules. See docs/reference/coordinator.md, "Reply path".
 """
 
 from __future__ import annotations
@@ -81,7 +75,7 @@ _EXPECTED_RULES: Final = (
     "prerouting meta cmp ct",
     "output ct cmp meta",
 )
-"""The rules of ``_CHAINS`` in the form of ``nft.rules_in``: chain, then names of expressions."""
+"""``_CHAINS`` in the form of ``nft.rules_in``: chain, then names of expressions."""
 
 _IPTABLES: Final[dict[Family, str]] = {4: "iptables", 6: "ip6tables"}
 _IPTABLES_RULES: Final = (
@@ -94,12 +88,12 @@ _EARLIER_RULES: Final = {
     _EXPECTED_RULES[-1]: "output ct meta",
     _IPTABLES_RULES[-1]: "OUTPUT -j CONNMARK --restore-mark",
 }
-"""Current rules, with the rules that earlier versions added instead. CHECK also accepts the earlier
-rules, because Pods that started before the upgrade have them."""
+"""Earlier forms of current rules. CHECK accepts both: Pods that started before an upgrade have the
+earlier forms."""
 
 
 class ReplyMarkRules(Protocol):
-    """One implementation of the three rules."""
+    """One implementation of the rules."""
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         """Add missing rules. Raises DatapathError."""
@@ -118,16 +112,18 @@ class NftReplyMarkRules(ReplyMarkRules):
 
     def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         with nft.opened(self._executor, namespace) as netlink:
-            # Read the rules first: reading is fast, and a refused transaction takes 10 to 20 ms.
-            incomplete = tuple(family for family in families if _rules_missing(netlink, family))
-            if not incomplete:
+            # Read first: reading is fast, but a refused transaction takes 10 to 20 ms.
+            incomplete_families = tuple(
+                family for family in families if _rules_missing(netlink, family)
+            )
+            if not incomplete_families:
                 return
             try:
-                nft.create_tables(netlink, incomplete, TABLE_NAME, _CHAINS)
-            except NetlinkRefused as refused:
-                if refused.errno != EEXIST:
+                nft.create_tables(netlink, incomplete_families, TABLE_NAME, _CHAINS)
+            except NetlinkRefused as refusal:
+                if refusal.errno != EEXIST:
                     raise
-                nft.replace_tables(netlink, incomplete, TABLE_NAME, _CHAINS)
+                nft.replace_tables(netlink, incomplete_families, TABLE_NAME, _CHAINS)
 
     def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
         with nft.opened(self._executor, namespace) as netlink:
@@ -139,7 +135,7 @@ class NftReplyMarkRules(ReplyMarkRules):
 
 
 class IptablesReplyMarkRules(ReplyMarkRules):
-    """Rules of the mangle table. The node's iptables adds them in the Pod's namespace."""
+    """Rules of the mangle table, added by the node's iptables."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._executor = executor
@@ -169,7 +165,7 @@ class IptablesReplyMarkRules(ReplyMarkRules):
         self, namespace: NetworkNamespace, family: Family, verb: str, rule: str
     ) -> subprocess.CompletedProcess[str]:
         name = _IPTABLES[family]
-        # The program without the suffix often uses nftables, and this kernel has no nftables.
+        # The program without the suffix often uses nftables, which this kernel lacks.
         program = shutil.which(f"{name}-legacy") or shutil.which(name)
         if program is None:
             text = f"the kernel has no nftables, and there is no {name}"
@@ -208,8 +204,8 @@ class PreferredReplyMarkRules(ReplyMarkRules):
     def _call_preferred(self, call: Callable[[ReplyMarkRules], T]) -> T:
         try:
             return call(self._preferred)
-        except NetlinkRefused as refused:
-            if refused.errno not in nft.UNSUPPORTED:
+        except NetlinkRefused as refusal:
+            if refusal.errno not in nft.UNSUPPORTED:
                 raise
             self._preferred = self._iptables
             return call(self._preferred)

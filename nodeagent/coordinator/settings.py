@@ -1,7 +1,7 @@
-"""The coordinator's settings. Sources: the network configuration, the cluster, built-in values.
+"""The coordinator's settings (docs/reference/coordinator.md, "Inputs").
 
-See docs/reference/coordinator.md, "Inputs", and docs/reference/cni-configuration.md, "coordinator".
-Lists are not merged: the first list that is not empty is used.
+Sources: the network configuration, the cluster, built-in values. Lists are not merged: the first
+list that is not empty is used.
 """
 
 from __future__ import annotations
@@ -25,15 +25,12 @@ from nodeagent.netlink.values import host_prefix
 
 MODES: Final = ("auto", "underlay", "overlay", "disable")
 DISABLED: Final = "disabled"
-"""The spelling of the mode ``disable`` in the CRD. Spiderpool's plugin rejects this spelling.
-
-See docs/reference/coordinator.md, "Inputs".
-"""
+"""The spelling of the mode ``disable`` in the CRD. Spiderpool's plugin rejects this spelling."""
 
 NETWORKS_MAX: Final = 256
 TABLE_MAX: Final = 0xFFFFFFFF
 RESERVED_TABLES: Final = (0, 253, 254, 255)
-"""Tables of the kernel: unspec, default, main, local (include/uapi/linux/rtnetlink.h)."""
+"""The kernel's tables unspec, default, main, local (include/uapi/linux/rtnetlink.h)."""
 
 MTU_MAX: Final = 65_535
 QUEUE_PACKETS_MAX: Final = 1 << 20
@@ -76,7 +73,7 @@ class UnparsedSettings(
         "rdma_isolation": "rdmaIsolation",
     },
 ):
-    """The settings of one source before parsing. None, "" and (): not set."""
+    """The settings of one source. None, "" and (): not set."""
 
     mode: _Text = ""
     tune_pod_routes: bool | None = None
@@ -116,7 +113,7 @@ BUILT_IN: Final = UnparsedSettings(
 
 
 class NicPolicyRoute(NamedTuple):
-    """A route of ``policyRoutes``, for the NIC of this call."""
+    """A route of ``policyRoutes``."""
 
     destination: Cidr
     gateway: Address
@@ -125,12 +122,9 @@ class NicPolicyRoute(NamedTuple):
 class CoordinatorSettings(NamedTuple):
     """The valid settings of one call.
 
-    ``mac_prefix``: b"": do not change the MAC address.
-    ``hijacked``: networks that the Pod reaches through the node: first the overlay's networks, then
-    the Services' networks, then the user's networks (``hijackCIDR``).
-    ``hijack_further_nics``: whether the tables of further NICs get routes to ``hijacked`` too.
-    ``rp_filter``, ``host_rp_filter``: the values in the Pod and on the node. None: do not change.
-    ``rdma_isolation``: whether to move the NIC's RDMA device into the Pod.
+    ``hijacked``: networks that the Pod reaches through the node. ``hijack_further_nics``: whether
+    the tables of further NICs get routes to ``hijacked`` too. ``rp_filter``, ``host_rp_filter``:
+    sysctls of the Pod and the node; None: do not change.
     """
 
     mode: str
@@ -154,10 +148,8 @@ class CoordinatorSettings(NamedTuple):
 class CoordinatorDefaults(Protocol):
     """The source of fields that the network configuration does not set.
 
-    Without Kubernetes, the source is ``orbweaver.coordinator`` in conf.yml. In Kubernetes, fields
-    of the SpiderCoordinator override conf.yml (``nodeagent.kubernetes.coordinator_watch``). ADDs
-    fail while the SpiderCoordinator is not Synced (docs/reference/coordinator.md,
-    "SpiderCoordinator status").
+    Without Kubernetes, the source is conf.yml. In Kubernetes, fields of the SpiderCoordinator
+    override conf.yml.
     """
 
     async def load(self) -> None:
@@ -165,7 +157,7 @@ class CoordinatorDefaults(Protocol):
         ...
 
     def current_settings(self) -> UnparsedSettings:
-        """The current settings. Raises NotReady if ADDs must wait."""
+        """The current settings. Raises NotReady while the SpiderCoordinator is not Synced."""
         ...
 
 
@@ -203,41 +195,41 @@ def effective_settings(
 ) -> CoordinatorSettings:
     """Merge and parse the settings of a call. Raises BadInput.
 
-    ``default_route_nic``: the NIC in the Pod's annotation; "": there is no annotation.
+    ``default_route_nic``: the NIC in the Pod's annotation, or "".
     """
-    merged = merge_settings(conf, cluster)
-    mode = "disable" if merged.mode == DISABLED else merged.mode
+    merged_settings = merge_settings(conf, cluster)
+    mode = "disable" if merged_settings.mode == DISABLED else merged_settings.mode
     if mode not in MODES:
         raise _invalid("mode", f"unknown mode {mode!r}", f"set one of {', '.join(MODES)}")
     veth_address = None
-    if merged.veth_link_address:
-        veth_address = _address("vethLinkAddress", merged.veth_link_address)
+    if merged_settings.veth_link_address:
+        veth_address = _address("vethLinkAddress", merged_settings.veth_link_address)
         if not veth_address.value:
             # The kernel accepts this address, but does not set it.
             raise _invalid("vethLinkAddress", f"{veth_address} must not be unspecified")
     return CoordinatorSettings(
         mode=mode,
-        tune_pod_routes=bool(merged.tune_pod_routes),
+        tune_pod_routes=bool(merged_settings.tune_pod_routes),
         default_route_nic=_nic(
-            "podDefaultRouteNic", default_route_nic or merged.pod_default_route_nic
+            "podDefaultRouteNic", default_route_nic or merged_settings.pod_default_route_nic
         ),
-        first_nic=_nic("podDefaultCniNic", merged.pod_default_cni_nic),
-        mac_prefix=_mac_prefix(merged.pod_mac_prefix),
+        first_nic=_nic("podDefaultCniNic", merged_settings.pod_default_cni_nic),
+        mac_prefix=_mac_prefix(merged_settings.pod_mac_prefix),
         hijacked=(
-            *_networks("overlayPodCIDR", merged.overlay_pod_cidr),
-            *_networks("serviceCIDR", merged.service_cidr),
-            *_networks("hijackCIDR", merged.hijack_cidr),
+            *_networks("overlayPodCIDR", merged_settings.overlay_pod_cidr),
+            *_networks("serviceCIDR", merged_settings.service_cidr),
+            *_networks("hijackCIDR", merged_settings.hijack_cidr),
         ),
-        hijack_further_nics=bool(merged.hijack_further_nics),
-        policy_routes=tuple(_policy_route(route) for route in merged.policy_routes),
-        host_table=_table(merged.host_rule_table),
-        rp_filter=_rp_filter("podRPFilter", merged.pod_rp_filter),
-        host_rp_filter=_rp_filter("hostRPFilter", merged.host_rp_filter),
-        tx_queue_len=_number("txQueueLen", merged.tx_queue_len, 0, QUEUE_PACKETS_MAX),
+        hijack_further_nics=bool(merged_settings.hijack_further_nics),
+        policy_routes=tuple(_policy_route(route) for route in merged_settings.policy_routes),
+        host_table=_table(merged_settings.host_rule_table),
+        rp_filter=_rp_filter("podRPFilter", merged_settings.pod_rp_filter),
+        host_rp_filter=_rp_filter("hostRPFilter", merged_settings.host_rp_filter),
+        tx_queue_len=_number("txQueueLen", merged_settings.tx_queue_len, 0, QUEUE_PACKETS_MAX),
         veth_address=veth_address,
-        veth_mtu=_number("vethMTU", merged.veth_mtu, 1, MTU_MAX),
-        detection=read_timing(merged.detect_options or DetectOptions()),
-        rdma_isolation=bool(merged.rdma_isolation),
+        veth_mtu=_number("vethMTU", merged_settings.veth_mtu, 1, MTU_MAX),
+        detection=read_timing(merged_settings.detect_options or DetectOptions()),
+        rdma_isolation=bool(merged_settings.rdma_isolation),
     )
 
 
@@ -247,7 +239,7 @@ def validate_settings(settings: UnparsedSettings) -> None:
 
 
 def merge_settings(*sources: UnparsedSettings) -> UnparsedSettings:
-    """For each field, the value of the first source that sets the field, or the built-in value."""
+    """For each field, the value of the first source that sets it, or the built-in value."""
     fields = {}
     for name in UnparsedSettings.__struct_fields__:
         values = [getattr(source, name) for source in (*sources, BUILT_IN)]
@@ -266,12 +258,11 @@ def _networks(field: str, texts: tuple[str, ...]) -> tuple[Cidr, ...]:
 
 
 def _network(field: str, text: str) -> Cidr:
-    """Parse a CIDR or an address. An address gets the full prefix length."""
-    stripped = text.strip()
+    stripped_text = text.strip()
     try:
-        if "/" in stripped:
-            return parse_written_cidr(stripped)
-        return host_prefix(parse_written_address(stripped))
+        if "/" in stripped_text:
+            return parse_written_cidr(stripped_text)
+        return host_prefix(parse_written_address(stripped_text))
     except AddressSyntaxError as error:
         raise _invalid(field, str(error)) from None
 
@@ -284,7 +275,7 @@ def _address(field: str, text: str) -> Address:
 
 
 def _policy_route(route: UnparsedRoute) -> NicPolicyRoute:
-    # Spiderpool's text "invalid route ...": scripts of users search for it.
+    # Users search for Spiderpool's text "invalid route ...".
     destination = _network("invalid route dst", route.dst)
     gateway = _address("invalid route gw", route.gw)
     if destination.family != gateway.family:
@@ -304,7 +295,7 @@ def _mac_prefix(text: str) -> bytes:
 
 
 def _rp_filter(field: str, value: int | None) -> int | None:
-    """The value of the sysctl. None: do not change the sysctl. A negative value becomes None."""
+    """None or a negative value: do not change the sysctl."""
     if value is None or value < 0:
         return None
     return _number(field, value, 0, 2)

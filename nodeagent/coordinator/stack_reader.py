@@ -1,7 +1,7 @@
 """Reads the network stacks of a Pod and of the node from the kernel.
 
 The number of netlink requests does not depend on the number of Pods. ``read_pod`` also sets the NIC
-up. ``read_host`` also removes stale routes (docs/reference/coordinator.md, "Order of ADD").
+up, and ``read_host`` also removes stale routes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from nodeagent.netlink.values import Link, LinkAddress, Neighbour, host_prefix
 VIRTUAL_LINKS: Final = re.compile(
     r"docker|cbr|dummy|virbr|lxcbr|veth|lo$|cali|flannel|kube-ipvs|cni|vx-submariner|cilium*"
 )
-"""Names of links whose addresses are not node addresses.
-
-See docs/reference/coordinator.md, "Node addresses".
+"""Links whose addresses are not node addresses (docs/reference/coordinator.md, "Node addresses").
 """
 
 
@@ -53,10 +51,9 @@ def read_pod(session: NetlinkSession, interface: str) -> PodStack:
 
 
 def read_host(session: NetlinkSession, pod: PodStack, table: int) -> HostStack:
-    """Remove stale routes to the Pod's addresses, and read the node's stack.
+    """Remove routes that earlier Pods left for the Pod's addresses, and read the node's stack.
 
-    Stale routes lead over the veth of an earlier Pod. ``table``: the host table. Raises
-    NetlinkRefused.
+    ``table``: the host table. Raises NetlinkRefused.
     """
     addresses = [
         entry.address for entry in _in_link_order(pod) if entry.address.family in pod.families
@@ -64,8 +61,7 @@ def read_host(session: NetlinkSession, pod: PodStack, table: int) -> HostStack:
     removals = [requests.clear_route(host_prefix(address), table) for address in pod.nic_addresses]
     lookups = [requests.get_route(address) for address in addresses]
     outcomes = session.apply([*removals, *lookups])[len(removals) :]
-    # The source address that the node uses for packets to each address of the Pod. The sources
-    # come first in ``node_addresses``, because ``HostStack.gateway`` returns the first address.
+    # The addresses from which the node sends to the Pod come first, for ``HostStack.gateway``.
     sources = [
         replies.route(memoryview(outcome.answer)).source for outcome in outcomes if outcome.answer
     ]
@@ -88,7 +84,7 @@ def read_veth(pod_session: NetlinkSession, host_session: NetlinkSession, name: s
 
 
 def veth_of(pod_veth: Link, host_session: NetlinkSession) -> VethPair:
-    """The veth pair of a link that has been read already. Raises DatapathError as ``read_veth``."""
+    """The veth pair of a link. Raises DatapathError if the link is not a veth."""
     host_veth = None
     if pod_veth.kind == "veth" and pod_veth.parent:
         answer = host_session.ask(requests.get_link_by_index(pod_veth.parent))
@@ -114,7 +110,6 @@ def _named(links: Iterable[Link], name: str) -> Link:
 
 
 def _in_link_order(pod: PodStack) -> list[LinkAddress]:
-    """The Pod's addresses in the order of the Pod's links."""
     order = {link.ifindex: index for index, link in enumerate(pod.links)}
     return sorted(pod.addresses, key=lambda entry: order.get(entry.link, len(order)))
 
@@ -129,8 +124,10 @@ def _node_addresses(session: NetlinkSession, families: Iterable[Family]) -> list
             return None
         return replies.link_address(body)
 
-    listed = session.listing(requests.all_addresses(), read)
-    entries = [entry for entry in listed if entry is not None and is_pod_address(entry.address)]
+    listed_entries = session.listing(requests.all_addresses(), read)
+    entries = [
+        entry for entry in listed_entries if entry is not None and is_pod_address(entry.address)
+    ]
     links = {entry.link for entry in entries}
     node_links = {ifindex for ifindex in links if _is_node_link(session, ifindex)}
     return [entry.address for entry in entries if entry.link in node_links]
@@ -143,7 +140,7 @@ def _is_node_link(session: NetlinkSession, ifindex: int) -> bool:
 
 
 def _neighbours_for(session: NetlinkSession, addresses: Iterable[Address]) -> list[Neighbour]:
-    """The neighbour entries of these addresses. Possibly thousands of others are not decoded."""
+    """The neighbour entries of these addresses. Others, possibly thousands, are not decoded."""
     packed = [packed_address(address) for address in addresses]
     has_address = re.compile(b"|".join(map(re.escape, packed))).search
 

@@ -1,7 +1,6 @@
-"""The veth pair of an underlay Pod: one end in the Pod, the other on the node.
+"""The veth pair of an underlay Pod: one end in the Pod, the other on the node. Calls block.
 
-The name of the host veth contains the container id. By this name, a repeated ADD finds the host
-veth, and so does a DEL without an attachment record. Calls block.
+The host veth is found by its name, even without an attachment record.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ from nodeagent.netlink.values import Mac
 
 HOST_VETH_PREFIX: Final = "veth"
 HOST_VETH_ID_CHARACTERS: Final = 11
-"""Characters of the container id in the name of the host veth. With the prefix, the name has 15
-characters, the most that Linux allows."""
+"""With the prefix, the name has 15 characters, the most that Linux allows."""
 
 MAC_BYTES: Final = 6
 
@@ -68,13 +66,13 @@ class VethPairs:
         pair = read_veth(pod, host, POD_VETH)
         name = host_veth_name(container)
         if pair.host_name != name:
-            # The text of Spiderpool: users may search for it.
+            # Users may search for Spiderpool's text.
             text = f"container veth name {POD_VETH} with peer {pair.host_name} already exists"
             raise DatapathError(text, subject=POD_VETH, remedy=REMEDY)
         host.apply([requests.delete_link(name)])
 
     def _mac(self) -> Mac:
-        """A random unicast, locally administered MAC address (IEEE 802-2014, 8.4)."""
+        """A random address, unicast and locally administered (IEEE 802-2014, 8.4)."""
         random = self._random_bytes(MAC_BYTES)
         return bytes([random[0] & 0xFE | 0x02]) + random[1:]
 
