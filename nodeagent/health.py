@@ -1,10 +1,8 @@
 """Whether this agent can serve requests, and whether all its parts work.
 
-A request needs an open event writer and a loaded configuration view. This is checked without I/O.
-
-A readiness probe also reads etcd, at most once in ``PROBE_CACHED_S``, and checks the supervised
-tasks. A task that ended, or that received nothing for too long, makes the agent unready. ADDs and
-DELs are still served then, from cached objects.
+A request needs an open event writer and a loaded configuration view. A readiness probe also reads
+etcd, at most once in ``PROBE_CACHED_S``. If a supervised task ended, or received nothing for too
+long, the agent is not ready, but still serves ADDs and DELs from cached objects.
 """
 
 from __future__ import annotations
@@ -22,12 +20,10 @@ from core.process.supervision import HealthCheck, Supervisor
 from core.projections.configuration_view import ConfigurationView
 
 PROBE_S_MAX: Final = 3.0
-"""Seconds for one probe of etcd."""
 
 PROBE_CACHED_S: Final = 1.0
-"""Seconds for which the result of a probe of etcd is cached."""
 
-_UNANSWERED: Final = frozenset(
+_UNANSWERED_OUTCOMES: Final = frozenset(
     {"StoreUnavailable", "StoreTimeout", "OutcomeUnknown", "CancelledError", "TimeoutError"}
 )
 """Outcomes of calls that etcd did not answer."""
@@ -42,7 +38,7 @@ class StoreWatchdog:
     @property
     def is_unanswered(self) -> bool:
         """Whether the last call got no answer from etcd."""
-        return self.outcome in _UNANSWERED
+        return self.outcome in _UNANSWERED_OUTCOMES
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
         """See ``CallObserver``."""
@@ -71,16 +67,16 @@ class AgentHealth:
         self._monotonic = monotonic
         self._probed_at = float("-inf")
         self._alarms: tuple[str, ...] = ()
-        self._probing = asyncio.Lock()
+        self._probe_lock = asyncio.Lock()
         self.started = False
         self.stopping = False
         self.fenced: WriterFenced | None = None
 
     def why_not_ready(self) -> OrbweaverError | None:
         """Why this agent cannot serve, without I/O; None if it can."""
-        # The epoch of a writer is 0 until the writer is open.
+        # The epoch is 0 until the writer is open.
         if self._writer.epoch and self._view.ready and not (self.stopping or self.fenced):
-            return None  # a short way, because every request calls this
+            return None  # fast path: every request calls this
         for check in self._local_checks():
             if check.fault is not None:
                 return check.fault
@@ -91,18 +87,18 @@ class AgentHealth:
         return self.why_not_ready() or self._store_fault()
 
     async def checks(self) -> list[HealthCheck]:
-        """All checks, including checks of supervised tasks. Reads etcd."""
+        """All checks, also of supervised tasks. Reads etcd."""
         tasks = self._supervisor.health()
         serving_checks = await self._serving_checks()
         return [*serving_checks, *(HealthCheck(f"task/{name}", fault) for name, fault in tasks)]
 
     async def probe_fault(self) -> OrbweaverError | None:
         """Like ``why_not_healthy``, but reads etcd first."""
-        return _first(await self._serving_checks())
+        return _first_fault(await self._serving_checks())
 
     async def readiness_fault(self) -> OrbweaverError | None:
         """The first fault of ``checks``; None if all checks pass."""
-        return _first(await self.checks())
+        return _first_fault(await self.checks())
 
     async def _serving_checks(self) -> list[HealthCheck]:
         await self._probe()
@@ -146,11 +142,7 @@ class AgentHealth:
         )
 
     async def _probe(self) -> None:
-        """Read one key and the alarms of etcd, and store the outcome in the watchdog.
-
-        Does nothing within ``PROBE_CACHED_S`` after the last probe.
-        """
-        async with self._probing:
+        async with self._probe_lock:
             if self._monotonic() - self._probed_at < PROBE_CACHED_S:
                 return
             try:
@@ -164,5 +156,5 @@ class AgentHealth:
             self._probed_at = self._monotonic()
 
 
-def _first(checks: Sequence[HealthCheck]) -> OrbweaverError | None:
+def _first_fault(checks: Sequence[HealthCheck]) -> OrbweaverError | None:
     return next((check.fault for check in checks if check.fault), None)

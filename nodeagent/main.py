@@ -84,7 +84,6 @@ def _tracer(settings: Settings) -> Tracer | None:
 
 
 async def _serve(settings: Settings) -> int:
-    """Run one agent until it ends, then close what was opened. Returns the exit code."""
     raise_open_files_limit()
     opened = Teardown()
     try:
@@ -145,8 +144,8 @@ async def _run(settings: Settings, opened: Teardown) -> int:
 
 async def _start_and_serve(agent: Agent) -> None:
     await agent.start()
-    # Without these two calls, garbage collections take a tenth of the CPU time: each collection
-    # traverses all modules and the agent's state. ADDs create no cycles to collect.
+    # Without these two calls, garbage collections take a tenth of the CPU time. ADDs create no
+    # cycles to collect.
     freeze_current_objects()
     raise_gc_threshold()
     await asyncio.Event().wait()

@@ -1,11 +1,7 @@
-"""Keeps the advertised resources up to date, in the background.
+"""Advertises the node's devices to kubelet.
 
-An offer is the devices of one resource. Each round reads the offers of all sources and advertises
-what has changed. A fault is logged once, and the next round tries again. If a source cannot be
-read, the resources of that source stay advertised.
-
-Between two rounds, the advertiser polls kubelet's socket. A restarted kubelet has no registrations:
-the next round starts at once and registers all resources again.
+If a source cannot be read, its resources stay advertised. Between rounds, the advertiser polls
+kubelet's socket, because a restarted kubelet has no registrations.
 """
 
 from __future__ import annotations
@@ -24,13 +20,11 @@ from nodeagent.devices.device_plugin import DevicePlugin, DevicePluginCounters, 
 from nodeagent.devices.kubelet_api import KUBELET_SOCKET
 
 ROUND_S: Final = 5.0
-"""Seconds between two rounds."""
 
 KUBELET_POLL_S: Final = 0.25
-"""Seconds between two polls of kubelet's socket."""
 
 RESOURCES_MAX: Final = 256
-"""The most resources of one node. Each resource has a server, a socket, and a stream to kubelet."""
+"""Each resource needs a server, a socket and a stream to kubelet."""
 
 _MORE: Final = "further resources of this node"
 
@@ -38,12 +32,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class OfferSource(Protocol):
-    """Reads the offers of some resources, for example of virtual functions."""
+    """A source of offers. An offer is the devices of one resource."""
 
     @property
-    def name(self) -> str:
-        """The name in log messages."""
-        ...
+    def name(self) -> str: ...
 
     async def read(self) -> Mapping[str, Offer] | None:
         """Offers by resource; None: not known yet. Raises DatapathError, OSError."""
@@ -51,7 +43,7 @@ class OfferSource(Protocol):
 
 
 class DeviceAdvertiser:
-    """The device plugins of one agent. Call ``run`` until it is cancelled, then ``close``."""
+    """The device plugins of one agent. After ``run`` is cancelled, call ``close``."""
 
     def __init__(
         self, sources: Sequence[OfferSource], directory: Path, round_s: float = ROUND_S
@@ -68,7 +60,7 @@ class DeviceAdvertiser:
         self._is_woken = False
 
     def wake(self) -> None:
-        """Start the next round early: within ``KUBELET_POLL_S``."""
+        """Start the next round within ``KUBELET_POLL_S``."""
         self._is_woken = True
 
     async def run(self) -> None:
@@ -104,7 +96,7 @@ class DeviceAdvertiser:
                 faults[source.name] = "the node's labels or virtual functions are not known yet"
             else:
                 self._offers[source.name] = offers
-        await self._apply(self._merged(faults))
+        await self._apply(self._merged_offers_of_sources(faults))
         plugin_faults = await asyncio.gather(
             *(plugin.keep_registered() for plugin in self.plugins.values())
         )
@@ -113,26 +105,22 @@ class DeviceAdvertiser:
         }
         self._report(faults)
 
-    def _merged(self, faults: dict[str, str]) -> dict[str, Offer]:
-        """The offers of all sources, one for each resource.
-
-        If two sources offer a resource, the first offer is used. ``faults`` gets the reasons
-        why offers are left out.
-        """
-        merged: dict[str, Offer] = {}
+    def _merged_offers_of_sources(self, faults: dict[str, str]) -> dict[str, Offer]:
+        """One offer for each resource. Adds to ``faults`` why other offers are left out."""
+        merged_offers: dict[str, Offer] = {}
         for source, offers in self._offers.items():
             for resource, offer in offers.items():
                 if fault := resource_fault(resource):
                     faults[resource] = fault
-                elif resource in merged:
+                elif resource in merged_offers:
                     text = f"{source} and another source offer a resource of this name"
                     faults[resource] = f"{text}; rename one of the two resources"
-                elif len(merged) == RESOURCES_MAX:
+                elif len(merged_offers) == RESOURCES_MAX:
                     text = f"only {RESOURCES_MAX} resources are advertised, and there are more"
                     faults[_MORE] = f"{text}; remove resources that no Pod requests"
                 else:
-                    merged[resource] = offer
-        return merged
+                    merged_offers[resource] = offer
+        return merged_offers
 
     async def _apply(self, offers: Mapping[str, Offer]) -> None:
         for resource in [name for name in self.plugins if name not in offers]:

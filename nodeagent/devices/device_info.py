@@ -1,8 +1,7 @@
 """Writes files that describe a device for Multus (NPWG device information specification 1.1).
 
-Multus copies the PCI address and the RDMA device into the annotation
-``k8s.v1.cni.cncf.io/network-status`` of a Pod. RDMA metrics find the Pod of a device by this
-annotation. A failed write is logged, and the Pod starts without the file.
+Multus copies the file into an annotation, by which RDMA metrics find the Pod of a device. A failed
+write is logged, and the Pod starts without the file.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ class DeviceInfoFiles(NamedTuple):
     def write(self, resource: str, address: str, parent: str, rdma: str) -> None:
         """Write the file of the virtual function at PCI address ``address``.
 
-        ``parent``: the PCI address of the physical function, or "". ``rdma``: the name of the
-        virtual function's RDMA device, or "".
+        ``parent``: the physical function's PCI address, or "". ``rdma``: the RDMA device, or "".
         """
         pci = {"pci-address": address}
         if parent:
@@ -48,5 +46,4 @@ class DeviceInfoFiles(NamedTuple):
             _log.warning("cannot write %s, which describes a device for Multus: %s", path, error)
 
     def path(self, resource: str, address: str) -> Path:
-        """The path of the file of the device at PCI address ``address``."""
         return self.directory / f"{resource.replace('/', '-')}-{address}-device.json"

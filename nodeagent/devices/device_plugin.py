@@ -1,10 +1,7 @@
 """Serves the devices of one resource to kubelet, and registers the resource at kubelet.
 
-When kubelet starts, it forgets all registrations and removes the sockets of all plugins.
-``keep_registered`` is called periodically, and restores a lost socket or registration.
-
-A new socket gets its final name by a rename after the server has started. So kubelet never connects
-to a server that does not answer yet.
+When kubelet starts, it forgets registrations and removes sockets. Call ``keep_registered``
+periodically to restore both.
 """
 
 from __future__ import annotations
@@ -23,24 +20,22 @@ from core.domain.device_allocation import Offer
 from nodeagent.devices import kubelet_api as api
 
 REGISTER_S_MAX: Final = 10.0
-"""Seconds that kubelet has to accept a registration."""
 
 WITHDRAWAL_S_MAX: Final = 2.0
-"""Seconds that a withdrawn plugin gives kubelet to receive the empty list of devices."""
+"""Seconds for kubelet to receive the empty list of devices."""
 
 PATH_BYTES_MAX: Final = 107
-"""Bytes of a socket's path (unix(7))."""
+"""The limit of unix(7) for a socket's path."""
 
 NAME_CHARS_MAX: Final = 40
-"""Characters of the resource name within a socket's file name."""
+"""Characters of the resource name in a socket's file name."""
 
 _DIGEST_CHARS: Final = 16
-_SHOWN_MAX: Final = 8
-"""Unknown device IDs that the error text of a refused allocation lists."""
+_SHOWN_IDS_MAX: Final = 8
 
 
 class DevicePluginCounters:
-    """Counts for metrics, summed over all resources of the agent."""
+    """Counts for metrics, summed over all resources."""
 
     def __init__(self) -> None:
         self.registrations = 0
@@ -49,7 +44,7 @@ class DevicePluginCounters:
 
 
 class FileIdentity(NamedTuple):
-    """Identifies a socket file. A new file at the same path has another change time."""
+    """The identity of a socket file. A new file at the same path has another change time."""
 
     device: int
     inode: int
@@ -57,7 +52,7 @@ class FileIdentity(NamedTuple):
 
 
 class DevicePlugin:
-    """The plugin of one resource. ``offer``: the devices of the resource."""
+    """The plugin of one resource."""
 
     def __init__(
         self, resource: str, offer: Offer, directory: Path, counts: DevicePluginCounters
@@ -84,7 +79,7 @@ class DevicePlugin:
 
     @property
     def size(self) -> int:
-        """The number of devices of the resource."""
+        """The number of devices."""
         return self._offer.size
 
     def offer(self, offer: Offer) -> None:
@@ -94,7 +89,7 @@ class DevicePlugin:
             self._wake()
 
     async def keep_registered(self) -> str:
-        """Serve and register the resource if necessary. Returns a fault as text, or ""."""
+        """Serve and register the resource if necessary. Returns a fault, or ""."""
         if self._served_socket is None or file_identity(self.path) != self._served_socket:
             self._registered_kubelet = None
             if fault := await self._open():
@@ -130,7 +125,6 @@ class DevicePlugin:
         await self._stop(None)
 
     def _has_stream_ended(self) -> bool:
-        """Whether kubelet has ended its ListAndWatch stream."""
         return self._had_stream and not self._streams
 
     def _wake(self) -> None:
@@ -171,6 +165,7 @@ class DevicePlugin:
             server.add_insecure_port(f"unix:{self._temporary}")
             self._temporary.chmod(0o600)
             await server.start()
+            # Renamed last, so that kubelet never connects to a server that does not answer yet.
             self._temporary.replace(self.path)
         except (OSError, RuntimeError) as error:
             await self._stop(None)
@@ -179,13 +174,13 @@ class DevicePlugin:
         return ""
 
     async def _stop(self, grace_s: float | None) -> None:
-        """Stop the server. If this call is cancelled, the server stops at the next call."""
+        """If this call is cancelled, the next call stops the server."""
         self._registered_kubelet = None
         if self._server is not None:
             await self._server.stop(grace_s)
             self._server = None
-        served, self._served_socket = self._served_socket, None
-        if served is not None and file_identity(self.path) == served:
+        served_socket, self._served_socket = self._served_socket, None
+        if served_socket is not None and file_identity(self.path) == served_socket:
             self.path.unlink(missing_ok=True)
 
     def _handlers(self) -> grpc.GenericRpcHandler:
@@ -207,19 +202,18 @@ class DevicePlugin:
         return api.options()
 
     async def _list_and_watch(self, _: None, __: object) -> AsyncIterator[api.KubeletMessage]:
-        """Send the list of devices now and after each change."""
         self._streams += 1
         self._had_stream = True
-        sent: Offer | None = None
+        sent_offer: Offer | None = None
         try:
             while True:
                 changed, offer = self._changed, self._offer
                 if self._is_withdrawn:
                     yield api.devices(())
                     return
-                if offer != sent:
+                if offer != sent_offer:
                     yield api.devices(offer.devices())
-                    sent = offer
+                    sent_offer = offer
                 await changed.wait()
         finally:
             self._streams -= 1
@@ -227,13 +221,13 @@ class DevicePlugin:
     async def _allocate(
         self, request: api.AllocateRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> api.KubeletMessage:
-        """Allocate devices. Refuses unknown devices, and devices whose files cannot be read."""
         offer = self._offer
         containers = [tuple(container.devices_ids) for container in request.container_requests]
-        unknown = [name for names in containers for name in names if not offer.has(name)]
-        if unknown:
+        unknown_ids = [name for names in containers for name in names if not offer.has(name)]
+        if unknown_ids:
             self._counts.refusals += 1
-            text = f"{self._resource} has no device {', '.join(map(repr, unknown[:_SHOWN_MAX]))}"
+            shown_ids = ", ".join(map(repr, unknown_ids[:_SHOWN_IDS_MAX]))
+            text = f"{self._resource} has no device {shown_ids}"
             await context.abort(grpc.StatusCode.NOT_FOUND, text)
         try:
             allocations = await asyncio.to_thread(
@@ -248,8 +242,8 @@ class DevicePlugin:
 
 
 def socket_name(resource: str) -> str:
-    """The file name of a resource's socket: short and unique."""
-    name = resource.replace("/", "_")  # unique, because no domain has an underscore
+    """The file name of a resource's socket."""
+    name = resource.replace("/", "_")  # unique: no domain has an underscore
     if len(name) > NAME_CHARS_MAX:
         digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST_CHARS]
         name = f"{name[: NAME_CHARS_MAX - _DIGEST_CHARS]}-{digest}"
@@ -257,7 +251,7 @@ def socket_name(resource: str) -> str:
 
 
 def file_identity(path: Path) -> FileIdentity | None:
-    """The identity of the file at a path; None if there is no file."""
+    """The identity of a file; None if there is no file."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Starts the device plugin, which advertises the devices that the settings enable."""
+"""Starts the device plugin with the sources that the settings enable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from nodeagent.pod_facts import FactsSource, node_labels
 from nodeagent.telemetry.metrics import AgentMetrics
 
 TASK: Final = "device-plugin"
-"""The name of the advertiser's supervised task."""
 
 
 def start_device_plugin(
@@ -31,10 +30,9 @@ def start_device_plugin(
     vf_inventory: VfInventory | None = None,
     pci: PciFiles = PciFiles(),  # immutable
 ) -> BackgroundService:
-    """Start to advertise devices. kubelet may start later.
+    """Start to advertise devices; virtual functions only with ``vf_inventory``.
 
-    ``vf_inventory`` None: no virtual functions are advertised. After ``close`` of the returned
-    service, Pods keep their devices.
+    kubelet may start later.
     """
     sources: list[OfferSource] = []
     if settings.rules != DeviceRules():

@@ -1,9 +1,7 @@
-"""The messages and names of kubelet's device plugin API, v1beta1.
+"""The messages and names of kubelet's device plugin API, v1beta1 (api.proto).
 
-The table of messages is in the notation of ``core.protobuf`` (``*``: repeated; ``%``: a map of
-strings). The table is written by hand, because generated code cannot be reviewed. The field
-numbers are from kubelet's api.proto, and never change. Received fields that are not in the table
-are ignored.
+The table is written by hand, because generated code cannot be reviewed. The notation is from
+``core.protobuf``: ``*`` is repeated, ``%`` is a map of strings.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ VERSION: Final = "v1beta1"
 REGISTER: Final = f"/{VERSION}.Registration/Register"
 PLUGIN_SERVICE: Final = f"{VERSION}.DevicePlugin"
 PLUGINS_DIRECTORY: Final = "device-plugins"
-"""The directory below kubelet's root directory that has the sockets of kubelet and the plugins."""
+"""Below kubelet's root directory."""
 
 KUBELET_SOCKET: Final = "kubelet.sock"
 HEALTHY: Final = "Healthy"
@@ -57,21 +55,20 @@ _MESSAGES: Final[Table] = {
 
 
 class KubeletMessage(Protocol):
-    """Any message of the device plugin API."""
+    """Any message of the API."""
 
     def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
-        """The message in protobuf encoding."""
         ...
 
 
 class ContainerAllocateRequest(Protocol):
-    """The device IDs that kubelet chose for one container."""
+    """The device IDs for one container."""
 
     devices_ids: Sequence[str]
 
 
 class AllocateRequest(Protocol):
-    """The device IDs that kubelet chose for the containers of one Pod."""
+    """The device IDs for the containers of one Pod."""
 
     container_requests: Sequence[ContainerAllocateRequest]
 
@@ -93,21 +90,23 @@ def read_allocation(data: bytes) -> AllocateRequest:
 
 def registration(resource: str, endpoint: str) -> KubeletMessage:
     """A RegisterRequest. ``endpoint``: the file name of the plugin's socket."""
-    return _made("RegisterRequest", version=VERSION, endpoint=endpoint, resource_name=resource)
+    return _new_message(
+        "RegisterRequest", version=VERSION, endpoint=endpoint, resource_name=resource
+    )
 
 
 def options() -> KubeletMessage:
     """DevicePluginOptions without any option."""
-    return _made("DevicePluginOptions")
+    return _new_message("DevicePluginOptions")
 
 
 def devices(listed: Iterable[Device]) -> KubeletMessage:
-    """A ListAndWatchResponse with all devices."""
-    return _made("ListAndWatchResponse", devices=[_device(device) for device in listed])
+    """A ListAndWatchResponse."""
+    return _new_message("ListAndWatchResponse", devices=[_device(device) for device in listed])
 
 
 def allocated(containers: Iterable[DeviceAllocation]) -> KubeletMessage:
-    """An AllocateResponse: the environment variables and device files of each container."""
+    """An AllocateResponse."""
     responses = [
         {
             "envs": container.variables,
@@ -118,7 +117,7 @@ def allocated(containers: Iterable[DeviceAllocation]) -> KubeletMessage:
         }
         for container in containers
     ]
-    return _made("AllocateResponse", container_responses=responses)
+    return _new_message("AllocateResponse", container_responses=responses)
 
 
 def _device(device: Device) -> dict[str, object]:
@@ -131,7 +130,7 @@ def _device(device: Device) -> dict[str, object]:
     return fields
 
 
-def _made(name: str, **fields: object) -> KubeletMessage:
+def _new_message(name: str, **fields: object) -> KubeletMessage:
     message: KubeletMessage = _types[name](**fields)
     return message
 

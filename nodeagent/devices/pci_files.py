@@ -1,8 +1,6 @@
 """Finds the character devices that a container needs for a PCI device. Reads /sys only.
 
-The character devices are looked up for each container, because the numbers in the file names may
-change. The file rdma_cm is returned only if it exists: a container runtime does not start a
-container with a missing file.
+Files are looked up for each container, because the numbers in their names may change.
 """
 
 from __future__ import annotations
@@ -18,30 +16,29 @@ RDMA_DIRECTORY: Final = "/dev/infiniband"
 VFIO_DIRECTORY: Final = "/dev/vfio"
 
 RDMA_CLASSES: Final = ("infiniband_verbs", "infiniband_mad")
-"""Directories in /sys: infiniband_verbs has uverbsN; infiniband_mad has umadN and issmN."""
+"""infiniband_verbs has uverbsN; infiniband_mad has umadN and issmN."""
 
 _NO_IOMMU: Final = "vfio-noiommu"
 
 
 class PciFiles(NamedTuple):
-    """Reads the PCI devices of a node. Methods raise OSError."""
+    """Reads a node's PCI devices. Methods raise OSError."""
 
     sysfs: Path = SYSFS
 
     def rdma_name(self, address: str) -> str:
-        """The name of a PCI device's RDMA device; "" if the node's namespace has none."""
+        """The RDMA device of a PCI device; "" if the node's namespace has none."""
         return next(_names(self._device(address) / "infiniband"), "")
 
     def rdma_files(self, address: str) -> tuple[DeviceFile, ...]:
-        """The character devices of a PCI device's RDMA device, with rdma_cm if it exists."""
         device = self._device(address)
         names = [name for kind in RDMA_CLASSES for name in _names(device / kind)]
         return rdma_character_devices(self.sysfs, names)
 
     def vfio_files(self, address: str) -> tuple[DeviceFile, ...]:
-        """The character devices of VFIO and of a PCI device's IOMMU group.
+        """The file of VFIO, then the file of the device's IOMMU group.
 
-        Raises OSError if the PCI device has no IOMMU group.
+        Raises OSError if the device has no IOMMU group.
         """
         group = (self._device(address) / "iommu_group").resolve(strict=True)
         is_without_iommu = read_text(group / "name") == _NO_IOMMU
@@ -55,16 +52,13 @@ class PciFiles(NamedTuple):
 
 
 def rdma_character_devices(sysfs: Path, names: list[str]) -> tuple[DeviceFile, ...]:
-    """rdma_cm (if it exists), then the files below /dev/infiniband with these names.
-
-    Returns no files if there are no names, because rdma_cm alone is of no use.
-    """
+    """rdma_cm, if it exists, and the files ``names``; no files if ``names`` is empty."""
+    # A container runtime does not start a container with a missing file.
     manager = ["rdma_cm"] if names and (sysfs / "class/misc/rdma_cm").exists() else []
     return tuple(DeviceFile(f"{RDMA_DIRECTORY}/{name}") for name in [*manager, *names])
 
 
 def _names(directory: Path) -> Iterator[str]:
-    """The sorted names in a directory; no names if the directory does not exist."""
     if directory.is_dir():
         yield from sorted(entry.name for entry in directory.iterdir())
 

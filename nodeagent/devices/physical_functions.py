@@ -1,8 +1,4 @@
-"""Reads a node's NICs that can have virtual functions, for plans of ``core.domain.sriov``.
-
-NICs are read from /sys. Routes and addresses, read by netlink, show which NICs carry the node's
-own traffic.
-"""
+"""Reads a node's SR-IOV capable NICs, and finds the links that carry the node's own traffic."""
 
 from __future__ import annotations
 
@@ -33,9 +29,8 @@ def physical_functions(
 ) -> tuple[PhysicalFunction, ...]:
     """Every SR-IOV capable NIC (PF), ordered by name; at most NICS_MAX. Raises OSError.
 
-    ``own_links``: names of links that carry the node's own traffic. A PCI device with several
-    ports, such as a ConnectX-3, is one NIC with the name of the first port. The field
-    ``eswitch_mode`` is not set, because /sys does not have this mode.
+    ``own_links``: links that carry the node's own traffic. A PCI device with several ports is one
+    NIC with the first port's name. ``eswitch_mode`` is not set, because /sys does not have it.
     """
     first_ports: dict[Path, Path] = {}
     for link in sorted((sysfs / "class/net").iterdir(), key=_port_and_name):
@@ -53,8 +48,8 @@ def _port_and_name(link: Path) -> tuple[int, str]:
 def uplinks(session: NetlinkSession, own_addresses: Collection[str] = ()) -> set[str]:
     """Names of the links that carry the node's own traffic. Raises DatapathError.
 
-    ``own_addresses``: the addresses in the Node object, and the local addresses of the node's
-    connections to the API server, without prefix lengths.
+    ``own_addresses``, without prefix lengths: the addresses of the Node object, and the local
+    addresses of connections to the API server.
     """
     uplink_indexes = [
         address.link for address in session.addresses() if str(address.address) in own_addresses
@@ -82,10 +77,7 @@ def uplinks_of(
 
 
 def _lower_indexes(link: Link, links: Collection[Link]) -> Iterator[int]:
-    """The ifindexes of the devices directly below a link.
-
-    For a bond or bridge: the ports. For a VLAN or macvlan: the parent.
-    """
+    """The ports of a bond or bridge; the parent of a VLAN or macvlan."""
     if link.parent and link.parent_netns is None:
         yield link.parent
     yield from (other.ifindex for other in links if other.master == link.ifindex)
@@ -115,13 +107,13 @@ def _physical_function(link: Path, device: Path, own_links: Collection[str]) -> 
 
 
 def _links(device: Path) -> list[str]:
-    """The links of a PCI device, with representors."""
+    """Names of a PCI device's links, with representors."""
     net = device / "net"
     return [link.name for link in net.iterdir()] if net.is_dir() else []
 
 
 def _ports(device: Path) -> Iterator[Path]:
-    """The links of a PCI device, without representors."""
+    """Paths of a PCI device's links, without representors."""
     links = (device / "net" / name for name in _links(device))
     return (link for link in links if not is_representor(link))
 
@@ -139,8 +131,7 @@ def _virtual_functions(device: Path) -> Iterator[VirtualFunction]:
             number,
             device_of_vf.name,
             driver,
-            # A VF with a network driver has a netdev. Without a link here, the netdev is in another
-            # network namespace.
+            # A VF with a network driver but no link has its netdev in another network namespace.
             is_used=link is None and driver not in {"", VFIO},
             numa_node=_numa_node(device_of_vf),
             rdma=rdma_devices(device_of_vf),
@@ -153,7 +144,6 @@ def _virtual_functions(device: Path) -> Iterator[VirtualFunction]:
 
 
 def _target(link: Path) -> str:
-    """The name of a symbolic link's target; "" if the target does not exist."""
     return link.resolve().name if link.exists() else ""
 
 
@@ -162,7 +152,7 @@ def _numa_node(device: Path) -> int:
 
 
 def rdma_devices(device: Path) -> tuple[str, ...]:
-    """The names of a PCI device's RDMA devices in this network namespace."""
+    """The RDMA devices of a PCI device in this network namespace."""
     try:
         return tuple(sorted(path.name for path in (device / "infiniband").iterdir()))
     except OSError:
@@ -170,7 +160,7 @@ def rdma_devices(device: Path) -> tuple[str, ...]:
 
 
 def _mac(link: Path) -> str:
-    """The hardware address of a link. For InfiniBand: the last 8 bytes (the GUID)."""
+    """For InfiniBand: the last 8 bytes (the GUID)."""
     address = _text(link / "address")
     parts = address.split(":")
     return ":".join(parts[-_GUID_BYTES:]) if len(parts) > _GUID_BYTES else address
@@ -181,7 +171,6 @@ def _hexadecimal(path: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    """The text of a file; "" if the file cannot be read."""
     try:
         return path.read_text("ascii").strip()
     except OSError:

@@ -1,7 +1,4 @@
-"""Reads the devices of Pods from kubelet's pod-resources API (v1, List).
-
-The messages are in the notation of ``core.protobuf`` (``*``: repeated).
-"""
+"""Reads the devices of Pods from kubelet's pod-resources API (v1, List)."""
 
 from __future__ import annotations
 
@@ -14,12 +11,12 @@ import grpc
 from core.protobuf import DecodeError, Table, message_classes
 
 POD_RESOURCES_SOCKET: Final = "pod-resources/kubelet.sock"
-"""The path of the socket below kubelet's directory."""
+"""Below kubelet's root directory."""
 
 LIST: Final = "/v1.PodResourcesLister/List"
 ANSWER_S_MAX: Final = 5.0
 ANSWER_BYTES_MAX: Final = 16 << 20
-"""The limit of kubelet's own clients. On a node with many devices, an answer has about 1 MB."""
+"""The limit of kubelet's own clients."""
 
 _MESSAGES: Final[Table] = {
     "ContainerDevices": {"resource_name": (1, "string"), "device_ids": (2, "*string")},
@@ -36,9 +33,8 @@ _types: Final = message_classes("orbweaver.podresources.v1", _MESSAGES)
 
 
 async def devices_of_pods(kubelet: Path) -> Mapping[str, str] | None:
-    """Device ID -> ``namespace/name`` of the Pod that has the device.
+    """Device ID -> ``namespace/name`` of the Pod; None if kubelet gives no valid answer.
 
-    Returns None if the call fails or the answer cannot be decoded: the devices of Pods are unknown.
     ``kubelet``: kubelet's root directory.
     """
     path = kubelet / POD_RESOURCES_SOCKET

@@ -1,9 +1,8 @@
 """Offers shared RDMA devices as extended resources, by the configuration file of the chart.
 
-Each resource has a rule that selects RDMA devices, and a number of shares. A container with a share
-gets the character devices of all selected devices. Shares are healthy while a port of a selected
-device is active. ``SharedRdmaSource.read`` reads the file each time, so an edit of the ConfigMap
-takes effect without a restart. While the file is invalid, earlier shares stay advertised.
+A container with a share gets the files of all RDMA devices that the resource's rule selects. Shares
+are healthy while a port of a selected device is active. The configuration file is read each time;
+while the file is invalid, earlier shares stay advertised.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from nodeagent.devices.pci_files import RDMA_CLASSES, rdma_character_devices, re
 from nodeagent.sriov_master_addresses import SYSFS
 
 DEVICES_MAX: Final = 1_024
-"""RDMA devices of a node, including those of virtual functions; further devices are ignored."""
+"""RDMA devices of a node; further devices are ignored."""
 
 _ACTIVE: Final = "4: ACTIVE"
 _LINK_TYPES: Final = {"1": "ether", "32": "infiniband"}  # include/uapi/linux/if_arp.h
 
 
 class SharedRdmaOffer(NamedTuple):
-    """The shares of one resource. ``names``: the RDMA devices that the resource's rule selects."""
+    """The shares of one resource. ``names``: the RDMA devices that its rule selects."""
 
     shares: SlotResource
     names: tuple[str, ...]
@@ -39,15 +38,12 @@ class SharedRdmaOffer(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The number of shares."""
         return self.shares.slots
 
     def devices(self) -> list[Device]:
-        """Each share as a device for kubelet."""
         return [Device(name, self.is_healthy) for name in self.shares.ids()]
 
     def has(self, device: str, /) -> bool:
-        """Whether this device ID is the ID of a share."""
         return self.shares.has(device)
 
     def allocation(self, _: Sequence[str], /) -> DeviceAllocation:
@@ -62,18 +58,17 @@ class SharedRdmaOffer(NamedTuple):
 
 
 class SharedRdmaSource(NamedTuple):
-    """Reads the shared RDMA devices that a node offers."""
+    """The source of a node's shared RDMA devices."""
 
     config: Path
     sysfs: Path = SYSFS
 
     @property
     def name(self) -> str:
-        """The name of this source in log messages."""
         return "the shared RDMA devices of this node"
 
     async def read(self) -> dict[str, Offer] | None:
-        """Shares by resource: zero shares if this node lacks the devices. Raises OSError."""
+        """Shares by resource; zero shares if this node lacks the devices. Raises OSError."""
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> dict[str, Offer]:
@@ -87,10 +82,12 @@ class SharedRdmaSource(NamedTuple):
         return {rule.resource: self._offer(rule, devices) for rule in rules}
 
     def _offer(self, rule: SharedRdmaRule, devices: Sequence[HostRdmaDevice]) -> SharedRdmaOffer:
-        chosen = list(chosen_devices(rule, devices))
-        shares = SlotResource(rule.resource.rpartition("/")[2], rule.slots if chosen else 0)
-        is_healthy = any(device.is_active for device in chosen)
-        names = tuple(device.name for device in chosen)
+        selected_devices = list(chosen_devices(rule, devices))
+        shares = SlotResource(
+            rule.resource.rpartition("/")[2], rule.slots if selected_devices else 0
+        )
+        is_healthy = any(device.is_active for device in selected_devices)
+        names = tuple(device.name for device in selected_devices)
         return SharedRdmaOffer(shares, names, is_healthy, self.sysfs)
 
 
@@ -118,12 +115,11 @@ def _device(entry: Path, sysfs: Path) -> HostRdmaDevice:
 
 
 def _software_links(entry: Path) -> tuple[str, ...]:
-    """The network interface of an RDMA device without hardware (soft RoCE)."""
+    """For RDMA devices without hardware (soft RoCE)."""
     link = read_text(entry / "parent")
     return (link,) if link else ()
 
 
 def _entries(directory: Path) -> Iterator[Path]:
-    """The entries of a directory, ordered by name; no entries if there is no directory."""
     if directory.is_dir():
         yield from sorted(directory.iterdir())

@@ -1,7 +1,7 @@
 """Offers the slots of a node as extended resources, by the rules of conf.yml.
 
-Slots limit the number of Pods that use a node's NICs (docs/how-to/limit-pods-by-nic.md). To
-kubelet, a slot is a device. A slot has no file in /dev.
+Slots limit how many Pods use a node's NICs (docs/how-to/limit-pods-by-nic.md). A slot has no file
+in /dev.
 """
 
 from __future__ import annotations
@@ -29,18 +29,17 @@ class NodeView(NamedTuple):
 
 
 class SlotSource(NamedTuple):
-    """Reads the slots that a node offers."""
+    """The source of a node's slots."""
 
     rules: DeviceRules
     node_view: NodeView
 
     @property
     def name(self) -> str:
-        """The name of this source in log messages."""
         return "the slots of this node"
 
     async def read(self) -> dict[str, Offer] | None:
-        """Slots by resource. None if the rules need node labels, and the labels are not known yet.
+        """None if the rules need node labels that are not known yet.
 
         Raises DatapathError, OSError.
         """
@@ -50,7 +49,7 @@ class SlotSource(NamedTuple):
 
 
 def host_nics(executor: NetnsExecutor, net_class: Path = NET_CLASS) -> list[HostNic]:
-    """Every link of the node, also links without hardware. Raises DatapathError, OSError."""
+    """Every link, with or without hardware. Raises DatapathError, OSError."""
     with executor.session(executor.own_namespace) as session:
         return [
             HostNic(

@@ -1,14 +1,8 @@
 """Offers virtual functions as extended resources: one resource per resourceName of the policies.
 
-The device IDs for kubelet are PCI addresses, by which Multus finds a Pod's device (``deviceID``).
-Virtual functions that Pods use are also listed (``core.domain.sriov.resources``).
-
-A virtual function is healthy under these conditions:
-
-- It has the driver of its policy.
-- Its NIC has a carrier.
-- It has an RDMA device, if the policy requires RDMA. This condition does not apply while the link
-  of the virtual function is in a Pod, because the RDMA device may be in the Pod too.
+The device IDs are PCI addresses (``deviceID`` of Multus). Virtual functions that Pods use are
+offered too. A virtual function is healthy if it has the driver of its policy and the RDMA device
+that its policy requires, and its NIC has a carrier.
 """
 
 from __future__ import annotations
@@ -26,11 +20,11 @@ from nodeagent.devices.pci_files import PciFiles
 _FILE_KINDS: Final = ("rdma_cm", "uverbs", "umad", "issm")
 
 VfsByResource = Mapping[str, tuple[VfDevice, ...]]
-"""The virtual functions of a node by resourceName."""
+"""Keys are resourceNames."""
 
 
 class VfInventory(Protocol):
-    """The virtual functions that a node's policies select, with notifications of changes."""
+    """The virtual functions that a node's policies select."""
 
     @property
     def vfs_by_resource(self) -> VfsByResource | None:
@@ -59,32 +53,27 @@ class VfOffer(NamedTuple):
         return len(self.vfs)
 
     def devices(self) -> list[Device]:
-        """Each virtual function as a device for kubelet."""
-        return [_listed(vf) for vf in self.vfs]
+        return [_kubelet_device(vf) for vf in self.vfs]
 
     def has(self, device: str, /) -> bool:
-        """Whether ``device`` is the PCI address of one of the virtual functions."""
         return any(vf.address == device for vf in self.vfs)
 
     def allocation(self, devices: Sequence[str], /) -> DeviceAllocation:
-        """The environment variables and device files of a container with these devices.
+        """The variables and files of a container. Writes the information files for Multus.
 
-        Also writes the information file of each device for Multus. Raises OSError.
+        Raises OSError.
         """
-        listed = {vf.address: vf for vf in self.vfs}
+        vfs_by_address = {vf.address: vf for vf in self.vfs}
         device_files: dict[DeviceFile, None] = {}
         infos: dict[str, Info] = {}
         for address in devices:
-            infos[address] = self._describe(listed[address], device_files)
+            infos[address] = self._describe(vfs_by_address[address], device_files)
         name = pci_variable(self.resource)
         variables = {name: ",".join(devices), f"{name}_INFO": json.dumps(infos)}
         return DeviceAllocation(variables, tuple(device_files))
 
     def _describe(self, vf: VfDevice, device_files: dict[DeviceFile, None]) -> Info:
-        """The value of one device in the variable ``..._INFO``.
-
-        Adds the character devices to ``device_files``. Writes the information file for Multus.
-        """
+        """Adds the character devices to ``device_files``. Writes the information file."""
         address, rdma = vf.address, ""
         info: Info = {"generic": {"deviceID": address}}
         if vf.device_type == VFIO:
@@ -101,7 +90,7 @@ class VfOffer(NamedTuple):
 
 
 class VfSource(NamedTuple):
-    """Reads the virtual functions that a node offers."""
+    """The source of a node's virtual functions."""
 
     read_vfs: Callable[[], VfsByResource | None]
     prefix: str
@@ -110,11 +99,10 @@ class VfSource(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of this source in log messages."""
         return "the virtual functions of this node"
 
     async def read(self) -> dict[str, Offer] | None:
-        """Virtual functions by resource; None while the virtual functions are not known."""
+        """None while the virtual functions are not known."""
         resources = self.read_vfs()
         if resources is None:
             return None
@@ -125,8 +113,9 @@ class VfSource(NamedTuple):
         return offers
 
 
-def _listed(vf: VfDevice) -> Device:
-    is_on_node = bool(vf.link)  # a link in a Pod's network namespace has no name here
+def _kubelet_device(vf: VfDevice) -> Device:
+    # A link without a name is in a Pod. The RDMA device may be in the Pod too.
+    is_on_node = bool(vf.link)
     lacks_rdma = vf.is_rdma and is_on_node and not vf.rdma
     is_healthy = vf.has_carrier and vf.is_ready and not lacks_rdma
     has_topology = not vf.exclude_topology and vf.numa_node >= 0
@@ -134,6 +123,6 @@ def _listed(vf: VfDevice) -> Device:
 
 
 def _kind(file: DeviceFile) -> str:
-    """The field name of a file in ``..._INFO``, such as uverbs for /dev/infiniband/uverbs3."""
+    """The field name of a file in ``..._INFO``, such as uverbs."""
     name = file.path.rpartition("/")[2]
     return next(kind for kind in _FILE_KINDS if name.startswith(kind))

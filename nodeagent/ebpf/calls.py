@@ -1,8 +1,7 @@
 """The system call bpf(2): maps, programs, links and pins, by file descriptors.
 
-Neither Python nor libc has a function for bpf(2), so this module uses the number of the system
-call. If the kernel refuses a call, the error has the kernel's text. If the kernel refuses a
-program, the error also has the end of the verifier's log. Callers close returned descriptors.
+Neither Python nor libc has a function for bpf(2). All functions raise BpfRefused. Callers close
+returned descriptors.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from nodeagent.ebpf import numbers as n
 
 LOG_BYTES: Final = 1 << 20
 LOG_CHARACTERS_MAX: Final = 2_000
-"""Characters of the verifier's log in an error text. The end of the log describes the fault."""
+"""The end of the verifier's log describes the fault."""
 
 LICENSE: Final = b"Apache-2.0\0"
-"""The license of each program. The programs call no helper function that requires the GPL."""
+"""The programs call no helper function that requires the GPL."""
 
 _MAP_CREATE: Final = Struct("=IIIIIII16s")
 _ELEMENT: Final = Struct("=IxxxxQQQ")
@@ -49,7 +48,7 @@ class MapSpec(NamedTuple):
 
 
 class LinkInfo(NamedTuple):
-    """The ID of the cgroup and the hook at which a program is attached."""
+    """Where a program is attached: the cgroup's ID and the hook."""
 
     cgroup: int
     hook: int
@@ -63,7 +62,7 @@ class Map:
         self.fd = fd
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Set one entry. Raises BpfRefused."""
+        """Set one entry."""
         assert len(key) == self.spec.key_bytes
         assert len(value) == self.spec.value_bytes
         value_buffer = ctypes.create_string_buffer(value, len(value))
@@ -78,7 +77,7 @@ class Map:
             raise BpfRefused(text, errno=E2BIG, subject=name, remedy=remedy) from None
 
     def get(self, key: bytes) -> bytes | None:
-        """The value at a key; None if the entry does not exist. Raises BpfRefused."""
+        """The value at a key; None if the entry does not exist."""
         value = ctypes.create_string_buffer(self.spec.value_bytes)
         try:
             self._element(n.BPF_MAP_LOOKUP_ELEM, key, value)
@@ -89,7 +88,7 @@ class Map:
         return value.raw
 
     def remove(self, key: bytes) -> None:
-        """Remove the entry at a key, if the entry exists. Raises BpfRefused."""
+        """Remove the entry at a key, if the entry exists."""
         try:
             self._element(n.BPF_MAP_DELETE_ELEM, key, None)
         except BpfRefused as error:
@@ -97,7 +96,7 @@ class Map:
                 raise
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Every entry, if no process writes to the map during the iteration. Raises BpfRefused."""
+        """Every entry, if no process writes to the map during the iteration."""
         key: bytes | None = None
         while (key := self._next(key)) is not None:
             value = self.get(key)
@@ -129,7 +128,7 @@ class Map:
 
 
 def create_map(spec: MapSpec) -> Map:
-    """Create a map. Raises BpfRefused."""
+    """Create a map."""
     sizes = (spec.kind, spec.key_bytes, spec.value_bytes, spec.entries_max, spec.flags)
     inner_map_fd = numa_node = 0
     request = _MAP_CREATE.pack(*sizes, inner_map_fd, numa_node, _name(spec.name))
@@ -137,7 +136,7 @@ def create_map(spec: MapSpec) -> Map:
 
 
 def load_program(name: str, kind: int, hook: int, code: bytes) -> int:
-    """Load a program; return its descriptor. Raises BpfRefused with the verifier's log."""
+    """Load a program; return its descriptor. The error has the end of the verifier's log."""
     operation = f"load program {name}"
     try:
         return _load(operation, name, kind, hook, code, None)
@@ -148,17 +147,17 @@ def load_program(name: str, kind: int, hook: int, code: bytes) -> int:
         log = ctypes.create_string_buffer(LOG_BYTES)
         try:
             return _load(operation, name, kind, hook, code, log)
-        except BpfRefused as repeated:
-            if repeated.errno not in (ENOSPC, error.errno):
+        except BpfRefused as second_error:
+            if second_error.errno not in (ENOSPC, error.errno):
                 raise
             log_end = log.value.decode(errors="replace").strip()[-LOG_CHARACTERS_MAX:]
-            message = f"{repeated.message}: {log_end}" if log_end else repeated.message
+            message = f"{second_error.message}: {log_end}" if log_end else second_error.message
             remedy = "use Linux 5.14 or newer; on such a kernel, report the text of the verifier"
             raise BpfRefused(message, errno=error.errno, subject=name, remedy=remedy) from None
 
 
 def attach(program: int, cgroup: int, hook: int) -> int:
-    """Attach a program to a cgroup's hook; return the link's descriptor. Raises BpfRefused.
+    """Attach a program to a cgroup's hook; return the link's descriptor.
 
     The link ends when its descriptor is closed, unless the link is pinned.
     """
@@ -170,20 +169,17 @@ def attach(program: int, cgroup: int, hook: int) -> int:
 
 
 def exchange(link: int, program: int) -> None:
-    """Replace a link's program without a gap. Raises BpfRefused."""
+    """Replace a link's program without a gap."""
     _bpf(n.BPF_LINK_UPDATE, _LINK.pack(link, program, 0, 0), "replace an attached program")
 
 
 def detach(link: int) -> None:
-    """End a link now, even if the link is pinned or has other descriptors. Raises BpfRefused."""
+    """End a link now, even if the link is pinned or has other descriptors."""
     _bpf(n.BPF_LINK_DETACH, _LINK.pack(link, 0, 0, 0), "detach a program")
 
 
 def link_info(link: int) -> LinkInfo:
-    """Where a link's program is attached. Raises BpfRefused.
-
-    ``cgroup`` is 0 if the cgroup was deleted.
-    """
+    """Where a link's program is attached. ``cgroup`` is 0 if the cgroup was deleted."""
     info = ctypes.create_string_buffer(_LINK_INFO_BYTES)
     request = _INFO.pack(link, _LINK_INFO_BYTES, _address(info))
     _bpf(n.BPF_OBJ_GET_INFO_BY_FD, request, "read a link")
@@ -192,13 +188,13 @@ def link_info(link: int) -> LinkInfo:
 
 
 def pin(fd: int, path: Path) -> None:
-    """Pin a map or link in a bpffs. A pinned object outlasts the agent. Raises BpfRefused."""
+    """Pin a map or link in a bpffs. A pinned object outlasts the agent."""
     text = _path(path)
     _bpf(n.BPF_OBJ_PIN, _OBJECT.pack(_address(text), fd, 0), f"pin {path}")
 
 
 def open_pinned(path: Path) -> int | None:
-    """A descriptor of the object pinned at a path; None if no file is there. Raises BpfRefused."""
+    """A descriptor of the object pinned at a path; None if no file is there."""
     text = _path(path)
     try:
         return _bpf(n.BPF_OBJ_GET, _OBJECT.pack(_address(text), 0, 0), f"open {path}")

@@ -1,7 +1,6 @@
-"""eBPF instructions as values: a program is a list of instructions and jump labels. Pure.
+"""eBPF instructions (RFC 9669) as values: a program is a list of instructions and labels. Pure.
 
-The instruction set is RFC 9669. Jumps and map accesses use names, so a program can be
-compared and printed before its maps exist. ``assemble`` encodes a program.
+Jumps and map accesses use names, so a program can be compared and printed before its maps exist.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from nodeagent.ebpf import numbers as n
 
 INSTRUCTION: Final = Struct("=BBhi")
 INSTRUCTIONS_MAX: Final = 4_096
-"""Instructions of one program: the limit for an unprivileged loader in every kernel version."""
+"""The limit for an unprivileged loader in every kernel version."""
 
 _OFFSETS: Final = range(-(1 << 15), 1 << 15)
 _WORDS: Final = Struct("=II")
@@ -25,7 +24,10 @@ _WIDE: Final = n.BPF_LD | n.BPF_DW | n.BPF_IMM
 
 
 class Register(IntEnum):
-    """R0: result. R1-R5: arguments, lost in a call. R6-R9: kept in a call. FP: frame pointer."""
+    """The registers.
+
+    R0: result. R1-R5: arguments, lost in a call. R6-R9: kept in a call. FP: frame pointer.
+    """
 
     R0 = 0
     R1 = 1
@@ -53,10 +55,7 @@ class Size(IntEnum):
 
 
 class Instruction(NamedTuple):
-    """One instruction.
-
-    ``text``: for error texts and listings. ``target``: the label of a jump. ``map``: a map's name.
-    """
+    """One instruction. ``text``: for errors. ``target``: a jump's label. ``map``: a map's name."""
 
     code: int
     text: str
@@ -69,7 +68,7 @@ class Instruction(NamedTuple):
 
     @property
     def slots(self) -> int:
-        """The number of 8-byte slots: two for a 64-bit load."""
+        """8-byte slots: two for a 64-bit load."""
         return 2 if self.code == _WIDE else 1
 
 
@@ -166,7 +165,7 @@ def jump_if_greater(left: Register, right: Register, target: str) -> Instruction
 
 
 def call(helper: int, name: str) -> Instruction:
-    """Call a helper of the kernel: arguments in R1 to R5, the result in R0."""
+    """Call a kernel helper with R1 to R5; R0 is the result."""
     return Instruction(n.BPF_JMP | n.BPF_CALL, f"call {name}", number=helper)
 
 
@@ -181,7 +180,7 @@ def assemble(lines: Sequence[Line], maps: Mapping[str, int]) -> bytes:
     Raises ValueError if a label is unknown or repeated, a jump too far, or the program too long.
     """
     offsets = _label_offsets(lines)
-    packed, next_slot = [], 0
+    packed_instructions, next_slot = [], 0
     for line in lines:
         if isinstance(line, Label):
             continue
@@ -193,10 +192,10 @@ def assemble(lines: Sequence[Line], maps: Mapping[str, int]) -> bytes:
             offset = offsets[line.target] - next_slot
         if offset not in _OFFSETS:
             raise ValueError(f"`{line.text}`: offset {offset} does not fit 16 bits")
-        packed.append(_packed(line, offset, maps))
+        packed_instructions.append(_packed_instruction(line, offset, maps))
     if next_slot > INSTRUCTIONS_MAX:
         raise ValueError(f"{next_slot} instructions are more than {INSTRUCTIONS_MAX}")
-    return b"".join(packed)
+    return b"".join(packed_instructions)
 
 
 def _label_offsets(lines: Sequence[Line]) -> dict[str, int]:
@@ -212,7 +211,7 @@ def _label_offsets(lines: Sequence[Line]) -> dict[str, int]:
     return offsets
 
 
-def _packed(line: Instruction, offset: int, maps: Mapping[str, int]) -> bytes:
+def _packed_instruction(line: Instruction, offset: int, maps: Mapping[str, int]) -> bytes:
     registers = _registers(line)
     if line.code != _WIDE:
         return INSTRUCTION.pack(line.code, registers, offset, line.number)
@@ -223,7 +222,7 @@ def _packed(line: Instruction, offset: int, maps: Mapping[str, int]) -> bytes:
 
 
 def _registers(line: Instruction) -> int:
-    # Two bit fields of a C struct: their order follows the machine's byte order.
+    # The order of these bit fields of a C struct follows the machine's byte order.
     if sys.byteorder == "little":
         return line.to | line.source << 4
     return line.to << 4 | line.source

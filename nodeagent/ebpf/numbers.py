@@ -1,6 +1,6 @@
-"""Constants of the kernel's eBPF interface, under the kernel's names.
+"""Constants of the kernel's eBPF interface.
 
-Sources: include/uapi/linux (bpf.h, bpf_common.h), asm/socket.h and the kernel's system call tables.
+Sources: include/uapi/linux (bpf.h, bpf_common.h), asm/socket.h, system call tables.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BPF_CGROUP_UDP6_RECVMSG: Final = 20
 BPF_CGROUP_INET4_GETPEERNAME: Final = 29
 BPF_CGROUP_INET6_GETPEERNAME: Final = 30
 
-# Helpers: functions of the kernel that a program may call.
+# Kernel functions that a program may call.
 BPF_FUNC_map_lookup_elem: Final = 1
 BPF_FUNC_map_update_elem: Final = 2
 BPF_FUNC_ktime_get_ns: Final = 5
@@ -48,7 +48,7 @@ BPF_FUNC_get_socket_cookie: Final = 46
 BPF_FUNC_get_netns_cookie: Final = 122
 BPF_FUNC_set_retval: Final = 187
 
-# Parts of an instruction's code (RFC 9669, section 3): class, size, mode, source, operation.
+# Parts of an instruction's code (RFC 9669, section 3).
 BPF_LD: Final = 0x00
 BPF_LDX: Final = 0x01
 BPF_ST: Final = 0x02
@@ -80,4 +80,4 @@ BPF_PSEUDO_MAP_FD: Final = 1
 # Socket options and system calls.
 SO_NETNS_COOKIE: Final = 71
 SYSCALLS: Final = {"x86_64": 321, "aarch64": 280, "s390x": 351, "ppc64le": 361, "riscv64": 280}
-"""Machine (``uname -m``) -> the system call number of bpf(2)."""
+"""The number of bpf(2), by machine (``uname -m``)."""

@@ -1,13 +1,9 @@
 """ADD: allocates addresses for one attachment, for CNI calls and for the HTTP API.
 
-CNI callers get a result in the CNI version of the call. If conflict detection is enabled, the
-addresses are probed before the answer (``conflict_probe``). HTTP callers get the endpoint, and may
-have to probe the addresses themselves (docs/reference/address-assignment.md, "Batch release").
-
-A repeated ADD for the same holder and attachment has the same result (I7). After an ADD that fails
-or expires, no address stays allocated (I4).
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+HTTP callers may have to probe the addresses themselves (docs/reference/address-assignment.md,
+"Batch release"). A repeated ADD for the same holder and attachment has the same result (I7). After
+an ADD that fails or expires, no address stays allocated (I4). Invariants:
+docs/contributing/architecture.md.
 """
 
 from __future__ import annotations
@@ -42,13 +38,13 @@ from nodeagent.telemetry.metrics import WorkCounts
 ALLOCATE: Final = "ipam.allocate"
 
 Allocate = Callable[[AddRequest, RequestFacts], Awaitable[Added]]
-"""Claims the addresses of an ADD like ``Allocator.allocate``. May wait for pools or bindings."""
+"""Claims the addresses of an ADD. May wait for pools or bindings."""
 
 OnRefused = Callable[[PodFacts, str, AllocationError, Cause], None]
 """Gets the Pod, NIC, error and cause of a failed ADD. Must be fast: the answer waits."""
 
 CallResult = tuple[bytes, dict[str, object]]
-"""Standard output of a CNI call, and fields for the plugin's log line of the call."""
+"""Standard output, and fields for the plugin's log."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -83,10 +79,9 @@ class AddHandler:
         self.deadline_s = BOUND_ADD_DEADLINE_S if steps.binds else ADD_DEADLINE_S
 
     async def handle_add(self, request: AddRequest, version: str, arrived: float) -> CallResult:
-        """The result of a CNI ADD in CNI version ``version``.
+        """The result of a CNI ADD. Raises CniFailure, CallerGone.
 
-        ``arrived``: see ``allocate_addresses``. Raises CniFailure. Raises CallerGone if the caller
-        has hung up; nothing stays allocated then.
+        ``arrived``: see ``allocate_addresses``. After CallerGone, nothing stays allocated.
         """
         probe = self._conflict_probe
         switches = probe.switches_for(request.pod)
@@ -103,7 +98,7 @@ class AddHandler:
         except CallerGone:
             raise
         except (OrbweaverError, CniFailure) as error:
-            # ``allocate_addresses`` has already reported errors of the allocation.
+            # ``allocate_addresses`` has already reported other errors.
             if isinstance(error, PROBE_ERRORS):
                 interface = request.attachment.interface
                 pod = pod_of_nic(self._facts.facts(request.pod).pod, interface)
@@ -115,8 +110,8 @@ class AddHandler:
     async def allocate_addresses(self, request: AddRequest, arrived: float) -> Added:
         """Claim the addresses of one request.
 
-        ``arrived``: when the request arrived, by ``time.perf_counter``. Raises AllocationError,
-        StoreError, RequestError, LogError, CallerGone.
+        ``arrived``: by ``time.perf_counter``. Raises AllocationError, StoreError, RequestError,
+        LogError, CallerGone.
         """
         pod, attachment, has_hung_up = request.pod, request.attachment, request.has_hung_up
         with (
@@ -133,7 +128,7 @@ class AddHandler:
                 await self._facts.load_pod(pod)
                 require_caller(has_hung_up)
                 facts = self._facts.facts(pod)
-            if facts.pod.claims:  # the IPAMClaims of the Pod's NICs
+            if facts.pod.claims:  # IPAMClaims of the Pod's NICs
                 facts = facts._replace(pod=pod_of_nic(facts.pod, attachment.interface))
             if request.selection.match_master_subnet:
                 request = await self._with_master_addresses(request)
@@ -146,9 +141,9 @@ class AddHandler:
             running.tries = added.tries
             if span is not None:
                 _describe_added(span, added)
-            # ``fresh``: this ADD claimed the addresses; no earlier ADD did.
+            # ``fresh``: no earlier ADD claimed the addresses.
             if added.fresh and POD_ROUTES in facts.pod.annotations:
-                _log_unmatched(facts.pod, added.endpoint)
+                _log_unmatched_routes(facts.pod, added.endpoint)
             return added._replace(migrating=True) if facts.pod.migrating else added
 
     async def _with_master_addresses(self, request: AddRequest) -> AddRequest:
@@ -165,8 +160,8 @@ def _describe_added(span: tracing.Span, added: Added) -> None:
     span.set_attribute("ipam.addresses", [address for address, _ in pairs])
 
 
-def _log_unmatched(pod: PodFacts, endpoint: Endpoint) -> None:
-    """Log the Pod's routes whose gateway is in no subnet yet. A later NIC may have the subnet."""
+def _log_unmatched_routes(pod: PodFacts, endpoint: Endpoint) -> None:
+    """A later NIC may have the subnet of a route's gateway."""
     for route in unmatched_routes(endpoint.nics, requested_routes(pod)):
         fields = {"pod": f"{pod.namespace}/{pod.name}", "route": f"{route.dst} via {route.gw}"}
         _log.info(

@@ -1,11 +1,7 @@
 """Probes that the coordinator of a network requests: ``detectIPConflict``, ``detectGateway``.
 
 The coordinator runs after the IPAM plugin: the interface already has addresses, so this ADD cannot
-get other addresses. If another host uses an address, the address is quarantined and released, and
-the ADD fails. Then the runtime creates another sandbox, which gets another address.
-
-A probe that conf.yml enables for all allocations (enableIPConflictDetection,
-enableGatewayDetection) is not repeated here.
+get other addresses. An address with a conflict is quarantined and released, and the ADD fails.
 """
 
 from __future__ import annotations
@@ -32,7 +28,7 @@ RELEASED: Final = (
 
 
 class AssignedAddressProbe:
-    """Probes the addresses of a coordinator's prevResult.
+    """The probe of the addresses in a coordinator's prevResult.
 
     ``probed``: the probes that every allocation has already made.
     """
@@ -52,14 +48,14 @@ class AssignedAddressProbe:
         self._actor = actor
 
     async def probe(self, call: Call, requested: DetectionSwitches) -> None:
-        """Make the requested probes. Returns if the Pod may keep its addresses.
+        """Make the requested probes.
 
         Raises AddressConflict, GatewayUnreachable, DetectionFailed, CniFailure, StoreError.
         """
         if not requested.needs_probe:
             return
-        # ``migrating``: this Pod is the target of a live migration. The source Pod has the same
-        # addresses on the link, so a probe would find a conflict.
+        # The source Pod of a live migration has the same addresses, so a probe would find a
+        # conflict.
         skips_conflicts = self._probed.conflicts or self._facts.facts(call.pod).pod.migrating
         switches = requested._replace(
             conflicts=requested.conflicts and not skips_conflicts,
@@ -94,7 +90,7 @@ class AssignedAddressProbe:
 
 
 def assigned_nic(previous: dict[str, Any], interface: str) -> Nic:
-    """The NIC with the first address of each family in a prevResult, and with their gateways.
+    """The NIC with the first address and gateway of each family in a prevResult.
 
     Raises CniFailure with code 7.
     """

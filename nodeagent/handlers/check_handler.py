@@ -1,7 +1,6 @@
-"""CHECK: compares the result of the ADD with etcd.
+"""CHECK: compares the result of the ADD with etcd. CHECK repairs nothing.
 
-One error reports all differences. CHECK repairs nothing. The state of the kernel is checked by the
-coordinator and by the plugin that created the interface.
+One error reports all differences. The coordinator checks the state of the kernel.
 """
 
 from __future__ import annotations
@@ -80,10 +79,7 @@ class CheckHandler:
 
 
 def _is_handed_over(endpoint: Endpoint, pod: PodFacts) -> bool:
-    """Whether the endpoint of this Pod's VM now belongs to another launcher Pod of the VM.
-
-    This happens in a live migration.
-    """
+    """Whether a live migration has given the endpoint to another launcher Pod of the VM."""
     return (
         pod.fixed in {"vm", "ipamclaim"}
         and endpoint.holder == holder_of(pod)
@@ -109,16 +105,15 @@ def _attachment_differences(nic: Nic, attachment: Attachment) -> Iterator[str]:
 
 
 def _result_differences(nic: Nic, call: Call) -> Iterator[str]:
-    """Differences between prevResult (the result of the ADD) and the endpoint's NIC."""
     if call.conf.previous is None:
         return
-    in_result = {
+    result_cidrs = {
         address.cidr
         for address in previous_addresses(call.conf.previous)
         if address.interface in ("", call.attachment.interface)
     }
-    of_nic = {cidr for cidr in (nic.ipv4, nic.ipv6) if cidr}
-    for cidr in sorted(in_result - of_nic):
+    nic_cidrs = {cidr for cidr in (nic.ipv4, nic.ipv6) if cidr}
+    for cidr in sorted(result_cidrs - nic_cidrs):
         yield f"prevResult has {cidr}, which interface {nic.interface} does not hold"
-    for cidr in sorted(of_nic - in_result):
+    for cidr in sorted(nic_cidrs - result_cidrs):
         yield f"interface {nic.interface} holds {cidr}, which prevResult does not have"

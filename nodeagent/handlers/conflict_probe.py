@@ -42,14 +42,12 @@ from nodeagent.pod_facts import FactsSource
 from nodeagent.request_runner import RequestRunner
 
 ROUNDS_MAX: Final = 3
-"""Allocations of one ADD. If all of them have conflicts, the pool probably belongs to another
-network. An operator must check the pool."""
+"""If all allocations have conflicts, the pool probably belongs to another network."""
 
 WITHDRAW_S_MAX: Final = 5.0
-"""Seconds that a cancelled ADD may take to release its addresses."""
+"""For the release of a cancelled ADD's addresses."""
 
 PROBE_ERRORS: Final = (AddressConflict, GatewayUnreachable, DetectionFailed)
-"""Errors of a probe."""
 
 AllocateAddresses = Callable[[AddRequest, float], Awaitable[Added]]
 
@@ -57,7 +55,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class ConflictProbe:
-    """Probes the addresses of ADDs. ``switches``: what conf.yml enables."""
+    """The probe of the addresses of ADDs. ``switches``: what conf.yml enables."""
 
     def __init__(
         self,
@@ -75,10 +73,10 @@ class ConflictProbe:
         self.announces = switches.announce
 
     def switches_for(self, pod: PodReference) -> DetectionSwitches | None:
-        """What to probe for a Pod. None: nothing.
+        """What to probe for a Pod; None: nothing.
 
-        Conflicts are not probed for the target of a live migration, because the source Pod has the
-        same addresses on the link.
+        The target of a live migration is not probed for conflicts, because the source Pod has the
+        same addresses.
         """
         switches = self._switches
         if switches is None or not switches.conflicts or not self._facts.facts(pod).pod.migrating:
@@ -86,7 +84,7 @@ class ConflictProbe:
         return switches._replace(conflicts=False) if switches.gateway else None
 
     def announce_later(self, netns: str, nic: Nic) -> None:
-        """In the background, announce addresses that were not probed."""
+        """Announce addresses in the background, without a probe."""
         self._detector.announce_later(netns, nic)
 
     async def allocate_and_probe(
@@ -97,7 +95,7 @@ class ConflictProbe:
         arrived: float,
         deadline_s: float,
     ) -> Nic:
-        """The NIC of the request with addresses that no other host uses.
+        """The NIC of the request, with addresses that no other host uses.
 
         Raises AddressConflict, GatewayUnreachable, DetectionFailed, DeadlineExceeded, and the
         errors of ``allocate``.
@@ -111,8 +109,8 @@ class ConflictProbe:
             if not deadline.expired():
                 raise  # another timeout, such as ETIMEDOUT of a socket
             raise DeadlineExceeded(
-                f"not done within {deadline_s:g} s",
-                remedy="repeat the request; its addresses are released",
+                f"the ADD was not done within {deadline_s:g} s",
+                remedy="repeat the ADD; the addresses of this ADD are released",
             ) from None
 
     async def _try_addresses(
@@ -148,10 +146,7 @@ class ConflictProbe:
             raise
 
     async def _withdraw(self, request: AddRequest, result: DetectionResult) -> None:
-        """Release the addresses after a conflict, or if a gateway did not answer.
-
-        Returns if the ADD may allocate again. Otherwise raises the ADD's error.
-        """
+        """Release the addresses. Raises the ADD's error unless the ADD may allocate again."""
         interface = request.attachment.interface
         why = _conflict_texts(interface, result.conflicts) or _silent_gateway_texts(result)
         withdrawal = await self._withdrawal_handler.withdraw_nic(request, result.conflicts, why)
@@ -161,7 +156,6 @@ class ConflictProbe:
             raise conflict_error(interface, result.conflicts, withdrawal.value)
 
     async def _withdraw_cancelled(self, request: AddRequest) -> None:
-        """Release the addresses of a cancelled ADD."""
         try:
             async with asyncio.timeout(WITHDRAW_S_MAX):
                 await self._withdrawal_handler.withdraw_nic(request, (), "the ADD was cancelled")
@@ -191,7 +185,7 @@ async def _allocate_next(
 
 
 def nic_of(added: Added, interface: str) -> Nic:
-    """The NIC of an interface. Raises CniFailure if the interface has no address."""
+    """Raises CniFailure if the interface has no address."""
     nic = added.endpoint.find(interface)
     if nic is None or not (nic.ipv4 or nic.ipv6):
         raise CniFailure(
@@ -205,7 +199,7 @@ def nic_of(added: Added, interface: str) -> Nic:
 def conflict_error(
     interface: str, conflicts: Sequence[ConflictingAddress], outcome: str
 ) -> AddressConflict:
-    """The error of an ADD with conflicts. ``outcome``: the end of the error text."""
+    """``outcome``: the end of the error text."""
     return AddressConflict(
         f"{_conflict_texts(interface, conflicts)}; {outcome}",
         subject=conflicts[0].address,

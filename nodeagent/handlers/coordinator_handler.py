@@ -1,9 +1,7 @@
 """Handles the coordinator's commands in worker threads, one call of each container at a time.
 
-The event loop never waits for the kernel. A call whose caller gives up still runs to its end; only
-then does the next call of the same container start. ``nodeagent.coordinator`` decides the changes.
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+The event loop never waits for the kernel. A call runs to its end even if its caller gives up; only
+then does the next call of the same container start. Invariants: docs/contributing/architecture.md.
 """
 
 from __future__ import annotations
@@ -45,8 +43,8 @@ ProbeAssigned = Callable[[Call, DetectionSwitches], Awaitable[None]]
 """Raises if another host uses an address of the interface, or a gateway does not answer."""
 
 COORDINATOR_THREADS: Final = 8
-"""Calls that run concurrently. The kernel's RTNL lock allows one change at a time, but a DEL spends
-most of its time outside the lock."""
+"""Concurrent calls. The kernel's RTNL lock allows one change at a time, but a DEL spends most of
+its time outside the lock."""
 
 ATTACH: Final = "coordinator.attach"
 DETACH: Final = "coordinator.detach"
@@ -60,8 +58,7 @@ _log: Final = logging.getLogger(__name__)
 class AttachmentGcResult(NamedTuple):
     """The result of a GC.
 
-    ``removed``: the removed attachments. ``missing``: how many attachments the runtime did not list
-    as valid, including the removed ones.
+    ``missing``: how many attachments the runtime did not list, including the removed ones.
     """
 
     removed: tuple[str, ...]
@@ -97,20 +94,20 @@ class CoordinatorHandler:
     async def handle_add(self, call: Call, conf: UnparsedSettings) -> AttachResult | None:
         """Set up a NIC; None if the mode is disabled.
 
-        Settings are from the Pod's annotation, else from the network configuration, else from the
-        cluster. Raises BadInput, DatapathError, NotReady, and the errors of ``ProbeAssigned``.
+        The Pod's annotation overrides the network configuration, which overrides the settings of
+        the cluster. Raises BadInput, DatapathError, NotReady, and the errors of ``ProbeAssigned``.
         """
         annotations = await self._annotations(call.pod)
         cluster = self._cluster.current_settings()
         settings = effective_settings(conf, cluster, default_route_nic(annotations))
         if settings.mode == "disable":
             return None
-        merged = merge_settings(conf, cluster)
+        merged_settings = merge_settings(conf, cluster)
         await self._probe(
             call,
             DetectionSwitches(
-                conflicts=bool(merged.detect_ip_conflict),
-                gateway=bool(merged.detect_gateway),
+                conflicts=bool(merged_settings.detect_ip_conflict),
+                gateway=bool(merged_settings.detect_gateway),
                 timing=settings.detection,
             ),
         )
@@ -125,7 +122,7 @@ class CoordinatorHandler:
             return result
 
     def fault(self) -> NotReady | None:
-        """Why ADDs cannot be handled now; None if ADDs can be handled."""
+        """Why ADDs cannot be handled now; None if they can."""
         try:
             self._cluster.current_settings()
         except NotReady as error:
@@ -135,14 +132,14 @@ class CoordinatorHandler:
     async def configuration(self, pod: PodReference) -> UnparsedSettings:
         """The settings for this Pod from its annotations and the cluster.
 
-        Raises NotReady, and WrongInput if the API server has no such Pod.
+        Raises NotReady, and WrongInput if the Pod does not exist.
         """
         annotations = await self._annotations(pod)
         pod_settings = UnparsedSettings(pod_default_route_nic=default_route_nic(annotations))
         return merge_settings(pod_settings, self._cluster.current_settings())
 
     async def handle_delete(self, call: Call, conf: UnparsedSettings) -> bool:
-        """Revert the set-up of a NIC. Returns False if there is no set-up. Raises DatapathError."""
+        """Revert the set-up of a NIC; False if there is none. Raises DatapathError."""
         settings = self._settings_or_default(conf)
         if settings.mode == "disable":
             return False
@@ -167,15 +164,15 @@ class CoordinatorHandler:
     async def handle_gc(self, call: Call) -> AttachmentGcResult:
         """Remove attachments that the runtime does not list, if there is evidence (I6).
 
-        Evidence: see ``missing_attachments``. GC continues after errors. Raises CniFailure
-        if the list of valid attachments is missing, or with all errors at the end.
+        GC continues after errors. Raises CniFailure if the list of valid attachments is missing, or
+        with all errors at the end.
         """
-        valid = valid_attachments(call.conf)
+        valid_sandboxes = valid_attachments(call.conf)
         suspects = [
             record
             for record in await self._all_records()
             if record.network == call.conf.name
-            and (record.container, record.interface) not in valid
+            and (record.container, record.interface) not in valid_sandboxes
         ]
         gc_pass = self._missing.start(call.conf.name)
         removed: list[str] = []
@@ -197,7 +194,7 @@ class CoordinatorHandler:
         """Remove attachments whose NIC disappeared while no agent ran. Returns how many.
 
         Evidence is a missing host veth, or a namespace without the NIC. A failed removal is logged.
-        Raises DatapathError if the attachment records of this node cannot be read.
+        Raises DatapathError if the attachment records cannot be read.
         """
         count = 0
         for record in await self._all_records():
@@ -212,12 +209,11 @@ class CoordinatorHandler:
         return count
 
     def close(self) -> None:
-        """Wait for the calls in the worker threads, then stop the threads."""
+        """Wait for running calls, then stop the worker threads."""
         self._workers.shutdown(wait=True, cancel_futures=True)
         self._announcer.close()
 
     async def _annotations(self, pod: PodReference) -> Mapping[str, str]:
-        """Load a Pod and return its annotations. Raises NotReady, WrongInput."""
         await self._cluster.load()
         await self._facts.load_pod(pod)
         return self._facts.facts(pod).pod.annotations
@@ -228,37 +224,29 @@ class CoordinatorHandler:
             await self._run(record.container, lambda: self._engine.detach(attachment, first_nic=""))
 
     def _settings_or_default(self, conf: UnparsedSettings) -> CoordinatorSettings:
-        """The settings for DEL and CHECK.
-
-        These are the built-in settings if the current settings are invalid or the
-        SpiderCoordinator is not Synced.
-        """
+        """The settings for DEL and CHECK; the built-in ones if the current ones cannot be used."""
         try:
             return effective_settings(conf, self._cluster.current_settings())
         except (BadInput, NotReady):
             return effective_settings(BUILT_IN, BUILT_IN)
 
     async def _all_records(self) -> list[AttachmentRecord]:
-        """Every attachment record on the node. Raises DatapathError."""
         return await self._submit(lambda: list(self._records.all()), "records of attachments")
 
     async def _run(self, container: str, call: Callable[[], T]) -> T:
-        """Run a call in a worker thread after earlier calls of the same container.
-
-        A waiting call occupies no worker thread.
-        """
-        async with self._container_locks.hold(container) as held:
-            return await self._submit(call, container, held)
+        """A waiting call occupies no worker thread."""
+        async with self._container_locks.hold(container) as container_lock:
+            return await self._submit(call, container, container_lock)
 
     async def _submit(
-        self, call: Callable[[], T], subject: str, held: _HeldLock | None = None
+        self, call: Callable[[], T], subject: str, container_lock: _ContainerLock | None = None
     ) -> T:
         try:
             work = self._workers.submit(tracing.in_current_context(call))
         except RuntimeError:
             raise NotReady("the agent is shutting down", remedy="try again later") from None
-        if held is not None:
-            held.work = work
+        if container_lock is not None:
+            container_lock.work = work
         try:
             return await asyncio.wrap_future(work)
         except OSError as error:
@@ -269,21 +257,19 @@ class CoordinatorHandler:
             ) from error
 
 
-class _HeldLock:
-    """A container's held lock. ``work``: a worker thread's call, which may outlive the caller."""
+class _ContainerLock:
+    """The lock of a container. ``work``: a worker thread's call, which may outlive the caller."""
 
     work: Future[Any] | None = None
 
 
 class _ContainerLocks:
-    """One lock for each container that has calls."""
-
     def __init__(self) -> None:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
-    async def hold(self, container: str) -> AsyncIterator[_HeldLock]:
-        """Hold the lock of a container until the container's call in a worker thread has ended."""
+    async def hold(self, container: str) -> AsyncIterator[_ContainerLock]:
+        """Hold the lock until the container's call in a worker thread has ended."""
         lock, users = self._locks.get(container, (asyncio.Lock(), 0))
         self._locks[container] = (lock, users + 1)
         try:
@@ -291,16 +277,16 @@ class _ContainerLocks:
         except BaseException:
             self._forget(container)
             raise
-        held = _HeldLock()
+        container_lock = _ContainerLock()
         try:
-            yield held
+            yield container_lock
         finally:
-            if held.work is None or held.work.done():
+            if container_lock.work is None or container_lock.work.done():
                 self._release(container)
             else:
                 loop = asyncio.get_running_loop()
                 release = partial(loop.call_soon_threadsafe, self._release, container)
-                held.work.add_done_callback(lambda _: release())
+                container_lock.work.add_done_callback(lambda _: release())
 
     def _release(self, container: str) -> None:
         self._locks[container][0].release()

@@ -1,11 +1,10 @@
 """DEL: releases the addresses of one attachment, once, and no others.
 
 A DEL that finds nothing to release succeeds (I7). A late DEL of an older sandbox releases nothing
-(I3). Addresses are released only if the Pod has certainly ended. A fixed address is released only
-if the replica or VM of the Pod certainly no longer needs it. If watched objects do not prove this,
-the agent reads the API server. Without an answer the addresses are kept (I6).
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+(I3). Addresses are released only if the Pod has certainly ended; a fixed address only if the
+replica or VM certainly no longer needs it. If watched objects do not prove this, the agent reads
+the API server. Without an answer, the addresses are kept (I6). Invariants:
+docs/contributing/architecture.md.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ CONFIRMATIONS_MAX: Final = 3
 
 
 class Deleted(NamedTuple):
-    """The result of a DEL. ``tries``: the number of decisions whether to release, at least 1."""
+    """The result of a DEL. ``tries``: decisions whether to release."""
 
     released: Released
     tries: int
 
 
 class DeleteRequest(NamedTuple):
-    """One DEL, by CNI or HTTP. ``traceparent``: from the caller; "" for none."""
+    """One DEL, by CNI or HTTP."""
 
     pod: PodReference
     attachment: Attachment
@@ -52,7 +51,7 @@ def read_delete_request(call: Call) -> DeleteRequest:
 
 
 class DeleteHandler:
-    """Handles DELs. ``add_deadline_s``: the deadline of ADDs; a DEL waits for running ADDs."""
+    """The handler of DELs. A DEL waits for running ADDs of its container."""
 
     def __init__(
         self,
@@ -74,8 +73,7 @@ class DeleteHandler:
     async def handle_delete(self, request: DeleteRequest, arrived: float) -> Deleted:
         """Release the addresses of an attachment.
 
-        ``arrived``: when the request arrived, by ``time.perf_counter``. Raises StoreError,
-        RequestError, LogError.
+        ``arrived``: by ``time.perf_counter``. Raises StoreError, RequestError, LogError.
         """
         attachment, traceparent = request.attachment, request.traceparent
         with self._runner.measure(self.deadline_s, self._counts, arrived) as measured:
@@ -105,9 +103,8 @@ class DeleteHandler:
 class _ReleasePolicy:
     """Decides whether a DEL releases an endpoint.
 
-    ``decide`` uses watched objects. Without proof that a release is allowed, ``decide`` keeps the
-    endpoint, and ``confirm_undecided`` asks the API server. Then ``decide`` runs again, with the
-    answer (I6).
+    In doubt, ``decide`` keeps the endpoint. Then ``confirm_undecided`` asks the API server, and
+    ``decide`` runs again (I6).
     """
 
     def __init__(self, facts: FactsSource, request: DeleteRequest, *, migrating: bool) -> None:
@@ -119,7 +116,6 @@ class _ReleasePolicy:
         self.tries = 0
 
     def decide(self, endpoint: Endpoint) -> ReleaseDecision:
-        """Decide about the current endpoint. See ``Releaser.release``."""
         self.tries += 1
         self._undecided = None
         decision_if_ended = self._decide(endpoint, Liveness(alive=False), None)
@@ -141,7 +137,7 @@ class _ReleasePolicy:
         return ReleaseDecision(ends=False, why=why, needs_check=True)
 
     async def confirm_undecided(self) -> bool:
-        """Ask the API server about an undecided endpoint. True if ``decide`` must run again."""
+        """True if ``decide`` must run again."""
         endpoint = self._undecided
         if endpoint is None:
             return False
@@ -155,7 +151,7 @@ class _ReleasePolicy:
     def _decide(
         self, endpoint: Endpoint, liveness: Liveness, validity: Validity | None
     ) -> ReleaseDecision:
-        if liveness.doubt:  # the text says why the API server did not answer
+        if liveness.doubt:  # the API server did not answer
             return ReleaseDecision(ends=False, why=liveness.doubt)
         request = self._request
         return decide_release(

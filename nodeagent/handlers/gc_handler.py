@@ -1,11 +1,9 @@
 """GC: releases addresses of attachments that the runtime no longer lists (CNI 1.1.0; I6).
 
-A call has a network and a list of valid attachments. The suspects are this node's NICs of this
-network that are not in the list. ``missing_attachments`` decides whether a suspect may be released.
-An endpoint that changes during the GC is kept, so a GC never releases newer claims (I3). GC
-continues after errors and reports all errors at the end.
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+A NIC of this node and of this network is a suspect if the call does not list the NIC.
+``missing_attachments`` decides whether a suspect may be released. An endpoint that changes during
+the GC is kept, so a GC never releases newer claims (I3). GC continues after errors. Invariants:
+docs/contributing/architecture.md.
 """
 
 from __future__ import annotations
@@ -38,10 +36,9 @@ ENDPOINTS_MAX: Final = 1_000_000
 
 
 class EndpointGcResult(NamedTuple):
-    """The result of a GC.
+    """The result of a GC. ``released``: the endpoints with released NICs.
 
-    ``released``: the endpoints with released NICs. ``missing``: how many NICs the runtime did not
-    list as valid, including the released NICs.
+    ``missing``: how many NICs the runtime did not list, including the released ones.
     """
 
     released: tuple[str, ...]
@@ -70,22 +67,24 @@ class GcHandler:
         self._missing = MissingAttachments(monotonic)
 
     async def handle_gc(self, call: Call) -> EndpointGcResult:
-        """Release the suspects for which there is evidence.
+        """Release NICs that the runtime does not list, if there is evidence (I6).
 
         Raises CniFailure if the list of valid attachments is missing, or with all errors.
         """
-        valid = valid_attachments(call.conf)
+        valid_sandboxes = valid_attachments(call.conf)
         network = call.conf.name
         gc_pass = self._missing.start(network)
         released: list[str] = []
         errors: list[str] = []
         async for endpoint in self._endpoints(errors):
-            suspects = _suspects(endpoint, network, valid)
+            suspects = _suspects(endpoint, network, valid_sandboxes)
             evidence = [gc_pass.evidence(_sandbox(nic), nic.netns) for nic in suspects]
             if not any(evidence):
                 continue
-            gone = [nic for nic, proof in zip(suspects, evidence, strict=True) if proof]
-            release = self._release_request(endpoint, gone, "; ".join(filter(None, evidence)), call)
+            gone_nics = [nic for nic, proof in zip(suspects, evidence, strict=True) if proof]
+            release = self._release_request(
+                endpoint, gone_nics, "; ".join(filter(None, evidence)), call
+            )
             try:
                 with tracing.child_span("ipam.release", attributes=_span_attributes(endpoint)):
                     is_released = await self._release(endpoint, release)
@@ -101,7 +100,7 @@ class GcHandler:
     async def _endpoints(self, errors: list[str]) -> AsyncIterator[Endpoint]:
         """This node's endpoints, read in pages at one revision to limit memory.
 
-        For each endpoint that cannot be read, a text is appended to ``errors``.
+        Adds a text to ``errors`` for each unreadable endpoint.
         """
         start, end = self._keys.range_of("endpoint")
         node = self._node.encode()
@@ -131,28 +130,22 @@ class GcHandler:
             start = page.kvs[-1].key + b"\0"
 
     def _release_request(
-        self, endpoint: Endpoint, removed: list[Nic], evidence: str, call: Call
+        self, endpoint: Endpoint, removed_nics: list[Nic], evidence: str, call: Call
     ) -> ReleaseRequest:
-        """The request to release the removed NICs.
-
-        If the network namespace of a removed NIC is gone, all NICs in this namespace are released.
-        """
-        namespaces = {nic.netns for nic in removed if is_netns_gone(nic.netns)}
+        """The request also releases other NICs in a network namespace that is gone."""
+        namespaces = {nic.netns for nic in removed_nics if is_netns_gone(nic.netns)}
         keep = tuple(
-            nic for nic in endpoint.nics if nic not in removed and nic.netns not in namespaces
+            nic for nic in endpoint.nics if nic not in removed_nics and nic.netns not in namespaces
         )
         # A NIC without a container has had no ADD. If only such NICs remain, all are released.
         if not any(nic.container for nic in keep):
             keep = ()
         trace = tracing.caller_traceparent(call.traceparent)
-        cause = Cause(self._actor, removed[0].container, traceparent=trace)
+        cause = Cause(self._actor, removed_nics[0].container, traceparent=trace)
         return ReleaseRequest("gc", evidence, cause, keep)
 
     async def _release(self, endpoint: Endpoint, release: ReleaseRequest) -> bool:
-        """Release NICs of an endpoint. Returns False if the endpoint is kept.
-
-        An endpoint is kept if it has changed, or if its addresses are fixed and still needed.
-        """
+        """Returns False if the endpoint has changed, or its fixed addresses are still needed."""
         validity = await self._facts.confirm_endpoint(endpoint)
         evidence = "" if validity is None else validity.why
 
@@ -173,12 +166,11 @@ def _span_attributes(endpoint: Endpoint) -> tracing.Attributes:
     return {"k8s.namespace.name": namespace, "k8s.pod.name": name, "k8s.pod.uid": endpoint.uid}
 
 
-def _suspects(endpoint: Endpoint, network: str, valid: frozenset[Sandbox]) -> list[Nic]:
-    """The NICs of an endpoint that are in this network but not in the list of valid attachments."""
+def _suspects(endpoint: Endpoint, network: str, valid_sandboxes: frozenset[Sandbox]) -> list[Nic]:
     return [
         nic
         for nic in endpoint.nics
-        if nic.container and nic.network == network and _sandbox(nic) not in valid
+        if nic.container and nic.network == network and _sandbox(nic) not in valid_sandboxes
     ]
 
 

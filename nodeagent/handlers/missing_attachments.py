@@ -1,14 +1,9 @@
 """Decides whether an attachment that a GC call does not list has been deleted (I6).
 
-A single call without the attachment is not evidence, because a runtime may send an empty list.
-There are two kinds of evidence:
-
-- The network namespace of the attachment does not exist.
-- The attachment is missing from all GC calls of a period of at least ``GC_TWICE_S``.
-
-Missing attachments are stored in memory only. A restart of the agent begins a new period.
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+There are two kinds of evidence: the network namespace of the attachment does not exist, or all GC
+calls during at least ``GC_TWICE_S`` omit the attachment. One call is not evidence, because a
+runtime may send an empty list. Missing attachments are stored in memory only. Invariants:
+docs/contributing/architecture.md.
 """
 
 from __future__ import annotations
@@ -24,52 +19,48 @@ from nodeagent.cni_protocol.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFa
 from nodeagent.cni_protocol.netconf import NetConf
 
 GC_TWICE_S: Final = 60.0
-"""Seconds after which an attachment that all GC calls omit counts as deleted. Creating a sandbox
-takes less time."""
+"""Creating a sandbox takes less time."""
 
 MISSED_MAX: Final = 10_000
-"""Missing attachments in memory. A node has hundreds of attachments."""
+"""Missing attachments in memory, for all networks."""
 
 ERRORS_SHOWN_MAX: Final = 10
 
 _log: Final = logging.getLogger(__name__)
 
 Sandbox = tuple[str, str]
-"""Container id and interface of an attachment."""
+"""Container ID and interface."""
 
 
 class MissingAttachments:
-    """Stores the attachments that the last GC of each network omitted, and the first omission."""
+    """The attachments that the last GC of each network did not list."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._missed: dict[str, dict[Sandbox, float]] = {}
 
     def start(self, network: str) -> GcPass:
-        """Begin one GC of a network."""
+        """Begin a GC of a network."""
         return GcPass(self, network, self._missed.get(network, {}), self._monotonic())
 
     def remember(self, network: str, missed: dict[Sandbox, float]) -> None:
-        """Store the missing attachments of a network; at most ``MISSED_MAX`` for all networks."""
+        """Store a network's missing attachments, at most ``MISSED_MAX`` for all networks."""
         self._missed.pop(network, None)
-        free = max(MISSED_MAX - sum(map(len, self._missed.values())), 0)
-        if len(missed) > free:
+        free_entries = max(MISSED_MAX - sum(map(len, self._missed.values())), 0)
+        if len(missed) > free_entries:
             _log.warning(
                 "GC of network %s: %d attachments are missing, and only %d of them are remembered"
                 " (the limit for all networks is %d); the others are released by a later GC",
                 network,
                 len(missed),
-                free,
+                free_entries,
                 MISSED_MAX,
             )
-        self._missed[network] = dict(islice(missed.items(), free))
+        self._missed[network] = dict(islice(missed.items(), free_entries))
 
 
 class GcPass:
-    """One GC of a network.
-
-    ``missed``: missing attachment -> since when. ``before``: ``missed`` of the previous GC.
-    """
+    """One GC of a network. ``missed``: missing attachment -> since when."""
 
     def __init__(
         self, memory: MissingAttachments, network: str, before: dict[Sandbox, float], now: float
@@ -81,7 +72,7 @@ class GcPass:
         self.missed: dict[Sandbox, float] = {}
 
     def evidence(self, sandbox: Sandbox, netns: str) -> str:
-        """Record a missing attachment. Return the evidence that it was deleted, or ""."""
+        """Store a missing attachment. Returns evidence that it was deleted, or ""."""
         since = self.missed[sandbox] = self._before.get(sandbox, self._now)
         container, interface = sandbox
         subject = f"container {container} interface {interface}"
@@ -97,9 +88,9 @@ class GcPass:
 
 
 def valid_attachments(conf: NetConf) -> frozenset[Sandbox]:
-    """The valid attachments of a GC call. Raises CniFailure.
+    """The valid attachments, from both keys of libcni (SPEC.md 1.1.0, GC).
 
-    libcni sends the list under two keys (SPEC.md 1.1.0, GC). The result has the entries of both.
+    Raises CniFailure if both keys are missing.
     """
     if conf.valid_attachments is None and conf.attachments is None:
         raise CniFailure(
@@ -113,22 +104,22 @@ def valid_attachments(conf: NetConf) -> frozenset[Sandbox]:
 
 
 def incomplete(what: str, errors: list[str], done: int) -> CniFailure:
-    """The failure of a GC with errors. ``what``: the kind of the objects, such as "endpoints"."""
-    shown = "; ".join(errors[:ERRORS_SHOWN_MAX])
+    """The failure of a GC with errors. ``what``: such as "endpoints"."""
+    shown_errors = "; ".join(errors[:ERRORS_SHOWN_MAX])
     more = len(errors) - ERRORS_SHOWN_MAX
     suffix = f"; and {more} more" if more > 0 else ""
     return CniFailure(
         GC_INCOMPLETE,
-        f"GC failed for {len(errors)} {what}: {shown}{suffix}",
+        f"GC failed for {len(errors)} {what}: {shown_errors}{suffix}",
         f"{done} {what} were released; the next GC retries the others",
     )
 
 
 def is_netns_gone(path: str) -> bool:
-    """Whether it is certain that the network namespace at a path does not exist any more.
+    """Whether the network namespace at a path has certainly been deleted.
 
-    True only if the parent directory exists but the path does not. The result is False for a path
-    below /proc, which may belong to a process of another PID namespace.
+    True only if the parent directory exists but the path does not. False below /proc, because the
+    process may be in another PID namespace.
     """
     if not path.startswith("/") or path.startswith("/proc/"):
         return False

@@ -1,14 +1,9 @@
 """ADDs of Pods with automatic pools: allocate now if possible, else after the pool is created.
 
-An ADD whose pool exists and has a free address does not wait (I8). If the pool is missing or too
-small, the ADD writes a pool request to etcd. The controllers create or resize the pool, and write
-reports. The ADD tries again after each report, until one of these events:
-
-- The ADD succeeds.
-- A report shows that the controllers do not try again.
-- ``WAIT_S_MAX`` is over.
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+If the pool is missing or too small, the ADD writes a pool request to etcd. The ADD tries again
+after each report of the controllers, until a report shows that the controllers do not try again, or
+``WAIT_S_MAX`` is over. An ADD whose pool has a free address does not wait (I8 of
+docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -36,21 +31,16 @@ from core.projections.configuration_view import ConfigurationView
 from nodeagent.handlers.add_handler import Allocate
 
 WAIT_S_MAX: Final = 25.0
-"""Seconds that an ADD waits for its automatic pool. The deadline of the ADD is later, so that the
-error text can say why the pool is missing or full."""
+"""Less than the ADD's deadline, so that the error text can give the reason."""
 
 WAITERS_MAX: Final = 250
-"""ADDs that wait at the same time. Less than ``request_runner.REQUESTS_MAX``, so that requests that
-need not wait are still admitted."""
+"""Less than ``request_runner.REQUESTS_MAX``, so that other requests are admitted."""
 
 PoolError = PoolPending | AddressesUsedOut
 
 
 class WaitingAllocator:
-    """An allocator that waits for automatic pools.
-
-    ``on_wait`` is called for each ADD that waits.
-    """
+    """An allocator that waits for automatic pools. ``on_wait`` is called for each such wait."""
 
     def __init__(
         self,
@@ -109,8 +99,8 @@ class WaitingAllocator:
                 async for report in reports:
                     try:
                         return await self._allocate(request, facts)
-                    except (PoolPending, AddressesUsedOut) as repeated:
-                        error = repeated
+                    except (PoolPending, AddressesUsedOut) as next_error:
+                        error = next_error
                     # ``again``: the controllers try again, and then write another report.
                     if not any(problem.again for problem in report.problems):
                         break
@@ -121,7 +111,6 @@ class WaitingAllocator:
     async def _reports(
         self, application: Application, revision: int
     ) -> AsyncGenerator[ReconcileReport, None]:
-        """Reports about the pool request, until ``wait_s`` is over."""
         clock = asyncio.get_running_loop().time
         end_time = clock() + self._wait_s
         async with aclosing(self._pool_requests.reports(application.key, revision)) as reports:
@@ -132,10 +121,7 @@ class WaitingAllocator:
                     return
 
     def _is_outdated(self, application: Application, pod: PodFacts) -> bool:
-        """Whether an existing pool of the application has another size than this Pod requests.
-
-        False for built-in kinds of applications, whose pools the controllers resize.
-        """
+        """False for built-in kinds of applications, whose pools the controllers resize."""
         if is_built_in(application.key):
             return False
         try:
@@ -148,7 +134,6 @@ class WaitingAllocator:
         )
 
     def _sizes(self, application: Application, request: SubnetRequest) -> list[int]:
-        """The sizes of the application's existing automatic pools."""
         catalog = self._view.current.catalog
         return [
             pool_addresses(catalog[name]).size
@@ -164,7 +149,7 @@ class WaitingAllocator:
 def with_reason_of_report(
     error: PoolError, report: ReconcileReport | None, waited_s: float
 ) -> AllocationError:
-    """The error of an ADD that has waited, with the reason from the controllers' last report."""
+    """The error, with the reason from the controllers' last report."""
     if report is None:
         why = f"no controller has processed the pool request within {waited_s:g} s"
         remedy = "check that a controller is running: `orbctl status`"

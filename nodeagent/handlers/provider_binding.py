@@ -2,10 +2,9 @@
 
     read the binding ──▶ claim ──▶ write a binding request ──▶ wait until it is bound ──▶ answer
 
-This module is used only with a network provider, and only for the NICs that the provider serves
-(docs/concepts/network-provider.md). The agent writes binding requests to etcd; the controllers call
-the provider. If the bind takes too long, the addresses are handed over to the controllers, which
-unbind and release them.
+Used only for the NICs that a network provider serves (docs/concepts/network-provider.md). The
+controllers call the provider. If the bind takes too long, the addresses are handed over to the
+controllers, which unbind and release them.
 """
 
 from __future__ import annotations
@@ -34,22 +33,22 @@ from core.process import tracing
 from nodeagent.handlers.add_handler import Allocate
 
 BIND_S_MAX: Final = 90.0
-"""Seconds from the start of an ADD to its answer. Less than ``BOUND_ADD_DEADLINE_S``."""
+"""From the start of an ADD to its answer. Less than ``BOUND_ADD_DEADLINE_S``."""
 
 ANSWER_RECORD_S: Final = 5.0
-"""Seconds of ``BIND_S_MAX`` that are reserved to record and return the provider's answer."""
+"""The part of ``BIND_S_MAX`` to store and return the provider's answer."""
 
 
 class Networks(Protocol):
     """The SpiderMultusConfigs of the Pods' NICs."""
 
     def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicConfiguration, ...]:
-        """The networks of these NICs. Raises NotReady until networks have been read."""
+        """Raises NotReady until networks have been read."""
         ...
 
 
 class Times(NamedTuple):
-    """``bind_s``: see ``BIND_S_MAX``. ``now_s``: the wall clock (Unix seconds)."""
+    """The times of a bind. ``bind_s``: see ``BIND_S_MAX``. ``now_s``: the clock (Unix seconds)."""
 
     bind_s: float = BIND_S_MAX
     now_s: Callable[[], float] = time.time
@@ -84,7 +83,7 @@ class BindingAllocator:
         self._handover = Handover(store, keys)
 
     async def allocate_and_bind(self, request: AddRequest, facts: RequestFacts) -> Added:
-        """Like ``Allocator.allocate``, but returns after the addresses are bound.
+        """Like ``Allocator.allocate``, but returns after the bind.
 
         Also raises ProviderError, NotReady, DeadlineExceeded, BadInput.
         """
@@ -105,10 +104,7 @@ class BindingAllocator:
         return added._replace(endpoint=await self._endpoint(binding_request))
 
     async def _admit(self, request: AddRequest, pod: PodFacts) -> None:
-        """Raise NotReady while addresses of an earlier binding are being released.
-
-        If an earlier Pod of the same name has the binding, the binding's addresses are handed over.
-        """
+        """Hand over an earlier Pod's binding. Raises NotReady until its addresses are released."""
         binding = (await self._bindings.find(pod.endpoint_key)).binding
         if binding is None:
             return
@@ -117,10 +113,9 @@ class BindingAllocator:
                 return
             await self._confirm(request.pod)  # raises if the API server has no Pod with this UID
             await self._release(pod, "superseded", f"Pod {pod.uid} requests addresses")
-        raise _still_releasing(binding)
+        raise _still_releasing_error(binding)
 
     async def _binding_request_of(self, endpoint: Endpoint, pod: PodFacts) -> BindingRequest:
-        """A binding request for an endpoint and the current claims of its addresses."""
         interfaces = tuple(nic.interface for nic in endpoint.nics if nic.interface and nic.ipv4)
         parents = parents_of(self._networks.nics(pod, interfaces))
         addresses = addresses_of(endpoint, parents)
@@ -133,16 +128,16 @@ class BindingAllocator:
         self, binding_request: BindingRequest, pod: PodFacts, traceparent: str, end_time: float
     ) -> _StoredRequest:
         """Write the binding request for the controllers, unless the addresses are bound."""
-        stored = await self._bindings.find(binding_request.key)
-        binding = stored.binding
+        stored_binding = await self._bindings.find(binding_request.key)
+        binding = stored_binding.binding
         if binding is not None:
             if not _address_set(binding.request) <= _address_set(binding_request):
                 why = "the claimed addresses are not the addresses of the binding"
                 await self._release(pod, "unbound", why)
-                raise _still_releasing(binding)
+                raise _still_releasing_error(binding)
             if binding.is_ending:
-                raise _still_releasing(binding)
-            # A binding keeps its first Pod. See ``_is_valid_for``.
+                raise _still_releasing_error(binding)
+            # A binding keeps its first Pod, even if a later Pod uses it (``_is_valid_for``).
             binding_request = binding_request._replace(
                 uid=binding.request.uid, pod=binding.request.pod
             )
@@ -151,10 +146,10 @@ class BindingAllocator:
         left_s = end_time - asyncio.get_running_loop().time() - ANSWER_RECORD_S
         deadline_ms = round((self._times.now_s() + left_s) * 1000)
         binding_request = binding_request._replace(deadline_ms=deadline_ms)
-        gone = () if binding is None else binding.gone  # sandboxes that have ended
+        ended_sandboxes = () if binding is None else binding.gone
         trace = tracing.outgoing_context(traceparent)
-        new_binding = Binding(binding_request, "asked", gone=gone, trace=trace)
-        revision = await self._bindings.write(stored, new_binding)
+        new_binding = Binding(binding_request, "asked", gone=ended_sandboxes, trace=trace)
+        revision = await self._bindings.write(stored_binding, new_binding)
         if not revision:
             raise LostRace(
                 "another process changed the network provider's binding of Pod"
@@ -164,7 +159,6 @@ class BindingAllocator:
         return _StoredRequest(binding_request, revision)
 
     async def _wait(self, stored_request: _StoredRequest, pod: PodFacts, end_time: float) -> None:
-        """Wait until the addresses are bound. Raises ProviderError, DeadlineExceeded."""
         binding_request = stored_request.binding_request
         try:
             async with (
@@ -196,7 +190,7 @@ class BindingAllocator:
         await self._handover.hand_over(pod.endpoint_key, decide, reason, why)
 
     async def _endpoint(self, binding_request: BindingRequest) -> Endpoint:
-        """The endpoint with the MAC addresses and VLANs that the provider chose."""
+        """With the MAC addresses and VLANs that the provider chose."""
         result = await self._store.read([Get(self._keys.endpoint(*binding_request.key))])
         kvs = result.ranges[0].kvs
         if not kvs:
@@ -211,8 +205,8 @@ class BindingAllocator:
 def _is_valid_for(binding_request: BindingRequest, pod: PodFacts) -> bool:
     """Whether a binding is also valid for this Pod.
 
-    True for three Pods: the Pod of the binding; a Pod with fixed addresses on the node of the
-    binding; the target of a live migration, because the source Pod still uses the addresses.
+    A Pod with fixed addresses keeps the binding on its node. In a live migration, both Pods use the
+    binding.
     """
     same_node = pod.fixed is not None and binding_request.node == pod.node
     return binding_request.uid == pod.uid or same_node or pod.migrating
@@ -223,7 +217,7 @@ def _address_set(binding_request: BindingRequest) -> set[str]:
 
 
 def _is_bound(binding_request: BindingRequest, binding: Binding | None) -> bool:
-    """Whether the addresses are bound. Raises ProviderError if they are being released."""
+    """Raises ProviderError if the addresses are being released."""
     if binding is None or binding.is_ending:
         key = "/".join(binding_request.key)
         released = f"a release of the addresses of {key} began while the ADD waited for their bind"
@@ -235,7 +229,7 @@ def _is_bound(binding_request: BindingRequest, binding: Binding | None) -> bool:
     return binding.state == "bound"
 
 
-def _still_releasing(binding: Binding) -> NotReady:
+def _still_releasing_error(binding: Binding) -> NotReady:
     key, workflow_id = "/".join(binding.request.key), binding.request.workflow_id
     reason = f" ({binding.why})" if binding.why else ""
     return NotReady(

@@ -3,9 +3,8 @@
     50   not ready, etcd unavailable, no usable pool, or all pools of a requested family are full
     51   a Pod of this node holds a quarantined address, which a conflicting host uses too
 
-STATUS checks the pools of the network configuration, or the default pools if the configuration
-names no pools. Without default pools, STATUS checks all pools, because Pods can name any pool. The
-result is cached for ``STATUS_CACHED_S``, because runtimes call STATUS every few seconds.
+STATUS checks the pools of the network configuration, else the default pools, else all pools,
+because Pods can name any pool. The result is cached: runtimes call STATUS every few seconds.
 """
 
 from __future__ import annotations
@@ -49,16 +48,15 @@ CHECK_POOLS: Final = (
 NAME_POOLS: Final = "name pools of an enabled IP version (enableIPv4, enableIPv6 of conf.yml)"
 
 STATUS_CACHED_S: Final = 2.0
-"""Seconds for which a result is cached."""
 
 NETWORKS_MAX: Final = 64
 """Cached results, one for each network configuration."""
 
 QUARANTINED_PER_READ: Final = 120
-"""Quarantined addresses in one read. By default etcd allows 128 operations in a transaction."""
+"""By default etcd allows 128 operations in a transaction."""
 
 QUARANTINED_MAX: Final = 1_200
-"""Quarantined addresses that one STATUS checks. If there are more, a fault is reported."""
+"""Further addresses are not checked, and a fault is reported."""
 
 _NO_POD: Final = PodReference(container="status")
 
@@ -104,7 +102,7 @@ class StatusHandler:
         self._cache: dict[IpamConf, _CachedStatus] = {}
 
     async def handle_status(self, ipam: IpamConf) -> None:
-        """Raises CniFailure with code 50 or 51. The module docstring describes the codes."""
+        """Raises CniFailure with code 50 or 51."""
         status = self._cached(ipam)
         if status is None:
             async with self._lock:
@@ -147,18 +145,20 @@ class StatusHandler:
         """Why no ADD of this network can succeed; None if an ADD can."""
         snapshot = self._view.current
         facts = self._facts.facts(_NO_POD)
-        named = self._named_pools(ipam, snapshot)
-        if named is None:
+        named_pools = self._named_pools(ipam, snapshot)
+        if named_pools is None:
             return await self._all_exhausted(facts, snapshot)
-        for family, names in named.lists():
+        for family, names in named_pools.lists():
             usable = [name for name in names if self._is_usable(name, facts, snapshot)]
-            which = f"{FAMILY_NAMES[family]} IPPools [{' '.join(names)}]"
+            pools_text = f"{FAMILY_NAMES[family]} IPPools [{' '.join(names)}]"
             if not usable:
-                text = f"no IPPool available, none of the {which} can be used on this node"
+                text = f"no IPPool available, none of the {pools_text} can be used on this node"
                 return CniFailure(NOT_AVAILABLE, text, CHECK_POOLS)
             if not await self._any_free(usable, snapshot):
-                return CniFailure(NOT_AVAILABLE, f"all IP addresses used out: {which}", ADD_RANGES)
-        if not (named.ipv4 or named.ipv6):
+                return CniFailure(
+                    NOT_AVAILABLE, f"all IP addresses used out: {pools_text}", ADD_RANGES
+                )
+        if not (named_pools.ipv4 or named_pools.ipv6):
             text = "no IPPool available, the configuration names no pool of an enabled IP version"
             return CniFailure(NOT_AVAILABLE, text, NAME_POOLS)
         return None
@@ -166,7 +166,6 @@ class StatusHandler:
     async def _all_exhausted(
         self, facts: RequestFacts, snapshot: ConfigurationSnapshot
     ) -> CniFailure | None:
-        """Why no pool of this node has a free address; None if a pool has one."""
         usable = [name for name in snapshot.pools if self._is_usable(name, facts, snapshot)]
         if not usable:
             text = "no IPPool available, no IPPool can be used on this node"
@@ -183,24 +182,26 @@ class StatusHandler:
         if not ipv4 and not ipv6:
             return None
         candidates = Candidates(source, (NicPools(CLUSTER_INTERFACE, ipv4, ipv6),))
-        resolved = wildcards.resolve(candidates, snapshot.catalog, self._settings.selection)
-        return resolved.nics[0]
+        resolved_candidates = wildcards.resolve(
+            candidates, snapshot.catalog, self._settings.selection
+        )
+        return resolved_candidates.nics[0]
 
     def _is_usable(self, name: str, facts: RequestFacts, snapshot: ConfigurationSnapshot) -> bool:
-        stored = snapshot.pools.get(name)
-        if stored is None or not self._settings.selection.enabled(stored.pool.family):
+        stored_pool = snapshot.pools.get(name)
+        if stored_pool is None or not self._settings.selection.enabled(stored_pool.pool.family):
             return False
         request = SelectionRequest(CLUSTER_INTERFACE)
         filter_input = pool_filters.FilterInput(
             CLUSTER_INTERFACE,
-            stored.pool.family,
+            stored_pool.pool.family,
             request,
             facts,
             self._settings.selection,
             is_requested=True,
         )
         rules = (pool_filters.check_state, pool_filters.check_node)
-        return all(rule(stored.pool, filter_input) is None for rule in rules)
+        return all(rule(stored_pool.pool, filter_input) is None for rule in rules)
 
     async def _any_free(self, names: list[str], snapshot: ConfigurationSnapshot) -> bool:
         for name in names:
@@ -216,7 +217,6 @@ class StatusHandler:
     # Conflicting hosts
 
     async def _quarantined_on_node(self) -> list[str]:
-        """Quarantined addresses that endpoints of this node hold."""
         quarantine = sorted(self._view.current.quarantine)
         self._report_limit(len(quarantine))
         addresses: list[str] = []
@@ -243,10 +243,7 @@ class StatusHandler:
         ]
 
     def _read(self, kind: KeyKind[T], result: RangeResult) -> T | None:
-        """The value of a key; None if the key does not exist, or if its value is invalid.
-
-        An invalid value is reported as a fault.
-        """
+        """An invalid value is reported as a fault, and counts as missing."""
         kv = result.first
         return None if kv is None else kind.read(self._keys, kv.key, kv.value, self._view.faults)
 

@@ -1,13 +1,8 @@
-"""Releases addresses after a failed conflict detection.
+"""Releases addresses after a failed conflict detection, except fixed addresses.
 
-See docs/reference/address-assignment.md, "Batch release".
-
-``withdraw_endpoint`` handles ``DELETE /v1/ipam/ips``, for callers that probe themselves.
-``withdraw_nic`` follows the agent's own probe, which finds the MAC addresses of conflicting hosts.
-
-An address that a conflicting host uses is quarantined before its release, so that no Pod gets the
-address. Fixed addresses are not released. Other addresses are released only if the Pod that has the
-addresses has the UID of the request.
+``withdraw_endpoint`` is for callers that probe themselves (docs/reference/address-assignment.md,
+"Batch release"), ``withdraw_nic`` for the agent's own probe. An address with a conflict is
+quarantined before its release. Addresses of a Pod with another UID are not released.
 """
 
 from __future__ import annotations
@@ -45,7 +40,7 @@ answers for every address could put a whole pool in quarantine."""
 
 
 class Withdrawal(Enum):
-    """How a release ended. If addresses were kept, the value says why, for error texts.
+    """How a release ended. If addresses were kept, the value says why.
 
     The texts with "forbid" are Spiderpool's.
     """
@@ -60,10 +55,7 @@ class Withdrawal(Enum):
 
 
 class WithdrawalHandler:
-    """Releases addresses after a failed conflict detection.
-
-    ``allowed``: SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS.
-    """
+    """The handler of withdrawals. ``allowed``: SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS."""
 
     def __init__(
         self,
@@ -125,8 +117,8 @@ class WithdrawalHandler:
     ) -> Withdrawal:
         """Release the addresses that an ADD allocated for its interface.
 
-        Addresses in ``conflicts`` are quarantined first. The Pod's other interfaces, which may be
-        in use, keep their addresses. Raises StoreError.
+        Addresses in ``conflicts`` are quarantined first. The Pod's other interfaces keep their
+        addresses. Raises StoreError.
         """
         pod = pod_of_nic(self._facts.facts(request.pod).pod, request.attachment.interface)
         if conflicts and not self._allowed:
@@ -173,7 +165,7 @@ class WithdrawalHandler:
         return count >= ADDRESSES_OF_A_HOST_MAX
 
     async def _quarantine(self, endpoint: Endpoint, container: str, cause: Cause) -> None:
-        """Quarantine all addresses, because callers do not say which address has the conflict."""
+        """Callers do not say which address has the conflict, so all are quarantined."""
         addresses = [address for address, _ in endpoint.addresses()]
         for address in addresses:
             evidence = f"container {container}, one of {' '.join(addresses)}"
@@ -183,11 +175,11 @@ class WithdrawalHandler:
 
 
 def _other_nics(endpoint: Endpoint, attachment: Attachment) -> tuple[Nic, ...]:
-    """The NICs to keep: all NICs before the attachment's NIC, and the named NICs after it.
+    """The NICs to keep: NICs before the attachment's NIC, and named NICs after it.
 
     The position of an unnamed NIC selects its entry in the Pod's annotation
-    (docs/reference/pool-selection.md, "Several NICs"). The removal of the attachment's NIC would
-    move later NICs to other entries, so later NICs without a name are not kept.
+    (docs/reference/pool-selection.md, "Several NICs"). Later NICs without a name are not kept,
+    because they would move to other entries.
     """
     names = [nic.interface for nic in endpoint.nics]
     index = names.index(attachment.interface) if attachment.interface in names else len(names)

@@ -1,9 +1,7 @@
 """Parses bond options, which users write as ``key=value;key=value``. Pure.
 
-See docs/reference/cni-configuration.md, "Bond options".
-
-The rules are Spiderpool's. Ignored are: an entry that does not have exactly one "="; an entry with
-an unknown key; a number that is not above zero. An error names the key of a wrong value.
+As in Spiderpool, these entries are ignored: an entry without exactly one "=", an unknown key, a
+number below 1. See docs/reference/cni-configuration.md, "Bond options".
 """
 
 from __future__ import annotations
@@ -16,15 +14,12 @@ from core.errors import BadInput
 
 OPTIONS_CHARACTERS_MAX: Final = 4_096
 ARP_TARGETS_MAX: Final = 16
-"""Addresses of ``arp_ip_target`` (BOND_MAX_ARP_TARGETS of the kernel)."""
+"""BOND_MAX_ARP_TARGETS of the kernel."""
 MAC_BYTES: Final = 6
 
 
 class NumberOption(NamedTuple):
-    """An option whose value is a number: the netlink attribute and its size.
-
-    Source: include/uapi/linux/if_link.h.
-    """
+    """An option with a number: its netlink attribute (include/uapi/linux/if_link.h) and size."""
 
     attribute: str
     bits: int
@@ -56,7 +51,7 @@ NUMBER_OPTIONS: Final[dict[str, NumberOption]] = {
 
 
 class BondOptions(NamedTuple):
-    """Parsed options. ``numbers``: option and value. ``actor``: a MAC address; b"" for none."""
+    """Parsed options. ``actor``: a MAC address; b"" for none."""
 
     numbers: tuple[tuple[NumberOption, int], ...] = ()
     arp_targets: tuple[str, ...] = ()
@@ -66,7 +61,7 @@ class BondOptions(NamedTuple):
 
     @property
     def interfaces(self) -> tuple[tuple[str, str], ...]:
-        """Key and interface name of the options that name an interface."""
+        """Key and interface name of each option that names an interface."""
         options = (("primary", self.primary), ("active_slave", self.active))
         return tuple((key, name) for key, name in options if name)
 
@@ -104,10 +99,10 @@ def _number(key: str, value: str) -> int:
     try:
         number = int(value)
     except ValueError:
-        raise _bad(key, f"{value[:64]!r} is not a number") from None
+        raise _bad_option(key, f"{value[:64]!r} is not a number") from None
     bits = NUMBER_OPTIONS[key].bits
     if number >= 1 << bits:
-        raise _bad(key, f"{number} is more than {(1 << bits) - 1}")
+        raise _bad_option(key, f"{number} is more than {(1 << bits) - 1}")
     return number
 
 
@@ -118,9 +113,11 @@ def _arp_targets(text: str) -> tuple[str, ...]:
         entries = json.loads(text) if text.startswith("[") else [text]
         targets = tuple(str(IPv4Address(entry)) for entry in entries)
     except (ValueError, TypeError, RecursionError):
-        raise _bad("arp_ip_target", f'{text[:64]!r} is not a list like ["10.0.0.1"]') from None
+        raise _bad_option(
+            "arp_ip_target", f'{text[:64]!r} is not a list like ["10.0.0.1"]'
+        ) from None
     if len(targets) > ARP_TARGETS_MAX:
-        raise _bad("arp_ip_target", f"more than {ARP_TARGETS_MAX} addresses")
+        raise _bad_option("arp_ip_target", f"more than {ARP_TARGETS_MAX} addresses")
     return targets
 
 
@@ -132,9 +129,9 @@ def _mac(text: str) -> bytes:
     except ValueError:
         mac = b""
     if len(mac) != MAC_BYTES:
-        raise _bad("ad_actor_system", f"{text[:64]!r} is not a hardware address")
+        raise _bad_option("ad_actor_system", f"{text[:64]!r} is not a hardware address")
     return mac
 
 
-def _bad(key: str, what: str) -> BadInput:
+def _bad_option(key: str, what: str) -> BadInput:
     return BadInput(f"bond option {key}: {what}", subject=key, remedy="correct bond.options")

@@ -1,7 +1,6 @@
-"""Reads and checks the network configuration of ``ifacer``.
+"""Reads the network configuration of ``ifacer``.
 
-See docs/reference/cni-configuration.md, "ifacer". An error names the field. The node's links are
-not checked here.
+See docs/reference/cni-configuration.md, "ifacer". The node's links are not checked here.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class DesiredBond(NamedTuple):
 
 
 class InterfaceConfig(NamedTuple):
-    """The links that the node must have. ``vlan`` 0: no VLAN; ``bond`` None: no bond."""
+    """The links that the node must have. ``vlan`` 0: no VLAN."""
 
     interfaces: tuple[str, ...]
     vlan: int = 0
@@ -40,12 +39,10 @@ class InterfaceConfig(NamedTuple):
 
     @property
     def parent(self) -> str:
-        """The name of the link on which the VLAN is created."""
         return self.interfaces[0] if self.bond is None else self.bond.name
 
     @property
     def vlan_name(self) -> str:
-        """The name of the VLAN link."""
         return f"{self.parent}.{self.vlan}"
 
 
@@ -104,9 +101,9 @@ def _interface_config(conf: _Conf) -> InterfaceConfig | None:
         text = f"vlanID {conf.vlan}: vlan tag must be in range [0,{VLAN_MAX}]"
         raise CniFailure(INVALID_CONFIG, text)
     names = [_name("interfaces", name) for name in conf.interfaces]
-    repeated = next((name for name in names if names.count(name) > 1), "")
-    if repeated:
-        raise CniFailure(INVALID_CONFIG, f"interfaces: {repeated} is named twice")
+    repeated_name = next((name for name in names if names.count(name) > 1), "")
+    if repeated_name:
+        raise CniFailure(INVALID_CONFIG, f"interfaces: {repeated_name} is named twice")
     if len(names) == 1:
         config = InterfaceConfig(tuple(names), conf.vlan)
     elif conf.bond is None:

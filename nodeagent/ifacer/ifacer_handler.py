@@ -1,7 +1,6 @@
-"""Handles calls of the executable ``ifacer``: an ADD creates links and returns an empty result.
+"""Handles ADDs of the executable ``ifacer``, which create links. No link is ever removed.
 
-The executable answers DEL, CHECK, GC and STATUS itself. No link is ever removed. An ADD does not
-need etcd, so links can be created before the agent is ready to allocate addresses.
+The executable answers DEL, CHECK, GC and STATUS itself. An ADD does not need etcd.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Ifacer:
         conf = read_conf(stdin)
         if conf.links is not None:
             await self._prepare(conf.links)
-        # The result of an earlier plugin in the chain is passed on; usually there is none.
+        # The result of an earlier plugin in the chain is passed on.
         result = conf.previous or {"cniVersion": conf.cni_version, "dns": {}}
         return msgspec.json.format(msgspec.json.encode(result), indent=4) + b"\n"
 

@@ -1,8 +1,7 @@
 """Creates master interfaces: the bonds and VLANs on which Pods' NICs are made.
 
-A call has up to ``ROUNDS_MAX`` rounds, until no step is left. Each round reads the node's links,
-computes the next steps (``link_plan``), and applies the steps. A round
-therefore includes earlier changes by other processes. The calls on a node run one after the other.
+Each round reads the node's links, because other processes may change them, and applies the next
+steps of ``link_plan``. The calls on a node run one after the other.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from nodeagent.ifacer.link_plan import NodeLinks
 
 ROUNDS_MAX: Final = 10
-"""Rounds of one call. A VLAN on a new bond needs five rounds."""
+"""A VLAN on a new bond needs five rounds."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -40,10 +39,7 @@ class LinkConfigurator:
         self._one_at_a_time = asyncio.Lock()
 
     async def prepare(self, config: InterfaceConfig) -> None:
-        """Create missing links.
-
-        Raises DatapathError if existing links conflict, or if the kernel refuses a change.
-        """
+        """Create missing links. Raises DatapathError for a conflict or a refused change."""
         with child_span("ifacer.prepare", attributes={"network.interface.name": config.parent}):
             async with self._one_at_a_time:
                 await asyncio.to_thread(self._prepare, config)
@@ -63,7 +59,8 @@ class LinkConfigurator:
                 _log.info("changed the links of %s: %s", config.parent, changes)
             else:
                 raise DatapathError(
-                    f"the links of {config.parent} still differ after {ROUNDS_MAX} changes",
+                    f"the links of {config.parent} still differ from the configuration after"
+                    f" {ROUNDS_MAX} rounds of changes",
                     subject=config.parent,
                     remedy="find out which other program on this node changes these interfaces",
                 )
@@ -74,7 +71,7 @@ class LinkConfigurator:
 
 
 def _choose_active(session: NetlinkSession, bond: DesiredBond) -> None:
-    """Choose the active member. The kernel refuses a member whose link is not up yet."""
+    """Runs after the rounds, because the kernel refuses a member whose link is not up yet."""
     from nodeagent.ifacer.link_plan import active_member_step  # noqa: PLC0415  # imports pyroute2
 
     links = _node_links(session, is_new_bond=True)

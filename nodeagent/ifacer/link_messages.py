@@ -1,8 +1,7 @@
-"""Netlink messages of bonds, VLANs and other kinds of links, encoded and decoded by pyroute2.
+"""Netlink messages of bonds and VLANs, encoded and decoded by pyroute2.
 
-Import this module only where such a link is created, because pyroute2 adds 13 MB to the process and
-0.1 s to the first use. Messages that every ADD needs are in ``nodeagent.netlink``, without pyroute2
-(docs/contributing/decisions/0009-netlink-messages-by-hand.md).
+Import this module only where such a link is created: pyroute2 adds 13 MB to the process and 0.1 s
+to the first use (docs/contributing/decisions/0009-netlink-messages-by-hand.md).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from nodeagent.netlink.requests import NEW_FLAGS, Request
 from nodeagent.netlink.values import Link
 
 Attributes = Mapping[str, object]
-"""Attribute name -> value. The names are from include/uapi/linux/if_link.h, as in pyroute2."""
+"""Names are from include/uapi/linux/if_link.h."""
 
 NO_ATTRIBUTES: Final[Attributes] = MappingProxyType({})
 
@@ -31,11 +30,11 @@ BOND_KIND: Final = "bond"
 
 
 def add_link(name: str, kind: str, *, parent: int = 0, data: Attributes = NO_ATTRIBUTES) -> Request:
-    """Create a link of a kind. ``parent``: the index of the parent link, 0 for none."""
+    """Create a link. ``parent``: the index of the parent link, 0 for none."""
     attributes: list[tuple[str, Any]] = [("IFLA_IFNAME", name)]
     if parent:
         attributes.append(("IFLA_LINK", parent))
-    body = _packed(0, [*attributes, _link_info(kind, data)])
+    body = _packed_message(0, [*attributes, _link_info(kind, data)])
     return Request(RTM_NEWLINK, NEW_FLAGS, body, f"add {kind} link", name)
 
 
@@ -45,7 +44,7 @@ def add_vlan(name: str, parent: int, vlan_id: int) -> Request:
 
 
 def add_bond(name: str, mode: int, options: BondOptions, index_of: Mapping[str, int]) -> Request:
-    """Create a bond. The option ``active_slave`` is not set, because the bond has no members yet.
+    """Create a bond, without ``active_slave``, because the bond has no members yet.
 
     ``index_of``: interface name -> index, for the option ``primary``.
     """
@@ -63,16 +62,18 @@ def add_bond(name: str, mode: int, options: BondOptions, index_of: Mapping[str, 
 def set_active_member(bond_index: int, member_index: int) -> Request:
     """Choose the active member of a bond."""
     info = _link_info(BOND_KIND, {"IFLA_BOND_ACTIVE_SLAVE": member_index})
-    return Request(RTM_NEWLINK, 0, _packed(bond_index, [info]), "change bond link", bond_index)
+    return Request(
+        RTM_NEWLINK, 0, _packed_message(bond_index, [info]), "change bond link", bond_index
+    )
 
 
 def read_vlan_id(link: Link) -> int:
-    """The VLAN id of a link of kind ``vlan``; 0 if the kernel reports no id."""
+    """0 if the kernel reports no ID."""
     return _read(vlan, link, "IFLA_VLAN_ID")
 
 
 def read_bond_mode(link: Link) -> int:
-    """The mode of a link of kind ``bond``; 0 if the kernel reports no mode."""
+    """0 if the kernel reports no mode."""
     return _read(bond, link, "IFLA_BOND_MODE")
 
 
@@ -83,7 +84,7 @@ def _link_info(kind: str, data: Attributes) -> tuple[str, Any]:
     return "IFLA_LINKINFO", {"attrs": info}
 
 
-def _packed(index: int, attributes: list[tuple[str, Any]]) -> bytes:
+def _packed_message(index: int, attributes: list[tuple[str, Any]]) -> bytes:
     message = ifinfmsg()
     message["index"] = index
     message["attrs"] = attributes

@@ -1,11 +1,8 @@
 """Computes the next netlink requests from the node's links and the desired links. Pure.
 
-The caller sends the requests of a plan, reads the links again, and computes the next plan, until no
-step is left. So a call also finishes the work of a crashed call.
-
-Conflicts are reported before any change. No link is ever removed. An existing link of the desired
-name is used, and its settings are not changed. An existing bond gets its missing members, except
-members that something else uses.
+The caller repeats plans until no step is left, so a call also finishes the work of a crashed call.
+Conflicts are reported before any change. No link is removed. The settings of an existing link are
+not changed; an existing bond gets missing members that nothing else uses.
 """
 
 from __future__ import annotations
@@ -39,12 +36,11 @@ class NodeLinks(NamedTuple):
     is_new_bond: bool = False
 
     def find(self, name: str) -> Link | None:
-        """The link with a name; None if it does not exist."""
         return next((link for link in self.links if link.name == name), None)
 
 
 class LinkPlan(NamedTuple):
-    """``steps``: the next requests. ``skipped``: texts that say why links are not in the bond."""
+    """The next requests. ``skipped``: texts that say why links are not in the bond."""
 
     steps: tuple[Request, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -81,20 +77,20 @@ def _check_vlan(config: InterfaceConfig, node_links: NodeLinks) -> None:
         kind = (
             f"VLAN {_id_of(existing)}" if existing.kind == VLAN_KIND else existing.kind or "a NIC"
         )
-        raise _taken(config.vlan_name, f"is {kind} and not VLAN {config.vlan}")
+        raise _name_taken(config.vlan_name, f"is {kind} and not VLAN {config.vlan}")
     parent = node_links.find(config.parent)
     if existing is not None and parent is not None and existing.parent != parent.ifindex:
-        raise _taken(config.vlan_name, f"is a VLAN, but not on {config.parent}")
+        raise _name_taken(config.vlan_name, f"is a VLAN, but not on {config.parent}")
     if parent is None and config.bond is None:
-        raise _missing(config.parent)
+        raise _interface_missing(config.parent)
 
 
 def _check_bond(bond: DesiredBond, node_links: NodeLinks) -> None:
     existing = node_links.find(bond.name)
     if existing is not None and existing.kind != BOND_KIND:
         text = f"non-bond type interface named {bond.name}"  # Spiderpool's text, for searches
-        raise _taken(bond.name, f"exists and is not a bond ({text})")
-    # Options such as ``primary``, whose value is the name of an interface.
+        raise _name_taken(bond.name, f"exists and is not a bond ({text})")
+    # Options such as ``primary`` name an interface.
     for key, name in bond.options.interfaces:
         if existing is None and node_links.find(name) is None:
             text = f"bond option {key}: there is no interface {name} on this node"
@@ -102,10 +98,10 @@ def _check_bond(bond: DesiredBond, node_links: NodeLinks) -> None:
 
 
 def _check_member(name: str, bond: DesiredBond, node_links: NodeLinks) -> Link:
-    """The link of a future member of a bond. Raises DatapathError if it cannot be a member."""
+    """The link of a future member. Raises DatapathError if it cannot be a member."""
     member = node_links.find(name)
     if member is None:
-        raise _missing(name)
+        raise _interface_missing(name)
     if member.master:
         master = next(
             (link.name for link in node_links.links if link.ifindex == member.master), "?"
@@ -118,12 +114,12 @@ def _check_member(name: str, bond: DesiredBond, node_links: NodeLinks) -> Link:
     return member
 
 
-def _taken(name: str, what: str) -> DatapathError:
+def _name_taken(name: str, what: str) -> DatapathError:
     text = f"interface name {name} is taken: it {what}"
     return DatapathError(text, subject=name, remedy=f"rename or delete {name}, or choose another")
 
 
-def _missing(name: str) -> DatapathError:
+def _interface_missing(name: str) -> DatapathError:
     text = f"there is no interface {name} on this node"
     remedy = f"correct `interfaces`, or create {name}; `orbctl node doctor` lists the existing ones"
     return DatapathError(text, subject=name, remedy=remedy)
@@ -138,8 +134,8 @@ def _bond_plan(config: InterfaceConfig, bond: DesiredBond, node_links: NodeLinks
         for name in config.interfaces:
             _check_member(name, bond, node_links)
         indexes = {link.name: link.ifindex for link in node_links.links}
-        add = add_bond(bond.name, bond.mode, bond.options, indexes)
-        return LinkPlan((add._replace(tolerated=EXISTS),))
+        add_request = add_bond(bond.name, bond.mode, bond.options, indexes)
+        return LinkPlan((add_request._replace(tolerated=EXISTS),))
     steps: list[Request] = []
     skipped: list[str] = []
     for name in config.interfaces:
@@ -170,7 +166,7 @@ def _why_not_added(
 ) -> str:
     """Why a member is not added to a bond that existed before this call; "" if it can be added.
 
-    An administrator may have created the bond for another purpose, and may use the member.
+    An administrator may use the bond or the member for another purpose.
     """
     if member is None:
         return "does not exist"
@@ -187,12 +183,12 @@ def _why_not_added(
 def _vlan_steps(config: InterfaceConfig, node_links: NodeLinks) -> Iterator[Request]:
     parent, existing = node_links.find(config.parent), node_links.find(config.vlan_name)
     if parent is None:
-        raise _missing(config.parent)
+        raise _interface_missing(config.parent)
     if not parent.up:
         yield set_link_up(parent.ifindex)
     if existing is None:
-        add = add_vlan(config.vlan_name, parent.ifindex, config.vlan)
-        yield add._replace(tolerated=EXISTS)  # another process may have been faster
+        add_request = add_vlan(config.vlan_name, parent.ifindex, config.vlan)
+        yield add_request._replace(tolerated=EXISTS)  # another process may have been faster
     elif not existing.up:
         yield set_link_up(existing.ifindex)
 
@@ -200,7 +196,7 @@ def _vlan_steps(config: InterfaceConfig, node_links: NodeLinks) -> Iterator[Requ
 def active_member_step(bond: DesiredBond, node_links: NodeLinks) -> tuple[Request, ...]:
     """The request that chooses the active member of a new bond.
 
-    Returns no request if the interface in the options is not a member of the bond.
+    No request if the interface in the options is not a member of the bond.
     """
     existing, member = node_links.find(bond.name), node_links.find(bond.options.active)
     if existing is None or member is None or member.master != existing.ifindex:

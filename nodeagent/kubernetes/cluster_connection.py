@@ -23,12 +23,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Cluster:
-    """The watches of one cluster. ``server``: the URL of the API server.
-
-    These attributes are None if the settings do not enable them: ``networks`` (a network provider),
-    ``rdma_pods`` (RDMA metrics), ``coordinator`` (the SpiderCoordinator), ``sriov`` (virtual
-    functions).
-    """
+    """The watches of one cluster; a watch that the settings do not enable is None."""
 
     def __init__(self, api: Api, settings: Settings, supervisor: Supervisor | None = None) -> None:
         self.facts = KubernetesFactsSource(api, settings.node_name, settings.fixed_addresses)
@@ -91,10 +86,9 @@ class Cluster:
 async def connect_cluster(
     settings: Settings, supervisor: Supervisor | None = None
 ) -> Cluster | None:
-    """Start to watch the configured cluster. Returns None if no cluster is configured.
+    """None if no cluster is configured. Raises BadInput if credentials are missing.
 
-    Does not wait for an answer of the API server. ``supervisor``: runs the watches; None: a
-    new supervisor. Raises BadInput if credentials are missing.
+    Does not wait for an answer of the API server.
     """
     if settings.kubeconfig is None:
         return None

@@ -1,13 +1,8 @@
 """Facts about Pods from the API server: watched objects, and single reads.
 
-The agent watches the Node on which it runs, the Pods of this Node, all Namespaces and all
-StatefulSets. kubelet is often faster than the watch of Pods. An ADD waits briefly for the watch to
-deliver its Pod. If the Pod is not delivered, the ADD reads the API server.
-
-Watched objects alone can decide to keep an address. Before an address is released, the agent reads
-the API server, unless the watch has reported the end of the Pod (I6).
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+An ADD waits briefly for the watch to deliver its Pod, then reads the API server. Cached facts can
+decide to keep an address. A release needs an answer of the API server, or a watch that reported the
+end of the Pod (I6 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -40,13 +35,12 @@ from nodeagent.kubernetes.pod_owners import OwnerCache
 from nodeagent.pod_facts import CONFIRM_S_MAX, DEFAULT_NAMESPACE, MIGRATION_ANNOTATION, Liveness
 
 WATCH_WAIT_S_MAX: Final = 2.0
-"""Seconds that an ADD waits for the watch to deliver its Pod."""
+"""kubelet is often faster than the watch of Pods."""
 
 READ_PODS_MAX: Final = 512
-"""Cached Pods that were read from the API server before the watch delivered them."""
+"""Cached Pods that the watch has not delivered yet."""
 
 ENDED_MAX: Final = 4_096
-"""Cached UIDs of ended Pods. If there are more, the oldest UIDs are removed."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -67,8 +61,8 @@ class KubernetesFactsSource:
         self._fixed = fixed
         self._owners = OwnerCache(api, self.stateful_sets)
         self._owner_queue = WorkQueue(self._load_owner, "owners of Pods")
-        self._read: OrderedDict[ObjectKey, Object] = OrderedDict()
-        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._read_pods: OrderedDict[ObjectKey, Object] = OrderedDict()
+        self._ended_uids: OrderedDict[str, None] = OrderedDict()
         self._pods_changed = asyncio.Condition()
         self._has_changes = asyncio.Event()
         self.pods.listen(self._on_pods)
@@ -81,19 +75,19 @@ class KubernetesFactsSource:
 
     @property
     def reflectors(self) -> Sequence[Reflector[Any]]:
-        """All reflectors, each of which watches one kind."""
+        """All reflectors."""
         return self.pods, self.nodes, self.namespaces, self.stateful_sets
 
     def complete_facts(self, reference: PodReference) -> RequestFacts | None:
         """The cached facts; None if the Pod or its top controller is not cached."""
         key = _key(reference)
-        pod = None if key is None else self._known(key, reference.uid)
+        pod = None if key is None else self._known_pod(key, reference.uid)
         if pod is None or not self._owners.is_cached(controller_of(pod)):
             return None
         return self.facts(reference)
 
     async def load_pod(self, reference: PodReference) -> None:
-        """Load the Pod of an ADD and the Pod's owners, for ``facts``.
+        """Load the Pod of an ADD and the Pod's owners.
 
         Raises WrongInput if the Pod does not exist, NotReady if the API server does not answer.
         """
@@ -117,10 +111,9 @@ class KubernetesFactsSource:
             raise NotReady(message, subject="/".join(key), remedy=remedy) from None
 
     async def confirm_current(self, reference: PodReference) -> None:
-        """Confirm that the API server has the Pod with its UID. See ``FactsSource``.
+        """Confirm that the API server has the Pod with its UID. Raises WrongInput, NotReady.
 
-        Then an earlier Pod of the same name is gone, because two Pods of one name never exist at
-        the same time. Raises WrongInput, NotReady.
+        Then an earlier Pod of the same name is gone.
         """
         key = _key(reference)
         if key is None:
@@ -144,25 +137,25 @@ class KubernetesFactsSource:
             )
 
     def liveness(self, reference: PodReference) -> Liveness | None:
-        """Whether a Pod has ended, from cached facts; None: unknown. See ``FactsSource``.
+        """Whether a Pod has ended, from cached facts; None: unknown.
 
-        Cached facts cannot prove that a Pod still runs. An ended Pod never runs again.
+        Cached facts cannot prove that a Pod still runs.
         """
         key, uid = _key(reference), reference.uid
         if key is None:
             return Liveness(alive=None)
         if not uid:
             return None
-        pod = self._known(key, uid)
-        has_ended = uid in self._ended or (pod is not None and not is_alive(pod))
+        pod = self._known_pod(key, uid)
+        has_ended = uid in self._ended_uids or (pod is not None and not is_alive(pod))
         return Liveness(alive=False) if has_ended else None
 
     async def confirm_liveness(self, reference: PodReference) -> Liveness:
         """Like ``liveness``, but reads the API server if cached facts do not decide."""
         key, uid = _key(reference), reference.uid
-        known = self.liveness(reference)
-        if known is not None or key is None:
-            return known or Liveness(alive=None)
+        cached_liveness = self.liveness(reference)
+        if cached_liveness is not None or key is None:
+            return cached_liveness or Liveness(alive=None)
         self.reads += 1
         try:
             async with asyncio.timeout(CONFIRM_S_MAX):
@@ -172,23 +165,24 @@ class KubernetesFactsSource:
             doubt = f"the API server did not confirm that Pod {'/'.join(key)} has ended: {why}"
             _log.warning("kept the addresses of Pod %s: %s", "/".join(key), doubt)
             return Liveness(alive=None, doubt=doubt)
-        current = cached_part(pod) if pod is not None else None
-        if current is not None and _has_uid(current, uid) and is_alive(current):
+        current_pod = cached_part(pod) if pod is not None else None
+        if current_pod is not None and _has_uid(current_pod, uid) and is_alive(current_pod):
             return Liveness(alive=True)
-        cached = self._known(key, uid)
-        for ended_uid in {uid, cached["metadata"]["uid"] if cached is not None else ""} - {""}:
+        cached_pod = self._known_pod(key, uid)
+        cached_uid = cached_pod["metadata"]["uid"] if cached_pod is not None else ""
+        for ended_uid in {uid, cached_uid} - {""}:
             self._remember_end(ended_uid)
         return Liveness(alive=False)
 
     def facts(self, reference: PodReference) -> RequestFacts:
-        """The cached facts. For an unknown Pod: the facts in ``reference``."""
+        """The cached facts; for an unknown Pod, the facts in ``reference``."""
         key = _key(reference) or (reference.namespace or DEFAULT_NAMESPACE, reference.container)
-        known = self._known(key, reference.uid)
+        known_pod = self._known_pod(key, reference.uid)
         namespace = self._namespace(key[0])
-        if known is None:
+        if known_pod is None:
             pod = PodFacts(*key, reference.uid or reference.container, self._node, known=False)
             return RequestFacts(pod, namespace, self.node())
-        return RequestFacts(self._pod(key, known), namespace, self.node())
+        return RequestFacts(self._pod(key, known_pod), namespace, self.node())
 
     def node(self) -> NodeFacts:
         """The facts of the Node."""
@@ -207,48 +201,52 @@ class KubernetesFactsSource:
     async def confirm_endpoint(self, endpoint: Endpoint) -> Validity | None:
         """Like ``endpoint_validity``, but reads the API server unless watches show a need."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
-        watched = self.endpoint_validity(endpoint)
-        if kind is None or watched is None or watched.state == "valid":
-            return watched
+        watched_validity = self.endpoint_validity(endpoint)
+        if kind is None or watched_validity is None or watched_validity.state == "valid":
+            return watched_validity
         self.reads += 1
         return validity_of(kind, *endpoint.key, await self._owners.read_owners(kind, *endpoint.key))
 
     async def _find_pod(self, key: ObjectKey, uid: str) -> Object:
         """The Pod from the watch, or from the API server if the watch is late. Raises ApiError."""
-        if pod := self._known(key, uid):
+        if pod := self._known_pod(key, uid):
             return pod
         if self.pods.listed.is_set() and not self.pods.fault:
             try:
                 async with asyncio.timeout(WATCH_WAIT_S_MAX), self._pods_changed:
-                    await self._pods_changed.wait_for(lambda: self._known(key, uid))
+                    await self._pods_changed.wait_for(lambda: self._known_pod(key, uid))
             except TimeoutError:
                 pass
             else:
-                delivered = self._known(key, uid)
-                assert delivered is not None
-                return delivered
+                delivered_pod = self._known_pod(key, uid)
+                assert delivered_pod is not None
+                return delivered_pod
         self.reads += 1
         pod = cached_part(await self._api.get(_path(key)))
         if not _has_uid(pod, uid):
             raise ApiNotFound(f"the Pod of that name does not have the UID {uid}")
-        self._read[key] = pod
-        while len(self._read) > READ_PODS_MAX:
-            self._read.popitem(last=False)
+        self._read_pods[key] = pod
+        while len(self._read_pods) > READ_PODS_MAX:
+            self._read_pods.popitem(last=False)
         return pod
 
-    def _known(self, key: ObjectKey, uid: str) -> Object | None:
-        """The cached Pod; None if the Pod has another UID or has ended. ``uid`` "": any UID."""
-        for objects in (self.pods.objects, self._read):
+    def _known_pod(self, key: ObjectKey, uid: str) -> Object | None:
+        """The cached Pod; None if it has another UID or has ended. ``uid`` "": any UID."""
+        for objects in (self.pods.objects, self._read_pods):
             pod = objects.get(key)
-            if pod is not None and _has_uid(pod, uid) and pod["metadata"]["uid"] not in self._ended:
+            if (
+                pod is not None
+                and _has_uid(pod, uid)
+                and pod["metadata"]["uid"] not in self._ended_uids
+            ):
                 return pod
         return None
 
     def _remember_end(self, uid: str) -> None:
-        """Store that a Pod has ended. The watch may still deliver the Pod as running."""
-        self._ended[uid] = None
-        while len(self._ended) > ENDED_MAX:
-            self._ended.popitem(last=False)
+        """The watch may still deliver the Pod as running."""
+        self._ended_uids[uid] = None
+        while len(self._ended_uids) > ENDED_MAX:
+            self._ended_uids.popitem(last=False)
 
     def _pod(self, key: ObjectKey, pod: Object) -> PodFacts:
         metadata = pod["metadata"]
@@ -280,15 +278,12 @@ class KubernetesFactsSource:
 
     def _on_pods(self, keys: set[ObjectKey]) -> None:
         for key in keys:
-            self._read.pop(key, None)
+            self._read_pods.pop(key, None)
         self._owner_queue.add(keys)
         self._has_changes.set()
 
     def _on_pod(self, change: Transition[Object]) -> None:
-        """Remember the end of a Pod if the watch reported its deletion.
-
-        The absence of a Pod from a list is no proof (I6).
-        """
+        """The absence of a Pod from a list does not prove its end (I6)."""
         if change.reported and change.after is None and change.before is not None:
             self._remember_end(change.before["metadata"]["uid"])
 
@@ -300,7 +295,6 @@ class KubernetesFactsSource:
                 self._pods_changed.notify_all()
 
     async def _load_owner(self, key: ObjectKey) -> None:
-        """Load the controllers of a Pod, if possible before the Pod's ADD."""
         pod = self.pods.objects.get(key)
         if pod is not None:
             await self._owners.load_owner(controller_of(pod))

@@ -1,8 +1,8 @@
 """Watches the SpiderCoordinator, which has the cluster-wide settings of the coordinator plugin.
 
 The leading controller writes the status of the SpiderCoordinator. Fields that the SpiderCoordinator
-does not set come from ``orbweaver.coordinator`` of conf.yml. ADDs use the cached object and do not
-wait for the API server (I8 of docs/contributing/architecture.md).
+does not set come from conf.yml. ADDs use the cached object (I8 of
+docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from nodeagent.coordinator.settings import (
 COORDINATORS: Final = f"/apis/{API_VERSION}/spidercoordinators"
 SYNCED: Final = "Synced"
 LISTED_S_MAX: Final = 2.0
-"""Seconds that an ADD waits for the first list after the start of the agent."""
+"""For the first list after the agent's start."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class CachedCoordinator(NamedTuple):
-    """The cached SpiderCoordinator. ``fault``: why the settings cannot be used, "" for none."""
+    """The cached SpiderCoordinator. ``fault``: why it cannot be used, or ""."""
 
     settings: UnparsedSettings = UnparsedSettings()
     fault: str = ""
 
 
 class KubernetesCoordinator(CoordinatorDefaults):
-    """Watches the SpiderCoordinator ``name``. ``configured``: the settings of conf.yml."""
+    """The watch of the SpiderCoordinator ``name``. ``configured``: the settings of conf.yml."""
 
     def __init__(self, api: Api, name: str, configured: UnparsedSettings) -> None:
         path = f"{COORDINATORS}?fieldSelector=metadata.name%3D{name}"
@@ -52,11 +52,10 @@ class KubernetesCoordinator(CoordinatorDefaults):
         self._configured = configured
 
     async def run(self) -> None:
-        """Watch until cancelled."""
         await self.coordinators.run()
 
     async def load(self) -> None:
-        """Wait until SpiderCoordinators have been listed once, at most ``LISTED_S_MAX``."""
+        """Wait for the first list, at most ``LISTED_S_MAX``."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LISTED_S_MAX):
                 await self.coordinators.listed.wait()
@@ -65,7 +64,7 @@ class KubernetesCoordinator(CoordinatorDefaults):
         """The current settings. Raises NotReady unless a valid object exists and is Synced."""
         coordinator = self.coordinators.objects.get(("", self._name))
         if coordinator is None:
-            raise self._missing()
+            raise self._missing_coordinator()
         if coordinator.fault:
             # "no ready" is Spiderpool's text: users may match it.
             raise NotReady(
@@ -75,7 +74,7 @@ class KubernetesCoordinator(CoordinatorDefaults):
             )
         return merge_settings(coordinator.settings, self._configured)
 
-    def _missing(self) -> NotReady:
+    def _missing_coordinator(self) -> NotReady:
         if self.coordinators.listed.is_set():
             why = f"there is no SpiderCoordinator {self._name}"
             remedy = "create it, or set SPIDERPOOL_COORDINATOR_ENABLED to false to use conf.yml"
@@ -87,7 +86,7 @@ class KubernetesCoordinator(CoordinatorDefaults):
 
 
 def cached_coordinator(coordinator: Object) -> CachedCoordinator:
-    """The settings of a SpiderCoordinator, or why they cannot be used."""
+    """The settings, or why they cannot be used."""
     try:
         report = msgspec.convert(coordinator.get("status") or {"phase": ""}, CoordinatorReport)
         if report.phase != SYNCED:

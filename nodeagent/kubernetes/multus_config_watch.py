@@ -1,8 +1,4 @@
-"""Watches the SpiderMultusConfigs, to find the Pods' NICs that a network provider binds.
-
-The agent watches SpiderMultusConfigs only if a network provider is configured. The annotations of a
-Pod name the networks of its NICs.
-"""
+"""Watches the SpiderMultusConfigs, to find the Pods' NICs that a network provider binds."""
 
 from __future__ import annotations
 
@@ -38,7 +34,7 @@ class CachedNetwork(NamedTuple):
 
 
 def mac_of(link: str) -> str:
-    """The MAC address of a link of this host; "" if the link does not exist."""
+    """The MAC address; "" if the link does not exist."""
     try:
         return (NET_CLASS / link / "address").read_text("ascii").strip() if link else ""
     except (OSError, UnicodeDecodeError):
@@ -46,7 +42,7 @@ def mac_of(link: str) -> str:
 
 
 class KubernetesNetworks:
-    """The ``provider_binding.Networks`` of a cluster. ``run`` keeps the networks up to date."""
+    """The ``provider_binding.Networks`` of a cluster."""
 
     def __init__(
         self,
@@ -66,7 +62,7 @@ class KubernetesNetworks:
         await self.configs.run()
 
     def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicConfiguration, ...]:
-        """The configurations of these NICs of a Pod. NICs on unknown networks are left out.
+        """The configurations of these NICs, without NICs on unknown networks.
 
         Raises NotReady until SpiderMultusConfigs have been listed once.
         """
@@ -104,7 +100,7 @@ class KubernetesNetworks:
 
 
 def cached_network(config: Object) -> CachedNetwork:
-    """The cached part of a SpiderMultusConfig. An unreadable object gets no CNI type."""
+    """An unreadable SpiderMultusConfig gets no CNI type."""
     metadata = config["metadata"]
     try:
         network = network_of(config)

@@ -1,10 +1,8 @@
 """Owners of Pods: top controllers, StatefulSets and virtual machines.
 
-The owner of a ReplicaSet or Job never changes. So each ReplicaSet and Job is read once, when the
-first Pod needs it. The watched StatefulSet is enough to keep addresses. Only ``read_owners``, which
-reads the API server, can prove that a StatefulSet is deleted or has fewer replicas (I6).
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+The owner of a ReplicaSet or Job never changes, so each ReplicaSet and Job is read once. The watched
+StatefulSet is enough to keep addresses. Only ``read_owners``, which reads the API server, can prove
+that a StatefulSet is deleted or has fewer replicas (I6 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ from nodeagent.pod_facts import CONFIRM_S_MAX
 T = TypeVar("T")
 
 CACHED_MAX: Final = 4_096
-"""Cached owners of ReplicaSets and Jobs. The least recently used owner is removed first."""
+"""Cached owners of ReplicaSets and Jobs."""
 
 _COLLECTIONS: Final = {
     ("apps/v1", "ReplicaSet"): "/apis/apps/v1/namespaces/{}/replicasets/{}",
@@ -79,7 +77,7 @@ class OwnerCache:
         self._reads: SharedWork[str, None] = SharedWork()
 
     async def load_owner(self, owner: Owner | None) -> None:
-        """Load the owner of a ReplicaSet or Job, so that ``top`` returns it. Raises ApiError."""
+        """Load the owner of a ReplicaSet or Job for ``top``. Raises ApiError."""
         path = _COLLECTIONS.get((owner.api_version, owner.kind)) if owner else None
         if owner is None or path is None or owner.uid in self._parents:
             return
@@ -101,7 +99,7 @@ class OwnerCache:
             self._parents.popitem(last=False)
 
     def is_cached(self, owner: Owner | None) -> bool:
-        """Whether ``top`` can return the top controller without a request to the API server."""
+        """Whether ``top`` can return the top controller."""
         if owner is None or (owner.api_version, owner.kind) not in _COLLECTIONS:
             return True
         return owner.uid in self._parents
@@ -124,21 +122,21 @@ class OwnerCache:
         return state
 
     def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
-        """Always unknown: only ``read_owners`` reads VM instances."""
+        """Always unknown; see ``read_owners``."""
         return _NOT_WATCHED
 
     def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
-        """Always unknown: only ``read_owners`` reads VMs."""
+        """Always unknown; see ``read_owners``."""
         return _NOT_WATCHED
 
     def ipam_claim(self, namespace: str, name: str) -> IpamClaimState | MissingOwner:
-        """Always unknown: only ``read_owners`` reads IPAMClaims."""
+        """Always unknown; see ``read_owners``."""
         return _NOT_WATCHED
 
     async def read_owners(self, kind: FixedKind, namespace: str, name: str) -> KnownOwners:
         """Read the owners of an endpoint from the API server.
 
-        ``kind``: the kind of the fixed addresses. ``namespace``, ``name``: the endpoint's key.
+        ``kind``: of the fixed addresses. ``namespace``, ``name``: the endpoint's key.
         """
         if kind == "ipamclaim":
             key = namespace, claim_of_endpoint(name)

@@ -1,7 +1,7 @@
 """Watches the Pods of this node that have RDMA devices, for the labels of RDMA metrics.
 
-Multus' annotation shows that a Pod has an RDMA device. The owners of the Pod, of any kind, are read
-in the background. If an owner cannot be read, the labels have no owner.
+Multus' annotation shows that a Pod has an RDMA device. If an owner of the Pod cannot be read, the
+labels have no owner.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ from nodeagent.rdma.rdma_ports import RdmaPod
 NETWORK_STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
 DEVICE: Final = "rdma-device"
 CHAIN_MAX: Final = 8
-"""Owners in the chain from a Pod to its top owner. The top owner of a longer chain is unknown."""
+"""Owners from a Pod to its top owner. The top owner of a longer chain is unknown."""
 
 CACHED_MAX: Final = 4_096
-"""Cached top owners, by UID of the direct owner. The least recently used is removed first."""
+"""Cached top owners, by UID of the direct owner."""
 
 KINDS_MAX: Final = 128
-"""Cached API paths of kinds. A full cache is emptied."""
 
 
 class CachedPod(NamedTuple):
@@ -39,7 +38,7 @@ class CachedPod(NamedTuple):
 
 
 class RdmaPodWatch:
-    """A node's Pods that have RDMA devices. ``run`` keeps the Pods up to date."""
+    """A node's Pods that have RDMA devices."""
 
     def __init__(self, api: Api, node: str) -> None:
         self.pods = Reflector(
@@ -56,7 +55,7 @@ class RdmaPodWatch:
         await until_all(self.pods.run(), self._owner_queue.run())
 
     def by_address(self) -> dict[str, RdmaPod]:
-        """Address -> Pod, for each address of a Pod. An owner that is not known yet is None."""
+        """Address -> Pod. An owner that is not known yet is None."""
         return {
             address: RdmaPod(*key, self._top_of(pod.owner))
             for key, pod in self.pods.objects.items()
@@ -70,7 +69,7 @@ class RdmaPodWatch:
         return self._tops[owner.uid]
 
     async def _load(self, key: ObjectKey) -> None:
-        """Load a Pod's top owner. After an ApiError, the queue calls this again."""
+        """After an ApiError, the queue calls this again."""
         pod = self.pods.objects.get(key)
         if pod is None or not pod.addresses or pod.owner is None or self._top_of(pod.owner):
             return
@@ -84,7 +83,6 @@ class RdmaPodWatch:
                 self._tops.popitem(last=False)
 
     async def _find_top(self, owner: Owner) -> Owner | None:
-        """The owner at the end of the chain; None if it cannot be determined."""
         for _ in range(CHAIN_MAX):
             served = await self._served(owner)
             if served is None:
@@ -101,7 +99,7 @@ class RdmaPodWatch:
     async def _served(self, owner: Owner) -> ServedKind | None:
         kind = owner.api_version, owner.kind
         served = self._kinds.get(kind) or await served_kind(self._api, *kind)
-        if served is not None:  # the CRD of an unknown kind may be created later
+        if served is not None:  # an unknown kind is not cached: its CRD may be created later
             if len(self._kinds) >= KINDS_MAX:
                 self._kinds.clear()
             self._kinds[kind] = served
@@ -109,7 +107,7 @@ class RdmaPodWatch:
 
 
 def cached_rdma_pod(pod: Object) -> CachedPod:
-    """The cached part of a Pod. A Pod of the host network has no RDMA device of its own."""
+    """A Pod of the host network has no RDMA device of its own."""
     annotations = pod["metadata"].get("annotations") or {}
     has_device = DEVICE in annotations.get(NETWORK_STATUS, "")
     if not has_device or (pod.get("spec") or {}).get("hostNetwork"):
@@ -118,7 +116,7 @@ def cached_rdma_pod(pod: Object) -> CachedPod:
 
 
 def first_owner(child: Object) -> Owner | None:
-    """The first owner in an object's metadata, even if it is not the controller."""
+    """The first owner of an object, even if it is not the controller."""
     metadata = child["metadata"]
     for owner in metadata.get("ownerReferences") or ():
         return Owner(

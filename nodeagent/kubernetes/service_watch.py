@@ -1,4 +1,4 @@
-"""Watches Services and EndpointSlices, and computes the frontends for the agent's ClusterIPs."""
+"""Watches Services and EndpointSlices, and computes the frontends of ClusterIPs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class KubernetesServices:
-    """The Services and EndpointSlices of a cluster. ``run`` keeps them up to date."""
+    """The Services and EndpointSlices of a cluster."""
 
     def __init__(self, api: Api, node: str) -> None:
         self.services = Informer(api, "/api/v1/services", cached_service)
@@ -38,11 +38,11 @@ class KubernetesServices:
 
     @property
     def reflectors(self) -> Sequence[Informer]:
-        """The informers of Services and EndpointSlices."""
+        """All informers."""
         return self.services, self.slices
 
     def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
-        """The frontends. None until Services and EndpointSlices have been listed once."""
+        """None until Services and EndpointSlices have been listed once."""
         if not (self.services.listed.is_set() and self.slices.listed.is_set()):
             return None
         self._changed.clear()
@@ -52,7 +52,7 @@ class KubernetesServices:
         """Wait for a change of Services or EndpointSlices."""
         await self._changed.wait()
         if not (self.services.listed.is_set() and self.slices.listed.is_set()):
-            self._changed.clear()  # until then, ``frontends`` does not clear the event
+            self._changed.clear()  # before the first lists, ``frontends`` does not clear the event
 
     def _on_services(self, keys: set[ObjectKey]) -> None:
         for key in keys:
@@ -70,7 +70,7 @@ class KubernetesServices:
 
 
 def cached_service(service_object: Object) -> Object:
-    """The cached part of a Service. An unreadable Service has no addresses."""
+    """An unreadable Service has no addresses."""
     metadata = service_object["metadata"]
     try:
         service = service_of(msgspec.convert(service_object.get("spec", {}), ServiceSpec))
@@ -86,7 +86,7 @@ def cached_service(service_object: Object) -> Object:
 
 
 def cached_slice(slice_object: Object) -> Object:
-    """The cached part of an EndpointSlice. ``slice`` None: unreadable, or without addresses."""
+    """``slice`` None: unreadable, or without addresses."""
     metadata = slice_object["metadata"]
     try:
         slice_ = slice_of(msgspec.convert(slice_object, SliceBody), metadata.get("labels") or {})

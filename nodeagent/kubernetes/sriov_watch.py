@@ -1,11 +1,8 @@
 """Watches SriovNetworkNodePolicies, this Node and its SriovNetworkNodeState; writes the state.
 
-Policies of all namespaces apply. Facts about the state:
-
-- The state is in the agent's namespace and has the node's name.
-- ``spec`` lists the NICs that this node's agent manages.
-- Annotations request the controllers to drain the node, as with the SR-IOV network operator.
-- The Node owns the state, so Kubernetes deletes the state with the Node.
+Policies of all namespaces apply. The ``spec`` of the state lists the NICs that this agent manages.
+Its annotations request the controllers to drain the node, as with the SR-IOV network operator. The
+Node owns the state, so Kubernetes deletes the state with the Node.
 """
 
 from __future__ import annotations
@@ -39,7 +36,7 @@ FIELD_MANAGER: Final = "orbweaver-agent"
 OPERATOR_LABEL: Final = "app"
 OPERATOR_DAEMON: Final = "sriov-network-config-daemon"
 BLOCKING_PODS_MAX: Final = 256
-"""Pods that a drain request lists. Further blocking Pods are listed after these Pods have ended."""
+"""Further blocking Pods are listed after these Pods have ended."""
 
 StateWriter: TypeAlias = Callable[[str, Object, str], Awaitable[Object]]
 """Writes a body to a path of the API server, as a field manager. Raises ApiError."""
@@ -56,8 +53,7 @@ class CachedNode(NamedTuple):
 class CachedState(NamedTuple):
     """The cached part of the SriovNetworkNodeState.
 
-    ``managed``: PCI addresses of NICs that the agent manages. ``drain_annotations``: annotations
-    of the drain request. ``requests_drain``: whether the drain label is set.
+    ``managed``: PCI addresses of NICs that the agent manages.
     """
 
     managed: frozenset[str] = frozenset()
@@ -73,10 +69,7 @@ class CachedPolicy(NamedTuple):
 
 
 class KubernetesSriov:
-    """The ``PolicySource`` of a cluster. ``run`` keeps it up to date.
-
-    ``pods``: the watched Pods of this node.
-    """
+    """The ``PolicySource`` of a cluster. ``pods``: the watched Pods of this node."""
 
     def __init__(self, api: Api, node: str, namespace: str, pods: Reflector[Object]) -> None:
         by_name = f"?fieldSelector=metadata.name%3D{node}"
@@ -91,9 +84,8 @@ class KubernetesSriov:
         self._key = namespace, node
         self._pods = pods
         self._changed = asyncio.Event()
-        self._desired: Sequence[DesiredNic] = ()
-        self._written: dict[str, Object] = {}
-        """The body of the last write, by subresource."""
+        self._desired_nics: Sequence[DesiredNic] = ()
+        self._last_body_by_subresource: dict[str, Object] = {}
         for reflector in (self.policies, self.nodes):
             reflector.add_handler(self._on_change)
         self.states.add_handler(self._on_state)
@@ -106,11 +98,11 @@ class KubernetesSriov:
 
     @property
     def reflectors(self) -> Sequence[Reflector[Any]]:
-        """All reflectors, each of which watches one kind."""
+        """All reflectors."""
         return self.policies, self.nodes, self.states
 
     def configuration(self) -> NodeConfiguration | None:
-        """The policies, the Node and the managed NICs; None until all objects are listed."""
+        """None until all objects are listed."""
         node = self.nodes.objects.get(("", self._node))
         are_listed = all(reflector.listed.is_set() for reflector in (*self.reflectors, self._pods))
         if node is None or not are_listed:
@@ -127,14 +119,11 @@ class KubernetesSriov:
 
     async def declare(self, desired: Sequence[DesiredNic]) -> None:
         """Write the desired NICs to the state's ``spec``. Raises ApiError."""
-        self._desired = desired
+        self._desired_nics = desired
         await self._write_state(self._state.drain_annotations)
 
     async def report(self, report: NodeReport) -> None:
-        """Write the result of a reconciliation to the state, with a drain request if needed.
-
-        Raises ApiError.
-        """
+        """Write the result of a reconciliation and, if needed, a drain request. Raises ApiError."""
         annotations: Mapping[str, str] = {DESIRED_STATE: IDLE}
         if report.keeps_request:
             annotations = self._state.drain_annotations
@@ -165,7 +154,6 @@ class KubernetesSriov:
         self._changed.clear()
 
     async def _wake_once_listed(self) -> None:
-        """Start the first reconciliation after all objects have been listed."""
         for reflector in (*self.reflectors, self._pods):
             await reflector.listed.wait()
         self._changed.set()
@@ -175,7 +163,7 @@ class KubernetesSriov:
         return self.states.objects.get(self._key) or CachedState()
 
     async def _write_state(self, annotations: Mapping[str, str]) -> None:
-        body = node_state(self._node, self._desired)
+        body = node_state(self._node, self._desired_nics)
         body["metadata"]["annotations"] = dict(annotations)
         if node := self.nodes.objects.get(("", self._node)):
             owner = {"apiVersion": "v1", "kind": "Node", "name": self._node, "uid": node.uid}
@@ -185,16 +173,18 @@ class KubernetesSriov:
         await self._write("", body, self._api.apply)
 
     async def _write(self, subresource: str, body: Object, write: StateWriter) -> None:
-        """Write a body, unless the state exists and the last write had the same body."""
-        if self._written.get(subresource) == body and self._key in self.states.objects:
+        if (
+            self._last_body_by_subresource.get(subresource) == body
+            and self._key in self.states.objects
+        ):
             return
         path = f"{self._states_path}/{segment(self._node)}{subresource}"
-        self._written.pop(subresource, None)
+        self._last_body_by_subresource.pop(subresource, None)
         await write(path, body, FIELD_MANAGER)
-        self._written[subresource] = body
+        self._last_body_by_subresource[subresource] = body
 
     def _operator(self) -> str:
-        """The Pod of the SR-IOV network operator's daemon on this node; "" if there is none."""
+        """The Pod of the operator's daemon on this node; "" if there is none."""
         return next(
             (
                 "/".join(key)
@@ -212,11 +202,11 @@ class KubernetesSriov:
     def _on_state(self, change: Transition[CachedState]) -> None:
         """Make the next reconciliation write the state, to revert changes by other programs."""
         if change.before != change.after:
-            self._written.clear()
+            self._last_body_by_subresource.clear()
             self._changed.set()
 
     def _on_pods(self, keys: set[ObjectKey]) -> None:
-        """Start a reconciliation after a Pod has ended. The Pod may have blocked a change."""
+        """A Pod that has ended may have blocked a change."""
         if any(key not in self._pods.objects for key in keys):
             self._changed.set()
 

@@ -1,8 +1,7 @@
-"""Encodes and decodes netlink messages: their headers and attributes.
+"""Encodes and decodes netlink messages (RFC 3549 section 2, include/uapi/linux/netlink.h).
 
-Every message begins with a header of 16 bytes. Every attribute begins with its length and type.
 Messages and attributes are in the machine's byte order, and padded to four bytes. Decoding stops at
-the first truncated message or attribute. Sources: RFC 3549 section 2, include/uapi/linux/netlink.h.
+the first truncated message or attribute.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
 
 
 def messages(data: memoryview) -> list[Message]:
-    """Split a datagram into messages. A truncated last message is left out."""
+    """Split a datagram into messages."""
     result = []
     unpack, size, end = MESSAGE_HEADER.unpack_from, MESSAGE_HEADER.size, len(data)
     offset = 0
@@ -69,12 +68,12 @@ def nested(kind: int, *attributes: bytes) -> bytes:
 
 
 def attributes(data: memoryview | bytes) -> dict[int, memoryview]:
-    """Decode attributes: type -> value. If a type occurs twice, the last value is used."""
+    """Type -> value. If a type occurs twice, the last value is used."""
     return dict(_attributes(memoryview(data)))
 
 
 def elements(data: memoryview) -> list[memoryview]:
-    """Decode the values of a list, which netlink encodes as consecutive attributes."""
+    """The values of a list, which netlink encodes as consecutive attributes."""
     return [value for _, value in _attributes(data)]
 
 
@@ -94,10 +93,10 @@ def _attributes(view: memoryview) -> list[tuple[int, memoryview]]:
 
 
 def u32(value: memoryview | None, default: int = 0) -> int:
-    """The number of an attribute, or ``default`` if the attribute is missing."""
+    """The number, or ``default`` if the attribute is missing."""
     return default if value is None else int(U32.unpack_from(value)[0])
 
 
 def text(value: memoryview | None) -> str:
-    """The text of an attribute without its NUL; "" if the attribute is missing."""
+    """The text without its NUL; "" if the attribute is missing."""
     return "" if value is None else bytes(value).rstrip(b"\0").decode(errors="replace")

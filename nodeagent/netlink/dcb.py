@@ -1,8 +1,8 @@
 """Reads and changes Data Center Bridging by rtnetlink: PFC, ETS, trust, priorities of DSCPs.
 
-See include/uapi/linux/dcbnl.h and dcb(8). The kernel answers EOPNOTSUPP for a link whose driver has
-no DCB. The kernel acknowledges a change even if the driver refused the change; one byte of the
-answer has the driver's status. Changes need CAP_NET_ADMIN.
+Functions raise NetlinkRefused, NetlinkLost. Changes need CAP_NET_ADMIN. The kernel acknowledges a
+change even if the driver refused the change; one byte of the answer has the driver's status. See
+include/uapi/linux/dcbnl.h and dcb(8).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ IEEE_PFC_ENABLED: Final = 1
 """The index in ``IEEE_PFC`` of the field that has one bit for each priority."""
 
 CLASSES_MAX: Final = 8
-"""The number of traffic classes in the kernel. A driver that reports 0 classes has 8."""
+"""Traffic classes in the kernel. A driver that reports 0 classes has 8."""
 
 DCB_APP: Final = Struct("=BBH")
 
@@ -71,7 +71,7 @@ some drivers, such as ice, report a number above 0 if no change was needed."""
 
 
 def read_dcb(session: NetlinkSession, link: str) -> DcbSettings | None:
-    """A link's DCB settings; None if the link has no DCB. Raises NetlinkRefused, NetlinkLost."""
+    """None if the link has no DCB."""
     ieee = _read(session, link)
     if ieee is None:
         return None
@@ -84,23 +84,20 @@ def read_dcb(session: NetlinkSession, link: str) -> DcbSettings | None:
 
 
 def set_pfc(session: NetlinkSession, link: str, priorities: Iterable[int]) -> None:
-    """Enable PFC for exactly these priorities. Raises NetlinkRefused, NetlinkLost."""
+    """Enable PFC for exactly these priorities."""
     pfc = (_read(session, link) or {}).get(_PFC)
     if pfc is None:
-        raise _refused(f"set PFC of {link}", EOPNOTSUPP)
+        raise _refusal(f"set PFC of {link}", EOPNOTSUPP)
     fields = list(IEEE_PFC.unpack_from(pfc))
     fields[IEEE_PFC_ENABLED] = sum(1 << priority for priority in set(priorities))
     _change(session, link, _IEEE_SET, "set PFC of", attribute(_PFC, IEEE_PFC.pack(*fields)))
 
 
 def set_ets(session: NetlinkSession, link: str, ets: EtsSettings) -> None:
-    """Set traffic classes and bandwidths. A class without a bandwidth gets strict priority.
-
-    Raises NetlinkRefused, NetlinkLost.
-    """
+    """Set traffic classes and bandwidths. A class without a bandwidth gets strict priority."""
     current = (_read(session, link) or {}).get(_ETS)
     if current is None:
-        raise _refused(f"set ETS of {link}", EOPNOTSUPP)
+        raise _refusal(f"set ETS of {link}", EOPNOTSUPP)
     willing, classes_max, shaper, *tables = IEEE_ETS.unpack_from(current)
     shares: list[int | None] = list(ets.bandwidths)
     shares += [None] * (CLASSES_MAX - len(shares))
@@ -112,7 +109,7 @@ def set_ets(session: NetlinkSession, link: str, ets: EtsSettings) -> None:
 
 
 def set_trust(session: NetlinkSession, link: str, trust: Trust) -> None:
-    """Set which field of a packet determines its priority. Raises NetlinkRefused, NetlinkLost."""
+    """Set which field of a packet determines its priority."""
     table = nested(_TRUST_TABLE, _TRUST_ATTRIBUTES[trust])
     _change(session, link, _IEEE_SET, "set trust of", table)
 
@@ -120,7 +117,7 @@ def set_trust(session: NetlinkSession, link: str, trust: Trust) -> None:
 def add_dscp_priorities(
     session: NetlinkSession, link: str, entries: Iterable[DscpPriority]
 ) -> None:
-    """Add entries to the table of DSCP priorities. Raises NetlinkRefused, NetlinkLost."""
+    """Add entries to the table of DSCP priorities."""
     _change(session, link, _IEEE_SET, "add DSCP priorities of", _table(entries))
 
 
@@ -129,9 +126,8 @@ def remove_dscp_priorities(
 ) -> None:
     """Remove entries from the table of DSCP priorities. A missing entry is not an error.
 
-    Each entry is removed by its own request, because the kernel stops at the first missing entry.
-    Some drivers remove the old entry of a DSCP when a new entry is added. Raises NetlinkRefused,
-    NetlinkLost.
+    Each entry has its own request, because the kernel stops at the first missing entry. Some
+    drivers remove the old entry of a DSCP when a new entry is added.
     """
     for entry in entries:
         try:
@@ -160,11 +156,11 @@ def _change(session: NetlinkSession, link: str, command: int, verb: str, setting
         text = f"cannot {verb} {link}: the answer of the kernel has no status of the driver"
         raise NetlinkRefused(text, errno=EINVAL)
     if status[0] >= _FIRST_ERROR_STATUS:
-        raise _refused(f"{verb} {link}", _STATUS_VALUES - status[0])
+        raise _refusal(f"{verb} {link}", _STATUS_VALUES - status[0])
 
 
 def _ieee(answer: bytes) -> dict[int, memoryview]:
-    """The nested attributes of an answer; empty if the driver only has CEE, the older standard."""
+    """Empty if the driver only has CEE, the older standard."""
     ieee = attributes(answer[DCBMSG.size :]).get(_IEEE)
     return {} if ieee is None else attributes(ieee)
 
@@ -196,7 +192,7 @@ def _trust(table: memoryview | None) -> tuple[Trust, ...] | None:
 
 
 def _ets(ets: memoryview | None) -> EtsSettings | None:
-    """Decode the ETS settings. A class that does not use ETS has the bandwidth None."""
+    """The ETS settings. A class that does not use ETS has the bandwidth None."""
     if ets is None:
         return None
     _, classes_max, _, shares, _, algorithms, classes, *_ = IEEE_ETS.unpack_from(ets)
@@ -207,5 +203,5 @@ def _ets(ets: memoryview | None) -> EtsSettings | None:
     return EtsSettings(tuple(classes), tuple(bandwidths), classes_max or CLASSES_MAX)
 
 
-def _refused(what: str, number: int) -> NetlinkRefused:
+def _refusal(what: str, number: int) -> NetlinkRefused:
     return NetlinkRefused(f"cannot {what}: {os.strerror(number)}", errno=number)

@@ -1,7 +1,7 @@
-"""Reads and sets the mode of a NIC's embedded switch, by the generic netlink family ``devlink``.
+"""Reads and sets the eswitch mode of a NIC, by the generic netlink family ``devlink``.
 
-See include/uapi/linux/genetlink.h and include/uapi/linux/devlink.h. A NIC is addressed by its PCI
-address. The links of the NIC may be in any network namespace.
+A NIC is addressed by its PCI address; its links may be in any network namespace. Functions raise
+OSError. See include/uapi/linux/genetlink.h and include/uapi/linux/devlink.h.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nodeagent.netlink.codec import (
 
 NETLINK_GENERIC: Final = 16
 ANSWER_S_MAX: Final = 120.0
-"""Seconds that a driver may take to change the mode. The change resets the NIC."""
+"""Seconds that a driver may take to change the mode, because the change resets the NIC."""
 
 LEGACY_MODE: Final = 0
 SWITCHDEV_MODE: Final = 1
@@ -55,16 +55,16 @@ def devlink_family(netlink: socket.socket) -> int:
 
 
 def eswitch_mode(netlink: socket.socket, family: int, address: str) -> int:
-    """The mode of the switch of the NIC at a PCI address.
+    """The eswitch mode of the NIC at a PCI address.
 
-    Raises OSError. The errno is EOPNOTSUPP or ENODEV if the NIC's driver has no modes.
+    The errno is EOPNOTSUPP or ENODEV if the NIC's driver has no modes.
     """
     mode = attributes(_ask(netlink, family, _ESWITCH_GET, _device(address))).get(_ESWITCH_MODE)
     return LEGACY_MODE if mode is None else int(U16.unpack_from(mode)[0])
 
 
 def set_eswitch_mode(netlink: socket.socket, family: int, address: str, mode: int) -> None:
-    """Set the mode of the switch of the NIC at a PCI address. Raises OSError."""
+    """Set the eswitch mode of the NIC at a PCI address."""
     _ask(netlink, family, _ESWITCH_SET, _device(address) + attribute(_ESWITCH_MODE, U16.pack(mode)))
 
 
@@ -73,12 +73,9 @@ def _device(address: str) -> bytes:
 
 
 def _ask(netlink: socket.socket, family: int, command: int, body: bytes) -> memoryview:
-    """Send a request and return the attributes of the answer. Raises OSError.
-
-    The result is empty if the kernel only acknowledges the request.
-    """
+    """The attributes of the answer; empty if the kernel only acknowledges the request."""
     request = _HEADER.pack(command, _VERSION, 0) + body
-    # The command is also the sequence number, by which answers are matched to the request.
+    # The command is also the sequence number.
     netlink.send(message(family, n.NLM_F_REQUEST | n.NLM_F_ACK, command, request))
     answer = memoryview(b"")
     while True:
