@@ -6,11 +6,10 @@ See docs/contributing/benchmarks.md.
     python -m bench --quick    at most 120 s; one JSON object on each line of standard output
 
     table.py     the measures and their targets
-    measures/    one module per measure
-    rig/         shared by measures: etcd with fsync, agent processes, seeded data
+    measures/    one module for each measure
+    rig/         etcd with fsync, agent processes, seeded data
     callers/     programs that generate load
-    simulation/  a cluster of hundreds of simulated nodes
+    simulation/  hundreds of simulated nodes
 
-Tests never compare timings. The benchmark must only touch processes and directories that it
-created.
+The benchmark must only touch processes and directories that it created.
 """

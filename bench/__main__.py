@@ -1,4 +1,4 @@
-"""``python -m bench``: takes the measurements, prints them and writes them to files."""
+"""``python -m bench``: runs measures; prints the figures and writes them to files."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def bench(
     reporting.print_machine(console, facts)
     results = run_measures(scale, measures, _print_lines if quick else _print_nothing)
     reporting.print_tables(console, results)
-    # A run of some measures must not overwrite the file of a complete run.
+    # A partial run must not overwrite the file of a complete run.
     name = "-".join([scale.name, *(measure.name for measure in measures if names)])
-    written = [reporting.write(RESULTS, reporting.document(scale.name, facts, results), name)]
+    written_files = [reporting.write(RESULTS, reporting.document(scale.name, facts, results), name)]
     if not quick:
         figures = [figure for result in results for figure in result.figures]
-        written += plots.write(RESULTS / name if names else RESULTS, figures)
-    console.print(f"written: {', '.join(map(str, written))}")
+        written_files += plots.write(RESULTS / name if names else RESULTS, figures)
+    console.print(f"written: {', '.join(map(str, written_files))}")
     if any(result.failure for result in results):
         raise typer.Exit(EXIT_FAILED)
 

@@ -1,8 +1,7 @@
 """``bench/against.sh``: measures another IPAM plugin and Orbweaver alternately, with the same load.
 
-Each call runs the plugin's executable, as a container runtime does. The program writes only to
-standard output and to the file of ``--json``. All Pods and processes that the program created are
-gone when it ends.
+Each call runs the plugin's executable, as a container runtime does. The program removes all Pods
+and processes that it created.
 """
 
 from __future__ import annotations
@@ -51,18 +50,17 @@ READY_S_MAX: Final = 120.0
 RETRY_S: Final = 1.0
 PROBES_MAX: Final = int(READY_S_MAX / RETRY_S)
 TERMINATED_S: Final = 1.0
-"""Seconds between setting the Pods' deletion timestamps and the first DEL. In a cluster, the
-containers end in this time."""
+"""Seconds from the Pods' deletion timestamps to the first DEL; in a cluster, containers end in this
+time."""
 
 SETTLED_S: Final = 4.0
-"""Seconds to wait after the last call before the CPU time is read. Agents and controllers may write
-to the API server after a call."""
+"""Seconds from the last call to reading the CPU time: agents and controllers may still work."""
 
 
 class Plan(NamedTuple):
     """The calls to measure.
 
-    In each turn, each plugin gets ``calls`` ADDs and ``calls`` DELs for each number of ``callers``.
+    ``calls``: the number of ADDs, and of DELs, for each plugin, turn and number of callers.
     """
 
     calls: int
@@ -71,14 +69,14 @@ class Plan(NamedTuple):
 
     @property
     def pods(self) -> int:
-        """The number of Pods for the readiness check, the warm-up and the measured calls."""
+        """The number of Pods that all calls need."""
         return PROBES_MAX + max(self.callers) + self.calls * len(self.callers) * self.turns
 
 
 class Cell(NamedTuple):
     """The results of one verb for one plugin, with one number of callers.
 
-    ``side``: the name of the plugin. ``rate``: calls per second. ``percentiles``: milliseconds.
+    ``rate``: calls per second. ``percentiles``: milliseconds.
     """
 
     side: str
@@ -91,7 +89,7 @@ class Cell(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """All results. ``cpu_ms``: plugin name -> CPU time of one ADD and one DEL, in all processes."""
+    """All results. ``cpu_ms``: plugin name -> CPU time of one ADD and its DEL, in all processes."""
 
     cells: list[Cell]
     cpu_ms: dict[str, float]
@@ -158,7 +156,6 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _rival(conf: Path, cni_path: str, start: str) -> Rival:
-    """The plugin that the configuration names."""
     try:
         text = conf.read_text()
         name = json.loads(text)["ipam"]["type"]
@@ -197,7 +194,6 @@ def _fail(text: str, status: int = EXIT_USAGE) -> NoReturn:
 
 
 def _measure(plan: Plan, rival: Rival) -> Comparison:
-    """Start both plugins with their servers, and call them alternately. Raises SideFailed."""
     kubernetes = not (missing := missing_programs())
     if missing:
         _print_error(
@@ -206,18 +202,20 @@ def _measure(plan: Plan, rival: Rival) -> Comparison:
         )
     elif not rival.start:
         _print_error(
-            f"no --start: {rival.plugin.name} has no API server, but Orbweaver has an API server"
+            f"no --start: {rival.plugin.name} runs without an API server, Orbweaver with one"
         )
     pods = range(NEW_PODS, NEW_PODS + plan.pods)
     with Lab(FULL_SCALE) as lab, ExitStack() as stack:
         netns = stack.enter_context(network_namespace())
         variables = {"CNI_PATH": rival.cni_path, "CNI_NETNS": netns}
         # The other plugin starts first, because its set-up may fail.
-        theirs = stack.enter_context(rival_side(lab, pods, rival, variables, kubernetes=kubernetes))
-        _wait_ready(lab, theirs)
-        ours = stack.enter_context(orbweaver_side(lab, pods, variables, kubernetes=kubernetes))
-        _wait_ready(lab, ours)
-        return _compare(lab, [ours, theirs], plan)
+        other_side = stack.enter_context(
+            rival_side(lab, pods, rival, variables, kubernetes=kubernetes)
+        )
+        _wait_ready(lab, other_side)
+        our_side = stack.enter_context(orbweaver_side(lab, pods, variables, kubernetes=kubernetes))
+        _wait_ready(lab, our_side)
+        return _compare(lab, [our_side, other_side], plan)
 
 
 def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:
@@ -253,7 +251,6 @@ def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:
 
 
 def _wait_ready(lab: Lab, side: Side) -> None:
-    """Try ADDs, each for another Pod, until an ADD succeeds. Raises SideFailed."""
     failures: list[str] = []
     for number in range(PROBES_MAX):
         pod = [NEW_PODS + number]
@@ -269,13 +266,11 @@ def _wait_ready(lab: Lab, side: Side) -> None:
 
 
 def _warm_up(lab: Lab, side: Side, pods: Sequence[int]) -> None:
-    """Make calls that are not measured."""
     for verb in ("ADD", "DEL"):
         side.call(lab, verb, pods, len(pods))
 
 
 def _terminate(lab: Lab, sides: Sequence[Side], pods: Sequence[int]) -> None:
-    """Set the deletion timestamp of the Pods, which real Pods have before the DEL."""
     for etcd in filter(None, (side.etcd for side in sides)):
         lab.fill(etcd, lambda store, _: terminate_pods(store, pods))
     time.sleep(TERMINATED_S)

@@ -9,15 +9,15 @@ from typing import Any, Literal, NamedTuple
 SIGNIFICANT_DIGITS = 4
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 MANY_SAMPLES = 20
-"""With this number of samples or more, the spread excludes the lowest and the highest tenth."""
+"""From this number on, the spread excludes the lowest and the highest tenth."""
 
 
 class NotTaken(Exception):
-    """A measure was skipped, because a program is missing; the text names the program."""
+    """A measure was skipped, because the program that the text names is missing."""
 
 
 class Target(NamedTuple):
-    """The bound that a figure must reach. ``aim``: a better value than the bound, not required."""
+    """The bound that a figure must reach. ``aim``: a better value, not required."""
 
     kind: Literal["at least", "at most"]
     bound: float
@@ -36,9 +36,8 @@ class Target(NamedTuple):
 class Figure(NamedTuple):
     """One measured value.
 
-    ``reference``: the value to compare with, from the same run and in the same unit, or None.
-    ``note``: sizes and details. ``samples``: the value of each repetition. ``references``: the
-    reference of each repetition.
+    ``reference``: a value to compare with, from the same run and in the same unit.
+    ``samples``, ``references``: the value and the reference of each repetition.
     """
 
     name: str
@@ -56,7 +55,7 @@ class Figure(NamedTuple):
 
     @property
     def spread(self) -> tuple[float, float]:
-        """Lowest and highest sample; with ``MANY_SAMPLES`` or more, 10th and 90th percentile."""
+        """The lowest and highest sample, or the 10th and 90th percentile (``MANY_SAMPLES``)."""
         samples = self.samples or (self.value,)
         if len(samples) < MANY_SAMPLES:
             return min(samples), max(samples)
@@ -64,11 +63,11 @@ class Figure(NamedTuple):
 
     @property
     def percentiles(self) -> dict[str, float]:
-        """The median and higher percentiles of the samples."""
+        """The ``PERCENTILES`` of the samples."""
         return {name: percentile(self.samples, share) for name, share in PERCENTILES.items()}
 
     def line(self) -> dict[str, Any]:
-        """The figure as the JSON object that a quick run prints."""
+        """The JSON object that a quick run prints."""
         line: dict[str, Any] = {
             "name": self.name,
             "value": rounded(self.value),
@@ -86,7 +85,7 @@ def median_figure(
     references: Sequence[float] = (),
     note: str = "",
 ) -> Figure:
-    """A figure whose value and reference are the medians of ``samples`` and ``references``."""
+    """A figure with the medians of ``samples`` and ``references``."""
     reference = median(references) if references else None
     return Figure(name, median(samples), unit, reference, note, tuple(samples), tuple(references))
 
@@ -97,7 +96,7 @@ def ratio_figure(name: str, ratios: Sequence[float], compared_with: str, note: s
 
 
 def rounded(value: float) -> float:
-    """The value with ``SIGNIFICANT_DIGITS``; a whole number is not rounded."""
+    """The value with ``SIGNIFICANT_DIGITS``, or a whole number unchanged."""
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if value % 1 else value
 
 

@@ -11,7 +11,7 @@ from bench.rig.lab import DATA_PARENT
 
 
 def facts() -> dict[str, str]:
-    """Hardware, kernel, versions and load, as name -> text in the order of the output."""
+    """Hardware, kernel, versions and load: name -> text."""
     return {
         "processor": f"{len(os.sched_getaffinity(0))} cores, {_processor()}",
         "memory": f"{_memory_gb():.0f} GB",
@@ -40,12 +40,11 @@ def _memory_gb() -> float:
 
 
 def _etcd() -> str:
-    done = subprocess.run(["etcd", "--version"], capture_output=True, text=True, check=False)
-    return done.stdout.partition("\n")[0].rpartition(" ")[2] or "not installed"
+    process = subprocess.run(["etcd", "--version"], capture_output=True, text=True, check=False)
+    return process.stdout.partition("\n")[0].rpartition(" ")[2] or "not installed"
 
 
 def _file_system(path: str) -> str:
-    """The type of the file system that contains the path."""
     mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
     containing = [
         (len(point), kind)

@@ -1,4 +1,4 @@
-"""Draws the plots of one run: figures compared with targets, repetitions, percentiles."""
+"""Draws the plots of one run: targets, repetitions, percentiles."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ if TYPE_CHECKING:
 MET = "#2a9d8f"
 MISSED = "#e76f51"
 COMPARED = "#bbbbbb"
-"""Colours of figures that meet their target, of figures that miss it, and of references."""
 
 LINES = ("#264653", "#2a9d8f", "#e76f51")
-"""Colours of the lines for 1, 8 and 32 callers (``percentiles.CALLERS``)."""
+"""Colours of the lines, in the order of ``percentiles.CALLERS``."""
 
 NOT_MEASURED = Figure("", 0.0, "")
-"""Drawn in place of a figure that this run has not measured."""
+"""Stands for a figure that this run has not measured."""
 
 COLUMNS = 4
 INCHES = 3.0
 _LEAST = 1e-3
-"""Drawn in place of zero and negative values, because the scale is logarithmic."""
+"""Stands for zero and negative values on a logarithmic scale."""
 
 
 def write(directory: Path, figures: Sequence[Figure]) -> list[Path]:
@@ -44,7 +43,7 @@ def write(directory: Path, figures: Sequence[Figure]) -> list[Path]:
 
 
 def _targets(directory: Path, figures: Sequence[Figure]) -> Path:
-    """Plot how many times better than its bound each figure is. A target is met from 1 on."""
+    """Plot each figure's headroom: how many times better than its bound it is."""
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     shown = [figure for figure in figures if _bound(figure)]
@@ -66,7 +65,6 @@ def _targets(directory: Path, figures: Sequence[Figure]) -> Path:
 
 
 def _samples(directory: Path, figures: Sequence[Figure]) -> Path:
-    """Plot repetitions as points, references in grey, the median as a line, the target dashed."""
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     rows = math.ceil(len(figures) / COLUMNS)
@@ -104,7 +102,6 @@ def _plot_samples(axes: Axes, figure: Figure) -> None:
 
 
 def _percentiles(directory: Path, figures: Sequence[Figure]) -> Path:
-    """Plot latencies by percentile: a row for each verb, a column for each pool."""
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     by_name = {figure.name: figure for figure in figures}
@@ -129,7 +126,7 @@ def _percentiles(directory: Path, figures: Sequence[Figure]) -> Path:
 
 
 def _plot_percentiles(axes: Axes, samples: Sequence[float], label: str, colour: str) -> None:
-    """Plot sorted samples over 1 / (1 - percentile), so that high percentiles are visible."""
+    """Plot the samples over 1 / (1 - percentile), so that high percentiles are visible."""
     count = len(samples)
     one_in = [count / (count - rank) for rank in range(count)]
     axes.plot(one_in, sorted(samples), label=label, color=colour, linewidth=1.4)

@@ -17,16 +17,16 @@ from bench.table import TARGETS
 
 WIDTH = 160
 SAMPLES_KEPT_MAX = 1_000
-"""A figure with more samples has only percentiles in the results file."""
+"""With more samples, the results file has only percentiles."""
 
 
 def lines(result: MeasureResult) -> str:
-    """A line with a JSON object for each figure."""
+    """One JSON object on a line for each figure."""
     return "".join(f"{json.dumps(figure.line())}\n" for figure in result.figures)
 
 
 def table(results: Sequence[MeasureResult]) -> Table:
-    """A table of all figures except percentiles, with targets."""
+    """A table of the figures that are not percentiles."""
     shown = Table(title="Orbweaver benchmarks", title_justify="left")
     for name in ("figure", "value", "spread", "unit", "reference", "ratio", "target", "met"):
         right = name in ("value", "reference", "ratio")
@@ -43,7 +43,7 @@ def table(results: Sequence[MeasureResult]) -> Table:
 
 
 def percentile_table(figures: Sequence[Figure]) -> Table:
-    """A table of the percentiles of ``bench.measures.percentiles``, in milliseconds."""
+    """A table of percentiles, in milliseconds."""
     shown = Table(title="Percentiles, ms", title_justify="left")
     for name in ("figure", *PERCENTILES, "calls", "note"):
         right = name in PERCENTILES or name == "calls"
@@ -55,7 +55,7 @@ def percentile_table(figures: Sequence[Figure]) -> Table:
 
 
 def notes(results: Sequence[MeasureResult]) -> Table:
-    """A table of notes, rounds, durations, and the load of the machine before each measure."""
+    """A table of notes, rounds and durations, with the load before each measure."""
     shown = Table(title="Notes", title_justify="left")
     for name in ("figure", "note", "rounds", "seconds", "load before"):
         shown.add_column(name, overflow="fold")
@@ -67,7 +67,7 @@ def notes(results: Sequence[MeasureResult]) -> Table:
 
 
 def terminal(*, errors: bool) -> Console:
-    """A console on standard output or standard error, ``WIDTH`` wide if this is not a terminal."""
+    """A console on standard output or standard error; ``WIDTH`` applies without a terminal."""
     console = Console(stderr=errors, highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
@@ -118,7 +118,7 @@ def document(
 
 
 def write(directory: Path, document: Mapping[str, Any], name: str) -> Path:
-    """Write the document as ``name``.json into the directory; return its path."""
+    """Write the document as ``name``.json; return its path."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.json"
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")

@@ -1,6 +1,6 @@
-"""Runs the chosen measures one after the other, each with a share of the time.
+"""Runs measures one after the other, each with a share of the time.
 
-If a measure fails, the next measure runs.
+A failed measure does not end the run.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ class MeasureResult(NamedTuple):
     """The result of one measure.
 
     ``load``: the load averages before the measure. ``failure``: the exception that ended the
-    measure, or "". ``missing``: the missing program because of which the measure was skipped, or
-    "".
+    measure. ``missing``: the missing program, without which the measure was skipped.
     """
 
     measure: Measure
@@ -38,13 +37,13 @@ def run_measures(
     measures: Sequence[Measure],
     show: Callable[[MeasureResult], None] = lambda _: None,
 ) -> list[MeasureResult]:
-    """Run the measures; call ``show`` with each result as soon as it exists."""
+    """Run the measures; call ``show`` with each result at once."""
     results = []
     ends = time.monotonic() + scale.seconds_max
     with Lab(scale) as lab:
         for number, measure in enumerate(measures):
             shares = sum(remaining.share for remaining in measures[number:])
-            # Unused time of earlier measures is divided among the remaining measures.
+            # The remaining measures share the unused time of earlier measures.
             lab.set_time_budget((ends - time.monotonic()) * measure.share / shares)
             result = _run_measure(lab, measure)
             show(result)

@@ -1,4 +1,4 @@
-"""The sizes of a full run, and smaller sizes for a run of two minutes."""
+"""The sizes of a full run and of a quick run."""
 
 from __future__ import annotations
 
@@ -10,23 +10,18 @@ from bench.simulation.plan import Size
 class Scale(NamedTuple):
     """Sizes of one run.
 
-    ``seconds_max``: time budget of all measures together. ``rounds``: the largest number of
-    repetitions of a measure.
+    ``seconds_max``: the time budget of all measures. ``rounds``: the largest number of rounds.
 
-    ``adds``: ADDs of 32 callers in one round; ``lone_adds``: ADDs of one caller in one round.
-    ``few_claims``, ``claims``: existing claims of the smaller and of the larger cluster.
-    ``pools``: existing pools of each cluster. ``full_pool``: addresses of the pool with one free
-    address. ``events``: events of the long log. ``contending_pods``: Pods that several agents add
-    concurrently. ``agents_apart``: whether these agents are separate processes. ``calls``: calls of
-    executables. ``executions``: workflow executions in one round. ``sleepers``: sleeping
-    executions. ``idle_s``: seconds for which the worker of sleeping executions is observed.
-    ``leaks``: claims to reclaim. ``reported_s``: seconds for which status writes are observed.
-    ``objects``: existing pools when commands are measured. ``imported``: pools of one import.
-    ``closed``: existing closed executions when executions are archived. ``cluster_pods``: Pods of a
-    large cluster. ``bare_controller``: whether a controller without Kubernetes is measured for
-    comparison. ``quiet_s``: seconds for which an idle cluster is observed. ``one_large_round``:
-    whether the CPU time of ADDs is measured in one large round. ``simulated``: size of the
-    simulated cluster. ``replaced``: Pods replaced in one pool by one number of callers.
+    ``adds``, ``lone_adds``: ADDs of 32 callers, and of one caller, in a round. ``few_claims``,
+    ``claims``: claims of the smaller and of the larger cluster. ``full_pool``: addresses of the
+    pool with one free address. ``contending_pods``: Pods that several agents add concurrently;
+    ``agents_apart``: whether these agents are processes. ``idle_s``: seconds for which the worker
+    of ``sleepers`` is observed. ``leaks``: claims to reclaim. ``reported_s``: seconds with status
+    writes. ``objects``: pools among which pools are created. ``closed``: closed executions.
+    ``cluster_pods``: Pods of a real API server. ``bare_controller``: whether a controller without
+    Kubernetes is measured. ``quiet_s``: seconds for which an idle cluster is observed.
+    ``one_large_round``: for the CPU time of ADDs. ``replaced``: Pods that each number of callers
+    replaces in each pool.
     """
 
     name: str
@@ -87,8 +82,7 @@ QUICK_SCALE = Scale(
     simulated=Size(nodes=120, pools=10, pods=10, rack_pods=15, changes=10, change_pause_s=0.1),
     replaced=500,
 )
-"""A quick run takes at most 120 s: ``seconds_max``, and 90 s for rounds that exceed the time
-budget."""
+"""At most 120 s: ``seconds_max``, and 90 s for rounds that exceed the budget."""
 
 FULL_SCALE = Scale(
     name="full",

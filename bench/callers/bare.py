@@ -1,12 +1,8 @@
 """Runs "bare" transactions: etcd transactions like those of an ADD, sent without an agent.
 
-A bare transaction has three compares, three puts of 200 B, and three reads in its failure branch.
-The client "grpc" sends the transaction with grpc.aio. The client "own" sends the transaction with
-our HTTP/2 channel, as an agent does.
-
 Parameters: ``endpoint`` (of etcd), ``callers``, ``count``, ``first`` (the first serial number; no
-serial number may be used twice), ``client`` ("grpc" or "own"). Report: ``seconds``,
-``latencies_ms``, ``cpu_ms`` (of this process, per transaction).
+serial number may be used twice), ``client`` ("grpc": grpc.aio; "own": the agent's HTTP/2 channel).
+Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` (of this process, per transaction).
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ DEADLINE_S = 30.0
 
 
 def transaction(serial: int, pool_revision: int) -> Any:
-    """The bare transaction with this serial number."""
+    """One bare transaction."""
     endpoint = b"/bare/endpoint/shop/web-%x" % serial
     ip = b"/bare/ip/4/%032x" % serial
     log = b"/bare/log/node-0/%016x" % serial
@@ -59,7 +55,7 @@ Transact = Callable[[Any], Awaitable[Any]]
 
 @asynccontextmanager
 async def grpc_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]:
-    """Yield the functions that send a Put and a Txn with grpc.aio."""
+    """Yield functions that send a Put and a Txn."""
     async with grpc.aio.insecure_channel(endpoint) as channel:
         stub = etcdrpc.KVStub(channel)
 
@@ -74,7 +70,7 @@ async def grpc_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]
 
 @asynccontextmanager
 async def own_client(endpoint: str) -> AsyncIterator[tuple[Transact, Transact]]:
-    """Yield the functions that send a Put and a Txn with our HTTP/2 channel."""
+    """Yield functions that send a Put and a Txn."""
     channel = Channel(endpoint, None)
     assert await channel.connect(), channel.failure
 
@@ -98,7 +94,7 @@ CLIENTS = {"grpc": grpc_client, "own": own_client}
 
 
 async def measure(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Run the transactions that the parameters define; return the report."""
+    """Run the transactions; return the report."""
     async with CLIENTS[parameters["client"]](parameters["endpoint"]) as (put, txn):
         pool_put = await put(etcdrpc.PutRequest(key=POOL, value=VALUE))
         serials = iter(range(parameters["first"], parameters["first"] + parameters["count"]))

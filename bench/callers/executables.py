@@ -1,10 +1,8 @@
-"""Runs an executable many times, with ``callers`` concurrent processes, as container runtimes do.
-
-A run is timed from the start to the end of the process.
+"""Runs an executable many times, as container runtimes do.
 
 Parameters: ``command``, ``environments`` (one for each run), ``stdin`` (a file), ``directory`` (for
-the output), ``callers``. Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` (the mean of all runs),
-``failures`` (the output of each failed run).
+the output), ``callers`` (concurrent processes). Report: ``seconds``, ``latencies_ms``, ``cpu_ms``
+(the mean of all runs), ``failures`` (the output of each failed run).
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ def run(parameters: dict[str, Any]) -> dict[str, Any]:
     directory = Path(parameters["directory"])
     running: dict[int, tuple[int, float]] = {}
     latencies_ms: list[float] = []
-    failed: list[int] = []
+    failed_runs: list[int] = []
 
     def begin_next() -> None:
         upcoming = next(remaining, None)
@@ -41,16 +39,15 @@ def run(parameters: dict[str, Any]) -> dict[str, Any]:
         number, began = running.pop(pid)
         latencies_ms.append((time.perf_counter() - began) * 1e3)
         if status:
-            failed.append(number)
+            failed_runs.append(number)
         begin_next()
     seconds = time.perf_counter() - started
-    failures = [(directory / str(number)).read_text()[:500] for number in failed]
+    failures = [(directory / str(number)).read_text()[:500] for number in failed_runs]
     report = {"seconds": seconds, "latencies_ms": latencies_ms, "failures": failures}
     return report | {"cpu_ms": _children_cpu_s() * 1e3 / max(len(latencies_ms), 1)}
 
 
 def _children_cpu_s() -> float:
-    """CPU seconds of all ended runs, user and system."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -1,11 +1,11 @@
 """Sends CNI calls as binary frames to the framed sockets of agents.
 
-Each call opens a new connection, as the CNI executable does. All callers are in one process with
-one epoll and no event loop, to leave the CPU to the agents.
+Each call opens a new connection, as the CNI executable does. The program has no event loop, to
+leave the CPU to the agents.
 
-Parameters: ``sockets``, ``callers``, ``verb``, ``first`` (the number of the first Pod), ``count``
-(of Pods), ``netconf``. Report: ``seconds``, ``latencies_ms``, ``failures`` (texts), ``addresses``
-(in the order in which the answers arrived).
+Parameters: ``sockets``, ``callers``, ``verb``, ``first`` (Pod number), ``count``, ``netconf``.
+Report: ``seconds``, ``latencies_ms``, ``failures`` (texts), ``addresses`` (in the order of the
+answers).
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ from bench.rig.frames import frame
 
 SUCCESS_BYTE = b"\0"
 ANSWER_HEAD_BYTES = 5
-"""Bytes before an answer's body: ``SUCCESS_BYTE`` or an error code, and the body's length."""
+"""``SUCCESS_BYTE`` or an error code, then the length of the body."""
 
 ANSWER_S_MAX = 60.0
-"""Seconds without any answer after which a run fails."""
+"""A run fails after this time without any answer."""
 
 RECEIVE_BYTES = 65_536
 
 
 class ConcurrentCallers:
-    """Several callers in one process, each with one call at a time."""
+    """Callers in one process, each with one call at a time."""
 
     def __init__(self, sockets: Sequence[str], frames: Sequence[bytes]) -> None:
         self._sockets = sockets
         self._frames = deque(frames)
         self._epoll = select.epoll()
-        self._open: dict[int, Connection] = {}
+        self._connections: dict[int, Connection] = {}
         self.latencies_s: list[float] = []
         self.answers: list[bytes] = []
 
     def run(self, callers: int) -> float:
-        """Make all calls and return the seconds they took. Raises TimeoutError."""
+        """Make all calls; return the elapsed seconds. Raises TimeoutError."""
         started = time.perf_counter()
         for caller in range(min(callers, len(self._frames))):
             self._begin(self._sockets[caller % len(self._sockets)])
-        while self._open:
+        while self._connections:
             ready = self._epoll.poll(ANSWER_S_MAX)
             if not ready:
-                raise TimeoutError(f"{len(self._open)} callers got no answer")
+                raise TimeoutError(f"{len(self._connections)} callers got no answer")
             for descriptor, _ in ready:
-                self._advance(self._open[descriptor])
+                self._advance(self._connections[descriptor])
         return time.perf_counter() - started
 
     def _begin(self, path: str) -> None:
         connection = Connection(path, self._frames.popleft())
-        self._open[connection.descriptor] = connection
+        self._connections[connection.descriptor] = connection
         self._epoll.register(connection.descriptor, select.EPOLLIN)
 
     def _advance(self, connection: Connection) -> None:
@@ -65,7 +65,7 @@ class ConcurrentCallers:
             return
         self.latencies_s.append(time.perf_counter() - connection.began)
         self.answers.append(bytes(connection.answer))
-        del self._open[connection.descriptor]
+        del self._connections[connection.descriptor]
         self._epoll.unregister(connection.descriptor)
         connection.close()
         if self._frames:
@@ -73,7 +73,7 @@ class ConcurrentCallers:
 
 
 class Connection:
-    """The connection of one call. ``began``: ``perf_counter`` before the connection is opened."""
+    """The connection of one call. ``began``: the ``perf_counter`` before connecting."""
 
     __slots__ = ("_socket", "answer", "began", "descriptor", "path")
 
@@ -102,7 +102,7 @@ class Connection:
 
 
 def call(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Make the calls that the parameters define; return the report."""
+    """Make the calls; return the report."""
     conf = parameters["netconf"].encode()
     first, count = parameters["first"], parameters["count"]
     frames = [frame(parameters["verb"], serial, conf) for serial in range(first, first + count)]

@@ -1,12 +1,10 @@
 """Replaces Pods as rolling updates do: a DEL of an existing Pod, then an ADD of a new Pod.
 
-A caller sends the ADD after the answer to the DEL, so that even a full pool has a free address for
-the ADD. The calls are binary frames to the framed socket of an agent (``bench.rig.frames``).
+The ADD follows the answer to the DEL, so that even a full pool has a free address for the ADD.
 
-Parameters: ``socket``, ``callers``, ``existing`` (numbers of Pods, at least one for each caller),
-``first`` (the number of the first new Pod), ``count`` (of new Pods), ``netconf``. Report:
-``add_ms``, ``del_ms`` (latencies), ``existing`` (numbers of the Pods that exist afterwards),
-``failures``.
+Parameters: ``socket`` (the framed socket of an agent), ``callers``, ``existing`` (Pod numbers, at
+least one for each caller), ``first`` (number of the first new Pod), ``count`` (of new Pods),
+``netconf``. Report: ``add_ms``, ``del_ms``, ``existing`` (Pod numbers afterwards), ``failures``.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ _FAILURE_BYTES_MAX: Final = 500
 
 
 class _Call(NamedTuple):
-    """A call in progress. ``new``: the number of the Pod to add after the DEL."""
+    """A call in progress. ``new``: the number of the new Pod."""
 
     connection: Connection
     verb: str
@@ -57,7 +55,6 @@ class Replacements:
                 self._advance(descriptor)
 
     def _replace(self) -> None:
-        """Delete the oldest existing Pod, if a new Pod is left to add."""
         new = next(self._new, None)
         if new is not None:
             self._begin("DEL", self.existing.popleft(), new)
@@ -88,7 +85,7 @@ class Replacements:
 
 
 def call(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Replace the Pods that the parameters define; return the report."""
+    """Replace the Pods; return the report."""
     replacements = Replacements(parameters)
     replacements.run(parameters["callers"])
     return {

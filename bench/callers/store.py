@@ -1,9 +1,7 @@
-"""Appends claims to the event store: by the writer's group commit, or each in its own transaction.
-
-A claim has three compares, one event, and two keys (endpoint and address) with values of 200 B.
+"""Appends claims to the event store: with the writer's group commit, or one per transaction.
 
 Parameters: ``endpoint`` (of etcd), ``way`` ("writer" or "transactions"), ``callers``, ``count``,
-``first`` (the number of the first Pod; no number may be used twice).
+``first`` (Pod number; no number may be used twice).
 Report: ``seconds``, ``transactions`` (a number).
 """
 
@@ -73,7 +71,7 @@ def through_writer(writer: Writer) -> Append:
 
 
 def by_transactions(store: EtcdStore, first: int) -> Append:
-    """A function that appends each claim in its own transaction, with its own segment."""
+    """A function that appends each claim in its own transaction."""
     serials = count(first)
 
     async def append(claim: Proposal) -> None:
@@ -85,14 +83,14 @@ def by_transactions(store: EtcdStore, first: int) -> Append:
 
 
 async def measure(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Append the claims that the parameters define; return the report."""
+    """Append the claims; return the report."""
     store = EtcdStore(EtcdSettings((parameters["endpoint"],)))
     pool_revision = (await store.commit([], [Put(POOL, VALUE)])).revision
     writer = Writer(store, KEYS, "together")
     await writer.open()
     first, grouped = parameters["first"], parameters["way"] == "writer"
     append = through_writer(writer) if grouped else by_transactions(store, first)
-    # All proposals are made before the measurement.
+    # A list, so that all proposals exist before the measurement.
     proposals = iter(
         [
             proposal(serial, writer.event_id(), pool_revision)

@@ -1,7 +1,7 @@
 """Runs a worker of the workflow engine until standard input ends.
 
-Parameters (the first line of input): ``endpoint`` (of etcd), ``name`` (of the worker). In place of
-a report, the program prints the line ``ready`` when the worker runs.
+Parameters (the first line of input): ``endpoint`` (of etcd), ``name`` (of the worker). The program
+prints ``ready`` when the worker runs, and no report.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from workflows.engine.worker.worker import Worker
 
 
 async def work(parameters: dict[str, Any]) -> None:
-    """Run the worker until input ends, with the event loop and gc settings of a controller."""
+    """Run the worker until input ends, with the garbage collection of a controller."""
     raise_gc_threshold(CONTROLLER_COLLECT_AFTER_OBJECTS)
     freeze_current_objects()
     store = EtcdStore(EtcdSettings((parameters["endpoint"],)))

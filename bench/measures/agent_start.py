@@ -1,7 +1,6 @@
-"""The start time and memory of an agent in a cluster with a thousand pools and many claims.
+"""The start time and memory of an agent in a cluster with many pools and claims.
 
-The start time ends with the first successful health check. Memory is read after the warm-up ADDs.
-The reference is an agent in a cluster with one pool and no claims.
+The start ends with the first successful health check. Memory is read after warm-up ADDs.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tests.support.etcd import EtcdCluster
 def measure(lab: Lab) -> list[Figure]:
     """Measure agent_ready_s and agent_rss_1k_pools_mb."""
     scale = lab.scale
-    ready: dict[str, list[float]] = {"full": [], "empty": []}
+    ready_samples: dict[str, list[float]] = {"full": [], "empty": []}
     memory_mb: dict[str, list[float]] = {"full": [], "empty": []}
     with ExitStack() as stack:
         etcds = {
@@ -30,12 +29,18 @@ def measure(lab: Lab) -> list[Figure]:
         lab.fill(etcds["empty"][0], define_wide_pool)
         for _ in lab.rounds():
             for name, (etcd, pool) in etcds.items():
-                ready_s, rss_mb = _started(lab, etcd, pool)
-                ready[name].append(ready_s)
+                ready_s, rss_mb = _start_agent(lab, etcd, pool)
+                ready_samples[name].append(ready_s)
                 memory_mb[name].append(rss_mb)
     sizes = f"{scale.pools:,} pools and {scale.claims:,} claims; reference: one pool, no claims"
     return [
-        median_figure("agent_ready_s", ready["full"], "s", references=ready["empty"], note=sizes),
+        median_figure(
+            "agent_ready_s",
+            ready_samples["full"],
+            "s",
+            references=ready_samples["empty"],
+            note=sizes,
+        ),
         median_figure(
             "agent_rss_1k_pools_mb",
             memory_mb["full"],
@@ -46,7 +51,7 @@ def measure(lab: Lab) -> list[Figure]:
     ]
 
 
-def _started(lab: Lab, etcd: EtcdCluster, pool: str) -> tuple[float, float]:
+def _start_agent(lab: Lab, etcd: EtcdCluster, pool: str) -> tuple[float, float]:
     """Start an agent; return its start time in seconds and its memory in MB."""
     with lab.agent(etcd, variables=UNLIMITED_ALLOCATIONS) as agent:
         AddCaller(lab, agent).warm_up(pool)

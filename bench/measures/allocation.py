@@ -1,8 +1,7 @@
 """ADDs of one agent: rate with 32 callers, latency with one caller, CPU of the agent.
 
-The ADDs are compared with bare transactions on the same etcd: etcd transactions like those of an
-ADD, sent without an agent. Bare transactions are sent with grpc.aio, or with the agent's own etcd
-client. The pool is nearly empty, so that nearly every ADD succeeds with one transaction.
+The references are bare transactions: like those of an ADD, but sent without an agent, by grpc.aio
+or by the agent's etcd client.
 """
 
 from __future__ import annotations
@@ -29,62 +28,61 @@ async def define_wide_pool(store: KeyValueStore, keys: Keys) -> None:
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """Measure ADDs (alloc_rate_32 and others), and their ratios to bare transactions."""
-    many: list[Calls] = []
+    """Measure alloc_rate_32, other figures of ADDs, and their ratios to bare transactions."""
+    adds_32: list[Calls] = []
     transactions = 0
-    lone: list[Calls] = []
-    bare_many: list[Calls] = []
-    bare_lone: list[Calls] = []
-    client_many: list[Calls] = []
+    adds_1: list[Calls] = []
+    bare_32: list[Calls] = []
+    bare_1: list[Calls] = []
+    client_32: list[Calls] = []
     with lab.etcd() as etcd:
         lab.fill(etcd, define_wide_pool)
         with lab.agent(etcd, NODE, variables=UNLIMITED_ALLOCATIONS) as agent:
             caller, bare = AddCaller(lab, agent), BareTransactions(lab, etcd)
             caller.warm_up()
             for _ in lab.rounds():
-                bare_many.append(bare.run(lab.scale.adds, CALLERS))
-                client_many.append(bare.run(lab.scale.adds, CALLERS, client="own"))
+                bare_32.append(bare.run(lab.scale.adds, CALLERS))
+                client_32.append(bare.run(lab.scale.adds, CALLERS, client="own"))
                 before = _segments(lab, etcd)
-                many.append(caller.add(lab.scale.adds, CALLERS))
+                adds_32.append(caller.add(lab.scale.adds, CALLERS))
                 transactions += _segments(lab, etcd) - before
-                bare_lone.append(bare.run(lab.scale.lone_adds, 1))
-                lone.append(caller.add(lab.scale.lone_adds, 1))
-    adds_per_transaction = len(many) * lab.scale.adds / transactions
+                bare_1.append(bare.run(lab.scale.lone_adds, 1))
+                adds_1.append(caller.add(lab.scale.lone_adds, 1))
+    adds_per_transaction = len(adds_32) * lab.scale.adds / transactions
     return [
         median_figure(
             "alloc_rate_32",
-            [calls.rate for calls in many],
+            [calls.rate for calls in adds_32],
             "ADD/s",
-            references=[calls.rate for calls in bare_many],
-            note=f"{CALLERS} callers, {_p50_and_p99(many)},"
+            references=[calls.rate for calls in bare_32],
+            note=f"{CALLERS} callers, {_p50_and_p99(adds_32)},"
             f" {adds_per_transaction:.1f} ADDs a transaction;"
-            f" reference: bare transactions, {_p50_and_p99(bare_many)}",
+            f" reference: bare transactions, {_p50_and_p99(bare_32)}",
         ),
         median_figure(
             "alloc_p50_1_ms",
-            [calls.p50_ms for calls in lone],
+            [calls.p50_ms for calls in adds_1],
             "ms",
-            references=[calls.p50_ms for calls in bare_lone],
-            note=f"one caller, {_p50_and_p99(lone)}; reference: one bare transaction at a time",
+            references=[calls.p50_ms for calls in bare_1],
+            note=f"one caller, {_p50_and_p99(adds_1)}; reference: one bare transaction at a time",
         ),
         median_figure(
             "alloc_cpu_ms",
-            [calls.cpu_ms for calls in many],
+            [calls.cpu_ms for calls in adds_32],
             "ms CPU of the agent per ADD",
-            references=[calls.cpu_ms for calls in bare_many],
+            references=[calls.cpu_ms for calls in bare_32],
             note=f"at {CALLERS} callers; reference: CPU of the bare client per transaction",
         ),
-        *_ratios(many, bare_many, lone, bare_lone),
-        *_of_our_client(many, bare_many, client_many),
+        *_ratios(adds_32, bare_32, adds_1, bare_1),
+        *_client_ratios(adds_32, bare_32, client_32),
     ]
 
 
 def _ratios(
-    many: list[Calls], bare_many: list[Calls], lone: list[Calls], bare_lone: list[Calls]
+    adds_32: list[Calls], bare_32: list[Calls], adds_1: list[Calls], bare_1: list[Calls]
 ) -> list[Figure]:
-    """ADDs relative to the bare transactions of the same round."""
-    rounds = list(zip(many, bare_many, strict=True))
-    lone_rounds = zip(lone, bare_lone, strict=True)
+    rounds = list(zip(adds_32, bare_32, strict=True))
+    single_caller_rounds = zip(adds_1, bare_1, strict=True)
     return [
         ratio_figure(
             "alloc_rate_of_bare_32",
@@ -93,7 +91,7 @@ def _ratios(
         ),
         ratio_figure(
             "alloc_p50_of_bare_1",
-            [calls.p50_ms / bare.p50_ms for calls, bare in lone_rounds],
+            [calls.p50_ms / bare.p50_ms for calls, bare in single_caller_rounds],
             "a bare transaction's time",
         ),
         ratio_figure(
@@ -104,11 +102,11 @@ def _ratios(
     ]
 
 
-def _of_our_client(
-    many: list[Calls], bare_many: list[Calls], client_many: list[Calls]
+def _client_ratios(
+    adds_32: list[Calls], bare_32: list[Calls], client_32: list[Calls]
 ) -> list[Figure]:
-    """ADDs relative to bare transactions by our client, and our client relative to grpc.aio."""
-    rounds = list(zip(many, bare_many, client_many, strict=True))
+    """ADDs relative to bare transactions with our client, and our client relative to grpc.aio."""
+    rounds = list(zip(adds_32, bare_32, client_32, strict=True))
     return [
         ratio_figure(
             "alloc_rate_of_client_32",
@@ -129,7 +127,6 @@ def _of_our_client(
 
 
 def _segments(lab: Lab, etcd: EtcdCluster) -> int:
-    """The number of segments that the agent has written, one in each transaction."""
 
     async def read() -> int:
         async with lab.store(etcd) as store:

@@ -1,7 +1,7 @@
 """The time to compute a past state from a long log: the console's overview and address grid.
 
-as_of_cold_s is the time to build the index of the log, and to compute the first overview and grid.
-as_of_1m_ms (1m: a million events) is the time of a later overview and grid, at a random position.
+as_of_cold_s: building the index of the log, and the first overview and grid.
+as_of_1m_ms: a later overview and grid; 1m is a million events.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from tests.support.etcd import EtcdCluster
 from tests.support.memory import column_bytes
 
 JUMPS = 10
-"""Computations at random log positions in one round."""
 
 SEED = 1
 
@@ -63,14 +62,13 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
             slowest = max(slowest, *durations_ms)
     count = index.table(BIG_POOL.name).count_at(index.position)
     note = (
-        f"slowest {slowest:.0f} ms; {count:,} addresses held; the index built in {read_s:.1f} s,"
-        f" {column_bytes(index) / 1e6:.0f} MB"
+        f"slowest {slowest:.0f} ms; {count:,} allocated addresses; the index built in {read_s:.1f}"
+        f" s, {column_bytes(index) / 1e6:.0f} MB"
     )
     return samples, cold_s, note
 
 
 async def _compute(source: ConsoleSource, position: int) -> None:
-    """Compute the overview and the grid at a position, as JSON."""
     pools = source.pools(await source.instant(str(position)))
     answers = overview(pools, None), grid(pools, BIG_POOL.name, "", "", CELLS_DEFAULT)
     assert msgspec.json.encode(answers)

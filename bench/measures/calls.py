@@ -1,4 +1,4 @@
-"""Calls for several measures: ADDs at the sockets of agents, and bare transactions."""
+"""Calls that several measures make: ADDs to agents, and bare transactions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bench.rig.lab import Lab
 from tests.support.etcd import EtcdCluster
 
 WARM_UP_CALLS = 300
-"""ADDs before the measurement, so that the agent has imported modules and opened connections."""
+"""ADDs until the agent has imported its modules and opened its connections."""
 
 UNLIMITED_ALLOCATIONS = {"SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS": "10000000"}
-"""Environment of an agent: a limit of allocations per pool that no measure reaches."""
+"""Environment of an agent: a limit per pool that no measure reaches."""
 
 
 class CallFailed(Exception):
@@ -22,7 +22,7 @@ class CallFailed(Exception):
 
 
 class Calls(NamedTuple):
-    """The results of many ADDs or transactions: calls per second, latencies, CPU per call."""
+    """The results of many calls. ``rate``: calls per second. ``cpu_ms``: CPU time of a call."""
 
     rate: float
     latencies_ms: list[float]
@@ -35,7 +35,7 @@ class Calls(NamedTuple):
 
 
 class AddCaller:
-    """Sends ADDs to one agent, each for a new Pod, as frames (``bench.rig.frames``)."""
+    """Sends ADDs to one agent, each for a new Pod."""
 
     def __init__(self, lab: Lab, agent: AgentProcess) -> None:
         self._lab = lab
@@ -47,7 +47,7 @@ class AddCaller:
         self.add(WARM_UP_CALLS, 32, *pools)
 
     def add(self, count: int, callers: int, *pools: str) -> Calls:
-        """Run ADDs for new Pods from ``pools`` (default: the default pools). Raises CallFailed."""
+        """Run ADDs from ``pools``, or from the default pools. Raises CallFailed."""
         parameters = {"sockets": [str(self._agent.framed_path)], "verb": "ADD", "callers": callers}
         parameters |= {"first": self._next, "count": count, "netconf": netconf(pools).decode()}
         self._next += count
@@ -61,7 +61,7 @@ class AddCaller:
 
 
 class BareTransactions:
-    """Runs bare transactions on one etcd: transactions like those of an ADD, without the agent."""
+    """Runs bare transactions on one etcd, like those of an ADD but without an agent."""
 
     def __init__(self, lab: Lab, etcd: EtcdCluster) -> None:
         self._lab = lab
@@ -69,7 +69,7 @@ class BareTransactions:
         self._next = 0
 
     def run(self, count: int, callers: int, client: str = "grpc") -> Calls:
-        """Run bare transactions with the client "grpc" (grpc.aio) or "own" (the agent's client)."""
+        """Run transactions. ``client``: "grpc" (grpc.aio) or "own" (the agent's client)."""
         parameters: dict[str, Any] = {
             "endpoint": self._endpoint,
             "callers": callers,

@@ -1,6 +1,6 @@
-"""The time of an ADD of one caller with many existing claims, relative to that with few claims.
+"""The time of an ADD with many existing claims, relative to the time with few claims.
 
-Each round calls two agents, each with its own etcd. They differ only in the number of claims.
+Two agents, each with its own etcd, differ only in the number of claims.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from core.eventstore.kv import KeyValueStore
 
 
 def seed_of(lab: Lab, claims: int) -> Path:
-    """Seed a cluster with this number of claims in ``scale.pools`` pools; return its data."""
+    """Seed a cluster with claims in ``scale.pools`` pools; return its data."""
 
     async def fill(store: KeyValueStore, keys: Keys) -> None:
         pools = many_pools(lab.scale.pools)
@@ -38,7 +38,7 @@ def measure(lab: Lab) -> list[Figure]:
             callers[claims] = AddCaller(lab, agent)
             callers[claims].warm_up(pool_name(0))
         for number in lab.rounds():
-            # Each round has its own pool, so that earlier rounds do not influence later rounds.
+            # A new pool, so that earlier rounds do not influence this round.
             pool = pool_name(1 + number)
             for claims in (few, many) if number % 2 else (many, few):
                 p50s[claims].append(callers[claims].add(lab.scale.lone_adds, 1, pool).p50_ms)

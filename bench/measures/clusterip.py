@@ -1,7 +1,7 @@
 """The cost of the eBPF programs for ClusterIPs, per connection and per change of a Service.
 
-Connections use loopback, where the programs have the largest share of a connection's cost. The
-programs apply to sockets that this process creates while it is in the harness's cgroup.
+The programs apply to sockets that this process creates while it is in the harness's cgroup.
+Connections use loopback, where the programs have the largest share of the cost.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ from tests.nodeagent.clusterip.clusterip_harness import (
 SERVICES = 10_000
 BACKENDS_EACH = 10
 CONNECTIONS = 1_000
-"""Connections in each measurement of a rate."""
 
 THIS_PROCESS = "0"
-"""A process that writes this to a cgroup's ``PROCESSES`` file moves itself into the cgroup."""
+"""Writing this to ``PROCESSES`` of a cgroup moves the writing process into the cgroup."""
 
 PROCESSES = "cgroup.procs"
 RESET = struct.pack("ii", 1, 0)
-"""A value of SO_LINGER: closing resets the connection, so that no port stays in TIME_WAIT."""
+"""SO_LINGER with which a close resets the connection, so that no port stays in TIME_WAIT."""
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -45,32 +44,36 @@ def measure(lab: Lab) -> list[Figure]:
     try:
         server = harness.server(BACKEND_ADDRESSES[4][0])
         installation = harness.install()
-        others = _other_services()
-        served = others | {frontend(4): BackendGroup(backends_of(4, 0))}
-        steps, contents = plan(Contents(), served)
+        other_services = _other_services()
+        all_services = other_services | {frontend(4): BackendGroup(backends_of(4, 0))}
+        steps, contents = plan(Contents(), all_services)
         installation.write(steps)
-        direct, via_cluster_ip = [], []
+        direct_rates, cluster_ip_rates = [], []
         for _ in lab.rounds():
             (harness.cgroup.parent / PROCESSES).write_text(THIS_PROCESS)
-            direct.append(_rate(harness, server, BACKEND_ADDRESSES[4][0], BACKEND_PORT))
+            direct_rates.append(_rate(harness, server, BACKEND_ADDRESSES[4][0], BACKEND_PORT))
             (harness.cgroup / PROCESSES).write_text(THIS_PROCESS)
-            via_cluster_ip.append(_rate(harness, server, SERVICE_ADDRESS[4], SERVICE_PORT))
-        changes = []
+            cluster_ip_rates.append(_rate(harness, server, SERVICE_ADDRESS[4], SERVICE_PORT))
+        change_times_ms = []
         for number in lab.rounds():
-            changed = list(others)[number]
-            fewer = served | {changed: BackendGroup(served[changed].backends[1:])}
-            for desired in (fewer, served):
+            changed = list(other_services)[number]
+            with_one_backend_less = all_services | {
+                changed: BackendGroup(all_services[changed].backends[1:])
+            }
+            for desired in (with_one_backend_less, all_services):
                 duration_ms, contents = _change(installation, contents, desired)
-                changes.append(duration_ms)
+                change_times_ms.append(duration_ms)
     finally:
         harness.close()
-    ratios = [rate / direct_rate for rate, direct_rate in zip(via_cluster_ip, direct, strict=True)]
-    note = f"{median(via_cluster_ip):,.0f} connections per CPU second"
+    ratios = [
+        rate / direct_rate for rate, direct_rate in zip(cluster_ip_rates, direct_rates, strict=True)
+    ]
+    note = f"{median(cluster_ip_rates):,.0f} connections per CPU second"
     return [
         ratio_figure("clusterip_connect_ratio", ratios, "connections to the backend itself", note),
         median_figure(
             "clusterip_change_ms",
-            changes,
+            change_times_ms,
             "ms",
             note=f"one of {SERVICES:,} Services with {BACKENDS_EACH} backends each",
         ),
@@ -78,7 +81,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _rate(harness: ClusterIPHarness, server: socket.socket, address: str, port: int) -> float:
-    """Make sequential connections; return their number per second of CPU time, user and system."""
+    """Make sequential connections; return their number per CPU second."""
     clients = [harness.socket(4) for _ in range(CONNECTIONS)]
     began = time.thread_time()
     for client in clients:
@@ -92,7 +95,7 @@ def _rate(harness: ClusterIPHarness, server: socket.socket, address: str, port: 
 
 
 def _other_services() -> dict[Frontend, BackendGroup]:
-    """Services with addresses from 11.0.0.0 on, in the IPv4-mapped form of IPv6."""
+    """Services with addresses from 11.0.0.0 on, in IPv4-mapped form."""
     services = {}
     for number in range(SERVICES):
         address = (0xFFFF_0B00_0000 + number).to_bytes(16, "big")
@@ -104,7 +107,7 @@ def _other_services() -> dict[Frontend, BackendGroup]:
 def _change(
     installation: Installation, contents: Contents, desired: dict[Frontend, BackendGroup]
 ) -> tuple[float, Contents]:
-    """Write the desired content to the maps; return the milliseconds and the new content."""
+    """Write the desired content; return the milliseconds and the new content."""
     began = time.perf_counter()
     steps, after = plan(contents, desired)
     installation.write(steps)

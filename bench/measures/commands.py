@@ -1,7 +1,6 @@
 """The time to create a pool among few and among many other pools, and the time to import pools.
 
-The commands are those of ``orbctl apply``. All pools are ranges of one CIDR, so that each command
-must check for overlaps with other pools.
+All pools are ranges of one CIDR, so that each command must check for overlaps.
 """
 
 from __future__ import annotations
@@ -28,10 +27,9 @@ from core.eventstore.writer import Writer
 from tests.support.etcd import EtcdCluster
 
 FEW_OBJECTS = 100
-"""Pools of the smaller of the two clusters; the larger has ``lab.scale.objects``."""
+"""Pools of the smaller cluster; the larger cluster has ``lab.scale.objects``."""
 
 COMMANDS = 40
-"""Commands in one round."""
 
 IMPORTED = 10_000
 """The measured time of an import is scaled to this number of pools."""
@@ -92,7 +90,7 @@ async def _import(lab: Lab, etcd: EtcdCluster, count: int) -> float:
 
 
 async def _apply(configurator: Configurator, pools: list[Pool]) -> list[float]:
-    """Apply the pools one after the other; return the seconds of each command."""
+    """Apply the pools sequentially; return the seconds of each command."""
     durations_s: list[float] = []
     for pool in pools:
         began = time.perf_counter()

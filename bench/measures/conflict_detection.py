@@ -1,11 +1,8 @@
 """The time of conflict detection, with and without a conflicting host.
 
-A conflicting host has the address of the Pod. The agent waits for answers of conflicting hosts for
-a fixed time, the window (``CONFLICT_WINDOW_S``). Without a conflicting host, the figure is the
+A conflicting host has the address of the Pod; here it has the addresses ``TAKEN``. Without a
+conflicting host, a detection lasts a fixed window (``CONFLICT_WINDOW_S``), and the figure is the
 elapsed time minus the window.
-
-A bridge connects the Pod's namespace with the namespace of a host that has the addresses ``TAKEN``.
-A detection probes IPv4 and IPv6 concurrently, as an ADD does.
 """
 
 from __future__ import annotations
@@ -26,7 +23,6 @@ UNIQUE = Nic("eth0", "10.6.0.17/24", ipv6="fd00:6::11/64")
 TAKEN = Nic("eth0", "10.6.0.99/24", ipv6="fd00:6::99/64")
 CONCURRENT = 32
 PROBES = 5
-"""Sequential detections of each kind in one round."""
 
 SWITCHES = DetectionSwitches(conflicts=True, announce=True)
 
@@ -70,7 +66,6 @@ async def _measure(lab: Lab, netns: str) -> list[Figure]:
 
 
 async def _detect(detector: Detector, netns: str, nic: Nic) -> float:
-    """Run one detection; return its milliseconds."""
     started = time.perf_counter()
     await detector.probe(netns, nic, SWITCHES)
     return (time.perf_counter() - started) * 1_000

@@ -1,8 +1,6 @@
-"""The console of a long log in Chromium: time of the first page, and of a jump of the slider.
+"""The console of a long log in Chromium: the time of the first page, and of a jump of the slider.
 
-The server reads the log before the measurement. The first page is timed from the navigation, with
-an empty browser cache, until the content is painted. A jump is timed from the slider's input event
-until the page of a pool shows new content.
+The server reads the log before the measurement.
 """
 
 from __future__ import annotations
@@ -23,17 +21,15 @@ from tests.support.browser import BROWSER_PROGRAM, Browser, Page, running_browse
 from tests.support.etcd import EtcdCluster
 
 JUMPS = 10
-"""Jumps in one round."""
 
 SEED = 1
 LOADED = (
     "document.querySelector('#main')?.ariaBusy === 'false' && !!document.querySelector('#content')"
 )
-"""JavaScript: whether the page has loaded its content."""
 
 PAINTED = """new Promise((resolve) => requestAnimationFrame(() => setTimeout(
   () => resolve(performance.now()))))"""
-"""JavaScript: milliseconds from the navigation until the frame with the content is painted."""
+"""JavaScript: milliseconds from the navigation until the content is painted."""
 
 JUMP = """(async (share) => {
   const slider = document.querySelector('[type=range]');
@@ -46,8 +42,8 @@ JUMP = """(async (share) => {
   }
   return performance.now() - begin;
 })"""
-"""JavaScript function: moves the slider to a share (0 to 1) of the slider's range; returns the
-milliseconds until the page has new content."""
+"""JavaScript: moves the slider to a share (0 to 1) of its range; returns the milliseconds until new
+content."""
 
 
 def measure(lab: Lab) -> list[Figure]:

@@ -1,11 +1,7 @@
 """Eight agents allocate all addresses of one pool concurrently: failures, duplicates and time.
 
-In a full run, each agent is a process. In a quick run, the agents are nodes of the test harness in
-one process.
-
-Each round allocates from two pools, each in a new etcd. The first pool has two addresses for each
-Pod, and is the reference for the time. The second pool has one address for each Pod. Failures and
-duplicates are those of the second pool, summed over the rounds.
+In a full run, each agent is a process; in a quick run, all are in this process. The reference for
+the time is a pool with two addresses for each Pod.
 """
 
 from __future__ import annotations
@@ -34,7 +30,7 @@ ROUNDS = 3
 
 
 class Outcome(NamedTuple):
-    """The results of all ADDs: error texts, returned addresses, and seconds in total."""
+    """The results of all ADDs. ``failures``: error texts."""
 
     failures: list[str]
     allocated: list[str]
@@ -45,8 +41,8 @@ def measure(lab: Lab) -> list[Figure]:
     """Measure contention_failures, contention_duplicates and contention_time_ratio."""
     pods = lab.scale.contending_pods
     contend = _contend_in_processes if lab.scale.agents_apart else _contend_in_this_process
-    failed: list[float] = []
-    duplicated: list[float] = []
+    failure_counts: list[float] = []
+    duplicate_counts: list[float] = []
     ratios: list[float] = []
     for _ in lab.rounds(ROUNDS):
         with lab.etcd() as etcd:
@@ -56,29 +52,29 @@ def measure(lab: Lab) -> list[Figure]:
             lab.fill(etcd, lambda store, keys: _define(store, keys, pods))
             outcome = contend(lab, etcd, pods)
             ratios.append(outcome.seconds / large_pool_outcome.seconds)
-            failed.append(len(outcome.failures))
-            duplicated.append(
+            failure_counts.append(len(outcome.failures))
+            duplicate_counts.append(
                 len(outcome.allocated) - len(set(outcome.allocated)) + _violations(lab, etcd)
             )
         if outcome.failures:
             lab.report(f"contention: {outcome.failures[0]}")
     kind = "agents" if lab.scale.agents_apart else "nodes in one process"
-    note = f"{AGENTS} {kind}, {len(failed)} rounds of {pods:,} Pods on {pods:,} addresses"
+    note = f"{AGENTS} {kind}, {len(failure_counts)} rounds of {pods:,} Pods on {pods:,} addresses"
     duplicates_note = f"addresses allocated twice, and violations in the log; {note}"
     return [
         Figure(
             "contention_failures",
-            sum(failed),
+            sum(failure_counts),
             "failed ADDs",
             note=note,
-            samples=tuple(failed),
+            samples=tuple(failure_counts),
         ),
         Figure(
             "contention_duplicates",
-            sum(duplicated),
+            sum(duplicate_counts),
             "addresses",
             note=duplicates_note,
-            samples=tuple(duplicated),
+            samples=tuple(duplicate_counts),
         ),
         ratio_figure("contention_time_ratio", ratios, "a pool twice as large", note),
     ]

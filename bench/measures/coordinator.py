@@ -1,10 +1,7 @@
 """The coordinator's ADD and DEL: CPU time, waiting time, and leaks.
 
-``measure`` and ``measure_crowd`` run the coordinator in threads of this process, for Pods with one
-dual-stack NIC. CPU time is the user and system time of the thread. Waiting time is the elapsed time
-minus the CPU time.
-
-``measure_executable`` times the executable ``coordinator``, for Pods with one IPv4 NIC.
+``measure`` and ``measure_crowd`` run the coordinator in threads of this process, for Pods with a
+dual-stack NIC. ``measure_executable`` runs the executable, for Pods with an IPv4 NIC.
 """
 
 from __future__ import annotations
@@ -35,17 +32,13 @@ from tests.support.network_harness import SERVICE_CIDRS, NetworkHarness, Network
 
 OPTIONS: dict[str, Any] = {"serviceCIDR": list(SERVICE_CIDRS), "hijackCIDR": ["169.254.0.0/16"]}
 ADDS = 20
-"""ADDs in one round."""
 
 ADDS_AND_DELS = 10_000
 CONCURRENT = 32
-"""Pods that are added concurrently."""
 
 MEMORY = "/dev/shm"
-"""A file system in memory."""
 
 CALLS = 5
-"""Calls of the executable in one round."""
 
 POOLS = """
 apiVersion: spiderpool.spidernet.io/v2beta1
@@ -56,7 +49,7 @@ spec: {subnet: 10.6.0.0/16, ips: [10.6.1.0-10.6.9.255], gateway: 10.6.0.1, defau
 
 
 class CallTimes(NamedTuple):
-    """The CPU time and the waiting time of one call."""
+    """The CPU time of one call, and the rest of the elapsed time."""
 
     cpu_ms: float
     waiting_ms: float
@@ -118,13 +111,13 @@ def measure_crowd(lab: Lab) -> list[Figure]:
             durations_ms.append((time.perf_counter() - began) * 1e3)
             _all_done(workers.submit(pod.delete) for pod in pods)
 
-        # The first call creates threads, rules and routing tables that stay: they are not leaks.
+        # The first call creates threads, rules and routing tables that stay; they are not leaks.
         add_and_delete_all()
         before = _count_objects(node, pods)
         for _ in lab.rounds(ceil(ADDS_AND_DELS / CONCURRENT)):
             add_and_delete_all()
         after = _count_objects(node, pods)
-    grown = {kind: after[kind] - before[kind] for kind in after if after[kind] > before[kind]}
+    growth = {kind: after[kind] - before[kind] for kind in after if after[kind] > before[kind]}
     note = f"{(len(durations_ms) - 1) * CONCURRENT} ADDs and DELs; counted: {', '.join(before)}"
     return [
         median_figure(
@@ -135,16 +128,16 @@ def measure_crowd(lab: Lab) -> list[Figure]:
         ),
         Figure(
             "leaks_after_10k",
-            sum(grown.values()),
+            sum(growth.values()),
             "objects left",
-            note=str(grown or note),
+            note=str(growth or note),
         ),
     ]
 
 
 @contextmanager
 def _network() -> Iterator[NetworkHarness]:
-    """A network harness with attachment records in memory, like /run on a node."""
+    """A network harness with its attachment records in memory, like /run on a node."""
     with TemporaryDirectory(prefix="ow-bench-", dir=MEMORY) as directory:
         network = NetworkHarness(Path(directory))
         try:
@@ -154,7 +147,7 @@ def _network() -> Iterator[NetworkHarness]:
 
 
 def _workers(network: NetworkHarness, count: int) -> ThreadPoolExecutor:
-    """Threads that do the netlink work themselves, so that their CPU time includes that work."""
+    """Threads that do the netlink work themselves, so that their CPU time includes it."""
     return ThreadPoolExecutor(count, initializer=network.executor.let_thread_enter_namespaces)
 
 
@@ -181,7 +174,7 @@ def _timed(call: Callable[[], object]) -> CallTimes:
 
 
 def _executable_ms(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> float:
-    """Run an ADD with the result of IPAM as prevResult; return the milliseconds."""
+    """Run an ADD; return the milliseconds. ``result``: the result of IPAM."""
     conf = {
         "cniVersion": "1.0.0",
         "name": "lab",
@@ -207,7 +200,7 @@ def _executable_ms(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> f
             stdin=stdin,
             stdout=subprocess.DEVNULL,
         )
-        # No timeout: with a timeout, Python polls for the exit at growing intervals.
+        # With a timeout, Python would poll for the exit at growing intervals.
         status = process.wait()
         duration_ms = (time.perf_counter() - began) * 1e3
     assert status == 0
@@ -215,7 +208,6 @@ def _executable_ms(node: LabNode, sandbox: Sandbox, result: dict[str, Any]) -> f
 
 
 def _count_objects(node: NetworkNode, pods: Sequence[NetworkPod]) -> dict[str, int]:
-    """Count the objects that could leak, in this process and in the namespaces of node and Pods."""
     kernel_objects = Counter[str]()
     for inside in (node.inside, *(pod.inside for pod in pods)):
         with (

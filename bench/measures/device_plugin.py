@@ -1,7 +1,6 @@
 """The device plugin of a large node: seconds until kubelet has all devices, time of an Allocate.
 
-The node has eight NICs, each a resource with sixteen virtual functions. Each virtual function has
-an RDMA device. A fake kubelet serves real sockets; the devices are files of a fake /sys.
+Each NIC is a resource. A fake kubelet serves real sockets; the devices are files of a fake /sys.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from tests.nodeagent.devices.sys_tree import SysTree
 NICS = 8
 VFS = 16
 RESTARTS_MAX = 5
-"""The largest number of restarts of kubelet in a run."""
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -92,7 +90,7 @@ def _source(root: Path) -> VfSource:
 
 
 def _nic(tree: SysTree, number: int) -> NodePolicy:
-    """Write a NIC with virtual functions into the tree; return the NIC's policy."""
+    """Write a NIC into the tree; return its policy."""
     name, counts = f"rail{number}", {"sriov_totalvfs": str(VFS), "sriov_numvfs": str(VFS)}
     device = tree.device(f"0000:{number:02x}:00.0", vendor="0x15b3", device="0x101d", **counts)
     tree.link(name, device, mtu="9000", type="1", carrier="1")

@@ -1,10 +1,7 @@
 """Executions per second of the workflow engine, and the time to replay a history.
 
-``wf_rate``: executions with one activity, started by callers in this process and completed by a
-worker in another process. ``wf_rate_of_bare``: the rate of each round divided by the rate of bare
-transactions (etcd transactions like those of an ADD). Bare transactions run before and after each
-round, because the speed of the machine changes. ``wf_replay_4000_ms``: the time to replay about
-4,000 events.
+Each execution has one activity. The reference is the rate of bare transactions: etcd transactions
+like those of an ADD. These run before and after each round, because the machine's speed changes.
 """
 
 from __future__ import annotations
@@ -32,13 +29,13 @@ EVENTS_PER_ERRAND = 6
 HISTORY_EVENTS = 4_000
 BARE_CALLERS = 32
 WARM_UP = 300
-"""Executions before the first round, with which the worker fills its caches."""
+"""Executions until the worker has filled its caches."""
 
 ROUNDS_MIN = 5
 """Rounds that run even if the measure has no time left."""
 
 BARE_PER_EXECUTION = 3
-"""Bare transactions for each execution of a round: three take about as long as one execution."""
+"""Three bare transactions take about as long as one execution."""
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -66,7 +63,8 @@ def _rates(lab: Lab) -> list[Figure]:
         f" the worker each; reference: bare transactions/s at {BARE_CALLERS} callers"
     )
     ratios = [
-        rate / fmean(around) for rate, around in zip(rates, pairwise(bare_rates), strict=True)
+        rate / fmean(rates_around)
+        for rate, rates_around in zip(rates, pairwise(bare_rates), strict=True)
     ]
     return [
         median_figure("wf_rate", rates, "/s", references=bare_rates, note=note),
@@ -75,7 +73,7 @@ def _rates(lab: Lab) -> list[Figure]:
 
 
 async def _run_errands(lab: Lab, etcd: EtcdCluster, prefix: str, count: int) -> float:
-    """Run ``count`` executions with ids of this prefix; return the seconds."""
+    """Run executions whose ids have the prefix; return the seconds."""
     async with lab.store(etcd) as store, Client(store, lab.keys) as client:
         numbers: Iterator[int] = iter(range(count))
 

@@ -1,7 +1,6 @@
 """The CPU of a worker that owns ten thousand sleeping executions.
 
-The figure is the CPU time of the worker's process during some seconds, in percent of one core. The
-reference is the CPU time of the same worker without executions.
+The reference is the CPU of the same worker without executions.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from workflows.engine.client.client import Client
 from workflows.engine.store.keys import DEFAULT_QUEUE, WorkflowKeys
 
 STARTERS = 64
-"""Concurrent callers that start executions."""
 
 POLL_S = 0.1
 
@@ -28,13 +26,13 @@ def measure(lab: Lab) -> list[Figure]:
     """Measure wf_idle_cpu_pct."""
     count, seconds = lab.scale.sleepers, lab.scale.idle_s
     with lab.etcd() as etcd, WorkerProcess(etcd.endpoints[0], "worker") as worker:
-        without_executions = [_cpu_pct(worker, seconds) for _ in lab.rounds(1)]
+        unloaded_pct = [_cpu_pct(worker, seconds) for _ in lab.rounds(1)]
         asyncio.run(_begin(lab, etcd, count))
-        asleep = [_cpu_pct(worker, seconds) for _ in lab.rounds(3)]
+        sleeping_pct = [_cpu_pct(worker, seconds) for _ in lab.rounds(3)]
     note = f"{count:,} sleeping executions, {seconds:g} s; reference: no executions"
     return [
         median_figure(
-            "wf_idle_cpu_pct", asleep, "% of a core", references=without_executions, note=note
+            "wf_idle_cpu_pct", sleeping_pct, "% of a core", references=unloaded_pct, note=note
         )
     ]
 
@@ -46,7 +44,6 @@ def _cpu_pct(worker: WorkerProcess, seconds: float) -> float:
 
 
 async def _begin(lab: Lab, etcd: EtcdCluster, count: int) -> None:
-    """Start the executions, and wait until all sleep."""
     async with lab.store(etcd) as store, Client(store, lab.keys) as client:
         numbers = iter(range(count))
 
@@ -55,7 +52,7 @@ async def _begin(lab: Lab, etcd: EtcdCluster, count: int) -> None:
                 await client.start(Sleeper, id=f"sleeper-{number}")
 
         await asyncio.gather(*(caller() for _ in range(STARTERS)))
-        # After processing a message, the worker deletes the message's key in the inbox.
+        # The worker deletes a message's key after processing the message.
         inbox = Get(*WorkflowKeys(lab.keys, DEFAULT_QUEUE).range_of("wake/inbox"), count_only=True)
         while (await store.read([inbox])).ranges[0].count:
             await asyncio.sleep(POLL_S)

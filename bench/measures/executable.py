@@ -1,8 +1,7 @@
 """The time of a call of the installed CNI executable.
 
-Each round times four calls: the process ``python3 -I -S -c pass``; the executable with
-``CNI_COMMAND=VERSION``; the executable with an ADD, served by a real agent; and an ADD that this
-process sends to the agent's socket. Processes are timed from start to end.
+Each round times four calls: the process ``python3 -I -S -c pass`` (the bare interpreter), VERSION
+and ADD with the executable, and an ADD that this process sends to the agent's socket.
 """
 
 from __future__ import annotations
@@ -31,18 +30,17 @@ class Executable:
     def __init__(self, lab: Lab, socket_path: Path) -> None:
         directory = lab.new_directory("cni")
         installer.install(directory / "bin", directory / "net.d")
-        # Not the link in .venv, through which the interpreter would also read pyvenv.cfg.
+        # Not the link in .venv, with which the interpreter would also read pyvenv.cfg.
         self.bare_command = [os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
         self.command = [str(directory / "bin" / "spiderpool")]
         self.netconf = directory / "netconf"
         self.netconf.write_bytes(netconf(socket_path=str(socket_path)))
-        # The socket at which the agent receives binary frames (``bench.rig.frames``).
         self._framed_path = f"{socket_path}.fast"
         self._output = directory / "output"
         self._next = NEW_PODS
 
     def bare(self) -> float:
-        """Run an interpreter that does nothing; return milliseconds."""
+        """Run the bare interpreter; return milliseconds."""
         return self._run(self.bare_command, {})
 
     def version(self) -> float:
@@ -50,12 +48,12 @@ class Executable:
         return self._run(self.command, {"CNI_COMMAND": "VERSION"})
 
     def add(self) -> float:
-        """Run ADD for a new Pod; return milliseconds."""
+        """Run ADD; return milliseconds."""
         self._next += 1
         return self._run(self.command, environment("ADD", self._next))
 
     def add_at_socket(self) -> float:
-        """Send an ADD for a new Pod to the agent's socket; return milliseconds."""
+        """Send an ADD to the agent's socket; return milliseconds."""
         self._next += 1
         conf = self.netconf.read_bytes()
         callers = ConcurrentCallers([self._framed_path], [frame("ADD", self._next, conf)])
@@ -65,14 +63,13 @@ class Executable:
         return duration_ms
 
     def _run(self, command: list[str], variables: Mapping[str, str]) -> float:
-        """Run one process from start to end; return milliseconds. Raises CallFailed."""
         with self.netconf.open("rb") as stdin, self._output.open("wb") as stdout:
             streams = [
                 (os.POSIX_SPAWN_DUP2, stdin.fileno(), 0),
                 (os.POSIX_SPAWN_DUP2, stdout.fileno(), 1),
             ]
             began = time.perf_counter()
-            # Not ``subprocess``: its overhead is up to half of the executable's time.
+            # ``subprocess`` would add up to half of the executable's time.
             process = os.posix_spawn(command[0], command, variables, file_actions=streams)
             status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
             duration_ms = (time.perf_counter() - began) * 1e3
@@ -82,7 +79,7 @@ class Executable:
 
 
 class CallsMs(NamedTuple):
-    """The milliseconds of the four calls of one round, or their medians over all rounds."""
+    """The milliseconds of the four calls, in one round or as medians."""
 
     bare: float
     version: float
@@ -91,7 +88,7 @@ class CallsMs(NamedTuple):
 
 
 class Runs:
-    """Runs many processes, ``callers`` of them concurrently."""
+    """Runs many processes, of which ``callers`` run concurrently."""
 
     def __init__(self, lab: Lab, executable: Executable, callers: int) -> None:
         self._lab = lab
@@ -100,11 +97,11 @@ class Runs:
         self._directory = lab.new_directory("runs")
 
     def bare(self, count: int) -> Calls:
-        """Run interpreters that do nothing."""
+        """Run bare interpreters."""
         return self._run(self._executable.bare_command, [{}] * count)
 
     def adds(self, pods: Sequence[int]) -> Calls:
-        """Run ADDs of these Pods. Raises CallFailed."""
+        """Run ADDs. Raises CallFailed."""
         return self._run(self._executable.command, [environment("ADD", pod) for pod in pods])
 
     def _run(self, command: list[str], environments: Sequence[dict[str, str]]) -> Calls:
@@ -149,7 +146,6 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _call_each(executable: Executable) -> CallsMs:
-    """Make the four calls of one round."""
     return CallsMs(
         executable.bare(), executable.version(), executable.add(), executable.add_at_socket()
     )

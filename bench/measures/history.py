@@ -1,6 +1,6 @@
-"""The time of a history query of one address in a long log; nine tenths of the log are archived.
+"""The time of a history query for one address in a long log (``bench.measures.logs``).
 
-Each query starts without a cache. The start of ``orbctl`` is not included.
+Each query starts without a cache.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from tests.core.archive.synthetic import address_of
 from tests.support.etcd import EtcdCluster
 
 QUERIES = 10
-"""Queries in one round."""
 
 ADDRESSES_MAX = 65_536
-"""The number of addresses from which queries choose in a full run."""
+"""Addresses from which queries choose."""
 
 EVENTS_PER_ADDRESS = 3
 """A log with N events has claimed at least N / ``EVENTS_PER_ADDRESS`` addresses."""

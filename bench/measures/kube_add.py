@@ -1,7 +1,6 @@
 """ADDs with the CNI executable in a cluster with a real API server.
 
-Eight callers run the executable. The Pods exist in the API server and belong to a Deployment. The
-reference is an interpreter that does nothing.
+The Pods belong to a Deployment. The reference is an interpreter that does nothing.
 """
 
 from __future__ import annotations

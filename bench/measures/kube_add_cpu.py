@@ -1,12 +1,11 @@
 """CPU time of all processes of a cluster per ADD, and requests to the API server per ADD.
 
-Eight callers run the CNI executable for 200 Pods. The other processes are an API server, an agent,
-a controller and two etcds: one for the API server, one for agent and controller. The CPU time that
-these processes use without ADDs is measured first and subtracted. The reference is the CPU time of
-an interpreter that does nothing.
+The processes are the CNI executable, an agent, a controller, an API server and two etcds. The CPU
+time that they use without ADDs is measured first and subtracted. The reference is an interpreter
+that does nothing (the bare interpreter).
 
-Figures are means of all rounds, not medians: the API server collects garbage in about every second
-round, and then uses twice the CPU time. A quick run has one large round.
+Figures are means, not medians: the API server collects garbage in about every second round, and
+then uses twice the CPU time.
 """
 
 from __future__ import annotations
@@ -26,37 +25,33 @@ from bench.rig.lab import Lab
 
 CALLERS: Final = 8
 PODS: Final = 200
-"""Pods of one round. A bare interpreter runs this often before each round and after each round."""
+"""Pods of one round, and runs of the bare interpreter before and after each round."""
 
 ROUNDS_MIN: Final = 3
-"""The smallest number of rounds of a full run: the API server collects garbage in at least one
-round. The one large round of a quick run has ``PODS * ROUNDS_MIN`` Pods."""
+"""In this number of rounds, the API server collects garbage at least once."""
 
 WARM_UP_PODS: Final = 50
 STATUS_WRITES_S: Final = 4.0
-"""Seconds from the last ADD until the CPU time is read. In this time, agent and controller write
-SpiderEndpoints and the status of pools."""
+"""Seconds from the last ADD to reading the CPU time: agent and controller write SpiderEndpoints and
+the status of pools."""
 
 IDLE_S_MAX: Final = 4.0
-"""The longest time, in seconds, for which the processes are measured without ADDs."""
 
 SETTLED_S: Final = 1.0
-"""Seconds between the warm-up and the measurement without ADDs, in which the last status writes
-reach the watches of agent and controller."""
+"""Seconds after the warm-up, in which the last status writes reach agent and controller."""
 
 REQUESTS_SHOWN_MAX: Final = 8
-"""Kinds of requests in the note of ``kube_requests_per_add``, the most frequent first."""
 
 Clocks = Mapping[str, Callable[[], float]]
-"""Part of the cluster (such as "agent") -> function that returns the part's CPU seconds."""
+"""Part of the cluster, such as "agent" -> function that returns its CPU seconds."""
 
 
 class Cost(NamedTuple):
     """CPU time of one round, or the means of several rounds.
 
     ``parts_ms``: per ADD, the CPU time of the executable and of each part of ``Clocks``, without
-    idle CPU time. ``idle_ms``: per ADD, the idle CPU time: what all parts use in the duration of a
-    round if there are no ADDs. ``bare_ms``: the CPU time of one bare interpreter.
+    the idle CPU time. ``idle_ms``: per ADD, the CPU time that all parts use in an equal
+    time without ADDs. ``bare_ms``: per run of the bare interpreter.
     """
 
     parts_ms: dict[str, float]
@@ -98,7 +93,7 @@ def _server_clocks(cluster: Cluster) -> Clocks:
 
 
 def _shares(clocks: Clocks, seconds: float) -> dict[str, float]:
-    """Wait for this many seconds; return the share of a core that each part used."""
+    """Wait; return the share of a core that each part used."""
     began, before = time.monotonic(), _read(clocks)
     time.sleep(seconds)
     elapsed_s = time.monotonic() - began
@@ -108,7 +103,6 @@ def _shares(clocks: Clocks, seconds: float) -> dict[str, float]:
 def _round(
     runs: Runs, clocks: Clocks, idle_shares: Mapping[str, float], pods: Sequence[int]
 ) -> Cost:
-    """Run the ADDs of these Pods, with bare interpreters before and after."""
     bare_ms = [runs.bare(PODS).cpu_ms]
     began, before = time.monotonic(), _read(clocks)
     parts_ms = {"executable": runs.adds(pods).cpu_ms}
@@ -154,7 +148,6 @@ def _figures(costs: Sequence[Cost], pods: int) -> list[Figure]:
 
 
 def _requests_figure(requests: Counter[str], adds: int) -> Figure:
-    """The figure of requests per ADD. The note lists the most frequent kinds of requests."""
     shown = (
         f"{kind} {count / adds:.2f}" for kind, count in requests.most_common(REQUESTS_SHOWN_MAX)
     )

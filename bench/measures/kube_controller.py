@@ -1,8 +1,7 @@
 """A controller in a cluster of ten thousand Pods with claims: start time, memory, status writes.
 
-The Pods, their SpiderEndpoints and a hundred pools exist before the controller starts. A caller
-allocates a hundred addresses per second in one pool. The lag of a status write is the time from an
-allocation until the pool's status counts the allocation.
+Pods, SpiderEndpoints and pools exist before the controller starts. The lag of a status write is the
+time from an allocation until the pool's status counts the allocation.
 """
 
 from __future__ import annotations
@@ -37,20 +36,18 @@ from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 
 PODS: Final = 10_000
-"""Pods in a full run. A quick run has fewer Pods."""
 
 POOLS: Final = 100
 RATE: Final = 100
-"""Allocations per second while status writes are measured."""
+"""Allocations per second."""
 
 BUSY: Final = "busy"
-"""The name of the pool in which the caller allocates addresses."""
 
 BUSY_ADDRESSES: Final = 8_000
 ROUNDS: Final = 3
 REFERENCE_WRITES: Final = 20
 SETTLED_S: Final = 2.0
-"""Seconds after the last allocation within which the status must count all allocations."""
+"""The longest time, in seconds, from the last allocation until the status counts all."""
 
 POLL_S: Final = 0.02
 
@@ -59,7 +56,7 @@ COORDINATORS_PATH: Final = f"/apis/{API_VERSION}/spidercoordinators"
 
 
 class StatusChange(NamedTuple):
-    """A change of the busy pool's status: Unix time of its watch event, allocated addresses."""
+    """A change of the busy pool's status. ``at``: Unix time of the watch event."""
 
     at: float
     allocated: int
@@ -68,9 +65,8 @@ class StatusChange(NamedTuple):
 class StatusWrites(NamedTuple):
     """Measurements of status writes.
 
-    ``lags_ms``: for each allocation, the milliseconds until the first status that counts the
-    allocation. ``writes_s``: status writes per second. ``bare_ms``: the milliseconds from a write
-    of an unrelated object until the watch event of the object.
+    ``lags_ms``: the lag of each allocation. ``writes_s``: writes per second. ``bare_ms``: the
+    milliseconds from each write of an unrelated object until its watch event.
     """
 
     lags_ms: list[float]
@@ -81,11 +77,11 @@ class StatusWrites(NamedTuple):
 def measure(lab: Lab) -> list[Figure]:
     """Measure controller_start_10k_s, controller_rss_10k_mb, status_lag_ms and status_writes_s."""
     require_programs()
-    # The keys of both dicts say whether the controller has an API server.
-    started: dict[bool, list[float]] = {True: [], False: []}
+    # Each key says whether the controller has an API server.
+    starts_s: dict[bool, list[float]] = {True: [], False: []}
     memory_mb: dict[bool, list[float]] = {True: [], False: []}
     status_writes: StatusWrites | None = None
-    # The reference, a controller without Kubernetes, is only part of a full run.
+    # Only a full run has the reference: a controller without Kubernetes.
     variants = (True, False) if lab.scale.bare_controller else (True,)
     etcd = lab.etcd(lab.seed("kube-10k", lambda store, keys: _fill(lab, store, keys)))
     with api_server(lab.new_directory("kube"), etcd) as server:
@@ -93,17 +89,17 @@ def measure(lab: Lab) -> list[Figure]:
         for _ in lab.rounds(ROUNDS):
             for with_cluster in variants:
                 with _controller(lab, etcd, server if with_cluster else None) as controller:
-                    started[with_cluster].append(controller.ready_s)
+                    starts_s[with_cluster].append(controller.ready_s)
                     controller.wait_idle()
                     memory_mb[with_cluster].append(controller.rss_mb())
-                    # Measured once: afterwards, all Pods have addresses.
+                    # Only once, because afterwards all Pods have addresses.
                     status_writes = status_writes or asyncio.run(
                         _measure_status_writes(lab, etcd, server)
                     )
     assert status_writes is not None, "no round was run"
     pods = lab.scale.cluster_pods
     fewer = f", with {pods:,} Pods instead of {PODS:,}" if pods < PODS else ""
-    compared = "; reference: without Kubernetes" if started[False] else ""
+    compared = "; reference: without Kubernetes" if starts_s[False] else ""
     sizes = f"{pods:,} Pods with claims, {POOLS} pools{compared}"
     lags = status_writes.lags_ms
     lag = percentile(lags, 0.99)
@@ -116,9 +112,9 @@ def measure(lab: Lab) -> list[Figure]:
     return [
         median_figure(
             "controller_start_10k_s",
-            started[True],
+            starts_s[True],
             f"s{fewer}",
-            references=started[False],
+            references=starts_s[False],
             note=sizes,
         ),
         median_figure(
@@ -163,7 +159,6 @@ def _controller(lab: Lab, etcd: EtcdCluster, server: ApiServer | None) -> Contro
 
 
 async def _measure_status_writes(lab: Lab, etcd: EtcdCluster, server: ApiServer) -> StatusWrites:
-    """Allocate addresses of the busy pool, and watch the pool's status."""
     api = Api(await open_connection(str(server.kubeconfig)))
     variables = {**UNLIMITED_ALLOCATIONS, KUBECONFIG_VARIABLE: str(server.kubeconfig)}
     agent = lab.agent(etcd, NODE, variables)
@@ -173,12 +168,12 @@ async def _measure_status_writes(lab: Lab, etcd: EtcdCluster, server: ApiServer)
         bare_ms = await _bare(api)
         with agent:
             changes: list[StatusChange] = []
-            watching = asyncio.ensure_future(_watch(api, changes))
+            watch_task = asyncio.ensure_future(_watch(api, changes))
             report = await asyncio.to_thread(lab.call, "paced", parameters)
             if report["failures"]:
                 raise CallFailed(f"{len(report['failures'])} ADDs: {report['failures'][0]}")
             await wait_counted(changes, parameters["count"])
-            watching.cancel()
+            watch_task.cancel()
     finally:
         await api.close()
     answered = report["answered"]
@@ -187,7 +182,7 @@ async def _measure_status_writes(lab: Lab, etcd: EtcdCluster, server: ApiServer)
 
 
 async def _watch(api: Api, changes: list[StatusChange]) -> None:
-    """Record the changes of the busy pool's status."""
+    """Append the changes of the busy pool's status to ``changes``."""
     busy_pool = f"{POOLS_PATH}?fieldSelector=metadata.name%3D{BUSY}"
     async for change in api.watch(busy_pool, (await api.list(busy_pool)).version):
         count = change.object.get("status", {}).get("allocatedIPCount", 0)
@@ -196,7 +191,7 @@ async def _watch(api: Api, changes: list[StatusChange]) -> None:
 
 
 async def wait_counted(changes: list[StatusChange], count: int) -> None:
-    """Wait until the status counts all allocations. Raises CallFailed after ``SETTLED_S``."""
+    """Wait until the status counts all allocations. Raises CallFailed."""
     deadline = time.monotonic() + SETTLED_S
     while not changes or changes[-1].allocated < count:
         if time.monotonic() > deadline:
@@ -209,9 +204,9 @@ async def wait_counted(changes: list[StatusChange], count: int) -> None:
 
 
 def lags_ms(answered: list[float], changes: list[StatusChange]) -> list[float]:
-    """The milliseconds from each allocation until the first status that counts it.
+    """The lag of each allocation, in milliseconds; the last change must count all allocations.
 
-    ``answered``: Unix times of the allocations. The last of ``changes`` must count all of them.
+    ``answered``: Unix times of the allocations.
     """
     lags: list[float] = []
     remaining = iter(changes)
@@ -224,7 +219,6 @@ def lags_ms(answered: list[float], changes: list[StatusChange]) -> list[float]:
 
 
 async def _bare(api: Api) -> list[float]:
-    """The milliseconds from each write of an unrelated object until the watch event."""
     body = {
         "apiVersion": API_VERSION,
         "kind": "SpiderCoordinator",
@@ -238,7 +232,7 @@ async def _bare(api: Api) -> list[float]:
         async for _ in api.watch(COORDINATORS_PATH, created["metadata"]["resourceVersion"]):
             event_times.put_nowait(time.perf_counter())
 
-    watching = asyncio.ensure_future(watch())
+    watch_task = asyncio.ensure_future(watch())
     times = []
     for number in range(REFERENCE_WRITES):
         began = time.perf_counter()
@@ -246,7 +240,7 @@ async def _bare(api: Api) -> list[float]:
             f"{COORDINATORS_PATH}/probe", {"metadata": {"annotations": {"n": str(number)}}}
         )
         times.append((await event_times.get() - began) * 1e3)
-    watching.cancel()
+    watch_task.cancel()
     with suppress(asyncio.CancelledError):
-        await watching
+        await watch_task
     return times

@@ -1,7 +1,7 @@
 """DELs and ADDs of one caller at the agent's framed socket, in a cluster with a controller.
 
-The Pods of the DELs have a deletion timestamp, as in a real cluster. ADDs and DELs begin when agent
-and controller are idle, because all processes share the machine.
+The Pods of the DELs have a deletion timestamp, as in a real cluster. DELs begin when agent and
+controller are idle, because all processes share the machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from bench.rig.frames import netconf
 from bench.rig.lab import Lab
 
 PODS: Final = 100
-"""Pods of one round."""
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -38,7 +37,6 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _calls(lab: Lab, agent: AgentProcess, verb: str, first: int) -> list[float]:
-    """Run the calls of one round; return the milliseconds of each. Raises CallFailed."""
     parameters: dict[str, Any] = {"sockets": [str(agent.framed_path)], "verb": verb, "callers": 1}
     parameters |= {"first": first, "count": PODS, "netconf": netconf().decode()}
     report = lab.call("framed", parameters)
@@ -49,7 +47,6 @@ def _calls(lab: Lab, agent: AgentProcess, verb: str, first: int) -> list[float]:
 
 
 def _figure(name: str, share: float, adds: list[list[float]], deletes: list[list[float]]) -> Figure:
-    """The percentile of the DELs of all rounds, relative to the same percentile of the ADDs."""
     add_ms, delete_ms = (
         percentile([duration_ms for durations_ms in rounds for duration_ms in durations_ms], share)
         for rounds in (adds, deletes)

@@ -1,8 +1,6 @@
 """The CPU time of an idle controller and an idle agent, and their memory.
 
-CPU time is measured during some seconds in a cluster of 200 Pods, in percent of one core. Memory is
-the resident memory after 1,000 Pods. The agent has allocated an address to each Pod, and the
-controller has written the Pod's SpiderEndpoint.
+CPU time is measured with ``PODS`` Pods, resident memory with ``PODS_FOR_MEMORY`` Pods.
 """
 
 from __future__ import annotations
@@ -20,11 +18,9 @@ from bench.rig.lab import Lab
 PODS: Final = 200
 PODS_FOR_MEMORY: Final = 1_000
 RATE: Final = 1_000
-"""ADDs per second before the measurement."""
 
 SETTLED_S: Final = 1.0
-"""Seconds between ``wait_idle`` and the measurement. In this time, the last status writes and the
-archiving of closed workflow executions end."""
+"""Seconds until the last status writes and the archiving of closed workflow executions end."""
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -48,7 +44,6 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _add(lab: Lab, cluster: Cluster, count: int) -> None:
-    """Create Pods, and allocate an address to each. Raises CallFailed."""
     pods = cluster.new_pods(count)
     parameters: dict[str, Any] = {"socket": str(cluster.agent.framed_path), "first": pods[0]}
     parameters |= {"count": count, "rate": RATE, "netconf": netconf([]).decode()}
@@ -58,7 +53,7 @@ def _add(lab: Lab, cluster: Cluster, count: int) -> None:
 
 
 def _cpu_pcts(daemons: list[DaemonProcess], seconds: float) -> list[float]:
-    """Wait for this many seconds; return the percent of a core that each daemon used."""
+    """Wait; return the percent of a core that each daemon used."""
     began, before_s = time.perf_counter(), [daemon.cpu_s() for daemon in daemons]
     time.sleep(seconds)
     elapsed = time.perf_counter() - began

@@ -1,7 +1,6 @@
-"""The time of an ADD in a pool with exactly one free address, a different address each time.
+"""The time of an ADD in a pool with exactly one free address.
 
-Before each ADD, a seeded Pod is deleted; the ADD must find the released address. Only the ADD is
-timed. Released addresses have no cool-down. The reference is an ADD in a nearly empty pool.
+Before each ADD, a random Pod is deleted. Released addresses have no cool-down.
 """
 
 from __future__ import annotations
@@ -22,25 +21,23 @@ from core.eventstore.kv import KeyValueStore
 
 SEED = 16
 ADDS = 20
-"""ADDs in each of the two pools in one round."""
 
 
 async def _fill(store: KeyValueStore, keys: Keys, addresses: int) -> None:
-    """Seed a full pool, and a wide empty pool for comparison."""
     pool = exact_pool("full", addresses)
     await seed(store, keys, [pool], all_addresses(pool))
     await SeedWriter(store, keys, "other").define([wide_pool()])
 
 
 class SingleCalls:
-    """Makes and times one call at a time, in this process."""
+    """Makes and times calls in this process, one at a time."""
 
     def __init__(self, agent: AgentProcess) -> None:
         self._parameters = {"sockets": [str(agent.framed_path)], "callers": 1, "count": 1}
         self._next = NEW_PODS
 
     def add(self, pool: str) -> tuple[float, list[str]]:
-        """Run an ADD for a new Pod; return milliseconds and addresses. Raises CallFailed."""
+        """Run an ADD; return milliseconds and addresses. Raises CallFailed."""
         self._next += 1
         return self._call("ADD", self._next, pool)
 
@@ -60,8 +57,8 @@ def measure(lab: Lab) -> list[Figure]:
     """Measure alloc_last_free_ms and alloc_last_free_ratio."""
     addresses = lab.scale.full_pool
     deleted_pods = iter(random.Random(SEED).sample(range(addresses), ADDS * lab.scale.rounds))
-    last: list[float] = []
-    nearly_empty: list[float] = []
+    last_free_ms: list[float] = []
+    nearly_empty_ms: list[float] = []
     variables = UNLIMITED_ALLOCATIONS | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
     data = lab.seed("full pool", lambda store, keys: _fill(store, keys, addresses))
     with lab.etcd(data) as etcd, lab.agent(etcd, variables=variables) as agent:
@@ -73,11 +70,16 @@ def measure(lab: Lab) -> list[Figure]:
             for _ in range(ADDS):
                 calls.delete(next(deleted_pods), "full")
                 durations_ms.append(calls.add("full")[0])
-            last.append(median(durations_ms))
-            nearly_empty.append(median(calls.add("wide")[0] for _ in range(ADDS)))
+            last_free_ms.append(median(durations_ms))
+            nearly_empty_ms.append(median(calls.add("wide")[0] for _ in range(ADDS)))
     note = f"{addresses:,} addresses, one free; reference: an ADD in a nearly empty pool"
-    ratios = [duration / reference for duration, reference in zip(last, nearly_empty, strict=True)]
+    ratios = [
+        duration / reference
+        for duration, reference in zip(last_free_ms, nearly_empty_ms, strict=True)
+    ]
     return [
-        median_figure("alloc_last_free_ms", last, "ms", references=nearly_empty, note=note),
+        median_figure(
+            "alloc_last_free_ms", last_free_ms, "ms", references=nearly_empty_ms, note=note
+        ),
         ratio_figure("alloc_last_free_ratio", ratios, "an ADD in a nearly empty pool", note),
     ]

@@ -1,7 +1,6 @@
 """The long log that several measures read: nine tenths in archive files, a tenth in etcd.
 
-The log is made once in a run. Each measure starts an etcd on a copy of the etcd data. All measures
-read the same archive files.
+Each measure starts an etcd on a copy of the data. All measures read the same archive files.
 """
 
 from __future__ import annotations
@@ -18,15 +17,14 @@ from core.eventstore.kv import KeyValueStore
 from tests.core.archive.synthetic import Shape, fill
 
 PER_SEGMENT = 64
-"""Events of one segment, as in a group commit of a busy writer."""
 
 ARCHIVED_SHARE = 0.9
 FULL_RUN_EVENTS: Final = 1_000_000
-"""The number of events in a full run, for which the targets hold."""
+"""Events in a full run; the targets are for this number."""
 
 
 class SeededLog(NamedTuple):
-    """The data directory of the log's etcd, and its archive."""
+    """A log. ``data``: the data directory of its etcd."""
 
     data: Path
     files: LocalFiles
@@ -34,7 +32,7 @@ class SeededLog(NamedTuple):
 
 
 def long_log(lab: Lab) -> SeededLog:
-    """Make a log of claims and releases, or return the log that an earlier measure made."""
+    """The log of claims and releases; the first call makes it."""
     archive = lab.directory / "archive"
     files = LocalFiles(archive)
 
@@ -48,7 +46,7 @@ def long_log(lab: Lab) -> SeededLog:
 
 
 def unit_ms(lab: Lab) -> str:
-    """The unit "ms". In a quick run, the text also names the number of events."""
+    """The unit "ms"; in a quick run, with the number of events."""
     events = lab.scale.events
     if events == FULL_RUN_EVENTS:
         return "ms"

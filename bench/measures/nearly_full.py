@@ -1,7 +1,7 @@
 """The time of ADDs in a nearly full pool.
 
-In each round, one agent deletes seeded Pods, and another agent adds as many Pods. Only the ADDs are
-timed. The reference is an ADD in a nearly empty pool.
+In each round, one agent deletes Pods, and another agent adds as many. The reference is an ADD in a
+nearly empty pool.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from core.eventstore.kv import KeyValueStore
 
 ADDRESSES = 4_096
 FREE = ADDRESSES // 100
-"""Addresses that are free before each round: one in a hundred."""
 
 SEED = 99
 
 
 async def fill(store: KeyValueStore, keys: Keys) -> None:
-    """Seed a full pool, and a wide empty pool for comparison."""
+    """Seed a full pool and an empty pool."""
     pool = exact_pool("full", ADDRESSES)
     await seed(store, keys, [pool], all_addresses(pool))
     await SeedWriter(store, keys, "other").define([wide_pool()])
@@ -42,14 +41,14 @@ def measure(lab: Lab) -> list[Figure]:
         lab.agent(etcd, "node-1", variables=variables) as adding_agent,
         lab.agent(etcd, "node-2", variables=variables) as deleting_agent,
     ):
-        adding, deleting = SingleCalls(adding_agent), SingleCalls(deleting_agent)
+        adder, deleter = SingleCalls(adding_agent), SingleCalls(deleting_agent)
         for _ in range(WARM_UP_CALLS):
-            adding.add("wide")
+            adder.add("wide")
         for _ in lab.rounds():
             for _ in range(FREE):
-                deleting.delete(next(deleted_pods), "full")
-            nearly_full_ms = median(adding.add("full")[0] for _ in range(FREE))
-            nearly_empty_ms = median(adding.add("wide")[0] for _ in range(FREE))
+                deleter.delete(next(deleted_pods), "full")
+            nearly_full_ms = median(adder.add("full")[0] for _ in range(FREE))
+            nearly_empty_ms = median(adder.add("wide")[0] for _ in range(FREE))
             ratios.append(nearly_full_ms / nearly_empty_ms)
     note = f"the last {FREE} of {ADDRESSES:,} addresses, one caller"
     return [ratio_figure("alloc_full99_ratio", ratios, "an ADD in a nearly empty pool", note)]

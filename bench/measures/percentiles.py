@@ -1,8 +1,6 @@
 """Latencies of ADD and DEL up to p99.9: 1, 8 and 32 callers, in pools of different utilisation.
 
-Callers replace Pods: each caller deletes a Pod and then adds a new Pod. Three pools are measured,
-one after the other: a nearly empty pool, a pool with 99 % of its addresses claimed, and a full
-pool. Released addresses have no cool-down.
+Each caller deletes a Pod and then adds a new Pod. Released addresses have no cool-down.
 """
 
 from __future__ import annotations
@@ -26,18 +24,17 @@ from core.eventstore.kv import KeyValueStore
 
 CALLERS: Final = (1, 8, 32)
 EXISTING: Final = 64
-"""Pods in each pool that can be replaced: about as many as a node has."""
+"""Replaceable Pods in each pool: about as many as a node has."""
 
 WARM_UP: Final = 4 * EXISTING
-"""Replacements in each pool before the measurement. After the warm-up, the agent only deletes Pods
-that it has added, as on a node."""
+"""Replacements after which the agent only deletes Pods that it has added, as on a node."""
 
 SITUATIONS: Final = {
     "empty": "a nearly empty pool",
     "full99": "99 % of 4,096 addresses claimed",
     "last": "all 65,533 addresses claimed: an ADD gets the one just released",
 }
-"""The names of the pools, each with a text about its utilisation."""
+"""Pool name -> text about the pool's utilisation."""
 
 VERBS: Final = ("add", "del")
 NAMES: Final = tuple(
@@ -78,7 +75,6 @@ class PodReplacer:
         return {verb: report[f"{verb}_ms"] for verb in VERBS}
 
     def _add_pods(self, pool: str) -> list[int]:
-        """Add ``EXISTING`` Pods in a pool; return their numbers."""
         first = self._take_numbers(EXISTING)
         parameters: dict[str, Any] = {"sockets": [self._socket], "verb": "ADD", "callers": 1}
         parameters |= {"first": first, "count": EXISTING, "netconf": netconf((pool,)).decode()}
@@ -117,7 +113,6 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 async def _fill(store: KeyValueStore, keys: Keys) -> None:
-    """Seed the full and the nearly full pool, and define an empty pool."""
     addresses = chain(all_addresses(_FULL), _nearly_all_addresses(_NEARLY_FULL))
     await seed(store, keys, [_FULL, _NEARLY_FULL], addresses)
     await SeedWriter(store, keys, "other").define([_WIDE])
@@ -127,7 +122,6 @@ _FULL_COUNT: Final = sum(1 for _ in all_addresses(_FULL))
 
 
 def _nearly_all_addresses(pool: Pool) -> Iterator[SeededAddress]:
-    """All addresses except a random hundredth."""
     addresses = list(all_addresses(pool))
     free = set(random.Random(_SEED).sample(range(len(addresses)), _FREE))
     return (seeded for number, seeded in enumerate(addresses) if number not in free)

@@ -1,10 +1,8 @@
-"""Reclaim of one Pod and of ten thousand leaks, and a scan of a hundred thousand claims.
+"""Reclaim of one Pod and of ten thousand leaks, and one scan of a hundred thousand claims.
 
-``reclaim_one_ms``: the time from the command that deletes a Pod's record until the jobs of a
-controller have deleted the Pod's endpoint. ``reclaim_10k_s``: the time from the start of the jobs
-until all claims of missing Pods are released. The measure does not wait for the 10 s between two
-scans, but adds 10 s to the time. ``scan_100k_s``: one scan, which reads all claims and plans
-releases.
+``reclaim_one_ms``: from the command that deletes a Pod's record until the endpoint is deleted.
+``reclaim_10k_s``: from the start of the jobs until all leaks are released; instead of waiting for
+``OBSERVATION_GAP_S`` between two scans, the measure adds this interval to the time.
 """
 
 from __future__ import annotations
@@ -54,13 +52,12 @@ SETTLED_S = 0.3
 
 PODS_A_ROUND = 20
 ROUNDS_DIVISOR = 4
-"""The rounds of ``reclaim_one_ms`` are fewer by this factor, because a round has many samples."""
+"""Divisor of the rounds of ``reclaim_one_ms``, which have many samples each."""
 
 SCANNED = 100_000
-"""``scan_100k_s`` is scaled to this number of claims."""
+"""Claims to which ``scan_100k_s`` is scaled."""
 
 WAIT_S_MAX = 120.0
-"""Seconds after which a wait for a release fails."""
 
 LISTED: tuple[Kind, ...] = ("Pod", "Node", "StatefulSet")
 CONTROLLER_POD = PodState(
@@ -69,20 +66,20 @@ CONTROLLER_POD = PodState(
 
 
 class EmptyCluster:
-    """A source of cluster objects that has one Pod, the controller's."""
+    """A source of cluster objects: one node, and the controller's Pod."""
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterLookup:
-        """Return the Pod and the node of the controller."""
+        """Return the node and the Pod."""
         listings = {kind: KindListing(claims_read) for kind in LISTED}
         objects = ListedObjects([CONTROLLER_POD], [NodeState("n1", ready=True)])
         return ClusterSnapshot(objects, listings, claims_read)
 
     async def deleted_nodes(self, nodes: Collection[str]) -> frozenset[str]:
-        """Return an empty set: no node was deleted."""
+        """Return the empty set."""
         return frozenset()
 
     async def changes(self) -> AsyncIterator[PodChange]:
-        """Yield nothing: no Pod changes."""
+        """Wait without an end: no Pod changes."""
         await asyncio.Event().wait()
         yield PodChange(CONTROLLER_POD)
 
@@ -108,7 +105,6 @@ def _measure_one(lab: Lab) -> Figure:
 
 
 async def _reclaim_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]:
-    """Create Pods and delete their records; return the milliseconds of each reclaim."""
     async with (
         lab.store(etcd) as store,
         NodeHarness(store, cluster=CLUSTER, cool_down_s=0) as node,
@@ -120,12 +116,11 @@ async def _reclaim_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]
             await node.apply(ApplyRecord(RecordDefined("Pod", "shop", name)))
             await node.add(pod(name))
         await _wait_listening(node, host, f"first-{number}")
-        async with _watch_deleted(store, lab.keys) as deleted:
-            return [await _until_free(node, name, deleted) for name in names]
+        async with _watch_deleted(store, lab.keys) as deleted_keys:
+            return [await _delete_and_wait_ms(node, name, deleted_keys) for name in names]
 
 
 async def _wait_listening(node: NodeHarness, host: JobHost, name: str) -> None:
-    """Create and delete the record of a Pod until the jobs have received a change."""
     await node.add(pod(name))
     while not host.listener.received:
         await node.configurator.apply(ApplyRecord(RecordDefined("Pod", "shop", name)), TEST_CAUSE)
@@ -135,8 +130,8 @@ async def _wait_listening(node: NodeHarness, host: JobHost, name: str) -> None:
 
 @asynccontextmanager
 async def _watch_deleted(store: KeyValueStore, keys: Keys) -> AsyncIterator[asyncio.Queue[bytes]]:
-    """Yield a queue of the keys of deleted endpoints, when the watch has started."""
-    deleted: asyncio.Queue[bytes] = asyncio.Queue()
+    """Start a watch; yield a queue of the keys of deleted endpoints."""
+    deleted_keys: asyncio.Queue[bytes] = asyncio.Queue()
     endpoints = keys.range_of("endpoint")
     revision = (await store.read([Get(*endpoints, count_only=True)])).revision
 
@@ -144,21 +139,23 @@ async def _watch_deleted(store: KeyValueStore, keys: Keys) -> AsyncIterator[asyn
         async for batch in store.watch([endpoints], after=revision):
             for change in batch.changes:
                 if change.value is None:
-                    deleted.put_nowait(change.key)
+                    deleted_keys.put_nowait(change.key)
 
-    watching = asyncio.ensure_future(watch())
+    watch_task = asyncio.ensure_future(watch())
     await asyncio.sleep(SETTLED_S)
-    yield deleted
-    watching.cancel()
+    yield deleted_keys
+    watch_task.cancel()
 
 
-async def _until_free(node: NodeHarness, name: str, deleted: asyncio.Queue[bytes]) -> float:
+async def _delete_and_wait_ms(
+    node: NodeHarness, name: str, deleted_keys: asyncio.Queue[bytes]
+) -> float:
     """Delete the record; return the milliseconds until the endpoint is deleted."""
     endpoint = node.keys.endpoint("shop", name)
     began = time.perf_counter()
     await node.configurator.apply(DeleteRecord("Pod", "shop", name), TEST_CAUSE)
     async with asyncio.timeout(WAIT_S_MAX):
-        while await deleted.get() != endpoint:
+        while await deleted_keys.get() != endpoint:
             pass
     return (time.perf_counter() - began) * 1e3
 
@@ -194,10 +191,8 @@ def _measure_leaks(lab: Lab) -> Figure:
 
 
 async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
-    """Run the jobs of a controller; return the seconds until no claim exists.
-
-    ``skew_s`` moves the clock of the scans forward, so that the second scan need not wait.
-    """
+    """Run the jobs of a controller; return the seconds until no claim exists."""
+    # Later set forward, so that the second scan need not wait.
     skew_s = 0.0
 
     def steady_s() -> float:
@@ -214,7 +209,7 @@ async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
             asyncio.timeout(WAIT_S_MAX),
             running_jobs(host),
         ):
-            while not await _suspects(client):
+            while not await _claims_without_pod(client):
                 await asyncio.sleep(POLL_S)
             skew_s = OBSERVATION_GAP_S
             await client.signal(WORKFLOW_ID, SCAN_NOW)
@@ -223,8 +218,7 @@ async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
             return time.perf_counter() - began
 
 
-async def _suspects(client: Client) -> int:
-    """The number of claims whose Pod the latest scan did not find; 0 before the first scan."""
+async def _claims_without_pod(client: Client) -> int:
     try:
         status = await client.query(WORKFLOW_ID, "status", timeout_s=WAIT_S_MAX)
     except ExecutionNotFound:
@@ -248,7 +242,7 @@ def _measure_scan(lab: Lab) -> Figure:
 
 
 async def _scans(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]:
-    """The seconds of each scan, and of reading the same keys before the scan."""
+    """The seconds of each scan, and of reading the same keys."""
     scans_s: list[float] = []
     reads_s: list[float] = []
 

@@ -1,8 +1,7 @@
 """The rate of replaying the log, in events per second.
 
-All rates include reading, verifying and decoding. ``replay_rate`` is for all events.
-``replay_live_rate`` is for the events in etcd. ``replay_state_rate`` is for all events, and also
-includes applying the events to a ledger.
+``replay_rate``: reading, verifying and decoding all events. ``replay_live_rate``: only the events
+in etcd. ``replay_state_rate``: all events, which are also applied to a ledger.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class Timing(NamedTuple):
 
 
 class _Laps:
-    """A stopwatch. The sum of all laps is the total time."""
+    """A stopwatch."""
 
     def __init__(self) -> None:
         self._mark = time.perf_counter()
@@ -61,7 +60,7 @@ class _Laps:
 
 
 class Replay(NamedTuple):
-    """One replay of the log. ``sealed``: the archived events. ``live``: the events in etcd."""
+    """One replay of the log. ``sealed``: archived events. ``live``: events in etcd."""
 
     sealed: Timing
     live: Timing

@@ -1,7 +1,6 @@
-"""The time to archive and delete closed executions among many others, relative to few others.
+"""The time to retire (archive and delete) closed executions among many others, and among few.
 
-Each of two workers has its own etcd with closed executions in all shards. In each round, one worker
-after the other archives and deletes its oldest executions.
+Two workers, each with its own etcd, retire their oldest executions in turn.
 """
 
 from __future__ import annotations
@@ -29,22 +28,20 @@ from workflows.model.policies import ExecutionStatus
 from workflows.testing.environment import WorkflowEnvironment
 
 FEW: Final = 100
-"""Closed executions in the smaller etcd."""
 
 RETIRED: Final = 9
-"""Executions that each worker archives and deletes in one round."""
 
 GAP_MS: Final = 60_000
-"""Milliseconds between the ends of two consecutive executions."""
+"""Milliseconds between the ends of two executions."""
 
 FIRST_CLOSED_MS: Final = 1_700_000_000_000
-"""The end of the first execution, in Unix milliseconds."""
+"""The end of the first execution, Unix milliseconds."""
 
 PUTS_A_COMMIT: Final = 100
 
 
 class Retirement:
-    """A worker that archives and deletes its oldest closed executions on request."""
+    """A worker that retires its oldest closed executions on request."""
 
     def __init__(self, worker: Worker, files: ExecutionFiles) -> None:
         self._worker = worker
@@ -52,7 +49,7 @@ class Retirement:
         self._retired = 0
 
     async def retire(self, count: int) -> float:
-        """Archive and delete the ``count`` oldest executions of all shards; return the seconds."""
+        """Retire the oldest executions of all shards; return the seconds."""
         self._retired += count
         due_ms = FIRST_CLOSED_MS + self._retired * GAP_MS - GAP_MS / 2
         archive = Archive(self._files, time.time() - due_ms / 1e3)
@@ -102,7 +99,7 @@ async def _retirement(lab: Lab, etcd: EtcdCluster) -> AsyncIterator[Retirement]:
         while len(worker.shards) < SHARD_COUNT:
             await asyncio.sleep(0.05)
         retirement = Retirement(worker, files)
-        # The first calls are not measured: the owner of a shard reads some data only once.
+        # Not measured: the owner of a shard reads some data only once.
         await retirement.retire(0)
         await retirement.retire(RETIRED)
         yield retirement
@@ -128,7 +125,6 @@ def _seed(lab: Lab, count: int, history: Sequence[HistoryEvent]) -> Path:
 
 
 def _closed(number: int, next_event_id: int, history_bytes: int) -> RunHead:
-    """The head of the closed execution with this number."""
     closed_ms = FIRST_CLOSED_MS + number * GAP_MS
     return RunHead(
         workflow_id=f"errand-{number}",
@@ -143,7 +139,6 @@ def _closed(number: int, next_event_id: int, history_bytes: int) -> RunHead:
 
 
 async def _history() -> list[HistoryEvent]:
-    """The history of a short execution."""
     async with WorkflowEnvironment(SAMPLE_REGISTRY) as environment:
         handle = await environment.start(Errand, 1)
         await handle.result()

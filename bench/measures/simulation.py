@@ -1,7 +1,6 @@
 """A cluster of simulated nodes: pools change, all Pods start concurrently, and a rack is lost.
 
-Each node has a writer, an etcd connection, and a view: the node's copy of the configuration. Many
-nodes share a process (``bench.simulation``). A run fails if a view lacks a change, an address is
+A view is a node's copy of the configuration. A run fails if a view lacks a change, an address is
 allocated twice, the log has a violation, or a claim leaks.
 """
 
@@ -17,7 +16,7 @@ from bench.simulation.run import PODS_START, Run, Simulation
 CALLERS = 32
 ROUNDS = 3
 FULL_RUN_NODES = 1_000
-"""The number of nodes in a full run, for which the targets hold."""
+"""Nodes in a full run; the targets are for this number."""
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -39,13 +38,12 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 def _fanout(lab: Lab, runs: list[Run]) -> Figure:
-    """The figure of the seconds until a change of a pool has reached 99 % of the views."""
     size = lab.scale.simulated
     times = [seconds for run in runs for seconds in run.fanout.reached_s]
     note = (
         f"99 % of {size.nodes:,} agents, {size.changes} changes, one every"
         f" {size.change_pause_s:g} s; the slowest {max(times):.2f} s; {_memory(runs)}"
-        f"{_smaller(size)}"
+        f"{_full_run_note(size)}"
     )
     return median_figure("sim_fanout_s", times, "s", note=note)
 
@@ -57,7 +55,7 @@ def _starts(lab: Lab, runs: list[Run], one_writer_s: list[float]) -> tuple[Figur
     note = (
         f"{size.nodes:,} agents start {size.nodes * size.pods:,} Pods concurrently, {cpu_s:.1f} s"
         " of CPU of agents and etcd; reference: claiming as many addresses by one writer's group"
-        f" commit{_smaller(size)}"
+        f" commit{_full_run_note(size)}"
     )
     failed = [len(run.failures) for run in runs]
     pods = size.nodes * size.pods + len(size.lost) * (size.rack_pods - size.pods)
@@ -85,8 +83,8 @@ def _loss(lab: Lab, runs: list[Run]) -> Figure:
     return median_figure("sim_rack_loss_s", [run.lost.seconds for run in runs], "s", note=note)
 
 
-def _smaller(size: Size) -> str:
-    """The end of a note: the number of agents of a full run, if this run has fewer."""
+def _full_run_note(size: Size) -> str:
+    """The end of the note of a run that is smaller than a full run."""
     if size.nodes >= FULL_RUN_NODES:
         return ""
     return f"; a full run has {FULL_RUN_NODES:,} agents"

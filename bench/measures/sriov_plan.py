@@ -1,7 +1,4 @@
-"""The time to plan the virtual functions of a large node.
-
-The node has eight NICs with sixteen virtual functions each, and two policies for each NIC.
-"""
+"""The time to plan the virtual functions of a large node, which has two policies for each NIC."""
 
 from __future__ import annotations
 
@@ -15,7 +12,6 @@ from core.domain.sriov.vf_plan import plan_node
 NICS = 8
 VFS = 16
 HALF = VFS // 2
-"""Virtual functions of each policy."""
 
 PLANS = 5
 """Plans in one round; the shortest time counts."""

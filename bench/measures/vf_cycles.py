@@ -1,7 +1,6 @@
 """Objects left on a node after attaching and detaching virtual functions a thousand times.
 
-The node is a virtual machine with an SR-IOV card and seven virtual functions
-(``tests/vm/vf_cycles.py``). The machine takes a minute or more to boot.
+The node is a virtual machine with an SR-IOV card; it boots in a minute or more.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from bench.rig.daemon import DaemonProcess
 
 
 class AgentProcess(DaemonProcess):
-    """One agent. ``framed_path``: the socket for frames (``bench.rig.frames``)."""
+    """One agent. ``framed_path``: the socket for binary frames."""
 
     def __init__(
         self, directory: Path, etcd: str, node: str, variables: Mapping[str, str] = {}
@@ -21,7 +21,7 @@ class AgentProcess(DaemonProcess):
             "ORBWEAVER_SOCKET_PATH": str(self.socket_path),
             "ORBWEAVER_PLUGIN_LOG_PATH": str(directory / "plugin.log"),
             "SPIDERPOOL_NODE_NAME": node,
-            # The Pods of measures have no network namespaces in which addresses could be announced.
+            # The Pods of measures have no network namespaces.
             "ORBWEAVER_ANNOUNCE_ADDRESSES": "false",
         }
         super().__init__(directory, "nodeagent.main", {**settings, **variables})

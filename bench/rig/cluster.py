@@ -1,7 +1,6 @@
 """A small cluster with a real API server, an agent, and a controller.
 
-The API server has its own etcd; agent and controller share another etcd. Several measures share the
-cluster (``Lab.shared``), because starting the cluster takes longer than most measures.
+Several measures share the cluster, because its start takes longer than most measures.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 
 NAME: Final = "kubernetes"
-"""The name of this cluster in the table of measures (``Measure.rig``)."""
+"""The name of this cluster in ``Measure.rig``."""
 
 
 class Cluster:
@@ -55,11 +54,11 @@ class Cluster:
         self.objects = objects
         self.log = log
         self._lab = lab
-        self._next = NEW_PODS  # the number of the next Pod
+        self._next_pod = NEW_PODS
         self._controller: ControllerProcess | None = None
 
     def controller(self) -> ControllerProcess:
-        """Return the controller, started if necessary."""
+        """Return the controller, after starting it if necessary."""
         if self._controller is None:
             variables = {KUBECONFIG_VARIABLE: str(self.server.kubeconfig)}
             directory = self._lab.new_directory("controller")
@@ -74,26 +73,26 @@ class Cluster:
             controller.stop()
 
     def new_pods(self, count: int) -> range:
-        """Create Pods; return their numbers when agent and controller are idle."""
-        pods = range(self._next, self._next + count)
-        self._next += count
+        """Create Pods; return their numbers when all daemons are idle."""
+        pods = range(self._next_pod, self._next_pod + count)
+        self._next_pod += count
         self._lab.fill(self.objects, lambda store, _: write_pods(store, pods))
         self.wait_idle()
         return pods
 
     def wait_idle(self) -> None:
-        """Wait until the agent, and the controller if it runs, are idle at the same time."""
+        """Wait until the agent and a running controller are idle at the same time."""
         controller = [self._controller] if self._controller is not None else []
         wait_all_idle([self.agent, *controller])
 
     def terminate(self, pods: Sequence[int]) -> None:
-        """Set the deletion timestamp of Pods, which real Pods have before the DEL."""
+        """Set the Pods' deletion timestamp, as in a cluster before a DEL."""
         self._lab.fill(self.objects, lambda store, _: terminate_pods(store, pods))
 
 
 @contextmanager
 def kubernetes_cluster(lab: Lab) -> Iterator[Cluster]:
-    """Start a cluster with one wide pool and without Pods. Raises NotTaken."""
+    """Start a cluster without Pods. Raises NotTaken."""
     require_programs()
     pools: list[Pool] = []
 
@@ -107,7 +106,7 @@ def kubernetes_cluster(lab: Lab) -> Iterator[Cluster]:
     objects = lab.etcd(lab.seed("kube", fill))
     log = lab.etcd(lab.seed("kube-log", define))
     with log, api_server(lab.new_directory("kube"), objects) as server:
-        define_kinds(server)  # an agent is not ready before it can read the SpiderCoordinator
+        define_kinds(server)  # an agent becomes ready only if it can read the SpiderCoordinator
         variables = {**UNLIMITED_ALLOCATIONS, KUBECONFIG_VARIABLE: str(server.kubeconfig)}
         with lab.agent(log, NODE, variables) as agent:
             cluster = Cluster(lab, server, agent, objects, log)

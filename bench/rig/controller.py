@@ -1,4 +1,4 @@
-"""Runs a real ``orbweaver-controller``. It is the only replica and therefore the leader."""
+"""Runs a real ``orbweaver-controller``, as the only replica."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.rig.daemon import DaemonProcess
 
 
 class ControllerProcess(DaemonProcess):
-    """One controller. It is ready when it is the leader and its caches have synced."""
+    """One controller; ready when it leads and its caches have synced."""
 
     def __init__(self, directory: Path, etcd: str, variables: Mapping[str, str] = {}) -> None:
         settings = {

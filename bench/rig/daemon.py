@@ -1,7 +1,6 @@
 """Runs an agent or a controller as a process, connected to one etcd.
 
-Guarantee: the daemon is ready when ``start`` returns, and ends with its context manager. The daemon
-is configured only by environment variables.
+The daemon is configured only by environment variables, and ends with its context manager.
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ _POLL_S = 0.01
 _PROBE_S = 1.0
 _LOG_CHARACTERS = 2_000
 _SETTINGS_PREFIXES = ("ORBWEAVER_", "SPIDERPOOL_")
-"""Prefixes of environment variables that a daemon does not inherit from this process."""
+"""A daemon does not inherit environment variables with these prefixes."""
 
 
 class DaemonFailed(Exception):
-    """The daemon did not become ready, or exited unexpectedly."""
+    """The daemon did not become ready or idle, or was not started."""
 
 
 class DaemonProcess:
-    """One daemon. ``ready_s``: seconds from the start to the first successful health check."""
+    """One daemon. ``ready_s``: seconds from its start until it was ready."""
 
     def __init__(self, directory: Path, module: str, variables: Mapping[str, str]) -> None:
         self.directory = directory
@@ -98,7 +97,7 @@ class DaemonProcess:
             )
 
     def wait_ready(self) -> None:
-        """Wait until the daemon is ready. Raises DaemonFailed with the end of the log."""
+        """Wait until the daemon is ready. Raises DaemonFailed."""
         assert self._process is not None
         while not self.is_ready():
             waited_s = time.perf_counter() - self._started
@@ -116,7 +115,7 @@ class DaemonProcess:
         wait_all_idle([self])
 
     def is_ready(self) -> bool:
-        """Whether ``/v1/runtime/readiness`` returns 200."""
+        """Whether the health port reports readiness."""
         request = b"GET /v1/runtime/readiness HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n\r\n"
         try:
             with socket.create_connection(("127.0.0.1", self._health_port), _PROBE_S) as probe:
@@ -126,7 +125,7 @@ class DaemonProcess:
             return False
 
     def stop(self) -> None:
-        """Send SIGTERM and wait until the process has exited; SIGKILL after ``STOP_S_MAX``."""
+        """End the process, with SIGKILL after ``STOP_S_MAX``."""
         process, self._process = self._process, None
         if process is None:
             return

@@ -1,7 +1,7 @@
 """Makes frames, the binary form of CNI calls at the agent's socket, for Pods with serial numbers.
 
-See docs/reference/cni-executables.md, "Framing". All data of a Pod is computed from the Pod's
-number. This module shares no code with the executables or the agent.
+See docs/reference/cni-executables.md, "Framing". No code is shared with the executables or the
+agent.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from typing import Any, NamedTuple
 NAMESPACE = "shop"
 INTERFACE = "eth0"
 NEW_PODS = 1 << 32
-"""The first number of the Pods that a measure adds. Seeded Pods have smaller numbers."""
+"""The first Pod that a measure adds; seeded Pods have smaller numbers."""
 
 _HASH_FACTOR = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276BF3A27251F86C6A11D0C18E95
-"""The container id is a Pod's number times this factor, modulo 2**256. The factor is odd, so that
-no two Pods have the same container id."""
+"""Odd, so that no two Pods have the same container id."""
 
 
 class PodIdentity(NamedTuple):
-    """The names of a Pod and the Pod's sandbox, in usual lengths."""
+    """The names of a Pod and its sandbox."""
 
     name: str
     uid: str
@@ -41,7 +40,7 @@ def identity(serial: int) -> PodIdentity:
 
 
 def netconf(pools: Sequence[str] = (), socket_path: str = "") -> bytes:
-    """A network configuration with these IPv4 pools; without pools, the default pools are used."""
+    """A network configuration with these IPv4 pools, or for the default pools."""
     ipam: dict[str, Any] = {"type": "spiderpool"}
     if pools:
         ipam["default_ipv4_ippool"] = list(pools)
@@ -52,7 +51,7 @@ def netconf(pools: Sequence[str] = (), socket_path: str = "") -> bytes:
 
 
 def environment(verb: str, serial: int) -> dict[str, str]:
-    """The environment variables that a container runtime sets for a call."""
+    """The environment variables of a CNI call."""
     pod = identity(serial)
     return {
         "CNI_COMMAND": verb,

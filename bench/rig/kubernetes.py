@@ -1,7 +1,7 @@
 """Starts a real API server, and writes clusters of many Pods directly into its etcd.
 
-The API server stores protobuf in etcd, but also reads JSON from etcd. Writing ten thousand Pods
-into etcd takes a second. Creating the Pods by requests takes a minute.
+The API server also reads JSON from etcd. Ten thousand Pods take a second in this way, but a minute
+by requests to the API server.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ PUTS_A_COMMIT: Final = 100
 CONCURRENT_COMMITS: Final = 32
 
 DELETED_AT: Final = "2099-01-01T00:00:00Z"
-"""The deletion timestamp of terminated Pods: so late that no controller reclaims addresses before
-the DEL."""
+"""A deletion timestamp so late that no controller reclaims addresses before the DEL."""
 
 OWNER_UID: Final = "0a1b2c3d-0000-4000-9000-000000000001"
 _REGISTRY: Final = "/registry"
@@ -61,17 +60,14 @@ def require_programs() -> None:
 
 @contextmanager
 def api_server(directory: Path, etcd: EtcdCluster) -> Iterator[ApiServer]:
-    """Start an API server and its etcd, without our custom resource definitions.
-
-    Every client is an administrator, so that no RBAC roles are needed.
-    """
+    """Start an API server and its etcd. Every client is an administrator."""
     flags = {"authorization-mode": "AlwaysAllow"}
     with ApiServer(directory, Loopback(etcd), flags=flags) as server:
         yield server
 
 
 def define_kinds(server: ApiServer) -> None:
-    """Create our custom resource definitions, which agents and controllers watch."""
+    """Create our custom resource definitions."""
     text = dump_yaml(map(definition_of, CUSTOM_RESOURCE_KINDS))
     server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
     for kind in CUSTOM_RESOURCE_KINDS:
@@ -79,7 +75,7 @@ def define_kinds(server: ApiServer) -> None:
 
 
 def request_counts(server: ApiServer) -> Counter[str]:
-    """The number of completed requests for each "VERB resource/subresource", without watches."""
+    """Completed requests for each "VERB resource/subresource", without watches."""
     counts: Counter[str] = Counter()
     for line in server.text("/metrics").splitlines():
         if line.startswith(f"{_REQUESTS}{{"):
@@ -91,14 +87,14 @@ def request_counts(server: ApiServer) -> Counter[str]:
 
 
 async def write_cluster(store: KeyValueStore, serials: Sequence[int]) -> None:
-    """Write a namespace, a node, a Deployment, its ReplicaSet, and Pods with these numbers."""
+    """Write a namespace, a node, a Deployment, its ReplicaSet and its Pods."""
     metadata = _metadata(NAMESPACE)
     space = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
     await _write(
         store,
         [
             (f"namespaces/{NAMESPACE}", _object("v1", "Namespace", metadata) | space),
-            # The API server stores nodes under their former name.
+            # The API server stores nodes as "minions".
             (f"minions/{NODE}", _object("v1", "Node", _metadata(NODE)) | _ready_node()),
             (f"deployments/{NAMESPACE}/web", _workload("Deployment", len(serials))),
             (f"replicasets/{NAMESPACE}/web-1", _workload("ReplicaSet", len(serials))),
@@ -121,7 +117,7 @@ async def terminate_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
 
 
 async def write_pools(store: KeyValueStore, pools: Iterable[Pool]) -> list[Pool]:
-    """Write the custom resources of these pools; return the pools as the event log has them."""
+    """Write the pools' custom resources; return the pools as the event log has them."""
     resources = [_resource(pool) for pool in pools]
     await _write(
         store,
@@ -164,8 +160,8 @@ async def _write(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) ->
 async def _write_singly(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) -> None:
     """Write each object in its own transaction, as an API server does.
 
-    A new watch starts after the resource version that the previous watch sent last. If several
-    objects had the same resource version, the new watch could miss some of these objects.
+    If several objects had one resource version, a watch that starts after this version could miss
+    objects.
     """
     for first in range(0, len(objects), CONCURRENT_COMMITS):
         batch = objects[first : first + CONCURRENT_COMMITS]
@@ -173,7 +169,6 @@ async def _write_singly(store: KeyValueStore, objects: Sequence[tuple[str, Objec
 
 
 def _key_and_pod(serial: int) -> tuple[str, Object]:
-    """The key of a Pod in etcd, and the Pod."""
     return f"pods/{NAMESPACE}/{identity(serial).name}", _pod(serial)
 
 
@@ -194,7 +189,6 @@ def _ready_node() -> Object:
 
 
 def _resource(pool: Pool) -> Object:
-    """The custom resource, with the controller's finalizer and without status."""
     body: Object = to_manifest(pool)
     body["metadata"] |= _metadata(pool.name) | {"finalizers": [FINALIZER]}
     return body
@@ -227,7 +221,7 @@ def _containers() -> Object:
 
 
 def _pod(serial: int) -> Object:
-    """A Pod of usual size, with the ``managedFields`` that the API server stores."""
+    """A Pod of usual size, ``managedFields`` included."""
     pod = identity(serial)
     body = _object("v1", "Pod", _metadata(pod.name, NAMESPACE, pod.uid))
     fields: Object = {"f:spec": {f"f:field-{number}": {} for number in range(60)}}

@@ -1,10 +1,8 @@
 """The environment of one run: directory, time budget, and the processes of measures.
 
-A seed is etcd data that is written once in a run. The etcds of several measures start with copies
-of a seed.
+A seed is etcd data that is written once in a run and copied for several measures.
 
-Guarantee: every process that is started here ends with its context manager, and the directory is
-removed. etcd syncs to disk, except while a seed is written.
+Every process that is started here ends with its context manager, and the directory is removed.
 """
 
 from __future__ import annotations
@@ -32,15 +30,14 @@ from tests.support.etcd import EtcdCluster
 
 CLUSTER = "default"
 DATA_PARENT = "/var/tmp"
-"""The parent of data directories. Not /tmp, which may be in memory."""
+"""Not /tmp, which may be in memory."""
 
 CALLER_S_MAX = 300.0
-"""Seconds after which a process of ``bench.callers`` is ended."""
+"""Seconds until a program of ``bench.callers`` is ended."""
 
 TICK_MS = 20
 ELECTION_MS = 5 * TICK_MS
-"""The heartbeat interval of etcd, and the shortest election timeout that etcd accepts with this
-heartbeat interval, in milliseconds. A starting member waits for up to two election timeouts."""
+"""The shortest election timeout that etcd accepts; a starting member waits for up to two."""
 
 ETCD_FLAGS = (f"--heartbeat-interval={TICK_MS}", f"--election-timeout={ELECTION_MS}")
 
@@ -76,9 +73,10 @@ class Lab:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def shared(self, make: Callable[[Lab], AbstractContextManager[T]]) -> T:
-        """Start processes that several measures share: enter ``make(self)``; return the result.
+        """Start what several measures share: enter ``make(self)``; return the result.
 
-        Repeated calls with the same ``make`` return the same result.
+        Repeated calls with the same ``make`` return the same result. Another ``make`` first
+        ends these processes.
         """
         if self._shared is None or self._shared[0] is not make:
             self.end_shared()
@@ -92,18 +90,18 @@ class Lab:
         self._shared_stack.close()
 
     def set_time_budget(self, seconds: float) -> None:
-        """Set the time budget, in seconds, of the rounds of the next measure."""
+        """Set the time budget of the rounds."""
         self._budget_ends = time.monotonic() + seconds
 
     @property
     def seconds_left(self) -> float:
-        """The seconds left of the time budget, at least 0."""
+        """The rest of the time budget, at least 0."""
         return max(0.0, self._budget_ends - time.monotonic())
 
     def rounds(self, count: int | None = None, least: int = 1) -> Iterator[int]:
-        """Yield the numbers, from 0 on, of ``count`` repetitions (default: ``scale.rounds``).
+        """Yield the numbers of ``count`` rounds (default: ``scale.rounds``), from 0 on.
 
-        Stops when the time budget is used up and ``least`` repetitions are done.
+        Stops when the time budget is used up and ``least`` rounds are done.
         """
         for number in range(count or self.scale.rounds):
             if number >= least and time.monotonic() > self._budget_ends:
@@ -111,11 +109,11 @@ class Lab:
             yield number
 
     def report(self, text: str) -> None:
-        """Print progress on standard error; standard output is for figures."""
+        """Print to standard error; standard output is for figures."""
         print(text, file=sys.stderr, flush=True)
 
     def new_directory(self, name: str) -> Path:
-        """A new directory with a short path, because paths of sockets are limited to 107 bytes."""
+        """A new directory, with a short path: paths of sockets are limited to 107 bytes."""
         self._counter += 1
         path = self.directory / f"{self._counter}-{name}"
         path.mkdir()
@@ -129,7 +127,7 @@ class Lab:
         return EtcdCluster(directory, flags=ETCD_FLAGS, durable=True)
 
     def seed(self, name: str, fill: Filling) -> Path:
-        """The etcd data that ``fill`` writes. The data is written at the first call for a name."""
+        """The etcd data that ``fill`` writes at the first call for a name."""
         if name not in self._seeds:
             directory = self.new_directory("seed")
             with EtcdCluster(directory, flags=ETCD_FLAGS) as cluster:
@@ -145,8 +143,8 @@ class Lab:
         return AgentProcess(self.new_directory("agent"), etcd.endpoints[0], node, variables)
 
     def call(self, caller: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a program of ``bench.callers``; return the program's report."""
-        done = subprocess.run(
+        """Run a program of ``bench.callers``; return its report."""
+        process = subprocess.run(
             [sys.executable, "-m", f"bench.callers.{caller}"],
             cwd=PROJECT_ROOT,
             input=json.dumps(parameters).encode(),
@@ -154,7 +152,7 @@ class Lab:
             timeout=CALLER_S_MAX,
             check=True,
         )
-        report: dict[str, Any] = json.loads(done.stdout)
+        report: dict[str, Any] = json.loads(process.stdout)
         return report
 
     @asynccontextmanager

@@ -9,15 +9,12 @@ from typing import Final
 _KIB_PER_MB: Final = 1_000_000 / 1024
 _PID_SHIFT: Final = 3
 _CPU_CLOCK: Final = 2
-"""The kind of clock (CPUCLOCK_SCHED in Linux's ``posix-timers.h``). MAKE_PROCESS_CPUCLOCK makes a
-clock id from the kind and the inverted process id."""
+"""CPUCLOCK_SCHED of Linux's ``posix-timers.h``, for MAKE_PROCESS_CPUCLOCK."""
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds of all threads so far, user and system, to the nanosecond.
-
-    ``/proc/<pid>/stat`` counts in steps of 10 ms, which is too coarse for an idle process.
-    """
+    """CPU seconds of all threads so far, user and system."""
+    # /proc/<pid>/stat counts in steps of 10 ms, too coarse for an idle process.
     return time.clock_gettime(~pid << _PID_SHIFT | _CPU_CLOCK)
 
 

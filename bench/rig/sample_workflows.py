@@ -1,4 +1,4 @@
-"""Workflows for the measures of the engine: one activity, many activities, and a sleep."""
+"""Workflows for the measures of the engine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _ONCE = workflow.ActivityOptions(start_to_close_s=30.0)
 
 @activity.defn()
 async def run_errand(number: int) -> int:
-    """Return the number: the smallest activity."""
+    """Return the number."""
     return number
 
 
 @workflow.defn()
 class Errand:
-    """Runs one activity and returns its result."""
+    """Runs one activity."""
 
     @workflow.run
     async def run(self, number: int) -> int:
@@ -28,7 +28,7 @@ class Errand:
 
 @workflow.defn()
 class Errands:
-    """Runs activities one after the other, for a long history."""
+    """Runs activities one after the other."""
 
     @workflow.run
     async def run(self, count: int) -> int:
@@ -41,7 +41,7 @@ class Errands:
 
 @workflow.defn()
 class Sleeper:
-    """An execution that sleeps and can be queried."""
+    """A workflow that sleeps and answers a query."""
 
     @workflow.run
     async def run(self) -> None:
@@ -50,7 +50,7 @@ class Sleeper:
 
     @workflow.query
     def is_running(self) -> bool:
-        """Return True: a result of this query shows that a worker runs the execution."""
+        """Return True; without a worker, the query fails."""
         return True
 
 

@@ -1,7 +1,6 @@
 """Writes a log fast: segments with their state keys, in transactions without compares.
 
-Events, heads and state keys are the same as those of the product's writers. No other process may
-write at the same time.
+The keys and values are those of the product's writers. No other process may write at the same time.
 """
 
 from __future__ import annotations
@@ -24,11 +23,9 @@ from core.eventstore.keys import Keys
 from core.eventstore.kv import KeyValueStore, Put
 
 START_MS = 1_700_000_000_000
-"""The time of the first event, in Unix milliseconds."""
 
 CLAIMS_PER_COMMIT = 63
-"""The largest number of claims in a transaction. etcd accepts 128 operations: two for each claim,
-one for the segment, and one for the writer's head."""
+"""etcd accepts 128 operations: two for each claim, the segment, and the writer's head."""
 
 POOLS_PER_COMMIT = 100
 
@@ -44,7 +41,7 @@ class SeedWriter:
         self._events = 0
 
     def draft(self, event: Event) -> EventDraft:
-        """A draft of the event, with an id and a cause of the usual length."""
+        """A draft of the event, with a cause of the usual length."""
         self._events += 1
         number = self._events
         trace = f"00-{number:032x}-{number:016x}-01"
@@ -52,7 +49,7 @@ class SeedWriter:
         return EventDraft(f"{self.name}.1.{number:x}", cause, event)
 
     async def append(self, drafts: Sequence[EventDraft], state: Sequence[Put] = ()) -> int:
-        """Write one segment and its state keys; return the etcd revision."""
+        """Write one segment and its state keys; return the revision."""
         self._seq += 1
         segment = encode_segment(START_MS + self._events, drafts)
         head = HEAD_CODEC.encode(WriterHead(self._seq, 1))
@@ -73,7 +70,7 @@ class SeedWriter:
             await self.append([self.draft(PoolDefined(pool)) for pool in batch], state)
 
     async def claim(self, events: Sequence[AddressesClaimed]) -> int:
-        """Write at most ``CLAIMS_PER_COMMIT`` claims and their endpoints; return the revision."""
+        """Write at most ``CLAIMS_PER_COMMIT`` claims; return the revision."""
         drafts, state = [], []
         for event in events:
             draft = self.draft(event)

@@ -1,4 +1,4 @@
-"""Writes clusters with many pools and claims; each claim belongs to a Pod with a number."""
+"""Writes clusters with many pools and claims, for numbered Pods."""
 
 from __future__ import annotations
 
@@ -23,53 +23,51 @@ _BASE_BITS = 24
 
 _POOL_BITS = 14
 _POOL_ADDRESSES = (1 << _POOL_BITS) - 3
-"""Addresses of a pool of ``many_pools``: all except network address, gateway and last address."""
+"""All except the network address, the gateway and the last address."""
 
 POOLS_MAX = 1 << (_BASE_BITS - _POOL_BITS)
-"""The largest number of pools that ``many_pools`` can make."""
 
 _STRIDE = 161
-"""Distance of consecutive seeded addresses in a pool; coprime to ``_POOL_ADDRESSES``."""
+"""Distance of two seeded addresses; coprime to ``_POOL_ADDRESSES``."""
 
 _SLICE_BITS = 6
 SLICES_MAX = 1 << (_BASE_BITS - _SLICE_BITS)
-"""The largest number of pools that ``slices`` can make."""
 
 
 class SeededAddress(NamedTuple):
-    """The address of a seeded Pod, and the address's pool."""
+    """The address of a seeded Pod."""
 
     pool: Pool
     address: str
 
 
 def wide_pool(name: str = "wide") -> Pool:
-    """A pool of four million addresses: the first address that is tried is nearly always free."""
+    """A pool of four million addresses, of which nearly all stay free."""
     return Pool(
         name, 4, "10.0.0.0/10", ("10.0.0.2-10.63.255.254",), gateway="10.0.0.1", default=True
     )
 
 
 def exact_pool(name: str, addresses: int, second_octet: int = 64) -> Pool:
-    """A pool of 10.``second_octet``.0.0/16 with exactly ``addresses`` addresses, at most 65,533."""
+    """A pool with ``addresses`` addresses (at most 65,533) of 10.``second_octet``.0.0/16."""
     net = f"10.{second_octet}.0"
     last = format_address(4, parse_address(f"{net}.2").value + addresses - 1)
     return Pool(name, 4, f"{net}.0/16", (f"{net}.2-{last}",), gateway=f"{net}.1", default=True)
 
 
 def pool_name(number: int) -> str:
-    """The name of pool ``number`` of ``many_pools``."""
+    """The name of a pool of ``many_pools``."""
     return f"pool-{number:04d}"
 
 
 def many_pools(count: int) -> list[Pool]:
-    """Pools of 16,381 addresses with adjacent CIDRs in 10.0.0.0/8; none is a default pool."""
+    """Pools of 16,381 addresses with adjacent CIDRs in 10.0.0.0/8. None is a default pool."""
     assert count <= POOLS_MAX, count
     return [_numbered_pool(number) for number in range(count)]
 
 
 def slices(first: int, count: int) -> list[Pool]:
-    """Pools of 60 addresses with adjacent ranges; all have the CIDR 10.0.0.0/8."""
+    """Pools of 60 addresses; all have the CIDR 10.0.0.0/8."""
     assert first + count <= SLICES_MAX, (first, count)
     pools = []
     for number in range(first, first + count):
@@ -80,7 +78,7 @@ def slices(first: int, count: int) -> list[Pool]:
 
 
 def spread_addresses(pools: Sequence[Pool], claims: int) -> Iterator[SeededAddress]:
-    """Addresses spread over the pools. No two addresses are adjacent."""
+    """Addresses spread over the pools, none adjacent to another."""
     for serial in range(claims):
         turn, number = divmod(serial, len(pools))
         value = _BASE + (number << _POOL_BITS) + 2 + turn * _STRIDE % _POOL_ADDRESSES

@@ -1,10 +1,8 @@
 """The two sides of a comparison: Orbweaver and another IPAM plugin, each with its own servers.
 
-Orbweaver has an etcd, an agent and a controller. With a start command, the other plugin has an etcd
-and the processes of the start command. If kube-apiserver is installed, each etcd has an API server
-with the same Pods.
-Guarantee: every process that is started here, also by the start command, ends with its context
-manager.
+With a start command, the other plugin has an etcd and the processes of the command. In a comparison
+with Kubernetes, each etcd has an API server with the same Pods. Every process that is started here
+ends with its context manager.
 """
 
 from __future__ import annotations
@@ -40,14 +38,14 @@ _LOG_CHARACTERS: Final = 2_000
 
 
 class SideFailed(Exception):
-    """A side could not be started; the text says why."""
+    """A plugin or the network namespace is not ready; the text says why."""
 
 
 class Rival(NamedTuple):
-    """The other plugin: its executable and its network configuration.
+    """The other plugin.
 
-    ``@ROOM@`` in the configuration is replaced by the path of a temporary directory. ``start``: a
-    shell command that starts the plugin's daemons, or "". ``cni_path``: the plugin's CNI_PATH.
+    ``plugin``: the executable. ``conf``: the network configuration, in which ``@ROOM@`` stands for
+    a temporary directory. ``start``: a shell command that starts the plugin's daemons, or "".
     """
 
     plugin: Path
@@ -59,10 +57,9 @@ class Rival(NamedTuple):
 class Side(NamedTuple):
     """One plugin that can be called.
 
-    ``command``: the executable. ``directory``: for the output of the executable. ``etcd``: the etcd
-    of the plugin's API server, or None. ``cpu_s``: returns the CPU seconds of all servers and
-    daemons. ``starts``: whether the daemons may still be starting. ``failure``: returns why the
-    daemons failed, or "".
+    ``directory``: for the output of calls. ``etcd``: the etcd of the API server. ``cpu_s``: returns
+    the CPU seconds of all servers and daemons. ``starts``: whether the daemons may still be
+    starting. ``failure``: returns why the daemons failed, or "".
     """
 
     name: str
@@ -122,7 +119,7 @@ def orbweaver_side(
 def rival_side(
     lab: Lab, pods: Sequence[int], rival: Rival, variables: Mapping[str, str], *, kubernetes: bool
 ) -> Iterator[Side]:
-    """Start the other plugin's side; with etcd and API server if the plugin has a start command."""
+    """Start the other plugin's side."""
 
     async def fill(store: KeyValueStore, _: Keys) -> None:
         await write_cluster(store, pods)
@@ -149,7 +146,7 @@ def rival_side(
 
 @contextmanager
 def network_namespace() -> Iterator[str]:
-    """Create a network namespace without interfaces; yield its path. Raises SideFailed."""
+    """Create a network namespace; yield its path. Raises SideFailed."""
     process = subprocess.Popen(
         ["unshare", "--net", "sh", "-c", "echo ready; exec sleep infinity"],
         stdout=subprocess.PIPE,
@@ -170,7 +167,6 @@ def network_namespace() -> Iterator[str]:
 def _start_servers(
     stack: ExitStack, lab: Lab, etcd: EtcdCluster, *, kubernetes: bool
 ) -> ApiServer | None:
-    """Start the etcd, with an API server or alone."""
     if kubernetes:
         return stack.enter_context(api_server(lab.new_directory("kube"), etcd))
     stack.enter_context(etcd)
@@ -183,7 +179,7 @@ def _servers_cpu_s(etcd: EtcdCluster, server: ApiServer | None) -> float:
 
 
 class _StartCommand:
-    """Runs the start command in a process group, which ends with the context manager."""
+    """The start command, run in its own process group."""
 
     def __init__(self, command: str, directory: Path, server: ApiServer | None) -> None:
         self._log = directory / "start.log"
@@ -212,7 +208,7 @@ class _StartCommand:
         self._process.wait()
 
     def failure(self) -> str:
-        """If the daemons do not run: status and output of the start command. Otherwise ""."""
+        """Why the daemons do not run, or ""."""
         status = self._process.poll()
         if status is None or (status == 0 and self._members()):
             return ""
@@ -220,7 +216,7 @@ class _StartCommand:
         return f"the command of --start exited with {status}: {output}"
 
     def cpu_s(self) -> float:
-        """CPU seconds of all running processes of the process group."""
+        """CPU seconds of the running processes of the group."""
         return sum(map(processes.cpu_s, self._members()))
 
     def _members(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Runs the workflow engine: a worker in its own process, or a controller's jobs in this process."""
+"""Runs the workflow engine: a worker process, or a controller's jobs in this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STOP_S_MAX = 15.0
 
 
 class WorkerProcess:
-    """A worker process; entering it starts it and waits until the worker is ready."""
+    """A worker process. ``with`` starts it, and waits until it is ready."""
 
     def __init__(self, endpoint: str, name: str) -> None:
         self._parameters = {"endpoint": endpoint, "name": name}

@@ -1,4 +1,4 @@
-"""``python -m bench.simulation``: runs one simulation of any size, and prints its measurements.
+"""``python -m bench.simulation``: runs one simulation, and prints its measurements.
 
 See docs/contributing/benchmarks.md, section "What 5,000 nodes and 500,000 claims need of etcd".
 """

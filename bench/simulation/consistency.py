@@ -1,4 +1,4 @@
-"""Checks log and state keys after the incidents: no violation, no leak, no difference."""
+"""Checks log and state keys after the incidents."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.support.checked_log import log_violations
 class Consistency(NamedTuple):
     """The result of the check, and the sizes of the data.
 
-    ``violations``: violations of invariants in the log. ``leaked``: the difference between the
-    number of claims and the expected number. ``differing``: claims and endpoints that differ
-    between log and state keys (invariant I5, docs/contributing/architecture.md). ``claim_bytes``,
-    ``endpoint_bytes``: mean size of key and value together.
+    ``violations``: of invariants, in the log. ``leaked``: claims too many or too few.
+    ``differing``: claims and endpoints that differ between log and state keys (invariant I5,
+    docs/contributing/architecture.md). ``claim_bytes``, ``endpoint_bytes``: mean size of key and
+    value together.
     """
 
     segments: int
@@ -38,7 +38,7 @@ class Consistency(NamedTuple):
 
 
 async def check_consistency(store: KeyValueStore, keys: Keys, expected: int) -> Consistency:
-    """Check log and state keys; ``expected``: the number of claims that must exist."""
+    """Check log and state keys; ``expected``: the number of claims."""
     segments, _ = await LogReader(store, keys).catch_up(LOG_START)
     events = [event for segment in segments for event in segment.events()]
     from_log, from_state = Ledger().apply_all(events), await read_ledger(store, keys)
@@ -61,6 +61,5 @@ async def check_consistency(store: KeyValueStore, keys: Keys, expected: int) -> 
 
 
 async def _mean_bytes(store: KeyValueStore, keys: Keys, scope: str) -> float:
-    """The mean size of key and value together, in one scope."""
     kvs = (await store.read([Get(*keys.range_of(scope))])).ranges[0].kvs
     return sum(len(kv.key) + len(kv.value) for kv in kvs) / max(len(kvs), 1)

@@ -65,7 +65,6 @@ class Fleet:
         return self._send([{"method": method, **parameters}] * len(self._processes))
 
     def _send(self, requests: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Send one request to each process; return the responses."""
         for process, request in zip(self._processes, requests, strict=True):
             assert process.stdin is not None
             process.stdin.write(json.dumps(request).encode() + b"\n")

@@ -1,7 +1,7 @@
 """Incidents of the simulated cluster: pools change, all Pods start, a rack is lost.
 
-The commands of the operator and the jobs of the controller run in this process, the nodes run in
-other processes.
+The operator's commands and the controller's jobs run in this process; the nodes run in others. A
+view is a node's copy of the configuration.
 """
 
 from __future__ import annotations
@@ -25,16 +25,13 @@ from core.eventstore.writer import Writer
 from workflows.jobs.job_host import JobHost
 
 REACHED_SHARE: Final = 0.99
-"""A change counts as delivered when the views of this share of the nodes show the change."""
 
 GROWTH_ADDRESSES: Final = 16
-"""Addresses that each change adds to a pool."""
 
 AHEAD_S: Final = 0.5
-"""Seconds from the request until all processes start Pods."""
+"""Seconds from the request until all processes start Pods together."""
 
 FREE_S_MAX: Final = 240.0
-"""Seconds within which all claims of a lost rack must be released."""
 
 POLL_S: Final = 0.05
 OPERATOR: Final = Cause("operator")
@@ -43,8 +40,8 @@ OPERATOR: Final = Cause("operator")
 class Fanout(NamedTuple):
     """The delivery of changes to the nodes.
 
-    ``reached_s``: for each change, the seconds from the command until the views of 99 % of the
-    nodes showed the change. ``updates``: the number of updates of views, summed over all nodes.
+    ``reached_s``: for each change, the seconds until ``REACHED_SHARE`` of the views showed it.
+    ``updates``: the number of updates of views.
     """
 
     reached_s: list[float]
@@ -54,8 +51,8 @@ class Fanout(NamedTuple):
 class PodsStarted(NamedTuple):
     """The start of Pods in all processes.
 
-    ``seconds``: from the first ADD to the last result. ``latencies_s``: of each ADD. ``tries``,
-    ``transactions``, ``cpu_s``: sums over all ADDs.
+    ``seconds``: from the first ADD to the last result. ``tries``, ``transactions``, ``cpu_s``: sums
+    over all ADDs.
     """
 
     seconds: float
@@ -70,9 +67,8 @@ class PodsStarted(NamedTuple):
 class RackLost(NamedTuple):
     """The loss of a rack.
 
-    ``seconds``: from the first command until the rack has no claim. ``claims``: the number of
-    claims before the loss. ``dropped_changes``: changes of Pods for which the controller started no
-    workflow.
+    ``seconds``: from the first command until the rack has no claim. ``claims``: before the loss.
+    ``dropped_changes``: changes of Pods for which the controller started no workflow.
     """
 
     seconds: float
@@ -81,7 +77,7 @@ class RackLost(NamedTuple):
 
 
 async def define(store: KeyValueStore, keys: Keys, size: Size) -> None:
-    """Define the pools, and record that each node exists."""
+    """Define the pools and the records of the nodes."""
     await _apply(store, keys, [ApplyPool(pool) for pool in pools_of(size)])
     records = (RecordDefined("Node", "", node_name(number)) for number in range(size.nodes))
     await _apply(store, keys, [ApplyRecord(record) for record in records])
@@ -93,8 +89,8 @@ async def change_pools(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Siz
     revisions: list[int] = []
     async with _operator(store, keys) as operator:
         began = time.monotonic()
-        grown = pools_of(size, more=GROWTH_ADDRESSES)[: size.changes]
-        for number, pool in enumerate(grown):
+        larger_pools = pools_of(size, more=GROWTH_ADDRESSES)[: size.changes]
+        for number, pool in enumerate(larger_pools):
             await asyncio.sleep(began + number * size.change_pause_s - time.monotonic())
             command_times.append(time.monotonic())
             revisions.append((await operator.apply(ApplyPool(pool), OPERATOR)).revision)
@@ -108,7 +104,7 @@ async def change_pools(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Siz
 
 
 def start_pods(fleet: Fleet, nodes: Iterable[int], first: int, count: int) -> PodsStarted:
-    """Start ``count`` Pods, numbered from ``first``, on each node, all at the same time."""
+    """Start ``count`` Pods, numbered from ``first``, on each node."""
     at = time.monotonic() + AHEAD_S
     responses = fleet.request("start", nodes=list(nodes), at=at, first=first, count=count)
     return PodsStarted(
@@ -123,7 +119,7 @@ def start_pods(fleet: Fleet, nodes: Iterable[int], first: int, count: int) -> Po
 
 
 async def grow_rack(store: KeyValueStore, keys: Keys, size: Size) -> None:
-    """Add addresses for ``size.rack_pods`` to the pool of the rack that will be lost."""
+    """Add addresses to the pool of the rack that will be lost."""
     await _apply(store, keys, [ApplyPool(rack_pool(size, 0, addresses_for(size.rack_pods)))])
 
 
@@ -159,7 +155,6 @@ async def _apply(store: KeyValueStore, keys: Keys, commands: Sequence[Command]) 
 
 @asynccontextmanager
 async def _operator(store: KeyValueStore, keys: Keys) -> AsyncIterator[Configurator]:
-    """A configurator that writes as ``orbctl apply`` does."""
     writer = Writer(store, keys, "operator")
     await writer.open()
     yield Configurator(store, keys, writer)
@@ -169,12 +164,9 @@ async def _operator(store: KeyValueStore, keys: Keys) -> AsyncIterator[Configura
 def _reached_s(
     command_times: Sequence[float], times_by_node: Sequence[Sequence[float]]
 ) -> list[float]:
-    """For each change, the seconds from the command until ``REACHED_SHARE`` of the views showed it.
-
-    ``times_by_node``: for each node, the time at which the view showed each change.
-    """
+    """The value of ``Fanout.reached_s``, from the times at which each node showed each change."""
     times_by_change = zip(*times_by_node, strict=True)
     return [
-        percentile(node_times, REACHED_SHARE) - commanded
-        for commanded, node_times in zip(command_times, times_by_change, strict=True)
+        percentile(node_times, REACHED_SHARE) - command_time
+        for command_time, node_times in zip(command_times, times_by_change, strict=True)
     ]

@@ -1,6 +1,6 @@
-"""One simulated node: an etcd connection, a writer, a view and an allocator, as in an agent.
+"""One simulated node: an etcd connection, a writer, an allocator, and a view.
 
-The view is the node's copy of the configuration in etcd.
+The view is the node's copy of the configuration.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ACTOR: Final = "agent/simulated"
 
 
 class AddResult(NamedTuple):
-    """The result of one ADD. ``failure``: the error, or ""; ``ended``: the monotonic time."""
+    """The result of one ADD. ``failure``: the error, or "". ``ended``: monotonic time."""
 
     addresses: tuple[str, ...]
     failure: str
@@ -33,7 +33,7 @@ class AddResult(NamedTuple):
 
 
 class SimulatedNode:
-    """The node ``number``. Times are of the monotonic clock, which all processes share."""
+    """One node. Times are of the monotonic clock, which all processes share."""
 
     def __init__(self, endpoint: str, cluster: str, number: int) -> None:
         self.number = number
@@ -42,17 +42,17 @@ class SimulatedNode:
 
         self._store = EtcdStore(EtcdSettings((endpoint,)))
         self._node = NodeHarness(self._store, node_name(number), cluster=cluster)
-        self._following: asyncio.Task[None] | None = None
+        self._update_recorder: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Start as an agent does; return when the node is ready."""
+        """Start; return when the node is ready."""
         await self._node.__aenter__()
-        self._following = asyncio.create_task(self._follow())
+        self._update_recorder = asyncio.create_task(self._record_updates())
 
     async def close(self) -> None:
         """Stop without releasing an address, as after a power failure."""
-        if self._following is not None:
-            self._following.cancel()
+        if self._update_recorder is not None:
+            self._update_recorder.cancel()
         await self._node.view.close()
         await self._store.close()
 
@@ -84,7 +84,7 @@ class SimulatedNode:
         began = time.monotonic()
         try:
             added = await self._node.allocate(request, facts)
-        except Exception as error:  # noqa: BLE001  # any failure counts as a Pod that did not start
+        except Exception as error:  # noqa: BLE001  # the Pod did not start
             ended = time.monotonic()
             return AddResult((), repr(error), tries=0, latency_s=ended - began, ended=ended)
         ended = time.monotonic()
@@ -92,7 +92,7 @@ class SimulatedNode:
             tuple(addresses(added)), "", added.tries, latency_s=ended - began, ended=ended
         )
 
-    async def _follow(self) -> None:
+    async def _record_updates(self) -> None:
         view = self._node.view
         shown = view.current
         while True:

@@ -1,7 +1,4 @@
-"""The plan of the simulated cluster: nodes in racks, pools of each rack, Pods of each node.
-
-Each rack has a default pool. A rack can have further pools, which are not default pools.
-"""
+"""The plan of the simulated cluster: nodes in racks, pools of each rack, Pods of each node."""
 
 from __future__ import annotations
 
@@ -18,15 +15,14 @@ SPARE_SHARE: Final = 0.25
 """Spare addresses in a rack's pool, as a share of the rack's Pods."""
 
 POOLS_MAX: Final = 250
-"""The maximum number of pools: each pool has one /16 of 10.0.0.0/8."""
+"""Each pool has one /16 of 10.0.0.0/8."""
 
 
 class Size(NamedTuple):
     """The size of a cluster and its incidents.
 
-    ``pods``: Pods on each node at the start. ``rack_pods``: Pods on each node of a rack when the
-    rack is lost. ``changes``: number of changes of pools. ``change_pause_s``: seconds between two
-    changes.
+    ``pods``: on each node at the start. ``rack_pods``: on each node of the lost rack. ``changes``:
+    the number of changes of pools, one every ``change_pause_s`` seconds.
     """
 
     nodes: int
@@ -43,7 +39,7 @@ class Size(NamedTuple):
 
     @property
     def lost(self) -> range:
-        """The numbers of the nodes in the rack that is lost."""
+        """The nodes in the rack that is lost."""
         return _nodes_of_rack(self, 0)
 
 
@@ -53,19 +49,19 @@ def node_name(number: int) -> str:
 
 
 def pools_of(size: Size, more: int = 0) -> list[Pool]:
-    """The pools of the cluster. Each pool has addresses for a rack, and ``more`` addresses."""
+    """The pools, each with addresses for a rack and ``more`` addresses."""
     assert size.racks <= size.pools <= POOLS_MAX, size
     addresses = addresses_for(size.pods) + more
     return [rack_pool(size, number, addresses) for number in range(size.pools)]
 
 
 def addresses_for(pods: int) -> int:
-    """The number of addresses for a rack with ``pods`` on each node, and spare addresses."""
+    """The addresses for a rack with ``pods`` on each node, spare addresses included."""
     return int(RACK_NODES * pods * (1 + SPARE_SHARE))
 
 
 def rack_pool(size: Size, number: int, addresses: int) -> Pool:
-    """Pool ``number``, for the nodes of one rack. A rack's first pool is a default pool."""
+    """The pool ``number``. Only the first pool of a rack is a default pool."""
     pool_of_rack, rack = divmod(number, size.racks)
     first = parse_address(f"10.{number}.0.2").value
     last = format_address(4, first + addresses - 1)

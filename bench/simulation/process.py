@@ -1,11 +1,11 @@
 """Runs hundreds of simulated nodes in one process: ``python -m bench.simulation.process``.
 
-Each line of standard input is a request, a JSON object. The process writes each response to
-standard output, and ends when standard input ends. The first request is ``open``.
+Each line of standard input is a request, and each line of standard output a response, both JSON
+objects. The first request is ``open``. The process ends with its input.
 
 Values of ``method``, with the other fields: ``open`` (endpoint, cluster, nodes),
 ``times_of_revisions`` (revisions of pools, ascending), ``start`` (nodes, first, count, at),
-``lose`` (nodes), ``usage``. Nodes are identified by their numbers.
+``lose`` (nodes), ``usage``. Nodes are numbers.
 """
 
 from __future__ import annotations
@@ -26,13 +26,11 @@ from core.eventstore.retry_policies import retry_unavailable
 from core.process.python_garbage_collector import raise_gc_threshold
 
 OPENING_MAX: Final = 8
-"""The largest number of nodes of this process that start concurrently."""
 
 OPEN_S_MAX: Final = 180.0
-"""Seconds that a node waits for etcd, which many nodes use concurrently."""
+"""Long, because many nodes use etcd concurrently."""
 
 ARRIVAL_S_MAX: Final = 120.0
-"""Seconds within which the views of all nodes must show the last change."""
 
 POLL_S: Final = 0.05
 
@@ -59,10 +57,10 @@ class Nodes:
         raise ValueError(f"unknown request {request}")
 
     async def _open(self, endpoint: str, cluster: str, numbers: Sequence[int]) -> dict[str, Any]:
-        opening = asyncio.Semaphore(OPENING_MAX)
+        open_slots = asyncio.Semaphore(OPENING_MAX)
 
         async def open_node(number: int) -> None:
-            async with opening:
+            async with open_slots:
                 node = self._nodes[number] = SimulatedNode(endpoint, cluster, number)
                 await retry_unavailable(OPEN_S_MAX)(node.open)  # as the agent does
 
@@ -72,7 +70,6 @@ class Nodes:
         return {"nodes": len(self._nodes)}
 
     async def _wait_for_revisions(self, revisions: Sequence[int]) -> dict[str, Any]:
-        """Wait for the last revision; return the times at which each node reached each revision."""
         nodes = list(self._nodes.values())
         ends = time.monotonic() + ARRIVAL_S_MAX
         while min(node.revision for node in nodes) < revisions[-1] and time.monotonic() < ends:
@@ -108,7 +105,7 @@ class Nodes:
 
 
 def _times_of_revisions(node: SimulatedNode, revisions: Sequence[int]) -> list[float]:
-    """For each of the ascending revisions, the time at which the node's view first showed it."""
+    """For each of the ascending revisions, the time at which the view first showed it."""
     times: list[float] = []
     updates = iter(node.updates)
     time_of_update, shown_revision = 0.0, 0

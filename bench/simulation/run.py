@@ -1,4 +1,4 @@
-"""Runs one simulation, from an empty etcd to the check of the log, and measures each incident."""
+"""Runs one simulation, from an empty etcd to the check of the log."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from tests.support.etcd import EtcdCluster
 
 T = TypeVar("T")
 PODS_START: Final = "Pods start"
-"""The name of the phase in which all Pods start concurrently."""
 
 
 class Phase(NamedTuple):
-    """One incident: its duration, the CPU time of nodes and of this process, and etcd's usage."""
+    """One incident. ``here_cpu_s``: the CPU time of this process."""
 
     name: str
     seconds: float
@@ -36,9 +35,9 @@ class Phase(NamedTuple):
 class Run(NamedTuple):
     """The results of a simulation.
 
-    ``fanout``: how changes of pools reach the nodes. ``start``: the start of all Pods. ``rack``:
-    the start of more Pods in the rack that is lost later. ``nodes_rss_mb``: peak memory of all
-    processes with nodes. ``here_rss_mb``: peak memory of this process.
+    ``start``: the start of all Pods. ``rack``: the start of more Pods in the rack that is lost
+    later. ``processes``, ``nodes_rss_mb``: processes with nodes, and their peak memory.
+    ``here_rss_mb``: peak memory of this process.
     """
 
     fanout: Fanout
@@ -53,12 +52,12 @@ class Run(NamedTuple):
 
     @property
     def failures(self) -> list[str]:
-        """The errors of Pods that did not start."""
+        """The errors of ADDs."""
         return self.start.failures + self.rack.failures
 
     @property
     def duplicates(self) -> int:
-        """The number of addresses that were allocated twice."""
+        """How many addresses were allocated twice."""
         allocated = self.start.addresses + self.rack.addresses
         return len(allocated) - len(set(allocated))
 
@@ -112,7 +111,6 @@ class Simulation:
         )
 
     def _phase(self, name: str, incident: Callable[[], T]) -> T:
-        """Run one incident, and add its measurements to the phases."""
         member = self._etcd.members[0]
         etcd_before, nodes_before_s = etcd_usage(member), self._nodes_cpu_s()
         began, here_before_s = time.monotonic(), time.process_time()

@@ -1,4 +1,4 @@
-"""Reads the resources that etcd and the processes of the simulation used."""
+"""Reads the resources that etcd and a process have used."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _RECEIVED: Final = "etcd_network_client_grpc_received_bytes_total"
 class EtcdUsage(NamedTuple):
     """Resources of one etcd member; ``minus`` gives the usage between two readings.
 
-    ``revisions``: number of writing transactions. ``watch_events``: changes sent to watches.
-    ``sent_mb``, ``received_mb``: to and from clients. ``wal_mb``, ``fsyncs``: of the write-ahead
-    log. ``database_mb``: size of the database file; ``in_use_mb``: that size without free pages.
+    ``revisions``: transactions that write. ``sent_mb``, ``received_mb``: to and from clients.
+    ``wal_mb``, ``fsyncs``: of the write-ahead log. ``in_use_mb``: ``database_mb`` without free
+    pages.
     """
 
     cpu_s: float
@@ -34,13 +34,12 @@ class EtcdUsage(NamedTuple):
     in_use_mb: float
 
     def minus(self, before: EtcdUsage) -> EtcdUsage:
-        """The usage since an earlier reading. Memory and database sizes are not subtracted."""
+        """The usage since an earlier reading. Only counters are subtracted, not sizes."""
         used = {name: getattr(self, name) - getattr(before, name) for name in _COUNTERS}
         return self._replace(**used)
 
 
 _COUNTERS: Final = EtcdUsage._fields[: EtcdUsage._fields.index("rss_mb")]
-"""The fields that grow with usage; the remaining fields are sizes."""
 
 
 def etcd_usage(member: EtcdMember) -> EtcdUsage:
