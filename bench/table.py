@@ -1,7 +1,7 @@
 """The table of measures, with the figures and targets of each measure.
 
-A new measure needs a module in ``bench/measures/`` and a row here. Names of figures and bounds of
-targets are published in docs/contributing/benchmarks.md; a refactoring must not change them.
+docs/contributing/benchmarks.md publishes the names of figures and the bounds of targets; a
+refactoring must not change them.
 """
 
 from __future__ import annotations
@@ -51,10 +51,8 @@ from bench.scale import QUICK_SCALE, Scale
 class Measure(NamedTuple):
     """A measure of the benchmark.
 
-    ``targets``: figure -> target, or None for a figure without a bound. ``share``: the time of a
-    run is divided among the measures in proportion to the shares. ``quick``: whether a quick run
-    includes the measure. ``rig``: the name of processes that adjacent measures share
-    (``Lab.shared``), or "".
+    ``targets``: figure -> target; None: no bound. ``share``: the weight of the measure in the time
+    of a run. ``rig``: the name of processes that adjacent measures share (``Lab.shared``), or "".
     """
 
     name: str
@@ -353,15 +351,11 @@ TARGETS: dict[str, Target | None] = {
 
 
 def measures_of(scale: Scale) -> list[Measure]:
-    """The measures of a run of this scale."""
     return [measure for measure in MEASURES if measure.quick or scale is not QUICK_SCALE]
 
 
 def measures_named(names: Iterable[str]) -> list[Measure]:
-    """The measures selected by names of measures or of figures.
-
-    Raises KeyError for an unknown name.
-    """
+    """Select measures by names of measures or figures. Raises KeyError for an unknown name."""
     requested = set(names)
     unknown = requested - {measure.name for measure in MEASURES} - TARGETS.keys()
     if unknown:

@@ -1,10 +1,9 @@
 """Measures the path of one ADD through an agent: module switches and stack frames.
 
-.venv/bin/python -m scripts.add_path      prints each module switch, then the two measures
+.venv/bin/python -m scripts.add_path
 
-The path consists of the calls below ``SERVE`` on the same stack. A module switch is a call from a
-function of the product to a function in another module. Each (caller, callee) pair counts once. The
-second ADD is measured, because the first ADD imports modules and fills caches.
+The path has the calls below ``SERVE`` on the same stack. A module switch is a call from a product
+function to a function in another module.
 """
 
 from __future__ import annotations
@@ -22,42 +21,41 @@ from tests.support.agent_harness import AgentHarness, running
 from tests.tidy.sources import PRODUCT_PACKAGES, PROJECT_ROOT
 
 SERVE: Final = "serve_frame"
-"""The function of the agent that serves a connection to its socket."""
+"""The agent's function that serves a connection to its socket."""
 
 ALLOCATE: Final = ("core.allocation.allocator", "allocate")
 
 Function = tuple[str, str]
-"""(module, name of a function in the module)."""
+"""(module, function)."""
 
 
 class AddPath(NamedTuple):
     """The path of one ADD.
 
-    ``calls``: (caller, callee) -> the number of stack frames from ``SERVE`` to the callee. The keys
-    have the order of the calls.
+    ``calls``: (caller, callee) -> the number of stack frames from ``SERVE`` to the callee, in the
+    order of the calls.
     """
 
     calls: dict[tuple[Function, Function], int]
 
     @property
     def switches(self) -> list[tuple[Function, Function]]:
-        """The module switches."""
         return [(caller, callee) for caller, callee in self.calls if caller[0] != callee[0]]
 
     @property
     def frames_to_the_allocator(self) -> int:
-        """The number of stack frames from ``SERVE`` to ``ALLOCATE``, both included."""
+        """The number of stack frames, ``SERVE`` and ``ALLOCATE`` included."""
         return next(frames for (_, callee), frames in self.calls.items() if callee == ALLOCATE)
 
 
 def measure_add() -> AddPath:
-    """Serve two ADDs in an agent in this process; return the path of the second ADD."""
+    """Return the path of a second ADD, because the first ADD imports modules and fills caches."""
     with tempfile.TemporaryDirectory() as directory:
         return asyncio.run(_measure(Path(directory)))
 
 
 def product_module(frame: FrameType) -> str | None:
-    """The product module that a stack frame belongs to; None for other code."""
+    """The product module of a stack frame; None for other code."""
     path = Path(frame.f_code.co_filename)
     if not path.is_relative_to(PROJECT_ROOT):
         return None
@@ -77,10 +75,10 @@ async def _measure(directory: Path) -> AddPath:
     async with running(settings, MemoryStore()) as agent:
         await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.20")
         await agent.add("first")
-        return await _record(agent)
+        return await _trace_second_add(agent)
 
 
-async def _record(agent: AgentHarness) -> AddPath:
+async def _trace_second_add(agent: AgentHarness) -> AddPath:
     recorder = _Recorder()
     sys.setprofile(recorder.on_event)
     try:
@@ -91,14 +89,12 @@ async def _record(agent: AgentHarness) -> AddPath:
 
 
 class _Recorder:
-    """Records the calls of product functions below ``SERVE``."""
-
     def __init__(self) -> None:
         self.calls: dict[tuple[Function, Function], int] = {}
         self._serving: FrameType | None = None
 
     def on_event(self, frame: FrameType, event: str, _: object) -> None:
-        """Record a call; the hook of ``sys.setprofile``."""
+        """The hook of ``sys.setprofile``."""
         module = product_module(frame) if event == "call" else None
         if module is None:
             return
@@ -115,7 +111,7 @@ class _Recorder:
 def _callers(frame: FrameType, outermost: FrameType) -> list[Function]:
     """The product functions that called ``frame``, innermost first, up to ``outermost``.
 
-    Empty if ``outermost`` is not on the stack of ``frame``.
+    Empty if ``outermost`` is not on the stack.
     """
     callers: list[Function] = []
     current: FrameType | None = frame.f_back
@@ -130,7 +126,7 @@ def _callers(frame: FrameType, outermost: FrameType) -> list[Function]:
 
 
 def main() -> None:
-    """Print each module switch, then the two measures."""
+    """Print the module switches and the two measures."""
     path = measure_add()
     for (caller, function), callee in path.switches:
         print(f"{caller}.{function} -> {'.'.join(callee)}")

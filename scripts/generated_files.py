@@ -1,7 +1,7 @@
-"""Writes or compares generated files; the generators in ``scripts`` use this module.
+"""Writes or compares generated files, for the generators in ``scripts``.
 
-Without arguments, a generator writes the files that differ. With ``--check``, a generator writes
-nothing, and the exit code is 1 if a file differs.
+Without arguments, files that differ are written. With ``--check``, nothing is written, and the exit
+code is 1 if a file differs.
 """
 
 from __future__ import annotations
@@ -15,10 +15,7 @@ PROJECT_ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 def write_or_compare(files: Mapping[Path, str]) -> int:
-    """Write or compare; print the path of each file that differs; return the exit code.
-
-    ``files``: path -> expected text.
-    """
+    """Write or compare ``files`` (path -> expected text); return the exit code."""
     is_check = "--check" in sys.argv[1:]
     differing = [path for path, text in files.items() if not _has(path, text)]
     for path in differing:

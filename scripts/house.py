@@ -1,7 +1,8 @@
 """Prints measures of the project's names and structure, one measure a line (``make house``).
 
-.venv/bin/python -m scripts.house           prints the measures
-.venv/bin/python -m scripts.house --list    also prints the items that each measure counts
+.venv/bin/python -m scripts.house [--list]
+
+``--list`` also prints the items that each measure counts.
 """
 
 from __future__ import annotations

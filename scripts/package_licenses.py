@@ -17,10 +17,8 @@ NAME_CHARS_MAX: Final = 64
 _MACHINE_READABLE: Final = re.compile(r"^Format(?:-Specification)?:", re.MULTILINE)
 """The first field of a machine-readable copyright file (Debian's copyright-format)."""
 
-_FIELD: Final = re.compile(r"^License:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
-"""The short name of a license in a machine-readable copyright file."""
-
-_COMMON: Final = re.compile(r"/usr/share/common-licenses/([A-Za-z0-9.+-]*[A-Za-z0-9+])")
+_LICENSE_FIELD: Final = re.compile(r"^License:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+_COMMON_LICENSE: Final = re.compile(r"/usr/share/common-licenses/([A-Za-z0-9.+-]*[A-Za-z0-9+])")
 """A reference to a license in a copyright file that is not machine-readable."""
 
 _CLASSIFIER: Final = "License :: OSI Approved :: "
@@ -30,10 +28,10 @@ _FACTORY: Final = LicenseFactory()
 def debian_licenses(copyright_file: str) -> list[License]:
     """Return the licenses of a Debian package, by SPDX id or Debian's short name.
 
-    The list is empty if the file contains only the text of a license.
+    Empty if the file has only the text of a license.
     """
-    pattern = _FIELD if _MACHINE_READABLE.search(copyright_file) else _COMMON
-    return _several(pattern.findall(copyright_file))
+    pattern = _LICENSE_FIELD if _MACHINE_READABLE.search(copyright_file) else _COMMON_LICENSE
+    return _licenses_of_names(pattern.findall(copyright_file))
 
 
 def python_licenses(metadata: Message) -> list[License]:
@@ -42,13 +40,13 @@ def python_licenses(metadata: Message) -> list[License]:
     if name and name != "UNKNOWN" and "\n" not in name and len(name) <= NAME_CHARS_MAX:
         return [_FACTORY.make_from_string(name)]
     classifiers = metadata.get_all("Classifier") or ()
-    return _several(
+    return _licenses_of_names(
         text.removeprefix(_CLASSIFIER) for text in classifiers if text.startswith(_CLASSIFIER)
     )
 
 
-def _several(names: Iterable[str]) -> list[License]:
-    """Return a license for each name; CycloneDX does not allow SPDX expressions in such a list."""
+def _licenses_of_names(names: Iterable[str]) -> list[License]:
+    """CycloneDX allows no SPDX expression in a list of several licenses."""
     return [
         _FACTORY.make_with_id(name) if fixup_id(name) else _FACTORY.make_with_name(name)
         for name in sorted(set(names))

@@ -1,13 +1,9 @@
 """Finds the modules that run when the addresses of one deleted Pod are reclaimed.
 
-.venv/bin/python -m scripts.reclaim_modules      prints each module, then the number of modules
+.venv/bin/python -m scripts.reclaim_modules
 
 The jobs of a controller run in this process on the memory store. A product module counts if one of
 its functions runs between the deletion of the Pod's record and the deletion of the Pod's endpoint.
-
-A first Pod is reclaimed before the measurement, to import modules, start the jobs and open the
-writer of the shard. The configuration views are stopped before the measurement: they process the
-deletion of the record, which is not a part of the reclaim.
 """
 
 from __future__ import annotations
@@ -34,8 +30,8 @@ FIRST_POD: Final = "first"
 WITHOUT_AUTO_POOLS: Final = JobSettings(auto_pools=AutoPoolSettings(enabled=False))
 RECLAIM_S_MAX: Final = 60.0
 RETRY_S: Final = 0.2
-"""The job that reclaims Pods may start after the deletion of the first Pod's record. So the record
-is created and deleted again after this time."""
+"""The reclaim job may start after the deletion of the first Pod's record. So the record is created
+and deleted again after this time."""
 
 
 def measure_reclaim() -> set[str]:
@@ -52,12 +48,14 @@ async def _measure() -> set[str]:
         )
         tasks = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
         try:
+            # This imports modules, starts the jobs and opens the writer of the shard.
             await _reclaim(node, FIRST_POD)
             name = _name_in_the_same_shard()
             await _create(node, name)
+            # The views process the deletion of the record, which is not a part of the reclaim.
             await node.view.close()
             await supervisor.end(VIEW_TASK)
-            return await _record(node, name)
+            return await _modules_of_reclaim(node, name)
         finally:
             for task in tasks:
                 task.cancel()
@@ -65,7 +63,6 @@ async def _measure() -> set[str]:
 
 
 def _name_in_the_same_shard() -> str:
-    """A name of a Pod whose reclaim workflow has the same shard as the first Pod's workflow."""
     names = (f"second-{number}" for number in itertools.count())
     return next(name for name in names if _shard_of(name) == _shard_of(FIRST_POD))
 
@@ -74,8 +71,8 @@ def _shard_of(name: str) -> int:
     return shard_of(f"reclaim/shop/{name}/{pod(name).uid}")
 
 
-async def _record(node: NodeHarness, name: str) -> set[str]:
-    """Delete a Pod's record; return the modules that run until the Pod's endpoint is deleted."""
+async def _modules_of_reclaim(node: NodeHarness, name: str) -> set[str]:
+    """Delete the Pod's record; return the modules that run until its endpoint is deleted."""
     modules: set[str] = set()
 
     def on_event(frame: FrameType, event: str, _: object) -> None:
@@ -98,7 +95,6 @@ async def _create(node: NodeHarness, name: str) -> None:
 
 
 async def _reclaim(node: NodeHarness, name: str) -> None:
-    """Create a Pod; delete the Pod's record, repeatedly if needed, until the Pod is reclaimed."""
     await _create(node, name)
     async with asyncio.timeout(RECLAIM_S_MAX):
         while True:
@@ -111,7 +107,7 @@ async def _reclaim(node: NodeHarness, name: str) -> None:
 
 
 async def _wait_until_free(node: NodeHarness, name: str) -> None:
-    """Wait until the endpoint is deleted; the watch runs only modules of the store."""
+    """The watch runs only modules of the store."""
     key = node.keys.endpoint("shop", name)
     result = await node.store.read([Get(key)])
     if not result.ranges[0].kvs:
@@ -123,7 +119,7 @@ async def _wait_until_free(node: NodeHarness, name: str) -> None:
 
 
 def main() -> None:
-    """Print each module, then the number of modules."""
+    """Print the modules and their number."""
     modules = measure_reclaim()
     print("".join(f"{module}\n" for module in sorted(modules)), end="")
     print(f"{len(modules):6}  modules touched by the reclaim of one deleted Pod")

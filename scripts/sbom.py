@@ -32,16 +32,15 @@ DPKG_STATUS: Final = "var/lib/dpkg/status"
 METADATA_SUFFIX: Final = ".dist-info/METADATA"
 DOCUMENTS: Final = "usr/share/doc"
 COPYRIGHT: Final = re.compile(rf"{DOCUMENTS}/[^/]+(/copyright)?")
-"""The copyright file of a Debian package, or a directory that can be a link."""
+"""The copyright file of a Debian package, or its directory, which can be a link."""
 
 WHITEOUT: Final = ".wh."
 OPAQUE: Final = ".wh..wh..opq"
-"""A layer deletes files of lower layers with whiteouts (OCI image specification). A file
-``WHITEOUT + name`` deletes the file or folder ``name``. A file ``OPAQUE`` deletes the content of
-the folder that contains it."""
+"""Whiteouts (OCI image specification) delete files of lower layers: ``WHITEOUT + name`` deletes the
+file or folder ``name``, ``OPAQUE`` the content of its own folder."""
 
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:orbweaver:image")
-"""The UUID namespace of serial numbers. Equal image digests have equal serial numbers."""
+"""Equal image digests give equal serial numbers in this UUID namespace."""
 
 
 def main(arguments: list[str]) -> None:
@@ -59,7 +58,7 @@ class ImageFiles:
         self._links: dict[str, str] = {}
 
     def add_layer(self, layer: tarfile.TarFile) -> None:
-        """Apply the whiteouts of the layer, then read the layer's files."""
+        """Apply the layer's whiteouts, which concern lower layers; then read the layer's files."""
         for entry in layer:
             folder, _, base = _name(entry).rpartition("/")
             if base.startswith(WHITEOUT):
@@ -77,18 +76,16 @@ class ImageFiles:
                 self._contents[name] = _member(layer, entry.name).read()
 
     def text(self, name: str) -> str:
-        """The text of a file; "" if absent. Links to the file or to its directory are followed."""
+        """The text of a file; "" if absent. Links to the file or its directory are followed."""
         folder, _, base = name.rpartition("/")
         name = f"{self._links.get(folder, folder)}/{base}"
         return self._contents.get(self._links.get(name, name), b"").decode(errors="replace")
 
     def metadata(self) -> list[str]:
-        """The metadata of all Python packages."""
         names = [name for name in self._contents if name.endswith(METADATA_SUFFIX)]
         return [self.text(name) for name in names]
 
     def _delete(self, folder: str, base: str) -> None:
-        """Apply the whiteout file ``base`` in ``folder``."""
         hidden = folder if base == OPAQUE else f"{folder}/{base.removeprefix(WHITEOUT)}"
         for files in (self._contents, self._links):
             for path in [path for path in files if path == hidden or path.startswith(f"{hidden}/")]:

@@ -1,7 +1,7 @@
 """Hooks of mkdocs (``mkdocs.yml``) that add ``ROOT_PAGES`` to the site below ``project/``.
 
-GitHub requires these pages in the root of the repository. Links to and from the pages are
-rewritten. Other links to files outside ``docs/`` stay, so that a strict build reports an error.
+GitHub requires these pages in the root of the repository. Other links to files outside ``docs/``
+stay, so that a strict build reports them.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Rewrite links to and from ``ROOT_PAGES`` to paths in the site."""
+    """Rewrite links to and from ``ROOT_PAGES``."""
     site_path = page.file.src_uri
     source_path = next(
         (name for name in ROOT_PAGES if _site_path(name) == site_path), f"docs/{site_path}"
     )
 
-    def rewritten(match: re.Match[str]) -> str:
+    def rewritten_link(match: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source_path), match[2]))
         if target in ROOT_PAGES:
             target = f"docs/{_site_path(target)}"
@@ -49,7 +49,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
         )
         return f"{match[1]}{relative}"
 
-    return _LINK.sub(rewritten, markdown)
+    return _LINK.sub(rewritten_link, markdown)
 
 
 def _site_path(name: str) -> str:

@@ -14,7 +14,7 @@ FOLDER: Final = PROJECT_ROOT / "ops" / "monitoring" / "dashboards"
 
 
 def files() -> dict[Path, str]:
-    """The expected text of each dashboard file, by path."""
+    """The expected text of each dashboard file."""
     return {FOLDER / f"{name}.json": as_text(dashboard) for name, dashboard in dashboards().items()}
 
 

@@ -1,7 +1,4 @@
-"""Panels and dashboards as Grafana's JSON (schema version 39).
-
-Panels fill rows of ``COLUMNS`` columns from left to right.
-"""
+"""Panels and dashboards as Grafana's JSON (schema version 39)."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ TAG: Final = "orbweaver-rdma"
 
 
 class Query(NamedTuple):
-    """A Prometheus expression, and the template of the legend."""
+    """A Prometheus expression and its legend template."""
 
     expression: str
     legend: str = ""
@@ -34,7 +31,7 @@ class Panel(NamedTuple):
 
 
 class Variable(NamedTuple):
-    """A dashboard variable. ``label``: its title; ``query``: ``label_values(...)``."""
+    """A dashboard variable. ``query``: ``label_values(...)``."""
 
     name: str
     label: str
@@ -57,7 +54,7 @@ def board(
         "links": [_LINK],
         "templating": {"list": [_SOURCE_VARIABLE, *map(_variable, variables)]},
         "annotations": {"list": []},
-        "panels": list(_placed(panels)),
+        "panels": list(_panels_in_rows(panels)),
     }
 
 
@@ -103,8 +100,7 @@ def _variable(variable: Variable) -> dict[str, Any]:
     }
 
 
-def _placed(panels: Iterable[Panel]) -> Iterator[dict[str, Any]]:
-    """The JSON of each panel with its number and position."""
+def _panels_in_rows(panels: Iterable[Panel]) -> Iterator[dict[str, Any]]:
     x = y = row_height = 0
     for number, panel in enumerate(panels, 1):
         if x + panel.width > COLUMNS:

@@ -1,7 +1,7 @@
 """The RDMA dashboards: cluster, nodes, Pods and workloads, with links to each other.
 
-docs/reference/metrics.md, section "RDMA", describes the counters. Only devices in exclusive mode
-have labels of a Pod and of the Pod's owner.
+Counters: docs/reference/metrics.md, section "RDMA". Only devices in exclusive mode have labels of a
+Pod and of the Pod's owner.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from scripts.dashboards.board import Panel, Query, Variable, board
 CLUSTER: Final = 'cluster=~"$cluster"'
 RATE: Final = "[$__rate_interval]"
 SPEED: Final = "vport_speed_mbps"
-"""A counter that every RDMA port has; its labels list all nodes and Pods."""
+"""A counter of every RDMA port; its labels list all nodes and Pods."""
 
 TOP: Final = 10
-"""The number of series in panels titled "Ten ..."."""
-
 STAT_WIDTH: Final = 6
-"""The width of a panel with one number, in grid columns."""
+"""In grid columns."""
 
-# The counters of panels with several counters: counter -> text in the legend.
+# The counters of one panel: counter -> text in the legend.
 
 CONGESTION: Final = {
     "np_ecn_marked_roce_packets": "marked",
@@ -80,7 +78,6 @@ class Series(NamedTuple):
 
     @property
     def legend(self) -> str:
-        """The template of the legend: the labels in ``by``."""
         return " ".join(f"{{{{{label}}}}}" for label in self.by)
 
     def selector(self, counter: str, more: str = "") -> str:
@@ -89,15 +86,13 @@ class Series(NamedTuple):
         return f"rdma_{counter}_total{{{matchers}}}"
 
     def rate(self, counter: str, more: str = "") -> str:
-        """The rate of a counter."""
         return f"rate({self.selector(counter, more)}{RATE})"
 
     def sum(self, expression: str) -> str:
-        """The sum of an expression by the labels in ``by``."""
         return f"sum by ({', '.join(self.by)}) ({expression})"
 
     def bits(self, direction: str) -> str:
-        """The sum of unicast and multicast in bits per second. ``direction``: "rx" or "tx"."""
+        """Unicast plus multicast in bits per second. ``direction``: "rx" or "tx"."""
         rates = (
             self.rate(f"{direction}_vport_rdma_{cast}_bytes") for cast in ("unicast", "multicast")
         )
@@ -175,14 +170,16 @@ def _cluster() -> list[Panel]:
 
 
 def _node() -> list[Panel]:
-    chosen = 'node_name=~"$node"'
-    cards = CARDS._replace(matchers=f'{chosen},pod_name=""')
-    pods = PODS._replace(by=(*PODS.by, "ifname"), matchers=f'{chosen},pod_name!=""')
-    functions = Series(("node_name", "rdma_parent_name"), f'{chosen},rdma_parent_name!=""')
+    node_matcher = 'node_name=~"$node"'
+    cards = CARDS._replace(matchers=f'{node_matcher},pod_name=""')
+    pods = PODS._replace(by=(*PODS.by, "ifname"), matchers=f'{node_matcher},pod_name!=""')
+    virtual_functions = Series(
+        ("node_name", "rdma_parent_name"), f'{node_matcher},rdma_parent_name!=""'
+    )
     return [
         *_utilisation(cards, "by device"),
         *_traffic(cards, "by device"),
-        *_traffic(functions, "by virtual functions of a card"),
+        *_traffic(virtual_functions, "by virtual functions of a card"),
         *_traffic(pods, "by device of a Pod"),
         *_pauses(cards._replace(by=("node_name", "net_dev_name", "priority")), "by priority"),
         _counters(
@@ -198,7 +195,7 @@ def _node() -> list[Panel]:
         Panel(
             "Traffic class",
             "short",
-            (Query(Series((), chosen).selector("device_tos"), cards.legend),),
+            (Query(Series((), node_matcher).selector("device_tos"), cards.legend),),
             "The DSCP times four; 0: none is set.",
             kind="bargauge",
         ),
@@ -211,8 +208,8 @@ def _node() -> list[Panel]:
 
 
 def _pod() -> list[Panel]:
-    chosen = 'pod_name!="",pod_namespace=~"$namespace",pod_name=~"$pod"'
-    devices = Series(("pod_namespace", "pod_name", "ifname", "net_dev_name"), chosen)
+    pod_matchers = 'pod_name!="",pod_namespace=~"$namespace",pod_name=~"$pod"'
+    devices = Series(("pod_namespace", "pod_name", "ifname", "net_dev_name"), pod_matchers)
     return [
         *_traffic(devices, "by device"),
         *_utilisation(devices, "by device"),
@@ -222,8 +219,8 @@ def _pod() -> list[Panel]:
 
 
 def _workload() -> list[Panel]:
-    chosen = f'{OWNERS.matchers},owner_kind=~"$kind",owner_namespace=~"$namespace"'
-    owners = OWNERS._replace(matchers=f'{chosen},owner_name=~"$workload"')
+    owner_matchers = f'{OWNERS.matchers},owner_kind=~"$kind",owner_namespace=~"$namespace"'
+    owners = OWNERS._replace(matchers=f'{owner_matchers},owner_name=~"$workload"')
     pods = owners._replace(by=PODS.by)
     return [
         *_traffic(owners, "by workload"),
@@ -266,7 +263,7 @@ def _traffic(series: Series, grouping: str) -> list[Panel]:
 def _utilisation(series: Series, grouping: str, roots: str = "") -> list[Panel]:
     """Traffic as a share of the link speed.
 
-    ``roots``: matchers for the ports whose link speeds are summed. A sum over a node must leave out
+    ``roots``: matchers of the ports whose speeds are summed. A sum over a node must leave out
     virtual functions, because they share the link of a card.
     """
     speed = series.sum(f"{series.selector(SPEED, roots)} > 0")
@@ -318,7 +315,7 @@ def _details(series: Series) -> list[Panel]:
 def _counters(
     title: str, unit: str, series: Series, counters: dict[str, str], description: str = ""
 ) -> Panel:
-    """A panel with the rate of each counter. ``counters``: counter -> text in the legend."""
+    """A panel of rates. ``counters``: counter -> text in the legend."""
     queries = (
         Query(series.sum(series.rate(counter)), f"{series.legend} {text}".strip())
         for counter, text in counters.items()

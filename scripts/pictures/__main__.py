@@ -13,7 +13,7 @@ PICTURES_FOLDER: Final = PROJECT_ROOT / "docs" / "images"
 
 
 def pictures() -> dict[str, Canvas]:
-    """The pictures by file name without the suffix."""
+    """Picture name -> picture."""
     canvases: dict[str, Canvas] = {}
     for module in (addresses, allocation, datapath, event_log, workflows):
         canvases |= module.pictures()

@@ -1,7 +1,7 @@
 """A small SVG canvas: boxes, frames, arrows and texts, in colours for light and dark pages.
 
-``Canvas.svg`` raises ValueError if a text leaves its box or the canvas, if texts overlap, or if
-boxes overlap. The sizes of texts are estimates.
+``Canvas.svg`` raises ValueError if a text leaves its box or the canvas, or if texts or boxes
+overlap. The sizes of texts are estimates.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ from typing import Final, Literal, NamedTuple
 from xml.sax.saxutils import escape
 
 Kind = Literal["plain", "store", "good", "warm", "muted"]
-"""The colour of a box: "plain": grey; "store" (etcd): blue; "good": green; "warm" (failures):
-orange; "muted": the colour of the page."""
+"""A box's kind. "store": etcd; "warm": a failure; "muted": the colour of the page."""
 
 Anchor = Literal["start", "middle", "end"]
 Style = Literal["text", "small", "code", "title", "step"]
 
 LINE_PX: Final = 17
-"""Distance between two lines of a box."""
+"""Between two lines of a box."""
 
 _BOLD_RATIO: Final = 1.06
-"""The width of bold text relative to the width of normal text."""
+"""Width of bold text relative to normal text."""
 
 _ASCENT_EM: Final = 0.8
-"""The height of a text above its baseline."""
+"""Height of a text above its baseline."""
 
 _SIZE_PX: Final[dict[Style, float]] = {
     "text": 13.0,
@@ -40,11 +39,11 @@ _WIDTH_EM: Final[dict[Style, float]] = {
     "title": 0.57,
     "step": 0.55,
 }
-"""Mean width of a character, by style; exact for "code", because that font is monospaced."""
+"""Mean width of a character; exact for "code", because that font is monospaced."""
 
 
 class Palette(NamedTuple):
-    """The colours of one colour scheme. ``boxes``: fill and stroke by kind."""
+    """The colours of one colour scheme. ``boxes``: kind -> (fill, stroke)."""
 
     paper: str
     ink: str
@@ -90,7 +89,6 @@ class Area(NamedTuple):
     height: float
 
     def contains(self, other: Area) -> bool:
-        """Whether ``other`` is inside this area; edges may coincide."""
         return (
             self.x <= other.x
             and self.y <= other.y
@@ -99,7 +97,6 @@ class Area(NamedTuple):
         )
 
     def overlaps(self, other: Area) -> bool:
-        """Whether the areas overlap; a common edge does not count."""
         return (
             self.x < other.x + other.width
             and other.x < self.x + self.width
@@ -122,7 +119,7 @@ class Canvas:
         self._faults: list[str] = []
 
     def frame(self, area: Area, caption: str, kind: Kind = "muted") -> None:
-        """Draw a dashed border around other boxes, with a caption in its upper left corner."""
+        """Draw a dashed border with a caption."""
         x, y, width, height = area
         self._shapes.append(
             f'<rect class="frame s-{kind}" x="{x:g}" y="{y:g}" width="{width:g}" '
@@ -165,7 +162,7 @@ class Canvas:
         *,
         bold: bool = False,
     ) -> Area:
-        """Draw one line of text with its baseline at ``y``; return the area that it covers."""
+        """Draw one line of text; return the area that it covers. ``y``: the baseline."""
         size = _SIZE_PX[style]
         width = len(content) * size * _WIDTH_EM[style] * (_BOLD_RATIO if bold else 1.0)
         left = x - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
@@ -194,14 +191,13 @@ class Canvas:
         self._shapes.append(f'<polyline class="{classes}" points="{path}"{heads}/>')
 
     def step(self, x: float, y: float, number: int) -> None:
-        """Draw a circle with a number that the document refers to."""
         self._labels.append(f'<circle class="disc" cx="{x:g}" cy="{y:g}" r="10"/>')
         self._labels.append(
             f'<text class="step b" x="{x:g}" y="{y + 4:g}" text-anchor="middle">{number}</text>'
         )
 
     def svg(self) -> str:
-        """The SVG text. Raises ValueError for the faults that the module docstring lists."""
+        """Raises ValueError, as the module docstring says."""
         self._check()
         width, height = self._page.width, self._page.height
         return "\n".join(

@@ -2,7 +2,7 @@
 
     .venv/bin/python -m scripts.pictures.console
 
-Requires root. The pictures show ``NEUTRAL_USER`` in place of the user and host of this machine.
+Requires root. The pictures show ``NEUTRAL_USER`` instead of this machine's user and host.
 """
 
 from __future__ import annotations
@@ -38,10 +38,7 @@ LATE: Final = """fetch('api/v1/log').then((answer) => answer.json()).then(({firs
 
 
 class ConsolePicture(NamedTuple):
-    """A picture of the page at ``path``. ``height``: in pixels.
-
-    ``{late}`` in ``path`` is replaced by the result of ``LATE``.
-    """
+    """A picture of a page, ``height`` pixels high. ``{late}`` in ``path`` stands for ``LATE``."""
 
     name: str
     path: str
@@ -87,12 +84,11 @@ async def _take(url: str) -> None:
 
 
 def _write(png: bytes, path: Path) -> None:
-    """Write a picture with ``COLOURS`` colours, which reduces the file to a third."""
+    """Few colours reduce the file to a third."""
     Image.open(BytesIO(png)).convert("RGB").quantize(COLOURS).save(path, optimize=True)
 
 
 async def _show(page: Page, picture: ConsolePicture) -> None:
-    """Open the path of a picture, and wait until the page shows the new content."""
     await page.show_as(View(height=picture.height))
     await page.expect("document.querySelector('#content') !== null")
     late = await page.evaluate(LATE) if "{late}" in picture.path else ""

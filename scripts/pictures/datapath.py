@@ -8,17 +8,14 @@ from typing import NamedTuple
 from scripts.pictures.canvas import Area, Canvas, Kind, Style
 
 _NOTES_Y = 254
-"""The y coordinate of the notes below the interfaces."""
-
 _NOTE_PX = 20
 
 
 class _Mode(NamedTuple):
-    """The texts of one mode's picture.
+    """The texts of one mode's picture, in the columns Pod, node and outside.
 
-    The columns are Pod, node and outside. Boxes of the first row: ``upper``, ``master``,
-    ``outside``. Boxes of the second row: ``lower``, ``host_veth``, ``lower_outside``. Notes below
-    the boxes: ``pod_rules``, ``node_rules``, ``outside_notes``.
+    First row: ``upper``, ``master``, ``outside``. Second row: ``lower``, ``host_veth``,
+    ``lower_outside``. Notes below: ``pod_rules``, ``node_rules``, ``outside_notes``.
     """
 
     title: str

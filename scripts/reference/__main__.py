@@ -13,7 +13,7 @@ FOLDER: Final = PROJECT_ROOT / "docs" / "reference"
 
 
 def pages() -> dict[Path, str]:
-    """The expected text of each page, by path."""
+    """The expected text of each page."""
     errors = FOLDER / "errors.md"
     return {
         FOLDER / "custom-resources.md": custom_resources.custom_resources(),

@@ -1,7 +1,7 @@
 """``docs/reference/chart-values.md``: every value of the chart with its type and default.
 
-Defaults and meanings (comments) come from ``values.yaml``. ``value_meanings`` has the meanings of
-values without a comment. Types come from ``values.schema.json``.
+Defaults and meanings (comments) come from ``values.yaml``, types from ``values.schema.json``.
+``value_meanings`` has the meanings of values without a comment.
 """
 
 from __future__ import annotations
@@ -59,14 +59,13 @@ def _leaves(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
 
 
 def _meaning(path: str) -> str:
-    """The meaning of a value without a comment; "" if ``VALUE_MEANINGS`` has none."""
     return next(
         (text for pattern, text in VALUE_MEANINGS.items() if fnmatchcase(path, pattern)), ""
     )
 
 
 def _comments(text: str) -> dict[tuple[str, ...], str]:
-    """The comment of each value: comment lines directly above the value, and in the same line."""
+    """Path of a value -> its comment: the lines directly above, and in the same line."""
     comments: dict[tuple[str, ...], str] = {}
     above: list[str] = []
     path: list[tuple[int, str]] = []
@@ -86,7 +85,6 @@ def _comments(text: str) -> dict[tuple[str, ...], str]:
 
 
 def _schema_of(schema: Mapping[str, Any], path: tuple[str, ...]) -> Mapping[str, Any]:
-    """The schema of a value; empty if the chart's schema has no part for the value."""
     part = schema
     for name in path:
         part = _resolved(schema, part).get("properties", {}).get(name, {})

@@ -14,7 +14,7 @@ from core.manifests.crds.sriov import SRIOV_KINDS
 from core.manifests.crds.structural import Schema
 
 DEPTH_MAX: Final = 8
-"""The largest number of levels in a schema. A schema with more levels is a mistake."""
+"""A schema with more levels is a mistake."""
 
 _INTRODUCTION: Final = """\
 # Custom resources
@@ -130,7 +130,7 @@ def _bound(key: str, value: int) -> str:
 
 
 def _sentence(text: str, names: frozenset[str]) -> str:
-    """The text as a sentence. A field name at the beginning becomes code."""
+    """A field name at the beginning becomes code."""
     text = text.replace("|", "\\|").removesuffix(".") + "."
     first, _, rest = text.partition(" ")
     if first.partition(".")[0] in names:

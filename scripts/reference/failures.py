@@ -10,24 +10,21 @@ from core import errors
 from nodeagent.cni_protocol.failures import failure_of
 
 _TABLE: Final = re.compile(r"(<!-- failures: generated -->\n).*?(<!-- end -->\n)", re.DOTALL)
-_DRAWN: Final = re.compile(r"^[ │├└─]+(?P<name>[A-Z]\w+) +(?P<text>.+?)(?: *\(retryable\))?$")
+_TREE_LINE: Final = re.compile(r"^[ │├└─]+(?P<name>[A-Z]\w+) +(?P<text>.+?)(?: *\(retryable\))?$")
 """A line of the class tree in the docstring of ``core.errors``."""
 
 _GROUP_SUFFIX: Final = "Error"
-"""The suffix of base classes; a base class has no row."""
+"""Base classes have this suffix, and no row."""
 
-_RAISED_WITH_SUFFIX: Final = "ProviderError"
-"""A base class that has a row, because the class is also raised."""
+_RAISED_BASE: Final = "ProviderError"
+"""This base class has a row, because it is also raised."""
 
 _UNEXPECTED_CODE: Final = 999
-"""The CNI error code of classes without a specific code; the table shows "-"."""
+"""The CNI code of classes without a specific code; the table shows "-"."""
 
 
 def with_failures(page: str) -> str:
-    """Replace the table between the two markers of the page.
-
-    Raises AssertionError if the page has no markers.
-    """
+    """Replace the table between the page's markers. Raises AssertionError without markers."""
     assert _TABLE.search(page), (
         "errors.md has no table: put <!-- failures: generated --> before it, <!-- end --> after it"
     )
@@ -39,16 +36,14 @@ def _rows() -> Iterator[str]:
     yield "| failure | class | code in CNI | a retry can succeed |"
     yield "|---|---|---|---|"
     for line in (errors.__doc__ or "").splitlines():
-        match = _DRAWN.match(line)
-        if match and (
-            match["name"] == _RAISED_WITH_SUFFIX or not match["name"].endswith(_GROUP_SUFFIX)
-        ):
+        match = _TREE_LINE.match(line)
+        if match and (match["name"] == _RAISED_BASE or not match["name"].endswith(_GROUP_SUFFIX)):
             error_class = getattr(errors, match["name"])
             text = match["text"].strip().replace("|", "\\|")
             retry = "yes" if error_class.retryable else "no"
             code = _cni_code(error_class)
-            shown = "-" if code == _UNEXPECTED_CODE else code
-            yield f"| {text} | `{match['name']}` | {shown} | {retry} |"
+            shown_code = "-" if code == _UNEXPECTED_CODE else code
+            yield f"| {text} | `{match['name']}` | {shown_code} | {retry} |"
 
 
 def _cni_code(error_class: type[errors.OrbweaverError]) -> int:

@@ -21,14 +21,11 @@ echo "$room" >"$CNI_PATH/room"
 test -e "$room/started" || exit 1
 echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/24"}]}'
 """
-"""An IPAM plugin that fails until the ``--start`` command has created ``$ROOM/started``.
-
-The comparison creates the work directory, and replaces ``@ROOM@`` in the configuration by the
-directory's path.
-"""
+"""An IPAM plugin that fails until ``$ROOM/started`` exists. The comparison replaces ``@ROOM@`` in a
+configuration by its work directory."""
 
 
-def _against(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def _run_comparison(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [str(PROGRAM), *map(str, arguments)]
     environment = os.environ | variables
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -41,7 +38,7 @@ def _conf(directory: Path, **ipam: str) -> Path:
 
 
 def test_the_usage_names_every_option() -> None:
-    completed = _against("--help", COLUMNS="200")
+    completed = _run_comparison("--help", COLUMNS="200")
 
     assert completed.returncode == 0
     for option in ("--cni-path", "--start", "--calls", "--callers", "--turns", "--json", "@ROOM@"):
@@ -93,7 +90,7 @@ def test_both_plugins_get_the_same_calls_and_the_comparison_cleans_up(tmp_path: 
     conf = _conf(tmp_path, type="rival", room="@ROOM@")
 
     # This KUBEBUILDER_ASSETS has no kube-apiserver, so no API server is started.
-    completed = _against(
+    completed = _run_comparison(
         conf, "--start", start, *sizes, CNI_PATH=str(tmp_path), KUBEBUILDER_ASSETS=str(tmp_path)
     )
 
@@ -113,12 +110,12 @@ def test_both_plugins_get_the_same_calls_and_the_comparison_cleans_up(tmp_path: 
 
 @pytest.mark.etcd
 @pytest.mark.netns
-def test_the_comparison_fails_with_the_output_of_a_plugin_whose_add_fails(tmp_path: Path) -> None:
+def test_the_comparison_fails_and_prints_the_error_of_the_plugin(tmp_path: Path) -> None:
     plugin = tmp_path / "rival"
     plugin.write_text("#!/bin/sh\necho no address; exit 1\n")
     plugin.chmod(0o755)
 
-    completed = _against(
+    completed = _run_comparison(
         _conf(tmp_path, type="rival"), CNI_PATH=str(tmp_path), KUBEBUILDER_ASSETS=str(tmp_path)
     )
 

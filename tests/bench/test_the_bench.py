@@ -1,4 +1,4 @@
-"""The options and the output format of ``python -m bench``. No test checks a measured value."""
+"""Options and output format of ``python -m bench``; no test checks a measured value."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ FIGURES_WITH_TARGET = {
 TINY = QUICK_SCALE._replace(name="tiny", rounds=1, adds=64, contending_pods=32)
 
 
-def test_the_option_list_prints_every_figure_with_a_target() -> None:
+def test_list_prints_every_figure_that_has_a_target() -> None:
     command = [sys.executable, "-m", "bench", "--list"]
 
     listed = subprocess.run(
@@ -112,7 +112,7 @@ def test_the_option_list_prints_every_figure_with_a_target() -> None:
     assert {name for name, target in TARGETS.items() if target is not None} == FIGURES_WITH_TARGET
 
 
-def test_the_bench_fails_with_the_name_of_an_unknown_measure() -> None:
+def test_the_bench_fails_and_names_an_unknown_measure() -> None:
     command = [sys.executable, "-m", "bench", "--quick", "alloc_rat"]
 
     completed = subprocess.run(
@@ -140,7 +140,7 @@ def test_each_figure_is_printed_as_one_json_object_per_line() -> None:
     assert failures["ratio"] is None
 
 
-def test_after_a_failed_measure_the_next_measure_runs() -> None:
+def test_the_next_measure_runs_after_a_failed_measure() -> None:
     def fail(_: Lab) -> list[Figure]:
         raise OSError("no disk")
 
@@ -176,7 +176,7 @@ def test_the_lag_of_an_allocation_ends_at_the_first_status_that_counts_it() -> N
     assert lags_ms(answered_at_s, changes) == [500.0, 2_000.0, 1_000.0]
 
 
-async def test_waiting_for_the_status_fails_if_it_counts_too_few_allocations(
+async def test_wait_counted_fails_if_the_status_counts_too_few_allocations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kube_controller, "SETTLED_S", 0.0)
@@ -185,7 +185,7 @@ async def test_waiting_for_the_status_fails_if_it_counts_too_few_allocations(
         await kube_controller.wait_counted([StatusChange(1.5, allocated=2)], 3)
 
 
-def test_the_ratio_of_a_figure_is_its_median_divided_by_the_median_of_the_reference() -> None:
+def test_a_ratio_divides_the_median_by_the_median_of_the_reference() -> None:
     figure = median_figure("agent_ready_s", [3.0, 1.0, 2.0], "s", [1.0, 4.0, 5.0])
 
     assert (figure.value, figure.reference, figure.ratio) == (2.0, 4.0, 0.5)
@@ -205,10 +205,10 @@ def test_one_round_runs_when_the_time_budget_is_used_up() -> None:
         lab.set_time_budget(-1.0)
         late_rounds = list(lab.rounds())
         lab.set_time_budget(3_600.0)
-        in_time = list(lab.rounds())
+        timely_rounds = list(lab.rounds())
 
     assert late_rounds == [0]
-    assert in_time == list(range(QUICK_SCALE.rounds))
+    assert timely_rounds == list(range(QUICK_SCALE.rounds))
 
 
 def test_seeded_addresses_are_distinct_and_inside_their_pools() -> None:
@@ -227,7 +227,7 @@ def test_seeded_addresses_are_distinct_and_inside_their_pools() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 512, 65_533])
-def test_an_exact_pool_has_exactly_the_requested_number_of_addresses(size: int) -> None:
+def test_an_exact_pool_has_the_requested_number_of_addresses(size: int) -> None:
     pool = exact_pool("exact", size)
 
     assert AddressSet.from_items(pool.ips, 4).size == size == len(list(all_addresses(pool)))
@@ -255,7 +255,7 @@ def test_a_quick_run_omits_three_slow_measures() -> None:
     assert full - quick == {"percentiles", "console", "vf_cycles"}
 
 
-def test_a_figure_with_many_samples_is_written_with_percentiles_only() -> None:
+def test_many_samples_are_written_as_percentiles() -> None:
     samples = [number / 100 for number in range(10_000)]
     figure = median_figure("add_last_32_ms", samples, "ms")
     (measure,) = measures_named(["percentiles"])
@@ -276,7 +276,6 @@ def test_a_caller_deletes_its_oldest_pod_before_each_add(tmp_path: Path) -> None
     listener.listen()
 
     def serve() -> None:
-        """Act as the agent: record the verb of each call; answer with exit code 0."""
         for _ in range(6):
             with listener.accept()[0] as caller:
                 calls.append(re.findall(rb"CNI_COMMAND=(\w+)", caller.recv(65_536))[0].decode())

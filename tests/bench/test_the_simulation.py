@@ -25,22 +25,25 @@ SMALL = Size(nodes=RACK_NODES + 2, pools=3, pods=2, rack_pods=3, changes=3, chan
 
 
 @pytest.mark.parametrize("size", [SMALL, QUICK_SCALE.simulated, FULL_SCALE.simulated])
-def test_each_node_has_one_default_pool_with_addresses_for_the_pods_of_its_rack(
+def test_each_node_has_one_default_pool_that_fits_its_rack(
     size: Size,
 ) -> None:
     pools = pools_of(size, more=GROWTH_ADDRESSES)
 
     assert len({pool.name for pool in pools}) == len({pool.subnet for pool in pools}) == size.pools
     for number in range(size.nodes):
-        serving = [pool for pool in pools if pool.default and node_name(number) in pool.node_names]
-        assert [pool_addresses(pool).size >= RACK_NODES * size.pods for pool in serving] == [True]
+        serving_pools = [
+            pool for pool in pools if pool.default and node_name(number) in pool.node_names
+        ]
+        fits_rack = [pool_addresses(pool).size >= RACK_NODES * size.pods for pool in serving_pools]
+        assert fits_rack == [True]
 
 
 @pytest.mark.parametrize("size", [SMALL, QUICK_SCALE.simulated, FULL_SCALE.simulated])
-def test_the_grown_pool_of_the_lost_rack_has_an_address_for_each_pod(size: Size) -> None:
-    grown = pool_addresses(rack_pool(size, 0, addresses_for(size.rack_pods)))
+def test_the_grown_rack_pool_has_an_address_for_each_pod(size: Size) -> None:
+    grown_addresses = pool_addresses(rack_pool(size, 0, addresses_for(size.rack_pods)))
 
-    assert grown.size >= len(size.lost) * size.rack_pods
+    assert grown_addresses.size >= len(size.lost) * size.rack_pods
 
 
 def test_pods_have_unique_names_and_uids() -> None:
@@ -49,7 +52,7 @@ def test_pods_have_unique_names_and_uids() -> None:
     assert len({pod.name for pod in pods}) == len({pod.uid for pod in pods}) == len(pods)
 
 
-def test_a_simulation_delivers_changes_starts_all_pods_and_reclaims_the_lost_rack() -> None:
+def test_a_simulation_delivers_changes_and_reclaims_the_lost_rack() -> None:
     nodes_outside_the_lost_rack = SMALL.nodes - RACK_NODES
 
     with Lab(QUICK_SCALE) as lab, lab.etcd() as etcd:

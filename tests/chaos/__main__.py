@@ -30,7 +30,6 @@ EXIT_USAGE = 2
 
 
 def main(arguments: list[str]) -> int:
-    """Run, print the outcome, and return the exit code."""
     try:
         words = dict(option.split("=", 1) for option in arguments)
         keep, plan = words.pop("keep", ""), words.pop("plan", "")
@@ -53,7 +52,7 @@ def main(arguments: list[str]) -> int:
 
 
 def read_options(words: dict[str, str]) -> Options:
-    """The options from NAME -> VALUE. Raises ValueError for an unknown name or a wrong value."""
+    """Read NAME -> VALUE. Raises ValueError for an unknown name or a wrong value."""
     unknown = words.keys() - set(Options._fields)
     if unknown:
         raise ValueError(f"unknown option {', '.join(sorted(unknown))}")

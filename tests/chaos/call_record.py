@@ -1,4 +1,4 @@
-"""The record of a call of an agent."""
+"""A recorded call of an agent."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tests.chaos.callers import Reply, Sandbox
 
 
 class CallRecord(NamedTuple):
-    """A call, its answer, and two revisions of etcd.
+    """A call with its answer and two revisions of etcd.
 
-    ``revision_before``: a revision of etcd before the call. ``revision_after``: a revision read
-    after the answer; the log up to this revision has the events of a successful call.
+    ``revision_before``: an etcd revision before the call. ``revision_after``: read after the
+    answer; the log up to this revision has the events of a successful call.
     """
 
     verb: str
@@ -23,5 +23,4 @@ class CallRecord(NamedTuple):
 
     @property
     def is_success(self) -> bool:
-        """Whether the answer is a success."""
         return self.reply.code == 0

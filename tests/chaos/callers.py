@@ -18,10 +18,10 @@ INTERFACE: Final = "eth0"
 NETWORK: Final = "lan"
 NAMESPACE: Final = "shop"
 HEAD_BYTES: Final = 5
-"""The head of a framed answer has a status byte (0: success) and the length of the body."""
+"""The head of a framed answer: a status byte (0: success) and the length of the body."""
 
 NO_ANSWER: Final = -1
-"""The code of a reply if the connection broke, or the call timed out."""
+"""Reply code after a broken connection or a timeout."""
 
 
 class Sandbox(NamedTuple):
@@ -51,17 +51,17 @@ class Caller:
     async def call(self, verb: str, sandbox: Sandbox, pools: Sequence[str]) -> Reply:
         """Call ADD, DEL or CHECK at the framed socket."""
         ipam: dict[str, Any] = {"type": "spiderpool", "default_ipv4_ippool": list(pools)}
-        return await self._frame(verb, sandbox, ipam, {})
+        return await self._call_framed(verb, sandbox, ipam, {})
 
     async def call_gc(self, valid: Sequence[Sandbox]) -> Reply:
         """Call GC at the framed socket. ``valid``: the sandboxes that exist."""
         attachments = [{"containerID": sandbox.container, "ifname": INTERFACE} for sandbox in valid]
         no_sandbox = Sandbox("none", "", "", "")
         fields = {"cni.dev/valid-attachments": attachments}
-        return await self._frame("GC", no_sandbox, {"type": "spiderpool"}, fields)
+        return await self._call_framed("GC", no_sandbox, {"type": "spiderpool"}, fields)
 
     async def call_http(self, verb: str, sandbox: Sandbox, pools: Sequence[str]) -> Reply:
-        """Call ADD or DEL at the HTTP socket, which has Spiderpool's API."""
+        """Call ADD or DEL at the HTTP socket (Spiderpool's API)."""
         body: dict[str, Any] = {
             "containerID": sandbox.container,
             "ifName": INTERFACE,
@@ -81,13 +81,12 @@ class Caller:
         answer = await _exchange(self._http, head.encode() + data)
         return _http_reply(answer)
 
-    async def _frame(
+    async def _call_framed(
         self, verb: str, sandbox: Sandbox, ipam: dict[str, Any], fields: dict[str, Any]
     ) -> Reply:
-        """Make one call at the framed socket. ``fields``: added to the network configuration.
+        """Make one call. ``fields``: added to the network configuration.
 
-        A frame has the magic OWC1, the length of the body, and the body: the environment variables
-        and the network configuration.
+        A frame has the magic OWC1, the length of the body, and the body.
         """
         conf = {"cniVersion": "1.1.0", "name": NETWORK, "type": "macvlan", "ipam": ipam, **fields}
         variables = {"CNI_COMMAND": verb, "CNI_PATH": "/opt/cni/bin"}
@@ -107,7 +106,7 @@ class Caller:
 
 
 async def _exchange(path: str, request: bytes) -> bytes:
-    """Send a request, and return the answer; b"" after a broken connection or a timeout."""
+    """Return the answer; b"" after a broken connection or a timeout."""
     try:
         async with asyncio.timeout(CALL_S):
             reader, writer = await asyncio.open_unix_connection(path)

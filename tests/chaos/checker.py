@@ -24,12 +24,10 @@ from tests.chaos.call_record import CallRecord
 from tests.chaos.history import FOREVER, Claimed, Event, Nic, PoolChanged, Released
 
 Ranges = tuple[tuple[int, int], ...]
-"""The first and the last address of each range, as numbers."""
+"""(first, last) of each range, as numbers."""
 
 
 class Violation(NamedTuple):
-    """A broken rule."""
-
     rule: str
     text: str
 
@@ -38,7 +36,7 @@ class Violation(NamedTuple):
 
 
 class Holding(NamedTuple):
-    """A sandbox holds an address from the log position ``begin`` to the log position ``end``."""
+    """The time in which a sandbox holds an address, from log position ``begin`` to ``end``."""
 
     address: str
     pod: str
@@ -49,7 +47,7 @@ class Holding(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The current claim of an address. ``position``: of the event that claims the address."""
+    """The current claim of an address. ``position``: of the claiming event."""
 
     pod: str
     position: int
@@ -83,7 +81,6 @@ class AddressHistory:
         return self._by_container.get(container, [])
 
     def index(self) -> None:
-        """Build the index for ``of_container``."""
         self._by_container: dict[str, list[Holding]] = {}
         for holding in self.holdings:
             self._by_container.setdefault(holding.container, []).append(holding)
@@ -114,7 +111,7 @@ class AddressHistory:
         self.held[address] = Claim(event.pod, event.position, holding)
 
     def _move(self, event: Claimed, nic: Nic, address: str) -> None:
-        """Process an address that the Pod keeps, possibly for another sandbox."""
+        """The Pod keeps the address, possibly for another sandbox."""
         claim = self.held.get(address)
         if claim is None or claim.pod != event.pod:
             self._add_violation(
@@ -123,15 +120,16 @@ class AddressHistory:
             return
         if (claim.holding.container, claim.holding.uid) != (nic.container, event.uid):
             self.holdings.append(claim.holding._replace(end=event.position))
-            fresh = Holding(address, event.pod, event.uid, nic.container, event.position)
-            self.held[address] = claim._replace(holding=fresh)
+            new_holding = Holding(address, event.pod, event.uid, nic.container, event.position)
+            self.held[address] = claim._replace(holding=new_holding)
 
     def _release(self, event: Released) -> None:
         for address, revision in event.releases:
             claim = self.held.get(address)
             if claim is None or claim.pod != event.pod or claim.position != revision:
-                had = f"{claim.pod} since {claim.position}" if claim else "nothing"
-                text = f"{address} at {event.position}: {event.pod} ends {revision}, held: {had}"
+                current = f"{claim.pod} since {claim.position}" if claim else "none"
+                where = f"{address} at {event.position} by {event.pod}"
+                text = f"{where}: releases the claim {revision}, current claim: {current}"
                 self._add_violation("foreign-release", text)
             self._end(address, event.position)
         self._compare(event.pod, event.position, event.nics)
@@ -142,10 +140,13 @@ class AddressHistory:
             self.holdings.append(claim.holding._replace(end=position))
 
     def _compare(self, pod: str, position: int, nics: tuple[Nic, ...]) -> None:
-        named = {address for nic in nics for address, _ in nic.addresses}
-        held = {address for address, claim in self.held.items() if claim.pod == pod}
-        if named != held:
-            text = f"{pod} at {position}: names {sorted(named)}, holds {sorted(held)}"
+        endpoint_addresses = {address for nic in nics for address, _ in nic.addresses}
+        claimed_addresses = {address for address, claim in self.held.items() if claim.pod == pod}
+        if endpoint_addresses != claimed_addresses:
+            text = (
+                f"{pod} at {position}: the endpoint has {sorted(endpoint_addresses)},"
+                f" claims have {sorted(claimed_addresses)}"
+            )
             self._add_violation("wrong-endpoint", text)
 
     def _add_violation(self, rule: str, text: str) -> None:
@@ -159,8 +160,8 @@ def _has(ranges: Ranges, value: int) -> bool:
 class Evidence(NamedTuple):
     """The facts with which the log is compared.
 
-    ``living``: container -> addresses, for containers with a successful ADD and without a DEL.
-    ``claim_keys``: the addresses under ``ip/`` in etcd at the end of the run.
+    ``living``: container -> addresses, after a successful ADD and before a DEL. ``claim_keys``: the
+    addresses under ``ip/`` in etcd at the end of the run.
     """
 
     calls: list[CallRecord]
@@ -169,51 +170,50 @@ class Evidence(NamedTuple):
 
 
 def check(events: Iterable[Event], evidence: Evidence) -> list[Violation]:
-    """Return all violations."""
     history = AddressHistory(events)
     history.index()
     violations = list(history.violations)
-    answered: dict[str, tuple[str, ...]] = {}
+    first_answers: dict[str, tuple[str, ...]] = {}
     for call in evidence.calls:
         if not call.is_success:
             continue
         if call.verb == "ADD":
-            violations += _check_add(history, call, answered)
+            violations += _check_add(history, call, first_answers)
         elif call.verb == "DEL":
             violations += _check_delete(history, call)
     return [*violations, *_check_end(history, evidence)]
 
 
 def _check_add(
-    history: AddressHistory, call: CallRecord, answered: dict[str, tuple[str, ...]]
+    history: AddressHistory, call: CallRecord, first_answers: dict[str, tuple[str, ...]]
 ) -> Iterable[Violation]:
     container, addresses = call.sandbox.container, call.reply.addresses
     where = f"ADD of {call.sandbox.pod} ({container[:12]}) answered {addresses}"
-    first = answered.setdefault(container, addresses)
+    first = first_answers.setdefault(container, addresses)
     if set(first) != set(addresses):
-        yield Violation("different-answer", f"{where}, before {first}")
+        yield Violation("different-answer", f"{where}, an earlier ADD answered {first}")
     for address in addresses:
         if not any(
-            held.address == address
-            and held.uid == call.sandbox.uid
-            and held.begin <= call.revision_after
-            and held.end > call.revision_before
-            for held in history.of_container(container)
+            holding.address == address
+            and holding.uid == call.sandbox.uid
+            and holding.begin <= call.revision_after
+            and holding.end > call.revision_before
+            for holding in history.of_container(container)
         ):
             revisions = f"{call.revision_before} and {call.revision_after}"
-            yield Violation("unlogged-add", f"{where} between {revisions}")
+            yield Violation("unlogged-add", f"{where}: no claim between revisions {revisions}")
     if not addresses:
         yield Violation("unlogged-add", f"{where}: no address")
 
 
 def _check_delete(history: AddressHistory, call: CallRecord) -> Iterable[Violation]:
-    for held in history.of_container(call.sandbox.container):
-        if held.end > call.revision_after:
+    for holding in history.of_container(call.sandbox.container):
+        if holding.end > call.revision_after:
             yield Violation(
                 "ineffective-delete",
                 f"DEL of {call.sandbox.pod} ({call.sandbox.container[:12]}) succeeded before"
-                f" {call.revision_after}, but its sandbox holds {held.address} from {held.begin}"
-                f" to {held.end}",
+                f" {call.revision_after}, but its sandbox holds {holding.address}"
+                f" from {holding.begin} to {holding.end}",
             )
 
 

@@ -20,7 +20,7 @@ class EtcdUnreachable(Exception):
 
 
 class Entry(NamedTuple):
-    """A key, its value and the revision of its last change."""
+    """A key with its value. ``revision``: of the last change."""
 
     key: str
     value: bytes
@@ -37,17 +37,15 @@ class Etcd:
         self.revision = 0
 
     async def close(self) -> None:
-        """Close the connections."""
         for channel in self._channels:
             await channel.close()
 
     async def current_revision(self) -> int:
-        """Read the current revision of etcd."""
         answer = await self._request("Range", etcdrpc.RangeRequest(key=b"/none"))
         return int(answer.header.revision)
 
     async def entries(self, prefix: str, *, limit: int = 0) -> list[Entry]:
-        """The entries below a prefix. ``limit``: the largest number of entries; 0: no limit."""
+        """Read the keys below a prefix. ``limit`` 0: no limit."""
         start = prefix.encode()
         end = start[:-1] + bytes([start[-1] + 1])
         request = etcdrpc.RangeRequest(key=start, range_end=end, limit=limit)
@@ -57,7 +55,7 @@ class Etcd:
         ]
 
     async def put(self, key: str, value: bytes, *, keep_lease: bool = False) -> int:
-        """Write a value unconditionally; return the revision of the write."""
+        """Return the revision of the write."""
         request = etcdrpc.PutRequest(key=key.encode(), value=value, ignore_lease=keep_lease)
         answer = await self._request("Put", request)
         return int(answer.header.revision)

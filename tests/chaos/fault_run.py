@@ -28,13 +28,13 @@ from tests.chaos.proxy import Link
 from tests.support.etcd import EtcdCluster, free_ports
 
 READY_S: Final = 60.0
-"""The time limit from the start of the processes until all processes serve."""
+"""Time limit from the start of the processes until all processes serve."""
 
 RECOVER_S: Final = 90.0
-"""The time limit for recovery: all processes serve, and controllers retire a new pool."""
+"""Time limit until all processes serve again, and until controllers retire a new pool."""
 
 FINISH_S: Final = 240.0
-"""The time limit from the end of the faults until all callers have deleted their Pods."""
+"""Time limit from the end of the faults until all callers have deleted their Pods."""
 
 GC_TRIES: Final = 5
 POLL_S: Final = 0.5
@@ -43,8 +43,6 @@ PRINTED_CHARACTERS: Final = 2_000
 
 
 class Outcome(NamedTuple):
-    """The result of a run."""
-
     options: Options
     counts: Counter[str]
     faults: Counter[str]
@@ -59,8 +57,6 @@ class Outcome(NamedTuple):
 
 
 class Run:
-    """The processes, callers and faults of one run."""
-
     def __init__(self, options: Options, directory: Path) -> None:
         self.options = options
         self.directory = directory
@@ -87,7 +83,6 @@ class Run:
         )
 
     def _links(self) -> list[Link]:
-        """The links of one process, one link to each etcd member."""
         links = [
             Link(port, endpoint)
             for port, endpoint in zip(
@@ -99,7 +94,7 @@ class Run:
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
-        """Start all processes and wait until they serve; on exit stop them."""
+        """Start all processes, wait until they serve, and stop them on exit."""
         with self.cluster:
             supervising = None
             try:
@@ -135,18 +130,18 @@ class Run:
         await self.injector.end_all_faults()
         for node in self.nodes:
             node.is_ending = True
-        _, late = await asyncio.wait(slots, timeout=FINISH_S)
-        for slot in late:
+        _, late_slots = await asyncio.wait(slots, timeout=FINISH_S)
+        for slot in late_slots:
             slot.cancel()
-        for done in await asyncio.gather(*slots, return_exceptions=True):
-            if isinstance(done, Exception):
-                raise done
-        if late:
-            text = f"{len(late)} callers still run {FINISH_S:g} s after the last fault"
+        for result in await asyncio.gather(*slots, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+        if late_slots:
+            text = f"{len(late_slots)} callers still run {FINISH_S:g} s after the last fault"
             self._add_violation("no-recovery", text)
 
     async def quiesce(self) -> None:
-        """Wait until every process serves; run GC to release addresses that a DEL did not."""
+        """Wait until every process serves. Then run GC for sandboxes deleted without a DEL."""
         await self._until_serving(RECOVER_S)
         if not await self.operator.can_retire_a_pool(RECOVER_S):
             text = f"the controllers do not retire a new pool within {RECOVER_S:g} s"
@@ -162,7 +157,7 @@ class Run:
                 )
 
     async def log_violations(self) -> Outcome:
-        """Export the log, check the log, and return the outcome of the run."""
+        """Export and check the log."""
         path = self.directory / "export.jsonl"
         code, printed = await self.operator.orbctl("export", str(path))
         assert code == 0, printed
@@ -193,23 +188,21 @@ class Run:
         return frozenset(addresses)
 
     async def _until_serving(self, deadline_s: float) -> None:
-        """Wait until every agent serves an ADD and a DEL, and every controller is ready."""
         deadline = time.monotonic() + deadline_s
-        waiting: dict[str, Node | Daemon] = {
+        unready_targets: dict[str, Node | Daemon] = {
             agent.name: node for agent, node in zip(self.agents, self.nodes, strict=True)
         }
-        waiting |= {target.name: target for target in self.controllers}
-        while waiting and time.monotonic() < deadline:
-            for name, target in tuple(waiting.items()):
+        unready_targets |= {target.name: target for target in self.controllers}
+        while unready_targets and time.monotonic() < deadline:
+            for name, target in tuple(unready_targets.items()):
                 serves = target.probe() if isinstance(target, Node) else _is_ready(target)
                 if await serves:
-                    del waiting[name]
+                    del unready_targets[name]
             await asyncio.sleep(POLL_S)
-        for name in waiting:
+        for name in unready_targets:
             self._add_violation("no-recovery", f"{name} does not serve within {deadline_s:g} s")
 
     def _recoveries(self) -> Iterator[float]:
-        """The values of ``Outcome.recoveries``."""
         affected = {agent.name: [node] for agent, node in zip(self.agents, self.nodes, strict=True)}
         affected[ETCD] = self.nodes
         for fault in self.injector.executed:
@@ -219,7 +212,7 @@ class Run:
                 yield min(served_after) - fault.over_at
 
     def _check_processes(self) -> dict[str, int]:
-        """Add violations for unexpected exits and tracebacks; return process -> tracebacks."""
+        """Add violations; return process -> tracebacks."""
         for name, count in self.injector.exits.items():
             self._add_violation("ended", f"{name}, {count} times")
         counts = {
@@ -263,7 +256,7 @@ def _request_readiness(port: int) -> bool:
 
 
 async def run(options: Options, directory: Path) -> Outcome:
-    """Make one run in an empty directory."""
+    """Make one run; ``directory`` must be empty."""
     fault_run = Run(options, directory)
     async with fault_run.started():
         await fault_run.inject_faults()

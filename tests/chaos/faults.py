@@ -25,14 +25,13 @@ from tests.support.etcd import EtcdCluster
 
 SUPERVISE_S: Final = 0.3
 WORKFLOW_DEPTH: Final = 3
-"""Keys of workflows are of one kind if the first three parts are equal: workflow/<queue>/<kind>."""
+"""The first three parts of a workflow's key are its kind: workflow/<queue>/<kind>."""
 
 
 class ExecutedFault(NamedTuple):
     """A fault that is over.
 
-    ``name``: the affected process, ``ETCD`` (affects all processes) or "pool". ``over_at``: the
-    monotonic time of the end.
+    ``name``: the affected process, ``ETCD`` or "pool". ``over_at``: the monotonic time of the end.
     """
 
     kind: str
@@ -41,11 +40,7 @@ class ExecutedFault(NamedTuple):
 
 
 class Injector:
-    """Executes faults.
-
-    ``garbage``: kind of garbage -> number of written values. ``exits``: process and exit code ->
-    number of unexpected exits.
-    """
+    """Executes faults. Counts written garbage by kind, and unexpected exits by process and code."""
 
     def __init__(
         self,
@@ -70,7 +65,7 @@ class Injector:
         self._member_locks = [asyncio.Lock() for _ in cluster.members]
 
     async def run(self, plan: Sequence[Fault]) -> None:
-        """Execute every fault at its time; return when all faults are over."""
+        """Execute every fault at its time; return when all are over."""
         began = time.monotonic()
         tasks = []
         for fault in plan:
@@ -89,7 +84,6 @@ class Injector:
             await asyncio.sleep(SUPERVISE_S)
 
     async def end_all_faults(self) -> None:
-        """Start all processes, restore links and clocks, and remove garbage."""
         for daemon in self._daemons:
             for link in daemon.links:
                 link.heal()
@@ -158,7 +152,6 @@ class Injector:
         return ETCD
 
     async def _disturb(self, fault: Fault) -> str:
-        """Apply the fault to all links of one process."""
         daemon = self._daemon(fault)
         for link in daemon.links:
             _disturb_link(link, fault)
@@ -176,7 +169,7 @@ class Injector:
         return ETCD
 
     async def _write(self, detail: str) -> str:
-        """Write garbage; return the key. Return "" if no key to overwrite or copy exists."""
+        """Write garbage; return the key, or "" if no key to overwrite or copy exists."""
         kind, _, value = detail.partition("/")
         if kind in ORPHANED_KEYS:
             key = await self._write_orphaned(f"{KEYS_ROOT}/{ORPHANED_KEYS[kind]}", value)
@@ -197,7 +190,6 @@ class Injector:
         return key
 
     async def _value_like(self, orphaned: str) -> bytes | None:
-        """The value of an existing key of the same kind."""
         kind = orphaned.removeprefix(f"{KEYS_ROOT}/").split("/")
         depth = WORKFLOW_DEPTH if kind[0] == "workflow" else 1
         for entry in await self._etcd.entries(f"{KEYS_ROOT}/{'/'.join(kind[:depth])}/", limit=2):
@@ -214,10 +206,7 @@ class Injector:
         return ""
 
     async def _remove(self, key: str) -> None:
-        """Remove the garbage, unless a process has written the key since.
-
-        An overwritten key gets the value from before the garbage; other keys are deleted.
-        """
+        """Remove the garbage, unless a process has written the key since."""
         written = self._written.pop(key, None)
         if written is None:
             return

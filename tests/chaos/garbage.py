@@ -1,7 +1,7 @@
 """Garbage: keys and values that a fault writes to etcd, and that the product must tolerate.
 
-A kind of garbage is ``<key kind>/<value kind>``. An orphaned key belongs to no object. The value of
-an overwritten key is restored later. A fault does not change these keys:
+A kind of garbage is ``<key kind>/<value kind>``. An orphaned key belongs to no object. A fault does
+not change these keys:
 
 - segments of the log, because the checker needs the true log
 - heads of running writers, because a changed head fences the writer
@@ -46,7 +46,7 @@ ORPHANED_KEYS: Final = {
     "reply": "workflow/default/reply/00000000000000000000000000000001",
     "commit": "workflow/default/commit/ghost",
 }
-"""Key kind -> an orphaned key."""
+"""Key kind -> key."""
 
 OVERWRITTEN_KEYS: Final = {
     "some-open": "workflow/default/open/",
@@ -61,10 +61,10 @@ OVERWRITTEN_KEYS: Final = {
     "some-owner": "workflow/default/wake/owner/",
     "some-closed": "workflow/default/closed/",
 }
-"""Key kind -> a prefix. The first key with the prefix is overwritten."""
+"""Key kind -> prefix. The first key with the prefix is overwritten."""
 
 VALID_COPY: Final = "copy"
-"""The value kind for a valid value, copied from an existing key of the same kind."""
+"""This value kind copies the value of an existing key of the same key kind."""
 
 GARBAGE_VALUES: Final = {
     "noise": b"\xff\xfe\x00garbage",
@@ -74,10 +74,7 @@ GARBAGE_VALUES: Final = {
     "odd": msgspec.msgpack.encode([1, {"name": b"\xff", "ips": ["not-an-address"]}]),
     "short": msgspec.msgpack.encode([1]),
 }
-"""Value kind -> bytes."""
-
 GARBAGE_KINDS: Final = (
     *(f"{key}/{value}" for key in (*ORPHANED_KEYS, *OVERWRITTEN_KEYS) for value in GARBAGE_VALUES),
     *(f"{key}/{VALID_COPY}" for key in ORPHANED_KEYS),
 )
-"""All kinds of garbage."""

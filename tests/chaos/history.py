@@ -14,7 +14,7 @@ FOREVER = 1 << 62
 
 
 class Nic(NamedTuple):
-    """An interface of an endpoint. ``container``: the sandbox of the interface."""
+    """An interface of an endpoint."""
 
     container: str
     addresses: tuple[tuple[str, str], ...]
@@ -22,7 +22,7 @@ class Nic(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """An event ``addresses-claimed`` or ``endpoint-changed``, with the endpoint after the event."""
+    """An event ``addresses-claimed`` or ``endpoint-changed``. ``nics``: after the event."""
 
     position: int
     pod: str
@@ -45,7 +45,7 @@ class Released(NamedTuple):
 
 
 class PoolChanged(NamedTuple):
-    """The ranges of a pool from ``position`` on; empty if the pool must not allocate addresses."""
+    """The ranges of a pool from ``position`` on; empty if the pool must not allocate."""
 
     position: int
     name: str
@@ -53,7 +53,7 @@ class PoolChanged(NamedTuple):
 
 
 class ExcludedAddresses(NamedTuple):
-    """The addresses of a reservation or quarantine from ``position`` on; empty for a deletion."""
+    """A reservation or quarantine from ``position`` on; empty for a deletion."""
 
     position: int
     name: str
@@ -65,13 +65,13 @@ Event = Claimed | Released | PoolChanged | ExcludedAddresses
 
 def read_export(lines: Iterable[str]) -> Iterator[Event]:
     """The events that the checker needs, in the order of the log."""
-    before = (-1, -1)
+    previous = (-1, -1)
     for line in lines:
-        record = json.loads(line)
-        here = record["position"], record["place"]
-        assert here > before, f"the export is not in order at {here}"
-        before = here
-        event = _event(record["type"], record["position"], record["body"])
+        entry = json.loads(line)
+        here = entry["position"], entry["place"]
+        assert here > previous, f"the export is not in order at {here}"
+        previous = here
+        event = _event(entry["type"], entry["position"], entry["body"])
         if event is not None:
             yield event
 

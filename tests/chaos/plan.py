@@ -1,6 +1,6 @@
 """The plan of a run: the faults, drawn at random from the seed.
 
-The same options give the same plan. Two runs of one plan differ, because the processes are not
+Equal options give equal plans. Two runs of one plan differ, because processes are not
 deterministic.
 """
 
@@ -11,26 +11,24 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 FAULT_EVERY_S: Final = 2.0
-"""Mean seconds between the starts of two faults."""
+"""Mean time between the starts of two faults."""
 
 GARBAGE_KEYS: Final = 3
-"""The number of keys to which one fault writes garbage."""
+"""Number of keys to which one fault writes garbage."""
 
 QUIET_START_S: Final = 3.0
-"""Seconds without faults at the beginning of a run."""
-
 QUIET_END_S: Final = 3.0
-"""Seconds at the end of a run in which no fault begins."""
+"""No fault begins in this time at the end of a run."""
 
 POOL_CHANGES: Final = (
     *("create", "create", "shrink", "grow", "disable"),
     *("enable", "delete", "reserve", "free"),
     *("retire", "quarantine", "lift", "archive"),
 )
-"""The changes of pools; "create" is twice as likely as each other change."""
+"""The change "create" is twice as likely as each other change."""
 
 POOLS_CHANGING: Final = 4
-"""The number of pools that faults of the kind "pool" change."""
+"""Number of pools that faults of the kind "pool" change."""
 
 AGENT: Final = "agent"
 CONTROLLER: Final = "controller"
@@ -38,26 +36,23 @@ ETCD: Final = "etcd"
 
 
 class Options(NamedTuple):
-    """The sizes of a run."""
-
     minutes: float = 10.0
     seed: int = 1
     agents: int = 3
     controllers: int = 2
     members: int = 1
     callers: int = 6
-    """The number of concurrent callers of each agent."""
+    """Concurrent callers of each agent."""
 
     @property
     def seconds(self) -> float:
-        """The duration of the plan."""
         return self.minutes * 60
 
 
 class Fault(NamedTuple):
     """One fault. ``target``: the index of a process or pool.
 
-    The functions that make faults describe ``size`` and ``detail``.
+    The makers describe ``size`` and ``detail``.
     """
 
     at_s: float
@@ -73,7 +68,7 @@ Maker = Callable[[random.Random, Options], Fault]
 
 
 def draw_plan(options: Options, garbage: tuple[str, ...], *, clocks: bool) -> list[Fault]:
-    """All faults of a run by time. ``garbage``: kinds of garbage; ``clocks``: with clock jumps."""
+    """The faults of a run, by time. ``garbage``: kinds; ``clocks``: with clock jumps."""
     rng = random.Random(options.seed)
     makers = _makers(garbage, clocks=clocks)
     weights = [weight for weight, _ in makers]
@@ -125,10 +120,7 @@ def _of_process(kind: str, role: str, least_s: float, most_s: float) -> Maker:
 
 
 def _of_link(kind: str, least_s: float, most_s: float) -> Maker:
-    """Make faults of links.
-
-    ``size``: for "delay", seconds; for "cut-in-message", the bytes forwarded before the reset.
-    """
+    """Make faults of links. ``size``: seconds of a delay, or bytes before a "cut-in-message"."""
 
     def make(rng: random.Random, options: Options) -> Fault:
         target = rng.randrange(options.agents + options.controllers)
@@ -139,7 +131,7 @@ def _of_link(kind: str, least_s: float, most_s: float) -> Maker:
 
 
 def _garbage(kinds: tuple[str, ...]) -> Maker:
-    """Make faults with garbage. ``detail``: kinds of garbage, separated by commas."""
+    """Make faults with garbage. ``detail``: kinds, separated by commas."""
 
     def make(rng: random.Random, _: Options) -> Fault:
         detail = ",".join(rng.sample(kinds, GARBAGE_KEYS))
@@ -153,7 +145,7 @@ def _pool_change(rng: random.Random, _: Options) -> Fault:
 
 
 def _clock_jump(rng: random.Random, options: Options) -> Fault:
-    """Make a clock jump. ``size``: the error of the process's clock in seconds."""
+    """Make a clock jump. ``size``: the error of the clock in seconds."""
     target = rng.randrange(options.agents + options.controllers)
     size = rng.choice((0.0, 0.7, 30.0, 3_600.0, 86_400.0)) * rng.choice((-1, 1))
     return Fault(0, "clock", target, size=size)

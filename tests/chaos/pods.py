@@ -1,7 +1,7 @@
 """Creates and deletes Pods on one node, as kubelet and a container runtime do.
 
-A node has several slots. A slot repeatedly creates one Pod and deletes the Pod after some seconds.
-A DEL is repeated until success. Random variants:
+Each slot of a node repeatedly creates a Pod, and deletes it after some seconds. A DEL is repeated
+until success. Random variants:
 
 - an ADD is repeated, made twice concurrently, or abandoned by the caller
 - a new Pod gets the name of an old Pod before the DEL of the old Pod
@@ -26,7 +26,7 @@ BASE_POOL: Final = "base"
 LIFE_S_MAX: Final = 4.0
 RETRY_S: Final = 0.5
 NAMES_PER_SLOT: Final = 3
-# The share (0 to 1) of calls or Pods for each variant:
+# Shares (0 to 1) of calls or Pods:
 HTTP_SHARE: Final = 0.25
 REPEAT_SHARE: Final = 0.25
 RECREATE_SHARE: Final = 0.1
@@ -35,18 +35,16 @@ CHECK_SHARE: Final = 0.1
 TWIN_SHARE: Final = 0.05
 ABANDON_SHARE: Final = 0.05
 ABANDON_S_MAX: Final = 0.05
-"""The longest time after which a caller abandons an ADD."""
 
 
 def changing_pool(number: int) -> str:
-    """The name of a pool that changes during the run."""
     return f"changing-{number}"
 
 
 class Node:
     """The runtime of one node.
 
-    ``living``: container -> addresses, for containers with a successful ADD and without a DEL.
+    ``living``: container -> addresses, after a successful ADD and before a DEL.
     """
 
     def __init__(self, number: int, directory: Path, caller: Caller, etcd: Etcd, seed: int) -> None:
@@ -73,14 +71,12 @@ class Node:
             await self._run_pod(f"web-{self.number}-{slot}-{pod_number % NAMES_PER_SLOT}")
 
     async def run_gc(self) -> Reply:
-        """Run GC on this node with the list of existing sandboxes."""
         revision_before = self._etcd.revision
         no_sandbox = Sandbox("", "", "", "")
         reply = await self._caller.call_gc(list(self._existing.values()))
         return await self._record("GC", no_sandbox, reply, revision_before)
 
     async def probe(self) -> bool:
-        """Whether an ADD and a DEL of a new Pod succeed."""
         sandbox = self._sandbox(f"probe-{self.number}", "")
         added = await self._call("ADD", sandbox, [BASE_POOL])
         deleted = await self._call("DEL", sandbox, [BASE_POOL])
@@ -93,8 +89,7 @@ class Node:
         pools, rng = self._pools(), self._rng
         sandbox = self._sandbox(pod, self._uid())
         is_forgotten = rng.random() < FORGET_SHARE
-        # GC must release the addresses of a forgotten sandbox. GC acts on one CNI network, but an
-        # ADD through the HTTP API has no network.
+        # Only GC releases a forgotten sandbox. GC needs a CNI network; an ADD over HTTP has none.
         added = await self._add(sandbox, pools, may_use_http=not is_forgotten)
         if added.code != 0:
             await self._delete_pod(sandbox, pools)
@@ -113,7 +108,7 @@ class Node:
             self._forget(sandbox)
             return
         if rng.random() < RECREATE_SHARE:
-            # The ADD of a new Pod of the same name precedes the DEL of the old Pod.
+            # A new Pod of the same name is added before the DEL of the old Pod.
             new_sandbox = self._sandbox(pod, self._uid())
             del self.living[sandbox.container]
             await self._call("ADD", new_sandbox, pools)
@@ -121,7 +116,6 @@ class Node:
         await self._delete_pod(sandbox, pools)
 
     async def _add(self, sandbox: Sandbox, pools: list[str], *, may_use_http: bool) -> Reply:
-        """Run an ADD, two concurrent ADDs, or an ADD that the caller abandons."""
         choice = self._rng.random()
         if choice < ABANDON_SHARE:
             calling = asyncio.ensure_future(self._caller.call("ADD", sandbox, pools))
@@ -147,7 +141,6 @@ class Node:
         self._remove(sandbox)
 
     async def _delete(self, sandbox: Sandbox, pools: list[str]) -> None:
-        """Repeat the DEL until success, as a container runtime does."""
         while (await self._call("DEL", sandbox, pools)).code != 0:
             self.counts["DEL repeated"] += 1
             await asyncio.sleep(RETRY_S)
@@ -175,7 +168,6 @@ class Node:
         return reply
 
     def _forget(self, sandbox: Sandbox) -> None:
-        """Delete a sandbox without a DEL."""
         del self.living[sandbox.container]
         self.counts["sandbox forgotten"] += 1
         self._remove(sandbox)

@@ -19,10 +19,10 @@ EXIT_NOT_FOUND: Final = 4
 POLL_S: Final = 1.0
 BASE_RANGE: Final = "10.6.1.1-10.6.1.90"
 LARGE: Final = 14
-"""The number of addresses of a changing pool."""
+"""The size of a changing pool."""
 
 SMALL: Final = 6
-"""The number of addresses of a changing pool after "shrink"."""
+"""The size after "shrink"."""
 
 MANIFEST_START: Final = "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: "
 
@@ -39,24 +39,22 @@ class Operator:
             "ORBWEAVER_ARCHIVE_DIR": str(archive),
         }
         self._shapes: dict[int, tuple[int, bool]] = {}
-        """Changing pool -> the number of addresses, and whether the pool is disabled."""
+        """Changing pool -> (number of addresses, whether the pool is disabled)."""
 
         self.counts: Counter[str] = Counter()
 
     async def set_up(self) -> None:
-        """Create ``BASE_POOL``."""
         text = _pool(BASE_POOL, "10.6.0.0/16", BASE_RANGE, disabled=False)
         code, output = await self.orbctl("apply", "-f", "-", stdin=text)
         assert code == 0, output
 
     async def change(self, kind: str, number: int) -> None:
-        """Request one change of ``plan.POOL_CHANGES``; orbctl may refuse the change."""
+        """Request a change, which orbctl may refuse."""
         arguments, stdin = self._command(kind, number)
         code, _ = await self.orbctl(*arguments, stdin=stdin)
         self.counts[f"pool {kind} {'done' if code == 0 else 'refused'}"] += 1
 
     async def can_retire_a_pool(self, deadline_s: float) -> bool:
-        """Whether the controllers retire a new pool within the deadline."""
         text = _pool(FINAL_POOL, "10.8.0.0/24", "10.8.0.1-10.8.0.9", disabled=False)
         await self.orbctl("apply", "-f", "-", stdin=text)
         await self.orbctl("retire", "pool", FINAL_POOL)
@@ -69,7 +67,7 @@ class Operator:
         return False
 
     async def orbctl(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
-        """Run orbctl; return the exit code (-1 after a timeout) and the output."""
+        """Return the exit code (-1 after a timeout) and the output."""
         process = await asyncio.create_subprocess_exec(
             ORBCTL,
             *arguments,
@@ -88,7 +86,7 @@ class Operator:
         return process.returncode or 0, printed.decode(errors="replace")
 
     def _command(self, kind: str, number: int) -> tuple[tuple[str, ...], str]:
-        """The arguments and the standard input of orbctl for a change."""
+        """The arguments and the standard input of orbctl."""
         name = changing_pool(number)
         address = f"10.7.{number}.5"
         commands = {
@@ -114,7 +112,6 @@ class Operator:
 
 
 def _reservation(number: int) -> str:
-    """The manifest that reserves the third address of a changing pool."""
     return (
         f"{MANIFEST_START}SpiderReservedIP\nmetadata: {{name: held-{number}}}\n"
         f"spec: {{ips: [10.7.{number}.3]}}\n"

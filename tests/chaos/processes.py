@@ -1,4 +1,4 @@
-"""The agents and controllers of a run. Each process has its own etcd links and its own clock."""
+"""The agents and controllers of a run. Each process has its own etcd links and clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SETTINGS_PREFIXES: Final = ("ORBWEAVER_", "SPIDERPOOL_", "KUBERNETES_", "KUBECO
 
 
 def find_faketime() -> str:
-    """The path of libfaketime, which changes the clock of a process; "" if not installed."""
+    """The path of libfaketime, which changes a process's clock; "" if not installed."""
     for directory in LIBRARIES:
         for library in (directory / FAKETIME, *directory.glob(f"*/{FAKETIME}")):
             if library.exists():
@@ -33,10 +33,7 @@ def find_faketime() -> str:
 
 
 class Daemon:
-    """An agent or controller.
-
-    ``should_run``: whether the process was launched, and not killed after the launch.
-    """
+    """An agent or controller. ``should_run``: launched, and not killed since."""
 
     def __init__(
         self,
@@ -80,7 +77,7 @@ class Daemon:
 
     @property
     def socket_path(self) -> Path:
-        """The socket of an agent."""
+        """Only an agent has this socket."""
         return self.directory / SOCKET_NAME
 
     def launch(self) -> None:
@@ -98,7 +95,6 @@ class Daemon:
             )
 
     def kill(self) -> None:
-        """Kill the process, as a crash does."""
         process, self._process = self._process, None
         self.should_run = False
         if process is not None:
@@ -106,17 +102,15 @@ class Daemon:
             process.wait()
 
     def pause(self, seconds: float) -> None:
-        """Pause the process by SIGSTOP."""
         self.paused_until = time.monotonic() + seconds
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Continue the process, unless another ``pause`` lasts longer."""
+        """Continue, unless another ``pause`` lasts longer."""
         if time.monotonic() >= self.paused_until:
             self._signal(signal.SIGCONT)
 
     def set_clock_error(self, seconds: float) -> None:
-        """Set the error of the process's clock."""
         new_file = self._clock.with_suffix(".new")
         new_file.write_text(f"{seconds:+.3f}\n")
         new_file.replace(self._clock)
@@ -131,7 +125,6 @@ class Daemon:
         return code
 
     def log(self) -> str:
-        """The content of the process's log."""
         path = self.directory / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -141,7 +134,6 @@ class Daemon:
 
 
 def agent(number: int, directory: Path, links: Sequence[Link]) -> Daemon:
-    """The agent of node ``number``."""
     name = f"node-{number}"
     agent_directory = directory / name
     variables = {
@@ -156,7 +148,6 @@ def agent(number: int, directory: Path, links: Sequence[Link]) -> Daemon:
 
 
 def controller(number: int, directory: Path, links: Sequence[Link]) -> Daemon:
-    """One replica of the controller."""
     name = f"controller-{number}"
     variables = {
         "SPIDERPOOL_POD_NAME": name,

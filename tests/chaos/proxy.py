@@ -1,6 +1,6 @@
 """A TCP proxy between a process and an etcd member, which delays, blocks and breaks connections.
 
-A connection is half-open if one end has vanished without notice. Data from the other end is lost.
+A connection is half-open if one end has vanished without notice; data from the other end is lost.
 """
 
 from __future__ import annotations
@@ -16,17 +16,14 @@ LINGER_NONE: Final = struct.pack("ii", 1, 0)
 
 
 class Connection:
-    """One connection through the proxy."""
-
     def __init__(self, to_client: asyncio.StreamWriter, to_server: asyncio.StreamWriter) -> None:
         self.to_client = to_client
         self.to_server = to_server
         self.is_half_open = False
         self.bytes_left: int | None = None
-        """Bytes of the next message that are forwarded before a reset; None: no reset."""
+        """Bytes of the next message to forward before a reset; None: no reset."""
 
     def cut(self) -> None:
-        """Reset both sides."""
         for writer in (self.to_client, self.to_server):
             _reset(writer)
 
@@ -53,15 +50,12 @@ class Link:
 
     @property
     def endpoint(self) -> str:
-        """``host:port`` to which the process connects."""
         return f"127.0.0.1:{self.port}"
 
     async def open(self) -> None:
-        """Start listening."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     async def close(self) -> None:
-        """Close all connections and stop listening."""
         if self._server is not None:
             self._server.close()
         self.heal()
@@ -71,7 +65,6 @@ class Link:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def delay(self, seconds: float) -> None:
-        """Delay every message."""
         self._delay_s = seconds
 
     def stall(self) -> None:
@@ -79,12 +72,11 @@ class Link:
         self._flowing.clear()
 
     def refuse(self) -> None:
-        """Reset open and new connections."""
         self._refuses = True
         self.cut()
 
     def heal(self) -> None:
-        """End all faults. Half-open connections are reset."""
+        """End all faults, and reset half-open connections."""
         self._delay_s, self._refuses = 0.0, False
         self._flowing.set()
         for connection in tuple(self._connections):
@@ -92,7 +84,6 @@ class Link:
                 connection.cut()
 
     def cut(self) -> None:
-        """Reset every open connection."""
         for connection in tuple(self._connections):
             connection.cut()
 
@@ -102,7 +93,6 @@ class Link:
             connection.bytes_left = after_bytes
 
     def half_open(self) -> None:
-        """Make all open connections half-open."""
         for connection in tuple(self._connections):
             connection.make_half_open()
 
@@ -144,7 +134,6 @@ class Link:
         *,
         are_requests: bool,
     ) -> None:
-        """Forward the data of one direction; apply the current faults."""
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK_BYTES):
                 await self._flowing.wait()
@@ -163,7 +152,7 @@ class Link:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close the connection with a TCP reset, by a linger time of zero (socket(7))."""
+    """Send a TCP reset, by a linger time of zero (socket(7))."""
     if not writer.transport.is_closing():
         connected = writer.get_extra_info("socket")
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)

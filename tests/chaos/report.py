@@ -14,7 +14,6 @@ VIOLATIONS_SHOWN_MAX: Final = 40
 
 
 def table_lines(outcome: Outcome) -> Iterator[str]:
-    """The lines of the table."""
     options = outcome.options
     yield (
         f"chaos: seed {options.seed}, {options.minutes:g} minutes, {options.agents} agents,"
@@ -35,7 +34,6 @@ def table_lines(outcome: Outcome) -> Iterator[str]:
 
 
 def json_line(outcome: Outcome) -> str:
-    """The outcome as one JSON object."""
     return json.dumps(
         {
             **outcome.options._asdict(),
@@ -55,7 +53,6 @@ def json_line(outcome: Outcome) -> str:
 
 
 def _times(recoveries: list[float]) -> dict[str, float]:
-    """Median and maximum of ``Outcome.recoveries``."""
     if not recoveries:
         return {}
     return {"median": statistics.median(recoveries), "slowest": max(recoveries)}

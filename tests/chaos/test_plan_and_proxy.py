@@ -1,4 +1,4 @@
-"""Tests the plan of faults, and the proxy that causes the faults of a link."""
+"""The plan of faults, and the proxy that causes the faults of a link."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.chaos.proxy import Link
 from tests.support.etcd import free_ports
 
 QUICK_S = 0.2
-"""The time that a test waits before the test concludes that no answer arrives."""
+"""The wait before a test concludes that no answer arrives."""
 
 DEADLINE_S = 60.0
 
@@ -33,8 +33,8 @@ def test_a_long_plan_writes_garbage_to_every_kind_of_key() -> None:
     plan = draw_plan(Options(minutes=100), GARBAGE_KINDS, clocks=False)
 
     details = [fault.detail for fault in plan if fault.kind == "garbage"]
-    written = {kind.partition("/")[0] for detail in details for kind in detail.split(",")}
-    assert written == ORPHANED_KEYS.keys() | OVERWRITTEN_KEYS.keys()
+    written_keys = {kind.partition("/")[0] for detail in details for kind in detail.split(",")}
+    assert written_keys == ORPHANED_KEYS.keys() | OVERWRITTEN_KEYS.keys()
     assert not any(fault.kind == "clock" for fault in plan)
 
 
@@ -60,14 +60,12 @@ class Echo:
         self.writer.close()
 
     async def send(self, text: bytes = b"hello") -> bytes:
-        """Send a text; return the received data. Raises TimeoutError."""
         self.writer.write(text)
         await self.writer.drain()
         async with asyncio.timeout(DEADLINE_S):
             return await self.reader.read(100)
 
     async def gets_no_answer(self) -> bool:
-        """Whether no data arrives within ``QUICK_S`` after a message."""
         try:
             async with asyncio.timeout(QUICK_S):
                 await self.send()
@@ -76,7 +74,6 @@ class Echo:
         return False
 
     async def is_reset(self) -> bool:
-        """Send messages until the connection ends; return whether it ends with a reset."""
         try:
             while await self.send():
                 pass
@@ -86,16 +83,15 @@ class Echo:
 
 
 @pytest.fixture
-def arrived() -> bytearray:
-    """The data that the server has received."""
+def received_by_server() -> bytearray:
     return bytearray()
 
 
 @pytest.fixture
-async def link(arrived: bytearray) -> AsyncIterator[Link]:
+async def link(received_by_server: bytearray) -> AsyncIterator[Link]:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(100):
-            arrived.extend(data)
+            received_by_server.extend(data)
             writer.write(data)
         writer.close()
 
@@ -129,13 +125,13 @@ async def test_a_cut_resets_the_connection(link: Link) -> None:
 
 
 async def test_a_cut_in_a_message_forwards_the_first_bytes_before_the_reset(
-    link: Link, arrived: bytearray
+    link: Link, received_by_server: bytearray
 ) -> None:
     async with Echo(link) as echo:
         assert await echo.send() == b"hello"
         link.cut_in_message(2)
         assert await echo.is_reset()
-    assert bytes(arrived) == b"hellohe"
+    assert bytes(received_by_server) == b"hellohe"
 
 
 async def test_a_half_open_connection_loses_data_without_a_reset(link: Link) -> None:

@@ -28,7 +28,6 @@ class Log:
 
     @property
     def position(self) -> int:
-        """The position of the newest event."""
         return len(self._lines)
 
     def pool(self, *ranges: str, disabled: bool = False) -> None:
@@ -81,10 +80,10 @@ def nic(sandbox: Sandbox, address: str) -> dict[str, str]:
     }
 
 
-def answered(
+def successful_call(
     verb: str, sandbox: Sandbox, *addresses: str, after: int, before: int = 0
 ) -> CallRecord:
-    """A successful call. ``before`` and ``after``: positions of the log."""
+    """``before`` and ``after`` are positions of the log."""
     return CallRecord(verb, 0, sandbox, Reply(0, addresses), before, after)
 
 
@@ -94,12 +93,16 @@ def rules(
     living: dict[Sandbox, str] | None = None,
     keys: set[str] | None = None,
 ) -> list[str]:
-    """The broken rules. ``keys``: claimed addresses in etcd, by default those in ``living``."""
+    """The broken rules. ``keys``: claimed addresses in etcd; None: those in ``living``."""
     address_by_sandbox = {
         sandbox.container: (address,) for sandbox, address in (living or {}).items()
     }
-    held = {address for addresses in address_by_sandbox.values() for address in addresses}
-    evidence = Evidence(list(calls), address_by_sandbox, frozenset(held if keys is None else keys))
+    living_addresses = {
+        address for addresses in address_by_sandbox.values() for address in addresses
+    }
+    evidence = Evidence(
+        list(calls), address_by_sandbox, frozenset(living_addresses if keys is None else keys)
+    )
     return [violation.rule for violation in check(log.events(), evidence)]
 
 
@@ -111,17 +114,17 @@ def test_a_correct_log_has_no_violation() -> None:
     log.release(SECOND_OF_WEB, ADDRESS, claim=2)
 
     calls = (
-        answered("ADD", WEB, ADDRESS, after=2, before=1),
-        answered("ADD", SECOND_OF_WEB, ADDRESS, after=3, before=2),
-        answered("ADD", SECOND_OF_WEB, ADDRESS, after=4, before=3),
-        answered("ADD", OTHER, NEXT, after=4, before=3),
-        answered("DEL", SECOND_OF_WEB, after=5),
-        answered("DEL", SECOND_OF_WEB, after=9),
+        successful_call("ADD", WEB, ADDRESS, after=2, before=1),
+        successful_call("ADD", SECOND_OF_WEB, ADDRESS, after=3, before=2),
+        successful_call("ADD", SECOND_OF_WEB, ADDRESS, after=4, before=3),
+        successful_call("ADD", OTHER, NEXT, after=4, before=3),
+        successful_call("DEL", SECOND_OF_WEB, after=5),
+        successful_call("DEL", SECOND_OF_WEB, after=9),
     )
     assert rules(log, *calls, living={OTHER: NEXT}) == []
 
 
-def test_a_claim_of_a_held_address_is_reported_as_held_twice() -> None:
+def test_a_second_claim_of_an_address_is_reported_as_held_twice() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.claim(OTHER, ADDRESS)
@@ -130,9 +133,7 @@ def test_a_claim_of_a_held_address_is_reported_as_held_twice() -> None:
 
 
 @pytest.mark.parametrize(("holder", "claim"), [(OTHER, 2), (WEB, 1)])
-def test_a_release_by_a_wrong_pod_or_of_a_wrong_claim_is_reported_as_foreign_release(
-    holder: Sandbox, claim: int
-) -> None:
+def test_a_release_of_a_claim_that_the_pod_lacks_is_reported(holder: Sandbox, claim: int) -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.release(holder, ADDRESS, claim=claim)
@@ -141,7 +142,7 @@ def test_a_release_by_a_wrong_pod_or_of_a_wrong_claim_is_reported_as_foreign_rel
 
 
 @pytest.mark.parametrize("disabled", [False, True])
-def test_a_claim_of_an_address_that_its_pool_lacks_is_reported_as_outside_pool(
+def test_a_claim_outside_the_ranges_of_the_pool_is_reported(
     disabled: bool,
 ) -> None:
     log = Log()
@@ -151,7 +152,7 @@ def test_a_claim_of_an_address_that_its_pool_lacks_is_reported_as_outside_pool(
     assert rules(log, living={WEB: NEXT if disabled else ADDRESS}) == ["outside-pool"]
 
 
-def test_a_claim_of_a_quarantined_or_reserved_address_is_reported_as_excluded() -> None:
+def test_a_claim_of_a_quarantined_or_reserved_address_is_reported() -> None:
     log = Log()
     log.quarantine(ADDRESS)
     log.lift(ADDRESS)
@@ -165,7 +166,7 @@ def test_a_claim_of_a_quarantined_or_reserved_address_is_reported_as_excluded() 
     assert rules(log, living=address_by_sandbox) == ["excluded", "excluded"]
 
 
-def test_an_endpoint_without_its_claimed_address_is_reported_as_wrong_endpoint() -> None:
+def test_an_endpoint_without_its_claimed_address_is_reported() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.claim(WEB, new=False)
@@ -176,15 +177,15 @@ def test_an_endpoint_without_its_claimed_address_is_reported_as_wrong_endpoint()
 @pytest.mark.parametrize(
     "call",
     [
-        answered("ADD", WEB, NEXT, after=2),
-        answered("ADD", WEB, after=2),
-        answered("ADD", WEB, ADDRESS, after=1),
-        answered("ADD", SECOND_OF_WEB, ADDRESS, after=2),
-        answered("ADD", WEB._replace(uid="uid-9"), ADDRESS, after=2),
+        successful_call("ADD", WEB, NEXT, after=2),
+        successful_call("ADD", WEB, after=2),
+        successful_call("ADD", WEB, ADDRESS, after=1),
+        successful_call("ADD", SECOND_OF_WEB, ADDRESS, after=2),
+        successful_call("ADD", WEB._replace(uid="uid-9"), ADDRESS, after=2),
     ],
-    ids=["another address", "no address", "before the claim", "another sandbox", "another Pod"],
+    ids=["wrong address", "no address", "answer before claim", "wrong sandbox", "wrong Pod"],
 )
-def test_a_successful_add_without_a_claim_in_the_log_is_reported_as_unlogged(
+def test_an_add_without_a_claim_in_the_log_is_reported(
     call: CallRecord,
 ) -> None:
     log = Log()
@@ -193,29 +194,34 @@ def test_a_successful_add_without_a_claim_in_the_log_is_reported_as_unlogged(
     assert rules(log, call, living={WEB: ADDRESS}) == ["unlogged-add"]
 
 
-def test_an_add_that_begins_after_the_release_of_its_addresses_is_reported_as_unlogged() -> None:
+def test_an_add_that_begins_after_the_release_is_reported() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.release(WEB, ADDRESS, claim=2)
 
-    assert rules(log, answered("ADD", WEB, ADDRESS, after=4, before=3)) == ["unlogged-add"]
+    assert rules(log, successful_call("ADD", WEB, ADDRESS, after=4, before=3)) == ["unlogged-add"]
 
 
-def test_a_delete_that_ends_before_the_release_is_reported_as_ineffective() -> None:
+def test_a_del_that_ends_before_the_release_is_reported() -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
     log.claim(OTHER, NEXT)
     log.release(WEB, ADDRESS, claim=2)
 
-    assert rules(log, answered("DEL", WEB, after=3), living={OTHER: NEXT}) == ["ineffective-delete"]
-    assert rules(log, answered("DEL", WEB, after=4), living={OTHER: NEXT}) == []
+    assert rules(log, successful_call("DEL", WEB, after=3), living={OTHER: NEXT}) == [
+        "ineffective-delete"
+    ]
+    assert rules(log, successful_call("DEL", WEB, after=4), living={OTHER: NEXT}) == []
 
 
-def test_adds_of_a_sandbox_with_different_addresses_are_reported_as_different_answer() -> None:
+def test_different_answers_to_adds_of_one_sandbox_are_reported() -> None:
     log = Log()
     log.claim(WEB, ADDRESS, NEXT)
 
-    calls = answered("ADD", WEB, ADDRESS, after=2), answered("ADD", WEB, NEXT, after=2)
+    calls = (
+        successful_call("ADD", WEB, ADDRESS, after=2),
+        successful_call("ADD", WEB, NEXT, after=2),
+    )
     broken = rules(log, *calls, living={WEB: ADDRESS}, keys={ADDRESS, NEXT})
     assert "different-answer" in broken
 
@@ -229,7 +235,7 @@ def test_adds_of_a_sandbox_with_different_addresses_are_reported_as_different_an
     ],
     ids=["no Pod lives", "a living Pod has no address", "another sandbox lives"],
 )
-def test_a_difference_between_held_addresses_and_living_pods_is_reported_as_leak(
+def test_a_difference_between_claims_and_living_pods_is_reported(
     living: dict[Sandbox, str], keys: set[str]
 ) -> None:
     log = Log()
@@ -239,7 +245,7 @@ def test_a_difference_between_held_addresses_and_living_pods_is_reported_as_leak
 
 
 @pytest.mark.parametrize("keys", [set(), {ADDRESS, NEXT}], ids=["too few", "too many"])
-def test_claim_keys_that_differ_from_the_log_are_reported_as_wrong_state(keys: set[str]) -> None:
+def test_claim_keys_that_differ_from_the_log_are_reported(keys: set[str]) -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
 

@@ -1,8 +1,7 @@
 """Renders the chart with the Python package ``helm_python``, without the program ``helm``.
 
-A profile is a file of Helm values in the chart's ``ci/``. The golden file of a profile has the
-objects that the chart renders from the profile. ``python -m tests.chart.rendering`` rewrites the
-golden files; review the changes before you commit.
+A profile is a file of Helm values in the chart's ``ci/``; its golden file has the rendered objects.
+``python -m tests.chart.rendering`` rewrites the golden files.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ Object = dict[str, Any]
 
 
 def values_of(profile: str) -> Object:
-    """The values of a profile."""
     text = (CHART_FOLDER / f"ci/{profile}-values.yaml").read_text()
     return read_yaml(text) or {}
 
@@ -42,7 +40,6 @@ def render_templates(values: Object, chart: Path = CHART_FOLDER) -> dict[str, st
 
 
 def images_of(values: Object) -> Iterator[str]:
-    """Every image reference in the rendered objects."""
     for rendered_object in render_objects(values):
         yield from _images(rendered_object)
 
@@ -59,12 +56,11 @@ def _images(part: object) -> Iterator[str]:
 
 
 def render_objects(values: Object) -> list[Object]:
-    """All objects of the Orbweaver chart, in the order of template names."""
     return render_objects_of(CHART_FOLDER, values)
 
 
 def render_objects_of(chart: Path, values: Object) -> list[Object]:
-    """All objects of a chart, in the order of template names."""
+    """In the order of template names."""
     texts = render_templates(values, chart)
     rendered: list[Object] = []
     for name in sorted(texts):
@@ -80,7 +76,6 @@ def find_object(kind: str, name: str, among: list[Object]) -> Object:
 
 
 def dump_objects(among: list[Object]) -> str:
-    """The text of a golden file."""
     return yaml.safe_dump_all(among, sort_keys=True, width=100, allow_unicode=True)
 
 

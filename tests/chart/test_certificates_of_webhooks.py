@@ -7,7 +7,7 @@ from tests.chart.rendering import Object, find_object, render_objects
 SECRET_NAME = "orbweaver-controller-server-certs"
 
 
-def test_provided_files_are_in_the_secret_and_webhooks_trust_the_provided_authority() -> None:
+def test_provided_certificates_are_in_the_secret_and_the_webhooks() -> None:
     rendered = render_objects(tls(method="provided", provided=pem()))
     webhooks = find_object("ValidatingWebhookConfiguration", "spiderpool-controller", rendered)[
         "webhooks"
@@ -34,7 +34,7 @@ def test_cert_manager_without_an_issuer_uses_a_self_signed_authority() -> None:
     }
 
 
-def test_extra_names_and_addresses_of_the_certificate_are_passed_to_controllers() -> None:
+def test_controllers_get_extra_names_and_addresses_of_the_certificate() -> None:
     names = {"extraDnsNames": ["a.example.com"], "extraIpAddresses": ["192.0.2.7"]}
     deployment = find_object("Deployment", "orbweaver-controller", render_objects(tls(auto=names)))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
@@ -45,7 +45,6 @@ def test_extra_names_and_addresses_of_the_certificate_are_passed_to_controllers(
 
 
 def tls(**values: object) -> Object:
-    """Chart values with settings of the webhooks' certificate."""
     return {"spiderpoolController": {"tls": values}}
 
 

@@ -9,7 +9,7 @@ from tests.chart.rendering import Object, images_of
 OVERRIDE: Object = {"global": {"imageRegistryOverride": "registry.example.com/mirror/"}}
 
 
-def test_without_an_override_only_etcd_has_a_registry() -> None:
+def test_only_etcd_has_a_registry_if_no_override_is_set() -> None:
     assert set(images_of({})) == {
         "orbweaver-agent:0.1.0",
         "orbweaver-controller:0.1.0",

@@ -1,7 +1,4 @@
-"""The rendered chart equals the golden files, and matches the code of agent and controller.
-
-``tests.chart.rendering`` describes profiles and golden files.
-"""
+"""The rendered chart equals the golden files, and matches the code of agent and controller."""
 
 from __future__ import annotations
 
@@ -35,18 +32,17 @@ from tests.support.yaml_reader import read_all_yaml, read_yaml
 
 
 @pytest.fixture(scope="module")
-def rendered() -> dict[str, list[Object]]:
-    """Profile -> rendered objects."""
+def rendered_profiles() -> dict[str, list[Object]]:
     return {profile: render_objects(values_of(profile)) for profile in VALUES_PROFILES}
 
 
 @pytest.mark.parametrize("profile", VALUES_PROFILES)
 def test_a_rendered_profile_equals_its_golden_file(
-    profile: str, rendered: dict[str, list[Object]]
+    profile: str, rendered_profiles: dict[str, list[Object]]
 ) -> None:
     golden = (GOLDEN_FOLDER / f"{profile}.yaml").read_text()
 
-    assert dump_objects(rendered[profile]) == golden, (
+    assert dump_objects(rendered_profiles[profile]) == golden, (
         "run `python -m tests.chart.rendering`, and review the changes"
     )
 
@@ -57,9 +53,9 @@ def test_there_is_a_golden_file_for_each_profile() -> None:
 
 @pytest.mark.parametrize("profile", VALUES_PROFILES)
 def test_no_container_is_privileged_and_no_rule_has_a_wildcard(
-    profile: str, rendered: dict[str, list[Object]]
+    profile: str, rendered_profiles: dict[str, list[Object]]
 ) -> None:
-    for item in rendered[profile]:
+    for item in rendered_profiles[profile]:
         for rule in item.get("rules") or ():
             assert "*" not in json.dumps(rule), (item["metadata"]["name"], rule)
         for container in containers(item):
@@ -71,24 +67,24 @@ def test_no_container_is_privileged_and_no_rule_has_a_wildcard(
 
 
 @pytest.mark.parametrize("profile", VALUES_PROFILES)
-def test_only_pods_of_agents_and_of_the_clean_up_have_capabilities_or_run_as_root(
-    profile: str, rendered: dict[str, list[Object]]
+def test_only_agents_and_the_clean_up_have_capabilities_or_run_as_root(
+    profile: str, rendered_profiles: dict[str, list[Object]]
 ) -> None:
     added = {
         container["name"]: container["securityContext"]["capabilities"]["add"]
-        for item in rendered[profile]
+        for item in rendered_profiles[profile]
         for container in containers(item)
         if "add" in container["securityContext"]["capabilities"]
     }
 
-    if "clean" in added:  # the container that cleans a node
+    if "clean" in added:
         must_detach_ebpf = profile == "production"
         assert added.pop("clean") == [
             *("DAC_OVERRIDE", "NET_ADMIN"),
             *(["SYS_ADMIN"] if must_detach_ebpf else []),
         ]
     assert added == {"agent": ["NET_ADMIN", "NET_RAW", "SYS_ADMIN"], "install": ["DAC_OVERRIDE"]}
-    for item in rendered[profile]:
+    for item in rendered_profiles[profile]:
         if (pod := pod_of(item)) is not None and item["kind"] != "DaemonSet":
             assert pod["securityContext"]["runAsNonRoot"] is True
 
@@ -109,9 +105,9 @@ def test_the_webhooks_of_the_chart_equal_the_webhooks_of_the_controller() -> Non
         assert configuration["webhooks"] == expected["webhooks"]
 
 
-def test_disabled_kinds_have_no_webhook(rendered: dict[str, list[Object]]) -> None:
+def test_disabled_kinds_have_no_webhook(rendered_profiles: dict[str, list[Object]]) -> None:
     configuration = find_object(
-        "ValidatingWebhookConfiguration", "spiderpool-controller", rendered["smallest"]
+        "ValidatingWebhookConfiguration", "spiderpool-controller", rendered_profiles["smallest"]
     )
 
     # The profile has no coordinator and no networks.
@@ -126,9 +122,9 @@ def test_disabled_kinds_have_no_webhook(rendered: dict[str, list[Object]]) -> No
 
 @pytest.mark.parametrize("profile", VALUES_PROFILES)
 def test_agent_and_controller_load_the_charts_settings(
-    profile: str, rendered: dict[str, list[Object]], tmp_path: Path
+    profile: str, rendered_profiles: dict[str, list[Object]], tmp_path: Path
 ) -> None:
-    objects = rendered[profile]
+    objects = rendered_profiles[profile]
     conf = tmp_path / "conf.yml"
     conf.write_text(find_object("ConfigMap", "spiderpool-conf", objects)["data"]["conf.yml"])
     controller = variables(find_object("Deployment", "orbweaver-controller", objects), tmp_path)
@@ -172,7 +168,7 @@ SET_IN_CONF_YML = {
     "ORBWEAVER_TRACES_ENDPOINT",
     *(f"ORBWEAVER_CLUSTER_IP{what}" for what in ("", "_CGROUP", "_BPFFS", "_HOST_NETWORK")),
 }
-"""Variables that the chart does not set, because conf.yml has the values."""
+"""The chart does not set these variables, because conf.yml has the values."""
 
 LEFT_TO_EXTRA_ENV = {
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -192,13 +188,13 @@ LEFT_TO_EXTRA_ENV = {
     "SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND",
     "SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES",
 }
-"""Variables that the chart does not set, because few clusters need a value."""
+"""The chart does not set these variables, because few clusters need them."""
 
 
-def test_the_chart_sets_every_variable_that_an_agent_reads_except_the_listed_variables(
-    rendered: dict[str, list[Object]], tmp_path: Path
+def test_the_chart_sets_every_agent_variable_that_is_not_listed(
+    rendered_profiles: dict[str, list[Object]], tmp_path: Path
 ) -> None:
-    objects = rendered["default"]
+    objects = rendered_profiles["default"]
     conf = tmp_path / "conf.yml"
     conf.write_text(find_object("ConfigMap", "spiderpool-conf", objects)["data"]["conf.yml"])
     chart_variables = RecordingVariables(
@@ -212,10 +208,11 @@ def test_the_chart_sets_every_variable_that_an_agent_reads_except_the_listed_var
     )
 
 
-def test_conf_yml_has_every_orbweaver_key_that_is_not_set_by_a_variable(
-    rendered: dict[str, list[Object]],
+def test_conf_yml_has_every_orbweaver_key_that_no_variable_sets(
+    rendered_profiles: dict[str, list[Object]],
 ) -> None:
-    text = find_object("ConfigMap", "spiderpool-conf", rendered["production"])["data"]["conf.yml"]
+    objects = rendered_profiles["production"]
+    text = find_object("ConfigMap", "spiderpool-conf", objects)["data"]["conf.yml"]
     set_by_variables = {"etcd", "listenAddress"}
 
     section = read_yaml(text)["orbweaver"]
@@ -224,9 +221,9 @@ def test_conf_yml_has_every_orbweaver_key_that_is_not_set_by_a_variable(
 
 
 def test_the_ca_file_of_the_network_provider_is_mounted_into_controllers(
-    rendered: dict[str, list[Object]], tmp_path: Path
+    rendered_profiles: dict[str, list[Object]], tmp_path: Path
 ) -> None:
-    objects = rendered["cloud"]
+    objects = rendered_profiles["cloud"]
     conf = tmp_path / "conf.yml"
     conf.write_text(find_object("ConfigMap", "spiderpool-conf", objects)["data"]["conf.yml"])
     deployment = find_object("Deployment", "orbweaver-controller", objects)
@@ -254,8 +251,9 @@ def test_a_controller_with_a_probe_interface_runs_as_root_with_net_raw() -> None
     assert (context["runAsUser"], context["allowPrivilegeEscalation"]) == (0, False)
 
 
-def test_every_key_of_conf_yml_is_read(rendered: dict[str, list[Object]]) -> None:
-    text = find_object("ConfigMap", "spiderpool-conf", rendered["production"])["data"]["conf.yml"]
+def test_every_key_of_conf_yml_is_read(rendered_profiles: dict[str, list[Object]]) -> None:
+    objects = rendered_profiles["production"]
+    text = find_object("ConfigMap", "spiderpool-conf", objects)["data"]["conf.yml"]
     conf = parse_conf(text.encode(), "conf.yml")
 
     # The profile sets these two values.
@@ -265,9 +263,9 @@ def test_every_key_of_conf_yml_is_read(rendered: dict[str, list[Object]]) -> Non
 
 
 def test_the_charts_alerts_and_dashboards_equal_those_in_ops_monitoring(
-    rendered: dict[str, list[Object]],
+    rendered_profiles: dict[str, list[Object]],
 ) -> None:
-    objects = rendered["production"]
+    objects = rendered_profiles["production"]
     alerts = read_yaml((PROJECT_ROOT / "ops/monitoring/alerts.yml").read_text())
 
     assert find_object("PrometheusRule", "orbweaver", objects)["spec"] == alerts
@@ -279,12 +277,12 @@ def test_the_charts_alerts_and_dashboards_equal_those_in_ops_monitoring(
 
 @pytest.mark.parametrize("profile", VALUES_PROFILES)
 def test_every_command_of_a_container_exists(
-    profile: str, rendered: dict[str, list[Object]]
+    profile: str, rendered_profiles: dict[str, list[Object]]
 ) -> None:
     from ops.cli.orbctl_application import OrbctlCommands
     from ops.controller import hooks
 
-    subcommands = {  # program -> its subcommands
+    subcommands = {
         "orbctl": set(OrbctlCommands.lazy_commands),
         "orbweaver-controller": {
             name.replace("_", "-") for name in dir(hooks) if not name.startswith("_")
@@ -293,7 +291,7 @@ def test_every_command_of_a_container_exists(
         "etcd": set(),
         "sleep": {"infinity"},
     }
-    for item in rendered[profile]:
+    for item in rendered_profiles[profile]:
         for container in containers(item):
             program, *arguments = container["command"]
             assert not arguments or arguments[0] in subcommands[program], container["command"]
@@ -326,7 +324,7 @@ def test_kubelet_root_dir_changes_the_mounts_of_kubelet_sockets() -> None:
 
 
 def paths_of(pod: Object, volume: str) -> tuple[str, str]:
-    """The directory of a volume on the node and in the first container that mounts it."""
+    """(directory on the node, directory in the first container) of a volume."""
     (on_node,) = (item["hostPath"]["path"] for item in pod["volumes"] if item["name"] == volume)
     mounts = (
         mount["mountPath"]
@@ -344,7 +342,7 @@ def test_the_charts_have_the_version_of_the_product() -> None:
     assert chart["version"] == chart["appVersion"] == crds["version"] == __version__
 
 
-def test_the_default_coordinator_has_rp_filter_and_detect_options_only_if_they_are_set() -> None:
+def test_the_default_coordinator_has_only_options_that_are_set() -> None:
     options = {"retries": 5, "timeout": "1s"}
     values = {"coordinator": {"hostRPFilter": 0, "detectOptions": options}}
 
@@ -355,9 +353,9 @@ def test_the_default_coordinator_has_rp_filter_and_detect_options_only_if_they_a
     assert changed | default == changed, "the other fields must not change"
 
 
-def default_coordinator(rendered: list[Object]) -> Object:
+def default_coordinator(objects: list[Object]) -> Object:
     """The spec of the SpiderCoordinator that the chart's post-install Job creates."""
-    texts = find_object("ConfigMap", "orbweaver-defaults", rendered)["data"].values()
+    texts = find_object("ConfigMap", "orbweaver-defaults", objects)["data"].values()
     (spec,) = (
         item["spec"]
         for text in texts
@@ -376,7 +374,7 @@ def test_the_notes_warn_of_missing_tls_and_of_a_disabled_archive() -> None:
     assert "archive.enabled is false" in notes_without_archive
 
 
-def test_the_default_archive_claims_a_readwriteonce_volume_of_the_default_class() -> None:
+def test_the_default_archive_claims_a_readwriteonce_volume() -> None:
     objects = render_objects({})
     claim = find_object("PersistentVolumeClaim", "orbweaver-archive", objects)["spec"]
     controller = find_object("Deployment", "orbweaver-controller", objects)["spec"]
@@ -389,7 +387,7 @@ def test_the_default_archive_claims_a_readwriteonce_volume_of_the_default_class(
 
 
 @pytest.mark.parametrize("mode", ["ReadWriteOnce", "ReadWriteOncePod"])
-def test_the_old_controller_stops_first_if_only_one_can_mount_the_archive(mode: str) -> None:
+def test_the_old_controller_stops_first_if_only_one_pod_can_mount_the_archive(mode: str) -> None:
     controller = find_object(
         "Deployment", "orbweaver-controller", render_objects({"archive": {"accessMode": mode}})
     )
@@ -400,7 +398,7 @@ def test_the_old_controller_stops_first_if_only_one_can_mount_the_archive(mode: 
 @pytest.mark.parametrize(
     "archive", [{"accessMode": "ReadWriteMany"}, {"existingClaim": "shared"}, {"enabled": False}]
 )
-def test_controllers_with_a_shared_or_without_an_archive_have_rolling_updates(
+def test_controllers_have_rolling_updates_if_the_archive_is_shared_or_off(
     archive: Object,
 ) -> None:
     values = {"archive": archive, "spiderpoolController": {"replicas": 2}}
@@ -409,7 +407,8 @@ def test_controllers_with_a_shared_or_without_an_archive_have_rolling_updates(
     assert controller["spec"]["strategy"]["type"] == "RollingUpdate"
 
 
-def test_the_helm_test_pod_runs_on_a_controllers_node_to_mount_the_same_archive() -> None:
+def test_the_helm_test_pod_runs_on_a_node_of_a_controller() -> None:
+    # The Pod mounts the same archive, which only one node may be able to mount.
     objects = render_objects({})
     pod = find_object("Pod", "orbweaver-test", objects)["spec"]
     controller = find_object("Deployment", "orbweaver-controller", objects)["spec"]
@@ -434,7 +433,7 @@ def test_each_node_affinity_term_of_an_agent_also_excludes_disabled_nodes() -> N
 
 
 def pod_of(item: Object) -> Object | None:
-    """The spec of a Pod or of a Pod template; None for an object without Pods."""
+    """The spec of a Pod or Pod template; None for an object without Pods."""
     if item["kind"] == "Pod":
         return dict(item["spec"])
     template_spec = item.get("spec", {}).get("template", {}).get("spec")
@@ -442,16 +441,12 @@ def pod_of(item: Object) -> Object | None:
 
 
 def containers(item: Object) -> list[Object]:
-    """The init containers and containers of an object's Pods."""
     pod = pod_of(item) or {}
     return [*pod.get("initContainers", ()), *pod.get("containers", ())]
 
 
 def variables(item: Object, directory: Path) -> dict[str, str]:
-    """The environment of the only container.
-
-    Files for etcd are created in ``directory``, and the values of variables refer to these files.
-    """
+    """The environment of the only container. Creates etcd's files in ``directory``."""
     (container,) = item["spec"]["template"]["spec"]["containers"]
     environment: dict[str, Any] = {}
     for entry in container["env"]:

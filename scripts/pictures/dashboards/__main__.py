@@ -30,7 +30,6 @@ def main(arguments: list[str]) -> None:
 
 
 def _series(run: Run, panel: Panel) -> Iterator[Series]:
-    """The series of a panel, with only the finite values."""
     for query in panel.queries:
         for line in run.series(query.expression):
             points = [(at - run.began, float(value)) for at, value in line["values"]]

@@ -32,7 +32,7 @@ LINE_INCHES: Final = 0.125
 
 DOTS_PER_INCH: Final = 100
 PICTURE_COLOURS: Final = 32
-"""The number of colours; a small number makes a small file."""
+"""Few colours make a small file."""
 
 FRAME: Final = "#d8dce3"
 INK: Final = "#24292f"
@@ -42,7 +42,7 @@ COLOURS: Final = (
     *("#8ab17d", "#b5838d", "#577590", "#f4a261"),
 )
 LEGEND_MAX: Final = 4
-"""The largest number of names in a legend; one more line counts the series without a name."""
+"""Names in a legend; one more line counts the other series."""
 
 LEGEND_CHARACTERS_MAX: Final = 46
 BARS_MAX: Final = 8
@@ -58,7 +58,7 @@ SUFFIXES: Final = {
 
 
 class Series(NamedTuple):
-    """A line of a plot. ``seconds``: times since the start of the run."""
+    """A line of a plot. ``seconds``: since the start of the run."""
 
     name: str
     seconds: tuple[float, ...]
@@ -77,7 +77,6 @@ class Box(NamedTuple):
     height: float
 
     def axes(self, figure: Figure) -> Axes:
-        """Add axes that fill the box."""
         width, height = figure.get_size_inches()
         left, bottom = self.left / width, self.bottom / height
         return figure.add_axes((left, bottom, self.width / width, self.height / height))
@@ -135,18 +134,17 @@ def _draw_panel(figure: Figure, panel: Panel, series: Sequence[Series], rows: in
     elif panel.kind in {"stat", "gauge"}:
         _draw_stat(frame, box, panel.unit, series)
     elif panel.kind == "bargauge":
-        _draw_bars(_inner(figure, box, GAP_INCHES), panel.unit, series)
+        _draw_bars(_add_plot_axes(figure, box, GAP_INCHES), panel.unit, series)
     else:
         names = min(len(series), LEGEND_MAX + 1)
-        inner = _inner(figure, box, TIMES_INCHES + LINE_INCHES * (names + 1))
-        _draw_lines(inner, panel.unit, series)
+        plot = _add_plot_axes(figure, box, TIMES_INCHES + LINE_INCHES * (names + 1))
+        _draw_lines(plot, panel.unit, series)
 
 
-def _inner(figure: Figure, box: Box, below: float) -> Axes:
-    """Add the axes of a plot inside a panel, with ``below`` inches of space below the axes."""
+def _add_plot_axes(figure: Figure, box: Box, inches_below: float) -> Axes:
     width = box.width - SCALE_INCHES - 0.15
-    height = box.height - HEADING_INCHES - below
-    axes = Box(box.left + SCALE_INCHES, box.bottom + below, width, height).axes(figure)
+    height = box.height - HEADING_INCHES - inches_below
+    axes = Box(box.left + SCALE_INCHES, box.bottom + inches_below, width, height).axes(figure)
     axes.tick_params(labelsize=6.5, colors=FAINT, length=0, pad=2)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -155,7 +153,6 @@ def _inner(figure: Figure, box: Box, below: float) -> Axes:
 
 
 def _draw_stat(frame: Axes, box: Box, unit: str, series: Sequence[Series]) -> None:
-    """Write the last value of each series."""
     for number, line in enumerate(series):
         across = box.width * (number + 0.5) / len(series)
         text = formatted(line.values[-1], unit)
@@ -165,22 +162,22 @@ def _draw_stat(frame: Axes, box: Box, unit: str, series: Sequence[Series]) -> No
 
 
 def _draw_bars(axes: Axes, unit: str, series: Sequence[Series]) -> None:
-    """Draw the last value of each series as a bar."""
-    shown = series[:BARS_MAX]
-    values = [line.values[-1] for line in shown]
+    shown_series = series[:BARS_MAX]
+    values = [line.values[-1] for line in shown_series]
     longest = 1.0 if unit == "percentunit" else max([*values, 1e-9])
-    bars = axes.barh(range(len(shown)), values, color=COLOURS[0], height=0.5)
+    bars = axes.barh(range(len(shown_series)), values, color=COLOURS[0], height=0.5)
     axes.bar_label(bars, [formatted(value, unit) for value in values], fontsize=7, padding=3)
-    for row, line in enumerate(shown):
+    for row, line in enumerate(shown_series):
         axes.text(0, row - 0.3, line.name, fontsize=7, color=INK, va="bottom")
-    axes.set(xlim=(0, longest * 1.15), ylim=(len(shown) - 0.5, -0.8), yticks=[], xticks=[])
+    axes.set(xlim=(0, longest * 1.15), ylim=(len(shown_series) - 0.5, -0.8), yticks=[], xticks=[])
 
 
 def _draw_lines(axes: Axes, unit: str, series: Sequence[Series]) -> None:
-    """Draw each series over time, and a legend below the plot."""
     for number, line in enumerate(series):
         colour = COLOURS[number % len(COLOURS)]
-        axes.plot(line.seconds, line.values, color=colour, linewidth=1.1, label=_cut(line.name))
+        axes.plot(
+            line.seconds, line.values, color=colour, linewidth=1.1, label=_shortened(line.name)
+        )
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     axes.yaxis.set_major_formatter(lambda value, _: formatted(value, unit))
     axes.locator_params(axis="y", nbins=4)
@@ -206,5 +203,5 @@ def _draw_lines(axes: Axes, unit: str, series: Sequence[Series]) -> None:
     )
 
 
-def _cut(name: str) -> str:
+def _shortened(name: str) -> str:
     return name if len(name) <= LEGEND_CHARACTERS_MAX else f"{name[:LEGEND_CHARACTERS_MAX]}…"

@@ -1,8 +1,4 @@
-"""Runs a laboratory with Prometheus: two nodes, changing Pods, a full pool, a lost node.
-
-Prometheus and the server of synthetic RDMA counters run in the network namespace of the
-laboratory's fabric.
-"""
+"""Runs a laboratory with Prometheus: two nodes, changing Pods, a full pool, a lost node."""
 
 from __future__ import annotations
 
@@ -43,12 +39,12 @@ RDMA_PORT: Final = 5790
 PROMETHEUS_PORT: Final = 9090
 SCRAPE_S: Final = 2
 PERIOD_S: Final = 60.0
-"""The period of the sine wave that the number of Pods follows."""
+"""The number of Pods follows a sine wave with this period."""
 
 PODS_MEAN: Final = 14
 PODS_SWING: Final = 9
 LOSS_AT: Final = 0.6
-"""The time at which a node is lost, as a share (0 to 1) of the run."""
+"""A node is lost at this share (0 to 1) of the run."""
 
 FULL_FROM: Final = 0.25
 FULL_UNTIL: Final = 0.5
@@ -60,16 +56,16 @@ TICK_S: Final = 0.2
 
 
 class Run(NamedTuple):
-    """A finished run; Prometheus still answers queries. Times are Unix times in seconds."""
+    """A finished run, whose Prometheus still answers queries. Times: Unix time in seconds."""
 
     laboratory: Laboratory
     began: float
     ended: float
 
     def series(self, expression: str) -> list[dict[str, Any]]:
-        """The series of a query over the run.
+        """The series of a query over the run. Raises LabFailed.
 
-        A series has ``metric`` (labels) and ``values`` (pairs of time and text). Raises LabFailed.
+        A series has ``metric`` (labels) and ``values`` (pairs of time and text).
         """
         output = self.laboratory.fabric.namespace.run(
             *("promtool", "query", "range", "--format=json"),
@@ -82,7 +78,7 @@ class Run(NamedTuple):
 
 @contextmanager
 def finished_run(seconds: float) -> Iterator[Run]:
-    """Run a laboratory for ``seconds``, and yield the finished run; on exit remove everything."""
+    """Run a laboratory for ``seconds``; yield the finished run; on exit remove everything."""
     laboratory = Laboratory(
         settings=METRICS, coordinator={"mode": "auto"}, cluster_ips=can_create_cgroups()
     )
@@ -154,7 +150,7 @@ class PodChanges:
         self._count = 0
 
     def run(self) -> None:
-        """Add and delete Pods for the time of the run. Raises LabFailed, CniFailed."""
+        """Change Pods until the end of the run. Raises LabFailed, CniFailed."""
         self._orbctl("apply", *(part for path in MANIFESTS for part in ("-f", path)))
         for name in FULL_POOL_PODS:
             self._add(NODES[0], name)
@@ -167,7 +163,6 @@ class PodChanges:
             time.sleep(TICK_S)
 
     def _step(self, progress: float) -> None:
-        """Add or delete one Pod to follow the sine wave. ``progress``: the share of the run."""
         wave = math.sin(2 * math.pi * progress * self._seconds / PERIOD_S)
         if FULL_FROM < progress < FULL_UNTIL:
             self._add_in_full_pool()
@@ -199,7 +194,6 @@ class PodChanges:
         self._delete(node, sandbox)
 
     def _apply_service(self) -> None:
-        """Apply a Service with the two oldest Pods as backends."""
         manifest = (ROOT / SERVICE).read_text(encoding="utf-8")
         for number, (_, sandbox) in enumerate(list(self._pods)[:2], start=1):
             for family, address in zip(("ipv4", "ipv6"), sandbox.addresses, strict=True):
@@ -207,7 +201,6 @@ class PodChanges:
         self._orbctl("apply", "-f", "-", stdin=manifest)
 
     def _lose_node(self) -> None:
-        """Kill a node and its Pods; then run ``orbctl delete node``."""
         lost = NODES[1]
         self._laboratory.lose(lost)
         del self._laboratory.nodes[lost]

@@ -10,10 +10,8 @@ from typing import Any, Final, NamedTuple
 
 DASHBOARDS: Final = Path(__file__).resolve().parents[3] / "ops" / "monitoring" / "dashboards"
 GRID_COLUMNS: Final = 24
-"""The width of Grafana's grid."""
-
 TYPES: Final = frozenset({"bargauge", "gauge", "row", "stat", "timeseries"})
-"""The panel types that ``drawing`` can draw."""
+"""Panel types that ``drawing`` can draw."""
 
 RATE_INTERVAL: Final = "12s"
 """The value of $__rate_interval: six scrape intervals. Grafana uses at least four."""
@@ -23,7 +21,7 @@ _LABEL: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
 class Query(NamedTuple):
-    """A query of a panel. ``legend``: the template for names of series; "": all label values."""
+    """A query. ``legend``: the template of series names; "": all label values."""
 
     expression: str
     legend: str
@@ -51,7 +49,6 @@ class Dashboard(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """The height of the dashboard's grid."""
         return max(panel.top + panel.height for panel in self.panels)
 
 
@@ -78,7 +75,6 @@ def series_name(legend: str, labels: Mapping[str, str]) -> str:
 
 
 def _variables(board: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The name and the default value of each variable."""
     yield "__rate_interval", RATE_INTERVAL
     for variable in board["templating"]["list"]:
         if variable.get("includeAll"):

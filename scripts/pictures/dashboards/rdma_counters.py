@@ -2,8 +2,8 @@
 
     python -m scripts.pictures.dashboards.rdma_counters ADDRESS PORT
 
-Each node has a card of 100 Gbit/s with two virtual functions. Each virtual function belongs to a
-Pod of a training job. In the second half of each minute the network is congested.
+Each node has a card of 100 Gbit/s with two virtual functions, each of a Pod of a training job. The
+network is congested in the second half of each minute.
 """
 
 from __future__ import annotations
@@ -28,28 +28,30 @@ from nodeagent.rdma.rdma_ports import NamespacePorts, RdmaPod, RdmaPortLink
 
 NODES: Final = ("node-a", "node-b")
 PODS: Final = 2
+"""On each node."""
+
 JOB: Final = Owner("PyTorchJob", "llm", "training", "kubeflow.org/v1")
 SPEED_MBPS: Final = 100_000
 TRAFFIC_CLASS_OF_ROCE: Final = 106
 """DSCP 26 in the upper six bits, ECN in the lower two bits."""
 
 PERIOD_S: Final = 60.0
-"""The period of the sine wave that the traffic follows."""
+"""The traffic follows a sine wave with this period."""
 
 BYTES_PER_PACKET: Final = 4096
 BYTES_PER_S: Final = 4.0e9
-"""Mean traffic of a card that receives."""
+"""Mean traffic that a card receives."""
 
 CONGESTION: Final = frozenset(
     {"np_cnp_sent", "np_ecn_marked_roce_packets", "rp_cnp_handled", "rx_pause", "tx_pause"}
 )
-"""Counters that grow only while the network is congested."""
+"""Counters that grow only during congestion."""
 
 _PRIORITIES: Final = ("rx_prio3_pause", "tx_prio3_pause", "rx_prio3_discards", "tx_prio3_discards")
 
 
 def text_at(age_s: float) -> bytes:
-    """The counters of all nodes ``age_s`` after the start, in the format of Prometheus."""
+    """The counters ``age_s`` after the start, in the format of Prometheus."""
     values: dict[str, dict[str, int]] = {}
     for number, node in enumerate(NODES):
         rdma_pods = {
@@ -79,7 +81,7 @@ def _namespaces(number: int, age_s: float) -> Iterator[NamespacePorts]:
 
 
 def _with_counters(port: RdmaPortLink, share: float, age_s: float) -> RdmaPortLink:
-    """The port with the counters of ``share`` times the mean traffic of a card."""
+    """Add the counters of ``share`` times the mean traffic of a card."""
     names = [name for name in HELP_TEXTS if name not in {SPEED_COUNTER, TRAFFIC_CLASS}]
     return port._replace(
         counters={name: _count(name, share, age_s) for name in names if "vport" not in name},
@@ -93,10 +95,7 @@ def _with_counters(port: RdmaPortLink, share: float, age_s: float) -> RdmaPortLi
 
 
 def _count(name: str, share: float, age_s: float) -> int:
-    """The value of a counter ``age_s`` after the start.
-
-    For traffic, the value is the integral of the rate: the mean rate times ``1 + sin(angle) / 2``.
-    """
+    """For traffic, the integral of the mean rate times ``1 + sin(angle) / 2``."""
     angle = 2 * math.pi * age_s / PERIOD_S
     effective_s = age_s + 0.5 * PERIOD_S / (2 * math.pi) * (1 - math.cos(angle))
     congested_s = age_s // PERIOD_S * PERIOD_S / 2 + max(0.0, age_s % PERIOD_S - PERIOD_S / 2)
@@ -116,7 +115,6 @@ class _Handler(BaseHTTPRequestHandler):
     began = time.monotonic()
 
     def do_GET(self) -> None:  # the name that http.server calls
-        """Serve a scrape of Prometheus."""
         text = text_at(time.monotonic() - self.began)
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
