@@ -1,9 +1,7 @@
 """Fixtures, pytest hooks and hypothesis settings of all tests.
 
-A test that needs etcd fails without etcd. In CI a test also fails if a program in
-``INSTALLED_IN_CI`` (``tests/support/parts.py``) is missing. If another optional part is
-missing, the tests that need the part are skipped. The last lines of a run list the missing parts
-and how to install them.
+Tests that need etcd fail without etcd. Tests that need another missing program are skipped; in CI
+they fail if ``INSTALLED_IN_CI`` (``tests/support/parts.py``) names the program.
 """
 
 from __future__ import annotations
@@ -31,7 +29,6 @@ pytest_plugins = (
     "tests.fixtures.stores",
     "tests.fixtures.workflows",
 )
-"""Modules with the fixtures that several folders use."""
 
 __all__ = (
     "pytest_collection",
@@ -42,7 +39,7 @@ __all__ = (
     "pytest_testnodedown",
     "pytest_xdist_make_scheduler",
 )
-"""Hooks that pytest looks for in this module."""
+"""Hooks that pytest finds in this module."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,11 +50,11 @@ def pytest_configure(config: pytest.Config) -> None:
     record_inside(config)
 
 
-# A slow machine must not fail a test, so examples have no deadline. CI runs the same examples each
-# time (derandomize), so that a new failure is due to the change under test.
+# Without a deadline a slow machine fails no test. CI runs the same examples each time
+# (derandomize), so that a new failure is due to the change under test.
 SLOW_IS_FINE = (HealthCheck.too_slow,)
 settings.register_profile("local", deadline=None, suppress_health_check=SLOW_IS_FINE)
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, print_blob=True)
-# An emulator (make test-arm64) is twenty times slower than the machine.
+# An emulator (make test-arm64) is twenty times slower.
 settings.register_profile("emulated", settings.get_profile("local"), max_examples=5)
 settings.load_profile("ci" if os.environ.get("CI") else "local")

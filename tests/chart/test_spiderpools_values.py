@@ -1,10 +1,10 @@
-"""Every value of Spiderpool's chart is honoured, or accepted with a line in the notes (NOTES.txt).
+"""Every value of Spiderpool's chart changes the rendered objects or a line of NOTES.txt.
 
 ``spiderpool_values.yaml`` has a row for each leaf of Spiderpool's ``values.yaml`` (July 2026):
 
 - ``try``: the value to set.
 - ``with``: other values that must be set too.
-- ``outcome``: "honoured" if the rendered objects change, "noted" if only the notes change.
+- ``outcome``: "honoured" if the rendered objects change, "noted" if only NOTES.txt changes.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def test_a_value_of_spiderpool_has_the_outcome_in_the_table(leaf: str) -> None:
     row = TABLE[leaf]
     values_without_leaf = row.get("with", {})
 
-    before = rendered_once(values_without_leaf)
-    after = rendered_once(with_leaf(values_without_leaf, leaf, row["try"]))
+    before = cached_templates(values_without_leaf)
+    after = cached_templates(with_leaf(values_without_leaf, leaf, row["try"]))
 
     changed_templates = {
         name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
@@ -50,7 +50,7 @@ def test_a_file_with_all_values_of_spiderpool_is_accepted() -> None:
         if leaf != "ipam.enableIPv6":  # at least one address family must stay enabled
             values = with_leaf(values, leaf, row["try"])
 
-    assert rendered_once(values)[NOTES]
+    assert cached_templates(values)[NOTES]
 
 
 def test_every_value_of_spiderpool_is_honoured_or_noted() -> None:
@@ -60,7 +60,7 @@ def test_every_value_of_spiderpool_is_honoured_or_noted() -> None:
 
 
 @pytest.mark.parametrize("plural", ["sriovnetworknodepolicies", "sriovnetworknodestates"])
-def test_sriov_crds_are_installed_only_on_request_and_kept_at_uninstallation(plural: str) -> None:
+def test_sriov_crds_are_installed_only_on_request_and_are_never_uninstalled(plural: str) -> None:
     name = f"{plural}.sriovnetwork.openshift.io"
 
     names_by_default = [item["metadata"]["name"] for item in render_objects({})]
@@ -73,7 +73,7 @@ def test_sriov_crds_are_installed_only_on_request_and_kept_at_uninstallation(plu
 
 
 @pytest.mark.parametrize(("drain_disabled", "may_evict"), [(False, True), (True, False)])
-def test_controllers_may_always_patch_nodes_but_evict_pods_only_if_drains_are_enabled(
+def test_controllers_may_evict_pods_only_if_drains_are_enabled(
     drain_disabled: bool, may_evict: bool
 ) -> None:
     values = {"sriov": {"install": True, "operatorConfig": {"disableDrain": drain_disabled}}}
@@ -90,7 +90,7 @@ def test_controllers_may_always_patch_nodes_but_evict_pods_only_if_drains_are_en
     assert (("pods/eviction", "create") in rights) is may_evict
 
 
-def test_an_image_of_spiderpool_in_the_values_is_replaced_by_orbweavers_image() -> None:
+def test_orbweavers_image_replaces_an_image_of_spiderpool() -> None:
     image = {"registry": "ghcr.io", "repository": "spidernet-io/spiderpool/spiderpool-agent"}
     agent = find_object(
         "DaemonSet",
@@ -102,13 +102,13 @@ def test_an_image_of_spiderpool_in_the_values_is_replaced_by_orbweavers_image() 
     assert container["image"] == "orbweaver-agent:0.1.0"
 
 
-def test_without_a_shared_volume_one_controller_runs_and_the_notes_say_so() -> None:
+def test_one_controller_runs_if_there_is_no_shared_volume() -> None:
     values = {"spiderpoolController": {"replicas": 2}}
 
     deployment = find_object("Deployment", "orbweaver-controller", render_objects(values))
 
     assert deployment["spec"]["replicas"] == 1
-    assert "spiderpoolController.replicas: one controller runs" in rendered_once(values)[NOTES]
+    assert "spiderpoolController.replicas: one controller runs" in cached_templates(values)[NOTES]
 
 
 def test_multus_is_installed_as_a_daemonset_with_its_crd() -> None:
@@ -152,7 +152,7 @@ def test_spiderpools_six_alerts_keep_their_names() -> None:
 
 
 def with_leaf(values: Object, leaf: str, value: Any) -> Object:
-    """A copy of the values with this leaf set."""
+    """Return a copy of the values with this leaf set."""
     result = copy.deepcopy(values)
     section = result
     *path, last = keys_of(leaf)
@@ -163,13 +163,12 @@ def with_leaf(values: Object, leaf: str, value: Any) -> Object:
 
 
 def keys_of(leaf: str) -> list[str]:
-    """The keys on the path to a leaf: ``a.b`` -> a, b; ``a.[b.c/d]`` -> a, b.c/d."""
+    """Return the keys of the path: ``a.b`` -> a, b; ``a.[b.c/d]`` -> a, b.c/d."""
     path, bracket, last = leaf.partition(".[")
     return [*path.split("."), last.removesuffix("]")] if bracket else path.split(".")
 
 
-def rendered_once(values: Object) -> dict[str, str]:
-    """Return ``render_templates(values)``, cached."""
+def cached_templates(values: Object) -> dict[str, str]:
     return _rendered(json.dumps(values, sort_keys=True))
 
 

@@ -12,19 +12,18 @@ from tests.chart.rendering import CHART_FOLDER, Object, render_templates, values
 from tests.support.yaml_reader import read_yaml
 
 
-def plugin(**settings: Any) -> Object:
-    """Return chart values with these settings of the device plugin."""
+def device_plugin(**settings: Any) -> Object:
     return {"spiderpoolAgent": {"networkResourcePlugin": settings}}
 
 
 INVALID: dict[str, tuple[Object, str]] = {
     "an unknown top-level value": ({"spiderpoolAgnet": {}}, "spiderpoolAgnet"),
     "an unknown nested value": ({"multus": {"multusCNI": {"instal": True}}}, "instal"),  # a typo
-    "a string instead of a boolean of plugins": ({"plugins": {"installCNI": "yes"}}, "installCNI"),
-    "a string instead of a boolean of ipam": ({"ipam": {"enableIPv4": "yes"}}, "enableIPv4"),
+    "a string as plugins.installCNI": ({"plugins": {"installCNI": "yes"}}, "installCNI"),
+    "a string as ipam.enableIPv4": ({"ipam": {"enableIPv4": "yes"}}, "enableIPv4"),
     "an invalid port": ({"spiderpoolController": {"httpPort": 70000}}, "httpPort"),
     "a negative number of replicas": ({"spiderpoolController": {"replicas": -1}}, "replicas"),
-    "an even number of members": ({"etcd": {"embedded": {"replicas": 2}}}, "replicas"),
+    "an even number of etcd members": ({"etcd": {"embedded": {"replicas": 2}}}, "replicas"),
     "an endpoint that is a URL": ({"etcd": {"endpoints": ["http://a:2379"]}}, "endpoints"),
     "an unknown certificate method": ({"etcd": {"tls": {"method": "magic"}}}, "method"),
     "a wildcard API group": (
@@ -37,25 +36,33 @@ INVALID: dict[str, tuple[Object, str]] = {
         "rdmaPriority",
     ),
     "a mode that Spiderpool's chart does not have": ({"coordinator": {"mode": "off"}}, "mode"),
-    "a relative path": ({"global": {"cniBinHostPath": "opt/cni/bin"}}, "cniBinHostPath"),
+    "a relative path of the CNI executables": (
+        {"global": {"cniBinHostPath": "opt/cni/bin"}},
+        "cniBinHostPath",
+    ),
     "an invalid digest": ({"spiderpoolAgent": {"image": {"digest": "abc"}}}, "digest"),
     "an invalid log level": ({"spiderpoolAgent": {"debug": {"logLevel": "loud"}}}, "logLevel"),
-    "an invalid timeout": ({"iaasNetworkProvider": {"httpRequestTimeout": "x"}}, "Timeout"),
-    "a selector in another spelling": (
-        plugin(devicePluginAffinity={"nodeSelector": {"matchlabels": {"a": "b"}}}),
+    "an invalid timeout of HTTP requests": (
+        {"iaasNetworkProvider": {"httpRequestTimeout": "x"}},
+        "Timeout",
+    ),
+    "a misspelled matchLabels": (
+        device_plugin(devicePluginAffinity={"nodeSelector": {"matchlabels": {"a": "b"}}}),
         "matchlabels",
     ),
     "more slots than kubelet accepts": (
-        plugin(resourceAdvertisement={"masterNIC": {"rules": [{"defaultMaxCount": 100_001}]}}),
+        device_plugin(
+            resourceAdvertisement={"masterNIC": {"rules": [{"defaultMaxCount": 100_001}]}}
+        ),
         "defaultMaxCount",
     ),
     "a resource without a domain": (
-        plugin(resourceAdvertisement={"subENI": {"rules": [{"resourceName": "eni"}]}}),
+        device_plugin(resourceAdvertisement={"subENI": {"rules": [{"resourceName": "eni"}]}}),
         "resourceName",
     ),
-    "a relative kubelet directory": (plugin(kubeletRootDir="kubelet"), "kubeletRootDir"),
-    # The schema finds the invalid values above; templates find the combinations below.
-    "no etcd at all": (
+    "a relative kubelet directory": (device_plugin(kubeletRootDir="kubelet"), "kubeletRootDir"),
+    # The templates, not the schema, refuse the values below.
+    "no etcd": (
         {"etcd": {"embedded": {"enabled": False}, "tls": {"method": "none"}}},
         "etcd.endpoints is empty",
     ),
@@ -73,7 +80,7 @@ INVALID: dict[str, tuple[Object, str]] = {
         {"orbweaver": {"console": {"enabled": True, "port": 5722}}},
         "orbweaver.console.port: 5722 is also spiderpoolController.webhookPort",
     ),
-    "actions of the console without tokens": (
+    "a console with workflowActions and no authentication": (
         {"orbweaver": {"console": {"enabled": True, "auth": "none", "workflowActions": True}}},
         "orbweaver.console.workflowActions",
     ),
@@ -82,17 +89,17 @@ INVALID: dict[str, tuple[Object, str]] = {
         "clusterDefaultPool.ipv4Subnet",
     ),
 }
-"""Case -> the values, and a part of the error message."""
+"""Case -> the values, and words of the error message."""
 
 
 @pytest.mark.parametrize("case", INVALID)
 def test_the_error_for_an_invalid_value_names_the_value(case: str) -> None:
-    values, part = INVALID[case]
+    values, words = INVALID[case]
 
     with pytest.raises(HelmError) as refused:
         render_templates(values)
 
-    assert part in str(refused.value)
+    assert words in str(refused.value)
 
 
 def test_values_and_schema_have_the_same_keys() -> None:
@@ -109,11 +116,11 @@ def test_values_named_as_in_spiderpools_chart_are_accepted() -> None:
 
 
 def differences(schema: Any, value: Any, path: str) -> list[str]:
-    """The paths of the keys that only the schema or only the values have."""
+    """Return the paths of the keys that only the schema or only the values have."""
     properties = schema.get("properties")
     if properties is None or not value or not isinstance(value, dict):
         return []  # the schema names no keys (nodeSelector), or the default is {} (detectOptions)
-    different = [f"{path}.{key}" for key in properties.keys() ^ value.keys()]
+    paths = [f"{path}.{key}" for key in properties.keys() ^ value.keys()]
     for key in properties.keys() & value.keys():
-        different += differences(properties[key], value[key], f"{path}.{key}")
-    return different
+        paths += differences(properties[key], value[key], f"{path}.{key}")
+    return paths

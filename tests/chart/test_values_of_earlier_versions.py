@@ -1,6 +1,6 @@
-"""`helm upgrade --reuse-values` from an earlier chart: the templates add the defaults of new keys.
+"""The templates add the defaults of keys that the values of an earlier chart lack.
 
-With this option Helm uses the values.yaml of the installed chart, which lacks later keys.
+`helm upgrade --reuse-values` uses the values.yaml of the installed chart.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tests.support.yaml_reader import read_yaml
 
 CURRENT_DEFAULTS: Final[Object] = read_yaml((CHART_FOLDER / "values.yaml").read_text())
 FIRST_DEFAULTS: Final[Object] = read_yaml((CHART_FOLDER / "files/first-values.yaml").read_text())
-"""The default values of the chart's first version."""
+"""Defaults of the chart's first version."""
 
-COMPLETES_VALUES: Final = '{{- include "orbweaver.values" . '
+FIRST_ACTION_OF_A_TEMPLATE: Final = '{{- include "orbweaver.values" . '
 
 Key = tuple[str, ...]
 
@@ -46,7 +46,7 @@ def test_an_upgrade_from_the_first_version_adds_the_defaults_of_later_keys(
     assert dump_objects(upgraded) == dump_objects(render_objects(overlaid(FIRST_DEFAULTS, values)))
 
 
-def test_a_key_missing_in_an_existing_section_gets_the_default(tmp_path: Path) -> None:
+def test_a_missing_key_of_an_existing_section_gets_the_default(tmp_path: Path) -> None:
     earlier = copy.deepcopy(CURRENT_DEFAULTS)
     for key in later_keys(CURRENT_DEFAULTS, FIRST_DEFAULTS):
         if "image" not in key:  # the schema requires an image's repository
@@ -67,7 +67,7 @@ def test_a_default_that_the_user_removed_with_null_stays_removed(tmp_path: Path)
     assert {*pod["containers"][0]["resources"]} == {"requests"}
 
 
-def test_null_for_a_later_key_means_the_default_and_an_empty_list_does_not() -> None:
+def test_a_later_key_that_is_null_gets_the_default() -> None:
     by_default = dump_objects(render_objects({}))
 
     assert (
@@ -78,18 +78,20 @@ def test_null_for_a_later_key_means_the_default_and_an_empty_list_does_not() -> 
     )
 
 
-def test_every_template_completes_the_values_first() -> None:
+def test_every_template_starts_by_adding_missing_values() -> None:
     templates = [
         path
         for path in (CHART_FOLDER / "templates").rglob("*")
         if path.is_file() and path.suffix != ".tpl"
     ]
 
-    assert [path for path in templates if not path.read_text().startswith(COMPLETES_VALUES)] == []
+    assert [
+        path for path in templates if not path.read_text().startswith(FIRST_ACTION_OF_A_TEMPLATE)
+    ] == []
 
 
 def chart_with_defaults(defaults: Object, directory: Path) -> Path:
-    """A copy of the chart with these values in values.yaml."""
+    """Return a copy of the chart with these values in values.yaml."""
     chart = directory / "orbweaver"
     shutil.copytree(CHART_FOLDER, chart)
     (chart / "values.yaml").write_text(yaml.safe_dump(defaults))
@@ -97,7 +99,6 @@ def chart_with_defaults(defaults: Object, directory: Path) -> Path:
 
 
 def overlaid(values: Object, overrides: Object) -> Object:
-    """``overrides`` on top of ``values``, key by key."""
     result = dict(values)
     for key, value in overrides.items():
         old = result.get(key)
@@ -109,7 +110,7 @@ def overlaid(values: Object, overrides: Object) -> Object:
 
 
 def later_keys(current: Object, first: Object, path: Key = ()) -> Iterator[Key]:
-    """The paths of the values in ``current`` that ``first`` lacks."""
+    """Yield the paths of the values that ``first`` lacks."""
     for key, value in current.items():
         section = first.get(key)
         if isinstance(value, dict) and value:
@@ -120,7 +121,6 @@ def later_keys(current: Object, first: Object, path: Key = ()) -> Iterator[Key]:
 
 
 def remove(values: Object, key: Key) -> None:
-    """Remove one key, but not the sections that contain the key."""
     *path, last = key
     for name in path:
         values = values[name]

@@ -1,4 +1,4 @@
-"""A fixture that installs the executable ``spiderpool`` for one test."""
+"""The fixture ``spiderpool``."""
 
 from __future__ import annotations
 

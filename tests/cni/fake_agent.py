@@ -1,6 +1,6 @@
-"""A fake agent, with the faults that a real agent may have.
+"""A fake agent with chosen faults.
 
-The fake implements docs/reference/cni-executables.md and shares no code with the product.
+It implements docs/reference/cni-executables.md and shares no code with the product.
 """
 
 from __future__ import annotations
@@ -14,18 +14,14 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 WAIT_S = 60
-"""Seconds after which a wait fails; only a failing test waits so long."""
 
 
 class Request(NamedTuple):
-    """A request that the agent has read."""
-
     environment: dict[bytes, bytes]
     stdin: bytes
 
 
 def read_request(connection: socket.socket, chunk_bytes: int = 1 << 16) -> Request:
-    """Read one request frame."""
     with connection.makefile("rb", buffering=chunk_bytes) as stream:
         magic, length = struct.unpack(">4sI", stream.read(8))
         assert magic == b"OWC1"
@@ -37,23 +33,20 @@ def read_request(connection: socket.socket, chunk_bytes: int = 1 << 16) -> Reque
 
 
 def answer_frame(exit_status: int, stdout: bytes) -> bytes:
-    """The answer that makes an executable print ``stdout`` and exit with the status."""
+    """Return the answer with this exit status and output for the executable."""
     return struct.pack(">BI", exit_status, len(stdout)) + stdout
 
 
 class FakeAgent:
     """A server on the socket ``<path>.fast`` that calls ``behave`` for every connection.
 
-    - ``requests``: the requests read so far.
-    - ``arrived``: set after the first request.
-    - ``trailing``: the bytes that ``reading_once`` received.
-    - ``trailing_received``: set once ``trailing`` is set.
+    ``trailing``: the bytes that ``reading_once`` received.
     """
 
     def __init__(self, path: Path, behave: Callable[[FakeAgent, socket.socket], None]) -> None:
         self.requests: list[Request] = []
         self.trailing = b""
-        self.arrived = threading.Event()
+        self.request_arrived = threading.Event()
         self.trailing_received = threading.Event()
         self._behave = behave
         self._socket = socket.socket(socket.AF_UNIX)
@@ -85,10 +78,9 @@ class FakeAgent:
                 self._behave(self, connection)
 
     def read(self, connection: socket.socket, chunk_bytes: int = 1 << 16) -> Request:
-        """Read a request and add it to ``requests``."""
         request = read_request(connection, chunk_bytes)
         self.requests.append(request)
-        self.arrived.set()
+        self.request_arrived.set()
         return request
 
 
@@ -96,7 +88,7 @@ Behaviour = Callable[[FakeAgent, socket.socket], None]
 
 
 def answering(answer: bytes) -> Behaviour:
-    """Read the request, send these bytes in one piece, and close."""
+    """Read the request, send the answer in one piece, and close."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         agent.read(connection)
@@ -106,7 +98,7 @@ def answering(answer: bytes) -> Behaviour:
 
 
 def answering_in_pieces(answer: bytes) -> Behaviour:
-    """Read the request, and send every byte separately."""
+    """Read the request, and send the answer byte by byte."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         agent.read(connection)
@@ -128,8 +120,6 @@ def answering_early(answer: bytes) -> Behaviour:
 
 
 def reading_slowly(answer: bytes) -> Behaviour:
-    """Read the request in small pieces through a small receive buffer, then answer."""
-
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         agent.read(connection, chunk_bytes=512)
@@ -139,20 +129,20 @@ def reading_slowly(answer: bytes) -> Behaviour:
 
 
 def hanging(agent: FakeAgent, connection: socket.socket) -> None:
-    """Read the request, send no answer, and wait until the caller closes the connection."""
+    """Read the request, then wait until the caller closes the connection."""
     agent.read(connection)
     reading_once(agent, connection)
 
 
 def reading_once(agent: FakeAgent, connection: socket.socket) -> None:
-    """Store the next bytes in ``agent.trailing``: empty if the caller closes the connection."""
+    """Store the next bytes in ``agent.trailing``: none if the caller closes the connection."""
     connection.settimeout(WAIT_S)
     agent.trailing = connection.recv(1 << 16)
     agent.trailing_received.set()
 
 
 def answering_and_reading(answer: bytes) -> Behaviour:
-    """Answer, then receive bytes that the caller sends after the answer."""
+    """Answer, then store in ``agent.trailing`` what the caller sends after the answer."""
 
     def behave(agent: FakeAgent, connection: socket.socket) -> None:
         agent.read(connection)

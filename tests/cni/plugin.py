@@ -1,4 +1,4 @@
-"""Runs installed executables as real processes, with only the environment that a test sets."""
+"""Runs the CNI executables as processes, with only the environment that a test sets."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from cni.build import COMPILER_FLAGS, compile_plugin, compiler
 from ops.installer import EXECUTABLE_MODE
 from tests.cni.fake_agent import Behaviour, FakeAgent
 
+# CNI error codes
 TRY_AGAIN_LATER = 11
-"""The CNI error code of a call that the runtime may retry."""
-
 INVALID_NETCONF = 7
-"""The CNI error code of an invalid network configuration."""
 
 CALL_DEADLINE_S = 60
 LOG_FOLDER = Path(tempfile.gettempdir()).resolve()
@@ -27,10 +25,7 @@ LOG_FOLDER = Path(tempfile.gettempdir()).resolve()
 def compiled(
     constants: tuple[tuple[str, str], ...] = (), flags: tuple[str, ...] = COMPILER_FLAGS
 ) -> bytes:
-    """Compile the C program with these (name, value) pairs of C constants; return the file.
-
-    The program is installed as ``spiderpool``, ``ifacer`` and ``coordinator``.
-    """
+    """Compile the C program with these (name, value) pairs of C constants; return its bytes."""
     with tempfile.TemporaryDirectory() as directory:
         program = Path(directory) / "plugin"
         # The libraries of the sanitizers need the machine's C library, not musl.
@@ -40,7 +35,6 @@ def compiled(
 
 
 def c_string(value: object) -> str:
-    """A path as a C string literal."""
     return f'"{value}"'
 
 
@@ -53,19 +47,17 @@ class Spiderpool:
         self.directory = directory
         self.socket_path = directory / "agent.sock"
         self.path = directory / self.name
-        # The log directory is compiled in: a directory for each test would need a compilation.
+        # All tests share the log directory: it is a C constant, and compiling takes long.
         self.log_path = LOG_FOLDER / f"{directory.name}-{self.name}.log"
         self.install()
 
     def install(self, **constants: str) -> None:
-        """Install the program, compiled with these C constants."""
         all_constants = {"LOG_DIRECTORY": c_string(LOG_FOLDER)} | constants
         self.path.unlink(missing_ok=True)
         self.path.write_bytes(compiled(tuple(sorted(all_constants.items()))))
         self.path.chmod(EXECUTABLE_MODE)
 
     def environment(self, verb: str) -> dict[str, str]:
-        """The variables that a runtime sets for this verb."""
         return {
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": "c1",
@@ -76,7 +68,6 @@ class Spiderpool:
         }
 
     def netconf(self, **ipam: object) -> bytes:
-        """Return a netconf that names the test's socket and log file, with these ipam fields."""
         defaults = {
             "type": "spiderpool",
             "ipam_unix_socket_path": str(self.socket_path),
@@ -107,17 +98,15 @@ class Spiderpool:
         )
 
     def agent(self, behave: Behaviour) -> FakeAgent:
-        """A fake agent at this executable's socket; ``with`` starts the agent."""
         return FakeAgent(self.socket_path, behave)
 
 
 class Ifacer(Spiderpool):
-    """The executable ``ifacer``; socket and log file are at the top level of the netconf."""
+    """The executable ``ifacer``; socket path and log file are top-level fields of the netconf."""
 
     name = "ifacer"
 
     def netconf(self, **fields: object) -> bytes:
-        """Return a netconf that names the test's socket and log file, with these fields."""
         document = {
             "cniVersion": "1.0.0",
             "name": "lan",
@@ -135,7 +124,6 @@ class Coordinator(Spiderpool):
     name = "coordinator"
 
     def netconf(self, **fields: object) -> bytes:
-        """Return a netconf that names the test's socket and log file, with these fields."""
         document = {
             "cniVersion": "1.0.0",
             "name": "lan",

@@ -1,4 +1,4 @@
-"""Calls functions of the C program as a library, which is fast enough for thousands of examples."""
+"""Calls the C program as a library, which is fast enough for thousands of examples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ class Refused(Exception):
 
 
 def build(output: Path, *flags: str) -> None:
-    """Compile ``harness.c``."""
     command = [*compiler(), *WARNINGS, "-Wno-unused-function", *flags, "-o", str(output)]
     subprocess.run([*command, str(SOURCE)], check=True, capture_output=True, text=True)
 

@@ -1,7 +1,7 @@
 """A call prints one error object if the agent does not run, hangs, dies or is another program.
 
-Error codes: 11 try again later, 50 plugin not available (both of the CNI specification), 100 not
-an answer of the agent (Orbweaver's own). CNI calls use the socket ``<socket path>.fast``.
+Error codes: 11 try again later, 50 plugin not available (CNI specification), 100 not an answer of
+the agent (Orbweaver).
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ from tests.cni.plugin import Spiderpool, error_of
 
 UNHEALTHY = "unhealthy spiderpool-agent backend, failed to check: "
 CODES = {"ADD": 11, "DEL": 11, "CHECK": 11, "GC": 11, "STATUS": 50}
-"""Verb -> the CNI error code without an agent."""
+"""Verb -> error code if no agent runs."""
 
 MORE_THAN_A_PIPE_HOLDS = b"x" * (1 << 20)
 
 
 def install_with_short_deadlines(spiderpool: Spiderpool) -> None:
-    """Install a copy whose deadlines are one second."""
     spiderpool.install(
         ADD_DEADLINE_S="1",
         CHECK_DEADLINE_S="1",
@@ -42,7 +41,7 @@ def install_with_short_deadlines(spiderpool: Spiderpool) -> None:
 
 
 @pytest.mark.parametrize(("verb", "code"), CODES.items())
-def test_without_an_agent_every_verb_fails_with_an_unhealthy_backend(
+def test_every_verb_reports_an_unhealthy_backend_if_no_agent_runs(
     spiderpool: Spiderpool, verb: str, code: int
 ) -> None:
     error = error_of(spiderpool.call(verb))
@@ -52,7 +51,7 @@ def test_without_an_agent_every_verb_fails_with_an_unhealthy_backend(
     assert error["cniVersion"] == "1.0.0"
 
 
-def test_a_socket_left_behind_by_a_dead_agent_is_an_unhealthy_backend(
+def test_a_call_reports_an_unhealthy_backend_if_the_agent_has_died(
     spiderpool: Spiderpool,
 ) -> None:
     with socket.socket(socket.AF_UNIX) as agent_socket:
@@ -65,7 +64,7 @@ def test_a_socket_left_behind_by_a_dead_agent_is_an_unhealthy_backend(
     assert error["msg"].endswith("Connection refused")
 
 
-def test_connecting_to_an_agent_with_a_full_queue_of_connections_times_out(
+def test_connecting_times_out_if_the_agents_connection_queue_is_full(
     spiderpool: Spiderpool,
 ) -> None:
     install_with_short_deadlines(spiderpool)
@@ -119,9 +118,7 @@ def test_an_answer_that_ends_early_fails_the_call(spiderpool: Spiderpool, length
     # Byte 0 is the exit status, and bytes 1 to 4 are the length; the limit is 4 MiB.
     [b"HTTP/1.1 400 Bad Request\r\n\r\n", answer_frame(0, b"")[:1] + b"\xff" * 4, b"\0\0\x40\0\1"],
 )
-def test_an_announced_length_over_4_mib_is_reported_as_not_an_answer_of_the_agent(
-    spiderpool: Spiderpool, answer: bytes
-) -> None:
+def test_an_answer_longer_than_4_mib_is_refused(spiderpool: Spiderpool, answer: bytes) -> None:
     with spiderpool.agent(answering(answer)):
         error = error_of(spiderpool.call())
 
@@ -129,7 +126,7 @@ def test_an_announced_length_over_4_mib_is_reported_as_not_an_answer_of_the_agen
     assert error["msg"].startswith(f"{UNHEALTHY}not an answer of the agent")
 
 
-def test_a_call_that_gets_sigterm_prints_nothing_and_closes_its_connection(
+def test_sigterm_ends_a_call_without_output_and_closes_its_connection(
     spiderpool: Spiderpool,
 ) -> None:
     with spiderpool.agent(hanging) as agent:
@@ -144,7 +141,7 @@ def test_a_call_that_gets_sigterm_prints_nothing_and_closes_its_connection(
         process.stdin.write(spiderpool.netconf())
         process.stdin.close()
         process.stdin = None  # communicate() would flush the closed pipe
-        assert agent.arrived.wait(WAIT_S)
+        assert agent.request_arrived.wait(WAIT_S)
         process.send_signal(signal.SIGTERM)
         stdout, stderr = process.communicate(timeout=WAIT_S)
         assert agent.trailing_received.wait(WAIT_S)
@@ -154,7 +151,7 @@ def test_a_call_that_gets_sigterm_prints_nothing_and_closes_its_connection(
     assert agent.trailing == b"", "the call must send nothing after the request"
 
 
-def test_a_call_whose_output_pipe_is_closed_exits_with_1_and_not_by_sigpipe(
+def test_a_call_exits_with_1_if_its_output_pipe_is_closed(
     spiderpool: Spiderpool,
 ) -> None:
     command = f"{spiderpool.path} | true; exit ${{PIPESTATUS[0]}}"
@@ -171,7 +168,7 @@ def test_a_call_whose_output_pipe_is_closed_exits_with_1_and_not_by_sigpipe(
     assert (result.returncode, result.stderr) == (1, b"")
 
 
-def test_a_result_that_the_runtime_does_not_read_times_out(spiderpool: Spiderpool) -> None:
+def test_a_call_fails_if_the_runtime_does_not_read_its_result(spiderpool: Spiderpool) -> None:
     install_with_short_deadlines(spiderpool)
     with spiderpool.agent(answering(answer_frame(0, MORE_THAN_A_PIPE_HOLDS))):
         process = subprocess.Popen(
@@ -190,7 +187,7 @@ def test_a_result_that_the_runtime_does_not_read_times_out(spiderpool: Spiderpoo
     assert status == 1
 
 
-def test_a_call_without_standard_output_sends_the_agent_nothing_after_the_request(
+def test_a_call_without_standard_output_sends_only_its_request(
     spiderpool: Spiderpool,
 ) -> None:
     with spiderpool.agent(answering_and_reading(answer_frame(0, b"result"))) as agent:
@@ -217,7 +214,7 @@ def test_a_call_without_standard_output_sends_the_agent_nothing_after_the_reques
         ("null", "1.1.0"),
     ],
 )
-def test_an_error_object_has_the_version_of_the_netconf_or_1_1_0_without_a_version(
+def test_an_error_object_has_the_cni_version_of_the_netconf(
     spiderpool: Spiderpool, requested: str, printed: str
 ) -> None:
     ipam = json.loads(spiderpool.netconf())["ipam"]

@@ -1,7 +1,6 @@
-"""Calls with an invalid environment, standard input or netconf, and calls on a terminal.
+"""A call with an invalid environment, standard input or netconf prints a CNI error.
 
-CNI error codes: 4 invalid environment variables, 5 I/O failure, 6 content cannot be decoded,
-7 invalid network configuration.
+Error codes: 4 environment, 5 I/O, 6 content cannot be decoded, 7 network configuration.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from tests.cni.plugin import Spiderpool, c_string, error_of
 
 
 @pytest.mark.parametrize("environment", [{}, {"CNI_COMMAND": ""}, {"CNI_IFNAME": "eth0"}])
-def test_the_error_of_a_missing_command_names_the_variable(
+def test_the_error_names_cni_command_if_it_is_missing(
     spiderpool: Spiderpool, environment: dict[str, str]
 ) -> None:
     error = error_of(spiderpool.call(env=environment))
@@ -28,7 +27,9 @@ def test_the_error_of_a_missing_command_names_the_variable(
 
 
 @pytest.mark.parametrize("verb", ["add", "DELETE", "ADD ", "\ud800", "A" * 10_000])
-def test_the_error_of_an_unknown_command_has_the_value(spiderpool: Spiderpool, verb: str) -> None:
+def test_the_error_has_the_value_of_an_unknown_cni_command(
+    spiderpool: Spiderpool, verb: str
+) -> None:
     raw = verb.encode(errors="surrogatepass")
 
     error = error_of(spiderpool.call(env={b"CNI_COMMAND": raw}))
@@ -38,8 +39,9 @@ def test_the_error_of_an_unknown_command_has_the_value(spiderpool: Spiderpool, v
     assert "ADD, DEL, CHECK, GC, STATUS, VERSION" in error["details"]
 
 
-def on_a_terminal(path: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
-    """Run the executable with a terminal as its standard input."""
+def call_on_a_terminal(
+    path: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[bytes]:
     controller, terminal = pty.openpty()
     try:
         return subprocess.run(
@@ -55,21 +57,21 @@ def on_a_terminal(path: Path, environment: dict[str, str]) -> subprocess.Complet
         os.close(terminal)
 
 
-def test_on_a_terminal_the_executable_prints_its_usage(spiderpool: Spiderpool) -> None:
-    result = on_a_terminal(spiderpool.path, {"PATH": "/bin"})
+def test_the_executable_prints_its_usage_on_a_terminal(spiderpool: Spiderpool) -> None:
+    result = call_on_a_terminal(spiderpool.path, {"PATH": "/bin"})
 
     assert (result.returncode, result.stdout) == (0, b"")
     assert b"CNI plugin" in result.stderr
     assert b"0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0" in result.stderr
 
 
-def test_on_a_terminal_an_incomplete_environment_is_an_error(spiderpool: Spiderpool) -> None:
-    error = error_of(on_a_terminal(spiderpool.path, {"CNI_IFNAME": "eth0"}))
+def test_an_incomplete_environment_is_an_error_even_on_a_terminal(spiderpool: Spiderpool) -> None:
+    error = error_of(call_on_a_terminal(spiderpool.path, {"CNI_IFNAME": "eth0"}))
 
     assert error["code"] == 4
 
 
-def test_a_netconf_that_is_too_large_for_a_request_is_refused(spiderpool: Spiderpool) -> None:
+def test_a_netconf_larger_than_a_request_is_refused(spiderpool: Spiderpool) -> None:
     with spiderpool.agent(answering(answer_frame(0, b""))) as agent:
         error = error_of(spiderpool.call(netconf=spiderpool.netconf(padding="x" * (1 << 20))))
 
@@ -78,7 +80,7 @@ def test_a_netconf_that_is_too_large_for_a_request_is_refused(spiderpool: Spider
     assert agent.requests == []
 
 
-def test_an_environment_and_a_netconf_that_are_too_large_together_are_refused(
+def test_a_netconf_is_refused_if_it_and_the_environment_are_too_large(
     spiderpool: Spiderpool,
 ) -> None:
     environment = spiderpool.environment("ADD") | {"CNI_ARGS": "x" * 100_000}
@@ -95,7 +97,7 @@ def test_an_environment_and_a_netconf_that_are_too_large_together_are_refused(
 def test_a_request_of_the_maximum_size_is_sent(spiderpool: Spiderpool) -> None:
     variables = spiderpool.environment("ADD").items()
     environment_bytes = sum(len(f"{name}={value}\0") for name, value in variables) + 1
-    # A request body has at most 1 MiB; spaces fill up the netconf.
+    # Spaces fill up the request body to the limit of 1 MiB.
     netconf = spiderpool.netconf().ljust((1 << 20) - environment_bytes)
 
     with spiderpool.agent(answering(answer_frame(0, b""))) as agent:
@@ -128,7 +130,7 @@ def test_an_unreadable_standard_input_is_an_io_failure(spiderpool: Spiderpool) -
     assert error["msg"].endswith("from stdin: Bad file descriptor")
 
 
-def test_reading_a_standard_input_that_does_not_end_times_out(
+def test_a_call_times_out_if_standard_input_does_not_end(
     spiderpool: Spiderpool,
 ) -> None:
     spiderpool.install(STDIN_DEADLINE_S="1")
@@ -146,7 +148,6 @@ def test_reading_a_standard_input_that_does_not_end_times_out(
 def test_an_invalid_netconf_is_sent_to_the_agent_unchanged(
     spiderpool: Spiderpool, netconf: bytes
 ) -> None:
-    # These netconfs name no socket, so the call connects to the default socket.
     spiderpool.install(SOCKET_PATH=c_string(spiderpool.socket_path))
 
     with spiderpool.agent(answering(answer_frame(1, b'{"code": 6}'))) as agent:
@@ -157,7 +158,7 @@ def test_an_invalid_netconf_is_sent_to_the_agent_unchanged(
 
 
 @pytest.mark.parametrize(
-    ("netconf", "code", "part"),
+    ("netconf", "code", "words"),
     [
         (b'{"ipam": {"ipam_unix_socket_path": "\\', 6, "not JSON"),
         (b'{"ipam": {"ipam_unix_socket_path": 7}}', 7, "ipam.ipam_unix_socket_path"),
@@ -165,9 +166,9 @@ def test_an_invalid_netconf_is_sent_to_the_agent_unchanged(
     ],
 )
 def test_a_netconf_with_an_unusable_socket_path_is_refused(
-    spiderpool: Spiderpool, netconf: bytes, code: int, part: str
+    spiderpool: Spiderpool, netconf: bytes, code: int, words: str
 ) -> None:
     error = error_of(spiderpool.call(netconf=netconf))
 
     assert error["code"] == code
-    assert part in error["msg"]
+    assert words in error["msg"]

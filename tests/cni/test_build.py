@@ -1,4 +1,4 @@
-"""The compiled program: its requirements on a node, and its behaviour with random inputs."""
+"""The compiled program needs no other file and does not crash on random inputs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_program_needs_no_library_and_no_interpreter() -> None:
 
 @pytest.mark.skipif(musl_compiler() != [MUSL_COMPILER], reason=needs(MUSL))
 def test_the_program_has_no_cpuid_instruction() -> None:
-    # The instruction is slow in a virtual machine.
+    # cpuid is slow in a virtual machine.
     disassembled = subprocess.run(
         ["objdump", "--disassemble", PROGRAM_PATH], check=True, capture_output=True, text=True
     ).stdout
@@ -61,7 +61,7 @@ def test_the_program_has_no_cpuid_instruction() -> None:
     assert "cpuid" not in disassembled
 
 
-def test_cc_selects_the_compiler_and_without_cc_and_musl_the_compiler_is_gcc(
+def test_cc_selects_the_compiler_and_gcc_is_the_last_choice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CC", f"{ARM64_COMPILER} -O3")
@@ -73,11 +73,11 @@ def test_cc_selects_the_compiler_and_without_cc_and_musl_the_compiler_is_gcc(
 
 
 def test_the_same_source_makes_the_same_bytes() -> None:
-    # ``compiled`` is cached; ``__wrapped__`` compiles again.
+    # ``__wrapped__`` bypasses the cache.
     assert compiled() == compiled.__wrapped__() == PROGRAM_PATH.read_bytes()
 
 
-def test_the_program_runs_in_a_root_directory_without_other_files(tmp_path: Path) -> None:
+def test_the_program_runs_in_an_otherwise_empty_root_directory(tmp_path: Path) -> None:
     shutil.copy(PROGRAM_PATH, tmp_path / "spiderpool")
 
     answer = subprocess.run(
@@ -131,7 +131,7 @@ def test_the_name_of_the_file_selects_the_executable(tmp_path: Path, name: str) 
 
 
 @needs_sanitizers
-def test_the_program_does_not_crash_on_random_inputs_and_prints_json(tmp_path: Path) -> None:
+def test_the_program_prints_json_and_does_not_crash_on_random_inputs(tmp_path: Path) -> None:
     program = tmp_path / "fuzz"
     build(program, *SANITIZED, "-DFUZZ", f"-DLOG_DIRECTORY={c_string(tmp_path / 'nowhere')}")
     paths = [tmp_path / f"sample-{number}" for number in range(len(SAMPLES))]
@@ -159,15 +159,18 @@ def test_the_sanitizers_find_no_fault_in_complete_calls(
 
     with spiderpool.agent(answering(answer_frame(0, b"x" * (4 << 20)))):
         result = spiderpool.call(env=spiderpool.environment("ADD") | {"CNI_ARGS": "x" * 100_000})
-    without_agent = error_of(spiderpool.call("DEL"))
-    too_large = error_of(spiderpool.call(netconf=b"[" * (2 << 20)))
+    error_without_agent = error_of(spiderpool.call("DEL"))
+    error_of_large_netconf = error_of(spiderpool.call(netconf=b"[" * (2 << 20)))
 
     assert (result.returncode, len(result.stdout), result.stderr) == (0, 4 << 20, b"")
-    assert (without_agent["code"], too_large["code"]) == (TRY_AGAIN_LATER, INVALID_NETCONF)
+    assert (error_without_agent["code"], error_of_large_netconf["code"]) == (
+        TRY_AGAIN_LATER,
+        INVALID_NETCONF,
+    )
     assert "unhealthy" in spiderpool.log_path.read_text()
 
 
-def test_more_variables_than_a_request_may_have_are_refused(spiderpool: Spiderpool) -> None:
+def test_a_request_with_too_many_variables_is_refused(spiderpool: Spiderpool) -> None:
     variables = {f"CNI_{number}": "x" for number in range(600)}  # the limit is 512
 
     error = error_of(spiderpool.call(env=spiderpool.environment("ADD") | variables))

@@ -43,10 +43,9 @@ def test_a_socket_path_with_json_escapes_is_decoded(coordinator: Coordinator) ->
 
 
 @pytest.mark.parametrize(("verb", "prefix"), [("ADD", "set up"), ("DEL", "clean up")])
-def test_the_error_of_a_call_without_an_answer_names_the_failed_operation(
+def test_the_error_names_the_failed_operation_if_the_agent_does_not_answer(
     coordinator: Coordinator, verb: str, prefix: str
 ) -> None:
-    # The agent closes the connection without a response.
     with coordinator.agent(reading_once):
         error = error_of(coordinator.call(verb))
 
@@ -55,24 +54,24 @@ def test_the_error_of_a_call_without_an_answer_names_the_failed_operation(
     assert json.loads(coordinator.log_path.read_text())["CNI_COMMAND"] == verb
 
 
-def test_log_options_set_the_level_and_have_no_effect_if_they_are_a_list(
+def test_log_options_set_the_level_unless_they_are_a_list(
     coordinator: Coordinator,
 ) -> None:
-    # ``logFile`` names the default log file.
+    # With a list as ``logOptions``, the call logs to the default file, which is ``logFile`` here.
     coordinator.install(LOG_DIRECTORY=c_string(coordinator.directory))
     coordinator.log_path = coordinator.directory / "coordinator.log"
     options = {"logFile": str(coordinator.log_path), "logLevel": "fatal"}
 
     error_of(coordinator.call(netconf=coordinator.netconf(logOptions=options)))
-    is_silent = not coordinator.log_path.exists()
+    is_log_absent = not coordinator.log_path.exists()
     error_of(coordinator.call(netconf=coordinator.netconf(logOptions=[])))
 
-    assert is_silent
+    assert is_log_absent
     assert len(coordinator.log_path.read_text().splitlines()) == 1
 
 
 @pytest.mark.parametrize(("verb", "code"), [("DEL", 0), ("ADD", 1), ("CHECK", 1), ("GC", 1)])
-def test_without_an_agent_only_a_del_succeeds_and_every_call_is_logged(
+def test_only_a_del_succeeds_if_no_agent_runs(
     coordinator: Coordinator, verb: str, code: int
 ) -> None:
     result = coordinator.call(verb)

@@ -38,7 +38,7 @@ def test_every_verb_sends_its_netconf_to_the_agent_unchanged(
     assert request.environment == expected
 
 
-def test_only_cni_variables_and_the_trace_context_are_sent(
+def test_a_request_has_only_cni_variables_and_the_trace_context(
     spiderpool: Spiderpool,
 ) -> None:
     trace = {
@@ -46,17 +46,22 @@ def test_only_cni_variables_and_the_trace_context_are_sent(
         "TRACESTATE": "vendor=1",
         "BAGGAGE": "tenant=shop",
     }
-    others = {"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "hush", "XCNI_ARGS": "x", "cni_args": "x"}
+    other_variables = {
+        "PATH": "/bin",
+        "AWS_SECRET_ACCESS_KEY": "hush",
+        "XCNI_ARGS": "x",
+        "cni_args": "x",
+    }
     environment = spiderpool.environment("ADD")
 
     with spiderpool.agent(answering(answer_frame(0, RESULT))) as agent:
-        spiderpool.call(env=environment | trace | others)
+        spiderpool.call(env=environment | trace | other_variables)
 
     expected = {name.encode(): value.encode() for name, value in (environment | trace).items()}
     assert agent.requests[0].environment == expected
 
 
-def test_values_of_the_environment_may_be_empty_or_any_bytes(spiderpool: Spiderpool) -> None:
+def test_environment_variables_may_be_empty_or_contain_any_bytes(spiderpool: Spiderpool) -> None:
     environment = {
         b"CNI_COMMAND": b"ADD",
         b"CNI_NETNS": b"",
@@ -82,7 +87,7 @@ def test_a_netconf_may_contain_any_bytes(spiderpool: Spiderpool) -> None:
 
 @pytest.mark.parametrize("status", [0, 1, 7, 255])
 @pytest.mark.parametrize("body", [b"", RESULT, bytes(range(256)), b"x" * (4 << 20)])
-def test_exit_status_and_output_are_those_of_the_answer(
+def test_a_call_has_the_exit_status_and_output_of_the_answer(
     spiderpool: Spiderpool, status: int, body: bytes
 ) -> None:
     with spiderpool.agent(answering(answer_frame(status, body))):
@@ -119,7 +124,7 @@ def test_a_large_netconf_reaches_an_agent_that_reads_slowly(spiderpool: Spiderpo
     assert agent.requests[0].stdin == netconf
 
 
-def test_an_error_that_the_agent_sends_before_it_has_read_the_request_is_printed(
+def test_an_early_error_of_the_agent_is_printed(
     spiderpool: Spiderpool,
 ) -> None:
     refusal = b'{"code": 11, "msg": "queue full"}'
@@ -131,7 +136,7 @@ def test_an_error_that_the_agent_sends_before_it_has_read_the_request_is_printed
     assert (result.returncode, result.stdout) == (1, refusal)
 
 
-def test_without_a_socket_path_in_the_netconf_the_default_socket_is_used(
+def test_the_default_socket_is_used_if_the_netconf_names_none(
     spiderpool: Spiderpool, short_path: Path
 ) -> None:
     spiderpool.install(SOCKET_PATH=c_string(spiderpool.socket_path))

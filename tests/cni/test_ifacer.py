@@ -27,7 +27,7 @@ def test_an_add_sends_the_name_of_the_executable(ifacer: Ifacer) -> None:
 
 
 @pytest.mark.parametrize("verb", ["DEL", "CHECK", "GC", "STATUS"])
-def test_all_verbs_except_add_succeed_without_an_agent(ifacer: Ifacer, verb: str) -> None:
+def test_every_verb_except_add_succeeds_without_an_agent(ifacer: Ifacer, verb: str) -> None:
     result = ifacer.call(verb)
 
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
@@ -40,7 +40,7 @@ def test_ifacer_supports_cni_versions_from_0_1_0(ifacer: Ifacer) -> None:
     assert answer["supportedVersions"][0] == "0.1.0"
 
 
-def test_without_an_agent_an_add_fails_with_try_again_later_and_is_logged(ifacer: Ifacer) -> None:
+def test_an_add_fails_with_try_again_later_if_no_agent_runs(ifacer: Ifacer) -> None:
     error = error_of(ifacer.call("ADD"))
 
     assert error["code"] == TRY_AGAIN_LATER
@@ -49,7 +49,7 @@ def test_without_an_agent_an_add_fails_with_try_again_later_and_is_logged(ifacer
     assert json.loads(line)["msg"] == error["msg"]
 
 
-def test_the_socket_path_is_found_in_a_netconf_with_escapes(ifacer: Ifacer) -> None:
+def test_the_socket_path_is_found_in_a_netconf_with_escaped_quotes(ifacer: Ifacer) -> None:
     with ifacer.agent(answering(answer_frame(0, b"{}"))):
         result = ifacer.call("ADD", ifacer.netconf(comment='a "quoted" word'))
 

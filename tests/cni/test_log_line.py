@@ -1,7 +1,4 @@
-"""An executable logs each failed call that got no answer from the agent.
-
-A log that cannot be written does not change the result of the call.
-"""
+"""An executable logs each call that gets no answer from the agent."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from tests.cni.fake_agent import answer_frame, answering
 from tests.cni.plugin import TRY_AGAIN_LATER, Spiderpool, c_string, error_of
 
 
-def test_each_call_without_an_agent_logs_one_line(spiderpool: Spiderpool) -> None:
+def test_each_call_logs_one_line_if_no_agent_runs(spiderpool: Spiderpool) -> None:
     errors = [error_of(spiderpool.call(verb)) for verb in ("ADD", "DEL")]
 
     lines = [json.loads(line) for line in spiderpool.log_path.read_text().splitlines()]
@@ -33,7 +30,7 @@ def test_a_call_without_an_answer_logs_a_line(spiderpool: Spiderpool) -> None:
     assert json.loads(spiderpool.log_path.read_text())["code"] == TRY_AGAIN_LATER
 
 
-def test_a_call_that_the_agent_has_answered_is_not_logged(spiderpool: Spiderpool) -> None:
+def test_an_answered_call_is_not_logged(spiderpool: Spiderpool) -> None:
     with spiderpool.agent(answering(answer_frame(1, b'{"code": 999}'))):
         result = spiderpool.call()
 
@@ -45,7 +42,7 @@ def test_a_call_that_the_agent_has_answered_is_not_logged(spiderpool: Spiderpool
     ("level", "is_logged"),
     [("debug", True), ("Error", True), ("nonsense", True), ("fatal", False), ("PANIC", False)],
 )
-def test_the_log_level_of_the_netconf_is_used(
+def test_the_netconf_sets_the_log_level(
     spiderpool: Spiderpool, level: str, is_logged: bool
 ) -> None:
     error_of(spiderpool.call(netconf=spiderpool.netconf(log_level=level)))
@@ -68,7 +65,7 @@ def test_the_default_log_file_is_used_only_if_its_directory_exists(
 
 
 @pytest.mark.parametrize("size", [1, "1"])
-def test_no_line_is_appended_to_a_log_file_of_the_maximum_size(
+def test_a_log_file_of_the_maximum_size_does_not_grow(
     spiderpool: Spiderpool, size: int | str
 ) -> None:
     size_max = 1 << 20  # log_file_max_size is in MiB
@@ -80,22 +77,31 @@ def test_no_line_is_appended_to_a_log_file_of_the_maximum_size(
     assert spiderpool.log_path.stat().st_size == size_max
 
 
-def test_a_log_that_cannot_be_written_does_not_change_the_error(
+def test_an_unwritable_log_does_not_change_the_error(
     spiderpool: Spiderpool, short_path: Path
 ) -> None:
     fifo = short_path / "fifo"
     os.mkfifo(fifo)
-    unusable = ["/nowhere/x.log", str(short_path), str(fifo), "/dev/full", "a\0b", "\ud800", 7, []]
+    unwritable_paths = [
+        "/nowhere/x.log",
+        str(short_path),
+        str(fifo),
+        "/dev/full",
+        "a\0b",
+        "\ud800",
+        7,
+        [],
+    ]
 
     codes = [
         error_of(spiderpool.call(netconf=spiderpool.netconf(log_file_path=path)))["code"]
-        for path in unusable
+        for path in unwritable_paths
     ]
 
-    assert codes == [TRY_AGAIN_LATER] * len(unusable)
+    assert codes == [TRY_AGAIN_LATER] * len(unwritable_paths)
 
 
-def test_a_call_without_an_ipam_object_in_the_netconf_logs_to_the_default_file(
+def test_a_call_logs_to_the_default_file_if_the_netconf_has_no_ipam_object(
     spiderpool: Spiderpool, short_path: Path
 ) -> None:
     log = short_path / "spiderpool.log"
@@ -124,7 +130,7 @@ def test_a_netconf_cannot_choose_a_log_file_outside_the_log_directory(
     assert len(log.read_text().splitlines()) == 1
 
 
-def test_a_symbolic_link_at_the_path_of_the_log_is_not_followed(
+def test_a_call_does_not_follow_a_symbolic_link_at_the_log_path(
     spiderpool: Spiderpool, short_path: Path
 ) -> None:
     target = short_path / "target"

@@ -1,8 +1,7 @@
-"""The program finds the socket path in a netconf that a JSON parser finds.
+"""The program finds the socket path that a JSON parser finds.
 
-The program searches the text for the key, and parses the netconf only if necessary. It connects to
-the path with ".fast" appended. CNI error codes: 6 content cannot be decoded, 7 invalid network
-configuration.
+It searches the netconf's text for the key, and parses the netconf only if necessary. It connects
+to the path with ".fast" appended. Error codes: 6 not JSON, 7 invalid field.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tests.cni.plugin_library import Refused, framed_socket_path
 KEY = "ipam_unix_socket_path"
 DEFAULT = b"/var/run/spidernet/spiderpool.sock.fast"
 PATH_BYTES_MAX = 102
-"""The longest path: with ".fast" and a NUL byte it fills the 108 bytes of ``sun_path``."""
+"""With ".fast" and a NUL byte, the longest path fills the 108 bytes of ``sun_path``."""
 
 paths = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=30).map(
     "/{}".format
@@ -70,7 +69,7 @@ def test_the_search_finds_the_path_that_a_json_parser_finds(
         b'{"prevResult":{"x":"ipam_unix_socket_path"}}',
     ],
 )
-def test_without_a_path_the_default_socket_is_used(text: bytes) -> None:
+def test_the_default_socket_is_used_if_the_netconf_names_none(text: bytes) -> None:
     assert framed_socket_path(text) == DEFAULT
 
 
@@ -99,7 +98,7 @@ def test_the_longest_path_of_a_socket_is_accepted() -> None:
 @pytest.mark.parametrize(
     "path", ["/" + "x" * PATH_BYTES_MAX, "run/a.sock", "@abstract", "/run/\0", " /run"]
 )
-def test_an_invalid_socket_path_is_refused_with_the_name_of_the_field(path: str) -> None:
+def test_the_error_for_an_invalid_socket_path_names_the_field(path: str) -> None:
     with pytest.raises(Refused) as refused:
         framed_socket_path(netconf(path))
 
@@ -108,7 +107,7 @@ def test_an_invalid_socket_path_is_refused_with_the_name_of_the_field(path: str)
 
 
 @pytest.mark.parametrize("path", [7, ["/run/a.sock"], {"path": "/run/a.sock"}, True])
-def test_a_path_that_is_not_a_string_is_refused_with_the_name_of_the_field(path: object) -> None:
+def test_the_error_for_a_path_that_is_no_string_names_the_field(path: object) -> None:
     with pytest.raises(Refused) as refused:
         framed_socket_path(netconf(path))
 
@@ -120,7 +119,7 @@ def test_a_path_that_is_not_a_string_is_refused_with_the_name_of_the_field(path:
     "text",
     [b'{"a":"\\', b'{"ipam_unix_socket_path":', b'"\\\xff"', b'"\\' + b"[" * 200_000],
 )
-def test_a_netconf_that_needs_parsing_and_is_not_json_is_refused(text: bytes) -> None:
+def test_a_netconf_that_needs_parsing_is_refused_if_it_is_not_json(text: bytes) -> None:
     with pytest.raises(Refused) as refused:
         framed_socket_path(text)
 

@@ -15,8 +15,7 @@ SUPPORTED = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 NEWEST = "1.1.0"
 
 
-def version_of(result: subprocess.CompletedProcess[bytes]) -> str:
-    """Check the result of VERSION; return the cniVersion."""
+def checked_version(result: subprocess.CompletedProcess[bytes]) -> str:
     assert (result.returncode, result.stderr) == (0, b"")
     document = json.loads(result.stdout)
     assert list(document) == ["cniVersion", "supportedVersions"]
@@ -31,7 +30,7 @@ def test_the_result_has_the_cni_version_of_the_request(
 ) -> None:
     request = json.dumps({"cniVersion": version}).encode()
 
-    assert version_of(spiderpool.call("VERSION", request)) == version
+    assert checked_version(spiderpool.call("VERSION", request)) == version
 
 
 @pytest.mark.parametrize(
@@ -50,10 +49,10 @@ def test_the_result_has_the_cni_version_of_the_request(
         b'{"cniVersion": "1.0.0\\"}',
     ],
 )
-def test_a_request_without_a_valid_version_is_answered_in_the_newest_version(
+def test_the_result_has_the_newest_version_if_the_request_has_no_valid_version(
     spiderpool: Spiderpool, request_text: bytes
 ) -> None:
-    assert version_of(spiderpool.call("VERSION", request_text)) == NEWEST
+    assert checked_version(spiderpool.call("VERSION", request_text)) == NEWEST
 
 
 def test_version_succeeds_without_a_standard_input(spiderpool: Spiderpool) -> None:
@@ -65,13 +64,15 @@ def test_version_succeeds_without_a_standard_input(spiderpool: Spiderpool) -> No
         timeout=WAIT_S,
     )
 
-    assert version_of(result) == NEWEST
+    assert checked_version(result) == NEWEST
 
 
-def test_version_succeeds_if_standard_input_stays_empty_and_open(spiderpool: Spiderpool) -> None:
+def test_version_succeeds_although_standard_input_stays_empty_and_open(
+    spiderpool: Spiderpool,
+) -> None:
     reading, writing = os.pipe()
     result = spiderpool.call("VERSION", stdin=reading)
     os.close(reading)
     os.close(writing)
 
-    assert version_of(result) == NEWEST
+    assert checked_version(result) == NEWEST

@@ -1,8 +1,7 @@
-"""Applies the YAML of Spiderpool's public documents and records the outcome for each object.
+"""Applies each object in the YAML of Spiderpool's public documents and returns the outcomes.
 
-``ORBWEAVER_SPIDERPOOL_REPOSITORY`` names the git repository of the documents. A *block* is a fenced
-``yaml`` block, a here-document for kubectl, or an object that kubectl printed. Shell variables
-that the page sets are substituted.
+A *block* is a fenced ``yaml`` block, a here-document for kubectl, or an object that kubectl
+printed. Shell variables that the page sets are substituted.
 """
 
 from __future__ import annotations
@@ -31,17 +30,19 @@ from ops.cli.manifest_objects import ineffective_fields, object_title, read_valu
 
 TABLES_FOLDER: Final = Path(__file__).parent / "documents"
 REPOSITORY_VARIABLE: Final = "ORBWEAVER_SPIDERPOOL_REPOSITORY"
+"""The variable with the path of the documents' git repository."""
+
 GENERATION_COMMITS: Final = {
     "1.0": "ba5f11bfdffeaf51ef24e618145a49ab7443233d",
     "1.2": "a7fbd3b2968d",
 }
-"""Version of Spiderpool's documents -> commit; version 1.2 has the documents of July 2026."""
+"""Version of the documents -> commit; version 1.2 is of July 2026."""
 
 APPLIED: Final = "applied"
-NOTED: Final = "noted"
 REFUSED: Final = "refused"
 NO_MANIFEST: Final = "no manifest"
-"""The outcomes. ``noted``: the object is skipped, or some fields have no effect."""
+NOTED: Final = "noted"
+"""The object is skipped, or some fields have no effect."""
 
 _MULTI_LINE: Final = re.MULTILINE | re.DOTALL
 _FENCE: Final = re.compile(r"^([ \t]*)```+[ \t]*(\w*)[^\n]*\n(.*?)^[ \t]*```+[ \t]*$", _MULTI_LINE)
@@ -53,13 +54,13 @@ _ASSIGNMENT: Final = re.compile(
 )
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _PROMPT: Final = re.compile(r"^[ \t]*(?:~?#|\$|[~\[]|root@)")
-"""Matches a line with a prompt, which ends the output of the previous command."""
+"""A line with a shell prompt, which ends the output of a command."""
 
 _SHELL_LANGUAGES: Final = ("", "shell", "bash", "sh", "console", "text")
 
 
 class Block(NamedTuple):
-    """A text to apply. ``number``: the number of the block in the file, from 1."""
+    """A text to apply; ``number`` counts the blocks of the file from 1."""
 
     file: str
     number: int
@@ -92,7 +93,7 @@ def documents(repository: str, commit: str) -> dict[str, str]:
 
 
 def blocks(file: str, text: str) -> Iterator[Block]:
-    """Yield the blocks of a file in order; a YAML file is a single block."""
+    """Yield the blocks of a file; a YAML file is one block."""
     if file.endswith(".yaml"):
         yield Block(file, 1, text)
         return
@@ -103,11 +104,13 @@ def blocks(file: str, text: str) -> Iterator[Block]:
         body = re.sub(rf"^{indent}", "", body, flags=re.MULTILINE)
         for manifest in _manifests_in(language.lower(), body, variables):
             number += 1
-            yield Block(file, number, _VARIABLE.sub(lambda used: _value(used, variables), manifest))
+            yield Block(
+                file, number, _VARIABLE.sub(lambda match: _value(match, variables), manifest)
+            )
 
 
 def _manifests_in(language: str, body: str, variables: dict[str, str]) -> Iterator[str]:
-    """Yield the manifests in a fence; store the variables of a shell block in ``variables``."""
+    """Yield the manifests in a fence; add the variables of a shell block to ``variables``."""
     if language in ("yaml", "yml"):
         yield body
     elif language in _SHELL_LANGUAGES:
@@ -117,7 +120,6 @@ def _manifests_in(language: str, body: str, variables: dict[str, str]) -> Iterat
 
 
 def _printed_object(body: str) -> Iterator[str]:
-    """Yield the object that kubectl printed, if any."""
     lines = body.splitlines()
     starts = [index for index, line in enumerate(lines) if line.startswith("apiVersion:")]
     if starts:
@@ -129,13 +131,13 @@ def _printed_object(body: str) -> Iterator[str]:
         yield "\n".join(manifest) + "\n"
 
 
-def _value(used: re.Match[str], variables: Mapping[str, str]) -> str:
-    """The value of a variable; the matched text if the page does not set the variable."""
-    return variables.get(used[1] or used[2], used[0])
+def _value(match: re.Match[str], variables: Mapping[str, str]) -> str:
+    """Return the variable's value, or the matched text if the page does not set the variable."""
+    return variables.get(match[1] or match[2], match[0])
 
 
 async def rows_of(file: str, text: str) -> list[Row]:
-    """Apply all objects of a file, in order, to a new cluster; return the outcomes."""
+    """Apply all objects of a file to one new cluster; return the outcomes."""
     keys, store = Keys("documents"), MemoryStore()
     writer = Writer(store, keys, "documents")
     await writer.open()
@@ -159,7 +161,6 @@ async def rows_of(file: str, text: str) -> list[Row]:
 
 
 async def _outcome(value: Mapping[str, object], configurator: Configurator) -> tuple[str, str]:
-    """Apply an object; return its outcome and the detail."""
     result = read_value(value, "object", apply_command)
     notes = " ".join(field for field, _ in ineffective_fields(value))
     try:

@@ -1,6 +1,6 @@
-"""Cases of Spiderpool's tests about the addresses that a Pod gets, run against a complete agent.
+"""Spiderpool's test cases about the addresses of a Pod, run against a complete agent.
 
-An id such as E00001 is the case's id in docs/contributing/compatibility.md.
+Ids such as E00001 are those of docs/contributing/compatibility.md.
 """
 
 from __future__ import annotations
@@ -24,20 +24,19 @@ OWNER_FIELDS = {
     "Job": {"owner_kind": "Job", "owner_name": "web", "owner_api_version": "batch/v1"},
     "ReplicaSet": {"owner_kind": "ReplicaSet", "owner_name": "web"},
 }
-"""Kind of a Pod's owner ("Pod": no owner) -> arguments of ``agent.pod``."""
+"""Kind of the Pod's owner ("Pod": no owner) -> arguments of ``agent.pod``."""
 
 IPV4_CIDR = "10.6.0.0/16"
 POOLS = {"v4": (IPV4_CIDR, "10.6.0.10"), "v6": ("fd00:6::/64", "fd00:6::10")}
-"""Address family -> subnet and only address of the default pool."""
+"""Address family -> the default pool's subnet and only address."""
 
 
 async def pool_by_address(agent: AgentHarness) -> dict[str, str]:
-    """Claimed address -> pool."""
     return {address: claim.pool for address, claim in (await agent.claims()).items()}
 
 
 async def routes_of(agent: AgentHarness, pod: str) -> list[dict[str, str]]:
-    """Return the routes of an ADD; a repeated ADD returns the routes of the first ADD."""
+    """Return the routes of an ADD; a repeated ADD returns those of the first."""
     routes: list[dict[str, str]] = (await agent.call("ADD", pod)).result["routes"]
     return routes
 
@@ -107,7 +106,7 @@ async def test_each_pod_of_a_daemon_set_gets_an_address_of_its_nodes_pool(
     async with running(settings_of_node_2, memory_store) as agent_of_node_2:
         for pod in ("agent-a", "agent-b"):
             await agent.pod(pod, annotations, owner_kind="DaemonSet", owner_name="agent")
-        await agent_of_node_2.process.parts.view.freshen()  # read the pools from the log
+        await agent_of_node_2.process.parts.view.freshen()  # reads the pools
 
         (first_address,) = await agent.add("agent-a")
         (second_address,) = await agent_of_node_2.add("agent-b")
@@ -122,7 +121,7 @@ async def test_each_pod_of_a_daemon_set_gets_an_address_of_its_nodes_pool(
 async def test_two_namespaces_share_a_pool_and_only_one_may_use_a_second_pool(
     agent: AgentHarness,
 ) -> None:
-    """L00009: ``bank`` may use both pools, ``shop`` only the shared pool."""
+    """L00009."""
     await agent.pool("shared", IPV4_CIDR, "10.6.0.10-10.6.0.11", namespace_names=("shop", "bank"))
     await agent.pool("own", IPV4_CIDR, "10.6.0.20", namespace_names=("bank",))
 
@@ -142,7 +141,7 @@ async def test_two_namespaces_share_a_pool_and_only_one_may_use_a_second_pool(
 async def test_a_deployment_moves_to_the_pool_in_its_changed_annotation(
     agent: AgentHarness,
 ) -> None:
-    """A00009: a rolling restart, in which a Pod with the new annotation replaces the old Pod."""
+    """A00009: in a rolling restart, a Pod with the new annotation replaces the old Pod."""
     await agent.pool("old", IPV4_CIDR, "10.6.1.1", default=False)
     await agent.pool("new", IPV4_CIDR, "10.6.2.1", default=False)
     owner = OWNER_FIELDS["Deployment"]
@@ -160,10 +159,10 @@ async def test_a_deployment_moves_to_the_pool_in_its_changed_annotation(
     assert (endpoint.uid, endpoint.owner_kind) == ("uid-web-b", "Deployment")
 
 
-async def test_retries_of_an_add_on_a_full_pool_claim_no_address_for_the_other_nic(
+async def test_a_retried_add_claims_no_address_if_the_pool_of_one_nic_is_full(
     agent: AgentHarness,
 ) -> None:
-    """A00016: two replicas with two NICs each; the pool of eth0 has one address."""
+    """A00016."""
     await agent.pool("small", IPV4_CIDR, "10.6.1.1", default=False)
     await agent.pool("large", "10.7.0.0/16", "10.7.1.1-10.7.1.9", default=False)
     annotations = {

@@ -1,8 +1,7 @@
 """``orbctl nad`` makes a NAD of a SpiderMultusConfig, and the plugins of the NAD attach a Pod.
 
-An id such as A00002 is the case's id in docs/contributing/compatibility.md. The tests call
-Debian's and Orbweaver's CNI plugins in the order of the NAD, and read the result from the Pod's
-network namespace.
+The plugins are Debian's and Orbweaver's. Ids such as A00002 are those of
+docs/contributing/compatibility.md.
 """
 
 from __future__ import annotations
@@ -64,9 +63,9 @@ def laboratory() -> Iterator[Laboratory]:
 
 
 def attach(laboratory: Laboratory, pod: str, **spec: Any) -> Sandbox:
-    """Attach a new sandbox to the network of a macvlan SpiderMultusConfig; return the sandbox.
+    """Return a new sandbox, attached to a macvlan network.
 
-    ``spec``: fields of the SpiderMultusConfig.
+    ``spec``: further fields of the SpiderMultusConfig.
     """
     node, sandbox = laboratory.nodes[NODE], laboratory.sandbox(pod, "shop", f"uid-{pod}")
     result: dict[str, Any] = {}
@@ -95,7 +94,7 @@ def attach(laboratory: Laboratory, pod: str, **spec: Any) -> Sandbox:
 
 
 def nad(laboratory: Laboratory, spec: dict[str, Any]) -> dict[str, Any]:
-    """Return the CNI configuration in the NAD that ``orbctl nad`` prints for a network."""
+    """Return the CNI configuration that ``orbctl nad`` prints for a network."""
     network = {
         "apiVersion": "spiderpool.spidernet.io/v2beta1",
         "kind": "SpiderMultusConfig",
@@ -110,17 +109,16 @@ def nad(laboratory: Laboratory, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def routes(sandbox: Sandbox) -> str:
-    """The IPv4 and IPv6 routes of a sandbox."""
     return sandbox.namespace.ip("route") + sandbox.namespace.ip("-6", "route")
 
 
 def test_routes_of_the_annotation_are_in_the_pod(laboratory: Laboratory) -> None:
-    """A00002: the annotation spells the IPv6 route with additional zeros."""
-    listed = routes(attach(laboratory, "routed"))
+    """A00002; the annotation has the IPv6 route with additional zeros."""
+    pod_routes = routes(attach(laboratory, "routed"))
 
-    assert "10.20.0.0/16 via 10.6.0.2 dev eth0" in listed
-    assert "fd00:20::/48 via fd00:6::2 dev eth0" in listed
-    assert "default via 10.6.0.1 dev eth0" in listed
+    assert "10.20.0.0/16 via 10.6.0.2 dev eth0" in pod_routes
+    assert "fd00:20::/48 via fd00:6::2 dev eth0" in pod_routes
+    assert "default via 10.6.0.1 dev eth0" in pod_routes
 
 
 def test_a_clean_gateway_leaves_the_pod_without_a_default_route(laboratory: Laboratory) -> None:
@@ -149,7 +147,7 @@ def test_a_chained_plugin_is_called(laboratory: Laboratory) -> None:
     assert value.strip() == "4097"
 
 
-def test_without_ipam_a_nic_has_no_address(laboratory: Laboratory) -> None:
+def test_a_nic_has_no_address_if_ipam_is_disabled(laboratory: Laboratory) -> None:
     """M00017."""
     sandbox = attach(laboratory, "bare", disableIPAM=True)
 

@@ -1,8 +1,7 @@
-"""Cases of Spiderpool's tests about the NIC through which a packet leaves a Pod with several NICs.
+"""Spiderpool's test cases about the NIC through which a packet leaves a Pod.
 
-An id such as C00011 is the case's id in docs/contributing/compatibility.md. ``pod.add`` runs the
-ADD of the coordinator for a NIC, by default eth0. The tests read the result from the Pod's network
-namespace.
+Ids such as C00011 are those of docs/contributing/compatibility.md. ``pod.add`` runs the ADD of the
+coordinator for a NIC, by default eth0.
 """
 
 from __future__ import annotations
@@ -14,14 +13,13 @@ from tests.support.network_harness import NetworkHarness, NetworkNode, NetworkPo
 
 pytestmark = pytest.mark.netns
 
-# Destinations of packets.
+# Destinations of packets: IPv4, IPv6
 CLUSTER_IPS = ("10.96.0.10", "fd00:96::10")
 OUTSIDE = ("198.51.100.2", "fd00:99::2")
 SUBNET_OF_NET1 = ("10.7.0.9", "fd00:7::9")
 
 
 def nics_to(pod: NetworkPod, *destinations: str) -> set[str]:
-    """Return the NICs through which packets to these destinations leave."""
     nics = set()
     for destination in destinations:
         words = pod.inside.ip("route", "get", destination).split()
@@ -30,13 +28,12 @@ def nics_to(pod: NetworkPod, *destinations: str) -> set[str]:
 
 
 @pytest.fixture(params=["underlay", "overlay"])
-def two_nics(
+def pod_with_two_nics(
     request: pytest.FixtureRequest, network: NetworkHarness, network_node: NetworkNode
 ) -> NetworkPod:
-    """A Pod with eth0 and net1; each test calls the coordinator for net1.
+    """A Pod with eth0 and net1; the coordinator has not yet been called for net1.
 
-    Underlay: eth0 is a macvlan NIC for which the coordinator has been called. Overlay: eth0 is a
-    NIC as Calico creates it.
+    Underlay: eth0 is a macvlan NIC after the coordinator's ADD. Overlay: eth0 is a NIC of Calico.
     """
     pod = network.pod(network_node)
     if request.param == "underlay":
@@ -48,25 +45,25 @@ def two_nics(
     return pod
 
 
-def test_by_default_the_default_route_stays_on_the_first_nic(two_nics: NetworkPod) -> None:
-    """C00011, C00012: ClusterIPs and the node are reached through eth0 or veth0."""
-    two_nics.add("net1", **COORDINATOR_CONF)
+def test_the_default_route_stays_on_the_first_nic_by_default(pod_with_two_nics: NetworkPod) -> None:
+    """C00011, C00012."""
+    pod_with_two_nics.add("net1", **COORDINATOR_CONF)
 
-    assert nics_to(two_nics, *OUTSIDE) == {"eth0"}
-    assert nics_to(two_nics, *SUBNET_OF_NET1) == {"net1"}
-    assert nics_to(two_nics, *CLUSTER_IPS) <= {"eth0", "veth0"}
-    assert nics_to(two_nics, two_nics.node.addresses[0]) <= {"eth0", "veth0"}
+    assert nics_to(pod_with_two_nics, *OUTSIDE) == {"eth0"}
+    assert nics_to(pod_with_two_nics, *SUBNET_OF_NET1) == {"net1"}
+    assert nics_to(pod_with_two_nics, *CLUSTER_IPS) <= {"eth0", "veth0"}
+    assert nics_to(pod_with_two_nics, pod_with_two_nics.node.addresses[0]) <= {"eth0", "veth0"}
 
 
 def test_a_default_route_on_net1_does_not_change_the_nic_of_cluster_ips(
-    two_nics: NetworkPod,
+    pod_with_two_nics: NetworkPod,
 ) -> None:
     """C00005, C00006, C00020, A00012."""
-    two_nics.add("net1", podDefaultRouteNic="net1", **COORDINATOR_CONF)
+    pod_with_two_nics.add("net1", podDefaultRouteNic="net1", **COORDINATOR_CONF)
 
-    assert nics_to(two_nics, *OUTSIDE) == {"net1"}
-    assert nics_to(two_nics, *SUBNET_OF_NET1) == {"net1"}
-    assert nics_to(two_nics, *CLUSTER_IPS) <= {"eth0", "veth0"}
+    assert nics_to(pod_with_two_nics, *OUTSIDE) == {"net1"}
+    assert nics_to(pod_with_two_nics, *SUBNET_OF_NET1) == {"net1"}
+    assert nics_to(pod_with_two_nics, *CLUSTER_IPS) <= {"eth0", "veth0"}
 
 
 @pytest.mark.parametrize("name", ["k3j9x", "x-1", "fifteen-letters"])
@@ -87,7 +84,7 @@ def test_a_nic_may_have_any_name(
 def test_three_nics_work_with_strict_reverse_path_filtering(
     network: NetworkHarness, network_pod: NetworkPod, network_node: NetworkNode
 ) -> None:
-    """C00021: with ``rp_filter`` 1, the Pod replies to pings at the address of each NIC."""
+    """C00021."""
     pod_of_n2 = network.pod(network.node("n2"))
     pod_of_n2.macvlan("eth0", "10.6.0.102/24", "fd00:6::102/64")
     pod_of_n2.add(podRPFilter=1, **COORDINATOR_CONF)

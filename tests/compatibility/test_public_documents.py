@@ -1,7 +1,4 @@
-"""Every YAML block in two versions of Spiderpool's documents has the outcome in the tables.
-
-The table documents/spiderpool-VERSION.tsv has one row for each object.
-"""
+"""Every object in Spiderpool's documents has the outcome in documents/spiderpool-VERSION.tsv."""
 
 from __future__ import annotations
 
@@ -104,9 +101,9 @@ async def test_all_objects_of_a_file_are_applied_to_the_same_cluster() -> None:
     text = "---\n".join(pool.replace("NAME", name) for name in ("a", "b"))
 
     rows = await rows_of("one.yaml", f"{text}---\nkind: [\n")
-    assert [row.outcome for row in rows] == ["no manifest"]  # one invalid document spoils the file
+    assert [row.outcome for row in rows] == ["no manifest"]  # one document is invalid
     rows = await rows_of("one.yaml", text)
-    # ``vlan`` has no effect; both pools have the same address.
+    # Both pools have the same address.
     assert [(row.name, row.outcome, row.detail) for row in rows] == [
         ("spiderippool/a", "noted", "vlan"),
         ("spiderippool/b", "refused", "addresses-overlap:spec.ips"),

@@ -1,6 +1,6 @@
 """Scenarios S10 and S12 of docs/contributing/compatibility-datapath.md: nodes in a cloud.
 
-Each pool is a default pool, bound to one node and one network. No Pod names a pool.
+Each default pool is bound to one node and one network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.support.agent_harness import AgentHarness, running
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 NETWORKS = ("kube-system/ipvlan-eth0", "kube-system/ipvlan-eth1")
 SUBNETS = {
-    # (node, network) -> IPv4 subnet, IPv4 addresses, IPv6 subnet, as in Spiderpool's documents.
+    # (node, network) -> IPv4 subnet, IPv4 addresses, IPv6 subnet
     ("node-1", NETWORKS[0]): ("172.31.1.0/24", "172.31.1.2-172.31.1.6", "fd00:1:1::/80"),
     ("node-1", NETWORKS[1]): ("172.31.2.0/24", "172.31.2.2-172.31.2.6", "fd00:1:2::/80"),
     ("node-2", NETWORKS[0]): ("172.31.3.0/24", "172.31.3.2-172.31.3.6", "fd00:2:1::/80"),
@@ -28,7 +28,7 @@ POOL_SIZE = 5
 
 @pytest.fixture
 async def nodes(settings: Settings) -> AsyncIterator[dict[str, AgentHarness]]:
-    """Node name -> agent. Both agents use one event log, which defines the pools."""
+    """Node name -> agent; both agents use one store."""
     store = MemoryStore()
     settings_1 = settings._replace(
         fixed_addresses=FixedSettings(stateful_sets=False), cool_down_s=0
@@ -40,17 +40,17 @@ async def nodes(settings: Settings) -> AsyncIterator[dict[str, AgentHarness]]:
     )
     async with running(settings_1, store) as first, running(settings_2, store) as second:
         for number, ((node, network), (v4, ips, v6)) in enumerate(SUBNETS.items()):
-            bound = {"node_names": (node,), "multus_names": (network,)}
-            await first.pool(f"v4-{number}", v4, ips, **bound)
+            bindings = {"node_names": (node,), "multus_names": (network,)}
+            await first.pool(f"v4-{number}", v4, ips, **bindings)
             prefix = v6.partition("/")[0]
-            await first.pool(f"v6-{number}", v6, f"{prefix}2-{prefix}9", **bound)
+            await first.pool(f"v6-{number}", v6, f"{prefix}2-{prefix}9", **bindings)
         yield {"node-1": first, "node-2": second}
 
 
 async def add_pod(nodes: dict[str, AgentHarness], name: str, network: str, node: str) -> list[str]:
-    """Declare a Pod of a network and run the ADD on a node; return the addresses of the Pod."""
+    """Run the ADD of a Pod of the network on the node; return the addresses."""
     await nodes["node-1"].pod(name, {DEFAULT_NETWORK: network}, owner_kind="StatefulSet")
-    await nodes[node].process.parts.view.freshen()  # read the Pod from the log
+    await nodes[node].process.parts.view.freshen()  # reads the Pod
     return await nodes[node].add(name)
 
 
@@ -68,7 +68,7 @@ async def test_a_pod_gets_addresses_of_its_node_and_network(
     assert len(await nodes[node].claims()) == 2, "only the addresses of the Pod may be claimed"
 
 
-async def test_a_node_without_free_addresses_refuses_a_pod_that_the_other_node_accepts(
+async def test_a_full_node_refuses_a_pod_that_the_other_node_accepts(
     nodes: dict[str, AgentHarness],
 ) -> None:
     for number in range(POOL_SIZE):
@@ -82,7 +82,7 @@ async def test_a_node_without_free_addresses_refuses_a_pod_that_the_other_node_a
     assert (await nodes["node-2"].add("late"))[0].startswith("172.31.3.")
 
 
-async def test_a_replica_that_moves_gets_an_address_of_its_new_node(
+async def test_a_moved_replica_gets_an_address_of_its_new_node(
     nodes: dict[str, AgentHarness],
 ) -> None:
     """With ``enableStatefulSet: false`` a replica has no fixed address."""

@@ -1,7 +1,6 @@
 """A key with a readable value for each kind of key in etcd, and four ways to spoil a value.
 
-``ALL_KINDS`` is the product's table of kinds; ``VALID_SAMPLES`` has a sample for each kind. ``vic``
-(victim) is the name of objects whose values tests spoil; ``ghost`` is a writer that does not run.
+Objects whose values tests spoil have the name ``vic`` (victim); the writer ``ghost`` does not run.
 """
 
 from __future__ import annotations
@@ -57,10 +56,10 @@ _REQUEST: Final = BindingRequest("shop", "vic", "vic", "uid-vic", "node-v", (), 
 
 
 class Sample(NamedTuple):
-    """A sample of one kind.
+    """A key and its readable value.
 
-    ``value``: a readable value. ``impossible``: a value in the kind's format with impossible
-    content, such as a name that the key does not have; None if any content is possible.
+    ``impossible``: a value of the right format whose content contradicts the key or itself; None
+    if any content is possible.
     """
 
     key: Callable[[Keys], bytes]
@@ -69,7 +68,7 @@ class Sample(NamedTuple):
 
 
 def engine_key(name: str, *arguments: Any) -> Callable[[Keys], bytes]:
-    """Return a function that calls the method ``name`` of ``WorkflowKeys``."""
+    """Return a builder that calls the method ``name`` of ``WorkflowKeys``."""
 
     def build_key(keys: Keys) -> bytes:
         key: bytes = getattr(WorkflowKeys(keys), name)(*arguments)
@@ -226,14 +225,13 @@ VALID_SAMPLES["reclaim scan state"] = Sample(
 )
 
 SPOILINGS: Final = ("garbage", "newer version", "impossible", "invalid UTF-8")
-"""The ways to spoil a value."""
 
 ANY_VALUE: Final = frozenset({"signal fence", "workflow type", "reserve"})
-"""Kinds whose value the product does not read, so no value is unreadable."""
+"""Kinds whose value the product does not read."""
 
 
 def spoiled(kind: str, how: str) -> bytes | None:
-    """A value that cannot be read as this kind; None if the kind cannot be spoiled like this."""
+    """Return an unreadable value; None if the kind cannot be spoiled in this way."""
     sample = VALID_SAMPLES[kind]
     if kind in ANY_VALUE:
         return None
@@ -245,7 +243,7 @@ def spoiled(kind: str, how: str) -> bytes | None:
         case "impossible":
             return sample.impossible
         case _:
-            return b"\x92\x01\xa3\xff\xfe\xfd"  # msgpack of version 1 and an invalid string
+            return b"\x92\x01\xa3\xff\xfe\xfd"  # version 1 with an invalid string
 
 
 class Case(NamedTuple):
@@ -256,7 +254,7 @@ class Case(NamedTuple):
     value: bytes
 
     def name(self, keys: Keys) -> str:
-        """The key as error reports show it."""
+        """Return the key as error reports show it."""
         return key_text(keys, self.key(keys))
 
     def key(self, keys: Keys) -> bytes:

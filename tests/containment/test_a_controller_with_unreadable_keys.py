@@ -1,7 +1,4 @@
-"""A controller with an unreadable value under any kind of key keeps working, and reports the key.
-
-The tests run a whole controller: projector, publisher, election, jobs and worker.
-"""
+"""A controller continues despite an unreadable value of any kind, and reports its key."""
 
 from __future__ import annotations
 
@@ -29,11 +26,11 @@ from tests.support.node_harness import NodeHarness, pod, pool
 from workflows.engine.store.keys import WorkflowKeys
 
 CLUSTER: Final = "test"
-LOADED: Final = (
+KINDS_READ_AT_START: Final = (
     *("pool", "subnet", "reservation", "quarantine", "record", "claim", "endpoint"),
     *("writer head", "need", "application view"),
 )
-"""Kinds that a controller reads when it starts, and whose unreadable keys it must report."""
+"""A starting controller must report unreadable keys of these kinds."""
 
 
 @asynccontextmanager
@@ -66,7 +63,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def published_claims(controller: Controller) -> int:
-    """The published number of claims of pool "lan"; -1 if no number is published."""
+    """Return the published number of claims of pool "lan"; -1 if none is published."""
     tally = controller.projector.projection.tallies.get("lan")
     is_published = controller.publisher.published and not controller.publisher.unpublished
     return tally.counts.claimed if tally is not None and is_published else -1
@@ -83,7 +80,7 @@ async def test_a_controller_publishes_readable_values_and_reports_unreadable_key
         async with running_controller(store, tmp_path) as controller:
             await until(lambda: _equals(published_claims(controller), 0))
             key = case.key(node.keys)
-            if case.kind.name != "segment":  # a segment cannot be written twice with one number
+            if case.kind.name != "segment":  # a segment is never written twice
                 await store.commit([], [Put(key, case.readable)])
             await store.commit([], [Put(key, case.value)])
             await node.add(pod("web-0"))
@@ -97,7 +94,7 @@ async def test_a_controller_publishes_readable_values_and_reports_unreadable_key
         async with running_controller(store, tmp_path) as controller:
             await node.add(pod("web-1"))
             await until(lambda: _equals(published_claims(controller), 2))
-            if case.kind.name in LOADED:
+            if case.kind.name in KINDS_READ_AT_START:
                 await until(lambda: _reports(controller, case.name(node.keys)))
                 assert f'contained_faults{{kind="{case.kind.name}"' in _metrics(controller)
 

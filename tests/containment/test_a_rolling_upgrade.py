@@ -1,7 +1,4 @@
-"""Data of a newer version that a process cannot read does not stop the process.
-
-The tests write the data of the newer version as msgpack.
-"""
+"""A process continues although it cannot read some data of a newer version."""
 
 from __future__ import annotations
 
@@ -40,7 +37,6 @@ from tests.support.node_harness import NodeHarness, pod, pool
 NEW_WRITER: Final = "Controller.new"
 CAUSE: Final = [NEW_WRITER, "", "", ""]
 NEW_POOL: Final = pool("b", "10.6.1.1-10.6.1.9")
-"""A pool that the newer process defines."""
 
 
 @pytest.fixture
@@ -53,7 +49,7 @@ async def node() -> AsyncIterator[NodeHarness]:
 async def write_newer_event(
     node: NodeHarness, name: str, version: int, body: list[Any], *writes: Write
 ) -> None:
-    """Write an event of a newer process, and ``writes`` to state keys, in one transaction."""
+    """Write an event of a newer process, and ``writes``, in one transaction."""
     key = node.keys.head(NEW_WRITER)
     head = (await node.store.read([Get(key)])).ranges[0].first
     seq = 1 + (HEAD_CODEC.decode(head.value).seq if head else 0)
@@ -67,7 +63,6 @@ async def write_newer_event(
 
 
 def with_unknown_field(value: bytes) -> bytes:
-    """The state value with an additional field."""
     version, fields = msgpack.unpackb(value)
     return bytes(msgpack.packb([version, [*fields, {"a field": "to come"}]]))
 
@@ -103,7 +98,7 @@ each_unreadable_event: Final = pytest.mark.parametrize(
 
 
 @each_unreadable_event
-async def test_an_unreadable_event_is_reported_and_the_state_is_read_from_the_keys(
+async def test_the_projector_reports_an_unreadable_event_and_reads_the_state_keys(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch, name: str, version: int, body: list[Any]
 ) -> None:
     async with running_projector(node, monkeypatch) as projector:
@@ -112,7 +107,6 @@ async def test_an_unreadable_event_is_reported_and_the_state_is_read_from_the_ke
         await until(projector, lambda: "b" in projector.projection.tallies)
         await node.add(pod("web-0"))
         await until(projector, lambda: projector.projection.tallies["a"].counts.claimed == 1)
-        # The projector also continues after a second unreadable event.
         await write_newer_event(node, name, version, body)
         await node.add(pod("web-1"))
         await until(projector, lambda: projector.projection.tallies["a"].counts.claimed == 2)
@@ -133,7 +127,7 @@ async def test_the_archiver_seals_the_log_up_to_an_unreadable_event(
     await write_newer_event(node, name, version, body)
     await node.add(pod("web-1"))
 
-    # The first call seals the segments before the event; the second call finds none to seal.
+    # The second call finds no segment to seal.
     for _ in range(2):
         with pytest.raises(LogCorrupt, match=NEW_WRITER):
             await archiver.seal()
@@ -181,7 +175,7 @@ async def test_additional_fields_of_an_event_are_ignored(
         await write_newer_event(node, "pool-defined", 1, [[*fields, "a field"], "another field"])
         await until(projector, lambda: "b" in projector.projection.tallies)
 
-        assert projector.rebuilds == 1  # the projector has read the state keys only at its start
+        assert projector.rebuilds == 1  # only at the start
         assert not len(projector.faults)
         assert projector.projection.ledger.pools["b"] == NEW_POOL
 
@@ -197,7 +191,7 @@ def test_additional_fields_of_a_segment_are_ignored() -> None:
     assert Ledger().apply_all([event]).pools == {"b": NEW_POOL}
 
 
-async def test_missing_optional_fields_get_the_defaults_and_missing_required_fields_are_an_error(
+async def test_missing_fields_get_the_defaults_unless_they_are_required(
     node: NodeHarness,
 ) -> None:
     version, fields = msgpack.unpackb(POOL_CODEC.encode(NEW_POOL))
@@ -210,7 +204,7 @@ async def test_missing_optional_fields_get_the_defaults_and_missing_required_fie
         CLAIM_CODEC.decode(msgpack.packb([1, ["a pool alone"]]))
 
 
-async def test_other_writers_continue_despite_an_unreadable_head_which_is_repaired_at_the_next_open(
+async def test_an_unreadable_head_stops_no_other_writer_and_is_repaired_when_opened(
     node: NodeHarness, tmp_path: Path
 ) -> None:
     await node.add(pod("web-0"))

@@ -1,4 +1,4 @@
-"""An agent with an unreadable value under any kind of key serves other Pods and reports the key."""
+"""An agent serves Pods despite an unreadable value of any kind, and reports its key."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.support.agent_harness import AgentHarness, running
 from tests.support.deadlines import until
 from tests.support.http_caller import over_tcp
 
-FOLLOWED: Final = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
-"""Kinds in an agent's configuration view. The agent must report unreadable keys of these kinds."""
+KINDS_IN_THE_VIEW: Final = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
+"""An agent must report unreadable keys of these kinds."""
 
 
 async def _put(store: KeyValueStore, key: bytes, value: bytes) -> int:
@@ -24,9 +24,8 @@ async def _put(store: KeyValueStore, key: bytes, value: bytes) -> int:
 
 
 async def _check_served(agent: AgentHarness, pod: str) -> None:
-    """Check that the agent serves ADD, CHECK and DEL of this Pod."""
     assert (await agent.add(pod))[0].startswith("10.6.0.")
-    assert (await agent.call("CHECK", pod)).status in (0, 1)  # answered, with success or an error
+    assert (await agent.call("CHECK", pod)).status in (0, 1)  # either is an answer
     await agent.delete(pod)
 
 
@@ -41,19 +40,19 @@ async def test_an_agent_serves_other_pods_and_reports_the_unreadable_key(
     case: Case, settings: Settings
 ) -> None:
     store = MemoryStore()
-    is_followed = case.kind.name in FOLLOWED
+    is_in_view = case.kind.name in KINDS_IN_THE_VIEW
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/16", "10.6.0.1-10.6.0.99")
         key, view = case.key(node.keys), node.process.parts.view
         for value in (case.readable, case.value):
             revision = await _put(store, key, value)
-            await until(lambda: view.current.revision >= revision or not is_followed)  # noqa: B023
+            await until(lambda: view.current.revision >= revision or not is_in_view)  # noqa: B023
 
         await _check_served(node, "web-0")
         await node.call("STATUS")
 
         assert node.process.parts.health.why_not_ready() is None
-        if is_followed:
+        if is_in_view:
             assert case.name(node.keys) in {fault.key for fault in view.faults}
             assert f'orbweaver_contained_faults{{kind="{case.kind.name}"' in await _metrics(node)
         await store.commit([], [Delete(key)])

@@ -35,21 +35,20 @@ ARGUMENTS: Final[dict[str, Any]] = {
     "activity_id": 1,
     "session": "one",
 }
-"""A value for each parameter of the methods that build keys."""
+"""Parameter of a method that builds keys -> value."""
 
-KNOWN_META: Final = ("archive", "projector", "reserve")
-"""The names of the keys below ``meta/``."""
+NAMES_BELOW_META: Final = ("archive", "projector", "reserve")
 
 
 def _build_keys(builder: object) -> dict[str, bytes]:
-    """Name of each method that builds a key -> the key built from ``ARGUMENTS``."""
+    """Return the method's name -> the key that the method builds from ``ARGUMENTS``."""
     built_keys: dict[str, bytes] = {}
     for name, method in inspect.getmembers(builder, inspect.ismethod):
         signature = inspect.signature(method, eval_str=True)
         if name.startswith("_") or signature.return_annotation is not bytes or name == "prefix":
             continue
         if "key" in signature.parameters:
-            continue  # the method reads a part of a key
+            continue  # this method decodes a key
         arguments = [ARGUMENTS[parameter] for parameter in signature.parameters]
         built_keys[name] = method(*arguments)
     return built_keys
@@ -68,7 +67,7 @@ def test_every_key_built_by_the_key_classes_is_of_a_known_kind(builder: object) 
     assert [name for name, key in built_keys.items() if _kind_of(key) is None] == []
 
 
-@pytest.mark.parametrize("name", KNOWN_META)
+@pytest.mark.parametrize("name", NAMES_BELOW_META)
 def test_every_key_below_meta_is_of_a_known_kind(name: str) -> None:
     assert _kind_of(KEYS.meta(name)) is not None
 

@@ -1,4 +1,4 @@
-"""orbctl names an unreadable value under any kind of key and shows all other values."""
+"""orbctl names the key of any unreadable value and shows all other values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.node_harness import NodeHarness, pod, pool
 from tests.support.orbctl_harness import CLUSTER_NAME, OrbctlHarness
 
 KEYS: Final = Keys(CLUSTER_NAME)
-LISTED: Final = {
+GET_ARGUMENTS: Final = {
     "pool": "pools",
     "subnet": "subnets",
     "reservation": "reservations",
@@ -25,7 +25,7 @@ LISTED: Final = {
     "record": "records",
     "endpoint": "endpoints",
 }
-"""Kind of key -> argument of ``orbctl get`` that lists the kind."""
+"""Kind of key -> argument of ``orbctl get``."""
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_status_verify_and_get_name_the_unreadable_key_and_show_other_values(
     assert fault["remedy"] == case.kind.remedy
 
     status = _json(orbctl, "status")
-    # ``orbctl status`` does not read the log.
+    # ``status`` does not read the log.
     expected = [] if case.kind.name == "segment" else [name]
     assert [fault["key"] for fault in status["unreadable"]] == expected
     assert status["counts"]["ip"] >= 1
@@ -77,8 +77,8 @@ def test_status_verify_and_get_name_the_unreadable_key_and_show_other_values(
     assert listing.code == 0
     assert "lan" in listing.out
     assert "web-0" in orbctl.orbctl("get", "endpoints", "-n", "shop").out
-    if case.kind.name in LISTED:
-        result = orbctl.orbctl("get", LISTED[case.kind.name], "-A")
+    if case.kind.name in GET_ARGUMENTS:
+        result = orbctl.orbctl("get", GET_ARGUMENTS[case.kind.name], "-A")
         assert result.code == 0
         assert f"{name} cannot be read" in result.err
 
@@ -96,7 +96,7 @@ def test_the_text_output_names_the_unreadable_key_the_reason_and_the_remedy(
 
 
 @pytest.mark.parametrize("kind", ["pool", "claim", "endpoint", "writer head", "record"])
-def test_repair_restores_the_value_from_the_log_or_deletes_the_key(
+def test_repair_restores_a_value_from_the_log_or_deletes_its_key(
     kind: str, orbctl: OrbctlHarness
 ) -> None:
     key_by_kind = {
@@ -122,5 +122,4 @@ def test_repair_restores_the_value_from_the_log_or_deletes_the_key(
 
 
 async def _claim_key(orbctl: OrbctlHarness) -> bytes:
-    """The key of the only claim."""
     return (await orbctl.store.read([Get(*KEYS.range_of("ip"))])).ranges[0].kvs[0].key

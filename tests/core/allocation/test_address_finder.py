@@ -18,7 +18,7 @@ from core.eventstore.kv import Delete, Get, Put, ReadResult, Write
 from core.eventstore.memory_store import MemoryStore
 
 BASE = 10 << 24
-"""The value of 10.0.0.0. The offsets in the tests count from ``BASE``."""
+"""10.0.0.0; the tests count offsets from ``BASE``."""
 WRITES_AT_ONCE = 100
 KEYS = Keys("test")
 
@@ -48,7 +48,7 @@ def find(
 
 @contextmanager
 def small_reads() -> Iterator[None]:
-    """Lower ``READ_KEYS_MAX``, so that the finder counts the keys of ranges first."""
+    """Make the finder count the keys of ranges before it reads them."""
     default = address_finder.READ_KEYS_MAX
     address_finder.READ_KEYS_MAX = 7
     try:
@@ -59,7 +59,7 @@ def small_reads() -> Iterator[None]:
 
 @settings(max_examples=60)
 @given(offsets, offsets, offsets, st.sets(st.integers(0, 400), max_size=5), st.text(max_size=4))
-def test_a_free_address_is_found_or_else_an_address_in_cool_down(
+def test_the_finder_returns_a_free_address_or_else_one_in_cool_down(
     members: set[int], claimed: set[int], released: set[int], avoid: set[int], seed: str
 ) -> None:
     cooling_down = released - claimed
@@ -67,14 +67,14 @@ def test_a_free_address_is_found_or_else_an_address_in_cool_down(
         address = find(members, claimed, cooling_down, avoid, seed)
 
     free = members - claimed - cooling_down - avoid
-    second_best = (members & cooling_down) - avoid
+    usable_in_cool_down = (members & cooling_down) - avoid
     if free:
         assert address is not None
         assert address.value - BASE in free
         assert address.cool_down_revision == 0
-    elif second_best:
+    elif usable_in_cool_down:
         assert address is not None
-        assert address.value - BASE in second_best
+        assert address.value - BASE in usable_in_cool_down
         assert address.cool_down_revision > 0
     else:
         assert address is None
@@ -102,7 +102,7 @@ def test_a_read_returns_all_free_addresses_up_to_the_limit_and_no_others(
         finder = Finder(await store_with(claimed, cooling_down), KEYS)
         return await finder.free(usable, start, {BASE + offset for offset in avoid})
 
-    with small_reads():  # the finder counts keys of ranges and reads only some ranges
+    with small_reads():
         partial_read = asyncio.run(run())
     free_read = asyncio.run(run())
 
@@ -136,7 +136,7 @@ class MovingStore(MemoryStore):
         return answer
 
 
-async def test_a_pool_is_not_reported_full_if_its_free_address_changes_during_the_search() -> None:
+async def test_a_search_finds_the_address_that_was_free_at_its_first_read() -> None:
     claimed = set(range(400)) - {399}
     store = MovingStore([Delete(KEYS.ip(4, BASE)), Put(KEYS.ip(4, BASE + 399), b"")])
     for offset in claimed:
@@ -146,10 +146,10 @@ async def test_a_pool_is_not_reported_full_if_its_free_address_changes_during_th
     with small_reads():
         address = await Finder(store, KEYS).find(search, ())
 
-    assert address == FreeAddress(BASE + 399)  # free at the revision of the first read
+    assert address == FreeAddress(BASE + 399)
 
 
-async def test_a_pool_is_not_reported_full_if_a_cool_down_ends_during_the_search() -> None:
+async def test_an_address_is_found_although_its_cool_down_ends_during_the_search() -> None:
     store = MovingStore([Delete(KEYS.cool_down(4, BASE + 1))])
     await store.commit([], [Put(KEYS.ip(4, BASE), b""), Put(KEYS.cool_down(4, BASE + 1), b"")])
     search = Search(AddressSet(4, ((BASE, BASE + 1),)), "sequential", seed="")
@@ -160,7 +160,7 @@ async def test_a_pool_is_not_reported_full_if_a_cool_down_ends_during_the_search
     assert address.value == BASE + 1
 
 
-def test_the_address_that_is_longest_in_cool_down_is_taken_first() -> None:
+def test_the_finder_takes_the_address_longest_in_cool_down() -> None:
     async def run() -> FreeAddress | None:
         store = MemoryStore()
         for offset in (2, 1, 3):
@@ -173,7 +173,7 @@ def test_the_address_that_is_longest_in_cool_down_is_taken_first() -> None:
     assert address.value == BASE + 2
 
 
-def test_the_address_that_is_longest_in_cool_down_is_found_in_several_reads() -> None:
+def test_several_reads_find_the_address_longest_in_cool_down() -> None:
     count = 4 * address_finder.COOL_DOWN_READ_MIN
 
     async def run() -> FreeAddress | None:
@@ -188,7 +188,7 @@ def test_the_address_that_is_longest_in_cool_down_is_found_in_several_reads() ->
     assert address.value == BASE + count
 
 
-def test_a_usable_address_in_cool_down_is_found_after_many_unusable_ones() -> None:
+def test_the_finder_passes_many_unusable_addresses_in_cool_down() -> None:
     gap = set(range(1, 1 + 2 * address_finder.COOL_DOWN_READ_MIN))
     last = max(gap) + 1
 
@@ -198,7 +198,7 @@ def test_a_usable_address_in_cool_down_is_found_after_many_unusable_ones() -> No
     assert address.value == BASE + last
 
 
-def test_a_search_returns_nothing_after_a_read_that_found_one_free_address() -> None:
+def test_a_search_returns_nothing_if_its_read_found_one_free_address() -> None:
     usable = AddressSet(4, ((BASE, BASE + 99),))
     search = Search(usable, "spread", "holder")
     first = search.next(())

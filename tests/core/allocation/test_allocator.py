@@ -78,7 +78,7 @@ async def test_a_pod_with_fixed_addresses_keeps_them_with_a_new_uid(node: NodeHa
     await check_everything(node)
 
 
-async def test_a_replica_gets_an_address_of_the_new_pool_and_gives_up_the_old_address(
+async def test_a_replica_exchanges_its_address_if_its_annotation_names_a_new_pool(
     node: NodeHarness,
 ) -> None:
     await node.apply(
@@ -112,7 +112,9 @@ async def test_a_replica_keeps_its_address_if_the_new_pool_is_full(node: NodeHar
     assert addresses(first) <= set((await check_everything(node)).claims)
 
 
-async def test_with_interface_names_the_first_add_claims_for_all_nics(node: NodeHarness) -> None:
+async def test_the_first_add_claims_for_all_nics_that_the_annotation_names(
+    node: NodeHarness,
+) -> None:
     await node.apply(
         pool("a", "10.6.0.10-10.6.0.20", default=False),
         pool("b", "10.6.1.10-10.6.1.20", default=False),
@@ -131,7 +133,7 @@ async def test_with_interface_names_the_first_add_claims_for_all_nics(node: Node
     await check_everything(node)
 
 
-async def test_without_interface_names_each_add_names_one_nic(node: NodeHarness) -> None:
+async def test_each_add_names_one_nic_if_the_annotation_names_none(node: NodeHarness) -> None:
     await node.apply(
         pool("a", "10.6.0.10-10.6.0.20", default=False),
         pool("b", "10.6.1.10-10.6.1.20", default=False),
@@ -158,7 +160,7 @@ async def test_two_nics_with_the_same_pool_get_two_addresses(node: NodeHarness) 
     await check_everything(node)
 
 
-async def test_an_add_of_two_addresses_from_a_pool_of_one_address_claims_nothing(
+async def test_an_add_claims_nothing_if_the_pool_has_too_few_addresses(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.10", default=False))
@@ -168,14 +170,13 @@ async def test_an_add_of_two_addresses_from_a_pool_of_one_address_claims_nothing
         await node.add(pod("web-0", annotations=two_nics))
 
     assert not (await check_everything(node)).claims
-    # One address is enough for a Pod with one NIC.
     await node.add(pod("web-1"), request=SelectionRequest("eth0", default_ipv4_pools=("a",)))
 
 
-async def test_a_new_pod_can_replace_a_pod_of_the_same_name_with_the_maximum_of_addresses(
+async def test_a_pod_with_the_maximum_of_addresses_can_be_replaced(
     node: NodeHarness,
 ) -> None:
-    """The new claims and the releases must fit into one transaction."""
+    # One transaction has the new claims and the releases.
     nics = range(ADDRESSES_MAX // 2)
     for number in nics:
         await node.apply(pool(f"v4-{number}", f"10.6.{number}.1-10.6.{number}.2", default=False))
@@ -196,7 +197,9 @@ async def test_a_new_pod_can_replace_a_pod_of_the_same_name_with_the_maximum_of_
     assert len((await check_everything(node)).claims) == ADDRESSES_MAX
 
 
-async def test_a_pod_has_no_more_nics_than_one_transaction_can_release(node: NodeHarness) -> None:
+async def test_a_pod_has_at_most_as_many_nics_as_a_transaction_can_release(
+    node: NodeHarness,
+) -> None:
     await node.apply(pool("v4", "10.6.0.1-10.6.0.200"), pool("v6", "fd00:6::1-fd00:6::200"))
     web = pod("web-0")
     for number in range(NICS_MAX):
@@ -209,7 +212,7 @@ async def test_a_pod_has_no_more_nics_than_one_transaction_can_release(node: Nod
     assert not (await check_everything(node)).claims
 
 
-async def test_if_ipv6_addresses_are_used_out_no_ipv4_address_is_claimed(node: NodeHarness) -> None:
+async def test_no_ipv4_address_is_claimed_if_ipv6_addresses_are_used_out(node: NodeHarness) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10"))
     await node.add(pod("web-0"))
 
@@ -221,7 +224,7 @@ async def test_if_ipv6_addresses_are_used_out_no_ipv4_address_is_claimed(node: N
     assert len((await check_everything(node)).claims) == 2
 
 
-async def test_if_a_pool_is_full_the_next_pool_is_used(node: NodeHarness) -> None:
+async def test_the_next_pool_is_used_if_a_pool_is_full(node: NodeHarness) -> None:
     await node.apply(pool("a", "10.6.0.10"), pool("b", "10.6.1.10-10.6.1.11"))
 
     pools = [
@@ -302,7 +305,7 @@ async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(
     await check_everything(node)
 
 
-async def test_an_add_with_a_stale_view_is_retried_and_claims_from_the_active_pool(
+async def test_an_add_claims_from_the_active_pool_if_its_view_is_stale(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     async with (
@@ -311,7 +314,7 @@ async def test_an_add_with_a_stale_view_is_retried_and_claims_from_the_active_po
     ):
         await admin.apply(pool("a", "10.6.0.10-10.6.0.20"), pool("b", "10.6.1.10-10.6.1.20"))
         await agent.view.freshen()
-        await agent.view.close()  # the agent's view receives no further change
+        await agent.view.close()
         await admin.apply(RetirePool("a"))
         reopened = asyncio.create_task(_reopen_after_a_lost_race(agent))
 
@@ -323,14 +326,14 @@ async def test_an_add_with_a_stale_view_is_retried_and_claims_from_the_active_po
 
 
 async def _reopen_after_a_lost_race(agent: NodeHarness) -> None:
-    """Reopen the view after the first transaction, which fails because the pool has changed."""
+    """Reopen the view after the first transaction has failed."""
     transactions = agent.writer.transactions
     while agent.writer.transactions == transactions:
         await asyncio.sleep(0)
     await agent.view.start()
 
 
-async def test_a_pool_with_as_many_claims_as_records_max_is_reported_as_full(
+async def test_a_pool_is_reported_as_full_at_records_max_claims(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(records_max=3)
@@ -429,7 +432,7 @@ async def test_a_repeated_add_succeeds_although_the_pool_is_full(node: NodeHarne
     assert (await node.add(pod("web-0"))).endpoint == first.endpoint
 
 
-async def test_an_add_gets_an_address_whose_quarantine_has_just_been_lifted(
+async def test_an_add_gets_an_address_after_its_quarantine_is_lifted(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     async with (

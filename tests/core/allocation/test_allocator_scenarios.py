@@ -1,12 +1,11 @@
 """Scripts of ADDs, DELs and configuration changes, with recorded outputs.
 
-Each file in ``scripts/`` runs on a new memory store, with ``addressOrder`` sequential. A line that
-begins with "> " calls a method of ``AllocationHarness``; the output follows.
-``ORBWEAVER_REWRITE=1`` rewrites the outputs. Options of the commands:
+Each file in ``scripts/`` runs on a new memory store. A line that begins with "> " calls a method
+of ``AllocationHarness``; the output follows. ``ORBWEAVER_REWRITE=1`` rewrites the outputs.
+Options of the commands:
 
 - ``box``: the sandbox.
 - ``pools`` and ``nics``: the Pod's annotations ``ippool`` and ``ippools``.
-- ``fixed=statefulset``: the Pod is a replica of a StatefulSet.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ IPPOOLS = "ipam.spidernet.io/ippools"
 
 
 class AllocationHarness:
-    """Runs the commands of a script; a node is created when a command first names it."""
+    """Runs the commands of a script; creates a node when a command first names it."""
 
     def __init__(self) -> None:
         self.store = MemoryStore()
@@ -52,7 +51,6 @@ class AllocationHarness:
         self.now_s = 0.0
 
     async def execute(self, line: str) -> str:
-        """Execute a command; return its output."""
         verb, *words = shlex.split(line)
         options = dict(word.split("=", 1) for word in words if "=" in word)
         arguments = [word for word in words if "=" not in word]
@@ -88,7 +86,7 @@ class AllocationHarness:
             )
             recorder.note(facts._replace(node=node), interface, error, Cause("agent"))
             raise
-        # A NIC is open until an ADD has named its interface.
+        # A NIC is open until an ADD names its interface.
         nics = [
             f"{nic.interface or '(open)'} {' '.join(filter(None, (nic.ipv4, nic.ipv6)))}"
             for nic in added.endpoint.nics
@@ -137,7 +135,7 @@ class AllocationHarness:
         return f"epoch {(await self.node(name)).writer.epoch}"
 
     async def why(self, name: str) -> str:
-        """The source of the pools for the Pod's last claim, and the pools that were passed over."""
+        """Return the source of the last claim's pools, and the pools passed over."""
         claims = [
             recorded.event
             for recorded in await (await self.node("operator")).log()
@@ -151,7 +149,7 @@ class AllocationHarness:
         return f"{self.now_s:g} s"
 
     async def refusals(self) -> str:
-        """The refused ADDs in the log, with the verdict on each pool."""
+        """Return the refused ADDs in the log, with the verdict on each pool."""
         for recorder in self.recorders.values():
             await recorder.write_due()
         node = await self.node("operator")

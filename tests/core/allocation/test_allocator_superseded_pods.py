@@ -1,4 +1,4 @@
-"""The ADD of a Pod releases the addresses of an old Pod of the same name that got no DEL."""
+"""The ADD of a new Pod releases the addresses of an old Pod of the same name that got no DEL."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_a_new_pod_of_the_same_name_supersedes_the_old_pod(node: NodeHarne
     assert [event.reason for event in released] == ["superseded"]
 
 
-async def test_in_a_full_pool_a_new_pod_of_the_same_name_gets_the_released_address(
+async def test_a_new_pod_gets_the_old_pods_address_if_the_pool_is_full(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10"), pool("v6", "fd00:6::10"))
@@ -48,7 +48,7 @@ async def test_in_a_full_pool_a_new_pod_of_the_same_name_gets_the_released_addre
         await node.add(pod("web-1"))
 
 
-async def test_each_new_pod_in_a_full_pool_gets_the_address_of_the_old_pod_of_the_same_name(
+async def test_concurrent_new_pods_get_the_old_pods_addresses_if_the_pool_is_full(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.1-10.6.0.40"))
@@ -64,7 +64,7 @@ async def test_each_new_pod_in_a_full_pool_gets_the_address_of_the_old_pod_of_th
     await check_everything(node)
 
 
-async def test_the_nics_of_a_new_pod_of_the_same_name_get_the_old_addresses(
+async def test_both_nics_of_a_new_pod_get_addresses_of_the_old_pod(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.10-10.6.0.11", default=False))
@@ -77,10 +77,10 @@ async def test_the_nics_of_a_new_pod_of_the_same_name_get_the_old_addresses(
     await check_everything(node)
 
 
-async def test_in_a_pool_at_records_max_a_new_pod_of_the_same_name_gets_the_old_address(
+async def test_a_new_pod_gets_the_old_pods_address_at_records_max_claims(
     store: KeyValueStore, cluster_name: str
 ) -> None:
-    settings = AllocatorSettings(records_max=1)  # the limit of claims in a pool
+    settings = AllocatorSettings(records_max=1)
     async with NodeHarness(store, cluster=cluster_name, settings=settings) as node:
         await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
         old = await node.add(pod("web-0", "uid-old"))
@@ -88,7 +88,7 @@ async def test_in_a_pool_at_records_max_a_new_pod_of_the_same_name_gets_the_old_
         assert addresses(await node.add(pod("web-0", "uid-new"))) == addresses(old)
 
 
-async def test_the_address_of_a_superseded_pod_cools_down_even_if_cool_down_is_off(
+async def test_the_address_of_a_superseded_pod_cools_down_although_cool_down_is_off(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     settings = AllocatorSettings(order="sequential")

@@ -21,7 +21,6 @@ from tests.support.node_harness import (
 
 
 def endpoint_with(name: str, *addresses: str, uid: str = "", interface: str = "eth0") -> Endpoint:
-    """An endpoint with these addresses on one NIC."""
     uid = uid or f"uid-{name}"
     nic = Nic(interface, container=f"box-{uid}")
     for address in addresses:
@@ -51,19 +50,18 @@ async def assign(node: NodeHarness, endpoint: Endpoint) -> Assigned:
 
 
 async def refusing_rules(node: NodeHarness, endpoint: Endpoint) -> list[str]:
-    """The rules that refuse the assignment."""
     with pytest.raises(Refused) as refused:
         await assign(node, endpoint)
     return [refusal.rule for refusal in refused.value.refusals]
 
 
-async def test_addresses_of_both_families_are_claimed(node: NodeHarness) -> None:
+async def test_an_assignment_claims_addresses_of_both_families(node: NodeHarness) -> None:
     await define_pools(node)
-    assigned = await assign(node, endpoint_with("web-0", "10.6.0.5", "fd00:6::5"))
+    assignment = await assign(node, endpoint_with("web-0", "10.6.0.5", "fd00:6::5"))
 
     ledger = await check_everything(node)
     assert set(ledger.claims) == {"10.6.0.5", "fd00:6::5"}
-    assert ledger.endpoints["shop", "web-0"] == assigned.endpoint
+    assert ledger.endpoints["shop", "web-0"] == assignment.endpoint
 
 
 async def test_an_add_of_the_pod_finds_the_assigned_addresses(node: NodeHarness) -> None:
@@ -83,12 +81,12 @@ async def test_a_repeated_assignment_writes_nothing(node: NodeHarness) -> None:
     assert len(await node.log()) == before
 
 
-async def test_another_nic_is_added_to_the_endpoint(node: NodeHarness) -> None:
+async def test_an_assignment_adds_another_nic_to_the_endpoint(node: NodeHarness) -> None:
     await define_pools(node)
     await assign(node, endpoint_with("web-0", "10.6.0.5"))
-    extended = await assign(node, endpoint_with("web-0", "10.6.0.6", interface="net1"))
+    second_assignment = await assign(node, endpoint_with("web-0", "10.6.0.6", interface="net1"))
 
-    assert [nic.interface for nic in extended.endpoint.nics] == ["eth0", "net1"]
+    assert [nic.interface for nic in second_assignment.endpoint.nics] == ["eth0", "net1"]
     await check_everything(node)
 
 
@@ -100,7 +98,7 @@ async def test_an_address_that_another_pod_holds_is_refused(node: NodeHarness) -
     assert set((await check_everything(node)).endpoints) == {("shop", "web-0")}
 
 
-async def test_if_one_of_two_addresses_is_in_use_the_other_is_not_claimed(
+async def test_no_address_is_claimed_if_one_of_two_is_in_use(
     node: NodeHarness,
 ) -> None:
     await define_pools(node)
@@ -122,7 +120,7 @@ async def test_one_address_for_two_nics_is_refused(node: NodeHarness) -> None:
     ) == ["address-twice"]
 
 
-async def test_a_new_address_for_the_same_nic_or_a_new_uid_for_the_same_pod_name_is_refused(
+async def test_an_assignment_is_refused_if_the_nic_or_the_pod_name_is_in_use(
     node: NodeHarness,
 ) -> None:
     await define_pools(node)
@@ -141,7 +139,7 @@ async def test_an_address_that_is_not_usable_in_its_pool_is_refused(node: NodeHa
         QuarantineAddress("10.6.0.8", reason="another host"),
     )
 
-    for address in ("10.6.0.7", "10.6.0.8", "10.6.0.10"):  # reserved, quarantined, not in the pool
+    for address in ("10.6.0.7", "10.6.0.8", "10.6.0.10"):  # reserved; quarantined; in no pool
         assert await refusing_rules(node, endpoint_with("web-0", address)) == ["address-not-usable"]
     assert not (await check_everything(node)).claims
 
@@ -165,7 +163,7 @@ async def test_an_address_in_cool_down_can_be_assigned(node: NodeHarness) -> Non
 
 
 @needs_real_time
-async def test_of_many_assignments_of_one_address_one_succeeds(node: NodeHarness) -> None:
+async def test_only_one_of_many_assignments_of_an_address_succeeds(node: NodeHarness) -> None:
     await define_pools(node)
     results = await gather_outcomes(
         *(assign(node, endpoint_with(f"web-{number}", "10.6.0.5")) for number in range(20))

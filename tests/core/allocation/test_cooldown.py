@@ -1,7 +1,4 @@
-"""The cool-down of an address ends with an etcd lease.
-
-Releases within ``LEASE_SHARED_S`` share a lease.
-"""
+"""Releases within ``LEASE_SHARED_S`` share the etcd lease that ends their cool-down."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from core.eventstore.memory_store import MemoryStore
 
 
 class SlowStore(MemoryStore):
-    """A store whose grants of leases yield to the event loop, as over a network."""
+    """A store that yields to the event loop before it grants a lease, as over a network."""
 
     async def grant_lease(self, ttl_s: int) -> int:
         await asyncio.sleep(0)
@@ -23,7 +20,7 @@ class SlowStore(MemoryStore):
 
 
 class FailingStore(MemoryStore):
-    """A store whose grants of leases fail while ``is_unavailable`` is set."""
+    """A store that grants no lease while ``is_unavailable`` is set."""
 
     is_unavailable = True
 
@@ -41,7 +38,7 @@ async def test_concurrent_releases_share_one_lease() -> None:
     assert len(set(leases)) == 1
 
 
-async def test_a_release_after_the_shared_time_gets_another_lease() -> None:
+async def test_a_release_gets_another_lease_after_lease_shared_s() -> None:
     now = 0.0
     cooldown = CoolDown(MemoryStore(), monotonic=lambda: now)
     first = await cooldown.lease()
@@ -57,19 +54,19 @@ async def test_the_next_lease_is_granted_before_a_release_needs_it() -> None:
     now = LEASE_SHARED_S - AHEAD_S
     cooldown.grant_ahead()
     assert await cooldown.lease() == first
-    for _ in range(3):  # until the grant has ended
+    for _ in range(3):  # until the grant ends
         await asyncio.sleep(0)
 
     now = LEASE_SHARED_S
     coroutine = cooldown.lease()
 
-    # The coroutine returns at its first step, without yielding to the event loop.
+    # The coroutine must end at its first step, without a wait for the store.
     with pytest.raises(StopIteration) as returned:
         coroutine.send(None)
     assert returned.value.value != first
 
 
-async def test_if_the_lease_cannot_be_granted_ahead_the_release_grants_it() -> None:
+async def test_a_release_grants_the_lease_if_granting_it_ahead_failed() -> None:
     store = FailingStore()
     cooldown = CoolDown(store)
     cooldown.grant_ahead()

@@ -1,7 +1,6 @@
-"""In nearly full pools, requests share one read and take different free addresses.
+"""In a nearly full pool, requests share one read and take different free addresses.
 
-``FreeAddresses`` keeps a list of free addresses for each nearly full or contended pool. The
-allocator takes addresses from the list.
+``FreeAddresses`` keeps a list of free addresses for each nearly full or contended pool.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ FREE = 6
 POOL = pool("blue", f"10.6.0.1-10.6.0.{SIZE}")
 BASE = 10 << 24
 USABLE = AddressSet(4, ((BASE, BASE + 99),))
-"""The addresses 10.0.0.0 to 10.0.0.99; a test names an address by the offset from ``BASE``."""
+"""10.0.0.0 to 10.0.0.99; offsets count from ``BASE``."""
 KEYS = Keys("test")
 NODES = 8
 
@@ -57,8 +56,6 @@ class CountingStore(MemoryStore):
 
 
 class Clock:
-    """A clock that a test sets."""
-
     def __init__(self) -> None:
         self.now = 0.0
 
@@ -67,14 +64,12 @@ class Clock:
 
 
 async def fill_pool(node: NodeHarness, count: int) -> None:
-    """Define the pool and claim ``count`` of its addresses."""
     await node.apply(POOL)
     await asyncio.gather(*(node.add(pod(f"old-{number}")) for number in range(count)))
 
 
 @asynccontextmanager
 async def nodes(store: MemoryStore, *, cool_down_s: int = 30) -> AsyncIterator[list[NodeHarness]]:
-    """``NODES`` nodes on one store with the pool."""
     async with AsyncExitStack() as stack:
         harnesses = [
             NodeHarness(store, f"node-{number}", cool_down_s=cool_down_s) for number in range(NODES)
@@ -87,7 +82,7 @@ async def nodes(store: MemoryStore, *, cool_down_s: int = 30) -> AsyncIterator[l
         yield harnesses
 
 
-async def test_after_one_lost_race_the_other_free_addresses_are_claimed_without_a_read() -> None:
+async def test_free_addresses_are_claimed_without_a_read_after_a_lost_race() -> None:
     store = CountingStore()
     async with NodeHarness(store, "node-b") as other_node, NodeHarness(store, "node-a") as node:
         await fill_pool(other_node, SIZE - FREE)
@@ -109,14 +104,14 @@ async def test_a_stale_list_costs_at_most_two_tries_and_one_read() -> None:
         await fill_pool(other_node, SIZE - FREE)
         await node.view.freshen()
         await node.add(pod("web-0"))
-        claimed_by_other = [
+        adds_of_other_node = [
             await other_node.add(pod(f"theirs-{number}")) for number in range(FREE - 2)
         ]
         store.reads = 0
 
         last = await node.add(pod("web-last"))
 
-        assert len(claimed_by_other) == FREE - 2
+        assert len(adds_of_other_node) == FREE - 2
         assert last.tries <= 2
         assert store.reads <= 1
         with pytest.raises(AddressesUsedOut):
@@ -124,12 +119,12 @@ async def test_a_stale_list_costs_at_most_two_tries_and_one_read() -> None:
         await check_everything(node)
 
 
-async def test_an_address_that_this_node_releases_is_given_to_the_next_pod_without_a_read() -> None:
+async def test_the_next_pod_gets_a_released_address_without_a_read() -> None:
     store = CountingStore()
     async with NodeHarness(store, "node-a", cool_down_s=0) as node:
         await fill_pool(node, SIZE)
         await node.delete(pod("old-1"))
-        await node.add(pod("first"))  # a read finds the last free address
+        await node.add(pod("first"))  # reads the last free address
         await node.delete(pod("old-2"))
         store.reads = 0
 
@@ -139,7 +134,7 @@ async def test_an_address_that_this_node_releases_is_given_to_the_next_pod_witho
         await check_everything(node)
 
 
-async def test_an_address_that_another_node_releases_in_a_full_pool_is_found() -> None:
+async def test_a_pod_gets_an_address_that_another_node_released() -> None:
     async with (
         NodeHarness(MemoryStore(), "node-b", cool_down_s=0) as other_node,
         NodeHarness(other_node.store, "node-a") as node,
@@ -163,7 +158,7 @@ async def test_eight_nodes_can_claim_all_addresses_at_the_same_time() -> None:
         await check_everything(all_nodes[0])
 
 
-async def test_if_the_pods_outnumber_the_addresses_by_one_exactly_one_add_is_refused() -> None:
+async def test_exactly_one_add_is_refused_if_the_pool_lacks_one_address() -> None:
     async with nodes(MemoryStore()) as all_nodes:
         adds = [all_nodes[number % NODES].add(pod(f"web-{number}")) for number in range(SIZE + 1)]
         answers = await gather_outcomes(*adds)
@@ -174,7 +169,7 @@ async def test_if_the_pods_outnumber_the_addresses_by_one_exactly_one_add_is_ref
 
 
 @pytest.mark.parametrize("cool_down_s", [0, 30])
-async def test_every_pod_of_a_full_pool_is_replaced_on_eight_nodes_at_once(
+async def test_eight_nodes_can_replace_all_pods_of_a_full_pool_at_once(
     cool_down_s: int,
 ) -> None:
     async with nodes(MemoryStore(), cool_down_s=cool_down_s) as all_nodes:
@@ -191,7 +186,7 @@ async def test_every_pod_of_a_full_pool_is_replaced_on_eight_nodes_at_once(
         await check_everything(all_nodes[0])
 
 
-async def test_in_sequential_order_the_lowest_free_address_is_taken_and_no_list_is_used() -> None:
+async def test_sequential_order_takes_the_lowest_free_address() -> None:
     sequential = AllocatorSettings(order="sequential")
     async with NodeHarness(MemoryStore(), settings=sequential, cool_down_s=0) as node:
         await fill_pool(node, SIZE - FREE)
@@ -199,20 +194,20 @@ async def test_in_sequential_order_the_lowest_free_address_is_taken_and_no_list_
 
         added = [addresses(await node.add(pod(f"web-{number}"))) for number in range(3)]
 
-        # old-3 had 10.6.0.4; the other claims are 10.6.0.1 to 10.6.0.194.
+        # old-3 had 10.6.0.4; 10.6.0.194 is the highest claim.
         assert added == [{"10.6.0.4"}, {"10.6.0.195"}, {"10.6.0.196"}]
 
 
 async def lists_of_node_a(
     store: MemoryStore, free: set[int], clock: Clock | None = None
 ) -> FreeAddresses:
-    """Return the lists of a node; only the offsets ``free`` of ``USABLE`` are not claimed."""
+    """Return the lists of node-a; only the offsets ``free`` are not claimed."""
     claimed = [Put(KEYS.ip(4, BASE + offset), b"") for offset in range(100) if offset not in free]
     await store.commit([], claimed)
     return FreeAddresses(Finder(store, KEYS), "node-a", clock or Clock())
 
 
-async def test_waiting_requests_share_the_next_read() -> None:
+async def test_requests_that_wait_share_the_next_read() -> None:
     store = CountingStore()
     free_lists = await lists_of_node_a(store, {1, 2, 3, 4})
     store.gate.clear()
@@ -232,8 +227,8 @@ async def test_waiting_requests_share_the_next_read() -> None:
     await asyncio.gather(*first_requests, *later_requests)
 
     assert store.reads == 2
-    taken = [request.result().address for request in first_requests]
-    assert len(set(taken)) == 2
+    first_addresses = [request.result().address for request in first_requests]
+    assert len(set(first_addresses)) == 2
 
 
 async def test_requests_with_different_usable_addresses_share_no_read() -> None:
@@ -269,20 +264,20 @@ async def test_unusable_addresses_of_a_list_are_not_taken() -> None:
     assert free_lists.take("blue", narrow, ()) is None
 
 
-async def test_after_a_lost_race_an_older_list_is_not_used() -> None:
+async def test_a_list_older_than_a_lost_race_is_not_used() -> None:
     store = MemoryStore()
     free_lists = await lists_of_node_a(store, {1, 2, 3})
     await free_lists.read_and_take("blue", USABLE, ())
-    at_the_read = (await store.read([Get(b"x")])).revision
+    read_revision = (await store.read([Get(b"x")])).revision
 
-    free_lists.record_lost_race("blue", revision=at_the_read, is_listed=True)
+    free_lists.record_lost_race("blue", revision=read_revision, is_listed=True)
     assert free_lists.take("blue", USABLE, ()) is not None
-    free_lists.record_lost_race("blue", revision=at_the_read + 1, is_listed=True)
+    free_lists.record_lost_race("blue", revision=read_revision + 1, is_listed=True)
     assert free_lists.take("blue", USABLE, ()) is None
 
 
-async def test_after_several_lost_races_the_list_of_a_pool_is_used_for_a_while() -> None:
-    # ``note_choice`` returns whether the next request must use the list.
+async def test_the_list_of_a_pool_is_used_for_a_while_after_several_lost_races() -> None:
+    # ``note_choice`` returns whether a request must use the list.
     clock = Clock()
     free_lists = await lists_of_node_a(MemoryStore(), set(range(90)), clock)
     for _ in range(LOSSES_MIN - 1):
@@ -331,7 +326,7 @@ async def test_the_number_of_lists_is_bounded(
     for name in ("red", "green", "blue"):
         await free_lists.read_and_take(name, USABLE, ())
 
-    # The oldest list, of pool red, was dropped. Lists with few free addresses must be used.
+    # The oldest list, of pool red, was dropped.
     assert [free_lists.note_choice(name) for name in ("red", "green", "blue")] == [
         False,
         True,

@@ -1,4 +1,4 @@
-"""GUIDs are unique in the cluster, and the same in the log and the state keys."""
+"""GUIDs are unique in the cluster and equal in log and state keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.core.eventstore.writer_harness import WriterHarness
 
 
 def guids(count: int, first: int = 1, nic_guid: str = "10:70:fd:03:00:16:05:48") -> list[VfGuid]:
-    """Consecutive GUIDs for the first virtual functions of a NIC."""
+    """Return consecutive GUIDs for the first virtual functions of a NIC."""
     return [
         VfGuid(
             guid=(0x0200 << 48 | first + vf).to_bytes(8, "big").hex(":"),
@@ -48,7 +48,7 @@ class Nodes:
         return GuidRegistry(self.harness.store, self.harness.keys, writer, name, cause)
 
     async def checked_ledger(self) -> Ledger:
-        """Return the fold of the log. Assert that the state keys and a snapshot equal the fold."""
+        """Return the fold of the log, after a comparison with the state keys and a snapshot."""
         keys, memory = self.harness.keys, self.harness.memory
         log = (await memory.read([Get(*keys.range_of("log"))])).ranges[0].kvs
         ledger = Ledger()
@@ -57,8 +57,8 @@ class Nodes:
             ledger.apply_all(decode_segment(kv.value, writer=writer, position=kv.mod_revision))
         assert compare(ledger, await read_state(memory, keys, 0), keys) == []
         assert (await read_ledger(memory, keys)).guids == ledger.guids
-        stored = encode_snapshot(ArchiveSnapshot(ledger, {}, chain=b"", clock_ms=0))
-        assert decode_snapshot(stored, name="one").ledger.guids == ledger.guids
+        snapshot = encode_snapshot(ArchiveSnapshot(ledger, {}, chain=b"", clock_ms=0))
+        assert decode_snapshot(snapshot, name="one").ledger.guids == ledger.guids
         return ledger
 
     def transactions(self) -> int:
@@ -121,7 +121,7 @@ async def test_a_nic_that_is_moved_to_another_node_keeps_its_guids(nodes: Nodes)
     await nodes.checked_ledger()
 
 
-async def test_of_two_nodes_that_request_a_guid_concurrently_one_gets_it(nodes: Nodes) -> None:
+async def test_only_one_of_two_concurrent_nodes_gets_the_guids(nodes: Nodes) -> None:
     first_node, second_node = await nodes.start_node("node-1"), await nodes.start_node("node-2")
 
     conflicts = await asyncio.gather(

@@ -1,6 +1,6 @@
 """Refused ADDs are written to the log in the background, in batches of bounded size.
 
-Refusals of one Pod for the same reason within ``WINDOW_S`` are at most two events.
+Equal refusals of a Pod within ``WINDOW_S`` are at most two events.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ POOL_IS_FULL = AddressesUsedOut("full")
 
 
 class ManualTime:
-    """A clock that a test sets."""
-
     def __init__(self) -> None:
         self.now_s = 0.0
 
@@ -34,7 +32,7 @@ class ManualTime:
 
 
 async def refusals(node: NodeHarness) -> list[tuple[str, int]]:
-    """The Pod's name and the number of refusals in each AllocationRefused event."""
+    """Return Pod name and number of refusals of each AllocationRefused event."""
     events = (event.event for event in await node.log())
     return [(event.name, event.times) for event in events if isinstance(event, AllocationRefused)]
 
@@ -63,7 +61,7 @@ async def test_a_refused_add_is_an_event_that_changes_no_state(node: NodeHarness
     assert set((await check_everything(node)).claims) == addresses(added)
 
 
-async def test_repetitions_of_a_refusal_are_one_more_event_when_the_window_ends(
+async def test_repeated_refusals_become_one_event_when_the_window_ends(
     node: NodeHarness,
 ) -> None:
     clock = ManualTime()
@@ -91,7 +89,7 @@ async def test_many_refusals_share_segments(node: NodeHarness) -> None:
     assert node.writer.transactions == before + 2
 
 
-async def test_a_running_recorder_writes_a_refusal_and_close_writes_the_repetition(
+async def test_a_running_recorder_writes_a_refusal_and_close_writes_its_repetition(
     node: NodeHarness,
 ) -> None:
     reader = LogReader(node.store, node.keys)
@@ -103,7 +101,8 @@ async def test_a_running_recorder_writes_a_refusal_and_close_writes_the_repetiti
         async for segments, _ in reader.follow(cursor):
             if segments:
                 break
-    recorder.note(pod("web-1"), "eth0", POOL_IS_FULL, Cause("agent"))  # waits until the window ends
+    # The second refusal is not written before the window ends.
+    recorder.note(pod("web-1"), "eth0", POOL_IS_FULL, Cause("agent"))
     running.cancel()
     await asyncio.wait({running})
 
@@ -125,7 +124,7 @@ class UnavailableStore(MemoryStore):
         return await super().commit(guards, writes, otherwise)
 
 
-async def test_events_that_cannot_be_written_are_dropped_and_counted() -> None:
+async def test_events_are_dropped_and_counted_if_the_store_is_unavailable() -> None:
     store, clock = UnavailableStore(), ManualTime()
     async with NodeHarness(store) as node:
         recorder = RefusalRecorder(node.writer, clock)
@@ -140,34 +139,31 @@ async def test_events_that_cannot_be_written_are_dropped_and_counted() -> None:
         assert recorder.dropped == 1
 
 
-class HeldStore(MemoryStore):
-    """A store whose transactions wait until ``continues`` is set.
-
-    ``waiting``: the number of transactions that waited.
-    """
+class PausedStore(MemoryStore):
+    """A store whose transactions wait until ``continues`` is set."""
 
     def __init__(self) -> None:
         super().__init__()
         self.continues = asyncio.Event()
         self.continues.set()
-        self.waiting = 0
+        self.paused_commits = 0
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:
-        self.waiting += not self.continues.is_set()
+        self.paused_commits += not self.continues.is_set()
         await self.continues.wait()
         return await super().commit(guards, writes, otherwise)
 
 
-async def test_events_whose_write_is_cancelled_are_counted_as_dropped() -> None:
-    store = HeldStore()
+async def test_an_event_is_counted_as_dropped_if_its_write_is_cancelled() -> None:
+    store = PausedStore()
     async with NodeHarness(store) as node:
         store.continues.clear()
         recorder = RefusalRecorder(node.writer)
         recorder.note(pod("web-1"), "eth0", POOL_IS_FULL, Cause("agent"))
         running = asyncio.ensure_future(recorder.run())
-        await until(lambda: store.waiting)
+        await until(lambda: store.paused_commits)
 
         running.cancel()
         await asyncio.wait({running})
@@ -176,7 +172,7 @@ async def test_events_whose_write_is_cancelled_are_counted_as_dropped() -> None:
         assert recorder.dropped == 1
 
 
-async def test_events_that_do_not_fit_into_the_queue_are_dropped_and_counted(
+async def test_events_are_dropped_and_counted_if_the_queue_is_full(
     memory_store: MemoryStore,
 ) -> None:
     async with NodeHarness(memory_store) as node:

@@ -1,6 +1,6 @@
 """A DEL can be repeated and never releases another Pod's address; released addresses cool down.
 
-A key under the prefix ``rest`` marks each address in cool-down.
+Keys under the prefix ``rest`` mark addresses in cool-down.
 """
 
 from __future__ import annotations
@@ -62,8 +62,6 @@ async def test_a_repeated_del_is_a_success_that_does_nothing(node: NodeHarness) 
 
 
 class _ReadCountingStore(MemoryStore):
-    """A store that counts reads."""
-
     reads = 0
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
@@ -71,7 +69,7 @@ class _ReadCountingStore(MemoryStore):
         return await super().read(gets, revision=revision)
 
 
-async def test_a_del_of_addresses_that_this_agent_has_claimed_reads_nothing() -> None:
+async def test_a_del_reads_nothing_if_this_agent_claimed_the_addresses() -> None:
     store = _ReadCountingStore()
     async with NodeHarness(store) as node:
         await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10-fd00:6::20"))
@@ -87,7 +85,7 @@ async def test_a_del_of_addresses_that_this_agent_has_claimed_reads_nothing() ->
         assert not state.endpoints
 
 
-async def test_a_release_that_is_decided_after_a_check_reads_nothing_again() -> None:
+async def test_a_release_reads_nothing_again_after_a_check() -> None:
     store = _ReadCountingStore()
     async with NodeHarness(store, "node-a") as claiming_node:
         await claiming_node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
@@ -96,9 +94,7 @@ async def test_a_release_that_is_decided_after_a_check_reads_nothing_again() -> 
         ReleaseDecision(ends=False, why="the API server has to be asked", needs_check=True),
         ReleaseDecision(ends=True, why="the Pod has ended"),
     ]
-    async with NodeHarness(
-        store, "node-b"
-    ) as node:  # without a cache, as after a restart of the agent
+    async with NodeHarness(store, "node-b") as node:  # has no cache, like a restarted agent
         request = ReleaseRequest("deleted", "CNI DEL", TEST_CAUSE)
         undecided = await node.releaser.release(added.endpoint.key, lambda _: decisions[0], request)
         store.reads = 0
@@ -111,7 +107,7 @@ async def test_a_release_that_is_decided_after_a_check_reads_nothing_again() -> 
         assert not (await check_everything(node)).claims
 
 
-async def test_a_del_with_a_stale_cache_releases_the_newer_claim_of_the_pod(
+async def test_a_del_releases_the_newer_claim_of_the_pod_if_the_cache_is_stale(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
@@ -126,7 +122,7 @@ async def test_a_del_with_a_stale_cache_releases_the_newer_claim_of_the_pod(
     assert not (await check_everything(node)).claims
 
 
-async def test_a_late_del_with_a_stale_cache_ends_no_claim_of_the_next_pod(
+async def test_a_late_del_ends_no_claim_of_the_next_pod_if_the_cache_is_stale(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
@@ -140,10 +136,9 @@ async def test_a_late_del_with_a_stale_cache_ends_no_claim_of_the_next_pod(
     assert set((await check_everything(node)).claims) == addresses(newer)
 
 
-async def test_a_del_of_the_next_pod_with_a_stale_cache_releases_the_addresses_of_that_pod(
+async def test_a_del_of_the_next_pod_releases_its_addresses_if_the_cache_is_stale(
     node: NodeHarness,
 ) -> None:
-    """The agent has cached the old Pod's endpoint; another agent ran the ADD of the next Pod."""
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     await node.add(pod("web-0", "uid-old"))
     async with NodeHarness(node.store, "node-b", cluster=node.keys.cluster) as other_node:
@@ -198,7 +193,7 @@ async def test_a_del_of_a_living_pod_is_a_no_op(node: NodeHarness) -> None:
     assert set((await check_everything(node)).claims) == addresses(newer)
 
 
-async def test_a_release_without_a_claim_deletes_only_the_endpoint(
+async def test_a_release_deletes_the_endpoint_although_its_claim_is_missing(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
@@ -224,7 +219,7 @@ async def test_a_released_address_is_not_claimed_while_other_addresses_are_free(
     assert all(cooling_down.isdisjoint(addresses) for addresses in new_addresses)
 
 
-async def test_a_released_pod_gets_the_same_address_during_the_cool_down(
+async def test_a_pod_gets_its_released_address_again_during_the_cool_down(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.250"), pool("v6", "fd00:6::10-fd00:6::ffff"))
@@ -239,7 +234,7 @@ async def test_a_released_pod_gets_the_same_address_during_the_cool_down(
     await check_everything(node)
 
 
-async def test_a_pod_whose_previous_address_is_claimed_gets_another_address_in_cool_down(
+async def test_a_pod_gets_another_address_in_cool_down_if_its_old_one_is_claimed(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
@@ -285,7 +280,7 @@ async def test_a_pool_in_use_cannot_be_shrunk_or_deleted(node: NodeHarness) -> N
 
 
 class _BusyStore(MemoryStore):
-    """A store that writes ``key``, a claim of another pool, before each commit."""
+    """A store that writes ``key`` before each commit."""
 
     key = b""
 
@@ -303,7 +298,7 @@ async def test_claims_between_the_ranges_of_a_pool_do_not_prevent_deleting_the_p
     monkeypatch.setattr(
         "core.configuration.configurator.retry_lost_races", lambda: retry_lost_races(0.05)
     )
-    # The pool has more ranges than a transaction has guards, so some guards span gaps.
+    # With more ranges than a transaction can guard, some guards span gaps between ranges.
     scattered = [f"10.6.0.{2 * number}" for number in range(3 * (RANGE_GUARDS_MAX // 2))]
     store = _BusyStore()
     async with NodeHarness(store) as node:
@@ -330,7 +325,7 @@ async def test_a_retired_pool_gives_no_address_and_can_be_deleted_when_empty(
     assert set((await check_everything(node)).pools) == {"b"}
 
 
-async def test_of_overlapping_pools_created_concurrently_one_is_created(
+async def test_concurrent_commands_create_only_one_of_several_overlapping_pools(
     store: KeyValueStore, cluster_name: str
 ) -> None:
     nodes = [NodeHarness(store, f"admin-{number}", cluster=cluster_name) for number in range(5)]
@@ -370,13 +365,10 @@ async def test_the_first_del_of_a_sandbox_ends_all_claims_even_for_an_unknown_ni
 
 
 @pytest.mark.parametrize("releasing_command", ["DEL", "ADD"])
-async def test_a_lease_that_has_expired_is_replaced(
+async def test_a_release_replaces_an_expired_lease(
     node: NodeHarness, releasing_command: str
 ) -> None:
-    """The lease of a cool-down can expire while the machine is suspended.
-
-    The ADD of a new Pod of the same name releases the addresses of the old Pod.
-    """
+    # A lease can expire while the machine is suspended.
     await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
     for cooldown in (node.cooldown, node.cooldown.of_older_pods):
         await node.store.revoke_lease(await cooldown.lease())

@@ -35,13 +35,13 @@ async def node() -> AsyncIterator[NodeHarness]:
 
 
 async def carry_out(node: NodeHarness, step: ReclaimStep) -> Released:
-    """Carry out the step with a new releaser, which has an empty cache."""
+    """Carry out the step with a releaser whose cache is empty."""
     releaser = Releaser(node.store, node.keys, node.writer, node.cooldown)
     return await releaser.reclaim(step, TEST_CAUSE)
 
 
 async def planned_steps(node: NodeHarness) -> tuple[ReclaimStep, ...]:
-    """The steps that two scans of a cluster without Pods plan."""
+    """Return the steps that two scans plan for a cluster without Pods."""
     before: dict[ObservationSubject, Observation] = {}
     steps: tuple[ReclaimStep, ...] = ()
     for at_s in (NOW_S, NOW_S + 60):
@@ -82,45 +82,44 @@ async def test_a_repeated_step_is_a_no_op(node: NodeHarness) -> None:
     assert len(await node.log()) == events
 
 
-async def _new_pod(node: NodeHarness) -> None:
+async def _add_new_pod(node: NodeHarness) -> None:
     await node.add(pod("web-0", "2"))
 
 
-async def _new_sandbox(node: NodeHarness) -> None:
+async def _add_new_sandbox(node: NodeHarness) -> None:
     await node.add(WEB, container="another box")
 
 
-async def _released_and_claimed_again(node: NodeHarness) -> None:
+async def _release_and_claim_again(node: NodeHarness) -> None:
     await node.delete(WEB)
     await node.add(WEB)
 
 
-async def _claim_written_again(node: NodeHarness) -> None:
-    """Change the revision of the claim's key, but not the endpoint."""
+async def _write_claim_again(node: NodeHarness) -> None:
     ((address, revised),) = (await node.read_ledger()).claims.items()
     await node.store.commit([], [Put(node.keys.ip_of(address), CLAIM_CODEC.encode(revised.claim))])
 
 
-async def _endpoint_lost(node: NodeHarness) -> None:
+async def _lose_endpoint(node: NodeHarness) -> None:
     await node.store.commit([], [Delete(node.keys.endpoint("shop", "web-0"))])
 
 
 @pytest.mark.parametrize(
-    "meanwhile",
+    "change",
     [
-        _new_pod,
-        _new_sandbox,
-        _released_and_claimed_again,
-        _claim_written_again,
-        _endpoint_lost,
+        _add_new_pod,
+        _add_new_sandbox,
+        _release_and_claim_again,
+        _write_claim_again,
+        _lose_endpoint,
     ],
 )
 async def test_a_step_is_a_no_op_if_the_claim_or_the_endpoint_has_changed(
-    node: NodeHarness, meanwhile: Callable[[NodeHarness], Awaitable[None]]
+    node: NodeHarness, change: Callable[[NodeHarness], Awaitable[None]]
 ) -> None:
     await node.add(WEB)
     (step,) = await planned_steps(node)
-    await meanwhile(node)
+    await change(node)
     claims = (await node.read_ledger()).claims
 
     released = await carry_out(node, step)
@@ -130,10 +129,7 @@ async def test_a_step_is_a_no_op_if_the_claim_or_the_endpoint_has_changed(
 
 
 async def test_a_step_without_claims_ends_only_the_endpoint(node: NodeHarness) -> None:
-    """An endpoint left from an older Pod lists the address of the living Pod.
-
-    See docs/reference/reclaim-rules.md, "Addresses in use".
-    """
+    """See docs/reference/reclaim-rules.md, "Addresses in use"."""
     await node.add(WEB)
     old = (await node.read_ledger()).endpoints["shop", "web-0"]._replace(uid="0", holder="pod/0")
     await node.store.commit([], [Put(node.keys.endpoint(*old.key), ENDPOINT_CODEC.encode(old))])
@@ -143,26 +139,28 @@ async def test_a_step_without_claims_ends_only_the_endpoint(node: NodeHarness) -
     released = await carry_out(node, step)
 
     ledger = await node.read_ledger()
-    assert released.revision > 0  # the step was committed
+    assert released.revision > 0  # committed
     assert [revised.claim.holder for revised in ledger.claims.values()] == ["pod/1"]
     assert not ledger.endpoints
 
 
-async def test_claims_without_an_endpoint_are_released_and_other_claims_stay(
+async def test_a_step_releases_claims_without_an_endpoint_and_no_others(
     node: NodeHarness,
 ) -> None:
     await node.add(WEB)
     await node.add(pod("web-1", "2"))
-    await _endpoint_lost(node)
-    (orphaned, complete) = sorted(await planned_steps(node), key=lambda step: step.ends_endpoint)
+    await _lose_endpoint(node)
+    (step_of_orphaned_claims, other_step) = sorted(
+        await planned_steps(node), key=lambda step: step.ends_endpoint
+    )
 
-    released = await carry_out(node, orphaned)
+    released = await carry_out(node, step_of_orphaned_claims)
 
-    assert set(released.addresses) == set(orphaned.addresses)
-    assert (await node.read_ledger()).claims.keys() == set(complete.addresses)
+    assert set(released.addresses) == set(step_of_orphaned_claims.addresses)
+    assert (await node.read_ledger()).claims.keys() == set(other_step.addresses)
 
 
-async def test_the_release_of_claims_that_no_endpoint_lists_changes_no_endpoint(
+async def test_a_step_changes_no_endpoint_if_no_endpoint_lists_its_claims(
     node: NodeHarness,
 ) -> None:
     await node.add(WEB)
@@ -178,7 +176,7 @@ async def test_the_release_of_claims_that_no_endpoint_lists_changes_no_endpoint(
     assert (await node.read_ledger()).endpoints == before
 
 
-async def test_after_a_del_a_step_changes_nothing(node: NodeHarness) -> None:
+async def test_a_step_changes_nothing_after_a_del(node: NodeHarness) -> None:
     await node.add(WEB)
     (step,) = await planned_steps(node)
     await node.releaser.release(

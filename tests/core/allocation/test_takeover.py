@@ -1,7 +1,4 @@
-"""A takeover claims the addresses of the Pods of a Spiderpool cluster, each address once.
-
-The fixture ``node`` runs each test on etcd and in memory.
-"""
+"""A takeover claims each address of the Pods of a Spiderpool cluster once."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ PODS = 300
 
 
 def plan_of_300_pods() -> TakeoverPlan:
-    """A plan for 300 Pods of a disabled pool; the address of one Pod is reserved."""
+    """Return a plan for Pods of a disabled pool; one Pod's address is reserved."""
     numbers = {f"10.6.{1 + number // 250}.{number % 250}": number for number in range(PODS)}
     texts = {address: f"shop/web-{number} uid-web-{number}" for address, number in numbers.items()}
     return plan_takeover(
@@ -41,7 +38,7 @@ def plan_of_300_pods() -> TakeoverPlan:
 
 
 async def carry_out(node: NodeHarness, plan: TakeoverPlan) -> TakeoverResult:
-    """Carry out the steps of the plan that have not been carried out."""
+    """Carry out the plan's remaining steps."""
     ledger = await node.read_ledger()
     assigner = Assigner(node.store, node.keys, node.writer, node.view)
     open_steps = remaining(plan, pools=ledger.pools, endpoints=ledger.endpoints)
@@ -58,7 +55,7 @@ async def test_every_address_is_claimed_after_a_takeover(node: NodeHarness) -> N
     assert "later" in ledger.reservations
 
 
-async def test_repeating_a_takeover_writes_nothing(node: NodeHarness) -> None:
+async def test_a_repeated_takeover_writes_nothing(node: NodeHarness) -> None:
     await carry_out(node, plan_of_300_pods())
     before = len(await node.log())
 

@@ -1,4 +1,4 @@
-"""Stores and archive files that simulate a crash before or after a chosen write."""
+"""A store and archive files that simulate a crash before or after a chosen write."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ class Crash(Exception):
 
 
 class CrashingSteps:
-    """Counts the writes of a process, and raises ``Crash`` before or after write ``crash_at``."""
+    """A counter of writes that raises ``Crash`` before or after write ``crash_at``.
+
+    Call ``before`` and ``done`` around each write.
+    """
 
     def __init__(self, crash_at: int, *, after: bool) -> None:
         self.crash_at = crash_at
@@ -32,23 +35,21 @@ class CrashingSteps:
 
     @property
     def has_completed(self) -> bool:
-        """Whether the process ended before write ``crash_at``, without a crash."""
+        """Whether the process ended before write ``crash_at``."""
         return self.write_count < self.crash_at
 
     def before(self) -> None:
-        """Count the next write; raise ``Crash`` if the process crashes before this write."""
         self.write_count += 1
         if self.write_count == self.crash_at and not self.after:
             raise Crash
 
     def done(self) -> None:
-        """Raise ``Crash`` if the process crashes after the write that ``before`` counted."""
         if self.write_count == self.crash_at and self.after:
             raise Crash
 
 
 class BreakingStore:
-    """A store that counts every write in ``CrashingSteps``, which may raise a Crash."""
+    """A store that may crash at any write."""
 
     def __init__(self, store: KeyValueStore, steps: CrashingSteps) -> None:
         self._store = store
@@ -99,7 +100,7 @@ class BreakingStore:
 
 
 class BreakingFiles:
-    """Files that count each creation and removal in ``CrashingSteps``, which may raise a Crash."""
+    """Archive files that may crash at any creation or removal."""
 
     def __init__(self, files: LocalFiles, steps: CrashingSteps) -> None:
         self._files = files
@@ -126,7 +127,7 @@ class BreakingFiles:
 
 
 class LostAnswerStore(BreakingStore):
-    """A store whose commit raises ``OutcomeUnknown`` where ``BreakingStore`` raises ``Crash``."""
+    """A ``BreakingStore`` whose commit raises ``OutcomeUnknown`` instead of ``Crash``."""
 
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()

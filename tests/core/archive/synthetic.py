@@ -1,6 +1,6 @@
-"""Writes large logs of claims and releases directly into a store, for benchmarks and tests.
+"""Writes large logs of claims and releases into a store, for benchmarks and tests.
 
-The events keep all invariants of a log, but there are no state keys.
+The logs are valid, but the store gets no state keys.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from core.eventstore.kv import KeyValueStore, Put
 START_MS = 1_700_000_000_000
 BIG_POOL = Pool("big", 4, "10.0.0.0/8", ("10.0.0.1-10.255.255.254",), gateway="10.0.0.1")
 ADDRESSES = 2 * 65_536
-"""The number of addresses in 10.1.0.0/16 and 10.2.0.0/16, which the claims use."""
+"""The number of addresses in 10.1.0.0/16 and 10.2.0.0/16."""
 
 
 class Shape(NamedTuple):
@@ -32,8 +32,7 @@ class Shape(NamedTuple):
 
     - ``events``: the number of events.
     - ``per_segment``: the number of events in a segment.
-    - ``writers``: the number of writers.
-    - ``held``: the number of claims above which the oldest claim is released.
+    - ``held``: with more claims than this, the next event releases the oldest.
     """
 
     events: int
@@ -43,7 +42,7 @@ class Shape(NamedTuple):
 
 
 async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
-    """Append ``shape.events`` events; return the revision of the last commit."""
+    """Write the log; return the revision of the last commit."""
     # Controllers may change the claims of every node.
     writers = [controller_writer(f"jobs-{number:02x}") for number in range(shape.writers)]
     seqs = dict.fromkeys(writers, 0)
@@ -79,7 +78,7 @@ async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
 
 
 def address_of(serial: int) -> str:
-    """The address of the Pod with this number; addresses repeat after ``ADDRESSES`` Pods."""
+    """Return the Pod's address; addresses repeat after ``ADDRESSES`` Pods."""
     value = serial % ADDRESSES
     return f"10.{1 + (value >> 16)}.{value >> 8 & 255}.{value & 255}"
 
@@ -89,7 +88,7 @@ def uid_of(serial: int) -> str:
 
 
 def pod_of(serial: int) -> tuple[str, str]:
-    """Namespace and name of the Pod with this number."""
+    """Return the Pod's namespace and name."""
     return f"shop-{serial % 7}", f"web-{serial % 911:x}-{serial:x}"
 
 

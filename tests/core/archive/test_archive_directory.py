@@ -1,6 +1,6 @@
 """A file of the archive is written completely or not at all, and is never changed.
 
-An unfinished file, a *partial*, has the suffix ``.partial``.
+A *partial* is an unfinished file, with the suffix ``.partial``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def test_the_error_names_a_missing_or_empty_file(tmp_path: Path) -> None:
     for name in ("gone", "empty"):
         with pytest.raises(LogCorrupt, match=name):
             files.view(name)
-    files.remove("gone")  # removing a missing file is not an error
+    files.remove("gone")  # no error
 
 
 def test_a_directory_is_not_listed_and_cannot_be_read_as_a_file(tmp_path: Path) -> None:

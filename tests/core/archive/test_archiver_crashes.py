@@ -1,7 +1,4 @@
-"""A crash at any step of a seal loses nothing, and the next seal finishes the work.
-
-A seal moves the log from etcd into archive files.
-"""
+"""A crash at any step of a seal loses nothing, and the next seal finishes the work."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ async def _filled_cluster(directory: Path) -> ArchivedCluster:
 
 
 async def _check_finished(cluster: ArchivedCluster, before: list[Recorded]) -> None:
-    """Assert that the whole log is sealed and unchanged, and that the archive has no other file."""
+    """Assert that the whole log is sealed unchanged, and no other file is left."""
     assert await cluster.live_segments() == 0
     assert await cluster.replayed() == before
     sealed = (await cluster.view()).sealed
@@ -50,7 +47,7 @@ async def _check_finished(cluster: ArchivedCluster, before: list[Recorded]) -> N
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("step", STEPS_OF_A_SEAL)
-async def test_a_crash_before_or_after_any_step_is_harmless(
+async def test_a_crash_at_any_step_of_a_seal_is_harmless(
     tmp_path: Path, step: int, *, after: bool
 ) -> None:
     cluster = await _filled_cluster(tmp_path)
@@ -82,7 +79,7 @@ async def test_the_crash_tests_cover_every_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", range(4, 9))  # each step writes a file or commits
-async def test_after_a_lost_answer_the_next_seal_finishes_the_work(
+async def test_the_next_seal_finishes_the_work_after_a_lost_answer(
     tmp_path: Path, step: int
 ) -> None:
     cluster = await _filled_cluster(tmp_path)
@@ -99,7 +96,7 @@ async def test_after_a_lost_answer_the_next_seal_finishes_the_work(
 
 
 class _FilesWithConcurrentSeal(LocalFiles):
-    """Archive files. During the first write, another archiver seals the whole log."""
+    """Archive files; another archiver seals the whole log during the first write."""
 
     def __init__(self, directory: Path, cluster: ArchivedCluster) -> None:
         super().__init__(directory)
@@ -116,7 +113,7 @@ class _FilesWithConcurrentSeal(LocalFiles):
         super().write(name, chunks)
 
 
-async def test_of_two_concurrent_archivers_one_seals_and_the_other_leaves_no_file(
+async def test_an_archiver_leaves_no_file_if_another_has_sealed_the_log(
     tmp_path: Path,
 ) -> None:
     cluster = await _filled_cluster(tmp_path)
@@ -133,7 +130,7 @@ async def test_of_two_concurrent_archivers_one_seals_and_the_other_leaves_no_fil
     await _check_finished(cluster, before)
 
 
-async def test_archivers_that_run_together_seal_the_log_once(tmp_path: Path) -> None:
+async def test_concurrent_archivers_seal_the_log_once(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
     before = await cluster.replayed()
     await asyncio.gather(

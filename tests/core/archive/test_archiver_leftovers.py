@@ -21,7 +21,7 @@ async def _sealed_cluster(directory: Path, per_segment: int = 2) -> ArchivedClus
 
 
 def _copy_with_number(cluster: ArchivedCluster, number: int) -> str:
-    """Copy the files of the first seal to names with this number; return the base of the names."""
+    """Copy the files of the first seal under this number; return the base of their names."""
     base = new_base(TEST_KEYS.cluster, number, 1)
     for path in sorted(cluster.directory.glob("*-00000001-*")):
         (cluster.directory / f"{base}{path.suffix}").write_bytes(path.read_bytes())
@@ -36,7 +36,7 @@ async def test_a_copy_of_sealed_files_is_deleted(tmp_path: Path) -> None:
     assert len(cluster.files.names()) == 3
 
 
-async def test_files_of_a_seal_that_may_still_run_stay(tmp_path: Path) -> None:
+async def test_files_stay_if_their_seal_may_still_run(tmp_path: Path) -> None:
     cluster = await _sealed_cluster(tmp_path)
     base = _copy_with_number(cluster, 2)  # the number of the next seal
     await cluster.seal()
@@ -44,11 +44,11 @@ async def test_files_of_a_seal_that_may_still_run_stay(tmp_path: Path) -> None:
 
 
 async def test_files_of_another_history_stay_and_verify_reports_them(tmp_path: Path) -> None:
-    """After a restore of etcd from an older snapshot, the log continues with another history."""
+    """Another history starts when etcd is restored from a snapshot."""
     await _sealed_cluster(tmp_path, per_segment=2)
     cluster = await _sealed_cluster(tmp_path, per_segment=3)
     names = cluster.files.names()
-    assert len(names) == 6  # segments, index and snapshot of each history
+    assert len(names) == 6  # three files of each history
     sealed = (await cluster.view()).sealed
     assert len(find_leftovers(cluster.files, sealed, TEST_KEYS.cluster).foreign) == 3
     await cluster.seal()
@@ -59,7 +59,7 @@ async def test_files_of_another_history_stay_and_verify_reports_them(tmp_path: P
     assert len(report.notes) == 3
 
 
-async def test_unfinished_files_with_numbers_of_earlier_seals_are_deleted(tmp_path: Path) -> None:
+async def test_unfinished_files_of_earlier_seals_are_deleted(tmp_path: Path) -> None:
     cluster = await _sealed_cluster(tmp_path)
     partial = tmp_path / f"{new_base(TEST_KEYS.cluster, 1, 7)}.segments.0a0b0c0d.partial"
     partial.write_bytes(b"half")

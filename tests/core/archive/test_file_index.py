@@ -1,7 +1,6 @@
 """The index of an archive file returns all blocks whose events have a token.
 
-The index stores hashes of tokens, such as ``pool blue``. A search also returns the blocks of other
-tokens with the same hash.
+The index stores hashes of tokens, such as ``pool blue``.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def test_every_block_with_a_token_is_found(blocks: list[list[str]], searched: st
     assert blocks_found == [block for block, names in enumerate(blocks) if searched in names]
 
 
-def test_a_search_returns_the_blocks_of_all_tokens_with_the_same_hash(
+def test_a_search_also_returns_blocks_of_other_tokens_with_the_same_hash(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(index_module, "token_key", lambda _: 1 << index_module.BLOCK_BITS)

@@ -32,13 +32,12 @@ from tests.support.node_harness import pool
 
 FILE_BYTES = 3_000
 STEPS_OF_A_PRUNE = range(1, 14)
-"""The numbers of the writes to the store and the archive directory in a prune of two files."""
+"""A prune of two files has at most 13 writes to store and directory."""
 
 NOW_MS = 10_000_000
 
 
 async def _filled_cluster(directory: Path) -> ArchivedCluster:
-    """A cluster whose whole log is sealed into several files."""
     store = MemoryStore()
     shape = Shape(60, per_segment=2, writers=2, held=10)
     await fill(store, TEST_KEYS, shape)
@@ -58,7 +57,7 @@ async def _check_clean(cluster: ArchivedCluster) -> None:
     assert report.folded, "the log must be read to the end"
 
 
-async def test_the_remaining_files_verify_and_replay_to_the_same_state(tmp_path: Path) -> None:
+async def test_remaining_files_can_be_verified_and_replay_to_the_same_state(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
     original = await open_log(cluster.store, TEST_KEYS, cluster.files)
     before = await as_of_position(original, original.revision)
@@ -76,7 +75,7 @@ async def test_the_remaining_files_verify_and_replay_to_the_same_state(tmp_path:
     await _check_clean(cluster)
 
 
-async def test_of_the_pruned_files_only_the_last_snapshot_stays(
+async def test_only_the_last_snapshot_of_the_pruned_files_stays(
     tmp_path: Path,
 ) -> None:
     cluster = await _filled_cluster(tmp_path)
@@ -92,7 +91,7 @@ async def test_of_the_pruned_files_only_the_last_snapshot_stays(
 
 async def test_sealing_continues_after_all_files_were_pruned(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
-    await _pruner(cluster).prune(Retention(), NOW_MS, files=99)  # more files than the archive has
+    await _pruner(cluster).prune(Retention(), NOW_MS, files=99)
     async with cluster.node as node:
         for number in range(1, 41):
             subnet = f"fd00:{number:x}::/64"
@@ -105,7 +104,7 @@ async def test_sealing_continues_after_all_files_were_pruned(tmp_path: Path) -> 
     await _check_clean(cluster)
 
 
-async def test_a_query_before_the_pruned_position_is_an_error_that_names_the_position(
+async def test_the_error_of_a_query_before_the_pruned_position_names_the_position(
     tmp_path: Path,
 ) -> None:
     cluster = await _filled_cluster(tmp_path)
@@ -145,7 +144,7 @@ async def test_a_changed_snapshot_prevents_pruning_and_fails_verify(tmp_path: Pa
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("step", STEPS_OF_A_PRUNE)
-async def test_a_crash_before_or_after_any_step_is_harmless(
+async def test_a_crash_at_any_step_of_a_prune_is_harmless(
     tmp_path: Path, step: int, *, after: bool
 ) -> None:
     cluster = await _filled_cluster(tmp_path)
@@ -177,7 +176,7 @@ async def test_the_crash_tests_cover_every_step(tmp_path: Path) -> None:
     assert steps.has_completed
 
 
-async def test_a_prune_whose_cursor_changed_meanwhile_deletes_nothing(tmp_path: Path) -> None:
+async def test_a_prune_deletes_nothing_if_the_cursor_has_changed(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
     stale_cursor = await read_cursor(cluster.store, TEST_KEYS)
     pruner = _pruner(cluster)
@@ -206,8 +205,8 @@ def _file(number: int, sealed_at_ms: int, size: int) -> SizedFile:
     )
 
 
-def test_files_beyond_the_age_or_size_limit_are_surplus_except_the_newest_file() -> None:
-    # Five files of 100 bytes; a limit of 0 means no limit.
+def test_files_beyond_a_limit_are_surplus_except_the_newest_file() -> None:
+    # Five files of 100 bytes; 0 means no limit.
     files = [_file(number, number * 1_000, 100) for number in range(1, 6)]
 
     assert count_surplus(files, Retention(age_s=0.0, bytes_max=0), now_ms=100_000) == 0
@@ -224,9 +223,9 @@ async def test_an_archive_within_its_retention_is_not_pruned(tmp_path: Path) -> 
     assert len(sized_files((await cluster.view()).sealed)) > 2
 
 
-async def test_a_cursor_written_by_a_version_without_pruning_is_read(tmp_path: Path) -> None:
+async def test_a_cursor_of_a_version_without_pruning_can_be_read(tmp_path: Path) -> None:
     cluster = await _filled_cluster(tmp_path)
     cursor = (await read_cursor(cluster.store, TEST_KEYS)).cursor
-    encoded = CURSOR_CODEC.encode(tuple(cursor)[:-1])  # type: ignore[arg-type]  # a cursor before the field "pruned"
+    encoded = CURSOR_CODEC.encode(tuple(cursor)[:-1])  # type: ignore[arg-type]  # without the field "pruned"
 
     assert CURSOR_CODEC.decode(encoded) == cursor._replace(pruned=NOTHING_PRUNED)
