@@ -18,23 +18,21 @@ DEADLINE_S = 60
 
 
 class Candidate:
-    """A candidate that records the terms in which it leads."""
-
     def __init__(self, store: KeyValueStore, keys: Keys, name: str, ttl_s: int = 2) -> None:
         self.election = Election(store, keys, "controller", name, ttl_s=ttl_s)
         self.terms: list[LeaderTerm] = []
-        self.leads = asyncio.Event()
-        self.ended = asyncio.Event()
+        self.term_started = asyncio.Event()
+        self.term_ended = asyncio.Event()
         self.task = asyncio.create_task(self.election.lead(self.work))
 
     async def work(self, term: LeaderTerm) -> None:
         self.terms.append(term)
-        self.leads.set()
+        self.term_started.set()
         try:
             await asyncio.Event().wait()
         finally:
-            self.leads.clear()
-            self.ended.set()
+            self.term_started.clear()
+            self.term_ended.set()
 
     async def until(self, event: asyncio.Event) -> None:
         async with asyncio.timeout(DEADLINE_S):
@@ -49,16 +47,16 @@ async def test_a_second_candidate_takes_over_when_the_leader_stops(
     store: KeyValueStore, keys: Keys
 ) -> None:
     first = Candidate(store, keys, "c-1")
-    await first.until(first.leads)
+    await first.until(first.term_started)
     second = Candidate(store, keys, "c-2")
     await asyncio.sleep(0)
-    assert not second.leads.is_set()
+    assert not second.term_started.is_set()
     leader = await read_leader(store, keys, "controller")
     assert leader is not None
     assert leader[0].name == "c-1"
 
     await first.stop()
-    await second.until(second.leads)
+    await second.until(second.term_started)
 
     assert second.terms[0].epoch > first.terms[0].epoch
     assert first.election.term is None
@@ -66,16 +64,16 @@ async def test_a_second_candidate_takes_over_when_the_leader_stops(
     assert await read_leader(store, keys, "controller") is None
 
 
-async def test_a_leader_that_vanishes_is_replaced_when_its_lease_ends(
+async def test_a_second_candidate_leads_when_the_lease_of_the_leader_ends(
     store: KeyValueStore, keys: Keys
 ) -> None:
     first = Candidate(store, keys, "c-1")
-    await first.until(first.leads)
+    await first.until(first.term_started)
     second = Candidate(store, keys, "c-2")
     await store.revoke_lease(first.terms[0].lease)
 
-    await second.until(second.leads)
-    await first.until(first.ended)
+    await second.until(second.term_started)
+    await first.until(first.term_ended)
 
     assert second.terms[0].epoch > first.terms[0].epoch
     await first.stop()
@@ -84,44 +82,44 @@ async def test_a_leader_that_vanishes_is_replaced_when_its_lease_ends(
 
 async def test_the_fence_stops_a_write_of_an_older_term(store: KeyValueStore, keys: Keys) -> None:
     first = Candidate(store, keys, "c-1")
-    await first.until(first.leads)
-    old = first.terms[0]
-    assert (await store.commit([old.fence], [Put(keys.meta("x"), b"1")])).succeeded
+    await first.until(first.term_started)
+    old_term = first.terms[0]
+    assert (await store.commit([old_term.fence], [Put(keys.meta("x"), b"1")])).succeeded
     await first.stop()
     second = Candidate(store, keys, "c-2")
-    await second.until(second.leads)
+    await second.until(second.term_started)
 
-    late = await store.commit([old.fence], [Put(keys.meta("x"), b"late")])
+    late_commit = await store.commit([old_term.fence], [Put(keys.meta("x"), b"late")])
 
-    assert not late.succeeded
+    assert not late_commit.succeeded
     assert (await store.read([Get(keys.meta("x"))])).ranges[0].kvs[0].value == b"1"
     await second.stop()
 
 
-async def test_a_leader_whose_lease_was_revoked_stops_its_work_and_leads_again(
+async def test_a_leader_leads_again_after_its_lease_was_revoked(
     store: KeyValueStore, keys: Keys
 ) -> None:
     first = Candidate(store, keys, "c-1")
-    await first.until(first.leads)
-    first.leads.clear()
+    await first.until(first.term_started)
+    first.term_started.clear()
     await store.revoke_lease(first.terms[0].lease)
 
-    await first.until(first.ended)
-    await first.until(first.leads)
+    await first.until(first.term_ended)
+    await first.until(first.term_started)
 
     assert len(first.terms) == 2
     await first.stop()
 
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
-async def test_a_candidate_whose_commit_has_no_answer_reads_whether_it_leads(
+async def test_a_candidate_leads_after_its_commit_had_no_answer(
     store: KeyValueStore, keys: Keys, fault: Fault
 ) -> None:
-    shaky = FaultyStore(store)
-    shaky.fail_next_commits(fault)
-    first = Candidate(shaky, keys, "c-1")
+    faulty_store = FaultyStore(store)
+    faulty_store.fail_next_commits(fault)
+    first = Candidate(faulty_store, keys, "c-1")
 
-    await first.until(first.leads)
+    await first.until(first.term_started)
 
     stored = (await store.read([Get(keys.lease("controller"))])).ranges[0].kvs[0]
     assert first.terms[0].epoch == stored.mod_revision
@@ -129,8 +127,7 @@ async def test_a_candidate_whose_commit_has_no_answer_reads_whether_it_leads(
     await first.stop()
 
 
-def failing(error: Exception) -> Callable[[LeaderTerm], Awaitable[None]]:
-    """Leader work that raises ``error``."""
+def work_that_raises(error: Exception) -> Callable[[LeaderTerm], Awaitable[None]]:
 
     async def work(term: LeaderTerm) -> None:
         raise error
@@ -144,13 +141,12 @@ async def test_an_error_that_cannot_be_retried_ends_the_election(
     election = Election(store, keys, "controller", "c-1", ttl_s=2)
 
     with pytest.raises(LogCorrupt):
-        await election.lead(failing(LogCorrupt("a bad segment")))
+        await election.lead(work_that_raises(LogCorrupt("a bad segment")))
 
     assert await read_leader(store, keys, "controller") is None
 
 
-async def waiting(term: LeaderTerm) -> None:
-    """Leader work that never ends."""
+async def endless_work(term: LeaderTerm) -> None:
     await asyncio.Event().wait()
 
 
@@ -167,10 +163,10 @@ async def test_a_rejected_renewal_of_the_lease_ends_the_election(
 
     async with asyncio.timeout(DEADLINE_S):
         with pytest.raises(StoreRejected):
-            await election.lead(waiting)
+            await election.lead(endless_work)
 
 
-async def test_a_leader_whose_work_lost_a_race_campaigns_again(
+async def test_a_leader_leads_again_after_its_work_lost_a_race(
     store: KeyValueStore, keys: Keys
 ) -> None:
     terms: list[LeaderTerm] = []
@@ -190,7 +186,7 @@ async def test_writes_of_a_leader_fail_after_the_leader_key_was_deleted(
     store: KeyValueStore, keys: Keys
 ) -> None:
     first = Candidate(store, keys, "c-1")
-    await first.until(first.leads)
+    await first.until(first.term_started)
     await store.commit([], [Delete(keys.lease("controller"))])
 
     assert not (await store.commit([first.terms[0].fence], [Put(keys.meta("x"), b"1")])).succeeded
@@ -205,7 +201,7 @@ async def test_an_undecodable_leader_key_is_overwritten_by_the_next_leader(
         await read_leader(store, keys, "controller")
 
     candidate = Candidate(store, keys, "one")
-    await candidate.until(candidate.leads)
+    await candidate.until(candidate.term_started)
 
     leader = await read_leader(store, keys, "controller")
     assert leader is not None

@@ -23,8 +23,7 @@ from core.eventstore.memory_store import MemoryStore
 class GroupCommitHarness:
     """A group commit on a store that refuses to write the key ``refused``.
 
-    ``transactions`` counts the started transactions. Each transaction waits for ``gate``, then
-    raises the next of ``failures``. WriterFenced fails all waiting proposals.
+    A transaction waits for ``gate``, then raises the next of ``failures``.
     """
 
     def __init__(self) -> None:
@@ -60,7 +59,7 @@ async def test_a_refused_proposal_does_not_fail_the_others() -> None:
     assert [type(result) for result in results] == [Committed, StoreRejected, Committed]
 
 
-async def test_a_proposal_withdrawn_while_another_is_refused_is_not_written() -> None:
+async def test_a_proposal_cancelled_before_the_retry_is_not_written() -> None:
     harness = GroupCommitHarness()
     harness.gate.clear()
     refused, first, second = [harness.put(key) for key in ("refused", "a", "b")]
@@ -75,7 +74,7 @@ async def test_a_proposal_withdrawn_while_another_is_refused_is_not_written() ->
     assert [key_range.count for key_range in stored.ranges] == [1, 0]
 
 
-async def test_a_fence_during_the_retry_of_a_refused_batch_fails_all_its_proposals() -> None:
+async def test_writer_fenced_during_a_retry_fails_all_proposals() -> None:
     harness = GroupCommitHarness()
     harness.failures += [StoreRejected("a key was refused"), WriterFenced("another process")]
     answers = [harness.put(key) for key in ("a", "b", "c")]
@@ -85,7 +84,7 @@ async def test_a_fence_during_the_retry_of_a_refused_batch_fails_all_its_proposa
     assert harness.transactions == 2
 
 
-async def test_a_failure_of_the_store_fails_only_the_proposals_of_the_failed_transaction() -> None:
+async def test_a_store_failure_fails_only_the_proposals_of_its_transaction() -> None:
     harness = GroupCommitHarness()
     harness.failures.append(StoreUnavailable("away"))
     first = harness.put("a")
@@ -135,13 +134,13 @@ async def in_flight_and_queued(
     return in_flight, harness.put("same")
 
 
-async def test_cancelling_a_drain_does_not_end_the_proposals() -> None:
+async def test_cancelling_a_drain_does_not_cancel_the_proposals() -> None:
     harness = GroupCommitHarness()
     answers = await in_flight_and_queued(harness)
-    waiting = asyncio.ensure_future(harness.group_commit.drain())
+    draining = asyncio.ensure_future(harness.group_commit.drain())
     await asyncio.sleep(0)
-    waiting.cancel()
-    await asyncio.wait({waiting})
+    draining.cancel()
+    await asyncio.wait({draining})
     harness.gate.set()
     await harness.group_commit.drain()
 
@@ -151,10 +150,10 @@ async def test_cancelling_a_drain_does_not_end_the_proposals() -> None:
 async def test_abandoning_fails_all_proposals_and_ends_a_drain() -> None:
     harness = GroupCommitHarness()
     answers = await in_flight_and_queued(harness)
-    waiting = asyncio.ensure_future(harness.group_commit.drain())
+    draining = asyncio.ensure_future(harness.group_commit.drain())
     await asyncio.sleep(0)
     harness.group_commit.abandon(SessionLost("gone"))
-    await waiting
+    await draining
     results = await asyncio.gather(*answers, return_exceptions=True)
 
     assert [type(result) for result in results] == [SessionLost] * 2
@@ -163,7 +162,7 @@ async def test_abandoning_fails_all_proposals_and_ends_a_drain() -> None:
 
 async def test_an_inconsistent_transaction_result_fails_all_proposals() -> None:
     harness = GroupCommitHarness()
-    # A failed result must contain the requested reads.
+    # A failed result must have the requested reads.
     inconsistent = TxnResult(succeeded=False, revision=1, reads={})
 
     async def transact_inconsistently(_: TransactionBatch) -> TxnResult:
@@ -182,7 +181,7 @@ async def test_an_inconsistent_transaction_result_fails_all_proposals() -> None:
     ("failures", "answer"),
     [(FAILURES_WITHOUT_LOSS_MAX, Committed), (FAILURES_WITHOUT_LOSS_MAX + 1, AssertionError)],
 )
-async def test_a_batch_that_fails_although_its_guards_hold_is_sent_again_a_limited_number_of_times(
+async def test_retries_of_a_batch_whose_guards_hold_are_limited(
     failures: int, answer: type
 ) -> None:
     harness = GroupCommitHarness()

@@ -107,7 +107,7 @@ def test_every_event_type_is_decoded_as_it_was_encoded() -> None:
     assert recorded[0].cause == Cause("a", "b", "c", "d")
 
 
-def test_fields_that_are_missing_in_an_old_event_have_their_defaults() -> None:
+def test_missing_fields_of_an_old_event_have_their_defaults() -> None:
     nic = ["eth0", "10.6.0.9/16", "p", "10.6.0.1"]
     body = [["shop", "web-0", "uid", "node-a", "pod/uid", "Pod", "web-0", [nic]], [0]]
     data = msgpack.packb([1, 5, [["w.1.1", "addresses-claimed", 1, ["me", "", "", ""], body]]])
@@ -154,14 +154,14 @@ def test_old_bodies_are_upcast_version_by_version() -> None:
     assert body == ["p", "REASON UNKNOWN"]
 
 
-async def test_segments_of_several_writers_are_read_in_the_order_of_their_revisions(
+async def test_segments_of_several_writers_are_read_in_revision_order(
     harness: WriterHarness,
 ) -> None:
-    other = harness.new_writer("writer-b")
-    await other.open()
+    second_writer = harness.new_writer("writer-b")
+    await second_writer.open()
     for number in range(3):
         await harness.writer.append(harness.proposal(f"a{number}"))
-        await other.append(harness.proposal(f"b{number}", writer=other))
+        await second_writer.append(harness.proposal(f"b{number}", writer=second_writer))
 
     segments, cursor = await LogReader(harness.memory, harness.keys).catch_up(LOG_START)
 
@@ -223,7 +223,7 @@ async def test_live_returns_the_segments_that_are_in_etcd(harness: WriterHarness
     assert cursor.seqs == {"writer-a": 4}
 
 
-async def test_live_returns_no_segment_of_a_writer_without_segments_in_etcd(
+async def test_live_returns_no_segment_if_etcd_has_none(
     harness: WriterHarness,
 ) -> None:
     await harness.writer.append(harness.proposal("a"))

@@ -24,11 +24,10 @@ BOUNDS = {
     "RANGES_PER_READ_MAX": 2,
     "SEGMENTS_PER_READ_MAX": 3,
 }
-"""Limits so small that a short log needs several windows and reads."""
+"""Limits that split a short log into several windows and reads."""
 
 
-async def _append(store: KeyValueStore, writers: list[str]) -> None:
-    """Append one segment for each item of ``writers``."""
+async def _append_segments(store: KeyValueStore, writers: list[str]) -> None:
     seqs: dict[str, int] = {}
     for writer in writers:
         seqs[writer] = seq = seqs.get(writer, 0) + 1
@@ -43,7 +42,7 @@ async def test_small_windows_read_the_same_log_as_one_large_window(
     writers: list[str], upto: int
 ) -> None:
     store = MemoryStore()
-    await _append(store, writers)
+    await _append_segments(store, writers)
     read_at_once, _ = await LogReader(store, TEST_KEYS).catch_up(LOG_START)
     with pytest.MonkeyPatch.context() as patch:
         for name, bound in BOUNDS.items():
@@ -61,7 +60,7 @@ async def test_small_windows_read_the_same_log_as_one_large_window(
 @pytest.mark.parametrize("seq", [1, 2, 3])
 async def test_a_deleted_segment_raises_log_gap(tmp_path: Path, seq: int) -> None:
     store = MemoryStore()
-    await _append(store, ["a", "b", "a", "a"])
+    await _append_segments(store, ["a", "b", "a", "a"])
     await store.commit([], [Delete(TEST_KEYS.log("a", seq))])
     empty_archive = LocalFiles(tmp_path)
     view = await open_log(store, TEST_KEYS, empty_archive)
@@ -70,11 +69,11 @@ async def test_a_deleted_segment_raises_log_gap(tmp_path: Path, seq: int) -> Non
         [segments async for segments in view.live.segments()]
 
 
-async def test_an_etcd_that_is_older_than_its_archive_is_refused(
+async def test_an_etcd_older_than_its_archive_is_refused(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.seal()  # moves the log into the archive
-    older_head = HEAD_CODEC.encode(WriterHead(1, 1))  # as after a restore of an old backup of etcd
+    older_head = HEAD_CODEC.encode(WriterHead(1, 1))  # as after a restore of an old etcd backup
     await archived_cluster.store.commit([], [Put(TEST_KEYS.head("node-a"), older_head)])
 
     with pytest.raises(LogCorrupt, match="older than the archive"):

@@ -52,7 +52,7 @@ CONFLICT_REQUEST = {
 PROGRAM = Path(sys.executable).with_name("orbweaver-controller")
 
 
-class Guarded:
+class EtcdWithRoles:
     """An etcd with client certificates, and the command that enables its access control."""
 
     def __init__(self, cluster: EtcdCluster, directory: Path) -> None:
@@ -60,7 +60,7 @@ class Guarded:
         self._directory = directory
 
     def settings(self, user: str) -> EtcdSettings:
-        """The settings of a client whose certificate has the common name ``user``."""
+        """Client settings with the certificate of ``user``."""
         path = self._directory
         certificate, key = (str(path / f"{user}.{kind}") for kind in ("pem", "key"))
         return EtcdSettings(self.cluster.endpoints, str(path / "ca.pem"), certificate, key)
@@ -85,8 +85,8 @@ class Guarded:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    path = tmp_path_factory.mktemp("guarded")
+def etcd_with_roles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdWithRoles]:
+    path = tmp_path_factory.mktemp("etcd_with_roles")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(path / "ca.pem"))
     issued = {user: authority.issue_cert(f"{user}@orbweaver", common_name=user) for user in USERS}
@@ -96,22 +96,22 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         certificate.cert_chain_pems[0].write_to_path(str(path / f"{name}.pem"))
     certificates = Certificates(path / "ca.pem", path / "server.pem", path / "server.key")
     with EtcdCluster(path, certificates=certificates) as cluster:
-        guarded_etcd = Guarded(cluster, path)
-        completed = guarded_etcd.enable_access_control()
+        new_etcd = EtcdWithRoles(cluster, path)
+        completed = new_etcd.enable_access_control()
         assert completed.returncode == 0, completed.stderr
-        yield guarded_etcd
+        yield new_etcd
 
 
 @pytest.fixture
-async def agent(guarded: Guarded) -> AsyncIterator[EtcdStore]:
-    store = EtcdStore(guarded.settings(AGENT_USER))
+async def agent(etcd_with_roles: EtcdWithRoles) -> AsyncIterator[EtcdStore]:
+    store = EtcdStore(etcd_with_roles.settings(AGENT_USER))
     yield store
     await store.close()
 
 
 @pytest.fixture
-async def controller(guarded: Guarded) -> AsyncIterator[EtcdStore]:
-    store = EtcdStore(guarded.settings(CONTROLLER_USER))
+async def controller(etcd_with_roles: EtcdWithRoles) -> AsyncIterator[EtcdStore]:
+    store = EtcdStore(etcd_with_roles.settings(CONTROLLER_USER))
     yield store
     await store.close()
 
@@ -158,14 +158,14 @@ async def test_an_agent_cannot_write_keys_outside_its_role(
 async def test_the_role_of_an_agent_permits_all_its_work(
     agent: EtcdStore, controller: EtcdStore
 ) -> None:
-    with tempfile.TemporaryDirectory(prefix="ow-") as short:
+    with tempfile.TemporaryDirectory(prefix="ow-") as short_path:
         settings = Settings(
             node_name=NODE,
             cluster=CLUSTER,
-            socket_path=f"{short}/a.sock",
+            socket_path=f"{short_path}/a.sock",
             health_port=0,
             metrics_port=0,
-            plugin_log_path=f"{short}/plugin.log",
+            plugin_log_path=f"{short_path}/plugin.log",
         )
         async with running(settings, agent) as node:
             node.store = controller  # agents cannot write pools
@@ -192,11 +192,11 @@ async def test_the_role_of_an_agent_permits_all_its_work(
     assert conflict.status == 200, conflict.body
 
 
-async def test_a_client_without_a_role_or_without_a_certificate_reads_nothing(
-    guarded: Guarded,
+async def test_a_client_without_role_or_certificate_reads_nothing(
+    etcd_with_roles: EtcdWithRoles,
 ) -> None:
-    member = EtcdStore(guarded.settings(MEMBER))
-    anonymous = guarded.settings(AGENT_USER)._replace(cert_file="", key_file="")
+    member = EtcdStore(etcd_with_roles.settings(MEMBER))
+    anonymous = etcd_with_roles.settings(AGENT_USER)._replace(cert_file="", key_file="")
     anonymous_store = EtcdStore(anonymous._replace(read_deadline_s=1.0))
 
     with pytest.raises(StoreRejected, match="permission denied"):
@@ -207,21 +207,23 @@ async def test_a_client_without_a_role_or_without_a_certificate_reads_nothing(
         await store.close()
 
 
-def test_access_control_can_be_enabled_again_but_not_by_an_agent(
-    guarded: Guarded,
+def test_only_root_can_enable_access_control_again(
+    etcd_with_roles: EtcdWithRoles,
 ) -> None:
-    assert guarded.enable_access_control().returncode == 0
+    assert etcd_with_roles.enable_access_control().returncode == 0
 
-    completed = guarded.enable_access_control(AGENT_USER)
+    completed = etcd_with_roles.enable_access_control(AGENT_USER)
     assert completed.returncode == 1
     assert "permission denied" in completed.stderr
 
 
-async def test_enabling_access_control_resets_a_role_changed_by_hand(guarded: Guarded) -> None:
+async def test_enabling_access_control_replaces_the_permissions_of_a_role(
+    etcd_with_roles: EtcdWithRoles,
+) -> None:
     read_write = Permission(b"/a/", b"/a0", may_write=True)
     read_only = read_write._replace(may_write=False)
     other = Permission(b"/b/", b"/b0", may_write=True)
-    root = guarded.settings(ROOT_USER)
+    root = etcd_with_roles.settings(ROOT_USER)
     role = EtcdRole(name="changing", user="changing", permissions=(read_write, other))
     await enable_access_control(root, [role])
     await enable_access_control(root, [role._replace(permissions=(read_only,))])
@@ -235,7 +237,7 @@ async def test_enabling_access_control_resets_a_role_changed_by_hand(guarded: Gu
     assert granted == [(b"/a/", b"/a0", messages.READ)]
 
 
-def test_the_writable_ranges_of_an_agent_contain_no_key_of_a_controller() -> None:
+def test_agents_may_write_no_key_of_a_controller() -> None:
     agent, controller = roles_of(KEYS)
     writable = [permission for permission in agent.permissions if permission.may_write]
 
@@ -251,11 +253,11 @@ def test_the_writable_ranges_of_an_agent_contain_no_key_of_a_controller() -> Non
 
 
 async def test_a_controller_may_disarm_alarms_and_only_root_may_defragment(
-    guarded: Guarded,
+    etcd_with_roles: EtcdWithRoles,
 ) -> None:
-    controller = EtcdMaintenance(guarded.settings(CONTROLLER_USER))
+    controller = EtcdMaintenance(etcd_with_roles.settings(CONTROLLER_USER))
     with pytest.raises(StoreRejected, match="permission denied"):
         await controller.defragment()
     await controller.disarm()
 
-    await EtcdMaintenance(guarded.settings(ROOT_USER)).defragment()
+    await EtcdMaintenance(etcd_with_roles.settings(ROOT_USER)).defragment()

@@ -16,8 +16,8 @@ from core.eventstore.memory_store import MemoryStore
 from core.eventstore.state_reader import read_ledger
 from tests.support.node_harness import NodeHarness, pod, pool
 
-AT_ONCE = 5
-PODS = 4 * AT_ONCE
+DECODED_AT_ONCE = 5
+PODS = 4 * DECODED_AT_ONCE
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ async def node() -> Any:
         yield node
 
 
-async def test_one_pass_of_the_event_loop_decodes_no_more_values_than_the_limit(
+async def test_an_event_loop_pass_decodes_at_most_the_limit_of_values(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state_reader, "DECODED_AT_ONCE_MAX", AT_ONCE)
+    monkeypatch.setattr(state_reader, "DECODED_AT_ONCE_MAX", DECODED_AT_ONCE)
     loop_pass, decoded_by_pass = 0, Counter[int]()
     decode = KeyKind.read
 
@@ -55,4 +55,4 @@ async def test_one_pass_of_the_event_loop_decodes_no_more_values_than_the_limit(
 
     assert len(ledger.claims) == len(ledger.endpoints) == len(ledger.records) == PODS
     assert decoded_by_pass.total() >= 3 * PODS  # each Pod has a claim, an endpoint and a record
-    assert max(decoded_by_pass.values()) <= AT_ONCE
+    assert max(decoded_by_pass.values()) <= DECODED_AT_ONCE

@@ -1,6 +1,6 @@
 """A writer groups commits, reads unknown outcomes back, and stops when it is fenced.
 
-``harness.proposal(name)`` writes the key ``name``, by default only if the key does not exist.
+``harness.proposal(name)`` writes the key ``name`` if the key does not exist.
 """
 
 from __future__ import annotations
@@ -36,19 +36,18 @@ from tests.support.faulty_store import Fault
 
 
 async def event_ids(harness: WriterHarness) -> list[str]:
-    """The ids of all events in the log: one for each committed proposal."""
+    """The ids of all events in the log, one for each committed proposal."""
     segments, _ = await LogReader(harness.memory, harness.keys).catch_up(LOG_START)
     return [recorded.event_id for segment in segments for recorded in segment.events()]
 
 
-async def append_after(harness: WriterHarness, passes: int) -> None:
-    """Append a proposal after ``passes`` passes of the event loop."""
+async def append_after_passes(harness: WriterHarness, passes: int) -> None:
     for _ in range(passes):
         await asyncio.sleep(0)
     assert isinstance(await harness.writer.append(harness.proposal(f"late-{passes}")), Committed)
 
 
-async def test_a_lone_append_is_one_transaction(harness: WriterHarness) -> None:
+async def test_a_single_append_is_one_transaction(harness: WriterHarness) -> None:
     outcome = await harness.writer.append(harness.proposal("a"))
 
     assert isinstance(outcome, Committed)
@@ -71,37 +70,37 @@ async def test_concurrent_proposals_use_at_most_two_transactions(
 async def test_callers_of_the_next_event_loop_passes_join_the_same_transaction(
     harness: WriterHarness,
 ) -> None:
-    await asyncio.gather(*(append_after(harness, passes) for passes in range(4)))
+    await asyncio.gather(*(append_after_passes(harness, passes) for passes in range(4)))
 
     assert harness.writer.transactions == 1
 
 
 async def test_new_callers_do_not_delay_waiting_callers(harness: WriterHarness) -> None:
-    coming = [
-        asyncio.ensure_future(append_after(harness, passes))
+    appends = [
+        asyncio.ensure_future(append_after_passes(harness, passes))
         for passes in range(4 * GATHERING_PASSES_MAX)
     ]
 
-    await coming[0]
+    await appends[0]
 
-    assert not coming[-1].done()
-    await asyncio.gather(*coming)
-    assert len(await event_ids(harness)) == len(coming)
+    assert not appends[-1].done()
+    await asyncio.gather(*appends)
+    assert len(await event_ids(harness)) == len(appends)
 
 
-async def test_a_lost_proposal_returns_the_current_value_and_the_others_are_committed(
+async def test_a_lost_proposal_returns_the_current_value_of_its_key(
     harness: WriterHarness,
 ) -> None:
     await harness.writer.append(harness.proposal("taken"))
 
-    taken, free = await asyncio.gather(
+    taken_outcome, free_outcome = await asyncio.gather(
         harness.writer.append(harness.proposal("taken")),
         harness.writer.append(harness.proposal("free")),
     )
 
-    assert isinstance(free, Committed)
-    assert isinstance(taken, Lost)
-    stored = taken.current[harness.keys.meta("taken")]
+    assert isinstance(free_outcome, Committed)
+    assert isinstance(taken_outcome, Lost)
+    stored = taken_outcome.current[harness.keys.meta("taken")]
     assert stored is not None
     assert stored.value == b"x"
     assert len(await event_ids(harness)) == 2
@@ -132,7 +131,7 @@ async def test_a_lost_proposal_returns_a_range_that_starts_at_its_guarded_key(
     assert lost.current[harness.keys.meta("m1")] == lost.reads[window].kvs[0]
 
 
-async def test_a_failed_read_after_a_lost_race_raises_unavailable_and_nothing_is_written(
+async def test_a_failed_read_after_a_lost_race_raises_unavailable(
     harness: WriterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.writer.append(harness.proposal("m1"))
@@ -199,25 +198,25 @@ async def test_the_outcome_of_a_failed_commit_is_read_back_and_returned(
         [Fault.REQUEST_LOST, Fault.ANSWER_LOST, Fault.ANSWER_LOST],
     ],
 )
-async def test_faults_while_an_outcome_is_read_back_do_not_change_the_outcome(
+async def test_faults_during_the_read_back_do_not_change_the_outcome(
     harness: WriterHarness, faults: list[Fault]
 ) -> None:
     # The first fault hits the append. The later faults hit the commits that read the outcome.
     harness.store.fail_next_commits(*faults)
-    applied = faults[0] is Fault.ANSWER_LOST
+    is_applied = faults[0] is Fault.ANSWER_LOST
 
     result = await asyncio.gather(
         harness.writer.append(harness.proposal("a")), return_exceptions=True
     )
 
-    assert isinstance(result[0], Committed if applied else StoreUnavailable)
-    assert len(await event_ids(harness)) == applied
+    assert isinstance(result[0], Committed if is_applied else StoreUnavailable)
+    assert len(await event_ids(harness)) == is_applied
     assert isinstance(await harness.writer.append(harness.proposal("b")), Committed)
-    assert len(await event_ids(harness)) == 1 + applied
+    assert len(await event_ids(harness)) == 1 + is_applied
 
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
-async def test_an_outcome_that_cannot_be_read_in_time_is_read_before_the_next_append(
+async def test_an_unknown_outcome_is_read_before_the_next_append(
     harness: WriterHarness, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.eventstore.retry_policies.SETTLE_S_MAX", 0.01)
@@ -287,17 +286,17 @@ async def test_a_second_process_with_the_same_name_fences_the_first(harness: Wri
     assert len(await event_ids(harness)) == 1
 
 
-async def test_an_append_whose_answer_was_lost_is_committed_even_if_the_writer_is_fenced(
+async def test_fencing_does_not_change_the_outcome_of_a_committed_append(
     harness: WriterHarness,
 ) -> None:
     harness.store.fail_next_commits(Fault.ANSWER_LOST, Fault.REFUSED)
-    pending = asyncio.ensure_future(harness.writer.append(harness.proposal("a")))
+    append = asyncio.ensure_future(harness.writer.append(harness.proposal("a")))
     while harness.store.commits < 2:  # ``open`` made the first commit
         await asyncio.sleep(0)
     second = harness.new_writer("writer-a")
     await second.open()
 
-    assert isinstance(await pending, Committed)
+    assert isinstance(await append, Committed)
     with pytest.raises(WriterFenced):
         await harness.writer.append(harness.proposal("b"))
 
@@ -334,7 +333,7 @@ async def test_a_writer_that_is_not_open_appends_nothing(harness: WriterHarness)
         await harness.new_writer("writer-b").append(harness.proposal("a"))
 
 
-async def test_proposals_too_large_for_one_transaction_are_committed_in_several(
+async def test_large_proposals_are_committed_in_several_transactions(
     harness: WriterHarness,
 ) -> None:
     proposals = [harness.proposal(f"big{number}", size=200_000) for number in range(12)]

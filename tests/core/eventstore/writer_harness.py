@@ -13,8 +13,6 @@ from tests.support.faulty_store import FaultyStore
 
 
 class WriterHarness:
-    """A writer, its store, and small proposals."""
-
     def __init__(self) -> None:
         self.memory = MemoryStore()
         self.store = FaultyStore(self.memory)
@@ -22,7 +20,7 @@ class WriterHarness:
         self.writer = self.new_writer("writer-a")
 
     def new_writer(self, name: str) -> Writer:
-        """A writer that is not open yet."""
+        """A writer that is not open."""
         return Writer(self.store, self.keys, name, now_ms=lambda: 1_000)
 
     def proposal(

@@ -1,4 +1,4 @@
-"""Sample manifests, and functions that read a text as a command, an object or an error."""
+"""Sample manifests, and functions that read a manifest."""
 
 from __future__ import annotations
 
@@ -37,21 +37,18 @@ def command_of(text: str) -> Command:
 
 
 def pool_of(text: str) -> Pool:
-    """The pool that is the only object in ``text``."""
     command = command_of(text)
     assert isinstance(command, ApplyPool)
     return command.pool
 
 
 def reservation_of(text: str) -> Reservation:
-    """The reservation that is the only object in ``text``."""
     command = command_of(text)
     assert isinstance(command, ApplyReservation)
     return command.reservation
 
 
 def record_of(text: str) -> RecordDefined:
-    """The record that is the only object in ``text``."""
     command = command_of(text)
     assert isinstance(command, ApplyRecord)
     return command.record

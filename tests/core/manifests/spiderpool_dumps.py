@@ -64,10 +64,8 @@ def spider_reserved_ip(name: str, *ips: str) -> RawObject:
 
 
 def listing(*objects: RawObject) -> str:
-    """The objects in the format of ``kubectl get -o json``."""
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
 
 
 def spiderpool_cluster(*objects: RawObject) -> ForeignCluster:
-    """The cluster that ``read_spiderpool`` reads from these objects."""
     return read_spiderpool(values_in([listing(*objects)])).cluster

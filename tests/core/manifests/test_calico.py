@@ -33,10 +33,10 @@ def read(*objects: RawObject) -> Dump:
     return read_calico((f"object {index}", value) for index, value in enumerate(objects))
 
 
-def test_an_address_belongs_to_the_pod_in_the_attributes_of_the_block() -> None:
-    used = block("10.6.0.64/30", [None, 1, 0, None], TUNNEL, POD)
+def test_an_allocated_address_becomes_an_endpoint_of_its_pod() -> None:
+    used_block = block("10.6.0.64/30", [None, 1, 0, None], TUNNEL, POD)
 
-    cluster = read(ip_pool(), used, running_pod("web-0")).cluster
+    cluster = read(ip_pool(), used_block, running_pod("web-0")).cluster
 
     (endpoint,) = cluster.endpoints
     assert endpoint.holder == pod_holder("uid-web-0")

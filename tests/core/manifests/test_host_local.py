@@ -31,15 +31,15 @@ def one_range(subnet: str, range_start: str = "", range_end: str = "", **fields:
     return {"subnet": subnet, **{key: text for key, text in bounds.items() if text}, **fields}
 
 
-CONTAINER = "4f5e6d7c8b9a" + "0" * 52
-"""The id of every container. A finding shows the first 12 characters."""
+CONTAINER_ID = "4f5e6d7c8b9a" + "0" * 52
+"""A finding shows the first 12 characters."""
 
 LAN = conflist(ranges=[[one_range("10.6.0.0/24")]])
 
 
 def node(name: str, *addresses: str, configuration: tuple[str, str] | None = LAN) -> NodeFiles:
-    """The files of a node: a CNI configuration, and the folder of the network ``lan``."""
-    files = dict.fromkeys(addresses, f"{CONTAINER}\r\neth0")
+    """The files of a node, with a folder for the network ``lan``."""
+    files = dict.fromkeys(addresses, f"{CONTAINER_ID}\r\neth0")
     files |= {"last_reserved_ip.0": addresses[-1] if addresses else "", "lock": ""}
     return NodeFiles(
         name, configurations=[configuration] if configuration else [], networks={"lan": files}
@@ -72,7 +72,7 @@ def findings_of(cluster: ForeignCluster) -> list[tuple[str, str]]:
     return [(finding.what, finding.done) for finding in cluster.findings]
 
 
-def test_an_address_file_becomes_an_endpoint_of_the_pod_with_this_address() -> None:
+def test_an_address_file_becomes_an_endpoint_of_its_pod() -> None:
     cluster = read([node("node-a", "10.6.0.5")], pod("web-0", "node-a", "10.6.0.5"))
 
     (endpoint,) = cluster.endpoints
@@ -99,10 +99,10 @@ def test_both_families_of_an_interface_are_one_nic() -> None:
         (one_range("fd00:6::/126"), ("fd00:6::2-fd00:6::3",), "fd00:6::1"),
     ],
 )
-def test_a_pool_has_the_addresses_that_host_local_would_assign(
+def test_a_pool_excludes_the_gateway_and_the_ipv4_broadcast_address(
     ipam: RawObject, ips: tuple[str, ...], gateway: str
 ) -> None:
-    """A pool lacks the gateway (by default the first address) and the IPv4 broadcast address."""
+    """The default gateway is the first address of the subnet."""
     (from_ranges,) = read([node("node-a", configuration=conflist(ranges=[[ipam]]))]).pools
     (from_range,) = read([node("node-a", configuration=conflist(**ipam))]).pools
 
@@ -119,11 +119,11 @@ def test_a_pool_has_the_routes_of_the_configuration() -> None:
     assert foreign.pool.routes == (Route("10.0.0.0/8", "10.6.0.2"), Route("0.0.0.0/0", gw=""))
 
 
-def test_parts_of_a_subnet_on_several_nodes_are_one_pool() -> None:
-    first_part = conflist(ranges=[[one_range("10.6.0.0/24", "10.6.0.10", "10.6.0.19")]])
-    second_part = conflist(ranges=[[one_range("10.6.0.0/24", "10.6.0.20", "10.6.0.29")]])
+def test_ranges_of_one_subnet_on_several_nodes_become_one_pool() -> None:
+    first_range = conflist(ranges=[[one_range("10.6.0.0/24", "10.6.0.10", "10.6.0.19")]])
+    second_range = conflist(ranges=[[one_range("10.6.0.0/24", "10.6.0.20", "10.6.0.29")]])
 
-    nodes = [node("node-a", configuration=first_part), node("node-b", configuration=second_part)]
+    nodes = [node("node-a", configuration=first_range), node("node-b", configuration=second_range)]
     (foreign,) = read(nodes).pools
 
     assert foreign.pool.name == "lan-10.6.0.0-24"
@@ -131,7 +131,7 @@ def test_parts_of_a_subnet_on_several_nodes_are_one_pool() -> None:
     assert foreign.pool.node_names == ()
 
 
-def test_a_subnet_of_some_nodes_is_a_pool_of_only_these_nodes() -> None:
+def test_a_pool_is_limited_to_the_nodes_that_have_its_subnet() -> None:
     other_network = conflist(ranges=[[one_range("10.7.0.0/24")]])
 
     pools = read([node("node-a"), node("node-b", configuration=other_network)]).pools
@@ -139,7 +139,7 @@ def test_a_subnet_of_some_nodes_is_a_pool_of_only_these_nodes() -> None:
     assert [foreign.pool.node_names for foreign in pools] == [("node-a",), ("node-b",)]
 
 
-def test_a_network_of_multus_has_its_pool_on_every_node() -> None:
+def test_the_pool_of_a_multus_network_is_not_limited_to_nodes() -> None:
     ipam = {"type": "host-local", "subnet": "10.8.0.0/24"}
     config = json.dumps({"type": "macvlan", "ipam": ipam})
     metadata = {"name": "lan", "namespace": "shop"}
@@ -153,12 +153,12 @@ def test_a_network_of_multus_has_its_pool_on_every_node() -> None:
     assert [nic.interface for nic in cluster.endpoints[0].nics] == ["net1"]
 
 
-def test_a_network_without_ranges_has_the_pod_cidrs_of_the_nodes() -> None:
+def test_a_network_without_ranges_uses_the_pod_cidrs_of_the_nodes() -> None:
     flannel = "10-flannel.conflist", '{"name": "lan", "plugins": [{"type": "flannel"}]}'
     record = {"kind": "Node", "metadata": {"name": "node-a"}, "spec": {"podCIDRs": ["10.6.3.0/24"]}}
     files = node("node-a", "10.6.3.5", configuration=flannel)
 
-    other_node = {"kind": "Node", "metadata": {"name": "node-b"}}  # without Pod CIDRs
+    other_node = {"kind": "Node", "metadata": {"name": "node-b"}}
     cluster = read([files, node("node-b")], record, other_node, pod("web-0", "node-a", "10.6.3.5"))
 
     pool = next(foreign.pool for foreign in cluster.pools if foreign.pool.subnet == "10.6.3.0/24")
@@ -167,7 +167,7 @@ def test_a_network_without_ranges_has_the_pod_cidrs_of_the_nodes() -> None:
 
 
 @pytest.mark.parametrize("phase", ["", "Succeeded"])
-def test_a_file_of_no_living_pod_is_reported_as_leaked(phase: str) -> None:
+def test_a_file_without_a_living_pod_is_reported_as_leaked(phase: str) -> None:
     pods = [pod("web-0", "node-a", "10.6.0.5", phase=phase)] if phase else []
 
     cluster = read([node("node-a", "10.6.0.5")], *pods)
@@ -186,7 +186,7 @@ def test_the_address_of_a_pod_is_taken_over_even_without_a_file() -> None:
     assert findings_of(cluster) == [(what, "taken over")]
 
 
-def test_an_address_assigned_on_two_nodes_is_taken_over_once_and_reported() -> None:
+def test_an_address_of_two_pods_is_taken_over_once() -> None:
     pods = [pod(f"web-{name}", f"node-{name}", "10.6.0.5") for name in "ab"]
 
     plan = plan_takeover(read([node("node-a", "10.6.0.5"), node("node-b", "10.6.0.5")], *pods))
@@ -195,7 +195,7 @@ def test_an_address_assigned_on_two_nodes_is_taken_over_once_and_reported() -> N
     assert plan.findings[0].what == "has 10.6.0.5, which another Pod has too"
 
 
-def test_an_address_of_a_living_pod_outside_of_every_range_is_reported() -> None:
+def test_an_address_outside_every_range_is_reported() -> None:
     files = node("node-a", "10.9.0.5")
 
     cluster = read([files], pod("web-0", "node-a", "10.9.0.5"))
@@ -215,7 +215,7 @@ def test_a_pod_in_a_range_is_refused_if_its_node_has_no_folder() -> None:
     assert refused.value.remedy == "add a folder with the name and the files of that node"
 
 
-def test_a_pod_outside_of_every_range_needs_no_folder_of_its_node() -> None:
+def test_a_pod_outside_every_range_needs_no_node_folder() -> None:
     assert read([node("node-a")], pod("web-0", "node-b", "10.9.0.5")).endpoints == ()
 
 
@@ -236,7 +236,7 @@ def test_a_file_that_may_belong_to_a_starting_pod_is_refused() -> None:
     assert read([node("node-a")], starting).endpoints == ()
 
 
-def test_a_file_of_a_network_without_ranges_uses_the_range_that_contains_its_address() -> None:
+def test_a_file_of_an_unconfigured_network_uses_the_range_of_its_address() -> None:
     other_node = NodeFiles("node-b", configurations=[], networks={"old": {"10.6.0.6": "c\r\neth0"}})
     configured_node = NodeFiles(
         "node-a", configurations=[LAN], networks={"old": {"10.6.0.5": "c\r\neth0"}}

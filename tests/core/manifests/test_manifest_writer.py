@@ -88,8 +88,8 @@ def test_a_written_record_reads_back_as_the_same_record(
 def test_written_services_and_slices_read_back_as_the_same_records() -> None:
     ports = ServicePort(80, "TCP", "http"), ServicePort(53, "UDP")
     service = Service(("10.96.0.10", "fd00:96::10"), ports, affinity_s=600, local=True)
-    ending = SliceEndpoint(("10.6.0.2",), ready=False, serving=True, terminating=True)
-    endpoints = SliceEndpoint(("10.6.0.1",), node="node-1"), ending
+    terminating_endpoint = SliceEndpoint(("10.6.0.2",), ready=False, serving=True, terminating=True)
+    endpoints = SliceEndpoint(("10.6.0.1",), node="node-1"), terminating_endpoint
     owner = {"kubernetes.io/service-name": "web"}
     for record in (
         RecordDefined("Service", "shop", "web", service=service),
@@ -118,7 +118,7 @@ def test_applying_the_printed_manifests_produces_no_event() -> None:
     assert [decide(configuration, command, claimed={}) for command in commands] == [(), ()]
 
 
-def test_fields_that_are_not_set_are_left_out_unless_they_have_a_default() -> None:
+def test_unset_fields_without_a_default_are_omitted() -> None:
     printed = dump_yaml([to_manifest(pool_of(POOL_YAML + "  routes: []\n  gateway: 10.7.0.1\n"))])
 
     assert printed == (

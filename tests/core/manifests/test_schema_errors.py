@@ -10,8 +10,8 @@ from core.manifests.manifest_parser import read_object
 from core.manifests.schema_errors import known_paths
 from tests.core.manifests.samples import POOL_YAML, RESERVATION_YAML, error_of
 
-# A line of ``spec``, mapped to the path and the message in the error.
-TYPES = {
+# A line of ``spec``, mapped to field and message.
+WRONG_TYPES = {
     "subnet: 10": ("spec.subnet", "expected a string, got a whole number"),
     "subnet: null": ("spec.subnet", "expected a string, got null"),
     "ips: 10.7.0.1": ("spec.ips", "expected a list, got a string"),
@@ -55,7 +55,7 @@ TYPES = {
 }
 
 
-@pytest.mark.parametrize(("line", "expected"), TYPES.items(), ids=TYPES.keys())
+@pytest.mark.parametrize(("line", "expected"), WRONG_TYPES.items(), ids=WRONG_TYPES.keys())
 def test_the_error_of_a_wrong_type_names_the_field(line: str, expected: tuple[str, str]) -> None:
     head, _, _ = POOL_YAML.partition("  subnet:")
     subnet = "" if line.startswith("subnet") else "  subnet: 10.7.0.0/16\n"
@@ -67,8 +67,8 @@ def test_the_error_of_a_wrong_type_names_the_field(line: str, expected: tuple[st
     assert fault.message == f"document 1 (SpiderIPPool): {path}: {message}"
 
 
-# A manifest, mapped to the unknown field and the remedy in the error.
-UNKNOWN = {
+# A manifest, mapped to unknown field and remedy.
+UNKNOWN_FIELDS = {
     POOL_YAML + "  excludeIps: []\n": ("spec.excludeIps", "did you mean spec.excludeIPs?"),
     POOL_YAML + "  disabled: true\n": ("spec.disabled", "did you mean spec.disable?"),
     POOL_YAML + "  namespaceNames: []\n": (
@@ -98,7 +98,9 @@ UNKNOWN = {
 }
 
 
-@pytest.mark.parametrize(("text", "expected"), UNKNOWN.items(), ids=range(len(UNKNOWN)))
+@pytest.mark.parametrize(
+    ("text", "expected"), UNKNOWN_FIELDS.items(), ids=range(len(UNKNOWN_FIELDS))
+)
 def test_the_error_of_an_unknown_field_suggests_a_known_field(
     text: str, expected: tuple[str, str]
 ) -> None:
@@ -108,15 +110,15 @@ def test_the_error_of_an_unknown_field_suggests_a_known_field(
     assert fault.message.endswith(f"{expected[0]}: there is no such field")
 
 
-def test_the_error_of_an_unknown_field_lists_the_known_fields_if_none_is_similar() -> None:
+def test_the_error_lists_the_known_fields_if_none_is_similar() -> None:
     fault = error_of(POOL_YAML + "  queue: 5\n")
 
     assert fault.subject == "spec.queue"
     assert "excludeIPs, gateway, ipVersion" in fault.remedy
 
 
-# A document, mapped to the path and a part of the message in the error.
-OBJECTS = {
+# A document, mapped to field and words of the message.
+UNSUPPORTED_OBJECTS = {
     "metadata: {name: a}": ("kind", "expected a string"),
     "kind: 3": ("kind", "expected a string"),
     "kind: Pod": ("apiVersion", "expected a string"),
@@ -145,7 +147,9 @@ OBJECTS = {
 }
 
 
-@pytest.mark.parametrize(("text", "expected"), OBJECTS.items(), ids=OBJECTS.keys())
+@pytest.mark.parametrize(
+    ("text", "expected"), UNSUPPORTED_OBJECTS.items(), ids=UNSUPPORTED_OBJECTS.keys()
+)
 def test_the_error_of_an_unsupported_object_names_the_wrong_field(
     text: str, expected: tuple[str, str]
 ) -> None:

@@ -68,7 +68,7 @@ def test_several_files_are_read_as_one_cluster() -> None:
         ("VirtualMachine", True, stateful_holder("vm", "shop", "web-0")),
     ],
 )
-def test_only_an_endpoint_that_outlives_its_pod_is_held_by_name(
+def test_only_an_endpoint_that_outlives_its_pod_has_a_stateful_holder(
     owner: str, outlives_pod: bool, holder: str
 ) -> None:
     sample = spider_endpoint(

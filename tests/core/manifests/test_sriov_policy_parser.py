@@ -73,11 +73,11 @@ def test_an_empty_device_type_means_netdevice() -> None:
 
 @pytest.mark.parametrize(("text", "value"), [('"on"', True), ('"off"', False), ('""', None)])
 def test_trust_and_spoof_check_are_on_off_or_not_set(text: str, value: bool | None) -> None:
-    (trusted,) = node_policies(policy_with("trust", text))
-    (checked,) = node_policies(policy_with("spoofChk", text))
+    (trust_policy,) = node_policies(policy_with("trust", text))
+    (spoof_check_policy,) = node_policies(policy_with("spoofChk", text))
 
-    assert (trusted.trust, trusted.spoof_check) == (value, None)
-    assert (checked.trust, checked.spoof_check) == (None, value)
+    assert (trust_policy.trust, trust_policy.spoof_check) == (value, None)
+    assert (spoof_check_policy.trust, spoof_check_policy.spoof_check) == (None, value)
 
 
 def test_missing_fields_have_the_defaults_of_the_operator() -> None:
@@ -103,7 +103,7 @@ def test_missing_fields_have_the_defaults_of_the_operator() -> None:
 def test_the_error_of_an_invalid_policy_names_the_field(
     field: str, value: str, message: str
 ) -> None:
-    # A parameter ``nicSelector`` replaces the ``nicSelector`` of the sample.
+    # The ``nicSelector`` of a case replaces that of the sample.
     text = policy_with(field, value).replace("nicSelector: {pfNames: [ens1f0]}, nic", "nic")
 
     with pytest.raises(BadInput, match=message):

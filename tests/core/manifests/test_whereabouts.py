@@ -34,8 +34,8 @@ def network(name: str, **ipam: Any) -> RawObject:
     }
 
 
-def node_slice_pool(range_: str, *parts: str) -> RawObject:
-    """A NodeSlicePool with three slices: for node-a, for node-b, and for no node yet."""
+def node_slice_pool(range_: str, *slice_ranges: str) -> RawObject:
+    """A NodeSlicePool with slices for node-a, for node-b, and for no node."""
     nodes = ["node-a", "node-b", ""]
     return {
         "kind": "NodeSlicePool",
@@ -43,15 +43,14 @@ def node_slice_pool(range_: str, *parts: str) -> RawObject:
         "spec": {"range": range_, "sliceSize": "/28"},
         "status": {
             "allocations": [
-                {"nodeName": node, "sliceRange": part}
-                for node, part in zip(nodes, parts, strict=True)
+                {"nodeName": node, "sliceRange": slice_range}
+                for node, slice_range in zip(nodes, slice_ranges, strict=True)
             ]
         },
     }
 
 
 def running_pod(name: str, owner: str = "ReplicaSet", **interfaces: str) -> RawObject:
-    """A running Pod whose network status has these addresses, by interface."""
     status = [
         {"name": "lan", "interface": interface, "ips": [ip], "mac": "02:00:00:00:00:01"}
         for interface, ip in interfaces.items()
@@ -76,7 +75,7 @@ def read(*objects: RawObject) -> ForeignCluster:
     ).cluster
 
 
-def test_an_allocation_is_an_offset_from_the_address_in_the_range_field() -> None:
+def test_the_key_of_an_allocation_is_an_offset_from_the_range() -> None:
     pool = ip_pool("10.6.0.16-28", "10.6.0.20/28", {"1": {"podref": "shop/web-0"}})
 
     cluster = read(pool, running_pod("web-0", net1="10.6.0.21"))
@@ -119,13 +118,13 @@ def test_a_pool_has_bounds_exclusions_gateway_and_routes_of_the_network() -> Non
 
 def test_a_gateway_in_the_range_is_excluded_unless_a_pod_uses_it() -> None:
     lan = network("lan", range="10.6.0.0/29", gateway="10.6.0.1")
-    free = ip_pool("10.6.0.0-29", "10.6.0.0/29")
-    used = ip_pool("10.6.0.0-29", "10.6.0.0/29", {"1": {"podref": "shop/web-0"}})
+    free_pool = ip_pool("10.6.0.0-29", "10.6.0.0/29")
+    used_pool = ip_pool("10.6.0.0-29", "10.6.0.0/29", {"1": {"podref": "shop/web-0"}})
 
-    assert read(free, lan).pools[0].pool.ips == ("10.6.0.2-10.6.0.6",)
-    pool_of_used = read(used, lan, running_pod("web-0")).pools[0].pool
+    assert read(free_pool, lan).pools[0].pool.ips == ("10.6.0.2-10.6.0.6",)
+    pool_with_gateway = read(used_pool, lan, running_pod("web-0")).pools[0].pool
     # Validation refuses this pool later, because the pool contains its gateway.
-    assert pool_of_used.ips == ("10.6.0.1-10.6.0.6",)
+    assert pool_with_gateway.ips == ("10.6.0.1-10.6.0.6",)
 
 
 def test_an_allocated_address_outside_of_the_bounds_stays_in_the_pool() -> None:
@@ -147,12 +146,8 @@ def test_a_named_network_has_pools_of_its_own() -> None:
     assert other.pool.ips == ("10.6.0.1-10.6.0.254",)
 
 
-def test_the_slice_of_a_node_is_a_pool_of_only_that_node() -> None:
-    """The two pools are named as in two releases of Whereabouts.
-
-    The exclusions of the range apply to a slice, but ``range_start`` does not. Only the slice that
-    contains the gateway has a gateway.
-    """
+def test_a_node_slice_becomes_a_pool_of_only_that_node() -> None:
+    """The pool names come from two releases of Whereabouts; ``range_start`` has no effect."""
     lan = network(
         "lan",
         range="10.6.0.0/16",
@@ -177,7 +172,7 @@ def test_the_slice_of_a_node_is_a_pool_of_only_that_node() -> None:
         (("10.6.1.1-10.6.1.7",), ("node-b",), ""),
     ]
     assert {pool.multus_names for pool in pools_read} == {("shop/lan",)}
-    # The finding starts with the number of slices without a node:
+    # The finding starts with the number of slices without a node.
     (unused,) = (finding for finding in cluster.findings if "slices" in finding.what)
     assert (unused.subject, unused.what.split()[0]) == ("NodeSlicePool/blue", "1")
 
@@ -202,7 +197,7 @@ def test_both_families_of_a_network_are_one_interface() -> None:
     assert cluster.pools[1].pool.ips == ("fd00:6::1-fd00:6::ffff:ffff:ffff:ffff",)
 
 
-def test_each_further_address_of_a_family_is_a_nic_of_its_own() -> None:
+def test_a_second_address_of_a_family_becomes_a_second_nic() -> None:
     pool = ip_pool(
         "10.6.0.0-24",
         "10.6.0.0/24",
@@ -251,7 +246,7 @@ def test_the_error_of_an_unreadable_network_names_the_network(ipam: RawObject) -
         read(ip_pool("10.6.0.0-24", "10.6.0.0/24"), network("lan", **ipam))
 
 
-def test_the_address_of_a_stateful_set_replica_is_held_by_name() -> None:
+def test_the_address_of_a_stateful_set_replica_has_a_stateful_holder() -> None:
     pool = ip_pool("10.6.0.0-24", "10.6.0.0/24", {"5": {"podref": "shop/web-0"}})
 
     (endpoint,) = read(pool, running_pod("web-0", "StatefulSet")).endpoints

@@ -1,7 +1,7 @@
 """Idle connections and slow or malformed requests do not disturb the other callers of an agent.
 
-An agent serves HTTP on the health port and on a Unix socket. The CNI executables send
-length-prefixed frames to a second Unix socket (``framed_socket_path``).
+An agent serves HTTP on the health port and on a Unix socket, and length-prefixed frames of the
+CNI executables on a second Unix socket (``framed_socket_path``).
 """
 
 from __future__ import annotations
@@ -41,20 +41,19 @@ if TYPE_CHECKING:
     from ops.kubernetes.admission.validation import AdmissionValidator
 
 IDLE_CONNECTIONS = 1_100
-"""A number above the usual soft limit of 1,024 open files."""
+"""More than the usual soft limit of 1,024 open files."""
 
 
 @pytest.fixture
 async def agent(settings: Settings) -> AsyncIterator[AgentHarness]:
-    """A running agent with one pool."""
     async with running(settings, MemoryStore()) as agent:
         await agent.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
         yield agent
 
 
 @pytest.fixture
-def many_files() -> Iterator[None]:
-    """Raise the limit of open files for the test process, which opens the connections."""
+def raised_file_limit() -> Iterator[None]:
+    """The test process itself opens more connections than the usual limit allows."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     raise_open_files_limit()
     yield
@@ -84,17 +83,17 @@ async def is_closed(client: socket.socket) -> bool:
 
 
 @pytest.mark.etcd
-@pytest.mark.usefixtures("many_files")
-# The soft and the hard limit of open files of the agent's process.
+@pytest.mark.usefixtures("raised_file_limit")
+# The soft and the hard limit of open files of the agent.
 @pytest.mark.parametrize("files_max", [(1_024, 4_096), (1_024, 1_024)])
-async def test_the_agent_serves_add_and_del_despite_idle_connections_to_the_health_port(
+async def test_the_agent_serves_add_and_del_despite_idle_connections(
     tmp_path: Path, short_path: Path, settings: Settings, files_max: tuple[int, int]
 ) -> None:
     with EtcdCluster(tmp_path) as etcd:
         agent = AgentProcess(short_path, etcd, "idle", "agent", files_max=files_max)
         try:
             await agent.until_ready()
-            idle = await asyncio.to_thread(
+            idle_clients = await asyncio.to_thread(
                 lambda: [connect(agent.health_port) for _ in range(IDLE_CONNECTIONS)]
             )
             variables = {
@@ -114,7 +113,7 @@ async def test_the_agent_serves_add_and_del_despite_idle_connections_to_the_heal
             stdin = json.dumps(conf).encode()
             add = await agent.call(request_frame(variables, stdin))
             delete = await agent.call(request_frame(variables | {"CNI_COMMAND": "DEL"}, stdin))
-            for client in idle:
+            for client in idle_clients:
                 client.close()
             ready = await over_tcp(agent.health_port, "/v1/runtime/readiness")
         finally:
@@ -135,12 +134,12 @@ async def test_a_port_closes_connections_above_its_limit_and_logs_once(
     port = health_port_of(agent)
     assert agent.process.health_port is not None
     monkeypatch.setattr(agent.process.health_port._server, "connections_max", 3)
-    allowed = [await asyncio.to_thread(connect, port) for _ in range(3)]
+    allowed_clients = [await asyncio.to_thread(connect, port) for _ in range(3)]
     await asyncio.sleep(0)
-    above = [await asyncio.to_thread(connect, port) for _ in range(4)]
+    refused_clients = [await asyncio.to_thread(connect, port) for _ in range(4)]
 
-    assert [await is_closed(client) for client in above] == [True] * 4
-    for client in allowed:
+    assert [await is_closed(client) for client in refused_clients] == [True] * 4
+    for client in allowed_clients:
         client.close()
     open_connections = agent.process.health_port._server.open_connections
     await until(lambda: not open_connections)
@@ -282,10 +281,10 @@ async def test_a_body_that_cannot_be_decompressed_gets_4xx(
         ("zstd", b"x", 415),
     ],
 )
-async def test_a_webhook_refuses_a_body_that_cannot_be_decompressed_within_the_limit(
+async def test_a_webhook_refuses_a_body_that_it_cannot_decompress(
     caplog: pytest.LogCaptureFixture, encoding: str, data: bytes, status: int
 ) -> None:
-    # The webhook uses these parts only after it has decoded a body.
+    # The webhook decodes the body before it uses these.
     unused = cast("Api", None), cast("Projector", None), cast("AdmissionValidator", None)
     port = TcpPort(Admission(*unused).app(), "webhook port", connections_max=8)
     await port.open("127.0.0.1", 0, "SPIDERPOOL_WEBHOOK_PORT")
@@ -300,7 +299,7 @@ async def test_a_webhook_refuses_a_body_that_cannot_be_decompressed_within_the_l
     assert "Traceback" not in caplog.text
 
 
-async def test_all_framed_requests_together_hold_a_bounded_number_of_bytes(
+async def test_framed_requests_together_have_a_limit_of_bytes(
     agent: AgentHarness, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(framed_server, "REQUESTS_BYTES_MAX", 100_000)

@@ -45,7 +45,7 @@ async def test_every_call_is_reported_once_with_its_outcome(one_member_etcd: Etc
     assert all(seconds > 0 for seconds in recorder.seconds)
 
 
-async def test_a_read_that_was_retried_is_reported_once() -> None:
+async def test_a_retried_read_is_reported_once() -> None:
     recorder = CallRecorder()
     unused = f"127.0.0.1:{free_ports(1)[0]}"
     settings = EtcdSettings((unused,), read_attempt_s=0.1, read_deadline_s=0.3)

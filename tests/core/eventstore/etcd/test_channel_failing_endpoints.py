@@ -18,8 +18,8 @@ from tests.support.etcd import EtcdCluster, free_ports
 pytestmark = pytest.mark.etcd
 
 DEADLINE_S = 60.0
-ROUNDS = 8
-"""Stores that a test opens, because each store starts with a random endpoint."""
+STORES = 8
+"""Several stores, because each store starts with a random endpoint."""
 
 
 @pytest.fixture
@@ -30,14 +30,13 @@ def mute_endpoint() -> Iterator[str]:
 
 
 def refusing_endpoint() -> str:
-    """An endpoint without a listener."""
     return f"127.0.0.1:{free_ports(1)[0]}"
 
 
 async def test_the_store_uses_another_endpoint_when_one_refuses(
     one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
-    for number in range(ROUNDS):
+    for number in range(STORES):
         store = open_store(EtcdSettings((refusing_endpoint(), *one_member_etcd.endpoints)))
 
         committed = await store.commit([Absent(b"k%d" % number)], [Put(b"k%d" % number, b"")])
@@ -49,7 +48,7 @@ async def test_the_store_uses_another_endpoint_when_one_refuses(
 async def test_the_store_uses_another_endpoint_when_one_never_answers(
     one_member_etcd: EtcdCluster, open_store: OpenStore, mute_endpoint: str
 ) -> None:
-    for number in range(ROUNDS):
+    for number in range(STORES):
         store = open_store(EtcdSettings((mute_endpoint, *one_member_etcd.endpoints)))
 
         committed = await store.commit([Absent(b"k%d" % number)], [Put(b"k%d" % number, b"")])
@@ -71,7 +70,7 @@ async def test_a_write_without_a_working_endpoint_raises_unavailable(
     )
 
 
-async def test_a_read_without_a_working_endpoint_raises_unavailable_in_bounded_time(
+async def test_a_read_without_a_working_endpoint_raises_unavailable_in_time(
     open_store: OpenStore,
 ) -> None:
     store = open_store(
@@ -106,13 +105,13 @@ async def test_a_read_moves_from_a_hung_member_to_another(
         EtcdSettings(three_member_etcd.endpoints, read_attempt_s=0.5, read_deadline_s=30.0)
     )
     await store.commit([], [Put(b"k", b"v")])
-    hung = three_member_etcd.member_at(store.endpoint)
+    hung_member = three_member_etcd.member_at(store.endpoint)
 
-    hung.pause()
+    hung_member.pause()
     result = await store.read([Get(b"k")])
 
     assert result.ranges[0].kvs[0].value == b"v"
-    assert store.endpoint != hung.endpoint
+    assert store.endpoint != hung_member.endpoint
 
 
 @needs_real_time
@@ -132,7 +131,7 @@ async def test_a_read_times_out_when_the_only_member_hangs(
     assert (await store.read([Get(b"k")])).ranges[0].count == 0
 
 
-async def test_a_write_to_a_hung_member_is_unknown_and_the_next_write_uses_another_member(
+async def test_the_write_after_an_unknown_outcome_uses_another_member(
     three_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(three_member_etcd.endpoints, write_deadline_s=0.5))

@@ -100,12 +100,12 @@ def test_a_read_with_an_unknown_outcome_raises_unavailable_or_timeout() -> None:
     assert type(deadline_error) is StoreTimeout
 
 
-def test_eight_status_codes_without_error_text_tell_that_nothing_was_written() -> None:
-    definite = {CallState.NOTHING_WRITTEN, CallState.REJECTED}
+def test_eight_status_codes_without_error_text_mean_nothing_was_written() -> None:
+    definite_states = {CallState.NOTHING_WRITTEN, CallState.REJECTED}
 
     states = {code: classify(code, "").state for code in StatusCode}
 
-    assert {code.name for code, state in states.items() if state in definite} == {
+    assert {code.name for code, state in states.items() if state in definite_states} == {
         *("INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED"),
         *("FAILED_PRECONDITION", "OUT_OF_RANGE", "UNIMPLEMENTED", "UNAUTHENTICATED"),
     }

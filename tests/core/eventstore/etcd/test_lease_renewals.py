@@ -41,10 +41,10 @@ async def test_a_renewal_never_gets_the_answer_of_a_cancelled_renewal(
     await store.keep_lease(leases[0])
 
     for yields in range(8):
-        cancelled = asyncio.ensure_future(store.keep_lease(leases[0]))
+        cancelled_renewal = asyncio.ensure_future(store.keep_lease(leases[0]))
         for _ in range(yields):
             await asyncio.sleep(0)
-        cancelled.cancel()
+        cancelled_renewal.cancel()
 
         assert await store.keep_lease(leases[1]) == 2 * TTL_S
 

@@ -12,18 +12,17 @@ from google.protobuf.descriptor import FieldDescriptor
 from core.eventstore.etcd import messages
 
 NEWER_FIELDS = {("StatusResponse", "errors")}
-"""Fields that the package etcd3 lacks, because etcd added them in 3.4 or later."""
+"""Fields that etcd added in 3.4 or later, so the package etcd3 lacks them."""
 
-STUBS = {
+ETCD3_MESSAGES = {
     name: message
     for file in (rpc_pb2, kv_pb2, auth_pb2)
     for name, message in file.DESCRIPTOR.message_types_by_name.items()
 }
-"""The messages of the package etcd3, by name."""
 
 
 def described(field: FieldDescriptor) -> tuple[int, bool, str]:
-    """The number, whether the field is repeated, and the type. Enumerations count as int32."""
+    """Number, whether the field is repeated, and type. Enumerations count as int32."""
     if field.message_type is not None:
         kind = str(field.message_type.name)
     elif field.type == FieldDescriptor.TYPE_ENUM:
@@ -34,15 +33,15 @@ def described(field: FieldDescriptor) -> tuple[int, bool, str]:
 
 
 @pytest.mark.parametrize("name", sorted(messages.CLASSES))
-def test_a_message_has_the_numbers_and_types_of_etcd(name: str) -> None:
+def test_message_fields_have_the_numbers_and_types_of_etcd(name: str) -> None:
     our_fields = messages.CLASSES[name].DESCRIPTOR.fields_by_name
     if name == "EmptyResponse":  # our class for answers whose fields are not read
         assert not our_fields
         return
-    stub_fields = STUBS[name].fields_by_name
+    etcd3_fields = ETCD3_MESSAGES[name].fields_by_name
     for field_name, field in our_fields.items():
         if (name, field_name) not in NEWER_FIELDS:
-            assert described(field) == described(stub_fields[field_name]), field_name
+            assert described(field) == described(etcd3_fields[field_name]), field_name
 
 
 def test_the_client_does_not_load_grpcio() -> None:

@@ -26,7 +26,6 @@ ALL_KEYS = Get(b"/k/", b"/k0")
 async def store(
     one_member_etcd: EtcdCluster, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> EtcdStore:
-    """A store with ``KEY_COUNT`` keys and small pages."""
     monkeypatch.setattr(reads, "FIRST_PAGE_KEYS", PAGE_KEYS)
     monkeypatch.setattr(reads, "PAGE_KEYS_MAX", PAGE_KEYS)
     store = open_store(EtcdSettings(one_member_etcd.endpoints))
@@ -34,40 +33,40 @@ async def store(
     return store
 
 
-def disturb(
-    monkeypatch: pytest.MonkeyPatch, store: EtcdStore, *, read_count: int, compact: bool
+def rewrite_during_reads(
+    monkeypatch: pytest.MonkeyPatch, store: EtcdStore, *, attempts: int, compact: bool
 ) -> list[str]:
-    """After the first page of each of the next ``read_count`` read attempts, rewrite all keys.
+    """Rewrite all keys after the first page of each of the next ``attempts`` read attempts.
 
-    With ``compact``, also compact the older revisions. Return a list that collects the range calls.
+    Return a list that collects the range calls.
     """
     calls: list[str] = []
     repeat = Calls.repeat
-    disturbances_left = read_count
+    rewrites_left = attempts
 
-    async def disturbed(self: Calls, method: Any, request: Any) -> Any:
-        nonlocal disturbances_left
+    async def repeat_and_rewrite(self: Calls, method: Any, request: Any) -> Any:
+        nonlocal rewrites_left
         answer = await repeat(self, method, request)
         if method != "range":
             return answer
         calls.append(method)
         is_first_page = not request.revision
-        if is_first_page and disturbances_left:
-            disturbances_left -= 1
+        if is_first_page and rewrites_left:
+            rewrites_left -= 1
             writes = [Put(b"/k/%02d" % number, b"new") for number in range(KEY_COUNT)]
             revision = (await store.commit([], writes)).revision
             if compact:
                 await store.compact(revision)
         return answer
 
-    monkeypatch.setattr(Calls, "repeat", disturbed)
+    monkeypatch.setattr(Calls, "repeat", repeat_and_rewrite)
     return calls
 
 
 async def test_all_pages_of_a_read_show_the_revision_of_the_first_page(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = disturb(monkeypatch, store, read_count=1, compact=False)
+    calls = rewrite_during_reads(monkeypatch, store, attempts=1, compact=False)
 
     result = await store.read([ALL_KEYS])
 
@@ -80,17 +79,18 @@ async def test_all_pages_of_a_read_show_the_revision_of_the_first_page(
 async def test_a_read_starts_again_when_its_revision_is_compacted(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disturb(monkeypatch, store, read_count=1, compact=True)
+    rewrite_during_reads(monkeypatch, store, attempts=1, compact=True)
 
     result = await store.read([ALL_KEYS])
 
     assert [kv.value for kv in result.ranges[0].kvs] == [b"new"] * KEY_COUNT
 
 
-async def test_a_read_raises_compacted_when_the_revision_of_every_attempt_is_compacted(
+async def test_a_read_raises_compacted_when_every_attempt_is_compacted(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disturb(monkeypatch, store, read_count=100, compact=True)  # a read has fewer attempts
+    # A read makes fewer than 100 attempts.
+    rewrite_during_reads(monkeypatch, store, attempts=100, compact=True)
 
     with pytest.raises(Compacted) as caught:
         await store.read([ALL_KEYS])
@@ -98,7 +98,7 @@ async def test_a_read_raises_compacted_when_the_revision_of_every_attempt_is_com
     assert (await store.read([Get(b"/k/00")], revision=caught.value.revision)).ranges[0].count == 1
 
 
-async def test_a_watch_of_two_ranges_fails_when_it_would_hold_too_many_changes(
+async def test_a_watch_of_two_ranges_fails_when_it_holds_too_many_changes(
     store: EtcdStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = (await store.read([Get(b"/k/00")])).revision

@@ -20,15 +20,15 @@ from tests.support.etcd import Certificates, EtcdCluster
 pytestmark = pytest.mark.etcd
 
 
-class Secured(NamedTuple):
-    """A cluster that accepts only TLS, and the settings of a client that the cluster trusts."""
+class TlsEtcd(NamedTuple):
+    """A cluster that accepts only TLS, and the settings of a trusted client."""
 
     cluster: EtcdCluster
     settings: EtcdSettings
 
 
 @pytest.fixture
-def secured(tmp_path: Path) -> Iterator[Secured]:
+def tls_etcd(tmp_path: Path) -> Iterator[TlsEtcd]:
     authority = trustme.CA()
     server = authority.issue_cert("127.0.0.1")
     client = authority.issue_cert("agent@example.org", common_name="agent")
@@ -40,7 +40,7 @@ def secured(tmp_path: Path) -> Iterator[Secured]:
         tmp_path / "ca.pem", tmp_path / "server.pem", tmp_path / "server.key"
     )
     with EtcdCluster(tmp_path, certificates=certificates) as cluster:
-        yield Secured(
+        yield TlsEtcd(
             cluster,
             EtcdSettings(
                 cluster.endpoints,
@@ -55,9 +55,9 @@ def secured(tmp_path: Path) -> Iterator[Secured]:
 
 @needs_real_time
 async def test_a_client_with_a_certificate_reads_writes_and_watches(
-    secured: Secured, open_store: OpenStore
+    tls_etcd: TlsEtcd, open_store: OpenStore
 ) -> None:
-    store = open_store(secured.settings)
+    store = open_store(tls_etcd.settings)
 
     revision = (await store.commit([], [Put(b"k", b"v")])).revision
     batch = await anext(store.watch([(b"k", b"")], after=revision - 1))
@@ -67,60 +67,58 @@ async def test_a_client_with_a_certificate_reads_writes_and_watches(
 
 
 @needs_real_time
-async def test_endpoints_may_be_written_as_urls(secured: Secured, open_store: OpenStore) -> None:
-    urls = tuple(member.url for member in secured.cluster.members)
-    store = open_store(secured.settings._replace(endpoints=urls))
+async def test_endpoints_may_be_written_as_urls(tls_etcd: TlsEtcd, open_store: OpenStore) -> None:
+    urls = tuple(member.url for member in tls_etcd.cluster.members)
+    store = open_store(tls_etcd.settings._replace(endpoints=urls))
 
     assert (await store.read([Get(b"k")])).ranges[0].count == 0
 
 
 async def test_a_client_without_a_certificate_gets_no_connection(
-    secured: Secured, open_store: OpenStore
+    tls_etcd: TlsEtcd, open_store: OpenStore
 ) -> None:
-    store = open_store(secured.settings._replace(cert_file="", key_file=""))
+    store = open_store(tls_etcd.settings._replace(cert_file="", key_file=""))
 
     with pytest.raises(StoreUnavailable):
         await store.read([Get(b"k")])
 
 
 @needs_real_time
-async def test_a_replaced_ca_file_is_used_without_a_new_store(
-    secured: Secured, open_store: OpenStore
-) -> None:
-    ca_file = Path(secured.settings.ca_file)
-    trusted = ca_file.read_bytes()
+async def test_a_store_reads_a_replaced_ca_file(tls_etcd: TlsEtcd, open_store: OpenStore) -> None:
+    ca_file = Path(tls_etcd.settings.ca_file)
+    trusted_ca = ca_file.read_bytes()
     trustme.CA().cert_pem.write_to_path(str(ca_file))  # an authority that the server does not use
-    store = open_store(secured.settings)
+    store = open_store(tls_etcd.settings)
     with pytest.raises(StoreUnavailable):
         await store.read([Get(b"k")])
 
     ca_file.unlink()
     with pytest.raises(StoreUnavailable):
         await store.read([Get(b"k")])
-    ca_file.write_bytes(trusted)
+    ca_file.write_bytes(trusted_ca)
 
     assert (await store.read([Get(b"k")])).ranges[0].count == 0
 
 
-async def test_a_server_with_an_untrusted_certificate_gets_no_request(
-    secured: Secured, open_store: OpenStore, tmp_path: Path
+async def test_a_server_with_an_untrusted_certificate_gets_no_write(
+    tls_etcd: TlsEtcd, open_store: OpenStore, tmp_path: Path
 ) -> None:
     other_ca_file = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other_ca_file))
-    store = open_store(secured.settings._replace(ca_file=str(other_ca_file)))
+    store = open_store(tls_etcd.settings._replace(ca_file=str(other_ca_file)))
 
     with pytest.raises(StoreUnavailable):
         await store.commit([], [Put(b"k", b"v")])
 
-    trusted = open_store(secured.settings)
-    assert (await trusted.read([Get(b"k")])).ranges[0].count == 0
+    trusting_store = open_store(tls_etcd.settings)
+    assert (await trusting_store.read([Get(b"k")])).ranges[0].count == 0
 
 
 async def test_a_client_that_does_not_speak_tls_gets_no_connection(
-    secured: Secured, open_store: OpenStore
+    tls_etcd: TlsEtcd, open_store: OpenStore
 ) -> None:
     store = open_store(
-        EtcdSettings(secured.cluster.endpoints, read_deadline_s=1.0, read_attempt_s=0.5)
+        EtcdSettings(tls_etcd.cluster.endpoints, read_deadline_s=1.0, read_attempt_s=0.5)
     )
 
     with pytest.raises(StoreUnavailable):

@@ -35,16 +35,14 @@ gets = st.builds(
 
 
 @given(st.lists(guards, max_size=6), st.lists(writes, max_size=6), st.lists(gets, max_size=6))
-def test_a_transaction_has_the_same_bytes_as_from_etcd3(
+def test_a_transaction_is_encoded_as_by_etcd3(
     guards: list[Guard], writes: list[Write], otherwise: list[Get]
 ) -> None:
-    assert encode_txn(guards, writes, otherwise) == _by_stubs(guards, writes, otherwise)
+    assert encode_txn(guards, writes, otherwise) == _encoded_by_etcd3(guards, writes, otherwise)
 
 
 @given(st.lists(gets, max_size=6), numbers)
-def test_reads_at_one_revision_have_the_same_bytes_as_from_etcd3(
-    gets: list[Get], revision: int
-) -> None:
+def test_reads_at_one_revision_are_encoded_as_by_etcd3(gets: list[Get], revision: int) -> None:
     request = etcdrpc.TxnRequest()
     for get in gets:
         operation = request.success.add().request_range
@@ -54,13 +52,15 @@ def test_reads_at_one_revision_have_the_same_bytes_as_from_etcd3(
 
 
 @pytest.mark.parametrize("size", [126, 127, 128, 16_383, 16_384])
-def test_lengths_around_the_bounds_of_a_varint_have_the_same_bytes_as_from_etcd3(size: int) -> None:
+def test_lengths_at_varint_bounds_are_encoded_as_by_etcd3(size: int) -> None:
     guards: list[Guard] = [Absent(b"k" * size), Unchanged(b"k" * size, size)]
     writes: list[Write] = [Put(b"k", b"v" * size), Delete(b"k" * size)]
-    assert encode_txn(guards, writes, []) == _by_stubs(guards, writes, [])
+    assert encode_txn(guards, writes, []) == _encoded_by_etcd3(guards, writes, [])
 
 
-def _by_stubs(guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get]) -> bytes:
+def _encoded_by_etcd3(
+    guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get]
+) -> bytes:
     request = etcdrpc.TxnRequest()
     for guard in guards:
         _fill_compare(request.compare.add(), guard)

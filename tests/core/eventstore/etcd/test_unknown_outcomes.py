@@ -1,6 +1,6 @@
 """The reported outcome of a write is true even when the cluster fails.
 
-This is invariant I9 of docs/contributing/architecture.md.
+Invariant I9, docs/contributing/architecture.md.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ DEADLINE_S = 60.0
 
 
 class KeysByOutcome(NamedTuple):
-    """The keys of all writes, by the outcome that the store reported."""
+    """The keys of all writes, by reported outcome."""
 
     committed: set[bytes]
     not_written: set[bytes]
     unknown: set[bytes]
 
 
-async def write_until(
+async def write_until_stopped(
     store: EtcdStore, writer: int, stop: asyncio.Event, keys: KeysByOutcome
 ) -> None:
-    """Write new keys one after the other and record each outcome."""
     number = 0
     while not stop.is_set():
         key = b"/w/%d/%06d" % (writer, number)
@@ -52,8 +51,7 @@ async def write_until(
             keys.committed.add(key)
 
 
-async def committed_at_least(keys: KeysByOutcome, count: int) -> None:
-    """Wait until at least ``count`` writes have succeeded."""
+async def until_committed(keys: KeysByOutcome, count: int) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while len(keys.committed) < count:
             await asyncio.sleep(0.01)
@@ -68,19 +66,19 @@ async def test_every_reported_outcome_is_true_when_the_leader_fails(
     keys = KeysByOutcome(set(), set(), set())
     stop = asyncio.Event()
     writing = [
-        asyncio.create_task(write_until(store, writer, stop, keys))
+        asyncio.create_task(write_until_stopped(store, writer, stop, keys))
         for writer, store in enumerate(stores)
     ]
 
-    await committed_at_least(keys, 200)
+    await until_committed(keys, 200)
     leader = three_member_etcd.leader()
     getattr(leader, failure)()
-    await committed_at_least(keys, len(keys.committed) + 200)
+    await until_committed(keys, len(keys.committed) + 200)
     if failure == "pause":
         leader.resume()
     else:
         three_member_etcd.restart(leader)
-    await committed_at_least(keys, len(keys.committed) + 200)
+    await until_committed(keys, len(keys.committed) + 200)
     stop.set()
     await asyncio.gather(*writing)
 
@@ -115,15 +113,15 @@ async def test_cancelling_a_read_does_not_affect_other_reads(
 ) -> None:
     store = open_store(EtcdSettings(one_member_etcd.endpoints))
     one_member_etcd.members[0].pause()
-    waiting = [asyncio.create_task(store.read([Get(b"k")])) for _ in range(3)]
+    reads = [asyncio.create_task(store.read([Get(b"k")])) for _ in range(3)]
     await let_requests_start()
 
-    waiting[0].cancel()
+    reads[0].cancel()
     with pytest.raises(asyncio.CancelledError):
-        await waiting[0]
+        await reads[0]
     one_member_etcd.members[0].resume()
 
-    results = await asyncio.gather(*waiting[1:])
+    results = await asyncio.gather(*reads[1:])
     assert [result.ranges[0].count for result in results] == [0, 0]
 
 
@@ -136,17 +134,16 @@ async def test_a_full_database_leaves_the_outcome_unknown(
         # etcd checks the quota every 100 ms, so the number of accepted writes varies.
         async with asyncio.timeout(DEADLINE_S):
             with pytest.raises(OutcomeUnknown, match="database space exceeded"):
-                await fill(store)
+                await write_until_an_error(store)
         assert (await store.read([Get(b"k0")])).ranges[0].count == 1
 
 
-async def fill(store: EtcdStore) -> None:
-    """Write until the store raises an error."""
+async def write_until_an_error(store: EtcdStore) -> None:
     for number in itertools.count():
         await store.commit([], [Put(b"k%d" % number, bytes(100_000))])
 
 
 async def let_requests_start() -> None:
-    """Run the event loop 100 times, which is enough for tasks to send their requests."""
+    """Run the event loop often enough for tasks to send their requests."""
     for _ in range(100):
         await asyncio.sleep(0)

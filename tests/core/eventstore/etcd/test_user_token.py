@@ -21,11 +21,9 @@ AS_ROOT = "--user=root:secret"
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[EtcdCluster]:
-    """An etcd with the users root and agent; agent may use keys below /agent/.
-
-    Tokens expire after a second. etcd logs expired tokens at the level debug.
-    """
+def etcd_with_users(tmp_path: Path) -> Iterator[EtcdCluster]:
+    """An etcd whose user agent may use keys below /agent/, with tokens that expire after 1 s."""
+    # etcd logs expired tokens at the level debug.
     flags = ["--auth-token-ttl=1", "--log-level=debug"]
     with EtcdCluster(tmp_path, flags=flags) as cluster:
         cluster.etcdctl("user", "add", "root:secret")
@@ -38,21 +36,20 @@ def guarded(tmp_path: Path) -> Iterator[EtcdCluster]:
         yield cluster
 
 
-def agent(cluster: EtcdCluster, password: str = "hunter2") -> EtcdSettings:
+def agent_settings(cluster: EtcdCluster, password: str = "hunter2") -> EtcdSettings:
     return EtcdSettings(cluster.endpoints, user="agent", password=password)
 
 
 async def until_logged(cluster: EtcdCluster, words: str) -> None:
-    """Wait until the member has logged ``words``."""
     async with asyncio.timeout(DEADLINE_S):
         while words not in cluster.members[0].log():
             await asyncio.sleep(0.05)
 
 
 async def test_a_user_reads_writes_and_watches_the_keys_of_its_role(
-    guarded: EtcdCluster, open_store: OpenStore
+    etcd_with_users: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(agent(guarded))
+    store = open_store(agent_settings(etcd_with_users))
 
     committed = await store.commit([], [Put(b"/agent/k", b"v")])
     result = await store.read([Get(b"/agent/k"), Get(b"/agent/", b"/agent0")])
@@ -65,13 +62,13 @@ async def test_a_user_reads_writes_and_watches_the_keys_of_its_role(
 
 
 async def test_an_expired_token_is_renewed_and_the_write_succeeds(
-    guarded: EtcdCluster, open_store: OpenStore
+    etcd_with_users: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(agent(guarded))
+    store = open_store(agent_settings(etcd_with_users))
     await store.commit([], [Put(b"/agent/k", b"1")])
     first_metadata = store._calls._tokens.metadata
 
-    await until_logged(guarded, "deleted a simple token")
+    await until_logged(etcd_with_users, "deleted a simple token")
     committed = await store.commit([], [Put(b"/agent/k", b"2")])
 
     assert committed.succeeded
@@ -79,12 +76,12 @@ async def test_an_expired_token_is_renewed_and_the_write_succeeds(
 
 
 async def test_many_calls_succeed_after_etcd_has_lost_their_token(
-    guarded: EtcdCluster, open_store: OpenStore
+    etcd_with_users: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(agent(guarded))
+    store = open_store(agent_settings(etcd_with_users))
     await store.read([Get(b"/agent/k")])
-    guarded.members[0].kill()
-    guarded.restart(guarded.members[0])
+    etcd_with_users.members[0].kill()
+    etcd_with_users.restart(etcd_with_users.members[0])
 
     results = await asyncio.gather(
         *(store.commit([], [Put(b"/agent/%d" % number, b"")]) for number in range(20)),
@@ -94,21 +91,21 @@ async def test_many_calls_succeed_after_etcd_has_lost_their_token(
 
 
 async def test_a_watch_renews_its_token_when_it_resumes(
-    guarded: EtcdCluster, open_store: OpenStore
+    etcd_with_users: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(agent(guarded))
+    store = open_store(agent_settings(etcd_with_users))
     first_revision = (await store.commit([], [Put(b"/agent/k", b"1")])).revision
     stream = store.watch([(b"/agent/", b"/agent0")], after=first_revision - 1)
     await anext(stream)
 
-    guarded.members[0].kill()
-    guarded.restart(guarded.members[0])
+    etcd_with_users.members[0].kill()
+    etcd_with_users.restart(etcd_with_users.members[0])
     async with asyncio.timeout(DEADLINE_S):
-        waiting = asyncio.ensure_future(anext(stream))
+        next_batch = asyncio.ensure_future(anext(stream))
         second_revision = (
-            await open_store(agent(guarded)).commit([], [Put(b"/agent/k", b"2")])
+            await open_store(agent_settings(etcd_with_users)).commit([], [Put(b"/agent/k", b"2")])
         ).revision
-        batch = await waiting
+        batch = await next_batch
 
     assert [change.mod_revision for change in batch.changes] == [second_revision]
 
@@ -129,11 +126,11 @@ async def test_a_store_still_writes_after_authentication_is_enabled(
 
 
 async def test_closing_a_store_that_waits_for_a_token_fails_its_calls(
-    guarded: EtcdCluster, open_store: OpenStore
+    etcd_with_users: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(agent(guarded))
+    store = open_store(agent_settings(etcd_with_users))
     await store.read([Get(b"/agent/k")])
-    guarded.members[0].pause()
+    etcd_with_users.members[0].pause()
     store._calls._tokens.forget()  # the next call requests a token, which etcd does not answer
     reading = asyncio.create_task(store.read([Get(b"/agent/k")]))
     writing = asyncio.create_task(store.commit([], [Put(b"/agent/k", b"")]))
@@ -149,19 +146,21 @@ async def test_closing_a_store_that_waits_for_a_token_fails_its_calls(
 
 
 async def test_writes_succeed_after_users_are_added(
-    guarded: EtcdCluster, open_store: OpenStore
+    etcd_with_users: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(agent(guarded))
-    # etcd refuses tokens from before the last change of users, so the store renews its token.
+    store = open_store(agent_settings(etcd_with_users))
+    # etcd refuses tokens from before the last change of users.
     for number in range(3):
-        guarded.etcdctl(AS_ROOT, "user", "add", f"other{number}:x")
+        etcd_with_users.etcdctl(AS_ROOT, "user", "add", f"other{number}:x")
         committed = await store.commit([], [Put(b"/agent/k", b"")])
 
         assert committed.succeeded
 
 
-async def test_a_wrong_password_is_refused(guarded: EtcdCluster, open_store: OpenStore) -> None:
-    store = open_store(agent(guarded, password="guess"))
+async def test_a_wrong_password_is_refused(
+    etcd_with_users: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(agent_settings(etcd_with_users, password="guess"))
 
     with pytest.raises(StoreRejected):
         await store.commit([], [Put(b"/agent/k", b"")])
@@ -172,9 +171,9 @@ async def test_a_wrong_password_is_refused(guarded: EtcdCluster, open_store: Ope
 
 
 async def test_a_client_without_a_user_is_refused(
-    guarded: EtcdCluster, open_store: OpenStore
+    etcd_with_users: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(EtcdSettings(guarded.endpoints))
+    store = open_store(EtcdSettings(etcd_with_users.endpoints))
 
     with pytest.raises(StoreRejected):
         await store.commit([], [Put(b"/agent/k", b"")])
@@ -185,9 +184,9 @@ async def test_a_client_without_a_user_is_refused(
 
 
 async def test_keys_outside_the_role_are_refused_and_nothing_is_written(
-    guarded: EtcdCluster, open_store: OpenStore
+    etcd_with_users: EtcdCluster, open_store: OpenStore
 ) -> None:
-    store = open_store(agent(guarded))
+    store = open_store(agent_settings(etcd_with_users))
 
     with pytest.raises(StoreRejected):
         await store.commit([], [Put(b"/agent/k", b""), Put(b"/other/k", b"")])

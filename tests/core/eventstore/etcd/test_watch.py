@@ -23,7 +23,7 @@ one_and_two_ranges = pytest.mark.parametrize("ranges", [ONE_RANGE, TWO_RANGES], 
 
 
 async def put_pairs(store: EtcdStore, numbers: Sequence[int]) -> list[int]:
-    """Write each number under both prefixes, one revision for each number; return the revisions."""
+    """Write each number under both prefixes at a new revision; return the revisions."""
     revisions = []
     for number in numbers:
         writes = [Put(b"/a/%d" % number, b""), Put(b"/b/%d" % number, b"")]
@@ -43,7 +43,7 @@ async def revisions_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[i
 
 
 def twice(revisions: list[int]) -> list[int]:
-    """Each revision twice, because ``put_pairs`` changes two keys at each revision."""
+    """Each revision twice, because ``put_pairs`` changes two keys at once."""
     return [revision for revision in revisions for _ in range(2)]
 
 
@@ -72,13 +72,13 @@ async def test_a_waiting_watch_continues_after_restarts_of_etcd(
 ) -> None:
     store = open_store(EtcdSettings(one_member_etcd.endpoints))
     start = (await store.read([Get(b"/a/")])).revision
-    count = 3
+    restarts = 3
     watching = asyncio.create_task(
-        revisions_upto(store.watch(ranges, after=start), start + 2 * count)
+        revisions_upto(store.watch(ranges, after=start), start + 2 * restarts)
     )
 
     committed = []
-    for restart in range(count):
+    for restart in range(restarts):
         committed += await put_pairs(store, [2 * restart, 2 * restart + 1])
         await asyncio.to_thread(one_member_etcd.members[0].kill)
         await asyncio.to_thread(one_member_etcd.restart, one_member_etcd.members[0])
@@ -132,19 +132,19 @@ async def test_a_watch_that_fell_behind_a_compaction_raises_compacted(
     stream = store.watch(ranges, after=first_revisions[0] - 1)
     await revisions_upto(stream, first_revisions[-1])
 
-    # The watch is not read while the connection breaks and history is compacted.
+    # The test does not read the watch until etcd has compacted.
     one_member_etcd.members[0].kill()
     one_member_etcd.restart(one_member_etcd.members[0])
-    later = await put_pairs(store, range(2, 5))
-    await store.compact(later[1])
+    later_revisions = await put_pairs(store, range(2, 5))
+    await store.compact(later_revisions[1])
 
     with pytest.raises(Compacted) as caught:
-        await revisions_upto(stream, later[-1])
-    assert caught.value.revision == later[1]
+        await revisions_upto(stream, later_revisions[-1])
+    assert caught.value.revision == later_revisions[1]
 
 
 @one_and_two_ranges
-async def test_a_watch_that_kept_up_survives_a_compaction_and_a_restart(
+async def test_a_watch_without_a_backlog_survives_a_compaction_and_a_restart(
     one_member_etcd: EtcdCluster, open_store: OpenStore, ranges: list[tuple[bytes, bytes]]
 ) -> None:
     store = open_store(EtcdSettings(one_member_etcd.endpoints))
@@ -166,12 +166,12 @@ async def test_a_watch_that_would_miss_a_deletion_raises_compacted(
 ) -> None:
     store = open_store(EtcdSettings(one_member_etcd.endpoints))
     (put_revision,) = await put_pairs(store, [1])
-    deleted = (await store.commit([], [Delete(b"/a/1")])).revision
-    await store.compact(deleted)
+    deletion_revision = (await store.commit([], [Delete(b"/a/1")])).revision
+    await store.compact(deletion_revision)
 
     # etcd itself would accept this position and omit the deletion.
     with pytest.raises(Compacted):
-        await revisions_upto(store.watch(ONE_RANGE, after=put_revision), deleted)
+        await revisions_upto(store.watch(ONE_RANGE, after=put_revision), deletion_revision)
 
 
 async def test_a_closed_watch_leaves_no_task_behind(
@@ -193,13 +193,12 @@ async def test_a_closed_watch_leaves_no_task_behind(
     assert (await store.read([Get(b"/a/1")])).ranges[0].count == 1
 
 
-def has_both(changes: Sequence[KeyChange]) -> bool:
-    """Whether ``changes`` has both keys that ``put_pairs`` writes at one revision."""
+def has_both_prefixes(changes: Sequence[KeyChange]) -> bool:
     return {change.key[:3] for change in changes} == {b"/a/", b"/b/"}
 
 
 async def changes_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
-    """The revisions of all changes up to ``last``, including unconfirmed changes."""
+    """The revisions of all changes up to ``last``, even if unconfirmed."""
     revisions: list[int] = []
     async with asyncio.timeout(DEADLINE_S):
         while last not in revisions:
@@ -212,12 +211,12 @@ async def test_a_complete_revision_is_returned_before_etcd_has_confirmed_it(
 ) -> None:
     store = open_store(EtcdSettings(one_member_etcd.endpoints))
     (before,) = await put_pairs(store, [0])
-    stream = store.watch(TWO_RANGES, after=before, is_whole=has_both)
-    coming = asyncio.ensure_future(anext(stream))
+    stream = store.watch(TWO_RANGES, after=before, is_whole=has_both_prefixes)
+    first_batch = asyncio.ensure_future(anext(stream))
     (revision,) = await put_pairs(store, [1])
 
     async with asyncio.timeout(DEADLINE_S):
-        batch = await coming
+        batch = await first_batch
         while not batch.changes:
             batch = await anext(stream)
     assert [change.mod_revision for change in batch.changes] == [revision, revision]
@@ -229,19 +228,23 @@ async def test_a_complete_revision_is_returned_after_an_older_incomplete_revisio
 ) -> None:
     store = open_store(EtcdSettings(one_member_etcd.endpoints))
     (before,) = await put_pairs(store, [0])
-    stream = store.watch(TWO_RANGES, after=before, is_whole=has_both)
-    incomplete = (await store.commit([], [Put(b"/a/1", b"")])).revision
-    (complete,) = await put_pairs(store, [1])
+    stream = store.watch(TWO_RANGES, after=before, is_whole=has_both_prefixes)
+    incomplete_revision = (await store.commit([], [Put(b"/a/1", b"")])).revision
+    (complete_revision,) = await put_pairs(store, [1])
 
-    assert await changes_upto(stream, complete) == [incomplete, complete, complete]
+    assert await changes_upto(stream, complete_revision) == [
+        incomplete_revision,
+        complete_revision,
+        complete_revision,
+    ]
 
 
-async def test_unconfirmed_changes_are_not_returned_again_after_the_watch_broke(
+async def test_a_broken_watch_does_not_repeat_unconfirmed_changes(
     one_member_etcd: EtcdCluster, open_store: OpenStore
 ) -> None:
     store = open_store(EtcdSettings(one_member_etcd.endpoints))
     (before,) = await put_pairs(store, [0])
-    stream = store.watch(TWO_RANGES, after=before, is_whole=has_both)
+    stream = store.watch(TWO_RANGES, after=before, is_whole=has_both_prefixes)
     first_revisions = await put_pairs(store, range(1, 4))
     revisions = await changes_upto(stream, first_revisions[-1])
 

@@ -8,17 +8,16 @@ import pytest
 
 from core.eventstore.etcd import EtcdStore
 from core.eventstore.memory_store import MemoryStore
-from tests.core.eventstore.kv.contract_subject import HandClock, Subject
+from tests.core.eventstore.kv.contract_subject import SettableClock, Subject
 
 _numbers = itertools.count()
 
 
 @pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
 def subject(request: pytest.FixtureRequest) -> Subject:
-    """A store and a key prefix; for the memory store, also a clock that the test sets."""
     prefix = f"/contract/{next(_numbers)}/".encode()
     if request.param == "memory":
-        clock = HandClock()
+        clock = SettableClock()
         return Subject(MemoryStore(clock), prefix, clock)
     store: EtcdStore = request.getfixturevalue("etcd_store")
     return Subject(store, prefix)

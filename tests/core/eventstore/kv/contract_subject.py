@@ -10,12 +10,9 @@ from core.eventstore.kv import KeyChange, KeyValueStore, WatchBatch
 from core.eventstore.memory_store import MemoryStore
 
 DEADLINE_S = 60.0
-"""Seconds that a test waits for a condition."""
 
 
-class HandClock:
-    """A clock that a test sets."""
-
+class SettableClock:
     def __init__(self) -> None:
         self.now_s = 1_000.0
 
@@ -28,23 +25,21 @@ class Subject(NamedTuple):
 
     store: KeyValueStore
     prefix: bytes
-    clock: HandClock | None = None
+    clock: SettableClock | None = None
 
     def key(self, name: str | bytes) -> bytes:
-        """A key of this test."""
         return self.prefix + (name.encode() if isinstance(name, str) else name)
 
     @property
     def whole_range(self) -> tuple[bytes, bytes]:
-        """The range of all keys of this test."""
+        """All keys of this test."""
         return self.prefix, self.prefix[:-1] + bytes([self.prefix[-1] + 1])
 
     def range(self, start: str, end: str) -> tuple[bytes, bytes]:
-        """The range between two keys of this test."""
         return self.key(start), self.key(end)
 
     def let_leases_end(self, seconds: float) -> None:
-        """Advance the clock of a memory store. Leases in etcd expire in real time."""
+        """Advance the clock of a memory store; in etcd, leases expire in real time."""
         if self.clock is not None:
             assert isinstance(self.store, MemoryStore)
             self.clock.now_s += seconds
@@ -54,7 +49,6 @@ class Subject(NamedTuple):
 async def batches_of(
     store: KeyValueStore, ranges: Sequence[tuple[bytes, bytes]], *, after: int, upto: int
 ) -> list[WatchBatch]:
-    """The batches of a watch up to revision ``upto``."""
     batches = []
     async with asyncio.timeout(DEADLINE_S):
         async for batch in store.watch(ranges, after=after):
@@ -67,6 +61,5 @@ async def batches_of(
 async def changes_of(
     store: KeyValueStore, ranges: Sequence[tuple[bytes, bytes]], *, after: int, upto: int
 ) -> list[KeyChange]:
-    """The changes of a watch up to revision ``upto``."""
     batches = await batches_of(store, ranges, after=after, upto=upto)
     return [change for batch in batches for change in batch.changes]

@@ -11,7 +11,7 @@ from core.eventstore.kv import Get, Put
 from tests.core.eventstore.kv.contract_subject import DEADLINE_S, Subject, changes_of
 
 
-async def test_calls_after_closing_are_refused(subject: Subject) -> None:
+async def test_a_closed_store_refuses_calls(subject: Subject) -> None:
     await subject.store.read([Get(subject.key("a"))])
     await subject.store.close()
 
@@ -25,7 +25,7 @@ async def test_calls_after_closing_are_refused(subject: Subject) -> None:
         await changes_of(subject.store, [subject.whole_range], after=1, upto=2)
 
 
-async def test_closing_ends_a_watch_that_waits(subject: Subject) -> None:
+async def test_closing_the_store_ends_a_waiting_watch(subject: Subject) -> None:
     revision = (await subject.store.commit([], [Put(subject.key("a"), b"")])).revision
     stream = subject.store.watch([subject.whole_range], after=revision - 1)
     assert (await anext(stream)).revision == revision
@@ -33,12 +33,12 @@ async def test_closing_ends_a_watch_that_waits(subject: Subject) -> None:
     async def next_batch() -> None:
         await anext(stream)
 
-    waiting = asyncio.create_task(next_batch())
+    reading = asyncio.create_task(next_batch())
     await subject.store.read([Get(subject.key("a"))])
     await subject.store.close()
 
     with pytest.raises(StoreUnavailable):
-        await asyncio.wait_for(waiting, DEADLINE_S)
+        await asyncio.wait_for(reading, DEADLINE_S)
 
 
 async def test_a_store_can_be_closed_twice(subject: Subject) -> None:

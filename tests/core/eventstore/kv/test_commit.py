@@ -24,15 +24,13 @@ from tests.core.eventstore.kv.contract_subject import Subject
 
 
 async def put(subject: Subject, *names: str) -> int:
-    """Write some keys in one revision; return the revision."""
     writes = [Put(subject.key(name), name.encode()) for name in names]
     result = await subject.store.commit([], writes)
     assert result.succeeded
     return result.revision
 
 
-async def holds(subject: Subject, *guards: Guard) -> bool:
-    """Whether a commit with these guards and no writes succeeds."""
+async def guards_hold(subject: Subject, *guards: Guard) -> bool:
     return (await subject.store.commit(guards, [])).succeeded
 
 
@@ -51,7 +49,7 @@ async def test_a_commit_without_guards_writes_all_keys_at_one_new_revision(
     )
 
 
-async def test_a_key_written_again_keeps_its_create_revision(subject: Subject) -> None:
+async def test_a_rewritten_key_keeps_its_create_revision(subject: Subject) -> None:
     first = await put(subject, "a")
     second = await put(subject, "a")
 
@@ -60,7 +58,7 @@ async def test_a_key_written_again_keeps_its_create_revision(subject: Subject) -
     assert (kv.create_revision, kv.mod_revision) == (first, second)
 
 
-async def test_a_key_created_again_after_a_deletion_has_a_new_create_revision(
+async def test_a_deleted_and_recreated_key_has_a_new_create_revision(
     subject: Subject,
 ) -> None:
     await put(subject, "a")
@@ -73,11 +71,11 @@ async def test_a_key_created_again_after_a_deletion_has_a_new_create_revision(
 
 
 async def test_an_absent_guard_holds_only_while_the_key_does_not_exist(subject: Subject) -> None:
-    assert await holds(subject, Absent(subject.key("a")))
+    assert await guards_hold(subject, Absent(subject.key("a")))
     await put(subject, "a")
-    assert not await holds(subject, Absent(subject.key("a")))
+    assert not await guards_hold(subject, Absent(subject.key("a")))
     await subject.store.commit([], [Delete(subject.key("a"))])
-    assert await holds(subject, Absent(subject.key("a")))
+    assert await guards_hold(subject, Absent(subject.key("a")))
 
 
 async def test_an_unchanged_guard_holds_only_at_the_last_revision_of_the_key(
@@ -86,46 +84,46 @@ async def test_an_unchanged_guard_holds_only_at_the_last_revision_of_the_key(
     first = await put(subject, "a")
     second = await put(subject, "a")
 
-    assert not await holds(subject, Unchanged(subject.key("a"), first))
-    assert await holds(subject, Unchanged(subject.key("a"), second))
-    assert not await holds(subject, Unchanged(subject.key("a"), second + 1))
+    assert not await guards_hold(subject, Unchanged(subject.key("a"), first))
+    assert await guards_hold(subject, Unchanged(subject.key("a"), second))
+    assert not await guards_hold(subject, Unchanged(subject.key("a"), second + 1))
 
 
 async def test_an_unchanged_guard_at_revision_zero_means_absent(subject: Subject) -> None:
-    assert await holds(subject, Unchanged(subject.key("a"), 0))
+    assert await guards_hold(subject, Unchanged(subject.key("a"), 0))
     await put(subject, "a")
-    assert not await holds(subject, Unchanged(subject.key("a"), 0))
+    assert not await guards_hold(subject, Unchanged(subject.key("a"), 0))
 
 
 async def test_nothing_newer_holds_for_an_empty_range(subject: Subject) -> None:
     await put(subject, "a", "z")
 
-    assert await holds(subject, NothingNewer(*subject.range("b", "c"), 0))
+    assert await guards_hold(subject, NothingNewer(*subject.range("b", "c"), 0))
 
 
-async def test_nothing_newer_fails_before_the_last_write_in_its_range_and_holds_at_it(
+async def test_nothing_newer_holds_only_since_the_last_write_in_its_range(
     subject: Subject,
 ) -> None:
     old = await put(subject, "b1", "b2")
     new = await put(subject, "b2")
 
-    assert not await holds(subject, NothingNewer(*subject.range("b", "c"), old))
-    assert await holds(subject, NothingNewer(*subject.range("b", "c"), new))
-    assert await holds(subject, NothingNewer(*subject.range("b1", "b2"), old))
+    assert not await guards_hold(subject, NothingNewer(*subject.range("b", "c"), old))
+    assert await guards_hold(subject, NothingNewer(*subject.range("b", "c"), new))
+    assert await guards_hold(subject, NothingNewer(*subject.range("b1", "b2"), old))
 
 
 async def test_nothing_newer_ignores_keys_outside_its_range(subject: Subject) -> None:
     old = await put(subject, "b")
     await put(subject, "a", "c")
 
-    assert await holds(subject, NothingNewer(*subject.range("b", "c"), old))
+    assert await guards_hold(subject, NothingNewer(*subject.range("b", "c"), old))
 
 
 async def test_nothing_newer_ignores_a_deletion(subject: Subject) -> None:
     old = await put(subject, "b1", "b2")
     await subject.store.commit([], [Delete(subject.key("b2"))])
 
-    assert await holds(subject, NothingNewer(*subject.range("b", "c"), old))
+    assert await guards_hold(subject, NothingNewer(*subject.range("b", "c"), old))
 
 
 async def test_nothing_newer_fails_after_a_key_was_deleted_and_put_again(subject: Subject) -> None:
@@ -133,10 +131,10 @@ async def test_nothing_newer_fails_after_a_key_was_deleted_and_put_again(subject
     await subject.store.commit([], [Delete(subject.key("b"))])
     await put(subject, "b")
 
-    assert not await holds(subject, NothingNewer(*subject.range("b", "c"), old))
+    assert not await guards_hold(subject, NothingNewer(*subject.range("b", "c"), old))
 
 
-async def test_one_failing_guard_of_several_stops_every_write(subject: Subject) -> None:
+async def test_one_failing_guard_stops_every_write(subject: Subject) -> None:
     await put(subject, "taken")
 
     result = await subject.store.commit(
@@ -188,7 +186,7 @@ async def test_a_successful_commit_returns_no_reads(subject: Subject) -> None:
     assert result.reads == {}
 
 
-async def test_a_commit_of_guards_alone_makes_no_revision(
+async def test_a_commit_without_writes_makes_no_revision(
     subject: Subject,
 ) -> None:
     revision = await put(subject, "a")
@@ -220,7 +218,7 @@ async def test_deleting_a_missing_key_succeeds_and_makes_no_revision(
     assert result == TxnResult(succeeded=True, revision=revision, reads={})
 
 
-async def test_keys_and_values_may_hold_any_bytes(subject: Subject) -> None:
+async def test_keys_and_values_may_contain_any_bytes(subject: Subject) -> None:
     every_byte = bytes(range(256))
     names = [b"\0", b"\0\0", b"\xff", b"\xff\0", every_byte]
     writes = [Put(subject.key(name), name) for name in names]
@@ -295,7 +293,7 @@ async def test_an_empty_key_is_refused(subject: Subject) -> None:
         await subject.store.read([Get(b"")])
 
 
-async def test_of_two_commits_that_claim_one_key_exactly_one_succeeds(subject: Subject) -> None:
+async def test_the_second_commit_that_claims_a_key_fails(subject: Subject) -> None:
     key = subject.key("a")
 
     first = await subject.store.commit([Absent(key)], [Put(key, b"1")], [Get(key)])

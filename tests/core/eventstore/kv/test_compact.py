@@ -9,8 +9,7 @@ from core.eventstore.kv import Delete, Get, KeyChange, Put
 from tests.core.eventstore.kv.contract_subject import Subject, changes_of
 
 
-async def write_rounds(subject: Subject, count: int) -> list[int]:
-    """Write one key ``count`` times; return the revisions."""
+async def write_revisions(subject: Subject, count: int) -> list[int]:
     revisions = []
     for number in range(count):
         result = await subject.store.commit([], [Put(subject.key("a"), b"%d" % number)])
@@ -22,7 +21,7 @@ async def write_rounds(subject: Subject, count: int) -> list[int]:
 async def test_reading_before_the_compacted_revision_is_refused(
     subject: Subject, gets: int
 ) -> None:
-    _, second, third, _ = await write_rounds(subject, 4)
+    _, second, third, _ = await write_revisions(subject, 4)
     await subject.store.compact(third)
 
     with pytest.raises(Compacted) as caught:
@@ -32,7 +31,7 @@ async def test_reading_before_the_compacted_revision_is_refused(
 
 
 async def test_the_compacted_revision_itself_stays_readable(subject: Subject) -> None:
-    _, second, third, _ = await write_rounds(subject, 4)
+    _, second, third, _ = await write_revisions(subject, 4)
     await subject.store.compact(second)
 
     values = [
@@ -47,17 +46,17 @@ async def test_the_compacted_revision_itself_stays_readable(subject: Subject) ->
 
 
 async def test_a_key_deleted_before_a_compaction_stays_deleted(subject: Subject) -> None:
-    await write_rounds(subject, 2)
-    deleted = (await subject.store.commit([], [Delete(subject.key("a"))])).revision
-    await subject.store.compact(deleted)
+    await write_revisions(subject, 2)
+    deletion_revision = (await subject.store.commit([], [Delete(subject.key("a"))])).revision
+    await subject.store.compact(deletion_revision)
 
     assert (await subject.store.read([Get(*subject.whole_range)])).ranges[0].count == 0
-    answer = await subject.store.read([Get(*subject.whole_range)], revision=deleted)
+    answer = await subject.store.read([Get(*subject.whole_range)], revision=deletion_revision)
     assert answer.ranges[0].count == 0
 
 
 async def test_compacting_the_same_or_an_older_revision_succeeds(subject: Subject) -> None:
-    first, second, third = await write_rounds(subject, 3)
+    first, second, third = await write_revisions(subject, 3)
     await subject.store.compact(second)
 
     await subject.store.compact(second)
@@ -67,7 +66,7 @@ async def test_compacting_the_same_or_an_older_revision_succeeds(subject: Subjec
 
 
 async def test_compacting_a_future_revision_is_refused(subject: Subject) -> None:
-    (revision,) = await write_rounds(subject, 1)
+    (revision,) = await write_revisions(subject, 1)
 
     with pytest.raises(StoreRejected):
         await subject.store.compact(revision + 1_000_000)
@@ -78,7 +77,7 @@ async def test_compacting_a_future_revision_is_refused(subject: Subject) -> None
 async def test_a_watch_that_would_miss_changes_is_refused(
     subject: Subject, ranges: int, back: int
 ) -> None:
-    revisions = await write_rounds(subject, 4)
+    revisions = await write_revisions(subject, 4)
     await subject.store.compact(revisions[2])
     watched = [subject.range("a", "b"), subject.range("y", "z")][:ranges]
 
@@ -91,7 +90,7 @@ async def test_a_watch_that_would_miss_changes_is_refused(
 async def test_a_watch_from_the_beginning_of_a_compacted_store_is_refused(
     subject: Subject,
 ) -> None:
-    revisions = await write_rounds(subject, 2)
+    revisions = await write_revisions(subject, 2)
     await subject.store.compact(revisions[1])
 
     with pytest.raises(Compacted):
@@ -99,7 +98,7 @@ async def test_a_watch_from_the_beginning_of_a_compacted_store_is_refused(
 
 
 async def test_a_watch_after_the_compacted_revision_returns_every_change(subject: Subject) -> None:
-    revisions = await write_rounds(subject, 3)
+    revisions = await write_revisions(subject, 3)
     await subject.store.compact(revisions[1])
 
     changes = await changes_of(
@@ -110,11 +109,11 @@ async def test_a_watch_after_the_compacted_revision_returns_every_change(subject
 
 
 async def test_a_compaction_does_not_affect_an_open_watch(subject: Subject) -> None:
-    start = (await write_rounds(subject, 1))[0]
+    start = (await write_revisions(subject, 1))[0]
     stream = subject.store.watch([subject.whole_range], after=start)
     changes: list[KeyChange] = []
     for _ in range(3):
-        revisions = await write_rounds(subject, 3)
+        revisions = await write_revisions(subject, 3)
         async for batch in stream:
             changes += batch.changes
             if batch.revision >= revisions[-1]:

@@ -18,7 +18,7 @@ from tests.support.faulty_store import Fault, FaultyStore
         (Fault.REFUSED, StoreUnavailable, False),
     ],
 )
-async def test_a_fault_fails_one_commit_and_only_a_lost_answer_leaves_a_write(
+async def test_a_fault_fails_one_commit(
     subject: Subject, fault: Fault, error: type[Exception], *, is_written: bool
 ) -> None:
     store = FaultyStore(subject.store)
@@ -33,7 +33,7 @@ async def test_a_fault_fails_one_commit_and_only_a_lost_answer_leaves_a_write(
     assert store.commits == 2
 
 
-async def test_an_unavailable_store_refuses_calls_until_it_is_available(subject: Subject) -> None:
+async def test_a_store_refuses_calls_while_it_is_unavailable(subject: Subject) -> None:
     store = FaultyStore(subject.store)
     lease = await store.grant_lease(60)
     store.is_unavailable = True

@@ -18,7 +18,7 @@ async def test_leases_have_different_ids(subject: Subject) -> None:
     assert 0 not in leases
 
 
-async def test_a_key_shows_the_lease_it_was_written_under(subject: Subject) -> None:
+async def test_a_key_has_the_lease_of_its_last_write(subject: Subject) -> None:
     lease = await subject.store.grant_lease(60)
     await subject.store.commit([], [Put(subject.key("a"), b"", lease), Put(subject.key("b"), b"")])
 
@@ -27,13 +27,13 @@ async def test_a_key_shows_the_lease_it_was_written_under(subject: Subject) -> N
     assert [kv.lease for kv in kvs] == [lease, 0]
 
 
-async def test_keeping_a_lease_returns_its_time_to_live(subject: Subject) -> None:
+async def test_renewing_a_lease_returns_its_time_to_live(subject: Subject) -> None:
     lease = await subject.store.grant_lease(60)
 
     assert await subject.store.keep_lease(lease) == 60
 
 
-async def test_keeping_an_ended_or_unknown_lease_returns_zero(subject: Subject) -> None:
+async def test_renewing_an_ended_or_unknown_lease_returns_zero(subject: Subject) -> None:
     lease = await subject.store.grant_lease(60)
     await subject.store.revoke_lease(lease)
 
@@ -80,7 +80,7 @@ async def test_revoking_an_ended_or_unknown_lease_succeeds(subject: Subject) -> 
     assert (await subject.store.read([Get(subject.key("a"))])).revision == revision
 
 
-async def test_a_key_written_again_without_a_lease_outlives_the_former_lease(
+async def test_a_key_rewritten_without_a_lease_outlives_its_former_lease(
     subject: Subject,
 ) -> None:
     lease = await subject.store.grant_lease(60)
@@ -92,7 +92,7 @@ async def test_a_key_written_again_without_a_lease_outlives_the_former_lease(
     assert (await subject.store.read([Get(subject.key("a"))])).ranges[0].count == 1
 
 
-async def test_writing_under_a_lease_that_is_gone_is_refused_and_writes_nothing(
+async def test_a_commit_with_an_unknown_lease_writes_nothing(
     subject: Subject,
 ) -> None:
     writes = [Put(subject.key("a"), b""), Put(subject.key("b"), b"", NO_SUCH_LEASE)]

@@ -12,7 +12,7 @@ KEY_COUNT = 20_000
 
 
 async def fill(subject: Subject, count: int, *, value: bytes = b"x") -> int:
-    """Write ``count`` numbered keys in as few revisions as possible; return the last revision."""
+    """Write ``count`` numbered keys; return the last revision."""
     revision = 0
     for first in range(0, count, TXN_OPERATIONS_MAX):
         numbers = range(first, min(first + TXN_OPERATIONS_MAX, count))
@@ -72,7 +72,7 @@ async def test_several_ranges_are_read_at_one_revision_in_the_requested_order(
 async def test_a_limit_bounds_the_keys_but_not_the_count(subject: Subject) -> None:
     await fill(subject, 10)
 
-    cut, exact, loose = (
+    truncated, exact, complete = (
         await subject.store.read(
             [
                 Get(*subject.whole_range, limit=3),
@@ -82,10 +82,10 @@ async def test_a_limit_bounds_the_keys_but_not_the_count(subject: Subject) -> No
         )
     ).ranges
 
-    assert (len(cut.kvs), cut.count, cut.more) == (3, 10, True)
-    assert [kv.key for kv in cut.kvs] == [subject.key(f"{number:06}") for number in range(3)]
+    assert (len(truncated.kvs), truncated.count, truncated.more) == (3, 10, True)
+    assert [kv.key for kv in truncated.kvs] == [subject.key(f"{number:06}") for number in range(3)]
     assert (len(exact.kvs), exact.count, exact.more) == (10, 10, False)
-    assert (len(loose.kvs), loose.count, loose.more) == (10, 10, False)
+    assert (len(complete.kvs), complete.count, complete.more) == (10, 10, False)
 
 
 async def test_counting_transfers_no_keys(subject: Subject) -> None:
@@ -107,7 +107,7 @@ async def test_reading_keys_only_leaves_the_values_out(subject: Subject) -> None
     ]
 
 
-async def test_a_read_sees_every_commit_that_was_answered_before_it(subject: Subject) -> None:
+async def test_a_read_sees_every_earlier_commit(subject: Subject) -> None:
     for number in range(20):
         committed = await subject.store.commit([], [Put(subject.key("a"), b"%d" % number)])
         result = await subject.store.read([Get(subject.key("a"))])
@@ -160,7 +160,7 @@ async def test_more_ranges_than_the_limit_are_refused(subject: Subject) -> None:
         await subject.store.read([Get(subject.key("a"))] * (TXN_OPERATIONS_MAX + 1))
 
 
-async def test_a_large_range_is_read_whole_and_at_one_revision(subject: Subject) -> None:
+async def test_a_large_range_is_read_completely(subject: Subject) -> None:
     revision = await fill(subject, KEY_COUNT)
 
     result = await subject.store.read([Get(*subject.whole_range)])
@@ -173,7 +173,7 @@ async def test_a_large_range_is_read_whole_and_at_one_revision(subject: Subject)
     ]
 
 
-async def test_a_part_of_a_large_range_can_be_read_together_with_other_ranges(
+async def test_a_large_range_with_a_limit_is_read_together_with_other_ranges(
     subject: Subject,
 ) -> None:
     old_revision = await fill(subject, KEY_COUNT)
@@ -188,24 +188,23 @@ async def test_a_part_of_a_large_range_can_be_read_together_with_other_ranges(
         revision=old_revision,
     )
 
-    part, middle, count = result.ranges
-    assert (len(part.kvs), part.count, part.more) == (15_000, KEY_COUNT, True)
-    assert part.kvs[-1].key == subject.key("014999")
+    limited, middle, count = result.ranges
+    assert (len(limited.kvs), limited.count, limited.more) == (15_000, KEY_COUNT, True)
+    assert limited.kvs[-1].key == subject.key("014999")
     assert (len(middle.kvs), middle.count, middle.more) == (2_500, 2_500, False)
     assert not any(kv.value for kv in middle.kvs)
     assert (count.kvs, count.count) == ((), KEY_COUNT)
 
 
-async def test_a_range_of_large_values_is_read_whole(subject: Subject) -> None:
-    await fill_large(subject, 30)
+async def test_a_range_of_large_values_is_read_completely(subject: Subject) -> None:
+    await fill_with_megabytes(subject, 30)
 
     (answer,) = (await subject.store.read([Get(*subject.whole_range)])).ranges
 
     assert [len(kv.value) for kv in answer.kvs] == [1_000_000] * 30
 
 
-async def fill_large(subject: Subject, count: int) -> None:
-    """Write ``count`` values of one megabyte each."""
+async def fill_with_megabytes(subject: Subject, count: int) -> None:
     for number in range(count):
         await subject.store.commit([], [Put(subject.key(f"{number:06}"), bytes(1_000_000))])
 

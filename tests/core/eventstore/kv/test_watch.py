@@ -19,19 +19,17 @@ from core.eventstore.memory_store import MemoryStore
 from tests.core.eventstore.kv.contract_subject import DEADLINE_S, Subject, batches_of, changes_of
 
 
-async def now(subject: Subject) -> int:
-    """The newest revision."""
+async def newest_revision(subject: Subject) -> int:
     return (await subject.store.read([Get(subject.key("-"))])).revision
 
 
 async def put(subject: Subject, *names: str) -> int:
-    """Write some keys in one revision; return the revision."""
     writes = [Put(subject.key(name), name.encode()) for name in names]
     return (await subject.store.commit([], writes)).revision
 
 
 def names_by_revision(subject: Subject, batches: list[WatchBatch]) -> list[tuple[int, list[str]]]:
-    """The changed names of each revision, sorted because their order has no meaning."""
+    """The changed names of each revision, sorted because their order varies."""
     names_of: dict[int, list[str]] = {}
     for batch in batches:
         for change in batch.changes:
@@ -41,7 +39,7 @@ def names_by_revision(subject: Subject, batches: list[WatchBatch]) -> list[tuple
 
 
 async def test_a_watch_returns_puts_and_deletions_in_order(subject: Subject) -> None:
-    start = await now(subject)
+    start = await newest_revision(subject)
     first = await put(subject, "a")
     second = await put(subject, "a")
     third = (await subject.store.commit([], [Delete(subject.key("a"))])).revision
@@ -55,8 +53,8 @@ async def test_a_watch_returns_puts_and_deletions_in_order(subject: Subject) -> 
     ]
 
 
-async def test_a_watch_returns_changes_that_happen_after_it_began(subject: Subject) -> None:
-    start = await now(subject)
+async def test_a_watch_returns_changes_after_its_start(subject: Subject) -> None:
+    start = await newest_revision(subject)
     stream = subject.store.watch([subject.whole_range], after=start)
     changes: list[KeyChange] = []
 
@@ -86,28 +84,28 @@ async def test_a_watch_from_now_starts_with_the_newest_revision_and_no_changes(
     before = await put(subject, "a")
     stream = subject.store.watch([subject.whole_range], after=FROM_NOW)
     async with asyncio.timeout(DEADLINE_S):
-        first = await anext(stream)
+        first_batch = await anext(stream)
         after = await put(subject, "b")
-        following = await anext(stream)
+        second_batch = await anext(stream)
 
-    assert first.changes == ()
-    assert before <= first.revision < after
-    assert following.changes == (KeyChange(subject.key("b"), b"b", after),)
+    assert first_batch.changes == ()
+    assert before <= first_batch.revision < after
+    assert second_batch.changes == (KeyChange(subject.key("b"), b"b", after),)
 
 
-async def test_watch_value_yields_the_stored_value_of_a_key_and_each_later_value(
+async def test_watch_value_yields_the_stored_value_and_each_later_value(
     subject: Subject,
 ) -> None:
     await put(subject, "a")
-    of_a, of_b = (watch_value(subject.store, subject.key(name)) for name in "ab")
+    values_of_a, values_of_b = (watch_value(subject.store, subject.key(name)) for name in "ab")
     async with asyncio.timeout(DEADLINE_S):
-        assert await anext(of_a) == b"a"
-        assert await anext(of_b) is None
+        assert await anext(values_of_a) == b"a"
+        assert await anext(values_of_b) is None
         await subject.store.commit([], [Put(subject.key("a"), b"2"), Put(subject.key("b"), b"3")])
-        assert await anext(of_a) == b"2"
-        assert await anext(of_b) == b"3"
+        assert await anext(values_of_a) == b"2"
+        assert await anext(values_of_b) == b"3"
         await subject.store.commit([], [Delete(subject.key("a"))])
-        assert await anext(of_a) is None
+        assert await anext(values_of_a) is None
 
 
 class LaggingStore(MemoryStore):
@@ -127,20 +125,20 @@ class LaggingStore(MemoryStore):
             yield batch
 
 
-async def test_watch_value_skips_older_values_of_a_watch_that_begins_early() -> None:
+async def test_watch_value_skips_values_older_than_the_stored_value() -> None:
     store = LaggingStore()
     for write in (Put(b"a", b"1"), Delete(b"a"), Put(b"a", b"2")):
         await store.commit([], [write])
-    of_a = watch_value(store, b"a")
+    values_of_a = watch_value(store, b"a")
     async with asyncio.timeout(DEADLINE_S):
-        assert await anext(of_a) == b"2"
+        assert await anext(values_of_a) == b"2"
         await store.commit([], [Put(b"a", b"3")])
-        assert await anext(of_a) == b"3"
-    await of_a.aclose()
+        assert await anext(values_of_a) == b"3"
+    await values_of_a.aclose()
     await store.close()
 
 
-async def test_a_watch_from_now_and_a_read_after_its_first_batch_find_every_key(
+async def test_a_watch_from_now_and_a_later_read_find_every_key(
     subject: Subject,
 ) -> None:
     ranges = [subject.range("a", "b"), subject.range("b", "c")]
@@ -156,7 +154,7 @@ async def test_a_watch_from_now_and_a_read_after_its_first_batch_find_every_key(
         async for batch in subject.store.watch(ranges, after=FROM_NOW):
             if not mod_revisions:
                 stored = (await subject.store.read([Get(*subject.whole_range)])).ranges[0].kvs
-                # With an entry for no key, the condition above is false from now on.
+                # The dummy entry prevents a second read if no key is stored yet.
                 mod_revisions = {kv.key: kv.mod_revision for kv in stored} or {b"-": 0}
             assert all(change.mod_revision > 0 for change in batch.changes)
             mod_revisions |= {change.key: change.mod_revision for change in batch.changes}
@@ -169,7 +167,7 @@ async def test_a_watch_from_now_and_a_read_after_its_first_batch_find_every_key(
 
 
 async def test_a_watch_returns_no_change_of_keys_outside_its_ranges(subject: Subject) -> None:
-    start = await now(subject)
+    start = await newest_revision(subject)
     await put(subject, "a", "b", "b2", "c", "d")
     last = await put(subject, "b")
 
@@ -183,7 +181,7 @@ async def test_a_watch_returns_no_change_of_keys_outside_its_ranges(subject: Sub
 async def test_a_watch_over_several_ranges_returns_complete_revisions_in_order(
     subject: Subject,
 ) -> None:
-    start = await now(subject)
+    start = await newest_revision(subject)
     expected = []
     for number in range(50):
         # Each revision leaves one of the three ranges unchanged.
@@ -196,15 +194,15 @@ async def test_a_watch_over_several_ranges_returns_complete_revisions_in_order(
     assert names_by_revision(subject, batches) == expected
     revisions = [batch.revision for batch in batches]
     assert revisions == sorted(set(revisions))
-    ends = [0, *revisions]
-    for batch, previous in zip(batches, ends, strict=False):
+    previous_revisions = [0, *revisions]
+    for batch, previous in zip(batches, previous_revisions, strict=False):
         assert all(previous < change.mod_revision <= batch.revision for change in batch.changes)
 
 
 async def test_a_watch_over_several_ranges_keeps_order_while_keys_are_written(
     subject: Subject,
 ) -> None:
-    start = await now(subject)
+    start = await newest_revision(subject)
     rounds = 200
 
     async def write() -> list[int]:
@@ -231,7 +229,7 @@ async def test_a_watch_over_several_ranges_keeps_order_while_keys_are_written(
 
 
 async def test_a_watch_of_overlapping_ranges_returns_a_change_once(subject: Subject) -> None:
-    start = await now(subject)
+    start = await newest_revision(subject)
     last = await put(subject, "b")
 
     changes = await changes_of(
@@ -257,7 +255,7 @@ async def test_a_watch_returns_one_change_for_each_key_of_a_deleted_range(subjec
 
 
 async def test_a_large_revision_is_returned_in_one_batch(subject: Subject) -> None:
-    start = await now(subject)
+    start = await newest_revision(subject)
     names = [f"{number:03}" for number in range(128)]
     last = await put(subject, *names)
 
@@ -267,7 +265,7 @@ async def test_a_large_revision_is_returned_in_one_batch(subject: Subject) -> No
 
 
 async def test_a_watch_from_far_behind_catches_up(subject: Subject) -> None:
-    start = await now(subject)
+    start = await newest_revision(subject)
     revisions = [await put(subject, f"{number % 7}") for number in range(2_500)]
 
     changes = await changes_of(
@@ -277,10 +275,10 @@ async def test_a_watch_from_far_behind_catches_up(subject: Subject) -> None:
     assert [change.mod_revision for change in changes] == revisions
 
 
-async def test_a_watch_returns_more_old_changes_than_one_grpc_message_holds(
+async def test_a_watch_returns_more_changes_than_fit_in_one_grpc_message(
     subject: Subject,
 ) -> None:
-    start = await now(subject)
+    start = await newest_revision(subject)
     sizes = [100_000] * 60
     for number, size in enumerate(sizes):
         await subject.store.commit([], [Put(subject.key(f"{number:02}"), bytes(size))])
@@ -293,7 +291,7 @@ async def test_a_watch_returns_more_old_changes_than_one_grpc_message_holds(
 
 
 async def test_two_watches_of_one_range_both_return_every_change(subject: Subject) -> None:
-    start = await now(subject)
+    start = await newest_revision(subject)
     last = await put(subject, "a")
 
     first_changes, second_changes = await asyncio.gather(
@@ -305,7 +303,7 @@ async def test_two_watches_of_one_range_both_return_every_change(subject: Subjec
 
 
 async def test_a_watch_advances_past_changes_outside_its_ranges(subject: Subject) -> None:
-    start = await now(subject)
+    start = await newest_revision(subject)
     last = await put(subject, "elsewhere")
 
     batches = await batches_of(subject.store, [subject.range("a", "b")], after=start, upto=last)

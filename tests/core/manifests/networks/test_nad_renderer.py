@@ -28,18 +28,18 @@ def nad(name: str, spec: dict[str, Any], **annotations: str) -> NetworkAttachmen
     return render(name, full_annotations, completed_spec)
 
 
-def config(name: str, spec: dict[str, Any]) -> str | None:
-    """The CNI configuration in the NAD."""
+def rendered_config(name: str, spec: dict[str, Any]) -> str | None:
     return nad(name, spec).config
 
 
-def chain(name: str, *plugins: str) -> str:
-    """The expected configuration with these plugins."""
+def expected_config(name: str, *plugins: str) -> str:
     return f'{{"cniVersion":"0.3.1","name":"{name}","plugins":[{",".join(plugins)}]}}'
 
 
 def test_macvlan_with_one_master_needs_no_ifacer_plugin() -> None:
-    assert config("mv", {"cniType": "macvlan", "macvlan": {"master": ["ens3"]}}) == chain(
+    assert rendered_config(
+        "mv", {"cniType": "macvlan", "macvlan": {"master": ["ens3"]}}
+    ) == expected_config(
         "mv",
         '{"type":"macvlan","master":"ens3","mode":"bridge","mtu":0,"ipam":{"type":"spiderpool"}}',
         COORDINATOR,
@@ -50,7 +50,7 @@ def test_the_ifacer_plugin_creates_the_bond_and_its_vlan_for_macvlan() -> None:
     block = {"master": ["ens3", "ens4"], "vlanID": 30, "bond": {"name": "bd0", "mode": 1}}
     spec = {"cniType": "macvlan", "macvlan": block, "coordinator": {}}
 
-    assert config("mvb", spec) == chain(
+    assert rendered_config("mvb", spec) == expected_config(
         "mvb",
         '{"vlanID":30,"type":"ifacer","interfaces":["ens3","ens4"],'
         '"bond":{"name":"bd0","mode":1,"options":""}}',
@@ -59,10 +59,10 @@ def test_the_ifacer_plugin_creates_the_bond_and_its_vlan_for_macvlan() -> None:
     )
 
 
-def test_ipvlan_has_no_mode() -> None:
+def test_ipvlan_renders_no_mode() -> None:
     block = {"master": ["ens3"], "vlanID": 7, "ippools": {"ipv4": ["a", "b"], "ipv6": ["c"]}}
 
-    assert config("iv", {"cniType": "ipvlan", "ipvlan": block}) == chain(
+    assert rendered_config("iv", {"cniType": "ipvlan", "ipvlan": block}) == expected_config(
         "iv",
         '{"vlanID":7,"type":"ifacer","interfaces":["ens3"]}',
         '{"type":"ipvlan","master":"ens3.7","mtu":0,"ipam":{"type":"spiderpool",'
@@ -91,15 +91,17 @@ def test_ipvlan_has_no_mode() -> None:
     ],
 )
 def test_vlan_renders_its_mode_and_a_manual_vlan_id(block: dict[str, Any], main: str) -> None:
-    assert config("v", {"cniType": "vlan", "vlan": block}) == chain("v", main, COORDINATOR)
+    assert rendered_config("v", {"cniType": "vlan", "vlan": block}) == expected_config(
+        "v", main, COORDINATOR
+    )
 
 
-def test_sriov_renders_rdma_the_added_plugin_and_the_mtu_in_order() -> None:
+def test_sriov_renders_its_plugins_in_order() -> None:
     block = {"resourceName": "x/y", "rdmaIsolation": True, "mtu": 4000, "ippools": {"ipv4": ["p4"]}}
     spec = {"cniType": "sriov", "sriov": block, "chainCNIJsonData": ['{"type":"bandwidth"}']}
     rendered = nad("sr", spec)
 
-    assert rendered.config == chain(
+    assert rendered.config == expected_config(
         "sr",
         '{"vlan":0,"min_tx_rate":0,"max_tx_rate":0,"type":"sriov",'
         '"ipam":{"type":"spiderpool","default_ipv4_ippool":["p4"]}}',
@@ -111,20 +113,20 @@ def test_sriov_renders_rdma_the_added_plugin_and_the_mtu_in_order() -> None:
     assert rendered.annotations == {"k8s.v1.cni.cncf.io/resourceName": "x/y"}
 
 
-def test_sriov_has_trust_and_spoof_check_only_where_the_network_sets_them() -> None:
+def test_sriov_renders_the_configured_trust_and_spoof_check() -> None:
     block = {"resourceName": "x/y", "trust": "on", "spoofChk": "off"}
     spec = {"cniType": "sriov", "sriov": block, "enableCoordinator": False}
 
-    assert config("sr", spec) == chain(
+    assert rendered_config("sr", spec) == expected_config(
         "sr",
         '{"vlan":0,"min_tx_rate":0,"max_tx_rate":0,"trust":"on","spoofchk":"off",'
         '"type":"sriov","ipam":{"type":"spiderpool"}}',
     )
 
 
-def test_the_field_enable_rdma_of_spiderpool_1_0_also_renders_the_rdma_plugin() -> None:
+def test_the_old_field_enable_rdma_renders_the_rdma_plugin() -> None:
     sriov = {"resourceName": "x/y", "enableRdma": True, "rdmaIsolation": False}
-    text = config("sr", {"cniType": "sriov", "sriov": sriov})
+    text = rendered_config("sr", {"cniType": "sriov", "sriov": sriov})
 
     assert text is not None
     assert '{"type":"rdma"}' in text
@@ -132,15 +134,15 @@ def test_the_field_enable_rdma_of_spiderpool_1_0_also_renders_the_rdma_plugin() 
 
 @pytest.mark.parametrize("kind", ["macvlan", "ipvlan"])
 def test_a_shared_rdma_device_needs_no_rdma_plugin(kind: str) -> None:
-    """The rdma plugin moves a device into the Pod; a shared device cannot be moved."""
+    """The rdma plugin moves a device into the Pod, and a shared device cannot move."""
     block = {"master": ["ens3"], "enableRdma": True, "rdmaResourceName": "x/y"}
-    text = config("sh", {"cniType": kind, kind: block})
+    text = rendered_config("sh", {"cniType": kind, kind: block})
 
     assert text is not None
     assert '"rdma"' not in text
 
 
-def test_detection_settings_of_the_network_are_in_the_coordinator_plugin() -> None:
+def test_the_coordinator_plugin_has_the_detection_settings() -> None:
     coordinator = {
         "detectIPConflict": True,
         "detectGateway": False,
@@ -149,7 +151,7 @@ def test_detection_settings_of_the_network_are_in_the_coordinator_plugin() -> No
     }
     spec = {"cniType": "ipoib", "ipoib": {"master": "ib0"}, "coordinator": coordinator}
 
-    assert config("ipo", spec) == chain(
+    assert rendered_config("ipo", spec) == expected_config(
         "ipo",
         '{"type":"ipoib","master":"ib0","ipam":{"type":"spiderpool"}}',
         '{"txQueueLen":0,"detectIPConflict":true,"detectGateway":false,"tunePodRoutes":true,'
@@ -160,13 +162,13 @@ def test_detection_settings_of_the_network_are_in_the_coordinator_plugin() -> No
 
 def test_ib_kubernetes_is_enabled_by_either_field() -> None:
     ib = {"resourceName": "x/y", "ibKubernetesEnabled": True, "enableIbKubernetes": False}
-    text = config("ib", {"cniType": "ib-sriov", "ibsriov": ib})
+    text = rendered_config("ib", {"cniType": "ib-sriov", "ibsriov": ib})
 
     assert text is not None
     assert '"ibKubernetesEnabled":true' in text
 
 
-def test_a_partition_of_ib_kubernetes_is_rendered_with_the_resource() -> None:
+def test_ib_sriov_renders_its_pkey_and_resource() -> None:
     ib = {
         "resourceName": "spidernet.io/eno3np2",
         "pkey": "0x8001",
@@ -177,7 +179,7 @@ def test_a_partition_of_ib_kubernetes_is_rendered_with_the_resource() -> None:
     rendered = nad("gpu1", {"cniType": "ib-sriov", "ibsriov": ib})
 
     assert rendered.annotations == {"k8s.v1.cni.cncf.io/resourceName": "spidernet.io/eno3np2"}
-    assert rendered.config == chain(
+    assert rendered.config == expected_config(
         "gpu1",
         '{"type":"ib-sriov","pkey":"0x8001","link_state":"auto","rdmaIsolation":true,'
         '"ibKubernetesEnabled":true,'
@@ -188,9 +190,9 @@ def test_a_partition_of_ib_kubernetes_is_rendered_with_the_resource() -> None:
 
 def test_sriov_renders_match_master_subnet() -> None:
     block = {"resourceName": "x/y", "ippools": {"matchMasterSubnet": True}}
-    text = config("sr", {"cniType": "sriov", "sriov": block, "enableCoordinator": False})
+    text = rendered_config("sr", {"cniType": "sriov", "sriov": block, "enableCoordinator": False})
 
-    assert text == chain(
+    assert text == expected_config(
         "sr",
         '{"vlan":0,"min_tx_rate":0,"max_tx_rate":0,"type":"sriov",'
         '"ipam":{"type":"spiderpool","match_master_subnet":true}}',
@@ -198,7 +200,9 @@ def test_sriov_renders_match_master_subnet() -> None:
 
 
 def test_ib_sriov_isolates_rdma_by_a_field_instead_of_the_rdma_plugin() -> None:
-    assert config("ib", {"cniType": "ib-sriov", "ibsriov": {"resourceName": "x/y"}}) == chain(
+    assert rendered_config(
+        "ib", {"cniType": "ib-sriov", "ibsriov": {"resourceName": "x/y"}}
+    ) == expected_config(
         "ib",
         '{"type":"ib-sriov","pkey":"","link_state":"enable","rdmaIsolation":true,'
         '"ibKubernetesEnabled":false,"ipam":{"type":"spiderpool"}}',
@@ -206,10 +210,12 @@ def test_ib_sriov_isolates_rdma_by_a_field_instead_of_the_rdma_plugin() -> None:
     )
 
 
-def test_a_network_with_disabled_ipam_has_no_ipam() -> None:
+def test_a_network_with_disabled_ipam_renders_no_ipam() -> None:
     spec = {"cniType": "ipoib", "ipoib": {"master": "ib0"}, "disableIPAM": True}
 
-    assert config("ipo", spec) == chain("ipo", '{"type":"ipoib","master":"ib0"}', COORDINATOR)
+    assert rendered_config("ipo", spec) == expected_config(
+        "ipo", '{"type":"ipoib","master":"ib0"}', COORDINATOR
+    )
 
 
 def test_ovs_renders_its_trunk_its_device_and_the_resource() -> None:
@@ -218,7 +224,7 @@ def test_ovs_renders_its_trunk_its_device_and_the_resource() -> None:
         "o", {"cniType": "ovs", "ovs": {"bridge": "br1", "trunk": trunk, "deviceID": "d"}}
     )
 
-    assert rendered.config == chain(
+    assert rendered.config == expected_config(
         "o",
         '{"vlan":0,"type":"ovs","bridge":"br1","deviceID":"d","ipam":{"type":"spiderpool"},'
         '"trunk":[{"minID":10,"maxID":20},{"id":42}]}',
@@ -233,7 +239,7 @@ def test_ovs_renders_its_trunk_its_device_and_the_resource() -> None:
 def test_a_custom_configuration_is_unchanged_or_absent_if_empty(
     text: str, rendered: str | None
 ) -> None:
-    assert config("c", {"customCNI": text}) == rendered
+    assert rendered_config("c", {"customCNI": text}) == rendered
 
 
 def test_coordinator_fields_are_rendered_except_host_rule_table_and_pod_cidr_type() -> None:
@@ -252,7 +258,9 @@ def test_coordinator_fields_are_rendered_except_host_rule_table_and_pod_cidr_typ
         "vethMTU": 1400,
     }
     block = {"master": ["ens3"]}
-    text = config("m", {"cniType": "macvlan", "macvlan": block, "coordinator": coordinator})
+    text = rendered_config(
+        "m", {"cniType": "macvlan", "macvlan": block, "coordinator": coordinator}
+    )
 
     assert text is not None
     assert text.endswith(
@@ -263,7 +271,7 @@ def test_coordinator_fields_are_rendered_except_host_rule_table_and_pod_cidr_typ
     )
 
 
-def test_names_and_versions_come_from_annotations() -> None:
+def test_annotations_set_the_names_and_the_cni_version() -> None:
     rendered = nad(
         "m",
         {"cniType": "macvlan", "macvlan": {"master": ["ens3"]}},
@@ -281,7 +289,7 @@ def test_names_and_versions_come_from_annotations() -> None:
     assert rendered.config.startswith('{"cniVersion":"1.0.0","name":"conf-a",')
 
 
-def test_filling_in_the_defaults_a_second_time_changes_nothing() -> None:
+def test_completing_a_completed_spec_changes_nothing() -> None:
     incomplete = {"cniType": "vlan", "vlan": {"master": ["ens3"]}, "coordinator": {}}
     spec = completed(msgspec.convert(incomplete, MultusConfigSpec))
 

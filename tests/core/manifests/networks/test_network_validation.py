@@ -30,8 +30,7 @@ def refusals_of(
 ) -> list[tuple[str, str]]:
     """Return rule and field of every refusal, in order.
 
-    ``before``: the annotations before an update, or None for a new network. In an annotation
-    name, ``__`` stands for ``/``.
+    ``before`` has the annotations before an update. ``__`` in an annotation name stands for ``/``.
     """
     completed_spec = completed(msgspec.convert(spec, MultusConfigSpec))
     full_annotations = {key.replace("__", "/"): value for key, value in annotations.items()}
@@ -91,13 +90,13 @@ def test_a_refusal_names_the_rule_and_the_field(
     assert refusals_of(spec) == rules
 
 
-def test_faults_in_the_block_of_the_cni_type_are_listed_before_foreign_blocks() -> None:
+def test_faults_in_the_block_of_the_cni_type_precede_foreign_blocks() -> None:
     spec = macvlan(vlanID=4095) | {"ipoib": {"master": "x"}}
 
     assert [rule for rule, _ in refusals_of(spec)] == ["vlan", "foreign-block"]
 
 
-def test_the_inject_rule_is_listed_before_a_missing_block() -> None:
+def test_the_inject_rule_precedes_a_missing_block() -> None:
     assert [rule for rule, _ in refusals_of({"cniType": "ovs"}, None, **{RDMA: "x"})] == [
         "inject",
         "block-missing",
@@ -129,13 +128,13 @@ def test_inject_annotations_become_labels() -> None:
 def test_an_ipv4_mapped_address_of_a_policy_route_counts_as_ipv6() -> None:
     mapped = "::ffff:10.9.9.9"
 
-    def routed(dst: str, gw: str) -> list[tuple[str, str]]:
+    def refusals_of_route(dst: str, gw: str) -> list[tuple[str, str]]:
         route = {"dst": dst, "gw": gw}
         return refusals_of(macvlan() | {"coordinator": {"policyRoutes": [route]}})
 
-    assert routed(mapped, "fd00:6::1") == []
-    assert routed(f"{mapped}/120", "fd00:6::1") == []
-    assert routed("10.9.0.0/16", mapped) == [("policy-route", "spec.policyRoutes[0]")]
+    assert refusals_of_route(mapped, "fd00:6::1") == []
+    assert refusals_of_route(f"{mapped}/120", "fd00:6::1") == []
+    assert refusals_of_route("10.9.0.0/16", mapped) == [("policy-route", "spec.policyRoutes[0]")]
 
 
 @pytest.mark.parametrize(

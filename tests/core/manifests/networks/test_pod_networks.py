@@ -18,22 +18,22 @@ NETWORKS = "k8s.v1.cni.cncf.io/networks"
 POOLS = {"ipv4": ["blue"]}
 
 
-def labelled(name: str, spec: dict[str, Any], key: str = RDMA) -> InjectableNetwork:
-    """A network that is injected into Pods whose annotation ``key`` has the value ``a``."""
+def injectable_network(name: str, spec: dict[str, Any], key: str = RDMA) -> InjectableNetwork:
+    """A network for Pods whose annotation ``key`` has the value ``a``."""
     completed_spec = completed(msgspec.convert(spec, MultusConfigSpec))
     return InjectableNetwork("net-ns", name, {key: "a"}, completed_spec)
 
 
 def macvlan(name: str, *masters: str, resource: str = "x/y", key: str = RDMA) -> InjectableNetwork:
-    """A network with a shared RDMA device. Several masters form a bond."""
+    """A network with a shared RDMA device."""
     block = {"master": list(masters), "rdmaResourceName": resource, "ippools": POOLS}
     if len(masters) > 1:
         block["bond"] = {"name": "bond9", "mode": 1}
-    return labelled(name, {"cniType": "macvlan", "macvlan": block}, key)
+    return injectable_network(name, {"cniType": "macvlan", "macvlan": block}, key)
 
 
 def pod(*containers: dict[str, Any], **annotations: str) -> dict[str, Any]:
-    """An object with annotations that serves as a Pod or as a Namespace."""
+    """A Pod or a Namespace."""
     return {
         "metadata": {"annotations": annotations},
         "spec": {"containers": list(containers) or [{}]},
@@ -94,7 +94,7 @@ def test_an_annotation_of_the_pod_takes_precedence_over_its_namespace() -> None:
 def vf_network(name: str, resource: str, kind: str = "sriov", **block: Any) -> InjectableNetwork:
     field = kind.replace("-", "")
     fields = {"resourceName": resource, "ippools": POOLS} | block
-    return labelled(name, {"cniType": kind, field: fields})
+    return injectable_network(name, {"cniType": kind, field: fields})
 
 
 def test_sriov_infiniband_and_shared_devices_add_their_resources_to_the_limits() -> None:
@@ -103,7 +103,9 @@ def test_sriov_infiniband_and_shared_devices_add_their_resources_to_the_limits()
         vf_network("roce-of-1.0", "spidernet.io/gpu2rdma", enableRdma=True),
         vf_network("ib", "spidernet.io/gpu1ib", "ib-sriov"),
         macvlan("shared", "ens3", resource="spidernet.io/shared_cx5"),
-        labelled("ipoib", {"cniType": "ipoib", "ipoib": {"master": "ibs5", "ippools": POOLS}}),
+        injectable_network(
+            "ipoib", {"cniType": "ipoib", "ipoib": {"master": "ibs5", "ippools": POOLS}}
+        ),
     ]
 
     injected = inject(pod(**{RDMA: "a"}), namespace=pod(), networks=networks)
@@ -120,7 +122,7 @@ def test_sriov_infiniband_and_shared_devices_add_their_resources_to_the_limits()
     }
 
 
-# The networks in the InfiniBand guide of Spiderpool, by version.
+# Networks in the InfiniBand guides of Spiderpool, by version.
 GUIDES = {
     "0.9": [{"resourceName": f"spidernet.io/mellanoxibsriov{number}"} for number in range(1, 9)],
     "1.2": [
@@ -132,11 +134,11 @@ GUIDES = {
 
 @pytest.mark.parametrize("blocks", GUIDES.values(), ids=GUIDES)
 @pytest.mark.parametrize("key", [RDMA, NETWORK])
-def test_the_pods_of_the_infiniband_guides_get_eight_adapters(
+def test_a_pod_of_the_infiniband_guides_gets_eight_adapters(
     blocks: list[dict[str, Any]], key: str
 ) -> None:
     networks = [
-        labelled(
+        injectable_network(
             f"gpu{number}", {"cniType": "ib-sriov", "ibsriov": {**block, "ippools": POOLS}}, key
         )
         for number, block in reversed(list(enumerate(blocks, 1)))
@@ -151,7 +153,7 @@ def test_the_pods_of_the_infiniband_guides_get_eight_adapters(
     ]
 
 
-def test_each_sriov_network_requests_a_device_and_macvlan_networks_share_one() -> None:
+def test_sriov_networks_request_a_device_each_and_macvlan_networks_share_one() -> None:
     networks = [
         vf_network("a", "x/vf"),
         vf_network("b", "x/vf"),
@@ -168,18 +170,22 @@ def test_each_sriov_network_requests_a_device_and_macvlan_networks_share_one() -
 @pytest.mark.parametrize(
     ("network", "key", "words"),
     [
-        (labelled("c", {"customCNI": ""}), RDMA, "cniType custom: .* cannot be injected"),
-        (labelled("w", {"cniType": "macvlan"}), RDMA, "cniType macvlan and no block macvlan"),
+        (injectable_network("c", {"customCNI": ""}), RDMA, "cniType custom: .* cannot be injected"),
+        (
+            injectable_network("w", {"cniType": "macvlan"}),
+            RDMA,
+            "cniType macvlan and no block macvlan",
+        ),
         (macvlan("m", "ens3", resource=""), RDMA, "no resource name"),
         (
-            labelled("s", {"cniType": "sriov", "sriov": {"resourceName": "x/y"}}),
+            injectable_network("s", {"cniType": "sriov", "sriov": {"resourceName": "x/y"}}),
             RDMA,
             "no ippools",
         ),
         (macvlan("m", "ens3", key=NETWORK), RDMA, "no SpiderMultusConfig"),
     ],
 )
-def test_a_pod_whose_network_cannot_be_injected_or_is_missing_is_refused(
+def test_a_pod_without_an_injectable_network_is_refused(
     network: InjectableNetwork, key: str, words: str
 ) -> None:
     with pytest.raises(BadInput, match=words):
@@ -188,7 +194,7 @@ def test_a_pod_whose_network_cannot_be_injected_or_is_missing_is_refused(
 
 def test_a_network_without_a_device_needs_no_pools() -> None:
     block = {"master": ["ens3"]}
-    network = labelled("m", {"cniType": "macvlan", "macvlan": block}, NETWORK)
+    network = injectable_network("m", {"cniType": "macvlan", "macvlan": block}, NETWORK)
     injected = inject(pod(**{NETWORK: "a"}), namespace=pod(), networks=[network])
 
     assert injected["metadata"]["annotations"][NETWORKS] == "net-ns/m"

@@ -29,7 +29,7 @@ def network(
     )
 
 
-def bound(name: str, master: str = "eth1") -> InjectableNetwork:
+def provider_bound_network(name: str, master: str = "eth1") -> InjectableNetwork:
     """A network whose addresses the network provider binds."""
     return network(name, "vlan", master=[master], vlanMode="auto")
 
@@ -40,8 +40,8 @@ def pod(*containers: dict[str, Any], **annotations: str) -> dict[str, Any]:
     return {"metadata": metadata, "spec": {"containers": list(containers) or [{}]}}
 
 
-def requested(pod: dict[str, Any], container: int = 0) -> dict[str, str]:
-    """The limits of a container, by resource. The requests must equal the limits."""
+def requested_slots(pod: dict[str, Any], container: int = 0) -> dict[str, str]:
+    """The limits of a container by resource; checks that the requests are equal."""
     resources = pod["spec"]["containers"][container].get("resources", {})
     assert resources.get("limits") == resources.get("requests")
     limits = resources.get("limits") or {}
@@ -58,8 +58,8 @@ NETWORKS_OF_CLUSTER = [
     network("odd", "macvlan", master=["eth1@if7"]),
     network("renamed", "macvlan", nad="lan", master=["eth5"]),
     network("mac", "macvlan", namespace="kube-system", master=["eth6"]),
-    bound("cloud-a"),
-    bound("cloud-b", "eth7"),
+    provider_bound_network("cloud-a"),
+    provider_bound_network("cloud-b", "eth7"),
 ]
 
 
@@ -88,11 +88,11 @@ NETWORKS_OF_CLUSTER = [
         ({}, {}),
     ],
 )
-def test_a_pod_requests_one_nic_slot_per_master_and_one_sub_eni_per_bound_network(
+def test_a_pod_requests_slots_for_its_masters_and_provider_bound_networks(
     annotations: dict[str, str], slots: dict[str, str]
 ) -> None:
     assert (
-        requested(
+        requested_slots(
             with_slots(
                 pod(**annotations),
                 pod_namespace="shop",
@@ -107,8 +107,8 @@ def test_a_pod_requests_one_nic_slot_per_master_and_one_sub_eni_per_bound_networ
 def test_nic_slots_and_sub_eni_slots_are_enabled_separately() -> None:
     before = pod(networks="cloud-a")
 
-    def requested_with(**settings: Any) -> dict[str, str]:
-        return requested(
+    def slots_with(**settings: Any) -> dict[str, str]:
+        return requested_slots(
             with_slots(
                 before,
                 pod_namespace="shop",
@@ -117,9 +117,9 @@ def test_nic_slots_and_sub_eni_slots_are_enabled_separately() -> None:
             )
         )
 
-    assert requested_with() == {}
-    assert requested_with(request_nic_slots=True) == {"eth1-nic": "1"}
-    assert requested_with(provider_resource="spidernet.io/eni") == {"eni": "1"}
+    assert slots_with() == {}
+    assert slots_with(request_nic_slots=True) == {"eth1-nic": "1"}
+    assert slots_with(provider_resource="spidernet.io/eni") == {"eni": "1"}
     assert (
         with_slots(
             before, pod_namespace="shop", networks=NETWORKS_OF_CLUSTER, settings=SlotSettings()
