@@ -1,10 +1,7 @@
-"""Facts about the Pod of a request: the interface, and the source for standalone agents.
+"""Facts about the Pod of a request: the interface, and the source for agents without Kubernetes.
 
-Without Kubernetes (standalone), names come from CNI_ARGS and all other facts from records: the
-manifests of Pod, StatefulSet, Namespace and Node that an operator applied. The ``FactsSource`` for
-clusters is in ``nodeagent.kubernetes``. Only the coroutines of a ``FactsSource`` wait for I/O.
-
-Invariants (I1 to I10): docs/contributing/architecture.md, "Invariants".
+Without Kubernetes, names come from CNI_ARGS. All other facts come from records: manifests that
+an operator applied. ``nodeagent.kubernetes`` has the ``FactsSource`` for clusters.
 """
 
 from __future__ import annotations
@@ -37,13 +34,12 @@ from core.projections.configuration_view import ConfigurationView, UndecodableKe
 
 DEFAULT_NAMESPACE: Final = "default"
 CONFIRM_S_MAX: Final = 2.0
-"""Seconds to wait for the API server's confirmation that an address may be released."""
+"""Limit of one confirmation by the API server."""
 
 MIGRATION_ANNOTATION: Final = "kubevirt.io/migrationJobName"
-"""The annotation of the target launcher Pod of a live migration (docs/reference/annotations.md)."""
+"""Annotation of a live migration's target Pod (docs/reference/annotations.md)."""
 
 _API_VERSIONS: Final = {STATEFUL_SET: "apps/v1", VM_INSTANCE: "kubevirt.io/v1"}
-"""The API version, by kind, of an owner whose record does not name a version."""
 
 Records = Mapping[tuple[str, str, str], RecordDefined]
 
@@ -62,7 +58,8 @@ class FactsSource(Protocol):
     """A source of facts about Pods, their namespaces and owners, and this node.
 
     Cached facts may be old. Before an address is released, the API server must confirm the release
-    (``confirm_liveness``, ``confirm_endpoint``) within ``CONFIRM_S_MAX`` (I6).
+    (``confirm_liveness``, ``confirm_endpoint``) within ``CONFIRM_S_MAX`` (I6 in
+    docs/contributing/architecture.md). Only the coroutines wait for I/O.
     """
 
     def complete_facts(self, reference: PodReference) -> RequestFacts | None:
@@ -90,11 +87,11 @@ class FactsSource(Protocol):
         ...
 
     async def confirm_liveness(self, reference: PodReference) -> Liveness:
-        """Read from the API server whether the Pod of a DEL runs. Never fails."""
+        """Read from the API server whether a Pod runs. Never fails."""
         ...
 
     def facts(self, reference: PodReference) -> RequestFacts:
-        """The known facts for one request."""
+        """The known facts."""
         ...
 
     def node(self) -> NodeFacts:
@@ -102,9 +99,9 @@ class FactsSource(Protocol):
         ...
 
     def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
-        """Whether a replica or VM still needs a fixed endpoint; None if the endpoint is not fixed.
+        """Whether a fixed endpoint is still needed; None if the endpoint is not fixed.
 
-        The state comes from cached facts; confirm every state but "valid" (``confirm_endpoint``).
+        ``confirm_endpoint`` must confirm every state but "valid".
         """
         ...
 
@@ -125,8 +122,7 @@ def node_labels(facts: FactsSource) -> Mapping[str, str] | None:
 class StandaloneFactsSource:
     """Facts from the request and from applied records.
 
-    The container id replaces a missing Pod name or UID; a missing namespace is ``default``. Whether
-    a Pod runs is unknown, because no API server reports it.
+    The container id replaces a missing Pod name or UID. Whether a Pod runs is always unknown.
     """
 
     def __init__(self, view: ConfigurationView, node: str, fixed: FixedSettings) -> None:
@@ -149,18 +145,18 @@ class StandaloneFactsSource:
                 raise LogCorrupt(why, subject=key, remedy=remedy)
 
     async def confirm_current(self, reference: PodReference) -> None:
-        """Do nothing: there is no API server to ask."""
+        """Do nothing."""
 
     def liveness(self, reference: PodReference) -> Liveness:
         """Always unknown."""
         return Liveness(alive=None)
 
     async def confirm_liveness(self, reference: PodReference) -> Liveness:
-        """The same as ``liveness``: there is no API server."""
+        """Always unknown."""
         return self.liveness(reference)
 
     def facts(self, reference: PodReference) -> RequestFacts:
-        """The facts as of the view's revision."""
+        """The known facts."""
         namespace, name, uid, container = reference
         namespace = namespace or DEFAULT_NAMESPACE
         name = name or container
@@ -172,7 +168,7 @@ class StandaloneFactsSource:
         return RequestFacts(pod, _namespace(records, namespace), self.node())
 
     def node(self) -> NodeFacts:
-        """The facts in the record of the Node."""
+        """The known facts of this node."""
         records: Records = self._view.current.records
         record = records.get(("Node", "", self._node)) if records else None
         if record is None:
@@ -180,7 +176,7 @@ class StandaloneFactsSource:
         return NodeFacts(self._node, record.labels, known=True)
 
     def endpoint_validity(self, endpoint: Endpoint) -> Validity | None:
-        """The state from the StatefulSet's or VM's record; if unknown, from Pod records."""
+        """From the owner's record, else from Pod records."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         if kind is None:
             return None
@@ -235,7 +231,7 @@ class StandaloneFactsSource:
         )
 
     def _pods_of(self, kind: FixedKind, endpoint: Endpoint) -> Iterable[RecordDefined]:
-        """The records of Pods that may hold an endpoint: the replica, or launchers of the VM."""
+        """The records of Pods that may hold an endpoint: the replica or the VM's launchers."""
         records: Records = self._view.current.records
         if kind == "vm":
             owner = VM_INSTANCE, endpoint.namespace, endpoint.name

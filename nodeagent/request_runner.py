@@ -1,11 +1,8 @@
-"""Limits the number and the duration of requests, and makes a DEL wait for its container's ADDs.
+"""Limits the number and duration of requests, and makes a DEL wait for its container's ADDs.
 
-A runtime may give up on an ADD and send a DEL while the ADD's transaction is in flight. If the DEL
-did not wait, it would find no address, and the ADD's address would stay allocated.
-
-A runtime may also give up on an ADD that the agent has not read yet. Such an ADD must not start
-after its DEL. So an ADD starts only if its caller is still connected, and no await separates this
-check from counting the ADD as in progress.
+A runtime may give up on an ADD and send a DEL. If the ADD then committed after the DEL, the ADD's
+address would stay allocated. So a DEL waits for ADDs in progress, and an ADD starts only if its
+caller is still connected. No await separates this check from counting the ADD as in progress.
 """
 
 from __future__ import annotations
@@ -22,20 +19,20 @@ from core.errors import CallerGone, DeadlineExceeded, NotReady, Overloaded
 from nodeagent.telemetry.metrics import WorkCounts
 
 REQUESTS_MAX: Final = 1_000
-"""Requests of all servers together, in progress or waiting."""
+"""Requests of all servers together."""
 
 ADD_DEADLINE_S: Final = 30.0
-"""Seconds for one ADD. The CNI executables wait 100 s, and container runtimes 120 s."""
+"""CNI executables wait 100 s, container runtimes 120 s."""
 
 BOUND_ADD_DEADLINE_S: Final = 95.0
-"""Seconds for one ADD that also binds its addresses at a network provider."""
+"""For an ADD that binds its addresses at a network provider."""
 
 DEL_DEADLINE_S: Final = 30.0
 CHECK_DEADLINE_S: Final = 15.0
 STATUS_DEADLINE_S: Final = 8.0
 GC_DEADLINE_S: Final = 90.0
 READ_DEADLINE_S: Final = 15.0
-"""Seconds for one HTTP request that only reads."""
+"""For an HTTP request that only reads."""
 
 
 def require_caller(has_hung_up: HasHungUp) -> None:
@@ -48,30 +45,29 @@ def require_caller(has_hung_up: HasHungUp) -> None:
 
 
 class RequestRunner:
-    """Admits, limits and orders the requests of one agent."""
+    """Admits, limits and orders requests."""
 
     def __init__(self, requests_max: int = REQUESTS_MAX) -> None:
         self._requests_max = requests_max
         self._idle = asyncio.Event()
         self._draining = False
-        self._held = 0
+        self._hold_count = 0
         self._deadlines: dict[float, DeadlineSet] = {}
         self._running_adds: dict[str, int] = {}
         self._adds_ended: dict[str, asyncio.Event] = {}
         self.under_way = 0
 
     def admit(self, deadline_s: float) -> RunningRequest:
-        """A context manager that admits one request and limits its time.
+        """A context manager that admits one request, and cancels it at its deadline.
 
-        The request is cancelled at the deadline; then leaving raises DeadlineExceeded. Entering
-        raises Overloaded, NotReady.
+        Entering raises Overloaded, NotReady. Leaving raises DeadlineExceeded after the deadline.
         """
         return RunningRequest(self, self._deadlines_of(deadline_s))
 
     def measure(self, deadline_s: float, work: WorkCounts, arrived: float) -> RunningRequest:
-        """Like ``admit``, but count the request's duration and result in ``work``.
+        """Like ``admit``, but count the duration and result in ``work``.
 
-        ``arrived``: when the request was received, by ``time.perf_counter``.
+        ``arrived``: the request's arrival, by ``time.perf_counter``.
         """
         return RunningRequest(self, self._deadlines_of(deadline_s), work, arrived)
 
@@ -83,7 +79,7 @@ class RequestRunner:
         container: str,
         has_hung_up: HasHungUp,
     ) -> RunningRequest:
-        """Like ``measure``, but DELs of the container wait until the request ends.
+        """Like ``measure``, but the container's DELs wait until the request ends.
 
         Enter the returned context manager without an await after this call. Raises CallerGone.
         """
@@ -92,28 +88,28 @@ class RequestRunner:
 
     @contextmanager
     def hold(self, container: str, has_hung_up: HasHungUp = never_hung_up) -> Iterator[None]:
-        """Make ``drain`` and the container's DELs wait until the context ends.
+        """Make ``drain`` and the container's DELs wait. Raises CallerGone.
 
-        For an ADD that allocates several times. Raises CallerGone.
+        For an ADD that allocates several times.
         """
         require_caller(has_hung_up)
         self.begin_add(container)
-        self._held += 1
+        self._hold_count += 1
         try:
             yield
         finally:
-            self._held -= 1
+            self._hold_count -= 1
             self.end_add(container)
             if self._draining:
                 self._set_if_idle()
 
     async def wait_for_adds(self, container: str) -> None:
-        """Return once no ADD for the container is in progress."""
+        """Wait until the container has no ADD in progress."""
         while container in self._running_adds:
             await self._adds_ended.setdefault(container, asyncio.Event()).wait()
 
     async def drain(self, seconds: float) -> bool:
-        """Admit no more requests and wait; False if some still run after ``seconds``."""
+        """Admit no more requests, and wait; False if some still run after ``seconds``."""
         self._draining = True
         self._set_if_idle()
         try:
@@ -143,11 +139,11 @@ class RequestRunner:
             self._set_if_idle()
 
     def begin_add(self, container: str) -> None:
-        """Count one more ADD in progress for the container."""
+        """Count one more ADD of the container."""
         self._running_adds[container] = self._running_adds.get(container, 0) + 1
 
     def end_add(self, container: str) -> None:
-        """Count the end of one ADD; after the last ADD, the container's DELs continue."""
+        """Count the end of one ADD. After the last ADD, the container's DELs continue."""
         still_running = self._running_adds[container] - 1
         if still_running:
             self._running_adds[container] = still_running
@@ -164,15 +160,15 @@ class RequestRunner:
         return deadlines
 
     def _set_if_idle(self) -> None:
-        if not self.under_way and not self._held:
+        if not self.under_way and not self._hold_count:
             self._idle.set()
 
 
 class RunningRequest:
     """One request: admitted on entering, cancelled at its deadline.
 
-    ``work`` counts the duration, the result and ``tries`` (set by the handler); None: the request
-    is not counted. ``container``: the container of an ADD, "" for other requests.
+    ``work`` None: not counted. ``container``: "" unless the request is an ADD. The handler sets
+    ``tries``.
     """
 
     __slots__ = (
@@ -242,7 +238,7 @@ class RunningRequest:
             raise exceeded from None
 
     def expire(self) -> None:
-        """Cancel the request's task, because the deadline has passed."""
+        """Cancel the request's task."""
         self.has_expired = True
         if self._task is not None:
             self._task.cancel()
@@ -267,9 +263,9 @@ class RunningRequest:
 
 
 class DeadlineSet:
-    """Requests with the same time limit; they expire in the order in which they were added.
+    """Requests with the same time limit, which expire in the order of their ``add``.
 
-    All requests share one timer, because a timer for each request costs more CPU time.
+    They share one timer: a timer for each request costs more CPU time.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -289,7 +285,6 @@ class DeadlineSet:
         self._pending.pop(request, None)
 
     def _expire(self) -> None:
-        """Expire overdue requests, and set the timer for the next one."""
         self._timer = None
         loop = asyncio.get_running_loop()
         while self._pending:

@@ -1,8 +1,7 @@
-"""Reads a link's bus address, statistics and speed from its driver.
+"""Reads a link's bus address, statistics and speed with the ethtool ioctl.
 
-The functions use the ethtool ioctl, which needs no privilege. The link is in the network namespace
-of the socket. Every function raises OSError if the link does not exist or if the link's driver does
-not support the request.
+The link is in the network namespace of the socket. Every function raises OSError, for example if
+the link's driver does not support the request.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from errno import EFBIG
 from typing import Final
 
 STATISTICS_MAX: Final = 32_768
-"""Statistics of one link. A NIC with hundreds of queues has about ten thousand."""
 
 _SIOCETHTOOL: Final = 0x8946  # include/uapi/linux/sockios.h
 _INTERFACE_BYTES: Final = 16
@@ -29,7 +27,7 @@ _GLINKSETTINGS: Final = 0x4C
 _STATISTICS_SET: Final = 1
 _NAME_BYTES: Final = 32
 _IFREQ_DATA: Final = struct.Struct("=16sQ16x")
-"""Struct ifreq with a name and a pointer. Pointers have 8 bytes on all supported processors."""
+"""Struct ifreq with a pointer."""
 
 _DRVINFO: Final = struct.Struct("=I32s32s32s32s32s12x5I")
 _SSET_INFO: Final = struct.Struct("=IIQI")
@@ -50,7 +48,7 @@ def driver_bus(netns_socket: socket.socket, link: str) -> str:
 
 
 def statistics(netns_socket: socket.socket, link: str) -> dict[str, int]:
-    """Counter -> value. The names are the driver's."""
+    """Counter values by the driver's names."""
     request = _SSET_INFO.pack(_GSSET_INFO, 0, 1 << _STATISTICS_SET, 0)
     _, _, mask, count = _SSET_INFO.unpack_from(_ask(netns_socket, link, request))
     if not mask:
@@ -63,7 +61,7 @@ def statistics(netns_socket: socket.socket, link: str) -> dict[str, int]:
     request = _STRINGS.pack(_GSTRINGS, _STATISTICS_SET, count)
     names = _ask(netns_socket, link, request + bytes(capacity * _NAME_BYTES))
     values = _ask(netns_socket, link, _STATISTICS.pack(_GSTATS, count) + bytes(capacity * 8))
-    # If the number changed between the two answers, only statistics in both answers are used.
+    # Use only the statistics that both answers have.
     count = min(_STRINGS.unpack_from(names)[2], _STATISTICS.unpack_from(values)[1], capacity)
     numbers = struct.unpack_from(f"={count}Q", values, _STATISTICS.size)
     starts = range(_STRINGS.size, _STRINGS.size + count * _NAME_BYTES, _NAME_BYTES)
@@ -74,9 +72,8 @@ def statistics(netns_socket: socket.socket, link: str) -> dict[str, int]:
 
 
 def speed_mbps(netns_socket: socket.socket, link: str) -> int | None:
-    """The speed of a link in Mbit/s; None if it is unknown, for example without a cable."""
-    # The first answer has the length of a set of link modes in words, as a negative number. The
-    # second request must have this length.
+    """The link's speed in Mbit/s; None if it is unknown, for example without a cable."""
+    # The first answer has the length of a link mode set in words, as a negative number.
     request = _LINK_SETTINGS.pack(_GLINKSETTINGS, 0, 0)
     words = -_LINK_SETTINGS.unpack_from(_ask(netns_socket, link, request))[2]
     request = _LINK_SETTINGS.pack(_GLINKSETTINGS, 0, words)
@@ -86,7 +83,6 @@ def speed_mbps(netns_socket: socket.socket, link: str) -> int | None:
 
 
 def _ask(netns_socket: socket.socket, link: str, request: bytes) -> bytes:
-    """Send a request and return the answer, which the kernel writes over the request."""
     name = link.encode()
     if not name or len(name) >= _INTERFACE_BYTES:
         raise OSError(f"{link!r} is not an interface name")

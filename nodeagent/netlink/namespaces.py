@@ -1,9 +1,8 @@
 """Opens network namespaces, and runs functions inside them.
 
-To open a socket or ``/proc/sys/net`` of a namespace, a thread must first enter the namespace
-(``setns``; Python 3.11 has no ``os.setns``). Only the executor's thread, and threads that called
-``let_thread_enter_namespaces``, enter other namespaces. This module creates no namespace and forks
-no process.
+To open a socket of a namespace, a thread must first enter the namespace (``setns``, which Python
+3.11 does not have). Only the executor's thread, and threads that called
+``let_thread_enter_namespaces``, enter other namespaces.
 """
 
 from __future__ import annotations
@@ -28,19 +27,17 @@ from nodeagent.netlink.session import NetlinkSession
 T = TypeVar("T")
 
 HOST_SYSCTLS: Final = Path("/host/proc/sys")
-"""The chart mounts the host's /proc/sys here: a container's own /proc/sys is read-only."""
+"""A container's own /proc/sys is read-only."""
 
 OWN_SYSCTLS: Final = Path("/proc/sys")
 SYSCTL_BYTES_MAX: Final = 4_096
 
 OWN_NAMESPACE_PATH: Final = "/proc/thread-self/ns/net"
-"""The namespace of the thread that opens this path."""
 
 CALLS_MAX: Final = 1_024
-"""Calls in the queue; the limit is higher than ``request_runner.REQUESTS_MAX``."""
+"""More than ``request_runner.REQUESTS_MAX``."""
 
 CALL_S_MAX: Final = 10.0
-"""Seconds that ``NetnsExecutor.run`` waits for a call. A call takes about 20 microseconds."""
 
 _PATH_REMEDY: Final = (
     "check the path, and that its directory is mounted from the node into the agent's container"
@@ -50,7 +47,7 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class NamespaceIdentity(NamedTuple):
-    """Device and inode, which are the same for every path to the namespace."""
+    """The identity of a namespace: the same for every path to it."""
 
     device: int
     inode: int
@@ -67,16 +64,12 @@ class NetworkNamespace:
 
     @classmethod
     def open(cls, path: str) -> Self:
-        """Open the namespace at a path.
-
-        Raises NamespaceGone if the path has no namespace, DatapathError if it cannot be opened.
-        """
+        """Open a namespace. Raises DatapathError, or NamespaceGone if the path has none."""
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             raise _namespace_gone(path) from None
         except OSError as error:
-            # For example, the path is in /proc and the process has ended.
             text = f"network namespace {path} cannot be opened: {error.strerror}"
             raise DatapathError(text, subject=path, remedy=_PATH_REMEDY) from error
         try:
@@ -119,12 +112,9 @@ class _NamespaceCall(NamedTuple):
 
 
 class NetnsExecutor:
-    """Runs functions inside network namespaces. Thread-safe.
+    """Runs functions inside network namespaces, in one dedicated thread. Thread-safe.
 
-    Create the executor in the agent's network namespace (``own_namespace``). One dedicated thread
-    runs the calls, and returns to ``own_namespace`` after each call. A worker thread that only sets
-    up networks may enter namespaces itself (``let_thread_enter_namespaces``): this saves two thread
-    switches for each call.
+    Create the executor in the agent's network namespace.
     """
 
     def __init__(self) -> None:
@@ -134,28 +124,27 @@ class NetnsExecutor:
         self._lock = threading.Lock()
         self._closed = False
         self._thread_state = threading.local()
-        """Empty in a thread that has not called ``let_thread_enter_namespaces``."""
 
     def let_thread_enter_namespaces(self) -> None:
-        """Let ``run`` execute later calls of the calling thread in that thread itself.
+        """Let ``run`` execute this thread's later calls in the thread itself.
 
-        The calling thread must be in ``own_namespace``.
+        This saves two thread switches for each call. The thread must be in ``own_namespace``.
         """
         self._thread_state.in_own_namespace = True
 
     @property
     def own_namespace(self) -> NetworkNamespace:
-        """The network namespace of the agent, which is also the node's."""
+        """The namespace of the agent and of the node."""
         return self._own_namespace
 
     def submit(self, namespace: NetworkNamespace, work: Callable[[], T]) -> Future[T]:
-        """Queue ``work`` for the namespace. ``work`` must be short and must not wait.
+        """Queue ``work``, which must be short and must not wait.
 
-        The future fails with the error of ``work``; it can be cancelled until ``work`` starts.
-        Raises NamespaceGone, Overloaded if the queue is full, DatapathError.
+        The future fails with the error of ``work``. Raises NamespaceGone, DatapathError, or
+        Overloaded if the queue is full.
         """
         future: Future[T] = Future()
-        # Duplicated, because the caller may close the namespace before the call starts.
+        # The caller may close the namespace before the call starts.
         try:
             fd = os.dup(namespace.fd)
         except OSError as error:
@@ -182,10 +171,9 @@ class NetnsExecutor:
         return future
 
     def run(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
-        """Run ``work`` in the namespace and return its result. Not for the event loop's thread.
+        """Run ``work`` and return its result. Blocks: not for the event loop's thread.
 
-        Raises NetlinkLost if ``work`` does not return within ``CALL_S_MAX``, and the errors of
-        ``submit``.
+        Raises NetlinkLost after ``CALL_S_MAX``, and the errors of ``submit``.
         """
         if hasattr(self._thread_state, "in_own_namespace"):
             return self._run_in_calling_thread(namespace, work)
@@ -202,7 +190,7 @@ class NetnsExecutor:
             ) from None
 
     def session(self, namespace: NetworkNamespace) -> NetlinkSession:
-        """An rtnetlink session in the namespace. Raises the errors of ``run``."""
+        """An rtnetlink session. Raises the errors of ``run``."""
         if self._is_current(namespace):
             return NetlinkSession.open()
         return self.run(namespace, NetlinkSession.open)
@@ -210,7 +198,7 @@ class NetnsExecutor:
     def socket(
         self, namespace: NetworkNamespace, family: int, kind: int, protocol: int
     ) -> socket.socket:
-        """A socket in the namespace; the caller closes it. Raises the errors of ``run``."""
+        """A socket, which the caller closes. Raises the errors of ``run``."""
         return self.run(namespace, lambda: socket.socket(family, kind, protocol))
 
     def close(self) -> None:
@@ -228,14 +216,11 @@ class NetnsExecutor:
         return in_own_namespace and namespace.identity == self._own_namespace.identity
 
     def _run_in_calling_thread(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
-        """Enter the namespace, run ``work``, and return to ``own_namespace``.
-
-        If the return fails, the thread still enters the namespace of the next call.
-        """
         if self._is_current(namespace):
             return work()
         if namespace.fd < 0:
             raise _namespace_gone(namespace.path)
+        # Stays False if the return fails. Then the next call enters its namespace again.
         self._thread_state.in_own_namespace = False
         try:
             _enter(namespace.fd)
@@ -249,7 +234,7 @@ class NetnsExecutor:
         self._thread.start()
 
     def _serve(self) -> None:
-        # A new thread is in the namespace of the thread that starts it.
+        # A new thread is in the namespace of its creator.
         _enter(self._own_namespace.fd)
         while (call := self._calls.get()) is not None:
             complete_future = _run_call(call)
@@ -264,7 +249,7 @@ class NetnsExecutor:
 
 
 def _run_call(call: _NamespaceCall) -> Callable[[], None]:
-    """Run one call in its namespace; return a function that completes the call's future."""
+    """Run one call; return a function that completes the call's future."""
     if not call.future.set_running_or_notify_cancel():
         os.close(call.fd)
         return lambda: None
@@ -280,7 +265,7 @@ def _run_call(call: _NamespaceCall) -> Callable[[], None]:
 
 
 def read_sysctl(executor: NetnsExecutor, namespace: NetworkNamespace, name: str) -> str | None:
-    """The value of a ``net/...`` sysctl in the namespace; None if the kernel does not have it.
+    """The value of a sysctl; None if the kernel does not have it.
 
     Raises the errors of ``NetnsExecutor.run``.
     """
@@ -296,9 +281,9 @@ def read_sysctl(executor: NetnsExecutor, namespace: NetworkNamespace, name: str)
 def write_sysctls(
     executor: NetnsExecutor, namespace: NetworkNamespace, values: dict[str, str]
 ) -> list[str]:
-    """Set ``net/...`` sysctls in the namespace; return the names that the kernel does not have.
+    """Set sysctls; return the names that the kernel does not have.
 
-    Raises DatapathError if a sysctl cannot be written, and the errors of ``NetnsExecutor.run``.
+    Raises DatapathError, and the errors of ``NetnsExecutor.run``.
     """
 
     def write() -> list[str]:
@@ -323,10 +308,7 @@ def write_sysctls(
 def write_interface_sysctls(
     executor: NetnsExecutor, namespace: NetworkNamespace, family: str, key: str, value: str
 ) -> None:
-    """Set ``net/FAMILY/conf/*/KEY`` of ``all``, of ``default`` and of every interface.
-
-    Raises the errors of ``write_sysctls``.
-    """
+    """Set ``net/FAMILY/conf/*/KEY``. Raises the errors of ``write_sysctls``."""
     directory = f"net/{family}/conf"
     entries = executor.run(namespace, lambda: list(Path(_sysctl(directory)).iterdir()))
     values = {f"{directory}/{entry.name}/{key}": value for entry in entries}
@@ -341,10 +323,10 @@ def _sysctl(name: str) -> str:
 
 
 def _set(path: str, value: str) -> None:
-    # System calls, because a Python file object takes several times as long.
+    # A Python file object takes several times as long.
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        # The kernel takes the RTNL lock for a write even if the value does not change.
+        # The kernel takes the RTNL lock even to write an unchanged value.
         if os.pread(fd, SYSCTL_BYTES_MAX, 0).strip() != value.encode():
             os.write(fd, value.encode())
     finally:
@@ -372,7 +354,7 @@ def _not_network(path: str) -> DatapathError:
 
 
 def _queue_full() -> Overloaded:
-    # "failed to queue correctly" is the text of Spiderpool, which users' scripts search for.
+    # Users' scripts search for Spiderpool's text "failed to queue correctly".
     return Overloaded(
         f"failed to queue correctly: queue is full with a maximum length of {CALLS_MAX}",
         subject="network namespace calls",

@@ -1,9 +1,7 @@
-"""Creates nftables tables with chains and rules over netlink, one table for each address family.
+"""Creates nftables tables over netlink: one table for each address family, in one transaction.
 
-One transaction of the kernel creates or replaces the tables of all families. A rule is a list of
-expressions, each encoded by a function below; all expressions use the same register. The small
-numbers in the calls of ``attribute`` and ``nested`` are the NFTA_* types of
-include/uapi/linux/netfilter/nf_tables.h.
+A rule is a list of expressions, which all use the same register. The small numbers in calls of
+``attribute`` and ``nested`` are NFTA_* types (include/uapi/linux/netfilter/nf_tables.h).
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ from nodeagent.netlink.requests import AF_OF
 
 NETLINK_NETFILTER: Final = 12
 UNSUPPORTED: Final = frozenset({EAFNOSUPPORT, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT})
-"""Errors of a kernel that lacks nftables or an expression of a rule."""
+"""Errors of a kernel that lacks nftables or an expression."""
 
 _SUBSYSTEM: Final = 10
 _BATCH_BEGIN: Final = 0x10
@@ -71,7 +69,7 @@ CT_STATE_NEW: Final = 8
 
 
 class Chain(NamedTuple):
-    """A base chain; ``kind`` is "filter" or "route". A rule is a tuple of expressions."""
+    """A base chain; ``kind`` is "filter" or "route"."""
 
     name: str
     kind: str
@@ -82,10 +80,7 @@ class Chain(NamedTuple):
 
 @contextmanager
 def opened(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[socket.socket]:
-    """An nftables socket in the namespace.
-
-    Raises NetlinkRefused, and the errors of ``NetnsExecutor.run``.
-    """
+    """An nftables socket. Raises NetlinkRefused, and the errors of ``NetnsExecutor.run``."""
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     try:
         netlink = executor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_NETFILTER)
@@ -100,9 +95,9 @@ def opened(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[soc
 def create_tables(
     netlink: socket.socket, families: tuple[Family, ...], name: str, chains: tuple[Chain, ...]
 ) -> None:
-    """Create a table of this name for each family. Raises NetlinkRefused, NetlinkLost.
+    """Create a table for each family.
 
-    If a table of this name exists, the kernel refuses with EEXIST after 10-20 ms.
+    Raises NetlinkLost, NetlinkRefused (EEXIST, after 10-20 ms, if a table exists).
     """
     create = _Command(_NEWTABLE, attribute_text(1, name), n.NLM_F_CREATE | n.NLM_F_EXCL)
     _commit(netlink, families, (create, *_chain_commands(name, chains)))
@@ -113,7 +108,7 @@ def replace_tables(
 ) -> None:
     """Create or replace the table of each family. Raises NetlinkRefused, NetlinkLost.
 
-    To replace a table, the kernel waits 10-20 ms for readers of the old table.
+    The kernel waits 10-20 ms for readers of a replaced table.
     """
     table = attribute_text(1, name)
     create = _Command(_NEWTABLE, table, n.NLM_F_CREATE)
@@ -123,10 +118,7 @@ def replace_tables(
 
 
 def rules_in(netlink: socket.socket, family: Family, name: str) -> list[str]:
-    """The rules of a table, each as text: the chain and the names of the rule's expressions.
-
-    Raises NetlinkRefused, NetlinkLost.
-    """
+    """Each rule as text: chain and expression names. Raises NetlinkRefused, NetlinkLost."""
     body = _NFGENMSG.pack(AF_OF[family], 0, 0) + attribute_text(1, name)
     _send(netlink, message(_GETRULE, n.NLM_F_REQUEST | n.NLM_F_DUMP, 1, body))
     rules: list[str] = []
@@ -143,32 +135,32 @@ def rules_in(netlink: socket.socket, family: Family, name: str) -> list[str]:
 
 
 def load_meta(key: int) -> bytes:
-    """Load a property of the packet into the register."""
+    """Load ``META_*`` into the register."""
     return _expression("meta", attribute(2, _BE32.pack(key)), _register(1))
 
 
 def set_meta(key: int) -> bytes:
-    """Set a property of the packet from the register."""
+    """Set ``META_*`` from the register."""
     return _expression("meta", attribute(2, _BE32.pack(key)), _register(3))
 
 
 def load_ct(key: int) -> bytes:
-    """Load a property of the packet's connection into the register."""
+    """Load ``CT_*`` into the register."""
     return _expression("ct", attribute(2, _BE32.pack(key)), _register(1))
 
 
 def set_ct(key: int) -> bytes:
-    """Set a property of the packet's connection from the register."""
+    """Set ``CT_*`` from the register."""
     return _expression("ct", attribute(2, _BE32.pack(key)), _register(4))
 
 
 def equals(value: bytes) -> bytes:
-    """Go on to the rule's next expression only if the register has this value."""
+    """Continue the rule only if the register has this value."""
     return _expression("cmp", _register(1), attribute(2, _BE32.pack(_CMP_EQ)), _data(3, value))
 
 
 def has_bits(bits: int) -> tuple[bytes, bytes]:
-    """Go on to the rule's next expression only if the register has at least one of these bits."""
+    """Continue the rule only if the register has at least one of these bits."""
     mask, zero = U32.pack(bits), bytes(4)
     masked = _expression(
         "bitwise",
@@ -188,7 +180,7 @@ def put(value: bytes) -> bytes:
 
 
 def interface_name(name: str) -> bytes:
-    """An interface name in the register's format, for ``equals``."""
+    """An interface name in the register's format."""
     return name.encode().ljust(_NAME_BYTES, b"\0")
 
 
@@ -262,7 +254,7 @@ def _batch(families: tuple[Family, ...], commands: tuple[_Command, ...]) -> byte
 
 
 def _send(netlink: socket.socket, data: bytes) -> None:
-    # Discard the remaining answers of an earlier, failed transaction.
+    # Discard answers to an earlier, failed transaction.
     with suppress(BlockingIOError):
         while True:
             netlink.recv(_RECEIVE_BYTES)

@@ -1,8 +1,4 @@
-"""Constants of the kernel's netlink interface, under the kernel's names.
-
-See include/uapi/linux (netlink.h, rtnetlink.h, if_link.h, if_addr.h, neighbour.h, fib_rules.h,
-if.h, veth.h, nsfs.h, sockios.h). A test compares the constants with those of pyroute2.
-"""
+"""Constants of the kernel's netlink interface, under the kernel's names (include/uapi/linux)."""
 
 from __future__ import annotations
 

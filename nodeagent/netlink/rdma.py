@@ -1,7 +1,7 @@
-"""Reads RDMA devices, ports, links and counters; moves RDMA devices between namespaces.
+"""Reads RDMA devices, ports and counters; moves RDMA devices between network namespaces.
 
-See include/uapi/rdma/rdma_netlink.h. In exclusive mode each device is in one network namespace; in
-shared mode every namespace has all devices. Changes need CAP_NET_ADMIN.
+In exclusive mode each device is in one namespace; in shared mode every namespace has all devices.
+Changes need CAP_NET_ADMIN. See include/uapi/rdma/rdma_netlink.h.
 """
 
 from __future__ import annotations
@@ -28,13 +28,10 @@ from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 
 NETLINK_RDMA: Final = 20
 ANSWER_S_MAX: Final = 2.0
-"""Seconds to wait for one answer of the kernel."""
 
 RECEIVE_BYTES: Final = 1 << 18
-"""Bytes of the longest datagram that is received."""
 
 ANSWERS_MAX: Final = 4_096
-"""Datagrams of one listing; each datagram holds many devices or ports."""
 
 _NLDEV: Final = 5 << 10
 _DEVICES: Final = _NLDEV | 1
@@ -63,7 +60,7 @@ Attributes = dict[int, memoryview]
 
 
 class RdmaDevice(NamedTuple):
-    """An RDMA device. GUIDs are integers; the text of a GUID begins with the highest byte."""
+    """An RDMA device."""
 
     number: int
     name: str
@@ -82,7 +79,7 @@ class RdmaPort(NamedTuple):
 
 
 class RdmaSocket:
-    """An RDMA netlink socket of one network namespace. Every method raises OSError."""
+    """An RDMA netlink socket. Every method raises OSError."""
 
     def __init__(self, netlink: socket.socket) -> None:
         netlink.settimeout(ANSWER_S_MAX)
@@ -107,7 +104,7 @@ class RdmaSocket:
         self._netlink.close()
 
     def devices(self) -> list[RdmaDevice]:
-        """Every device of the namespace."""
+        """Every device."""
         return [
             RdmaDevice(
                 u32(device.get(_DEVICE_INDEX)),
@@ -119,7 +116,7 @@ class RdmaSocket:
         ]
 
     def ports(self, device: RdmaDevice) -> list[RdmaPort]:
-        """Every port of a device."""
+        """Every port."""
         request = attribute_u32(_DEVICE_INDEX, device.number)
         return [
             RdmaPort(u32(port.get(_PORT_INDEX)), text(port.get(_LINK_NAME)))
@@ -127,7 +124,7 @@ class RdmaSocket:
         ]
 
     def ports_by_link(self) -> dict[str, list[tuple[RdmaDevice, RdmaPort]]]:
-        """The ports of all devices by link; ports without a link are left out."""
+        """The ports by link, without ports that have no link."""
         ports: dict[str, list[tuple[RdmaDevice, RdmaPort]]] = {}
         for device in self.devices():
             for port in self.ports(device):
@@ -136,7 +133,7 @@ class RdmaSocket:
         return ports
 
     def counters(self, device: RdmaDevice, port: RdmaPort) -> dict[str, int] | None:
-        """A port's counters by the kernel's names; None if the kernel does not list counters."""
+        """A port's counters by name; None if the kernel does not list counters."""
         request = attribute_u32(_DEVICE_INDEX, device.number)
         answer = self._ask(_COUNTERS, request + attribute_u32(_PORT_INDEX, port.number))
         if answer is None or _HW_COUNTERS not in answer:
@@ -156,14 +153,14 @@ class RdmaSocket:
     def set_exclusive(self, *, exclusive: bool) -> None:
         """Set the exclusive or the shared mode.
 
-        The kernel refuses with EBUSY while other network namespaces exist.
+        Fails with EBUSY while other network namespaces exist.
         """
         self._change(
             _SET_SYSTEM, attribute(_NETNS_MODE, bytes([_EXCLUSIVE if exclusive else _SHARED]))
         )
 
     def move(self, device: RdmaDevice, netns: int) -> None:
-        """Move a device into the namespace of a descriptor. The exclusive mode must be set."""
+        """Move a device into the namespace of a descriptor. Needs the exclusive mode."""
         request = attribute_u32(_DEVICE_INDEX, device.number)
         self._change(_SET_DEVICE, request + attribute_u32(_NETNS_FD, netns))
 
@@ -175,14 +172,14 @@ class RdmaSocket:
                 raise OSError(number, os.strerror(number))
 
     def _ask(self, kind: int, body: bytes) -> Attributes | None:
-        """The answer to one request; None if the kernel refuses it."""
+        """None if the kernel refuses the request."""
         self._netlink.send(message(kind, n.NLM_F_REQUEST, 1, body))
         for answer, _, _, reply in messages(memoryview(self._netlink.recv(RECEIVE_BYTES))):
             return None if answer == n.NLMSG_ERROR else attributes(reply)
         return None
 
     def _list(self, kind: int, body: bytes) -> Iterator[Attributes]:
-        """The answers of one listing; none if the kernel refuses it."""
+        """Nothing if the kernel refuses the request."""
         self._netlink.send(message(kind, n.NLM_F_REQUEST | n.NLM_F_DUMP, 1, body))
         for _ in range(ANSWERS_MAX):
             for answer, _, _, reply in messages(memoryview(self._netlink.recv(RECEIVE_BYTES))):

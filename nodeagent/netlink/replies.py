@@ -1,7 +1,4 @@
-"""Decodes the kernel's rtnetlink messages to values.
-
-Unknown attributes are ignored; missing attributes get the kernel's default.
-"""
+"""Decodes the kernel's rtnetlink messages. Missing attributes get the kernel's default."""
 
 from __future__ import annotations
 
@@ -21,8 +18,7 @@ from nodeagent.netlink.requests import (
 )
 from nodeagent.netlink.values import Hop, KernelRoute, Link, LinkAddress, Neighbour, RoutingRule
 
-FAMILY_OF: Final[dict[int, Family]] = {2: 4, 10: 6}
-"""AF_INET and AF_INET6 -> IP version."""
+FAMILY_OF: Final[dict[int, Family]] = {2: 4, 10: 6}  # AF_INET, AF_INET6
 
 
 def link(body: memoryview) -> Link:
@@ -74,7 +70,7 @@ def route(body: memoryview) -> KernelRoute:
         protocol,
         kind,
         u32(values.get(n.RTA_PRIORITY)),
-        # The other flags are temporary state, such as a link that is down.
+        # The other flags are temporary state.
         flags & (n.RTM_F_CLONED | n.RTNH_F_ONLINK),
         bytes(values.get(n.RTA_METRICS, b"")),
         tuple(_hops(family, values.get(n.RTA_MULTIPATH, memoryview(b"")))),

@@ -1,4 +1,7 @@
-"""Encodes rtnetlink requests, which a ``NetlinkSession`` sends. One function for each operation."""
+"""Encodes rtnetlink requests.
+
+It is not an error to delete a missing object, or to add an existing address, route or rule.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,7 @@ from nodeagent.netlink.values import (
 
 IFINFOMSG: Final = Struct("=BxHiII")
 IFADDRMSG: Final = Struct("=BBBBI")
-IFADDRMSG_SCOPE: Final = 3
-"""The offset of the scope in ``IFADDRMSG``."""
+IFADDRMSG_SCOPE: Final = 3  # the offset of the scope
 
 RTMSG: Final = Struct("=BBBBBBBBI")
 NDMSG: Final = Struct("=BxxxiHBB")
@@ -49,10 +51,9 @@ GONE: Final = frozenset({ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL})
 
 
 class Request(NamedTuple):
-    """One message without a sequence number. ``kind``: the message type, such as RTM_NEWROUTE.
+    """One message without a sequence number. ``tolerated``: errno values that count as success.
 
-    ``verb`` and ``subject``: the parts of ``what``, which is composed only for error texts and
-    traces. ``tolerated``: errno values that count as success.
+    ``what`` is composed only for error texts and traces, for speed.
     """
 
     kind: int
@@ -64,7 +65,7 @@ class Request(NamedTuple):
 
     @property
     def what(self) -> str:
-        """The operation as text."""
+        """The operation."""
         return f"{self.verb} {self.subject}" if self.subject else self.verb
 
 
@@ -76,10 +77,7 @@ _REMOVALS: Final = {
 
 
 def removal(request: Request) -> Request:
-    """The request to delete the route, rule or neighbour that a request adds.
-
-    A missing route, rule or neighbour is not an error.
-    """
+    """The request to delete the route, rule or neighbour that ``request`` adds."""
     kind, verb = _REMOVALS[request.kind]
     return Request(kind, 0, request.body, verb, request.subject, GONE)
 
@@ -88,13 +86,13 @@ def removal(request: Request) -> Request:
 
 
 def get_link(name: str) -> Request:
-    """Read a link by its name; see ``replies.link``."""
+    """Read a link."""
     body = IFINFOMSG.pack(0, 0, 0, 0, 0) + _link_filter() + attribute_text(n.IFLA_IFNAME, name)
     return Request(n.RTM_GETLINK, 0, body, "read link", name)
 
 
 def get_link_by_index(number: int) -> Request:
-    """Read a link by its index."""
+    """Read a link."""
     body = IFINFOMSG.pack(0, 0, number, 0, 0) + _link_filter()
     return Request(n.RTM_GETLINK, 0, body, "read link", number)
 
@@ -109,11 +107,11 @@ class VethEnd(NamedTuple):
 def add_veth(near: VethEnd, far: VethEnd, *, mtu: int, far_netns_fd: int) -> Request:
     """Create a veth pair: the near end is up; the far end is down, in another namespace.
 
-    A later move of the far end to that namespace would take 12-20 ms. The kernel creates the far
-    end first: without a peer, the far end cannot be up.
+    A later move of the far end would take 12-20 ms.
     """
     up = IFINFOMSG.pack(0, 0, 0, n.IFF_UP, n.IFF_UP)
     far_netns = attribute_u32(n.IFLA_NET_NS_FD, far_netns_fd)
+    # The kernel creates the far end first. Without a peer the far end cannot be up.
     down = IFINFOMSG.pack(0, 0, 0, 0, 0)
     peer = down + _link_attributes(far.name, mtu, far.mac) + far_netns
     details = (
@@ -137,13 +135,13 @@ def set_link_down(link: int) -> Request:
 
 
 def set_mac(link: int, mac: Mac) -> Request:
-    """Set the MAC address of a link."""
+    """Set a link's MAC address."""
     body = IFINFOMSG.pack(0, 0, link, 0, 0) + attribute(n.IFLA_ADDRESS, mac)
     return Request(n.RTM_NEWLINK, 0, body, f"set address {mac_text(mac)} of link", link)
 
 
 def set_tx_queue_len(link: int, length: int) -> Request:
-    """Set the transmit queue length of a link, in packets."""
+    """Set a link's transmit queue length, in packets."""
     body = IFINFOMSG.pack(0, 0, link, 0, 0) + attribute_u32(n.IFLA_TXQLEN, length)
     return Request(n.RTM_NEWLINK, 0, body, f"set transmit queue length {length} of link", link)
 
@@ -155,13 +153,13 @@ def set_master(link: int, master: int) -> Request:
 
 
 def delete_link(name: str) -> Request:
-    """Delete a link by its name; a missing link is not an error."""
+    """Delete a link."""
     body = IFINFOMSG.pack(0, 0, 0, 0, 0) + attribute_text(n.IFLA_IFNAME, name)
     return Request(n.RTM_DELLINK, 0, body, "delete link", name, GONE)
 
 
 def delete_link_by_index(number: int) -> Request:
-    """Delete a link by its index; a missing link is not an error."""
+    """Delete a link."""
     body = IFINFOMSG.pack(0, 0, number, 0, 0)
     return Request(n.RTM_DELLINK, 0, body, "delete link", number, GONE)
 
@@ -176,7 +174,7 @@ def _link_attributes(name: str, mtu: int, mac: Mac) -> bytes:
 
 
 def _link_filter() -> bytes:
-    # The answer is half as long without the counters, which are not used.
+    # Unused counters would double the answer.
     return attribute_u32(n.IFLA_EXT_MASK, n.RTEXT_FILTER_SKIP_STATS)
 
 
@@ -184,12 +182,12 @@ def _link_filter() -> bytes:
 
 
 def add_address(value: LinkAddress) -> Request:
-    """Add an address; an existing address is not an error."""
+    """Add an address."""
     return Request(n.RTM_NEWADDR, NEW_FLAGS, _address_body(value), "add address", value, EXISTS)
 
 
 def delete_address(value: LinkAddress) -> Request:
-    """Delete an address; a missing address is not an error."""
+    """Delete an address."""
     return Request(n.RTM_DELADDR, 0, _address_body(value), "delete address", value, GONE)
 
 
@@ -208,7 +206,7 @@ def _address_body(value: LinkAddress) -> bytes:
 
 
 def get_route(destination: Address) -> Request:
-    """Look up the route to an address; see ``replies.route``. Without a route: an empty answer."""
+    """Look up the route to an address. Without a route the answer is empty."""
     bits = ADDRESS_BITS[destination.family]
     body = RTMSG.pack(AF_OF[destination.family], bits, 0, 0, 0, 0, 0, 0, 0)
     body += attribute(n.RTA_DST, packed_address(destination))
@@ -228,11 +226,7 @@ class RouteLookup(NamedTuple):
 
 
 def find_route(lookup: RouteLookup, *, matched: bool = False) -> Request:
-    """Look up the route of a packet; see ``replies.route``.
-
-    With ``matched``, the answer is the entry of the routing table. Otherwise the answer is the
-    resolved route, with the source address that the kernel chooses.
-    """
+    """Look up a packet's route: the table's entry if ``matched``, else the resolved route."""
     destination, source = lookup.destination, lookup.source
     bits = ADDRESS_BITS[destination.family]
     # For IPv6 the kernel always returns the table, and does not support this flag.
@@ -250,7 +244,7 @@ def find_route(lookup: RouteLookup, *, matched: bool = False) -> Request:
 
 
 def add_route(route: KernelRoute) -> Request:
-    """Add a route; an existing route is not an error."""
+    """Add a route."""
     return Request(n.RTM_NEWROUTE, NEW_FLAGS, _route_body(route), "add route", route, EXISTS)
 
 
@@ -261,19 +255,19 @@ def append_route(route: KernelRoute) -> Request:
 
 
 def replace_route(route: KernelRoute) -> Request:
-    """Add or replace the route to a destination in a table."""
+    """Add or replace a route."""
     flags = n.NLM_F_CREATE | n.NLM_F_REPLACE
     return Request(n.RTM_NEWROUTE, flags, _route_body(route), "replace route", route)
 
 
 def delete_route(route: KernelRoute) -> Request:
-    """Delete a route; a missing route is not an error."""
+    """Delete a route."""
     return Request(n.RTM_DELROUTE, 0, _route_body(route), "delete route", route, GONE)
 
 
 def _route_body(route: KernelRoute) -> bytes:
     family, first, _, length, _ = route.destination
-    # The header has eight bits for the table; RTA_TABLE has 32 and overrides the header.
+    # The header has eight bits for the table; RTA_TABLE has 32 and overrides it.
     table = route.table if route.table < n.RT_TABLE_COMPAT else n.RT_TABLE_UNSPEC
     body = RTMSG.pack(
         AF_OF[family], length, 0, 0, table, route.protocol, route.scope, route.kind, route.flags
@@ -313,7 +307,7 @@ def _packed_gateway(gateway: Address, family: Family) -> bytes:
 
 
 def clear_route(destination: Cidr, table: int) -> Request:
-    """Delete the route to a destination, whatever the next hop; a missing route is not an error."""
+    """Delete the route to a destination, whatever the next hop."""
     family = destination.family
     wildcards = (0, n.RT_SCOPE_NOWHERE, 0, 0)
     body = RTMSG.pack(AF_OF[family], destination.prefix_length, 0, 0, n.RT_TABLE_UNSPEC, *wildcards)
@@ -326,7 +320,7 @@ def clear_route(destination: Cidr, table: int) -> Request:
 
 
 def add_rule(rule: RoutingRule) -> Request:
-    """Add a policy rule; an existing equal rule is not an error."""
+    """Add a policy rule."""
     return Request(n.RTM_NEWRULE, NEW_FLAGS, _rule_body(rule), "add rule", rule, EXISTS)
 
 
@@ -365,13 +359,13 @@ def _rule_body(rule: RoutingRule) -> bytes:
 
 
 def set_neighbour(entry: Neighbour) -> Request:
-    """Add or replace the neighbour entry of an address on a link."""
+    """Add or replace a neighbour entry."""
     flags = n.NLM_F_CREATE | n.NLM_F_REPLACE
     return Request(n.RTM_NEWNEIGH, flags, _neighbour_body(entry), "set neighbour", entry)
 
 
 def delete_neighbour(entry: Neighbour) -> Request:
-    """Delete the neighbour entry of an address on a link; a missing entry is not an error."""
+    """Delete a neighbour entry."""
     body = _neighbour_body(entry._replace(mac=b""))
     return Request(n.RTM_DELNEIGH, 0, body, "delete neighbour", entry, GONE)
 
@@ -383,6 +377,7 @@ def _neighbour_body(entry: Neighbour) -> bytes:
 
 
 # ------------------------------------------------------------------------------------ dumps
+# ``family`` None: both families.
 
 
 def all_links() -> Request:
@@ -392,13 +387,13 @@ def all_links() -> Request:
 
 
 def all_addresses(family: Family | None = None) -> Request:
-    """List the addresses of a family (None: both families)."""
+    """List addresses."""
     body = IFADDRMSG.pack(_af(family), 0, 0, 0, 0)
     return Request(n.RTM_GETADDR, n.NLM_F_DUMP, body, f"list {_family_text(family)}addresses")
 
 
 def all_routes(family: Family | None, table: int) -> Request:
-    """List the routes of a family (None: both families) in a table (0: all tables)."""
+    """List the routes of a table (0: all tables)."""
     body = RTMSG.pack(_af(family), 0, 0, 0, 0, 0, 0, 0, 0)
     if table:
         body += attribute_u32(n.RTA_TABLE, table)
@@ -408,13 +403,13 @@ def all_routes(family: Family | None, table: int) -> Request:
 
 
 def all_rules(family: Family | None = None) -> Request:
-    """List the policy rules of a family (None: both families)."""
+    """List policy rules."""
     body = FIB_RULE_HDR.pack(_af(family), 0, 0, 0, 0, 0, 0, 0, 0)
     return Request(n.RTM_GETRULE, n.NLM_F_DUMP, body, f"list {_family_text(family)}rules")
 
 
 def all_neighbours(family: Family | None = None) -> Request:
-    """List the neighbour entries of a family (None: both families)."""
+    """List neighbour entries."""
     body = NDMSG.pack(_af(family), 0, 0, 0, 0)
     return Request(n.RTM_GETNEIGH, n.NLM_F_DUMP, body, f"list {_family_text(family)}neighbours")
 

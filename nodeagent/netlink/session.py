@@ -1,9 +1,8 @@
-"""An rtnetlink socket: sends many requests in one system call, and returns complete listings.
+"""An rtnetlink socket that sends many requests in one system call.
 
-The kernel handles rtnetlink requests inside ``sendmsg``. When ``sendmsg`` returns, all answers are
-in the socket's queue, so receiving never waits. Interrupted listings, and requests whose answers
-were lost (ENOBUFS), are repeated a limited number of times. A session is used by one thread at a
-time.
+The kernel handles requests inside ``sendmsg``: when ``sendmsg`` returns, all answers are in
+the socket's queue, so receiving never waits. Interrupted listings, and requests whose answers were
+lost (ENOBUFS), are repeated a limited number of times. Only one thread may use a session at a time.
 """
 
 from __future__ import annotations
@@ -30,29 +29,25 @@ from nodeagent.netlink.values import KernelRoute, Link, LinkAddress, Neighbour, 
 T = TypeVar("T")
 
 SEND_REQUESTS_MAX: Final = 128
-"""Requests in one send; the answers fit into the smallest receive buffer of any kernel."""
+"""Requests in one send. Their answers fit into the smallest receive buffer of any kernel."""
 
 SEND: Final = "netlink send"
-"""The name of the tracing span of one send."""
 
 SEND_TRIES_MAX: Final = 4
-"""Sends of the same requests without any answer; then the session raises NetlinkLost."""
 
 LISTING_TRIES_MAX: Final = 16
-"""Tries of one listing; a change of the listed objects interrupts a try."""
 
 RECEIVE_BYTES: Final = 1 << 16
 RECEIVE_BUFFER_BYTES: Final = 1 << 20
 LISTING_MESSAGES_MAX: Final = 1_000_000
 
 IFREQ_INDEX: Final = Struct("=16si20x")
-"""Struct ifreq with a name and an index."""
 
 _OPTIONS: Final = (n.NETLINK_CAP_ACK, n.NETLINK_EXT_ACK, n.NETLINK_GET_STRICT_CHK)
 
 
 class RequestOutcome(NamedTuple):
-    """The result of one request. ``errno`` 0: success; ``text``: the kernel's error text."""
+    """The result of one request. ``errno`` 0: success. ``text``: the kernel's error text."""
 
     errno: int = 0
     text: str = ""
@@ -67,13 +62,16 @@ class _Interrupted(Exception):
 
 
 class NetlinkSession:
-    """An rtnetlink socket of one namespace. ``kernel_s``: seconds spent in send and receive."""
+    """An rtnetlink socket of one namespace. ``kernel_s``: seconds spent in send and receive.
+
+    Methods that send requests raise NetlinkLost, NetlinkRefused.
+    """
 
     def __init__(self, netlink: socket.socket) -> None:
         self._socket = netlink
         self._sequence = 0
-        self._overrun = False  # whether the kernel dropped answers since the last send
-        self._settled = True  # whether the last answer to the last send has been received
+        self._overrun = False  # the kernel dropped answers since the last send
+        self._settled = True  # the last answer to the last send was received
         self.kernel_s = 0.0
 
     @classmethod
@@ -83,7 +81,7 @@ class NetlinkSession:
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, n.NETLINK_ROUTE
         )
         try:
-            # Old kernels lack some of these options.
+            # Old kernels lack some options.
             for option in _OPTIONS:
                 with suppress(OSError):
                     netlink.setsockopt(n.SOL_NETLINK, option, 1)
@@ -110,8 +108,8 @@ class NetlinkSession:
     def apply(self, batch: Sequence[Request]) -> list[RequestOutcome]:
         """Send requests, in order; tolerated errors count as success.
 
-        The kernel also executes the requests that follow a refused request. Raises NetlinkLost,
-        or NetlinkRefused with the first refusal.
+        The kernel also executes the requests after a refused request. NetlinkRefused has
+        the first refusal.
         """
         outcomes = self.attempt(batch)
         for request, outcome in zip(batch, outcomes, strict=True):
@@ -126,10 +124,7 @@ class NetlinkSession:
         return outcomes
 
     def ask(self, request: Request) -> bytes | None:
-        """The body of the answer to one request; None if the object does not exist.
-
-        Raises NetlinkRefused, NetlinkLost.
-        """
+        """The answer's body; None if the object does not exist."""
         (outcome,) = self.attempt([request])
         if outcome.errno in requests.GONE:
             return None
@@ -140,11 +135,11 @@ class NetlinkSession:
         outcomes: dict[int, RequestOutcome] = {}
         is_repeated, unanswered_sends = False, 0
         while len(outcomes) < len(batch):
-            pending = [index for index in range(len(batch)) if index not in outcomes]
+            pending_indexes = [index for index in range(len(batch)) if index not in outcomes]
             with child_span(SEND, "client") as span:
-                answered = self._exchange(batch, pending)
+                answered = self._exchange(batch, pending_indexes)
                 if span is not None:
-                    _describe(span, [batch[index] for index in pending], answered)
+                    _describe(span, [batch[index] for index in pending_indexes], answered)
             for index, outcome in answered.items():
                 # An earlier send, whose answers were lost, may have executed the request.
                 was_done = is_repeated and outcome.errno in (requests.EXISTS | requests.GONE)
@@ -169,9 +164,8 @@ class NetlinkSession:
             parts.append(message(request.kind, flags, self._sequence, request.body))
         self._overrun = False
         self._send(b"".join(parts))
-        # The kernel sends NLMSG_ERROR for each refused request, and always for the last request,
-        # as its acknowledgement (NLM_F_ACK).
-        reported: dict[int, RequestOutcome] = {}
+        # NLMSG_ERROR reports a refusal, or acknowledges the last request (NLM_F_ACK).
+        reported_outcomes: dict[int, RequestOutcome] = {}
         answers: dict[int, bytes] = {}
         while not self._settled:
             data = self._receive()
@@ -184,10 +178,10 @@ class NetlinkSession:
                 if kind != n.NLMSG_ERROR:
                     answers[index] = bytes(body)
                     continue
-                reported[index] = _outcome(flags, body, answers.get(index, b""))
+                reported_outcomes[index] = _outcome(flags, body, answers.get(index, b""))
                 self._settled = index == last
         answered = {index: RequestOutcome(answer=answer) for index, answer in answers.items()}
-        outcomes = answered | reported
+        outcomes = answered | reported_outcomes
         if self._settled and not self._overrun:
             # No message was lost, so a request without an answer has succeeded.
             return {index: outcomes.get(index, _SUCCESS) for index in indexes}
@@ -196,14 +190,14 @@ class NetlinkSession:
     # ---------------------------------------------------------------------------- listings
 
     def listing(self, request: Request, read: Callable[[memoryview], T]) -> list[T]:
-        """The entries of a listing, decoded by ``read``. Raises NetlinkRefused, NetlinkLost."""
+        """The decoded entries of a listing."""
         for _ in range(LISTING_TRIES_MAX):
             with suppress(_Interrupted), child_span(SEND, "client") as span:
-                listed = self._listing(request, read)
+                entries = self._listing(request, read)
                 if span is not None:
                     span.set_attribute("netlink.requests", [request.what])
-                    span.set_attribute("netlink.answers", len(listed))
-                return listed
+                    span.set_attribute("netlink.answers", len(entries))
+                return entries
         raise NetlinkLost(
             f"netlink: `{request.what}`: the listed objects changed during each of"
             f" {LISTING_TRIES_MAX} tries, so no listing is complete",
@@ -212,16 +206,16 @@ class NetlinkSession:
         )
 
     def links(self) -> list[Link]:
-        """Every link. Raises the errors of ``listing``."""
+        """Every link."""
         return self.listing(requests.all_links(), replies.link)
 
     def link(self, name: str) -> Link | None:
-        """The link of that name; None if it does not exist. Raises the errors of ``ask``."""
+        """The link of that name, or None."""
         answer = self.ask(requests.get_link(name))
         return None if answer is None else replies.link(memoryview(answer))
 
     def link_name(self, ifindex: int) -> str:
-        """The name of a link; "" if the link does not exist. Raises OSError."""
+        """The link's name; "" if the link does not exist. Raises OSError."""
         try:
             answer = fcntl.ioctl(self._socket, n.SIOCGIFNAME, IFREQ_INDEX.pack(b"", ifindex))
         except OSError as error:
@@ -231,17 +225,14 @@ class NetlinkSession:
         name: bytes = IFREQ_INDEX.unpack(answer)[0]
         return name.rstrip(b"\0").decode(errors="replace")
 
-    # If ``family`` is None, the next four methods list both families, IPv4 first.
+    # ``family`` None: both families, IPv4 first.
 
     def addresses(self, family: Family | None = None) -> list[LinkAddress]:
-        """Every address. Raises the errors of ``listing``."""
+        """Every address."""
         return self._of_family(requests.all_addresses(family), replies.link_address, family)
 
     def routes(self, family: Family | None = None, table: int = 0) -> list[KernelRoute]:
-        """Every route of a table (0: of all tables), without cached routes.
-
-        Raises the errors of ``listing``.
-        """
+        """The routes of a table (0: of all tables), without cached routes."""
         # Kernels before 4.20 return the routes of all tables.
         return [
             route
@@ -250,22 +241,22 @@ class NetlinkSession:
         ]
 
     def rules(self, family: Family | None = None) -> list[RoutingRule]:
-        """Every policy rule, ordered by priority. Raises the errors of ``listing``."""
+        """Every policy rule, by priority."""
         return self._of_family(requests.all_rules(family), replies.rule, family)
 
     def neighbours(self, family: Family | None = None) -> list[Neighbour]:
-        """Every neighbour entry. Raises the errors of ``listing``."""
+        """Every neighbour entry."""
         return self._of_family(requests.all_neighbours(family), replies.neighbour, family)
 
     def route_to(self, destination: Address) -> KernelRoute | None:
-        """The route to an address; None without a route. Raises the errors of ``ask``."""
+        """The route to an address, or None."""
         answer = self.ask(requests.get_route(destination))
         return None if answer is None else replies.route(memoryview(answer))
 
     def _of_family(
         self, request: Request, read: Callable[[memoryview], T | None], family: Family | None
     ) -> list[T]:
-        # A kernel without IPv6 may also list entries of families that were not requested.
+        # A kernel without IPv6 may also list other families.
         families = requests.AF_OF.values() if family is None else (requests.AF_OF[family],)
 
         def read_if_of_family(body: memoryview) -> T | None:
@@ -276,7 +267,7 @@ class NetlinkSession:
     def _listing(self, request: Request, read: Callable[[memoryview], T]) -> list[T]:
         self._sequence = sequence = self._sequence % 0xFFFFFFFF + 1
         self._send(message(request.kind, n.NLM_F_REQUEST | request.flags, sequence, request.body))
-        listed: list[T] = []
+        entries: list[T] = []
         is_complete = True
         self._overrun = False
         while True:
@@ -291,13 +282,13 @@ class NetlinkSession:
                     self._settled = True
                     if not is_complete or self._overrun:
                         raise _Interrupted
-                    return listed
+                    return entries
                 if kind == n.NLMSG_ERROR:
                     self._settled = True
                     check(request, _outcome(flags, body, b""))
-                    return listed
-                listed.append(read(body))
-                if len(listed) > LISTING_MESSAGES_MAX:
+                    return entries
+                entries.append(read(body))
+                if len(entries) > LISTING_MESSAGES_MAX:
                     text = (
                         f"netlink: `{request.what}` lists more than {LISTING_MESSAGES_MAX} entries"
                     )
@@ -317,7 +308,7 @@ class NetlinkSession:
             self.kernel_s += time.perf_counter() - started
 
     def _receive(self) -> memoryview | None:
-        """The next datagram; None if the queue is empty. Sets ``_overrun`` after a loss."""
+        """The next datagram, or None if none is left. Sets ``_overrun`` after a loss."""
         started = time.perf_counter()
         try:
             while True:
@@ -334,7 +325,7 @@ class NetlinkSession:
             self.kernel_s += time.perf_counter() - started
 
     def _drain(self) -> None:
-        """Discard the answers that an earlier, incomplete exchange left in the queue."""
+        """Discard the answers to an incomplete exchange."""
         while True:
             try:
                 self._socket.recv(RECEIVE_BYTES)
@@ -346,7 +337,7 @@ class NetlinkSession:
 
 
 def check(request: Request, outcome: RequestOutcome) -> None:
-    """Raise NetlinkRefused if the request failed with an error that is not tolerated."""
+    """Raise NetlinkRefused after an error that is not tolerated."""
     number = outcome.errno
     if not number or number in request.tolerated:
         return

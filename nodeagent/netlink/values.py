@@ -1,6 +1,5 @@
-"""Values of a network stack: links, addresses, routes, rules and neighbours.
+"""Values of a network stack, read from the kernel or to be written.
 
-The same classes hold values read from the kernel and values to be written, for comparison.
 A field ``link`` is an ifindex.
 """
 
@@ -26,19 +25,15 @@ Mac = bytes
 
 
 INFINIBAND_ADDRESS_BYTES: Final = 20
-"""The length of an InfiniBand link's hardware address (INFINIBAND_ALEN).
-
-The address has 4 bytes of flags and queue pair number, 8 bytes of subnet, 8 bytes of port GUID.
-"""
+"""INFINIBAND_ALEN: 4 bytes of flags and queue pair number, 8 of subnet, 8 of port GUID."""
 
 
 class Link(NamedTuple):
     """A network interface.
 
-    ``parent`` is IFLA_LINK: the peer of a veth, or the lower device of a macvlan or VLAN.
-    ``parent_netns``: the kernel's id of the parent's namespace; None if the parent is in the link's
-    namespace. ``master`` is IFLA_MASTER: the bond or bridge of the link. ``data``: the attributes
-    of the link's ``kind`` (IFLA_INFO_DATA) as bytes.
+    ``parent``: the peer of a veth, or the lower device of a macvlan or VLAN. ``parent_netns``: the
+    kernel's id of the parent's namespace; None if the parent is in the link's namespace.
+    ``master``: the bond or bridge of the link. ``data``: IFLA_INFO_DATA.
     """
 
     ifindex: int
@@ -57,7 +52,7 @@ class Link(NamedTuple):
 
     @property
     def up(self) -> bool:
-        """Whether the link is administratively up, even without a carrier."""
+        """Administratively up, even without a carrier."""
         return bool(self.flags & IFF_UP)
 
     @property
@@ -67,7 +62,7 @@ class Link(NamedTuple):
 
     @property
     def broadcasts(self) -> bool:
-        """Whether the link is up and supports broadcast and multicast."""
+        """Up, with broadcast and multicast."""
         required = IFF_UP | IFF_BROADCAST | IFF_MULTICAST
         return self.flags & required == required
 
@@ -86,7 +81,7 @@ class LinkAddress(NamedTuple):
 
 
 class Hop(NamedTuple):
-    """One next hop of a multipath route. ``weight`` is at least 1; ``flags`` are RTNH_F_*."""
+    """A next hop of a multipath route. ``flags`` are RTNH_F_*."""
 
     link: int
     gateway: Address | None = None
@@ -95,10 +90,9 @@ class Hop(NamedTuple):
 
 
 class KernelRoute(NamedTuple):
-    """A route. A multipath route has ``hops``, and does not use ``link`` and ``gateway``.
+    """A route. A multipath route uses ``hops`` instead of ``link`` and ``gateway``.
 
-    ``metric`` is RTA_PRIORITY; for IPv6 the kernel replaces 0 by 1024. ``metrics`` is RTA_METRICS,
-    as bytes.
+    For IPv6 the kernel replaces ``metric`` 0 by 1024. ``metrics`` is RTA_METRICS.
     """
 
     destination: Cidr
@@ -116,12 +110,12 @@ class KernelRoute(NamedTuple):
 
     @property
     def family(self) -> Family:
-        """The address family of the destination."""
+        """The destination's address family."""
         return self.destination.family
 
     @property
     def is_default(self) -> bool:
-        """Whether the route is a default route."""
+        """Whether the destination is 0.0.0.0/0 or ::/0."""
         return self.destination.prefix_length == 0
 
     @property
@@ -138,7 +132,7 @@ class KernelRoute(NamedTuple):
 
 
 class RoutingRule(NamedTuple):
-    """A policy rule. If ``mark`` is set and ``mask`` is 0, all bits of the mark are compared."""
+    """A policy rule. ``mask`` 0: all bits of ``mark`` are compared."""
 
     family: Family
     table: int
@@ -159,7 +153,7 @@ class RoutingRule(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """The MAC address of an IP address on a link. ``state`` is NUD_*."""
+    """A neighbour entry. ``state`` is NUD_*."""
 
     link: int
     address: Address
@@ -176,7 +170,7 @@ def mac_text(mac: Mac) -> str:
 
 
 def host_prefix(address: Address) -> Cidr:
-    """The address as a prefix: /32 or /128."""
+    """The address as /32 or /128."""
     family, value = address
     length = 32 if family == 4 else 128
     return Cidr(family, first=value, last=value, prefix_length=length, address=value)

@@ -1,8 +1,7 @@
 """Reads RDMA counters of the node, and of Pods that have their own RDMA devices.
 
-Counters of RDMA devices come from RDMA netlink, or from /sys on older kernels. Counters of network
-interfaces come from ethtool. ``read`` blocks: call it in a worker thread, one call at a time. A
-namespace that cannot be read becomes a fault; the other namespaces are still read.
+Device counters come from RDMA netlink or, on older kernels, from /sys. Statistics come from
+ethtool.
 """
 
 from __future__ import annotations
@@ -26,16 +25,15 @@ from nodeagent.rdma.rdma_ports import NO_COUNTERS, NamespacePorts, RdmaPortLink
 from nodeagent.sriov_master_addresses import SYSFS, master_of
 
 DIRECTORIES: Final = (Path("/var/run/netns"), Path("/var/run/docker/netns"))
-"""The directories in which container runtimes mount the network namespaces of Pods."""
+"""Container runtimes mount the Pods' network namespaces here."""
 
 NOT_A_POD: Final = "default"
-"""The file in ``DIRECTORIES`` that is the node's own namespace."""
+"""The file of the node's own namespace."""
 
 NAMESPACES_MAX: Final = 4_096
-"""Namespaces that one call of ``read`` opens."""
 
 READ_S_MAX: Final = 5.0
-"""Seconds after which a call of ``read`` opens no further namespace."""
+"""Seconds after which ``read`` opens no further namespace."""
 
 ROUTE_DESTINATIONS: Final[tuple[Address, ...]] = (
     parse_address("1.0.0.0"),
@@ -70,7 +68,10 @@ class CounterReader:
         self._monotonic = monotonic
 
     def read(self) -> CounterRead:
-        """Read all ports, within ``NAMESPACES_MAX`` and ``READ_S_MAX``."""
+        """Read all ports. An unreadable namespace becomes a fault.
+
+        Blocks: call it in a worker thread, one call at a time.
+        """
         namespaces: list[NamespacePorts] = []
         faults: dict[str, str] = {}
         own_namespace = self._executor.own_namespace
@@ -83,7 +84,7 @@ class CounterReader:
                 exclusive = rdma_socket.exclusive()
         except (OSError, OrbweaverError) as error:
             return CounterRead((), {"the node": str(error)})
-        if exclusive:  # otherwise all namespaces share the devices that were just read
+        if exclusive:  # otherwise every namespace has the devices that were just read
             namespaces += self._pod_namespaces(faults)
         return CounterRead(tuple(namespaces), faults)
 
@@ -118,7 +119,7 @@ class CounterReader:
         return NamespacePorts(ports, self._address(namespace)) if ports else None
 
     def _address(self, namespace: NetworkNamespace) -> str:
-        """The address that identifies the Pod; "" if no route has a source address."""
+        """The Pod's address; "" if no route has a source address."""
         with self._executor.session(namespace) as session:
             for destination in ROUTE_DESTINATIONS:
                 with suppress(OrbweaverError):
@@ -130,7 +131,6 @@ class CounterReader:
     def _ports(
         self, rdma_socket: RdmaSocket, namespace: NetworkNamespace
     ) -> tuple[RdmaPortLink, ...]:
-        """The ports that have a link in the namespace."""
         ports = [
             (device, port) for device in rdma_socket.devices() for port in rdma_socket.ports(device)
         ]
@@ -160,11 +160,7 @@ class CounterReader:
         return tuple(port_links)
 
     def _port_guid(self, device: RdmaDevice, port: RdmaPort, *, is_own_namespace: bool) -> int:
-        """The GUID of a port.
-
-        If a device has several ports, such as a ConnectX-3, the GUIDs of the ports are only in
-        /sys. A single port has the GUID of the device.
-        """
+        """The GUID of a port. If a device has several ports, only /sys has the ports' GUIDs."""
         if is_own_namespace:
             gid = self._sysfs / "class/infiniband" / device.name / f"ports/{port.number}/gids/0"
             with suppress(OSError, ValueError):
@@ -205,7 +201,6 @@ class CounterReader:
         return port_link
 
     def _links_by_guid(self, namespace: NetworkNamespace) -> dict[int, str]:
-        """Link names by the GUID that is derived from the link's MAC address."""
         with self._executor.session(namespace) as session:
             return {guid_of(link.mac): link.name for link in session.links() if link.mac}
 
@@ -224,11 +219,10 @@ def _namespaces(directories: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _counters_in(directory: Path) -> dict[str, int]:
-    """Counters by file name, without ``lifespan``, which is a setting."""
     counters = {}
     with suppress(OSError):
         for path in directory.iterdir():
-            if path.name == "lifespan":
+            if path.name == "lifespan":  # a setting
                 continue
             with suppress(OSError, ValueError):
                 counters[path.name] = int(path.read_text("ascii"))
@@ -236,7 +230,7 @@ def _counters_in(directory: Path) -> dict[str, int]:
 
 
 def _traffic_class(directory: Path) -> int:
-    """The traffic class of the device's packets; 0 if unset or unknown."""
+    """0 if the traffic class is unset or unknown."""
     try:
         match = _TRAFFIC_CLASS.search((directory / "tc/1/traffic_class").read_text("ascii"))
     except (OSError, ValueError):

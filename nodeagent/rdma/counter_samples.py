@@ -1,7 +1,6 @@
-"""Converts RDMA counters to the Prometheus text format: names, labels and values. Pure.
+"""Converts RDMA counters to the Prometheus text format (docs/reference/metrics.md).
 
-Names and labels: docs/reference/metrics.md and docs/reference/networks.md, "RDMA metrics". No name
-occurs twice with the same labels, because a scraper would reject the whole text.
+No name occurs twice with the same labels, because a scraper would reject the whole text.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from nodeagent.rdma.rdma_ports import NamespacePorts, RdmaPod, RdmaPods, RdmaPor
 from nodeagent.telemetry.metrics import COMPATIBLE_SCOPE
 
 SAMPLES_MAX: Final = 50_000
-"""Samples in one scrape; a hundred ports have about six thousand."""
 
 NAME_CHARACTERS_MAX: Final = 96
 SPEED_COUNTER: Final = "vport_speed_mbps"
@@ -33,9 +31,9 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Samples(NamedTuple):
-    """Values by name (without ``rdma_`` and ``_total``), then by the text of the labels.
+    """Values by name (without ``rdma_`` and ``_total``), then by label text.
 
-    ``left_out``: the number of samples beyond ``SAMPLES_MAX``.
+    ``left_out``: samples beyond ``SAMPLES_MAX``.
     """
 
     values: dict[str, dict[str, int]]
@@ -60,7 +58,7 @@ def samples_of(node: str, namespaces: Iterable[NamespacePorts], rdma_pods: RdmaP
 
 
 def text_of(samples: Samples) -> bytes:
-    """The response to a scrape, sorted by names and labels."""
+    """Prometheus text, sorted by names and labels."""
     lines: list[str] = []
     for key, family in sorted(samples.values.items()):
         name = f"rdma_{key}_total"
@@ -73,7 +71,7 @@ def text_of(samples: Samples) -> bytes:
 
 
 def guid_text(guid: int) -> str:
-    """A GUID of 64 bits as text, such as ``50:6b:4b:03:00:aa:bb:cc``."""
+    """A GUID as text, such as ``50:6b:4b:03:00:aa:bb:cc``."""
     return guid.to_bytes(8, "big").hex(":")
 
 

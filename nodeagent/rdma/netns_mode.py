@@ -1,7 +1,7 @@
-"""Sets whether RDMA devices are shared by all network namespaces (``rdma system set netns``).
+"""Sets whether all network namespaces share RDMA devices (``rdma system set netns``).
 
-The kernel refuses to change the mode while other network namespaces exist, so in practice the mode
-can be changed only at boot. The error names the module option that sets the mode at boot.
+The kernel refuses a change while other network namespaces exist, so in practice the mode can change
+only at boot.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from nodeagent.netlink.rdma import RdmaSocket
 MODPROBE: Final = (
     "write `options ib_core netns_mode={}` to a file in /etc/modprobe.d, then restart the node"
 )
-"""The remedy; ``netns_mode`` 0 is exclusive, 1 is shared."""
+"""``netns_mode`` 0 is exclusive, 1 is shared."""
 
 
 def set_netns_mode(
     executor: NetnsExecutor, mode: str, open_socket: OpenSocket = RdmaSocket.open
 ) -> bool:
-    """Set the RDMA mode of the node; False if it is set already. Blocks. Raises DatapathError."""
+    """Set the node's RDMA mode; False if it is set already. Blocks. Raises DatapathError."""
     is_exclusive = mode == EXCLUSIVE_MODE
     socket = open_socket(executor, executor.own_namespace)
     if socket is None:

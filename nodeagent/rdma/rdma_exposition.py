@@ -1,7 +1,6 @@
 """Reads RDMA counters for every scrape, and returns them as Prometheus text.
 
-A worker thread reads the counters, one reading at a time, so no ADD waits for a reading. A scrape
-waits at most ``REFRESH_S_MAX``, and then returns the last complete reading.
+A worker thread reads the counters, one reading at a time, so no ADD waits for a reading.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from nodeagent.rdma.rdma_ports import RdmaPods
 from nodeagent.telemetry.metrics import AgentMetrics
 
 REFRESH_S_MAX: Final = 1.0
-"""Seconds that a scrape waits for a new reading."""
+"""A scrape waits this long, then returns the last complete reading."""
 
 STALE_S_MAX: Final = 60.0
-"""Seconds after which a reading is not returned: unchanged counters look like stopped traffic."""
+"""Older readings are not returned: unchanged counters look like stopped traffic."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -34,10 +33,7 @@ def no_rdma_pods() -> RdmaPods:
 
 
 class RdmaExposition:
-    """The RDMA metrics of one node. ``rdma_pods`` returns the Pods with RDMA devices.
-
-    Create the object inside the event loop.
-    """
+    """The RDMA metrics of one node. Create it inside the event loop."""
 
     def __init__(
         self,
@@ -77,7 +73,7 @@ class RdmaExposition:
         rdma_pods: Callable[[], RdmaPods] | None,
         metrics: AgentMetrics,
     ) -> RdmaExposition:
-        """The metrics of this node; ``rdma_pods`` None: without Kubernetes."""
+        """The metrics of this node. ``rdma_pods`` None: without Kubernetes."""
         return cls(node, CounterReader(executor), rdma_pods or no_rdma_pods, metrics)
 
     async def text(self) -> bytes:
@@ -89,7 +85,7 @@ class RdmaExposition:
         return b"" if is_stale else self._text
 
     async def close(self) -> None:
-        """Wait for a running reading, at most ``REFRESH_S_MAX``."""
+        """Wait for a running reading."""
         if self._reading is not None:
             await asyncio.wait((self._reading,), timeout=REFRESH_S_MAX)
 

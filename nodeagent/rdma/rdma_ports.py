@@ -1,4 +1,4 @@
-"""Values: the ports of RDMA devices, and the Pods that have RDMA devices."""
+"""The ports of RDMA devices, and the Pods that have RDMA devices."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ NO_COUNTERS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class RdmaPortLink(NamedTuple):
-    """One port of an RDMA device, and the port's link.
+    """A port of an RDMA device, and its link.
 
-    ``counters`` come from the kernel, ``statistics`` from the link's driver. ``parent``: the link
-    of the physical function, "" if the link is not a virtual function.
+    ``counters`` come from the kernel, ``statistics`` from the driver.
+
+    ``parent``: the link of a virtual function's physical function, else "".
     """
 
     device: str
@@ -30,7 +31,7 @@ class RdmaPortLink(NamedTuple):
 
     @property
     def is_root(self) -> bool:
-        """Whether both GUIDs are equal, as they are for the first physical function of a card."""
+        """Equal GUIDs mark the first physical function of a card."""
         return self.node_guid == self.system_guid
 
 
@@ -45,7 +46,7 @@ class NamespacePorts(NamedTuple):
 
 
 class RdmaPod(NamedTuple):
-    """A Pod with RDMA devices. ``owner`` None: the Pod has no owner, or the owner is unknown."""
+    """A Pod with RDMA devices. ``owner`` None: the owner is unknown, or there is none."""
 
     namespace: str
     name: str
@@ -53,4 +54,4 @@ class RdmaPod(NamedTuple):
 
 
 RdmaPods = Mapping[str, RdmaPod]
-"""Pods by address; a Pod is listed under each of its addresses."""
+"""Pods by each of their addresses."""

@@ -1,9 +1,8 @@
 """Reads and writes ECN settings and traffic classes of RoCE, in /sys and in configfs.
 
 ``class/net/<link>/ecn`` and ``class/infiniband/<device>/tc`` are files of NVIDIA's DOCA-OFED.
-``kernel/config/rdma_cm`` is the configfs directory of the RDMA connection manager (RDMA CM; see the
-kernel's Documentation/ABI/testing/configfs-rdma_cm). When a directory with the name of an RDMA
-device is created in ``rdma_cm``, the kernel adds the files of the device.
+``kernel/config/rdma_cm`` belongs to the RDMA connection manager (RDMA CM; see the kernel's
+Documentation/ABI/testing/configfs-rdma_cm).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ RDMA_CM: Final = "kernel/config/rdma_cm"
 ROCE_V2: Final = "RoCE v2"
 
 _ETHERNET: Final = "1"
-"""The type of an Ethernet link (include/uapi/linux/if_arp.h)."""
+"""ARPHRD_ETHER."""
 
 _TRAFFIC_CLASS: Final = re.compile(r"Global tclass=(\d+)")
 
@@ -38,7 +37,7 @@ class QosFiles:
         return self._sysfs.read(directory / "type") == _ETHERNET and not is_representor(directory)
 
     def bond(self, link: str) -> str:
-        """The bond of a link, or the link itself if the link is a bond; else ""."""
+        """The bond of a link, or the link itself if it is a bond; else ""."""
         directory = self._link(link)
         master = directory / "master"
         bond = master.resolve() if master.exists() else directory
@@ -49,7 +48,7 @@ class QosFiles:
         return self._sysfs.read(self._link(bond) / "bonding/slaves").split()
 
     def pf(self, link: str) -> str:
-        """The link of a virtual function's physical function; "" for other links."""
+        """The link of a virtual function's physical function; else ""."""
         device = (self._link(link) / "device").resolve()
         return master_of(device.name, self._sysfs.root) or ""
 
@@ -83,7 +82,7 @@ class QosFiles:
         self._sysfs.write(self._link(link) / "ecn" / point / f"enable/{priority}", "1")
 
     def set_cnp(self, link: str, field: str, value: int) -> None:
-        """Set CNP_DSCP or CNP_PRIORITY of congestion notification packets."""
+        """Set CNP_DSCP or CNP_PRIORITY (``field``) of congestion notification packets."""
         self._sysfs.write(self._link(link) / "ecn" / NOTIFICATION_POINT / field, str(value))
 
     def set_traffic_class(self, device: str, port: int, value: int) -> None:
@@ -91,7 +90,8 @@ class QosFiles:
         self._sysfs.write(self._traffic_class(device, port), str(value))
 
     def set_cm_traffic_class(self, device: str, port: int, value: int) -> None:
-        """Set the traffic class of a port's RDMA CM connections, and the mode RoCE v2."""
+        """Set RoCE v2, and the traffic class of RDMA CM connections."""
+        # The kernel adds the device's files to the new directory.
         self._sysfs.make(self._sysfs.root / RDMA_CM / device)
         files = self._cm(device, port)
         if self._sysfs.read(files / "default_roce_mode") != ROCE_V2:

@@ -1,10 +1,8 @@
-"""Keeps the settings of a node's RoCE NICs equal to the rules, in the background.
+"""Keeps the settings of a node's RoCE NICs equal to the rules.
 
-Each round reads the node's labels and NICs, and carries out a plan. The kernel does not report
-changes of these settings, so there is a round every ``DRIFT_S``. A change may interrupt the link
-for a short time. So if another program, such as an LLDP daemon, undoes a change ``REPEATS_MAX``
-times, the agent repeats the change only every ``HOLD_ROUNDS``. A failed change does not prevent
-other changes.
+The kernel does not report changes, so there is a round every ``DRIFT_S``. A change may interrupt
+the link. So if another program, such as an LLDP daemon, undid a change ``REPEATS_MAX`` times, the
+agent repeats the change only every ``HOLD_ROUNDS``. A failed change does not prevent other changes.
 """
 
 from __future__ import annotations
@@ -20,19 +18,16 @@ from core.domain.roce_qos.qos_plan import QosChange, QosGap, QosPlan, plan_qos
 from core.errors import DatapathError
 
 DRIFT_S: Final = 60.0
-"""Seconds between two rounds."""
 
 REPEATS_MAX: Final = 3
-"""Consecutive rounds that make the same change."""
 
 HOLD_ROUNDS: Final = 60
-"""Rounds between two tries of a change that was undone ``REPEATS_MAX`` times."""
 
 RETRY_S: Final = 5.0
-"""Seconds until the next round while the labels of the node are unknown."""
+"""Seconds until the next round while the node's labels are unknown."""
 
 ALL_NICS: Final = "*"
-"""The name of the NIC in the fault metric if the NICs have never been read."""
+"""The NIC in the fault metric before the first reading."""
 
 _UNDONE: Final = (
     "the driver, the NIC's firmware (DCBX) or another program such as lldpad undid it several"
@@ -57,8 +52,7 @@ class QosHardware(Protocol):
 class QosReconciler:
     """The rounds of one node.
 
-    ``labels`` returns the node's labels, None while they are unknown. ``faults``: error texts by
-    change.
+    ``labels`` returns None while the labels are unknown. ``faults``: error texts by change.
     """
 
     def __init__(
@@ -79,7 +73,7 @@ class QosReconciler:
         self._hardware = hardware
 
     async def run(self) -> None:
-        """Run rounds until cancelled; a fault is logged once, and the next round tries again."""
+        """Run rounds until cancelled. A fault is logged once."""
         while True:
             is_complete = await self.run_round()
             await asyncio.sleep(DRIFT_S if is_complete else RETRY_S)
@@ -103,11 +97,11 @@ class QosReconciler:
         return True
 
     def faults_by_nic(self) -> Mapping[str, int]:
-        """The number of failed changes of each selected NIC; 1 if the NICs cannot be read."""
+        """Failed changes of each selected NIC; 1 if the NICs cannot be read."""
         return {**dict.fromkeys(self.plan.desired, 0), **self._faulty}
 
     def gaps_by_nic(self) -> Mapping[str, int]:
-        """The number of settings that the driver does not support, for each selected NIC."""
+        """Settings that the driver does not support, for each selected NIC."""
         counts = Counter(gap.nic for gap in self.plan.gaps)
         return {nic: counts[nic] for nic in self.plan.desired}
 
@@ -125,7 +119,7 @@ class QosReconciler:
         self._report(plan, faults, faulty)
 
     async def _carry_out(self, change: QosChange) -> str:
-        """Carry out a change, or skip it if it was undone too often; return the fault or ""."""
+        """Carry out a change, unless it was undone too often; return the fault or ""."""
         repeats = self._repeats[change]
         was_undone = repeats >= REPEATS_MAX
         if not was_undone or repeats % HOLD_ROUNDS == 0:
@@ -139,7 +133,6 @@ class QosReconciler:
         return _UNDONE if was_undone else ""
 
     def _report(self, plan: QosPlan, faults: Mapping[str, str], faulty: Mapping[str, int]) -> None:
-        """Store the plan and the faults, and log what is new."""
         for gap in _new(plan.gaps, self.plan.gaps):
             _log.warning("RoCE QoS is not complete: %s", gap)
         for change, why in faults.items():

@@ -1,8 +1,6 @@
-"""Reads the RoCE NICs of this node, and carries out one change of a plan.
+"""Reads the RoCE NICs of this node, and carries out changes.
 
-A RoCE NIC is an Ethernet link of an RDMA device in the node's network namespace. If the link is a
-bond or belongs to a bond, every NIC of the bond is a RoCE NIC. The methods of ``RoceNics`` block:
-call them in a worker thread.
+A RoCE NIC is an Ethernet link of an RDMA device, or any NIC of that link's bond.
 """
 
 from __future__ import annotations
@@ -30,13 +28,13 @@ from nodeagent.netlink.session import NetlinkSession
 from nodeagent.roce_qos.qos_files import QosFiles
 
 NICS_MAX: Final = 1_024
-"""RoCE NICs of a node, virtual functions included; further NICs are skipped."""
+"""Further NICs are skipped."""
 
 OpenRdma = Callable[[NetnsExecutor, NetworkNamespace], RdmaSocket | None]
 
 
 class RoceNics:
-    """The RoCE NICs of one node."""
+    """The RoCE NICs of one node. The methods block."""
 
     def __init__(
         self, executor: NetnsExecutor, files: QosFiles, open_rdma: OpenRdma = RdmaSocket.open

@@ -18,7 +18,6 @@ from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.telemetry.metrics import AgentMetrics
 
 TASK: Final = "roce-qos"
-"""The name of the reconciler's supervised task."""
 
 _LABEL: Final = "net_dev_name"
 
@@ -33,7 +32,7 @@ def start_roce_qos(
 ) -> BackgroundService:
     """Start to apply rules. ``sysfs``: a writable mount of the node's /sys.
 
-    Closing the service does not change the settings of the NICs.
+    Closing the service does not change the NICs.
     """
     hardware = RoceNics(executor, QosFiles(Sysfs(sysfs)))
     reconciler = QosReconciler(rules, lambda: node_labels(facts), hardware)

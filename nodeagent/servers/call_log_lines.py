@@ -1,8 +1,4 @@
-"""Composes a line of the plugin log for each call: the call's arguments, result and duration.
-
-The network configuration sets the file, the level and the rotation
-(docs/reference/cni-configuration.md, "spiderpool").
-"""
+"""Composes a line of the plugin log for each call (docs/reference/cni-configuration.md)."""
 
 from __future__ import annotations
 
@@ -27,17 +23,16 @@ from nodeagent.telemetry.plugin_log import (
 )
 
 NETWORK_FILES_MAX: Final = 64
-"""Log files of network configurations; lines for further files go to the default file."""
+"""Lines for further files go to the default file."""
 
 WARNED_MAX: Final = 64
-"""Refused paths that are logged, each once."""
 
 _MILLISECONDS: Final = 1_000
 _log: Final = logging.getLogger(__name__)
 
 
 class LogDirectory:
-    """Network configurations may only name log files in the directory of the ``default`` file."""
+    """The directory of ``default``: network configurations may only name log files in it."""
 
     def __init__(self, default: str) -> None:
         self._default = os.path.normpath(default)
@@ -46,7 +41,7 @@ class LogDirectory:
         self._warned: set[str] = set()
 
     def file_for(self, path: str) -> str:
-        """``path`` of a network configuration if allowed, else the default file."""
+        """``path`` if it is allowed, else the default file."""
         if not path:
             return self._default
         path = os.path.normpath(path)
@@ -71,7 +66,7 @@ class LogDirectory:
 
 
 class LoggedCall(NamedTuple):
-    """The parts of a call that are logged."""
+    """The logged parts of a call."""
 
     command: str
     conf: NetConf
@@ -86,21 +81,25 @@ class CallLog:
         self._log = log
         self._directory = LogDirectory(default_path)
 
-    def log_success(self, logged: LoggedCall, arrived: float, fields: dict[str, object]) -> None:
-        """Log a call that succeeded; ``arrived``: the call's arrival, by ``time.perf_counter``."""
-        if LOG_LEVELS["info"] >= LOG_LEVELS[logged.conf.ipam.log_level.lower()]:
-            self._write(logged, "info", arrived, {"msg": f"{logged.command} done"} | fields)
+    def log_success(
+        self, logged_call: LoggedCall, arrived: float, fields: dict[str, object]
+    ) -> None:
+        """Log a successful call. ``arrived``: the call's arrival, by ``time.perf_counter``."""
+        if LOG_LEVELS["info"] >= LOG_LEVELS[logged_call.conf.ipam.log_level.lower()]:
+            self._write(
+                logged_call, "info", arrived, {"msg": f"{logged_call.command} done"} | fields
+            )
 
-    def log_failure(self, logged: LoggedCall, failure: CniFailure, arrived: float) -> None:
-        """Log a call that failed."""
-        if LOG_LEVELS["error"] >= LOG_LEVELS[logged.conf.ipam.log_level.lower()]:
+    def log_failure(self, logged_call: LoggedCall, failure: CniFailure, arrived: float) -> None:
+        """Log a failed call."""
+        if LOG_LEVELS["error"] >= LOG_LEVELS[logged_call.conf.ipam.log_level.lower()]:
             fields: dict[str, object] = {"msg": failure.message, "code": failure.code}
-            self._write(logged, "error", arrived, fields)
+            self._write(logged_call, "error", arrived, fields)
 
     def _write(
-        self, logged: LoggedCall, level: str, arrived: float, fields: dict[str, object]
+        self, logged_call: LoggedCall, level: str, arrived: float, fields: dict[str, object]
     ) -> None:
-        command, conf, attachment, pod = logged
+        command, conf, attachment, pod = logged_call
         fields["cmd"] = command
         fields["network"] = conf.name
         container, interface, _, netns = attachment

@@ -1,9 +1,8 @@
-"""Answers CNI calls of every command. A failure is answered with a CNI error object.
+"""Answers CNI calls of every command; a failure gets a CNI error object.
 
-A DEL returns "try again later" after a retryable error, and while the endpoint of the Pod cannot
-be decoded. Other errors of a DEL are logged, and the DEL succeeds: a DEL that always fails would
-prevent the end of the Pod. GC releases the addresses later. See
-docs/reference/cni-configuration.md, "spiderpool".
+A DEL returns "try again later" after a retryable error, and while the Pod's endpoint cannot be
+decoded. Other errors of a DEL are logged, and the DEL succeeds: a DEL that always fails would
+prevent the end of the Pod. GC releases the addresses later.
 """
 
 from __future__ import annotations
@@ -51,10 +50,7 @@ from nodeagent.servers.framed_server import Answer
 _log: Final = logging.getLogger(__name__)
 
 PLUGIN_VARIABLE: Final = "ORBWEAVER_PLUGIN"
-"""The environment variable with the executable's name. ``spiderpool`` does not set the variable.
-
-See docs/reference/cni-executables.md.
-"""
+"""Environment variable with the executable's name; ``spiderpool`` does not set it."""
 
 Handler = Callable[[Call, float], Awaitable[CallResult]]
 
@@ -80,7 +76,7 @@ class ChainedPluginHandler(Protocol):
 class CniServer:
     """Answers the calls of the executables.
 
-    ``chained``: handlers by the name of the executable, for every executable but ``spiderpool``.
+    ``chained``: handlers by executable, for every executable but ``spiderpool``.
     """
 
     def __init__(
@@ -111,7 +107,7 @@ class CniServer:
         Raises CallerGone if the caller closes the connection before the call starts.
         """
         arrived = time.perf_counter()
-        logged = None
+        logged_call = None
         try:
             command, variables = read_environment(environment)
             if command != "ADD" or PLUGIN_VARIABLE in variables:
@@ -123,14 +119,14 @@ class CniServer:
                 return 0, await plugin.answer_chained(command, variables, stdin)
             if command == "ADD":
                 request, conf = read_add_request(variables, stdin, self._actor, has_hung_up)
-                logged = LoggedCall(command, conf, request.attachment, request.pod)
+                logged_call = LoggedCall(command, conf, request.attachment, request.pod)
                 self._check_ready()
                 body, fields = await self._handlers.add.handle_add(
                     request, conf.cni_version, arrived
                 )
             else:
                 call = read_call(command, variables, stdin)
-                logged = LoggedCall(command, call.conf, call.attachment, call.pod)
+                logged_call = LoggedCall(command, call.conf, call.attachment, call.pod)
                 body, fields = await self._answers_by_command[command](call, arrived)
         except CallerGone:
             raise
@@ -138,22 +134,22 @@ class CniServer:
             failure = failure_of(error)
             if not isinstance(error, OrbweaverError | CniFailure):
                 _log.exception("unexpected error in a CNI call (a bug in the agent)")
-            if logged is not None:
-                self._call_log.log_failure(logged, failure, arrived)
+            if logged_call is not None:
+                self._call_log.log_failure(logged_call, failure, arrived)
             return 1, error_object(version_in(stdin), failure)
-        self._call_log.log_success(logged, arrived, fields)
+        self._call_log.log_success(logged_call, arrived, fields)
         return 0, body
 
     def _chained_plugin(self, name: str) -> ChainedPluginHandler:
         plugin = self._chained.get(name)
         if plugin is None:
-            # An unknown executable must not be served as ``spiderpool``, which allocates addresses.
+            # Served as ``spiderpool``, an unknown executable would allocate addresses.
             text = f"this agent does not support the executable {name[:64]!r}"
             raise CniFailure(TRY_AGAIN_LATER, text, "upgrade the agent, or the executables")
         return plugin
 
     async def _answer_delete(self, call: Call, arrived: float) -> CallResult:
-        # If etcd did not answer the last call, a DEL waits only for one probe of etcd.
+        # If etcd did not answer the last call, a DEL waits for only one probe.
         fault = self._health.why_not_healthy()
         if fault is not None:
             fault = await self._health.probe_fault()

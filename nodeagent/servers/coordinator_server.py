@@ -1,7 +1,7 @@
-"""Answers calls of the executable ``coordinator``, and logs each call in the coordinator's log.
+"""Answers calls of the executable ``coordinator``.
 
-The result of ADD is prevResult, with the NIC's new MAC address if ADD changed the address. ADD
-needs a ready agent, because ADD reads the Pod's annotations. DEL and CHECK do not need etcd.
+ADD returns prevResult, with the NIC's new MAC address if ADD changed the address. ADD reads the
+Pod's annotations, so ADD needs a ready agent. DEL and CHECK do not need etcd.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ class CoordinatorServer:
         call = read_call(command, variables, stdin)
         conf = msgspec.json.decode(stdin, type=dict[str, Any])
         call = _with_log(call, conf)
-        logged = LoggedCall(call.command, call.conf, call.attachment, call.pod)
+        logged_call = LoggedCall(call.command, call.conf, call.attachment, call.pod)
         try:
             body, fields = await self._handlers[command](call, read_settings(conf))
         except Exception as error:
-            self._call_log.log_failure(logged, failure_of(error), arrived)
+            self._call_log.log_failure(logged_call, failure_of(error), arrived)
             raise
-        self._call_log.log_success(logged, arrived, fields)
+        self._call_log.log_success(logged_call, arrived, fields)
         return body
 
     async def _answer_add(self, call: Call, conf: UnparsedSettings) -> CallResult:

@@ -1,14 +1,10 @@
-"""Serves the framed socket: one CNI call for each connection.
-
-See docs/reference/cni-executables.md.
+"""Serves the framed socket: one CNI call for each connection (docs/reference/cni-executables.md).
 
     request   "OWC1" | u32 n | n bytes: environment block, then standard input, unchanged
     answer    u8 exit status | u32 n | n bytes: standard output
 
-Every Pod is created through this socket. To be fast, the server uses no streams, transports or
-HTTP. Usually the whole request has arrived when the connection is accepted. If the caller closes
-the connection before the request starts, the request is dropped. A request that has started
-continues to its end.
+Every Pod is created through this socket. For speed, the server uses no streams, transports or HTTP.
+If the caller leaves, a request continues only if it has started.
 """
 
 from __future__ import annotations
@@ -42,32 +38,29 @@ REQUEST_S_MAX: Final = 10.0
 """Seconds from the connection to the last byte of the request."""
 
 CONNECTIONS_MAX: Final = 4_096
-"""Open connections; further connections are closed immediately. The limit is higher than
-``request_runner.REQUESTS_MAX``, so that requests beyond REQUESTS_MAX get an error object."""
+"""More than ``request_runner.REQUESTS_MAX``, so that excess requests get an error object."""
 
 REQUESTS_BYTES_MAX: Final = 64 << 20
-"""Bytes of all incomplete and running requests; a request that exceeds the limit is refused."""
+"""For all incomplete and running requests together."""
 
 RECEIVE_BYTES: Final = 65_536
-"""Bytes of one read; most requests have a few hundred bytes."""
 
 ACCEPTS_MAX: Final = 64
-"""Connections that are accepted before the event loop returns to running requests."""
+"""Connections that are accepted before running requests continue."""
 
 ACCEPT_PAUSE_S: Final = 1.0
-"""Seconds until the next accept if descriptors or memory are exhausted."""
 
 NAME: Final = "framed socket"
 TIMEOUT_CHECK_S: Final = 1.0
-"""Seconds between two checks for timeouts."""
 
 TIMEOUT_TASK: Final = "cni-request-timeouts"
-"""The name of the supervised task that closes overdue connections (``REQUEST_S_MAX``)."""
 
 Answer = tuple[int, bytes]
 AnswerCall = Callable[[bytes, bytes, HasHungUp], Awaitable[Answer]]
-"""(environment block, standard input, whether the caller has hung up) -> (exit status, standard
-output). Raises only CallerGone."""
+"""(environment block, standard input, whether the caller hung up) -> (exit status, output).
+
+Raises only CallerGone.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -119,14 +112,13 @@ class FramedServer:
         asyncio.get_running_loop().remove_reader(listening.fileno())
 
     def _accept(self, listening: socket.socket) -> None:
-        """Accept the waiting connections, and read what has arrived on them."""
         loop = asyncio.get_running_loop()
         for _ in range(ACCEPTS_MAX):
             try:
                 peer, _address = listening.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:  # no descriptor or memory left: try again after a pause
+            except OSError as error:  # no descriptor or memory left
                 self.counts.refuse(NAME, f"cannot accept a connection: {error.strerror}")
                 self._unwatch(listening)
                 self._pause = loop.call_later(ACCEPT_PAUSE_S, self._watch, listening)
@@ -134,7 +126,6 @@ class FramedServer:
             self._serve_peer(FramedConnection(self, peer, self._answer, loop), peer)
 
     def _serve_peer(self, connection: FramedConnection, peer: socket.socket) -> None:
-        """Serve a connection, or refuse it."""
         if len(self.connections) >= CONNECTIONS_MAX:
             refusal = f"the limit of {CONNECTIONS_MAX} open connections is reached"
         elif not may_call(peer):
@@ -148,7 +139,7 @@ class FramedServer:
         connection.abort()
 
     async def _close_late(self) -> None:
-        """Close overdue connections; one task costs less than a timer for each connection."""
+        """Close overdue connections. One task costs less than a timer for each connection."""
         loop = asyncio.get_running_loop()
         while True:
             await self.occupied.wait()
@@ -162,9 +153,9 @@ class FramedServer:
 
 
 class FramedConnection:
-    """One call. The event loop watches the socket only if a read or write is incomplete.
+    """One call. The event loop watches the socket only while a read or write is incomplete.
 
-    ``since``: when the connection was accepted, or when a part of the answer was last sent.
+    ``since``: the accept, or the last progress of the answer.
     """
 
     __slots__ = (
@@ -195,7 +186,7 @@ class FramedConnection:
         self._received: bytes | bytearray = b""
         self._unsent = b""
         self._bytes_held = 0
-        self._length = -1  # bytes of the request after its head; -1 until the head has arrived
+        self._length = -1  # bytes after the head; -1 until the head has arrived
         self._is_watched = False
         self._task: asyncio.Task[None] | None = None
         self.since = loop.time()
@@ -206,7 +197,7 @@ class FramedConnection:
         return self._task is not None
 
     def receive(self) -> None:
-        """Read bytes of the request; start a complete request."""
+        """Read bytes; start a complete request."""
         try:
             data = self._socket.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -214,7 +205,7 @@ class FramedConnection:
             return
         except OSError:
             data = b""
-        if not data:  # the caller has hung up before its request was complete
+        if not data:  # the caller has hung up
             self.abort()
             return
         if not self._count_bytes(len(data)):
@@ -234,14 +225,14 @@ class FramedConnection:
         self._start(bytes(self._received[HEAD_BYTES : HEAD_BYTES + self._length]))
 
     def time_out(self) -> None:
-        """Close if the request is incomplete, or if the caller does not read the answer."""
+        """Close if the request is incomplete or the answer is unread."""
         if self._unsent:
             self.abort()
         elif self._task is None:
             self.refuse(f"the request did not arrive within {REQUEST_S_MAX:g} s")
 
     def refuse(self, why: str) -> None:
-        """Answer that the bytes are not a valid request, and close the connection."""
+        """Send an error object, and close the connection."""
         failure = CniFailure(
             FRAME_REFUSED,
             f"not a valid request frame: {why}",
@@ -250,14 +241,14 @@ class FramedConnection:
         self._send(1, error_object(LATEST_CNI_VERSION, failure))
 
     def abort(self) -> None:
-        """Close the connection without a complete answer; a running request continues."""
+        """Close without a complete answer; a running request continues."""
         self._unwatch()
         self._socket.close()
         if self._task is None or self._unsent:
             self._forget()
 
     async def end(self) -> None:
-        """Cancel the running request, if any, and close."""
+        """Cancel a running request, and close."""
         self.abort()
         if self._task is not None:
             self._task.cancel()
@@ -288,7 +279,6 @@ class FramedConnection:
         return False
 
     def _forget(self) -> None:
-        """Remove the connection and its bytes from the server's counts."""
         self._server.connections.discard(self)
         self._server.bytes_held -= self._bytes_held
         self._bytes_held = 0
@@ -310,7 +300,7 @@ class FramedConnection:
         return True
 
     async def serve_frame(self, environment: bytes, stdin: bytes) -> None:
-        """Answer one request, unless the caller has closed the connection."""
+        """Answer one request, unless the caller has left."""
         answer: Answer | None = None
         try:
             answer = await self._answer(environment, stdin, partial(has_hung_up, self._socket))

@@ -1,4 +1,4 @@
-"""The agent's health port; see docs/reference/configuration.md, "Ports and health paths".
+"""The agent's health port (docs/reference/configuration.md, "Ports and health paths").
 
 Liveness fails only if a restart helps: when the agent is fenced, because another process took over
 the agent's writer. An agent that waits for etcd is alive, but not ready.

@@ -1,8 +1,6 @@
-"""Serves an HTTP API compatible with Spiderpool's on the unix socket.
+"""Serves Spiderpool's HTTP API on the unix socket (docs/reference/http-api.md, "Agent").
 
-See docs/reference/http-api.md, "Agent", and docs/reference/address-assignment.md, "Request bodies".
-Status codes and JSON shapes are Spiderpool's. Callers are checked as on the framed socket, which
-the CNI executables use.
+Status codes and JSON shapes are Spiderpool's. Callers are checked as on the framed socket.
 """
 
 from __future__ import annotations
@@ -63,30 +61,29 @@ from nodeagent.settings.agent_settings import Settings
 
 BASE_PATH: Final = "/v1"
 HEALTH: Final = f"{BASE_PATH}/ipam/healthy"
-"""The path of health probes, which are too frequent to be traced."""
+"""Health probes are too frequent to be traced."""
 
 SWITCHED_OFF: Final = 521
 STATEFUL: Final = 522
-"""Spiderpool's codes of refused batch releases: by a setting, and for Pods of StatefulSets."""
+"""Spiderpool's codes of refused batch releases."""
 
 NO_NETWORK: Final = ""
 """HTTP requests do not name a network."""
 
 CONNECTIONS_MAX: Final = 128
-"""Open connections to the HTTP socket; each can hold a body of ``BODY_BYTES_MAX``."""
 
 _STATUS: Final = {
     Withdrawal.DONE: 200,
     Withdrawal.SWITCHED_OFF: SWITCHED_OFF,
     Withdrawal.STATEFUL: STATEFUL,
 }
-"""Status codes by outcome; the other outcome, TOO_MANY, does not occur here."""
+"""The outcome TOO_MANY does not occur here."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class HttpHandlers(NamedTuple):
-    """The handlers that serve HTTP requests."""
+    """The handlers of HTTP requests."""
 
     add: AddHandler
     delete: DeleteHandler
@@ -241,14 +238,14 @@ class HttpApi:
     async def _get_coordinator(self, request: web.Request) -> web.Response:
         args = await read_body(request, CoordinatorArgs, "getCoordinatorConfig")
         self._check_ready()
-        # The request has no container id. The Pod's name replaces the id in the reference.
+        # The request has no container id. The Pod's name replaces it.
         pod = _reference(args.pod_namespace, args.pod_name, uid="", container=args.pod_name)
         return _json(200, coordinator_config(await self._handlers.coordinator.configuration(pod)))
 
     def _check_request(self, request: web.Request) -> HasHungUp:
-        """Check that the caller is connected and the agent is ready.
+        """Return a function that tells whether the caller has hung up.
 
-        Raises CallerGone, or the error that says why the agent is not ready.
+        Raises CallerGone, or the reason why the agent is not ready.
         """
 
         def has_hung_up() -> bool:
@@ -276,7 +273,6 @@ async def _check_caller(request: web.Request, handler: Handler) -> web.StreamRes
 
 @web.middleware
 async def _shape_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer each failure in Spiderpool's shape."""
     try:
         return await handler(request)
     except HttpRefusal as refusal:
@@ -303,7 +299,7 @@ def _router_refusal(request: web.Request, error: web.HTTPException) -> web.Respo
 
 
 async def not_implemented(request: web.Request) -> web.Response:
-    """Answer 501 for a path that is not served here."""
+    """Answer 501."""
     return json_text(501, f"{request.method} {request.path} is not served here")
 
 

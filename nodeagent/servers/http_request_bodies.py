@@ -1,6 +1,5 @@
-"""Parses request bodies of the HTTP API by Spiderpool's rules.
+"""Parses request bodies of the HTTP API by Spiderpool's rules (docs/reference/http-api.md).
 
-See docs/reference/http-api.md, "Agent", and docs/reference/address-assignment.md, "Request bodies".
 Member names are case-insensitive. The last of repeated members counts. Unknown members, and text
 after the document, are ignored. Of values, only the types are checked.
 """
@@ -24,7 +23,7 @@ _WHITE: Final = " \t\r\n"
 
 
 class HttpRefusal(Exception):
-    """An error with the response ``{"code":…,"message":…}``; ``code`` 0: the code is the status."""
+    """An error with the response ``{"code":…,"message":…}``. ``code`` 0: the code is the status."""
 
     def __init__(self, status: int, message: str, code: int = 0) -> None:
         super().__init__(message)
@@ -81,9 +80,9 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 async def read_body(request: web.Request, kind: type[Body], name: str) -> Body:
-    """The body as ``kind``. Raises HttpRefusal, BodyRefused.
+    """The body as ``kind``. ``name``: the body's name in error texts.
 
-    ``name``: the body's name in the OpenAPI document, for error texts.
+    Raises HttpRefusal, BodyRefused.
     """
     data = await read_decompressed_body(request, BODY_BYTES_MAX)
     if data and request.content_type != JSON_TYPE:
@@ -131,7 +130,7 @@ def _members(data: bytes, name: str, known: dict[str, str]) -> dict[str, object]
 
 
 class _Pairs:
-    """The members of a JSON object, including repeated members, in order."""
+    """The members of a JSON object, including repeated members."""
 
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         self.pairs = pairs
@@ -149,5 +148,5 @@ def _required(name: str) -> HttpRefusal:
 
 
 def _unparsable(name: str, why: str) -> HttpRefusal:
-    # Spiderpool's text. For a parameter the quotes contain the value; for a body nothing.
+    # Spiderpool's text. For a body nothing is between the quotes.
     return HttpRefusal(400, f'parsing {name} body from "" failed, because {why}')

@@ -1,7 +1,6 @@
-"""Response bodies of the HTTP API: an ADD, an endpoint, the coordinator's settings.
+"""Response bodies of the HTTP API (docs/reference/http-api.md).
 
-See docs/reference/http-api.md, "Agent". As in Spiderpool, empty and zero members are left out, and
-some empty lists are null.
+As in Spiderpool, empty and zero members are left out, and some empty lists are null.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ Document = dict[str, object]
 
 
 def add_response(endpoint: Endpoint, *, detect_conflicts: bool, detect_gateway: bool) -> Document:
-    """IpamAddResponse: the addresses and routes of all NICs of the endpoint."""
+    """IpamAddResponse of an endpoint."""
     ips: list[Document] = []
     routes: list[Document] = []
     for index, nic in enumerate(endpoint.nics):
@@ -30,7 +29,7 @@ def add_response(endpoint: Endpoint, *, detect_conflicts: bool, detect_gateway: 
 
 
 def workload_endpoint(endpoint: Endpoint) -> Document:
-    """The WorkloadEndpointStatus of an endpoint."""
+    """WorkloadEndpointStatus of an endpoint."""
     return {
         "podNamespace": endpoint.namespace,
         "podName": endpoint.name,
@@ -41,7 +40,7 @@ def workload_endpoint(endpoint: Endpoint) -> Document:
 
 
 def coordinator_config(settings: UnparsedSettings) -> Document:
-    """The CoordinatorConfig of settings. Empty ``overlayPodCIDR`` and ``serviceCIDR`` are kept."""
+    """CoordinatorConfig of settings. Empty ``overlayPodCIDR`` and ``serviceCIDR`` are kept."""
     optional = _without_empty(
         {
             "hijackCIDR": settings.hijack_cidr,

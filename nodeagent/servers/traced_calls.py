@@ -1,7 +1,6 @@
-"""The outermost span of each CNI call and of each request of the HTTP API.
+"""The outermost span of each CNI call and HTTP request, in the trace of the caller.
 
-A span continues the trace of the caller. Executables send the trace context in environment
-variables, HTTP clients in headers.
+Executables send the trace context in environment variables, HTTP clients in headers.
 """
 
 from __future__ import annotations
@@ -28,10 +27,8 @@ from nodeagent.servers.cni_server import PLUGIN_VARIABLE
 from nodeagent.servers.framed_server import Answer, AnswerCall
 
 IPAM_PLUGIN: Final = "spiderpool"
-"""The name of the executable that does not send its name."""
 
 CHAINED: Final = (coordinator_server.NAME, ifacer_handler.NAME)
-"""Executables whose name is part of the span's name."""
 
 SERVER_ERROR: Final = 500
 
@@ -46,14 +43,14 @@ class _ErrorObject(msgspec.Struct):
 
 
 class TracedCalls:
-    """Answers CNI calls with ``answer``, each call in a span."""
+    """Answers CNI calls, each in a span."""
 
     def __init__(self, answer: AnswerCall, tracer: Tracer) -> None:
         self._answer = answer
         self._tracer = tracer
 
     async def answer_call(self, environment: bytes, stdin: bytes, has_hung_up: HasHungUp) -> Answer:
-        """Answer with the wrapped function, inside a span."""
+        """Answer inside a span."""
         try:
             command, variables = read_environment(environment)
         except CniFailure:
@@ -103,7 +100,6 @@ def _headers_of(request: web.Request) -> TraceContext:
 def _attributes(
     command: str, plugin: str, variables: dict[str, str], stdin: bytes
 ) -> dict[str, AttributeValue]:
-    """The attributes of a call. Empty and unreadable attributes are left out."""
     attributes = {
         "cni.command": command,
         "cni.plugin": plugin,

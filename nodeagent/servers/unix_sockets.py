@@ -2,8 +2,7 @@
 
 A process owns the path while it holds the lock of ``<path>.lock`` (flock(2)). The owner replaces a
 stale socket file, but not a socket on which another process listens. The lock file is never
-removed: otherwise two processes could lock two files of that name. Besides the mode 0600 of the
-socket file, the peer credentials of each caller are checked (SO_PEERCRED).
+removed: otherwise two processes could lock two files of that name.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from nodeagent.settings.agent_settings import FRAMED_SUFFIX
 
 SOCKET_BACKLOG: Final = 1_024
 PATH_BYTES_MAX: Final = 107
-"""The length of ``sun_path`` (unix(7)) without the closing NUL."""
+"""``sun_path`` (unix(7)) without the closing NUL."""
 
 LOCK_SUFFIX: Final = ".lock"
 
@@ -42,7 +41,7 @@ _CONNECT_S: Final = 1.0
 
 
 class ListeningSocket:
-    """A bound unix stream socket, its file and its lock."""
+    """A bound unix stream socket with its lock."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -76,7 +75,7 @@ def may_call(connection: socket.socket) -> bool:
 
 
 def caller_hung_up(transport: asyncio.BaseTransport | None) -> bool:
-    """Whether the peer has closed the connection, even if the EOF has not been read yet."""
+    """Whether the peer has closed the connection, even if the EOF is still unread."""
     if transport is None or transport.is_closing():
         return True
     return has_hung_up(transport.get_extra_info("socket"))

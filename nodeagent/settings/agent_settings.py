@@ -22,37 +22,29 @@ from nodeagent.sriov_master_addresses import SYSFS
 
 SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
 FRAMED_SUFFIX: Final = ".fast"
-"""The suffix that turns the path of the HTTP socket into the path of the framed socket."""
+"""Suffix of the framed socket's path."""
 
 DEFAULT_CLUSTER: Final = "default"
 HEALTH_PORT: Final = 5710
 METRICS_PORT: Final = 5711
 LISTEN_ADDRESS: Final = {True: "127.0.0.1", False: "::1"}
-"""The default address of the health and metrics ports, by whether IPv4 is enabled.
-
-See docs/reference/configuration.md, "Ports and health paths".
-"""
+"""For the health and metrics ports, by whether IPv4 is enabled."""
 DEFAULT_COORDINATOR: Final = "default"
-"""The default name of the SpiderCoordinator.
-
-See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
-"""
+"""The default SpiderCoordinator (docs/reference/custom-resource-rules.md)."""
 AGENT_NAMESPACE: Final = "kube-system"
 POOL_WAIT_S: Final = 50.0
-"""Seconds that an ADD waits for its automatic pool, unless the ADD's deadline is earlier."""
 PLUGIN_LOG_PATH: Final = "/var/log/spidernet/spiderpool.log"
 
 
 class Settings(NamedTuple):
     """All settings.
 
-    ``socket_path``: the HTTP socket. ``records_max``: the limit of claims in a pool, 0 for no
-    limit. ``release_conflicts``: whether a conflicting address of a Pod without fixed addresses is
-    released. A port 0: any free port. ``otlp_endpoint`` "": no traces are exported.
-    ``coordinator_name``: the SpiderCoordinator that overrides ``coordinator`` in Kubernetes, "" for
-    none. ``kubeconfig``: None without Kubernetes, "" for the cluster of the agent's Pod.
-    ``provider``: the network provider, which the controllers call. ``rdma_mode`` "": the node's
-    RDMA mode is not changed. ``sysfs``: a writable mount of the node's /sys.
+    ``records_max``: the limit of claims in a pool, 0 for no limit. ``release_conflicts``: release a
+    conflicting address of a Pod without fixed addresses. A port 0: any free port. ``otlp_endpoint``
+    "": no traces. ``coordinator_name``: the SpiderCoordinator that overrides ``coordinator``, or
+    "". ``kubeconfig``: None without Kubernetes, "" for the cluster of the agent's Pod.
+    ``rdma_mode`` "": the node's mode is not changed. ``sysfs``: a writable mount of the node's
+    /sys.
     """
 
     node_name: str
@@ -93,17 +85,17 @@ class Settings(NamedTuple):
 
     @property
     def framed_socket_path(self) -> str:
-        """The path of the socket that the CNI executables call."""
+        """The socket that the CNI executables call."""
         return self.socket_path + FRAMED_SUFFIX
 
     @property
     def datapath_directory(self) -> Path:
-        """The directory of attachment records, on the same tmpfs as the sockets."""
+        """The directory of attachment records, on the sockets' tmpfs."""
         return Path(self.socket_path).with_name("datapath")
 
     @property
     def coordinator_log_path(self) -> str:
-        """The default log file of the coordinator."""
+        """The coordinator's default log file."""
         return str(Path(self.plugin_log_path).with_name("coordinator.log"))
 
     @property

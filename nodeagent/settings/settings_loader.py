@@ -1,7 +1,7 @@
-"""Reads the settings of this process from conf.yml and the environment.
+"""Reads the settings from conf.yml and the environment.
 
-Environment variables named ORBWEAVER_* override the file. No other module of the agent reads
-configuration files or environment variables.
+Variables named ORBWEAVER_* override the file. No other module of the agent reads configuration
+files or environment variables.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ from nodeagent.settings.agent_settings import (
 from nodeagent.sriov_master_addresses import SYSFS
 
 RECORD_LIMIT_MAX: Final = 1 << 31
-"""The largest SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS."""
 
 POOL_PAUSE_S_MAX: Final = 3_600
 POOL_RETRIES_MAX: Final = 10_000
@@ -65,7 +64,6 @@ ETCD_NAMES: Final = Access(
         for key in ("endpoints", "caFile", "certFile", "keyFile", "user", "passwordFile")
     )
 )
-"""The keys of the etcd settings in conf.yml."""
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
@@ -151,7 +149,6 @@ def _coordinator(conf: dict[str, Any]) -> UnparsedSettings:
 
 
 def _coordinator_name(env: EnvironmentVariables) -> str:
-    """The name of the SpiderCoordinator; "" if the coordinator is disabled."""
     if not env.boolean("SPIDERPOOL_COORDINATOR_ENABLED", default=True):
         return ""
     return check_name(*env.first(COORDINATOR_NAMES, DEFAULT_COORDINATOR))
@@ -186,7 +183,6 @@ def _record_limit(env: EnvironmentVariables) -> int:
 
 
 def _pool_wait(env: EnvironmentVariables) -> float:
-    """Seconds to wait for an automatic pool: the pause between retries times the retries."""
     pause_s = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND", 2, POOL_PAUSE_S_MAX)
     pauses = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES", 25, POOL_RETRIES_MAX)
     return float(pause_s * pauses)

@@ -1,8 +1,7 @@
-"""Sets sysctls of the node when the agent starts, if ``tune_sysctls`` is set.
+"""Sets sysctls of the node when the agent starts (docs/reference/coordinator.md, "Sysctls").
 
-See docs/reference/coordinator.md, "Sysctls". A key is set if an address family of the key is
-enabled. A key that the kernel does not have is skipped with a warning. The agent does not restore
-the old values.
+A key that the kernel does not have is skipped with a warning. The agent does not restore the old
+values.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ from core.domain.addresses.ip_address import Family
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_sysctl, write_sysctls
 
 NEIGHBOURS_MAX: Final = "28160"
-"""The kernel's limit of neighbour entries; a node with many Pods can need thousands."""
 
 
 class Sysctl(NamedTuple):
-    """A key below /proc/sys, its value, and the address families that need it."""
+    """A key below /proc/sys, and the address families that need it."""
 
     key: str
     value: str
@@ -38,14 +36,14 @@ _log: Final = logging.getLogger(__name__)
 
 
 class SysctlValue(NamedTuple):
-    """A sysctl. ``current``: its value in the kernel, None if the kernel does not have the key."""
+    """A sysctl. ``current``: the kernel's value; None if the kernel does not have the key."""
 
     sysctl: Sysctl
     current: str | None
 
     @property
     def needs_change(self) -> bool:
-        """Whether the kernel has the key with a different value."""
+        """Whether the kernel has the key with another value."""
         return self.current not in (None, self.sysctl.value)
 
 

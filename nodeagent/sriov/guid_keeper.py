@@ -1,7 +1,7 @@
 """Records the GUIDs of the node's InfiniBand virtual functions in the event log.
 
-A GUID is recorded before it is set, so no two virtual functions of the cluster get the same GUID. A
-NIC whose GUIDs cannot be recorded must not be changed.
+A GUID is recorded before it is set, so no two virtual functions of the cluster get the same GUID.
+A NIC whose GUIDs cannot be recorded must not be changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from core.domain.sriov.vf_plan import NodePlan, SetVfMac
 from core.errors import OrbweaverError
 
 CONFLICTS_SHOWN: Final = 4
-"""Conflicts that the fault text of one NIC names; further conflicts are only counted."""
 
 
 class GuidKeeper:
@@ -35,21 +34,18 @@ class GuidKeeper:
     async def keep(
         self, plan: NodePlan, nics: Sequence[PhysicalFunction], guid_file: GuidFile
     ) -> Mapping[str, str]:
-        """Release GUIDs of removed virtual functions, and assign the GUIDs of the plan.
-
-        Returns error texts, by NIC name, for NICs that must not be changed now.
-        """
+        """Release and assign GUIDs; return, by NIC name, why NICs must not be changed now."""
         if self._has_no_records and not any(nic.link_type == INFINIBAND for nic in nics):
             return {}
         requested = requested_guids(plan, nics, guid_file)
         try:
             conflicts = await self._write(requested, plan, nics)
         except OrbweaverError as error:
-            changed = {action.nic for action in plan.actions if isinstance(action, SetVfMac)}
+            nics_to_change = {action.nic for action in plan.actions if isinstance(action, SetVfMac)}
             return {
                 nic.name: f"{nic.name}: its GUIDs cannot be written to the event log: {error}"
                 for nic in nics
-                if nic.link_type == INFINIBAND and nic.name in changed
+                if nic.link_type == INFINIBAND and nic.name in nics_to_change
             }
         by_nic: dict[str, list[GuidConflict]] = {}  # by the NIC's PCI address
         for conflict in conflicts:
@@ -67,9 +63,9 @@ class GuidKeeper:
         self._has_no_records = not recorded
         await self._registry.release(ended_guids(recorded, plan, nics))
         recorded_guids = set(recorded)
-        missing = [guid for guid in requested if guid not in recorded_guids]
+        missing_guids = [guid for guid in requested if guid not in recorded_guids]
         replaced = set(replaced_guids(recorded, plan)).difference(requested)
-        return await self._registry.assign(missing, replaced)
+        return await self._registry.assign(missing_guids, replaced)
 
 
 def _conflict_text(nic: str, conflicts: Sequence[GuidConflict]) -> str:

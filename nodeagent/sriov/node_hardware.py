@@ -1,7 +1,7 @@
-"""Reads and changes the NICs of this node for the reconciler, by /sys, netlink and kubelet.
+"""Reads and changes the NICs of this node, by /sys, netlink and kubelet.
 
-Only kubelet reports which Pod has a virtual function that is bound to vfio-pci. While kubelet does
-not answer, all virtual functions with vfio-pci count as used.
+Only kubelet knows the Pods of virtual functions with vfio-pci. While kubelet does not answer, these
+virtual functions count as used.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ HTTPS_PORT: Final = 443
 
 
 class NodeHardware:
-    """``NicHardware`` of the node. ``server``: the URL of the API server, or ""."""
+    """``NicHardware`` of the node. ``server``: the API server's URL, or ""."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class NodeHardware:
         self._pods: Mapping[str, str] | None = None
 
     async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
-        """Every NIC that can have virtual functions. Raises DatapathError, OSError."""
+        """The NICs that can have virtual functions. Raises DatapathError, OSError."""
         pods = await devices_of_pods(self._settings.kubelet)
         nics = await asyncio.to_thread(self._read, own_addresses)
         if pods is not None:
@@ -67,11 +67,11 @@ class NodeHardware:
 
     @property
     def pods_known(self) -> bool:
-        """Whether kubelet has reported the Pods' devices at least once."""
+        """Whether kubelet has answered at least once."""
         return self._pods is not None
 
     async def guid_file(self) -> GuidFile:
-        """The GUIDs that the node's administrator has chosen."""
+        """The administrator's GUIDs."""
         return await asyncio.to_thread(read_guid_file, self._guid_path)
 
     async def carry_out(self, action: Action) -> None:
@@ -79,7 +79,7 @@ class NodeHardware:
         await asyncio.to_thread(self._configurator.carry_out, action)
 
     def pods_of(self, nic: PhysicalFunction) -> list[str]:
-        """The Pods with virtual functions of a NIC, by kubelet's last answer."""
+        """Pods that have virtual functions of a NIC."""
         pods = self._pods or {}
         return [pods[vf.address] for vf in nic.vfs if vf.address in pods]
 
@@ -132,8 +132,8 @@ def with_netlink_facts(
 ) -> tuple[PhysicalFunction, ...]:
     """The NICs with settings that /sys does not have: eswitch modes, GUIDs, trust, spoof check.
 
-    ``phys_switch_id`` in /sys is no replacement for the eswitch mode: the drivers mlx5, ice and
-    bnxt_en set ``phys_switch_id`` in every mode.
+    ``phys_switch_id`` in /sys does not show the eswitch mode: the drivers mlx5, ice and bnxt_en set
+    it in every mode.
     """
     modes = links.eswitch_modes([nic.address for nic in nics])
     return tuple(
@@ -162,9 +162,9 @@ def _with_settings(vf: VirtualFunction, settings: VfSettings) -> VirtualFunction
 def with_pods(
     nics: Collection[PhysicalFunction], pods: Mapping[str, str] | None
 ) -> tuple[PhysicalFunction, ...]:
-    """The NICs with ``is_used`` set for the virtual functions of Pods.
+    """Set ``is_used`` for the virtual functions of Pods.
 
-    ``pods``: Pods by PCI address of the virtual function; None if kubelet did not answer.
+    ``pods``: Pods by PCI address; None if kubelet did not answer.
     """
 
     def is_in_pod(vf: VirtualFunction) -> bool:

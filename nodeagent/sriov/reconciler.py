@@ -1,13 +1,11 @@
-"""Keeps a node's virtual functions equal to its policies, in the background.
+"""Keeps a node's virtual functions equal to its policies.
 
 Each round reads policies, labels and NICs, carries out a plan, and reports. There is a round after
-each change of the configuration, and every ``DRIFT_S``, because other programs or a reboot may
-change the NICs.
+each change of the configuration, and every ``DRIFT_S``, because other programs may change the NICs.
 
-The virtual functions of running Pods are never removed. A change that would remove them waits, and
-requests a drain of the node if drains are enabled. Before a round changes NICs, it writes the NICs'
-addresses to the API server. Of a NIC without a policy, the agent removes the virtual functions only
-if the address of the NIC was written.
+Virtual functions of running Pods are never removed: a change that would remove them waits, and
+requests a drain if drains are enabled. Before a round changes NICs, the round writes their
+addresses to the API server. A NIC without a policy is changed only if its address was written.
 """
 
 from __future__ import annotations
@@ -36,7 +34,6 @@ from core.settings.sriov import SriovSettings
 from nodeagent.sriov.guid_keeper import GuidKeeper
 
 DRIFT_S: Final = 30.0
-"""Seconds until the next round if the configuration does not change."""
 
 RETRY_S: Final = 5.0
 """Seconds until the next round after an incomplete round."""
@@ -45,13 +42,12 @@ WITHDRAWAL_S: Final = 1.0
 """Seconds for kubelet to receive a list without the devices that a round will remove."""
 
 USERS_SHOWN: Final = 8
-"""Pods named in the text about a NIC that waits for a drain."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 Switch: TypeAlias = SetVfTrust | SetVfSpoofCheck
-"""A setting that is on or off. Some drivers do not show the value."""
+"""An action that sets an on-off setting. Some drivers do not show the value of the setting."""
 
 
 class _SwitchKey(NamedTuple):
@@ -63,9 +59,8 @@ class _SwitchKey(NamedTuple):
 class NodeConfiguration(NamedTuple):
     """The configuration of this node in the API server.
 
-    ``own_addresses``: the node's addresses. ``managed``: PCI addresses of NICs that earlier rounds
-    declared. ``unreadable``: error texts of policies that cannot be used. ``operator``: the Pod of
-    an SR-IOV operator's daemon on this node, or "".
+    ``managed``: PCI addresses of NICs that earlier rounds declared. ``unreadable``: error texts of
+    policies that cannot be used. ``operator``: the Pod of an SR-IOV operator's daemon, or "".
     """
 
     policies: Collection[NodePolicy]
@@ -77,7 +72,7 @@ class NodeConfiguration(NamedTuple):
 
 
 class NodeReport(NamedTuple):
-    """The result of a round for the SriovNetworkNodeState.
+    """The result of a round.
 
     ``external``: PCI addresses of NICs whose virtual functions another program creates.
     ``blocking``: Pods that block a change. ``needs_drain``: whether the blocking Pods must be
@@ -121,11 +116,11 @@ class NicHardware(Protocol):
     """The node's NICs."""
 
     async def nics(self, own_addresses: Collection[str]) -> tuple[PhysicalFunction, ...]:
-        """Every NIC that can have virtual functions. Raises DatapathError, OSError."""
+        """The NICs that can have virtual functions. Raises DatapathError, OSError."""
         ...
 
     async def guid_file(self) -> GuidFile:
-        """The GUIDs that the node's administrator has chosen."""
+        """The administrator's GUIDs."""
         ...
 
     async def carry_out(self, action: Action) -> None:
@@ -134,7 +129,7 @@ class NicHardware(Protocol):
 
     @property
     def pods_known(self) -> bool:
-        """Whether kubelet has reported the Pods' devices at least once."""
+        """Whether kubelet has answered at least once."""
         ...
 
     def pods_of(self, nic: PhysicalFunction) -> list[str]:
@@ -143,10 +138,9 @@ class NicHardware(Protocol):
 
 
 class SriovReconciler:
-    """The rounds of one node.
+    """The rounds of one node. ``fault``: why the last round was incomplete, else "".
 
-    ``fault``: why the last round was incomplete, else "". ``vfs_by_resource``: the virtual
-    functions by the resourceName of their policies; None: unknown.
+    ``vfs_by_resource``: virtual functions by the resourceName of their policies; None: unknown.
     """
 
     def __init__(
@@ -167,15 +161,14 @@ class SriovReconciler:
         self._guids = guids
         self._withdrawal_s = withdrawal_s
         self._listeners: list[Callable[[], None]] = []
-        self._switched: dict[_SwitchKey, Switch] = {}
-        """The last action that set each switch."""
+        self._last_actions: dict[_SwitchKey, Switch] = {}
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call the listener, in the event loop, when ``vfs_by_resource`` has changed."""
         self._listeners.append(listener)
 
     async def run(self) -> None:
-        """Run rounds until cancelled; a fault is logged once, and the next round tries again."""
+        """Run rounds until cancelled. A fault is logged once."""
         while True:
             is_complete = await self.run_round()
             self.rounds += 1
@@ -210,19 +203,18 @@ class SriovReconciler:
         nics = await self._hardware.nics(configuration.own_addresses)
         guid_file = await self._hardware.guid_file()
         plan = self._plan(configuration, nics, guid_file)
-        if self._has_offered_vfs(_recounted(plan)):
+        if self._has_offered_vfs(_nics_with_new_count(plan)):
             # First withdraw from kubelet the virtual functions to remove. Then read the NICs again,
             # because kubelet may just have given a virtual function to a Pod.
             self._set_devices(_devices(plan, nics))
             await asyncio.sleep(self._withdrawal_s)
             nics = await self._hardware.nics(configuration.own_addresses)
             plan = self._plan(configuration, nics, guid_file)
-        await self._source.declare(_declared(plan, configuration, nics))
-        # ``waiting``: NICs whose GUIDs are not assigned, and which must not be changed now.
-        waiting = await self._guids.keep(plan, nics, guid_file)
-        before = self.actions
-        faults = await self._carry_out(plan, waiting)
-        if self.actions > before:
+        await self._source.declare(_nics_to_declare(plan, configuration, nics))
+        guid_faults = await self._guids.keep(plan, nics, guid_file)
+        actions_before = self.actions
+        faults = await self._carry_out(plan, guid_faults)
+        if self.actions > actions_before:
             nics = await self._hardware.nics(configuration.own_addresses)
             plan = self._plan(configuration, nics, guid_file)
             await self._guids.keep(plan, nics, guid_file)
@@ -243,28 +235,28 @@ class SriovReconciler:
         nics: Sequence[PhysicalFunction],
         guid_file: GuidFile,
     ) -> NodePlan:
-        """The plan, without switches that were set before and that the driver does not show."""
+        """The plan, without switches that were carried out and that the driver does not show."""
         plan = plan_node(
             configuration.policies, configuration.labels, nics, configuration.managed, guid_file
         )
         vfs = {nic.address: nic.vfs for nic in nics}
-        recounted = _recounted(plan)
+        nics_with_new_count = _nics_with_new_count(plan)
 
         def is_pending(action: Action) -> bool:
-            if not isinstance(action, Switch) or action.nic in recounted:
+            if not isinstance(action, Switch) or action.nic in nics_with_new_count:
                 return True
-            is_made = self._switched.get(_switch_key(action)) == action
-            return not is_made or _is_shown(action, vfs[action.address])
+            was_carried_out = self._last_actions.get(_switch_key(action)) == action
+            return not was_carried_out or _is_shown(action, vfs[action.address])
 
         return plan._replace(actions=tuple(filter(is_pending, plan.actions)))
 
     def _remember_switch(self, action: Action) -> None:
-        """Remember a switch until the number of its NIC's virtual functions is set again."""
+        """Remember a switch until the NIC's number of virtual functions is set again."""
         if isinstance(action, Switch):
-            self._switched[_switch_key(action)] = action
+            self._last_actions[_switch_key(action)] = action
         elif isinstance(action, SetVfCount):
-            for key in [key for key in self._switched if key.address == action.address]:
-                del self._switched[key]
+            for key in [key for key in self._last_actions if key.address == action.address]:
+                del self._last_actions[key]
 
     def _has_offered_vfs(self, nics: AbstractSet[str]) -> bool:
         """Whether kubelet may now give virtual functions of these NICs to Pods."""
@@ -275,16 +267,15 @@ class SriovReconciler:
         )
 
     def _blocking(self, plan: NodePlan, nics: Sequence[PhysicalFunction]) -> tuple[str, ...]:
-        """The Pods with virtual functions of NICs that wait for a drain (``plan.drain``)."""
-        waiting = [nic for nic in nics if nic.name in plan.drain]
-        return tuple(sorted({pod for nic in waiting for pod in self._hardware.pods_of(nic)}))
+        nics_to_drain = [nic for nic in nics if nic.name in plan.drain]
+        return tuple(sorted({pod for nic in nics_to_drain for pod in self._hardware.pods_of(nic)}))
 
-    async def _carry_out(self, plan: NodePlan, waiting: Mapping[str, str]) -> list[str]:
-        """Carry out a plan; return the faults. ``waiting``: faults of NICs that are not changed.
+    async def _carry_out(self, plan: NodePlan, guid_faults: Mapping[str, str]) -> list[str]:
+        """Carry out a plan; return the faults. Does not change the NICs of ``guid_faults``.
 
         After a fault, the NIC's remaining actions wait for the next round.
         """
-        faults = dict(waiting)
+        faults = dict(guid_faults)
         for action in plan.actions:
             if action.nic in plan.drain or action.nic in faults:
                 continue
@@ -313,7 +304,6 @@ class SriovReconciler:
         return SyncResult(IN_PROGRESS if plan.actions else SUCCEEDED, text)
 
     def _wait_text(self, nic: str, blocking: tuple[str, ...]) -> str:
-        """Why a NIC is not changed yet."""
         if not blocking:
             return (
                 f"{nic}: virtual functions to remove are in use, but kubelet lists no Pod for them;"
@@ -353,21 +343,23 @@ def _is_shown(action: Switch, vfs: Iterable[VirtualFunction]) -> bool:
     )
 
 
-def _declared(
+def _nics_to_declare(
     plan: NodePlan, configuration: NodeConfiguration, nics: Sequence[PhysicalFunction]
 ) -> list[DesiredNic]:
     """The NICs of policies, and NICs that still have virtual functions of earlier policies."""
-    selected = {nic.address for nic in plan.desired}
-    obsolete = [
+    selected_addresses = {nic.address for nic in plan.desired}
+    obsolete_nics = [
         DesiredNic(nic.name, nic.address, vfs=0)
         for nic in nics
-        if nic.vfs and nic.address in configuration.managed and nic.address not in selected
+        if nic.vfs
+        and nic.address in configuration.managed
+        and nic.address not in selected_addresses
     ]
-    return sorted([*plan.desired, *obsolete], key=lambda nic: nic.address)
+    return sorted([*plan.desired, *obsolete_nics], key=lambda nic: nic.address)
 
 
-def _recounted(plan: NodePlan) -> set[str]:
-    """The NICs whose virtual functions the plan removes or creates."""
+def _nics_with_new_count(plan: NodePlan) -> set[str]:
+    """The names of the NICs whose virtual functions the plan removes or creates."""
     return {action.nic for action in plan.actions if isinstance(action, SetVfCount)}
 
 
@@ -375,10 +367,10 @@ def _devices(
     plan: NodePlan, nics: Sequence[PhysicalFunction]
 ) -> Mapping[str, tuple[VfDevice, ...]]:
     """The devices by resource. A device that the plan removes is not ready, so no Pod gets it."""
-    removed = _recounted(plan)
+    nics_with_new_count = _nics_with_new_count(plan)
     return {
         resource: tuple(
-            device._replace(is_ready=device.is_ready and device.pf not in removed)
+            device._replace(is_ready=device.is_ready and device.pf not in nics_with_new_count)
             for device in devices
         )
         for resource, devices in vf_devices(plan.desired, nics).items()

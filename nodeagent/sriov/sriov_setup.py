@@ -17,7 +17,6 @@ from nodeagent.sriov.sysfs import Sysfs
 from nodeagent.telemetry.metrics import AgentMetrics
 
 TASK: Final = "sriov"
-"""The name of the reconciler's supervised task."""
 
 
 class SriovService(BackgroundService):
@@ -38,9 +37,9 @@ def start_sriov(
     metrics: AgentMetrics,
     supervisor: Supervisor,
 ) -> SriovService:
-    """Start to carry out the SR-IOV policies of ``source``.
+    """Start to carry out the policies of ``source``.
 
-    ``sysfs``: a writable mount of the node's /sys. ``server``: the URL of the API server.
+    ``sysfs``: a writable mount of the node's /sys. ``server``: the API server's URL.
     """
     hardware = NodeHardware(settings, Sysfs(sysfs), executor, server)
     reconciler = SriovReconciler(settings, source, hardware, GuidKeeper(guids))

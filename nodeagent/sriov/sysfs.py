@@ -1,7 +1,4 @@
-"""Reads and writes files of /sys for virtual functions, their drivers, and QoS of RoCE NICs.
-
-See sysfs-bus-pci and sysfs-class-net in the kernel's Documentation/ABI/testing.
-"""
+"""Reads and writes files of /sys (Documentation/ABI/testing)."""
 
 from __future__ import annotations
 
@@ -43,7 +40,7 @@ class Sysfs:
         return self.root / DEVICES / address
 
     def read(self, path: Path) -> str:
-        """The text of a file; "" if it cannot be read."""
+        """A file's text; "" if it cannot be read."""
         try:
             return path.read_text("ascii").strip()
         except OSError:
@@ -62,7 +59,7 @@ class Sysfs:
             raise self._refused(f"write {text or 'an empty line'} to", path, error) from error
 
     def make(self, path: Path) -> None:
-        """Create a directory in configfs, unless it exists. Raises DatapathError."""
+        """Create a directory, unless it exists. Raises DatapathError."""
         try:
             path.mkdir(exist_ok=True)
         except OSError as error:
@@ -77,12 +74,12 @@ class Sysfs:
         )
 
     def driver(self, address: str) -> str:
-        """The driver of a PCI device; "" if no driver is bound."""
+        """A PCI device's driver, or ""."""
         link = self.device(address) / "driver"
         return link.resolve().name if link.exists() else ""
 
     def vf_address(self, address: str, number: int) -> str:
-        """The PCI address of a NIC's virtual function. Raises DatapathError."""
+        """A virtual function's PCI address. Raises DatapathError."""
         link = self.device(address) / f"virtfn{number}"
         if not link.exists():
             raise DatapathError(

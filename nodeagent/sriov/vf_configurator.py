@@ -1,7 +1,6 @@
-"""Carries out one action of a plan, such as setting the number of virtual functions (VFs) of a NIC.
+"""Carries out one action of a plan. An action may be repeated.
 
-New virtual functions are created without a driver: the hardware address must be set before a driver
-binds. An action may be repeated.
+New virtual functions (VFs) have no driver: the hardware address must be set before a driver binds.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from nodeagent.sriov.sysfs import DRIVERS_PATH, Sysfs
 from nodeagent.sriov.vf_links import VfLinks
 
 _GUID_BYTES: Final = 8
-"""The length of an InfiniBand GUID. An Ethernet MAC address has 6 bytes."""
 
 _PROBE: Final = "bus/pci/drivers_probe"
 _AUTOPROBE: Final = "sriov_drivers_autoprobe"
