@@ -1,8 +1,7 @@
-"""Reading the archive and ``verify`` detect changed files.
+"""A replay of the archive and ``verify`` detect changed files.
 
-The files of one part of the log are ``.segments``, ``.index`` and ``.ledger``. The ``.ledger`` file
-is a snapshot of the state after the last segment. ``report.folded``: ``verify`` read the log to the
-end.
+A ``.ledger`` file is a snapshot of the state after the segments of the ``.segments`` file. A report
+is ``folded`` if ``verify`` read the log to its end.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ async def _read_log(cluster: ArchivedCluster) -> tuple[str, list[Recorded]]:
         return error.subject, []
 
 
-def _flip(path: Path, offset: int) -> None:
+def _flip_bit(path: Path, offset: int) -> None:
     content = bytearray(path.read_bytes())
     content[offset] ^= 0x10
     path.write_bytes(content)
@@ -55,23 +54,23 @@ async def test_any_changed_byte_of_a_segments_file_is_detected_or_harmless(
     before = await cluster.replayed()
     path = _file(cluster, ".segments")
     content = path.read_bytes()
-    harmless = 0
+    harmless_changes = 0
     for offset in range(0, len(content), 11):
-        _flip(path, offset)
+        _flip_bit(path, offset)
         corrupt_file, events = await _read_log(cluster)
         assert corrupt_file == path.name.partition(".")[0] or events == before
-        harmless += not corrupt_file
+        harmless_changes += not corrupt_file
         path.write_bytes(content)
-    assert harmless < 3  # only unused bits of a zstd frame may change without effect
+    assert harmless_changes < 3  # only unused bits of a zstd frame may change without effect
 
 
-async def test_a_changed_block_is_detected_by_reading_only_that_block(tmp_path: Path) -> None:
+async def test_only_the_changed_block_of_a_file_is_unreadable(tmp_path: Path) -> None:
     cluster = await _sealed_cluster(tmp_path, events=3_000, file_bytes_max=1 << 19)
     sealed = (await cluster.view()).sealed
     link = sealed.summaries()[0].link
     blocks = sealed.open(link).trailer.blocks
     assert len(blocks) > 2
-    _flip(_file(cluster, ".segments"), blocks[1].offset + blocks[1].size // 2)
+    _flip_bit(_file(cluster, ".segments"), blocks[1].offset + blocks[1].size // 2)
     file = (await cluster.view()).sealed.open(link)
     assert file.segments(0)
     assert file.segments(2)
@@ -112,34 +111,34 @@ async def test_verify_names_a_missing_segments_file(tmp_path: Path) -> None:
 async def test_verify_names_a_changed_index_and_a_changed_snapshot(tmp_path: Path) -> None:
     cluster = await _sealed_cluster(tmp_path)
     index, snapshot = _file(cluster, ".index"), _file(cluster, ".ledger", -1)
-    _flip(index, 100)
-    _flip(snapshot, 30)
+    _flip_bit(index, 100)
+    _flip_bit(snapshot, 30)
     report = await verify(cluster.store, TEST_KEYS, cluster.files)
     reported = {fault.subject.partition(".")[0] for fault in report.faults}
     assert reported == {index.name.partition(".")[0], snapshot.name.partition(".")[0]}
     assert report.folded
 
 
-async def test_verify_continues_from_the_snapshot_of_a_broken_file(
+async def test_verify_continues_from_the_snapshot_if_a_segments_file_is_broken(
     tmp_path: Path,
 ) -> None:
     cluster = await _sealed_cluster(tmp_path)
     path = _file(cluster, ".segments")
     sealed = (await cluster.view()).sealed
     block = sealed.open(sealed.summaries()[0].link).trailer.blocks[0]
-    _flip(path, block.offset + block.size // 2)
+    _flip_bit(path, block.offset + block.size // 2)
     report = await verify(cluster.store, TEST_KEYS, cluster.files)
     assert report.folded
     assert [fault.subject for fault in report.faults] == [path.name.partition(".")[0]]
     assert report.violations == ()
 
 
-async def test_verify_names_a_broken_file_without_a_snapshot_once(tmp_path: Path) -> None:
+async def test_verify_stops_at_a_broken_file_that_has_no_snapshot(tmp_path: Path) -> None:
     cluster = await _sealed_cluster(tmp_path)
     path = _file(cluster, ".segments")
     sealed = (await cluster.view()).sealed
     block = sealed.open(sealed.summaries()[0].link).trailer.blocks[0]
-    _flip(path, block.offset + block.size // 2)
+    _flip_bit(path, block.offset + block.size // 2)
     _file(cluster, ".ledger").unlink()
 
     report = await verify(cluster.store, TEST_KEYS, cluster.files)

@@ -14,7 +14,7 @@ from core.domain.evolution import Ledger
 from core.errors import LogCorrupt
 
 RECORDS_INDEX = 8
-"""The index of ``records`` in the list of fields of a stored snapshot."""
+"""The index of ``records`` in the fields of a snapshot."""
 
 
 def snapshot() -> ArchiveSnapshot:
@@ -32,7 +32,7 @@ def compressed(fields: list[Any]) -> bytes:
     return zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(fields))
 
 
-def test_a_snapshot_with_fields_of_a_newer_version_is_read_without_these_fields() -> None:
+def test_fields_of_a_newer_version_are_ignored_when_a_snapshot_is_read() -> None:
     fields = decompressed_fields(encode_snapshot(snapshot()))
     fields[RECORDS_INDEX][0].append(["a field of a newer version"])
     fields.append([])
@@ -43,7 +43,7 @@ def test_a_snapshot_with_fields_of_a_newer_version_is_read_without_these_fields(
     assert (decoded.seqs, decoded.chain, decoded.clock_ms) == ({"node-a": 7}, b"chain", 1_000)
 
 
-def test_a_snapshot_with_a_wrong_type_is_an_error() -> None:
+def test_a_field_of_a_wrong_type_raises_log_corrupt() -> None:
     fields = decompressed_fields(encode_snapshot(snapshot()))
     fields[RECORDS_INDEX] = "no list"
 

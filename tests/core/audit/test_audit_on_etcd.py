@@ -1,4 +1,4 @@
-"""Audits on a real etcd: sealing into the archive, history, verify and repair."""
+"""Seals, history, ``verify`` and ``repair`` on a real etcd."""
 
 from __future__ import annotations
 

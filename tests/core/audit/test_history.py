@@ -1,7 +1,7 @@
-"""The history of an address: who held it, when, and why the holding ended.
+"""The history of an address, Pod, pool, node or GUID.
 
-``seal`` moves the log from etcd into archive files. The Pod of ``CniAdd("node-a", "web-0",
-generation=1)`` has the UID ``web-0-1``; the default generation is 0.
+The Pod of ``CniAdd("node-a", "web-0", generation=1)`` has the UID ``web-0-1``; the default
+generation is 0.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ async def test_the_history_of_an_address_names_every_holder_in_order(
     assert (third.ended, third.reason) == (None, "")
 
 
-async def test_a_history_entry_has_position_time_actor_event_and_trace(
+async def test_the_began_stamp_of_an_entry_describes_the_event_of_the_claim(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.execute([CniAdd("node-a", "web-0")])
@@ -98,8 +98,7 @@ async def test_a_history_entry_has_position_time_actor_event_and_trace(
     assert (began_stamp.writer, began_stamp.actor, began_stamp.trace_id) == ("node-a", "test", "")
 
 
-def test_the_trace_id_is_taken_out_of_the_traceparent() -> None:
-
+def test_a_stamp_has_the_trace_id_of_the_traceparent() -> None:
     cause = Cause("agent", correlation_id="correlation", causation_id="", traceparent=TRACE)
     stamp = stamp_of(
         Recorded(
@@ -124,7 +123,7 @@ def test_the_trace_id_is_taken_out_of_the_traceparent() -> None:
     )
 
 
-async def test_a_replica_that_moves_keeps_its_address_and_each_of_its_pods_has_an_entry(
+async def test_each_pod_of_a_moved_replica_has_a_history_entry(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.execute([CniAdd("node-a", "web-0", of_statefulset=True)])
@@ -136,9 +135,9 @@ async def test_a_replica_that_moves_keeps_its_address_and_each_of_its_pods_has_a
     assert (after.uid, after.node, after.ended) == ("web-0-1", "node-b", None)
     assert before.ended == after.began
     assert before.holder == after.holder == "statefulset/shop/web-0"
-    of_uid = (await _history_of(archived_cluster, "uid/web-0-1")).entries
-    assert {entry.uid for entry in of_uid} == {"web-0-1"}
-    assert after in of_uid
+    entries_of_uid = (await _history_of(archived_cluster, "uid/web-0-1")).entries
+    assert {entry.uid for entry in entries_of_uid} == {"web-0-1"}
+    assert after in entries_of_uid
 
 
 async def test_pods_of_the_same_name_are_distinguished_by_their_uid(
@@ -147,14 +146,14 @@ async def test_pods_of_the_same_name_are_distinguished_by_their_uid(
     await archived_cluster.execute([CniAdd("node-a", "web-0")])
     await archived_cluster.seal()
     await archived_cluster.execute([CniAdd("node-a", "web-0", generation=1)])
-    by_name = (await _history_of(archived_cluster, "shop/web-0")).entries
-    assert {entry.uid for entry in by_name} == {"web-0-0", "web-0-1"}
-    old = (await _history_of(archived_cluster, "uid/web-0-0")).entries
-    assert {entry.reason for entry in old} == {"superseded"}
-    assert len(old) == 2  # one entry for IPv4, one for IPv6
+    entries_of_name = (await _history_of(archived_cluster, "shop/web-0")).entries
+    assert {entry.uid for entry in entries_of_name} == {"web-0-0", "web-0-1"}
+    entries_of_old_uid = (await _history_of(archived_cluster, "uid/web-0-0")).entries
+    assert {entry.reason for entry in entries_of_old_uid} == {"superseded"}
+    assert len(entries_of_old_uid) == 2  # one entry for IPv4, one for IPv6
 
 
-async def test_the_history_of_a_guid_names_every_virtual_function_in_order(
+async def test_the_history_of_a_guid_lists_its_nodes_in_order(
     archived_cluster: ArchivedCluster,
 ) -> None:
     guid = VfGuid(
@@ -189,14 +188,14 @@ async def test_the_history_of_an_address_includes_its_quarantines(
     await archived_cluster.execute([Configure(quarantine)])
     await archived_cluster.seal()
     await archived_cluster.execute([Configure(LiftQuarantine("10.6.0.3")), Configure(quarantine)])
-    lifted, active = (await _history_of(archived_cluster, "10.6.0.3")).entries
-    assert (lifted.kind, lifted.reason, lifted.evidence) == (
+    lifted_entry, active_entry = (await _history_of(archived_cluster, "10.6.0.3")).entries
+    assert (lifted_entry.kind, lifted_entry.reason, lifted_entry.evidence) == (
         "quarantined",
         "another host answered",
         "02:00:00:00:00:01",
     )
-    assert lifted.ended is not None
-    assert active.ended is None
+    assert lifted_entry.ended is not None
+    assert active_entry.ended is None
 
 
 async def test_the_history_of_a_pool_lists_its_changes(archived_cluster: ArchivedCluster) -> None:
@@ -216,14 +215,16 @@ async def test_an_unknown_subject_has_an_empty_history(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.seal()
-    # "use/main" is the use of the addresses of pool main.
+    # "use/main" is the use of all addresses of pool main.
     for subject in ("10.6.0.1", "shop/web-0", "uid/x", "pool/none", "use/main"):
         assert await _history_of(archived_cluster, subject) == History(
             parse_subject(subject), entries=()
         )
 
 
-async def test_a_history_without_index_files_is_complete(archived_cluster: ArchivedCluster) -> None:
+async def test_a_history_is_complete_if_the_index_files_are_missing(
+    archived_cluster: ArchivedCluster,
+) -> None:
     await archived_cluster.execute([CniAdd("node-a", "web-0"), CniDel("node-a", "web-0")])
     await archived_cluster.seal()
     before = await _history_of(archived_cluster, "shop/web-0")
@@ -234,16 +235,16 @@ async def test_a_history_without_index_files_is_complete(archived_cluster: Archi
     assert await _history_of(archived_cluster, "shop/web-0") == before
 
 
-async def test_a_history_longer_than_its_limit_has_the_newest_entries_and_the_dropped_count(
+async def test_a_long_history_has_its_newest_entries_and_the_dropped_count(
     archived_cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
         await archived_cluster.execute([CniAdd("node-a", "web-0"), CniDel("node-a", "web-0")])
-    complete = await _history_of(archived_cluster, "use/main")  # all addresses of pool main
+    complete_history = await _history_of(archived_cluster, "use/main")
     monkeypatch.setattr(history_entries, "ENTRIES_MAX", 2)
-    cut = await _history_of(archived_cluster, "use/main")
-    assert cut.entries == complete.entries[-2:]
-    assert cut.dropped == 1
+    limited_history = await _history_of(archived_cluster, "use/main")
+    assert limited_history.entries == complete_history.entries[-2:]
+    assert limited_history.dropped == 1
 
 
 @given(st.lists(action_lists, min_size=1, max_size=3))
@@ -268,10 +269,7 @@ async def test_history_across_seals_equals_a_scan_of_every_event(
 
 
 def _claims(events: list[Recorded]) -> list[tuple[str, str, int, int]]:
-    """Each claim as (address, holder, position of the claim, position of the release or 0).
-
-    Computed from all events, without the index that the history uses.
-    """
+    """Each claim as (address, holder, position of the claim, position of the release or 0)."""
     claims: dict[tuple[str, int], tuple[str, str, int, int]] = {}
     for recorded in events:
         event = recorded.event
@@ -288,24 +286,20 @@ def _claims(events: list[Recorded]) -> list[tuple[str, str, int, int]]:
 
 
 def _merged(entries: list[HistoryEntry]) -> list[tuple[str, str, int, int]]:
-    """The claims in the history of an address, in the form of ``_claims``.
-
-    A replica that moved to another node has two entries, but one claim.
-    """
+    """The claims in the form of ``_claims``: a moved replica has two entries, but one claim."""
     merged: list[tuple[str, str, int, int]] = []
-    moved = False
+    previous_moved = False
     for entry in entries:
         end_position = entry.ended.position if entry.ended else 0
-        if moved:
+        if previous_moved:
             merged[-1] = (*merged[-1][:3], end_position)
         else:
             merged.append((entry.subject, entry.holder, entry.began.position, end_position))
-        moved = entry.reason == "moved"
+        previous_moved = entry.reason == "moved"
     return merged
 
 
 async def test_one_address_of_many_is_found_by_reading_a_few_blocks(tmp_path: Path) -> None:
-    """For each address, an index file lists the blocks with events of this address."""
     store = MemoryStore()
     await fill(store, TEST_KEYS, Shape(20_000, held=3_000))
     cluster = ArchivedCluster(store, tmp_path)
@@ -363,7 +357,7 @@ def test_every_accepted_form_of_a_subject_is_parsed(text: str, subject: tuple[st
         "guid/x",
     ],
 )
-def test_a_text_that_names_no_subject_is_bad_input(text: str) -> None:
+def test_a_malformed_subject_is_bad_input(text: str) -> None:
     with pytest.raises(BadInput):
         parse_subject(text)
 

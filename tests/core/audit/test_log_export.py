@@ -24,8 +24,7 @@ from tests.support.archived_cluster import (
 
 
 @pytest.fixture
-async def sealed_and_live(archived_cluster: ArchivedCluster) -> ArchivedCluster:
-    """A cluster with half of its log sealed and half live."""
+async def half_sealed_cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
     await archived_cluster.execute(
         [CniAdd("node-a", "web-0"), CniAdd("node-b", "web-1", of_statefulset=True)]
     )
@@ -42,13 +41,13 @@ async def _raw(cluster: ArchivedCluster) -> bytes:
     return out.getvalue()
 
 
-async def test_each_line_is_the_json_object_of_one_event_with_named_fields(
-    sealed_and_live: ArchivedCluster,
+async def test_each_exported_line_is_one_event_as_json(
+    half_sealed_cluster: ArchivedCluster,
 ) -> None:
     out = io.StringIO()
-    count = await export_lines((await sealed_and_live.view()).events(), out)
+    count = await export_lines((await half_sealed_cluster.view()).events(), out)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
-    events = await sealed_and_live.replayed()
+    events = await half_sealed_cluster.replayed()
     assert count == len(lines) == len(events)
     assert [line["position"] for line in lines] == [event.position for event in events]
     pool, claim = lines[0], next(line for line in lines if line["type"] == "addresses-claimed")
@@ -63,26 +62,28 @@ async def test_each_line_is_the_json_object_of_one_event_with_named_fields(
     }
 
 
-async def test_a_raw_export_imports_as_the_same_segments(sealed_and_live: ArchivedCluster) -> None:
-    segments = list(import_log(io.BytesIO(await _raw(sealed_and_live))))
-    view = await sealed_and_live.view()
+async def test_importing_a_raw_export_gives_the_same_segments(
+    half_sealed_cluster: ArchivedCluster,
+) -> None:
+    segments = list(import_log(io.BytesIO(await _raw(half_sealed_cluster))))
+    view = await half_sealed_cluster.view()
     assert segments == [segment async for batch in view.batches() for segment in batch.segments]
 
 
-async def test_without_etcd_an_import_replays_to_the_state_of_the_cluster(
-    sealed_and_live: ArchivedCluster,
+async def test_an_import_without_etcd_replays_to_the_cluster_state(
+    half_sealed_cluster: ArchivedCluster,
 ) -> None:
     ledger = Ledger()
-    for segment in import_log(io.BytesIO(await _raw(sealed_and_live))):
+    for segment in import_log(io.BytesIO(await _raw(half_sealed_cluster))):
         ledger.apply_all(segment.events())
-    assert have_same_content(ledger, await sealed_and_live.node.read_ledger())
-    assert have_same_content(ledger, Ledger().apply_all(await sealed_and_live.replayed()))
+    assert have_same_content(ledger, await half_sealed_cluster.node.read_ledger())
+    assert have_same_content(ledger, Ledger().apply_all(await half_sealed_cluster.replayed()))
 
 
-async def test_a_raw_export_is_readable_with_msgpack_only(
-    sealed_and_live: ArchivedCluster,
+async def test_the_msgpack_library_alone_reads_a_raw_export(
+    half_sealed_cluster: ArchivedCluster,
 ) -> None:
-    head, *segments, end = msgpack.Unpacker(io.BytesIO(await _raw(sealed_and_live)))
+    head, *segments, end = msgpack.Unpacker(io.BytesIO(await _raw(half_sealed_cluster)))
     assert head[:3] == ["orbweaver-log", 1, TEST_KEYS.cluster]
     assert end[0] == len(segments)
     version, at_ms, records = msgpack.unpackb(segments[-1][3])
@@ -91,14 +92,24 @@ async def test_a_raw_export_is_readable_with_msgpack_only(
     assert records[0][1] == "endpoint-changed"
 
 
-async def test_a_changed_or_truncated_export_is_refused(sealed_and_live: ArchivedCluster) -> None:
-    export = await _raw(sealed_and_live)
+async def test_a_changed_or_truncated_export_is_refused(
+    half_sealed_cluster: ArchivedCluster,
+) -> None:
+    export = await _raw(half_sealed_cluster)
     in_head, in_first_segment = 3, 300
-    changed = [
+    changed_exports = [
         export[:index] + bytes([export[index] ^ 1]) + export[index + 1 :]
         for index in (in_head, in_first_segment)
     ]
-    for content in (b"", b"\x80", b"\xc1", export[:-1], export[:400], export + b"\x01", *changed):
+    for content in (
+        b"",
+        b"\x80",
+        b"\xc1",
+        export[:-1],
+        export[:400],
+        export + b"\x01",
+        *changed_exports,
+    ):
         with pytest.raises((LogCorrupt, BadInput)):
             list(import_log(io.BytesIO(content)))
 
@@ -108,7 +119,7 @@ def test_an_export_without_segments_imports_as_no_segments() -> None:
     assert list[Segment](import_log(io.BytesIO(head + tail))) == []
 
 
-def test_importing_a_file_that_is_not_a_raw_export_raises_bad_input() -> None:
+def test_importing_another_file_format_raises_bad_input() -> None:
     for content in (b"", b'{"position":18}\n', b"\x93\x01\x02\x03"):
         with pytest.raises(BadInput, match="not a raw export"):
             list(import_log(io.BytesIO(content)))

@@ -43,9 +43,8 @@ from tests.support.archived_cluster import (
 from tests.support.faulty_store import FaultyStore
 from tests.support.memory import column_bytes
 
-TURNS_OF_A_READ = 50
-READS_OF_A_VIEW = 1
-"""How many times opening a view of the log reads the store."""
+EVENT_LOOP_TURNS_OF_A_READ = 50
+STORE_READS_TO_OPEN_A_VIEW = 1
 
 ACTIONS: list[Action] = [
     *(CniAdd("node-a", f"web-{number}", of_statefulset=number == 0) for number in range(4)),
@@ -60,7 +59,6 @@ ACTIONS: list[Action] = [
 
 
 def indexed_state(index: LogIndex, position: int) -> dict[str, object]:
-    """The state of an index at a position, in the form of ``replayed_state``."""
     pools = index.pools.at(position)
     claims = {}
     for name, table in index.holdings.items():
@@ -81,7 +79,6 @@ def indexed_state(index: LogIndex, position: int) -> dict[str, object]:
 
 
 def replayed_state(ledger: Ledger) -> dict[str, object]:
-    """The state of a replayed ledger, in the form of ``indexed_state``."""
     claims = {}
     for address, (claim, revision) in ledger.claims.items():
         endpoint = ledger.endpoints[claim.namespace, claim.pod]
@@ -115,7 +112,7 @@ async def test_the_index_equals_the_replayed_state_at_every_position(
 
 @hypothesis_settings(max_examples=10)
 @given(action_lists)
-async def test_an_index_started_from_a_snapshot_equals_the_replayed_state(
+async def test_an_index_that_starts_from_a_snapshot_equals_the_replayed_state(
     actions: list[Action],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -140,7 +137,7 @@ async def test_a_position_before_the_index_window_is_read_from_the_archive(
     store, files = archived_cluster.store, archived_cluster.files
     await archived_cluster.execute(ACTIONS)
     await archived_cluster.seal(file_bytes_max=500)
-    log = IndexedLog(store, TEST_KEYS, files, window_events_max=3)  # indexes only the newest events
+    log = IndexedLog(store, TEST_KEYS, files, window_events_max=3)
     view = await archived_cluster.view()
     newest = await log.newest()
     assert 0 < newest.first_position < newest.position
@@ -151,10 +148,10 @@ async def test_a_position_before_the_index_window_is_read_from_the_archive(
         )
         if instant.time_ms:
             await _check_state_at_time(log, archived_cluster, instant.time_ms)
-    assert len(log._old) <= OLD_WINDOWS_MAX, "the number of indexes of old events is bounded"
+    assert len(log._old) <= OLD_WINDOWS_MAX, "the number of old windows is bounded"
 
 
-async def test_a_time_at_the_end_of_the_archive_file_of_the_previous_query_is_found(
+async def test_a_time_at_the_end_of_an_archive_file_is_found(
     archived_cluster: ArchivedCluster,
 ) -> None:
     ticks = count(unix_ms(), 1_000)
@@ -210,22 +207,20 @@ async def test_a_query_waits_for_a_position_that_is_still_being_read(
 ) -> None:
     log = IndexedLog(SlowStore(archived_cluster.store), TEST_KEYS, archived_cluster.files)
     await log.newest()
-    log._read_at = float("inf")  # the index stays fresh during the whole test
+    log._read_at = float("inf")  # the index never becomes stale
     await archived_cluster.execute([CniAdd("node-a", "late")])
     revision = (await archived_cluster.view()).revision
-    waiting = asyncio.create_task(log.at_position(revision))
-    while log.view.revision < revision and not waiting.done():
+    first_query = asyncio.create_task(log.at_position(revision))
+    while log.view.revision < revision and not first_query.done():
         await asyncio.sleep(0)
     second_instant = await log.at_position(revision)
     assert list(second_instant.log.table("main").pods.rows_with("late", 9))
-    await waiting
+    await first_query
 
 
 class SlowStore(FaultyStore):
-    """A store whose reads take ``TURNS_OF_A_READ`` turns of the event loop."""
-
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
-        for _ in range(TURNS_OF_A_READ):
+        for _ in range(EVENT_LOOP_TURNS_OF_A_READ):
             await asyncio.sleep(0)
         return await super().read(gets, revision=revision)
 
@@ -257,7 +252,7 @@ async def test_a_new_window_is_used_only_after_it_was_read_completely(
     log = IndexedLog(store, TEST_KEYS, archived_cluster.files, window_events_max=3)
     now = await log.now()
     await archived_cluster.execute([CniAdd("node-a", "late")])
-    store.reads_left = READS_OF_A_VIEW
+    store.reads_left = STORE_READS_TO_OPEN_A_VIEW
     with pytest.raises(StoreUnavailable):
         await log.at_position(now.position + 1)
     past = await log.at_position(now.position)
@@ -290,8 +285,6 @@ async def test_an_index_that_ends_in_the_pruned_part_of_the_log_is_replaced(
 
 
 class StoreWithLimitedReads(FaultyStore):
-    """A store that becomes unavailable after ``reads_left`` reads."""
-
     reads_left = sys.maxsize
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
@@ -311,10 +304,10 @@ async def test_names_macs_and_traces_are_searched_in_columns(tmp_path: Path) -> 
     # ``fill`` writes the claim of web-27-27 in the segment with trace 57.
     assert [table.pods[row] for row in table.rows_with_trace(57)][:1] == ["shop-4/web-27-27"]
     assert list(table.rows_with_mac(1)) == []  # the claims have no MAC addresses
-    assert column_bytes(index) < 30_000  # columns are compact: 500 bytes an event
+    assert column_bytes(index) < 30_000  # 500 bytes an event
 
 
-def test_a_text_is_not_found_across_two_rows() -> None:
+def test_a_text_search_does_not_match_across_two_rows() -> None:
     column = TextColumn()
     for text in ("shop/ab", "cd/shop", "shop/cd"):
         column.append(text)
@@ -324,7 +317,7 @@ def test_a_text_is_not_found_across_two_rows() -> None:
     assert column[1] == "cd/shop"
 
 
-def test_the_time_of_a_position_before_the_base_of_the_clock_is_0() -> None:
+def test_a_position_before_the_clock_base_has_time_0() -> None:
     clock = LogClock(base_position=10, base_ms=5_000)
     clock.append(12, 6_000, 1)
     assert [clock.time_of(position) for position in (9, 10, 11, 12)] == [0, 5_000, 5_000, 6_000]

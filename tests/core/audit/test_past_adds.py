@@ -1,4 +1,4 @@
-"""The results of past ADDs of a Pod at any position of the log, also from the archive."""
+"""The results of a Pod's past ADDs, at any position of the log."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ WEB_0 = ("shop", "web-0")
 
 
 async def record_refused_add(cluster: ArchivedCluster, name: str) -> int:
-    """Record one refused ADD; return the position of its event."""
+    """Return the position of the event."""
     recorder = RefusalRecorder(cluster.node.writer)
     recorder.note(pod(name), "eth0", AddressesUsedOut("full"), Cause("agent"))
     await recorder.write_due()
     return (await cluster.replayed())[-1].position
 
 
-async def test_a_refusal_in_the_archive_is_found_by_the_name_and_by_the_uid_of_its_pod(
+async def test_an_archived_refusal_is_found_by_pod_name_and_by_uid(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await record_refused_add(archived_cluster, "web-0")
@@ -39,7 +39,7 @@ async def test_a_refusal_in_the_archive_is_found_by_the_name_and_by_the_uid_of_i
     assert (adds.claims, adds.endpoint) == ((), None)
 
 
-async def test_the_result_of_the_adds_depends_on_the_log_position(
+async def test_past_adds_depend_on_the_log_position(
     archived_cluster: ArchivedCluster,
 ) -> None:
     refused_at = await record_refused_add(archived_cluster, "web-0")

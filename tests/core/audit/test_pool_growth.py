@@ -34,7 +34,7 @@ def set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:
 
 
 async def read(cluster: ArchivedCluster, growth: GrowthLog | None = None) -> GrowthLog:
-    """Read the new events of the log into ``growth``, or all events into a new GrowthLog."""
+    """Read the new events into ``growth``; without it, read all events."""
     growth = growth or GrowthLog()
     await growth.read(await cluster.view(), cluster.now_ms())
     return growth
@@ -62,7 +62,7 @@ async def test_claims_count_up_and_releases_down_in_their_hour(
     assert growth.net_growth(GrowthSubject("pool", pool), now_ms) == [0, 2, 0, -1, 0]
 
 
-async def test_a_segment_that_cannot_be_decoded_is_reported_and_the_other_segments_count(
+async def test_an_undecodable_segment_is_reported_and_other_segments_count(
     archived_cluster: ArchivedCluster,
 ) -> None:
     start = (await archived_cluster.replayed())[-1].recorded_at_ms // HOUR_MS * HOUR_MS
@@ -118,12 +118,14 @@ async def test_reading_the_log_in_two_steps_equals_reading_it_in_one(
             await cluster.seal()
             set_clocks(cluster, cluster.now_ms() + 2 * HOUR_MS)
             growth = await read(cluster, growth)
-            at_once = await read(cluster)
+            growth_of_one_read = await read(cluster)
 
             names = (await cluster.node.read_ledger()).pools
             now_ms = cluster.now_ms()
             for subject in [GrowthSubject("pool", name) for name in names]:
-                assert growth.net_growth(subject, now_ms) == at_once.net_growth(subject, now_ms)
+                assert growth.net_growth(subject, now_ms) == growth_of_one_read.net_growth(
+                    subject, now_ms
+                )
 
 
 async def test_a_subnet_grows_by_the_addresses_of_its_pools(
@@ -133,11 +135,11 @@ async def test_a_subnet_grows_by_the_addresses_of_its_pools(
     start = cluster.now_ms() // HOUR_MS * HOUR_MS
     racks = GrowthSubject("subnet", "racks")
     share = Pool("share", 4, "10.9.0.0/16", ("10.9.0.1-10.9.0.20",), labels={OWNER_SUBNET: "racks"})
-    wider = share._replace(ips=("10.9.0.1-10.9.0.50",))
+    wider_share = share._replace(ips=("10.9.0.1-10.9.0.50",))
     for hour, actions in (
         (1, [Configure(ApplySubnet(Subnet("racks", 4, "10.9.0.0/16", ("10.9.0.1-10.9.0.99",))))]),
         (2, [Configure(ApplyPool(share))]),
-        (3, [Configure(ApplyPool(wider))]),
+        (3, [Configure(ApplyPool(wider_share))]),
         (4, [Configure(RetirePool("share")), Configure(DeletePool("share"))]),
     ):
         set_clocks(cluster, start + hour * HOUR_MS)

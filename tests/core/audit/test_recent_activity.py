@@ -46,7 +46,7 @@ def refusal(*pools: str, times: int = 1, name: str = "web-1") -> AllocationRefus
     return AllocationRefused(*pod_and_nic, "used-out", "no address", verdicts=verdicts, times=times)
 
 
-def test_the_addresses_of_new_nics_and_of_releases_count_by_their_pools() -> None:
+def test_claims_and_releases_count_for_the_pools_of_their_addresses() -> None:
     activity = Activity()
     release = Release("10.6.0.1", "lan", holder="pod/u", claim_revision=1)
     released = AddressesReleased("shop", "web-0", releases=(release,), nics=(), reason="deleted")
@@ -79,7 +79,7 @@ def test_events_older_than_a_minute_do_not_count() -> None:
     assert activity.minute(NOW_MS + WINDOW_S * 1000).of_pool("lan").claimed == 0
 
 
-def test_an_event_from_the_future_counts_as_now_and_an_hour_old_event_does_not_count() -> None:
+def test_an_event_from_the_future_counts_as_now() -> None:
     activity = Activity()
     claim = AddressesClaimed(ENDPOINT, new_nics=FIRST_NIC)
 
@@ -88,10 +88,9 @@ def test_an_event_from_the_future_counts_as_now_and_an_hour_old_event_does_not_c
     assert activity.minute(NOW_MS).of_pool("lan").claimed == 1
 
 
-def test_only_the_newest_refusals_are_kept() -> None:
+def test_the_oldest_refusal_is_dropped_beyond_the_limit() -> None:
     activity = Activity()
 
     activity.note(recorded(refusal(name=f"web-{number}")) for number in range(REFUSALS_MAX + 1))
 
-    # The refusal of web-0, the oldest one, was dropped.
     assert [activity.refusals[0].pod, len(activity.refusals)] == ["shop/web-1", REFUSALS_MAX]

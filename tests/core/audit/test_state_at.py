@@ -1,7 +1,4 @@
-"""A past state equals a replay of the log up to a position or time.
-
-Sealed events are in archive files; live events are in etcd.
-"""
+"""A past state equals a replay of the log up to a position or time."""
 
 from __future__ import annotations
 
@@ -31,13 +28,13 @@ from tests.support.archived_cluster import (
 @given(action_lists, action_lists, st.integers(0, 100))
 @settings(max_examples=15)
 async def test_the_state_as_of_a_position_equals_a_replay_up_to_this_position(
-    sealed: list[Action], live: list[Action], percent: int
+    sealed_actions: list[Action], live_actions: list[Action], percent: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with archived_cluster(Path(directory)) as cluster:
-            await cluster.execute(sealed)
+            await cluster.execute(sealed_actions)
             await cluster.seal(file_bytes_max=1_000)
-            await cluster.execute(live)
+            await cluster.execute(live_actions)
             view = await cluster.view()
             position = view.revision * percent // 100
             past = [event for event in await cluster.replayed() if event.position <= position]
@@ -58,7 +55,7 @@ def _set_clocks(cluster: ArchivedCluster, now_ms: int) -> None:
 
 
 @pytest.mark.parametrize("sealing_hours", [(), (1,), (1, 2, 3)])
-async def test_the_state_as_of_a_time_has_every_event_recorded_until_then(
+async def test_the_state_as_of_a_time_has_all_events_until_that_time(
     archived_cluster: ArchivedCluster, sealing_hours: tuple[int, ...]
 ) -> None:
     start = (await archived_cluster.replayed())[-1].recorded_at_ms
@@ -100,7 +97,7 @@ async def test_a_timestamp_from_the_future_has_no_effect_after_the_next_seal(
     assert {name for _, name in with_web_2.endpoints} == {"web-1", "web-2"}
 
 
-def test_the_clock_of_the_log_never_goes_back_or_past_the_clock_of_its_reader() -> None:
+def test_the_log_clock_never_goes_back_or_past_the_reader_clock() -> None:
     def stamped(at_ms: int) -> Recorded:
         return Recorded(
             position=1,

@@ -68,7 +68,7 @@ async def _repair(cluster: ArchivedCluster, report: VerificationReport) -> Repai
 
 
 async def _edit(cluster: ArchivedCluster, *writes: Write) -> None:
-    """Write keys directly, as a person does with etcdctl: the log gets no event."""
+    """Write keys as ``etcdctl`` does: the log gets no event."""
     assert (await cluster.store.commit([], writes)).succeeded
 
 
@@ -88,7 +88,7 @@ async def _state(cluster: ArchivedCluster) -> dict[bytes, tuple[bytes, int]]:
 
 @pytest.fixture
 async def prepared_cluster(archived_cluster: ArchivedCluster) -> ArchivedCluster:
-    """A cluster with keys of every kind; half of the log is sealed."""
+    """A cluster with keys of every kind."""
     await archived_cluster.execute(
         [
             CniAdd("node-a", "web-0"),
@@ -134,7 +134,7 @@ async def test_verify_finds_no_fault_after_any_sequence_of_regular_changes(
 
 UNLOGGED_CLAIM = Claim("main", "pod/unlogged", "shop", "unlogged", event="no-event")
 Edit = Callable[[ArchivedCluster], Awaitable[set[bytes]]]
-"""Edits one key; returns the keys that a repair may write, for a claim those of its endpoint."""
+"""Edits one key; returns the keys that the repair may write."""
 
 
 async def _claim_keys(cluster: ArchivedCluster, name: str) -> list[bytes]:
@@ -143,7 +143,6 @@ async def _claim_keys(cluster: ArchivedCluster, name: str) -> list[bytes]:
 
 
 async def _delete_claim(cluster: ArchivedCluster) -> set[bytes]:
-    """Delete the claim of one of the two addresses of a NIC."""
     keys = await _claim_keys(cluster, "web-0")
     await _edit(cluster, Delete(keys[0]))
     return {*keys, TEST_KEYS.endpoint("shop", "web-0")}
@@ -156,7 +155,7 @@ async def _replace_claim(cluster: ArchivedCluster) -> set[bytes]:
 
 
 async def _rewrite_claim(cluster: ArchivedCluster) -> set[bytes]:
-    """Write the same value again: the key gets a revision that is not in the log."""
+    """Give the key a revision that is not in the log."""
     keys = await _claim_keys(cluster, "web-1")
     stored = await _key(cluster, keys[0])
     assert stored is not None
@@ -254,7 +253,7 @@ async def test_a_manual_edit_is_found_and_only_its_keys_are_repaired(
     assert ledger.claims.keys() == expected.claims.keys()
 
 
-async def test_all_manual_edits_together_are_repaired_by_one_repair(
+async def test_one_repair_undoes_all_manual_edits(
     prepared_cluster: ArchivedCluster,
 ) -> None:
     for edit in EDITS:
@@ -265,7 +264,7 @@ async def test_all_manual_edits_together_are_repaired_by_one_repair(
     assert (await _verify(prepared_cluster)).is_clean
 
 
-async def test_a_repaired_claim_is_written_as_an_event_and_can_be_released(
+async def test_a_repaired_claim_has_an_event_and_can_be_released(
     prepared_cluster: ArchivedCluster,
 ) -> None:
     endpoint = (await prepared_cluster.node.read_ledger()).endpoints["shop", "web-0"]
@@ -320,16 +319,16 @@ async def test_a_repair_step_whose_key_changed_meanwhile_writes_nothing(
     assert (await _verify(prepared_cluster)).is_clean
 
 
-async def test_a_release_missing_from_the_log_is_written_by_repair(
+async def test_repair_writes_a_release_that_the_log_lacks(
     prepared_cluster: ArchivedCluster,
 ) -> None:
-    """The key of the claim was deleted manually before the DEL, so the DEL wrote no release."""
+    """The DEL wrote no release, because the claim had been deleted manually."""
     endpoint = (await prepared_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     address = endpoint.nics[0].ipv4.partition("/")[0]
     await _edit(prepared_cluster, Delete(TEST_KEYS.ip_of(address)))
     await prepared_cluster.execute([CniDel("node-a", "web-0")])
     report = await _verify(prepared_cluster)
-    # I4: the event deletes the endpoint, and does not release a claim of the endpoint.
+    # I4: an event that deletes an endpoint must release its claims.
     assert [violation.rule for violation in report.violations] == ["I4"]
     assert [difference.name for difference in report.differences] == [address]
     repaired = await _repair(prepared_cluster, report)
@@ -350,11 +349,11 @@ async def test_a_claim_that_contradicts_the_log_is_reported_and_not_repaired(
     """In the log, web-0 holds an address. The endpoint lacks it; the key names another Pod."""
     endpoint = (await prepared_cluster.node.read_ledger()).endpoints["shop", "web-0"]
     node = prepared_cluster.nodes["node-a"]
-    without_addresses = EndpointChanged(endpoint._replace(nics=(Nic("eth0"),)))
+    event_without_addresses = EndpointChanged(endpoint._replace(nics=(Nic("eth0"),)))
     write = Put(
-        TEST_KEYS.endpoint(*endpoint.key), ENDPOINT_CODEC.encode(without_addresses.endpoint)
+        TEST_KEYS.endpoint(*endpoint.key), ENDPOINT_CODEC.encode(event_without_addresses.endpoint)
     )
-    draft = EventDraft(node.writer.event_id(), CAUSE, without_addresses)
+    draft = EventDraft(node.writer.event_id(), CAUSE, event_without_addresses)
     await node.writer.append(Proposal((draft,), guards=(), writes=(write,)))
     address = endpoint.nics[0].ipv4.partition("/")[0]
     await _edit(prepared_cluster, Put(TEST_KEYS.ip_of(address), CLAIM_CODEC.encode(UNLOGGED_CLAIM)))
@@ -366,7 +365,7 @@ async def test_a_claim_that_contradicts_the_log_is_reported_and_not_repaired(
     assert address in repaired.impossible[0]
 
 
-async def test_a_missing_live_segment_is_a_fault_and_state_keys_are_not_compared(
+async def test_verify_compares_no_state_keys_if_a_live_segment_is_missing(
     prepared_cluster: ArchivedCluster,
 ) -> None:
     newest = (await prepared_cluster.replayed())[-1]
@@ -408,10 +407,7 @@ async def test_a_report_lists_findings_up_to_its_limit_and_counts_all(
 
 
 class _CompactingStore(MemoryStore):
-    """A store that compacts before each of the next ``compactions`` reads of the state keys.
-
-    A read at a revision before the compaction fails.
-    """
+    """A store whose next ``compactions`` reads of state keys fail with ``Compacted``."""
 
     compactions = 0
 
@@ -437,7 +433,7 @@ async def test_verify_reads_again_after_a_compaction_and_is_clean(
         assert report.events == len(await cluster.replayed())
 
 
-async def test_verify_is_clean_at_any_time_during_changes(
+async def test_verify_is_clean_during_concurrent_changes_and_seals(
     archived_cluster: ArchivedCluster,
 ) -> None:
     async def work(node: str) -> None:
@@ -470,7 +466,7 @@ async def test_verify_fails_with_compacted_after_too_many_compactions(tmp_path: 
             await _verify(cluster)
 
 
-async def test_a_cursor_of_the_archive_that_cannot_be_decoded_is_a_fault(
+async def test_verify_stops_at_an_undecodable_archive_cursor(
     prepared_cluster: ArchivedCluster,
 ) -> None:
     await _edit(prepared_cluster, Put(TEST_KEYS.meta("archive"), b"junk"))
@@ -480,7 +476,7 @@ async def test_a_cursor_of_the_archive_that_cannot_be_decoded_is_a_fault(
         await prepared_cluster.view()
 
 
-async def test_an_index_without_one_of_its_entries_is_a_fault_and_is_rebuilt(
+async def test_a_missing_index_entry_is_a_fault_and_is_rebuilt(
     prepared_cluster: ArchivedCluster,
 ) -> None:
     index = Index(TEST_KEYS, "pools", 4)

@@ -1,4 +1,4 @@
-"""``verify`` reports each event with which an agent changes endpoints or GUIDs of another node."""
+"""``verify`` reports an agent that changes endpoints or GUIDs of another node."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def test_a_release_by_the_agent_of_another_node_is_reported(
     assert not report.is_clean
 
 
-async def test_an_endpoint_that_the_agent_of_another_node_writes_is_reported(
+async def test_an_endpoint_written_by_the_agent_of_another_node_is_reported(
     archived_cluster: ArchivedCluster,
 ) -> None:
     await archived_cluster.execute([CniAdd("node-a", "web-0")])
@@ -43,12 +43,12 @@ async def test_an_endpoint_that_the_agent_of_another_node_writes_is_reported(
     ]
 
 
-def test_guids_that_the_agent_of_another_node_assigns_are_reported() -> None:
+def test_guids_assigned_by_the_agent_of_another_node_are_reported() -> None:
     guid = VfGuid(
         guid="02:00:00:00:00:00:00:01", nic="0000:3b:00.0", nic_guid="10:70:fd:03:00:16:05:48", vf=0
     )
     event = GuidsAssigned("node-a", (guid,))
-    by_each_node = [
+    assignments = [
         Recorded(
             position=7,
             index_in_segment=0,
@@ -62,7 +62,7 @@ def test_guids_that_the_agent_of_another_node_assigns_are_reported() -> None:
     ]
 
     (violation,) = [
-        foreign for recorded in by_each_node for foreign in foreign_changes([recorded], Ledger())
+        change for recorded in assignments for change in foreign_changes([recorded], Ledger())
     ]
 
     assert (violation.rule, violation.subject) == ("writer", "node/node-a")
@@ -72,7 +72,6 @@ def test_guids_that_the_agent_of_another_node_assigns_are_reported() -> None:
 async def test_a_pod_that_is_recreated_on_another_node_is_not_reported(
     archived_cluster: ArchivedCluster,
 ) -> None:
-    """The replica db-0 keeps its addresses. The Pod web-0 gets new addresses."""
     await archived_cluster.execute(
         [
             CniAdd("node-a", "db-0", of_statefulset=True),
@@ -92,7 +91,7 @@ async def test_a_controller_may_change_claims_of_every_node(
     await archived_cluster.execute([CniAdd("node-a", "web-0")])
     async with orbctl_writer(archived_cluster) as writer:
         node = archived_cluster.nodes["node-b"]
-        node.releaser._writer = writer  # a writer of a controller, not of the agent on node-b
+        node.releaser._writer = writer  # the writer of a controller
         await node.delete(pod("web-0", uid="web-0-0"))
 
     assert (await verify(archived_cluster.store, TEST_KEYS, archived_cluster.files)).is_clean

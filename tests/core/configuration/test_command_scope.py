@@ -1,8 +1,7 @@
 """A decision on the scope of a command equals the decision on all objects.
 
-The scope is the objects that the command can affect. Indexes in etcd list pools and subnets by
-address blocks. Older versions did not write index entries. Every change of pools or subnets writes
-a guard key, whose value says whether the index is complete.
+The scope is the objects that the command can affect; indexes in etcd find them by address block.
+The value of a guard key says whether its index is complete: older versions wrote no index entries.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ ALL_COMMANDS: st.SearchStrategy[Command] = st.one_of(
 )
 
 
-def decided(configuration: Configuration, command: Command) -> tuple[Event, ...] | str:
+def outcome_of(configuration: Configuration, command: Command) -> tuple[Event, ...] | str:
     """The events of the command, or the text of its refusal."""
     try:
         return decide(configuration, command, claimed={})
@@ -105,9 +104,9 @@ async def all_objects(node: NodeHarness) -> Configuration:
 
 
 async def apply_as_an_older_version(node: NodeHarness, command: Command) -> None:
-    """Write the state and the guard keys of a command, but no index entries."""
+    """Write no index entries."""
     configuration = await all_objects(node)
-    events = decided(configuration, command)
+    events = outcome_of(configuration, command)
     if isinstance(events, str):
         return
     for event in events:
@@ -145,8 +144,8 @@ def test_a_decision_on_the_scope_equals_the_decision_on_all_objects(
                     await apply_as_an_older_version(node, command)
                     continue
                 scope = await ScopeReader(node.store, node.keys).read(command)
-                expected = decided(await all_objects(node), command)
-                assert decided(scope.configuration, command) == expected
+                expected = outcome_of(await all_objects(node), command)
+                assert outcome_of(scope.configuration, command) == expected
                 try:
                     await node.configurator.apply(command, TEST_CAUSE)
                 except Refused:
@@ -175,22 +174,24 @@ def test_plans_and_address_lookups_on_a_scope_equal_those_on_all_objects(
             for command in commands:
                 with contextlib.suppress(Refused):
                     await node.configurator.apply(command, TEST_CAUSE)
-            scopes, complete = ScopeReader(node.store, node.keys), await all_objects(node)
-            of_application = await scopes.read_application(APPLICATION, named_subnets(application))
+            scopes, everything = ScopeReader(node.store, node.keys), await all_objects(node)
+            application_scope = await scopes.read_application(
+                APPLICATION, named_subnets(application)
+            )
             plans = [
                 plan_application(
                     application, configuration, claimed={}, default=AS_MANY_AS_REPLICAS
                 )
-                for configuration in (of_application, complete)
+                for configuration in (application_scope, everything)
             ]
-            around = await scopes.read_around(Address(4, (10 << 24) + (7 << 16) + host))
+            address_scope = await scopes.read_around(Address(4, (10 << 24) + (7 << 16) + host))
             pools_with_the_address = [
                 sorted(
                     name
                     for name, pool in configuration.pools.items()
                     if contains(pool, f"10.7.0.{host}")
                 )
-                for configuration in (around, complete)
+                for configuration in (address_scope, everything)
             ]
             assert plans[0] == plans[1]
             assert pools_with_the_address[0] == pools_with_the_address[1]
@@ -199,8 +200,6 @@ def test_plans_and_address_lookups_on_a_scope_equal_those_on_all_objects(
 
 
 class _KeyCountingStore(MemoryStore):
-    """A store that counts the keys that reads return."""
-
     key_count = 0
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
@@ -209,9 +208,7 @@ class _KeyCountingStore(MemoryStore):
         return result
 
 
-async def test_the_number_of_keys_that_a_command_reads_does_not_depend_on_the_number_of_pools() -> (
-    None
-):
+async def test_more_pools_do_not_make_a_command_read_more_keys() -> None:
     store = _KeyCountingStore()
     async with NodeHarness(store) as node:
         key_counts = []
@@ -233,20 +230,20 @@ async def test_the_number_of_keys_that_a_command_reads_does_not_depend_on_the_nu
 
 async def test_no_pool_can_overlap_a_pool_with_too_many_blocks_for_the_index() -> None:
     async with NodeHarness(MemoryStore()) as node:
-        apart = [f"10.6.0.{2 * number}" for number in range(2 * BLOCKS_MAX)]
-        await node.apply(pool("scattered", *apart))
+        scattered_ips = [f"10.6.0.{2 * number}" for number in range(2 * BLOCKS_MAX)]
+        await node.apply(pool("scattered", *scattered_ips))
 
         with pytest.raises(Refused, match=r"SpiderIPPool/scattered already has 10\.6\.0\.4"):
             await node.apply(pool("v4", "10.6.0.3-10.6.0.5"))
 
         await node.apply(pool("v4", "10.6.0.3"))
-        await node.apply(pool("scattered", *apart[:3]))
+        await node.apply(pool("scattered", *scattered_ips[:3]))
         await node.apply(pool("v4", "10.6.0.3", "10.6.0.6"))
         await assert_index_is_correct(node)
         await check_everything(node)
 
 
-async def test_a_dry_run_writes_nothing_even_if_the_index_is_not_complete() -> None:
+async def test_a_dry_run_writes_nothing_even_if_the_index_is_incomplete() -> None:
     async with NodeHarness(MemoryStore()) as node:
         await apply_as_an_older_version(node, ApplyPool(pool("old", "10.6.0.1-10.6.0.9")))
         before = await _all_keys(node.store, node)

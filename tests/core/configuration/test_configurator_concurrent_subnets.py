@@ -1,7 +1,6 @@
-"""Of conflicting concurrent commands for subnets and their pools, exactly one succeeds.
+"""Exactly one of several conflicting concurrent commands succeeds.
 
-``SUBNET4`` is the SpiderSubnet ``net`` with 10.7.0.10 to 10.7.0.99. ``BLUE_POOL`` has 10.7.0.10 to
-10.7.0.20 in the same CIDR.
+``SUBNET4``, the SpiderSubnet ``net``, contains the addresses of ``BLUE_POOL``.
 """
 
 from __future__ import annotations
@@ -47,14 +46,14 @@ async def apply_concurrently(nodes: list[NodeHarness], commands: list[Command]) 
 
 
 def successes(outcomes: list[object]) -> list[Applied]:
-    """The outcomes with events; asserts that every other command was refused or changed nothing."""
+    """The outcomes with events; fails unless every command was applied or refused."""
     for outcome in outcomes:
         assert isinstance(outcome, Applied | Refused), outcome
     return [outcome for outcome in outcomes if isinstance(outcome, Applied) and outcome.events]
 
 
 @needs_real_time
-async def test_of_a_hundred_identical_subnets_one_is_created_and_the_others_change_nothing(
+async def test_exactly_one_of_a_hundred_identical_subnets_is_created(
     nodes: list[NodeHarness],
 ) -> None:
     outcomes = await apply_concurrently(nodes, [ApplySubnet(SUBNET4)] * COMMANDS)
@@ -66,7 +65,7 @@ async def test_of_a_hundred_identical_subnets_one_is_created_and_the_others_chan
 
 
 @needs_real_time
-async def test_of_a_hundred_subnets_with_one_cidr_exactly_one_is_created(
+async def test_exactly_one_of_a_hundred_subnets_with_one_cidr_is_created(
     nodes: list[NodeHarness],
 ) -> None:
     commands: list[Command] = [
@@ -81,7 +80,7 @@ async def test_of_a_hundred_subnets_with_one_cidr_exactly_one_is_created(
 
 
 @needs_real_time
-async def test_of_a_hundred_pools_with_the_same_addresses_exactly_one_is_created(
+async def test_exactly_one_of_a_hundred_pools_with_the_same_addresses_is_created(
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(SUBNET4))
@@ -95,7 +94,7 @@ async def test_of_a_hundred_pools_with_the_same_addresses_exactly_one_is_created
     assert len((await check_everything(nodes[0])).pools) == 1
 
 
-async def test_of_a_pool_and_a_subnet_that_lacks_addresses_of_the_pool_only_one_is_created(
+async def test_either_a_pool_or_a_subnet_too_small_for_it_is_created(
     nodes: list[NodeHarness],
 ) -> None:
     too_small = SUBNET4._replace(ips=("10.7.0.10-10.7.0.12",))
@@ -106,7 +105,7 @@ async def test_of_a_pool_and_a_subnet_that_lacks_addresses_of_the_pool_only_one_
     await check_everything(nodes[0])
 
 
-async def test_a_pool_created_while_its_subnet_is_deleted_has_an_owner_only_if_the_subnet_stays(
+async def test_a_pool_has_an_owner_subnet_only_if_the_subnet_exists(
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(SUBNET4))
@@ -126,9 +125,9 @@ async def test_a_subnet_and_the_pools_that_it_adopts_change_in_one_transaction(
 
     await nodes[1].apply(ApplySubnet(SUBNET4))
 
-    adopted = [recorded for recorded in await nodes[0].log() if recorded.writer == "c-1"]
-    assert len({recorded.position for recorded in adopted}) == 1
-    assert [type(recorded.event) for recorded in adopted] == [
+    adoption_events = [recorded for recorded in await nodes[0].log() if recorded.writer == "c-1"]
+    assert len({recorded.position for recorded in adoption_events}) == 1
+    assert [type(recorded.event) for recorded in adoption_events] == [
         SubnetDefined,
         PoolDefined,
         PoolDefined,

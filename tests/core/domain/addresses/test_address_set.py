@@ -1,4 +1,4 @@
-"""Address sets behave like sets of integers, at a cost per interval and not per address."""
+"""Address sets behave like sets of integers; their cost grows with intervals, not addresses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAIRS = st.tuples(st.integers(0, UNIVERSE - 1), st.integers(0, 6)).map(
     lambda pair: (pair[0], min(pair[0] + pair[1], UNIVERSE - 1))
 )
 PAIR_LISTS = st.lists(PAIRS, max_size=8)
-# The universe is at the start or the end of the address space, so that both limits are tested.
+# Both ends of the address space.
 REGIONS: list[tuple[Family, int]] = [
     (family, offset) for family in FAMILY_LIST for offset in (0, VALUE_MAX[family] - UNIVERSE + 1)
 ]
@@ -37,7 +37,6 @@ REGION = st.sampled_from(REGIONS)
 
 
 def set_of(pairs: Iterable[tuple[int, int]], region: tuple[Family, int]) -> AddressSet:
-    """The addresses in ``pairs``, moved by the offset of the region."""
     family, offset = region
     return AddressSet.from_intervals(
         ((first + offset, last + offset) for first, last in pairs), family
@@ -45,17 +44,15 @@ def set_of(pairs: Iterable[tuple[int, int]], region: tuple[Family, int]) -> Addr
 
 
 def values_of(pairs: Iterable[tuple[int, int]], offset: int) -> set[int]:
-    """The integers in ``pairs``, moved by ``offset``."""
     return {value + offset for first, last in pairs for value in range(first, last + 1)}
 
 
 def members(addresses: AddressSet) -> set[int]:
-    """The addresses as integers. Asserts that the intervals are sorted and not adjacent."""
-    assert_normal(addresses)
+    assert_intervals_are_sorted_and_apart(addresses)
     return {value for first, last in addresses for value in range(first, last + 1)}
 
 
-def assert_normal(addresses: AddressSet) -> None:
+def assert_intervals_are_sorted_and_apart(addresses: AddressSet) -> None:
     previous_last = -2
     for first, last in addresses.intervals:
         assert previous_last + 1 < first <= last
@@ -124,7 +121,7 @@ def test_a_window_is_a_slice_of_the_sorted_members(
 
 @settings(max_examples=150, deadline=None)
 @given(PAIR_LISTS, REGION, st.integers(1, UNIVERSE + 2))
-def test_the_parts_of_a_split_are_even_and_add_up_to_the_whole(
+def test_a_split_gives_even_parts_that_add_up_to_the_set(
     pairs: list[tuple[int, int]], region: tuple[Family, int], parts: int
 ) -> None:
     addresses = set_of(pairs, region)
@@ -176,14 +173,14 @@ def test_a_set_made_of_values_has_exactly_these_members(values: list[int], famil
 
 
 def test_items_are_deduplicated_sorted_and_joined() -> None:
-    merged = v4("10.0.0.9", "10.0.0.3-10.0.0.5", "10.0.0.1", "10.0.0.2", "10.0.0.4-10.0.0.6")
+    merged_set = v4("10.0.0.9", "10.0.0.3-10.0.0.5", "10.0.0.1", "10.0.0.2", "10.0.0.4-10.0.0.6")
 
-    assert merged.to_items() == ["10.0.0.1-10.0.0.6", "10.0.0.9"]
+    assert merged_set.to_items() == ["10.0.0.1-10.0.0.6", "10.0.0.9"]
     assert v6("fd00:0::2", "FD00::1").to_items() == ["fd00::1-fd00::2"]
     assert v4("::ffff:10.0.0.1", "10.0.0.2").to_items() == ["10.0.0.1-10.0.0.2"]
 
 
-def test_items_of_the_other_family_or_reversed_are_refused() -> None:
+def test_reversed_items_and_items_of_the_other_family_are_refused() -> None:
     with pytest.raises(AddressSyntaxError) as other_family:
         v4("10.0.0.1", "fd00::1")
     with pytest.raises(AddressSyntaxError) as reversed_item:
@@ -212,11 +209,11 @@ def test_all_of_ipv6_is_one_interval_with_an_exact_size() -> None:
     assert everything.to_items() == ["::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"]
     assert [piece.size for piece in everything.split(4)] == [2**126] * 4
     holes = AddressSet.from_values([0, 2**64, 2**128 - 1], V6)
-    holed = everything - holes
-    assert holed.size == 2**128 - 3
-    assert holed.nth(2**64 - 1) == 2**64 + 1
-    assert len(holed.intervals) == 2
-    assert everything - holed == holes
+    set_with_holes = everything - holes
+    assert set_with_holes.size == 2**128 - 3
+    assert set_with_holes.nth(2**64 - 1) == 2**64 + 1
+    assert len(set_with_holes.intervals) == 2
+    assert everything - set_with_holes == holes
 
 
 def test_the_ends_of_ipv4_can_be_taken_away_and_put_back() -> None:
@@ -230,17 +227,17 @@ def test_the_ends_of_ipv4_can_be_taken_away_and_put_back() -> None:
     assert everything.rank(2**32 - 1) == 2**32 - 1
 
 
-def test_a_huge_pool_without_a_few_addresses_has_few_intervals() -> None:
+def test_excluding_a_few_addresses_of_a_huge_pool_leaves_few_intervals() -> None:
     pool = AddressSet.from_cidr(parse_cidr("10.0.0.0/10"))
-    excluded = v4("10.0.0.0", "10.20.0.0-10.20.0.255", "10.63.255.255", "192.168.0.1")
+    excluded_ips = v4("10.0.0.0", "10.20.0.0-10.20.0.255", "10.63.255.255", "192.168.0.1")
 
-    usable = pool - excluded
+    usable_ips = pool - excluded_ips
 
-    assert usable.to_items() == ["10.0.0.1-10.19.255.255", "10.20.1.0-10.63.255.254"]
-    assert usable.size == 2**22 - 258
-    assert usable.issubset(pool)
-    assert not pool.issubset(usable)
-    assert usable.isdisjoint(excluded)
+    assert usable_ips.to_items() == ["10.0.0.1-10.19.255.255", "10.20.1.0-10.63.255.254"]
+    assert usable_ips.size == 2**22 - 258
+    assert usable_ips.issubset(pool)
+    assert not pool.issubset(usable_ips)
+    assert usable_ips.isdisjoint(excluded_ips)
 
 
 def test_sets_of_20_000_intervals_are_combined() -> None:
@@ -253,7 +250,7 @@ def test_sets_of_20_000_intervals_are_combined() -> None:
     assert ((evens | odds) - odds) == evens
 
 
-def test_sets_of_different_families_do_not_mix() -> None:
+def test_sets_of_different_families_cannot_be_combined() -> None:
     four, six = v4("10.0.0.1"), v6("fd00::1")
 
     assert AddressSet(V4) != AddressSet(V6)

@@ -1,4 +1,4 @@
-"""Strict parsing and formatting of addresses, compared with the standard library's ipaddress."""
+"""Strict parsing and formatting of addresses, compared with the module ``ipaddress``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAPPED_FIRST = 0xFFFF << 32
 MAPPED_LAST = MAPPED_FIRST | VALUE_MAX[V4]
 
 V4_VALUES = st.integers(0, VALUE_MAX[V4])
-# Many groups are zero: the position of zeros decides how an IPv6 address is written.
+# The positions of zero groups decide how an IPv6 address is written.
 V6_VALUES = st.lists(st.sampled_from([0, 0, 1, 0xFFFF, 0xA0B]), min_size=8, max_size=8).map(
     lambda groups: sum(group << 16 * index for index, group in enumerate(groups))
 )
@@ -50,7 +50,7 @@ def fault_of(parse: Callable[[str], object], text: str) -> SyntaxFault:
 @given(V4_VALUES)
 @example(0)
 @example(VALUE_MAX[V4])
-def test_an_ipv4_text_is_that_of_the_standard_library_and_reads_back(value: int) -> None:
+def test_ipv4_formatting_equals_ipaddress_and_parses_back(value: int) -> None:
     text = format_address(V4, value)
 
     assert text == str(ipaddress.IPv4Address(value))
@@ -66,7 +66,7 @@ def test_an_ipv4_text_is_that_of_the_standard_library_and_reads_back(value: int)
 @example(0xFFFFFFFF)
 @example(0x1_0000_0000)
 @example(VALUE_MAX[V6])
-def test_an_ipv6_text_is_that_of_the_standard_library_and_reads_back(value: int) -> None:
+def test_ipv6_formatting_equals_ipaddress_and_parses_back(value: int) -> None:
     if MAPPED_FIRST <= value <= MAPPED_LAST:
         return
     text = format_address(V6, value)
@@ -86,7 +86,7 @@ def test_an_ipv4_mapped_text_is_ipv4_unless_it_is_parsed_as_written(value: int) 
     assert format_address(V6, MAPPED_FIRST | value) == text
 
 
-def test_an_address_that_is_not_ipv4_mapped_reads_the_same_if_parsed_as_written() -> None:
+def test_both_parsers_agree_on_an_address_that_is_not_ipv4_mapped() -> None:
     assert parse_written_address("10.0.0.1") == parse_address("10.0.0.1")
     assert parse_written_address("fd00::1") == parse_address("fd00::1")
 
@@ -102,7 +102,7 @@ def test_an_address_that_is_not_ipv4_mapped_reads_the_same_if_parsed_as_written(
 @example("::1.2.3")
 @example(":1::2")
 @example("1:2:3:4:5:6:7:")
-def test_a_text_without_a_zone_is_refused_or_parsed_as_by_the_standard_library(text: str) -> None:
+def test_a_text_is_parsed_as_by_ipaddress_except_that_zones_are_refused(text: str) -> None:
     try:
         expected = ipaddress.ip_address(text)
     except ValueError:
@@ -132,7 +132,7 @@ def test_a_zone_and_a_prefix_length_have_their_own_faults() -> None:
     assert fault_of(parse_address, "10.0.0.0/24") == SyntaxFault.CIDR_FORM
 
 
-def test_an_error_quotes_a_part_of_a_long_text_and_stores_all_of_it() -> None:
+def test_an_error_stores_a_long_text_but_quotes_only_a_part() -> None:
     with pytest.raises(AddressSyntaxError) as caught:
         parse_address("1" * 10_000)
 
@@ -180,15 +180,13 @@ def test_an_item_is_one_address_or_a_range(text: str, expected: tuple[Family, in
         ("fe80::1-fe80::2%eth0", SyntaxFault.ZONE),
     ],
 )
-def test_an_item_of_another_form_is_refused_with_its_whole_text(
-    text: str, fault: SyntaxFault
-) -> None:
+def test_a_malformed_item_is_refused(text: str, fault: SyntaxFault) -> None:
     assert fault_of(parse_range, text) == fault
 
 
 @settings(max_examples=100, deadline=None)
 @given(V4_VALUES, V4_VALUES)
-def test_a_written_range_reads_back(left: int, right: int) -> None:
+def test_a_formatted_range_parses_back(left: int, right: int) -> None:
     first, last = sorted((left, right))
 
     item = parse_range(format_range(V4, first, last))
@@ -201,7 +199,7 @@ def test_a_written_range_reads_back(left: int, right: int) -> None:
 @given(
     st.one_of(st.tuples(V4_VALUES, st.integers(0, 32)), st.tuples(V6_VALUES, st.integers(0, 128)))
 )
-def test_a_prefix_has_the_bounds_that_the_standard_library_gives_it(
+def test_the_bounds_of_a_prefix_equal_those_of_ipaddress(
     parts: tuple[int, int],
 ) -> None:
     value, length = parts
@@ -259,7 +257,7 @@ def test_a_text_that_is_not_a_prefix_is_refused(text: str, fault: SyntaxFault) -
     assert fault_of(parse_cidr, text) == fault
 
 
-def test_a_prefix_that_is_parsed_as_written_has_the_family_of_its_spelling() -> None:
+def test_parse_written_cidr_keeps_the_family_of_the_text() -> None:
     cidr = parse_written_cidr("::ffff:10.9.9.9/128")
 
     assert (cidr.family, cidr.prefix_length) == (V6, 128)
@@ -276,9 +274,7 @@ def test_a_prefix_that_is_parsed_as_written_has_the_family_of_its_spelling() -> 
         ("10.0.0.0/+8", SyntaxFault.PREFIX_LENGTH),
     ],
 )
-def test_a_prefix_that_is_parsed_as_written_with_a_wrong_length_is_refused(
-    text: str, fault: SyntaxFault
-) -> None:
+def test_parse_written_cidr_refuses_a_wrong_prefix_length(text: str, fault: SyntaxFault) -> None:
     assert fault_of(parse_written_cidr, text) == fault
 
 

@@ -138,14 +138,14 @@ def test_a_nic_stores_pool_routes_then_requested_routes_for_each_family() -> Non
     assert nic.routes == (Route("1.0.0.0/8", "g4"), VIA_4, Route("fd01::/64", "g6"), VIA_6)
 
 
-def test_distribution_changes_only_the_routes_of_nics_and_keeps_their_order() -> None:
+def test_distribution_changes_only_routes_and_keeps_the_order_of_nics() -> None:
     plain, dual = distribute_routes([PLAIN, DUAL], POOLS, [])
 
     assert plain == PLAIN
     assert dual._replace(routes=()) == DUAL
 
 
-def test_a_pool_without_routes_or_with_an_empty_list_adds_no_routes() -> None:
+def test_a_pool_whose_routes_are_none_or_empty_adds_no_routes() -> None:
     nics = [PLAIN, Nic("net2", ipv4="10.8.0.7/16", ipv4_pool="empty")]
 
     assert [nic.routes for nic in distribute_routes(nics, POOLS, [])] == [(), ()]
@@ -200,19 +200,19 @@ def test_a_result_has_pool_then_requested_then_default_routes_for_each_family() 
     )
 
 
-def test_the_option_clean_gateway_leaves_out_the_default_routes_of_both_families() -> None:
+def test_clean_gateway_omits_the_default_routes_of_both_families() -> None:
     assert result_routes(DUAL._replace(clean_gateway=True)) == ()
 
 
-def test_a_pool_without_gateway_leaves_out_its_default_route_only() -> None:
+def test_a_family_without_a_gateway_gets_no_default_route() -> None:
     assert result_routes(DUAL._replace(ipv4_gateway="")) == (Route("::/0", "fd00::ff"),)
 
 
-def test_a_gateway_without_an_address_of_its_family_gives_no_default_route() -> None:
+def test_a_family_without_an_address_gets_no_default_route() -> None:
     assert result_routes(DUAL._replace(ipv6="")) == (Route("0.0.0.0/0", "10.0.0.254"),)
 
 
-def test_a_requested_default_route_is_returned_before_the_route_of_the_gateway() -> None:
+def test_a_requested_default_route_precedes_the_default_route_of_the_gateway() -> None:
     (nic,) = distribute_routes([PLAIN], POOLS, [Route("0.0.0.0/0", "10.7.0.1")])
 
     assert result_routes(nic._replace(ipv4_gateway="10.7.0.254")) == (
@@ -242,7 +242,7 @@ NICS = st.lists(
 
 @given(NICS, ROUTES)
 def test_no_requested_route_is_lost_or_duplicated(nics: list[Nic], requested: list[Route]) -> None:
-    placed = distribute_routes(nics, POOLS, requested)
+    nics_with_routes = distribute_routes(nics, POOLS, requested)
 
     pool_routes = [
         route
@@ -251,9 +251,9 @@ def test_no_requested_route_is_lost_or_duplicated(nics: list[Nic], requested: li
         if pool
         for route in POOLS[pool].routes or ()
     ]
-    stored = [route for nic in placed for route in nic.routes]
+    stored_routes = [route for nic in nics_with_routes for route in nic.routes]
     unmatched = unmatched_routes(nics, requested)
-    assert Counter(stored) + Counter(unmatched) == Counter(pool_routes) + Counter(requested)
+    assert Counter(stored_routes) + Counter(unmatched) == Counter(pool_routes) + Counter(requested)
 
 
 @given(NICS, ROUTES, st.booleans())
@@ -261,9 +261,9 @@ def test_a_result_adds_only_default_routes_to_the_stored_routes(
     nics: list[Nic], requested: list[Route], clean_gateway: bool
 ) -> None:
     for nic in distribute_routes(nics, POOLS, requested):
-        returned = result_routes(nic._replace(clean_gateway=clean_gateway))
-        added = Counter(returned) - Counter(nic.routes)
+        returned_routes = result_routes(nic._replace(clean_gateway=clean_gateway))
+        added_routes = Counter(returned_routes) - Counter(nic.routes)
 
-        assert not Counter(nic.routes) - Counter(returned)
-        assert {route.dst for route in added} <= {"0.0.0.0/0", "::/0"}
-        assert not (clean_gateway and added)
+        assert not Counter(nic.routes) - Counter(returned_routes)
+        assert {route.dst for route in added_routes} <= {"0.0.0.0/0", "::/0"}
+        assert not (clean_gateway and added_routes)

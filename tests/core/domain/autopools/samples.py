@@ -20,16 +20,11 @@ WEB_UID = "3f6b1c1e-0000-4000-8000-1f2e3d4c5b6a"
 WEB_KEY = ApplicationKey("apps/v1", "Deployment", "shop", "web")
 WEB_SCOPE = PoolScope(WEB_KEY, "eth0", 4, "net")
 POOL_NAME = "auto4-web-eth0-1f2e3"
-"""The name of the pool of ``WEB_SCOPE``: family, application, NIC, 5 characters of the UID."""
+"""The pool of ``WEB_SCOPE``: family, application, NIC, 5 characters of the UID."""
 
 
 def template(subnet: object = None, number: str = "", reclaim: str = "") -> dict[str, str]:
-    """The annotations of a Pod template.
-
-    A list in ``subnet`` is the annotation ``subnets``; an object is the annotation ``subnet``. By
-    default, the template names SpiderSubnet ``net``. ``number`` and ``reclaim`` are the annotations
-    ``ippool-ip-number`` and ``ippool-reclaim``.
-    """
+    """The annotations of a Pod template; a list gives ``subnets``, an object ``subnet``."""
     value = {"ipv4": ["net"]} if subnet is None else subnet
     key = "subnets" if isinstance(value, list) else "subnet"
     texts = {key: json.dumps(value), "ippool-ip-number": number, "ippool-reclaim": reclaim}
@@ -39,13 +34,12 @@ def template(subnet: object = None, number: str = "", reclaim: str = "") -> dict
 def web(
     replicas: int = 2, annotations: dict[str, str] | None = None, uid: str = WEB_UID
 ) -> Application:
-    """The Deployment ``web``; by default, its Pod template names SpiderSubnet ``net``."""
+    """The Deployment ``web``, by default in SpiderSubnet ``net``."""
     template_annotations = template() if annotations is None else annotations
     return Application(WEB_KEY, uid, template_annotations, Scale(replicas))
 
 
 def desired_pool(size: int, scope: PoolScope = WEB_SCOPE, uid: str = WEB_UID) -> DesiredPool:
-    """A request for a pool of a fixed size."""
     return DesiredPool(scope, uid=uid, size=size, number=IpNumber(size))
 
 
@@ -71,14 +65,14 @@ def carry_out(
 
 
 def create_pool(state: ConfigurationHarness, application: Application) -> Pool:
-    """Carry out the plan for the application; return its only pool."""
+    """Carry out the plan; return the only pool."""
     carry_out(state, plan(state, application))
     (pool,) = state.ledger.pools.values()
     return pool
 
 
 def claims(*addresses: str, pool: str = POOL_NAME) -> dict[str, Claim]:
-    """A claim per address, each held by a different Pod."""
+    """A claim per address, each of another Pod."""
     return {
         address: Claim(
             pool=pool,

@@ -1,7 +1,6 @@
 """A plan creates the pools that an application requests and deletes its other pools.
 
-The sample application ``web`` has the pool ``POOL_NAME`` in SpiderSubnet ``net``. SpiderSubnet
-``net`` has 20 addresses.
+The application ``web`` gets the pool ``POOL_NAME`` in SpiderSubnet ``net``, which has 20 addresses.
 """
 
 from __future__ import annotations
@@ -46,7 +45,6 @@ def actions(steps: tuple[ReconcileStep, ...]) -> list[tuple[str, str]]:
 
 
 def state_with_pools(application: Application, *objects: object) -> ConfigurationHarness:
-    """A state in which the application has its pools."""
     state = ConfigurationHarness(SUBNET4, SUBNET6, OTHER_SUBNET, *objects)  # type: ignore[arg-type]
     carry_out(state, plan(state, application))
     assert plan(state, application) == ()
@@ -81,7 +79,7 @@ def test_one_family_gets_its_pool_although_the_other_family_is_refused() -> None
     assert actions(plan(state, application)) == [("refuse", "")]
 
 
-def test_pools_of_a_disabled_family_are_neither_created_nor_deleted() -> None:
+def test_a_pool_of_a_disabled_family_does_not_change() -> None:
     state = state_with_pools(web(1, template(BOTH_FAMILIES)))
     ipv4_only = state.configuration._replace(ipv6_enabled=False)
 
@@ -93,7 +91,7 @@ def test_pools_of_a_disabled_family_are_neither_created_nor_deleted() -> None:
     assert actions(plan_for(replicas=2)) == [("grow", POOL_NAME)]
 
 
-def test_the_default_number_is_used_if_the_template_has_none() -> None:
+def test_the_default_number_is_used_if_the_template_has_no_number() -> None:
     state = ConfigurationHarness(SUBNET4)
 
     (step,) = plan(state, web(2), default=IpNumber(1, is_flexible=True))
@@ -118,14 +116,14 @@ def test_a_change_of_the_application_changes_its_pool(
     assert actions(plan(state_with_pools(web(2)), application)) == expected
 
 
-def test_a_scale_down_below_the_claimed_addresses_can_be_retried() -> None:
+def test_a_scale_down_below_the_claimed_addresses_is_refused_with_a_retry() -> None:
     (step,) = plan(state_with_pools(web(3)), web(1), claims("10.7.0.10", "10.7.0.11", "10.7.0.12"))
 
     assert (step.action, step.pool, step.again) == ("refuse", POOL_NAME, True)
     assert "IPPool available free IPs are not enough" in step.reason
 
 
-def test_a_lack_of_addresses_in_a_subnet_can_be_retried() -> None:
+def test_a_lack_of_addresses_in_a_subnet_is_refused_with_a_retry() -> None:
     (step,) = plan(ConfigurationHarness(SUBNET4), web(21))
 
     assert (step.action, step.again) == ("refuse", True)
@@ -140,41 +138,41 @@ def test_a_missing_subnet_is_refused_without_a_retry() -> None:
 # The annotation of the template changes
 
 
-def test_a_change_of_subnet_creates_a_pool_and_deletes_the_old_pool_when_it_is_empty() -> None:
+def test_a_change_of_subnet_deletes_the_old_pool_when_it_is_empty() -> None:
     state = state_with_pools(web())
-    moved = web(2, template({"ipv4": ["other"]}))
+    moved_web = web(2, template({"ipv4": ["other"]}))
     claimed = claims("10.7.0.10")
 
-    first_steps = plan(state, moved, claimed)
+    first_steps = plan(state, moved_web, claimed)
     carry_out(state, first_steps, claimed)
-    second_steps = plan(state, moved, claimed)
+    second_steps = plan(state, moved_web, claimed)
 
     assert actions(first_steps) == [("wait", POOL_NAME), ("create", f"{POOL_NAME}-2")]
     assert actions(second_steps) == [("wait", POOL_NAME)]
     assert all(step.again and step.command is None for step in second_steps)
-    last_steps = plan(state, moved)
+    last_steps = plan(state, moved_web)
     carry_out(state, last_steps)
     assert actions(last_steps) == [("delete", POOL_NAME)]
-    assert plan(state, moved) == ()
+    assert plan(state, moved_web) == ()
     assert list(state.ledger.pools) == [f"{POOL_NAME}-2"]
 
 
-def test_an_empty_old_pool_is_deleted_in_the_first_plan_and_the_next_plan_is_empty() -> None:
+def test_an_empty_old_pool_is_deleted_in_the_first_plan() -> None:
     state = state_with_pools(web())
-    moved = web(2, template({"ipv4": ["other"]}))
+    moved_web = web(2, template({"ipv4": ["other"]}))
 
-    steps = plan(state, moved)
+    steps = plan(state, moved_web)
     carry_out(state, steps)
 
     assert actions(steps) == [("delete", POOL_NAME), ("create", POOL_NAME)]
-    assert plan(state, moved) == ()
+    assert plan(state, moved_web) == ()
 
 
-def test_after_a_return_to_the_old_subnet_its_pool_is_used_again() -> None:
+def test_the_old_pool_is_used_again_after_a_return_to_its_subnet() -> None:
     state = state_with_pools(web())
-    moved = web(2, template({"ipv4": ["other"]}))
+    moved_web = web(2, template({"ipv4": ["other"]}))
     claimed = claims("10.7.0.10")
-    carry_out(state, plan(state, moved, claimed), claimed)
+    carry_out(state, plan(state, moved_web, claimed), claimed)
 
     steps = plan(state, web(), claimed)
     carry_out(state, steps, claimed)
@@ -204,11 +202,11 @@ def test_the_pool_of_a_second_nic_is_created_and_deleted_with_the_nic() -> None:
     assert actions(steps_of_one_nic) == [("delete", "auto4-web-net1-1f2e3")]
 
 
-def test_without_the_annotation_the_pools_are_deleted() -> None:
+def test_the_pools_are_deleted_if_the_template_loses_its_annotation() -> None:
     assert actions(plan(state_with_pools(web()), web(2, {}))) == [("delete", POOL_NAME)]
 
 
-def test_on_the_host_network_the_pools_are_deleted() -> None:
+def test_the_pools_are_deleted_if_the_pods_use_the_host_network() -> None:
     assert actions(plan(state_with_pools(web()), web()._replace(host_network=True))) == [
         ("delete", POOL_NAME)
     ]
@@ -216,16 +214,16 @@ def test_on_the_host_network_the_pools_are_deleted() -> None:
 
 def test_a_pool_with_reclaim_off_is_kept_when_the_subnet_changes() -> None:
     state = state_with_pools(web(2, template(reclaim="false")))
-    moved = web(2, template({"ipv4": ["other"]}, reclaim="false"))
+    moved_web = web(2, template({"ipv4": ["other"]}, reclaim="false"))
 
-    assert actions(plan(state, moved)) == [("create", f"{POOL_NAME}-2")]
+    assert actions(plan(state, moved_web)) == [("create", f"{POOL_NAME}-2")]
 
 
-def test_a_kept_pool_is_deleted_when_the_template_switches_reclaim_on() -> None:
+def test_an_old_pool_is_deleted_when_the_template_switches_reclaim_on() -> None:
     state = state_with_pools(web(2, template(reclaim="false")))
-    moved = web(2, template({"ipv4": ["other"]}))
+    moved_web = web(2, template({"ipv4": ["other"]}))
 
-    assert actions(plan(state, moved)) == [("delete", POOL_NAME), ("create", POOL_NAME)]
+    assert actions(plan(state, moved_web)) == [("delete", POOL_NAME), ("create", POOL_NAME)]
 
 
 def test_a_pool_that_a_user_retired_is_deleted_when_it_has_no_claims() -> None:
@@ -242,7 +240,7 @@ def test_a_pool_that_a_user_retired_is_deleted_when_it_has_no_claims() -> None:
 # The application is deleted or recreated
 
 
-def test_the_pools_of_a_deleted_application_are_retired_and_deleted_when_they_are_empty() -> None:
+def test_the_pools_of_a_deleted_application_are_deleted_when_they_are_empty() -> None:
     state = state_with_pools(web(2, template(BOTH_FAMILIES)))
     claimed = claims("10.7.0.10")
 
@@ -267,7 +265,7 @@ def test_deleting_an_application_keeps_pools_with_reclaim_off_and_other_pools() 
     )
 
 
-def test_a_new_application_of_the_same_name_adopts_a_kept_pool() -> None:
+def test_a_recreated_application_adopts_a_pool_with_reclaim_off() -> None:
     state = state_with_pools(web(2, template(reclaim="false")))
 
     steps = plan(state, web(2, template(reclaim="false"), NEW_UID))
@@ -316,7 +314,7 @@ WRONG_INPUTS: dict[str, tuple[Application, str]] = {
 
 
 @pytest.mark.parametrize(("application", "text"), WRONG_INPUTS.values(), ids=WRONG_INPUTS)
-def test_wrong_input_is_one_refusal_and_changes_nothing(
+def test_wrong_input_gives_one_refusal_and_changes_no_pool(
     application: Application, text: str
 ) -> None:
     (step,) = plan(state_with_pools(web()), application)
@@ -333,7 +331,7 @@ def test_a_third_party_workload_with_a_number_gets_that_many_addresses() -> None
     assert step.addresses == ("10.7.0.10-10.7.0.12",)
 
 
-def test_with_the_feature_off_only_a_template_that_names_subnets_is_refused() -> None:
+def test_a_template_that_names_subnets_is_refused_if_automatic_pools_are_off() -> None:
     configuration = ConfigurationHarness(SUBNET4).configuration
 
     (step,) = plan_application(
@@ -349,7 +347,7 @@ def test_with_the_feature_off_only_a_template_that_names_subnets_is_refused() ->
     )
 
 
-def test_claims_of_other_pools_do_not_delay_a_change() -> None:
+def test_claims_of_other_pools_do_not_delay_a_deletion() -> None:
     other_claims = {
         "10.7.0.99": Claim(pool="blue", holder="pod/u", namespace="shop", pod="x", event="e")
     }
@@ -361,7 +359,7 @@ def test_claims_of_other_pools_do_not_delay_a_change() -> None:
     ) == [("delete", POOL_NAME)]
 
 
-def test_claims_of_one_family_do_not_affect_a_shrinking_pool_of_the_other_family() -> None:
+def test_ipv6_claims_do_not_affect_a_shrinking_ipv4_pool() -> None:
     state = state_with_pools(web(3, template(BOTH_FAMILIES)))
     ipv6_claims = {
         "fd00:7::10": Claim(

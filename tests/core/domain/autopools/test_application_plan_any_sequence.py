@@ -36,25 +36,21 @@ TEMPLATES = st.sampled_from(
 
 
 class ApplyPlan(NamedTuple):
-    """Plan for the application in its current state, and apply the plan."""
-
     application: Application
 
 
 class DeleteApplication(NamedTuple):
-    """Delete the application with this UID."""
-
     uid: str
 
 
 class StartPod(NamedTuple):
-    """A Pod claims the free address with the index ``pick`` modulo the number of free addresses."""
+    """A Pod claims one of the free addresses."""
 
     pick: int
 
 
 class StopPod(NamedTuple):
-    """The claim with the index ``pick`` modulo the number of claims is released."""
+    """A Pod releases one of the claims."""
 
     pick: int
 
@@ -81,8 +77,6 @@ actions = st.lists(
 
 
 class Simulation:
-    """Applies actions to a state. ``claimed``: the claims of the Pods, by address."""
-
     def __init__(self) -> None:
         self.state = ConfigurationHarness(*SUBNETS)
         self.claimed: dict[str, Claim] = {}
@@ -108,7 +102,7 @@ class Simulation:
                     del self.claimed[sorted(self.claimed)[pick % len(self.claimed)]]
 
     def free_addresses(self) -> list[tuple[str, str]]:
-        """(address, pool) of every free address."""
+        """(address, pool) pairs."""
         return [
             (address, pool.name)
             for pool in self.state.ledger.pools.values()
@@ -151,7 +145,7 @@ def test_pools_stay_disjoint_and_in_their_subnet_and_keep_claimed_addresses(
 
 
 @given(actions, applications)
-def test_after_a_plan_is_carried_out_the_next_plan_has_no_command(
+def test_the_next_plan_has_no_command_after_a_plan_is_carried_out(
     history: list[ApplyPlan | DeleteApplication | StartPod | StopPod], application: Application
 ) -> None:
     simulation = Simulation()

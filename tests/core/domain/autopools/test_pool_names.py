@@ -50,7 +50,7 @@ def test_a_name_has_family_application_interface_and_uid(
 
 @pytest.mark.parametrize("attempt", [1, 2, 16])
 def test_a_long_application_name_is_cut_to_a_dns_subdomain(attempt: int) -> None:
-    """Each attempt after the first appends the number of the attempt to the name."""
+    """A later attempt appends its number to the name."""
     scope = WEB_SCOPE._replace(application=WEB_KEY._replace(name="a" * 253))
 
     name = pool_name(scope, WEB_UID, attempt)
@@ -100,9 +100,7 @@ def test_a_pool_has_the_labels_annotation_and_selector_of_spiderpool() -> None:
         (ApplicationKey("v1", "ReplicationController", "a", "b"), "v1_ReplicationController_a_b"),
     ],
 )
-def test_the_status_names_an_application_in_five_parts_or_in_four_for_the_core_group(
-    key: ApplicationKey, text: str
-) -> None:
+def test_the_text_of_an_application_key_joins_its_parts(key: ApplicationKey, text: str) -> None:
     assert str(key) == text
 
 

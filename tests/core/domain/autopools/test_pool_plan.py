@@ -1,4 +1,4 @@
-"""How an automatic pool is created, resized, adopted and deleted, and which commands are refused.
+"""How an automatic pool is created, resized, adopted and deleted.
 
 See docs/reference/automatic-pool-rules.md, "Planning" and "Deletion". ``SUBNET4`` has the 20
 addresses 10.7.0.10-10.7.0.29.
@@ -37,11 +37,11 @@ from tests.core.domain.autopools.samples import (
 from tests.core.domain.subnets.samples import ConfigurationHarness
 
 OLD_UID = "00000000-0000-4000-8000-aaaaa0000000"
-"""The UID of a deleted application ``web``, whose pool has a name that ends with ``-aaaaa``."""
+"""The UID of a deleted application ``web``; the name of its pool ends with ``-aaaaa``."""
 
 
 def apply_auto_pool(desired: int | DesiredPool, **fields: object) -> ApplyAutoPool:
-    """The command for ``desired``; a number is the size of the pool of application ``web``."""
+    """A number is the size of the pool of application ``web``."""
     pool = desired_pool(desired) if isinstance(desired, int) else desired
     return ApplyAutoPool(pool._replace(**fields))  # type: ignore[arg-type]
 
@@ -231,7 +231,7 @@ def test_an_automatic_pool_does_not_take_the_name_of_a_manual_pool() -> None:
 
 
 def test_a_refusal_reports_that_every_name_is_taken() -> None:
-    # A pool has its usual name, or this name with a suffix from -2 to -16.
+    # The suffixes of a pool name are -2 to -16.
     names = [POOL_NAME, *(f"{POOL_NAME}-{number}" for number in range(2, 17))]
     state = ConfigurationHarness(SUBNET4, *(Pool(name, V4, SUBNET4.subnet) for name in names))
 
@@ -257,15 +257,15 @@ def test_a_pool_is_found_only_for_its_own_scope(scope: object) -> None:
     assert find_pool(scope, uid=WEB_UID, pools=pools) is None  # type: ignore[arg-type]
 
 
-def test_the_applications_own_pool_is_preferred_to_a_pool_it_could_adopt() -> None:
+def test_an_application_prefers_its_own_pool_to_an_adoptable_pool() -> None:
     state = ConfigurationHarness(SUBNET4, apply_auto_pool(1, reclaim=False))
-    adoptable = state.ledger.pools[POOL_NAME]._replace(name="a-twin")
-    labels = {**adoptable.labels, "ipam.spidernet.io/owner-application-uid": OLD_UID}
+    adoptable_pool = state.ledger.pools[POOL_NAME]._replace(name="a-twin")
+    labels = {**adoptable_pool.labels, "ipam.spidernet.io/owner-application-uid": OLD_UID}
 
     chosen = find_pool(
         WEB_SCOPE,
         uid=WEB_UID,
-        pools=[adoptable._replace(labels=labels), state.ledger.pools[POOL_NAME]],
+        pools=[adoptable_pool._replace(labels=labels), state.ledger.pools[POOL_NAME]],
     )
 
     assert chosen is not None
@@ -285,7 +285,7 @@ def test_another_number_with_the_same_size_changes_only_the_annotation() -> None
     assert number == "+1"
 
 
-def test_node_names_and_labels_of_users_are_kept_when_a_pool_is_resized() -> None:
+def test_a_resized_pool_keeps_the_node_names_and_labels_that_users_set() -> None:
     state = ConfigurationHarness(SUBNET4, apply_auto_pool(2))
     pool = state.ledger.pools[POOL_NAME]
     state.apply(ApplyPool(pool._replace(node_names=("n1",), labels={**pool.labels, "a": "b"})))
@@ -296,7 +296,7 @@ def test_node_names_and_labels_of_users_are_kept_when_a_pool_is_resized() -> Non
     assert state.ledger.pools[POOL_NAME].labels["a"] == "b"
 
 
-def test_claims_are_read_only_for_a_pool_that_shrinks() -> None:
+def test_only_a_shrinking_pool_needs_its_claims() -> None:
     state = ConfigurationHarness(SUBNET4, apply_auto_pool(3))
 
     assert removed_addresses(state.configuration, apply_auto_pool(3)) is None
@@ -306,7 +306,7 @@ def test_claims_are_read_only_for_a_pool_that_shrinks() -> None:
     )
 
 
-def test_a_pool_in_use_is_kept_or_retired_and_an_empty_pool_is_deleted() -> None:
+def test_a_drop_command_deletes_only_an_empty_pool() -> None:
     state = ConfigurationHarness(SUBNET4, apply_auto_pool(2))
     claimed = claims("10.7.0.10")
 
@@ -319,7 +319,7 @@ def test_a_pool_in_use_is_kept_or_retired_and_an_empty_pool_is_deleted() -> None
     assert state.apply(DropAutoPool(POOL_NAME, WEB_UID)) == []
 
 
-def test_a_pool_that_another_application_has_adopted_and_a_manual_pool_are_not_deleted() -> None:
+def test_a_drop_command_keeps_adopted_and_manual_pools() -> None:
     state = ConfigurationHarness(
         SUBNET4, apply_auto_pool(desired_pool(2, uid=OLD_UID), reclaim=False), apply_auto_pool(2)
     )

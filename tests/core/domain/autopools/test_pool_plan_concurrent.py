@@ -1,7 +1,6 @@
-"""Several controllers plan automatic pools concurrently: no address is in two pools or lost.
+"""Concurrent planning of automatic pools loses no address and gives none to two pools.
 
-``SUBNET4`` has 20 addresses from 10.7.0.10. ``desired_pool`` requests the pool ``POOL_NAME`` in
-``SUBNET4`` for application ``web``. The addresses of a pool are its *share* of the subnet.
+``SUBNET4`` has 20 addresses from 10.7.0.10.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ async def apply_concurrently(nodes: list[NodeHarness], commands: list[Command]) 
 
 
 def outcomes_with_events(outcomes: list[object]) -> list[Applied]:
-    """The outcomes with events; asserts that every other command was refused or changed nothing."""
+    """The outcomes with events; fails unless every command was applied or refused."""
     for outcome in outcomes:
         assert isinstance(outcome, Applied | Refused), outcome
     return [outcome for outcome in outcomes if isinstance(outcome, Applied) and outcome.events]
@@ -97,12 +96,11 @@ def web_pod(name: str) -> PodFacts:
     return PodFacts("shop", name, f"uid-{name}", annotations=template(), owner=owner)
 
 
-def assert_shares_fit(ledger: Ledger, subnet: Subnet) -> None:
-    """Assert that the pools of the subnet are inside the subnet and disjoint."""
+def assert_pools_are_disjoint_and_inside(subnet: Subnet, ledger: Ledger) -> None:
     pools = pools_of_subnet(subnet.name, ledger.pools)
-    shared = addresses_of_pools(subnet, pools)
-    assert shared.issubset(pool_addresses(subnet))
-    assert shared.size == sum(pool_addresses(pool).size for pool in pools)
+    addresses = addresses_of_pools(subnet, pools)
+    assert addresses.issubset(pool_addresses(subnet))
+    assert addresses.size == sum(pool_addresses(pool).size for pool in pools)
 
 
 @needs_real_time
@@ -126,29 +124,26 @@ async def test_only_one_of_a_hundred_concurrent_creations_of_a_pool_succeeds(
 async def test_thirty_applications_can_use_all_addresses_of_a_subnet(
     nodes: list[NodeHarness],
 ) -> None:
-    """Every pool gets 5 addresses. Then half of the pools shrink to 3 addresses, and half to 1.
-
-    Cases I00006 and I00008 of docs/contributing/compatibility.md.
-    """
+    """Cases I00006 and I00008 of docs/contributing/compatibility.md."""
     await nodes[0].apply(ApplySubnet(WIDE))
-    created = await apply_concurrently(
+    create_outcomes = await apply_concurrently(
         nodes, [ApplyAutoPool(desired_pool_of(number, 5)) for number in range(APPLICATIONS)]
     )
-    assert len(outcomes_with_events(created)) == APPLICATIONS
+    assert len(outcomes_with_events(create_outcomes)) == APPLICATIONS
     ledger = await check_everything(nodes[0])
-    assert_shares_fit(ledger, WIDE)
+    assert_pools_are_disjoint_and_inside(WIDE, ledger)
     assert addresses_of_pools(WIDE, ledger.pools.values()) == pool_addresses(WIDE)
 
-    shrunk = await apply_concurrently(
+    shrink_outcomes = await apply_concurrently(
         nodes,
         [
             ApplyAutoPool(desired_pool_of(number, 3 if number % 2 else 1))
             for number in range(APPLICATIONS)
         ],
     )
-    assert len(outcomes_with_events(shrunk)) == APPLICATIONS
+    assert len(outcomes_with_events(shrink_outcomes)) == APPLICATIONS
     ledger = await check_everything(nodes[0])
-    assert_shares_fit(ledger, WIDE)
+    assert_pools_are_disjoint_and_inside(WIDE, ledger)
     assert addresses_of_pools(WIDE, ledger.pools.values()).size == APPLICATIONS * 2
 
     drops = [DropAutoPool(name, pool.labels[UID_LABEL]) for name, pool in ledger.pools.items()]
@@ -160,7 +155,7 @@ UID_LABEL = "ipam.spidernet.io/owner-application-uid"
 
 
 @needs_real_time
-async def test_if_there_are_too_few_addresses_the_last_applications_get_none(
+async def test_the_last_applications_get_no_pool_if_addresses_run_out(
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(SUBNET4))
@@ -169,14 +164,14 @@ async def test_if_there_are_too_few_addresses_the_last_applications_get_none(
         nodes, [ApplyAutoPool(desired_pool_of(number, 3)) for number in range(APPLICATIONS)]
     )
 
-    # The subnet has 20 addresses, and each application requests 3.
+    # 20 addresses suffice for 6 pools of 3.
     assert len(outcomes_with_events(outcomes)) == 6
     ledger = await check_everything(nodes[0])
     assert len(ledger.pools) == 6
-    assert_shares_fit(ledger, SUBNET4)
+    assert_pools_are_disjoint_and_inside(SUBNET4, ledger)
 
 
-async def test_a_concurrent_reservation_is_respected_or_was_written_later(
+async def test_a_pool_skips_reserved_addresses_unless_it_was_written_first(
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(SUBNET4))
@@ -199,33 +194,33 @@ async def test_a_shrinking_pool_never_loses_an_address_that_is_being_claimed(
 
     adds = [nodes[number % 3].add(web_pod(f"web-{number}")) for number in range(4)]
     shrink = nodes[3].configurator.apply(ApplyAutoPool(desired_pool(4)), TEST_CAUSE)
-    *added, shrunk = await gather_outcomes(*adds, shrink)
+    *add_results, shrink_result = await gather_outcomes(*adds, shrink)
 
-    assert isinstance(shrunk, Applied)
-    assert all(isinstance(answer, Added) for answer in added), added
+    assert isinstance(shrink_result, Applied)
+    assert all(isinstance(result, Added) for result in add_results), add_results
     ledger = await check_everything(nodes[0])
     assert pool_addresses(ledger.pools[POOL_NAME]).size == 4
     assert len(ledger.claims) == 4
 
 
-async def test_a_pool_is_deleted_or_gets_a_claim_and_never_both(nodes: list[NodeHarness]) -> None:
+async def test_a_pool_is_either_deleted_or_claimed(nodes: list[NodeHarness]) -> None:
     await nodes[0].apply(ApplySubnet(SUBNET4), ApplyAutoPool(desired_pool(2)))
     for node in nodes:
         await node.view.freshen()
 
-    added, dropped = await asyncio.gather(
+    add_result, drop_result = await asyncio.gather(
         nodes[0].add(web_pod("web-0")),
         nodes[1].configurator.apply(DropAutoPool(POOL_NAME, WEB_UID), TEST_CAUSE),
         return_exceptions=True,
     )
 
-    assert isinstance(dropped, Applied)
+    assert isinstance(drop_result, Applied)
     ledger = await check_everything(nodes[0])
-    assert isinstance(added, Added) == (POOL_NAME in ledger.pools)
+    assert isinstance(add_result, Added) == (POOL_NAME in ledger.pools)
     assert bool(ledger.claims) == (POOL_NAME in ledger.pools)
 
 
-async def test_a_pool_and_its_share_are_written_in_one_event(
+async def test_a_new_pool_is_written_in_one_event(
     nodes: list[NodeHarness],
 ) -> None:
     await nodes[0].apply(ApplySubnet(SUBNET4))
@@ -235,4 +230,4 @@ async def test_a_pool_and_its_share_are_written_in_one_event(
 
     (event,) = (await nodes[0].log())[len(before) :]
     assert isinstance(event.event, PoolDefined)
-    assert_shares_fit(await check_everything(nodes[0]), SUBNET4)
+    assert_pools_are_disjoint_and_inside(SUBNET4, await check_everything(nodes[0]))

@@ -1,4 +1,4 @@
-"""The annotations of a Pod template, and the number of addresses they request.
+"""The annotations of a Pod template, and how many addresses they request.
 
 See docs/reference/automatic-pool-rules.md, "Annotations of the Pod template" and "Size".
 """
@@ -45,7 +45,7 @@ VALID_ANNOTATIONS = {
     "only the first name is used": (
         {"subnet": '{"ipv4":["a","b",""]}'}, (NicSubnets("eth0", ipv4="a"),),
     ),
-    "keys in any case, unknown ones ignored": (
+    "keys in any case and an unknown key": (
         {"subnet": '{"IPv4":["a"],"x":1}'}, (NicSubnets("eth0", ipv4="a"),),
     ),
     "subnets takes precedence over subnet": (
@@ -63,7 +63,7 @@ VALID_ANNOTATIONS = {
 
 
 @pytest.mark.parametrize(("annotations", "nics"), VALID_ANNOTATIONS.values(), ids=VALID_ANNOTATIONS)
-def test_a_request_is_read_as_written(
+def test_valid_annotations_are_read(
     annotations: dict[str, str], nics: tuple[NicSubnets, ...]
 ) -> None:
     assert request_of(**annotations) == SubnetRequest(nics)
@@ -103,7 +103,7 @@ INVALID_ANNOTATIONS = {
 @pytest.mark.parametrize(
     ("annotations", "key", "text"), INVALID_ANNOTATIONS.values(), ids=INVALID_ANNOTATIONS
 )
-def test_a_bad_annotation_is_named_in_the_error(
+def test_the_error_names_the_invalid_annotation(
     annotations: dict[str, str], key: str, text: str
 ) -> None:
     with pytest.raises(WrongInput) as caught:
@@ -156,14 +156,14 @@ def test_a_malformed_number_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["1", "t", "T", "TRUE", "true", "True"])
-def test_every_spelling_of_true_is_read(text: str) -> None:
+def test_every_spelling_of_true_sets_reclaim(text: str) -> None:
     assert request_of(subnet=SUBNET, ippool_reclaim=text) == SubnetRequest(
         (NicSubnets("eth0", ipv4="a"),)
     )
 
 
 @pytest.mark.parametrize("text", ["0", "f", "F", "FALSE", "false", "False"])
-def test_every_spelling_of_false_is_read(text: str) -> None:
+def test_every_spelling_of_false_clears_reclaim(text: str) -> None:
     request = request_of(subnet=SUBNET, ippool_reclaim=text)
 
     assert request is not None
@@ -183,7 +183,7 @@ DEFAULTS: dict[str, tuple[dict[str, object], IpNumber]] = {
 
 
 @pytest.mark.parametrize(("settings", "expected"), DEFAULTS.values(), ids=DEFAULTS)
-def test_both_configuration_keys_set_the_default_number(
+def test_two_configuration_keys_set_the_default_number(
     settings: dict[str, object], expected: IpNumber
 ) -> None:
     assert default_number(settings) == expected
@@ -237,7 +237,7 @@ def test_replicas_are_counted_by_kind(application: Application, expected: int) -
     assert replicas_of(application) == expected
 
 
-def test_a_fixed_number_is_the_size_and_a_flexible_one_is_added_to_the_replicas() -> None:
+def test_only_a_flexible_number_is_added_to_the_replicas() -> None:
     deployment = application_of_kind("apps/v1", "Deployment", Scale(3))
 
     assert pool_size(deployment, IpNumber(5), AS_MANY_AS_REPLICAS) == 5
@@ -245,7 +245,7 @@ def test_a_fixed_number_is_the_size_and_a_flexible_one_is_added_to_the_replicas(
     assert pool_size(deployment, None, IpNumber(1, is_flexible=True)) == 4
 
 
-def test_a_third_party_workload_must_state_a_number_and_plus_n_means_n() -> None:
+def test_a_third_party_workload_needs_a_number_and_plus_n_means_n() -> None:
     clone_set = application_of_kind("apps.kruise.io/v1alpha1", "CloneSet", Scale(8))
 
     assert pool_size(clone_set, IpNumber(2, is_flexible=True), AS_MANY_AS_REPLICAS) == 2
@@ -255,9 +255,9 @@ def test_a_third_party_workload_must_state_a_number_and_plus_n_means_n() -> None
     assert text in caught.value.message
 
 
-SKIPPED: dict[str, tuple[Application, bool]] = {
+SKIP_CASES: dict[str, tuple[Application, bool]] = {
     "a Deployment": (application_of_kind("apps/v1", "Deployment", Scale()), False),
-    "on the host network": (
+    "a Deployment on the host network": (
         application_of_kind("apps/v1", "Deployment", Scale())._replace(host_network=True),
         True,
     ),
@@ -283,7 +283,7 @@ SKIPPED: dict[str, tuple[Application, bool]] = {
 }
 
 
-@pytest.mark.parametrize(("application", "expected"), SKIPPED.values(), ids=SKIPPED)
+@pytest.mark.parametrize(("application", "expected"), SKIP_CASES.values(), ids=SKIP_CASES)
 def test_an_application_that_needs_no_pool_is_skipped(
     application: Application, expected: bool
 ) -> None:

@@ -1,8 +1,4 @@
-"""Which refused ADDs become events, and the contents of these events.
-
-The first refusal of a Pod becomes an event and opens a window of ``WINDOW_S``. All repetitions in
-this window become one more event.
-"""
+"""The first refusal of an ADD becomes an event; its repetitions in ``WINDOW_S`` become one more."""
 
 from __future__ import annotations
 
@@ -28,7 +24,9 @@ from tests.support.node_harness import pod
 CAUSE = Cause("agent")
 
 
-def refused(name: str = "web-0", interface: str = "eth0", reason: str = "used-out") -> RefusedAdd:
+def refused_add(
+    name: str = "web-0", interface: str = "eth0", reason: str = "used-out"
+) -> RefusedAdd:
     event = refusal_of(pod(name), interface, AddressesUsedOut("full"))
     return RefusedAdd(event._replace(reason=reason), CAUSE)
 
@@ -45,7 +43,7 @@ def verdict(name: str, detail: str = "") -> CandidateVerdict:
     )
 
 
-def test_an_event_has_the_pod_its_holder_the_reason_and_every_verdict() -> None:
+def test_a_refusal_event_has_pod_holder_reason_and_verdicts() -> None:
     error = NoPoolAvailable("no", remedy="do", verdicts=(verdict("a", "why"),), source="namespace")
 
     event = refusal_of(pod("web-0", node="n1"), "net1", error)
@@ -60,7 +58,7 @@ def test_an_event_has_the_pod_its_holder_the_reason_and_every_verdict() -> None:
     assert CandidateVerdict.from_short(event.verdicts[0]) == verdict("a", "why")._replace(reason="")
 
 
-def test_an_error_class_without_a_reason_of_its_own_has_the_reason_other() -> None:
+def test_an_error_without_its_own_reason_has_the_reason_other() -> None:
     reasons = [
         refusal_of(pod("web-0"), "eth0", error).reason
         for error in (PoolPending("no"), NoPoolAvailable("no"), AllocationError("no"))
@@ -79,24 +77,29 @@ def test_the_size_of_an_event_has_a_limit() -> None:
     assert max(len(short.detail) for short in event.verdicts) == DETAIL_CHARS_MAX
 
 
-def test_each_holder_nic_and_reason_is_counted_separately() -> None:
+def test_each_holder_nic_and_reason_has_its_own_window() -> None:
     windows = RefusalWindows()
-    refusals = [refused(), refused("web-1"), refused(interface="net1"), refused(reason="no-pool")]
+    refusals = [
+        refused_add(),
+        refused_add("web-1"),
+        refused_add(interface="net1"),
+        refused_add(reason="no-pool"),
+    ]
 
-    assert [windows.note(refused_add, 0.0) for refused_add in refusals] == refusals
-    assert [windows.note(refused_add, 1.0) for refused_add in refusals] == [None] * 4
+    assert [windows.note(refusal, 0.0) for refusal in refusals] == refusals
+    assert [windows.note(refusal, 1.0) for refusal in refusals] == [None] * 4
 
 
 def test_the_number_of_windows_is_bounded_and_an_ended_window_makes_room() -> None:
     windows = RefusalWindows()
     for number in range(WINDOWS_MAX):
-        windows.note(refused(f"web-{number}"), 0.0)
+        windows.note(refused_add(f"web-{number}"), 0.0)
 
-    assert windows.note(refused("one-more"), 1.0) is None
+    assert windows.note(refused_add("one-more"), 1.0) is None
     assert windows.overflows == 1
     assert list(windows.end_windows(WINDOW_S)) == [], "no window had a repetition"
     assert windows.next_end_s is None
-    assert windows.note(refused("one-more"), WINDOW_S) is not None
+    assert windows.note(refused_add("one-more"), WINDOW_S) is not None
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 45)), max_size=60))
@@ -109,7 +112,7 @@ def test_the_events_add_up_to_all_refusals_and_are_a_minute_apart(
         now += pause
         ended_windows = windows.end_windows(now)
         event_times += [(refusal.event.name, now, refusal.event.times) for refusal in ended_windows]
-        event_of_window = windows.note(refused(name), now)
+        event_of_window = windows.note(refused_add(name), now)
         if event_of_window is not None:
             event_times.append((event_of_window.event.name, now, 1))
     at_close = sum(refusal.event.times for refusal in windows.close_all())

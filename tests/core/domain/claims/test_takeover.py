@@ -1,8 +1,7 @@
 """The plan of a takeover of Spiderpool's allocations.
 
-A *record* is an allocation in the status of a SpiderIPPool. Records may contradict SpiderEndpoints.
-``plan.first`` is applied before the claims of ``plan.endpoints``; ``plan.last`` is applied after
-these claims.
+An *allocation* in the status of a SpiderIPPool may contradict the SpiderEndpoints. The commands
+``plan.first`` run before the claims of ``plan.endpoints``, and ``plan.last`` after them.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def actions(plan: TakeoverPlan) -> list[str]:
     return [finding.done for finding in plan.findings]
 
 
-def test_records_and_endpoints_that_agree_have_no_findings() -> None:
+def test_allocations_and_endpoints_that_agree_give_no_findings() -> None:
     plan = plan_takeover(
         spiderpool_cluster(
             spider_ip_pool("p", NET, IPS, allocations={"10.6.0.1": "shop/a ua"}),
@@ -48,7 +47,7 @@ def test_records_and_endpoints_that_agree_have_no_findings() -> None:
     assert plan.findings == ()
 
 
-def test_the_address_of_an_endpoint_without_a_record_is_taken_over() -> None:
+def test_the_address_of_an_endpoint_without_an_allocation_is_taken_over() -> None:
     plan = plan_takeover(
         spiderpool_cluster(
             spider_ip_pool("p", NET, IPS),
@@ -60,7 +59,7 @@ def test_the_address_of_an_endpoint_without_a_record_is_taken_over() -> None:
     assert actions(plan) == ["taken over"]
 
 
-def test_the_address_of_a_record_without_an_endpoint_is_kept_for_the_pod() -> None:
+def test_an_allocation_without_an_endpoint_is_kept_for_its_pod() -> None:
     plan = plan_takeover(
         spiderpool_cluster(spider_ip_pool("p", NET, IPS, allocations={"10.6.0.1": "shop/a ua"}))
     )
@@ -70,7 +69,7 @@ def test_the_address_of_a_record_without_an_endpoint_is_kept_for_the_pod() -> No
     assert actions(plan) == ["kept for the Pod until it is proved to be gone"]
 
 
-def test_a_record_that_the_pods_endpoint_contradicts_is_a_leak() -> None:
+def test_an_allocation_that_the_endpoint_lacks_is_a_leak() -> None:
     plan = plan_takeover(
         spiderpool_cluster(
             spider_ip_pool(
@@ -84,7 +83,7 @@ def test_a_record_that_the_pods_endpoint_contradicts_is_a_leak() -> None:
     assert actions(plan) == ["leaked: not taken over"]
 
 
-def test_an_address_of_two_pods_is_taken_over_for_the_pod_in_the_record() -> None:
+def test_the_allocation_decides_which_of_two_pods_gets_an_address() -> None:
     plan = plan_takeover(
         spiderpool_cluster(
             spider_ip_pool("p", NET, IPS, allocations={"10.6.0.1": "shop/b ub"}),
@@ -114,7 +113,7 @@ def test_an_address_of_two_nics_is_taken_over_for_the_first_nic(
     assert actions(plan) == ["taken over for the first NIC: restart this Pod for another address"]
 
 
-def test_a_record_with_another_uid_is_reported_and_the_endpoints_uid_is_used() -> None:
+def test_the_uid_of_the_endpoint_replaces_that_of_the_allocation() -> None:
     plan = plan_takeover(
         spiderpool_cluster(
             spider_ip_pool("p", NET, IPS, allocations={"10.6.0.1": "shop/a old"}),
@@ -127,18 +126,18 @@ def test_a_record_with_another_uid_is_reported_and_the_endpoints_uid_is_used() -
 
 
 def test_disabled_pools_retirements_and_reservations_are_applied_after_the_claims() -> None:
-    terminating = spider_ip_pool("terminating", "10.7.0.0/16", "10.7.0.1")
-    terminating["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    terminating_pool = spider_ip_pool("terminating", "10.7.0.0/16", "10.7.0.1")
+    terminating_pool["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     plan = plan_takeover(
         spiderpool_cluster(
             spider_reserved_ip("r", "10.6.0.1"),
             spider_ip_pool("p", NET, IPS, disable=True),
-            terminating,
+            terminating_pool,
         )
     )
 
-    created = [command.pool for command in plan.first if isinstance(command, ApplyPool)]
-    assert [applied.disabled for applied in created] == [False, False]
+    created_pools = [command.pool for command in plan.first if isinstance(command, ApplyPool)]
+    assert [applied.disabled for applied in created_pools] == [False, False]
     kinds = [type(command) for command in plan.last]
     assert kinds == [ApplyReservation, ApplyPool, RetirePool]
 
@@ -154,8 +153,8 @@ def test_existing_pools_and_endpoints_are_not_taken_over_again() -> None:
     existing = {endpoint.key: endpoint for endpoint in plan.endpoints}
 
     assert remaining(plan, pools=pools, endpoints={}).first == plan.first
-    unfinished = remaining(plan, pools=pools, endpoints=existing)
-    assert (unfinished.first, unfinished.endpoints) == ((), ())
+    unfinished_plan = remaining(plan, pools=pools, endpoints=existing)
+    assert (unfinished_plan.first, unfinished_plan.endpoints) == ((), ())
 
 
 addresses = st.sampled_from([f"10.6.0.{number}" for number in range(1, 6)])
@@ -166,10 +165,10 @@ pods = st.sampled_from(["a", "b", "c"])
     st.dictionaries(addresses, st.tuples(pods, st.sampled_from(["u1", "u2"]))),
     st.dictionaries(pods, st.tuples(addresses, st.sampled_from(["u1", "u2"]))),
 )
-def test_each_address_has_at_most_one_holder_and_an_address_without_holder_has_a_finding(
-    records: dict[str, tuple[str, str]], endpoints: dict[str, tuple[str, str]]
+def test_each_address_has_one_holder_or_a_finding(
+    allocations: dict[str, tuple[str, str]], endpoints: dict[str, tuple[str, str]]
 ) -> None:
-    texts = {address: f"shop/{name} {uid}" for address, (name, uid) in records.items()}
+    texts = {address: f"shop/{name} {uid}" for address, (name, uid) in allocations.items()}
     plan = plan_takeover(
         spiderpool_cluster(
             spider_ip_pool("p", NET, IPS, allocations=texts),
@@ -185,6 +184,6 @@ def test_each_address_has_at_most_one_holder_and_an_address_without_holder_has_a
     ]
     assert len(claimed_addresses) == len(set(claimed_addresses))
     assert len({endpoint.key for endpoint in plan.endpoints}) == len(plan.endpoints)
-    addresses_before = set(records) | {address for address, _ in endpoints.values()}
+    addresses_before = set(allocations) | {address for address, _ in endpoints.values()}
     for address in addresses_before - set(claimed_addresses):
         assert any(address in finding.what for finding in plan.findings)

@@ -1,4 +1,4 @@
-"""Pools, configurations with pools, and the refusals of a command."""
+"""Sample pools and helpers for decisions on configurations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ EMPTY_CONFIGURATION = Configuration({}, {}, {}, {})
 
 
 def after_command(configuration: Configuration, command: Command) -> Configuration:
-    """The configuration after a command that changes a pool or a reservation."""
     for event in decide(configuration, command, claimed={}):
         match event:
             case PoolDefined(pool):
@@ -33,21 +32,19 @@ def after_command(configuration: Configuration, command: Command) -> Configurati
 
 
 def configuration_with(*pools: Pool) -> Configuration:
-    """A configuration with these pools, each accepted by ``decide``."""
     configuration = EMPTY_CONFIGURATION
     for pool in pools:
         configuration = after_command(configuration, ApplyPool(pool))
     return configuration
 
 
-def retiring(configuration: Configuration, name: str) -> Configuration:
-    """The same configuration with the pool ``name`` retiring."""
+def with_retiring_pool(configuration: Configuration, name: str) -> Configuration:
     pool = configuration.pools[name]._replace(retiring=True)
     return configuration._replace(pools={**configuration.pools, name: pool})
 
 
 def claims(addresses: Iterable[str], pool: str = "blue") -> dict[str, Claim]:
-    """A claim per address, held by the Pods ``shop/web-0``, ``shop/web-1``, ..."""
+    """A claim per address, of the Pods ``shop/web-0``, ``shop/web-1``, ..."""
     return {
         address: Claim(
             pool=pool,
@@ -63,7 +60,6 @@ def claims(addresses: Iterable[str], pool: str = "blue") -> dict[str, Claim]:
 def refusals(
     configuration: Configuration, command: Command, claimed: Mapping[str, Claim] | None = None
 ) -> tuple[Refusal, ...]:
-    """The refusals of the command; () if it is accepted."""
     try:
         decide(configuration, command, claimed=claimed or {})
     except Refused as error:
@@ -74,7 +70,6 @@ def refusals(
 def kinds_and_fields(
     configuration: Configuration, command: Command, claimed: Mapping[str, Claim] | None = None
 ) -> list[tuple[str, str]]:
-    """(kind, field) of each refusal, as in an admission response."""
     return [(refusal.kind, refusal.field) for refusal in refusals(configuration, command, claimed)]
 
 

@@ -47,7 +47,7 @@ PAIRS = st.tuples(HOST_NUMBERS, HOST_NUMBERS).map(sorted)
 
 
 class FamilyTexts(NamedTuple):
-    """Strategies for texts of one family; the texts often name the same addresses."""
+    """Strategies for texts of one family."""
 
     family: Family
     subnets: st.SearchStrategy[str]
@@ -81,7 +81,7 @@ REQUIREMENTS = st.tuples(GARBAGE, st.sampled_from(["In", "Exists", "x"])).map(
 
 @st.composite
 def pools(draw: st.DrawFn, *, with_garbage: bool | None = None) -> Pool:
-    """Pools. ``with_garbage``: any field may have garbage; None: in half of the pools."""
+    """Pools; None for ``with_garbage`` puts garbage into half of them."""
     with_garbage = draw(st.booleans()) if with_garbage is None else with_garbage
     texts = draw(FAMILIES)
     garbage = GARBAGE if with_garbage else st.nothing()
@@ -110,7 +110,6 @@ def pools(draw: st.DrawFn, *, with_garbage: bool | None = None) -> Pool:
 
 @st.composite
 def reservations(draw: st.DrawFn) -> Reservation:
-    """Reservations, some with a garbage item."""
     texts = draw(FAMILIES)
     items = draw(st.lists(texts.items, max_size=3)) + draw(st.lists(GARBAGE, max_size=1))
     return Reservation(draw(NAMES), texts.family, tuple(items), draw(LABELS))
@@ -118,7 +117,6 @@ def reservations(draw: st.DrawFn) -> Reservation:
 
 @st.composite
 def records(draw: st.DrawFn) -> RecordDefined:
-    """Records whose kind, namespace and name may contradict each other."""
     kind = draw(st.sampled_from(["Pod", "Pod", "Namespace", "Node", "Job"]))
     namespace = draw(st.sampled_from(["", "shop"]))
     return RecordDefined(kind, namespace, draw(NAMES | GARBAGE), labels=draw(LABELS))
@@ -139,9 +137,9 @@ ANY_COMMAND: st.SearchStrategy[Command] = st.one_of(
 
 
 def apply_command(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]) -> bool:
-    """Decide and apply the events; return False if the command was refused."""
+    """Return False if the command was refused."""
     configuration = Configuration.of(ledger)
-    removed_addresses(configuration, command)  # must not raise an error
+    removed_addresses(configuration, command)  # must not raise
     try:
         events = decide(configuration, command, claimed=claimed)
     except Refused:
@@ -163,7 +161,7 @@ def apply_command(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]
 
 
 def assert_consistent(ledger: Ledger) -> None:
-    """Assert: pools are disjoint and inside their subnets; subnets are equal or disjoint."""
+    """Pools are disjoint and inside their subnets; subnets are equal or disjoint."""
     for pool in ledger.pools.values():
         cidr = parse_cidr(pool.subnet)
         addresses = pool_addresses(pool)
@@ -183,7 +181,7 @@ def assert_consistent(ledger: Ledger) -> None:
 
 
 @given(st.lists(ANY_COMMAND, max_size=12))
-def test_only_refused_is_raised_and_pools_are_disjoint_and_inside_their_subnets(
+def test_commands_raise_only_refused_and_keep_pools_consistent(
     commands: list[Command],
 ) -> None:
     ledger = Ledger()

@@ -1,4 +1,4 @@
-"""CREATE of a SpiderIPPool: every rule, and the kind and field of its refusal.
+"""The rules for a new SpiderIPPool, and the kind and field of each refusal.
 
 See docs/reference/admission.md, "SpiderIPPool".
 """
@@ -23,7 +23,7 @@ from tests.core.domain.configuration.samples import (
     kinds_and_fields,
     refusals,
     reservation,
-    retiring,
+    with_retiring_pool,
 )
 
 INVALID_SUBNET = ("Invalid", "spec.subnet")
@@ -35,7 +35,6 @@ def blue_with(**fields: object) -> Pool:
 
 
 def red_with(**fields: object) -> Pool:
-    """A second pool in the subnet of pool ``blue``."""
     return Pool("red", V4, "10.7.0.0/16")._replace(**fields)  # type: ignore[arg-type]
 
 
@@ -137,7 +136,7 @@ REFUSED = {
     "an item below the subnet": (blue_with(ips=("10.6.255.255",)), [INVALID_SUBNET]),
     "an item that leaves the subnet": (blue_with(ips=("10.7.255.0-10.8.0.1",)), [INVALID_SUBNET]),
     "a reversed range": (blue_with(ips=("10.7.0.20-10.7.0.10",)), [INVALID_SUBNET]),
-    "a reversed range among others": (
+    "a reversed range beside a valid item": (
         blue_with(ips=("10.7.0.20-10.7.0.10", "10.7.0.30")),
         [INVALID_SUBNET],
     ),
@@ -222,15 +221,15 @@ REFUSED = {
         ),
         [("Invalid", "spec.podAffinity")],
     ),
-    "labels beyond the limit": (
+    "labels beyond the size limit": (
         blue_with(labels={"a": "x" * 65_536}),
         [("Invalid", "metadata.labels")],
     ),
-    "annotations beyond the limit": (
+    "annotations beyond the size limit": (
         blue_with(annotations={"a": "x" * 262_144}),
         [("Invalid", "metadata.annotations")],
     ),
-    "a pool beyond the limit": (blue_with(node_names=("n" * 253,) * 1_300), [("Invalid", "")]),
+    "a pool beyond the size limit": (blue_with(node_names=("n" * 253,) * 1_300), [("Invalid", "")]),
 }
 
 
@@ -256,9 +255,7 @@ def test_the_remedy_shows_the_canonical_subnet() -> None:
     assert refusal.remedy == "write 10.7.0.0/16"
 
 
-class TestOrder:
-    """The order of causes when several apply (docs/reference/admission.md, "SpiderIPPool")."""
-
+class TestSeveralCauses:
     def test_a_disabled_family_is_the_only_reported_cause(self) -> None:
         configuration = EMPTY_CONFIGURATION._replace(ipv4_enabled=False)
         pool = blue_with(subnet="x", pod_affinity=LabelSelector())
@@ -297,15 +294,15 @@ class TestOrder:
         configuration = configuration_with(BLUE_POOL)
         shared = ("10.7.0.10",)
 
-        outside = red_with(ips=(*shared, "10.8.0.1"), gateway="x")
-        overlapping = red_with(ips=shared, gateway="x", routes=(Route("x", "x"),))
-        bad_gateway = red_with(gateway="x", routes=(Route("x", "x"),))
+        outside_pool = red_with(ips=(*shared, "10.8.0.1"), gateway="x")
+        overlapping_pool = red_with(ips=shared, gateway="x", routes=(Route("x", "x"),))
+        bad_gateway_pool = red_with(gateway="x", routes=(Route("x", "x"),))
 
-        assert kinds_and_fields(configuration, ApplyPool(outside)) == [INVALID_SUBNET]
-        assert kinds_and_fields(configuration, ApplyPool(overlapping)) == [
+        assert kinds_and_fields(configuration, ApplyPool(outside_pool)) == [INVALID_SUBNET]
+        assert kinds_and_fields(configuration, ApplyPool(overlapping_pool)) == [
             ("Forbidden", "spec.ips")
         ]
-        assert kinds_and_fields(configuration, ApplyPool(bad_gateway)) == [
+        assert kinds_and_fields(configuration, ApplyPool(bad_gateway_pool)) == [
             ("Invalid", "spec.gateway")
         ]
 
@@ -318,12 +315,10 @@ class TestOrder:
 
 
 class TestNeighbours:
-    """Pools in the same subnet or in overlapping subnets."""
-
     @pytest.mark.parametrize(
         "subnet", ["10.7.0.0/17", "10.0.0.0/8", "10.7.0.0/32", "10.7.255.255/32", "0.0.0.0/0"]
     )
-    def test_a_subnet_that_overlaps_another_one_is_refused(self, subnet: str) -> None:
+    def test_a_subnet_that_overlaps_another_subnet_is_refused(self, subnet: str) -> None:
         (refusal,) = refusals(configuration_with(BLUE_POOL), ApplyPool(red_with(subnet=subnet)))
 
         assert (refusal.kind, refusal.field) == INVALID_SUBNET
@@ -338,7 +333,7 @@ class TestNeighbours:
 
         assert refusals(configuration_with(BLUE_POOL), ApplyPool(all_ipv6)) == ()
 
-    def test_the_first_of_several_overlapping_subnets_by_name_is_reported(self) -> None:
+    def test_the_refusal_names_the_alphabetically_first_overlapping_pool(self) -> None:
         configuration = configuration_with(red_with(subnet="10.9.0.0/16", name="zoe"), BLUE_POOL)
 
         (refusal,) = refusals(configuration, ApplyPool(red_with(subnet="10.0.0.0/8")))
@@ -353,7 +348,7 @@ class TestNeighbours:
         assert (refusal.kind, refusal.field) == ("Forbidden", "spec.ips")
         assert refusal.message == ("SpiderIPPool/blue already has 10.7.0.10-10.7.0.11, 10.7.0.20")
 
-    def test_many_common_ranges_are_counted(self) -> None:
+    def test_the_refusal_counts_shared_ranges_beyond_its_limit(self) -> None:
         items = tuple(f"10.7.1.{number}" for number in range(0, 20, 2))
         configuration = configuration_with(blue_with(ips=items))
 
@@ -369,7 +364,7 @@ class TestNeighbours:
         assert refusals(configuration, ApplyPool(pool)) == ()
 
     def test_a_retiring_pool_still_holds_its_addresses_and_its_subnet(self) -> None:
-        configuration = retiring(configuration_with(BLUE_POOL), "blue")
+        configuration = with_retiring_pool(configuration_with(BLUE_POOL), "blue")
 
         shared = ApplyPool(red_with(ips=("10.7.0.10",)))
         wider = ApplyPool(red_with(subnet="10.0.0.0/8"))
@@ -401,7 +396,7 @@ HUGE = {
 
 
 @pytest.mark.parametrize("pool", HUGE.values(), ids=HUGE.keys())
-def test_pools_with_huge_ranges_are_decided(pool: Pool) -> None:
+def test_a_huge_pool_can_be_created_and_shrunk(pool: Pool) -> None:
     configuration = configuration_with(pool)
 
     events_of_unchanged_pool = decide(configuration, ApplyPool(pool), claimed={})

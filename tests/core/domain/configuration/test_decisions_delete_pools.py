@@ -15,16 +15,16 @@ from tests.core.domain.configuration.samples import (
     configuration_with,
     kinds_and_fields,
     refusals,
-    retiring,
+    with_retiring_pool,
 )
 
 CONFIGURATION = configuration_with(BLUE_POOL)
-RETIRING = retiring(CONFIGURATION, "blue")
+RETIRING_CONFIGURATION = with_retiring_pool(CONFIGURATION, "blue")
 
 
 def test_a_pool_is_retired_once() -> None:
     assert decide(CONFIGURATION, RetirePool("blue"), claimed={}) == (PoolRetired("blue"),)
-    assert decide(RETIRING, RetirePool("blue"), claimed={}) == ()
+    assert decide(RETIRING_CONFIGURATION, RetirePool("blue"), claimed={}) == ()
 
 
 def test_a_pool_may_be_retired_while_it_has_claims() -> None:
@@ -33,12 +33,12 @@ def test_a_pool_may_be_retired_while_it_has_claims() -> None:
     assert decide(CONFIGURATION, RetirePool("blue"), claimed=claimed) == (PoolRetired("blue"),)
 
 
-@pytest.mark.parametrize("configuration", [CONFIGURATION, RETIRING])
+@pytest.mark.parametrize("configuration", [CONFIGURATION, RETIRING_CONFIGURATION])
 def test_an_empty_pool_is_deleted_even_if_it_is_not_retiring(configuration: Configuration) -> None:
     assert decide(configuration, DeletePool("blue"), claimed={}) == (PoolDeleted("blue"),)
 
 
-@pytest.mark.parametrize("configuration", [CONFIGURATION, RETIRING])
+@pytest.mark.parametrize("configuration", [CONFIGURATION, RETIRING_CONFIGURATION])
 def test_a_pool_with_claims_is_not_deleted(configuration: Configuration) -> None:
     (refusal,) = refusals(configuration, DeletePool("blue"), claims(["10.7.0.12", "10.7.0.11"]))
 

@@ -1,4 +1,4 @@
-"""Records of Pods, Services and other objects, which users apply in clusters without Kubernetes."""
+"""Records of Pods, Services and other objects, for clusters without Kubernetes."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def test_a_new_record_is_written_as_an_event(record: RecordDefined) -> None:
 
 
 def test_only_a_changed_record_writes_an_event() -> None:
-    changed = WEB._replace(labels={})
+    changed_record = WEB._replace(labels={})
 
     assert decide(CONFIGURATION, ApplyRecord(WEB), claimed={}) == ()
-    assert decide(CONFIGURATION, ApplyRecord(changed), claimed={}) == (changed,)
+    assert decide(CONFIGURATION, ApplyRecord(changed_record), claimed={}) == (changed_record,)
 
 
 def service(address: str, *ports: ServicePort, affinity_s: int = 0) -> RecordDefined:
@@ -80,7 +80,7 @@ def slice_of(owner: str, *addresses: str) -> RecordDefined:
         (slice_of("web", *["10.6.0.1"] * 1_001), [("Invalid", "endpoints")]),
     ],
 )  # fmt: skip
-def test_a_record_that_cannot_be_stored_is_refused(
+def test_an_invalid_record_is_refused(
     record: RecordDefined, expected: list[tuple[str, str]]
 ) -> None:
     assert kinds_and_fields(EMPTY_CONFIGURATION, ApplyRecord(record)) == expected

@@ -21,7 +21,7 @@ RESERVATION = reservation("10.7.0.1-10.7.0.9")
 CONFIGURATION = after_command(EMPTY_CONFIGURATION, ApplyReservation(RESERVATION))
 
 
-def test_a_reservation_is_defined_with_its_list_merged() -> None:
+def test_the_items_of_a_new_reservation_are_merged() -> None:
     desired = reservation("10.7.0.3", "10.7.0.1", "10.7.0.2-10.7.0.4")
 
     assert decide(EMPTY_CONFIGURATION, ApplyReservation(desired), claimed={}) == (
@@ -39,7 +39,7 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("desired", ACCEPTED.values(), ids=ACCEPTED.keys())
 def test_a_valid_reservation_is_accepted(desired: Reservation) -> None:
-    # CONFIGURATION has an IPv4 reservation with the same name, which cannot become IPv6.
+    # The IPv4 reservation in CONFIGURATION cannot become IPv6.
     configuration = CONFIGURATION if desired.family == V4 else EMPTY_CONFIGURATION
 
     assert refusals(configuration, ApplyReservation(desired)) == ()
@@ -97,7 +97,7 @@ def test_a_changed_reservation_is_written_and_removes_no_address_from_a_pool() -
     assert removed_addresses(CONFIGURATION, command) is None
 
 
-def test_a_reservation_is_deleted_by_name_and_an_unknown_one_is_not_found() -> None:
+def test_only_an_existing_reservation_can_be_deleted() -> None:
     command = DeleteReservation("kept")
 
     assert decide(CONFIGURATION, command, claimed={}) == (ReservationDeleted("kept"),)

@@ -1,4 +1,4 @@
-"""A malformed stored object prevents only the changes that need it, and refusals name it."""
+"""A malformed stored object blocks only the changes that need it; their refusals name it."""
 
 from __future__ import annotations
 
@@ -8,55 +8,55 @@ from core.domain.configuration.decisions import decide, removed_addresses
 from core.domain.model import Pool, Subnet
 from tests.core.domain.configuration.samples import BLUE_POOL, configuration_with, refusals
 
-UNREADABLE_ITEM = Pool("broken", 4, "10.7.0.0/16", ("10.7.1.10-10.7.1.12", "10.7.0.x"))
-UNREADABLE_SUBNET = Pool("nowhere", 4, "10.7.0.x/16", ("10.7.9.9",))
+POOL_WITH_UNREADABLE_ITEM = Pool("broken", 4, "10.7.0.0/16", ("10.7.1.10-10.7.1.12", "10.7.0.x"))
+POOL_WITH_UNREADABLE_SUBNET = Pool("nowhere", 4, "10.7.0.x/16", ("10.7.9.9",))
 NET = Subnet("net", 4, "10.7.0.0/16", ("10.7.0.1-10.7.9.255",))
 
 
-def with_stored(*pools: Pool, subnets: tuple[Subnet, ...] = ()) -> Configuration:
-    """A configuration that no command could have created."""
+def stored_configuration(*pools: Pool, subnets: tuple[Subnet, ...] = ()) -> Configuration:
     return configuration_with()._replace(
         pools={pool.name: pool for pool in pools},
         subnets={subnet.name: subnet for subnet in subnets},
     )
 
 
-def test_a_pool_in_the_subnet_of_an_unreadable_pool_is_refused_and_names_that_pool() -> None:
-    (refusal,) = refusals(with_stored(UNREADABLE_ITEM), ApplyPool(BLUE_POOL))
+def test_a_pool_is_refused_if_its_subnet_has_an_unreadable_pool() -> None:
+    (refusal,) = refusals(stored_configuration(POOL_WITH_UNREADABLE_ITEM), ApplyPool(BLUE_POOL))
 
     assert (refusal.kind, refusal.field) == ("Invalid", "spec.subnet")
     assert "SpiderIPPool/broken" in refusal.message
 
 
-def test_pools_of_other_subnets_are_accepted() -> None:
-    far = BLUE_POOL._replace(name="far", subnet="10.8.0.0/16", ips=("10.8.0.9",), gateway="")
+def test_a_pool_in_another_subnet_is_accepted() -> None:
+    other_pool = BLUE_POOL._replace(name="far", subnet="10.8.0.0/16", ips=("10.8.0.9",), gateway="")
+    configuration = stored_configuration(POOL_WITH_UNREADABLE_ITEM, POOL_WITH_UNREADABLE_SUBNET)
 
-    assert refusals(with_stored(UNREADABLE_ITEM, UNREADABLE_SUBNET), ApplyPool(far)) == ()
+    assert refusals(configuration, ApplyPool(other_pool)) == ()
 
 
-def test_the_refusal_of_a_pool_names_the_unreadable_subnet_of_its_cidr() -> None:
-    broken = NET._replace(ips=("10.7.0.x",))
-    (refusal,) = refusals(with_stored(subnets=(broken,)), ApplyPool(BLUE_POOL))
+def test_the_refusal_of_a_pool_names_its_unreadable_subnet() -> None:
+    unreadable_net = NET._replace(ips=("10.7.0.x",))
+    (refusal,) = refusals(stored_configuration(subnets=(unreadable_net,)), ApplyPool(BLUE_POOL))
 
     assert (refusal.kind, refusal.field) == ("Internal", "spec.ips")
     assert "SpiderSubnet/net" in refusal.message
 
 
 def test_the_refusal_of_a_subnet_names_its_unreadable_pool() -> None:
-    configuration = with_stored(UNREADABLE_ITEM, subnets=(NET,))
-    narrower = NET._replace(ips=("10.7.0.1-10.7.5.255",))
-    (refusal,) = refusals(configuration, ApplySubnet(narrower))
+    configuration = stored_configuration(POOL_WITH_UNREADABLE_ITEM, subnets=(NET,))
+    narrower_net = NET._replace(ips=("10.7.0.1-10.7.5.255",))
+    (refusal,) = refusals(configuration, ApplySubnet(narrower_net))
 
     assert (refusal.kind, refusal.field) == ("Internal", "spec.ips")
     assert "SpiderIPPool/broken" in refusal.message
 
 
 def test_an_unreadable_pool_can_be_corrected_and_deleted() -> None:
-    configuration = with_stored(UNREADABLE_ITEM)
-    corrected = ApplyPool(UNREADABLE_ITEM._replace(ips=("10.7.1.10",)))
+    configuration = stored_configuration(POOL_WITH_UNREADABLE_ITEM)
+    corrected = ApplyPool(POOL_WITH_UNREADABLE_ITEM._replace(ips=("10.7.1.10",)))
 
-    removed = removed_addresses(configuration, corrected)
-    assert removed is not None
-    assert removed.to_items() == ["10.7.1.11-10.7.1.12"]
+    removed_ips = removed_addresses(configuration, corrected)
+    assert removed_ips is not None
+    assert removed_ips.to_items() == ["10.7.1.11-10.7.1.12"]
     assert decide(configuration, corrected, claimed={})
     assert decide(configuration, DeletePool("broken"), claimed={})

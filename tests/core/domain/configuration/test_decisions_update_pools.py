@@ -1,4 +1,4 @@
-"""UPDATE of a SpiderIPPool: which fields may change, and which addresses must stay.
+"""Which fields of a SpiderIPPool may change, and which addresses must stay.
 
 See docs/reference/admission.md, "SpiderIPPool".
 """
@@ -19,7 +19,7 @@ from tests.core.domain.configuration.samples import (
     configuration_with,
     kinds_and_fields,
     refusals,
-    retiring,
+    with_retiring_pool,
 )
 
 CONFIGURATION = configuration_with(BLUE_POOL)  # 10.7.0.10-10.7.0.20 of 10.7.0.0/16
@@ -50,10 +50,10 @@ def test_applying_an_unchanged_pool_writes_no_event(pool: Pool) -> None:
 
 
 def test_an_unchanged_pool_is_accepted_even_if_its_family_was_disabled() -> None:
-    switched_off = CONFIGURATION._replace(ipv4_enabled=False)
+    ipv4_disabled = CONFIGURATION._replace(ipv4_enabled=False)
 
-    assert decide(switched_off, ApplyPool(BLUE_POOL), claimed={}) == ()
-    assert kinds_and_fields(switched_off, SHRUNK) == [("Forbidden", "spec.ipVersion")]
+    assert decide(ipv4_disabled, ApplyPool(BLUE_POOL), claimed={}) == ()
+    assert kinds_and_fields(ipv4_disabled, SHRUNK) == [("Forbidden", "spec.ipVersion")]
 
 
 CHANGES = {
@@ -83,7 +83,7 @@ def test_the_subnet_cannot_be_changed() -> None:
     assert kinds_and_fields(CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec.subnet")]
 
 
-def test_the_ip_version_cannot_be_changed_and_is_reported_instead_of_the_subnet() -> None:
+def test_a_changed_ip_version_is_reported_instead_of_the_changed_subnet() -> None:
     pool = Pool("blue", V6, "fd00:7::/64")
 
     assert kinds_and_fields(CONFIGURATION, ApplyPool(pool)) == [("Forbidden", "spec.ipVersion")]
@@ -133,12 +133,12 @@ class TestRemovedAddresses:
             DeletePool("no-such-pool"),
         ],
     )
-    def test_commands_that_leave_all_addresses_or_are_refused_give_none(
+    def test_a_command_that_keeps_all_addresses_or_is_refused_gives_none(
         self, command: ApplyPool | RetirePool | DeletePool
     ) -> None:
         assert removed_addresses(CONFIGURATION, command) is None
 
-    def test_a_deleted_pool_without_addresses_removes_none(self) -> None:
+    def test_deleting_a_pool_without_addresses_gives_none(self) -> None:
         assert (
             removed_addresses(configuration_with(BLUE_POOL._replace(ips=())), DeletePool("blue"))
             is None
@@ -146,8 +146,6 @@ class TestRemovedAddresses:
 
 
 class TestAddressesInUse:
-    """An allocated address stays in its pool."""
-
     def test_the_refusal_names_address_and_pod(self) -> None:
         (refusal,) = refusals(CONFIGURATION, SHRUNK, claims(["10.7.0.15"]))
 
@@ -157,7 +155,7 @@ class TestAddressesInUse:
         )
         assert "release" in refusal.remedy
 
-    def test_many_addresses_are_named_in_order_up_to_a_limit_and_counted(self) -> None:
+    def test_the_refusal_names_the_first_addresses_and_counts_the_others(self) -> None:
         claimed = claims(f"10.7.0.{number}" for number in range(20, 9, -1))
         emptied = ApplyPool(BLUE_POOL._replace(ips=()))
 
@@ -191,9 +189,7 @@ class TestAddressesInUse:
 
 
 class TestRetiringPools:
-    """While a pool is retiring, only its metadata may change."""
-
-    CONFIGURATION = retiring(configuration_with(BLUE_POOL), "blue")
+    CONFIGURATION = with_retiring_pool(configuration_with(BLUE_POOL), "blue")
 
     def test_labels_and_annotations_may_change(self) -> None:
         pool = BLUE_POOL._replace(annotations={"note": "x"}, labels={"team": "net"})

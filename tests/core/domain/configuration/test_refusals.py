@@ -56,12 +56,12 @@ def test_an_object_larger_than_the_limit_is_refused() -> None:
     pool = Pool("blue", V4, "10.7.0.0/16")
     free_bytes = OBJECT_BYTES_MAX - encoded_size_max(pool._replace(node_names=("",)))
 
-    fitting = pool._replace(node_names=("n" * free_bytes,))
-    too_large = pool._replace(node_names=("n" * (free_bytes + 1),))
+    fitting_pool = pool._replace(node_names=("n" * free_bytes,))
+    too_large_pool = pool._replace(node_names=("n" * (free_bytes + 1),))
 
-    assert list(size_rule(subject, fitting, labels={}, annotations={})) == []
+    assert list(size_rule(subject, fitting_pool, labels={}, annotations={})) == []
     assert [
-        refusal.rule for refusal in size_rule(subject, too_large, labels={}, annotations={})
+        refusal.rule for refusal in size_rule(subject, too_large_pool, labels={}, annotations={})
     ] == ["too-large"]
 
 

@@ -1,4 +1,4 @@
-"""Adds script commands for fixed addresses to ``ReclaimHarness``."""
+"""A ``ReclaimHarness`` with script commands for fixed addresses."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ NO_OWNERS = ClusterSnapshot(ListedObjects(), {}, moment(0))
 class FixedAddressHarness(ReclaimHarness):
     """A cluster in which owners have Pod templates.
 
-    ``templates``: the annotations of an owner's Pods, by the owner's name. ``cached_owners``: the
-    owners in the agent's cache; None means that the cache is current. In commands, ``path`` is
-    ``namespace/name`` of a Pod, and ``box`` the id of its sandbox.
+    In commands, ``path`` is the ``namespace/name`` of a Pod, ``box`` the id of its sandbox.
     """
 
     def __init__(self, store: KeyValueStore | None = None, cluster: str = "test") -> None:
@@ -33,10 +31,10 @@ class FixedAddressHarness(ReclaimHarness):
         self.cluster_name = cluster
         if store is not None:
             self.store = store  # type: ignore[assignment]  # only the memory store has a clock
-        self.templates: dict[str, dict[str, str]] = {}
-        self.targets: set[str] = set()
-        """UIDs of the target launchers of live migrations."""
+        self.annotations_by_owner: dict[str, dict[str, str]] = {}
+        self.migration_target_uids: set[str] = set()
         self.cached_owners: OwnerLookup | None = None
+        """None: the agent's cache is current."""
 
     # Commands of scripts
 
@@ -47,17 +45,15 @@ class FixedAddressHarness(ReclaimHarness):
         return ""
 
     async def template(self, owner: str, *, pool: str = "", pools: str = "") -> str:
-        """Set the annotations of the owner's Pods.
-
-        ``pool``: the value of ``ippool``. ``pools``: the value of ``ippools``, for several NICs.
-        """
+        """Set the annotations of the owner's Pods."""
         annotations = {IPPOOL: pool, IPPOOLS: pools}
-        self.templates[owner] = {name: text for name, text in annotations.items() if text}
+        self.annotations_by_owner[owner] = {
+            name: text for name, text in annotations.items() if text
+        }
         return ""
 
     async def migration(self, uid: str) -> str:
-        """Mark the launcher with this UID as the target of a migration."""
-        self.targets.add(uid)
+        self.migration_target_uids.add(uid)
         return ""
 
     async def agent_cache(self, state: str) -> str:
@@ -89,13 +85,11 @@ class FixedAddressHarness(ReclaimHarness):
         return f"{endpoint.holder} uid={endpoint.uid} node={endpoint.node} {_nics(endpoint)}"
 
     async def last_release(self) -> str:
-        """Reason and evidence of the newest release in the log."""
         events = [recorded.event for recorded in await (await self.agent("operator")).log()]
         releases = [event for event in events if isinstance(event, AddressesReleased)]
         return f"{releases[-1].reason}: {releases[-1].evidence}"
 
     async def try_add(self, path: str, interface: str = "eth0") -> str:
-        """Run an ADD; return the first line of its error if it fails."""
         try:
             return await self.cni_add(path, interface)
         except OrbweaverError as error:
@@ -108,13 +102,14 @@ class FixedAddressHarness(ReclaimHarness):
         return (await agent.add(self.facts(pod))).endpoint
 
     def facts(self, pod: PodState) -> PodFacts:
-        """The facts about the Pod that an ADD or DEL uses."""
-        annotations = self.templates.get(pod.owner.name, {}) if pod.owner else {}
+        annotations = self.annotations_by_owner.get(pod.owner.name, {}) if pod.owner else {}
         facts = facts_of(pod, pod.fixed(self.settings))
-        return facts._replace(annotations=annotations, migrating=pod.uid in self.targets)
+        return facts._replace(
+            annotations=annotations, migrating=pod.uid in self.migration_target_uids
+        )
 
     def validity(self, endpoint: Endpoint) -> Validity | None:
-        """Whether the owner expects the endpoint; None for a holder without a fixed address."""
+        """None for a holder without a fixed address."""
         kind = kind_of_holder(endpoint.holder, self.settings)
         if kind is None:
             return None

@@ -1,12 +1,9 @@
-"""Properties that hold in any lifetime of a StatefulSet and of a VM.
-
-Hypothesis generates the lifetime: owners are scaled and deleted, Pods are recreated, VMs migrate,
-agents die. The properties are:
+"""Properties of fixed addresses in any lifetime of a StatefulSet and of a VM.
 
 - The log is valid after every step.
 - A running Pod keeps its addresses.
-- A recreated Pod gets the same addresses, unless its owner stopped expecting the Pod or changed the
-  template.
+- A recreated Pod gets the same addresses, unless its owner stopped expecting it or the template
+  changed.
 - Addresses without Pod and owner are released after two scans.
 """
 
@@ -42,7 +39,7 @@ TEMPLATES = (
     {"pools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'},
 )
 VM = "vm-a"
-"""The name of the VM and of its endpoint. The Pods of the VM are named ``launcher-<uid>``."""
+"""The name of the VM and of its endpoint; the Pods of the VM are named ``launcher-<uid>``."""
 REPLICAS = tuple(f"db-{number}" for number in range(5))
 
 names = st.sampled_from((*REPLICAS, VM))
@@ -51,25 +48,25 @@ ends = st.sampled_from(["del", "lost", "late"])
 """When the DEL of a replaced Pod arrives: before the next Pod's ADD, never, or after that ADD."""
 
 cache_states = st.sampled_from(["current", "frozen", "empty"])
-_numbers = itertools.count()
+_cluster_numbers = itertools.count()
 
 
 class OwnerLifetime(RuleBasedStateMachine):
-    """The StatefulSet ``db`` and the VM ``vm-a`` of one cluster with three nodes."""
+    """The StatefulSet ``db`` and the VM ``vm-a`` on three nodes."""
 
-    endpoints: ClassVar[tuple[str, ...]] = ()
-    """etcd's endpoints; () for the memory store."""
+    etcd_endpoints: ClassVar[tuple[str, ...]] = ()
+    """() for the memory store."""
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()  # cancels the tasks that a killed agent leaves
         self.faults = FaultyStore(self.run(self.make_store()))
-        self.harness = FixedAddressHarness(self.faults, f"life-{next(_numbers)}")
+        self.harness = FixedAddressHarness(self.faults, f"life-{next(_cluster_numbers)}")
         self.template = 0
         self.uids = itertools.count(1)
-        self.running: dict[str, tuple[str, set[str]]] = {}
+        self.running_pods: dict[str, tuple[str, set[str]]] = {}
         """UID and addresses of each running Pod, by the name of its endpoint."""
-        self.expected: dict[str, set[str]] = {}
+        self.expected_addresses: dict[str, set[str]] = {}
         """The addresses that the next Pod must get, by the name of its endpoint."""
         # The Pod ``unrelated`` exists because reclaim does not trust an empty listing of Pods.
         for line in (
@@ -90,13 +87,12 @@ class OwnerLifetime(RuleBasedStateMachine):
 
     @rule(nodes_by_pod=st.lists(st.tuples(names, nodes), min_size=1, max_size=4), end=ends)
     def pods_are_recreated(self, nodes_by_pod: list[tuple[str, str]], end: str) -> None:
-        """Replace Pods concurrently; ``end`` says when the DELs of the old Pods arrive."""
         self.run_all([self.recreate(name, node, end) for name, node in dict(nodes_by_pod).items()])
 
     @rule(name=names)
     def a_runtime_repeats_an_add(self, name: str) -> None:
-        if name in self.running:
-            uid, pod_addresses = self.running[name]
+        if name in self.running_pods:
+            uid, pod_addresses = self.running_pods[name]
             answer = self.run(self.add(self.pod(name, uid)))
             assert isinstance(answer, Exception) or addresses(answer) == pod_addresses
 
@@ -107,8 +103,7 @@ class OwnerLifetime(RuleBasedStateMachine):
 
     @rule(node=nodes, fails=st.booleans())
     def the_vm_migrates(self, node: str, *, fails: bool) -> None:
-        """The target Pod requests addresses while the source Pod runs; then one Pod ends."""
-        if VM in self.running:
+        if VM in self.running_pods:
             self.run(self.migrate(node, fails=fails))
 
     @rule(present=st.booleans())
@@ -127,20 +122,22 @@ class OwnerLifetime(RuleBasedStateMachine):
     def the_template_changes(self, template: int) -> None:
         self.template = template
         self.play_template()
-        self.expected = {
-            name: pod_addresses for name, pod_addresses in self.expected.items() if name == VM
+        self.expected_addresses = {
+            name: pod_addresses
+            for name, pod_addresses in self.expected_addresses.items()
+            if name == VM
         }
 
     @rule(name=names, cache_state=cache_states)
     def a_pod_ends(self, name: str, cache_state: str) -> None:
-        if name in self.running:
+        if name in self.running_pods:
             self.play(f"agent_cache {cache_state}")
             self.run(self.end_pod(name))
             self.play("agent_cache current")
 
     @rule(name=names, node=nodes)
     def a_planned_release_is_carried_out_late(self, name: str, node: str) -> None:
-        """Two scans plan a release; the Pod is recreated before the release is carried out."""
+        """The Pod is recreated between the plan and the release."""
         self.play("plan")
         self.play("tick 10s")
         self.play("plan")
@@ -171,9 +168,9 @@ class OwnerLifetime(RuleBasedStateMachine):
         self.run_all([self.recreate(name, node, "lost")])
         self.faults.heal()
 
-    @rule(name=names, node=nodes, steps=st.integers(0, 30))
-    def an_agent_dies_in_the_middle(self, name: str, node: str, steps: int) -> None:
-        self.run(self.kill_agent_during_add(name, node, steps))
+    @rule(name=names, node=nodes, loop_turns=st.integers(0, 30))
+    def an_agent_dies_during_an_add(self, name: str, node: str, loop_turns: int) -> None:
+        self.run(self.kill_agent_during_add(name, node, loop_turns))
 
     # Properties
 
@@ -184,7 +181,7 @@ class OwnerLifetime(RuleBasedStateMachine):
     @invariant()
     def running_pods_keep_their_addresses(self) -> None:
         checked_ledger = self.run(self.checked_ledger())
-        for name, (uid, pod_addresses) in self.running.items():
+        for name, (uid, pod_addresses) in self.running_pods.items():
             endpoint = checked_ledger.endpoints["shop", name]
             assert addresses(endpoint) == pod_addresses
             assert name == VM or endpoint.uid == uid, (
@@ -195,7 +192,7 @@ class OwnerLifetime(RuleBasedStateMachine):
     # Helpers
 
     async def recreate(self, name: str, node: str, end: str) -> None:
-        predecessor = self.running.pop(name, None)
+        predecessor = self.running_pods.pop(name, None)
         if predecessor is not None and end == "del":
             await self.delete(self.pod(name, predecessor[0]))
         pod = self.pod(name, str(next(self.uids)), node)
@@ -206,14 +203,14 @@ class OwnerLifetime(RuleBasedStateMachine):
         self.harness.cluster.set_pod(pod)
         answer = await self.add(pod)
         if isinstance(answer, Added):
-            self.record_addresses(name, pod, addresses(answer))
+            self.check_and_note_addresses(name, pod, addresses(answer))
         if predecessor is not None and end == "late":
             await self.delete(self.pod(name, predecessor[0]))
 
     async def migrate(self, node: str, *, fails: bool) -> None:
-        uid, pod_addresses = self.running[VM]
+        uid, pod_addresses = self.running_pods[VM]
         source, target = self.pod(VM, uid), self.pod(VM, str(next(self.uids)), node)
-        self.harness.targets.add(target.uid)
+        self.harness.migration_target_uids.add(target.uid)
         self.harness.cluster.set_pod(target)
         answer = await self.add(target)
         if isinstance(answer, Added):
@@ -222,28 +219,26 @@ class OwnerLifetime(RuleBasedStateMachine):
         await self.delete(ending_pod)
         self.harness.cluster.drop_pod((ending_pod.namespace, ending_pod.name))
         if ending_pod is source:
-            self.record_addresses(VM, target, pod_addresses)
+            self.check_and_note_addresses(VM, target, pod_addresses)
 
-    def record_addresses(self, name: str, pod: PodState, pod_addresses: set[str]) -> None:
-        """Check and record the addresses that a Pod got."""
-        assert pod_addresses == self.expected.get(name, pod_addresses), (
+    def check_and_note_addresses(self, name: str, pod: PodState, pod_addresses: set[str]) -> None:
+        assert pod_addresses == self.expected_addresses.get(name, pod_addresses), (
             f"{name} has lost its addresses"
         )
-        self.running[name] = (pod.uid, pod_addresses)
+        self.running_pods[name] = (pod.uid, pod_addresses)
         self.harness.cluster.set_pod(pod._replace(ips=tuple(pod_addresses)))
         if self.is_expected(name):
-            self.expected[name] = pod_addresses
+            self.expected_addresses[name] = pod_addresses
 
     def drop_expectations(self) -> None:
-        """Drop the expected addresses of Pods that their owner no longer expects."""
-        self.expected = {
+        self.expected_addresses = {
             name: pod_addresses
-            for name, pod_addresses in self.expected.items()
+            for name, pod_addresses in self.expected_addresses.items()
             if self.is_expected(name)
         }
 
     async def end_pod(self, name: str) -> None:
-        uid, _ = self.running.pop(name)
+        uid, _ = self.running_pods.pop(name)
         pod = self.pod(name, uid)
         await self.delete(pod)
         self.harness.cluster.drop_pod((pod.namespace, pod.name))
@@ -259,14 +254,13 @@ class OwnerLifetime(RuleBasedStateMachine):
         agent = await self.harness.agent(pod.node)
         await agent.delete(self.harness.facts(pod), validity_of=self.harness.validity)
 
-    async def kill_agent_during_add(self, name: str, node: str, steps: int) -> None:
-        """Start an ADD; kill its agent after ``steps`` switches of the event loop."""
+    async def kill_agent_during_add(self, name: str, node: str, loop_turns: int) -> None:
         agent = await self.harness.agent(node)
-        self.running.pop(name, None)
+        self.running_pods.pop(name, None)
         pod = self.pod(name, str(next(self.uids)), node)
         self.harness.cluster.set_pod(pod)
         task = asyncio.ensure_future(agent.add(self.harness.facts(pod)))
-        for _ in range(steps):
+        for _ in range(loop_turns):
             await asyncio.sleep(0)
         task.cancel()
         await agent.view.close()
@@ -274,7 +268,6 @@ class OwnerLifetime(RuleBasedStateMachine):
         del self.harness.agents[node]
 
     def pod(self, name: str, uid: str, node: str = "n1") -> PodState:
-        """The Pod of a replica, or a launcher of the VM."""
         pods = self.harness.cluster.pods.values()
         node = next((pod.node for pod in pods if pod.uid == uid), node)
         owner = owner_of("vm/vm-a" if name == VM else "StatefulSet/db")
@@ -300,9 +293,9 @@ class OwnerLifetime(RuleBasedStateMachine):
         self.play(f"template vm-a {options}")
 
     async def make_store(self) -> KeyValueStore:
-        if not self.endpoints:
+        if not self.etcd_endpoints:
             return MemoryStore()
-        return EtcdStore(EtcdSettings(self.endpoints))
+        return EtcdStore(EtcdSettings(self.etcd_endpoints))
 
     def run_all(self, work: list[Coroutine[Any, Any, None]]) -> None:
         async def gather_all() -> None:
@@ -336,9 +329,9 @@ def test_any_lifetime_keeps_all_properties_in_memory() -> None:
 
 @pytest.fixture
 def on_etcd(etcd: EtcdCluster) -> Iterator[None]:
-    OwnerLifetime.endpoints = tuple(etcd.endpoints)
+    OwnerLifetime.etcd_endpoints = tuple(etcd.endpoints)
     yield
-    OwnerLifetime.endpoints = ()
+    OwnerLifetime.etcd_endpoints = ()
 
 
 @pytest.mark.etcd

@@ -1,11 +1,8 @@
-"""Scripts of fixed addresses with recorded outputs.
+"""Scripts of fixed addresses with recorded outputs (docs/reference/fixed-address-rules.md).
 
-See docs/reference/fixed-address-rules.md, and the cases with replicas and VMs in
-docs/contributing/compatibility.md.
-
-A line that begins with "> " is a command of ``FixedAddressHarness``. The output of the command is
-on the lines below. ``ORBWEAVER_REWRITE=1`` rewrites the outputs: commit them only if you understand
-the difference.
+A line that begins with "> " is a command of ``FixedAddressHarness``; the lines below are its
+output. ``ORBWEAVER_REWRITE=1`` rewrites the outputs: commit them only if you understand the
+difference.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
 async def run_script(text: str) -> str:
-    """Run the script; return it with its current outputs."""
+    """Return the script with its current outputs."""
     harness = FixedAddressHarness()
     lines: list[str] = []
     try:
@@ -39,8 +36,7 @@ async def run_script(text: str) -> str:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_a_script_of_fixed_addresses_gives_its_recorded_output(script: Path) -> None:
     expected = script.read_text()
-    # Every script checks the log at the end, unless it deletes claims from the store with
-    # ``lose_claim``: the log has no event of such a deletion.
+    # ``lose_claim`` deletes claims without an event, so a check of the log would fail.
     has_lost_claims = "> lose_claim" in expected
     assert has_lost_claims or expected.rstrip().endswith("> check"), (
         f"{script.name} must end with the command check"

@@ -1,6 +1,6 @@
-"""Which NICs of a Pod have an IPAMClaim, and when the addresses of an IPAMClaim are released.
+"""The network annotation of a Pod can name an IPAMClaim for a NIC.
 
-The network annotation of a Pod names an IPAMClaim for a NIC. A VM keeps the addresses of this NIC.
+A VM keeps the addresses of such a NIC.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def test_a_network_names_the_ipam_claim_of_its_nic() -> None:
 
     claims = claims_of(annotations, "shop")
 
-    # The keys of a NIC are the position of its network, from 1, and the name of its interface.
+    # The keys are the position of the network, from 1, and the interface.
     assert claims == {"1": "vm1.lan", "net1": "vm1.lan", "3": "c", "db0": "c"}
 
 
@@ -59,13 +59,13 @@ def test_a_network_names_the_ipam_claim_of_its_nic() -> None:
         {NETWORKS_ANNOTATION: '[{"ipam-claim-reference": '},
     ],
 )
-def test_an_annotation_without_a_valid_name_names_no_ipam_claim(
+def test_an_annotation_without_a_valid_claim_name_names_no_ipam_claim(
     annotations: dict[str, str],
 ) -> None:
     assert not claims_of(annotations, "shop")
 
 
-def test_only_the_addresses_of_the_nic_belong_to_its_ipam_claim() -> None:
+def test_only_a_nic_with_an_ipam_claim_has_the_claim_as_holder() -> None:
     claims = claims_of(networks(element("lan", "vm1.lan")), "shop")
     pod = PodFacts("shop", "launcher", "uid-1", claims=claims)
 
@@ -82,7 +82,7 @@ def test_only_the_addresses_of_the_nic_belong_to_its_ipam_claim() -> None:
 def test_an_add_allocates_only_the_nics_of_its_endpoint(
     interface: str, allocated: list[str]
 ) -> None:
-    """``net1`` has an IPAMClaim and an endpoint of its own; ``eth0`` and ``net2`` share one."""
+    """``net1`` has its own endpoint, because it has an IPAMClaim."""
     names = {"eth0": "main", "net1": "lan", "net2": "storage"}
     items = [{"interface": nic, "ipv4": [pool]} for nic, pool in names.items()]
     annotations = networks(element("lan", "vm1.lan"), element("storage")) | {
@@ -117,27 +117,28 @@ def test_an_address_is_valid_while_its_ipam_claim_exists(
 VM = Owner("VirtualMachineInstance", "vm1", namespace="shop", api_version="kubevirt.io/v1")
 CLAIM = IpamClaimState("shop", "vm1.lan")
 SOURCE = PodState("shop", "launcher-1", "source", ips=("10.9.0.1",), owner=VM, claims=("vm1.lan",))
-"""The source of a VM migration: it runs and reports only the address of its default network."""
+"""The source Pod of a migration; it reports only the address of its default network."""
 
-TO_VERIFY = PodToVerify(
+ENDPOINT_TO_VERIFY = PodToVerify(
     "shop", "vm1.lan.ipamclaim", uid="target", fixed="ipamclaim", addresses=("10.6.0.1",)
 )
-"""The endpoint has the UID of the migration's target Pod, which does not exist any more."""
+"""The endpoint has the UID of the target Pod, which does not exist any more."""
 
 
 @pytest.mark.parametrize("source", [SOURCE, SOURCE._replace(ips=())])
 @pytest.mark.parametrize("claims", [[CLAIM], [CLAIM._replace(deleting=True)], []])
 @pytest.mark.parametrize("deletion_s", [None, 1.0])
-def test_an_address_is_kept_while_a_pod_that_names_its_ipam_claim_exists(
+def test_an_address_is_kept_while_a_pod_names_its_ipam_claim(
     source: PodState, claims: list[IpamClaimState], deletion_s: float | None
 ) -> None:
-    """The Pod keeps the address even if the IPAMClaim is missing or being deleted."""
     facts = _facts([source._replace(deletion_s=deletion_s)], claims)
     settings = ReclaimSettings(ipam_claims=True, running_without_address=True)
 
-    assert judge(TO_VERIFY, VerdictContext(facts, settings, now_s=100.0)).finding is None
+    assert judge(ENDPOINT_TO_VERIFY, VerdictContext(facts, settings, now_s=100.0)).finding is None
     assert (
-        judge_deleted(TO_VERIFY, "deleted", VerdictContext(facts, settings, now_s=100.0)).finding
+        judge_deleted(
+            ENDPOINT_TO_VERIFY, "deleted", VerdictContext(facts, settings, now_s=100.0)
+        ).finding
         is None
     )
 
@@ -145,13 +146,13 @@ def test_an_address_is_kept_while_a_pod_that_names_its_ipam_claim_exists(
 @pytest.mark.parametrize(
     ("claims", "finding"), [([CLAIM], None), ([CLAIM._replace(deleting=True)], "owner-gone")]
 )
-def test_an_address_whose_claim_no_pod_names_is_kept_while_the_ipam_claim_exists(
+def test_an_unused_address_is_kept_while_its_ipam_claim_exists(
     claims: list[IpamClaimState], finding: str | None
 ) -> None:
     facts = _facts([SOURCE._replace(claims=())], claims)
 
     verdict = judge(
-        TO_VERIFY, VerdictContext(facts, ReclaimSettings(ipam_claims=True), now_s=100.0)
+        ENDPOINT_TO_VERIFY, VerdictContext(facts, ReclaimSettings(ipam_claims=True), now_s=100.0)
     )
 
     assert verdict.finding == finding
