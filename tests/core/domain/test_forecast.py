@@ -1,4 +1,4 @@
-"""A forecast gives an interval for the time at which a pool is full, if the pool has a trend."""
+"""A forecast gives an interval for the time at which a growing pool is full."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DAY_S: Final = 86_400.0
 
 
 class SimulatedGrowth:
-    """The growth of a pool's claims: a daily drift with independent noise, and a daily cycle."""
+    """The growth of a pool: a daily drift with noise, and a daily cycle."""
 
     def __init__(self, random_: random.Random) -> None:
         self._random = random_
@@ -71,7 +71,7 @@ def steady(growth: SimulatedGrowth, random_: random.Random) -> list[int]:
 
 
 def with_a_peak(growth: SimulatedGrowth, random_: random.Random) -> list[int]:
-    """Steady growth, and a batch of Jobs that starts and ends within a day."""
+    """Steady growth, and a batch of Jobs that ends within a day."""
     hours = steady(growth, random_)
     start_hour = random_.randrange(len(hours) - HOURS_PER_DAY)
     peak = round(growth.drift * random_.uniform(10, 40))
@@ -109,7 +109,7 @@ def test_the_forecast_of_steady_growth_is_exact_to_an_hour() -> None:
     assert (prediction.per_day, prediction.days) == (24, 28)
 
 
-def test_without_free_addresses_the_forecast_is_now() -> None:
+def test_the_forecast_of_a_pool_without_free_addresses_is_now() -> None:
     assert forecast_exhaustion([], left=0) == FULL_NOW
     assert forecast_exhaustion([1] * HOURS_MAX, left=-3) == FULL_NOW
 
@@ -122,7 +122,7 @@ def test_without_free_addresses_the_forecast_is_now() -> None:
         ([-1] * HOURS_PER_WEEK, "no growth in the last 7 days"),
         ([0] * 300 + [400] + [0] * 371, "may be chance"),
     ],
-    ids=["less than a day", "no growth", "shrinking", "one deployment"],
+    ids=["less than a day", "no growth", "negative growth", "growth in one hour only"],
 )
 def test_a_history_without_a_trend_has_no_forecast(hours: list[int], reason: str) -> None:
     prediction = forecast_exhaustion(hours, left=100)

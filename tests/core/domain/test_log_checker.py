@@ -3,8 +3,7 @@
 Four rules are the invariants of docs/contributing/architecture.md:
 
 - I1: an address has at most one holder.
-- I2: a claimed address is in the pool of the claim; the address is not reserved or quarantined, and
-  the pool is not disabled or retiring.
+- I2: the pool of a claim contains the address and may allocate the address.
 - I3: a release names the claim that ends.
 - I4: a request gets all of its addresses or none.
 """
@@ -48,7 +47,7 @@ from tests.support.checked_log import log_violations
 
 POOL = Pool("main", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.9",), exclude_ips=("10.6.0.5",))
 NET = Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.200",))
-OWNED = POOL._replace(labels={OWNER_SUBNET: "net"})
+OWNED_POOL = POOL._replace(labels={OWNER_SUBNET: "net"})
 IPV6_POOL = Pool("six", 6, "fd00:6::/64", ("fd00:6::1-fd00:6::9",))
 
 
@@ -69,7 +68,6 @@ def log(*events: Event) -> list[Recorded]:
 
 
 def endpoint(name: str, *nics: Nic, holder: str = "") -> Endpoint:
-    """An endpoint of namespace ``shop``."""
     return Endpoint(
         "shop",
         name,
@@ -83,14 +81,12 @@ def endpoint(name: str, *nics: Nic, holder: str = "") -> Endpoint:
 
 
 def nic(address: str, pool: str = "main") -> Nic:
-    """A NIC with one address."""
     if ":" in address:
         return Nic("eth0", ipv6=f"{address}/64", ipv6_pool=pool)
     return Nic("eth0", ipv4=f"{address}/16", ipv4_pool=pool)
 
 
 def claim(name: str, address: str, pool: str = "main") -> AddressesClaimed:
-    """The claim of one address for a new endpoint."""
     return AddressesClaimed(endpoint(name, nic(address, pool)), new_nics=(0,))
 
 
@@ -99,7 +95,7 @@ def release(
 ) -> AddressesReleased:
     """The release of the last address of an endpoint.
 
-    ``claim_revision``: the position at which the log has the claim.
+    ``claim_revision``: the position of the claim in the log.
     """
     released = Release(
         address, "main", holder=holder or f"pod/uid-{name}", claim_revision=claim_revision
@@ -187,15 +183,15 @@ INVALID_LOGS: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         [(3, "I2", "10.6.0.1")],
     ),
     "a text that is not an address": ([POOL_DEFINED, claim("a", "10.6.0")], [(2, "I2", "10.6.0")]),
-    "released without a claim": (
+    "a release without a claim": (
         [POOL_DEFINED, claim("a", "10.6.0.1"), release("a", "10.6.0.2", claim_revision=2)],
         [(3, "I3", "10.6.0.2"), (3, "I4", "shop/a")],
     ),
-    "released with the revision of an older claim": (
+    "a release with the revision of an older claim": (
         [POOL_DEFINED, claim("a", "10.6.0.1"), release("a", "10.6.0.1", claim_revision=1)],
         [(3, "I3", "10.6.0.1"), (3, "I4", "shop/a")],
     ),
-    "released twice": (
+    "a release that the next event repeats": (
         [
             POOL_DEFINED,
             claim("a", "10.6.0.1"),
@@ -204,11 +200,11 @@ INVALID_LOGS: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         ],
         [(4, "I3", "10.6.0.1")],
     ),
-    "released for a missing endpoint": (
+    "a release for a missing endpoint": (
         [POOL_DEFINED, AddressesReleased("shop", "a", releases=(), nics=(), reason="gc")],
         [(2, "I3", "shop/a")],
     ),
-    "released twice in one event": (
+    "a release twice in one event": (
         [
             POOL_DEFINED,
             claim("a", "10.6.0.1"),
@@ -216,7 +212,7 @@ INVALID_LOGS: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         ],
         [(3, "I3", "10.6.0.1")],
     ),
-    "released with the name of another holder": (
+    "a release with the name of another holder": (
         [
             POOL_DEFINED,
             claim("a", "10.6.0.1"),
@@ -224,7 +220,7 @@ INVALID_LOGS: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         ],
         [(3, "I3", "10.6.0.1")],
     ),
-    "released for another endpoint": (
+    "a release for another endpoint": (
         [
             POOL_DEFINED,
             claim("a", "10.6.0.1"),
@@ -257,7 +253,7 @@ INVALID_LOGS: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         ],
         [(3, "I4", "shop/a")],
     ),
-    "a pool deleted with claims": (
+    "a pool deleted while an address is claimed": (
         [POOL_DEFINED, claim("a", "10.6.0.1"), PoolDeleted("main")],
         [(3, "pool-empty", "main")],
     ),
@@ -290,22 +286,26 @@ INVALID_LOGS: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
         [(1, "shape", "main"), (2, "shape", "dns"), (3, "I2", "10.6.0.1")],
     ),
     "a pool outside of its subnet": (
-        [SubnetDefined(NET), PoolDefined(OWNED._replace(ips=("10.6.1.1",)))],
+        [SubnetDefined(NET), PoolDefined(OWNED_POOL._replace(ips=("10.6.1.1",)))],
         [(2, "subnet-share", "main")],
     ),
     "a pool of a missing subnet": (
-        [PoolDefined(OWNED)], [(1, "subnet-share", "main")],
+        [PoolDefined(OWNED_POOL)], [(1, "subnet-share", "main")],
     ),
     "a subnet that no longer contains its pool": (
-        [SubnetDefined(NET), PoolDefined(OWNED), SubnetDefined(NET._replace(ips=("10.6.0.1",)))],
+        [
+            SubnetDefined(NET),
+            PoolDefined(OWNED_POOL),
+            SubnetDefined(NET._replace(ips=("10.6.0.1",))),
+        ],
         [(3, "subnet-share", "main")],
     ),
     "two subnets that overlap": (
         [SubnetDefined(NET), SubnetDefined(NET._replace(name="other", subnet="10.6.0.0/24"))],
         [(2, "subnet-overlap", "other")],
     ),
-    "a subnet deleted with a pool": (
-        [SubnetDefined(NET), PoolDefined(OWNED), SubnetDeleted("net")],
+    "a subnet deleted while it has a pool": (
+        [SubnetDefined(NET), PoolDefined(OWNED_POOL), SubnetDeleted("net")],
         [(3, "subnet-empty", "net")],
     ),
     "a missing subnet retired and deleted": (
@@ -327,7 +327,7 @@ def test_a_violation_in_a_log_is_reported_with_position_rule_and_subject(
 
 FIRST, SECOND = log(PoolDefined(POOL), claim("a", "10.6.0.1"))
 
-DISORDERED: dict[str, list[Recorded]] = {
+DISORDERED_LOGS: dict[str, list[Recorded]] = {
     "a position lower than the previous position": [
         SECOND._replace(event=FIRST.event),
         FIRST._replace(event=PoolRetired("main")),
@@ -346,14 +346,14 @@ DISORDERED: dict[str, list[Recorded]] = {
 }
 
 
-@pytest.mark.parametrize("events", DISORDERED.values(), ids=DISORDERED)
+@pytest.mark.parametrize("events", DISORDERED_LOGS.values(), ids=DISORDERED_LOGS)
 def test_events_out_of_order_are_reported(events: list[Recorded]) -> None:
     assert [violation.rule for violation in log_violations(events)] == ["order"]
 
 
 def test_every_rule_has_a_log_that_violates_it() -> None:
     violated_rules = {rule for _, expected in INVALID_LOGS.values() for _, rule, _ in expected}
-    assert violated_rules | {"order"} == set(CHECKER_RULES)  # DISORDERED violates "order"
+    assert violated_rules | {"order"} == set(CHECKER_RULES)  # DISORDERED_LOGS violates "order"
 
 
 def test_a_holder_may_repeat_a_claim_after_the_pool_was_retired() -> None:

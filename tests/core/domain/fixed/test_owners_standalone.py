@@ -33,7 +33,7 @@ kind: StatefulSet
 metadata: {name: db, namespace: shop}
 spec: {replicas: %s, serviceName: db, template: {spec: {containers: []}}}
 """
-"""``%s``: the number of replicas, optionally followed by other fields of ``spec``."""
+"""``%s``: the number of replicas, then optionally other fields of ``spec``."""
 
 
 def test_a_manifest_gives_the_replicas_and_the_first_ordinal() -> None:
@@ -67,16 +67,16 @@ async def test_a_stateful_set_is_certainly_missing_only_after_its_record_is_dele
             facts = await source.facts(ledger, Moment(unix_s=1.0, observer="test", steady_s=1.0))
             return facts.stateful_set("shop", "db")
 
-        before = await read_owner(single_pod=False)
+        before_apply = await read_owner(single_pod=False)
         await node.apply(ApplyRecord(DB))
-        recorded = [await read_owner(single_pod=False), await read_owner(single_pod=True)]
+        after_apply = [await read_owner(single_pod=False), await read_owner(single_pod=True)]
         await node.apply(DeleteRecord("StatefulSet", "shop", "db"))
-        deleted = [await read_owner(single_pod=False), await read_owner(single_pod=True)]
+        after_delete = [await read_owner(single_pod=False), await read_owner(single_pod=True)]
 
-    assert isinstance(before, MissingOwner)
-    assert not before.certain
-    assert recorded == [StatefulSetState("shop", "db", replicas=3, start=1)] * 2
-    assert all(isinstance(owner, MissingOwner) and owner.certain for owner in deleted)
+    assert isinstance(before_apply, MissingOwner)
+    assert not before_apply.certain
+    assert after_apply == [StatefulSetState("shop", "db", replicas=3, start=1)] * 2
+    assert all(isinstance(owner, MissingOwner) and owner.certain for owner in after_delete)
 
 
 @pytest.fixture
@@ -101,18 +101,18 @@ def test_gc_of_a_gone_node_keeps_only_the_address_of_the_remaining_replica(
     orbctl: OrbctlHarness, tmp_path: Path
 ) -> None:
     (tmp_path / "db.yaml").write_text(MANIFEST % 1, "utf-8")
-    applied = orbctl.orbctl("apply", "-f", str(tmp_path / "db.yaml"))
-    listed = orbctl.orbctl("get", "sts", "-n", "shop")
+    apply_run = orbctl.orbctl("apply", "-f", str(tmp_path / "db.yaml"))
+    get_run = orbctl.orbctl("get", "sts", "-n", "shop")
 
-    released = orbctl.orbctl("gc", "--gone-node", "n1", "--reason", "no power", "--yes")
+    gc_run = orbctl.orbctl("gc", "--gone-node", "n1", "--reason", "no power", "--yes")
 
-    assert (applied.code, listed.code, released.code) == (Exit.OK, Exit.OK, Exit.OK)
-    assert "db" in listed.out
-    assert "fixed: StatefulSet shop/db has replica 0" in released.out
-    assert "owner-gone" in released.out
-    assert asyncio.run(_held(orbctl)) == {"db-0"}
+    assert (apply_run.code, get_run.code, gc_run.code) == (Exit.OK, Exit.OK, Exit.OK)
+    assert "db" in get_run.out
+    assert "fixed: StatefulSet shop/db has replica 0" in gc_run.out
+    assert "owner-gone" in gc_run.out
+    assert asyncio.run(_pods_with_claims(orbctl)) == {"db-0"}
 
 
-async def _held(orbctl: OrbctlHarness) -> set[str]:
+async def _pods_with_claims(orbctl: OrbctlHarness) -> set[str]:
     claims = (await orbctl.store.read([Get(*Keys(CLUSTER_NAME).range_of("ip"))])).ranges[0].kvs
     return {CLAIM_CODEC.decode(kv.value).pod for kv in claims}

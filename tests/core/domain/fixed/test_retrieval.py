@@ -54,7 +54,7 @@ async def test_an_add_restores_the_missing_claim_and_keeps_the_ipv6_claim(
     assert await damaged_node.violations() == []
 
 
-async def test_an_address_that_another_pod_claims_during_the_add_stays_with_that_pod(
+async def test_an_add_replaces_a_lost_address_that_another_pod_claims_meanwhile(
     damaged_node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     freshen = damaged_node.view.freshen
@@ -74,7 +74,7 @@ async def test_an_address_that_another_pod_claims_during_the_add_stays_with_that
     assert claims.keys() == {IPV4, "10.6.0.8", IPV6}
 
 
-async def test_an_endpoint_that_is_released_during_the_add_is_replaced_by_a_fresh_endpoint(
+async def test_an_add_creates_a_fresh_endpoint_if_the_endpoint_is_released_meanwhile(
     damaged_node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     freshen = damaged_node.view.freshen
@@ -94,7 +94,7 @@ async def test_an_endpoint_that_is_released_during_the_add_is_replaced_by_a_fres
     assert ledger.endpoints["shop", "db-0"].uid == "2"
 
 
-async def test_a_lost_address_in_quarantine_is_replaced(
+async def test_an_add_replaces_a_lost_address_that_is_quarantined(
     damaged_node: NodeHarness,
 ) -> None:
     await damaged_node.apply(QuarantineAddress(IPV4, reason="another host answers"))
@@ -118,10 +118,9 @@ async def test_an_add_without_a_free_address_fails_and_keeps_the_ipv6_claim(
     assert ledger.endpoints["shop", "db-0"].uid == "1"
 
 
-async def test_nics_of_an_unnamed_list_keep_their_pools_if_one_address_is_lost(
+async def test_nics_without_interface_names_keep_their_pools_if_an_address_is_lost(
     node: NodeHarness,
 ) -> None:
-    """The items of an unnamed list name no interface."""
     await node.apply(pool("a", "10.6.0.1-10.6.0.2"), pool("b", "10.6.1.1-10.6.1.2"))
     annotations = {"ipam.spidernet.io/ippools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
     before = addresses(await node.add(replica("1")._replace(annotations=annotations)))

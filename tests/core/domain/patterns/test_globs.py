@@ -39,17 +39,17 @@ def test_a_pattern_matches_what_its_regular_expression_matches(pattern: str, nam
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab-]^[\\*?", max_size=8), NAMES, NAMES)
-def test_whether_a_pattern_is_refused_does_not_depend_on_the_name(
+def test_a_pattern_is_refused_for_every_name_or_for_none(
     pattern: str, first_name: str, second_name: str
 ) -> None:
-    def refused(name: str) -> bool:
+    def is_refused(name: str) -> bool:
         try:
             match(pattern, name)
         except BadPattern:
             return True
         return False
 
-    assert refused(first_name) == refused(second_name)
+    assert is_refused(first_name) == is_refused(second_name)
 
 
 @settings(max_examples=100, deadline=None)
@@ -135,7 +135,7 @@ def test_a_malformed_class_is_refused_even_after_a_mismatch(prefix: str, pattern
 
 
 @pytest.mark.parametrize("pattern", ["\\", "a\\", "*\\", "[\\", "[a\\", "[a-\\"])
-def test_a_backslash_with_nothing_to_escape_is_refused(pattern: str) -> None:
+def test_a_pattern_that_ends_with_a_backslash_is_refused(pattern: str) -> None:
     with pytest.raises(BadPattern, match="syntax error in pattern"):
         match(pattern, "a")
 

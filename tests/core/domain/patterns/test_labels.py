@@ -142,7 +142,7 @@ def test_the_first_condition_that_fails_is_reported(selector: LabelSelector, tex
         ),
     ],
 )
-def test_a_problem_has_the_cause_type_and_path_of_kubernetes(
+def test_a_problem_has_the_type_and_path_that_kubernetes_reports(
     requirement: Requirement, expected: list[tuple[str, str]]
 ) -> None:
     selector = selector_of(Requirement("ok", EXISTS), requirement)
@@ -154,7 +154,7 @@ def test_a_problem_has_the_cause_type_and_path_of_kubernetes(
     assert all(message for _, _, message in reported)
 
 
-def test_all_problems_of_match_labels_are_reported_with_the_path_of_match_labels() -> None:
+def test_every_problem_of_match_labels_has_the_path_of_match_labels() -> None:
     selector = LabelSelector({"b c": "d e", "": "ok", "good": "ok"})
 
     reported = problems(selector, "spec.podAffinity")

@@ -1,7 +1,4 @@
-"""Users and detectors quarantine addresses and lift quarantines.
-
-A detector is an agent that observes a conflicting host.
-"""
+"""Users, and agents that detect conflicting hosts, quarantine addresses and lift quarantines."""
 
 from __future__ import annotations
 
@@ -49,9 +46,9 @@ def test_a_quarantined_address_is_not_quarantined_again() -> None:
 
 
 def test_a_quarantine_is_lifted_by_any_spelling_of_the_address() -> None:
-    lifted = decide(CONFIGURATION, LiftQuarantine("fd00:7:0::9", "conflict ended"), claimed={})
+    events = decide(CONFIGURATION, LiftQuarantine("fd00:7:0::9", "conflict ended"), claimed={})
 
-    assert lifted == (QuarantineLifted("fd00:7::9", "conflict ended"),)
+    assert events == (QuarantineLifted("fd00:7::9", "conflict ended"),)
 
 
 HOST = ConflictingHost(
@@ -62,7 +59,9 @@ HOST = ConflictingHost(
     seen_ms=1_767_268_800_000,
 )
 BY_DETECTOR = BY_USER._replace(conflicting_host=HOST)
-WITH_DETECTED = EMPTY_CONFIGURATION._replace(quarantine={BY_USER.address: BY_DETECTOR})
+WITH_QUARANTINE_BY_DETECTOR = EMPTY_CONFIGURATION._replace(
+    quarantine={BY_USER.address: BY_DETECTOR}
+)
 
 
 def test_the_first_observation_of_a_conflicting_host_is_kept() -> None:
@@ -73,7 +72,9 @@ def test_the_first_observation_of_a_conflicting_host_is_kept() -> None:
     assert decide(EMPTY_CONFIGURATION, command, claimed={}) == (AddressQuarantined(BY_DETECTOR),)
     assert (
         decide(
-            WITH_DETECTED, command._replace(conflicting_host=HOST._replace(node="n2")), claimed={}
+            WITH_QUARANTINE_BY_DETECTOR,
+            command._replace(conflicting_host=HOST._replace(node="n2")),
+            claimed={},
         )
         == ()
     )
@@ -82,21 +83,23 @@ def test_the_first_observation_of_a_conflicting_host_is_kept() -> None:
 def test_a_quarantine_by_a_user_replaces_a_quarantine_by_a_detector() -> None:
     command = QuarantineAddress(BY_USER.address, reason="keep it away")
 
-    assert decide(WITH_DETECTED, command, claimed={}) == (
+    assert decide(WITH_QUARANTINE_BY_DETECTOR, command, claimed={}) == (
         AddressQuarantined(Quarantine(BY_USER.address, V6, reason="keep it away")),
     )
     assert decide(CONFIGURATION, command._replace(conflicting_host=HOST), claimed={}) == ()
 
 
-def test_an_address_is_returned_only_for_the_same_conflicting_host() -> None:
+def test_return_address_lifts_a_quarantine_only_for_the_same_conflicting_host() -> None:
     command = ReturnAddress(BY_USER.address, HOST, "silent 3 times")
 
-    assert decide(WITH_DETECTED, command, claimed={}) == (
+    assert decide(WITH_QUARANTINE_BY_DETECTOR, command, claimed={}) == (
         QuarantineLifted(BY_USER.address, "silent 3 times"),
     )
     assert (
         decide(
-            WITH_DETECTED, command._replace(conflicting_host=HOST._replace(seen_ms=1)), claimed={}
+            WITH_QUARANTINE_BY_DETECTOR,
+            command._replace(conflicting_host=HOST._replace(seen_ms=1)),
+            claimed={},
         )
         == ()
     )

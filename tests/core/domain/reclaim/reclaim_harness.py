@@ -1,7 +1,7 @@
 """Runs reclaim scripts on a scripted cluster, with real allocators on a memory store.
 
 A line ``> COMMAND ARGUMENTS`` of ``scripts/*.txt`` calls the method ``COMMAND``. ``expect`` raises
-an error, so a wrong outcome fails even if ``ORBWEAVER_REWRITE=1`` rewrites the recorded outputs.
+an error, so a wrong outcome fails even with ``ORBWEAVER_REWRITE=1``.
 """
 
 from __future__ import annotations
@@ -52,9 +52,8 @@ CAUSE = Cause("reclaim-test")
 class ReclaimHarness:
     """A scripted cluster and a store.
 
-    ``agents``: allocators. A key is the name of a node, ``operator`` or ``controller``.
-    ``released``: the addresses that reclaim has released since the last scan began.
-    ``kept``: the addresses that reclaim has kept since the last scan began, with reasons.
+    ``agents``: allocators; a key is a node's name, ``operator`` or ``controller``.
+    ``released``, ``kept``: addresses since the last scan began.
     """
 
     cluster_name = "test"
@@ -73,7 +72,6 @@ class ReclaimHarness:
         self.watching = True
 
     async def play(self, line: str) -> str:
-        """Run one command and return the output."""
         words = shlex.split(line)
         options = dict(word.split("=", 1) for word in words if "=" in word)
         arguments = [word for word in words if "=" not in word]
@@ -158,7 +156,7 @@ class ReclaimHarness:
     ) -> str:
         """Create or change a Pod. A new running Pod gets its addresses by an ADD, unless add=no.
 
-        ``finished``: the time since the containers of the Pod ended, such as ``5s``.
+        ``finished``: the time since the containers ended, such as ``5s``.
         """
         key = split(path)
         existing = self.cluster.pods.get(key)
@@ -185,16 +183,15 @@ class ReclaimHarness:
         return answer
 
     async def add(self, path: str) -> str:
-        """Run an ADD for an existing Pod; leave the addresses out of the Pod's status."""
+        """Run an ADD for an existing Pod; do not change the Pod's status."""
         endpoint = await self._add(self.cluster.pods[split(path)])
         return f"has {' '.join(address for address, _ in endpoint.addresses())}"
 
     async def delete_pod(self, path: str, *, grace: str = "30s", how: str = "begin") -> str:
         """Delete a Pod.
 
-        ``how``: ``begin`` sets the deletion timestamp. ``done`` runs a DEL, then deletes the Pod.
-        ``lost`` deletes the Pod without a DEL. ``unseen`` deletes the Pod without a DEL and without
-        a watch event.
+        ``how``: ``begin`` sets the deletion timestamp; ``done`` runs a DEL first; ``lost`` runs no
+        DEL; ``unseen`` runs no DEL and sends no watch event.
         """
         key = split(path)
         pod = self.cluster.pods[key]
@@ -235,18 +232,16 @@ class ReclaimHarness:
         return ""
 
     async def watch(self, how: str) -> str:
-        """``off``: ignore watch events, so that only scans find changes of Pods."""
+        """Observe watch events (``on``) or ignore watch events (``off``)."""
         self.watching = how == "on"
         return ""
 
     async def restart(self) -> str:
-        """Forget deadlines and observations, as a restart of the controller does."""
         self.deadlines = PodDeadlines(self.settings.deadlines_max)
         self.observations = {}
         return ""
 
     async def tick(self, text: str) -> str:
-        """Advance the clock and resolve the deadlines that expire."""
         lines: list[str] = []
         for _ in self.cluster.advance(text):
             for deadline in self.deadlines.due(self.cluster.now_s):
@@ -271,7 +266,6 @@ class ReclaimHarness:
         return "\n".join(f"would release {' '.join(step.addresses)}" for step in planned.steps)
 
     async def carry_out(self) -> str:
-        """Carry out the last plan."""
         lines: list[str] = []
         for step in self.plans.pop().steps:
             lines += await self._carry_out(step)
@@ -280,8 +274,7 @@ class ReclaimHarness:
     async def expect(self, outcome: str, address: str) -> str:
         """Assert the outcome for ``address`` since the last scan began.
 
-        ``released``: reclaim has released the address. ``kept``: reclaim has checked the claim and
-        kept the claim. ``held``: the address is claimed.
+        ``kept``: reclaim has checked the claim. ``held``: the address is claimed, checked or not.
         """
         is_claimed = address in (await (await self.agent("operator")).read_ledger()).claims
         assert is_claimed == (outcome != "released"), (outcome, address)
@@ -298,7 +291,7 @@ class ReclaimHarness:
         return "\n".join(lines) or "none"
 
     async def check(self) -> str:
-        """Assert all invariants of the log, and that a replay of the log gives the stored state."""
+        """Assert the invariants of the log, and that a replay gives the stored state."""
         await check_everything(await self.agent("operator"))
         return ""
 
@@ -350,7 +343,7 @@ class ReclaimHarness:
     # Helpers
 
     async def agent(self, name: str) -> NodeHarness:
-        """Return the allocator with this name; start a missing allocator, and refresh the view."""
+        """The allocator with this name, started if missing, with a fresh view."""
         async with self._starting:  # concurrent commands must not start the same agent twice
             if name not in self.agents:
                 self.agents[name] = await self._new_agent(name).__aenter__()
@@ -372,7 +365,6 @@ class ReclaimHarness:
         return (await agent.add(facts_of(pod, pod.fixed(self.settings)))).endpoint
 
     def _observe(self, event: ObservedPod) -> None:
-        """Start or end the deadline of the Pod in a watch event."""
         if not self.watching:
             return
         now = moment(self.cluster.now_s)

@@ -55,7 +55,6 @@ def add_endpoint(
 
 
 def add_claim(ledger: Ledger, name: str, holder: str, address: str) -> None:
-    """Add a claim without an endpoint."""
     ledger.position += 1
     ledger.claims[address] = RevisedClaim(
         Claim(pool="p", holder=holder, namespace="shop", pod=name, event="e"), ledger.position
@@ -70,11 +69,9 @@ def cluster(
     complete: bool = True,
     read_s: float | None = None,
 ) -> ClusterSnapshot:
-    """A cluster that was listed at ``at_s``.
+    """A cluster that was listed at ``at_s``; ``read_s``: when the claims were read.
 
-    ``with_controller``: list the Pod of the controller; reclaim trusts only listings with this Pod.
-    ``complete``: whether every list has all objects.
-    ``read_s``: when the claims were read; ``at_s`` by default.
+    ``with_controller``: reclaim trusts only listings with the Pod of the controller.
     """
     all_pods = (*pods, CONTROLLER_POD) if with_controller else pods
     objects = ListedObjects(all_pods, NODES, stateful_sets)
@@ -110,5 +107,5 @@ def second_plan(
     return plan
 
 
-def released(plan: ReclaimPlan) -> set[str]:
+def released_addresses(plan: ReclaimPlan) -> set[str]:
     return {address for step in plan.steps for address in step.addresses}

@@ -21,7 +21,7 @@ START_S = 1_767_268_800.0
 """2026-01-01 12:00:00 UTC."""
 
 TICK_S = 5.0
-"""The longest step of the clock, in seconds; equals the default of ``deadline_interval_s``."""
+"""The longest step of the clock; equals the default of ``deadline_interval_s``."""
 
 _TIME = re.compile(r"(\d+)(s|m|h)\Z")
 
@@ -29,7 +29,7 @@ OBSERVER_NAME = "watcher"
 
 
 def moment(at_s: float, observer: str = OBSERVER_NAME) -> Moment:
-    """The instant at which both the wall clock and the monotonic clock read ``at_s``."""
+    """The instant at which the wall clock and the monotonic clock read ``at_s``."""
     return Moment(unix_s=at_s, observer=observer, steady_s=at_s)
 
 
@@ -47,7 +47,7 @@ class ObservedPod(NamedTuple):
 
 
 class ScriptedCluster:
-    """The objects and the clock.
+    """The objects and the clock of a cluster.
 
     ``listing``: ``good``, ``stale`` (listed before the claims were read), ``partial`` (incomplete,
     with one Pod) or ``empty`` (complete, without objects).
@@ -63,7 +63,6 @@ class ScriptedCluster:
         self.listing = "good"
 
     def snapshot(self, claims_read: Moment) -> ClusterSnapshot:
-        """List all objects; ``claims_read`` is the instant at which the claims were read."""
         objects = ListedObjects(
             self.pods.values(),
             self.nodes.values(),
@@ -82,7 +81,6 @@ class ScriptedCluster:
         return ClusterSnapshot(objects, listings, claims_read)
 
     def set_pod(self, pod: PodState) -> ObservedPod:
-        """Create a Pod, or replace the Pod with the same name."""
         self.pods[pod.namespace, pod.name] = pod
         return ObservedPod(pod)
 
@@ -100,7 +98,7 @@ class ScriptedCluster:
 
 
 def seconds(text: str) -> float:
-    """The number of seconds in a duration such as ``30s``, ``5m`` or ``1h``."""
+    """The seconds of a duration such as ``30s``, ``5m`` or ``1h``."""
     match = _TIME.match(text)
     assert match is not None, text
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
@@ -114,7 +112,7 @@ def split(text: str) -> tuple[str, str]:
 
 
 def owner_of(text: str) -> Owner | None:
-    """The owner from a text such as ``StatefulSet/web`` or ``vm/vm-a``; None for ""."""
+    """The owner in a text such as ``StatefulSet/web`` or ``vm/vm-a``."""
     kind, _, name = text.partition("/")
     if kind == "vm":
         return Owner(VMI, name, api_version="kubevirt.io/v1")
@@ -126,7 +124,6 @@ def owner_of(text: str) -> Owner | None:
 
 
 def facts_of(pod: PodState, fixed: FixedKind | None) -> PodFacts:
-    """The facts of the Pod that an ADD uses."""
     name = pod.owner.name if fixed == "vm" and pod.owner is not None else ""
     return PodFacts(
         pod.namespace,

@@ -43,7 +43,7 @@ def deadline_after(
     *,
     deleted: bool = False,
 ) -> ReclaimDeadline | NoDeadline:
-    """The result of a watch event of the Pod; ``deleted`` selects a delete event."""
+    """The result of a watch event of the Pod."""
     report = "it was deleted" if deleted else ""
     return deadline_of(pod, cluster(stateful_sets=sets), settings, moment(NOW_S), deleted=report)
 
@@ -58,7 +58,7 @@ def deadline_after(
         (DELETING, DEFAULTS, False, "deleting", NOW_S + 60),
         (DELETING, DELAYED, False, "deleting", NOW_S + 160),
         (DELETING._replace(node="n2"), DEFAULTS, False, "deleting", NOW_S + 60),
-        # The last container ended 7 s ago, so 23 s of the grace period of 30 s remain.
+        # The last container ended 7 s ago; 23 s of the grace period remain.
         (ENDED, DEFAULTS, False, "finished", NOW_S + 23),
         (ENDED._replace(phase="Failed", reason="Evicted"), DEFAULTS, False, "finished", NOW_S + 23),
         (
@@ -114,9 +114,9 @@ def test_a_change_that_starts_no_deadline_gives_the_reason(
 
 
 def test_a_deleted_pod_starts_a_deadline_although_both_node_settings_are_off() -> None:
-    off = ReclaimSettings(on_ready_node=False, on_not_ready_node=False)
+    both_off = ReclaimSettings(on_ready_node=False, on_not_ready_node=False)
 
-    assert isinstance(deadline_after(POD, off, deleted=True), ReclaimDeadline)
+    assert isinstance(deadline_after(POD, both_off, deleted=True), ReclaimDeadline)
 
 
 def test_a_deadline_in_the_past_expires_after_the_observation_gap() -> None:
@@ -148,7 +148,7 @@ def test_the_number_of_deadlines_is_bounded_and_dropped_deadlines_are_counted() 
     assert deadlines.put(entries[2])
 
 
-def test_a_repeated_deadline_keeps_the_first_observation_and_does_not_replace_a_deletion() -> None:
+def test_a_second_deadline_keeps_the_first_observation_and_a_reported_deletion() -> None:
     deadlines = PodDeadlines(9)
     deadline = ReclaimDeadline(
         ("shop", "a"), "a", uid="1", node="n1", reason="deleting", seen=moment(1), deadline_s=60.0
@@ -157,16 +157,16 @@ def test_a_repeated_deadline_keeps_the_first_observation_and_does_not_replace_a_
     deadlines.put(deadline._replace(seen=moment(5), deadline_s=90.0))
     assert list(deadlines) == [deadline._replace(deadline_s=90.0)]
 
-    deleted = deadline._replace(reason="deleted", seen=moment(9), deadline_s=9.0)
-    deadlines.put(deleted)
+    deletion = deadline._replace(reason="deleted", seen=moment(9), deadline_s=9.0)
+    deadlines.put(deletion)
     deadlines.put(deadline._replace(seen=moment(10)))
 
-    assert list(deadlines) == [deleted]
+    assert list(deadlines) == [deletion]
 
 
 def test_due_deadlines_are_ordered_by_time() -> None:
     deadlines = PodDeadlines(9)
-    for uid, stop in (("late", 30.0), ("b", 20.0), ("a", 10.0)):
+    for uid, deadline_s in (("late", 30.0), ("b", 20.0), ("a", 10.0)):
         deadlines.put(
             ReclaimDeadline(
                 ("shop", uid),
@@ -175,7 +175,7 @@ def test_due_deadlines_are_ordered_by_time() -> None:
                 node="n1",
                 reason="deleted",
                 seen=moment(0),
-                deadline_s=stop,
+                deadline_s=deadline_s,
             )
         )
 
@@ -242,7 +242,7 @@ def test_a_reported_deletion_that_a_listing_contradicts_releases_nothing(
     assert isinstance(check_deadline(deadline, ledger, verdict_context(cluster(*pods))), KeptClaims)
 
 
-def test_the_deadline_of_an_older_pod_keeps_the_address_of_the_next_pod() -> None:
+def test_the_deadline_of_an_older_pod_releases_nothing_of_the_next_pod() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "web-0", "2", IP)
     deadline = ReclaimDeadline(
@@ -258,7 +258,7 @@ def test_the_deadline_of_an_older_pod_keeps_the_address_of_the_next_pod() -> Non
     assert isinstance(check_deadline(deadline, ledger, verdict_context(cluster())), KeptClaims)
 
 
-def test_at_the_deadline_only_an_expected_replica_keeps_its_address() -> None:
+def test_only_an_expected_replica_keeps_its_address_at_the_deadline() -> None:
     ledger = Ledger()
     add_endpoint(ledger, "db-0", "1", IP, fixed=True)
     deadline = ReclaimDeadline(
@@ -281,19 +281,21 @@ def test_a_release_needs_an_expired_deadline_and_a_complete_listing() -> None:
     add_endpoint(ledger, "web-0", "1", IP)
     deadline = deadline_after(DELETING)
     assert isinstance(deadline, ReclaimDeadline)
-    too_early = check_deadline(
+    result_before_deadline = check_deadline(
         deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 59))
     )
-    incomplete = check_deadline(
+    result_of_incomplete_listing = check_deadline(
         deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 60, complete=False))
     )
-    in_time = check_deadline(deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 60)))
+    result_at_deadline = check_deadline(
+        deadline, ledger, verdict_context(cluster(DELETING, at_s=NOW_S + 60))
+    )
 
-    assert isinstance(too_early, KeptClaims)
-    assert too_early.until_s == NOW_S + 60
-    assert isinstance(incomplete, KeptClaims)
-    assert isinstance(in_time, ReclaimStep)
-    assert in_time.evidence.times == 2
+    assert isinstance(result_before_deadline, KeptClaims)
+    assert result_before_deadline.until_s == NOW_S + 60
+    assert isinstance(result_of_incomplete_listing, KeptClaims)
+    assert isinstance(result_at_deadline, ReclaimStep)
+    assert result_at_deadline.evidence.times == 2
 
 
 def test_a_listing_close_to_the_watch_event_is_not_a_second_observation() -> None:
@@ -332,11 +334,11 @@ def test_an_event_of_another_observer_is_not_a_first_observation() -> None:
     add_endpoint(ledger, "web-0", "1", IP)
     deadline = deadline_after(DELETING)
     assert isinstance(deadline, ReclaimDeadline)
-    of_other_observer = deadline._replace(seen=moment(NOW_S, "another controller"))
+    deadline_of_other_observer = deadline._replace(seen=moment(NOW_S, "another controller"))
     later_context = verdict_context(cluster(DELETING, at_s=NOW_S + 500))
 
     assert isinstance(check_deadline(deadline, ledger, later_context), ReclaimStep)
-    assert isinstance(check_deadline(of_other_observer, ledger, later_context), KeptClaims)
+    assert isinstance(check_deadline(deadline_of_other_observer, ledger, later_context), KeptClaims)
 
 
 def test_the_defaults_are_those_of_spiderpool() -> None:

@@ -1,4 +1,4 @@
-"""The decision table of a scan, row by row, and the validity rules of fixed addresses.
+"""The decision table of a scan, and the validity rules of fixed addresses.
 
 See docs/reference/reclaim-rules.md, "Scan", and docs/reference/fixed-address-rules.md, "Wanted
 addresses".
@@ -19,7 +19,7 @@ from tests.core.domain.reclaim.samples import (
     NOW_S,
     add_endpoint,
     cluster,
-    released,
+    released_addresses,
     second_plan,
 )
 from tests.core.domain.reclaim.scripted_cluster import SCRIPTED_KINDS, moment
@@ -68,7 +68,7 @@ def test_the_state_of_a_stateless_pod_decides_whether_its_address_is_released(
 
     plan = second_plan(ledger, pod)
 
-    assert released(plan) == ({IP} if is_released else set())
+    assert released_addresses(plan) == ({IP} if is_released else set())
     assert len(plan.steps) + len(plan.kept) == 1
 
 
@@ -101,7 +101,7 @@ def test_the_states_of_a_replica_and_its_owner_decide_whether_the_address_is_rel
 
     plan = second_plan(ledger, pod, stateful_sets=[owner])
 
-    assert released(plan) == ({IP} if is_released else set())
+    assert released_addresses(plan) == ({IP} if is_released else set())
 
 
 def test_a_claim_without_pod_and_endpoint_is_kept_while_the_replica_is_expected() -> None:
@@ -109,8 +109,8 @@ def test_a_claim_without_pod_and_endpoint_is_kept_while_the_replica_is_expected(
     add_endpoint(ledger, "db-0", "1", IP, fixed=True)
     ledger.endpoints.clear()
 
-    assert released(second_plan(ledger, stateful_sets=[ONE_REPLICA])) == set()
-    assert released(second_plan(ledger, stateful_sets=[NO_REPLICA])) == {IP}
+    assert released_addresses(second_plan(ledger, stateful_sets=[ONE_REPLICA])) == set()
+    assert released_addresses(second_plan(ledger, stateful_sets=[NO_REPLICA])) == {IP}
 
 
 def test_claims_of_a_living_pod_are_kept_although_the_endpoint_names_an_older_pod() -> None:
@@ -130,7 +130,8 @@ def test_the_extra_delay_postpones_the_release() -> None:
     pod = POD._replace(deletion_s=PAST, deletion_grace_s=30)
 
     assert (
-        released(second_plan(ledger, pod, settings=ReclaimSettings(extra_delay_s=5_000))) == set()
+        released_addresses(second_plan(ledger, pod, settings=ReclaimSettings(extra_delay_s=5_000)))
+        == set()
     )
 
 
@@ -182,14 +183,14 @@ def test_the_states_of_a_vm_and_its_instance_decide_whether_its_address_is_valid
     assert validity_of("vm", "shop", "a", facts).state == state
 
 
-def test_if_no_owners_were_listed_the_validity_of_an_address_is_unknown() -> None:
+def test_the_validity_of_an_address_is_unknown_if_no_owners_were_listed() -> None:
     facts = ClusterSnapshot(ListedObjects(), {}, moment(1.0))
 
     assert validity_of("statefulset", "shop", "db-0", facts).state == "unknown"
     assert validity_of("vm", "shop", "a", facts).state == "unknown"
 
 
-def test_only_apps_stateful_sets_and_kubevirt_instances_have_fixed_addresses() -> None:
+def test_only_apps_v1_stateful_sets_and_kubevirt_instances_have_fixed_addresses() -> None:
     settings = ReclaimSettings()
     kruise = Owner("StatefulSet", "db", api_version="apps.kruise.io/v1beta1")
     vmi = Owner("VirtualMachineInstance", "a", api_version="kubevirt.io/v1")

@@ -27,7 +27,7 @@ from tests.core.domain.reclaim.samples import (
     add_claim,
     add_endpoint,
     cluster,
-    released,
+    released_addresses,
     second_plan,
     verdict_context,
 )
@@ -54,7 +54,7 @@ pods = st.builds(
     finished_s=st.lists(st.sampled_from(TIMES), max_size=2).map(tuple),
 )
 pod_lists = st.lists(pods, max_size=5, unique_by=(lambda pod: pod.name, lambda pod: pod.uid))
-sets = st.lists(
+stateful_set_lists = st.lists(
     st.builds(
         StatefulSetState,
         namespace=st.just("shop"),
@@ -64,8 +64,8 @@ sets = st.lists(
     ),
     max_size=1,
 )
-SWITCHES = ("on_ready_node", "on_not_ready_node", "stateful_sets", "outdated_endpoints")
-switches = st.fixed_dictionaries({switch: st.booleans() for switch in SWITCHES}).map(
+BOOLEAN_SETTINGS = ("on_ready_node", "on_not_ready_node", "stateful_sets", "outdated_endpoints")
+settings_variants = st.fixed_dictionaries({name: st.booleans() for name in BOOLEAN_SETTINGS}).map(
     lambda chosen: ReclaimSettings()._replace(**chosen)
 )
 
@@ -90,18 +90,18 @@ def ledgers(draw: st.DrawFn) -> Ledger:
     return ledger
 
 
-@given(ledgers(), pod_lists, sets, switches)
+@given(ledgers(), pod_lists, stateful_set_lists, settings_variants)
 def test_no_address_of_a_living_pod_is_released(
     ledger: Ledger,
-    listed: list[PodState],
+    listed_pods: list[PodState],
     owners: list[StatefulSetState],
     settings: ReclaimSettings,
 ) -> None:
-    plan = second_plan(ledger, *listed, settings=settings, stateful_sets=owners, gap_s=1_000)
+    plan = second_plan(ledger, *listed_pods, settings=settings, stateful_sets=owners, gap_s=1_000)
 
-    living_uids = {pod.uid for pod in listed if pod.is_living}
-    reported_addresses = {ip for pod in listed if pod.is_living for ip in pod.ips}
-    for address in released(plan):
+    living_uids = {pod.uid for pod in listed_pods if pod.is_living}
+    reported_addresses = {ip for pod in listed_pods if pod.is_living for ip in pod.ips}
+    for address in released_addresses(plan):
         claim = ledger.claims[address].claim
         endpoint = ledger.endpoints.get((claim.namespace, claim.pod))
         assert claim.holder.removeprefix("pod/") not in living_uids
@@ -110,18 +110,18 @@ def test_no_address_of_a_living_pod_is_released(
         assert address not in reported_addresses
 
 
-@given(ledgers(), pod_lists, sets, switches)
+@given(ledgers(), pod_lists, stateful_set_lists, settings_variants)
 def test_a_plan_covers_every_claim_and_releases_each_claim_at_most_once(
     ledger: Ledger,
-    listed: list[PodState],
+    listed_pods: list[PodState],
     owners: list[StatefulSetState],
     settings: ReclaimSettings,
 ) -> None:
-    plan = second_plan(ledger, *listed, settings=settings, stateful_sets=owners, gap_s=1_000)
+    plan = second_plan(ledger, *listed_pods, settings=settings, stateful_sets=owners, gap_s=1_000)
 
-    named = [pair for step in plan.steps for pair in step.fence.claims]
-    assert len(dict(named)) == len(named)
-    for address, revision in named:
+    released_claims = [pair for step in plan.steps for pair in step.fence.claims]
+    assert len(dict(released_claims)) == len(released_claims)
+    for address, revision in released_claims:
         assert ledger.claims[address].revision == revision
     for step in plan.steps:
         assert set(step.addresses) == set(dict(step.fence.claims))
@@ -129,15 +129,17 @@ def test_a_plan_covers_every_claim_and_releases_each_claim_at_most_once(
         assert step.evidence.times >= 2
         assert step.evidence.last_s - step.evidence.first_s >= OBSERVATION_GAP_S
     kept_addresses = {address for claims in plan.kept for address in claims.addresses}
-    assert ledger.claims.keys() == (kept_addresses | released(plan)) & ledger.claims.keys()
+    assert (
+        ledger.claims.keys() == (kept_addresses | released_addresses(plan)) & ledger.claims.keys()
+    )
     assert all(claims.why for claims in plan.kept)
 
 
-@given(ledgers(), pod_lists, sets)
+@given(ledgers(), pod_lists, stateful_set_lists)
 def test_plans_for_the_same_facts_are_equal(
-    ledger: Ledger, listed: list[PodState], owners: list[StatefulSetState]
+    ledger: Ledger, listed_pods: list[PodState], owners: list[StatefulSetState]
 ) -> None:
-    facts = cluster(*listed, stateful_sets=owners)
+    facts = cluster(*listed_pods, stateful_sets=owners)
     plan = plan_scan(ledger, verdict_context(facts), before={})
 
     assert plan_scan(ledger, verdict_context(facts), before={}) == plan
@@ -148,15 +150,15 @@ def test_plans_for_the_same_facts_are_equal(
 
 @given(ledgers(), pod_lists, st.sampled_from(("empty", "partial", "stale")))
 def test_an_untrusted_listing_releases_nothing(
-    ledger: Ledger, listed: list[PodState], fault: str
+    ledger: Ledger, listed_pods: list[PodState], fault: str
 ) -> None:
-    observations = plan_scan(ledger, verdict_context(cluster(*listed)), before={}).observations
+    observations = plan_scan(ledger, verdict_context(cluster(*listed_pods)), before={}).observations
     for number in (1, 2, 3):
         at_s = NOW_S + 1_000 * number
         facts = {
             "empty": cluster(at_s=at_s, with_controller=False),
-            "partial": cluster(*listed[:1], at_s=at_s, complete=False),
-            "stale": cluster(*listed, at_s=at_s, read_s=at_s + 1),
+            "partial": cluster(*listed_pods[:1], at_s=at_s, complete=False),
+            "stale": cluster(*listed_pods, at_s=at_s, read_s=at_s + 1),
         }[fault]
         plan = plan_scan(ledger, verdict_context(facts), before=observations)
         observations = plan.observations
@@ -174,7 +176,7 @@ def test_a_release_needs_two_observations_that_are_one_gap_apart() -> None:
 
     assert first.steps == too_soon.steps == ()
     assert first.next_scan_s == NOW_S + OBSERVATION_GAP_S
-    assert released(second_plan(ledger)) == {IPS[0]}
+    assert released_addresses(second_plan(ledger)) == {IPS[0]}
 
 
 def test_a_change_between_two_observations_restarts_the_gap() -> None:
@@ -200,8 +202,7 @@ def test_a_clock_that_runs_backwards_restarts_the_gap() -> None:
     assert plan.next_scan_s == an_hour_back_s + OBSERVATION_GAP_S
 
 
-def test_a_claim_of_an_older_pod_is_released_even_with_an_incomplete_listing() -> None:
-    """A claim that was written after the claims of the endpoint is kept."""
+def test_an_incomplete_listing_releases_only_claims_older_than_the_endpoint() -> None:
     ledger = Ledger()
     add_claim(ledger, "web-0", "pod/old", IPS[0])
     add_endpoint(ledger, "web-0", "new", IPS[1])
@@ -214,7 +215,7 @@ def test_a_claim_of_an_older_pod_is_released_even_with_an_incomplete_listing() -
         ledger, verdict_context(cluster(at_s=NOW_S + 10, complete=False)), before=observations
     )
 
-    assert released(plan) == {IPS[0]}
+    assert released_addresses(plan) == {IPS[0]}
 
 
 def test_claims_without_an_endpoint_are_released_in_steps_of_bounded_size() -> None:
@@ -226,7 +227,7 @@ def test_claims_without_an_endpoint_are_released_in_steps_of_bounded_size() -> N
     plan = second_plan(ledger)
 
     assert [len(step.addresses) for step in plan.steps] == [CLAIMS_A_STEP_MAX] * 2 + [1]
-    assert len(released(plan)) == count
+    assert len(released_addresses(plan)) == count
 
 
 def test_claims_whose_endpoint_cannot_be_decoded_are_kept() -> None:
@@ -235,7 +236,7 @@ def test_claims_whose_endpoint_cannot_be_decoded_are_kept() -> None:
     add_claim(ledger, "ghost", "pod/2", IPS[1])
     ledger.undecodable.add("endpoint/shop/web-0")
 
-    assert released(second_plan(ledger)) == {IPS[1]}
+    assert released_addresses(second_plan(ledger)) == {IPS[1]}
 
 
 def test_an_endpoint_is_kept_if_its_claim_cannot_be_decoded() -> None:
@@ -248,7 +249,7 @@ def test_an_endpoint_is_kept_if_its_claim_cannot_be_decoded() -> None:
     assert [step.key for step in second_plan(ledger).steps] == [("shop", "web-1")]
 
 
-def test_a_plan_has_a_bounded_number_of_steps_and_reports_that_the_plan_is_full(
+def test_a_full_plan_keeps_further_claims_and_reports_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ledger = Ledger()
@@ -286,9 +287,7 @@ def test_an_observation_by_another_observer_restarts_the_count() -> None:
     fence = ReclaimFence("1", "pod/1", containers=(), claims=())
     observation = observe(None, "pod-gone", fence, moment(5))
 
-    observation_of_other = observe(
-        observation, "pod-gone", fence, moment(3_600, "another controller")
-    )
+    other_observation = observe(observation, "pod-gone", fence, moment(3_600, "another controller"))
 
-    assert (observation_of_other.times, observation_of_other.span_s) == (1, 0.0)
-    assert not observation_of_other.is_enough(OBSERVATION_GAP_S)
+    assert (other_observation.times, other_observation.span_s) == (1, 0.0)
+    assert not other_observation.is_enough(OBSERVATION_GAP_S)

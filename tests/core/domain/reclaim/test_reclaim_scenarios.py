@@ -3,8 +3,7 @@
 See docs/reference/reclaim-rules.md, "Scan" and "Scenarios"; docs/contributing/compatibility.md,
 G00001 to G00012.
 
-A line that begins with "> " is a command of ``ReclaimHarness``. The lines below are the output.
-``ORBWEAVER_REWRITE=1`` rewrites the outputs. Review every difference before you commit.
+``ORBWEAVER_REWRITE=1`` rewrites the outputs.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ SCENARIO_FILES = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
 async def run_script(text: str, harness_type: type[ReclaimHarness] = ReclaimHarness) -> str:
-    """Run the script; return the text of the script with the current outputs."""
+    """Return the script with its current outputs."""
     harness = harness_type()
     lines: list[str] = []
     try:

@@ -1,4 +1,4 @@
-"""The plan for the RoCE NICs of a node: rules, changes, and settings that drivers lack."""
+"""The plan for the RoCE NICs of a node: changes, and settings that drivers lack."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from core.domain.roce_qos.qos_model import (
 from core.domain.roce_qos.qos_plan import QosPlan, plan_qos
 
 QOS = RoceQos()
-"""The defaults. RoCE: DSCP 40 (traffic class 160), priority 5. Congestion notification packets
-(CNPs): DSCP 48, priority 6."""
+"""RoCE: DSCP 40, priority 5. Congestion notification packets (CNPs): DSCP 48, priority 6."""
 NO_PRIORITIES: frozenset[int] = frozenset()
 UNCONFIGURED = RoceNic(
     "ens1f0",
@@ -104,13 +103,13 @@ def test_all_dscp_entries_are_removed_from_a_nic_that_trusts_vlan_tags() -> None
     ("order", "lines"),
     [(("dscp", "pcp"), []), (("pcp",), ["ens1f0: trust dscp"]), ((), ["ens1f0: trust dscp"])],
 )
-def test_a_driver_with_a_trust_order_must_have_dscp_first(
+def test_trust_dscp_is_set_unless_dscp_is_first_in_the_trust_order(
     order: tuple[Trust, ...], lines: list[str]
 ) -> None:
     assert changes(with_dcb(CONFIGURED, trust=order)) == lines
 
 
-def test_a_bandwidth_is_assigned_to_roce_and_cnps_get_strict_priority() -> None:
+def test_roce_gets_its_bandwidth_and_cnps_get_strict_priority() -> None:
     qos = QOS._replace(bandwidth=60, pfc=(4, 5))
     one_class = EtsSettings((0,) * 8, (None,) * 8, classes_max=8)
     nic = with_dcb(CONFIGURED, ets=one_class, pfc=frozenset(qos.pfc))
@@ -140,7 +139,7 @@ def test_a_virtual_function_gets_only_traffic_classes() -> None:
     assert gaps(VF_NIC) == []
 
 
-def test_settings_that_a_driver_lacks_are_reported_and_available_settings_are_planned() -> None:
+def test_missing_settings_are_reported_and_available_settings_are_planned() -> None:
     software_nic = RoceNic(
         "eth0", (RocePort("rxe0", port=1, traffic_class=None, cm_traffic_class=0),)
     )

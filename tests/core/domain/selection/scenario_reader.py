@@ -1,8 +1,7 @@
-"""Reads the scenario files of pool selection. A file is a YAML list of scenarios.
+"""Reads the scenario files of pool selection: YAML lists of scenarios.
 
-A scenario has the existing pools, the Pod, and the expected selection. Fields are named as in the
-custom resources. Defaults: IPv4 pools without rules, Pod shop/web-0 on node-1, NIC eth0. Unknown
-keys are refused.
+Fields are named as in the custom resources. Defaults: IPv4 pools without rules, Pod shop/web-0 on
+node-1, NIC eth0.
 """
 
 from __future__ import annotations
@@ -23,8 +22,6 @@ SUBNETS = {4: "10.0.0.0/16", 6: "fd00::/64"}
 
 
 class Scenario(NamedTuple):
-    """One scenario."""
-
     title: str
     pools: dict[str, Pool]
     facts: RequestFacts
@@ -42,7 +39,6 @@ def scenarios() -> list[Scenario]:
 
 
 def pool(name: str, fields: Mapping[str, Any] | None = None) -> Pool:
-    """The pool with these fields of the custom resource."""
     remaining = dict(fields or {})
     family = remaining.pop("ipVersion", 4)
     pool_of_fields = Pool(
@@ -65,7 +61,6 @@ def pool(name: str, fields: Mapping[str, Any] | None = None) -> Pool:
 
 
 def selector(fields: Mapping[str, Any] | None) -> LabelSelector | None:
-    """A Kubernetes label selector; ``{}`` matches everything."""
     if fields is None:
         return None
     requirements = tuple(
@@ -75,8 +70,8 @@ def selector(fields: Mapping[str, Any] | None) -> LabelSelector | None:
     return LabelSelector(fields.get("matchLabels", {}), requirements)
 
 
-def texts(annotations: Mapping[str, Any]) -> dict[str, str]:
-    """Annotations with full keys; values that are not strings are encoded as JSON."""
+def annotation_texts(annotations: Mapping[str, Any]) -> dict[str, str]:
+    """Annotations with full keys; other values than strings become JSON."""
     encoded = {}
     for key, value in annotations.items():
         full_key = key if "/" in key else f"ipam.spidernet.io/{key}"
@@ -119,7 +114,7 @@ def _facts(
         "uid-1",
         node=remaining.pop("node", "node-1"),
         labels=remaining.pop("labels", {}),
-        annotations=texts(remaining.pop("annotations", {})),
+        annotations=annotation_texts(remaining.pop("annotations", {})),
         owner=owner,
     )
     assert not remaining, f"unknown fields of the Pod: {remaining}"
@@ -128,7 +123,7 @@ def _facts(
         NamespaceFacts(
             pod_facts.namespace,
             labels=(namespace or {}).get("labels", {}),
-            annotations=texts((namespace or {}).get("annotations", {})),
+            annotations=annotation_texts((namespace or {}).get("annotations", {})),
             known=namespace is not None,
         ),
         NodeFacts(pod_facts.node, labels=(node or {}).get("labels", {}), known=node is not None),

@@ -98,7 +98,7 @@ def test_requested_pools_lists_missing_and_disabled_pools() -> None:
     ]
 
 
-def test_the_prefix_of_standard_mode_keeps_all_other_fields_of_the_error() -> None:
+def test_the_standard_mode_prefix_changes_only_the_message_of_an_error() -> None:
     verdict = CandidateVerdict(
         "eth0", 4, pool="a", accepted=False, rule="disabled", reason="disabled IPPool a"
     )

@@ -1,4 +1,4 @@
-"""The catalog of pools that pool selection uses: names, default pools, and cached matches."""
+"""The catalog of pools: names, default pools, and cached matches."""
 
 from __future__ import annotations
 

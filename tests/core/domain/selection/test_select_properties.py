@@ -36,13 +36,13 @@ SELECTORS = st.sampled_from([None, LabelSelector(), LabelSelector({"zone": "z9"}
 @st.composite
 def pools(draw: st.DrawFn) -> dict[str, Pool]:
     """Pools by name; at most one pool of NAMES is missing."""
-    missing = draw(st.sampled_from([None, None, None, *NAMES]))
-    return {name: draw(pool(name)) for name in NAMES if name != missing}
+    missing_name = draw(st.sampled_from([None, None, None, *NAMES]))
+    return {name: draw(pool(name)) for name in NAMES if name != missing_name}
 
 
 @st.composite
 def pool(draw: st.DrawFn, name: str) -> Pool:
-    """A pool that accepts the Pod of ``facts_of``, or, more rarely, a pool with one flaw."""
+    """A pool that accepts the Pod of ``facts_of``; rarely, a pool with one flaw."""
     family: Family = 6 if name > "pool-e" else 4
     fitting = Pool(
         name,
@@ -70,7 +70,6 @@ def pool(draw: st.DrawFn, name: str) -> Pool:
 
 @st.composite
 def pod_annotations(draw: st.DrawFn) -> dict[str, str]:
-    """Annotations for no NIC, one NIC, several named NICs or several unnamed NICs."""
     ipv4 = st.lists(
         st.sampled_from([*NAMES[:6], "pool-[ab]", "pool-*", "x*"]), min_size=1, max_size=4
     )
@@ -85,8 +84,10 @@ def pod_annotations(draw: st.DrawFn) -> dict[str, str]:
         return {POD_IPPOOL: json.dumps(draw(items))}
     entries = draw(st.lists(items, min_size=1, max_size=3))
     if kind == "named":
-        named = zip(("eth0", "net1", "net2"), entries, strict=False)
-        return {POD_IPPOOLS: json.dumps([{"interface": nic} | entry for nic, entry in named])}
+        named_entries = zip(("eth0", "net1", "net2"), entries, strict=False)
+        return {
+            POD_IPPOOLS: json.dumps([{"interface": nic} | entry for nic, entry in named_entries])
+        }
     return {POD_IPPOOLS: json.dumps(entries)}
 
 
@@ -132,9 +133,11 @@ def test_the_order_of_the_pools_does_not_change_the_outcome(
 def test_a_pool_that_no_annotation_names_changes_nothing(
     pools_by_name: dict[str, Pool], facts: RequestFacts, data: st.DataObject
 ) -> None:
-    unnamed = data.draw(pool("unnamed"))._replace(default=False)
+    unnamed_pool = data.draw(pool("unnamed"))._replace(default=False)
 
-    assert outcome(facts, {"unnamed": unnamed, **pools_by_name}) == outcome(facts, pools_by_name)
+    assert outcome(facts, {"unnamed": unnamed_pool, **pools_by_name}) == outcome(
+        facts, pools_by_name
+    )
 
 
 @given(pools(), facts())
@@ -145,25 +148,27 @@ def test_every_candidate_has_a_verdict_and_every_accepted_candidate_is_tried(
     if not isinstance(result, Selection):
         return
 
-    with_verdict = [
+    pools_with_verdict = [
         (verdict.interface, verdict.family, verdict.pool) for verdict in result.verdicts
     ]
-    named = [
+    candidates = [
         (nic.interface, family, name)
         for nic in result.nics
         for family, names in nic.lists()
         for name in names
     ]
-    tried = [
+    pools_to_try = [
         (demand.interface, demand.family, name)
         for demand in result.demands
         for name in demand.pools
     ]
-    accepted = [
-        with_verdict[index] for index, verdict in enumerate(result.verdicts) if verdict.accepted
+    accepted_pools = [
+        pools_with_verdict[index]
+        for index, verdict in enumerate(result.verdicts)
+        if verdict.accepted
     ]
-    assert with_verdict == named
-    assert sorted(tried) == sorted(accepted)
+    assert pools_with_verdict == candidates
+    assert sorted(pools_to_try) == sorted(accepted_pools)
     assert all(bool(verdict.reason) != verdict.accepted for verdict in result.verdicts)
 
 
@@ -171,7 +176,6 @@ def test_every_candidate_has_a_verdict_and_every_accepted_candidate_is_tried(
 def test_every_requested_family_gets_a_demand_with_pools_of_that_family(
     pools_by_name: dict[str, Pool], facts: RequestFacts
 ) -> None:
-    """A demand is one requested address. The interface of an unnamed NIC is an index."""
     result = outcome(facts, pools_by_name)
     if not isinstance(result, Selection):
         return
@@ -184,6 +188,7 @@ def test_every_requested_family_gets_a_demand_with_pools_of_that_family(
         for demand in result.demands
         for name in demand.pools
     )
+    # The interface of an unnamed NIC is an index.
     assert any(demand.interface in {"eth0", "0"} for demand in result.demands)
 
 
@@ -265,7 +270,7 @@ KEYS = [
 
 
 @given(pools(), st.dictionaries(st.sampled_from(KEYS), st.text() | JSON_VALUES.map(json.dumps)))
-def test_with_any_annotations_a_selection_raises_only_allocation_errors(
+def test_a_selection_raises_only_allocation_errors_for_any_annotations(
     pools_by_name: dict[str, Pool], annotations: dict[str, str]
 ) -> None:
     result = outcome(facts_of(annotations), pools_by_name)
@@ -274,7 +279,7 @@ def test_with_any_annotations_a_selection_raises_only_allocation_errors(
 
 
 class NamedPoolsOnly(dict[str, Pool]):
-    """Pools that can only be read by name; an iteration fails the test."""
+    """Pools that fail the test if the selection iterates over the pools."""
 
     def __iter__(self) -> Iterator[str]:
         raise AssertionError("the selection iterated over all pools")

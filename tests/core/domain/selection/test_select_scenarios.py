@@ -1,13 +1,10 @@
 """Pool selection gives the expected result of each scenario in the folder ``scenarios``.
 
-The keys of an expected selection:
+Some keys of an expected selection:
 
-- ``try``: the pools of each NIC and family, in the order in which an ADD tries the pools;
-- ``source``: what named the pools;
+- ``try``: the pools in the order in which an ADD tries the pools;
 - ``unnamed``: true if the annotation names no interfaces;
-- ``clean``: the NICs without a default gateway;
-- ``rejected``: the reason for each rejected pool;
-- ``rules``: the rule that accepted or rejected each pool.
+- ``clean``: NICs without a default gateway.
 """
 
 from __future__ import annotations
@@ -50,8 +47,10 @@ def check_selection(scenario: Scenario) -> None:
     assert selection.source == expect["source"]
     assert selection.unnamed == expect.get("unnamed", False)
     assert rejections(selection.verdicts) == expect.get("rejected", {})
-    clean = [demand.interface for demand in selection.demands if demand.clean_gateway]
-    assert list(dict.fromkeys(clean)) == expect.get("clean", [])
+    nics_without_gateway = [
+        demand.interface for demand in selection.demands if demand.clean_gateway
+    ]
+    assert list(dict.fromkeys(nics_without_gateway)) == expect.get("clean", [])
     assert [f"{note.interface}: {note.text}" for note in selection.notes] == expect.get("notes", [])
     assert [" via ".join(route) for route in selection.routes] == expect.get("routes", [])
     if "rules" in expect:

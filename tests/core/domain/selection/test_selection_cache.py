@@ -1,4 +1,4 @@
-"""A memoized selection equals a computed selection, and the memo has a bounded size."""
+"""A memoized selection equals a computed selection; the memo has a bounded size."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def test_a_memoized_selection_equals_the_computed_one(
     memo = SelectionMemo(DEFAULT_SETTINGS)
     for catalog in (PoolCatalog(first), PoolCatalog(second), PoolCatalog(first)):
         for number, pod_facts in enumerate(pods * 2):
-            named = pod_facts._replace(
+            named_facts = pod_facts._replace(
                 pod=pod_facts.pod._replace(name=f"web-{number}", uid=f"uid-{number}")
             )
 
-            assert select_memoized(memo, ETH0_REQUEST, named, catalog) == select_by_rules(
-                ETH0_REQUEST, named, catalog
+            assert select_memoized(memo, ETH0_REQUEST, named_facts, catalog) == select_by_rules(
+                ETH0_REQUEST, named_facts, catalog
             )
 
 
@@ -131,10 +131,10 @@ def test_requests_for_another_interface_or_pool_have_their_own_selection() -> No
 def test_pods_of_a_template_share_a_selection_unless_a_subnet_is_requested(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    computed: list[RequestFacts] = []
+    computed_facts: list[RequestFacts] = []
 
     def note_and_select(*arguments: object) -> Selection:
-        computed.append(arguments[1])  # type: ignore[arg-type]
+        computed_facts.append(arguments[1])  # type: ignore[arg-type]
         return select(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(selection_cache, "select", note_and_select)
@@ -143,12 +143,12 @@ def test_pods_of_a_template_share_a_selection_unless_a_subnet_is_requested(
     for number in range(3):
         pod = BASE.pod._replace(name=f"web-{number}", uid=f"uid-{number}", owner=owner)
         memo.select(ETH0_REQUEST, BASE._replace(pod=pod), STRICT)
-    assert len(computed) == 1
+    assert len(computed_facts) == 1
 
-    subnet = facts_of({POD_SUBNET: '{"ipv4":["lan"]}'})
+    subnet_facts = facts_of({POD_SUBNET: '{"ipv4":["lan"]}'})
     for _ in range(2):
-        memo.select(ETH0_REQUEST, subnet, STRICT)
-    assert len(computed) == 3, "a selection with a subnet annotation is not cached"
+        memo.select(ETH0_REQUEST, subnet_facts, STRICT)
+    assert len(computed_facts) == 3, "a selection with a subnet annotation is not cached"
 
 
 def test_the_cache_is_bounded() -> None:

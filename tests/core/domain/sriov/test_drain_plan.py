@@ -1,7 +1,4 @@
-"""Which nodes are cordoned, drained and uncordoned, and in which order.
-
-A drain evicts the Pods in the ``DrainRequest``.
-"""
+"""Which nodes are cordoned, drained and uncordoned, and in which order."""
 
 from __future__ import annotations
 
@@ -55,7 +52,7 @@ def test_the_next_node_is_cordoned_when_a_drain_is_finished() -> None:
     assert plan.records == {"b": DrainRecord(began_s=NOW)}
 
 
-def test_a_node_that_is_not_drained_in_time_is_uncordoned_and_the_next_is_cordoned() -> None:
+def test_a_drain_timeout_uncordons_the_node_and_cordons_the_next() -> None:
     plan = plan_drains(
         [A, B],
         cordoned=["a"],
@@ -69,29 +66,31 @@ def test_a_node_that_is_not_drained_in_time_is_uncordoned_and_the_next_is_cordon
 
 
 def test_a_node_whose_drain_timed_out_is_drained_again_later() -> None:
-    timed_out = {"a": DrainRecord(began_s=NOW - DRAIN_S_MAX, given_up_s=NOW)}
+    timed_out_records = {"a": DrainRecord(began_s=NOW - DRAIN_S_MAX, given_up_s=NOW)}
 
     soon = plan_drains(
-        [A], cordoned=[], records=timed_out, now_s=NOW + RETRY_S - 1, max_unavailable=1
+        [A], cordoned=[], records=timed_out_records, now_s=NOW + RETRY_S - 1, max_unavailable=1
     )
-    later = plan_drains([A], cordoned=[], records=timed_out, now_s=NOW + RETRY_S, max_unavailable=1)
+    later = plan_drains(
+        [A], cordoned=[], records=timed_out_records, now_s=NOW + RETRY_S, max_unavailable=1
+    )
 
     assert soon.steps == ()
-    assert soon.records == timed_out
+    assert soon.records == timed_out_records
     assert later.steps == (CordonNode("a"),)
 
 
 def test_a_new_node_is_drained_before_nodes_whose_drain_timed_out() -> None:
-    timed_out = {
+    timed_out_records = {
         "a": DrainRecord(began_s=0.0, given_up_s=NOW - RETRY_S),
         "b": DrainRecord(began_s=0.0, given_up_s=NOW - RETRY_S - 1),
     }
 
     with_new_node = plan_drains(
-        [A, B, C], cordoned=[], records=timed_out, now_s=NOW, max_unavailable=1
+        [A, B, C], cordoned=[], records=timed_out_records, now_s=NOW, max_unavailable=1
     )
     without_new_node = plan_drains(
-        [A, B], cordoned=[], records=timed_out, now_s=NOW, max_unavailable=1
+        [A, B], cordoned=[], records=timed_out_records, now_s=NOW, max_unavailable=1
     )
 
     assert with_new_node.steps == (CordonNode("c"),)
@@ -112,22 +111,24 @@ def test_every_node_is_uncordoned_if_no_node_may_be_unavailable() -> None:
 
 
 def test_the_record_of_a_timed_out_drain_is_kept_until_the_node_is_uncordoned() -> None:
-    timed_out = {"a": DrainRecord(began_s=NOW - DRAIN_S_MAX, given_up_s=NOW)}
+    timed_out_records = {"a": DrainRecord(began_s=NOW - DRAIN_S_MAX, given_up_s=NOW)}
 
-    plan = plan_drains([A], cordoned=["a"], records=timed_out, now_s=NOW + 5, max_unavailable=1)
+    plan = plan_drains(
+        [A], cordoned=["a"], records=timed_out_records, now_s=NOW + 5, max_unavailable=1
+    )
 
     assert plan.steps == (UncordonNode("a"),)
-    assert plan.records == timed_out
+    assert plan.records == timed_out_records
 
 
-def test_the_drain_of_a_cordoned_node_without_a_record_is_continued() -> None:
+def test_a_cordoned_node_without_a_record_is_drained() -> None:
     plan = plan_drains([A], cordoned=["a"], records={}, now_s=NOW, max_unavailable=1)
 
     assert plan.steps == (EvictPods("a", ("shop/a",)),)
     assert plan.records == {"a": DrainRecord(began_s=NOW)}
 
 
-def test_without_requests_every_cordoned_node_is_uncordoned() -> None:
+def test_every_cordoned_node_is_uncordoned_without_drain_requests() -> None:
     plan = plan_drains(
         [],
         cordoned=["a", "b"],

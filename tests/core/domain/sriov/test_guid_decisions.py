@@ -58,8 +58,7 @@ def nic_with_vfs(*macs: str, **fields: object) -> PhysicalFunction:
     return NIC._replace(vfs=tuple(vf._replace(**fields) for vf in vfs))  # type: ignore[arg-type]
 
 
-def planned(nic: PhysicalFunction, vfs: int = 2, file: GuidFile = FILE) -> NodePlan:
-    """The plan of a policy for this number of virtual functions."""
+def plan_of(nic: PhysicalFunction, vfs: int = 2, file: GuidFile = FILE) -> NodePlan:
     policy = NodePolicy("ib", "ib", vfs=vfs, nics=NicSelector((NicName("ibs1"),)))
     return plan_node([policy], labels={}, nics=[nic], guid_file=file)
 
@@ -69,46 +68,50 @@ def claim(guid: VfGuid, node: str = "node-1") -> GuidClaim:
 
 
 def test_new_virtual_functions_get_the_guids_of_the_file_or_derived_guids() -> None:
-    derived = [
+    derived_guids = [
         VfGuid(guid=default_mac(NIC, vf), nic=NIC.address, nic_guid=NIC.mac, vf=vf)
         for vf in range(2)
     ]
 
-    assert requested_guids(planned(NIC), nics=[NIC], guid_file=FILE) == [VF_0_GUID, VF_1_GUID]
-    assert requested_guids(planned(NIC, file=NO_FILE), nics=[NIC], guid_file=NO_FILE) == derived
+    assert requested_guids(plan_of(NIC), nics=[NIC], guid_file=FILE) == [VF_0_GUID, VF_1_GUID]
+    assert (
+        requested_guids(plan_of(NIC, file=NO_FILE), nics=[NIC], guid_file=NO_FILE) == derived_guids
+    )
 
 
 def test_a_nic_is_refused_if_the_file_of_guids_is_too_short_or_faulty() -> None:
-    too_few_guids = planned(NIC, 4)
-    faulty = planned(NIC, file=GuidFile(exists=True, fault="the file of GUIDs cannot be read: x"))
+    plan_with_short_file = plan_of(NIC, 4)
+    plan_with_faulty_file = plan_of(
+        NIC, file=GuidFile(exists=True, fault="the file of GUIDs cannot be read: x")
+    )
 
-    (refusal,) = too_few_guids.refusals
+    (refusal,) = plan_with_short_file.refusals
     assert str(refusal) == (
         "policy ib for ibs1: the file of GUIDs has no GUID for 2 virtual functions of the NIC; the"
         " first is virtual function 2; correct /etc/sriov-operator/infiniband/guids"
     )
-    assert "cannot be read: x" in str(faulty.refusals[0])
-    assert not too_few_guids.actions + faulty.actions
+    assert "cannot be read: x" in str(plan_with_faulty_file.refusals[0])
+    assert not plan_with_short_file.actions + plan_with_faulty_file.actions
 
 
 def test_a_bound_virtual_function_keeps_its_guid_when_the_file_changes() -> None:
     nic = nic_with_vfs(SECOND_GUID, FIRST_GUID)
 
-    assert planned(nic).actions == ()
-    assert requested_guids(planned(nic), nics=[nic], guid_file=FILE) == []
+    assert plan_of(nic).actions == ()
+    assert requested_guids(plan_of(nic), nics=[nic], guid_file=FILE) == []
 
 
 def test_a_guid_that_is_already_set_is_requested_only_if_the_file_has_it() -> None:
     nic = nic_with_vfs(FIRST_GUID, "02:00:00:00:00:00:00:99")
 
-    assert requested_guids(planned(nic), nics=[nic], guid_file=FILE) == [VF_0_GUID]
+    assert requested_guids(plan_of(nic), nics=[nic], guid_file=FILE) == [VF_0_GUID]
 
 
-@pytest.mark.parametrize("unset", ["00:00:00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff:ff:ff"])
+@pytest.mark.parametrize("unset_guid", ["00:00:00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff:ff:ff"])
 def test_a_bound_virtual_function_without_a_guid_gets_a_guid_and_is_bound_again(
-    unset: str,
+    unset_guid: str,
 ) -> None:
-    plan = planned(nic_with_vfs(unset, SECOND_GUID))
+    plan = plan_of(nic_with_vfs(unset_guid, SECOND_GUID))
 
     assert [str(action) for action in plan.actions] == [
         f"ibs1 vf 0: mac {FIRST_GUID}",
@@ -118,7 +121,7 @@ def test_a_bound_virtual_function_without_a_guid_gets_a_guid_and_is_bound_again(
 
 def test_the_guid_of_a_new_virtual_function_is_not_requested_before_the_drain() -> None:
     nic = nic_with_vfs(FIRST_GUID, is_used=True)
-    plan = planned(nic)
+    plan = plan_of(nic)
 
     assert plan.drain == ("ibs1",)
     assert requested_guids(plan, nics=[nic], guid_file=FILE) == [VF_0_GUID]
@@ -127,27 +130,29 @@ def test_the_guid_of_a_new_virtual_function_is_not_requested_before_the_drain() 
 def test_no_guids_are_requested_for_an_ethernet_nic() -> None:
     nic = NIC._replace(link_type="eth", mac="0c:42:a1:00:00:01")
 
-    assert requested_guids(planned(nic), nics=[nic], guid_file=FILE) == []
+    assert requested_guids(plan_of(nic), nics=[nic], guid_file=FILE) == []
 
 
 def test_a_guid_ends_when_its_virtual_function_is_removed() -> None:
-    fewer = planned(nic_with_vfs(FIRST_GUID, SECOND_GUID), 1)
+    plan_with_one_vf = plan_of(nic_with_vfs(FIRST_GUID, SECOND_GUID), 1)
 
     assert (
         list(
             ended_guids(
-                [VF_0_GUID, VF_1_GUID], plan=fewer, nics=[nic_with_vfs(FIRST_GUID, SECOND_GUID)]
+                [VF_0_GUID, VF_1_GUID],
+                plan=plan_with_one_vf,
+                nics=[nic_with_vfs(FIRST_GUID, SECOND_GUID)],
             )
         )
         == []
     )
     assert list(
-        ended_guids([VF_0_GUID, VF_1_GUID], plan=fewer, nics=[nic_with_vfs(FIRST_GUID)])
+        ended_guids([VF_0_GUID, VF_1_GUID], plan=plan_with_one_vf, nics=[nic_with_vfs(FIRST_GUID)])
     ) == [(VF_1_GUID, "removed")]
 
 
 def test_a_guid_does_not_end_if_the_plan_sets_it_again_after_a_boot() -> None:
-    assert list(ended_guids([VF_0_GUID, VF_1_GUID], plan=planned(NIC), nics=[NIC])) == []
+    assert list(ended_guids([VF_0_GUID, VF_1_GUID], plan=plan_of(NIC), nics=[NIC])) == []
     assert list(ended_guids([VF_0_GUID, VF_1_GUID], plan=NodePlan(), nics=[NIC])) == [
         (VF_0_GUID, "removed"),
         (VF_1_GUID, "removed"),
@@ -155,11 +160,11 @@ def test_a_guid_does_not_end_if_the_plan_sets_it_again_after_a_boot() -> None:
 
 
 def test_a_guid_ends_when_its_virtual_function_has_another_guid() -> None:
-    former = VF_0_GUID._replace(guid="02:00:00:00:00:00:00:99")
+    former_guid = VF_0_GUID._replace(guid="02:00:00:00:00:00:00:99")
 
     assert list(
-        ended_guids([former, VF_0_GUID], plan=NodePlan(), nics=[nic_with_vfs(FIRST_GUID)])
-    ) == [(former, "replaced")]
+        ended_guids([former_guid, VF_0_GUID], plan=NodePlan(), nics=[nic_with_vfs(FIRST_GUID)])
+    ) == [(former_guid, "replaced")]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +190,7 @@ def test_a_guid_does_not_end_if_its_virtual_function_cannot_be_read(
     assert list(ended_guids([VF_0_GUID], plan=NodePlan(), nics=nics)) == []
 
 
-def test_guids_of_a_replaced_nic_end() -> None:
+def test_the_guids_of_a_replaced_nic_end() -> None:
     replacement = nic_with_vfs(FIRST_GUID)._replace(mac="10:70:fd:03:00:ff:ff:ff")
 
     assert list(ended_guids([VF_0_GUID], plan=NodePlan(), nics=[replacement])) == [
@@ -220,11 +225,11 @@ def test_a_guid_that_is_requested_twice_is_a_conflict() -> None:
 
 
 def test_a_nic_that_was_moved_keeps_its_guids() -> None:
-    former = VF_0_GUID._replace(nic="0000:86:00.0")
+    former_guid = VF_0_GUID._replace(nic="0000:86:00.0")
 
-    decision = decide_assignment("node-1", [VF_0_GUID], {FIRST_GUID: claim(former, "node-2")})
+    decision = decide_assignment("node-1", [VF_0_GUID], {FIRST_GUID: claim(former_guid, "node-2")})
 
     assert decision.events == (
-        GuidsReleased("node-2", (former,), "moved"),
+        GuidsReleased("node-2", (former_guid,), "moved"),
         GuidsAssigned("node-1", (VF_0_GUID,)),
     )

@@ -31,17 +31,17 @@ def parsed(*entries: object) -> GuidFile:
     ],
 )
 def test_a_nic_is_named_by_its_pci_address_or_its_guid(nic: dict[str, str]) -> None:
-    listed, ranged = parsed({**nic, **LIST}), parsed({**nic, **RANGE})
+    file_with_list, file_with_range = parsed({**nic, **LIST}), parsed({**nic, **RANGE})
 
-    assert [listed.guid_of(NIC, vf) for vf in range(3)] == [*LIST["guids"], None]
-    assert [ranged.guid_of(NIC, vf) for vf in range(3)] == [
+    assert [file_with_list.guid_of(NIC, vf) for vf in range(3)] == [*LIST["guids"], None]
+    assert [file_with_range.guid_of(NIC, vf) for vf in range(3)] == [
         "02:00:00:00:00:aa:00:ff",
         "02:00:00:00:00:aa:01:00",
         None,
     ]
 
 
-def test_the_first_entry_of_a_nic_is_used_and_entries_of_other_nodes_are_skipped() -> None:
+def test_the_first_entry_for_a_nic_is_used_and_entries_for_other_nics_are_skipped() -> None:
     file = parsed(
         {"pf_guid": "10:70:fd:03:00:99:99:99", **RANGE},
         {"pci_address": NIC.address, **LIST},

@@ -68,9 +68,9 @@ def test_a_virtual_function_is_ready_only_with_the_driver_of_its_policy() -> Non
         VfGroup("dpdk", policy="p", vfs=VfRange(2, last=3), device_type=VFIO),
         VfGroup("none", policy="p", vfs=VfRange(0, last=0)),
     )
-    unbound = NIC._replace(vfs=(NIC.vfs[0]._replace(driver=""), *NIC.vfs[1:]))
+    unbound_nic = NIC._replace(vfs=(NIC.vfs[0]._replace(driver=""), *NIC.vfs[1:]))
 
-    devices = vf_devices([desired(*groups)], [unbound])
+    devices = vf_devices([desired(*groups)], [unbound_nic])
 
     assert [device.is_ready for device in devices["dpdk"]] == [False, True]
     assert [device.is_ready for device in devices["none"]] == [False]

@@ -1,4 +1,4 @@
-"""The plan for the virtual functions of a node: ordered actions, and refusals with reasons."""
+"""The plan for the virtual functions of a node: actions and refusals."""
 
 from __future__ import annotations
 
@@ -57,7 +57,6 @@ def policy(name: str = "roce", vfs: int = 2, *names: str) -> NodePolicy:
 
 
 def lines(plan: NodePlan) -> list[str]:
-    """The texts of the actions, then the texts of the refusals."""
     return [*map(str, plan.actions), *map(str, plan.refusals)]
 
 
@@ -75,8 +74,7 @@ def vfs(count: int, **fields: object) -> tuple[VirtualFunction, ...]:
     return tuple(vf._replace(**fields) for vf in functions)  # type: ignore[arg-type]
 
 
-def carried_out(nic: PhysicalFunction, actions: tuple[Action, ...]) -> PhysicalFunction:
-    """The NIC after the actions."""
+def nic_after(nic: PhysicalFunction, actions: tuple[Action, ...]) -> PhysicalFunction:
     for action in actions:
         if action.address != nic.address:
             continue
@@ -84,7 +82,7 @@ def carried_out(nic: PhysicalFunction, actions: tuple[Action, ...]) -> PhysicalF
             case SetVfCount(vfs=count):
                 nic = nic._replace(vfs=vfs(count, driver="", mac="", mtu=1_500))
             case SetEswitchMode(mode=mode):
-                assert not nic.vfs, "a switch with virtual functions cannot change its mode"
+                assert not nic.vfs, "an eswitch with virtual functions cannot change its mode"
                 nic = nic._replace(eswitch_mode=mode)
             case SetMtu(vf=None, mtu=mtu):
                 nic = nic._replace(mtu=mtu)
@@ -142,10 +140,10 @@ def test_trust_and_spoof_check_are_set_before_a_driver_binds() -> None:
     ]
 
 
-def test_trust_is_set_only_if_a_policy_has_trust_and_no_pod_uses_the_virtual_function() -> None:
+def test_trust_of_a_free_virtual_function_is_changed_only_if_the_policy_sets_trust() -> None:
     """The CNI plugin sriov sets trust while a Pod uses the virtual function."""
-    free, used = vfs(2, trust=True, spoof_check=False)
-    nic = RAIL._replace(vfs=(free, used._replace(is_used=True)))
+    free_vf, used_vf = vfs(2, trust=True, spoof_check=False)
+    nic = RAIL._replace(vfs=(free_vf, used_vf._replace(is_used=True)))
 
     assert lines(plan_node([policy()._replace(trust=False)], labels={}, nics=[nic])) == [
         "ens1f0 vf 0: trust off"
@@ -166,7 +164,7 @@ def test_each_range_of_a_nic_can_have_its_own_trust() -> None:
     assert lines(plan) == ["ens1f0 vf 0: trust on", "ens1f0 vf 1: trust on"]
 
 
-def test_trust_of_infiniband_is_refused_and_ethernet_nics_of_the_policy_are_changed() -> None:
+def test_a_policy_with_trust_is_refused_for_infiniband_and_planned_for_ethernet() -> None:
     node_policy = policy()._replace(nics=NicSelector(vendor="15b3"), trust=True)
 
     plan = plan_node([node_policy], labels={}, nics=[RAIL, OTHER._replace(link_type=INFINIBAND)])
@@ -204,20 +202,20 @@ def test_default_hardware_addresses_are_local_unicast_unique_and_stable() -> Non
     ],
 )
 @pytest.mark.parametrize("present", [0, 2, 5])
-def test_the_plan_after_a_carried_out_plan_has_no_actions(
+def test_the_next_plan_has_no_actions_after_a_plan_was_carried_out(
     node_policy: NodePolicy, present: int
 ) -> None:
     nic = RAIL._replace(vfs=vfs(present))
 
     plan = plan_node([node_policy], labels={}, nics=[nic])
-    next_plan = plan_node([node_policy], labels={}, nics=[carried_out(nic, plan.actions)])
+    next_plan = plan_node([node_policy], labels={}, nics=[nic_after(nic, plan.actions)])
 
     assert plan.refusals == ()
     assert next_plan.actions == ()
     assert next_plan.desired == plan.desired
 
 
-def test_a_change_of_num_vfs_removes_all_virtual_functions_after_a_drain_of_the_nic() -> None:
+def test_a_change_of_num_vfs_drains_the_nic_and_removes_all_virtual_functions() -> None:
     nic = RAIL._replace(vfs=(*vfs(1), *vfs(4, is_used=True)[1:]))
 
     plan = plan_node([policy(vfs=6)], labels={}, nics=[nic])
@@ -226,8 +224,7 @@ def test_a_change_of_num_vfs_removes_all_virtual_functions_after_a_drain_of_the_
     assert plan.drain == ("ens1f0",)
 
 
-def test_an_interrupted_plan_is_completed() -> None:
-    """Virtual function 1 has no driver yet."""
+def test_an_interrupted_plan_is_completed_for_a_virtual_function_without_a_driver() -> None:
     nic = RAIL._replace(vfs=(*vfs(1), *vfs(2, driver="")[1:]))
 
     assert lines(plan_node([policy()], labels={}, nics=[nic])) == [
@@ -266,7 +263,7 @@ def test_a_virtual_function_of_a_pod_is_not_changed() -> None:
     assert plan_node([policy()._replace(device_type=VFIO)], labels={}, nics=[nic]).actions == ()
 
 
-def test_virtual_functions_are_removed_before_the_switch_mode_changes() -> None:
+def test_virtual_functions_are_removed_before_the_eswitch_mode_changes() -> None:
     nic = RAIL._replace(vfs=vfs(2))
 
     plan = plan_node([policy()._replace(eswitch_mode=SWITCHDEV)], labels={}, nics=[nic])
@@ -279,7 +276,7 @@ def test_virtual_functions_are_removed_before_the_switch_mode_changes() -> None:
 
 
 @pytest.mark.parametrize("modes", [("", SWITCHDEV), (SWITCHDEV, "")])
-def test_a_policy_without_a_switch_mode_accepts_the_mode_of_another_policy(
+def test_a_policy_without_an_eswitch_mode_accepts_the_mode_of_another_policy(
     modes: tuple[str, str],
 ) -> None:
     policies = [
@@ -293,7 +290,7 @@ def test_a_policy_without_a_switch_mode_accepts_the_mode_of_another_policy(
     assert plan.desired[0].eswitch_mode == SWITCHDEV
 
 
-def test_two_switch_modes_of_one_nic_are_refused() -> None:
+def test_two_eswitch_modes_of_one_nic_are_refused() -> None:
     policies = [
         policy("a", 4, "ens1f0#0-1")._replace(eswitch_mode=SWITCHDEV),
         policy("b", 4, "ens1f0#2-3")._replace(eswitch_mode="legacy"),
@@ -379,16 +376,16 @@ def test_a_policy_for_infiniband_changes_no_ethernet_nic() -> None:
 )
 def test_the_uplink_of_the_node_is_not_changed(node_policy: NodePolicy) -> None:
     uplink = RAIL._replace(is_uplink=True)
-    free = policy("free", 2, "ens1f1")
+    other_policy = policy("free", 2, "ens1f1")
 
-    plan = plan_node([node_policy, free], labels={}, nics=[uplink, OTHER])
+    plan = plan_node([node_policy, other_policy], labels={}, nics=[uplink, OTHER])
 
     assert {action.nic for action in plan.actions} == {"ens1f1"}
     assert [nic.nic for nic in plan.desired] == ["ens1f1"]
     assert "carries the node's own traffic" in str(plan.refusals[0])
 
 
-def test_virtual_functions_that_an_uplink_already_has_are_used() -> None:
+def test_existing_virtual_functions_of_an_uplink_are_used() -> None:
     uplink = RAIL._replace(is_uplink=True, vfs=vfs(2))
 
     plan = plan_node([policy()._replace(device_type=VFIO)], labels={}, nics=[uplink])
@@ -408,19 +405,19 @@ def test_more_virtual_functions_than_the_nic_supports_are_refused() -> None:
 def test_externally_managed_virtual_functions_are_used_once_they_exist() -> None:
     node_policy = policy()._replace(externally_managed=True)
 
-    absent = plan_node([node_policy], labels={}, nics=[RAIL])
-    existing = plan_node([node_policy], labels={}, nics=[RAIL._replace(vfs=vfs(2))])
+    without_vfs = plan_node([node_policy], labels={}, nics=[RAIL])
+    with_vfs = plan_node([node_policy], labels={}, nics=[RAIL._replace(vfs=vfs(2))])
 
-    assert "externallyManaged, and the NIC has 0 of 2" in lines(absent)[0]
-    assert (existing.actions, len(existing.desired)) == ((), 1)
+    assert "externallyManaged, and the NIC has 0 of 2" in lines(without_vfs)[0]
+    assert (with_vfs.actions, len(with_vfs.desired)) == ((), 1)
 
 
-def test_without_a_policy_only_managed_nics_lose_their_virtual_functions() -> None:
-    managed, foreign = (nic._replace(vfs=vfs(2)) for nic in (RAIL, OTHER))
+def test_only_managed_nics_lose_their_virtual_functions_without_a_policy() -> None:
+    managed_nic, foreign_nic = (nic._replace(vfs=vfs(2)) for nic in (RAIL, OTHER))
 
-    assert lines(plan_node([], labels={}, nics=[managed, foreign], managed={managed.address})) == [
-        "ens1f0: numVfs 0"
-    ]
+    plan = plan_node([], labels={}, nics=[managed_nic, foreign_nic], managed={managed_nic.address})
+
+    assert lines(plan) == ["ens1f0: numVfs 0"]
 
 
 def test_each_faulty_field_of_a_policy_is_refused_and_a_valid_policy_is_planned() -> None:
@@ -465,5 +462,5 @@ def test_the_order_of_policies_and_nics_does_not_change_the_plan() -> None:
     plan = plan_node(policies, labels={}, nics=nics)
 
     assert plan == plan_node(policies[::-1], labels={}, nics=nics[::-1])
-    # Each of 8 NICs has 2 actions. Each of 16 virtual functions of a NIC has 3 actions.
+    # Each NIC has 2 actions. Each of its 16 virtual functions has 3 actions.
     assert len(plan.actions) == 8 * (2 + 16 * 3)

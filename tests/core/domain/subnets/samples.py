@@ -68,7 +68,7 @@ class ConfigurationHarness:
         command: Command | Subnet | Pool | Reservation,
         claimed: Mapping[str, Claim] | None = None,
     ) -> list[Refusal]:
-        """Return the refusals of a command; do not apply the command."""
+        """The refusals of a command; the configuration does not change."""
         try:
             decide(self.configuration, as_command(command), claimed=claimed or {})
         except Refused as error:
@@ -83,7 +83,6 @@ class ConfigurationHarness:
 
 
 def as_command(item: Command | Subnet | Pool | Reservation) -> Command:
-    """The command itself, or the command that applies the object."""
     match item:
         case Subnet():
             return ApplySubnet(item)

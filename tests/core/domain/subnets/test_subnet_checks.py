@@ -1,4 +1,4 @@
-"""Rules for a pool and a SpiderSubnet with the same CIDR, such as ``BLUE_POOL`` and ``SUBNET4``.
+"""Rules for a pool and a SpiderSubnet with the same CIDR.
 
 See docs/reference/admission.md, "SpiderIPPool", step 4 of the mutation and rule 5;
 docs/reference/automatic-pool-rules.md, "Pools in a subnet".
@@ -86,18 +86,20 @@ def test_a_retiring_subnet_still_adopts_pools() -> None:
 
 REFUSED_AS_OUTSIDE = [("Forbidden", "spec.ips", "outside-owner")]
 ADDRESSES: dict[str, tuple[Pool, list[tuple[str, str, str]]]] = {
-    "inside": (BLUE_POOL, []),
+    "a part of the addresses of the subnet": (BLUE_POOL, []),
     "all addresses of the subnet": (BLUE_POOL._replace(ips=SUBNET4.ips), []),
-    "partly outside": (BLUE_POOL._replace(ips=("10.7.0.90-10.7.0.110",)), REFUSED_AS_OUTSIDE),
-    "partly outside, with these addresses excluded": (
+    "some addresses outside of the subnet": (
+        BLUE_POOL._replace(ips=("10.7.0.90-10.7.0.110",)), REFUSED_AS_OUTSIDE,
+    ),
+    "some addresses outside of the subnet that the pool excludes": (
         BLUE_POOL._replace(ips=("10.7.0.90-10.7.0.110",), exclude_ips=("10.7.0.100-10.7.0.110",)),
         [],
     ),
-    "no addresses at all": (BLUE_POOL._replace(ips=()), []),
-    "outside of the CIDR": (
+    "no addresses": (BLUE_POOL._replace(ips=()), []),
+    "an address outside of the CIDR": (
         BLUE_POOL._replace(ips=("10.8.0.1",)), [("Invalid", "spec.subnet", "item-outside-subnet")],
     ),
-    "the other family": (Pool("six", V6, "fd00:9::/64", ("fd00:9::1",)), []),
+    "a pool of the other family": (Pool("six", V6, "fd00:9::/64", ("fd00:9::1",)), []),
     "a CIDR inside the CIDR of the subnet": (
         BLUE_POOL._replace(subnet="10.7.0.0/24"), [],
     ),
@@ -160,7 +162,7 @@ def test_a_user_cannot_create_an_automatic_pool_with_addresses() -> None:
     )
 
 
-def test_an_automatic_pool_without_addresses_is_not_validated() -> None:
+def test_a_user_can_create_an_automatic_pool_without_addresses() -> None:
     assert (
         ConfigurationHarness(SUBNET4).refusal_summaries(
             BLUE_POOL._replace(labels=AUTO_POOL_LABELS, ips=())

@@ -114,8 +114,9 @@ def test_pools_stay_disjoint_and_in_their_subnet_and_the_log_is_valid(
 
 
 @given(st.lists(COMMANDS, max_size=10), COMMANDS)
-def test_a_repeated_command_writes_no_event(before: list[Command], command: Command) -> None:
-    """A repeated deletion is refused instead."""
+def test_a_repeated_command_except_a_deletion_writes_no_event(
+    before: list[Command], command: Command
+) -> None:
     state = ConfigurationHarness()
     apply_all(state, before, lambda: None)
 

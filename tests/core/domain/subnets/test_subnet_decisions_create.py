@@ -131,11 +131,11 @@ WITH_EXISTING: dict[str, tuple[list[Subnet | Pool], Subnet, list[tuple[str, str,
     ),
     "a CIDR beside an existing CIDR": ([SUBNET4], Subnet("next", V4, "10.8.0.0/16"), []),
     "a CIDR of the other family": ([SUBNET4], SUBNET6, []),
-    "a pool of another CIDR, with an overlap": (
+    "a pool whose CIDR overlaps": (
         [BLUE_POOL._replace(subnet="10.7.0.0/24")], SUBNET4,
         [("Invalid", "spec.subnet", "pool-overlap")],
     ),
-    "a pool of another CIDR, without an overlap": (
+    "a pool whose CIDR does not overlap": (
         [Pool("far", V4, "10.8.0.0/16", ("10.8.0.9",))], SUBNET4, [],
     ),
     "a pool inside the subnet": ([BLUE_POOL], SUBNET4, []),
@@ -153,10 +153,10 @@ WITH_EXISTING: dict[str, tuple[list[Subnet | Pool], Subnet, list[tuple[str, str,
         [],
     ),
     # The addresses of existing pools of the CIDR are compared before the items are validated.
-    "an invalid item, with a pool in the CIDR": (
+    "an invalid item and a pool of the same CIDR": (
         [BLUE_POOL], SUBNET4._replace(ips=("cheese",)), [("Internal", "spec.ips", "item-syntax")],
     ),
-    "an invalid item, with only pools of other CIDRs": (
+    "an invalid item and a pool of another CIDR": (
         [Pool("far", V4, "10.8.0.0/16", ("10.8.0.9",))], SUBNET4._replace(ips=("cheese",)),
         [("Invalid", "spec.ips[0]", "item-syntax")],
     ),
@@ -218,10 +218,10 @@ def test_a_reservation_does_not_affect_a_subnet() -> None:
 
 
 def test_a_new_subnet_adopts_pools_of_its_cidr_and_the_pools_inherit_missing_fields() -> None:
-    configured = BLUE_POOL._replace(
+    configured_pool = BLUE_POOL._replace(
         name="configured", ips=("10.7.0.30",), gateway="10.7.0.9", routes=()
     )
-    state = ConfigurationHarness(BLUE_POOL, configured)
+    state = ConfigurationHarness(BLUE_POOL, configured_pool)
 
     defined, *adopted = state.apply(SUBNET4)
 

@@ -16,12 +16,14 @@ from core.domain.subnets.subnet_model import POOLS_PER_STEP_MAX
 from tests.core.domain.subnets.samples import BLUE_POOL, SUBNET4, ConfigurationHarness, as_command
 
 CHANGES: dict[str, tuple[Subnet, list[tuple[str, str, str]]]] = {
-    "more addresses": (SUBNET4._replace(ips=("10.7.0.5-10.7.0.200",)), []),
-    "fewer addresses, with all of the pool": (SUBNET4._replace(ips=("10.7.0.10-10.7.0.20",)), []),
-    "fewer addresses, without some of the pool": (
+    "a larger set of addresses": (SUBNET4._replace(ips=("10.7.0.5-10.7.0.200",)), []),
+    "a smaller set that still contains the pool": (
+        SUBNET4._replace(ips=("10.7.0.10-10.7.0.20",)), [],
+    ),
+    "a smaller set that lacks an address of the pool": (
         SUBNET4._replace(ips=("10.7.0.11-10.7.0.99",)), [("Forbidden", "spec.ips", "share-in-use")],
     ),
-    "an excluded address of the pool": (
+    "an address of the pool becomes excluded": (
         SUBNET4._replace(exclude_ips=("10.7.0.20",)), [("Forbidden", "spec.ips", "share-in-use")],
     ),
     "another gateway": (SUBNET4._replace(gateway="10.7.0.3"), []),
@@ -96,7 +98,7 @@ def test_an_unknown_subnet_is_not_found(command: RetireSubnet | DeleteSubnet) ->
     assert ConfigurationHarness().refusal_summaries(command) == [("NotFound", "", "unknown-name")]
 
 
-def test_pools_without_a_subnet_are_adopted_by_the_next_subnet_of_their_cidr() -> None:
+def test_a_new_subnet_adopts_pools_that_have_its_cidr_and_no_subnet() -> None:
     state = ConfigurationHarness(SUBNET4, DeleteSubnet("net"), BLUE_POOL)
 
     state.apply(SUBNET4._replace(name="second"))
@@ -105,7 +107,7 @@ def test_pools_without_a_subnet_are_adopted_by_the_next_subnet_of_their_cidr() -
     assert owner == "second"
 
 
-def test_more_pools_than_fit_into_one_step_are_adopted_by_repeating_the_command() -> None:
+def test_a_repeated_command_adopts_pools_that_do_not_fit_into_one_step() -> None:
     pools = [
         Pool(f"p{index:03}", V4, SUBNET4.subnet, (f"10.7.0.{index + 10}",))
         for index in range(POOLS_PER_STEP_MAX + 6)

@@ -1,6 +1,6 @@
-"""With ``enableSpiderSubnet: false``, pools have no subnet.
+"""Pools have no subnet if ``enableSpiderSubnet`` is false.
 
-With ``true``, a pool inherits gateway and routes only when a subnet adopts the pool.
+Otherwise a pool inherits gateway and routes only when a subnet adopts the pool.
 """
 
 from __future__ import annotations
@@ -18,44 +18,42 @@ OWNED = BLUE_POOL._replace(labels={OWNER_SUBNET: SUBNET4.name})
 
 
 def without_subnets(state: ConfigurationHarness) -> Configuration:
-    """The configuration with the feature disabled."""
     return Configuration.of(state.ledger, FeatureSwitches(subnets=False))
 
 
-def defined(configuration: Configuration, pool: Pool) -> Pool:
-    """The pool as a command would define it."""
+def pool_after_apply(configuration: Configuration, pool: Pool) -> Pool:
     (event,) = decide(configuration, ApplyPool(pool), claimed={})
     assert isinstance(event, PoolDefined)
     return event.pool
 
 
-def test_with_the_feature_disabled_a_pool_inherits_nothing_and_may_be_outside_of_a_subnet() -> None:
-    pool = defined(without_subnets(ConfigurationHarness(SUBNET4)), OUTSIDE)
+def test_a_pool_outside_of_a_subnet_inherits_nothing_if_subnets_are_disabled() -> None:
+    pool = pool_after_apply(without_subnets(ConfigurationHarness(SUBNET4)), OUTSIDE)
 
     assert pool.gateway == ""
     assert pool.routes is None
     assert OWNER_SUBNET not in pool.labels
 
 
-def test_with_the_feature_disabled_a_subnet_neither_adopts_nor_validates_pools() -> None:
+def test_a_subnet_neither_adopts_nor_validates_pools_if_subnets_are_disabled() -> None:
     configuration = without_subnets(ConfigurationHarness(OUTSIDE))
     events = decide(configuration, ApplySubnet(SUBNET4), claimed={})
 
     assert [type(event).__name__ for event in events] == ["SubnetDefined"]
 
 
-def test_a_value_removed_from_an_owned_pool_is_not_inherited_again() -> None:
+def test_an_owned_pool_does_not_inherit_a_removed_value_again() -> None:
     state = ConfigurationHarness(SUBNET4, BLUE_POOL)
     assert state.ledger.pools["blue"].gateway == SUBNET4.gateway
 
-    pool = defined(state.configuration, OWNED)
+    pool = pool_after_apply(state.configuration, OWNED)
 
     assert pool.gateway == ""
     assert pool.routes is None
 
 
 def test_an_imported_pool_with_the_owner_label_inherits_nothing() -> None:
-    pool = defined(ConfigurationHarness(SUBNET4).configuration, OWNED)
+    pool = pool_after_apply(ConfigurationHarness(SUBNET4).configuration, OWNED)
 
     assert pool.gateway == ""
     assert pool.labels[OWNER_SUBNET] == SUBNET4.name

@@ -27,13 +27,13 @@ def three_member_etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
 
 @pytest.fixture
 async def open_store() -> AsyncIterator[OpenStore]:
-    """A function that opens stores. The fixture closes the stores after the test."""
+    """A function that opens stores; the fixture closes the stores."""
     stores: list[EtcdStore] = []
 
-    def opened(settings: EtcdSettings) -> EtcdStore:
+    def open_one(settings: EtcdSettings) -> EtcdStore:
         stores.append(EtcdStore(settings))
         return stores[-1]
 
-    yield opened
+    yield open_one
     for store in stores:
         await store.close()

@@ -1,7 +1,7 @@
-"""An HTTP/2 server that a test controls frame by frame, for situations that etcd produces rarely.
+"""An HTTP/2 server that a test controls frame by frame.
 
-The server answers PING and records received frames. The ``hpack`` package encodes header blocks
-without a dynamic table, as the settings of the client require.
+The server answers PING and records received frames. Header blocks have no dynamic table, as the
+settings of the client require.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Peer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._rest = b""
+        self._remainder = b""
         self.frames: list[Frame] = []
         self.answers_pings = True
-        self._arrived = asyncio.Event()
+        self._frames_arrived = asyncio.Event()
 
     def send(self, *content: bytes) -> None:
         self._writer.write(b"".join(content))
@@ -42,8 +42,8 @@ class Peer:
         """Wait for at least ``count`` matching frames; return all matching frames."""
         async with asyncio.timeout(DEADLINE_S):
             while len(matching := [frame for frame in self.frames if matches(frame)]) < count:
-                self._arrived.clear()
-                await self._arrived.wait()
+                self._frames_arrived.clear()
+                await self._frames_arrived.wait()
         return matching
 
     async def requests(self, count: int = 1) -> list[int]:
@@ -55,12 +55,12 @@ class Peer:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             await self._reader.readexactly(len(frames.PREFACE))
             while content := await self._reader.read(1 << 16):
-                received, self._rest = frames.split(self._rest + content)
+                received, self._remainder = frames.split(self._remainder + content)
                 for frame in received:
                     if frame.kind == frames.PING and self.answers_pings and not frame.flags:
                         self.send(frames.encode_frame(frames.PING, frames.ACK, 0, frame.payload))
                 self.frames += received
-                self._arrived.set()
+                self._frames_arrived.set()
 
 
 class Server:
@@ -70,14 +70,14 @@ class Server:
         self._settings = settings
         self.peers: list[Peer] = []
         self.target = ""
-        self._connected = asyncio.Event()
+        self._peer_connected = asyncio.Event()
 
     async def peer(self, number: int = 0) -> Peer:
         """Wait for the connection with this number, counted from 0."""
         async with asyncio.timeout(DEADLINE_S):
             while len(self.peers) <= number:
-                self._connected.clear()
-                await self._connected.wait()
+                self._peer_connected.clear()
+                await self._peer_connected.wait()
         return self.peers[number]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -85,7 +85,7 @@ class Server:
         if self._settings is not None:
             peer.send(self._settings)
         self.peers.append(peer)
-        self._connected.set()
+        self._peer_connected.set()
         await peer.read()
         writer.close()
 
@@ -98,10 +98,9 @@ async def serving(
     path: str = "",
     port: int = 0,
 ) -> AsyncIterator[Server]:
-    """Run a server that sends these settings first on each connection.
+    """Run a server on the Unix socket ``path``, or on ``port`` of loopback (0: a free port).
 
-    ``first``: bytes to send instead of the settings; None: send nothing. The server listens on the
-    Unix socket ``path``, or on ``port`` of loopback (0: a free port).
+    ``first``: bytes to send instead of the settings; None: send nothing.
     """
     server = Server(first if first != b"" else frames.settings(settings))
     if path:
@@ -119,12 +118,10 @@ async def serving(
 
 
 def of_kind(*kinds: int) -> Callable[[Frame], bool]:
-    """A condition that holds for frames of these types."""
     return lambda received: received.kind in kinds
 
 
 def block(pairs: Sequence[tuple[str, str]]) -> bytes:
-    """A header block without a dynamic table."""
     encoder = hpack.Encoder()
     encoder.header_table_size = 0
     return encoder.encode(pairs)
@@ -133,13 +130,11 @@ def block(pairs: Sequence[tuple[str, str]]) -> bytes:
 def headers(
     stream: int, pairs: Sequence[tuple[str, str]] = GRPC_ANSWER, *, ends: bool = False
 ) -> bytes:
-    """A HEADERS frame."""
     flags = frames.END_HEADERS | (frames.END_STREAM if ends else 0)
     return frames.encode_frame(frames.HEADERS, flags, stream, block(pairs))
 
 
 def data(stream: int, content: bytes, *, ends: bool = False) -> bytes:
-    """DATA frames of at most the maximum size."""
     parts = [
         content[at : at + frames.FRAME_BYTES_MAX]
         for at in range(0, max(len(content), 1), frames.FRAME_BYTES_MAX)
@@ -153,10 +148,8 @@ def data(stream: int, content: bytes, *, ends: bool = False) -> bytes:
 
 
 def message(content: bytes) -> bytes:
-    """A gRPC message."""
     return b"\0" + len(content).to_bytes(4, "big") + content
 
 
 def answer(stream: int, content: bytes, trailers: Sequence[tuple[str, str]] = OK_TRAILERS) -> bytes:
-    """A complete gRPC response with one message."""
     return headers(stream) + data(stream, message(content)) + headers(stream, trailers, ends=True)

@@ -1,4 +1,4 @@
-"""Sequential and concurrent calls: answers, errors, deadlines, cancellations, large messages."""
+"""Calls: answers, errors, deadlines, cancellations and large messages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,6 @@ def start_call(channel: Channel, content: bytes = b"?") -> asyncio.Task[bytes]:
 
 
 async def failure_of(call: asyncio.Task[bytes]) -> RpcError:
-    """Wait until a call fails; return its error."""
     with pytest.raises(RpcError) as caught:
         await call
     return caught.value
@@ -92,27 +91,27 @@ async def test_a_grpc_status_raises_an_error_with_its_message() -> None:
 @pytest.mark.parametrize(
     ("response", "code"),
     [
-        # No trailers.
+        # The response has no trailers.
         ([headers(1), data(1, message(b"x"), ends=True)], StatusCode.INTERNAL),
-        # No message.
+        # The response has no message.
         ([headers(1), headers(1, OK_TRAILERS, ends=True)], StatusCode.INTERNAL),
-        # Two messages.
+        # The response has two messages.
         (
             [headers(1), data(1, message(b"x") * 2), headers(1, OK_TRAILERS, ends=True)],
             StatusCode.INTERNAL,
         ),
-        # A compressed message.
+        # The message is compressed.
         ([headers(1), data(1, b"\1\0\0\0\0")], StatusCode.INTERNAL),
-        # An incomplete message.
+        # The message is incomplete.
         (
             [headers(1), data(1, message(b"xy")[:-1]), headers(1, OK_TRAILERS, ends=True)],
             StatusCode.INTERNAL,
         ),
-        # No gRPC status, an unknown gRPC status, or a wrong content type.
+        # The gRPC status is missing or unknown, or the content type is wrong.
         ([headers(1), headers(1, (("x", "y"),), ends=True)], StatusCode.UNKNOWN),
         ([headers(1), headers(1, (("grpc-status", "99"),), ends=True)], StatusCode.UNKNOWN),
         ([headers(1, ((":status", "200"), ("content-type", "text/html")))], StatusCode.UNKNOWN),
-        # An error status of HTTP, or a reset of the stream.
+        # HTTP reports an error, or the stream is reset.
         ([headers(1, ((":status", "503"),), ends=True)], StatusCode.UNAVAILABLE),
         ([headers(1, ((":status", "404"),))], StatusCode.UNIMPLEMENTED),
         ([frames.rst_stream(1, ErrorCode.INTERNAL_ERROR)], StatusCode.INTERNAL),
@@ -130,9 +129,9 @@ async def test_an_invalid_response_fails_its_call_and_keeps_the_connection(
         error = await failure_of(call)
 
         assert (error.code, error.processed) == (code, True)
-        later = start_call(channel)
+        later_call = start_call(channel)
         peer.send(answer((await peer.requests(2))[1], b"fine"))
-        assert await later == b"fine"
+        assert await later_call == b"fine"
         channel.close()
 
 
@@ -192,9 +191,9 @@ async def test_a_cancelled_call_is_ended_at_the_server_and_its_late_answer_is_dr
         assert (await asyncio.gather(call, return_exceptions=True))[0].__class__ is (
             asyncio.CancelledError
         )
-        later = start_call(channel)
+        later_call = start_call(channel)
         peer.send(answer((await peer.requests(2))[1], b"fine"))
-        assert await later == b"fine"
+        assert await later_call == b"fine"
         channel.close()
 
 
@@ -236,10 +235,10 @@ async def test_a_large_request_waits_for_the_window_and_does_not_delay_a_small_r
         channel, peer = await connect_channel(server)
         call = start_call(channel, large)
         (stream,) = await peer.requests()
-        small = start_call(channel, b"small")
+        small_call = start_call(channel, b"small")
         streams = await peer.requests(2)
         peer.send(answer(streams[1], b"first"))
-        assert await small == b"first"
+        assert await small_call == b"first"
 
         def sent_content() -> bytes:
             return b"".join(

@@ -1,4 +1,4 @@
-"""Each call on a connection that ends reports whether the server may have processed the call.
+"""Connections: GOAWAY, resets, protocol errors, keepalive and reconnects.
 
 ``RpcError.processed`` is false only if the server certainly did not process the call.
 """
@@ -36,8 +36,8 @@ async def test_goaway_fails_later_calls_as_not_processed_and_earlier_calls_finis
 
         peer.send(goaway(streams[0], ErrorCode.NO_ERROR, b"shutting down"))
 
-        for later in calls[1:]:
-            error = await failure_of(later)
+        for later_call in calls[1:]:
+            error = await failure_of(later_call)
             assert not error.processed
             assert "shutting down" in error.details
         assert not channel.is_ready
@@ -93,16 +93,11 @@ async def test_a_closed_channel_fails_open_calls_and_refuses_new_calls() -> None
 
 
 def pretend_silence(channel: Channel) -> None:
-    """Set the time of the last received data back by a minute.
-
-    After such a silence, a call first checks that the connection is still open.
-    """
+    """Pretend a minute without data; after a silence, a call first checks the connection."""
     channel._connection._keepalive._received_at -= 60  # type: ignore[union-attr]
 
 
 # The call of the test has stream 1.
-# Parameters of ``encode_frame``: type, flags, stream, payload; of ``header``: size, type, flags,
-# stream.
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -122,7 +117,7 @@ def pretend_silence(channel: Channel) -> None:
         frames.encode_frame(frames.DATA, frames.PADDED, 1, b"\7"),
     ],
 )
-async def test_a_server_that_breaks_the_protocol_loses_the_connection(garbage: bytes) -> None:
+async def test_a_connection_ends_if_the_server_breaks_the_protocol(garbage: bytes) -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
         call = start_call(channel)
@@ -190,15 +185,15 @@ async def test_a_ping_of_the_server_is_answered() -> None:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_keepalive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send keepalive pings after 20 ms, and wait 10 ms for an answer."""
     monkeypatch.setattr(dead_peer_detection, "KEEPALIVE_S", 0.02)
     monkeypatch.setattr(dead_peer_detection, "KEEPALIVE_TIMEOUT_S", 0.01)
     monkeypatch.setattr(dead_peer_detection, "SLACK_S", 0.0)
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_a_peer_that_answers_no_ping_loses_the_connection() -> None:
+@pytest.mark.usefixtures("short_keepalive")
+async def test_a_connection_ends_if_the_peer_answers_no_ping() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
         peer.answers_pings = False
@@ -212,7 +207,7 @@ async def test_a_peer_that_answers_no_ping_loses_the_connection() -> None:
         channel.close()
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_keepalive")
 async def test_a_busy_connection_stays_open_while_its_pings_are_answered() -> None:
     async with serving() as server:
         channel, peer = await connect_channel(server)
@@ -227,10 +222,7 @@ async def test_a_busy_connection_stays_open_while_its_pings_are_answered() -> No
 
 
 class IdleConnection:
-    """A connection without calls, for ``Keepalive``.
-
-    ``checked``: set when ``Keepalive`` has checked the connection.
-    """
+    """A connection without calls; ``checked`` is set when ``Keepalive`` has checked it."""
 
     def __init__(self) -> None:
         self.checked = asyncio.Event()
@@ -245,10 +237,10 @@ class IdleConnection:
         self.pings += 1
 
     def on_silence(self, seconds: float) -> None:
-        """Do nothing; ``Keepalive`` calls this method only for a busy connection."""
+        """Do nothing; ``Keepalive`` reports only the silence of a busy connection."""
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_keepalive")
 async def test_an_idle_connection_is_not_pinged() -> None:
     connection = IdleConnection()
     keepalive = dead_peer_detection.Keepalive(asyncio.get_running_loop(), connection)
@@ -292,7 +284,7 @@ async def test_trailers_before_the_end_of_a_request_end_the_call() -> None:
         assert (await failure_of(call)).code is StatusCode.RESOURCE_EXHAUSTED
         await peer.wait_for(of_kind(frames.RST_STREAM))
         peer.send(frames.window_update(stream, 1_000))
-        later = start_call(channel)
+        later_call = start_call(channel)
         peer.send(answer((await peer.requests(2))[1], b"fine"))
-        assert await later == b"fine"
+        assert await later_call == b"fine"
         channel.close()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from core.eventstore.etcd.http2 import frames
 from core.eventstore.etcd.http2.frames import ErrorCode, Frame, ProtocolError
 
-some_frames = st.builds(
+any_frame = st.builds(
     Frame,
     kind=st.integers(0, 255),
     flags=st.integers(0, 255),
@@ -18,19 +18,19 @@ some_frames = st.builds(
 )
 
 
-@given(st.lists(some_frames, max_size=12), st.lists(st.integers(1, 40), max_size=60))
+@given(st.lists(any_frame, max_size=12), st.lists(st.integers(1, 40), max_size=60))
 def test_frames_in_pieces_of_any_size_are_received_as_sent(
-    sent: list[Frame], cuts: list[int]
+    sent_frames: list[Frame], cuts: list[int]
 ) -> None:
-    stream = b"".join(frames.encode_frame(*frame) for frame in sent)
-    received: list[Frame] = []
+    stream = b"".join(frames.encode_frame(*frame) for frame in sent_frames)
+    received_frames: list[Frame] = []
     remainder = b""
     for cut in [*cuts, len(stream)]:
         part, stream = stream[:cut], stream[cut:]
         complete, remainder = frames.split(remainder + part)
-        received += complete
+        received_frames += complete
 
-    assert (received, remainder) == (sent, b"")
+    assert (received_frames, remainder) == (sent_frames, b"")
 
 
 @given(st.binary(max_size=400))

@@ -36,7 +36,7 @@ async def test_messages_are_received_in_order_before_the_end_of_the_stream() -> 
         assert [frame.payload for frame in data_frames] == [message(b"up 1"), message(b"up 2")]
         with pytest.raises(RpcError):
             call.send(b"late")
-        # The server has ended the stream, so the client resets the stream.
+        # The client resets a stream that the server has ended.
         await peer.wait_for(of_kind(frames.RST_STREAM))
         channel.close()
 
