@@ -1,7 +1,4 @@
-"""docs/contributing/guides.md has a row for each link of Spiderpool's usage index.
-
-The row states how the guide is proved: executed, rendered or read.
-"""
+"""docs/contributing/guides.md states for each link of Spiderpool's usage index how it is proved."""
 
 from __future__ import annotations
 
@@ -63,13 +60,13 @@ LINKS: Final = frozenset(
 
 ROW: Final = re.compile(r"^\| (.+?) \| \[.+?\]\((\S+?)\) \| (\w+) \|", re.MULTILINE)
 LINK: Final = re.compile(r"`([\w-]+)`(?: \((.+)\))?")
-TEST: Final = re.compile(r"`(tests/[\w/.]+)`")
-STARTED: Final = re.compile(r"--for=condition=Ready pod/|rollout status")
-SET: Final = re.compile(r"--set ([\w.]+)=")
+TEST_PATH: Final = re.compile(r"`(tests/[\w/.]+)`")
+WAIT_FOR_PODS: Final = re.compile(r"--for=condition=Ready pod/|rollout status")
+SET_OPTION: Final = re.compile(r"--set ([\w.]+)=")
 
 
 class Row(NamedTuple):
-    """A row of docs/contributing/guides.md. The subject is a link or a way to install."""
+    """A table row; its subject is a link of the usage index or a way to install."""
 
     subject: str
     page: str
@@ -90,14 +87,11 @@ def link_of(row: Row) -> str | None:
 
 
 def proof_of(path: Path) -> str:
-    """How ``tests/nodes/test_guides.py`` proves a guide.
-
-    "read": without shell blocks. "executed": a shell block waits until Pods run. Else "rendered".
-    """
+    """How tests/nodes/test_guides.py proves a guide: "read", "executed" or "rendered"."""
     blocks = shell_blocks(path)
     if not blocks:
         return "read"
-    return "executed" if any(STARTED.search(block) for block in blocks) else "rendered"
+    return "executed" if any(WAIT_FOR_PODS.search(block) for block in blocks) else "rendered"
 
 
 def test_every_link_of_the_index_has_a_row() -> None:
@@ -116,10 +110,10 @@ def test_the_row_of_every_guide_states_its_proof() -> None:
 
 
 def test_every_test_that_the_tables_name_exists() -> None:
-    named = TEST.findall(PAGE.read_text("utf-8"))
+    named_tests = TEST_PATH.findall(PAGE.read_text("utf-8"))
 
-    assert named
-    assert [path for path in named if not (PROJECT_ROOT / path).exists()] == []
+    assert named_tests
+    assert [path for path in named_tests if not (PROJECT_ROOT / path).exists()] == []
 
 
 def test_every_value_that_a_page_sets_exists_in_the_chart() -> None:
@@ -127,7 +121,7 @@ def test_every_value_that_a_page_sets_exists_in_the_chart() -> None:
     unknown = {
         f"{path.name}: {name}"
         for path in (PROJECT_ROOT / "docs").rglob("*.md")
-        for name in SET.findall(path.read_text("utf-8"))
+        for name in SET_OPTION.findall(path.read_text("utf-8"))
         if value_of(chart, name.split(".")) is None
     }
 
@@ -135,14 +129,14 @@ def test_every_value_that_a_page_sets_exists_in_the_chart() -> None:
 
 
 def value_of(values: object, parts: list[str]) -> object:
-    """The chart's value at this path; None if the chart has no such value."""
+    """The chart's value at a path, or None."""
     for part in parts:
         values = values.get(part) if isinstance(values, dict) else None
     return values
 
 
 def test_every_guide_deletes_the_pods_that_it_starts() -> None:
-    """A remaining Pod would keep an address, so the guide's pool could not be deleted."""
+    """A remaining Pod would prevent the deletion of the guide's pool."""
     remaining = []
     for path in sorted(GUIDES.glob("*.md")):
         pods = re.findall(

@@ -1,4 +1,4 @@
-"""The reference pages list the settings, keys, error codes and chart values that the code has."""
+"""The reference pages list the code's settings, keys, error codes and chart values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def page(name: str) -> str:
 
 
 def variables_in_code() -> set[str]:
-    """The names of variables among the product's strings."""
+    """The environment variables that the product's strings name."""
     return {
         node.value
         for source in python_sources()
@@ -52,7 +52,7 @@ def test_the_pages_have_every_environment_variable_of_the_code_and_no_other() ->
 
 
 def test_every_key_of_the_configuration_file_is_on_the_page() -> None:
-    named = {
+    names_on_page = {
         part.strip(".")
         for text in IN_BACKQUOTES.findall(page("configuration.md"))
         for part in (text, text.rpartition(".")[2], text.partition(".")[0])
@@ -63,18 +63,18 @@ def test_every_key_of_the_configuration_file_is_on_the_page() -> None:
         for field in msgspec.structs.fields(model)
     }
 
-    assert keys - named == set()
+    assert keys - names_on_page == set()
 
 
-def test_every_error_code_of_the_agent_is_on_the_page_and_no_other() -> None:
+def test_the_errors_page_lists_exactly_the_error_codes() -> None:
     codes = {value for value in vars(failures).values() if isinstance(value, int)}
-    named = {
+    listed_codes = {
         int(code)
         for cell in ROW_CODE.findall(page("errors.md").partition("## Exit")[0])
         for code in cell.split(",")
     }
 
-    assert named == codes | CODES_OF_THE_EXECUTABLE
+    assert listed_codes == codes | CODES_OF_THE_EXECUTABLE
 
 
 def leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -90,7 +90,6 @@ def test_every_value_of_the_chart_is_on_the_page() -> None:
     text = page("helm-values.md")
     missing = []
     for path in leaves(values):
-        # The page has top-level values without members in the section of values without effect.
         heading = path[0] if path[1:] else "Accepted without effect"
         _, _, section = text.partition(f"\n## {heading}\n")
         words = {
@@ -104,7 +103,7 @@ def test_every_value_of_the_chart_is_on_the_page() -> None:
     assert missing == []
 
 
-def test_every_value_of_the_chart_has_a_meaning() -> None:
+def test_every_value_of_the_chart_has_a_description() -> None:
     rows = [line for line in chart_values().splitlines() if line.startswith("| `")]
 
     assert [row for row in rows if not row.rpartition("|")[0].rpartition("|")[2].strip()] == []

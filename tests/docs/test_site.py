@@ -17,14 +17,13 @@ DEADLINE_S = 100.0
 LOADED_URL = re.compile(
     r"<(?:link|script|img|iframe|source|video|audio)\b[^>]*?(?:href|src)=\"?([^\s\">]+)"
 )
-"""The URLs that a browser loads with a page; links (``<a>``) are not loaded."""
+"""The URLs that a browser loads with a page, without links (``<a>``)."""
 
 STYLE_URL = re.compile(r"(?:url\(|@import\s+)[\"']?((?:https?:)?//[^\"')\s]+)")
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the built site."""
     require_site_packages()
     folder = tmp_path_factory.mktemp("site")
     completed = subprocess.run(
@@ -41,22 +40,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_page_links_to_pages_and_headings_that_exist(site: Path) -> None:
-    # The fixture builds the site with --strict, so a broken link fails there.
+    # A broken link fails the fixture, which builds with --strict.
     assert (site / "index.html").exists()
     assert (site / "search" / "search_index.json").stat().st_size > 0
 
 
 def test_no_page_loads_anything_from_another_host(site: Path) -> None:
-    loaded = {
+    loaded_urls = {
         f"{page.relative_to(site)}: {target}"
         for page in site.rglob("*.html")
         for target in LOADED_URL.findall(page.read_text(encoding="utf-8"))
         if "//" in target
     }
-    styled = {
+    stylesheet_urls = {
         f"{sheet.relative_to(site)}: {target}"
         for sheet in site.rglob("*.css")
         for target in STYLE_URL.findall(sheet.read_text(encoding="utf-8"))
     }
 
-    assert loaded | styled == set()
+    assert loaded_urls | stylesheet_urls == set()

@@ -16,21 +16,22 @@ TRANSLATIONS = {
 }
 
 
-def blocks(path: Path) -> list[str]:
-    """The text of every fenced block."""
+def fenced_blocks(path: Path) -> list[str]:
     document = Document(path.read_text("utf-8"), str(path))
     return [block.lexemes["source"] for block in FencedCodeBlockLexer(r"[^\n]*")(document)]
 
 
 @pytest.mark.parametrize("translated", sorted(TRANSLATIONS))
 def test_a_translation_has_the_blocks_of_its_original(translated: str) -> None:
-    assert blocks(PROJECT_ROOT / translated) == blocks(PROJECT_ROOT / TRANSLATIONS[translated])
+    assert fenced_blocks(PROJECT_ROOT / translated) == fenced_blocks(
+        PROJECT_ROOT / TRANSLATIONS[translated]
+    )
 
 
-def test_the_index_in_chinese_leads_to_every_guide() -> None:
+def test_the_chinese_index_links_to_every_guide() -> None:
     text = (PROJECT_ROOT / "docs/zh/index.md").read_text("utf-8")
     guides = {path.name for path in (PROJECT_ROOT / "docs/guides").glob("*.md")}
 
     missing = {name for name in guides if f"../guides/{name})" not in text}
-    # before-you-begin.md prepares for all guides and is not a guide.
+    # before-you-begin.md is not a guide.
     assert missing == {"before-you-begin.md"}

@@ -1,4 +1,4 @@
-"""Agents and controllers report at once that the database of a real etcd is full."""
+"""Agents and controllers report that the database of a real etcd is full."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ pytestmark = pytest.mark.etcd
 
 QUOTA_BYTES = 4 << 20
 CHUNK_BYTES = 200_000
-WRITES_A_CALL_MAX = 3
-"""One ADD or DEL may send at most this number of writes to a full etcd."""
+WRITES_PER_CALL_MAX = 3
+"""The limit for one ADD or DEL."""
 
 
 class WriteCounter(CallObserver):
-    """Counts requested transactions and leases."""
+    """Counts requests of transactions and leases."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -59,10 +59,7 @@ async def store(small_etcd: EtcdCluster, writes: WriteCounter) -> AsyncIterator[
 
 
 async def fill_etcd(store: EtcdStore) -> None:
-    """Write until etcd refuses a write.
-
-    The writes have no guards, so whether etcd applied the last write remains unknown.
-    """
+    """Write until etcd is full: then an unguarded write raises OutcomeUnknown."""
     for number in attempts():
         try:
             await store.commit([], [Put(b"/filler/%d" % number, bytes(CHUNK_BYTES))])
@@ -71,7 +68,7 @@ async def fill_etcd(store: EtcdStore) -> None:
     raise AssertionError("etcd does not reach its quota")
 
 
-async def test_a_guarded_write_to_a_full_etcd_raises_store_full_and_writes_nothing(
+async def test_a_guarded_write_raises_store_full_if_etcd_is_full(
     store: EtcdStore,
 ) -> None:
     assert await store.alarms() == ()
@@ -85,7 +82,7 @@ async def test_a_guarded_write_to_a_full_etcd_raises_store_full_and_writes_nothi
     assert "orbctl archive" in full.value.remedy
 
 
-async def test_granting_a_lease_in_a_full_etcd_raises_store_full_without_a_retry(
+async def test_grant_lease_is_not_retried_if_etcd_is_full(
     store: EtcdStore, writes: WriteCounter
 ) -> None:
     await fill_etcd(store)
@@ -117,12 +114,12 @@ async def test_an_agent_reports_a_full_etcd_and_answers_without_retries(
     assert "orbctl archive" in status["details"]
     # CNI error codes: 11 is "try again later", 50 is "plugin not available".
     assert (add["code"], delete["code"], status["code"]) == (11, 11, 50)
-    assert write_calls <= 2 * WRITES_A_CALL_MAX
+    assert write_calls <= 2 * WRITES_PER_CALL_MAX
     assert "etcd's database is full" in ready
 
 
 async def readiness(agent: AgentHarness) -> str:
-    """The body of the agent's readiness check; the check must fail."""
+    """The body of the agent's failed readiness check."""
     assert agent.process.health_port is not None
     reply = await over_tcp(agent.process.health_port.port, "/readyz")
     assert reply.status == 500
@@ -147,7 +144,7 @@ async def test_an_agent_serves_again_once_etcd_has_free_space(
 
 
 def free_space(etcd: EtcdCluster) -> None:
-    """Run the steps of docs/how-to/recover-a-full-etcd.md with etcd's own tool."""
+    """Run the steps of docs/how-to/recover-a-full-etcd.md."""
 
     def etcdctl(*arguments: str) -> str:
         command = ["etcdctl", f"--endpoints={etcd.endpoints[0]}", *arguments]

@@ -1,4 +1,4 @@
-"""Back-up and restore (docs/how-to/back-up-and-restore.md): the restored log is complete."""
+"""Back-up and restore (docs/how-to/back-up-and-restore.md) of a real etcd."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.node_harness import NodeHarness, addresses, check_everything,
 from tests.support.parts import needs
 
 REVISION_BUMP = 1_000_000_000
-"""More than the number of revisions after the snapshot, so that no revision is used twice."""
+"""More than the revisions after the snapshot, so that no revision is used twice."""
 
 pytestmark = [
     pytest.mark.etcd,
@@ -23,7 +23,7 @@ pytestmark = [
 
 
 def restore(etcd: EtcdCluster, snapshot: Path) -> None:
-    """Replace the data of the etcd member with the snapshot, by the documented command."""
+    """Replace the member's data with the snapshot, by the documented command."""
     (member,) = etcd.members
     member.kill()
     data = member.directory / "data"
@@ -41,7 +41,7 @@ def restore(etcd: EtcdCluster, snapshot: Path) -> None:
     etcd.restart(member)
 
 
-async def test_a_restored_log_is_complete_up_to_the_snapshot_and_is_continued(
+async def test_a_restored_log_is_complete_and_can_be_continued(
     tmp_path: Path,
 ) -> None:
     snapshot = tmp_path / "snapshot.db"

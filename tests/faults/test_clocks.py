@@ -1,4 +1,4 @@
-"""Clocks that jump change the recorded times of events, but not the events or their order."""
+"""Clocks that jump do not change events or their order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COOL_DOWN_S = 30
 async def test_wall_clocks_that_differ_by_days_change_neither_order_nor_invariants() -> None:
     store = MemoryStore()
     async with NodeHarness(store, "node-a") as ahead, NodeHarness(store, "node-b") as behind:
-        # One clock goes back a day at each reading; the other clock stands still.
+        # The first clock goes back a day at each reading.
         ahead.writer._now_ms = itertools.count(10 * DAY_MS, -DAY_MS).__next__
         behind.writer._now_ms = itertools.repeat(0).__next__
         await ahead.apply(pool("v4", "10.6.0.1-10.6.0.3"))
@@ -41,7 +41,7 @@ async def test_the_cool_down_ends_by_the_clock_of_the_store() -> None:
     now = [0.0]
     store = MemoryStore(lambda: now[0])
     async with NodeHarness(store) as node:
-        agent_clock = itertools.count(0, -1_000.0)  # goes back at each reading
+        agent_clock = itertools.count(0, -1_000.0)
         node.cooldown = CoolDown(store, COOL_DOWN_S, monotonic=agent_clock.__next__)
         node.releaser._cooldown = node.cooldown
         await node.apply(pool("v4", "10.6.0.1-10.6.0.2"))
@@ -70,4 +70,4 @@ async def test_a_writer_with_a_stopped_clock_writes_distinct_event_ids() -> None
             await node.add(pod(f"web-{number}"))
 
         ids = [recorded.event_id for recorded in await node.log()]
-        assert len(set(ids)) == len(ids) == 1 + 5  # one event for the pool, one for each Pod
+        assert len(set(ids)) == len(ids) == 1 + 5

@@ -1,6 +1,6 @@
-"""Seeded fault runs on real etcd: members die, hang and come back while nodes claim and release.
+"""Members of a real etcd die or hang while nodes claim and release addresses.
 
-At the end of a run, the log and the state keys must satisfy the invariants I1 to I5 of
+Afterwards, the log and the state keys must satisfy the invariants I1 to I5 of
 docs/contributing/architecture.md.
 """
 
@@ -20,19 +20,17 @@ from tests.support.etcd import EtcdCluster
 from tests.support.node_harness import NodeHarness, check_everything, pod, pool
 
 NODES = 3
-CALLERS = 4
-OPERATIONS = 40
-"""The operations of each caller: 3 x 4 x 40 = 480 in a run. Some may fail."""
-
-SUCCESSES_MIN = OPERATIONS + 1
-"""A run reaches this number only if nodes serve again after the fault."""
+CALLERS_PER_NODE = 4
+OPERATIONS_PER_CALLER = 40
+SUCCESSES_MIN = OPERATIONS_PER_CALLER + 1
+"""A run reaches this only if nodes serve again after the fault."""
 
 LOADED_TRANSACTIONS = 10
-"""The fault begins after this number of transactions of one node."""
+"""The number of one node's transactions before the fault."""
 
 FAULT_TRANSACTIONS = 20
 FAULT_S_MAX = 3
-"""The fault ends after ``FAULT_TRANSACTIONS`` of one node, at the latest after ``FAULT_S_MAX``."""
+"""The fault ends after ``FAULT_TRANSACTIONS`` of one node, or after this time."""
 
 pytestmark = pytest.mark.etcd
 
@@ -51,30 +49,30 @@ async def three_nodes(etcd: EtcdCluster) -> AsyncIterator[list[NodeHarness]]:
 
 
 async def run_caller(node: NodeHarness, rng: random.Random) -> tuple[int, int]:
-    """Run the operations of one caller; return how many succeeded and failed."""
-    done = failed = 0
-    for _ in range(OPERATIONS):
+    """Return the numbers of successes and failures."""
+    success_count = failure_count = 0
+    for _ in range(OPERATIONS_PER_CALLER):
         pod_facts = pod(f"web-{rng.randrange(8)}", uid=f"uid-{rng.randrange(24)}")
         try:
             async with asyncio.timeout(20):
                 await (node.add(pod_facts) if rng.random() < 0.6 else node.delete(pod_facts))
-            done += 1
+            success_count += 1
         except (OrbweaverError, TimeoutError):
-            failed += 1
-    return done, failed
+            failure_count += 1
+    return success_count, failure_count
 
 
 async def run_under_fault(
     etcd: EtcdCluster, seed: int, fault: Callable[[], None], repair: Callable[[], None]
 ) -> int:
-    """Run the load with a fault and a repair; check the log; return the number of successes."""
+    """Run the load through a fault and its repair; return the number of successes."""
     async with three_nodes(etcd) as nodes:
         load = [
             asyncio.ensure_future(
                 run_caller(node, random.Random(seed * 100 + number * 10 + caller))
             )
             for number, node in enumerate(nodes)
-            for caller in range(CALLERS)
+            for caller in range(CALLERS_PER_NODE)
         ]
         while nodes[1].writer.transactions < LOADED_TRANSACTIONS:
             await asyncio.sleep(0.01)
@@ -88,7 +86,7 @@ async def run_under_fault(
         results = await asyncio.gather(*load)
         async with NodeHarness(nodes[0].store, "checker") as checking_node:
             await check_everything(checking_node)
-        return sum(done for done, _ in results)
+        return sum(success_count for success_count, _ in results)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -97,20 +95,20 @@ async def test_no_address_is_lost_or_doubled_when_a_single_etcd_is_killed_and_re
 ) -> None:
     with EtcdCluster(tmp_path) as etcd:
         member = etcd.members[0]
-        done = await run_under_fault(etcd, seed, member.kill, lambda: etcd.restart(member))
+        success_count = await run_under_fault(etcd, seed, member.kill, lambda: etcd.restart(member))
 
-        assert done >= SUCCESSES_MIN
+        assert success_count >= SUCCESSES_MIN
 
 
 @pytest.mark.parametrize("seed", [3, 4])
-async def test_no_address_is_lost_or_doubled_when_the_leader_of_three_is_killed(
+async def test_no_address_is_lost_or_doubled_when_the_leader_is_killed(
     tmp_path: Path, seed: int
 ) -> None:
     with EtcdCluster(tmp_path, size=3) as etcd:
         leader = etcd.leader()
-        done = await run_under_fault(etcd, seed, leader.kill, lambda: etcd.restart(leader))
+        success_count = await run_under_fault(etcd, seed, leader.kill, lambda: etcd.restart(leader))
 
-        assert done >= SUCCESSES_MIN
+        assert success_count >= SUCCESSES_MIN
 
 
 async def test_no_address_is_lost_or_doubled_when_a_member_other_than_the_leader_hangs(
@@ -119,14 +117,14 @@ async def test_no_address_is_lost_or_doubled_when_a_member_other_than_the_leader
     with EtcdCluster(tmp_path, size=3) as etcd:
         leader = etcd.leader()
         paused_member = next(member for member in etcd.members if member is not leader)
-        done = await run_under_fault(etcd, 5, paused_member.pause, paused_member.resume)
+        success_count = await run_under_fault(etcd, 5, paused_member.pause, paused_member.resume)
 
-        assert done >= SUCCESSES_MIN
+        assert success_count >= SUCCESSES_MIN
 
 
 async def test_no_address_is_lost_or_doubled_when_the_leader_hangs(tmp_path: Path) -> None:
     with EtcdCluster(tmp_path, size=3) as etcd:
         leader = etcd.leader()
-        done = await run_under_fault(etcd, 6, leader.pause, leader.resume)
+        success_count = await run_under_fault(etcd, 6, leader.pause, leader.resume)
 
-        assert done >= SUCCESSES_MIN
+        assert success_count >= SUCCESSES_MIN

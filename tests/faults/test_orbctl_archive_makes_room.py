@@ -1,7 +1,6 @@
 """``orbctl archive`` frees space in a real etcd whose database is full of log segments.
 
-A full etcd rejects all puts. To make space for its own puts, the archiver first deletes the
-reserve, a large key.
+A full etcd rejects puts, so the archiver first deletes the reserve, a large key.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ async def store(etcd: EtcdCluster) -> AsyncIterator[EtcdStore]:
 
 
 async def fill_etcd(agent: AgentHarness, store: EtcdStore) -> None:
-    """Fill etcd with log segments. Old revisions are compacted after each write."""
+    """Fill etcd with log segments; compact old revisions."""
     for _ in attempts():
         texts = {"text": secrets.token_hex(EVENT_BYTES // 2)}
         try:
@@ -68,7 +67,6 @@ async def fill_etcd(agent: AgentHarness, store: EtcdStore) -> None:
 
 
 def orbctl(etcd: EtcdCluster, agent: AgentHarness, archive: Path, *arguments: str) -> str:
-    """Run orbctl as a process; return its output."""
     variables = {
         "PATH": os.environ["PATH"],
         "ORBWEAVER_ETCD_ENDPOINTS": ",".join(etcd.endpoints),
@@ -92,10 +90,10 @@ async def test_pods_get_addresses_again_after_one_orbctl_archive(
         await fill_etcd(node, store)
         refused = await node.call("ADD", "web-1")
 
-        sealed = orbctl(etcd, node, archive, "archive")
+        output = orbctl(etcd, node, archive, "archive")
 
         assert refused.error["code"] == TRY_AGAIN_LATER
-        assert "sealed into 1 file" in sealed
+        assert "sealed into 1 file" in output
         assert await store.alarms() == ()
         assert await node.add("web-1")
         await node.delete("web-0")
@@ -104,7 +102,6 @@ async def test_pods_get_addresses_again_after_one_orbctl_archive(
 
 
 async def meta_names(store: EtcdStore, keys: Keys) -> set[str]:
-    """The names of the keys below ``meta/``."""
     meta = (await store.read([Get(*keys.range_of("meta"), keys_only=True)])).ranges[0]
     return {kv.key.rpartition(b"/")[2].decode() for kv in meta.kvs}
 
@@ -132,7 +129,7 @@ async def test_a_full_log_is_sealed_into_several_files(
 
 
 class MaintenanceWithoutRight:
-    """The maintenance API of etcd for a user who may disarm alarms but not defragment members."""
+    """EtcdMaintenance of a user who may not defragment."""
 
     def __init__(self, maintenance: EtcdMaintenance) -> None:
         self.disarm = maintenance.disarm
@@ -141,7 +138,7 @@ class MaintenanceWithoutRight:
         raise StoreRejected("etcd refuses the request: etcdserver: permission denied")
 
 
-async def test_without_the_right_to_defragment_sealing_succeeds_after_a_manual_defragmentation(
+async def test_a_user_who_may_not_defragment_can_seal_after_etcdctl_defrag(
     etcd: EtcdCluster, store: EtcdStore, settings: Settings, tmp_path: Path
 ) -> None:
     files = LocalFiles(tmp_path / "archive")

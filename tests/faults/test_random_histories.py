@@ -1,7 +1,7 @@
-"""Random histories of three nodes and an operator on the memory store.
+"""Random histories of three nodes and an operator, with lost requests and killed nodes.
 
-Requests and responses of the store are lost, and nodes are killed. After each step, the log and the
-state keys must satisfy the invariants I1 to I5 of docs/contributing/architecture.md.
+After each step, the log and the state keys must satisfy the invariants I1 to I5 of
+docs/contributing/architecture.md.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ commands: st.SearchStrategy[Command | Pool] = st.one_of(
 
 
 class Histories(RuleBasedStateMachine):
-    """The cluster. A rule and its faults end before the next rule starts."""
+    """A cluster under random rules; a rule and its faults end before the next rule starts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,13 +152,13 @@ class Histories(RuleBasedStateMachine):
             await node.delete(call.pod, container=call.container)
 
     async def gather(self, work: list[Coroutine[Any, Any, Any]]) -> None:
-        """Run concurrently. An OrbweaverError is ignored; another error fails the test."""
+        """Run concurrently; ignore each OrbweaverError."""
         for result in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(result, BaseException) and not isinstance(result, OrbweaverError):
                 raise result
 
     async def kill(self, call: Call, steps: int) -> None:
-        """Kill the node of a call after some steps of the event loop; restart the node."""
+        """Kill and restart the node of a call after ``steps`` of the event loop."""
         task = asyncio.ensure_future(self.make(call))
         for _ in range(steps):
             await asyncio.sleep(0)

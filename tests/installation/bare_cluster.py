@@ -1,6 +1,5 @@
-"""A cluster without Orbweaver: control plane, two nodes, DNS, storage, one network, a registry.
+"""A cluster without Orbweaver: control plane, two nodes, DNS, volumes, one network, a registry.
 
-Each node has macvlan in the CNI directory, volumes, and a network whose IPAM is ``spiderpool``.
 The fabric is the simulated network that connects nodes and API server.
 """
 
@@ -35,19 +34,19 @@ from tests.support.kubernetes import KUBERNETES_PROGRAMS, SERVICE_ADDRESS, ApiSe
 T = TypeVar("T")
 
 GATEWAY: Final = "10.6.0.1/16"
-"""The gateway of the Pods, in the subnet of the pool of docs/how-to/install.md."""
+"""The gateway of the pool in docs/how-to/install.md."""
 
 SERVICE_CIDR: Final = "10.96.0.0/16"
 VOLUMES_PER_NODE: Final = 6
-"""Four installations use one volume each for a member of etcd. Two volumes are for archives."""
+"""Four installations use one volume each for etcd; two volumes are for archives."""
 
 TOLERATION_S: Final = 300
-"""Seconds that a Pod stays on a node that is not ready. Nodes are often too busy to report."""
+"""How long Pods stay on a node that is not ready: nodes are often too busy to report."""
 
 WAIT_S_MAX: Final = 240.0
 POLL_S: Final = 0.1
 LOG_CHARS_MAX: Final = 3_000
-"""The message of a failure has this number of characters from the end of each Pod's log."""
+"""The message of a failure has the end of each Pod's log."""
 
 CONFLIST: Final = {
     "cniVersion": "1.0.0",
@@ -67,11 +66,11 @@ table ip kubernetes {{
 """
 """Replaces kube-proxy for the Service of the API server, the only Service that nodes use."""
 
-ENTER: Final = 'mount --bind "$HOSTS_FILE" /etc/hosts; exec "$@"'
-"""Runs a program with ``HOSTS_FILE`` as /etc/hosts, in a separate mount namespace."""
+RUN_WITH_HOSTS_FILE: Final = 'mount --bind "$HOSTS_FILE" /etc/hosts; exec "$@"'
+"""Runs a program with ``HOSTS_FILE`` as /etc/hosts."""
 
 SYSCTLS: Final = re.compile(r"^net\.ipv[46]\.(?:conf\.(?:all|default)|neigh\.default)\.")
-"""The network sysctls of a node, without the sysctls of single interfaces."""
+"""The network sysctls that do not belong to a single interface."""
 
 
 class NodeState(NamedTuple):
@@ -125,7 +124,7 @@ class BareCluster:
         self.close()
 
     def close(self) -> None:
-        """Stop everything, including containers of a failed test."""
+        """Stop the cluster and the containers of a failed test."""
         try:
             self._kill_containers()
         finally:
@@ -133,14 +132,10 @@ class BareCluster:
 
     @property
     def server(self) -> ApiServer:
-        """The API server."""
         return self.control_plane.server
 
     def until(self, holds: Callable[[], T], what: str) -> T:
-        """Wait until ``holds`` returns a true value, and return this value.
-
-        ``what``: the condition, for the error text.
-        """
+        """Wait until ``holds`` returns a true value; return this value."""
         deadline = time.monotonic() + WAIT_S_MAX
         while not (value := holds()):
             assert time.monotonic() < deadline, (
@@ -150,10 +145,9 @@ class BareCluster:
         return value
 
     def shell(self, script: str, directory: Path = PROJECT_ROOT) -> str:
-        """Run a document's shell script with kubectl, helm and orbctl; return the output.
+        """Run a document's shell script and return its output; a failing line fails the test.
 
-        The script can resolve the registry's name, and its REGISTRY becomes that of this test run.
-        A failing line fails the test.
+        A documented registry is replaced by the registry of this test run.
         """
         tools = self.control_plane.directory / "tools"
         environment = (
@@ -167,7 +161,10 @@ class BareCluster:
             }
         )
         enter = self.laboratory.fabric.namespace.inside(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-ec", ENTER, "sh"]
+            [
+                *("unshare", "--mount", "--propagation", "private"),
+                *("sh", "-ec", RUN_WITH_HOSTS_FILE, "sh"),
+            ]
         )
         environment["HOSTS_FILE"] = str(self.registry.hosts)
         done = run_script(enter, images.with_run_registry(script), environment, directory)
@@ -175,11 +172,9 @@ class BareCluster:
         return done.stdout
 
     def objects(self, path: str) -> list[dict[str, Any]]:
-        """All objects of a collection."""
         return list(self.server.request("GET", path).body.get("items", ()))
 
     def state_of(self, name: str) -> NodeState:
-        """The current state of a node."""
         node, root = self.nodes[name].node, self._root_directory(name)
         return NodeState(
             frozenset(path.name for path in node.plugins.iterdir()),
@@ -193,7 +188,6 @@ class BareCluster:
         )
 
     def diagnostics(self) -> str:
-        """Return logs and objects that may explain a failure."""
         if not self.server.is_running:
             return "the API server does not run"
         parts = [self.server.kubectl("get", "pods,pvc,jobs", "-A", "-o", "wide")]
@@ -207,8 +201,6 @@ class BareCluster:
             with suppress(Exception):
                 parts.append(self._log_of(pod)[-LOG_CHARS_MAX:])
         return "\n".join(parts)
-
-    # --------------------------------------------------------------------------------------- start
 
     def _start(self) -> None:
         self._stack.enter_context(self.laboratory)
@@ -237,7 +229,6 @@ class BareCluster:
         )
 
     def _install_tools(self) -> None:
-        """Create a directory for PATH with helm, kubectl, orbctl and kubectl-orb."""
         tools = self.control_plane.directory / "tools"
         tools.mkdir()
         helm = tools / "helm"
@@ -300,7 +291,7 @@ class BareCluster:
         return len(ready) == len(NODE_NAMES)
 
     def _root_directory(self, name: str) -> Path:
-        """The root directory of a node's mount namespace, seen from this machine."""
+        """The root of a node's mount namespace, seen from this machine."""
         return Path(f"/proc/{self.nodes[name].containerd.holder_pid}/root")
 
     def _log_of(self, pod: dict[str, Any]) -> str:
@@ -316,7 +307,6 @@ class BareCluster:
         )
 
     def _kill_containers(self) -> None:
-        """Kill all processes in the control groups of the cluster's Pods."""
         name = self.laboratory.identity.name("pods")
         for hierarchy in CONTROL_GROUPS.iterdir():
             for group, _, _ in os.walk(hierarchy / name):  # groups may be deleted meanwhile
@@ -353,17 +343,16 @@ def _volume(name: str, path: Path, node: str) -> dict[str, Any]:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Yield the lines that are not empty, without surrounding spaces."""
     return (line.strip() for line in text.splitlines() if line.strip())
 
 
 def _routes(text: str) -> Iterator[str]:
-    """Yield routes, without the anycast routes that the kernel adds for forwarding."""
+    """Leave out the anycast routes that the kernel adds for forwarding."""
     return (line for line in _lines(text) if not line.startswith("anycast "))
 
 
 def _orbweaver_files(root: Path) -> Iterator[Path]:
-    """Yield Orbweaver's files outside the CNI directories, relative to root."""
+    """Yield Orbweaver's files, except in CNI directories."""
     for directory in ("run/spidernet", "sys/fs/bpf/orbweaver", "run/netns"):
         for path in (root / directory).rglob("*"):
             yield path.relative_to(root)

@@ -1,9 +1,9 @@
-"""A DNS server with the A records that CoreDNS has for headless Services and the Services' Pods.
+"""A DNS server with CoreDNS' A records of headless Services and their Pods.
 
     python -m tests.installation.cluster_dns KUBECONFIG ADDRESS
 
-The records are from EndpointSlices. Slices and responses are cached for ``TTL_S``, because members
-and clients of etcd query many times a second while a name has no address.
+EndpointSlices and responses are cached for ``TTL_S``: etcd's members and clients query a name many
+times a second until it has an address.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ PORT: Final = 53
 TTL_S: Final = 1
 SLICES: Final = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
 ID_BYTES: Final = 2
-"""The length of the query ID, with which queries and responses begin (RFC 1035, section 4.1.1)."""
+"""Queries and responses begin with the query ID (RFC 1035, section 4.1.1)."""
 
-RESPONSES_MAX: Final = 1_000
-"""The most cached responses."""
+CACHED_RESPONSES_MAX: Final = 1_000
 
 NAME: Final = re.compile(
     rf"(?:(?P<host>[^.]+)\.)?(?P<service>[^.]+)\.(?P<namespace>[^.]+)\.svc\.{re.escape(DOMAIN)}\."
@@ -42,7 +41,7 @@ NAME: Final = re.compile(
 
 
 class Resolver(asyncio.DatagramProtocol):
-    """Answers each query in a separate task, or with the response to an equal query."""
+    """The protocol of the server: answers from the cache, or in a new task."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -74,13 +73,12 @@ class Resolver(asyncio.DatagramProtocol):
         elif question.rdtype == dns.rdatatype.A:
             answer.answer.append(dns.rrset.from_text(question.name, TTL_S, "IN", "A", *addresses))
         response = answer.to_wire()
-        if len(self._responses) >= RESPONSES_MAX:
+        if len(self._responses) >= CACHED_RESPONSES_MAX:
             self._responses.clear()
         self._responses[data[ID_BYTES:]] = time.monotonic(), response[ID_BYTES:]
         self._transport.sendto(response, address)
 
     async def _addresses_of(self, name: str) -> list[str]:
-        """The addresses of a domain name; none if the name does not exist."""
         matched = NAME.fullmatch(name)
         if matched is None:
             return []
@@ -99,7 +97,6 @@ class Resolver(asyncio.DatagramProtocol):
 def _endpoint_addresses(
     slices: list[dict[str, Any]], service: str, host: str | None
 ) -> Iterator[str]:
-    """Yield the addresses of all endpoints of a Service, or of the endpoint named ``host``."""
     for endpoint_slice in slices:
         if endpoint_slice["metadata"]["labels"].get("kubernetes.io/service-name") != service:
             continue

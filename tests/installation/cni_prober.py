@@ -1,4 +1,4 @@
-"""Calls ADD and DEL of a node's IPAM executable alternately, to measure an outage."""
+"""Alternately calls ADD and DEL of a node's IPAM executable, to measure an outage."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Call(NamedTuple):
 class CniProber:
     """A context manager that calls the executable in a thread.
 
-    ``enter``: the command that runs another command on the node. ``netns``: the value of CNI_NETNS.
+    ``enter``: the command that runs another command on the node.
     ``pod``: namespace, name and UID of the Pod in CNI_ARGS.
     """
 
@@ -56,18 +56,18 @@ class CniProber:
         self._thread.join()
 
     def succeeded_since(self, moment_s: float) -> bool:
-        """Whether both an ADD and a DEL have succeeded after this time of the monotonic clock."""
+        """Whether an ADD and a DEL have succeeded after this time of the monotonic clock."""
         verbs = {call.verb for call in self.calls if call.succeeded and call.ended_s > moment_s}
         return verbs == {"ADD", "DEL"}
 
     @property
     def outage_s(self) -> float:
-        """The longest time between the ends of two consecutive successful calls, in seconds."""
+        """The longest time between the ends of two consecutive successful calls."""
         ends_s = [call.ended_s for call in self.calls if call.succeeded]
         return max((later - earlier for earlier, later in pairwise(ends_s)), default=0.0)
 
     def _call_repeatedly(self) -> None:
-        """Repeat: one ADD, then DELs until a DEL succeeds, as runtimes do."""
+        """As runtimes do, repeat a DEL until it succeeds."""
         serial = 0
         while not self._stop.is_set():
             serial += 1

@@ -1,4 +1,4 @@
-"""Fixtures of this folder: the images, the registry, and a cluster without Orbweaver."""
+"""The images, the registry's data, and a cluster without Orbweaver."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INSTALL = PROJECT_ROOT / "docs/how-to/install.md"
 
 @pytest.fixture(scope="session")
 def can_build_and_run() -> None:
-    """Skip the tests if this machine cannot build images or run a cluster."""
+    """Skip the test if this machine cannot build images or run a cluster."""
     require_containers()
     if absent := missing_programs(*CLUSTER_PROGRAMS):
         pytest.skip(needs(KUBELET, f"no {' and no '.join(absent)} in {KUBERNETES_PROGRAMS}"))
@@ -32,21 +32,21 @@ def can_build_and_run() -> None:
 
 @pytest.fixture(scope="session")
 def image_names(can_build_and_run: None) -> Iterator[None]:
-    """Remove the names of this test run's images at the end of the run."""
+    """Remove the names of this run's images at the end."""
     yield
     images.remove_run_names()
 
 
 @pytest.fixture(scope="session")
 def images_are_built(image_names: None) -> None:
-    """Build our images by the first block of install.md, and make etcd's image."""
+    """Build our images by the first block of install.md, and etcd's image."""
     images.build(shell_blocks(INSTALL)[0])
     images.make_etcd()
 
 
 @pytest.fixture(scope="session")
 def registry_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The directory of images that the registries of all clusters share."""
+    """The images that the registries of all clusters share."""
     data = tmp_path_factory.mktemp("registry")
     yield data
     shutil.rmtree(data)
@@ -54,6 +54,6 @@ def registry_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="package")
 def cluster(images_are_built: None, registry_data: Path) -> Iterator[BareCluster]:
-    """A cluster without Orbweaver; a test must uninstall Orbweaver at the end."""
+    """A cluster without Orbweaver; each test must uninstall Orbweaver."""
     with BareCluster(registry_data) as cluster:
         yield cluster

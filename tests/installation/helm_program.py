@@ -2,8 +2,7 @@
 
     python -m tests.installation.helm_program install orbweaver ops/charts/orbweaver -n orbweaver
 
-``helm`` is neither on PyPI nor in Debian. The variable ``KUBECONFIG`` is required. Options that the
-documents do not use are refused.
+``helm`` is neither on PyPI nor in Debian. The variable ``KUBECONFIG`` is required.
 """
 
 from __future__ import annotations
@@ -28,14 +27,13 @@ TIMEOUT_S: Final = 300
 
 
 def main(arguments: list[str]) -> None:
-    """Run one command and print its result."""
     options = parser().parse_args(arguments)
     with Config(kubeconfig_path=os.environ["KUBECONFIG"], namespace=options.namespace) as config:
         sys.stdout.write(f"{COMMANDS[options.command](config, options)}\n")
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return a parser of the Helm commands and options that the documents use."""
+    """The parser refuses options that the documents do not use."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("-n", "--namespace", default="default")
     common.add_argument("name")
@@ -114,7 +112,7 @@ def _uninstall(config: Config, options: argparse.Namespace) -> object:
 
 
 def _without_upgrade_hooks(chart: Path, copy: Path) -> Path:
-    """Copy the chart without upgrade hooks: the SDK has no option to skip hooks."""
+    """Copy the chart without upgrade hooks: the SDK cannot skip hooks."""
     shutil.copytree(chart, copy)
     for template in (copy / "templates").rglob("*.yaml"):
         if "post-upgrade" in (text := template.read_text()) or "pre-upgrade" in text:
@@ -123,7 +121,7 @@ def _without_upgrade_hooks(chart: Path, copy: Path) -> Path:
 
 
 def _forget_hooks(options: argparse.Namespace) -> None:
-    """Remove the hooks from the stored release: the SDK has no option to skip hooks."""
+    """Remove the hooks from the stored release: the SDK cannot skip hooks."""
     labels = f"owner=helm,name={options.name}"
     secrets = ["kubectl", "-n", options.namespace, "get", "secrets", "-l", labels, "-o", "json"]
     revisions = json.loads(subprocess.check_output(secrets))["items"]
@@ -145,7 +143,6 @@ def _values(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge ``overrides`` over ``values`` recursively."""
     merged = dict(values)
     for name, value in overrides.items():
         old = merged.get(name)
@@ -157,7 +154,6 @@ def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
 
 
 def _notes(release: Any) -> object:
-    """The notes of the chart, which ``helm`` prints; the release if the chart has no notes."""
     return release.get("notes") or release
 
 

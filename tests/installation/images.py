@@ -1,6 +1,6 @@
-"""Builds the images once per test run by the documented ``make images``, from Debian's packages.
+"""Builds the images once per test run by the documented ``make images``.
 
-Test runs share the image builder's names, so image names contain the name of the test run.
+Image names contain the name of the test run, because test runs share one image store.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ DOCUMENTED_REGISTRY: Final = "registry.example.com"
 RUN_NAME: Final = f"run-{uuid.uuid4().hex[:8]}"
 RUN_REGISTRY: Final = f"{DOCUMENTED_REGISTRY}/{RUN_NAME}"
 REUSED_PATH: Final = "localhost/orbweaver-tested"
-"""The prefix of the images that a test run leaves. Later builds reuse the layers."""
+"""The prefix of images that stay after a test run, because later builds reuse the layers."""
 
 UNNAMED: Final = "<none>:<none>"
-"""How Buildah lists an image without a name."""
+"""Buildah's text for an image without a name."""
 
 IMAGE_TAG: Final = "0.1.0"
 ETCD_IMAGE: Final = "quay.io/coreos/etcd:v3.5.26"
@@ -32,10 +32,9 @@ BUILT_IMAGES: Final = tuple(
 BUILD_ENGINE: Final = "buildah"
 CERTIFICATES: Final = Path("/etc/ssl/certs")
 BUILD_S: Final = 600.0
-"""The time limit of a build. The first build downloads packages."""
+"""Long, because the first build downloads packages."""
 
 COMMAND_S: Final = 120.0
-"""The time limit of any other command of the builder."""
 
 BUILD_FLAGS: Final = (
     *("--isolation=chroot", "--network=host"),
@@ -45,7 +44,6 @@ BUILD_FLAGS: Final = (
 
 
 def missing_programs() -> list[str]:
-    """Return the programs that a build needs and that are not installed."""
     return [name for name in (BUILD_ENGINE, "mmdebstrap", "make") if shutil.which(name) is None]
 
 
@@ -55,7 +53,7 @@ def environment() -> dict[str, str]:
 
 
 def build(command: str, directory: Path = PROJECT_ROOT, *, deadline_s: float = BUILD_S) -> str:
-    """Run a documented command in a clone of the project; return its output."""
+    """Run a documented build command in a clone of the project; return its output."""
     done = subprocess.run(
         ["sh", "-ec", with_run_registry(command)],
         cwd=directory,
@@ -70,28 +68,26 @@ def build(command: str, directory: Path = PROJECT_ROOT, *, deadline_s: float = B
 
 
 def base() -> str:
-    """Return the name of the Debian base image. ``build`` must have made the image before."""
+    """The name of the Debian base image; needs an earlier ``build``."""
     command = ("env", f"ENGINE={BUILD_ENGINE}", str(PROJECT_ROOT / "scripts/images.sh"), "base")
     return run_program(*command).strip()
 
 
 def with_run_registry(script: str) -> str:
-    """Replace the documented registry in a script by ``RUN_REGISTRY``."""
     return script.replace(f"REGISTRY={DOCUMENTED_REGISTRY}/", f"REGISTRY={RUN_REGISTRY}/")
 
 
 def remove_run_names() -> None:
-    """Remove the names of this test run from the images.
+    """Remove this test run's names from the images.
 
-    An orbweaver image stays under a name in ``REUSED_PATH``. Images of a manifest list stay without
-    a name.
+    An orbweaver image stays under ``REUSED_PATH``; images of a manifest list stay without a name.
     """
-    for name in {name for _, name in _listed() if name.startswith(f"{RUN_REGISTRY}/")}:
+    for name in {name for _, name in _image_names() if name.startswith(f"{RUN_REGISTRY}/")}:
         if is_manifest_list(name):
             run_program(BUILD_ENGINE, "manifest", "rm", name)
             continue
         if name.startswith(f"{RUN_REGISTRY}/orbweaver-"):
-            _keep(name)
+            _name_for_reuse(name)
         run_program(BUILD_ENGINE, "rmi", name)
 
 
@@ -100,19 +96,16 @@ def is_manifest_list(name: str) -> bool:
     return subprocess.run(command, check=False, timeout=COMMAND_S).returncode == 0
 
 
-def _keep(name: str) -> None:
-    """Give an image a name in ``REUSED_PATH``.
-
-    An earlier image that loses this name is removed, unless the earlier image has another name.
-    """
+def _name_for_reuse(name: str) -> None:
+    """Name an image in ``REUSED_PATH``; remove the earlier image if it has no other name."""
     reused_name = f"{REUSED_PATH}/{name.rpartition('/')[2]}"
-    earlier = {image for image, listed in _listed() if listed == reused_name}
+    earlier = {image for image, listed in _image_names() if listed == reused_name}
     run_program(BUILD_ENGINE, "tag", name, reused_name)
-    for image in earlier & {image for image, listed in _listed() if listed == UNNAMED}:
+    for image in earlier & {image for image, listed in _image_names() if listed == UNNAMED}:
         run_program(BUILD_ENGINE, "rmi", image)
 
 
-def _listed() -> list[tuple[str, str]]:
+def _image_names() -> list[tuple[str, str]]:
     """(id, name) for each name of each image."""
     rows = run_program(
         BUILD_ENGINE, "images", "--no-trunc", "--format", "{{.ID}} {{.Name}}:{{.Tag}}"
@@ -121,7 +114,7 @@ def _listed() -> list[tuple[str, str]]:
 
 
 def make_etcd() -> None:
-    """Make ``ETCD_IMAGE`` from this machine's etcd: tests cannot reach the real registry."""
+    """Make ``ETCD_IMAGE`` from this machine's etcd: tests cannot reach quay.io."""
     container = run_program(BUILD_ENGINE, "from", "scratch").strip()
     try:
         for name in ("etcd", "etcdctl"):
@@ -143,7 +136,6 @@ def make_etcd() -> None:
 
 
 def libraries(program: Path) -> list[Path]:
-    """Return the shared libraries of a program; none if the program is static."""
     done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False)
     words = done.stdout.split()
     return sorted({Path(word) for word in words if word.startswith("/")})

@@ -1,4 +1,4 @@
-"""A container registry in the network of a laboratory, under the name that the documents use."""
+"""A container registry in a laboratory, under the name that the documents use."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.packaging.project import PROJECT_ROOT
 REGISTRY_NAME: Final = "registry.example.com"
 PORT: Final = 80
 ETCD_REGISTRY: Final = "quay.io"
-"""``make push-images`` copies etcd's image from this registry. ``Registry`` serves both names."""
+"""``make push-images`` copies etcd's image from this registry; ``Registry`` serves both names."""
 
 _REGISTRIES: Final = "".join(
     f'[[registry]]\nlocation = "{name}"\ninsecure = true\n'
     for name in (REGISTRY_NAME, ETCD_REGISTRY)
 )
-"""The registries.conf of an image builder, without TLS: see containers-registries.conf(5)."""
+"""See containers-registries.conf(5)."""
 
 _HOSTS_TOML: Final = """
 server = "http://{address}:{port}"
@@ -32,7 +32,7 @@ server = "http://{address}:{port}"
 
 
 class Registry:
-    """A registry in the network of a laboratory; its images are in ``data``."""
+    """A registry in the network of a laboratory, with its images in ``data``."""
 
     def __init__(self, laboratory: Laboratory, data: Path) -> None:
         self._laboratory = laboratory
@@ -41,7 +41,7 @@ class Registry:
         self._daemon: Daemon | None = None
 
     def start(self) -> None:
-        """Write the file ``hosts``; start the registry's process. Raises LabFailed."""
+        """Write the file ``hosts``; start the process. Raises LabFailed."""
         self._directory.mkdir()
         address, fabric = self._laboratory.fabric.address, self._laboratory.fabric.namespace
         self.hosts.write_text(f"127.0.0.1 localhost\n{address} {REGISTRY_NAME} {ETCD_REGISTRY}\n")
@@ -66,7 +66,7 @@ class Registry:
         return self._directory / "hosts"
 
     def write_settings(self, home: Path) -> None:
-        """Write the registries.conf of an image builder into a home directory."""
+        """Write an image builder's registries.conf, without TLS."""
         settings = home / ".config/containers"
         settings.mkdir(parents=True)
         (settings / "registries.conf").write_text(_REGISTRIES)
@@ -84,7 +84,7 @@ class Registry:
         )
 
     def write_hosts(self, directory: Path) -> None:
-        """Write containerd's configuration of the registry into its ``config_path`` directory."""
+        """Write the registry's settings into containerd's directory ``config_path``."""
         host_directory = directory / REGISTRY_NAME
         host_directory.mkdir(parents=True)
         address = self._laboratory.fabric.address

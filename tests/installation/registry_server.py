@@ -1,9 +1,9 @@
-"""A container registry in one process, with the part of OCI's protocol for pushes and pulls.
+"""A container registry for pushes and pulls by OCI's protocol, without TLS and users.
 
     python -m tests.installation.registry_server DIRECTORY ADDRESS PORT
 
-The server has no TLS and no users. It serves several registries: a request names the registry in
-the Host header or in containerd's query parameter ``ns``. All repositories share the blobs.
+A request names its registry in the Host header or in containerd's query parameter ``ns``. All
+repositories share the blobs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 CHUNK_BYTES: Final = 1 << 20
 MANIFEST_BYTES_MAX: Final = 4 << 20
-"""OCI's limit for the size of a manifest."""
+"""OCI's limit."""
 
 _MEDIA_TYPES: Final = "application/vnd.oci.image."
 _PATH: Final = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>blobs|manifests)/(?P<rest>.+)")
@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815  # the name in the base class
 
     def do_POST(self) -> None:
-        """Begin the upload of a blob, unless a repository already has the blob (``mount``)."""
+        """Begin the upload of a blob, unless the server already has the blob (``mount``)."""
         _, repository, _ = self._target()
         (mounted,) = parse_qs(urlsplit(self.path).query).get("mount", [""])
         if mounted and (self.data / "blobs" / mounted).is_file():
@@ -65,16 +65,12 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.ACCEPTED, Location=f"/v2/{repository}/blobs/{upload}")
 
     def do_PATCH(self) -> None:
-        """Append the body to an upload."""
         _, repository, upload = self._target()
         self._append(self.data / upload)
         self._answer(HTTPStatus.ACCEPTED, Location=f"/v2/{repository}/blobs/{upload}")
 
     def do_PUT(self) -> None:
-        """Finish the upload of a blob, or store a manifest under its digest and its tag.
-
-        Content that does not match the digest of the request is refused.
-        """
+        """Store a blob or a manifest; refuse content that does not match its digest."""
         kind, repository, reference = self._target()
         if kind == "manifests":
             self._put_manifest(repository, reference)
@@ -118,12 +114,10 @@ class Handler(BaseHTTPRequestHandler):
         return match["kind"], match["repository"], match["rest"]
 
     def _registry(self) -> str:
-        """The name of the requested registry."""
         (name,) = parse_qs(urlsplit(self.path).query).get("ns", [self.headers["Host"]])
         return name.partition(":")[0]
 
     def _body(self) -> Iterator[bytes]:
-        """Yield the request's body in parts."""
         if self.headers.get("Transfer-Encoding") != "chunked":
             remaining = int(self.headers.get("Content-Length") or 0)
             while remaining and (part := self.rfile.read(min(remaining, CHUNK_BYTES))):
@@ -170,18 +164,15 @@ def manifest_path(data: Path, registry: str, repository: str, reference: str) ->
 
 
 def media_type(manifest: dict[str, str]) -> str:
-    """The media type of a manifest or an index."""
     default = f"{_MEDIA_TYPES}{'index' if 'manifests' in manifest else 'manifest'}.v1+json"
     return manifest.get("mediaType") or default
 
 
 def digest_of(body: bytes) -> str:
-    """The digest of a manifest."""
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
 
 def main(directory: str, address: str, port: str) -> None:
-    """Serve requests until the process is killed."""
     Handler.data = Path(directory)
     for name in ("blobs", "uploads", "manifests"):
         (Handler.data / name).mkdir(parents=True, exist_ok=True)

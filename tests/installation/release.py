@@ -1,4 +1,4 @@
-"""Starts Pods in a cluster with Orbweaver, and reads the objects of the Helm release."""
+"""Starts Pods in a cluster with Orbweaver, and reads Orbweaver's objects."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ kubectl -n orbweaver rollout status deployment/orbweaver-controller
 
 
 def start_pod(cluster: BareCluster, name: str) -> str:
-    """Create a Pod, wait until it runs and answers a ping, and return its address."""
+    """Create a Pod that answers a ping; return its address."""
     cluster.shell(
         f"""
 kubectl apply -f - <<END
@@ -68,12 +68,10 @@ kubectl wait --for=condition=Ready pod/{name} --timeout=120s
 
 
 def pod(cluster: BareCluster, name: str) -> dict[str, Any]:
-    """A Pod of the default namespace."""
     return dict(cluster.server.request("GET", f"{PODS_PATH}/{name}").body)
 
 
 def pod_by_address_of_endpoints(cluster: BareCluster) -> dict[str, str]:
-    """Address -> Pod, from the SpiderEndpoints."""
     return {
         nic["ipv4"].partition("/")[0]: endpoint["metadata"]["name"]
         for endpoint in cluster.objects(ENDPOINTS_PATH)
@@ -92,7 +90,6 @@ def pod_by_address_of_pool(cluster: BareCluster) -> dict[str, str]:
 
 
 def orbweaver_objects(cluster: BareCluster) -> list[dict[str, Any]]:
-    """Return the objects whose name contains "orbweaver" or "spider", with their kinds."""
     return list(_orbweaver_objects(cluster))
 
 
@@ -105,14 +102,13 @@ def _orbweaver_objects(cluster: BareCluster) -> Iterator[dict[str, Any]]:
 
 
 def objects_in_release_namespace(cluster: BareCluster, path: str) -> list[dict[str, Any]]:
-    """Return the objects of the collection ``path`` in the namespace ``RELEASE_NAMESPACE``."""
     return [
         item for item in cluster.objects(path) if item["metadata"]["namespace"] == RELEASE_NAMESPACE
     ]
 
 
 def running_images(cluster: BareCluster) -> set[str]:
-    """The images of the release's running Pods, without init containers."""
+    """The images of running Pods, without init containers."""
     return {
         container["image"]
         for pod_object in objects_in_release_namespace(cluster, "/api/v1/pods")
@@ -123,7 +119,7 @@ def running_images(cluster: BareCluster) -> set[str]:
 
 
 def crd_versions(cluster: BareCluster) -> dict[str, Any]:
-    """Kind -> ``spec.versions`` of the CRD, for our CRDs on the API server."""
+    """Kind -> ``spec.versions`` of our CRDs."""
     return {
         definition["spec"]["names"]["kind"]: definition["spec"]["versions"]
         for definition in cluster.objects(CRDS_PATH)

@@ -1,8 +1,7 @@
-"""An image with the programs of a real Spiderpool.
+"""An image with the programs of a real Spiderpool, under each image name of the charts.
 
-The variable ``SPIDERPOOL_BUILD`` names a directory with ``bin`` (``PROGRAMS``) and ``chart``;
-docs/contributing/testing.md says how to build the directory. One image has all programs, and gets
-the names of these images in the charts of Spiderpool and Orbweaver.
+The variable ``SPIDERPOOL_BUILD`` names a directory with ``bin`` and ``chart``;
+docs/contributing/testing.md says how to build the directory.
 """
 
 from __future__ import annotations
@@ -37,19 +36,17 @@ MULTUS_DIRECTORY: Final = "usr/src/multus-cni/bin"
 
 
 def build_directory() -> Path | None:
-    """Return the directory of the programs, or None if the variable is not set."""
     directory = os.environ.get(VARIABLE, "")
     return Path(directory) if directory else None
 
 
 def missing_files(directory: Path) -> list[str]:
-    """Return the required files that the directory does not have."""
     required = [directory / "chart/Chart.yaml", *(directory / "bin" / name for name in PROGRAMS)]
     return [str(path) for path in required if not path.exists()]
 
 
 def image_names(directory: Path) -> list[str]:
-    """Return the names of the image in the charts of Spiderpool and Orbweaver."""
+    """The names of the image in the charts of Spiderpool and Orbweaver."""
     chart = yaml.safe_load((directory / "chart/Chart.yaml").read_text())
     values = yaml.safe_load((directory / "chart/values.yaml").read_text())
     multus = values["multus"]["multusCNI"]["image"]["tag"]
@@ -59,7 +56,7 @@ def image_names(directory: Path) -> list[str]:
 
 
 def save_image(directory: Path, archive: Path) -> str:
-    """Build an image of all programs and save it as an archive; return its name."""
+    """Save an image of all programs as an archive; return the image's name."""
     name = "localhost/spiderpool:test"
     container = run_program(BUILD_ENGINE, "from", images.base()).strip()
     try:
@@ -80,7 +77,7 @@ def save_image(directory: Path, archive: Path) -> str:
 
 
 def _small_files(directory: Path) -> Path:
-    """Create the files that the charts expect in Multus' images; return their root directory."""
+    """Return a directory with the files that the charts expect in Multus' images."""
     tree = directory / "tree"
     (tree / MULTUS_DIRECTORY).mkdir(parents=True)
     for program in ("multus-daemon", "multus-shim"):

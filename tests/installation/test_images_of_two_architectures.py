@@ -1,7 +1,7 @@
 """``make images PLATFORMS=linux/amd64,linux/arm64`` makes a manifest list for each process.
 
-The tests run if the variable ``ORBWEAVER_TWO_ARCHITECTURES`` is set and this machine emulates arm64
-(binfmt_misc with qemu-aarch64). The emulation makes the first build take most of an hour.
+The tests need the variable ``ORBWEAVER_TWO_ARCHITECTURES`` and an emulation of arm64
+(qemu-aarch64). The first build takes most of an hour.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ELF_MACHINE: Final = """
 import cni, pathlib
 print(pathlib.Path(cni.__file__).with_name("plugin").read_bytes()[18])
 """
-"""Prints the field ``e_machine`` of the CNI program's ELF header."""
+"""Prints ``e_machine`` of the CNI program's ELF header."""
 
 EM_AARCH64: Final = 183
 FORMATS: Final = Path("/proc/sys/fs/binfmt_misc")
@@ -58,12 +58,12 @@ def test_each_list_has_an_image_of_both_architectures(
     }
 
 
-# The names differ between the worker processes of pytest-xdist, but test ids must not.
+# Names differ between the workers of pytest-xdist, but test ids must not.
 @pytest.mark.parametrize("name", LIST_NAMES, ids=PROCESSES)
-def test_orbctl_runs_in_an_image_for_arm64_and_the_cni_program_is_a_program_of_arm64(
+def test_orbctl_and_the_cni_program_of_an_arm64_image_are_for_arm64(
     digests_by_list: dict[str, dict[str, str]], name: str
 ) -> None:
-    image = image_of(digests_by_list[name]["arm64"])
+    image = image_id_of(digests_by_list[name]["arm64"])
     container = run_program(BUILD_ENGINE, "from", "--pull=never", *limits(), image).strip()
     try:
         run = (BUILD_ENGINE, "run", "--isolation=chroot", container, "--")
@@ -78,8 +78,7 @@ def test_orbctl_runs_in_an_image_for_arm64_and_the_cni_program_is_a_program_of_a
     assert int(plugin) == EM_AARCH64
 
 
-def image_of(digest: str) -> str:
-    """The id of the image with this digest."""
+def image_id_of(digest: str) -> str:
     rows = run_program(
         BUILD_ENGINE, "images", "--all", "--no-trunc", "--format", "{{.Digest}} {{.ID}}"
     )
@@ -87,14 +86,13 @@ def image_of(digest: str) -> str:
 
 
 def limits() -> list[str]:
-    """Flags with the soft limits of this process, which may not be allowed to raise limits."""
+    """The current soft limits as flags: this process may not raise limits."""
     known = (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC))
     soft = {name: resource.getrlimit(limit)[0] for name, limit in known}
     return [f"--ulimit={name}={value}:{value}" for name, value in soft.items()]
 
 
 def digest_by_architecture(name: str) -> dict[str, str]:
-    """Architecture -> digest of the image, from a manifest list."""
     manifest_list = json.loads(run_program(BUILD_ENGINE, "manifest", "inspect", name))
     return {
         image["platform"]["architecture"]: image["digest"] for image in manifest_list["manifests"]

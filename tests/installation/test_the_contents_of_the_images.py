@@ -1,8 +1,4 @@
-"""``make sbom`` and ``make reproduce-images`` on real images.
-
-``make sbom`` writes a bill of materials (CycloneDX) of an image. The bill must have the packages
-that dpkg and Python's importlib find in the image.
-"""
+"""``make sbom`` lists the packages of an image; ``make reproduce-images`` builds equal images."""
 
 from __future__ import annotations
 
@@ -33,12 +29,12 @@ MAKE_SBOM: Final = f"make sbom REGISTRY={DOCUMENTED_REGISTRY}/ TAG={IMAGE_TAG}"
 MAKE_REPRODUCE_IMAGES: Final = (
     f"make reproduce-images IMAGES=controller REGISTRY={DOCUMENTED_REGISTRY}/"
 )
-"""One image is enough: the images of agent and controller share the stage that compiles."""
+"""One image is enough: agent and controller share the stage that compiles."""
 
 REPRODUCE_S: Final = 1500.0
 DPKG_FORMAT: Final = "${db:Status-Status} ${Package} ${Version}\n"
 COMMON_LICENSE: Final = re.compile(r"/usr/share/common-licenses/\w")
-"""A copyright file refers to a license text by this path."""
+"""The path of a license text, in a copyright file."""
 
 PRINTED_DIGEST: Final = re.compile(r"^controller sha256:[0-9a-f]{64}$", re.MULTILINE)
 
@@ -46,13 +42,13 @@ pytestmark = [pytest.mark.containerd, pytest.mark.slow, pytest.mark.timeout(1800
 
 
 class Image(NamedTuple):
-    """The file system of an image, and the components in its bill of materials."""
+    """The file system of an image, and the components of its CycloneDX bill of materials."""
 
     root: Path
     components: list[dict[str, Any]]
 
     def packages(self, kind: str) -> dict[tuple[str, str], set[str]]:
-        """Name and version -> licenses. ``kind``: the type of the package URLs, such as deb."""
+        """(name, version) -> licenses; ``kind``: the type of the package URLs, such as deb."""
         return {
             (component["name"], component["version"]): set(
                 map(license_of, component.get("licenses", ()))
@@ -89,7 +85,7 @@ def test_the_bill_has_the_licenses_of_debian_packages(image: Image) -> None:
     for (name, _), licenses in image.packages("deb").items():
         text = (image.root / "usr/share/doc" / name / "copyright").read_text(errors="replace")
         assert all(license_name.lower() in text.lower() for license_name in licenses)
-        # If the bill has no license, the copyright file must name none either.
+        # Without a license in the bill, the copyright file must name none.
         if not licenses:
             assert not text.startswith("Format:")
             assert not COMMON_LICENSE.search(text)
@@ -122,7 +118,6 @@ def test_two_builds_without_a_cache_have_equal_digests(image_names: None) -> Non
 
 @contextmanager
 def mounted(name: str) -> Iterator[Path]:
-    """Mount the file system of an image."""
     container = run_program(BUILD_ENGINE, "from", "--pull=never", name).strip()
     try:
         yield Path(run_program(BUILD_ENGINE, "mount", container).strip())
@@ -132,7 +127,7 @@ def mounted(name: str) -> Iterator[Path]:
 
 
 def license_of(entry: dict[str, Any]) -> str:
-    """The id, name or expression of a license in CycloneDX."""
+    """The id, name or expression of a CycloneDX license."""
     if expression := entry.get("expression"):
         return str(expression)
     named = entry["license"]
@@ -140,7 +135,6 @@ def license_of(entry: dict[str, Any]) -> str:
 
 
 def licenses_of(distribution: Distribution) -> set[str]:
-    """The licenses in the metadata of a Python distribution."""
     metadata = distribution.metadata.json
     if named := metadata.get("license_expression") or metadata.get("license"):
         return {str(named)}

@@ -33,7 +33,7 @@ INSTALL, UNINSTALL = (
 KEPT_KINDS: Final = frozenset(
     {"Namespace", "Secret", "PersistentVolumeClaim", "CustomResourceDefinition"}
 )
-"""Kinds of objects that remain after ``helm uninstall``: etcd's data, certificates, CRDs."""
+"""Kinds of objects that ``helm uninstall`` leaves."""
 
 CHANGED_SYSCTLS: Final = frozenset(sysctl.key.replace("/", ".") for sysctl in NODE_SYSCTLS) | {
     "net.ipv4.conf.all.accept_redirects",
@@ -54,7 +54,7 @@ END
 helm upgrade orbweaver {root}/ops/charts/orbweaver -n orbweaver --reuse-values \\
     -f values-of-nodes.yaml
 """
-"""Enables ClusterIPs (docs/how-to/serve-clusterips.md), and sets the path of the Pods' cgroups."""
+"""See docs/how-to/serve-clusterips.md. Sets the path of the Pods' cgroups too."""
 
 pytestmark = [
     pytest.mark.kubelet,
@@ -65,7 +65,7 @@ pytestmark = [
 ]
 
 
-def test_the_documented_commands_install_serve_and_leave_nothing(
+def test_the_documented_commands_install_and_uninstall_orbweaver(
     cluster: BareCluster, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     _, push, install, pool = shell_blocks(INSTALL)
@@ -73,7 +73,7 @@ def test_the_documented_commands_install_serve_and_leave_nothing(
     before = {name: cluster.state_of(name) for name in cluster.nodes}
 
     cluster.shell(push)
-    assert_the_registry_has_what_was_built(cluster)
+    assert_values_have_the_digests_of_the_registry(cluster)
     cluster.shell(install)
     assert_images_are_named_by_digest(cluster)
     cluster.shell(pool)
@@ -99,8 +99,7 @@ def test_the_documented_commands_install_serve_and_leave_nothing(
     cluster.until(lambda: not orbweaver_objects(cluster), "the end of all objects")
 
 
-def assert_the_registry_has_what_was_built(cluster: BareCluster) -> None:
-    """Assert that ``make push-images`` wrote the digests of the registry into the values file."""
+def assert_values_have_the_digests_of_the_registry(cluster: BareCluster) -> None:
     values = (PROJECT_ROOT / "build/images/values.yaml").read_text("utf-8")
     for name in BUILT_IMAGES:
         repository, _, tag = name.removeprefix(f"{REGISTRY_NAME}/").partition(":")
@@ -109,14 +108,13 @@ def assert_the_registry_has_what_was_built(cluster: BareCluster) -> None:
 
 
 def assert_images_are_named_by_digest(cluster: BareCluster) -> None:
-    """Assert that all containers run images of the registry, each by its digest."""
     images = running_images(cluster)
     assert len(images) == 3  # agent, controller, etcd
     assert all(image.startswith(f"{REGISTRY_NAME}/") and "@sha256:" in image for image in images)
 
 
 def enable_cluster_ips(cluster: BareCluster, directory: Path, test: pytest.Item) -> bool:
-    """Enable ClusterIPs if this kernel can serve ClusterIPs; return whether they are enabled."""
+    """Return False, without a change, if this kernel cannot serve ClusterIPs."""
     if reason := missing_capability().no_services:
         note_substitute(test, CGROUPS, f"an installation without ClusterIPs: {reason}")
         return False
@@ -133,7 +131,7 @@ def enable_cluster_ips(cluster: BareCluster, directory: Path, test: pytest.Item)
 
 
 def assert_nothing_is_left(state: NodeState, before: NodeState) -> None:
-    """Assert that only ``CHANGED_SYSCTLS`` differ; uninstall.md says that these sysctls stay."""
+    """``CHANGED_SYSCTLS`` may stay, see uninstall.md."""
     changes = state.changes_since(before)
     sysctls = {line.lstrip("+-").partition(" ")[0] for line in changes.pop("sysctls", ())}
     assert changes == {}
@@ -141,7 +139,6 @@ def assert_nothing_is_left(state: NodeState, before: NodeState) -> None:
 
 
 def assert_nodes_are_checked_without_a_login(cluster: BareCluster) -> None:
-    """Assert that ``kubectl orb node doctor`` checks each node through the agent's Pod."""
     for name in cluster.nodes:
         report = json.loads(cluster.shell(f"kubectl orb node doctor {name} -o json"))
         assert report["missingCapabilities"] == []
@@ -154,7 +151,6 @@ def assert_nodes_are_checked_without_a_login(cluster: BareCluster) -> None:
 def assert_paths_are_traced_without_a_login(
     cluster: BareCluster, *, serves_cluster_ips: bool
 ) -> None:
-    """Assert that ``kubectl orb trace-path`` prints the path to a Pod and to a ClusterIP."""
     address = start_pod(cluster, "other")
     trace = json.loads(cluster.shell("kubectl orb trace-path web other -o json"))
     (path,) = trace["paths"]
@@ -170,7 +166,7 @@ def assert_paths_are_traced_without_a_login(
 
 
 def assert_a_node_is_cleaned_without_a_login(cluster: BareCluster, name: str) -> None:
-    """Clean a node by the commands of uninstall.md; refused while the node's agent runs."""
+    """Clean a node by uninstall.md; the command is refused while the node's agent runs."""
     refusal = cluster.shell(f"! kubectl orb node clean {name} 2>&1")
     assert f"kubectl label node {name} orbweaver.io/agent=disabled" in refusal
 

@@ -1,7 +1,6 @@
 """Runs the commands of docs/how-to/migrate-from-spiderpool.md on a cluster with a real Spiderpool.
 
-Pods must run all the time. A prober measures the outage of ADD and DEL during each change;
-``--junitxml`` records the outages. tests/installation/spiderpool.py says which programs are needed.
+Pods must run all the time. ``--junitxml`` records the outage of ADD and DEL during each change.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ plugins:
   installIpoibCNI: false
   installVlanCNI: false
 """
-"""The values of Spiderpool's chart. ``lan`` is the network of ``BareCluster``."""
+"""``lan`` is the network of ``BareCluster``."""
 
 OBJECTS = f"""
 apiVersion: v1
@@ -87,13 +86,13 @@ kind: Pod
 metadata: {{name: probe, namespace: default}}
 spec: {{schedulerName: none, containers: [{{name: probe, image: "{IMAGE_NAME}"}}]}}
 """
-"""The objects of a cluster in use. The Pod ``probe`` is for the prober's calls; it never runs."""
+"""The Pod ``probe`` is for the prober's calls, and never runs."""
 
 SCALE_DOWN = """
 kubectl annotate pod {names} controller.kubernetes.io/pod-deletion-cost=-100
 kubectl scale deployment web --replicas=4
 """
-"""Scales ``web`` down. Kubernetes deletes the annotated Pods first."""
+"""Kubernetes deletes the annotated Pods first."""
 
 PODS_PATH = "/api/v1/namespaces/default/pods"
 ENDPOINTS_PATH = "/apis/spiderpool.spidernet.io/v2beta1/spiderendpoints"
@@ -111,7 +110,7 @@ pytestmark = [
 
 
 class RunningPod(NamedTuple):
-    """The properties of a Pod that change if the Pod is interrupted."""
+    """Properties of a Pod that an interruption changes."""
 
     uid: str
     address: str
@@ -121,7 +120,6 @@ class RunningPod(NamedTuple):
 
 @pytest.fixture(scope="module")
 def programs() -> Path:
-    """The directory of Spiderpool's programs."""
     directory = spiderpool.build_directory()
     if directory is None:
         pytest.skip(needs(SPIDERPOOL, f"{spiderpool.VARIABLE} is not set"))
@@ -132,7 +130,7 @@ def programs() -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(images_are_built: None, registry_data: Path) -> Iterator[BareCluster]:
-    """A cluster of this module only, because Orbweaver stays installed at the end."""
+    """A separate cluster, because Orbweaver stays installed at the end."""
     with BareCluster(registry_data) as cluster:
         yield cluster
 
@@ -228,14 +226,14 @@ def test_pods_keep_their_addresses_through_migrations_and_rollbacks(
 
 
 def assert_pods_come_and_go(cluster: BareCluster, before: dict[str, RunningPod]) -> None:
-    """Start and delete one Pod; assert that the Pods in ``before`` keep running."""
+    """Start and delete one Pod; the Pods in ``before`` must keep running."""
     scale(cluster, len(before) - 1)
     assert len(set(running_pods(cluster)) - set(before)) == 1
     keep_only(cluster, before)
 
 
 def keep_only(cluster: BareCluster, before: dict[str, RunningPod]) -> None:
-    """Scale down to the Pods in ``before``; wait until the deleted Pods' addresses are released."""
+    """Scale down to the Pods in ``before``; wait until the other addresses are released."""
     newer = set(running_pods(cluster)) - set(before)
     cluster.shell(SCALE_DOWN.format(names=" ".join(sorted(newer))))
     cluster.until(
@@ -245,7 +243,6 @@ def keep_only(cluster: BareCluster, before: dict[str, RunningPod]) -> None:
 
 
 def running_pods(cluster: BareCluster) -> dict[str, RunningPod]:
-    """Return the ready Pods by name."""
     return {
         pod["metadata"]["name"]: RunningPod(
             pod["metadata"]["uid"],
@@ -260,7 +257,7 @@ def running_pods(cluster: BareCluster) -> dict[str, RunningPod]:
 
 
 def addresses_of_endpoints(cluster: BareCluster) -> dict[str, str]:
-    """Return address -> Pod, from the SpiderEndpoints, without the Pod ``probe``."""
+    """Address -> Pod, without the Pod ``probe``."""
     return {
         nic["ipv4"].partition("/")[0]: endpoint["metadata"]["name"]
         for endpoint in cluster.objects(ENDPOINTS_PATH)
@@ -270,7 +267,7 @@ def addresses_of_endpoints(cluster: BareCluster) -> dict[str, str]:
 
 
 def addresses_of_pool(cluster: BareCluster) -> dict[str, str]:
-    """Return address -> Pod, from the status of the pool, without the Pod ``probe``."""
+    """Address -> Pod, without the Pod ``probe``."""
     text = cluster.server.request("GET", POOL_PATH).body["status"]["allocatedIPs"]
     pods = {
         address: allocation["pod"].partition("/")[2]
@@ -282,7 +279,7 @@ def addresses_of_pool(cluster: BareCluster) -> dict[str, str]:
 def assert_unchanged(
     cluster: BareCluster, before: dict[str, RunningPod], claimed: dict[str, str]
 ) -> None:
-    """Assert that Pods in ``before`` run without interruption, and that all addresses differ."""
+    """Pods in ``before`` must run without interruption, and all addresses must differ."""
     now, endpoints = running_pods(cluster), addresses_of_endpoints(cluster)
     assert before.items() <= now.items()
     assert claimed.items() <= endpoints.items()
@@ -291,7 +288,6 @@ def assert_unchanged(
 
 
 def prober(cluster: BareCluster) -> CniProber:
-    """Return a prober that calls the executable on ``PROBED_NODE`` for the Pod ``probe``."""
     node = cluster.nodes[PROBED_NODE]
     enter = node.node.namespace.inside(node.containerd.with_mounts())
     space = f"{PROBED_NODE}-probe"
@@ -302,21 +298,22 @@ def prober(cluster: BareCluster) -> CniProber:
 
 
 def outage_s(cluster: BareCluster, change: Callable[[], None]) -> float:
-    """Run ``change``; return the outage of ADD and DEL meanwhile, in seconds."""
+    """Run ``change``; return the outage of ADD and DEL meanwhile."""
     with prober(cluster) as probe:
-        wait_for_calls(cluster, probe)
+        wait_for_successful_calls(cluster, probe)
         change()
-        wait_for_calls(cluster, probe)
+        wait_for_successful_calls(cluster, probe)
     return probe.outage_s
 
 
-def wait_for_calls(cluster: BareCluster, probe: CniProber) -> None:
-    """Wait until an ADD and a DEL have succeeded from now on."""
+def wait_for_successful_calls(cluster: BareCluster, probe: CniProber) -> None:
     now_s = time.monotonic()
-    cluster.until(lambda: probe.succeeded_since(now_s), f"an answer, after {probe.calls[-1:]}")
+    cluster.until(
+        lambda: probe.succeeded_since(now_s),
+        f"a successful ADD and DEL; last call: {probe.calls[-1:]}",
+    )
 
 
 def scale(cluster: BareCluster, replicas: int) -> None:
-    """Set the replicas of ``web`` and wait for all Pods."""
     cluster.shell(f"kubectl scale deployment web --replicas={replicas}")
     cluster.until(lambda: len(running_pods(cluster)) == replicas + 2, f"{replicas} Pods of web")

@@ -1,7 +1,6 @@
 """Runs the commands of docs/how-to/upgrade.md on an installation of an earlier commit.
 
-After the upgrade, this version reads the event log of the earlier version. After the rollback, the
-earlier version reads the log of this version.
+Each version must read the event log of the other version.
 """
 
 from __future__ import annotations
@@ -48,8 +47,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def earlier(image_names: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone at the earlier commit, after the build of the clone's images."""
+def earlier_clone(image_names: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone at ``EARLIER_VERSION``, with built images."""
     if git(PROJECT_ROOT, "cat-file", "-e", f"{EARLIER_VERSION}^{{commit}}").returncode:
         pytest.skip(needs(EARLIER_COMMIT, f"git has no commit {EARLIER_VERSION}"))
     clone = tmp_path_factory.mktemp("earlier") / "orbweaver"
@@ -63,22 +62,26 @@ def earlier(image_names: None, tmp_path_factory: pytest.TempPathFactory) -> Path
     return clone
 
 
-def test_an_upgrade_and_a_rollback_lose_no_address(earlier: Path, cluster: BareCluster) -> None:
+def test_an_upgrade_and_a_rollback_lose_no_address(
+    earlier_clone: Path, cluster: BareCluster
+) -> None:
     # The pages' shell blocks, in order.
     _, push, install, pool = shell_blocks(INSTALL)
     upgrade, roll_back = shell_blocks(UPGRADE)
 
-    cluster.shell(f"{PUSH_EARLIER}\n{install}", earlier)
+    cluster.shell(f"{PUSH_EARLIER}\n{install}", earlier_clone)
     cluster.shell(pool)
     expected = {start_pod(cluster, "web"): "web"}
     earlier_images = running_images(cluster)
     uid, earlier_crds = pod(cluster, "web")["metadata"]["uid"], crd_versions(cluster)
-    assert digests(earlier_images) == pushed_digests(earlier)
+    assert digests(earlier_images) == pushed_digests(earlier_clone)
 
     cluster.shell(push)
     cluster.shell(upgrade)
     assert (
-        digests(running_images(cluster)) == pushed_digests(PROJECT_ROOT) != pushed_digests(earlier)
+        digests(running_images(cluster))
+        == pushed_digests(PROJECT_ROOT)
+        != pushed_digests(earlier_clone)
     )
     assert crd_versions(cluster) == crd_versions_of_chart(PROJECT_ROOT) != earlier_crds
     expected[start_pod(cluster, "between")] = "between"
@@ -105,23 +108,24 @@ def test_an_upgrade_and_a_rollback_lose_no_address(earlier: Path, cluster: BareC
 
 
 def assert_addresses(cluster: BareCluster, expected: dict[str, str]) -> None:
-    """Assert that endpoints and pool have exactly these addresses, and the event log has them."""
     cluster.until(
-        lambda: pod_by_address_of_endpoints(cluster) == expected, f"endpoints of {expected}"
+        lambda: pod_by_address_of_endpoints(cluster) == expected,
+        f"addresses of the endpoints: {expected}",
     )
-    cluster.until(lambda: pod_by_address_of_pool(cluster) == expected, f"a record of {expected}")
+    cluster.until(
+        lambda: pod_by_address_of_pool(cluster) == expected, f"allocations of the pool: {expected}"
+    )
     for address, name in expected.items():
         assert f"default/{name}" in cluster.shell(f"kubectl orb history {address}")
     cluster.shell("kubectl orb verify")
 
 
 def digests(names: set[str]) -> set[str]:
-    """The digests in the names of images."""
     return {name.partition("@")[2] for name in names}
 
 
 def pushed_digests(clone: Path) -> set[str]:
-    """The digests that ``make push-images`` wrote in a clone."""
+    """The digests that ``make push-images`` wrote."""
     values: dict[str, Any] = yaml.safe_load((clone / "build/images/values.yaml").read_text("utf-8"))
     return {
         values["spiderpoolController"]["image"]["digest"],
@@ -131,7 +135,6 @@ def pushed_digests(clone: Path) -> set[str]:
 
 
 def crd_versions_of_chart(clone: Path) -> dict[str, Any]:
-    """Kind -> ``spec.versions`` of the CRD, in the chart of a clone."""
     schemas = {}
     for path in sorted((clone / "ops/charts/orbweaver-crds/templates").glob("*.yaml")):
         for definition in yaml.safe_load_all(path.read_text("utf-8")):
@@ -140,6 +143,5 @@ def crd_versions_of_chart(clone: Path) -> dict[str, Any]:
 
 
 def git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run git in a directory; a failure is in the return code."""
     command = ["git", "-C", str(directory), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -1,4 +1,4 @@
-"""The settings of Python's garbage collector, each in a process of its own."""
+"""Settings of Python's garbage collector, in separate processes."""
 
 from __future__ import annotations
 

@@ -23,10 +23,7 @@ async def supervisor(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Superviso
 
 
 class Task:
-    """Each start takes the next of ``ends``: it raises the exception, or returns for None.
-
-    Without a next end, the task runs until it is cancelled.
-    """
+    """A task: each start raises or (for None) returns the next of ``ends``; later starts block."""
 
     def __init__(self, *ends: BaseException | None) -> None:
         self.ends = list(ends)
@@ -51,7 +48,7 @@ ENDS = [RuntimeError("a bug"), StoreUnavailable("away"), None, asyncio.Cancelled
 
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: type(end).__name__)
-async def test_a_task_that_ended_in_any_way_is_restarted(
+async def test_a_task_is_restarted_after_any_kind_of_end(
     supervisor: Supervisor, end: BaseException | None
 ) -> None:
     task = Task(end)
@@ -63,7 +60,7 @@ async def test_a_task_that_ended_in_any_way_is_restarted(
     assert supervisor.restarts == 1
 
 
-async def test_a_task_whose_coroutine_cannot_be_created_is_retried(
+async def test_a_task_is_retried_if_its_coroutine_cannot_be_created(
     supervisor: Supervisor,
 ) -> None:
     task, failures = Task(), [RuntimeError("not today")]
@@ -79,7 +76,7 @@ async def test_a_task_whose_coroutine_cannot_be_created_is_retried(
     assert supervisor.restarts == 1
 
 
-async def test_a_task_that_waits_for_its_restart_is_reported_with_its_exception(
+async def test_health_has_the_exception_of_a_task_that_awaits_its_restart(
     supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervision, "BACKOFF_S_MIN", 60.0)
@@ -92,7 +89,7 @@ async def test_a_task_that_waits_for_its_restart_is_reported_with_its_exception(
     assert "task failing ended: RuntimeError: a bug" in str(dict(supervisor.health())["failing"])
 
 
-async def test_restart_pauses_double_up_to_a_limit_and_a_steady_run_resets_them() -> None:
+async def test_restart_pauses_double_and_a_steady_run_resets_the_pause() -> None:
     task = supervision._SupervisedTask(TaskSpec("one", Task().run), 0.0)
 
     pauses = []
@@ -108,7 +105,7 @@ async def test_restart_pauses_double_up_to_a_limit_and_a_steady_run_resets_them(
     assert task.pause_s == supervision.BACKOFF_S_MIN
 
 
-async def test_a_task_that_used_up_its_restarts_ends_the_process(supervisor: Supervisor) -> None:
+async def test_wait_failed_raises_when_a_task_has_no_restarts_left(supervisor: Supervisor) -> None:
     task = Task(*(RuntimeError(f"end {number}") for number in range(9)))
 
     supervisor.start(TaskSpec("one", task.run, restarts_max=2))
@@ -120,7 +117,7 @@ async def test_a_task_that_used_up_its_restarts_ends_the_process(supervisor: Sup
     assert isinstance(dict(supervisor.health())["one"], NotReady)
 
 
-async def test_a_task_that_receives_nothing_is_stale_and_is_restarted(
+async def test_a_task_is_stale_and_restarted_when_it_receives_nothing(
     supervisor: Supervisor,
 ) -> None:
     task, age = Task(), [0.0]
@@ -138,7 +135,7 @@ async def test_a_task_that_receives_nothing_is_stale_and_is_restarted(
     assert "one received nothing for 99 s" in str(stale)
 
 
-async def test_a_task_that_reports_a_fault_is_unhealthy_until_it_reports_none(
+async def test_a_task_is_unhealthy_while_it_reports_a_fault(
     supervisor: Supervisor,
 ) -> None:
     reasons = ["forbidden"]
@@ -150,7 +147,7 @@ async def test_a_task_that_reports_a_fault_is_unhealthy_until_it_reports_none(
     assert dict(supervisor.health())["one"] is None
 
 
-async def test_closing_cancels_every_task_and_restarts_none(supervisor: Supervisor) -> None:
+async def test_close_cancels_every_task_and_restarts_no_task(supervisor: Supervisor) -> None:
     tasks = [Task(), Task(), Task(RuntimeError("a bug"))]
     for number, task in enumerate(tasks):
         supervisor.start(TaskSpec(f"task {number}", task.run))
@@ -162,7 +159,7 @@ async def test_closing_cancels_every_task_and_restarts_none(supervisor: Supervis
     assert supervisor.health() == []
 
 
-async def test_a_second_task_with_the_name_of_a_running_task_is_refused(
+async def test_start_refuses_a_task_with_the_name_of_a_running_task(
     supervisor: Supervisor,
 ) -> None:
     supervisor.start(TaskSpec("one", Task().run))
@@ -171,7 +168,7 @@ async def test_a_second_task_with_the_name_of_a_running_task_is_refused(
         supervisor.start(TaskSpec("one", Task().run))
 
 
-async def test_background_tasks_are_logged_if_they_fail_and_cancelled_on_close(
+async def test_failed_background_tasks_are_logged_and_close_cancels_running_tasks(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tasks, running = BackgroundTasks("errand"), Task()
@@ -185,7 +182,7 @@ async def test_background_tasks_are_logged_if_they_fail_and_cancelled_on_close(
     assert running.cancelled
 
 
-async def test_a_fresh_task_is_not_checked_again_before_it_can_be_stale(
+async def test_a_new_task_is_not_checked_again_before_it_can_be_stale(
     supervisor: Supervisor,
 ) -> None:
     task, checks = Task(), 0

@@ -39,8 +39,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> PlainAuthority:
 
 
 @pytest.fixture(autouse=True)
-def strict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
-    """Set ``VERIFY_X509_STRICT`` in default contexts, as Python 3.13 does."""
+def strict_default_context(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
     original = ssl.create_default_context
 
     def default_context(*arguments: Any, **options: Any) -> ssl.SSLContext:
@@ -54,7 +53,7 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
 
 @pytest.fixture
 async def server(authority: PlainAuthority) -> AsyncIterator[str]:
-    """The URL of an HTTPS server that returns one Pod, as an API server does."""
+    """The URL of an HTTPS server that returns one Pod."""
 
     async def pod(_: web.Request) -> web.Response:
         return web.json_response({"metadata": {"name": "web-0"}})
@@ -83,16 +82,15 @@ def kubeconfig(directory: Path, server: str, ca: Path) -> str:
     return str(path)
 
 
-async def test_strict_verification_refuses_an_authority_without_key_usage(
-    server: str, authority: PlainAuthority, strict: Callable[..., ssl.SSLContext]
+async def test_a_strict_context_of_python_refuses_an_authority_without_key_usage(
+    server: str, authority: PlainAuthority, strict_default_context: Callable[..., ssl.SSLContext]
 ) -> None:
-    """The SSL context is that of Python; the other tests use SSL contexts of Orbweaver."""
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorCertificateError, match="key usage"):
-            await session.get(server, ssl=strict(cafile=authority.ca))
+            await session.get(server, ssl=strict_default_context(cafile=authority.ca))
 
 
-async def test_an_api_server_with_an_authority_without_key_usage_is_accepted(
+async def test_the_api_client_accepts_an_authority_without_key_usage(
     server: str, authority: PlainAuthority, tmp_path: Path
 ) -> None:
     api = Api(await open_connection(kubeconfig(tmp_path, server, authority.ca)))
@@ -103,9 +101,7 @@ async def test_an_api_server_with_an_authority_without_key_usage_is_accepted(
     assert response["metadata"]["name"] == "web-0"
 
 
-async def test_an_api_server_with_an_unknown_authority_is_refused(
-    server: str, tmp_path: Path
-) -> None:
+async def test_the_api_client_refuses_an_unknown_authority(server: str, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     unknown_authority = PlainAuthority(tmp_path / "other")
     api = Api(await open_connection(kubeconfig(tmp_path, server, unknown_authority.ca)))
@@ -116,7 +112,7 @@ async def test_an_api_server_with_an_unknown_authority_is_refused(
     await api.close()
 
 
-async def test_a_network_provider_with_an_authority_without_key_usage_is_accepted(
+async def test_the_provider_client_accepts_an_authority_without_key_usage(
     authority: PlainAuthority,
 ) -> None:
     async with FakeProvider(authority.server_context()) as provider:

@@ -39,7 +39,7 @@ def test_a_request_to_another_process_continues_the_trace_of_the_caller() -> Non
     assert outside == {}
 
 
-def test_the_outgoing_context_has_the_current_span_or_else_the_traceparent_of_the_request() -> None:
+def test_the_outgoing_context_prefers_the_current_span_to_the_given_traceparent() -> None:
     without_tracer = tracing.outgoing_context(TRACEPARENT)
     with recorded_spans() as exporter:  # sets a tracer for the block
         outside = tracing.outgoing_context(TRACEPARENT)
@@ -54,7 +54,7 @@ def test_the_outgoing_context_has_the_current_span_or_else_the_traceparent_of_th
     assert inside.traceparent.split("-")[2] == f"{context_of(span).span_id:016x}"
 
 
-def test_without_a_tracer_no_span_is_created() -> None:
+def test_no_span_is_created_without_a_tracer() -> None:
     with tracing.span("work") as span, tracing.child_span("part") as part:
         assert (span, part) == (None, None)
         assert (tracing.origin(), tracing.headers(), tracing.log_fields()) == (None, {}, {})
@@ -71,8 +71,6 @@ def test_a_child_span_is_created_only_inside_a_trace() -> None:
 
 
 async def test_a_deadline_marks_every_open_span_as_failed() -> None:
-    """``asyncio.timeout`` cancels the inner span, and raises TimeoutError in the outer span."""
-
     async def request() -> None:
         with tracing.span("request"):
             async with asyncio.timeout(0):
@@ -86,7 +84,7 @@ async def test_a_deadline_marks_every_open_span_as_failed() -> None:
     assert failures == ["CancelledError", "TimeoutError"]
 
 
-async def test_a_call_in_a_thread_continues_the_trace_only_in_the_current_context() -> None:
+async def test_a_thread_continues_the_trace_only_with_in_current_context() -> None:
     def call() -> None:
         with tracing.child_span("netlink send"):
             pass
@@ -100,7 +98,7 @@ async def test_a_call_in_a_thread_continues_the_trace_only_in_the_current_contex
     assert parent_of(send, exporter.get_finished_spans()) == "request"
 
 
-async def test_proposals_of_one_transaction_link_to_the_span_of_its_first_proposal(
+async def test_proposals_link_to_the_first_proposal_of_their_transaction(
     memory_store: MemoryStore, keys: Keys
 ) -> None:
     async def append(writer: Writer, number: int) -> Outcome:
@@ -114,13 +112,12 @@ async def test_proposals_of_one_transaction_link_to_the_span_of_its_first_propos
         await asyncio.gather(*(append(writer, number) for number in range(3)))
         await writer.close()
 
-    # The writer commits concurrent proposals in one transaction.
     assert writer.transactions == 1
     appends = [span for span in exporter.get_finished_spans() if span.name == "ipam.append"]
-    linked = [span for span in appends if span.links]
+    linked_spans = [span for span in appends if span.links]
     (first_append,) = (span for span in appends if not span.links)
-    assert len(linked) == 2
-    for span in linked:
+    assert len(linked_spans) == 2
+    for span in linked_spans:
         (link,) = span.links
         assert link.context.span_id == context_of(first_append).span_id
         assert link.attributes == {"ipam.link": "committed-with"}
@@ -142,7 +139,7 @@ def test_invalid_parts_of_a_trace_context_are_dropped(
     assert tracing.trace_context(*context) == valid
 
 
-def test_a_collector_that_does_not_answer_does_not_delay_the_exit_of_a_process(
+def test_close_does_not_wait_for_a_silent_collector(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     exporter = _SilentCollector()
@@ -155,7 +152,7 @@ def test_a_collector_that_does_not_answer_does_not_delay_the_exit_of_a_process(
     tracer.close()
 
     assert exporter.closed.is_set()
-    assert not exporter.gave_up
+    assert not exporter.export_timed_out
 
 
 class _SilentCollector(SpanExporter):
@@ -165,10 +162,10 @@ class _SilentCollector(SpanExporter):
 
     def __init__(self) -> None:
         self.closed = threading.Event()
-        self.gave_up = False
+        self.export_timed_out = False
 
     def export(self, _: Sequence[ReadableSpan]) -> SpanExportResult:
-        self.gave_up = not self.closed.wait(self.GIVE_UP_S)
+        self.export_timed_out = not self.closed.wait(self.GIVE_UP_S)
         return SpanExportResult.FAILURE
 
     def shutdown(self) -> None:

@@ -1,7 +1,6 @@
-"""Random histories of events. Names are few, so that events often concern the same object.
+"""Random histories of events about few objects, so that events often concern the same object.
 
-Some events are invalid on purpose, such as a claim outside all pools. A projection must apply
-invalid events as the ledger does.
+Some events are invalid on purpose: a projection must apply them as the ledger does.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ def endpoints(draw: st.DrawFn) -> Endpoint:
 
 
 class Step:
-    """An event of a history; None is a release of an earlier claim, which ``pick`` selects.
+    """One event of a history, or (None) the release of an earlier claim, which ``pick`` selects.
 
     A ``stale`` release has a lower revision than the claim.
     """
@@ -169,8 +168,8 @@ steps = st.one_of(
 histories = st.lists(steps, max_size=40)
 
 
-def recorded(history: Sequence[Step]) -> list[Recorded]:
-    """The history as a log, with one event at each position."""
+def log_of(history: Sequence[Step]) -> list[Recorded]:
+    """The history with one event at each position of the log."""
     log: list[Recorded] = []
     for position, step in enumerate(history, 1):
         event = step.event if step.event is not None else _release(log, step)

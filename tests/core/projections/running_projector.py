@@ -13,13 +13,13 @@ DEADLINE_S = 60
 
 
 class RunningProjector:
-    """Waits for conditions of a running projector."""
+    """A projector that runs while a test waits for conditions."""
 
     def __init__(self, projector: Projector) -> None:
         self.projector = projector
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition holds. Raises TimeoutError after ``DEADLINE_S``."""
+        """Wait for the condition; raises TimeoutError after ``DEADLINE_S``."""
         async with asyncio.timeout(DEADLINE_S):
             await self.projector.wait_for(condition)
 
@@ -31,7 +31,6 @@ class RunningProjector:
 
 @asynccontextmanager
 async def run_projector(projector: Projector) -> AsyncIterator[RunningProjector]:
-    """Run the projector until the block ends."""
     task = asyncio.create_task(projector.run())
     try:
         running = RunningProjector(projector)
@@ -44,6 +43,6 @@ async def run_projector(projector: Projector) -> AsyncIterator[RunningProjector]
 
 @asynccontextmanager
 async def following(node: NodeHarness) -> AsyncIterator[RunningProjector]:
-    """Run a new projector on the node's store until the block ends."""
+    """Run a new projector on the node's store."""
     async with run_projector(Projector(node.store, node.keys)) as running:
         yield running

@@ -36,13 +36,12 @@ async def projector(node: NodeHarness) -> AsyncIterator[Projector]:
 async def take_changes_after_log(
     node: NodeHarness, projector: Projector, changes: ChangeBuffer
 ) -> ChangeBuffer:
-    """Wait until the projection has applied the whole log; then take the buffer's changes."""
     last_position = max(recorded.position for recorded in await node.log())
     await projector.wait_for(lambda: projector.projection.position >= last_position)
     return changes.take()
 
 
-async def test_the_names_of_objects_that_an_event_changes_are_reported_once(
+async def test_follow_reports_each_changed_object_once(
     node: NodeHarness, projector: Projector
 ) -> None:
     with projector.follow() as changes:
@@ -50,9 +49,9 @@ async def test_the_names_of_objects_that_an_event_changes_are_reported_once(
         assert (await take_changes_after_log(node, projector, changes)).pools == {"blue", "green"}
 
         await node.add(pod("web-0"))
-        claimed = await take_changes_after_log(node, projector, changes)
+        changes_of_add = await take_changes_after_log(node, projector, changes)
 
-        assert (claimed.pools, claimed.endpoints) == ({"blue"}, {("shop", "web-0")})
+        assert (changes_of_add.pools, changes_of_add.endpoints) == ({"blue"}, {("shop", "web-0")})
         assert not changes.take().pools
 
 
@@ -85,7 +84,7 @@ async def test_a_new_buffer_and_a_rebuilt_projection_report_all_objects(
         assert (reported.pools, reported.endpoints) == ({"blue"}, {("shop", "web-0")})
 
 
-async def test_a_buffer_gets_no_changes_after_its_block_has_ended(
+async def test_a_buffer_gets_no_changes_after_its_block(
     node: NodeHarness, projector: Projector
 ) -> None:
     with projector.follow() as changes:
@@ -95,10 +94,10 @@ async def test_a_buffer_gets_no_changes_after_its_block_has_ended(
     assert not (await take_changes_after_log(node, projector, changes)).pools
 
 
-async def test_pools_are_reported_when_the_next_pod_of_a_replica_keeps_the_addresses(
+async def test_pools_are_reported_when_a_new_pod_keeps_the_addresses(
     node: NodeHarness, projector: Projector
 ) -> None:
-    """The claims stay, but the status of each pool contains the UID of the Pod."""
+    """The status of each pool contains the UID of the Pod."""
     with projector.follow() as changes:
         await node.apply(pool("blue", "10.6.0.10"), pool("green", "fd00:6::10"))
         await node.add(pod("db-0", "uid-1", fixed="statefulset"))

@@ -40,8 +40,8 @@ async def node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[NodeHarness]:
         yield node
 
 
-async def test_each_command_changes_objects_and_their_guards_together(node: NodeHarness) -> None:
-    """A guard is a key that every command about a topic, such as pools, writes too."""
+async def test_each_command_writes_objects_and_guards_in_one_transaction(node: NodeHarness) -> None:
+    """A guard is a key that every command about a topic writes too."""
     lan, wide = Subnet("lan", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.99",)), pool("wide", "fd00:6::1")
     commands = (
         ApplyPool(pool("a", "10.6.0.1-10.6.0.9")),
@@ -68,12 +68,14 @@ async def test_each_command_changes_objects_and_their_guards_together(node: Node
         batch_count += 1
         assert is_whole_command(node.keys, batch.changes)
         for prefix in {node.keys.prefix_of(change.key) for change in batch.changes}:
-            part = [change for change in batch.changes if node.keys.prefix_of(change.key) != prefix]
-            assert not is_whole_command(node.keys, part)
+            incomplete_changes = [
+                change for change in batch.changes if node.keys.prefix_of(change.key) != prefix
+            ]
+            assert not is_whole_command(node.keys, incomplete_changes)
     assert batch_count == len(commands), "each command is one transaction"
 
 
-async def test_a_value_that_cannot_be_decoded_is_reported_and_the_other_values_are_used(
+async def test_the_view_reports_an_undecodable_value_and_uses_the_other_values(
     node: NodeHarness,
 ) -> None:
     key = node.keys.pool("strange")
@@ -93,7 +95,7 @@ async def test_a_value_that_cannot_be_decoded_is_reported_and_the_other_values_a
 
 
 @pytest.mark.parametrize("name", ["record/oops", "reservation/ghost", "guard/x", "pool/\xff/y"])
-async def test_a_running_view_and_a_new_view_work_although_a_key_cannot_be_decoded(
+async def test_a_running_view_and_a_new_view_work_despite_an_undecodable_key(
     node: NodeHarness, name: str
 ) -> None:
     await node.store.commit([], [Put(node.keys.root + name.encode("latin-1"), b"\x00oops")])
@@ -110,7 +112,7 @@ async def test_a_running_view_and_a_new_view_work_although_a_key_cannot_be_decod
     assert (await node.add(pod("web-0"))).endpoint.nics[0].ipv4
 
 
-async def test_a_running_view_keeps_a_corrupted_reservation_and_a_new_view_allocates_nothing(
+async def test_a_running_view_keeps_a_reservation_that_a_new_view_cannot_decode(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
@@ -121,7 +123,7 @@ async def test_a_running_view_keeps_a_corrupted_reservation_and_a_new_view_alloc
     await new_view.start()
     await new_view.close()
 
-    assert node.view.current.usable("a").size == 4  # 9 addresses, of which 5 are still reserved
+    assert node.view.current.usable("a").size == 4  # 5 of the 9 addresses are still reserved
     with pytest.raises(LogCorrupt, match="reservation/dns cannot be decoded"):
         new_view.current.usable("a")
 
@@ -132,8 +134,8 @@ async def test_no_pool_allocates_until_a_reservation_of_a_newer_version_is_delet
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
     added = await node.add(pod("web-0"))
     key, guard = node.keys.reservation("dns"), node.keys.guard("reservations", 4)
-    newer = msgpack.packb([2, {"name": "dns"}])
-    await node.store.commit([], [Put(key, newer), Put(guard, b"")])
+    value_of_version_2 = msgpack.packb([2, {"name": "dns"}])
+    await node.store.commit([], [Put(key, value_of_version_2), Put(guard, b"")])
     await until(lambda: bool(node.view.current.unknown_reservations))
 
     with pytest.raises(AllocationError, match="version 2 is unknown"):
@@ -148,7 +150,7 @@ async def test_no_pool_allocates_until_a_reservation_of_a_newer_version_is_delet
     assert (await node.add(pod("web-1"))).endpoint.nics[0].ipv4
 
 
-async def test_an_address_whose_quarantine_cannot_be_decoded_is_not_allocated(
+async def test_an_address_is_not_allocated_if_its_quarantine_cannot_be_decoded(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.2"))
@@ -160,7 +162,7 @@ async def test_an_address_whose_quarantine_cannot_be_decoded_is_not_allocated(
         await node.add(pod("web-1"))
 
 
-async def test_a_pool_that_cannot_be_decoded_gives_no_address_and_other_pools_do(
+async def test_an_undecodable_pool_allocates_nothing_but_other_pools_do(
     node: NodeHarness,
 ) -> None:
     await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
@@ -173,18 +175,18 @@ async def test_a_pool_that_cannot_be_decoded_gives_no_address_and_other_pools_do
     assert (await node.add(pod("web-1"))).endpoint.nics[0].ipv4_pool == "a"
 
 
-async def test_a_watch_that_is_refused_is_opened_again(
+async def test_a_refused_watch_is_opened_again(
     node: NodeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = 0
+    watch_count = 0
     watch = node.store.watch
 
     async def watch_refused_once(
         ranges: Sequence[tuple[bytes, bytes]], *, after: int, is_whole: IsWhole | None = None
     ) -> AsyncIterator[WatchBatch]:
-        nonlocal opened
-        opened += 1
-        if opened == 1:
+        nonlocal watch_count
+        watch_count += 1
+        if watch_count == 1:
             raise StoreRejected("the role was taken away")
         async for batch in watch(ranges, after=after, is_whole=is_whole):
             yield batch
@@ -192,7 +194,7 @@ async def test_a_watch_that_is_refused_is_opened_again(
     monkeypatch.setattr(node.store, "watch", watch_refused_once)
     await node.view.close()
     await node.view.start()
-    await until(lambda: opened == 2)
+    await until(lambda: watch_count == 2)
     await node.apply(pool("a", "10.6.0.1"))
 
     assert node.view.ready

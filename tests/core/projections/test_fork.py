@@ -1,4 +1,4 @@
-"""A fork, a copy of the state for a dry run, returns what commands would change in the store."""
+"""A fork, a copy of the state for a dry run, returns what commands would change."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ commands: st.SearchStrategy[Command] = st.one_of(
 
 @settings(max_examples=40)
 @given(st.lists(commands, min_size=1, max_size=8))
-async def test_a_command_on_a_fork_has_the_same_result_as_on_the_store(
-    applied: list[Command],
+async def test_a_command_has_the_same_result_on_a_fork_and_the_store(
+    applied_commands: list[Command],
 ) -> None:
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("blue", "10.0.0.0-10.0.0.9", subnet="10.0.0.0/28"))
         await node.add(pod("web-0"))
         await node.add(pod("web-1"))
         fork = Fork(await node.read_ledger())
-        for command in applied:
+        for command in applied_commands:
             dry_run = fork.apply(command)
             refusals: tuple[object, ...] = ()
             events: tuple[Event, ...] = ()
@@ -72,7 +72,7 @@ async def test_a_command_on_a_fork_has_the_same_result_as_on_the_store(
 
 
 async def fork_of_two_pods() -> Fork:
-    """A fork of a state in which Pods web-0 and web-1 hold both addresses of pool blue."""
+    """A fork in which Pods web-0 and web-1 hold both addresses of pool blue."""
     async with NodeHarness(MemoryStore()) as node:
         await node.apply(pool("blue", "10.6.0.10-10.6.0.11"))
         await asyncio.gather(node.add(pod("web-0")), node.add(pod("web-1")))
@@ -89,19 +89,19 @@ async def test_a_refused_shrink_names_the_holders_that_prevent_it() -> None:
     assert fork.effects() == []
 
 
-async def test_the_holders_in_a_pool_that_gets_a_gateway_are_affected() -> None:
+async def test_holders_in_a_pool_are_affected_when_it_gets_a_gateway() -> None:
     fork = await fork_of_two_pods()
 
     fork.apply(ApplyPool(pool("blue", "10.6.0.10-10.6.0.11")._replace(gateway="10.6.0.1")))
 
-    affected = list(fork.affected_holders())
-    assert {holder.pod for holder in affected} == {"web-0", "web-1"}
-    assert {holder.why for holder in affected} == {
+    affected_holders = list(fork.affected_holders())
+    assert {holder.pod for holder in affected_holders} == {"web-0", "web-1"}
+    assert {holder.why for holder in affected_holders} == {
         "keeps no gateway until its Pod is created again"
     }
 
 
-async def test_the_holder_of_an_address_that_is_reserved_or_quarantined_is_affected() -> None:
+async def test_holders_are_affected_when_their_addresses_are_reserved_or_quarantined() -> None:
     fork = await fork_of_two_pods()
 
     fork.apply(ApplyReservation(Reservation("printers", 4, ("10.6.0.10",))))

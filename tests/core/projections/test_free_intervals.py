@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from core.domain.addresses.address_set import AddressSet
 from core.projections.free_intervals import FreeIntervals
 
-# Pairs: whether the address becomes free; the address.
+# (the address becomes free, the address)
 address_changes = st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=80)
 
 

@@ -1,4 +1,4 @@
-"""After any events, the counters of a projection equal a count of the ledger's addresses."""
+"""The counters of a projection equal a count of the ledger's addresses."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from core.eventstore.memory_store import MemoryStore
 from core.projections.change_buffer import ChangeBuffer
 from core.projections.pool_tally import PoolCounts, PoolTally
 from core.projections.projection import Projection
-from tests.core.projections.histories import LAST_OCTETS, Step, address_in, histories, recorded
+from tests.core.projections.histories import LAST_OCTETS, Step, address_in, histories, log_of
 from tests.support import node_harness
 
 
 @given(histories)
-def test_a_projection_of_a_ledger_equals_a_projection_of_its_events(history: list[Step]) -> None:
-    log = recorded(history)
-    folded = Projection().apply_all(log)
-    built = Projection(Ledger().apply_all(log))
+def test_projections_of_a_ledger_and_of_its_events_are_equal(history: list[Step]) -> None:
+    log = log_of(history)
+    from_events = Projection().apply_all(log)
+    from_ledger = Projection(Ledger().apply_all(log))
 
-    assert built.tallies.keys() == folded.tallies.keys()
-    for name in built.tallies:
-        assert built.tallies[name].counts == folded.tallies[name].counts
-        assert list(built.tallies[name].free) == list(folded.tallies[name].free)
+    assert from_ledger.tallies.keys() == from_events.tallies.keys()
+    for name in from_ledger.tallies:
+        assert from_ledger.tallies[name].counts == from_events.tallies[name].counts
+        assert list(from_ledger.tallies[name].free) == list(from_events.tallies[name].free)
     for pool in ("blue", "green", "six"):
-        assert built.addresses_in(pool) == folded.addresses_in(pool)
+        assert from_ledger.addresses_in(pool) == from_events.addresses_in(pool)
 
 
 @given(histories)
 def test_the_counters_equal_a_count_of_every_address(history: list[Step]) -> None:
-    log = recorded(history)
+    log = log_of(history)
     projection = Projection().apply_all(log)
 
     for name, pool in projection.ledger.pools.items():
-        expected, free = _counted(projection.ledger, pool)
+        expected, free = _count_addresses(projection.ledger, pool)
         tally = projection.tallies[name]
         assert tally.counts == expected
         assert tuple(tally.free) == free.intervals
@@ -51,37 +51,43 @@ def test_the_counters_equal_a_count_of_every_address(history: list[Step]) -> Non
 def test_followers_receive_the_name_of_each_changed_pool(history: list[Step]) -> None:
     projection, changes = Projection(), ChangeBuffer()
     projection.followers.append(changes)
-    for event in recorded(history):
+    for event in log_of(history):
         before = _pools(projection)
         projection.apply(event)
         after = _pools(projection)
-        differ = {name for name in before | after if before.get(name) != after.get(name)}
-        assert differ <= changes.take().pools
+        changed_names = {name for name in before | after if before.get(name) != after.get(name)}
+        assert changed_names <= changes.take().pools
 
 
 def _pools(projection: Projection) -> dict[str, tuple[PoolCounts, tuple[Interval, ...]]]:
     return {name: (tally.counts, tuple(tally.free)) for name, tally in projection.tallies.items()}
 
 
-def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
-    """Count every address of a pool; return the counts and the free addresses."""
+def _count_addresses(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
+    """Return the counts and the free addresses."""
     reserved = AddressSet(pool.family)
     for reservation in ledger.reservations.values():
         if reservation.family == pool.family:
             reserved |= AddressSet.from_items(reservation.ips, pool.family)
     claimed = {ip for ip, revised in ledger.claims.items() if revised.claim.pool == pool.name}
-    inside = [
+    all_addresses = [
         text
         for text in (address_in(pool.name, octet) for octet in LAST_OCTETS)
         if parse_address(text).value in pool_addresses(pool)
     ]
-    held_back = [text for text in inside if parse_address(text).value in reserved]
-    quarantined = [text for text in inside if text in ledger.quarantine and text not in held_back]
-    free = [text for text in inside if text not in {*held_back, *quarantined, *claimed}]
+    reserved_addresses = [text for text in all_addresses if parse_address(text).value in reserved]
+    quarantined = [
+        text
+        for text in all_addresses
+        if text in ledger.quarantine and text not in reserved_addresses
+    ]
+    free = [
+        text for text in all_addresses if text not in {*reserved_addresses, *quarantined, *claimed}
+    ]
     counts = PoolCounts(
-        total=len(inside),
+        total=len(all_addresses),
         claimed=len(claimed),
-        reserved=len(held_back),
+        reserved=len(reserved_addresses),
         quarantined=len(quarantined),
         free=len(free),
     )
@@ -91,11 +97,11 @@ def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
 async def test_a_reservation_recounts_only_the_pools_that_have_its_addresses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    checked: list[str] = []
+    checked_pools: list[str] = []
     is_changed_by = PoolTally.is_changed_by
 
     def note_and_check(tally: PoolTally, reservations: Mapping[str, Reservation]) -> bool:
-        checked.append(tally.pool.name)
+        checked_pools.append(tally.pool.name)
         return is_changed_by(tally, reservations)
 
     monkeypatch.setattr(PoolTally, "is_changed_by", note_and_check)
@@ -111,6 +117,6 @@ async def test_a_reservation_recounts_only_the_pools_that_have_its_addresses(
 
         projection = Projection().apply_all(await node.log())
 
-    # The first command reserves in p-3. The second moves the reservation from p-3 to p-4.
-    assert checked == ["p-3", "p-3", "p-4"]
+    # The second command moves the reservation from p-3 to p-4.
+    assert checked_pools == ["p-3", "p-3", "p-4"]
     assert [projection.tallies[f"p-{number}"].counts.reserved for number in (3, 4, 5)] == [0, 1, 0]

@@ -1,7 +1,4 @@
-"""The projector follows the log, and rebuilds the projection if unread segments have left etcd.
-
-The projection is the state after the events that were read, with one tally of addresses per pool.
-"""
+"""The projector follows the log, and rebuilds the projection if unread segments have left etcd."""
 
 from __future__ import annotations
 
@@ -56,12 +53,14 @@ async def test_claims_and_releases_are_applied_while_the_projector_runs(node: No
         max_size=ACTIONS_MAX,
     )
 )
-async def test_a_projection_that_follows_the_log_equals_a_new_one(actions: list[str]) -> None:
+async def test_a_projection_that_follows_the_log_equals_a_rebuilt_projection(
+    actions: list[str],
+) -> None:
     async with NodeHarness(MemoryStore(), cool_down_s=0) as node:
         await node.apply(POOL, IPV6_POOL)
         async with following(node) as running:
             for number, action in enumerate(actions):
-                await _act(node, action, number)
+                await _execute(node, action, number)
             await running.wait_until_current(node)
             rebuilt = Projection(await node.read_ledger())
             followed = running.projector.projection
@@ -73,8 +72,7 @@ async def test_a_projection_that_follows_the_log_equals_a_new_one(actions: list[
                 assert followed.addresses_in(name) == rebuilt.addresses_in(name)
 
 
-async def _act(node: NodeHarness, action: str, number: int) -> None:
-    """Execute an action; names and addresses are derived from ``number``."""
+async def _execute(node: NodeHarness, action: str, number: int) -> None:
     if action == "add":
         await node.add(pod(f"web-{number}"))
     elif action == "delete":
@@ -109,7 +107,7 @@ async def test_a_projector_rebuilds_if_unread_segments_have_left_etcd(node: Node
     assert counts.claimed == 2
 
 
-async def test_after_a_pause_the_projector_continues_from_its_cursor(node: NodeHarness) -> None:
+async def test_the_projector_continues_from_its_cursor_after_a_pause(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as running:
         projector = running.projector
@@ -134,7 +132,7 @@ async def test_the_lag_is_the_number_of_unread_segments(node: NodeHarness) -> No
     assert (await projector.measure_lag()).segments == 2
 
 
-async def test_a_projector_that_has_not_started_lags_by_the_whole_log(node: NodeHarness) -> None:
+async def test_a_projector_lags_by_the_whole_log_before_it_starts(node: NodeHarness) -> None:
     await node.apply(POOL)  # one segment
 
     assert (await Projector(node.store, node.keys).measure_lag()).segments == 1

@@ -20,10 +20,7 @@ POOL = pool("blue", "10.6.0.10-10.6.0.19")
 
 
 def fence(node: NodeHarness) -> Unchanged:
-    """The guard of a leader's transactions: the lease key is unchanged.
-
-    No test elects a leader, so the lease key is absent and has revision 0.
-    """
+    """A leader's condition for transactions; without a leader, the lease key is absent."""
     return Unchanged(node.keys.lease("controller"), mod_revision=0)
 
 
@@ -66,11 +63,11 @@ async def test_a_checkpoint_is_not_written_again_without_a_change(node: NodeHarn
     assert second.published == 0
 
 
-async def test_an_older_position_never_overwrites_a_newer_one(node: NodeHarness) -> None:
+async def test_an_older_position_never_overwrites_a_newer_position(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as running:
-        outdated = publisher(node, running)
-        await outdated.adopt(fence(node))
+        outdated_publisher = publisher(node, running)
+        await outdated_publisher.adopt(fence(node))
         newer = Checkpoint(
             position=running.projector.projection.position + 1000, at_ms=5, writer="c-2"
         )
@@ -79,7 +76,7 @@ async def test_an_older_position_never_overwrites_a_newer_one(node: NodeHarness)
         await node.add(pod("web-0"))
         await running.wait_until_current(node)
         for _ in range(2):  # the first publication reads the newer checkpoint
-            await outdated.publish(fence(node))
+            await outdated_publisher.publish(fence(node))
 
     assert await stored_checkpoint(node) == newer
 
@@ -99,16 +96,18 @@ async def test_a_deleted_checkpoint_is_written_again(node: NodeHarness) -> None:
     assert await stored_checkpoint(node) is not None
 
 
-async def test_views_that_older_versions_have_published_are_deleted(node: NodeHarness) -> None:
+async def test_adopt_deletes_views_of_older_versions(node: NodeHarness) -> None:
     outdated_view = node.keys.prefix("view", "pool") + b"blue"
-    used_view = node.keys.application_view("Deployment/shop/web")  # of the automatic pools
+    used_view = node.keys.application_view("Deployment/shop/web")  # used by automatic pools
     await node.store.commit([], [Put(outdated_view, b""), Put(used_view, b"")])
     async with following(node) as running:
         running_publisher = publisher(node, running)
         await running_publisher.adopt(fence(node))
 
-    outdated, used = (await node.store.read([Get(outdated_view), Get(used_view)])).ranges
-    assert (outdated.count, used.count) == (0, 1)
+    range_of_outdated_view, range_of_used_view = (
+        await node.store.read([Get(outdated_view), Get(used_view)])
+    ).ranges
+    assert (range_of_outdated_view.count, range_of_used_view.count) == (0, 1)
 
 
 async def test_a_publisher_that_has_lost_the_lead_writes_nothing(node: NodeHarness) -> None:
@@ -125,7 +124,7 @@ async def test_a_publisher_that_has_lost_the_lead_writes_nothing(node: NodeHarne
 
 
 @pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
-async def test_after_a_lost_request_or_answer_the_next_publication_is_correct(
+async def test_the_checkpoint_is_correct_after_a_lost_request_or_answer(
     node: NodeHarness, fault: Fault
 ) -> None:
     await node.apply(POOL)
@@ -143,7 +142,7 @@ async def test_after_a_lost_request_or_answer_the_next_publication_is_correct(
     assert checkpoint.position == position
 
 
-async def test_changes_within_a_period_are_not_published_before_its_end(node: NodeHarness) -> None:
+async def test_changes_are_not_published_before_the_period_ends(node: NodeHarness) -> None:
     await node.apply(POOL)
     async with following(node) as running:
         slow = Publisher(node.store, node.keys, running.projector, "c-1", period_s=3600)

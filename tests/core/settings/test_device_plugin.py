@@ -1,7 +1,4 @@
-"""``agent.networkResourcePlugin`` of conf.yml, which agents and controllers read.
-
-The plugin advertises NIC slots of a node, and sub-ENIs of a network provider, as resources.
-"""
+"""``agent.networkResourcePlugin`` of conf.yml: which NIC slots and sub-ENIs nodes advertise."""
 
 from __future__ import annotations
 
@@ -74,7 +71,7 @@ def test_every_key_is_read_and_selectors_have_the_kubernetes_form(tmp_path: Path
     )
 
 
-def test_without_a_network_provider_no_sub_eni_is_advertised(tmp_path: Path) -> None:
+def test_no_sub_eni_is_advertised_without_a_network_provider(tmp_path: Path) -> None:
     devices = load_plugin_settings(tmp_path, FULL)
 
     assert devices is not None
@@ -86,7 +83,7 @@ def test_a_disabled_plugin_has_no_settings(tmp_path: Path, text: str) -> None:
     assert load_plugin_settings(tmp_path, text) is None
 
 
-def test_the_kubelet_directory_has_its_usual_default(tmp_path: Path) -> None:
+def test_the_kubelet_directory_defaults_to_var_lib_kubelet(tmp_path: Path) -> None:
     devices = load_plugin_settings(tmp_path, "agent: {networkResourcePlugin: {enabled: true}}")
 
     assert devices == DeviceSettings(rules=DeviceRules(), kubelet=Path("/var/lib/kubelet"))
@@ -130,7 +127,6 @@ INJECTION_ENABLED = "podResourceInject: {enabled: true}\n"
 def load_injection_settings(
     directory: Path, text: str, **variables: str
 ) -> InjectionSettings | None:
-    """The settings by which the Pod webhook adds resource requests to Pods."""
     settings = load_controller(write_conf(directory, text), WEBHOOKS | variables)
     assert settings.kubernetes is not None
     assert settings.kubernetes.webhook is not None
@@ -153,7 +149,7 @@ def test_the_pod_webhook_requests_the_resources_that_agents_advertise(tmp_path: 
     assert load_injection_settings(tmp_path, FULL + PROVIDER) is None
 
 
-def test_networks_without_a_namespace_are_in_the_namespace_of_multus(tmp_path: Path) -> None:
+def test_the_default_network_namespace_is_the_namespace_of_multus(tmp_path: Path) -> None:
     default = load_injection_settings(
         tmp_path, FULL + INJECTION_ENABLED, SPIDERPOOL_POD_NAMESPACE="orbweaver"
     )

@@ -11,7 +11,7 @@ from core.settings.roce_qos import roce_qos_rules
 
 
 def rules(text: str) -> tuple[RoceQosRule, ...]:
-    """The rules of a conf.yml whose ``roceQos`` has these list items."""
+    """Parse a conf.yml; ``text``: the items of its list ``roceQos``."""
     conf = parse_conf(f"orbweaver: {{roceQos: [{text}]}}".encode(), "f")
     return roce_qos_rules(conf.orbweaver.roce_qos)
 
@@ -33,8 +33,8 @@ def test_an_empty_rule_sets_the_defaults_of_the_script_on_all_nics() -> None:
     )
 
 
-def test_dscps_and_pfc_have_defaults_that_depend_on_the_priorities() -> None:
-    """A default DSCP is 8 times the priority. The upper 6 bits of a traffic class are the DSCP."""
+def test_default_dscps_and_pfc_follow_from_the_priorities() -> None:
+    """A default DSCP is 8 times the priority; the upper 6 bits of a traffic class are the DSCP."""
     first = "{nics: [ens*], nodeSelector: {a: b}, trust: pcp, rdmaPriority: 3, trafficClass: 98}"
     second = "{rdmaDscp: 26, cnpDscp: 0, pfcPriorities: [4, 3, 4], bandwidthPercent: 60}"
 
@@ -86,6 +86,6 @@ def test_the_error_of_an_invalid_value_names_its_key(text: str, subject: str) ->
     with pytest.raises(BadInput) as refused:
         rules(text)
 
-    # Errors about a type have "[...]" in place of the list index.
+    # Errors about a type have "[...]" for the list index.
     index = subject[subject.find("[") + 1]
     assert refused.value.subject.replace("[...]", f"[{index}]") == subject

@@ -1,4 +1,4 @@
-"""The configuration of shared RDMA devices: a list of items, or the older form without a list."""
+"""The configuration of shared RDMA devices: a list, or the older form without a list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def rules(**conf: object) -> tuple[SharedRdmaRule, ...]:
 
 
 def item(**fields: object) -> dict[str, object]:
-    """A valid item of ``configList`` with these fields replaced."""
+    """A valid item of ``configList``."""
     return {"resourceName": "gpu1", "rdmaHcaMax": 100, "selectors": {"ifNames": ["ens1"]}} | fields
 
 
@@ -58,7 +58,7 @@ def test_the_single_resource_of_older_charts_is_read_from_the_top_level() -> Non
     assert rules(periodicUpdateInterval=300) == rules(configList=[]) == ()
 
 
-def test_the_key_devices_also_lists_interface_names() -> None:
+def test_an_item_may_list_interfaces_under_devices() -> None:
     (rule,) = rules(configList=[item(selectors={}, devices=["ib0", "ib1"])])
 
     assert rule.selectors == RdmaSelectors(links=("ib0", "ib1"))

@@ -1,6 +1,6 @@
 """Replicas of a controller share the certificate of the admission webhooks in one Secret.
 
-Each replica reconciles the Secret and the ``caBundle`` of the webhooks on a real API server.
+Each keeper also writes the authority into the webhooks' ``caBundle``.
 """
 
 from __future__ import annotations
@@ -40,11 +40,7 @@ DAY_S = 86_400.0
 
 
 class Replica:
-    """The certificate keeper of one controller.
-
-    The keeper creates an authority and a certificate in the Secret, copies the certificate into
-    files, and writes the authority into the webhooks' ``caBundle``.
-    """
+    """A replica of the controller with its certificate keeper."""
 
     def __init__(self, api: Api, directory: Path) -> None:
         self.api = api
@@ -61,7 +57,7 @@ class Replica:
 
 @pytest.fixture
 async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Replica]]:
-    """Two replicas, and webhook configurations without a ``caBundle``."""
+    """Two replicas; the webhooks have no ``caBundle`` yet."""
     apply_permissions(server, render_objects({}))
     client = WebhookClientConfig(b"", service="orbweaver-controller", namespace=CHART_NAMESPACE)
     for configuration in configurations(client, guards_deletion=False):
@@ -72,12 +68,12 @@ async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Repl
             == 201
         )
     kubeconfig = str(kubeconfig_of(server, "orbweaver-controller", tmp_path))
-    keepers = [
+    two_replicas = [
         Replica(Api(await open_connection(kubeconfig)), tmp_path / str(number))
         for number in range(2)
     ]
-    yield keepers
-    for replica in keepers:
+    yield two_replicas
+    for replica in two_replicas:
         await replica.api.close()
     for path in CONFIGURATION_PATHS.values():
         await asyncio.to_thread(server.request, "DELETE", f"{path}/spiderpool-controller")
@@ -85,12 +81,11 @@ async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Repl
 
 
 def set_api_clock(monkeypatch: pytest.MonkeyPatch, now_s: float) -> None:
-    """Set the time of the API server, by which keepers decide."""
+    """Set the API server's time, by which keepers decide."""
     monkeypatch.setattr(Api, "server_clock_s", property(lambda _: now_s))
 
 
 def ca_bundles(server: ApiServer) -> set[bytes]:
-    """The distinct CA bundles of the webhooks."""
     return {
         base64.b64decode(webhook["clientConfig"].get("caBundle", ""))
         for path in CONFIGURATION_PATHS.values()
@@ -98,7 +93,7 @@ def ca_bundles(server: ApiServer) -> set[bytes]:
     }
 
 
-async def test_the_first_reconcile_creates_the_secret_and_sets_the_ca_bundle_of_the_webhooks(
+async def test_the_first_reconcile_creates_the_secret_and_sets_the_ca_bundles(
     server: ApiServer, replicas: list[Replica]
 ) -> None:
     await replicas[0].keeper.reconcile()
@@ -123,7 +118,7 @@ async def test_two_replicas_that_start_concurrently_serve_the_same_certificate(
     assert len(split(bundle)) == 1, "the bundle must have only the authority of this certificate"
 
 
-async def test_a_deleted_secret_is_created_again_and_the_webhooks_trust_its_authority(
+async def test_a_deleted_secret_is_replaced_and_the_webhooks_trust_the_new_authority(
     server: ApiServer, replicas: list[Replica]
 ) -> None:
     await replicas[0].keeper.reconcile()
@@ -171,7 +166,7 @@ async def test_webhooks_trust_both_authorities_while_one_replaces_the_other(
     start = dt.datetime.now(dt.UTC).timestamp()
     set_api_clock(monkeypatch, start)
     await replicas[0].keeper.reconcile()
-    # The keeper creates the next authority before the present authority expires.
+    # The keeper creates the next authority before the present one expires.
     for fraction_of_lifetime in (0.3, 0.6, 0.64, 0.7):
         set_api_clock(monkeypatch, start + AUTHORITY_DAYS * DAY_S * fraction_of_lifetime)
         await replicas[1].keeper.reconcile()
@@ -197,7 +192,7 @@ async def test_a_replica_with_a_wrong_local_clock_does_not_rotate_the_certificat
     assert replicas[1].served_certificate == replicas[0].served_certificate
 
 
-async def test_a_removed_ca_bundle_is_restored_and_other_fields_stay_as_edited(
+async def test_reconcile_restores_the_ca_bundle_and_keeps_edited_fields(
     server: ApiServer, replicas: list[Replica]
 ) -> None:
     await replicas[0].keeper.reconcile()

@@ -1,7 +1,6 @@
 """The webhooks validate pools and subnets against all admitted objects.
 
-The controller translates an admitted object into events later. Until then, a record in etcd
-describes the object: the pending admission.
+A pending admission in etcd describes an admitted object until the controller translates it.
 """
 
 from __future__ import annotations
@@ -32,26 +31,25 @@ TEN_ADDRESSES = ["10.6.0.10-10.6.0.19"]
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
     """Webhooks without a translator; ``create`` and ``replace`` return "" or the refusal."""
-    async with running_webhooks(server, tmp_path) as found:
-        await found.cluster.stop_translator()
-        yield found
+    async with running_webhooks(server, tmp_path) as webhooks:
+        await webhooks.cluster.stop_translator()
+        yield webhooks
 
 
 async def pending_names(webhooks: Webhooks) -> list[str]:
-    """The names of the objects of the pending admissions."""
     admissions = AdmissionStore(webhooks.cluster.store, webhooks.cluster.keys)
     return [admission.value.name for admission in (await admissions.read()).admissions]
 
 
 async def delete_without_finalizer(webhooks: Webhooks, kind: str, name: str) -> None:
     server = webhooks.cluster.server
-    freed = {"metadata": {"finalizers": None}}
+    removal = {"metadata": {"finalizers": None}}
     path = path_of(kind, name)
-    await asyncio.to_thread(server.request, "PATCH", path, freed, content=MERGE_PATCH)
+    await asyncio.to_thread(server.request, "PATCH", path, removal, content=MERGE_PATCH)
     await asyncio.to_thread(server.request, "DELETE", path)
 
 
-async def test_only_the_first_of_four_pools_with_the_same_addresses_is_admitted(
+async def test_only_the_first_of_four_overlapping_pools_is_admitted(
     webhooks: Webhooks,
 ) -> None:
     cluster = webhooks.cluster
@@ -119,7 +117,7 @@ async def test_addresses_of_an_admitted_update_are_refused_to_another_pool(
     assert "SpiderIPPool/blue" in await webhooks.create(pool("green", ips=["10.6.0.19"]))
 
 
-async def test_an_admitted_pool_that_is_not_stored_blocks_other_pools_for_a_limited_time(
+async def test_an_admitted_pool_blocks_other_pools_only_briefly_if_it_is_not_stored(
     webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await webhooks.create(pool("blue", ips=TEN_ADDRESSES)) == ""
@@ -152,7 +150,7 @@ async def test_reviews_continue_when_a_pending_admission_cannot_be_decoded(
     assert "SpiderIPPool/blue" in await webhooks.create(pool("green", ips=TEN_ADDRESSES))
 
 
-async def test_a_sweep_deletes_pending_admissions_of_objects_that_the_api_server_does_not_have(
+async def test_sweeps_delete_pending_admissions_of_objects_that_do_not_exist(
     webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = webhooks.cluster

@@ -1,8 +1,7 @@
-"""The Pod webhook adds slots to Pods.
+"""The Pod webhook adds slots, units of extended resources, to Pods.
 
-Slots are units of extended resources. A Pod requests one ``<NIC>-nic`` slot for each host NIC
-(master) of the Pod's networks, and one ``sub-eni`` slot for each address that a network provider
-binds.
+A Pod gets a ``<NIC>-nic`` slot for each host NIC (master) of its networks, and a ``sub-eni`` slot
+for each address that a network provider binds.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ from tests.support.kubernetes import ApiServer
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 INJECT = "cni.spidernet.io/network-resource-inject"
-"""A Pod's annotation, which selects networks whose label of the same name has the same value. The
-webhook sets the label from the network's annotation."""
+"""A Pod gets the networks that have the same value of this annotation."""
 
 SLOTS = SlotSettings(request_nic_slots=True, provider_resource="spidernet.io/sub-eni")
 BOND = {"name": "bond9", "mode": 1}
@@ -39,14 +37,14 @@ SELECTED_BY_LABEL = {"master": ["eth5"], "ippools": {"ipv4": ["blue"]}}
 
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    """Webhooks that are stopped; each test starts them with its own settings."""
+    """Stopped webhooks; each test starts them with its settings."""
     async with running_webhooks(server, tmp_path) as webhooks:
         await webhooks.stop()
         yield webhooks
 
 
 async def serve_with_networks(webhooks: Webhooks, slots: SlotSettings) -> None:
-    """Serve the webhook; create three networks; wait until the webhook's cache has the networks."""
+    """Start the webhooks; wait until their cache has three new networks."""
     await webhooks.start(injection=InjectionSettings(slots=slots))
     labelled = network("macvlan", "by-label", macvlan=SELECTED_BY_LABEL)
     labelled["metadata"]["annotations"] = {INJECT: "team-a"}
@@ -81,7 +79,7 @@ def create_pod_in_dry_run(
 async def slots_of(
     webhooks: Webhooks, annotations: dict[str, str], namespace: str = "default", **container: Any
 ) -> dict[str, str]:
-    """Resource -> count, from the limits of the Pod's container; the requests must be equal."""
+    """Resource -> count, from the limits of the Pod's container."""
     server = webhooks.cluster.server
     created_pod = await asyncio.to_thread(
         create_pod_in_dry_run, server, annotations, namespace, **container
@@ -95,7 +93,7 @@ async def slots_of(
     }
 
 
-async def test_a_pod_requests_a_slot_for_each_master_of_its_networks_and_for_each_bound_address(
+async def test_a_pod_gets_a_slot_for_each_master_and_each_bound_address(
     webhooks: Webhooks,
 ) -> None:
     await serve_with_networks(webhooks, SLOTS)
@@ -111,7 +109,7 @@ async def test_a_pod_requests_a_slot_for_each_master_of_its_networks_and_for_eac
         "sub-eni": "1",
     }
     assert await slots_of(webhooks, {INJECT: "team-a"}) == {"eth5-nic": "1"}
-    # The webhook keeps a limit that the Pod sets.
+    # A limit that the Pod sets stays.
     own_limit = {"limits": {"spidernet.io/sub-eni": "3"}}
     assert await slots_of(webhooks, {NETWORKS: "cloud"}, resources=own_limit) == {
         "eth1-nic": "1",
@@ -129,7 +127,7 @@ async def test_pods_without_known_networks_and_pods_of_kube_system_get_no_slots(
     assert await slots_of(webhooks, {NETWORKS: "default/cloud"}, namespace="kube-system") == {}
 
 
-async def test_the_webhook_adds_no_slots_when_no_node_offers_them(webhooks: Webhooks) -> None:
+async def test_default_slot_settings_add_no_slots(webhooks: Webhooks) -> None:
     await serve_with_networks(webhooks, SlotSettings())
 
     assert await slots_of(webhooks, {NETWORKS: "cloud,pair"}) == {}
@@ -139,7 +137,7 @@ async def test_the_webhook_adds_no_slots_when_no_node_offers_them(webhooks: Webh
 async def test_only_pods_with_networks_wait_for_the_list_of_networks(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pods, "LISTED_S_MAX", 0.01)  # the limit of the wait
+    monkeypatch.setattr(pods, "LISTED_S_MAX", 0.01)
     api = Api(await open_connection(str(server.kubeconfig)))
     injection = pods.PodInjection(api, SLOTS)  # not started: lists no networks
 
@@ -156,13 +154,17 @@ async def test_only_pods_with_networks_wait_for_the_list_of_networks(
         )
 
     assert await injection.mutate(creation_with()) == allowed("1")
-    for waiting in ({NETWORKS: "cloud"}, {DEFAULT_NETWORK: "cloud"}, {INJECT: "team-a"}):
+    for network_annotations in (
+        {NETWORKS: "cloud"},
+        {DEFAULT_NETWORK: "cloud"},
+        {INJECT: "team-a"},
+    ):
         with pytest.raises(ApiUnavailable, match="SpiderMultusConfigs could not be listed"):
-            await injection.mutate(creation_with(**waiting))
+            await injection.mutate(creation_with(**network_annotations))
     await api.close()
 
 
-async def test_pods_are_stored_unchanged_when_injection_is_off_and_the_webhook_does_not_answer(
+async def test_pods_are_stored_without_the_webhook_when_injection_is_off(
     webhooks: Webhooks,
 ) -> None:
     await webhooks.start()  # registers no webhook for Pods

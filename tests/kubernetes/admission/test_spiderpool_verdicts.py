@@ -1,7 +1,4 @@
-"""The webhooks refuse objects with the HTTP code, the reason and the causes of Spiderpool.
-
-Tests that call ``validate`` or ``send_review`` send an AdmissionReview directly to the webhook.
-"""
+"""The webhooks refuse objects with the HTTP code, the reason and the causes of Spiderpool."""
 
 from __future__ import annotations
 
@@ -37,15 +34,15 @@ OUTSIDE_SUBNET = ["10.6.0.30"]
 
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    async with running_webhooks(server, tmp_path) as found:
-        yield found
+    async with running_webhooks(server, tmp_path) as webhooks:
+        yield webhooks
 
 
 @pytest.fixture
 async def webhooks_without_subnets(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
     """Webhooks and a translator with enableSpiderSubnet false."""
-    async with running_webhooks(server, tmp_path, subnets_enabled=False) as found:
-        yield found
+    async with running_webhooks(server, tmp_path, subnets_enabled=False) as webhooks:
+        yield webhooks
 
 
 async def create_object(webhooks: Webhooks, body: Object) -> Answer:
@@ -58,13 +55,12 @@ async def merge_object(webhooks: Webhooks, kind: str, name: str, body: Object) -
 
 
 def causes(answer: Answer) -> list[tuple[str, str]]:
-    """(type, field) of each cause in the answer of the API server."""
+    """(type, field) of each cause."""
     reported: list[dict[str, Any]] = answer.body["details"]["causes"]
     return [(cause["reason"], cause.get("field", "")) for cause in reported]
 
 
 async def create_until_ready(webhooks: Webhooks, body: Object) -> Object:
-    """Create an object; wait until the object is ready; return the stored object."""
     answer = await create_object(webhooks, body)
     assert answer.status == 201, answer.message
     kind, name = body["kind"], body["metadata"]["name"]
@@ -73,7 +69,7 @@ async def create_until_ready(webhooks: Webhooks, body: Object) -> Object:
 
 
 def with_owner_subnet(pool_object: Object, owner: Object) -> Object:
-    """A pool that names a SpiderSubnet as its controller."""
+    """Name a SpiderSubnet as the controller of the pool, in place."""
     reference = {"apiVersion": API_VERSION, "kind": "SpiderSubnet", "controller": True} | owner
     pool_object["metadata"] |= {
         "labels": {OWNER_SUBNET: owner["name"]},
@@ -93,7 +89,7 @@ async def test_creating_an_existing_name_returns_409_already_exists(webhooks: We
         assert "already exists" in answer.message
 
 
-async def test_a_refused_deletion_of_a_pool_in_use_returns_403_forbidden(
+async def test_deleting_a_pool_in_use_returns_403_forbidden(
     webhooks: Webhooks,
 ) -> None:
     cluster = webhooks.cluster
@@ -117,7 +113,7 @@ async def test_an_empty_gateway_returns_422_invalid(webhooks: Webhooks) -> None:
         assert causes(answer) == [("FieldValueInvalid", "spec.gateway")]
 
 
-async def test_a_pool_whose_owner_subnet_does_not_exist_is_refused(webhooks: Webhooks) -> None:
+async def test_a_pool_is_refused_if_its_owner_subnet_does_not_exist(webhooks: Webhooks) -> None:
     answer = await create_object(
         webhooks, with_owner_subnet(pool(), {"name": "ghost", "uid": "u-1"})
     )
@@ -127,7 +123,7 @@ async def test_a_pool_whose_owner_subnet_does_not_exist_is_refused(webhooks: Web
     assert "failed to get controller Subnet ghost" in answer.message
 
 
-async def test_a_pool_whose_owner_subnet_has_another_uid_is_refused(webhooks: Webhooks) -> None:
+async def test_a_pool_is_refused_if_its_owner_subnet_has_another_uid(webhooks: Webhooks) -> None:
     wide = await create_until_ready(webhooks, subnet(ips=SUBNET_IPS))
     uid = wide["metadata"]["uid"]
 
@@ -139,7 +135,7 @@ async def test_a_pool_whose_owner_subnet_has_another_uid_is_refused(webhooks: We
     ).status == 201
 
 
-async def test_fields_removed_from_a_pool_of_a_subnet_are_not_inherited_again(
+async def test_a_pool_does_not_inherit_removed_fields_again(
     webhooks: Webhooks,
 ) -> None:
     cluster = webhooks.cluster
@@ -201,13 +197,13 @@ async def test_a_changed_ip_version_is_forbidden(webhooks: Webhooks) -> None:
         ({"podRPFilter": 3}, ("FieldValueNotSupported", "spec.podRPFilter")),
     ],
 )
-async def test_an_invalid_coordinator_is_refused_with_the_path_of_its_field(
+async def test_an_invalid_coordinator_is_refused_with_the_path_of_the_field(
     webhooks: Webhooks, spec: Object, cause: tuple[str, str]
 ) -> None:
     assert causes_of_review(await webhooks.validate("CREATE", coordinator(**spec))) == [cause]
 
 
-async def test_rdma_injection_into_an_ovs_network_is_refused_with_the_field_cni_type(
+async def test_rdma_injection_into_an_ovs_network_is_forbidden(
     webhooks: Webhooks,
 ) -> None:
     injected = network("ovs", ovs={"bridge": "br"})
@@ -222,7 +218,7 @@ async def test_rdma_injection_into_an_ovs_network_is_refused_with_the_field_cni_
     ("kind", "field"),
     [("macvlan", "macvlanConfig"), ("ipvlan", "ipvlanConfig"), ("vlan", "vlan")],
 )
-async def test_a_network_without_masters_is_refused_with_spiderpools_name_of_its_block(
+async def test_a_network_without_masters_is_refused_with_spiderpools_field_name(
     webhooks: Webhooks, kind: str, field: str
 ) -> None:
     block: Object = {"master": [], "vlanID": 1}
@@ -235,7 +231,7 @@ async def test_a_network_without_masters_is_refused_with_spiderpools_name_of_its
     ]
 
 
-async def test_each_unknown_label_of_an_automatic_pools_affinity_is_reported_as_a_cause(
+async def test_each_unknown_affinity_label_of_an_automatic_pool_gets_a_cause(
     webhooks: Webhooks,
 ) -> None:
     # An automatic pool may have only the labels ipam.spidernet.io/app-*.
@@ -283,6 +279,6 @@ async def test_a_namespace_that_contains_a_path_is_refused(webhooks: Webhooks) -
 
 
 def causes_of_review(response: Object) -> list[tuple[str, str]]:
-    """(type, field) of each cause in the webhook's response to a review."""
+    """(type, field) of each cause."""
     reported = response["status"]["details"]["causes"]
     return [(cause["reason"], cause["field"]) for cause in reported]

@@ -34,11 +34,11 @@ from tests.support.node_harness import pod
 
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    async with running_webhooks(server, tmp_path) as found:
-        yield found
+    async with running_webhooks(server, tmp_path) as webhooks:
+        yield webhooks
 
 
-async def test_the_webhook_adds_finalizer_label_and_defaults_to_a_pool_and_merges_its_ranges(
+async def test_the_webhook_completes_a_pool_and_merges_its_ranges(
     webhooks: Webhooks,
 ) -> None:
     config = pool(ips=["10.6.0.11", "10.6.0.10"])
@@ -100,7 +100,7 @@ async def test_finalizers_can_be_removed_while_the_webhook_does_not_answer(
     ):
         body = {"metadata": {"finalizers": None}}
         assert await _merge(webhooks, kind, name, body) == ""
-    # The API server calls the webhook for a change of this annotation, the name of a NAD.
+    # A change of this annotation, the name of a NAD, calls the webhook.
     renamed = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
     assert "webhook" in await _merge(webhooks, "SpiderMultusConfig", "net", renamed)
 
@@ -135,11 +135,10 @@ def test_the_finalizer_of_an_invalid_coordinator_can_be_removed() -> None:
         )
 
     assert refusals_of_update(invalid, with_finalizer) == ()
-    # An update from a valid to an invalid spec is refused.
     assert refusals_of_update(invalid, coordinator()) != ()
 
 
-async def test_a_coordinator_with_a_missing_or_mistyped_field_is_refused_with_its_path(
+async def test_a_coordinator_is_refused_with_the_path_of_an_invalid_field(
     webhooks: Webhooks,
 ) -> None:
     without_dst = coordinator(policyRoutes=[{"gw": "10.0.0.1"}])
@@ -149,7 +148,7 @@ async def test_a_coordinator_with_a_missing_or_mistyped_field_is_refused_with_it
 
 
 async def _merge(webhooks: Webhooks, kind: str, name: str, body: Object) -> str:
-    """Merge a patch into an object; return "" or the message of the refusal."""
+    """Return "" or the message of the refusal."""
     server = webhooks.cluster.server
     answer = await asyncio.to_thread(
         server.request, "PATCH", path_of(kind, name), body, content=MERGE_PATCH
@@ -157,7 +156,7 @@ async def _merge(webhooks: Webhooks, kind: str, name: str, body: Object) -> str:
     return "" if answer.status == 200 else answer.message
 
 
-async def test_a_reservation_is_normalised_and_a_reservation_with_a_reversed_range_is_refused(
+async def test_reservations_are_normalised_and_reversed_ranges_are_refused(
     webhooks: Webhooks,
 ) -> None:
     assert await webhooks.create(reservation(ips=["10.6.0.9", "10.6.0.8"])) == ""
@@ -169,7 +168,7 @@ async def test_a_reservation_is_normalised_and_a_reservation_with_a_reversed_ran
     )
 
 
-async def test_a_coordinator_gets_defaults_and_prefix_lengths_and_an_invalid_route_is_refused(
+async def test_coordinators_get_defaults_and_invalid_routes_are_refused(
     webhooks: Webhooks,
 ) -> None:
     assert await webhooks.create(coordinator(hijackCIDR=["10.9.9.9", "::ffff:10.9.9.9"])) == ""
@@ -193,7 +192,7 @@ async def test_a_network_gets_defaults_and_an_invalid_chained_plugin_is_refused(
 
     assert stored["spec"]["macvlan"]["mtu"] == 0
     assert stored["spec"]["coordinator"]["mode"] == "auto"
-    # The webhook copies the annotation to a label, by which Pods select the network.
+    # The webhook copies the annotation to a label, by which Pods select networks.
     assert stored["metadata"]["labels"]["cni.spidernet.io/network-resource-inject"] == "team-a"
     invalid = network("macvlan", "invalid", macvlan={"master": ["ens3"]}, chainCNIJsonData=["{}"])
     assert "type is missing" in await webhooks.create(invalid)
@@ -269,7 +268,7 @@ async def test_the_webhook_server_does_not_start_with_an_invalid_certificate(
 
 
 def pod_with_annotations(name: str, **annotations: str) -> Object:
-    """A Pod of the namespace default; ``__`` in the name of an annotation stands for ``/``."""
+    """``__`` in the name of an annotation stands for ``/``."""
     annotations_by_key = {key.replace("__", "/"): value for key, value in annotations.items()}
     container = {"name": "main", "image": "none"}
     return {
@@ -287,7 +286,6 @@ async def test_a_pod_gets_the_networks_and_devices_that_its_annotation_selects_b
     await webhooks.start(injection=InjectionSettings())
     block = {"resourceName": "spidernet.io/vf", "ippools": {"ipv4": ["blue"]}}
     config = network("sriov", sriov=block)
-    # The webhook copies this annotation of the network to a label.
     config["metadata"]["annotations"] = {"cni.spidernet.io/rdma-resource-inject": "team-a"}
     assert await webhooks.create(config) == ""
     server = webhooks.cluster.server
@@ -295,7 +293,7 @@ async def test_a_pod_gets_the_networks_and_devices_that_its_annotation_selects_b
     team_a = {"cni.spidernet.io__rdma-resource-inject": "team-a"}
 
     def created() -> Object | None:
-        """The stored Pod; None until the webhook's cache has the network."""
+        """None until the webhook's cache has the network."""
         answer = server.request("POST", pods, pod_with_annotations("web-0", **team_a))
         return answer.body if answer.status == 201 else None
 

@@ -1,7 +1,6 @@
-"""Spiderpool's end-to-end cases about Pods: long annotations, networks by name.
+"""Spiderpool's end-to-end cases about Pods; ids are from docs/contributing/compatibility.md.
 
-An id such as E00007 is a case in docs/contributing/compatibility.md. The agent reads Pods from a
-real API server, the fixture ``shop``. Tests call the agent as a container runtime does.
+The agent reads Pods from a real API server, the fixture ``shop``.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ from tests.support.agent_harness import AgentHarness, running
 from tests.support.kubernetes import ApiServer
 
 __all__ = ("cluster", "shop")
-"""Imported fixtures, which pytest finds in this module."""
+"""Imported fixtures."""
 
 IPPOOL = "ipam.spidernet.io/ippool"
 IPPOOLS = "ipam.spidernet.io/ippools"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 LONG_BYTES = 200_000
-"""The size of a Pod's annotations; an API server accepts 256 KiB."""
+"""An API server accepts annotations of 256 KiB."""
 
 LAN_AND_WAN: Any = [{"name": "lan", "namespace": "shop"}, {"name": "wan", "namespace": "shop"}]
 
@@ -94,7 +93,6 @@ async def test_a_pod_of_several_containers_has_one_address(
 
 
 def create_pod_with(server: ApiServer, name: str, **annotations: str) -> Object:
-    """Create a Pod; ``annotations`` has short keys."""
     keys = {"ippool": IPPOOL, "ippools": IPPOOLS, "networks": NETWORKS, "default": DEFAULT_NETWORK}
     annotations_by_key = {keys[key]: text for key, text in annotations.items()}
     return create_pod(server, name, NODE_NAME, annotations=annotations_by_key)
@@ -103,7 +101,7 @@ def create_pod_with(server: ApiServer, name: str, **annotations: str) -> Object:
 async def test_a_pool_serves_the_network_that_its_multus_name_lists(
     shop: ApiServer, agent: AgentHarness
 ) -> None:
-    """D00009: the default network; a second network, for named and for unnamed interfaces."""
+    """D00009."""
     lan = '{"ipv4":["lan"]}'
     first = create_pod_with(shop, "first", ippool=lan, default="shop/lan")
     named = [{"interface": "eth0", "ipv4": ["any"]}, {"interface": "net1", "ipv4": ["lan"]}]
@@ -123,7 +121,7 @@ async def test_a_pool_serves_the_network_that_its_multus_name_lists(
 async def test_an_add_is_refused_when_its_pool_is_for_another_network(
     shop: ApiServer, agent: AgentHarness, pools: str
 ) -> None:
-    """D00010: pools for named interfaces, for unnamed interfaces, and a single pool for eth0."""
+    """D00010."""
     items = [{"interface": "eth0", "ipv4": ["any"]}, {"interface": "net1", "ipv4": ["lan"]}]
     if pools == "unnamed":
         items = [{"ipv4": item["ipv4"]} for item in items]
@@ -152,7 +150,7 @@ async def test_an_add_is_refused_when_its_pool_is_for_another_network(
 async def test_a_list_of_networks_is_read_from_compact_and_indented_json(
     shop: ApiServer, agent: AgentHarness, networks: str
 ) -> None:
-    """The pool of net1 serves only the first network, so the order of the list matters."""
+    """The pool of net1 serves only the first network, so the order matters."""
     items = [
         {"interface": "eth0", "ipv4": ["any"]},
         {"interface": "net1", "ipv4": ["lan"]},

@@ -1,4 +1,4 @@
-"""The coordinator settings that an agent uses for an ADD, with and without a SpiderCoordinator."""
+"""The coordinator settings of an ADD, with and without a SpiderCoordinator."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ SETTINGS_OF_CONF_YML = read_settings({"hijackFurtherNics": False, "vethMTU": 900
 
 @pytest.fixture
 async def source(server: ApiServer) -> AsyncIterator[KubernetesCoordinator]:
-    """The agent's source of coordinator settings, with SpiderCoordinators listed."""
+    """The agent's source of coordinator settings, after the first list."""
     settings = Settings(
         "node-1", kubeconfig=str(server.kubeconfig), coordinator=SETTINGS_OF_CONF_YML
     )
@@ -74,7 +74,6 @@ async def source(server: ApiServer) -> AsyncIterator[KubernetesCoordinator]:
 
 
 async def write_status(server: ApiServer, **status: object) -> None:
-    """Write the status of the SpiderCoordinator ``default``."""
     path = f"{path_of(KIND, 'default')}/status"
     body = {"status": status}
     answer = await asyncio.to_thread(server.request, "PATCH", path, body, content=MERGE_PATCH)
@@ -134,7 +133,7 @@ async def test_conf_yml_sets_the_fields_that_the_coordinator_leaves_out(
     assert (await until_settings(source)).hijack_further_nics is False
 
 
-async def test_adds_are_refused_while_the_coordinator_is_not_synced_and_succeed_afterwards(
+async def test_adds_are_refused_while_the_coordinator_is_not_synced(
     source: KubernetesCoordinator, server: ApiServer
 ) -> None:
     create(server, coordinator())
@@ -193,7 +192,7 @@ async def test_the_cached_coordinator_is_used_while_the_api_server_is_unreachabl
         await asyncio.to_thread(server.start)
 
 
-async def test_an_add_is_refused_with_the_reason_when_coordinators_were_never_listed(
+async def test_an_add_is_refused_if_coordinators_were_never_listed(
     tmp_path: Path,
 ) -> None:
     (port,) = free_ports(1)
