@@ -1,6 +1,6 @@
-"""The addresses of an SR-IOV virtual function's master, for ``match_master_subnet``.
+"""Reads the addresses of a VF's master: the link of its physical function.
 
-The master is the link of the physical function. See docs/reference/pool-selection.md, "Filters".
+See docs/reference/pool-selection.md, "Filters", ``match_master_subnet``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 
 SYSFS: Final = Path("/sys")
 READ_S_MAX: Final = 2.0
-"""Seconds that an ADD waits for the master's addresses."""
 
-_SWITCH_PORT: Final = re.compile(r"(c\d+)?pf\d+((vf|sf)\d+)?")
-"""Matches the ``phys_port_name`` of a representor."""
+_REPRESENTOR_PORT_NAME: Final = re.compile(r"(c\d+)?pf\d+((vf|sf)\d+)?")
 
 _log: Final = logging.getLogger(__name__)
 
@@ -29,7 +27,7 @@ _log: Final = logging.getLogger(__name__)
 async def master_addresses(
     executor: NetnsExecutor, netns: str, interface: str
 ) -> tuple[str, ...] | None:
-    """The addresses of the master of a Pod's VF; None without a master or after an error."""
+    """Addresses of the master of a Pod's VF; None without a master or after an error."""
     try:
         async with asyncio.timeout(READ_S_MAX):
             with NetworkNamespace.open(netns) as namespace:
@@ -48,7 +46,7 @@ async def master_addresses(
 
 
 def bus_device(interface: str) -> str:
-    """The PCI address of a link in the calling thread's network namespace. Raises OSError."""
+    """PCI address of a link in the calling thread's network namespace. Raises OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         return driver_bus(any_socket, interface)
 
@@ -62,7 +60,7 @@ def master_of(device: str, sysfs: Path = SYSFS) -> str | None:
 
 
 def is_representor(link: Path) -> bool:
-    """Whether a link of /sys represents a PF, VF or subfunction in the switch of its NIC.
+    """Whether a link represents a PF, VF or subfunction in the eswitch.
 
     See the kernel's Documentation/networking/devlink/devlink-port.rst.
     """
@@ -70,11 +68,11 @@ def is_representor(link: Path) -> bool:
         name = (link / "phys_port_name").read_text("ascii").strip()
     except OSError:  # the driver has no port names
         return False
-    return _SWITCH_PORT.fullmatch(name) is not None
+    return _REPRESENTOR_PORT_NAME.fullmatch(name) is not None
 
 
 def addresses_of(executor: NetnsExecutor, name: str) -> tuple[str, ...]:
-    """The addresses of a link in the agent's namespace; empty if the link is missing.
+    """Addresses of a link in the agent's namespace; empty if the link is missing.
 
     Raises DatapathError.
     """

@@ -1,7 +1,7 @@
-"""Reads and sets what only netlink has: addresses, trust and spoof check of VFs; eswitch modes.
+"""Reads and sets VF settings and eswitch modes through netlink.
 
-See include/uapi/linux/if_link.h, IFLA_VFINFO_LIST. A VF's settings are made at the physical
-function, where a Pod that has the VF cannot change the settings.
+VF settings are set at the physical function, so a Pod cannot change them. See
+include/uapi/linux/if_link.h, IFLA_VFINFO_LIST.
 """
 
 from __future__ import annotations
@@ -49,17 +49,13 @@ _FOLLOW_PORT: Final = 0
 _MODES: Final = {LEGACY: LEGACY_MODE, SWITCHDEV: SWITCHDEV_MODE}
 
 _NO_MODES: Final = frozenset((EOPNOTSUPP, ENODEV, ENOENT, EINVAL, EPERM))
-"""Errors of kernels and NICs without eswitch modes.
-
-The driver mlx5 returns EPERM if another function of the card owns the eswitch.
-"""
+"""Errors if there are no eswitch modes. mlx5: EPERM if another function owns the eswitch."""
 
 
 class VfSettings(NamedTuple):
-    """The settings of a virtual function at its physical function.
+    """Settings of a virtual function.
 
-    ``guid`` "": no GUID. ``trust`` or ``spoof_check`` None: the driver does not support the
-    setting. ``vlan`` 0: no VLAN.
+    ``guid`` "": no GUID. None: the driver does not support the setting. ``vlan`` 0: no VLAN.
     """
 
     guid: str = ""
@@ -69,26 +65,26 @@ class VfSettings(NamedTuple):
 
 
 class VfLinks(Protocol):
-    """Settings without a file in /sys. Every method raises DatapathError."""
+    """Settings that /sys does not have. Every method raises DatapathError."""
 
     def set_mac(self, link: str, vf: int, mac: bytes) -> None:
-        """Set the MAC address of a virtual function of ``link``."""
+        """Set the MAC address of a virtual function."""
         ...
 
     def set_guid(self, link: str, vf: int, guid: bytes) -> None:
-        """Set the node GUID, the port GUID and the link state "auto" of a virtual function."""
+        """Set the node GUID, the port GUID and the link state "auto"."""
         ...
 
     def set_trust(self, link: str, vf: int, *, trust: bool) -> None:
-        """Set whether a virtual function of ``link`` is trusted."""
+        """Set the trust of a virtual function."""
         ...
 
     def set_spoof_check(self, link: str, vf: int, *, spoof_check: bool) -> None:
-        """Set whether the NIC checks source addresses of a virtual function of ``link``."""
+        """Set whether the NIC checks source addresses."""
         ...
 
     def vf_settings(self, link: str) -> Mapping[int, VfSettings]:
-        """The settings of all virtual functions of ``link``, by the VF's number."""
+        """Settings of the link's virtual functions, by number."""
         ...
 
     def set_link_up(self, link: str) -> None:
@@ -96,20 +92,20 @@ class VfLinks(Protocol):
         ...
 
     def eswitch_modes(self, addresses: Collection[str]) -> Mapping[str, str]:
-        """The eswitch modes of NICs, by PCI address. A NIC without eswitch modes is left out."""
+        """Eswitch modes by PCI address. NICs without modes are left out."""
         ...
 
     def set_eswitch_mode(self, address: str, mode: str) -> None:
-        """Set the eswitch mode of the NIC at a PCI address."""
+        """Set the eswitch mode of a NIC."""
         ...
 
 
 @contextmanager
 def _accept_no_modes(owner: str) -> Iterator[None]:
-    """Accept that a kernel or NIC has no eswitch modes. Raises DatapathError for other errors.
+    """Ignore ``_NO_MODES``; raise DatapathError for other errors.
 
-    A mode that cannot be read counts as legacy. If a passing error counted as well, a policy would
-    set a NIC to switchdev that already has this mode, which removes the virtual functions.
+    A NIC without a mode counts as legacy. If a passing error counted as "no mode", a policy would
+    set switchdev again, which removes the virtual functions.
     """
     try:
         yield
@@ -144,11 +140,11 @@ class KernelVfLinks:
 
     def set_trust(self, link: str, vf: int, *, trust: bool) -> None:
         """See ``VfLinks``."""
-        self._switch(link, vf, "trust", _IFLA_VF_TRUST, is_on=trust)
+        self._set_flag(link, vf, "trust", _IFLA_VF_TRUST, is_on=trust)
 
     def set_spoof_check(self, link: str, vf: int, *, spoof_check: bool) -> None:
         """See ``VfLinks``."""
-        self._switch(link, vf, "spoofChk", _IFLA_VF_SPOOFCHK, is_on=spoof_check)
+        self._set_flag(link, vf, "spoofChk", _IFLA_VF_SPOOFCHK, is_on=spoof_check)
 
     def vf_settings(self, link: str) -> Mapping[int, VfSettings]:
         """See ``VfLinks``."""
@@ -191,7 +187,7 @@ class KernelVfLinks:
         own_namespace = self._executor.own_namespace
         return self._executor.socket(own_namespace, socket.AF_NETLINK, kind, NETLINK_GENERIC)
 
-    def _switch(self, link: str, vf: int, name: str, kind: int, *, is_on: bool) -> None:
+    def _set_flag(self, link: str, vf: int, name: str, kind: int, *, is_on: bool) -> None:
         value = attribute(kind, _VF_SETTING.pack(vf, is_on))
         text = f"set {name} {'on' if is_on else 'off'} of"
         try:
@@ -210,11 +206,11 @@ class KernelVfLinks:
 
 
 def settings_of_vfs(body: memoryview) -> dict[int, VfSettings]:
-    """The settings in an ``RTM_NEWLINK``, by the number of the virtual function."""
+    """Settings in an ``RTM_NEWLINK``, by the VF's number."""
     infos = attributes(body[IFINFOMSG.size :]).get(_IFLA_VFINFO_LIST, memoryview(b""))
-    of_vfs = filter(None, map(attributes, elements(infos)))
+    vf_attributes = filter(None, map(attributes, elements(infos)))
     # Every attribute of a virtual function begins with the VF's number.
-    return {u32(next(iter(values.values()))): _settings(values) for values in of_vfs}
+    return {u32(next(iter(values.values()))): _settings(values) for values in vf_attributes}
 
 
 def _settings(by_kind: Mapping[int, memoryview]) -> VfSettings:

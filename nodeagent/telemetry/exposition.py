@@ -1,6 +1,6 @@
-"""Exports the metrics of ``telemetry.metrics`` as OpenTelemetry instruments.
+"""Exports ``AgentMetrics`` as OpenTelemetry instruments.
 
-Import this module only if metrics are enabled (see ``core.process.openmetrics``).
+Import this module only if metrics are enabled: OpenTelemetry is slow to import.
 """
 
 from __future__ import annotations
@@ -22,22 +22,21 @@ from nodeagent.telemetry.metrics import (
 )
 
 DURATION_BOUNDS_S: Final = (0.1, 0.3, 0.5, 1.0, 3.0, 5.0, 7.0, 10.0, 15.0)
-"""Bucket bounds of Spiderpool's histograms, in seconds."""
+"""Bucket bounds of Spiderpool's histograms."""
 
 STORE_BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
-"""Bucket bounds of the histogram of etcd calls, in seconds."""
 
 
 class ExpositionSource(Protocol):
     """A source of additional metrics. An implementation must limit the number of samples."""
 
     async def text(self) -> bytes:
-        """The metrics as Prometheus text."""
+        """Metrics as Prometheus text."""
         ...
 
 
 class Exposition:
-    """The instruments of one agent."""
+    """The instruments of one agent. Sets the histograms of ``metrics``."""
 
     def __init__(self, metrics: AgentMetrics, sources: Sequence[ExpositionSource] = ()) -> None:
         self._sources = sources
@@ -48,11 +47,11 @@ class Exposition:
         }
         instruments = {scope: Instruments(meter) for scope, meter in meters.items()}
         for reading in metrics.readings:
-            of_scope = instruments[reading.scope]
-            create = of_scope.counter if reading.kind == "counter" else of_scope.gauge
+            target = instruments[reading.scope]
+            create = target.counter if reading.kind == "counter" else target.gauge
             create(reading.name, reading.help, reading.value)
         for gauge in metrics.labelled:
-            instruments[OWN_SCOPE].gauges(gauge.name, gauge.help, partial(_labelled, gauge))
+            instruments[OWN_SCOPE].gauges(gauge.name, gauge.help, partial(_observations_of, gauge))
         compatible = meters[COMPATIBLE_SCOPE]
         metrics.allocation.histograms = _histograms(compatible, "allocation", "ADD")
         metrics.release.histograms = _histograms(compatible, "release", "DEL")
@@ -63,7 +62,7 @@ class Exposition:
         )
 
     async def scrape(self, accept: str) -> Scrape:
-        """All metrics, in a format that the scraper accepts."""
+        """Metrics in a format that the scraper accepts."""
         others = b"".join([await source.text() for source in self._sources])
         return self._registry.scrape(accept, others)
 
@@ -72,7 +71,7 @@ class Exposition:
         self._registry.close()
 
 
-def _labelled(gauge: LabelledGauge) -> Iterator[Observation]:
+def _observations_of(gauge: LabelledGauge) -> Iterator[Observation]:
     for name, value in gauge.values().items():
         yield Observation(value, {gauge.label: name})
 

@@ -1,6 +1,6 @@
-"""The metrics of the agent: Spiderpool's metrics and new metrics (docs/reference/metrics.md).
+"""The agent's metrics: Spiderpool's metrics and new metrics (docs/reference/metrics.md).
 
-Counts are plain integers that a scrape reads, so an ADD calls no counter instruments. Labels never
+Counts are plain integers that a scrape reads: an ADD calls no counter instruments. Labels never
 contain Pod names.
 """
 
@@ -12,10 +12,9 @@ from typing import Final, Literal, NamedTuple, Protocol
 from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, WrongInput
 
 COMPATIBLE_SCOPE: Final = "spiderpool-agent"
-"""The OpenTelemetry scope of Spiderpool's metrics."""
+"""Scope of Spiderpool's metrics."""
 
 OWN_SCOPE: Final = "orbweaver-agent"
-"""The OpenTelemetry scope of new metrics."""
 
 Scope = Literal["spiderpool-agent", "orbweaver-agent"]
 Kind = Literal["counter", "gauge"]
@@ -32,12 +31,12 @@ class Histogram(Protocol):
     """An OpenTelemetry histogram."""
 
     def record(self, amount: float, attributes: Mapping[str, str] | None = None) -> None:
-        """Record one value with its labels."""
+        """Record one value."""
         ...
 
 
 class ObservedMetric(NamedTuple):
-    """A metric that each scrape reads. The exporter adds ``_total`` to the name of a counter."""
+    """A metric that each scrape reads. The exporter adds ``_total`` to a counter's name."""
 
     scope: Scope
     kind: Kind
@@ -47,7 +46,7 @@ class ObservedMetric(NamedTuple):
 
 
 class LabelledGauge(NamedTuple):
-    """A gauge with one label; ``values`` returns a number for each value of the label."""
+    """A gauge with one label. ``values`` returns a number for each label value."""
 
     name: str
     help: str
@@ -56,10 +55,7 @@ class LabelledGauge(NamedTuple):
 
 
 class Durations:
-    """The latest, shortest, longest and mean duration, in seconds.
-
-    Spiderpool's dashboards show these values. All are 0 before the first duration.
-    """
+    """Latest, shortest, longest and mean duration in seconds; 0 before the first duration."""
 
     __slots__ = ("count", "latest", "longest", "shortest", "total")
 
@@ -86,7 +82,7 @@ class Durations:
 
 
 class WorkCounts:
-    """Counts of ADDs, or of DELs. ``histograms``: durations, waits; None without ``Exposition``."""
+    """Counts of ADDs or DELs. ``histograms``: durations, waits; None without ``Exposition``."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -99,7 +95,7 @@ class WorkCounts:
         self.histograms: tuple[Histogram, Histogram] | None = None
 
     def record(self, seconds: float, waited: float, tries: int, error: Exception | None) -> None:
-        """Count one request that waited ``waited`` seconds and then took ``seconds``."""
+        """Count a request that took ``seconds`` after a wait of ``waited`` seconds."""
         self.count += 1
         self.durations.record(seconds)
         self.waits.record(waited)
@@ -116,7 +112,7 @@ class WorkCounts:
 
 
 class AgentMetrics:
-    """The metrics of one agent; a scrape reads ``readings`` and ``labelled``."""
+    """The metrics of one agent."""
 
     def __init__(self) -> None:
         self.allocation = WorkCounts()
@@ -168,7 +164,7 @@ class AgentMetrics:
     def gauge_by(
         self, label: str, name: str, help_: str, values: Callable[[], Mapping[str, int]]
     ) -> None:
-        """Register the gauge ``orbweaver_<name>`` with one series for each value of the label."""
+        """Register ``orbweaver_<name>`` with one series for each label value."""
         self.labelled.append(LabelledGauge(f"orbweaver_{name}", help_, label, values))
 
     def on_auto_pool_wait(self) -> None:
@@ -176,7 +172,7 @@ class AgentMetrics:
         self.auto_pool_waits += 1
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
-        """Record a finished call to etcd (see ``CallObserver``)."""
+        """See ``CallObserver``."""
         if self.store_calls is not None:
             self.store_calls.record(seconds, {"method": method, "outcome": outcome})
 

@@ -1,4 +1,4 @@
-"""Reports the duration and outcome of each call to a store, for metrics and health."""
+"""Reports the duration and outcome of each call to a store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class ObservedStore:
-    """Passes calls to another ``KeyValueStore``, and reports each call to the observers."""
+    """A store that passes calls to another ``KeyValueStore`` and reports them to observers."""
 
     def __init__(self, store: KeyValueStore, *observers: CallObserver) -> None:
         self._store = store
@@ -45,7 +45,7 @@ class ObservedStore:
         after: int,
         is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
-        """See ``KeyValueStore``. Not reported, because a watch has no duration."""
+        """See ``KeyValueStore``. Not reported: a watch has no duration."""
         return self._store.watch(ranges, after=after, is_whole=is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:
@@ -82,8 +82,7 @@ class ObservedStore:
         try:
             return await call
         except BaseException as error:
-            # BaseException includes CancelledError: ``AgentHealth`` counts a cancelled call as a
-            # call without an answer from etcd.
+            # Also CancelledError: ``AgentHealth`` counts a cancelled call as unanswered.
             outcome = type(error).__name__
             raise
         finally:

@@ -1,15 +1,8 @@
 """Writes the plugin log: the log file of the CNI executables.
 
-The network configuration sets file, level and rotation (docs/reference/cni-configuration.md,
-"spiderpool").
-
-A user may choose the path of the file, and the agent writes as root. So this module writes only
-regular files and follows no symbolic links; ``servers.call_log_lines`` limits the files to one
-directory.
-
-A thread writes the lines from a queue, so a slow disk delays no Pod. Lines that do not fit into the
-queue are dropped and counted. After a write error, lines for the same file are discarded for
-``RETRY_S``.
+A user may choose the path and the agent writes as root, so this module writes only regular files
+and follows no symbolic link. The caller must limit the files to one directory. Settings:
+docs/reference/cni-configuration.md, "spiderpool".
 """
 
 from __future__ import annotations
@@ -34,22 +27,21 @@ from core.process.logs import timestamp
 FILE_MEGABYTES: Final = 100
 KEPT_DAYS: Final = 30
 KEPT_FILES: Final = 10
-"""Default rotation (docs/reference/cni-configuration.md, "spiderpool")."""
 
 FLUSH_S: Final = 0.2
-"""Seconds that the thread collects lines before a write."""
+"""Lines are collected for this time before a write."""
 
 CLOSE_S_MAX: Final = 5.0
 LINES_WAITING_MAX: Final = 10_000
 BATCH_LINES_MAX: Final = 500
-"""The largest number of lines in one write. A file is rotated only between two writes."""
+"""Lines in one write. A file is rotated only between two writes."""
 
 FILES_MAX: Final = 1_000
-"""The largest number of old files of one log. Each rotation renames all old files."""
+"""Limit of old files of one log: each rotation renames all of them."""
 
 FILES_OPEN_MAX: Final = 16
 RETRY_S: Final = 60.0
-"""Seconds for which the lines of a file are discarded after a write error."""
+"""After a write error, lines for the file are discarded for this time."""
 
 _DAY_S: Final = 86_400.0
 _PRIVATE: Final = 0o600
@@ -60,8 +52,8 @@ _log: Final = logging.getLogger(__name__)
 class LogTarget(NamedTuple):
     """A log file and its rotation.
 
-    ``megabytes``: the size at which the file is rotated. ``days``: the age at which an old file is
-    deleted. ``files``: the largest number of old files.
+    ``megabytes``: the size at which the file is rotated. ``days``, ``files``: largest
+    age and number of old files.
     """
 
     path: str
@@ -81,13 +73,16 @@ _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class PluginLog:
-    """Writes queued lines in a background thread. ``dropped``: lines that did not fit the queue."""
+    """Writes queued lines in a thread, so a slow disk delays no Pod.
+
+    ``dropped``: number of lines that did not fit into the queue.
+    """
 
     def __init__(self) -> None:
-        # Not a queue.Queue, which would cost each ADD a thread switch. Only the first line of a
-        # batch wakes the thread.
+        # Not a queue.Queue, which would cost each ADD a thread switch. Only the first line
+        # of a batch wakes the thread.
         self._lines: deque[_Line] = deque()
-        self._is_woken = threading.Event()  # set by the first queued line, and by ``close``
+        self._is_woken = threading.Event()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._handlers: OrderedDict[str, RotatingFile] = OrderedDict()
@@ -100,7 +95,7 @@ class PluginLog:
         self._thread.start()
 
     def write(self, target: LogTarget, level: str, fields: dict[str, object]) -> None:
-        """Queue one line; does not wait."""
+        """Queue a line, or drop it if the queue is full; does not wait."""
         if len(self._lines) >= LINES_WAITING_MAX:
             self.dropped += 1
             return
@@ -120,14 +115,13 @@ class PluginLog:
         while not self._ending.is_set():
             self._is_woken.wait()
             self._ending.wait(FLUSH_S)
-            self._is_woken.clear()  # before the flush: a line queued later wakes the thread again
+            self._is_woken.clear()  # before the flush: later lines wake the thread again
             self._flush()
         self._flush()
         for handler in self._handlers.values():
             handler.close()
 
     def _flush(self) -> None:
-        """Write the queued lines, grouped by file."""
         batch: dict[LogTarget, list[bytes]] = {}
         for _ in range(len(self._lines)):
             line = self._lines.popleft()
@@ -160,7 +154,7 @@ class PluginLog:
 
 
 class RotatingFile(logging.handlers.RotatingFileHandler):
-    """A rotated log file, readable only by root. Old files are deleted by number and by age."""
+    """A rotated log file, readable only by root."""
 
     def __init__(self, target: LogTarget) -> None:
         path = Path(target.path)
@@ -170,7 +164,7 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
         self.rotate_as(target)
 
     def rotate_as(self, target: LogTarget) -> None:
-        """Change the rotation: networks with different settings may write to the same file."""
+        """Change the rotation: networks with different settings may share a file."""
         self.maxBytes = target.megabytes << 20
         self.backupCount = min(target.files, FILES_MAX)
         self._days = target.days
@@ -179,23 +173,22 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
         return open(self.baseFilename, "a", encoding=self.encoding, opener=_open_regular)
 
     def doRollover(self) -> None:  # noqa: N802  # the standard library's name
-        """Rotate, then delete old files by age."""
         super().doRollover()
         oldest = time.time() - self._days * _DAY_S
         for number in range(1, self.backupCount + 1):
-            part = Path(f"{self.baseFilename}.{number}")
-            if part.exists() and part.stat().st_mtime < oldest:
-                part.unlink()
+            old_file = Path(f"{self.baseFilename}.{number}")
+            if old_file.exists() and old_file.stat().st_mtime < oldest:
+                old_file.unlink()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the library's name
-        """Raise the error to ``_append``, which reports it."""
+        """Raise the error, so that ``_append`` reports it."""
         error = sys.exc_info()[1]
         if error is not None:
             raise error
 
 
 def _open_regular(path: str, flags: int) -> int:
-    """Open a regular file. Raises OSError for any other file, and does not block on a FIFO."""
+    """Open a regular file; raise OSError for any other file. Does not block on a FIFO."""
     file = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW, _PRIVATE)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)

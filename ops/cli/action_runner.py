@@ -1,7 +1,6 @@
 """Runs the actions of commands, and asks for confirmation.
 
-A command parses its options, then passes an action to ``perform``. The action returns an exit code;
-None means success.
+An action returns an exit code; None means success.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ PodNamespace = Annotated[str, typer.Option("-n", "--namespace", help="namespace 
 
 
 def perform(context: typer.Context, action: Action) -> None:
-    """Run the action with a session of the cluster, then exit. Raises BadInput."""
-    # Importing the etcd client takes 0.1 s of CPU; neither --help nor shell completion needs it.
+    """Run the action with a session, then exit. Raises BadInput."""
+    # The etcd client takes 0.1 s to import; --help and shell completion do not need it.
     from ops.cli.session import run  # noqa: PLC0415
     from ops.settings import cluster_settings  # noqa: PLC0415
 
@@ -37,7 +36,7 @@ def perform(context: typer.Context, action: Action) -> None:
 
 
 def confirm(question: str, *, yes: bool) -> bool:
-    """The user's answer to a question; True if ``yes``, False without a terminal."""
+    """The user's answer; True if ``yes``, False without a terminal."""
     if yes:
         return True
     if not sys.stdin.isatty():

@@ -1,7 +1,7 @@
-"""Predicts the result of an ADD: pool selection, candidate addresses, existing claims.
+"""Predicts the result of an ADD, and writes nothing.
 
-Selects pools and searches addresses as the allocator does, but writes nothing. A later ADD gets a
-different address if another Pod claims the predicted address first.
+Selects pools and searches addresses as the allocator does. A later ADD gets another address if
+another Pod claims the predicted address first.
 """
 
 from __future__ import annotations
@@ -46,15 +46,14 @@ from core.projections.configuration_view import ConfigurationSnapshot, Configura
 from nodeagent.pod_facts import StandaloneFactsSource
 
 DEFAULT_SETTINGS: Final = SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
-"""The default settings of a cluster."""
 
 
 class Trial(NamedTuple):
     """The result of trying one pool for one demand.
 
     ``first``: the first address that the ADD tries; "" if the pool is full or at its limit.
-    ``obstacle``: why the ADD does not get ``first``, or which limit the pool has reached.
-    ``then``: the address that the ADD gets instead, "" for none.
+    ``obstacle``: why the ADD does not get ``first``, or the pool's limit. ``then``: the address
+    that the ADD gets instead, "" for none.
     """
 
     interface: str
@@ -73,9 +72,9 @@ class Trial(NamedTuple):
 class Explanation(NamedTuple):
     """What an ADD of a Pod would do now.
 
-    ``held``: the existing endpoint of the Pod. ``repeats``: an ADD would return only the addresses
-    of ``held``. ``outlook``: what an ADD does with the addresses of ``held``, as text.
-    ``unmatched_routes``: routes of the Pod's annotation that match no NIC of this ADD.
+    ``held``: the Pod's endpoint. ``repeats``: an ADD would return only the addresses of ``held``.
+    ``outlook``: what an ADD does with the addresses of ``held``. ``unmatched_routes``: routes of
+    the Pod that match no NIC.
     """
 
     facts: RequestFacts
@@ -89,7 +88,7 @@ class Explanation(NamedTuple):
 
     @property
     def verdicts(self) -> tuple[CandidateVerdict, ...]:
-        """The verdict on each candidate pool, even if the selection failed."""
+        """The verdicts on candidate pools, even if the selection failed."""
         if self.selection is not None:
             return self.selection.verdicts
         verdicts = self.error.verdicts if self.error is not None else ()
@@ -171,7 +170,6 @@ async def explain_add(
 
 
 def _nics_of(trials: Iterable[Trial], snapshot: ConfigurationSnapshot) -> Iterator[Nic]:
-    """A NIC for each address that the trials found."""
     for trial in trials:
         if trial.address:
             pool, address = snapshot.pools[trial.pool].pool, parse_address(trial.address)
@@ -184,9 +182,9 @@ def changed_by_template(
     request: SelectionRequest,
     held: Endpoint | None,
 ) -> tuple[frozenset[int], Candidates | None]:
-    """The indexes of NICs whose pools changed in the StatefulSet's Pod template, and the new pools.
+    """Indexes of NICs whose pools changed in the StatefulSet's template, and the new pools.
 
-    If the pools of the template cannot be determined, no NIC counts as changed.
+    No NIC counts as changed if the template's pools cannot be determined.
     """
     if held is None or facts.pod.fixed != "statefulset" or held.holder != holder_of(facts.pod):
         return frozenset(), None
@@ -209,11 +207,7 @@ def _outlook(pod: PodFacts, decision: Repeat | EndpointUpdate | ClaimPlan, *, mo
 
 
 class _DryAdd:
-    """Finds the addresses that one ADD would claim. Each NIC gets a different address.
-
-    An ADD may claim an address that the same ADD releases. The ADD tries this address first
-    if this Pod held the address, and last if an older Pod of the same name held the address.
-    """
+    """Predicts the addresses of one ADD; no two NICs get the same address."""
 
     def __init__(
         self,
@@ -233,7 +227,7 @@ class _DryAdd:
         self._interface_of: dict[Address, str] = {}
 
     async def trials_of(self, demand: Demand) -> list[Trial]:
-        """Try the pools of a demand in order; an ADD takes the first pool with a usable address."""
+        """Try the pools in order; an ADD takes the first pool with a usable address."""
         trials: list[Trial] = []
         is_served = False
         for pool in demand.pools:
@@ -246,8 +240,8 @@ class _DryAdd:
 
     async def _trial(self, demand: Demand, pool: str) -> Trial:
         usable, scope = self._snapshot.usable(pool), (demand.interface, demand.family, pool)
-        released = self._released(usable, pool)
-        # superseded: an older Pod of the same name held the address, not this Pod.
+        released = self._released_address(usable, pool)
+        # superseded: an older Pod of the same name held the address, so the ADD tries it last.
         if released and self._claim_plan.why != "superseded":
             return Trial(*scope, first=released)
         search = Search(usable, order="spread", seed=f"{self._holder} {demand.interface}")
@@ -266,8 +260,8 @@ class _DryAdd:
         then = released if free is None else str(Address(demand.family, free.value))
         return Trial(*scope, first=str(first), obstacle=obstacle, then=then)
 
-    def _released(self, usable: AddressSet, pool: str) -> str:
-        """An address of this pool that the ADD itself releases, or ""."""
+    def _released_address(self, usable: AddressSet, pool: str) -> str:
+        """An address that the ADD itself releases and may claim again; "" for none."""
         for text, claimed_pool in self._claim_plan.ended:
             address = parse_address(text)
             is_free = address not in self._interface_of and address.value in usable

@@ -1,7 +1,7 @@
-"""Lists applications with their automatic pools and the pending steps for these pools. Pure.
+"""Lists applications with their automatic pools and pending steps. Pure.
 
-A controller would plan the same steps. An application is listed if it has a record (a stored copy
-of the workload), exists in the Kubernetes cluster, or has a pool.
+A controller would plan the same steps. An application is listed if it has a record (a stored
+copy of the workload), exists in the cluster, or has a pool.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class ApplicationLine(NamedTuple):
 
     @property
     def number(self) -> str:
-        """The annotated number of addresses: ``5``, or ``+1`` for one more than the replicas."""
+        """Number of addresses in the pools' annotations; ``+1``: one more than the replicas."""
         numbers = dict.fromkeys(pool.annotations.get(IP_NUMBER, "") for pool in self.pools)
         return ", ".join(numbers) or "-"
 
@@ -102,12 +102,12 @@ class ApplicationLine(NamedTuple):
 def application_lines(
     ledger: Ledger, applications: Applications | None = None
 ) -> list[ApplicationLine]:
-    """All applications that exist or have a pool, sorted by namespace and name.
+    """All applications, sorted by namespace and name.
 
-    ``applications``: the applications of a cluster; None: the applications that have records.
+    ``applications`` None: the applications that have records.
     """
     if applications is None:
-        applications = _recorded(ledger)
+        applications = _recorded_applications(ledger)
     pools: dict[ApplicationKey, list[Pool]] = {}
     for pool in ledger.pools.values():
         key = application_of(pool.labels)
@@ -138,7 +138,7 @@ def application_lines(
     return lines
 
 
-def _recorded(ledger: Ledger) -> Applications:
+def _recorded_applications(ledger: Ledger) -> Applications:
     return {
         application.key: application
         for record in ledger.records.values()
@@ -153,7 +153,7 @@ def _missing_state(key: ApplicationKey, missing: MissingOwner) -> str:
 
 
 def application_listing(lines: list[ApplicationLine], *, namespaced: bool) -> ObjectListing:
-    """The applications as table rows and as values for JSON and YAML."""
+    """Table rows, and values for JSON and YAML."""
     rows = []
     for line in lines:
         replicas = str(replicas_of(line.application)) if line.application else "-"
@@ -196,14 +196,14 @@ def pool_rows(line: ApplicationLine) -> list[tuple[str, ...]]:
 
 
 def word_of(step: ReconcileStep) -> str:
-    """The action of a step as text: "wait" for a refused step that a controller tries again."""
+    """The action; "wait" for a refused step that a controller tries again."""
     if step.action == "refuse":
         return "wait" if step.again else "refused"
     return step.action
 
 
 def plain_application(line: ApplicationLine) -> Plain:
-    """The line as a value for JSON and YAML."""
+    """A value for JSON and YAML."""
     key = line.key
     return {
         "apiVersion": key.api_version,
@@ -230,15 +230,12 @@ def plain_application(line: ApplicationLine) -> Plain:
 
 
 def _default_of(pools: list[Pool]) -> IpNumber:
-    """The cluster's default number of addresses, from the annotations of the application's pools.
-
-    orbctl cannot read the setting of the controllers.
-    """
+    """The default number of addresses, from pools: orbctl cannot read the controllers' setting."""
     for pool in pools:
         try:
             number = read_number(pool.annotations.get(IP_NUMBER, ""))
         except BadInput:
             continue
-        if number.is_flexible:  # such as +1; a fixed number comes from the Pod template
+        if number.is_flexible:  # a fixed number comes from the Pod template
             return number
     return AS_MANY_AS_REPLICAS

@@ -1,7 +1,6 @@
-"""Lists the applications of a cluster from its API server, as controllers do.
+"""Lists the applications of a cluster from its API server.
 
-Import this module only for a cluster with an API server: the HTTP client takes a third of the
-import time of ``orbctl get``.
+The HTTP client is slow to import: import this module only for a cluster with an API server.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ async def list_applications(kubeconfig: str, ledger: Ledger) -> Applications:
     """List the applications that request or have automatic pools.
 
     ``kubeconfig`` "": the cluster in which this process runs as a Pod. If a kind cannot be listed,
-    prints a warning and does not report missing applications as deleted. Raises BadInput if there
-    are no credentials.
+    prints a warning and reports no application as deleted. Raises BadInput without credentials.
     """
     api = Api(await open_connection(kubeconfig))
     source = KubernetesApplications(api)

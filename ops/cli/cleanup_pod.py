@@ -1,8 +1,7 @@
 """Cleans a node with a temporary Pod, for ``orbctl node clean NODE``.
 
-The Pod has the image, mounts and capabilities of an agent, from the Pod template of the agents'
-DaemonSet. The Pod is created only if no agent runs on the node, because cleaning removes the
-agent's sockets. The Pod runs once with a deadline, and is deleted at the end.
+The Pod has the image, mounts and capabilities of an agent. Refuses a node with a running agent,
+because cleaning removes the agent's sockets.
 """
 
 from __future__ import annotations
@@ -18,34 +17,31 @@ from core.errors import BadInput, NotFound, OrbweaverError, Refusal, Refused
 COMPONENT: Final = "app.kubernetes.io/component"
 PART_OF: Final = "app.kubernetes.io/part-of"
 SELECTOR: Final = f"{PART_OF}=orbweaver,{COMPONENT}=agent"
-"""Selects the DaemonSet of the agents, and its Pods."""
+"""Selects the agents' DaemonSet and its Pods."""
 
 POD_NAME: Final = "orbweaver-node-clean-"
-"""The prefix of the Pod's name; the API server appends random characters."""
+"""The API server appends random characters."""
 
 POD_COMPONENT: Final = "node-clean"
-"""The component label of the Pod: not ``agent``, so that the DaemonSet does not adopt the Pod."""
+"""Not ``agent``, or the DaemonSet would adopt the Pod."""
 
 EXCLUDED: Final = "orbweaver.io/agent"
-"""The chart's default affinity keeps agents off a node if this label is ``disabled``."""
+"""If the label is ``disabled``, the chart's default affinity keeps agents off the node."""
 
 CLEAN_DEADLINE_S: Final = 60
-"""activeDeadlineSeconds of the Pod; cleaning takes a few seconds."""
 
 WAIT_S_MAX: Final = CLEAN_DEADLINE_S + 60.0
-"""Seconds to wait for the end of the Pod. Without a working kubelet, the Pod never ends."""
+"""Without a working kubelet, the Pod never ends."""
 
 POLL_S: Final = 1.0
-"""Seconds between two reads of the Pod."""
 
 ENDED: Final = ("Succeeded", "Failed")
-"""Phases of a Pod that has ended."""
 
 OPTIONS: Final = ("--host-table", "--socket")
-"""Options of ``node clean`` for the Pod. Directory options are refused: the mounts are fixed."""
+"""Options that the Pod accepts. Directory options are refused: the mounts are fixed."""
 
 CONTAINERS: Final = ("agent", "install")
-"""Containers of the template whose mounts and capabilities the Pod gets."""
+"""The Pod gets the mounts and capabilities of these containers."""
 
 Kubectl = Callable[[Sequence[str], str], str]
 """Arguments and standard input of kubectl -> its output. Raises OrbweaverError."""
@@ -60,7 +56,7 @@ class NodeCleaner:
         self._wait_s = wait_s
 
     def clean(self, node: str, options: Sequence[str] = ()) -> str:
-        """Run ``orbctl node clean`` with these options on a node; return the output.
+        """Clean a node; return the output.
 
         Raises NotFound, Refused, BadInput, and OrbweaverError with the output of a failed run.
         """
@@ -73,23 +69,23 @@ class NodeCleaner:
         text = self._run("create", "-f", "-", "-o", "json", stdin=json.dumps(pod))
         name = str(json.loads(text)["metadata"]["name"])
         try:
-            ended = self._until_ended(namespace, name)
+            ended_pod = self._wait_until_ended(namespace, name)
             log = self._run("logs", "-n", namespace, name)
         except BaseException:
             with suppress(OrbweaverError):  # the first error is the one to report
                 self._delete(namespace, name)
             raise
         self._delete(namespace, name)
-        if ended["status"]["phase"] == "Failed":
+        if ended_pod["status"]["phase"] == "Failed":
             raise OrbweaverError(
-                f"node {node} was not cleaned: {_why(ended)}\n{log}".strip(),
+                f"node {node} was not cleaned: {_failure_text(ended_pod)}\n{log}".strip(),
                 remedy="correct the cause, then run the command again",
             )
         return log
 
     def _check_no_agent(self, node: str) -> None:
-        on_node = f"--field-selector=spec.nodeName={node}"
-        pods = self._items("get", "pods", "-A", "-l", SELECTOR, on_node)
+        field_selector = f"--field-selector=spec.nodeName={node}"
+        pods = self._items("get", "pods", "-A", "-l", SELECTOR, field_selector)
         for pod in pods:
             if pod.get("status", {}).get("phase") not in ENDED:
                 raise _agent_runs(node, pod)
@@ -98,7 +94,7 @@ class NodeCleaner:
         daemon_sets = self._items("get", "daemonsets", *self._namespace_options, "-l", SELECTOR)
         if len(daemon_sets) > 1:
             names = ", ".join(daemon_set["metadata"]["namespace"] for daemon_set in daemon_sets)
-            remedy = "choose one with --system-namespace"
+            remedy = "choose one namespace with --system-namespace"
             raise BadInput(f"agents are installed in several namespaces: {names}", remedy=remedy)
         if not daemon_sets:
             remedy = (
@@ -106,13 +102,13 @@ class NodeCleaner:
                 " node itself, as root"
             )
             text = (
-                "there is no DaemonSet of agents, which has the image and mounts for the Pod that"
-                " cleans a node"
+                "there is no DaemonSet of agents; the cleanup Pod needs the image and mounts of"
+                " agents"
             )
             raise NotFound(text, subject=SELECTOR, remedy=remedy)
         return daemon_sets[0]
 
-    def _until_ended(self, namespace: str, name: str) -> dict[str, Any]:
+    def _wait_until_ended(self, namespace: str, name: str) -> dict[str, Any]:
         deadline = time.monotonic() + self._wait_s
         while True:
             pod: dict[str, Any] = json.loads(
@@ -121,7 +117,8 @@ class NodeCleaner:
             if pod.get("status", {}).get("phase") in ENDED:
                 return pod
             if time.monotonic() >= deadline:
-                text = f"Pod {namespace}/{name} did not end within {self._wait_s:g} s: {_why(pod)}"
+                why = _failure_text(pod)
+                text = f"Pod {namespace}/{name} did not end within {self._wait_s:g} s: {why}"
                 remedy = "check that the kubelet of the node runs and can pull the agents' image"
                 raise OrbweaverError(text, remedy=remedy)
             time.sleep(POLL_S)
@@ -140,7 +137,7 @@ class NodeCleaner:
 def cleanup_pod(
     daemon_set: Mapping[str, Any], node: str, options: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The manifest of the Pod that cleans a node, from the DaemonSet of the agents. Pure."""
+    """The manifest of the temporary Pod, from the agents' DaemonSet. Pure."""
     metadata, template = daemon_set["metadata"], daemon_set["spec"]["template"]["spec"]
     candidates = [*template["containers"], *template.get("initContainers", ())]
     containers = [
@@ -161,7 +158,7 @@ def cleanup_pod(
     container = {key: agent[key] for key in copied_keys if key in agent} | {
         "name": POD_COMPONENT,
         "command": ["orbctl", "node", "clean", *options],
-        "securityContext": _with_capabilities(containers),
+        "securityContext": _merged_security_context(containers),
         "volumeMounts": list(mounts.values()),
     }
     shared_keys = ("hostNetwork", "imagePullSecrets", "priorityClassName", "securityContext")
@@ -195,8 +192,7 @@ def cleanup_pod(
     }
 
 
-def _with_capabilities(containers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The first container's security context with the capabilities of all containers."""
+def _merged_security_context(containers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     contexts = [container.get("securityContext", {}) for container in containers]
     added: Iterable[str] = dict.fromkeys(
         name
@@ -225,8 +221,7 @@ def _agent_runs(node: str, pod: Mapping[str, Any]) -> Refused:
     return Refused((refusal,))
 
 
-def _why(pod: Mapping[str, Any]) -> str:
-    """Why a Pod has failed, or does not start."""
+def _failure_text(pod: Mapping[str, Any]) -> str:
     status = pod.get("status", {})
     texts = [status.get("reason", ""), status.get("message", "")]
     for container in status.get("containerStatuses", ()):

@@ -1,9 +1,7 @@
 """A command group that imports each command on first use.
 
-Names and summaries of the commands are in a table, so help and completion import no command.
-
-Every command accepts the options of its group: ``orbctl get pools --cluster blue`` is the same as
-``orbctl --cluster blue get pools``. If an option is repeated, the last value counts.
+Help and completion import no command. Every command also accepts the options of its group, such as
+``orbctl get pools --cluster blue``. If an option is repeated, the last value counts.
 """
 
 from __future__ import annotations
@@ -21,17 +19,16 @@ INHERITED_OPTIONS: Final = "ops.cli.inherited_options"
 """Key in ``context.meta`` of the group options given after a command (name -> value)."""
 
 SHOWN_EVERYWHERE: Final = frozenset({"output"})
-"""Options of the group that the help of each command lists too."""
+"""Group options that the help of each command lists too."""
 
 _EXAMPLES: Final = re.compile(r"\n\nExamples:\n")
-"""The heading of the examples in a help text."""
 
 
 class LazyCommand(NamedTuple):
-    """Where a command is defined, and its entry in the list of commands.
+    """An entry in the list of commands.
 
-    ``target``: ``module:name`` of a function or of a ``typer.Typer``. ``panel``: the heading above
-    the command in the list. ``summary``: the first line of the command's help.
+    ``target``: ``module:name`` of a function or ``typer.Typer``. ``panel``: the heading above
+    the command.
     """
 
     target: str
@@ -40,7 +37,7 @@ class LazyCommand(NamedTuple):
 
 
 class CommandGroup(TyperGroup):
-    """A group; a subclass lists its commands in ``lazy_commands``."""
+    """A group of commands. A subclass lists its commands in ``lazy_commands``."""
 
     lazy_commands: ClassVar[Mapping[str, LazyCommand]] = {}
 
@@ -55,12 +52,12 @@ class CommandGroup(TyperGroup):
         ctx: Any,  # noqa: ANN401  # typer does not export its type
         args: list[str],
     ) -> tuple[str | None, Any, list[str]]:
-        """Import the command that the arguments name; return name, command, other arguments."""
+        """Import the command; return name, command, other arguments."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command if name is None else self.command(name), rest
 
     def command(self, name: str) -> Any:  # noqa: ANN401  # a TyperCommand or TyperGroup
-        """Import the command of this name, and add the group's options to it. Raises KeyError."""
+        """Import the command, and add the group's options. Raises KeyError."""
         if name not in self._ready:
             if entry := self.lazy_commands.get(name):
                 self.commands[name] = _import_command(name, entry)
@@ -88,10 +85,10 @@ def _import_command(name: str, entry: LazyCommand) -> TyperCommand | TyperGroup:
 
 
 def _inherit(command: Any, options: Sequence[TyperOption]) -> None:  # noqa: ANN401  # as above
-    """Add options to a command and its subcommands, except options that the command has."""
-    taken = {name for parameter in command.params for name in parameter.opts}
+    """Add missing options to a command and its subcommands."""
+    own_names = {name for parameter in command.params for name in parameter.opts}
     command.params += [
-        _inherited(option) for option in options if not taken.intersection(option.opts)
+        _inherited_copy(option) for option in options if not own_names.intersection(option.opts)
     ]
     if command.help:  # \b: typer keeps the line breaks of the next paragraph
         command.help = _EXAMPLES.sub("\n\n\b\nExamples:\n", command.help)
@@ -99,8 +96,8 @@ def _inherit(command: Any, options: Sequence[TyperOption]) -> None:  # noqa: ANN
         _inherit(subcommand, options)
 
 
-def _inherited(option: TyperOption) -> TyperOption:
-    """Copy a group option for a command. The copy has no default."""
+def _inherited_copy(option: TyperOption) -> TyperOption:
+    # Without a default, which would replace the group's value.
     inherited = copy.copy(option)
     inherited.default, inherited.envvar, inherited.expose_value = None, None, False
     inherited.hidden = option.name not in SHOWN_EVERYWHERE
@@ -109,7 +106,6 @@ def _inherited(option: TyperOption) -> TyperOption:
 
 
 def _store_value(context: Any, option: Any, value: object) -> object:  # noqa: ANN401  # typer hides both
-    """Store the value of an inherited option in ``context.meta``."""
     if value is not None:
         context.meta.setdefault(INHERITED_OPTIONS, {})[option.name] = value
     return value

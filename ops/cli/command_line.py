@@ -1,7 +1,6 @@
-"""Parses a command line with the parser of the command.
+"""Parses a command line that ``ops.cli.remote`` passes to orbctl in a Pod.
 
-``ops.cli.remote`` passes the command line to orbctl in a Pod, without some options and with files
-as standard input. Values stay text: orbctl in the Pod converts and checks values.
+Uses the command's own parser. Values stay text: orbctl in the Pod converts and checks values.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ END_OF_OPTIONS: Final = "--"
 
 
 class ParsedOption(NamedTuple):
-    """One option with its value, or an argument.
+    """An option or argument.
 
-    ``name``: the long form of the option; "" for an argument. ``value`` None: a flag or an
-    argument. ``words``: the option or argument as it is written on a command line.
+    ``name``: the long form; "" for an argument. ``value`` None: a flag or an
+    argument. ``words``: as written on a command line.
     """
 
     name: str
@@ -32,14 +31,14 @@ class ParsedOption(NamedTuple):
 
 @functools.cache
 def program_of(application: typer.Typer) -> CommandGroup:
-    """The command group of an application; repeated calls return the same object."""
+    """The command group of an application; cached."""
     program = typer.main.get_command(application)
     assert isinstance(program, CommandGroup), "applications of this package use CommandGroup"
     return program
 
 
 def parse_options(arguments: Sequence[str], program: TyperGroup) -> Iterator[ParsedOption]:
-    """Yield the options and arguments of a command line, from left to right.
+    """Yield options and arguments, from left to right.
 
     Stops without an error at an unknown command: orbctl in the Pod reports the error.
     """
@@ -62,10 +61,7 @@ def parse_options(arguments: Sequence[str], program: TyperGroup) -> Iterator[Par
 
 
 def _in_order(values: Mapping[str, Any], order: Sequence[Any]) -> Iterator[ParsedOption]:
-    """Yield the options in the order of the line, then the arguments of the command.
-
-    ``order``: the parameters in the order of the line; a repeated option is listed once per use.
-    """
+    """Yield options, then arguments. ``order`` lists a repeated option once per use."""
     repeated: dict[str, Iterator[Any]] = {}
     arguments: list[str] = []
     for parameter in order:
@@ -85,7 +81,6 @@ def _in_order(values: Mapping[str, Any], order: Sequence[Any]) -> Iterator[Parse
 
 
 def _arguments(words: Sequence[str]) -> Iterator[ParsedOption]:
-    """Yield ``--`` if an argument looks like an option, then yield the arguments."""
     if any(word.startswith("-") and word != "-" for word in words):
         yield ParsedOption("", None, (END_OF_OPTIONS,))
     yield from (ParsedOption("", None, (word,)) for word in words)

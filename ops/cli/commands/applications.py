@@ -1,4 +1,4 @@
-"""``orbctl describe application``: the pools, pending changes and workflow of an application."""
+"""``orbctl describe application``."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ async def describe_applications(
     applications: Applications | None,
     key: tuple[str, str],
 ) -> None:
-    """Describe all applications of this namespace and name, of any kind.
+    """Describe all applications of this namespace and name, of any kind. Raises NotFound.
 
-    ``applications`` None: search the applications that have records. Raises NotFound.
+    ``applications`` None: the applications that have records.
     """
     all_lines = application_lines(ledger, applications)
     lines = [line for line in all_lines if (line.key.namespace, line.key.name) == key]
@@ -87,7 +87,6 @@ async def _describe(session: ClusterSession, line: ApplicationLine) -> None:
 
 
 async def _workflow(session: ClusterSession, line: ApplicationLine) -> str:
-    """The id and status of the application's workflow; "" for none."""
     name = workflow_id(line.key)
     try:
         head = await find_run(session.store, WorkflowKeys(session.keys), name)

@@ -1,4 +1,4 @@
-"""``orbctl apply``: create or change pools, subnets, reservations and records from manifests."""
+"""``orbctl apply``."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def apply(
 
 
 async def _apply_all(session: ClusterSession, commands: list[Command]) -> Exit:
-    before = await _existing(session, commands)
+    before = await _existing_objects(session, commands)
     worst = Exit.OK
     for command in commands:
         try:
@@ -78,8 +78,7 @@ async def _apply_all(session: ClusterSession, commands: list[Command]) -> Exit:
     return worst
 
 
-async def _existing(session: ClusterSession, commands: list[Command]) -> Ledger:
-    """Read the objects that the commands change, if they exist."""
+async def _existing_objects(session: ClusterSession, commands: list[Command]) -> Ledger:
     existing = Ledger()
     gets = [Get(key) for command in commands if (key := _key_of(session.keys, command))]
     for start in range(0, len(gets), TXN_OPERATIONS_MAX):

@@ -1,7 +1,7 @@
-"""``orbctl archive``: seals the live log, lists archive files, deletes old archive files.
+"""``orbctl archive``: seals the live log, lists and deletes archive files.
 
-Sealing moves the events of the live log from etcd into archive files. Run these commands where the
-controllers' archive directory is mounted.
+Sealing moves events from etcd into archive files. Run it where the controllers'
+archive directory is mounted.
 """
 
 from __future__ import annotations

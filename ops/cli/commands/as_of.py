@@ -1,4 +1,4 @@
-"""``orbctl as-of``: objects as they were at a time or at a log position."""
+"""``orbctl as-of``."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def as_of(
     object_kind = kind_of(kind, (*LISTED_KINDS, ObjectKind.ADDRESS)) if kind else None
 
     async def action(session: ClusterSession) -> None:
-        ledger, title = await session.read(lambda: _past(session, when))
+        ledger, title = await session.read(lambda: _past_state(session, when))
         if not session.output.is_name and not session.output.is_structured:
             typer.echo(title, err=object_kind is not None)
         if object_kind is None:
@@ -66,8 +66,8 @@ def as_of(
     perform(context, action)
 
 
-async def _past(session: ClusterSession, when: str) -> tuple[Ledger, str]:
-    """The state at a time or position, and a title for the output."""
+async def _past_state(session: ClusterSession, when: str) -> tuple[Ledger, str]:
+    """The state, and a title for the output."""
     view = await open_log(session.store, session.keys, session.archive)
     if when.isdigit():
         position = int(when)

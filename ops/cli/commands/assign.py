@@ -1,7 +1,6 @@
-"""``orbctl assign``: allocate the listed addresses to a Pod.
+"""``orbctl assign``: allocates the listed addresses to a Pod.
 
-For a Pod that uses addresses without a claim, or for a Pod that needs certain addresses. All rules
-of claims apply, except affinity. The next ADD of the Pod returns these addresses.
+All rules of claims apply, except affinity. The Pod's next ADD returns these addresses.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ async def _assign(session: ClusterSession, endpoint: Endpoint) -> Assigned:
 
 
 def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) -> Nic:
-    """A NIC with these addresses and their pools. Raises BadInput, NotFound."""
+    """Raises BadInput, NotFound."""
     chosen: dict[Family, tuple[Pool, int]] = {}
     for text in texts:
         address = require_address(text)
@@ -105,10 +104,7 @@ def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) ->
 
 
 def _pool_of(address: Address, snapshot: ConfigurationSnapshot, pools: list[str]) -> str:
-    """The pool that contains the address. Raises NotFound, BadInput.
-
-    ``pools``: the pools to choose from; empty: all pools.
-    """
+    """``pools`` empty: any pool. Raises NotFound, BadInput."""
     candidates = [
         name
         for name, entry in sorted(snapshot.pools.items())

@@ -1,4 +1,4 @@
-"""``orbctl console``: serves the web console on loopback, until a signal arrives."""
+"""``orbctl console``: serves the web console on loopback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PORT: Final = 5728
 LOOPBACK: Final = "127.0.0.1"
 TOKEN_BYTES: Final = 24
-"""Random bytes in the token that keeps other users of this machine from changing executions."""
+"""The token keeps other users of this machine from changing executions."""
 
 
 def console(
@@ -54,7 +54,7 @@ def console(
 
 
 async def _serve(session: ClusterSession, port: int, *, has_actions: bool) -> None:
-    # Imported here, because aiohttp and the workflow engine are slow to import.
+    # aiohttp and the workflow engine are slow to import.
     from core.process.tcp_port import TcpPort  # noqa: PLC0415
     from ops.console.access import OpenAccess, SecretAccess  # noqa: PLC0415
     from ops.console.console_data import ConsoleSource  # noqa: PLC0415
@@ -77,21 +77,20 @@ async def _serve(session: ClusterSession, port: int, *, has_actions: bool) -> No
     access = SecretAccess(token, session.actor) if has_actions else OpenAccess()
     actions = WorkflowActions(session.store, session.keys, access) if has_actions else None
     server = ConsoleServer(source, access, actions, hosts=LOOPBACK_HOSTS)
-    listening = TcpPort(server.app(), "console", CONNECTIONS_MAX)
+    tcp_port = TcpPort(server.app(), "console", CONNECTIONS_MAX)
     try:
-        await listening.open(LOOPBACK, port, "--port")
-        print(f"console: http://{LOOPBACK}:{listening.port}/", flush=True)
+        await tcp_port.open(LOOPBACK, port, "--port")
+        print(f"console: http://{LOOPBACK}:{tcp_port.port}/", flush=True)
         if token:
             print(f"token: {token}", flush=True)
         await _read_ahead(source.log)
         await _wait_for_signal()
     finally:
         await server.close()
-        await listening.close()
+        await tcp_port.close()
 
 
 async def _read_ahead(log: IndexedLog) -> None:
-    """Read the log before the first page is requested."""
     index = await log.newest()
     print(f"{index.clock.events:,} events are indexed; Ctrl-C ends the console", flush=True)
 

@@ -1,4 +1,4 @@
-"""``orbctl crds``: the CustomResourceDefinitions, for ``kubectl apply`` and for the chart."""
+"""``orbctl crds``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""``orbctl delete``: remove pools, subnets, reservations and records.
+"""``orbctl delete``.
 
-A pool with claims or a subnet with pools is not deleted. With ``--drain``, a pool gets no new
-claims and is deleted after its last claim; a subnet is deleted after its last pool.
+Refuses pools with claims and subnets with pools. With ``--drain``, a pool gets no new claims and is
+deleted after its last claim; a subnet is deleted after its last pool.
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ ALLOWED: Final = (
 )
 DRAIN_S_DEFAULT: Final = 30.0
 DRAIN_POLL_S: Final = 0.5
-"""Seconds between two attempts to delete a drained pool or subnet."""
 
 INSTEAD: Final = {
     ObjectKind.QUARANTINE: "use `orbctl quarantine lift ADDRESS`",
@@ -166,7 +165,7 @@ async def _delete(session: ClusterSession, command: Command, drain_s: float | No
 async def _drain(
     session: ClusterSession, command: DeletePool | DeleteSubnet, drain_s: float
 ) -> None:
-    """Retire a pool or subnet, then delete it. Raises Refused if it is in use after ``drain_s``."""
+    """Raises Refused if the object is in use after ``drain_s``."""
     is_pool = isinstance(command, DeletePool)
     retire = RetirePool(command.name) if is_pool else RetireSubnet(command.name)
     if await write_command(session, retire):
@@ -186,7 +185,7 @@ async def _drain(
 
 
 async def _delete_empty_pools(session: ClusterSession, subnet: str) -> None:
-    """Delete the empty pools of a subnet. Raises Refused if a pool has claims."""
+    """Deletes all empty pools; then raises Refused if a pool has claims."""
     scopes = ScopeReader(session.store, session.keys)
     scope = await scopes.read(DeleteSubnet(subnet), may_write=False)
     refused: Refused | None = None

@@ -1,4 +1,4 @@
-"""``orbctl describe``: everything about a pool, subnet, application, endpoint or address."""
+"""``orbctl describe``."""
 
 from __future__ import annotations
 
@@ -55,13 +55,11 @@ DESCRIBED: Final = (
     ObjectKind.ADDRESS,
 )
 ROWS_SHOWN_MAX: Final = 20
-"""The largest number of holders or pools that are shown without ``-o wide``."""
+"""Limit of holders or pools without ``-o wide``."""
 
 ENTRIES_SHOWN_MAX: Final = 10
-"""The largest number of history entries that are shown; older entries are only counted."""
 
 INTERVALS_SHOWN_MAX: Final = 8
-"""The largest number of intervals of an address set that are shown."""
 
 
 def describe(
@@ -283,7 +281,7 @@ def _show_nics(endpoint: Endpoint, ledger: Ledger) -> None:
 
 
 async def describe_address(session: ClusterSession, ledger: Ledger, text: str) -> None:
-    """Show the state of one address, why it has this state, and its history. Raises BadInput."""
+    """Show the state and history of one address. Raises BadInput."""
     address = require_address(text)
     fields = _address_fields(address, ledger)
     revised = ledger.claims.get(str(address))
@@ -347,7 +345,6 @@ def _quarantine_words(quarantine: Quarantine) -> str:
 
 
 async def _show_newest_events(session: ClusterSession, kind: str, name: str) -> None:
-    """Print the newest entries of the object's history."""
     unread = UnreadPartList()
     view = await open_log(session.store, session.keys, session.archive, unread=unread)
     history = await read_history(view, parse_subject(f"{kind}/{name}"))

@@ -1,4 +1,4 @@
-"""``orbctl diff``: the differences between the states at two times or positions of the log."""
+"""``orbctl diff``: compares the states at two times or log positions."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""``orbctl events``: the newest events of the log, and new events as they are written.
+"""``orbctl events``: shows events of the log; writes nothing.
 
-Past events are read at one etcd revision. ``--follow`` continues from this revision, so that every
-event is shown. Without ``--since``, old archive files are not searched, and a note reports the
-number of events in these files. Writes nothing.
+Past events are read at one etcd revision, and ``--follow`` continues from this revision, so
+that no event is missed.
 """
 
 from __future__ import annotations
@@ -32,10 +31,9 @@ from ops.cli.session import ClusterSession
 from ops.cli.time_arguments import parse_time
 
 EVENTS_MAX: Final = 100_000
-"""The largest number of past events that one run shows."""
+"""Limit of past events that one run shows."""
 
 SEARCHED_EVENTS: Final = 100_000
-"""The default of ``--search``."""
 
 _COLUMNS: Final = (
     TableColumn("TIME"),
@@ -105,7 +103,7 @@ def events_command(
         after_ms = parse_time(since, session.now_ms()) if since else 0
         period = _Period(after_ms, search)
         recent, cursor, not_searched = await session.read(
-            lambda: _past(session, conditions, period, limit)
+            lambda: _past_events(session, conditions, period, limit)
         )
         _show(recent, output)
         if not_searched and len(recent) < limit:
@@ -114,14 +112,14 @@ def events_command(
         if follow:
             async for segments, _ in LogReader(session.store, session.keys).follow(cursor):
                 for segment in segments:
-                    _stream(_matching(followed_events(segment), conditions), output)
+                    _stream(_matching_events(followed_events(segment), conditions), output)
         return Exit.OK
 
     perform(context, action)
 
 
 def followed_events(segment: Segment) -> list[Recorded]:
-    """The events of a new segment; prints a warning if the segment cannot be decoded."""
+    """Events of a new segment; prints a warning if the segment cannot be decoded."""
     unreadable = UnreadPartList()
     events = unreadable.events_of(segment)
     report_unreadable_parts(unreadable)
@@ -132,19 +130,16 @@ Match = tuple[Recorded, EventSummary]
 
 
 class _Period(NamedTuple):
-    """The searched part of the log: all events after ``after_ms``.
-
-    ``after_ms`` 0: the live log and at least ``searched`` of the newest archived events.
-    """
+    """``after_ms`` 0: the live log, and ``searched`` or more of the newest archived events."""
 
     after_ms: int
     searched: int
 
 
-async def _past(
+async def _past_events(
     session: ClusterSession, conditions: EventFilter, period: _Period, limit: int
 ) -> tuple[list[Match], Cursor, int]:
-    """The newest matching events, a cursor for new events, and the number of unsearched events."""
+    """The newest matches, a cursor for new events, and the number of events not searched."""
     unreadable = UnreadPartList()
     view = await open_log(session.store, session.keys, session.archive, unread=unreadable)
     if period.after_ms:
@@ -154,7 +149,7 @@ async def _past(
     newest: deque[Match] = deque(maxlen=limit)
     async for batch in view.events(after):
         recent = (recorded for recorded in batch if recorded.recorded_at_ms >= period.after_ms)
-        newest.extend(_matching(recent, conditions))
+        newest.extend(_matching_events(recent, conditions))
     report_unreadable_parts(unreadable)
     _, heads = await LogReader(session.store, session.keys).heads(revision=view.revision)
     cursor = Cursor(view.revision, {writer: head.seq for writer, head in heads.items()})
@@ -162,10 +157,10 @@ async def _past(
 
 
 def start_of_search(files: Sequence[FileSummary], events: int) -> tuple[int, int]:
-    """The position at which the search starts, and the number of archived events before it.
+    """Position where the search starts, and the number of archived events before it.
 
-    ``files``: the archive files, oldest first. The search covers whole files: the newest files that
-    have at least ``events`` events in total, or all files.
+    ``files``: oldest first. Whole files are searched, newest first, until they
+    have ``events`` events.
     """
     searched = 0
     for index in range(len(files), 0, -1):
@@ -176,7 +171,7 @@ def start_of_search(files: Sequence[FileSummary], events: int) -> tuple[int, int
     return 0, 0
 
 
-def _matching(events: Iterable[Recorded], conditions: EventFilter) -> Iterable[Match]:
+def _matching_events(events: Iterable[Recorded], conditions: EventFilter) -> Iterable[Match]:
     for recorded in events:
         summary = summary_of(recorded)
         if conditions.matches(recorded, summary):
@@ -192,7 +187,7 @@ def _show(events: list[Match], output: Output) -> None:
 
 
 def _stream(events: Iterable[Match], output: Output) -> None:
-    """Print each event immediately. Column widths are fixed, because later events are unknown."""
+    """Column widths are fixed, because later events are unknown."""
     for recorded, summary in events:
         if output.is_name:
             print(summary.subject)

@@ -1,7 +1,6 @@
-"""``orbctl explain``: why a Pod gets addresses from certain pools, or gets no addresses.
+"""``orbctl explain``: why a Pod gets addresses from certain pools, or gets none.
 
-Selects pools as an ADD would do now. Prints the verdict on each candidate pool, then the address
-that the ADD would get. Writes nothing.
+Writes nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 PLACEHOLDER_UID: Final = "not-given"
-"""Replaces an unknown UID. The UID of a Pod only decides where the address search begins."""
+"""Replaces an unknown UID. A UID only decides where the address search begins."""
 
 
 def explain(
@@ -113,11 +112,7 @@ def explain(
 
 
 class _Question(NamedTuple):
-    """A Pod and the options of an ADD.
-
-    ``key``: namespace and name of the Pod. ``is_hypothetical``: options describe the ADD, so the
-    results of past ADDs are not shown.
-    """
+    """``is_hypothetical``: options describe the ADD, so past ADDs are not shown."""
 
     key: tuple[str, str]
     records: list[RecordDefined]
@@ -176,10 +171,7 @@ async def _explain_pod(session: ClusterSession, question: _Question) -> Exit:
 
 
 class _Retention(NamedTuple):
-    """Why the Pod keeps its addresses, and the state of its request to a network provider.
-
-    ``why`` "": the Pod has no addresses. ``provider`` "": there is no request.
-    """
+    """``why`` "": no addresses. ``provider``: state of a request to a network provider, or ""."""
 
     why: str = ""
     provider: str = ""
@@ -201,7 +193,6 @@ def is_address(text: str) -> bool:
 
 
 def _plain_name(words: list[str]) -> str:
-    """The name of the Pod or address to explain, without its kind. Raises BadInput."""
     if len(words) < 2:
         text = words[0] if words else ""
         return text.removeprefix("address/") if is_address(text.removeprefix("address/")) else text
@@ -254,7 +245,6 @@ def _node_of(records: list[RecordDefined]) -> str:
 
 
 async def _uid_of_endpoint(session: ClusterSession, key: tuple[str, str]) -> str:
-    """The UID in the endpoint of this name; "" without an endpoint."""
     kvs = (await session.store.read([Get(session.keys.endpoint(*key))])).ranges[0].kvs
     return ENDPOINT_CODEC.decode(kvs[0].value).uid if kvs else ""
 
@@ -301,7 +291,6 @@ def _show(explanation: Explanation, retention: _Retention) -> None:
 
 
 def _outcome(trials: list[Trial]) -> str:
-    """The result of trying the pools of one demand in order, as text."""
     full_pools: list[str] = []
     for trial in trials:
         if trial.address:

@@ -1,6 +1,6 @@
-"""``orbctl forecast``: when pools and subnets will be full at their recent growth.
+"""``orbctl forecast``: when pools and subnets will be full. Writes nothing.
 
-Reads the log of the last four weeks. Writes nothing. The method is in ``core.domain.forecast``.
+Reads the log of the last four weeks. The method is in ``core.domain.forecast``.
 """
 
 from __future__ import annotations
@@ -42,8 +42,6 @@ _COLUMNS: Final = (
 
 
 class _Outlook(NamedTuple):
-    """One pool or subnet, the number of its free addresses, and its forecast."""
-
     subject: GrowthSubject
     free: int
     forecast: Forecast | NoTrend
@@ -100,10 +98,6 @@ async def times_until_full(session: ClusterSession) -> dict[str, str]:
 
 
 async def _read(session: ClusterSession, kinds: Sequence[str]) -> list[_Outlook]:
-    """The outlooks of all objects of these kinds, sorted by kind and name.
-
-    Prints a warning for each part of the log that cannot be read.
-    """
     now_ms = session.now_ms()
     growth = GrowthLog()
     unread = UnreadPartList()

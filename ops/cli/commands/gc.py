@@ -1,14 +1,9 @@
 """``orbctl gc``: releases leaked addresses, and shows why other claims are kept.
 
-A release needs evidence that was observed twice:
-
-- With Kubernetes (``--kubeconfig``): the answer of the API server.
-- Without Kubernetes: a deleted record, or a claim that contradicts the stored state. A missing
-  record is not evidence.
-
-One observation is enough if the operator names the Pod or node (``--gone``, ``--gone-node``).
-
-Only claims in the shown plan are released (invariant I3, docs/contributing/architecture.md).
+A release needs evidence that two scans observe: the answer of the API server (``--kubeconfig``),
+or without Kubernetes a deleted record, or a claim that contradicts the stored state. A missing
+record is not evidence. For ``--gone`` and ``--gone-node``, one scan is enough. Only claims in the
+shown plan are released (invariant I3, docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -42,15 +37,15 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 SHOWN_MAX: Final = 50
-"""The largest number of kept endpoints that are shown without ``-o wide``."""
+"""Limit of kept endpoints without ``-o wide``."""
 
 LIST_ENDPOINTS: Final = "`orbctl get endpoints -A` lists the Pods with addresses"
 
 pause = asyncio.sleep
-"""Waits between two scans; tests replace it."""
+"""Tests replace it."""
 
 steady_s = time.monotonic
-"""The clock that measures the time between two scans; tests replace it."""
+"""Tests replace it."""
 
 
 def gc(
@@ -121,8 +116,6 @@ def gc(
 
 
 class _Scanner:
-    """Scans the claims once or twice. The second scan uses the observations of the first scan."""
-
     def __init__(
         self,
         session: ClusterSession,
@@ -159,7 +152,6 @@ class _Scanner:
 
 
 def _check_names(ledger: Ledger, notice: DeletionNotice) -> None:
-    """Raise NotFound if a Pod or node of the notice has no addresses."""
     pods_with_claims = {
         (revised.claim.namespace, revised.claim.pod) for revised in ledger.claims.values()
     }
@@ -174,7 +166,7 @@ def _check_names(ledger: Ledger, notice: DeletionNotice) -> None:
 async def _release(
     session: ClusterSession, plan: ReclaimPlan
 ) -> list[tuple[ReclaimStep, Released]]:
-    """Carry out the plan, with one transaction for each step."""
+    """One transaction for each step."""
     results: dict[int, Released] = {}
 
     async def steps(writer: Writer) -> None:  # a repeated call skips finished steps

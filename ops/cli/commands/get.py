@@ -1,6 +1,6 @@
-"""``orbctl get``: objects as they are now, in tables or as manifests.
+"""``orbctl get``: objects as they are now.
 
-A record is a stored copy of a Kubernetes object, such as a Pod or a Node (``kinds.RECORD_KINDS``).
+A record is a stored copy of a Kubernetes object (``kinds.RECORD_KINDS``).
 """
 
 from __future__ import annotations
@@ -43,17 +43,16 @@ LISTED_KINDS: Final = (
     *RECORD_KINDS,
     ObjectKind.APPLICATION,
 )
-"""Kinds that ``get`` accepts. ``record`` selects the records of all ``RECORD_KINDS``."""
+"""``record`` selects all ``RECORD_KINDS``."""
 
 WATCH_PAUSE_S: Final = 0.5
-"""Seconds between two reads of a watch; changes between two reads are shown together."""
+"""Pause between two reads of a watch; changes during the pause are shown together."""
 
 
 class GetQuery(NamedTuple):
-    """The objects that one run shows, and the form of the output.
+    """The objects to show, and the output.
 
-    ``names``: names by kind; an empty list selects all objects of the kind. ``times_until_full``:
-    the time until a pool is full, by pool name, for the wide table.
+    ``names``: an empty list selects all objects of the kind. ``times_until_full``: by pool name.
     """
 
     names: dict[ObjectKind, list[str]]
@@ -132,7 +131,6 @@ def get(
 
 
 async def _with_forecasts(session: ClusterSession, query: GetQuery) -> GetQuery:
-    """Add forecasts for the wide table of pools; add none if the log is damaged."""
     if ObjectKind.POOL not in query.names or not query.output.is_wide:
         return query
     try:
@@ -144,7 +142,7 @@ async def _with_forecasts(session: ClusterSession, query: GetQuery) -> GetQuery:
 def read_resources(words: Sequence[str]) -> dict[ObjectKind, list[str]]:
     """Parse ``pools,subnets``, ``pool lan office`` or ``pool/lan subnet/office``.
 
-    Returns the names by kind. Raises BadInput.
+    Raises BadInput.
     """
     first, *rest = words
     if "/" not in first:
@@ -172,10 +170,7 @@ def read_resources(words: Sequence[str]) -> dict[ObjectKind, list[str]]:
 async def _read(
     session: ClusterSession, query: GetQuery
 ) -> tuple[Ledger, dict[ObjectKind, ObjectListing], list[NotFound]]:
-    """Read the state that the query needs.
-
-    Returns the state, a listing of each kind, and an error for each name without an object.
-    """
+    """The state, a listing of each kind, and an error for each name without an object."""
     needs_manifests = query.output.is_structured or not query.selectors.is_empty
     kinds = query.names.keys()
     if kinds & {ObjectKind.ENDPOINT, ObjectKind.APPLICATION} or (
@@ -220,7 +215,7 @@ async def _read(
 async def _counted_pools(
     session: ClusterSession, ledger: Ledger, selection: ObjectSelection
 ) -> ObjectListing:
-    """The table of pools. etcd counts the claims, so no claims are read. Raises NotFound."""
+    """The table of pools. Reads no claims, because etcd counts them. Raises NotFound."""
     pools = [pool for name, pool in sorted(ledger.pools.items()) if selection.selects(name)]
     if selection.name and not pools:
         raise selection.not_found()
@@ -230,7 +225,6 @@ async def _counted_pools(
 
 
 def _join(parts: Sequence[ObjectListing]) -> ObjectListing:
-    """Join listings of the same kind."""
     first = parts[0]
     return ObjectListing(
         first.columns,
@@ -241,7 +235,6 @@ def _join(parts: Sequence[ObjectListing]) -> ObjectListing:
 
 
 def _show_manifests(query: GetQuery, listings: Sequence[ObjectListing]) -> None:
-    """Print a list of manifests, or one manifest if the query names exactly one object."""
     manifests = [manifest for listing in listings for manifest in listing.manifests]
     names_by_kind = list(query.names.values())
     names_one_object = len(names_by_kind) == 1 and len(names_by_kind[0]) == 1
@@ -265,7 +258,7 @@ async def _watch(
     before: dict[ObjectKind, ObjectListing],
     shown_revision: int,
 ) -> None:
-    """Show rows that change after the etcd revision ``shown_revision``, until interrupted."""
+    """Show rows that change after ``shown_revision`` (of etcd), until interrupted."""
     ranges = [kind.range(session.keys) for kind in STATE_KINDS]
     async for batch in session.store.watch(ranges, after=shown_revision):
         if not batch.changes or batch.revision <= shown_revision:
@@ -279,7 +272,6 @@ async def _watch(
 
 
 def _show_changed(output: Output, before: ObjectListing | None, listing: ObjectListing) -> None:
-    """Print the objects whose table row differs from every row of ``before``."""
     rows_before = set(map(tuple, before.rows)) if before else set()
     changed = [index for index, row in enumerate(listing.rows) if tuple(row) not in rows_before]
     if not changed:

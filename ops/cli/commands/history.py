@@ -1,4 +1,4 @@
-"""``orbctl history``: the holders of an address, the addresses of a Pod, the changes of a pool."""
+"""``orbctl history``: the events of an address or object."""
 
 from __future__ import annotations
 
@@ -79,7 +79,6 @@ def history_command(
 async def _find(
     session: ClusterSession, text: str, namespace: str, unread: UnreadPartList
 ) -> History:
-    """Read the history. If the log has no event about the subject, try other kinds of objects."""
     view = await open_log(session.store, session.keys, session.archive, unread=unread)
     subject = parse_subject(text)
     history = await read_history(view, subject)
@@ -95,7 +94,6 @@ async def _find(
 def _other_subjects(
     subject: HistorySubject, text: str, namespace: str
 ) -> list[tuple[SubjectKind, str]]:
-    """The other objects that the text may name, in the order to try."""
     if subject == ("pool", text):
         return [
             ("pod", f"{namespace}/{text}"),
@@ -121,7 +119,7 @@ def _show(history: History, now_ms: int, output: Output) -> None:
         )
     else:
         rows = [_holding_row(entry, now_ms) for entry in history.entries]
-        # Without the first column, which would repeat the subject in each row.
+        # The first column would repeat the subject.
         first = 1 if history.subject.kind in ("address", "guid") else 0
         show_table(_HOLDING_COLUMNS[first:], [row[first:] for row in rows], output)
 
@@ -232,7 +230,6 @@ def _object_row(entry: HistoryEntry, now_ms: int) -> tuple[str, ...]:
 
 
 _JSON_NAMES: Final = {"index_in_segment": "place"}
-"""Field name -> JSON name, if the names differ."""
 
 
 def _plain(history: History, unread: UnreadPartList) -> dict[str, Any]:

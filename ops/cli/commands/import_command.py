@@ -1,8 +1,7 @@
 """``orbctl import``: takes over the addresses of another IPAM while the Pods run.
 
-The objects of the other IPAM are read from an API server, or from files with the output of kubectl.
-The import can be repeated: objects that were imported before are not changed. At the end, the
-import reads the objects again and compares every address with the claims.
+The import can be repeated. At the end, it reads the objects again and compares every address with
+the claims.
 """
 
 from __future__ import annotations
@@ -171,7 +170,7 @@ def _take_over(context: typer.Context, read: ReadDump, *, dry_run: bool, yes: bo
         for error in outcome.refused:
             report_refusals(error.refusals)
         plan_after = plan_takeover((await read()).cluster)
-        missing = await _missing(session, plan_after)
+        missing = await _missing_addresses(session, plan_after)
         if session.output.is_structured:
             show_value(document | _plain_outcome(outcome, missing), session.output)
         else:
@@ -182,23 +181,24 @@ def _take_over(context: typer.Context, read: ReadDump, *, dry_run: bool, yes: bo
 
 
 async def _simulate(
-    session: ClusterSession, complete: TakeoverPlan
+    session: ClusterSession, complete_plan: TakeoverPlan
 ) -> tuple[TakeoverPlan, list[Refusal]]:
-    """The part of the plan that is not carried out yet, and the refusals of its simulation."""
+    """The remaining plan, and the refusals of its simulation."""
     ledger = await read_ledger(session.store, session.keys)
     report_unreadable_keys(ledger)
-    plan = remaining(complete, ledger.pools, ledger.endpoints)
+    plan = remaining(complete_plan, ledger.pools, ledger.endpoints)
     fork = Fork(ledger)
     first_steps = [fork.apply(command) for command in plan.first]
     refusals = [refusal for endpoint in plan.endpoints for refusal in fork.assign(endpoint)]
     last_steps = [fork.apply(command) for command in plan.last]
     refusals += [refusal for step in (*first_steps, *last_steps) for refusal in step.refusals]
-    simulated = plan._replace(first=_effective(first_steps), last=_effective(last_steps))
+    simulated = plan._replace(
+        first=_effective_commands(first_steps), last=_effective_commands(last_steps)
+    )
     return simulated, refusals
 
 
-def _effective(steps: list[SimulatedStep]) -> tuple[Command, ...]:
-    """The commands that have an effect or are refused."""
+def _effective_commands(steps: list[SimulatedStep]) -> tuple[Command, ...]:
     return tuple(step.command for step in steps if step.events or step.refusals)
 
 
@@ -219,8 +219,7 @@ async def _carry_out(session: ClusterSession, plan: TakeoverPlan) -> TakeoverRes
         await view.close()
 
 
-async def _missing(session: ClusterSession, plan: TakeoverPlan) -> list[str]:
-    """The addresses of the plan without a claim by the planned holder in the planned pool."""
+async def _missing_addresses(session: ClusterSession, plan: TakeoverPlan) -> list[str]:
     claims = (await read_ledger(session.store, session.keys)).claims
     return [
         address

@@ -1,4 +1,4 @@
-"""``orbctl install``: installs the CNI executables and a network configuration on this node."""
+"""``orbctl install``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,6 @@ def install(
 
 
 def _read(path: Path) -> dict[str, object]:
-    """The network configuration list of a file. Raises BadInput."""
     remedy = "pass a network configuration list, such as a file of `orbctl nad --directory`"
     try:
         conflist = json.loads(path.read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""``orbctl export`` writes the log to a file; ``orbctl replay`` checks such a file."""
+"""``orbctl export`` and ``orbctl replay``."""
 
 from __future__ import annotations
 
@@ -118,10 +118,7 @@ def replay(
 def _replay(
     file: Path, position: float, time_ms: float, now_ms: int
 ) -> tuple[Checker, int, list[str]]:
-    """Check the events up to a position or time.
-
-    Returns the checker, the number of events, and the broken rules of ``core.domain.log_checker``.
-    """
+    """The checker, the number of events, and the broken rules."""
     if not file.is_file():
         raise BadInput(
             f"{file} is not a file",
@@ -132,7 +129,7 @@ def _replay(
     violations: list[str] = []
     with file.open("rb") as source, progress("replay") as advance:
         size = file.stat().st_size
-        # Read to the end of the file: only the last hash proves that the file is complete.
+        # Read to the end: only the last hash proves that the file is complete.
         for segment in import_log(source):
             advance(source.tell(), size)
             for recorded in segment.events():

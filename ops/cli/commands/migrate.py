@@ -1,6 +1,6 @@
-"""``orbctl migrate``: prepares the migration of a cluster from Spiderpool.
+"""``orbctl migrate``: prepares a migration from Spiderpool; writes nothing.
 
-Writes nothing. docs/how-to/migrate-from-spiderpool.md has the steps.
+See docs/how-to/migrate-from-spiderpool.md.
 """
 
 from __future__ import annotations
@@ -42,10 +42,9 @@ from ops.migration.migration_plan import (
 )
 
 WAIT_S_MAX: Final = 3600
-"""The longest ``compare --wait``, in seconds."""
+"""Limit of ``compare --wait``."""
 
 POLL_S: Final = 1.0
-"""Seconds between two comparisons of ``compare --wait``."""
 
 app = typer.Typer(no_args_is_help=True, help="Prepare a migration from Spiderpool.")
 
@@ -117,30 +116,30 @@ def compare(
         while True:
             objects = plan_takeover((await read()).cluster)
             ledger = await read_ledger(session.store, session.keys)
-            different = differences(objects, ledger.claims)
-            if not different or time.monotonic() >= deadline:
+            address_differences = differences(objects, ledger.claims)
+            if not address_differences or time.monotonic() >= deadline:
                 break
             await asyncio.sleep(POLL_S)
         report_unreadable_keys(ledger)
-        _show_differences(different, len(ledger.claims), session.output)
-        return Exit.DIFFERENT if different else Exit.OK
+        _show_differences(address_differences, len(ledger.claims), session.output)
+        return Exit.DIFFERENT if address_differences else Exit.OK
 
     perform(context, action)
 
 
 def _show_differences(
-    different: Sequence[AddressDifference], addresses: int, output: Output
+    address_differences: Sequence[AddressDifference], addresses: int, output: Output
 ) -> None:
     if output.is_structured:
-        plain = [difference._asdict() for difference in different]
+        plain = [difference._asdict() for difference in address_differences]
         show_value({"addresses": addresses, "differences": plain}, output)
         return
-    if not different:
+    if not address_differences:
         print(f"equal: {counted(addresses, 'address', 'addresses')}")
         return
-    print_heading(f"{counted(len(different), 'address differs', 'addresses differ')}")
+    print_heading(f"{counted(len(address_differences), 'address differs', 'addresses differ')}")
     columns = (TableColumn("ADDRESS"), TableColumn("SPIDERPOOL"), TableColumn("ORBWEAVER"))
-    show_table(columns, different[:FINDINGS_SHOWN_MAX])
+    show_table(columns, address_differences[:FINDINGS_SHOWN_MAX])
 
 
 def _read_plan(kubeconfig: str, context: str) -> tuple[Facts, Plan]:

@@ -1,7 +1,4 @@
-"""``orbctl nad``: prints the NetworkAttachmentDefinitions of SpiderMultusConfigs.
-
-Needs no cluster, so the command can run in a pipeline.
-"""
+"""``orbctl nad``. Needs no cluster."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ from ops.cli.output import show_value
 
 NAD = ("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition")
 NAD_RESOURCE = "networkattachmentdefinition.k8s.cni.cncf.io"
-"""The prefix of the names that ``-o name`` prints, as with kubectl."""
+"""Prefix of the names that ``-o name`` prints."""
 
 
 def nad(
@@ -77,7 +74,6 @@ def nad(
 
 
 def _write_conflists(directory: Path, definitions: list[dict[str, Any]]) -> None:
-    """Write one file for each network that has a configuration. Raises BadInput."""
     texts: dict[str, str] = {}
     for definition in definitions:
         name, config = definition["metadata"]["name"], definition["spec"].get("config")
@@ -108,14 +104,14 @@ def _write_conflists(directory: Path, definitions: list[dict[str, Any]]) -> None
 
 
 def _file_name(network: str, config: str) -> str:
-    """The file name with libcni's suffix: .conflist for a list of plugins, .conf for one plugin."""
+    """With the suffix that libcni expects."""
     document = json.loads(config)
     is_list = isinstance(document, dict) and "plugins" in document
     return f"{network}.{'conflist' if is_list else 'conf'}"
 
 
 def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
-    """The manifests, and whether a network was refused; prints refusals. Raises BadInput."""
+    """The manifests, and whether a network was refused. Raises BadInput."""
     definitions: list[dict[str, Any]] = []
     refused = False
     for location, value in objects(text):

@@ -1,4 +1,4 @@
-"""``orbctl node``: checks or cleans this node, or another node through kubectl. Needs no etcd."""
+"""``orbctl node``: checks or cleans this node, or another through kubectl. Needs no etcd."""
 
 from __future__ import annotations
 
@@ -46,7 +46,6 @@ CHECK_COLUMNS: Final = (
     TableColumn("WHAT TO DO"),
 )
 GATEWAYS_MAX: Final = 64
-"""The largest number of ``--gateway`` options."""
 
 assert BUILT_IN.host_rule_table is not None, "the built-in settings have every value"
 HOST_TABLE: Final = BUILT_IN.host_rule_table
@@ -233,7 +232,6 @@ def _nic(nic: MasterNic) -> dict[str, Any]:
 
 
 def _manager(manager: Manager | None) -> dict[str, bool] | None:
-    """NetworkManager as a value for JSON and YAML."""
     if manager is None:
         return None
     return {"running": manager.running, "leaves_veths": manager.ignores_veths}

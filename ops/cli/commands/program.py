@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-# typer has no public function that returns the completion script.
+# typer has no public function for the completion script.
 from typer._completion_shared import get_completion_script
 
 from core import __version__

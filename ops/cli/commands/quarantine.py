@@ -1,4 +1,4 @@
-"""``orbctl quarantine``: quarantines addresses, probes them, lifts and shows quarantines."""
+"""``orbctl quarantine``."""
 
 from __future__ import annotations
 
@@ -146,7 +146,6 @@ def list_(context: typer.Context) -> None:
 
 
 async def _notes(session: ClusterSession, text: str) -> list[str]:
-    """Notes for the user if no pool contains the address, or if a Pod holds the address."""
     address, ledger = parse_address(text), Ledger()
     await read_configuration(session.store, session.keys, ledger)
     pools = [pool for pool in ledger.pools.values() if pool.family == address.family]
@@ -164,7 +163,6 @@ async def _notes(session: ClusterSession, text: str) -> list[str]:
 
 
 async def _read(session: ClusterSession, text: str) -> Quarantine:
-    """Read the quarantine of an address in any notation. Raises BadInput, NotFound."""
     address = require_address(text)
     kvs = (await session.store.read([Get(session.keys.quarantine(*address))])).ranges[0].kvs
     if not kvs:

@@ -1,7 +1,7 @@
-"""``orbctl release``: releases the addresses of a Pod whose DEL was lost.
+"""``orbctl release``: releases all addresses of a Pod whose DEL was lost.
 
-All addresses of the Pod are released together. Nothing is released if the endpoint changes after
-the addresses were shown (invariants I3 and I4, docs/contributing/architecture.md).
+Releases nothing if the endpoint changes after its addresses were shown (invariants I3 and I4,
+docs/contributing/architecture.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""``orbctl retire``: deletes pools and subnets when they are empty, shows or cancels retirements.
+"""``orbctl retire``: retires pools and subnets, which then allocate no addresses.
 
-A retired pool allocates no addresses. A workflow deletes the pool when its last claim is released.
-The workflow runs in a controller, or waits until a controller starts.
+A workflow deletes them when they are empty. The workflow needs a running controller.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ Name = Annotated[str, typer.Argument(help="name")]
 
 
 class _RetireOptions(NamedTuple):
-    """The parsed options; ``deadline_s``: seconds from now, 0 for no deadline."""
+    """``deadline_s``: seconds from now; 0 for no deadline."""
 
     deadline_s: float
     in_use: InUse
@@ -118,7 +117,7 @@ def list_(context: typer.Context) -> None:
     async def action(session: ClusterSession) -> None:
         retirements = [
             (kind, name, *await _state(session, kind, name))
-            for kind, name in await _retiring(session)
+            for kind, name in await _retiring_objects(session)
         ]
         if session.output.is_structured:
             items = [
@@ -236,7 +235,6 @@ def _retire(
 async def _start_or_signal(
     session: ClusterSession, kind: Retirable, request: RetirementRequest
 ) -> None:
-    """Start the retirement workflow, or signal its running execution."""
     workflow = POOL_WORKFLOW if kind == "pool" else SUBNET_WORKFLOW
     async with Client(session.store, session.keys, name="orbctl") as client:
         await client.signal_with_start(
@@ -248,7 +246,7 @@ async def _start_or_signal(
         )
 
 
-async def _retiring(session: ClusterSession) -> list[tuple[Retirable, str]]:
+async def _retiring_objects(session: ClusterSession) -> list[tuple[Retirable, str]]:
     ledger = Ledger()
     await read_configuration(session.store, session.keys, ledger)
     subnets = sorted(name for name, value in ledger.subnets.items() if value.retiring)

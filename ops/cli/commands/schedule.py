@@ -1,4 +1,4 @@
-"""``orbctl schedule``: manages schedules, which start workflow executions at certain times."""
+"""``orbctl schedule``."""
 
 from __future__ import annotations
 
@@ -210,7 +210,6 @@ def delete(context: typer.Context, schedule_id: Id, queue: Queue = "default") ->
 
 
 def _document(schedule_id: str, description: ScheduleDescription) -> dict[str, object]:
-    """The description as a value for JSON and YAML; times are milliseconds since 1970."""
     schedule, progress, running, next_ms = description
     intervals = [interval._asdict() for interval in schedule.spec.intervals]
     recent = [result._asdict() for result in progress.recent]
