@@ -1,7 +1,6 @@
-"""Writes the events of one configuration command (``core.domain.configuration``).
+"""Writes the events of configuration commands (``core.domain.configuration``).
 
-A warning is printed if the object comes from a custom resource: the next reconciliation overwrites
-the change.
+Warns about an object of a custom resource: the next reconciliation overwrites the change.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ KeyAndCodec = tuple[bytes, StateCodec[Pool] | StateCodec[Subnet] | StateCodec[Re
 
 
 async def write_command(session: ClusterSession, command: Command) -> int:
-    """Write the events of a command; return the number of events. Raises Refused."""
+    """Write the events of a command; return their number. Raises Refused."""
     has_custom_resource = await _has_custom_resource(session, command)
     applied = await session.write(
         lambda writer: session.configurator(writer).apply(command, session.cause)
@@ -49,7 +48,7 @@ async def _has_custom_resource(session: ClusterSession, command: Command) -> boo
 
 
 def _key_and_codec(session: ClusterSession, command: Command) -> KeyAndCodec | None:
-    """Key and codec of the command's object; None for a kind without custom resources."""
+    """None for a kind without custom resources."""
     match command:
         case commands.ApplyPool(pool):
             return session.keys.pool(pool.name), POOL_CODEC

@@ -1,7 +1,4 @@
-"""Formats workflow executions for ``orbctl workflow``: list rows, details, timelines.
-
-Reads nothing from etcd.
-"""
+"""Formats workflow executions for ``orbctl workflow``."""
 
 from __future__ import annotations
 
@@ -38,10 +35,7 @@ HIDDEN: Final = frozenset(
 
 
 def timeline(events: list[HistoryEvent], *, wide: bool = False) -> list[tuple[str, ...]]:
-    """A row for each event: number, time, time since the first event, type, fields.
-
-    Fields with default values are left out. Fields in ``HIDDEN`` are shown only if ``wide``.
-    """
+    """A row of ``EVENT_COLUMNS`` for each event, without default values."""
     hidden = frozenset[str]() if wide else HIDDEN
     start_ms = events[0].event_time_ms if events else 0
     return [
@@ -69,7 +63,7 @@ def _detail(event: HistoryEvent, hidden: frozenset[str]) -> str:
 
 
 def execution_row(head: RunHead, now_ms: int) -> tuple[str, ...]:
-    """A row of texts for ``LIST_COLUMNS``."""
+    """A row of ``LIST_COLUMNS``."""
     end_ms = head.closed_ms or now_ms
     return (
         head.workflow_id,
@@ -83,7 +77,6 @@ def execution_row(head: RunHead, now_ms: int) -> tuple[str, ...]:
 
 
 def _waits_for(head: RunHead) -> str:
-    """The reason stored in the run; without a reason, what an open run waits for."""
     if not head.is_open:
         return head.reason or "-"
     if head.reason:
@@ -98,7 +91,7 @@ def _waits_for(head: RunHead) -> str:
 
 
 def print_description(description: Description, now_ms: int) -> None:
-    """Print one run, with its pending activities."""
+    """Print one run with its pending activities."""
     head = description.head
     no_owner = "no worker owns its shard" if head.is_open else ""
     print_fields(
@@ -137,6 +130,6 @@ def _attributes_text(head: RunHead) -> str:
 
 
 def head_document(head: RunHead) -> dict[str, Any]:
-    """A run as a value for JSON and YAML, without empty fields."""
+    """A run for JSON and YAML, without empty fields."""
     fields: dict[str, Any] = to_builtins(head._asdict())
     return {name: value for name, value in fields.items() if value not in ("", None, [], {}, 0)}

@@ -1,4 +1,4 @@
-"""The exit codes of orbctl. Prints errors, warnings and remedies on standard error."""
+"""Exit codes of orbctl, and messages on standard error."""
 
 from __future__ import annotations
 
@@ -25,26 +25,21 @@ from core.domain.evolution import Ledger
 
 
 class Exit(IntEnum):
-    """The exit codes, which scripts rely on (docs/reference/orbctl.md)."""
+    """Exit codes of orbctl (docs/reference/orbctl.md)."""
 
     OK = 0
     FAILED = 1
     USAGE = 2
-    """Wrong options, or input that cannot be read."""
+    """Wrong options or unreadable input."""
 
     REFUSED = 3
-    """A rule refused the command; standard error lists the refusals."""
 
     NOT_FOUND = 4
     UNAVAILABLE = 5
-    """etcd cannot be used. The failed request wrote nothing."""
+    """etcd cannot be used; the failed request wrote nothing."""
 
     DIFFERENT = 6
-    """A check failed.
-
-    ``verify``: the log is damaged, or state keys differ from the log. ``replay``: an event breaks a
-    rule. ``migrate compare``: the log and Spiderpool's objects have different addresses.
-    """
+    """A check of ``verify``, ``replay`` or ``migrate compare`` failed."""
 
     UNKNOWN = 7
     """The answer to a write was lost: check the state before you repeat the command."""
@@ -71,11 +66,11 @@ def exit_code(error: OrbweaverError) -> Exit:
 
 
 def report(error: OrbweaverError) -> Exit:
-    """Print the error on standard error; return the exit code."""
+    """Print the error; return its exit code."""
     if isinstance(error, Refused):
         report_refusals(error.refusals)
     else:
-        endpoint = f" [{error.subject}]" if _needs_endpoint(error) else ""
+        endpoint = f" [{error.subject}]" if _message_lacks_endpoint(error) else ""
         _print(f"error: {error.message}{endpoint}")
         if error.remedy:
             _print(f"  → {error.remedy}")
@@ -83,7 +78,7 @@ def report(error: OrbweaverError) -> Exit:
 
 
 def report_refusals(refusals: Iterable[Refusal]) -> None:
-    """Print the refusals by object, each with field, message, rule and remedy."""
+    """Print the refusals by object."""
     subject = ""
     for refusal in refusals:
         if refusal.subject != subject:
@@ -96,7 +91,7 @@ def report_refusals(refusals: Iterable[Refusal]) -> None:
 
 
 def report_unreadable_keys(ledger: Ledger) -> None:
-    """Print a warning for each state key that could not be decoded; commands ignore such keys."""
+    """Warn about each state key that cannot be decoded."""
     for key in sorted(ledger.undecodable):
         _print(f"warning: {key} cannot be read and is ignored")
     if ledger.undecodable:
@@ -104,7 +99,7 @@ def report_unreadable_keys(ledger: Ledger) -> None:
 
 
 def report_unreadable_parts(unread: UnreadPartList) -> None:
-    """Print a warning for each part of the log that could not be read."""
+    """Warn about each part of the log that could not be read."""
     for part in unread.parts():
         _print(f"warning: {part}")
         _print(f"  → {part.remedy}")
@@ -117,15 +112,14 @@ def report_unreadable_parts(unread: UnreadPartList) -> None:
 
 
 def fail(message: str, code: Exit, remedy: str = "") -> NoReturn:
-    """Print the message and end the process with this code."""
+    """Print the message and end the process."""
     _print(f"error: {message}")
     if remedy:
         _print(f"  → {remedy}")
     raise SystemExit(code)
 
 
-def _needs_endpoint(error: OrbweaverError) -> bool:
-    """Whether the subject is an endpoint of etcd that the message does not name."""
+def _message_lacks_endpoint(error: OrbweaverError) -> bool:
     is_about_etcd = isinstance(error, StoreUnavailable | StoreRejected | OutcomeUnknown)
     return is_about_etcd and bool(error.subject) and error.subject not in error.message
 

@@ -1,7 +1,4 @@
-"""The output formats that ``-o`` accepts (docs/reference/orbctl.md).
-
-``jsonpath`` and ``custom-columns`` take a template after an equals sign, as with kubectl.
-"""
+"""The output formats of ``-o`` (docs/reference/orbctl.md)."""
 
 from __future__ import annotations
 
@@ -35,12 +32,12 @@ class Output(NamedTuple):
 
     @property
     def is_structured(self) -> bool:
-        """Whether whole objects are printed: as JSON, as YAML or through a template."""
+        """Whether whole objects are printed."""
         return self.format in (Format.JSON, Format.YAML, *WITH_TEMPLATE)
 
     @property
     def is_wide(self) -> bool:
-        """Whether a table has all its columns."""
+        """Whether a table has all columns."""
         return self.format in (Format.WIDE, Format.CSV)
 
     @property
@@ -77,6 +74,6 @@ def parse_output(text: str) -> Output:
 
 
 def complete_output(incomplete: str) -> list[str]:
-    """The formats that begin with this text, for shell completion."""
+    """Formats for shell completion."""
     formats = [f"{known}=" if known in WITH_TEMPLATE else known.value for known in Format]
     return [text for text in formats if text.startswith(incomplete)]

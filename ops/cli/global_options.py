@@ -1,7 +1,6 @@
-"""The global options of a run of orbctl, and the store, clock and user of the run.
+"""Global options of orbctl, and the store, clock and user of a run.
 
-Help and completion import this module, so it must not import the etcd client or rich, which are
-slow to import.
+Must not import the etcd client or rich, which are slow: help and completion must be fast.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def unix_ms() -> int:
 
 
 def user_and_host() -> str:
-    """``user@host`` of this process, or the value of ``ORBWEAVER_WHO``."""
+    """The value of ``ORBWEAVER_WHO``, or ``user@host`` of this process."""
     if who := os.environ.get(WHO_VARIABLE, "").strip():
         return who[:WHO_CHARACTERS_MAX]
     try:
@@ -48,7 +47,7 @@ def user_and_host() -> str:
 class ProcessContext(NamedTuple):
     """The store, clock and user of a run, which tests replace.
 
-    ``who``: user and host. ``open_store`` None: connect to etcd.
+    ``open_store`` None: connect to etcd.
     """
 
     open_store: Callable[[EtcdSettings], KeyValueStore] | None = None
@@ -57,7 +56,7 @@ class ProcessContext(NamedTuple):
 
 
 class Globals(NamedTuple):
-    """The global options of one run. ``cluster``: name in ``CLUSTER_VARIABLES`` -> value."""
+    """The global options. ``cluster``: name in ``CLUSTER_VARIABLES`` -> value."""
 
     cluster: dict[str, str]
     output: Output

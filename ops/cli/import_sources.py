@@ -1,4 +1,4 @@
-"""The sources of ``orbctl import``: files with objects of another IPAM, or an API server."""
+"""Sources of ``orbctl import``: files or an API server with objects of another IPAM."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ops.cli.input_files import read_texts
 from ops.cli.node_file_copies import read_node_folders
 
 KUBECONFIG: Final = "KUBECONFIG"
-"""The environment variable of kubectl: files separated by colons. Only the first file is used."""
+"""A variable with files separated by colons; only the first file is used."""
 
 KubeconfigOption = Annotated[
     str, typer.Option("--kubeconfig", help="kubeconfig of the cluster; default: kubectl's")
@@ -32,25 +32,21 @@ KubeContextOption = Annotated[
     str, typer.Option("--context", help="context of the kubeconfig; default: its current context")
 ]
 FINDINGS_SHOWN_MAX: Final = 50
-"""The largest number of findings that are listed without ``-o wide``."""
 
 DEFAULT_KUBECONFIG: Final = "~/.kube/config"
 
 Values = list[tuple[str, object]]
-"""Objects, each with its location in the input."""
+"""Objects with their locations in the input."""
 
 ReadDump = Callable[[], Awaitable[Dump]]
-"""A function that reads the objects of another IPAM from the API server, or from files.
-
-Each call lists the API server's objects again. Files are read only once.
-"""
+"""Each call lists the objects of the API server again; files are read once."""
 
 
 class ForeignSystem(NamedTuple):
-    """Another IPAM. ``collections``: API path -> kind of the objects at the path.
+    """Another IPAM. ``collections``: API path -> kind.
 
-    Objects that show an address in use are listed before objects that show the address as free. So
-    an address whose state changes during the listing is not missed.
+    Objects that show used addresses are listed before objects that show free addresses. Otherwise,
+    an address whose state changes during the listing could be missed.
     """
 
     collections: Mapping[str, str]
@@ -92,15 +88,15 @@ HOST_LOCAL_COLLECTIONS: Final = {
     "/api/v1/nodes": "Node",
     **_PODS,
 }
-"""Path -> kind for host-local, whose allocations are files on the nodes."""
+"""Without allocations, which are files on the nodes."""
 
 
 def dump_reader(
     system: ForeignSystem, files: Sequence[str], kubeconfig: str, context: str
 ) -> ReadDump:
-    """Return a function that reads objects from the files or, without files, from the cluster.
+    """A function that reads the files or, without files, the cluster.
 
-    Raises BadInput if a file cannot be read, or if files are combined with a kubeconfig or context.
+    Raises BadInput for an unreadable file, or for files with a kubeconfig or context.
     """
     values = _values_of(system.collections, files, kubeconfig, context)
 
@@ -113,10 +109,9 @@ def dump_reader(
 def host_local_dump_reader(
     folder: str, files: Sequence[str], kubeconfig: str, context: str
 ) -> ReadDump:
-    """Return a function that reads the folder of each node, then objects as ``dump_reader`` does.
+    """A function that reads the nodes' folders, then objects as ``dump_reader`` does.
 
-    The folders show which addresses are in use, so the folders are read first. Raises BadInput as
-    ``dump_reader`` does.
+    The folders show used addresses, so the folders are read first. Raises BadInput.
     """
     values = _values_of(HOST_LOCAL_COLLECTIONS, files, kubeconfig, context)
 
@@ -155,10 +150,7 @@ def _values_of(
 async def _list_objects(
     collections: Mapping[str, str], kubeconfig: str, context: str
 ) -> list[tuple[str, Object]]:
-    """List the objects of these collections (path -> kind), each with its location.
-
-    A collection that the API server does not serve has no objects. Raises ApiError, BadInput.
-    """
+    """A collection that is not served has no objects. Raises ApiError, BadInput."""
     api = Api(await open_connection(kubeconfig, context))
     try:
         return [

@@ -1,7 +1,4 @@
-"""Reads the files and folders that ``-f`` names.
-
-Imports little, because a run through kubectl uses this module and must start fast.
-"""
+"""Reads the files and folders of ``-f``. Imports little: a run through kubectl must start fast."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from core.errors import BadInput
 
 STANDARD_INPUT: Final = "-"
 SUFFIXES: Final = (".yaml", ".yml", ".json")
-"""The suffixes of the files that are read from a folder, as in kubectl."""
+"""For folders, as in kubectl."""
 
 READABLE_REMEDY: Final = "give the path of a readable file"
 
@@ -26,13 +23,13 @@ Recursive = Annotated[
 
 
 def read_texts(paths: Sequence[str], *, recursive: bool = False) -> Iterator[tuple[str, str]]:
-    """Path and text of each file, in order; "-" is standard input. Raises BadInput."""
+    """Path and text of each file; "-" is standard input. Raises BadInput."""
     for path in input_files(paths, recursive=recursive):
         yield path, read_text(path)
 
 
 def input_files(paths: Sequence[str], *, recursive: bool = False) -> Iterator[str]:
-    """The paths, with each folder replaced by the manifests in the folder. Raises BadInput."""
+    """The paths, with each folder replaced by its manifests. Raises BadInput."""
     for text in paths:
         path = text.removeprefix("=")  # ``-f=FILE`` passes "=FILE"
         if path == STANDARD_INPUT or not Path(path).is_dir():

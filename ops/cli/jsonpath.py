@@ -1,8 +1,6 @@
-"""JSONPath templates in the syntax of kubectl: ``{.items[*].metadata.name}``, ``{range ...}{end}``.
+"""JSONPath templates of kubectl (Kubernetes' documentation, "JSONPath Support"). Pure.
 
-Fields, indexes, slices, wildcards, recursive descent and comparisons in filters are supported. A
-path without a match gives no values and no error. Pure. Source: Kubernetes' documentation,
-"JSONPath Support".
+A path without a match gives no values and no error.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from typing import Any, Final
 from core.errors import BadInput
 
 _BLOCK: Final = re.compile(r"\{((?:[^{}'\"]|'[^']*'|\"[^\"]*\")*)\}")
-"""A block in braces. Braces inside quotes do not end the block."""
+"""Braces inside quotes do not end a block."""
 
 _STEP: Final = re.compile(
     r"""\.\.(?P<deep>[\w-]+)
@@ -29,13 +27,10 @@ _STEP: Final = re.compile(
     | \.(?P<field>\*|(?:\\.|[^.\[\]\\])+)""",
     re.VERBOSE,
 )
-"""One step of a path."""
 
 _LITERAL: Final = re.compile(r"\s*(?:'([^']*)'|\"([^\"]*)\")\s*\Z")
-"""A block with a quoted text."""
 
 _RANGE: Final = re.compile(r"\s*range\s+(.+?)\s*\Z", re.DOTALL)
-"""A block ``{range PATH}``, which repeats the template up to ``{end}``."""
 
 
 def find(path: str, value: object) -> list[Any]:
@@ -49,32 +44,32 @@ def find(path: str, value: object) -> list[Any]:
     while position < len(text) and text[position:] != ".":  # {.} is the value itself
         step = _STEP.match(text, position)
         if step is None:
-            raise _unreadable(path, position)
+            raise _syntax_error(path, position)
         values = [selected for parent in values for selected in _select(parent, step)]
         position = step.end()
     return values
 
 
 def render(template: str, value: object) -> str:
-    """The template with the value's fields filled in. Raises BadInput."""
+    """The template with fields of the value. Raises BadInput."""
     parts: list[tuple[str, str]] = []
     position = 0
     for block in _BLOCK.finditer(template):
         parts += [("text", template[position : block.start()]), ("block", block[1])]
         position = block.end()
     parts.append(("text", template[position:]))
-    outside = _BLOCK.sub(lambda block: " " * len(block[0]), template)
-    if brace := re.search("[{}]", outside):
-        raise _unreadable(template, brace.start())
-    return "".join(_rendered(parts, value, template))
+    text_outside_blocks = _BLOCK.sub(lambda block: " " * len(block[0]), template)
+    if brace := re.search("[{}]", text_outside_blocks):
+        raise _syntax_error(template, brace.start())
+    return "".join(_render_parts(parts, value, template))
 
 
 def text_of(value: object) -> str:
-    """A value as text: a string unchanged, any other value as one line of JSON."""
+    """A string unchanged; any other value as JSON on one line."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _rendered(parts: Sequence[tuple[str, str]], value: object, template: str) -> Iterator[str]:
+def _render_parts(parts: Sequence[tuple[str, str]], value: object, template: str) -> Iterator[str]:
     index = 0
     while index < len(parts):
         kind, text = parts[index]
@@ -83,17 +78,17 @@ def _rendered(parts: Sequence[tuple[str, str]], value: object, template: str) ->
             yield text
         elif literal := _LITERAL.match(text):
             yield (literal[1] or literal[2] or "").encode().decode("unicode_escape")
-        elif ranged := _RANGE.match(text):
+        elif range_block := _RANGE.match(text):
             end = _end_of_range(parts, index, template)
-            for item in find(ranged[1], value):
-                yield from _rendered(parts[index:end], item, template)
+            for item in find(range_block[1], value):
+                yield from _render_parts(parts[index:end], item, template)
             index = end + 1
         else:
             yield " ".join(text_of(item) for item in find(text, value))
 
 
 def _end_of_range(parts: Sequence[tuple[str, str]], start: int, template: str) -> int:
-    """The index of the ``{end}`` of the range that begins before ``start``. Raises BadInput."""
+    """The index of the matching ``{end}``. Raises BadInput."""
     depth = 1
     for index in range(start, len(parts)):
         kind, text = parts[index]
@@ -112,10 +107,9 @@ def _end_of_range(parts: Sequence[tuple[str, str]], start: int, template: str) -
 
 
 def _select(value: object, step: re.Match[str]) -> Iterator[object]:
-    """The values that one step of a path selects from a value."""
     field = step["field"]
     if step["deep"]:
-        yield from _deep(value, step["deep"])
+        yield from _descendants(value, step["deep"])
     elif step["any"] or field == "*":
         yield from _children(value)
     elif field or step["key"] is not None:
@@ -146,15 +140,15 @@ def _children(value: object) -> Iterator[object]:
         yield from value
 
 
-def _deep(value: object, name: str) -> Iterator[object]:
-    """The fields of this name in the value, and in everything below the value."""
+def _descendants(value: object, name: str) -> Iterator[object]:
+    """The fields of this name, at any depth."""
     if isinstance(value, Mapping) and name in value:
         yield value[name]
     for child in _children(value):
-        yield from _deep(child, name)
+        yield from _descendants(child, name)
 
 
-def _unreadable(path: str, position: int) -> BadInput:
+def _syntax_error(path: str, position: int) -> BadInput:
     return BadInput(
         f"{path[:200]!r} is not a JSONPath (error at character {position})",
         subject="jsonpath",

@@ -22,7 +22,7 @@ UNTIL_THE_POD_ENDS: Final = (
 
 
 def why_kept(endpoint: Endpoint, records: Mapping[RecordKey, RecordDefined]) -> str:
-    """The reason and the end as text. ``records``: stored copies of the owners of Pods."""
+    """Why an address is kept, and until when. ``records``: stored owners of Pods."""
     kind = kind_of_holder(endpoint.holder, FixedSettings(ipam_claims=True))
     if kind is None:
         return UNTIL_THE_POD_ENDS

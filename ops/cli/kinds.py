@@ -1,8 +1,7 @@
-"""The kinds of objects, and the words that name them on a command line.
+"""The kinds of objects, and their names on a command line.
 
-The names, plurals and short names of the CRDs are accepted too
-(docs/reference/custom-resource-rules.md, "Kinds"). A record is a stored copy of a Kubernetes
-object, such as a Pod. Without Kubernetes, users store records with ``orbctl apply``.
+A record is a stored copy of a Kubernetes object. Names: docs/reference/custom-resource-rules.md,
+"Kinds".
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ _WORDS: Final = {
     ObjectKind.APPLICATION: ("application", "applications", "app", "apps"),
     ObjectKind.ADDRESS: ("address", "addresses", "ip"),
 }
-"""Kind -> words for the kind: first the singular, then the plural, then other names."""
+"""Words for a kind: the singular first, then the plural."""
 
 KIND_OF_WORD: Final = {word: kind for kind, words in _WORDS.items() for word in words}
 
@@ -103,7 +102,6 @@ RECORD_KINDS: Final = {
 """Kind of a record -> ``kind`` in the record's manifest."""
 
 NAMESPACED_KINDS: Final = (ObjectKind.POD, *WORKLOAD_KINDS, *SERVICE_KINDS)
-"""Kinds of records that have a namespace."""
 
 _ONE_OBJECT: Final = "name one object, such as `pool lan` or `pod shop/web-0`"
 _SUBJECTS: Final = {
@@ -117,7 +115,7 @@ _SUBJECTS: Final = {
     ObjectKind.ADDRESS: "address",
     ObjectKind.QUARANTINE: "address",
 }
-"""Kind -> prefix of a subject of ``orbctl history``. The prefix of other kinds is ``record/``."""
+"""Prefixes of subjects of ``orbctl history``."""
 
 
 def plural(kind: ObjectKind) -> str:
@@ -126,7 +124,7 @@ def plural(kind: ObjectKind) -> str:
 
 
 def kind_of(word: str, allowed: tuple[ObjectKind, ...]) -> ObjectKind:
-    """The kind that a word names. Raises BadInput if the kind is not one of ``allowed``."""
+    """The kind that a word names. Raises BadInput."""
     kind = KIND_OF_WORD.get(word.lower())
     if kind in allowed:
         return kind
@@ -140,9 +138,9 @@ def kind_of(word: str, allowed: tuple[ObjectKind, ...]) -> ObjectKind:
 
 
 def subject_name(words: Sequence[str], namespace: str) -> str:
-    """The subject of ``orbctl history`` (``core.audit.history_entries``). Raises BadInput.
+    """The subject of ``orbctl history``. Raises BadInput.
 
-    ``words``: KIND NAME, or a subject. ``namespace``: the default for a name without namespace.
+    ``words``: KIND NAME, or a subject. ``namespace``: the default.
     """
     if len(words) == 1:
         return words[0]
@@ -159,9 +157,9 @@ def subject_name(words: Sequence[str], namespace: str) -> str:
 
 
 def split_name(text: str, namespace: str) -> tuple[str, str]:
-    """Namespace and name of ``name``, ``namespace/name``, ``pod/name`` or ``pod/namespace/name``.
+    """Namespace and name of ``[pod/][NAMESPACE/]NAME``. Raises BadInput.
 
-    ``namespace``: the default for a text without namespace. Raises BadInput.
+    ``namespace``: the default.
     """
     parts = text.split("/")
     if len(parts) > 1 and parts[0] in (*_WORDS[ObjectKind.POD], *_WORDS[ObjectKind.ENDPOINT]):
@@ -174,7 +172,7 @@ def split_name(text: str, namespace: str) -> tuple[str, str]:
 
 
 def object_name(command: object) -> str:
-    """The name of a configuration command's object, as ``kind/name``."""
+    """``kind/name`` of a configuration command's object."""
     match command:
         case commands.ApplyPool(pool):
             return f"{ObjectKind.POOL}/{pool.name}"

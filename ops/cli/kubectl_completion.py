@@ -1,7 +1,7 @@
-"""``kubectl_complete-orb``: the program that kubectl calls to complete ``kubectl orb``.
+"""``kubectl_complete-orb``: completes ``kubectl orb``.
 
-Its arguments are the words after ``kubectl orb``. It prints one completion on each line, then a
-directive. Source: Kubernetes' documentation, "Extend kubectl with plugins".
+Prints one completion on each line, then a directive.
+Source: Kubernetes' documentation, "Extend kubectl with plugins".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Makes table rows of objects, with the columns of ``kubectl get``; ``-o wide`` adds columns. Pure.
+"""Table rows of objects, with the columns of ``kubectl get``. Pure.
 
-Source of the columns: docs/reference/custom-resource-rules.md, "Kinds".
+Source: docs/reference/custom-resource-rules.md, "Kinds".
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from ops.manifests import Plain, endpoint_manifest, quarantine_manifest
 
 GROUP = "spiderpool.spidernet.io"
 APP_NAMESPACE = "ipam.spidernet.io/app-namespace"
-"""The label in a pool's podAffinity with the namespace of the application."""
 
 POOL_COLUMNS = (
     TableColumn("NAME"),
@@ -75,7 +74,6 @@ RECORD_COLUMNS = (
     TableColumn("ANNOTATIONS", wide=True),
 )
 SANDBOX_CHARS = 12
-"""How many characters of a sandbox's id a table shows."""
 
 
 def pool_listing(
@@ -101,7 +99,7 @@ def pool_listing(
 
 
 class SubnetLine(NamedTuple):
-    """A subnet, its counters, and how many pools belong to it."""
+    """A subnet with its counters and number of pools."""
 
     subnet: Subnet
     counts: SubnetCounts
@@ -109,7 +107,7 @@ class SubnetLine(NamedTuple):
 
 
 def subnet_listing(lines: Sequence[SubnetLine], manifests: Sequence[Plain] = ()) -> ObjectListing:
-    """Rows of subnets. An address counts as allocated if it is in a pool of the subnet."""
+    """Rows of subnets. An address in a pool of the subnet counts as allocated."""
     rows = [
         (
             subnet.name,
@@ -143,16 +141,18 @@ def reservation_listing(reservations: Sequence[Reservation]) -> ObjectListing:
 def endpoint_listing(
     endpoints: Sequence[Endpoint], *, namespaced: bool, every_nic: bool = False
 ) -> ObjectListing:
-    """Rows of endpoints. Without ``every_nic``, only the first NIC has a row, as in kubectl."""
-    rows, shown = [], []
+    """Rows of endpoints. Without ``every_nic``, only the first NIC has a row."""
+    rows, listed_endpoints = [], []
     for endpoint in endpoints:
         for nic in endpoint.nics if every_nic else endpoint.nics[:1]:
             row = _endpoint_row(endpoint, nic)
             rows.append((endpoint.namespace, *row) if namespaced else row)
-            shown.append(endpoint)
+            listed_endpoints.append(endpoint)
     columns = (TableColumn("NAMESPACE"), *ENDPOINT_COLUMNS) if namespaced else ENDPOINT_COLUMNS
-    names = [f"{ObjectKind.ENDPOINT}.{GROUP}/{endpoint.name}" for endpoint in shown]
-    return ObjectListing(columns, rows, names, [endpoint_manifest(endpoint) for endpoint in shown])
+    names = [f"{ObjectKind.ENDPOINT}.{GROUP}/{endpoint.name}" for endpoint in listed_endpoints]
+    return ObjectListing(
+        columns, rows, names, [endpoint_manifest(endpoint) for endpoint in listed_endpoints]
+    )
 
 
 def quarantine_listing(quarantines: Sequence[Quarantine]) -> ObjectListing:
@@ -199,7 +199,7 @@ def record_listing(records: Sequence[RecordDefined]) -> ObjectListing:
 
 
 def state_of(pool: Pool | Subnet) -> str:
-    """``active``, ``disabled`` or ``retiring``; a subnet is never disabled."""
+    """``active``, ``disabled`` or ``retiring``."""
     is_disabled = isinstance(pool, Pool) and pool.disabled
     if pool.retiring:
         return "retiring"

@@ -48,7 +48,6 @@ def main() -> None:
     prepare_short_run()
     as_plugin = Path(sys.argv[0]).name == PLUGIN
     arguments, process = sys.argv[1:], ProcessContext()
-    # Remote: ``kubectl exec`` runs orbctl in a Pod of Orbweaver.
     if remote.is_remote(arguments, os.environ, as_plugin=as_plugin):
         sys.exit(_run_remotely(arguments, process))
     program = "kubectl orb" if as_plugin else "orbctl"

@@ -1,7 +1,7 @@
-"""Reads the objects of manifests, and makes a command for each object.
+"""Reads manifests, and makes a command for each object.
 
-An object of a kind that orbctl does not store, such as a network, is skipped with a reason. Fields
-without effect are reported. All messages go to standard error.
+Skips objects of kinds that orbctl does not store. Reports skipped objects, and fields without
+effect, on standard error.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from ops.cli.exit_codes import exit_code, report
 from ops.cli.input_files import input_files, read_text
 
 OBJECTS_MAX: Final = 10_000
-"""The largest number of objects in one file, including the items of lists."""
+"""Limit for one file; items of lists count too."""
 
 SIMILARITY_MIN: Final = 0.85
-"""The similarity, from 0 to 1, at which an unknown kind counts as a misspelt known kind."""
+"""From this similarity (0 to 1), an unknown kind counts as misspelt."""
 
 _QUOTED_CHARS_MAX: Final = 80
 _OWN_GROUP: Final = API_VERSION.partition("/")[0]
@@ -53,17 +53,17 @@ _NO_EFFECT: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         for link in ("macvlan", "ipvlan", "vlan")
     ),
 }
-"""Kind -> fields of the spec that have no effect, each with the reason."""
+"""Kind -> fields of the spec without effect, each with the reason."""
 
 CommandOf = Callable[[Body], Command]
 Result = Command | BadInput | Refused | None
-"""The command of an object, the error of an invalid object, or None for a skipped object."""
+"""A command, the error of an invalid object, or None for a skipped object."""
 
 
 def read_commands(
     paths: list[str], command_of: CommandOf, *, recursive: bool = False
 ) -> list[Command]:
-    """The commands of all objects in these files, in order. Raises BadInput, Refused."""
+    """The commands of all objects, in order. Raises BadInput, Refused."""
     commands: list[Command] = []
     for result in read_results(paths, command_of, recursive=recursive):
         if isinstance(result, BadInput | Refused):
@@ -76,20 +76,19 @@ def read_commands(
 def read_valid_commands(
     paths: list[str], command_of: CommandOf, *, recursive: bool = False
 ) -> tuple[list[Command], int]:
-    """The commands of the valid objects, and the highest exit code of the invalid objects.
+    """The commands of valid objects, and the highest exit code of invalid objects.
 
-    Prints the error of each invalid object. Raises BadInput if a file is not YAML, or if there is
-    no object.
+    Prints the error of each invalid object. Raises BadInput as ``read_results`` does.
     """
     commands: list[Command] = []
-    worst = 0
+    highest_code = 0
     for result in read_results(paths, command_of, recursive=recursive):
         if isinstance(result, BadInput | Refused):
             report(result)
-            worst = max(worst, exit_code(result))
+            highest_code = max(highest_code, exit_code(result))
         elif result is not None:
             commands.append(result)
-    return commands, worst
+    return commands, highest_code
 
 
 def read_results(
@@ -128,13 +127,13 @@ def read_value(value: object, location: str, command_of: CommandOf) -> Result:
 
 
 def report_ineffective(value: object) -> None:
-    """Print the fields of one object that have no effect."""
+    """Print the object's fields that have no effect."""
     for field, why in ineffective_fields(value):
         _print(f"note: {object_title(value)}: spec.{field} has no effect: {why}")
 
 
 def ineffective_fields(value: object) -> Iterator[tuple[str, str]]:
-    """The fields of the spec that are set and have no effect, each with the reason."""
+    """The fields of the spec that are set without effect, each with the reason."""
     if not isinstance(value, Mapping):
         return
     for path, why in _NO_EFFECT.get(str(value.get("kind")), ()):
@@ -146,7 +145,7 @@ def ineffective_fields(value: object) -> Iterator[tuple[str, str]]:
 
 
 def skip_reason(value: object) -> str:
-    """Why an object is skipped; "" if the kind is stored, or is probably misspelt."""
+    """Why an object is skipped; "" for a stored or a probably misspelt kind."""
     if not isinstance(value, Mapping):
         return ""
     kind, version = value.get("kind"), value.get("apiVersion")
@@ -171,7 +170,7 @@ def skip_reason(value: object) -> str:
 
 
 def object_title(value: object) -> str:
-    """``kind/namespace/name`` of an object; missing parts are left out."""
+    """``kind/namespace/name``, without missing parts."""
     if not isinstance(value, Mapping):
         return "object"
     metadata = value.get("metadata")
@@ -195,7 +194,6 @@ def _objects(path: str, prefix: str) -> Iterator[tuple[str, object]]:
 
 
 def _require_valid(value: object, location: str) -> None:
-    """Validate a skipped object if it is a network or a coordinator. Raises BadInput, Refused."""
     assert isinstance(value, Mapping), "only a mapping has a reason to be skipped"
     refusals: Iterable[Refusal] = ()
     if value["kind"] == NETWORK:

@@ -1,4 +1,4 @@
-"""Names of objects for shell completion, read from etcd within a second."""
+"""Reads names of objects for shell completion."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ if TYPE_CHECKING:
     from ops.settings import ClusterSettings
 
 COMPLETION_S_MAX: Final = 1.0
-"""Seconds that a completion may take. After this time, no names are offered."""
+"""Seconds. After this time, no names are offered."""
 
 NAMES_MAX: Final = 2_000
-"""The largest number of names that one completion offers."""
 
 
 def complete_kind(incomplete: str) -> list[str]:
-    """The words of ``KIND_OF_WORD`` that begin with this text."""
+    """Completions of the name of a kind."""
     return [word for word in KIND_OF_WORD if word.startswith(incomplete)]
 
 
@@ -38,8 +37,8 @@ def complete_objects(context: typer.Context, incomplete: str) -> list[str]:
     if slash:
         return [f"{kind}/{name}" for name in _names(context, kind) if name.startswith(start)]
     if not words:
-        *complete, last = incomplete.split(",")
-        return [",".join((*complete, word)) for word in complete_kind(last)]
+        *kinds, last = incomplete.split(",")
+        return [",".join((*kinds, word)) for word in complete_kind(last)]
     return [name for name in _names(context, words[0]) if name.startswith(incomplete)]
 
 
@@ -71,8 +70,7 @@ def _names(context: typer.Context, word: str) -> list[str]:
 
 
 async def _read(settings: ClusterSettings, kind: ObjectKind, namespace: str) -> list[str]:
-    # The etcd client takes 0.1 s to import, and completing kinds does not need it.
-    from core.eventstore.etcd import EtcdStore  # noqa: PLC0415
+    from core.eventstore.etcd import EtcdStore  # noqa: PLC0415  # slow to import
 
     store, keys = EtcdStore(settings.etcd), Keys(settings.cluster)
     try:
@@ -98,7 +96,7 @@ def _names_in(ledger: Ledger, kind: ObjectKind, namespace: str) -> list[str]:
             return list(ledger.reservations)
         case ObjectKind.QUARANTINE | ObjectKind.ADDRESS:
             return list(ledger.quarantine)  # claimed addresses may be too many
-        case _:  # records: objects of standalone mode, such as Nodes
+        case _:
             record_kind = RECORD_KINDS.get(kind)
             return [
                 record.name

@@ -1,8 +1,8 @@
-"""Reads copies of the CNI files of nodes. ``DIRECTORY/NODE`` is the folder of one node.
+"""Reads copies of the CNI files of nodes.
 
-``DIRECTORY/NODE/etc/cni/net.d`` has the node's network configurations.
-``DIRECTORY/NODE/var/lib/cni/networks`` has the files of host-local, unless a configuration names
-another directory. ``DIRECTORY/NODE`` may be a symbolic link to the root directory of the node.
+``DIRECTORY/NODE`` stands for the root directory of one node, and may be a link to it.
+``etc/cni/net.d`` has network configurations. ``var/lib/cni/networks`` has the files of host-local,
+unless a configuration names another directory.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ NETWORKS_PATH: Final = "var/lib/cni/networks"
 
 CONFIGURATION_BYTES_MAX: Final = 1024 * 1024
 RESERVATION_BYTES_MAX: Final = 4096
-"""The size limit of a host-local reservation, which has a container's id and a NIC's name."""
 
 FILES_MAX: Final = 131_072
-"""The largest number of files in one directory: one for each address of two /16 subnets."""
+"""Limit for one directory: one file for each address of two /16 subnets."""
 
 REMEDY: Final = "keep only CNI configurations and host-local's reservations in the folder"
 
@@ -64,7 +63,7 @@ def _read_node(folder: Path) -> NodeFiles:
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    """The files of a directory; none if the directory does not exist. Raises BadInput."""
+    """No files if the directory does not exist. Raises BadInput."""
     try:
         files = sorted(path for path in directory.iterdir() if path.is_file())
     except FileNotFoundError:
@@ -85,7 +84,7 @@ def _files(directory: Path) -> Iterator[Path]:
 
 
 def _read(file: Path, bytes_max: int) -> str:
-    """The text of a file; "" if the file has been deleted. Raises BadInput."""
+    """The text; "" if the file has been deleted. Raises BadInput."""
     try:
         with file.open("rb") as stream:
             content = stream.read(bytes_max + 1)

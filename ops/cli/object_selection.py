@@ -1,4 +1,4 @@
-"""Selects objects of a present or past ledger, and lists the selected objects. Pure."""
+"""Selects objects of a present or past ledger, and lists them. Pure."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ops.manifests import pool_manifest, subnet_manifest
 
 
 class ObjectSelection(NamedTuple):
-    """The objects that a command names. ``name`` "": all; ``namespace`` "": all namespaces.
+    """The objects that a command names. "" in ``name`` or ``namespace``: all.
 
-    ``needs_manifests``: selectors need manifests, even for a table. ``times_until_full``: pool
-    name -> the time until the pool is full, for the wide table.
+    ``needs_manifests``: selectors need manifests, even for a table. ``times_until_full``: by pool
+    name, for the wide table.
     """
 
     kind: ObjectKind
@@ -50,7 +50,7 @@ class ObjectSelection(NamedTuple):
 
     @property
     def full_name(self) -> str:
-        """``namespace/name``, or only the name for a kind without namespaces."""
+        """``namespace/name``; ``name`` for a kind without namespaces."""
         is_qualified = self._is_namespaced and self.namespace
         return f"{self.namespace}/{self.name}" if is_qualified else self.name
 
@@ -69,7 +69,7 @@ def listing_of(
 ) -> ObjectListing:
     """List the selected objects. ``applications``: as in ``application_lines``.
 
-    Raises NotFound if the named object does not exist.
+    Raises NotFound if the named object is missing.
     """
     match selection.kind:
         case ObjectKind.POOL:
@@ -88,13 +88,13 @@ def listing_of(
         case ObjectKind.APPLICATION:
             listing = _applications(ledger, selection, applications)
         case ObjectKind.QUARANTINE:
-            selected = [
+            selected_quarantines = [
                 quarantine
                 for quarantine in ledger.quarantine.values()
                 if selection.selects(quarantine.address)
             ]
-            selected.sort(key=lambda quarantine: parse_address(quarantine.address))
-            listing = listings.quarantine_listing(selected)
+            selected_quarantines.sort(key=lambda quarantine: parse_address(quarantine.address))
+            listing = listings.quarantine_listing(selected_quarantines)
         case _:
             listing = _records(ledger, selection)
     if selection.name and not listing.names:
@@ -105,7 +105,7 @@ def listing_of(
 def empty_message(
     ledger: Ledger, selection: ObjectSelection, applications: Applications | None = None
 ) -> str:
-    """The message for an empty list, with the number of objects in other namespaces."""
+    """The message for an empty list."""
     in_all_namespaces = listing_of(ledger, selection._replace(namespace=""), applications)
     if in_all_namespaces.names:
         return (
@@ -118,15 +118,19 @@ def empty_message(
 
 def _pools(ledger: Ledger, selection: ObjectSelection) -> ObjectListing:
     pools = [pool for name, pool in sorted(ledger.pools.items()) if selection.selects(name)]
-    held = claims_by_pool(ledger)
+    claimed_addresses = claims_by_pool(ledger)
     # Only tables show free addresses.
     tallies = {} if selection.output.is_structured else Projection(ledger).tallies
     counts = {
-        pool.name: PoolUsage(len(held[pool.name]), tallies[pool.name].free.size if tallies else 0)
+        pool.name: PoolUsage(
+            len(claimed_addresses[pool.name]), tallies[pool.name].free.size if tallies else 0
+        )
         for pool in pools
     }
     manifests = [
-        pool_manifest(pool, held[pool.name], ledger) for pool in pools if selection.with_manifests
+        pool_manifest(pool, claimed_addresses[pool.name], ledger)
+        for pool in pools
+        if selection.with_manifests
     ]
     totals = {pool.name: pool_addresses(pool).clamped_size for pool in pools}
     return listings.pool_listing(pools, counts, totals, manifests, selection.times_until_full)

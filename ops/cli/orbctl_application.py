@@ -1,4 +1,4 @@
-"""The application ``orbctl``: its commands and its global options."""
+"""The commands and global options of orbctl."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ _PANELS: Final = {
         "version": ("program:version", "Show the versions of program and formats."),
     },
 }
-"""Panel of the help -> command -> (``module:function``, first line of the command's help)."""
+"""Panel -> command -> (``module:function``, first line of the help)."""
 
 
 class OrbctlCommands(CommandGroup):
@@ -107,7 +107,6 @@ app = typer.Typer(
 
 
 def _cluster_option(setting: str, option: str, text: str, default: str = "") -> Any:  # noqa: ANN401  # typer says so
-    """The option of one setting in ``CLUSTER_VARIABLES``."""
     return typer.Option(
         option, envvar=CLUSTER_VARIABLES[setting], help=text, show_default=default or False
     )
@@ -166,7 +165,7 @@ def options(
     system_namespace: Annotated[str | None, _NAMESPACE] = None,
     version: Annotated[bool, _VERSION] = False,
 ) -> None:
-    """Store the global options for the command. The help text is ``HELP``."""
+    """Store the global options for the command."""
     del kube_context, kubeconfig, system_namespace, version  # handled before a command runs
     values = {
         "endpoints": endpoints,

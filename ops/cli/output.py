@@ -1,7 +1,4 @@
-"""Prints results on standard output: tables for people, other formats for programs.
-
-The formats for programs are stable and complete.
-"""
+"""Prints results: tables for people, stable formats for programs."""
 
 from __future__ import annotations
 
@@ -24,14 +21,14 @@ from ops.cli.formats import TABLE_OUTPUT, Format, Output
 
 MANIFEST_LIST: Final = {"apiVersion": "v1", "kind": "List"}
 PLAIN_WIDTH: Final = 10_000
-"""Width of a table in characters: large enough that no row is shortened or wrapped."""
+"""Characters: so many that no row is shortened or wrapped."""
 
 _TRAILING_SPACES: Final = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$")
-"""Spaces at the end of a line. The group keeps colour codes that follow the spaces."""
+"""The group keeps colour codes that follow the spaces."""
 
 
 class TableColumn(NamedTuple):
-    """One column. ``wide``: only with ``-o wide``; ``right``: aligned to the right."""
+    """A column. ``wide``: only with ``-o wide``; ``right``: aligned to the right."""
 
     title: str
     wide: bool = False
@@ -39,10 +36,9 @@ class TableColumn(NamedTuple):
 
 
 class ObjectListing(NamedTuple):
-    """Objects of one kind, for any output format.
+    """Objects of one kind.
 
-    ``rows``, ``names`` and ``manifests`` are in the same order; a row has a text for each column.
-    ``manifests`` may be empty if the output is a table.
+    ``rows``, ``names`` and ``manifests`` are in the same order. Tables need no ``manifests``.
     """
 
     columns: Sequence[TableColumn]
@@ -52,7 +48,7 @@ class ObjectListing(NamedTuple):
 
 
 def show(listing: ObjectListing, output: Output, *, single: bool = False) -> None:
-    """Print a listing; ``single``: the command named one object. Raises BadInput."""
+    """Print a listing; ``single``: print one object without a list. Raises BadInput."""
     if output.is_name:
         print("\n".join(listing.names))
     elif output.format is Format.CUSTOM_COLUMNS:
@@ -65,7 +61,7 @@ def show(listing: ObjectListing, output: Output, *, single: bool = False) -> Non
 
 
 def show_value(value: object, output: Output) -> None:
-    """Print a value as JSON or through a template; otherwise as YAML. Raises BadInput."""
+    """Print a value as JSON, through a template, or as YAML. Raises BadInput."""
     match output.format:
         case Format.JSON:
             print(json.dumps(value, indent=2, ensure_ascii=False))
@@ -85,16 +81,20 @@ def show_table(
     *,
     header: bool = True,
 ) -> None:
-    """Print a table without borders, as kubectl does, or as CSV."""
-    shown = [index for index, column in enumerate(columns) if output.is_wide or not column.wide]
+    """Print a table without borders, or CSV."""
+    shown_indexes = [
+        index for index, column in enumerate(columns) if output.is_wide or not column.wide
+    ]
     if output.format is Format.CSV:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         if header:
-            writer.writerow([columns[index].title for index in shown])
-        writer.writerows([row[index] for index in shown] for row in rows)
+            writer.writerow([columns[index].title for index in shown_indexes])
+        writer.writerows([row[index] for index in shown_indexes] for row in rows)
         return
-    visible = [columns[index] for index in shown]
-    print_rich(table_of(visible, ([row[index] for index in shown] for row in rows), header=header))
+    visible = [columns[index] for index in shown_indexes]
+    print_rich(
+        table_of(visible, ([row[index] for index in shown_indexes] for row in rows), header=header)
+    )
 
 
 def table_of(
@@ -135,10 +135,7 @@ def _custom_columns(
 
 
 def print_rich(renderable: object) -> None:
-    """Print with rich, in colour on a terminal.
-
-    Lines have no trailing spaces and, as in kubectl, are never shortened.
-    """
+    """Print in colour on a terminal; lines are never shortened."""
     wide = console(width=PLAIN_WIDTH)
     with wide.capture() as captured:
         wide.print(renderable)
@@ -147,7 +144,7 @@ def print_rich(renderable: object) -> None:
 
 
 def console(width: int | None = None) -> Console:
-    """The console of standard output; ``width`` None: the width of the terminal."""
+    """``width`` None: the width of the terminal."""
     terminal = sys.stdout.isatty()
     return Console(
         file=sys.stdout,
@@ -164,11 +161,11 @@ def print_heading(text: str) -> None:
 
 
 def print_fields(fields: Iterable[tuple[str, str]], indent: int = 0) -> None:
-    """Print names with their values, aligned; leave out names without a value."""
-    present = [(name, value) for name, value in fields if value]
-    width = max((len(name) for name, _ in present), default=0) + 1
+    """Print names and values, aligned, without empty values."""
+    fields_with_value = [(name, value) for name, value in fields if value]
+    width = max((len(name) for name, _ in fields_with_value), default=0) + 1
     blank = " " * indent
-    for name, value in present:
+    for name, value in fields_with_value:
         first, *more = value.splitlines()
         print(f"{blank}{name + ':':<{width}}  {first}")
         for line in more:
@@ -176,7 +173,7 @@ def print_fields(fields: Iterable[tuple[str, str]], indent: int = 0) -> None:
 
 
 def duration(milliseconds: int) -> str:
-    """A duration in at most two units: ``42s``, ``5m12s``, ``3h7m``, ``2d4h``."""
+    """A duration in at most two units: ``42s``, ``5m12s``, ``2d4h``."""
     seconds = max(milliseconds, 0) // 1000
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
     if minutes < 2:
@@ -195,5 +192,5 @@ def moment(unix_ms: int) -> str:
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:
-    """``1 pool``, ``3 pools``; ``plural`` "": the singular with an s."""
+    """``1 pool``, ``3 pools``."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

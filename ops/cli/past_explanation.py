@@ -1,4 +1,4 @@
-"""Prints the results of past ADDs for ``orbctl explain``: claims and refusals in the log."""
+"""Prints past claims and refusals for ``orbctl explain``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def parse_moment(text: str, now_ms: int) -> LogMoment:
 
 
 def show_adds(pod: str, adds: PastAdds, output: Output, now_ms: int) -> Exit:
-    """Print which addresses the ADDs of a Pod got, and why. ``pod``: NAMESPACE/NAME."""
+    """Print the results of a Pod's ADDs. ``pod``: NAMESPACE/NAME."""
     if not adds.claims and adds.refused is None:
         return report(_no_adds(pod, adds))
     if output.is_structured:
@@ -116,16 +116,13 @@ def _claimed(event: AddressesClaimed) -> list[tuple[str, str]]:
 
 
 def plain_adds(pod: str, adds: PastAdds) -> dict[str, Any]:
-    """The results as a value for JSON and YAML, with all fields that ``orbctl explain`` prints.
-
-    Fields about a present or future ADD are empty.
-    """
-    held = adds.endpoint.addresses() if adds.endpoint else ()
-    source, verdicts, error = _decision(adds)
+    """The results for JSON and YAML. Fields about a present or future ADD are empty."""
+    held_addresses = adds.endpoint.addresses() if adds.endpoint else ()
+    source, verdicts, error = _newest_decision(adds)
     return {
         "pod": pod,
         "served": error is None,
-        "holds": [address for address, _ in held],
+        "holds": [address for address, _ in held_addresses],
         "outlook": "",
         "source": source or None,
         "demands": [],
@@ -140,7 +137,7 @@ def plain_adds(pod: str, adds: PastAdds) -> dict[str, Any]:
     }
 
 
-def _decision(adds: PastAdds) -> tuple[str, tuple[PoolVerdict, ...], str | None]:
+def _newest_decision(adds: PastAdds) -> tuple[str, tuple[PoolVerdict, ...], str | None]:
     """Source, verdicts and error of the newest ADD."""
     match (adds.refused or adds.claims[-1]).event:
         case AllocationRefused() as event:
@@ -172,7 +169,7 @@ def _plain_claim(recorded: Recorded) -> dict[str, Any]:
 
 
 def plain_refusal(recorded: Recorded) -> dict[str, Any]:
-    """A refused ADD as a value for JSON and YAML."""
+    """A refused ADD for JSON and YAML."""
     event = recorded.event
     assert isinstance(event, AllocationRefused)
     return {
@@ -191,5 +188,5 @@ def plain_refusal(recorded: Recorded) -> dict[str, Any]:
 
 
 def plain_pool_verdict(verdict: PoolVerdict) -> dict[str, Any]:
-    """A verdict as a value for JSON and YAML, without empty fields."""
+    """A verdict for JSON and YAML, without empty fields."""
     return {name: value for name, value in verdict._asdict().items() if value != ""}

@@ -1,7 +1,4 @@
-"""Reads the facts about Pods for ``orbctl gc``: from records and options, or from the API server.
-
-With an API server, options cannot declare a Pod deleted.
-"""
+"""Reads facts about Pods for ``orbctl gc``: from records and options, or from an API server."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 ReadPodFacts = Callable[["Ledger", "Moment"], Awaitable["ClusterLookup"]]
-"""Takes a ledger and the time at which it was read; returns the facts about the ledger's Pods."""
+"""Takes a ledger and the time of its read; returns facts about the ledger's Pods."""
 
 
 @asynccontextmanager
@@ -33,11 +30,10 @@ async def pod_source(
     notice: DeletionNotice,
     settings: ReclaimSettings,
 ) -> AsyncIterator[ReadPodFacts]:
-    """Open the source of facts about Pods.
+    """Open the source of facts about Pods. Raises BadInput, NotReady.
 
-    ``kubeconfig`` "": the cluster in which this process runs. ``kubeconfig`` None: the facts come
-    from records. ``notice``: the Pods and nodes that options declare deleted. Raises BadInput,
-    NotReady.
+    ``kubeconfig`` "": the cluster of this process; None: stored records. ``notice``: Pods and nodes
+    that options declare deleted; not accepted with a cluster.
     """
     if kubeconfig is None:
         yield partial(

@@ -1,7 +1,7 @@
-"""Counts the claims of pools with count-only reads of etcd at one revision.
+"""Counts claims with count-only reads of etcd at one revision.
 
 A range of addresses is a range of keys, so the number of reads does not depend on the number of
-claims. All claims of a pool are inside the addresses of the pool (invariant I2,
+claims. All claims of a pool are inside the pool's addresses (invariant I2,
 docs/contributing/architecture.md).
 """
 
@@ -20,7 +20,7 @@ from core.eventstore.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore
 
 
 class PoolUsage(NamedTuple):
-    """How many addresses of a pool are claimed, and how many are free."""
+    """A pool's numbers of claimed and free addresses."""
 
     claimed: int
     free: int
@@ -29,9 +29,8 @@ class PoolUsage(NamedTuple):
 async def count_pools(
     store: KeyValueStore, keys: Keys, ledger: Ledger, pools: Sequence[Pool]
 ) -> dict[str, PoolUsage]:
-    """Count the claimed and the free addresses of each pool; return the counts by pool name.
+    """Count claimed and free addresses by pool name, at revision ``ledger.position``.
 
-    The claims are counted at revision ``ledger.position``, at which the configuration was read.
     Raises Compacted, StoreUnavailable.
     """
     all_addresses = [pool_addresses(pool) for pool in pools]
@@ -46,7 +45,7 @@ async def count_pools(
 
 
 def available(pool: Pool, ledger: Ledger) -> AddressSet:
-    """The addresses of a pool, claimed or not, that are neither reserved nor quarantined."""
+    """Addresses that are neither reserved nor quarantined, claimed or not."""
     quarantined = [
         parse_address(quarantine.address).value
         for quarantine in ledger.quarantine.values()

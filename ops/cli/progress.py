@@ -1,7 +1,4 @@
-"""A progress bar for commands that read or write the whole log.
-
-Shown only if standard error is a terminal; removed when the command ends.
-"""
+"""A progress bar for work on the whole log, only if standard error is a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import Final
 from core.domain.events import Recorded
 
 Advance = Callable[[int, int], None]
-"""Takes the amount done so far and the total amount; a total of 0 means unknown."""
+"""Takes the amount done and the total; total 0: unknown."""
 
 REFRESHES_PER_S: Final = 4
 
@@ -24,10 +21,7 @@ def ignore(done: int, total: int) -> None:
 
 @contextmanager
 def progress(title: str) -> Iterator[Advance]:
-    """Show a bar with this title while the ``with`` block runs.
-
-    Yields the function that the block calls after each step, to move the bar.
-    """
+    """Show a bar during the ``with`` block; yield the function that moves the bar."""
     if not sys.stderr.isatty():
         yield ignore
         return
@@ -55,10 +49,7 @@ def progress(title: str) -> Iterator[Advance]:
 async def counted_events(
     batches: AsyncIterator[list[Recorded]], last_position: int, advance: Advance
 ) -> AsyncIterator[list[Recorded]]:
-    """Yield the batches unchanged, and move the bar to the position of each batch's last event.
-
-    ``last_position``: the position at which the bar is full.
-    """
+    """Yield the batches unchanged, and move the bar, which is full at ``last_position``."""
     async for batch in batches:
         if batch:
             advance(batch[-1].position, last_position)

@@ -1,10 +1,8 @@
 """Runs orbctl in a Pod through ``kubectl exec``, for users who cannot reach etcd or a node.
 
-Most commands run in a controller's Pod, which can reach etcd and the archive. A command about one
-node runs in the Pod of that node's agent. ``node clean`` runs in a separate Pod (``cleanup_pod``).
-
-Files of this machine are passed as standard input. The user and host of this machine are recorded
-in every event, but not verified.
+A command about a node runs in the Pod of that node's agent. ``node clean`` creates its own Pod.
+Other commands run in a controller's Pod. Files of this machine are passed as standard input. Events
+record the caller's user and host unverified.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from ops.cli.orbctl_application import app
 KUBECTL_OPTIONS: Final = ("--context", "--kubeconfig")
 SYSTEM_NAMESPACE: Final = "--system-namespace"
 OPTIONS: Final = (*KUBECTL_OPTIONS, SYSTEM_NAMESPACE)
-"""The options that name the cluster. With any of these options, orbctl runs through kubectl."""
+"""Options that name the cluster; with one of them, orbctl runs through kubectl."""
 
 ETCD_OPTION: Final = "--etcd"
 ETCD_VARIABLE: Final = "ORBWEAVER_ETCD_ENDPOINTS"
@@ -40,33 +38,33 @@ LOCAL: Final = frozenset(
 """Commands that need no cluster, or are about this machine."""
 
 OWN_OPTIONS: Final = ("gc", "import")
-"""Commands that use --context and --kubeconfig for another purpose."""
+"""Commands with their own --context and --kubeconfig."""
 
 FILE_OPTIONS: Final = ("--filename", "--request")
 RECURSIVE: Final = "--recursive"
 NODE_FOLDERS: Final = "--nodes"
-"""The option for folders of this machine, which cannot be passed as standard input."""
+"""The option for folders, which cannot be passed as standard input."""
 
 ON_A_NODE: Final = ("node", "doctor")
-"""The first words of ``node doctor NODE``; without NODE the command checks this machine."""
+"""Without a node, the command checks this machine."""
 
 CLEANS_A_NODE: Final = ("node", "clean")
-"""The first words of ``node clean NODE``; without NODE the command cleans this machine."""
+"""Without a node, the command cleans this machine."""
 
 OF_A_POD: Final = "trace-path"
-"""``trace-path POD``: the command runs on the node of the Pod."""
+"""Runs on the node of the Pod."""
 
 SELECTOR: Final = "app.kubernetes.io/part-of=orbweaver,app.kubernetes.io/component="
 CONTROLLER: Final = "controller"
 AGENT: Final = "agent"
 KUBECTL_DEADLINE_S: Final = 30
-"""Seconds that a call of kubectl may take. The user's own command has no deadline."""
+"""The user's own command has no deadline."""
 
 NO_PROGRAM: Final = 127
-"""The exit code of env(1) if a program is not on PATH."""
+"""Exit code of env(1) if a program is not on PATH."""
 
 Finder = Callable[[Sequence[str]], str]
-"""Runs a kubectl command that reads objects; returns the output."""
+"""Runs a kubectl command; returns the output."""
 
 
 class Remote(NamedTuple):
@@ -81,7 +79,7 @@ class Remote(NamedTuple):
 
 
 def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plugin: bool) -> bool:
-    """Whether orbctl runs through kubectl: as kubectl's plugin, or because of an option."""
+    """Whether orbctl runs through kubectl."""
     names = {option.name for option in _parsed(arguments)}
     command = _command(arguments)
     is_direct = ETCD_OPTION in names or bool(variables.get(ETCD_VARIABLE))
@@ -113,15 +111,15 @@ def prepare(
 ) -> Remote:
     """Make the kubectl command. Raises BadInput, NotFound."""
     find = find or _kubectl_output
-    options, words = _split(arguments)
+    options, words = _split_options(arguments)
     kubectl = _kubectl(options)
-    system = options.get(SYSTEM_NAMESPACE, "")
+    system_namespace = options.get(SYSTEM_NAMESPACE, "")
     node, words = _node(kubectl, words, find)
     words, stdin = _with_files(words)
     component = AGENT if node else CONTROLLER
-    pods = _pods(kubectl, system, component, node, find)
+    pods = _pods(kubectl, system_namespace, component, node, find)
     if not pods:
-        raise _agent_missing(kubectl, node, find) if node else _controller_missing(system)
+        raise _agent_missing(kubectl, node, find) if node else _controller_missing(system_namespace)
     metadata = max(pods, key=_is_ready)["metadata"]
     reads_stdin = stdin is not None or any(word == "-" or word.endswith("=-") for word in words)
     flags = ["-it"] if is_terminal else []
@@ -134,23 +132,25 @@ def prepare(
 
 
 def _clean(arguments: Sequence[str], node: str) -> str:
-    """Clean a node from a Pod; return the output of the Pod. Raises OrbweaverError."""
-    options, words = _split(arguments)
-    passed = [option for option in _parsed(words) if option.name]
-    unusable = next(
-        (option.name for option in passed if option.name not in cleanup_pod.OPTIONS), ""
+    """Return the output of the cleanup Pod. Raises OrbweaverError."""
+    options, words = _split_options(arguments)
+    clean_options = [option for option in _parsed(words) if option.name]
+    unusable_option = next(
+        (option.name for option in clean_options if option.name not in cleanup_pod.OPTIONS), ""
     )
-    if unusable:
-        text = f"`node clean NODE` does not accept {unusable}: the Pod has fixed mounts"
+    if unusable_option:
+        text = f"`node clean NODE` does not accept {unusable_option}: the Pod has fixed mounts"
         raise BadInput(
-            text, subject=unusable, remedy=f"leave out {unusable}, or run this on {node} as root"
+            text,
+            subject=unusable_option,
+            remedy=f"leave out {unusable_option}, or run this on {node} as root",
         )
 
     def kubectl(words: Sequence[str], stdin: str) -> str:
         return _kubectl_output([*_kubectl(options), *words], stdin)
 
     cleaner = cleanup_pod.NodeCleaner(kubectl, options.get(SYSTEM_NAMESPACE, ""))
-    return cleaner.clean(node, [word for option in passed for word in option.words])
+    return cleaner.clean(node, [word for option in clean_options for word in option.words])
 
 
 def _kubectl(options: Mapping[str, str]) -> list[str]:
@@ -158,7 +158,6 @@ def _kubectl(options: Mapping[str, str]) -> list[str]:
 
 
 def _reads_only_files(names: set[str]) -> bool:
-    """Whether an import reads only files, which can be passed as standard input."""
     return bool(names & set(FILE_OPTIONS)) and NODE_FOLDERS not in names
 
 
@@ -167,27 +166,22 @@ def _parsed(arguments: Sequence[str]) -> list[ParsedOption]:
 
 
 def _command(arguments: Sequence[str]) -> str:
-    """The name of the command; "" if there is none."""
     return next(iter(_positional(arguments)), "")
 
 
 def _positional(arguments: Sequence[str]) -> list[str]:
-    """The words of a line that are not options."""
     words = [option.words[0] for option in _parsed(arguments) if not option.name]
     return [word for word in words if word != END_OF_OPTIONS]
 
 
 def _node_of_line(arguments: Sequence[str], command: tuple[str, str] = ON_A_NODE) -> str:
-    """The node that the line names after ``command``; "" if the line has no such node."""
+    """The node that the line names after ``command``, or ""."""
     words = _positional(arguments)
     return words[2] if tuple(words[:2]) == command and len(words) > len(command) else ""
 
 
 def _node(kubectl: Sequence[str], arguments: Sequence[str], find: Finder) -> tuple[str, list[str]]:
-    """The node whose agent runs the line, and the line without the name of the node.
-
-    The node is "" if a controller's Pod runs the line. Raises NotFound.
-    """
+    """The node whose agent runs the line or "", and the line without that node. Raises NotFound."""
     if node := _node_of_line(arguments):
         words = list(arguments)
         last_index = len(words) - 1 - words[::-1].index(node)
@@ -195,28 +189,28 @@ def _node(kubectl: Sequence[str], arguments: Sequence[str], find: Finder) -> tup
         return node, words
     if _command(arguments) != OF_A_POD:
         return "", list(arguments)
-    named = next(iter(_positional(arguments)[1:]), "")
+    pod_argument = next(iter(_positional(arguments)[1:]), "")
     options = {option.name: option.value for option in _parsed(arguments)}
-    namespace, _, name = named.rpartition("/")
+    namespace, _, name = pod_argument.rpartition("/")
     namespace = namespace or options.get("--namespace") or "default"
     text = find([*kubectl, "get", "pod", "-n", namespace, name, "--ignore-not-found", "-o", "json"])
     if not text.strip():
         raise NotFound(
             f"there is no Pod {namespace}/{name}",
-            subject=named,
+            subject=pod_argument,
             remedy=f"`kubectl get pods -n {namespace}` lists the Pods",
         )
     node = str(json.loads(text)["spec"].get("nodeName", ""))
     if not node:
         raise NotFound(
             f"Pod {namespace}/{name} is not scheduled yet",
-            subject=named,
+            subject=pod_argument,
             remedy="try again when the Pod has a node",
         )
     return node, list(arguments)
 
 
-def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+def _split_options(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """The options in ``OPTIONS``, and the other words of the line."""
     options: dict[str, str] = {}
     words: list[str] = []
@@ -229,7 +223,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
-    """The line with ``-`` in place of files, and the content of the files. Raises BadInput."""
+    """The line with ``-`` in place of files, and the files' content. Raises BadInput."""
     options = _parsed(arguments)
     recursive = any(option.name == RECURSIVE for option in options)
     words: list[str] = []
@@ -253,7 +247,6 @@ def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
 def _pods(
     kubectl: Sequence[str], namespace: str, component: str, node: str, find: Finder
 ) -> list[dict[str, Any]]:
-    """The running Pods of a component; ``node`` "": on all nodes."""
     scope = ["-n", namespace] if namespace else ["-A"]
     on_node = [f"--field-selector=spec.nodeName={node}"] if node else []
     selected = ["-l", f"{SELECTOR}{component}", *on_node, "-o", "json"]
@@ -287,7 +280,7 @@ def _agent_missing(kubectl: Sequence[str], node: str, find: Finder) -> NotFound:
 
 
 def _check_version(remote: Remote, code: int) -> None:
-    """Raise OrbweaverError if orbctl in the agent's Pod is missing or has another version."""
+    """Raise OrbweaverError unless the agent's Pod has this version of orbctl."""
     agent = f"the agent on node {remote.node}"
     if code == NO_PROGRAM:
         remedy = f"upgrade the chart to version {core.__version__}, the version of this orbctl"
@@ -308,11 +301,11 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
 
 
 def _kubectl_output(command: Sequence[str], stdin: str = "") -> str:
-    """The output of kubectl. Raises OrbweaverError if kubectl fails or times out."""
+    """Raises OrbweaverError if kubectl fails or times out."""
     if shutil.which(command[0]) is None:
         raise NotFound(f"{command[0]} is not on PATH", subject="PATH", remedy="install kubectl")
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             command,
             input=stdin,
             capture_output=True,
@@ -325,8 +318,8 @@ def _kubectl_output(command: Sequence[str], stdin: str = "") -> str:
             f"kubectl did not end within {KUBECTL_DEADLINE_S} s",
             remedy="check that the API server of the cluster can be reached",
         ) from None
-    if done.returncode:
+    if completed.returncode:
         words = " ".join(command)
-        reason = done.stderr.strip() or f"exit code {done.returncode}"
+        reason = completed.stderr.strip() or f"exit code {completed.returncode}"
         raise OrbweaverError(f"`{words}` failed: {reason}")
-    return done.stdout
+    return completed.stdout

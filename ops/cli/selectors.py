@@ -1,7 +1,4 @@
-"""Selects and sorts objects by their manifests, in the syntax of kubectl. Pure.
-
-The options are ``-l``, ``--field-selector`` and ``--sort-by``.
-"""
+"""Selects and sorts objects by their manifests, as kubectl does. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ _FIELD: Final = re.compile(r"\s*([^=!]+?)\s*(==|=|!=)\s*(.*?)\s*\Z")
 
 
 class FieldRequirement(NamedTuple):
-    """Requires ``value`` at ``path``; if ``negated``, any other value."""
+    """A requirement of ``value``; ``negated``: of any other value."""
 
     path: str
     value: str
@@ -40,7 +37,7 @@ class FieldRequirement(NamedTuple):
 
 
 class Selectors(NamedTuple):
-    """Selects and sorts the objects of a listing. ``sort_by`` "": keep the order."""
+    """Label and field selectors, and a sort order. ``sort_by`` "": keep the order."""
 
     labels: LabelSelector = LabelSelector()
     fields: tuple[FieldRequirement, ...] = ()
@@ -52,16 +49,18 @@ class Selectors(NamedTuple):
         return self.labels.is_empty() and not self.fields and not self.sort_by
 
     def apply(self, listing: ObjectListing) -> ObjectListing:
-        """The listing with only the selected objects, sorted. Raises BadInput."""
-        selected = [
+        """The selected objects, sorted. Raises BadInput."""
+        selected_indexes = [
             index for index, manifest in enumerate(listing.manifests) if self._selects(manifest)
         ]
         if self.sort_by:
-            selected.sort(key=lambda index: _sort_key(self.sort_by, listing.manifests[index]))
+            selected_indexes.sort(
+                key=lambda index: _sort_key(self.sort_by, listing.manifests[index])
+            )
         return listing._replace(
-            rows=[listing.rows[index] for index in selected],
-            names=[listing.names[index] for index in selected],
-            manifests=[listing.manifests[index] for index in selected],
+            rows=[listing.rows[index] for index in selected_indexes],
+            names=[listing.names[index] for index in selected_indexes],
+            manifests=[listing.manifests[index] for index in selected_indexes],
         )
 
     def _selects(self, manifest: Mapping[str, Any]) -> bool:
@@ -78,7 +77,7 @@ def read_selectors(labels: str, fields: str, sort_by: str) -> Selectors:
 
 
 def _label_selector(text: str) -> LabelSelector:
-    """``app=web,tier!=db,env in (a,b),!canary``. Raises BadInput."""
+    """For example ``app=web,tier!=db,env in (a,b),!canary``. Raises BadInput."""
     parts = re.split(r",(?![^()]*\))", text) if text.strip() else []
     selector = LabelSelector(match_expressions=tuple(_requirement(part) for part in parts))
     for problem in problems(selector, "selector"):
@@ -106,7 +105,6 @@ def _requirement(text: str) -> Requirement:
 
 
 def _field_selector(text: str) -> tuple[FieldRequirement, ...]:
-    """``spec.ipVersion=4,metadata.name!=blue``. Raises BadInput."""
     requirements = []
     for part in text.split(",") if text.strip() else ():
         match = _FIELD.match(part)
@@ -121,7 +119,7 @@ def _field_selector(text: str) -> tuple[FieldRequirement, ...]:
 
 
 def _sort_key(path: str, manifest: object) -> tuple[int, float, str]:
-    """The key that sorts objects without the field first, then numbers, then texts."""
+    """Sorts objects without the field first, then numbers, then texts."""
     values = find(path, manifest)
     if not values:
         return 0, 0.0, ""

@@ -1,9 +1,8 @@
-"""One run of orbctl: the connection to one cluster, and a writer for changes.
+"""One run of orbctl: the connection to a cluster, and a writer for changes.
 
-Each writer name has a head key in etcd that is never deleted. To limit the number of head keys,
-orbctl has only ``WRITERS_MAX`` writer names; user and host determine the name. If two runs write
-with the same name, the later run fences the earlier run: the write of the earlier run fails without
-an effect and is repeated.
+Each writer name has a head key in etcd that is never deleted, so orbctl has only ``WRITERS_MAX``
+writer names; user and host determine the name. If two runs write with one name, the later run
+fences the earlier run: the write of the earlier run fails without an effect and is repeated.
 """
 
 from __future__ import annotations
@@ -34,23 +33,19 @@ from ops.settings import ClusterSettings
 T = TypeVar("T")
 
 WRITERS_MAX: Final = 16
-"""Number of writer names: Controller.orbctl-0 to Controller.orbctl-15."""
 
 READ_S_MAX: Final = 4.0
-"""Seconds that one read may take: longer than the election of an etcd leader."""
+"""Limit for one read: longer than the election of an etcd leader."""
 
 FENCED_TRIES_MAX: Final = 6
-"""Attempts of a write while other runs fence the writer."""
 
 FENCED_PAUSE_S_MAX: Final = 0.4
-"""The longest pause between two attempts, in seconds."""
 
 COMPACTED_TRIES_MAX: Final = 3
-"""Attempts of a long read whose revision etcd compacts."""
 
 
 class ClusterSession:
-    """Cluster and output format of this run. Must be created inside the event loop."""
+    """The cluster and the output format of a run. Must be created inside the event loop."""
 
     def __init__(
         self, settings: ClusterSettings, process: ProcessContext, output: Output = TABLE_OUTPUT
@@ -70,14 +65,14 @@ class ClusterSession:
 
     @property
     def cause(self) -> Cause:
-        """The cause of this run's events: user and trace."""
+        """The cause of this run's events."""
         return Cause(self.actor, traceparent=tracing.caller_traceparent(""))
 
     async def write(self, action: Callable[[Writer], Awaitable[T]]) -> T:
-        """Run the action with an open writer; repeat the action if another run fenced the writer.
+        """Run the action with an open writer; repeat the action after WriterFenced.
 
         ``action`` must read its input on each call. Raises the errors of the action, and
-        WriterFenced after ``FENCED_TRIES_MAX`` attempts.
+        WriterFenced after the last attempt.
         """
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(WriterFenced),
@@ -104,7 +99,7 @@ class ClusterSession:
             await writer.close()
 
     async def read(self, action: Callable[[], Awaitable[T]]) -> T:
-        """Run a long read; repeat the read after Compacted. The last attempt raises Compacted."""
+        """Run a long read; repeat it after Compacted. The last attempt raises Compacted."""
 
         async def read_once() -> T:  # tenacity awaits coroutine functions, not lambdas
             return await action()
@@ -117,11 +112,11 @@ class ClusterSession:
         return await attempts(read_once)
 
     def configurator(self, writer: Writer) -> Configurator:
-        """A configurator that writes through this writer."""
+        """A configurator with this writer."""
         return Configurator(self.store, self.keys, writer)
 
     def releaser(self, writer: Writer) -> Releaser:
-        """A releaser that writes through this writer."""
+        """A releaser with this writer."""
         return Releaser(self.store, self.keys, writer, CoolDown(self.store))
 
 
@@ -136,7 +131,7 @@ def run(
     options: Globals,
     action: Callable[[ClusterSession], Coroutine[Any, Any, Exit | None]],
 ) -> Exit:
-    """Run the action in a session; print an error and return its exit code."""
+    """Run the action; print an error and return its exit code."""
 
     async def body() -> Exit:
         session = ClusterSession(settings, options.process, options.output)

@@ -1,7 +1,4 @@
-"""``spiderpoolctl``: some commands of orbctl under Spiderpool's names.
-
-See docs/reference/spiderpoolctl.md. The global options are those of orbctl.
-"""
+"""``spiderpoolctl``: orbctl commands under Spiderpool's names (docs/reference/spiderpoolctl.md)."""
 
 from __future__ import annotations
 
@@ -22,7 +19,6 @@ from ops.cli.orbctl_application import options
 
 PROGRAM = "spiderpoolctl"
 REASON = "spiderpoolctl ip release"
-"""The reason in the events of released addresses."""
 
 app = typer.Typer(
     cls=CommandGroup,

@@ -1,7 +1,7 @@
-"""Parses times and durations of a command line. Pure: the current time is an argument.
+"""Parses times and durations of a command line. Pure.
 
 A time is ``2026-03-01T14:03:00Z``, ``2026-03-01 14:03``, ``2026-03-01``, ``14:03`` (today) or
-``15m`` (15 minutes ago). A time without a zone is in UTC. A duration is ``90s``, ``15m``, ``2h``,
+``15m`` (15 minutes ago). Without a zone, a time is in UTC. A duration is ``90s``, ``15m``, ``2h``,
 ``3d`` or ``1w``.
 """
 

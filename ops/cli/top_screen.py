@@ -1,4 +1,4 @@
-"""The screen of ``orbctl top``. Reads nothing from etcd."""
+"""The screen of ``orbctl top``."""
 
 from __future__ import annotations
 
@@ -22,21 +22,17 @@ from ops.cli.output import TableColumn, counted, duration, moment, table_of
 
 REFRESH_S: Final = 0.5
 IDLE_S: Final = 1.0
-"""Seconds, after ``REFRESH_S``, until the screen is drawn even without a change.
-
-Rates go down without an event.
-"""
+"""Without a change, the screen is drawn after this time, because rates fall without events."""
 
 QUIT_KEYS: Final = (b"q", b"Q", b"\x03", b"\x1b")
 """q, Ctrl-C and Escape."""
 
 LINES_AROUND: Final = 8
-"""Titles and blank lines of the screen."""
 
 REFUSALS_SHOWN: Final = 5
 WRITERS_SHOWN: Final = 8
 ROWS_MIN: Final = 3
-"""Rows of pools that are drawn even on a small terminal."""
+"""Rows of pools even on a small terminal."""
 
 _POOLS: Final = (
     TableColumn("POOL"),
@@ -52,7 +48,7 @@ _REFUSALS: Final = (TableColumn("REFUSED"), TableColumn("POD"), TableColumn("REA
 
 
 class PoolLine(NamedTuple):
-    """A pool. ``used`` and ``total`` count neither reserved nor quarantined addresses."""
+    """A pool. ``used`` and ``total`` exclude reserved and quarantined addresses."""
 
     name: str
     used: int
@@ -62,12 +58,12 @@ class PoolLine(NamedTuple):
 
     @property
     def percent(self) -> int:
-        """The used share in percent, rounded down; 100 for a pool without addresses."""
+        """The used share in percent, rounded down; 100 without addresses."""
         return self.used * 100 // self.total if self.total else 100
 
 
 class WriterLine(NamedTuple):
-    """A writer of the log: its events of the last minute, and the time of its newest event."""
+    """A writer. ``events``: number of events in the last minute."""
 
     name: str
     events: int
@@ -86,7 +82,7 @@ class ActivityBoard(NamedTuple):
 
 
 def board_of(projection: Projection, activity: Activity, now_ms: int) -> ActivityBoard:
-    """The board of a projection, with the activity of the last minute."""
+    """The board at ``now_ms``, with the last minute's activity."""
     minute = activity.minute(now_ms)
     pools = []
     for name, tally in projection.tallies.items():
@@ -107,7 +103,7 @@ def board_of(projection: Projection, activity: Activity, now_ms: int) -> Activit
 
 
 def screen_of(board: ActivityBoard, lines: int = 0) -> RenderableType:
-    """Draw the board. ``lines``: height of the terminal; 0 draws all rows."""
+    """Draw the board. ``lines``: the terminal's height; 0: all rows."""
     refusals, writers = board.refusals, board.writers
     pools = board.pools
     if lines:
@@ -130,7 +126,7 @@ def screen_of(board: ActivityBoard, lines: int = 0) -> RenderableType:
 
 
 def plain_board(board: ActivityBoard) -> dict[str, Any]:
-    """The board as a value for JSON and YAML."""
+    """The board for JSON and YAML."""
     return {
         "position": board.position,
         "claims": board.claims,
@@ -145,7 +141,7 @@ def plain_board(board: ActivityBoard) -> dict[str, Any]:
 
 
 class TopScreen:
-    """Draws the board that ``read`` returns, until a key of ``QUIT_KEYS`` is pressed."""
+    """Draws the board that ``read`` returns until a quit key is pressed."""
 
     def __init__(self, console: Console, read: Callable[[], ActivityBoard]) -> None:
         self._console = console
@@ -154,11 +150,11 @@ class TopScreen:
         self._quits = asyncio.Event()
 
     def note_change(self) -> None:
-        """Record that the board has changed and must be drawn again."""
+        """Draw the board again soon."""
         self._changed.set()
 
     def press(self, keys: bytes) -> None:
-        """Handle the bytes that the terminal sent."""
+        """Quit if one of these bytes is a quit key."""
         if any(key in keys for key in QUIT_KEYS):
             self._quits.set()
 
@@ -180,7 +176,7 @@ class TopScreen:
 
 @contextmanager
 def keys_of(terminal: IO[str], press: Callable[[bytes], None]) -> Iterator[None]:
-    """Pass each key of a terminal to ``press``, without echo and without waiting for Enter."""
+    """Pass keys to ``press``, without echo and without Enter."""
     descriptor = terminal.fileno()
     before = termios.tcgetattr(descriptor)
     loop = asyncio.get_running_loop()
@@ -194,7 +190,7 @@ def keys_of(terminal: IO[str], press: Callable[[bytes], None]) -> Iterator[None]
 
 
 def is_interactive() -> bool:
-    """Whether there is a terminal to draw on, and keys to read."""
+    """Whether standard input and output are terminals."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 

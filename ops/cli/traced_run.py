@@ -1,7 +1,7 @@
-"""Records a run of orbctl as a trace, if ORBWEAVER_TRACES_ENDPOINT names an OTLP endpoint.
+"""Traces a run of orbctl if ORBWEAVER_TRACES_ENDPOINT names an OTLP endpoint.
 
-OpenTelemetry's own variables do not enable tracing, because many shells set these variables. The
-trace continues TRACEPARENT, TRACESTATE and BAGGAGE of the caller.
+OpenTelemetry's own variables do not enable tracing, because many shells set them. The trace
+continues TRACEPARENT, TRACESTATE and BAGGAGE of the caller.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def run_traced(
     environment: Mapping[str, str],
     run: Callable[[], int],
 ) -> int:
-    """Call ``run``, in a span if there is an endpoint; return the exit code. Raises BadInput."""
+    """Call ``run``, traced if there is an endpoint; return the exit code. Raises BadInput."""
     endpoint = environment.get(ENDPOINT, "")
     if not endpoint:
         return run()
@@ -50,7 +50,6 @@ def run_traced(
 
 
 def _command(arguments: Sequence[str], program: CommandGroup) -> tuple[str, ...]:
-    """The command and its subcommand, without arguments."""
     # Words that are not options have the name "".
     words = [option.words[0] for option in parse_options(arguments, program) if not option.name]
     if not words or words[0] not in program.commands:

@@ -1,7 +1,7 @@
-"""Reads state that is not in the log: cool-downs of addresses, and bindings.
+"""Reads state outside the log: cool-downs and bindings of addresses.
 
-A cool-down is a key with an etcd lease. A binding is a request to a network provider to bind the
-addresses of an endpoint.
+A cool-down is a key with an etcd lease. A binding asks a network provider to bind an endpoint's
+addresses.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class CoolDownMark(NamedTuple):
-    """The cool-down of an address. ``holder``: the last holder; ``left_s``: seconds that remain."""
+    """A cool-down. ``holder``: the last holder. ``left_s``: the remaining seconds."""
 
     holder: str
     left_s: int
 
     def in_words(self, now_ms: int) -> str:
-        """The end of the cool-down and its effect, as text."""
+        """End and effect of the cool-down."""
         until = moment(now_ms + 1000 * self.left_s)
         left = duration(1000 * self.left_s)
         return (
@@ -36,7 +36,7 @@ class CoolDownMark(NamedTuple):
 
 
 async def read_cool_down(session: ClusterSession, address: Address) -> CoolDownMark | None:
-    """Read the cool-down of an address; None without a cool-down. Raises StoreUnavailable."""
+    """None without a cool-down. Raises StoreUnavailable."""
     key = session.keys.cool_down(*address)
     mark = (await session.store.read([Get(key)])).ranges[0].first
     if mark is None:
@@ -46,12 +46,12 @@ async def read_cool_down(session: ClusterSession, address: Address) -> CoolDownM
 
 
 async def binding_in_words(session: ClusterSession, key: EndpointKey) -> str:
-    """The state of the endpoint's binding as text; "" without a binding."""
+    """The state of the endpoint's binding; "" without a binding."""
     binding = (await BindingStore(session.store, session.keys).find(key)).binding
-    return "" if binding is None else _words(binding)
+    return "" if binding is None else _binding_text(binding)
 
 
-def _words(binding: Binding) -> str:
+def _binding_text(binding: Binding) -> str:
     why = f" ({binding.why})" if binding.why else ""
     execution = f"; see `orbctl workflow describe {binding.request.workflow_id}`"
     return BINDING_WORDS[binding.state] + why + execution

@@ -1,4 +1,4 @@
-"""Shared by the commands about executions and schedules: client, arguments, errors."""
+"""Client, arguments and errors of the commands about executions and schedules."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def change_execution(
     operation: Callable[[Client], Awaitable[str | None]],
     done: str,
 ) -> None:
-    """Run the operation with a client; print ``done`` and the result of the operation."""
+    """Run the operation; print ``done`` and the result."""
 
     async def action(session: ClusterSession) -> None:
         with engine_errors():
@@ -46,7 +46,7 @@ def change_execution(
 
 
 async def check_workflow_type(session: ClusterSession, queue: str, name: str) -> None:
-    """Raise Refused for a type that no worker of the queue has registered."""
+    """Raise Refused if no worker of the queue has registered the type."""
     registered = await Visibility(session.store, WorkflowKeys(session.keys, queue)).types()
     if name not in registered:
         raise _unknown_type(name, queue, registered)
@@ -78,7 +78,7 @@ def engine_errors() -> Iterator[None]:
 
 
 def parse_argument(text: str) -> Any:  # noqa: ANN401 - any JSON
-    """Decode the text as JSON; return the text itself if it is not JSON."""
+    """Decode JSON; return other text unchanged."""
     try:
         return json.decode(text)
     except DecodeError:

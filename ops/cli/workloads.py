@@ -1,6 +1,6 @@
 """Lists the applications of a Kubernetes cluster, as controllers do.
 
-Without Kubernetes, the ledger has the workloads as records (stored copies).
+Without Kubernetes, the ledger has the workloads as records.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Applications = Mapping["ApplicationKey", "Application | MissingOwner"]
 
 
 async def read_applications(kubeconfig: str, ledger: Ledger) -> Applications | None:
-    """List the applications of a cluster; None if neither option nor environment names a cluster.
+    """List a cluster's applications; None if neither option nor environment names a cluster.
 
     Prints each kind that cannot be listed; applications of such a kind do not count as deleted.
     Raises BadInput if there are no credentials.

@@ -20,10 +20,10 @@ CONSOLE_PATH: Final = "/orbweaver/console"
 """Users need a ClusterRole with the verb get on this non-resource URL."""
 
 ACTIONS_PATH: Final = f"{CONSOLE_PATH}/workflows"
-"""Signals and retries need a ClusterRole with the verb post on this non-resource URL."""
+"""Signals and retries need the verb post on this non-resource URL."""
 
 ACCEPTED_S: Final = 60.0
-"""Seconds until an accepted token is reviewed again."""
+"""Seconds. After this time, an accepted token is reviewed again."""
 
 TOKENS_CACHED_MAX: Final = 1_000
 """Accepted tokens that are cached, as digests."""
@@ -39,12 +39,12 @@ class ConsoleAccess(Protocol):
     """Authenticates and authorizes a request."""
 
     async def check(self, headers: Mapping[str, str]) -> str:
-        """Return the name of the user, "" if unknown. Raises Unauthenticated, AccessDenied."""
+        """Return the user's name, "" if unknown. Raises Unauthenticated, AccessDenied."""
         ...
 
 
 class OpenAccess:
-    """Admits every request that reaches the port."""
+    """Admits every request."""
 
     async def check(self, headers: Mapping[str, str]) -> str:
         """Admit the request."""
@@ -52,7 +52,7 @@ class OpenAccess:
 
 
 class SecretAccess:
-    """Admits the bearer of one token, which `orbctl console` has printed."""
+    """Admits the bearer of one token."""
 
     _REMEDY: Final = "log in with the token that `orbctl console` has printed"
 
@@ -61,7 +61,7 @@ class SecretAccess:
         self._user = user
 
     async def check(self, headers: Mapping[str, str]) -> str:
-        """Admit the bearer, or raise."""
+        """Admit the bearer."""
         if not compare_digest(_token(headers, self._REMEDY), self._token):
             message = "this is not the token that `orbctl console` has printed"
             raise _unauthenticated(message, self._REMEDY)
@@ -69,9 +69,9 @@ class SecretAccess:
 
 
 class TokenAccess:
-    """Admits users whom the API server authenticates and authorizes for a path and a verb.
+    """Admits users whom the API server authorizes for a path and a verb.
 
-    Raises ApiUnavailable while the API server does not answer.
+    ``check`` raises ApiUnavailable while the API server does not answer.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class TokenAccess:
         self._admitted: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
 
     async def check(self, headers: Mapping[str, str]) -> str:
-        """Admit the bearer of the token, or raise."""
+        """Admit the bearer."""
         token = _token(headers, self._remedy)
         digest = sha256(token.encode()).digest()
         expires, user = self._admitted.get(digest, (0.0, ""))
@@ -141,7 +141,6 @@ class TokenAccess:
 
 
 def _token(headers: Mapping[str, str], remedy: str) -> str:
-    """The bearer token of a request. Raises Unauthenticated with the remedy."""
     header = headers.get("Authorization", "")
     token = header[len(_SCHEME) :].strip() if header.lower().startswith(_SCHEME) else ""
     if not token or len(token) > TOKEN_CHARS_MAX or not token.isascii():  # RFC 6750: ASCII

@@ -1,8 +1,8 @@
-"""Computes the states of a pool's addresses at an instant, as disjoint sets of addresses.
+"""States of a pool's addresses at an instant, as disjoint sets of intervals. Pure.
 
-An address has the first state that applies: allocated (has a holder), quarantined, reserved, in
-cool-down (``resting`` in the API), free. An address of excludeIPs without a holder is excluded. The
-sets are intervals, so an IPv6 /64 takes no more memory than an IPv4 /24. Pure.
+An address has the first state that applies: allocated (has a holder), quarantined, reserved,
+resting (in cool-down), free. An address of excludeIPs without a holder is excluded. With intervals,
+an IPv6 /64 takes no more memory than an IPv4 /24.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ AddressState = Literal[
     "free", "allocated", "resting", "reserved", "excluded", "quarantined", "outside"
 ]
 COUNTED_STATES: Final[tuple[AddressState, ...]] = get_args(AddressState)[:-1]
-"""The states of the addresses in a pool's ips. All other addresses are ``outside``."""
+"""Addresses that are not in the pool's ips are ``outside``."""
 
 
 class Resting(NamedTuple):
     """An address in cool-down.
 
-    ``row``: the row of the last holder in the table of the pool's holdings. ``until_ms``: the end
-    of the cool-down, in Unix milliseconds.
+    ``row``: the last holder's row in the table of the pool's holdings. ``until_ms``: the end, in
+    Unix milliseconds.
     """
 
     row: int
@@ -36,7 +36,7 @@ class Resting(NamedTuple):
 
 
 class PoolConfiguration(NamedTuple):
-    """The configuration from which the states of pools are computed, at one instant."""
+    """The configuration of all pools at one instant."""
 
     pools: Mapping[str, Pool]
     reservations: Mapping[str, Reservation]
@@ -54,8 +54,8 @@ class PoolConfiguration(NamedTuple):
 class PoolStates(NamedTuple):
     """A pool at an instant. ``states`` are disjoint.
 
-    ``resting``: address as a number -> its cool-down; no such address is allocated.
-    ``total``: the size of ips without excludeIPs.
+    ``resting``: address as a number -> cool-down; no such address is allocated. ``total``: the size
+    of ips without excludeIPs.
     """
 
     pool: Pool
@@ -65,13 +65,13 @@ class PoolStates(NamedTuple):
 
     @property
     def span(self) -> tuple[int, int]:
-        """The first and the last address of ips; (0, -1) if ips is empty."""
+        """First and last address of ips, or (0, -1)."""
         addresses = AddressSet.from_items(self.pool.ips, self.pool.family)
         return (addresses.first(), addresses.last()) if addresses else (0, -1)
 
     @property
     def utilisation(self) -> float:
-        """The allocated share of the addresses that can be allocated, from 0 to 1."""
+        """The allocated share of usable addresses, from 0 to 1."""
         unusable = self.states["reserved"].size + self.states["quarantined"].size
         usable = self.total - unusable
         return min(1.0, self.states["allocated"].size / usable) if usable > 0 else 0.0
@@ -88,23 +88,23 @@ def pool_states(
     """The states of one pool's addresses."""
     family = pool.family
     assigned = readable_addresses(pool)
-    listed = AddressSet.from_items(pool.ips, family)
-    held_values = instant.log.table(pool.name).values_at(instant.position)
-    held = AddressSet.from_values(held_values, family)
-    free = assigned - held
+    all_ips = AddressSet.from_items(pool.ips, family)
+    allocated_values = instant.log.table(pool.name).values_at(instant.position)
+    allocated = AddressSet.from_values(allocated_values, family)
+    free = assigned - allocated
     quarantined = free & _quarantined(configuration.quarantine, pool)
     free -= quarantined
     reserved = free & reserved_addresses(configuration.reservations, family)
     free -= reserved
-    resting = resting_at(instant, pool, cool_down_s, held_values)
+    resting = resting_at(instant, pool, cool_down_s, allocated_values)
     in_cool_down = free & AddressSet.from_values(resting, family)
     states: dict[AddressState, AddressSet] = {
-        "allocated": held,
+        "allocated": allocated,
         "quarantined": quarantined,
         "reserved": reserved,
         "resting": in_cool_down,
         "free": free - in_cool_down,
-        "excluded": listed - assigned - held,
+        "excluded": all_ips - assigned - allocated,
     }
     return PoolStates(pool, states, resting, assigned.size)
 
@@ -112,10 +112,9 @@ def pool_states(
 def resting_at(
     instant: LogInstant, pool: Pool, cool_down_s: float, held: set[int]
 ) -> dict[int, Resting]:
-    """The addresses, as numbers, that were released less than ``cool_down_s`` ago.
+    """Addresses, as numbers, that were released less than ``cool_down_s`` ago, except ``held``.
 
-    Addresses in ``held`` are left out. The cool-down in etcd can be longer than ``cool_down_s``
-    (``core.allocation.cooldown``).
+    The cool-down in etcd can be longer (``core.allocation.cooldown``).
     """
     log, table = instant.log, instant.log.table(pool.name)
     cool_down_ms = int(cool_down_s * 1000)

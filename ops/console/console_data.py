@@ -1,4 +1,4 @@
-"""The data of the console: the log with its index, executions, and the present state in etcd."""
+"""Reads the data of the console: log, executions and present state."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from workflows.engine.store.keys import WorkflowKeys
 from workflows.model.policies import ExecutionStatus
 
 POOLS_CACHED_MAX: Final = 4
-"""How many instants have cached pools. A page makes several requests for one instant."""
+"""Instants with cached pools. A page makes several requests for one instant."""
 
 QUEUE: Final = "default"
-"""The task queue of the controllers' executions."""
+"""The controllers' task queue."""
 
 
 class ConsoleSource:
@@ -56,7 +56,7 @@ class ConsoleSource:
         self._pools: OrderedDict[tuple[int, int], PoolsAt] = OrderedDict()
 
     async def instant(self, at: str) -> LogInstant:
-        """The instant that the parameter ``at`` names; "" is now.
+        """The instant that ``at`` names; "" is now.
 
         Raises BadInput, PrunedAway, and the errors of ``IndexedLog.newest``.
         """
@@ -67,7 +67,7 @@ class ConsoleSource:
         return await self.log.at_time(time_ms_of(at, "at"))
 
     def pools(self, instant: LogInstant) -> PoolsAt:
-        """The pools of an instant, cached for the most recently used instants."""
+        """The pools of an instant, cached."""
         # Present forecasts and cool-downs change with time, so present pools are cached for 1 s.
         key = instant.position, instant.time_ms // 1000 if instant.is_now else instant.time_ms
         pools = self._pools.pop(key, None)
@@ -83,12 +83,12 @@ class ConsoleSource:
         return Visibility(self._store, WorkflowKeys(self._keys, QUEUE), self._files)
 
     def past_visibility(self, instant: LogInstant) -> PastVisibility:
-        """A reader of the executions as they were at an instant."""
+        """A reader of the executions at an instant."""
         keys, now_ms = WorkflowKeys(self._keys, QUEUE), self.log.now_ms()
         return PastVisibility(self._store, keys, self._archived_heads, instant.time_ms, now_ms)
 
     async def present(self) -> Present:
-        """Read the state that is in etcd but not in the log. Raises StoreUnavailable."""
+        """State that is in etcd but not in the log. Raises StoreUnavailable."""
         leader_and_epoch = await read_leader(self._store, self._keys, CONTROLLER_ROLE)
         leader = leader_and_epoch[0] if leader_and_epoch else None
         paused = Filter(statuses=(ExecutionStatus.PAUSED,))

@@ -1,4 +1,4 @@
-"""Serves the console in every controller, with the certificate of the controller's webhooks.
+"""Serves the console in every controller.
 
 The event log is read only when a page needs the log.
 """
@@ -27,13 +27,12 @@ from ops.console.workflow_actions import WorkflowActions
 from ops.kubernetes.certificates.served_certificate import ServedCertificate
 
 CERTIFICATE_POLL_S: Final = 1.0
-"""Seconds between checks whether the webhooks have written their certificate."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class ConsoleHost:
-    """Serves the console. ``port``: the TCP port; None while the port is closed."""
+    """Serves the console. ``port`` None: the port is closed."""
 
     def __init__(
         self,
@@ -98,7 +97,7 @@ class ConsoleHost:
         return TokenAccess(api), WorkflowActions(self._store, self._keys, access)
 
     async def _certificate(self) -> ServedCertificate | None:
-        """Wait until the certificate exists, and load it; None if the settings name no files."""
+        """Wait until the certificate exists, and load it; None without TLS."""
         files = self._settings.files
         if files is None:
             return None

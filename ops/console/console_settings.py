@@ -1,4 +1,4 @@
-"""The settings of a controller's console.
+"""Settings of a controller's console.
 
 A controller without a console imports only this module of the package.
 """
@@ -21,10 +21,9 @@ ConsoleAuth = Literal["token-review", "none"]
 class ConsoleSettings(NamedTuple):
     """Where the console listens, and who may read it.
 
-    ``address`` "": all addresses. ``port`` 0: a free port. ``files`` None: no TLS.
-    ``kubeconfig``: of the API server that reviews tokens; None in standalone mode.
-    ``workflow_actions``: users may signal and retry executions, if a ClusterRole permits them to
-    post to ``/orbweaver/console/workflows``.
+    ``address`` "": all addresses. ``port`` 0: a free port. ``files`` None: no TLS. ``kubeconfig``
+    None: standalone mode. ``workflow_actions``: users may signal and retry executions if a
+    ClusterRole permits them to post to ``/orbweaver/console/workflows``.
     """
 
     address: str = "127.0.0.1"
@@ -40,7 +39,7 @@ def console_settings(
 ) -> ConsoleSettings | None:
     """Read the settings; None if no console is served. Raises BadInput.
 
-    In Kubernetes the console listens on all addresses, with the certificate of the webhooks.
+    In Kubernetes, the console listens on all addresses, with the certificate of the webhooks.
     """
     if not env.boolean("ORBWEAVER_CONSOLE_ENABLED", default=False):
         return None

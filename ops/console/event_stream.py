@@ -24,13 +24,13 @@ from ops.console.events import EventPosition
 
 READERS_MAX: Final = 64
 BACKLOG_MAX: Final = 1_000
-"""The largest number of new events in the queue of one reader."""
+"""Events in the queue of one reader."""
 
 START_S_MAX: Final = 5.0
-"""Seconds that a reader waits for the watch of the log to start."""
+"""How long a reader waits for the start of the watch."""
 
 RECONNECT_PAUSE_S: Final = 0.5
-"""The first pause before the watch starts again after an outage; later pauses are longer."""
+"""The first pause after an outage; later pauses are longer."""
 
 
 class Gap(NamedTuple):
@@ -40,10 +40,7 @@ class Gap(NamedTuple):
 
 
 class EventReader:
-    """The queue of one reader.
-
-    ``is_open`` False: the reader was too slow, or the feed was closed.
-    """
+    """The queue of one reader. ``is_open`` False: the queue overflowed, or the feed was closed."""
 
     def __init__(self) -> None:
         self.is_open = True
@@ -56,7 +53,7 @@ class EventReader:
         self._events.extend(recorded for recorded in events if self._advance(recorded))
 
     def put(self, recorded: Recorded | Gap) -> None:
-        """Add an event that is newer than the last event; close the reader if the queue is full."""
+        """Add an event, or close the reader if the queue is full; ignore an old event."""
         if not self._advance(recorded):
             return
         if len(self._events) >= BACKLOG_MAX:
@@ -66,7 +63,7 @@ class EventReader:
         self._changed.set()
 
     def _advance(self, recorded: Recorded | Gap) -> bool:
-        """Whether this is a gap or an event after ``_last``. Such an event becomes ``_last``."""
+        """Whether this is a gap or an event after ``_last``; such an event becomes ``_last``."""
         if isinstance(recorded, Gap):
             return True
         event_position = EventPosition(recorded.position, recorded.index_in_segment)
@@ -92,14 +89,14 @@ class EventReader:
         return self.take()
 
     def take(self) -> list[Recorded | Gap]:
-        """Take the events that are queued now."""
+        """Take the queued events."""
         events = [*self._events]
         self._events.clear()
         return events
 
 
 class EventFeed:
-    """Follows the log and passes its new events to all readers."""
+    """Follows the log and passes new events to all readers."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, log: IndexedLog) -> None:
         self._log_reader = LogReader(store, keys)
@@ -114,7 +111,7 @@ class EventFeed:
     async def open(self, after: EventPosition | None) -> AsyncIterator[EventReader]:
         """Open a reader of the events after a position; ``after`` None: only new events.
 
-        Raises Overloaded for more than ``READERS_MAX`` readers, NotReady if etcd does not answer.
+        Raises Overloaded, or NotReady if etcd does not answer.
         """
         if len(self._readers) >= READERS_MAX:
             raise Overloaded(
@@ -126,11 +123,11 @@ class EventFeed:
         self._readers.add(live)
         try:
             await self._start()
-            missed = await self._missed(after) if after is not None else []
-            # ``live`` has the events since the start of the watch. There must be no await until
-            # ``reader`` replaces ``live``, because events in between would be lost.
-            lost = [] if live.is_open else [Gap(self._begun)]
-            reader.begin([*missed, *live.take(), *lost])
+            missed = await self._missed_events(after) if after is not None else []
+            # ``live`` has the events since the start of the watch. No await until ``reader``
+            # replaces ``live``: events in between would be lost.
+            overflow_gap = [] if live.is_open else [Gap(self._begun)]
+            reader.begin([*missed, *live.take(), *overflow_gap])
             self._readers.discard(live)
             self._readers.add(reader)
             yield reader
@@ -148,7 +145,7 @@ class EventFeed:
         await self._tasks.close()
 
     async def _start(self) -> None:
-        """Start the watch, and wait until the watch follows the log. Raises NotReady."""
+        """Start the watch, and wait until it follows the log. Raises NotReady."""
         if self._watch is None or self._watch.done():
             self._following.clear()
             self._watch = self._tasks.start(self._follow())
@@ -161,8 +158,8 @@ class EventFeed:
                 remedy="check etcd with `orbctl status`, then try again",
             ) from None
 
-    async def _missed(self, after: EventPosition) -> list[Recorded | Gap]:
-        """The events after a position. A gap replaces the oldest if they are not in memory."""
+    async def _missed_events(self, after: EventPosition) -> list[Recorded | Gap]:
+        """The events after a position; a gap replaces the oldest if they are not in memory."""
         index = (await self._log.at_position(self._begun)).log
         recent = [*index.recent]
         events: list[Recorded | Gap] = [
@@ -171,12 +168,12 @@ class EventFeed:
             if EventPosition(recorded.position, recorded.index_in_segment) > after
         ]
         begin = recent[0].position if recent else index.position
-        # True if ``recent`` has every event of the index, and the index begins before ``after``.
+        # Whether ``recent`` has every event of the index, and the index begins before ``after``.
         has_all = index.clock.events <= len(recent) and after.position >= index.first_position
         return events if has_all or begin <= after.position else [Gap(begin), *events]
 
     async def _follow(self) -> None:
-        """Publish new events and advance ``_begun``; after an outage publish a gap first."""
+        """Publish new events and advance ``_begun``; after an outage, publish a gap first."""
         backoff, had_outage = Backoff(RECONNECT_PAUSE_S), False
         while True:
             try:
@@ -196,7 +193,6 @@ class EventFeed:
                 await backoff.wait()
 
     def _publish_segment(self, segment: Segment) -> None:
-        """Publish the events of a segment, or a gap if the segment cannot be decoded."""
         try:
             events = segment.events()
         except LogCorrupt as error:

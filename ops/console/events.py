@@ -1,4 +1,4 @@
-"""Pages of events of the log: backwards from the newest, or forwards from a position."""
+"""Pages of events of the log."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from core.errors import BadInput
 from ops.console.json_values import Document, instant_document, refusal_document, time_text
 
 EXAMINED_MAX: Final = 20_000
-"""The largest number of events that one answer examines."""
+"""Limit for the events examined for one answer."""
 
 CHUNK_SEGMENTS_MIN: Final = 4
 CHUNK_SEGMENTS_MAX: Final = 256
-"""The number of segments in one backward read doubles with each read, up to this limit."""
+"""Each backward read has twice the segments of the previous read, up to this limit."""
 
 
 class EventPosition(NamedTuple):
@@ -30,14 +30,14 @@ class EventPosition(NamedTuple):
 
 
 class EventConditions(NamedTuple):
-    """The filters of a list or stream of events. "" in ``namespace`` or ``trace`` matches any."""
+    """Filters of events. "" in ``namespace`` or ``trace`` matches any."""
 
     filter: EventFilter = EventFilter()
     namespace: str = ""
     trace: str = ""
 
     def document(self, recorded: Recorded) -> Document | None:
-        """The event as ``Event`` of console-api.yaml; None if a filter excludes it."""
+        """The event as ``Event`` of console-api.yaml; None if a filter excludes the event."""
         if self.trace not in recorded.cause.traceparent:
             return None
         summary = summary_of(recorded)
@@ -47,10 +47,7 @@ class EventConditions(NamedTuple):
 
 
 def parse_event_position(text: str, subject: str = "cursor") -> EventPosition:
-    """Parse ``POSITION.INDEX``, or ``POSITION`` for the place after all events of a position.
-
-    Raises BadInput.
-    """
+    """Parse ``POSITION.INDEX``, or ``POSITION``: after the last event there. Raises BadInput."""
     position, dot, index = text.partition(".")
     if len(text) > 40 or not position.isdecimal() or (dot and not index.isdecimal()):
         raise BadInput(
@@ -62,7 +59,6 @@ def parse_event_position(text: str, subject: str = "cursor") -> EventPosition:
 
 
 _AFTER_LAST: Final = 2**31
-"""The index after every event of a position."""
 
 
 async def events_after(
@@ -75,7 +71,7 @@ async def events_after(
     """``EventPage`` of the events after a position, oldest first."""
     items: list[Document] = []
     examined, last = 0, after
-    # The segment at ``after`` may have further events, so the read begins one position earlier.
+    # Read one position earlier: the segment at ``after`` may have further events.
     begin = after.position - (after.index_in_segment != _AFTER_LAST)
     source = await log.at_position(min(max(begin, 0), instant.position))
     upto = min(source.log.position, instant.position)
@@ -90,8 +86,8 @@ async def events_after(
             document = conditions.document(recorded)
             if document is not None:
                 items.append(document)
-    following = EventPosition(upto, _AFTER_LAST) if upto < instant.position else None
-    return _page(instant, items, examined, following)
+    next_cursor = EventPosition(upto, _AFTER_LAST) if upto < instant.position else None
+    return _page(instant, items, examined, next_cursor)
 
 
 async def events_before(
@@ -102,9 +98,9 @@ async def events_before(
     limit: int,
     since: int = 0,
 ) -> Document:
-    """``EventPage`` of the events before ``before``, newest first.
+    """``EventPage`` of the events before a position, newest first.
 
-    ``before`` None: the page has the newest events. Events up to position ``since`` are left out.
+    ``before`` None: the newest events. Events up to position ``since`` are left out.
     """
     items: list[Document] = []
     examined, bound = 0, before or EventPosition(instant.position, _AFTER_LAST)

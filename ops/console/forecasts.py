@@ -1,8 +1,4 @@
-"""Forecasts when pools and subnets will be full, from the growth up to an instant. Pure.
-
-The method is ``core.domain.forecast``. The growth in an hour is the difference of two counts in the
-index.
-"""
+"""Forecasts when pools and subnets will be full (``core.domain.forecast``). Pure."""
 
 from __future__ import annotations
 
@@ -24,18 +20,15 @@ PER_DAY_DIGITS: Final = 3
 
 
 class GrowthAt:
-    """Growth up to one instant. The positions of full hours are looked up once for all pools."""
+    """Growth up to one instant."""
 
     def __init__(self, instant: LogInstant) -> None:
         self._instant = instant
         self._log = instant.log
 
     @cached_property
-    def _hours(self) -> list[int]:
-        """The log position at each full hour of the last ``HOURS_MAX`` hours, oldest first.
-
-        Hours before the start of the index are left out.
-        """
+    def _hour_positions(self) -> list[int]:
+        """Positions at the last ``HOURS_MAX`` full hours in the index, oldest first."""
         this_hour = self._instant.time_ms // HOUR_MS
         clock = self._log.clock
         ends = [hour * HOUR_MS - 1 for hour in range(this_hour - HOURS_MAX, this_hour + 1)]
@@ -43,32 +36,31 @@ class GrowthAt:
         return [min(position, self._instant.position) for position in positions]
 
     def levels(self, pool: str) -> list[int]:
-        """How many addresses were allocated at each full hour of the pool's life, oldest first."""
+        """Numbers of allocated addresses at each full hour of the pool's life, oldest first."""
         table, since = self._log.table(pool), self._log.pools.first_position(pool)
-        return [table.count_at(position) for position in self._hours if position >= since]
+        return [table.count_at(position) for position in self._hour_positions if position >= since]
 
     def of_pool(self, pool: str, free: int) -> Document:
-        """``Forecast`` of a pool with ``free`` free addresses."""
+        """``Forecast`` of a pool."""
         levels = self.levels(pool)
         return self._document([after - before for before, after in pairwise(levels)], free)
 
     def of_subnet(self, subnet: Subnet, free: int) -> Document:
-        """``Forecast`` of a subnet. A subnet grows by the addresses that its pools get."""
+        """``Forecast`` of a subnet, which grows with its pools."""
         since = self._log.subnets.first_position(subnet.name)
-        changes = self._changes[subnet.name]
+        changes = self._size_changes[subnet.name]
         positions = sorted(changes)
         sizes = [0, *accumulate(changes[position] for position in positions)]
-        levels = [sizes[bisect_right(positions, hour)] for hour in self._hours if hour >= since]
+        levels = [
+            sizes[bisect_right(positions, hour)] for hour in self._hour_positions if hour >= since
+        ]
         return self._document([after - before for before, after in pairwise(levels)], free)
 
     @cached_property
-    def _changes(self) -> defaultdict[str, Counter[int]]:
-        """Subnet -> position -> how many addresses the subnet's pools gained; negative: lost.
-
-        Pools without a subnet are under "", which is not used.
-        """
+    def _size_changes(self) -> defaultdict[str, Counter[int]]:
+        """Subnet -> position -> addresses that the subnet's pools gained; negative: lost."""
         changes: defaultdict[str, Counter[int]] = defaultdict(Counter)
-        pools, hours = self._log.pools, self._hours
+        pools, hours = self._log.pools, self._hour_positions
         for name in pools.names() if hours else ():
             owner, size = "", 0
             for position, pool in pools.between(name, hours[0], hours[-1]):

@@ -1,4 +1,4 @@
-"""The address grid of a pool: a cell for each address, or for each range of addresses. Pure."""
+"""The address grid of a pool: a cell for each address or range. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ops.console.json_values import Document, clamped, instant_at, instant_docum
 from ops.console.pool_answers import PoolsAt
 
 GRID_ADDRESSES_MAX: Final = 4_096
-"""The largest grid with a cell for each address. A larger grid has cells of ranges."""
+"""A larger grid has cells of ranges, not of addresses."""
 
 CELLS_DEFAULT: Final = 1_024
 
@@ -43,12 +43,12 @@ def grid(pools: PoolsAt, name: str, first: str, last: str, cells: int) -> Docume
         "size": clamped(size),
     }
     if size <= GRID_ADDRESSES_MAX:
-        return answer | _addresses(pools, states, begin, end)
-    return answer | {"mode": "ranges", "cells": list(_ranges(states, begin, end, cells))}
+        return answer | _address_cells(pools, states, begin, end)
+    return answer | {"mode": "ranges", "cells": list(_range_cells(states, begin, end, cells))}
 
 
 def mac_text(mac: int) -> str:
-    """A MAC address of 48 bits as text; "" for 0."""
+    """A 48-bit MAC address; "" for 0."""
     return mac.to_bytes(6, "big").hex(":") if mac else ""
 
 
@@ -64,8 +64,7 @@ def _bound(text: str, pool: Pool, subject: str) -> int:
     return address.value
 
 
-def _addresses(pools: PoolsAt, states: PoolStates, begin: int, end: int) -> Document:
-    """The members of a ``Grid`` with one cell for each address from ``begin`` to ``end``."""
+def _address_cells(pools: PoolsAt, states: PoolStates, begin: int, end: int) -> Document:
     instant, pool = pools.instant, states.pool
     table = instant.log.table(pool.name)
     family = pool.family
@@ -128,9 +127,9 @@ def _quarantined(pools: PoolsAt, states: PoolStates, begin: int, end: int) -> It
 
 
 def _runs(states: PoolStates, begin: int, end: int) -> list[list[Any]]:
-    """The states in order of address, as [STATE, NUMBER OF ADDRESSES].
+    """[STATE, NUMBER OF ADDRESSES], in order of address.
 
-    Addresses that do not belong to the pool have the state ``outside``.
+    Addresses that are not in the pool are ``outside``.
     """
     intervals = sorted(
         (max(first, begin), min(last, end), state)
@@ -153,8 +152,8 @@ def _runs(states: PoolStates, begin: int, end: int) -> list[list[Any]]:
     return runs
 
 
-def _ranges(states: PoolStates, begin: int, end: int, cells: int) -> Iterator[Document]:
-    """At most ``cells`` aligned ranges of one size, which is a power of two."""
+def _range_cells(states: PoolStates, begin: int, end: int, cells: int) -> Iterator[Document]:
+    """At most ``cells`` aligned ranges of one size, a power of two."""
     bits = 0  # the size of a range is 2**bits
     while (end >> bits) - (begin >> bits) + 1 > cells:
         bits += 1

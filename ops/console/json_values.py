@@ -1,7 +1,4 @@
-"""Values of the console's API: times, stamps, counts, pages. Pure.
-
-The API is described in docs/reference/console-api.yaml.
-"""
+"""Values of docs/reference/console-api.yaml. Pure."""
 
 from __future__ import annotations
 
@@ -20,27 +17,23 @@ Document: TypeAlias = dict[str, Any]
 """A JSON object."""
 
 COUNT_MAX: Final = 2**53 - 1
-"""The largest whole number that JavaScript can represent."""
+"""The largest safe integer of JavaScript."""
 
 LIMIT_DEFAULT: Final = 200
 LIMIT_MAX: Final = 1_000
-"""The largest number of items in one page."""
 
 _TIME_CHARS_MAX: Final = 64
 
 
 class PageRequest(NamedTuple):
-    """The page of a list that a request asks for.
-
-    ``cursor``: how many items come before the page, as text; "" for the first page.
-    """
+    """A page of a list. ``cursor``: number of items before the page; "" for the first page."""
 
     limit: int = LIMIT_DEFAULT
     cursor: str = ""
 
     @property
     def begin(self) -> int:
-        """How many items come before the page. Raises BadInput."""
+        """Number of items before the page. Raises BadInput."""
         if not self.cursor:
             return 0
         if not self.cursor.isdecimal() or len(self.cursor) > len(str(COUNT_MAX)):
@@ -53,7 +46,7 @@ class PageRequest(NamedTuple):
 
 
 def page_of(items: Sequence[T], request: PageRequest) -> tuple[Sequence[T], Document]:
-    """The items of one page, and the members ``cursor`` and ``total`` of the answer."""
+    """Items of one page, and the answer's ``cursor`` and ``total``."""
     begin = request.begin
     end = begin + request.limit
     following = str(end) if end < len(items) else None
@@ -66,18 +59,18 @@ def clamped(count: int) -> int:
 
 
 def time_text(time_ms: int) -> str:
-    """A time in RFC 3339: UTC, with milliseconds."""
+    """A time in RFC 3339, in UTC with milliseconds."""
     text = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
 
 def second_text(time_ms: int) -> str:
-    """A time as orbctl prints it: ``2026-03-01 14:03:00Z``."""
+    """``2026-03-01 14:03:00Z``, as orbctl prints it."""
     return f"{datetime.fromtimestamp(time_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def time_ms_of(text: str, subject: str) -> int:
-    """Unix milliseconds of an RFC 3339 time; without a zone it is UTC. Raises BadInput."""
+    """Unix milliseconds of an RFC 3339 time, by default in UTC. Raises BadInput."""
     try:
         if len(text) > _TIME_CHARS_MAX:
             raise ValueError(text)
@@ -117,7 +110,7 @@ def stamp_document(stamp: Stamp) -> Document:
 
 
 def entry_document(entry: HistoryEntry, upto: int) -> Document:
-    """A ``TimelineEntry`` as of position ``upto``: an end after ``upto`` is left out."""
+    """``TimelineEntry`` at position ``upto``: a later end is left out."""
     is_open = entry.ended is None or entry.ended.position > upto
     hides_reason = is_open and entry.kind == "held"  # the reason is why the holding ended
     return {

@@ -1,4 +1,4 @@
-"""The extent of the log and the number of its events over time, for the time slider."""
+"""The log's extent and its events over time, for the time slider."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ BUCKETS_MAX: Final = 1_000
 def log_extent(
     log: IndexedLog, instant: LogInstant, cluster: str, buckets: int, window: tuple[str, str]
 ) -> Document:
-    """``Log`` of console-api.yaml. ``window``: start and end of the histogram, as texts.
+    """``Log`` of console-api.yaml. Raises BadInput.
 
-    An empty text is the start or the end of the log. Raises BadInput.
+    ``window``: start and end of the histogram; "" is the start or end of the log.
     """
     clock, cursor = instant.log.clock, log.view.sealed.cursor
-    # Archive files from before the start of the index.
-    earlier = [
+    # Before the start of the index.
+    earlier_files = [
         file
         for file in log.view.sealed.summaries()
         if file.last_position <= instant.log.first_position
     ]
     first_position, first_ms = clock.first
     begins_ms: list[int] = []
-    if earlier:
-        first_position, first_ms = earlier[0].first_position, _begin_ms(log, earlier[0])
+    if earlier_files:
+        first_position, first_ms = earlier_files[0].first_position, _begin_ms(log, earlier_files[0])
         # The start time of a file is the end time of the previous file.
-        begins_ms = [first_ms, *(file.clock_ms for file in earlier[:-1])]
+        begins_ms = [first_ms, *(file.clock_ms for file in earlier_files[:-1])]
     density = _in_window(clock, buckets, *window) if any(window) else clock.density(buckets)
     before = [
         Bucket(begin_ms, file.first_position - 1, file.events)
-        for begin_ms, file in zip(begins_ms, earlier, strict=True)
+        for begin_ms, file in zip(begins_ms, earlier_files, strict=True)
     ]
     pruned = cursor.pruned
     return {
@@ -57,8 +57,8 @@ def log_extent(
             }
             for part in log.unread.parts()
         ],
-        "unreadLeftOut": log.unread.unlisted,  # further unread parts, which are only counted
-        "events": clock.events + sum(file.events for file in earlier),
+        "unreadLeftOut": log.unread.unlisted,  # unread parts that are only counted
+        "events": clock.events + sum(file.events for file in earlier_files),
         "density": [
             {
                 "time": time_text(bucket.begin_ms),
@@ -71,7 +71,7 @@ def log_extent(
 
 
 def _begin_ms(log: IndexedLog, file: FileSummary) -> int:
-    """The time of a file's first segment, or of the last segment if the first cannot be read."""
+    """The time of the first segment, or of the last if the first cannot be read."""
     begin = file.first_position
     batches = log.view.sealed.segments(begin - 1, begin)
     first = [

@@ -1,7 +1,6 @@
-"""``orbctl simulate``: shows the events, refusals, free addresses and affected Pods of an apply.
+"""``orbctl simulate``: shows what an apply or a delete would do. Writes nothing.
 
-The commands run on a copy of the present state, with the same decisions as in a real apply. Writes
-nothing.
+Runs the commands on a copy of the present state, with the decisions of a real apply.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 HOLDINGS_SHOWN_MAX: Final = 1_000
-"""The largest number of holders that are listed."""
 
 
 def simulate(
@@ -61,10 +59,10 @@ def simulate(
     async def action(session: ClusterSession) -> Exit:
         fork = Fork(await read_ledger(session.store, session.keys))
         report_unreadable_keys(fork.ledger)
-        planned_before = set(_planned(fork.ledger))
+        plans_before = set(_pending_plans(fork.ledger))
         steps = [fork.apply(command) for command in commands]
-        planned = [plan for plan in _planned(fork.ledger) if plan not in planned_before]
-        plans = [_apply_plan(plan, fork) for plan in planned]
+        new_plans = [plan for plan in _pending_plans(fork.ledger) if plan not in plans_before]
+        plans = [_apply_plan(plan, fork) for plan in new_plans]
         affected = list(islice(fork.affected_holders(), HOLDINGS_SHOWN_MAX + 1))
         result = SimulationResult(steps, plans, affected)
         if session.output.is_structured:
@@ -77,14 +75,14 @@ def simulate(
 
 
 class AutomaticPoolPlan(NamedTuple):
-    """A step that a controller would take for one application's automatic pools."""
+    """A controller's step for one application's automatic pools."""
 
     application: str
     step: ReconcileStep
 
 
 class SimulationResult(NamedTuple):
-    """The result of a simulation. ``affected``: the holders to list, and one more if any."""
+    """A simulation's result. ``affected`` can have one holder more than ``HOLDINGS_SHOWN_MAX``."""
 
     steps: list[SimulatedStep]
     plans: list[AutomaticPoolPlan]
@@ -92,14 +90,13 @@ class SimulationResult(NamedTuple):
 
     @property
     def is_refused(self) -> bool:
-        """Whether a rule refuses an object, or an application would get no addresses."""
+        """Whether a rule refuses an object or an automatic pool."""
         return any(step.refusals for step in self.steps) or any(
             plan.step.action == "refuse" for plan in self.plans
         )
 
 
-def _planned(ledger: Ledger) -> list[AutomaticPoolPlan]:
-    """The pending steps of all applications that have records."""
+def _pending_plans(ledger: Ledger) -> list[AutomaticPoolPlan]:
     return [
         AutomaticPoolPlan(str(line.key), step)
         for line in application_lines(ledger)
@@ -108,7 +105,7 @@ def _planned(ledger: Ledger) -> list[AutomaticPoolPlan]:
 
 
 def _apply_plan(plan: AutomaticPoolPlan, fork: Fork) -> AutomaticPoolPlan:
-    """Apply the plan to the fork. If the fork refuses the step, the result has a refused step."""
+    """Change the fork. If a rule refuses, the result has a refused step."""
     step = plan.step
     refusals = fork.apply(step.command).refusals if step.command is not None else ()
     if not refusals:

@@ -1,4 +1,4 @@
-"""``orbctl status``: the state of etcd, writers, live log, archive, controller and projector."""
+"""``orbctl status``: the state of etcd, log, archive and controllers."""
 
 from __future__ import annotations
 
@@ -41,18 +41,14 @@ T = TypeVar("T")
 
 UNREADABLE_SHOWN_MAX: Final = 20
 NEWEST_HEADS_MAX: Final = 64
-"""How many writer heads are searched for the newest event, the most recently changed first.
-
-A head can change without a new event, so one head is not enough.
-"""
+"""Heads that are searched, last changed first. A head can change without an event."""
 
 
 class ClusterStatus:
     """The state of the cluster at one revision.
 
-    ``answered_ms``: how long etcd took to answer. ``live``: the number of segments in etcd.
-    ``counts``: kind -> number of keys. ``newest``: the position of the newest event.
-    ``leader``: the leading controller and the controller's epoch.
+    ``live``: number of segments in etcd. ``counts``: kind -> number of keys. ``newest``: position
+    of the newest event. ``leader``: the leading controller and its epoch.
     """
 
     def __init__(self) -> None:
@@ -115,9 +111,11 @@ async def _read(session: ClusterSession) -> ClusterStatus:
         scope: keys_in_scope.count for scope, keys_in_scope in zip(scopes, counts, strict=True)
     }
     status.archive = read(CURSOR_KEYS, cursor)
-    # Writer -> number of the last archived segment, used if the head cannot be decoded.
-    sealed = status.archive.seqs if status.archive else {}
-    status.heads = await read_heads(session.store, keys, heads.kvs, result.revision, faults, sealed)
+    # Writer -> last archived segment, for a writer whose head cannot be decoded.
+    archived_seqs = status.archive.seqs if status.archive else {}
+    status.heads = await read_heads(
+        session.store, keys, heads.kvs, result.revision, faults, archived_seqs
+    )
     position = status.archive.position if status.archive else 0
     status.newest = max(position, await _newest_event(session, heads.kvs, status.heads))
     status.checkpoint = read(CHECKPOINT_KEYS, checkpoint)
@@ -131,7 +129,7 @@ async def _read(session: ClusterSession) -> ClusterStatus:
 async def _newest_event(
     session: ClusterSession, kvs: Sequence[KeyValue], heads: Mapping[str, WriterHead]
 ) -> int:
-    """The position of the newest event in the live log; 0 if no segment is found."""
+    """The position of the newest event in etcd; 0 if no segment is found."""
     keys = session.keys
     newest = sorted(kvs, key=lambda kv: kv.mod_revision, reverse=True)[:NEWEST_HEADS_MAX]
     writers = [key_text(keys, kv.key).partition("/")[2] for kv in newest]

@@ -1,7 +1,4 @@
-"""``orbctl top``: shows the activity of the cluster. Writes nothing.
-
-On a terminal, the command follows the log and updates the screen. Elsewhere it prints one screen.
-"""
+"""``orbctl top``: shows the activity of the cluster, live on a terminal. Writes nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ def top(context: typer.Context) -> None:
     """
 
     async def action(session: ClusterSession) -> None:
-        activity, cursor = await session.read(lambda: _recent(session))
+        activity, cursor = await session.read(lambda: _read_activity(session))
         if is_interactive() and not session.output.is_structured:
             await _follow(session, activity, cursor)
             return
@@ -58,8 +55,8 @@ def top(context: typer.Context) -> None:
     perform(context, action)
 
 
-async def _recent(session: ClusterSession) -> tuple[Activity, Cursor]:
-    """The activity in the live log, and the cursor at the end of the live log."""
+async def _read_activity(session: ClusterSession) -> tuple[Activity, Cursor]:
+    """The activity in the live log, and the end of that log."""
     activity = Activity()
     view = await open_log(session.store, session.keys, session.archive)
     async for batch in view.events(view.sealed.cursor.position):  # after the archived part

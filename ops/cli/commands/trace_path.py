@@ -1,4 +1,4 @@
-"""``orbctl trace-path``: the path of packets between a Pod and an address, from kernel lookups."""
+"""``orbctl trace-path``: the path of packets, from kernel lookups."""
 
 from __future__ import annotations
 
@@ -59,10 +59,7 @@ class TraceTarget(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """The paths for one target.
-
-    ``backend``: for a ClusterIP, a text about the backends; for any other target, "".
-    """
+    """The paths for one target. ``backend``: a text about a ClusterIP's backends, or ""."""
 
     target: TraceTarget
     backend: str
@@ -136,7 +133,7 @@ def trace_path(
 
 
 def _target(text: str) -> TraceTarget | None:
-    """Parse an address with an optional port; None for the name of a Pod. Raises BadInput."""
+    """An address with an optional port; None for the name of a Pod. Raises BadInput."""
     host, _, port = text.rpartition(":")
     has_port = host.startswith("[") or "." in host
     try:
@@ -217,7 +214,7 @@ def _trace_targets(
 def _backend(
     target: TraceTarget, protocol: str, frontends: dict[Frontend, BackendGroup]
 ) -> tuple[str, Address]:
-    """``Traced.backend`` of the target, and the destination address of the packets."""
+    """``Traced.backend``, and the destination of the packets (a backend for a ClusterIP)."""
     address = packed(format_address(*target.address))
     protocol_number = PROTOCOL_NUMBERS[protocol.upper()]
     for frontend in sorted(frontends):

@@ -1,8 +1,4 @@
-"""``orbctl verify``: checks that the log is complete and valid, and that state keys match the log.
-
-Without ``--repair``, the command writes nothing and shows a plan of repairs. With ``--repair``, the
-command executes the plan and verifies again.
-"""
+"""``orbctl verify``: checks the log and the state keys. Writes only with ``--repair``."""
 
 from __future__ import annotations
 
@@ -25,7 +21,7 @@ if TYPE_CHECKING:
     from ops.cli.session import ClusterSession
 
 SHOWN_MAX: Final = 50
-"""The largest number of findings of each kind that are listed without ``-o wide``."""
+"""Limit for the findings of each kind without ``-o wide``."""
 
 
 def verify(
@@ -93,7 +89,7 @@ def _show(report: VerificationReport, *, wide: bool) -> None:
     _list("Broken rules", [str(violation) for violation in report.violations], wide=wide)
     _list(
         "Differences",
-        [line for difference in report.differences for line in _text_of(difference)],
+        [line for difference in report.differences for line in _difference_lines(difference)],
         wide=wide,
     )
     _list("Plan (verify --repair executes it)", [step.text for step in report.plan], wide=wide)
@@ -109,8 +105,7 @@ def _unreadable(fault: ContainedFault) -> str:
     return f"{fault.why}\n    → {fault.remedy}"
 
 
-def _text_of(difference: Difference) -> list[str]:
-    """One line for the key, or one line for each field that differs."""
+def _difference_lines(difference: Difference) -> list[str]:
     name = f"{difference.kind} {difference.name}"
     if difference.found is None:
         return [f"{name} is missing; the log has it"]
@@ -138,11 +133,11 @@ def _list(title: str, lines: list[str], *, wide: bool) -> None:
     if not lines:
         return
     print_heading(f"\n{title}")
-    shown = lines if wide else lines[:SHOWN_MAX]
-    for line in shown:
+    shown_lines = lines if wide else lines[:SHOWN_MAX]
+    for line in shown_lines:
         print(f"  {line}")
-    if len(shown) < len(lines):
-        print(f"  ... {len(lines) - len(shown):,} more (-o wide shows them)")
+    if len(shown_lines) < len(lines):
+        print(f"  ... {len(lines) - len(shown_lines):,} more (-o wide shows them)")
 
 
 def _plain(report: VerificationReport, repaired: Repaired | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``orbctl workflow``: shows workflow executions and their timelines, and changes them."""
+"""``orbctl workflow``: shows and changes workflow executions."""
 
 from __future__ import annotations
 
@@ -375,7 +375,6 @@ def _visibility(session: ClusterSession, queue: str) -> Visibility:
 def _print_result(
     context: typer.Context, queue: str, call: Callable[[Client], Awaitable[object]]
 ) -> None:
-    """Print the result of ``call`` as JSON."""
 
     async def action(session: ClusterSession) -> None:
         with engine_errors():
@@ -418,7 +417,7 @@ def _filter(workflow_type: str, status: list[str], attribute: list[str]) -> Filt
 
 
 def _started_ms(since: str, until: str, now_ms: int) -> tuple[int, int]:
-    """``since`` and ``until`` in Unix milliseconds; 0: no bound. Raises BadInput."""
+    """Start and end in Unix milliseconds; 0: no bound."""
     return (
         parse_time(since, now_ms) if since else 0,
         parse_time(until, now_ms) if until else 0,
