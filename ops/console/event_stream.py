@@ -167,10 +167,14 @@ class EventFeed:
             for recorded in recent
             if EventPosition(recorded.position, recorded.index_in_segment) > after
         ]
-        begin = recent[0].position if recent else index.position
+        if recent:  # may begin with a later event of its segment than the first
+            gap = Gap(recent[0].position - 1)
+            before_recent = EventPosition(recent[0].position, recent[0].index_in_segment - 1)
+        else:
+            gap, before_recent = Gap(index.position), EventPosition(index.position, 0)
         # Whether ``recent`` has every event of the index, and the index begins before ``after``.
         has_all = index.clock.events <= len(recent) and after.position >= index.first_position
-        return events if has_all or begin <= after.position else [Gap(begin), *events]
+        return events if has_all or before_recent <= after else [gap, *events]
 
     async def _follow(self) -> None:
         """Publish new events and advance ``_begun``; after an outage, publish a gap first."""

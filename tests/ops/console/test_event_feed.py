@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
+from core.audit import log_index
 from core.audit.indexed_log import IndexedLog, LogInstant
 from core.domain.events import Recorded
 from core.eventstore.kv import IsWhole, WatchBatch
@@ -16,6 +17,7 @@ from tests.ops.console.conftest import Console
 from tests.support.archived_cluster import TEST_KEYS, ArchivedCluster, CniAdd
 from tests.support.deadlines import DEADLINE_S, until
 from tests.support.faulty_store import FaultyStore
+from tests.support.node_harness import pod, pool
 
 pytestmark = pytest.mark.etcd
 
@@ -81,6 +83,28 @@ async def test_a_backlog_that_overflows_while_a_reader_starts_ends_with_a_gap(
     assert all(isinstance(event, Recorded) for event in logged)
     # The last gap has the position after which the feed's watch began.
     assert events == [*logged, *[Gap(1)] * BACKLOG_MAX, Gap(feed._begun)]
+
+
+async def test_a_reader_gets_a_gap_if_events_of_its_segment_are_not_in_memory(
+    cluster: ArchivedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cluster.node.apply(pool("more", "10.6.1.1-10.6.1.9"))
+    await cluster.node.apply(pool("more-six", "fd00:6::10-fd00:6::19"))
+    pods = [pod(f"late-{number}") for number in range(4)]
+    for facts in pods:
+        await cluster.node.add(facts)
+    await asyncio.gather(*map(cluster.node.delete, pods))  # the events share a segment
+    events = await cluster.replayed()
+    first = next(i for i, event in enumerate(events) if event.index_in_segment == 2)
+    position, in_memory = events[first].position, events[first:]
+    monkeypatch.setattr(log_index, "RECENT_EVENTS", len(in_memory))
+    feed = EventFeed(cluster.store, TEST_KEYS, IndexedLog(cluster.store, TEST_KEYS, cluster.files))
+
+    async with feed.open(EventPosition(position, 0)) as reader:
+        assert reader.take() == [Gap(position - 1), *in_memory]
+    async with feed.open(EventPosition(position, 1)) as reader:
+        assert reader.take() == in_memory
+    await feed.close()
 
 
 async def test_a_gap_with_its_position_is_announced_after_an_outage(
