@@ -1,10 +1,6 @@
 """Installs the CNI executables and the network configuration on a node, and uninstalls them.
 
-Files are replaced atomically, so a process never reads a partly written file. The conflist is
-written last, because a runtime calls the executables as soon as it finds a conflist. ``uninstall``
-removes the files that ``install`` recorded, unless the files were changed since.
-
-All executables are the same program (``cni/plugin.c``); the name selects the function.
+The conflist is written last, because a runtime calls the executables as soon as it finds one.
 """
 
 from __future__ import annotations
@@ -24,22 +20,18 @@ from cni.build import PROGRAM_PATH
 from core.errors import BadInput
 
 CNI_EXECUTABLES: Final = ("spiderpool", "coordinator", "ifacer")
-"""The names under which the program is installed."""
+"""Copies of one program (``cni/plugin.c``); the name selects the function."""
 
 CONFLIST_NAME: Final = "10-orbweaver.conflist"
 ATTACHMENTS_NAME: Final = "datapath"
-"""The directory of an agent's attachment records; it is beside the agent's socket."""
+"""The directory of attachment records, beside the agent's socket."""
 
 RECORD_NAME: Final = ".orbweaver-installed.json"
-"""The record of installed files, in the directory of the executables.
-
-Runtimes ignore files whose names begin with a dot.
-"""
+"""The record of installed files. Runtimes ignore files whose names begin with a dot."""
 
 EXECUTABLE_MODE: Final = 0o755
 CONFLIST_MODE: Final = 0o600
 PROBE_DEADLINE_S: Final = 10
-"""Seconds that a trial run of the program may take."""
 
 
 class FileChange(NamedTuple):
@@ -55,10 +47,10 @@ def install(
     conflist: Mapping[str, object] | None = None,
     conflist_name: str = CONFLIST_NAME,
 ) -> tuple[FileChange, ...]:
-    """Install the executables, then the conflist if there is one; return the changes in order.
+    """Install the executables, then the conflist; return the changes in order.
 
-    Raises BadInput, before a file is written, if the program does not run on this node, the
-    conflist is invalid, or the record of installed files cannot be read. Raises OSError.
+    Raises OSError. Raises BadInput, before a file is written, if the program does not run on this
+    node, the conflist is invalid, or the record cannot be read.
     """
     program = checked_program()
     files = {target_bin_dir / name: (program, EXECUTABLE_MODE) for name in CNI_EXECUTABLES}
@@ -76,9 +68,9 @@ def install(
 
 
 def uninstall(target_bin_dir: Path) -> tuple[FileChange, ...]:
-    """Remove the files that ``install`` recorded in this directory, the conflist first.
+    """Remove the files that ``install`` recorded, the conflist first.
 
-    Raises BadInput if the record cannot be read. Raises OSError.
+    Raises OSError, and BadInput if the record cannot be read.
     """
     if not target_bin_dir.is_dir():
         return ()
@@ -94,7 +86,7 @@ def uninstall(target_bin_dir: Path) -> tuple[FileChange, ...]:
 
 
 def remove_runtime_files(socket: Path) -> tuple[FileChange, ...]:
-    """Remove an agent's sockets and locks, and its directory of attachment records if empty.
+    """Remove an agent's sockets, locks, and directory of attachment records if empty.
 
     The agent must have ended: a running agent would continue without its sockets.
     """
@@ -103,14 +95,14 @@ def remove_runtime_files(socket: Path) -> tuple[FileChange, ...]:
     for path in sorted(socket.parent.glob(f"{socket.name}*")):
         path.unlink()
         changes.append(FileChange(path, "removed"))
-    with suppress(OSError):  # not empty: it has records of existing attachments
+    with suppress(OSError):  # it has records of attachments
         attachments.rmdir()
         changes.append(FileChange(attachments, "removed"))
     return tuple(changes)
 
 
 def checked_program() -> bytes:
-    """Run the compiled program once, and return its content. Raises BadInput if it fails."""
+    """Run the program once; return its content. Raises BadInput."""
     remedy = "install orbweaver for this machine's architecture, or run `python -m cni.build`"
     try:
         result = subprocess.run(
@@ -129,7 +121,7 @@ def checked_program() -> bytes:
 
 
 def checked_conflist_name(name: str) -> str:
-    """Return ``name`` if a runtime would read a file of this name. Raises BadInput."""
+    """Return ``name``. Raises BadInput if a runtime would not read a file of this name."""
     if Path(name).name != name or name.startswith(".") or not name.endswith(".conflist"):
         text = f"{name!r} is not the name of a network configuration list"
         raise BadInput(
@@ -141,7 +133,7 @@ def checked_conflist_name(name: str) -> str:
 
 
 def conflist_bytes(conflist: Mapping[str, object]) -> bytes:
-    """Return the conflist as JSON. Raises BadInput for the first field that a runtime rejects."""
+    """The conflist as JSON. Raises BadInput for a field that a runtime rejects."""
     plugins = conflist.get("plugins")
     all_typed = isinstance(plugins, list) and all(
         isinstance(plugin, Mapping) and plugin.get("type") for plugin in plugins
@@ -156,20 +148,14 @@ def conflist_bytes(conflist: Mapping[str, object]) -> bytes:
     return json.dumps(conflist, indent=2).encode() + b"\n"
 
 
-# --------------------------------------------------------------------------------------- files
-
-
 def digest(content: bytes) -> str:
-    """Return the digest under which a file is recorded."""
+    """A file's digest in the record."""
     return hashlib.sha256(content).hexdigest()
 
 
 @contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Hold the installers' lock of a directory.
-
-    The kernel releases the lock when the process ends.
-    """
+    """Lock a directory; the end of the process also releases the lock."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -179,13 +165,13 @@ def exclusive(directory: Path) -> Iterator[None]:
 
 
 def put(path: Path, content: bytes, mode: int) -> FileChange:
-    """Write ``path``, unless it has this content and mode."""
+    """Replace ``path`` atomically, unless it has this content and mode."""
     existed = os.path.lexists(path)
     if existed and not path.is_symlink() and path.is_file():
         has_mode = stat.S_IMODE(path.stat().st_mode) == mode
         if has_mode and path.read_bytes() == content:
             return FileChange(path, "unchanged")
-    # A fixed name: the temporary file of a killed installer is replaced.
+    # A fixed name, so that a file left by a killed installer is replaced.
     temporary = path.with_name(f".{path.name}.orbweaver-tmp")
     temporary.unlink(missing_ok=True)
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -204,7 +190,7 @@ def put(path: Path, content: bytes, mode: int) -> FileChange:
 
 
 def remove_unchanged(path: Path, digests: list[str]) -> FileChange:
-    """Remove ``path`` if its content has one of the recorded digests."""
+    """Remove ``path`` if its content has a recorded digest."""
     try:
         is_ours = not path.is_symlink() and digest(path.read_bytes()) in digests
     except FileNotFoundError:
@@ -219,10 +205,9 @@ def remove_unchanged(path: Path, digests: list[str]) -> FileChange:
 
 
 def digests_expected(path: Path, recorded: list[str], content: bytes) -> list[str]:
-    """Return the digests to record: of the new content, and of the old content if it was recorded.
+    """The digests to record: of the new content, and of the old content if it was recorded.
 
-    The record is written before the files. If the installer is killed in between, ``path`` still
-    has its old content and can be uninstalled.
+    A killed installer may leave the old content, which ``uninstall`` must still remove.
     """
     after = digest(content)
     try:
@@ -233,7 +218,7 @@ def digests_expected(path: Path, recorded: list[str], content: bytes) -> list[st
 
 
 def sync_directory(directory: Path) -> None:
-    """Sync a directory, so that its entries survive a power failure."""
+    """Make a directory's entries survive a power failure."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -242,7 +227,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def read_record(directory: Path) -> dict[str, list[str]]:
-    """Return the record of installed files: path -> digests. Raises BadInput if it is damaged."""
+    """Path -> digests. Raises BadInput if the record is damaged."""
     path = directory / RECORD_NAME
     try:
         record = json.loads(path.read_bytes())
@@ -258,6 +243,6 @@ def read_record(directory: Path) -> dict[str, list[str]]:
 
 
 def write_record(directory: Path, record: Mapping[str, list[str]]) -> None:
-    """Write the record; call it before the files are written."""
+    """Write the record. Call this before the files are written."""
     content = json.dumps({"files": record}, indent=2, sort_keys=True).encode() + b"\n"
     put(directory / RECORD_NAME, content, CONFLIST_MODE)

@@ -1,4 +1,4 @@
-"""All kinds of keys in etcd: of core, of the workflow engine, and of the jobs."""
+"""All kinds of keys in etcd."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workflows.jobs.reclaim.scan_states import SCAN_STATES
 ALL_KINDS: Final[tuple[KeyKind[Any], ...]] = (*CORE_KINDS, *ENGINE_KINDS, SCAN_STATES)
 
 STATUS_KINDS: Final = tuple(kind for kind in ALL_KINDS if kind is not SEGMENT_KEYS)
-"""The kinds whose keys ``orbctl status`` decodes: all except the segments of the log.
+"""The kinds that ``orbctl status`` decodes.
 
-Reading the segments takes too long for a status; ``orbctl verify`` reads all segments.
+Segments of the log take too long; ``orbctl verify`` reads them.
 """

@@ -1,4 +1,4 @@
-"""The overview of an instant: totals, the fullest pools and subnets, alarms, agents. Pure."""
+"""The overview of the cluster at one instant. Pure."""
 
 from __future__ import annotations
 
@@ -21,17 +21,15 @@ from ops.console.json_values import (
 from ops.console.pool_answers import PoolsAt
 
 LISTED_MAX: Final = 200
-"""The largest length of each list in an overview: pools, subnets, agents."""
+"""For each list: pools, subnets, agents."""
 
 ALARMS_MAX: Final = 200
 NEARLY_FULL: Final = 0.9
-"""A pool is nearly full from this utilisation on; the Helm chart's alert has the same value."""
+"""A utilisation. The Helm chart's alert has the same value."""
 
 SOON_S: Final = 7 * 86_400.0
-"""A pool that is expected to be full within this time raises an alarm."""
 
 ORBCTL_WRITERS: Final = f"{CONTROLLER_WRITERS}orbctl-"
-"""The prefix of the writer names of ``orbctl``."""
 
 
 class Present(NamedTuple):
@@ -44,7 +42,7 @@ class Present(NamedTuple):
 
 
 def overview(pools: PoolsAt, present: Present | None) -> Document:
-    """``Overview`` of console-api.yaml; ``present`` None for an instant of the past."""
+    """``Overview`` of console-api.yaml; ``present`` is None for a past instant."""
     log, position = pools.instant.log, pools.instant.position
     listed = [pools.summary(pool) for pool in pools.fullest()[:LISTED_MAX]]
     subnets = [pools.subnet_summary(subnet) for subnet in pools.subnets.values()]
@@ -53,7 +51,7 @@ def overview(pools: PoolsAt, present: Present | None) -> Document:
     totals = pools.totals()
     totals4, totals6 = totals[4], totals[6]
     tables = log.holdings.values()
-    # The distinct names of the Pods that hold addresses, as bytes.
+    # names of Pods, as bytes
     pods = set().union(*(table.pods.encoded(table.rows_at(position)) for table in tables))
     return {
         "at": instant_document(pools.instant),
@@ -78,7 +76,7 @@ def overview(pools: PoolsAt, present: Present | None) -> Document:
 
 
 def agents_at(instant: LogInstant) -> list[Document]:
-    """Every ``Agent`` with an event up to the instant, by name."""
+    """Every ``Agent`` of console-api.yaml with an event up to the instant, by name."""
     log, position = instant.log, instant.position
     nodes: dict[str, int] = {}
     for table in log.holdings.values():
@@ -167,7 +165,7 @@ def _quarantine_message(count: int) -> str:
 
 def _pool_alarms(summary: Document, now_ms: int) -> Iterator[Document]:
     counts, name = summary["counts"], summary["name"]
-    held = f"{counts['allocated']} of {counts['total']} addresses are allocated"
+    usage = f"{counts['allocated']} of {counts['total']} addresses are allocated"
     remedy = "add ranges to the pool, or add a second pool to the annotation of its applications"
     if summary["retiring"]:
         yield _alarm(
@@ -175,17 +173,17 @@ def _pool_alarms(summary: Document, now_ms: int) -> Iterator[Document]:
             code="Retiring",
             kind="pool",
             name=name,
-            message=f"the pool is being deleted; {held}",
+            message=f"the pool is being deleted; {usage}",
             remedy="nothing to do: the pool is deleted when its last address is released",
         )
-    # Addresses in cool-down (resting) are allocated if no other address is free.
+    # If no other address is free, addresses in cool-down (resting) are allocated.
     elif counts["total"] and not counts["free"] + counts["resting"]:
         yield _alarm(
             severity="critical",
             code="PoolFull",
             kind="pool",
             name=name,
-            message=held,
+            message=usage,
             remedy=remedy,
         )
     elif summary["utilisation"] >= NEARLY_FULL:
@@ -194,14 +192,14 @@ def _pool_alarms(summary: Document, now_ms: int) -> Iterator[Document]:
             code="PoolNearlyFull",
             kind="pool",
             name=name,
-            message=held,
+            message=usage,
             remedy=remedy,
         )
     elif "expected" in summary["forecast"]:
         expected = summary["forecast"]["expected"]
         expected_ms = int(datetime.fromisoformat(expected).timestamp() * 1000)
         if expected_ms - now_ms < SOON_S * 1000:
-            message = f"the pool is expected to be full at {second_text(expected_ms)}; {held}"
+            message = f"the pool is expected to be full at {second_text(expected_ms)}; {usage}"
             yield _alarm(
                 severity="warning",
                 code="PoolFullSoon",

@@ -1,7 +1,4 @@
-"""The console's answers about Pods and addresses at an instant.
-
-Names such as ``PodAnswer`` are schemas of docs/reference/console-api.yaml.
-"""
+"""The console's answers about Pods and addresses at one instant."""
 
 from __future__ import annotations
 
@@ -39,7 +36,6 @@ from ops.console.json_values import (
 from ops.console.pool_answers import PoolsAt, route_document
 
 ENTRIES_SHOWN_MAX: Final = 1_000
-"""The largest number of entries in one timeline; older entries are left out."""
 
 assert ENTRIES_SHOWN_MAX <= ENTRIES_MAX, "a history must have all entries that are shown"
 
@@ -62,21 +58,21 @@ async def timeline(view: LogView, instant: LogInstant, subject: HistorySubject) 
             subject=subject.kind,
             remedy="search for a part of the name",
         )
-    until = [entry for entry in entries if entry.began.position <= instant.position]
-    shown = until[-ENTRIES_SHOWN_MAX:]
+    past_entries = [entry for entry in entries if entry.began.position <= instant.position]
+    shown_entries = past_entries[-ENTRIES_SHOWN_MAX:]
     return {
         "at": instant_document(instant),
         "subject": {"kind": subject.kind, "name": subject.name},
-        "entries": [entry_document(entry, instant.position) for entry in shown],
-        "dropped": len(until) - len(shown),
+        "entries": [entry_document(entry, instant.position) for entry in shown_entries],
+        "dropped": len(past_entries) - len(shown_entries),
     }
 
 
 async def pod_answer(view: LogView, instant: LogInstant, namespace: str, name: str) -> Document:
-    """``PodAnswer`` of console-api.yaml. Raises NotFound if the log has no event about the Pod."""
+    """``PodAnswer`` of console-api.yaml. Raises NotFound if no event is about the Pod."""
     key = namespace, name
     adds = await read_past_adds(view, key, LogMoment(position=instant.position))
-    # If the Pod has later events only, it is known but had no addresses at the instant.
+    # If all events of a Pod are later than the instant, the answer has no addresses.
     if adds == PastAdds() and await read_past_adds(view, key) == PastAdds():
         raise NotFound(
             f"the log has no event about Pod {namespace}/{name}",
@@ -88,26 +84,27 @@ async def pod_answer(view: LogView, instant: LogInstant, namespace: str, name: s
 
 
 def pod_page(instant: LogInstant, namespace: str, request: PageRequest) -> Document:
-    """``PodPage`` of console-api.yaml: Pods that hold addresses, by namespace and name."""
+    """``PodPage`` of console-api.yaml."""
     log, position = instant.log, instant.position
     pools = log.pools.at(position)
-    # Pod -> (address as a number, address as text, node) of each of its addresses
-    held: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
+    # Pod -> (address as a number, address as text, node)
+    addresses_of_pod: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
     for pool, table in log.holdings.items():
         family = pools[pool].family if pool in pools else 4  # undefined pool: assume IPv4
         for row in table.rows_at(position):
             name = table.pods[row]
             if not namespace or name.startswith(f"{namespace}/"):
                 value = table.value(row)
-                held[name].append((value, format_address(family, value), table.node(row)))
-    items, page = page_of(sorted(held), request)
+                address = format_address(family, value)
+                addresses_of_pod[name].append((value, address, table.node(row)))
+    items, page = page_of(sorted(addresses_of_pod), request)
     return {
         "at": instant_document(instant),
         "items": [
             {
                 **namespace_and_name(name),
-                "node": held[name][0][2],
-                "addresses": [address for _, address, _ in sorted(held[name])],
+                "node": addresses_of_pod[name][0][2],
+                "addresses": [address for _, address, _ in sorted(addresses_of_pod[name])],
             }
             for name in items
         ],
@@ -116,10 +113,7 @@ def pod_page(instant: LogInstant, namespace: str, request: PageRequest) -> Docum
 
 
 def address_page(pools: PoolsAt, query: AddressFilter, request: PageRequest) -> Document:
-    """``AddressPage`` of console-api.yaml: allocated addresses, and addresses in cool-down.
-
-    The API names the state of an address in cool-down ``resting``.
-    """
+    """``AddressPage`` of console-api.yaml. An address in cool-down has the state ``resting``."""
     items = [
         item
         for pool in sorted(pools.configuration.pools.values(), key=lambda pool: pool.name)
@@ -135,7 +129,7 @@ def address_page(pools: PoolsAt, query: AddressFilter, request: PageRequest) -> 
 
 
 def address_answer(pools: PoolsAt, address: str) -> Document:
-    """``AddressAnswer`` of console-api.yaml: one address, and the pools that list it."""
+    """``AddressAnswer`` of console-api.yaml."""
     parsed = parse_address(address)
     value = parsed.value
     states_of_pools = [
@@ -185,7 +179,7 @@ _PRECEDENCE: Final[tuple[AddressState, ...]] = (
     "excluded",
     "outside",
 )
-"""If several pools list an address, the answer has the state that is first in this order."""
+"""If several pools contain an address, the answer has the state that is first here."""
 
 
 def namespace_and_name(pod: str) -> Document:
@@ -197,7 +191,7 @@ def namespace_and_name(pod: str) -> Document:
 def _matching_addresses(
     pools: PoolsAt, pool: Pool, query: AddressFilter
 ) -> Iterator[tuple[Pool, int, int, AddressState]]:
-    """Pool, address, table row and state of each matching address, ascending."""
+    """Pool, address, table row and state, by ascending address."""
     table, states = pools.instant.log.table(pool.name), pools.states(pool)
     rows: list[tuple[int, int, AddressState]] = []
     if query.state in {"", "allocated"}:
@@ -277,7 +271,6 @@ def _interface(nic: Nic) -> Document:
 
 
 def _choices(claims: Sequence[Recorded]) -> Iterator[str]:
-    """Sentences: where the candidate pools came from, and why pools were skipped."""
     for recorded in claims:
         event = recorded.event
         assert isinstance(event, AddressesClaimed), "PastAdds.claims must be AddressesClaimed"
@@ -290,7 +283,6 @@ def _choices(claims: Sequence[Recorded]) -> Iterator[str]:
 
 
 def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
-    """Sentences: why the Pod has these addresses."""
     log, position = instant.log, instant.position
     for address, name in endpoint.addresses():
         table = log.table(name)
@@ -302,7 +294,7 @@ def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
         pool = log.pools.get(name, position)
         if pool is not None:
             yield from (f"IPPool {name} {text}." for text in _traits(pool))
-    # The console cannot read the agents' settings: assume every kind of fixed address.
+    # The console does not know the agents' settings, so it assumes all kinds of fixed addresses.
     kind = kind_of_holder(endpoint.holder, FixedSettings(ipam_claims=True))
     if kind is None:
         yield "The addresses belong to this Pod and are released when it ends."
@@ -312,7 +304,7 @@ def _reasons(instant: LogInstant, endpoint: Endpoint) -> Iterator[str]:
 
 
 def _traits(pool: Pool) -> Iterator[str]:
-    """The ends of sentences that begin with the name of the pool."""
+    """Ends of sentences that begin with "IPPool NAME"."""
     if pool.default:
         yield "is a default pool: it serves Pods that name no pool"
     if pool.node_names or pool.node_affinity:

@@ -1,7 +1,4 @@
-"""The console's answers about pools, subnets and reservations at an instant. Pure.
-
-Names such as ``PoolPage`` are schemas of docs/reference/console-api.yaml.
-"""
+"""The console's answers about pools, subnets and reservations at one instant. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ UTILISATION_DIGITS: Final = 4
 
 
 class PoolsAt:
-    """The pools and subnets of one instant. Computed values are cached."""
+    """The pools and subnets of one instant, with cached results."""
 
     def __init__(self, instant: LogInstant, cool_down_s: float) -> None:
         self.instant = instant
@@ -43,7 +40,7 @@ class PoolsAt:
         self._states: dict[str, PoolStates] = {}
 
     def pool(self, name: str) -> Pool:
-        """The pool with this name. Raises NotFound."""
+        """Raises NotFound."""
         pool = self.configuration.pools.get(name)
         if pool is None:
             raise NotFound(
@@ -54,7 +51,7 @@ class PoolsAt:
         return pool
 
     def states(self, pool: Pool) -> PoolStates:
-        """The states of a pool's addresses."""
+        """The states of the pool's addresses."""
         states = self._states.get(pool.name)
         if states is None:
             states = pool_states(self.instant, self.configuration, pool, self._cool_down_s)
@@ -63,28 +60,28 @@ class PoolsAt:
 
     @cached_property
     def subnets(self) -> Mapping[str, Subnet]:
-        """The subnets of the instant."""
+        """The subnets, by name."""
         return self.instant.log.subnets.at(self.instant.position)
 
     @cached_property
-    def _of_subnets(self) -> Mapping[str, Mapping[str, Pool]]:
-        """Subnet name -> its pools, sorted by name; "" -> the pools that belong to no subnet."""
+    def _pools_by_subnet(self) -> Mapping[str, Mapping[str, Pool]]:
+        """Subnet -> its pools by name; "" -> the pools without a subnet."""
         owned: defaultdict[str, dict[str, Pool]] = defaultdict(dict)
         for name, pool in sorted(self.configuration.pools.items()):
             owned[owner_subnet_name(pool)][name] = pool
         return owned
 
     def of_subnet(self, subnet: str) -> Mapping[str, Pool]:
-        """The pools that belong to a subnet, by name."""
-        return self._of_subnets.get(subnet, {})
+        """The pools of a subnet, by name."""
+        return self._pools_by_subnet.get(subnet, {})
 
     def fullest(self) -> list[Pool]:
-        """All pools, sorted by utilisation, the fullest first."""
+        """All pools, the fullest first."""
         pools = self.configuration.pools.values()
         return sorted(pools, key=lambda pool: (-self.states(pool).utilisation, pool.name))
 
     def totals(self) -> dict[Family, Document]:
-        """``Counts`` of console-api.yaml, summed over the pools of each family."""
+        """``Counts`` of console-api.yaml: the sum over the pools of each family."""
         sums: dict[Family, Document] = {
             4: dict.fromkeys(("total", *COUNTED_STATES), 0),
             6: dict.fromkeys(("total", *COUNTED_STATES), 0),
@@ -138,9 +135,9 @@ class PoolsAt:
 
 
 def pool_page(pools: PoolsAt, request: PageRequest) -> Document:
-    """``PoolPage`` of console-api.yaml: every pool, by name."""
-    every = sorted(pools.configuration.pools.values(), key=lambda pool: pool.name)
-    items, page = page_of(every, request)
+    """``PoolPage`` of console-api.yaml."""
+    sorted_pools = sorted(pools.configuration.pools.values(), key=lambda pool: pool.name)
+    items, page = page_of(sorted_pools, request)
     at = instant_document(pools.instant)
     return {"at": at, "items": [pools.summary(pool) for pool in items], **page}
 
@@ -149,7 +146,7 @@ def pool_answer(pools: PoolsAt, name: str) -> Document:
     """``PoolAnswer`` of console-api.yaml. Raises NotFound."""
     pool = pools.pool(name)
     first, last = pools.states(pool).span
-    described = {
+    document = {
         **pools.summary(pool),
         "ips": list(pool.ips),
         "excludeIPs": list(pool.exclude_ips),
@@ -163,7 +160,7 @@ def pool_answer(pools: PoolsAt, name: str) -> Document:
         "last": format_address(pool.family, last) if last >= first else "",
         "growth": pools.growth.levels(name),
     }
-    return {"at": instant_document(pools.instant), "pool": described}
+    return {"at": instant_document(pools.instant), "pool": document}
 
 
 def route_document(route: Route) -> Document:
@@ -177,7 +174,7 @@ def _application(pool: Pool) -> str:
 
 
 def subnet_page(pools: PoolsAt, request: PageRequest) -> Document:
-    """``SubnetPage`` of console-api.yaml: every subnet, by name."""
+    """``SubnetPage`` of console-api.yaml."""
     items, page = page_of([pools.subnets[name] for name in sorted(pools.subnets)], request)
     at = instant_document(pools.instant)
     return {"at": at, "items": [pools.subnet_summary(subnet) for subnet in items], **page}
@@ -192,7 +189,7 @@ def subnet_answer(pools: PoolsAt, name: str) -> Document:
             subject="subnet",
             remedy="choose an instant at which it existed (`orbctl history subnet NAME`)",
         )
-    owned = list(pools.of_subnet(name).values())[:LIMIT_MAX]
+    owned_pools = list(pools.of_subnet(name).values())[:LIMIT_MAX]
     return {
         "at": instant_document(pools.instant),
         "subnet": {
@@ -200,15 +197,12 @@ def subnet_answer(pools: PoolsAt, name: str) -> Document:
             "routes": [route_document(route) for route in subnet.routes or ()],
             "labels": subnet.labels,
         },
-        "pools": [pools.summary(pool) for pool in owned],
+        "pools": [pools.summary(pool) for pool in owned_pools],
     }
 
 
 def reservation_page(pools: PoolsAt, request: PageRequest) -> Document:
-    """``ReservationPage`` of console-api.yaml: every reservation, by name.
-
-    The first page also has the quarantined addresses.
-    """
+    """``ReservationPage`` of console-api.yaml. The first page also has quarantined addresses."""
     reservations = pools.configuration.reservations
     items, page = page_of([reservations[name] for name in sorted(reservations)], request)
     return {

@@ -1,7 +1,7 @@
 """Logs refused actions of the console, but never a token or a body.
 
-At most ``REFUSALS_LOGGED_MAX`` refusals a minute are logged, so that a client cannot fill the log
-with retries. The next log line has the number of refusals that were left out.
+The number of lines is limited, so that a client cannot fill the log. The next line has the number
+of refusals that were left out.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from aiohttp import web
 from core.errors import OrbweaverError
 
 REFUSALS_LOGGED_MAX: Final = 20
-"""The largest number of log lines in ``WINDOW_S``."""
+"""Log lines in ``WINDOW_S``."""
 
 WINDOW_S: Final = 60.0
 FIELD_CHARS_MAX: Final = 256
-"""Characters of each text in a log line; longer texts are cut."""
+"""Longer texts are cut."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class RefusedActions:
-    """Logs the refused actions of one console."""
+    """The log of refused actions."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -35,7 +35,7 @@ class RefusedActions:
         self._left_out = 0
 
     def note(self, request: web.Request, user: str, error: OrbweaverError) -> None:
-        """Log one refusal, or count it. ``user``: "" if the request was not authenticated."""
+        """Log or count a refusal. ``user``: "" if the request was not authenticated."""
         now = self._monotonic()
         if now - self._window_began >= WINDOW_S:
             self._window_began, self._logged = now, 0

@@ -10,7 +10,7 @@ from ops.console.pod_answers import namespace_and_name
 
 
 def released_answer(instant: LogInstant, node: str, limit: int) -> Document:
-    """``ReleasedAnswer`` of console-api.yaml: the latest releases first, at most ``limit``."""
+    """``ReleasedAnswer`` of console-api.yaml, the latest release first."""
     ended = [
         (table.ended(row), pool, table, row)
         for pool, table in instant.log.holdings.items()

@@ -1,4 +1,4 @@
-"""Reads the parameters of a request. Raises BadInput for an unknown or invalid parameter."""
+"""Reads the parameters of a request."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from ops.console.events import EventConditions
 from ops.console.json_values import LIMIT_DEFAULT, LIMIT_MAX, PageRequest
 
 PAGE_PARAMETERS = frozenset(("limit", "cursor"))
-"""The parameters of a list that has pages."""
 
 EVENT_CONDITIONS = frozenset(
     ("kind", "pool", "namespace", "node", "address", "pod", "actor", "trace")
 )
-"""The parameters that filter events."""
 
 
 class ConsoleQuery:
-    """The parameters of a request. ``known``: the query parameters that the route accepts."""
+    """The parameters of a request. Raises BadInput for a query parameter that is not ``known``."""
 
     def __init__(self, request: web.Request, known: Collection[str]) -> None:
         self._query = request.query
@@ -32,23 +30,23 @@ class ConsoleQuery:
                 raise BadInput(
                     f"there is no parameter {name[:64]!r}",
                     subject=name[:64],
-                    remedy=f"use {', '.join(sorted(known)) or 'none'}",
+                    remedy=f"use {', '.join(sorted(known)) or 'no parameter'}",
                 )
 
     def path(self, name: str) -> str:
-        """Return a variable of the path."""
+        """A variable of the path."""
         return self._path[name]
 
     def text(self, name: str, default: str = "") -> str:
-        """Return a parameter, or the default if the parameter is absent."""
+        """A query parameter."""
         return self._query.get(name, default)
 
     def texts(self, name: str) -> list[str]:
-        """Return every value of a parameter that may be repeated."""
+        """Every value of a repeated query parameter."""
         return self._query.getall(name, [])
 
     def number(self, name: str, default: int, most: int, least: int = 1) -> int:
-        """Return a whole number from ``least`` to ``most``. Raises BadInput."""
+        """A whole number from ``least`` to ``most``. Raises BadInput."""
         text = self._query.get(name, "")
         if not text:
             return default

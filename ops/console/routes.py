@@ -1,8 +1,4 @@
-"""The routes of the console's API (docs/reference/console-api.yaml).
-
-A handler reads the data of a ``ConsoleSource`` at one instant of the event log, and returns a JSON
-document. ``ops.console.web_server`` serves the documents over HTTP.
-"""
+"""The routes of the console's API (docs/reference/console-api.yaml) that answer at one instant."""
 
 from __future__ import annotations
 
@@ -55,7 +51,7 @@ Handler = Callable[[ConsoleSource, LogInstant, ConsoleQuery], Awaitable[Document
 
 
 class ConsoleRoute(NamedTuple):
-    """A path below ``/api/v1``, its parameters, and its handler."""
+    """A path below ``/api/v1``, its query parameters, and its handler."""
 
     path: str
     parameters: frozenset[str]
@@ -103,7 +99,7 @@ def _page_of_pools(make_page: Callable[[PoolsAt, PageRequest], Document]) -> Han
 
 async def _addresses(source: ConsoleSource, instant: LogInstant, query: ConsoleQuery) -> Document:
     state = query.text("state")
-    if state not in {"", "allocated", "resting"}:  # resting: in the cool-down after a release
+    if state not in {"", "allocated", "resting"}:  # resting: in cool-down
         raise BadInput(
             f"addresses of the state {state[:64]!r} cannot be listed",
             subject="state",
@@ -164,7 +160,7 @@ async def _search(source: ConsoleSource, instant: LogInstant, query: ConsoleQuer
     search_fault = ""
     try:
         executions = await matching_executions(executions_at(source, instant), text, trace_of(text))
-    # Without executions, the answer still has the objects of the log.
+    # The answer still has the objects of the log.
     except (StoreError, LimitExceeded) as error:
         search_fault = f"workflows: {error}"
     return search(instant, text, limit, executions) | {"leftOut": search_fault}
@@ -226,4 +222,3 @@ CONSOLE_ROUTES: Final = (
     ConsoleRoute("/search", _AT | {"q", "limit"}, _search),
     ConsoleRoute("/events", _AT | PAGE_PARAMETERS | EVENT_CONDITIONS | {"after", "since"}, _events),
 )
-"""The routes that answer about an instant; ``ops.console.web_server`` adds the other routes."""

@@ -28,22 +28,22 @@ HITS_MAX: Final = 200
 HITS_DEFAULT: Final = 50
 
 HITS_EXAMINED_MAX: Final = 5_000
-"""The largest number of Pod rows that a search reads from the index, newest first."""
+"""Pod rows that a search reads, newest first."""
 
 POOL_HITS_EXAMINED_MIN: Final = 50
-"""Pod rows that a search may read in each pool, even if the total exceeds ``HITS_EXAMINED_MAX``."""
+"""Pod rows to read in each pool, even beyond ``HITS_EXAMINED_MAX``."""
 
 KIND_CHARS_MIN: Final = 4
-"""The shortest prefix of a kind's name that finds all objects of the kind."""
+"""A shorter prefix of "coordinator" does not find all coordinators."""
 
 _COORDINATOR_KIND_WORDS: Final = ("spidercoordinator", "coordinator")
 _TRACE: Final = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:-[0-9a-f]{16}-[0-9a-f]{2})?\Z")
 _LOW_HALF: Final = 2**64 - 1
-"""Selects the low 64 bits of a trace id; the index has only these bits."""
+"""The index has only the low 64 bits of a trace id."""
 
 
 class Hit(NamedTuple):
-    """An object that matches. ``ended``: the position of the object's end, or ``OPEN_END``."""
+    """An object that matches. ``ended``: the position of its end, or ``OPEN_END``."""
 
     kind: str
     name: str
@@ -52,7 +52,7 @@ class Hit(NamedTuple):
 
 
 def parse_query(text: str) -> str:
-    """Strip and check the text to search for. Raises BadInput."""
+    """Strip and check a query. Raises BadInput."""
     query = text.strip()
     if not QUERY_CHARS_MIN <= len(query) <= QUERY_CHARS_MAX:
         raise BadInput(
@@ -62,7 +62,7 @@ def parse_query(text: str) -> str:
 
 
 def trace_of(query: str) -> str:
-    """The trace id, if the query is a trace id or a traceparent; otherwise ""."""
+    """The trace id, if the query is a trace id or a traceparent; else ""."""
     trace = _TRACE.match(query.lower())
     return trace[1] if trace else ""
 
@@ -70,7 +70,7 @@ def trace_of(query: str) -> str:
 def search(
     instant: LogInstant, query: str, limit: int, executions: Sequence[RunHead] = ()
 ) -> Document:
-    """``SearchAnswer`` of console-api.yaml. ``executions``: matching executions, newest first."""
+    """``SearchAnswer`` of console-api.yaml. ``executions``: newest first."""
     newest: dict[tuple[str, str], Hit] = {}
     for hit in _hits(instant, query):
         key = hit.kind, hit.name
@@ -104,17 +104,17 @@ _ORDER: Final = (
     "node",
     "event",
 )
-"""Hits that ended at the same position are sorted by kind, in this order."""
+"""The order of kinds, for hits that ended at the same position."""
 
 
 def _document(instant: LogInstant, hit: Hit) -> Document:
-    is_held = hit.ended == OPEN_END
-    last = None if is_held else instant_at(hit.ended, instant.log.clock.time_of(hit.ended))
+    exists = hit.ended == OPEN_END
+    last = None if exists else instant_at(hit.ended, instant.log.clock.time_of(hit.ended))
     return {
         "kind": hit.kind,
         "name": hit.name,
         "detail": hit.detail,
-        "held": is_held,
+        "held": exists,
         "last": last,
     }
 
@@ -175,7 +175,6 @@ def _hits_of_row(
 
 
 def _hits_of_names(instant: LogInstant, table: HoldingTable, query: str) -> Iterator[Hit]:
-    """Nodes and applications whose name contains the text."""
     for kind, name, row in table.named_rows(query.lower(), instant.position):
         ended = table.ended(row)
         yield Hit(kind, name, "", OPEN_END if ended > instant.position else ended)
@@ -203,13 +202,12 @@ def _objects(instant: LogInstant, query: str) -> Iterator[Hit]:
 
 
 def _names_kind(text: str, words: Sequence[str]) -> bool:
-    """Whether the text is a long enough prefix of a word; a final "s" is ignored."""
     singular = text.removesuffix("s")
     return len(text) >= KIND_CHARS_MIN and any(word.startswith(singular) for word in words)
 
 
 def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:
-    """Pods whose ADD was refused. The index of a pool has no rows for such Pods."""
+    """Pods whose ADD was refused; the index of pools has no rows for them."""
     refusals, position = instant.log.refusals, instant.position
     for pod in refusals.names():
         refusal = refusals.get(pod, position)
@@ -219,13 +217,13 @@ def _refused(instant: LogInstant, text: str) -> Iterator[Hit]:
 
 
 def _family(instant: LogInstant, pool: str) -> Family:
-    """The family of a pool, or of a deleted pool; 4 if the log does not define the pool."""
+    """The family of a pool; 4 if the log does not define the pool."""
     newest = instant.log.pools.current_or_deleted(pool)
     return newest.family if newest is not None else 4
 
 
 def _address(query: str) -> tuple[int, int]:
-    """Value and family of an address; (0, 0) if the text is not an address."""
+    """Value and family; (0, 0) if the text is not an address."""
     try:
         address = parse_address(query)
     except AddressSyntaxError:

@@ -1,4 +1,4 @@
-"""The static files of the console. They are read once; requests do not read the disk."""
+"""The static files of the console, read once at the start."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ TYPES: Final[Mapping[str, str]] = {
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
 }
-"""Suffix of a file -> its media type; files with other suffixes are not served."""
+"""Suffix -> media type. Files with other suffixes are not served."""
 
 
 class StaticFile(NamedTuple):
-    """A static file in memory. All files together have about 150 kB."""
+    """A file in memory."""
 
     body: bytes
     etag: str
@@ -33,7 +33,7 @@ class StaticFile(NamedTuple):
 
 
 def static_files(folder: Path) -> Iterator[tuple[str, StaticFile]]:
-    """Path and content of every file below ``folder`` with a suffix in ``TYPES``."""
+    """Path below ``folder`` and content; only suffixes in ``TYPES``."""
     folder = folder.resolve()
     for path in folder.rglob("*"):
         if path.suffix in TYPES and path.is_file() and path.resolve().is_relative_to(folder):

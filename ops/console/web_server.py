@@ -1,7 +1,6 @@
-"""The HTTP server of the console: JSON answers, server-sent events and static files.
+"""The HTTP server of the console.
 
-The headers of every answer forbid a page to load anything from other origins. There are no cookies
-and no sessions. An error is a JSON document with a message and a remedy.
+The headers forbid pages to load anything from other origins. There are no cookies and no sessions.
 """
 
 from __future__ import annotations
@@ -43,23 +42,22 @@ from ops.console.workflow_actions import BODY_BYTES_MAX, WorkflowActions
 API_PATH: Final = "/api/v1"
 CONNECTIONS_MAX: Final = 256
 ANSWER_S_MAX: Final = 60.0
-"""Seconds that an answer may take. The first answer takes longest: it reads the whole log."""
+"""The first answer takes longest: it reads the whole log."""
 
 HEARTBEAT_S: Final = 15.0
-"""Seconds after which a stream without events sends a comment."""
+"""After this time without events, a stream sends a comment."""
 
 WRITE_S_MAX: Final = 30.0
-"""Seconds that one write to a stream may take."""
 
 IMMUTABLE_S: Final = 86_400
-"""Seconds for which a client may cache a past state."""
+"""How long a client may cache a past state."""
 
 COMPRESSED_FROM_BYTES: Final = 4_096
 ACCESS_RECHECK_S: Final = 60.0
-"""Seconds between two access checks of a client that reads the stream."""
+"""The period of access checks of a stream."""
 
 LOOPBACK_HOSTS: Final = frozenset(("127.0.0.1", "localhost", "::1"))
-"""The host names that a console on loopback accepts, to prevent DNS rebinding."""
+"""The host names that a console on loopback accepts, against DNS rebinding."""
 
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
@@ -85,16 +83,16 @@ _STATUSES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (StoreError, 503),
     (ApiUnavailable, 503),
 )
-"""HTTP status by class of error. The first class that matches counts; the default is 500."""
+"""The first match counts; the default is 500."""
 
 _log: Final = logging.getLogger(__name__)
 RequestHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ConsoleServer:
-    """The web application of the console.
+    """The web application.
 
-    ``actions``: None for a read-only console. ``hosts``: host names to accept; None accepts all.
+    ``actions``: None if read-only. ``hosts``: accepted host names; None accepts all.
     """
 
     def __init__(
@@ -174,8 +172,7 @@ class ConsoleServer:
                 hdrs.CACHE_CONTROL: "no-cache",
                 hdrs.VARY: hdrs.AUTHORIZATION,
             }
-            # A past state never changes, so clients may cache it. With access control they may
-            # not: a user who has lost access could still read the cache.
+            # With access control, a user who has lost access could still read the cache.
             if query.text("at").isdecimal() and isinstance(self._access, OpenAccess):
                 immutable = f"private, max-age={IMMUTABLE_S}, immutable"
                 headers[hdrs.CACHE_CONTROL] = immutable
@@ -208,20 +205,20 @@ class ConsoleServer:
         loop = asyncio.get_running_loop()
         async with self._source.feed.open(after) as reader:
             await response.prepare(request)
-            # Suppress the errors of a client that has disconnected or does not read.
+            # Errors of a client that disconnects or does not read.
             with suppress(ConnectionError, TimeoutError):
                 events = reader.take()
-                checked = loop.time()
+                checked_at = loop.time()
                 while True:
                     async with asyncio.timeout(WRITE_S_MAX):
                         await response.write(_messages(events, conditions))
                     if not reader.is_open:
                         break
                     events = await reader.next_events(min(HEARTBEAT_S, self._recheck_s))
-                    if loop.time() - checked >= self._recheck_s:
+                    if loop.time() - checked_at >= self._recheck_s:
                         if not await self._is_admitted(request):
                             break
-                        checked = loop.time()
+                        checked_at = loop.time()
         return response
 
     async def _is_admitted(self, request: web.Request) -> bool:
@@ -248,7 +245,7 @@ class ConsoleServer:
 
 
 def _messages(events: Sequence[Recorded | Gap], conditions: EventConditions) -> bytes:
-    """Encode events. Without events, encode a comment: it keeps proxies from disconnecting."""
+    """Encode events, or a comment that keeps proxies from disconnecting."""
     messages = []
     for recorded in events:
         if isinstance(recorded, Gap):

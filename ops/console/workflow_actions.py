@@ -1,8 +1,7 @@
-"""Retries and signals workflow executions. All other parts of the console only read.
+"""Retries and signals workflow executions.
 
 An action needs a JSON body, and a bearer token with the right to post to ``access.ACTIONS_PATH``.
-This server permits no CORS request, so a page of another origin cannot send an action. The history
-of the execution records the user.
+This server permits no CORS request, so a page of another origin cannot send an action.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from workflows.engine.client.client import Client
 from workflows.model.errors import WorkflowError
 
 BODY_BYTES_MAX: Final = 65_536
-"""The longest body of a request. A longer body is answered with status 413."""
+"""A longer body is answered with status 413."""
 
 TEXT_CHARS_MAX: Final = 1_024
-"""The longest reason of a retry, and the longest name of a signal."""
+"""Limit of a retry's reason and of a signal's name."""
 
 NESTING_MAX: Final = 64
-"""Levels of lists and objects in a signal's arguments. Some JSON parsers reject deeper texts."""
+"""Levels in a signal's arguments. Some JSON parsers reject deeper texts."""
 
 _SAME_ORIGIN: Final = frozenset(("same-origin", "none"))
 _log: Final = logging.getLogger(__name__)
@@ -103,7 +102,7 @@ class WorkflowActions:
 
 
 async def _body(request: web.Request, kind: type[B]) -> B:
-    """Decode a body. Raises BadInput, and AccessDenied for a page of another origin."""
+    """Raises BadInput, and AccessDenied for a page of another origin."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in _SAME_ORIGIN:
         raise AccessDenied(
             "a page of another origin cannot change executions",
@@ -122,7 +121,7 @@ async def _body(request: web.Request, kind: type[B]) -> B:
         raise BadInput(
             f"the body cannot be read: {error}",
             subject="body",
-            remedy="correct this JSON",
+            remedy="send valid JSON with the fields of this action",
         ) from None
 
 
@@ -133,7 +132,6 @@ def _check_length(text: str, subject: str, least: int = 0) -> None:
 
 
 def _is_deeper(value: object, levels: int) -> bool:
-    """Whether lists and objects are nested in more than ``levels`` levels."""
     if not isinstance(value, list | dict):
         return False
     inner = value.values() if isinstance(value, dict) else value

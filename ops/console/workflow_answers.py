@@ -1,6 +1,6 @@
-"""The console's answers about workflow executions at an instant.
+"""The console's answers about workflow executions at one instant.
 
-The current executions are read from etcd. Past executions are computed from their histories.
+Current executions are read from etcd; past executions are computed from their histories.
 """
 
 from __future__ import annotations
@@ -31,14 +31,12 @@ from workflows.model.history_json import to_json
 from workflows.model.policies import ExecutionStatus
 
 HISTORY_SHOWN_MAX: Final = 4_096
-"""The largest number of events in one answer; older events are left out."""
 
 EXECUTIONS_FOUND_MAX: Final = 50
-"""The largest number of executions that one search finds."""
 
 
 def parse_statuses(texts: list[str]) -> tuple[ExecutionStatus, ...]:
-    """Parse the names of statuses. Raises BadInput."""
+    """Raises BadInput."""
     known = {status.value.casefold(): status for status in ExecutionStatus}
     for text in texts:
         if text.casefold() not in known:
@@ -78,12 +76,12 @@ async def _executions(source: ConsoleSource, instant: LogInstant, query: Filter)
 
 
 def _missing(executions: PastExecutions, instant: LogInstant) -> list[str]:
-    """Sentences about executions that existed at the instant but are not in the answer."""
+    """Sentences about executions that the answer lacks."""
     sentences = []
     log = instant.log
     # If the log is complete and began after ``deleted_before_ms``, no execution was deleted.
-    is_older = log.first_position > 0 or log.clock.first[1] < executions.deleted_before_ms
-    if executions.deleted_before_ms and is_older:
+    may_be_deleted = log.first_position > 0 or log.clock.first[1] < executions.deleted_before_ms
+    if executions.deleted_before_ms and may_be_deleted:
         when = second_text(executions.deleted_before_ms)
         sentences.append(
             f"executions that closed before {when} have left etcd and the archive (retention)"
@@ -119,7 +117,7 @@ async def workflow_answer(
 
 
 async def executions_at(source: ConsoleSource, instant: LogInstant) -> AsyncIterator[RunHead]:
-    """All executions of an instant. Raises StoreUnavailable, LimitExceeded."""
+    """Raises StoreUnavailable, LimitExceeded."""
     if instant.is_now:
         async for head in source.visibility().heads():
             yield head
@@ -131,10 +129,10 @@ async def executions_at(source: ConsoleSource, instant: LogInstant) -> AsyncIter
 async def matching_executions(
     heads: AsyncIterator[RunHead], text: str, trace: str
 ) -> list[RunHead]:
-    """The newest executions, found by a part of the workflow id, by run id, or by trace id.
+    """The newest executions that match a part of the workflow id, a run id, or a trace id.
 
-    The search ignores case. ``shop/web`` also finds ``shop_web``, which is in the workflow id of
-    the application ``shop/web``. Raises StoreUnavailable, LimitExceeded.
+    ``shop/web`` also finds ``shop_web``, as in an application's workflow id.
+    Raises StoreUnavailable, LimitExceeded.
     """
     text = text.lower()
     texts = {text, text.replace("/", "_")}
@@ -146,7 +144,7 @@ async def matching_executions(
             or (trace and trace in head.traceparent)
         ):
             newest.append(head)
-            if len(newest) > 2 * EXECUTIONS_FOUND_MAX:  # a short text may match every id
+            if len(newest) > 2 * EXECUTIONS_FOUND_MAX:
                 newest = _newest(newest)
     return _newest(newest)
 
@@ -169,7 +167,7 @@ def _workflow(head: RunHead) -> Document:
 
 
 def _waits_for(head: RunHead) -> str:
-    """What an open execution waits for, or why an execution was closed or paused."""
+    """What an execution waits for, or why it was closed or paused."""
     if head.reason or not head.is_open:
         return head.reason
     pending = (
@@ -182,14 +180,14 @@ def _waits_for(head: RunHead) -> str:
         for count, singular, plural in pending
         if count
     ]
-    # ``due``: the workflow's code has not processed all events.
+    # ``due``: a worker has not processed all events.
     return ", ".join(parts) or ("a worker" if head.due else "a message")
 
 
 def _pending(
     head: RunHead, attempts: Mapping[int, Attempt] | None, events: list[HistoryEvent]
 ) -> list[Document]:
-    """The pending activities. ``attempts``: None for a past instant."""
+    """``attempts`` is None for a past instant."""
     names = {
         event.attributes.activity_id: event.attributes.activity_type
         for event in events

@@ -58,7 +58,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Controller:
-    """One replica. Create it inside the event loop that runs the replica.
+    """One replica. Create it inside its event loop.
 
     ``cluster``: None in standalone mode; closed by ``run``.
     """
@@ -77,7 +77,7 @@ class Controller:
         self.supervisor = supervisor or Supervisor()
         self.leader_supervisor = Supervisor()
         self.console_supervisor = Supervisor()
-        """Separate, so that a replica whose console fails stays ready."""
+        """Separate: a replica whose console fails stays ready."""
         self.connections = ConnectionCounts()
         self._teardown = Teardown()
         faults = Faults()
@@ -135,7 +135,7 @@ class Controller:
         self._keys = keys
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until ``stop`` is set, then close everything, even after a failure.
+        """Run until ``stop`` is set, then close everything, even after a failure.
 
         Raises BadInput for a port that is in use, and TaskEnded if a task used up its restarts.
         """
@@ -163,11 +163,11 @@ class Controller:
 
     @property
     def stop_failures(self) -> list[str]:
-        """The parts that could not be closed."""
+        """The parts that were not closed."""
         return self._teardown.failures
 
     def supervised(self) -> list[HealthCheck]:
-        """The health of the tasks of this replica; tasks of the console are left out."""
+        """The health of this replica's tasks, without the console."""
         supervisors = [self.supervisor, self.leader_supervisor]
         if self.kubernetes is not None:
             supervisors.append(self.kubernetes.tasks)
@@ -176,7 +176,7 @@ class Controller:
         return [check for supervisor in supervisors for check in supervisor.health()]
 
     def _tasks(self) -> Iterator[TaskSpec]:
-        """The tasks of every replica. The process ends if a task exceeds its limit of restarts."""
+        """The process ends if a task exceeds its limit of restarts."""
         projector, observer = self.projector, self.observer
         yield TaskSpec(
             "projector",
@@ -200,7 +200,7 @@ class Controller:
             yield TaskSpec("cluster-watch", self.cluster.run)
 
     async def _lead(self, term: LeaderTerm) -> None:
-        """Run the tasks of a leader. Raises TaskEnded, which ends the term."""
+        """Raises TaskEnded, which ends the term."""
         _log.info("leading", extra={"fields": {"epoch": term.epoch, "name": term.name}})
         try:
             for task in self._leader_tasks(term):
@@ -211,10 +211,10 @@ class Controller:
             _log.info("stopped leading", extra={"fields": {"epoch": term.epoch}})
 
     def _leader_tasks(self, term: LeaderTerm) -> Iterator[TaskSpec]:
-        """The tasks of the leader. LostRace ends the term, because another controller leads."""
-        overtaken = (LostRace,)
+        """LostRace ends the term, because another controller leads."""
+        fatal_errors = (LostRace,)
         yield TaskSpec(
-            "publisher", lambda: self.publisher.run(term.fence), RESTARTS_MAX, fatal=overtaken
+            "publisher", lambda: self.publisher.run(term.fence), RESTARTS_MAX, fatal=fatal_errors
         )
         yield TaskSpec("execution-starter", self.execution_keeper.run, RESTARTS_MAX)
         yield TaskSpec("forecaster", self.forecaster.run)
@@ -222,14 +222,14 @@ class Controller:
         kubernetes = self.kubernetes
         if kubernetes is not None:
             yield TaskSpec(
-                "translator", lambda: kubernetes.run(term), RESTARTS_MAX, fatal=overtaken
+                "translator", lambda: kubernetes.run(term), RESTARTS_MAX, fatal=fatal_errors
             )
         if self.cluster is not None and self.settings.auto_pools.enabled:
             yield TaskSpec("application-watch", self.cluster.lead, RESTARTS_MAX)
             scales = ScaleRecorder(
                 self._store, self._keys, self.projector, self.cluster.applications
             )
-            yield TaskSpec("scale-recorder", scales.run, fatal=overtaken)
+            yield TaskSpec("scale-recorder", scales.run, fatal=fatal_errors)
 
     async def _open_ports(self) -> None:
         settings = self.settings
@@ -270,14 +270,14 @@ def _job_settings(settings: ControllerSettings) -> JobSettings:
 def _prober(settings: ControllerSettings) -> LinkProber | None:
     if not settings.probe_interface:
         return None
-    # Imports modules of the agent, which a controller without a probe interface does not need.
+    # Saves memory: without a probe interface, a controller needs no modules of the agent.
     from ops.controller.link_prober import LinkProber  # noqa: PLC0415
 
     return LinkProber(settings.probe_interface, settings.name)
 
 
 def _drains(settings: ControllerSettings, cluster: ClusterWatch | None) -> DrainActivities | None:
-    """The activities that drain nodes; None if virtual functions are not managed."""
+    """None if virtual functions are not managed."""
     if cluster is None or settings.sriov is None or not settings.namespace:
         return None
     return DrainActivities(KubernetesNodeDrainer(cluster.api, settings.namespace))
@@ -290,7 +290,7 @@ def _kubernetes(
     projector: Projector,
     outlooks: PoolOutlooks,
 ) -> KubernetesHost | None:
-    """The tasks that need an API server; None in standalone mode."""
+    """None in standalone mode."""
     if settings.kubernetes is None:
         return None
     return KubernetesHost(settings.kubernetes, store, keys, projector, settings.name, outlooks)
@@ -305,7 +305,7 @@ def _admission(
 ) -> AdmissionHost | None:
     if settings is None or settings.webhook is None:
         return None
-    # Imports the package cryptography, which needs a tenth of a controller's memory.
+    # Saves memory: the package cryptography needs a tenth of a controller's memory.
     from ops.kubernetes.admission.admission_host import AdmissionHost  # noqa: PLC0415
 
     return AdmissionHost(settings, settings.webhook, store, keys, projector, connections)
@@ -319,7 +319,7 @@ def _console(
 ) -> ConsoleHost | None:
     if settings.console is None:
         return None
-    # Most controllers serve no console and do not need its modules.
+    # Saves memory: most controllers serve no console.
     from ops.console.console_host import ConsoleHost  # noqa: PLC0415
 
     return ConsoleHost(

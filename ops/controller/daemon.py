@@ -1,7 +1,7 @@
-"""The controller as a daemon: options, settings, event loop, signals, exit codes.
+"""The controller as a daemon.
 
 Exit codes: 0 stopped by a signal, 1 a failure that no retry resolves, 2 unusable settings, 4 a task
-has used up its restarts.
+used up its restarts.
 """
 
 from __future__ import annotations
@@ -49,8 +49,7 @@ if TYPE_CHECKING:
 LARGE_BYTES: Final = 128 * 1024
 """glibc's initial threshold: freed buffers of this size or more return to the kernel at once."""
 
-_M_MMAP_THRESHOLD: Final = -3
-"""See ``mallopt(3)``."""
+_M_MMAP_THRESHOLD: Final = -3  # mallopt(3)
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -82,7 +81,7 @@ def run(config_path: str, options: Mapping[str, str]) -> int:
 
 
 def main() -> None:
-    """Run the daemon with the options of the command line; exit the process."""
+    """Run the daemon and exit the process."""
     options = _parser().parse_args()
     variables = {
         KUBECONFIG_VARIABLE: options.kubeconfig,
@@ -93,7 +92,7 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Create the parser, without typer, which would use memory while the daemon runs."""
+    """Without typer, which would use memory while the daemon runs."""
     parser = argparse.ArgumentParser(
         PROGRAM,
         allow_abbrev=False,
@@ -115,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _tracer(settings: ControllerSettings) -> SdkTracer | None:
-    """Create and set the tracer of this process; None without an endpoint. Raises BadInput."""
+    """None without an endpoint. Raises BadInput."""
     if not settings.otlp_endpoint:
         return None
     from core.process.spans import exporting_to  # noqa: PLC0415  # needs the extra otlp
@@ -126,11 +125,7 @@ def _tracer(settings: ControllerSettings) -> SdkTracer | None:
 
 
 def _fix_malloc_threshold() -> None:
-    """Fix glibc's threshold at ``LARGE_BYTES``, which saves a controller a megabyte.
-
-    A TLS connection has a buffer of 256 KiB. When the first buffer is freed, glibc raises the
-    threshold, and later buffers stay in the heap.
-    """
+    """Save a megabyte: the first freed TLS buffer (256 KiB) would raise glibc's threshold."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # not in musl
         mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
@@ -153,7 +148,7 @@ async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -
             teardown.push("the API client", cluster.close)
         controller = Controller(settings, store, tracers, cluster)
         failures = controller.stop_failures  # ``run`` closes the store and the API client
-        # Imported objects live as long as the process, so the garbage collector skips them.
+        # Imported objects live as long as the process.
         freeze_current_objects()
         raise_gc_threshold(CONTROLLER_COLLECT_AFTER_OBJECTS)
         await controller.run(stop)

@@ -1,7 +1,6 @@
-"""Forecasts when pools and subnets will be full, for metrics and for the status of pools.
+"""Forecasts when pools and subnets will be full. Only the leader makes forecasts.
 
-Only the leader makes forecasts. If the log cannot be read, there are no forecasts until the next
-period.
+If the log cannot be read, there are no forecasts until the next period.
 """
 
 from __future__ import annotations
@@ -32,10 +31,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Forecaster:
-    """Makes forecasts every ``FORECAST_PERIOD_S``.
-
-    ``forecasts``: the forecasts of the last period; empty on a replica that does not lead.
-    """
+    """A replica's forecaster. ``forecasts``: of the last period; empty unless the replica leads."""
 
     def __init__(
         self,
@@ -86,22 +82,17 @@ class Forecaster:
         return growth
 
     async def _read(self, growth: GrowthLog, now_ms: int) -> None:
-        """Read the new events; warn about the parts of the log that cannot be read."""
         unread = UnreadPartList()
         view = await open_log(
             self._store, self._keys, self._files, now_ms=self._now_ms, unread=unread
         )
         await growth.read(view, now_ms)
         for part in unread.parts():
-            further = unread.unlisted  # unread parts that ``parts`` does not list
-            fields = {"part": str(part), "remedy": part.remedy, "further": further}
+            fields = {"part": str(part), "remedy": part.remedy, "further": unread.unlisted}
             _log.warning("forecast without a part of the log", extra={"fields": fields})
 
     def exhaustion_s(self, kind: str) -> Iterator[tuple[str, float]]:
-        """Yield name and expected seconds until no address is free, for each forecast of a kind.
-
-        ``kind``: "pool" or "subnet".
-        """
+        """Name, and expected seconds until no address is free. ``kind``: "pool" or "subnet"."""
         passed_s = (self._now_ms() - self._made_at_ms) / 1000
         for subject, outlook in self.forecasts.items():
             if subject.kind == kind and isinstance(outlook, Forecast):

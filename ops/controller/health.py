@@ -1,7 +1,6 @@
 """The health checks of a controller, at ``/livez`` and ``/readyz``.
 
-See docs/reference/configuration.md, "Ports and health paths". Spiderpool's health paths return the
-same checks. Paths of Spiderpool's API that are not implemented return 501 and name a command
+Spiderpool's health paths return the same checks; the other paths of its API return 501
 (docs/reference/http-api.md, "Controller").
 """
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from ops.kubernetes.admission.admission_host import AdmissionHost
 
 LAG_S_MAX: Final = 30.0
-"""Seconds that the projection of a ready replica may be behind the log."""
+"""A replica that lags more is not ready."""
 
 BASE: Final = "/v1/runtime"
 
@@ -35,11 +34,11 @@ COMMANDS: Final = {
     ("POST", "/v1/ipam/gc_ips"): "orbctl gc",
     ("GET", "/v1/ipam/status"): "orbctl status",
 }
-"""Paths of Spiderpool's API that are not implemented -> the command to use instead."""
+"""Unimplemented path of Spiderpool's API -> the command to use."""
 
 
 class ControllerHealth:
-    """The health checks of a controller."""
+    """The health checks of one replica."""
 
     def __init__(
         self,
@@ -73,7 +72,7 @@ class ControllerHealth:
             HealthCheck("projection", self._projection_fault()),
             HealthCheck("leader", self._leader_fault()),
             HealthCheck("jobs", self._jobs_fault()),
-            HealthCheck("news", self._listener_fault()),  # published: this name cannot change
+            HealthCheck("news", self._listener_fault()),  # published: keep this name
         ]
         if self._cluster is not None:
             checks.append(HealthCheck("cluster", self._cluster_fault()))
@@ -166,7 +165,7 @@ def health_port(health: ControllerHealth, counts: ConnectionCounts | None = None
 
 
 async def not_implemented(request: web.Request) -> web.Response:
-    """The response for a path that is not implemented: a JSON text, as in Spiderpool."""
+    """A JSON text with status 501, as in Spiderpool."""
     command = COMMANDS[request.method, request.path]
     text = f"{request.method} {request.path} is not implemented: use `{command}`"
     return web.json_response(text, status=501)

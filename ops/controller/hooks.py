@@ -1,13 +1,7 @@
 """The commands of ``orbweaver-controller`` that the chart's hooks run.
 
-    clean               removes webhooks and finalizers after an uninstallation
-    make-defaults       creates the default objects of a new installation
-    etcd-certificates   issues the certificates of an embedded etcd
-    etcd-access         creates roles and users in etcd and requires authentication
-    copy-cni            copies the node's CNI configurations for a controller that is not root
-    shutdown            does nothing; Spiderpool's chart calls it as its preStop hook
-
-Every command logs its changes. Exit codes: 1 for a failure, 2 for unusable settings.
+Every command logs its changes. Exit codes: 1 for a failure, 2 for unusable settings. Spiderpool's
+chart calls ``shutdown`` as its preStop hook.
 """
 
 from __future__ import annotations
@@ -44,13 +38,13 @@ from ops.settings import cluster_settings
 EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
 ETCD_WAIT_S: Final = 240.0
-"""Seconds to wait for a new etcd; less than the time limit of the chart's Job."""
+"""Must be less than the time limit of the chart's Job."""
 
 FOLLOW_S: Final = 2.0
-"""Seconds between two comparisons of the node's CNI configurations with their copies."""
+"""The period in which ``copy-cni --follow`` compares files."""
 
 WEBHOOKS_NAME: Final = "spiderpool-controller"
-"""The default name of both webhook configurations, the same as in Spiderpool's chart."""
+"""The name of both webhook configurations in Spiderpool's chart."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -195,7 +189,6 @@ def _namespace() -> str:
 
 
 def _with_api(work: Callable[[Api], Awaitable[None]]) -> None:
-    """Run ``work`` with a connection to the API server."""
     set_up_logging("info")
 
     async def body() -> None:
@@ -209,7 +202,6 @@ def _with_api(work: Callable[[Api], Awaitable[None]]) -> None:
 
 
 def _run(work: Coroutine[None, None, None]) -> None:
-    """Run ``work``; on failure, log the error and exit with a code."""
     try:
         asyncio.run(work)
     except BadInput as error:

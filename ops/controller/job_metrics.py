@@ -1,7 +1,7 @@
 """The metrics of the jobs: scans, releases, changes of Pods, executions.
 
-Every replica reports the scan's status, which is stored in etcd. A counter counts the work of one
-process. ``spiderpool_ip_gc_...`` counts the releases of single Pods, but not the releases by scans.
+Every replica reports the scan's status, but counts only its own work. ``spiderpool_ip_gc_...``
+does not count releases by scans.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workflows.jobs.reclaim.scan import ScanStatus
 def observe_jobs(
     compatible: Instruments, ours: Instruments, jobs: JobHost, observer: ControllerObserver
 ) -> None:
-    """Create the instruments of the jobs. ``compatible``: for metrics with Spiderpool's names."""
+    """``compatible``: for metrics with Spiderpool's names."""
     _observe_scan(ours, observer)
     ours.gauges(
         "orbweaver_workflow_open_executions",
@@ -57,11 +57,9 @@ def observe_jobs(
 
 
 def _observe_scan(ours: Instruments, observer: ControllerObserver) -> None:
-    """Observe the last scan. Before the first scan there are no values."""
-
     def observed(value: Callable[[ScanStatus], float]) -> Iterator[Observation]:
         status = observer.reclaim
-        if status is not None and status.at_s:
+        if status is not None and status.at_s:  # a scan has run
             yield Observation(value(status))
 
     values: tuple[tuple[str, str, Callable[[ScanStatus], float]], ...] = (

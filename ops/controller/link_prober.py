@@ -1,8 +1,8 @@
-"""Probes quarantined addresses by ARP and neighbour discovery, on a link that Pods use.
+"""Probes quarantined addresses by ARP and neighbour discovery, on a network that Pods use.
 
-Probes have no source address (RFC 5227, RFC 4862), so neighbour caches do not change. The gateway
-is probed first: if the gateway does not answer, a missing answer from the address proves nothing
-(I6 of docs/contributing/architecture.md).
+Probes have no source address (RFC 5227, RFC 4862), so neighbour caches do not change. Unless the
+gateway answers, a missing answer of the address proves nothing (I6 of
+docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from workflows.jobs.quarantine.prober import ProbeResult, ProbeTarget
 
 
 class LinkProber:
-    """Probes from one interface. Create it inside the event loop that runs the probes.
-
-    ``name``: the name of the controller, for the texts of results.
-    """
+    """A prober; create it inside its event loop. ``name``: of the controller."""
 
     def __init__(self, interface: str, name: str, netns: str = OWN_NAMESPACE_PATH) -> None:
         self._executor = NetnsExecutor()
@@ -49,6 +46,6 @@ class LinkProber:
         self._executor.close()
 
     async def _probe_address(self, address: str) -> str:
-        """The MAC addresses that answer a probe, comma-separated. Raises DetectionFailed."""
+        """The MAC addresses that answer, comma-separated. Raises DetectionFailed."""
         macs = await self._detector.find_responders(self._interface, address, self._netns)
         return ", ".join(macs)

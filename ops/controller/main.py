@@ -1,7 +1,4 @@
-"""Entry point of ``orbweaver-controller``: runs the daemon, or a command of the chart's hooks.
-
-Only the module that is run is imported, to save time and memory.
-"""
+"""The entry point of ``orbweaver-controller``: the daemon, or a command of the chart's hooks."""
 
 from __future__ import annotations
 
@@ -20,11 +17,10 @@ HOOK_COMMANDS: Final = (
     "copy-cni",
     "shutdown",
 )
-"""The commands of ``ops/controller/hooks.py``; without a command the daemon runs."""
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the daemon or a command. Import only its module, to save time and memory."""
     is_command = len(sys.argv) > 1 and sys.argv[1] in HOOK_COMMANDS
     skip_final_collection()
     with gc_paused():

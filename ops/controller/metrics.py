@@ -1,8 +1,6 @@
-"""The metrics of a controller: pools, the projection, the leader, the archive.
+"""The metrics of a controller, read at each scrape (docs/reference/metrics.md).
 
-Metrics with the same meaning as in Spiderpool have Spiderpool's names (docs/reference/metrics.md).
-Spiderpool's metrics of single pools and subnets are debug metrics. Values are read at each scrape.
-No label contains the name of a Pod.
+Metrics with the same meaning as in Spiderpool have its names. No label contains the name of a Pod.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ class MetricSources(NamedTuple):
     @property
     def lag_events(self) -> int:
         """A lower bound of unpublished events: every unread segment counts as one event."""
-        # Only the leader publishes; ``term`` is None on the other replicas.
+        # Only the leader has a term and publishes.
         unpublished = self.publisher.unpublished if self.election.term is not None else 0
         return self.observer.lag.segments + unpublished
 

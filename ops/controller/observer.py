@@ -1,11 +1,10 @@
-"""Polls the state for health probes and metrics, so that probes and scrapes do not read etcd.
+"""Polls the state for health probes and metrics, so that these do not read etcd.
 
-The state is the lag of the projection, the leader, the status of the reclaim scan, and the alarms
-of etcd. The poll period is
+The poll period is
 
     ``OBSERVE_PERIOD_S``  during a fault, or while the log grows
     ``QUIET_PERIOD_S``    in a healthy and idle cluster, until the log grows
-    ``VACANT_PERIOD_S``   without a leader, because no replica is ready until it observes one
+    ``VACANT_PERIOD_S``   without a leader: no replica is ready until it observes one
 """
 
 from __future__ import annotations
@@ -28,19 +27,16 @@ from workflows.jobs.reclaim.scan import ScanStatus, read_scan_status, scan_key
 OBSERVE_PERIOD_S: Final = 2.0
 VACANT_PERIOD_S: Final = 0.1
 QUIET_PERIOD_S: Final = 10.0
-"""The same as kubelet's default probe period."""
+"""kubelet's default probe period."""
 
 STALE_S_MAX: Final = 30.0
-"""Seconds after which an observation is stale. Even a slow etcd is observed in less time."""
+"""Even a slow etcd is observed in less time."""
 
 NOT_READ_YET: Final = StoreUnavailable("etcd was not read yet")
 
 
 class ControllerObserver:
-    """The results of the last observation.
-
-    ``fault``: why etcd could not be read, or an alarm of etcd; None without a fault.
-    """
+    """The last observation. ``fault``: why etcd could not be read, or an alarm of etcd."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, projector: Projector, role: str) -> None:
         self._store = store
@@ -73,7 +69,6 @@ class ControllerObserver:
         return self.fault is None and self.leader is not None and self.lag == NO_LAG
 
     async def _until_moved(self, position: int) -> None:
-        """Wait until the projection's position changes or the quiet period ends."""
         with suppress(TimeoutError):
             async with asyncio.timeout(QUIET_PERIOD_S - OBSERVE_PERIOD_S):
                 await self._projector.wait_for(
@@ -93,7 +88,7 @@ class ControllerObserver:
         self.fault = alarm_error(alarms) if alarms else None
 
     async def _read_leader(self) -> Leader | None:
-        """The leader. If the leader's key cannot be read, report a fault and return None."""
+        """If the key is damaged, report a fault and return None."""
         try:
             leader = await read_leader(self._store, self._keys, self._role)
         except LogCorrupt as error:
@@ -103,7 +98,7 @@ class ControllerObserver:
         return leader[0] if leader else None
 
     async def _read_scan_status(self) -> ScanStatus | None:
-        """The scan's status. If its key cannot be read, report a fault and return None."""
+        """If the key is damaged, report a fault and return None."""
         try:
             status = await read_scan_status(self._store, self._keys)
         except LogCorrupt as error:

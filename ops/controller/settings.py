@@ -1,7 +1,6 @@
-"""The settings of a controller: conf.yml and environment variables, read once at start.
+"""The settings of a controller: docs/reference/configuration.md, "Controller".
 
-Spiderpool's variables keep their names (docs/reference/configuration.md, "Controller"). The names
-of all other variables begin with ``ORBWEAVER_``. A variable overrides conf.yml.
+An environment variable overrides conf.yml.
 """
 
 from __future__ import annotations
@@ -48,16 +47,13 @@ HEALTH_PORT: Final = 5720
 METRICS_PORT: Final = 5721
 LISTEN_ADDRESS: Final = "127.0.0.1"
 LEASE_TTL_S_MIN: Final = 2
-"""The shortest TTL of the leader's lease in seconds; etcd extends shorter leases to this TTL."""
+"""etcd extends shorter leases to this TTL."""
 
 LEASE_TTL_S_MAX: Final = 300
 
 TLS_CERTIFICATE: Final = "ORBWEAVER_TLS_CERT_FILE"
 TLS_KEY: Final = "ORBWEAVER_TLS_KEY_FILE"
-"""``TLS_CERTIFICATE`` and ``TLS_KEY`` are variables with the webhooks' certificate and key.
-
-Without these variables and without ``TLS_SECRET`` there are no webhooks.
-"""
+"""Without these two files and without ``TLS_SECRET`` there are no webhooks."""
 
 TLS_SECRET: Final = "ORBWEAVER_TLS_SECRET"  # noqa: S105  # the name of a variable
 """The variable with the name of a Secret, whose certificate the controllers issue."""
@@ -69,15 +65,15 @@ NAMESPACE_VARIABLE: Final = "SPIDERPOOL_POD_NAMESPACE"
 ARCHIVE_DAYS_MAX: Final = 36_500
 
 RECLAIM_NUMBER_MAX: Final = 1_000_000
-"""The limit of every number in the settings of reclaim: times in seconds, and counts."""
+"""The limit of every number in the settings of reclaim."""
 
 
 class ControllerSettings(NamedTuple):
-    """The settings of a controller; a part that is None or "" is switched off.
+    """The settings of a controller; a part that is None or "" is disabled.
 
     Port 0 means a free port. ``lease_ttl_s``: seconds until another replica replaces a lost leader.
-    ``probe_interface``: the interface from which quarantined addresses are probed. ``namespace``:
-    the namespace of the controller. ``sriov``: the settings of node drains.
+    ``probe_interface``: for probes of quarantined addresses. ``namespace``: of the controller.
+    ``sriov``: for node drains.
     """
 
     name: str
@@ -103,7 +99,7 @@ class ControllerSettings(NamedTuple):
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSettings:
-    """The settings of this process. Raises BadInput with the name of the setting as subject."""
+    """Raises BadInput; its subject is the name of the setting."""
     conf = read_conf(Path(conf_path))
     env = EnvironmentVariables(variables)
     name = env.text("SPIDERPOOL_POD_NAME", socket.gethostname(), required=True)
@@ -134,14 +130,14 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
 
 
 def _lease_ttl_s(env: EnvironmentVariables) -> int:
-    """The TTL of the leader's lease: Orbweaver's variable, otherwise Spiderpool's."""
+    """Orbweaver's variable overrides Spiderpool's."""
     default = env.number("SPIDERPOOL_LEADER_DURATION", LEASE_TTL_S, LEASE_TTL_S_MAX)
     seconds = env.number("ORBWEAVER_LEASE_TTL_SECONDS", default, LEASE_TTL_S_MAX)
     return max(LEASE_TTL_S_MIN, seconds)
 
 
 def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings | None:
-    """The settings of the Kubernetes integration; None in standalone mode."""
+    """None in standalone mode."""
     kubeconfig = env.kubeconfig()
     if kubeconfig is None:
         return None
@@ -162,10 +158,7 @@ def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings
 
 
 def _coordinator(env: EnvironmentVariables) -> CoordinatorReconcilerSettings | None:
-    """The settings for the status of the SpiderCoordinator; None if no status is written.
-
-    See docs/reference/configuration.md, "Controller".
-    """
+    """None if no status of the SpiderCoordinator is written."""
     if not env.boolean("SPIDERPOOL_COORDINATOR_ENABLED", default=False):
         return None
     default = CoordinatorReconcilerSettings()
@@ -177,11 +170,11 @@ def _coordinator(env: EnvironmentVariables) -> CoordinatorReconcilerSettings | N
 
 
 def _webhook(conf: ConfFile, env: EnvironmentVariables) -> WebhookSettings | None:
-    """The settings of the webhooks; None without a certificate."""
+    """None without a certificate."""
     certificate, key = env.text(TLS_CERTIFICATE), env.text(TLS_KEY)
     if bool(certificate) != bool(key):
         raise BadInput(
-            "only one of certificate and key is set",
+            "only one of the webhooks' certificate and key is set",
             subject="tls-server-cert",
             remedy="set both --tls-server-cert and --tls-server-key",
         )
@@ -198,7 +191,7 @@ def _webhook(conf: ConfFile, env: EnvironmentVariables) -> WebhookSettings | Non
 
 
 def _injection(conf: ConfFile, env: EnvironmentVariables) -> InjectionSettings | None:
-    """The settings of the Pod webhook; None if conf.yml disables the webhook."""
+    """None if conf.yml disables the Pod webhook."""
     has_provider = provider_of(conf) is not None
     devices = device_settings(conf.agent.devices, has_provider=has_provider)
     if not conf.inject.enabled:
@@ -213,7 +206,6 @@ def _injection(conf: ConfFile, env: EnvironmentVariables) -> InjectionSettings |
 
 
 def _secret(env: EnvironmentVariables) -> SecretSettings | None:
-    """The settings of the certificate that controllers issue; None without ``TLS_SECRET``."""
     name = env.text(TLS_SECRET)
     if not name:
         return None
@@ -222,7 +214,7 @@ def _secret(env: EnvironmentVariables) -> SecretSettings | None:
         raise BadInput(
             f"{TLS_SECRET} is set, but {NAMESPACE_VARIABLE} is not",
             subject=NAMESPACE_VARIABLE,
-            remedy="set it to the namespace of the controller, where the Secret is",
+            remedy=f"set {NAMESPACE_VARIABLE} to the namespace of the controller and the Secret",
         )
     service = f"{env.text('ORBWEAVER_TLS_SERVICE', 'orbweaver-controller')}.{namespace}"
     domain = env.text("ORBWEAVER_TLS_DOMAIN", "cluster.local")
@@ -249,14 +241,13 @@ def _auto_pools(conf: ConfFile) -> AutoPoolSettings:
 
 
 def _retention(env: EnvironmentVariables) -> Retention:
-    """The archive's retention; by default unlimited in time, up to ``ARCHIVE_BYTES_MAX``."""
+    """By default unlimited in time, up to ``ARCHIVE_BYTES_MAX``."""
     days = env.number("ORBWEAVER_ARCHIVE_DAYS", 0, ARCHIVE_DAYS_MAX)
     mebibytes = env.number("ORBWEAVER_ARCHIVE_MEBIBYTES", ARCHIVE_BYTES_MAX >> 20, 1 << 30)
     return Retention(age_s=days * 86_400.0, bytes_max=mebibytes << 20)
 
 
 def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
-    """The settings of reclaim: Spiderpool's variables, and the kinds of fixed addresses."""
     values: dict[str, bool | int | float] = {}
     for field, variable in RECLAIM_VARIABLES.items():
         default = getattr(ReclaimSettings(), field)
@@ -275,7 +266,7 @@ def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
 
 
 def _cluster_defaults(conf: ConfFile) -> dict[str, str]:
-    """Values of conf.yml for unset variables: the access to etcd, and the name of the cluster."""
+    """The values of conf.yml for variables that are not set."""
     etcd = conf.orbweaver.etcd
     return {
         "endpoints": ",".join(etcd.endpoints or ()),

@@ -1,7 +1,6 @@
-"""``python -m ops.demo``: creates a laboratory, runs the steps, removes everything.
+"""``python -m ops.demo`` runs the steps in a temporary laboratory.
 
-Exit codes: 0 every step succeeded and everything was removed, 1 otherwise, 130 Ctrl-C, 143 SIGTERM
-or a closed terminal.
+Exit codes: 0 success, 1 a failed step or removal, 130 Ctrl-C, 143 SIGTERM or a closed terminal.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ def _wait(printer: DemoOutput, laboratory: Laboratory) -> None:
 
 
 def main() -> None:
-    """Run the demo as a program that ends on SIGTERM and SIGHUP."""
+    """Run the demo; SIGTERM and SIGHUP end it."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(TERMINATED))
     typer.run(demo)

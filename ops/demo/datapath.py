@@ -1,7 +1,7 @@
-"""The steps of the demo that need certain features of the kernel: node to Pod, and a Service.
+"""The steps of the demo that need reply marks, or eBPF and cgroups.
 
-The features are reply marks (firewall rules that route a Pod's answers to its node through the veth
-pair), and eBPF programs with control groups. A step without its feature is skipped.
+A step without its feature is skipped. Reply marks: firewall rules that route a Pod's answers to its
+node through the veth pair.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ BACKENDS: Final = ("web-1", "web-2")
 PORT: Final = 80
 BACKEND_PORT: Final = 8080
 SERVED_S_MAX: Final = 10.0
-"""Seconds until the agent must serve the Service."""
 
 CONNECTIONS: Final = 32
-"""Connections to each address. The chance that one backend gets all of them is 1 in 2**31."""
+"""The chance that one backend gets all of them is 1 in 2**31."""
 
 
 def missing_capability() -> MissingCapability:
-    """Try the features that the steps need, and return what this machine lacks."""
+    """Try the features of these steps; return what this machine lacks."""
     executor = NetnsExecutor()
     try:
         faults = {feature.name: feature.why_not for feature in try_kernel_features(executor)}
@@ -49,7 +48,7 @@ def missing_capability() -> MissingCapability:
 
 
 def _services_fault() -> str:
-    """Why Services cannot be served on this machine, or ""."""
+    """Why this machine cannot serve Services, or ""."""
     if not cgroup2_mounts():
         return "cgroup v2 is not mounted"
     try:
@@ -95,14 +94,14 @@ def serve(state: DemoState) -> None:
         for family, address in zip(("ipv4", "ipv6"), state.pods[name].addresses, strict=True)
     }
     state.apply_with(SERVICE, addresses)
-    rows = [_connect(state, address) for address in SERVICES]
+    rows = [_connection_row(state, address) for address in SERVICES]
     printer.table(("CONNECTED TO", "PEER OF THE SOCKET", "ANSWERED BY"), rows)
     for server in servers:
         server.kill()
 
 
-def _connect(state: DemoState, address: str) -> tuple[str, ...]:
-    """Connect from web-0 to an address of the Service; return a row of the table."""
+def _connection_row(state: DemoState, address: str) -> tuple[str, ...]:
+    """Connect from web-0 to an address of the Service."""
     arguments = ["-m", "ops.lab.pod_programs", "ask", address, str(PORT), str(CONNECTIONS)]
     state.printer.command(f"python {' '.join(arguments)}", place="web-0")
     began = time.monotonic()
@@ -110,7 +109,7 @@ def _connect(state: DemoState, address: str) -> tuple[str, ...]:
         try:
             output = state.node_a.run_in(state.pods["web-0"], sys.executable, *arguments)
         except LabFailed as error:
-            # The agent may not have read the Service from the event log yet.
+            # The agent may not have read the Service from the log yet.
             expect(time.monotonic() - began < SERVED_S_MAX, f"{address} is not served: {error}")
             continue
         result = json.loads(output)

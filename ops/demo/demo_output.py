@@ -1,7 +1,4 @@
-"""The output of the demo: numbered steps, the commands that a user would type, and results.
-
-Without a terminal the text has no colours.
-"""
+"""The output of the demo: numbered steps, commands, and results."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ class DemoFailed(Exception):
 
 
 class DemoOutput:
-    """Prints the demo on standard output."""
+    """The output of the demo on standard output."""
 
     def __init__(self) -> None:
         console = Console(highlight=False)
@@ -55,12 +52,12 @@ class DemoOutput:
             self._console.print(Text(line))
 
     def command(self, text: str, *, place: str = "") -> None:
-        """Print a command; ``place`` is the node or Pod on which it runs."""
+        """Print a command; ``place``: its node or Pod."""
         prompt = Text(f"{place}$ ", style="green")
         self._console.print(prompt + Text(text, style="bold"), soft_wrap=True)
 
     def output(self, text: str, *, style: str = "") -> None:
-        """Print the output of a command, unchanged."""
+        """Print the output of a command."""
         for line in text.rstrip().splitlines():
             self._console.print(Text(" " * INDENT + line.rstrip(), style=style), soft_wrap=True)
 
@@ -84,6 +81,6 @@ class DemoOutput:
 
 
 def expect(condition: object, otherwise: str) -> None:
-    """Raise DemoFailed with the text ``otherwise`` if ``condition`` is false or empty."""
+    """Raise DemoFailed(otherwise) if the condition is false or empty."""
     if not condition:
         raise DemoFailed(otherwise)

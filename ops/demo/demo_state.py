@@ -1,4 +1,4 @@
-"""The state that the steps of the demo share: laboratory, nodes, Pods, and orbctl."""
+"""The state that the steps of the demo share."""
 
 from __future__ import annotations
 
@@ -16,16 +16,14 @@ from ops.lab.runtime import CniFailed
 from ops.lab.sandbox import Sandbox
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parents[2]
-"""The working directory of the commands that are shown."""
 
 DEMO_NAMESPACE: Final = "shop"
 
 
 class MissingCapability(NamedTuple):
-    """Why steps of the demo are skipped on this machine; "" for a step that can run.
+    """Why steps of the demo are skipped; "" for a step that can run.
 
-    ``no_reply_marks``: why a Pod and its node cannot reach each other. ``no_services``: why
-    Services cannot be served.
+    ``no_reply_marks``: why a Pod and its node cannot reach each other.
     """
 
     no_reply_marks: str = ""
@@ -33,7 +31,7 @@ class MissingCapability(NamedTuple):
 
 
 class DemoState:
-    """The state that the steps share. ``pods``: name of a Pod -> its newest sandbox."""
+    """The state that the steps share. ``pods``: Pod -> its newest sandbox."""
 
     def __init__(
         self, printer: DemoOutput, laboratory: Laboratory, missing: MissingCapability
@@ -43,7 +41,7 @@ class DemoState:
         self.laboratory = laboratory
         self.pods: dict[str, Sandbox] = {}
         self.stored_time = ""
-        """The time of the last ``store_time``, ISO 8601; later steps query the log at this time."""
+        """The time of the last ``store_time``, ISO 8601."""
 
     @property
     def node_a(self) -> Node:
@@ -56,13 +54,13 @@ class DemoState:
         return self.laboratory.nodes["node-b"]
 
     def store_time(self) -> None:
-        """Set ``stored_time`` to now."""
+        """Set ``stored_time`` to now, for later queries of the log."""
         seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1_000)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
         self.stored_time = f"{stamp}.{milliseconds:03}Z"
 
     def create_sandbox(self, pod: str) -> Sandbox:
-        """Create a sandbox for a Pod. Destroy an earlier sandbox of the Pod first."""
+        """Create a sandbox for a Pod. Destroy the Pod's earlier sandbox first."""
         self.pods[pod] = self.laboratory.sandbox(pod, DEMO_NAMESPACE)
         return self.pods[pod]
 
@@ -84,7 +82,7 @@ class DemoState:
         return sandbox
 
     def show_call(self, node: Node, verb: str, variables: str, plugin: str = "macvlan") -> None:
-        """Show how a runtime calls a plugin. ``variables``: further environment variables."""
+        """Show how a runtime calls a plugin."""
         words = (f"CNI_COMMAND={verb}", variables, plugin, "<lab.conf")
         self.printer.command(" ".join(filter(None, words)), place=node.name)
 
@@ -97,33 +95,33 @@ class DemoState:
         raise DemoFailed(f"the ADD of {sandbox.pod} did not fail: it returned {sandbox.addresses}")
 
     def pinged(self, source: str, address: str) -> str:
-        """Ping from a Pod; return the time. Raises DemoFailed without an answer."""
+        """Ping from a Pod; return the time. Raises DemoFailed."""
         milliseconds = self.pods[source].ping(address)
         expect(milliseconds is not None, f"{source} got no answer to a ping of {address}")
         return f"{milliseconds:.2f} ms"
 
     def pinged_from(self, node: Node, address: str) -> str:
-        """Ping from a node; return the time. Raises DemoFailed without an answer."""
+        """Ping from a node; return the time. Raises DemoFailed."""
         milliseconds = node.namespace.ping(address)
         expect(milliseconds is not None, f"{node.name} got no answer to a ping of {address}")
         return f"{milliseconds:.2f} ms"
 
     def orbctl(self, line: str, *, code: int = 0) -> str:
-        """Show and run an orbctl command that must end with this exit code; return its output."""
+        """Show and run an orbctl command that must end with ``code``; return its output."""
         self.printer.command(f"orbctl {line}")
         output = self.run_quietly(line, code=code)
         self.printer.output(output)
         return output
 
     def run_quietly(self, line: str, *, code: int = 0) -> str:
-        """Run orbctl without showing the command; return its output."""
+        """Run orbctl; return its output."""
         result = self.laboratory.orbctl(*shlex.split(line), directory=PROJECT_ROOT)
         output = result.stderr + result.stdout
         expect(result.returncode == code, f"orbctl {line}: exit code {result.returncode}\n{output}")
         return output
 
     def apply_with(self, path: str, replaced: Mapping[str, str]) -> None:
-        """Apply a file of the demo, with each key of ``replaced`` replaced by its value."""
+        """Apply a file; first replace each key of ``replaced`` by its value."""
         edits = ";".join(f"s/{before}/{after}/" for before, after in replaced.items())
         self.printer.command(f"sed '{edits}' {path} | orbctl apply -f -")
         text = (PROJECT_ROOT / path).read_text("utf-8")
@@ -134,13 +132,13 @@ class DemoState:
         self.printer.output(result.stdout)
 
     def endpoints(self) -> dict[str, list[str]]:
-        """Pod -> the addresses that etcd has for the Pod."""
+        """Pod -> its addresses in etcd."""
         document = json.loads(self.run_quietly(f"get endpoints -n {DEMO_NAMESPACE} -o json"))
         return {item["metadata"]["name"]: sorted(_addresses(item)) for item in document["items"]}
 
 
 def _check_configured(sandbox: Sandbox) -> None:
-    """Expect that the interface has the addresses that the ADD returned. Raises DemoFailed."""
+    """Raise DemoFailed unless the interface has the addresses of the ADD."""
     added, configured = sandbox.addresses, sandbox.kernel_addresses()
     text = f"the ADD of {sandbox.pod} returned {added}, but its interface has {configured}"
     expect(sorted(added) == sorted(configured), text)

@@ -1,4 +1,4 @@
-"""The steps of the demo, in order. Each raises DemoFailed on an unexpected result."""
+"""The steps of the demo, in order. Each may raise DemoFailed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ from ops.lab.sandbox import Sandbox, addresses_in
 CRASH_PODS: Final = 10
 CONCURRENT_ADDS: Final = 5
 LOST_PODS: Final = 3
-"""The number of Pods on node-b when it dies: web-2, db-0 and refunds."""
+"""Pods on node-b when it dies: web-2, db-0 and refunds."""
 
 WORKFLOW_S_MAX: Final = 20.0
-"""Seconds until an execution must have reclaimed addresses, or changed a pool."""
 
 CART_SETTLED: Final = re.compile(r"cart +Deployment +9 +1 +10 +1 +settled")
-"""The row of cart in `orbctl get applications`: 9 replicas, 1 pool, 10 addresses, 1 held."""
+"""A row of `orbctl get applications`: 9 replicas, 1 pool, 10 addresses, 1 held."""
 
 AGENT: Final = "SPIDERPOOL_NODE_NAME={} ORBWEAVER_ETCD_ENDPOINTS={} ... orbweaver-agent"
 TRY_AGAIN_LATER: Final = 11
 POOL_FULL: Final = 110
-"""``TRY_AGAIN_LATER`` and ``POOL_FULL`` are codes of CNI errors (docs/reference/agent.md)."""
+"""CNI error codes of docs/reference/agent.md."""
 
 
 def start(state: DemoState) -> None:
@@ -46,8 +45,7 @@ def start(state: DemoState) -> None:
     printer.command(
         f"etcd --listen-client-urls http://{laboratory.etcd.endpoint} ...", place="etcd"
     )
-    # Pods do not need the controller (I8 of docs/contributing/architecture.md), so only
-    # ``lose_node`` waits for the controller.
+    # Only ``lose_node`` waits for the controller (I8 of docs/contributing/architecture.md).
     laboratory.controller.start()
     rows = []
     for name in ("node-a", "node-b"):
@@ -60,7 +58,7 @@ def start(state: DemoState) -> None:
 
 
 def apply(state: DemoState) -> None:
-    """Apply pools, a reservation, and records of Pods."""
+    """Apply the custom resources."""
     state.printer.step(
         "Pools",
         """The YAML of the custom resources: pools of both families, a pool of the three addresses
@@ -71,7 +69,7 @@ def apply(state: DemoState) -> None:
 
 
 def attach(state: DemoState) -> None:
-    """Attach Pods on both nodes, and show that they reach each other."""
+    """Attach Pods on both nodes."""
     printer = state.printer
     printer.step(
         "Pods that reach each other",
@@ -97,7 +95,7 @@ def attach(state: DemoState) -> None:
 
 
 def keep_addresses(state: DemoState) -> None:
-    """Show that a replica of a StatefulSet keeps its addresses."""
+    """Restart a StatefulSet's Pod on another node."""
     printer = state.printer
     printer.step(
         "A StatefulSet's Pod keeps its addresses",
@@ -183,7 +181,7 @@ def fill_pool(state: DemoState) -> None:
 
 
 def lose_del(state: DemoState) -> None:
-    """Lose a DEL; a GC releases the addresses."""
+    """Lose a DEL."""
     printer = state.printer
     printer.step(
         "A lost DEL",
@@ -213,7 +211,7 @@ def lose_del(state: DemoState) -> None:
 
 
 def lose_node(state: DemoState) -> None:
-    """Lose a node; durable executions release its addresses."""
+    """Lose a node."""
     printer, laboratory = state.printer, state.laboratory
     printer.step(
         "A lost node, and the workflows that release its addresses",
@@ -255,7 +253,7 @@ def lose_node(state: DemoState) -> None:
 
 
 def scale(state: DemoState) -> None:
-    """Scale an application, and show that its pool follows."""
+    """Scale an application."""
     printer = state.printer
     printer.step(
         "A pool that follows its application",
@@ -296,7 +294,7 @@ def ask_log(state: DemoState) -> None:
 
 
 def predict(state: DemoState) -> None:
-    """Show that a log of some minutes is too short for a forecast."""
+    """Forecast from a short log."""
     state.printer.step(
         "When is a pool full?",
         """orbctl forecasts from the growth in the last weeks of the log. This log has only some
@@ -307,7 +305,7 @@ def predict(state: DemoState) -> None:
 
 
 def browse(state: DemoState) -> None:
-    """Open the console, which shows every state of the last minutes."""
+    """Open the console."""
     printer, address = state.printer, state.pods["refunds"].addresses[0]
     printer.step(
         "The same in a browser",
@@ -343,7 +341,7 @@ DEMO_STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
 
 
 def _add_and_kill(node: Node, sandboxes: list[Sandbox]) -> dict[str, CniFailed]:
-    """Attach Pods concurrently, kill the agent after the first ADD; return the errors by Pod."""
+    """Kill the agent after the first of concurrent ADDs; return the errors by Pod."""
     with ThreadPoolExecutor(CONCURRENT_ADDS) as threads:
         adds = {sandbox.pod: threads.submit(node.runtime.add, sandbox) for sandbox in sandboxes}
         wait(adds.values(), return_when=FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Derives diagnoses from an examination: a verdict for each check, and a remedy. Pure."""
+"""Derives verdicts and remedies from an examination of a node. Pure."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ops.diagnostics.nics import MasterNic
 from ops.diagnostics.roce_qos import RoceNicState
 
 Verdict = Literal["ok", "warning", "failed"]
-"""``failed``: Pods on common kinds of networks fail. ``warning``: some Pods may fail."""
+"""``failed``: Pods on common networks fail. ``warning``: some Pods may fail."""
 
 NEEDED: Final = ("veth links", "macvlan links", "IPv4 policy rules")
-"""Kernel features that common kinds of networks need. A lack of other features is a warning."""
+"""Kernel features that common networks need. A lack of other features is a warning."""
 
 MTU_MIN_FOR_IPV6: Final = 1_280
 READ_REMEDY: Final = "correct the cause; if a permission is missing, run this command as root"
 
 
 class Diagnosis(NamedTuple):
-    """The result of one check. ``found``: the state of the node. ``remedy``: what to do, or ""."""
+    """The result of one check. ``found``: the state of the node."""
 
     check: str
     verdict: Verdict
@@ -36,7 +36,7 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(examination: Examination) -> list[Diagnosis]:
-    """Derive all diagnoses of a node."""
+    """Derive all diagnoses."""
     return [
         *_process(examination),
         *_features(examination),
@@ -50,7 +50,7 @@ def diagnose(examination: Examination) -> list[Diagnosis]:
 
 
 def worst(diagnoses: list[Diagnosis]) -> Verdict:
-    """The worst verdict among the diagnoses; "ok" if there are none."""
+    """The worst verdict; "ok" if there are no diagnoses."""
     order: tuple[Verdict, ...] = ("failed", "warning", "ok")
     verdicts = {diagnosis.verdict for diagnosis in diagnoses}
     return next((verdict for verdict in order if verdict in verdicts), "ok")
@@ -87,7 +87,7 @@ def _features(examination: Examination) -> Iterator[Diagnosis]:
 
 
 def _kernel_remedy(feature: str) -> str:
-    """The remedy for a missing feature that no kernel module adds."""
+    """For a feature that no kernel module adds."""
     if feature == PINS_FEATURE:
         return f"if orbweaver.clusterIP is enabled: mount -t bpf bpf {BPFFS}"
     if feature == CGROUPS_FEATURE:
@@ -153,7 +153,7 @@ def _nic(nic: MasterNic) -> Iterator[Diagnosis]:
 
 
 def _roce(state: RoceNicState) -> Diagnosis:
-    """A rule with node labels gives no warning: the labels of this node are unknown."""
+    """A rule with node labels gives no warning: this node's labels are unknown."""
     check = f"RoCE QoS of {state.nic}"
     if not state.differences and not state.gaps:
         return Diagnosis(check, "ok", state.found)

@@ -1,8 +1,4 @@
-"""Reads the parts of a node's state that the interfaces of Pods need. Changes nothing.
-
-If a part of the state cannot be read, the error is added to ``faults``, and the other parts are
-still read.
-"""
+"""Reads the state of a node that the interfaces of Pods need. Changes nothing."""
 
 from __future__ import annotations
 
@@ -36,13 +32,13 @@ T = TypeVar("T")
 
 FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 CAPABILITIES: Final = {"NET_ADMIN": 12, "NET_RAW": 13, "SYS_ADMIN": 21}
-"""Capabilities that an agent needs -> bit number (include/uapi/linux/capability.h)."""
+"""Capabilities that an agent needs -> bit numbers of include/uapi/linux/capability.h."""
 
 POD_VARIABLE: Final = "KUBERNETES_SERVICE_HOST"
-"""An environment variable that Kubernetes sets in every container."""
+"""Kubernetes sets it in every container."""
 
 SYSFS_VARIABLE: Final = "ORBWEAVER_SYSFS"
-"""The chart sets this variable to the path of the node's /sys in an agent's Pod."""
+"""The chart sets this variable in an agent's Pod, to the path of the node's /sys."""
 
 
 class GatewayAnswer(NamedTuple):
@@ -54,11 +50,10 @@ class GatewayAnswer(NamedTuple):
 
 
 class Examination(NamedTuple):
-    """The state of a node.
+    """The state of a node. ``kernel``: the release.
 
-    ``kernel``: the release. ``machine``: the CPU architecture. ``ipv6``: whether the kernel has
-    IPv6. ``manager``: NetworkManager; None in a Pod, where NetworkManager cannot be checked.
-    ``faults``: why parts of the state could not be read.
+    ``manager``: None in a Pod, where NetworkManager cannot be checked. ``faults``: why parts of the
+    state could not be read.
     """
 
     kernel: str
@@ -75,7 +70,7 @@ class Examination(NamedTuple):
 
 
 class _Reader:
-    """Reads the state. Parts that cannot be read stay empty."""
+    """The reader of a node's state. A part that cannot be read stays empty; see ``faults``."""
 
     def __init__(self, executor: NetnsExecutor) -> None:
         self._executor = executor
@@ -88,7 +83,7 @@ class _Reader:
         self.roce: list[RoceNicState] = []
 
     def read(self) -> None:
-        """Read all parts. Blocks the thread."""
+        """Blocks the thread."""
         executor = self._executor
         self.ipv6 = Path("/proc/net/if_inet6").exists()
         self.features = self._try("features of the kernel", lambda: try_kernel_features(executor))
@@ -112,14 +107,14 @@ class _Reader:
 
 
 async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
-    """Examine this node; probe ``gateways`` and the gateways of the node's default routes."""
+    """Examine this node; probe ``gateways`` and the node's default gateways."""
     executor = NetnsExecutor()
     detector = Detector(executor)
     reader = _Reader(executor)
     try:
         await asyncio.to_thread(reader.read)
-        probed = dict.fromkeys((*reader.gateways, *gateways))
-        answers = await asyncio.gather(*(_probe(detector, gateway) for gateway in probed))
+        all_gateways = dict.fromkeys((*reader.gateways, *gateways))
+        answers = await asyncio.gather(*(_probe(detector, gateway) for gateway in all_gateways))
     finally:
         await detector.close()
         await asyncio.to_thread(executor.close)

@@ -1,7 +1,6 @@
-"""Reads the hardware behind a node's links: PCI devices, virtual functions, RDMA devices.
+"""Reads the PCI devices, virtual functions and RDMA devices behind a node's links.
 
-The driver of a link reports the PCI device of the link, even if /sys shows another network
-namespace. Hardware that is not reported is left out.
+The driver reports a link's PCI device, even if /sys shows another network namespace.
 """
 
 from __future__ import annotations
@@ -20,11 +19,7 @@ from nodeagent.sriov_master_addresses import SYSFS
 
 
 class Hardware(NamedTuple):
-    """The hardware of one link.
-
-    ``device``: PCI address. ``vfs``: number of virtual functions. ``vfs_max``: number of virtual
-    functions that the device can have. ``rdma``: names of RDMA devices.
-    """
+    """The hardware of one link. ``device``: a PCI address. ``rdma``: names of RDMA devices."""
 
     device: str = ""
     vfs: int = 0
@@ -48,7 +43,7 @@ def read_hardware(
 
 
 def _hardware_of(device: Path, rdma: tuple[str, ...]) -> Hardware:
-    if not (device / "class").exists():  # the link has no PCI device
+    if not (device / "class").exists():  # no PCI device
         return Hardware(rdma=rdma)
     return Hardware(
         device.name,
@@ -64,7 +59,6 @@ def _number(path: Path) -> int:
 
 
 def _pci_address_reader(links: tuple[str, ...]) -> Callable[[], dict[str, str]]:
-    """A function that reads the PCI address of each link in the current network namespace."""
 
     def read() -> dict[str, str]:
         pci_addresses = {}

@@ -1,7 +1,6 @@
 """Tries the kernel features that Pods need, in a temporary network namespace.
 
-The node is not changed, except that the kernel may load modules. A missing feature is a result, not
-an error.
+The kernel may load modules; nothing else on the node changes.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import RoutingRule
 
 CLUSTER_IPS: Final = "ClusterIPs by sockets"
-"""eBPF programs that replace a ClusterIP in socket calls of Pods (``nodeagent.clusterip``)."""
+"""eBPF programs that replace a ClusterIP in socket calls of Pods."""
 
 CGROUPS_FEATURE: Final = f"{CLUSTER_IPS}: cgroup v2"
 PINS_FEATURE: Final = f"{CLUSTER_IPS}: programs outlive the agent"
@@ -44,7 +43,6 @@ TRIAL_TABLE: Final = 500
 TRIAL_MARK: Final = 1
 TRIAL_VLAN: Final = 5
 TRIAL_PRIORITY: Final = 1_000
-"""``TRIAL_...``: arbitrary values for the temporary namespace."""
 
 _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
@@ -58,8 +56,6 @@ class KernelFeature(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """A kind of link to try. ``needs_parent``: whether such a link is on top of another link."""
-
     kind: str
     module: str
     needs_parent: bool = False
@@ -79,7 +75,7 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def try_kernel_features(executor: NetnsExecutor) -> list[KernelFeature]:
-    """Try every feature. Raises OSError if no network namespace can be created."""
+    """Raises OSError if no network namespace can be created."""
     with _trial_namespace() as namespace, executor.session(namespace) as session:
         return [
             *_links(session),
@@ -113,11 +109,7 @@ def _rule(session: NetlinkSession, family: Family) -> KernelFeature:
 
 
 def _reply_marks(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[KernelFeature]:
-    """Try the two implementations of reply marks; one is enough.
-
-    Reply marks are firewall rules that send an answer back through the veth pair
-    (docs/reference/coordinator.md, "Reply path").
-    """
+    """Try both implementations; one is enough (docs/reference/coordinator.md, "Reply path")."""
     implementations: tuple[tuple[str, ReplyMarkRules], ...] = (
         ("nftables", NftReplyMarkRules(executor)),
         ("iptables", IptablesReplyMarkRules(executor)),
@@ -139,11 +131,10 @@ def _reply_marks(executor: NetnsExecutor, namespace: NetworkNamespace) -> Iterat
 
 
 def _cluster_ips() -> Iterator[KernelFeature]:
-    """Try what the programs for ClusterIPs need: eBPF, cgroup v2, and a bpffs for their pins."""
     why = fault = ""
     try:
         own_netns_cookie()  # raises DatapathError if eBPF cannot identify namespaces
-        # 0: the trial skips no network namespace; an agent skips its own.
+        # 0: skip no network namespace.
         if try_loading(DesiredPrograms(skipped_netns=0)) != errno.ECONNREFUSED:
             fault = "a refused connection gets EPERM from this kernel, not ECONNREFUSED"
     except DatapathError as error:

@@ -1,8 +1,4 @@
-"""Checks that NetworkManager does not manage the veth interfaces of Pods.
-
-Interfaces that ifacer creates are not checked. A change of the configuration is only suggested,
-because the configuration belongs to the owner of the node.
-"""
+"""Checks that NetworkManager does not manage the veth interfaces of Pods. Changes nothing."""
 
 from __future__ import annotations
 
@@ -27,10 +23,7 @@ class Manager(NamedTuple):
 
 
 def read_manager(running: Path = RUNNING, configuration: Path = CONFIGURATION_FOLDER) -> Manager:
-    """Read the state of NetworkManager; a file that cannot be read is ignored.
-
-    ``running``: the directory that exists while NetworkManager runs.
-    """
+    """Configuration files that cannot be read are ignored."""
     files = sorted(configuration.glob("*.conf")) if configuration.is_dir() else []
     return Manager(running.is_dir(), any(map(_ignores_veths, files)))
 

@@ -1,4 +1,4 @@
-"""Reads the interfaces that can be masters of Pods' interfaces: NICs, bonds, VLANs, bridges."""
+"""Reads the interfaces that can be masters of Pods' interfaces."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import Link, mac_text
 
 MASTER_KINDS: Final = ("", "bond", "vlan", "bridge", "team", "openvswitch", "veth", "macvlan")
-"""Kinds of links that can be a master; "" is a NIC. Inside containers a veth can be a master."""
+"""Kinds of links; "" is a NIC. Inside containers a veth can be a master."""
 
 _IF_OPER_UNKNOWN: Final = 0  # include/uapi/linux/if.h; of links that report no state
 _ETHERNET_MAC_BYTES: Final = 6
 
 
 class MasterNic(NamedTuple):
-    """One interface that can be a master.
+    """An interface that can be a master.
 
     ``kind``: "nic", or the kind of a virtual link. ``promiscuity``: how many users of the link set
-    promiscuous mode. ``addresses``: with prefix length, without link-local addresses. ``device`` to
-    ``rdma``: see ``hardware.Hardware``.
+    promiscuous mode. ``addresses``: with prefix length, without link-local addresses. See also
+    ``hardware.Hardware``.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Gateway(NamedTuple):
 
 
 def master_nics(session: NetlinkSession) -> list[MasterNic]:
-    """Every interface that can be a master. Raises NetlinkRefused, NetlinkLost."""
+    """Raises NetlinkRefused, NetlinkLost."""
     links = session.links()
     names = {link.ifindex: link.name for link in links}
     addresses: dict[int, list[str]] = {}

@@ -1,6 +1,6 @@
-"""Describes the QoS of a node's RoCE NICs, and how it differs from orbweaver.roceQos. Pure.
+"""Compares the QoS of a node's RoCE NICs with orbweaver.roceQos. Pure.
 
-The node's labels are not read: a NIC is compared with a rule even if the rule is for other nodes.
+The node's labels are not read: rules for other nodes are compared too.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from core.domain.roce_qos.qos_plan import ets_text, plan_qos
 
 
 class RoceNicState(NamedTuple):
-    """The QoS of a NIC as text (``found``), compared with the first rule for this NIC.
+    """The QoS of a NIC, compared with the first rule for this NIC.
 
-    ``differences``: from the rule. ``gaps``: settings of the rule that the driver lacks. ``nodes``:
-    the node labels of the rule, as text.
+    ``found``: the QoS. ``differences``: from the rule. ``gaps``: settings of the rule that the
+    driver lacks. ``nodes``: node labels of the rule.
     """
 
     nic: str

@@ -1,13 +1,11 @@
 """Traces packets between a Pod and a destination, through the network stacks of Pod and node.
 
-A trace has these legs:
+The legs of a trace are
 
     there   a packet from the Pod to the destination
     back    the reply to this packet
-    marked  a reply of the Pod to a packet that arrived through the node;
-            one leg for each firewall mark in the Pod's rules
-
-A leg ends where the packet arrives, is dropped, or leaves the node.
+    marked  a reply of the Pod to a packet that arrived through the node,
+            for each firewall mark in the Pod's rules
 """
 
 from __future__ import annotations
@@ -21,15 +19,14 @@ from ops.diagnostics.paths.route_lookup import RouteResult, Stack
 
 VETH: Final = "veth"
 CHILD_KINDS: Final = ("macvlan", "ipvlan", "vlan")
-"""Kinds of links whose parent is a link of the node."""
+"""The parent of such a link is a link of the node."""
 
 ExitPath = Literal["nowhere", "itself", "node", "by node", "by nic"]
-"""How a packet leaves the Pod: not at all, only to the Pod itself, to the node, through the node,
-or past the node by a NIC of the Pod."""
+"""How a packet leaves the Pod. ``by node``: through the node. ``by nic``: past the node."""
 
 
 class PathHop(NamedTuple):
-    """One network stack on the path, and its decision about the packet."""
+    """One network stack and its decision about the packet."""
 
     stack: str
     packet: str
@@ -54,7 +51,7 @@ class _Departure(NamedTuple):
 
 
 def legs(pod: Stack, node: Stack, destination: Address) -> list[PathLeg]:
-    """Trace all legs between a Pod and a destination. Raises NetlinkLost, NetlinkRefused."""
+    """Trace all legs. Raises NetlinkLost, NetlinkRefused."""
     departure = _from_pod("there", pod, node, RouteLookup(destination))
     result = [departure.leg]
     if departure.source is None:
@@ -111,7 +108,7 @@ def _back(
     source: Address,
     destination: Address,
 ) -> PathLeg | None:
-    """Trace the reply to the packet of ``departure``; None if this packet did not leave the Pod."""
+    """None if the packet of ``departure`` did not leave the Pod."""
     link, exit_path = departure.link, departure.exit_path
     if exit_path in ("nowhere", "itself"):
         return None
@@ -141,7 +138,7 @@ def _into_pod(hops: list[PathHop], pod: Stack, question: RouteLookup) -> PathLeg
 
 
 def _veth_peer(link: Link, stack: Stack) -> Link | None:
-    """The link of ``stack`` that forms a veth pair with ``link``."""
+    """The peer in ``stack``; None unless both links form a veth pair."""
     # The ``parent`` of a veth is the index of its peer.
     peer = stack.links.get(link.parent) if link.kind == VETH else None
     is_pair = peer is not None and peer.kind == VETH and peer.parent == link.ifindex

@@ -1,8 +1,4 @@
-"""Route lookups in one network stack, and the network namespace of a Pod.
-
-The kernel does not report the rule that selected the table of a route, so this module searches the
-rules by priority.
-"""
+"""Route lookups in one network stack, and the network namespace of a Pod."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ TABLES: Final = {
     numbers.RT_TABLE_DEFAULT: "default",
 }
 _ROUTE_TYPES: Final = {numbers.RTN_LOCAL: "local", 3: "broadcast", 5: "multicast", 6: "blackhole"}
-"""RTN_* of include/uapi/linux/rtnetlink.h -> its name in the output of ``ip route``."""
+"""RTN_* of include/uapi/linux/rtnetlink.h."""
 
 _SPOOFED: Final = "dropped on arrival: rp_filter, or an invalid source address"
 """Linux returns EXDEV until 6.12, and EINVAL in later versions."""
@@ -53,8 +49,7 @@ class RouteResult(NamedTuple):
     """The kernel's decision about a packet.
 
     ``source``: the source address that the stack would choose. ``neighbour``: MAC address and state
-    of the next hop's neighbour entry; "" if none is needed. ``why_not``: why the kernel
-    drops the packet, or "".
+    of the next hop, or "". ``why_not``: why the kernel drops the packet, or "".
     """
 
     question: RouteLookup
@@ -72,7 +67,7 @@ class RouteResult(NamedTuple):
 
 
 class Stack:
-    """The network stack of a netlink session. ``name``: for the output."""
+    """The network stack of a netlink session."""
 
     def __init__(self, name: str, session: NetlinkSession) -> None:
         self.name = name
@@ -81,7 +76,7 @@ class Stack:
         self._rules: dict[Family, Sequence[RoutingRule]] = {}
 
     def ask(self, question: RouteLookup) -> RouteResult:
-        """Look up the kernel's decision about this packet. Raises NetlinkLost, NetlinkRefused."""
+        """Look up the route of a packet. Raises NetlinkLost, NetlinkRefused."""
         # The first answer has the source address, the second the matching entry of the table.
         exact, matched = self._session.attempt(
             [find_route(question), find_route(question, matched=True)]
@@ -120,10 +115,11 @@ class Stack:
 def rule_of(
     rules: Sequence[RoutingRule], question: RouteLookup, table: int, links: dict[int, Link]
 ) -> RoutingRule | None:
-    """The first rule that matches this packet and leads to this table.
+    """The first rule that matches the packet and leads to this table.
 
-    The incoming interface of a packet from this stack is ``lo``.
+    The kernel does not report this rule, so the rules are searched by priority.
     """
+    # The incoming interface of a packet from this stack is ``lo``.
     incoming = links[question.incoming].name if question.incoming in links else "lo"
     for rule in rules:
         is_match = (
@@ -144,7 +140,7 @@ def table_name(number: int) -> str:
 
 
 def rule_text(rule: RoutingRule | None) -> str:
-    """A rule as ``ip rule`` prints it; "" for None."""
+    """As ``ip rule`` prints it; "" for None."""
     if rule is None:
         return ""
     parts = [f"{rule.priority}:"]
@@ -156,7 +152,7 @@ def rule_text(rule: RoutingRule | None) -> str:
 
 
 def route_text(answer: RouteResult) -> str:
-    """The route of a result as ``ip route`` prints it; "" if there is none."""
+    """As ``ip route`` prints it; "" if there is none."""
     route = answer.route
     if route is None:
         return ""
@@ -186,9 +182,9 @@ def _neighbour_text(entry: Neighbour) -> str:
 
 
 def namespace_of(pod: str, containers: Collection[str], datapath: Path) -> str:
-    """The path of the network namespace of the Pod with these containers. Raises DatapathError.
+    """The path of the Pod's network namespace. Raises DatapathError.
 
-    ``datapath``: the directory of the coordinator's attachment records.
+    ``datapath``: the directory of attachment records.
     """
     for record in AttachmentRecords(datapath).all():
         if record.container in containers:

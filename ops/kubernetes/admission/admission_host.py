@@ -29,7 +29,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class AdmissionHost:
-    """Runs the webhooks of one replica. ``port``: the port of the server, None until it listens."""
+    """The webhooks of one replica. ``port``: None until the server listens."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class AdmissionHost:
         self._webhook = webhook
         self._projector = projector
         self._admissions = AdmissionStore(store, keys)
-        # The writer is never opened, because dry runs write nothing.
+        # Dry runs write nothing, so the writer is never opened.
         self._configurator = Configurator(
             store,
             keys,

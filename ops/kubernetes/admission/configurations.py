@@ -1,10 +1,7 @@
-"""Makes the mutating and the validating webhook configuration.
+"""Makes the webhook configurations (docs/reference/admission.md, "Webhook configurations").
 
-See docs/reference/admission.md, "Webhook configurations".
-
-Deletions of pools and subnets are reviewed. Unless ``guards_deletion`` is set, the webhook only
-warns, and a deletion succeeds even while no controller runs. ``matchConditions`` exclude updates
-that change neither the spec nor labels: a finalizer can be removed while no controller runs.
+Updates that change neither spec nor labels are not reviewed: a finalizer can be removed while no
+controller runs.
 """
 
 from __future__ import annotations
@@ -20,18 +17,17 @@ from ops.kubernetes.admission.webhook_server import WEBHOOK_KINDS, path_of
 from ops.kubernetes.settings import InjectionSettings
 
 CONFIGURATION_NAME: Final = "spiderpool-controller"
-"""The name of both webhook configurations."""
 
 TIMEOUT_S: Final = 10
 ADMITTED_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
-"""Kinds whose admissions are stored until the log has the object (``pending_admissions``)."""
+"""Admissions of these kinds are stored until the log has the object."""
 
 DELETION_KINDS: Final = ("SpiderIPPool", "SpiderSubnet")
 WARNING_TIMEOUT_S: Final = 3
-"""Seconds that a deletion waits for the warning."""
+"""How long a deletion waits for the warning."""
 
 _PLURALS: Final = {kind: f"{kind.lower()}s" for kind in WEBHOOK_KINDS}
-_CHANGED: Final = "request.operation != 'UPDATE' || object.spec != oldObject.spec"
+_CHANGED_SPEC: Final = "request.operation != 'UPDATE' || object.spec != oldObject.spec"
 _CHANGED_METADATA: Final = (
     " || has(object.metadata.{0}) != has(oldObject.metadata.{0})"
     " || has(object.metadata.{0}) && object.metadata.{0} != oldObject.metadata.{0}"
@@ -68,7 +64,11 @@ def configurations(
     guards_deletion: bool,
     injection: InjectionSettings | None = None,
 ) -> Iterator[Object]:
-    """Both webhook configurations."""
+    """Both webhook configurations.
+
+    Without ``guards_deletion``, the webhook only warns of a deletion. The deletion then succeeds
+    even while no controller runs.
+    """
     for verb, kind in (
         ("mutate", "MutatingWebhookConfiguration"),
         ("validate", "ValidatingWebhookConfiguration"),
@@ -97,14 +97,13 @@ def _webhook(verb: str, kind: str, client: WebhookClientConfig, *, guards_deleti
         "name": f"{kind.lower()}.spiderpool.spidernet.io",
         "clientConfig": client.config(path_of(verb, kind)),
         "rules": [_rule(kind, operations)],
-        "matchConditions": [{"name": "changes-something", "expression": _changed(kind)}],
+        "matchConditions": [{"name": "changes-something", "expression": _change_condition(kind)}],
         **_COMMON,
         "sideEffects": "NoneOnDryRun" if stores_admission else "None",
     }
 
 
 def _warning_of_deletion(kind: str, client: WebhookClientConfig) -> Object:
-    """The webhook that only warns of the deletion of an object in use."""
     return {
         "name": f"{kind.lower()}-deletion.spiderpool.spidernet.io",
         "clientConfig": client.config(path_of("validate", kind)),
@@ -125,14 +124,13 @@ def _rule(kind: str, operations: list[str]) -> Object:
     }
 
 
-def _changed(kind: str) -> str:
-    """The match condition: the spec or labels change, or the annotations of a network change."""
+def _change_condition(kind: str) -> str:
+    """A CEL expression: spec, labels, or annotations of a SpiderMultusConfig change."""
     parts = ["labels", "annotations"] if kind == "SpiderMultusConfig" else ["labels"]
-    return _CHANGED + "".join(_CHANGED_METADATA.format(part) for part in parts)
+    return _CHANGED_SPEC + "".join(_CHANGED_METADATA.format(part) for part in parts)
 
 
 def _pod_webhook(client: WebhookClientConfig, injection: InjectionSettings) -> Object:
-    """The Pod webhook, for the namespaces that ``injection`` selects."""
     name = "kubernetes.io/metadata.name"
     selections = [("NotIn", injection.exclude), ("In", injection.include)]
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"]}

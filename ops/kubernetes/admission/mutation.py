@@ -1,9 +1,6 @@
-"""Sets the defaults of pools, subnets and reservations before they are validated.
+"""Sets the defaults of pools, subnets and reservations (docs/reference/admission.md).
 
-See docs/reference/admission.md, "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP".
-
-An object with an unreadable field gets no defaults; validation refuses the object. Values are
-normalised as in commands, so that the object has the same values as the log.
+Values are normalised as in commands, so that the object has the same values as the log.
 """
 
 from __future__ import annotations
@@ -25,9 +22,9 @@ from ops.kubernetes.translated_kinds import FINALIZER, command_of
 
 
 def defaulted(body: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Subnet]) -> Object:
-    """A copy of the object with the defaults of missing fields.
+    """A copy of the object with defaults; without defaults if a field is unreadable.
 
-    ``pools``: the pools in the log. ``subnets``: the subnets to which a pool can belong.
+    Validation refuses such an object. ``subnets``: the subnets to which a pool can belong.
     """
     after = copy.deepcopy(body)
     if "deletionTimestamp" in after["metadata"]:
@@ -53,7 +50,7 @@ def defaulted(body: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Sub
 
 
 def _with_uid(body: Object) -> Object:
-    """The object; with the UID "" if it is being created."""
+    """The object; with the UID "" during its creation."""
     return body | {"metadata": {"uid": ""} | body["metadata"]}
 
 
@@ -64,7 +61,7 @@ def _add_finalizer(body: Object) -> None:
 
 
 def _write(body: Object, value: Pool | Subnet | Reservation) -> None:
-    """Write family, labels and normalised lists; missing lists are not added."""
+    """Write normalised values; do not add missing lists."""
     spec = body.setdefault("spec", {})
     spec["ipVersion"] = value.family
     if spec.get("ips"):
@@ -73,5 +70,5 @@ def _write(body: Object, value: Pool | Subnet | Reservation) -> None:
         return
     if spec.get("excludeIPs"):
         spec["excludeIPs"] = list(value.exclude_ips)
-    # Keep a label that names a subnet: the subnet may not be in the log yet.
+    # Keep the label of a subnet, which may not be in the log yet.
     body["metadata"]["labels"] = (body["metadata"].get("labels") or {}) | dict(value.labels)

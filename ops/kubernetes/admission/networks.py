@@ -1,6 +1,6 @@
 """Defaults and validation of SpiderCoordinator and SpiderMultusConfig.
 
-See docs/reference/admission.md. The rules are in ``core.manifests.networks``.
+The rules are in ``core.manifests.networks``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 def defaulted_coordinator(body: Object) -> Object:
     """A copy with defaults, canonical prefixes and the finalizer.
 
-    During a deletion, or if the required podCIDRType is missing, only the defaults are added.
+    During a deletion, or without a podCIDRType, only the defaults are added.
     """
     after = copy.deepcopy(body)
     spec = after.setdefault("spec", {})
@@ -66,14 +66,14 @@ def defaulted_coordinator(body: Object) -> Object:
         msgspec.convert(spec, CoordinatorSpec)  # the API server checks the schema after mutation
         _write_prefixes(spec)
     except (msgspec.ValidationError, AddressSyntaxError):
-        return after  # validation refuses the object
+        return after  # validation will refuse the object
     finalizers = metadata.get("finalizers") or []
     metadata["finalizers"] = [*dict.fromkeys((*finalizers, FINALIZER))]
     return after
 
 
 def defaulted_network(body: Object) -> Object:
-    """A copy with the defaults of the cniType and the labels for injection into Pods."""
+    """A copy with the defaults of its cniType and the labels for injection."""
     after = copy.deepcopy(body)
     try:
         network = network_of(body)
@@ -87,7 +87,7 @@ def defaulted_network(body: Object) -> Object:
 
 
 def validate_coordinator(admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
-    """The refusals of a creation or an update. The rules apply to terminating objects too."""
+    """The refusals, even if the object is being deleted."""
     if admission_request.operation == UPDATE and is_unchanged(
         admission_request.object, admission_request.old
     ):
@@ -104,7 +104,7 @@ def validate_coordinator(admission_request: AdmissionRequest) -> tuple[Refusal, 
 
 
 async def validate_network(admission_request: AdmissionRequest, api: Api) -> tuple[Refusal, ...]:
-    """The first refusal of a creation or an update, as in Spiderpool. Raises ApiError."""
+    """The first refusal, as in Spiderpool. Raises ApiError."""
     if admission_request.operation == UPDATE and _is_same_network(admission_request):
         return ()
     try:
@@ -125,14 +125,14 @@ async def validate_network(admission_request: AdmissionRequest, api: Api) -> tup
 
 
 def _is_same_network(admission_request: AdmissionRequest) -> bool:
-    """Whether spec and annotations are unchanged; annotations configure NAD and injection."""
+    """Whether spec and annotations are unchanged. Annotations count: they configure injection."""
     versions = admission_request.object, admission_request.old
     new, old = (version["metadata"].get("annotations") or {} for version in versions)
     return new == old and is_unchanged(admission_request.object, admission_request.old)
 
 
 async def _foreign_nad(network: ReviewedNetwork, api: Api) -> tuple[Refusal, ...]:
-    """Refuse a NAD that another network owns; a NAD without an owner is adopted."""
+    """Refuse a NetworkAttachmentDefinition that another network owns."""
     name = attachment_name(network.name, network.annotations)
     try:
         nad = await api.get(NADS.format(segment(network.namespace), segment(name)))
@@ -147,7 +147,7 @@ async def _foreign_nad(network: ReviewedNetwork, api: Api) -> tuple[Refusal, ...
 
 
 def _write_prefixes(spec: Object) -> None:
-    """Write addresses as prefixes; route destinations become canonical and keep host bits."""
+    """Write addresses as prefixes; route destinations keep host bits."""
     if spec.get("hijackCIDR"):
         spec["hijackCIDR"] = [text if "/" in text else _prefix(text) for text in spec["hijackCIDR"]]
     for route in spec.get("policyRoutes") or []:
@@ -160,7 +160,7 @@ def _prefix(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON
-    """JSON without nulls and empty lists. Required lists are kept: the rules check them."""
+    """JSON without nulls and empty lists; required lists stay: the rules check them."""
     if isinstance(value, dict):
         return {
             key: _plain(item)

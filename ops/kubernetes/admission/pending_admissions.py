@@ -1,12 +1,12 @@
 """Admits pools and subnets one at a time, and stores each admission until the log has the object.
 
 A review is validated against the log and the pending admissions, so that no conflicting object is
-admitted while the translator lags or does not run. If another replica stores an admission during a
-review, the review is validated again (``AdmissionStore.add``).
+admitted while the translator lags. If another replica stores an admission during a review, the
+review is validated again (``AdmissionStore.add``).
 
-Conflicting objects are still possible if ``orbctl apply`` or an automatic pool writes to the log
-without a review, or if the API server stores an object later than ``STORING_S_MAX`` after the
-review. The log then has the first object; the second object gets Ready=False.
+Conflicts are still possible if ``orbctl apply`` or an automatic pool writes to the log without a
+review, or if an object is stored later than ``STORING_S_MAX`` after its review. The second
+object then gets Ready=False.
 """
 
 from __future__ import annotations
@@ -33,30 +33,26 @@ from ops.kubernetes.admission.reviews import AdmissionRequest
 from ops.kubernetes.translated_kinds import TranslatedKind, command_of
 
 STORING_S_MAX: Final = 75.0
-"""The longest time in seconds from a review until the API server has stored the object.
-
-The sum of the API server's request timeout, 60 s, and a margin.
-"""
+"""From a review until the object is stored: the API server's timeout, 60 s, and a margin."""
 
 SWEEP_S: Final = 10.0
-"""Seconds between two calls of ``sweep``."""
 
 SWEPT_MAX: Final = 100
-"""Pending admissions that one sweep checks; each needs at most one request to the API server."""
+"""Each pending admission may need a request to the API server."""
 
 _KINDS: Final = {"pool": TranslatedKind.POOL, "subnet": TranslatedKind.SUBNET}
 _log: Final = logging.getLogger(__name__)
 
 
 class Admitter:
-    """Admits pools and subnets in one replica; ``run`` deletes completed admissions."""
+    """Admits pools and subnets in one replica."""
 
     def __init__(self, api: Api, configurator: Configurator, admissions: AdmissionStore) -> None:
         self._api = api
         self._configurator = configurator
         self._admissions = admissions
         self._lock = asyncio.Lock()
-        self._swept = 0  # the index of the next admission to sweep
+        self._next_index = 0  # of the next admission to sweep
 
     async def run(self) -> None:
         """Delete completed admissions until cancelled."""
@@ -77,16 +73,16 @@ class Admitter:
         Each call continues with the next ``SWEPT_MAX`` admissions.
         """
         admissions = (await self._admissions.read()).admissions
-        begin = self._swept if self._swept < len(admissions) else 0
+        begin = self._next_index if self._next_index < len(admissions) else 0
         pending = admissions[begin : begin + SWEPT_MAX]
-        self._swept = begin + len(pending)
+        self._next_index = begin + len(pending)
         in_log = {admission.review for admission in await self._admissions.in_log(pending)}
         for admission in pending:
             if admission.review in in_log or not await self._is_pending(admission):
                 await self._admissions.remove(admission)
 
     async def admit(self, admission_request: AdmissionRequest, command: Command) -> None:
-        """Admit the object, and store the admission unless the review is a dry run.
+        """Admit the object. A dry run stores no admission.
 
         Raises Refused, StoreError, ApiError, LostRace, NotReady.
         """
@@ -104,7 +100,7 @@ class Admitter:
     async def _conflicts(
         self, admission_request: AdmissionRequest, command: Command
     ) -> tuple[AdmissionConflict, ...]:
-        """The conflicts with pending admissions; without a conflict the admission is stored."""
+        """The conflicts; without a conflict, store the admission."""
         async with self._lock:
             pending = await self._admissions.read()
             result = await self._configurator.dry_run_beside(command, pending.admissions)
@@ -116,7 +112,7 @@ class Admitter:
     async def _store(
         self, admission_request: AdmissionRequest, value: Pool | Subnet, since: AdmissionSnapshot
     ) -> None:
-        """Store the admission. Raises LostRace if an admission was stored after ``since``."""
+        """Raises LostRace if an admission was stored after ``since``."""
         metadata = admission_request.object["metadata"]
         admission = PendingAdmission(
             review=admission_request.uid,
@@ -140,7 +136,7 @@ class Admitter:
 
 
 def _has_extent(stored: Object, admission: PendingAdmission) -> bool:
-    """Whether the stored object has the extent (family, subnet, addresses) that was admitted."""
+    """The extent: family, subnet and addresses."""
     try:
         command = command_of(stored)
     except (BadInput, Refused):
@@ -155,6 +151,5 @@ def _has_extent(stored: Object, admission: PendingAdmission) -> bool:
 
 
 def _explain(refusal: Refusal) -> Refusal:
-    """Add to a refusal that the conflicting object was admitted and is not in the log yet."""
     remedy = f"{refusal.remedy}; that object was admitted and is not applied yet"
     return refusal._replace(remedy=remedy.removeprefix("; "))

@@ -1,9 +1,7 @@
-"""The Pod webhook: adds networks, devices and requests for slots to a new Pod.
+"""The Pod webhook (docs/reference/admission.md, "Pods").
 
-See docs/reference/admission.md, "Pods". Slots are extended resources (``core.domain.slots``).
-
-The webhook is off by default, because new Pods would depend on it. Only Pods that need networks or
-slots wait for the first list of networks.
+Slots are extended resources (``core.domain.slots``). The webhook is off by default, because new
+Pods would depend on it.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from ops.kubernetes.network_attachment_definitions import MULTUS_CONFIGS_PATH
 
 POD_WEBHOOK_PATH: Final = "/mutate--v1-pod"
 LISTED_S_MAX: Final = 5.0
-"""Seconds that a Pod waits for the first list of networks after the controller has started."""
+"""How long a Pod that needs networks or slots waits for the first list of networks."""
 
 
 class PodInjection:
@@ -34,7 +32,7 @@ class PodInjection:
         self._slots = slots
         self._networks: dict[tuple[str, str], InjectableNetwork] = {}
         self._informer = Informer(api, MULTUS_CONFIGS_PATH)
-        self._informer.listen(self._changed)
+        self._informer.listen(self._update_networks)
 
     async def run(self) -> None:
         """Watch the networks until cancelled."""
@@ -70,7 +68,7 @@ class PodInjection:
         except ApiNotFound:
             return {}
 
-    def _changed(self, keys: set[tuple[str, str]]) -> None:
+    def _update_networks(self, keys: set[tuple[str, str]]) -> None:
         for key in keys:
             body = self._informer.objects.get(key)
             self._networks.pop(key, None)
@@ -79,7 +77,7 @@ class PodInjection:
             try:
                 network = network_of(body)
             except BadInput:
-                continue  # reported by the network's webhook and by an Event
+                continue  # an Event reports this error
             labels = body["metadata"].get("labels") or {}
             nad = attachment_name(network.name, network.annotations)
             self._networks[key] = InjectableNetwork(*key, labels, network.spec, nad=nad)
