@@ -1,6 +1,6 @@
 """Finds the CIDRs of a cluster's Pods and Services in objects and configurations. Pure.
 
-Other programs write the objects, so malformed parts are ignored. See
+Malformed fields are ignored, because other programs write the objects. See
 docs/reference/custom-resource-rules.md, "SpiderCoordinator".
 """
 
@@ -23,7 +23,7 @@ CNI_NAMES: Final[Mapping[str, Source]] = {
     "cilium": "cilium",
     "flannel": "cluster",
 }
-"""Name in a CNI configuration -> the source of the Pod CIDRs."""
+"""Network name in a CNI configuration -> source of the Pod CIDRs."""
 
 IGNORED: Final = "00-multus"
 """A part of the file name of Multus' own configuration."""
@@ -39,7 +39,7 @@ class Cidrs(NamedTuple):
     services: tuple[str, ...] = ()
 
     def or_else(self, other: Cidrs) -> Cidrs:
-        """These CIDRs; unknown CIDRs of Pods or Services are taken from ``other``."""
+        """These CIDRs, with unknown ones taken from ``other``."""
         return Cidrs(self.pods or other.pods, self.services or other.services)
 
 
@@ -71,7 +71,7 @@ def of_kubeadm(config_map: Object) -> Cidrs:
         networking = document.get("networking") if isinstance(document, Mapping) else None
         if isinstance(networking, Mapping):
             pods, services = networking.get("podSubnet"), networking.get("serviceSubnet")
-            return Cidrs(_list(pods), _list(services))
+            return Cidrs(_cidrs_in(pods), _cidrs_in(services))
     return Cidrs()
 
 
@@ -80,7 +80,7 @@ def of_controller_manager(pod: Object) -> Cidrs:
     containers = _items(_members(pod.get("spec")).get("containers"))
     container = _members(containers[0]) if containers else {}
     arguments = [*_items(container.get("command")), *_items(container.get("args"))]
-    return Cidrs(_flag(arguments, POD_FLAG), _flag(arguments, SERVICE_FLAG))
+    return Cidrs(_cidrs_of_flag(arguments, POD_FLAG), _cidrs_of_flag(arguments, SERVICE_FLAG))
 
 
 def of_calico(pools: Iterable[Object]) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ def of_calico(pools: Iterable[Object]) -> tuple[str, ...]:
     for pool in by_age:
         spec = _members(pool.get("spec"))
         if not spec.get("disabled") and "deletionTimestamp" not in pool["metadata"]:
-            texts += _list(spec.get("cidr"))
+            texts += _cidrs_in(spec.get("cidr"))
     return tuple(texts)
 
 
@@ -107,60 +107,57 @@ class CiliumIpam(NamedTuple):
 def of_cilium(config_map: Object) -> CiliumIpam:
     """IPAM mode and CIDRs in Cilium's ConfigMap."""
     data = _members(config_map.get("data"))
-    ipv4 = _list(data.get("cluster-pool-ipv4-cidr"), " ")
-    ipv6 = _list(data.get("cluster-pool-ipv6-cidr"), " ")
+    ipv4 = _cidrs_in(data.get("cluster-pool-ipv4-cidr"), " ")
+    ipv6 = _cidrs_in(data.get("cluster-pool-ipv6-cidr"), " ")
     return CiliumIpam(str(data.get("ipam", "")), ipv4 + ipv6)
 
 
 def of_cilium_pools(pools: Iterable[Object]) -> tuple[str, ...]:
-    """The CIDRs of CiliumPodIPPools, sorted by name of the pool."""
+    """The CIDRs of CiliumPodIPPools, sorted by the pool's name."""
     texts: list[str] = []
     for pool in sorted(pools, key=lambda pool: str(pool["metadata"]["name"])):
         for family in ("ipv4", "ipv6"):
             for cidr in _items(_members(_members(pool.get("spec")).get(family)).get("cidrs")):
-                texts += _list(cidr)
+                texts += _cidrs_in(cidr)
     return tuple(texts)
 
 
 def of_service_cidrs(objects: Iterable[Object]) -> tuple[str, ...]:
-    """The CIDRs of ServiceCIDR objects, sorted by name of the object."""
+    """The CIDRs of ServiceCIDR objects, sorted by the object's name."""
     ordered = sorted(objects, key=lambda body: str(body["metadata"]["name"]))
     return tuple(
         cidr
         for body in ordered
         for text in _items(_members(body.get("spec")).get("cidrs"))
-        for cidr in _list(text)
+        for cidr in _cidrs_in(text)
     )
 
 
-def _flag(arguments: Iterable[object], flag: str) -> tuple[str, ...]:
-    """The CIDRs in the first argument that begins with ``flag``."""
+def _cidrs_of_flag(arguments: Iterable[object], flag: str) -> tuple[str, ...]:
     for argument in arguments:
         if isinstance(argument, str) and argument.startswith(flag):
-            return _list(argument.removeprefix(flag))
+            return _cidrs_in(argument.removeprefix(flag))
     return ()
 
 
 def _members(value: object) -> Mapping[str, Any]:
-    """The members of an object; empty for other values."""
     return value if isinstance(value, Mapping) else {}
 
 
 def _items(value: object) -> list[Any]:
-    """The items of a list; empty for other values."""
     return value if isinstance(value, list) else []
 
 
-def _list(text: object, separators: str = "") -> tuple[str, ...]:
+def _cidrs_in(text: object, separators: str = "") -> tuple[str, ...]:
     """The CIDRs in a text, separated by commas or ``separators``; other words are ignored."""
     if not isinstance(text, str):
         return ()
     for separator in separators:
         text = text.replace(separator, ",")
     prefixes = []
-    for part in text.split(","):
+    for word in text.split(","):
         try:
-            prefixes.append(str(parse_cidr(part.strip())))
+            prefixes.append(str(parse_cidr(word.strip())))
         except AddressSyntaxError:
             continue
     return tuple(prefixes)

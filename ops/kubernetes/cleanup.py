@@ -1,12 +1,9 @@
 """Cleans up after an uninstallation, so that webhooks and finalizers do not block deletions.
 
-1. Delete the webhook configurations, because the webhook server has stopped.
-2. Wait until the Lease has no holder: a running controller could add finalizers again.
-3. Remove Orbweaver's finalizer from the remaining objects. The objects are kept.
-4. Delete the Lease and the Secret.
-5. Wait until a DaemonSet of the chart has cleaned each node.
-
-The cleanup is idempotent; missing objects are not an error.
+Webhook configurations are deleted first, because their server has stopped. Finalizers are removed
+only when the Lease has no holder, because a running controller could add them again. Custom
+resources stay. The last step waits until a DaemonSet of the chart has cleaned each node. The
+cleanup is idempotent.
 """
 
 from __future__ import annotations
@@ -26,14 +23,13 @@ KINDS: Final = ("spiderippools", "spidersubnets", "spiderendpoints", "spidercoor
 
 ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 POLL_S: Final = 1.0
-"""Seconds between two reads of the Lease, or of the DaemonSet."""
 
 PASS_PAUSE_S: Final = 2.0
-"""Seconds between two passes over all objects. A pass that finds no finalizer is the last one."""
+"""A pass that finds no finalizer is the last."""
 
 PASSES_MAX: Final = 20
 NODES_WAIT_S: Final = 60.0
-"""Seconds to wait for the nodes: a node that is down must not block an uninstallation."""
+"""Limited, because a node that is down must not block an uninstallation."""
 
 DAEMON_SETS: Final = "/apis/apps/v1/namespaces/{}/daemonsets/{}"
 

@@ -1,7 +1,7 @@
-"""Reads and copies the CNI configurations of a node; the first one names the overlay network.
+"""Reads and copies the CNI configurations of a node.
 
-On most nodes only root may read the configurations. A container of the chart copies them for the
-controller, which is not root.
+Usually only root may read them. A container of the chart copies them for the controller, which is
+not root.
 """
 
 from __future__ import annotations
@@ -26,10 +26,7 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 
 def read_directory(directory: Path) -> Mapping[str, str]:
-    """The configurations by file name; none if the directory does not exist.
-
-    Raises BadInput if the directory or a file cannot be read.
-    """
+    """The configurations by file name; {} if the directory does not exist. Raises BadInput."""
     texts = {}
     try:
         for path in _paths(directory):

@@ -11,11 +11,10 @@ from core.kubernetes.api_client import Object
 READY_TYPE: Final = "Ready"
 DRAINING: Final = "Draining"
 TRANSLATOR_CONDITIONS: Final = (READY_TYPE, DRAINING)
-"""The types of conditions that the translator writes."""
 
 MESSAGE_CHARS_MAX: Final = 4_096
 NOTE_CHARS_MAX: Final = 1_024
-"""The API's limit for the note of an Event."""
+"""The limit of the API for the note of an Event."""
 
 
 class DesiredCondition(NamedTuple):
@@ -31,7 +30,7 @@ APPLIED_CONDITION: Final = DesiredCondition(READY_TYPE, "True", "Applied", "the 
 
 
 def refusal_condition(error: Refused | BadInput) -> DesiredCondition:
-    """The condition of an object that a rule refused or that cannot be parsed."""
+    """The condition of a refused or unreadable object."""
     if isinstance(error, BadInput):
         return DesiredCondition(
             READY_TYPE, "False", "Unreadable", _cut(str(error), MESSAGE_CHARS_MAX)
@@ -42,7 +41,7 @@ def refusal_condition(error: Refused | BadInput) -> DesiredCondition:
 
 
 def draining_conditions(message: str) -> tuple[DesiredCondition, DesiredCondition]:
-    """The conditions of an object that is being deleted and is still in use."""
+    """The conditions of an object that is being deleted while in use."""
     return (
         DesiredCondition(READY_TYPE, "False", "Draining", message),
         DesiredCondition(DRAINING, "True", "InUse", message),

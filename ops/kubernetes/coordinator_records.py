@@ -1,7 +1,4 @@
-"""Records SpiderCoordinators in the event log, which then has the history of each object.
-
-A record has the spec and status of the object. Agents read the object, not the record.
-"""
+"""Records the history of SpiderCoordinators in the event log; agents read the objects."""
 
 from __future__ import annotations
 
@@ -51,7 +48,6 @@ class CoordinatorRecords:
             _log.warning("SpiderCoordinator %s is not recorded: %s", name, error)
 
     def _command(self, name: str) -> Command | None:
-        """The command that makes the record equal the object; None without object and record."""
         body = self._informer.objects.get(("", name))
         if body is not None:
             return ApplyRecord(record_of(body))

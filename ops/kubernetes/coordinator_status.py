@@ -1,10 +1,9 @@
 """Writes the status of one SpiderCoordinator: the CIDRs of the cluster's Pods and Services.
 
-See docs/reference/custom-resource-rules.md, "SpiderCoordinator". Agents read the status. If the
-CIDRs cannot be found, the phase is NotReady: new Pods wait, and running Pods are not changed.
-
-The status is computed when the object or the node's CNI configurations change, and once a minute,
-because the remaining sources of the CIDRs are not watched.
+Agents read the status. If the CIDRs cannot be found, the phase is NotReady: new Pods wait, and
+running Pods are not changed. The status is computed when the object or the node's CNI
+configurations change, and once a minute, because other sources of the CIDRs are not watched. See
+docs/reference/custom-resource-rules.md, "SpiderCoordinator".
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ NO_FLAGS: Final = (
 )
 RESYNC_S: Final = 60.0
 CNI_POLL_S: Final = 2.0
-"""Seconds between two checks of the node's CNI configurations."""
 
 MANAGER: Final = "orbweaver-coordinator"
 SYNCED: Final = "Synced"
@@ -79,7 +77,6 @@ class Coordinators:
             self._work.add(self.informer.objects)
 
     async def _watch_cni_files(self) -> None:
-        """Reconcile when the node's CNI configurations change."""
         before = await asyncio.to_thread(stamp_of, self._settings.cni_directory)
         while True:
             await asyncio.sleep(CNI_POLL_S)
@@ -96,7 +93,7 @@ class Coordinators:
         if coordinator is None:
             return
         if "deletionTimestamp" in coordinator["metadata"]:
-            await self._release(coordinator)
+            await self._remove_finalizer(coordinator)
         elif coordinator["metadata"]["name"] == self._settings.name:
             await self._report(coordinator)
 
@@ -105,7 +102,7 @@ class Coordinators:
         desired: Object
         failure: DesiredCondition | None = None
         try:
-            prefixes = await self._find(coordinator)
+            prefixes = await self._find_cidrs(coordinator)
         except BadInput as error:
             desired = {"phase": NOT_READY, "reason": error.message}
             desired |= {"overlayPodCIDR": [], "serviceCIDR": []}
@@ -124,8 +121,7 @@ class Coordinators:
         if failure is not None:  # last, so that retries of the status write create one Event
             await self._objects.create_event(coordinator, failure)
 
-    async def _release(self, coordinator: Object) -> None:
-        """Remove Orbweaver's finalizer, so that the object is deleted."""
+    async def _remove_finalizer(self, coordinator: Object) -> None:
         metadata = coordinator["metadata"]
         finalizers = metadata.get("finalizers") or []
         if FINALIZER in finalizers:
@@ -134,34 +130,32 @@ class Coordinators:
             body = {"metadata": {"finalizers": others, "resourceVersion": version}}
             await self._api.merge(f"{COORDINATORS_PATH}/{metadata['name']}", body)
 
-    async def _find(self, coordinator: Object) -> Cidrs:
+    async def _find_cidrs(self, coordinator: Object) -> Cidrs:
         """The CIDRs for podCIDRType. Raises BadInput; ``subject`` is the reason of the Event."""
-        configured = coordinator["spec"].get("podCIDRType", "auto")
-        kind = configured
-        if configured == "auto":
+        source = coordinator["spec"].get("podCIDRType", "auto")
+        if source == "auto":
             texts = await asyncio.to_thread(read_directory, self._settings.cni_directory)
-            kind = cidrs.source_of(texts)
-        services = await self._services()
-        match kind:
+            source = cidrs.source_of(texts)
+        services = await self._service_cidrs()
+        match source:
             case "cluster":
-                cluster = await self._cluster()
+                cluster = await self._cluster_cidrs()
                 return Cidrs(cluster.pods, services or cluster.services)
             case "calico":
                 pods = cidrs.of_calico(await self._api.list_if_served(CALICO_POOLS))
             case "cilium":
-                pods = await self._cilium()
+                pods = await self._cilium_pod_cidrs()
             case _:
                 pods = ()
-        return Cidrs(pods, services or (await self._cluster()).services)
+        return Cidrs(pods, services or (await self._cluster_cidrs()).services)
 
-    async def _services(self) -> tuple[str, ...]:
-        """The CIDRs of ServiceCIDR objects; () if the API server has none."""
+    async def _service_cidrs(self) -> tuple[str, ...]:
         for path in SERVICE_CIDRS:
             if objects := await self._api.list_if_served(path):
                 return cidrs.of_service_cidrs(objects)
         return ()
 
-    async def _cluster(self) -> Cidrs:
+    async def _cluster_cidrs(self) -> Cidrs:
         """The CIDRs of kubeadm, else of the kube-controller-manager. Raises BadInput."""
         prefixes = Cidrs()
         config_map = await self._get(CONFIG_MAP.format("kube-system", "kubeadm-config"))
@@ -181,8 +175,7 @@ class Coordinators:
             )
         return prefixes
 
-    async def _cilium(self) -> tuple[str, ...]:
-        """The Pod CIDRs for Cilium's IPAM mode. Raises BadInput."""
+    async def _cilium_pod_cidrs(self) -> tuple[str, ...]:
         namespace, _, name = self._settings.cilium.partition("/")
         config_map = await self._get(CONFIG_MAP.format(namespace, name))
         if config_map is None:
@@ -195,7 +188,7 @@ class Coordinators:
             case "multi-pool":
                 return cidrs.of_cilium_pools(await self._api.list_if_served(CILIUM_POOLS))
             case "kubernetes":
-                return (await self._cluster()).pods
+                return (await self._cluster_cidrs()).pods
             case mode:
                 message = f"the Pod CIDRs of Cilium's IPAM mode {mode[:64]!r} cannot be found"
                 raise BadInput(message, subject=CILIUM_FAULT, remedy=CILIUM_REMEDY)

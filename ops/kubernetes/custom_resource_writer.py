@@ -1,6 +1,5 @@
 """Writes metadata and spec of custom resources for the translator, and creates Events.
 
-The translator applies pools, subnets and reservations of the API server to the event log.
 ``pool_status_writer`` writes the status with another field manager, because server-side apply
 removes the fields that a manager does not apply again.
 """
@@ -42,9 +41,8 @@ class ObjectWriter:
     async def add_metadata(self, kind: TranslatedKind, body: Object, command: Command) -> Object:
         """Add finalizer, IP version and CIDR label; return the object.
 
-        See docs/reference/admission.md, "SpiderIPPool".
-
-        The finalizer is added before the log has the object, so that every deletion is noticed.
+        Call this before the log has the object, so that every deletion is noticed. See
+        docs/reference/admission.md, "SpiderIPPool".
         """
         metadata, spec = _required_fields(kind, command)
         if _has(body["metadata"], metadata) and _has(body.get("spec", {}), spec):
@@ -74,12 +72,12 @@ class ObjectWriter:
         await self._api.merge(kind.path(metadata["name"]), body)
 
     async def delete(self, kind: TranslatedKind, stored: Object) -> None:
-        """Delete this object; keep a newer object with the same name, which has another UID."""
+        """Delete the object with this UID; keep a newer object with the same name."""
         metadata = stored["metadata"]
         await self._api.delete(kind.path(metadata["name"]), metadata["uid"])
 
     async def create_event(self, regarding: Object, condition: DesiredCondition) -> None:
-        """Create an Event about an object, with the reason and message of a condition."""
+        """Create an Event with the reason and message of a condition."""
         now = self._now()
         name = f"{regarding['metadata']['name'][:200]}.{int(now.timestamp() * 1e9):x}"
         event_time = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

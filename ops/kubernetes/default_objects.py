@@ -1,7 +1,7 @@
 """Creates the default objects of a new installation from a file.
 
-An existing object is not changed. A failed creation is retried for ``CREATE_S_MAX``, because the
-webhooks respond only some time after the installation. A rejected creation is not retried.
+Existing objects are not changed. Failed creations are retried, because the webhooks respond only
+some time after the installation.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from core.manifests.kinds.fields import API_VERSION
 from core.process.retry import Backoff
 
 OBJECTS_MAX: Final = 1_000
-"""The largest number of objects in one file."""
 
 CREATE_S_MAX: Final = 240.0
-"""Seconds to create all objects: less than the 300 s of the chart's Job."""
+"""Less than the 300 s of the chart's Job."""
 
 PAUSE_S: Final = 2.0
 
@@ -86,10 +85,7 @@ async def create_all(
 
 
 async def _try_create(api: Api, body: Object, *, is_last: bool) -> bool | None:
-    """Create an object. Return False if it exists, None if the creation must be retried.
-
-    Raises ApiRejected, and ApiUnavailable on the last try.
-    """
+    """Return False if the object exists, None to retry. Raises ApiUnavailable if ``is_last``."""
     try:
         await api.create(collection_of(body), body)
     except ApiConflict:

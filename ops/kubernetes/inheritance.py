@@ -1,7 +1,7 @@
 """Computes the fields that the custom resource of a pool inherits from a subnet. Pure.
 
-The pool in the event log already has the fields. A field that a user has written is never replaced.
-See docs/reference/admission.md, "SpiderIPPool", step 4 of the mutation.
+A field that a user has written is never replaced. See docs/reference/admission.md, "SpiderIPPool",
+step 4 of the mutation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CONTROLLER: Final = "controller"
 def inherited_fields(body: Object, pool: Pool, subnet: Subnet | None) -> Object:
     """The missing inherited fields as a merge patch; {} if none is missing.
 
-    ``pool``: the pool in the log. An empty list of routes is not missing.
+    ``pool``: the pool in the log, which has the fields. An empty list of routes is not missing.
     """
     if subnet is None or owner_subnet_name(pool) != subnet.name:
         return {}
@@ -36,7 +36,7 @@ def inherited_fields(body: Object, pool: Pool, subnet: Subnet | None) -> Object:
 
 
 def _owner_fields(metadata: Object, subnet: Subnet) -> Object:
-    """The missing label of the subnet; an ownerReference if the pool has no controller."""
+    """The label of the subnet; an ownerReference only if the pool has no controller."""
     missing: Object = {}
     if (metadata.get("labels") or {}).get(OWNER_SUBNET) != subnet.name:
         missing["labels"] = {OWNER_SUBNET: subnet.name}

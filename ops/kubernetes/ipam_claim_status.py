@@ -2,9 +2,7 @@
 
 The Network Plumbing Working Group defines IPAMClaims (``k8s.cni.cncf.io/v1alpha1``); their CRD may
 be missing. Only claims that an ADD has named are written, because another IPAM may serve the rest.
-
-The condition ``IPsAllocated`` and its reasons SuccessfulAllocation and SubnetExhausted are those of
-OVN-Kubernetes.
+The condition and its reasons are those of OVN-Kubernetes.
 """
 
 from __future__ import annotations
@@ -46,20 +44,20 @@ REASONS: Final[Mapping[str, str]] = {
     "used-out": "SubnetExhausted",
     "conflict": "IPAddressConflict",
 }
-"""Reason of a refused ADD -> reason of the condition. Missing reasons are put in CamelCase."""
+"""Reason of a refused ADD -> reason of the condition. Other reasons are put in CamelCase."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class ClaimStatus(NamedTuple):
-    """The desired members and condition of a claim's status."""
+    """The desired status of a claim."""
 
     members: Object
     condition: DesiredCondition
 
 
 class ClaimReporter:
-    """Writes the status of all IPAMClaims. ``writes``: the number of patches."""
+    """The writer of the statuses; ``writes`` counts patches."""
 
     def __init__(
         self, api: Api, projector: Projector, *, now: Clock = utc_now, round_s: float = ROUND_S
@@ -74,7 +72,7 @@ class ClaimReporter:
         self._refusals: dict[ObjectKey, AllocationRefused] = {}
         """The last refused ADD of each claim without addresses."""
 
-        self._noted = asyncio.Event()
+        self._pending_added = asyncio.Event()
         self.claims.seen.listen(self._note)
 
     async def run(self) -> None:
@@ -94,7 +92,7 @@ class ClaimReporter:
 
     def _note(self, keys: Iterable[ObjectKey]) -> None:
         self._pending.update(keys)
-        self._noted.set()
+        self._pending_added.set()
 
     def _take(self, changes: ChangeBuffer) -> set[ObjectKey]:
         taken = changes.take()
@@ -105,15 +103,14 @@ class ClaimReporter:
         return keys
 
     async def _until_changed(self, changes: ChangeBuffer) -> None:
-        self._noted.clear()
+        self._pending_added.clear()
         if not self._pending:
             await until_first(
                 self._projector.wait_for(lambda: bool(changes.endpoints or changes.refusals)),
-                self._noted.wait(),
+                self._pending_added.wait(),
             )
 
     async def _write(self, key: ObjectKey) -> None:
-        """Write the status of one claim if it differs; retry unless the write is rejected."""
         stored = self.claims.seen.objects.get(key)
         desired = self._desired(key, exists=stored is not None)
         if stored is None or desired is None or is_being_deleted(stored) or _has(stored, desired):
@@ -143,7 +140,7 @@ class ClaimReporter:
             self.writes += 1
 
     def _desired(self, key: ObjectKey, *, exists: bool) -> ClaimStatus | None:
-        """The status, from the addresses or the last refusal; None if no ADD named the claim."""
+        """The status from the addresses or the last refusal; None if no ADD named the claim."""
         endpoint = self._endpoint(key)
         if endpoint is not None or not exists:
             self._refusals.pop(key, None)
@@ -153,7 +150,7 @@ class ClaimReporter:
         return None if refusal is None else _of_refusal(refusal)
 
     def _endpoint(self, key: ObjectKey) -> Endpoint | None:
-        """The endpoint of a claim; None if the endpoint is missing or has another holder."""
+        """The endpoint of a claim; None if another holder has it."""
         namespace, name = key[0], endpoint_of_claim(key[1])
         endpoint = self._projector.projection.ledger.endpoints.get((namespace, name))
         holder = stateful_holder("ipamclaim", namespace, name)

@@ -36,10 +36,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class KubernetesHost:
-    """Runs the tasks. ``translator``, ``reporter``, ``attachments``: set only during ``run``.
+    """The Kubernetes tasks of a leader.
 
-    ``tasks`` supervises all tasks except the translator; failures of ``tasks`` do not stop the
-    translator. ``outlooks``: when each pool is expected to be full.
+    ``translator``, ``reporter`` and ``attachments`` are set only during ``run``. ``tasks``
+    supervises the other tasks, whose failures do not stop the translator.
     """
 
     def __init__(

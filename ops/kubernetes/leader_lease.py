@@ -1,7 +1,7 @@
 """Reports the leader in a Lease of the API server, for people and tools.
 
-The election uses etcd (docs/contributing/decisions/0017). If the Lease cannot be written, the
-leader continues.
+The election uses etcd (docs/contributing/decisions/0017), so a leader that cannot write the Lease
+continues.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ops.kubernetes.settings import LeaseSettings
 
 LEASES_PATH: Final = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
 EPOCH_ANNOTATION: Final = "orbweaver.io/epoch"
-"""An annotation with the epoch of the leader's term. A later term has a higher epoch."""
+"""The epoch of the leader's term; a later term has a higher epoch."""
 
 RELEASE_S: Final = 2.0
-"""The time limit of the release. The next leader does not wait for the release."""
+"""The time limit of the release, for which the next leader does not wait."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -122,6 +122,5 @@ def is_held(lease: Object, now_s: float) -> bool:
 
 
 def _micro_time(now_s: float) -> str:
-    """Unix seconds as ``MicroTime`` of the API."""
     text = dt.datetime.fromtimestamp(now_s, dt.UTC).isoformat(timespec="microseconds")
     return text.replace("+00:00", "Z")

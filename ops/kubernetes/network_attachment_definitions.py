@@ -1,10 +1,9 @@
 """Creates and updates the NetworkAttachmentDefinition (NAD) of each SpiderMultusConfig (network).
 
-See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
-
-The network is the controller of its NAD, so the garbage collector deletes the NAD with the network.
-A NAD without an owner is adopted. A NAD of another network is not changed, and an Event reports
-the conflict. Without Multus, NADs have no CRD, and each network gets an Event.
+Kubernetes deletes a NAD with its network, which owns it. A NAD without an owner is adopted. A NAD
+of another network is not changed, and an Event reports the conflict. Without Multus, NADs have no
+CRD, and each network gets an Event. See docs/reference/cni-configuration.md,
+"NetworkAttachmentDefinition".
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ NAD_VERSION: Final = "k8s.cni.cncf.io/v1"
 NADS: Final = f"/apis/{NAD_VERSION}/network-attachment-definitions"
 NADS_PATH: Final = f"/apis/{NAD_VERSION}/namespaces/{{}}/network-attachment-definitions"
 RESYNC_S: Final = 60.0
-"""Seconds between two reconciliations of all networks, to revert manual changes of NADs."""
+"""All networks are reconciled at this interval, to revert manual changes of NADs."""
 
 
 class Attachments:
@@ -46,10 +45,10 @@ class Attachments:
         self.nads = Informer(api, NADS)
         self._api = api
         self._objects = objects
-        self._reported: dict[ObjectKey, str] = {}
+        self._reported_messages: dict[ObjectKey, str] = {}
         self._work: WorkQueue[ObjectKey] = WorkQueue(self._reconcile, "networks")
         self.networks.listen(self._work.add)
-        self.nads.listen(self._nads_changed)
+        self.nads.listen(self._queue_networks_of)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -72,8 +71,7 @@ class Attachments:
             await asyncio.sleep(RESYNC_S)
             self._work.add(self.networks.objects)
 
-    def _nads_changed(self, keys: set[ObjectKey]) -> None:
-        """Queue the networks of these NADs."""
+    def _queue_networks_of(self, keys: set[ObjectKey]) -> None:
         self._work.add(
             key
             for key, network in self.networks.objects.items()
@@ -83,26 +81,26 @@ class Attachments:
     async def _reconcile(self, key: ObjectKey) -> None:
         network = self.networks.objects.get(key)
         if network is None or "deletionTimestamp" in network["metadata"]:
-            self._reported.pop(key, None)
+            self._reported_messages.pop(key, None)
             return
         if not self.nads.listed.is_set():
-            await self._report(key, network, _unwritable(self.nads.fault))
+            await self._report(key, network, _nads_unreadable(self.nads.fault))
             return
         try:
             attachment = _attachment(network)
             nad = self.nads.objects.get((key[0], attachment.name))
-            _require_ours(network, nad, attachment)
+            _require_no_other_owner(network, nad, attachment)
         except (BadInput, Refused) as error:
             await self._report(key, network, refusal_condition(error))
             return
-        self._reported.pop(key, None)
+        self._reported_messages.pop(key, None)
         await self._write(network, nad, attachment)
 
     async def _report(self, key: ObjectKey, network: Object, failure: DesiredCondition) -> None:
         """Create an Event, unless the last Event of the network has the same message."""
-        if self._reported.get(key) != failure.message:
+        if self._reported_messages.get(key) != failure.message:
             await self._objects.create_event(network, failure)
-            self._reported[key] = failure.message
+            self._reported_messages[key] = failure.message
 
     async def _write(
         self, network: Object, nad: Object | None, attachment: NetworkAttachment
@@ -122,8 +120,7 @@ class Attachments:
             await self._api.merge(f"{path}/{segment(attachment.name)}", body)
 
 
-def _unwritable(fault: str) -> DesiredCondition:
-    """The condition of a network if NADs cannot be read."""
+def _nads_unreadable(fault: str) -> DesiredCondition:
     message = (
         f"no NetworkAttachmentDefinition was created: {fault}. Install Multus with its CRD, and let"
         " the controller list NetworkAttachmentDefinitions"
@@ -146,7 +143,9 @@ def _attachment(item: Object) -> NetworkAttachment:
     return render(network.name, network.annotations, network.spec)
 
 
-def _require_ours(network: Object, nad: Object | None, attachment: NetworkAttachment) -> None:
+def _require_no_other_owner(
+    network: Object, nad: Object | None, attachment: NetworkAttachment
+) -> None:
     """Raise BadInput if another network owns the NAD."""
     for owner in (nad or {"metadata": {}})["metadata"].get("ownerReferences") or []:
         if owner["kind"] == MULTUS_CONFIG_KIND and owner["name"] != network["metadata"]["name"]:
@@ -179,7 +178,6 @@ def _body(network: Object, attachment: NetworkAttachment) -> Object:
 
 
 def _differs(nad: Object, body: Object) -> bool:
-    """Whether annotations, configuration or owner differ."""
     current, desired = nad["metadata"], body["metadata"]
     return any(
         (

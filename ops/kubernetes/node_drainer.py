@@ -1,8 +1,7 @@
 """Cordons, drains and uncordons nodes through the API server, for changes of virtual functions.
 
-An agent requests the drain of its node, with a list of Pods. A Pod is evicted only if it runs on
-that node. The eviction API respects PodDisruptionBudgets. A label on the Node records whether the
-Node was schedulable before.
+An agent requests the drain of its node with a list of Pods. Only Pods of that node are evicted. The
+eviction API respects PodDisruptionBudgets.
 """
 
 from __future__ import annotations
@@ -25,14 +24,11 @@ from workflows.jobs.node_drain.drainer import DrainObservation, bounded_observat
 
 CORDONED: Final = "cordoned"
 WAS_UNSCHEDULABLE: Final = "was-unschedulable"
-"""The two values of the label on a cordoned Node.
-
-``CORDONED``: the Node was schedulable before. ``WAS_UNSCHEDULABLE``: it was unschedulable.
-"""
+"""The two values of the label on a cordoned Node: whether the Node was schedulable before."""
 
 NODES: Final = "/api/v1/nodes"
 PODS_MAX: Final = 256
-"""The largest number of Pods of one node that are evicted in one step."""
+"""The largest number of Pods that are evicted in one step."""
 
 
 class KubernetesNodeDrainer:

@@ -39,8 +39,7 @@ class ObjectFinalizer:
     async def drain(self, kind: TranslatedKind, name: str) -> str:
         """Retire the object, and delete it if it has no claims.
 
-        Returns why deletion must wait, "" if the object was deleted. Raises ApiError, StoreError,
-        NotReady.
+        Returns why the deletion must wait, or "". Raises ApiError, StoreError, NotReady.
         """
         if value_in_log(self._commands.ledger, kind, name) is None:
             return ""

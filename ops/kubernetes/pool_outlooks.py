@@ -1,7 +1,6 @@
-"""The outlook of each pool: the horizon (a coarse time) in which the pool is expected to be full.
+"""Outlooks of pools: how soon each pool is expected to be full, as a coarse horizon. Pure.
 
-The leader's forecaster updates the outlooks, and the reporter writes them as condition FullSoon. A
-pool is reported again only if its horizon has changed, which saves writes. Pure.
+The condition FullSoon is written only if the horizon has changed, which saves writes.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ class PoolOutlooks:
         self._on_change: Callable[[AbstractSet[str]], None] = lambda _: None
 
     def listen(self, on_change: Callable[[AbstractSet[str]], None]) -> None:
-        """Call ``on_change`` with the names of pools whose outlook has changed."""
+        """Call ``on_change`` with the pools whose outlook has changed."""
         self._on_change = on_change
 
     def update(self, forecasts: Mapping[GrowthSubject, Forecast | NoTrend]) -> None:
-        """Replace the forecasts of all pools; an empty mapping removes all outlooks."""
+        """Replace the forecasts of all pools."""
         before = self.by_pool
         self.by_pool = {
             subject.name: horizon_of(outlook)

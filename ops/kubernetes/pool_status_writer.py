@@ -1,11 +1,8 @@
 """The only writer of the status of SpiderIPPools, SpiderSubnets and SpiderReservedIPs.
 
-The translator sets the conditions about the spec; the reporter sets the fields and conditions about
-addresses. This module merges these two parts into one status and applies it with one field manager.
-After a change of leader, a part stays unchanged until the new leader has processed the object.
-
-A write contains the resourceVersion of the watched object, so that the API server refuses late
-writes of a former leader.
+The translator sets the conditions about the spec; the reporter sets the rest. One field manager
+applies both parts. After a change of leader, a part stays until the new leader has processed the
+object. The resourceVersion in a write makes the API server refuse late writes of a former leader.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ STATUS_FIELDS: Final = {
     TranslatedKind.SUBNET: ("controlledIPPools", "allocatedIPCount", "totalIPCount"),
     TranslatedKind.RESERVATION: (),
 }
-"""The fields of each status, besides its conditions."""
+"""The fields of each status, without its conditions."""
 
 
 class _TranslatorConditions(NamedTuple):
@@ -38,7 +35,7 @@ class _TranslatorConditions(NamedTuple):
 
 
 class StatusWriter:
-    """Writes statuses. ``pending``: names of objects with new conditions of the translator."""
+    """The writer of statuses. ``pending``: objects with new conditions of the translator."""
 
     def __init__(
         self,
@@ -81,9 +78,9 @@ class StatusWriter:
         return {name for _, name in self._own_writes[kind].changed_by_others(keys)}
 
     async def write(self, kind: TranslatedKind, name: str, report: StatusReport | None) -> None:
-        """Write the status of an object. ``report``: None if the object has no report.
+        """Write the status of an object, and an Event for each new refusal. Raises ApiError.
 
-        Also creates an Event for each new refusal. Raises ApiError.
+        If ``report`` is None, the fields and conditions of the reporter stay.
         """
         stored = self._informers[kind].objects.get(("", name))
         if stored is None:
@@ -96,8 +93,8 @@ class StatusWriter:
             return  # the watched object is older than the one that the translator applied
         if generations_behind > 0:
             translated = None
-        before = _own_part(kind, stored)
-        desired = self._merged(kind, stored, report, translated)
+        before = _owned_status(kind, stored)
+        desired = self._desired_status(kind, stored, report, translated)
         if desired == before:
             return
         body = identity(kind, stored) | {"status": desired}
@@ -116,16 +113,15 @@ class StatusWriter:
             if condition.status == "False" and is_new(stored, condition):
                 await self._objects.create_event(stored, condition)
 
-    def _merged(
+    def _desired_status(
         self,
         kind: TranslatedKind,
         stored: Object,
         report: StatusReport | None,
         translated: _TranslatorConditions | None,
     ) -> Object:
-        """The desired fields and conditions of this writer."""
         now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        status = _own_part(kind, stored)
+        status = _owned_status(kind, stored)
         by_type = {condition["type"]: condition for condition in status.pop("conditions", [])}
         if report is not None:
             status = dict(report.fields)
@@ -159,8 +155,7 @@ def _generations_behind(earlier: Object, stored: Object) -> int:
     return int(metadata.get("generation", 0)) - int(earlier_metadata.get("generation", 0))
 
 
-def _own_part(kind: TranslatedKind, stored: Object) -> Object:
-    """The fields and conditions of a status that this writer owns."""
+def _owned_status(kind: TranslatedKind, stored: Object) -> Object:
     status = stored.get("status") or {}
     part: Object = {name: status[name] for name in STATUS_FIELDS[kind] if name in status}
     own = [condition for condition in status.get("conditions") or () if _is_own(condition)]
@@ -170,11 +165,11 @@ def _own_part(kind: TranslatedKind, stored: Object) -> Object:
 
 
 def _removal_patch(kind: TranslatedKind, applied: Object, desired: Object) -> Object:
-    """The patch that removes this writer's fields and conditions that are not desired, or {}.
+    """The patch that removes owned fields and conditions that are not desired, or {}.
 
     Apply does not remove fields that an earlier build applied with another field manager.
     """
-    applied_part = _own_part(kind, applied)
+    applied_part = _owned_status(kind, applied)
     patch: Object = {
         name: None for name in applied_part if name not in desired and name != "conditions"
     }

@@ -1,9 +1,8 @@
 """Records the size (specified number of Pods) of applications without automatic pools.
 
-Every ``RECORD_INTERVAL_S`` the leader compares the watched applications with their last recorded
-sizes, and writes an ``application-scaled`` event for each difference. An application is recorded
-from the time that its Pods first hold addresses until its deletion. ``workflows.jobs.autopools``
-records applications with automatic pools.
+The leader compares the watched applications with their last recorded sizes, and writes an
+``application-scaled`` event for each difference. An application is recorded from the time that its
+Pods first hold addresses until its deletion. ``workflows.jobs.autopools`` records the others.
 """
 
 from __future__ import annotations
@@ -32,29 +31,25 @@ from core.projections.projector import Projector
 from workflows.jobs.autopools.applications import ApplicationsSource
 
 RECORD_INTERVAL_S: Final = 60.0
-"""Seconds between two rounds. A round writes at most one event of an application."""
 
 EVENTS_PER_ROUND_MAX: Final = 512
-"""The largest number of events of one round; the remaining events follow in the next rounds."""
+"""Further events follow in the next rounds."""
 
 BATCH_EVENTS_MAX: Final = 64
-"""The largest number of events in one proposal, because etcd limits the size of requests."""
+"""The events of one proposal; etcd limits the size of requests."""
 
 WRITER: Final = controller_writer("scales")
 CAUSE: Final = Cause("orbweaver-controller/scales")
 
 _EVENT_TYPE: Final = TYPE_NAMES[ApplicationScaled].encode()
-"""The encoded name of the event type. Segments without this name are not decoded."""
+"""Segments without this name are not decoded."""
 
 OwnerName = tuple[str, str, str]
 """Kind, namespace and name of the owner of Pods."""
 
 
 class ScaleRecorder:
-    """Records the sizes of one cluster's applications; the leader runs it.
-
-    ``rounds``: how often the applications were compared.
-    """
+    """The recorder of one cluster's applications; only the leader runs it."""
 
     def __init__(
         self, store: KeyValueStore, keys: Keys, projector: Projector, source: ApplicationsSource
@@ -75,7 +70,7 @@ class ScaleRecorder:
             await writer.open()
             self._sizes = await self._recorded_sizes()
             # An application without a recorded size begins with its present size.
-            for application in self._held():
+            for application in self._recordable_applications():
                 self._sizes.setdefault(_owner(application), replicas_of(application))
             while True:
                 await asyncio.sleep(RECORD_INTERVAL_S)
@@ -93,38 +88,36 @@ class ScaleRecorder:
         self._forget_deleted()
         changed = [
             application
-            for application in self._held()
+            for application in self._recordable_applications()
             if self._sizes.get(_owner(application)) != replicas_of(application)
         ][:EVENTS_PER_ROUND_MAX]
         for begin in range(0, len(changed), BATCH_EVENTS_MAX):
             batch = changed[begin : begin + BATCH_EVENTS_MAX]
-            # ``scale_of`` returns None only for custom kinds, which ``_held`` omits.
+            # ``scale_of`` returns None only for custom kinds, which the batch omits.
             events = [event for event in map(scale_of, batch) if event is not None]
             drafts = [EventDraft(writer.event_id(), CAUSE, event) for event in events]
             await writer.append(Proposal(tuple(drafts), guards=(), writes=()))
             self._sizes |= {_owner(application): replicas_of(application) for application in batch}
 
     def _forget_deleted(self) -> None:
-        """Remove the sizes of deleted applications, such as Jobs that have ended."""
         known = {_owner(application) for application in self._source.known().values()}
         for owner in self._sizes.keys() - known:
             del self._sizes[owner]
 
-    def _held(self) -> Iterator[Application]:
+    def _recordable_applications(self) -> Iterator[Application]:
         """Built-in applications without automatic pools whose Pods hold or held addresses."""
         ledger = self._projector.projection.ledger
         owners = {
             (endpoint.owner_kind, endpoint.namespace, endpoint.owner_name)
             for endpoint in ledger.endpoints.values()
         }
-        with_pools = {application_of(pool.labels) for pool in ledger.pools.values()}
+        keys_with_pools = {application_of(pool.labels) for pool in ledger.pools.values()}
         for key, application in self._source.known().items():
             is_recorded = _owner(application) in owners or _owner(application) in self._sizes
-            if is_recorded and is_built_in(key) and key not in with_pools:
+            if is_recorded and is_built_in(key) and key not in keys_with_pools:
                 yield application
 
     async def _recorded_sizes(self) -> dict[OwnerName, int]:
-        """The sizes in the live log. Raises StoreError."""
         sizes: dict[OwnerName, int] = {}
         segments, _ = await LogReader(self._store, self._keys).live()
         for segment in segments:

@@ -24,7 +24,7 @@ class CertificateFiles(NamedTuple):
 class SecretSettings(NamedTuple):
     """The Secret with the certificate that controllers issue themselves.
 
-    ``names``: DNS names of the certificate. ``directory``: where certificate and key are written.
+    ``names``: DNS names. ``directory``: where certificate and key are written.
     """
 
     name: str
@@ -53,7 +53,7 @@ class WebhookSettings(NamedTuple):
     """The webhook server. ``address``: "" for all addresses of both families.
 
     ``guards_deletion``: refuse the deletion of an object in use, instead of draining it.
-    ``injection``: None without the Pod webhook. ``secret``: None if the user provides the files.
+    ``injection``: None turns the Pod webhook off. ``secret``: None if the user provides the files.
     """
 
     files: CertificateFiles
@@ -84,12 +84,11 @@ class LeaseSettings(NamedTuple):
 
 
 class KubernetesSettings(NamedTuple):
-    """The settings of the Kubernetes integration; a part that is None or False is off.
+    """The settings of the Kubernetes integration; a field that is None or False is off.
 
-    ``kubeconfig``: a path, "" for the service account of the Pod. ``subnets_enabled``: whether
-    pools belong to subnets (enableSpiderSubnet). ``networks``: create NADs of SpiderMultusConfigs.
-    ``coordinator``: write the status of the SpiderCoordinator. ``lease``: report the leader in a
-    Lease. ``ipam_claims``: write the status of IPAMClaims.
+    ``kubeconfig``: a path, "" for the service account of the Pod. ``subnets_enabled``: pools can
+    belong to subnets (enableSpiderSubnet). ``networks``: create NADs of SpiderMultusConfigs.
+    ``ipam_claims``: write the status of IPAMClaims.
     """
 
     kubeconfig: str = ""

@@ -1,12 +1,9 @@
 """The reporter: writes the state of the projection into custom resources.
 
-The reporter works in rounds, with a pause between two rounds. In a round the reporter compares
-changed objects with the projection, and writes the differences. Failed writes are retried in the
-next round.
-
-SpiderEndpoints are written with create and merge, which cost the API server less than apply. A
-merge contains the resourceVersion of the watched object, so that the API server refuses late writes
-of a former leader. ``pool_status_writer`` writes the status of pools, subnets and reservations.
+A round writes the differences between changed objects and the projection; a later round retries
+failed writes. SpiderEndpoints are written with create and merge, which cost the API server less
+than apply. The resourceVersion in a merge makes the API server refuse late writes of a former
+leader. ``pool_status_writer`` writes the other statuses.
 """
 
 from __future__ import annotations
@@ -53,17 +50,16 @@ ROUND_S: Final = 0.5
 """The pause between two rounds: at most two writes a second to one object."""
 
 GATHERING_S: Final = ROUND_S
-"""The delay of a round of pools and subnets, so that a burst of ADDs costs one write."""
+"""Rounds of pools and subnets wait this long: a burst of ADDs costs one write."""
 
 CONCURRENT_WRITES_MAX: Final = 32
-"""The largest number of concurrent requests.
+"""Concurrent requests cost API server and etcd half the CPU of sequential requests.
 
-Concurrent requests cost API server and etcd half the CPU of sequential requests. A higher limit
-saves hardly more CPU. Each connection needs some 0.1 MB of the controller's memory.
+A higher limit saves hardly more. A connection needs some 0.1 MB of memory in the controller.
 """
 
 REJECTED_S: Final = 60.0
-"""Seconds until a rejected report is retried: permissions may be granted later."""
+"""Rejected reports are retried after this time: permissions may be granted later."""
 
 K = TypeVar("K")
 
@@ -82,7 +78,7 @@ def endpoint_path(key: EndpointKey) -> str:
 
 
 def cached_part(stored: Object) -> Object:
-    """The cached part of a SpiderEndpoint; small, because clusters have thousands of them."""
+    """The cached fields of a SpiderEndpoint; few, because clusters have thousands of objects."""
     metadata = stored["metadata"]
     names = ("namespace", "name", "uid", "resourceVersion", "finalizers", "deletionTimestamp")
     cached = {name: metadata[name] for name in names if name in metadata}
@@ -97,7 +93,7 @@ def is_ours(endpoint: Object) -> bool:
 
 
 def content_hash(endpoint: Object) -> int:
-    """A hash of the reported parts of a SpiderEndpoint: status and owners."""
+    """A hash of the status and owners of a SpiderEndpoint."""
     owners = [owner["uid"] for owner in endpoint["metadata"].get("ownerReferences", ())]
     return hash(msgspec.json.encode([endpoint.get("status"), owners], order="sorted"))
 
@@ -105,12 +101,12 @@ def content_hash(endpoint: Object) -> int:
 class _Topic(NamedTuple):
     """A group of objects with its own rounds: configuration, or endpoints.
 
-    ``names``: returns the names of the group's changed objects. ``noted``: set when an object has
-    changed. ``gathering_s``: the seconds that a round waits for more changes of the log.
+    ``names``: finds the group's objects in a buffer. ``gathering_s``: how long a round waits for
+    more changes of the log.
     """
 
     names: Callable[[ChangeBuffer], AbstractSet[object]]
-    noted: asyncio.Event
+    object_changed: asyncio.Event
     gathering_s: float = 0.0
 
 
@@ -136,7 +132,7 @@ class Reporter:
         self._own_writes = 0
         self._round_s = round_s
         self._rejected = ChangeBuffer()
-        self._waiting = 0  # how many topics wait for a change
+        self._waiting_topics_count = 0
         self._configuration_topic = _Topic(
             lambda changes: changes.pools | changes.subnets, asyncio.Event(), GATHERING_S
         )
@@ -149,7 +145,7 @@ class Reporter:
             (TranslatedKind.RESERVATION, status.pending[TranslatedKind.RESERVATION]),
         ):
             informers[kind].listen(partial(self._note, kind, names))
-        status.on_conditions_set(self._configuration_topic.noted.set)
+        status.on_conditions_set(self._configuration_topic.object_changed.set)
         self._outlooks = outlooks
         outlooks.listen(self._note_outlooks)
 
@@ -161,7 +157,9 @@ class Reporter:
     @property
     def idle(self) -> bool:
         """Whether every report was made and the reporter waits for the next change."""
-        is_waiting = self._waiting == len((self._configuration_topic, self._endpoint_topic))
+        is_waiting = self._waiting_topics_count == len(
+            (self._configuration_topic, self._endpoint_topic)
+        )
         return is_waiting and not any(self._status.pending.values())
 
     async def run(self) -> None:
@@ -173,32 +171,32 @@ class Reporter:
         for informer in (*self._informers.values(), self.endpoints):
             await informer.listed.wait()
         with self._projector.follow() as changes:
+            # Two topics, so that pools do not wait for the rounds of endpoints.
             await until_first(
-                self._rounds(self._configuration_topic, changes, self._report_configuration),
-                self._rounds(self._endpoint_topic, changes, self._report_endpoints),
+                self._run_rounds(self._configuration_topic, changes, self._report_configuration),
+                self._run_rounds(self._endpoint_topic, changes, self._report_endpoints),
             )
 
     def _note(self, kind: TranslatedKind, names: set[str], keys: set[ObjectKey]) -> None:
         if changed := self._status.changed_by_others(kind, keys):
             names.update(changed)
-            self._configuration_topic.noted.set()
+            self._configuration_topic.object_changed.set()
 
     def _note_outlooks(self, pools: AbstractSet[str]) -> None:
         self.pending.pools.update(pools)
-        self._configuration_topic.noted.set()
+        self._configuration_topic.object_changed.set()
 
     def _note_endpoints(self, keys: Iterable[ObjectKey]) -> None:
         if changed := self._own_endpoint_writes.changed_by_others(keys):
             self.pending.endpoints.update(changed)
-            self._endpoint_topic.noted.set()
+            self._endpoint_topic.object_changed.set()
 
-    async def _rounds(
+    async def _run_rounds(
         self,
         topic: _Topic,
         changes: ChangeBuffer,
         report: Callable[[ChangeBuffer, ChangeBuffer], Awaitable[None]],
     ) -> None:
-        """Run the rounds of one topic. Pools do not wait for the rounds of endpoints."""
         retry_at = time.monotonic() + REJECTED_S
         await report(changes, self._rejected)
         while True:
@@ -212,33 +210,31 @@ class Reporter:
             await report(changes, self._rejected if is_retry else ChangeBuffer())
 
     async def _until_changed(self, topic: _Topic, changes: ChangeBuffer, retry_at: float) -> None:
-        """Wait until an object may have changed, or a rejected report can be retried."""
-
         def is_changed() -> bool:
             has_conditions = topic is self._configuration_topic and any(
                 self._status.pending.values()
             )
             return bool(topic.names(self.pending) or topic.names(changes) or has_conditions)
 
-        topic.noted.clear()
+        topic.object_changed.clear()
         if is_changed():
             return
         retries = topic.names(self._rejected)
-        self._waiting += 1
+        self._waiting_topics_count += 1
         try:
             async with asyncio.timeout(max(retry_at - time.monotonic(), 0) if retries else None):
-                await until_first(self._projector.wait_for(is_changed), topic.noted.wait())
+                await until_first(self._projector.wait_for(is_changed), topic.object_changed.wait())
         except TimeoutError:
             return
         finally:
-            self._waiting -= 1
+            self._waiting_topics_count -= 1
 
     async def _gather(self, topic: _Topic) -> None:
         """Wait for more changes of the log; stop early when an object has changed."""
         if topic.gathering_s:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(topic.gathering_s):
-                    await topic.noted.wait()
+                    await topic.object_changed.wait()
 
     async def _report_configuration(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
         pending, translated = self.pending, self._status.pending
@@ -252,9 +248,11 @@ class Reporter:
         await self._report_each(
             self._report_subnet, subnets, pending.subnets, self._rejected.subnets
         )
-        waiting = translated[TranslatedKind.RESERVATION]
-        reservations = _taken(waiting)
-        await self._report_each(self._report_reservation, reservations, waiting, waiting)
+        pending_reservations = translated[TranslatedKind.RESERVATION]
+        reservations = _taken(pending_reservations)
+        await self._report_each(
+            self._report_reservation, reservations, pending_reservations, pending_reservations
+        )
 
     async def _report_endpoints(self, changes: ChangeBuffer, rejected: ChangeBuffer) -> None:
         pending = self.pending
@@ -330,12 +328,11 @@ class Reporter:
         elif not stored["is_ours"] or _is_outdated(stored, desired):
             self._own_writes += 1
             merged = await self._api.merge(
-                endpoint_path(key), _merged(stored, desired), STATUS_MANAGER
+                endpoint_path(key), _merge_patch(stored, desired), STATUS_MANAGER
             )
             self._own_endpoint_writes.note(merged)
 
     async def _delete(self, path: str, stored: Object) -> None:
-        """Delete an object that is not in the log any more; first remove Orbweaver's finalizer."""
         metadata = stored["metadata"]
         finalizers = metadata.get("finalizers", [])
         with contextlib.suppress(ApiNotFound):
@@ -354,8 +351,8 @@ def _annotations(stored: Object) -> Mapping[str, str]:
     return annotations
 
 
-def _merged(stored: Object, desired: Object) -> Object:
-    """The merge patch that makes a SpiderEndpoint equal to its report.
+def _merge_patch(stored: Object, desired: Object) -> Object:
+    """The patch that makes a SpiderEndpoint equal its report.
 
     A merge patch replaces lists, so the patch repeats the finalizers of other clients.
     """
@@ -376,7 +373,7 @@ def _is_outdated(stored: Object, desired: Object) -> bool:
 def _is_superseded(stored: Object, desired: Object) -> bool:
     """Whether the object is being deleted and reports an earlier Pod's addresses.
 
-    An object that reports the current addresses is kept until the addresses are released.
+    An object with the current addresses is kept until they are released.
     """
     return is_being_deleted(stored) and bool(
         stored["is_ours"] and stored["content_hash"] != content_hash(desired)
@@ -384,7 +381,6 @@ def _is_superseded(stored: Object, desired: Object) -> bool:
 
 
 def _text_of(key: object) -> str:
-    """``name``, or ``namespace/name``."""
     return "/".join(key) if isinstance(key, tuple) else str(key)
 
 

@@ -22,7 +22,7 @@ from ops.kubernetes.translated_kinds import FINALIZER, is_being_deleted
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
 
 ALLOCATIONS_SHOWN_MAX: Final = 8_192
-"""The largest number of addresses in ``allocatedIPs``; API objects are limited to 1.5 MB."""
+"""The addresses in ``allocatedIPs``; API objects are limited to 1.5 MB."""
 
 NEARLY_PERCENT: Final = 90
 """A pool is nearly exhausted if at least this percentage of its usable addresses is allocated."""
@@ -33,16 +33,15 @@ CONFLICTED: Final = "Conflicted"
 FULL_SOON: Final = "FullSoon"
 
 REPORTED_CONDITIONS: Final = (EXHAUSTED, NEARLY_EXHAUSTED, CONFLICTED, FULL_SOON)
-"""The types of conditions that the reporter writes."""
 
 REPORT_ANNOTATION: Final = "orbweaver.io/report"
 """The reporter deletes only objects with this annotation, and SpiderEndpoints that it created."""
 
 
 class StatusReport(NamedTuple):
-    """The reported status of an object: fields and conditions.
+    """The reported status of an object.
 
-    ``unknown``: the types of conditions that stay unchanged, because the new value is unknown.
+    ``unknown``: the types of conditions that stay, because the new value is unknown.
     """
 
     fields: Object
@@ -104,8 +103,8 @@ def subnet_report(ledger: Ledger, name: str) -> StatusReport | None:
 def endpoint_report(ledger: Ledger, key: EndpointKey) -> Object | None:
     """The SpiderEndpoint of an endpoint; None if the endpoint is not in the ledger.
 
-    The finalizer keeps the SpiderEndpoint until the addresses are released. A SpiderEndpoint
-    with fixed addresses has no owner, because it must outlive the Pod.
+    The finalizer keeps the SpiderEndpoint until the addresses are released. A SpiderEndpoint with
+    fixed addresses has no owner, so that it outlives the Pod.
     """
     endpoint = ledger.endpoints.get(key)
     if endpoint is None:
@@ -123,7 +122,6 @@ def _is_stateless(endpoint: Endpoint) -> bool:
 
 
 def _count_conditions(counts: PoolCounts) -> list[DesiredCondition]:
-    """The conditions of a pool that follow from its counts."""
     usable = counts.total - counts.reserved - counts.quarantined
     used = usable - counts.free
     free_text = f"{counts.free} of {usable} usable addresses are free"
@@ -135,10 +133,13 @@ def _count_conditions(counts: PoolCounts) -> list[DesiredCondition]:
     )
     return [
         DesiredCondition(
-            EXHAUSTED, "True" if is_full else "False", _reason(is_low=is_full), free_text
+            EXHAUSTED, "True" if is_full else "False", _exhaustion_reason(is_low=is_full), free_text
         ),
         DesiredCondition(
-            NEARLY_EXHAUSTED, "True" if is_nearly else "False", _reason(is_low=is_nearly), free_text
+            NEARLY_EXHAUSTED,
+            "True" if is_nearly else "False",
+            _exhaustion_reason(is_low=is_nearly),
+            free_text,
         ),
         DesiredCondition(
             CONFLICTED,
@@ -159,6 +160,5 @@ def _full_soon(horizon: Horizon) -> DesiredCondition:
     return DesiredCondition(FULL_SOON, "True" if is_soon else "False", camel(horizon.name), message)
 
 
-def _reason(*, is_low: bool) -> str:
-    """The reason of the conditions Exhausted and NearlyExhausted."""
+def _exhaustion_reason(*, is_low: bool) -> str:
     return "FewAddressesFree" if is_low else "AddressesFree"

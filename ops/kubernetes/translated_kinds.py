@@ -1,4 +1,4 @@
-"""The custom resources that the translator applies: paths of kinds, and commands of objects."""
+"""The custom resources that the translator applies: their paths and commands."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from core.manifests.manifest_parser import read_object
 UID_ANNOTATION: Final = "orbweaver.io/kubernetes-uid"
 """An annotation of values in the log: the UID of their custom resource.
 
-Only values with this annotation are retired when their custom resource is deleted. Values of
-``orbctl apply`` do not have the annotation.
+Only values with it are retired when their custom resource is deleted; ``orbctl apply`` sets none.
 """
 
 FINALIZER: Final = "spiderpool.spidernet.io"
@@ -31,7 +30,7 @@ _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class TranslatedKind(StrEnum):
-    """A kind of custom resource that is translated; the value is its plural name."""
+    """A kind of translated custom resource; the value is its plural name."""
 
     SUBNET = "spidersubnets"
     POOL = "spiderippools"
@@ -116,7 +115,6 @@ def _labels(pool: Pool, controller: Owner | None) -> dict[str, str]:
 
 
 def _annotations(value: Value, uid: str) -> dict[str, str]:
-    """The annotations with the UID, without kubectl's copy of the object."""
     annotations = {key: text for key, text in value.annotations.items() if key != _LAST_APPLIED}
     return annotations | {UID_ANNOTATION: uid}
 

@@ -1,11 +1,9 @@
 """The translator: applies the custom resources to the event log.
 
-The translator compares each object that may differ with the log, and applies the difference. A
-failed object is retried later and does not block others. A refusal becomes a condition and an Event
-of the object. A refused object is retried after changes of other objects, because most rules
-compare objects.
-
-Only values that came from a custom resource are retired (``translated_kinds.UID_ANNOTATION``).
+The translator compares objects with the log and applies the differences. A failed object is retried
+later and does not block others. A refusal becomes a condition and an Event. A refused object is
+retried after changes of other objects, because most rules compare objects. Only values that came
+from a custom resource are retired.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ from ops.kubernetes.translated_kinds import (
 from ops.kubernetes.translator_commands import Commands
 
 RESYNC_S: Final = 300.0
-"""Seconds between two reconciliations of all objects, because orbctl may have changed the log."""
+"""All objects are reconciled at this interval, because orbctl may have changed the log."""
 
 
 class Item(NamedTuple):
@@ -49,7 +47,7 @@ class Item(NamedTuple):
 
 
 class Translator:
-    """Translates custom resources. ``refused``: objects that a rule refused.
+    """The translator of custom resources.
 
     ``draining``: object in use that is being deleted -> log position of its last reconciliation.
     """
@@ -80,12 +78,12 @@ class Translator:
 
     async def run(self) -> None:
         """Translate until cancelled. Raises LostRace if another controller leads."""
-        await until_first(self._translate(), self._await_drained(), self._resync())
+        await until_first(self._translate(), self._queue_drained(), self._resync())
 
     async def _translate(self) -> None:
         for informer in self.informers.values():
             await informer.listed.wait()
-        self._work.add(self._all())
+        self._work.add(self._all_items())
         await self._work.run(lambda: self._commands.overtaken)
 
     async def _reconcile(self, item: Item) -> None:
@@ -121,7 +119,7 @@ class Translator:
         self._status.set_conditions(item.kind, body, [APPLIED_CONDITION])
 
     def _affected_items(self, item: Item, body: Object) -> set[Item]:
-        """A changed subnet and the pools of its CIDR; none for other objects.
+        """A changed subnet and the pools of its CIDR.
 
         The subnet is included, because one reconciliation of a subnet adopts only some pools.
         """
@@ -156,7 +154,6 @@ class Translator:
         return bool(reason)
 
     async def _finalize(self, item: Item, body: Object) -> None:
-        """Drain an object that is being deleted, then remove its finalizer."""
         reason = await self._drain(item)
         if reason:
             self._status.set_conditions(item.kind, body, draining_conditions(reason))
@@ -174,7 +171,7 @@ class Translator:
             await self._drain(item)
 
     async def _drain(self, item: Item) -> str:
-        """Drain an object; return why it cannot be deleted yet, "" if it was deleted."""
+        """Drain an object; return why it cannot be deleted yet, or ""."""
         position = self._commands.ledger.position
         reason = await self._finalizer.drain(*item)
         if reason:
@@ -184,13 +181,12 @@ class Translator:
             self._work.add(self.refused)
         return reason
 
-    async def _await_drained(self) -> None:
-        """Queue draining objects that are no longer in use."""
+    async def _queue_drained(self) -> None:
         while True:
-            await self._commands.projector.wait_for(lambda: any(self._drained()))
-            self._work.add(list(self._drained()))
+            await self._commands.projector.wait_for(lambda: any(self._drained_items()))
+            self._work.add(list(self._drained_items()))
 
-    def _drained(self) -> Iterator[Item]:
+    def _drained_items(self) -> Iterator[Item]:
         position = self._commands.ledger.position
         for item, tried_at in self.draining.items():
             is_new = position > tried_at and item not in self._work
@@ -200,10 +196,10 @@ class Translator:
     async def _resync(self) -> None:
         while True:
             await asyncio.sleep(RESYNC_S)
-            self._work.add(self._all())
+            self._work.add(self._all_items())
 
-    def _all(self) -> list[Item]:
-        """All custom resources, all values in the log that came from one, and refused pools."""
+    def _all_items(self) -> list[Item]:
+        """All custom resources, values in the log that came from one, and refused pools."""
         items = {
             Item(kind, name) for kind in TranslatedKind for _, name in self.informers[kind].objects
         } | {

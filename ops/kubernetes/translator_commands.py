@@ -1,8 +1,7 @@
 """Applies the commands of the translator: decides on the projection first, then on etcd.
 
-Most commands change nothing in the projection, and are not decided on etcd. Other commands are
-decided again on the state in etcd. After a change ``apply`` waits for the projection, so that the
-next decision includes the change.
+Most commands change nothing in the projection, and skip etcd. After a change ``apply`` waits for
+the projection, so that the next decision includes the change.
 """
 
 from __future__ import annotations
@@ -32,15 +31,13 @@ WRITER: Final = controller_writer("kubernetes")
 CAUSE: Final = Cause("orbweaver-controller/kubernetes")
 
 PROJECTION_S_MAX: Final = 10.0
-"""Seconds to wait until the projection includes a write."""
 
 
 class Commands:
     """The translator's access to the log; call ``open`` first and ``close`` at the end.
 
-    ``overtaken``: another controller leads, so this controller cannot write any more.
-    ``refused_pools``: pool -> reason of its refusal, which agents report; "" if the refusal was
-    stored before ``open``.
+    ``overtaken``: another controller leads. ``refused_pools``: pool -> reason of its refusal, which
+    agents report; "" if the refusal was stored before ``open``.
     """
 
     def __init__(
@@ -100,7 +97,7 @@ class Commands:
             raise self._overtaken(error) from None
         if not result.events:
             return False
-        # The log has the object now, so the admission of the object is not pending any more.
+        # The log has the object now, so its admission is not pending any more.
         value = admitted_value(command, result.events)
         if value is not None:
             await self._admissions.remove_written(value)

@@ -14,15 +14,14 @@
     pod_programs.py  programs that run in Pods
     sandbox.py       a Pod: a network namespace with a name
 
-The layout, and its reasons:
+The layout:
 
-- Nothing changes the machine's own interfaces or listens on its addresses. The bridge is in the
-  namespace "fabric". Each node and each Pod has its own namespace; nodes are connected to the
-  bridge.
-- etcd runs in the namespace of the fabric. Each agent runs in the namespace of its node and reaches
-  etcd through the network, which a test can cut for one node. Programs outside of all namespaces
-  (orbctl, tests) reach etcd through a unix socket, which works in every namespace.
+- Nothing changes the machine's own interfaces or listens on its addresses. Each node and each Pod
+  has its own namespace.
+- etcd runs in the namespace of the fabric. Agents reach etcd through the network, which a test can
+  cut for one node. Programs outside of all namespaces (orbctl, tests) reach etcd through a unix
+  socket, which works in every namespace.
 - Files are in /run/orbweaver-lab/<identity>, because the path of a socket has at most 107 bytes.
-- Every name contains the process id of its laboratory. Daemons die with the laboratory's process
-  (PR_SET_PDEATHSIG). A new laboratory removes what killed laboratories left.
+- Daemons die with the laboratory's process (PR_SET_PDEATHSIG). A new laboratory removes what
+  killed laboratories left.
 """

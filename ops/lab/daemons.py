@@ -1,6 +1,6 @@
 """Starts, stops and kills long-running processes, in a namespace or outside.
 
-A daemon dies with the process that started the daemon, even if that process is killed.
+A daemon dies with the process that started it, even if that process is killed.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Daemon:
     def start(self) -> None:
         """Start the program, without waiting until it is ready."""
         assert self._process is None, "started twice"
-        # setpriv and nsenter exec the program, so ``pid`` is the process id of the program. In its
-        # own session the program receives no Ctrl-C: the laboratory stops its daemons in order.
+        # setpriv and nsenter exec the program, so ``pid`` is the process id of the program. In a
+        # new session Ctrl-C does not reach it: the laboratory stops its daemons in order.
         namespace = self._namespace
         command = list(self.command) if namespace is None else namespace.inside(self.command)
         with self.log_path.open("ab") as log:

@@ -1,7 +1,7 @@
 """The network between the nodes: one bridge in its own namespace, a veth pair to every node.
 
-The bridge is also the router of the Pods' networks. The addresses of nodes are from TEST-NET-1 (RFC
-5737), which no real network uses.
+The bridge is also the router of the Pods. Nodes have addresses of TEST-NET-1 (RFC 5737), which no
+real network uses.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class Fabric:
 
 
 def _add_bridge(route: Any) -> None:  # noqa: ANN401
-    # With multicast snooping the bridge would drop neighbour solicitations: no router here sends
-    # the queries from which the bridge would learn the members of multicast groups.
+    # With multicast snooping the bridge would drop neighbour solicitations, because no router here
+    # sends multicast queries.
     route.link("add", ifname=FABRIC_BRIDGE, kind="bridge", br_mcast_snooping=0, state="up")
 
 

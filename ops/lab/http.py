@@ -12,7 +12,7 @@ from typing import Any, Final
 from ops.lab.identity import LabFailed
 
 ANSWER_DEADLINE_S: Final = 5.0
-"""Seconds; longer than the time in which an agent detects that etcd does not answer."""
+"""Longer than the time in which an agent detects that etcd does not answer."""
 
 
 def is_ok(path: Path, url: str) -> bool:

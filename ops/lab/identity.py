@@ -1,6 +1,6 @@
 """The identity of a laboratory: a process id and a serial number, which all its names contain.
 
-The directory of a laboratory stores the start time of its process, because process ids are reused.
+The laboratory's directory stores the start time of the process, because process ids are reused.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 LABORATORIES_FOLDER: Final = Path("/run/orbweaver-lab")
-"""The directory of this machine in which each laboratory has its own directory."""
 
 NAMESPACES_FOLDER: Final = Path("/run/netns")
 """Where iproute2 keeps named network namespaces."""
 
 LABORATORY_VARIABLE: Final = "ORBWEAVER_LAB"
-"""The environment variable that marks every process of a laboratory; its value is the identity."""
+"""The environment variable of every process of a laboratory; its value is the identity."""
 
-_STARTED: Final = "started"
+_START_TIME_FILE: Final = "started"
 _START_FIELD: Final = 19
 """The index of ``starttime`` among the fields of /proc/<pid>/stat after the name (proc(5))."""
 
@@ -65,16 +64,16 @@ class LabIdentity(NamedTuple):
         started = _start_time(self.pid)
         if started is None:
             raise LabFailed("cannot read the start time of this process", remedy="mount /proc")
-        (self.directory / _STARTED).write_text(started)
+        (self.directory / _START_TIME_FILE).write_text(started)
 
     def is_alive(self) -> bool:
         """Whether the process of the laboratory runs.
 
-        If no start time is stored, any process with this id counts, except the calling process.
+        Without a stored start time, any process with this id counts, except the calling process.
         """
         started = _start_time(self.pid)
         try:
-            stored = (self.directory / _STARTED).read_text()
+            stored = (self.directory / _START_TIME_FILE).read_text()
         except OSError:
             return started is not None and self.pid != os.getpid()
         return started == stored

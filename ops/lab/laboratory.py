@@ -1,7 +1,4 @@
-"""The laboratory: a context manager that creates the network and etcd, and removes everything.
-
-Everything is removed after an error or Ctrl-C too.
-"""
+"""The laboratory creates the network and etcd, and removes everything, even after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -40,8 +37,8 @@ class Laboratory:
 
     ``gateways``: addresses of the Pods' gateways with prefix length. ``settings``: environment
     variables of every agent. ``coordinator``: the configuration of the coordinator plugin; None
-    omits the plugin. ``cluster_ips``: agents serve ClusterIPs to the sockets of Pods. Use the
-    laboratory from the main thread, because daemons die with the thread that started them.
+    omits the plugin. ``cluster_ips``: agents serve ClusterIPs. Use the laboratory from the main
+    thread, because daemons die with the thread that started them.
     """
 
     def __init__(
@@ -192,7 +189,6 @@ def listens(namespace: NamedNamespace, port: int) -> bool:
 
 
 def _console_url(log: Path) -> str:
-    """The URL that the console printed; "" before the console has printed a URL."""
     match = _CONSOLE_URL.search(log.read_text())
     return match[1] if match else ""
 

@@ -25,17 +25,16 @@ END_DEADLINE_S: Final = 10.0
 POLL_S: Final = 0.02
 CONTROL_GROUPS: Final = Path("/sys/fs/cgroup")
 PROCESSES: Final = "cgroup.procs"
-"""The file of a control group that lists its processes."""
 
 OTHER_PID_NAMESPACE: Final = 0
-"""The line of ``PROCESSES`` for a process of another PID namespace.
+"""The line of a process of another PID namespace, which is not a process id.
 
-This line is not a process id: a signal to 0 would reach the process group of this process.
+A signal to 0 would reach the process group of this process.
 """
 
 
 class LabResources(NamedTuple):
-    """The processes, namespaces, mounts, cgroups and directories of one laboratory."""
+    """What one laboratory has on this machine."""
 
     processes: tuple[int, ...] = ()
     namespaces: tuple[str, ...] = ()
@@ -50,7 +49,7 @@ class LabResources(NamedTuple):
 
 
 def resources_of(identity: LabIdentity) -> LabResources:
-    """Find the resources that a laboratory has on this machine now."""
+    """Find the resources of a laboratory."""
     names = (path.name for path in _entries(NAMESPACES_FOLDER))
     directory = identity.directory
     return LabResources(
@@ -65,7 +64,7 @@ def resources_of(identity: LabIdentity) -> LabResources:
 def remove_dead() -> list[LabIdentity]:
     """Remove the laboratories whose process has ended; return the identities. Raises LabFailed."""
     with _machine_lock():
-        dead = [identity for identity in _known() if not identity.is_alive()]
+        dead = [identity for identity in _known_laboratories() if not identity.is_alive()]
         for identity in dead:
             remove(identity)
         return dead
@@ -73,7 +72,7 @@ def remove_dead() -> list[LabIdentity]:
 
 @contextmanager
 def _machine_lock() -> Iterator[None]:
-    """Hold a lock of this machine, so that two processes do not remove the same laboratory."""
+    """Hold a lock of this machine: two processes must not remove the same laboratory."""
     directory = os.open(LABORATORIES_FOLDER.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
@@ -99,8 +98,7 @@ def remove(identity: LabIdentity) -> None:
         raise LabFailed(f"cannot remove all of laboratory {identity}; these remain: {remaining}")
 
 
-def _known() -> list[LabIdentity]:
-    """The identities in the names of directories and namespaces on this machine."""
+def _known_laboratories() -> list[LabIdentity]:
     names = [path.name for path in _entries(LABORATORIES_FOLDER)]
     names += [path.name for path in _entries(NAMESPACES_FOLDER) if path.name.startswith("ow-")]
     return sorted({identity for name in names if (identity := LabIdentity.parse(name))})
@@ -114,10 +112,7 @@ def _entries(directory: Path) -> list[Path]:
 
 
 def _processes(identity: LabIdentity) -> set[int]:
-    """The processes with the laboratory's mark in their environment, or in the cgroups of its Pods.
-
-    Processes of containers have no mark.
-    """
+    """Processes with the laboratory's mark, and those of containers, found by the Pods' cgroups."""
     mark = f"{LABORATORY_VARIABLE}={identity}".encode()
     pids = {
         int(line)
@@ -135,7 +130,6 @@ def _processes(identity: LabIdentity) -> set[int]:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a file; none if it no longer exists or cannot be read."""
     with suppress(OSError):
         return path.read_text().splitlines()
     return []

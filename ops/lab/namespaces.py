@@ -16,11 +16,10 @@ from ops.lab.programs import attempt, run
 T = TypeVar("T")
 
 PING_S: Final = "2"
-"""Seconds for which ping waits for an answer, as an argument of its command line."""
+"""How long ping waits; text, because it is an argument."""
 
 PING_TIME: Final = re.compile(r"time=([0-9.]+)")
-_LOOPBACK: Final = 1
-"""The index of ``lo`` in every network namespace."""
+_LOOPBACK_INDEX: Final = 1
 
 
 class NamedNamespace:
@@ -43,7 +42,7 @@ class NamedNamespace:
         """Create the namespace, with its loopback interface up. Raises LabFailed."""
         # pyroute2 would fork this process, which has several threads.
         run(["ip", "netns", "add", self.name])
-        self.netlink(lambda route: route.link("set", index=_LOOPBACK, state="up"))
+        self.netlink(lambda route: route.link("set", index=_LOOPBACK_INDEX, state="up"))
 
     def delete(self) -> None:
         """Remove the name; the namespace ends with its last process. Raises LabFailed."""
@@ -80,7 +79,7 @@ class NamedNamespace:
     def inside(self, command: Sequence[str]) -> list[str]:
         """The command that runs ``command`` inside.
 
-        It does not use ``ip netns exec``, which remounts /sys and so hides the cgroups.
+        ``ip netns exec`` would remount /sys and so hide the cgroups.
         """
         return ["nsenter", f"--net={self.path}", "--", *command]
 

@@ -19,14 +19,13 @@ UPDATE: Final = "UPDATE"
 DELETE: Final = "DELETE"
 
 _INVALID: Final = ("Invalid", 422)
-_CODES: Final = {
+_HTTP_CODES: Final = {
     "BadRequest": 400,
     "Forbidden": 403,
     "AlreadyExists": 409,
     "InternalError": 500,
     "ServiceUnavailable": 503,
 }
-"""The HTTP code of each reason of a Status."""
 
 _PREDICATES: Final = {"Invalid": "is invalid", "Forbidden": "is forbidden"}
 ALREADY_EXISTS: Final = "AlreadyExists"
@@ -138,7 +137,7 @@ def read_request(body: bytes, kind: str, group: str) -> AdmissionRequest:
 
 
 def _check_object(body: Object | None, request: _Request) -> None:
-    """Check kind and metadata of an object in a review. Raises MalformedReview."""
+    """Raises MalformedReview."""
     try:
         decoded = msgspec.convert(body, _Object)
     except msgspec.ValidationError as error:
@@ -152,7 +151,7 @@ def _check_object(body: Object | None, request: _Request) -> None:
 
 
 def allowed(uid: str, patch: Sequence[Object] = (), warnings: Sequence[str] = ()) -> bytes:
-    """A response that allows the request. ``warnings``: for the client of the API server."""
+    """A response that allows the request. The API server passes ``warnings`` to its client."""
     response: Object = {"uid": uid, "allowed": True}
     if warnings:
         response["warnings"] = list(warnings)
@@ -165,11 +164,10 @@ def allowed(uid: str, patch: Sequence[Object] = (), warnings: Sequence[str] = ()
 def denied(
     request: AdmissionRequest, refusals: Sequence[Refusal], *, name: str = "", reason: str = ""
 ) -> bytes:
-    """A response that denies the request; the refusals are the causes of the Status.
+    """A response that denies the request, with a cause for each refusal.
 
-    ``name``: the name of the object in the Status, by default the name in the request. ``reason``:
-    the reason of the Status, by default Invalid. If the first refusal is of the kind AlreadyExists,
-    the reason is AlreadyExists.
+    ``name``: the object's name, by default that of the request. ``reason``: the reason of the
+    Status, by default Invalid. A first refusal of the kind AlreadyExists overrides ``reason``.
     """
     kind, name = request.kind, name or request.name
     first = refusals[0]
@@ -179,7 +177,7 @@ def denied(
     ]
     if first.kind == ALREADY_EXISTS:
         reason = first.kind
-    reason, code = (reason, _CODES[reason]) if reason else _INVALID
+    reason, code = (reason, _HTTP_CODES[reason]) if reason else _INVALID
     text = "; ".join(_text(refusal) for refusal in refusals)
     status = {
         "status": "Failure",
@@ -194,13 +192,18 @@ def denied(
 
 
 def failed(uid: str, message: str, reason: str = "ServiceUnavailable") -> bytes:
-    """A response for a request that could not be validated; ``message`` names the cause."""
-    status = {"status": "Failure", "message": message, "reason": reason, "code": _CODES[reason]}
+    """A response for a request that could not be validated."""
+    status = {
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": _HTTP_CODES[reason],
+    }
     return _review({"uid": uid, "allowed": False, "status": status})
 
 
 def patch_between(before: Object, after: Object) -> list[Object]:
-    """The patch from ``before`` to ``after``: replaces changed metadata, and a changed spec."""
+    """The patch that replaces changed members of metadata, and a changed spec as a whole."""
     patch: list[Object] = []
     for name, value in after.get("metadata", {}).items():
         if before.get("metadata", {}).get(name) != value:

@@ -1,8 +1,7 @@
 """Validates pools, subnets and reservations by dry runs of the translator's commands.
 
-The translator applies custom resources to the event log in etcd. A dry run makes the same decision
-without a write, so that webhook, translator and ``orbctl apply --dry-run`` agree. The API server is
-asked for two facts: whether the name is in use, and whether the subnet that controls a pool exists.
+A dry run makes the same decision as the translator, without a write. Webhook, translator and
+``orbctl apply --dry-run`` therefore agree.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from ops.kubernetes.translated_kinds import (
 )
 
 WARNING_S_MAX: Final = 2.0
-"""Seconds to find the uses of an object. After a timeout there is no warning."""
+"""After this time the deletion is allowed without a warning."""
 
 WARNING_CHARS_MAX: Final = 256
 """The API server may cut longer warnings."""
@@ -45,11 +44,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class AdmissionValidator:
-    """Validates admission requests.
+    """The validator of admission requests.
 
-    ``guards_deletion``: refuse the deletion of a pool or subnet in use (value
-    enableValidatingResourcesDeletedWebhook of the chart). ``subnets_enabled``: pools can belong to
-    subnets (enableSpiderSubnet of conf.yml).
+    ``guards_deletion``: refuse the deletion of a pool or subnet in use. ``subnets_enabled``: pools
+    can belong to subnets.
     """
 
     def __init__(
@@ -93,12 +91,12 @@ class AdmissionValidator:
             )
 
     async def _change(self, admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
-        """Validate a creation or an update. Raises Refused, BadInput, AddressSyntaxError."""
-        if admission_request.operation == CREATE and await self._is_taken(admission_request):
+        """Raises Refused, BadInput, AddressSyntaxError."""
+        if admission_request.operation == CREATE and await self._name_exists(admission_request):
             return (_already_exists(admission_request),)
         if admission_request.operation == UPDATE:
             _require_same_family(admission_request)
-        command = command_of(_identified(admission_request))
+        command = command_of(_object_with_uid(admission_request))
         if isinstance(command, ApplyReservation):
             await self._configurator.dry_run(command)
             return ()
@@ -107,8 +105,7 @@ class AdmissionValidator:
         await self._admitter.admit(admission_request, command)
         return ()
 
-    async def _is_taken(self, admission_request: AdmissionRequest) -> bool:
-        """Whether the API server has an object with this name."""
+    async def _name_exists(self, admission_request: AdmissionRequest) -> bool:
         kind = TranslatedKind(f"{admission_request.kind.lower()}s")
         return (
             await self._api.find(kind.path(admission_request.object["metadata"]["name"]))
@@ -116,10 +113,7 @@ class AdmissionValidator:
         )
 
     async def _require_controller(self, admission_request: AdmissionRequest, pool: Pool) -> None:
-        """Raise Refused unless the controlling SpiderSubnet exists and has the pool's CIDR.
-
-        See docs/reference/admission.md, "SpiderIPPool", rule 5.
-        """
+        """Raise Refused for rule 5 of docs/reference/admission.md, "SpiderIPPool"."""
         owner = controlling_subnet(admission_request.object)
         if owner is None or not pool_addresses(pool):
             return
@@ -151,11 +145,10 @@ class AdmissionValidator:
         return tuple(f"{begin}: {use.message}"[:WARNING_CHARS_MAX] for use in uses)
 
     async def _deletion(self, admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
-        """Refuse the deletion if ``guards_deletion`` is set and the object is in use."""
         return await self._uses(admission_request) if self._guards_deletion else ()
 
     async def _uses(self, admission_request: AdmissionRequest) -> tuple[Refusal, ...]:
-        """The uses of the pool or subnet, as refusals of its deletion. Raises StoreError."""
+        """The uses of a pool or subnet, as refusals of its deletion."""
         name = admission_request.name
         match admission_request.kind:
             case "SpiderIPPool":
@@ -188,7 +181,6 @@ def is_unchanged(new: Object, old: Object) -> bool:
 
 
 def _require_same_family(admission_request: AdmissionRequest) -> None:
-    """Raise Refused if ipVersion has changed."""
     new, old = (
         (version.get("spec") or {}).get("ipVersion")
         for version in (admission_request.object, admission_request.old)
@@ -214,8 +206,7 @@ def _terminating_refusals(admission_request: AdmissionRequest) -> tuple[Refusal,
     return (_subject(admission_request).refuse("Forbidden", "terminating", "", message, remedy),)
 
 
-def _identified(admission_request: AdmissionRequest) -> Object:
-    """The object, with the UID of the review if the object has none."""
+def _object_with_uid(admission_request: AdmissionRequest) -> Object:
     body = admission_request.object
     return body | {"metadata": {"uid": admission_request.uid} | body["metadata"]}
 

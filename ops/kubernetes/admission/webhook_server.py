@@ -1,6 +1,6 @@
 """The webhook server: HTTPS, one path for each kind and verb, and a health check.
 
-See docs/reference/admission.md. The paths are those of Spiderpool, so that Spiderpool's webhook
+See docs/reference/admission.md. The paths are those of Spiderpool, whose webhook
 configurations work unchanged.
 """
 
@@ -43,13 +43,12 @@ from ops.kubernetes.certificates.served_certificate import ServedCertificate
 from ops.kubernetes.settings import CertificateFiles
 
 ANSWER_S_MAX: Final = 8.0
-"""Seconds after which a review fails. The API server waits 10 s for the answer."""
+"""Less than the 10 s that the API server waits for the answer."""
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 """A review has two versions of an object. etcd limits an object to 1.5 MiB."""
 
 CONNECTIONS_MAX: Final = 256
-"""The largest number of connections. Each API server uses a few."""
 
 WEBHOOK_KINDS: Final = (
     "SpiderIPPool",
@@ -70,9 +69,9 @@ def path_of(verb: str, kind: str) -> str:
 
 
 class Admission:
-    """Answers reviews. ``pods``: None without the Pod webhook.
+    """The webhooks, which answer reviews. ``pods``: None turns the Pod webhook off.
 
-    Defaults are computed from the state of ``projector``, which may be older than the log.
+    Defaults come from the projection, which may be older than the log.
     """
 
     def __init__(
@@ -158,9 +157,9 @@ class WebhookPort:
         return self._port.port
 
     async def open(self, address: str, port: int, setting: str) -> None:
-        """Listen. Address "" means all addresses; port 0 means a free port.
+        """Listen; address "" means all addresses, port 0 a free port. Raises BadInput.
 
-        ``setting``: the name of the setting of the port, for errors. Raises BadInput.
+        ``setting``: the name of the port's setting, for errors.
         """
         self._certificate.load()
         await self._port.open(address, port, setting, self._certificate.context)

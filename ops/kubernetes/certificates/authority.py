@@ -1,7 +1,6 @@
 """Creates certificate authorities and issues certificates, in PEM. No I/O; time is an argument.
 
-Keys are P-256, which all TLS peers support. The validity of a certificate begins an hour before it
-is issued, so that peers with a slow clock accept the certificate.
+Keys are P-256, which all TLS peers support.
 """
 
 from __future__ import annotations
@@ -28,6 +27,8 @@ from core.errors import BadInput
 AUTHORITY_DAYS: Final = 3_650
 CERTIFICATE_DAYS: Final = 365
 BACKDATED_HOURS: Final = 1
+"""Certificates become valid earlier, for peers with a slow clock."""
+
 RENEWED_AT: Final = 2 / 3
 """A certificate is renewed after this fraction of its validity."""
 
@@ -47,7 +48,7 @@ class KeyPair(NamedTuple):
 class CertificateRequest(NamedTuple):
     """The contents of a certificate to issue.
 
-    ``names``: DNS names and IP addresses. ``usages``: "server", "client". ``days``: the validity.
+    ``names``: DNS names and IP addresses. ``usages``: "server", "client".
     """
 
     common_name: str

@@ -1,13 +1,8 @@
 """Creates and renews the certificate of the webhooks, in a Secret that all replicas share.
 
-Each replica reconciles:
-
-1. Create or renew certificates in the Secret. If several replicas write, the resourceVersion lets
-   one succeed.
-2. Write certificate and key to files for the webhook server.
-3. Write the authorities to the field ``caBundle`` of the webhook configurations.
-
-Replicas use the clock of the API server, because the API server verifies the certificates.
+Each replica renews the Secret, writes the files of the webhook server, and writes the authorities
+to ``caBundle`` of the webhook configurations. If several replicas write, the resourceVersion lets
+one succeed. Replicas use the clock of the API server, which verifies the certificates.
 """
 
 from __future__ import annotations
@@ -31,11 +26,10 @@ from ops.kubernetes.certificates.rotation import StoredAuthorities, next_step, v
 from ops.kubernetes.settings import SecretSettings
 
 RECONCILE_S: Final = 60.0
-"""The longest pause between two reconciliations, in seconds."""
 
 RETRY_S: Final = 2.0
 TRIES_MAX: Final = 8
-"""The largest number of passes of one reconciliation. A pass without changes is the last."""
+"""Passes of one reconciliation; one without changes is the last."""
 
 SECRETS_PATH: Final = "/api/v1/namespaces/{}/secrets"
 CONFIGURATIONS: Final = tuple(
@@ -103,7 +97,7 @@ class CertificateKeeper:
         except ApiNotFound:
             return None, None
         try:
-            return _stored(secret), secret
+            return _decode_secret(secret), secret
         except BadInput as error:
             _log.warning(
                 "Secret %s has no usable certificate; its contents are replaced: %s",
@@ -171,8 +165,7 @@ class CertificateKeeper:
             return None
 
 
-def _stored(secret: Object) -> StoredAuthorities:
-    """Decode the Secret. Raises BadInput."""
+def _decode_secret(secret: Object) -> StoredAuthorities:
     data = secret.get("data") or {}
     try:
         authorities, key, certificate, issued_key = (
@@ -195,10 +188,7 @@ def _authorities_of(webhook: Object) -> tuple[bytes, ...]:
 
 
 def _write_files(directory: Path, issued: KeyPair) -> None:
-    """Write certificate and key. Raises OSError.
-
-    Between the two writes, key and certificate do not match. ``ServedCertificate`` retries then.
-    """
+    """Between the two writes the files do not match; ``ServedCertificate`` retries then."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, content in (("tls.key", issued.key), ("tls.crt", issued.certificate)):
         path = directory / name

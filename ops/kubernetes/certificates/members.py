@@ -1,11 +1,8 @@
 """Issues the certificates of an embedded etcd, in Secrets: authority, members and clients.
 
-A client's user in etcd is the common name of the client's certificate (``core.eventstore.roles``).
-The reader of metrics has a certificate but no user in etcd.
-
-A Job of the chart issues certificates before an installation and before every upgrade. The
-authority is replaced only if it is unusable, because the replacement of all certificates interrupts
-etcd.
+The common name of a client's certificate is the client's user in etcd (``core.eventstore.roles``).
+A Job of the chart issues certificates before an installation or upgrade. The Job replaces only an
+unusable authority, because replacing all certificates interrupts etcd.
 """
 
 from __future__ import annotations
@@ -24,10 +21,10 @@ from ops.kubernetes.certificates.certificate_keeper import SECRETS_PATH
 from ops.kubernetes.certificates.rotation import StoredAuthorities, is_good, is_usable, issued_by
 
 CERTIFICATE_DAYS: Final = 1_825
-"""The validity is long, because only upgrades of the chart renew certificates."""
+"""Long, because only upgrades of the chart renew certificates."""
 
 MEMBERS_MAX: Final = 5
-"""The largest number of members of an embedded etcd that the chart allows."""
+"""The largest number of members that the chart allows."""
 
 MEMBER: Final = "etcd-member"
 """The common name of members, the only one that etcd accepts on its peer port."""
@@ -64,7 +61,7 @@ async def make_certificates(api: Api, namespace: str, names: SecretNames) -> lis
         (names.agent, _client(AGENT_USER)),
         (names.controller, _client(CONTROLLER_USER)),
         (names.root, _client(ROOT_USER)),
-        (names.metrics, _client("orbweaver-metrics")),
+        (names.metrics, _client("orbweaver-metrics")),  # not a user in etcd
     ):
         issued = await secrets.read(name)
         stored = _stored(authority, issued or missing)
@@ -78,8 +75,8 @@ def _stored(authority: KeyPair, issued: KeyPair) -> StoredAuthorities:
 
 
 def _member(domain: str) -> CertificateRequest:
-    # A member resolves the names in a peer's certificate and compares them with the peer's address.
-    # A name with an asterisk requires reverse look-ups, which not every DNS server supports.
+    # etcd resolves the names in a peer's certificate and compares them with the peer's address. A
+    # name with an asterisk needs a reverse look-up, which not every DNS server supports.
     service = domain.partition(".")[0]
     members = (f"{service}-{number}.{domain}" for number in range(MEMBERS_MAX))
     names = (domain, *members, f"*.{domain}", "localhost", "127.0.0.1", "::1")
@@ -91,8 +88,6 @@ def _client(user: str) -> CertificateRequest:
 
 
 class _Secrets:
-    """TLS Secrets of one namespace."""
-
     def __init__(self, api: Api, namespace: str) -> None:
         self.written: list[str] = []
         self._api = api
@@ -100,7 +95,7 @@ class _Secrets:
         self._read: dict[str, Object] = {}
 
     async def read(self, name: str) -> KeyPair | None:
-        """The certificate and key of a Secret; None if missing or unusable."""
+        """The certificate; None if it is missing or unusable."""
         try:
             secret = self._read[name] = await self._api.get(f"{self._path}/{name}")
         except ApiNotFound:

@@ -1,8 +1,8 @@
 """Decides the next state of a Secret with certificates, one step at a time. No I/O, no clock.
 
-A new authority issues certificates only after all clients trust the authority, so that clients can
-verify every certificate. A replaced authority stays trusted while it is valid, because other
-replicas may still use certificates that it issued.
+A new authority issues certificates when all clients trust it, or when they reject the present
+certificate anyway. A replaced authority stays trusted while it is valid, because other replicas may
+still use its certificates.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from ops.kubernetes.certificates.authority import (
 )
 
 AUTHORITIES_MAX: Final = 3
-"""The largest number of authorities in one bundle; the oldest are removed."""
 
 
 class StoredAuthorities(NamedTuple):
@@ -66,7 +65,7 @@ def next_step(
         older = [certificate for certificate in stored.authorities if is_valid(certificate, now)]
         trusted = (authority.certificate, *older)[:AUTHORITIES_MAX]
         return StoredAuthorities(trusted, authority.key, stored.issued)
-    if is_good(stored, request, now) or not (is_trusted or _is_lost(stored, now)):
+    if is_good(stored, request, now) or not (is_trusted or _is_rejected_by_clients(stored, now)):
         return None
     return stored._replace(issued=issued_by(stored, request, now))
 
@@ -106,8 +105,7 @@ def is_good(stored: StoredAuthorities, request: CertificateRequest, now: dt.date
         return False
 
 
-def _is_lost(stored: StoredAuthorities, now: dt.datetime) -> bool:
-    """Whether no client accepts the issued certificate."""
+def _is_rejected_by_clients(stored: StoredAuthorities, now: dt.datetime) -> bool:
     try:
         certificate = stored.issued.certificate
         is_trusted = any(has_issued(authority, certificate) for authority in stored.authorities)

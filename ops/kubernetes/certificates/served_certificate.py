@@ -11,7 +11,6 @@ from core.errors import BadInput
 from ops.kubernetes.settings import CertificateFiles
 
 CERTIFICATES_POLL_S: Final = 10.0
-"""Seconds between two checks of the files' modification times."""
 
 _log: Final = logging.getLogger(__name__)
 

@@ -1,12 +1,8 @@
 """The ``ClusterLookup`` of one reclaim scan: the state of Pods and owners. Pure.
 
-- holder: the Pod, replica, VM instance or IPAMClaim that claims belong to
-- suspect: a holder whose Pods or owners the scan has read
-- launcher: a Pod that runs a VM instance or uses an IPAMClaim
-- reporter: a living Pod whose status has an address
-
-Objects that were read take precedence over watched objects, which may be older. The lookup is
-immutable after ``add_watched_pods``, so that a thread can use it.
+A suspect is a holder of claims whose Pods or owners the scan has read. Objects that were read take
+precedence over watched objects, which may be older. After ``add_watched_pods`` the lookup is
+immutable, so that a thread can use it.
 """
 
 from __future__ import annotations
@@ -95,15 +91,15 @@ class ApiServerLookup:
         return self._doubts.get(key) or self._pods.get(key, UNREAD)
 
     def pod_of_uid(self, uid: str) -> PodState | None:
-        """The Pod with this UID, read or watched."""
+        """The Pod with this UID."""
         return self._uids.get(uid)
 
     def launcher(self, namespace: str, name: str) -> PodState | None:
-        """A Pod of the VM instance or IPAMClaim, read or watched; a living Pod if there is one."""
+        """A Pod that runs the VM instance or uses the IPAMClaim; a living Pod if there is one."""
         return self._launchers.get((namespace, name))
 
     def reporter(self, address: str) -> PodState | None:
-        """A living Pod that reports the address."""
+        """A living Pod whose status has the address."""
         return self._reporters.get(address)
 
     def node(self, name: str) -> NodeState | MissingOwner:
@@ -135,7 +131,7 @@ class ApiServerLookup:
         return launchers
 
     def _current(self, watched: Iterable[PodState]) -> Iterable[PodState]:
-        """Replace watched Pods by Pods that were read, and drop Pods that no longer exist."""
+        """Replace watched Pods by Pods that were read; omit Pods that no longer exist."""
         for pod in watched:
             answer = self._pods.get((pod.namespace, pod.name))
             if isinstance(answer, PodState):
@@ -146,7 +142,6 @@ class ApiServerLookup:
 
 
 def _addresses(ledger: Ledger, keys: Container[ObjectKey]) -> Iterator[str]:
-    """The addresses in the claims and endpoints of these names."""
     for address, revised in ledger.claims.items():
         if (revised.claim.namespace, revised.claim.pod) in keys:
             yield address

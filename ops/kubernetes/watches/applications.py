@@ -1,7 +1,6 @@
 """The applications that can have automatic pools: workloads, and owners of custom kinds.
 
-The leader watches the applications. An application counts as deleted only if a read of the API
-server does not find the application.
+An application counts as deleted only if a read of the API server does not find it.
 """
 
 from __future__ import annotations
@@ -24,13 +23,12 @@ from ops.kubernetes.watches.collection import Collection
 from ops.kubernetes.watches.custom_owners import ThirdParties
 
 LISTED_S_MAX: Final = 10.0
-"""Seconds that ``listed`` waits for kinds that cannot be listed, such as forbidden ones."""
+"""The longest wait of ``listed``: forbidden kinds are never listed."""
 
 UNKNOWN_S: Final = 5.0
-"""Seconds before an application that could not be read is read again."""
+"""The pause before an application that could not be read is read again."""
 
 UNKNOWN_MAX: Final = 10_000
-"""The largest number of remembered applications that could not be read."""
 
 
 class KubernetesApplications:
@@ -107,7 +105,6 @@ class KubernetesApplications:
         return answer
 
     def _retry(self) -> None:
-        """Let ``changed`` return: applications that could not be read may be readable now."""
         self._is_retry_scheduled = False
         self._changed.set()
 

@@ -1,7 +1,7 @@
 """The watches of a controller.
 
-Every replica watches Pods, Nodes and owners, because each replica can run reclaim scans. The leader
-also watches applications, because only the leader compares applications with their pools.
+Every replica watches Pods, Nodes and owners, because each can run reclaim scans. Only the leader
+watches applications.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _log: Final = logging.getLogger(__name__)
 class WatchStatus(NamedTuple):
     """The status of a watch of one kind.
 
-    ``purpose``: the job that uses the watch, "reclaim" or "pools". ``objects``: the number of
-    watched objects. ``reads``: the number of direct reads. ``fault``: why the watch fails, or "".
+    ``purpose``: "reclaim" or "pools". ``reads``: the number of direct reads. ``fault``: why the
+    watch fails, or "".
     """
 
     purpose: str
@@ -55,9 +55,9 @@ class ClusterWatch:
     def watched(self) -> Iterator[WatchStatus]:
         """The status of each running watch of a built-in kind."""
         facts, owners = self.facts, self.facts.owners
-        of_reclaim: list[Collection[Any]] = [facts.pods, facts.nodes]
-        of_reclaim += [owners.sets, owners.vmis, owners.vms, owners.claims]
-        for collection in of_reclaim:
+        reclaim_collections: list[Collection[Any]] = [facts.pods, facts.nodes]
+        reclaim_collections += [owners.sets, owners.vmis, owners.vms, owners.claims]
+        for collection in reclaim_collections:
             if collection.watching:
                 yield _status("reclaim", collection)
         for collection in self.applications.kinds.values():

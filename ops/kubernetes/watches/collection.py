@@ -1,7 +1,6 @@
 """Objects of one kind, watched by a reflector or read from the API server.
 
-A watch may lag behind, so an object that is missing in ``seen`` may exist. ``read`` reads from the
-API server.
+A watch may lag behind: an object that is missing in ``seen`` may exist.
 """
 
 from __future__ import annotations
@@ -21,22 +20,21 @@ from core.process.concurrency import until_all
 T = TypeVar("T")
 
 READS_MAX: Final = 200
-"""Above this number of requested objects, all objects are listed instead of read one by one."""
+"""If more objects are requested, all objects are listed instead."""
 
 CONCURRENT_READS_MAX: Final = 16
 
 DISCOVERY_S: Final = 60.0
-"""Seconds between two checks whether the API server serves an optional kind."""
+"""The pause between checks whether an optional kind is served."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class Collection(Generic[T]):
-    """The objects below ``path``. ``kind``: the kind in messages.
+    """The objects below ``path``.
 
-    ``seen``: the watched objects. ``transform`` makes the value to store from an object.
-    ``optional``: the API server may not serve the kind yet. ``reads``: the number of requests of
-    ``read`` and ``list_namespace``.
+    ``seen``: the watched objects, transformed. ``optional``: the API server may not serve the kind
+    yet. ``reads``: the number of direct reads and lists.
     """
 
     def __init__(
@@ -76,10 +74,7 @@ class Collection(Generic[T]):
             self.watching = False
 
     async def read(self, keys: Iterable[ObjectKey]) -> Mapping[ObjectKey, T | MissingOwner]:
-        """Read the objects with these names from the API server.
-
-        If one read fails, all requested objects are unknown.
-        """
+        """Read these objects from the API server; if one read fails, all are unknown."""
         names = frozenset(keys)
         objects: dict[ObjectKey, T] = {}
         try:

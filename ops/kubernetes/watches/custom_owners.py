@@ -1,7 +1,7 @@
-"""Checks whether the custom resources that own Pods still exist.
+"""Checks whether third parties exist: custom resources that own Pods.
 
-The automatic pools of such an owner are deleted with the owner. Without permission to read its
-kind, the pools are kept. A kind is watched after the first ``find`` of an object of the kind.
+The automatic pools of a third party are deleted with the third party, but kept without permission
+to read its kind. A kind is watched after its first ``find``.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from core.kubernetes.informer import Transition
 from ops.kubernetes.watches.collection import Collection
 
 KINDS_MAX: Final = 32
-"""The largest number of kinds that are watched; owners of other kinds are read when needed."""
+"""The largest number of watched kinds; other kinds are read when needed."""
 
 Kind = tuple[str, str]
 """API version and kind."""
 
 
 class ThirdParties:
-    """Watches and reads third parties; calls ``changed`` after the deletion of a third party."""
+    """Watches and reads third parties; calls ``changed`` after the deletion of one."""
 
     def __init__(self, api: Api, changed: Callable[[], None]) -> None:
         self._api = api
         self._changed = changed
         self._kinds: dict[Kind, Collection[str]] = {}
-        self._new = asyncio.Event()
+        self._kind_added = asyncio.Event()
 
     async def run(self) -> None:
-        """Watch the kinds that were requested, until cancelled."""
+        """Watch the requested kinds until cancelled."""
         async with asyncio.TaskGroup() as group:
             watched: set[Kind] = set()
             while True:
-                self._new.clear()
+                self._kind_added.clear()
                 for kind in [kind for kind in self._kinds if kind not in watched][:KINDS_MAX]:
                     if len(watched) < KINDS_MAX:
                         watched.add(kind)
                         group.create_task(self._kinds[kind].run())
-                await self._new.wait()
+                await self._kind_added.wait()
 
     async def find(self, key: ApplicationKey) -> MissingOwner:
-        """Find out whether a custom resource exists. ``certain``: it does not.
+        """Find out whether a third party exists; ``certain`` means that it does not.
 
-        ``certain`` means that the third party does not exist. An existing third party is also
-        returned as MissingOwner, because its object does not have the number of Pods.
+        An existing third party is a MissingOwner too, because its object does not have the number
+        of Pods.
         """
         object_key = key.namespace, key.name
         try:
@@ -66,7 +66,7 @@ class ThirdParties:
         return MissingOwner(certain=False, why=why)
 
     async def _collection(self, kind: Kind) -> Collection[str] | None:
-        """The objects of a kind; None if the API server does not serve it. Raises ApiError."""
+        """None if the API server does not serve the kind. Raises ApiError."""
         collection = self._kinds.get(kind)
         if collection is not None:
             return collection
@@ -75,7 +75,7 @@ class ThirdParties:
             return None
         collection = Collection(self._api, kind[1], served.collection, _uid)
         collection.seen.add_handler(self._on_change)
-        self._new.set()
+        self._kind_added.set()
         return self._kinds.setdefault(kind, collection)
 
     def _on_change(self, change: Transition[str]) -> None:

@@ -1,8 +1,8 @@
 """Facts for reclaim scans from the API server: Pods, Nodes, and owners of fixed addresses.
 
-A scan releases an address only on evidence: a read from the API server after the read of the
-claims, or a deletion that the watch reported. No address is released while the API server does not
-answer, or returns no Pods or no Nodes (I6 of docs/contributing/architecture.md).
+A scan releases an address only on evidence: a read of the API server after the read of the claims,
+or a deletion that the watch reported. No address is released while the API server does not answer,
+or returns no Pods or no Nodes (I6 of docs/contributing/architecture.md).
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from workflows.jobs.reclaim.reclaim_context import Change, PodChange
 
 NODES_PATH: Final = "/api/v1/nodes"
 LISTED_S_MAX: Final = 30.0
-"""Seconds that ``listed`` waits at most."""
 
 LIST_REMEDY: Final = (
     "check that the API server answers, and the right to list Pods, Nodes and StatefulSets"
@@ -37,10 +36,7 @@ LIST_REMEDY: Final = (
 
 
 class ApiServerFactsSource:
-    """The ``ReclaimFactsSource`` of a cluster.
-
-    ``switches``: the kinds of owners with fixed addresses.
-    """
+    """The ``ReclaimFactsSource`` of a cluster."""
 
     def __init__(self, api: Api, switches: FixedAddressSwitches) -> None:
         self.pods = Collection(api, "Pod", PODS_PATH, pod_state)
@@ -110,7 +106,7 @@ class ApiServerFactsSource:
             self._listeners.discard(changes)
 
     async def _read_pods(self, keys: frozenset[ObjectKey]) -> PodAnswers:
-        """Read Pods. All Pods are unknown if the watch has no Pods or no Nodes at all."""
+        """Read Pods. All are unknown if the watch has no Pods or no Nodes at all."""
         for collection in (self.pods, self.nodes):
             if not collection.seen.objects:
                 why = f"the API server returned no {collection.kind} at all; every cluster has some"
@@ -120,10 +116,10 @@ class ApiServerFactsSource:
     async def _launchers(
         self, endpoints: frozenset[ObjectKey]
     ) -> tuple[dict[ObjectKey, PodState], dict[ObjectKey, MissingOwner]]:
-        """The Pods of these VM instances and IPAMClaims, and the endpoints that are unknown.
+        """The Pods of VM instances and IPAMClaims; endpoints whose Pods could not be listed.
 
         The name of such a Pod does not contain the name of its VM or claim, so all Pods of the
-        namespace are listed. If the list fails, the endpoints of the namespace are unknown.
+        namespace are listed.
         """
         launchers: dict[ObjectKey, PodState] = {}
         doubts: dict[ObjectKey, MissingOwner] = {}
@@ -159,7 +155,6 @@ class ApiServerFactsSource:
             self._publish(PodChange(after))
 
     def _on_node(self, change: Transition[NodeState]) -> None:
-        """Publish the ending Pods of a Node whose readiness has changed."""
         before, after = change.before, change.after
         if before is not None and after is not None and after.ready != before.ready:
             for pod in self.table.ending_on(after.name):

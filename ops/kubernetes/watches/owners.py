@@ -1,7 +1,6 @@
 """Watches and reads the owners of fixed addresses: StatefulSets, VM instances, VMs, IPAMClaims.
 
-KubeVirt and IPAMClaims are optional. An address is released only if a read of the API server shows
-that the owner does not need the address.
+KubeVirt and IPAMClaims are optional. Only a read proves that an owner does not need an address.
 """
 
 from __future__ import annotations
@@ -112,7 +111,6 @@ class OwnerWatch:
 
 
 def _removes_replica(before: StatefulSetState, after: StatefulSetState) -> bool:
-    """Whether a replica of ``before`` is not in ``after``."""
     first, last = before.start, before.start + before.replicas
     return first < last and (after.start > first or after.start + after.replicas < last)
 

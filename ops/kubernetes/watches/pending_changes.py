@@ -1,7 +1,6 @@
 """The changes that one listener has not received yet: only the newest change of each Pod.
 
-A reported deletion is not replaced by a later change. All scan requests within ``SCAN_GAP_S`` cause
-one scan.
+A reported deletion is not replaced by a later change.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from core.domain.reclaim.evidence import PodState
 from workflows.jobs.reclaim.reclaim_context import Change, PodChange, ScanRequest
 
 WAITING_MAX: Final = 100_000
-"""The largest number of changes for one listener; a scan replaces further changes."""
+"""Instead of further changes, one scan is requested."""
 
 SCAN_GAP_S: Final = 1.0
-"""Seconds between the first request of a scan and the scan."""
+"""All scan requests in this time cause one scan."""
 
 
 class PendingChanges:
@@ -40,7 +39,7 @@ class PendingChanges:
         self._arrived.set()
 
     def request_scan(self, why: str) -> None:
-        """Request a scan, because of a change that may concern several Pods."""
+        """Request a scan, because a change may concern several Pods."""
         if self._scan is None:
             self._scan, self._is_pausing = ScanRequest(why), True
             asyncio.get_running_loop().call_later(SCAN_GAP_S, self._end_pause)

@@ -1,8 +1,4 @@
-"""Indexes of the watched Pods: by name, UID, address, VM instance and IPAMClaim.
-
-A launcher is a Pod that runs a VM instance or uses an IPAMClaim; a reporter is a living Pod whose
-status has an address.
-"""
+"""Indexes of the watched Pods: by name, UID, address, VM instance and IPAMClaim."""
 
 from __future__ import annotations
 
@@ -21,8 +17,6 @@ Index = dict[K, tuple[ObjectKey, ...]]
 
 
 class _ChangeIndex(Protocol):
-    """The type of ``_add_to`` and ``_remove_from``."""
-
     def __call__(self, index: Index[K], field: K, key: ObjectKey, /) -> None: ...
 
 
@@ -49,7 +43,7 @@ class PodTable:
         return self._pods_of(self._reporters.get(address, ()))
 
     def launchers(self, endpoint: ObjectKey) -> Iterator[PodState]:
-        """Pods of the VM instance or IPAMClaim that has this endpoint."""
+        """Pods that run the VM instance, or use the IPAMClaim, that has this endpoint."""
         return self._pods_of(self._launchers.get(endpoint, ()))
 
     def ending_on(self, node: str) -> Iterator[PodState]:

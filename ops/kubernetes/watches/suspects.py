@@ -1,8 +1,8 @@
 """Plans which Pods and owners a reclaim scan must read from the API server. Pure.
 
-A holder is the Pod, replica, VM instance or IPAMClaim that claims belong to. A holder is not read
-if a watch shows a living Pod, or an owner that needs the fixed addresses. All other holders are
-suspects, which are read.
+A holder is the Pod, replica, VM instance or IPAMClaim that claims belong to. Suspects are holders
+for which no watch shows a living Pod or an owner that needs the fixed addresses. Only suspects are
+read.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ from core.domain.reclaim.decision_table import SHARING_OWNERS, holder_uid
 from core.domain.reclaim.evidence import PodState
 from core.kubernetes.informer import ObjectKey
 
-_ALL: Final = FixedSettings(ipam_claims=True)
-"""Settings with all kinds of fixed addresses switched on."""
+_ALL_KINDS: Final = FixedSettings(ipam_claims=True)
 
 
 class SuspectHolder(NamedTuple):
     """A holder to read: the UIDs of its Pods, and the kinds of its fixed addresses.
 
-    ``is_shared``: two Pods may share the addresses, because the holder is a VM instance or
-    IPAMClaim. Set even if fixed addresses of these kinds are switched off.
+    ``is_shared``: the holder is a VM instance or IPAMClaim, even if fixed addresses of these kinds
+    are off. Two Pods may share its addresses.
     """
 
     uids: frozenset[str] = frozenset()
@@ -41,7 +40,7 @@ class SuspectHolder(NamedTuple):
 
 
 class WatchedObjects(NamedTuple):
-    """Watched objects: functions that find a Pod by name or by UID, and the owners."""
+    """Functions that find a watched Pod by name or UID, and the watched owners."""
 
     named: Callable[[ObjectKey], PodState | None]
     of_uid: Callable[[str], PodState | None]
@@ -49,10 +48,7 @@ class WatchedObjects(NamedTuple):
 
 
 class PodLookups(NamedTuple):
-    """The reads of a scan.
-
-    ``pods``: the Pods to read because of ``suspects``. ``answers``: the holders that are not read.
-    """
+    """The reads of a scan. ``pods``: read for ``suspects``. ``answers``: holders not read."""
 
     suspects: Mapping[ObjectKey, SuspectHolder]
     pods: frozenset[ObjectKey]
@@ -65,7 +61,7 @@ class PodLookups(NamedTuple):
     def endpoints_to_list(self, owners: OwnerLookup) -> frozenset[ObjectKey]:
         """Endpoints of VMs and IPAMClaims that no owner keeps.
 
-        All Pods of their namespaces must be listed, because Pods of a VM have other names than
+        All Pods of their namespaces must be listed, because the name of a VM's Pod is not that of
         the endpoint.
         """
         return frozenset(
@@ -82,7 +78,7 @@ class PodLookups(NamedTuple):
 def plan_lookups(
     ledger: Ledger, switches: FixedAddressSwitches, watched: WatchedObjects, *, read_all: bool
 ) -> PodLookups:
-    """Plan the reads of a scan. ``read_all``: read every holder."""
+    """Plan the reads of a scan. ``read_all``: every holder is a suspect."""
     suspects = dict(_orphaned_holders(ledger, switches))
     answers: dict[ObjectKey, PodState | MissingOwner] = {}
     for key, endpoint in ledger.endpoints.items():
@@ -131,7 +127,7 @@ def _merged(
     uids = {uid, holder_uid(holder)} - {""}
     kind = kind_of_holder(holder, switches)
     kinds = {kind} if kind else set()
-    is_shared = former.is_shared or kind_of_holder(holder, _ALL) in SHARING_OWNERS
+    is_shared = former.is_shared or kind_of_holder(holder, _ALL_KINDS) in SHARING_OWNERS
     return SuspectHolder(former.uids | uids, former.kinds | kinds, is_shared)
 
 
