@@ -1,8 +1,7 @@
 """Several controllers that watch a real API server and run reclaim workflows.
 
-One node allocates the addresses of Pods. The API server has no kubelets, so the tests end and
-delete Pods. The reclaim scan needs two observations of a Pod with a gap between them;
-``scan_again`` advances the clock of the observations instead of waiting.
+No kubelet runs, so the tests end and delete Pods. ``scan_again`` advances the clock of the
+observations by the gap that a reclaim scan requires.
 """
 
 from __future__ import annotations
@@ -57,10 +56,7 @@ class Replica(NamedTuple):
 
 
 class ControllersHarness:
-    """A node with the pool ``main``, and the controllers that a test starts.
-
-    Leaving the context stops the controllers.
-    """
+    """A node with the pool ``main``, and the controllers that a test starts."""
 
     def __init__(
         self,
@@ -106,7 +102,7 @@ class ControllersHarness:
     ) -> Replica:
         """Start a controller, and wait until its worker runs.
 
-        ``leads``: run the tasks of a leader. ``anonymous``: connect without credentials.
+        ``anonymous``: connect without credentials.
         """
         kubeconfig = self._kubeconfig_without_credentials() if anonymous else self.server.kubeconfig
         api = Api(await open_connection(str(kubeconfig)))
@@ -122,7 +118,6 @@ class ControllersHarness:
         return self.replicas[name]
 
     async def stop_controller(self, name: str) -> None:
-        """Stop the controller of this name."""
         replica = self.replicas.pop(name)
         for task in replica.tasks:
             task.cancel()
@@ -141,12 +136,11 @@ class ControllersHarness:
         replica.tasks[0] = asyncio.create_task(replica.watch.run())
 
     async def add(self, api_pod: Object, fixed: FixedKind | None = None) -> tuple[str, ...]:
-        """Run an ADD for a Pod of the API server; return the addresses of the Pod."""
+        """Run an ADD for a Pod of the API server; return its addresses."""
         added = await self.node.add(self.facts(api_pod, fixed))
         return tuple(address for address, _ in added.endpoint.addresses())
 
     def facts(self, api_pod: Object, fixed: FixedKind | None = None) -> PodFacts:
-        """The facts that an agent has about a Pod."""
         metadata = api_pod["metadata"]
         owner = next(iter(metadata.get("ownerReferences", ())), {"name": ""})
         return PodFacts(
@@ -160,11 +154,9 @@ class ControllersHarness:
         )
 
     async def claimed_addresses(self) -> set[str]:
-        """All claimed addresses."""
         return set((await self.node.read_ledger()).claims)
 
     async def addresses_of_pod(self, name: str) -> set[str]:
-        """The addresses of a Pod of the namespace ``shop``."""
         claims = (await self.node.read_ledger()).claims
         return {address for address, revised in claims.items() if revised.claim.pod == name}
 
@@ -182,13 +174,12 @@ class ControllersHarness:
             uid = self.server.request("GET", f"{PODS_PATH}/{name}").body["metadata"]["uid"]
             key = self.client.keys.open(f"reclaim/shop/{name}/{uid}")
 
-            async def is_there(key: bytes = key) -> bool:
+            async def has_execution(key: bytes = key) -> bool:
                 return bool((await self.store.read([Get(key)])).ranges[0].kvs)
 
-            await eventually(is_there)
+            await eventually(has_execution)
 
     async def until_scan_status(self, holds: Callable[[dict[str, Payload]], bool]) -> None:
-        """Wait until the condition holds for the status of the reclaim scan."""
 
         async def has_status() -> bool:
             return holds(await self.scan_status())
@@ -215,7 +206,6 @@ class ControllersHarness:
         return await self.scan_status()
 
     async def until(self, holds: Callable[[], object]) -> None:
-        """Wait until the condition holds."""
 
         async def is_true() -> bool:
             return bool(holds())
@@ -237,18 +227,16 @@ class ControllersHarness:
 
 
 def _scan_count(status: dict[str, Payload]) -> int:
-    """The number of scans; the status calls a scan a look."""
+    """The number of scans, which the status calls looks."""
     return int(str(status["looks"])) + int(str(status["failed_looks"]))
 
 
 def create_node(server: ApiServer, name: str, *, ready: bool = True) -> None:
-    """Create or update a Node with its condition ``Ready``."""
     server.request("POST", "/api/v1/nodes", {"metadata": {"name": name}})
     set_node_ready(server, name, ready=ready)
 
 
 def set_node_ready(server: ApiServer, name: str, *, ready: bool) -> None:
-    """Set the condition ``Ready`` of a Node, as kubelet or the node controller does."""
     condition = {"type": "Ready", "status": "True" if ready else "False"}
     path = f"/api/v1/nodes/{name}/status"
     merge = "application/strategic-merge-patch+json"

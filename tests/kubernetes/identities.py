@@ -21,7 +21,7 @@ _PLURALS = {
 
 
 def apply_permissions(server: ApiServer, rendered: list[Object]) -> None:
-    """Apply the service accounts, roles and bindings among the rendered objects of the chart."""
+    """Apply the service accounts, roles and bindings among the rendered objects."""
     for name in {CHART_NAMESPACE, *(namespace_of(item) for item in rendered)} - {""}:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         server.request("POST", "/api/v1/namespaces", space)
@@ -37,10 +37,7 @@ def apply_permissions(server: ApiServer, rendered: list[Object]) -> None:
 def kubeconfig_of(
     server: ApiServer, account: str, directory: Path, pod: Object | None = None
 ) -> Path:
-    """Write a kubeconfig with a new token of the account; return the file's path.
-
-    ``pod``: the Pod to which the token is bound.
-    """
+    """Write a kubeconfig with a new token of the account; ``pod`` binds the token to a Pod."""
     path = f"/api/v1/namespaces/{CHART_NAMESPACE}/serviceaccounts/{account}/token"
     spec: Object = {"expirationSeconds": 3600}
     if pod is not None:
@@ -56,9 +53,9 @@ def kubeconfig_of(
 
 
 def is_allowed(server: ApiServer, account: str, **attributes: str) -> bool:
-    """Whether the API server allows a request of the account.
+    """Whether the account may send a request.
 
-    ``attributes``: verb, group, resource and other resourceAttributes of a SubjectAccessReview.
+    ``attributes``: resourceAttributes of a SubjectAccessReview, such as verb and resource.
     """
     review = {
         "apiVersion": "authorization.k8s.io/v1",

@@ -1,7 +1,4 @@
-"""Access to the part of a controller that creates NetworkAttachmentDefinitions (NADs).
-
-``NAD_DEFINITION`` is the CRD of NADs.
-"""
+"""Access to the part of a controller that creates NetworkAttachmentDefinitions (NADs)."""
 
 from __future__ import annotations
 

@@ -13,40 +13,37 @@ from tests.support.kubernetes import Answer, ApiServer
 Object = dict[str, Any]
 
 REPLACES_MAX: Final = 20
-"""Maximum retries of a replacement that conflicts with a write of a controller."""
+"""Maximum retries of a replacement after a conflict."""
 
 
 def pool(name: str = "blue", **spec: object) -> Object:
-    """A SpiderIPPool of 10.6.0.0/16, with the address 10.6.0.10 unless ``spec`` has ``ips``."""
+    """A SpiderIPPool of 10.6.0.0/16, by default with one address."""
     return custom_resource(
         "SpiderIPPool", name, {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10"]} | spec
     )
 
 
 def subnet(name: str = "wide", **spec: object) -> Object:
-    """A SpiderSubnet of 10.6.0.0/16, with the address 10.6.0.10 unless ``spec`` has ``ips``."""
+    """A SpiderSubnet of 10.6.0.0/16, by default with one address."""
     return custom_resource(
         "SpiderSubnet", name, {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10"]} | spec
     )
 
 
 def reservation(name: str = "kept", **spec: object) -> Object:
-    """A SpiderReservedIP."""
     return custom_resource("SpiderReservedIP", name, spec)
 
 
 def coordinator(name: str = "default", **spec: object) -> Object:
-    """A SpiderCoordinator."""
     return custom_resource("SpiderCoordinator", name, {"podCIDRType": "auto"} | spec)
 
 
 def network(cni_type: str, name: str = "net", **spec: object) -> Object:
-    """A SpiderMultusConfig."""
     return custom_resource("SpiderMultusConfig", name, {"cniType": cni_type} | spec)
 
 
 def custom_resource(kind: str, name: str, spec: object) -> Object:
-    """An object of one of our kinds; the API server puts namespaced objects into ``default``."""
+    """An object of one of our kinds; a namespaced object goes into ``default``."""
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
@@ -62,7 +59,6 @@ def create(server: ApiServer, body: Object) -> Answer:
 
 
 def replace(server: ApiServer, body: Object) -> Answer:
-    """Replace the stored object; retry after a conflict."""
     path = path_of(body["kind"], body["metadata"]["name"])
     answer = _replace_once(server, path, body)
     for _ in range(REPLACES_MAX):

@@ -1,6 +1,6 @@
 """An agent releases no address of a Pod or replica that may still exist.
 
-Invariant I6 of docs/contributing/architecture.md. The fixture ``shop`` is the API server.
+This is invariant I6 of docs/contributing/architecture.md.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ from tests.support.kubernetes import ApiServer
 
 @pytest.fixture(scope="module")
 def kubevirt(bare_server: ApiServer) -> Iterator[None]:
-    """Serve the kinds VirtualMachine and VirtualMachineInstance (VMI) of KubeVirt."""
     define_kind(bare_server, "kubevirt.io", "v1", "VirtualMachine", "virtualmachines")
     define_kind(
         bare_server, "kubevirt.io", "v1", "VirtualMachineInstance", "virtualmachineinstances"
@@ -53,13 +52,12 @@ def kubevirt(bare_server: ApiServer) -> Iterator[None]:
 async def create_pod_with_address(
     agent: AgentHarness, server: ApiServer, name: str, owner: Object | None = None
 ) -> Object:
-    """Create a Pod and run its ADD; return the Pod."""
     pod = create_pod(server, name, NODE_NAME, owner)
     await agent.add(name, CNI_ARGS=cni_args_of(pod))
     return pod
 
 
-async def test_the_del_of_a_launcher_keeps_its_address_when_the_vmi_kind_is_not_served(
+async def test_a_launcher_keeps_its_address_while_the_vmi_kind_is_not_served(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     """A launcher is the Pod of a VirtualMachineInstance (VMI)."""
@@ -68,7 +66,7 @@ async def test_the_del_of_a_launcher_keeps_its_address_when_the_vmi_kind_is_not_
         agent, shop, "launcher-1", instance | {"metadata": {"name": "vm-a", "uid": "uid-a"}}
     )
     shop.request("DELETE", f"{PODS_PATH}/launcher-1?gracePeriodSeconds=30")
-    await until(lambda: is_ending(cluster, "launcher-1"))
+    await until(lambda: is_in_deletion(cluster, "launcher-1"))
 
     await agent.delete("launcher-1", CNI_ARGS=cni_args_of(launcher))
 
@@ -76,7 +74,7 @@ async def test_the_del_of_a_launcher_keeps_its_address_when_the_vmi_kind_is_not_
     assert len(await agent.claims()) == 1
 
 
-async def test_a_del_keeps_the_address_of_a_replica_when_the_watch_missed_the_scaling_up(
+async def test_a_del_keeps_a_replicas_address_when_the_watch_missed_the_scale_up(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     db = create_workload(shop, "StatefulSet", "db", replicas=1, serviceName="db")
@@ -91,7 +89,7 @@ async def test_a_del_keeps_the_address_of_a_replica_when_the_watch_missed_the_sc
     assert len(await agent.claims()) == 1
 
 
-async def test_a_del_reads_an_unwatched_statefulset_and_releases_only_after_the_scaling_down(
+async def test_a_del_releases_an_address_only_after_an_unwatched_statefulset_shrinks(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     await cluster.stop_watching()
@@ -108,7 +106,7 @@ async def test_a_del_reads_an_unwatched_statefulset_and_releases_only_after_the_
     assert not await agent.claims()
 
 
-async def test_a_gc_keeps_the_address_of_a_replica_when_the_watch_missed_the_scaling_up(
+async def test_a_gc_keeps_a_replicas_address_when_the_watch_missed_the_scale_up(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness, settings: Settings
 ) -> None:
     db = create_workload(shop, "StatefulSet", "db", replicas=1, serviceName="db")
@@ -126,7 +124,7 @@ async def test_a_gc_keeps_the_address_of_a_replica_when_the_watch_missed_the_sca
     assert len(await agent.claims()) == 1
 
 
-async def test_a_replica_that_was_scaled_away_keeps_its_address_while_the_api_server_is_down(
+async def test_a_surplus_replica_keeps_its_address_while_the_api_server_is_down(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     db = create_workload(shop, "StatefulSet", "db", replicas=1, serviceName="db")
@@ -145,7 +143,7 @@ async def test_a_replica_that_was_scaled_away_keeps_its_address_while_the_api_se
     assert len(claims) == 1
 
 
-async def test_a_pod_missing_from_the_cache_keeps_its_address_until_the_pod_is_deleted(
+async def test_an_uncached_pod_keeps_its_address_until_the_pod_is_deleted(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness, settings: Settings
 ) -> None:
     """A restarted agent can receive a DEL before it has listed the Pods."""
@@ -163,7 +161,7 @@ async def test_a_pod_missing_from_the_cache_keeps_its_address_until_the_pod_is_d
     assert not await agent.claims()
 
 
-async def test_a_del_releases_an_address_without_the_api_server_if_the_watch_reported_the_deletion(
+async def test_a_del_releases_an_address_during_an_outage_if_the_deletion_was_watched(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = await create_pod_with_address(agent, shop, "web")
@@ -180,18 +178,19 @@ async def test_a_del_releases_an_address_without_the_api_server_if_the_watch_rep
     assert not claims
 
 
-async def test_a_late_add_of_a_deleted_pod_is_refused_when_a_new_pod_has_the_same_name(
+async def test_a_late_add_of_a_deleted_pod_is_refused_when_its_name_is_reused(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
-    """The watch is stopped, so the cache still has the deleted Pod."""
     older = await create_pod_with_address(agent, shop, "web")
     await until(lambda: ("shop", "web") in cluster.facts.pods.objects)
     await cluster.stop_watching()
     delete_pod(shop, "web")
     newer = create_pod(shop, "web", NODE_NAME)
-    added = await agent.add("web", CNI_ARGS=cni_args_of(newer), CNI_CONTAINERID="c-newer")
+    new_addresses = await agent.add("web", CNI_ARGS=cni_args_of(newer), CNI_CONTAINERID="c-newer")
 
-    late = await agent.call("ADD", "web", CNI_ARGS=cni_args_of(older), CNI_CONTAINERID="c-late")
+    late_reply = await agent.call(
+        "ADD", "web", CNI_ARGS=cni_args_of(older), CNI_CONTAINERID="c-late"
+    )
     shop.kill()
     without_api_server = await agent.call(
         "ADD", "web", CNI_ARGS=cni_args_of(older), CNI_CONTAINERID="c-late"
@@ -199,23 +198,23 @@ async def test_a_late_add_of_a_deleted_pod_is_refused_when_a_new_pod_has_the_sam
 
     shop.start()
     shop.wait_served(PODS_PATH)
-    assert "does not exist any more" in late.error["msg"]
+    assert "does not exist any more" in late_reply.error["msg"]
     assert without_api_server.error["code"] == TRY_AGAIN_LATER
     endpoint = await agent.endpoint("web")
     assert endpoint is not None
     assert endpoint.uid == newer["metadata"]["uid"]
-    assert [f"{address}/16" for address, _ in endpoint.addresses()] == added
+    assert [f"{address}/16" for address, _ in endpoint.addresses()] == new_addresses
 
 
 @pytest.mark.usefixtures("kubevirt")
-async def test_the_del_of_a_launcher_releases_its_address_once_the_vm_is_deleted(
+async def test_a_launcher_keeps_its_address_until_the_vm_is_deleted(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     launcher = await create_pod_with_address(
         agent, shop, "launcher-1", create_machine(shop, "vm-a")
     )
     shop.request("DELETE", f"{PODS_PATH}/launcher-1?gracePeriodSeconds=30")
-    await until(lambda: is_ending(cluster, "launcher-1"))
+    await until(lambda: is_in_deletion(cluster, "launcher-1"))
 
     await agent.delete("launcher-1", CNI_ARGS=cni_args_of(launcher))
     claims_while_vm_exists = await agent.claims()
@@ -223,12 +222,11 @@ async def test_the_del_of_a_launcher_releases_its_address_once_the_vm_is_deleted
     delete_with_finalizers(shop, f"{INSTANCES_PATH}/vm-a")
     await agent.delete("launcher-1", CNI_ARGS=cni_args_of(launcher))
 
-    delete_pod(shop, "launcher-1")  # clean up
+    delete_pod(shop, "launcher-1")
     assert len(claims_while_vm_exists) == 1
     assert not await agent.claims()
 
 
-def is_ending(cluster: Cluster, name: str) -> bool:
-    """Whether the watch has reported that the Pod is being deleted."""
+def is_in_deletion(cluster: Cluster, name: str) -> bool:
     cached = cluster.facts.pods.objects.get(("shop", name))
     return cached is not None and "deletionTimestamp" in cached["metadata"]

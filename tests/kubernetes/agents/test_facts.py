@@ -1,7 +1,4 @@
-"""An agent reads facts about Pods from its cache, or from a real API server.
-
-``KubernetesFactsSource`` caches Pods, Namespaces, Nodes and StatefulSets.
-"""
+"""An agent reads facts about Pods from its cache, or else from the API server."""
 
 from __future__ import annotations
 
@@ -41,7 +38,6 @@ POOL_BLUE = {"ipam.spidernet.io/ippool": json.dumps({"ipv4": ["blue"]})}
 
 @pytest.fixture
 def shop(server: ApiServer) -> ApiServer:
-    """The API server with the agent's Node, and without workloads in the namespace ``shop``."""
     delete_workloads(server)
     node = {"metadata": {"name": NODE_NAME, "labels": {"rack": "r1"}}}
     server.request("POST", "/api/v1/nodes", node)
@@ -50,20 +46,18 @@ def shop(server: ApiServer) -> ApiServer:
 
 @pytest.fixture
 async def cluster(shop: ApiServer, settings: Settings) -> AsyncIterator[Cluster]:
-    """The agent's connection to the API server; the caches are filled."""
-    connected = await connect_cluster(settings._replace(kubeconfig=str(shop.kubeconfig)))
-    assert connected is not None
-    facts = connected.facts
+    connection = await connect_cluster(settings._replace(kubeconfig=str(shop.kubeconfig)))
+    assert connection is not None
+    facts = connection.facts
     async with asyncio.timeout(30):
         for informer in (facts.pods, facts.namespaces, facts.stateful_sets):
             await informer.listed.wait()
-    yield connected
-    await connected.close()
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture
 async def agent(cluster: Cluster, settings: Settings) -> AsyncIterator[AgentHarness]:
-    """An agent with the default pool ``green``, and the pool ``blue``, which is not a default."""
     async with running(settings, MemoryStore(), facts=cluster.facts) as harness:
         await harness.pool("green", "10.6.0.0/16", "10.6.1.1-10.6.1.9")
         await harness.pool("blue", "10.6.0.0/16", "10.6.2.1-10.6.2.9", default=False)
@@ -116,8 +110,8 @@ async def test_the_annotation_of_a_namespace_chooses_pools(
 
     (address,) = await agent.add("web", CNI_ARGS=cni_args_of(create_pod(shop, "web", NODE_NAME)))
 
-    removed = {"metadata": {"annotations": {key: None}}}
-    shop.request("PATCH", "/api/v1/namespaces/shop", removed, content=MERGE_PATCH)
+    without_annotation = {"metadata": {"annotations": {key: None}}}
+    shop.request("PATCH", "/api/v1/namespaces/shop", without_annotation, content=MERGE_PATCH)
     assert address.startswith("10.6.2.")
 
 
@@ -148,7 +142,6 @@ async def test_an_add_of_a_pod_that_does_not_exist_is_refused(
 async def test_coordinator_settings_are_served_only_for_a_pod_that_exists(
     shop: ApiServer, settings: Settings
 ) -> None:
-    """The watch is not started, so the agent reads Pods from the API server."""
     api = Api(await open_connection(str(shop.kubeconfig)))
     facts = KubernetesFactsSource(api, NODE_NAME, settings.fixed_addresses)
     create_pod(
@@ -170,7 +163,7 @@ async def test_coordinator_settings_are_served_only_for_a_pod_that_exists(
     assert (unknown.status, unknown.json) == (500, "there is no Pod shop/ghost")
 
 
-async def test_an_add_with_the_uid_of_another_pod_of_the_same_name_is_refused(
+async def test_an_add_with_a_wrong_pod_uid_is_refused(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     create_pod(shop, "web", NODE_NAME)
@@ -197,11 +190,11 @@ async def test_an_add_of_a_pod_in_deletion_is_refused(
     assert "dead Pod" in reply.error["msg"] + reply.error["details"]
 
 
-async def test_a_running_pod_keeps_its_address_over_a_del_until_the_pod_is_deleted(
+async def test_a_del_releases_a_pods_address_only_after_the_pod_is_deleted(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = create_pod(shop, "web", NODE_NAME)
-    added = await agent.add("web", CNI_ARGS=cni_args_of(pod))
+    added_addresses = await agent.add("web", CNI_ARGS=cni_args_of(pod))
 
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
     claims_before = await agent.claims()
@@ -209,7 +202,7 @@ async def test_a_running_pod_keeps_its_address_over_a_del_until_the_pod_is_delet
     await until_uncached(cluster, "web")
     await agent.delete("web", CNI_ARGS=cni_args_of(pod))
 
-    assert [f"{address}/16" for address in claims_before] == added
+    assert [f"{address}/16" for address in claims_before] == added_addresses
     assert not await agent.claims()
 
 
@@ -227,7 +220,7 @@ async def test_a_del_releases_the_address_of_a_deleted_pod_that_is_still_in_the_
     assert not await agent.claims()
 
 
-async def test_a_cached_pod_keeps_its_address_over_a_del_while_the_api_server_is_down(
+async def test_a_del_keeps_a_cached_pods_address_while_the_api_server_is_down(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = create_pod(shop, "web", NODE_NAME)
@@ -241,7 +234,7 @@ async def test_a_cached_pod_keeps_its_address_over_a_del_while_the_api_server_is
     assert len(await agent.claims()) == 1
 
 
-async def test_the_owner_of_a_pod_of_a_replicaset_is_the_deployment(
+async def test_the_owner_of_a_replicasets_pod_is_the_deployment(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     deployment = create_workload(shop, "Deployment", "web")
@@ -255,7 +248,7 @@ async def test_the_owner_of_a_pod_of_a_replicaset_is_the_deployment(
     assert (endpoint.owner_kind, endpoint.owner_name) == ("Deployment", "web")
 
 
-async def test_the_owner_of_a_pod_is_its_replicaset_if_the_replicaset_cannot_be_found(
+async def test_a_missing_replicaset_is_still_the_owner_of_its_pod(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     kind = {"kind": "ReplicaSet", "apiVersion": "apps/v1"}
@@ -269,7 +262,7 @@ async def test_the_owner_of_a_pod_is_its_replicaset_if_the_replicaset_cannot_be_
     assert (endpoint.owner_kind, endpoint.owner_name) == ("ReplicaSet", "web-5d4")
 
 
-async def test_the_endpoint_of_an_unscheduled_pod_names_the_node_of_the_agent(
+async def test_the_endpoint_of_an_unscheduled_pod_names_the_agents_node(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     pod = create_pod(shop, "unscheduled", NODE_NAME, spec={"nodeName": None})
@@ -290,7 +283,7 @@ async def test_a_replica_keeps_its_address_until_its_statefulset_has_fewer_repli
 
     stateful = create_workload(shop, "StatefulSet", "db", replicas=1, serviceName="db")
     first = create_pod(shop, "db-0", NODE_NAME, stateful)
-    added = await agent.add("db-0", CNI_ARGS=cni_args_of(first))
+    added_addresses = await agent.add("db-0", CNI_ARGS=cni_args_of(first))
     endpoint = await agent.endpoint("db-0")
     await until(lambda: has_validity("valid"))
 
@@ -298,10 +291,13 @@ async def test_a_replica_keeps_its_address_until_its_statefulset_has_fewer_repli
     await until_uncached(cluster, "db-0")
     await agent.delete("db-0", CNI_ARGS=cni_args_of(first))
     second = create_pod(shop, "db-0", NODE_NAME, stateful)
-    assert await agent.add("db-0", CNI_ARGS=cni_args_of(second), CNI_CONTAINERID="c-again") == added
+    assert (
+        await agent.add("db-0", CNI_ARGS=cni_args_of(second), CNI_CONTAINERID="c-again")
+        == added_addresses
+    )
 
-    fewer = {"spec": {"replicas": 0}}
-    shop.request("PATCH", f"{COLLECTION_PATHS['StatefulSet']}/db", fewer, content=MERGE_PATCH)
+    scale_down = {"spec": {"replicas": 0}}
+    shop.request("PATCH", f"{COLLECTION_PATHS['StatefulSet']}/db", scale_down, content=MERGE_PATCH)
     await until(lambda: has_validity("invalid"))
     delete_pod(shop, "db-0")
     await until_uncached(cluster, "db-0")
@@ -309,7 +305,7 @@ async def test_a_replica_keeps_its_address_until_its_statefulset_has_fewer_repli
     assert not await agent.claims()
 
 
-async def test_while_the_api_server_is_down_only_an_add_of_a_cached_pod_succeeds(
+async def test_only_an_add_of_a_cached_pod_succeeds_while_the_api_server_is_down(
     shop: ApiServer, cluster: Cluster, agent: AgentHarness
 ) -> None:
     deployment = create_workload(shop, "Deployment", "web")
@@ -321,12 +317,12 @@ async def test_while_the_api_server_is_down_only_an_add_of_a_cached_pod_succeeds
     shop.kill()
 
     (address,) = await agent.add("web-5d4-x", CNI_ARGS=cni_args_of(pod))
-    refused = await agent.call("ADD", "uncached", CNI_ARGS=cni_args_of(uncached))
+    refused_reply = await agent.call("ADD", "uncached", CNI_ARGS=cni_args_of(uncached))
 
     shop.start()
     shop.wait_served(PODS_PATH)
     assert address.startswith("10.6.2.")
-    assert refused.error["code"] == TRY_AGAIN_LATER
+    assert refused_reply.error["code"] == TRY_AGAIN_LATER
     endpoint = await agent.endpoint("web-5d4-x")
     assert endpoint is not None
     assert endpoint.owner_kind == "Deployment"

@@ -1,7 +1,6 @@
-"""An agent finds a Pod with an RDMA device, and the Pod's top owner, by address.
+"""An agent finds Pods with RDMA devices, and their top owners, by address.
 
-RDMA metrics have labels for the Pod and the top owner. The top owner is the last in the chain of
-controllers, for example Pod -> ReplicaSet -> Deployment.
+The top owner is the last in the chain of controllers, for example Pod -> ReplicaSet -> Deployment.
 """
 
 from __future__ import annotations
@@ -40,10 +39,10 @@ pytest.importorskip("helm_python", reason=needs(HELM))
 NODE = "node-1"
 AGENT = "orbweaver-agent"
 KUBEFLOW = ("kubeflow.org", "v1")
-"""Group and version of the kind PyTorchJob, which agents may read."""
+"""Group and version of PyTorchJob, which agents may read."""
 
 SECRETIVE = ("example.com", "v1")
-"""Group and version of the kind Secretive, which agents may not read."""
+"""Group and version of Secretive, which agents may not read."""
 
 RDMA_DEVICE = {NETWORK_STATUS: json.dumps([{"device-info": {"pci": {"rdma-device": "mlx5_4"}}}])}
 VALUES = {"spiderpoolAgent": {"prometheus": {"enabled": True, "enabledRdmaMetric": True}}}
@@ -51,7 +50,6 @@ VALUES = {"spiderpoolAgent": {"prometheus": {"enabled": True, "enabledRdmaMetric
 
 @pytest.fixture
 def shop(server: ApiServer) -> Iterator[ApiServer]:
-    """Serve PyTorchJob and Secretive, with the chart's permissions for RDMA metrics."""
     delete_workloads(server)
     apply_permissions(server, render_objects(VALUES))
     define_kind(server, *KUBEFLOW, "PyTorchJob", "pytorchjobs")
@@ -65,13 +63,12 @@ def shop(server: ApiServer) -> Iterator[ApiServer]:
 
 @pytest.fixture
 async def cluster(shop: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
-    """The connection of an agent, with the permissions of the chart."""
     kubeconfig = str(kubeconfig_of(shop, AGENT, tmp_path))
     settings = Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True)
-    connected = await connect_cluster(settings._replace(rdma_metrics_enabled=True))
-    assert connected is not None
-    yield connected
-    await connected.close()
+    connection = await connect_cluster(settings._replace(rdma_metrics_enabled=True))
+    assert connection is not None
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture
@@ -83,10 +80,7 @@ def rdma_pods(cluster: Cluster) -> RdmaPodWatch:
 def create_rdma_pod(
     server: ApiServer, name: str, number: int, owner: Object | None = None, **pod_fields: object
 ) -> None:
-    """Create a running Pod with the addresses 10.6.0.NUMBER and fd00:6::NUMBER.
-
-    The Pod has an RDMA device, unless ``pod_fields`` has other annotations.
-    """
+    """Create a running Pod with the addresses 10.6.0.NUMBER and fd00:6::NUMBER."""
     fields = {"annotations": RDMA_DEVICE} | pod_fields
     create_pod(server, name, NODE, owner, **fields)  # type: ignore[arg-type]
     ips = [{"ip": f"10.6.0.{number}"}, {"ip": f"fd00:6::{number}"}]
@@ -96,7 +90,7 @@ def create_rdma_pod(
 def create_owner(
     server: ApiServer, plural: str, kind: str, group: str, owner: Object | None = None
 ) -> Object:
-    """Create the object ``train`` of a kind, with or without an owner; return ``train``."""
+    """Create the object ``train`` of this kind."""
     metadata = {"name": "train"} | (owned_by(owner) if owner else {})
     path = f"/apis/{group}/v1/namespaces/shop/{plural}"
     body = {"kind": kind, "apiVersion": f"{group}/v1", "metadata": metadata}
@@ -110,7 +104,7 @@ def as_owner(body: Object) -> Owner:
     return Owner(body["kind"], metadata["name"], "shop", body["apiVersion"], metadata["uid"])
 
 
-async def test_pods_with_rdma_devices_are_indexed_by_address_with_their_top_owner(
+async def test_rdma_pods_are_indexed_by_address_with_their_top_owner(
     shop: ApiServer, rdma_pods: RdmaPodWatch
 ) -> None:
     def create_objects() -> tuple[Object, Object]:
@@ -157,10 +151,10 @@ async def test_a_pod_is_indexed_without_an_owner_if_its_top_owner_cannot_be_read
         missing_owner: Object = {"kind": "PyTorchJob", "apiVersion": "kubeflow.org/v1"}
         missing_owner["metadata"] = {"name": "gone", "uid": "0"}
         create_rdma_pod(shop, "of-missing", 19, missing_owner)
-        unserved = missing_owner | {"kind": "Unserved"}
-        create_rdma_pod(shop, "of-unserved-kind", 20, unserved)
-        of_earlier_uid = missing_owner | {"metadata": {"name": "train", "uid": "0"}}
-        create_rdma_pod(shop, "of-earlier-uid", 21, of_earlier_uid)
+        owner_of_unserved_kind = missing_owner | {"kind": "Unserved"}
+        create_rdma_pod(shop, "of-unserved-kind", 20, owner_of_unserved_kind)
+        owner_of_earlier_uid = missing_owner | {"metadata": {"name": "train", "uid": "0"}}
+        create_rdma_pod(shop, "of-earlier-uid", 21, owner_of_earlier_uid)
         # Owners are read in the order of creation, so the owner of ``web-1`` is read last.
         create_rdma_pod(shop, "web-1", 22, create_workload(shop, "ReplicaSet", "web"))
 
@@ -175,7 +169,7 @@ async def test_a_pod_is_indexed_without_an_owner_if_its_top_owner_cannot_be_read
     assert pods_with_owner == {"web-1"}
 
 
-async def test_without_rdma_metrics_an_agent_may_not_read_owners_and_does_not_watch_pods(
+async def test_an_agent_without_rdma_metrics_watches_no_pods_and_may_not_read_owners(
     shop: ApiServer, tmp_path: Path
 ) -> None:
     read = {"verb": "get", "group": KUBEFLOW[0], "resource": "pytorchjobs", "namespace": "shop"}
@@ -184,7 +178,7 @@ async def test_without_rdma_metrics_an_agent_may_not_read_owners_and_does_not_wa
     assert not await asyncio.to_thread(lambda: is_allowed(shop, AGENT, **read))
 
     kubeconfig = str(kubeconfig_of(shop, AGENT, tmp_path))
-    connected = await connect_cluster(Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True))
-    assert connected is not None
-    assert connected.rdma_pods is None
-    await connected.close()
+    connection = await connect_cluster(Settings(NODE, kubeconfig=kubeconfig, metrics_enabled=True))
+    assert connection is not None
+    assert connection.rdma_pods is None
+    await connection.close()

@@ -22,7 +22,6 @@ async def test_an_add_reports_why_its_pool_was_refused_until_the_pool_is_correct
 ) -> None:
     async with TranslatorHarness(server) as cluster:
         node = cluster.node
-        # As in an agent, the allocator reads the controller's notes about refused pools.
         allocator = WaitingAllocator(
             node.allocate,
             PoolRequests(cluster.store, cluster.keys),

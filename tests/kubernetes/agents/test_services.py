@@ -1,7 +1,4 @@
-"""An agent reads the frontends and backends of Services from a real API server.
-
-A frontend is a ClusterIP with a port; its backends are the endpoints of the Service.
-"""
+"""An agent reads the frontends (ClusterIP, port) and backends of Services from an API server."""
 
 from __future__ import annotations
 
@@ -43,11 +40,11 @@ def endpoint_slice(*addresses: str) -> dict[str, object]:
 @pytest.fixture
 async def services(server: ApiServer) -> AsyncIterator[KubernetesServices]:
     api = Api(await open_connection(str(server.kubeconfig)))
-    watched = KubernetesServices(api, "node-1")
-    watching = asyncio.create_task(watched.run())
-    yield watched
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+    services_watch = KubernetesServices(api, "node-1")
+    watch_task = asyncio.create_task(services_watch.run())
+    yield services_watch
+    watch_task.cancel()
+    await asyncio.gather(watch_task, return_exceptions=True)
     await api.close()
     for path in (f"{SERVICES_PATH}/web", f"{SLICES_PATH}/web-1"):
         server.request("DELETE", path)
@@ -76,9 +73,9 @@ async def test_backends_and_affinity_follow_a_service_and_its_endpoint_slices(
     server.request("POST", SLICES_PATH, endpoint_slice("10.6.0.1", "10.6.0.2"))
     await until(lambda: backends(services, address) == ["10.6.0.1:8080", "10.6.0.2:8080"])
     async with asyncio.timeout(30):
-        waiting = asyncio.create_task(services.changed())
+        change_task = asyncio.create_task(services.changed())
         server.request("DELETE", f"{SLICES_PATH}/web-1")
-        await waiting
+        await change_task
     await until(lambda: backends(services, address) == [])
     (with_affinity,) = (
         backend_group
@@ -105,7 +102,7 @@ async def test_an_agent_watches_services_only_when_cluster_ip_is_enabled(
         await cluster.close()
 
 
-def test_a_service_or_slice_that_cannot_be_parsed_is_logged_and_not_served(
+def test_an_invalid_service_or_slice_is_logged_and_not_served(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     invalid = {"namespace": "shop", "name": "invalid", "resourceVersion": "1"}

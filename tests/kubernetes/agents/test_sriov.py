@@ -38,7 +38,7 @@ pytest.importorskip("helm_python", reason=needs(HELM))
 
 NODE = "node-1"
 NAMESPACE = "orbweaver"
-"""The namespace of agents, where they write SriovNetworkNodeStates."""
+"""The agents' namespace, where they write SriovNetworkNodeStates."""
 
 GROUP_PATH = f"/apis/{API_VERSION}"
 POLICIES_PATH = f"{GROUP_PATH}/namespaces/shop/sriovnetworknodepolicies"
@@ -70,7 +70,6 @@ RAIL_POLICY = {
 
 @pytest.fixture
 def shop(server: ApiServer) -> Iterator[ApiServer]:
-    """The API server with a Node, and with the chart's permissions for SR-IOV."""
     delete_workloads(server)
     apply_permissions(server, render_objects(VALUES))
     node = {"metadata": {"name": NODE, "labels": {"network": "sriov"}}}
@@ -90,19 +89,17 @@ def shop(server: ApiServer) -> Iterator[ApiServer]:
 
 @pytest.fixture
 async def cluster(shop: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
-    """The connection of an agent, with the permissions that the chart gives to agents."""
     kubeconfig = str(kubeconfig_of(shop, "orbweaver-agent", tmp_path))
     settings = Settings(NODE, kubeconfig=kubeconfig, sriov=SriovSettings())
     selection = settings.selection._replace(agent_namespace=NAMESPACE)
-    connected = await connect_cluster(settings._replace(selection=selection))
-    assert connected is not None
-    yield connected
-    await connected.close()
+    connection = await connect_cluster(settings._replace(selection=selection))
+    assert connection is not None
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture
 async def source(cluster: Cluster) -> KubernetesSriov:
-    """The agent's access to policies and to the node's state, after all kinds are listed."""
     assert cluster.sriov is not None
     await until(cluster.sriov.configuration, WAIT_S_MAX)
     return cluster.sriov
@@ -115,14 +112,14 @@ NEEDS_DRAIN = NodeReport(
     blocking=("shop/a",),
     needs_drain=True,
 )
-"""The report of a reconciler that waits until the Pod ``shop/a`` uses no virtual function."""
+"""The report of a reconciler that waits until ``shop/a`` uses no virtual function."""
 
 
 def uid_of_node(server: ApiServer) -> str:
     return str(server.request("GET", f"{NODES_PATH}/{NODE}").body["metadata"]["uid"])
 
 
-async def test_the_configuration_has_policies_of_all_namespaces_and_the_nodes_labels_and_addresses(
+async def test_the_configuration_has_policies_and_the_nodes_labels_and_addresses(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
     assert shop.request("POST", POLICIES_PATH, RAIL_POLICY).status == 201
@@ -187,7 +184,6 @@ async def test_the_api_server_refuses_an_unknown_device_type(shop: ApiServer) ->
 async def test_the_configuration_has_the_managed_nics_that_the_state_declares(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
-    """A restarted agent reads from the state which NICs it manages."""
     managed_nic = DesiredNic(nic="ens1f0", address="0000:17:00.0", vfs=2)
     foreign_nic = DesiredNic(nic="ens1f1", address="0000:17:00.1", vfs=2, externally_managed=True)
 
@@ -199,32 +195,32 @@ async def test_the_configuration_has_the_managed_nics_that_the_state_declares(
     assert configuration.managed == {"0000:17:00.0"}
 
 
-async def test_a_drain_is_requested_and_withdrawn_by_annotations_and_a_label(
+async def test_annotations_and_a_label_request_and_withdraw_a_drain(
     shop: ApiServer, source: KubernetesSriov
 ) -> None:
     await source.declare([])
 
     await source.report(NEEDS_DRAIN)
-    requested = shop.request("GET", STATE_PATH).body
+    state_with_request = shop.request("GET", STATE_PATH).body
     await until(lambda: source.states.objects[(NAMESPACE, NODE)].requests_drain, WAIT_S_MAX)
     unblocked = NEEDS_DRAIN._replace(blocking=(), needs_drain=False)
     await source.report(unblocked._replace(keeps_request=True))
-    unchanged = shop.request("GET", STATE_PATH).body
+    state_after_keep = shop.request("GET", STATE_PATH).body
     await source.report(unblocked)
-    withdrawn = shop.request("GET", STATE_PATH).body
+    state_after_withdrawal = shop.request("GET", STATE_PATH).body
 
-    assert requested["metadata"]["annotations"] == {
+    assert state_with_request["metadata"]["annotations"] == {
         DESIRED_STATE: "Drain_Required",
         BLOCKING_PODS: '["shop/a"]',
     }
-    assert requested["status"]["syncStatus"] == "InProgress"
-    assert requested["metadata"]["labels"] == {DRAIN_LABEL: "Drain_Required"}
+    assert state_with_request["status"]["syncStatus"] == "InProgress"
+    assert state_with_request["metadata"]["labels"] == {DRAIN_LABEL: "Drain_Required"}
     for field in ("annotations", "labels"):
-        assert unchanged["metadata"][field] == requested["metadata"][field]
-    (owner,) = requested["metadata"]["ownerReferences"]
+        assert state_after_keep["metadata"][field] == state_with_request["metadata"][field]
+    (owner,) = state_with_request["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["uid"]) == ("Node", uid_of_node(shop))
-    assert withdrawn["metadata"]["annotations"] == {DESIRED_STATE: "Idle"}
-    assert "labels" not in withdrawn["metadata"]
+    assert state_after_withdrawal["metadata"]["annotations"] == {DESIRED_STATE: "Idle"}
+    assert "labels" not in state_after_withdrawal["metadata"]
 
 
 async def test_withdraw_removes_the_drain_request_and_keeps_the_declared_nics(
@@ -262,27 +258,26 @@ async def test_the_configuration_names_the_daemon_of_an_sriov_operator_on_the_no
 
 @pytest.fixture
 def operator_definition(shop: ApiServer) -> Iterator[None]:
-    """The CRD SriovNetworkNodeState of the SR-IOV operator: no ``trust``, no ``spoofChk``."""
-    original = shop.request("GET", STATES_CRD_PATH).body["spec"]
-    changed = copy.deepcopy(original)
-    del vf_fields(changed)["trust"], vf_fields(changed)["spoofChk"]
-    shop.request("PATCH", STATES_CRD_PATH, {"spec": changed}, content=MERGE_PATCH)
+    """Serve SriovNetworkNodeState as the SR-IOV operator does: no ``trust``, no ``spoofChk``."""
+    original_spec = shop.request("GET", STATES_CRD_PATH).body["spec"]
+    changed_spec = copy.deepcopy(original_spec)
+    del vf_fields(changed_spec)["trust"], vf_fields(changed_spec)["spoofChk"]
+    shop.request("PATCH", STATES_CRD_PATH, {"spec": changed_spec}, content=MERGE_PATCH)
     shop.request("POST", STATE_PATH.removesuffix(f"/{NODE}"), EMPTY_STATE)
     vf = {"vfID": 0, "pciAddress": "0000:17:01.0", "trust": "on"}
     status = {"status": {"interfaces": [{"pciAddress": "0000:17:00.0", "Vfs": [vf]}]}}
     # Wait until the API server uses the changed CRD and removes the unknown ``trust``.
     for _ in attempts(WAIT_S_MAX):
-        written = shop.request("PATCH", f"{STATE_PATH}/status", status, content=MERGE_PATCH).body[
-            "status"
-        ]
-        if written["interfaces"][0]["Vfs"] == [{"vfID": 0, "pciAddress": "0000:17:01.0"}]:
+        stored_status = shop.request(
+            "PATCH", f"{STATE_PATH}/status", status, content=MERGE_PATCH
+        ).body["status"]
+        if stored_status["interfaces"][0]["Vfs"] == [{"vfID": 0, "pciAddress": "0000:17:01.0"}]:
             break
     yield
-    shop.request("PATCH", STATES_CRD_PATH, {"spec": original}, content=MERGE_PATCH)
+    shop.request("PATCH", STATES_CRD_PATH, {"spec": original_spec}, content=MERGE_PATCH)
 
 
 def vf_fields(definition: Object) -> Object:
-    """The schemas of a virtual function's fields in the status."""
     schema = definition["versions"][0]["schema"]["openAPIV3Schema"]
     interfaces = schema["properties"]["status"]["properties"]["interfaces"]
     fields: Object = interfaces["items"]["properties"]["Vfs"]["items"]["properties"]
@@ -290,13 +285,12 @@ def vf_fields(definition: Object) -> Object:
 
 
 def reconciler(source: KubernetesSriov, directory: Path) -> SriovReconciler:
-    """The reconciler of an agent, on a node with a simulated card."""
     hardware = CardHardware(Card(directory / "sys", "intel-e810"))
     return SriovReconciler(SriovSettings(), source, hardware, GuidLog().keeper(), withdrawal_s=0)
 
 
 @pytest.mark.usefixtures("operator_definition")
-async def test_an_agent_writes_the_status_even_if_the_crd_of_the_operator_lacks_trust(
+async def test_an_agent_writes_the_status_even_if_the_operators_crd_lacks_trust(
     shop: ApiServer, source: KubernetesSriov, tmp_path: Path
 ) -> None:
     agent = reconciler(source, tmp_path)

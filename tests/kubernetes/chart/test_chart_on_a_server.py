@@ -1,8 +1,7 @@
 """A real API server accepts every object that the chart renders, with strict validation.
 
-The environment variable ``ORBWEAVER_FOREIGN_DEFINITIONS`` may name a directory with the published
-CRDs of ``FOREIGN_KINDS``. Without the variable, objects of these kinds are accepted with any
-fields.
+``ORBWEAVER_FOREIGN_DEFINITIONS`` may name a directory with the published CRDs of ``FOREIGN_KINDS``.
+Without it, the API server accepts any fields in objects of these kinds.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ FOREIGN_KINDS = (
     ("cert-manager.io", "Issuer", "issuers"),
     ("grafana.integreatly.org", "GrafanaDashboard", "grafanadashboards"),
 )
-"""Kinds of other projects that the chart renders: group, kind and plural."""
+"""Kinds of other projects: group, kind and plural."""
 
 DEFINITIONS_DIRECTORY = os.environ.get("ORBWEAVER_FOREIGN_DEFINITIONS", "")
 
@@ -44,7 +43,6 @@ VERSIONS = {"grafana.integreatly.org": "v1beta1"}
 
 @pytest.fixture(scope="module")
 def foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer]:
-    """The API server with our CRDs and the CRDs of ``FOREIGN_KINDS``."""
     server = server_with_crds
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     for file in sorted(Path(DEFINITIONS_DIRECTORY).glob("*.yaml")) if DEFINITIONS_DIRECTORY else ():
@@ -62,14 +60,13 @@ def foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer]:
 def server_with_foreign_kinds(
     foreign_kinds: ApiServer, request: pytest.FixtureRequest
 ) -> ApiServer:
-    """The API server; pytest's summary counts the tests that ran without published CRDs."""
     if not DEFINITIONS_DIRECTORY:
         note_substitute(request.node, FOREIGN_DEFINITIONS, "definitions without a schema")
     return foreign_kinds
 
 
 @pytest.mark.parametrize("profile", VALUES_PROFILES)
-def test_the_api_server_accepts_every_object_that_a_profile_of_values_renders(
+def test_the_api_server_accepts_every_object_of_a_values_profile(
     profile: str, server_with_foreign_kinds: ApiServer
 ) -> None:
     server = server_with_foreign_kinds
@@ -99,7 +96,6 @@ def test_the_api_server_accepts_the_objects_that_spiderpools_values_add(
 
 
 def assert_accepted(server: ApiServer, rendered: list[Object]) -> None:
-    """Apply all objects in a dry run with strict field validation."""
     for name in {CHART_NAMESPACE, *map(namespace_of, rendered)} - {""}:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         server.request("POST", "/api/v1/namespaces", space)

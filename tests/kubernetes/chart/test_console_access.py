@@ -1,7 +1,4 @@
-"""The console of a controller allows each user what the chart's roles allow.
-
-The console sends the user's token to the API server for review.
-"""
+"""The console of a controller allows each user what the chart's roles allow."""
 
 from __future__ import annotations
 
@@ -40,7 +37,6 @@ VALUES = {"orbweaver": {"console": {"enabled": True, "workflowActions": True}}}
 
 
 def binding(account: str) -> dict[str, Any]:
-    """The ClusterRoleBinding of a service account to its role."""
     return {
         "apiVersion": f"{RBAC}/v1",
         "kind": "ClusterRoleBinding",
@@ -52,7 +48,7 @@ def binding(account: str) -> dict[str, Any]:
 
 @pytest.fixture
 def tokens(server: ApiServer, tmp_path: Path) -> dict[str, str]:
-    """Service account -> token; the key ``invalid`` has an invalid token."""
+    """Service account -> token; ``invalid`` -> an invalid token."""
     accounts = [
         {
             "apiVersion": "v1",
@@ -73,10 +69,7 @@ def tokens(server: ApiServer, tmp_path: Path) -> dict[str, str]:
 async def console(
     server: ApiServer, tokens: dict[str, str], tmp_path: Path
 ) -> AsyncIterator[tuple[ConsoleHost, ssl.SSLContext]]:
-    """The console, and a TLS context that trusts the console's certificate.
-
-    The certificate is written after the console has started.
-    """
+    """The console, and a TLS context that trusts the console's certificate."""
     files = CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key")
     kubeconfig = str(kubeconfig_of(server, CONTROLLER, tmp_path))
     settings = console_settings(
@@ -96,42 +89,42 @@ async def console(
     # Port 0 on all addresses would give IPv4 and IPv6 different ports.
     settings = settings._replace(address="127.0.0.1")
     host = ConsoleHost(settings, MemoryStore(), Keys("test"), tmp_path, cluster="test")
-    running = asyncio.ensure_future(host.run())
+    console_task = asyncio.ensure_future(host.run())
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")
     certificate.private_key_pem.write_to_path(str(files.key))
     certificate.cert_chain_pems[0].write_to_path(str(files.certificate))
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    await until(lambda: host.port is not None or running.done())
-    yield host, trusting
-    running.cancel()
-    await asyncio.wait({running})
+    tls_context = ssl.create_default_context()
+    authority.configure_trust(tls_context)
+    await until(lambda: host.port is not None or console_task.done())
+    yield host, tls_context
+    console_task.cancel()
+    await asyncio.wait({console_task})
 
 
 async def test_the_console_lets_users_read_and_act_as_their_role_allows(
     console: tuple[ConsoleHost, ssl.SSLContext], tokens: dict[str, str]
 ) -> None:
-    host, trusting = console
+    host, tls_context = console
     api = f"https://localhost:{host.port}/api/v1"
     signal_url = f"{api}/workflows/reclaim-scan/signal"
     read_statuses, signal_statuses = {}, {}
     async with aiohttp.ClientSession() as client:
-        async with client.get(f"{api}/overview", ssl=trusting) as response:
+        async with client.get(f"{api}/overview", ssl=tls_context) as response:
             assert response.status == 401
             assert response.headers["WWW-Authenticate"].startswith("Bearer")
             assert (await response.json())["error"]["remedy"].startswith("log in with the token")
         for name, token in tokens.items():
             headers = {"Authorization": f"Bearer {token}"}
-            async with client.get(f"{api}/overview", ssl=trusting, headers=headers) as response:
+            async with client.get(f"{api}/overview", ssl=tls_context, headers=headers) as response:
                 read_statuses[name] = response.status
             body = {"name": "scan-now"}
             async with client.post(
-                signal_url, ssl=trusting, headers=headers, json=body
+                signal_url, ssl=tls_context, headers=headers, json=body
             ) as response:
                 signal_statuses[name] = response.status
         headers = {"Authorization": f"Bearer {tokens[OPERATOR]}"}
-        async with client.get(f"{api}/access", ssl=trusting, headers=headers) as response:
+        async with client.get(f"{api}/access", ssl=tls_context, headers=headers) as response:
             user = f"system:serviceaccount:{CHART_NAMESPACE}:{OPERATOR}"
             assert await response.json() == {"user": user, "workflowActions": True}
     assert read_statuses == {VIEWER: 200, OPERATOR: 200, WITHOUT_ROLE: 403, "invalid": 401}

@@ -1,7 +1,4 @@
-"""The chart's etcd, with three members, serves only clients that have a certificate.
-
-Each member is a process with its own IP address; no kubelet or container runs.
-"""
+"""The chart's etcd, run as three processes, serves only clients that have a certificate."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ WAIT_S_MAX = 60.0
 CERTIFICATE_VARIABLES = ("ORBWEAVER_ETCD_CERT_FILE", "ORBWEAVER_ETCD_KEY_FILE")
 ORBCTL = str(Path(sys.executable).with_name("orbctl"))
 CONTROLLER_PROGRAM = str(Path(sys.executable).with_name("orbweaver-controller"))
-# (kind, name) of workloads; orbctl runs with the etcd variables of one workload.
+# (kind, name) of the workloads whose etcd variables orbctl can use.
 CONTROLLER = ("Deployment", "orbweaver-controller")
 AGENT = ("DaemonSet", "orbweaver-agent")
 FETCH_SCRIPT = """
@@ -56,7 +53,7 @@ POOL_MANIFEST = (
 
 
 class EtcdMembers:
-    """Three etcd members, each on its own host of a test network; clients run on another host.
+    """Three etcd members and a client, each on its own host of a test network.
 
     ``directory`` has one subdirectory for each Secret of the chart.
     """
@@ -71,7 +68,6 @@ class EtcdMembers:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the network and the members."""
         with self.hosts.network():
             try:
                 for name in MEMBERS:
@@ -82,7 +78,6 @@ class EtcdMembers:
                     self.kill(name)
 
     def start(self, name: str) -> None:
-        """Start a member with the command of its container."""
         pod = find_object("StatefulSet", "orbweaver-etcd", self._rendered)["spec"]["template"][
             "spec"
         ]
@@ -99,7 +94,6 @@ class EtcdMembers:
             )
 
     def kill(self, name: str) -> None:
-        """Kill a member with SIGKILL."""
         process = self._running.pop(name)
         process.send_signal(signal.SIGKILL)
         process.wait(WAIT_S_MAX)
@@ -115,7 +109,6 @@ class EtcdMembers:
         return self._run([ORBCTL, *arguments], workload, stdin, without)
 
     def require_authentication(self) -> None:
-        """Run the Job that makes etcd require authentication."""
         done = self._run([CONTROLLER_PROGRAM, "etcd-access"], ("Job", "orbweaver-etcd-access"))
         assert done.returncode == 0, done.stderr
 
@@ -156,7 +149,6 @@ class EtcdMembers:
         )
 
     def until_orbctl_succeeds(self) -> None:
-        """Wait until ``orbctl status`` succeeds."""
         deadline = time.monotonic() + WAIT_S_MAX
         while (done := self.orbctl("status")).returncode:
             logs = [(self._directory / f"{name}.log").read_text()[-1500:] for name in MEMBERS]
@@ -166,9 +158,9 @@ class EtcdMembers:
     def _container_environment(
         self, container: dict[str, Any], known: dict[str, str]
     ) -> dict[str, str]:
-        """The variables of a container; paths in the test's directory replace mount paths.
+        """The variables of a container, with paths of the test instead of mount paths.
 
-        ``known``: variables whose values Kubernetes would set, such as the address of the Pod.
+        ``known``: variables that Kubernetes would set.
         """
         directories = {
             "/etc/etcd/tls": self._directory / "orbweaver-etcd-member",
@@ -187,7 +179,6 @@ class EtcdMembers:
 
 @pytest.fixture
 def members(server: ApiServer, tmp_path: Path) -> Iterator[EtcdMembers]:
-    """Running members, with the Secrets that the chart's Job has created on an API server."""
     hooks = Hooks(server, tmp_path)
     hooks.run("orbweaver-etcd-certificates")
     for kind in ("member", "agent", "controller", "root", "metrics"):
@@ -201,12 +192,12 @@ def members(server: ApiServer, tmp_path: Path) -> Iterator[EtcdMembers]:
     server.request("DELETE", SECRETS_PATH)
 
 
-def test_etcd_serves_only_clients_with_a_certificate_even_while_a_member_is_down(
+def test_etcd_tolerates_a_killed_member_and_refuses_a_client_without_a_certificate(
     members: EtcdMembers,
 ) -> None:
     members.until_orbctl_succeeds()
-    applied = members.orbctl("apply", "-f", "-", stdin=POOL_MANIFEST % ("lan", 1))
-    assert applied.returncode == 0, applied.stderr
+    apply_result = members.orbctl("apply", "-f", "-", stdin=POOL_MANIFEST % ("lan", 1))
+    assert apply_result.returncode == 0, apply_result.stderr
 
     members.kill(MEMBERS[1])
     members.until_orbctl_succeeds()
@@ -217,7 +208,7 @@ def test_etcd_serves_only_clients_with_a_certificate_even_while_a_member_is_down
     assert without_certificate.returncode != 0, "etcd answered a client without a certificate"
 
 
-def test_an_agents_certificate_may_not_change_pools_and_is_not_accepted_by_peers(
+def test_an_agents_certificate_neither_changes_pools_nor_opens_the_peer_port(
     members: EtcdMembers, tmp_path: Path
 ) -> None:
     members.until_orbctl_succeeds()
@@ -237,7 +228,7 @@ def test_an_agents_certificate_may_not_change_pools_and_is_not_accepted_by_peers
     assert not members.can_fetch(peer, *_tls_files(tmp_path, "agent"))
 
 
-def test_metrics_are_served_to_another_host_only_with_a_certificate(
+def test_another_host_reads_metrics_only_with_a_certificate(
     members: EtcdMembers, tmp_path: Path
 ) -> None:
     members.until_orbctl_succeeds()

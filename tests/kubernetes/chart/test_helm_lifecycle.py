@@ -38,8 +38,7 @@ VALIDATING_PATH = f"{CONFIGURATION_PATHS['ValidatingWebhookConfiguration']}/spid
 
 
 @pytest.fixture
-def installed(server: ApiServer) -> Iterator[Any]:
-    """Install the chart; yield the Helm configuration."""
+def helm_config(server: ApiServer) -> Iterator[Any]:
     with helm.Config(kubeconfig_path=server.kubeconfig, namespace=RELEASE_NAMESPACE) as config:
         config.install(
             CHART_FOLDER,
@@ -80,7 +79,7 @@ async def create_certificate(server: ApiServer, directory: Path) -> None:
 def create_without_webhooks(server: ApiServer, kind: str, manifest: Any) -> None:
     """Delete the release's webhooks, which no process serves here, and create the object.
 
-    The creation is retried, because the API server still calls a deleted webhook for a short time.
+    The API server still calls deleted webhooks for a short time.
     """
     for path in CONFIGURATION_PATHS.values():
         server.request(
@@ -96,26 +95,24 @@ def create_without_webhooks(server: ApiServer, kind: str, manifest: Any) -> None
 
 
 def read_secret(server: ApiServer) -> Any:
-    """The data of the Secret with the webhooks' certificate."""
     return server.request(
         "GET", f"/api/v1/namespaces/{RELEASE_NAMESPACE}/secrets/{SECRET_NAME}"
     ).body["data"]
 
 
 def validating_webhooks(server: ApiServer) -> dict[str, Any]:
-    """The validating webhooks, by name."""
     webhooks = server.request("GET", VALIDATING_PATH).body["webhooks"]
     return {webhook["name"]: webhook for webhook in webhooks}
 
 
 async def test_an_upgrade_keeps_the_secret_and_the_ca_bundles(
-    server: ApiServer, installed: Any, tmp_path: Path
+    server: ApiServer, helm_config: Any, tmp_path: Path
 ) -> None:
     await create_certificate(server, tmp_path)
     before, secret_before = validating_webhooks(server), read_secret(server)
     values = unique_values()
     values["spiderpoolController"]["enableValidatingResourcesDeletedWebhook"] = True
-    installed.upgrade(CHART_FOLDER, RELEASE, values, namespace=RELEASE_NAMESPACE)
+    helm_config.upgrade(CHART_FOLDER, RELEASE, values, namespace=RELEASE_NAMESPACE)
     after = validating_webhooks(server)
 
     name = "spiderippool.spiderpool.spidernet.io"
@@ -131,13 +128,13 @@ async def test_an_upgrade_keeps_the_secret_and_the_ca_bundles(
 
 
 def test_an_uninstallation_deletes_the_releases_objects_and_keeps_pools_and_the_archive(
-    server: ApiServer, installed: Any
+    server: ApiServer, helm_config: Any
 ) -> None:
     user_pool = pool()
     user_pool["metadata"]["finalizers"] = ["spiderpool.spidernet.io"]
     create_without_webhooks(server, "SpiderIPPool", user_pool)
 
-    installed.uninstall(RELEASE, wait="hookOnly")
+    helm_config.uninstall(RELEASE, wait="hookOnly")
 
     assert server.request("GET", VALIDATING_PATH).status == 404
     roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"

@@ -1,4 +1,4 @@
-"""The Jobs of the chart (Helm hooks), run as processes with the permissions of the chart."""
+"""The Jobs of the chart (Helm hooks), run as processes with the chart's permissions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LEASES_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{CHART_NAMESPACE}/leases
 
 
 class Hooks:
-    """Runs the Jobs of the rendered chart; kubeconfigs are written to ``directory``."""
+    """Runs the Jobs of the rendered chart."""
 
     def __init__(self, server: ApiServer, directory: Path) -> None:
         self.server = server
@@ -71,13 +71,11 @@ class Hooks:
         return done.stderr + done.stdout
 
     def secret(self, name: str) -> dict[str, bytes]:
-        """The decoded data of a Secret."""
         data = self.server.request("GET", f"{SECRETS_PATH}/{name}").body.get("data", {})
         return {field: base64.b64decode(value) for field, value in data.items()}
 
 
 def common_name_of(certificate: bytes) -> str:
-    """The common name in the subject of a certificate."""
     (attribute,) = read(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(attribute.value)
 
@@ -116,7 +114,7 @@ def test_a_deleted_certificate_is_issued_again_by_the_same_authority(hooks: Hook
     assert after["tls.crt"] != before["tls.crt"]
 
 
-def test_missing_default_objects_are_created_and_an_existing_object_is_not_changed(
+def test_the_defaults_job_creates_missing_objects_and_keeps_existing_objects(
     hooks: Hooks, tmp_path: Path
 ) -> None:
     config_map = find_object("ConfigMap", "orbweaver-defaults", hooks.rendered)
@@ -138,21 +136,21 @@ def test_the_cleanup_job_removes_finalizers_webhooks_secret_and_lease(hooks: Hoo
     server.request(
         "POST", SECRETS_PATH, {"metadata": {"name": "orbweaver-controller-server-certs"}}
     )
-    expired = {"holderIdentity": "gone", "leaseDurationSeconds": 1}
-    lease = {"metadata": {"name": "spiderpool-controller-leases"}, "spec": expired}
+    expired_spec = {"holderIdentity": "gone", "leaseDurationSeconds": 1}
+    lease = {"metadata": {"name": "spiderpool-controller-leases"}, "spec": expired_spec}
     server.request("POST", LEASES_PATH, lease)
     for body in (with_finalizers(pool()), with_finalizers(subnet())):
         assert server.request("POST", path_of_kind(body["kind"]), body).status == 201
     server.request("DELETE", path_of_kind("SpiderIPPool", "blue"))
-    deleting = get(server, "SpiderIPPool", "blue")["metadata"]
-    assert "deletionTimestamp" in deleting, "the finalizer must delay the deletion"
+    pool_metadata = get(server, "SpiderIPPool", "blue")["metadata"]
+    assert "deletionTimestamp" in pool_metadata, "the finalizer must delay the deletion"
 
     log = hooks.run("orbweaver-cleanup")
 
     assert "removed Orbweaver's finalizer from 2 objects" in log
     assert server.request("GET", path_of_kind("SpiderIPPool", "blue")).status == 404
-    kept = get(server, "SpiderSubnet", "wide")["metadata"]
-    assert kept.get("finalizers") == ["example.org/finalizer"]
+    subnet_metadata = get(server, "SpiderSubnet", "wide")["metadata"]
+    assert subnet_metadata.get("finalizers") == ["example.org/finalizer"]
     for path in (
         f"{WEBHOOKS_PATH}/spiderpool-controller",
         f"{SECRETS_PATH}/orbweaver-controller-server-certs",
@@ -192,5 +190,4 @@ def with_finalizers(item: Object) -> Object:
 
 
 def webhook_configuration() -> dict[str, Any]:
-    """A webhook configuration without webhooks, with the name of Orbweaver's configuration."""
     return {"metadata": {"name": "spiderpool-controller"}, "webhooks": []}

@@ -38,38 +38,42 @@ FORBIDDEN: dict[str, dict[str, str]] = {  # what an account may not do -> the re
         "resource": "secrets",
         "namespace": CHART_NAMESPACE,
     },
-    "read another Secret": {
+    "read a Secret of etcd clients": {
         "verb": "get",
         "resource": "secrets",
         "namespace": CHART_NAMESPACE,
         "name": "etcd-client",
     },
-    "make Pods": {"verb": "create", "resource": "pods", "namespace": CHART_NAMESPACE},
+    "create Pods": {"verb": "create", "resource": "pods", "namespace": CHART_NAMESPACE},
     "change Pods": {"verb": "patch", "resource": "pods", "namespace": "shop"},
     "delete Pods": {"verb": "delete", "resource": "pods", "namespace": "shop"},
-    "enter Pods": {"verb": "create", "resource": "pods", "subresource": "exec"},
+    "run commands in Pods": {"verb": "create", "resource": "pods", "subresource": "exec"},
     "change Nodes": {"verb": "patch", "resource": "nodes"},
     "change a Node's status": {"verb": "patch", "resource": "nodes", "subresource": "status"},
     "change Namespaces": {"verb": "patch", "resource": "namespaces"},
     "change Deployments": {"verb": "patch", "group": "apps", "resource": "deployments"},
-    "give rights": {
+    "create ClusterRoleBindings": {
         "verb": "create",
         "group": "rbac.authorization.k8s.io",
         "resource": "clusterrolebindings",
     },
-    "use another's identity": {"verb": "impersonate", "resource": "users"},
-    "make tokens": {"verb": "create", "resource": "serviceaccounts", "subresource": "token"},
-    "change definitions": {
+    "impersonate users": {"verb": "impersonate", "resource": "users"},
+    "create tokens of service accounts": {
+        "verb": "create",
+        "resource": "serviceaccounts",
+        "subresource": "token",
+    },
+    "change CRDs": {
         "verb": "patch",
         "group": "apiextensions.k8s.io",
         "resource": "customresourcedefinitions",
     },
-    "make webhooks": {
+    "create webhooks": {
         "verb": "create",
         "group": "admissionregistration.k8s.io",
         "resource": "mutatingwebhookconfigurations",
     },
-    "change another's webhooks": {
+    "change webhooks of another project": {
         "verb": "patch",
         "group": "admissionregistration.k8s.io",
         "resource": "validatingwebhookconfigurations",
@@ -87,7 +91,7 @@ FORBIDDEN: dict[str, dict[str, str]] = {  # what an account may not do -> the re
         "resource": "network-attachment-definitions",
     },
     "read ConfigMaps": {"verb": "get", "resource": "configmaps", "namespace": "shop"},
-    "take another's Lease": {
+    "change the Lease of the scheduler": {
         "verb": "patch",
         "group": "coordination.k8s.io",
         "resource": "leases",
@@ -105,7 +109,7 @@ def chart_permissions(server_with_crds: ApiServer) -> None:
 
 @pytest.fixture
 def permitted_server(chart_permissions: None, server: ApiServer) -> ApiServer:
-    """The API server with the service accounts and permissions of the chart's default values."""
+    """The API server with the permissions of the chart's default values."""
     return server
 
 
@@ -130,7 +134,7 @@ async def cluster(permitted_server: ApiServer, tmp_path: Path) -> AsyncIterator[
         await asyncio.to_thread(permitted_server.request, "DELETE", collection)
 
 
-async def test_a_controller_does_all_its_work_with_the_rights_of_the_chart(
+async def test_the_charts_rights_suffice_for_the_work_of_a_controller(
     cluster: TranslatorHarness,
 ) -> None:
     server = cluster.server
@@ -145,7 +149,7 @@ async def test_a_controller_does_all_its_work_with_the_rights_of_the_chart(
     await cluster.refresh_node_view()
     await cluster.node.add(pod("web-0"))
 
-    def is_all_written() -> bool:
+    def has_written_all_objects() -> bool:
         counted = get(server, "SpiderIPPool", "blue").get("status", {}).get("allocatedIPCount")
         phase = get(server, "SpiderCoordinator", "default").get("status", {}).get("phase")
         has_nad = server.request("GET", f"{DEFAULT_NADS_PATH}/net").status == 200
@@ -154,28 +158,28 @@ async def test_a_controller_does_all_its_work_with_the_rights_of_the_chart(
         )
         return bool(counted == 1 and phase and has_nad and has_lease)
 
-    await until(is_all_written)
+    await until(has_written_all_objects)
     # The pool is in use, so the controller reports that the deletion waits.
     await asyncio.to_thread(server.kubectl, "delete", "spiderippool", "blue", "--wait=false")
     await cluster.until_condition("SpiderIPPool", "blue", "Draining", "True")
 
 
-async def test_an_agent_lists_all_kinds_that_it_reads_with_the_rights_of_the_chart(
+async def test_the_charts_rights_suffice_for_the_watches_of_an_agent(
     permitted_server: ApiServer, tmp_path: Path
 ) -> None:
     delete_workloads(permitted_server)
     create_pod(permitted_server, "web-0", node="node-1")
     kubeconfig = kubeconfig_of(permitted_server, AGENT, tmp_path)
-    connected = await connect_cluster(Settings("node-1", kubeconfig=str(kubeconfig)))
-    assert connected is not None
-    facts = connected.facts
-    assert connected.coordinator is not None
+    connection = await connect_cluster(Settings("node-1", kubeconfig=str(kubeconfig)))
+    assert connection is not None
+    facts = connection.facts
+    assert connection.coordinator is not None
     async with asyncio.timeout(30):
         for informer in (facts.pods, facts.nodes, facts.namespaces, facts.stateful_sets):
             await informer.listed.wait()
-        await connected.coordinator.coordinators.listed.wait()
+        await connection.coordinator.coordinators.listed.wait()
     await until(lambda: ("shop", "web-0") in facts.pods.objects)
-    await connected.close()
+    await connection.close()
     delete_workloads(permitted_server)
 
 
@@ -190,12 +194,12 @@ async def test_an_agent_may_read_networks_only_with_a_network_provider(
     apply_permissions(permitted_server, render_objects({"iaasNetworkProvider": {"serverUrl": url}}))
     kubeconfig = kubeconfig_of(permitted_server, AGENT, tmp_path)
     settings = Settings("node-1", kubeconfig=str(kubeconfig), provider=ProviderSettings(url))
-    connected = await connect_cluster(settings)
-    assert connected is not None
-    assert connected.networks is not None
+    connection = await connect_cluster(settings)
+    assert connection is not None
+    assert connection.networks is not None
     async with asyncio.timeout(30):
-        await connected.networks.configs.listed.wait()
-    await connected.close()
+        await connection.networks.configs.listed.wait()
+    await connection.close()
     assert not is_allowed(permitted_server, AGENT, verb="patch", **networks)
     apply_permissions(permitted_server, render_objects({}))
 
@@ -205,8 +209,8 @@ def test_no_account_of_the_chart_has_a_forbidden_right(
     permitted_server: ApiServer, account: str
 ) -> None:
     allowed = [
-        what
-        for what, request in FORBIDDEN.items()
+        action
+        for action, request in FORBIDDEN.items()
         if is_allowed(permitted_server, account, **request)
     ]
     assert allowed == []

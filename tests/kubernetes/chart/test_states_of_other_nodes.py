@@ -40,7 +40,6 @@ Connect = Callable[[str, str], Awaitable[Api]]
 
 @pytest.fixture
 def server_with_policy(server: ApiServer) -> Iterator[ApiServer]:
-    """An API server with two Nodes, and with the chart's permissions and admission policy."""
     rendered = render_objects(VALUES)
     apply_permissions(server, rendered)
     path_and_policy = [
@@ -65,9 +64,9 @@ def server_with_policy(server: ApiServer) -> Iterator[ApiServer]:
 
 @pytest.fixture
 async def connect(server_with_policy: ApiServer, tmp_path: Path) -> AsyncIterator[Connect]:
-    """A function that connects as a service account, with a token bound to a Pod on a node.
+    """A function that connects with a token that is bound to a Pod on a node.
 
-    If the node is "", the token is not bound to a Pod.
+    For the node "", the token is not bound.
     """
     async with AsyncExitStack() as stack:
 
@@ -90,8 +89,7 @@ async def connect(server_with_policy: ApiServer, tmp_path: Path) -> AsyncIterato
         yield open_as
 
 
-async def is_refused(api: Api, node: str) -> bool:
-    """Whether the API server refuses a write to the state of a node."""
+async def is_write_refused(api: Api, node: str) -> bool:
     with suppress(ApiRejected):
         await api.apply(f"{STATES_PATH}/{node}", node_state(node, ()), FIELD_MANAGER)
         return False
@@ -101,7 +99,7 @@ async def is_refused(api: Api, node: str) -> bool:
 async def until_policy_applies(api: Api) -> None:
     """Wait until the API server enforces the policy; ``api``: connection of an agent on ``OWN``."""
     async with asyncio.timeout(DEADLINE_S):
-        while not await is_refused(api, OTHER):
+        while not await is_write_refused(api, OTHER):
             pass
 
 
@@ -110,9 +108,9 @@ async def test_an_agent_may_write_only_the_state_of_its_node(connect: Connect) -
     await until_policy_applies(own_agent)
     status = node_state_status(OTHER, (), frozenset(), SyncResult(SUCCEEDED, ""))
 
-    assert not await is_refused(own_agent, OWN)
-    assert not await is_refused(other_agent, OTHER)
-    assert await is_refused(other_agent, OWN)
+    assert not await is_write_refused(own_agent, OWN)
+    assert not await is_write_refused(other_agent, OTHER)
+    assert await is_write_refused(other_agent, OWN)
     await other_agent.apply(f"{STATES_PATH}/{OTHER}/status", status, FIELD_MANAGER)
     with pytest.raises(ApiError, match=f'"{OWN}" may not write the state of node "{OTHER}"'):
         await own_agent.apply(f"{STATES_PATH}/{OTHER}/status", status, FIELD_MANAGER)
@@ -120,13 +118,13 @@ async def test_an_agent_may_write_only_the_state_of_its_node(connect: Connect) -
         await own_agent.merge(f"{STATES_PATH}/{OTHER}", {"metadata": {"labels": {"a": "b"}}})
 
 
-async def test_an_agents_token_without_a_pod_may_not_write_a_state_and_a_controller_may(
+async def test_an_unbound_agent_token_may_not_write_states_but_a_controller_may(
     connect: Connect,
 ) -> None:
     own_agent = await connect(AGENT, OWN)
     await until_policy_applies(own_agent)
     await own_agent.apply(f"{STATES_PATH}/{OWN}", node_state(OWN, ()), FIELD_MANAGER)
 
-    assert await is_refused(await connect(AGENT, ""), OWN)
+    assert await is_write_refused(await connect(AGENT, ""), OWN)
     controller = await connect("orbweaver-controller", "")
     await controller.merge(f"{STATES_PATH}/{OWN}", {"metadata": {"annotations": {"a": "b"}}})

@@ -40,7 +40,6 @@ class RecordingServer:
 
 @asynccontextmanager
 async def serving(context: ssl.SSLContext | None = None) -> AsyncIterator[RecordingServer]:
-    """A running server; with a TLS context it serves HTTPS."""
     server, app = RecordingServer(), web.Application()
     app.router.add_get("/{path:.*}", server.answer)
     runner = web.AppRunner(app, access_log=None)
@@ -59,10 +58,7 @@ async def server() -> AsyncIterator[RecordingServer]:
 
 
 def write_kubeconfig(directory: Path, server: str, user: Any, **cluster: Any) -> str:
-    """Write a kubeconfig with this user and these fields of the cluster; return the file's path.
-
-    The context ``as-other`` has another user, with the token ``other``.
-    """
+    """Write a kubeconfig, whose context ``as-other`` has the token ``other``; return its path."""
     path = directory / "kubeconfig"
     document = {
         "clusters": [{"name": "here", "cluster": {"server": server, **cluster}}],
@@ -80,8 +76,7 @@ def write_kubeconfig(directory: Path, server: str, user: Any, **cluster: Any) ->
 def write_plugin(directory: Path, *statuses: dict[str, Any], exit_code: int = 0) -> dict[str, Any]:
     """Write a credential plugin; return the ``exec`` entry for a user of a kubeconfig.
 
-    Each run of the plugin prints the next of ``statuses``; later runs repeat the last status. The
-    command is relative to the directory of the kubeconfig.
+    Each run of the plugin prints the next of ``statuses``; later runs repeat the last status.
     """
     (directory / "statuses").write_text(json.dumps(statuses))
     script = directory / "plugin"
@@ -109,12 +104,10 @@ def write_plugin(directory: Path, *statuses: dict[str, Any], exit_code: int = 0)
 
 
 def timestamp_in(seconds: float) -> str:
-    """The time ``seconds`` from now, in ISO 8601."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
 async def send_requests(config: str, context: str = "", times: int = 1) -> None:
-    """Send ``times`` GET requests over one connection."""
     api = Api(await open_connection(config, context))
     try:
         for _ in range(times):
@@ -139,7 +132,7 @@ async def test_a_request_carries_the_credentials_of_the_kubeconfig(
     assert server.authorizations == [sent]
 
 
-async def test_a_named_context_is_used_instead_of_the_current_context(
+async def test_a_named_context_overrides_the_current_context(
     server: RecordingServer, tmp_path: Path
 ) -> None:
     await send_requests(write_kubeconfig(tmp_path, server.url, {"token": "secret"}), "as-other")
@@ -147,7 +140,7 @@ async def test_a_named_context_is_used_instead_of_the_current_context(
     assert server.authorizations == ["Bearer other"]
 
 
-async def test_a_token_file_is_read_again_and_its_last_token_is_used_after_the_file_is_deleted(
+async def test_a_token_file_is_read_again_and_its_last_token_outlives_the_file(
     server: RecordingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokens, "TOKEN_FILE_S", 0.0)  # read the file before each request
@@ -197,7 +190,7 @@ async def test_a_request_fails_when_its_credential_plugin_cannot_run_again(
 
 
 @pytest.mark.parametrize("source", ["data", "file", "plugin"])
-async def test_a_client_certificate_is_presented_without_a_temporary_file_for_its_key(
+async def test_a_client_certificate_needs_no_temporary_file_for_its_key(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
@@ -211,11 +204,11 @@ async def test_a_client_certificate_is_presented_without_a_temporary_file_for_it
     (tmp_path / "crt").write_bytes(pems[0])
     (tmp_path / "key").write_bytes(pems[1])
     texts = [pem.decode() for pem in pems]
-    printed = dict(zip(("clientCertificateData", "clientKeyData"), texts, strict=True))
+    printed_status = dict(zip(("clientCertificateData", "clientKeyData"), texts, strict=True))
     user = {
         "data": {"client-certificate-data": encoded[0], "client-key-data": encoded[1]},
         "file": {"client-certificate": "crt", "client-key": "key"},
-        "plugin": {"exec": write_plugin(tmp_path, printed)},
+        "plugin": {"exec": write_plugin(tmp_path, printed_status)},
     }[source]
     ca = base64.b64encode(authority.cert_pem.bytes()).decode()
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")  # a temporary file cannot be created
@@ -227,7 +220,7 @@ async def test_a_client_certificate_is_presented_without_a_temporary_file_for_it
     assert server.authorizations == [""]  # one request, without a token
 
 
-async def test_the_servers_certificate_is_verified_unless_the_kubeconfig_skips_it(
+async def test_the_servers_certificate_is_verified_unless_the_kubeconfig_disables_it(
     tmp_path: Path,
 ) -> None:
     authority = trustme.CA()
@@ -236,10 +229,10 @@ async def test_the_servers_certificate_is_verified_unless_the_kubeconfig_skips_i
     ca = base64.b64encode(authority.cert_pem.bytes()).decode()
 
     async with serving(context) as server:
-        trusting = {"certificate-authority-data": ca}
+        trusted_ca = {"certificate-authority-data": ca}
         with pytest.raises(ApiUnavailable, match="certificate"):
-            await send_requests(write_kubeconfig(tmp_path, server.url, {}, **trusting))
-        with_server_name = trusting | {"tls-server-name": "elsewhere.example"}
+            await send_requests(write_kubeconfig(tmp_path, server.url, {}, **trusted_ca))
+        with_server_name = trusted_ca | {"tls-server-name": "elsewhere.example"}
         await send_requests(write_kubeconfig(tmp_path, server.url, {}, **with_server_name))
         await send_requests(
             write_kubeconfig(tmp_path, server.url, {}, **{"insecure-skip-tls-verify": True})
@@ -262,7 +255,7 @@ async def test_the_servers_certificate_is_verified_unless_the_kubeconfig_skips_i
         ("nonsense", "has no user 'me'"),
     ],
 )
-async def test_a_kubeconfig_user_that_cannot_be_used_is_refused_with_the_reason(
+async def test_an_unusable_kubeconfig_user_is_refused_with_the_reason(
     tmp_path: Path, user: Any, why: str
 ) -> None:
     with pytest.raises(BadInput, match=why) as refused:
@@ -328,7 +321,7 @@ async def test_a_pod_without_a_file_of_its_service_account_cannot_connect(
         await open_connection("")
 
 
-async def test_without_a_kubeconfig_a_process_outside_a_pod_cannot_connect(
+async def test_a_process_outside_a_pod_cannot_connect_without_a_kubeconfig(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)

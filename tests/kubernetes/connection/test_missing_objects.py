@@ -1,6 +1,6 @@
 """``Api.find`` returns None only if an API server answers that the object does not exist.
 
-A 404 for an unknown path, or from a server that is not an API server, raises ``ApiNotServed``.
+Any other 404 raises ``ApiNotServed``.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tests.support.kubernetes import ApiServer
 
 @pytest.fixture
 async def api(server: ApiServer) -> AsyncIterator[Api]:
-    connected = Api(await open_connection(str(server.kubeconfig)))
-    yield connected
-    await connected.close()
+    connection = Api(await open_connection(str(server.kubeconfig)))
+    yield connection
+    await connection.close()
 
 
 @pytest.mark.parametrize("namespace", ["shop", "nowhere"])
@@ -45,10 +45,7 @@ async def test_find_raises_api_not_served_for_an_unknown_path(api: Api, path: st
 
 @pytest.fixture
 async def other_server(tmp_path: Path) -> AsyncIterator[Api]:
-    """A connection to an HTTP server that is not an API server.
-
-    The server returns an HTML page below ``/api/v1/``, otherwise 404.
-    """
+    """A connection to an HTTP server that is not an API server."""
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text="<h1>Maintenance</h1>")
@@ -70,9 +67,9 @@ async def other_server(tmp_path: Path) -> AsyncIterator[Api]:
         "current-context": "here",
     }
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(document))
-    connected = Api(await open_connection(str(tmp_path / "kubeconfig")))
-    yield connected
-    await connected.close()
+    connection = Api(await open_connection(str(tmp_path / "kubeconfig")))
+    yield connection
+    await connection.close()
     await runner.cleanup()
 
 

@@ -21,7 +21,7 @@ UNREACHABLE = "http://127.0.0.1:1"
 
 @asynccontextmanager
 async def proxy(requests: list[str]) -> AsyncIterator[str]:
-    """A proxy that answers every request itself; it appends the request line to ``requests``."""
+    """A proxy that answers every request and appends the request line to ``requests``."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -36,7 +36,6 @@ async def proxy(requests: list[str]) -> AsyncIterator[str]:
 
 
 def write_kubeconfig(directory: Path, server: str, **cluster: Any) -> str:
-    """Write a kubeconfig with these fields of the cluster; return the file's path."""
     path = directory / "kubeconfig"
     document = {
         "apiVersion": "v1",

@@ -23,7 +23,7 @@ async def test_a_controller_with_a_kubeconfig_translates_custom_resources(
     option = f"--kubeconfig={server.kubeconfig}"
     create(server, pool())
 
-    # "translating" is the name of the Orbweaver cluster, part of each key in etcd.
+    # "translating" is the name of the Orbweaver cluster in etcd.
     with ControllerProcess("c-1", endpoint, "translating", tmp_path, option) as controller:
         await controller.until_ready()
         condition = await until_condition(server, "SpiderIPPool", "blue", "Ready", "True")
@@ -32,7 +32,7 @@ async def test_a_controller_with_a_kubeconfig_translates_custom_resources(
         assert controller.terminate() == 0
 
 
-async def test_a_controller_reclaims_a_leaked_address_and_reports_its_watch_in_health_and_metrics(
+async def test_a_controller_reclaims_a_leaked_address_and_reports_its_watch(
     server: ApiServer, tmp_path: Path
 ) -> None:
     (endpoint,) = server.etcd_endpoints
@@ -54,10 +54,7 @@ async def test_a_controller_reclaims_a_leaked_address_and_reports_its_watch_in_h
 
 
 async def leak_address(server: ApiServer, cluster: str) -> None:
-    """Give a Pod an address, and delete the Pod without a DEL.
-
-    ``cluster``: the name of the Orbweaver cluster.
-    """
+    """Give a Pod an address, and delete the Pod without a DEL."""
     store = EtcdStore(EtcdSettings(server.etcd_endpoints))
     async with NodeHarness(store, NODE_NAME, cluster=cluster) as node:
         await node.apply(node_pool("blue", "10.6.0.10"))

@@ -29,7 +29,7 @@ class Replica:
         self._port = port
 
     def served_certificate(self) -> str:
-        """The certificate of the controller's webhooks; "" before the webhooks serve."""
+        """The certificate of the webhooks; "" before the webhooks serve."""
         try:
             return ssl.get_server_certificate(("127.0.0.1", self._port))
         except OSError:
@@ -40,7 +40,6 @@ class Replica:
 def replicas(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, Replica]]:
-    """Name -> running controller."""
     (endpoint,) = server.etcd_endpoints
     monkeypatch.setenv("SPIDERPOOL_POD_NAMESPACE", "default")
     monkeypatch.setenv("ORBWEAVER_TLS_SECRET", "webhook-certs")
@@ -58,7 +57,7 @@ def replicas(
         server.request("DELETE", path)
 
 
-async def test_two_controllers_serve_one_certificate_and_the_standby_leads_when_the_leader_stops(
+async def test_two_controllers_serve_one_certificate_and_the_standby_takes_over(
     server: ApiServer, replicas: dict[str, Replica]
 ) -> None:
     def lease_spec() -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""A Lease of Kubernetes names the leading controller, which is elected in etcd.
-
-The epoch of a leader grows with each election.
-"""
+"""A Lease of Kubernetes names the leading controller, which is elected in etcd."""
 
 from __future__ import annotations
 
@@ -26,9 +23,9 @@ LEASE_PATH = f"/apis/coordination.k8s.io/v1/namespaces/default/leases/{SETTINGS.
 
 @pytest.fixture
 async def api(server: ApiServer) -> AsyncIterator[Api]:
-    connected = Api(await open_connection(str(server.kubeconfig)))
-    yield connected
-    await connected.close()
+    connection = Api(await open_connection(str(server.kubeconfig)))
+    yield connection
+    await connection.close()
     await asyncio.to_thread(server.request, "DELETE", LEASE_PATH)
 
 
@@ -78,22 +75,22 @@ async def test_a_new_term_counts_a_transition(server: ApiServer, api: Api) -> No
 async def test_an_older_leader_neither_renews_nor_releases_the_lease_of_a_newer_leader(
     server: ApiServer, api: Api
 ) -> None:
-    late = LeaseReport(api, SETTINGS, leader_term("controller-0", 41))
+    older_report = LeaseReport(api, SETTINGS, leader_term("controller-0", 41))
     await LeaseReport(api, SETTINGS, leader_term("controller-1", 52)).renew()
-    await late.renew()
-    await late.release()
+    await older_report.renew()
+    await older_report.release()
 
     assert stored_lease(server)["spec"]["holderIdentity"] == "controller-1"
 
 
 async def test_a_leader_that_stops_releases_the_lease(server: ApiServer, api: Api) -> None:
-    running = asyncio.ensure_future(
+    report_task = asyncio.ensure_future(
         LeaseReport(api, SETTINGS, leader_term("controller-0", 41)).run()
     )
     await until(lambda: stored_lease(server))
-    running.cancel()
+    report_task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await running
+        await report_task
 
     assert not stored_lease(server)["spec"].get("holderIdentity")
     assert not is_held(stored_lease(server), api.server_clock_s)

@@ -1,7 +1,7 @@
-"""Requests that a partitioned leader sent arrive after another controller has become leader.
+"""Delayed requests of a partitioned leader are refused after another controller leads.
 
-etcd refuses a request if the sender's key is not the current leader's key. The API server refuses a
-request with an old resourceVersion.
+etcd refuses a request whose sender is not the leader. The API server refuses a request with an old
+resourceVersion.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ class ConnectedController:
         self._kubeconfig = server.kubeconfig_of(name)
 
     async def start(self, stack: AsyncExitStack, cluster: str, directory: Path) -> None:
-        """Open the proxies and start the controller."""
         for proxy in (self.etcd, self.api):
             await stack.enter_async_context(proxy)
         document = yaml.safe_load(self._kubeconfig.read_text())
@@ -66,7 +65,6 @@ class ConnectedController:
         self.process = stack.enter_context(process)
 
     def status_writes(self, audited: Iterable[AuditedRequest]) -> list[AuditedRequest]:
-        """The requests with which this controller has written the status of a pool."""
         return [
             request
             for request in audited
@@ -87,7 +85,6 @@ class PartitionHarness:
         self._pods_added = 0
 
     def requests(self) -> list[AuditedRequest]:
-        """The requests of both controllers in the API server's audit log so far."""
         return self._audit.requests()
 
     async def leader(self) -> Leader | None:
@@ -96,14 +93,12 @@ class PartitionHarness:
         return found[0] if found else None
 
     async def until_leader(self, *names: str) -> ConnectedController:
-        """Wait until one of the named controllers leads; return it."""
         async with asyncio.timeout(30):
             while (found := await self.leader()) is None or found.name not in names:
                 await asyncio.sleep(0.05)
         return self.controllers[found.name]
 
     async def add_pod(self) -> None:
-        """Give a Pod an address."""
         await self.node.add(pod(f"web-{self._pods_added}"))
         self._pods_added += 1
 
@@ -112,7 +107,6 @@ class PartitionHarness:
         await until(lambda: self.pool_status().get("allocatedIPCount") == self._pods_added)
 
     def pool_status(self) -> dict[str, Any]:
-        """The status of the pool."""
         found: dict[str, Any] = get(self.server, "SpiderIPPool", "blue").get("status", {})
         return found
 
@@ -122,7 +116,6 @@ class PartitionHarness:
         return str(spec.get("holderIdentity", ""))
 
     def addresses_of_endpoints(self) -> set[str]:
-        """The addresses in SpiderEndpoints."""
         items = self.server.request("GET", ENDPOINTS_PATH).body["items"]
         return {
             nic["ipv4"].partition("/")[0]
@@ -130,8 +123,8 @@ class PartitionHarness:
             for nic in item["status"]["current"]["ips"]
         }
 
-    async def checkpointed_by(self) -> str:
-        """The controller that last wrote the checkpoint (a position in the event log)."""
+    async def checkpoint_writer(self) -> str:
+        """The controller that last wrote the checkpoint, a position in the event log."""
         key = self.node.keys.meta(CHECKPOINT_NAME)
         (kv,) = (await self.node.store.read([Get(key)])).ranges[0].kvs
         return CHECKPOINT_CODEC.decode(kv.value).writer
@@ -166,7 +159,7 @@ async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
     old = await partition.until_leader(*CONTROLLER_USERS)
     (other_name,) = partition.controllers.keys() - {old.name}
     await until(partition.pool_status)
-    await partition.node.view.freshen()  # the node reads the events of the pool
+    await partition.node.view.freshen()
     await partition.add_pod()
     await partition.until_counted()
 
@@ -195,10 +188,9 @@ async def test_the_delayed_writes_of_a_partitioned_leader_are_refused(
     requests_since = partition.requests()[requests_before:]
     assert not old.status_writes(requests_since)
     assert new.status_writes(requests_since)
-    assert await partition.checkpointed_by() == new.name
+    assert await partition.checkpoint_writer() == new.name
     assert partition.lease_holder() == new.name
 
-    # The new leader stops, and the old leader leads again.
     assert await asyncio.to_thread(new.process.terminate) == 0
     assert await partition.until_leader(old.name) is old
     await partition.add_pod()

@@ -1,7 +1,6 @@
-"""Every YAML block of the documents for users is accepted by the program that reads it.
+"""Every YAML block of the user documents is accepted by the program that reads it.
 
-An API server with our CRDs and webhooks applies objects in a dry run. The chart renders Helm
-values. The parser of agent and controller reads parts of conf.yml.
+The programs are an API server with our CRDs and webhooks, the chart, and the parser of conf.yml.
 """
 
 from __future__ import annotations
@@ -47,7 +46,6 @@ CONF_YML: Final = frozenset(
         BlockName("how-to/use-a-network-provider.md", "iaasNetworkProvider"),
     }
 )
-"""Blocks that are parts of conf.yml."""
 
 APPLICATIONS: Final = frozenset(
     {
@@ -79,7 +77,7 @@ NOT_TRIED: Final = {
 
 
 def yaml_blocks() -> Iterator[tuple[BlockName, str]]:
-    """Yield every YAML block of the pages in English."""
+    """Yield every YAML block of the English pages."""
     for path in DOCUMENTS:
         for language, text in fenced_blocks(path):
             if language == "yaml" and path.parent.name != "zh":
@@ -94,7 +92,6 @@ NOT_APPLIED: Final = HELM_VALUES | CONF_YML | APPLICATIONS | NOT_TRIED.keys()
 
 
 def parameters_of(names: frozenset[BlockName]) -> list[Any]:
-    """The texts of these blocks, for ``parametrize``."""
     return [
         pytest.param(text, id=f"{name.page}-{name.kind_or_key}")
         for name, text in BLOCKS
@@ -108,38 +105,38 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
         yield webhooks
 
 
-async def test_a_server_with_our_webhooks_accepts_all_objects_of_the_blocks(
+async def test_the_api_server_and_our_webhooks_accept_the_objects_in_blocks(
     webhooks: Webhooks,
 ) -> None:
     server = webhooks.cluster.server
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "orbweaver"}}
     server.request("POST", "/api/v1/namespaces", space)
-    applied = 0
+    applied_blocks = 0
 
     for name, text in BLOCKS:
         if name not in NOT_APPLIED:
             command = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
             output = await asyncio.to_thread(server.kubectl, *command, stdin=text)
             assert output.count("(server dry run)") == len(list(yaml.safe_load_all(text))), name
-            applied += 1
+            applied_blocks += 1
 
-    assert applied > 0, "no block was applied"
+    assert applied_blocks > 0, "no block was applied"
 
 
 @pytest.mark.parametrize("text", parameters_of(HELM_VALUES))
-def test_values_are_accepted_by_the_chart(text: str) -> None:
+def test_the_chart_accepts_the_helm_values_in_blocks(text: str) -> None:
     assert render_objects(yaml.safe_load(text))
 
 
 @pytest.mark.parametrize("text", parameters_of(CONF_YML))
-def test_the_keys_of_parts_of_conf_yml_are_known(text: str) -> None:
+def test_the_parser_knows_the_conf_yml_keys_in_blocks(text: str) -> None:
     conf = parse_conf(text.encode(), "conf.yml")
 
     assert set(yaml.safe_load(text)) <= {*conf.__struct_encode_fields__}
 
 
 @pytest.mark.parametrize("text", parameters_of(APPLICATIONS))
-def test_orbctl_skips_an_application_of_another_project_with_the_reason(
+def test_orbctl_skips_an_application_of_another_project_and_prints_the_reason(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = read_value(yaml.safe_load(text), "block", apply_command)
@@ -148,5 +145,5 @@ def test_orbctl_skips_an_application_of_another_project_with_the_reason(
     assert "known from the ownerReferences" in capsys.readouterr().err
 
 
-def test_every_block_name_in_the_sets_of_this_file_is_in_the_documents() -> None:
+def test_every_block_name_of_this_file_is_in_the_documents() -> None:
     assert NOT_APPLIED - {name for name, _ in BLOCKS} == set()

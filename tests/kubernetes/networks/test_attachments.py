@@ -1,8 +1,7 @@
 """The controller creates a NetworkAttachmentDefinition (NAD) for each network.
 
-A network is a SpiderMultusConfig. ``networks.until`` waits for a condition on the NAD ``net``;
-``until(bool)`` waits until this NAD exists. Without an API server, the tests run against the
-package kmock, except tests with the mark ``simulated(lacks=...)``.
+A network is a SpiderMultusConfig. ``networks.until(bool)`` waits until the NAD ``net`` exists.
+Without an API server, the tests run against the package kmock.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ async def networks(server: ApiServer) -> AsyncIterator[Networks]:
 
 
 def install_crd(server: ApiServer) -> None:
-    """Install the CRD of NADs, as Multus does."""
     server.kubectl("apply", "--server-side", "-f", "-", stdin=NAD_DEFINITION)
     server.wait_served(DEFAULT_NADS_PATH)
 
@@ -50,11 +48,11 @@ def remove_crd(server: ApiServer) -> None:
 async def running_attachments(server: ApiServer) -> AsyncIterator[Networks]:
     api = Api(await open_connection(str(server.kubeconfig)))
     attachments = Attachments(api, ObjectWriter(api, "controller-0"))
-    running = asyncio.ensure_future(attachments.run())
+    attachments_task = asyncio.ensure_future(attachments.run())
     yield Networks(server, attachments)
-    running.cancel()
+    attachments_task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await running
+        await attachments_task
     await api.close()
 
 
@@ -63,7 +61,7 @@ def macvlan(**spec: object) -> Object:
 
 
 @pytest.mark.simulated(lacks="kmock does not simulate the removal of definitions")
-async def test_a_missing_crd_of_nads_is_reported_and_the_nad_is_created_once_the_crd_is_installed(
+async def test_the_nad_is_created_after_a_missing_crd_is_reported_and_installed(
     server: ApiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     await asyncio.to_thread(remove_crd, server)
@@ -79,14 +77,14 @@ async def test_a_missing_crd_of_nads_is_reported_and_the_nad_is_created_once_the
     assert caplog.text.count("its definition is not installed") == 1
 
 
-async def test_a_network_is_the_owner_of_the_nad_created_for_it(networks: Networks) -> None:
-    created = await networks.create(macvlan())
+async def test_a_network_owns_its_nad(networks: Networks) -> None:
+    created_network = await networks.create(macvlan())
     nad = await networks.until(bool)
 
     config = json.loads(nad["spec"]["config"])
     assert [plugin["type"] for plugin in config["plugins"]] == ["macvlan", "coordinator"]
     (owner,) = nad["metadata"]["ownerReferences"]
-    assert (owner["uid"], owner["controller"]) == (created["metadata"]["uid"], True)
+    assert (owner["uid"], owner["controller"]) == (created_network["metadata"]["uid"], True)
 
 
 @pytest.mark.simulated(lacks="kmock does not simulate the removal of annotations")
@@ -97,9 +95,9 @@ async def test_a_changed_network_changes_the_configuration_and_annotations_of_it
     config["metadata"]["annotations"] = {"team": "a", "kept": "b"}
     await networks.create(config)
     await networks.until(bool)
-    changed = macvlan(enableCoordinator=False)
-    changed["metadata"]["annotations"] = {"kept": "b"}
-    await networks.replace(changed)
+    changed_network = macvlan(enableCoordinator=False)
+    changed_network["metadata"]["annotations"] = {"kept": "b"}
+    await networks.replace(changed_network)
 
     nad = await networks.until(lambda nad: "coordinator" not in nad["spec"]["config"])
     assert nad["metadata"]["annotations"] == {"kept": "b"}
@@ -143,7 +141,7 @@ async def test_an_existing_nad_without_an_owner_becomes_the_nad_of_the_network(
     assert "old" not in nad["metadata"].get("annotations", {})
 
 
-async def test_a_nad_of_another_network_is_not_changed_and_an_event_names_that_network(
+async def test_a_nad_of_another_network_is_reported_and_not_changed(
     networks: Networks,
 ) -> None:
     await networks.create(macvlan())
@@ -157,7 +155,7 @@ async def test_a_nad_of_another_network_is_not_changed_and_an_event_names_that_n
     assert (await networks.nad())["spec"] == before["spec"]
 
 
-async def test_a_custom_network_whose_configuration_is_removed_gets_a_nad_with_an_empty_spec(
+async def test_removing_the_configuration_of_a_custom_network_empties_its_nad(
     networks: Networks,
 ) -> None:
     await networks.create(network("custom", customCNI='{"a": 1}'))

@@ -1,8 +1,7 @@
 """Cases of Spiderpool about the CIDRs that a SpiderCoordinator detects, on a real API server.
 
-An id such as V00003 is the case's id in docs/contributing/compatibility.md. The fixture
-``coordinators`` runs the part of a controller that writes the status, with ``tmp_path`` as the
-directory of CNI configurations. ``status`` waits for a phase of the coordinator ``default``.
+An id such as V00003 is a case in docs/contributing/compatibility.md. The fixture ``coordinators``
+runs the writer of the status; CNI configurations are in ``tmp_path``.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from tests.kubernetes.networks.test_coordinator_status import (
     COORDINATOR_KIND,
     coordinators,
     create_config_map,
-    status,
+    until_phase,
 )
 from tests.kubernetes.objects import Object, coordinator, create, get, replace
 from tests.kubernetes.translator_harness import until
@@ -35,7 +34,7 @@ KUBEADM = "networking:\n  podSubnet: 10.244.0.0/16\n  serviceSubnet: 10.96.0.0/1
 async def define_kind(server: ApiServer, group: str, version: str, kind: str, path: str) -> None:
     """Define a kind of another project without a schema, and wait until ``path`` is served.
 
-    The kind stays defined, because other tests on this server use the same kind.
+    The kind stays defined, because other tests on this server use it.
     """
     plural = f"{kind.lower()}s"
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
@@ -76,7 +75,7 @@ async def test_the_pod_cidrs_of_calico_are_its_enabled_pools(
         )
     create(server, coordinator(podCIDRType="calico"))
 
-    current = await status(server, "Synced")
+    current = await until_phase(server, "Synced")
 
     await asyncio.to_thread(server.request, "DELETE", CALICO_POOLS)
     assert current["overlayPodCIDR"] == ["10.20.0.0/16"]
@@ -84,10 +83,10 @@ async def test_the_pod_cidrs_of_calico_are_its_enabled_pools(
 
 
 @pytest.mark.parametrize("mode", ["cluster-pool", "kubernetes", "multi-pool"])
-async def test_the_pod_cidrs_of_cilium_come_from_the_source_of_its_ipam_mode(
+async def test_the_ipam_mode_of_cilium_selects_the_source_of_pod_cidrs(
     coordinators: Coordinators, server: ApiServer, mode: str
 ) -> None:
-    """V00004. Sources: cilium-config (10.11), kubeadm-config (10.244), a pool of Cilium (10.12)."""
+    """V00004."""
     data = {"ipam": mode, "cluster-pool-ipv4-cidr": "10.11.0.0/16"}
     await create_config_map(server, "cilium-config", **data)
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
@@ -100,7 +99,7 @@ async def test_the_pod_cidrs_of_cilium_come_from_the_source_of_its_ipam_mode(
         )
     create(server, coordinator(podCIDRType="cilium"))
 
-    current = await status(server, "Synced")
+    current = await until_phase(server, "Synced")
 
     if mode == "multi-pool":
         await asyncio.to_thread(server.request, "DELETE", CILIUM_POOLS)
@@ -109,27 +108,27 @@ async def test_the_pod_cidrs_of_cilium_come_from_the_source_of_its_ipam_mode(
 
 
 @pytest.mark.parametrize("cidr_type", ["auto", "none"])
-async def test_without_an_overlay_the_status_has_no_pod_cidrs(
+async def test_the_status_has_no_pod_cidrs_without_an_overlay(
     coordinators: Coordinators, server: ApiServer, cidr_type: str
 ) -> None:
-    """V00002 (no CNI configuration), V00005."""
+    """V00002, V00005."""
     create(server, coordinator(podCIDRType=cidr_type))
 
-    assert (await status(server, "Synced")).get("overlayPodCIDR", []) == []
+    assert (await until_phase(server, "Synced")).get("overlayPodCIDR", []) == []
 
 
-async def test_with_the_cni_configuration_of_flannel_the_pod_cidrs_are_those_of_kubeadm(
+async def test_flannels_cni_configuration_selects_the_pod_cidrs_of_kubeadm(
     coordinators: Coordinators, server: ApiServer, tmp_path: Path
 ) -> None:
-    """V00001: for the type ``auto``, the node's first CNI configuration selects the source."""
+    """V00001."""
     (tmp_path / "10-flannel.conflist").write_text('{"name": "flannel"}')
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator())
 
-    assert (await status(server, "Synced"))["overlayPodCIDR"] == ["10.244.0.0/16"]
+    assert (await until_phase(server, "Synced"))["overlayPodCIDR"] == ["10.244.0.0/16"]
 
 
-async def test_the_flags_of_the_controller_manager_are_used_when_there_is_no_kubeadm_config(
+async def test_the_controller_managers_flags_are_used_without_a_kubeadm_config(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
     """V00009."""
@@ -143,25 +142,25 @@ async def test_the_flags_of_the_controller_manager_are_used_when_there_is_no_kub
     await create_object(server, SYSTEM_PODS, body)
     create(server, coordinator(podCIDRType="cluster"))
 
-    current = await status(server, "Synced")
+    current = await until_phase(server, "Synced")
     manager_pod = f"{SYSTEM_PODS}/kcm?gracePeriodSeconds=0"
     await asyncio.to_thread(server.request, "DELETE", manager_pod)
 
     assert current["overlayPodCIDR"] == ["10.30.0.0/16"]
 
 
-async def test_the_status_has_no_cidrs_while_not_ready_and_the_same_cidrs_when_synced_again(
+async def test_the_status_loses_cidrs_while_not_ready_and_regains_them_when_synced(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
     """V00006, V00008, V00011. Cilium has no ConfigMap, so the type ``cilium`` is NotReady."""
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator(podCIDRType="cluster"))
-    first = await status(server, "Synced")
+    first = await until_phase(server, "Synced")
     replace(server, coordinator(podCIDRType="cilium"))
-    not_ready = await status(server, "NotReady")
+    not_ready = await until_phase(server, "NotReady")
     replace(server, coordinator(podCIDRType="cluster"))
 
-    again = await status(server, "Synced")
+    again = await until_phase(server, "Synced")
 
     assert (not_ready["overlayPodCIDR"], not_ready["serviceCIDR"]) == ([], [])
     assert first == again
@@ -174,19 +173,19 @@ async def test_an_overlay_installed_later_is_detected(
     """V00001, V00002."""
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
     create(server, coordinator())
-    assert (await status(server, "Synced")).get("overlayPodCIDR", []) == []
+    assert (await until_phase(server, "Synced")).get("overlayPodCIDR", []) == []
 
     (tmp_path / "10-flannel.conflist").write_text('{"name": "flannel"}')
 
     await until(lambda: get(server, COORDINATOR_KIND, "default")["status"].get("overlayPodCIDR"))
 
 
-async def test_the_reason_without_a_source_of_cidrs_is_the_text_of_spiderpool(
+async def test_the_reason_for_missing_cidrs_is_the_text_of_spiderpool(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
     create(server, coordinator(podCIDRType="cluster"))
 
-    reason = (await status(server, "NotReady"))["reason"]
+    reason = (await until_phase(server, "NotReady"))["reason"]
 
     assert reason == "No kube-controller-manager pod found, unable to get clusterCIDR"
 
@@ -198,4 +197,4 @@ async def test_an_unreadable_cni_configuration_makes_the_coordinator_not_ready(
     (tmp_path / "10-overlay.conflist").symlink_to("10-overlay.conflist")
     create(server, coordinator())
 
-    assert "cannot be read" in (await status(server, "NotReady"))["reason"]
+    assert "cannot be read" in (await until_phase(server, "NotReady"))["reason"]

@@ -1,7 +1,7 @@
 """Spiderpool's end-to-end cases about networks and SpiderCoordinators, on a real API server.
 
-An id such as M00001 is the case's id in docs/contributing/compatibility.md. A network is a
-SpiderMultusConfig. The objects in ``ACCEPTED`` and ``REFUSED`` are created in dry runs.
+An id such as M00001 is a case in docs/contributing/compatibility.md. A network is a
+SpiderMultusConfig.
 """
 
 from __future__ import annotations
@@ -38,12 +38,11 @@ def macvlan(block: Object | None = None, **spec: Any) -> Object:
 
 
 def with_coordinator(**settings: Any) -> Object:
-    """A macvlan network with its own coordinator settings."""
     return macvlan(coordinator=settings)
 
 
 def annotated(config: Object, **annotations: str) -> Object:
-    """Annotate the network; each keyword is the short name of an annotation."""
+    """Annotate the network in place; each keyword is the short name of an annotation."""
     keys = {
         "cr_name": CR_NAME,
         "version": CNI_VERSION,
@@ -94,7 +93,7 @@ REFUSED: dict[str, Object] = {
     "M00016 VLAN 4095": macvlan({"vlanID": 4095}),
     "M00020 a name that is too long": annotated(macvlan(), cr_name=TOO_LONG_NAME),
     "M00020 an empty name": annotated(macvlan(), cr_name=""),
-    "M00021 a chained text": macvlan(chainCNIJsonData=["tuning"]),
+    "M00021 a chained plugin that is not JSON": macvlan(chainCNIJsonData=["tuning"]),
     "M00021 a chained object without type": macvlan(chainCNIJsonData=['{"sysctl":{}}']),
     "M00023 an unknown mode of the reverse path filter": with_coordinator(podRPFilter=4),
     "M00024 a multicast MAC prefix": with_coordinator(podMACPrefix="01:10"),
@@ -134,14 +133,13 @@ async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]
 
 @pytest.fixture
 async def networks(webhooks: Webhooks) -> AsyncIterator[Networks]:
-    """The part of a controller that creates NADs, on the server of ``webhooks``."""
     server = webhooks.cluster.server
     api = Api(await open_connection(str(server.kubeconfig)))
     attachments = Attachments(api, ObjectWriter(api, "controller-0"))
-    running = asyncio.ensure_future(attachments.run())
+    attachments_task = asyncio.ensure_future(attachments.run())
     yield Networks(server, attachments)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    attachments_task.cancel()
+    await asyncio.gather(attachments_task, return_exceptions=True)
     await api.close()
 
 
@@ -192,9 +190,9 @@ async def test_a_bond_that_is_added_to_a_network_is_added_to_its_nad(networks: N
     await networks.replace(macvlan(bonded))
 
     nad = await networks.until(lambda nad: "ifacer" in nad["spec"]["config"])
-    first, second, *_ = json.loads(nad["spec"]["config"])["plugins"]
-    assert (first["bond"]["name"], first["vlanID"]) == ("bd0", 30)
-    assert second["master"] == "bd0.30"
+    bond_plugin, macvlan_plugin, *_ = json.loads(nad["spec"]["config"])["plugins"]
+    assert (bond_plugin["bond"]["name"], bond_plugin["vlanID"]) == ("bd0", 30)
+    assert macvlan_plugin["master"] == "bd0.30"
 
 
 @pytest.mark.parametrize(
@@ -266,6 +264,6 @@ async def test_a_refused_change_leaves_the_coordinator_as_it_was(webhooks: Webho
 
     refusal = await webhooks.replace(coordinator("kept", podMACPrefix="01:1b"))
 
-    kept = await until(lambda: server.request("GET", path_of("SpiderCoordinator", "kept")).body)
+    stored = await until(lambda: server.request("GET", path_of("SpiderCoordinator", "kept")).body)
     assert "spec.podMACPrefix" in refusal
-    assert kept["spec"]["podMACPrefix"] == "0a:1b"
+    assert stored["spec"]["podMACPrefix"] == "0a:1b"

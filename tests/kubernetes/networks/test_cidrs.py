@@ -1,4 +1,4 @@
-"""The controller reads a cluster's Pod and Service CIDRs from objects of kubeadm, Calico or Cilium.
+"""The controller reads Pod and Service CIDRs from objects of kubeadm, Calico or Cilium.
 
 docs/reference/custom-resource-rules.md, "SpiderCoordinator", has the rules.
 """
@@ -59,7 +59,7 @@ def test_pod_and_service_cidrs_are_read_from_kubeadms_config_map(
     assert cidrs.of_kubeadm(config_map(ClusterConfiguration=text)) == expected
 
 
-def test_a_flag_of_the_controller_manager_is_read_from_command_before_args() -> None:
+def test_a_controller_manager_flag_in_command_overrides_the_flag_in_args() -> None:
     container = {
         "command": ["kube-controller-manager", "--cluster-cidr=10.1.0.0/16"],
         "args": ["--cluster-cidr=10.2.0.0/16", "--service-cluster-ip-range=10.3.0.0/16,bad"],
@@ -92,7 +92,7 @@ def test_pod_cidrs_are_read_from_the_config_map_and_the_pools_of_cilium() -> Non
     assert cidrs.of_cilium_pools(pools) == ("10.4.0.0/16",)
 
 
-def test_the_cidrs_of_service_cidr_objects_are_in_the_order_of_the_objects_names() -> None:
+def test_cidrs_of_service_cidr_objects_are_ordered_by_object_name() -> None:
     objects = [
         {"metadata": {"name": "b"}, "spec": {"cidrs": ["10.97.0.0/16"]}},
         {"metadata": {"name": "a"}, "spec": {"cidrs": ["10.96.0.0/16", "fd00::/112"]}},
@@ -101,7 +101,7 @@ def test_the_cidrs_of_service_cidr_objects_are_in_the_order_of_the_objects_names
 
 
 @given(st.text())
-def test_any_text_in_kubeadms_config_map_or_a_cni_configuration_raises_no_error(text: str) -> None:
+def test_no_text_in_a_config_map_or_cni_configuration_raises_an_error(text: str) -> None:
     assert isinstance(cidrs.of_kubeadm(config_map(ClusterConfiguration=text)), Cidrs)
     assert cidrs.source_of({"10-a.conf": json.dumps(text)}) == "none"
 
@@ -130,10 +130,7 @@ OBJECTS_OF_ANY_SHAPE = st.recursive(
     ),
     max_leaves=8,
 )
-"""Values with the field names of real objects and any content.
-
-The API server stores such objects if another project's CRD has no schema.
-"""
+"""Values of any content with real field names; a CRD without a schema allows such objects."""
 
 
 @given(OBJECTS_OF_ANY_SHAPE)

@@ -26,7 +26,6 @@ KIND = "SpiderCoordinator"
 
 @pytest.fixture
 def settings(server: ApiServer, tmp_path: Path) -> KubernetesSettings:
-    """Settings of a controller that reconciles SpiderCoordinators."""
     reconciler = CoordinatorReconcilerSettings(cni_directory=tmp_path)
     return KubernetesSettings(str(server.kubeconfig), coordinator=reconciler)
 
@@ -83,7 +82,7 @@ async def test_a_coordinator_deleted_while_no_controller_ran_is_recorded_as_dele
         assert (await _history(cluster, tmp_path)).entries[-1].kind == "deleted"
 
 
-async def test_a_coordinator_is_recorded_as_deleted_when_its_reconciler_is_switched_off(
+async def test_a_coordinator_is_recorded_as_deleted_when_its_reconciler_is_disabled(
     server: ApiServer, settings: KubernetesSettings, tmp_path: Path
 ) -> None:
     async with TranslatorHarness(server, settings) as cluster:
@@ -107,7 +106,7 @@ async def _write(
 
 
 def _recorded_fields(cluster: TranslatorHarness) -> dict[str, str]:
-    """The coordinator's fields according to the event log; {} if the log has no coordinator."""
+    """The coordinator's fields in the event log; {} if the log has no coordinator."""
     record = cluster.ledger.records.get((KIND, "", "default"))
     return record.coordinator.fields() if record and record.coordinator else {}
 

@@ -1,8 +1,6 @@
-"""The controller writes the status of a SpiderCoordinator on a real API server.
+"""The controller writes CIDRs into the status of a SpiderCoordinator on a real API server.
 
-The CIDRs in the status come from objects of kubeadm, of the overlay and of the API server. Without
-an API server, the tests run against the package kmock, except tests with the mark
-``simulated(lacks=...)``.
+Without an API server, the tests run against the package kmock.
 """
 
 from __future__ import annotations
@@ -31,40 +29,36 @@ CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 
 @pytest.fixture
 async def coordinators(server: ApiServer, tmp_path: Path) -> AsyncIterator[Coordinators]:
-    """The running part of a controller that writes the status.
-
-    ``tmp_path`` is the directory of CNI configurations.
-    """
+    """The running writer of the status; CNI configurations are in ``tmp_path``."""
     api = Api(await open_connection(str(server.kubeconfig)))
     settings = CoordinatorReconcilerSettings(cni_directory=tmp_path)
     coordinators = Coordinators(api, ObjectWriter(api, "controller-0"), settings)
-    running = asyncio.ensure_future(coordinators.run())
+    coordinators_task = asyncio.ensure_future(coordinators.run())
     yield coordinators
-    running.cancel()
+    coordinators_task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await running
+        await coordinators_task
     await api.close()
     for name in ("kubeadm-config", "cilium-config"):
         await asyncio.to_thread(server.request, "DELETE", f"{CONFIG_MAPS}/{name}")
 
 
 async def create_config_map(server: ApiServer, name: str, **data: str) -> None:
-    """Create a ConfigMap in kube-system."""
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
     answer = await asyncio.to_thread(server.request, "POST", CONFIG_MAPS, body)
     assert answer.status == 201, answer.message
 
 
-async def status(server: ApiServer, phase: str) -> Object:
+async def until_phase(server: ApiServer, phase: str) -> Object:
     """Wait until the coordinator ``default`` has this phase; return its status."""
 
     def status_in_phase() -> Object | None:
         stored: Object = get(server, COORDINATOR_KIND, "default").get("status") or {}
         return stored if stored.get("phase") == phase else None
 
-    awaited = await until(status_in_phase)
-    assert awaited is not None
-    return awaited
+    current_status = await until(status_in_phase)
+    assert current_status is not None
+    return current_status
 
 
 async def test_the_status_has_the_pod_cidrs_of_kubeadm(
@@ -74,13 +68,13 @@ async def test_the_status_has_the_pod_cidrs_of_kubeadm(
     await create_config_map(server, "kubeadm-config", ClusterConfiguration=text)
     create(server, coordinator(podCIDRType="cluster"))
 
-    current = await status(server, "Synced")
+    current = await until_phase(server, "Synced")
     assert current["overlayPodCIDR"] == ["10.244.0.0/16"]
     # The ServiceCIDR object of the API server has precedence over kubeadm's serviceSubnet.
     assert current["serviceCIDR"] == ["10.96.0.0/16"]
 
 
-async def test_the_status_has_the_pod_cidrs_of_the_overlay_in_the_cni_configuration(
+async def test_the_status_has_the_pod_cidrs_of_the_configured_overlay(
     coordinators: Coordinators, server: ApiServer, tmp_path: Path
 ) -> None:
     (tmp_path / "05-cilium.conflist").write_text('{"name": "cilium"}')
@@ -88,16 +82,16 @@ async def test_the_status_has_the_pod_cidrs_of_the_overlay_in_the_cni_configurat
     await create_config_map(server, "cilium-config", **data)
     create(server, coordinator())
 
-    assert (await status(server, "Synced"))["overlayPodCIDR"] == ["10.11.0.0/16"]
+    assert (await until_phase(server, "Synced"))["overlayPodCIDR"] == ["10.11.0.0/16"]
 
 
 @pytest.mark.simulated(lacks="kmock does not simulate writes that change nothing")
-async def test_the_reason_of_not_ready_names_the_missing_source(
+async def test_the_reason_for_not_ready_names_the_missing_source(
     coordinators: Coordinators, server: ApiServer
 ) -> None:
     create(server, coordinator(podCIDRType="cilium"))
 
-    assert "cilium-config" in (await status(server, "NotReady"))["reason"]
+    assert "cilium-config" in (await until_phase(server, "NotReady"))["reason"]
     assert coordinators.written == 1, "the status must be written once"
 
 
@@ -108,7 +102,7 @@ async def test_the_finalizer_of_a_deleted_coordinator_is_removed(
     config = coordinator(podCIDRType="none")
     config["metadata"]["finalizers"] = ["spiderpool.spidernet.io"]
     create(server, config)
-    await status(server, "Synced")
+    await until_phase(server, "Synced")
     await asyncio.to_thread(server.request, "DELETE", path_of(COORDINATOR_KIND, "default"))
 
     await until(lambda: get(server, COORDINATOR_KIND, "default").get("code") == 404)

@@ -1,8 +1,6 @@
 """Kubernetes' garbage collection of our objects: owners, finalizers, deleted namespaces.
 
-An id such as L00008 is the case's id in docs/contributing/compatibility.md. A
-kube-controller-manager runs only its garbage collector and its namespace controller; no kubelet
-runs.
+An id such as L00008 is a case in docs/contributing/compatibility.md.
 """
 
 from __future__ import annotations
@@ -34,7 +32,6 @@ STOP_S = 20.0
 def server_with_collector(
     server_with_crds: ApiServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ApiServer]:
-    """The API server with the CRD of NADs, and the kube-controller-manager."""
     if missing_programs(CONTROLLER_MANAGER):
         pytest.skip(needs(CONTROLLER_MANAGER, f"not in {KUBERNETES_PROGRAMS}"))
     server_with_crds.kubectl("apply", "--server-side", "-f", "-", stdin=NAD_DEFINITION)
@@ -58,10 +55,7 @@ def server_with_collector(
 async def cluster(
     server: ApiServer, server_with_collector: ApiServer
 ) -> AsyncIterator[TranslatorHarness]:
-    """A translator, and a node that has read the pool ``blue``.
-
-    The translator turns custom resources into events, and writes SpiderEndpoints.
-    """
+    """A translator (custom resources -> events), and a node that has read the pool ``blue``."""
     delete_workloads(server)
     async with TranslatorHarness(server) as harness:
         create(server, pool(ips=["10.6.0.10-10.6.0.19"], default=True))
@@ -76,10 +70,9 @@ def endpoint(server: ApiServer, name: str, namespace: str = "shop") -> Object:
     return get(server, "SpiderEndpoint", name, namespace)
 
 
-async def test_an_endpoint_is_deleted_with_its_pod_once_its_addresses_are_released(
+async def test_the_endpoint_of_a_deleted_pod_stays_until_its_addresses_are_released(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """A finalizer delays the deletion until the release."""
     api_pod = create_pod(server, "web-0", "node-1")
     pod_facts = pod("web-0", api_pod["metadata"]["uid"])
     added = addresses(await cluster.node.add(pod_facts))
@@ -96,7 +89,7 @@ async def test_an_endpoint_is_deleted_with_its_pod_once_its_addresses_are_releas
 async def test_the_endpoint_of_a_statefulsets_replica_stays_when_its_pod_is_deleted(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """L00008: the endpoint of a replica has no owner reference."""
+    """L00008."""
     api_pod = create_pod(server, "db-0", "node-1")
     create_pod(server, "web-0", "node-1")
     web = pod("web-0", "uid-of-no-pod")
@@ -105,8 +98,7 @@ async def test_the_endpoint_of_a_statefulsets_replica_stays_when_its_pod_is_dele
     await cluster.until(lambda: endpoint(server, "db-0")["kind"] == "SpiderEndpoint")
 
     delete_pod(server, "db-0")
-    # The endpoint web-0 names an owner that does not exist. The deletion of web-0 shows that
-    # the collector has run.
+    # The owner of the endpoint web-0 does not exist, so a collector that runs deletes web-0.
     await cluster.until(lambda: "deletionTimestamp" in endpoint(server, "web-0")["metadata"])
 
     assert "deletionTimestamp" not in endpoint(server, "db-0")["metadata"]
@@ -136,10 +128,9 @@ async def test_a_namespace_is_deleted_once_the_addresses_of_its_pods_are_release
     assert before_release["status"]["phase"] == "Terminating"
 
 
-async def test_a_subnet_that_is_deleted_in_the_foreground_waits_for_its_pools(
+async def test_a_foreground_deletion_of_a_subnet_deletes_its_pools(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
-    """The owner references of the pools name the subnet, so the pools are deleted first."""
     spec = {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10-10.6.0.19"]}
     create(server, {**pool("wide"), "kind": "SpiderSubnet", "spec": spec})
     await cluster.until_condition("SpiderSubnet", "wide", "Ready", "True")
@@ -162,14 +153,14 @@ async def test_a_nad_is_deleted_with_its_network(
     """M00008."""
     api = Api(await open_connection(str(server.kubeconfig)))
     attachments = Attachments(api, ObjectWriter(api, "controller-0"))
-    running = asyncio.ensure_future(attachments.run())
+    attachments_task = asyncio.ensure_future(attachments.run())
     create(server, network("macvlan", macvlan={"master": ["ens3"]}))
     await until(lambda: server.request("GET", f"{DEFAULT_NADS_PATH}/net").status == 200)
 
     await asyncio.to_thread(server.request, "DELETE", path_of("SpiderMultusConfig", "net"))
 
     await until(lambda: server.request("GET", f"{DEFAULT_NADS_PATH}/net").status == 404)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    attachments_task.cancel()
+    await asyncio.gather(attachments_task, return_exceptions=True)
     await api.close()
     assert attachments.written == 1, "the NAD must not be created again"

@@ -1,8 +1,7 @@
 """An agent reads from SpiderMultusConfigs which NICs of a Pod a network provider binds.
 
-A network provider binds the address of a NIC on a ``vlan`` network with the ``vlanMode`` ``auto``.
-The agent sends the MAC of the network's master to the provider. If the network has several masters,
-the agent sends the MAC of the bond.
+A network provider binds NICs on ``vlan`` networks with the ``vlanMode`` ``auto``. It receives the
+MAC of the master, or of the bond if there are several masters.
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ SELECTION = SelectionSettings(multus_cluster_network="default/auto", agent_names
 
 
 def pod_with(**annotations: object) -> PodFacts:
-    """A Pod with annotations; each keyword is the short name of an annotation."""
     names = {"networks": NETWORKS_ANNOTATION, "default": DEFAULT_NETWORK}
     return PodFacts(
         "shop",
@@ -55,15 +53,14 @@ def pod_with(**annotations: object) -> PodFacts:
 
 @pytest.fixture
 async def networks(server: ApiServer) -> AsyncIterator[KubernetesNetworks]:
-    """The agent's watch of networks, with all networks listed."""
     api = Api(await open_connection(str(server.kubeconfig)))
     networks = KubernetesNetworks(api, SELECTION, lambda link: MACS.get(link, ""))
-    watching = asyncio.create_task(networks.run())
+    watch_task = asyncio.create_task(networks.run())
     async with asyncio.timeout(30):
         await networks.configs.listed.wait()
     yield networks
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+    watch_task.cancel()
+    await asyncio.gather(watch_task, return_exceptions=True)
     await api.close()
 
 
@@ -137,7 +134,7 @@ async def test_provider_nics_follow_changes_and_the_deletion_of_a_network(
     assert networks.nics(pod_with(), ("eth0",)) == ()
 
 
-async def test_provider_nics_raise_not_ready_before_networks_are_listed(server: ApiServer) -> None:
+async def test_nics_raises_not_ready_before_networks_are_listed(server: ApiServer) -> None:
     api = Api(await open_connection(str(server.kubeconfig)))
     networks = KubernetesNetworks(api, SELECTION)
     with pytest.raises(NotReady, match="unknown whether addresses of default/auto need"):

@@ -1,9 +1,8 @@
 """Spiderpool's end-to-end cases about pools, subnets and reservations, on a real API server.
 
-An id such as I00009 is the case's id in docs/contributing/compatibility.md. All requests pass the
-webhooks. ``webhooks.create`` and ``webhooks.replace`` return "" or the reason of a refusal.
-``cluster.ledger`` is the state that the controller has read from the event log. The default name of
-a pool is "blue", of a subnet "wide", and of a reservation "kept".
+An id such as I00009 is a case in docs/contributing/compatibility.md. ``webhooks.create`` and
+``webhooks.replace`` return "" or the reason of a refusal. The default names are "blue" of a pool,
+"wide" of a subnet and "kept" of a reservation.
 """
 
 from __future__ import annotations
@@ -57,12 +56,11 @@ async def create_until_ready(webhooks: Webhooks, body: Object) -> None:
 async def until_status(
     cluster: TranslatorHarness, kind: str, name: str, holds: Callable[[Object], object]
 ) -> None:
-    """Wait until ``holds`` accepts the status of an object, or {} if there is no status."""
     await cluster.until(lambda: holds(get(cluster.server, kind, name).get("status") or {}))
 
 
 def count_by_ready(server: ApiServer, kind: str) -> Counter[str]:
-    """Status of the condition Ready, or "" without the condition -> number of objects."""
+    """Status of the condition Ready ("" without the condition) -> number of objects."""
     counts: Counter[str] = Counter()
     for item in server.request("GET", path_of(kind)).body["items"]:
         conditions = item.get("status", {}).get("conditions", [])
@@ -77,18 +75,18 @@ async def test_exactly_one_of_a_hundred_objects_with_the_same_addresses_is_appli
 ) -> None:
     """I00009, I00010."""
     server, cluster = webhooks.cluster.server, webhooks.cluster
-    requested = [make(f"same-{number}") for number in range(CONCURRENT)]
+    new_objects = [make(f"same-{number}") for number in range(CONCURRENT)]
 
     # Separate threads, because the webhooks use the threads of the event loop.
     with ThreadPoolExecutor(CONCURRENT) as threads:
         loop = asyncio.get_running_loop()
-        creations = [loop.run_in_executor(threads, create, server, body) for body in requested]
+        creations = [loop.run_in_executor(threads, create, server, body) for body in new_objects]
         answers = await asyncio.gather(*creations)
 
-    created = sum(answer.status == 201 for answer in answers)
-    kind = requested[0]["kind"]
+    created_count = sum(answer.status == 201 for answer in answers)
+    kind = new_objects[0]["kind"]
 
-    assert created == 1, {answer.message for answer in answers}
+    assert created_count == 1, {answer.message for answer in answers}
     await cluster.until(lambda: count_by_ready(server, kind) == {"True": 1})
     assert len(cluster.ledger.pools) + len(cluster.ledger.subnets) == 1
 
@@ -96,9 +94,9 @@ async def test_exactly_one_of_a_hundred_objects_with_the_same_addresses_is_appli
 async def test_pools_are_created_and_deleted_in_batches(webhooks: Webhooks) -> None:
     """D00006, D00007."""
     server, cluster = webhooks.cluster.server, webhooks.cluster
-    requested = [pool(f"p-{n}", ips=[f"10.6.{n}.1-10.6.{n}.9"]) for n in range(BATCH)]
+    new_objects = [pool(f"p-{n}", ips=[f"10.6.{n}.1-10.6.{n}.9"]) for n in range(BATCH)]
 
-    await asyncio.to_thread(server.kubectl, "create", "-f", "-", stdin=dump_yaml(requested))
+    await asyncio.to_thread(server.kubectl, "create", "-f", "-", stdin=dump_yaml(new_objects))
     await cluster.until(lambda: count_by_ready(server, "SpiderIPPool") == {"True": BATCH})
     answer = await asyncio.to_thread(server.request, "DELETE", path_of("SpiderIPPool"))
 
@@ -146,7 +144,7 @@ async def test_an_invalid_gateway_or_route_is_refused(webhooks: Webhooks, change
     assert await webhooks.replace(pool(ips=TEN_ADDRESSES, **valid)) == ""
 
 
-async def test_only_an_address_that_is_not_in_use_can_be_excluded(webhooks: Webhooks) -> None:
+async def test_only_a_free_address_can_be_excluded(webhooks: Webhooks) -> None:
     """S00003, I00002."""
     cluster = webhooks.cluster
     await create_until_ready(webhooks, subnet(ips=TEN_ADDRESSES))
@@ -260,7 +258,7 @@ async def test_reserved_addresses_are_allocated_only_after_the_reservation_is_de
     assert len(node_harness.addresses(await cluster.node.add(pod("web-0")))) == 1
 
 
-async def test_a_disabled_pool_allocates_no_address_and_releases_allocated_addresses(
+async def test_a_disabled_pool_allocates_no_address_but_a_del_releases_its_addresses(
     webhooks: Webhooks,
 ) -> None:
     """D00005."""

@@ -1,4 +1,4 @@
-"""Limits on the time and the number of objects when a new cluster's default objects are created."""
+"""The creation of default objects is limited in time and in the number of objects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ops.kubernetes import default_objects
 from ops.kubernetes.default_objects import CREATE_S_MAX, OBJECTS_MAX, create_all, read_objects
 from tests.kubernetes.objects import pool
 
-UNREACHABLE = {
+UNREACHABLE_KUBECONFIG = {
     "apiVersion": "v1",
     "kind": "Config",
     "current-context": "none",
@@ -29,7 +29,7 @@ async def test_creating_defaults_fails_with_a_remedy_when_the_api_server_never_a
 ) -> None:
     monkeypatch.setattr(default_objects, "PAUSE_S", 0.0)
     kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(UNREACHABLE))
+    kubeconfig.write_text(yaml.safe_dump(UNREACHABLE_KUBECONFIG))
     api = Api(await open_connection(str(kubeconfig)))
     # The clock passes the limit at its fourth reading, without any waiting.
     clock_readings = iter((0.0, 1.0, CREATE_S_MAX, CREATE_S_MAX + 1))
@@ -44,7 +44,7 @@ async def test_creating_defaults_fails_with_a_remedy_when_the_api_server_never_a
     await api.close()
 
 
-def test_a_file_with_too_many_objects_is_refused_with_its_name() -> None:
+def test_the_refusal_of_a_file_with_too_many_objects_names_the_file() -> None:
     text = "---\n".join([yaml.safe_dump(pool())] * (OBJECTS_MAX + 1))
 
     with pytest.raises(BadInput, match="more than 1000") as caught:

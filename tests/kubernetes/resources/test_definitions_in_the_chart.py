@@ -1,4 +1,4 @@
-"""The CustomResourceDefinitions in the charts equal the generated ones and describe every field."""
+"""The CRDs in the charts equal the generated CRDs, and describe every field."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_every_field_has_a_description(kind: CustomResourceKind) -> None:
 
 
 def fields_of(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
-    """Yield the path and the schema of every property below ``schema``, whose path is ``path``."""
+    """Yield the path and schema of every property below the schema at ``path``."""
     for name, inner in schema.get("properties", {}).items():
         yield f"{path}.{name}", inner
         yield from fields_of(inner, f"{path}.{name}")

@@ -1,7 +1,4 @@
-"""Our CRDs on a real API server: names, defaults, columns, and YAML of Spiderpool.
-
-No webhook and no controller runs.
-"""
+"""Our CRDs on a real API server, without webhooks and controllers."""
 
 from __future__ import annotations
 
@@ -172,7 +169,7 @@ def test_kubectl_explains_a_field(server: ApiServer) -> None:
     assert "in canonical form" in server.kubectl("explain", "sp.spec.subnet")
 
 
-def test_creating_an_object_ignores_its_status(server: ApiServer) -> None:
+def test_the_api_server_ignores_the_status_of_a_new_object(server: ApiServer) -> None:
     create(server, pool() | {"status": {"allocatedIPCount": 7}})
 
     assert "allocatedIPCount" not in get(server, "SpiderIPPool", "blue").get("status", {})

@@ -1,8 +1,4 @@
-"""``orbctl import`` takes over the addresses that Pods got from Whereabouts, Calico or host-local.
-
-Each test writes the objects or files of the other system, with two Pods and their addresses, and
-then calls ``import_and_check``.
-"""
+"""``orbctl import`` takes over the addresses of Pods from Whereabouts, Calico or host-local."""
 
 from __future__ import annotations
 
@@ -50,7 +46,6 @@ async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
 
 @pytest.fixture
 def pods(server: ApiServer) -> Iterator[dict[str, Object]]:
-    """Two Pods on one node, by name."""
     pods = {name: create_pod(server, name, NODE) for name in ("web-0", "web-1")}
     yield pods
     for name in pods:
@@ -58,7 +53,6 @@ def pods(server: ApiServer) -> Iterator[dict[str, Object]]:
 
 
 def create_object(server: ApiServer, collection: str, body: Object) -> None:
-    """Create an object of another system."""
     answer = server.request("POST", collection, body)
     assert answer.status == 201, answer.message
 
@@ -84,7 +78,6 @@ def resource_versions(server: ApiServer, pods: dict[str, Object]) -> dict[str, s
 async def run_import(
     cluster: TranslatorHarness, system: str, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``orbctl import`` on the cluster's API server and etcd."""
     server = cluster.server
     options = ["--etcd", ",".join(server.etcd_endpoints), "--cluster", cluster.keys.cluster]
     access = ["--kubeconfig", str(server.kubeconfig), "--context", "here"]
@@ -97,10 +90,7 @@ async def run_import(
 async def import_and_check(
     cluster: TranslatorHarness, system: str, pods: dict[str, Object], *arguments: str
 ) -> Any:
-    """Run an import once dry and twice for real; return the plan of the dry run.
-
-    Only the first real import may change anything, and no import may write a Pod.
-    """
+    """Run an import once dry and twice for real; return the plan of the dry run."""
     before = await asyncio.to_thread(resource_versions, cluster.server, pods)
     events = len(await cluster.node.log())
     planned = await run_import(cluster, system, *arguments, "--dry-run", "-o", "json")
@@ -110,8 +100,8 @@ async def import_and_check(
     done = await run_import(cluster, system, *arguments, "--yes")
     assert done.returncode == 0, done.stderr
     assert "verified: 2 of 2 addresses" in done.stdout
-    again = await run_import(cluster, system, *arguments, "--yes")
-    assert "0 changes of configuration, 0 endpoints taken over" in again.stdout
+    second_import = await run_import(cluster, system, *arguments, "--yes")
+    assert "0 changes of configuration, 0 endpoints taken over" in second_import.stdout
     assert await asyncio.to_thread(resource_versions, cluster.server, pods) == before
     return json.loads(planned.stdout)
 
@@ -125,7 +115,7 @@ async def claims_of(cluster: TranslatorHarness) -> dict[str, tuple[str, str]]:
 
 
 def expected_claims(pods: dict[str, Object], *addresses: str) -> dict[str, tuple[str, str]]:
-    """The claims after an import; ``addresses``: one for each Pod, in the order of the Pods."""
+    """The claims after an import; ``addresses`` are in the order of the Pods."""
     return {
         address: (name, pod_holder(body["metadata"]["uid"]))
         for address, (name, body) in zip(addresses, pods.items(), strict=True)
@@ -212,8 +202,8 @@ async def test_pods_keep_the_addresses_of_calico(
             "unallocated": [3, 4, 5, 6, 7],
         }
         blocks: Object = {"apiVersion": "crd.projectcalico.org/v1", "kind": "IPAMBlock"}
-        named = {"metadata": {"name": "10-6-0-64-29"}, "spec": block}
-        create_object(server, f"{CALICO}/ipamblocks", blocks | named)
+        block_fields = {"metadata": {"name": "10-6-0-64-29"}, "spec": block}
+        create_object(server, f"{CALICO}/ipamblocks", blocks | block_fields)
         for number, name in ((65, "web-0"), (66, "web-1")):
             set_status(server, name, phase="Running", podIP=f"10.6.0.{number}")
 
@@ -228,7 +218,7 @@ async def test_pods_keep_the_addresses_of_calico(
             await asyncio.to_thread(server.request, "DELETE", path)
 
 
-async def test_pods_keep_the_addresses_of_host_local_from_the_files_of_their_node(
+async def test_pods_keep_the_addresses_in_the_files_of_host_local(
     cluster: TranslatorHarness, server: ApiServer, pods: dict[str, Object], tmp_path: Path
 ) -> None:
     configurations = tmp_path / NODE / "etc" / "cni" / "net.d"

@@ -31,10 +31,7 @@ REPLICA_BY_ADDRESS = {"fd00:6::10": "shop/db-0 uid-db-0"}
 
 
 def create_with_status(server: ApiServer, body: Object, *, is_deleted: bool = False) -> None:
-    """Create an object with its status, as Spiderpool's agents and controllers do.
-
-    ``is_deleted``: delete the object; the finalizer keeps it in deletion.
-    """
+    """Create an object with its status; ``is_deleted``: leave the object in deletion."""
     name, kind = body["metadata"]["name"], body["kind"]
     metadata = body["metadata"] | {"finalizers": [FINALIZER]}
     path = path_of(kind, "", "shop")
@@ -51,14 +48,17 @@ def create_with_status(server: ApiServer, body: Object, *, is_deleted: bool = Fa
 def create_spiderpool_objects(server: ApiServer) -> None:
     """Create two pools, a reservation, and the endpoints of ten Pods and of a replica.
 
-    The replica's pool ``six`` is disabled. The endpoint of web-19 is in deletion. The pool ``lan``
-    has allocated 10.6.0.30 to a Pod that is gone, and the reserved 10.6.0.12 to web-12.
+    The endpoint of web-19 is in deletion, the address of web-12 is reserved, and the Pod of
+    10.6.0.30 is gone.
     """
-    leaked = {"10.6.0.30": "shop/gone-0 uid-gone-0"}
+    leaked_allocation = {"10.6.0.30": "shop/gone-0 uid-gone-0"}
     create_with_status(
         server,
         spider_ip_pool(
-            "lan", "10.6.0.0/16", "10.6.0.1-10.6.0.99", allocations=POD_BY_ADDRESS | leaked
+            "lan",
+            "10.6.0.0/16",
+            "10.6.0.1-10.6.0.99",
+            allocations=POD_BY_ADDRESS | leaked_allocation,
         ),
     )
     disabled = spider_ip_pool(
@@ -77,7 +77,7 @@ def create_spiderpool_objects(server: ApiServer) -> None:
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
-    """A cluster with objects of Spiderpool to import; no controller of Orbweaver runs yet."""
+    """A cluster with objects of Spiderpool; no controller of Orbweaver runs yet."""
     await asyncio.to_thread(create_spiderpool_objects, server)
     async with TranslatorHarness(server, translates=False) as harness:
         yield harness
@@ -123,7 +123,7 @@ async def test_a_dry_run_of_the_import_reports_counts_and_writes_nothing(
     assert len(await cluster.node.log()) == before
 
 
-async def test_an_import_claims_every_address_and_an_add_of_a_pod_returns_its_address(
+async def test_an_import_claims_every_address_and_a_later_add_returns_it(
     cluster: TranslatorHarness,
 ) -> None:
     done = await import_spiderpool(cluster, "--yes")
@@ -135,8 +135,8 @@ async def test_an_import_claims_every_address_and_an_add_of_a_pod_returns_its_ad
     await cluster.refresh_node_view()
     # web-12 keeps its address, although the address is reserved.
     assert addresses(await cluster.node.add(pod("web-12"))) == {"10.6.0.12"}
-    again = await import_spiderpool(cluster, "--yes")
-    assert "0 changes of configuration, 0 endpoints taken over" in again.stdout
+    second_import = await import_spiderpool(cluster, "--yes")
+    assert "0 changes of configuration, 0 endpoints taken over" in second_import.stdout
 
 
 async def test_releases_after_the_import_are_reported_in_the_existing_objects(
@@ -151,7 +151,6 @@ async def test_releases_after_the_import_are_reported_in_the_existing_objects(
 
     cluster.start_translator()
     await cluster.until_condition("SpiderIPPool", "lan", "Ready", "True")
-    # The ten Pods, and the Pod that is gone.
     await cluster.until(lambda: status_of().get("allocatedIPCount") == len(POD_BY_ADDRESS) + 1)
     for name in ("web-10", "web-19"):
         await cluster.node.delete(pod(name))
@@ -166,7 +165,7 @@ async def test_releases_after_the_import_are_reported_in_the_existing_objects(
     assert endpoint_of_replica["status"]["current"]["uid"] == "uid-db-0"
 
 
-async def test_an_unknown_context_of_the_kubeconfig_is_refused_and_named(
+async def test_the_import_refuses_and_names_an_unknown_kubeconfig_context(
     cluster: TranslatorHarness,
 ) -> None:
     access = ("--kubeconfig", str(cluster.server.kubeconfig), "--context", "nowhere")

@@ -1,7 +1,4 @@
-"""``OwnWrites.changed_by_others`` leaves out objects whose cached version we have written.
-
-The reporter watches the objects whose statuses it writes, and must not react to its own writes.
-"""
+"""``OwnWrites.changed_by_others`` leaves out objects whose cached version we have written."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """``orbctl migrate check``, ``values`` and ``compare`` on recorded objects of a real Spiderpool.
 
-``recorded/spiderpool.json`` was read from a cluster of Spiderpool 1.2.1 with six Pods and with
-Multus in the agents (tests/installation). UIDs, certificates and the manifest of the Helm release
-are left out.
+``recorded/spiderpool.json`` is from Spiderpool 1.2.1 with six Pods and with Multus in the agents.
+It lacks UIDs, certificates and the manifest of the Helm release.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ PATH_BY_KIND: Final = {
 AGENT_PATH: Final = f"{PATH_BY_KIND['DaemonSet']}/spiderpool-agent"
 MULTUS: Final = "multus-cni"
 NEVER_MATCHES: Final = [{"name": "never", "expression": "false"}]
-"""Match conditions that switch the recorded webhooks off, because their Service is missing."""
+"""Match conditions that disable the recorded webhooks, because their Service is missing."""
 
 
 def create_with_status(server: ApiServer, path: str, body: Object) -> None:
@@ -56,7 +55,6 @@ def create_with_status(server: ApiServer, path: str, body: Object) -> None:
 
 
 def helm_secret(release: Object) -> Object:
-    """The Secret in which Helm stores the release."""
     packed = b64encode(b64encode(gzip.compress(json.dumps(release).encode()))).decode()
     return {
         "apiVersion": "v1",
@@ -133,7 +131,7 @@ async def test_migrate_check_names_multus_in_the_agent_until_multus_is_removed(
     assert "taken over: addresses 6, endpoints 6, pools 1, subnets 0, reservations 1" in output
 
 
-async def test_migrate_values_keep_the_settings_that_decide_about_addresses(
+async def test_migrate_values_keeps_the_settings_about_addresses(
     cluster: TranslatorHarness,
 ) -> None:
     exit_code, values = await migrate(cluster, "values")
@@ -144,7 +142,7 @@ async def test_migrate_values_keep_the_settings_that_decide_about_addresses(
     assert "defaultCniCRName: spiderpool/lan" in values
 
 
-async def test_migrate_compare_finds_differences_before_the_import_and_none_after(
+async def test_migrate_compare_finds_differences_only_before_the_import(
     cluster: TranslatorHarness,
 ) -> None:
     objects: Any = (("recorded", item) for item in RECORDED["objects"])

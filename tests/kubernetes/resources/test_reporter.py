@@ -1,8 +1,7 @@
 """The reporter writes SpiderEndpoints, and the status of pools and subnets, from the event log.
 
-``node.add`` and ``node.delete`` run an ADD and a DEL; the tests create no Pod in the API server.
-The controller's translator turns custom resources into events of the log. Without an API server,
-the tests run against kmock, except tests with the mark ``simulated(lacks=...)``.
+``node.add`` and ``node.delete`` run an ADD and a DEL; the API server has no Pods. Without an API
+server, the tests run against the package kmock.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ TEN_ADDRESSES = ["10.6.0.10-10.6.0.19"]
 
 @pytest.fixture
 async def cluster(server: ApiServer) -> AsyncIterator[TranslatorHarness]:
-    """A translator and reporter, and a node; the pool ``blue`` has ten addresses."""
+    """A translator (custom resources -> events), a reporter and a node."""
     async with TranslatorHarness(server) as harness:
         create(server, pool(ips=TEN_ADDRESSES, default=True))
         await harness.until_condition("SpiderIPPool", "blue", "Ready", "True")
@@ -322,7 +321,7 @@ async def test_an_endpoint_of_another_writer_is_not_deleted(
     assert endpoint(server, "foreign")["kind"] == "SpiderEndpoint"
 
 
-async def test_an_endpoint_of_another_writer_for_our_pod_is_updated_and_deleted_with_the_pod(
+async def test_the_reporter_takes_over_an_endpoint_of_another_writer_for_our_pod(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("web-0"))
@@ -338,7 +337,7 @@ async def test_an_endpoint_of_another_writer_for_our_pod_is_updated_and_deleted_
 
 
 @pytest.mark.simulated(lacks="kmock does not simulate field managers")
-async def test_an_endpoint_without_field_managers_gets_an_annotation_and_is_deleted_with_its_pod(
+async def test_an_endpoint_that_lost_its_field_managers_is_annotated_and_deleted(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     """The reporter recognizes its own endpoints by the field manager or by the annotation."""
@@ -354,7 +353,7 @@ async def test_an_endpoint_without_field_managers_gets_an_annotation_and_is_dele
     await cluster.until(lambda: endpoint(server)["kind"] == "Status")
 
 
-async def test_changes_while_no_controller_runs_are_reported_by_the_next_controller(
+async def test_the_next_controller_reports_changes_made_while_no_controller_ran(
     server: ApiServer, cluster: TranslatorHarness
 ) -> None:
     await cluster.node.add(pod("web-0"))
@@ -437,7 +436,7 @@ async def test_an_endpoint_in_a_missing_namespace_does_not_delay_other_endpoints
     assert server.request("GET", path_of("SpiderEndpoint", "ghost", "nowhere")).status == 404
 
 
-async def test_the_status_of_a_pool_is_written_once_for_all_adds_of_a_burst(
+async def test_a_burst_of_adds_writes_the_status_of_a_pool_once(
     server: ApiServer, cluster: TranslatorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await cluster.node.add(pod("web-0"))

@@ -30,13 +30,13 @@ MASTER = {"master": ["eth0"]}
 REFUSED: dict[str, tuple[Object, str]] = {  # fault -> object, part of the message
     "an unknown IP version": (pool(ipVersion=5), "spec.ipVersion"),
     "an IP version that contradicts the subnet": (pool(ipVersion=6), "must be of the IP version"),
-    "host bits": (pool(subnet="10.6.0.7/16"), "canonical form"),
+    "a subnet with host bits": (pool(subnet="10.6.0.7/16"), "canonical form"),
     "a subnet in a longer spelling": (pool(subnet="FD00:6:0::/64", ips=[]), "canonical form"),
     "a subnet without a prefix length": (pool(subnet="10.6.0.0"), "canonical form"),
-    "a word for an address": (pool(ips=["cafe"]), "an address or a range"),
-    "leading zeros": (pool(ips=["10.6.0.010"]), "an address or a range"),
-    "a CIDR for an address": (pool(ips=["10.6.0.0/24"]), "spec.ips[0]"),
-    "blanks in a range": (pool(ips=["10.6.0.1 - 10.6.0.9"]), "spec.ips[0]"),
+    "an address that is a word": (pool(ips=["cafe"]), "an address or a range"),
+    "an address with leading zeros": (pool(ips=["10.6.0.010"]), "an address or a range"),
+    "a CIDR instead of an address": (pool(ips=["10.6.0.0/24"]), "spec.ips[0]"),
+    "a range with blanks": (pool(ips=["10.6.0.1 - 10.6.0.9"]), "spec.ips[0]"),
     "an address outside the subnet": (pool(ips=["10.7.0.1"]), "ips must lie in subnet"),
     "a range that ends outside the subnet": (
         pool(ips=["10.6.0.1-10.7.0.1"]),
@@ -48,7 +48,7 @@ REFUSED: dict[str, tuple[Object, str]] = {  # fault -> object, part of the messa
     ),
     "an address of the other family": (pool(ips=["fd00:6::1"]), "ips must lie in subnet"),
     "a gateway outside the subnet": (pool(gateway="10.7.0.1"), "gateway must lie in subnet"),
-    "a word for a gateway": (pool(gateway="router"), "must be an address"),
+    "a gateway that is a word": (pool(gateway="router"), "must be an address"),
     "a default route": (
         pool(routes=[{"dst": "0.0.0.0/0", "gw": "10.6.0.1"}]),
         "must not be the default route",
@@ -65,7 +65,7 @@ REFUSED: dict[str, tuple[Object, str]] = {  # fault -> object, part of the messa
         pool(podAffinity={"matchExpressions": [{"key": "a", "operator": "Like"}]}),
         "an operator is",
     ),
-    "a subnet with host bits": (subnet(subnet="10.6.0.7/16"), "canonical form"),
+    "a SpiderSubnet with host bits": (subnet(subnet="10.6.0.7/16"), "canonical form"),
     "a SpiderSubnet's address outside its CIDR": (
         subnet(ips=["10.7.0.1"]),
         "ips must lie in subnet",
@@ -80,9 +80,9 @@ REFUSED: dict[str, tuple[Object, str]] = {  # fault -> object, part of the messa
         "podCIDRType is required",
     ),
     "an unknown mode": (coordinator(mode="magic"), "spec.mode"),
-    "a word among CIDRs": (coordinator(hijackCIDR=["lan"]), "an address or a CIDR"),
-    "a multicast MAC": (coordinator(podMACPrefix="01:00"), "spec.podMACPrefix"),
-    "a signed MAC": (coordinator(podMACPrefix="+a:00"), "spec.podMACPrefix"),
+    "a CIDR that is a word": (coordinator(hijackCIDR=["lan"]), "an address or a CIDR"),
+    "a multicast MAC prefix": (coordinator(podMACPrefix="01:00"), "spec.podMACPrefix"),
+    "a MAC prefix with a sign": (coordinator(podMACPrefix="+a:00"), "spec.podMACPrefix"),
     "an rp_filter of three": (coordinator(podRPFilter=3), "spec.podRPFilter"),
     "a veth with an MTU of 0": (coordinator(vethMTU=0), "spec.vethMTU"),
     "an unknown cniType": (network("token-ring"), "spec.cniType"),
@@ -95,7 +95,7 @@ REFUSED: dict[str, tuple[Object, str]] = {  # fault -> object, part of the messa
         network("macvlan", macvlan=MASTER, customCNI=""),
         "customCNI is for cniType custom only",
     ),
-    "no master": (network("ipvlan", ipvlan={"master": []}), "spec.ipvlan.master"),
+    "ipvlan without a master": (network("ipvlan", ipvlan={"master": []}), "spec.ipvlan.master"),
     "masters without a bond": (
         network("ipvlan", ipvlan={"master": ["a", "b"]}),
         "several masters need bond",
@@ -104,7 +104,7 @@ REFUSED: dict[str, tuple[Object, str]] = {  # fault -> object, part of the messa
         network("macvlan", macvlan=MASTER | {"ippools": {"matchMasterSubnet": True}}),
         "matchMasterSubnet takes effect for sriov only",
     ),
-    "a VLAN chosen twice": (
+    "a vlanID in the vlanMode auto": (
         network("vlan", vlan=MASTER | {"vlanMode": "auto", "vlanID": 7}),
         "leave vlanID out",
     ),

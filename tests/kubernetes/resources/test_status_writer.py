@@ -1,7 +1,7 @@
 """The translator and the reporter of a controller write a status as one field manager.
 
-The translator turns custom resources into events of the log, and contributes the condition Ready.
-The reporter contributes counts and other conditions from the log.
+The translator contributes the condition Ready; the reporter contributes counts and other
+conditions.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ def conditions_of(server: ApiServer, name: str) -> dict[str, dict[str, Any]]:
 
 
 def has_counts(server: ApiServer, kind: str, name: str) -> bool:
-    """Whether the status has the counts of addresses."""
     return "totalIPCount" in get(server, kind, name).get("status", {})
 
 
@@ -111,7 +110,7 @@ async def test_a_condition_of_an_older_field_manager_is_removed(
     await cluster.until_idle()
     await cluster.stop_translator()
     stored = get(server, "SpiderIPPool", "blue")
-    stale = {
+    stale_condition = {
         "type": "Draining",
         "status": "True",
         "reason": "InUse",
@@ -123,7 +122,9 @@ async def test_a_condition_of_an_older_field_manager_is_removed(
         "apiVersion": stored["apiVersion"],
         "kind": "SpiderIPPool",
         "metadata": {"name": "blue"},
-        "status": {"conditions": [stale, {**stale, "type": "Ready", "status": "False"}]},
+        "status": {
+            "conditions": [stale_condition, {**stale_condition, "type": "Ready", "status": "False"}]
+        },
     }
     path = f"{path_of('SpiderIPPool', 'blue')}/status?fieldManager={OLD_MANAGER}&force=true"
     answer = server.request("PATCH", path, body, content="application/apply-patch+yaml")
